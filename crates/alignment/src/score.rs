@@ -1,0 +1,187 @@
+//! Scores of one expert: region agreement, adaptive threshold, region-conditioned gate, consensus.
+//!
+//! Fixed point: unit vectors have coordinates of at most 2¹⁴, agreements are cosines in units of 2⁻¹⁴. With at
+//! most 300 members and 128 coordinates no sum leaves an `i64`.
+
+use cloister_params::plan::{ScoringRule, Threshold};
+
+use crate::statistics::{deviation, mean, median, median_deviation};
+
+/// Cosine 1 in fixed point.
+pub const UNIT: i64 = 1 << 14;
+
+/// What one member announced of one expert, noise included.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExpertSketch {
+    /// Sketch of the region `mu`.
+    pub region: Vec<i16>,
+    /// Sketch of the update `d`.
+    pub update: Vec<i16>,
+    /// Tokens that the member routed to the expert.
+    pub tokens: u32,
+}
+
+/// The consensus of each member on one expert, in their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Consensus {
+    /// `c_i = sum_j g[i,j]`, in units of 2⁻¹⁴; `None` for a member with too few tokens or an empty sketch.
+    pub of_member: Vec<Option<u32>>,
+    /// The threshold that region agreement had to reach.
+    pub threshold: i64,
+}
+
+/// The layer's common direction: the mean region of all members' experts with enough tokens (`ALIGN-03`).
+///
+/// Raw regions share a large part, and their cosines sit near 1 without this.
+pub fn common_direction<'a>(
+    sketches: impl Iterator<Item = &'a ExpertSketch>,
+    rule: &ScoringRule,
+    coordinates: usize,
+) -> Vec<i32> {
+    let mut sums = vec![0i64; coordinates];
+    let mut count = 0i64;
+    for sketch in sketches.filter(|sketch| sketch.tokens >= rule.minimum_tokens) {
+        count += 1;
+        for (sum, value) in sums.iter_mut().zip(&sketch.region) {
+            *sum += i64::from(*value);
+        }
+    }
+    sums.iter().map(|sum| sum.div_euclid(count.max(1)) as i32).collect()
+}
+
+/// Scores one expert over the members that announced.
+pub fn consensus(sketches: &[&ExpertSketch], common: &[i32], rule: &ScoringRule) -> Consensus {
+    let regions: Vec<Option<Vec<i64>>> = sketches.iter().map(|sketch| region_unit(sketch, common, rule)).collect();
+    let updates: Vec<Option<Vec<i64>>> =
+        sketches.iter().map(|sketch| unit(sketch.update.iter().map(|value| i64::from(*value)))).collect();
+    let units: Vec<Option<(&[i64], &[i64])>> = regions
+        .iter()
+        .zip(&updates)
+        .map(|(region, update)| Some((region.as_deref()?, update.as_deref()?)))
+        .collect();
+    let threshold = adaptive_threshold(&pair_agreements(&units), rule);
+    let of_member = (0..units.len()).map(|own| member_consensus(&units, own, threshold)).collect();
+    Consensus { of_member, threshold }
+}
+
+fn region_unit(sketch: &ExpertSketch, common: &[i32], rule: &ScoringRule) -> Option<Vec<i64>> {
+    if sketch.tokens < rule.minimum_tokens {
+        return None;
+    }
+    unit(sketch.region.iter().zip(common).map(|(value, shared)| i64::from(*value) - i64::from(*shared)))
+}
+
+/// Scales a vector to norm [`UNIT`], rounding towards minus infinity; an empty direction has none (`ALIGN-02`).
+fn unit(vector: impl Iterator<Item = i64> + Clone) -> Option<Vec<i64>> {
+    let norm = vector.clone().map(|value| value * value).sum::<i64>().isqrt();
+    (norm > 0).then(|| vector.map(|value| (value * UNIT).div_euclid(norm)).collect())
+}
+
+fn agreement(one: &[i64], other: &[i64]) -> i64 {
+    one.iter().zip(other).map(|(a, b)| a * b).sum::<i64>().div_euclid(UNIT)
+}
+
+/// Region agreements `A[i,j]` of all pairs `i < j` of scored members.
+fn pair_agreements(units: &[Option<(&[i64], &[i64])>]) -> Vec<i64> {
+    let scored: Vec<&[i64]> = units.iter().flatten().map(|(region, _)| *region).collect();
+    let pairs = scored.iter().enumerate().flat_map(|(at, one)| scored[at + 1..].iter().map(move |two| (one, two)));
+    pairs.map(|(one, two)| agreement(one, two)).collect()
+}
+
+/// `tau = centre(A) - beta·spread(A)` (`ALIGN-04`).
+fn adaptive_threshold(agreements: &[i64], rule: &ScoringRule) -> i64 {
+    let (centre, spread) = match rule.threshold {
+        Threshold::MeanDeviation => {
+            let centre = mean(agreements);
+            (centre, deviation(agreements, centre))
+        }
+        Threshold::MedianDeviation => {
+            let centre = median(agreements);
+            (centre, median_deviation(agreements, centre))
+        }
+    };
+    centre - (i64::from(rule.spread_factor) * spread).div_euclid(256)
+}
+
+/// `c_i`, the sum of `g[i,j] = [A[i,j] >= tau]·max(0, D[i,j])` over the others (`ALIGN-05`, `ALIGN-06`).
+fn member_consensus(units: &[Option<(&[i64], &[i64])>], own: usize, threshold: i64) -> Option<u32> {
+    let (region, update) = units[own]?;
+    let others = units.iter().enumerate().filter(|(other, _)| *other != own).filter_map(|(_, unit)| *unit);
+    let gated = others
+        .filter(|(other_region, _)| agreement(region, other_region) >= threshold)
+        .map(|(_, other_update)| agreement(update, other_update).max(0));
+    Some(gated.sum::<i64>() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::plan::Fallback;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) const RULE: ScoringRule = ScoringRule {
+        threshold: Threshold::MeanDeviation,
+        spread_factor: 256,
+        consensus_fraction: 128,
+        minimum_tokens: 5,
+        slack: 1,
+        fallback: Fallback::Everyone,
+    };
+
+    fn expert(region: [i16; 4], update: [i16; 4]) -> ExpertSketch {
+        ExpertSketch { region: region.to_vec(), update: update.to_vec(), tokens: 10 }
+    }
+
+    #[test]
+    fn an_expert_with_another_role_has_no_consensus() {
+        let same = expert([1000, 0, 20, 0], [0, 500, 0, 3]);
+        let other = expert([-1000, 30, 0, 0], [0, -500, 0, 0]);
+        let all = [&same, &same, &same, &other];
+        let scored = consensus(&all, &[0; 4], &RULE);
+        assert_eq!(scored.of_member[3], Some(0));
+        assert!(scored.of_member[0].expect("scored") > UNIT as u32);
+    }
+
+    #[test]
+    fn few_tokens_and_empty_sketches_are_not_scored() {
+        let full = expert([1000, 0, 0, 0], [0, 500, 0, 0]);
+        let rare = ExpertSketch { tokens: 4, ..full.clone() };
+        let still = expert([1000, 0, 0, 0], [0; 4]);
+        let scored = consensus(&[&full, &rare, &still, &full], &[0; 4], &RULE);
+        assert_eq!(scored.of_member[1], None);
+        assert_eq!(scored.of_member[2], None);
+        assert!(scored.of_member[0].is_some());
+    }
+
+    #[test]
+    fn the_common_direction_is_the_mean_of_those_with_tokens() {
+        let a = expert([10, -3, 0, 0], [1; 4]);
+        let b = expert([20, -4, 0, 0], [1; 4]);
+        let rare = ExpertSketch { tokens: 0, ..expert([999; 4], [1; 4]) };
+        assert_eq!(common_direction([&a, &b, &rare].into_iter(), &RULE, 4), [15, -4, 0, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn agreements_are_cosines(one in prop::collection::vec(-8192i16..8192, 16), two in prop::collection::vec(-8192i16..8192, 16)) {
+            let float = |v: &[i16]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+            let (a, b) = (float(&one), float(&two));
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            let exact = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+            let unit_of = |v: &[i16]| unit(v.iter().map(|x| i64::from(*x)).collect::<Vec<_>>().into_iter());
+            if let (Some(a), Some(b)) = (unit_of(&one), unit_of(&two)) {
+                let got = agreement(&a, &b) as f64 / UNIT as f64;
+                prop_assert!((got - exact).abs() < 0.01, "{} against {}", got, exact);
+            }
+        }
+
+        #[test]
+        fn extremes_do_not_overflow(value in prop::sample::select(vec![i16::MIN, i16::MAX, 1, -1])) {
+            let extreme = ExpertSketch { region: vec![value; 128], update: vec![value; 128], tokens: u32::MAX };
+            let all: Vec<&ExpertSketch> = std::iter::repeat_n(&extreme, 300).collect();
+            let scored = consensus(&all, &vec![0; 128], &RULE);
+            prop_assert!(scored.of_member.iter().all(Option::is_some));
+        }
+    }
+}

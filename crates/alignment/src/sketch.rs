@@ -1,0 +1,104 @@
+//! Sketches: Rademacher projections of a vector to a few dozen coordinates, clipped and rounded.
+
+use cloister_params::id::BlockId;
+use cloister_params::plan::{SKETCH_CLIP_STEPS, SketchPlan};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// What a sketch is of; each has a projection of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// The mean hidden state of the tokens routed to an expert (`mu`). All experts share one projection, as
+    /// their regions are compared with a direction common to the layer.
+    Region,
+    /// The update of an expert's parameters (`d`).
+    Update(BlockId),
+}
+
+impl Subject {
+    fn stream(self) -> u64 {
+        match self {
+            Self::Region => 0,
+            Self::Update(BlockId(block)) => 1 + u64::from(block),
+        }
+    }
+}
+
+/// Projects a vector, clips its sketch to an L2 norm of `clip`, and rounds it so that the clip is
+/// [`SKETCH_CLIP_STEPS`] steps (`ALIGN-01`). Noise comes after.
+///
+/// Sign `j` of input coordinate `i` is bit `j` of the `i`-th group of `coordinates/64` (at least one) 64-bit
+/// words of the ChaCha20 stream: 1 is plus. A vector with a coordinate that is not finite has an all-zero sketch.
+pub fn sketch(plan: &SketchPlan, subject: Subject, vector: &[f32], clip: f64) -> Vec<i16> {
+    let projected = project(plan, subject, vector);
+    let norm = projected.iter().map(|value| value * value).sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        return vec![0; projected.len()];
+    }
+    let scale = f64::from(SKETCH_CLIP_STEPS) / norm.max(clip);
+    projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
+}
+
+fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
+    let coordinates = usize::from(plan.coordinates);
+    let mut signs = ChaCha20Rng::from_seed(plan.seed);
+    signs.set_stream(subject.stream());
+    let mut projected = vec![0.0; coordinates];
+    for value in vector {
+        for group in projected.chunks_mut(64) {
+            let bits = signs.next_u64();
+            for (bit, sum) in group.iter_mut().enumerate() {
+                *sum += if bits >> bit & 1 == 1 { f64::from(*value) } else { -f64::from(*value) };
+            }
+        }
+    }
+    let root = (coordinates as f64).sqrt();
+    projected.iter_mut().for_each(|sum| *sum /= root);
+    projected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(coordinates: u16) -> SketchPlan {
+        SketchPlan { seed: [7; 32], coordinates, noise_steps: 0, region_clip_milli: 1000, count_noise: 0 }
+    }
+
+    fn cosine(a: &[i16], b: &[i16]) -> f64 {
+        let dot = |a: &[i16], b: &[i16]| {
+            a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+        };
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    }
+
+    #[test]
+    fn angles_survive_projection() {
+        let one: Vec<f32> = (0..5000).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        let two: Vec<f32> = (0..5000).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();
+        let near: Vec<f32> = one.iter().zip(&two).map(|(a, b)| a + 0.2 * b).collect();
+        for coordinates in [16, 32, 64, 128] {
+            let of = |vector: &[f32]| sketch(&plan(coordinates), Subject::Update(BlockId(3)), vector, 100.0);
+            assert_eq!(of(&one).len(), usize::from(coordinates));
+            assert!(cosine(&of(&one), &of(&near)) > 0.9, "{coordinates}");
+        }
+        let wide = |vector: &[f32]| sketch(&plan(128), Subject::Region, vector, 100.0);
+        assert!(cosine(&wide(&one), &wide(&two)).abs() < 0.3);
+    }
+
+    #[test]
+    fn the_clip_bounds_a_sketch_and_bad_vectors_are_empty() {
+        let long = sketch(&plan(64), Subject::Region, &[1000.0; 100], 1.0);
+        let norm = long.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
+        assert!(sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
+        assert!(sketch(&plan(64), Subject::Region, &[], 1.0).iter().all(|value| *value == 0));
+    }
+
+    #[test]
+    fn subjects_have_projections_of_their_own() {
+        let of = |subject| sketch(&plan(64), subject, &[1.0, 2.0, 3.0], 10.0);
+        assert_ne!(of(Subject::Region), of(Subject::Update(BlockId(0))));
+        assert_ne!(of(Subject::Update(BlockId(0))), of(Subject::Update(BlockId(1))));
+    }
+}

@@ -1,0 +1,89 @@
+//! What a demo run found out, as one value: the source of the closing table, the JSON object and the report.
+
+use serde::Serialize;
+
+/// A whole run.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct DemoResult {
+    /// Where the text came from, in a few words ("synthetic notes, seed 1" or a file's name).
+    pub(crate) text: String,
+    /// The classes that notes are sorted into.
+    pub(crate) classes: Vec<String>,
+    /// Notes that no hospital trained on and every accuracy is measured on.
+    pub(crate) held_out: usize,
+    /// The hospitals, by number.
+    pub(crate) members: Vec<MemberResult>,
+    /// The rounds, in order.
+    pub(crate) rounds: Vec<RoundResult>,
+    /// Seconds from the first process to the end.
+    pub(crate) wall_s: f64,
+    /// What was written, each with what it is.
+    pub(crate) files: Vec<WrittenFile>,
+}
+
+/// One hospital.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct MemberResult {
+    /// Its number.
+    pub(crate) party: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its house style, for synthetic notes.
+    pub(crate) style: Option<String>,
+    /// Its notes by class, in the order of the classes.
+    pub(crate) notes_by_class: Vec<usize>,
+    /// Held-out accuracy of a model trained on its own notes alone, for as many epochs; none if it was lost.
+    pub(crate) local_accuracy: Option<f64>,
+    /// Held-out accuracy of the federated model, as this hospital holds it; none if it was lost.
+    pub(crate) federated_accuracy: Option<f64>,
+    /// The round in which it was killed.
+    pub(crate) killed_in: Option<u64>,
+}
+
+/// One round.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct RoundResult {
+    /// Its number, from 1.
+    pub(crate) round: u64,
+    /// Whether it closed with sums; otherwise it was aborted.
+    pub(crate) closed: bool,
+    /// Members that announced.
+    pub(crate) announced: Vec<u32>,
+    /// Members whose uploads arrived whole.
+    pub(crate) uploaded: Vec<u32>,
+    /// Held-out accuracy of the model after the round.
+    pub(crate) accuracy: Option<f64>,
+    /// Bytes of masked blocks that the coordinator received.
+    pub(crate) bytes_up: u64,
+    /// Seconds of the round, training included.
+    pub(crate) seconds: f64,
+    /// The experts of all layers, by layer and expert.
+    pub(crate) experts: Vec<ExpertResult>,
+}
+
+/// One expert in one round.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct ExpertResult {
+    /// The MoE layer, from 0.
+    pub(crate) layer: u16,
+    /// The expert in its layer, from 0.
+    pub(crate) expert: u16,
+    /// How its cohort came about: `aligned`, `fallback` (too few align: everyone), or `void`.
+    pub(crate) choice: String,
+    /// The cohort.
+    pub(crate) members: Vec<u32>,
+    /// Consensus of each member that announced, in the order of `announced`, as a number of agreeing companions;
+    /// none for a member that routed too few tokens to the expert.
+    pub(crate) consensus: Vec<Option<f64>>,
+    /// Whether its sum was opened.
+    pub(crate) opened: bool,
+}
+
+/// A file that the run left.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(crate) struct WrittenFile {
+    /// What it is.
+    pub(crate) what: String,
+    /// Where it is.
+    pub(crate) path: String,
+}

@@ -1,0 +1,58 @@
+//! Acceptance of a consortium file: the governance key that a party pinned has signed its bytes (`CONS-01`).
+
+use cloister_params::consortium::{Consortium, ConsortiumError, PublicBytes};
+use cloister_params::id::Digest;
+use thiserror::Error;
+
+use crate::hash::{Domain, digest};
+use crate::sign::{SignatureBytes, SigningKey, verify};
+
+const TAG: &str = "cloister/v1/consortium-file";
+
+/// Why a consortium file is not accepted.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RefusedConsortium {
+    /// Not signed by the pinned governance key.
+    #[error("the consortium file is not signed by the governance key {key} that this party pinned; get the file from your consortium again")]
+    Signature {
+        /// The pinned key.
+        key: PublicBytes,
+    },
+    /// Signed, but it breaks a rule.
+    #[error(transparent)]
+    Rules(#[from] ConsortiumError),
+}
+
+/// A consortium file whose signature and rules were checked, and its digest, the epoch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Epoch {
+    consortium: Consortium,
+    digest: Digest,
+}
+
+impl Epoch {
+    /// Accepts a file that the pinned governance key signed.
+    ///
+    /// # Errors
+    /// A signature that does not fit, before anything in the file is read; then the file's first broken rule.
+    pub fn accept(text: &str, signature: &SignatureBytes, governance: PublicBytes) -> Result<Self, RefusedConsortium> {
+        verify(governance, TAG, text.as_bytes(), signature)
+            .map_err(|_| RefusedConsortium::Signature { key: governance })?;
+        Ok(Self { consortium: Consortium::parse(text)?, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
+    }
+
+    /// The roster and its floors.
+    pub fn consortium(&self) -> &Consortium {
+        &self.consortium
+    }
+
+    /// The digest that names this epoch.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Signs a consortium file's bytes with the governance key.
+pub fn sign_file(text: &str, governance: &SigningKey) -> SignatureBytes {
+    governance.sign(TAG, text.as_bytes())
+}

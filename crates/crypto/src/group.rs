@@ -1,0 +1,206 @@
+//! Mask keys, receiving keys and the proofs about them, in the ristretto255 group (RFC 9496).
+//!
+//! Construction: Diffie–Hellman between one-round keys; Schnorr proofs of knowledge made non-interactive with
+//! SHA-512 over the statement and its context (Fiat–Shamir). Assumption: gap Diffie–Hellman in ristretto255,
+//! SHA-512 a random oracle. Not given: security against a quantum adversary (self masks do not rest on it).
+
+use std::fmt;
+
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::IsIdentity;
+use rand_core::CryptoRng;
+use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::hash::wide;
+
+/// Bytes that are no canonical, non-identity element of the group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the bytes are no canonical ristretto255 element other than the identity")]
+pub struct BadElement;
+
+/// A proof that does not fit its statement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the proof does not fit its statement")]
+pub struct BadProof;
+
+/// A uniformly random scalar: a mask key, a receiving key or the seed of a self mask.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct ScalarSecret(Scalar);
+
+impl ScalarSecret {
+    /// A fresh secret.
+    pub fn random(random: &mut impl CryptoRng) -> Self {
+        let mut bytes = Zeroizing::new([0; 64]);
+        random.fill_bytes(bytes.as_mut());
+        Self(Scalar::from_bytes_mod_order_wide(&bytes))
+    }
+
+    /// Reads a revealed secret; `None` when the bytes are not canonical.
+    pub fn from_revealed(bytes: [u8; 32]) -> Option<Self> {
+        Option::from(Scalar::from_canonical_bytes(bytes)).map(Self)
+    }
+
+    /// The canonical bytes, for a reveal or a derivation.
+    pub fn reveal(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public element `s·G`.
+    pub fn public(&self) -> Element {
+        Element::from_point(RistrettoPoint::mul_base(&self.0))
+    }
+
+    /// The Diffie–Hellman element `s·P`.
+    pub fn agree(&self, public: &Element) -> AgreedSecret {
+        AgreedSecret((public.point * self.0).compress())
+    }
+
+    pub(crate) fn scalar(&self) -> &Scalar {
+        &self.0
+    }
+
+    pub(crate) fn from_scalar(scalar: Scalar) -> Self {
+        Self(scalar)
+    }
+}
+
+impl fmt::Debug for ScalarSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScalarSecret(…)")
+    }
+}
+
+/// A shared Diffie–Hellman element; input to a key derivation and nothing else.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct AgreedSecret(CompressedRistretto);
+
+impl AgreedSecret {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for AgreedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgreedSecret(…)")
+    }
+}
+
+/// A public element, decoded once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Element {
+    point: RistrettoPoint,
+    bytes: [u8; 32],
+}
+
+impl Element {
+    /// Decodes an element.
+    ///
+    /// # Errors
+    /// Bytes that are not canonical, and the identity, which would make every agreed secret public.
+    pub fn decode(bytes: [u8; 32]) -> Result<Self, BadElement> {
+        let point = CompressedRistretto(bytes).decompress().ok_or(BadElement)?;
+        if point.is_identity() { Err(BadElement) } else { Ok(Self { point, bytes }) }
+    }
+
+    fn from_point(point: RistrettoPoint) -> Self {
+        Self { point, bytes: point.compress().to_bytes() }
+    }
+
+    /// The canonical encoding.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.bytes
+    }
+}
+
+/// A Schnorr proof of knowledge of the secret behind an element: `R ‖ s`.
+pub type KnowledgeProof = [u8; 64];
+
+/// Proves knowledge of `secret`, bound to `context` (`MASK-02`).
+pub fn prove_knowledge(secret: &ScalarSecret, context: &[u8], random: &mut impl CryptoRng) -> KnowledgeProof {
+    let nonce = ScalarSecret::random(random);
+    let commitment = nonce.public();
+    let challenge = knowledge_challenge(&secret.public(), &commitment, context);
+    let response = nonce.scalar() + challenge * secret.scalar();
+    join(commitment.bytes(), response.to_bytes())
+}
+
+/// Checks a proof of knowledge.
+///
+/// # Errors
+/// [`BadProof`].
+///
+/// # Timing
+/// Variable; everything here is public.
+pub fn verify_knowledge(element: &Element, context: &[u8], proof: &KnowledgeProof) -> Result<(), BadProof> {
+    let (commitment, response) = halves(proof);
+    let commitment = Element::decode(commitment).map_err(|_| BadProof)?;
+    let response: Scalar =
+        Option::from(Scalar::from_canonical_bytes(response)).ok_or(BadProof)?;
+    let challenge = knowledge_challenge(element, &commitment, context);
+    let expected = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &element.point, &response);
+    if expected == commitment.point { Ok(()) } else { Err(BadProof) }
+}
+
+fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) -> Scalar {
+    let hash = wide(b"cloister/v1/knowledge", &[&element.bytes, &commitment.bytes, context]);
+    Scalar::from_bytes_mod_order_wide(&hash)
+}
+
+fn join(first: [u8; 32], second: [u8; 32]) -> [u8; 64] {
+    let mut joined = [0; 64];
+    joined[..32].copy_from_slice(&first);
+    joined[32..].copy_from_slice(&second);
+    joined
+}
+
+fn halves(joined: &[u8; 64]) -> ([u8; 32], [u8; 32]) {
+    let (mut first, mut second) = ([0; 32], [0; 32]);
+    first.copy_from_slice(&joined[..32]);
+    second.copy_from_slice(&joined[32..]);
+    (first, second)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn both_ends_agree() {
+        let mut random = ChaCha20Rng::seed_from_u64(1);
+        let (a, b) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
+        assert_eq!(a.agree(&b.public()).as_bytes(), b.agree(&a.public()).as_bytes());
+    }
+
+    #[test]
+    fn a_proof_fits_its_element_and_context_alone() {
+        let mut random = ChaCha20Rng::seed_from_u64(2);
+        let secret = ScalarSecret::random(&mut random);
+        let proof = prove_knowledge(&secret, b"context", &mut random);
+        assert_eq!(verify_knowledge(&secret.public(), b"context", &proof), Ok(()));
+        assert_eq!(verify_knowledge(&secret.public(), b"other", &proof), Err(BadProof));
+        let other = ScalarSecret::random(&mut random).public();
+        assert_eq!(verify_knowledge(&other, b"context", &proof), Err(BadProof));
+        let mut bent = proof;
+        bent[40] ^= 1;
+        assert_eq!(verify_knowledge(&secret.public(), b"context", &bent), Err(BadProof));
+    }
+
+    #[test]
+    fn the_identity_and_bytes_outside_the_group_are_refused() {
+        assert_eq!(Element::decode([0; 32]), Err(BadElement));
+        assert_eq!(Element::decode([0xff; 32]), Err(BadElement));
+    }
+
+    #[test]
+    fn secrets_cannot_be_printed() {
+        let secret = ScalarSecret::from_revealed([9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).expect("canonical");
+        assert_eq!(format!("{secret:?}"), "ScalarSecret(…)");
+        assert_eq!(format!("{:?}", secret.agree(&secret.public())), "AgreedSecret(…)");
+    }
+}

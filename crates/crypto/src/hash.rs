@@ -1,0 +1,87 @@
+//! SHA-256 with a domain for each use, so that a digest made for one purpose fits no other (`HASH-01`).
+
+use cloister_params::id::Digest;
+use ring::digest::{Context, SHA256, SHA512};
+
+/// What a digest is for. The tag is hashed first, after its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Domain {
+    /// The consortium file; its digest is the epoch.
+    Epoch,
+    /// A task description.
+    Task,
+    /// The canonical body of a signed statement.
+    Body,
+    /// The parameters of a block.
+    Parameters,
+    /// The model, over its blocks' digests.
+    Model,
+    /// A committed seed of a block.
+    Seed,
+    /// A committed share.
+    Share,
+    /// A sealed letter.
+    Letter,
+    /// A masked block as uploaded.
+    MaskedBlock,
+    /// An opened sum.
+    Sum,
+    /// The sketches of one announcement.
+    Sketches,
+}
+
+impl Domain {
+    fn tag(self) -> &'static [u8] {
+        match self {
+            Self::Epoch => b"cloister/v1/epoch",
+            Self::Task => b"cloister/v1/task",
+            Self::Body => b"cloister/v1/body",
+            Self::Parameters => b"cloister/v1/parameters",
+            Self::Model => b"cloister/v1/model",
+            Self::Seed => b"cloister/v1/seed",
+            Self::Share => b"cloister/v1/share",
+            Self::Letter => b"cloister/v1/letter",
+            Self::MaskedBlock => b"cloister/v1/masked-block",
+            Self::Sum => b"cloister/v1/sum",
+            Self::Sketches => b"cloister/v1/sketches",
+        }
+    }
+}
+
+/// `SHA-256(len(tag):u8 ‖ tag ‖ parts…)`. Parts are fixed-width or last, so that their borders are unambiguous.
+pub fn digest(domain: Domain, parts: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    let tag = domain.tag();
+    context.update(&[tag.len() as u8]);
+    context.update(tag);
+    for part in parts {
+        context.update(part);
+    }
+    Digest(into_array(context.finish().as_ref()))
+}
+
+/// SHA-512 over parts, for scalars that must be uniform.
+pub(crate) fn wide(tag: &[u8], parts: &[&[u8]]) -> [u8; 64] {
+    let mut context = Context::new(&SHA512);
+    context.update(&[tag.len() as u8]);
+    context.update(tag);
+    for part in parts {
+        context.update(part);
+    }
+    into_array(context.finish().as_ref())
+}
+
+/// Plain SHA-256 over parts, for RFC 6962 trees, which bring their own domain bytes.
+pub(crate) fn plain(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    into_array(context.finish().as_ref())
+}
+
+fn into_array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(bytes);
+    array
+}

@@ -1,0 +1,231 @@
+//! Masks: a key for each pair and for each self mask of a block, expanded to words of the ring.
+//!
+//! Construction: Bonawitz et al. 2017, section 4 (double masking), with a key for each block so that a block can
+//! be opened alone; HKDF-SHA512 over the Diffie–Hellman element or the seed with the full context (`MASK-03`,
+//! `MASK-04`), AES-128-CTR as the generator (`MASK-05`). Given: an upload is uniform to whoever lacks one of its
+//! keys. Not given: anything about a member all of whose companions collude.
+
+use aes::Aes128;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use ctr::Ctr128BE;
+use ctr::cipher::{KeyIvInit, StreamCipher};
+use ring::hkdf::{HKDF_SHA512, KeyType, Salt};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::group::{AgreedSecret, ScalarSecret};
+
+/// Names this suite of algorithms in every derivation.
+pub const SUITE: [u8; 16] = *b"cloister-v1-r255";
+
+/// Words that are expanded at a time; small enough to stay in the first cache.
+const CHUNK_WORDS: usize = 1024;
+
+/// What all masks of one block have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MaskContext {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// Digest of the plan.
+    pub plan: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// The round.
+    pub round: Round,
+    /// The block.
+    pub block: BlockId,
+    /// Bits of the ring.
+    pub ring_bits: u8,
+    /// Coordinates of the block.
+    pub length: u64,
+}
+
+/// Whose mask it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    SelfMask(PartyId),
+    Pair { low: PartyId, high: PartyId },
+}
+
+impl MaskContext {
+    /// `suite ‖ epoch ‖ plan ‖ manifest ‖ t:u64 ‖ b:u32 ‖ role:u8 ‖ lo:u32 ‖ hi:u32 ‖ w:u8 ‖ len:u64`, big-endian.
+    fn encode(&self, owner: Owner) -> Vec<u8> {
+        let (role, low, high) = match owner {
+            Owner::SelfMask(party) => (0u8, party, party),
+            Owner::Pair { low, high } => (1, low, high),
+        };
+        [
+            &SUITE[..],
+            &self.epoch.0,
+            &self.plan.0,
+            &self.manifest.0,
+            &self.round.0.to_be_bytes(),
+            &self.block.0.to_be_bytes(),
+            &[role],
+            &low.0.to_be_bytes(),
+            &high.0.to_be_bytes(),
+            &[self.ring_bits],
+            &self.length.to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    /// The key of a member's self mask, from its seed for this block.
+    pub fn self_key(&self, party: PartyId, seed: &ScalarSecret) -> MaskKey {
+        MaskKey(derive(seed.reveal().as_ref(), &self.encode(Owner::SelfMask(party))))
+    }
+
+    /// The key of the mask between two members, from their Diffie–Hellman element.
+    pub fn pair_key(&self, one: PartyId, other: PartyId, agreed: &AgreedSecret) -> MaskKey {
+        let owner = Owner::Pair { low: one.min(other), high: one.max(other) };
+        MaskKey(derive(agreed.as_bytes(), &self.encode(owner)))
+    }
+}
+
+/// Whether a mask is added or taken away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    /// Added: the self mask, and a pair mask at its lower member.
+    Plus,
+    /// Subtracted: a pair mask at its higher member, and whatever is taken off a sum.
+    Minus,
+}
+
+impl Sign {
+    /// The sign that `own` gives the mask it shares with `other`.
+    pub fn of_pair(own: PartyId, other: PartyId) -> Self {
+        if own < other { Self::Plus } else { Self::Minus }
+    }
+
+    /// The other sign.
+    pub fn flipped(self) -> Self {
+        match self {
+            Self::Plus => Self::Minus,
+            Self::Minus => Self::Plus,
+        }
+    }
+}
+
+/// The key of one mask: an AES-128 key and an initial counter block. It expands once and is gone.
+pub struct MaskKey(Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for MaskKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MaskKey(…)")
+    }
+}
+
+impl MaskKey {
+    /// Expands the mask and adds it to the words mod 2³² (`MASK-05`): word `i` is bytes `4i` to `4i+3` of the
+    /// key stream, little-endian. Narrower rings keep the low bits.
+    pub fn apply(self, sign: Sign, words: &mut [u32]) {
+        let (key, counter) = self.0.split_at(16);
+        let mut cipher = Ctr128BE::<Aes128>::new_from_slices(key, counter).expect("16 bytes each");
+        let mut stream = Zeroizing::new([0u8; 4 * CHUNK_WORDS]);
+        for chunk in words.chunks_mut(CHUNK_WORDS) {
+            let stream = &mut stream[..4 * chunk.len()];
+            stream.zeroize();
+            cipher.apply_keystream(stream);
+            add_stream(sign, chunk, stream);
+        }
+    }
+}
+
+fn add_stream(sign: Sign, words: &mut [u32], stream: &[u8]) {
+    let (masks, _) = stream.as_chunks::<4>();
+    for (word, mask) in words.iter_mut().zip(masks) {
+        let mask = u32::from_le_bytes(*mask);
+        *word = match sign {
+            Sign::Plus => word.wrapping_add(mask),
+            Sign::Minus => word.wrapping_sub(mask),
+        };
+    }
+}
+
+struct ThirtyTwo;
+
+impl KeyType for ThirtyTwo {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+/// HKDF-SHA512 with the suite as its salt.
+pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    Salt::new(HKDF_SHA512, &SUITE)
+        .extract(secret)
+        .expand(&[info], ThirtyTwo)
+        .and_then(|output| output.fill(key.as_mut()))
+        .expect("32 bytes are far below the limit of HKDF");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    fn context() -> MaskContext {
+        MaskContext {
+            epoch: Digest([1; 32]),
+            plan: Digest([2; 32]),
+            manifest: Digest([3; 32]),
+            round: Round(4),
+            block: BlockId(5),
+            ring_bits: 32,
+            length: 3000,
+        }
+    }
+
+    fn expand(key: MaskKey) -> Vec<u32> {
+        let mut words = vec![0; 3000];
+        key.apply(Sign::Plus, &mut words);
+        words
+    }
+
+    #[test]
+    fn pair_masks_cancel() {
+        let mut random = ChaCha20Rng::seed_from_u64(1);
+        let (a, b) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
+        let (one, two) = (PartyId(1), PartyId(2));
+        let mut words = vec![42; 3000];
+        context().pair_key(one, two, &a.agree(&b.public())).apply(Sign::of_pair(one, two), &mut words);
+        assert!(words.iter().filter(|word| **word == 42).count() < 3, "the words are masked");
+        context().pair_key(two, one, &b.agree(&a.public())).apply(Sign::of_pair(two, one), &mut words);
+        assert!(words.iter().all(|word| *word == 42));
+    }
+
+    #[test]
+    fn every_field_of_the_context_changes_the_mask() {
+        let seed = ScalarSecret::random(&mut ChaCha20Rng::seed_from_u64(2));
+        let base = expand(context().self_key(PartyId(1), &seed));
+        let others = [
+            MaskContext { epoch: Digest([9; 32]), ..context() },
+            MaskContext { plan: Digest([9; 32]), ..context() },
+            MaskContext { manifest: Digest([9; 32]), ..context() },
+            MaskContext { round: Round(9), ..context() },
+            MaskContext { block: BlockId(9), ..context() },
+            MaskContext { ring_bits: 24, ..context() },
+            MaskContext { length: 9, ..context() },
+        ];
+        for other in others {
+            assert_ne!(expand(other.self_key(PartyId(1), &seed))[..4], base[..4], "{other:?}");
+        }
+        assert_ne!(expand(context().self_key(PartyId(2), &seed))[..4], base[..4]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_do_not_show(length in 0usize..4000) {
+            let seed = ScalarSecret::from_revealed([0; 32]).expect("zero is canonical");
+            let mut short = vec![0; length];
+            context().self_key(PartyId(1), &seed).apply(Sign::Plus, &mut short);
+            let mut long = vec![0; 4000];
+            context().self_key(PartyId(1), &seed).apply(Sign::Plus, &mut long);
+            prop_assert_eq!(&short[..], &long[..length]);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Ed25519 signatures (RFC 8032, through `ring`) over a domain and the bytes as they travel.
+
+use std::fmt;
+
+use cloister_params::consortium::PublicBytes;
+use rand_core::CryptoRng;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// A signature's bytes.
+pub type SignatureBytes = [u8; 64];
+
+/// A signature that does not fit its key and message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the signature does not fit the key and the message")]
+pub struct BadSignature;
+
+/// A long-term signing key. It cannot be printed.
+pub struct SigningKey(Ed25519KeyPair);
+
+impl SigningKey {
+    /// A fresh key and the 32 bytes to keep it by.
+    pub fn generate(random: &mut impl CryptoRng) -> (Self, Zeroizing<[u8; 32]>) {
+        let mut seed = Zeroizing::new([0; 32]);
+        random.fill_bytes(seed.as_mut());
+        (Self::from_seed(&seed), seed)
+    }
+
+    /// The key of a seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("every 32 bytes are an Ed25519 seed"))
+    }
+
+    /// The public key.
+    pub fn public(&self) -> PublicBytes {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.public_key().as_ref());
+        PublicBytes(bytes)
+    }
+
+    /// Signs `tag ‖ 0x00 ‖ message`; tags hold no zero byte.
+    pub fn sign(&self, tag: &str, message: &[u8]) -> SignatureBytes {
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(self.0.sign(&tagged(tag, message)).as_ref());
+        bytes
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey(public {})", self.public())
+    }
+}
+
+/// Checks a signature over `tag ‖ 0x00 ‖ message`.
+///
+/// # Errors
+/// [`BadSignature`], also for a key that is no curve point.
+pub fn verify(
+    key: PublicBytes,
+    tag: &str,
+    message: &[u8],
+    signature: &SignatureBytes,
+) -> Result<(), BadSignature> {
+    UnparsedPublicKey::new(&ED25519, key.0).verify(&tagged(tag, message), signature).map_err(|_| BadSignature)
+}
+
+fn tagged(tag: &str, message: &[u8]) -> Vec<u8> {
+    [tag.as_bytes(), &[0], message].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_8032_test_1_has_its_public_key() {
+        let mut seed = [0; 32];
+        for (index, pair) in
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60".as_bytes().chunks(2).enumerate()
+        {
+            let digits = std::str::from_utf8(pair).expect("ASCII");
+            seed[index] = u8::from_str_radix(digits, 16).expect("hex");
+        }
+        assert_eq!(
+            SigningKey::from_seed(&seed).public().to_string(),
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        );
+    }
+
+    #[test]
+    fn a_signature_fits_its_tag_and_message_alone() {
+        let key = SigningKey::from_seed(&[7; 32]);
+        let signature = key.sign("tag", b"message");
+        assert_eq!(verify(key.public(), "tag", b"message", &signature), Ok(()));
+        assert_eq!(verify(key.public(), "gat", b"message", &signature), Err(BadSignature));
+        assert_eq!(verify(key.public(), "tag", b"massage", &signature), Err(BadSignature));
+        assert_eq!(verify(PublicBytes([1; 32]), "tag", b"message", &signature), Err(BadSignature));
+    }
+
+    #[test]
+    fn a_key_cannot_be_printed() {
+        let printed = format!("{:?}", SigningKey::from_seed(&[7; 32]));
+        assert!(printed.starts_with("SigningKey(public "), "{printed}");
+        assert!(!printed.contains("07070707"));
+    }
+}

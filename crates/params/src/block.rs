@@ -1,0 +1,61 @@
+//! The partition of what is aggregated into blocks, each with a cohort of its own.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::BlockId;
+
+/// What a block holds, which decides how its cohort is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum BlockKind {
+    /// The trainable parameters of one expert. Its cohort is scored.
+    Expert {
+        /// Index of the MoE layer, from 0 over the MoE layers only.
+        layer: u16,
+        /// Index of the expert in its layer.
+        expert: u16,
+    },
+    /// The parameters of one layer's router and, as its last coordinate, the consistency weight that the
+    /// member scaled them by. Its cohort is everyone.
+    Router {
+        /// Index of the MoE layer.
+        layer: u16,
+    },
+    /// All other trainable parameters. Its cohort is everyone.
+    Shared,
+    /// The routing distribution of one layer, one coordinate an expert, noised. Its cohort is everyone.
+    Routing {
+        /// Index of the MoE layer.
+        layer: u16,
+    },
+}
+
+impl BlockKind {
+    /// Whether members of the cohort are chosen by alignment; every other block's cohort is everyone.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Self::Expert { .. })
+    }
+}
+
+impl fmt::Display for BlockKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expert { layer, expert } => write!(f, "layer {layer} expert {expert}"),
+            Self::Router { layer } => write!(f, "layer {layer} router"),
+            Self::Shared => f.write_str("shared parameters"),
+            Self::Routing { layer } => write!(f, "layer {layer} routing"),
+        }
+    }
+}
+
+/// One row of the partition: a block and how many coordinates it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockShape {
+    /// The block's number, its place in the table.
+    pub id: BlockId,
+    /// What it holds.
+    pub kind: BlockKind,
+    /// Coordinates in the block.
+    pub length: u64,
+}

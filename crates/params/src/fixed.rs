@@ -1,0 +1,260 @@
+//! The fixed-point domain: how an update becomes integers of a ring, and a sum of them becomes a mean again.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::block::BlockKind;
+
+/// What went wrong between reals and ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum FixedPointError {
+    /// An update holds NaN or an infinity, which no clip can mend.
+    #[error("coordinate {index} of the update is not a finite number; local training diverged")]
+    NotFinite {
+        /// Index of the coordinate in its block.
+        index: usize,
+    },
+    /// A consistency weight outside the range that the specification allows.
+    #[error("a sum of consistency weights of {got} steps is outside {low} to {high}")]
+    ConsistencyWeight {
+        /// The opened sum, in steps.
+        got: i64,
+        /// The least sum that honest members can make.
+        low: i64,
+        /// The largest sum that honest members can make.
+        high: i64,
+    },
+}
+
+/// The width of the ring that masked words live in: 16, 24 or 32 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RingWidth(u8);
+
+impl RingWidth {
+    /// A ring of `bits`, if it is one of the supported widths.
+    pub fn new(bits: u8) -> Option<Self> {
+        matches!(bits, 16 | 24 | 32).then_some(Self(bits))
+    }
+
+    /// Bits of a word.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Bytes of a packed word.
+    pub fn bytes(self) -> usize {
+        usize::from(self.0 / 8)
+    }
+
+    /// Whether the width is one of those that [`RingWidth::new`] accepts; a decoded one may not be.
+    pub fn is_supported(self) -> bool {
+        Self::new(self.0).is_some()
+    }
+
+    /// Writes each word's low bits, little-endian (`MASK-06`).
+    pub fn pack(self, words: &[u32]) -> Vec<u8> {
+        let mut packed = Vec::with_capacity(words.len() * self.bytes());
+        for word in words {
+            packed.extend_from_slice(&word.to_le_bytes()[..self.bytes()]);
+        }
+        packed
+    }
+
+    /// Reads packed words; a last incomplete word is left out, so lengths are checked before.
+    pub fn unpack(self, packed: &[u8]) -> Vec<u32> {
+        packed.chunks_exact(self.bytes()).map(le_word).collect()
+    }
+
+    /// Adds packed words to running sums mod 2³², which any narrower ring divides.
+    pub fn add_packed(self, sums: &mut [u32], packed: &[u8]) {
+        for (sum, chunk) in sums.iter_mut().zip(packed.chunks_exact(self.bytes())) {
+            *sum = sum.wrapping_add(le_word(chunk));
+        }
+    }
+
+    /// The signed integer that a ring element stands for, between −2^(w−1) and 2^(w−1)−1.
+    pub fn lift(self, word: u32) -> i64 {
+        let unused = 32 - u32::from(self.0);
+        i64::from((word << unused).cast_signed() >> unused)
+    }
+}
+
+fn le_word(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+}
+
+/// How one block's reals become integers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Scale {
+    /// A quantisation step is 2 to this power.
+    pub step_log2: i8,
+    /// The L2 clip of the block's update, in steps; also the largest size of one integer.
+    pub clip_steps: u32,
+}
+
+/// An update as integers, and whether the clip changed it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quantised {
+    /// One integer a coordinate, each at most `clip_steps` in size.
+    pub integers: Vec<i32>,
+    /// Whether the update's norm was above the clip, so that it was scaled down.
+    pub clipped: bool,
+}
+
+impl Scale {
+    /// The size of a step.
+    pub fn step(self) -> f64 {
+        f64::from(self.step_log2).exp2()
+    }
+
+    /// The L2 clip in the update's own units.
+    pub fn clip(self) -> f64 {
+        f64::from(self.clip_steps) * self.step()
+    }
+
+    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even.
+    ///
+    /// A router's last coordinate is its consistency weight: it is outside the norm, and 1 is `clip_steps`.
+    ///
+    /// # Errors
+    /// A coordinate that is not finite.
+    pub fn quantise(self, kind: BlockKind, update: &[f32]) -> Result<Quantised, FixedPointError> {
+        if let Some(index) = update.iter().position(|value| !value.is_finite()) {
+            return Err(FixedPointError::NotFinite { index });
+        }
+        let weight_at = matches!(kind, BlockKind::Router { .. }).then(|| update.len().saturating_sub(1));
+        let clipped_part = &update[..weight_at.unwrap_or(update.len())];
+        let norm = clipped_part.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
+        let limit = f64::from(self.clip_steps);
+        let steps = |value: f64| value.round_ties_even().clamp(-limit, limit) as i32;
+        let mut integers: Vec<i32> =
+            clipped_part.iter().map(|value| steps(f64::from(*value) * shrink / self.step())).collect();
+        if let Some(index) = weight_at {
+            integers.push(steps(f64::from(update[index]).clamp(0.25, 1.0) * limit));
+        }
+        Ok(Quantised { integers, clipped: shrink < 1.0 })
+    }
+
+    /// Applies an opened sum to the parameters of its block (`ROUND-21`): every party that does this holds the
+    /// same bits, as it is one IEEE 754 multiplication, division and addition for each coordinate.
+    ///
+    /// # Errors
+    /// A router's sum of consistency weights outside what weights between ¼ and 1 can make.
+    pub fn apply(
+        self,
+        kind: BlockKind,
+        parameters: &mut [f32],
+        sum: &[i64],
+        weight_total: u64,
+    ) -> Result<(), FixedPointError> {
+        match kind {
+            BlockKind::Expert { .. } | BlockKind::Shared => {
+                self.add_mean(parameters, sum, weight_total as f64);
+            }
+            BlockKind::Router { .. } => {
+                let Some((consistency, sums)) = sum.split_last() else { return Ok(()) };
+                let divisor = self.consistency_total(*consistency, weight_total)?;
+                self.add_mean(parameters, sums, divisor);
+            }
+            BlockKind::Routing { .. } => publish_distribution(parameters, sum),
+        }
+        Ok(())
+    }
+
+    fn add_mean(self, parameters: &mut [f32], sum: &[i64], divisor: f64) {
+        for (parameter, total) in parameters.iter_mut().zip(sum) {
+            *parameter = (f64::from(*parameter) + *total as f64 * self.step() / divisor) as f32;
+        }
+    }
+
+    /// The sum of weighted consistency weights, refused outside its possible range (`ALIGN-12`).
+    fn consistency_total(self, opened: i64, weight_total: u64) -> Result<f64, FixedPointError> {
+        let high = i64::from(self.clip_steps) * weight_total.cast_signed();
+        let low = high / 4;
+        if !(low..=high).contains(&opened) {
+            return Err(FixedPointError::ConsistencyWeight { got: opened, low, high });
+        }
+        Ok(opened as f64 / f64::from(self.clip_steps))
+    }
+}
+
+/// A noised sum of distributions, made a distribution again: negative entries become 0 and the rest sums to 1.
+fn publish_distribution(distribution: &mut [f32], sum: &[i64]) {
+    let total: i64 = sum.iter().map(|entry| (*entry).max(0)).sum();
+    if total > 0 {
+        for (entry, count) in distribution.iter_mut().zip(sum) {
+            *entry = ((*count).max(0) as f64 / total as f64) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SCALE: Scale = Scale { step_log2: -10, clip_steps: 1024 };
+
+    proptest! {
+        #[test]
+        fn packing_keeps_what_the_ring_keeps(words in prop::collection::vec(any::<u32>(), 0..50), bits in prop::sample::select(vec![16u8, 24, 32])) {
+            let ring = RingWidth::new(bits).expect("supported");
+            let packed = ring.pack(&words);
+            prop_assert_eq!(packed.len(), words.len() * ring.bytes());
+            let back = ring.unpack(&packed);
+            for (word, read) in words.iter().zip(&back) {
+                prop_assert_eq!(ring.lift(*word), ring.lift(*read));
+            }
+            let mut sums = vec![7u32; words.len()];
+            ring.add_packed(&mut sums, &packed);
+            prop_assert!(sums.iter().zip(&back).all(|(sum, read)| *sum == read.wrapping_add(7)));
+        }
+
+        #[test]
+        fn lifting_undoes_the_ring(value in -32768i64..32768) {
+            for bits in [16, 24, 32] {
+                prop_assert_eq!(RingWidth::new(bits).expect("supported").lift(value as u32), value);
+            }
+        }
+
+        #[test]
+        fn integers_stay_within_the_clip(update in prop::collection::vec(-10f32..10.0, 1..40)) {
+            let quantised = SCALE.quantise(BlockKind::Shared, &update).expect("finite");
+            prop_assert!(quantised.integers.iter().all(|integer| integer.unsigned_abs() <= SCALE.clip_steps));
+            let norm = quantised.integers.iter().map(|i| f64::from(*i).powi(2)).sum::<f64>().sqrt();
+            let rounding = (update.len() as f64).sqrt() / 2.0;
+            prop_assert!(norm <= f64::from(SCALE.clip_steps) + rounding);
+        }
+    }
+
+    #[test]
+    fn an_update_that_diverged_is_refused() {
+        let result = SCALE.quantise(BlockKind::Shared, &[0.0, f32::NAN]);
+        assert_eq!(result, Err(FixedPointError::NotFinite { index: 1 }));
+    }
+
+    #[test]
+    fn a_mean_is_recovered() {
+        let mut parameters = vec![1.0, 2.0];
+        SCALE.apply(BlockKind::Shared, &mut parameters, &[1024, -512], 2).expect("no weight to refuse");
+        assert_eq!(parameters, vec![1.5, 1.75]);
+    }
+
+    #[test]
+    fn a_router_is_divided_by_the_sum_of_consistency_weights() {
+        let kind = BlockKind::Router { layer: 0 };
+        let one = SCALE.quantise(kind, &[0.25, 0.5]).expect("finite").integers;
+        let sum: Vec<i64> = one.iter().map(|integer| 2 * i64::from(*integer)).collect();
+        let mut parameters = vec![0.0, 0.0];
+        SCALE.apply(kind, &mut parameters, &sum, 2).expect("in range");
+        assert_eq!(parameters, vec![0.5, 0.0]);
+        let tiny = [1024, 100];
+        assert!(matches!(
+            SCALE.apply(kind, &mut parameters, &tiny, 2),
+            Err(FixedPointError::ConsistencyWeight { got: 100, .. })
+        ));
+    }
+}

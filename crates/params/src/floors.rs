@@ -1,0 +1,155 @@
+//! The privacy floors and quorums of a roster. They are computed here and nowhere else; files and plans may
+//! tighten them and never loosen them.
+
+use thiserror::Error;
+
+/// Honest companions that every member of a summed cohort is promised (`H` of the specification).
+pub const HONEST_COMPANIONS: usize = 2;
+/// The largest roster: above it a sparse mask graph would be needed, which has a check of its own.
+pub const MAX_MEMBERS: usize = 300;
+/// The smallest roster in which a sum hides anybody.
+pub const MIN_MEMBERS: usize = 3;
+/// By default every member is a custodian up to this many.
+pub const DEFAULT_CUSTODIANS: usize = 16;
+/// From this many members on, cohorts smaller than everyone are possible with room for drop-outs.
+pub const COHORTS_FROM: usize = 8;
+
+/// A roster that no floors exist for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum FloorsError {
+    /// Too few organisations for a sum to hide anybody, or more than the mask graph is checked for.
+    #[error(
+        "the roster has {got} member organisations; between {MIN_MEMBERS} and {MAX_MEMBERS} are possible"
+    )]
+    Members {
+        /// Member organisations in the roster.
+        got: usize,
+    },
+    /// Too few custodians for shares to be safe with any one of them.
+    #[error("the roster has {got} custodians; at least {MIN_MEMBERS} are needed")]
+    Custodians {
+        /// Custodians in the roster.
+        got: usize,
+    },
+    /// So many custodians may be corrupt that no cohort of the members could be opened.
+    #[error("{custodians} custodians need cohorts of {cohort} organisations, but there are {members}; list fewer custodians")]
+    Unreachable {
+        /// Member organisations in the roster.
+        members: usize,
+        /// Custodians in the roster.
+        custodians: usize,
+        /// The cohort floor that they lead to.
+        cohort: usize,
+    },
+}
+
+/// What a roster of `n` member organisations and `c` custodians tolerates and demands.
+///
+/// Source: protocol specification, requirements `FLOOR-01` to `FLOOR-04`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Floors {
+    /// Member organisations, `n`.
+    pub members: usize,
+    /// Custodians, `c`.
+    pub custodians: usize,
+    /// Malicious custodians tolerated, `f = ceil(c/3) - 1`.
+    pub malicious_custodians: usize,
+    /// Corrupt organisations tolerated in the whole roster, `T = max(f, floor(n/5))`.
+    pub corrupt_organisations: usize,
+    /// The fewest organisations of a cohort whose sum is opened, `F = T + H + 1`.
+    pub cohort: usize,
+    /// Signatures that make a certificate, `h_s = floor((c+f)/2) + 1`: two certificates share an honest signer.
+    pub seal_quorum: usize,
+    /// Shares that open a secret, `h_r = floor(c/2) + 1 > f`.
+    pub reveal_threshold: usize,
+}
+
+impl Floors {
+    /// The floors of a roster.
+    ///
+    /// # Errors
+    /// A roster outside the sizes that the specification covers.
+    pub fn of(member_organisations: usize, custodians: usize) -> Result<Self, FloorsError> {
+        let (n, c) = (member_organisations, custodians);
+        if !(MIN_MEMBERS..=MAX_MEMBERS).contains(&n) {
+            return Err(FloorsError::Members { got: n });
+        }
+        if c < MIN_MEMBERS {
+            return Err(FloorsError::Custodians { got: c });
+        }
+        // FLOOR-01, FLOOR-02
+        let malicious_custodians = c.div_ceil(3) - 1;
+        let corrupt_organisations = malicious_custodians.max(n / 5);
+        // FLOOR-03
+        let cohort = corrupt_organisations + HONEST_COMPANIONS + 1;
+        if cohort > n {
+            return Err(FloorsError::Unreachable { members: n, custodians: c, cohort });
+        }
+        Ok(Self {
+            members: n,
+            custodians: c,
+            malicious_custodians,
+            corrupt_organisations,
+            cohort,
+            // FLOOR-04
+            seal_quorum: usize::midpoint(c, malicious_custodians) + 1,
+            reveal_threshold: c / 2 + 1,
+        })
+    }
+
+    /// Members that may be lost in a round that still sums.
+    pub fn tolerated_losses(&self) -> usize {
+        (self.members - self.cohort).min(self.custodians.saturating_sub(self.seal_quorum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agree_with_the_table_of_the_specification() {
+        // n = c, f, T, F, h_s, h_r
+        let rows = [
+            (3, 0, 0, 3, 2, 2),
+            (4, 1, 1, 4, 3, 3),
+            (5, 1, 1, 4, 4, 3),
+            (7, 2, 2, 5, 5, 4),
+            (8, 2, 2, 5, 6, 5),
+            (10, 3, 3, 6, 7, 6),
+            (16, 5, 5, 8, 11, 9),
+        ];
+        for (n, f, t, cohort, seal, reveal) in rows {
+            let floors = Floors::of(n, n).expect("a covered size");
+            let got = (floors.malicious_custodians, floors.corrupt_organisations, floors.cohort);
+            assert_eq!(got, (f, t, cohort), "n = {n}");
+            assert_eq!((floors.seal_quorum, floors.reveal_threshold), (seal, reveal), "n = {n}");
+        }
+    }
+
+    #[test]
+    fn two_certificates_share_an_honest_custodian_and_f_shares_open_nothing() {
+        for c in 3..=40 {
+            let floors = Floors::of(c, c).expect("a covered size");
+            assert!(2 * floors.seal_quorum - c > floors.malicious_custodians, "c = {c}");
+            assert!(floors.reveal_threshold > floors.malicious_custodians, "c = {c}");
+            assert!(floors.seal_quorum <= c - floors.malicious_custodians, "liveness, c = {c}");
+        }
+    }
+
+    #[test]
+    fn cohorts_keep_honest_companions() {
+        for n in 3..=MAX_MEMBERS {
+            let floors = Floors::of(n, n.min(DEFAULT_CUSTODIANS)).expect("a covered size");
+            assert!(floors.cohort > floors.corrupt_organisations + HONEST_COMPANIONS, "n = {n}");
+        }
+    }
+
+    #[test]
+    fn sizes_outside_the_specification_are_refused() {
+        assert_eq!(Floors::of(2, 5), Err(FloorsError::Members { got: 2 }));
+        assert_eq!(Floors::of(301, 16), Err(FloorsError::Members { got: 301 }));
+        assert_eq!(Floors::of(5, 2), Err(FloorsError::Custodians { got: 2 }));
+        assert_eq!(Floors::of(5, 16), Err(FloorsError::Unreachable { members: 5, custodians: 16, cohort: 8 }));
+    }
+}

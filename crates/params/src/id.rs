@@ -1,0 +1,73 @@
+//! Identifiers. Each is a type of its own, so that a block can never be passed for a member.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A party of the consortium file: a member, a custodian, or both. Numbers start at 1; 0 is the coordinator.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartyId(pub u32);
+
+impl PartyId {
+    /// The coordinator, which is no member and holds no share.
+    pub const COORDINATOR: Self = Self(0);
+}
+
+impl fmt::Display for PartyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::COORDINATOR => write!(f, "the coordinator"),
+            Self(number) => write!(f, "party {number}"),
+        }
+    }
+}
+
+/// A block of the partition of the trainable parameters, numbered from 0 in the order of the plan's block table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BlockId(pub u32);
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}", self.0)
+    }
+}
+
+/// A round of an epoch, counted from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Round(pub u64);
+
+impl Round {
+    /// The first round of an epoch; it follows the epoch's genesis instead of a closing.
+    pub const FIRST: Self = Self(1);
+
+    /// The round after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "round {}", self.0)
+    }
+}
+
+/// A SHA-256 digest over a canonical body.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({}…)", hex::encode(&self.0[..4]))
+    }
+}

@@ -1,0 +1,12 @@
+//! What all parties of a consortium agree on before a round: identifiers, the consortium and policy files, the
+//! privacy floors, the round plan and the fixed-point domain.
+//!
+//! Nothing here does IO, holds a secret, or hashes. Requirement ids refer to `protocols/`.
+
+pub mod block;
+pub mod consortium;
+pub mod fixed;
+pub mod floors;
+pub mod id;
+pub mod plan;
+pub mod policy;

@@ -1,0 +1,347 @@
+//! The round plan: everything that a round fixes before anybody trains, and the checks that every party makes.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::block::{BlockKind, BlockShape};
+use crate::consortium::{Consortium, MAX_WEIGHT, Role};
+use crate::fixed::{RingWidth, Scale};
+use crate::id::{BlockId, Digest, PartyId, Round};
+
+/// The most blocks of a plan: Qwen3-30B has 6,144 experts.
+pub const MAX_BLOCKS: usize = 65_536;
+/// The longest block, in coordinates.
+pub const MAX_BLOCK_LENGTH: u64 = 1 << 32;
+/// The sketch sizes that a plan may choose.
+pub const SKETCH_COORDINATES: [u16; 4] = [16, 32, 64, 128];
+/// With weights other than 1, a member's own noise is at least this many quantisation steps (`PLAN-08`).
+pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
+
+/// A block of the plan: its shape and how its reals become integers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlannedBlock {
+    /// Number, kind and length.
+    pub shape: BlockShape,
+    /// Clip and quantisation step.
+    pub scale: Scale,
+    /// Standard deviation of the noise that each member adds before masking, in steps; 0 is none.
+    pub noise_steps: u32,
+}
+
+/// How sketches are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SketchPlan {
+    /// Seeds the Rademacher projections; the same for a whole epoch.
+    pub seed: [u8; 32],
+    /// Coordinates of a sketch: 16, 32, 64 or 128.
+    pub coordinates: u16,
+    /// Standard deviation of the noise on each coordinate, in sketch steps (the clip is [`SKETCH_CLIP_STEPS`]).
+    pub noise_steps: u16,
+    /// L2 clip of a region sketch, in thousandths of the hidden state's unit.
+    pub region_clip_milli: u32,
+    /// Standard deviation of the noise on each expert's token count.
+    pub count_noise: u16,
+}
+
+/// A sketch whose L2 norm is at the clip has this norm in integer steps.
+pub const SKETCH_CLIP_STEPS: u16 = 8192;
+
+/// Centre and spread of the region agreements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Threshold {
+    /// Mean and standard deviation, as in the paper.
+    MeanDeviation,
+    /// Median and median absolute deviation, robust against outliers.
+    MedianDeviation,
+}
+
+/// What happens to a block whose cohort would be below the floor plus slack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Fallback {
+    /// The cohort is everyone who announced.
+    Everyone,
+    /// The block is void this round.
+    Skip,
+}
+
+/// The scoring rule with its constants; fractions are in 256ths.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ScoringRule {
+    /// Centre and spread.
+    pub threshold: Threshold,
+    /// `beta`: how many spreads below the centre the threshold lies, in 256ths.
+    pub spread_factor: u16,
+    /// The least consensus of a cohort member, as a fraction of the median consensus, in 256ths.
+    pub consensus_fraction: u16,
+    /// The fewest noised tokens with which a member counts for an expert.
+    pub minimum_tokens: u32,
+    /// Members above the floor that a scored cohort must have, so that drop-outs leave it valid.
+    pub slack: u16,
+    /// What happens below floor plus slack.
+    pub fallback: Fallback,
+}
+
+/// What local training does; hospitals' trainers take it as given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrainingPlan {
+    /// Passes over the member's notes.
+    pub local_epochs: u16,
+    /// Notes in a batch.
+    pub batch_size: u16,
+    /// Learning rate in millionths.
+    pub learning_rate_micro: u32,
+    /// `lambda` of the routing regulariser, in thousandths.
+    pub routing_penalty_milli: u32,
+    /// Seed of shuffles; a member derives its own from it and its number.
+    pub seed: u64,
+}
+
+/// How long each step may take, in milliseconds from its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Deadlines {
+    /// Training and announcing.
+    pub announce: u64,
+    /// Each collection of custodians' signatures.
+    pub seal: u64,
+    /// Uploading the masked blocks.
+    pub upload: u64,
+    /// Revealing seeds and shares.
+    pub reveal: u64,
+}
+
+/// A custodian's receiving key for this round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceivingKeyEntry {
+    /// The custodian.
+    pub custodian: PartyId,
+    /// Its ristretto255 public key for sealed letters.
+    pub key: [u8; 32],
+}
+
+/// What the coordinator proposes for one round. Unchecked: see [`CheckedPlan`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RoundPlan {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// The round's number.
+    pub round: Round,
+    /// Digest of the previous round's closing or abort body; for the first round, the epoch.
+    pub previous: Digest,
+    /// Digest of what is learned: classes, base model, shape of the experts.
+    pub task: Digest,
+    /// Digest of the model that the round starts from, published routing distribution included.
+    pub model: Digest,
+    /// Width of the ring.
+    pub ring: RingWidth,
+    /// The block table, a partition.
+    pub blocks: Vec<PlannedBlock>,
+    /// Sketches.
+    pub sketch: SketchPlan,
+    /// Scoring.
+    pub scoring: ScoringRule,
+    /// The largest weight used, 1 to 15.
+    pub max_weight: u8,
+    /// The fewest organisations of an opened cohort; at least the consortium's floor.
+    pub cohort_floor: u16,
+    /// Local training.
+    pub training: TrainingPlan,
+    /// Deadlines.
+    pub deadlines: Deadlines,
+    /// The receiving keys of the custodians that take part, ascending.
+    pub custodians: Vec<ReceivingKeyEntry>,
+}
+
+/// A rule that a plan breaks. Each names the plan's value and the limit.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PlanError {
+    /// A plan for another consortium file.
+    #[error("the plan is for epoch {got}, ours is {expected}; one of us has an outdated consortium file")]
+    Epoch {
+        /// The plan's epoch.
+        got: Digest,
+        /// Ours.
+        expected: Digest,
+    },
+    /// A floor below the consortium's.
+    #[error("the plan opens cohorts of {got} organisations, the consortium's floor is {floor}")]
+    BelowFloor {
+        /// The plan's floor.
+        got: usize,
+        /// The consortium's.
+        floor: usize,
+    },
+    /// Blocks that are no partition.
+    #[error("the block table is not a partition: {0}")]
+    BlockTable(String),
+    /// A ring of another width.
+    #[error("rings of {got} bits are not supported; 16, 24 and 32 are")]
+    Ring {
+        /// The plan's width.
+        got: u8,
+    },
+    /// A block whose sum could wrap around.
+    #[error("{block} could sum to {reach}, a ring of {bits} bits holds less than {limit}; widen the ring or raise the step")]
+    RingWrap {
+        /// The block.
+        block: BlockId,
+        /// The largest sum with its noise.
+        reach: u128,
+        /// The ring's width.
+        bits: u8,
+        /// 2^(w−1).
+        limit: u128,
+    },
+    /// Weights that a plan may not use.
+    #[error("weights up to {got} are planned; 1 to {MAX_WEIGHT} are possible")]
+    Weight {
+        /// The plan's largest weight.
+        got: u8,
+    },
+    /// Weights other than 1 without the noise that keeps them from separating members.
+    #[error("{block} has noise of {got} steps; weights above 1 need at least {NOISE_STEPS_FOR_WEIGHTS}")]
+    WeightsWithoutNoise {
+        /// The block.
+        block: BlockId,
+        /// Its noise.
+        got: u32,
+    },
+    /// A sketch of another size.
+    #[error("sketches of {got} coordinates are planned; 16, 32, 64 and 128 are possible")]
+    Sketch {
+        /// The plan's size.
+        got: u16,
+    },
+    /// A receiving key of somebody who is no custodian, or keys out of order.
+    #[error("the plan's custodians are not distinct custodians of the consortium in ascending order")]
+    Custodians,
+    /// Too few custodians to seal.
+    #[error("{got} custodians have receiving keys; {quorum} must sign")]
+    TooFewCustodians {
+        /// Keys in the plan.
+        got: usize,
+        /// The seal quorum.
+        quorum: usize,
+    },
+}
+
+/// A plan that obeys every rule of the specification for this consortium. There is no other way to make one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckedPlan(RoundPlan);
+
+impl CheckedPlan {
+    /// Checks a plan against the consortium and the epoch that this party pinned.
+    ///
+    /// # Errors
+    /// The first rule that the plan breaks (`PLAN-01` to `PLAN-09`).
+    pub fn check(plan: RoundPlan, consortium: &Consortium, epoch: Digest) -> Result<Self, PlanError> {
+        if plan.epoch != epoch {
+            return Err(PlanError::Epoch { got: plan.epoch, expected: epoch });
+        }
+        let floor = consortium.floors().cohort;
+        let got = usize::from(plan.cohort_floor);
+        if got < floor {
+            return Err(PlanError::BelowFloor { got, floor });
+        }
+        check_partition(&plan.blocks)?;
+        check_sizes(&plan)?;
+        let members = consortium.members().count();
+        for block in &plan.blocks {
+            check_ring(&plan, block, members)?;
+            check_weights(&plan, block)?;
+        }
+        check_custodians(&plan, consortium)?;
+        Ok(Self(plan))
+    }
+
+    /// A block of the table.
+    pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
+        self.0.blocks.get(id.0 as usize)
+    }
+
+    /// The size of a masked block in bytes.
+    pub fn packed_bytes(&self, block: &PlannedBlock) -> usize {
+        block.shape.length as usize * self.0.ring.bytes()
+    }
+
+    /// The receiving key of a custodian that takes part.
+    pub fn receiving_key(&self, custodian: PartyId) -> Option<[u8; 32]> {
+        self.0.custodians.iter().find(|entry| entry.custodian == custodian).map(|entry| entry.key)
+    }
+}
+
+impl std::ops::Deref for CheckedPlan {
+    type Target = RoundPlan;
+
+    fn deref(&self) -> &RoundPlan {
+        &self.0
+    }
+}
+
+/// `PLAN-02`: numbers ascend from 0, no kind stands twice, layers are whole.
+fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
+    let broken = |why: String| Err(PlanError::BlockTable(why));
+    if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
+        return broken(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
+    }
+    for (index, block) in blocks.iter().enumerate() {
+        if block.shape.id.0 as usize != index {
+            return broken(format!("{} stands at place {index}", block.shape.id));
+        }
+        if !(1..=MAX_BLOCK_LENGTH).contains(&block.shape.length) {
+            return broken(format!("{} has {} coordinates", block.shape.id, block.shape.length));
+        }
+    }
+    let mut kinds: Vec<BlockKind> = blocks.iter().map(|block| block.shape.kind).collect();
+    kinds.sort_unstable();
+    match kinds.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => broken(format!("{} stands in it twice", pair[0])),
+        None => Ok(()),
+    }
+}
+
+/// `PLAN-03`: sizes that decoding cannot check.
+fn check_sizes(plan: &RoundPlan) -> Result<(), PlanError> {
+    if !plan.ring.is_supported() {
+        return Err(PlanError::Ring { got: plan.ring.bits() });
+    }
+    if !SKETCH_COORDINATES.contains(&plan.sketch.coordinates) {
+        return Err(PlanError::Sketch { got: plan.sketch.coordinates });
+    }
+    if !(1..=MAX_WEIGHT).contains(&plan.max_weight) {
+        return Err(PlanError::Weight { got: plan.max_weight });
+    }
+    Ok(())
+}
+
+/// `PLAN-06`: `w_max·n·q_max + 6·sigma·w_max·sqrt(n) < 2^(w−1)`, with the square root rounded up.
+fn check_ring(plan: &RoundPlan, block: &PlannedBlock, members: usize) -> Result<(), PlanError> {
+    let (weight, n) = (u128::from(plan.max_weight), members as u128);
+    let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
+    let noise = 6 * u128::from(block.noise_steps) * weight * root;
+    let reach = weight * n * u128::from(block.scale.clip_steps) + noise;
+    let limit = 1u128 << (plan.ring.bits() - 1);
+    if reach < limit && i32::try_from(block.scale.clip_steps).is_ok() {
+        return Ok(());
+    }
+    Err(PlanError::RingWrap { block: block.shape.id, reach, bits: plan.ring.bits(), limit })
+}
+
+/// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
+fn check_weights(plan: &RoundPlan, block: &PlannedBlock) -> Result<(), PlanError> {
+    if plan.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
+        return Err(PlanError::WeightsWithoutNoise { block: block.shape.id, got: block.noise_steps });
+    }
+    Ok(())
+}
+
+/// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
+fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
+    let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
+    let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
+    if !ascending || !listed {
+        return Err(PlanError::Custodians);
+    }
+    let (got, quorum) = (plan.custodians.len(), consortium.floors().seal_quorum);
+    if got < quorum { Err(PlanError::TooFewCustodians { got, quorum }) } else { Ok(()) }
+}
+

@@ -1,0 +1,111 @@
+//! A party's own policy file: what it accepts of a plan, whatever the coordinator proposes.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::consortium::PublicBytes;
+use crate::plan::{CheckedPlan, Fallback};
+
+/// Limits that a hospital sets for itself. Every limit may only tighten the specification's floors.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The governance key whose signature makes a consortium file acceptable.
+    pub governance_key: PublicBytes,
+    /// The fewest organisations of a cohort that this party lets its update be summed in.
+    #[serde(default)]
+    pub minimum_cohort: u16,
+    /// The least noise on sketch coordinates, in sketch steps.
+    #[serde(default)]
+    pub minimum_sketch_noise: u16,
+    /// The largest aggregation weight.
+    #[serde(default = "default_weight")]
+    pub maximum_weight: u8,
+    /// Whether a block without an aligned cohort may be summed over everyone.
+    #[serde(default = "default_fallback")]
+    pub allow_fallback_to_everyone: bool,
+}
+
+fn default_weight() -> u8 {
+    crate::consortium::MAX_WEIGHT
+}
+
+fn default_fallback() -> bool {
+    true
+}
+
+/// A policy file that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("the policy file cannot be read: {0}")]
+pub struct PolicySyntax(String);
+
+/// A plan that this party refuses. The sentence names the rule, the plan's value and the limit.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PolicyRefusal {
+    /// Cohorts too small.
+    #[error("policy `minimum_cohort`: the plan opens cohorts of {got} organisations, this party demands {limit}")]
+    Cohort {
+        /// The plan's floor.
+        got: u16,
+        /// The policy's.
+        limit: u16,
+    },
+    /// Too little noise on sketches.
+    #[error("policy `minimum_sketch_noise`: the plan's sketches carry {got} steps of noise, this party demands {limit}")]
+    SketchNoise {
+        /// The plan's noise.
+        got: u16,
+        /// The policy's.
+        limit: u16,
+    },
+    /// Weights too large.
+    #[error("policy `maximum_weight`: the plan uses weights up to {got}, this party allows {limit}")]
+    Weight {
+        /// The plan's largest weight.
+        got: u8,
+        /// The policy's.
+        limit: u8,
+    },
+    /// A fallback that is not allowed.
+    #[error("policy `allow_fallback_to_everyone`: the plan sums unaligned experts over everyone, this party does not allow it")]
+    Fallback,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// A file that is no policy; unknown settings are errors, so that a typing error cannot loosen a limit.
+    pub fn parse(text: &str) -> Result<Self, PolicySyntax> {
+        toml::from_str(text).map_err(|error| PolicySyntax(error.to_string()))
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// Never for this type; the TOML library's error is passed on.
+    pub fn to_toml(&self) -> Result<String, PolicySyntax> {
+        toml::to_string(self).map_err(|error| PolicySyntax(error.to_string()))
+    }
+
+    /// Checks a plan against this party's limits (`PLAN-10`).
+    ///
+    /// # Errors
+    /// The first limit that the plan exceeds.
+    pub fn admit(&self, plan: &CheckedPlan) -> Result<(), PolicyRefusal> {
+        if plan.cohort_floor < self.minimum_cohort {
+            return Err(PolicyRefusal::Cohort { got: plan.cohort_floor, limit: self.minimum_cohort });
+        }
+        if plan.sketch.noise_steps < self.minimum_sketch_noise {
+            let (got, limit) = (plan.sketch.noise_steps, self.minimum_sketch_noise);
+            return Err(PolicyRefusal::SketchNoise { got, limit });
+        }
+        if plan.max_weight > self.maximum_weight {
+            return Err(PolicyRefusal::Weight { got: plan.max_weight, limit: self.maximum_weight });
+        }
+        if plan.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
+            return Err(PolicyRefusal::Fallback);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Noise: exact samplers that use integers alone.
+
+pub mod discrete_gaussian;

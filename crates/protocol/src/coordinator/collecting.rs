@@ -1,0 +1,191 @@
+//! The coordinator's first phases: receiving keys, the plan, announcements and letters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_crypto::hash::{Domain, digest};
+use cloister_params::consortium::Role;
+use cloister_params::id::{PartyId, Round};
+use cloister_params::plan::{ReceivingKeyEntry, RoundPlan};
+use cloister_transcript::RoundLog;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
+
+use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use crate::dealing::check_announcement;
+use crate::fault::{Fault, Misbehaviour, expect};
+use crate::manifest::Announcements;
+use crate::round::RoundContext;
+use crate::statement::{check_partys, sign};
+
+impl Coordinator {
+    pub(super) fn handle_receiving_key(
+        &mut self,
+        from: PartyId,
+        signed: Signed<ReceivingKey>,
+    ) -> Result<(), Fault> {
+        let epoch = self.epoch.clone();
+        let active = self.round.as_mut().ok_or(not_awaited(from, "a receiving key"))?;
+        let number = active.number;
+        let Phase::Keys(keys) = &mut active.phase else {
+            return Err(not_awaited(from, "a receiving key"));
+        };
+        let key = check_partys(&signed, &epoch, Role::Custodian).map_err(|what| what.by(from))?;
+        expect("receiving key", "signer", key.signer(), from).map_err(|what| what.by(from))?;
+        expect("receiving key", "round", key.body().round, number).map_err(|what| what.by(from))?;
+        expect("receiving key", "epoch", key.body().epoch, epoch.digest()).map_err(|what| what.by(from))?;
+        keys.insert(from, signed);
+        Ok(())
+    }
+
+    pub(super) fn advance_keys(&mut self, now: Time, expired: bool) {
+        let floors = self.epoch.consortium().floors();
+        let custodians: BTreeSet<PartyId> = self.epoch.consortium().custodians().collect();
+        let Some(Phase::Keys(keys)) = self.round.as_ref().map(|active| &active.phase) else { return };
+        let awaited = custodians.iter().filter(|custodian| self.connected.contains(custodian));
+        let all = awaited.clone().count() >= floors.seal_quorum && awaited.clone().all(|c| keys.contains_key(c));
+        if all || (expired && keys.len() >= floors.seal_quorum) {
+            self.send_plan(now);
+        } else if expired {
+            self.event(Event::QuorumLost("too few custodians gave receiving keys"));
+        }
+    }
+
+    /// Writes, signs and sends the plan (step 1).
+    fn send_plan(&mut self, now: Time) {
+        let Some(active) = &mut self.round else { return };
+        let Phase::Keys(keys) = &mut active.phase else { return };
+        let keys = std::mem::take(keys);
+        let custodians = keys.iter().filter_map(|(custodian, signed)| {
+            Some(ReceivingKeyEntry { custodian: *custodian, key: signed.parse().ok()?.key })
+        });
+        let plan = RoundPlan {
+            epoch: self.epoch.digest(),
+            round: active.number,
+            previous: self.chain.previous,
+            model: self.chain.model,
+            custodians: custodians.collect(),
+            ..active.template.clone()
+        };
+        let signed = sign(&self.key, PartyId::COORDINATOR, &plan);
+        let receiving_keys: Vec<_> = keys.into_values().collect();
+        let context = match RoundContext::check(&self.epoch, &signed, &receiving_keys) {
+            Ok(context) if self.model.fits(context.plan()) => context,
+            Ok(_) => return self.cannot_plan("the block table does not fit the model"),
+            Err(fault) => return self.cannot_plan(&fault.to_string()),
+        };
+        let message = Message::Plan { plan: signed, receiving_keys, previous: self.last_ending.clone() };
+        let announced = Announced {
+            context,
+            plan: message.clone(),
+            announcements: Announcements::new(),
+            relay: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            cohorts: Vec::new(),
+            uploaded: Vec::new(),
+            masked_bytes: 0,
+            log: RoundLog::default(),
+        };
+        let (number, limit) = (active.number, active.template.deadlines.announce);
+        active.phase = Phase::Announcing(Box::new(announced));
+        self.event(Event::Planned(number));
+        self.wait(now, limit);
+        self.send_to(self.everyone(), &Frame::Message(message));
+    }
+
+    /// The coordinator's own settings make no valid plan: the round does not begin.
+    fn cannot_plan(&mut self, reason: &str) {
+        self.round = None;
+        self.deadline = None;
+        self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
+    }
+
+    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, reason: String) {
+        if let Some(active) = self.round.as_mut().filter(|active| active.number == round) {
+            active.refused.insert(from);
+            self.event(Event::Refused(from, reason));
+        }
+    }
+
+    pub(super) fn handle_announcement(
+        &mut self,
+        from: PartyId,
+        signed: &Signed<Announcement>,
+    ) -> Result<(), Fault> {
+        let epoch = self.epoch.clone();
+        let announced = self.announcing(from, "an announcement")?;
+        let verified = check_partys(signed, &epoch, Role::Member).map_err(|what| what.by(from))?;
+        expect("announcement", "signer", verified.signer(), from).map_err(|what| what.by(from))?;
+        check_announcement(&announced.context, from, verified.body()).map_err(|what| what.by(from))?;
+        if let Some(before) = announced.announcements.get(&from) {
+            if before.digest() == verified.digest() {
+                return Ok(());
+            }
+            let round = announced.context.round();
+            return Err(Misbehaviour::Equivocation { what: "announcement", round }.by(from));
+        }
+        announced.announcements.insert(from, verified);
+        let frame = Frame::Message(Message::Announcement(signed.clone()));
+        announced.relay.insert(from, frame.clone());
+        self.send_to(self.everyone(), &frame);
+        Ok(())
+    }
+
+    pub(super) fn handle_letter(
+        &mut self,
+        from: PartyId,
+        round: Round,
+        dealer: PartyId,
+        custodian: PartyId,
+        sealed: Vec<u8>,
+    ) -> Result<(), Fault> {
+        let announced = self.announcing(from, "a letter")?;
+        expect("letter", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
+        expect("letter", "dealer", dealer, from).map_err(|what| what.by(from))?;
+        let announcement = announced.announcements.get(&from).ok_or(not_awaited(from, "a letter"))?;
+        let dealing = announcement.body().dealings.iter().find(|dealing| dealing.custodian == custodian);
+        if dealing.map(|dealing| dealing.letter) != Some(digest(Domain::Letter, &[&sealed])) {
+            let why = "it is not the announced letter";
+            return Err(Misbehaviour::Letter { dealer, custodian, why }.by(from));
+        }
+        let frame = Frame::Message(Message::Letter { round, dealer, custodian, sealed });
+        if announced.letters.insert((dealer, custodian), frame.clone()).is_some() {
+            return Ok(());
+        }
+        let whole = announced.is_whole(dealer);
+        self.send_to([custodian], &frame);
+        if whole {
+            self.event(Event::Announced(dealer));
+        }
+        Ok(())
+    }
+
+    fn announcing(&mut self, from: PartyId, what: &'static str) -> Result<&mut Announced, Fault> {
+        match self.round.as_mut().map(|active| &mut active.phase) {
+            Some(Phase::Announcing(announced)) => Ok(announced),
+            _ => Err(not_awaited(from, what)),
+        }
+    }
+
+    pub(super) fn advance_announcing(&mut self, now: Time, expired: bool) {
+        let awaited = self.awaited_members();
+        let Some(Phase::Announcing(announced)) = self.round.as_ref().map(|active| &active.phase) else { return };
+        let whole: BTreeSet<PartyId> =
+            announced.announcements.keys().copied().filter(|member| announced.is_whole(*member)).collect();
+        let reaches_floor = announced.context.reaches_floor(whole.iter().copied());
+        let all_here = awaited.iter().all(|member| whole.contains(member));
+        if reaches_floor && (all_here || expired) {
+            self.propose_seal1(&whole, now);
+        } else if expired {
+            self.propose_abort(AbortReason::TooFewAnnounced, now);
+        }
+    }
+}
+
+impl Announced {
+    /// Whether a member's announcement and all its letters are here.
+    fn is_whole(&self, member: PartyId) -> bool {
+        self.announcements.contains_key(&member)
+            && self.context.custodians().all(|custodian| self.letters.contains_key(&(member, custodian)))
+    }
+}

@@ -1,0 +1,351 @@
+//! The coordinator: relays, scores, proposes, sums. It holds no share and no key that opens anything; every step
+//! forward needs a quorum of custodians.
+//!
+//! [`Coordinator`] walks through the phases of `protocols/round.md`: keys, announcing, first seal, uploading,
+//! second seal (or abort), revealing, closing.
+
+mod ballot;
+mod collecting;
+mod revealing;
+mod sealing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_transcript::RoundLog;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{ManifestCohort, ReceivingKey, Signed};
+
+use crate::fault::Fault;
+use crate::manifest::Announcements;
+use crate::model::Model;
+use crate::round::{ChainPosition, RoundContext};
+use ballot::Ballot;
+use revealing::Revealing;
+use sealing::{Closing, Sealing1, Sealing2, Uploading};
+
+/// Milliseconds since an origin of the driver's choice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Time(pub u64);
+
+/// What the driver of the coordinator must do, in this order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum CoordinatorOutput {
+    /// Send a frame to a party.
+    Send {
+        /// To whom.
+        to: PartyId,
+        /// What.
+        frame: Frame,
+    },
+    /// Something to tell people.
+    Event(Event),
+    /// The round ended; keep the report.
+    Ended(Box<RoundReport>),
+}
+
+/// What happened, for logs and progress.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The plan went out to so many custodians' keys.
+    Planned(Round),
+    /// A member announced, with all its letters.
+    Announced(PartyId),
+    /// A party takes no part and says why.
+    Refused(PartyId, String),
+    /// The first seal is certified.
+    Sealed,
+    /// A member's upload arrived whole.
+    Uploaded(PartyId),
+    /// These members were summed without, as they did not arrive in time.
+    Missing(Vec<PartyId>),
+    /// Members' secrets are being recovered from custodians' shares.
+    Recovering(Vec<PartyId>),
+    /// A block stays closed because a secret of this member could not be recovered from what it dealt.
+    BlockLost(BlockId, PartyId),
+    /// Too few custodians or shares: the round waits, without a sum.
+    QuorumLost(&'static str),
+}
+
+/// The result of a round.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoundReport {
+    /// The round.
+    pub round: Round,
+    /// The certificate of its ending.
+    pub ending: Ending,
+    /// Its log.
+    pub log: RoundLog,
+    /// Who announced.
+    pub announced: Vec<PartyId>,
+    /// Who uploaded.
+    pub uploaded: Vec<PartyId>,
+    /// The sealed cohorts; empty when it did not come so far.
+    pub cohorts: Vec<ManifestCohort>,
+    /// The blocks whose sums were opened.
+    pub opened: Vec<BlockId>,
+    /// Bytes of masked blocks that arrived.
+    pub masked_bytes: u64,
+    /// The model after the round.
+    pub model: Model,
+}
+
+/// The coordinator's state machine.
+#[derive(Debug)]
+pub struct Coordinator {
+    key: SigningKey,
+    epoch: Arc<Epoch>,
+    chain: ChainPosition,
+    model: Model,
+    last_ending: Option<Ending>,
+    connected: BTreeSet<PartyId>,
+    round: Option<ActiveRound>,
+    deadline: Option<Time>,
+    outputs: VecDeque<CoordinatorOutput>,
+}
+
+#[derive(Debug)]
+struct ActiveRound {
+    number: Round,
+    template: RoundPlan,
+    refused: BTreeSet<PartyId>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Keys(BTreeMap<PartyId, Signed<ReceivingKey>>),
+    Announcing(Box<Announced>),
+    Sealing1(Box<Announced>, Box<Sealing1>),
+    Uploading(Box<Announced>, Box<Uploading>),
+    Sealing2(Box<Announced>, Box<Sealing2>),
+    Aborting(Box<Announced>, Ballot<cloister_wire::statement::Abort>),
+    Revealing(Box<Announced>, Box<Revealing>),
+    Closing(Box<Announced>, Box<Closing>),
+}
+
+/// What stays with a round from its plan on.
+#[derive(Debug)]
+struct Announced {
+    context: RoundContext,
+    plan: Message,
+    announcements: Announcements,
+    /// The signed announcements, for relaying.
+    relay: BTreeMap<PartyId, Frame>,
+    letters: BTreeMap<(PartyId, PartyId), Frame>,
+    cohorts: Vec<ManifestCohort>,
+    uploaded: Vec<PartyId>,
+    masked_bytes: u64,
+    log: RoundLog,
+}
+
+impl Coordinator {
+    /// A coordinator before the first round, holding the model that the consortium starts from.
+    pub fn new(key: SigningKey, epoch: Arc<Epoch>, model: Model) -> Self {
+        let chain = ChainPosition::genesis(&epoch, model.digest());
+        Self {
+            key,
+            epoch,
+            chain,
+            model,
+            last_ending: None,
+            connected: BTreeSet::new(),
+            round: None,
+            deadline: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The model after the last round.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Whether a round is under way.
+    pub fn is_busy(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// The parties that are connected.
+    pub fn connected(&self) -> &BTreeSet<PartyId> {
+        &self.connected
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<CoordinatorOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Coordinator::handle_time`] is to be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Starts the next round: asks custodians for receiving keys. Of `template`, the fields epoch, round,
+    /// previous, model and custodians are filled in.
+    ///
+    /// # Errors
+    /// A round is under way.
+    pub fn start_round(&mut self, template: RoundPlan, now: Time) -> Result<Round, Fault> {
+        if self.is_busy() {
+            return Err(Fault::ApiMisuse("a round is under way"));
+        }
+        let number = self.chain.round.next();
+        self.wait(now, template.deadlines.seal);
+        self.round = Some(ActiveRound {
+            number,
+            template,
+            refused: BTreeSet::new(),
+            phase: Phase::Keys(BTreeMap::new()),
+        });
+        let custodians: Vec<PartyId> = self.epoch.consortium().custodians().collect();
+        self.send_to(custodians, &Frame::Message(Message::KeyRequest { round: number }));
+        Ok(number)
+    }
+
+    /// A party is reachable, again or for the first time: it gets what the present step needs of it.
+    pub fn handle_connected(&mut self, party: PartyId, now: Time) {
+        self.connected.insert(party);
+        for frame in self.frames_to_catch_up(party) {
+            self.outputs.push_back(CoordinatorOutput::Send { to: party, frame });
+        }
+        self.advance(now, false);
+    }
+
+    /// A party is not reachable any more: nobody waits for it until it is.
+    pub fn handle_disconnected(&mut self, party: PartyId, now: Time) {
+        self.connected.remove(&party);
+        self.advance(now, false);
+    }
+
+    /// The deadline may have passed.
+    pub fn handle_time(&mut self, now: Time) {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.deadline = None;
+            self.advance(now, true);
+        }
+    }
+
+    /// Takes a frame of a party.
+    ///
+    /// # Errors
+    /// A frame that breaks a rule or is not awaited; the round goes on without it.
+    pub fn handle_frame(&mut self, from: PartyId, frame: Frame, now: Time) -> Result<(), Fault> {
+        match frame {
+            Frame::Chunk(chunk) => self.handle_chunk(from, &chunk)?,
+            Frame::Message(Message::ReceivingKey(signed)) => self.handle_receiving_key(from, signed)?,
+            Frame::Message(Message::Refusal { round, reason }) => self.handle_refusal(from, round, reason),
+            Frame::Message(Message::Announcement(signed)) => self.handle_announcement(from, &signed)?,
+            Frame::Message(Message::Letter { round, dealer, custodian, sealed }) => {
+                self.handle_letter(from, round, dealer, custodian, sealed)?;
+            }
+            Frame::Message(Message::Vote { body, signature }) => self.handle_vote(from, body, signature, now)?,
+            Frame::Message(Message::Uploaded(signed)) => self.handle_uploaded(from, &signed)?,
+            Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,
+            Frame::Message(Message::Shares { round, dealer, shares }) => {
+                self.handle_shares(from, round, dealer, &shares)?;
+            }
+            Frame::Message(_) => return Err(not_awaited(from, "a message that is not for the coordinator")),
+        }
+        self.advance(now, false);
+        Ok(())
+    }
+
+    /// Moves on when everyone who is waited for has come, or time is up.
+    fn advance(&mut self, now: Time, expired: bool) {
+        let Some(active) = &self.round else { return };
+        match &active.phase {
+            Phase::Keys(_) => self.advance_keys(now, expired),
+            Phase::Announcing(_) => self.advance_announcing(now, expired),
+            Phase::Uploading(..) => self.advance_uploading(now, expired),
+            Phase::Revealing(..) => self.advance_revealing(now, expired),
+            Phase::Sealing1(..) | Phase::Sealing2(..) | Phase::Aborting(..) | Phase::Closing(..) => {
+                if expired {
+                    self.event(Event::QuorumLost("custodians' signatures are missing"));
+                }
+            }
+        }
+    }
+
+    /// Members that are connected and take part.
+    fn awaited_members(&self) -> BTreeSet<PartyId> {
+        let refused = self.round.as_ref().map(|active| &active.refused);
+        let takes_part = |member: &PartyId| refused.is_none_or(|refused| !refused.contains(member));
+        self.epoch
+            .consortium()
+            .members()
+            .filter(|member| self.connected.contains(member) && takes_part(member))
+            .collect()
+    }
+
+    fn wait(&mut self, now: Time, milliseconds: u64) {
+        self.deadline = Some(Time(now.0.saturating_add(milliseconds)));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(CoordinatorOutput::Event(event));
+    }
+
+    fn send_to(&mut self, parties: impl IntoIterator<Item = PartyId>, frame: &Frame) {
+        for to in parties {
+            if self.connected.contains(&to) {
+                self.outputs.push_back(CoordinatorOutput::Send { to, frame: frame.clone() });
+            }
+        }
+    }
+
+    fn everyone(&self) -> Vec<PartyId> {
+        self.epoch.consortium().parties().map(|party| party.id).collect()
+    }
+
+    /// What a party that connects in the middle of a round has missed of it.
+    fn frames_to_catch_up(&self, party: PartyId) -> Vec<Frame> {
+        let Some(active) = &self.round else { return Vec::new() };
+        let Some(announced) = active.phase.announced() else {
+            return vec![Frame::Message(Message::KeyRequest { round: active.number })];
+        };
+        let mut frames = vec![Frame::Message(announced.plan.clone())];
+        frames.extend(announced.relay.values().cloned());
+        let letters = announced.letters.iter().filter(|((_, custodian), _)| *custodian == party);
+        frames.extend(letters.map(|(_, frame)| frame.clone()));
+        frames.extend(active.phase.present_messages(party).into_iter().map(Frame::Message));
+        frames
+    }
+}
+
+impl Phase {
+    fn announced(&self) -> Option<&Announced> {
+        match self {
+            Self::Keys(_) => None,
+            Self::Announcing(announced)
+            | Self::Sealing1(announced, _)
+            | Self::Uploading(announced, _)
+            | Self::Sealing2(announced, _)
+            | Self::Aborting(announced, _)
+            | Self::Revealing(announced, _)
+            | Self::Closing(announced, _) => Some(announced),
+        }
+    }
+
+    /// The messages of the present step, for a party that (re)connects.
+    fn present_messages(&self, party: PartyId) -> Vec<Message> {
+        match self {
+            Self::Keys(_) | Self::Announcing(_) => Vec::new(),
+            Self::Sealing1(_, sealing) => vec![sealing.proposal()],
+            Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
+            Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
+            Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
+            Self::Revealing(_, revealing) => revealing.messages(party),
+            Self::Closing(_, closing) => closing.messages(party),
+        }
+    }
+}
+
+fn not_awaited(peer: PartyId, what: &'static str) -> Fault {
+    Fault::NotAwaited { peer, what }
+}

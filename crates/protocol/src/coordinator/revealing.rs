@@ -1,0 +1,337 @@
+//! The coordinator's last phase before the closing: seeds from members, shares from custodians, and the sums.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_crypto::commitment::SharedSecret;
+use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::shamir;
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_transcript::{EntryKind, RoundLog};
+use cloister_wire::codec;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Message, RevealedSeed, RevealedShare};
+use cloister_wire::statement;
+
+use super::ballot::Ballot;
+use super::sealing::Closing;
+use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use crate::dealing::{seed_fits, share_fits};
+use crate::fault::{Fault, Misbehaviour};
+use crate::model::Model;
+use crate::opening::{MaskedBlocks, NotOpened, OpenedSum, Openings, open_block};
+use crate::round::RoundContext;
+use crate::sealed::SealedCohorts;
+
+/// What was revealed so far.
+#[derive(Debug)]
+pub(super) struct Revealing {
+    cohorts: SealedCohorts,
+    uploads: BTreeMap<PartyId, MaskedBlocks>,
+    seeds: BTreeMap<(PartyId, BlockId), ScalarSecret>,
+    mask_keys: BTreeMap<PartyId, ScalarSecret>,
+    shares: BTreeMap<(PartyId, SharedSecret), BTreeMap<PartyId, [u8; 32]>>,
+    /// Secrets whose shares do not make up what was committed to: their dealer's fault.
+    unrecoverable: BTreeSet<(PartyId, SharedSecret)>,
+    /// Members of `U2` whose seeds were asked of custodians.
+    requested: BTreeSet<PartyId>,
+    before: Vec<Message>,
+}
+
+impl Revealing {
+    pub(super) fn new(
+        cohorts: SealedCohorts,
+        uploads: BTreeMap<PartyId, MaskedBlocks>,
+        before: Vec<Message>,
+    ) -> Self {
+        Self {
+            cohorts,
+            uploads,
+            seeds: BTreeMap::new(),
+            mask_keys: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            unrecoverable: BTreeSet::new(),
+            requested: BTreeSet::new(),
+            before,
+        }
+    }
+
+    pub(super) fn departed(&self) -> Vec<PartyId> {
+        self.cohorts.departed()
+    }
+
+    /// What a party that comes back needs: both seals, and the requests for shares.
+    pub(super) fn messages(&self, _party: PartyId) -> Vec<Message> {
+        let round = self.cohorts.seal2().body().round;
+        let requests = self.requested.iter().map(|dealer| Message::SeedSharesRequest { round, dealer: *dealer });
+        self.before.iter().cloned().chain(requests).collect()
+    }
+
+    fn has(&self, dealer: PartyId, secret: SharedSecret) -> bool {
+        match secret {
+            SharedSecret::MaskKey => self.mask_keys.contains_key(&dealer),
+            SharedSecret::Seed(block) => self.seeds.contains_key(&(dealer, block)),
+        }
+    }
+
+    /// The secrets that are still needed and may still come, by member.
+    fn missing(&self) -> BTreeMap<PartyId, Vec<SharedSecret>> {
+        let members = self.cohorts.sealed_manifest().manifest().announcements().keys();
+        let of_member = |member: &PartyId| {
+            let mut secrets = self.cohorts.revealable(*member);
+            secrets.retain(|secret| {
+                !self.has(*member, *secret) && !self.unrecoverable.contains(&(*member, *secret))
+            });
+            (!secrets.is_empty()).then_some((*member, secrets))
+        };
+        members.filter_map(of_member).collect()
+    }
+
+    /// Takes a member's seeds, each checked against its commitment (`ROUND-15`).
+    fn take_seeds(
+        &mut self,
+        context: &RoundContext,
+        from: PartyId,
+        seeds: &[RevealedSeed],
+    ) -> Result<(), Misbehaviour> {
+        let permitted = self.cohorts.revealable(from);
+        for seed in seeds {
+            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&from);
+            let fits = announced.is_some_and(|known| seed_fits(context, (from, known.body()), seed));
+            let scalar = ScalarSecret::from_revealed(seed.seed).filter(|_| fits);
+            if !permitted.contains(&SharedSecret::Seed(seed.block)) {
+                return Err(Misbehaviour::Reveal { dealer: from });
+            }
+            let scalar = scalar.ok_or(Misbehaviour::Reveal { dealer: from })?;
+            self.seeds.insert((from, seed.block), scalar);
+        }
+        Ok(())
+    }
+
+    /// Takes a custodian's shares, and recovers what has enough of them.
+    fn take_shares(
+        &mut self,
+        context: &RoundContext,
+        custodian: PartyId,
+        dealer: PartyId,
+        shares: &[RevealedShare],
+    ) -> Result<(), Misbehaviour> {
+        let permitted = self.cohorts.revealable(dealer);
+        for share in shares {
+            let secret = permitted.iter().find(|secret| secret.index() == share.index as usize).copied();
+            let secret = secret.ok_or(Misbehaviour::Reveal { dealer })?;
+            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&dealer);
+            let fits = announced
+                .is_some_and(|known| share_fits(context, (dealer, known.body()), custodian, secret, share));
+            if !fits {
+                return Err(Misbehaviour::Reveal { dealer });
+            }
+            self.shares.entry((dealer, secret)).or_default().insert(custodian, share.share);
+            self.recover(context, dealer, secret);
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self, context: &RoundContext, dealer: PartyId, secret: SharedSecret) {
+        let threshold = context.roster().floors().reveal_threshold;
+        let Some(held) = self.shares.get(&(dealer, secret)).filter(|held| held.len() >= threshold) else {
+            return;
+        };
+        if self.has(dealer, secret) {
+            return;
+        }
+        let points: Vec<(u32, [u8; 32])> = held.iter().map(|(holder, share)| (holder.0, *share)).collect();
+        let recovered = shamir::combine(threshold, &points).ok();
+        match recovered.filter(|recovered| self.fits_commitment(context, dealer, secret, recovered)) {
+            Some(recovered) => self.accept(dealer, secret, recovered),
+            None => {
+                self.unrecoverable.insert((dealer, secret));
+            }
+        }
+    }
+
+    fn fits_commitment(
+        &self,
+        context: &RoundContext,
+        dealer: PartyId,
+        secret: SharedSecret,
+        recovered: &ScalarSecret,
+    ) -> bool {
+        let announcements = self.cohorts.sealed_manifest().manifest().announcements();
+        let Some(announced) = announcements.get(&dealer) else { return false };
+        match secret {
+            SharedSecret::MaskKey => recovered.public().bytes() == announced.body().mask_key,
+            SharedSecret::Seed(block) => {
+                let seed = RevealedSeed { block, seed: *recovered.reveal() };
+                seed_fits(context, (dealer, announced.body()), &seed)
+            }
+        }
+    }
+
+    fn accept(&mut self, dealer: PartyId, secret: SharedSecret, recovered: ScalarSecret) {
+        match secret {
+            SharedSecret::MaskKey => {
+                self.mask_keys.insert(dealer, recovered);
+            }
+            SharedSecret::Seed(block) => {
+                self.seeds.insert((dealer, block), recovered);
+            }
+        }
+    }
+
+    /// Appends the second seal and everything that was revealed, by member and secret.
+    fn extend_log(&self, log: &mut RoundLog) -> Vec<Digest> {
+        log.push(EntryKind::Seal2, PartyId::COORDINATOR, self.cohorts.seal2().bytes().to_vec());
+        let before = log.entries().len();
+        let mut revealed: Vec<(PartyId, SharedSecret, [u8; 32])> = Vec::new();
+        for (member, key) in &self.mask_keys {
+            revealed.push((*member, SharedSecret::MaskKey, *key.reveal()));
+        }
+        for ((member, block), seed) in &self.seeds {
+            revealed.push((*member, SharedSecret::Seed(*block), *seed.reveal()));
+        }
+        revealed.sort_unstable();
+        for (member, secret, value) in revealed {
+            log.push(EntryKind::Reveal, member, codec::encode(&(secret.index() as u32, value)));
+        }
+        log.entries()[before..].iter().map(cloister_transcript::Entry::leaf).collect()
+    }
+
+    /// Opens every block that can be opened; the others cost their block.
+    fn open_all(self, context: &RoundContext) -> (Vec<OpenedSum>, Vec<(BlockId, PartyId)>) {
+        let manifest = self.cohorts.sealed_manifest().manifest().clone();
+        let openings = Openings {
+            round: context,
+            manifest: manifest.digest(),
+            announcements: manifest.announcements(),
+            uploads: &self.uploads,
+            seeds: &self.seeds,
+            mask_keys: &self.mask_keys,
+        };
+        let (mut sums, mut lost) = (Vec::new(), Vec::new());
+        for permit in self.cohorts.into_permits() {
+            let block = permit.cohort().block();
+            match open_block(permit, &openings) {
+                Ok(sum) => sums.push(sum),
+                Err(NotOpened::Missing(member)) => lost.push((block, member)),
+            }
+        }
+        (sums, lost)
+    }
+}
+
+impl Coordinator {
+    pub(super) fn handle_seeds(
+        &mut self,
+        from: PartyId,
+        round: Round,
+        seeds: &[RevealedSeed],
+    ) -> Result<(), Fault> {
+        let (announced, revealing) = self.revealing(from, round, "seeds")?;
+        revealing.take_seeds(&announced.context, from, seeds).map_err(|what| what.by(from))
+    }
+
+    pub(super) fn handle_shares(
+        &mut self,
+        from: PartyId,
+        round: Round,
+        dealer: PartyId,
+        shares: &[RevealedShare],
+    ) -> Result<(), Fault> {
+        let is_custodian = self.epoch.consortium().has_role(from, Role::Custodian);
+        let (announced, revealing) = self.revealing(from, round, "shares")?;
+        if !is_custodian {
+            let role = Some(Role::Custodian);
+            return Err(Misbehaviour::Role { signer: from, role, what: "share" }.by(from));
+        }
+        revealing.take_shares(&announced.context, from, dealer, shares).map_err(|what| what.by(from))
+    }
+
+    fn revealing(
+        &mut self,
+        from: PartyId,
+        round: Round,
+        what: &'static str,
+    ) -> Result<(&Announced, &mut Revealing), Fault> {
+        match self.round.as_mut().map(|active| &mut active.phase) {
+            Some(Phase::Revealing(announced, revealing)) if announced.context.round() == round => {
+                Ok((announced, revealing))
+            }
+            _ => Err(not_awaited(from, what)),
+        }
+    }
+
+    pub(super) fn advance_revealing(&mut self, now: Time, expired: bool) {
+        let Some(Phase::Revealing(announced, revealing)) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            return;
+        };
+        let missing = revealing.missing();
+        if missing.is_empty() {
+            return self.propose_closing(now);
+        }
+        let gone = |member: &PartyId| expired || !self.connected.contains(member);
+        let lost: Vec<PartyId> = missing
+            .keys()
+            .copied()
+            .filter(|member| revealing.cohorts.has_uploaded(*member) && gone(member))
+            .filter(|member| revealing.requested.insert(*member))
+            .collect();
+        let limit = announced.context.plan().deadlines.reveal;
+        let round = announced.context.round();
+        let custodians: Vec<PartyId> = announced.context.custodians().collect();
+        if lost.is_empty() {
+            if expired {
+                self.event(Event::QuorumLost("too few custodians revealed shares"));
+            }
+            return;
+        }
+        for dealer in &lost {
+            let request = Frame::Message(Message::SeedSharesRequest { round, dealer: *dealer });
+            self.send_to(custodians.clone(), &request);
+        }
+        self.event(Event::Recovering(lost));
+        self.wait(now, limit);
+    }
+
+    /// Sums, applies, and proposes the closing (step 7).
+    fn propose_closing(&mut self, now: Time) {
+        let Some(Phase::Revealing(mut announced, revealing)) = self.take_phase() else { return };
+        let seal2 = revealing.cohorts.seal2().digest();
+        let before = revealing.before.clone();
+        let reveals = revealing.extend_log(&mut announced.log);
+        let (sums, lost) = revealing.open_all(&announced.context);
+        let (model, sums) = applicable(&self.model, &announced.context, sums);
+        for (block, member) in lost {
+            self.event(Event::BlockLost(block, member));
+        }
+        let body = statement::Closing {
+            epoch: self.epoch.digest(),
+            round: announced.context.round(),
+            plan: announced.context.plan_digest(),
+            seal2,
+            sums: sums.iter().map(|sum| sum.listed(&announced.context)).collect(),
+            model: model.digest(),
+            tree: announced.log.root(),
+        };
+        let closing = Closing { ballot: Ballot::open(&body), reveals, sums, model, before };
+        let proposal = Frame::Message(closing.proposal());
+        let custodians: Vec<PartyId> = announced.context.custodians().collect();
+        self.wait(now, announced.context.plan().deadlines.seal);
+        self.put_phase(Phase::Closing(announced, Box::new(closing)));
+        self.send_to(custodians, &proposal);
+    }
+}
+
+/// Applies the sums one by one, leaving out those that cannot be applied (`ALIGN-12`).
+fn applicable(model: &Model, context: &RoundContext, sums: Vec<OpenedSum>) -> (Model, Vec<OpenedSum>) {
+    let mut model = model.clone();
+    let mut applied = Vec::new();
+    for sum in sums {
+        if let Ok(next) = model.after(context.plan(), std::slice::from_ref(&sum)) {
+            model = next;
+            applied.push(sum);
+        }
+    }
+    (model, applied)
+}

@@ -1,0 +1,370 @@
+//! The coordinator's middle phases: first seal, uploads, second seal or abort, and the closing's signatures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_wire::codec;
+use cloister_wire::frame::{Chunk, Frame, chunks};
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{
+    Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload, UploadedMember,
+};
+
+use super::ballot::Ballot;
+use super::revealing::Revealing;
+use super::{Announced, Coordinator, CoordinatorOutput, Event, Phase, RoundReport, Time, not_awaited};
+use crate::fault::{Fault, Misbehaviour, expect};
+use crate::manifest::{self, CheckedManifest};
+use crate::member::append_chunk;
+use crate::model::Model;
+use crate::opening::{MaskedBlocks, OpenedSum, upload_root};
+use crate::round::KnownEnding;
+use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
+use crate::statement::{Verified, check_partys};
+
+/// Waiting for signatures on the first seal.
+#[derive(Debug)]
+pub(super) struct Sealing1 {
+    manifest: CheckedManifest,
+    ballot: Ballot<Seal1>,
+}
+
+impl Sealing1 {
+    pub(super) fn proposal(&self) -> Message {
+        Message::ProposeSeal1 { manifest: self.manifest.bytes().to_vec(), seal: self.ballot.body().to_vec() }
+    }
+}
+
+/// Waiting for uploads.
+#[derive(Debug)]
+pub(super) struct Uploading {
+    sealed: SealedManifest,
+    certificate: Certificate<Seal1>,
+    arriving: BTreeMap<PartyId, MaskedBlocks>,
+    arrived: BTreeMap<PartyId, (Signed<Upload>, Verified<Upload>)>,
+}
+
+impl Uploading {
+    /// The first seal, with the blocks that a member need not send again.
+    pub(super) fn invitation(&self, member: PartyId) -> Message {
+        let received = if self.arrived.contains_key(&member) {
+            self.sealed.manifest().blocks_of(member).map(|(block, _)| block).collect()
+        } else {
+            Vec::new()
+        };
+        Message::Sealed1 {
+            manifest: self.sealed.manifest().bytes().to_vec(),
+            certificate: self.certificate.clone(),
+            received,
+        }
+    }
+}
+
+/// Waiting for signatures on the second seal.
+#[derive(Debug)]
+pub(super) struct Sealing2 {
+    uploading: Uploading,
+    ballot: Ballot<Seal2>,
+}
+
+impl Sealing2 {
+    pub(super) fn invitation(&self, party: PartyId) -> Message {
+        self.uploading.invitation(party)
+    }
+
+    pub(super) fn proposal(&self) -> Message {
+        let uploads = self.uploading.arrived.values().map(|(signed, _)| signed.clone()).collect();
+        Message::ProposeSeal2 { seal: self.ballot.body().to_vec(), uploads }
+    }
+}
+
+/// Waiting for signatures on the closing.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) ballot: Ballot<cloister_wire::statement::Closing>,
+    pub(super) reveals: Vec<Digest>,
+    pub(super) sums: Vec<OpenedSum>,
+    pub(super) model: Model,
+    /// What revealing sent, for custodians that come back.
+    pub(super) before: Vec<Message>,
+}
+
+impl Closing {
+    pub(super) fn messages(&self, _party: PartyId) -> Vec<Message> {
+        self.before.iter().cloned().chain([self.proposal()]).collect()
+    }
+
+    pub(super) fn proposal(&self) -> Message {
+        Message::ProposeClosing { closing: self.ballot.body().to_vec(), reveals: self.reveals.clone() }
+    }
+}
+
+impl Coordinator {
+    /// Scores the announcements and proposes the first seal (step 3).
+    pub(super) fn propose_seal1(&mut self, whole: &BTreeSet<PartyId>, now: Time) {
+        let Some(Phase::Announcing(announced)) = self.take_phase() else { return };
+        let mut members = announced.announcements.clone();
+        members.retain(|member, _| whole.contains(member));
+        let bytes = codec::encode(&manifest::write(&announced.context, &members));
+        let manifest = CheckedManifest::check(&announced.context, bytes, &members)
+            .expect("a manifest that was just written follows from its announcements");
+        let ballot = Ballot::open(&expected_seal1(&announced.context, &manifest));
+        let sealing = Sealing1 { manifest, ballot };
+        let proposal = Frame::Message(sealing.proposal());
+        let custodians: Vec<PartyId> = announced.context.custodians().collect();
+        self.wait(now, announced.context.plan().deadlines.seal);
+        self.put_phase(Phase::Sealing1(announced, Box::new(sealing)));
+        self.send_to(custodians, &proposal);
+    }
+
+    pub(super) fn propose_abort(&mut self, reason: AbortReason, now: Time) {
+        let Some(phase) = self.take_phase() else { return };
+        let announced = match phase {
+            Phase::Announcing(announced) | Phase::Uploading(announced, _) => announced,
+            other => return self.put_phase(other),
+        };
+        let abort = Abort {
+            epoch: self.epoch.digest(),
+            round: announced.context.round(),
+            plan: announced.context.plan_digest(),
+            reason,
+        };
+        let ballot = Ballot::open(&abort);
+        let proposal = Frame::Message(Message::ProposeAbort { abort: ballot.body().to_vec() });
+        let custodians: Vec<PartyId> = announced.context.custodians().collect();
+        self.wait(now, announced.context.plan().deadlines.seal);
+        self.put_phase(Phase::Aborting(announced, ballot));
+        self.send_to(custodians, &proposal);
+    }
+
+    /// Counts a vote on whatever is proposed now.
+    pub(super) fn handle_vote(
+        &mut self,
+        from: PartyId,
+        body: Digest,
+        signature: Signature,
+        now: Time,
+    ) -> Result<(), Fault> {
+        let epoch = self.epoch.clone();
+        let by = |what: Misbehaviour| what.by(from);
+        match self.round.as_mut().map(|active| &mut active.phase) {
+            Some(Phase::Sealing1(_, sealing)) => {
+                if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
+                    self.finish_seal1(certificate, now);
+                }
+            }
+            Some(Phase::Sealing2(_, sealing)) => {
+                if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
+                    self.finish_seal2(certificate, now);
+                }
+            }
+            Some(Phase::Aborting(_, ballot)) => {
+                if let Some(certificate) = ballot.count(from, body, signature, &epoch).map_err(by)? {
+                    self.finish_abort(certificate);
+                }
+            }
+            Some(Phase::Closing(_, closing)) => {
+                if let Some(certificate) = closing.ballot.count(from, body, signature, &epoch).map_err(by)? {
+                    self.finish_closing(certificate);
+                }
+            }
+            _ => return Err(not_awaited(from, "a vote")),
+        }
+        Ok(())
+    }
+
+    /// The first seal is certified: members upload (step 4).
+    fn finish_seal1(&mut self, certificate: Certificate<Seal1>, now: Time) {
+        let Some(Phase::Sealing1(mut announced, sealing)) = self.take_phase() else { return };
+        announced.cohorts = sealing.manifest.cohorts().to_vec();
+        announced.log = log_to_manifest(&announced.context, &sealing.manifest);
+        let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
+            .expect("votes were checked one by one");
+        let uploading =
+            Uploading { sealed, certificate, arriving: BTreeMap::new(), arrived: BTreeMap::new() };
+        let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
+        self.event(Event::Sealed);
+        self.wait(now, announced.context.plan().deadlines.upload);
+        self.put_phase(Phase::Uploading(announced, Box::new(uploading)));
+        self.send_to(self.everyone(), &invitation);
+    }
+
+    pub(super) fn handle_chunk(&mut self, from: PartyId, chunk: &Chunk) -> Result<(), Fault> {
+        let Some(Phase::Uploading(announced, uploading)) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            return Err(not_awaited(from, "a chunk"));
+        };
+        let wrong = || Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
+        if chunk.round != announced.context.round() || uploading.arrived.contains_key(&from) {
+            return Err(not_awaited(from, "a chunk"));
+        }
+        let planned = uploading.sealed.manifest().blocks_of(from).find(|(block, _)| *block == chunk.block);
+        let block = planned.and_then(|(block, _)| announced.context.block(block)).ok_or_else(wrong)?;
+        let whole = announced.context.plan().packed_bytes(block);
+        let arriving = uploading.arriving.entry(from).or_default().entry(chunk.block).or_default();
+        append_chunk(arriving, chunk, whole).ok_or_else(wrong)?;
+        announced.masked_bytes += chunk.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
+    pub(super) fn handle_uploaded(&mut self, from: PartyId, signed: &Signed<Upload>) -> Result<(), Fault> {
+        let epoch = self.epoch.clone();
+        let Some(Phase::Uploading(announced, uploading)) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            return Err(not_awaited(from, "an upload"));
+        };
+        if uploading.arrived.contains_key(&from) {
+            return Err(not_awaited(from, "an upload that is here"));
+        }
+        let by = |what: Misbehaviour| what.by(from);
+        let upload = check_partys(signed, &epoch, Role::Member).map_err(by)?;
+        expect("upload", "signer", upload.signer(), from).map_err(by)?;
+        expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
+        expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
+        let whole = uploading.sealed.manifest().blocks_of(from).map(|(block, _)| block);
+        let blocks = uploading.arriving.get(&from);
+        let has_all = blocks.is_some_and(|blocks| blocks.keys().copied().eq(whole));
+        let length_of = |block: &BlockId| announced.context.block(*block).map(|b| announced.context.plan().packed_bytes(b));
+        let fits = blocks.is_some_and(|blocks| {
+            blocks.iter().all(|(block, packed)| length_of(block) == Some(packed.len()))
+                && upload_root(blocks) == upload.body().root
+        });
+        if !has_all || !fits {
+            return Err(Misbehaviour::UploadRoot { member: from }.by(from));
+        }
+        uploading.arrived.insert(from, (signed.clone(), upload));
+        self.event(Event::Uploaded(from));
+        Ok(())
+    }
+
+    pub(super) fn advance_uploading(&mut self, now: Time, expired: bool) {
+        let awaited = self.awaited_members();
+        let Some(Phase::Uploading(announced, uploading)) = self.round.as_ref().map(|active| &active.phase) else {
+            return;
+        };
+        let manifest = uploading.sealed.manifest();
+        let missing: Vec<PartyId> = manifest
+            .announcements()
+            .keys()
+            .copied()
+            .filter(|member| !uploading.arrived.contains_key(member))
+            .collect();
+        let all_here = missing.iter().all(|member| !awaited.contains(member));
+        let reaches_floor = announced.context.reaches_floor(uploading.arrived.keys().copied());
+        if reaches_floor && (all_here || expired) {
+            if !missing.is_empty() {
+                self.event(Event::Missing(missing));
+            }
+            self.propose_seal2(now);
+        } else if expired {
+            self.propose_abort(AbortReason::TooFewUploaded, now);
+        }
+    }
+
+    /// Fixes who arrived, and proposes the second seal (step 5).
+    fn propose_seal2(&mut self, now: Time) {
+        let Some(Phase::Uploading(mut announced, uploading)) = self.take_phase() else { return };
+        let present: BTreeSet<PartyId> = uploading.arrived.keys().copied().collect();
+        let verified: BTreeMap<PartyId, Verified<Upload>> =
+            uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
+        announced.log = log_to_uploads(announced.log, uploading.sealed.bytes(), &verified);
+        announced.uploaded = present.iter().copied().collect();
+        let body = Seal2 {
+            epoch: self.epoch.digest(),
+            round: announced.context.round(),
+            seal1: uploading.sealed.digest(),
+            uploaded: verified
+                .iter()
+                .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
+                .collect(),
+            void: uploading.sealed.void_blocks(&announced.context, &present),
+            tree: announced.log.root(),
+        };
+        let sealing = Sealing2 { uploading: *uploading, ballot: Ballot::open(&body) };
+        let proposal = Frame::Message(sealing.proposal());
+        let custodians: Vec<PartyId> = announced.context.custodians().collect();
+        self.wait(now, announced.context.plan().deadlines.seal);
+        self.put_phase(Phase::Sealing2(announced, Box::new(sealing)));
+        self.send_to(custodians, &proposal);
+    }
+
+    /// The second seal is certified: secrets of the summed cohorts may be revealed (step 6).
+    fn finish_seal2(&mut self, certificate: Certificate<Seal2>, now: Time) {
+        let Some(Phase::Sealing2(announced, sealing)) = self.take_phase() else { return };
+        let Sealing2 { uploading, .. } = *sealing;
+        let invitation = uploading.invitation(PartyId::COORDINATOR);
+        let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
+            .expect("votes were checked one by one");
+        let mut uploads = uploading.arriving;
+        uploads.retain(|member, _| cohorts.has_uploaded(*member));
+        let message = Message::Sealed2 { certificate };
+        let revealing = Revealing::new(cohorts, uploads, vec![invitation, message.clone()]);
+        let departed = revealing.departed();
+        if !departed.is_empty() {
+            self.event(Event::Recovering(departed));
+        }
+        self.wait(now, announced.context.plan().deadlines.reveal);
+        self.put_phase(Phase::Revealing(announced, Box::new(revealing)));
+        self.send_to(self.everyone(), &Frame::Message(message));
+    }
+
+    fn finish_abort(&mut self, certificate: Certificate<Abort>) {
+        let Some(Phase::Aborting(announced, _)) = self.take_phase() else { return };
+        let model = self.model.clone();
+        self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
+    }
+
+    /// The closing is certified: everyone gets the sums and the certificate (step 7).
+    fn finish_closing(&mut self, certificate: Certificate<cloister_wire::statement::Closing>) {
+        let Some(Phase::Closing(announced, closing)) = self.take_phase() else { return };
+        let members: Vec<PartyId> = self.epoch.consortium().members().collect();
+        for sum in &closing.sums {
+            let packed = sum.packed(&announced.context);
+            for chunk in chunks(announced.context.round(), sum.block(), &packed) {
+                self.send_to(members.clone(), &Frame::Chunk(chunk));
+            }
+        }
+        let opened = closing.sums.iter().map(OpenedSum::block).collect();
+        self.end(*announced, Ending::Closed(certificate), opened, closing.model);
+    }
+
+    fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
+        let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
+        self.chain.advance(&known);
+        self.model = model.clone();
+        self.last_ending = Some(ending.clone());
+        self.round = None;
+        self.deadline = None;
+        self.send_to(self.everyone(), &Frame::Message(Message::Ended(ending.clone())));
+        let mut log = announced.log;
+        let (kind, body) = match &ending {
+            Ending::Closed(certificate) => (cloister_transcript::EntryKind::Closing, &certificate.body),
+            Ending::Aborted(certificate) => (cloister_transcript::EntryKind::Abort, &certificate.body),
+        };
+        log.push(kind, PartyId::COORDINATOR, body.clone());
+        self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
+            round: known.round,
+            ending,
+            log,
+            announced: announced.announcements.keys().copied().collect(),
+            uploaded: announced.uploaded,
+            cohorts: announced.cohorts,
+            opened,
+            masked_bytes: announced.masked_bytes,
+            model,
+        })));
+    }
+
+    pub(super) fn take_phase(&mut self) -> Option<Phase> {
+        let active = self.round.as_mut()?;
+        Some(std::mem::replace(&mut active.phase, Phase::Keys(BTreeMap::new())))
+    }
+
+    pub(super) fn put_phase(&mut self, phase: Phase) {
+        if let Some(active) = &mut self.round {
+            active.phase = phase;
+        }
+    }
+}

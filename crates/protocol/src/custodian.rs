@@ -1,0 +1,407 @@
+//! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals permit.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use cloister_crypto::commitment::SharedSecret;
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::Role;
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_params::policy::Policy;
+use cloister_transcript::{EntryKind, RoundLog};
+use cloister_wire::codec;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{
+    Abort, Announcement, Body, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signature, Signed, Upload,
+};
+use rand_core::CryptoRng;
+
+use crate::dealing::{HeldShares, check_announcement};
+use crate::fault::{Fault, Misbehaviour, Refusal, expect};
+use crate::manifest::{Announcements, CheckedManifest};
+use crate::round::{ChainPosition, KnownEnding, RoundContext};
+use crate::sealed::{SealedCohorts, SealedManifest, check_seal1, log_to_manifest, log_to_uploads};
+use crate::statement::{Verified, body_digest, check_partys, sign};
+
+/// What the driver of a custodian must do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CustodianOutput {
+    /// Write this to disk (and wait until it is there) before anything after it is sent (`ROUND-04`).
+    Keep(SignedRecord),
+    /// Send a frame to the coordinator.
+    Send(Frame),
+}
+
+/// The steps of a round that a custodian signs for, in their order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// The first seal.
+    Seal1,
+    /// The second seal, or the abort: one of them.
+    Outcome,
+    /// The closing.
+    Closing,
+}
+
+/// That this custodian signed a body: what it must remember over a restart, so that it never signs another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignedRecord {
+    /// The round.
+    pub round: Round,
+    /// The step.
+    pub phase: Phase,
+    /// Digest of the body.
+    pub body: Digest,
+}
+
+/// The custodian's state machine.
+#[derive(Debug)]
+pub struct Custodian {
+    id: PartyId,
+    key: Arc<SigningKey>,
+    epoch: Arc<Epoch>,
+    policy: Policy,
+    chain: ChainPosition,
+    /// Everything signed in this epoch, by round and phase.
+    signed: BTreeMap<(Round, Phase), Digest>,
+    receiving: Option<(Round, ScalarSecret)>,
+    round: Option<RoundState>,
+    outputs: VecDeque<CustodianOutput>,
+}
+
+#[derive(Debug)]
+struct RoundState {
+    context: RoundContext,
+    announcements: Announcements,
+    shares: BTreeMap<PartyId, HeldShares>,
+    sealed: Option<SealedManifest>,
+    log: RoundLog,
+    cohorts: Option<SealedCohorts>,
+}
+
+impl Custodian {
+    /// A custodian with what it signed before a restart.
+    pub fn new(
+        id: PartyId,
+        key: Arc<SigningKey>,
+        epoch: Arc<Epoch>,
+        policy: Policy,
+        model: Digest,
+        records: impl IntoIterator<Item = SignedRecord>,
+    ) -> Self {
+        let chain = ChainPosition::genesis(&epoch, model);
+        let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
+        Self { id, key, epoch, policy, chain, signed, receiving: None, round: None, outputs: VecDeque::new() }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<CustodianOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes a frame of the coordinator.
+    ///
+    /// # Errors
+    /// A frame that breaks a rule or is not awaited; nothing is signed or revealed for it.
+    pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        let Frame::Message(message) = frame else {
+            return Err(not_awaited("a chunk"));
+        };
+        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        match message {
+            Message::KeyRequest { round } => self.handle_key_request(round, random),
+            Message::Plan { plan, receiving_keys, previous } => {
+                self.handle_plan(&plan, &receiving_keys, previous.as_ref())
+            }
+            Message::Announcement(signed) => self.handle_announcement(&signed),
+            Message::Letter { dealer, custodian, sealed, .. } if custodian == self.id => {
+                self.handle_letter(dealer, &sealed)
+            }
+            Message::ProposeSeal1 { manifest, seal } => self.handle_propose_seal1(manifest, &seal).map_err(by),
+            Message::Sealed1 { manifest, certificate, .. } => {
+                self.handle_sealed1(manifest, &certificate).map_err(by)
+            }
+            Message::ProposeSeal2 { seal, uploads } => self.handle_propose_seal2(&seal, &uploads).map_err(by),
+            Message::ProposeAbort { abort } => self.handle_propose_abort(&abort).map_err(by),
+            Message::Sealed2 { certificate } => self.handle_sealed2(&certificate).map_err(by),
+            Message::SeedSharesRequest { round, dealer } => self.handle_seed_shares_request(round, dealer),
+            Message::ProposeClosing { closing, reveals } => {
+                self.handle_propose_closing(&closing, &reveals).map_err(by)
+            }
+            Message::Ended(ending) => self.handle_ended(&ending).map_err(by),
+            _ => Err(not_awaited("a message that is not for custodians")),
+        }
+    }
+
+    /// Makes a receiving key for one round; the secret stays in memory and is erased at the close.
+    fn handle_key_request(&mut self, round: Round, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        if round <= self.chain.round {
+            return Err(not_awaited("a request for the key of a round that ended"));
+        }
+        if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
+            self.receiving = Some((round, ScalarSecret::random(random)));
+        }
+        if let Some((_, secret)) = &self.receiving {
+            let key = ReceivingKey { epoch: self.epoch.digest(), round, key: secret.public().bytes() };
+            let signed = sign(&self.key, self.id, &key);
+            self.send(Message::ReceivingKey(signed));
+        }
+        Ok(())
+    }
+
+    fn handle_plan(
+        &mut self,
+        signed: &Signed<RoundPlan>,
+        receiving_keys: &[Signed<ReceivingKey>],
+        previous: Option<&Ending>,
+    ) -> Result<(), Fault> {
+        if let Some(ending) = previous {
+            let known =
+                KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
+            self.chain.advance(&known);
+        }
+        let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
+        let round = context.round();
+        if let Err(why) = self.admit(&context) {
+            self.send(Message::Refusal { round, reason: why.to_string() });
+            return Err(Fault::PlanRefused { round, why });
+        }
+        if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
+            self.round = Some(RoundState {
+                context,
+                announcements: Announcements::new(),
+                shares: BTreeMap::new(),
+                sealed: None,
+                log: RoundLog::default(),
+                cohorts: None,
+            });
+        }
+        Ok(())
+    }
+
+    fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
+        let other = |state: &RoundState| {
+            state.context.round() == context.round() && state.context.plan_digest() != context.plan_digest()
+        };
+        if self.round.as_ref().is_some_and(other) {
+            return Err(Refusal::SecondPlan);
+        }
+        self.chain.check(context.plan())?;
+        self.policy.admit(context.plan())?;
+        let own = self.receiving.as_ref().filter(|(round, _)| *round == context.round());
+        let key = own.map(|(_, secret)| secret.public().bytes());
+        if context.plan().receiving_key(self.id) == key {
+            return Ok(());
+        }
+        Err(Refusal::ReceivingKey { custodian: self.id })
+    }
+
+    fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
+        let state = self.round.as_mut().ok_or(not_awaited("an announcement"))?;
+        let verified = check_partys(signed, &self.epoch, Role::Member)
+            .map_err(|what| what.by(PartyId::COORDINATOR))?;
+        let dealer = verified.signer();
+        check_announcement(&state.context, dealer, verified.body()).map_err(|what| what.by(dealer))?;
+        state.announcements.insert(dealer, verified);
+        Ok(())
+    }
+
+    fn handle_letter(&mut self, dealer: PartyId, sealed: &[u8]) -> Result<(), Fault> {
+        let state = self.round.as_mut().ok_or(not_awaited("a letter"))?;
+        let announced = state.announcements.get(&dealer).ok_or(not_awaited("a letter before its announcement"))?;
+        let receiving = self.receiving.as_ref().filter(|(round, _)| *round == state.context.round());
+        let (_, secret) = receiving.ok_or(not_awaited("a letter under a key that is erased"))?;
+        let shares =
+            HeldShares::open(&state.context, self.id, secret, (dealer, announced.body()), sealed)
+                .map_err(|what| what.by(dealer))?;
+        state.shares.insert(dealer, shares);
+        Ok(())
+    }
+
+    /// Signs the first seal if the manifest follows from announcements whose letters this custodian opened
+    /// (step 3).
+    fn handle_propose_seal1(&mut self, manifest: Vec<u8>, seal: &[u8]) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
+        let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
+        let missing = manifest.announcements().keys().find(|dealer| !state.shares.contains_key(dealer));
+        if let Some(dealer) = missing {
+            let why = "it did not arrive or could not be opened";
+            return Err(Misbehaviour::Letter { dealer: *dealer, custodian: self.id, why });
+        }
+        let body: Seal1 = codec::decode(seal)?;
+        check_seal1(&state.context, &manifest, &body)?;
+        self.vote::<Seal1>(body.round, Phase::Seal1, seal)
+    }
+
+    fn handle_sealed1(
+        &mut self,
+        manifest: Vec<u8>,
+        certificate: &Certificate<Seal1>,
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
+        if state.sealed.is_some() {
+            return Ok(());
+        }
+        let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
+        state.log = log_to_manifest(&state.context, &manifest);
+        state.sealed = Some(SealedManifest::establish(&state.context, manifest, certificate)?);
+        Ok(())
+    }
+
+    /// Signs the second seal if every listed upload is signed by its member and the void blocks follow (step 5).
+    fn handle_propose_seal2(&mut self, seal: &[u8], uploads: &[Signed<Upload>]) -> Result<(), Misbehaviour> {
+        let state = self.round.as_ref().ok_or(no_round("a second seal"))?;
+        let sealed = state.sealed.as_ref().ok_or(no_round("a second seal"))?;
+        let body: Seal2 = codec::decode(seal)?;
+        sealed.check_seal2(&state.context, &body)?;
+        let uploads = check_uploads(&state.context, sealed, &body, uploads)?;
+        let log = log_to_uploads(state.log.clone(), sealed.bytes(), &uploads);
+        expect(Seal2::TAG, "tree", body.tree, log.root())?;
+        self.vote::<Seal2>(body.round, Phase::Outcome, seal)?;
+        if let Some(state) = &mut self.round {
+            state.log = log;
+        }
+        Ok(())
+    }
+
+    fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
+        let state = self.round.as_ref().ok_or(no_round("an abort"))?;
+        let body: Abort = codec::decode(abort)?;
+        expect(Abort::TAG, "epoch", body.epoch, self.epoch.digest())?;
+        expect(Abort::TAG, "round", body.round, state.context.round())?;
+        expect(Abort::TAG, "plan", body.plan, state.context.plan_digest())?;
+        self.vote::<Abort>(body.round, Phase::Outcome, abort)
+    }
+
+    /// Takes the certificate of the second seal and reveals shares of the mask keys of those who left (step 6).
+    fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a second seal"))?;
+        if state.cohorts.is_none() {
+            let sealed = state.sealed.clone().ok_or(no_round("a second seal"))?;
+            state.cohorts = Some(SealedCohorts::establish(&state.context, sealed, certificate)?);
+        }
+        let departed = state.cohorts.as_ref().map(SealedCohorts::departed).unwrap_or_default();
+        for dealer in departed {
+            self.reveal(dealer);
+        }
+        Ok(())
+    }
+
+    fn handle_seed_shares_request(&mut self, round: Round, dealer: PartyId) -> Result<(), Fault> {
+        let cohorts = self.round.as_ref().filter(|state| state.context.round() == round);
+        let cohorts = cohorts.and_then(|state| state.cohorts.as_ref());
+        if !cohorts.ok_or(not_awaited("a request for shares"))?.has_uploaded(dealer) {
+            return Err(not_awaited("a request for seeds of a member that did not upload"));
+        }
+        self.reveal(dealer);
+        Ok(())
+    }
+
+    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`).
+    fn reveal(&mut self, dealer: PartyId) {
+        let Some(state) = &self.round else { return };
+        let (Some(cohorts), Some(held)) = (&state.cohorts, state.shares.get(&dealer)) else { return };
+        let permitted: Vec<SharedSecret> = cohorts.revealable(dealer);
+        let shares = permitted.into_iter().map(|secret| held.reveal(secret)).collect();
+        let message = Message::Shares { round: state.context.round(), dealer, shares };
+        self.send(message);
+    }
+
+    /// Signs the closing if it follows the second seal and the log's root covers the reveals (step 7).
+    fn handle_propose_closing(&mut self, closing: &[u8], reveals: &[Digest]) -> Result<(), Misbehaviour> {
+        let state = self.round.as_ref().ok_or(no_round("a closing"))?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round("a closing"))?;
+        let body: Closing = codec::decode(closing)?;
+        expect(Closing::TAG, "epoch", body.epoch, self.epoch.digest())?;
+        expect(Closing::TAG, "round", body.round, state.context.round())?;
+        expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
+        expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
+        check_closed_blocks(cohorts, &body)?;
+        let mut log = state.log.clone();
+        log.push(EntryKind::Seal2, PartyId::COORDINATOR, cohorts.seal2().bytes().to_vec());
+        reveals.iter().for_each(|leaf| log.push_leaf(*leaf));
+        expect(Closing::TAG, "tree", body.tree, log.root())?;
+        self.vote::<Closing>(body.round, Phase::Closing, closing)
+    }
+
+    /// Takes the ending, and forgets every secret of the round.
+    fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
+        let known = KnownEnding::check(ending, &self.epoch)?;
+        self.chain.advance(&known);
+        if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
+            self.round = None;
+        }
+        if self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round) {
+            self.receiving = None;
+        }
+        Ok(())
+    }
+
+    /// Signs a body once: never another for the same step, never a step before one that was signed (`ROUND-03`).
+    fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
+        let digest = body_digest(body);
+        if self.signed.get(&(round, phase)).is_some_and(|before| *before != digest) {
+            return Err(Misbehaviour::Equivocation { what: T::TAG, round });
+        }
+        if self.signed.keys().next_back().is_some_and(|last| *last > (round, phase)) {
+            return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
+        }
+        if self.signed.insert((round, phase), digest).is_none() {
+            self.outputs.push_back(CustodianOutput::Keep(SignedRecord { round, phase, body: digest }));
+        }
+        let signature = Signature(self.key.sign(T::TAG, body));
+        self.send(Message::Vote { body: digest, signature });
+        Ok(())
+    }
+
+    fn send(&mut self, message: Message) {
+        self.outputs.push_back(CustodianOutput::Send(Frame::Message(message)));
+    }
+}
+
+fn not_awaited(what: &'static str) -> Fault {
+    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
+}
+
+fn no_round(what: &'static str) -> Misbehaviour {
+    Misbehaviour::TooEarly(what)
+}
+
+/// Checks that each member of `U2` signed the root that the seal lists.
+fn check_uploads(
+    round: &RoundContext,
+    sealed: &SealedManifest,
+    body: &Seal2,
+    uploads: &[Signed<Upload>],
+) -> Result<BTreeMap<PartyId, Verified<Upload>>, Misbehaviour> {
+    let mut checked = BTreeMap::new();
+    for signed in uploads {
+        let upload = check_partys(signed, round.epoch(), Role::Member)?;
+        expect(Upload::TAG, "round", upload.body().round, round.round())?;
+        expect(Upload::TAG, "first seal", upload.body().seal1, sealed.digest())?;
+        checked.insert(upload.signer(), upload);
+    }
+    let listed = body.uploaded.iter().map(|listed| (listed.member, listed.root));
+    if !listed.eq(checked.iter().map(|(member, upload)| (*member, upload.body().root))) {
+        return Err(Misbehaviour::Announcement("the second seal lists other roots than the members signed"));
+    }
+    Ok(checked)
+}
+
+/// Checks that a closing lists valid blocks alone, ascending, each with its cohort's weight.
+fn check_closed_blocks(cohorts: &SealedCohorts, body: &Closing) -> Result<(), Misbehaviour> {
+    let ascending = body.sums.windows(2).all(|pair| pair[0].block < pair[1].block);
+    for sum in &body.sums {
+        let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == sum.block);
+        let fits = ascending && cohort.is_some_and(|cohort| cohort.weight() == sum.weight);
+        if !fits {
+            let why = "it is not valid, listed twice, or has another weight".into();
+            return Err(Misbehaviour::Sum { block: sum.block, why });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! A member's secrets of one round: made, committed to, dealt to custodians, and opened there.
+
+use cloister_crypto::commitment::SharedSecret;
+use cloister_crypto::group::{Element, ScalarSecret, prove_knowledge, verify_knowledge};
+use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::{letter, merkle, shamir};
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::plan::CheckedPlan;
+use cloister_wire::message::{RevealedSeed, RevealedShare};
+use cloister_wire::statement::{AnnouncedSketch, Announcement, Dealing};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::fault::Misbehaviour;
+use crate::round::{Contribution, RoundContext};
+
+/// A member's mask key and seeds for one round. They live in memory only and are erased when dropped.
+pub struct RoundSecrets {
+    dealer: PartyId,
+    mask_key: ScalarSecret,
+    seeds: Vec<ScalarSecret>,
+    seed_commitments: Vec<Digest>,
+}
+
+impl std::fmt::Debug for RoundSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RoundSecrets(of {}, {} blocks)", self.dealer, self.seeds.len())
+    }
+}
+
+/// A sealed letter and whom it is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SealedLetter {
+    /// Who can open it.
+    pub custodian: PartyId,
+    /// The sealed shares.
+    pub sealed: Vec<u8>,
+}
+
+impl RoundSecrets {
+    /// Fresh secrets for one round: a mask key and an independent seed for each block (`MASK-01`).
+    pub fn generate(round: &RoundContext, dealer: PartyId, random: &mut impl CryptoRng) -> Self {
+        let mask_key = ScalarSecret::random(random);
+        let seeds: Vec<ScalarSecret> =
+            round.plan().blocks.iter().map(|_| ScalarSecret::random(random)).collect();
+        let context = round.dealing(dealer);
+        let seed_commitments = (0u32..)
+            .zip(&seeds)
+            .map(|(block, seed)| context.seed_commitment(BlockId(block), &seed.reveal()))
+            .collect();
+        Self { dealer, mask_key, seeds, seed_commitments }
+    }
+
+    /// The mask key, for pair masks.
+    pub fn mask_key(&self) -> &ScalarSecret {
+        &self.mask_key
+    }
+
+    /// The seed of a block.
+    pub fn seed(&self, block: BlockId) -> &ScalarSecret {
+        &self.seeds[block.0 as usize]
+    }
+
+    /// Reveals the seed of a block.
+    pub fn reveal_seed(&self, block: BlockId) -> RevealedSeed {
+        RevealedSeed { block, seed: *self.seed(block).reveal() }
+    }
+
+    /// Deals all secrets to the plan's custodians and writes the announcement.
+    pub fn announce(
+        &self,
+        round: &RoundContext,
+        contribution: &Contribution,
+        random: &mut impl CryptoRng,
+    ) -> (Announcement, Vec<SealedLetter>) {
+        let context = round.dealing(self.dealer);
+        let (letters, dealings) = self.deal(round, random);
+        let announcement = Announcement {
+            epoch: round.epoch().digest(),
+            round: round.round(),
+            plan: round.plan_digest(),
+            mask_key: self.mask_key.public().bytes(),
+            mask_key_proof: prove_knowledge(&self.mask_key, &context.encode(), random),
+            seeds: self.seed_commitments.clone(),
+            dealings,
+            sketches: announced_sketches(contribution),
+        };
+        (announcement, letters)
+    }
+
+    fn deal(&self, round: &RoundContext, random: &mut impl CryptoRng) -> (Vec<SealedLetter>, Vec<Dealing>) {
+        let custodians: Vec<PartyId> = round.custodians().collect();
+        let holders: Vec<u32> = custodians.iter().map(|custodian| custodian.0).collect();
+        let threshold = round.roster().floors().reveal_threshold;
+        let shared: Vec<Vec<ScalarSecret>> = std::iter::once(&self.mask_key)
+            .chain(&self.seeds)
+            .map(|secret| shamir::split(secret, threshold, &holders, random))
+            .collect();
+        let deal_one = |(at, custodian): (usize, &PartyId)| {
+            let shares: Vec<&ScalarSecret> = shared.iter().map(|of_secret| &of_secret[at]).collect();
+            self.seal_letter(round, *custodian, &shares, random)
+        };
+        custodians.iter().enumerate().map(deal_one).unzip()
+    }
+
+    fn seal_letter(
+        &self,
+        round: &RoundContext,
+        custodian: PartyId,
+        shares: &[&ScalarSecret],
+        random: &mut impl CryptoRng,
+    ) -> (SealedLetter, Dealing) {
+        let context = round.dealing(self.dealer);
+        let content: Zeroizing<Vec<u8>> =
+            Zeroizing::new(shares.iter().flat_map(|share| *share.reveal()).collect());
+        let leaves = share_leaves(round, self.dealer, custodian, &content);
+        // Plans are checked to name canonical keys of custodians before secrets are made (`PLAN-09`).
+        let recipient = recipient_key(round.plan(), custodian);
+        let letter_context = context.letter_context(round.plan_digest(), custodian);
+        let sealed = letter::seal(&content, &recipient, &letter_context, random);
+        let dealing = Dealing {
+            custodian,
+            shares: merkle::root(&leaves),
+            letter: digest(Domain::Letter, &[&sealed]),
+        };
+        (SealedLetter { custodian, sealed }, dealing)
+    }
+}
+
+fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
+    let bytes = plan.receiving_key(custodian).unwrap_or_default();
+    Element::decode(bytes).expect("a member checks the plan's receiving keys before it deals")
+}
+
+/// Checks that every receiving key of a plan is an element of the group, which `params` cannot.
+///
+/// # Errors
+/// The first custodian whose key is not.
+pub fn check_recipients(plan: &CheckedPlan) -> Result<(), crate::fault::Refusal> {
+    for entry in &plan.custodians {
+        Element::decode(entry.key)
+            .map_err(|_| crate::fault::Refusal::ReceivingKey { custodian: entry.custodian })?;
+    }
+    Ok(())
+}
+
+fn announced_sketches(contribution: &Contribution) -> Vec<AnnouncedSketch> {
+    let announced = |(block, sketch): (&BlockId, &cloister_alignment::score::ExpertSketch)| AnnouncedSketch {
+        block: *block,
+        region: sketch.region.clone(),
+        update: sketch.update.clone(),
+        tokens: sketch.tokens,
+    };
+    contribution.sketches.iter().map(announced).collect()
+}
+
+fn share_leaves(round: &RoundContext, dealer: PartyId, custodian: PartyId, shares: &[u8]) -> Vec<Digest> {
+    let (shares, _) = shares.as_chunks::<32>();
+    let context = round.dealing(dealer);
+    SharedSecret::all(round.plan().blocks.len())
+        .zip(shares)
+        .map(|(secret, share)| context.share_leaf(custodian, secret, share))
+        .collect()
+}
+
+/// Checks that an announcement has the plan's shape: fields, proof of knowledge, one dealing for each custodian
+/// of the plan, one sketch for each expert block (`ROUND-10`).
+///
+/// # Errors
+/// The first thing that is not as it must be.
+pub fn check_announcement(
+    round: &RoundContext,
+    dealer: PartyId,
+    body: &Announcement,
+) -> Result<(), Misbehaviour> {
+    use crate::fault::expect;
+    const WHAT: &str = "announcement";
+    expect(WHAT, "epoch", body.epoch, round.epoch().digest())?;
+    expect(WHAT, "round", body.round, round.round())?;
+    expect(WHAT, "plan", body.plan, round.plan_digest())?;
+    let mask_key = Element::decode(body.mask_key).map_err(|_| Misbehaviour::Announcement("the mask key"))?;
+    verify_knowledge(&mask_key, &round.dealing(dealer).encode(), &body.mask_key_proof)
+        .map_err(|_| Misbehaviour::Announcement("the proof of knowledge of the mask key"))?;
+    if body.seeds.len() != round.plan().blocks.len() {
+        return Err(Misbehaviour::Announcement("one committed seed for each block"));
+    }
+    if !body.dealings.iter().map(|dealing| dealing.custodian).eq(round.custodians()) {
+        return Err(Misbehaviour::Announcement("one dealing for each custodian, ascending"));
+    }
+    let scored = round.plan().blocks.iter().filter(|block| block.shape.kind.is_scored());
+    if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {
+        return Err(Misbehaviour::Announcement("one sketch for each expert block, ascending"));
+    }
+    let coordinates = usize::from(round.plan().sketch.coordinates);
+    let sized = |sketch: &AnnouncedSketch| sketch.region.len() == coordinates && sketch.update.len() == coordinates;
+    if !body.sketches.iter().all(sized) {
+        return Err(Misbehaviour::Announcement("sketches of the plan's size"));
+    }
+    Ok(())
+}
+
+/// The shares that one custodian holds of one member's secrets; erased when dropped.
+pub struct HeldShares {
+    dealer: PartyId,
+    content: Zeroizing<Vec<u8>>,
+    leaves: Vec<Digest>,
+}
+
+impl std::fmt::Debug for HeldShares {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeldShares(of {})", self.dealer)
+    }
+}
+
+impl HeldShares {
+    /// Opens a letter and checks its shares against the announcement (`ROUND-11`).
+    ///
+    /// # Errors
+    /// A letter that is not the announced one, cannot be opened, or holds other shares than committed to.
+    pub fn open(
+        round: &RoundContext,
+        custodian: PartyId,
+        receiving: &ScalarSecret,
+        announced: (PartyId, &Announcement),
+        sealed: &[u8],
+    ) -> Result<Self, Misbehaviour> {
+        let (dealer, announcement) = announced;
+        let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
+        let dealing = announcement
+            .dealings
+            .iter()
+            .find(|dealing| dealing.custodian == custodian)
+            .ok_or(wrong("it is not announced"))?;
+        if digest(Domain::Letter, &[sealed]) != dealing.letter {
+            return Err(wrong("it is not the announced letter"));
+        }
+        let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
+        let content = letter::open(sealed, receiving, &context).map_err(|_| wrong("it cannot be opened"))?;
+        if content.len() != 32 * (1 + round.plan().blocks.len()) {
+            return Err(wrong("it does not hold one share for each secret"));
+        }
+        let leaves = share_leaves(round, dealer, custodian, &content);
+        if merkle::root(&leaves) != dealing.shares {
+            return Err(wrong("its shares are not the committed ones"));
+        }
+        Ok(Self { dealer, content, leaves })
+    }
+
+    /// Reveals one share with its path to the announced root.
+    pub fn reveal(&self, secret: SharedSecret) -> RevealedShare {
+        let index = secret.index();
+        let (shares, _) = self.content.as_chunks::<32>();
+        RevealedShare { index: index as u32, share: shares[index], path: merkle::path(&self.leaves, index) }
+    }
+}
+
+/// Checks a revealed or recovered seed against its commitment (`ROUND-15`).
+pub fn seed_fits(round: &RoundContext, announced: (PartyId, &Announcement), seed: &RevealedSeed) -> bool {
+    let (dealer, announcement) = announced;
+    let commitment = round.dealing(dealer).seed_commitment(seed.block, &seed.seed);
+    announcement.seeds.get(seed.block.0 as usize) == Some(&commitment)
+}
+
+/// Checks a revealed share against the root announced for its custodian (`ROUND-15`).
+pub fn share_fits(
+    round: &RoundContext,
+    announced: (PartyId, &Announcement),
+    custodian: PartyId,
+    secret: SharedSecret,
+    share: &RevealedShare,
+) -> bool {
+    let (dealer, announcement) = announced;
+    let Some(dealing) = announcement.dealings.iter().find(|dealing| dealing.custodian == custodian) else {
+        return false;
+    };
+    let leaf = round.dealing(dealer).share_leaf(custodian, secret, &share.share);
+    let size = 1 + round.plan().blocks.len();
+    share.index as usize == secret.index()
+        && merkle::verify(dealing.shares, leaf, secret.index(), size, &share.path)
+}

@@ -1,0 +1,225 @@
+//! What goes wrong, and whose fault it is.
+
+use cloister_params::consortium::Role;
+use cloister_params::fixed::FixedPointError;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::PlanError;
+use cloister_params::policy::PolicyRefusal;
+use cloister_wire::codec::DecodeError;
+use thiserror::Error;
+
+/// A frame or task that was not carried out. The state machine is unchanged by it.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Fault {
+    /// A peer broke the protocol; the message names which rule.
+    #[error("{peer} misbehaved: {what}")]
+    PeerMisbehaved {
+        /// Who sent it.
+        peer: PartyId,
+        /// Which rule it broke.
+        #[source]
+        what: Misbehaviour,
+    },
+    /// A plan that this party refuses.
+    #[error("the plan of {round} is refused: {why}")]
+    PlanRefused {
+        /// The plan's round.
+        round: Round,
+        /// The rule that it breaks.
+        #[source]
+        why: Refusal,
+    },
+    /// A frame that does not belong to the present step: late, early or repeated. Harmless.
+    #[error("{what} from {peer} is not awaited now")]
+    NotAwaited {
+        /// Who sent it.
+        peer: PartyId,
+        /// What it was.
+        what: &'static str,
+    },
+    /// Local training or its caller produced something that cannot be used.
+    #[error("local training: {0}")]
+    Training(#[from] FixedPointError),
+    /// The caller used the state machine wrongly.
+    #[error("the state machine was misused: {0}")]
+    ApiMisuse(&'static str),
+}
+
+/// The rule that a peer broke.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Misbehaviour {
+    /// Bytes that cannot be decoded.
+    #[error(transparent)]
+    Encoding(#[from] DecodeError),
+    /// A signature that does not fit.
+    #[error("the signature of {signer} on a {what} does not fit")]
+    Signature {
+        /// The claimed signer.
+        signer: PartyId,
+        /// The body's tag.
+        what: &'static str,
+    },
+    /// A statement by somebody who may not make it.
+    #[error("{signer} is no {role:?} of the consortium and signed a {what}")]
+    Role {
+        /// The signer.
+        signer: PartyId,
+        /// The needed role; the coordinator has none.
+        role: Option<Role>,
+        /// The body's tag.
+        what: &'static str,
+    },
+    /// A certificate without its quorum of distinct custodians.
+    #[error("a certificate for a {what} has {got} valid signatures of distinct custodians; {quorum} are needed")]
+    Quorum {
+        /// The body's tag.
+        what: &'static str,
+        /// Distinct, valid signatures.
+        got: usize,
+        /// The seal quorum.
+        quorum: usize,
+    },
+    /// A statement for another epoch, round, plan, seal or log.
+    #[error("a {what} names {field} {got}; expected {expected}")]
+    Mismatch {
+        /// The body's tag.
+        what: &'static str,
+        /// Which field.
+        field: &'static str,
+        /// The value that came.
+        got: String,
+        /// The value that fits.
+        expected: String,
+    },
+    /// A cohort or a set of members below its floor.
+    #[error("{what} has {got} organisations; the floor is {floor}")]
+    BelowFloor {
+        /// Which set.
+        what: String,
+        /// Organisations in it.
+        got: usize,
+        /// The floor.
+        floor: usize,
+    },
+    /// A manifest whose cohorts do not follow from the announced sketches.
+    #[error("the cohort of {block} does not follow from the announced sketches")]
+    Score {
+        /// The block.
+        block: BlockId,
+    },
+    /// An announcement that lacks something or has it in another shape than the plan's.
+    #[error("an announcement is not as the plan says: {0}")]
+    Announcement(&'static str),
+    /// A letter that cannot be opened or does not hold what was committed to.
+    #[error("the letter of {dealer} to {custodian}: {why}")]
+    Letter {
+        /// Who dealt.
+        dealer: PartyId,
+        /// To whom.
+        custodian: PartyId,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A chunk that is not the next of an awaited block.
+    #[error("chunk {index} of {block} is not the next one")]
+    Chunk {
+        /// The block.
+        block: BlockId,
+        /// The chunk's number.
+        index: u32,
+    },
+    /// An upload whose blocks do not make up the signed root, or that lacks blocks.
+    #[error("the upload of {member} does not make up the root that it signed")]
+    UploadRoot {
+        /// Whose upload.
+        member: PartyId,
+    },
+    /// A revealed value that its commitment does not cover.
+    #[error("a value revealed of {dealer} does not fit its commitment")]
+    Reveal {
+        /// Whose secret.
+        dealer: PartyId,
+    },
+    /// A frame for a step that this party has not reached.
+    #[error("{0} comes before what it follows")]
+    TooEarly(&'static str),
+    /// A second, different statement where one is allowed.
+    #[error("a second, different {what} for {round}")]
+    Equivocation {
+        /// The body's tag.
+        what: &'static str,
+        /// The round.
+        round: Round,
+    },
+    /// A statement that may not follow what was signed before (`ROUND-03`).
+    #[error("a {what} for {round} may not follow {after}")]
+    Order {
+        /// The body's tag.
+        what: &'static str,
+        /// The round.
+        round: Round,
+        /// What came before.
+        after: &'static str,
+    },
+    /// A sum that cannot be applied.
+    #[error("{block}: {why}")]
+    Sum {
+        /// The block.
+        block: BlockId,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// The rule that makes this party refuse a plan.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Refusal {
+    /// A rule of the specification.
+    #[error(transparent)]
+    Rule(#[from] PlanError),
+    /// A limit of this party's own policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
+    /// A plan for this round was accepted before (`ROUND-03`).
+    #[error("another plan for this round was accepted before")]
+    SecondPlan,
+    /// The plan does not follow the last ending (`ROUND-08`).
+    #[error("the plan's {field} is {got}, the last ending makes it {expected}")]
+    Chain {
+        /// Which field.
+        field: &'static str,
+        /// The plan's value.
+        got: Digest,
+        /// The value that follows.
+        expected: Digest,
+    },
+    /// The plan lacks the certificate of the round before, or has one of another round.
+    #[error("the plan does not come with the certificate of the round before it")]
+    NoEnding,
+    /// A receiving key that its custodian has not signed for this round.
+    #[error("the receiving key of {custodian} is not signed by it for this round")]
+    ReceivingKey {
+        /// The custodian.
+        custodian: PartyId,
+    },
+}
+
+impl Misbehaviour {
+    /// Puts the blame on a peer.
+    pub fn by(self, peer: PartyId) -> Fault {
+        Fault::PeerMisbehaved { peer, what: self }
+    }
+}
+
+/// Compares a field with what it must be.
+pub(crate) fn expect<V: PartialEq + ToString>(
+    what: &'static str,
+    field: &'static str,
+    got: V,
+    expected: V,
+) -> Result<(), Misbehaviour> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Misbehaviour::Mismatch { what, field, got: got.to_string(), expected: expected.to_string() })
+}

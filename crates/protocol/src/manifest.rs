@@ -1,0 +1,155 @@
+//! The manifest: who announced, and each block's cohort, recomputed by everyone who acts on it.
+
+use std::collections::BTreeMap;
+
+use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
+use cloister_alignment::score::ExpertSketch;
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_wire::codec;
+use cloister_wire::statement::{
+    AnnouncedMember, Announcement, CohortChoice, Manifest, ManifestCohort, WeightedMember,
+};
+
+use crate::fault::{Misbehaviour, expect};
+use crate::round::RoundContext;
+use crate::statement::{Verified, body_digest};
+
+/// Checked announcements by member.
+pub type Announcements = BTreeMap<PartyId, Verified<Announcement>>;
+
+/// A manifest that follows from the announcements of its `U1`. There is no other way to make one.
+#[derive(Clone, Debug)]
+pub struct CheckedManifest {
+    body: Manifest,
+    bytes: Vec<u8>,
+    announcements: Announcements,
+}
+
+/// Scores the announcements and writes the manifest (step 3).
+pub fn write(round: &RoundContext, announcements: &Announcements) -> Manifest {
+    let sketches: BTreeMap<PartyId, MemberSketches> = announcements
+        .iter()
+        .map(|(member, announcement)| (*member, member_sketches(announcement.body())))
+        .collect();
+    let cohorts = choose(round.plan(), round.roster(), &sketches);
+    Manifest {
+        epoch: round.epoch().digest(),
+        round: round.round(),
+        plan: round.plan_digest(),
+        announced: announcements
+            .iter()
+            .map(|(member, announcement)| AnnouncedMember {
+                member: *member,
+                announcement: announcement.digest(),
+            })
+            .collect(),
+        cohorts: cohorts.into_iter().map(manifest_cohort).collect(),
+    }
+}
+
+fn member_sketches(announcement: &Announcement) -> MemberSketches {
+    let sketch = |announced: &cloister_wire::statement::AnnouncedSketch| ExpertSketch {
+        region: announced.region.clone(),
+        update: announced.update.clone(),
+        tokens: announced.tokens,
+    };
+    announcement.sketches.iter().map(|announced| (announced.block, sketch(announced))).collect()
+}
+
+fn manifest_cohort(cohort: Cohort) -> ManifestCohort {
+    let choice = match cohort.choice {
+        Choice::Everyone => CohortChoice::Everyone,
+        Choice::Aligned => CohortChoice::Aligned,
+        Choice::Fallback => CohortChoice::Fallback,
+        Choice::Void => CohortChoice::Void,
+    };
+    let weighted = |member: &cloister_alignment::cohort::CohortMember| WeightedMember {
+        member: member.party,
+        weight: member.weight,
+    };
+    ManifestCohort {
+        block: cohort.block,
+        choice,
+        members: cohort.members.iter().map(weighted).collect(),
+        consensus: cohort.consensus,
+    }
+}
+
+impl CheckedManifest {
+    /// Checks a proposed or sealed manifest against the announcements that this party holds (`ROUND-12`).
+    ///
+    /// # Errors
+    /// An announcement that this party does not hold in the listed form, a `U1` below the floor, a cohort, weight
+    /// or consensus that does not follow from the sketches.
+    pub fn check(
+        round: &RoundContext,
+        bytes: Vec<u8>,
+        held: &Announcements,
+    ) -> Result<Self, Misbehaviour> {
+        let body: Manifest = codec::decode(&bytes)?;
+        let mut announcements = Announcements::new();
+        for listed in &body.announced {
+            let announcement = held
+                .get(&listed.member)
+                .filter(|announcement| announcement.digest() == listed.announcement)
+                .ok_or(Misbehaviour::Announcement("the manifest lists one that we do not hold"))?;
+            announcements.insert(listed.member, announcement.clone());
+        }
+        check_floor(round, &announcements)?;
+        let expected = write(round, &announcements);
+        expect("manifest", "round", body.round, expected.round)?;
+        expect("manifest", "plan", body.plan, expected.plan)?;
+        if let Some((cohort, _)) = expected.cohorts.iter().zip(&body.cohorts).find(|(ours, theirs)| ours != theirs) {
+            return Err(Misbehaviour::Score { block: cohort.block });
+        }
+        if body != expected {
+            return Err(Misbehaviour::Announcement("the manifest's members are not distinct and ascending"));
+        }
+        Ok(Self { body, bytes, announcements })
+    }
+
+    /// The body's bytes as they came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The digest that the first seal names.
+    pub fn digest(&self) -> Digest {
+        body_digest(&self.bytes)
+    }
+
+    /// `U1` with its announcements.
+    pub fn announcements(&self) -> &Announcements {
+        &self.announcements
+    }
+
+    /// The cohorts, in the order of the block table.
+    pub fn cohorts(&self) -> &[ManifestCohort] {
+        &self.body.cohorts
+    }
+
+    /// A block's cohort.
+    pub fn cohort(&self, block: BlockId) -> Option<&ManifestCohort> {
+        self.body.cohorts.get(block.0 as usize)
+    }
+
+    /// The blocks that a member uploads, with its weight in each.
+    pub fn blocks_of(&self, member: PartyId) -> impl Iterator<Item = (BlockId, u8)> + '_ {
+        self.body.cohorts.iter().filter_map(move |cohort| {
+            let own = cohort.members.iter().find(|listed| listed.member == member)?;
+            Some((cohort.block, own.weight))
+        })
+    }
+}
+
+fn check_floor(round: &RoundContext, announcements: &Announcements) -> Result<(), Misbehaviour> {
+    let got = round.roster().organisations(announcements.keys().copied());
+    if got < round.floor() {
+        return Err(Misbehaviour::BelowFloor {
+            what: "the set of members that announced".into(),
+            got,
+            floor: round.floor(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,437 @@
+//! The member: trains, announces, uploads what it is summed in, reveals its seeds, applies the sums.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::mask::Sign;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_params::policy::Policy;
+use cloister_wire::frame::{Chunk, Frame, chunks};
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{Announcement, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signed, Upload};
+use rand_core::CryptoRng;
+
+use crate::dealing::{RoundSecrets, check_announcement, check_recipients};
+use crate::fault::{Fault, Misbehaviour, expect};
+use crate::manifest::{Announcements, CheckedManifest};
+use crate::model::Model;
+use crate::opening::{MaskedBlocks, OpenedSum, mask_key_of, upload_root};
+use crate::round::{ChainPosition, Contribution, KnownEnding, RoundContext};
+use crate::sealed::{SealedCohorts, SealedManifest};
+use crate::statement::{check_certificate, check_partys, sign};
+
+/// What the driver of a member must do, in this order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum MemberOutput {
+    /// Send a frame to the coordinator.
+    Send(Frame),
+    /// Train on the current model as the plan says, then call [`Member::contribute`].
+    Train(Box<RoundPlan>),
+    /// The round closed and this is the model after it.
+    Closed {
+        /// The round.
+        round: Round,
+        /// The model after it.
+        model: Box<Model>,
+        /// The blocks whose sums were applied.
+        applied: Vec<BlockId>,
+    },
+    /// The round ended without a sum.
+    Aborted(Round),
+    /// This party takes no part in the round.
+    Refused {
+        /// The round.
+        round: Round,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The member's state machine.
+#[derive(Debug)]
+pub struct Member {
+    id: PartyId,
+    key: Arc<SigningKey>,
+    epoch: Arc<Epoch>,
+    policy: Policy,
+    chain: ChainPosition,
+    model: Model,
+    round: Option<RoundState>,
+    /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
+    kept: Option<(Digest, Contribution)>,
+    outputs: VecDeque<MemberOutput>,
+}
+
+#[derive(Debug)]
+struct RoundState {
+    context: RoundContext,
+    announcements: Announcements,
+    own: Option<OwnAnnouncement>,
+    upload: Option<OwnUpload>,
+    sums: BTreeMap<BlockId, Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct OwnAnnouncement {
+    secrets: RoundSecrets,
+    frames: Vec<Frame>,
+}
+
+#[derive(Debug)]
+struct OwnUpload {
+    sealed: SealedManifest,
+    blocks: MaskedBlocks,
+    root: Digest,
+    signed: Signed<Upload>,
+}
+
+impl Member {
+    /// A member before the first round, holding the model that the consortium starts from.
+    pub fn new(id: PartyId, key: Arc<SigningKey>, epoch: Arc<Epoch>, policy: Policy, model: Model) -> Self {
+        let chain = ChainPosition::genesis(&epoch, model.digest());
+        Self { id, key, epoch, policy, chain, model, round: None, kept: None, outputs: VecDeque::new() }
+    }
+
+    /// The model after the last round that this member applied.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<MemberOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes a frame of the coordinator.
+    ///
+    /// # Errors
+    /// A frame that breaks a rule or is not awaited; the state is unchanged.
+    pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        match frame {
+            Frame::Chunk(chunk) => self.handle_sum_chunk(chunk).map_err(by),
+            Frame::Message(Message::Plan { plan, receiving_keys, previous }) => {
+                self.handle_plan(&plan, &receiving_keys, previous.as_ref(), random)
+            }
+            Frame::Message(Message::Announcement(signed)) => self.handle_announcement(&signed),
+            Frame::Message(Message::Sealed1 { manifest, certificate, received }) => {
+                self.handle_sealed1(manifest, &certificate, &received)
+            }
+            Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
+            Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
+            Frame::Message(_) => Err(not_awaited("a message that is not for members")),
+        }
+    }
+
+    fn handle_plan(
+        &mut self,
+        signed: &Signed<RoundPlan>,
+        receiving_keys: &[Signed<ReceivingKey>],
+        previous: Option<&Ending>,
+        random: &mut impl CryptoRng,
+    ) -> Result<(), Fault> {
+        if let Some(ending) = previous {
+            let known =
+                KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
+            self.note_ending(&known);
+        }
+        let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
+        if let Some(state) = self.round.as_ref().filter(|state| state.context.round() == context.round()) {
+            if state.context.plan_digest() == context.plan_digest() {
+                self.resend_announcement();
+                return Ok(());
+            }
+        }
+        let round = context.round();
+        if let Err(why) = self.admit(&context) {
+            let reason = why.to_string();
+            let refusal = Message::Refusal { round, reason: reason.clone() };
+            self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
+            self.outputs.push_back(MemberOutput::Refused { round, reason });
+            return Err(Fault::PlanRefused { round, why });
+        }
+        let plan = Box::new((**context.plan()).clone());
+        self.round = Some(RoundState {
+            context,
+            announcements: Announcements::new(),
+            own: None,
+            upload: None,
+            sums: BTreeMap::new(),
+        });
+        match self.kept.take() {
+            Some((model, contribution)) if model == self.chain.model && self.fits(&contribution) => {
+                self.contribute(round, contribution, random)
+            }
+            _ => {
+                self.outputs.push_back(MemberOutput::Train(plan));
+                Ok(())
+            }
+        }
+    }
+
+    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`).
+    fn admit(&self, context: &RoundContext) -> Result<(), crate::fault::Refusal> {
+        let already = self.round.as_ref().is_some_and(|state| state.context.round() == context.round());
+        if already {
+            return Err(crate::fault::Refusal::SecondPlan);
+        }
+        self.chain.check(context.plan())?;
+        self.policy.admit(context.plan())?;
+        check_recipients(context.plan())
+    }
+
+    fn fits(&self, contribution: &Contribution) -> bool {
+        let Some(state) = &self.round else { return false };
+        contribution_fits(&state.context, contribution)
+    }
+
+    /// Takes the result of local training and announces it (step 2).
+    ///
+    /// # Errors
+    /// A contribution that no training was asked for, or that has not the plan's shape.
+    pub fn contribute(
+        &mut self,
+        round: Round,
+        contribution: Contribution,
+        random: &mut impl CryptoRng,
+    ) -> Result<(), Fault> {
+        let misuse = Fault::ApiMisuse;
+        let state = self.round.as_mut().ok_or(misuse("no round is under way"))?;
+        if state.context.round() != round || state.own.is_some() {
+            return Err(misuse("no contribution to this round is awaited"));
+        }
+        if !contribution_fits(&state.context, &contribution) {
+            return Err(misuse("the contribution has not the plan's blocks"));
+        }
+        let secrets = RoundSecrets::generate(&state.context, self.id, random);
+        let (announcement, letters) = secrets.announce(&state.context, &contribution, random);
+        let signed = sign(&self.key, self.id, &announcement);
+        let mut frames = vec![Frame::Message(Message::Announcement(signed))];
+        frames.extend(letters.into_iter().map(|letter| {
+            Frame::Message(Message::Letter {
+                round,
+                dealer: self.id,
+                custodian: letter.custodian,
+                sealed: letter.sealed,
+            })
+        }));
+        state.own = Some(OwnAnnouncement { secrets, frames });
+        self.kept = Some((self.chain.model, contribution));
+        self.resend_announcement();
+        Ok(())
+    }
+
+    fn resend_announcement(&mut self) {
+        let own = self.round.as_ref().and_then(|state| state.own.as_ref());
+        let frames = own.map(|own| own.frames.clone()).unwrap_or_default();
+        self.outputs.extend(frames.into_iter().map(MemberOutput::Send));
+    }
+
+    fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
+        let state = self.round.as_mut().ok_or(not_awaited("an announcement"))?;
+        let verified = check_partys(signed, &self.epoch, Role::Member)
+            .map_err(|what| what.by(PartyId::COORDINATOR))?;
+        check_announcement(&state.context, verified.signer(), verified.body())
+            .map_err(|what| what.by(verified.signer()))?;
+        state.announcements.insert(verified.signer(), verified);
+        Ok(())
+    }
+
+    /// Checks manifest and certificate, then masks and uploads each block that this member is summed in (step 4).
+    fn handle_sealed1(
+        &mut self,
+        manifest: Vec<u8>,
+        certificate: &Certificate<Seal1>,
+        received: &[BlockId],
+    ) -> Result<(), Fault> {
+        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        let state = self.round.as_mut().ok_or(not_awaited("a first seal"))?;
+        let own = state.own.as_ref().ok_or(not_awaited("a first seal"))?;
+        if state.upload.is_none() {
+            let manifest =
+                CheckedManifest::check(&state.context, manifest, &state.announcements).map_err(by)?;
+            if !manifest.announcements().contains_key(&self.id) {
+                return Err(not_awaited("a first seal without this member"));
+            }
+            let sealed = SealedManifest::establish(&state.context, manifest, certificate).map_err(by)?;
+            let (_, contribution) = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
+            let masking = Masking { id: self.id, context: &state.context, sealed: &sealed, secrets: &own.secrets };
+            let blocks = masking.all(contribution);
+            let root = upload_root(&blocks);
+            let body = Upload {
+                epoch: self.epoch.digest(),
+                round: state.context.round(),
+                seal1: sealed.digest(),
+                root,
+            };
+            let signed = sign(&self.key, self.id, &body);
+            state.upload = Some(OwnUpload { sealed, blocks, root, signed });
+        }
+        self.send_upload(received);
+        Ok(())
+    }
+
+    fn send_upload(&mut self, received: &[BlockId]) {
+        let Some(state) = &self.round else { return };
+        let Some(upload) = &state.upload else { return };
+        let round = state.context.round();
+        for (block, packed) in upload.blocks.iter().filter(|(block, _)| !received.contains(block)) {
+            let frames = chunks(round, *block, packed).map(Frame::Chunk);
+            self.outputs.extend(frames.map(MemberOutput::Send));
+        }
+        let uploaded = Frame::Message(Message::Uploaded(upload.signed.clone()));
+        self.outputs.push_back(MemberOutput::Send(uploaded));
+    }
+
+    /// Reveals the seeds of valid blocks that this member is summed in, if the seal has its upload (step 6).
+    fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
+        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        let state = self.round.as_ref().ok_or(not_awaited("a second seal"))?;
+        let (Some(own), Some(upload)) = (&state.own, &state.upload) else {
+            return Err(not_awaited("a second seal"));
+        };
+        let cohorts =
+            SealedCohorts::establish(&state.context, upload.sealed.clone(), certificate).map_err(by)?;
+        let Some(listed) = cohorts.uploaded().iter().find(|listed| listed.member == self.id) else {
+            return Ok(());
+        };
+        expect("second seal", "our root", listed.root, upload.root).map_err(by)?;
+        let seeds = cohorts.revealable(self.id).into_iter().filter_map(|secret| match secret {
+            cloister_crypto::commitment::SharedSecret::Seed(block) => Some(own.secrets.reveal_seed(block)),
+            cloister_crypto::commitment::SharedSecret::MaskKey => None,
+        });
+        let message = Message::Seeds { round: state.context.round(), seeds: seeds.collect() };
+        self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
+        Ok(())
+    }
+
+    fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
+        let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
+        let state = self.round.as_mut().ok_or(wrong.clone())?;
+        let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
+        let whole = state.context.plan().packed_bytes(block);
+        if chunk.round != state.context.round() {
+            return Err(wrong);
+        }
+        append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)
+    }
+
+    /// Checks the ending and applies its sums (step 7).
+    fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
+        let known = KnownEnding::check(ending, &self.epoch)?;
+        if known.round != self.chain.round.next() {
+            self.note_ending(&known);
+            return Ok(());
+        }
+        match ending {
+            Ending::Aborted(_) => {
+                self.chain.advance(&known);
+                self.round = None;
+                self.outputs.push_back(MemberOutput::Aborted(known.round));
+            }
+            Ending::Closed(certificate) => {
+                let closing = check_certificate(certificate, &self.epoch)?;
+                self.apply(closing.body())?;
+                self.chain.advance(&known);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {
+        let unknown = Misbehaviour::Announcement("a closing of a round whose plan never came");
+        let state = self.round.as_ref().ok_or(unknown)?;
+        expect("closing", "plan", closing.plan, state.context.plan_digest())?;
+        let sums = closing
+            .sums
+            .iter()
+            .map(|listed| {
+                let packed = state.sums.get(&listed.block).map_or(&[][..], Vec::as_slice);
+                OpenedSum::published(&state.context, listed, packed)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let model = self.model.after(state.context.plan(), &sums)?;
+        expect("closing", "model", closing.model, model.digest())?;
+        self.model = model.clone();
+        self.round = None;
+        self.kept = None;
+        self.outputs.push_back(MemberOutput::Closed {
+            round: closing.round,
+            model: Box::new(model),
+            applied: sums.iter().map(OpenedSum::block).collect(),
+        });
+        Ok(())
+    }
+
+    /// A member that missed a closing cannot follow until it gets the model; an abort it can follow.
+    fn note_ending(&mut self, known: &KnownEnding) {
+        if known.model.is_none_or(|model| model == self.chain.model) {
+            self.chain.advance(known);
+        }
+    }
+}
+
+fn not_awaited(what: &'static str) -> Fault {
+    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
+}
+
+fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> bool {
+    let plan = context.plan();
+    let lengths = plan.blocks.iter().map(|block| block.shape.length as usize);
+    let scored: BTreeSet<BlockId> =
+        plan.blocks.iter().filter(|block| block.shape.kind.is_scored()).map(|block| block.shape.id).collect();
+    contribution.integers.iter().map(Vec::len).eq(lengths) && contribution.sketches.keys().eq(scored.iter())
+}
+
+/// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.
+pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
+    if chunk.index == 0 {
+        vector.clear();
+    }
+    let start = chunk.index as usize * cloister_wire::frame::CHUNK_BYTES;
+    let expected = whole.checked_sub(start)?.min(cloister_wire::frame::CHUNK_BYTES);
+    (vector.len() == start && chunk.bytes.len() == expected).then(|| vector.extend_from_slice(&chunk.bytes))
+}
+
+/// Masks a member's blocks (`MASK-09`).
+struct Masking<'a> {
+    id: PartyId,
+    context: &'a RoundContext,
+    sealed: &'a SealedManifest,
+    secrets: &'a RoundSecrets,
+}
+
+impl Masking<'_> {
+    fn all(&self, contribution: &Contribution) -> MaskedBlocks {
+        let blocks = self.sealed.manifest().blocks_of(self.id);
+        blocks.map(|(block, weight)| (block, self.one(block, weight, contribution))).collect()
+    }
+
+    /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
+    fn one(&self, block: BlockId, weight: u8, contribution: &Contribution) -> Vec<u8> {
+        let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
+        let context = self.context.masking(planned, self.sealed.manifest().digest());
+        let weight = u32::from(weight);
+        let integers = &contribution.integers[block.0 as usize];
+        let mut words: Vec<u32> =
+            integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
+        context.self_key(self.id, self.secrets.seed(block)).apply(Sign::Plus, &mut words);
+        for other in self.companions(block) {
+            let announcements = self.sealed.manifest().announcements();
+            let public = mask_key_of(announcements, other).expect("announcements were checked");
+            let agreed = self.secrets.mask_key().agree(&public);
+            context.pair_key(self.id, other, &agreed).apply(Sign::of_pair(self.id, other), &mut words);
+        }
+        self.context.plan().ring.pack(&words)
+    }
+
+    fn companions(&self, block: BlockId) -> impl Iterator<Item = PartyId> + '_ {
+        let cohort = self.sealed.manifest().cohort(block);
+        let members = cohort.map(|cohort| cohort.members.as_slice()).unwrap_or_default();
+        members.iter().map(|listed| listed.member).filter(|member| *member != self.id)
+    }
+}

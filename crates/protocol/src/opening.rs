@@ -1,0 +1,145 @@
+//! Opening: from masked blocks and revealed secrets to the sum over a cohort, and to nothing else.
+
+use std::collections::BTreeMap;
+
+use cloister_crypto::group::{Element, ScalarSecret};
+use cloister_crypto::mask::Sign;
+use cloister_crypto::merkle;
+use cloister_crypto::hash::{Domain, digest};
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_wire::statement;
+
+use crate::fault::Misbehaviour;
+use crate::manifest::Announcements;
+use crate::round::RoundContext;
+use crate::sealed::BlockPermit;
+
+/// A member's masked blocks, packed.
+pub type MaskedBlocks = BTreeMap<BlockId, Vec<u8>>;
+
+/// The leaf of a masked block under an upload's root.
+fn masked_block_leaf(block: BlockId, packed: &[u8]) -> Digest {
+    merkle::leaf_hash(&digest(Domain::MaskedBlock, &[&block.0.to_le_bytes(), packed]).0)
+}
+
+/// The root that a member signs over its masked blocks, ascending by block.
+pub fn upload_root(blocks: &MaskedBlocks) -> Digest {
+    let leaves: Vec<Digest> = blocks.iter().map(|(block, packed)| masked_block_leaf(*block, packed)).collect();
+    merkle::root(&leaves)
+}
+
+/// Everything that opening needs, all of it checked against its commitments before.
+#[derive(Debug)]
+pub struct Openings<'a> {
+    /// The round.
+    pub round: &'a RoundContext,
+    /// Digest of the sealed manifest.
+    pub manifest: Digest,
+    /// Announcements of `U1`, for the mask keys.
+    pub announcements: &'a Announcements,
+    /// The masked blocks of `U2`.
+    pub uploads: &'a BTreeMap<PartyId, MaskedBlocks>,
+    /// Revealed seeds.
+    pub seeds: &'a BTreeMap<(PartyId, BlockId), ScalarSecret>,
+    /// Revealed mask keys of members that did not arrive.
+    pub mask_keys: &'a BTreeMap<PartyId, ScalarSecret>,
+}
+
+/// The sum of one block over its cohort, in words of the ring.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenedSum {
+    block: BlockId,
+    words: Vec<u32>,
+    weight: u32,
+}
+
+/// Why a block stays closed. It costs the block, not the round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotOpened {
+    /// A secret of this member could not be recovered.
+    Missing(PartyId),
+}
+
+impl OpenedSum {
+    /// A sum as it was published, with the certificate's digest and weight.
+    ///
+    /// # Errors
+    /// Words of another length or digest.
+    pub fn published(
+        round: &RoundContext,
+        listed: &statement::OpenedSum,
+        packed: &[u8],
+    ) -> Result<Self, Misbehaviour> {
+        let wrong = |why: &str| Misbehaviour::Sum { block: listed.block, why: why.into() };
+        let block = round.block(listed.block).ok_or(wrong("the plan has no such block"))?;
+        if packed.len() != round.plan().packed_bytes(block) || Self::digest(listed.block, packed) != listed.sum {
+            return Err(wrong("the words are not the closed ones"));
+        }
+        Ok(Self { block: listed.block, words: round.plan().ring.unpack(packed), weight: listed.weight })
+    }
+
+    /// The digest that a closing lists for packed words.
+    pub fn digest(block: BlockId, packed: &[u8]) -> Digest {
+        digest(Domain::Sum, &[&block.0.to_le_bytes(), packed])
+    }
+
+    /// The block.
+    pub fn block(&self) -> BlockId {
+        self.block
+    }
+
+    /// The sum, one word a coordinate.
+    pub fn words(&self) -> &[u32] {
+        &self.words
+    }
+
+    /// The weights of the cohort, added up.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// The packed words, as published.
+    pub fn packed(&self, round: &RoundContext) -> Vec<u8> {
+        round.plan().ring.pack(&self.words)
+    }
+
+    /// The sum's entry in the closing.
+    pub fn listed(&self, round: &RoundContext) -> statement::OpenedSum {
+        let sum = Self::digest(self.block, &self.packed(round));
+        statement::OpenedSum { block: self.block, sum, weight: self.weight }
+    }
+}
+
+/// Opens one block (`MASK-10`): adds its cohort's uploads, takes off their self masks, and takes off the pair
+/// masks that they share with members of the cohort that did not arrive.
+///
+/// # Errors
+/// [`NotOpened`], with the member whose secret is missing.
+pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<OpenedSum, NotOpened> {
+    let cohort = permit.cohort();
+    let block = *openings.round.block(cohort.block()).expect("sealed cohorts name blocks of the plan");
+    let context = openings.round.masking(&block, openings.manifest);
+    let ring = openings.round.plan().ring;
+    let mut words = vec![0u32; block.shape.length as usize];
+    for member in cohort.members() {
+        let packed = openings.uploads.get(&member).and_then(|blocks| blocks.get(&cohort.block()));
+        ring.add_packed(&mut words, packed.ok_or(NotOpened::Missing(member))?);
+        let seed = openings.seeds.get(&(member, cohort.block())).ok_or(NotOpened::Missing(member))?;
+        context.self_key(member, seed).apply(Sign::Minus, &mut words);
+    }
+    for absent in cohort.absent() {
+        let key = openings.mask_keys.get(absent).ok_or(NotOpened::Missing(*absent))?;
+        for member in cohort.members() {
+            let public = mask_key_of(openings.announcements, member).ok_or(NotOpened::Missing(member))?;
+            let mask = context.pair_key(member, *absent, &key.agree(&public));
+            mask.apply(Sign::of_pair(member, *absent).flipped(), &mut words);
+        }
+    }
+    let words = ring.unpack(&ring.pack(&words));
+    Ok(OpenedSum { block: cohort.block(), words, weight: cohort.weight() })
+}
+
+/// The announced mask key of a member.
+pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Option<Element> {
+    Element::decode(announcements.get(&member)?.body().mask_key).ok()
+}

@@ -1,0 +1,230 @@
+//! What every party establishes before it takes part: the plan of a round, checked.
+
+use std::sync::Arc;
+
+use cloister_alignment::cohort::MemberSketches;
+use cloister_crypto::commitment::DealingContext;
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::mask::MaskContext;
+use cloister_params::consortium::{Consortium, Role};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::{CheckedPlan, PlannedBlock, RoundPlan};
+use cloister_wire::message::Ending;
+use cloister_wire::statement::{Abort, Closing, ReceivingKey, Signed};
+
+use crate::fault::{Fault, Misbehaviour, Refusal};
+use crate::statement::{Verified, check_certificate, check_coordinators, check_partys};
+
+/// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
+/// the protocol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contribution {
+    /// For each block, the clipped and quantised update with whatever noise the plan asks for.
+    pub integers: Vec<Vec<i32>>,
+    /// For each expert block, the noised sketches.
+    pub sketches: MemberSketches,
+}
+
+/// A round whose plan this party accepted.
+#[derive(Clone, Debug)]
+pub struct RoundContext {
+    epoch: Arc<Epoch>,
+    plan: CheckedPlan,
+    plan_bytes: Vec<u8>,
+    plan_digest: Digest,
+}
+
+impl RoundContext {
+    /// Checks a plan as it came, with the signed receiving keys that it names. The party's own policy and the
+    /// chain of rounds are checked apart.
+    ///
+    /// # Errors
+    /// A signature that does not fit, or a plan that breaks a rule.
+    pub fn check(
+        epoch: &Arc<Epoch>,
+        signed: &Signed<RoundPlan>,
+        receiving_keys: &[Signed<ReceivingKey>],
+    ) -> Result<Self, Fault> {
+        let plan = check_coordinators(signed, epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
+        let (plan_digest, plan_bytes, round) = (plan.digest(), plan.bytes().to_vec(), plan.body().round);
+        let refuse = |why: Refusal| Fault::PlanRefused { round, why };
+        let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
+            .map_err(|error| refuse(error.into()))?;
+        check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
+        Ok(Self { epoch: epoch.clone(), plan: checked, plan_bytes, plan_digest })
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> &Arc<Epoch> {
+        &self.epoch
+    }
+
+    /// The roster.
+    pub fn roster(&self) -> &Consortium {
+        self.epoch.consortium()
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &CheckedPlan {
+        &self.plan
+    }
+
+    /// The plan's body as it came.
+    pub fn plan_bytes(&self) -> &[u8] {
+        &self.plan_bytes
+    }
+
+    /// The digest of the plan's body.
+    pub fn plan_digest(&self) -> Digest {
+        self.plan_digest
+    }
+
+    /// The round.
+    pub fn round(&self) -> Round {
+        self.plan.round
+    }
+
+    /// The fewest organisations of an opened cohort.
+    pub fn floor(&self) -> usize {
+        usize::from(self.plan.cohort_floor)
+    }
+
+    /// Whether these members reach the floor.
+    pub fn reaches_floor(&self, members: impl IntoIterator<Item = PartyId>) -> bool {
+        self.roster().organisations(members) >= self.floor()
+    }
+
+    /// The custodians that hold shares in this round.
+    pub fn custodians(&self) -> impl Iterator<Item = PartyId> + '_ {
+        self.plan.custodians.iter().map(|entry| entry.custodian)
+    }
+
+    /// What a member's commitments are bound to.
+    pub fn dealing(&self, dealer: PartyId) -> DealingContext {
+        DealingContext { epoch: self.epoch.digest(), round: self.round(), dealer }
+    }
+
+    /// What the masks of a block are bound to.
+    pub fn masking(&self, block: &PlannedBlock, manifest: Digest) -> MaskContext {
+        MaskContext {
+            epoch: self.epoch.digest(),
+            plan: self.plan_digest,
+            manifest,
+            round: self.round(),
+            block: block.shape.id,
+            ring_bits: self.plan.ring.bits(),
+            length: block.shape.length,
+        }
+    }
+
+    /// A block of the table.
+    pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
+        self.plan.block(id)
+    }
+}
+
+fn check_receiving_keys(
+    plan: &CheckedPlan,
+    signed: &[Signed<ReceivingKey>],
+    epoch: &Epoch,
+) -> Result<(), Refusal> {
+    for entry in &plan.custodians {
+        let custodian = entry.custodian;
+        let expected = ReceivingKey { epoch: plan.epoch, round: plan.round, key: entry.key };
+        let vouched = signed
+            .iter()
+            .filter(|key| key.signer == custodian)
+            .filter_map(|key| check_partys(key, epoch, Role::Custodian).ok())
+            .any(|key| *key.body() == expected);
+        if !vouched {
+            return Err(Refusal::ReceivingKey { custodian });
+        }
+    }
+    Ok(())
+}
+
+/// How a round ended, as a party that checked the certificate knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KnownEnding {
+    /// The round that ended.
+    pub round: Round,
+    /// The digest of its closing or abort body.
+    pub digest: Digest,
+    /// The model after it; none for an abort, which leaves the model as it was.
+    pub model: Option<Digest>,
+}
+
+impl KnownEnding {
+    /// Checks the certificate of an ending.
+    ///
+    /// # Errors
+    /// A certificate that does not hold, or one of another epoch.
+    pub fn check(ending: &Ending, epoch: &Epoch) -> Result<Self, Misbehaviour> {
+        let (of_epoch, known) = match ending {
+            Ending::Closed(certificate) => {
+                let closing: Verified<Closing> = check_certificate(certificate, epoch)?;
+                let body = closing.body();
+                let known = Self { round: body.round, digest: closing.digest(), model: Some(body.model) };
+                (body.epoch, known)
+            }
+            Ending::Aborted(certificate) => {
+                let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
+                let known = Self { round: abort.body().round, digest: abort.digest(), model: None };
+                (abort.body().epoch, known)
+            }
+        };
+        crate::fault::expect("ending", "epoch", of_epoch, epoch.digest())?;
+        Ok(known)
+    }
+}
+
+/// Where a party stands in the chain of rounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChainPosition {
+    /// The last round whose ending was checked; 0 before the first.
+    pub round: Round,
+    /// The digest that the next plan must name as previous.
+    pub previous: Digest,
+    /// The digest of the model that the next plan must start from.
+    pub model: Digest,
+}
+
+impl ChainPosition {
+    /// Before the first round: the epoch's digest stands for the previous ending.
+    pub fn genesis(epoch: &Epoch, model: Digest) -> Self {
+        Self { round: Round(0), previous: epoch.digest(), model }
+    }
+
+    /// The position after an ending. A party that missed rounds catches up with a closing, which names the
+    /// model; an abort says nothing of it and only follows the round right before.
+    pub fn advance(&mut self, ending: &KnownEnding) {
+        if ending.round <= self.round {
+            return;
+        }
+        if let Some(model) = ending.model {
+            *self = Self { round: ending.round, previous: ending.digest, model };
+        } else if ending.round == self.round.next() {
+            self.round = ending.round;
+            self.previous = ending.digest;
+        }
+    }
+
+    /// Checks that a plan follows (`ROUND-03`, `ROUND-08`).
+    ///
+    /// # Errors
+    /// A plan of another round, with another predecessor or model.
+    pub fn check(&self, plan: &RoundPlan) -> Result<(), Refusal> {
+        if plan.round <= self.round {
+            return Err(Refusal::SecondPlan);
+        }
+        if plan.round != self.round.next() {
+            return Err(Refusal::NoEnding);
+        }
+        let fields =
+            [("previous ending", plan.previous, self.previous), ("starting model", plan.model, self.model)];
+        match fields.into_iter().find(|(_, got, expected)| got != expected) {
+            Some((field, got, expected)) => Err(Refusal::Chain { field, got, expected }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What both seals fix: the only thing that permits anybody to reveal, and the coordinator to open.
+//!
+//! [`SealedCohorts`] comes from two certificates over one manifest. A [`BlockPermit`] comes from it, cannot be
+//! copied, and is used up by opening its block:
+//!
+//! ```compile_fail
+//! // A permit cannot be forged: its fields are private and it has no constructor.
+//! use cloister_protocol::sealed::BlockPermit;
+//! let permit = BlockPermit { cohort: todo!() };
+//! ```
+//!
+//! ```compile_fail
+//! // It cannot be copied.
+//! fn twice(permit: cloister_protocol::sealed::BlockPermit) -> [cloister_protocol::sealed::BlockPermit; 2] {
+//!     [permit.clone(), permit]
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! // It cannot be used twice.
+//! use cloister_protocol::opening::{Openings, open_block};
+//! fn twice(permit: cloister_protocol::sealed::BlockPermit, openings: &Openings<'_>) {
+//!     let _ = open_block(permit, openings);
+//!     let _ = open_block(permit, openings);
+//! }
+//! ```
+//!
+//! ```
+//! // The same, used once, compiles.
+//! use cloister_protocol::opening::{Openings, open_block};
+//! fn once(permit: cloister_protocol::sealed::BlockPermit, openings: &Openings<'_>) {
+//!     let _ = open_block(permit, openings);
+//! }
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_crypto::commitment::SharedSecret;
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_transcript::{EntryKind, RoundLog};
+use cloister_wire::statement::{Body, Certificate, Seal1, Seal2, Upload, UploadedMember, WeightedMember};
+
+use crate::fault::{Misbehaviour, expect};
+use crate::manifest::CheckedManifest;
+use crate::round::RoundContext;
+use crate::statement::{Verified, check_certificate};
+
+/// The log of a round up to the manifest, whose root the first seal names.
+pub fn log_to_manifest(round: &RoundContext, manifest: &CheckedManifest) -> RoundLog {
+    let mut log = RoundLog::default();
+    log.push(EntryKind::Plan, PartyId::COORDINATOR, round.plan_bytes().to_vec());
+    for (member, announcement) in manifest.announcements() {
+        log.push(EntryKind::Announcement, *member, announcement.bytes().to_vec());
+    }
+    log.push(EntryKind::Manifest, PartyId::COORDINATOR, manifest.bytes().to_vec());
+    log
+}
+
+/// Continues it to the uploads, whose root the second seal names.
+pub fn log_to_uploads(mut log: RoundLog, seal1: &[u8], uploads: &BTreeMap<PartyId, Verified<Upload>>) -> RoundLog {
+    log.push(EntryKind::Seal1, PartyId::COORDINATOR, seal1.to_vec());
+    for (member, upload) in uploads {
+        log.push(EntryKind::Upload, *member, upload.bytes().to_vec());
+    }
+    log
+}
+
+/// The first seal that fits a manifest.
+pub fn expected_seal1(round: &RoundContext, manifest: &CheckedManifest) -> Seal1 {
+    Seal1 {
+        epoch: round.epoch().digest(),
+        round: round.round(),
+        plan: round.plan_digest(),
+        manifest: manifest.digest(),
+        previous: round.plan().previous,
+        tree: log_to_manifest(round, manifest).root(),
+    }
+}
+
+/// Checks a first seal's body against the manifest (`ROUND-13`).
+///
+/// # Errors
+/// The first field that does not fit.
+pub fn check_seal1(round: &RoundContext, manifest: &CheckedManifest, body: &Seal1) -> Result<(), Misbehaviour> {
+    let expected = expected_seal1(round, manifest);
+    expect(Seal1::TAG, "epoch", body.epoch, expected.epoch)?;
+    expect(Seal1::TAG, "round", body.round, expected.round)?;
+    expect(Seal1::TAG, "plan", body.plan, expected.plan)?;
+    expect(Seal1::TAG, "manifest", body.manifest, expected.manifest)?;
+    expect(Seal1::TAG, "previous", body.previous, expected.previous)?;
+    expect(Seal1::TAG, "tree", body.tree, expected.tree)
+}
+
+/// A manifest under a certificate of the first seal: what members upload for.
+#[derive(Clone, Debug)]
+pub struct SealedManifest {
+    manifest: CheckedManifest,
+    seal1: Verified<Seal1>,
+}
+
+impl SealedManifest {
+    /// Checks the certificate of the first seal.
+    ///
+    /// # Errors
+    /// No quorum, or a body that does not fit the manifest.
+    pub fn establish(
+        round: &RoundContext,
+        manifest: CheckedManifest,
+        certificate: &Certificate<Seal1>,
+    ) -> Result<Self, Misbehaviour> {
+        let seal1 = check_certificate(certificate, round.epoch())?;
+        check_seal1(round, &manifest, seal1.body())?;
+        Ok(Self { manifest, seal1 })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &CheckedManifest {
+        &self.manifest
+    }
+
+    /// Digest of the seal's body.
+    pub fn digest(&self) -> Digest {
+        self.seal1.digest()
+    }
+
+    /// The seal's body as it came.
+    pub fn bytes(&self) -> &[u8] {
+        self.seal1.bytes()
+    }
+
+    /// For each block, who of its cohort is in `present`.
+    fn summed(&self, present: &BTreeSet<PartyId>) -> Vec<SummedCohort> {
+        let split = |members: &[WeightedMember]| -> (Vec<WeightedMember>, Vec<PartyId>) {
+            let (here, gone): (Vec<_>, Vec<_>) =
+                members.iter().partition(|listed| present.contains(&listed.member));
+            (here, gone.into_iter().map(|listed| listed.member).collect())
+        };
+        let cohorts = self.manifest.cohorts().iter();
+        cohorts
+            .map(|cohort| {
+                let (present, absent) = split(&cohort.members);
+                SummedCohort { block: cohort.block, present, absent }
+            })
+            .collect()
+    }
+
+    /// The blocks that are void when only these members arrived (`ROUND-14`).
+    pub fn void_blocks(&self, round: &RoundContext, present: &BTreeSet<PartyId>) -> Vec<BlockId> {
+        let void = |cohort: &SummedCohort| !round.reaches_floor(cohort.members());
+        self.summed(present).iter().filter(|cohort| void(cohort)).map(|cohort| cohort.block).collect()
+    }
+
+    /// Checks a second seal's body (`ROUND-14`): it follows this first seal, `U2` is within `U1` and reaches the
+    /// floor, the void blocks are exactly those below theirs.
+    ///
+    /// # Errors
+    /// The first of these that fails.
+    pub fn check_seal2(&self, round: &RoundContext, body: &Seal2) -> Result<(), Misbehaviour> {
+        expect(Seal2::TAG, "epoch", body.epoch, round.epoch().digest())?;
+        expect(Seal2::TAG, "round", body.round, round.round())?;
+        expect(Seal2::TAG, "first seal", body.seal1, self.digest())?;
+        let ascending = body.uploaded.windows(2).all(|pair| pair[0].member < pair[1].member);
+        let known = body.uploaded.iter().all(|listed| self.manifest.announcements().contains_key(&listed.member));
+        if !ascending || !known {
+            return Err(Misbehaviour::Announcement("the members of a second seal are distinct, ascending and announced"));
+        }
+        let present: BTreeSet<PartyId> = body.uploaded.iter().map(|listed| listed.member).collect();
+        let got = round.roster().organisations(present.iter().copied());
+        if got < round.floor() {
+            let what = "the set of members that uploaded".to_owned();
+            return Err(Misbehaviour::BelowFloor { what, got, floor: round.floor() });
+        }
+        let void = self.void_blocks(round, &present);
+        if body.void != void {
+            let below = void.iter().find(|block| !body.void.contains(block));
+            return Err(match below {
+                Some(block) => Misbehaviour::BelowFloor {
+                    what: format!("the cohort of {block} after drop-outs"),
+                    got: self.organisations_of(round, *block, &present),
+                    floor: round.floor(),
+                },
+                None => Misbehaviour::Announcement("a block is called void that is not"),
+            });
+        }
+        Ok(())
+    }
+
+    fn organisations_of(&self, round: &RoundContext, block: BlockId, present: &BTreeSet<PartyId>) -> usize {
+        let cohort = self.summed(present).into_iter().find(|cohort| cohort.block == block);
+        cohort.map_or(0, |cohort| round.roster().organisations(cohort.members()))
+    }
+}
+
+/// A block's `S2[b]`, and who of `S[b]` did not arrive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SummedCohort {
+    block: BlockId,
+    present: Vec<WeightedMember>,
+    absent: Vec<PartyId>,
+}
+
+impl SummedCohort {
+    /// The block.
+    pub fn block(&self) -> BlockId {
+        self.block
+    }
+
+    /// `S2[b]`.
+    pub fn members(&self) -> impl Iterator<Item = PartyId> + '_ {
+        self.present.iter().map(|listed| listed.member)
+    }
+
+    /// Members of `S[b]` whose pair masks are still in the sum.
+    pub fn absent(&self) -> &[PartyId] {
+        &self.absent
+    }
+
+    /// The weights of `S2[b]`, added up.
+    pub fn weight(&self) -> u32 {
+        self.present.iter().map(|listed| u32::from(listed.weight)).sum()
+    }
+}
+
+/// The cohorts under both seals. What may be revealed follows from it and from nothing else.
+#[derive(Debug)]
+pub struct SealedCohorts {
+    sealed: SealedManifest,
+    seal2: Verified<Seal2>,
+    valid: Vec<SummedCohort>,
+}
+
+impl SealedCohorts {
+    /// Checks the certificate of the second seal.
+    ///
+    /// # Errors
+    /// No quorum, or a body that does not follow the first seal.
+    pub fn establish(
+        round: &RoundContext,
+        sealed: SealedManifest,
+        certificate: &Certificate<Seal2>,
+    ) -> Result<Self, Misbehaviour> {
+        let seal2: Verified<Seal2> = check_certificate(certificate, round.epoch())?;
+        sealed.check_seal2(round, seal2.body())?;
+        let present = seal2.body().uploaded.iter().map(|listed| listed.member).collect();
+        let mut valid = sealed.summed(&present);
+        valid.retain(|cohort| !seal2.body().void.contains(&cohort.block));
+        Ok(Self { sealed, seal2, valid })
+    }
+
+    /// What the first seal fixed.
+    pub fn sealed_manifest(&self) -> &SealedManifest {
+        &self.sealed
+    }
+
+    /// The second seal.
+    pub fn seal2(&self) -> &Verified<Seal2> {
+        &self.seal2
+    }
+
+    /// `U2` with the signed roots.
+    pub fn uploaded(&self) -> &[UploadedMember] {
+        &self.seal2.body().uploaded
+    }
+
+    /// Whether a member is in `U2`.
+    pub fn has_uploaded(&self, member: PartyId) -> bool {
+        self.uploaded().iter().any(|listed| listed.member == member)
+    }
+
+    /// The blocks that are summed.
+    pub fn valid(&self) -> &[SummedCohort] {
+        &self.valid
+    }
+
+    /// The secrets of a member that may be revealed, the one rule for members, custodians and coordinator
+    /// (`ROUND-01`): seeds of its valid blocks if it uploaded, else its mask key if a valid block's cohort has it.
+    pub fn revealable(&self, member: PartyId) -> Vec<SharedSecret> {
+        if self.has_uploaded(member) {
+            let own = self.valid.iter().filter(|cohort| cohort.members().any(|present| present == member));
+            return own.map(|cohort| SharedSecret::Seed(cohort.block)).collect();
+        }
+        let needed = self.valid.iter().any(|cohort| cohort.absent.contains(&member));
+        needed.then_some(SharedSecret::MaskKey).into_iter().collect()
+    }
+
+    /// Members of `U1` that did not arrive and whose mask keys are needed.
+    pub fn departed(&self) -> Vec<PartyId> {
+        let announced = self.sealed.manifest().announcements().keys();
+        announced.copied().filter(|member| self.revealable(*member) == [SharedSecret::MaskKey]).collect()
+    }
+
+    /// Gives up the cohorts for one permit a valid block.
+    pub fn into_permits(self) -> Vec<BlockPermit> {
+        self.valid.into_iter().map(|cohort| BlockPermit { cohort }).collect()
+    }
+}
+
+/// The permission to open one block once.
+#[derive(Debug)]
+pub struct BlockPermit {
+    cohort: SummedCohort,
+}
+
+impl BlockPermit {
+    /// The cohort that is summed.
+    pub fn cohort(&self) -> &SummedCohort {
+        &self.cohort
+    }
+}

@@ -1,0 +1,121 @@
+//! Checking signatures and certificates, and making them.
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::sign::{SigningKey, verify};
+use cloister_params::consortium::Role;
+use cloister_params::id::{Digest, PartyId};
+use cloister_wire::codec;
+use cloister_wire::statement::{Body, Certificate, Signature, Signed, Vote};
+
+use crate::fault::Misbehaviour;
+
+/// A body whose signature or quorum was checked, with the bytes that were signed. Only this module makes one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified<T> {
+    signer: PartyId,
+    body: T,
+    bytes: Vec<u8>,
+}
+
+impl<T> Verified<T> {
+    /// Who signed; the coordinator for what a quorum of custodians signed.
+    pub fn signer(&self) -> PartyId {
+        self.signer
+    }
+
+    /// The body.
+    pub fn body(&self) -> &T {
+        &self.body
+    }
+
+    /// The body's bytes as they came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The digest that other statements name this body by.
+    pub fn digest(&self) -> Digest {
+        body_digest(&self.bytes)
+    }
+}
+
+/// The digest of a canonical body. No signature enters it (`ROUND-06`).
+pub fn body_digest(bytes: &[u8]) -> Digest {
+    digest(Domain::Body, &[bytes])
+}
+
+/// Signs a body.
+pub fn sign<T: Body>(key: &SigningKey, signer: PartyId, body: &T) -> Signed<T> {
+    let bytes = codec::encode(body);
+    let signature = Signature(key.sign(T::TAG, &bytes));
+    Signed::new(signer, bytes, signature)
+}
+
+/// Checks a signed statement of the coordinator.
+///
+/// # Errors
+/// A signer other than the coordinator, a signature that does not fit, a body that is not canonical.
+pub fn check_coordinators<T: Body>(signed: &Signed<T>, epoch: &Epoch) -> Result<Verified<T>, Misbehaviour> {
+    if signed.signer != PartyId::COORDINATOR {
+        return Err(Misbehaviour::Role { signer: signed.signer, role: None, what: T::TAG });
+    }
+    check_signature(signed, epoch)
+}
+
+/// Checks a signed statement of a party that must have a role.
+///
+/// # Errors
+/// A signer without the role, a signature that does not fit, a body that is not canonical.
+pub fn check_partys<T: Body>(signed: &Signed<T>, epoch: &Epoch, role: Role) -> Result<Verified<T>, Misbehaviour> {
+    if !epoch.consortium().has_role(signed.signer, role) {
+        return Err(Misbehaviour::Role { signer: signed.signer, role: Some(role), what: T::TAG });
+    }
+    check_signature(signed, epoch)
+}
+
+fn check_signature<T: Body>(signed: &Signed<T>, epoch: &Epoch) -> Result<Verified<T>, Misbehaviour> {
+    let wrong = Misbehaviour::Signature { signer: signed.signer, what: T::TAG };
+    let key = epoch.consortium().signing_key(signed.signer).ok_or(wrong.clone())?;
+    verify(key, T::TAG, &signed.body, &signed.signature.0).map_err(|_| wrong)?;
+    Ok(Verified { signer: signed.signer, body: signed.parse()?, bytes: signed.body.clone() })
+}
+
+/// Checks one custodian's vote on a body.
+///
+/// # Errors
+/// A voter that is no custodian, or a signature that does not fit.
+pub fn check_vote<T: Body>(vote: &Vote, body: &[u8], epoch: &Epoch) -> Result<(), Misbehaviour> {
+    let signer = vote.custodian;
+    if !epoch.consortium().has_role(signer, Role::Custodian) {
+        return Err(Misbehaviour::Role { signer, role: Some(Role::Custodian), what: T::TAG });
+    }
+    let wrong = Misbehaviour::Signature { signer, what: T::TAG };
+    let key = epoch.consortium().signing_key(signer).ok_or(wrong.clone())?;
+    verify(key, T::TAG, body, &vote.signature.0).map_err(|_| wrong)
+}
+
+/// Checks a certificate: distinct custodians in ascending order, each signature fits, and they are a quorum
+/// (`ROUND-05`).
+///
+/// # Errors
+/// The first of these that fails.
+pub fn check_certificate<T: Body>(
+    certificate: &Certificate<T>,
+    epoch: &Epoch,
+) -> Result<Verified<T>, Misbehaviour> {
+    let quorum = epoch.consortium().floors().seal_quorum;
+    let votes = &certificate.votes;
+    let distinct = votes.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
+    if !distinct || votes.len() < quorum {
+        let mut voters: Vec<PartyId> = votes.iter().map(|vote| vote.custodian).collect();
+        voters.sort_unstable();
+        voters.dedup();
+        return Err(Misbehaviour::Quorum { what: T::TAG, got: voters.len().min(votes.len()), quorum });
+    }
+    for vote in votes {
+        check_vote::<T>(vote, &certificate.body, epoch)?;
+    }
+    let body = certificate.parse()?;
+    Ok(Verified { signer: PartyId::COORDINATOR, body, bytes: certificate.body.clone() })
+}

@@ -1,0 +1,305 @@
+//! A coordinator and its parties on a seeded network.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use cloister_crypto::sign::SigningKey;
+use cloister_params::id::PartyId;
+use cloister_params::plan::RoundPlan;
+use cloister_params::policy::Policy;
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
+use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::fault::Fault;
+use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::round::Contribution;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::consortium::TestConsortium;
+use crate::plan;
+
+/// When a member stops for the rest of the round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropOut {
+    /// It gets the plan and is never heard of again.
+    BeforeAnnouncing,
+    /// It announced, and uploads nothing.
+    AfterAnnouncing,
+    /// It is lost after so many chunks.
+    InUpload(usize),
+    /// Its upload is whole, and it reveals nothing.
+    BeforeRevealing,
+}
+
+/// One party: a member and a custodian behind one connection.
+#[derive(Debug)]
+pub struct PartyNode {
+    /// The member.
+    pub member: Member,
+    /// The custodian.
+    pub custodian: Custodian,
+    drop_out: Option<DropOut>,
+    member_is_up: bool,
+    custodian_is_up: bool,
+    chunks_sent: usize,
+}
+
+/// Everything in one process.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The consortium.
+    pub consortium: TestConsortium,
+    /// The coordinator.
+    pub coordinator: Coordinator,
+    /// The parties.
+    pub parties: BTreeMap<PartyId, PartyNode>,
+    /// What each member contributes to the round.
+    pub contributions: BTreeMap<PartyId, Contribution>,
+    /// Every byte that the coordinator received.
+    pub received: Vec<u8>,
+    /// Faults that a state machine reported, with who reported it.
+    pub faults: Vec<(PartyId, Fault)>,
+    /// What the coordinator told.
+    pub events: Vec<Event>,
+    template: RoundPlan,
+    links: BTreeMap<(PartyId, PartyId), VecDeque<Vec<u8>>>,
+    random: ChaCha20Rng,
+    now: Time,
+    report: Option<RoundReport>,
+}
+
+fn policy(consortium: &TestConsortium) -> Policy {
+    let text = format!("governance_key = \"{}\"", consortium.governance);
+    Policy::parse(&text).expect("a policy with nothing but the governance key")
+}
+
+impl Cluster {
+    /// A cluster whose members will contribute at random.
+    pub fn new(consortium: TestConsortium, template: RoundPlan, seed: u64) -> Self {
+        let model = plan::model(&template);
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let coordinator_key = SigningKey::from_seed(&coordinator_seed());
+        let coordinator = Coordinator::new(coordinator_key, consortium.epoch.clone(), model.clone());
+        let mut parties = BTreeMap::new();
+        let mut contributions = BTreeMap::new();
+        for party in consortium.epoch.consortium().parties() {
+            let (id, key) = (party.id, consortium.keys[&party.id].clone());
+            let epoch = consortium.epoch.clone();
+            let member = Member::new(id, key.clone(), epoch.clone(), policy(&consortium), model.clone());
+            let custodian = Custodian::new(id, key, epoch, policy(&consortium), model.digest(), []);
+            parties.insert(
+                id,
+                PartyNode {
+                    member,
+                    custodian,
+                    drop_out: None,
+                    member_is_up: true,
+                    custodian_is_up: true,
+                    chunks_sent: 0,
+                },
+            );
+            contributions.insert(id, plan::contribution(&template, &mut random));
+        }
+        Self {
+            consortium,
+            coordinator,
+            parties,
+            contributions,
+            received: Vec::new(),
+            faults: Vec::new(),
+            events: Vec::new(),
+            template,
+            links: BTreeMap::new(),
+            random,
+            now: Time(0),
+            report: None,
+        }
+    }
+
+    /// Lets a member stop at a step.
+    pub fn drop_member(&mut self, party: PartyId, when: DropOut) {
+        if let Some(node) = self.parties.get_mut(&party) {
+            node.drop_out = Some(when);
+        }
+    }
+
+    /// Takes a custodian off before the round.
+    pub fn stop_custodian(&mut self, party: PartyId) {
+        if let Some(node) = self.parties.get_mut(&party) {
+            node.custodian_is_up = false;
+        }
+    }
+
+    /// Runs one round to its end, or until nothing moves any more; `None` when it ended without a certificate.
+    pub fn run_round(&mut self) -> Option<RoundReport> {
+        self.report = None;
+        let all: Vec<PartyId> = self.parties.keys().copied().collect();
+        for party in all {
+            self.coordinator.handle_connected(party, self.now);
+        }
+        self.coordinator.start_round(self.template.clone(), self.now).expect("no round is under way");
+        self.collect_from_coordinator();
+        let mut idle_deadlines = 0;
+        while self.report.is_none() && idle_deadlines < 12 {
+            if self.deliver_one() {
+                continue;
+            }
+            idle_deadlines += 1;
+            let Some(deadline) = self.coordinator.deadline() else { break };
+            self.now = self.now.max(deadline);
+            self.coordinator.handle_time(self.now);
+            self.collect_from_coordinator();
+        }
+        while self.deliver_one() {}
+        self.report.take()
+    }
+
+    /// Delivers the next frame of one link, chosen at random; false when all are empty.
+    fn deliver_one(&mut self) -> bool {
+        let busy: Vec<(PartyId, PartyId)> =
+            self.links.iter().filter(|(_, queue)| !queue.is_empty()).map(|(link, _)| *link).collect();
+        if busy.is_empty() {
+            return false;
+        }
+        let link = busy[self.random.next_u64() as usize % busy.len()];
+        let Some(bytes) = self.links.get_mut(&link).and_then(VecDeque::pop_front) else { return false };
+        let frame = Frame::decode(&bytes).expect("the program's own frames decode");
+        match link {
+            (from, PartyId::COORDINATOR) => self.to_coordinator(from, frame, &bytes),
+            (_, to) => self.to_party(to, &frame),
+        }
+        true
+    }
+
+    fn to_coordinator(&mut self, from: PartyId, frame: Frame, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+        if let Err(fault) = self.coordinator.handle_frame(from, frame, self.now) {
+            self.faults.push((PartyId::COORDINATOR, fault));
+        }
+        self.collect_from_coordinator();
+    }
+
+    fn collect_from_coordinator(&mut self) {
+        while let Some(output) = self.coordinator.poll_output() {
+            match output {
+                CoordinatorOutput::Send { to, frame } => self.send(PartyId::COORDINATOR, to, &frame),
+                CoordinatorOutput::Event(event) => self.events.push(event),
+                CoordinatorOutput::Ended(report) => self.report = Some(*report),
+            }
+        }
+    }
+
+    /// Gives a frame to the roles that it is for, as the client program does.
+    fn to_party(&mut self, to: PartyId, frame: &Frame) {
+        let Some(node) = self.parties.get_mut(&to) else { return };
+        let mut faults = Vec::new();
+        if node.member_is_up && is_for_members(frame) {
+            faults.extend(node.member.handle_frame(frame.clone(), &mut self.random).err());
+        }
+        if node.custodian_is_up && is_for_custodians(frame) {
+            faults.extend(node.custodian.handle_frame(frame.clone(), &mut self.random).err());
+        }
+        self.faults.extend(faults.into_iter().map(|fault| (to, fault)));
+        self.collect_from_member(to);
+        self.collect_from_custodian(to);
+    }
+
+    fn collect_from_member(&mut self, id: PartyId) {
+        loop {
+            let Some(node) = self.parties.get_mut(&id) else { return };
+            let Some(output) = node.member.poll_output() else { return };
+            match output {
+                MemberOutput::Train(plan) if node.drop_out == Some(DropOut::BeforeAnnouncing) => {
+                    let _ = plan;
+                    self.lose_member(id);
+                }
+                MemberOutput::Train(plan) => {
+                    let contribution = self.contributions[&id].clone();
+                    let result = node.member.contribute(plan.round, contribution, &mut self.random);
+                    self.faults.extend(result.err().map(|fault| (id, fault)));
+                }
+                MemberOutput::Send(frame) => self.send_from_member(id, &frame),
+                MemberOutput::Closed { .. } | MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => {}
+            }
+        }
+    }
+
+    fn send_from_member(&mut self, id: PartyId, frame: &Frame) {
+        let Some(node) = self.parties.get_mut(&id) else { return };
+        let stops = match (node.drop_out, frame) {
+            (Some(DropOut::AfterAnnouncing), Frame::Chunk(_)) => true,
+            (Some(DropOut::InUpload(limit)), Frame::Chunk(_)) => {
+                node.chunks_sent += 1;
+                node.chunks_sent > limit
+            }
+            (Some(DropOut::InUpload(_)), Frame::Message(Message::Uploaded(_))) => true,
+            (Some(DropOut::BeforeRevealing), Frame::Message(Message::Seeds { .. })) => true,
+            _ => false,
+        };
+        if stops {
+            self.lose_member(id);
+        }
+        if self.parties[&id].member_is_up {
+            self.send(id, PartyId::COORDINATOR, frame);
+        }
+    }
+
+    fn lose_member(&mut self, id: PartyId) {
+        if let Some(node) = self.parties.get_mut(&id) {
+            node.member_is_up = false;
+        }
+    }
+
+    fn collect_from_custodian(&mut self, id: PartyId) {
+        loop {
+            let Some(node) = self.parties.get_mut(&id) else { return };
+            match node.custodian.poll_output() {
+                Some(CustodianOutput::Send(frame)) => self.send(id, PartyId::COORDINATOR, &frame),
+                Some(CustodianOutput::Keep(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
+        self.links.entry((from, to)).or_default().push_back(frame.encode());
+    }
+
+    /// The members whose machines are up.
+    pub fn members_up(&self) -> BTreeSet<PartyId> {
+        self.parties.iter().filter(|(_, node)| node.member_is_up).map(|(id, _)| *id).collect()
+    }
+}
+
+/// Whether a frame is one that members act on.
+pub fn is_for_members(frame: &Frame) -> bool {
+    match frame {
+        Frame::Chunk(_) => true,
+        Frame::Message(message) => matches!(
+            message,
+            Message::Plan { .. }
+                | Message::Announcement(_)
+                | Message::Sealed1 { .. }
+                | Message::Sealed2 { .. }
+                | Message::Ended(_)
+        ),
+    }
+}
+
+/// Whether a frame is one that custodians act on.
+pub fn is_for_custodians(frame: &Frame) -> bool {
+    matches!(frame, Frame::Message(_))
+}
+
+fn coordinator_seed() -> [u8; 32] {
+    let mut seed = [0x5e; 32];
+    seed[..4].copy_from_slice(&0u32.to_le_bytes());
+    seed
+}
+
+/// Shares a signing key, for tests that sign in somebody's name.
+pub fn key_of(consortium: &TestConsortium, party: PartyId) -> Arc<SigningKey> {
+    consortium.keys[&party].clone()
+}

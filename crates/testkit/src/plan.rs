@@ -1,0 +1,116 @@
+//! Small plans and random contributions.
+
+use std::collections::BTreeMap;
+
+use cloister_alignment::score::ExpertSketch;
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::plan::{
+    Deadlines, Fallback, PlannedBlock, RoundPlan, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+};
+use cloister_protocol::model::Model;
+use cloister_protocol::round::Contribution;
+use rand_core::Rng;
+
+/// A plan template with experts, a router, shared parameters and a routing block; the coordinator fills in the
+/// rest.
+pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundPlan {
+    let mut kinds: Vec<(BlockKind, u64)> =
+        (0..experts).map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert))).collect();
+    kinds.push((BlockKind::Router { layer: 0 }, 9));
+    kinds.push((BlockKind::Shared, 17));
+    kinds.push((BlockKind::Routing { layer: 0 }, u64::from(experts)));
+    let scale = Scale { step_log2: -12, clip_steps: 1 << 14 };
+    let block = |(id, (kind, length)): (u32, (BlockKind, u64))| PlannedBlock {
+        shape: BlockShape { id: BlockId(id), kind, length },
+        scale,
+        noise_steps: 16,
+    };
+    RoundPlan {
+        epoch: Digest::default(),
+        round: Round(0),
+        previous: Digest::default(),
+        task: Digest::default(),
+        model: Digest::default(),
+        ring: RingWidth::new(32).expect("supported"),
+        blocks: (0..).zip(kinds).map(block).collect(),
+        sketch: SketchPlan {
+            seed: [3; 32],
+            coordinates: 16,
+            noise_steps: 0,
+            region_clip_milli: 1000,
+            count_noise: 0,
+        },
+        scoring: ScoringRule {
+            threshold: Threshold::MeanDeviation,
+            spread_factor: 256,
+            consensus_fraction: 200,
+            minimum_tokens: 5,
+            slack: 0,
+            fallback: Fallback::Everyone,
+        },
+        max_weight,
+        cohort_floor: u16::try_from(floor).expect("small"),
+        training: TrainingPlan {
+            local_epochs: 1,
+            batch_size: 8,
+            learning_rate_micro: 1000,
+            routing_penalty_milli: 100,
+            seed: 1,
+        },
+        deadlines: Deadlines { announce: 10_000, seal: 5_000, upload: 10_000, reveal: 5_000 },
+        custodians: Vec::new(),
+    }
+}
+
+/// A model of zeros with the template's blocks.
+pub fn model(template: &RoundPlan) -> Model {
+    Model::new(template.blocks.iter().map(|block| vec![0.0; block.shape.length as usize]).collect())
+}
+
+/// A random contribution that a member could have made: integers within the clip, consistency weights within
+/// their range, sketches that agree with a common direction more or less.
+pub fn contribution(template: &RoundPlan, random: &mut impl Rng) -> Contribution {
+    Contribution {
+        integers: template.blocks.iter().map(|block| integers(block, random)).collect(),
+        sketches: sketches(template, random),
+    }
+}
+
+fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
+    let width = u64::from(high.abs_diff(low)) + 1;
+    low + i32::try_from(random.next_u64() % width).expect("the width fits")
+}
+
+fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
+    let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
+    let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
+    match block.shape.kind {
+        BlockKind::Router { .. } => {
+            let last = integers.len() - 1;
+            integers[last] = between(clip / 4 + 1, clip, random);
+        }
+        BlockKind::Routing { .. } => integers.iter_mut().for_each(|integer| *integer = integer.abs()),
+        BlockKind::Expert { .. } | BlockKind::Shared => {}
+    }
+    integers
+}
+
+fn sketches(template: &RoundPlan, random: &mut impl Rng) -> BTreeMap<BlockId, ExpertSketch> {
+    let coordinates = usize::from(template.sketch.coordinates);
+    let mut vector = |common: i32| -> Vec<i16> {
+        (0..coordinates)
+            .map(|at| {
+                let shared = if at % 2 == 0 { common } else { -common };
+                i16::try_from(shared + between(-800, 800, random)).expect("within i16")
+            })
+            .collect()
+    };
+    let scored = template.blocks.iter().filter(|block| block.shape.kind.is_scored());
+    let blocks: Vec<BlockId> = scored.map(|block| block.shape.id).collect();
+    blocks
+        .into_iter()
+        .map(|block| (block, ExpertSketch { region: vector(300), update: vector(600), tokens: 50 }))
+        .collect()
+}

@@ -1,0 +1,134 @@
+//! The log of a round: an RFC 6962 tree over canonical bodies, without any signature in a leaf (`LOG-01`).
+//!
+//! Each seal names the root of the log up to it, so that whoever signs a seal signs everything before it. Rounds
+//! are chained through the digests of their endings.
+
+use cloister_crypto::merkle;
+use cloister_params::id::{Digest, PartyId};
+
+/// What an entry is; its number is the first byte of the leaf.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// The plan's body.
+    Plan = 1,
+    /// An announcement's body.
+    Announcement = 2,
+    /// The manifest's body.
+    Manifest = 3,
+    /// The first seal's body.
+    Seal1 = 4,
+    /// An upload's body.
+    Upload = 5,
+    /// The second seal's body.
+    Seal2 = 6,
+    /// A revealed seed or mask key, with whose it is.
+    Reveal = 7,
+    /// The closing's body.
+    Closing = 8,
+    /// The abort's body.
+    Abort = 9,
+}
+
+impl EntryKind {
+    /// The name used in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Announcement => "announcement",
+            Self::Manifest => "manifest",
+            Self::Seal1 => "seal-1",
+            Self::Upload => "upload",
+            Self::Seal2 => "seal-2",
+            Self::Reveal => "reveal",
+            Self::Closing => "closing",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// An entry: what, of whom, and the body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Whose statement it is; the coordinator's for plans, manifests, seals and endings.
+    pub party: PartyId,
+    /// The canonical body.
+    pub body: Vec<u8>,
+}
+
+impl Entry {
+    /// The hash of the entry's leaf: kind, party (little-endian) and body.
+    pub fn leaf(&self) -> Digest {
+        merkle::leaf_hash(&[&[self.kind as u8], &self.party.0.to_le_bytes()[..], &self.body].concat())
+    }
+
+    /// The entry as one line of JSON, for the log file of a run.
+    pub fn to_json_line(&self) -> String {
+        format!(
+            r#"{{"kind":"{}","party":{},"leaf":"{}","body":"{}"}}"#,
+            self.kind.name(),
+            self.party.0,
+            self.leaf(),
+            hex::encode(&self.body)
+        )
+    }
+}
+
+/// The log of one round.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RoundLog {
+    entries: Vec<Entry>,
+    leaves: Vec<Digest>,
+}
+
+impl RoundLog {
+    /// Appends an entry.
+    pub fn push(&mut self, kind: EntryKind, party: PartyId, body: Vec<u8>) {
+        let entry = Entry { kind, party, body };
+        self.leaves.push(entry.leaf());
+        self.entries.push(entry);
+    }
+
+    /// Appends an entry of which only the leaf is known.
+    pub fn push_leaf(&mut self, leaf: Digest) {
+        self.leaves.push(leaf);
+    }
+
+    /// The root over all entries so far.
+    pub fn root(&self) -> Digest {
+        merkle::root(&self.leaves)
+    }
+
+    /// All entries whose bodies are known.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_party_body_and_order_are_all_in_the_root() {
+        let log = |entries: &[(EntryKind, u32, &[u8])]| {
+            let mut log = RoundLog::default();
+            entries.iter().for_each(|(kind, party, body)| log.push(*kind, PartyId(*party), body.to_vec()));
+            log.root()
+        };
+        let base = log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"b")]);
+        assert_ne!(base, log(&[(EntryKind::Seal1, 0, b"a"), (EntryKind::Upload, 1, b"b")]));
+        assert_ne!(base, log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 2, b"b")]));
+        assert_ne!(base, log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"c")]));
+        assert_ne!(base, log(&[(EntryKind::Upload, 1, b"b"), (EntryKind::Plan, 0, b"a")]));
+    }
+
+    #[test]
+    fn a_line_of_the_file_holds_the_entry() {
+        let entry = Entry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab] };
+        let line = entry.to_json_line();
+        assert!(line.starts_with(r#"{"kind":"seal-1","party":3,"leaf":""#) && line.ends_with(r#""body":"ab"}"#));
+    }
+}

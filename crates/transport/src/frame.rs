@@ -1,0 +1,111 @@
+//! The framing: four bytes of length, most significant first, and as many bytes.
+
+/// The most bytes that a frame may hold: a piece of 8 MiB and what describes it.
+pub const MAX_FRAME: usize = (8 << 20) + (64 << 10);
+
+/// Stands where a length would, when a side closes in good order. Its reason follows, and the stream's end.
+pub(crate) const END_OF_FRAMES: [u8; HEADER] = [0xff; HEADER];
+
+/// The most bytes of a reason for closing.
+pub(crate) const MAX_REASON: usize = 1 << 10;
+
+/// Bytes of a frame's length.
+pub(crate) const HEADER: usize = 4;
+
+/// A frame that is coming in. It owns all progress, so that a receive may be cancelled and taken up again.
+#[derive(Default, Debug)]
+pub(crate) struct Assembly {
+    header: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What an [`Assembly`] needs or has.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// At most this many bytes more belong to the frame.
+    Read(usize),
+    /// The frame is complete.
+    Frame(Vec<u8>),
+    /// No frame follows, only the reason.
+    End,
+}
+
+/// The peer announced a frame of this many bytes, which is more than [`MAX_FRAME`].
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct TooLong(pub(crate) usize);
+
+impl Assembly {
+    /// What to do next.
+    pub(crate) fn step(&mut self) -> Result<Step, TooLong> {
+        let Ok(header) = <[u8; HEADER]>::try_from(self.header.as_slice()) else {
+            return Ok(Step::Read(HEADER - self.header.len()));
+        };
+        if header == END_OF_FRAMES {
+            return Ok(Step::End);
+        }
+        match u32::from_be_bytes(header) as usize {
+            length if length > MAX_FRAME => Err(TooLong(length)),
+            length if length == self.body.len() => Ok(Step::Frame(self.take())),
+            length => Ok(Step::Read(length - self.body.len())),
+        }
+    }
+
+    /// Adds bytes that came, no more than the last [`Step::Read`] allowed.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        let part = if self.header.len() < HEADER {
+            &mut self.header
+        } else {
+            &mut self.body
+        };
+        part.extend_from_slice(bytes);
+    }
+
+    /// What has come of the reason, after [`Step::End`].
+    pub(crate) fn reason(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        self.header.clear();
+        std::mem::take(&mut self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assembles_byte_by_byte() {
+        let mut assembly = Assembly::default();
+        let stream = [0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, b'o', b'k'];
+        let mut frames = Vec::new();
+        for byte in stream {
+            assembly.extend(&[byte]);
+            if let Ok(Step::Frame(frame)) = assembly.step() {
+                frames.push(frame);
+            }
+        }
+        assert_eq!(frames, [vec![7, 8], vec![]]);
+        assert_eq!(assembly.step(), Ok(Step::End));
+        assert_eq!(assembly.reason(), b"ok");
+    }
+
+    #[test]
+    fn refuses_an_announced_length_before_any_memory_is_taken() {
+        let mut assembly = Assembly::default();
+        assembly.extend(&(MAX_FRAME as u32 + 1).to_be_bytes());
+        assert_eq!(assembly.step(), Err(TooLong(MAX_FRAME + 1)));
+        assert_eq!(assembly.body.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_grows_with_what_came_and_not_with_what_was_announced() {
+        let mut assembly = Assembly::default();
+        assembly.extend(&(MAX_FRAME as u32).to_be_bytes());
+        assert_eq!(assembly.step(), Ok(Step::Read(MAX_FRAME)));
+        assembly.extend(&[1; 1000]);
+        assert_eq!(assembly.step(), Ok(Step::Read(MAX_FRAME - 1000)));
+        assert!(assembly.body.capacity() <= 2000);
+    }
+}

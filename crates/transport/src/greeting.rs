@@ -1,0 +1,70 @@
+//! The first words on a link: the party says which one it is, and the coordinator repeats it.
+//!
+//! In TLS 1.3 a client learns only after its own handshake whether the server accepts its certificate. The
+//! coordinator's answer settles it. The certificate alone decides who the peer is: the number that the party
+//! gives is compared with the roster, so that a mistake in its configuration shows at once.
+
+use cloister_params::id::PartyId;
+use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
+
+pub(crate) type Streams = (SendStream, RecvStream);
+
+/// How a greeting failed.
+pub(crate) enum Failure {
+    Lost(ConnectionError),
+    Broken(&'static str),
+}
+
+/// The party's side: opens the link's stream, says who it is and awaits the answer.
+pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result<Streams, Failure> {
+    let (mut send, mut receive) = connection.open_bi().await?;
+    say(&mut send, party).await?;
+    match hear(&mut receive).await? {
+        answer if answer == party => Ok((send, receive)),
+        _ => Err(Failure::Broken(
+            "the coordinator answered the greeting with another party's number",
+        )),
+    }
+}
+
+/// The coordinator's side: awaits the link's stream and who the party says that it is.
+pub(crate) async fn await_introduction(connection: &Connection) -> Result<(Streams, PartyId), Failure> {
+    let (send, mut receive) = connection.accept_bi().await?;
+    let party = hear(&mut receive).await?;
+    Ok(((send, receive), party))
+}
+
+/// Writes a party's number.
+pub(crate) async fn say(stream: &mut SendStream, party: PartyId) -> Result<(), Failure> {
+    Ok(stream.write_all(&party.0.to_be_bytes()).await?)
+}
+
+async fn hear(stream: &mut RecvStream) -> Result<PartyId, Failure> {
+    let mut number = [0; 4];
+    stream.read_exact(&mut number).await?;
+    Ok(PartyId(u32::from_be_bytes(number)))
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::ConnectionLost(error) => Self::Lost(error),
+            _ => Self::Broken("the peer stopped its stream in the middle of the greeting"),
+        }
+    }
+}
+
+impl From<ReadExactError> for Failure {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::ReadError(ReadError::ConnectionLost(error)) => Self::Lost(error),
+            _ => Self::Broken("the peer ended its stream in the middle of the greeting"),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A side's own certificate and private key.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::fingerprint::Fingerprint;
+
+const CERTIFICATE_FILE: &str = "certificate.pem";
+const KEY_FILE: &str = "key.pem";
+
+/// A self-signed certificate and its private key. The key is never printed.
+#[derive(Clone)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+    certificate: CertificateDer<'static>,
+    certificate_pem: String,
+    key_pem: Zeroizing<String>,
+}
+
+/// Why there is no identity.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// The certificate could not be made.
+    #[error("cannot make a certificate: {detail}")]
+    Generation {
+        /// What the generator says.
+        detail: String,
+    },
+    /// The certificate's text is none.
+    #[error(
+        "the certificate is not one X.509 certificate in PEM: {detail}; write a new identity, or copy the file again"
+    )]
+    BadCertificate {
+        /// What the parser says.
+        detail: String,
+    },
+    /// The private key's text is none.
+    #[error(
+        "the private key is not an Ed25519, ECDSA or RSA key in PEM: {detail}; write a new identity, or copy the file again"
+    )]
+    BadKey {
+        /// What the parser says.
+        detail: String,
+    },
+    /// Certificate and key do not belong together.
+    #[error(
+        "the private key does not belong to the certificate: {detail}; put the two files of one identity together"
+    )]
+    Mismatch {
+        /// What the check says.
+        detail: String,
+    },
+    /// Others could have copied the private key.
+    #[error("the private key {} can be read by others (mode {mode:04o}, at most 0600 is accepted); run `chmod 600 {}`, and replace the identity if the machine is shared", path.display(), path.display())]
+    KeyReadableByOthers {
+        /// The key's file.
+        path: PathBuf,
+        /// The file's permission bits.
+        mode: u32,
+    },
+    /// A file of an identity is there already, and is not overwritten.
+    #[error("{} exists and is not overwritten; choose another folder, or move the old identity away", path.display())]
+    Exists {
+        /// The file that is there.
+        path: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Identity {
+    /// A new Ed25519 key from the system's randomness, and a certificate for it. The name is for people who
+    /// look at the certificate; nothing trusts it.
+    ///
+    /// # Errors
+    /// [`IdentityError::Generation`] if the system gives no randomness or the name cannot be written.
+    pub fn generate(name: &str) -> Result<Self, IdentityError> {
+        let fault = |error: rcgen::Error| IdentityError::Generation {
+            detail: error.to_string(),
+        };
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(fault)?;
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let certificate = parameters.self_signed(&key).map_err(fault)?;
+        Self::from_pem(&certificate.pem(), &Zeroizing::new(key.serialize_pem()))
+    }
+
+    /// The identity of a certificate and its private key (Ed25519, ECDSA or RSA), both in PEM.
+    ///
+    /// # Errors
+    /// [`IdentityError::BadCertificate`], [`IdentityError::BadKey`], or [`IdentityError::Mismatch`] if the two
+    /// do not belong together.
+    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, IdentityError> {
+        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|error| {
+            IdentityError::BadCertificate {
+                detail: error.to_string(),
+            }
+        })?;
+        let bad_key = |detail: String| IdentityError::BadKey { detail };
+        let key =
+            PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| bad_key(error.to_string()))?;
+        let key = ring::sign::any_supported_type(&key).map_err(|error| bad_key(error.to_string()))?;
+        let certified = CertifiedKey::new(vec![certificate.clone()], key);
+        check_match(&certified)?;
+        Ok(Self {
+            certified: Arc::new(certified),
+            certificate,
+            certificate_pem: certificate_pem.to_owned(),
+            key_pem: Zeroizing::new(key_pem.to_owned()),
+        })
+    }
+
+    /// The certificate in PEM, which anyone may see.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The private key in PEM, which nobody else may see.
+    pub fn key_pem(&self) -> &Zeroizing<String> {
+        &self.key_pem
+    }
+
+    /// What others pin.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.certificate)
+    }
+
+    /// Writes `certificate.pem`, and `key.pem` for the owner's eyes only, into a folder, which it makes if
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] if the folder holds an identity, [`IdentityError::File`] if it can't be written.
+    pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
+        fs::create_dir_all(folder).map_err(|source| file_error("write", folder, source))?;
+        write_new(&folder.join(KEY_FILE), 0o600, &self.key_pem)?;
+        write_new(&folder.join(CERTIFICATE_FILE), 0o644, &self.certificate_pem)
+    }
+
+    /// Reads what [`Identity::save`] wrote.
+    ///
+    /// # Errors
+    /// [`IdentityError::KeyReadableByOthers`] if the key's file has any permission for group or others;
+    /// [`IdentityError::File`] and the errors of [`Identity::from_pem`].
+    pub fn load(folder: &Path) -> Result<Self, IdentityError> {
+        let key = read_private(&folder.join(KEY_FILE))?;
+        let path = folder.join(CERTIFICATE_FILE);
+        let certificate = fs::read_to_string(&path).map_err(|source| file_error("read", &path, source))?;
+        Self::from_pem(&certificate, &key)
+    }
+
+    /// What rustls presents and signs with.
+    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
+        self.certified.clone()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {
+    use rustls::Error::{InconsistentKeys, InvalidCertificate};
+    certified.keys_match().map_err(|error| match error {
+        InvalidCertificate(fault) => IdentityError::BadCertificate {
+            detail: fault.to_string(),
+        },
+        InconsistentKeys(_) => IdentityError::Mismatch {
+            detail: error.to_string(),
+        },
+        other => IdentityError::BadKey {
+            detail: other.to_string(),
+        },
+    })
+}
+
+fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), IdentityError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let written = options.open(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => IdentityError::Exists {
+            path: path.to_owned(),
+        },
+        _ => file_error("write", path, source),
+    })
+}
+
+fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityError> {
+    let fault = |source| file_error("read", path, source);
+    let mut file = File::open(path).map_err(fault)?;
+    let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(IdentityError::KeyReadableByOthers {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(fault)?;
+    Ok(text)
+}
+
+fn file_error(action: &'static str, path: &Path, source: io::Error) -> IdentityError {
+    IdentityError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,315 @@
+//! An open link: one stream of frames in each direction.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use cloister_params::id::PartyId;
+use quinn::{
+    Connection, ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError,
+};
+
+use crate::counters::LinkCounters;
+use crate::frame::{Assembly, END_OF_FRAMES, MAX_FRAME, MAX_REASON, Step};
+use crate::link_error::{ABORTED, CLOSED, HEARD, LinkError, printable};
+use crate::settings::Settings;
+use crate::uplink::UplinkCap;
+
+/// Bytes written at once, so that a cap on the uplink works smoothly.
+const PIECE: usize = 16 << 10;
+
+/// A link to a peer that both sides have accepted.
+#[derive(Debug)]
+pub struct Link {
+    sender: FrameSender,
+    receiver: FrameReceiver,
+}
+
+impl Link {
+    pub(crate) fn new(
+        connection: Connection,
+        streams: (SendStream, RecvStream),
+        peer: PartyId,
+        settings: &Settings,
+    ) -> Self {
+        let handle = LinkHandle {
+            connection,
+            peer,
+            counters: LinkCounters::default(),
+        };
+        let uplink = settings.uplink_bytes_per_second.map(UplinkCap::new);
+        let receiver = FrameReceiver {
+            stream: streams.1,
+            assembly: Assembly::default(),
+            closing_reason: None,
+            handle: handle.clone(),
+        };
+        Self {
+            sender: FrameSender {
+                stream: streams.0,
+                uplink,
+                mid_frame: false,
+                handle,
+            },
+            receiver,
+        }
+    }
+
+    /// Who is at the other end, by its certificate.
+    pub fn peer(&self) -> PartyId {
+        self.sender.handle.peer
+    }
+
+    /// A handle that can watch and abort the link while its halves are in use elsewhere.
+    pub fn handle(&self) -> LinkHandle {
+        self.sender.handle.clone()
+    }
+
+    /// The two halves, for two tasks. A half that is dropped ends its direction: the peer sees
+    /// [`LinkError::Dropped`].
+    pub fn split(self) -> (FrameSender, FrameReceiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Closes the link, as [`FrameSender::close`] does.
+    ///
+    /// # Errors
+    /// As [`FrameSender::close`].
+    pub async fn close(self, reason: &str) -> Result<(), LinkError> {
+        // The receiver lives until the end: without it the peer would see the link as dropped.
+        let (sender, _receiver) = self.split();
+        sender.close(reason).await
+    }
+}
+
+/// Watches and aborts a link. Clones are cheap and stand for the same link.
+#[derive(Clone)]
+pub struct LinkHandle {
+    connection: Connection,
+    peer: PartyId,
+    counters: LinkCounters,
+}
+
+impl LinkHandle {
+    /// Who is at the other end, by its certificate.
+    pub fn peer(&self) -> PartyId {
+        self.peer
+    }
+
+    /// The peer's address, for logs; it may change while the link lives.
+    pub fn address(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
+    /// What the link has carried.
+    pub fn counters(&self) -> LinkCounters {
+        self.counters.clone()
+    }
+
+    /// Ends the link at once, in both directions. The peer sees [`LinkError::ClosedByPeer`] with the reason;
+    /// frames under way are lost.
+    pub fn abort(&self, reason: &str) {
+        self.connection
+            .close(VarInt::from_u32(ABORTED), reason.as_bytes());
+    }
+
+    /// Waits until the link has ended, and says why.
+    pub async fn closed(&self) -> LinkError {
+        LinkError::lost(self.peer, self.connection.closed().await)
+    }
+}
+
+impl fmt::Debug for LinkHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkHandle")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The half of a link that sends.
+#[derive(Debug)]
+pub struct FrameSender {
+    stream: SendStream,
+    uplink: Option<UplinkCap>,
+    mid_frame: bool,
+    handle: LinkHandle,
+}
+
+impl FrameSender {
+    /// Sends a frame. Waits while the peer or the network is slower than this side, or the uplink is capped.
+    ///
+    /// Not safe to cancel: a frame that was begun must be finished. After a cancelled send every other fails.
+    ///
+    /// # Errors
+    /// [`LinkError::TooLongToSend`] if the frame is longer than [`MAX_FRAME`], [`LinkError::PartlySent`] after
+    /// a send that was cancelled or failed, otherwise why the link has ended.
+    pub async fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
+        let length = frame.len();
+        if length > MAX_FRAME {
+            return Err(LinkError::TooLongToSend { length });
+        }
+        self.check_whole()?;
+        self.mid_frame = true;
+        self.write(&(length as u32).to_be_bytes()).await?;
+        self.write(frame).await?;
+        self.mid_frame = false;
+        Ok(())
+    }
+
+    /// Closes the link in good order: waits until the peer has acknowledged every frame, then ends both
+    /// directions. The peer receives the remaining frames and then `None`; what the peer still sends is lost.
+    ///
+    /// A peer that does not read can hold this up for as long as it is alive: put a timeout around it.
+    ///
+    /// # Errors
+    /// [`LinkError::PartlySent`] after a send that was cancelled or failed, otherwise why the link ended before
+    /// everything was acknowledged.
+    pub async fn close(mut self, reason: &str) -> Result<(), LinkError> {
+        self.check_whole()?;
+        let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON)];
+        self.write(&END_OF_FRAMES).await?;
+        self.write(reason).await?;
+        // Finishing fails only on a stream that the peer has stopped, which the wait reports.
+        let _ = self.stream.finish();
+        self.acknowledged().await?;
+        self.handle.connection.close(VarInt::from_u32(CLOSED), reason);
+        Ok(())
+    }
+
+    /// Waits until the peer has acknowledged everything, or has closed because it received everything.
+    async fn acknowledged(&self) -> Result<(), LinkError> {
+        match self.stream.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(LinkError::Dropped {
+                peer: self.handle.peer,
+            }),
+            Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(close)))
+                if close.error_code == HEARD.into() =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error.into())),
+        }
+    }
+
+    fn check_whole(&self) -> Result<(), LinkError> {
+        if self.mid_frame {
+            return Err(LinkError::PartlySent {
+                peer: self.handle.peer,
+            });
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        for piece in bytes.chunks(PIECE) {
+            if let Some(uplink) = &mut self.uplink {
+                uplink.admit(piece.len()).await;
+            }
+            let written = self.stream.write_all(piece).await;
+            written.map_err(|error| self.failed(error))?;
+            self.handle.counters.add_sent(piece.len());
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: WriteError) -> LinkError {
+        let peer = self.handle.peer;
+        match error {
+            WriteError::Stopped(_) => LinkError::Dropped { peer },
+            WriteError::ConnectionLost(error) => LinkError::lost(peer, error),
+            other => LinkError::Transport {
+                peer,
+                detail: other.to_string(),
+            },
+        }
+    }
+}
+
+/// The half of a link that receives.
+#[derive(Debug)]
+pub struct FrameReceiver {
+    stream: RecvStream,
+    assembly: Assembly,
+    closing_reason: Option<String>,
+    handle: LinkHandle,
+}
+
+impl FrameReceiver {
+    /// The next frame; `None` once the peer has closed in good order, which closes this side's sender too.
+    /// Frames that are not received hold the peer's sending up.
+    ///
+    /// Safe to cancel: the next call goes on where this one stopped.
+    ///
+    /// # Errors
+    /// [`LinkError::AnnouncedTooLong`] if the peer announces more than [`MAX_FRAME`], which also aborts the
+    /// link; otherwise why the link has ended.
+    pub async fn recv(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
+        loop {
+            match self.assembly.step() {
+                Ok(Step::Frame(frame)) => return Ok(Some(frame)),
+                Ok(Step::End) => return self.end().await.map(|()| None),
+                Ok(Step::Read(most)) if self.read(most).await? => {}
+                Ok(Step::Read(_)) => {
+                    return Err(LinkError::Dropped {
+                        peer: self.handle.peer,
+                    });
+                }
+                Err(too_long) => return Err(self.refuse(too_long.0)),
+            }
+        }
+    }
+
+    /// Why the peer closed, once [`FrameReceiver::recv`] has returned `None`; control characters are escaped.
+    pub fn closing_reason(&self) -> Option<&str> {
+        self.closing_reason.as_deref()
+    }
+
+    /// Reads the reason for closing up to the stream's end, and tells the peer that all has come.
+    async fn end(&mut self) -> Result<(), LinkError> {
+        while self.closing_reason.is_none() && self.read(MAX_REASON).await? {
+            if self.assembly.reason().len() > MAX_REASON {
+                let detail = "it gave a reason for closing that is longer than allowed".to_owned();
+                self.handle.abort(&detail);
+                return Err(LinkError::Transport {
+                    peer: self.handle.peer,
+                    detail,
+                });
+            }
+        }
+        self.closing_reason = Some(printable(self.assembly.reason()));
+        self.handle.connection.close(VarInt::from_u32(HEARD), b"");
+        Ok(())
+    }
+
+    /// Reads at most so many bytes; false at the stream's end.
+    async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
+        let peer = self.handle.peer;
+        let chunk = self
+            .stream
+            .read_chunk(most, true)
+            .await
+            .map_err(|error| match error {
+                ReadError::Reset(_) => LinkError::Dropped { peer },
+                ReadError::ConnectionLost(error) => LinkError::lost(peer, error),
+                other => LinkError::Transport {
+                    peer,
+                    detail: other.to_string(),
+                },
+            })?;
+        let Some(chunk) = chunk else { return Ok(false) };
+        self.handle.counters.add_received(chunk.bytes.len());
+        self.assembly.extend(&chunk.bytes);
+        Ok(true)
+    }
+
+    fn refuse(&self, announced: usize) -> LinkError {
+        self.handle.abort(&format!(
+            "a frame of {announced} bytes was announced, and {MAX_FRAME} is the limit"
+        ));
+        LinkError::AnnouncedTooLong {
+            peer: self.handle.peer,
+            announced,
+        }
+    }
+}

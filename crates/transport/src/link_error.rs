@@ -1,0 +1,135 @@
+//! Why a link has ended.
+
+use cloister_params::id::PartyId;
+use quinn::{ApplicationClose, ConnectionError};
+use thiserror::Error;
+
+use crate::frame::MAX_FRAME;
+
+/// Sent by QUIC itself when a side lets go of a connection.
+const LET_GO: u32 = 0;
+/// Sent when a side closes in good order.
+pub(crate) const CLOSED: u32 = 1;
+/// Sent when a side has received everything that the other one sent before closing.
+pub(crate) const HEARD: u32 = 4;
+/// Sent when a side ends a link at once, for a reason that it gives.
+pub(crate) const ABORTED: u32 = 2;
+/// Sent when the coordinator refuses a greeting.
+pub(crate) const REFUSED: u32 = 3;
+
+/// Why a frame could not be sent or received.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum LinkError {
+    /// Nothing has come from the peer for the whole idle timeout, or it has restarted.
+    #[error(
+        "{peer} is gone: nothing came from it for the whole idle timeout, or it has restarted; look at its process and network"
+    )]
+    Vanished {
+        /// The peer.
+        peer: PartyId,
+    },
+    /// The peer ended the link and said why.
+    #[error("{peer} closed the link: {reason}")]
+    ClosedByPeer {
+        /// The peer.
+        peer: PartyId,
+        /// The peer's words, with control characters escaped.
+        reason: String,
+    },
+    /// The peer dropped the link, or its half of it, without closing it.
+    #[error("{peer} dropped the link without closing it; its log should say why")]
+    Dropped {
+        /// The peer.
+        peer: PartyId,
+    },
+    /// The link is closed: this side did it, or has received the peer's last frame.
+    #[error("the link to {peer} has been closed already")]
+    AlreadyClosed {
+        /// The peer.
+        peer: PartyId,
+    },
+    /// The peer broke the framing. Nothing was allocated for the frame.
+    #[error(
+        "{peer} announced a frame of {announced} bytes, and {MAX_FRAME} is the limit; it runs another version, or is malicious"
+    )]
+    AnnouncedTooLong {
+        /// The peer, whose fault it is.
+        peer: PartyId,
+        /// The length that it announced, in bytes.
+        announced: usize,
+    },
+    /// The caller's frame is too long; nothing was sent and the link goes on.
+    #[error("a frame of {length} bytes cannot be sent, since {MAX_FRAME} is the limit; split it")]
+    TooLongToSend {
+        /// The frame's length, in bytes.
+        length: usize,
+    },
+    /// The caller cancelled a send, or went on after one that failed.
+    #[error(
+        "an earlier frame to {peer} was only partly sent, because its send was cancelled or failed; drop this link and connect again"
+    )]
+    PartlySent {
+        /// The peer.
+        peer: PartyId,
+    },
+    /// QUIC found a fault in what the peer sent.
+    #[error("the link to {peer} failed: {detail}")]
+    Transport {
+        /// The peer.
+        peer: PartyId,
+        /// What QUIC says.
+        detail: String,
+    },
+}
+
+impl LinkError {
+    /// The reason behind a connection that was lost.
+    pub(crate) fn lost(peer: PartyId, error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::TimedOut | ConnectionError::Reset => Self::Vanished { peer },
+            ConnectionError::LocallyClosed => Self::AlreadyClosed { peer },
+            ConnectionError::ApplicationClosed(close) => Self::closed(peer, &close),
+            other => Self::Transport {
+                peer,
+                detail: printable(other.to_string().as_bytes()),
+            },
+        }
+    }
+
+    fn closed(peer: PartyId, close: &ApplicationClose) -> Self {
+        match u32::try_from(close.error_code.into_inner()) {
+            Ok(LET_GO) => Self::Dropped { peer },
+            Ok(HEARD) => Self::AlreadyClosed { peer },
+            _ => Self::ClosedByPeer {
+                peer,
+                reason: printable(&close.reason),
+            },
+        }
+    }
+}
+
+/// A peer's words with control characters escaped, so that they cannot command a terminal or forge a log line.
+pub(crate) fn printable(words: &[u8]) -> String {
+    let mut text = String::new();
+    for c in String::from_utf8_lossy(words).chars() {
+        match c.is_control() {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_words_cannot_command_a_terminal() {
+        assert_eq!(
+            printable("Zürich: \"done\"\n\u{1b}[2J".as_bytes()),
+            "Zürich: \"done\"\\n\\u{1b}[2J"
+        );
+        assert_eq!(printable(&[b'a', 0xff]), "a\u{fffd}");
+    }
+}

@@ -1,0 +1,316 @@
+//! The coordinator's end, where parties arrive.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cloister_params::id::PartyId;
+use quinn::{
+    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
+};
+use rustls::AlertDescription;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::fingerprint::Fingerprint;
+use crate::greeting::{self, Failure, Streams};
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::link_error::{REFUSED, printable};
+use crate::pinning::{self, Presented, alert_raised_here};
+use crate::roster::Roster;
+use crate::settings::Settings;
+use crate::socket;
+
+/// Peers that may be on their way in at once; others wait.
+const MAX_HANDSHAKES: usize = 256;
+
+/// Why a listener could not be opened.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Another program has the port.
+    #[error("UDP port {} is already in use at {}: another coordinator may be running; stop it, or choose another port", address.port(), address.ip())]
+    PortInUse {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The system refused the address.
+    #[error("cannot listen at {address}: {source}")]
+    Socket {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Why a peer was not let in. Only [`AcceptError::Stopped`] concerns the listener itself.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum AcceptError {
+    /// The peer is a stranger.
+    #[error(
+        "a peer at {address} presented certificate {fingerprint}, which is not in the consortium file; if it should be in, have it added there"
+    )]
+    NotInConsortium {
+        /// Where the peer came from.
+        address: SocketAddr,
+        /// The certificate that it presented.
+        fingerprint: Fingerprint,
+    },
+    /// The peer has a copy of a party's certificate, but not its key.
+    #[error(
+        "a peer at {address} presented the certificate {fingerprint} of {party} without holding its private key: it is an impostor"
+    )]
+    KeyNotHeld {
+        /// Where the peer came from.
+        address: SocketAddr,
+        /// The certificate that it presented.
+        fingerprint: Fingerprint,
+        /// Whose certificate that is.
+        party: PartyId,
+    },
+    /// The peer presented no certificate.
+    #[error("a peer at {address} presented no certificate: it is no Cloister client")]
+    NoCertificate {
+        /// Where the peer came from.
+        address: SocketAddr,
+    },
+    /// The peer is a party, but takes itself for another one.
+    #[error(
+        "a peer at {address} says that it is {claimed}, but the consortium file gives its certificate {fingerprint} to {listed}; correct its configuration"
+    )]
+    WrongParty {
+        /// Where the peer came from.
+        address: SocketAddr,
+        /// The certificate that it presented.
+        fingerprint: Fingerprint,
+        /// The party that the certificate belongs to.
+        listed: PartyId,
+        /// The party that the peer says it is.
+        claimed: PartyId,
+    },
+    /// The peer did not finish the handshake in time.
+    #[error("a peer at {address} did not finish its handshake in time")]
+    TooSlow {
+        /// Where the peer came from.
+        address: SocketAddr,
+    },
+    /// The handshake failed in another way.
+    #[error("the handshake with a peer at {address} failed: {detail}")]
+    Handshake {
+        /// Where the peer came from.
+        address: SocketAddr,
+        /// What failed, with control characters escaped.
+        detail: String,
+    },
+    /// The listener's socket is gone; no peer can come any more.
+    #[error("the listener has lost its socket; restart the coordinator")]
+    Stopped,
+}
+
+/// Awaits parties at an address. Links that it gave out live on when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    endpoint: Endpoint,
+    reception: Arc<Reception>,
+    handshakes: JoinSet<Result<Link, AcceptError>>,
+}
+
+impl Listener {
+    /// Listens at an address; port 0 picks a free one. Must be called within a tokio runtime, which also
+    /// drives the links.
+    ///
+    /// # Errors
+    /// [`BindError::PortInUse`], or [`BindError::Socket`] if the system refuses for another reason.
+    pub fn bind(
+        address: SocketAddr,
+        identity: &Identity,
+        roster: Roster,
+        settings: &Settings,
+    ) -> Result<Self, BindError> {
+        let reception = Reception::new(identity.clone(), roster, settings.clone());
+        let endpoint = socket::bind(address)
+            .and_then(|socket| {
+                let config = Some(reception.config.clone());
+                Endpoint::new(EndpointConfig::default(), config, socket, Arc::new(TokioRuntime))
+            })
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => BindError::PortInUse { address },
+                _ => BindError::Socket { address, source },
+            })?;
+        Ok(Self {
+            endpoint,
+            reception: Arc::new(reception),
+            handshakes: JoinSet::new(),
+        })
+    }
+
+    /// The address that it listens at, with the port that was picked.
+    ///
+    /// # Errors
+    /// What the system says if the socket is gone.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// The next party that has been let in, or the next peer that has not. Call it again after either. Peers
+    /// shake hands side by side, so a slow one holds nobody up; they make progress while this is awaited.
+    ///
+    /// Safe to cancel.
+    ///
+    /// # Errors
+    /// Why a peer was refused; after [`AcceptError::Stopped`] no other can come.
+    pub async fn accept(&mut self) -> Result<Link, AcceptError> {
+        loop {
+            let room = self.handshakes.len() < MAX_HANDSHAKES;
+            tokio::select! {
+                Some(outcome) = self.handshakes.join_next() => {
+                    return outcome.expect("a handshake neither panics nor is cancelled");
+                }
+                incoming = self.endpoint.accept(), if room => {
+                    self.shake_hands(incoming.ok_or(AcceptError::Stopped)?);
+                }
+            }
+        }
+    }
+
+    fn shake_hands(&mut self, incoming: Incoming) {
+        if !incoming.remote_address_validated() {
+            // The peer must come back with a token, which shows that its address is not forged. If that is
+            // impossible the peer is simply not let in.
+            let _ = incoming.retry();
+            return;
+        }
+        self.handshakes.spawn(self.reception.clone().receive(incoming));
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.endpoint.set_server_config(None);
+    }
+}
+
+/// What is needed to let a peer in.
+#[derive(Debug)]
+struct Reception {
+    identity: Identity,
+    roster: Arc<Roster>,
+    settings: Settings,
+    config: ServerConfig,
+}
+
+impl Reception {
+    fn new(identity: Identity, roster: Roster, settings: Settings) -> Self {
+        let roster = Arc::new(roster);
+        let (tls, _) = pinning::server_side(&identity, roster.clone());
+        let mut config = ServerConfig::with_crypto(tls);
+        config.transport_config(settings.transport(1));
+        Self {
+            identity,
+            roster,
+            settings,
+            config,
+        }
+    }
+
+    async fn receive(self: Arc<Self>, incoming: Incoming) -> Result<Link, AcceptError> {
+        let address = incoming.remote_address();
+        // Each handshake has its own TLS configuration, which notes the certificate that this peer presents.
+        let (tls, presented) = pinning::server_side(&self.identity, self.roster.clone());
+        let mut config = self.config.clone();
+        config.crypto = tls;
+        let arrival = Arrival {
+            address,
+            roster: &self.roster,
+            presented,
+        };
+        let (connection, streams, peer) =
+            timeout(self.settings.handshake_timeout, arrival.admit(incoming, config))
+                .await
+                .unwrap_or(Err(AcceptError::TooSlow { address }))?;
+        Ok(Link::new(connection, streams, peer, &self.settings))
+    }
+}
+
+/// A peer on its way in.
+struct Arrival<'a> {
+    address: SocketAddr,
+    roster: &'a Roster,
+    presented: Presented,
+}
+
+impl Arrival<'_> {
+    async fn admit(
+        &self,
+        incoming: Incoming,
+        config: ServerConfig,
+    ) -> Result<(Connection, Streams, PartyId), AcceptError> {
+        let connecting = incoming
+            .accept_with(Arc::new(config))
+            .map_err(|error| self.lost(error))?;
+        let connection = connecting.await.map_err(|error| self.lost(error))?;
+        let (mut streams, claimed) = greeting::await_introduction(&connection)
+            .await
+            .map_err(|failure| self.failed(failure))?;
+        let peer = self.check_claim(claimed).inspect_err(|error| {
+            connection.close(VarInt::from_u32(REFUSED), error.to_string().as_bytes());
+        })?;
+        greeting::say(&mut streams.0, peer)
+            .await
+            .map_err(|failure| self.failed(failure))?;
+        Ok((connection, streams, peer))
+    }
+
+    /// The party that the certificate belongs to, if the peer claims to be the same.
+    fn check_claim(&self, claimed: PartyId) -> Result<PartyId, AcceptError> {
+        let address = self.address;
+        let fingerprint = *self
+            .presented
+            .get()
+            .ok_or(AcceptError::NoCertificate { address })?;
+        match self.roster.party(fingerprint) {
+            None => Err(AcceptError::NotInConsortium { address, fingerprint }),
+            Some(listed) if listed == claimed => Ok(listed),
+            Some(listed) => Err(AcceptError::WrongParty {
+                address,
+                fingerprint,
+                listed,
+                claimed,
+            }),
+        }
+    }
+
+    fn failed(&self, failure: Failure) -> AcceptError {
+        match failure {
+            Failure::Lost(error) => self.lost(error),
+            Failure::Broken(detail) => self.handshake(detail),
+        }
+    }
+
+    fn lost(&self, error: ConnectionError) -> AcceptError {
+        let address = self.address;
+        let presented = self.presented.get().map(|&it| (it, self.roster.party(it)));
+        match (alert_raised_here(&error), presented) {
+            (Some(_), Some((fingerprint, None))) => AcceptError::NotInConsortium { address, fingerprint },
+            (Some(AlertDescription::DecryptError), Some((fingerprint, Some(party)))) => {
+                AcceptError::KeyNotHeld {
+                    address,
+                    fingerprint,
+                    party,
+                }
+            }
+            (Some(AlertDescription::CertificateRequired), None) => AcceptError::NoCertificate { address },
+            _ if error == ConnectionError::TimedOut => AcceptError::TooSlow { address },
+            _ => self.handshake(&error.to_string()),
+        }
+    }
+
+    fn handshake(&self, detail: &str) -> AcceptError {
+        AcceptError::Handshake {
+            address: self.address,
+            detail: printable(detail.as_bytes()),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! TLS in which only pinned certificates count.
+//!
+//! Construction: TLS 1.3 with certificates on both sides. A peer is who the roster says if its certificate's
+//! fingerprint is pinned and its handshake signature verifies under that certificate's key. Not checked, by
+//! intent: chains, names, dates, revocation. To revoke a certificate is to take it out of the roster.
+
+use std::sync::{Arc, OnceLock};
+
+use quinn::ConnectionError;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::sign::SingleCertAndKey;
+use rustls::{
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    SignatureScheme,
+};
+
+use crate::fingerprint::Fingerprint;
+use crate::identity::Identity;
+use crate::roster::Roster;
+
+const PROTOCOL_NAME: &[u8] = b"cloister/1";
+
+/// The certificate that the peer presented in one handshake, kept to say so when the handshake fails.
+pub(crate) type Presented = Arc<OnceLock<Fingerprint>>;
+
+/// Accepts the certificates of a roster, in one handshake.
+#[derive(Debug)]
+struct PinnedVerifier {
+    roster: Arc<Roster>,
+    presented: Presented,
+    provider: Arc<CryptoProvider>,
+}
+
+impl PinnedVerifier {
+    fn check_pin(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let fingerprint = *self.presented.get_or_init(|| Fingerprint::of(certificate));
+        match self.roster.party(fingerprint) {
+            Some(_) => Ok(()),
+            None => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn check_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check_pin(certificate)
+            .map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+impl ClientCertVerifier for PinnedVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check_pin(certificate)
+            .map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes()
+    }
+}
+
+/// TLS for one link at the coordinator, and where the peer's certificate will be noted.
+pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicServerConfig>, Presented) {
+    let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
+    let verifier = PinnedVerifier {
+        roster,
+        presented: presented.clone(),
+        provider: provider.clone(),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3")
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
+    config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
+    // A resumed session would skip the check of the certificate.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    let config = QuicServerConfig::try_from(config).expect("the provider has QUIC's initial cipher suite");
+    (Arc::new(config), presented)
+}
+
+/// TLS for one link at a party, and where the peer's certificate will be noted.
+pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicClientConfig>, Presented) {
+    let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
+    let verifier = PinnedVerifier {
+        roster,
+        presented: presented.clone(),
+        provider: provider.clone(),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
+    config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
+    config.resumption = Resumption::disabled();
+    let config = QuicClientConfig::try_from(config).expect("the provider has QUIC's initial cipher suite");
+    (Arc::new(config), presented)
+}
+
+/// The TLS alert with which this side ended a connection.
+pub(crate) fn alert_raised_here(error: &ConnectionError) -> Option<AlertDescription> {
+    match error {
+        ConnectionError::TransportError(error) => alert(error.code.into()),
+        _ => None,
+    }
+}
+
+/// The TLS alert with which the peer ended a connection.
+pub(crate) fn alert_raised_by_peer(error: &ConnectionError) -> Option<AlertDescription> {
+    match error {
+        ConnectionError::ConnectionClosed(close) => alert(close.error_code.into()),
+        _ => None,
+    }
+}
+
+/// The alert in an error code of QUIC, which sets 0x100 to 0x1ff aside for alerts.
+fn alert(code: u64) -> Option<AlertDescription> {
+    let alert = u8::try_from(code.checked_sub(0x100)?).ok()?;
+    Some(AlertDescription::from(alert))
+}

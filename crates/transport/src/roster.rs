@@ -1,0 +1,92 @@
+//! Which certificate belongs to which party.
+
+use std::collections::BTreeMap;
+
+use cloister_params::id::PartyId;
+use thiserror::Error;
+
+use crate::fingerprint::Fingerprint;
+
+/// The certificates that a side accepts, each pinned to a party. A party may have several, so that it can
+/// change its certificate without a gap.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Roster {
+    parties: BTreeMap<Fingerprint, PartyId>,
+}
+
+/// The roster contradicts itself.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RosterError {
+    /// One certificate stands for two parties, so a peer with it could be either.
+    #[error(
+        "the consortium file gives certificate {fingerprint} to {first} and to {second}; each party needs a certificate of its own"
+    )]
+    SharedCertificate {
+        /// The certificate that is listed twice.
+        fingerprint: Fingerprint,
+        /// The party that it was listed for first.
+        first: PartyId,
+        /// The other party that it is listed for.
+        second: PartyId,
+    },
+}
+
+impl Roster {
+    /// The roster of these pins.
+    ///
+    /// # Errors
+    /// [`RosterError::SharedCertificate`] if one certificate is listed for two parties.
+    pub fn new(pins: impl IntoIterator<Item = (Fingerprint, PartyId)>) -> Result<Self, RosterError> {
+        let mut roster = Self::default();
+        for (fingerprint, second) in pins {
+            match roster.parties.insert(fingerprint, second) {
+                Some(first) if first != second => {
+                    return Err(RosterError::SharedCertificate {
+                        fingerprint,
+                        first,
+                        second,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(roster)
+    }
+
+    /// The roster of one certificate.
+    pub(crate) fn of_one(fingerprint: Fingerprint, party: PartyId) -> Self {
+        Self {
+            parties: BTreeMap::from([(fingerprint, party)]),
+        }
+    }
+
+    /// The party that a certificate belongs to; `None` for a stranger's.
+    pub fn party(&self, fingerprint: Fingerprint) -> Option<PartyId> {
+        self.parties.get(&fingerprint).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_party_may_have_two_certificates_but_a_certificate_only_one_party() {
+        let (old, new) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
+        let roster =
+            Roster::new([(old, PartyId(1)), (new, PartyId(1)), (old, PartyId(1))]).expect("the pins agree");
+        assert_eq!(
+            (roster.party(old), roster.party(new)),
+            (Some(PartyId(1)), Some(PartyId(1)))
+        );
+        assert_eq!(roster.party(Fingerprint([3; 32])), None);
+        assert_eq!(
+            Roster::new([(old, PartyId(1)), (old, PartyId(2))]),
+            Err(RosterError::SharedCertificate {
+                fingerprint: old,
+                first: PartyId(1),
+                second: PartyId(2)
+            })
+        );
+    }
+}

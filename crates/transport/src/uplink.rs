@@ -1,0 +1,36 @@
+//! A cap on what is sent, for the thin uplinks of hospitals.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Time that a sender may make up for after it was late, so that coarse timers do not slow it down.
+const BURST: Duration = Duration::from_millis(50);
+
+/// A token bucket, kept as the moment at which the next byte may leave.
+#[derive(Debug)]
+pub(crate) struct UplinkCap {
+    bytes_per_second: NonZeroU64,
+    free_at: Instant,
+}
+
+impl UplinkCap {
+    pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
+        Self {
+            bytes_per_second,
+            free_at: Instant::now(),
+        }
+    }
+
+    /// Waits until these bytes may be sent.
+    pub(crate) async fn admit(&mut self, bytes: usize) {
+        sleep_until(self.free_at).await;
+        let earliest = Instant::now().checked_sub(BURST).unwrap_or(self.free_at);
+        self.free_at = self.free_at.max(earliest) + self.cost(bytes);
+    }
+
+    fn cost(&self, bytes: usize) -> Duration {
+        Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second)
+    }
+}

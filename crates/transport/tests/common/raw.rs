@@ -1,0 +1,125 @@
+//! Peers made of bare QUIC, which can break the rules that this crate's own sides keep.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cloister_transport::Identity;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+const PROTOCOL_NAME: &str = "cloister/1";
+
+/// One identity's certificate with another one's key.
+pub(crate) fn certificate_with_key_of(certificate: &Identity, key: &Identity) -> Arc<SingleCertAndKey> {
+    let certificate = CertificateDer::from_pem_slice(certificate.certificate_pem().as_bytes()).expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(key.key_pem().as_bytes()).expect("PEM");
+    let key = ring::sign::any_supported_type(&key).expect("an Ed25519 key");
+    Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)))
+}
+
+/// A client that believes any server, and presents what it is told to, or nothing.
+pub(crate) fn client(certificate: Option<Arc<SingleCertAndKey>>, protocol_name: &str) -> Endpoint {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Credulous));
+    let mut tls = match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(certificate),
+        None => builder.with_no_client_auth(),
+    };
+    tls.alpn_protocols = vec![protocol_name.as_bytes().to_vec()];
+    let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let tls = QuicClientConfig::try_from(tls).expect("TLS 1.3");
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
+    endpoint
+}
+
+/// A client that honestly presents an identity.
+pub(crate) fn honest_client(identity: &Identity) -> Endpoint {
+    client(Some(certificate_with_key_of(identity, identity)), PROTOCOL_NAME)
+}
+
+/// A server that asks no client for a certificate, and presents what it is told to.
+pub(crate) fn server(certificate: Arc<SingleCertAndKey>) -> Endpoint {
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    tls.alpn_protocols = vec![PROTOCOL_NAME.as_bytes().to_vec()];
+    let tls = QuicServerConfig::try_from(tls).expect("TLS 1.3");
+    let config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+    Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port")
+}
+
+/// Connects and greets as this party, without awaiting the answer.
+pub(crate) async fn greet(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    party: u32,
+) -> Result<(Connection, SendStream, RecvStream), Box<dyn std::error::Error + Send + Sync>> {
+    let connection = endpoint.connect(address, "coordinator")?.await?;
+    let (mut send, receive) = connection.open_bi().await?;
+    send.write_all(&party.to_be_bytes()).await?;
+    Ok((connection, send, receive))
+}
+
+/// Answers the greeting of the next client, as a coordinator does.
+pub(crate) async fn answer(endpoint: &Endpoint) -> Option<Connection> {
+    let connection = endpoint.accept().await?.await.ok()?;
+    let (mut send, mut receive) = connection.accept_bi().await.ok()?;
+    let mut party = [0; 4];
+    receive.read_exact(&mut party).await.ok()?;
+    send.write_all(&party).await.ok()?;
+    connection.closed().await;
+    Some(connection)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+#[derive(Debug)]
+struct Credulous;
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,177 @@
+//! The messages between the coordinator and the parties. All traffic is between the coordinator and one party.
+
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use serde::{Deserialize, Serialize};
+
+use crate::statement::{
+    Abort, Announcement, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signature, Signed, Upload,
+};
+
+/// A message, by direction and step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// Coordinator → custodian, before step 1: make a receiving key for this round.
+    KeyRequest {
+        /// The round to come.
+        round: Round,
+    },
+    /// Custodian → coordinator.
+    ReceivingKey(Signed<ReceivingKey>),
+    /// Coordinator → all, step 1.
+    Plan {
+        /// The plan.
+        plan: Signed<RoundPlan>,
+        /// The signed receiving keys that the plan names.
+        receiving_keys: Vec<Signed<ReceivingKey>>,
+        /// How the previous round ended; none before the first.
+        previous: Option<Ending>,
+    },
+    /// Member or custodian → coordinator: this party takes no part in the round, and says why.
+    Refusal {
+        /// The round.
+        round: Round,
+        /// A sentence for people.
+        reason: String,
+    },
+    /// Member → coordinator, step 2, and coordinator → all.
+    Announcement(Signed<Announcement>),
+    /// Member → coordinator → custodian, step 2.
+    Letter {
+        /// The round.
+        round: Round,
+        /// Who dealt.
+        dealer: PartyId,
+        /// Who can open it.
+        custodian: PartyId,
+        /// The sealed shares.
+        #[serde(with = "serde_bytes")]
+        sealed: Vec<u8>,
+    },
+    /// Coordinator → custodians, step 3.
+    ProposeSeal1 {
+        /// The manifest's body.
+        #[serde(with = "serde_bytes")]
+        manifest: Vec<u8>,
+        /// The seal's body.
+        #[serde(with = "serde_bytes")]
+        seal: Vec<u8>,
+    },
+    /// Custodian → coordinator, steps 3, 5 and 7: a signature on a proposed body.
+    Vote {
+        /// Digest of the body.
+        body: Digest,
+        /// The signature over tag and body.
+        signature: Signature,
+    },
+    /// Coordinator → all, step 4: the first seal, which invites uploads.
+    Sealed1 {
+        /// The manifest's body.
+        #[serde(with = "serde_bytes")]
+        manifest: Vec<u8>,
+        /// The certificate.
+        certificate: Certificate<Seal1>,
+        /// Blocks of the receiver that already arrived whole, ascending.
+        received: Vec<BlockId>,
+    },
+    /// Member → coordinator, step 4: all chunks were sent.
+    Uploaded(Signed<Upload>),
+    /// Coordinator → custodians, step 5.
+    ProposeSeal2 {
+        /// The seal's body.
+        #[serde(with = "serde_bytes")]
+        seal: Vec<u8>,
+        /// The members' signed roots that it names.
+        uploads: Vec<Signed<Upload>>,
+    },
+    /// Coordinator → custodians: end the round without a sum.
+    ProposeAbort {
+        /// The abort's body.
+        #[serde(with = "serde_bytes")]
+        abort: Vec<u8>,
+    },
+    /// Coordinator → all, step 6.
+    Sealed2 {
+        /// The certificate.
+        certificate: Certificate<Seal2>,
+    },
+    /// Coordinator → custodians, step 6: this member of `U2` left; its seeds are needed from shares.
+    SeedSharesRequest {
+        /// The round.
+        round: Round,
+        /// The member.
+        dealer: PartyId,
+    },
+    /// Member → coordinator, step 6.
+    Seeds {
+        /// The round.
+        round: Round,
+        /// Seeds of the valid blocks that it is summed in.
+        seeds: Vec<RevealedSeed>,
+    },
+    /// Custodian → coordinator, step 6: shares of one member's secrets.
+    Shares {
+        /// The round.
+        round: Round,
+        /// Whose secrets.
+        dealer: PartyId,
+        /// The shares.
+        shares: Vec<RevealedShare>,
+    },
+    /// Coordinator → custodians, step 7.
+    ProposeClosing {
+        /// The closing's body.
+        #[serde(with = "serde_bytes")]
+        closing: Vec<u8>,
+        /// Leaf hashes of the reveals, which the log's root covers.
+        reveals: Vec<Digest>,
+    },
+    /// Coordinator → all: how the round ended. Sums travel before it as chunks.
+    Ended(Ending),
+}
+
+/// How a round ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Ending {
+    /// With sums.
+    Closed(Certificate<Closing>),
+    /// Without.
+    Aborted(Certificate<Abort>),
+}
+
+/// A seed, which the announcement committed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RevealedSeed {
+    /// The block.
+    pub block: BlockId,
+    /// The seed.
+    pub seed: [u8; 32],
+}
+
+/// A share with its path to the announced root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RevealedShare {
+    /// Its place in the share vector: 0 for the mask key, then the blocks.
+    pub index: u32,
+    /// The share.
+    pub share: [u8; 32],
+    /// From the leaf up.
+    pub path: Vec<Digest>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn messages_survive_and_secrets_of_a_letter_are_raw_bytes() {
+        let letter =
+            Message::Letter { round: Round(1), dealer: PartyId(2), custodian: PartyId(3), sealed: vec![9; 5] };
+        let bytes = codec::encode(&letter);
+        assert_eq!(bytes.len(), 4 + 8 + 4 + 4 + 8 + 5);
+        assert_eq!(codec::decode::<Message>(&bytes), Ok(letter));
+        let vote = Message::Vote { body: Digest([1; 32]), signature: Signature([2; 64]) };
+        assert_eq!(codec::decode::<Message>(&codec::encode(&vote)), Ok(vote));
+    }
+}

@@ -1,0 +1,74 @@
+//! The commands that build and run.
+
+use std::process::{Command, ExitCode};
+
+use crate::workspace::{cargo, root, run, run_checked};
+use crate::{Failure, fence, setup};
+
+/// Builds the program and runs one of its subcommands.
+pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Failure> {
+    let mut arguments = vec![subcommand.to_owned()];
+    arguments.extend_from_slice(rest);
+    cloister_arguments(&arguments)
+}
+
+/// Builds the program and runs it with these arguments.
+pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let installed = setup::ensure()?;
+    let environment = installed.environment();
+    let mut build = cargo();
+    build.args(["build", "--release", "--quiet", "--package", "cloister-cli"]).envs(environment.clone());
+    eprintln!("building cloister (minutes the first time)");
+    run_checked(&mut build, "cargo build")?;
+    let program = target_dir().join("release/cloister");
+    let status = run(Command::new(program).args(arguments).envs(environment))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Every test, or those of one crate (`params`) or suite of `tests/` (`sums`).
+pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let installed = setup::ensure()?;
+    let mut command = cargo();
+    command.args(["test", "--no-fail-fast"]).envs(installed.environment());
+    match arguments.split_first() {
+        None => {
+            command.arg("--workspace");
+        }
+        Some((suite, rest)) => {
+            if root().join("crates").join(suite).is_dir() {
+                command.arg("--package").arg(format!("cloister-{suite}"));
+            } else {
+                command.args(["--package", "cloister-tests", "--test", suite]);
+            }
+            command.args(rest);
+        }
+    }
+    run_checked(&mut command, "cargo test")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The environment as `export` lines, for a shell that wants to call cargo itself.
+pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
+    for (name, value) in setup::ensure()?.environment() {
+        println!("export {name}='{}'", value.to_string_lossy());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What must hold before tests are worth running.
+pub(crate) fn check() -> Result<ExitCode, Failure> {
+    let installed = setup::ensure()?;
+    run_checked(cargo().args(["fmt", "--all", "--", "--check"]), "cargo fmt --check")?;
+    fence::check()?;
+    run_checked(
+        cargo()
+            .args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+            .envs(installed.environment()),
+        "cargo clippy",
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn target_dir() -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
+}

@@ -1,0 +1,131 @@
+//! The crate graph: which crate of the workspace may depend on which, and which crate alone may name a
+//! dangerous or native dependency. `protocols/decisions/0001-crates.md` gives the reasons.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::Failure;
+use crate::workspace::cargo;
+
+/// For each crate, the crates of the workspace that it may depend on (development dependencies apart).
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("params", &[]),
+    ("crypto", &["params"]),
+    ("alignment", &["params"]),
+    ("wire", &["params"]),
+    ("transcript", &["params", "crypto", "alignment", "wire"]),
+    ("protocol", &["params", "crypto", "alignment", "wire", "transcript"]),
+    ("privacy", &["params"]),
+    ("experts", &["params", "alignment"]),
+    ("transport", &["params", "wire"]),
+    ("server", &["params", "crypto", "wire", "protocol", "transport", "privacy", "transcript"]),
+    ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),
+    ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
+    ("cli", &["params", "crypto", "alignment", "wire", "protocol", "transport", "server", "client", "experts", "transcript"]),
+    ("tests", &["params", "crypto", "alignment", "wire", "protocol", "transport", "server", "client", "experts", "transcript", "privacy", "testkit"]),
+];
+
+/// For each fenced dependency, the crates that may name it.
+const FENCED: &[(&str, &[&str])] = &[
+    ("toml", &["params"]),
+    ("ring", &["crypto"]),
+    ("curve25519-dalek", &["crypto"]),
+    ("aes", &["crypto"]),
+    ("ctr", &["crypto"]),
+    ("bincode", &["wire"]),
+    ("tch", &["experts"]),
+    ("torch-sys", &["experts"]),
+    ("safetensors", &["experts"]),
+    ("tokenizers", &["experts"]),
+    ("opendp", &["privacy"]),
+    ("quinn", &["transport"]),
+    ("rustls", &["transport"]),
+    ("rcgen", &["transport"]),
+    ("tokio", &["server", "client", "transport", "cli", "tests"]),
+    ("clap", &["cli"]),
+];
+
+/// Reads the workspace from `cargo metadata` and fails on an edge that is not allowed.
+pub(crate) fn check() -> Result<(), Failure> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .output()
+        .map_err(|error| format!("cannot start cargo metadata: {error}"))?;
+    let metadata: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cargo metadata printed no JSON: {error}"))?;
+    let mut faults = Vec::new();
+    for (name, dependencies) in edges(&metadata) {
+        faults.extend(dependencies.iter().filter_map(|dependency| fault(&name, dependency)));
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the crate graph has edges that the architecture does not allow:\n  {}\nMove the code, or change \
+         crates/xtask/src/fence.rs and say why in protocols/decisions/.",
+        faults.join("\n  ")
+    ))
+}
+
+/// Each crate of the workspace, by short name, with its normal and build dependencies.
+fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    list(&metadata["packages"])
+        .iter()
+        .filter(|package| package["name"] != "xtask")
+        .map(|package| {
+            let dependencies = list(&package["dependencies"])
+                .iter()
+                .filter(|dependency| dependency["kind"] != "dev")
+                .map(|dependency| text(&dependency["name"]))
+                .collect();
+            (short(&text(&package["name"])).to_owned(), dependencies)
+        })
+        .collect()
+}
+
+fn fault(name: &str, dependency: &str) -> Option<String> {
+    let (table, what, key) = if dependency.starts_with("cloister-") {
+        (ALLOWED, "may not depend on", name)
+    } else {
+        (FENCED, "may not name", dependency)
+    };
+    let allowed = table.iter().find(|(entry, _)| *entry == key).map(|(_, list)| *list);
+    let (subject, fine) = match (allowed, dependency.starts_with("cloister-")) {
+        (Some(list), true) => (short(dependency), list.contains(&short(dependency))),
+        (Some(list), false) => (dependency, list.contains(&name)),
+        (None, true) => (short(dependency), false),
+        (None, false) => return None,
+    };
+    (!fine).then(|| format!("{name} {what} {subject}"))
+}
+
+fn short(package: &str) -> &str {
+    package.strip_prefix("cloister-").unwrap_or(package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allows_what_the_architecture_draws() {
+        assert_eq!(fault("protocol", "cloister-wire"), None);
+        assert_eq!(fault("crypto", "ring"), None);
+        assert_eq!(fault("protocol", "serde"), None);
+    }
+
+    #[test]
+    fn names_what_it_forbids() {
+        assert_eq!(fault("server", "cloister-experts").as_deref(), Some("server may not depend on experts"));
+        assert_eq!(fault("protocol", "ring").as_deref(), Some("protocol may not name ring"));
+        assert_eq!(fault("unlisted", "cloister-wire").as_deref(), Some("unlisted may not depend on wire"));
+    }
+
+    #[test]
+    fn the_workspace_keeps_its_fence() {
+        assert_eq!(check(), Ok(()));
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask`: the project's own commands. Run it without arguments for the list.
+
+use std::process::ExitCode;
+
+mod commands;
+mod fence;
+mod setup;
+mod workspace;
+
+/// What went wrong, in one sentence that says what to do.
+type Failure = String;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  setup            install what is missing: libtorch, the MiniLM weights
+  demo [ARGS…]     set up, build, and run the main job: a coordinator and eight hospitals
+  test [SUITE]     set up, and pass every test, or those of one crate or suite
+  cloister ARGS…   run the program with the environment that it needs
+  env              print that environment as shell exports
+  check            formatting, clippy with warnings denied, the crate graph
+  fence            check the crate graph alone
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let result = match command.as_str() {
+        "setup" => setup::ensure().map(|_| ExitCode::SUCCESS),
+        "demo" => commands::cloister("demo", rest),
+        "cloister" => commands::cloister_arguments(rest),
+        "test" => commands::test(rest),
+        "env" => commands::print_environment(),
+        "check" => commands::check(),
+        "fence" => fence::check().map(|()| ExitCode::SUCCESS),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => Err(format!("unknown command {other:?}; run `cargo xtask` for the list")),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("xtask: {failure}");
+        ExitCode::FAILURE
+    })
+}

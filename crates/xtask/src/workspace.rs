@@ -1,0 +1,33 @@
+//! Where things are, and how commands are started.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use crate::Failure;
+
+/// The root of the checkout.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Where set-up keeps what it installs.
+pub(crate) fn setup_dir() -> PathBuf {
+    root().join("target/setup")
+}
+
+/// Cargo itself, as the one that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command with its output shown, and says which one could not be started.
+pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Failure> {
+    command.status().map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run_checked(command: &mut Command, what: &str) -> Result<(), Failure> {
+    if run(command)?.success() { Ok(()) } else { Err(format!("{what} failed; its output is above")) }
+}

@@ -1,0 +1,1 @@
+//! Tests across crates; each suite is a folder.

@@ -1,0 +1,153 @@
+//! The sums are right: whatever members are lost, each opened block is the plain integer sum over its cohort, and
+//! below the thresholds there is no sum.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use cloister_params::floors::Floors;
+use cloister_params::id::{BlockId, PartyId};
+use cloister_protocol::coordinator::{Event, RoundReport};
+use cloister_protocol::opening::OpenedSum;
+use cloister_testkit::cluster::{Cluster, DropOut};
+use cloister_testkit::consortium::consortium;
+use cloister_testkit::plan::template;
+use cloister_wire::message::Ending;
+use proptest::prelude::*;
+
+fn cluster(weights: &[u8], experts: u16, seed: u64) -> Cluster {
+    let floor = Floors::of(weights.len(), weights.len()).unwrap().cohort;
+    Cluster::new(consortium(weights), template(experts, floor, 15), seed)
+}
+
+/// The plain sums over the sealed cohorts, from the members' own integers.
+fn check_sums(cluster: &Cluster, report: &RoundReport) {
+    let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
+    let floor = cluster.consortium.epoch.consortium().floors().cohort;
+    let Ending::Closed(certificate) = &report.ending else { panic!("the round closed") };
+    let closing = certificate.parse().unwrap();
+    for cohort in &report.cohorts {
+        let present: Vec<_> = cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).collect();
+        let listed = closing.sums.iter().find(|sum| sum.block == cohort.block);
+        assert_eq!(listed.is_some(), present.len() >= floor, "{} is opened iff it reaches the floor", cohort.block);
+        let Some(listed) = listed else { continue };
+        let of = |member: PartyId| &cluster.contributions[&member].integers[cohort.block.0 as usize];
+        let length = of(present[0].member).len();
+        let plain: Vec<u8> = (0..length)
+            .flat_map(|at| {
+                let sum: i64 = present.iter().map(|m| i64::from(m.weight) * i64::from(of(m.member)[at])).sum();
+                (sum as u32).to_le_bytes()
+            })
+            .collect();
+        assert_eq!(listed.weight, present.iter().map(|m| u32::from(m.weight)).sum::<u32>());
+        let digest = published_digest(cohort.block, &plain);
+        assert_eq!(listed.sum, digest, "{}: the opened sum is the plain one", cohort.block);
+    }
+    assert_eq!(closing.model, report.model.digest());
+}
+
+fn published_digest(block: BlockId, packed: &[u8]) -> cloister_params::id::Digest {
+    OpenedSum::digest(block, packed)
+}
+
+fn drop_out() -> impl Strategy<Value = DropOut> {
+    prop_oneof![
+        Just(DropOut::BeforeAnnouncing),
+        Just(DropOut::AfterAnnouncing),
+        (0usize..6).prop_map(DropOut::InUpload),
+        Just(DropOut::BeforeRevealing),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn every_opened_sum_is_the_plain_sum(
+        weights in prop::collection::vec(1u8..=15, 5..=12),
+        experts in 1u16..5,
+        seed: u64,
+        losses in prop::collection::vec((any::<prop::sample::Index>(), drop_out()), 0..4),
+        off in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+    ) {
+        let mut cluster = cluster(&weights, experts, seed);
+        let floors = cluster.consortium.epoch.consortium().floors();
+        let n = weights.len();
+        let lost: BTreeSet<PartyId> =
+            losses.iter().map(|(index, _)| PartyId(index.index(n) as u32 + 1)).collect();
+        for (index, when) in &losses {
+            cluster.drop_member(PartyId(index.index(n) as u32 + 1), *when);
+        }
+        let silent: BTreeSet<PartyId> = off.iter().map(|index| PartyId(index.index(n) as u32 + 1)).collect();
+        for party in &silent {
+            cluster.stop_custodian(*party);
+        }
+        let report = cluster.run_round();
+        let enough_custodians = n - silent.len() >= floors.seal_quorum;
+        if !enough_custodians {
+            prop_assert!(report.is_none(), "no certificate without a quorum");
+            return Ok(());
+        }
+        let report = report.expect("a quorum ends every round");
+        match &report.ending {
+            Ending::Closed(_) => check_sums(&cluster, &report),
+            Ending::Aborted(_) => {
+                prop_assert!(n - lost.len() < floors.cohort, "aborted only below the floor");
+                prop_assert!(report.opened.is_empty());
+            }
+        }
+        let up = cluster.members_up();
+        for (id, node) in cluster.parties.iter().filter(|(id, _)| up.contains(id)) {
+            prop_assert_eq!(node.member.model().digest(), report.model.digest(), "{} holds the model", id);
+        }
+    }
+}
+
+/// The scenario of the design: seven parties, losses at every step, two custodians off.
+fn scenario(custodians_off: &[u32]) -> (Cluster, Option<RoundReport>) {
+    let mut cluster = cluster(&[1; 7], 4, 7);
+    cluster.drop_member(PartyId(7), DropOut::AfterAnnouncing);
+    cluster.drop_member(PartyId(4), DropOut::BeforeRevealing);
+    for party in custodians_off {
+        cluster.stop_custodian(PartyId(*party));
+    }
+    let report = cluster.run_round();
+    (cluster, report)
+}
+
+#[test]
+fn losses_at_every_step_and_two_custodians_off_leave_exact_sums() {
+    let (cluster, report) = scenario(&[4, 6]);
+    let report = report.expect("five custodians are a quorum of seven");
+    check_sums(&cluster, &report);
+    assert!(!report.uploaded.contains(&PartyId(7)));
+    assert!(cluster.events.contains(&Event::Recovering(vec![PartyId(7)])));
+    assert!(cluster.events.contains(&Event::Recovering(vec![PartyId(4)])));
+}
+
+#[test]
+fn with_a_third_custodian_off_there_is_no_sum() {
+    let (cluster, report) = scenario(&[4, 6, 7]);
+    assert!(report.is_none());
+    assert!(cluster.events.iter().any(|event| matches!(event, Event::QuorumLost(_))));
+}
+
+#[test]
+fn three_rounds_follow_each_other() {
+    let mut cluster = cluster(&[1; 6], 2, 3);
+    for number in 1..=3 {
+        let report = cluster.run_round().expect("nobody is lost");
+        assert_eq!(report.round.0, number);
+        check_sums(&cluster, &report);
+    }
+}
+
+#[test]
+fn too_few_announcements_abort_and_the_next_round_takes_the_same_contributions() {
+    let mut cluster = cluster(&[1; 5], 2, 5);
+    cluster.drop_member(PartyId(1), DropOut::BeforeAnnouncing);
+    cluster.drop_member(PartyId(2), DropOut::BeforeAnnouncing);
+    let report = cluster.run_round().expect("the custodians are all there");
+    assert!(matches!(report.ending, Ending::Aborted(_)));
+    assert!(report.opened.is_empty());
+}
