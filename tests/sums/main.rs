@@ -24,24 +24,45 @@ fn cluster(weights: &[u8], experts: u16, seed: u64) -> Cluster {
 fn check_sums(cluster: &Cluster, report: &RoundReport) {
     let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
     let floor = cluster.consortium.epoch.consortium().floors().cohort;
-    let Ending::Closed(certificate) = &report.ending else { panic!("the round closed") };
+    let Ending::Closed(certificate) = &report.ending else {
+        panic!("the round closed")
+    };
     let closing = certificate.parse().unwrap();
     for cohort in &report.cohorts {
-        let present: Vec<_> = cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).collect();
+        let present: Vec<_> = cohort
+            .members
+            .iter()
+            .filter(|listed| uploaded.contains(&listed.member))
+            .collect();
         let listed = closing.sums.iter().find(|sum| sum.block == cohort.block);
-        assert_eq!(listed.is_some(), present.len() >= floor, "{} is opened iff it reaches the floor", cohort.block);
+        assert_eq!(
+            listed.is_some(),
+            present.len() >= floor,
+            "{} is opened iff it reaches the floor",
+            cohort.block
+        );
         let Some(listed) = listed else { continue };
         let of = |member: PartyId| &cluster.contributions[&member].integers[cohort.block.0 as usize];
         let length = of(present[0].member).len();
         let plain: Vec<u8> = (0..length)
             .flat_map(|at| {
-                let sum: i64 = present.iter().map(|m| i64::from(m.weight) * i64::from(of(m.member)[at])).sum();
+                let sum: i64 = present
+                    .iter()
+                    .map(|m| i64::from(m.weight) * i64::from(of(m.member)[at]))
+                    .sum();
                 (sum as u32).to_le_bytes()
             })
             .collect();
-        assert_eq!(listed.weight, present.iter().map(|m| u32::from(m.weight)).sum::<u32>());
+        assert_eq!(
+            listed.weight,
+            present.iter().map(|m| u32::from(m.weight)).sum::<u32>()
+        );
         let digest = published_digest(cohort.block, &plain);
-        assert_eq!(listed.sum, digest, "{}: the opened sum is the plain one", cohort.block);
+        assert_eq!(
+            listed.sum, digest,
+            "{}: the opened sum is the plain one",
+            cohort.block
+        );
     }
     assert_eq!(closing.model, report.model.digest());
 }
@@ -129,7 +150,12 @@ fn losses_at_every_step_and_two_custodians_off_leave_exact_sums() {
 fn with_a_third_custodian_off_there_is_no_sum() {
     let (cluster, report) = scenario(&[4, 6, 7]);
     assert!(report.is_none());
-    assert!(cluster.events.iter().any(|event| matches!(event, Event::QuorumLost(_))));
+    assert!(
+        cluster
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::QuorumLost(_)))
+    );
 }
 
 #[test]

@@ -36,19 +36,26 @@ pub fn sketch(plan: &SketchPlan, subject: Subject, vector: &[f32], clip: f64) ->
         return vec![0; projected.len()];
     }
     let scale = f64::from(SKETCH_CLIP_STEPS) / norm.max(clip);
-    projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
+    projected
+        .iter()
+        .map(|value| (value * scale).round_ties_even() as i16)
+        .collect()
 }
 
 fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
     let coordinates = usize::from(plan.coordinates);
-    let mut signs = ChaCha20Rng::from_seed(plan.seed);
+    let mut signs = ChaCha20Rng::from_seed(plan.seed.0);
     signs.set_stream(subject.stream());
     let mut projected = vec![0.0; coordinates];
     for value in vector {
         for group in projected.chunks_mut(64) {
             let bits = signs.next_u64();
             for (bit, sum) in group.iter_mut().enumerate() {
-                *sum += if bits >> bit & 1 == 1 { f64::from(*value) } else { -f64::from(*value) };
+                *sum += if bits >> bit & 1 == 1 {
+                    f64::from(*value)
+                } else {
+                    -f64::from(*value)
+                };
             }
         }
     }
@@ -59,15 +66,26 @@ fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_params::id::Digest;
+
     use super::*;
 
     fn plan(coordinates: u16) -> SketchPlan {
-        SketchPlan { seed: [7; 32], coordinates, noise_steps: 0, region_clip_milli: 1000, count_noise: 0 }
+        SketchPlan {
+            seed: Digest([7; 32]),
+            coordinates,
+            noise_steps: 0,
+            region_clip_milli: 1000,
+            count_noise: 0,
+        }
     }
 
     fn cosine(a: &[i16], b: &[i16]) -> f64 {
         let dot = |a: &[i16], b: &[i16]| {
-            a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+            a.iter()
+                .zip(b)
+                .map(|(x, y)| f64::from(*x) * f64::from(*y))
+                .sum::<f64>()
         };
         dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     }
@@ -89,10 +107,22 @@ mod tests {
     #[test]
     fn the_clip_bounds_a_sketch_and_bad_vectors_are_empty() {
         let long = sketch(&plan(64), Subject::Region, &[1000.0; 100], 1.0);
-        let norm = long.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let norm = long
+            .iter()
+            .map(|value| f64::from(*value).powi(2))
+            .sum::<f64>()
+            .sqrt();
         assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
-        assert!(sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
-        assert!(sketch(&plan(64), Subject::Region, &[], 1.0).iter().all(|value| *value == 0));
+        assert!(
+            sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0)
+                .iter()
+                .all(|value| *value == 0)
+        );
+        assert!(
+            sketch(&plan(64), Subject::Region, &[], 1.0)
+                .iter()
+                .all(|value| *value == 0)
+        );
     }
 
     #[test]

@@ -1,1 +1,55 @@
-fn main() {}
+//! `cloister`: one program for every role.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[cfg(feature = "training")]
+mod client;
+mod consortium;
+#[cfg(feature = "training")]
+mod demo;
+mod events;
+mod failure;
+mod folder;
+mod server;
+
+/// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a coordinator.
+    Server(server::Arguments),
+    /// Run a hospital: a member, a custodian, or both, as the consortium file says.
+    #[cfg(feature = "training")]
+    Client(client::Arguments),
+    /// Look at a consortium's rules.
+    Consortium(consortium::Arguments),
+    /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
+    #[cfg(feature = "training")]
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Server(arguments) => server::run(arguments),
+        #[cfg(feature = "training")]
+        Command::Client(arguments) => client::run(arguments),
+        Command::Consortium(arguments) => consortium::run(&arguments),
+        #[cfg(feature = "training")]
+        Command::Demo(arguments) => demo::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("cloister: {failure}");
+            failure.exit_code()
+        }
+    }
+}

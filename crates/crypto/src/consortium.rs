@@ -13,7 +13,9 @@ const TAG: &str = "cloister/v1/consortium-file";
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum RefusedConsortium {
     /// Not signed by the pinned governance key.
-    #[error("the consortium file is not signed by the governance key {key} that this party pinned; get the file from your consortium again")]
+    #[error(
+        "the consortium file is not signed by the governance key {key} that this party pinned; get the file from your consortium again"
+    )]
     Signature {
         /// The pinned key.
         key: PublicBytes,
@@ -35,10 +37,17 @@ impl Epoch {
     ///
     /// # Errors
     /// A signature that does not fit, before anything in the file is read; then the file's first broken rule.
-    pub fn accept(text: &str, signature: &SignatureBytes, governance: PublicBytes) -> Result<Self, RefusedConsortium> {
+    pub fn accept(
+        text: &str,
+        signature: &SignatureBytes,
+        governance: PublicBytes,
+    ) -> Result<Self, RefusedConsortium> {
         verify(governance, TAG, text.as_bytes(), signature)
             .map_err(|_| RefusedConsortium::Signature { key: governance })?;
-        Ok(Self { consortium: Consortium::parse(text)?, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
+        Ok(Self {
+            consortium: Consortium::parse(text)?,
+            digest: digest(Domain::Epoch, &[text.as_bytes()]),
+        })
     }
 
     /// The roster and its floors.

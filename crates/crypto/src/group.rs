@@ -102,11 +102,18 @@ impl Element {
     /// Bytes that are not canonical, and the identity, which would make every agreed secret public.
     pub fn decode(bytes: [u8; 32]) -> Result<Self, BadElement> {
         let point = CompressedRistretto(bytes).decompress().ok_or(BadElement)?;
-        if point.is_identity() { Err(BadElement) } else { Ok(Self { point, bytes }) }
+        if point.is_identity() {
+            Err(BadElement)
+        } else {
+            Ok(Self { point, bytes })
+        }
     }
 
     fn from_point(point: RistrettoPoint) -> Self {
-        Self { point, bytes: point.compress().to_bytes() }
+        Self {
+            point,
+            bytes: point.compress().to_bytes(),
+        }
     }
 
     /// The canonical encoding.
@@ -137,15 +144,22 @@ pub fn prove_knowledge(secret: &ScalarSecret, context: &[u8], random: &mut impl 
 pub fn verify_knowledge(element: &Element, context: &[u8], proof: &KnowledgeProof) -> Result<(), BadProof> {
     let (commitment, response) = halves(proof);
     let commitment = Element::decode(commitment).map_err(|_| BadProof)?;
-    let response: Scalar =
-        Option::from(Scalar::from_canonical_bytes(response)).ok_or(BadProof)?;
+    let response: Scalar = Option::from(Scalar::from_canonical_bytes(response)).ok_or(BadProof)?;
     let challenge = knowledge_challenge(element, &commitment, context);
-    let expected = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &element.point, &response);
-    if expected == commitment.point { Ok(()) } else { Err(BadProof) }
+    let expected =
+        RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &element.point, &response);
+    if expected == commitment.point {
+        Ok(())
+    } else {
+        Err(BadProof)
+    }
 }
 
 fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) -> Scalar {
-    let hash = wide(b"cloister/v1/knowledge", &[&element.bytes, &commitment.bytes, context]);
+    let hash = wide(
+        b"cloister/v1/knowledge",
+        &[&element.bytes, &commitment.bytes, context],
+    );
     Scalar::from_bytes_mod_order_wide(&hash)
 }
 
@@ -173,7 +187,10 @@ mod tests {
     #[test]
     fn both_ends_agree() {
         let mut random = ChaCha20Rng::seed_from_u64(1);
-        let (a, b) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
+        let (a, b) = (
+            ScalarSecret::random(&mut random),
+            ScalarSecret::random(&mut random),
+        );
         assert_eq!(a.agree(&b.public()).as_bytes(), b.agree(&a.public()).as_bytes());
     }
 
@@ -183,12 +200,18 @@ mod tests {
         let secret = ScalarSecret::random(&mut random);
         let proof = prove_knowledge(&secret, b"context", &mut random);
         assert_eq!(verify_knowledge(&secret.public(), b"context", &proof), Ok(()));
-        assert_eq!(verify_knowledge(&secret.public(), b"other", &proof), Err(BadProof));
+        assert_eq!(
+            verify_knowledge(&secret.public(), b"other", &proof),
+            Err(BadProof)
+        );
         let other = ScalarSecret::random(&mut random).public();
         assert_eq!(verify_knowledge(&other, b"context", &proof), Err(BadProof));
         let mut bent = proof;
         bent[40] ^= 1;
-        assert_eq!(verify_knowledge(&secret.public(), b"context", &bent), Err(BadProof));
+        assert_eq!(
+            verify_knowledge(&secret.public(), b"context", &bent),
+            Err(BadProof)
+        );
     }
 
     #[test]
@@ -199,7 +222,10 @@ mod tests {
 
     #[test]
     fn secrets_cannot_be_printed() {
-        let secret = ScalarSecret::from_revealed([9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).expect("canonical");
+        let secret = ScalarSecret::from_revealed([
+            9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ])
+        .expect("canonical");
         assert_eq!(format!("{secret:?}"), "ScalarSecret(…)");
         assert_eq!(format!("{:?}", secret.agree(&secret.public())), "AgreedSecret(…)");
     }

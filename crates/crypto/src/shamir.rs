@@ -46,12 +46,18 @@ pub fn split(
     assert!(!holders.contains(&0), "the value at 0 is the secret");
     let mut coefficients = Zeroizing::new(vec![*secret.scalar()]);
     coefficients.extend((1..threshold).map(|_| *ScalarSecret::random(random).scalar()));
-    holders.iter().map(|holder| ScalarSecret::from_scalar(value_at(&coefficients, *holder))).collect()
+    holders
+        .iter()
+        .map(|holder| ScalarSecret::from_scalar(value_at(&coefficients, *holder)))
+        .collect()
 }
 
 fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
     let x = Scalar::from(x);
-    coefficients.iter().rev().fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
+    coefficients
+        .iter()
+        .rev()
+        .fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
 }
 
 /// Recovers a secret from `threshold` or more shares by Lagrange interpolation at 0.
@@ -60,7 +66,10 @@ fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
 /// See [`CombineError`]. Whether the result is the dealt secret is for the caller to check.
 pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSecret, CombineError> {
     if shares.len() < threshold {
-        return Err(CombineError::TooFew { got: shares.len(), threshold });
+        return Err(CombineError::TooFew {
+            got: shares.len(),
+            threshold,
+        });
     }
     let used = &shares[..threshold];
     let mut holders: Vec<u32> = used.iter().map(|(holder, _)| *holder).collect();
@@ -81,11 +90,13 @@ pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSec
 /// The Lagrange weight of one holder at 0.
 fn weight_at_zero(holder: u32, holders: &[u32]) -> Scalar {
     let own = Scalar::from(holder);
-    let (numerator, denominator) =
-        holders.iter().filter(|other| **other != holder).fold((Scalar::ONE, Scalar::ONE), |(up, down), other| {
+    let (numerator, denominator) = holders.iter().filter(|other| **other != holder).fold(
+        (Scalar::ONE, Scalar::ONE),
+        |(up, down), other| {
             let other = Scalar::from(*other);
             (up * other, down * (other - own))
-        });
+        },
+    );
     numerator * denominator.invert()
 }
 
@@ -121,10 +132,16 @@ mod tests {
     #[test]
     fn too_few_and_doubled_shares_are_refused() {
         let one = (1, [1; 32]);
-        assert!(matches!(combine(2, &[one]), Err(CombineError::TooFew { got: 1, threshold: 2 })));
+        assert!(matches!(
+            combine(2, &[one]),
+            Err(CombineError::TooFew { got: 1, threshold: 2 })
+        ));
         let doubled = [(1, *ScalarSecret::from_scalar(Scalar::ONE).reveal()); 2];
         assert!(matches!(combine(2, &doubled), Err(CombineError::Holders)));
         let big = [(1, [0xff; 32]), (2, [0; 32])];
-        assert!(matches!(combine(2, &big), Err(CombineError::NotCanonical { holder: 1 })));
+        assert!(matches!(
+            combine(2, &big),
+            Err(CombineError::NotCanonical { holder: 1 })
+        ));
     }
 }

@@ -63,7 +63,9 @@ pub fn verify(
     message: &[u8],
     signature: &SignatureBytes,
 ) -> Result<(), BadSignature> {
-    UnparsedPublicKey::new(&ED25519, key.0).verify(&tagged(tag, message), signature).map_err(|_| BadSignature)
+    UnparsedPublicKey::new(&ED25519, key.0)
+        .verify(&tagged(tag, message), signature)
+        .map_err(|_| BadSignature)
 }
 
 fn tagged(tag: &str, message: &[u8]) -> Vec<u8> {
@@ -77,8 +79,10 @@ mod tests {
     #[test]
     fn rfc_8032_test_1_has_its_public_key() {
         let mut seed = [0; 32];
-        for (index, pair) in
-            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60".as_bytes().chunks(2).enumerate()
+        for (index, pair) in "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+            .as_bytes()
+            .chunks(2)
+            .enumerate()
         {
             let digits = std::str::from_utf8(pair).expect("ASCII");
             seed[index] = u8::from_str_radix(digits, 16).expect("hex");
@@ -94,9 +98,18 @@ mod tests {
         let key = SigningKey::from_seed(&[7; 32]);
         let signature = key.sign("tag", b"message");
         assert_eq!(verify(key.public(), "tag", b"message", &signature), Ok(()));
-        assert_eq!(verify(key.public(), "gat", b"message", &signature), Err(BadSignature));
-        assert_eq!(verify(key.public(), "tag", b"massage", &signature), Err(BadSignature));
-        assert_eq!(verify(PublicBytes([1; 32]), "tag", b"message", &signature), Err(BadSignature));
+        assert_eq!(
+            verify(key.public(), "gat", b"message", &signature),
+            Err(BadSignature)
+        );
+        assert_eq!(
+            verify(key.public(), "tag", b"massage", &signature),
+            Err(BadSignature)
+        );
+        assert_eq!(
+            verify(PublicBytes([1; 32]), "tag", b"message", &signature),
+            Err(BadSignature)
+        );
     }
 
     #[test]

@@ -81,7 +81,10 @@ impl RingWidth {
 }
 
 fn le_word(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 /// How one block's reals become integers.
@@ -125,16 +128,29 @@ impl Scale {
         }
         let weight_at = matches!(kind, BlockKind::Router { .. }).then(|| update.len().saturating_sub(1));
         let clipped_part = &update[..weight_at.unwrap_or(update.len())];
-        let norm = clipped_part.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-        let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
+        let norm = clipped_part
+            .iter()
+            .map(|value| f64::from(*value).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        let shrink = if norm > self.clip() {
+            self.clip() / norm
+        } else {
+            1.0
+        };
         let limit = f64::from(self.clip_steps);
         let steps = |value: f64| value.round_ties_even().clamp(-limit, limit) as i32;
-        let mut integers: Vec<i32> =
-            clipped_part.iter().map(|value| steps(f64::from(*value) * shrink / self.step())).collect();
+        let mut integers: Vec<i32> = clipped_part
+            .iter()
+            .map(|value| steps(f64::from(*value) * shrink / self.step()))
+            .collect();
         if let Some(index) = weight_at {
             integers.push(steps(f64::from(update[index]).clamp(0.25, 1.0) * limit));
         }
-        Ok(Quantised { integers, clipped: shrink < 1.0 })
+        Ok(Quantised {
+            integers,
+            clipped: shrink < 1.0,
+        })
     }
 
     /// Applies an opened sum to the parameters of its block (`ROUND-21`): every party that does this holds the
@@ -154,7 +170,9 @@ impl Scale {
                 self.add_mean(parameters, sum, weight_total as f64);
             }
             BlockKind::Router { .. } => {
-                let Some((consistency, sums)) = sum.split_last() else { return Ok(()) };
+                let Some((consistency, sums)) = sum.split_last() else {
+                    return Ok(());
+                };
                 let divisor = self.consistency_total(*consistency, weight_total)?;
                 self.add_mean(parameters, sums, divisor);
             }
@@ -174,7 +192,11 @@ impl Scale {
         let high = i64::from(self.clip_steps) * weight_total.cast_signed();
         let low = high / 4;
         if !(low..=high).contains(&opened) {
-            return Err(FixedPointError::ConsistencyWeight { got: opened, low, high });
+            return Err(FixedPointError::ConsistencyWeight {
+                got: opened,
+                low,
+                high,
+            });
         }
         Ok(opened as f64 / f64::from(self.clip_steps))
     }
@@ -196,7 +218,10 @@ mod tests {
 
     use super::*;
 
-    const SCALE: Scale = Scale { step_log2: -10, clip_steps: 1024 };
+    const SCALE: Scale = Scale {
+        step_log2: -10,
+        clip_steps: 1024,
+    };
 
     proptest! {
         #[test]
@@ -239,7 +264,9 @@ mod tests {
     #[test]
     fn a_mean_is_recovered() {
         let mut parameters = vec![1.0, 2.0];
-        SCALE.apply(BlockKind::Shared, &mut parameters, &[1024, -512], 2).expect("no weight to refuse");
+        SCALE
+            .apply(BlockKind::Shared, &mut parameters, &[1024, -512], 2)
+            .expect("no weight to refuse");
         assert_eq!(parameters, vec![1.5, 1.75]);
     }
 

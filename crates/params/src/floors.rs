@@ -32,7 +32,9 @@ pub enum FloorsError {
         got: usize,
     },
     /// So many custodians may be corrupt that no cohort of the members could be opened.
-    #[error("{custodians} custodians need cohorts of {cohort} organisations, but there are {members}; list fewer custodians")]
+    #[error(
+        "{custodians} custodians need cohorts of {cohort} organisations, but there are {members}; list fewer custodians"
+    )]
     Unreachable {
         /// Member organisations in the roster.
         members: usize,
@@ -83,7 +85,11 @@ impl Floors {
         // FLOOR-03
         let cohort = corrupt_organisations + HONEST_COMPANIONS + 1;
         if cohort > n {
-            return Err(FloorsError::Unreachable { members: n, custodians: c, cohort });
+            return Err(FloorsError::Unreachable {
+                members: n,
+                custodians: c,
+                cohort,
+            });
         }
         Ok(Self {
             members: n,
@@ -121,9 +127,17 @@ mod tests {
         ];
         for (n, f, t, cohort, seal, reveal) in rows {
             let floors = Floors::of(n, n).expect("a covered size");
-            let got = (floors.malicious_custodians, floors.corrupt_organisations, floors.cohort);
+            let got = (
+                floors.malicious_custodians,
+                floors.corrupt_organisations,
+                floors.cohort,
+            );
             assert_eq!(got, (f, t, cohort), "n = {n}");
-            assert_eq!((floors.seal_quorum, floors.reveal_threshold), (seal, reveal), "n = {n}");
+            assert_eq!(
+                (floors.seal_quorum, floors.reveal_threshold),
+                (seal, reveal),
+                "n = {n}"
+            );
         }
     }
 
@@ -131,9 +145,15 @@ mod tests {
     fn two_certificates_share_an_honest_custodian_and_f_shares_open_nothing() {
         for c in 3..=40 {
             let floors = Floors::of(c, c).expect("a covered size");
-            assert!(2 * floors.seal_quorum - c > floors.malicious_custodians, "c = {c}");
+            assert!(
+                2 * floors.seal_quorum - c > floors.malicious_custodians,
+                "c = {c}"
+            );
             assert!(floors.reveal_threshold > floors.malicious_custodians, "c = {c}");
-            assert!(floors.seal_quorum <= c - floors.malicious_custodians, "liveness, c = {c}");
+            assert!(
+                floors.seal_quorum <= c - floors.malicious_custodians,
+                "liveness, c = {c}"
+            );
         }
     }
 
@@ -141,7 +161,10 @@ mod tests {
     fn cohorts_keep_honest_companions() {
         for n in 3..=MAX_MEMBERS {
             let floors = Floors::of(n, n.min(DEFAULT_CUSTODIANS)).expect("a covered size");
-            assert!(floors.cohort > floors.corrupt_organisations + HONEST_COMPANIONS, "n = {n}");
+            assert!(
+                floors.cohort > floors.corrupt_organisations + HONEST_COMPANIONS,
+                "n = {n}"
+            );
         }
     }
 
@@ -150,6 +173,13 @@ mod tests {
         assert_eq!(Floors::of(2, 5), Err(FloorsError::Members { got: 2 }));
         assert_eq!(Floors::of(301, 16), Err(FloorsError::Members { got: 301 }));
         assert_eq!(Floors::of(5, 2), Err(FloorsError::Custodians { got: 2 }));
-        assert_eq!(Floors::of(5, 16), Err(FloorsError::Unreachable { members: 5, custodians: 16, cohort: 8 }));
+        assert_eq!(
+            Floors::of(5, 16),
+            Err(FloorsError::Unreachable {
+                members: 5,
+                custodians: 16,
+                cohort: 8
+            })
+        );
     }
 }

@@ -32,7 +32,7 @@ pub struct PlannedBlock {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SketchPlan {
     /// Seeds the Rademacher projections; the same for a whole epoch.
-    pub seed: [u8; 32],
+    pub seed: Digest,
     /// Coordinates of a sketch: 16, 32, 64 or 128.
     pub coordinates: u16,
     /// Standard deviation of the noise on each coordinate, in sketch steps (the clip is [`SKETCH_CLIP_STEPS`]).
@@ -118,6 +118,53 @@ pub struct ReceivingKeyEntry {
     pub key: [u8; 32],
 }
 
+/// What a round does: the part of a plan that the consortium chooses, as the coordinator's settings file has it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundSettings {
+    /// Digest of what is learned: classes, base model, shape of the experts.
+    pub task: Digest,
+    /// Width of the ring.
+    pub ring: RingWidth,
+    /// The largest weight used, 1 to 15.
+    pub max_weight: u8,
+    /// The fewest organisations of an opened cohort; at least the consortium's floor.
+    pub cohort_floor: u16,
+    /// Sketches.
+    pub sketch: SketchPlan,
+    /// Scoring.
+    pub scoring: ScoringRule,
+    /// Local training.
+    pub training: TrainingPlan,
+    /// Deadlines.
+    pub deadlines: Deadlines,
+    /// The block table, a partition.
+    pub blocks: Vec<PlannedBlock>,
+}
+
+/// A settings file that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("the round settings cannot be read: {0}")]
+pub struct SettingsSyntax(String);
+
+impl RoundSettings {
+    /// Reads a settings file; unknown settings are errors.
+    ///
+    /// # Errors
+    /// A file that holds no round settings.
+    pub fn parse(text: &str) -> Result<Self, SettingsSyntax> {
+        toml::from_str(text).map_err(|error| SettingsSyntax(error.to_string()))
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// Never for this type; the TOML library's error is passed on.
+    pub fn to_toml(&self) -> Result<String, SettingsSyntax> {
+        toml::to_string(self).map_err(|error| SettingsSyntax(error.to_string()))
+    }
+}
+
 /// What the coordinator proposes for one round. Unchecked: see [`CheckedPlan`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RoundPlan {
@@ -127,28 +174,12 @@ pub struct RoundPlan {
     pub round: Round,
     /// Digest of the previous round's closing or abort body; for the first round, the epoch.
     pub previous: Digest,
-    /// Digest of what is learned: classes, base model, shape of the experts.
-    pub task: Digest,
     /// Digest of the model that the round starts from, published routing distribution included.
     pub model: Digest,
-    /// Width of the ring.
-    pub ring: RingWidth,
-    /// The block table, a partition.
-    pub blocks: Vec<PlannedBlock>,
-    /// Sketches.
-    pub sketch: SketchPlan,
-    /// Scoring.
-    pub scoring: ScoringRule,
-    /// The largest weight used, 1 to 15.
-    pub max_weight: u8,
-    /// The fewest organisations of an opened cohort; at least the consortium's floor.
-    pub cohort_floor: u16,
-    /// Local training.
-    pub training: TrainingPlan,
-    /// Deadlines.
-    pub deadlines: Deadlines,
     /// The receiving keys of the custodians that take part, ascending.
     pub custodians: Vec<ReceivingKeyEntry>,
+    /// What the round does.
+    pub settings: RoundSettings,
 }
 
 /// A rule that a plan breaks. Each names the plan's value and the limit.
@@ -180,7 +211,9 @@ pub enum PlanError {
         got: u8,
     },
     /// A block whose sum could wrap around.
-    #[error("{block} could sum to {reach}, a ring of {bits} bits holds less than {limit}; widen the ring or raise the step")]
+    #[error(
+        "{block} could sum to {reach}, a ring of {bits} bits holds less than {limit}; widen the ring or raise the step"
+    )]
     RingWrap {
         /// The block.
         block: BlockId,
@@ -235,17 +268,20 @@ impl CheckedPlan {
     /// The first rule that the plan breaks (`PLAN-01` to `PLAN-09`).
     pub fn check(plan: RoundPlan, consortium: &Consortium, epoch: Digest) -> Result<Self, PlanError> {
         if plan.epoch != epoch {
-            return Err(PlanError::Epoch { got: plan.epoch, expected: epoch });
+            return Err(PlanError::Epoch {
+                got: plan.epoch,
+                expected: epoch,
+            });
         }
         let floor = consortium.floors().cohort;
-        let got = usize::from(plan.cohort_floor);
+        let got = usize::from(plan.settings.cohort_floor);
         if got < floor {
             return Err(PlanError::BelowFloor { got, floor });
         }
-        check_partition(&plan.blocks)?;
+        check_partition(&plan.settings.blocks)?;
         check_sizes(&plan)?;
         let members = consortium.members().count();
-        for block in &plan.blocks {
+        for block in &plan.settings.blocks {
             check_ring(&plan, block, members)?;
             check_weights(&plan, block)?;
         }
@@ -255,17 +291,21 @@ impl CheckedPlan {
 
     /// A block of the table.
     pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
-        self.0.blocks.get(id.0 as usize)
+        self.0.settings.blocks.get(id.0 as usize)
     }
 
     /// The size of a masked block in bytes.
     pub fn packed_bytes(&self, block: &PlannedBlock) -> usize {
-        block.shape.length as usize * self.0.ring.bytes()
+        block.shape.length as usize * self.0.settings.ring.bytes()
     }
 
     /// The receiving key of a custodian that takes part.
     pub fn receiving_key(&self, custodian: PartyId) -> Option<[u8; 32]> {
-        self.0.custodians.iter().find(|entry| entry.custodian == custodian).map(|entry| entry.key)
+        self.0
+            .custodians
+            .iter()
+            .find(|entry| entry.custodian == custodian)
+            .map(|entry| entry.key)
     }
 }
 
@@ -281,14 +321,20 @@ impl std::ops::Deref for CheckedPlan {
 fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
     let broken = |why: String| Err(PlanError::BlockTable(why));
     if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
-        return broken(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
+        return broken(format!(
+            "it has {} blocks; 1 to {MAX_BLOCKS} are possible",
+            blocks.len()
+        ));
     }
     for (index, block) in blocks.iter().enumerate() {
         if block.shape.id.0 as usize != index {
             return broken(format!("{} stands at place {index}", block.shape.id));
         }
         if !(1..=MAX_BLOCK_LENGTH).contains(&block.shape.length) {
-            return broken(format!("{} has {} coordinates", block.shape.id, block.shape.length));
+            return broken(format!(
+                "{} has {} coordinates",
+                block.shape.id, block.shape.length
+            ));
         }
     }
     let mut kinds: Vec<BlockKind> = blocks.iter().map(|block| block.shape.kind).collect();
@@ -301,47 +347,70 @@ fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
 
 /// `PLAN-03`: sizes that decoding cannot check.
 fn check_sizes(plan: &RoundPlan) -> Result<(), PlanError> {
-    if !plan.ring.is_supported() {
-        return Err(PlanError::Ring { got: plan.ring.bits() });
+    if !plan.settings.ring.is_supported() {
+        return Err(PlanError::Ring {
+            got: plan.settings.ring.bits(),
+        });
     }
-    if !SKETCH_COORDINATES.contains(&plan.sketch.coordinates) {
-        return Err(PlanError::Sketch { got: plan.sketch.coordinates });
+    if !SKETCH_COORDINATES.contains(&plan.settings.sketch.coordinates) {
+        return Err(PlanError::Sketch {
+            got: plan.settings.sketch.coordinates,
+        });
     }
-    if !(1..=MAX_WEIGHT).contains(&plan.max_weight) {
-        return Err(PlanError::Weight { got: plan.max_weight });
+    if !(1..=MAX_WEIGHT).contains(&plan.settings.max_weight) {
+        return Err(PlanError::Weight {
+            got: plan.settings.max_weight,
+        });
     }
     Ok(())
 }
 
 /// `PLAN-06`: `w_max·n·q_max + 6·sigma·w_max·sqrt(n) < 2^(w−1)`, with the square root rounded up.
 fn check_ring(plan: &RoundPlan, block: &PlannedBlock, members: usize) -> Result<(), PlanError> {
-    let (weight, n) = (u128::from(plan.max_weight), members as u128);
+    let (weight, n) = (u128::from(plan.settings.max_weight), members as u128);
     let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
     let noise = 6 * u128::from(block.noise_steps) * weight * root;
     let reach = weight * n * u128::from(block.scale.clip_steps) + noise;
-    let limit = 1u128 << (plan.ring.bits() - 1);
+    let limit = 1u128 << (plan.settings.ring.bits() - 1);
     if reach < limit && i32::try_from(block.scale.clip_steps).is_ok() {
         return Ok(());
     }
-    Err(PlanError::RingWrap { block: block.shape.id, reach, bits: plan.ring.bits(), limit })
+    Err(PlanError::RingWrap {
+        block: block.shape.id,
+        reach,
+        bits: plan.settings.ring.bits(),
+        limit,
+    })
 }
 
 /// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
 fn check_weights(plan: &RoundPlan, block: &PlannedBlock) -> Result<(), PlanError> {
-    if plan.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
-        return Err(PlanError::WeightsWithoutNoise { block: block.shape.id, got: block.noise_steps });
+    if plan.settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
+        return Err(PlanError::WeightsWithoutNoise {
+            block: block.shape.id,
+            got: block.noise_steps,
+        });
     }
     Ok(())
 }
 
 /// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
 fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
-    let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
-    let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
+    let ascending = plan
+        .custodians
+        .windows(2)
+        .all(|pair| pair[0].custodian < pair[1].custodian);
+    let listed = plan
+        .custodians
+        .iter()
+        .all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
     if !ascending || !listed {
         return Err(PlanError::Custodians);
     }
     let (got, quorum) = (plan.custodians.len(), consortium.floors().seal_quorum);
-    if got < quorum { Err(PlanError::TooFewCustodians { got, quorum }) } else { Ok(()) }
+    if got < quorum {
+        Err(PlanError::TooFewCustodians { got, quorum })
+    } else {
+        Ok(())
+    }
 }
-

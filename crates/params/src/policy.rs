@@ -43,7 +43,9 @@ pub struct PolicySyntax(String);
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PolicyRefusal {
     /// Cohorts too small.
-    #[error("policy `minimum_cohort`: the plan opens cohorts of {got} organisations, this party demands {limit}")]
+    #[error(
+        "policy `minimum_cohort`: the plan opens cohorts of {got} organisations, this party demands {limit}"
+    )]
     Cohort {
         /// The plan's floor.
         got: u16,
@@ -51,7 +53,9 @@ pub enum PolicyRefusal {
         limit: u16,
     },
     /// Too little noise on sketches.
-    #[error("policy `minimum_sketch_noise`: the plan's sketches carry {got} steps of noise, this party demands {limit}")]
+    #[error(
+        "policy `minimum_sketch_noise`: the plan's sketches carry {got} steps of noise, this party demands {limit}"
+    )]
     SketchNoise {
         /// The plan's noise.
         got: u16,
@@ -67,7 +71,9 @@ pub enum PolicyRefusal {
         limit: u8,
     },
     /// A fallback that is not allowed.
-    #[error("policy `allow_fallback_to_everyone`: the plan sums unaligned experts over everyone, this party does not allow it")]
+    #[error(
+        "policy `allow_fallback_to_everyone`: the plan sums unaligned experts over everyone, this party does not allow it"
+    )]
     Fallback,
 }
 
@@ -93,17 +99,23 @@ impl Policy {
     /// # Errors
     /// The first limit that the plan exceeds.
     pub fn admit(&self, plan: &CheckedPlan) -> Result<(), PolicyRefusal> {
-        if plan.cohort_floor < self.minimum_cohort {
-            return Err(PolicyRefusal::Cohort { got: plan.cohort_floor, limit: self.minimum_cohort });
+        if plan.settings.cohort_floor < self.minimum_cohort {
+            return Err(PolicyRefusal::Cohort {
+                got: plan.settings.cohort_floor,
+                limit: self.minimum_cohort,
+            });
         }
-        if plan.sketch.noise_steps < self.minimum_sketch_noise {
-            let (got, limit) = (plan.sketch.noise_steps, self.minimum_sketch_noise);
+        if plan.settings.sketch.noise_steps < self.minimum_sketch_noise {
+            let (got, limit) = (plan.settings.sketch.noise_steps, self.minimum_sketch_noise);
             return Err(PolicyRefusal::SketchNoise { got, limit });
         }
-        if plan.max_weight > self.maximum_weight {
-            return Err(PolicyRefusal::Weight { got: plan.max_weight, limit: self.maximum_weight });
+        if plan.settings.max_weight > self.maximum_weight {
+            return Err(PolicyRefusal::Weight {
+                got: plan.settings.max_weight,
+                limit: self.maximum_weight,
+            });
         }
-        if plan.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
+        if plan.settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
             return Err(PolicyRefusal::Fallback);
         }
         Ok(())

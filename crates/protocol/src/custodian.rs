@@ -94,8 +94,21 @@ impl Custodian {
         records: impl IntoIterator<Item = SignedRecord>,
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model);
-        let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
-        Self { id, key, epoch, policy, chain, signed, receiving: None, round: None, outputs: VecDeque::new() }
+        let signed = records
+            .into_iter()
+            .map(|record| ((record.round, record.phase), record.body))
+            .collect();
+        Self {
+            id,
+            key,
+            epoch,
+            policy,
+            chain,
+            signed,
+            receiving: None,
+            round: None,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// The next thing to do.
@@ -114,17 +127,26 @@ impl Custodian {
         let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
         match message {
             Message::KeyRequest { round } => self.handle_key_request(round, random),
-            Message::Plan { plan, receiving_keys, previous } => {
-                self.handle_plan(&plan, &receiving_keys, previous.as_ref())
-            }
+            Message::Plan {
+                plan,
+                receiving_keys,
+                previous,
+            } => self.handle_plan(&plan, &receiving_keys, previous.as_ref()),
             Message::Announcement(signed) => self.handle_announcement(&signed),
-            Message::Letter { dealer, custodian, sealed, .. } if custodian == self.id => {
-                self.handle_letter(dealer, &sealed)
+            Message::Letter {
+                dealer,
+                custodian,
+                sealed,
+                ..
+            } if custodian == self.id => self.handle_letter(dealer, &sealed),
+            Message::ProposeSeal1 { manifest, seal } => {
+                self.handle_propose_seal1(manifest, &seal).map_err(by)
             }
-            Message::ProposeSeal1 { manifest, seal } => self.handle_propose_seal1(manifest, &seal).map_err(by),
-            Message::Sealed1 { manifest, certificate, .. } => {
-                self.handle_sealed1(manifest, &certificate).map_err(by)
-            }
+            Message::Sealed1 {
+                manifest,
+                certificate,
+                ..
+            } => self.handle_sealed1(manifest, &certificate).map_err(by),
             Message::ProposeSeal2 { seal, uploads } => self.handle_propose_seal2(&seal, &uploads).map_err(by),
             Message::ProposeAbort { abort } => self.handle_propose_abort(&abort).map_err(by),
             Message::Sealed2 { certificate } => self.handle_sealed2(&certificate).map_err(by),
@@ -142,11 +164,19 @@ impl Custodian {
         if round <= self.chain.round {
             return Err(not_awaited("a request for the key of a round that ended"));
         }
-        if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
+        if self
+            .receiving
+            .as_ref()
+            .is_none_or(|(made_for, _)| *made_for != round)
+        {
             self.receiving = Some((round, ScalarSecret::random(random)));
         }
         if let Some((_, secret)) = &self.receiving {
-            let key = ReceivingKey { epoch: self.epoch.digest(), round, key: secret.public().bytes() };
+            let key = ReceivingKey {
+                epoch: self.epoch.digest(),
+                round,
+                key: secret.public().bytes(),
+            };
             let signed = sign(&self.key, self.id, &key);
             self.send(Message::ReceivingKey(signed));
         }
@@ -167,10 +197,17 @@ impl Custodian {
         let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
         let round = context.round();
         if let Err(why) = self.admit(&context) {
-            self.send(Message::Refusal { round, reason: why.to_string() });
+            self.send(Message::Refusal {
+                round,
+                reason: why.to_string(),
+            });
             return Err(Fault::PlanRefused { round, why });
         }
-        if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
+        if self
+            .round
+            .as_ref()
+            .is_none_or(|state| state.context.round() != round)
+        {
             self.round = Some(RoundState {
                 context,
                 announcements: Announcements::new(),
@@ -192,7 +229,10 @@ impl Custodian {
         }
         self.chain.check(context.plan())?;
         self.policy.admit(context.plan())?;
-        let own = self.receiving.as_ref().filter(|(round, _)| *round == context.round());
+        let own = self
+            .receiving
+            .as_ref()
+            .filter(|(round, _)| *round == context.round());
         let key = own.map(|(_, secret)| secret.public().bytes());
         if context.plan().receiving_key(self.id) == key {
             return Ok(());
@@ -202,8 +242,8 @@ impl Custodian {
 
     fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
         let state = self.round.as_mut().ok_or(not_awaited("an announcement"))?;
-        let verified = check_partys(signed, &self.epoch, Role::Member)
-            .map_err(|what| what.by(PartyId::COORDINATOR))?;
+        let verified =
+            check_partys(signed, &self.epoch, Role::Member).map_err(|what| what.by(PartyId::COORDINATOR))?;
         let dealer = verified.signer();
         check_announcement(&state.context, dealer, verified.body()).map_err(|what| what.by(dealer))?;
         state.announcements.insert(dealer, verified);
@@ -212,12 +252,23 @@ impl Custodian {
 
     fn handle_letter(&mut self, dealer: PartyId, sealed: &[u8]) -> Result<(), Fault> {
         let state = self.round.as_mut().ok_or(not_awaited("a letter"))?;
-        let announced = state.announcements.get(&dealer).ok_or(not_awaited("a letter before its announcement"))?;
-        let receiving = self.receiving.as_ref().filter(|(round, _)| *round == state.context.round());
+        let announced = state
+            .announcements
+            .get(&dealer)
+            .ok_or(not_awaited("a letter before its announcement"))?;
+        let receiving = self
+            .receiving
+            .as_ref()
+            .filter(|(round, _)| *round == state.context.round());
         let (_, secret) = receiving.ok_or(not_awaited("a letter under a key that is erased"))?;
-        let shares =
-            HeldShares::open(&state.context, self.id, secret, (dealer, announced.body()), sealed)
-                .map_err(|what| what.by(dealer))?;
+        let shares = HeldShares::open(
+            &state.context,
+            self.id,
+            secret,
+            (dealer, announced.body()),
+            sealed,
+        )
+        .map_err(|what| what.by(dealer))?;
         state.shares.insert(dealer, shares);
         Ok(())
     }
@@ -227,10 +278,17 @@ impl Custodian {
     fn handle_propose_seal1(&mut self, manifest: Vec<u8>, seal: &[u8]) -> Result<(), Misbehaviour> {
         let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
         let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        let missing = manifest.announcements().keys().find(|dealer| !state.shares.contains_key(dealer));
+        let missing = manifest
+            .announcements()
+            .keys()
+            .find(|dealer| !state.shares.contains_key(dealer));
         if let Some(dealer) = missing {
             let why = "it did not arrive or could not be opened";
-            return Err(Misbehaviour::Letter { dealer: *dealer, custodian: self.id, why });
+            return Err(Misbehaviour::Letter {
+                dealer: *dealer,
+                custodian: self.id,
+                why,
+            });
         }
         let body: Seal1 = codec::decode(seal)?;
         check_seal1(&state.context, &manifest, &body)?;
@@ -284,7 +342,11 @@ impl Custodian {
             let sealed = state.sealed.clone().ok_or(no_round("a second seal"))?;
             state.cohorts = Some(SealedCohorts::establish(&state.context, sealed, certificate)?);
         }
-        let departed = state.cohorts.as_ref().map(SealedCohorts::departed).unwrap_or_default();
+        let departed = state
+            .cohorts
+            .as_ref()
+            .map(SealedCohorts::departed)
+            .unwrap_or_default();
         for dealer in departed {
             self.reveal(dealer);
         }
@@ -294,7 +356,10 @@ impl Custodian {
     fn handle_seed_shares_request(&mut self, round: Round, dealer: PartyId) -> Result<(), Fault> {
         let cohorts = self.round.as_ref().filter(|state| state.context.round() == round);
         let cohorts = cohorts.and_then(|state| state.cohorts.as_ref());
-        if !cohorts.ok_or(not_awaited("a request for shares"))?.has_uploaded(dealer) {
+        if !cohorts
+            .ok_or(not_awaited("a request for shares"))?
+            .has_uploaded(dealer)
+        {
             return Err(not_awaited("a request for seeds of a member that did not upload"));
         }
         self.reveal(dealer);
@@ -304,10 +369,16 @@ impl Custodian {
     /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`).
     fn reveal(&mut self, dealer: PartyId) {
         let Some(state) = &self.round else { return };
-        let (Some(cohorts), Some(held)) = (&state.cohorts, state.shares.get(&dealer)) else { return };
+        let (Some(cohorts), Some(held)) = (&state.cohorts, state.shares.get(&dealer)) else {
+            return;
+        };
         let permitted: Vec<SharedSecret> = cohorts.revealable(dealer);
         let shares = permitted.into_iter().map(|secret| held.reveal(secret)).collect();
-        let message = Message::Shares { round: state.context.round(), dealer, shares };
+        let message = Message::Shares {
+            round: state.context.round(),
+            dealer,
+            shares,
+        };
         self.send(message);
     }
 
@@ -322,7 +393,11 @@ impl Custodian {
         expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
         check_closed_blocks(cohorts, &body)?;
         let mut log = state.log.clone();
-        log.push(EntryKind::Seal2, PartyId::COORDINATOR, cohorts.seal2().bytes().to_vec());
+        log.push(
+            EntryKind::Seal2,
+            PartyId::COORDINATOR,
+            cohorts.seal2().bytes().to_vec(),
+        );
         reveals.iter().for_each(|leaf| log.push_leaf(*leaf));
         expect(Closing::TAG, "tree", body.tree, log.root())?;
         self.vote::<Closing>(body.round, Phase::Closing, closing)
@@ -332,10 +407,18 @@ impl Custodian {
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         self.chain.advance(&known);
-        if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
+        if self
+            .round
+            .as_ref()
+            .is_some_and(|state| state.context.round() <= known.round)
+        {
             self.round = None;
         }
-        if self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round) {
+        if self
+            .receiving
+            .as_ref()
+            .is_some_and(|(round, _)| *round <= known.round)
+        {
             self.receiving = None;
         }
         Ok(())
@@ -344,27 +427,51 @@ impl Custodian {
     /// Signs a body once: never another for the same step, never a step before one that was signed (`ROUND-03`).
     fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
         let digest = body_digest(body);
-        if self.signed.get(&(round, phase)).is_some_and(|before| *before != digest) {
+        if self
+            .signed
+            .get(&(round, phase))
+            .is_some_and(|before| *before != digest)
+        {
             return Err(Misbehaviour::Equivocation { what: T::TAG, round });
         }
-        if self.signed.keys().next_back().is_some_and(|last| *last > (round, phase)) {
-            return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
+        if self
+            .signed
+            .keys()
+            .next_back()
+            .is_some_and(|last| *last > (round, phase))
+        {
+            return Err(Misbehaviour::Order {
+                what: T::TAG,
+                round,
+                after: "a later step or round",
+            });
         }
         if self.signed.insert((round, phase), digest).is_none() {
-            self.outputs.push_back(CustodianOutput::Keep(SignedRecord { round, phase, body: digest }));
+            self.outputs.push_back(CustodianOutput::Keep(SignedRecord {
+                round,
+                phase,
+                body: digest,
+            }));
         }
         let signature = Signature(self.key.sign(T::TAG, body));
-        self.send(Message::Vote { body: digest, signature });
+        self.send(Message::Vote {
+            body: digest,
+            signature,
+        });
         Ok(())
     }
 
     fn send(&mut self, message: Message) {
-        self.outputs.push_back(CustodianOutput::Send(Frame::Message(message)));
+        self.outputs
+            .push_back(CustodianOutput::Send(Frame::Message(message)));
     }
 }
 
 fn not_awaited(what: &'static str) -> Fault {
-    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
+    Fault::NotAwaited {
+        peer: PartyId::COORDINATOR,
+        what,
+    }
 }
 
 fn no_round(what: &'static str) -> Misbehaviour {
@@ -386,8 +493,13 @@ fn check_uploads(
         checked.insert(upload.signer(), upload);
     }
     let listed = body.uploaded.iter().map(|listed| (listed.member, listed.root));
-    if !listed.eq(checked.iter().map(|(member, upload)| (*member, upload.body().root))) {
-        return Err(Misbehaviour::Announcement("the second seal lists other roots than the members signed"));
+    if !listed.eq(checked
+        .iter()
+        .map(|(member, upload)| (*member, upload.body().root)))
+    {
+        return Err(Misbehaviour::Announcement(
+            "the second seal lists other roots than the members signed",
+        ));
     }
     Ok(checked)
 }
@@ -400,7 +512,10 @@ fn check_closed_blocks(cohorts: &SealedCohorts, body: &Closing) -> Result<(), Mi
         let fits = ascending && cohort.is_some_and(|cohort| cohort.weight() == sum.weight);
         if !fits {
             let why = "it is not valid, listed twice, or has another weight".into();
-            return Err(Misbehaviour::Sum { block: sum.block, why });
+            return Err(Misbehaviour::Sum {
+                block: sum.block,
+                why,
+            });
         }
     }
     Ok(())

@@ -41,14 +41,24 @@ impl RoundSecrets {
     /// Fresh secrets for one round: a mask key and an independent seed for each block (`MASK-01`).
     pub fn generate(round: &RoundContext, dealer: PartyId, random: &mut impl CryptoRng) -> Self {
         let mask_key = ScalarSecret::random(random);
-        let seeds: Vec<ScalarSecret> =
-            round.plan().blocks.iter().map(|_| ScalarSecret::random(random)).collect();
+        let seeds: Vec<ScalarSecret> = round
+            .plan()
+            .settings
+            .blocks
+            .iter()
+            .map(|_| ScalarSecret::random(random))
+            .collect();
         let context = round.dealing(dealer);
         let seed_commitments = (0u32..)
             .zip(&seeds)
             .map(|(block, seed)| context.seed_commitment(BlockId(block), &seed.reveal()))
             .collect();
-        Self { dealer, mask_key, seeds, seed_commitments }
+        Self {
+            dealer,
+            mask_key,
+            seeds,
+            seed_commitments,
+        }
     }
 
     /// The mask key, for pair masks.
@@ -63,7 +73,10 @@ impl RoundSecrets {
 
     /// Reveals the seed of a block.
     pub fn reveal_seed(&self, block: BlockId) -> RevealedSeed {
-        RevealedSeed { block, seed: *self.seed(block).reveal() }
+        RevealedSeed {
+            block,
+            seed: *self.seed(block).reveal(),
+        }
     }
 
     /// Deals all secrets to the plan's custodians and writes the announcement.
@@ -138,8 +151,9 @@ fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
 /// The first custodian whose key is not.
 pub fn check_recipients(plan: &CheckedPlan) -> Result<(), crate::fault::Refusal> {
     for entry in &plan.custodians {
-        Element::decode(entry.key)
-            .map_err(|_| crate::fault::Refusal::ReceivingKey { custodian: entry.custodian })?;
+        Element::decode(entry.key).map_err(|_| crate::fault::Refusal::ReceivingKey {
+            custodian: entry.custodian,
+        })?;
     }
     Ok(())
 }
@@ -157,7 +171,7 @@ fn announced_sketches(contribution: &Contribution) -> Vec<AnnouncedSketch> {
 fn share_leaves(round: &RoundContext, dealer: PartyId, custodian: PartyId, shares: &[u8]) -> Vec<Digest> {
     let (shares, _) = shares.as_chunks::<32>();
     let context = round.dealing(dealer);
-    SharedSecret::all(round.plan().blocks.len())
+    SharedSecret::all(round.plan().settings.blocks.len())
         .zip(shares)
         .map(|(secret, share)| context.share_leaf(custodian, secret, share))
         .collect()
@@ -181,18 +195,38 @@ pub fn check_announcement(
     let mask_key = Element::decode(body.mask_key).map_err(|_| Misbehaviour::Announcement("the mask key"))?;
     verify_knowledge(&mask_key, &round.dealing(dealer).encode(), &body.mask_key_proof)
         .map_err(|_| Misbehaviour::Announcement("the proof of knowledge of the mask key"))?;
-    if body.seeds.len() != round.plan().blocks.len() {
+    if body.seeds.len() != round.plan().settings.blocks.len() {
         return Err(Misbehaviour::Announcement("one committed seed for each block"));
     }
-    if !body.dealings.iter().map(|dealing| dealing.custodian).eq(round.custodians()) {
-        return Err(Misbehaviour::Announcement("one dealing for each custodian, ascending"));
+    if !body
+        .dealings
+        .iter()
+        .map(|dealing| dealing.custodian)
+        .eq(round.custodians())
+    {
+        return Err(Misbehaviour::Announcement(
+            "one dealing for each custodian, ascending",
+        ));
     }
-    let scored = round.plan().blocks.iter().filter(|block| block.shape.kind.is_scored());
-    if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {
-        return Err(Misbehaviour::Announcement("one sketch for each expert block, ascending"));
+    let scored = round
+        .plan()
+        .settings
+        .blocks
+        .iter()
+        .filter(|block| block.shape.kind.is_scored());
+    if !body
+        .sketches
+        .iter()
+        .map(|sketch| sketch.block)
+        .eq(scored.map(|block| block.shape.id))
+    {
+        return Err(Misbehaviour::Announcement(
+            "one sketch for each expert block, ascending",
+        ));
     }
-    let coordinates = usize::from(round.plan().sketch.coordinates);
-    let sized = |sketch: &AnnouncedSketch| sketch.region.len() == coordinates && sketch.update.len() == coordinates;
+    let coordinates = usize::from(round.plan().settings.sketch.coordinates);
+    let sized =
+        |sketch: &AnnouncedSketch| sketch.region.len() == coordinates && sketch.update.len() == coordinates;
     if !body.sketches.iter().all(sized) {
         return Err(Misbehaviour::Announcement("sketches of the plan's size"));
     }
@@ -225,7 +259,11 @@ impl HeldShares {
         sealed: &[u8],
     ) -> Result<Self, Misbehaviour> {
         let (dealer, announcement) = announced;
-        let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
+        let wrong = |why| Misbehaviour::Letter {
+            dealer,
+            custodian,
+            why,
+        };
         let dealing = announcement
             .dealings
             .iter()
@@ -234,23 +272,33 @@ impl HeldShares {
         if digest(Domain::Letter, &[sealed]) != dealing.letter {
             return Err(wrong("it is not the announced letter"));
         }
-        let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
+        let context = round
+            .dealing(dealer)
+            .letter_context(round.plan_digest(), custodian);
         let content = letter::open(sealed, receiving, &context).map_err(|_| wrong("it cannot be opened"))?;
-        if content.len() != 32 * (1 + round.plan().blocks.len()) {
+        if content.len() != 32 * (1 + round.plan().settings.blocks.len()) {
             return Err(wrong("it does not hold one share for each secret"));
         }
         let leaves = share_leaves(round, dealer, custodian, &content);
         if merkle::root(&leaves) != dealing.shares {
             return Err(wrong("its shares are not the committed ones"));
         }
-        Ok(Self { dealer, content, leaves })
+        Ok(Self {
+            dealer,
+            content,
+            leaves,
+        })
     }
 
     /// Reveals one share with its path to the announced root.
     pub fn reveal(&self, secret: SharedSecret) -> RevealedShare {
         let index = secret.index();
         let (shares, _) = self.content.as_chunks::<32>();
-        RevealedShare { index: index as u32, share: shares[index], path: merkle::path(&self.leaves, index) }
+        RevealedShare {
+            index: index as u32,
+            share: shares[index],
+            path: merkle::path(&self.leaves, index),
+        }
     }
 }
 
@@ -270,11 +318,15 @@ pub fn share_fits(
     share: &RevealedShare,
 ) -> bool {
     let (dealer, announcement) = announced;
-    let Some(dealing) = announcement.dealings.iter().find(|dealing| dealing.custodian == custodian) else {
+    let Some(dealing) = announcement
+        .dealings
+        .iter()
+        .find(|dealing| dealing.custodian == custodian)
+    else {
         return false;
     };
     let leaf = round.dealing(dealer).share_leaf(custodian, secret, &share.share);
-    let size = 1 + round.plan().blocks.len();
+    let size = 1 + round.plan().settings.blocks.len();
     share.index as usize == secret.index()
         && merkle::verify(dealing.shares, leaf, secret.index(), size, &share.path)
 }

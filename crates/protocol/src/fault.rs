@@ -70,7 +70,9 @@ pub enum Misbehaviour {
         what: &'static str,
     },
     /// A certificate without its quorum of distinct custodians.
-    #[error("a certificate for a {what} has {got} valid signatures of distinct custodians; {quorum} are needed")]
+    #[error(
+        "a certificate for a {what} has {got} valid signatures of distinct custodians; {quorum} are needed"
+    )]
     Quorum {
         /// The body's tag.
         what: &'static str,
@@ -183,6 +185,9 @@ pub enum Refusal {
     /// A plan for this round was accepted before (`ROUND-03`).
     #[error("another plan for this round was accepted before")]
     SecondPlan,
+    /// This member announced in this round before it restarted; its secrets are gone (`ROUND-04`).
+    #[error("this party announced in this round before it restarted, and sits it out")]
+    AnnouncedBefore,
     /// The plan does not follow the last ending (`ROUND-08`).
     #[error("the plan's {field} is {got}, the last ending makes it {expected}")]
     Chain {
@@ -191,6 +196,16 @@ pub enum Refusal {
         /// The plan's value.
         got: Digest,
         /// The value that follows.
+        expected: Digest,
+    },
+    /// The plan is for another task than this member trains.
+    #[error(
+        "the plan is for task {got}, this member's task file is {expected}; one of the files is outdated"
+    )]
+    Task {
+        /// The plan's task.
+        got: Digest,
+        /// The digest of this member's task file.
         expected: Digest,
     },
     /// The plan lacks the certificate of the round before, or has one of another round.
@@ -221,5 +236,10 @@ pub(crate) fn expect<V: PartialEq + ToString>(
     if got == expected {
         return Ok(());
     }
-    Err(Misbehaviour::Mismatch { what, field, got: got.to_string(), expected: expected.to_string() })
+    Err(Misbehaviour::Mismatch {
+        what,
+        field,
+        got: got.to_string(),
+        expected: expected.to_string(),
+    })
 }

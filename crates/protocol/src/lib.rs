@@ -7,7 +7,6 @@
 //! [`manifest::CheckedManifest`] (scored) → [`sealed::SealedCohorts`] → [`opening::OpenedSum`] →
 //! [`model::Model`]. Requirement ids refer to `protocols/`.
 
-
 pub mod coordinator;
 pub mod custodian;
 pub mod dealing;

@@ -12,11 +12,13 @@ use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
 use cloister_wire::frame::{Chunk, Frame, chunks};
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{Announcement, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signed, Upload};
+use cloister_wire::statement::{
+    Announcement, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signed, Upload,
+};
 use rand_core::CryptoRng;
 
 use crate::dealing::{RoundSecrets, check_announcement, check_recipients};
-use crate::fault::{Fault, Misbehaviour, expect};
+use crate::fault::{Fault, Misbehaviour, Refusal, expect};
 use crate::manifest::{Announcements, CheckedManifest};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, OpenedSum, mask_key_of, upload_root};
@@ -27,6 +29,9 @@ use crate::statement::{check_certificate, check_partys, sign};
 /// What the driver of a member must do, in this order.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MemberOutput {
+    /// Write to disk that this member announced in this round (and wait until it is there) before anything after
+    /// it is sent: its secrets live in memory only, so that after a restart it sits the round out (`ROUND-04`).
+    Keep(Round),
     /// Send a frame to the coordinator.
     Send(Frame),
     /// Train on the current model as the plan says, then call [`Member::contribute`].
@@ -58,8 +63,10 @@ pub struct Member {
     key: Arc<SigningKey>,
     epoch: Arc<Epoch>,
     policy: Policy,
+    task: Digest,
     chain: ChainPosition,
     model: Model,
+    last_announced: Option<Round>,
     round: Option<RoundState>,
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
     kept: Option<(Digest, Contribution)>,
@@ -90,10 +97,31 @@ struct OwnUpload {
 }
 
 impl Member {
-    /// A member before the first round, holding the model that the consortium starts from.
-    pub fn new(id: PartyId, key: Arc<SigningKey>, epoch: Arc<Epoch>, policy: Policy, model: Model) -> Self {
+    /// A member before the first round, holding the model that the consortium starts from, and the last round
+    /// that it announced in before a restart.
+    pub fn new(
+        id: PartyId,
+        key: Arc<SigningKey>,
+        epoch: Arc<Epoch>,
+        policy: Policy,
+        task: Digest,
+        model: Model,
+        last_announced: Option<Round>,
+    ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model.digest());
-        Self { id, key, epoch, policy, chain, model, round: None, kept: None, outputs: VecDeque::new() }
+        Self {
+            id,
+            key,
+            epoch,
+            policy,
+            task,
+            chain,
+            model,
+            last_announced,
+            round: None,
+            kept: None,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// The model after the last round that this member applied.
@@ -114,13 +142,17 @@ impl Member {
         let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
         match frame {
             Frame::Chunk(chunk) => self.handle_sum_chunk(chunk).map_err(by),
-            Frame::Message(Message::Plan { plan, receiving_keys, previous }) => {
-                self.handle_plan(&plan, &receiving_keys, previous.as_ref(), random)
-            }
+            Frame::Message(Message::Plan {
+                plan,
+                receiving_keys,
+                previous,
+            }) => self.handle_plan(&plan, &receiving_keys, previous.as_ref(), random),
             Frame::Message(Message::Announcement(signed)) => self.handle_announcement(&signed),
-            Frame::Message(Message::Sealed1 { manifest, certificate, received }) => {
-                self.handle_sealed1(manifest, &certificate, &received)
-            }
+            Frame::Message(Message::Sealed1 {
+                manifest,
+                certificate,
+                received,
+            }) => self.handle_sealed1(manifest, &certificate, &received),
             Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
             Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
             Frame::Message(_) => Err(not_awaited("a message that is not for members")),
@@ -140,17 +172,20 @@ impl Member {
             self.note_ending(&known);
         }
         let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
-        if let Some(state) = self.round.as_ref().filter(|state| state.context.round() == context.round()) {
-            if state.context.plan_digest() == context.plan_digest() {
-                self.resend_announcement();
-                return Ok(());
-            }
+        let same = |state: &RoundState| state.context.plan_digest() == context.plan_digest();
+        if self.round.as_ref().is_some_and(same) {
+            self.resend_announcement();
+            return Ok(());
         }
         let round = context.round();
         if let Err(why) = self.admit(&context) {
             let reason = why.to_string();
-            let refusal = Message::Refusal { round, reason: reason.clone() };
-            self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
+            let refusal = Message::Refusal {
+                round,
+                reason: reason.clone(),
+            };
+            self.outputs
+                .push_back(MemberOutput::Send(Frame::Message(refusal)));
             self.outputs.push_back(MemberOutput::Refused { round, reason });
             return Err(Fault::PlanRefused { round, why });
         }
@@ -174,13 +209,23 @@ impl Member {
     }
 
     /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`).
-    fn admit(&self, context: &RoundContext) -> Result<(), crate::fault::Refusal> {
-        let already = self.round.as_ref().is_some_and(|state| state.context.round() == context.round());
+    fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
+        let already = self
+            .round
+            .as_ref()
+            .is_some_and(|state| state.context.round() == context.round());
         if already {
-            return Err(crate::fault::Refusal::SecondPlan);
+            return Err(Refusal::SecondPlan);
+        }
+        if self.last_announced.is_some_and(|last| last >= context.round()) {
+            return Err(Refusal::AnnouncedBefore);
         }
         self.chain.check(context.plan())?;
         self.policy.admit(context.plan())?;
+        let (got, expected) = (context.plan().settings.task, self.task);
+        if got != expected {
+            return Err(Refusal::Task { got, expected });
+        }
         check_recipients(context.plan())
     }
 
@@ -221,6 +266,8 @@ impl Member {
         }));
         state.own = Some(OwnAnnouncement { secrets, frames });
         self.kept = Some((self.chain.model, contribution));
+        self.last_announced = Some(round);
+        self.outputs.push_back(MemberOutput::Keep(round));
         self.resend_announcement();
         Ok(())
     }
@@ -233,8 +280,8 @@ impl Member {
 
     fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
         let state = self.round.as_mut().ok_or(not_awaited("an announcement"))?;
-        let verified = check_partys(signed, &self.epoch, Role::Member)
-            .map_err(|what| what.by(PartyId::COORDINATOR))?;
+        let verified =
+            check_partys(signed, &self.epoch, Role::Member).map_err(|what| what.by(PartyId::COORDINATOR))?;
         check_announcement(&state.context, verified.signer(), verified.body())
             .map_err(|what| what.by(verified.signer()))?;
         state.announcements.insert(verified.signer(), verified);
@@ -258,8 +305,16 @@ impl Member {
                 return Err(not_awaited("a first seal without this member"));
             }
             let sealed = SealedManifest::establish(&state.context, manifest, certificate).map_err(by)?;
-            let (_, contribution) = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
-            let masking = Masking { id: self.id, context: &state.context, sealed: &sealed, secrets: &own.secrets };
+            let (_, contribution) = self
+                .kept
+                .as_ref()
+                .ok_or(Fault::ApiMisuse("no contribution is kept"))?;
+            let masking = Masking {
+                id: self.id,
+                context: &state.context,
+                sealed: &sealed,
+                secrets: &own.secrets,
+            };
             let blocks = masking.all(contribution);
             let root = upload_root(&blocks);
             let body = Upload {
@@ -269,7 +324,12 @@ impl Member {
                 root,
             };
             let signed = sign(&self.key, self.id, &body);
-            state.upload = Some(OwnUpload { sealed, blocks, root, signed });
+            state.upload = Some(OwnUpload {
+                sealed,
+                blocks,
+                root,
+                signed,
+            });
         }
         self.send_upload(received);
         Ok(())
@@ -279,7 +339,11 @@ impl Member {
         let Some(state) = &self.round else { return };
         let Some(upload) = &state.upload else { return };
         let round = state.context.round();
-        for (block, packed) in upload.blocks.iter().filter(|(block, _)| !received.contains(block)) {
+        for (block, packed) in upload
+            .blocks
+            .iter()
+            .filter(|(block, _)| !received.contains(block))
+        {
             let frames = chunks(round, *block, packed).map(Frame::Chunk);
             self.outputs.extend(frames.map(MemberOutput::Send));
         }
@@ -300,17 +364,29 @@ impl Member {
             return Ok(());
         };
         expect("second seal", "our root", listed.root, upload.root).map_err(by)?;
-        let seeds = cohorts.revealable(self.id).into_iter().filter_map(|secret| match secret {
-            cloister_crypto::commitment::SharedSecret::Seed(block) => Some(own.secrets.reveal_seed(block)),
-            cloister_crypto::commitment::SharedSecret::MaskKey => None,
-        });
-        let message = Message::Seeds { round: state.context.round(), seeds: seeds.collect() };
-        self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
+        let seeds = cohorts
+            .revealable(self.id)
+            .into_iter()
+            .filter_map(|secret| match secret {
+                cloister_crypto::commitment::SharedSecret::Seed(block) => {
+                    Some(own.secrets.reveal_seed(block))
+                }
+                cloister_crypto::commitment::SharedSecret::MaskKey => None,
+            });
+        let message = Message::Seeds {
+            round: state.context.round(),
+            seeds: seeds.collect(),
+        };
+        self.outputs
+            .push_back(MemberOutput::Send(Frame::Message(message)));
         Ok(())
     }
 
     fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
-        let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
+        let wrong = Misbehaviour::Chunk {
+            block: chunk.block,
+            index: chunk.index,
+        };
         let state = self.round.as_mut().ok_or(wrong.clone())?;
         let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
         let whole = state.context.plan().packed_bytes(block);
@@ -376,14 +452,26 @@ impl Member {
 }
 
 fn not_awaited(what: &'static str) -> Fault {
-    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
+    Fault::NotAwaited {
+        peer: PartyId::COORDINATOR,
+        what,
+    }
 }
 
 fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> bool {
     let plan = context.plan();
-    let lengths = plan.blocks.iter().map(|block| block.shape.length as usize);
-    let scored: BTreeSet<BlockId> =
-        plan.blocks.iter().filter(|block| block.shape.kind.is_scored()).map(|block| block.shape.id).collect();
+    let lengths = plan
+        .settings
+        .blocks
+        .iter()
+        .map(|block| block.shape.length as usize);
+    let scored: BTreeSet<BlockId> = plan
+        .settings
+        .blocks
+        .iter()
+        .filter(|block| block.shape.kind.is_scored())
+        .map(|block| block.shape.id)
+        .collect();
     contribution.integers.iter().map(Vec::len).eq(lengths) && contribution.sketches.keys().eq(scored.iter())
 }
 
@@ -408,30 +496,44 @@ struct Masking<'a> {
 impl Masking<'_> {
     fn all(&self, contribution: &Contribution) -> MaskedBlocks {
         let blocks = self.sealed.manifest().blocks_of(self.id);
-        blocks.map(|(block, weight)| (block, self.one(block, weight, contribution))).collect()
+        blocks
+            .map(|(block, weight)| (block, self.one(block, weight, contribution)))
+            .collect()
     }
 
     /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
     fn one(&self, block: BlockId, weight: u8, contribution: &Contribution) -> Vec<u8> {
-        let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
+        let planned = self
+            .context
+            .block(block)
+            .expect("the manifest was checked to name blocks of the plan");
         let context = self.context.masking(planned, self.sealed.manifest().digest());
         let weight = u32::from(weight);
         let integers = &contribution.integers[block.0 as usize];
-        let mut words: Vec<u32> =
-            integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
-        context.self_key(self.id, self.secrets.seed(block)).apply(Sign::Plus, &mut words);
+        let mut words: Vec<u32> = integers
+            .iter()
+            .map(|integer| integer.cast_unsigned().wrapping_mul(weight))
+            .collect();
+        context
+            .self_key(self.id, self.secrets.seed(block))
+            .apply(Sign::Plus, &mut words);
         for other in self.companions(block) {
             let announcements = self.sealed.manifest().announcements();
             let public = mask_key_of(announcements, other).expect("announcements were checked");
             let agreed = self.secrets.mask_key().agree(&public);
-            context.pair_key(self.id, other, &agreed).apply(Sign::of_pair(self.id, other), &mut words);
+            context
+                .pair_key(self.id, other, &agreed)
+                .apply(Sign::of_pair(self.id, other), &mut words);
         }
-        self.context.plan().ring.pack(&words)
+        self.context.plan().settings.ring.pack(&words)
     }
 
     fn companions(&self, block: BlockId) -> impl Iterator<Item = PartyId> + '_ {
         let cohort = self.sealed.manifest().cohort(block);
         let members = cohort.map(|cohort| cohort.members.as_slice()).unwrap_or_default();
-        members.iter().map(|listed| listed.member).filter(|member| *member != self.id)
+        members
+            .iter()
+            .map(|listed| listed.member)
+            .filter(|member| *member != self.id)
     }
 }

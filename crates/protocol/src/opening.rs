@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cloister_crypto::group::{Element, ScalarSecret};
+use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::mask::Sign;
 use cloister_crypto::merkle;
-use cloister_crypto::hash::{Domain, digest};
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_wire::statement;
 
@@ -24,7 +24,10 @@ fn masked_block_leaf(block: BlockId, packed: &[u8]) -> Digest {
 
 /// The root that a member signs over its masked blocks, ascending by block.
 pub fn upload_root(blocks: &MaskedBlocks) -> Digest {
-    let leaves: Vec<Digest> = blocks.iter().map(|(block, packed)| masked_block_leaf(*block, packed)).collect();
+    let leaves: Vec<Digest> = blocks
+        .iter()
+        .map(|(block, packed)| masked_block_leaf(*block, packed))
+        .collect();
     merkle::root(&leaves)
 }
 
@@ -70,12 +73,23 @@ impl OpenedSum {
         listed: &statement::OpenedSum,
         packed: &[u8],
     ) -> Result<Self, Misbehaviour> {
-        let wrong = |why: &str| Misbehaviour::Sum { block: listed.block, why: why.into() };
-        let block = round.block(listed.block).ok_or(wrong("the plan has no such block"))?;
-        if packed.len() != round.plan().packed_bytes(block) || Self::digest(listed.block, packed) != listed.sum {
+        let wrong = |why: &str| Misbehaviour::Sum {
+            block: listed.block,
+            why: why.into(),
+        };
+        let block = round
+            .block(listed.block)
+            .ok_or(wrong("the plan has no such block"))?;
+        if packed.len() != round.plan().packed_bytes(block)
+            || Self::digest(listed.block, packed) != listed.sum
+        {
             return Err(wrong("the words are not the closed ones"));
         }
-        Ok(Self { block: listed.block, words: round.plan().ring.unpack(packed), weight: listed.weight })
+        Ok(Self {
+            block: listed.block,
+            words: round.plan().settings.ring.unpack(packed),
+            weight: listed.weight,
+        })
     }
 
     /// The digest that a closing lists for packed words.
@@ -100,13 +114,17 @@ impl OpenedSum {
 
     /// The packed words, as published.
     pub fn packed(&self, round: &RoundContext) -> Vec<u8> {
-        round.plan().ring.pack(&self.words)
+        round.plan().settings.ring.pack(&self.words)
     }
 
     /// The sum's entry in the closing.
     pub fn listed(&self, round: &RoundContext) -> statement::OpenedSum {
         let sum = Self::digest(self.block, &self.packed(round));
-        statement::OpenedSum { block: self.block, sum, weight: self.weight }
+        statement::OpenedSum {
+            block: self.block,
+            sum,
+            weight: self.weight,
+        }
     }
 }
 
@@ -117,18 +135,30 @@ impl OpenedSum {
 /// [`NotOpened`], with the member whose secret is missing.
 pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<OpenedSum, NotOpened> {
     let cohort = permit.cohort();
-    let block = *openings.round.block(cohort.block()).expect("sealed cohorts name blocks of the plan");
+    let block = *openings
+        .round
+        .block(cohort.block())
+        .expect("sealed cohorts name blocks of the plan");
     let context = openings.round.masking(&block, openings.manifest);
-    let ring = openings.round.plan().ring;
+    let ring = openings.round.plan().settings.ring;
     let mut words = vec![0u32; block.shape.length as usize];
     for member in cohort.members() {
-        let packed = openings.uploads.get(&member).and_then(|blocks| blocks.get(&cohort.block()));
+        let packed = openings
+            .uploads
+            .get(&member)
+            .and_then(|blocks| blocks.get(&cohort.block()));
         ring.add_packed(&mut words, packed.ok_or(NotOpened::Missing(member))?);
-        let seed = openings.seeds.get(&(member, cohort.block())).ok_or(NotOpened::Missing(member))?;
+        let seed = openings
+            .seeds
+            .get(&(member, cohort.block()))
+            .ok_or(NotOpened::Missing(member))?;
         context.self_key(member, seed).apply(Sign::Minus, &mut words);
     }
     for absent in cohort.absent() {
-        let key = openings.mask_keys.get(absent).ok_or(NotOpened::Missing(*absent))?;
+        let key = openings
+            .mask_keys
+            .get(absent)
+            .ok_or(NotOpened::Missing(*absent))?;
         for member in cohort.members() {
             let public = mask_key_of(openings.announcements, member).ok_or(NotOpened::Missing(member))?;
             let mask = context.pair_key(member, *absent, &key.agree(&public));
@@ -136,7 +166,11 @@ pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<Opened
         }
     }
     let words = ring.unpack(&ring.pack(&words));
-    Ok(OpenedSum { block: cohort.block(), words, weight: cohort.weight() })
+    Ok(OpenedSum {
+        block: cohort.block(),
+        words,
+        weight: cohort.weight(),
+    })
 }
 
 /// The announced mask key of a member.

@@ -51,7 +51,12 @@ impl RoundContext {
         let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
             .map_err(|error| refuse(error.into()))?;
         check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
-        Ok(Self { epoch: epoch.clone(), plan: checked, plan_bytes, plan_digest })
+        Ok(Self {
+            epoch: epoch.clone(),
+            plan: checked,
+            plan_bytes,
+            plan_digest,
+        })
     }
 
     /// The epoch.
@@ -86,7 +91,7 @@ impl RoundContext {
 
     /// The fewest organisations of an opened cohort.
     pub fn floor(&self) -> usize {
-        usize::from(self.plan.cohort_floor)
+        usize::from(self.plan.settings.cohort_floor)
     }
 
     /// Whether these members reach the floor.
@@ -101,7 +106,11 @@ impl RoundContext {
 
     /// What a member's commitments are bound to.
     pub fn dealing(&self, dealer: PartyId) -> DealingContext {
-        DealingContext { epoch: self.epoch.digest(), round: self.round(), dealer }
+        DealingContext {
+            epoch: self.epoch.digest(),
+            round: self.round(),
+            dealer,
+        }
     }
 
     /// What the masks of a block are bound to.
@@ -112,7 +121,7 @@ impl RoundContext {
             manifest,
             round: self.round(),
             block: block.shape.id,
-            ring_bits: self.plan.ring.bits(),
+            ring_bits: self.plan.settings.ring.bits(),
             length: block.shape.length,
         }
     }
@@ -130,7 +139,11 @@ fn check_receiving_keys(
 ) -> Result<(), Refusal> {
     for entry in &plan.custodians {
         let custodian = entry.custodian;
-        let expected = ReceivingKey { epoch: plan.epoch, round: plan.round, key: entry.key };
+        let expected = ReceivingKey {
+            epoch: plan.epoch,
+            round: plan.round,
+            key: entry.key,
+        };
         let vouched = signed
             .iter()
             .filter(|key| key.signer == custodian)
@@ -164,12 +177,20 @@ impl KnownEnding {
             Ending::Closed(certificate) => {
                 let closing: Verified<Closing> = check_certificate(certificate, epoch)?;
                 let body = closing.body();
-                let known = Self { round: body.round, digest: closing.digest(), model: Some(body.model) };
+                let known = Self {
+                    round: body.round,
+                    digest: closing.digest(),
+                    model: Some(body.model),
+                };
                 (body.epoch, known)
             }
             Ending::Aborted(certificate) => {
                 let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
-                let known = Self { round: abort.body().round, digest: abort.digest(), model: None };
+                let known = Self {
+                    round: abort.body().round,
+                    digest: abort.digest(),
+                    model: None,
+                };
                 (abort.body().epoch, known)
             }
         };
@@ -192,7 +213,11 @@ pub struct ChainPosition {
 impl ChainPosition {
     /// Before the first round: the epoch's digest stands for the previous ending.
     pub fn genesis(epoch: &Epoch, model: Digest) -> Self {
-        Self { round: Round(0), previous: epoch.digest(), model }
+        Self {
+            round: Round(0),
+            previous: epoch.digest(),
+            model,
+        }
     }
 
     /// The position after an ending. A party that missed rounds catches up with a closing, which names the
@@ -202,7 +227,11 @@ impl ChainPosition {
             return;
         }
         if let Some(model) = ending.model {
-            *self = Self { round: ending.round, previous: ending.digest, model };
+            *self = Self {
+                round: ending.round,
+                previous: ending.digest,
+                model,
+            };
         } else if ending.round == self.round.next() {
             self.round = ending.round;
             self.previous = ending.digest;
@@ -220,8 +249,10 @@ impl ChainPosition {
         if plan.round != self.round.next() {
             return Err(Refusal::NoEnding);
         }
-        let fields =
-            [("previous ending", plan.previous, self.previous), ("starting model", plan.model, self.model)];
+        let fields = [
+            ("previous ending", plan.previous, self.previous),
+            ("starting model", plan.model, self.model),
+        ];
         match fields.into_iter().find(|(_, got, expected)| got != expected) {
             Some((field, got, expected)) => Err(Refusal::Chain { field, got, expected }),
             None => Ok(()),

@@ -52,12 +52,20 @@ pub fn log_to_manifest(round: &RoundContext, manifest: &CheckedManifest) -> Roun
     for (member, announcement) in manifest.announcements() {
         log.push(EntryKind::Announcement, *member, announcement.bytes().to_vec());
     }
-    log.push(EntryKind::Manifest, PartyId::COORDINATOR, manifest.bytes().to_vec());
+    log.push(
+        EntryKind::Manifest,
+        PartyId::COORDINATOR,
+        manifest.bytes().to_vec(),
+    );
     log
 }
 
 /// Continues it to the uploads, whose root the second seal names.
-pub fn log_to_uploads(mut log: RoundLog, seal1: &[u8], uploads: &BTreeMap<PartyId, Verified<Upload>>) -> RoundLog {
+pub fn log_to_uploads(
+    mut log: RoundLog,
+    seal1: &[u8],
+    uploads: &BTreeMap<PartyId, Verified<Upload>>,
+) -> RoundLog {
     log.push(EntryKind::Seal1, PartyId::COORDINATOR, seal1.to_vec());
     for (member, upload) in uploads {
         log.push(EntryKind::Upload, *member, upload.bytes().to_vec());
@@ -81,7 +89,11 @@ pub fn expected_seal1(round: &RoundContext, manifest: &CheckedManifest) -> Seal1
 ///
 /// # Errors
 /// The first field that does not fit.
-pub fn check_seal1(round: &RoundContext, manifest: &CheckedManifest, body: &Seal1) -> Result<(), Misbehaviour> {
+pub fn check_seal1(
+    round: &RoundContext,
+    manifest: &CheckedManifest,
+    body: &Seal1,
+) -> Result<(), Misbehaviour> {
     let expected = expected_seal1(round, manifest);
     expect(Seal1::TAG, "epoch", body.epoch, expected.epoch)?;
     expect(Seal1::TAG, "round", body.round, expected.round)?;
@@ -131,15 +143,20 @@ impl SealedManifest {
     /// For each block, who of its cohort is in `present`.
     fn summed(&self, present: &BTreeSet<PartyId>) -> Vec<SummedCohort> {
         let split = |members: &[WeightedMember]| -> (Vec<WeightedMember>, Vec<PartyId>) {
-            let (here, gone): (Vec<_>, Vec<_>) =
-                members.iter().partition(|listed| present.contains(&listed.member));
+            let (here, gone): (Vec<_>, Vec<_>) = members
+                .iter()
+                .partition(|listed| present.contains(&listed.member));
             (here, gone.into_iter().map(|listed| listed.member).collect())
         };
         let cohorts = self.manifest.cohorts().iter();
         cohorts
             .map(|cohort| {
                 let (present, absent) = split(&cohort.members);
-                SummedCohort { block: cohort.block, present, absent }
+                SummedCohort {
+                    block: cohort.block,
+                    present,
+                    absent,
+                }
             })
             .collect()
     }
@@ -147,7 +164,11 @@ impl SealedManifest {
     /// The blocks that are void when only these members arrived (`ROUND-14`).
     pub fn void_blocks(&self, round: &RoundContext, present: &BTreeSet<PartyId>) -> Vec<BlockId> {
         let void = |cohort: &SummedCohort| !round.reaches_floor(cohort.members());
-        self.summed(present).iter().filter(|cohort| void(cohort)).map(|cohort| cohort.block).collect()
+        self.summed(present)
+            .iter()
+            .filter(|cohort| void(cohort))
+            .map(|cohort| cohort.block)
+            .collect()
     }
 
     /// Checks a second seal's body (`ROUND-14`): it follows this first seal, `U2` is within `U1` and reaches the
@@ -159,16 +180,28 @@ impl SealedManifest {
         expect(Seal2::TAG, "epoch", body.epoch, round.epoch().digest())?;
         expect(Seal2::TAG, "round", body.round, round.round())?;
         expect(Seal2::TAG, "first seal", body.seal1, self.digest())?;
-        let ascending = body.uploaded.windows(2).all(|pair| pair[0].member < pair[1].member);
-        let known = body.uploaded.iter().all(|listed| self.manifest.announcements().contains_key(&listed.member));
+        let ascending = body
+            .uploaded
+            .windows(2)
+            .all(|pair| pair[0].member < pair[1].member);
+        let known = body
+            .uploaded
+            .iter()
+            .all(|listed| self.manifest.announcements().contains_key(&listed.member));
         if !ascending || !known {
-            return Err(Misbehaviour::Announcement("the members of a second seal are distinct, ascending and announced"));
+            return Err(Misbehaviour::Announcement(
+                "the members of a second seal are distinct, ascending and announced",
+            ));
         }
         let present: BTreeSet<PartyId> = body.uploaded.iter().map(|listed| listed.member).collect();
         let got = round.roster().organisations(present.iter().copied());
         if got < round.floor() {
             let what = "the set of members that uploaded".to_owned();
-            return Err(Misbehaviour::BelowFloor { what, got, floor: round.floor() });
+            return Err(Misbehaviour::BelowFloor {
+                what,
+                got,
+                floor: round.floor(),
+            });
         }
         let void = self.void_blocks(round, &present);
         if body.void != void {
@@ -186,7 +219,10 @@ impl SealedManifest {
     }
 
     fn organisations_of(&self, round: &RoundContext, block: BlockId, present: &BTreeSet<PartyId>) -> usize {
-        let cohort = self.summed(present).into_iter().find(|cohort| cohort.block == block);
+        let cohort = self
+            .summed(present)
+            .into_iter()
+            .find(|cohort| cohort.block == block);
         cohort.map_or(0, |cohort| round.roster().organisations(cohort.members()))
     }
 }
@@ -276,7 +312,10 @@ impl SealedCohorts {
     /// (`ROUND-01`): seeds of its valid blocks if it uploaded, else its mask key if a valid block's cohort has it.
     pub fn revealable(&self, member: PartyId) -> Vec<SharedSecret> {
         if self.has_uploaded(member) {
-            let own = self.valid.iter().filter(|cohort| cohort.members().any(|present| present == member));
+            let own = self
+                .valid
+                .iter()
+                .filter(|cohort| cohort.members().any(|present| present == member));
             return own.map(|cohort| SharedSecret::Seed(cohort.block)).collect();
         }
         let needed = self.valid.iter().any(|cohort| cohort.absent.contains(&member));
@@ -286,12 +325,18 @@ impl SealedCohorts {
     /// Members of `U1` that did not arrive and whose mask keys are needed.
     pub fn departed(&self) -> Vec<PartyId> {
         let announced = self.sealed.manifest().announcements().keys();
-        announced.copied().filter(|member| self.revealable(*member) == [SharedSecret::MaskKey]).collect()
+        announced
+            .copied()
+            .filter(|member| self.revealable(*member) == [SharedSecret::MaskKey])
+            .collect()
     }
 
     /// Gives up the cohorts for one permit a valid block.
     pub fn into_permits(self) -> Vec<BlockPermit> {
-        self.valid.into_iter().map(|cohort| BlockPermit { cohort }).collect()
+        self.valid
+            .into_iter()
+            .map(|cohort| BlockPermit { cohort })
+            .collect()
     }
 }
 

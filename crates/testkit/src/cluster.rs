@@ -1,11 +1,9 @@
 //! A coordinator and its parties on a seeded network.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use cloister_crypto::sign::SigningKey;
 use cloister_params::id::PartyId;
-use cloister_params::plan::RoundPlan;
+use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
@@ -63,7 +61,7 @@ pub struct Cluster {
     pub faults: Vec<(PartyId, Fault)>,
     /// What the coordinator told.
     pub events: Vec<Event>,
-    template: RoundPlan,
+    template: RoundSettings,
     links: BTreeMap<(PartyId, PartyId), VecDeque<Vec<u8>>>,
     random: ChaCha20Rng,
     now: Time,
@@ -77,17 +75,25 @@ fn policy(consortium: &TestConsortium) -> Policy {
 
 impl Cluster {
     /// A cluster whose members will contribute at random.
-    pub fn new(consortium: TestConsortium, template: RoundPlan, seed: u64) -> Self {
+    pub fn new(consortium: TestConsortium, template: RoundSettings, seed: u64) -> Self {
         let model = plan::model(&template);
         let mut random = ChaCha20Rng::seed_from_u64(seed);
-        let coordinator_key = SigningKey::from_seed(&coordinator_seed());
+        let coordinator_key = consortium.keys[&PartyId::COORDINATOR].clone();
         let coordinator = Coordinator::new(coordinator_key, consortium.epoch.clone(), model.clone());
         let mut parties = BTreeMap::new();
         let mut contributions = BTreeMap::new();
         for party in consortium.epoch.consortium().parties() {
             let (id, key) = (party.id, consortium.keys[&party.id].clone());
             let epoch = consortium.epoch.clone();
-            let member = Member::new(id, key.clone(), epoch.clone(), policy(&consortium), model.clone());
+            let member = Member::new(
+                id,
+                key.clone(),
+                epoch.clone(),
+                policy(&consortium),
+                template.task,
+                model.clone(),
+                None,
+            );
             let custodian = Custodian::new(id, key, epoch, policy(&consortium), model.digest(), []);
             parties.insert(
                 id,
@@ -139,7 +145,9 @@ impl Cluster {
         for party in all {
             self.coordinator.handle_connected(party, self.now);
         }
-        self.coordinator.start_round(self.template.clone(), self.now).expect("no round is under way");
+        self.coordinator
+            .start_round(self.template.clone(), self.now)
+            .expect("no round is under way");
         self.collect_from_coordinator();
         let mut idle_deadlines = 0;
         while self.report.is_none() && idle_deadlines < 12 {
@@ -147,7 +155,9 @@ impl Cluster {
                 continue;
             }
             idle_deadlines += 1;
-            let Some(deadline) = self.coordinator.deadline() else { break };
+            let Some(deadline) = self.coordinator.deadline() else {
+                break;
+            };
             self.now = self.now.max(deadline);
             self.coordinator.handle_time(self.now);
             self.collect_from_coordinator();
@@ -158,13 +168,19 @@ impl Cluster {
 
     /// Delivers the next frame of one link, chosen at random; false when all are empty.
     fn deliver_one(&mut self) -> bool {
-        let busy: Vec<(PartyId, PartyId)> =
-            self.links.iter().filter(|(_, queue)| !queue.is_empty()).map(|(link, _)| *link).collect();
+        let busy: Vec<(PartyId, PartyId)> = self
+            .links
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(link, _)| *link)
+            .collect();
         if busy.is_empty() {
             return false;
         }
         let link = busy[self.random.next_u64() as usize % busy.len()];
-        let Some(bytes) = self.links.get_mut(&link).and_then(VecDeque::pop_front) else { return false };
+        let Some(bytes) = self.links.get_mut(&link).and_then(VecDeque::pop_front) else {
+            return false;
+        };
         let frame = Frame::decode(&bytes).expect("the program's own frames decode");
         match link {
             (from, PartyId::COORDINATOR) => self.to_coordinator(from, frame, &bytes),
@@ -193,12 +209,14 @@ impl Cluster {
 
     /// Gives a frame to the roles that it is for, as the client program does.
     fn to_party(&mut self, to: PartyId, frame: &Frame) {
-        let Some(node) = self.parties.get_mut(&to) else { return };
+        let Some(node) = self.parties.get_mut(&to) else {
+            return;
+        };
         let mut faults = Vec::new();
-        if node.member_is_up && is_for_members(frame) {
+        if node.member_is_up && frame.is_for_members() {
             faults.extend(node.member.handle_frame(frame.clone(), &mut self.random).err());
         }
-        if node.custodian_is_up && is_for_custodians(frame) {
+        if node.custodian_is_up && frame.is_for_custodians() {
             faults.extend(node.custodian.handle_frame(frame.clone(), &mut self.random).err());
         }
         self.faults.extend(faults.into_iter().map(|fault| (to, fault)));
@@ -208,8 +226,12 @@ impl Cluster {
 
     fn collect_from_member(&mut self, id: PartyId) {
         loop {
-            let Some(node) = self.parties.get_mut(&id) else { return };
-            let Some(output) = node.member.poll_output() else { return };
+            let Some(node) = self.parties.get_mut(&id) else {
+                return;
+            };
+            let Some(output) = node.member.poll_output() else {
+                return;
+            };
             match output {
                 MemberOutput::Train(plan) if node.drop_out == Some(DropOut::BeforeAnnouncing) => {
                     let _ = plan;
@@ -221,13 +243,18 @@ impl Cluster {
                     self.faults.extend(result.err().map(|fault| (id, fault)));
                 }
                 MemberOutput::Send(frame) => self.send_from_member(id, &frame),
-                MemberOutput::Closed { .. } | MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => {}
+                MemberOutput::Keep(_)
+                | MemberOutput::Closed { .. }
+                | MemberOutput::Aborted(_)
+                | MemberOutput::Refused { .. } => {}
             }
         }
     }
 
     fn send_from_member(&mut self, id: PartyId, frame: &Frame) {
-        let Some(node) = self.parties.get_mut(&id) else { return };
+        let Some(node) = self.parties.get_mut(&id) else {
+            return;
+        };
         let stops = match (node.drop_out, frame) {
             (Some(DropOut::AfterAnnouncing), Frame::Chunk(_)) => true,
             (Some(DropOut::InUpload(limit)), Frame::Chunk(_)) => {
@@ -254,7 +281,9 @@ impl Cluster {
 
     fn collect_from_custodian(&mut self, id: PartyId) {
         loop {
-            let Some(node) = self.parties.get_mut(&id) else { return };
+            let Some(node) = self.parties.get_mut(&id) else {
+                return;
+            };
             match node.custodian.poll_output() {
                 Some(CustodianOutput::Send(frame)) => self.send(id, PartyId::COORDINATOR, &frame),
                 Some(CustodianOutput::Keep(_)) => {}
@@ -264,42 +293,18 @@ impl Cluster {
     }
 
     fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
-        self.links.entry((from, to)).or_default().push_back(frame.encode());
+        self.links
+            .entry((from, to))
+            .or_default()
+            .push_back(frame.encode());
     }
 
     /// The members whose machines are up.
     pub fn members_up(&self) -> BTreeSet<PartyId> {
-        self.parties.iter().filter(|(_, node)| node.member_is_up).map(|(id, _)| *id).collect()
+        self.parties
+            .iter()
+            .filter(|(_, node)| node.member_is_up)
+            .map(|(id, _)| *id)
+            .collect()
     }
-}
-
-/// Whether a frame is one that members act on.
-pub fn is_for_members(frame: &Frame) -> bool {
-    match frame {
-        Frame::Chunk(_) => true,
-        Frame::Message(message) => matches!(
-            message,
-            Message::Plan { .. }
-                | Message::Announcement(_)
-                | Message::Sealed1 { .. }
-                | Message::Sealed2 { .. }
-                | Message::Ended(_)
-        ),
-    }
-}
-
-/// Whether a frame is one that custodians act on.
-pub fn is_for_custodians(frame: &Frame) -> bool {
-    matches!(frame, Frame::Message(_))
-}
-
-fn coordinator_seed() -> [u8; 32] {
-    let mut seed = [0x5e; 32];
-    seed[..4].copy_from_slice(&0u32.to_le_bytes());
-    seed
-}
-
-/// Shares a signing key, for tests that sign in somebody's name.
-pub fn key_of(consortium: &TestConsortium, party: PartyId) -> Arc<SigningKey> {
-    consortium.keys[&party].clone()
 }

@@ -67,5 +67,9 @@ pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
         .chain([PartyId::COORDINATOR])
         .map(|id| (id, Arc::new(key(id.0))))
         .collect();
-    TestConsortium { epoch: Arc::new(epoch), keys, governance: governance.public() }
+    TestConsortium {
+        epoch: Arc::new(epoch),
+        keys,
+        governance: governance.public(),
+    }
 }

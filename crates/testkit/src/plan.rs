@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use cloister_alignment::score::ExpertSketch;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
-use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::{
-    Deadlines, Fallback, PlannedBlock, RoundPlan, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+    Deadlines, Fallback, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold, TrainingPlan,
 };
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
@@ -15,28 +15,32 @@ use rand_core::Rng;
 
 /// A plan template with experts, a router, shared parameters and a routing block; the coordinator fills in the
 /// rest.
-pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundPlan {
-    let mut kinds: Vec<(BlockKind, u64)> =
-        (0..experts).map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert))).collect();
+pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
+    let mut kinds: Vec<(BlockKind, u64)> = (0..experts)
+        .map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert)))
+        .collect();
     kinds.push((BlockKind::Router { layer: 0 }, 9));
     kinds.push((BlockKind::Shared, 17));
     kinds.push((BlockKind::Routing { layer: 0 }, u64::from(experts)));
-    let scale = Scale { step_log2: -12, clip_steps: 1 << 14 };
+    let scale = Scale {
+        step_log2: -12,
+        clip_steps: 1 << 14,
+    };
     let block = |(id, (kind, length)): (u32, (BlockKind, u64))| PlannedBlock {
-        shape: BlockShape { id: BlockId(id), kind, length },
+        shape: BlockShape {
+            id: BlockId(id),
+            kind,
+            length,
+        },
         scale,
         noise_steps: 16,
     };
-    RoundPlan {
-        epoch: Digest::default(),
-        round: Round(0),
-        previous: Digest::default(),
+    RoundSettings {
         task: Digest::default(),
-        model: Digest::default(),
         ring: RingWidth::new(32).expect("supported"),
         blocks: (0..).zip(kinds).map(block).collect(),
         sketch: SketchPlan {
-            seed: [3; 32],
+            seed: Digest([3; 32]),
             coordinates: 16,
             noise_steps: 0,
             region_clip_milli: 1000,
@@ -59,21 +63,35 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundPlan {
             routing_penalty_milli: 100,
             seed: 1,
         },
-        deadlines: Deadlines { announce: 10_000, seal: 5_000, upload: 10_000, reveal: 5_000 },
-        custodians: Vec::new(),
+        deadlines: Deadlines {
+            announce: 10_000,
+            seal: 5_000,
+            upload: 10_000,
+            reveal: 5_000,
+        },
     }
 }
 
 /// A model of zeros with the template's blocks.
-pub fn model(template: &RoundPlan) -> Model {
-    Model::new(template.blocks.iter().map(|block| vec![0.0; block.shape.length as usize]).collect())
+pub fn model(template: &RoundSettings) -> Model {
+    Model::new(
+        template
+            .blocks
+            .iter()
+            .map(|block| vec![0.0; block.shape.length as usize])
+            .collect(),
+    )
 }
 
 /// A random contribution that a member could have made: integers within the clip, consistency weights within
 /// their range, sketches that agree with a common direction more or less.
-pub fn contribution(template: &RoundPlan, random: &mut impl Rng) -> Contribution {
+pub fn contribution(template: &RoundSettings, random: &mut impl Rng) -> Contribution {
     Contribution {
-        integers: template.blocks.iter().map(|block| integers(block, random)).collect(),
+        integers: template
+            .blocks
+            .iter()
+            .map(|block| integers(block, random))
+            .collect(),
         sketches: sketches(template, random),
     }
 }
@@ -85,7 +103,9 @@ fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
 
 fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
-    let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
+    let mut integers: Vec<i32> = (0..block.shape.length)
+        .map(|_| between(-clip, clip, random))
+        .collect();
     match block.shape.kind {
         BlockKind::Router { .. } => {
             let last = integers.len() - 1;
@@ -97,7 +117,7 @@ fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     integers
 }
 
-fn sketches(template: &RoundPlan, random: &mut impl Rng) -> BTreeMap<BlockId, ExpertSketch> {
+fn sketches(template: &RoundSettings, random: &mut impl Rng) -> BTreeMap<BlockId, ExpertSketch> {
     let coordinates = usize::from(template.sketch.coordinates);
     let mut vector = |common: i32| -> Vec<i16> {
         (0..coordinates)
@@ -107,10 +127,22 @@ fn sketches(template: &RoundPlan, random: &mut impl Rng) -> BTreeMap<BlockId, Ex
             })
             .collect()
     };
-    let scored = template.blocks.iter().filter(|block| block.shape.kind.is_scored());
+    let scored = template
+        .blocks
+        .iter()
+        .filter(|block| block.shape.kind.is_scored());
     let blocks: Vec<BlockId> = scored.map(|block| block.shape.id).collect();
     blocks
         .into_iter()
-        .map(|block| (block, ExpertSketch { region: vector(300), update: vector(600), tokens: 50 }))
+        .map(|block| {
+            (
+                block,
+                ExpertSketch {
+                    region: vector(300),
+                    update: vector(600),
+                    tokens: 50,
+                },
+            )
+        })
         .collect()
 }

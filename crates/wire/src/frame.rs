@@ -81,6 +81,26 @@ impl Frame {
         }
     }
 
+    /// Whether members act on this frame; a program that is member and custodian gives it to whom it is for.
+    pub fn is_for_members(&self) -> bool {
+        match self {
+            Self::Chunk(_) => true,
+            Self::Message(message) => matches!(
+                message,
+                Message::Plan { .. }
+                    | Message::Announcement(_)
+                    | Message::Sealed1 { .. }
+                    | Message::Sealed2 { .. }
+                    | Message::Ended(_)
+            ),
+        }
+    }
+
+    /// Whether custodians act on this frame.
+    pub fn is_for_custodians(&self) -> bool {
+        matches!(self, Self::Message(_))
+    }
+
     /// Decodes a frame.
     ///
     /// # Errors
@@ -88,9 +108,15 @@ impl Frame {
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         match bytes {
             [VERSION, MESSAGE, rest @ ..] => Ok(Self::Message(codec::decode(rest)?)),
-            [VERSION, CHUNK, rest @ ..] => decode_chunk(rest).ok_or(FrameError::ChunkLength { got: bytes.len() }),
-            [VERSION, rest @ ..] => Err(FrameError::Class { got: rest.first().copied() }),
-            _ => Err(FrameError::Version { got: bytes.first().copied() }),
+            [VERSION, CHUNK, rest @ ..] => {
+                decode_chunk(rest).ok_or(FrameError::ChunkLength { got: bytes.len() })
+            }
+            [VERSION, rest @ ..] => Err(FrameError::Class {
+                got: rest.first().copied(),
+            }),
+            _ => Err(FrameError::Version {
+                got: bytes.first().copied(),
+            }),
         }
     }
 }
@@ -111,12 +137,14 @@ fn decode_chunk(rest: &[u8]) -> Option<Frame> {
 
 /// Cuts a vector's bytes into chunks.
 pub fn chunks(round: Round, block: BlockId, bytes: &[u8]) -> impl Iterator<Item = Chunk> + '_ {
-    (0u32..).zip(bytes.chunks(CHUNK_BYTES)).map(move |(index, piece)| Chunk {
-        round,
-        block,
-        index,
-        bytes: piece.to_vec(),
-    })
+    (0u32..)
+        .zip(bytes.chunks(CHUNK_BYTES))
+        .map(move |(index, piece)| Chunk {
+            round,
+            block,
+            index,
+            bytes: piece.to_vec(),
+        })
 }
 
 #[cfg(test)]
@@ -125,7 +153,12 @@ mod tests {
 
     #[test]
     fn frames_survive() {
-        let chunk = Chunk { round: Round(7), block: BlockId(2), index: 1, bytes: vec![1, 2, 3] };
+        let chunk = Chunk {
+            round: Round(7),
+            block: BlockId(2),
+            index: 1,
+            bytes: vec![1, 2, 3],
+        };
         let frame = Frame::Chunk(chunk);
         assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
         let message = Frame::Message(Message::KeyRequest { round: Round(3) });
@@ -139,9 +172,15 @@ mod tests {
         assert_eq!(Frame::decode(&[1]), Err(FrameError::Class { got: None }));
         assert_eq!(Frame::decode(&[1, 9]), Err(FrameError::Class { got: Some(9) }));
         assert_eq!(Frame::decode(&[1, 1, 0]), Err(FrameError::ChunkLength { got: 3 }));
-        assert!(matches!(Frame::decode(&[1, 0, 255, 255]), Err(FrameError::Message(_))));
+        assert!(matches!(
+            Frame::decode(&[1, 0, 255, 255]),
+            Err(FrameError::Message(_))
+        ));
         let long = [&[1, 1][..], &[0; 16], &vec![0; CHUNK_BYTES + 1]].concat();
-        assert_eq!(Frame::decode(&long), Err(FrameError::ChunkLength { got: long.len() }));
+        assert_eq!(
+            Frame::decode(&long),
+            Err(FrameError::ChunkLength { got: long.len() })
+        );
     }
 
     #[test]
@@ -149,6 +188,12 @@ mod tests {
         let bytes: Vec<u8> = (0..CHUNK_BYTES + 5).map(|index| index as u8).collect();
         let pieces: Vec<Chunk> = chunks(Round(1), BlockId(0), &bytes).collect();
         assert_eq!(pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(pieces.iter().flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>(), bytes);
+        assert_eq!(
+            pieces
+                .iter()
+                .flat_map(|piece| piece.bytes.clone())
+                .collect::<Vec<_>>(),
+            bytes
+        );
     }
 }

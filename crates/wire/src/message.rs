@@ -166,12 +166,19 @@ mod tests {
 
     #[test]
     fn messages_survive_and_secrets_of_a_letter_are_raw_bytes() {
-        let letter =
-            Message::Letter { round: Round(1), dealer: PartyId(2), custodian: PartyId(3), sealed: vec![9; 5] };
+        let letter = Message::Letter {
+            round: Round(1),
+            dealer: PartyId(2),
+            custodian: PartyId(3),
+            sealed: vec![9; 5],
+        };
         let bytes = codec::encode(&letter);
         assert_eq!(bytes.len(), 4 + 8 + 4 + 4 + 8 + 5);
         assert_eq!(codec::decode::<Message>(&bytes), Ok(letter));
-        let vote = Message::Vote { body: Digest([1; 32]), signature: Signature([2; 64]) };
+        let vote = Message::Vote {
+            body: Digest([1; 32]),
+            signature: Signature([2; 64]),
+        };
         assert_eq!(codec::decode::<Message>(&codec::encode(&vote)), Ok(vote));
     }
 }

@@ -38,7 +38,12 @@ pub struct Signed<T> {
 impl<T: Body> Signed<T> {
     /// Puts the parts together.
     pub fn new(signer: PartyId, body: Vec<u8>, signature: Signature) -> Self {
-        Self { signer, body, signature, kind: PhantomData }
+        Self {
+            signer,
+            body,
+            signature,
+            kind: PhantomData,
+        }
     }
 
     /// Reads the body; the signature is the caller's to check first.
@@ -75,7 +80,11 @@ pub struct Vote {
 impl<T: Body> Certificate<T> {
     /// Puts the parts together.
     pub fn new(body: Vec<u8>, votes: Vec<Vote>) -> Self {
-        Self { body, votes, kind: PhantomData }
+        Self {
+            body,
+            votes,
+            kind: PhantomData,
+        }
     }
 
     /// Reads the body; the votes are the caller's to check first.

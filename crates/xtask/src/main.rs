@@ -40,7 +40,9 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(format!("unknown command {other:?}; run `cargo xtask` for the list")),
+        other => Err(format!(
+            "unknown command {other:?}; run `cargo xtask` for the list"
+        )),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("xtask: {failure}");

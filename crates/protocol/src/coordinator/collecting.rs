@@ -41,9 +41,14 @@ impl Coordinator {
     pub(super) fn advance_keys(&mut self, now: Time, expired: bool) {
         let floors = self.epoch.consortium().floors();
         let custodians: BTreeSet<PartyId> = self.epoch.consortium().custodians().collect();
-        let Some(Phase::Keys(keys)) = self.round.as_ref().map(|active| &active.phase) else { return };
-        let awaited = custodians.iter().filter(|custodian| self.connected.contains(custodian));
-        let all = awaited.clone().count() >= floors.seal_quorum && awaited.clone().all(|c| keys.contains_key(c));
+        let Some(Phase::Keys(keys)) = self.round.as_ref().map(|active| &active.phase) else {
+            return;
+        };
+        let awaited = custodians
+            .iter()
+            .filter(|custodian| self.connected.contains(custodian));
+        let all =
+            awaited.clone().count() >= floors.seal_quorum && awaited.clone().all(|c| keys.contains_key(c));
         if all || (expired && keys.len() >= floors.seal_quorum) {
             self.send_plan(now);
         } else if expired {
@@ -54,10 +59,15 @@ impl Coordinator {
     /// Writes, signs and sends the plan (step 1).
     fn send_plan(&mut self, now: Time) {
         let Some(active) = &mut self.round else { return };
-        let Phase::Keys(keys) = &mut active.phase else { return };
+        let Phase::Keys(keys) = &mut active.phase else {
+            return;
+        };
         let keys = std::mem::take(keys);
         let custodians = keys.iter().filter_map(|(custodian, signed)| {
-            Some(ReceivingKeyEntry { custodian: *custodian, key: signed.parse().ok()?.key })
+            Some(ReceivingKeyEntry {
+                custodian: *custodian,
+                key: signed.parse().ok()?.key,
+            })
         });
         let plan = RoundPlan {
             epoch: self.epoch.digest(),
@@ -65,7 +75,7 @@ impl Coordinator {
             previous: self.chain.previous,
             model: self.chain.model,
             custodians: custodians.collect(),
-            ..active.template.clone()
+            settings: active.settings.clone(),
         };
         let signed = sign(&self.key, PartyId::COORDINATOR, &plan);
         let receiving_keys: Vec<_> = keys.into_values().collect();
@@ -74,7 +84,11 @@ impl Coordinator {
             Ok(_) => return self.cannot_plan("the block table does not fit the model"),
             Err(fault) => return self.cannot_plan(&fault.to_string()),
         };
-        let message = Message::Plan { plan: signed, receiving_keys, previous: self.last_ending.clone() };
+        let message = Message::Plan {
+            plan: signed,
+            receiving_keys,
+            previous: self.last_ending.clone(),
+        };
         let announced = Announced {
             context,
             plan: message.clone(),
@@ -85,8 +99,9 @@ impl Coordinator {
             uploaded: Vec::new(),
             masked_bytes: 0,
             log: RoundLog::default(),
+            certified: BTreeSet::new(),
         };
-        let (number, limit) = (active.number, active.template.deadlines.announce);
+        let (number, limit) = (active.number, active.settings.deadlines.announce);
         active.phase = Phase::Announcing(Box::new(announced));
         self.event(Event::Planned(number));
         self.wait(now, limit);
@@ -122,7 +137,11 @@ impl Coordinator {
                 return Ok(());
             }
             let round = announced.context.round();
-            return Err(Misbehaviour::Equivocation { what: "announcement", round }.by(from));
+            return Err(Misbehaviour::Equivocation {
+                what: "announcement",
+                round,
+            }
+            .by(from));
         }
         announced.announcements.insert(from, verified);
         let frame = Frame::Message(Message::Announcement(signed.clone()));
@@ -142,14 +161,35 @@ impl Coordinator {
         let announced = self.announcing(from, "a letter")?;
         expect("letter", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
         expect("letter", "dealer", dealer, from).map_err(|what| what.by(from))?;
-        let announcement = announced.announcements.get(&from).ok_or(not_awaited(from, "a letter"))?;
-        let dealing = announcement.body().dealings.iter().find(|dealing| dealing.custodian == custodian);
+        let announcement = announced
+            .announcements
+            .get(&from)
+            .ok_or(not_awaited(from, "a letter"))?;
+        let dealing = announcement
+            .body()
+            .dealings
+            .iter()
+            .find(|dealing| dealing.custodian == custodian);
         if dealing.map(|dealing| dealing.letter) != Some(digest(Domain::Letter, &[&sealed])) {
             let why = "it is not the announced letter";
-            return Err(Misbehaviour::Letter { dealer, custodian, why }.by(from));
+            return Err(Misbehaviour::Letter {
+                dealer,
+                custodian,
+                why,
+            }
+            .by(from));
         }
-        let frame = Frame::Message(Message::Letter { round, dealer, custodian, sealed });
-        if announced.letters.insert((dealer, custodian), frame.clone()).is_some() {
+        let frame = Frame::Message(Message::Letter {
+            round,
+            dealer,
+            custodian,
+            sealed,
+        });
+        if announced
+            .letters
+            .insert((dealer, custodian), frame.clone())
+            .is_some()
+        {
             return Ok(());
         }
         let whole = announced.is_whole(dealer);
@@ -169,9 +209,15 @@ impl Coordinator {
 
     pub(super) fn advance_announcing(&mut self, now: Time, expired: bool) {
         let awaited = self.awaited_members();
-        let Some(Phase::Announcing(announced)) = self.round.as_ref().map(|active| &active.phase) else { return };
-        let whole: BTreeSet<PartyId> =
-            announced.announcements.keys().copied().filter(|member| announced.is_whole(*member)).collect();
+        let Some(Phase::Announcing(announced)) = self.round.as_ref().map(|active| &active.phase) else {
+            return;
+        };
+        let whole: BTreeSet<PartyId> = announced
+            .announcements
+            .keys()
+            .copied()
+            .filter(|member| announced.is_whole(*member))
+            .collect();
         let reaches_floor = announced.context.reaches_floor(whole.iter().copied());
         let all_here = awaited.iter().all(|member| whole.contains(member));
         if reaches_floor && (all_here || expired) {
@@ -186,6 +232,9 @@ impl Announced {
     /// Whether a member's announcement and all its letters are here.
     fn is_whole(&self, member: PartyId) -> bool {
         self.announcements.contains_key(&member)
-            && self.context.custodians().all(|custodian| self.letters.contains_key(&(member, custodian)))
+            && self
+                .context
+                .custodians()
+                .all(|custodian| self.letters.contains_key(&(member, custodian)))
     }
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
-use cloister_params::id::{BlockId, PartyId, Round};
-use cloister_params::plan::RoundPlan;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundSettings;
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
@@ -98,7 +98,7 @@ pub struct RoundReport {
 /// The coordinator's state machine.
 #[derive(Debug)]
 pub struct Coordinator {
-    key: SigningKey,
+    key: Arc<SigningKey>,
     epoch: Arc<Epoch>,
     chain: ChainPosition,
     model: Model,
@@ -112,7 +112,7 @@ pub struct Coordinator {
 #[derive(Debug)]
 struct ActiveRound {
     number: Round,
-    template: RoundPlan,
+    settings: RoundSettings,
     refused: BTreeSet<PartyId>,
     phase: Phase,
 }
@@ -142,11 +142,13 @@ struct Announced {
     uploaded: Vec<PartyId>,
     masked_bytes: u64,
     log: RoundLog,
+    /// Digests of the bodies that a quorum has signed.
+    certified: BTreeSet<Digest>,
 }
 
 impl Coordinator {
     /// A coordinator before the first round, holding the model that the consortium starts from.
-    pub fn new(key: SigningKey, epoch: Arc<Epoch>, model: Model) -> Self {
+    pub fn new(key: Arc<SigningKey>, epoch: Arc<Epoch>, model: Model) -> Self {
         let chain = ChainPosition::genesis(&epoch, model.digest());
         Self {
             key,
@@ -186,20 +188,19 @@ impl Coordinator {
         self.deadline
     }
 
-    /// Starts the next round: asks custodians for receiving keys. Of `template`, the fields epoch, round,
-    /// previous, model and custodians are filled in.
+    /// Starts the next round: asks custodians for receiving keys.
     ///
     /// # Errors
     /// A round is under way.
-    pub fn start_round(&mut self, template: RoundPlan, now: Time) -> Result<Round, Fault> {
+    pub fn start_round(&mut self, settings: RoundSettings, now: Time) -> Result<Round, Fault> {
         if self.is_busy() {
             return Err(Fault::ApiMisuse("a round is under way"));
         }
         let number = self.chain.round.next();
-        self.wait(now, template.deadlines.seal);
+        self.wait(now, settings.deadlines.seal);
         self.round = Some(ActiveRound {
             number,
-            template,
+            settings,
             refused: BTreeSet::new(),
             phase: Phase::Keys(BTreeMap::new()),
         });
@@ -212,7 +213,8 @@ impl Coordinator {
     pub fn handle_connected(&mut self, party: PartyId, now: Time) {
         self.connected.insert(party);
         for frame in self.frames_to_catch_up(party) {
-            self.outputs.push_back(CoordinatorOutput::Send { to: party, frame });
+            self.outputs
+                .push_back(CoordinatorOutput::Send { to: party, frame });
         }
         self.advance(now, false);
     }
@@ -241,13 +243,24 @@ impl Coordinator {
             Frame::Message(Message::ReceivingKey(signed)) => self.handle_receiving_key(from, signed)?,
             Frame::Message(Message::Refusal { round, reason }) => self.handle_refusal(from, round, reason),
             Frame::Message(Message::Announcement(signed)) => self.handle_announcement(from, &signed)?,
-            Frame::Message(Message::Letter { round, dealer, custodian, sealed }) => {
+            Frame::Message(Message::Letter {
+                round,
+                dealer,
+                custodian,
+                sealed,
+            }) => {
                 self.handle_letter(from, round, dealer, custodian, sealed)?;
             }
-            Frame::Message(Message::Vote { body, signature }) => self.handle_vote(from, body, signature, now)?,
+            Frame::Message(Message::Vote { body, signature }) => {
+                self.handle_vote(from, body, signature, now)?
+            }
             Frame::Message(Message::Uploaded(signed)) => self.handle_uploaded(from, &signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,
-            Frame::Message(Message::Shares { round, dealer, shares }) => {
+            Frame::Message(Message::Shares {
+                round,
+                dealer,
+                shares,
+            }) => {
                 self.handle_shares(from, round, dealer, &shares)?;
             }
             Frame::Message(_) => return Err(not_awaited(from, "a message that is not for the coordinator")),
@@ -294,7 +307,10 @@ impl Coordinator {
     fn send_to(&mut self, parties: impl IntoIterator<Item = PartyId>, frame: &Frame) {
         for to in parties {
             if self.connected.contains(&to) {
-                self.outputs.push_back(CoordinatorOutput::Send { to, frame: frame.clone() });
+                self.outputs.push_back(CoordinatorOutput::Send {
+                    to,
+                    frame: frame.clone(),
+                });
             }
         }
     }
@@ -305,15 +321,26 @@ impl Coordinator {
 
     /// What a party that connects in the middle of a round has missed of it.
     fn frames_to_catch_up(&self, party: PartyId) -> Vec<Frame> {
-        let Some(active) = &self.round else { return Vec::new() };
+        let Some(active) = &self.round else {
+            return Vec::new();
+        };
         let Some(announced) = active.phase.announced() else {
             return vec![Frame::Message(Message::KeyRequest { round: active.number })];
         };
         let mut frames = vec![Frame::Message(announced.plan.clone())];
         frames.extend(announced.relay.values().cloned());
-        let letters = announced.letters.iter().filter(|((_, custodian), _)| *custodian == party);
+        let letters = announced
+            .letters
+            .iter()
+            .filter(|((_, custodian), _)| *custodian == party);
         frames.extend(letters.map(|(_, frame)| frame.clone()));
-        frames.extend(active.phase.present_messages(party).into_iter().map(Frame::Message));
+        frames.extend(
+            active
+                .phase
+                .present_messages(party)
+                .into_iter()
+                .map(Frame::Message),
+        );
         frames
     }
 }
@@ -339,7 +366,9 @@ impl Phase {
             Self::Sealing1(_, sealing) => vec![sealing.proposal()],
             Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
             Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
-            Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
+            Self::Aborting(_, ballot) => vec![Message::ProposeAbort {
+                abort: ballot.body().to_vec(),
+            }],
             Self::Revealing(_, revealing) => revealing.messages(party),
             Self::Closing(_, closing) => closing.messages(party),
         }

@@ -63,7 +63,10 @@ impl Revealing {
     /// What a party that comes back needs: both seals, and the requests for shares.
     pub(super) fn messages(&self, _party: PartyId) -> Vec<Message> {
         let round = self.cohorts.seal2().body().round;
-        let requests = self.requested.iter().map(|dealer| Message::SeedSharesRequest { round, dealer: *dealer });
+        let requests = self.requested.iter().map(|dealer| Message::SeedSharesRequest {
+            round,
+            dealer: *dealer,
+        });
         self.before.iter().cloned().chain(requests).collect()
     }
 
@@ -96,7 +99,12 @@ impl Revealing {
     ) -> Result<(), Misbehaviour> {
         let permitted = self.cohorts.revealable(from);
         for seed in seeds {
-            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&from);
+            let announced = self
+                .cohorts
+                .sealed_manifest()
+                .manifest()
+                .announcements()
+                .get(&from);
             let fits = announced.is_some_and(|known| seed_fits(context, (from, known.body()), seed));
             let scalar = ScalarSecret::from_revealed(seed.seed).filter(|_| fits);
             if !permitted.contains(&SharedSecret::Seed(seed.block)) {
@@ -118,15 +126,26 @@ impl Revealing {
     ) -> Result<(), Misbehaviour> {
         let permitted = self.cohorts.revealable(dealer);
         for share in shares {
-            let secret = permitted.iter().find(|secret| secret.index() == share.index as usize).copied();
+            let secret = permitted
+                .iter()
+                .find(|secret| secret.index() == share.index as usize)
+                .copied();
             let secret = secret.ok_or(Misbehaviour::Reveal { dealer })?;
-            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&dealer);
+            let announced = self
+                .cohorts
+                .sealed_manifest()
+                .manifest()
+                .announcements()
+                .get(&dealer);
             let fits = announced
                 .is_some_and(|known| share_fits(context, (dealer, known.body()), custodian, secret, share));
             if !fits {
                 return Err(Misbehaviour::Reveal { dealer });
             }
-            self.shares.entry((dealer, secret)).or_default().insert(custodian, share.share);
+            self.shares
+                .entry((dealer, secret))
+                .or_default()
+                .insert(custodian, share.share);
             self.recover(context, dealer, secret);
         }
         Ok(())
@@ -134,7 +153,11 @@ impl Revealing {
 
     fn recover(&mut self, context: &RoundContext, dealer: PartyId, secret: SharedSecret) {
         let threshold = context.roster().floors().reveal_threshold;
-        let Some(held) = self.shares.get(&(dealer, secret)).filter(|held| held.len() >= threshold) else {
+        let Some(held) = self
+            .shares
+            .get(&(dealer, secret))
+            .filter(|held| held.len() >= threshold)
+        else {
             return;
         };
         if self.has(dealer, secret) {
@@ -158,11 +181,16 @@ impl Revealing {
         recovered: &ScalarSecret,
     ) -> bool {
         let announcements = self.cohorts.sealed_manifest().manifest().announcements();
-        let Some(announced) = announcements.get(&dealer) else { return false };
+        let Some(announced) = announcements.get(&dealer) else {
+            return false;
+        };
         match secret {
             SharedSecret::MaskKey => recovered.public().bytes() == announced.body().mask_key,
             SharedSecret::Seed(block) => {
-                let seed = RevealedSeed { block, seed: *recovered.reveal() };
+                let seed = RevealedSeed {
+                    block,
+                    seed: *recovered.reveal(),
+                };
                 seed_fits(context, (dealer, announced.body()), &seed)
             }
         }
@@ -181,7 +209,11 @@ impl Revealing {
 
     /// Appends the second seal and everything that was revealed, by member and secret.
     fn extend_log(&self, log: &mut RoundLog) -> Vec<Digest> {
-        log.push(EntryKind::Seal2, PartyId::COORDINATOR, self.cohorts.seal2().bytes().to_vec());
+        log.push(
+            EntryKind::Seal2,
+            PartyId::COORDINATOR,
+            self.cohorts.seal2().bytes().to_vec(),
+        );
         let before = log.entries().len();
         let mut revealed: Vec<(PartyId, SharedSecret, [u8; 32])> = Vec::new();
         for (member, key) in &self.mask_keys {
@@ -192,9 +224,16 @@ impl Revealing {
         }
         revealed.sort_unstable();
         for (member, secret, value) in revealed {
-            log.push(EntryKind::Reveal, member, codec::encode(&(secret.index() as u32, value)));
+            log.push(
+                EntryKind::Reveal,
+                member,
+                codec::encode(&(secret.index() as u32, value)),
+            );
         }
-        log.entries()[before..].iter().map(cloister_transcript::Entry::leaf).collect()
+        log.entries()[before..]
+            .iter()
+            .map(cloister_transcript::Entry::leaf)
+            .collect()
     }
 
     /// Opens every block that can be opened; the others cost their block.
@@ -228,7 +267,9 @@ impl Coordinator {
         seeds: &[RevealedSeed],
     ) -> Result<(), Fault> {
         let (announced, revealing) = self.revealing(from, round, "seeds")?;
-        revealing.take_seeds(&announced.context, from, seeds).map_err(|what| what.by(from))
+        revealing
+            .take_seeds(&announced.context, from, seeds)
+            .map_err(|what| what.by(from))
     }
 
     pub(super) fn handle_shares(
@@ -242,9 +283,16 @@ impl Coordinator {
         let (announced, revealing) = self.revealing(from, round, "shares")?;
         if !is_custodian {
             let role = Some(Role::Custodian);
-            return Err(Misbehaviour::Role { signer: from, role, what: "share" }.by(from));
+            return Err(Misbehaviour::Role {
+                signer: from,
+                role,
+                what: "share",
+            }
+            .by(from));
         }
-        revealing.take_shares(&announced.context, from, dealer, shares).map_err(|what| what.by(from))
+        revealing
+            .take_shares(&announced.context, from, dealer, shares)
+            .map_err(|what| what.by(from))
     }
 
     fn revealing(
@@ -262,7 +310,8 @@ impl Coordinator {
     }
 
     pub(super) fn advance_revealing(&mut self, now: Time, expired: bool) {
-        let Some(Phase::Revealing(announced, revealing)) = self.round.as_mut().map(|active| &mut active.phase)
+        let Some(Phase::Revealing(announced, revealing)) =
+            self.round.as_mut().map(|active| &mut active.phase)
         else {
             return;
         };
@@ -277,7 +326,7 @@ impl Coordinator {
             .filter(|member| revealing.cohorts.has_uploaded(*member) && gone(member))
             .filter(|member| revealing.requested.insert(*member))
             .collect();
-        let limit = announced.context.plan().deadlines.reveal;
+        let limit = announced.context.plan().settings.deadlines.reveal;
         let round = announced.context.round();
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         if lost.is_empty() {
@@ -287,7 +336,10 @@ impl Coordinator {
             return;
         }
         for dealer in &lost {
-            let request = Frame::Message(Message::SeedSharesRequest { round, dealer: *dealer });
+            let request = Frame::Message(Message::SeedSharesRequest {
+                round,
+                dealer: *dealer,
+            });
             self.send_to(custodians.clone(), &request);
         }
         self.event(Event::Recovering(lost));
@@ -296,7 +348,9 @@ impl Coordinator {
 
     /// Sums, applies, and proposes the closing (step 7).
     fn propose_closing(&mut self, now: Time) {
-        let Some(Phase::Revealing(mut announced, revealing)) = self.take_phase() else { return };
+        let Some(Phase::Revealing(mut announced, revealing)) = self.take_phase() else {
+            return;
+        };
         let seal2 = revealing.cohorts.seal2().digest();
         let before = revealing.before.clone();
         let reveals = revealing.extend_log(&mut announced.log);
@@ -314,10 +368,16 @@ impl Coordinator {
             model: model.digest(),
             tree: announced.log.root(),
         };
-        let closing = Closing { ballot: Ballot::open(&body), reveals, sums, model, before };
+        let closing = Closing {
+            ballot: Ballot::open(&body),
+            reveals,
+            sums,
+            model,
+            before,
+        };
         let proposal = Frame::Message(closing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
-        self.wait(now, announced.context.plan().deadlines.seal);
+        self.wait(now, announced.context.plan().settings.deadlines.seal);
         self.put_phase(Phase::Closing(announced, Box::new(closing)));
         self.send_to(custodians, &proposal);
     }

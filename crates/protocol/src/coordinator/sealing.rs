@@ -21,7 +21,7 @@ use crate::model::Model;
 use crate::opening::{MaskedBlocks, OpenedSum, upload_root};
 use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
-use crate::statement::{Verified, check_partys};
+use crate::statement::{Verified, body_digest, check_partys};
 
 /// Waiting for signatures on the first seal.
 #[derive(Debug)]
@@ -32,7 +32,10 @@ pub(super) struct Sealing1 {
 
 impl Sealing1 {
     pub(super) fn proposal(&self) -> Message {
-        Message::ProposeSeal1 { manifest: self.manifest.bytes().to_vec(), seal: self.ballot.body().to_vec() }
+        Message::ProposeSeal1 {
+            manifest: self.manifest.bytes().to_vec(),
+            seal: self.ballot.body().to_vec(),
+        }
     }
 }
 
@@ -49,7 +52,11 @@ impl Uploading {
     /// The first seal, with the blocks that a member need not send again.
     pub(super) fn invitation(&self, member: PartyId) -> Message {
         let received = if self.arrived.contains_key(&member) {
-            self.sealed.manifest().blocks_of(member).map(|(block, _)| block).collect()
+            self.sealed
+                .manifest()
+                .blocks_of(member)
+                .map(|(block, _)| block)
+                .collect()
         } else {
             Vec::new()
         };
@@ -74,8 +81,16 @@ impl Sealing2 {
     }
 
     pub(super) fn proposal(&self) -> Message {
-        let uploads = self.uploading.arrived.values().map(|(signed, _)| signed.clone()).collect();
-        Message::ProposeSeal2 { seal: self.ballot.body().to_vec(), uploads }
+        let uploads = self
+            .uploading
+            .arrived
+            .values()
+            .map(|(signed, _)| signed.clone())
+            .collect();
+        Message::ProposeSeal2 {
+            seal: self.ballot.body().to_vec(),
+            uploads,
+        }
     }
 }
 
@@ -96,14 +111,19 @@ impl Closing {
     }
 
     pub(super) fn proposal(&self) -> Message {
-        Message::ProposeClosing { closing: self.ballot.body().to_vec(), reveals: self.reveals.clone() }
+        Message::ProposeClosing {
+            closing: self.ballot.body().to_vec(),
+            reveals: self.reveals.clone(),
+        }
     }
 }
 
 impl Coordinator {
     /// Scores the announcements and proposes the first seal (step 3).
     pub(super) fn propose_seal1(&mut self, whole: &BTreeSet<PartyId>, now: Time) {
-        let Some(Phase::Announcing(announced)) = self.take_phase() else { return };
+        let Some(Phase::Announcing(announced)) = self.take_phase() else {
+            return;
+        };
         let mut members = announced.announcements.clone();
         members.retain(|member, _| whole.contains(member));
         let bytes = codec::encode(&manifest::write(&announced.context, &members));
@@ -113,7 +133,7 @@ impl Coordinator {
         let sealing = Sealing1 { manifest, ballot };
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
-        self.wait(now, announced.context.plan().deadlines.seal);
+        self.wait(now, announced.context.plan().settings.deadlines.seal);
         self.put_phase(Phase::Sealing1(announced, Box::new(sealing)));
         self.send_to(custodians, &proposal);
     }
@@ -131,9 +151,11 @@ impl Coordinator {
             reason,
         };
         let ballot = Ballot::open(&abort);
-        let proposal = Frame::Message(Message::ProposeAbort { abort: ballot.body().to_vec() });
+        let proposal = Frame::Message(Message::ProposeAbort {
+            abort: ballot.body().to_vec(),
+        });
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
-        self.wait(now, announced.context.plan().deadlines.seal);
+        self.wait(now, announced.context.plan().settings.deadlines.seal);
         self.put_phase(Phase::Aborting(announced, ballot));
         self.send_to(custodians, &proposal);
     }
@@ -148,6 +170,9 @@ impl Coordinator {
     ) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
         let by = |what: Misbehaviour| what.by(from);
+        if self.is_late(body) {
+            return Ok(());
+        }
         match self.round.as_mut().map(|active| &mut active.phase) {
             Some(Phase::Sealing1(_, sealing)) => {
                 if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
@@ -169,40 +194,75 @@ impl Coordinator {
                     self.finish_closing(certificate);
                 }
             }
-            _ => return Err(not_awaited(from, "a vote")),
+            // A quorum had signed before this vote came.
+            _ => {}
         }
         Ok(())
     }
 
+    /// Whether a vote is for a body that a quorum has signed already.
+    fn is_late(&self, body: Digest) -> bool {
+        let active = self.round.as_ref();
+        let certified = active
+            .and_then(|active| active.phase.announced())
+            .map(|announced| &announced.certified);
+        certified.is_some_and(|certified| certified.contains(&body))
+    }
+
     /// The first seal is certified: members upload (step 4).
     fn finish_seal1(&mut self, certificate: Certificate<Seal1>, now: Time) {
-        let Some(Phase::Sealing1(mut announced, sealing)) = self.take_phase() else { return };
+        let Some(Phase::Sealing1(mut announced, sealing)) = self.take_phase() else {
+            return;
+        };
         announced.cohorts = sealing.manifest.cohorts().to_vec();
+        announced.certified.insert(body_digest(&certificate.body));
         announced.log = log_to_manifest(&announced.context, &sealing.manifest);
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
-        let uploading =
-            Uploading { sealed, certificate, arriving: BTreeMap::new(), arrived: BTreeMap::new() };
+        let uploading = Uploading {
+            sealed,
+            certificate,
+            arriving: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+        };
         let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
-        self.wait(now, announced.context.plan().deadlines.upload);
+        self.wait(now, announced.context.plan().settings.deadlines.upload);
         self.put_phase(Phase::Uploading(announced, Box::new(uploading)));
         self.send_to(self.everyone(), &invitation);
     }
 
     pub(super) fn handle_chunk(&mut self, from: PartyId, chunk: &Chunk) -> Result<(), Fault> {
-        let Some(Phase::Uploading(announced, uploading)) = self.round.as_mut().map(|active| &mut active.phase)
+        let Some(Phase::Uploading(announced, uploading)) =
+            self.round.as_mut().map(|active| &mut active.phase)
         else {
             return Err(not_awaited(from, "a chunk"));
         };
-        let wrong = || Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
+        let wrong = || {
+            Misbehaviour::Chunk {
+                block: chunk.block,
+                index: chunk.index,
+            }
+            .by(from)
+        };
         if chunk.round != announced.context.round() || uploading.arrived.contains_key(&from) {
             return Err(not_awaited(from, "a chunk"));
         }
-        let planned = uploading.sealed.manifest().blocks_of(from).find(|(block, _)| *block == chunk.block);
-        let block = planned.and_then(|(block, _)| announced.context.block(block)).ok_or_else(wrong)?;
+        let planned = uploading
+            .sealed
+            .manifest()
+            .blocks_of(from)
+            .find(|(block, _)| *block == chunk.block);
+        let block = planned
+            .and_then(|(block, _)| announced.context.block(block))
+            .ok_or_else(wrong)?;
         let whole = announced.context.plan().packed_bytes(block);
-        let arriving = uploading.arriving.entry(from).or_default().entry(chunk.block).or_default();
+        let arriving = uploading
+            .arriving
+            .entry(from)
+            .or_default()
+            .entry(chunk.block)
+            .or_default();
         append_chunk(arriving, chunk, whole).ok_or_else(wrong)?;
         announced.masked_bytes += chunk.bytes.len() as u64;
         Ok(())
@@ -211,7 +271,8 @@ impl Coordinator {
     /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
     pub(super) fn handle_uploaded(&mut self, from: PartyId, signed: &Signed<Upload>) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
-        let Some(Phase::Uploading(announced, uploading)) = self.round.as_mut().map(|active| &mut active.phase)
+        let Some(Phase::Uploading(announced, uploading)) =
+            self.round.as_mut().map(|active| &mut active.phase)
         else {
             return Err(not_awaited(from, "an upload"));
         };
@@ -222,13 +283,30 @@ impl Coordinator {
         let upload = check_partys(signed, &epoch, Role::Member).map_err(by)?;
         expect("upload", "signer", upload.signer(), from).map_err(by)?;
         expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
-        expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
-        let whole = uploading.sealed.manifest().blocks_of(from).map(|(block, _)| block);
+        expect(
+            "upload",
+            "first seal",
+            upload.body().seal1,
+            uploading.sealed.digest(),
+        )
+        .map_err(by)?;
+        let whole = uploading
+            .sealed
+            .manifest()
+            .blocks_of(from)
+            .map(|(block, _)| block);
         let blocks = uploading.arriving.get(&from);
         let has_all = blocks.is_some_and(|blocks| blocks.keys().copied().eq(whole));
-        let length_of = |block: &BlockId| announced.context.block(*block).map(|b| announced.context.plan().packed_bytes(b));
+        let length_of = |block: &BlockId| {
+            announced
+                .context
+                .block(*block)
+                .map(|b| announced.context.plan().packed_bytes(b))
+        };
         let fits = blocks.is_some_and(|blocks| {
-            blocks.iter().all(|(block, packed)| length_of(block) == Some(packed.len()))
+            blocks
+                .iter()
+                .all(|(block, packed)| length_of(block) == Some(packed.len()))
                 && upload_root(blocks) == upload.body().root
         });
         if !has_all || !fits {
@@ -241,7 +319,8 @@ impl Coordinator {
 
     pub(super) fn advance_uploading(&mut self, now: Time, expired: bool) {
         let awaited = self.awaited_members();
-        let Some(Phase::Uploading(announced, uploading)) = self.round.as_ref().map(|active| &active.phase) else {
+        let Some(Phase::Uploading(announced, uploading)) = self.round.as_ref().map(|active| &active.phase)
+        else {
             return;
         };
         let manifest = uploading.sealed.manifest();
@@ -265,10 +344,15 @@ impl Coordinator {
 
     /// Fixes who arrived, and proposes the second seal (step 5).
     fn propose_seal2(&mut self, now: Time) {
-        let Some(Phase::Uploading(mut announced, uploading)) = self.take_phase() else { return };
+        let Some(Phase::Uploading(mut announced, uploading)) = self.take_phase() else {
+            return;
+        };
         let present: BTreeSet<PartyId> = uploading.arrived.keys().copied().collect();
-        let verified: BTreeMap<PartyId, Verified<Upload>> =
-            uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
+        let verified: BTreeMap<PartyId, Verified<Upload>> = uploading
+            .arrived
+            .iter()
+            .map(|(member, (_, upload))| (*member, upload.clone()))
+            .collect();
         announced.log = log_to_uploads(announced.log, uploading.sealed.bytes(), &verified);
         announced.uploaded = present.iter().copied().collect();
         let body = Seal2 {
@@ -277,22 +361,31 @@ impl Coordinator {
             seal1: uploading.sealed.digest(),
             uploaded: verified
                 .iter()
-                .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
+                .map(|(member, upload)| UploadedMember {
+                    member: *member,
+                    root: upload.body().root,
+                })
                 .collect(),
             void: uploading.sealed.void_blocks(&announced.context, &present),
             tree: announced.log.root(),
         };
-        let sealing = Sealing2 { uploading: *uploading, ballot: Ballot::open(&body) };
+        let sealing = Sealing2 {
+            uploading: *uploading,
+            ballot: Ballot::open(&body),
+        };
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
-        self.wait(now, announced.context.plan().deadlines.seal);
+        self.wait(now, announced.context.plan().settings.deadlines.seal);
         self.put_phase(Phase::Sealing2(announced, Box::new(sealing)));
         self.send_to(custodians, &proposal);
     }
 
     /// The second seal is certified: secrets of the summed cohorts may be revealed (step 6).
     fn finish_seal2(&mut self, certificate: Certificate<Seal2>, now: Time) {
-        let Some(Phase::Sealing2(announced, sealing)) = self.take_phase() else { return };
+        let Some(Phase::Sealing2(mut announced, sealing)) = self.take_phase() else {
+            return;
+        };
+        announced.certified.insert(body_digest(&certificate.body));
         let Sealing2 { uploading, .. } = *sealing;
         let invitation = uploading.invitation(PartyId::COORDINATOR);
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
@@ -305,20 +398,24 @@ impl Coordinator {
         if !departed.is_empty() {
             self.event(Event::Recovering(departed));
         }
-        self.wait(now, announced.context.plan().deadlines.reveal);
+        self.wait(now, announced.context.plan().settings.deadlines.reveal);
         self.put_phase(Phase::Revealing(announced, Box::new(revealing)));
         self.send_to(self.everyone(), &Frame::Message(message));
     }
 
     fn finish_abort(&mut self, certificate: Certificate<Abort>) {
-        let Some(Phase::Aborting(announced, _)) = self.take_phase() else { return };
+        let Some(Phase::Aborting(announced, _)) = self.take_phase() else {
+            return;
+        };
         let model = self.model.clone();
         self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
     }
 
     /// The closing is certified: everyone gets the sums and the certificate (step 7).
     fn finish_closing(&mut self, certificate: Certificate<cloister_wire::statement::Closing>) {
-        let Some(Phase::Closing(announced, closing)) = self.take_phase() else { return };
+        let Some(Phase::Closing(announced, closing)) = self.take_phase() else {
+            return;
+        };
         let members: Vec<PartyId> = self.epoch.consortium().members().collect();
         for sum in &closing.sums {
             let packed = sum.packed(&announced.context);
@@ -344,17 +441,18 @@ impl Coordinator {
             Ending::Aborted(certificate) => (cloister_transcript::EntryKind::Abort, &certificate.body),
         };
         log.push(kind, PartyId::COORDINATOR, body.clone());
-        self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
-            round: known.round,
-            ending,
-            log,
-            announced: announced.announcements.keys().copied().collect(),
-            uploaded: announced.uploaded,
-            cohorts: announced.cohorts,
-            opened,
-            masked_bytes: announced.masked_bytes,
-            model,
-        })));
+        self.outputs
+            .push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
+                round: known.round,
+                ending,
+                log,
+                announced: announced.announcements.keys().copied().collect(),
+                uploaded: announced.uploaded,
+                cohorts: announced.cohorts,
+                opened,
+                masked_bytes: announced.masked_bytes,
+                model,
+            })));
     }
 
     pub(super) fn take_phase(&mut self) -> Option<Phase> {

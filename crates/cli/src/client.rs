@@ -1,0 +1,219 @@
+//! `cloister client`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use cloister_client::{Accuracy, ClientConfig, ClientError, ClientEvent, TrainingConfig};
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::hash::{Domain, digest};
+use cloister_experts::notes::read_notes;
+use cloister_experts::{ModelConfig, Note};
+use cloister_params::consortium::PublicBytes;
+use cloister_params::id::PartyId;
+use cloister_transport::Settings;
+use serde_json::{Value, json};
+
+use crate::events;
+use crate::failure::{Failure, Kind};
+use crate::folder::{PartyFolder, create_folder, load_consortium, load_model, read_text};
+
+/// Flags of `cloister client`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The consortium file; its signature lies beside it with `.sig` appended.
+    #[arg(long, env = "CLOISTER_CONSORTIUM")]
+    consortium: PathBuf,
+    /// This hospital's folder: certificate.pem, key.pem, signing.key, policy.toml.
+    #[arg(long, env = "CLOISTER_IDENTITY")]
+    identity: PathBuf,
+    /// The coordinator's address and UDP port.
+    #[arg(long, env = "CLOISTER_COORDINATOR")]
+    coordinator: SocketAddr,
+    /// The task file: classes and shape of the model.
+    #[arg(long)]
+    task: PathBuf,
+    /// The parameters to start from.
+    #[arg(long)]
+    model: PathBuf,
+    /// The folder of MiniLM's files.
+    #[arg(long, env = "CLOISTER_MINILM")]
+    minilm: PathBuf,
+    /// This hospital's notes: JSON Lines with `text` and `label`, plain, gz or zst.
+    #[arg(long)]
+    notes: PathBuf,
+    /// Notes to evaluate on.
+    #[arg(long)]
+    held_out: PathBuf,
+    /// Where the journal and the final model are written.
+    #[arg(long)]
+    data: PathBuf,
+    /// Evaluate each round on every `N`-th held-out note from `I` on, given as `I/N`.
+    #[arg(long, default_value = "0/1", value_parser = part_of)]
+    evaluate: (usize, usize),
+    /// CPU threads for training.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Train on the own notes alone too, for comparison, when the rounds are over.
+    #[arg(long)]
+    compare_local: bool,
+    /// The most bytes a second to send; no limit if not given.
+    #[arg(long)]
+    uplink_bytes_per_second: Option<NonZeroU64>,
+    /// Seconds to try to reach the coordinator.
+    #[arg(long, default_value_t = 300)]
+    reach_within_s: u64,
+    /// Seconds after which a silent link is lost.
+    #[arg(long, default_value_t = 30)]
+    idle_timeout_s: u64,
+    /// Print events as lines of JSON on stdout.
+    #[arg(long)]
+    events: bool,
+}
+
+fn part_of(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    parsed
+        .filter(|(part, of)| part < of)
+        .ok_or_else(|| "expected I/N with I below N, like 0/8".into())
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let print_events = arguments.events;
+    let config = configure(arguments)?;
+    let party = config.party.0;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
+    let mut show = |event: ClientEvent| {
+        if print_events {
+            events::print(&to_json(party, &event));
+        } else {
+            eprintln!("{event:?}");
+        }
+    };
+    let result = runtime.block_on(cloister_client::run(config, &mut show));
+    result.map_err(|error| {
+        let kind = match error {
+            ClientError::Connect(_) | ClientError::Link(_) => Kind::Unavailable,
+            ClientError::Journal(_) => Kind::Config,
+            ClientError::Training(_) => Kind::Error,
+        };
+        Failure::new(kind, error)
+    })
+}
+
+fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
+    let folder = PartyFolder::load(&arguments.identity)?;
+    let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
+    let party = own_number(&epoch, &folder)?;
+    let task = read_text(&arguments.task)?;
+    let model: ModelConfig = serde_json::from_str(&task)
+        .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
+    model.check().map_err(Failure::config)?;
+    create_folder(&arguments.data)?;
+    let training = TrainingConfig {
+        minilm: arguments.minilm,
+        notes: notes_of_classes(&arguments.notes, &model)?,
+        held_out: notes_of_classes(&arguments.held_out, &model)?,
+        model,
+        part: arguments.evaluate.0,
+        of: arguments.evaluate.1,
+        threads: arguments.threads,
+        compare_local: arguments.compare_local,
+        checkpoint: arguments.data.join("model.safetensors"),
+    };
+    Ok(ClientConfig {
+        party,
+        epoch,
+        signing_key: folder.signing_key,
+        identity: folder.identity,
+        policy: folder.policy,
+        task: digest(Domain::Task, &[task.as_bytes()]),
+        model: load_model(&arguments.model)?,
+        coordinator: arguments.coordinator,
+        transport: Settings {
+            idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
+            uplink_bytes_per_second: arguments.uplink_bytes_per_second,
+            ..Settings::default()
+        },
+        reach_within: Duration::from_secs(arguments.reach_within_s),
+        journal: arguments.data.join("journal"),
+        training,
+    })
+}
+
+/// The number under which the consortium file lists this folder's certificate and signing key.
+fn own_number(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
+    let certificate = PublicBytes(folder.identity.fingerprint().0);
+    let own = epoch
+        .consortium()
+        .parties()
+        .find(|party| party.certificate == certificate);
+    let own = own.ok_or_else(|| {
+        Failure::config(format!(
+            "this hospital's certificate {certificate} is not in the consortium file; have the consortium add it"
+        ))
+    })?;
+    if own.signing_key != folder.signing_key.public() {
+        return Err(Failure::config(format!(
+            "the consortium file lists {:?} with another signing key than this folder's; use the folder that was enrolled",
+            own.name
+        )));
+    }
+    Ok(own.id)
+}
+
+/// Reads notes and checks that each has one of the task's classes.
+fn notes_of_classes(path: &Path, model: &ModelConfig) -> Result<Vec<Note>, Failure> {
+    let notes = read_notes(path).map_err(Failure::config)?;
+    match notes.iter().find(|note| model.class(&note.label).is_none()) {
+        None => Ok(notes),
+        Some(note) => Err(Failure::config(format!(
+            "{}: a note has the label {:?}, which is none of the task's classes: {}",
+            path.display(),
+            note.label,
+            model.classes.join(", ")
+        ))),
+    }
+}
+
+fn to_json(party: u32, event: &ClientEvent) -> Value {
+    let mut value = match event {
+        ClientEvent::Ready { notes, truncated } => {
+            json!({"event": "ready", "notes": notes, "truncated": truncated})
+        }
+        ClientEvent::Connected => json!({"event": "connected"}),
+        ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
+        ClientEvent::Training { done, total, local } => {
+            json!({"event": "training", "done": done, "total": total, "local": local})
+        }
+        ClientEvent::Clipped { blocks } => json!({"event": "clipped", "blocks": blocks}),
+        ClientEvent::Uploading { sent, total } => json!({"event": "uploading", "sent": sent, "total": total}),
+        ClientEvent::Closed { round, applied } => {
+            json!({"event": "closed", "round": round.0, "applied": applied.len()})
+        }
+        ClientEvent::Evaluated(round, accuracy) => {
+            json!({"event": "evaluated", "round": round.0, "accuracy": of_accuracy(*accuracy)})
+        }
+        ClientEvent::Aborted(round) => json!({"event": "aborted", "round": round.0}),
+        ClientEvent::Refused(round, reason) => {
+            json!({"event": "refused", "round": round.0, "reason": reason})
+        }
+        ClientEvent::Fault(reason) => json!({"event": "fault", "reason": reason}),
+        ClientEvent::Finished(result) => json!({
+            "event": "finished",
+            "federated": of_accuracy(result.federated),
+            "local": result.local.map(of_accuracy),
+        }),
+    };
+    value["party"] = party.into();
+    value
+}
+
+fn of_accuracy(accuracy: Accuracy) -> Value {
+    json!({"correct": accuracy.correct, "total": accuracy.total})
+}

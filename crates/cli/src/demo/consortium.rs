@@ -1,0 +1,165 @@
+//! The demo's consortium: governance key, consortium file, identities, task, settings and notes, all on disk.
+
+use std::path::{Path, PathBuf};
+
+use cloister_crypto::consortium::sign_file;
+use cloister_crypto::sign::SigningKey;
+use cloister_experts::{ModelConfig, Note, initial_blocks};
+use cloister_params::consortium::{Consortium, ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use cloister_params::floors::DEFAULT_CUSTODIANS;
+use cloister_params::id::PartyId;
+use cloister_params::plan::RoundSettings;
+use cloister_params::policy::Policy;
+use cloister_protocol::model::Model;
+use cloister_transport::Identity;
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use serde_json::json;
+
+use super::Arguments;
+use super::settings::settings;
+use super::text::{Hospital, Text};
+use crate::failure::Failure;
+use crate::folder::{PartyFolder, create_folder, write};
+
+/// Where the files are that processes are started with.
+#[derive(Debug)]
+pub(super) struct DemoConsortium {
+    pub(super) folder: PathBuf,
+    pub(super) settings: RoundSettings,
+}
+
+impl DemoConsortium {
+    pub(super) fn consortium(&self) -> PathBuf {
+        self.folder.join("consortium.toml")
+    }
+
+    pub(super) fn settings_file(&self) -> PathBuf {
+        self.folder.join("settings.toml")
+    }
+
+    pub(super) fn task(&self) -> PathBuf {
+        self.folder.join("task.json")
+    }
+
+    pub(super) fn model(&self) -> PathBuf {
+        self.folder.join("initial.parameters")
+    }
+
+    pub(super) fn held_out(&self) -> PathBuf {
+        self.folder.join("held-out.jsonl")
+    }
+
+    pub(super) fn coordinator(&self) -> PathBuf {
+        self.folder.join("coordinator")
+    }
+
+    pub(super) fn hospital(&self, party: u32) -> PathBuf {
+        self.folder.join(format!("hospital-{party:02}"))
+    }
+}
+
+struct NewParty {
+    identity: Identity,
+    seed: zeroize::Zeroizing<[u8; 32]>,
+    signing_key: PublicBytes,
+}
+
+fn new_party(name: &str) -> Result<NewParty, Failure> {
+    let identity = Identity::generate(name).map_err(Failure::error)?;
+    let (key, seed) = SigningKey::generate(&mut UnwrapErr(SysRng));
+    Ok(NewParty {
+        identity,
+        seed,
+        signing_key: key.public(),
+    })
+}
+
+impl NewParty {
+    fn certificate(&self) -> PublicBytes {
+        PublicBytes(self.identity.fingerprint().0)
+    }
+
+    fn save(&self, folder: &Path, policy: &Policy) -> Result<(), Failure> {
+        PartyFolder::create(folder, &self.identity, &self.seed, policy)
+    }
+}
+
+/// Creates everything.
+pub(super) fn create(arguments: &Arguments, text: &Text) -> Result<DemoConsortium, Failure> {
+    let folder = arguments.folder.clone();
+    let (governance, _) = SigningKey::generate(&mut UnwrapErr(SysRng));
+    let policy =
+        Policy::parse(&format!("governance_key = \"{}\"", governance.public())).map_err(Failure::error)?;
+    let coordinator = new_party("coordinator")?;
+    let hospitals: Vec<NewParty> = text
+        .hospitals
+        .iter()
+        .map(|hospital| new_party(&hospital.name))
+        .collect::<Result<_, _>>()?;
+    let file = consortium_file(&coordinator, &hospitals, text);
+    let toml = file.to_toml().map_err(Failure::error)?;
+    let checked = Consortium::parse(&toml).map_err(Failure::config)?;
+    let config = ModelConfig {
+        seed: arguments.seed,
+        ..ModelConfig::new(text.classes.clone())
+    };
+    let task = serde_json::to_string_pretty(&config).map_err(Failure::error)?;
+    let settings = settings(arguments, &config, &task, &checked.floors())?;
+    let demo = DemoConsortium { folder, settings };
+    write(&demo.consortium(), toml.as_bytes())?;
+    let signature = hex::encode(sign_file(&toml, &governance));
+    write(
+        &demo.consortium().with_added_extension("sig"),
+        signature.as_bytes(),
+    )?;
+    write(&demo.task(), task.as_bytes())?;
+    write(
+        &demo.settings_file(),
+        demo.settings.to_toml().map_err(Failure::error)?.as_bytes(),
+    )?;
+    write(
+        &demo.model(),
+        &Model::new(initial_blocks(&config).into_values()).to_bytes(),
+    )?;
+    write_notes(&demo.held_out(), &text.held_out)?;
+    coordinator.save(&demo.coordinator(), &policy)?;
+    create_folder(&demo.coordinator().join("data"))?;
+    for (hospital, party) in text.hospitals.iter().zip(&hospitals) {
+        let own = demo.hospital(hospital.party);
+        party.save(&own, &policy)?;
+        write_notes(&own.join("notes.jsonl"), &hospital.notes)?;
+    }
+    Ok(demo)
+}
+
+fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) -> ConsortiumFile {
+    let party = |(hospital, keys): (&Hospital, &NewParty)| Party {
+        id: PartyId(hospital.party),
+        name: hospital.name.clone(),
+        organisation: hospital.name.clone(),
+        roles: if hospital.party as usize <= DEFAULT_CUSTODIANS {
+            vec![Role::Member, Role::Custodian]
+        } else {
+            vec![Role::Member]
+        },
+        signing_key: keys.signing_key,
+        certificate: keys.certificate(),
+        weight: 1,
+    };
+    ConsortiumFile {
+        name: "demo".into(),
+        epoch: 1,
+        coordinator: Coordinator {
+            name: "coordinator".into(),
+            signing_key: coordinator.signing_key,
+            certificate: coordinator.certificate(),
+        },
+        parties: text.hospitals.iter().zip(hospitals).map(party).collect(),
+    }
+}
+
+fn write_notes(path: &Path, notes: &[Note]) -> Result<(), Failure> {
+    let line = |note: &Note| format!("{}\n", json!({"text": note.text, "label": note.label}));
+    write(path, notes.iter().map(line).collect::<String>().as_bytes())
+}

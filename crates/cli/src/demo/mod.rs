@@ -1,0 +1,190 @@
+//! `cloister demo`: a coordinator and several hospitals as processes of this program, over QUIC on loopback.
+
+mod consortium;
+mod format;
+mod processes;
+mod report;
+mod result;
+mod screen;
+mod settings;
+mod summary;
+mod text;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::folder::{create_folder, write};
+use processes::Processes;
+use result::{DemoResult, WrittenFile};
+use screen::{Screen, closing_table};
+use watch::Watch;
+
+/// Flags of `cloister demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Hospitals, each a member and (the first 16 of them) a custodian.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(5..=40))]
+    members: u32,
+    /// Rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    rounds: u64,
+    /// A JSON Lines file with `text` and `label` (plain, gz or zst) instead of synthetic notes.
+    #[arg(long)]
+    notes: Option<PathBuf>,
+    /// At most so many notes for each hospital, on average.
+    #[arg(long, default_value_t = 110)]
+    notes_per_member: usize,
+    /// Dirichlet parameter of the division of a file's notes by label; smaller is more unequal.
+    #[arg(long, default_value_t = 0.5)]
+    alpha: f64,
+    /// Kill hospital M with SIGKILL in the middle of its upload in round R, given as M@R; may be repeated.
+    #[arg(long, value_parser = kill_of)]
+    kill: Vec<Kill>,
+    /// Seed of the synthetic notes, their division and the model's initial values.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where everything is written; its earlier content is removed if an earlier demo wrote it.
+    #[arg(long, default_value = "target/demo")]
+    folder: PathBuf,
+    /// The folder of MiniLM's files.
+    #[arg(long, env = "CLOISTER_MINILM")]
+    minilm: PathBuf,
+    /// UDP port of the coordinator; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Print one JSON object on stdout at the end.
+    #[arg(long)]
+    json: bool,
+    /// No progress bars.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// A hospital to kill, and in which round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kill {
+    party: u32,
+    round: u64,
+}
+
+fn kill_of(text: &str) -> Result<Kill, String> {
+    let parsed = text.split_once('@').and_then(|(party, round)| {
+        Some(Kill {
+            party: party.parse().ok()?,
+            round: round.parse().ok()?,
+        })
+    });
+    parsed.ok_or_else(|| "expected M@R, like 2@1".into())
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(kill) = arguments
+        .kill
+        .iter()
+        .find(|kill| !(1..=arguments.members).contains(&kill.party))
+    {
+        return Err(Failure::config(format!(
+            "--kill {}@{}: there is no such hospital",
+            kill.party, kill.round
+        )));
+    }
+    let started = Instant::now();
+    let text = text::prepare(&arguments)?;
+    clear(&arguments.folder)?;
+    let consortium = consortium::create(&arguments, &text)?;
+    let names: Vec<(u32, String)> = text
+        .hospitals
+        .iter()
+        .map(|hospital| (hospital.party, hospital.name.clone()))
+        .collect();
+    let screen = Screen::new(&names, arguments.quiet);
+    screen.note(&format!(
+        "{} hospitals, {}, {} notes held out; everything is under {}",
+        arguments.members,
+        text.description,
+        text.held_out.len(),
+        arguments.folder.display()
+    ));
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
+    let watch = runtime.block_on(async {
+        let mut processes = Processes::start(&arguments, &consortium).await?;
+        let mut watch = Watch::new(&arguments, &consortium, &screen);
+        while let Some(event) = processes.next().await {
+            watch.handle(event, &mut processes).await?;
+        }
+        Ok(watch)
+    })?;
+    screen.finish();
+    let result = watch.into_result(&text, started.elapsed().as_secs_f64())?;
+    finish(&arguments, result)
+}
+
+/// Removes what an earlier demo wrote, and nothing else.
+fn clear(folder: &std::path::Path) -> Result<(), Failure> {
+    let marker = folder.join("consortium.toml");
+    if folder.exists()
+        && !marker.exists()
+        && folder
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some())
+    {
+        return Err(Failure::config(format!(
+            "{} holds something that no demo wrote; give an empty --folder",
+            folder.display()
+        )));
+    }
+    if marker.exists() {
+        std::fs::remove_dir_all(folder)
+            .map_err(|error| Failure::error(format!("cannot clear {}: {error}", folder.display())))?;
+    }
+    create_folder(folder)
+}
+
+/// Writes the report and the results, and shows them.
+fn finish(arguments: &Arguments, mut result: DemoResult) -> Result<(), Failure> {
+    let report = arguments.folder.join("report.html");
+    let results = arguments.folder.join("result.json");
+    for (what, path) in [("report, one page", &report), ("all results", &results)] {
+        result.files.insert(
+            0,
+            WrittenFile {
+                what: what.into(),
+                path: path.display().to_string(),
+            },
+        );
+    }
+    write(&report, report::render(&result).as_bytes())?;
+    write(
+        &results,
+        serde_json::to_string_pretty(&result)
+            .map_err(Failure::error)?
+            .as_bytes(),
+    )?;
+    if !arguments.json {
+        print!("{}", closing_table(&result));
+        return Ok(());
+    }
+    let opened: usize = result
+        .rounds
+        .iter()
+        .flat_map(|round| &round.experts)
+        .filter(|e| e.opened)
+        .count();
+    let summary = json!({
+        "rounds": result.rounds.iter().filter(|round| round.closed).count(),
+        "members": result.members.len(),
+        "accuracy": { "local": result.mean_local_accuracy(), "federated": result.federated_accuracy() },
+        "experts_aggregated": opened,
+        "dropped": result.members.iter().filter(|member| member.killed_in.is_some()).count(),
+        "bytes_up": result.rounds.iter().map(|round| round.bytes_up).sum::<u64>(),
+        "wall_s": result.wall_s,
+        "report": report.display().to_string(),
+    });
+    println!("{summary}");
+    Ok(())
+}

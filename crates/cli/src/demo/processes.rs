@@ -1,0 +1,209 @@
+//! The demo's processes: started, read, killed.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+
+use super::Arguments;
+use super::consortium::DemoConsortium;
+use crate::failure::{Failure, Kind};
+
+/// How slowly a hospital uploads that is to be killed in the middle: slow enough to be caught, in bytes a second.
+const VICTIMS_UPLINK: u32 = 200_000;
+/// Seconds of silence after which a link is lost.
+const IDLE_TIMEOUT: &str = "4";
+
+/// What a process said, or that it ended.
+#[derive(Debug)]
+pub(super) enum ProcessEvent {
+    /// An event of the coordinator.
+    Coordinator(Value),
+    /// An event of a hospital.
+    Hospital(u32, Value),
+    /// A process ended, with its exit code and its last words.
+    Ended(Option<u32>, Option<i32>, String),
+}
+
+/// All processes. Those that still run are killed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Processes {
+    events: mpsc::UnboundedReceiver<ProcessEvent>,
+    sender: Option<mpsc::UnboundedSender<ProcessEvent>>,
+    kill: watch::Sender<BTreeSet<u32>>,
+}
+
+impl Processes {
+    /// Starts the coordinator, and the hospitals once it listens.
+    pub(super) async fn start(arguments: &Arguments, demo: &DemoConsortium) -> Result<Self, Failure> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let (kill, _) = watch::channel(BTreeSet::new());
+        let mut processes = Self {
+            events,
+            sender: Some(sender),
+            kill,
+        };
+        processes.spawn(None, coordinator_command(arguments, demo)?)?;
+        let address = processes.wait_for_address().await?;
+        for party in 1..=arguments.members {
+            let command = hospital_command(arguments, demo, party, &address)?;
+            processes.spawn(Some(party), command)?;
+        }
+        processes.sender = None;
+        Ok(processes)
+    }
+
+    /// The next event; none when every process has ended.
+    pub(super) async fn next(&mut self) -> Option<ProcessEvent> {
+        self.events.recv().await
+    }
+
+    /// Kills a hospital with SIGKILL, as a power cut would.
+    pub(super) fn kill(&mut self, party: u32) {
+        self.kill.send_modify(|called| {
+            called.insert(party);
+        });
+    }
+
+    async fn wait_for_address(&mut self) -> Result<String, Failure> {
+        match self.events.recv().await {
+            Some(ProcessEvent::Coordinator(event)) if event["event"] == "listening" => {
+                Ok(event["address"].as_str().unwrap_or_default().to_owned())
+            }
+            Some(ProcessEvent::Ended(_, _, words)) => Err(Failure::new(Kind::Unavailable, words.trim())),
+            other => Err(Failure::error(format!(
+                "the coordinator did not start: {other:?}"
+            ))),
+        }
+    }
+
+    fn spawn(&mut self, party: Option<u32>, mut command: Command) -> Result<(), Failure> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| Failure::error(format!("cannot start a process: {error}")))?;
+        let Some(sender) = self.sender.clone() else {
+            return Ok(());
+        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let kill = self.kill.subscribe();
+        tokio::spawn(async move {
+            let words = tokio::spawn(async move {
+                let mut words = String::new();
+                if let Some(mut stderr) = stderr {
+                    let _ = tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut words).await;
+                }
+                words
+            });
+            let reading = async {
+                let Some(stdout) = stdout else { return };
+                let mut lines = BufReader::new(stdout).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    let event = serde_json::from_str(&line).unwrap_or(Value::Null);
+                    let event = match party {
+                        None => ProcessEvent::Coordinator(event),
+                        Some(party) => ProcessEvent::Hospital(party, event),
+                    };
+                    let _ = sender.send(event);
+                }
+            };
+            let ((), status) = tokio::join!(reading, wait_or_kill(&mut child, party, kill));
+            let code = status.ok().and_then(|status| status.code());
+            let _ = sender.send(ProcessEvent::Ended(party, code, words.await.unwrap_or_default()));
+        });
+        Ok(())
+    }
+}
+
+/// Waits for a process, or kills it when its number comes up.
+async fn wait_or_kill(
+    child: &mut Child,
+    party: Option<u32>,
+    mut kill: watch::Receiver<BTreeSet<u32>>,
+) -> std::io::Result<std::process::ExitStatus> {
+    let called = async {
+        match party {
+            Some(party) => kill.wait_for(|called| called.contains(&party)).await.is_ok(),
+            None => false,
+        }
+    };
+    tokio::select! {
+        status = child.wait() => return status,
+        true = called => {}
+        else => {}
+    }
+    child.start_kill()?;
+    child.wait().await
+}
+
+fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::error(format!("cannot find this program: {error}")))
+}
+
+fn coordinator_command(arguments: &Arguments, demo: &DemoConsortium) -> Result<Command, Failure> {
+    let mut command = Command::new(program()?);
+    command
+        .arg("server")
+        .arg("--consortium")
+        .arg(demo.consortium())
+        .arg("--identity")
+        .arg(demo.coordinator())
+        .arg("--settings")
+        .arg(demo.settings_file())
+        .arg("--model")
+        .arg(demo.model())
+        .arg("--data")
+        .arg(demo.coordinator().join("data"))
+        .args(["--listen", &format!("127.0.0.1:{}", arguments.port)])
+        .args(["--num-rounds", &arguments.rounds.to_string()])
+        .args([
+            "--idle-timeout-s",
+            IDLE_TIMEOUT,
+            "--reconnect-within-s",
+            "1",
+            "--events",
+        ]);
+    Ok(command)
+}
+
+fn hospital_command(
+    arguments: &Arguments,
+    demo: &DemoConsortium,
+    party: u32,
+    address: &str,
+) -> Result<Command, Failure> {
+    let own = demo.hospital(party);
+    let mut command = Command::new(program()?);
+    command
+        .arg("client")
+        .arg("--consortium")
+        .arg(demo.consortium())
+        .arg("--identity")
+        .arg(&own)
+        .arg("--task")
+        .arg(demo.task())
+        .arg("--model")
+        .arg(demo.model())
+        .arg("--minilm")
+        .arg(&arguments.minilm)
+        .arg("--notes")
+        .arg(own.join("notes.jsonl"))
+        .arg("--held-out")
+        .arg(demo.held_out())
+        .arg("--data")
+        .arg(own.join("data"))
+        .args(["--coordinator", address])
+        .args(["--evaluate", &format!("{}/{}", party - 1, arguments.members)])
+        .args(["--idle-timeout-s", "30", "--compare-local", "--events"]);
+    if arguments.kill.iter().any(|kill| kill.party == party) {
+        command.args(["--uplink-bytes-per-second", &VICTIMS_UPLINK.to_string()]);
+    }
+    Ok(command)
+}

@@ -1,0 +1,292 @@
+//! What each hospital is doing, kept apart from how it is drawn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::demo::format::{bytes, counted};
+
+/// What a hospital is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// It waits for others.
+    Waiting,
+    /// It trains: steps done, of how many. Round 0 is the training alone, for comparison.
+    Training { round: u64, done: u64, total: u64 },
+    /// It has announced its sketches.
+    Announced,
+    /// It uploads masked blocks: bytes sent, of how many.
+    Uploading { sent: u64, total: u64 },
+    /// It is gone.
+    Lost,
+}
+
+impl Phase {
+    /// The phase in a few words.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Self::Training {
+                round: 0,
+                done,
+                total,
+            } => format!("training alone, step {done} of {total}"),
+            Self::Training { round, done, total } => {
+                format!("round {round}: training, step {done} of {total}")
+            }
+            Self::Uploading { sent, total } if sent < total => {
+                format!("uploading {} of {}", bytes(sent), bytes(total))
+            }
+            Self::Uploading { total, .. } => format!("uploaded {}", bytes(total)),
+            _ => self.name().to_owned(),
+        }
+    }
+
+    /// How far its bar reaches: position and length.
+    pub(super) fn progress(self) -> (u64, u64) {
+        match self {
+            Self::Training { done, total, .. } => (done.min(total), total),
+            Self::Uploading { sent, total } => (sent.min(total), total),
+            Self::Announced => (1, 1),
+            Self::Waiting | Self::Lost => (0, 1),
+        }
+    }
+
+    /// One word, the same for all hospitals in the phase.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Training { .. } => "training",
+            Self::Announced => "announced",
+            Self::Uploading { sent, total } if sent < total => "uploading",
+            Self::Uploading { .. } => "uploaded",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// All hospitals' phases.
+pub(super) struct Tracker {
+    phases: BTreeMap<u32, Phase>,
+    round: u64,
+    announced: BTreeSet<u32>,
+    all_announced: bool,
+}
+
+impl Tracker {
+    pub(super) fn new(parties: impl Iterator<Item = u32>) -> Self {
+        let phases = parties.map(|party| (party, Phase::Waiting)).collect();
+        Self {
+            phases,
+            round: 0,
+            announced: BTreeSet::new(),
+            all_announced: false,
+        }
+    }
+
+    /// Notes a hospital's phase. Gives back whether this is another phase than before, and the milestone that it
+    /// reaches. What a lost hospital did before it was lost can be heard of late: only new training brings it back.
+    pub(super) fn enter(&mut self, party: u32, phase: Phase) -> (bool, Option<String>) {
+        let Some(current) = self.phases.get_mut(&party) else {
+            return (false, None);
+        };
+        if *current == Phase::Lost && !matches!(phase, Phase::Training { .. }) {
+            return (false, None);
+        }
+        let before = std::mem::replace(current, phase);
+        let milestone = match phase {
+            Phase::Training { round, .. } if round > self.round => Some(self.begin(round)),
+            Phase::Announced => {
+                self.announced.insert(party);
+                self.all_have_announced()
+            }
+            Phase::Lost => self.all_have_announced(),
+            _ => None,
+        };
+        (before.name() != phase.name(), milestone)
+    }
+
+    /// Whether a hospital is lost.
+    pub(super) fn is_lost(&self, party: u32) -> bool {
+        self.phases.get(&party) == Some(&Phase::Lost)
+    }
+
+    /// How many hospitals are in each phase, in one line.
+    pub(super) fn summary(&self) -> String {
+        let names = [
+            "waiting",
+            "training",
+            "announced",
+            "uploading",
+            "uploaded",
+            "lost",
+        ];
+        let counts = names.map(|name| {
+            (
+                name,
+                self.phases.values().filter(|phase| phase.name() == name).count(),
+            )
+        });
+        let parts: Vec<String> = counts
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        format!("round {}: {}", self.round, parts.join(", "))
+    }
+
+    fn begin(&mut self, round: u64) -> String {
+        self.round = round;
+        self.announced.clear();
+        self.all_announced = false;
+        format!(
+            "round {round}: training on {}",
+            counted(self.present().count(), "hospital")
+        )
+    }
+
+    fn present(&self) -> impl Iterator<Item = u32> {
+        self.phases
+            .iter()
+            .filter(|(_, phase)| **phase != Phase::Lost)
+            .map(|(party, _)| *party)
+    }
+
+    /// The milestone that every hospital still there has announced, once a round.
+    fn all_have_announced(&mut self) -> Option<String> {
+        if self.all_announced || self.announced.is_empty() {
+            return None;
+        }
+        let is_complete = self.present().all(|party| self.announced.contains(&party));
+        self.all_announced = is_complete;
+        let announced = counted(self.announced.len(), "hospital");
+        self.all_announced
+            .then(|| format!("round {}: {announced} announced", self.round))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRAINING: Phase = Phase::Training {
+        round: 1,
+        done: 0,
+        total: 9,
+    };
+
+    fn tracker() -> Tracker {
+        Tracker::new([1, 2, 3].into_iter())
+    }
+
+    fn milestone(tracker: &mut Tracker, party: u32, phase: Phase) -> Option<String> {
+        tracker.enter(party, phase).1
+    }
+
+    #[test]
+    fn a_round_has_two_milestones_each_told_once() {
+        let mut tracker = tracker();
+        assert_eq!(
+            milestone(&mut tracker, 2, TRAINING).as_deref(),
+            Some("round 1: training on 3 hospitals")
+        );
+        assert_eq!(milestone(&mut tracker, 1, TRAINING), None);
+        assert_eq!(milestone(&mut tracker, 1, Phase::Announced), None);
+        assert_eq!(milestone(&mut tracker, 2, Phase::Announced), None);
+        assert_eq!(
+            milestone(&mut tracker, 3, Phase::Announced).as_deref(),
+            Some("round 1: 3 hospitals announced")
+        );
+        assert_eq!(milestone(&mut tracker, 3, Phase::Announced), None);
+        let next = Phase::Training {
+            round: 2,
+            done: 0,
+            total: 9,
+        };
+        assert_eq!(
+            milestone(&mut tracker, 1, next).as_deref(),
+            Some("round 2: training on 3 hospitals")
+        );
+        assert_eq!(milestone(&mut tracker, 1, Phase::Announced), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_announcement_of_a_lost_hospital() {
+        let mut tracker = tracker();
+        milestone(&mut tracker, 1, TRAINING);
+        milestone(&mut tracker, 1, Phase::Announced);
+        milestone(&mut tracker, 2, Phase::Announced);
+        assert_eq!(
+            milestone(&mut tracker, 3, Phase::Lost).as_deref(),
+            Some("round 1: 2 hospitals announced")
+        );
+        assert_eq!(tracker.summary(), "round 1: 2 announced, 1 lost");
+    }
+
+    #[test]
+    fn late_news_do_not_bring_a_lost_hospital_back() {
+        let mut tracker = tracker();
+        tracker.enter(2, Phase::Lost);
+        assert_eq!(
+            tracker.enter(2, Phase::Uploading { sent: 1, total: 2 }),
+            (false, None)
+        );
+        assert_eq!(tracker.enter(2, Phase::Waiting), (false, None));
+        assert!(tracker.is_lost(2) && !tracker.is_lost(1) && !tracker.is_lost(9));
+        assert!(tracker.enter(2, TRAINING).0);
+        assert!(!tracker.is_lost(2));
+    }
+
+    #[test]
+    fn steps_within_a_phase_are_no_new_phase() {
+        let mut tracker = tracker();
+        assert!(tracker.enter(1, Phase::Uploading { sent: 0, total: 10 }).0);
+        assert!(!tracker.enter(1, Phase::Uploading { sent: 9, total: 10 }).0);
+        assert!(tracker.enter(1, Phase::Uploading { sent: 10, total: 10 }).0);
+        assert_eq!(tracker.summary(), "round 0: 2 waiting, 1 uploaded");
+    }
+
+    #[test]
+    fn a_stranger_is_not_counted() {
+        let mut tracker = tracker();
+        assert_eq!(tracker.enter(9, TRAINING), (false, None));
+        assert_eq!(tracker.summary(), "round 0: 3 waiting");
+    }
+
+    #[test]
+    fn phases_say_how_far_they_are() {
+        assert_eq!(
+            Phase::Training {
+                round: 2,
+                done: 30,
+                total: 120
+            }
+            .describe(),
+            "round 2: training, step 30 of 120"
+        );
+        assert_eq!(
+            Phase::Uploading {
+                sent: 1_200_000,
+                total: 3_400_000
+            }
+            .describe(),
+            "uploading 1.2 MB of 3.4 MB"
+        );
+        assert_eq!(
+            Phase::Training {
+                round: 0,
+                done: 3,
+                total: 9
+            }
+            .describe(),
+            "training alone, step 3 of 9"
+        );
+        assert_eq!(Phase::Uploading { sent: 7, total: 7 }.describe(), "uploaded 7 B");
+        assert_eq!(
+            Phase::Training {
+                round: 1,
+                done: 10,
+                total: 9
+            }
+            .progress(),
+            (9, 9)
+        );
+    }
+}

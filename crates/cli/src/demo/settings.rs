@@ -1,0 +1,85 @@
+//! The demo's task and round settings.
+
+use cloister_crypto::hash::{Domain, digest};
+use cloister_experts::{ModelConfig, block_table};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::floors::Floors;
+use cloister_params::id::Digest;
+use cloister_params::plan::{
+    Deadlines, Fallback, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+};
+
+use super::Arguments;
+use crate::failure::Failure;
+
+/// Settings that suit notes of this size on a small machine; deadlines are generous for one that is busy.
+pub(super) fn settings(
+    arguments: &Arguments,
+    model: &ModelConfig,
+    task: &str,
+    floors: &Floors,
+) -> Result<RoundSettings, Failure> {
+    let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
+    let cohort_floor = u16::try_from(floors.cohort).map_err(Failure::error)?;
+    Ok(RoundSettings {
+        task: digest(Domain::Task, &[task.as_bytes()]),
+        ring,
+        max_weight: 1,
+        cohort_floor,
+        sketch: SketchPlan {
+            seed: sketch_seed(arguments.seed),
+            coordinates: 64,
+            noise_steps: 80,
+            region_clip_milli: 10_000,
+            count_noise: 4,
+        },
+        scoring: ScoringRule {
+            threshold: Threshold::MeanDeviation,
+            spread_factor: 256,
+            consensus_fraction: 128,
+            minimum_tokens: 30,
+            slack: 1,
+            fallback: Fallback::Everyone,
+        },
+        training: TrainingPlan {
+            local_epochs: 1,
+            batch_size: 8,
+            learning_rate_micro: 4_000,
+            routing_penalty_milli: 100,
+            seed: arguments.seed,
+        },
+        deadlines: Deadlines {
+            announce: 600_000,
+            seal: 60_000,
+            upload: 120_000,
+            reveal: 60_000,
+        },
+        blocks: block_table(model).into_iter().map(planned).collect(),
+    })
+}
+
+fn sketch_seed(seed: u64) -> Digest {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Digest(bytes)
+}
+
+/// Clips are a little above what an epoch or two of training moves; steps leave room for 300 members.
+fn planned(shape: BlockShape) -> PlannedBlock {
+    let (step_log2, clip, noise_steps) = match shape.kind {
+        BlockKind::Expert { .. } => (-18, 1.0, 0),
+        BlockKind::Router { .. } => (-18, 2.0, 0),
+        BlockKind::Shared => (-17, 8.0, 0),
+        BlockKind::Routing { .. } => (-16, 1.0, 64),
+    };
+    let clip_steps = (clip * 2f64.powi(-i32::from(step_log2))) as u32;
+    PlannedBlock {
+        shape,
+        scale: Scale {
+            step_log2,
+            clip_steps,
+        },
+        noise_steps,
+    }
+}

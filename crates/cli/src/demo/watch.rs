@@ -1,0 +1,321 @@
+//! Follows the processes' events: shows progress, kills who is to be killed, and gathers the result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use cloister_params::block::BlockKind;
+use serde_json::Value;
+
+use super::consortium::DemoConsortium;
+use super::processes::{ProcessEvent, Processes};
+use super::result::{DemoResult, ExpertResult, MemberResult, RoundResult, WrittenFile};
+use super::screen::Screen;
+use super::text::Text;
+use super::{Arguments, Kill};
+use crate::failure::{Failure, Kind};
+
+/// Consensus 1 in the coordinator's fixed point.
+const CONSENSUS_UNIT: f64 = 16384.0;
+
+/// Right answers of all.
+#[derive(Clone, Copy, Default, Debug)]
+struct Tally {
+    correct: u64,
+    total: u64,
+}
+
+impl Tally {
+    fn of(value: &Value) -> Option<Self> {
+        Some(Self {
+            correct: value["correct"].as_u64()?,
+            total: value["total"].as_u64()?,
+        })
+    }
+
+    fn add(&mut self, other: Self) {
+        self.correct += other.correct;
+        self.total += other.total;
+    }
+
+    fn accuracy(self) -> Option<f64> {
+        (self.total > 0).then(|| self.correct as f64 / self.total as f64)
+    }
+}
+
+/// What is known so far.
+pub(super) struct Watch<'a> {
+    arguments: &'a Arguments,
+    demo: &'a DemoConsortium,
+    screen: &'a Screen,
+    round: u64,
+    round_started: Instant,
+    rounds: Vec<RoundResult>,
+    /// Evaluations of a round's model by the hospitals, each on its part of the held-out notes.
+    evaluations: BTreeMap<u64, (BTreeSet<u32>, Tally)>,
+    shown: usize,
+    killed: BTreeMap<u32, u64>,
+    finals: BTreeMap<u32, (Tally, Option<Tally>)>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(arguments: &'a Arguments, demo: &'a DemoConsortium, screen: &'a Screen) -> Self {
+        Self {
+            arguments,
+            demo,
+            screen,
+            round: 0,
+            round_started: Instant::now(),
+            rounds: Vec::new(),
+            evaluations: BTreeMap::new(),
+            shown: 0,
+            killed: BTreeMap::new(),
+            finals: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn handle(
+        &mut self,
+        event: ProcessEvent,
+        processes: &mut Processes,
+    ) -> Result<(), Failure> {
+        match event {
+            ProcessEvent::Coordinator(event) => {
+                self.handle_coordinator(&event);
+                Ok(())
+            }
+            ProcessEvent::Hospital(party, event) => {
+                self.handle_hospital(party, &event, processes);
+                Ok(())
+            }
+            ProcessEvent::Ended(party, code, words) => self.handle_end(party, code, &words),
+        }
+    }
+
+    fn handle_coordinator(&mut self, event: &Value) {
+        let party = number(&event["party"]);
+        match event["event"].as_str().unwrap_or_default() {
+            "planned" => {
+                self.round = event["round"].as_u64().unwrap_or_default();
+                self.round_started = Instant::now();
+            }
+            "announced" => self.screen.announced(party),
+            "uploaded" => self.screen.waiting(party),
+            "missing" => {
+                self.screen
+                    .note(&format!("summed without the uploads of {}", event["parties"]));
+            }
+            "recovering" => self.screen.note(&format!(
+                "custodians' shares take off the masks that {} left behind",
+                event["parties"]
+            )),
+            "disconnected" => self.screen.lost(party, "no sign of life"),
+            "peer_refused" | "refused" | "fault" | "block_lost" => {
+                self.screen.note(&format!("coordinator: {event}"));
+            }
+            "round" => self.end_round(event),
+            _ => {}
+        }
+    }
+
+    fn handle_hospital(&mut self, party: u32, event: &Value, processes: &mut Processes) {
+        match event["event"].as_str().unwrap_or_default() {
+            "training" => {
+                let (done, total) = (count(&event["done"]), count(&event["total"]));
+                let round = if event["local"] == true { 0 } else { self.round };
+                self.screen.training(party, round, done, total);
+            }
+            "uploading" => {
+                let (sent, total) = (count(&event["sent"]), count(&event["total"]));
+                self.screen.uploading(party, sent, total);
+                self.kill_if_due(party, sent, total, processes);
+            }
+            "evaluated" => {
+                let round = count(&event["round"]);
+                if let Some(tally) = Tally::of(&event["accuracy"]) {
+                    let (parties, sum) = self.evaluations.entry(round).or_default();
+                    parties.insert(party);
+                    sum.add(tally);
+                }
+                self.show_rounds();
+            }
+            "finished" => {
+                if let Some(federated) = Tally::of(&event["federated"]) {
+                    self.finals.insert(party, (federated, Tally::of(&event["local"])));
+                }
+                self.screen.waiting(party);
+            }
+            "refused" | "fault" | "reconnecting" => {
+                self.screen
+                    .note(&format!("hospital {party}: {}", event["reason"]));
+            }
+            _ => {}
+        }
+    }
+
+    /// A hospital that is to be lost in the middle of its upload is: some chunks are sent, some are not.
+    fn kill_if_due(&mut self, party: u32, sent: u64, total: u64, processes: &mut Processes) {
+        let due = Kill {
+            party,
+            round: self.round,
+        };
+        if self.arguments.kill.contains(&due) && sent * 3 >= total && sent < total {
+            processes.kill(party);
+            self.killed.insert(party, self.round);
+            self.screen
+                .lost(party, "killed with SIGKILL in the middle of its upload");
+        }
+    }
+
+    fn handle_end(&mut self, party: Option<u32>, code: Option<i32>, words: &str) -> Result<(), Failure> {
+        match (party, code) {
+            (_, Some(0)) => Ok(()),
+            (Some(party), _) if self.killed.contains_key(&party) => Ok(()),
+            (Some(party), code) => Err(Failure::error(format!(
+                "hospital {party} ended with {}: {}",
+                code.map_or("a signal".into(), |code| format!("status {code}")),
+                words.trim()
+            ))),
+            (None, code) => {
+                let kind = if code == Some(Kind::QuorumLost as i32) {
+                    Kind::QuorumLost
+                } else {
+                    Kind::Error
+                };
+                Err(Failure::new(kind, format!("the coordinator: {}", words.trim())))
+            }
+        }
+    }
+
+    fn end_round(&mut self, event: &Value) {
+        let opened: BTreeSet<u64> = numbers(&event["opened"]).into_iter().map(u64::from).collect();
+        let blocks = &self.demo.settings.blocks;
+        let cohorts = event["cohorts"].as_array().cloned().unwrap_or_default();
+        let experts = cohorts.iter().filter_map(|cohort| {
+            let block = cohort["block"].as_u64()?;
+            let BlockKind::Expert { layer, expert } = blocks.get(usize::try_from(block).ok()?)?.shape.kind
+            else {
+                return None;
+            };
+            Some(ExpertResult {
+                layer,
+                expert,
+                choice: cohort["choice"].as_str().unwrap_or_default().to_owned(),
+                members: numbers(&cohort["members"]),
+                consensus: consensus(&cohort["consensus"]),
+                opened: opened.contains(&block),
+            })
+        });
+        self.rounds.push(RoundResult {
+            round: count(&event["round"]),
+            closed: event["closed"] == true,
+            announced: numbers(&event["announced"]),
+            uploaded: numbers(&event["uploaded"]),
+            accuracy: None,
+            bytes_up: count(&event["bytes_up"]),
+            seconds: self.round_started.elapsed().as_secs_f64(),
+            experts: experts.collect(),
+        });
+        self.show_rounds();
+    }
+
+    /// Shows each round once everybody who holds its model has evaluated it.
+    fn show_rounds(&mut self) {
+        while let Some(round) = self.rounds.get_mut(self.shown) {
+            let evaluated = self.evaluations.get(&round.round);
+            let alive = (1..=self.arguments.members).filter(|party| !self.killed.contains_key(party));
+            let complete =
+                evaluated.is_some_and(|(parties, _)| alive.clone().all(|party| parties.contains(&party)));
+            if round.closed && !complete {
+                return;
+            }
+            round.accuracy = evaluated.and_then(|(_, tally)| tally.accuracy());
+            self.screen.round(round);
+            self.shown += 1;
+        }
+    }
+
+    pub(super) fn into_result(self, text: &Text, wall_s: f64) -> Result<DemoResult, Failure> {
+        let done = self.rounds.iter().filter(|round| round.closed).count() as u64;
+        if done < self.arguments.rounds {
+            let wanted = self.arguments.rounds;
+            return Err(Failure::error(format!("{done} of {wanted} rounds closed")));
+        }
+        if let Some(kill) = self
+            .arguments
+            .kill
+            .iter()
+            .find(|kill| !self.killed.contains_key(&kill.party))
+        {
+            return Err(Failure::error(format!(
+                "hospital {} was not caught in its upload",
+                kill.party
+            )));
+        }
+        let members: Vec<MemberResult> = text
+            .hospitals
+            .iter()
+            .map(|hospital| {
+                let result = self.finals.get(&hospital.party);
+                MemberResult {
+                    party: hospital.party,
+                    name: hospital.name.clone(),
+                    style: hospital.style.clone(),
+                    notes_by_class: hospital.notes_by_class(&text.classes),
+                    local_accuracy: result.and_then(|(_, local)| (*local)?.accuracy()),
+                    federated_accuracy: result.and_then(|(federated, _)| federated.accuracy()),
+                    killed_in: self.killed.get(&hospital.party).copied(),
+                }
+            })
+            .collect();
+        let survivor = members
+            .iter()
+            .find(|member| member.killed_in.is_none())
+            .map_or(1, |member| member.party);
+        let file = |what: &str, path: std::path::PathBuf| WrittenFile {
+            what: what.to_owned(),
+            path: path.display().to_string(),
+        };
+        let files = vec![
+            file(
+                "federated model, safetensors",
+                self.demo.hospital(survivor).join("data/model.safetensors"),
+            ),
+            file("log of each round", self.demo.coordinator().join("data/rounds")),
+            file("consortium, settings, task", self.demo.folder.clone()),
+        ];
+        Ok(DemoResult {
+            text: text.description.clone(),
+            classes: text.classes.clone(),
+            held_out: text.held_out.len(),
+            members,
+            rounds: self.rounds,
+            wall_s,
+            files,
+        })
+    }
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+fn number(value: &Value) -> u32 {
+    value
+        .as_u64()
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or_default()
+}
+
+fn numbers(value: &Value) -> Vec<u32> {
+    value
+        .as_array()
+        .map(|list| list.iter().map(number).collect())
+        .unwrap_or_default()
+}
+
+fn consensus(value: &Value) -> Vec<Option<f64>> {
+    let list = value.as_array().cloned().unwrap_or_default();
+    list.iter()
+        .map(|entry| entry.as_f64().map(|fixed| fixed / CONSENSUS_UNIT))
+        .collect()
+}

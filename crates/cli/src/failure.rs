@@ -1,0 +1,53 @@
+//! How the program ends when something failed: a sentence and the documented exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The kinds of failure that have an exit code of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Anything else.
+    Error = 1,
+    /// Too few custodians or shares.
+    QuorumLost = 6,
+    /// A peer or a port cannot be reached or had.
+    Unavailable = 69,
+    /// A file that the program was given is wrong.
+    Config = 78,
+}
+
+/// A failure to be told to the user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    sentence: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, sentence: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            sentence: sentence.to_string(),
+        }
+    }
+
+    /// A wrong file or setting.
+    pub(crate) fn config(sentence: impl fmt::Display) -> Self {
+        Self::new(Kind::Config, sentence)
+    }
+
+    /// Anything else.
+    pub(crate) fn error(sentence: impl fmt::Display) -> Self {
+        Self::new(Kind::Error, sentence)
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}

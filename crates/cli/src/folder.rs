@@ -1,0 +1,122 @@
+//! Files of a consortium and of a party: reading them with errors that say which file, and writing them.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::policy::Policy;
+use cloister_protocol::model::Model;
+use cloister_transport::Identity;
+
+use crate::failure::Failure;
+
+/// A party's own folder: TLS identity, signing key and policy.
+#[derive(Debug)]
+pub(crate) struct PartyFolder {
+    pub(crate) identity: Identity,
+    pub(crate) signing_key: Arc<SigningKey>,
+    pub(crate) policy: Policy,
+}
+
+const SIGNING_KEY: &str = "signing.key";
+const POLICY: &str = "policy.toml";
+
+impl PartyFolder {
+    pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
+        let identity = Identity::load(folder).map_err(Failure::config)?;
+        let path = folder.join(SIGNING_KEY);
+        let seed = hex_file::<32>(&path)?;
+        let policy_path = folder.join(POLICY);
+        let policy = Policy::parse(&read_text(&policy_path)?)
+            .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
+        Ok(Self {
+            identity,
+            signing_key: Arc::new(SigningKey::from_seed(&seed)),
+            policy,
+        })
+    }
+
+    /// Writes a new party's folder; keys are readable by their owner alone.
+    pub(crate) fn create(
+        folder: &Path,
+        identity: &Identity,
+        signing_seed: &[u8; 32],
+        policy: &Policy,
+    ) -> Result<(), Failure> {
+        create_folder(folder)?;
+        identity.save(folder).map_err(Failure::error)?;
+        write_secret(&folder.join(SIGNING_KEY), &hex::encode(signing_seed))?;
+        write(
+            &folder.join(POLICY),
+            policy.to_toml().map_err(Failure::error)?.as_bytes(),
+        )
+    }
+}
+
+/// Accepts the consortium file at `path`, whose signature lies beside it with `.sig` appended.
+pub(crate) fn load_consortium(path: &Path, policy: &Policy) -> Result<Arc<Epoch>, Failure> {
+    let text = read_text(path)?;
+    let signature = hex_file::<64>(&path.with_added_extension("sig"))?;
+    let epoch = Epoch::accept(&text, &signature, policy.governance_key)
+        .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+    Ok(Arc::new(epoch))
+}
+
+/// Reads a model's parameters.
+pub(crate) fn load_model(path: &Path) -> Result<Model, Failure> {
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    Model::from_bytes(&bytes).ok_or_else(|| {
+        Failure::config(format!(
+            "{}: it holds no model parameters, or is damaged; get it again",
+            path.display()
+        ))
+    })
+}
+
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::config(format!("cannot read {}: {error}", path.display()))
+}
+
+fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {
+    let text = read_text(path)?;
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| {
+        Failure::config(format!(
+            "{}: expected {} hexadecimal digits",
+            path.display(),
+            2 * N
+        ))
+    })?;
+    Ok(bytes)
+}
+
+pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder)
+        .map_err(|error| Failure::error(format!("cannot create {}: {error}", folder.display())))
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    fs::write(path, bytes).map_err(|error| unwritable(path, &error))
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::error(format!("cannot write {}: {error}", path.display()))
+}

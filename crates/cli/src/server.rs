@@ -1,0 +1,193 @@
+//! `cloister server`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use cloister_params::id::PartyId;
+use cloister_params::plan::RoundSettings;
+use cloister_protocol::coordinator::{Event, RoundReport};
+use cloister_server::{ServerConfig, ServerError, ServerEvent};
+use cloister_transport::Settings;
+use cloister_wire::message::Ending;
+use cloister_wire::statement::CohortChoice;
+use serde_json::{Value, json};
+
+use crate::events;
+use crate::failure::{Failure, Kind};
+use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
+
+/// Flags of `cloister server`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The consortium file; its signature lies beside it with `.sig` appended.
+    #[arg(long, env = "CLOISTER_CONSORTIUM")]
+    consortium: PathBuf,
+    /// The coordinator's folder: certificate.pem, key.pem, signing.key, policy.toml.
+    #[arg(long, env = "CLOISTER_IDENTITY")]
+    identity: PathBuf,
+    /// What each round does.
+    #[arg(long)]
+    settings: PathBuf,
+    /// The parameters to start from.
+    #[arg(long)]
+    model: PathBuf,
+    /// Where logs and the model are written.
+    #[arg(long)]
+    data: PathBuf,
+    /// Address and UDP port to listen on.
+    #[arg(long, default_value = "0.0.0.0:443")]
+    listen: SocketAddr,
+    /// Rounds to run.
+    #[arg(long, default_value_t = NonZeroU64::MIN)]
+    num_rounds: NonZeroU64,
+    /// Members that must be connected before the first round; all of the consortium if not given.
+    #[arg(long)]
+    min_available_nodes: Option<usize>,
+    /// Seconds to wait for them.
+    #[arg(long, default_value_t = 600)]
+    start_within_s: u64,
+    /// Seconds after which a silent link is lost.
+    #[arg(long, default_value_t = 30)]
+    idle_timeout_s: u64,
+    /// Seconds that a party which lost its link is waited for.
+    #[arg(long, default_value_t = 60)]
+    reconnect_within_s: u64,
+    /// Print events as lines of JSON on stdout.
+    #[arg(long)]
+    events: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let print_events = arguments.events;
+    let config = configure(arguments)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
+    let mut show = |event: ServerEvent| {
+        if print_events {
+            events::print(&to_json(&event));
+        } else {
+            eprintln!("{}", to_text(&event));
+        }
+    };
+    runtime
+        .block_on(cloister_server::run(config, &mut show))
+        .map_err(|error| Failure::new(kind(&error), error))
+}
+
+fn kind(error: &ServerError) -> Kind {
+    match error {
+        ServerError::Bind(_) | ServerError::TooFewMembers { .. } => Kind::Unavailable,
+        ServerError::QuorumLost(_) | ServerError::NothingSummed(_) => Kind::QuorumLost,
+        ServerError::InvalidPlan(_) | ServerError::Roster(_) => Kind::Config,
+        ServerError::Io { .. } => Kind::Error,
+    }
+}
+
+fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
+    let folder = PartyFolder::load(&arguments.identity)?;
+    let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
+    let settings = RoundSettings::parse(&read_text(&arguments.settings)?)
+        .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
+    let members = epoch.consortium().members().count();
+    Ok(ServerConfig {
+        signing_key: folder.signing_key,
+        identity: folder.identity,
+        listen: arguments.listen,
+        settings,
+        model: load_model(&arguments.model)?,
+        num_rounds: arguments.num_rounds.get(),
+        min_available_nodes: arguments.min_available_nodes.unwrap_or(members),
+        start_within: Duration::from_secs(arguments.start_within_s),
+        reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
+        transport: Settings {
+            idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
+            ..Settings::default()
+        },
+        folder: arguments.data,
+        epoch,
+    })
+}
+
+fn numbers(parties: &[PartyId]) -> Vec<u32> {
+    parties.iter().map(|party| party.0).collect()
+}
+
+fn to_json(event: &ServerEvent) -> Value {
+    match event {
+        ServerEvent::Listening(address) => json!({"event": "listening", "address": address.to_string()}),
+        ServerEvent::Connected(party) => json!({"event": "connected", "party": party.0}),
+        ServerEvent::Disconnected(party, reason) => {
+            json!({"event": "disconnected", "party": party.0, "reason": reason})
+        }
+        ServerEvent::PeerRefused(why) => json!({"event": "peer_refused", "reason": why.to_string()}),
+        ServerEvent::Fault(party, why) => json!({"event": "fault", "party": party.0, "reason": why}),
+        ServerEvent::Round(event) => round_event(event),
+        ServerEvent::Ended(report) => round_report(report),
+    }
+}
+
+fn round_event(event: &Event) -> Value {
+    match event {
+        Event::Planned(round) => json!({"event": "planned", "round": round.0}),
+        Event::Announced(party) => json!({"event": "announced", "party": party.0}),
+        Event::Refused(party, reason) => json!({"event": "refused", "party": party.0, "reason": reason}),
+        Event::Sealed => json!({"event": "sealed"}),
+        Event::Uploaded(party) => json!({"event": "uploaded", "party": party.0}),
+        Event::Missing(parties) => json!({"event": "missing", "parties": numbers(parties)}),
+        Event::Recovering(parties) => json!({"event": "recovering", "parties": numbers(parties)}),
+        Event::BlockLost(block, party) => json!({"event": "block_lost", "block": block.0, "party": party.0}),
+        Event::QuorumLost(why) => json!({"event": "quorum_lost", "reason": why}),
+    }
+}
+
+fn round_report(report: &RoundReport) -> Value {
+    let choice = |choice: CohortChoice| match choice {
+        CohortChoice::Everyone => "everyone",
+        CohortChoice::Aligned => "aligned",
+        CohortChoice::Fallback => "fallback",
+        CohortChoice::Void => "void",
+    };
+    let cohorts: Vec<Value> = report
+        .cohorts
+        .iter()
+        .map(|cohort| {
+            json!({
+                "block": cohort.block.0,
+                "choice": choice(cohort.choice),
+                "members": cohort.members.iter().map(|listed| listed.member.0).collect::<Vec<_>>(),
+                "consensus": cohort.consensus,
+            })
+        })
+        .collect();
+    json!({
+        "event": "round",
+        "round": report.round.0,
+        "closed": matches!(report.ending, Ending::Closed(_)),
+        "announced": numbers(&report.announced),
+        "uploaded": numbers(&report.uploaded),
+        "cohorts": cohorts,
+        "opened": report.opened.iter().map(|block| block.0).collect::<Vec<_>>(),
+        "bytes_up": report.masked_bytes,
+    })
+}
+
+fn to_text(event: &ServerEvent) -> String {
+    match event {
+        ServerEvent::Listening(address) => format!("listening at {address}"),
+        ServerEvent::Connected(party) => format!("{party} is connected"),
+        ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
+        ServerEvent::PeerRefused(why) => why.to_string(),
+        ServerEvent::Fault(party, why) => format!("a frame of {party} was not accepted: {why}"),
+        ServerEvent::Round(event) => format!("{event:?}"),
+        ServerEvent::Ended(report) => format!(
+            "{} ended: {} of {} blocks opened, {} members, {} bytes up",
+            report.round,
+            report.opened.len(),
+            report.cohorts.len(),
+            report.uploaded.len(),
+            report.masked_bytes
+        ),
+    }
+}

@@ -1,0 +1,210 @@
+//! What a party must remember over a restart: the bodies that it signed and the rounds that it announced in.
+//!
+//! One line each, appended and synced before the first byte that depends on it leaves (`ROUND-04`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use cloister_params::id::{Digest, Round};
+use cloister_protocol::custodian::{Phase, SignedRecord};
+use thiserror::Error;
+
+/// A journal that cannot be used.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// The file cannot be read or written.
+    #[error("the journal {path}: {source}; without it this party cannot take part safely")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line that this program did not write.
+    #[error("the journal {path}, line {line}: {text:?} is no record; restore the file, or start a new epoch")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What it holds.
+        text: String,
+    },
+}
+
+/// The journal file of a party.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    signed: Vec<SignedRecord>,
+    last_announced: Option<Round>,
+}
+
+enum Record {
+    Signed(SignedRecord),
+    Announced(Round),
+}
+
+impl Journal {
+    /// Opens or creates the journal. A last line without its end was never relied on, and is dropped.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let io = |source| JournalError::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(io)?;
+        let text = io::read_to_string(&mut file).map_err(io)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64).map_err(io)?;
+        io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(io)?;
+        let mut journal = Self {
+            path: path.to_path_buf(),
+            file,
+            signed: Vec::new(),
+            last_announced: None,
+        };
+        for (line, text) in (1..).zip(text[..whole].lines()) {
+            let record = parse(text).ok_or_else(|| JournalError::Record {
+                path: path.to_path_buf(),
+                line,
+                text: text.to_owned(),
+            })?;
+            journal.remember(record);
+        }
+        Ok(journal)
+    }
+
+    /// What was signed so far.
+    pub fn signed(&self) -> &[SignedRecord] {
+        &self.signed
+    }
+
+    /// The last round that was announced in.
+    pub fn last_announced(&self) -> Option<Round> {
+        self.last_announced
+    }
+
+    /// Keeps that a body was signed; on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing may be sent then.
+    pub fn keep_signed(&mut self, record: SignedRecord) -> Result<(), JournalError> {
+        let SignedRecord { round, phase, body } = record;
+        self.append(&format!("signed {} {} {body}", round.0, phase_name(phase)))?;
+        self.remember(Record::Signed(record));
+        Ok(())
+    }
+
+    /// Keeps that a round was announced in; on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing may be sent then.
+    pub fn keep_announced(&mut self, round: Round) -> Result<(), JournalError> {
+        self.append(&format!("announced {}", round.0))?;
+        self.remember(Record::Announced(round));
+        Ok(())
+    }
+
+    fn append(&mut self, line: &str) -> Result<(), JournalError> {
+        let write = |file: &mut File| {
+            file.write_all(format!("{line}\n").as_bytes())
+                .and_then(|()| file.sync_data())
+        };
+        write(&mut self.file).map_err(|source| JournalError::Io {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn remember(&mut self, record: Record) {
+        match record {
+            Record::Signed(record) => self.signed.push(record),
+            Record::Announced(round) => self.last_announced = self.last_announced.max(Some(round)),
+        }
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Seal1 => "seal-1",
+        Phase::Outcome => "outcome",
+        Phase::Closing => "closing",
+    }
+}
+
+fn parse(line: &str) -> Option<Record> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        ["announced", round] => Some(Record::Announced(Round(round.parse().ok()?))),
+        ["signed", round, phase, body] => {
+            let phase = [Phase::Seal1, Phase::Outcome, Phase::Closing]
+                .into_iter()
+                .find(|p| phase_name(*p) == phase)?;
+            let mut digest = [0; 32];
+            hex::decode_to_slice(body, &mut digest).ok()?;
+            let round = Round(round.parse().ok()?);
+            Some(Record::Signed(SignedRecord {
+                round,
+                phase,
+                body: Digest(digest),
+            }))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("cloister-journal-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn records_survive_a_restart_and_a_torn_line_is_dropped() {
+        let path = scratch("torn");
+        let record = SignedRecord {
+            round: Round(3),
+            phase: Phase::Outcome,
+            body: Digest([7; 32]),
+        };
+        let mut journal = Journal::open(&path).expect("a new file");
+        journal.keep_signed(record).expect("writable");
+        journal.keep_announced(Round(3)).expect("writable");
+        drop(journal);
+        let torn = std::fs::read_to_string(&path).expect("there") + "announced 9";
+        std::fs::write(&path, torn).expect("writable");
+        let mut back = Journal::open(&path).expect("readable");
+        assert_eq!(back.signed(), [record]);
+        assert_eq!(back.last_announced(), Some(Round(3)));
+        back.keep_announced(Round(4)).expect("writable");
+        assert_eq!(
+            Journal::open(&path).expect("readable").last_announced(),
+            Some(Round(4))
+        );
+        std::fs::remove_file(path).expect("there");
+    }
+
+    #[test]
+    fn a_line_of_something_else_is_an_error_that_names_it() {
+        let path = scratch("foreign");
+        std::fs::write(&path, "announced 1\nsigned 1 lunch 00\n").expect("writable");
+        let error = Journal::open(&path).expect_err("no record");
+        assert!(error.to_string().contains("line 2"), "{error}");
+        std::fs::remove_file(path).expect("there");
+    }
+}

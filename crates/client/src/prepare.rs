@@ -1,0 +1,145 @@
+//! From the result of local training to what enters the protocol: clipped integers and noised sketches.
+
+use cloister_alignment::cohort::MemberSketches;
+use cloister_alignment::consistency;
+use cloister_alignment::score::ExpertSketch;
+use cloister_alignment::sketch::{Subject, sketch};
+use cloister_experts::{ExpertRegion, LocalResult};
+use cloister_params::block::BlockKind;
+use cloister_params::fixed::FixedPointError;
+use cloister_params::plan::{PlannedBlock, RoundPlan, SketchPlan};
+use cloister_privacy::discrete_gaussian::sample;
+use cloister_protocol::model::Model;
+use cloister_protocol::round::Contribution;
+use rand_core::CryptoRng;
+use thiserror::Error;
+
+/// A training result that does not make a contribution.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PrepareError {
+    /// Training produced numbers that are not finite.
+    #[error(transparent)]
+    FixedPoint(#[from] FixedPointError),
+    /// Training and plan have other blocks.
+    #[error("local training has no result for {0}; the task file and the plan do not fit")]
+    MissingBlock(BlockKind),
+}
+
+/// Clips, quantises, sketches and noises a training result. Returns also how many blocks were clipped.
+///
+/// # Errors
+/// See [`PrepareError`].
+pub fn prepare(
+    plan: &RoundPlan,
+    global: &Model,
+    local: &LocalResult,
+    random: &mut impl CryptoRng,
+) -> Result<(Contribution, usize), PrepareError> {
+    let mut integers = Vec::new();
+    let mut sketches = MemberSketches::new();
+    let mut clipped = 0;
+    for (block, published) in plan.settings.blocks.iter().zip(global.blocks()) {
+        let kind = block.shape.kind;
+        let mut update = local
+            .updates
+            .get(kind)
+            .ok_or(PrepareError::MissingBlock(kind))?
+            .to_vec();
+        if let BlockKind::Router { layer } = kind
+            && let Some(last) = update.last_mut()
+        {
+            *last = consistency_weight(layer, plan, global, local)?;
+            let weight = *last;
+            let parameters = update.len() - 1;
+            update[..parameters].iter_mut().for_each(|value| *value *= weight);
+        }
+        debug_assert_eq!(update.len(), published.len());
+        let quantised = block.scale.quantise(kind, &update)?;
+        clipped += usize::from(quantised.clipped);
+        if let BlockKind::Expert { layer, expert } = kind {
+            let region = region_of(local, layer, expert);
+            sketches.insert(
+                block.shape.id,
+                noised_sketch(&plan.settings.sketch, block, region, &update, random),
+            );
+        }
+        integers.push(noised(quantised.integers, block.noise_steps, random));
+    }
+    Ok((Contribution { integers, sketches }, clipped))
+}
+
+/// `omega`, from the member's own distribution and margins and the published distribution.
+fn consistency_weight(
+    layer: u16,
+    plan: &RoundPlan,
+    global: &Model,
+    local: &LocalResult,
+) -> Result<f32, PrepareError> {
+    let routing = BlockKind::Routing { layer };
+    let at = plan
+        .settings
+        .blocks
+        .iter()
+        .position(|block| block.shape.kind == routing);
+    let own = local
+        .updates
+        .get(routing)
+        .ok_or(PrepareError::MissingBlock(routing))?;
+    let published = at
+        .and_then(|at| global.blocks().get(at))
+        .ok_or(PrepareError::MissingBlock(routing))?;
+    let margins = local
+        .margins
+        .get(usize::from(layer))
+        .ok_or(PrepareError::MissingBlock(routing))?;
+    Ok(consistency::weight(own, published, margins))
+}
+
+fn region_of(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegion> {
+    local
+        .regions
+        .iter()
+        .find(|region| region.layer == layer && region.expert == expert)
+}
+
+/// Noise goes on every coordinate and on the count, also where the expert saw nothing.
+fn noised_sketch(
+    plan: &SketchPlan,
+    block: &PlannedBlock,
+    region: Option<&ExpertRegion>,
+    update: &[f32],
+    random: &mut impl CryptoRng,
+) -> ExpertSketch {
+    let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
+    let clip = f64::from(plan.region_clip_milli) / 1000.0;
+    let tokens = region.map_or(0, |region| i64::try_from(region.tokens).unwrap_or(i64::MAX / 2));
+    let tokens = (tokens + sample(u32::from(plan.count_noise), random)).clamp(0, i64::from(u32::MAX));
+    ExpertSketch {
+        region: noised_coordinates(sketch(plan, Subject::Region, mean_hidden, clip), plan, random),
+        update: noised_coordinates(
+            sketch(plan, Subject::Update(block.shape.id), update, block.scale.clip()),
+            plan,
+            random,
+        ),
+        tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+    }
+}
+
+fn noised_coordinates(sketch: Vec<i16>, plan: &SketchPlan, random: &mut impl CryptoRng) -> Vec<i16> {
+    let mut noise = |value: i16| {
+        let sum = i64::from(value) + sample(u32::from(plan.noise_steps), random);
+        sum.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
+    };
+    sketch.into_iter().map(&mut noise).collect()
+}
+
+fn noised(integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Vec<i32> {
+    if sigma == 0 {
+        return integers;
+    }
+    let mut noise = |value: i32| {
+        let sum = i64::from(value) + sample(sigma, random);
+        sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    };
+    integers.into_iter().map(&mut noise).collect()
+}

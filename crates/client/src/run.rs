@@ -1,0 +1,439 @@
+//! The hospital's loop: one link, a member, a custodian, and the training thread.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::{RoundPlan, TrainingPlan};
+use cloister_params::policy::Policy;
+use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::fault::Fault;
+use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::model::Model;
+use cloister_transport::{
+    ConnectError, Fingerprint, FrameReceiver, FrameSender, Identity, LinkError, Settings, connect,
+};
+use cloister_wire::frame::Frame;
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::journal::{Journal, JournalError};
+use crate::prepare::prepare;
+use crate::training::{Accuracy, FinalResult, Job, Report, TrainingConfig, spawn};
+
+/// How long to wait before the next try to connect.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Everything that a hospital needs, loaded and checked.
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// Its number in the consortium file.
+    pub party: PartyId,
+    /// The consortium.
+    pub epoch: Arc<Epoch>,
+    /// Its signing key.
+    pub signing_key: Arc<SigningKey>,
+    /// Its TLS identity.
+    pub identity: Identity,
+    /// Its own policy.
+    pub policy: Policy,
+    /// Digest of its task file.
+    pub task: Digest,
+    /// The model to start from.
+    pub model: Model,
+    /// Where the coordinator listens.
+    pub coordinator: SocketAddr,
+    /// Limits of the link.
+    pub transport: Settings,
+    /// How long to try to reach the coordinator.
+    pub reach_within: Duration,
+    /// The journal's file.
+    pub journal: PathBuf,
+    /// Training, for members.
+    pub training: TrainingConfig,
+}
+
+/// What happened, for people and programs that watch.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ClientEvent {
+    /// Notes are encoded and the link is open next.
+    Ready {
+        /// Notes.
+        notes: usize,
+        /// Notes that were cut at the token limit.
+        truncated: usize,
+    },
+    /// The link is open.
+    Connected,
+    /// The link was lost and is opened again.
+    Reconnecting(String),
+    /// A step of training is done.
+    Training {
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+        /// Whether this is the training alone, for comparison.
+        local: bool,
+    },
+    /// Blocks whose update was above the clip.
+    Clipped {
+        /// How many of the blocks.
+        blocks: usize,
+    },
+    /// A chunk of the upload was handed to the network.
+    Uploading {
+        /// Chunks sent.
+        sent: usize,
+        /// Chunks in all.
+        total: usize,
+    },
+    /// A round closed.
+    Closed {
+        /// The round.
+        round: Round,
+        /// Blocks whose sums were applied.
+        applied: Vec<BlockId>,
+    },
+    /// The model after a round, on this hospital's part of the held-out notes.
+    Evaluated(Round, Accuracy),
+    /// A round ended without a sum.
+    Aborted(Round),
+    /// This hospital takes no part in a round.
+    Refused(Round, String),
+    /// A frame was refused.
+    Fault(String),
+    /// The end.
+    Finished(FinalResult),
+}
+
+/// Why a hospital stopped early.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// There is no link.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Training failed.
+    #[error("training: {0}")]
+    Training(String),
+    /// The coordinator's link was lost for good.
+    #[error("the link to the coordinator: {0}")]
+    Link(LinkError),
+}
+
+struct Client<'a> {
+    config: &'a ClientConfig,
+    member: Option<Member>,
+    custodian: Option<Custodian>,
+    journal: Journal,
+    jobs: blocking::Sender<Job>,
+    /// The round that is being trained for, with its plan.
+    training: Option<Box<RoundPlan>>,
+    /// The training settings of every round that this hospital trained in.
+    trained: Vec<TrainingPlan>,
+    evaluating: Option<Round>,
+    to_send: Vec<Frame>,
+    events: &'a mut (dyn FnMut(ClientEvent) + Send),
+}
+
+/// How a link ended.
+enum End {
+    Finished,
+    Lost(String),
+}
+
+/// Runs a hospital until the coordinator says that the last round has ended.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn run(
+    config: ClientConfig,
+    events: &mut (dyn FnMut(ClientEvent) + Send),
+) -> Result<(), ClientError> {
+    let journal = Journal::open(&config.journal)?;
+    let (jobs, mut reports) = spawn(config.training.clone(), config.party);
+    let mut client = Client::new(&config, journal, jobs, events);
+    client.wait_until_ready(&mut reports).await?;
+    loop {
+        let (sender, receiver) = client.reach_coordinator().await?;
+        match client.serve(sender, receiver, &mut reports).await? {
+            End::Finished => break,
+            End::Lost(reason) => (client.events)(ClientEvent::Reconnecting(reason)),
+        }
+    }
+    client.finish(&mut reports).await
+}
+
+impl<'a> Client<'a> {
+    fn new(
+        config: &'a ClientConfig,
+        journal: Journal,
+        jobs: blocking::Sender<Job>,
+        events: &'a mut (dyn FnMut(ClientEvent) + Send),
+    ) -> Self {
+        let has = |role| config.epoch.consortium().has_role(config.party, role);
+        let (key, epoch, policy) = (&config.signing_key, &config.epoch, &config.policy);
+        let member = has(Role::Member).then(|| {
+            let (task, model) = (config.task, config.model.clone());
+            let last_announced = journal.last_announced();
+            Member::new(
+                config.party,
+                key.clone(),
+                epoch.clone(),
+                policy.clone(),
+                task,
+                model,
+                last_announced,
+            )
+        });
+        let custodian = has(Role::Custodian).then(|| {
+            let (model, records) = (config.model.digest(), journal.signed().iter().copied());
+            Custodian::new(
+                config.party,
+                key.clone(),
+                epoch.clone(),
+                policy.clone(),
+                model,
+                records,
+            )
+        });
+        Self {
+            config,
+            member,
+            custodian,
+            journal,
+            jobs,
+            training: None,
+            trained: Vec::new(),
+            evaluating: None,
+            to_send: Vec::new(),
+            events,
+        }
+    }
+
+    async fn wait_until_ready(
+        &mut self,
+        reports: &mut mpsc::UnboundedReceiver<Report>,
+    ) -> Result<(), ClientError> {
+        match reports.recv().await {
+            Some(Report::Ready { truncated }) => {
+                let notes = self.config.training.notes.len();
+                (self.events)(ClientEvent::Ready { notes, truncated });
+                Ok(())
+            }
+            Some(Report::Failed(why)) => Err(ClientError::Training(why)),
+            _ => Err(ClientError::Training("the training thread ended".into())),
+        }
+    }
+
+    /// Connects, again and again while nobody answers; a refusal is final.
+    async fn reach_coordinator(&mut self) -> Result<(FrameSender, FrameReceiver), ClientError> {
+        let config = self.config;
+        let pinned = Fingerprint(config.epoch.consortium().coordinator().certificate.0);
+        let limit = tokio::time::Instant::now() + config.reach_within;
+        loop {
+            let attempt = connect(
+                config.coordinator,
+                &config.identity,
+                pinned,
+                config.party,
+                &config.transport,
+            );
+            match attempt.await {
+                Ok(link) => {
+                    (self.events)(ClientEvent::Connected);
+                    return Ok(link.split());
+                }
+                Err(ConnectError::Unreachable { .. }) if tokio::time::Instant::now() < limit => {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        sender: FrameSender,
+        mut receiver: FrameReceiver,
+        reports: &mut mpsc::UnboundedReceiver<Report>,
+    ) -> Result<End, ClientError> {
+        let (frames, queue) = mpsc::unbounded_channel();
+        let (progress, mut sent) = mpsc::unbounded_channel();
+        let mut writer = tokio::spawn(write_frames(sender, queue, progress));
+        loop {
+            tokio::select! {
+                received = receiver.recv() => match received {
+                    Ok(Some(bytes)) => self.handle_bytes(&bytes)?,
+                    Ok(None) => return Ok(End::Finished),
+                    Err(error) => return Ok(End::Lost(error.to_string())),
+                },
+                Some(report) = reports.recv() => self.handle_report(report)?,
+                Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
+                _ = &mut writer => return Ok(End::Lost("the link cannot be written".into())),
+            }
+            let chunks = self
+                .to_send
+                .iter()
+                .filter(|frame| matches!(frame, Frame::Chunk(_)))
+                .count();
+            for frame in self.to_send.drain(..) {
+                // A writer that has ended is noticed in the next turn.
+                let _ = frames.send((frame, chunks));
+            }
+        }
+    }
+
+    fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        match Frame::decode(bytes) {
+            Ok(frame) => self.handle_frame(&frame),
+            Err(error) => {
+                (self.events)(ClientEvent::Fault(error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: &Frame) -> Result<(), ClientError> {
+        let mut random = UnwrapErr(SysRng);
+        let mut faults: Vec<Fault> = Vec::new();
+        if let Some(member) = self.member.as_mut().filter(|_| frame.is_for_members()) {
+            faults.extend(member.handle_frame(frame.clone(), &mut random).err());
+        }
+        if let Some(custodian) = self.custodian.as_mut().filter(|_| frame.is_for_custodians()) {
+            faults.extend(custodian.handle_frame(frame.clone(), &mut random).err());
+        }
+        for fault in faults {
+            (self.events)(ClientEvent::Fault(fault.to_string()));
+        }
+        self.carry_out()
+    }
+
+    fn carry_out(&mut self) -> Result<(), ClientError> {
+        while let Some(output) = self.custodian.as_mut().and_then(Custodian::poll_output) {
+            match output {
+                CustodianOutput::Keep(record) => self.journal.keep_signed(record)?,
+                CustodianOutput::Send(frame) => self.to_send.push(frame),
+            }
+        }
+        while let Some(output) = self.member.as_mut().and_then(Member::poll_output) {
+            self.carry_out_members(output)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out_members(&mut self, output: MemberOutput) -> Result<(), ClientError> {
+        match output {
+            MemberOutput::Keep(round) => self.journal.keep_announced(round)?,
+            MemberOutput::Send(frame) => self.to_send.push(frame),
+            MemberOutput::Train(plan) => {
+                let model = self.member.as_ref().map(|member| member.model().clone());
+                self.training = Some(plan.clone());
+                if let Some(model) = model {
+                    self.give(Job::Train(plan, Box::new(model)))?;
+                }
+            }
+            MemberOutput::Closed {
+                round,
+                model,
+                applied,
+            } => {
+                (self.events)(ClientEvent::Closed { round, applied });
+                self.evaluating = Some(round);
+                self.give(Job::Evaluate(model))?;
+            }
+            MemberOutput::Aborted(round) => (self.events)(ClientEvent::Aborted(round)),
+            MemberOutput::Refused { round, reason } => (self.events)(ClientEvent::Refused(round, reason)),
+        }
+        Ok(())
+    }
+
+    fn give(&self, job: Job) -> Result<(), ClientError> {
+        self.jobs
+            .send(job)
+            .map_err(|_| ClientError::Training("the training thread ended".into()))
+    }
+
+    fn handle_report(&mut self, report: Report) -> Result<(), ClientError> {
+        match report {
+            Report::Ready { .. } | Report::Finished(_) => {}
+            Report::Progress { done, total, local } => {
+                (self.events)(ClientEvent::Training { done, total, local });
+            }
+            Report::Trained(result) => self.contribute(&result)?,
+            Report::Evaluated(accuracy) => {
+                if let Some(round) = self.evaluating.take() {
+                    (self.events)(ClientEvent::Evaluated(round, accuracy));
+                }
+            }
+            Report::Failed(why) => return Err(ClientError::Training(why)),
+        }
+        Ok(())
+    }
+
+    /// Turns a training result into this hospital's contribution.
+    fn contribute(&mut self, result: &cloister_experts::LocalResult) -> Result<(), ClientError> {
+        let (Some(plan), Some(member)) = (self.training.take(), self.member.as_mut()) else {
+            return Ok(());
+        };
+        let mut random = UnwrapErr(SysRng);
+        let (contribution, clipped) = prepare(&plan, member.model(), result, &mut random)
+            .map_err(|error| ClientError::Training(error.to_string()))?;
+        if clipped > 0 {
+            (self.events)(ClientEvent::Clipped { blocks: clipped });
+        }
+        self.trained.push(plan.settings.training);
+        if let Err(fault) = member.contribute(plan.round, contribution, &mut random) {
+            // The round ended while this hospital trained.
+            (self.events)(ClientEvent::Fault(fault.to_string()));
+        }
+        self.carry_out()
+    }
+
+    async fn finish(mut self, reports: &mut mpsc::UnboundedReceiver<Report>) -> Result<(), ClientError> {
+        let Some(member) = &self.member else { return Ok(()) };
+        let model = Box::new(member.model().clone());
+        let plans = std::mem::take(&mut self.trained);
+        self.give(Job::Finish { model, plans })?;
+        while let Some(report) = reports.recv().await {
+            if let Report::Finished(result) = report {
+                (self.events)(ClientEvent::Finished(result));
+                return Ok(());
+            }
+            self.handle_report(report)?;
+        }
+        Err(ClientError::Training("the training thread ended".into()))
+    }
+}
+
+/// Writes frames in order; tells how many chunks of an upload the network has taken.
+async fn write_frames(
+    mut sender: FrameSender,
+    mut queue: mpsc::UnboundedReceiver<(Frame, usize)>,
+    progress: mpsc::UnboundedSender<(usize, usize)>,
+) {
+    let mut sent = 0;
+    while let Some((frame, total)) = queue.recv().await {
+        if sender.send(&frame.encode()).await.is_err() {
+            return;
+        }
+        match frame {
+            Frame::Chunk(_) => {
+                sent += 1;
+                let _ = progress.send((sent, total));
+            }
+            Frame::Message(_) => sent = 0,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What can go wrong in loading a model or training it.
+
+use std::path::PathBuf;
+
+use cloister_params::block::BlockKind;
+use thiserror::Error;
+
+/// An error of this crate's model and training.
+#[derive(Debug, Error)]
+pub enum ExpertsError {
+    /// The member's model configuration is outside its limits.
+    #[error("model configuration: {0}; correct it and start again")]
+    Config(String),
+    /// The member's settings of local training are outside their limits.
+    #[error("training settings: {0}; correct them and train again")]
+    Settings(String),
+    /// A file cannot be read or written.
+    #[error("{path}: {source}; check the path and its permissions")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A file is not what its place says.
+    #[error("{path} is not usable: {reason}; fetch or write it again")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what is there.
+        reason: String,
+    },
+    /// A note's label is none of the model's classes.
+    #[error("note {note} (counted from 1) has the label “{label}”; the model's classes are {}", classes.join(", "))]
+    UnknownLabel {
+        /// The note's place, counted from 1.
+        note: usize,
+        /// Its label.
+        label: String,
+        /// The classes that there are.
+        classes: Vec<String>,
+    },
+    /// The tokenizer refuses a note.
+    #[error("note {note} (counted from 1) cannot be tokenized: {reason}")]
+    Tokenizer {
+        /// The note's place, counted from 1.
+        note: usize,
+        /// What the tokenizer says.
+        reason: String,
+    },
+    /// There is not a single note to learn from or to evaluate on.
+    #[error("no notes were given; at least one is needed")]
+    NoNotes,
+    /// Block vectors do not follow the configuration's block table.
+    #[error(
+        "the block table has {expected} blocks, but {got} came; use vectors of the same model configuration"
+    )]
+    BlockCount {
+        /// Blocks of the table.
+        expected: usize,
+        /// Blocks that came.
+        got: usize,
+    },
+    /// One block has a wrong length.
+    #[error(
+        "{block} has {expected} coordinates, but {got} came; use vectors of the same model configuration"
+    )]
+    BlockLength {
+        /// The block.
+        block: BlockKind,
+        /// Coordinates in the block table.
+        expected: u64,
+        /// Coordinates that came.
+        got: usize,
+    },
+    /// One block holds a value that is not a finite number.
+    #[error("coordinate {coordinate} of {block} is not a finite number; refuse this model")]
+    NotFinite {
+        /// The block.
+        block: BlockKind,
+        /// The first such coordinate.
+        coordinate: usize,
+    },
+    /// The loss has left the finite numbers.
+    #[error("the loss became {loss} in step {step}; lower the learning rate and train again")]
+    Diverged {
+        /// The step, counted from 1.
+        step: usize,
+        /// The loss.
+        loss: f64,
+    },
+}

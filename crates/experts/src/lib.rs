@@ -1,0 +1,33 @@
+//! What a hospital's machine trains: all-MiniLM-L6-v2 upcycled into a Mixture-of-Experts text classifier.
+//!
+//! The lower layers of MiniLM are frozen and run once a note ([`encoder::Encoder`]). In the upper layers the
+//! feed-forward network is copied into experts behind a router; each expert learns a low-rank adapter, and a linear
+//! head reads the mean-pooled last hidden state ([`trainer::Trainer`]). What is trained leaves this crate only as
+//! flat vectors, block by block ([`blocks::BlockVectors`]), which is all that the rest of Cloister sees of a model.
+
+pub mod blocks;
+pub mod checkpoint;
+pub mod config;
+mod draw;
+pub mod encoder;
+pub mod error;
+pub mod features;
+mod minilm;
+mod model;
+mod moe;
+pub mod notes;
+mod optimizer;
+mod packing;
+pub mod partition;
+mod regularizer;
+mod statistics;
+pub mod synthetic;
+pub mod trainer;
+
+pub use blocks::{BlockVectors, block_table, initial_blocks};
+pub use config::ModelConfig;
+pub use encoder::Encoder;
+pub use error::ExpertsError;
+pub use features::Features;
+pub use notes::Note;
+pub use trainer::{Evaluation, ExpertRegion, LocalResult, LocalTraining, Score, Trainer, TrainingProgress};

@@ -1,0 +1,98 @@
+//! Notes of different lengths, packed without padding.
+//!
+//! Everything that works token by token runs on packed rows `[tokens, width]`, so padding costs nothing there; only
+//! attention lays the rows out as `[notes, longest, width]`, with what is no token masked.
+
+use tch::Tensor;
+
+/// How the tokens of a batch of notes lie in packed rows.
+pub(crate) struct Packing {
+    /// Notes in the batch.
+    pub(crate) notes: i64,
+    /// Tokens of the longest note.
+    pub(crate) longest: i64,
+    /// For each cell of `[notes · longest]`, the packed row that fills it; any row of the note where there is no token.
+    cells: Tensor,
+    /// For each packed row, its cell.
+    rows: Tensor,
+    /// `[notes, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
+    pub(crate) mask: Tensor,
+    /// `[notes, tokens]`: averages the rows of each note.
+    mean: Tensor,
+}
+
+impl Packing {
+    /// The packing of notes with these numbers of tokens, none of which is 0.
+    pub(crate) fn new(lengths: &[i64]) -> Self {
+        let notes = lengths.len() as i64;
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let tokens: i64 = lengths.iter().sum();
+        let (mut cells, mut rows, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+        let mut mean = vec![0.0_f32; (notes * tokens) as usize];
+        let mut start = 0;
+        for (note, &length) in lengths.iter().enumerate() {
+            let note = note as i64;
+            cells.extend((0..longest).map(|place| start + place.min(length - 1)));
+            rows.extend((0..length).map(|place| note * longest + place));
+            mask.extend((0..longest).map(|place| if place < length { 0.0 } else { f32::NEG_INFINITY }));
+            let own = (note * tokens + start) as usize;
+            mean[own..own + length as usize].fill(1.0 / length as f32);
+            start += length;
+        }
+        Self {
+            notes,
+            longest,
+            cells: Tensor::from_slice(&cells),
+            rows: Tensor::from_slice(&rows),
+            mask: Tensor::from_slice(&mask).view([notes, 1, 1, longest]),
+            mean: Tensor::from_slice(&mean).view([notes, tokens]),
+        }
+    }
+
+    /// Packed rows `[tokens, width]` as `[notes · longest, width]`.
+    pub(crate) fn spread(&self, packed: &Tensor) -> Tensor {
+        packed.index_select(0, &self.cells)
+    }
+
+    /// `[notes · longest, width]` as packed rows.
+    pub(crate) fn pack(&self, spread: &Tensor) -> Tensor {
+        spread.index_select(0, &self.rows)
+    }
+
+    /// The mean of each note's rows, `[notes, width]`.
+    pub(crate) fn mean(&self, packed: &Tensor) -> Tensor {
+        self.mean.matmul(packed)
+    }
+
+    /// For each packed row its place in its note, counted from 0.
+    pub(crate) fn places(&self) -> Tensor {
+        self.rows.remainder(self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::model::values;
+
+    #[test]
+    fn packing_undoes_spreading_and_means_stay_within_notes() {
+        let packing = Packing::new(&[1, 3, 2]);
+        let packed = Tensor::arange(12, (Kind::Float, tch::Device::Cpu)).view([6, 2]);
+        let spread = packing.spread(&packed);
+        assert_eq!(spread.size(), [9, 2]);
+        assert_eq!(values(&packing.pack(&spread)), values(&packed));
+        assert_eq!(values(&packing.mean(&packed)), [0.0, 1.0, 4.0, 5.0, 9.0, 10.0]);
+        assert_eq!(
+            Vec::<i64>::try_from(packing.places()).expect("a vector"),
+            [0, 0, 1, 2, 0, 1]
+        );
+        let open = values(&packing.mask)
+            .into_iter()
+            .filter(|&value| value == 0.0)
+            .count();
+        assert_eq!(open, 6);
+    }
+}

@@ -1,0 +1,95 @@
+//! What is added to the task's loss for the routers' sake.
+//!
+//! The routing regulariser is FedAlign-MoE's: `lambda · sum over a token's top-k experts of
+//! alpha(e) · p(x,e) · ln(p(x,e) / p_g(e))`, `lambda = 0.1`, with `alpha` strong for experts that are consistent
+//! between member and consortium and weak for the member's own. The paper leaves open, and we choose: `p` is the
+//! full softmax and not renormalised over the chosen; the sum is taken token by token and averaged; `alpha(e)` is
+//! the overlap `p_i(e) · p_g(e)` divided by its largest value in the layer, without a gradient, with `p_i` the mean
+//! routing distribution of the batch; `p_g` is clamped (published distributions carry noise) and renormalised.
+//!
+//! The load balance is that of Switch Transformers (Fedus et al. 2022): `experts · sum of f(e) · P(e)`, with `f` the
+//! fraction of assignments that go to the expert and `P` the mean routing distribution.
+
+use tch::{Kind, Tensor};
+
+use crate::moe::Routing;
+
+/// A published routing probability counts as no less than this.
+const LEAST_PROBABILITY: f32 = 1e-4;
+
+/// The published routing distribution of one layer, `[experts]`, or nothing where the values are all 0.
+pub(crate) fn published(values: &[f32]) -> Option<Tensor> {
+    if values.iter().all(|&value| value == 0.0) {
+        return None;
+    }
+    let clamped = Tensor::from_slice(values).clamp_min(f64::from(LEAST_PROBABILITY));
+    Some(&clamped / clamped.sum(Kind::Float))
+}
+
+/// The divergence of the tokens' routing from the published distribution, a scalar.
+pub(crate) fn consistency(routing: &Routing, published: &Tensor) -> Tensor {
+    let overlap = routing.probabilities.detach().mean_dim(0, false, Kind::Float) * published;
+    let strength = (&overlap / overlap.max()).take(&routing.chosen);
+    let ratio = &routing.chosen_probabilities / published.take(&routing.chosen);
+    let terms = strength * &routing.chosen_probabilities * ratio.log();
+    terms.sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float)
+}
+
+/// How unevenly the tokens use the experts, a scalar: 1 where all are used alike.
+pub(crate) fn load_balance(routing: &Routing) -> Tensor {
+    let experts = routing.probabilities.size()[1];
+    let assigned = routing
+        .chosen
+        .flatten(0, 1)
+        .bincount(None::<&Tensor>, experts)
+        .to_kind(Kind::Float);
+    let fraction = &assigned / assigned.sum(Kind::Float);
+    let mean = routing.probabilities.mean_dim(0, false, Kind::Float);
+    (fraction * mean).sum(Kind::Float) * experts as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routing(logits: &[f32]) -> Routing {
+        let logits = Tensor::from_slice(logits).view([2, 3]);
+        Routing::new(logits, &Tensor::eye(3, (Kind::Float, tch::Device::Cpu)))
+    }
+
+    #[test]
+    fn nothing_is_published_as_zeros_and_noise_is_clamped() {
+        assert!(published(&[0.0, 0.0]).is_none());
+        let noised = published(&[-0.1, 0.5, 0.5]).expect("not all zero");
+        assert!(noised.min().double_value(&[]) > 0.0);
+        assert!((noised.sum(Kind::Float).double_value(&[]) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_divergence_follows_its_formula() {
+        let routing = routing(&[0.5, 0.2, -1.0, 0.1, 0.9, 0.3]);
+        let global = [0.2_f64, 0.5, 0.3];
+        let probability = |token, expert| routing.probabilities.double_value(&[token, expert]);
+        let overlap: Vec<f64> = (0..3)
+            .map(|e| (probability(0, e) + probability(1, e)) / 2.0 * global[e as usize])
+            .collect();
+        let most = overlap.iter().copied().fold(0.0, f64::max);
+        let mut expected = 0.0;
+        for (token, chosen) in [(0, [0, 1]), (1, [1, 2])] {
+            for expert in chosen {
+                let (p, g) = (probability(token, expert), global[expert as usize]);
+                expected += overlap[expert as usize] / most * p * (p / g).ln() / 2.0;
+            }
+        }
+        let published = published(&[0.2, 0.5, 0.3]).expect("not all zero");
+        assert!((consistency(&routing, &published).double_value(&[]) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_load_balance_is_1_when_even_and_more_when_not() {
+        let even = routing(&[0.0; 6]);
+        assert!((load_balance(&even).double_value(&[]) - 1.0).abs() < 1e-6);
+        let uneven = routing(&[3.0, 2.0, 0.0, 3.0, 2.0, 0.0]);
+        assert!(load_balance(&uneven).double_value(&[]) > 1.2);
+    }
+}

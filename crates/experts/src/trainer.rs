@@ -1,0 +1,356 @@
+//! Local training at one member.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Reduction, Tensor};
+
+use cloister_params::block::BlockKind;
+
+use crate::blocks::{BlockVectors, initial_blocks};
+use crate::config::{HIDDEN, ModelConfig};
+use crate::draw::{Draw, Purpose};
+use crate::encoder::Encoder;
+use crate::error::ExpertsError;
+use crate::features::{Batch, Features};
+use crate::model::{Model, Output, Parameters};
+use crate::optimizer::{AdamW, Group};
+use crate::regularizer::{consistency, load_balance, published};
+use crate::statistics::LayerStatistics;
+
+/// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
+pub const HEAD_RATE_RATIO: f64 = 3.0;
+/// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not move.
+pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
+/// Notes of a batch that is only evaluated.
+const EVALUATION_BATCH: usize = 8;
+
+/// Settings of one local training.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalTraining {
+    /// Passes over the member's notes.
+    pub epochs: usize,
+    /// Notes of a batch; working memory grows with it, by about 40 MB a note.
+    pub batch_size: usize,
+    /// Learning rate of experts and routers; the head's is [`HEAD_RATE_RATIO`] times it.
+    pub learning_rate: f64,
+    /// Weight `lambda` of the routing regulariser, which acts only when a routing distribution is published.
+    pub routing_penalty: f64,
+    /// Weight of the load balance.
+    pub load_balance: f64,
+    /// Seed of the order of the notes.
+    pub seed: u64,
+}
+
+impl Default for LocalTraining {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            batch_size: 8,
+            learning_rate: 3e-3,
+            routing_penalty: 0.1,
+            load_balance: 0.01,
+            seed: 0,
+        }
+    }
+}
+
+impl LocalTraining {
+    fn check(&self) -> Result<(), ExpertsError> {
+        let fail = |reason: &str| Err(ExpertsError::Settings(reason.to_owned()));
+        if self.epochs == 0 || self.batch_size == 0 {
+            return fail("epochs and batch_size must be at least 1");
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return fail("learning_rate must be a positive number");
+        }
+        let weight = |value: f64| value.is_finite() && value >= 0.0;
+        if !(weight(self.routing_penalty) && weight(self.load_balance)) {
+            return fail("routing_penalty and load_balance must be numbers of at least 0");
+        }
+        Ok(())
+    }
+}
+
+/// How far a training is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TrainingProgress {
+    /// Steps done.
+    pub step: usize,
+    /// Steps of the whole training.
+    pub steps: usize,
+    /// Loss of the task in the last batch, in nats a note.
+    pub loss: f64,
+}
+
+/// The tokens that one expert is responsible for, after training.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ExpertRegion {
+    /// Index of the MoE layer, from 0.
+    pub layer: u16,
+    /// Index of the expert in its layer.
+    pub expert: u16,
+    /// Mean of the router's inputs over the tokens routed to the expert, 384 values; 0 where there are none.
+    pub mean_hidden: Vec<f32>,
+    /// How many of the member's tokens are routed to the expert.
+    pub tokens: u64,
+}
+
+/// What a local training yields. It tells of the member's notes: only what a round plan names may leave.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LocalResult {
+    /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is the mean
+    /// softmax routing distribution over the member's tokens.
+    pub updates: BlockVectors,
+    /// One for each layer and expert, in the order of the block table.
+    pub regions: Vec<ExpertRegion>,
+    /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the chosen
+    /// expert minus that of the best expert not chosen.
+    pub margins: Vec<Vec<f32>>,
+    /// Mean loss of the task over the first quarter of the steps, in nats a note.
+    pub loss_first: f64,
+    /// Mean loss of the task over the last quarter of the steps, in nats a note.
+    pub loss_last: f64,
+    /// Notes that were truncated.
+    pub truncated: usize,
+    /// Notes trained on.
+    pub notes: usize,
+}
+
+/// Notes of one class, or of all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Score {
+    /// Notes that the model classifies as labelled.
+    pub correct: usize,
+    /// Notes evaluated.
+    pub total: usize,
+}
+
+impl Score {
+    /// The share of correct notes; 0 where there are no notes.
+    pub fn accuracy(self) -> f64 {
+        self.correct as f64 / self.total.max(1) as f64
+    }
+}
+
+/// How well a model classifies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evaluation {
+    /// Over all notes.
+    pub overall: Score,
+    /// For each class.
+    pub per_class: Vec<Score>,
+}
+
+/// A member's model and the notes that it learns from.
+pub struct Trainer {
+    config: ModelConfig,
+    model: Model,
+    parameters: Parameters,
+    /// For each layer, the published routing distribution, if any.
+    published: Vec<Option<Tensor>>,
+    features: Features,
+}
+
+impl Trainer {
+    /// Starts from [`initial_blocks`]. The encoder may be dropped afterwards, and shared by many trainers before.
+    pub fn new(encoder: &Encoder, features: Features) -> Self {
+        let config = encoder.config().clone();
+        let parameters = Parameters::from_blocks(&config, &initial_blocks(&config));
+        let published = (0..config.moe_layers).map(|_| None).collect();
+        Self {
+            model: Model::new(encoder),
+            parameters,
+            published,
+            features,
+            config,
+        }
+    }
+
+    /// Takes over the consortium's model; its routing blocks are the published routing distributions, 0 where there
+    /// are none yet. The reserved coordinates of the routers are not read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another configuration's.
+    pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
+        blocks.check(&self.config)?;
+        self.parameters = Parameters::from_blocks(&self.config, blocks);
+        let routing = blocks
+            .iter()
+            .filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
+        self.published = routing.map(|(_, values)| published(values)).collect();
+        Ok(())
+    }
+
+    /// The present parameters; routing blocks and reserved coordinates are 0.
+    ///
+    /// # Errors
+    /// [`ExpertsError::NotFinite`] when training has ruined them.
+    pub fn blocks(&self) -> Result<BlockVectors, ExpertsError> {
+        BlockVectors::new(&self.config, self.parameters.to_values(&self.config))
+    }
+
+    /// Trains from the present parameters, with a fresh optimizer. Equal settings give equal bits on one thread.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`], [`ExpertsError::Diverged`] or [`ExpertsError::NotFinite`].
+    pub fn train(
+        &mut self,
+        settings: &LocalTraining,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<LocalResult, ExpertsError> {
+        settings.check()?;
+        let before = self.parameters.to_values(&self.config);
+        let losses = self.descend(settings, progress)?;
+        let statistics = self.statistics();
+        let quarter = losses.len().div_ceil(4);
+        Ok(LocalResult {
+            updates: self.updates(before, &statistics)?,
+            regions: (0..)
+                .zip(&statistics)
+                .flat_map(|(layer, own)| own.regions(layer))
+                .collect(),
+            margins: statistics.iter().map(LayerStatistics::margins).collect(),
+            loss_first: mean(&losses[..quarter]),
+            loss_last: mean(&losses[losses.len() - quarter..]),
+            truncated: self.features.truncated(),
+            notes: self.features.notes(),
+        })
+    }
+
+    /// Classifies notes with the present parameters.
+    pub fn evaluate(&self, notes: &Features) -> Evaluation {
+        let mut per_class = vec![Score::default(); self.config.classes.len()];
+        for batch in notes.batches(EVALUATION_BATCH) {
+            let output = tch::no_grad(|| self.model.forward(&batch, &self.parameters));
+            let correct = output.logits.argmax(-1, false).eq_tensor(&batch.labels);
+            for (label, correct) in integers(&batch.labels).into_iter().zip(integers(&correct)) {
+                per_class[label as usize].total += 1;
+                per_class[label as usize].correct += correct as usize;
+            }
+        }
+        let overall = per_class.iter().fold(Score::default(), |sum, class| Score {
+            correct: sum.correct + class.correct,
+            total: sum.total + class.total,
+        });
+        Evaluation { overall, per_class }
+    }
+
+    /// The steps of a training; returns the task's loss in each.
+    fn descend(
+        &self,
+        settings: &LocalTraining,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<Vec<f64>, ExpertsError> {
+        let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
+        let mut optimizer = AdamW::new(self.groups(settings.learning_rate), steps);
+        let mut losses = Vec::with_capacity(steps);
+        for epoch in 0..settings.epochs {
+            for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
+                let batch = self.features.batch(notes);
+                let output = self.model.forward(&batch, &self.parameters);
+                let task = task_loss(&output, &batch);
+                let loss = task.double_value(&[]);
+                if !loss.is_finite() {
+                    return Err(ExpertsError::Diverged {
+                        step: losses.len() + 1,
+                        loss,
+                    });
+                }
+                optimizer.step(&(task + self.routing_loss(&output, settings)));
+                losses.push(loss);
+                progress(TrainingProgress {
+                    step: losses.len(),
+                    steps,
+                    loss,
+                });
+            }
+        }
+        Ok(losses)
+    }
+
+    fn groups(&self, learning_rate: f64) -> Vec<Group> {
+        let group = |tensor: &Tensor, ratio, weight_decay| Group {
+            parameter: tensor.shallow_clone(),
+            learning_rate: learning_rate * ratio,
+            weight_decay,
+        };
+        let layers = self
+            .parameters
+            .layers
+            .iter()
+            .flat_map(|layer| [&layer.router, &layer.up, &layer.down]);
+        layers
+            .map(|tensor| group(tensor, 1.0, 0.0))
+            .chain([
+                group(&self.parameters.head_weight, HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY),
+                group(&self.parameters.head_bias, HEAD_RATE_RATIO, 0.0),
+            ])
+            .collect()
+    }
+
+    fn routing_loss(&self, output: &Output, settings: &LocalTraining) -> Tensor {
+        let mut sum = Tensor::zeros([], (Kind::Float, tch::Device::Cpu));
+        for (routing, published) in output.routings.iter().zip(&self.published) {
+            sum += load_balance(routing) * settings.load_balance;
+            if let Some(published) = published {
+                sum += consistency(routing, published) * settings.routing_penalty;
+            }
+        }
+        sum
+    }
+
+    fn statistics(&self) -> Vec<LayerStatistics> {
+        let mut statistics: Vec<LayerStatistics> = (0..self.config.moe_layers)
+            .map(|_| LayerStatistics::new(self.config.experts, HIDDEN))
+            .collect();
+        tch::no_grad(|| {
+            for batch in self.features.batches(EVALUATION_BATCH) {
+                let routings = self.model.route(&batch, &self.parameters);
+                statistics
+                    .iter_mut()
+                    .zip(&routings)
+                    .for_each(|(own, routing)| own.add(routing));
+            }
+        });
+        statistics
+    }
+
+    fn updates(
+        &self,
+        before: Vec<Vec<f32>>,
+        statistics: &[LayerStatistics],
+    ) -> Result<BlockVectors, ExpertsError> {
+        let mut updates = self.parameters.to_values(&self.config);
+        for (update, before) in updates.iter_mut().zip(&before) {
+            update
+                .iter_mut()
+                .zip(before)
+                .for_each(|(after, before)| *after -= before);
+        }
+        let first_routing = updates.len() - statistics.len();
+        for (update, own) in updates[first_routing..].iter_mut().zip(statistics) {
+            *update = own.distribution();
+        }
+        BlockVectors::new(&self.config, updates)
+    }
+}
+
+fn task_loss(output: &Output, batch: &Batch) -> Tensor {
+    output
+        .logits
+        .cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+}
+
+fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..notes).collect();
+    Draw::new(seed, Purpose::Order, epoch).shuffle(&mut order);
+    order
+}
+
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+fn integers(tensor: &Tensor) -> Vec<i64> {
+    Vec::try_from(tensor.to_kind(Kind::Int64)).expect("the tensor is a vector")
+}
