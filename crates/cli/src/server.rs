@@ -90,6 +90,9 @@ fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let settings = RoundSettings::parse(&read_text(&arguments.settings)?)
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
+    settings
+        .check(epoch.consortium())
+        .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
     let members = epoch.consortium().members().count();
     Ok(ServerConfig {
         signing_key: folder.signing_key,

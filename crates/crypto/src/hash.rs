@@ -26,8 +26,6 @@ pub enum Domain {
     MaskedBlock,
     /// An opened sum.
     Sum,
-    /// The sketches of one announcement.
-    Sketches,
 }
 
 impl Domain {
@@ -43,7 +41,6 @@ impl Domain {
             Self::Letter => b"cloister/v1/letter",
             Self::MaskedBlock => b"cloister/v1/masked-block",
             Self::Sum => b"cloister/v1/sum",
-            Self::Sketches => b"cloister/v1/sketches",
         }
     }
 }

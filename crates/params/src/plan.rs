@@ -156,6 +156,26 @@ impl RoundSettings {
         toml::from_str(text).map_err(|error| SettingsSyntax(error.to_string()))
     }
 
+    /// Checks the settings against a consortium: everything of a plan that is known before its round.
+    ///
+    /// # Errors
+    /// The first rule that they break (`PLAN-02` to `PLAN-08`).
+    pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
+        let (got, floor) = (usize::from(self.cohort_floor), consortium.floors().cohort);
+        // PLAN-04
+        if got < floor {
+            return Err(PlanError::BelowFloor { got, floor });
+        }
+        check_partition(&self.blocks)?;
+        check_sizes(self)?;
+        let members = consortium.members().count();
+        for block in &self.blocks {
+            check_ring(self, block, members)?;
+            check_weights(self, block)?;
+        }
+        Ok(())
+    }
+
     /// The file's text.
     ///
     /// # Errors
@@ -273,18 +293,7 @@ impl CheckedPlan {
                 expected: epoch,
             });
         }
-        let floor = consortium.floors().cohort;
-        let got = usize::from(plan.settings.cohort_floor);
-        if got < floor {
-            return Err(PlanError::BelowFloor { got, floor });
-        }
-        check_partition(&plan.settings.blocks)?;
-        check_sizes(&plan)?;
-        let members = consortium.members().count();
-        for block in &plan.settings.blocks {
-            check_ring(&plan, block, members)?;
-            check_weights(&plan, block)?;
-        }
+        plan.settings.check(consortium)?;
         check_custodians(&plan, consortium)?;
         Ok(Self(plan))
     }
@@ -346,46 +355,46 @@ fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
 }
 
 /// `PLAN-03`: sizes that decoding cannot check.
-fn check_sizes(plan: &RoundPlan) -> Result<(), PlanError> {
-    if !plan.settings.ring.is_supported() {
+fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
+    if !settings.ring.is_supported() {
         return Err(PlanError::Ring {
-            got: plan.settings.ring.bits(),
+            got: settings.ring.bits(),
         });
     }
-    if !SKETCH_COORDINATES.contains(&plan.settings.sketch.coordinates) {
+    if !SKETCH_COORDINATES.contains(&settings.sketch.coordinates) {
         return Err(PlanError::Sketch {
-            got: plan.settings.sketch.coordinates,
+            got: settings.sketch.coordinates,
         });
     }
-    if !(1..=MAX_WEIGHT).contains(&plan.settings.max_weight) {
+    if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
         return Err(PlanError::Weight {
-            got: plan.settings.max_weight,
+            got: settings.max_weight,
         });
     }
     Ok(())
 }
 
 /// `PLAN-06`: `w_max·n·q_max + 6·sigma·w_max·sqrt(n) < 2^(w−1)`, with the square root rounded up.
-fn check_ring(plan: &RoundPlan, block: &PlannedBlock, members: usize) -> Result<(), PlanError> {
-    let (weight, n) = (u128::from(plan.settings.max_weight), members as u128);
+fn check_ring(settings: &RoundSettings, block: &PlannedBlock, members: usize) -> Result<(), PlanError> {
+    let (weight, n) = (u128::from(settings.max_weight), members as u128);
     let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
     let noise = 6 * u128::from(block.noise_steps) * weight * root;
     let reach = weight * n * u128::from(block.scale.clip_steps) + noise;
-    let limit = 1u128 << (plan.settings.ring.bits() - 1);
+    let limit = 1u128 << (settings.ring.bits() - 1);
     if reach < limit && i32::try_from(block.scale.clip_steps).is_ok() {
         return Ok(());
     }
     Err(PlanError::RingWrap {
         block: block.shape.id,
         reach,
-        bits: plan.settings.ring.bits(),
+        bits: settings.ring.bits(),
         limit,
     })
 }
 
 /// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
-fn check_weights(plan: &RoundPlan, block: &PlannedBlock) -> Result<(), PlanError> {
-    if plan.settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
+fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
+    if settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
         return Err(PlanError::WeightsWithoutNoise {
             block: block.shape.id,
             got: block.noise_steps,

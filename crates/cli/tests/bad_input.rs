@@ -1,0 +1,223 @@
+//! Bad files and addresses: each gets a sentence that says what is wrong and the documented exit code, and nothing
+//! is lost.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use cloister_crypto::consortium::sign_file;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use cloister_params::id::PartyId;
+use cloister_testkit::plan::{model, template};
+use cloister_transport::Identity;
+
+/// A coordinator's files on disk, before a test breaks one of them.
+struct Site {
+    folder: PathBuf,
+    file: ConsortiumFile,
+    governance: SigningKey,
+}
+
+impl Site {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("cloister-bad-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(folder.join("data")).unwrap();
+        let governance = SigningKey::from_seed(&[1; 32]);
+        let identity = Identity::generate("coordinator").unwrap();
+        identity.save(&folder).unwrap();
+        std::fs::write(folder.join("signing.key"), hex::encode([2; 32])).unwrap();
+        let policy = format!("governance_key = \"{}\"", governance.public());
+        std::fs::write(folder.join("policy.toml"), policy).unwrap();
+        let party = |number: u8| Party {
+            id: PartyId(u32::from(number)),
+            name: format!("hospital {number}"),
+            organisation: format!("organisation {number}"),
+            roles: vec![Role::Member, Role::Custodian],
+            signing_key: PublicBytes([number; 32]),
+            certificate: PublicBytes([100 + number; 32]),
+            weight: 1,
+        };
+        let coordinator = Coordinator {
+            name: "coordinator".into(),
+            signing_key: SigningKey::from_seed(&[2; 32]).public(),
+            certificate: PublicBytes(identity.fingerprint().0),
+        };
+        let file =
+            ConsortiumFile { name: "test".into(), epoch: 1, coordinator, parties: (1..=5).map(party).collect() };
+        let site = Self { folder, file, governance };
+        site.write_settings(4);
+        site
+    }
+
+    fn write_settings(&self, floor: usize) {
+        let settings = template(2, floor, 1);
+        std::fs::write(self.folder.join("settings.toml"), settings.to_toml().unwrap()).unwrap();
+        std::fs::write(self.folder.join("model"), model(&settings).to_bytes()).unwrap();
+    }
+
+    fn write_consortium(&self) {
+        let text = self.file.to_toml().unwrap();
+        let path = self.folder.join("consortium.toml");
+        std::fs::write(path.with_added_extension("sig"), hex::encode(sign_file(&text, &self.governance))).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    fn serve(&self, listen: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+        command.args(["server", "--start-within-s", "0", "--listen", listen]);
+        let flags = [
+            ("--consortium", "consortium.toml"),
+            ("--identity", ""),
+            ("--settings", "settings.toml"),
+            ("--model", "model"),
+            ("--data", "data"),
+        ];
+        for (flag, name) in flags {
+            command.arg(flag).arg(self.path(name));
+        }
+        command.output().unwrap()
+    }
+
+    fn fails(&self, listen: &str, code: i32, words: &[&str]) {
+        let output = self.serve(listen);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        for word in words {
+            assert!(errors.contains(word), "{word:?} is not in: {errors}");
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn the_honest_site_gets_as_far_as_waiting_for_members() {
+    let site = Site::new("honest");
+    site.write_consortium();
+    site.fails("127.0.0.1:0", 69, &["0 of the 5 awaited members are connected"]);
+}
+
+#[test]
+fn two_members_with_one_name() {
+    let mut site = Site::new("names");
+    site.file.parties[1].name = "hospital 1".into();
+    site.write_consortium();
+    site.fails("127.0.0.1:0", 78, &["consortium.toml", "same name", "hospital 1"]);
+}
+
+#[test]
+fn a_consortium_file_that_was_changed_after_signing() {
+    let site = Site::new("changed");
+    site.write_consortium();
+    let path = Path::new(&site.path("consortium.toml")).to_path_buf();
+    let text = std::fs::read_to_string(&path).unwrap().replace("weight = 1", "weight = 2");
+    std::fs::write(&path, text).unwrap();
+    site.fails("127.0.0.1:0", 78, &["not signed by the governance key"]);
+}
+
+#[test]
+fn a_plan_below_the_floors() {
+    let site = Site::new("floors");
+    site.write_consortium();
+    site.write_settings(3);
+    site.fails("127.0.0.1:0", 78, &["settings.toml", "cohorts of 3 organisations", "floor is 4"]);
+}
+
+#[test]
+fn a_port_in_use() {
+    let site = Site::new("port");
+    site.write_consortium();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    site.fails(&address.to_string(), 69, &[&address.port().to_string(), "already in use"]);
+}
+
+#[test]
+fn a_signing_key_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new("mode");
+    site.write_consortium();
+    let key = site.path("key.pem");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    site.fails("127.0.0.1:0", 78, &["chmod 600"]);
+}
+
+#[cfg(feature = "training")]
+mod hospital {
+    use super::*;
+
+    fn join(site: &Site, identity: &Path, notes: &str) -> Output {
+        let config = cloister_experts::ModelConfig::new(vec!["a".into(), "b".into()]);
+        std::fs::write(site.folder.join("task.json"), serde_json::to_string(&config).unwrap()).unwrap();
+        std::fs::write(site.folder.join("notes.jsonl"), notes).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+        command.args(["client", "--coordinator", "127.0.0.1:1", "--minilm", "nowhere", "--identity"]).arg(identity);
+        let flags = [
+            ("--consortium", "consortium.toml"),
+            ("--task", "task.json"),
+            ("--model", "model"),
+            ("--notes", "notes.jsonl"),
+            ("--held-out", "notes.jsonl"),
+            ("--data", "data"),
+        ];
+        for (flag, name) in flags {
+            command.arg(flag).arg(site.path(name));
+        }
+        command.output().unwrap()
+    }
+
+    fn fails(output: &Output, words: &[&str]) {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{errors}");
+        for word in words {
+            assert!(errors.contains(word), "{word:?} is not in: {errors}");
+        }
+    }
+
+    const NOTE: &str = "{\"text\": \"a note\", \"label\": \"a\"}\n";
+
+    /// Writes a hospital's folder and enters it into the consortium file as party 1.
+    fn enrol(site: &mut Site) -> PathBuf {
+        let own = site.folder.join("own");
+        let identity = Identity::generate("hospital 1").unwrap();
+        identity.save(&own).unwrap();
+        for file in ["policy.toml", "signing.key"] {
+            std::fs::copy(site.folder.join(file), own.join(file)).unwrap();
+        }
+        std::fs::write(own.join("signing.key"), hex::encode([9; 32])).unwrap();
+        site.file.parties[0].certificate = PublicBytes(identity.fingerprint().0);
+        site.file.parties[0].signing_key = SigningKey::from_seed(&[9; 32]).public();
+        own
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_in_the_consortium_file() {
+        let mut site = Site::new("stranger");
+        let own = enrol(&mut site);
+        site.file.parties[0].certificate = PublicBytes([101; 32]);
+        site.write_consortium();
+        fails(&join(&site, &own, NOTE), &["is not in the consortium file"]);
+    }
+
+    #[test]
+    fn a_hospital_without_notes_and_one_with_an_unknown_label() {
+        let mut site = Site::new("empty");
+        let own = enrol(&mut site);
+        site.write_consortium();
+        fails(&join(&site, &own, ""), &["notes.jsonl"]);
+        fails(&join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")), &["label \"c\"", "a, b"]);
+        fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
+    }
+}
