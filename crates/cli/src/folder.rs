@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use cloister_crypto::sign::SigningKey;
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
 use cloister_transport::Identity;
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -29,7 +30,8 @@ impl PartyFolder {
     pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
         let identity = Identity::load(folder).map_err(Failure::config)?;
         let path = folder.join(SIGNING_KEY);
-        let seed = hex_file::<32>(&path)?;
+        check_private(&path)?;
+        let seed = Zeroizing::new(hex_file::<32>(&path)?);
         let policy_path = folder.join(POLICY);
         let policy = Policy::parse(&read_text(&policy_path)?)
             .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
@@ -55,6 +57,21 @@ impl PartyFolder {
             policy.to_toml().map_err(Failure::error)?.as_bytes(),
         )
     }
+}
+
+/// Refuses a key that others than its owner can read.
+fn check_private(path: &Path) -> Result<(), Failure> {
+    let mode = fs::metadata(path)
+        .map_err(|error| unreadable(path, &error))?
+        .permissions()
+        .mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Failure::config(format!(
+        "others can read the key {}; run `chmod 600` on it, and replace the key if they may have",
+        path.display()
+    )))
 }
 
 /// Accepts the consortium file at `path`, whose signature lies beside it with `.sig` appended.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -21,6 +22,12 @@ struct Site {
     governance: SigningKey,
 }
 
+fn write_key(folder: &Path, seed: [u8; 32]) {
+    let path = folder.join("signing.key");
+    std::fs::write(&path, hex::encode(seed)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 impl Site {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("cloister-bad-{}-{name}", std::process::id()));
@@ -29,7 +36,7 @@ impl Site {
         let governance = SigningKey::from_seed(&[1; 32]);
         let identity = Identity::generate("coordinator").unwrap();
         identity.save(&folder).unwrap();
-        std::fs::write(folder.join("signing.key"), hex::encode([2; 32])).unwrap();
+        write_key(&folder, [2; 32]);
         let policy = format!("governance_key = \"{}\"", governance.public());
         std::fs::write(folder.join("policy.toml"), policy).unwrap();
         let party = |number: u8| Party {
@@ -46,9 +53,17 @@ impl Site {
             signing_key: SigningKey::from_seed(&[2; 32]).public(),
             certificate: PublicBytes(identity.fingerprint().0),
         };
-        let file =
-            ConsortiumFile { name: "test".into(), epoch: 1, coordinator, parties: (1..=5).map(party).collect() };
-        let site = Self { folder, file, governance };
+        let file = ConsortiumFile {
+            name: "test".into(),
+            epoch: 1,
+            coordinator,
+            parties: (1..=5).map(party).collect(),
+        };
+        let site = Self {
+            folder,
+            file,
+            governance,
+        };
         site.write_settings(4);
         site
     }
@@ -62,7 +77,11 @@ impl Site {
     fn write_consortium(&self) {
         let text = self.file.to_toml().unwrap();
         let path = self.folder.join("consortium.toml");
-        std::fs::write(path.with_added_extension("sig"), hex::encode(sign_file(&text, &self.governance))).unwrap();
+        std::fs::write(
+            path.with_added_extension("sig"),
+            hex::encode(sign_file(&text, &self.governance)),
+        )
+        .unwrap();
         std::fs::write(path, text).unwrap();
     }
 
@@ -122,7 +141,9 @@ fn a_consortium_file_that_was_changed_after_signing() {
     let site = Site::new("changed");
     site.write_consortium();
     let path = Path::new(&site.path("consortium.toml")).to_path_buf();
-    let text = std::fs::read_to_string(&path).unwrap().replace("weight = 1", "weight = 2");
+    let text = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("weight = 1", "weight = 2");
     std::fs::write(&path, text).unwrap();
     site.fails("127.0.0.1:0", 78, &["not signed by the governance key"]);
 }
@@ -132,7 +153,11 @@ fn a_plan_below_the_floors() {
     let site = Site::new("floors");
     site.write_consortium();
     site.write_settings(3);
-    site.fails("127.0.0.1:0", 78, &["settings.toml", "cohorts of 3 organisations", "floor is 4"]);
+    site.fails(
+        "127.0.0.1:0",
+        78,
+        &["settings.toml", "cohorts of 3 organisations", "floor is 4"],
+    );
 }
 
 #[test]
@@ -141,17 +166,21 @@ fn a_port_in_use() {
     site.write_consortium();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    site.fails(&address.to_string(), 69, &[&address.port().to_string(), "already in use"]);
+    site.fails(
+        &address.to_string(),
+        69,
+        &[&address.port().to_string(), "already in use"],
+    );
 }
 
 #[test]
-fn a_signing_key_that_others_can_read() {
-    use std::os::unix::fs::PermissionsExt;
-    let site = Site::new("mode");
-    site.write_consortium();
-    let key = site.path("key.pem");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    site.fails("127.0.0.1:0", 78, &["chmod 600"]);
+fn keys_that_others_can_read() {
+    for key in ["key.pem", "signing.key"] {
+        let site = Site::new(key);
+        site.write_consortium();
+        std::fs::set_permissions(site.path(key), std::fs::Permissions::from_mode(0o644)).unwrap();
+        site.fails("127.0.0.1:0", 78, &[key, "chmod 600"]);
+    }
 }
 
 #[cfg(feature = "training")]
@@ -160,10 +189,23 @@ mod hospital {
 
     fn join(site: &Site, identity: &Path, notes: &str) -> Output {
         let config = cloister_experts::ModelConfig::new(vec!["a".into(), "b".into()]);
-        std::fs::write(site.folder.join("task.json"), serde_json::to_string(&config).unwrap()).unwrap();
+        std::fs::write(
+            site.folder.join("task.json"),
+            serde_json::to_string(&config).unwrap(),
+        )
+        .unwrap();
         std::fs::write(site.folder.join("notes.jsonl"), notes).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-        command.args(["client", "--coordinator", "127.0.0.1:1", "--minilm", "nowhere", "--identity"]).arg(identity);
+        command
+            .args([
+                "client",
+                "--coordinator",
+                "127.0.0.1:1",
+                "--minilm",
+                "nowhere",
+                "--identity",
+            ])
+            .arg(identity);
         let flags = [
             ("--consortium", "consortium.toml"),
             ("--task", "task.json"),
@@ -193,10 +235,8 @@ mod hospital {
         let own = site.folder.join("own");
         let identity = Identity::generate("hospital 1").unwrap();
         identity.save(&own).unwrap();
-        for file in ["policy.toml", "signing.key"] {
-            std::fs::copy(site.folder.join(file), own.join(file)).unwrap();
-        }
-        std::fs::write(own.join("signing.key"), hex::encode([9; 32])).unwrap();
+        std::fs::copy(site.folder.join("policy.toml"), own.join("policy.toml")).unwrap();
+        write_key(&own, [9; 32]);
         site.file.parties[0].certificate = PublicBytes(identity.fingerprint().0);
         site.file.parties[0].signing_key = SigningKey::from_seed(&[9; 32]).public();
         own
@@ -217,7 +257,10 @@ mod hospital {
         let own = enrol(&mut site);
         site.write_consortium();
         fails(&join(&site, &own, ""), &["notes.jsonl"]);
-        fails(&join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")), &["label \"c\"", "a, b"]);
+        fails(
+            &join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")),
+            &["label \"c\"", "a, b"],
+        );
         fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
     }
 }

@@ -20,7 +20,16 @@ fn demo(folder: &Path, flags: &[&str]) -> Option<Output> {
         eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
         return None;
     }
-    let small = ["demo", "--members", "5", "--notes-per-member", "24", "--json", "--quiet", "--folder"];
+    let small = [
+        "demo",
+        "--members",
+        "5",
+        "--notes-per-member",
+        "24",
+        "--json",
+        "--quiet",
+        "--folder",
+    ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
     Some(command.args(small).arg(folder).args(flags).output().unwrap())
 }
@@ -28,20 +37,34 @@ fn demo(folder: &Path, flags: &[&str]) -> Option<Output> {
 #[test]
 fn a_member_killed_in_its_upload_does_not_stop_the_round() {
     let folder = scratch("kill");
-    let Some(output) = demo(&folder, &["--rounds", "2", "--kill", "2@1"]) else { return };
+    let Some(output) = demo(&folder, &["--rounds", "2", "--kill", "2@1"]) else {
+        return;
+    };
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&summary["rounds"], &summary["members"], &summary["dropped"]), (&2.into(), &5.into(), &1.into()));
+    assert_eq!(
+        (&summary["rounds"], &summary["members"], &summary["dropped"]),
+        (&2.into(), &5.into(), &1.into())
+    );
     assert!(summary["accuracy"]["federated"].as_f64().unwrap() > 0.0);
     assert!(summary["bytes_up"].as_u64().unwrap() > 100_000);
-    let result: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
-    assert_eq!(result["rounds"][0]["announced"], serde_json::json!([1, 2, 3, 4, 5]));
-    assert_eq!(result["rounds"][0]["uploaded"], serde_json::json!([1, 3, 4, 5]), "2 was lost in its upload");
+    let result: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+    assert_eq!(
+        result["rounds"][0]["announced"],
+        serde_json::json!([1, 2, 3, 4, 5])
+    );
+    assert_eq!(
+        result["rounds"][0]["uploaded"],
+        serde_json::json!([1, 3, 4, 5]),
+        "2 was lost in its upload"
+    );
     let report = std::fs::read_to_string(summary["report"].as_str().unwrap()).unwrap();
     assert!(report.contains("Riverside Clinic") && !report.contains("http://"));
-    for file in ["hospital-01/data/model.safetensors", "coordinator/data/rounds/0001.log.jsonl"] {
+    for file in [
+        "hospital-01/data/model.safetensors",
+        "coordinator/data/rounds/0001.log.jsonl",
+    ] {
         assert!(folder.join(file).exists(), "{file}");
     }
     std::fs::remove_dir_all(folder).unwrap();
@@ -52,7 +75,9 @@ fn a_foreign_folder_is_left_alone() {
     let folder = scratch("foreign");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("thesis.txt"), "years of work").unwrap();
-    let Some(output) = demo(&folder, &["--rounds", "1"]) else { return };
+    let Some(output) = demo(&folder, &["--rounds", "1"]) else {
+        return;
+    };
     assert_eq!(output.status.code(), Some(78));
     assert!(folder.join("thesis.txt").exists());
     std::fs::remove_dir_all(folder).unwrap();
@@ -65,15 +90,25 @@ fn bad_notes_are_named_with_their_line() {
     let good = "{\"text\": \"a note\", \"label\": \"a\"}\n".repeat(2);
     let cases = [
         ("broken.jsonl", format!("{good}{{\"text\": \"torn"), "line 3"),
-        ("label.jsonl", format!("{good}{{\"text\": \"a\", \"label\": [1]}}\n"), "line 3"),
+        (
+            "label.jsonl",
+            format!("{good}{{\"text\": \"a\", \"label\": [1]}}\n"),
+            "line 3",
+        ),
         ("empty.jsonl", String::new(), "empty.jsonl"),
         ("one-class.jsonl", good.repeat(200), "one label"),
-        ("too-few.jsonl", format!("{good}{}", good.replace("\"a\"", "\"b\"")), "notes"),
+        (
+            "too-few.jsonl",
+            format!("{good}{}", good.replace("\"a\"", "\"b\"")),
+            "notes",
+        ),
     ];
     for (name, content, expected) in cases {
         let path = folder.join(name);
         std::fs::write(&path, content).unwrap();
-        let Some(output) = demo(&folder.join("run"), &["--notes", path.to_str().unwrap()]) else { return };
+        let Some(output) = demo(&folder.join("run"), &["--notes", path.to_str().unwrap()]) else {
+            return;
+        };
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{name}: {errors}");
         assert!(errors.contains(expected), "{name}: {errors}");

@@ -121,3 +121,28 @@ impl Policy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_that_ships_is_a_policy() {
+        let sample = include_str!("../../../deploy/config/policy.toml");
+        let policy = Policy::parse(sample).expect("the sample parses");
+        assert_eq!(
+            (
+                policy.minimum_cohort,
+                policy.minimum_sketch_noise,
+                policy.maximum_weight
+            ),
+            (5, 80, 1)
+        );
+    }
+
+    #[test]
+    fn a_typing_error_loosens_no_limit() {
+        let typo = "governance_key = \"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"\nminimum_cohrt = 5";
+        assert!(Policy::parse(typo).is_err());
+    }
+}

@@ -68,7 +68,8 @@ pub struct Cluster {
     report: Option<RoundReport>,
 }
 
-fn policy(consortium: &TestConsortium) -> Policy {
+/// A policy with nothing but the governance key.
+pub fn policy(consortium: &TestConsortium) -> Policy {
     let text = format!("governance_key = \"{}\"", consortium.governance);
     Policy::parse(&text).expect("a policy with nothing but the governance key")
 }
@@ -183,13 +184,13 @@ impl Cluster {
         };
         let frame = Frame::decode(&bytes).expect("the program's own frames decode");
         match link {
-            (from, PartyId::COORDINATOR) => self.to_coordinator(from, frame, &bytes),
-            (_, to) => self.to_party(to, &frame),
+            (from, PartyId::COORDINATOR) => self.give_coordinator(from, frame, &bytes),
+            (_, to) => self.give_party(to, &frame),
         }
         true
     }
 
-    fn to_coordinator(&mut self, from: PartyId, frame: Frame, bytes: &[u8]) {
+    fn give_coordinator(&mut self, from: PartyId, frame: Frame, bytes: &[u8]) {
         self.received.extend_from_slice(bytes);
         if let Err(fault) = self.coordinator.handle_frame(from, frame, self.now) {
             self.faults.push((PartyId::COORDINATOR, fault));
@@ -208,7 +209,7 @@ impl Cluster {
     }
 
     /// Gives a frame to the roles that it is for, as the client program does.
-    fn to_party(&mut self, to: PartyId, frame: &Frame) {
+    fn give_party(&mut self, to: PartyId, frame: &Frame) {
         let Some(node) = self.parties.get_mut(&to) else {
             return;
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cloister_crypto::consortium::{Epoch, sign_file};
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::PartyId;
 
 /// A consortium of members that are custodians too, and everybody's keys.
@@ -31,18 +32,39 @@ fn certificate(number: u32) -> PublicBytes {
     PublicBytes(bytes)
 }
 
-/// A consortium with one party for each weight.
+/// A consortium with one party for each weight, each of them member and custodian.
 pub fn consortium(weights: &[u8]) -> TestConsortium {
-    let party = |(number, weight): (u32, &u8)| Party {
+    with_parties(
+        (1..)
+            .zip(weights)
+            .map(|(number, weight)| party(number, *weight))
+            .collect(),
+    )
+}
+
+/// A consortium of members with these weights, of which the first ones, up to the default number, are custodians.
+pub fn large_consortium(weights: &[u8]) -> TestConsortium {
+    let mut parties: Vec<Party> = (1..)
+        .zip(weights)
+        .map(|(number, weight)| party(number, *weight))
+        .collect();
+    for member in parties.iter_mut().skip(DEFAULT_CUSTODIANS) {
+        member.roles = vec![Role::Member];
+    }
+    with_parties(parties)
+}
+
+/// A party that is member and custodian, of an organisation of its own.
+pub fn party(number: u32, weight: u8) -> Party {
+    Party {
         id: PartyId(number),
         name: format!("hospital {number}"),
         organisation: format!("organisation {number}"),
         roles: vec![Role::Member, Role::Custodian],
         signing_key: key(number).public(),
         certificate: certificate(number),
-        weight: *weight,
-    };
-    with_parties((1..).zip(weights).map(party).collect())
+        weight,
+    }
 }
 
 /// A consortium with these parties; keys are those of their numbers.

@@ -2,6 +2,8 @@
 //!
 //! Every frame is encoded and decoded on its way, so that what is tested is what travels.
 
+pub mod byzantine;
 pub mod cluster;
 pub mod consortium;
 pub mod plan;
+pub mod world;

@@ -1,5 +1,7 @@
 //! Frames: sizes, order, limits, back-pressure, cancellation, the cap on the uplink.
 
+#![allow(clippy::disallowed_methods)]
+
 mod common;
 
 use std::num::NonZeroU64;

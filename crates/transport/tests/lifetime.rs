@@ -1,5 +1,7 @@
 //! How links begin, end and break, and what a listener survives.
 
+#![allow(clippy::disallowed_methods)]
+
 mod common;
 
 use std::net::SocketAddr;

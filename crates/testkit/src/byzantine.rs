@@ -1,0 +1,143 @@
+//! A custodian that breaks every rule that it can: it signs whatever it is asked to, and reveals all that it holds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use cloister_crypto::commitment::SharedSecret;
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::Role;
+use cloister_params::id::{PartyId, Round};
+use cloister_protocol::dealing::HeldShares;
+use cloister_protocol::round::RoundContext;
+use cloister_protocol::statement::{Verified, body_digest, check_partys, sign};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use cloister_wire::statement::{Abort, Announcement, Body, Closing, ReceivingKey, Seal1, Seal2, Signature};
+use rand_core::CryptoRng;
+
+/// A custodian without rules. It does everything else as an honest one, so that rounds go on.
+#[derive(Debug)]
+pub struct ByzantineCustodian {
+    id: PartyId,
+    key: Arc<SigningKey>,
+    epoch: Arc<Epoch>,
+    receiving: BTreeMap<Round, ScalarSecret>,
+    context: Option<RoundContext>,
+    announcements: BTreeMap<PartyId, Verified<Announcement>>,
+    held: BTreeMap<PartyId, HeldShares>,
+    outgoing: VecDeque<Frame>,
+}
+
+impl ByzantineCustodian {
+    /// A custodian with the place and key of an honest one.
+    pub fn new(id: PartyId, key: Arc<SigningKey>, epoch: Arc<Epoch>) -> Self {
+        Self {
+            id,
+            key,
+            epoch,
+            receiving: BTreeMap::new(),
+            context: None,
+            announcements: BTreeMap::new(),
+            held: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+        }
+    }
+
+    /// The next frame that it sends.
+    pub fn poll_frame(&mut self) -> Option<Frame> {
+        self.outgoing.pop_front()
+    }
+
+    /// Takes a frame; nothing is ever refused.
+    pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) {
+        let Frame::Message(message) = frame else { return };
+        match message {
+            Message::KeyRequest { round } => self.give_key(round, random),
+            Message::Plan {
+                plan, receiving_keys, ..
+            } => {
+                if let Ok(context) = RoundContext::check(&self.epoch, &plan, &receiving_keys) {
+                    self.take_plan(context);
+                }
+            }
+            Message::Announcement(signed) => {
+                if let Ok(verified) = check_partys(&signed, &self.epoch, Role::Member) {
+                    self.announcements.insert(verified.signer(), verified);
+                }
+            }
+            Message::Letter { dealer, sealed, .. } => self.open(dealer, &sealed),
+            Message::ProposeSeal1 { seal, .. } => self.vote::<Seal1>(&seal),
+            Message::ProposeSeal2 { seal, .. } => self.vote::<Seal2>(&seal),
+            Message::ProposeAbort { abort } => self.vote::<Abort>(&abort),
+            Message::ProposeClosing { closing, .. } => self.vote::<Closing>(&closing),
+            Message::Sealed2 { .. } | Message::SeedSharesRequest { .. } => self.reveal_everything(),
+            _ => {}
+        }
+    }
+
+    fn give_key(&mut self, round: Round, random: &mut impl CryptoRng) {
+        let secret = self
+            .receiving
+            .entry(round)
+            .or_insert_with(|| ScalarSecret::random(random));
+        let body = ReceivingKey {
+            epoch: self.epoch.digest(),
+            round,
+            key: secret.public().bytes(),
+        };
+        let signed = sign(&self.key, self.id, &body);
+        self.send(Message::ReceivingKey(signed));
+    }
+
+    fn take_plan(&mut self, context: RoundContext) {
+        let known = self.context.as_ref().map(RoundContext::plan_digest);
+        if known != Some(context.plan_digest()) {
+            self.announcements.clear();
+            self.held.clear();
+            self.context = Some(context);
+        }
+    }
+
+    fn open(&mut self, dealer: PartyId, sealed: &[u8]) {
+        let (Some(context), Some(announced)) = (&self.context, self.announcements.get(&dealer)) else {
+            return;
+        };
+        let Some(secret) = self.receiving.get(&context.round()) else {
+            return;
+        };
+        if let Ok(held) = HeldShares::open(context, self.id, secret, (dealer, announced.body()), sealed) {
+            self.held.insert(dealer, held);
+        }
+    }
+
+    fn vote<T: Body>(&mut self, body: &[u8]) {
+        let signature = Signature(self.key.sign(T::TAG, body));
+        self.send(Message::Vote {
+            body: body_digest(body),
+            signature,
+        });
+    }
+
+    fn reveal_everything(&mut self) {
+        let Some(context) = &self.context else { return };
+        let blocks = context.plan().settings.blocks.len();
+        let round = context.round();
+        let reveal = |(dealer, held): (&PartyId, &HeldShares), secret| Message::Shares {
+            round,
+            dealer: *dealer,
+            shares: vec![held.reveal(secret)],
+        };
+        let messages: Vec<Message> = self
+            .held
+            .iter()
+            .flat_map(|held| SharedSecret::all(blocks).map(move |secret| reveal(held, secret)))
+            .collect();
+        messages.into_iter().for_each(|message| self.send(message));
+    }
+
+    fn send(&mut self, message: Message) {
+        self.outgoing.push_back(Frame::Message(message));
+    }
+}

@@ -1,0 +1,483 @@
+//! A consortium step by step: every delivery, loss, restart and deadline is the caller's choice.
+//!
+//! Where [`crate::cluster`] runs whole rounds, a world leaves each next step to a test. What honest parties write to
+//! disk and send is observed in order, so that invariants can be checked after every step.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cloister_params::consortium::Role;
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::plan::{RoundPlan, RoundSettings};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
+use cloister_protocol::custodian::{Custodian, CustodianOutput, SignedRecord};
+use cloister_protocol::fault::Fault;
+use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::model::Model;
+use cloister_protocol::round::Contribution;
+use cloister_wire::frame::Frame;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::byzantine::ByzantineCustodian;
+use crate::cluster::policy;
+use crate::consortium::TestConsortium;
+use crate::plan;
+
+/// Something that can happen next without anybody's doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The next frame of a link arrives.
+    Deliver {
+        /// The sender.
+        from: PartyId,
+        /// The receiver.
+        to: PartyId,
+    },
+    /// A member's local training ends.
+    Train(PartyId),
+}
+
+/// What was seen of the parties, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Observation {
+    /// A custodian wrote to disk that it signs a body.
+    Signed(PartyId, SignedRecord),
+    /// A member wrote to disk that it announces in a round.
+    Announced(PartyId, Round),
+    /// A frame left a member.
+    FromMember(PartyId, Frame),
+    /// A frame left a custodian.
+    FromCustodian(PartyId, Frame),
+    /// A frame left the coordinator, or somebody in its place, for a party.
+    FromCoordinator(PartyId, Frame),
+    /// A member applied a round's sums and holds this model.
+    Closed(PartyId, Round, Digest),
+    /// The coordinator ended a round.
+    Ended(Box<RoundReport>),
+}
+
+/// What a party finds on its disk after a restart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Journal {
+    /// What its custodian signed.
+    pub signed: Vec<SignedRecord>,
+    /// The last round that its member announced in.
+    pub announced: Option<Round>,
+}
+
+/// A custodian that keeps the rules, or one that keeps none.
+#[derive(Debug)]
+pub enum CustodianNode {
+    /// The real state machine.
+    Honest(Box<Custodian>),
+    /// One that signs and reveals everything.
+    Byzantine(Box<ByzantineCustodian>),
+}
+
+/// One party's process.
+#[derive(Debug)]
+pub struct Node {
+    /// The member, if the party is one.
+    pub member: Option<Member>,
+    /// The custodian, if the party is one.
+    pub custodian: Option<CustodianNode>,
+    /// What is on its disk.
+    pub journal: Journal,
+    member_is_silent: bool,
+    training: Option<Box<RoundPlan>>,
+}
+
+/// A coordinator, its parties and the links between them.
+#[derive(Debug)]
+pub struct World {
+    /// The consortium.
+    pub consortium: TestConsortium,
+    /// The coordinator.
+    pub coordinator: Coordinator,
+    /// The parties.
+    pub nodes: BTreeMap<PartyId, Node>,
+    /// What was seen since it was last taken.
+    pub observations: Vec<Observation>,
+    /// What state machines refused, with who refused it.
+    pub faults: Vec<(PartyId, Fault)>,
+    /// What the coordinator told.
+    pub events: Vec<Event>,
+    template: RoundSettings,
+    genesis: Model,
+    seed: u64,
+    links: BTreeMap<(PartyId, PartyId), VecDeque<Vec<u8>>>,
+    random: ChaCha20Rng,
+    now: Time,
+}
+
+impl World {
+    /// A world in which everyone is connected and no round has begun.
+    pub fn new(consortium: TestConsortium, template: RoundSettings, seed: u64) -> Self {
+        let genesis = plan::model(&template);
+        let key = consortium.keys[&PartyId::COORDINATOR].clone();
+        let coordinator = Coordinator::new(key, consortium.epoch.clone(), genesis.clone());
+        let mut world = Self {
+            consortium,
+            coordinator,
+            nodes: BTreeMap::new(),
+            observations: Vec::new(),
+            faults: Vec::new(),
+            events: Vec::new(),
+            template,
+            genesis,
+            seed,
+            links: BTreeMap::new(),
+            random: ChaCha20Rng::seed_from_u64(seed),
+            now: Time(0),
+        };
+        for id in world.parties() {
+            let node = world.fresh_node(id, Journal::default());
+            world.nodes.insert(id, node);
+            world.connect(id);
+        }
+        world
+    }
+
+    /// All parties.
+    pub fn parties(&self) -> Vec<PartyId> {
+        self.consortium
+            .epoch
+            .consortium()
+            .parties()
+            .map(|party| party.id)
+            .collect()
+    }
+
+    /// What rounds do from the next one on.
+    pub fn template_mut(&mut self) -> &mut RoundSettings {
+        &mut self.template
+    }
+
+    /// Replaces custodians by such as sign and reveal everything.
+    pub fn corrupt_custodian(&mut self, id: PartyId) {
+        let byzantine = ByzantineCustodian::new(
+            id,
+            self.consortium.keys[&id].clone(),
+            self.consortium.epoch.clone(),
+        );
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.custodian = Some(CustodianNode::Byzantine(Box::new(byzantine)));
+        }
+    }
+
+    fn fresh_node(&self, id: PartyId, journal: Journal) -> Node {
+        let roster = self.consortium.epoch.consortium();
+        Node {
+            member: roster
+                .has_role(id, Role::Member)
+                .then(|| self.fresh_member(id, &journal)),
+            custodian: roster
+                .has_role(id, Role::Custodian)
+                .then(|| CustodianNode::Honest(Box::new(self.fresh_custodian(id, &journal)))),
+            journal,
+            member_is_silent: false,
+            training: None,
+        }
+    }
+
+    /// A member as it starts with this journal; it is given the model of the last closing.
+    fn fresh_member(&self, id: PartyId, journal: &Journal) -> Member {
+        Member::new(
+            id,
+            self.consortium.keys[&id].clone(),
+            self.consortium.epoch.clone(),
+            policy(&self.consortium),
+            self.template.task,
+            self.coordinator.model().clone(),
+            journal.announced,
+        )
+    }
+
+    /// A custodian as it starts with this journal.
+    pub fn fresh_custodian(&self, id: PartyId, journal: &Journal) -> Custodian {
+        Custodian::new(
+            id,
+            self.consortium.keys[&id].clone(),
+            self.consortium.epoch.clone(),
+            policy(&self.consortium),
+            self.genesis.digest(),
+            journal.signed.iter().copied(),
+        )
+    }
+
+    /// What a member contributes to a model: the same whenever it trains on that model.
+    pub fn contribution(&self, member: PartyId, model: Digest) -> Contribution {
+        let mut seed = model.0;
+        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
+        seed[8..12].copy_from_slice(&member.0.to_le_bytes());
+        plan::contribution(&self.template, &mut ChaCha20Rng::from_seed(seed))
+    }
+
+    /// Begins the next round; false while one is under way.
+    pub fn start_round(&mut self) -> bool {
+        let started = self.coordinator.start_round(self.template.clone(), self.now);
+        self.collect_from_coordinator();
+        started.is_ok()
+    }
+
+    /// Lets the coordinator's deadline pass; false when it waits for none.
+    pub fn expire(&mut self) -> bool {
+        let Some(deadline) = self.coordinator.deadline() else {
+            return false;
+        };
+        self.now = self.now.max(deadline);
+        self.coordinator.handle_time(self.now);
+        self.collect_from_coordinator();
+        true
+    }
+
+    /// Opens a party's link.
+    pub fn connect(&mut self, party: PartyId) {
+        self.coordinator.handle_connected(party, self.now);
+        self.collect_from_coordinator();
+    }
+
+    /// Whether a party's link is open.
+    pub fn is_connected(&self, party: PartyId) -> bool {
+        self.coordinator.connected().contains(&party)
+    }
+
+    /// Cuts a party's link; what is under way on it is lost.
+    pub fn disconnect(&mut self, party: PartyId) {
+        self.links.remove(&(party, PartyId::COORDINATOR));
+        self.links.remove(&(PartyId::COORDINATOR, party));
+        self.coordinator.handle_disconnected(party, self.now);
+        self.collect_from_coordinator();
+    }
+
+    /// Ends a party's process and starts it again from its journal, without a link. Byzantine custodians stay.
+    pub fn restart(&mut self, party: PartyId) {
+        self.disconnect(party);
+        let Some(journal) = self.nodes.get(&party).map(|node| node.journal.clone()) else {
+            return;
+        };
+        let fresh = self.fresh_node(party, journal);
+        if let Some(old) = self.nodes.insert(party, fresh)
+            && let Some(CustodianNode::Byzantine(byzantine)) = old.custodian
+            && let Some(node) = self.nodes.get_mut(&party)
+        {
+            node.custodian = Some(CustodianNode::Byzantine(byzantine));
+        }
+    }
+
+    /// Lets a member say and do nothing until its party is restarted.
+    pub fn silence_member(&mut self, party: PartyId) {
+        if let Some(node) = self.nodes.get_mut(&party) {
+            node.member_is_silent = true;
+        }
+    }
+
+    /// What can happen next, in a fixed order.
+    pub fn steps(&self) -> Vec<Step> {
+        let links = self.links.iter().filter(|(_, queue)| !queue.is_empty());
+        let deliveries = links.map(|((from, to), _)| Step::Deliver { from: *from, to: *to });
+        let training = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| node.training.is_some() && self.is_connected(**id));
+        deliveries
+            .chain(training.map(|(id, _)| Step::Train(*id)))
+            .collect()
+    }
+
+    /// The frame that a link delivers next.
+    pub fn next_frame(&self, from: PartyId, to: PartyId) -> Option<Frame> {
+        let bytes = self.links.get(&(from, to))?.front()?;
+        Some(Frame::decode(bytes).expect("the program's own frames decode"))
+    }
+
+    /// Takes the next frame off a link without delivering it.
+    pub fn lose_next(&mut self, from: PartyId, to: PartyId) -> Option<Frame> {
+        let frame = self.next_frame(from, to)?;
+        self.links.get_mut(&(from, to))?.pop_front();
+        Some(frame)
+    }
+
+    /// Lets a step happen.
+    pub fn take(&mut self, step: Step) {
+        match step {
+            Step::Train(party) => self.finish_training(party),
+            Step::Deliver { from, to } => {
+                if let Some(frame) = self.lose_next(from, to) {
+                    self.hand(from, to, frame);
+                }
+            }
+        }
+    }
+
+    /// Delivers the next frame of a link and leaves a copy of it on the link.
+    pub fn duplicate(&mut self, from: PartyId, to: PartyId) {
+        if let Some(frame) = self.next_frame(from, to) {
+            self.hand(from, to, frame);
+        }
+    }
+
+    /// Lets everything happen that can, the first step first, until nothing is left or `stop` says so before a
+    /// delivery; the frame before which it stopped.
+    pub fn run_until(
+        &mut self,
+        stop: impl Fn(PartyId, PartyId, &Frame) -> bool,
+    ) -> Option<(PartyId, PartyId, Frame)> {
+        while let Some(step) = self.steps().first().copied() {
+            if let Step::Deliver { from, to } = step
+                && let Some(frame) = self.next_frame(from, to)
+                && stop(from, to, &frame)
+            {
+                return Some((from, to, frame));
+            }
+            self.take(step);
+        }
+        None
+    }
+
+    /// Lets everything happen that can, without any deadline passing.
+    pub fn settle(&mut self) {
+        self.run_until(|_, _, _| false);
+    }
+
+    fn hand(&mut self, from: PartyId, to: PartyId, frame: Frame) {
+        if to == PartyId::COORDINATOR {
+            let result = self.coordinator.handle_frame(from, frame, self.now);
+            self.note(to, result);
+            self.collect_from_coordinator();
+        } else {
+            self.give_to_party(to, &frame);
+        }
+    }
+
+    /// Gives a party a frame as if the coordinator had sent it.
+    pub fn inject(&mut self, to: PartyId, frame: Frame) {
+        self.observations
+            .push(Observation::FromCoordinator(to, frame.clone()));
+        self.give_to_party(to, &frame);
+    }
+
+    fn give_to_party(&mut self, to: PartyId, frame: &Frame) {
+        let Some(node) = self.nodes.get_mut(&to) else {
+            return;
+        };
+        let mut results = Vec::new();
+        if let Some(member) = node.member.as_mut().filter(|_| !node.member_is_silent)
+            && frame.is_for_members()
+        {
+            results.push(member.handle_frame(frame.clone(), &mut self.random));
+        }
+        if frame.is_for_custodians() {
+            results.push(match &mut node.custodian {
+                Some(CustodianNode::Honest(custodian)) => {
+                    custodian.handle_frame(frame.clone(), &mut self.random)
+                }
+                Some(CustodianNode::Byzantine(byzantine)) => {
+                    byzantine.handle_frame(frame.clone(), &mut self.random);
+                    Ok(())
+                }
+                None => Ok(()),
+            });
+        }
+        results.into_iter().for_each(|result| self.note(to, result));
+        self.collect_from_member(to);
+        self.collect_from_custodian(to);
+    }
+
+    fn note(&mut self, who: PartyId, result: Result<(), Fault>) {
+        self.faults.extend(result.err().map(|fault| (who, fault)));
+    }
+
+    fn finish_training(&mut self, party: PartyId) {
+        let training = self.nodes.get_mut(&party).and_then(|node| node.training.take());
+        let Some(plan) = training else { return };
+        let contribution = self.contribution(party, plan.model);
+        let member = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut());
+        if let Some(member) = member {
+            let result = member.contribute(plan.round, contribution, &mut self.random);
+            self.note(party, result);
+        }
+        self.collect_from_member(party);
+    }
+
+    fn collect_from_coordinator(&mut self) {
+        while let Some(output) = self.coordinator.poll_output() {
+            match output {
+                CoordinatorOutput::Send { to, frame } => {
+                    self.observations
+                        .push(Observation::FromCoordinator(to, frame.clone()));
+                    self.send(PartyId::COORDINATOR, to, &frame);
+                }
+                CoordinatorOutput::Event(event) => self.events.push(event),
+                CoordinatorOutput::Ended(report) => self.observations.push(Observation::Ended(report)),
+            }
+        }
+    }
+
+    fn collect_from_member(&mut self, id: PartyId) {
+        while let Some(node) = self.nodes.get_mut(&id)
+            && let Some(output) = node.member.as_mut().and_then(Member::poll_output)
+        {
+            match output {
+                MemberOutput::Keep(round) => {
+                    node.journal.announced = Some(round);
+                    self.observations.push(Observation::Announced(id, round));
+                }
+                MemberOutput::Send(frame) => {
+                    self.send(id, PartyId::COORDINATOR, &frame);
+                    self.observations.push(Observation::FromMember(id, frame));
+                }
+                MemberOutput::Train(plan) => node.training = Some(plan),
+                MemberOutput::Closed { round, model, .. } => {
+                    self.observations
+                        .push(Observation::Closed(id, round, model.digest()))
+                }
+                MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => node.training = None,
+            }
+        }
+    }
+
+    fn collect_from_custodian(&mut self, id: PartyId) {
+        while let Some(node) = self.nodes.get_mut(&id) {
+            let output = match &mut node.custodian {
+                Some(CustodianNode::Honest(custodian)) => custodian.poll_output(),
+                Some(CustodianNode::Byzantine(byzantine)) => {
+                    byzantine.poll_frame().map(CustodianOutput::Send)
+                }
+                None => None,
+            };
+            match output {
+                Some(CustodianOutput::Keep(record)) => {
+                    node.journal.signed.push(record);
+                    self.observations.push(Observation::Signed(id, record));
+                }
+                Some(CustodianOutput::Send(frame)) => {
+                    self.send(id, PartyId::COORDINATOR, &frame);
+                    self.observations.push(Observation::FromCustodian(id, frame));
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Puts a frame on a link that is open; on a closed one it is lost.
+    fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
+        let party = if from == PartyId::COORDINATOR { to } else { from };
+        if self.is_connected(party) {
+            self.links
+                .entry((from, to))
+                .or_default()
+                .push_back(frame.encode());
+        }
+    }
+
+    /// The custodians that break the rules.
+    pub fn byzantine(&self) -> BTreeSet<PartyId> {
+        let is_byzantine = |node: &Node| matches!(node.custodian, Some(CustodianNode::Byzantine(_)));
+        self.nodes
+            .iter()
+            .filter(|(_, node)| is_byzantine(node))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
