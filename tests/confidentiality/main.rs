@@ -32,10 +32,7 @@ fn join(pair: [[u8; 4]; 2]) -> [u8; 8] {
 }
 
 fn found(needles: &HashSet<[u8; 8]>, haystack: &[u8]) -> usize {
-    haystack
-        .windows(8)
-        .filter(|window| needles.contains(*window))
-        .count()
+    haystack.windows(8).filter(|window| needles.contains(*window)).count()
 }
 
 fn cluster() -> Cluster {
@@ -86,7 +83,7 @@ fn without_masks_it_would_be_found() {
         .iter()
         .flat_map(|integer| integer.to_le_bytes())
         .collect();
-    for chunk in chunks(Round(1), BlockId(0), &words) {
+    for chunk in chunks(Round(1), PLANTED_AT, BlockId(0), &words) {
         kept.extend(Frame::Chunk(chunk).encode());
     }
     assert_eq!(found(&needles, &kept), words.len() / 4 - 1);

@@ -24,16 +24,11 @@ fn cluster(weights: &[u8], experts: u16, seed: u64) -> Cluster {
 fn check_sums(cluster: &Cluster, report: &RoundReport) {
     let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
     let floor = cluster.consortium.epoch.consortium().floors().cohort;
-    let Ending::Closed(certificate) = &report.ending else {
-        panic!("the round closed")
-    };
+    let Ending::Closed { certificate, .. } = &report.ending else { panic!("the round closed") };
     let closing = certificate.parse().unwrap();
     for cohort in &report.cohorts {
-        let present: Vec<_> = cohort
-            .members
-            .iter()
-            .filter(|listed| uploaded.contains(&listed.member))
-            .collect();
+        let present: Vec<_> =
+            cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).collect();
         let listed = closing.sums.iter().find(|sum| sum.block == cohort.block);
         assert_eq!(
             listed.is_some(),
@@ -46,23 +41,14 @@ fn check_sums(cluster: &Cluster, report: &RoundReport) {
         let length = of(present[0].member).len();
         let plain: Vec<u8> = (0..length)
             .flat_map(|at| {
-                let sum: i64 = present
-                    .iter()
-                    .map(|m| i64::from(m.weight) * i64::from(of(m.member)[at]))
-                    .sum();
+                let sum: i64 =
+                    present.iter().map(|m| i64::from(m.weight) * i64::from(of(m.member)[at])).sum();
                 (sum as u32).to_le_bytes()
             })
             .collect();
-        assert_eq!(
-            listed.weight,
-            present.iter().map(|m| u32::from(m.weight)).sum::<u32>()
-        );
+        assert_eq!(listed.weight, present.iter().map(|m| u32::from(m.weight)).sum::<u32>());
         let digest = published_digest(cohort.block, &plain);
-        assert_eq!(
-            listed.sum, digest,
-            "{}: the opened sum is the plain one",
-            cohort.block
-        );
+        assert_eq!(listed.sum, digest, "{}: the opened sum is the plain one", cohort.block);
     }
     assert_eq!(closing.model, report.model.digest());
 }
@@ -83,6 +69,7 @@ fn drop_out() -> impl Strategy<Value = DropOut> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
+    /// MASK-09, MASK-10, ROUND-02, ROUND-14
     #[test]
     fn every_opened_sum_is_the_plain_sum(
         weights in prop::collection::vec(1u8..=15, 5..=12),
@@ -111,7 +98,7 @@ proptest! {
         }
         let report = report.expect("a quorum ends every round");
         match &report.ending {
-            Ending::Closed(_) => check_sums(&cluster, &report),
+            Ending::Closed { .. } => check_sums(&cluster, &report),
             Ending::Aborted(_) => {
                 prop_assert!(n - lost.len() < floors.cohort, "aborted only below the floor");
                 prop_assert!(report.opened.is_empty());
@@ -136,6 +123,7 @@ fn scenario(custodians_off: &[u32]) -> (Cluster, Option<RoundReport>) {
     (cluster, report)
 }
 
+/// ROUND-01, ROUND-15
 #[test]
 fn losses_at_every_step_and_two_custodians_off_leave_exact_sums() {
     let (cluster, report) = scenario(&[4, 6]);
@@ -146,18 +134,15 @@ fn losses_at_every_step_and_two_custodians_off_leave_exact_sums() {
     assert!(cluster.events.contains(&Event::Recovering(vec![PartyId(4)])));
 }
 
+/// ROUND-05
 #[test]
 fn with_a_third_custodian_off_there_is_no_sum() {
     let (cluster, report) = scenario(&[4, 6, 7]);
     assert!(report.is_none());
-    assert!(
-        cluster
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::QuorumLost(_)))
-    );
+    assert!(cluster.events.iter().any(|event| matches!(event, Event::QuorumLost(_))));
 }
 
+/// PLAN-05, ROUND-08
 #[test]
 fn three_rounds_follow_each_other() {
     let mut cluster = cluster(&[1; 6], 2, 3);
@@ -168,6 +153,7 @@ fn three_rounds_follow_each_other() {
     }
 }
 
+/// ROUND-03
 #[test]
 fn too_few_announcements_abort_and_the_next_round_takes_the_same_contributions() {
     let mut cluster = cluster(&[1; 5], 2, 5);

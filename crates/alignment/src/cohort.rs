@@ -56,17 +56,8 @@ pub fn choose(
     announced: &BTreeMap<PartyId, MemberSketches>,
 ) -> Vec<Cohort> {
     let commons = common_directions(plan, announced);
-    let chooser = Chooser {
-        plan,
-        roster,
-        announced,
-        commons,
-    };
-    plan.settings
-        .blocks
-        .iter()
-        .map(|block| chooser.cohort(block.shape.id, block.shape.kind))
-        .collect()
+    let chooser = Chooser { plan, roster, announced, commons };
+    plan.settings.blocks.iter().map(|block| chooser.cohort(block.shape.id, block.shape.kind)).collect()
 }
 
 /// The common direction of each layer.
@@ -82,15 +73,10 @@ fn common_directions(
     }
     let coordinates = usize::from(plan.settings.sketch.coordinates);
     let direction = |blocks: &Vec<BlockId>| {
-        let sketches = announced
-            .values()
-            .flat_map(|own| blocks.iter().filter_map(|block| own.get(block)));
+        let sketches = announced.values().flat_map(|own| blocks.iter().filter_map(|block| own.get(block)));
         common_direction(sketches, &plan.settings.scoring, coordinates)
     };
-    blocks_of_layer
-        .iter()
-        .map(|(layer, blocks)| (*layer, direction(blocks)))
-        .collect()
+    blocks_of_layer.iter().map(|(layer, blocks)| (*layer, direction(blocks))).collect()
 }
 
 struct Chooser<'a> {
@@ -104,12 +90,7 @@ impl Chooser<'_> {
     fn cohort(&self, block: BlockId, kind: BlockKind) -> Cohort {
         match kind {
             BlockKind::Expert { layer, .. } => self.scored(block, &self.commons[&layer]),
-            _ => self.finish(
-                block,
-                Choice::Everyone,
-                self.announced.keys().copied(),
-                Vec::new(),
-            ),
+            _ => self.finish(block, Choice::Everyone, self.announced.keys().copied(), Vec::new()),
         }
     }
 
@@ -120,10 +101,8 @@ impl Chooser<'_> {
             .filter(|(_, own)| own.contains_key(&block))
             .map(|(party, _)| *party)
             .collect();
-        let sketches: Vec<&ExpertSketch> = parties
-            .iter()
-            .map(|party| &self.announced[party][&block])
-            .collect();
+        let sketches: Vec<&ExpertSketch> =
+            parties.iter().map(|party| &self.announced[party][&block]).collect();
         let scores = consensus(&sketches, common, &self.plan.settings.scoring).of_member;
         let aligned = self.aligned(&parties, &scores);
         let enough =
@@ -145,12 +124,7 @@ impl Chooser<'_> {
         let least = median(&known) * i64::from(self.plan.settings.scoring.consensus_fraction);
         let passes =
             |score: Option<u32>| score.is_some_and(|score| score > 0 && i64::from(score) * 256 >= least);
-        parties
-            .iter()
-            .zip(scores)
-            .filter(|(_, score)| passes(**score))
-            .map(|(party, _)| *party)
-            .collect()
+        parties.iter().zip(scores).filter(|(_, score)| passes(**score)).map(|(party, _)| *party).collect()
     }
 
     /// Gives each member its weight; a cohort below the floor is void (`ALIGN-10`).
@@ -162,31 +136,13 @@ impl Chooser<'_> {
         consensus: Vec<Option<u32>>,
     ) -> Cohort {
         if self.roster.organisations(parties.clone()) < usize::from(self.plan.settings.cohort_floor) {
-            return Cohort {
-                block,
-                choice: Choice::Void,
-                members: Vec::new(),
-                consensus,
-            };
+            return Cohort { block, choice: Choice::Void, members: Vec::new(), consensus };
         }
-        let members = parties
-            .map(|party| CohortMember {
-                party,
-                weight: self.weight(party),
-            })
-            .collect();
-        Cohort {
-            block,
-            choice,
-            members,
-            consensus,
-        }
+        let members = parties.map(|party| CohortMember { party, weight: self.weight(party) }).collect();
+        Cohort { block, choice, members, consensus }
     }
 
     fn weight(&self, party: PartyId) -> u8 {
-        self.roster
-            .party(party)
-            .map_or(1, |entry| entry.weight)
-            .min(self.plan.settings.max_weight)
+        self.roster.party(party).map_or(1, |entry| entry.weight).min(self.plan.settings.max_weight)
     }
 }

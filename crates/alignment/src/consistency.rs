@@ -16,24 +16,16 @@ pub fn weight(own: &[f32], published: &[f32], margins: &[f32]) -> f32 {
     if reference <= 0.0 {
         return 1.0;
     }
-    let consistency: f32 = own
-        .iter()
-        .zip(published)
-        .zip(margins)
-        .map(|((p, g), m)| p * g * m.max(0.0))
-        .sum();
+    let consistency: f32 = own.iter().zip(published).zip(margins).map(|((p, g), m)| p * g * m.max(0.0)).sum();
     let weight = LEAST + (1.0 - LEAST) * consistency / reference;
-    if weight.is_finite() {
-        weight.clamp(LEAST, 1.0)
-    } else {
-        LEAST
-    }
+    if weight.is_finite() { weight.clamp(LEAST, 1.0) } else { LEAST }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// ALIGN-11
     #[test]
     fn agreement_weighs_more_and_the_range_is_kept() {
         let published = [0.7, 0.2, 0.1];

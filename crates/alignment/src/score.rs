@@ -46,30 +46,22 @@ pub fn common_direction<'a>(
             *sum += i64::from(*value);
         }
     }
-    sums.iter()
-        .map(|sum| sum.div_euclid(count.max(1)) as i32)
-        .collect()
+    sums.iter().map(|sum| sum.div_euclid(count.max(1)) as i32).collect()
 }
 
 /// Scores one expert over the members that announced.
 pub fn consensus(sketches: &[&ExpertSketch], common: &[i32], rule: &ScoringRule) -> Consensus {
-    let regions: Vec<Option<Vec<i64>>> = sketches
-        .iter()
-        .map(|sketch| region_unit(sketch, common, rule))
-        .collect();
-    let updates: Vec<Option<Vec<i64>>> = sketches
-        .iter()
-        .map(|sketch| unit(sketch.update.iter().map(|value| i64::from(*value))))
-        .collect();
+    let regions: Vec<Option<Vec<i64>>> =
+        sketches.iter().map(|sketch| region_unit(sketch, common, rule)).collect();
+    let updates: Vec<Option<Vec<i64>>> =
+        sketches.iter().map(|sketch| unit(sketch.update.iter().map(|value| i64::from(*value)))).collect();
     let units: Vec<Option<(&[i64], &[i64])>> = regions
         .iter()
         .zip(&updates)
         .map(|(region, update)| Some((region.as_deref()?, update.as_deref()?)))
         .collect();
     let threshold = adaptive_threshold(&pair_agreements(&units), rule);
-    let of_member = (0..units.len())
-        .map(|own| member_consensus(&units, own, threshold))
-        .collect();
+    let of_member = (0..units.len()).map(|own| member_consensus(&units, own, threshold)).collect();
     Consensus { of_member, threshold }
 }
 
@@ -77,13 +69,7 @@ fn region_unit(sketch: &ExpertSketch, common: &[i32], rule: &ScoringRule) -> Opt
     if sketch.tokens < rule.minimum_tokens {
         return None;
     }
-    unit(
-        sketch
-            .region
-            .iter()
-            .zip(common)
-            .map(|(value, shared)| i64::from(*value) - i64::from(*shared)),
-    )
+    unit(sketch.region.iter().zip(common).map(|(value, shared)| i64::from(*value) - i64::from(*shared)))
 }
 
 /// Scales a vector to norm [`UNIT`], rounding towards minus infinity; an empty direction has none (`ALIGN-02`).
@@ -93,20 +79,14 @@ fn unit(vector: impl Iterator<Item = i64> + Clone) -> Option<Vec<i64>> {
 }
 
 fn agreement(one: &[i64], other: &[i64]) -> i64 {
-    one.iter()
-        .zip(other)
-        .map(|(a, b)| a * b)
-        .sum::<i64>()
-        .div_euclid(UNIT)
+    one.iter().zip(other).map(|(a, b)| a * b).sum::<i64>().div_euclid(UNIT)
 }
 
 /// Region agreements `A[i,j]` of all pairs `i < j` of scored members.
 fn pair_agreements(units: &[Option<(&[i64], &[i64])>]) -> Vec<i64> {
     let scored: Vec<&[i64]> = units.iter().flatten().map(|(region, _)| *region).collect();
-    let pairs = scored
-        .iter()
-        .enumerate()
-        .flat_map(|(at, one)| scored[at + 1..].iter().map(move |two| (one, two)));
+    let pairs =
+        scored.iter().enumerate().flat_map(|(at, one)| scored[at + 1..].iter().map(move |two| (one, two)));
     pairs.map(|(one, two)| agreement(one, two)).collect()
 }
 
@@ -128,11 +108,7 @@ fn adaptive_threshold(agreements: &[i64], rule: &ScoringRule) -> i64 {
 /// `c_i`, the sum of `g[i,j] = [A[i,j] >= tau]·max(0, D[i,j])` over the others (`ALIGN-05`, `ALIGN-06`).
 fn member_consensus(units: &[Option<(&[i64], &[i64])>], own: usize, threshold: i64) -> Option<u32> {
     let (region, update) = units[own]?;
-    let others = units
-        .iter()
-        .enumerate()
-        .filter(|(other, _)| *other != own)
-        .filter_map(|(_, unit)| *unit);
+    let others = units.iter().enumerate().filter(|(other, _)| *other != own).filter_map(|(_, unit)| *unit);
     let gated = others
         .filter(|(other_region, _)| agreement(region, other_region) >= threshold)
         .map(|(_, other_update)| agreement(update, other_update).max(0));
@@ -156,13 +132,10 @@ mod tests {
     };
 
     fn expert(region: [i16; 4], update: [i16; 4]) -> ExpertSketch {
-        ExpertSketch {
-            region: region.to_vec(),
-            update: update.to_vec(),
-            tokens: 10,
-        }
+        ExpertSketch { region: region.to_vec(), update: update.to_vec(), tokens: 10 }
     }
 
+    /// ALIGN-04, ALIGN-05, ALIGN-06
     #[test]
     fn an_expert_with_another_role_has_no_consensus() {
         let same = expert([1000, 0, 20, 0], [0, 500, 0, 3]);
@@ -176,10 +149,7 @@ mod tests {
     #[test]
     fn few_tokens_and_empty_sketches_are_not_scored() {
         let full = expert([1000, 0, 0, 0], [0, 500, 0, 0]);
-        let rare = ExpertSketch {
-            tokens: 4,
-            ..full.clone()
-        };
+        let rare = ExpertSketch { tokens: 4, ..full.clone() };
         let still = expert([1000, 0, 0, 0], [0; 4]);
         let scored = consensus(&[&full, &rare, &still, &full], &[0; 4], &RULE);
         assert_eq!(scored.of_member[1], None);
@@ -187,21 +157,17 @@ mod tests {
         assert!(scored.of_member[0].is_some());
     }
 
+    /// ALIGN-03
     #[test]
     fn the_common_direction_is_the_mean_of_those_with_tokens() {
         let a = expert([10, -3, 0, 0], [1; 4]);
         let b = expert([20, -4, 0, 0], [1; 4]);
-        let rare = ExpertSketch {
-            tokens: 0,
-            ..expert([999; 4], [1; 4])
-        };
-        assert_eq!(
-            common_direction([&a, &b, &rare].into_iter(), &RULE, 4),
-            [15, -4, 0, 0]
-        );
+        let rare = ExpertSketch { tokens: 0, ..expert([999; 4], [1; 4]) };
+        assert_eq!(common_direction([&a, &b, &rare].into_iter(), &RULE, 4), [15, -4, 0, 0]);
     }
 
     proptest! {
+        /// ALIGN-02
         #[test]
         fn agreements_are_cosines(one in prop::collection::vec(-8192i16..8192, 16), two in prop::collection::vec(-8192i16..8192, 16)) {
             let float = |v: &[i16]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();

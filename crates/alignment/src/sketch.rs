@@ -36,10 +36,7 @@ pub fn sketch(plan: &SketchPlan, subject: Subject, vector: &[f32], clip: f64) ->
         return vec![0; projected.len()];
     }
     let scale = f64::from(SKETCH_CLIP_STEPS) / norm.max(clip);
-    projected
-        .iter()
-        .map(|value| (value * scale).round_ties_even() as i16)
-        .collect()
+    projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
 }
 
 fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
@@ -51,11 +48,7 @@ fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
         for group in projected.chunks_mut(64) {
             let bits = signs.next_u64();
             for (bit, sum) in group.iter_mut().enumerate() {
-                *sum += if bits >> bit & 1 == 1 {
-                    f64::from(*value)
-                } else {
-                    -f64::from(*value)
-                };
+                *sum += if bits >> bit & 1 == 1 { f64::from(*value) } else { -f64::from(*value) };
             }
         }
     }
@@ -81,15 +74,12 @@ mod tests {
     }
 
     fn cosine(a: &[i16], b: &[i16]) -> f64 {
-        let dot = |a: &[i16], b: &[i16]| {
-            a.iter()
-                .zip(b)
-                .map(|(x, y)| f64::from(*x) * f64::from(*y))
-                .sum::<f64>()
-        };
+        let dot =
+            |a: &[i16], b: &[i16]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
         dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     }
 
+    /// ALIGN-01
     #[test]
     fn angles_survive_projection() {
         let one: Vec<f32> = (0..5000).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
@@ -104,27 +94,17 @@ mod tests {
         assert!(cosine(&wide(&one), &wide(&two)).abs() < 0.3);
     }
 
+    /// ALIGN-01
     #[test]
     fn the_clip_bounds_a_sketch_and_bad_vectors_are_empty() {
         let long = sketch(&plan(64), Subject::Region, &[1000.0; 100], 1.0);
-        let norm = long
-            .iter()
-            .map(|value| f64::from(*value).powi(2))
-            .sum::<f64>()
-            .sqrt();
+        let norm = long.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
         assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
-        assert!(
-            sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0)
-                .iter()
-                .all(|value| *value == 0)
-        );
-        assert!(
-            sketch(&plan(64), Subject::Region, &[], 1.0)
-                .iter()
-                .all(|value| *value == 0)
-        );
+        assert!(sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
+        assert!(sketch(&plan(64), Subject::Region, &[], 1.0).iter().all(|value| *value == 0));
     }
 
+    /// ALIGN-01
     #[test]
     fn subjects_have_projections_of_their_own() {
         let of = |subject| sketch(&plan(64), subject, &[1.0, 2.0, 3.0], 10.0);

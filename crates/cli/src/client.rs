@@ -75,12 +75,8 @@ pub(crate) struct Arguments {
 }
 
 fn part_of(text: &str) -> Result<(usize, usize), String> {
-    let parsed = text
-        .split_once('/')
-        .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
-    parsed
-        .filter(|(part, of)| part < of)
-        .ok_or_else(|| "expected I/N with I below N, like 0/8".into())
+    let parsed = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    parsed.filter(|(part, of)| part < of).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -149,10 +145,7 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
 /// The number under which the consortium file lists this folder's certificate and signing key.
 fn own_number(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
     let certificate = PublicBytes(folder.identity.fingerprint().0);
-    let own = epoch
-        .consortium()
-        .parties()
-        .find(|party| party.certificate == certificate);
+    let own = epoch.consortium().parties().find(|party| party.certificate == certificate);
     let own = own.ok_or_else(|| {
         Failure::config(format!(
             "this hospital's certificate {certificate} is not in the consortium file; have the consortium add it"

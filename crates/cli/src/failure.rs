@@ -25,10 +25,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, sentence: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            sentence: sentence.to_string(),
-        }
+        Self { kind, sentence: sentence.to_string() }
     }
 
     /// A wrong file or setting.

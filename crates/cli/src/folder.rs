@@ -35,11 +35,7 @@ impl PartyFolder {
         let policy_path = folder.join(POLICY);
         let policy = Policy::parse(&read_text(&policy_path)?)
             .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
-        Ok(Self {
-            identity,
-            signing_key: Arc::new(SigningKey::from_seed(&seed)),
-            policy,
-        })
+        Ok(Self { identity, signing_key: Arc::new(SigningKey::from_seed(&seed)), policy })
     }
 
     /// Writes a new party's folder; keys are readable by their owner alone.
@@ -52,19 +48,13 @@ impl PartyFolder {
         create_folder(folder)?;
         identity.save(folder).map_err(Failure::error)?;
         write_secret(&folder.join(SIGNING_KEY), &hex::encode(signing_seed))?;
-        write(
-            &folder.join(POLICY),
-            policy.to_toml().map_err(Failure::error)?.as_bytes(),
-        )
+        write(&folder.join(POLICY), policy.to_toml().map_err(Failure::error)?.as_bytes())
     }
 }
 
 /// Refuses a key that others than its owner can read.
 fn check_private(path: &Path) -> Result<(), Failure> {
-    let mode = fs::metadata(path)
-        .map_err(|error| unreadable(path, &error))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(path).map_err(|error| unreadable(path, &error))?.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
@@ -105,13 +95,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {
     let text = read_text(path)?;
     let mut bytes = [0; N];
-    hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| {
-        Failure::config(format!(
-            "{}: expected {} hexadecimal digits",
-            path.display(),
-            2 * N
-        ))
-    })?;
+    hex::decode_to_slice(text.trim(), &mut bytes)
+        .map_err(|_| Failure::config(format!("{}: expected {} hexadecimal digits", path.display(), 2 * N)))?;
     Ok(bytes)
 }
 
@@ -125,13 +110,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| unwritable(path, &error))
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| unwritable(path, &error))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {

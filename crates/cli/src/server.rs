@@ -167,7 +167,7 @@ fn round_report(report: &RoundReport) -> Value {
     json!({
         "event": "round",
         "round": report.round.0,
-        "closed": matches!(report.ending, Ending::Closed(_)),
+        "closed": matches!(report.ending, Ending::Closed { .. }),
         "announced": numbers(&report.announced),
         "uploaded": numbers(&report.uploaded),
         "cohorts": cohorts,

@@ -59,11 +59,7 @@ impl Site {
             coordinator,
             parties: (1..=5).map(party).collect(),
         };
-        let site = Self {
-            folder,
-            file,
-            governance,
-        };
+        let site = Self { folder, file, governance };
         site.write_settings(4);
         site
     }
@@ -77,11 +73,8 @@ impl Site {
     fn write_consortium(&self) {
         let text = self.file.to_toml().unwrap();
         let path = self.folder.join("consortium.toml");
-        std::fs::write(
-            path.with_added_extension("sig"),
-            hex::encode(sign_file(&text, &self.governance)),
-        )
-        .unwrap();
+        std::fs::write(path.with_added_extension("sig"), hex::encode(sign_file(&text, &self.governance)))
+            .unwrap();
         std::fs::write(path, text).unwrap();
     }
 
@@ -141,9 +134,7 @@ fn a_consortium_file_that_was_changed_after_signing() {
     let site = Site::new("changed");
     site.write_consortium();
     let path = Path::new(&site.path("consortium.toml")).to_path_buf();
-    let text = std::fs::read_to_string(&path)
-        .unwrap()
-        .replace("weight = 1", "weight = 2");
+    let text = std::fs::read_to_string(&path).unwrap().replace("weight = 1", "weight = 2");
     std::fs::write(&path, text).unwrap();
     site.fails("127.0.0.1:0", 78, &["not signed by the governance key"]);
 }
@@ -153,11 +144,7 @@ fn a_plan_below_the_floors() {
     let site = Site::new("floors");
     site.write_consortium();
     site.write_settings(3);
-    site.fails(
-        "127.0.0.1:0",
-        78,
-        &["settings.toml", "cohorts of 3 organisations", "floor is 4"],
-    );
+    site.fails("127.0.0.1:0", 78, &["settings.toml", "cohorts of 3 organisations", "floor is 4"]);
 }
 
 #[test]
@@ -166,11 +153,7 @@ fn a_port_in_use() {
     site.write_consortium();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    site.fails(
-        &address.to_string(),
-        69,
-        &[&address.port().to_string(), "already in use"],
-    );
+    site.fails(&address.to_string(), 69, &[&address.port().to_string(), "already in use"]);
 }
 
 #[test]
@@ -189,22 +172,11 @@ mod hospital {
 
     fn join(site: &Site, identity: &Path, notes: &str) -> Output {
         let config = cloister_experts::ModelConfig::new(vec!["a".into(), "b".into()]);
-        std::fs::write(
-            site.folder.join("task.json"),
-            serde_json::to_string(&config).unwrap(),
-        )
-        .unwrap();
+        std::fs::write(site.folder.join("task.json"), serde_json::to_string(&config).unwrap()).unwrap();
         std::fs::write(site.folder.join("notes.jsonl"), notes).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
         command
-            .args([
-                "client",
-                "--coordinator",
-                "127.0.0.1:1",
-                "--minilm",
-                "nowhere",
-                "--identity",
-            ])
+            .args(["client", "--coordinator", "127.0.0.1:1", "--minilm", "nowhere", "--identity"])
             .arg(identity);
         let flags = [
             ("--consortium", "consortium.toml"),
@@ -257,10 +229,7 @@ mod hospital {
         let own = enrol(&mut site);
         site.write_consortium();
         fails(&join(&site, &own, ""), &["notes.jsonl"]);
-        fails(
-            &join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")),
-            &["label \"c\"", "a, b"],
-        );
+        fails(&join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")), &["label \"c\"", "a, b"]);
         fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
     }
 }

@@ -20,16 +20,7 @@ fn demo(folder: &Path, flags: &[&str]) -> Option<Output> {
         eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
         return None;
     }
-    let small = [
-        "demo",
-        "--members",
-        "5",
-        "--notes-per-member",
-        "24",
-        "--json",
-        "--quiet",
-        "--folder",
-    ];
+    let small = ["demo", "--members", "5", "--notes-per-member", "24", "--json", "--quiet", "--folder"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
     Some(command.args(small).arg(folder).args(flags).output().unwrap())
 }
@@ -50,21 +41,11 @@ fn a_member_killed_in_its_upload_does_not_stop_the_round() {
     assert!(summary["accuracy"]["federated"].as_f64().unwrap() > 0.0);
     assert!(summary["bytes_up"].as_u64().unwrap() > 100_000);
     let result: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
-    assert_eq!(
-        result["rounds"][0]["announced"],
-        serde_json::json!([1, 2, 3, 4, 5])
-    );
-    assert_eq!(
-        result["rounds"][0]["uploaded"],
-        serde_json::json!([1, 3, 4, 5]),
-        "2 was lost in its upload"
-    );
+    assert_eq!(result["rounds"][0]["announced"], serde_json::json!([1, 2, 3, 4, 5]));
+    assert_eq!(result["rounds"][0]["uploaded"], serde_json::json!([1, 3, 4, 5]), "2 was lost in its upload");
     let report = std::fs::read_to_string(summary["report"].as_str().unwrap()).unwrap();
     assert!(report.contains("Riverside Clinic") && !report.contains("http://"));
-    for file in [
-        "hospital-01/data/model.safetensors",
-        "coordinator/data/rounds/0001.log.jsonl",
-    ] {
+    for file in ["hospital-01/data/model.safetensors", "coordinator/data/rounds/0001.log.jsonl"] {
         assert!(folder.join(file).exists(), "{file}");
     }
     std::fs::remove_dir_all(folder).unwrap();
@@ -90,18 +71,10 @@ fn bad_notes_are_named_with_their_line() {
     let good = "{\"text\": \"a note\", \"label\": \"a\"}\n".repeat(2);
     let cases = [
         ("broken.jsonl", format!("{good}{{\"text\": \"torn"), "line 3"),
-        (
-            "label.jsonl",
-            format!("{good}{{\"text\": \"a\", \"label\": [1]}}\n"),
-            "line 3",
-        ),
+        ("label.jsonl", format!("{good}{{\"text\": \"a\", \"label\": [1]}}\n"), "line 3"),
         ("empty.jsonl", String::new(), "empty.jsonl"),
         ("one-class.jsonl", good.repeat(200), "one label"),
-        (
-            "too-few.jsonl",
-            format!("{good}{}", good.replace("\"a\"", "\"b\"")),
-            "notes",
-        ),
+        ("too-few.jsonl", format!("{good}{}", good.replace("\"a\"", "\"b\"")), "notes"),
     ];
     for (name, content, expected) in cases {
         let path = folder.join(name);

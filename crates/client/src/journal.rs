@@ -53,27 +53,14 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let io = |source| JournalError::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(io)?;
+        let io = |source| JournalError::Io { path: path.to_path_buf(), source };
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
         let text = io::read_to_string(&mut file).map_err(io)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64).map_err(io)?;
         io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(io)?;
-        let mut journal = Self {
-            path: path.to_path_buf(),
-            file,
-            signed: Vec::new(),
-            last_announced: None,
-        };
+        let mut journal = Self { path: path.to_path_buf(), file, signed: Vec::new(), last_announced: None };
         for (line, text) in (1..).zip(text[..whole].lines()) {
             let record = parse(text).ok_or_else(|| JournalError::Record {
                 path: path.to_path_buf(),
@@ -117,14 +104,9 @@ impl Journal {
     }
 
     fn append(&mut self, line: &str) -> Result<(), JournalError> {
-        let write = |file: &mut File| {
-            file.write_all(format!("{line}\n").as_bytes())
-                .and_then(|()| file.sync_data())
-        };
-        write(&mut self.file).map_err(|source| JournalError::Io {
-            path: self.path.clone(),
-            source,
-        })
+        let write =
+            |file: &mut File| file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+        write(&mut self.file).map_err(|source| JournalError::Io { path: self.path.clone(), source })
     }
 
     fn remember(&mut self, record: Record) {
@@ -154,11 +136,7 @@ fn parse(line: &str) -> Option<Record> {
             let mut digest = [0; 32];
             hex::decode_to_slice(body, &mut digest).ok()?;
             let round = Round(round.parse().ok()?);
-            Some(Record::Signed(SignedRecord {
-                round,
-                phase,
-                body: Digest(digest),
-            }))
+            Some(Record::Signed(SignedRecord { round, phase, body: Digest(digest) }))
         }
         _ => None,
     }
@@ -174,14 +152,11 @@ mod tests {
         path
     }
 
+    /// ROUND-04
     #[test]
     fn records_survive_a_restart_and_a_torn_line_is_dropped() {
         let path = scratch("torn");
-        let record = SignedRecord {
-            round: Round(3),
-            phase: Phase::Outcome,
-            body: Digest([7; 32]),
-        };
+        let record = SignedRecord { round: Round(3), phase: Phase::Outcome, body: Digest([7; 32]) };
         let mut journal = Journal::open(&path).expect("a new file");
         journal.keep_signed(record).expect("writable");
         journal.keep_announced(Round(3)).expect("writable");
@@ -192,10 +167,7 @@ mod tests {
         assert_eq!(back.signed(), [record]);
         assert_eq!(back.last_announced(), Some(Round(3)));
         back.keep_announced(Round(4)).expect("writable");
-        assert_eq!(
-            Journal::open(&path).expect("readable").last_announced(),
-            Some(Round(4))
-        );
+        assert_eq!(Journal::open(&path).expect("readable").last_announced(), Some(Round(4)));
         std::fs::remove_file(path).expect("there");
     }
 

@@ -40,11 +40,7 @@ pub fn prepare(
     let mut clipped = 0;
     for (block, published) in plan.settings.blocks.iter().zip(global.blocks()) {
         let kind = block.shape.kind;
-        let mut update = local
-            .updates
-            .get(kind)
-            .ok_or(PrepareError::MissingBlock(kind))?
-            .to_vec();
+        let mut update = local.updates.get(kind).ok_or(PrepareError::MissingBlock(kind))?.to_vec();
         if let BlockKind::Router { layer } = kind
             && let Some(last) = update.last_mut()
         {
@@ -58,10 +54,8 @@ pub fn prepare(
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
             let region = region_of(local, layer, expert);
-            sketches.insert(
-                block.shape.id,
-                noised_sketch(&plan.settings.sketch, block, region, &update, random),
-            );
+            sketches
+                .insert(block.shape.id, noised_sketch(&plan.settings.sketch, block, region, &update, random));
         }
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
@@ -76,30 +70,15 @@ fn consistency_weight(
     local: &LocalResult,
 ) -> Result<f32, PrepareError> {
     let routing = BlockKind::Routing { layer };
-    let at = plan
-        .settings
-        .blocks
-        .iter()
-        .position(|block| block.shape.kind == routing);
-    let own = local
-        .updates
-        .get(routing)
-        .ok_or(PrepareError::MissingBlock(routing))?;
-    let published = at
-        .and_then(|at| global.blocks().get(at))
-        .ok_or(PrepareError::MissingBlock(routing))?;
-    let margins = local
-        .margins
-        .get(usize::from(layer))
-        .ok_or(PrepareError::MissingBlock(routing))?;
+    let at = plan.settings.blocks.iter().position(|block| block.shape.kind == routing);
+    let own = local.updates.get(routing).ok_or(PrepareError::MissingBlock(routing))?;
+    let published = at.and_then(|at| global.blocks().get(at)).ok_or(PrepareError::MissingBlock(routing))?;
+    let margins = local.margins.get(usize::from(layer)).ok_or(PrepareError::MissingBlock(routing))?;
     Ok(consistency::weight(own, published, margins))
 }
 
 fn region_of(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegion> {
-    local
-        .regions
-        .iter()
-        .find(|region| region.layer == layer && region.expert == expert)
+    local.regions.iter().find(|region| region.layer == layer && region.expert == expert)
 }
 
 /// Noise goes on every coordinate and on the count, also where the expert saw nothing.

@@ -187,26 +187,11 @@ impl<'a> Client<'a> {
         let member = has(Role::Member).then(|| {
             let (task, model) = (config.task, config.model.clone());
             let last_announced = journal.last_announced();
-            Member::new(
-                config.party,
-                key.clone(),
-                epoch.clone(),
-                policy.clone(),
-                task,
-                model,
-                last_announced,
-            )
+            Member::new(config.party, key.clone(), epoch.clone(), policy.clone(), task, model, last_announced)
         });
         let custodian = has(Role::Custodian).then(|| {
             let (model, records) = (config.model.digest(), journal.signed().iter().copied());
-            Custodian::new(
-                config.party,
-                key.clone(),
-                epoch.clone(),
-                policy.clone(),
-                model,
-                records,
-            )
+            Custodian::new(config.party, key.clone(), epoch.clone(), policy.clone(), model, records)
         });
         Self {
             config,
@@ -243,13 +228,8 @@ impl<'a> Client<'a> {
         let pinned = Fingerprint(config.epoch.consortium().coordinator().certificate.0);
         let limit = tokio::time::Instant::now() + config.reach_within;
         loop {
-            let attempt = connect(
-                config.coordinator,
-                &config.identity,
-                pinned,
-                config.party,
-                &config.transport,
-            );
+            let attempt =
+                connect(config.coordinator, &config.identity, pinned, config.party, &config.transport);
             match attempt.await {
                 Ok(link) => {
                     (self.events)(ClientEvent::Connected);
@@ -283,11 +263,7 @@ impl<'a> Client<'a> {
                 Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
                 _ = &mut writer => return Ok(End::Lost("the link cannot be written".into())),
             }
-            let chunks = self
-                .to_send
-                .iter()
-                .filter(|frame| matches!(frame, Frame::Chunk(_)))
-                .count();
+            let chunks = self.to_send.iter().filter(|frame| matches!(frame, Frame::Chunk(_))).count();
             for frame in self.to_send.drain(..) {
                 // A writer that has ended is noticed in the next turn.
                 let _ = frames.send((frame, chunks));
@@ -344,11 +320,7 @@ impl<'a> Client<'a> {
                     self.give(Job::Train(plan, Box::new(model)))?;
                 }
             }
-            MemberOutput::Closed {
-                round,
-                model,
-                applied,
-            } => {
+            MemberOutput::Closed { round, model, applied } => {
                 (self.events)(ClientEvent::Closed { round, applied });
                 self.evaluating = Some(round);
                 self.give(Job::Evaluate(model))?;
@@ -360,9 +332,7 @@ impl<'a> Client<'a> {
     }
 
     fn give(&self, job: Job) -> Result<(), ClientError> {
-        self.jobs
-            .send(job)
-            .map_err(|_| ClientError::Training("the training thread ended".into()))
+        self.jobs.send(job).map_err(|_| ClientError::Training("the training thread ended".into()))
     }
 
     fn handle_report(&mut self, report: Report) -> Result<(), ClientError> {

@@ -61,10 +61,7 @@ pub(crate) enum Job {
     /// Evaluate a model on this hospital's part of the held-out notes.
     Evaluate(Box<Model>),
     /// Write the final model, evaluate it, and compare with training alone over so many rounds.
-    Finish {
-        model: Box<Model>,
-        plans: Vec<TrainingPlan>,
-    },
+    Finish { model: Box<Model>, plans: Vec<TrainingPlan> },
 }
 
 /// What the thread reports.
@@ -117,23 +114,11 @@ fn work(
     let encoder = Encoder::open(&config.minilm, config.model.clone(), config.threads)?;
     let own = encoder.features(&config.notes)?;
     let truncated = own.truncated();
-    let part: Vec<Note> = config
-        .held_out
-        .iter()
-        .skip(config.part)
-        .step_by(config.of.max(1))
-        .cloned()
-        .collect();
+    let part: Vec<Note> =
+        config.held_out.iter().skip(config.part).step_by(config.of.max(1)).cloned().collect();
     let part = encoder.features(&part)?;
     let trainer = Trainer::new(&encoder, own);
-    let mut worker = Worker {
-        config,
-        party,
-        encoder,
-        trainer,
-        part,
-        reports,
-    };
+    let mut worker = Worker { config, party, encoder, trainer, part, reports };
     worker.report(Report::Ready { truncated });
     while let Ok(job) = jobs.recv() {
         match job {
@@ -152,8 +137,7 @@ impl Worker<'_> {
     }
 
     fn load(&mut self, model: &Model) -> Result<(), ExpertsError> {
-        self.trainer
-            .load(&BlockVectors::new(&self.config.model, model.blocks().to_vec())?)
+        self.trainer.load(&BlockVectors::new(&self.config.model, model.blocks().to_vec())?)
     }
 
     fn train(&mut self, plan: &RoundPlan, model: &Model) -> Result<(), ExpertsError> {
@@ -174,11 +158,7 @@ impl Worker<'_> {
         let reports = self.reports;
         self.trainer.train(settings, &mut |progress| {
             let done = span.0 * progress.steps + progress.step;
-            let _ = reports.send(Report::Progress {
-                done,
-                total: span.1 * progress.steps,
-                local,
-            });
+            let _ = reports.send(Report::Progress { done, total: span.1 * progress.steps, local });
         })
     }
 
@@ -194,11 +174,7 @@ impl Worker<'_> {
         self.load(model)?;
         let federated = accuracy(&self.trainer, &held_out);
         write(&self.config.checkpoint, &self.config.model, model)?;
-        let local = if self.config.compare_local {
-            Some(self.train_alone(plans, &held_out)?)
-        } else {
-            None
-        };
+        let local = if self.config.compare_local { Some(self.train_alone(plans, &held_out)?) } else { None };
         self.report(Report::Finished(FinalResult { federated, local }));
         Ok(())
     }
@@ -222,10 +198,7 @@ fn write(path: &Path, config: &ModelConfig, model: &Model) -> Result<(), Experts
 
 fn accuracy(trainer: &Trainer, features: &Features) -> Accuracy {
     let score = trainer.evaluate(features).overall;
-    Accuracy {
-        correct: score.correct,
-        total: score.total,
-    }
+    Accuracy { correct: score.correct, total: score.total }
 }
 
 fn local_training(plan: &TrainingPlan, party: PartyId, round: u64) -> LocalTraining {

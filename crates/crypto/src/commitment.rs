@@ -46,12 +46,7 @@ impl SharedSecret {
 impl DealingContext {
     /// The bytes that proofs of knowledge of this dealing's mask key are bound to.
     pub fn encode(&self) -> Vec<u8> {
-        [
-            &self.epoch.0[..],
-            &self.round.0.to_be_bytes(),
-            &self.dealer.0.to_be_bytes(),
-        ]
-        .concat()
+        [&self.epoch.0[..], &self.round.0.to_be_bytes(), &self.dealer.0.to_be_bytes()].concat()
     }
 
     /// The commitment to a seed.
@@ -63,12 +58,7 @@ impl DealingContext {
     /// The leaf of a custodian's share.
     pub fn share_leaf(&self, custodian: PartyId, secret: SharedSecret, share: &[u8; 32]) -> Digest {
         let index = secret.index() as u32;
-        let place = [
-            &self.encode()[..],
-            &custodian.0.to_be_bytes(),
-            &index.to_be_bytes(),
-        ]
-        .concat();
+        let place = [&self.encode()[..], &custodian.0.to_be_bytes(), &index.to_be_bytes()].concat();
         merkle::leaf_hash(&digest(Domain::Share, &[&place, share]).0)
     }
 
@@ -82,40 +72,23 @@ impl DealingContext {
 mod tests {
     use super::*;
 
+    /// MASK-08
     #[test]
     fn a_leaf_fits_one_place() {
-        let context = DealingContext {
-            epoch: Digest([1; 32]),
-            round: Round(1),
-            dealer: PartyId(1),
-        };
+        let context = DealingContext { epoch: Digest([1; 32]), round: Round(1), dealer: PartyId(1) };
         let committed = context.seed_commitment(BlockId(0), &[5; 32]);
         assert_ne!(committed, context.seed_commitment(BlockId(1), &[5; 32]));
         assert_ne!(
             committed,
-            DealingContext {
-                round: Round(2),
-                ..context
-            }
-            .seed_commitment(BlockId(0), &[5; 32])
+            DealingContext { round: Round(2), ..context }.seed_commitment(BlockId(0), &[5; 32])
         );
         assert_ne!(
             committed,
-            DealingContext {
-                dealer: PartyId(2),
-                ..context
-            }
-            .seed_commitment(BlockId(0), &[5; 32])
+            DealingContext { dealer: PartyId(2), ..context }.seed_commitment(BlockId(0), &[5; 32])
         );
         let share = context.share_leaf(PartyId(3), SharedSecret::MaskKey, &[5; 32]);
-        assert_ne!(
-            share,
-            context.share_leaf(PartyId(4), SharedSecret::MaskKey, &[5; 32])
-        );
-        assert_ne!(
-            share,
-            context.share_leaf(PartyId(3), SharedSecret::Seed(BlockId(0)), &[5; 32])
-        );
+        assert_ne!(share, context.share_leaf(PartyId(4), SharedSecret::MaskKey, &[5; 32]));
+        assert_ne!(share, context.share_leaf(PartyId(3), SharedSecret::Seed(BlockId(0)), &[5; 32]));
     }
 
     #[test]

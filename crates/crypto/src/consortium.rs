@@ -44,10 +44,7 @@ impl Epoch {
     ) -> Result<Self, RefusedConsortium> {
         verify(governance, TAG, text.as_bytes(), signature)
             .map_err(|_| RefusedConsortium::Signature { key: governance })?;
-        Ok(Self {
-            consortium: Consortium::parse(text)?,
-            digest: digest(Domain::Epoch, &[text.as_bytes()]),
-        })
+        Ok(Self { consortium: Consortium::parse(text)?, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
     }
 
     /// The roster and its floors.
@@ -64,4 +61,20 @@ impl Epoch {
 /// Signs a consortium file's bytes with the governance key.
 pub fn sign_file(text: &str, governance: &SigningKey) -> SignatureBytes {
     governance.sign(TAG, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CONS-01: the signature is checked before anything in the file is read.
+    #[test]
+    fn a_file_that_the_pinned_key_has_not_signed_is_refused_unread() {
+        let (ours, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+        let text = "this is no consortium file";
+        let refused = Epoch::accept(text, &sign_file(text, &other), ours.public());
+        assert_eq!(refused, Err(RefusedConsortium::Signature { key: ours.public() }));
+        let read = Epoch::accept(text, &sign_file(text, &ours), ours.public());
+        assert!(matches!(read, Err(RefusedConsortium::Rules(ConsortiumError::Syntax(_)))));
+    }
 }

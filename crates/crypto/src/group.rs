@@ -102,18 +102,11 @@ impl Element {
     /// Bytes that are not canonical, and the identity, which would make every agreed secret public.
     pub fn decode(bytes: [u8; 32]) -> Result<Self, BadElement> {
         let point = CompressedRistretto(bytes).decompress().ok_or(BadElement)?;
-        if point.is_identity() {
-            Err(BadElement)
-        } else {
-            Ok(Self { point, bytes })
-        }
+        if point.is_identity() { Err(BadElement) } else { Ok(Self { point, bytes }) }
     }
 
     fn from_point(point: RistrettoPoint) -> Self {
-        Self {
-            point,
-            bytes: point.compress().to_bytes(),
-        }
+        Self { point, bytes: point.compress().to_bytes() }
     }
 
     /// The canonical encoding.
@@ -148,18 +141,11 @@ pub fn verify_knowledge(element: &Element, context: &[u8], proof: &KnowledgeProo
     let challenge = knowledge_challenge(element, &commitment, context);
     let expected =
         RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &element.point, &response);
-    if expected == commitment.point {
-        Ok(())
-    } else {
-        Err(BadProof)
-    }
+    if expected == commitment.point { Ok(()) } else { Err(BadProof) }
 }
 
 fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) -> Scalar {
-    let hash = wide(
-        b"cloister/v1/knowledge",
-        &[&element.bytes, &commitment.bytes, context],
-    );
+    let hash = wide(b"cloister/v1/knowledge", &[&element.bytes, &commitment.bytes, context]);
     Scalar::from_bytes_mod_order_wide(&hash)
 }
 
@@ -187,31 +173,23 @@ mod tests {
     #[test]
     fn both_ends_agree() {
         let mut random = ChaCha20Rng::seed_from_u64(1);
-        let (a, b) = (
-            ScalarSecret::random(&mut random),
-            ScalarSecret::random(&mut random),
-        );
+        let (a, b) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
         assert_eq!(a.agree(&b.public()).as_bytes(), b.agree(&a.public()).as_bytes());
     }
 
+    /// MASK-02
     #[test]
     fn a_proof_fits_its_element_and_context_alone() {
         let mut random = ChaCha20Rng::seed_from_u64(2);
         let secret = ScalarSecret::random(&mut random);
         let proof = prove_knowledge(&secret, b"context", &mut random);
         assert_eq!(verify_knowledge(&secret.public(), b"context", &proof), Ok(()));
-        assert_eq!(
-            verify_knowledge(&secret.public(), b"other", &proof),
-            Err(BadProof)
-        );
+        assert_eq!(verify_knowledge(&secret.public(), b"other", &proof), Err(BadProof));
         let other = ScalarSecret::random(&mut random).public();
         assert_eq!(verify_knowledge(&other, b"context", &proof), Err(BadProof));
         let mut bent = proof;
         bent[40] ^= 1;
-        assert_eq!(
-            verify_knowledge(&secret.public(), b"context", &bent),
-            Err(BadProof)
-        );
+        assert_eq!(verify_knowledge(&secret.public(), b"context", &bent), Err(BadProof));
     }
 
     #[test]

@@ -82,3 +82,16 @@ fn into_array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array.copy_from_slice(bytes);
     array
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// HASH-01: the expected value is that of `printf '\x11cloister/v1/epochabc' | sha256sum`.
+    #[test]
+    fn a_digest_is_sha_256_over_tag_and_parts() {
+        let expected = "d037582ddcaffb54e53b97f6cbb03512f20a94c50a99bf8a269a1eafa99dd0fd";
+        assert_eq!(digest(Domain::Epoch, &[b"ab", b"c"]).to_string(), expected);
+        assert_ne!(digest(Domain::Body, &[b"abc"]), digest(Domain::Epoch, &[b"abc"]));
+    }
+}

@@ -1,7 +1,7 @@
 //! Sealed letters: what a dealer sends one custodian through the coordinator, readable by that custodian alone.
 //!
 //! Construction: ECIES over ristretto255: an ephemeral key, HKDF-SHA512 (RFC 5869), AES-256-GCM with a zero
-//! nonce, as every key encrypts once. Given: confidentiality and integrity against everyone but the custodian
+//! nonce, as every key encrypts once (`MASK-12`). Given: confidentiality and integrity against everyone but the custodian
 //! and the dealer. Not given: the dealer's identity; the announcement's signature covers the letter's hash.
 
 use rand_core::CryptoRng;
@@ -23,12 +23,7 @@ pub struct BadLetter;
 /// Seals `content` for the holder of `recipient`, bound to `context`.
 pub fn seal(content: &[u8], recipient: &Element, context: &[u8], random: &mut impl CryptoRng) -> Vec<u8> {
     let ephemeral = ScalarSecret::random(random);
-    let key = letter_key(
-        &ephemeral.agree(recipient),
-        &ephemeral.public(),
-        recipient,
-        context,
-    );
+    let key = letter_key(&ephemeral.agree(recipient), &ephemeral.public(), recipient, context);
     let mut letter = ephemeral.public().bytes().to_vec();
     let mut body = Zeroizing::new(content.to_vec());
     let tag = key
@@ -50,17 +45,10 @@ pub fn open(
 ) -> Result<Zeroizing<Vec<u8>>, BadLetter> {
     let (ephemeral, sealed) = letter.split_first_chunk::<32>().ok_or(BadLetter)?;
     let ephemeral = Element::decode(*ephemeral).map_err(|_| BadLetter)?;
-    let key = letter_key(
-        &recipient.agree(&ephemeral),
-        &ephemeral,
-        &recipient.public(),
-        context,
-    );
+    let key = letter_key(&recipient.agree(&ephemeral), &ephemeral, &recipient.public(), context);
     let mut body = Zeroizing::new(sealed.to_vec());
-    let length = key
-        .open_in_place(nonce(), Aad::from(context), body.as_mut_slice())
-        .map_err(|_| BadLetter)?
-        .len();
+    let length =
+        key.open_in_place(nonce(), Aad::from(context), body.as_mut_slice()).map_err(|_| BadLetter)?.len();
     body.truncate(length);
     Ok(body)
 }
@@ -71,13 +59,7 @@ fn letter_key(
     recipient: &Element,
     context: &[u8],
 ) -> LessSafeKey {
-    let info = [
-        b"cloister/v1/letter-key",
-        &ephemeral.bytes()[..],
-        &recipient.bytes(),
-        context,
-    ]
-    .concat();
+    let info = [b"cloister/v1/letter-key", &ephemeral.bytes()[..], &recipient.bytes(), context].concat();
     let key = derive(agreed.as_bytes(), &info);
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("the key has 32 bytes"))
 }
@@ -93,19 +75,14 @@ mod tests {
 
     use super::*;
 
+    /// MASK-12
     #[test]
     fn only_the_recipient_in_the_same_context_opens() {
         let mut random = ChaCha20Rng::seed_from_u64(3);
-        let (ours, other) = (
-            ScalarSecret::random(&mut random),
-            ScalarSecret::random(&mut random),
-        );
+        let (ours, other) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
         let letter = seal(b"shares", &ours.public(), b"round 1", &mut random);
         assert_eq!(letter.len(), 6 + OVERHEAD);
-        assert_eq!(
-            open(&letter, &ours, b"round 1").expect("ours").as_slice(),
-            b"shares"
-        );
+        assert_eq!(open(&letter, &ours, b"round 1").expect("ours").as_slice(), b"shares");
         assert_eq!(open(&letter, &other, b"round 1"), Err(BadLetter));
         assert_eq!(open(&letter, &ours, b"round 2"), Err(BadLetter));
         for index in 0..letter.len() {

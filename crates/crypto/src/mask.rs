@@ -71,18 +71,12 @@ impl MaskContext {
 
     /// The key of a member's self mask, from its seed for this block.
     pub fn self_key(&self, party: PartyId, seed: &ScalarSecret) -> MaskKey {
-        MaskKey(derive(
-            seed.reveal().as_ref(),
-            &self.encode(Owner::SelfMask(party)),
-        ))
+        MaskKey(derive(seed.reveal().as_ref(), &self.encode(Owner::SelfMask(party))))
     }
 
     /// The key of the mask between two members, from their Diffie–Hellman element.
     pub fn pair_key(&self, one: PartyId, other: PartyId, agreed: &AgreedSecret) -> MaskKey {
-        let owner = Owner::Pair {
-            low: one.min(other),
-            high: one.max(other),
-        };
+        let owner = Owner::Pair { low: one.min(other), high: one.max(other) };
         MaskKey(derive(agreed.as_bytes(), &self.encode(owner)))
     }
 }
@@ -192,73 +186,41 @@ mod tests {
         words
     }
 
+    /// MASK-03
     #[test]
     fn pair_masks_cancel() {
         let mut random = ChaCha20Rng::seed_from_u64(1);
-        let (a, b) = (
-            ScalarSecret::random(&mut random),
-            ScalarSecret::random(&mut random),
-        );
+        let (a, b) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
         let (one, two) = (PartyId(1), PartyId(2));
         let mut words = vec![42; 3000];
-        context()
-            .pair_key(one, two, &a.agree(&b.public()))
-            .apply(Sign::of_pair(one, two), &mut words);
-        assert!(
-            words.iter().filter(|word| **word == 42).count() < 3,
-            "the words are masked"
-        );
-        context()
-            .pair_key(two, one, &b.agree(&a.public()))
-            .apply(Sign::of_pair(two, one), &mut words);
+        context().pair_key(one, two, &a.agree(&b.public())).apply(Sign::of_pair(one, two), &mut words);
+        assert!(words.iter().filter(|word| **word == 42).count() < 3, "the words are masked");
+        context().pair_key(two, one, &b.agree(&a.public())).apply(Sign::of_pair(two, one), &mut words);
         assert!(words.iter().all(|word| *word == 42));
     }
 
+    /// MASK-03, MASK-04
     #[test]
     fn every_field_of_the_context_changes_the_mask() {
         let seed = ScalarSecret::random(&mut ChaCha20Rng::seed_from_u64(2));
         let base = expand(context().self_key(PartyId(1), &seed));
         let others = [
-            MaskContext {
-                epoch: Digest([9; 32]),
-                ..context()
-            },
-            MaskContext {
-                plan: Digest([9; 32]),
-                ..context()
-            },
-            MaskContext {
-                manifest: Digest([9; 32]),
-                ..context()
-            },
-            MaskContext {
-                round: Round(9),
-                ..context()
-            },
-            MaskContext {
-                block: BlockId(9),
-                ..context()
-            },
-            MaskContext {
-                ring_bits: 24,
-                ..context()
-            },
-            MaskContext {
-                length: 9,
-                ..context()
-            },
+            MaskContext { epoch: Digest([9; 32]), ..context() },
+            MaskContext { plan: Digest([9; 32]), ..context() },
+            MaskContext { manifest: Digest([9; 32]), ..context() },
+            MaskContext { round: Round(9), ..context() },
+            MaskContext { block: BlockId(9), ..context() },
+            MaskContext { ring_bits: 24, ..context() },
+            MaskContext { length: 9, ..context() },
         ];
         for other in others {
-            assert_ne!(
-                expand(other.self_key(PartyId(1), &seed))[..4],
-                base[..4],
-                "{other:?}"
-            );
+            assert_ne!(expand(other.self_key(PartyId(1), &seed))[..4], base[..4], "{other:?}");
         }
         assert_ne!(expand(context().self_key(PartyId(2), &seed))[..4], base[..4]);
     }
 
     proptest! {
+        /// MASK-05
         #[test]
         fn chunks_do_not_show(length in 0usize..4000) {
             let seed = ScalarSecret::from_revealed([0; 32]).expect("zero is canonical");

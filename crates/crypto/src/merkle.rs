@@ -39,11 +39,8 @@ pub fn path(leaves: &[Digest], index: usize) -> Vec<Digest> {
     }
     let at = split(leaves.len());
     let (left, right) = leaves.split_at(at);
-    let (mut inner, sibling) = if index < at {
-        (path(left, index), root(right))
-    } else {
-        (path(right, index - at), root(left))
-    };
+    let (mut inner, sibling) =
+        if index < at { (path(left, index), root(right)) } else { (path(right, index - at), root(left)) };
     inner.push(sibling);
     inner
 }
@@ -89,16 +86,10 @@ mod tests {
             let root = root(&leaves);
             for index in 0..size {
                 let path = path(&leaves, index);
-                assert!(
-                    verify(root, leaves[index], index, size, &path),
-                    "{index} of {size}"
-                );
+                assert!(verify(root, leaves[index], index, size, &path), "{index} of {size}");
                 assert!(!verify(root, leaf_hash(b"other"), index, size, &path));
                 for wrong in (0..size).filter(|wrong| *wrong != index) {
-                    assert!(
-                        !verify(root, leaves[index], wrong, size, &path),
-                        "{index} as {wrong} of {size}"
-                    );
+                    assert!(!verify(root, leaves[index], wrong, size, &path), "{index} as {wrong} of {size}");
                 }
                 if let Some((_, shorter)) = path.split_last() {
                     assert!(!verify(root, leaves[index], index, size, shorter));

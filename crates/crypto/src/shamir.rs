@@ -1,7 +1,7 @@
 //! Shamir's secret sharing over the scalar field of ristretto255.
 //!
 //! Construction: Shamir 1979; the share of party `x` is the value at `x` of a random polynomial of degree
-//! `threshold - 1` whose value at 0 is the secret. Given: `threshold - 1` shares say nothing. Not given: that a
+//! `threshold - 1` whose value at 0 is the secret (`MASK-11`). Given: `threshold - 1` shares say nothing. Not given: that a
 //! dealer's shares lie on one polynomial; the protocol checks every reconstructed secret against its commitment.
 
 use curve25519_dalek::scalar::Scalar;
@@ -46,18 +46,12 @@ pub fn split(
     assert!(!holders.contains(&0), "the value at 0 is the secret");
     let mut coefficients = Zeroizing::new(vec![*secret.scalar()]);
     coefficients.extend((1..threshold).map(|_| *ScalarSecret::random(random).scalar()));
-    holders
-        .iter()
-        .map(|holder| ScalarSecret::from_scalar(value_at(&coefficients, *holder)))
-        .collect()
+    holders.iter().map(|holder| ScalarSecret::from_scalar(value_at(&coefficients, *holder))).collect()
 }
 
 fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
     let x = Scalar::from(x);
-    coefficients
-        .iter()
-        .rev()
-        .fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
+    coefficients.iter().rev().fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
 }
 
 /// Recovers a secret from `threshold` or more shares by Lagrange interpolation at 0.
@@ -66,10 +60,7 @@ fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
 /// See [`CombineError`]. Whether the result is the dealt secret is for the caller to check.
 pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSecret, CombineError> {
     if shares.len() < threshold {
-        return Err(CombineError::TooFew {
-            got: shares.len(),
-            threshold,
-        });
+        return Err(CombineError::TooFew { got: shares.len(), threshold });
     }
     let used = &shares[..threshold];
     let mut holders: Vec<u32> = used.iter().map(|(holder, _)| *holder).collect();
@@ -110,6 +101,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        /// MASK-11
         #[test]
         fn any_threshold_of_shares_recovers_the_secret(seed: u64, holders in 1usize..20, skip in 0usize..20) {
             let mut random = ChaCha20Rng::seed_from_u64(seed);
@@ -132,16 +124,10 @@ mod tests {
     #[test]
     fn too_few_and_doubled_shares_are_refused() {
         let one = (1, [1; 32]);
-        assert!(matches!(
-            combine(2, &[one]),
-            Err(CombineError::TooFew { got: 1, threshold: 2 })
-        ));
+        assert!(matches!(combine(2, &[one]), Err(CombineError::TooFew { got: 1, threshold: 2 })));
         let doubled = [(1, *ScalarSecret::from_scalar(Scalar::ONE).reveal()); 2];
         assert!(matches!(combine(2, &doubled), Err(CombineError::Holders)));
         let big = [(1, [0xff; 32]), (2, [0; 32])];
-        assert!(matches!(
-            combine(2, &big),
-            Err(CombineError::NotCanonical { holder: 1 })
-        ));
+        assert!(matches!(combine(2, &big), Err(CombineError::NotCanonical { holder: 1 })));
     }
 }

@@ -63,9 +63,7 @@ pub fn verify(
     message: &[u8],
     signature: &SignatureBytes,
 ) -> Result<(), BadSignature> {
-    UnparsedPublicKey::new(&ED25519, key.0)
-        .verify(&tagged(tag, message), signature)
-        .map_err(|_| BadSignature)
+    UnparsedPublicKey::new(&ED25519, key.0).verify(&tagged(tag, message), signature).map_err(|_| BadSignature)
 }
 
 fn tagged(tag: &str, message: &[u8]) -> Vec<u8> {
@@ -93,23 +91,15 @@ mod tests {
         );
     }
 
+    /// WIRE-04
     #[test]
     fn a_signature_fits_its_tag_and_message_alone() {
         let key = SigningKey::from_seed(&[7; 32]);
         let signature = key.sign("tag", b"message");
         assert_eq!(verify(key.public(), "tag", b"message", &signature), Ok(()));
-        assert_eq!(
-            verify(key.public(), "gat", b"message", &signature),
-            Err(BadSignature)
-        );
-        assert_eq!(
-            verify(key.public(), "tag", b"massage", &signature),
-            Err(BadSignature)
-        );
-        assert_eq!(
-            verify(PublicBytes([1; 32]), "tag", b"message", &signature),
-            Err(BadSignature)
-        );
+        assert_eq!(verify(key.public(), "gat", b"message", &signature), Err(BadSignature));
+        assert_eq!(verify(key.public(), "tag", b"massage", &signature), Err(BadSignature));
+        assert_eq!(verify(PublicBytes([1; 32]), "tag", b"message", &signature), Err(BadSignature));
     }
 
     #[test]

@@ -26,9 +26,7 @@ impl Arguments {
         let mut values = BTreeMap::new();
         while let Some(key) = words.next() {
             let value = words.next().ok_or_else(|| format!("{key} needs a value"))?;
-            let key = key
-                .strip_prefix("--")
-                .ok_or_else(|| format!("{key} is no option"))?;
+            let key = key.strip_prefix("--").ok_or_else(|| format!("{key} is no option"))?;
             values.insert(key.to_owned(), value);
         }
         Ok(Self(values))
@@ -36,9 +34,7 @@ impl Arguments {
 
     fn get<T: std::str::FromStr>(&self, key: &str, default: T) -> Outcome<T> {
         match self.0.get(key) {
-            Some(value) => value
-                .parse()
-                .map_err(|_| format!("--{key} cannot be {value}").into()),
+            Some(value) => value.parse().map_err(|_| format!("--{key} cannot be {value}").into()),
             None => Ok(default),
         }
     }
@@ -90,10 +86,7 @@ fn federated(
 ) -> Outcome<()> {
     let mut global = initial_blocks(config);
     for round in 1..=rounds {
-        let settings = LocalTraining {
-            seed: round as u64,
-            ..settings.clone()
-        };
+        let settings = LocalTraining { seed: round as u64, ..settings.clone() };
         let mut results = Vec::new();
         for trainer in trainers.iter_mut() {
             trainer.load(&global)?;
@@ -105,10 +98,7 @@ fn federated(
         trainers[0].load(&global)?;
         let losses = results.iter().map(|result| result.loss_last).sum::<f64>() / results.len() as f64;
         let accuracy = trainers[0].evaluate(held_out).overall.accuracy();
-        println!(
-            "round {round}: loss {losses:.3}, accuracy {:.1} %",
-            100.0 * accuracy
-        );
+        println!("round {round}: loss {losses:.3}, accuracy {:.1} %", 100.0 * accuracy);
     }
     Ok(())
 }
@@ -142,10 +132,7 @@ fn alone(
     rounds: usize,
     held_out: &Features,
 ) -> Outcome<()> {
-    let settings = LocalTraining {
-        epochs: settings.epochs * rounds,
-        ..settings.clone()
-    };
+    let settings = LocalTraining { epochs: settings.epochs * rounds, ..settings.clone() };
     let mut accuracies = Vec::new();
     for trainer in trainers {
         trainer.load(&initial_blocks(config))?;
@@ -180,11 +167,7 @@ fn synthetic(arguments: &Arguments) -> Outcome<Data> {
         .zip(Style::ALL)
         .flat_map(|(number, style)| synthetic::generate(25, &[1.0; 8], style, seed * 1000 + 500 + number))
         .collect();
-    Ok(Data {
-        members,
-        held_out,
-        classes,
-    })
+    Ok(Data { members, held_out, classes })
 }
 
 fn real(path: &std::path::Path, arguments: &Arguments) -> Outcome<Data> {
@@ -198,16 +181,8 @@ fn real(path: &std::path::Path, arguments: &Arguments) -> Outcome<Data> {
     let parts = label_dirichlet(&train, arguments.get("members", 8)?, alpha, 16, seed)?;
     let members = parts
         .iter()
-        .map(|part| {
-            part.iter()
-                .map(|&index| notes[split.train[index]].clone())
-                .collect()
-        })
+        .map(|part| part.iter().map(|&index| notes[split.train[index]].clone()).collect())
         .collect();
     let held_out = split.held_out.iter().map(|&note| notes[note].clone()).collect();
-    Ok(Data {
-        members,
-        held_out,
-        classes,
-    })
+    Ok(Data { members, held_out, classes })
 }

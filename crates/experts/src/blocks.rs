@@ -55,10 +55,7 @@ pub fn initial_blocks(config: &ModelConfig) -> BlockVectors {
             other => vec![0.0; block_length(config, other)],
         })
         .collect();
-    BlockVectors {
-        table: block_table(config),
-        values,
-    }
+    BlockVectors { table: block_table(config), values }
 }
 
 fn initial_router(config: &ModelConfig, layer: u16) -> Vec<f32> {
@@ -81,10 +78,7 @@ impl BlockVectors {
     /// # Errors
     /// [`ExpertsError::BlockCount`], [`ExpertsError::BlockLength`] or [`ExpertsError::NotFinite`].
     pub fn new(config: &ModelConfig, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
-        let vectors = Self {
-            table: block_table(config),
-            values,
-        };
+        let vectors = Self { table: block_table(config), values };
         vectors.check(config)?;
         Ok(vectors)
     }
@@ -93,15 +87,9 @@ impl BlockVectors {
     pub(crate) fn check(&self, config: &ModelConfig) -> Result<(), ExpertsError> {
         let table = block_table(config);
         if table.len() != self.values.len() {
-            return Err(ExpertsError::BlockCount {
-                expected: table.len(),
-                got: self.values.len(),
-            });
+            return Err(ExpertsError::BlockCount { expected: table.len(), got: self.values.len() });
         }
-        table
-            .iter()
-            .zip(&self.values)
-            .try_for_each(|(shape, vector)| check_block(shape, vector))
+        table.iter().zip(&self.values).try_for_each(|(shape, vector)| check_block(shape, vector))
     }
 
     /// The block table that the vectors follow.
@@ -140,10 +128,7 @@ fn check_block(shape: &BlockShape, vector: &[f32]) -> Result<(), ExpertsError> {
         });
     }
     match vector.iter().position(|value| !value.is_finite()) {
-        Some(coordinate) => Err(ExpertsError::NotFinite {
-            block: shape.kind,
-            coordinate,
-        }),
+        Some(coordinate) => Err(ExpertsError::NotFinite { block: shape.kind, coordinate }),
         None => Ok(()),
     }
 }

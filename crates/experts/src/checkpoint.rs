@@ -56,38 +56,23 @@ pub fn write_checkpoint(
         .iter()
         .flat_map(|(shape, values)| entries(config, shape.kind, values))
         .map(|entry| {
-            let bytes = entry
-                .values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
+            let bytes = entry.values.iter().flat_map(|value| value.to_le_bytes()).collect();
             (entry, bytes)
         })
         .collect();
     let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
     let views = entries
         .iter()
-        .map(|(entry, bytes)| {
-            Ok((
-                &entry.name,
-                TensorView::new(Dtype::F32, entry.shape.clone(), bytes)?,
-            ))
-        })
+        .map(|(entry, bytes)| Ok((&entry.name, TensorView::new(Dtype::F32, entry.shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(broken)?;
     let file = safetensors::serialize(views, Some(metadata(config))).map_err(broken)?;
-    fs::write(path, file).map_err(|source| ExpertsError::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::write(path, file).map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }
 
 /// One entry only: several would be written in random order, and equal models would differ in their bytes.
 fn metadata(config: &ModelConfig) -> HashMap<String, String> {
-    let metadata = Metadata {
-        base_model: BASE_MODEL.to_owned(),
-        config: config.clone(),
-    };
+    let metadata = Metadata { base_model: BASE_MODEL.to_owned(), config: config.clone() };
     let json = serde_json::to_string(&metadata).expect("a configuration is plain data");
     HashMap::from([(METADATA.to_owned(), json)])
 }
@@ -99,11 +84,8 @@ fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> 
         shape: shape.to_vec(),
         values: values.to_vec(),
     };
-    let vector = |name: String, values: &[f32]| Entry {
-        name,
-        shape: vec![values.len()],
-        values: values.to_vec(),
-    };
+    let vector =
+        |name: String, values: &[f32]| Entry { name, shape: vec![values.len()], values: values.to_vec() };
     let rank = config.rank;
     match kind {
         BlockKind::Expert { layer, expert } => {
@@ -111,17 +93,9 @@ fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> 
             let frozen = |purpose| frozen_adapter(config, purpose, layer.into(), expert.into());
             let (up, down) = values.split_at(INTERMEDIATE * rank);
             vec![
-                entry(
-                    format!("{name}.up.lora_A"),
-                    [rank, HIDDEN],
-                    &frozen(Purpose::AdapterUp),
-                ),
+                entry(format!("{name}.up.lora_A"), [rank, HIDDEN], &frozen(Purpose::AdapterUp)),
                 entry(format!("{name}.up.lora_B"), [INTERMEDIATE, rank], up),
-                entry(
-                    format!("{name}.down.lora_A"),
-                    [rank, INTERMEDIATE],
-                    &frozen(Purpose::AdapterDown),
-                ),
+                entry(format!("{name}.down.lora_A"), [rank, INTERMEDIATE], &frozen(Purpose::AdapterDown)),
                 entry(format!("{name}.down.lora_B"), [HIDDEN, rank], down),
             ]
         }
@@ -132,16 +106,10 @@ fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> 
         BlockKind::Shared => {
             let (weight, bias) = values.split_at(config.classes.len() * HIDDEN);
             let shape = [config.classes.len(), HIDDEN];
-            vec![
-                entry("head.weight".to_owned(), shape, weight),
-                vector("head.bias".to_owned(), bias),
-            ]
+            vec![entry("head.weight".to_owned(), shape, weight), vector("head.bias".to_owned(), bias)]
         }
         BlockKind::Routing { layer } => {
-            vec![vector(
-                format!("{}.router.distribution", layer_name(config, layer)),
-                values,
-            )]
+            vec![vector(format!("{}.router.distribution", layer_name(config, layer)), values)]
         }
     }
 }
@@ -176,15 +144,11 @@ pub fn read_checkpoint(path: &Path) -> Result<(ModelConfig, BlockVectors), Exper
 }
 
 fn read_config(metadata: Option<&HashMap<String, String>>) -> Result<ModelConfig, String> {
-    let json = metadata
-        .and_then(|entries| entries.get(METADATA))
-        .ok_or("its metadata has no entry “cloister”")?;
+    let json =
+        metadata.and_then(|entries| entries.get(METADATA)).ok_or("its metadata has no entry “cloister”")?;
     let metadata: Metadata = serde_json::from_str(json).map_err(|error| format!("its metadata: {error}"))?;
     if metadata.base_model != BASE_MODEL {
-        return Err(format!(
-            "its base model must be {BASE_MODEL}, not {}",
-            metadata.base_model
-        ));
+        return Err(format!("its base model must be {BASE_MODEL}, not {}", metadata.base_model));
     }
     Ok(metadata.config)
 }
@@ -199,10 +163,7 @@ fn read_block(config: &ModelConfig, kind: BlockKind, file: &SafeTensors<'_>) -> 
         if !expected.name.ends_with("lora_A") {
             block.extend(values);
         } else if values != expected.values {
-            return Err(format!(
-                "{} is not drawn from the seed {}",
-                expected.name, config.seed
-            ));
+            return Err(format!("{} is not drawn from the seed {}", expected.name, config.seed));
         }
     }
     block.resize(length, 0.0);
@@ -210,15 +171,10 @@ fn read_block(config: &ModelConfig, kind: BlockKind, file: &SafeTensors<'_>) -> 
 }
 
 fn read_values(expected: &Entry, file: &SafeTensors<'_>) -> Result<Vec<f32>, String> {
-    let view = file
-        .tensor(&expected.name)
-        .map_err(|error| format!("{}: {error}", expected.name))?;
+    let view = file.tensor(&expected.name).map_err(|error| format!("{}: {error}", expected.name))?;
     if view.dtype() != Dtype::F32 || view.shape() != expected.shape {
         let (dtype, shape) = (view.dtype(), view.shape());
-        return Err(format!(
-            "{} must be F32 {:?}, not {dtype:?} {shape:?}",
-            expected.name, expected.shape
-        ));
+        return Err(format!("{} must be F32 {:?}, not {dtype:?} {shape:?}", expected.name, expected.shape));
     }
     let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     Ok(view.data().chunks_exact(4).map(value).collect())

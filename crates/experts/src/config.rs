@@ -40,15 +40,7 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// The default model for these classes.
     pub fn new(classes: Vec<String>) -> Self {
-        Self {
-            moe_layers: 2,
-            experts: 8,
-            rank: 8,
-            alpha: 16.0,
-            max_tokens: 64,
-            classes,
-            seed: 0,
-        }
+        Self { moe_layers: 2, experts: 8, rank: 8, alpha: 16.0, max_tokens: 64, classes, seed: 0 }
     }
 
     /// Checks every limit that the fields' documentation names.
@@ -60,17 +52,9 @@ impl ModelConfig {
         within("experts", self.experts, TOP_K + 1, 256)?;
         within("rank", self.rank, 1, HIDDEN)?;
         within("max_tokens", self.max_tokens, 3, POSITIONS)?;
-        within(
-            "the number of classes",
-            self.classes.len(),
-            2,
-            usize::from(u16::MAX),
-        )?;
+        within("the number of classes", self.classes.len(), 2, usize::from(u16::MAX))?;
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(ExpertsError::Config(format!(
-                "alpha must be a positive number, not {}",
-                self.alpha
-            )));
+            return Err(ExpertsError::Config(format!("alpha must be a positive number, not {}", self.alpha)));
         }
         self.check_classes_differ()
     }
@@ -79,10 +63,7 @@ impl ModelConfig {
         let mut names = self.classes.clone();
         names.sort();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(ExpertsError::Config(format!(
-                "the class “{}” is named twice",
-                pair[0]
-            ))),
+            Some(pair) => Err(ExpertsError::Config(format!("the class “{}” is named twice", pair[0]))),
             None => Ok(()),
         }
     }
@@ -102,7 +83,5 @@ fn within(field: &str, value: usize, least: usize, most: usize) -> Result<(), Ex
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(ExpertsError::Config(format!(
-        "{field} must lie between {least} and {most}, not be {value}"
-    )))
+    Err(ExpertsError::Config(format!("{field} must lie between {least} and {most}, not be {value}")))
 }

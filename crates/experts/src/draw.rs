@@ -68,9 +68,7 @@ impl Draw {
 
     /// `count` values, uniform in (−bound, bound).
     pub(crate) fn symmetric(&mut self, count: usize, bound: f32) -> Vec<f32> {
-        (0..count)
-            .map(|_| (2.0 * self.unit() - 1.0) as f32 * bound)
-            .collect()
+        (0..count).map(|_| (2.0 * self.unit() - 1.0) as f32 * bound).collect()
     }
 
     /// Fisher–Yates shuffle.
@@ -121,10 +119,7 @@ mod tests {
         let mut draw = Draw::new(1, Purpose::Partition, 0);
         for shape in [0.3, 1.0, 4.0] {
             let mean = (0..20_000).map(|_| draw.gamma(shape)).sum::<f64>() / 20_000.0;
-            assert!(
-                (mean - shape).abs() < 0.05 * shape.max(1.0),
-                "shape {shape} has the mean {mean}"
-            );
+            assert!((mean - shape).abs() < 0.05 * shape.max(1.0), "shape {shape} has the mean {mean}");
         }
     }
 

@@ -37,11 +37,7 @@ impl Encoder {
         }
         tch::set_num_threads(threads as i32);
         let tokenizer = open_tokenizer(&minilm.join("tokenizer.json"))?;
-        Ok(Self {
-            config,
-            tokenizer,
-            minilm: MiniLm::read(minilm)?,
-        })
+        Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm)? })
     }
 
     /// The model's configuration.
@@ -60,11 +56,7 @@ impl Encoder {
     pub fn features(&self, notes: &[Note]) -> Result<Features, ExpertsError> {
         let labels = self.labels(notes)?;
         let tokenized = self.tokenize(notes)?;
-        let hidden: Vec<Tensor> = tokenized
-            .notes
-            .chunks(BATCH)
-            .map(|batch| self.hidden(batch))
-            .collect();
+        let hidden: Vec<Tensor> = tokenized.notes.chunks(BATCH).map(|batch| self.hidden(batch)).collect();
         if hidden.is_empty() {
             return Err(ExpertsError::NoNotes);
         }
@@ -86,18 +78,12 @@ impl Encoder {
 
     /// Token numbers of each note, cut to the configured length; the last special token stays.
     pub(crate) fn tokenize(&self, notes: &[Note]) -> Result<Tokenized, ExpertsError> {
-        let mut tokenized = Tokenized {
-            notes: Vec::with_capacity(notes.len()),
-            truncated: 0,
-        };
+        let mut tokenized = Tokenized { notes: Vec::with_capacity(notes.len()), truncated: 0 };
         for (index, note) in notes.iter().enumerate() {
-            let encoding =
-                self.tokenizer
-                    .encode(note.text.as_str(), true)
-                    .map_err(|error| ExpertsError::Tokenizer {
-                        note: index + 1,
-                        reason: error.to_string(),
-                    })?;
+            let encoding = self
+                .tokenizer
+                .encode(note.text.as_str(), true)
+                .map_err(|error| ExpertsError::Tokenizer { note: index + 1, reason: error.to_string() })?;
             let mut tokens: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
             if tokens.len() > self.config.max_tokens {
                 tokenized.truncated += 1;
@@ -114,10 +100,7 @@ impl Encoder {
         let packing = Packing::new(&lengths);
         let first = self.config.first_moe_layer();
         tch::no_grad(|| {
-            let embedded = self
-                .minilm
-                .embeddings
-                .forward(&Tensor::from_slice(&batch.concat()), &packing);
+            let embedded = self.minilm.embeddings.forward(&Tensor::from_slice(&batch.concat()), &packing);
             let lower = self.minilm.layers[..first]
                 .iter()
                 .fold(embedded, |hidden, layer| layer.forward(&hidden, &packing));

@@ -37,13 +37,7 @@ impl Features {
                 Some(start)
             })
             .collect();
-        Ok(Self {
-            hidden,
-            lengths,
-            starts,
-            labels,
-            truncated,
-        })
+        Ok(Self { hidden, lengths, starts, labels, truncated })
     }
 
     /// How many notes there are.
@@ -70,10 +64,8 @@ impl Features {
     pub(crate) fn batch(&self, notes: &[usize]) -> Batch {
         let lengths: Vec<i64> = notes.iter().map(|&note| self.lengths[note]).collect();
         let labels: Vec<i64> = notes.iter().map(|&note| self.labels[note]).collect();
-        let parts: Vec<Tensor> = notes
-            .iter()
-            .map(|&note| self.hidden.narrow(0, self.starts[note], self.lengths[note]))
-            .collect();
+        let parts: Vec<Tensor> =
+            notes.iter().map(|&note| self.hidden.narrow(0, self.starts[note], self.lengths[note])).collect();
         Batch {
             hidden: Tensor::cat(&parts, 0),
             labels: Tensor::from_slice(&labels),

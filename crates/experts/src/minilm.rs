@@ -28,10 +28,7 @@ impl Linear {
     }
 
     fn shared(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            bias: self.bias.shallow_clone(),
-        }
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
     }
 }
 
@@ -47,10 +44,7 @@ impl LayerNorm {
     }
 
     fn shared(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            bias: self.bias.shallow_clone(),
-        }
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
     }
 }
 
@@ -82,8 +76,7 @@ impl Attention {
             false,
         );
         let attended = attended.transpose(1, 2).reshape([notes * longest, H]);
-        self.norm
-            .forward(&(hidden + self.output.forward(&packing.pack(&attended))))
+        self.norm.forward(&(hidden + self.output.forward(&packing.pack(&attended))))
     }
 
     /// The same weights once more, without a copy of them.
@@ -114,11 +107,7 @@ impl FeedForward {
 
     /// The same weights once more, without a copy of them.
     pub(crate) fn shared(&self) -> Self {
-        Self {
-            up: self.up.shared(),
-            down: self.down.shared(),
-            norm: self.norm.shared(),
-        }
+        Self { up: self.up.shared(), down: self.down.shared(), norm: self.norm.shared() }
     }
 }
 
@@ -130,8 +119,7 @@ pub(crate) struct Layer {
 
 impl Layer {
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
-        self.feed_forward
-            .forward(&self.attention.forward(hidden, packing))
+        self.feed_forward.forward(&self.attention.forward(hidden, packing))
     }
 
     fn read(weights: &mut Weights, index: usize) -> Result<Self, ExpertsError> {
@@ -163,8 +151,7 @@ impl Embeddings {
     /// Packed token numbers `[tokens]` to hidden states `[tokens, 384]`.
     pub(crate) fn forward(&self, tokens: &Tensor, packing: &Packing) -> Tensor {
         let words = self.words.index_select(0, tokens);
-        self.norm
-            .forward(&(words + self.positions.index_select(0, &packing.places())))
+        self.norm.forward(&(words + self.positions.index_select(0, &packing.places())))
     }
 
     fn read(weights: &mut Weights) -> Result<Self, ExpertsError> {
@@ -190,9 +177,7 @@ impl MiniLm {
     pub(crate) fn read(folder: &Path) -> Result<Self, ExpertsError> {
         let mut weights = Weights::read(folder)?;
         let embeddings = Embeddings::read(&mut weights)?;
-        let layers = (0..LAYERS)
-            .map(|index| Layer::read(&mut weights, index))
-            .collect::<Result<_, _>>()?;
+        let layers = (0..LAYERS).map(|index| Layer::read(&mut weights, index)).collect::<Result<_, _>>()?;
         Ok(Self { embeddings, layers })
     }
 }
@@ -222,10 +207,8 @@ impl BertConfig {
         let expected = (HIDDEN, INTERMEDIATE, LAYERS, HEADS);
         if got != expected || config.hidden_act != "gelu" {
             let sizes = "hidden size, intermediate size, layers and heads";
-            let reason = format!(
-                "{sizes} must be {expected:?} with gelu, not {got:?} with {}",
-                config.hidden_act
-            );
+            let reason =
+                format!("{sizes} must be {expected:?} with gelu, not {got:?} with {}", config.hidden_act);
             return Err(unusable(path, reason));
         }
         Ok(config)
@@ -250,11 +233,7 @@ impl Weights {
             .filter(|(_, view)| view.dtype() == Dtype::F32)
             .map(|(name, view)| (name.to_owned(), to_tensor(&view)))
             .collect();
-        Ok(Self {
-            path,
-            config,
-            tensors,
-        })
+        Ok(Self { path, config, tensors })
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
@@ -283,10 +262,7 @@ impl Weights {
             .collect::<Result<Vec<_>, _>>()?;
         let weights: Vec<_> = parts.iter().map(|part| &part.weight).collect();
         let biases: Vec<_> = parts.iter().map(|part| &part.bias).collect();
-        Ok(Linear {
-            weight: Tensor::cat(&weights, 0),
-            bias: Tensor::cat(&biases, 0),
-        })
+        Ok(Linear { weight: Tensor::cat(&weights, 0), bias: Tensor::cat(&biases, 0) })
     }
 
     fn layer_norm(&mut self, name: &str) -> Result<LayerNorm, ExpertsError> {
@@ -303,15 +279,9 @@ fn to_tensor(view: &TensorView<'_>) -> Tensor {
 }
 
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ExpertsError> {
-    fs::read(path).map_err(|source| ExpertsError::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }
 
 pub(crate) fn unusable(path: &Path, reason: String) -> ExpertsError {
-    ExpertsError::Content {
-        path: path.to_owned(),
-        reason,
-    }
+    ExpertsError::Content { path: path.to_owned(), reason }
 }

@@ -22,9 +22,8 @@ pub(crate) struct Parameters {
 impl Parameters {
     /// Takes the parameters out of a model's blocks, ready for training.
     pub(crate) fn from_blocks(config: &ModelConfig, blocks: &BlockVectors) -> Self {
-        let layers = (0..config.moe_layers)
-            .map(|layer| layer_from_blocks(config, blocks, layer as u16))
-            .collect();
+        let layers =
+            (0..config.moe_layers).map(|layer| layer_from_blocks(config, blocks, layer as u16)).collect();
         let (weight, bias) = block(blocks, BlockKind::Shared).split_at(config.classes.len() * HIDDEN);
         let classes = config.classes.len();
         Self {
@@ -75,16 +74,12 @@ fn layer_from_blocks(config: &ModelConfig, blocks: &BlockVectors, layer: u16) ->
 }
 
 fn block(blocks: &BlockVectors, kind: BlockKind) -> &[f32] {
-    blocks
-        .get(kind)
-        .expect("blocks were checked against the configuration")
+    blocks.get(kind).expect("blocks were checked against the configuration")
 }
 
 fn trained(values: &[f32], shape: &[usize]) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-    Tensor::from_slice(values)
-        .view(shape.as_slice())
-        .set_requires_grad(true)
+    Tensor::from_slice(values).view(shape.as_slice()).set_requires_grad(true)
 }
 
 /// The values of a tensor, row by row.
@@ -131,10 +126,7 @@ impl Model {
     pub(crate) fn forward(&self, batch: &Batch, parameters: &Parameters) -> Output {
         let routings = self.route(batch, parameters);
         let pooled = batch.packing.mean(&self.experts(&routings, parameters));
-        Output {
-            logits: pooled.linear(&parameters.head_weight, Some(&parameters.head_bias)),
-            routings,
-        }
+        Output { logits: pooled.linear(&parameters.head_weight, Some(&parameters.head_bias)), routings }
     }
 
     /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
@@ -143,9 +135,7 @@ impl Model {
         for (layer, own) in self.layers.iter().zip(&parameters.layers) {
             let input = match routings.is_empty() {
                 true => batch.hidden.shallow_clone(),
-                false => layer
-                    .attention
-                    .forward(&self.experts(&routings, parameters), &batch.packing),
+                false => layer.attention.forward(&self.experts(&routings, parameters), &batch.packing),
             };
             routings.push(Routing::new(input, &own.router));
         }
@@ -155,9 +145,7 @@ impl Model {
     /// What leaves the experts of the layer that was routed last, `[tokens, 384]`.
     fn experts(&self, routings: &[Routing], parameters: &Parameters) -> Tensor {
         let layer = routings.len() - 1;
-        self.layers[layer]
-            .experts
-            .forward(&routings[layer], &parameters.layers[layer])
+        self.layers[layer].experts.forward(&routings[layer], &parameters.layers[layer])
     }
 }
 
@@ -186,13 +174,8 @@ mod tests {
         let lengths: Vec<i64> = tokens.iter().map(|note| note.len() as i64).collect();
         let packing = Packing::new(&lengths);
         let minilm = encoder.minilm();
-        let embedded = minilm
-            .embeddings
-            .forward(&Tensor::from_slice(&tokens.concat()), &packing);
-        let hidden = minilm
-            .layers
-            .iter()
-            .fold(embedded, |hidden, layer| layer.forward(&hidden, &packing));
+        let embedded = minilm.embeddings.forward(&Tensor::from_slice(&tokens.concat()), &packing);
+        let hidden = minilm.layers.iter().fold(embedded, |hidden, layer| layer.forward(&hidden, &packing));
         packing.mean(&hidden)
     }
 
@@ -201,17 +184,14 @@ mod tests {
         let Some(encoder) = encoder(&synthetic::CLASSES) else {
             return;
         };
-        let notes = [Style::Terse, Style::Dictated]
-            .map(|style| synthetic::generate(6, &[1.0; 8], style, 1))
-            .concat();
+        let notes =
+            [Style::Terse, Style::Dictated].map(|style| synthetic::generate(6, &[1.0; 8], style, 1)).concat();
         let features = encoder.features(&notes).expect("the labels are known");
         let batch = features.batches(notes.len()).next().expect("there are notes");
         let config = encoder.config();
         let parameters = Parameters::from_blocks(config, &initial_blocks(config));
         let model = Model::new(&encoder);
-        let pooled = batch
-            .packing
-            .mean(&model.experts(&model.route(&batch, &parameters), &parameters));
+        let pooled = batch.packing.mean(&model.experts(&model.route(&batch, &parameters), &parameters));
         let difference = (pooled - dense(&encoder, &notes)).abs().max().double_value(&[]);
         assert!(difference < 1e-4, "the outputs differ by {difference}");
     }
@@ -222,10 +202,7 @@ mod tests {
             return;
         };
         let texts = ["This is an example sentence", "Each sentence is converted"];
-        let notes = texts.map(|text| Note {
-            text: text.to_owned(),
-            label: "yes".to_owned(),
-        });
+        let notes = texts.map(|text| Note { text: text.to_owned(), label: "yes".to_owned() });
         let pooled = dense(&encoder, &notes);
         let norm = pooled.square().sum_dim_intlist(-1, true, Kind::Float).sqrt();
         let got = values(&(pooled / norm));

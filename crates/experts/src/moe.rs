@@ -45,12 +45,7 @@ impl Routing {
     pub(crate) fn new(hidden: Tensor, router: &Tensor) -> Self {
         let probabilities = hidden.matmul(&router.tr()).softmax(-1, Kind::Float);
         let (chosen_probabilities, chosen) = probabilities.topk(K, -1, true, true);
-        Self {
-            hidden,
-            probabilities,
-            chosen,
-            chosen_probabilities,
-        }
+        Self { hidden, probabilities, chosen, chosen_probabilities }
     }
 
     /// The chosen probabilities, renormalised to sum to 1, `[tokens, 2]`.
@@ -76,9 +71,7 @@ impl MoeLayer {
                 .map(|expert| {
                     let values = Tensor::from_slice(&frozen_adapter(config, purpose, layer, expert));
                     let scale = config.alpha / config.rank as f64;
-                    (values.view([config.rank as i64, inputs as i64]) * scale)
-                        .tr()
-                        .contiguous()
+                    (values.view([config.rank as i64, inputs as i64]) * scale).tr().contiguous()
                 })
                 .collect()
         };
@@ -125,11 +118,7 @@ pub(crate) fn frozen_adapter(
     layer: usize,
     expert: usize,
 ) -> Vec<f32> {
-    let inputs = if matches!(purpose, Purpose::AdapterUp) {
-        HIDDEN
-    } else {
-        INTERMEDIATE
-    };
+    let inputs = if matches!(purpose, Purpose::AdapterUp) { HIDDEN } else { INTERMEDIATE };
     let bound = 1.0 / (inputs as f32).sqrt();
     Draw::new(config.seed, purpose, layer * config.experts + expert).symmetric(config.rank * inputs, bound)
 }

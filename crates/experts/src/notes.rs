@@ -54,10 +54,7 @@ pub enum NotesError {
 /// # Errors
 /// [`NotesError`], naming the line where there is one.
 pub fn read_notes(path: &Path) -> Result<Vec<Note>, NotesError> {
-    let file_error = |source| NotesError::File {
-        path: path.to_owned(),
-        source,
-    };
+    let file_error = |source| NotesError::File { path: path.to_owned(), source };
     let mut reader = open(path).map_err(file_error)?;
     let mut notes = Vec::new();
     let mut line = Vec::new();
@@ -71,9 +68,7 @@ pub fn read_notes(path: &Path) -> Result<Vec<Note>, NotesError> {
         line.clear();
     }
     if notes.is_empty() {
-        return Err(NotesError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(NotesError::Empty { path: path.to_owned() });
     }
     Ok(notes)
 }
@@ -88,9 +83,7 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     let mut file = BufReader::new(File::open(path)?);
     let start = file.fill_buf()?;
     if start.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(
-            file,
-        ))))
+        Ok(Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))))
     } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)))
     } else {
@@ -113,8 +106,5 @@ fn parse(line: &[u8]) -> Result<Note, String> {
         Some(other) => return Err(format!("the label must be a string or an integer, not {other}")),
         None => return Err("there is neither “label_name” nor “label”".to_owned()),
     };
-    Ok(Note {
-        text: row.text,
-        label,
-    })
+    Ok(Note { text: row.text, label })
 }

@@ -29,16 +29,9 @@ pub(crate) struct AdamW {
 impl AdamW {
     /// For a training of this many steps.
     pub(crate) fn new(groups: Vec<Group>, steps: usize) -> Self {
-        let moments = groups
-            .iter()
-            .map(|group| (group.parameter.zeros_like(), group.parameter.zeros_like()))
-            .collect();
-        Self {
-            groups,
-            moments,
-            step: 0,
-            warm_up: (steps as f64 * WARM_UP).ceil() as usize,
-        }
+        let moments =
+            groups.iter().map(|group| (group.parameter.zeros_like(), group.parameter.zeros_like())).collect();
+        Self { groups, moments, step: 0, warm_up: (steps as f64 * WARM_UP).ceil() as usize }
     }
 
     /// One step down the gradient of `loss`.
@@ -69,10 +62,8 @@ impl AdamW {
 }
 
 fn clipping_factor(gradients: &[Tensor]) -> f64 {
-    let norm = gradients
-        .iter()
-        .map(|gradient| gradient.square().sum(Kind::Float).double_value(&[]))
-        .sum::<f64>();
+    let norm =
+        gradients.iter().map(|gradient| gradient.square().sum(Kind::Float).double_value(&[])).sum::<f64>();
     (MAX_GRADIENT_NORM / norm.sqrt().max(MAX_GRADIENT_NORM)).min(1.0)
 }
 
@@ -83,11 +74,7 @@ mod tests {
 
     fn group(start: &[f32], weight_decay: f64) -> Group {
         let parameter = Tensor::from_slice(start).set_requires_grad(true);
-        Group {
-            parameter,
-            learning_rate: 0.1,
-            weight_decay,
-        }
+        Group { parameter, learning_rate: 0.1, weight_decay }
     }
 
     #[test]

@@ -85,14 +85,8 @@ mod tests {
         assert_eq!(spread.size(), [9, 2]);
         assert_eq!(values(&packing.pack(&spread)), values(&packed));
         assert_eq!(values(&packing.mean(&packed)), [0.0, 1.0, 4.0, 5.0, 9.0, 10.0]);
-        assert_eq!(
-            Vec::<i64>::try_from(packing.places()).expect("a vector"),
-            [0, 0, 1, 2, 0, 1]
-        );
-        let open = values(&packing.mask)
-            .into_iter()
-            .filter(|&value| value == 0.0)
-            .count();
+        assert_eq!(Vec::<i64>::try_from(packing.places()).expect("a vector"), [0, 0, 1, 2, 0, 1]);
+        let open = values(&packing.mask).into_iter().filter(|&value| value == 0.0).count();
         assert_eq!(open, 6);
     }
 }

@@ -65,11 +65,7 @@ fn check(labels: &[usize], members: usize, alpha: f64, minimum: usize) -> Result
         return Err(PartitionError::Alpha(alpha));
     }
     if members.saturating_mul(minimum) > labels.len() {
-        return Err(PartitionError::TooFewNotes {
-            notes: labels.len(),
-            members,
-            minimum,
-        });
+        return Err(PartitionError::TooFewNotes { notes: labels.len(), members, minimum });
     }
     Ok(())
 }
@@ -78,10 +74,7 @@ fn check(labels: &[usize], members: usize, alpha: f64, minimum: usize) -> Result
 fn by_label(labels: &[usize]) -> Vec<Vec<usize>> {
     let count = labels.iter().max().map_or(0, |most| most + 1);
     let mut groups = vec![Vec::new(); count];
-    labels
-        .iter()
-        .enumerate()
-        .for_each(|(note, &label)| groups[label].push(note));
+    labels.iter().enumerate().for_each(|(note, &label)| groups[label].push(note));
     groups
 }
 
@@ -92,11 +85,7 @@ fn divide(notes: &[usize], shares: &[f64], parts: &mut [Vec<usize>]) {
     for (index, (share, part)) in shares.iter().zip(parts).enumerate() {
         cumulated += share;
         let cut = (cumulated / total * notes.len() as f64).round() as usize;
-        let end = if index + 1 == shares.len() {
-            notes.len()
-        } else {
-            cut.clamp(start, notes.len())
-        };
+        let end = if index + 1 == shares.len() { notes.len() } else { cut.clamp(start, notes.len()) };
         part.extend_from_slice(&notes[start..end]);
         start = end;
     }
@@ -104,9 +93,7 @@ fn divide(notes: &[usize], shares: &[f64], parts: &mut [Vec<usize>]) {
 
 fn fill_up(parts: &mut [Vec<usize>], minimum: usize) {
     while let Some(poor) = parts.iter().position(|part| part.len() < minimum) {
-        let rich = (0..parts.len())
-            .max_by_key(|&part| parts[part].len())
-            .unwrap_or(poor);
+        let rich = (0..parts.len()).max_by_key(|&part| parts[part].len()).unwrap_or(poor);
         let Some(note) = parts[rich].pop() else { return };
         parts[poor].push(note);
     }
@@ -129,10 +116,7 @@ pub fn hold_out(labels: &[usize], fraction: f64, seed: u64) -> Result<Split, Par
     if !(0.0..=1.0).contains(&fraction) {
         return Err(PartitionError::Fraction(fraction));
     }
-    let mut split = Split {
-        train: Vec::new(),
-        held_out: Vec::new(),
-    };
+    let mut split = Split { train: Vec::new(), held_out: Vec::new() };
     for (label, mut notes) in by_label(labels).into_iter().enumerate() {
         Draw::new(seed, Purpose::HoldOut, label).shuffle(&mut notes);
         let held_out = (notes.len() as f64 * fraction).round() as usize;
@@ -154,9 +138,7 @@ mod tests {
 
     fn largest_share(parts: &[Vec<usize>]) -> f64 {
         let share = |part: &Vec<usize>| {
-            let most = (0..4)
-                .map(|label| part.iter().filter(|&&note| note % 4 == label).count())
-                .max();
+            let most = (0..4).map(|label| part.iter().filter(|&&note| note % 4 == label).count()).max();
             most.unwrap_or(0) as f64 / part.len() as f64
         };
         parts.iter().map(share).sum::<f64>() / parts.len() as f64
@@ -184,20 +166,10 @@ mod tests {
 
     #[test]
     fn impossible_divisions_are_refused() {
-        let too_few = PartitionError::TooFewNotes {
-            notes: 400,
-            members: 10,
-            minimum: 41,
-        };
+        let too_few = PartitionError::TooFewNotes { notes: 400, members: 10, minimum: 41 };
         assert_eq!(label_dirichlet(&labels(), 10, 0.5, 41, 0), Err(too_few));
-        assert_eq!(
-            label_dirichlet(&labels(), 0, 0.5, 1, 0),
-            Err(PartitionError::NoMembers)
-        );
-        assert_eq!(
-            label_dirichlet(&labels(), 4, 0.0, 1, 0),
-            Err(PartitionError::Alpha(0.0))
-        );
+        assert_eq!(label_dirichlet(&labels(), 0, 0.5, 1, 0), Err(PartitionError::NoMembers));
+        assert_eq!(label_dirichlet(&labels(), 4, 0.0, 1, 0), Err(PartitionError::Alpha(0.0)));
         assert_eq!(hold_out(&labels(), 1.5, 0), Err(PartitionError::Fraction(1.5)));
     }
 
@@ -206,16 +178,8 @@ mod tests {
         let split = hold_out(&labels(), 0.2, 5).expect("a valid fraction");
         assert_eq!((split.train.len(), split.held_out.len()), (320, 80));
         for label in 0..4 {
-            assert_eq!(
-                split.held_out.iter().filter(|&&note| note % 4 == label).count(),
-                20
-            );
+            assert_eq!(split.held_out.iter().filter(|&&note| note % 4 == label).count(), 20);
         }
-        assert!(
-            split
-                .held_out
-                .iter()
-                .all(|note| split.train.binary_search(note).is_err())
-        );
+        assert!(split.held_out.iter().all(|note| split.train.binary_search(note).is_err()));
     }
 }

@@ -38,11 +38,7 @@ pub(crate) fn consistency(routing: &Routing, published: &Tensor) -> Tensor {
 /// How unevenly the tokens use the experts, a scalar: 1 where all are used alike.
 pub(crate) fn load_balance(routing: &Routing) -> Tensor {
     let experts = routing.probabilities.size()[1];
-    let assigned = routing
-        .chosen
-        .flatten(0, 1)
-        .bincount(None::<&Tensor>, experts)
-        .to_kind(Kind::Float);
+    let assigned = routing.chosen.flatten(0, 1).bincount(None::<&Tensor>, experts).to_kind(Kind::Float);
     let fraction = &assigned / assigned.sum(Kind::Float);
     let mean = routing.probabilities.mean_dim(0, false, Kind::Float);
     (fraction * mean).sum(Kind::Float) * experts as f64
@@ -70,9 +66,8 @@ mod tests {
         let routing = routing(&[0.5, 0.2, -1.0, 0.1, 0.9, 0.3]);
         let global = [0.2_f64, 0.5, 0.3];
         let probability = |token, expert| routing.probabilities.double_value(&[token, expert]);
-        let overlap: Vec<f64> = (0..3)
-            .map(|e| (probability(0, e) + probability(1, e)) / 2.0 * global[e as usize])
-            .collect();
+        let overlap: Vec<f64> =
+            (0..3).map(|e| (probability(0, e) + probability(1, e)) / 2.0 * global[e as usize]).collect();
         let most = overlap.iter().copied().fold(0.0, f64::max);
         let mut expected = 0.0;
         for (token, chosen) in [(0, [0, 1]), (1, [1, 2])] {

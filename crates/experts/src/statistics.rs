@@ -44,9 +44,7 @@ impl LayerStatistics {
         self.probabilities += routing.probabilities.sum_dim_intlist(0, false, Kind::Float);
         self.counts += assigned.sum_dim_intlist(0, false, Kind::Float);
         self.hidden += assigned.tr().matmul(&routing.hidden);
-        self.margins += none
-            .scatter(1, &routing.chosen, &margins)
-            .sum_dim_intlist(0, false, Kind::Float);
+        self.margins += none.scatter(1, &routing.chosen, &margins).sum_dim_intlist(0, false, Kind::Float);
     }
 
     /// The mean routing distribution.
@@ -93,10 +91,7 @@ mod tests {
         assert!((margins[0] - ((p[0] - p[2]) + (p[1] - p[2])) / 2.0).abs() < 1e-6);
         assert_eq!(margins[2], 0.0);
         let regions = statistics.regions(1);
-        assert_eq!(
-            (regions[0].layer, regions[0].tokens, regions[2].tokens),
-            (1, 2, 0)
-        );
+        assert_eq!((regions[0].layer, regions[0].tokens, regions[2].tokens), (1, 2, 0));
         assert_eq!(regions[0].mean_hidden, [2.0, 2.0, 0.0]);
         assert_eq!(regions[2].mean_hidden, [0.0; 3]);
     }

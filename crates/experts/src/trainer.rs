@@ -157,13 +157,7 @@ impl Trainer {
         let config = encoder.config().clone();
         let parameters = Parameters::from_blocks(&config, &initial_blocks(&config));
         let published = (0..config.moe_layers).map(|_| None).collect();
-        Self {
-            model: Model::new(encoder),
-            parameters,
-            published,
-            features,
-            config,
-        }
+        Self { model: Model::new(encoder), parameters, published, features, config }
     }
 
     /// Takes over the consortium's model; its routing blocks are the published routing distributions, 0 where there
@@ -174,9 +168,7 @@ impl Trainer {
     pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
         blocks.check(&self.config)?;
         self.parameters = Parameters::from_blocks(&self.config, blocks);
-        let routing = blocks
-            .iter()
-            .filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
+        let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
         self.published = routing.map(|(_, values)| published(values)).collect();
         Ok(())
     }
@@ -205,10 +197,7 @@ impl Trainer {
         let quarter = losses.len().div_ceil(4);
         Ok(LocalResult {
             updates: self.updates(before, &statistics)?,
-            regions: (0..)
-                .zip(&statistics)
-                .flat_map(|(layer, own)| own.regions(layer))
-                .collect(),
+            regions: (0..).zip(&statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
             margins: statistics.iter().map(LayerStatistics::margins).collect(),
             loss_first: mean(&losses[..quarter]),
             loss_last: mean(&losses[losses.len() - quarter..]),
@@ -251,18 +240,11 @@ impl Trainer {
                 let task = task_loss(&output, &batch);
                 let loss = task.double_value(&[]);
                 if !loss.is_finite() {
-                    return Err(ExpertsError::Diverged {
-                        step: losses.len() + 1,
-                        loss,
-                    });
+                    return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
                 }
                 optimizer.step(&(task + self.routing_loss(&output, settings)));
                 losses.push(loss);
-                progress(TrainingProgress {
-                    step: losses.len(),
-                    steps,
-                    loss,
-                });
+                progress(TrainingProgress { step: losses.len(), steps, loss });
             }
         }
         Ok(losses)
@@ -274,11 +256,7 @@ impl Trainer {
             learning_rate: learning_rate * ratio,
             weight_decay,
         };
-        let layers = self
-            .parameters
-            .layers
-            .iter()
-            .flat_map(|layer| [&layer.router, &layer.up, &layer.down]);
+        let layers = self.parameters.layers.iter().flat_map(|layer| [&layer.router, &layer.up, &layer.down]);
         layers
             .map(|tensor| group(tensor, 1.0, 0.0))
             .chain([
@@ -300,16 +278,12 @@ impl Trainer {
     }
 
     fn statistics(&self) -> Vec<LayerStatistics> {
-        let mut statistics: Vec<LayerStatistics> = (0..self.config.moe_layers)
-            .map(|_| LayerStatistics::new(self.config.experts, HIDDEN))
-            .collect();
+        let mut statistics: Vec<LayerStatistics> =
+            (0..self.config.moe_layers).map(|_| LayerStatistics::new(self.config.experts, HIDDEN)).collect();
         tch::no_grad(|| {
             for batch in self.features.batches(EVALUATION_BATCH) {
                 let routings = self.model.route(&batch, &self.parameters);
-                statistics
-                    .iter_mut()
-                    .zip(&routings)
-                    .for_each(|(own, routing)| own.add(routing));
+                statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(routing));
             }
         });
         statistics
@@ -322,10 +296,7 @@ impl Trainer {
     ) -> Result<BlockVectors, ExpertsError> {
         let mut updates = self.parameters.to_values(&self.config);
         for (update, before) in updates.iter_mut().zip(&before) {
-            update
-                .iter_mut()
-                .zip(before)
-                .for_each(|(after, before)| *after -= before);
+            update.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
         }
         let first_routing = updates.len() - statistics.len();
         for (update, own) in updates[first_routing..].iter_mut().zip(statistics) {
@@ -336,9 +307,7 @@ impl Trainer {
 }
 
 fn task_loss(output: &Output, batch: &Batch) -> Tensor {
-    output
-        .logits
-        .cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+    output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
 }
 
 fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {

@@ -26,17 +26,11 @@ fn plain_gzip_and_zstd_read_alike() {
     let zstd = zstd::encode_all(LINES.as_bytes(), 1).expect("writes to memory");
     let plain = read_notes(&write("notes.jsonl", LINES.as_bytes())).expect("valid notes");
     assert_eq!(plain.len(), 2);
-    assert_eq!(
-        (plain[0].text.as_str(), plain[0].label.as_str()),
-        ("one\u{2028}line", "3")
-    );
+    assert_eq!((plain[0].text.as_str(), plain[0].label.as_str()), ("one\u{2028}line", "3"));
     assert_eq!(plain[1].label, "heart");
     assert_eq!(classes(&plain), ["3", "heart"]);
     assert_eq!(read_notes(&write("notes.gz", &gzip)).expect("valid notes"), plain);
-    assert_eq!(
-        read_notes(&write("notes.zst", &zstd)).expect("valid notes"),
-        plain
-    );
+    assert_eq!(read_notes(&write("notes.zst", &zstd)).expect("valid notes"), plain);
     let cut = read_notes(&write("cut.gz", &gzip[..gzip.len() - 12])).expect_err("the file is cut");
     assert!(matches!(cut, NotesError::File { .. }), "{cut}");
 }
@@ -49,16 +43,9 @@ fn broken_lines_are_named() {
         ("text", "{\"label\": 1}", "missing field `text`"),
         ("none", "{\"text\": \"a\"}", "neither “label_name” nor “label”"),
         ("float", "{\"text\": \"a\", \"label\": 1.5}", "not 1.5"),
-        (
-            "list",
-            "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}",
-            "not [1]",
-        ),
+        ("list", "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}", "not [1]"),
     ] {
-        let path = write(
-            &format!("broken-{name}.jsonl"),
-            format!("{LINES}{line}\n{LINES}").as_bytes(),
-        );
+        let path = write(&format!("broken-{name}.jsonl"), format!("{LINES}{line}\n{LINES}").as_bytes());
         let error = read_notes(&path).expect_err("a line is broken").to_string();
         assert!(error.contains("line 3: ") && error.contains(reason), "{error}");
     }
@@ -71,10 +58,9 @@ fn broken_lines_are_named() {
 #[test]
 fn real_files_read() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    for (name, rows, names) in [
-        ("mtsamples_notes.jsonl.zst", 1371, 12),
-        ("agnews_train_subset.jsonl.zst", 35_648, 4),
-    ] {
+    for (name, rows, names) in
+        [("mtsamples_notes.jsonl.zst", 1371, 12), ("agnews_train_subset.jsonl.zst", 35_648, 4)]
+    {
         let path = data.join(name);
         if !path.exists() {
             eprintln!("SKIPPED: {} is missing", path.display());
@@ -86,35 +72,18 @@ fn real_files_read() {
 }
 
 fn config() -> ModelConfig {
-    ModelConfig {
-        seed: 5,
-        ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()])
-    }
+    ModelConfig { seed: 5, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]) }
 }
 
 #[test]
 fn the_block_table_has_the_documented_order_and_lengths() {
     let table = block_table(&config());
     assert_eq!(table.len(), 16 + 2 + 1 + 2);
-    assert!(
-        table
-            .iter()
-            .enumerate()
-            .all(|(index, shape)| shape.id.0 as usize == index)
-    );
-    assert_eq!(
-        (table[9].kind, table[9].length),
-        (BlockKind::Expert { layer: 1, expert: 1 }, 15_360)
-    );
-    assert_eq!(
-        (table[17].kind, table[17].length),
-        (BlockKind::Router { layer: 1 }, 3_073)
-    );
+    assert!(table.iter().enumerate().all(|(index, shape)| shape.id.0 as usize == index));
+    assert_eq!((table[9].kind, table[9].length), (BlockKind::Expert { layer: 1, expert: 1 }, 15_360));
+    assert_eq!((table[17].kind, table[17].length), (BlockKind::Router { layer: 1 }, 3_073));
     assert_eq!((table[18].kind, table[18].length), (BlockKind::Shared, 1_155));
-    assert_eq!(
-        (table[19].kind, table[19].length),
-        (BlockKind::Routing { layer: 0 }, 8)
-    );
+    assert_eq!((table[19].kind, table[19].length), (BlockKind::Routing { layer: 0 }, 8));
 }
 
 #[test]
@@ -133,16 +102,7 @@ fn the_initial_model_follows_the_seed_alone() {
 fn vectors_off_the_table_are_refused() {
     let values = initial_blocks(&config()).into_values();
     let fewer = BlockVectors::new(&config(), values[1..].to_vec()).expect_err("a block is missing");
-    assert!(
-        matches!(
-            fewer,
-            ExpertsError::BlockCount {
-                expected: 21,
-                got: 20
-            }
-        ),
-        "{fewer}"
-    );
+    assert!(matches!(fewer, ExpertsError::BlockCount { expected: 21, got: 20 }), "{fewer}");
     let mut longer = values.clone();
     longer[18].push(0.0);
     let longer = BlockVectors::new(&config(), longer).expect_err("a block is too long");
@@ -153,45 +113,21 @@ fn vectors_off_the_table_are_refused() {
     let mut infinite = values;
     infinite[4][7] = f32::INFINITY;
     let infinite = BlockVectors::new(&config(), infinite).expect_err("a value is infinite");
-    assert!(
-        matches!(infinite, ExpertsError::NotFinite { coordinate: 7, .. }),
-        "{infinite}"
-    );
+    assert!(matches!(infinite, ExpertsError::NotFinite { coordinate: 7, .. }), "{infinite}");
 }
 
 #[test]
 fn configurations_outside_their_limits_are_refused() {
     let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     for wrong in [
-        ModelConfig {
-            moe_layers: 0,
-            ..config()
-        },
-        ModelConfig {
-            moe_layers: 7,
-            ..config()
-        },
-        ModelConfig {
-            experts: 2,
-            ..config()
-        },
+        ModelConfig { moe_layers: 0, ..config() },
+        ModelConfig { moe_layers: 7, ..config() },
+        ModelConfig { experts: 2, ..config() },
         ModelConfig { rank: 0, ..config() },
-        ModelConfig {
-            alpha: f64::NAN,
-            ..config()
-        },
-        ModelConfig {
-            max_tokens: 513,
-            ..config()
-        },
-        ModelConfig {
-            classes: named(&["a"]),
-            ..config()
-        },
-        ModelConfig {
-            classes: named(&["a", "b", "a"]),
-            ..config()
-        },
+        ModelConfig { alpha: f64::NAN, ..config() },
+        ModelConfig { max_tokens: 513, ..config() },
+        ModelConfig { classes: named(&["a"]), ..config() },
+        ModelConfig { classes: named(&["a", "b", "a"]), ..config() },
     ] {
         assert!(matches!(wrong.check(), Err(ExpertsError::Config(_))), "{wrong:?}");
     }
@@ -201,19 +137,13 @@ fn configurations_outside_their_limits_are_refused() {
 #[test]
 fn checkpoints_round_trip_with_equal_bytes() {
     let mut values = initial_blocks(&config()).into_values();
-    values[3]
-        .iter_mut()
-        .enumerate()
-        .for_each(|(index, value)| *value = index as f32);
+    values[3].iter_mut().enumerate().for_each(|(index, value)| *value = index as f32);
     values[20] = vec![0.125; 8];
     let blocks = BlockVectors::new(&config(), values).expect("lengths are kept");
     let path = write("model.safetensors", b"");
     write_checkpoint(&path, &config(), &blocks).expect("it can be written");
     let bytes = fs::read(&path).expect("it was written");
-    assert_eq!(
-        read_checkpoint(&path).expect("it can be read"),
-        (config(), blocks.clone())
-    );
+    assert_eq!(read_checkpoint(&path).expect("it can be read"), (config(), blocks.clone()));
     write_checkpoint(&path, &config(), &blocks).expect("it can be written");
     assert_eq!(fs::read(&path).expect("it was written"), bytes);
 
@@ -248,9 +178,6 @@ fn broken_checkpoints_are_refused() {
 }
 
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let at = bytes
-        .windows(from.len())
-        .position(|window| window == from)
-        .expect("the bytes are there");
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("the bytes are there");
     [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }

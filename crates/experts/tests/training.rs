@@ -30,17 +30,11 @@ fn encoder() -> Option<Encoder> {
 
 fn trainer(count: usize) -> Option<Trainer> {
     let encoder = encoder()?;
-    Some(Trainer::new(
-        &encoder,
-        encoder.features(&notes(count, 1)).expect("the labels are known"),
-    ))
+    Some(Trainer::new(&encoder, encoder.features(&notes(count, 1)).expect("the labels are known")))
 }
 
 fn settings() -> LocalTraining {
-    LocalTraining {
-        seed: 3,
-        ..LocalTraining::default()
-    }
+    LocalTraining { seed: 3, ..LocalTraining::default() }
 }
 
 /// A model with no coordinate at 0 but those that are reserved.
@@ -51,11 +45,7 @@ fn scrambled(config: &ModelConfig) -> BlockVectors {
         .map(|(shape, values)| {
             let reserved = matches!(shape.kind, BlockKind::Router { .. }).then(|| values.len() - 1);
             let value = |index| {
-                if Some(index) == reserved {
-                    0.0
-                } else {
-                    (index % 97) as f32 * 1e-4 + 1e-4
-                }
+                if Some(index) == reserved { 0.0 } else { (index % 97) as f32 * 1e-4 + 1e-4 }
             };
             match shape.kind {
                 BlockKind::Routing { .. } => values.to_vec(),
@@ -91,67 +81,35 @@ fn training_is_deterministic_and_leaves_nothing_behind() {
     let second = trainer.train(&settings(), &mut |_| ()).expect("training works");
     assert_eq!(first, second);
     trainer.load(&initial).expect("the same configuration");
-    let other_order = LocalTraining {
-        seed: 4,
-        ..settings()
-    };
-    assert_ne!(
-        first,
-        trainer.train(&other_order, &mut |_| ()).expect("training works")
-    );
+    let other_order = LocalTraining { seed: 4, ..settings() };
+    assert_ne!(first, trainer.train(&other_order, &mut |_| ()).expect("training works"));
 }
 
 #[test]
 fn training_learns_and_its_update_is_the_difference() {
     let Some(encoder) = encoder() else { return };
     let held_out = encoder.features(&notes(60, 2)).expect("the labels are known");
-    let mut trainer = Trainer::new(
-        &encoder,
-        encoder.features(&notes(80, 1)).expect("the labels are known"),
-    );
+    let mut trainer = Trainer::new(&encoder, encoder.features(&notes(80, 1)).expect("the labels are known"));
     let before = trainer.evaluate(&held_out);
     let mut steps = Vec::new();
     let result = trainer
-        .train(
-            &LocalTraining {
-                epochs: 4,
-                ..settings()
-            },
-            &mut |progress| steps.push(progress),
-        )
+        .train(&LocalTraining { epochs: 4, ..settings() }, &mut |progress| steps.push(progress))
         .expect("training works");
     let after = trainer.evaluate(&held_out);
 
-    assert!(
-        result.loss_last < 0.5 * result.loss_first,
-        "{} → {}",
-        result.loss_first,
-        result.loss_last
-    );
-    assert!(
-        after.overall.accuracy() > before.overall.accuracy() + 0.4,
-        "{before:?} → {after:?}"
-    );
+    assert!(result.loss_last < 0.5 * result.loss_first, "{} → {}", result.loss_first, result.loss_last);
+    assert!(after.overall.accuracy() > before.overall.accuracy() + 0.4, "{before:?} → {after:?}");
     assert_eq!(after.overall.total, 60);
-    assert_eq!(
-        after.per_class.iter().map(|class| class.correct).sum::<usize>(),
-        after.overall.correct
-    );
+    assert_eq!(after.per_class.iter().map(|class| class.correct).sum::<usize>(), after.overall.correct);
     assert_eq!((steps.len(), steps[39].step, steps[39].steps), (40, 40, 40));
 
     let trained = trainer.blocks().expect("finite");
-    for (((shape, update), trained), start) in result
-        .updates
-        .iter()
-        .zip(trained.values())
-        .zip(initial_blocks(&config()).values())
+    for (((shape, update), trained), start) in
+        result.updates.iter().zip(trained.values()).zip(initial_blocks(&config()).values())
     {
         if !matches!(shape.kind, BlockKind::Routing { .. }) {
-            let differences: Vec<f32> = trained
-                .iter()
-                .zip(start)
-                .map(|(after, before)| after - before)
-                .collect();
+            let differences: Vec<f32> =
+                trained.iter().zip(start).map(|(after, before)| after - before).collect();
             assert_eq!(update, differences, "{}", shape.kind);
         }
     }
@@ -161,40 +119,18 @@ fn training_learns_and_its_update_is_the_difference() {
 fn the_statistics_are_consistent() {
     let Some(mut trainer) = trainer(12) else { return };
     let result = trainer.train(&settings(), &mut |_| ()).expect("training works");
-    assert_eq!(
-        (result.notes, result.regions.len(), result.margins.len()),
-        (12, 16, 2)
-    );
+    assert_eq!((result.notes, result.regions.len(), result.margins.len()), (12, 16, 2));
     for layer in 0..2_u16 {
         let regions = &result.regions[usize::from(layer) * 8..][..8];
-        assert!(
-            regions
-                .iter()
-                .enumerate()
-                .all(|(e, r)| (r.layer, usize::from(r.expert)) == (layer, e))
-        );
-        let distribution = result
-            .updates
-            .get(BlockKind::Routing { layer })
-            .expect("a block of the table");
+        assert!(regions.iter().enumerate().all(|(e, r)| (r.layer, usize::from(r.expert)) == (layer, e)));
+        let distribution = result.updates.get(BlockKind::Routing { layer }).expect("a block of the table");
         assert!((distribution.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-        let router = result
-            .updates
-            .get(BlockKind::Router { layer })
-            .expect("a block of the table");
+        let router = result.updates.get(BlockKind::Router { layer }).expect("a block of the table");
         assert_eq!(router.last(), Some(&0.0));
-        assert!(
-            result.margins[usize::from(layer)]
-                .iter()
-                .all(|margin| (0.0..1.0).contains(margin))
-        );
+        assert!(result.margins[usize::from(layer)].iter().all(|margin| (0.0..1.0).contains(margin)));
     }
-    let tokens = |layer: usize| {
-        result.regions[layer * 8..][..8]
-            .iter()
-            .map(|region| region.tokens)
-            .sum::<u64>()
-    };
+    let tokens =
+        |layer: usize| result.regions[layer * 8..][..8].iter().map(|region| region.tokens).sum::<u64>();
     assert_eq!(tokens(0), tokens(1));
     assert_eq!(tokens(0) % 2, 0);
 }
@@ -208,10 +144,7 @@ fn an_expert_without_tokens_does_not_move() {
         // Against the mean hidden state of all tokens, so that no token goes to the last expert.
         let mean = &probe.regions[layer * 8].mean_hidden;
         let router = &mut values[16 + layer];
-        router[7 * 384..8 * 384]
-            .iter_mut()
-            .zip(mean)
-            .for_each(|(weight, mean)| *weight = -mean);
+        router[7 * 384..8 * 384].iter_mut().zip(mean).for_each(|(weight, mean)| *weight = -mean);
     }
     trainer
         .load(&BlockVectors::new(&config(), values).expect("lengths are kept"))
@@ -219,16 +152,12 @@ fn an_expert_without_tokens_does_not_move() {
     let result = trainer.train(&settings(), &mut |_| ()).expect("training works");
     for layer in 0..2 {
         assert_eq!(result.regions[usize::from(layer) * 8 + 7].tokens, 0);
-        let unused = result
-            .updates
-            .get(BlockKind::Expert { layer, expert: 7 })
-            .expect("a block of the table");
+        let unused =
+            result.updates.get(BlockKind::Expert { layer, expert: 7 }).expect("a block of the table");
         assert!(unused.iter().all(|&value| value == 0.0));
         let moved = (0..7).filter(|&expert| {
-            let update = result
-                .updates
-                .get(BlockKind::Expert { layer, expert })
-                .expect("a block of the table");
+            let update =
+                result.updates.get(BlockKind::Expert { layer, expert }).expect("a block of the table");
             update.iter().any(|&value| value != 0.0)
         });
         assert!(moved.count() >= 2);
@@ -246,16 +175,9 @@ fn a_published_routing_distribution_pulls_the_routing_towards_it() {
     let model = BlockVectors::new(&config(), values).expect("lengths are kept");
     let mut share = |routing_penalty| {
         trainer.load(&model).expect("the same configuration");
-        let settings = LocalTraining {
-            epochs: 3,
-            routing_penalty,
-            ..settings()
-        };
+        let settings = LocalTraining { epochs: 3, routing_penalty, ..settings() };
         let result = trainer.train(&settings, &mut |_| ()).expect("training works");
-        result
-            .updates
-            .get(BlockKind::Routing { layer: 0 })
-            .expect("a block of the table")[5]
+        result.updates.get(BlockKind::Routing { layer: 0 }).expect("a block of the table")[5]
     };
     let (without, with) = (share(0.0), share(5.0));
     assert!(with > without + 0.02, "{without} → {with}");
@@ -264,17 +186,10 @@ fn a_published_routing_distribution_pulls_the_routing_towards_it() {
 #[test]
 fn long_notes_are_cut_and_counted() {
     let Some(encoder) = encoder() else { return };
-    let note = |words: usize| Note {
-        text: "pain ".repeat(words),
-        label: "neurology".to_owned(),
-    };
-    let features = encoder
-        .features(&[note(10), note(62), note(63), note(500)])
-        .expect("the labels are known");
-    assert_eq!(
-        (features.notes(), features.tokens(), features.truncated()),
-        (4, 12 + 64 + 64 + 64, 2)
-    );
+    let note = |words: usize| Note { text: "pain ".repeat(words), label: "neurology".to_owned() };
+    let features =
+        encoder.features(&[note(10), note(62), note(63), note(500)]).expect("the labels are known");
+    assert_eq!((features.notes(), features.tokens(), features.truncated()), (4, 12 + 64 + 64 + 64, 2));
 }
 
 #[test]
@@ -292,85 +207,30 @@ fn a_model_travels_through_a_checkpoint() {
 fn bad_notes_and_folders_are_refused() {
     let Some(encoder) = encoder() else { return };
     assert!(matches!(encoder.features(&[]), Err(ExpertsError::NoNotes)));
-    let stranger = Note {
-        text: "a note".to_owned(),
-        label: "astrology".to_owned(),
-    };
-    let error = encoder
-        .features(&[notes(1, 1).remove(0), stranger])
-        .err()
-        .expect("the label is unknown");
-    assert!(
-        error
-            .to_string()
-            .starts_with("note 2 (counted from 1) has the label “astrology”"),
-        "{error}"
-    );
-    let nowhere = Encoder::open("no/such/folder".as_ref(), config(), 1)
-        .err()
-        .expect("there is no folder");
+    let stranger = Note { text: "a note".to_owned(), label: "astrology".to_owned() };
+    let error = encoder.features(&[notes(1, 1).remove(0), stranger]).err().expect("the label is unknown");
+    assert!(error.to_string().starts_with("note 2 (counted from 1) has the label “astrology”"), "{error}");
+    let nowhere = Encoder::open("no/such/folder".as_ref(), config(), 1).err().expect("there is no folder");
     assert!(matches!(nowhere, ExpertsError::File { .. }), "{nowhere}");
     let folder = minilm().expect("the encoder has been read");
-    assert!(matches!(
-        Encoder::open(&folder, config(), 0),
-        Err(ExpertsError::Config(_))
-    ));
+    assert!(matches!(Encoder::open(&folder, config(), 0), Err(ExpertsError::Config(_))));
 }
 
 #[test]
 fn bad_settings_and_models_are_refused() {
     let Some(mut trainer) = trainer(8) else { return };
     for wrong in [
-        LocalTraining {
-            epochs: 0,
-            ..settings()
-        },
-        LocalTraining {
-            batch_size: 0,
-            ..settings()
-        },
-        LocalTraining {
-            learning_rate: f64::NAN,
-            ..settings()
-        },
-        LocalTraining {
-            routing_penalty: -1.0,
-            ..settings()
-        },
+        LocalTraining { epochs: 0, ..settings() },
+        LocalTraining { batch_size: 0, ..settings() },
+        LocalTraining { learning_rate: f64::NAN, ..settings() },
+        LocalTraining { routing_penalty: -1.0, ..settings() },
     ] {
-        assert!(
-            matches!(trainer.train(&wrong, &mut |_| ()), Err(ExpertsError::Settings(_))),
-            "{wrong:?}"
-        );
+        assert!(matches!(trainer.train(&wrong, &mut |_| ()), Err(ExpertsError::Settings(_))), "{wrong:?}");
     }
     let other = ModelConfig { rank: 4, ..config() };
-    let refused = trainer
-        .load(&initial_blocks(&other))
-        .expect_err("the rank differs");
-    assert!(
-        matches!(
-            refused,
-            ExpertsError::BlockLength {
-                expected: 15360,
-                got: 7680,
-                ..
-            }
-        ),
-        "{refused}"
-    );
-    let wild = LocalTraining {
-        learning_rate: 1e38,
-        epochs: 3,
-        ..settings()
-    };
-    let diverged = trainer
-        .train(&wild, &mut |_| ())
-        .expect_err("no model survives this");
-    assert!(
-        matches!(
-            diverged,
-            ExpertsError::Diverged { .. } | ExpertsError::NotFinite { .. }
-        ),
-        "{diverged}"
-    );
+    let refused = trainer.load(&initial_blocks(&other)).expect_err("the rank differs");
+    assert!(matches!(refused, ExpertsError::BlockLength { expected: 15360, got: 7680, .. }), "{refused}");
+    let wild = LocalTraining { learning_rate: 1e38, epochs: 3, ..settings() };
+    let diverged = trainer.train(&wild, &mut |_| ()).expect_err("no model survives this");
+    assert!(matches!(diverged, ExpertsError::Diverged { .. } | ExpertsError::NotFinite { .. }), "{diverged}");
 }

@@ -182,40 +182,17 @@ impl Consortium {
             check_party(party)?;
         }
         unique(&file, "number", |party| party.id.0.to_string(), None)?;
-        unique(
-            &file,
-            "name",
-            |party| party.name.clone(),
-            Some(file.coordinator.name.clone()),
-        )?;
+        unique(&file, "name", |party| party.name.clone(), Some(file.coordinator.name.clone()))?;
         let key = file.coordinator.signing_key.to_string();
-        unique(
-            &file,
-            "signing key",
-            |party| party.signing_key.to_string(),
-            Some(key),
-        )?;
+        unique(&file, "signing key", |party| party.signing_key.to_string(), Some(key))?;
         let certificate = file.coordinator.certificate.to_string();
-        unique(
-            &file,
-            "certificate",
-            |party| party.certificate.to_string(),
-            Some(certificate),
-        )?;
+        unique(&file, "certificate", |party| party.certificate.to_string(), Some(certificate))?;
         let parties: BTreeMap<PartyId, Party> =
             file.parties.into_iter().map(|party| (party.id, party)).collect();
         let organisations = organisations(parties.values().filter(|party| has(party, Role::Member)));
-        let custodians = parties
-            .values()
-            .filter(|party| has(party, Role::Custodian))
-            .count();
+        let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         let floors = Floors::of(organisations, custodians)?;
-        Ok(Self {
-            name: file.name,
-            coordinator: file.coordinator,
-            parties,
-            floors,
-        })
+        Ok(Self { name: file.name, coordinator: file.coordinator, parties, floors })
     }
 
     /// The consortium's name.
@@ -272,10 +249,7 @@ impl Consortium {
     }
 
     fn with_role(&self, role: Role) -> impl Iterator<Item = PartyId> + '_ {
-        self.parties
-            .values()
-            .filter(move |party| has(party, role))
-            .map(|party| party.id)
+        self.parties.values().filter(move |party| has(party, role)).map(|party| party.id)
     }
 }
 
@@ -309,10 +283,7 @@ fn check_party(party: &Party) -> Result<(), ConsortiumError> {
         return Err(ConsortiumError::NoRole { name });
     }
     if !(1..=MAX_WEIGHT).contains(&party.weight) {
-        return Err(ConsortiumError::Weight {
-            name,
-            got: party.weight,
-        });
+        return Err(ConsortiumError::Weight { name, got: party.weight });
     }
     Ok(())
 }
@@ -323,17 +294,11 @@ fn unique(
     key: impl Fn(&Party) -> String,
     coordinators: Option<String>,
 ) -> Result<(), ConsortiumError> {
-    let mut seen: BTreeMap<String, String> = coordinators
-        .into_iter()
-        .map(|key| (key, file.coordinator.name.clone()))
-        .collect();
+    let mut seen: BTreeMap<String, String> =
+        coordinators.into_iter().map(|key| (key, file.coordinator.name.clone())).collect();
     for party in &file.parties {
         if let Some(first) = seen.insert(key(party), party.name.clone()) {
-            return Err(ConsortiumError::Duplicate {
-                first,
-                second: party.name.clone(),
-                what,
-            });
+            return Err(ConsortiumError::Duplicate { first, second: party.name.clone(), what });
         }
     }
     Ok(())
@@ -378,6 +343,7 @@ mod tests {
         assert_eq!(consortium.floors(), Floors::of(5, 5).expect("covered"));
     }
 
+    /// CONS-03
     #[test]
     fn two_members_with_one_name_are_refused() {
         let mut twice = file(5);
@@ -389,48 +355,36 @@ mod tests {
         );
     }
 
+    /// CONS-03
     #[test]
     fn one_key_for_two_parties_is_refused() {
         let mut twice = file(5);
         twice.parties[3].signing_key = twice.coordinator.signing_key;
-        assert!(matches!(
-            parse(&twice),
-            Err(ConsortiumError::Duplicate {
-                what: "signing key",
-                ..
-            })
-        ));
+        assert!(matches!(parse(&twice), Err(ConsortiumError::Duplicate { what: "signing key", .. })));
     }
 
+    /// FLOOR-05, CONS-05
     #[test]
     fn one_organisation_twice_counts_once() {
         let mut padded = file(5);
         for party in &mut padded.parties {
             party.organisation = format!("organisation {}", party.id.0 % 2);
         }
-        assert_eq!(
-            parse(&padded),
-            Err(ConsortiumError::Floors(FloorsError::Members { got: 2 }))
-        );
+        assert_eq!(parse(&padded), Err(ConsortiumError::Floors(FloorsError::Members { got: 2 })));
     }
 
+    /// CONS-04
     #[test]
     fn roles_weights_numbers_and_unknown_fields_are_checked() {
         let mut bad = file(5);
         bad.parties[0].weight = 16;
-        assert!(matches!(
-            parse(&bad),
-            Err(ConsortiumError::Weight { got: 16, .. })
-        ));
+        assert!(matches!(parse(&bad), Err(ConsortiumError::Weight { got: 16, .. })));
         let mut bad = file(5);
         bad.parties[0].roles.clear();
         assert!(matches!(parse(&bad), Err(ConsortiumError::NoRole { .. })));
         let mut bad = file(5);
         bad.parties[0].id = PartyId::COORDINATOR;
         assert!(matches!(parse(&bad), Err(ConsortiumError::ReservedId { .. })));
-        assert!(matches!(
-            Consortium::parse("colour = 'blue'"),
-            Err(ConsortiumError::Syntax(_))
-        ));
+        assert!(matches!(Consortium::parse("colour = 'blue'"), Err(ConsortiumError::Syntax(_))));
     }
 }

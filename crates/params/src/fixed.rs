@@ -81,10 +81,7 @@ impl RingWidth {
 }
 
 fn le_word(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, byte| word << 8 | u32::from(*byte))
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 /// How one block's reals become integers.
@@ -116,7 +113,7 @@ impl Scale {
         f64::from(self.clip_steps) * self.step()
     }
 
-    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even.
+    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even (`MASK-07`).
     ///
     /// A router's last coordinate is its consistency weight: it is outside the norm, and 1 is `clip_steps`.
     ///
@@ -128,29 +125,16 @@ impl Scale {
         }
         let weight_at = matches!(kind, BlockKind::Router { .. }).then(|| update.len().saturating_sub(1));
         let clipped_part = &update[..weight_at.unwrap_or(update.len())];
-        let norm = clipped_part
-            .iter()
-            .map(|value| f64::from(*value).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        let shrink = if norm > self.clip() {
-            self.clip() / norm
-        } else {
-            1.0
-        };
+        let norm = clipped_part.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
         let steps = |value: f64| value.round_ties_even().clamp(-limit, limit) as i32;
-        let mut integers: Vec<i32> = clipped_part
-            .iter()
-            .map(|value| steps(f64::from(*value) * shrink / self.step()))
-            .collect();
+        let mut integers: Vec<i32> =
+            clipped_part.iter().map(|value| steps(f64::from(*value) * shrink / self.step())).collect();
         if let Some(index) = weight_at {
             integers.push(steps(f64::from(update[index]).clamp(0.25, 1.0) * limit));
         }
-        Ok(Quantised {
-            integers,
-            clipped: shrink < 1.0,
-        })
+        Ok(Quantised { integers, clipped: shrink < 1.0 })
     }
 
     /// Applies an opened sum to the parameters of its block (`ROUND-21`): every party that does this holds the
@@ -192,11 +176,7 @@ impl Scale {
         let high = i64::from(self.clip_steps) * weight_total.cast_signed();
         let low = high / 4;
         if !(low..=high).contains(&opened) {
-            return Err(FixedPointError::ConsistencyWeight {
-                got: opened,
-                low,
-                high,
-            });
+            return Err(FixedPointError::ConsistencyWeight { got: opened, low, high });
         }
         Ok(opened as f64 / f64::from(self.clip_steps))
     }
@@ -218,12 +198,10 @@ mod tests {
 
     use super::*;
 
-    const SCALE: Scale = Scale {
-        step_log2: -10,
-        clip_steps: 1024,
-    };
+    const SCALE: Scale = Scale { step_log2: -10, clip_steps: 1024 };
 
     proptest! {
+        /// MASK-06
         #[test]
         fn packing_keeps_what_the_ring_keeps(words in prop::collection::vec(any::<u32>(), 0..50), bits in prop::sample::select(vec![16u8, 24, 32])) {
             let ring = RingWidth::new(bits).expect("supported");
@@ -245,6 +223,7 @@ mod tests {
             }
         }
 
+        /// MASK-07
         #[test]
         fn integers_stay_within_the_clip(update in prop::collection::vec(-10f32..10.0, 1..40)) {
             let quantised = SCALE.quantise(BlockKind::Shared, &update).expect("finite");
@@ -261,15 +240,15 @@ mod tests {
         assert_eq!(result, Err(FixedPointError::NotFinite { index: 1 }));
     }
 
+    /// ROUND-21
     #[test]
     fn a_mean_is_recovered() {
         let mut parameters = vec![1.0, 2.0];
-        SCALE
-            .apply(BlockKind::Shared, &mut parameters, &[1024, -512], 2)
-            .expect("no weight to refuse");
+        SCALE.apply(BlockKind::Shared, &mut parameters, &[1024, -512], 2).expect("no weight to refuse");
         assert_eq!(parameters, vec![1.5, 1.75]);
     }
 
+    /// ALIGN-12
     #[test]
     fn a_router_is_divided_by_the_sum_of_consistency_weights() {
         let kind = BlockKind::Router { layer: 0 };

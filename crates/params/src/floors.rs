@@ -85,11 +85,7 @@ impl Floors {
         // FLOOR-03
         let cohort = corrupt_organisations + HONEST_COMPANIONS + 1;
         if cohort > n {
-            return Err(FloorsError::Unreachable {
-                members: n,
-                custodians: c,
-                cohort,
-            });
+            return Err(FloorsError::Unreachable { members: n, custodians: c, cohort });
         }
         Ok(Self {
             members: n,
@@ -113,6 +109,7 @@ impl Floors {
 mod tests {
     use super::*;
 
+    /// FLOOR-01, FLOOR-02, FLOOR-03, FLOOR-04
     #[test]
     fn agree_with_the_table_of_the_specification() {
         // n = c, f, T, F, h_s, h_r
@@ -127,44 +124,29 @@ mod tests {
         ];
         for (n, f, t, cohort, seal, reveal) in rows {
             let floors = Floors::of(n, n).expect("a covered size");
-            let got = (
-                floors.malicious_custodians,
-                floors.corrupt_organisations,
-                floors.cohort,
-            );
+            let got = (floors.malicious_custodians, floors.corrupt_organisations, floors.cohort);
             assert_eq!(got, (f, t, cohort), "n = {n}");
-            assert_eq!(
-                (floors.seal_quorum, floors.reveal_threshold),
-                (seal, reveal),
-                "n = {n}"
-            );
+            assert_eq!((floors.seal_quorum, floors.reveal_threshold), (seal, reveal), "n = {n}");
         }
     }
 
+    /// FLOOR-04
     #[test]
     fn two_certificates_share_an_honest_custodian_and_f_shares_open_nothing() {
         for c in 3..=40 {
             let floors = Floors::of(c, c).expect("a covered size");
-            assert!(
-                2 * floors.seal_quorum - c > floors.malicious_custodians,
-                "c = {c}"
-            );
+            assert!(2 * floors.seal_quorum - c > floors.malicious_custodians, "c = {c}");
             assert!(floors.reveal_threshold > floors.malicious_custodians, "c = {c}");
-            assert!(
-                floors.seal_quorum <= c - floors.malicious_custodians,
-                "liveness, c = {c}"
-            );
+            assert!(floors.seal_quorum <= c - floors.malicious_custodians, "liveness, c = {c}");
         }
     }
 
+    /// FLOOR-03
     #[test]
     fn cohorts_keep_honest_companions() {
         for n in 3..=MAX_MEMBERS {
             let floors = Floors::of(n, n.min(DEFAULT_CUSTODIANS)).expect("a covered size");
-            assert!(
-                floors.cohort > floors.corrupt_organisations + HONEST_COMPANIONS,
-                "n = {n}"
-            );
+            assert!(floors.cohort > floors.corrupt_organisations + HONEST_COMPANIONS, "n = {n}");
         }
     }
 
@@ -175,11 +157,7 @@ mod tests {
         assert_eq!(Floors::of(5, 2), Err(FloorsError::Custodians { got: 2 }));
         assert_eq!(
             Floors::of(5, 16),
-            Err(FloorsError::Unreachable {
-                members: 5,
-                custodians: 16,
-                cohort: 8
-            })
+            Err(FloorsError::Unreachable { members: 5, custodians: 16, cohort: 8 })
         );
     }
 }

@@ -288,10 +288,7 @@ impl CheckedPlan {
     /// The first rule that the plan breaks (`PLAN-01` to `PLAN-09`).
     pub fn check(plan: RoundPlan, consortium: &Consortium, epoch: Digest) -> Result<Self, PlanError> {
         if plan.epoch != epoch {
-            return Err(PlanError::Epoch {
-                got: plan.epoch,
-                expected: epoch,
-            });
+            return Err(PlanError::Epoch { got: plan.epoch, expected: epoch });
         }
         plan.settings.check(consortium)?;
         check_custodians(&plan, consortium)?;
@@ -310,11 +307,7 @@ impl CheckedPlan {
 
     /// The receiving key of a custodian that takes part.
     pub fn receiving_key(&self, custodian: PartyId) -> Option<[u8; 32]> {
-        self.0
-            .custodians
-            .iter()
-            .find(|entry| entry.custodian == custodian)
-            .map(|entry| entry.key)
+        self.0.custodians.iter().find(|entry| entry.custodian == custodian).map(|entry| entry.key)
     }
 }
 
@@ -330,20 +323,14 @@ impl std::ops::Deref for CheckedPlan {
 fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
     let broken = |why: String| Err(PlanError::BlockTable(why));
     if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
-        return broken(format!(
-            "it has {} blocks; 1 to {MAX_BLOCKS} are possible",
-            blocks.len()
-        ));
+        return broken(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
     }
     for (index, block) in blocks.iter().enumerate() {
         if block.shape.id.0 as usize != index {
             return broken(format!("{} stands at place {index}", block.shape.id));
         }
         if !(1..=MAX_BLOCK_LENGTH).contains(&block.shape.length) {
-            return broken(format!(
-                "{} has {} coordinates",
-                block.shape.id, block.shape.length
-            ));
+            return broken(format!("{} has {} coordinates", block.shape.id, block.shape.length));
         }
     }
     let mut kinds: Vec<BlockKind> = blocks.iter().map(|block| block.shape.kind).collect();
@@ -357,19 +344,13 @@ fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
 /// `PLAN-03`: sizes that decoding cannot check.
 fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     if !settings.ring.is_supported() {
-        return Err(PlanError::Ring {
-            got: settings.ring.bits(),
-        });
+        return Err(PlanError::Ring { got: settings.ring.bits() });
     }
     if !SKETCH_COORDINATES.contains(&settings.sketch.coordinates) {
-        return Err(PlanError::Sketch {
-            got: settings.sketch.coordinates,
-        });
+        return Err(PlanError::Sketch { got: settings.sketch.coordinates });
     }
     if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
-        return Err(PlanError::Weight {
-            got: settings.max_weight,
-        });
+        return Err(PlanError::Weight { got: settings.max_weight });
     }
     Ok(())
 }
@@ -384,42 +365,186 @@ fn check_ring(settings: &RoundSettings, block: &PlannedBlock, members: usize) ->
     if reach < limit && i32::try_from(block.scale.clip_steps).is_ok() {
         return Ok(());
     }
-    Err(PlanError::RingWrap {
-        block: block.shape.id,
-        reach,
-        bits: settings.ring.bits(),
-        limit,
-    })
+    Err(PlanError::RingWrap { block: block.shape.id, reach, bits: settings.ring.bits(), limit })
 }
 
 /// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
 fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
     if settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
-        return Err(PlanError::WeightsWithoutNoise {
-            block: block.shape.id,
-            got: block.noise_steps,
-        });
+        return Err(PlanError::WeightsWithoutNoise { block: block.shape.id, got: block.noise_steps });
     }
     Ok(())
 }
 
 /// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
 fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
-    let ascending = plan
-        .custodians
-        .windows(2)
-        .all(|pair| pair[0].custodian < pair[1].custodian);
-    let listed = plan
-        .custodians
-        .iter()
-        .all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
+    let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
+    let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
     if !ascending || !listed {
         return Err(PlanError::Custodians);
     }
     let (got, quorum) = (plan.custodians.len(), consortium.floors().seal_quorum);
-    if got < quorum {
-        Err(PlanError::TooFewCustodians { got, quorum })
-    } else {
-        Ok(())
+    if got < quorum { Err(PlanError::TooFewCustodians { got, quorum }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes};
+
+    const EPOCH: Digest = Digest([9; 32]);
+
+    fn consortium() -> Consortium {
+        let party = |number: u8| Party {
+            id: PartyId(u32::from(number)),
+            name: format!("hospital {number}"),
+            organisation: format!("organisation {number}"),
+            roles: vec![Role::Member, Role::Custodian],
+            signing_key: PublicBytes([number; 32]),
+            certificate: PublicBytes([100 + number; 32]),
+            weight: 1,
+        };
+        let coordinator = Coordinator {
+            name: "coordinator".into(),
+            signing_key: PublicBytes([0; 32]),
+            certificate: PublicBytes([100; 32]),
+        };
+        let file =
+            ConsortiumFile { name: "test".into(), epoch: 1, coordinator, parties: (1..=8).map(party).collect() };
+        Consortium::parse(&file.to_toml().expect("TOML")).expect("valid")
+    }
+
+    fn plan() -> RoundPlan {
+        let block = |(id, kind): (u32, BlockKind)| PlannedBlock {
+            shape: BlockShape { id: BlockId(id), kind, length: 10 },
+            scale: Scale { step_log2: -10, clip_steps: 1 << 20 },
+            noise_steps: 16,
+        };
+        let kinds = [BlockKind::Expert { layer: 0, expert: 0 }, BlockKind::Router { layer: 0 }, BlockKind::Shared];
+        let settings = RoundSettings {
+            task: Digest::default(),
+            ring: RingWidth::new(32).expect("supported"),
+            max_weight: 15,
+            cohort_floor: 5,
+            sketch: SketchPlan {
+                seed: Digest::default(),
+                coordinates: 64,
+                noise_steps: 80,
+                region_clip_milli: 1000,
+                count_noise: 0,
+            },
+            scoring: ScoringRule {
+                threshold: Threshold::MeanDeviation,
+                spread_factor: 256,
+                consensus_fraction: 128,
+                minimum_tokens: 1,
+                slack: 1,
+                fallback: Fallback::Everyone,
+            },
+            training: TrainingPlan {
+                local_epochs: 1,
+                batch_size: 8,
+                learning_rate_micro: 1000,
+                routing_penalty_milli: 100,
+                seed: 1,
+            },
+            deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },
+            blocks: (0..).zip(kinds).map(block).collect(),
+        };
+        let key = |number: u32| ReceivingKeyEntry { custodian: PartyId(number), key: [7; 32] };
+        RoundPlan {
+            epoch: EPOCH,
+            round: Round::FIRST,
+            previous: EPOCH,
+            model: Digest::default(),
+            custodians: (1..=8).map(key).collect(),
+            settings,
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut RoundPlan)) -> Result<(), PlanError> {
+        let mut plan = plan();
+        change(&mut plan);
+        CheckedPlan::check(plan, &consortium(), EPOCH).map(|_| ())
+    }
+
+    #[test]
+    fn the_plan_that_the_other_tests_break_is_valid() {
+        assert_eq!(check(|_| {}), Ok(()));
+    }
+
+    /// PLAN-01, CONS-02
+    #[test]
+    fn a_plan_for_another_epoch_is_refused() {
+        assert!(matches!(check(|plan| plan.epoch = Digest([1; 32])), Err(PlanError::Epoch { .. })));
+    }
+
+    /// PLAN-02
+    #[test]
+    fn overlapping_misnumbered_and_empty_blocks_are_refused() {
+        let refused = |result| assert!(matches!(result, Err(PlanError::BlockTable(_))), "{result:?}");
+        refused(check(|plan| plan.settings.blocks[1].shape.kind = plan.settings.blocks[0].shape.kind));
+        refused(check(|plan| plan.settings.blocks[1].shape.id = BlockId(0)));
+        refused(check(|plan| plan.settings.blocks[2].shape.length = 0));
+        refused(check(|plan| plan.settings.blocks[2].shape.length = MAX_BLOCK_LENGTH + 1));
+        refused(check(|plan| plan.settings.blocks.clear()));
+    }
+
+    /// PLAN-03
+    #[test]
+    fn sketches_of_another_size_are_refused() {
+        assert_eq!(check(|plan| plan.settings.sketch.coordinates = 65), Err(PlanError::Sketch { got: 65 }));
+    }
+
+    /// PLAN-04
+    #[test]
+    fn a_floor_below_the_consortiums_is_refused() {
+        let result = check(|plan| plan.settings.cohort_floor = 4);
+        assert_eq!(result, Err(PlanError::BelowFloor { got: 4, floor: 5 }));
+        assert_eq!(check(|plan| plan.settings.cohort_floor = 8), Ok(()), "tightening is allowed");
+    }
+
+    /// PLAN-06: 15·8·q + 6·sigma·15·3 must stay below 2³¹.
+    #[test]
+    fn a_ring_that_could_wrap_is_refused() {
+        let widest = ((1u64 << 31) - 1 - 6 * 16 * 15 * 3) / (15 * 8);
+        let clip = u32::try_from(widest).expect("fits");
+        assert_eq!(check(|plan| plan.settings.blocks[0].scale.clip_steps = clip), Ok(()));
+        let result = check(|plan| plan.settings.blocks[0].scale.clip_steps = clip + 1);
+        assert!(matches!(result, Err(PlanError::RingWrap { .. })), "{result:?}");
+        let result = check(|plan| plan.settings.blocks[0].noise_steps = 1 << 30);
+        assert!(matches!(result, Err(PlanError::RingWrap { .. })), "{result:?}");
+    }
+
+    /// PLAN-07, PLAN-08
+    #[test]
+    fn weights_need_noise_and_have_a_limit() {
+        assert_eq!(check(|plan| plan.settings.max_weight = 16), Err(PlanError::Weight { got: 16 }));
+        assert_eq!(check(|plan| plan.settings.max_weight = 0), Err(PlanError::Weight { got: 0 }));
+        let quiet = |plan: &mut RoundPlan| plan.settings.blocks[2].noise_steps = 15;
+        let result = check(quiet);
+        assert_eq!(result, Err(PlanError::WeightsWithoutNoise { block: BlockId(2), got: 15 }));
+        let unweighted = |plan: &mut RoundPlan| {
+            quiet(plan);
+            plan.settings.max_weight = 1;
+        };
+        assert_eq!(check(unweighted), Ok(()));
+    }
+
+    /// PLAN-09
+    #[test]
+    fn custodians_are_distinct_listed_and_a_quorum() {
+        assert_eq!(check(|plan| plan.custodians[1] = plan.custodians[0]), Err(PlanError::Custodians));
+        assert_eq!(check(|plan| plan.custodians[7].custodian = PartyId(9)), Err(PlanError::Custodians));
+        let result = check(|plan| plan.custodians.truncate(5));
+        assert_eq!(result, Err(PlanError::TooFewCustodians { got: 5, quorum: 6 }));
+    }
+
+    #[test]
+    fn settings_survive_their_file() {
+        let settings = plan().settings;
+        assert_eq!(RoundSettings::parse(&settings.to_toml().expect("TOML")), Ok(settings.clone()));
+        let typo = settings.to_toml().expect("TOML").replace("cohort_floor", "cohrt_floor");
+        assert!(RoundSettings::parse(&typo).is_err());
     }
 }

@@ -110,10 +110,7 @@ impl Policy {
             return Err(PolicyRefusal::SketchNoise { got, limit });
         }
         if plan.settings.max_weight > self.maximum_weight {
-            return Err(PolicyRefusal::Weight {
-                got: plan.settings.max_weight,
-                limit: self.maximum_weight,
-            });
+            return Err(PolicyRefusal::Weight { got: plan.settings.max_weight, limit: self.maximum_weight });
         }
         if plan.settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
             return Err(PolicyRefusal::Fallback);
@@ -130,14 +127,7 @@ mod tests {
     fn the_sample_that_ships_is_a_policy() {
         let sample = include_str!("../../../deploy/config/policy.toml");
         let policy = Policy::parse(sample).expect("the sample parses");
-        assert_eq!(
-            (
-                policy.minimum_cohort,
-                policy.minimum_sketch_noise,
-                policy.maximum_weight
-            ),
-            (5, 80, 1)
-        );
+        assert_eq!((policy.minimum_cohort, policy.minimum_sketch_noise, policy.maximum_weight), (5, 80, 1));
     }
 
     #[test]

@@ -76,11 +76,7 @@ fn below(bound: u128, random: &mut impl CryptoRng) -> u128 {
         return 0;
     }
     loop {
-        let high = if bits > 64 {
-            u128::from(random.next_u64()) << 64
-        } else {
-            0
-        };
+        let high = if bits > 64 { u128::from(random.next_u64()) << 64 } else { 0 };
         let drawn = (high | u128::from(random.next_u64())) & (u128::MAX >> (128 - bits));
         if drawn < bound {
             return drawn;
@@ -126,10 +122,7 @@ mod tests {
             let limit = freedom + 4.0 * (2.0 * freedom).sqrt();
             assert!(fit < limit, "sigma {sigma}: {fit} above {limit}");
             let (misfit, freedom) = chi_square(sigma, f64::from(sigma) * 1.1);
-            assert!(
-                misfit > freedom + 4.0 * (2.0 * freedom).sqrt(),
-                "sigma {sigma}: control {misfit}"
-            );
+            assert!(misfit > freedom + 4.0 * (2.0 * freedom).sqrt(), "sigma {sigma}: control {misfit}");
         }
     }
 

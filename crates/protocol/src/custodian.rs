@@ -8,21 +8,23 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
-use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
-use cloister_transcript::{EntryKind, RoundLog};
+use cloister_transcript::RoundLog;
 use cloister_wire::codec;
-use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message};
+use cloister_wire::frame::{Chunk, Frame};
+use cloister_wire::message::{Ending, Message, Reveal};
 use cloister_wire::statement::{
-    Abort, Announcement, Body, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signature, Signed, Upload,
+    Abort, Announcement, Body, Certificate, Closing, OpenedSum, ReceivingKey, Recomputed, Seal1, Seal2,
+    Signature, Signed, Upload,
 };
 use rand_core::CryptoRng;
 
 use crate::dealing::{HeldShares, check_announcement};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
 use crate::manifest::{Announcements, CheckedManifest};
+use crate::recompute::{CheckedReveals, HandedBlocks, log_reveals, recompute as recompute_block};
 use crate::round::{ChainPosition, KnownEnding, RoundContext};
 use crate::sealed::{SealedCohorts, SealedManifest, check_seal1, log_to_manifest, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys, sign};
@@ -81,6 +83,9 @@ struct RoundState {
     sealed: Option<SealedManifest>,
     log: RoundLog,
     cohorts: Option<SealedCohorts>,
+    handed: HandedBlocks,
+    /// The sums that this custodian recomputed; a block's permit is used up whether its sum was right or not.
+    recomputed: BTreeMap<BlockId, OpenedSum>,
 }
 
 impl Custodian {
@@ -94,21 +99,8 @@ impl Custodian {
         records: impl IntoIterator<Item = SignedRecord>,
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model);
-        let signed = records
-            .into_iter()
-            .map(|record| ((record.round, record.phase), record.body))
-            .collect();
-        Self {
-            id,
-            key,
-            epoch,
-            policy,
-            chain,
-            signed,
-            receiving: None,
-            round: None,
-            outputs: VecDeque::new(),
-        }
+        let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
+        Self { id, key, epoch, policy, chain, signed, receiving: None, round: None, outputs: VecDeque::new() }
     }
 
     /// The next thing to do.
@@ -121,38 +113,35 @@ impl Custodian {
     /// # Errors
     /// A frame that breaks a rule or is not awaited; nothing is signed or revealed for it.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let Frame::Message(message) = frame else {
-            return Err(not_awaited("a chunk"));
-        };
         let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        let message = match frame {
+            Frame::Chunk(chunk) => return self.handle_chunk(&chunk).map_err(by),
+            Frame::Message(message) => message,
+        };
         match message {
             Message::KeyRequest { round } => self.handle_key_request(round, random),
-            Message::Plan {
-                plan,
-                receiving_keys,
-                previous,
-            } => self.handle_plan(&plan, &receiving_keys, previous.as_ref()),
+            Message::Plan { plan, receiving_keys, previous } => {
+                self.handle_plan(&plan, &receiving_keys, previous.as_ref())
+            }
             Message::Announcement(signed) => self.handle_announcement(&signed),
-            Message::Letter {
-                dealer,
-                custodian,
-                sealed,
-                ..
-            } if custodian == self.id => self.handle_letter(dealer, &sealed),
+            Message::Letter { dealer, custodian, sealed, .. } if custodian == self.id => {
+                self.handle_letter(dealer, &sealed)
+            }
             Message::ProposeSeal1 { manifest, seal } => {
                 self.handle_propose_seal1(manifest, &seal).map_err(by)
             }
-            Message::Sealed1 {
-                manifest,
-                certificate,
-                ..
-            } => self.handle_sealed1(manifest, &certificate).map_err(by),
+            Message::Sealed1 { manifest, certificate, .. } => {
+                self.handle_sealed1(manifest, &certificate).map_err(by)
+            }
             Message::ProposeSeal2 { seal, uploads } => self.handle_propose_seal2(&seal, &uploads).map_err(by),
             Message::ProposeAbort { abort } => self.handle_propose_abort(&abort).map_err(by),
             Message::Sealed2 { certificate } => self.handle_sealed2(&certificate).map_err(by),
             Message::SeedSharesRequest { round, dealer } => self.handle_seed_shares_request(round, dealer),
-            Message::ProposeClosing { closing, reveals } => {
-                self.handle_propose_closing(&closing, &reveals).map_err(by)
+            Message::MaskedBlock { round, member, block, path } => {
+                self.handle_masked_block(round, (member, block), path).map_err(by)
+            }
+            Message::ProposeClosing { closing, reveals, recompute } => {
+                self.handle_propose_closing(&closing, &reveals, &recompute).map_err(by)
             }
             Message::Ended(ending) => self.handle_ended(&ending).map_err(by),
             _ => Err(not_awaited("a message that is not for custodians")),
@@ -164,19 +153,11 @@ impl Custodian {
         if round <= self.chain.round {
             return Err(not_awaited("a request for the key of a round that ended"));
         }
-        if self
-            .receiving
-            .as_ref()
-            .is_none_or(|(made_for, _)| *made_for != round)
-        {
+        if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
             self.receiving = Some((round, ScalarSecret::random(random)));
         }
         if let Some((_, secret)) = &self.receiving {
-            let key = ReceivingKey {
-                epoch: self.epoch.digest(),
-                round,
-                key: secret.public().bytes(),
-            };
+            let key = ReceivingKey { epoch: self.epoch.digest(), round, key: secret.public().bytes() };
             let signed = sign(&self.key, self.id, &key);
             self.send(Message::ReceivingKey(signed));
         }
@@ -197,17 +178,10 @@ impl Custodian {
         let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
         let round = context.round();
         if let Err(why) = self.admit(&context) {
-            self.send(Message::Refusal {
-                round,
-                reason: why.to_string(),
-            });
+            self.send(Message::Refusal { round, reason: why.to_string() });
             return Err(Fault::PlanRefused { round, why });
         }
-        if self
-            .round
-            .as_ref()
-            .is_none_or(|state| state.context.round() != round)
-        {
+        if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
             self.round = Some(RoundState {
                 context,
                 announcements: Announcements::new(),
@@ -215,6 +189,8 @@ impl Custodian {
                 sealed: None,
                 log: RoundLog::default(),
                 cohorts: None,
+                handed: HandedBlocks::default(),
+                recomputed: BTreeMap::new(),
             });
         }
         Ok(())
@@ -229,10 +205,7 @@ impl Custodian {
         }
         self.chain.check(context.plan())?;
         self.policy.admit(context.plan())?;
-        let own = self
-            .receiving
-            .as_ref()
-            .filter(|(round, _)| *round == context.round());
+        let own = self.receiving.as_ref().filter(|(round, _)| *round == context.round());
         let key = own.map(|(_, secret)| secret.public().bytes());
         if context.plan().receiving_key(self.id) == key {
             return Ok(());
@@ -252,23 +225,12 @@ impl Custodian {
 
     fn handle_letter(&mut self, dealer: PartyId, sealed: &[u8]) -> Result<(), Fault> {
         let state = self.round.as_mut().ok_or(not_awaited("a letter"))?;
-        let announced = state
-            .announcements
-            .get(&dealer)
-            .ok_or(not_awaited("a letter before its announcement"))?;
-        let receiving = self
-            .receiving
-            .as_ref()
-            .filter(|(round, _)| *round == state.context.round());
+        let announced =
+            state.announcements.get(&dealer).ok_or(not_awaited("a letter before its announcement"))?;
+        let receiving = self.receiving.as_ref().filter(|(round, _)| *round == state.context.round());
         let (_, secret) = receiving.ok_or(not_awaited("a letter under a key that is erased"))?;
-        let shares = HeldShares::open(
-            &state.context,
-            self.id,
-            secret,
-            (dealer, announced.body()),
-            sealed,
-        )
-        .map_err(|what| what.by(dealer))?;
+        let shares = HeldShares::open(&state.context, self.id, secret, (dealer, announced.body()), sealed)
+            .map_err(|what| what.by(dealer))?;
         state.shares.insert(dealer, shares);
         Ok(())
     }
@@ -278,17 +240,10 @@ impl Custodian {
     fn handle_propose_seal1(&mut self, manifest: Vec<u8>, seal: &[u8]) -> Result<(), Misbehaviour> {
         let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
         let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        let missing = manifest
-            .announcements()
-            .keys()
-            .find(|dealer| !state.shares.contains_key(dealer));
+        let missing = manifest.announcements().keys().find(|dealer| !state.shares.contains_key(dealer));
         if let Some(dealer) = missing {
             let why = "it did not arrive or could not be opened";
-            return Err(Misbehaviour::Letter {
-                dealer: *dealer,
-                custodian: self.id,
-                why,
-            });
+            return Err(Misbehaviour::Letter { dealer: *dealer, custodian: self.id, why });
         }
         let body: Seal1 = codec::decode(seal)?;
         check_seal1(&state.context, &manifest, &body)?;
@@ -342,11 +297,7 @@ impl Custodian {
             let sealed = state.sealed.clone().ok_or(no_round("a second seal"))?;
             state.cohorts = Some(SealedCohorts::establish(&state.context, sealed, certificate)?);
         }
-        let departed = state
-            .cohorts
-            .as_ref()
-            .map(SealedCohorts::departed)
-            .unwrap_or_default();
+        let departed = state.cohorts.as_ref().map(SealedCohorts::departed).unwrap_or_default();
         for dealer in departed {
             self.reveal(dealer);
         }
@@ -356,10 +307,7 @@ impl Custodian {
     fn handle_seed_shares_request(&mut self, round: Round, dealer: PartyId) -> Result<(), Fault> {
         let cohorts = self.round.as_ref().filter(|state| state.context.round() == round);
         let cohorts = cohorts.and_then(|state| state.cohorts.as_ref());
-        if !cohorts
-            .ok_or(not_awaited("a request for shares"))?
-            .has_uploaded(dealer)
-        {
+        if !cohorts.ok_or(not_awaited("a request for shares"))?.has_uploaded(dealer) {
             return Err(not_awaited("a request for seeds of a member that did not upload"));
         }
         self.reveal(dealer);
@@ -374,51 +322,71 @@ impl Custodian {
         };
         let permitted: Vec<SharedSecret> = cohorts.revealable(dealer);
         let shares = permitted.into_iter().map(|secret| held.reveal(secret)).collect();
-        let message = Message::Shares {
-            round: state.context.round(),
-            dealer,
-            shares,
-        };
+        let message = Message::Shares { round: state.context.round(), dealer, shares };
         self.send(message);
     }
 
-    /// Signs the closing if it follows the second seal and the log's root covers the reveals (step 7).
-    fn handle_propose_closing(&mut self, closing: &[u8], reveals: &[Digest]) -> Result<(), Misbehaviour> {
-        let state = self.round.as_ref().ok_or(no_round("a closing"))?;
-        let cohorts = state.cohorts.as_ref().ok_or(no_round("a closing"))?;
+    /// Signs the closing if it follows the second seal, the log's root covers the reveals, and the sums that this
+    /// custodian is asked to recompute are right (step 7).
+    fn handle_propose_closing(
+        &mut self,
+        closing: &[u8],
+        reveals: &[Reveal],
+        recompute: &[BlockId],
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a closing"))?;
+        let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
         let body: Closing = codec::decode(closing)?;
         expect(Closing::TAG, "epoch", body.epoch, self.epoch.digest())?;
         expect(Closing::TAG, "round", body.round, state.context.round())?;
         expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
         expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
         check_closed_blocks(cohorts, &body)?;
+        let checked = CheckedReveals::check(&state.context, cohorts, reveals)?;
         let mut log = state.log.clone();
-        log.push(
-            EntryKind::Seal2,
-            PartyId::COORDINATOR,
-            cohorts.seal2().bytes().to_vec(),
-        );
-        reveals.iter().for_each(|leaf| log.push_leaf(*leaf));
+        log_reveals(&mut log, cohorts, reveals);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
-        self.vote::<Closing>(body.round, Phase::Closing, closing)
+        for listed in body.sums.iter().filter(|listed| recompute.contains(&listed.block)) {
+            if state.recomputed.get(&listed.block) != Some(listed) {
+                recompute_block(&state.context, cohorts, &mut state.handed, &checked, listed)?;
+                state.recomputed.insert(listed.block, *listed);
+            }
+        }
+        let blocks = body.sums.iter().filter(|listed| state.recomputed.get(&listed.block) == Some(listed));
+        let blocks = blocks.map(|listed| listed.block).collect();
+        self.vote::<Closing>(body.round, Phase::Closing, closing)?;
+        let (epoch, round) = (self.epoch.digest(), body.round);
+        let statement = Recomputed { epoch, round, closing: body_digest(closing), blocks };
+        let signed = sign(&self.key, self.id, &statement);
+        self.send(Message::Recomputed(signed));
+        Ok(())
+    }
+
+    fn handle_masked_block(
+        &mut self,
+        round: Round,
+        place: (PartyId, BlockId),
+        path: Vec<Digest>,
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a masked block"))?;
+        expect("masked block", "round", round, state.context.round())?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round("a masked block"))?;
+        state.handed.expect(cohorts, place, path)
+    }
+
+    fn handle_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a chunk"))?;
+        state.handed.take_chunk(&state.context, chunk)
     }
 
     /// Takes the ending, and forgets every secret of the round.
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         self.chain.advance(&known);
-        if self
-            .round
-            .as_ref()
-            .is_some_and(|state| state.context.round() <= known.round)
-        {
+        if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
             self.round = None;
         }
-        if self
-            .receiving
-            .as_ref()
-            .is_some_and(|(round, _)| *round <= known.round)
-        {
+        if self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round) {
             self.receiving = None;
         }
         Ok(())
@@ -427,51 +395,27 @@ impl Custodian {
     /// Signs a body once: never another for the same step, never a step before one that was signed (`ROUND-03`).
     fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
         let digest = body_digest(body);
-        if self
-            .signed
-            .get(&(round, phase))
-            .is_some_and(|before| *before != digest)
-        {
+        if self.signed.get(&(round, phase)).is_some_and(|before| *before != digest) {
             return Err(Misbehaviour::Equivocation { what: T::TAG, round });
         }
-        if self
-            .signed
-            .keys()
-            .next_back()
-            .is_some_and(|last| *last > (round, phase))
-        {
-            return Err(Misbehaviour::Order {
-                what: T::TAG,
-                round,
-                after: "a later step or round",
-            });
+        if self.signed.keys().next_back().is_some_and(|last| *last > (round, phase)) {
+            return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
         }
         if self.signed.insert((round, phase), digest).is_none() {
-            self.outputs.push_back(CustodianOutput::Keep(SignedRecord {
-                round,
-                phase,
-                body: digest,
-            }));
+            self.outputs.push_back(CustodianOutput::Keep(SignedRecord { round, phase, body: digest }));
         }
         let signature = Signature(self.key.sign(T::TAG, body));
-        self.send(Message::Vote {
-            body: digest,
-            signature,
-        });
+        self.send(Message::Vote { body: digest, signature });
         Ok(())
     }
 
     fn send(&mut self, message: Message) {
-        self.outputs
-            .push_back(CustodianOutput::Send(Frame::Message(message)));
+        self.outputs.push_back(CustodianOutput::Send(Frame::Message(message)));
     }
 }
 
 fn not_awaited(what: &'static str) -> Fault {
-    Fault::NotAwaited {
-        peer: PartyId::COORDINATOR,
-        what,
-    }
+    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
 }
 
 fn no_round(what: &'static str) -> Misbehaviour {
@@ -493,13 +437,8 @@ fn check_uploads(
         checked.insert(upload.signer(), upload);
     }
     let listed = body.uploaded.iter().map(|listed| (listed.member, listed.root));
-    if !listed.eq(checked
-        .iter()
-        .map(|(member, upload)| (*member, upload.body().root)))
-    {
-        return Err(Misbehaviour::Announcement(
-            "the second seal lists other roots than the members signed",
-        ));
+    if !listed.eq(checked.iter().map(|(member, upload)| (*member, upload.body().root))) {
+        return Err(Misbehaviour::Announcement("the second seal lists other roots than the members signed"));
     }
     Ok(checked)
 }
@@ -512,10 +451,7 @@ fn check_closed_blocks(cohorts: &SealedCohorts, body: &Closing) -> Result<(), Mi
         let fits = ascending && cohort.is_some_and(|cohort| cohort.weight() == sum.weight);
         if !fits {
             let why = "it is not valid, listed twice, or has another weight".into();
-            return Err(Misbehaviour::Sum {
-                block: sum.block,
-                why,
-            });
+            return Err(Misbehaviour::Sum { block: sum.block, why });
         }
     }
     Ok(())

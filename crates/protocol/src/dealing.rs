@@ -41,24 +41,14 @@ impl RoundSecrets {
     /// Fresh secrets for one round: a mask key and an independent seed for each block (`MASK-01`).
     pub fn generate(round: &RoundContext, dealer: PartyId, random: &mut impl CryptoRng) -> Self {
         let mask_key = ScalarSecret::random(random);
-        let seeds: Vec<ScalarSecret> = round
-            .plan()
-            .settings
-            .blocks
-            .iter()
-            .map(|_| ScalarSecret::random(random))
-            .collect();
+        let seeds: Vec<ScalarSecret> =
+            round.plan().settings.blocks.iter().map(|_| ScalarSecret::random(random)).collect();
         let context = round.dealing(dealer);
         let seed_commitments = (0u32..)
             .zip(&seeds)
             .map(|(block, seed)| context.seed_commitment(BlockId(block), &seed.reveal()))
             .collect();
-        Self {
-            dealer,
-            mask_key,
-            seeds,
-            seed_commitments,
-        }
+        Self { dealer, mask_key, seeds, seed_commitments }
     }
 
     /// The mask key, for pair masks.
@@ -73,10 +63,7 @@ impl RoundSecrets {
 
     /// Reveals the seed of a block.
     pub fn reveal_seed(&self, block: BlockId) -> RevealedSeed {
-        RevealedSeed {
-            block,
-            seed: *self.seed(block).reveal(),
-        }
+        RevealedSeed { block, seed: *self.seed(block).reveal() }
     }
 
     /// Deals all secrets to the plan's custodians and writes the announcement.
@@ -131,11 +118,8 @@ impl RoundSecrets {
         let recipient = recipient_key(round.plan(), custodian);
         let letter_context = context.letter_context(round.plan_digest(), custodian);
         let sealed = letter::seal(&content, &recipient, &letter_context, random);
-        let dealing = Dealing {
-            custodian,
-            shares: merkle::root(&leaves),
-            letter: digest(Domain::Letter, &[&sealed]),
-        };
+        let dealing =
+            Dealing { custodian, shares: merkle::root(&leaves), letter: digest(Domain::Letter, &[&sealed]) };
         (SealedLetter { custodian, sealed }, dealing)
     }
 }
@@ -151,9 +135,8 @@ fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
 /// The first custodian whose key is not.
 pub fn check_recipients(plan: &CheckedPlan) -> Result<(), crate::fault::Refusal> {
     for entry in &plan.custodians {
-        Element::decode(entry.key).map_err(|_| crate::fault::Refusal::ReceivingKey {
-            custodian: entry.custodian,
-        })?;
+        Element::decode(entry.key)
+            .map_err(|_| crate::fault::Refusal::ReceivingKey { custodian: entry.custodian })?;
     }
     Ok(())
 }
@@ -198,31 +181,12 @@ pub fn check_announcement(
     if body.seeds.len() != round.plan().settings.blocks.len() {
         return Err(Misbehaviour::Announcement("one committed seed for each block"));
     }
-    if !body
-        .dealings
-        .iter()
-        .map(|dealing| dealing.custodian)
-        .eq(round.custodians())
-    {
-        return Err(Misbehaviour::Announcement(
-            "one dealing for each custodian, ascending",
-        ));
+    if !body.dealings.iter().map(|dealing| dealing.custodian).eq(round.custodians()) {
+        return Err(Misbehaviour::Announcement("one dealing for each custodian, ascending"));
     }
-    let scored = round
-        .plan()
-        .settings
-        .blocks
-        .iter()
-        .filter(|block| block.shape.kind.is_scored());
-    if !body
-        .sketches
-        .iter()
-        .map(|sketch| sketch.block)
-        .eq(scored.map(|block| block.shape.id))
-    {
-        return Err(Misbehaviour::Announcement(
-            "one sketch for each expert block, ascending",
-        ));
+    let scored = round.plan().settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
+    if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {
+        return Err(Misbehaviour::Announcement("one sketch for each expert block, ascending"));
     }
     let coordinates = usize::from(round.plan().settings.sketch.coordinates);
     let sized =
@@ -259,11 +223,7 @@ impl HeldShares {
         sealed: &[u8],
     ) -> Result<Self, Misbehaviour> {
         let (dealer, announcement) = announced;
-        let wrong = |why| Misbehaviour::Letter {
-            dealer,
-            custodian,
-            why,
-        };
+        let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
         let dealing = announcement
             .dealings
             .iter()
@@ -272,9 +232,7 @@ impl HeldShares {
         if digest(Domain::Letter, &[sealed]) != dealing.letter {
             return Err(wrong("it is not the announced letter"));
         }
-        let context = round
-            .dealing(dealer)
-            .letter_context(round.plan_digest(), custodian);
+        let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
         let content = letter::open(sealed, receiving, &context).map_err(|_| wrong("it cannot be opened"))?;
         if content.len() != 32 * (1 + round.plan().settings.blocks.len()) {
             return Err(wrong("it does not hold one share for each secret"));
@@ -283,22 +241,14 @@ impl HeldShares {
         if merkle::root(&leaves) != dealing.shares {
             return Err(wrong("its shares are not the committed ones"));
         }
-        Ok(Self {
-            dealer,
-            content,
-            leaves,
-        })
+        Ok(Self { dealer, content, leaves })
     }
 
     /// Reveals one share with its path to the announced root.
     pub fn reveal(&self, secret: SharedSecret) -> RevealedShare {
         let index = secret.index();
         let (shares, _) = self.content.as_chunks::<32>();
-        RevealedShare {
-            index: index as u32,
-            share: shares[index],
-            path: merkle::path(&self.leaves, index),
-        }
+        RevealedShare { index: index as u32, share: shares[index], path: merkle::path(&self.leaves, index) }
     }
 }
 
@@ -318,11 +268,7 @@ pub fn share_fits(
     share: &RevealedShare,
 ) -> bool {
     let (dealer, announcement) = announced;
-    let Some(dealing) = announcement
-        .dealings
-        .iter()
-        .find(|dealing| dealing.custodian == custodian)
-    else {
+    let Some(dealing) = announcement.dealings.iter().find(|dealing| dealing.custodian == custodian) else {
         return false;
     };
     let leaf = round.dealing(dealer).share_leaf(custodian, secret, &share.share);

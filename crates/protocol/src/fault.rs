@@ -236,10 +236,5 @@ pub(crate) fn expect<V: PartialEq + ToString>(
     if got == expected {
         return Ok(());
     }
-    Err(Misbehaviour::Mismatch {
-        what,
-        field,
-        got: got.to_string(),
-        expected: expected.to_string(),
-    })
+    Err(Misbehaviour::Mismatch { what, field, got: got.to_string(), expected: expected.to_string() })
 }

@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod member;
 pub mod model;
 pub mod opening;
+pub mod recompute;
 pub mod round;
 pub mod sealed;
 pub mod statement;

@@ -53,11 +53,7 @@ fn member_sketches(announcement: &Announcement) -> MemberSketches {
         update: announced.update.clone(),
         tokens: announced.tokens,
     };
-    announcement
-        .sketches
-        .iter()
-        .map(|announced| (announced.block, sketch(announced)))
-        .collect()
+    announcement.sketches.iter().map(|announced| (announced.block, sketch(announced))).collect()
 }
 
 fn manifest_cohort(cohort: Cohort) -> ManifestCohort {
@@ -92,33 +88,22 @@ impl CheckedManifest {
             let announcement = held
                 .get(&listed.member)
                 .filter(|announcement| announcement.digest() == listed.announcement)
-                .ok_or(Misbehaviour::Announcement(
-                    "the manifest lists one that we do not hold",
-                ))?;
+                .ok_or(Misbehaviour::Announcement("the manifest lists one that we do not hold"))?;
             announcements.insert(listed.member, announcement.clone());
         }
         check_floor(round, &announcements)?;
         let expected = write(round, &announcements);
         expect("manifest", "round", body.round, expected.round)?;
         expect("manifest", "plan", body.plan, expected.plan)?;
-        if let Some((cohort, _)) = expected
-            .cohorts
-            .iter()
-            .zip(&body.cohorts)
-            .find(|(ours, theirs)| ours != theirs)
+        if let Some((cohort, _)) =
+            expected.cohorts.iter().zip(&body.cohorts).find(|(ours, theirs)| ours != theirs)
         {
             return Err(Misbehaviour::Score { block: cohort.block });
         }
         if body != expected {
-            return Err(Misbehaviour::Announcement(
-                "the manifest's members are not distinct and ascending",
-            ));
+            return Err(Misbehaviour::Announcement("the manifest's members are not distinct and ascending"));
         }
-        Ok(Self {
-            body,
-            bytes,
-            announcements,
-        })
+        Ok(Self { body, bytes, announcements })
     }
 
     /// The body's bytes as they came.

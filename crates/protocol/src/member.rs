@@ -142,17 +142,13 @@ impl Member {
         let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
         match frame {
             Frame::Chunk(chunk) => self.handle_sum_chunk(chunk).map_err(by),
-            Frame::Message(Message::Plan {
-                plan,
-                receiving_keys,
-                previous,
-            }) => self.handle_plan(&plan, &receiving_keys, previous.as_ref(), random),
+            Frame::Message(Message::Plan { plan, receiving_keys, previous }) => {
+                self.handle_plan(&plan, &receiving_keys, previous.as_ref(), random)
+            }
             Frame::Message(Message::Announcement(signed)) => self.handle_announcement(&signed),
-            Frame::Message(Message::Sealed1 {
-                manifest,
-                certificate,
-                received,
-            }) => self.handle_sealed1(manifest, &certificate, &received),
+            Frame::Message(Message::Sealed1 { manifest, certificate, received }) => {
+                self.handle_sealed1(manifest, &certificate, &received)
+            }
             Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
             Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
             Frame::Message(_) => Err(not_awaited("a message that is not for members")),
@@ -180,12 +176,8 @@ impl Member {
         let round = context.round();
         if let Err(why) = self.admit(&context) {
             let reason = why.to_string();
-            let refusal = Message::Refusal {
-                round,
-                reason: reason.clone(),
-            };
-            self.outputs
-                .push_back(MemberOutput::Send(Frame::Message(refusal)));
+            let refusal = Message::Refusal { round, reason: reason.clone() };
+            self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
             self.outputs.push_back(MemberOutput::Refused { round, reason });
             return Err(Fault::PlanRefused { round, why });
         }
@@ -210,10 +202,7 @@ impl Member {
 
     /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`).
     fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
-        let already = self
-            .round
-            .as_ref()
-            .is_some_and(|state| state.context.round() == context.round());
+        let already = self.round.as_ref().is_some_and(|state| state.context.round() == context.round());
         if already {
             return Err(Refusal::SecondPlan);
         }
@@ -305,16 +294,9 @@ impl Member {
                 return Err(not_awaited("a first seal without this member"));
             }
             let sealed = SealedManifest::establish(&state.context, manifest, certificate).map_err(by)?;
-            let (_, contribution) = self
-                .kept
-                .as_ref()
-                .ok_or(Fault::ApiMisuse("no contribution is kept"))?;
-            let masking = Masking {
-                id: self.id,
-                context: &state.context,
-                sealed: &sealed,
-                secrets: &own.secrets,
-            };
+            let (_, contribution) = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
+            let masking =
+                Masking { id: self.id, context: &state.context, sealed: &sealed, secrets: &own.secrets };
             let blocks = masking.all(contribution);
             let root = upload_root(&blocks);
             let body = Upload {
@@ -324,12 +306,7 @@ impl Member {
                 root,
             };
             let signed = sign(&self.key, self.id, &body);
-            state.upload = Some(OwnUpload {
-                sealed,
-                blocks,
-                root,
-                signed,
-            });
+            state.upload = Some(OwnUpload { sealed, blocks, root, signed });
         }
         self.send_upload(received);
         Ok(())
@@ -339,12 +316,8 @@ impl Member {
         let Some(state) = &self.round else { return };
         let Some(upload) = &state.upload else { return };
         let round = state.context.round();
-        for (block, packed) in upload
-            .blocks
-            .iter()
-            .filter(|(block, _)| !received.contains(block))
-        {
-            let frames = chunks(round, *block, packed).map(Frame::Chunk);
+        for (block, packed) in upload.blocks.iter().filter(|(block, _)| !received.contains(block)) {
+            let frames = chunks(round, self.id, *block, packed).map(Frame::Chunk);
             self.outputs.extend(frames.map(MemberOutput::Send));
         }
         let uploaded = Frame::Message(Message::Uploaded(upload.signed.clone()));
@@ -364,33 +337,21 @@ impl Member {
             return Ok(());
         };
         expect("second seal", "our root", listed.root, upload.root).map_err(by)?;
-        let seeds = cohorts
-            .revealable(self.id)
-            .into_iter()
-            .filter_map(|secret| match secret {
-                cloister_crypto::commitment::SharedSecret::Seed(block) => {
-                    Some(own.secrets.reveal_seed(block))
-                }
-                cloister_crypto::commitment::SharedSecret::MaskKey => None,
-            });
-        let message = Message::Seeds {
-            round: state.context.round(),
-            seeds: seeds.collect(),
-        };
-        self.outputs
-            .push_back(MemberOutput::Send(Frame::Message(message)));
+        let seeds = cohorts.revealable(self.id).into_iter().filter_map(|secret| match secret {
+            cloister_crypto::commitment::SharedSecret::Seed(block) => Some(own.secrets.reveal_seed(block)),
+            cloister_crypto::commitment::SharedSecret::MaskKey => None,
+        });
+        let message = Message::Seeds { round: state.context.round(), seeds: seeds.collect() };
+        self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
         Ok(())
     }
 
     fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
-        let wrong = Misbehaviour::Chunk {
-            block: chunk.block,
-            index: chunk.index,
-        };
+        let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
         let state = self.round.as_mut().ok_or(wrong.clone())?;
         let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
         let whole = state.context.plan().packed_bytes(block);
-        if chunk.round != state.context.round() {
+        if chunk.round != state.context.round() || chunk.owner != PartyId::COORDINATOR {
             return Err(wrong);
         }
         append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)
@@ -409,7 +370,7 @@ impl Member {
                 self.round = None;
                 self.outputs.push_back(MemberOutput::Aborted(known.round));
             }
-            Ending::Closed(certificate) => {
+            Ending::Closed { certificate, .. } => {
                 let closing = check_certificate(certificate, &self.epoch)?;
                 self.apply(closing.body())?;
                 self.chain.advance(&known);
@@ -452,19 +413,12 @@ impl Member {
 }
 
 fn not_awaited(what: &'static str) -> Fault {
-    Fault::NotAwaited {
-        peer: PartyId::COORDINATOR,
-        what,
-    }
+    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
 }
 
 fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> bool {
     let plan = context.plan();
-    let lengths = plan
-        .settings
-        .blocks
-        .iter()
-        .map(|block| block.shape.length as usize);
+    let lengths = plan.settings.blocks.iter().map(|block| block.shape.length as usize);
     let scored: BTreeSet<BlockId> = plan
         .settings
         .blocks
@@ -496,34 +450,23 @@ struct Masking<'a> {
 impl Masking<'_> {
     fn all(&self, contribution: &Contribution) -> MaskedBlocks {
         let blocks = self.sealed.manifest().blocks_of(self.id);
-        blocks
-            .map(|(block, weight)| (block, self.one(block, weight, contribution)))
-            .collect()
+        blocks.map(|(block, weight)| (block, self.one(block, weight, contribution))).collect()
     }
 
     /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
     fn one(&self, block: BlockId, weight: u8, contribution: &Contribution) -> Vec<u8> {
-        let planned = self
-            .context
-            .block(block)
-            .expect("the manifest was checked to name blocks of the plan");
+        let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
         let context = self.context.masking(planned, self.sealed.manifest().digest());
         let weight = u32::from(weight);
         let integers = &contribution.integers[block.0 as usize];
-        let mut words: Vec<u32> = integers
-            .iter()
-            .map(|integer| integer.cast_unsigned().wrapping_mul(weight))
-            .collect();
-        context
-            .self_key(self.id, self.secrets.seed(block))
-            .apply(Sign::Plus, &mut words);
+        let mut words: Vec<u32> =
+            integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
+        context.self_key(self.id, self.secrets.seed(block)).apply(Sign::Plus, &mut words);
         for other in self.companions(block) {
             let announcements = self.sealed.manifest().announcements();
             let public = mask_key_of(announcements, other).expect("announcements were checked");
             let agreed = self.secrets.mask_key().agree(&public);
-            context
-                .pair_key(self.id, other, &agreed)
-                .apply(Sign::of_pair(self.id, other), &mut words);
+            context.pair_key(self.id, other, &agreed).apply(Sign::of_pair(self.id, other), &mut words);
         }
         self.context.plan().settings.ring.pack(&words)
     }
@@ -531,9 +474,6 @@ impl Masking<'_> {
     fn companions(&self, block: BlockId) -> impl Iterator<Item = PartyId> + '_ {
         let cohort = self.sealed.manifest().cohort(block);
         let members = cohort.map(|cohort| cohort.members.as_slice()).unwrap_or_default();
-        members
-            .iter()
-            .map(|listed| listed.member)
-            .filter(|member| *member != self.id)
+        members.iter().map(|listed| listed.member).filter(|member| *member != self.id)
     }
 }

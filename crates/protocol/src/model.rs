@@ -40,9 +40,7 @@ impl Model {
         let mut blocks = Vec::new();
         while !bytes.is_empty() {
             let (length, rest) = bytes.split_first_chunk()?;
-            let length = usize::try_from(u64::from_le_bytes(*length))
-                .ok()?
-                .checked_mul(4)?;
+            let length = usize::try_from(u64::from_le_bytes(*length)).ok()?.checked_mul(4)?;
             let (values, rest) = rest.split_at_checked(length)?;
             let (values, _) = values.as_chunks();
             blocks.push(values.iter().map(|value| f32::from_le_bytes(*value)).collect());
@@ -53,12 +51,8 @@ impl Model {
 
     /// The digest over all blocks, in order (`ROUND-20`).
     pub fn digest(&self) -> Digest {
-        let digests: Vec<u8> = self
-            .blocks
-            .iter()
-            .zip(0u32..)
-            .flat_map(|(block, id)| parameters_digest(id, block).0)
-            .collect();
+        let digests: Vec<u8> =
+            self.blocks.iter().zip(0u32..).flat_map(|(block, id)| parameters_digest(id, block).0).collect();
         digest(Domain::Model, &[&digests])
     }
 
@@ -70,40 +64,21 @@ impl Model {
         let mut next = self.clone();
         for opened in sums {
             let block = opened.block();
-            let missing = || Misbehaviour::Sum {
-                block,
-                why: "the model has no such block".into(),
-            };
+            let missing = || Misbehaviour::Sum { block, why: "the model has no such block".into() };
             let planned = plan.block(block).ok_or_else(missing)?;
             let parameters = next.blocks.get_mut(block.0 as usize).ok_or_else(missing)?;
-            let lifted: Vec<i64> = opened
-                .words()
-                .iter()
-                .map(|word| plan.settings.ring.lift(*word))
-                .collect();
+            let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();
             planned
                 .scale
-                .apply(
-                    planned.shape.kind,
-                    parameters,
-                    &lifted,
-                    u64::from(opened.weight()),
-                )
-                .map_err(|error| Misbehaviour::Sum {
-                    block,
-                    why: error.to_string(),
-                })?;
+                .apply(planned.shape.kind, parameters, &lifted, u64::from(opened.weight()))
+                .map_err(|error| Misbehaviour::Sum { block, why: error.to_string() })?;
         }
         Ok(next)
     }
 
     /// Whether the model has the plan's blocks, each with its length.
     pub fn fits(&self, plan: &CheckedPlan) -> bool {
-        let lengths = plan
-            .settings
-            .blocks
-            .iter()
-            .map(|block| block.shape.length as usize);
+        let lengths = plan.settings.blocks.iter().map(|block| block.shape.length as usize);
         self.blocks.len() == plan.settings.blocks.len() && self.blocks.iter().map(Vec::len).eq(lengths)
     }
 }
@@ -117,6 +92,7 @@ fn parameters_digest(block: u32, parameters: &[f32]) -> Digest {
 mod tests {
     use super::*;
 
+    /// ROUND-20
     #[test]
     fn a_model_survives_its_file_and_a_damaged_one_is_refused() {
         let model = Model::new(vec![vec![1.5, -2.0], vec![], vec![0.25]]);

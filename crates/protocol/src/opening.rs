@@ -22,12 +22,27 @@ fn masked_block_leaf(block: BlockId, packed: &[u8]) -> Digest {
     merkle::leaf_hash(&digest(Domain::MaskedBlock, &[&block.0.to_le_bytes(), packed]).0)
 }
 
+/// The path of one masked block under its member's signed root.
+pub fn upload_path(blocks: &MaskedBlocks, block: BlockId) -> Vec<Digest> {
+    let leaves: Vec<Digest> =
+        blocks.iter().map(|(block, packed)| masked_block_leaf(*block, packed)).collect();
+    blocks.keys().position(|own| *own == block).map_or_else(Vec::new, |index| merkle::path(&leaves, index))
+}
+
+/// Whether a masked block is the one at `index` of the `size` blocks under its member's signed root.
+pub fn is_under_root(
+    root: Digest,
+    (block, packed): (BlockId, &[u8]),
+    (index, size): (usize, usize),
+    path: &[Digest],
+) -> bool {
+    merkle::verify(root, masked_block_leaf(block, packed), index, size, path)
+}
+
 /// The root that a member signs over its masked blocks, ascending by block.
 pub fn upload_root(blocks: &MaskedBlocks) -> Digest {
-    let leaves: Vec<Digest> = blocks
-        .iter()
-        .map(|(block, packed)| masked_block_leaf(*block, packed))
-        .collect();
+    let leaves: Vec<Digest> =
+        blocks.iter().map(|(block, packed)| masked_block_leaf(*block, packed)).collect();
     merkle::root(&leaves)
 }
 
@@ -73,13 +88,8 @@ impl OpenedSum {
         listed: &statement::OpenedSum,
         packed: &[u8],
     ) -> Result<Self, Misbehaviour> {
-        let wrong = |why: &str| Misbehaviour::Sum {
-            block: listed.block,
-            why: why.into(),
-        };
-        let block = round
-            .block(listed.block)
-            .ok_or(wrong("the plan has no such block"))?;
+        let wrong = |why: &str| Misbehaviour::Sum { block: listed.block, why: why.into() };
+        let block = round.block(listed.block).ok_or(wrong("the plan has no such block"))?;
         if packed.len() != round.plan().packed_bytes(block)
             || Self::digest(listed.block, packed) != listed.sum
         {
@@ -120,11 +130,7 @@ impl OpenedSum {
     /// The sum's entry in the closing.
     pub fn listed(&self, round: &RoundContext) -> statement::OpenedSum {
         let sum = Self::digest(self.block, &self.packed(round));
-        statement::OpenedSum {
-            block: self.block,
-            sum,
-            weight: self.weight,
-        }
+        statement::OpenedSum { block: self.block, sum, weight: self.weight }
     }
 }
 
@@ -135,30 +141,18 @@ impl OpenedSum {
 /// [`NotOpened`], with the member whose secret is missing.
 pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<OpenedSum, NotOpened> {
     let cohort = permit.cohort();
-    let block = *openings
-        .round
-        .block(cohort.block())
-        .expect("sealed cohorts name blocks of the plan");
+    let block = *openings.round.block(cohort.block()).expect("sealed cohorts name blocks of the plan");
     let context = openings.round.masking(&block, openings.manifest);
     let ring = openings.round.plan().settings.ring;
     let mut words = vec![0u32; block.shape.length as usize];
     for member in cohort.members() {
-        let packed = openings
-            .uploads
-            .get(&member)
-            .and_then(|blocks| blocks.get(&cohort.block()));
+        let packed = openings.uploads.get(&member).and_then(|blocks| blocks.get(&cohort.block()));
         ring.add_packed(&mut words, packed.ok_or(NotOpened::Missing(member))?);
-        let seed = openings
-            .seeds
-            .get(&(member, cohort.block()))
-            .ok_or(NotOpened::Missing(member))?;
+        let seed = openings.seeds.get(&(member, cohort.block())).ok_or(NotOpened::Missing(member))?;
         context.self_key(member, seed).apply(Sign::Minus, &mut words);
     }
     for absent in cohort.absent() {
-        let key = openings
-            .mask_keys
-            .get(absent)
-            .ok_or(NotOpened::Missing(*absent))?;
+        let key = openings.mask_keys.get(absent).ok_or(NotOpened::Missing(*absent))?;
         for member in cohort.members() {
             let public = mask_key_of(openings.announcements, member).ok_or(NotOpened::Missing(member))?;
             let mask = context.pair_key(member, *absent, &key.agree(&public));
@@ -166,11 +160,7 @@ pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<Opened
         }
     }
     let words = ring.unpack(&ring.pack(&words));
-    Ok(OpenedSum {
-        block: cohort.block(),
-        words,
-        weight: cohort.weight(),
-    })
+    Ok(OpenedSum { block: cohort.block(), words, weight: cohort.weight() })
 }
 
 /// The announced mask key of a member.

@@ -13,6 +13,7 @@ use cloister_wire::message::Ending;
 use cloister_wire::statement::{Abort, Closing, ReceivingKey, Signed};
 
 use crate::fault::{Fault, Misbehaviour, Refusal};
+use crate::recompute::check_recomputed;
 use crate::statement::{Verified, check_certificate, check_coordinators, check_partys};
 
 /// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
@@ -51,12 +52,7 @@ impl RoundContext {
         let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
             .map_err(|error| refuse(error.into()))?;
         check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
-        Ok(Self {
-            epoch: epoch.clone(),
-            plan: checked,
-            plan_bytes,
-            plan_digest,
-        })
+        Ok(Self { epoch: epoch.clone(), plan: checked, plan_bytes, plan_digest })
     }
 
     /// The epoch.
@@ -106,11 +102,7 @@ impl RoundContext {
 
     /// What a member's commitments are bound to.
     pub fn dealing(&self, dealer: PartyId) -> DealingContext {
-        DealingContext {
-            epoch: self.epoch.digest(),
-            round: self.round(),
-            dealer,
-        }
+        DealingContext { epoch: self.epoch.digest(), round: self.round(), dealer }
     }
 
     /// What the masks of a block are bound to.
@@ -139,11 +131,7 @@ fn check_receiving_keys(
 ) -> Result<(), Refusal> {
     for entry in &plan.custodians {
         let custodian = entry.custodian;
-        let expected = ReceivingKey {
-            epoch: plan.epoch,
-            round: plan.round,
-            key: entry.key,
-        };
+        let expected = ReceivingKey { epoch: plan.epoch, round: plan.round, key: entry.key };
         let vouched = signed
             .iter()
             .filter(|key| key.signer == custodian)
@@ -174,23 +162,16 @@ impl KnownEnding {
     /// A certificate that does not hold, or one of another epoch.
     pub fn check(ending: &Ending, epoch: &Epoch) -> Result<Self, Misbehaviour> {
         let (of_epoch, known) = match ending {
-            Ending::Closed(certificate) => {
+            Ending::Closed { certificate, recomputed } => {
                 let closing: Verified<Closing> = check_certificate(certificate, epoch)?;
                 let body = closing.body();
-                let known = Self {
-                    round: body.round,
-                    digest: closing.digest(),
-                    model: Some(body.model),
-                };
+                check_recomputed(epoch, body, closing.digest(), recomputed)?;
+                let known = Self { round: body.round, digest: closing.digest(), model: Some(body.model) };
                 (body.epoch, known)
             }
             Ending::Aborted(certificate) => {
                 let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
-                let known = Self {
-                    round: abort.body().round,
-                    digest: abort.digest(),
-                    model: None,
-                };
+                let known = Self { round: abort.body().round, digest: abort.digest(), model: None };
                 (abort.body().epoch, known)
             }
         };
@@ -213,11 +194,7 @@ pub struct ChainPosition {
 impl ChainPosition {
     /// Before the first round: the epoch's digest stands for the previous ending.
     pub fn genesis(epoch: &Epoch, model: Digest) -> Self {
-        Self {
-            round: Round(0),
-            previous: epoch.digest(),
-            model,
-        }
+        Self { round: Round(0), previous: epoch.digest(), model }
     }
 
     /// The position after an ending. A party that missed rounds catches up with a closing, which names the
@@ -227,11 +204,7 @@ impl ChainPosition {
             return;
         }
         if let Some(model) = ending.model {
-            *self = Self {
-                round: ending.round,
-                previous: ending.digest,
-                model,
-            };
+            *self = Self { round: ending.round, previous: ending.digest, model };
         } else if ending.round == self.round.next() {
             self.round = ending.round;
             self.previous = ending.digest;
@@ -249,10 +222,8 @@ impl ChainPosition {
         if plan.round != self.round.next() {
             return Err(Refusal::NoEnding);
         }
-        let fields = [
-            ("previous ending", plan.previous, self.previous),
-            ("starting model", plan.model, self.model),
-        ];
+        let fields =
+            [("previous ending", plan.previous, self.previous), ("starting model", plan.model, self.model)];
         match fields.into_iter().find(|(_, got, expected)| got != expected) {
             Some((field, got, expected)) => Err(Refusal::Chain { field, got, expected }),
             None => Ok(()),

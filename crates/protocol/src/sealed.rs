@@ -52,11 +52,7 @@ pub fn log_to_manifest(round: &RoundContext, manifest: &CheckedManifest) -> Roun
     for (member, announcement) in manifest.announcements() {
         log.push(EntryKind::Announcement, *member, announcement.bytes().to_vec());
     }
-    log.push(
-        EntryKind::Manifest,
-        PartyId::COORDINATOR,
-        manifest.bytes().to_vec(),
-    );
+    log.push(EntryKind::Manifest, PartyId::COORDINATOR, manifest.bytes().to_vec());
     log
 }
 
@@ -143,32 +139,23 @@ impl SealedManifest {
     /// For each block, who of its cohort is in `present`.
     fn summed(&self, present: &BTreeSet<PartyId>) -> Vec<SummedCohort> {
         let split = |members: &[WeightedMember]| -> (Vec<WeightedMember>, Vec<PartyId>) {
-            let (here, gone): (Vec<_>, Vec<_>) = members
-                .iter()
-                .partition(|listed| present.contains(&listed.member));
+            let (here, gone): (Vec<_>, Vec<_>) =
+                members.iter().partition(|listed| present.contains(&listed.member));
             (here, gone.into_iter().map(|listed| listed.member).collect())
         };
         let cohorts = self.manifest.cohorts().iter();
         cohorts
             .map(|cohort| {
                 let (present, absent) = split(&cohort.members);
-                SummedCohort {
-                    block: cohort.block,
-                    present,
-                    absent,
-                }
+                SummedCohort { block: cohort.block, present, absent }
             })
             .collect()
     }
 
-    /// The blocks that are void when only these members arrived (`ROUND-14`).
+    /// The blocks that are void when only these members arrived (`ROUND-02`, `ROUND-14`).
     pub fn void_blocks(&self, round: &RoundContext, present: &BTreeSet<PartyId>) -> Vec<BlockId> {
         let void = |cohort: &SummedCohort| !round.reaches_floor(cohort.members());
-        self.summed(present)
-            .iter()
-            .filter(|cohort| void(cohort))
-            .map(|cohort| cohort.block)
-            .collect()
+        self.summed(present).iter().filter(|cohort| void(cohort)).map(|cohort| cohort.block).collect()
     }
 
     /// Checks a second seal's body (`ROUND-14`): it follows this first seal, `U2` is within `U1` and reaches the
@@ -180,14 +167,9 @@ impl SealedManifest {
         expect(Seal2::TAG, "epoch", body.epoch, round.epoch().digest())?;
         expect(Seal2::TAG, "round", body.round, round.round())?;
         expect(Seal2::TAG, "first seal", body.seal1, self.digest())?;
-        let ascending = body
-            .uploaded
-            .windows(2)
-            .all(|pair| pair[0].member < pair[1].member);
-        let known = body
-            .uploaded
-            .iter()
-            .all(|listed| self.manifest.announcements().contains_key(&listed.member));
+        let ascending = body.uploaded.windows(2).all(|pair| pair[0].member < pair[1].member);
+        let known =
+            body.uploaded.iter().all(|listed| self.manifest.announcements().contains_key(&listed.member));
         if !ascending || !known {
             return Err(Misbehaviour::Announcement(
                 "the members of a second seal are distinct, ascending and announced",
@@ -197,11 +179,7 @@ impl SealedManifest {
         let got = round.roster().organisations(present.iter().copied());
         if got < round.floor() {
             let what = "the set of members that uploaded".to_owned();
-            return Err(Misbehaviour::BelowFloor {
-                what,
-                got,
-                floor: round.floor(),
-            });
+            return Err(Misbehaviour::BelowFloor { what, got, floor: round.floor() });
         }
         let void = self.void_blocks(round, &present);
         if body.void != void {
@@ -219,10 +197,7 @@ impl SealedManifest {
     }
 
     fn organisations_of(&self, round: &RoundContext, block: BlockId, present: &BTreeSet<PartyId>) -> usize {
-        let cohort = self
-            .summed(present)
-            .into_iter()
-            .find(|cohort| cohort.block == block);
+        let cohort = self.summed(present).into_iter().find(|cohort| cohort.block == block);
         cohort.map_or(0, |cohort| round.roster().organisations(cohort.members()))
     }
 }
@@ -263,6 +238,8 @@ pub struct SealedCohorts {
     sealed: SealedManifest,
     seal2: Verified<Seal2>,
     valid: Vec<SummedCohort>,
+    /// One for each valid block, until it is taken.
+    permits: Vec<BlockPermit>,
 }
 
 impl SealedCohorts {
@@ -280,7 +257,8 @@ impl SealedCohorts {
         let present = seal2.body().uploaded.iter().map(|listed| listed.member).collect();
         let mut valid = sealed.summed(&present);
         valid.retain(|cohort| !seal2.body().void.contains(&cohort.block));
-        Ok(Self { sealed, seal2, valid })
+        let permits = valid.iter().map(|cohort| BlockPermit { cohort: cohort.clone() }).collect();
+        Ok(Self { sealed, seal2, valid, permits })
     }
 
     /// What the first seal fixed.
@@ -312,10 +290,7 @@ impl SealedCohorts {
     /// (`ROUND-01`): seeds of its valid blocks if it uploaded, else its mask key if a valid block's cohort has it.
     pub fn revealable(&self, member: PartyId) -> Vec<SharedSecret> {
         if self.has_uploaded(member) {
-            let own = self
-                .valid
-                .iter()
-                .filter(|cohort| cohort.members().any(|present| present == member));
+            let own = self.valid.iter().filter(|cohort| cohort.members().any(|present| present == member));
             return own.map(|cohort| SharedSecret::Seed(cohort.block)).collect();
         }
         let needed = self.valid.iter().any(|cohort| cohort.absent.contains(&member));
@@ -325,18 +300,18 @@ impl SealedCohorts {
     /// Members of `U1` that did not arrive and whose mask keys are needed.
     pub fn departed(&self) -> Vec<PartyId> {
         let announced = self.sealed.manifest().announcements().keys();
-        announced
-            .copied()
-            .filter(|member| self.revealable(*member) == [SharedSecret::MaskKey])
-            .collect()
+        announced.copied().filter(|member| self.revealable(*member) == [SharedSecret::MaskKey]).collect()
     }
 
-    /// Gives up the cohorts for one permit a valid block.
-    pub fn into_permits(self) -> Vec<BlockPermit> {
-        self.valid
-            .into_iter()
-            .map(|cohort| BlockPermit { cohort })
-            .collect()
+    /// Takes out the permit of one valid block; there is no second one.
+    pub fn take_permit(&mut self, block: BlockId) -> Option<BlockPermit> {
+        let at = self.permits.iter().position(|permit| permit.cohort.block == block)?;
+        Some(self.permits.remove(at))
+    }
+
+    /// Takes out the permits of all valid blocks.
+    pub fn take_permits(&mut self) -> Vec<BlockPermit> {
+        std::mem::take(&mut self.permits)
     }
 }
 

@@ -58,11 +58,7 @@ pub fn sign<T: Body>(key: &SigningKey, signer: PartyId, body: &T) -> Signed<T> {
 /// A signer other than the coordinator, a signature that does not fit, a body that is not canonical.
 pub fn check_coordinators<T: Body>(signed: &Signed<T>, epoch: &Epoch) -> Result<Verified<T>, Misbehaviour> {
     if signed.signer != PartyId::COORDINATOR {
-        return Err(Misbehaviour::Role {
-            signer: signed.signer,
-            role: None,
-            what: T::TAG,
-        });
+        return Err(Misbehaviour::Role { signer: signed.signer, role: None, what: T::TAG });
     }
     check_signature(signed, epoch)
 }
@@ -77,30 +73,16 @@ pub fn check_partys<T: Body>(
     role: Role,
 ) -> Result<Verified<T>, Misbehaviour> {
     if !epoch.consortium().has_role(signed.signer, role) {
-        return Err(Misbehaviour::Role {
-            signer: signed.signer,
-            role: Some(role),
-            what: T::TAG,
-        });
+        return Err(Misbehaviour::Role { signer: signed.signer, role: Some(role), what: T::TAG });
     }
     check_signature(signed, epoch)
 }
 
 fn check_signature<T: Body>(signed: &Signed<T>, epoch: &Epoch) -> Result<Verified<T>, Misbehaviour> {
-    let wrong = Misbehaviour::Signature {
-        signer: signed.signer,
-        what: T::TAG,
-    };
-    let key = epoch
-        .consortium()
-        .signing_key(signed.signer)
-        .ok_or(wrong.clone())?;
+    let wrong = Misbehaviour::Signature { signer: signed.signer, what: T::TAG };
+    let key = epoch.consortium().signing_key(signed.signer).ok_or(wrong.clone())?;
     verify(key, T::TAG, &signed.body, &signed.signature.0).map_err(|_| wrong)?;
-    Ok(Verified {
-        signer: signed.signer,
-        body: signed.parse()?,
-        bytes: signed.body.clone(),
-    })
+    Ok(Verified { signer: signed.signer, body: signed.parse()?, bytes: signed.body.clone() })
 }
 
 /// Checks one custodian's vote on a body.
@@ -110,11 +92,7 @@ fn check_signature<T: Body>(signed: &Signed<T>, epoch: &Epoch) -> Result<Verifie
 pub fn check_vote<T: Body>(vote: &Vote, body: &[u8], epoch: &Epoch) -> Result<(), Misbehaviour> {
     let signer = vote.custodian;
     if !epoch.consortium().has_role(signer, Role::Custodian) {
-        return Err(Misbehaviour::Role {
-            signer,
-            role: Some(Role::Custodian),
-            what: T::TAG,
-        });
+        return Err(Misbehaviour::Role { signer, role: Some(Role::Custodian), what: T::TAG });
     }
     let wrong = Misbehaviour::Signature { signer, what: T::TAG };
     let key = epoch.consortium().signing_key(signer).ok_or(wrong.clone())?;
@@ -137,19 +115,11 @@ pub fn check_certificate<T: Body>(
         let mut voters: Vec<PartyId> = votes.iter().map(|vote| vote.custodian).collect();
         voters.sort_unstable();
         voters.dedup();
-        return Err(Misbehaviour::Quorum {
-            what: T::TAG,
-            got: voters.len().min(votes.len()),
-            quorum,
-        });
+        return Err(Misbehaviour::Quorum { what: T::TAG, got: voters.len().min(votes.len()), quorum });
     }
     for vote in votes {
         check_vote::<T>(vote, &certificate.body, epoch)?;
     }
     let body = certificate.parse()?;
-    Ok(Verified {
-        signer: PartyId::COORDINATOR,
-        body,
-        bytes: certificate.body.clone(),
-    })
+    Ok(Verified { signer: PartyId::COORDINATOR, body, bytes: certificate.body.clone() })
 }

@@ -13,18 +13,10 @@ pub(crate) fn write_round(folder: &Path, report: &RoundReport) -> io::Result<()>
     let rounds = folder.join("rounds");
     fs::create_dir_all(&rounds)?;
     let number = report.round.0;
-    let lines: String = report
-        .log
-        .entries()
-        .iter()
-        .map(Entry::to_json_line)
-        .flat_map(|line| [line, "\n".into()])
-        .collect();
+    let lines: String =
+        report.log.entries().iter().map(Entry::to_json_line).flat_map(|line| [line, "\n".into()]).collect();
     write_whole(&rounds.join(format!("{number:04}.log.jsonl")), lines.as_bytes())?;
-    write_whole(
-        &rounds.join(format!("{number:04}.ending")),
-        &codec::encode(&report.ending),
-    )?;
+    write_whole(&rounds.join(format!("{number:04}.ending")), &codec::encode(&report.ending))?;
     write_whole(&folder.join("model.parameters"), &report.model.to_bytes())
 }
 

@@ -41,12 +41,7 @@ pub(crate) struct Links {
 impl Links {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<LinkReport>) {
         let (reports, incoming) = mpsc::unbounded_channel();
-        let links = Self {
-            open: BTreeMap::new(),
-            count: 0,
-            reports,
-            writers: tokio::task::JoinSet::new(),
-        };
+        let links = Self { open: BTreeMap::new(), count: 0, reports, writers: tokio::task::JoinSet::new() };
         (links, incoming)
     }
 
@@ -59,14 +54,7 @@ impl Links {
         let (frames, queue) = mpsc::unbounded_channel();
         self.writers.spawn(write_frames(sender, queue));
         tokio::spawn(read_frames(party, number, receiver, self.reports.clone()));
-        if let Some(old) = self.open.insert(
-            party,
-            OpenLink {
-                number,
-                handle,
-                frames,
-            },
-        ) {
+        if let Some(old) = self.open.insert(party, OpenLink { number, handle, frames }) {
             old.handle.abort("a newer link of this party replaces this one");
         }
         party

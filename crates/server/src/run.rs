@@ -138,17 +138,12 @@ pub async fn run(
     let parties = config.epoch.consortium().parties();
     let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
     let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
-    let address = listener.local_address().map_err(|source| ServerError::Io {
-        what: "the socket",
-        source,
-    })?;
+    let address =
+        listener.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
     events(ServerEvent::Listening(address));
     let (links, mut reports) = Links::new();
-    let coordinator = Coordinator::new(
-        config.signing_key.clone(),
-        config.epoch.clone(),
-        config.model.clone(),
-    );
+    let coordinator =
+        Coordinator::new(config.signing_key.clone(), config.epoch.clone(), config.model.clone());
     let mut server = Server {
         config: &config,
         coordinator,
@@ -211,10 +206,7 @@ impl Server<'_> {
         listener: &mut Listener,
         reports: &mut mpsc::UnboundedReceiver<LinkReport>,
     ) -> Result<(), ServerError> {
-        let deadline = self
-            .coordinator
-            .deadline()
-            .map(|Time(at)| self.started + Duration::from_millis(at));
+        let deadline = self.coordinator.deadline().map(|Time(at)| self.started + Duration::from_millis(at));
         let until = tokio::time::Instant::from_std(deadline.unwrap_or(self.started));
         tokio::select! {
             link = listener.accept() => match link {
@@ -242,8 +234,7 @@ impl Server<'_> {
             LinkReport::Frame(party, frame) => self.handle_frame(party, frame),
             LinkReport::Ended(party, number, reason) if self.links.is_present(party, number) => {
                 (self.events)(ServerEvent::Disconnected(party, reason));
-                self.links
-                    .start_grace(party, number, self.config.reconnect_within);
+                self.links.start_grace(party, number, self.config.reconnect_within);
             }
             LinkReport::GraceOver(party, number) if self.links.is_present(party, number) => {
                 self.coordinator.handle_disconnected(party, self.now());
@@ -274,10 +265,8 @@ impl Server<'_> {
     }
 
     fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
-        write_round(&self.config.folder, &report).map_err(|source| ServerError::Io {
-            what: "writing the round's files",
-            source,
-        })?;
+        write_round(&self.config.folder, &report)
+            .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
         if report.opened.is_empty() {
             self.aborted_in_a_row += 1;
         } else {

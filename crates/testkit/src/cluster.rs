@@ -146,9 +146,7 @@ impl Cluster {
         for party in all {
             self.coordinator.handle_connected(party, self.now);
         }
-        self.coordinator
-            .start_round(self.template.clone(), self.now)
-            .expect("no round is under way");
+        self.coordinator.start_round(self.template.clone(), self.now).expect("no round is under way");
         self.collect_from_coordinator();
         let mut idle_deadlines = 0;
         while self.report.is_none() && idle_deadlines < 12 {
@@ -169,12 +167,8 @@ impl Cluster {
 
     /// Delivers the next frame of one link, chosen at random; false when all are empty.
     fn deliver_one(&mut self) -> bool {
-        let busy: Vec<(PartyId, PartyId)> = self
-            .links
-            .iter()
-            .filter(|(_, queue)| !queue.is_empty())
-            .map(|(link, _)| *link)
-            .collect();
+        let busy: Vec<(PartyId, PartyId)> =
+            self.links.iter().filter(|(_, queue)| !queue.is_empty()).map(|(link, _)| *link).collect();
         if busy.is_empty() {
             return false;
         }
@@ -294,18 +288,11 @@ impl Cluster {
     }
 
     fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
-        self.links
-            .entry((from, to))
-            .or_default()
-            .push_back(frame.encode());
+        self.links.entry((from, to)).or_default().push_back(frame.encode());
     }
 
     /// The members whose machines are up.
     pub fn members_up(&self) -> BTreeSet<PartyId> {
-        self.parties
-            .iter()
-            .filter(|(_, node)| node.member_is_up)
-            .map(|(id, _)| *id)
-            .collect()
+        self.parties.iter().filter(|(_, node)| node.member_is_up).map(|(id, _)| *id).collect()
     }
 }

@@ -16,22 +16,14 @@ use rand_core::Rng;
 /// A plan template with experts, a router, shared parameters and a routing block; the coordinator fills in the
 /// rest.
 pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
-    let mut kinds: Vec<(BlockKind, u64)> = (0..experts)
-        .map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert)))
-        .collect();
+    let mut kinds: Vec<(BlockKind, u64)> =
+        (0..experts).map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert))).collect();
     kinds.push((BlockKind::Router { layer: 0 }, 9));
     kinds.push((BlockKind::Shared, 17));
     kinds.push((BlockKind::Routing { layer: 0 }, u64::from(experts)));
-    let scale = Scale {
-        step_log2: -12,
-        clip_steps: 1 << 14,
-    };
+    let scale = Scale { step_log2: -12, clip_steps: 1 << 14 };
     let block = |(id, (kind, length)): (u32, (BlockKind, u64))| PlannedBlock {
-        shape: BlockShape {
-            id: BlockId(id),
-            kind,
-            length,
-        },
+        shape: BlockShape { id: BlockId(id), kind, length },
         scale,
         noise_steps: 16,
     };
@@ -63,35 +55,20 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             routing_penalty_milli: 100,
             seed: 1,
         },
-        deadlines: Deadlines {
-            announce: 10_000,
-            seal: 5_000,
-            upload: 10_000,
-            reveal: 5_000,
-        },
+        deadlines: Deadlines { announce: 10_000, seal: 5_000, upload: 10_000, reveal: 5_000 },
     }
 }
 
 /// A model of zeros with the template's blocks.
 pub fn model(template: &RoundSettings) -> Model {
-    Model::new(
-        template
-            .blocks
-            .iter()
-            .map(|block| vec![0.0; block.shape.length as usize])
-            .collect(),
-    )
+    Model::new(template.blocks.iter().map(|block| vec![0.0; block.shape.length as usize]).collect())
 }
 
 /// A random contribution that a member could have made: integers within the clip, consistency weights within
 /// their range, sketches that agree with a common direction more or less.
 pub fn contribution(template: &RoundSettings, random: &mut impl Rng) -> Contribution {
     Contribution {
-        integers: template
-            .blocks
-            .iter()
-            .map(|block| integers(block, random))
-            .collect(),
+        integers: template.blocks.iter().map(|block| integers(block, random)).collect(),
         sketches: sketches(template, random),
     }
 }
@@ -103,9 +80,7 @@ fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
 
 fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
-    let mut integers: Vec<i32> = (0..block.shape.length)
-        .map(|_| between(-clip, clip, random))
-        .collect();
+    let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
     match block.shape.kind {
         BlockKind::Router { .. } => {
             let last = integers.len() - 1;
@@ -127,22 +102,10 @@ fn sketches(template: &RoundSettings, random: &mut impl Rng) -> BTreeMap<BlockId
             })
             .collect()
     };
-    let scored = template
-        .blocks
-        .iter()
-        .filter(|block| block.shape.kind.is_scored());
+    let scored = template.blocks.iter().filter(|block| block.shape.kind.is_scored());
     let blocks: Vec<BlockId> = scored.map(|block| block.shape.id).collect();
     blocks
         .into_iter()
-        .map(|block| {
-            (
-                block,
-                ExpertSketch {
-                    region: vector(300),
-                    update: vector(600),
-                    tokens: 50,
-                },
-            )
-        })
+        .map(|block| (block, ExpertSketch { region: vector(300), update: vector(600), tokens: 50 }))
         .collect()
 }

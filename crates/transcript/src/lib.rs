@@ -111,41 +111,24 @@ impl RoundLog {
 mod tests {
     use super::*;
 
+    /// LOG-01
     #[test]
     fn kind_party_body_and_order_are_all_in_the_root() {
         let log = |entries: &[(EntryKind, u32, &[u8])]| {
             let mut log = RoundLog::default();
-            entries
-                .iter()
-                .for_each(|(kind, party, body)| log.push(*kind, PartyId(*party), body.to_vec()));
+            entries.iter().for_each(|(kind, party, body)| log.push(*kind, PartyId(*party), body.to_vec()));
             log.root()
         };
         let base = log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"b")]);
-        assert_ne!(
-            base,
-            log(&[(EntryKind::Seal1, 0, b"a"), (EntryKind::Upload, 1, b"b")])
-        );
-        assert_ne!(
-            base,
-            log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 2, b"b")])
-        );
-        assert_ne!(
-            base,
-            log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"c")])
-        );
-        assert_ne!(
-            base,
-            log(&[(EntryKind::Upload, 1, b"b"), (EntryKind::Plan, 0, b"a")])
-        );
+        assert_ne!(base, log(&[(EntryKind::Seal1, 0, b"a"), (EntryKind::Upload, 1, b"b")]));
+        assert_ne!(base, log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 2, b"b")]));
+        assert_ne!(base, log(&[(EntryKind::Plan, 0, b"a"), (EntryKind::Upload, 1, b"c")]));
+        assert_ne!(base, log(&[(EntryKind::Upload, 1, b"b"), (EntryKind::Plan, 0, b"a")]));
     }
 
     #[test]
     fn a_line_of_the_file_holds_the_entry() {
-        let entry = Entry {
-            kind: EntryKind::Seal1,
-            party: PartyId(3),
-            body: vec![0xab],
-        };
+        let entry = Entry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab] };
         let line = entry.to_json_line();
         assert!(
             line.starts_with(r#"{"kind":"seal-1","party":3,"leaf":""#) && line.ends_with(r#""body":"ab"}"#)

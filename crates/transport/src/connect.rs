@@ -110,20 +110,13 @@ pub async fn connect(
     party: PartyId,
     settings: &Settings,
 ) -> Result<Link, ConnectError> {
-    let endpoint = local_endpoint(address).map_err(|error| ConnectError::Socket {
-        address,
-        detail: error.to_string(),
-    })?;
+    let endpoint = local_endpoint(address)
+        .map_err(|error| ConnectError::Socket { address, detail: error.to_string() })?;
     let roster = Roster::of_one(coordinator, PartyId::COORDINATOR);
     let (tls, presented) = pinning::client_side(identity, Arc::new(roster));
     let mut config = ClientConfig::new(tls);
     config.transport_config(settings.transport(0));
-    let attempt = Attempt {
-        address,
-        coordinator,
-        ours: identity.fingerprint(),
-        presented,
-    };
+    let attempt = Attempt { address, coordinator, ours: identity.fingerprint(), presented };
     let (connection, streams) = timeout(settings.handshake_timeout, attempt.run(endpoint, config, party))
         .await
         .unwrap_or(Err(ConnectError::Unreachable { address }))?;
@@ -153,20 +146,12 @@ impl Attempt {
         let address = self.address;
         let connecting = endpoint
             .connect_with(config, address, SERVER_NAME)
-            .map_err(|error| ConnectError::Socket {
-                address,
-                detail: error.to_string(),
-            })?;
+            .map_err(|error| ConnectError::Socket { address, detail: error.to_string() })?;
         let connection = connecting.await.map_err(|error| self.lost(error))?;
-        let streams = greeting::introduce(&connection, party)
-            .await
-            .map_err(|failure| match failure {
-                Failure::Lost(error) => self.lost(error),
-                Failure::Broken(detail) => ConnectError::Handshake {
-                    address,
-                    detail: detail.to_owned(),
-                },
-            })?;
+        let streams = greeting::introduce(&connection, party).await.map_err(|failure| match failure {
+            Failure::Lost(error) => self.lost(error),
+            Failure::Broken(detail) => ConnectError::Handshake { address, detail: detail.to_owned() },
+        })?;
         Ok((connection, streams))
     }
 
@@ -177,10 +162,7 @@ impl Attempt {
         }
         match alert_raised_by_peer(&error) {
             Some(AlertDescription::AccessDenied) => {
-                return ConnectError::NotInConsortium {
-                    address,
-                    ours: self.ours,
-                };
+                return ConnectError::NotInConsortium { address, ours: self.ours };
             }
             Some(AlertDescription::NoApplicationProtocol) => return ConnectError::OtherProtocol { address },
             _ => {}
@@ -189,15 +171,9 @@ impl Attempt {
             ConnectionError::TimedOut => ConnectError::Unreachable { address },
             ConnectionError::VersionMismatch => ConnectError::OtherProtocol { address },
             ConnectionError::ApplicationClosed(close) if close.error_code == REFUSED.into() => {
-                ConnectError::Refused {
-                    address,
-                    reason: printable(&close.reason),
-                }
+                ConnectError::Refused { address, reason: printable(&close.reason) }
             }
-            other => ConnectError::Handshake {
-                address,
-                detail: printable(other.to_string().as_bytes()),
-            },
+            other => ConnectError::Handshake { address, detail: printable(other.to_string().as_bytes()) },
         }
     }
 
@@ -206,11 +182,9 @@ impl Attempt {
         let (address, expected) = (self.address, self.coordinator);
         let presented = *self.presented.get()?;
         match alert_raised_here(error)? {
-            AlertDescription::AccessDenied => Some(ConnectError::WrongCoordinator {
-                address,
-                expected,
-                presented,
-            }),
+            AlertDescription::AccessDenied => {
+                Some(ConnectError::WrongCoordinator { address, expected, presented })
+            }
             AlertDescription::DecryptError => Some(ConnectError::KeyNotHeld { address }),
             _ => None,
         }

@@ -65,10 +65,7 @@ mod tests {
     fn refuses_other_lengths_and_other_digits() {
         let text = Fingerprint::of(b"abc").to_string();
         for bad in [&text[..62], &format!("{text}00"), &text.replace('b', "x"), ""] {
-            assert_eq!(
-                bad.parse::<Fingerprint>(),
-                Err(FingerprintError { got: bad.to_owned() })
-            );
+            assert_eq!(bad.parse::<Fingerprint>(), Err(FingerprintError { got: bad.to_owned() }));
         }
     }
 }

@@ -52,11 +52,7 @@ impl Assembly {
 
     /// Adds bytes that came, no more than the last [`Step::Read`] allowed.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        let part = if self.header.len() < HEADER {
-            &mut self.header
-        } else {
-            &mut self.body
-        };
+        let part = if self.header.len() < HEADER { &mut self.header } else { &mut self.body };
         part.extend_from_slice(bytes);
     }
 

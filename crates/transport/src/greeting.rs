@@ -21,9 +21,7 @@ pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result
     say(&mut send, party).await?;
     match hear(&mut receive).await? {
         answer if answer == party => Ok((send, receive)),
-        _ => Err(Failure::Broken(
-            "the coordinator answered the greeting with another party's number",
-        )),
+        _ => Err(Failure::Broken("the coordinator answered the greeting with another party's number")),
     }
 }
 

@@ -95,9 +95,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Generation`] if the system gives no randomness or the name cannot be written.
     pub fn generate(name: &str) -> Result<Self, IdentityError> {
-        let fault = |error: rcgen::Error| IdentityError::Generation {
-            detail: error.to_string(),
-        };
+        let fault = |error: rcgen::Error| IdentityError::Generation { detail: error.to_string() };
         let key = KeyPair::generate_for(&PKCS_ED25519).map_err(fault)?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
@@ -111,11 +109,8 @@ impl Identity {
     /// [`IdentityError::BadCertificate`], [`IdentityError::BadKey`], or [`IdentityError::Mismatch`] if the two
     /// do not belong together.
     pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, IdentityError> {
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|error| {
-            IdentityError::BadCertificate {
-                detail: error.to_string(),
-            }
-        })?;
+        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(|error| IdentityError::BadCertificate { detail: error.to_string() })?;
         let bad_key = |detail: String| IdentityError::BadKey { detail };
         let key =
             PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| bad_key(error.to_string()))?;
@@ -176,24 +171,16 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("fingerprint", &self.fingerprint())
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
     }
 }
 
 fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {
     use rustls::Error::{InconsistentKeys, InvalidCertificate};
     certified.keys_match().map_err(|error| match error {
-        InvalidCertificate(fault) => IdentityError::BadCertificate {
-            detail: fault.to_string(),
-        },
-        InconsistentKeys(_) => IdentityError::Mismatch {
-            detail: error.to_string(),
-        },
-        other => IdentityError::BadKey {
-            detail: other.to_string(),
-        },
+        InvalidCertificate(fault) => IdentityError::BadCertificate { detail: fault.to_string() },
+        InconsistentKeys(_) => IdentityError::Mismatch { detail: error.to_string() },
+        other => IdentityError::BadKey { detail: other.to_string() },
     })
 }
 
@@ -205,9 +192,7 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), IdentityError> {
         file.sync_all()
     });
     written.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => IdentityError::Exists {
-            path: path.to_owned(),
-        },
+        io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.to_owned() },
         _ => file_error("write", path, source),
     })
 }
@@ -217,10 +202,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityError> {
     let mut file = File::open(path).map_err(fault)?;
     let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(IdentityError::KeyReadableByOthers {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(IdentityError::KeyReadableByOthers { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(fault)?;
@@ -228,9 +210,5 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityError> {
 }
 
 fn file_error(action: &'static str, path: &Path, source: io::Error) -> IdentityError {
-    IdentityError::File {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    IdentityError::File { action, path: path.to_owned(), source }
 }

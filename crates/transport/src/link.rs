@@ -31,11 +31,7 @@ impl Link {
         peer: PartyId,
         settings: &Settings,
     ) -> Self {
-        let handle = LinkHandle {
-            connection,
-            peer,
-            counters: LinkCounters::default(),
-        };
+        let handle = LinkHandle { connection, peer, counters: LinkCounters::default() };
         let uplink = settings.uplink_bytes_per_second.map(UplinkCap::new);
         let receiver = FrameReceiver {
             stream: streams.1,
@@ -43,15 +39,7 @@ impl Link {
             closing_reason: None,
             handle: handle.clone(),
         };
-        Self {
-            sender: FrameSender {
-                stream: streams.0,
-                uplink,
-                mid_frame: false,
-                handle,
-            },
-            receiver,
-        }
+        Self { sender: FrameSender { stream: streams.0, uplink, mid_frame: false, handle }, receiver }
     }
 
     /// Who is at the other end, by its certificate.
@@ -108,8 +96,7 @@ impl LinkHandle {
     /// Ends the link at once, in both directions. The peer sees [`LinkError::ClosedByPeer`] with the reason;
     /// frames under way are lost.
     pub fn abort(&self, reason: &str) {
-        self.connection
-            .close(VarInt::from_u32(ABORTED), reason.as_bytes());
+        self.connection.close(VarInt::from_u32(ABORTED), reason.as_bytes());
     }
 
     /// Waits until the link has ended, and says why.
@@ -120,9 +107,7 @@ impl LinkHandle {
 
 impl fmt::Debug for LinkHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkHandle")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
+        f.debug_struct("LinkHandle").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
@@ -180,9 +165,7 @@ impl FrameSender {
     async fn acknowledged(&self) -> Result<(), LinkError> {
         match self.stream.stopped().await {
             Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(LinkError::Dropped {
-                peer: self.handle.peer,
-            }),
+            Ok(Some(_)) => Err(LinkError::Dropped { peer: self.handle.peer }),
             Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(close)))
                 if close.error_code == HEARD.into() =>
             {
@@ -194,9 +177,7 @@ impl FrameSender {
 
     fn check_whole(&self) -> Result<(), LinkError> {
         if self.mid_frame {
-            return Err(LinkError::PartlySent {
-                peer: self.handle.peer,
-            });
+            return Err(LinkError::PartlySent { peer: self.handle.peer });
         }
         Ok(())
     }
@@ -218,10 +199,7 @@ impl FrameSender {
         match error {
             WriteError::Stopped(_) => LinkError::Dropped { peer },
             WriteError::ConnectionLost(error) => LinkError::lost(peer, error),
-            other => LinkError::Transport {
-                peer,
-                detail: other.to_string(),
-            },
+            other => LinkError::Transport { peer, detail: other.to_string() },
         }
     }
 }
@@ -251,9 +229,7 @@ impl FrameReceiver {
                 Ok(Step::End) => return self.end().await.map(|()| None),
                 Ok(Step::Read(most)) if self.read(most).await? => {}
                 Ok(Step::Read(_)) => {
-                    return Err(LinkError::Dropped {
-                        peer: self.handle.peer,
-                    });
+                    return Err(LinkError::Dropped { peer: self.handle.peer });
                 }
                 Err(too_long) => return Err(self.refuse(too_long.0)),
             }
@@ -271,10 +247,7 @@ impl FrameReceiver {
             if self.assembly.reason().len() > MAX_REASON {
                 let detail = "it gave a reason for closing that is longer than allowed".to_owned();
                 self.handle.abort(&detail);
-                return Err(LinkError::Transport {
-                    peer: self.handle.peer,
-                    detail,
-                });
+                return Err(LinkError::Transport { peer: self.handle.peer, detail });
             }
         }
         self.closing_reason = Some(printable(self.assembly.reason()));
@@ -285,18 +258,11 @@ impl FrameReceiver {
     /// Reads at most so many bytes; false at the stream's end.
     async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
         let peer = self.handle.peer;
-        let chunk = self
-            .stream
-            .read_chunk(most, true)
-            .await
-            .map_err(|error| match error {
-                ReadError::Reset(_) => LinkError::Dropped { peer },
-                ReadError::ConnectionLost(error) => LinkError::lost(peer, error),
-                other => LinkError::Transport {
-                    peer,
-                    detail: other.to_string(),
-                },
-            })?;
+        let chunk = self.stream.read_chunk(most, true).await.map_err(|error| match error {
+            ReadError::Reset(_) => LinkError::Dropped { peer },
+            ReadError::ConnectionLost(error) => LinkError::lost(peer, error),
+            other => LinkError::Transport { peer, detail: other.to_string() },
+        })?;
         let Some(chunk) = chunk else { return Ok(false) };
         self.handle.counters.add_received(chunk.bytes.len());
         self.assembly.extend(&chunk.bytes);
@@ -304,12 +270,8 @@ impl FrameReceiver {
     }
 
     fn refuse(&self, announced: usize) -> LinkError {
-        self.handle.abort(&format!(
-            "a frame of {announced} bytes was announced, and {MAX_FRAME} is the limit"
-        ));
-        LinkError::AnnouncedTooLong {
-            peer: self.handle.peer,
-            announced,
-        }
+        self.handle
+            .abort(&format!("a frame of {announced} bytes was announced, and {MAX_FRAME} is the limit"));
+        LinkError::AnnouncedTooLong { peer: self.handle.peer, announced }
     }
 }

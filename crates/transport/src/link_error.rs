@@ -89,10 +89,7 @@ impl LinkError {
             ConnectionError::TimedOut | ConnectionError::Reset => Self::Vanished { peer },
             ConnectionError::LocallyClosed => Self::AlreadyClosed { peer },
             ConnectionError::ApplicationClosed(close) => Self::closed(peer, &close),
-            other => Self::Transport {
-                peer,
-                detail: printable(other.to_string().as_bytes()),
-            },
+            other => Self::Transport { peer, detail: printable(other.to_string().as_bytes()) },
         }
     }
 
@@ -100,10 +97,7 @@ impl LinkError {
         match u32::try_from(close.error_code.into_inner()) {
             Ok(LET_GO) => Self::Dropped { peer },
             Ok(HEARD) => Self::AlreadyClosed { peer },
-            _ => Self::ClosedByPeer {
-                peer,
-                reason: printable(&close.reason),
-            },
+            _ => Self::ClosedByPeer { peer, reason: printable(&close.reason) },
         }
     }
 }
@@ -126,10 +120,7 @@ mod tests {
 
     #[test]
     fn a_peers_words_cannot_command_a_terminal() {
-        assert_eq!(
-            printable("Zürich: \"done\"\n\u{1b}[2J".as_bytes()),
-            "Zürich: \"done\"\\n\\u{1b}[2J"
-        );
+        assert_eq!(printable("Zürich: \"done\"\n\u{1b}[2J".as_bytes()), "Zürich: \"done\"\\n\\u{1b}[2J");
         assert_eq!(printable(&[b'a', 0xff]), "a\u{fffd}");
     }
 }

@@ -139,11 +139,7 @@ impl Listener {
                 io::ErrorKind::AddrInUse => BindError::PortInUse { address },
                 _ => BindError::Socket { address, source },
             })?;
-        Ok(Self {
-            endpoint,
-            reception: Arc::new(reception),
-            handshakes: JoinSet::new(),
-        })
+        Ok(Self { endpoint, reception: Arc::new(reception), handshakes: JoinSet::new() })
     }
 
     /// The address that it listens at, with the port that was picked.
@@ -207,12 +203,7 @@ impl Reception {
         let (tls, _) = pinning::server_side(&identity, roster.clone());
         let mut config = ServerConfig::with_crypto(tls);
         config.transport_config(settings.transport(1));
-        Self {
-            identity,
-            roster,
-            settings,
-            config,
-        }
+        Self { identity, roster, settings, config }
     }
 
     async fn receive(self: Arc<Self>, incoming: Incoming) -> Result<Link, AcceptError> {
@@ -221,11 +212,7 @@ impl Reception {
         let (tls, presented) = pinning::server_side(&self.identity, self.roster.clone());
         let mut config = self.config.clone();
         config.crypto = tls;
-        let arrival = Arrival {
-            address,
-            roster: &self.roster,
-            presented,
-        };
+        let arrival = Arrival { address, roster: &self.roster, presented };
         let (connection, streams, peer) =
             timeout(self.settings.handshake_timeout, arrival.admit(incoming, config))
                 .await
@@ -247,38 +234,25 @@ impl Arrival<'_> {
         incoming: Incoming,
         config: ServerConfig,
     ) -> Result<(Connection, Streams, PartyId), AcceptError> {
-        let connecting = incoming
-            .accept_with(Arc::new(config))
-            .map_err(|error| self.lost(error))?;
+        let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| self.lost(error))?;
         let connection = connecting.await.map_err(|error| self.lost(error))?;
-        let (mut streams, claimed) = greeting::await_introduction(&connection)
-            .await
-            .map_err(|failure| self.failed(failure))?;
+        let (mut streams, claimed) =
+            greeting::await_introduction(&connection).await.map_err(|failure| self.failed(failure))?;
         let peer = self.check_claim(claimed).inspect_err(|error| {
             connection.close(VarInt::from_u32(REFUSED), error.to_string().as_bytes());
         })?;
-        greeting::say(&mut streams.0, peer)
-            .await
-            .map_err(|failure| self.failed(failure))?;
+        greeting::say(&mut streams.0, peer).await.map_err(|failure| self.failed(failure))?;
         Ok((connection, streams, peer))
     }
 
     /// The party that the certificate belongs to, if the peer claims to be the same.
     fn check_claim(&self, claimed: PartyId) -> Result<PartyId, AcceptError> {
         let address = self.address;
-        let fingerprint = *self
-            .presented
-            .get()
-            .ok_or(AcceptError::NoCertificate { address })?;
+        let fingerprint = *self.presented.get().ok_or(AcceptError::NoCertificate { address })?;
         match self.roster.party(fingerprint) {
             None => Err(AcceptError::NotInConsortium { address, fingerprint }),
             Some(listed) if listed == claimed => Ok(listed),
-            Some(listed) => Err(AcceptError::WrongParty {
-                address,
-                fingerprint,
-                listed,
-                claimed,
-            }),
+            Some(listed) => Err(AcceptError::WrongParty { address, fingerprint, listed, claimed }),
         }
     }
 
@@ -295,11 +269,7 @@ impl Arrival<'_> {
         match (alert_raised_here(&error), presented) {
             (Some(_), Some((fingerprint, None))) => AcceptError::NotInConsortium { address, fingerprint },
             (Some(AlertDescription::DecryptError), Some((fingerprint, Some(party)))) => {
-                AcceptError::KeyNotHeld {
-                    address,
-                    fingerprint,
-                    party,
-                }
+                AcceptError::KeyNotHeld { address, fingerprint, party }
             }
             (Some(AlertDescription::CertificateRequired), None) => AcceptError::NoCertificate { address },
             _ if error == ConnectionError::TimedOut => AcceptError::TooSlow { address },
@@ -308,9 +278,6 @@ impl Arrival<'_> {
     }
 
     fn handshake(&self, detail: &str) -> AcceptError {
-        AcceptError::Handshake {
-            address: self.address,
-            detail: printable(detail.as_bytes()),
-        }
+        AcceptError::Handshake { address: self.address, detail: printable(detail.as_bytes()) }
     }
 }

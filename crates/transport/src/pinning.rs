@@ -57,9 +57,7 @@ impl PinnedVerifier {
     }
 
     fn schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -72,8 +70,7 @@ impl ServerCertVerifier for PinnedVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check_pin(certificate)
-            .map(|()| ServerCertVerified::assertion())
+        self.check_pin(certificate).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -110,8 +107,7 @@ impl ClientCertVerifier for PinnedVerifier {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check_pin(certificate)
-            .map(|()| ClientCertVerified::assertion())
+        self.check_pin(certificate).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -140,11 +136,7 @@ impl ClientCertVerifier for PinnedVerifier {
 /// TLS for one link at the coordinator, and where the peer's certificate will be noted.
 pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicServerConfig>, Presented) {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
-    let verifier = PinnedVerifier {
-        roster,
-        presented: presented.clone(),
-        provider: provider.clone(),
-    };
+    let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
@@ -161,11 +153,7 @@ pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<Quic
 /// TLS for one link at a party, and where the peer's certificate will be noted.
 pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicClientConfig>, Presented) {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
-    let verifier = PinnedVerifier {
-        roster,
-        presented: presented.clone(),
-        provider: provider.clone(),
-    };
+    let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")

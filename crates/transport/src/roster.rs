@@ -41,11 +41,7 @@ impl Roster {
         for (fingerprint, second) in pins {
             match roster.parties.insert(fingerprint, second) {
                 Some(first) if first != second => {
-                    return Err(RosterError::SharedCertificate {
-                        fingerprint,
-                        first,
-                        second,
-                    });
+                    return Err(RosterError::SharedCertificate { fingerprint, first, second });
                 }
                 _ => {}
             }
@@ -55,9 +51,7 @@ impl Roster {
 
     /// The roster of one certificate.
     pub(crate) fn of_one(fingerprint: Fingerprint, party: PartyId) -> Self {
-        Self {
-            parties: BTreeMap::from([(fingerprint, party)]),
-        }
+        Self { parties: BTreeMap::from([(fingerprint, party)]) }
     }
 
     /// The party that a certificate belongs to; `None` for a stranger's.
@@ -75,18 +69,11 @@ mod tests {
         let (old, new) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
         let roster =
             Roster::new([(old, PartyId(1)), (new, PartyId(1)), (old, PartyId(1))]).expect("the pins agree");
-        assert_eq!(
-            (roster.party(old), roster.party(new)),
-            (Some(PartyId(1)), Some(PartyId(1)))
-        );
+        assert_eq!((roster.party(old), roster.party(new)), (Some(PartyId(1)), Some(PartyId(1))));
         assert_eq!(roster.party(Fingerprint([3; 32])), None);
         assert_eq!(
             Roster::new([(old, PartyId(1)), (old, PartyId(2))]),
-            Err(RosterError::SharedCertificate {
-                fingerprint: old,
-                first: PartyId(1),
-                second: PartyId(2)
-            })
+            Err(RosterError::SharedCertificate { fingerprint: old, first: PartyId(1), second: PartyId(2) })
         );
     }
 }

@@ -37,9 +37,7 @@ impl Settings {
     /// The transport parameters of a side that accepts at most this many streams, opened by the peer.
     pub(crate) fn transport(&self, streams: u32) -> Arc<TransportConfig> {
         // Zero milliseconds would mean no timeout at all.
-        let milliseconds = u32::try_from(self.idle_timeout.as_millis())
-            .unwrap_or(u32::MAX)
-            .max(1);
+        let milliseconds = u32::try_from(self.idle_timeout.as_millis()).unwrap_or(u32::MAX).max(1);
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(milliseconds))))

@@ -17,10 +17,7 @@ pub(crate) struct UplinkCap {
 
 impl UplinkCap {
     pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
-        Self {
-            bytes_per_second,
-            free_at: Instant::now(),
-        }
+        Self { bytes_per_second, free_at: Instant::now() }
     }
 
     /// Waits until these bytes may be sent.

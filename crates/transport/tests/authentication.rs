@@ -9,10 +9,7 @@ use common::{Consortium, FIRST, SECOND, failure, identity, raw, refusal};
 #[tokio::test]
 async fn both_sides_know_who_is_at_the_other_end() {
     let (at_coordinator, at_party) = Consortium::new().link().await;
-    assert_eq!(
-        (at_coordinator.peer(), at_party.peer()),
-        (FIRST, PartyId::COORDINATOR)
-    );
+    assert_eq!((at_coordinator.peer(), at_party.peer()), (FIRST, PartyId::COORDINATOR));
 }
 
 #[tokio::test]
@@ -28,24 +25,17 @@ async fn a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on() {
         matches!(refusal, AcceptError::NotInConsortium { fingerprint, .. } if fingerprint == stranger.fingerprint())
     );
     let (text, from) = (refusal.to_string(), "a peer at 127.0.0.1:");
-    let named = format!(
-        "presented certificate {}, which is not in the consortium file",
-        stranger.fingerprint()
-    );
+    let named =
+        format!("presented certificate {}, which is not in the consortium file", stranger.fingerprint());
     assert!(text.starts_with(from) && text.contains(&named), "{text}");
 
     let failure = failure(connected);
     assert!(matches!(failure, ConnectError::NotInConsortium { ours, .. } if ours == stranger.fingerprint()));
-    let ours = format!(
-        "our certificate {} is not in the consortium file",
-        stranger.fingerprint()
-    );
+    let ours = format!("our certificate {} is not in the consortium file", stranger.fingerprint());
     assert!(failure.to_string().contains(&ours), "{failure}");
 
-    let (accepted, connected) = tokio::join!(
-        listener.accept(),
-        consortium.connect(address, &consortium.second, SECOND)
-    );
+    let (accepted, connected) =
+        tokio::join!(listener.accept(), consortium.connect(address, &consortium.second, SECOND));
     assert_eq!(accepted.map(|link| link.peer()), Ok(SECOND));
     connected.expect("an enrolled party");
 }
@@ -54,22 +44,10 @@ async fn a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on() {
 async fn a_party_that_takes_itself_for_another_is_refused() {
     let consortium = Consortium::new();
     let (mut listener, address) = consortium.listen();
-    let (accepted, connected) = tokio::join!(
-        listener.accept(),
-        consortium.connect(address, &consortium.first, SECOND)
-    );
+    let (accepted, connected) =
+        tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, SECOND));
     let refusal = refusal(accepted);
-    assert!(
-        matches!(
-            refusal,
-            AcceptError::WrongParty {
-                listed: FIRST,
-                claimed: SECOND,
-                ..
-            }
-        ),
-        "{refusal}"
-    );
+    assert!(matches!(refusal, AcceptError::WrongParty { listed: FIRST, claimed: SECOND, .. }), "{refusal}");
     match failure(connected) {
         ConnectError::Refused { reason, .. } => assert_eq!(reason, refusal.to_string()),
         other => panic!("{other}"),
@@ -130,10 +108,7 @@ async fn a_server_with_a_copy_of_the_coordinators_certificate_is_not_trusted() {
         let serving = tokio::spawn(async move { raw::answer(&server).await.is_some() });
         match consortium.connect(address, &consortium.first, FIRST).await {
             Ok(_) => assert!(trusted),
-            Err(error) => assert!(
-                !trusted && matches!(error, ConnectError::KeyNotHeld { .. }),
-                "{error}"
-            ),
+            Err(error) => assert!(!trusted && matches!(error, ConnectError::KeyNotHeld { .. }), "{error}"),
         }
         assert_eq!(serving.await.expect("no panic"), trusted);
     }

@@ -29,16 +29,10 @@ async fn frames_of_all_sizes_come_back_as_they_were() {
         let frame = pattern(size);
         let (sent, received) = tokio::join!(sender.send(&frame), receiver.recv());
         sent.expect("within the limit");
-        assert!(
-            received.expect("an echo").expect("a frame") == frame,
-            "a frame of {size} bytes changed"
-        );
+        assert!(received.expect("an echo").expect("a frame") == frame, "a frame of {size} bytes changed");
     }
     let carried: usize = sizes.iter().map(|size| size + 4).sum();
-    assert_eq!(
-        (counters.sent(), counters.received()),
-        (carried as u64, carried as u64)
-    );
+    assert_eq!((counters.sent(), counters.received()), (carried as u64, carried as u64));
     sender.close("done").await.expect("all echoed");
     echo.await.expect("the echo ends");
 }
@@ -49,12 +43,7 @@ async fn one_byte_too_many_is_refused_before_sending_and_the_link_goes_on() {
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     let error = sender.send(&vec![0; MAX_FRAME + 1]).await;
-    assert_eq!(
-        error,
-        Err(LinkError::TooLongToSend {
-            length: MAX_FRAME + 1
-        })
-    );
+    assert_eq!(error, Err(LinkError::TooLongToSend { length: MAX_FRAME + 1 }));
     sender.send(b"next").await.expect("the link is whole");
     assert_eq!(receiver.recv().await, Ok(Some(b"next".to_vec())));
 }
@@ -68,24 +57,11 @@ async fn a_peer_that_announces_too_much_is_cut_off() {
     let (connection, mut send, _receive) = peer.expect("an enrolled party");
     let (_sender, mut receiver) = link.expect("an enrolled party").split();
 
-    send.write_all(&(MAX_FRAME as u32 + 1).to_be_bytes())
-        .await
-        .expect("open");
-    let error = timeout(Duration::from_secs(5), receiver.recv())
-        .await
-        .expect("refused at once");
-    assert_eq!(
-        error,
-        Err(LinkError::AnnouncedTooLong {
-            peer: FIRST,
-            announced: MAX_FRAME + 1
-        })
-    );
+    send.write_all(&(MAX_FRAME as u32 + 1).to_be_bytes()).await.expect("open");
+    let error = timeout(Duration::from_secs(5), receiver.recv()).await.expect("refused at once");
+    assert_eq!(error, Err(LinkError::AnnouncedTooLong { peer: FIRST, announced: MAX_FRAME + 1 }));
     let told = connection.closed().await.to_string();
-    assert!(
-        told.contains("a frame of 8454145 bytes was announced, and 8454144 is the limit"),
-        "{told}"
-    );
+    assert!(told.contains("a frame of 8454145 bytes was announced, and 8454144 is the limit"), "{told}");
 }
 
 async fn send_numbered(mut sender: FrameSender, frames: u32, size: usize) -> FrameSender {
@@ -127,14 +103,8 @@ async fn a_sender_waits_for_a_peer_that_does_not_read() {
     let (sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, receiver) = at_coordinator.split();
     let mut sending = tokio::spawn(send_numbered(sender, 64, 1 << 20));
-    timeout(Duration::from_millis(1500), &mut sending)
-        .await
-        .expect_err("64 MiB do not fit into buffers");
-    assert!(
-        counters.sent() < 32 << 20,
-        "{} bytes were taken without a reader",
-        counters.sent()
-    );
+    timeout(Duration::from_millis(1500), &mut sending).await.expect_err("64 MiB do not fit into buffers");
+    assert!(counters.sent() < 32 << 20, "{} bytes were taken without a reader", counters.sent());
     receive_numbered(receiver, 64, 1 << 20).await;
     sending.await.expect("goes on once the peer reads");
 }
@@ -171,24 +141,14 @@ async fn after_a_cancelled_send_the_link_says_so_instead_of_mixing_frames() {
         }
     });
     cancelled.await.expect_err("nobody reads");
-    let error = LinkError::PartlySent {
-        peer: cloister_params::id::PartyId::COORDINATOR,
-    };
+    let error = LinkError::PartlySent { peer: cloister_params::id::PartyId::COORDINATOR };
     assert_eq!(sender.send(b"next").await, Err(error.clone()));
     assert_eq!(sender.close("done").await, Err(error));
 }
 
 async fn time_to_carry(bytes: usize, uplink_bytes_per_second: Option<NonZeroU64>) -> Duration {
-    let settings = Settings {
-        uplink_bytes_per_second,
-        ..Settings::default()
-    };
-    let (at_coordinator, at_party) = Consortium {
-        settings,
-        ..Consortium::new()
-    }
-    .link()
-    .await;
+    let settings = Settings { uplink_bytes_per_second, ..Settings::default() };
+    let (at_coordinator, at_party) = Consortium { settings, ..Consortium::new() }.link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();
     let start = Instant::now();

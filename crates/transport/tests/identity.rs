@@ -25,10 +25,7 @@ fn an_identity_comes_back_from_disk_and_from_pem() {
     let loaded = Identity::load(&folder).expect("as saved");
     assert_eq!(loaded.fingerprint(), saved.fingerprint());
     assert_eq!(loaded.key_pem(), saved.key_pem());
-    let mode = fs::metadata(folder.join("key.pem"))
-        .expect("saved")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(folder.join("key.pem")).expect("saved").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let parsed = Identity::from_pem(saved.certificate_pem(), saved.key_pem()).expect("its own PEM");
     assert_eq!(parsed.fingerprint(), saved.fingerprint());
@@ -48,12 +45,7 @@ fn a_key_that_others_can_read_is_refused_with_the_remedy() {
         fs::set_permissions(&key, Permissions::from_mode(mode)).expect("own file");
         let error = Identity::load(&folder).expect_err("others have access");
         assert!(matches!(error, IdentityError::KeyReadableByOthers { mode: found, .. } if found == mode));
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("run `chmod 600 {}`", key.display())),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("run `chmod 600 {}`", key.display())), "{error}");
     }
     fs::set_permissions(&key, Permissions::from_mode(0o400)).expect("own file");
     Identity::load(&folder).expect("private again");
@@ -64,23 +56,14 @@ fn an_identity_is_never_overwritten() {
     let folder = empty_folder("identity-twice");
     let first = identity("first");
     first.save(&folder).expect("an empty folder");
-    assert!(matches!(
-        identity("second").save(&folder),
-        Err(IdentityError::Exists { .. })
-    ));
-    assert_eq!(
-        Identity::load(&folder).expect("untouched").fingerprint(),
-        first.fingerprint()
-    );
+    assert!(matches!(identity("second").save(&folder), Err(IdentityError::Exists { .. })));
+    assert_eq!(Identity::load(&folder).expect("untouched").fingerprint(), first.fingerprint());
 }
 
 #[test]
 fn a_missing_identity_names_the_file() {
     let error = Identity::load(&empty_folder("identity-missing")).expect_err("nothing there");
-    assert!(
-        error.to_string().starts_with("cannot read") && error.to_string().contains("key.pem"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("cannot read") && error.to_string().contains("key.pem"), "{error}");
 }
 
 #[test]
@@ -90,10 +73,7 @@ fn what_is_no_pair_of_certificate_and_key_is_refused() {
     let mismatch = fault(one.certificate_pem(), other.key_pem());
     assert!(matches!(mismatch, IdentityError::Mismatch { .. }), "{mismatch}");
     let no_certificate = fault("rubbish", one.key_pem());
-    assert!(
-        matches!(no_certificate, IdentityError::BadCertificate { .. }),
-        "{no_certificate}"
-    );
+    assert!(matches!(no_certificate, IdentityError::BadCertificate { .. }), "{no_certificate}");
     let no_key = fault(one.certificate_pem(), one.certificate_pem());
     assert!(matches!(no_key, IdentityError::BadKey { .. }), "{no_key}");
     let label = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -105,10 +85,7 @@ fn what_is_no_pair_of_certificate_and_key_is_refused() {
 fn the_key_is_not_printed() {
     let identity = identity("discreet");
     let printed = format!("{identity:?}");
-    assert!(
-        printed.starts_with("Identity { fingerprint: Fingerprint("),
-        "{printed}"
-    );
+    assert!(printed.starts_with("Identity { fingerprint: Fingerprint("), "{printed}");
     let secret = identity.key_pem().lines().nth(1).expect("a line of base64");
     assert!(!printed.contains(secret));
 }

@@ -44,10 +44,7 @@ pub enum DecodeError {
 type Canonical = config::Configuration<config::LittleEndian, config::Fixint, config::Limit<MAX_ENCODED>>;
 
 fn canonical() -> Canonical {
-    config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<MAX_ENCODED>()
+    config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MAX_ENCODED>()
 }
 
 /// Encodes a value.
@@ -68,16 +65,10 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
     if bytes.len() > MAX_ENCODED {
         return Err(DecodeError::TooLong { got: bytes.len() });
     }
-    let (value, consumed): (T, usize) =
-        bincode::serde::decode_from_slice(bytes, canonical()).map_err(|error| DecodeError::Malformed {
-            expected,
-            detail: error.to_string(),
-        })?;
+    let (value, consumed): (T, usize) = bincode::serde::decode_from_slice(bytes, canonical())
+        .map_err(|error| DecodeError::Malformed { expected, detail: error.to_string() })?;
     if consumed != bytes.len() {
-        return Err(DecodeError::Trailing {
-            expected,
-            extra: bytes.len() - consumed,
-        });
+        return Err(DecodeError::Trailing { expected, extra: bytes.len() - consumed });
     }
     if encode(&value) != bytes {
         return Err(DecodeError::NotCanonical { expected });
@@ -104,61 +95,39 @@ mod tests {
         list: Vec<u16>,
     }
 
+    /// WIRE-01
     #[test]
     fn integers_are_little_endian_and_lengths_are_64_bit() {
-        let sample = Sample {
-            number: 1,
-            flag: true,
-            list: vec![2],
-        };
+        let sample = Sample { number: 1, flag: true, list: vec![2] };
         assert_eq!(encode(&sample), [1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
     }
 
+    /// WIRE-02
     #[test]
     fn what_is_not_canonical_is_refused() {
-        let mut bytes = encode(&Sample {
-            number: 1,
-            flag: true,
-            list: vec![2],
-        });
+        let mut bytes = encode(&Sample { number: 1, flag: true, list: vec![2] });
         bytes.push(0);
-        assert!(matches!(
-            decode::<Sample>(&bytes),
-            Err(DecodeError::Trailing { extra: 1, .. })
-        ));
+        assert!(matches!(decode::<Sample>(&bytes), Err(DecodeError::Trailing { extra: 1, .. })));
         bytes.truncate(14);
-        assert!(matches!(
-            decode::<Sample>(&bytes),
-            Err(DecodeError::Malformed { .. })
-        ));
+        assert!(matches!(decode::<Sample>(&bytes), Err(DecodeError::Malformed { .. })));
         let two_for_true = [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert!(matches!(
-            decode::<Sample>(&two_for_true),
-            Err(DecodeError::Malformed { .. })
-        ));
-        assert!(matches!(
-            decode::<Sample>(&vec![0; MAX_ENCODED + 1]),
-            Err(DecodeError::TooLong { .. })
-        ));
+        assert!(matches!(decode::<Sample>(&two_for_true), Err(DecodeError::Malformed { .. })));
+        assert!(matches!(decode::<Sample>(&vec![0; MAX_ENCODED + 1]), Err(DecodeError::TooLong { .. })));
     }
 
+    /// WIRE-03
     #[test]
     fn a_length_by_a_peers_word_allocates_nothing() {
         let mut bytes = vec![1, 0, 0, 0, 1];
         bytes.extend_from_slice(&u64::MAX.to_le_bytes());
-        assert!(matches!(
-            decode::<Sample>(&bytes),
-            Err(DecodeError::Malformed { .. })
-        ));
+        assert!(matches!(decode::<Sample>(&bytes), Err(DecodeError::Malformed { .. })));
         bytes.truncate(5);
         bytes.extend_from_slice(&(MAX_ENCODED as u64 / 2 - 64).to_le_bytes());
-        assert!(matches!(
-            decode::<Sample>(&bytes),
-            Err(DecodeError::Malformed { .. })
-        ));
+        assert!(matches!(decode::<Sample>(&bytes), Err(DecodeError::Malformed { .. })));
     }
 
     proptest! {
+        /// WIRE-02
         #[test]
         fn values_survive_and_random_bytes_are_refused_or_canonical(number: u32, flag: bool, list: Vec<u16>, noise: Vec<u8>) {
             let sample = Sample { number, flag, list };

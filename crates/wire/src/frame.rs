@@ -1,8 +1,8 @@
 //! Frames: a version byte, a class byte, and either one message or one chunk of a bulk vector.
 //!
-//! Bulk vectors never pass through serde: a chunk is a 16-byte header and raw bytes.
+//! Bulk vectors never pass through serde: a chunk is a 20-byte header and raw bytes.
 
-use cloister_params::id::{BlockId, Round};
+use cloister_params::id::{BlockId, PartyId, Round};
 use thiserror::Error;
 
 use crate::codec::{self, DecodeError};
@@ -15,13 +15,15 @@ pub const CHUNK_BYTES: usize = 4 << 20;
 
 const MESSAGE: u8 = 0;
 const CHUNK: u8 = 1;
-const CHUNK_HEADER: usize = 2 + 16;
+const CHUNK_HEADER: usize = 2 + 20;
 
-/// A piece of a block: of a masked block on the way up, of an opened sum on the way down.
+/// A piece of a vector: of a member's masked block, or of an opened sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chunk {
     /// The round.
     pub round: Round,
+    /// Whose masked block it is; the coordinator for an opened sum.
+    pub owner: PartyId,
     /// The block.
     pub block: BlockId,
     /// The chunk's number in its block, from 0.
@@ -73,6 +75,7 @@ impl Frame {
             Self::Chunk(chunk) => [
                 &[VERSION, CHUNK][..],
                 &chunk.round.0.to_le_bytes(),
+                &chunk.owner.0.to_le_bytes(),
                 &chunk.block.0.to_le_bytes(),
                 &chunk.index.to_le_bytes(),
                 &chunk.bytes,
@@ -84,7 +87,7 @@ impl Frame {
     /// Whether members act on this frame; a program that is member and custodian gives it to whom it is for.
     pub fn is_for_members(&self) -> bool {
         match self {
-            Self::Chunk(_) => true,
+            Self::Chunk(chunk) => chunk.owner == PartyId::COORDINATOR,
             Self::Message(message) => matches!(
                 message,
                 Message::Plan { .. }
@@ -98,7 +101,10 @@ impl Frame {
 
     /// Whether custodians act on this frame.
     pub fn is_for_custodians(&self) -> bool {
-        matches!(self, Self::Message(_))
+        match self {
+            Self::Chunk(chunk) => chunk.owner != PartyId::COORDINATOR,
+            Self::Message(_) => true,
+        }
     }
 
     /// Decodes a frame.
@@ -111,23 +117,21 @@ impl Frame {
             [VERSION, CHUNK, rest @ ..] => {
                 decode_chunk(rest).ok_or(FrameError::ChunkLength { got: bytes.len() })
             }
-            [VERSION, rest @ ..] => Err(FrameError::Class {
-                got: rest.first().copied(),
-            }),
-            _ => Err(FrameError::Version {
-                got: bytes.first().copied(),
-            }),
+            [VERSION, rest @ ..] => Err(FrameError::Class { got: rest.first().copied() }),
+            _ => Err(FrameError::Version { got: bytes.first().copied() }),
         }
     }
 }
 
 fn decode_chunk(rest: &[u8]) -> Option<Frame> {
     let (round, rest) = rest.split_first_chunk()?;
+    let (owner, rest) = rest.split_first_chunk()?;
     let (block, rest) = rest.split_first_chunk()?;
     let (index, bytes) = rest.split_first_chunk()?;
     (1..=CHUNK_BYTES).contains(&bytes.len()).then(|| {
         Frame::Chunk(Chunk {
             round: Round(u64::from_le_bytes(*round)),
+            owner: PartyId(u32::from_le_bytes(*owner)),
             block: BlockId(u32::from_le_bytes(*block)),
             index: u32::from_le_bytes(*index),
             bytes: bytes.to_vec(),
@@ -136,15 +140,19 @@ fn decode_chunk(rest: &[u8]) -> Option<Frame> {
 }
 
 /// Cuts a vector's bytes into chunks.
-pub fn chunks(round: Round, block: BlockId, bytes: &[u8]) -> impl Iterator<Item = Chunk> + '_ {
-    (0u32..)
-        .zip(bytes.chunks(CHUNK_BYTES))
-        .map(move |(index, piece)| Chunk {
-            round,
-            block,
-            index,
-            bytes: piece.to_vec(),
-        })
+pub fn chunks(
+    round: Round,
+    owner: PartyId,
+    block: BlockId,
+    bytes: &[u8],
+) -> impl Iterator<Item = Chunk> + '_ {
+    (0u32..).zip(bytes.chunks(CHUNK_BYTES)).map(move |(index, piece)| Chunk {
+        round,
+        owner,
+        block,
+        index,
+        bytes: piece.to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -153,12 +161,8 @@ mod tests {
 
     #[test]
     fn frames_survive() {
-        let chunk = Chunk {
-            round: Round(7),
-            block: BlockId(2),
-            index: 1,
-            bytes: vec![1, 2, 3],
-        };
+        let chunk =
+            Chunk { round: Round(7), owner: PartyId(4), block: BlockId(2), index: 1, bytes: vec![1, 2, 3] };
         let frame = Frame::Chunk(chunk);
         assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
         let message = Frame::Message(Message::KeyRequest { round: Round(3) });
@@ -172,28 +176,16 @@ mod tests {
         assert_eq!(Frame::decode(&[1]), Err(FrameError::Class { got: None }));
         assert_eq!(Frame::decode(&[1, 9]), Err(FrameError::Class { got: Some(9) }));
         assert_eq!(Frame::decode(&[1, 1, 0]), Err(FrameError::ChunkLength { got: 3 }));
-        assert!(matches!(
-            Frame::decode(&[1, 0, 255, 255]),
-            Err(FrameError::Message(_))
-        ));
-        let long = [&[1, 1][..], &[0; 16], &vec![0; CHUNK_BYTES + 1]].concat();
-        assert_eq!(
-            Frame::decode(&long),
-            Err(FrameError::ChunkLength { got: long.len() })
-        );
+        assert!(matches!(Frame::decode(&[1, 0, 255, 255]), Err(FrameError::Message(_))));
+        let long = [&[1, 1][..], &[0; 20], &vec![0; CHUNK_BYTES + 1]].concat();
+        assert_eq!(Frame::decode(&long), Err(FrameError::ChunkLength { got: long.len() }));
     }
 
     #[test]
     fn chunks_make_up_the_vector() {
         let bytes: Vec<u8> = (0..CHUNK_BYTES + 5).map(|index| index as u8).collect();
-        let pieces: Vec<Chunk> = chunks(Round(1), BlockId(0), &bytes).collect();
+        let pieces: Vec<Chunk> = chunks(Round(1), PartyId(1), BlockId(0), &bytes).collect();
         assert_eq!(pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(
-            pieces
-                .iter()
-                .flat_map(|piece| piece.bytes.clone())
-                .collect::<Vec<_>>(),
-            bytes
-        );
+        assert_eq!(pieces.iter().flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>(), bytes);
     }
 }

@@ -5,7 +5,8 @@ use cloister_params::plan::RoundPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::statement::{
-    Abort, Announcement, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signature, Signed, Upload,
+    Abort, Announcement, Certificate, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature, Signed,
+    Upload,
 };
 
 /// A message, by direction and step.
@@ -123,8 +124,23 @@ pub enum Message {
         /// The closing's body.
         #[serde(with = "serde_bytes")]
         closing: Vec<u8>,
-        /// Leaf hashes of the reveals, which the log's root covers.
-        reveals: Vec<Digest>,
+        /// Everything that was revealed, ascending by member and index.
+        reveals: Vec<Reveal>,
+        /// The blocks that this custodian is asked to recompute; their masked blocks came before as chunks.
+        recompute: Vec<BlockId>,
+    },
+    /// Custodian → coordinator, step 7: sums that it recomputed.
+    Recomputed(Signed<Recomputed>),
+    /// Coordinator → custodian, step 7: that a masked block, which follows as chunks, is what its member signed.
+    MaskedBlock {
+        /// The round.
+        round: Round,
+        /// The member.
+        member: PartyId,
+        /// The block.
+        block: BlockId,
+        /// From the block's leaf up to the root that the member signed.
+        path: Vec<Digest>,
     },
     /// Coordinator → all: how the round ended. Sums travel before it as chunks.
     Ended(Ending),
@@ -134,9 +150,25 @@ pub enum Message {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Ending {
     /// With sums.
-    Closed(Certificate<Closing>),
+    Closed {
+        /// The certificate of the closing.
+        certificate: Certificate<Closing>,
+        /// For each opened block, statements of enough custodians that they recomputed its sum.
+        recomputed: Vec<Signed<Recomputed>>,
+    },
     /// Without.
     Aborted(Certificate<Abort>),
+}
+
+/// A secret that both seals permitted to reveal, as the log has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Reveal {
+    /// Whose secret.
+    pub member: PartyId,
+    /// Its place in a share vector: 0 for the mask key, then the blocks.
+    pub index: u32,
+    /// The secret.
+    pub value: [u8; 32],
 }
 
 /// A seed, which the announcement committed to.
@@ -175,10 +207,7 @@ mod tests {
         let bytes = codec::encode(&letter);
         assert_eq!(bytes.len(), 4 + 8 + 4 + 4 + 8 + 5);
         assert_eq!(codec::decode::<Message>(&bytes), Ok(letter));
-        let vote = Message::Vote {
-            body: Digest([1; 32]),
-            signature: Signature([2; 64]),
-        };
+        let vote = Message::Vote { body: Digest([1; 32]), signature: Signature([2; 64]) };
         assert_eq!(codec::decode::<Message>(&codec::encode(&vote)), Ok(vote));
     }
 }

@@ -38,12 +38,7 @@ pub struct Signed<T> {
 impl<T: Body> Signed<T> {
     /// Puts the parts together.
     pub fn new(signer: PartyId, body: Vec<u8>, signature: Signature) -> Self {
-        Self {
-            signer,
-            body,
-            signature,
-            kind: PhantomData,
-        }
+        Self { signer, body, signature, kind: PhantomData }
     }
 
     /// Reads the body; the signature is the caller's to check first.
@@ -80,11 +75,7 @@ pub struct Vote {
 impl<T: Body> Certificate<T> {
     /// Puts the parts together.
     pub fn new(body: Vec<u8>, votes: Vec<Vote>) -> Self {
-        Self {
-            body,
-            votes,
-            kind: PhantomData,
-        }
+        Self { body, votes, kind: PhantomData }
     }
 
     /// Reads the body; the votes are the caller's to check first.
@@ -343,6 +334,23 @@ pub struct Closing {
 
 impl Body for Closing {
     const TAG: &'static str = "cloister/v1/closing";
+}
+
+/// What a custodian signs when it recomputed sums of a closing from masked blocks and reveals (step 7).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recomputed {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// The round.
+    pub round: Round,
+    /// Digest of the closing's body.
+    pub closing: Digest,
+    /// The blocks whose sums it recomputed, ascending.
+    pub blocks: Vec<BlockId>,
+}
+
+impl Body for Recomputed {
+    const TAG: &'static str = "cloister/v1/recomputed";
 }
 
 /// An opened block in a closing.

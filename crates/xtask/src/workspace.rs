@@ -7,11 +7,7 @@ use crate::Failure;
 
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .unwrap_or(Path::new("."))
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Where set-up keeps what it installs.
@@ -28,16 +24,10 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs a command with its output shown, and says which one could not be started.
 pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Failure> {
-    command
-        .status()
-        .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))
+    command.status().map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))
 }
 
 /// Runs a command that must succeed.
 pub(crate) fn run_checked(command: &mut Command, what: &str) -> Result<(), Failure> {
-    if run(command)?.success() {
-        Ok(())
-    } else {
-        Err(format!("{what} failed; its output is above"))
-    }
+    if run(command)?.success() { Ok(()) } else { Err(format!("{what} failed; its output is above")) }
 }

@@ -68,11 +68,7 @@ struct NewParty {
 fn new_party(name: &str) -> Result<NewParty, Failure> {
     let identity = Identity::generate(name).map_err(Failure::error)?;
     let (key, seed) = SigningKey::generate(&mut UnwrapErr(SysRng));
-    Ok(NewParty {
-        identity,
-        seed,
-        signing_key: key.public(),
-    })
+    Ok(NewParty { identity, seed, signing_key: key.public() })
 }
 
 impl NewParty {
@@ -92,36 +88,21 @@ pub(super) fn create(arguments: &Arguments, text: &Text) -> Result<DemoConsortiu
     let policy =
         Policy::parse(&format!("governance_key = \"{}\"", governance.public())).map_err(Failure::error)?;
     let coordinator = new_party("coordinator")?;
-    let hospitals: Vec<NewParty> = text
-        .hospitals
-        .iter()
-        .map(|hospital| new_party(&hospital.name))
-        .collect::<Result<_, _>>()?;
+    let hospitals: Vec<NewParty> =
+        text.hospitals.iter().map(|hospital| new_party(&hospital.name)).collect::<Result<_, _>>()?;
     let file = consortium_file(&coordinator, &hospitals, text);
     let toml = file.to_toml().map_err(Failure::error)?;
     let checked = Consortium::parse(&toml).map_err(Failure::config)?;
-    let config = ModelConfig {
-        seed: arguments.seed,
-        ..ModelConfig::new(text.classes.clone())
-    };
+    let config = ModelConfig { seed: arguments.seed, ..ModelConfig::new(text.classes.clone()) };
     let task = serde_json::to_string_pretty(&config).map_err(Failure::error)?;
     let settings = settings(arguments, &config, &task, &checked.floors())?;
     let demo = DemoConsortium { folder, settings };
     write(&demo.consortium(), toml.as_bytes())?;
     let signature = hex::encode(sign_file(&toml, &governance));
-    write(
-        &demo.consortium().with_added_extension("sig"),
-        signature.as_bytes(),
-    )?;
+    write(&demo.consortium().with_added_extension("sig"), signature.as_bytes())?;
     write(&demo.task(), task.as_bytes())?;
-    write(
-        &demo.settings_file(),
-        demo.settings.to_toml().map_err(Failure::error)?.as_bytes(),
-    )?;
-    write(
-        &demo.model(),
-        &Model::new(initial_blocks(&config).into_values()).to_bytes(),
-    )?;
+    write(&demo.settings_file(), demo.settings.to_toml().map_err(Failure::error)?.as_bytes())?;
+    write(&demo.model(), &Model::new(initial_blocks(&config).into_values()).to_bytes())?;
     write_notes(&demo.held_out(), &text.held_out)?;
     coordinator.save(&demo.coordinator(), &policy)?;
     create_folder(&demo.coordinator().join("data"))?;

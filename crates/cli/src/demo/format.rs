@@ -95,13 +95,7 @@ pub(crate) fn ranges(parties: &[u32]) -> String {
 pub(crate) fn printable(text: &str) -> String {
     let is_turning = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .map(|character| {
-            if character.is_control() || is_turning(character) {
-                '?'
-            } else {
-                character
-            }
-        })
+        .map(|character| if character.is_control() || is_turning(character) { '?' } else { character })
         .collect()
 }
 
@@ -133,26 +127,12 @@ mod tests {
     #[test]
     fn bytes_change_their_unit_before_they_read_1000() {
         let written = [0, 999, 1000, 1_234_567, 999_949, 999_950, u64::MAX].map(bytes);
-        assert_eq!(
-            written,
-            [
-                "0 B",
-                "999 B",
-                "1.0 kB",
-                "1.2 MB",
-                "999.9 kB",
-                "1.0 MB",
-                "18446.7 PB"
-            ]
-        );
+        assert_eq!(written, ["0 B", "999 B", "1.0 kB", "1.2 MB", "999.9 kB", "1.0 MB", "18446.7 PB"]);
     }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        assert_eq!(
-            [0, 12, 999, 1000, 1_234_567].map(whole),
-            ["0", "12", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 12, 999, 1000, 1_234_567].map(whole), ["0", "12", "999", "1,000", "1,234,567"]);
         assert_eq!(counted(1, "hospital"), "1 hospital");
         assert_eq!(counted(0, "note"), "0 notes");
         assert_eq!(seconds(12.345), "12.3");

@@ -73,21 +73,14 @@ struct Kill {
 }
 
 fn kill_of(text: &str) -> Result<Kill, String> {
-    let parsed = text.split_once('@').and_then(|(party, round)| {
-        Some(Kill {
-            party: party.parse().ok()?,
-            round: round.parse().ok()?,
-        })
-    });
+    let parsed = text
+        .split_once('@')
+        .and_then(|(party, round)| Some(Kill { party: party.parse().ok()?, round: round.parse().ok()? }));
     parsed.ok_or_else(|| "expected M@R, like 2@1".into())
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    if let Some(kill) = arguments
-        .kill
-        .iter()
-        .find(|kill| !(1..=arguments.members).contains(&kill.party))
-    {
+    if let Some(kill) = arguments.kill.iter().find(|kill| !(1..=arguments.members).contains(&kill.party)) {
         return Err(Failure::config(format!(
             "--kill {}@{}: there is no such hospital",
             kill.party, kill.round
@@ -97,11 +90,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let text = text::prepare(&arguments)?;
     clear(&arguments.folder)?;
     let consortium = consortium::create(&arguments, &text)?;
-    let names: Vec<(u32, String)> = text
-        .hospitals
-        .iter()
-        .map(|hospital| (hospital.party, hospital.name.clone()))
-        .collect();
+    let names: Vec<(u32, String)> =
+        text.hospitals.iter().map(|hospital| (hospital.party, hospital.name.clone())).collect();
     let screen = Screen::new(&names, arguments.quiet);
     screen.note(&format!(
         "{} hospitals, {}, {} notes held out; everything is under {}",
@@ -129,9 +119,7 @@ fn clear(folder: &std::path::Path) -> Result<(), Failure> {
     let marker = folder.join("consortium.toml");
     if folder.exists()
         && !marker.exists()
-        && folder
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some())
+        && folder.read_dir().is_ok_and(|mut entries| entries.next().is_some())
     {
         return Err(Failure::config(format!(
             "{} holds something that no demo wrote; give an empty --folder",
@@ -150,31 +138,15 @@ fn finish(arguments: &Arguments, mut result: DemoResult) -> Result<(), Failure> 
     let report = arguments.folder.join("report.html");
     let results = arguments.folder.join("result.json");
     for (what, path) in [("report, one page", &report), ("all results", &results)] {
-        result.files.insert(
-            0,
-            WrittenFile {
-                what: what.into(),
-                path: path.display().to_string(),
-            },
-        );
+        result.files.insert(0, WrittenFile { what: what.into(), path: path.display().to_string() });
     }
     write(&report, report::render(&result).as_bytes())?;
-    write(
-        &results,
-        serde_json::to_string_pretty(&result)
-            .map_err(Failure::error)?
-            .as_bytes(),
-    )?;
+    write(&results, serde_json::to_string_pretty(&result).map_err(Failure::error)?.as_bytes())?;
     if !arguments.json {
         print!("{}", closing_table(&result));
         return Ok(());
     }
-    let opened: usize = result
-        .rounds
-        .iter()
-        .flat_map(|round| &round.experts)
-        .filter(|e| e.opened)
-        .count();
+    let opened: usize = result.rounds.iter().flat_map(|round| &round.experts).filter(|e| e.opened).count();
     let summary = json!({
         "rounds": result.rounds.iter().filter(|round| round.closed).count(),
         "members": result.members.len(),

@@ -42,11 +42,7 @@ impl Processes {
     pub(super) async fn start(arguments: &Arguments, demo: &DemoConsortium) -> Result<Self, Failure> {
         let (sender, events) = mpsc::unbounded_channel();
         let (kill, _) = watch::channel(BTreeSet::new());
-        let mut processes = Self {
-            events,
-            sender: Some(sender),
-            kill,
-        };
+        let mut processes = Self { events, sender: Some(sender), kill };
         processes.spawn(None, coordinator_command(arguments, demo)?)?;
         let address = processes.wait_for_address().await?;
         for party in 1..=arguments.members {
@@ -75,9 +71,7 @@ impl Processes {
                 Ok(event["address"].as_str().unwrap_or_default().to_owned())
             }
             Some(ProcessEvent::Ended(_, _, words)) => Err(Failure::new(Kind::Unavailable, words.trim())),
-            other => Err(Failure::error(format!(
-                "the coordinator did not start: {other:?}"
-            ))),
+            other => Err(Failure::error(format!("the coordinator did not start: {other:?}"))),
         }
     }
 
@@ -163,13 +157,7 @@ fn coordinator_command(arguments: &Arguments, demo: &DemoConsortium) -> Result<C
         .arg(demo.coordinator().join("data"))
         .args(["--listen", &format!("127.0.0.1:{}", arguments.port)])
         .args(["--num-rounds", &arguments.rounds.to_string()])
-        .args([
-            "--idle-timeout-s",
-            IDLE_TIMEOUT,
-            "--reconnect-within-s",
-            "1",
-            "--events",
-        ]);
+        .args(["--idle-timeout-s", IDLE_TIMEOUT, "--reconnect-within-s", "1", "--events"]);
     Ok(command)
 }
 

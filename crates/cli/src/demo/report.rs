@@ -15,10 +15,7 @@ const VISIBILITY: &str = include_str!("report/visibility.html");
 
 /// The whole page. Every text that comes from the result is escaped.
 pub(crate) fn render(result: &DemoResult) -> String {
-    let title = format!(
-        "Cloister demo: {} and one model",
-        counted(result.members.len(), "hospital")
-    );
+    let title = format!("Cloister demo: {} and one model", counted(result.members.len(), "hospital"));
     let body = [
         format!("<header><h1>{title}</h1>{}</header>", summary(result)),
         section("Accuracy over the rounds", &curve::figure(result)),
@@ -117,11 +114,7 @@ fn missing(result: &DemoResult) -> impl Iterator<Item = &MemberResult> {
 }
 
 fn hospital(member: &MemberResult) -> String {
-    format!(
-        "{} ({})",
-        strong(&format!("hospital {}", member.party)),
-        escape(&member.name)
-    )
+    format!("{} ({})", strong(&format!("hospital {}", member.party)), escape(&member.name))
 }
 
 fn footer(result: &DemoResult) -> String {
@@ -144,12 +137,7 @@ mod tests {
     fn the_page_names_every_hospital_class_and_file() {
         let result = sample::run(8, 5);
         let page = render(&result);
-        assert!(
-            result
-                .members
-                .iter()
-                .all(|member| page.contains(&escape(&member.name)))
-        );
+        assert!(result.members.iter().all(|member| page.contains(&escape(&member.name))));
         assert!(result.classes.iter().all(|class| page.contains(class.as_str())));
         assert!(result.files.iter().all(|file| page.contains(&escape(&file.path))));
         assert!(page.contains("<strong>hospital 7</strong> (Riverside Medical Center) in round 3"));
@@ -158,9 +146,9 @@ mod tests {
     #[test]
     fn the_page_reaches_for_nothing_outside() {
         let page = render(&sample::run(8, 5)).replace("http-equiv", "");
-        for outside in [
-            "http", "<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "style=\"",
-        ] {
+        for outside in
+            ["http", "<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import", "style=\""]
+        {
             assert!(!page.contains(outside), "{outside}");
         }
         assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""));

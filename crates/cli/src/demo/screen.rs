@@ -47,34 +47,18 @@ impl Screen {
     /// A screen for hospitals with their numbers and names. Without a terminal on stderr it is as quiet as if asked.
     pub(crate) fn new(members: &[(u32, String)], quiet: bool) -> Self {
         let plain = quiet || !std::io::stderr().is_terminal();
-        let target = if plain {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
+        let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bars = MultiProgress::with_draw_target(target);
         let view = match members.len() {
             _ if plain => View::Plain,
-            0..=MOST_LINES => View::Each(
-                members
-                    .iter()
-                    .map(|member| (member.0, member_bar(&bars, member)))
-                    .collect(),
-            ),
+            0..=MOST_LINES => {
+                View::Each(members.iter().map(|member| (member.0, member_bar(&bars, member))).collect())
+            }
             _ => View::Summary(bars.add(ProgressBar::no_length().with_style(style("{wide_msg}")))),
         };
-        let names = members
-            .iter()
-            .map(|(party, name)| (*party, printable(name)))
-            .collect();
+        let names = members.iter().map(|(party, name)| (*party, printable(name))).collect();
         let tracker = Mutex::new(Tracker::new(members.iter().map(|(party, _)| *party)));
-        Self {
-            names,
-            tracker,
-            has_header: Mutex::new(false),
-            bars,
-            view,
-        }
+        Self { names, tracker, has_header: Mutex::new(false), bars, view }
     }
 
     /// A hospital has trained `done` of `total` steps of a round; round 0 is its training alone, for comparison.
@@ -135,10 +119,7 @@ impl Screen {
         let (is_new, milestone) = tracker.enter(party, phase);
         match &self.view {
             View::Plain => milestone.iter().for_each(|line| self.print(line)),
-            View::Each(bars) => bars
-                .get(&party)
-                .into_iter()
-                .for_each(|bar| draw(bar, phase, is_new)),
+            View::Each(bars) => bars.get(&party).into_iter().for_each(|bar| draw(bar, phase, is_new)),
             View::Summary(bar) if is_new => draw_summary(bar, &tracker),
             View::Summary(_) => {}
         }
@@ -171,25 +152,16 @@ fn draw_summary(bar: &ProgressBar, tracker: &Tracker) {
 
 fn member_bar(bars: &MultiProgress, (party, name): &(u32, String)) -> ProgressBar {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let template = if is_plain {
-        "{prefix} {bar:20} {wide_msg}"
-    } else {
-        "{prefix} {bar:20.cyan/dim} {wide_msg}"
-    };
+    let template =
+        if is_plain { "{prefix} {bar:20} {wide_msg}" } else { "{prefix} {bar:20.cyan/dim} {wide_msg}" };
     let prefix = format!("{party:>3} {:<NAME_WIDTH$}", fit(name, NAME_WIDTH));
-    let bar = bars.add(
-        ProgressBar::new(1)
-            .with_style(style(template))
-            .with_prefix(prefix),
-    );
+    let bar = bars.add(ProgressBar::new(1).with_style(style(template)).with_prefix(prefix));
     draw(&bar, Phase::Waiting, true);
     bar
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the template is one of ours")
-        .progress_chars("━╸─")
+    ProgressStyle::with_template(template).expect("the template is one of ours").progress_chars("━╸─")
 }
 
 /// What a lock guards; no caller leaves it half changed, so a panic elsewhere does not spoil it.
@@ -203,9 +175,8 @@ mod tests {
     use crate::demo::summary::sample;
 
     fn screen(members: u32) -> Screen {
-        let members: Vec<(u32, String)> = (1..=members)
-            .map(|party| (party, format!("Hospital {party}")))
-            .collect();
+        let members: Vec<(u32, String)> =
+            (1..=members).map(|party| (party, format!("Hospital {party}"))).collect();
         Screen::new(&members, true)
     }
 
@@ -225,10 +196,7 @@ mod tests {
         screen.lost(2, "killed by the demo");
         screen.waiting(3);
         screen.announced(99);
-        assert_eq!(
-            locked(&screen.tracker).summary(),
-            "round 1: 1 waiting, 1 uploading, 1 lost"
-        );
+        assert_eq!(locked(&screen.tracker).summary(), "round 1: 1 waiting, 1 uploading, 1 lost");
         screen.round(&sample::aborted(1));
         assert!(*locked(&screen.has_header));
         screen.finish();

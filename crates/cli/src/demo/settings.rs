@@ -49,12 +49,7 @@ pub(super) fn settings(
             routing_penalty_milli: 100,
             seed: arguments.seed,
         },
-        deadlines: Deadlines {
-            announce: 600_000,
-            seal: 60_000,
-            upload: 120_000,
-            reveal: 60_000,
-        },
+        deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
         blocks: block_table(model).into_iter().map(planned).collect(),
     })
 }
@@ -74,12 +69,5 @@ fn planned(shape: BlockShape) -> PlannedBlock {
         BlockKind::Routing { .. } => (-16, 1.0, 64),
     };
     let clip_steps = (clip * 2f64.powi(-i32::from(step_log2))) as u32;
-    PlannedBlock {
-        shape,
-        scale: Scale {
-            step_log2,
-            clip_steps,
-        },
-        noise_steps,
-    }
+    PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }

@@ -7,15 +7,8 @@ use super::format::{NONE, bytes, percent_or_none, seconds, span};
 use super::result::{DemoResult, ExpertResult, MemberResult, RoundResult};
 
 /// The columns of the table of rounds.
-pub(crate) const ROUND_COLUMNS: [&str; 7] = [
-    "round",
-    "members",
-    "experts aggregated",
-    "cohort sizes",
-    "held-out accuracy",
-    "bytes up",
-    "seconds",
-];
+pub(crate) const ROUND_COLUMNS: [&str; 7] =
+    ["round", "members", "experts aggregated", "cohort sizes", "held-out accuracy", "bytes up", "seconds"];
 
 impl DemoResult {
     /// The last round that closed with sums.
@@ -25,20 +18,12 @@ impl DemoResult {
 
     /// Held-out accuracy of the federated model at the end.
     pub(crate) fn federated_accuracy(&self) -> Option<f64> {
-        self.rounds
-            .iter()
-            .rev()
-            .filter(|round| round.closed)
-            .find_map(|round| round.accuracy)
+        self.rounds.iter().rev().filter(|round| round.closed).find_map(|round| round.accuracy)
     }
 
     /// Mean held-out accuracy of the models that hospitals trained on their own notes alone.
     pub(crate) fn mean_local_accuracy(&self) -> Option<f64> {
-        let known: Vec<f64> = self
-            .members
-            .iter()
-            .filter_map(|member| member.local_accuracy)
-            .collect();
+        let known: Vec<f64> = self.members.iter().filter_map(|member| member.local_accuracy).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
@@ -66,12 +51,7 @@ impl RoundResult {
         if !expert.opened {
             return Vec::new();
         }
-        expert
-            .members
-            .iter()
-            .copied()
-            .filter(|party| self.uploaded.contains(party))
-            .collect()
+        expert.members.iter().copied().filter(|party| self.uploaded.contains(party)).collect()
     }
 
     /// How many experts' sums were opened.
@@ -89,10 +69,7 @@ impl RoundResult {
     /// The round's row in the table of rounds, under [`ROUND_COLUMNS`].
     pub(crate) fn row(&self) -> [String; 7] {
         let (experts, sizes) = if self.closed {
-            (
-                format!("{} of {}", self.opened(), self.experts.len()),
-                span(self.cohort_sizes()),
-            )
+            (format!("{} of {}", self.opened(), self.experts.len()), span(self.cohort_sizes()))
         } else {
             ("aborted".to_owned(), NONE.to_owned())
         };
@@ -117,16 +94,9 @@ mod tests {
         let result = sample::run(8, 5);
         assert_eq!(result.last_closed().map(|round| round.round), Some(5));
         assert_eq!(result.federated_accuracy(), result.rounds[4].accuracy);
-        let local: Vec<f64> = result
-            .members
-            .iter()
-            .filter_map(|member| member.local_accuracy)
-            .collect();
+        let local: Vec<f64> = result.members.iter().filter_map(|member| member.local_accuracy).collect();
         assert_eq!(local.len(), 7);
-        assert_eq!(
-            result.mean_local_accuracy(),
-            Some(local.iter().sum::<f64>() / 7.0)
-        );
+        assert_eq!(result.mean_local_accuracy(), Some(local.iter().sum::<f64>() / 7.0));
         assert_eq!(result.members[6].gain(), None);
     }
 

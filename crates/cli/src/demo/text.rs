@@ -36,10 +36,7 @@ pub(super) struct Hospital {
 
 impl Hospital {
     pub(super) fn notes_by_class(&self, classes: &[String]) -> Vec<usize> {
-        classes
-            .iter()
-            .map(|class| self.notes.iter().filter(|note| note.label == *class).count())
-            .collect()
+        classes.iter().map(|class| self.notes.iter().filter(|note| note.label == *class).count()).collect()
     }
 }
 
@@ -57,11 +54,7 @@ const NAMES: [&str; 8] = [
 fn name_of(party: u32) -> String {
     let index = party as usize - 1;
     let name = NAMES[index % NAMES.len()];
-    if index < NAMES.len() {
-        name.to_owned()
-    } else {
-        format!("{name} {}", index / NAMES.len() + 1)
-    }
+    if index < NAMES.len() { name.to_owned() } else { format!("{name} {}", index / NAMES.len() + 1) }
 }
 
 pub(super) fn prepare(arguments: &Arguments) -> Result<Text, Failure> {
@@ -79,26 +72,12 @@ fn synthetic(arguments: &Arguments) -> Text {
         let mut weights = [0.5; CLASSES.len()];
         weights[index % CLASSES.len()] += 6.0;
         weights[(3 * index + 1) % CLASSES.len()] += 3.0;
-        let notes = generate(
-            arguments.notes_per_member,
-            &weights,
-            style,
-            arguments.seed ^ (u64::from(party) << 32),
-        );
-        Hospital {
-            party,
-            name: name_of(party),
-            style: Some(format!("{style:?}").to_lowercase()),
-            notes,
-        }
+        let notes =
+            generate(arguments.notes_per_member, &weights, style, arguments.seed ^ (u64::from(party) << 32));
+        Hospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }
     };
     let held_out = (0u64..).zip(Style::ALL).flat_map(|(index, style)| {
-        generate(
-            HELD_OUT_IN_STYLE,
-            &[1.0; CLASSES.len()],
-            style,
-            arguments.seed ^ (0xffff_0000 + index),
-        )
+        generate(HELD_OUT_IN_STYLE, &[1.0; CLASSES.len()], style, arguments.seed ^ (0xffff_0000 + index))
     });
     Text {
         description: format!("synthetic notes, seed {}", arguments.seed),
@@ -117,26 +96,16 @@ fn from_file(arguments: &Arguments, path: &std::path::Path) -> Result<Text, Fail
             path.display()
         )));
     }
-    let label = |note: &Note| {
-        classes
-            .iter()
-            .position(|class| *class == note.label)
-            .unwrap_or_default()
-    };
+    let label = |note: &Note| classes.iter().position(|class| *class == note.label).unwrap_or_default();
     let labels: Vec<usize> = notes.iter().map(label).collect();
     let fraction = 0.2f64.min(MOST_HELD_OUT as f64 / notes.len() as f64);
     let split = hold_out(&labels, fraction, arguments.seed).map_err(Failure::config)?;
     let wanted = arguments.notes_per_member * arguments.members as usize;
     let kept = thin_out(&split.train, &labels, wanted, arguments.seed)?;
     let kept_labels: Vec<usize> = kept.iter().map(|index| labels[*index]).collect();
-    let parts = label_dirichlet(
-        &kept_labels,
-        arguments.members as usize,
-        arguments.alpha,
-        FEWEST,
-        arguments.seed,
-    )
-    .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
+    let parts =
+        label_dirichlet(&kept_labels, arguments.members as usize, arguments.alpha, FEWEST, arguments.seed)
+            .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
     let hospital = |(party, part): (u32, Vec<usize>)| Hospital {
         party,
         name: name_of(party),
@@ -144,9 +113,7 @@ fn from_file(arguments: &Arguments, path: &std::path::Path) -> Result<Text, Fail
         notes: part.into_iter().map(|index| notes[kept[index]].clone()).collect(),
     };
     Ok(Text {
-        description: path
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        description: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         hospitals: (1..).zip(parts).map(hospital).collect(),
         held_out: split.held_out.iter().map(|index| notes[*index].clone()).collect(),
         classes,

@@ -26,10 +26,7 @@ struct Tally {
 
 impl Tally {
     fn of(value: &Value) -> Option<Self> {
-        Some(Self {
-            correct: value["correct"].as_u64()?,
-            total: value["total"].as_u64()?,
-        })
+        Some(Self { correct: value["correct"].as_u64()?, total: value["total"].as_u64()? })
     }
 
     fn add(&mut self, other: Self) {
@@ -101,8 +98,7 @@ impl<'a> Watch<'a> {
             "announced" => self.screen.announced(party),
             "uploaded" => self.screen.waiting(party),
             "missing" => {
-                self.screen
-                    .note(&format!("summed without the uploads of {}", event["parties"]));
+                self.screen.note(&format!("summed without the uploads of {}", event["parties"]));
             }
             "recovering" => self.screen.note(&format!(
                 "custodians' shares take off the masks that {} left behind",
@@ -145,8 +141,7 @@ impl<'a> Watch<'a> {
                 self.screen.waiting(party);
             }
             "refused" | "fault" | "reconnecting" => {
-                self.screen
-                    .note(&format!("hospital {party}: {}", event["reason"]));
+                self.screen.note(&format!("hospital {party}: {}", event["reason"]));
             }
             _ => {}
         }
@@ -154,15 +149,11 @@ impl<'a> Watch<'a> {
 
     /// A hospital that is to be lost in the middle of its upload is: some chunks are sent, some are not.
     fn kill_if_due(&mut self, party: u32, sent: u64, total: u64, processes: &mut Processes) {
-        let due = Kill {
-            party,
-            round: self.round,
-        };
+        let due = Kill { party, round: self.round };
         if self.arguments.kill.contains(&due) && sent * 3 >= total && sent < total {
             processes.kill(party);
             self.killed.insert(party, self.round);
-            self.screen
-                .lost(party, "killed with SIGKILL in the middle of its upload");
+            self.screen.lost(party, "killed with SIGKILL in the middle of its upload");
         }
     }
 
@@ -176,11 +167,7 @@ impl<'a> Watch<'a> {
                 words.trim()
             ))),
             (None, code) => {
-                let kind = if code == Some(Kind::QuorumLost as i32) {
-                    Kind::QuorumLost
-                } else {
-                    Kind::Error
-                };
+                let kind = if code == Some(Kind::QuorumLost as i32) { Kind::QuorumLost } else { Kind::Error };
                 Err(Failure::new(kind, format!("the coordinator: {}", words.trim())))
             }
         }
@@ -240,16 +227,8 @@ impl<'a> Watch<'a> {
             let wanted = self.arguments.rounds;
             return Err(Failure::error(format!("{done} of {wanted} rounds closed")));
         }
-        if let Some(kill) = self
-            .arguments
-            .kill
-            .iter()
-            .find(|kill| !self.killed.contains_key(&kill.party))
-        {
-            return Err(Failure::error(format!(
-                "hospital {} was not caught in its upload",
-                kill.party
-            )));
+        if let Some(kill) = self.arguments.kill.iter().find(|kill| !self.killed.contains_key(&kill.party)) {
+            return Err(Failure::error(format!("hospital {} was not caught in its upload", kill.party)));
         }
         let members: Vec<MemberResult> = text
             .hospitals
@@ -267,19 +246,14 @@ impl<'a> Watch<'a> {
                 }
             })
             .collect();
-        let survivor = members
-            .iter()
-            .find(|member| member.killed_in.is_none())
-            .map_or(1, |member| member.party);
+        let survivor =
+            members.iter().find(|member| member.killed_in.is_none()).map_or(1, |member| member.party);
         let file = |what: &str, path: std::path::PathBuf| WrittenFile {
             what: what.to_owned(),
             path: path.display().to_string(),
         };
         let files = vec![
-            file(
-                "federated model, safetensors",
-                self.demo.hospital(survivor).join("data/model.safetensors"),
-            ),
+            file("federated model, safetensors", self.demo.hospital(survivor).join("data/model.safetensors")),
             file("log of each round", self.demo.coordinator().join("data/rounds")),
             file("consortium, settings, task", self.demo.folder.clone()),
         ];
@@ -300,22 +274,14 @@ fn count(value: &Value) -> u64 {
 }
 
 fn number(value: &Value) -> u32 {
-    value
-        .as_u64()
-        .and_then(|number| u32::try_from(number).ok())
-        .unwrap_or_default()
+    value.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
 }
 
 fn numbers(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .map(|list| list.iter().map(number).collect())
-        .unwrap_or_default()
+    value.as_array().map(|list| list.iter().map(number).collect()).unwrap_or_default()
 }
 
 fn consensus(value: &Value) -> Vec<Option<f64>> {
     let list = value.as_array().cloned().unwrap_or_default();
-    list.iter()
-        .map(|entry| entry.as_f64().map(|fixed| fixed / CONSENSUS_UNIT))
-        .collect()
+    list.iter().map(|entry| entry.as_f64().map(|fixed| fixed / CONSENSUS_UNIT)).collect()
 }

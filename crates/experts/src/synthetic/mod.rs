@@ -50,10 +50,7 @@ pub fn generate(count: usize, weights: &[f64; 8], style: Style, seed: u64) -> Ve
             let mut draw = Draw::new(seed, Purpose::Text, index);
             let specialty = draw.weighted(weights);
             let case = Case::draw(specialty, &mut draw);
-            Note {
-                text: style.write(&case, &mut draw),
-                label: CLASSES[specialty].to_owned(),
-            }
+            Note { text: style.write(&case, &mut draw), label: CLASSES[specialty].to_owned() }
         })
         .collect()
 }
@@ -62,11 +59,7 @@ impl Case {
     fn draw(specialty: usize, draw: &mut Draw) -> Self {
         let obstetric = CLASSES[specialty] == "obstetrics";
         Self {
-            age: if obstetric {
-                18 + draw.below(26)
-            } else {
-                18 + draw.below(70)
-            },
+            age: if obstetric { 18 + draw.below(26) } else { 18 + draw.below(70) },
             woman: obstetric || draw.chance(0.5),
             duration: one_of(DURATIONS, draw),
             complaints: two(specialty, draw, |vocabulary| vocabulary.complaints),
@@ -119,37 +112,19 @@ mod tests {
 
     #[test]
     fn a_seed_fixes_the_notes() {
-        assert_eq!(
-            generate(20, &EVEN, Style::Soap, 3),
-            generate(20, &EVEN, Style::Soap, 3)
-        );
-        assert_ne!(
-            generate(20, &EVEN, Style::Soap, 3),
-            generate(20, &EVEN, Style::Soap, 4)
-        );
+        assert_eq!(generate(20, &EVEN, Style::Soap, 3), generate(20, &EVEN, Style::Soap, 3));
+        assert_ne!(generate(20, &EVEN, Style::Soap, 3), generate(20, &EVEN, Style::Soap, 4));
     }
 
     #[test]
     fn every_list_has_several_different_phrases() {
         for vocabulary in SPECIALTIES.iter().chain([&SHARED]) {
-            let Vocabulary {
-                complaints,
-                findings,
-                tests,
-                drugs,
-                plans,
-                ..
-            } = vocabulary;
+            let Vocabulary { complaints, findings, tests, drugs, plans, .. } = vocabulary;
             for list in [complaints, findings, tests, drugs, plans] {
                 let phrases: std::collections::BTreeSet<&str> = list.split("; ").collect();
+                assert!(phrases.len() >= 6 && phrases.len() == list.split("; ").count(), "{list}");
                 assert!(
-                    phrases.len() >= 6 && phrases.len() == list.split("; ").count(),
-                    "{list}"
-                );
-                assert!(
-                    phrases
-                        .iter()
-                        .all(|phrase| phrase.trim() == *phrase && !phrase.contains(';')),
+                    phrases.iter().all(|phrase| phrase.trim() == *phrase && !phrase.contains(';')),
                     "{list}"
                 );
             }
@@ -164,11 +139,7 @@ mod tests {
         let notes = generate(400, &weights, Style::Terse, 1);
         let psychiatry = notes.iter().filter(|note| note.label == "psychiatry").count();
         assert!((250..350).contains(&psychiatry), "{psychiatry}");
-        assert!(
-            notes
-                .iter()
-                .all(|note| ["neurology", "psychiatry"].contains(&note.label.as_str()))
-        );
+        assert!(notes.iter().all(|note| ["neurology", "psychiatry"].contains(&note.label.as_str())));
     }
 
     #[test]
@@ -176,16 +147,10 @@ mod tests {
         let mut firsts = std::collections::BTreeSet::new();
         for style in Style::ALL {
             let notes = generate(200, &EVEN, style, 5);
-            let words: usize = notes
-                .iter()
-                .map(|note| note.text.split_whitespace().count())
-                .sum();
+            let words: usize = notes.iter().map(|note| note.text.split_whitespace().count()).sum();
             let mean = words as f64 / notes.len() as f64;
             assert!((35.0..=60.0).contains(&mean), "{style:?} writes {mean} words");
-            assert!(
-                firsts.insert(notes[0].text.clone()),
-                "{style:?} writes like another style"
-            );
+            assert!(firsts.insert(notes[0].text.clone()), "{style:?} writes like another style");
         }
         assert!(Style::ALL.len() >= 8);
     }
@@ -201,13 +166,7 @@ mod tests {
     #[test]
     fn no_name_of_a_specialty_gives_a_note_away() {
         for note in generate(500, &EVEN, Style::Letter, 2) {
-            assert!(
-                CLASSES
-                    .iter()
-                    .all(|class| !note.text.to_lowercase().contains(class)),
-                "{}",
-                note.text
-            );
+            assert!(CLASSES.iter().all(|class| !note.text.to_lowercase().contains(class)), "{}", note.text);
         }
     }
 }

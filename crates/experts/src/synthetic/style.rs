@@ -52,15 +52,8 @@ impl Style {
     pub(crate) fn write(self, case: &Case, draw: &mut Draw) -> String {
         let template = self.template();
         let text = template.text.replace("{opening}", draw.pick(template.openings));
-        let filled = case
-            .parts()
-            .iter()
-            .fold(text, |text, (name, part)| text.replace(name, part));
-        if self == Self::Abbreviated {
-            abbreviate(&filled)
-        } else {
-            filled
-        }
+        let filled = case.parts().iter().fold(text, |text, (name, part)| text.replace(name, part));
+        if self == Self::Abbreviated { abbreviate(&filled) } else { filled }
     }
 
     fn template(self) -> Template {
@@ -108,11 +101,7 @@ const ABBREVIATED: Template = Template {
 };
 
 const DICTATED: Template = Template {
-    openings: &[
-        "I had the pleasure of seeing this",
-        "Today we saw this",
-        "This is a pleasant",
-    ],
+    openings: &["I had the pleasure of seeing this", "Today we saw this", "This is a pleasant"],
     text: "{opening} {age}-year-old {sex} who tells me of {complaint 1} {duration}, together with {complaint 2}, and on \
            examination there was {finding 1} as well as {finding 2}; {test} has been obtained, {pronoun} \
            continues on {drug}, and we will {plan}.",
@@ -166,11 +155,7 @@ fn abbreviate(text: &str) -> String {
 impl Case {
     /// The parts that a template may name.
     fn parts(&self) -> [(&'static str, String); 11] {
-        let (sex, pronoun) = if self.woman {
-            ("woman", "she")
-        } else {
-            ("man", "he")
-        };
+        let (sex, pronoun) = if self.woman { ("woman", "she") } else { ("man", "he") };
         [
             ("{age}", self.age.to_string()),
             ("{sex}", sex.to_owned()),

@@ -20,11 +20,7 @@ pub(super) struct Ballot<T> {
 
 impl<T: Body> Ballot<T> {
     pub(super) fn open(body: &T) -> Self {
-        Self {
-            body: codec::encode(body),
-            votes: BTreeMap::new(),
-            kind: std::marker::PhantomData,
-        }
+        Self { body: codec::encode(body), votes: BTreeMap::new(), kind: std::marker::PhantomData }
     }
 
     pub(super) fn body(&self) -> &[u8] {
@@ -41,12 +37,7 @@ impl<T: Body> Ballot<T> {
     ) -> Result<Option<Certificate<T>>, Misbehaviour> {
         if body != body_digest(&self.body) {
             let (got, expected) = (body.to_string(), body_digest(&self.body).to_string());
-            return Err(Misbehaviour::Mismatch {
-                what: T::TAG,
-                field: "body",
-                got,
-                expected,
-            });
+            return Err(Misbehaviour::Mismatch { what: T::TAG, field: "body", got, expected });
         }
         let vote = Vote { custodian, signature };
         check_vote::<T>(&vote, &self.body, epoch)?;

@@ -44,9 +44,7 @@ impl Coordinator {
         let Some(Phase::Keys(keys)) = self.round.as_ref().map(|active| &active.phase) else {
             return;
         };
-        let awaited = custodians
-            .iter()
-            .filter(|custodian| self.connected.contains(custodian));
+        let awaited = custodians.iter().filter(|custodian| self.connected.contains(custodian));
         let all =
             awaited.clone().count() >= floors.seal_quorum && awaited.clone().all(|c| keys.contains_key(c));
         if all || (expired && keys.len() >= floors.seal_quorum) {
@@ -64,10 +62,7 @@ impl Coordinator {
         };
         let keys = std::mem::take(keys);
         let custodians = keys.iter().filter_map(|(custodian, signed)| {
-            Some(ReceivingKeyEntry {
-                custodian: *custodian,
-                key: signed.parse().ok()?.key,
-            })
+            Some(ReceivingKeyEntry { custodian: *custodian, key: signed.parse().ok()?.key })
         });
         let plan = RoundPlan {
             epoch: self.epoch.digest(),
@@ -84,11 +79,7 @@ impl Coordinator {
             Ok(_) => return self.cannot_plan("the block table does not fit the model"),
             Err(fault) => return self.cannot_plan(&fault.to_string()),
         };
-        let message = Message::Plan {
-            plan: signed,
-            receiving_keys,
-            previous: self.last_ending.clone(),
-        };
+        let message = Message::Plan { plan: signed, receiving_keys, previous: self.last_ending.clone() };
         let announced = Announced {
             context,
             plan: message.clone(),
@@ -137,11 +128,7 @@ impl Coordinator {
                 return Ok(());
             }
             let round = announced.context.round();
-            return Err(Misbehaviour::Equivocation {
-                what: "announcement",
-                round,
-            }
-            .by(from));
+            return Err(Misbehaviour::Equivocation { what: "announcement", round }.by(from));
         }
         announced.announcements.insert(from, verified);
         let frame = Frame::Message(Message::Announcement(signed.clone()));
@@ -161,35 +148,14 @@ impl Coordinator {
         let announced = self.announcing(from, "a letter")?;
         expect("letter", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
         expect("letter", "dealer", dealer, from).map_err(|what| what.by(from))?;
-        let announcement = announced
-            .announcements
-            .get(&from)
-            .ok_or(not_awaited(from, "a letter"))?;
-        let dealing = announcement
-            .body()
-            .dealings
-            .iter()
-            .find(|dealing| dealing.custodian == custodian);
+        let announcement = announced.announcements.get(&from).ok_or(not_awaited(from, "a letter"))?;
+        let dealing = announcement.body().dealings.iter().find(|dealing| dealing.custodian == custodian);
         if dealing.map(|dealing| dealing.letter) != Some(digest(Domain::Letter, &[&sealed])) {
             let why = "it is not the announced letter";
-            return Err(Misbehaviour::Letter {
-                dealer,
-                custodian,
-                why,
-            }
-            .by(from));
+            return Err(Misbehaviour::Letter { dealer, custodian, why }.by(from));
         }
-        let frame = Frame::Message(Message::Letter {
-            round,
-            dealer,
-            custodian,
-            sealed,
-        });
-        if announced
-            .letters
-            .insert((dealer, custodian), frame.clone())
-            .is_some()
-        {
+        let frame = Frame::Message(Message::Letter { round, dealer, custodian, sealed });
+        if announced.letters.insert((dealer, custodian), frame.clone()).is_some() {
             return Ok(());
         }
         let whole = announced.is_whole(dealer);
@@ -212,12 +178,8 @@ impl Coordinator {
         let Some(Phase::Announcing(announced)) = self.round.as_ref().map(|active| &active.phase) else {
             return;
         };
-        let whole: BTreeSet<PartyId> = announced
-            .announcements
-            .keys()
-            .copied()
-            .filter(|member| announced.is_whole(*member))
-            .collect();
+        let whole: BTreeSet<PartyId> =
+            announced.announcements.keys().copied().filter(|member| announced.is_whole(*member)).collect();
         let reaches_floor = announced.context.reaches_floor(whole.iter().copied());
         let all_here = awaited.iter().all(|member| whole.contains(member));
         if reaches_floor && (all_here || expired) {
@@ -232,9 +194,6 @@ impl Announced {
     /// Whether a member's announcement and all its letters are here.
     fn is_whole(&self, member: PartyId) -> bool {
         self.announcements.contains_key(&member)
-            && self
-                .context
-                .custodians()
-                .all(|custodian| self.letters.contains_key(&(member, custodian)))
+            && self.context.custodians().all(|custodian| self.letters.contains_key(&(member, custodian)))
     }
 }

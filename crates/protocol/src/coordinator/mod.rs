@@ -5,6 +5,7 @@
 //! second seal (or abort), revealing, closing.
 
 mod ballot;
+mod closing;
 mod collecting;
 mod revealing;
 mod sealing;
@@ -26,8 +27,9 @@ use crate::manifest::Announcements;
 use crate::model::Model;
 use crate::round::{ChainPosition, RoundContext};
 use ballot::Ballot;
+use closing::Closing;
 use revealing::Revealing;
-use sealing::{Closing, Sealing1, Sealing2, Uploading};
+use sealing::{Sealing1, Sealing2, Uploading};
 
 /// Milliseconds since an origin of the driver's choice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -213,8 +215,7 @@ impl Coordinator {
     pub fn handle_connected(&mut self, party: PartyId, now: Time) {
         self.connected.insert(party);
         for frame in self.frames_to_catch_up(party) {
-            self.outputs
-                .push_back(CoordinatorOutput::Send { to: party, frame });
+            self.outputs.push_back(CoordinatorOutput::Send { to: party, frame });
         }
         self.advance(now, false);
     }
@@ -243,24 +244,16 @@ impl Coordinator {
             Frame::Message(Message::ReceivingKey(signed)) => self.handle_receiving_key(from, signed)?,
             Frame::Message(Message::Refusal { round, reason }) => self.handle_refusal(from, round, reason),
             Frame::Message(Message::Announcement(signed)) => self.handle_announcement(from, &signed)?,
-            Frame::Message(Message::Letter {
-                round,
-                dealer,
-                custodian,
-                sealed,
-            }) => {
+            Frame::Message(Message::Letter { round, dealer, custodian, sealed }) => {
                 self.handle_letter(from, round, dealer, custodian, sealed)?;
             }
             Frame::Message(Message::Vote { body, signature }) => {
                 self.handle_vote(from, body, signature, now)?
             }
             Frame::Message(Message::Uploaded(signed)) => self.handle_uploaded(from, &signed)?,
+            Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,
-            Frame::Message(Message::Shares {
-                round,
-                dealer,
-                shares,
-            }) => {
+            Frame::Message(Message::Shares { round, dealer, shares }) => {
                 self.handle_shares(from, round, dealer, &shares)?;
             }
             Frame::Message(_) => return Err(not_awaited(from, "a message that is not for the coordinator")),
@@ -277,7 +270,8 @@ impl Coordinator {
             Phase::Announcing(_) => self.advance_announcing(now, expired),
             Phase::Uploading(..) => self.advance_uploading(now, expired),
             Phase::Revealing(..) => self.advance_revealing(now, expired),
-            Phase::Sealing1(..) | Phase::Sealing2(..) | Phase::Aborting(..) | Phase::Closing(..) => {
+            Phase::Closing(..) => self.advance_closing(now, expired),
+            Phase::Sealing1(..) | Phase::Sealing2(..) | Phase::Aborting(..) => {
                 if expired {
                     self.event(Event::QuorumLost("custodians' signatures are missing"));
                 }
@@ -307,10 +301,7 @@ impl Coordinator {
     fn send_to(&mut self, parties: impl IntoIterator<Item = PartyId>, frame: &Frame) {
         for to in parties {
             if self.connected.contains(&to) {
-                self.outputs.push_back(CoordinatorOutput::Send {
-                    to,
-                    frame: frame.clone(),
-                });
+                self.outputs.push_back(CoordinatorOutput::Send { to, frame: frame.clone() });
             }
         }
     }
@@ -329,18 +320,9 @@ impl Coordinator {
         };
         let mut frames = vec![Frame::Message(announced.plan.clone())];
         frames.extend(announced.relay.values().cloned());
-        let letters = announced
-            .letters
-            .iter()
-            .filter(|((_, custodian), _)| *custodian == party);
+        let letters = announced.letters.iter().filter(|((_, custodian), _)| *custodian == party);
         frames.extend(letters.map(|(_, frame)| frame.clone()));
-        frames.extend(
-            active
-                .phase
-                .present_messages(party)
-                .into_iter()
-                .map(Frame::Message),
-        );
+        frames.extend(active.phase.present_frames(party));
         frames
     }
 }
@@ -359,19 +341,18 @@ impl Phase {
         }
     }
 
-    /// The messages of the present step, for a party that (re)connects.
-    fn present_messages(&self, party: PartyId) -> Vec<Message> {
-        match self {
+    /// The frames of the present step, for a party that (re)connects.
+    fn present_frames(&self, party: PartyId) -> Vec<Frame> {
+        let messages = match self {
             Self::Keys(_) | Self::Announcing(_) => Vec::new(),
             Self::Sealing1(_, sealing) => vec![sealing.proposal()],
             Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
             Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
-            Self::Aborting(_, ballot) => vec![Message::ProposeAbort {
-                abort: ballot.body().to_vec(),
-            }],
+            Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
             Self::Revealing(_, revealing) => revealing.messages(party),
-            Self::Closing(_, closing) => closing.messages(party),
-        }
+            Self::Closing(announced, closing) => return closing.frames(announced.context.round(), party),
+        };
+        messages.into_iter().map(Frame::Message).collect()
     }
 }
 

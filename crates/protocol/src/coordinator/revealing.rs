@@ -6,20 +6,18 @@ use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::shamir;
 use cloister_params::consortium::Role;
-use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_transcript::{EntryKind, RoundLog};
-use cloister_wire::codec;
+use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Message, RevealedSeed, RevealedShare};
+use cloister_wire::message::{Message, Reveal, RevealedSeed, RevealedShare};
 use cloister_wire::statement;
 
-use super::ballot::Ballot;
-use super::sealing::Closing;
+use super::closing::Closing;
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::dealing::{seed_fits, share_fits};
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, NotOpened, OpenedSum, Openings, open_block};
+use crate::recompute::log_reveals;
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 
@@ -63,10 +61,8 @@ impl Revealing {
     /// What a party that comes back needs: both seals, and the requests for shares.
     pub(super) fn messages(&self, _party: PartyId) -> Vec<Message> {
         let round = self.cohorts.seal2().body().round;
-        let requests = self.requested.iter().map(|dealer| Message::SeedSharesRequest {
-            round,
-            dealer: *dealer,
-        });
+        let requests =
+            self.requested.iter().map(|dealer| Message::SeedSharesRequest { round, dealer: *dealer });
         self.before.iter().cloned().chain(requests).collect()
     }
 
@@ -99,12 +95,7 @@ impl Revealing {
     ) -> Result<(), Misbehaviour> {
         let permitted = self.cohorts.revealable(from);
         for seed in seeds {
-            let announced = self
-                .cohorts
-                .sealed_manifest()
-                .manifest()
-                .announcements()
-                .get(&from);
+            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&from);
             let fits = announced.is_some_and(|known| seed_fits(context, (from, known.body()), seed));
             let scalar = ScalarSecret::from_revealed(seed.seed).filter(|_| fits);
             if !permitted.contains(&SharedSecret::Seed(seed.block)) {
@@ -126,26 +117,15 @@ impl Revealing {
     ) -> Result<(), Misbehaviour> {
         let permitted = self.cohorts.revealable(dealer);
         for share in shares {
-            let secret = permitted
-                .iter()
-                .find(|secret| secret.index() == share.index as usize)
-                .copied();
+            let secret = permitted.iter().find(|secret| secret.index() == share.index as usize).copied();
             let secret = secret.ok_or(Misbehaviour::Reveal { dealer })?;
-            let announced = self
-                .cohorts
-                .sealed_manifest()
-                .manifest()
-                .announcements()
-                .get(&dealer);
+            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&dealer);
             let fits = announced
                 .is_some_and(|known| share_fits(context, (dealer, known.body()), custodian, secret, share));
             if !fits {
                 return Err(Misbehaviour::Reveal { dealer });
             }
-            self.shares
-                .entry((dealer, secret))
-                .or_default()
-                .insert(custodian, share.share);
+            self.shares.entry((dealer, secret)).or_default().insert(custodian, share.share);
             self.recover(context, dealer, secret);
         }
         Ok(())
@@ -153,11 +133,7 @@ impl Revealing {
 
     fn recover(&mut self, context: &RoundContext, dealer: PartyId, secret: SharedSecret) {
         let threshold = context.roster().floors().reveal_threshold;
-        let Some(held) = self
-            .shares
-            .get(&(dealer, secret))
-            .filter(|held| held.len() >= threshold)
-        else {
+        let Some(held) = self.shares.get(&(dealer, secret)).filter(|held| held.len() >= threshold) else {
             return;
         };
         if self.has(dealer, secret) {
@@ -187,10 +163,7 @@ impl Revealing {
         match secret {
             SharedSecret::MaskKey => recovered.public().bytes() == announced.body().mask_key,
             SharedSecret::Seed(block) => {
-                let seed = RevealedSeed {
-                    block,
-                    seed: *recovered.reveal(),
-                };
+                let seed = RevealedSeed { block, seed: *recovered.reveal() };
                 seed_fits(context, (dealer, announced.body()), &seed)
             }
         }
@@ -207,37 +180,25 @@ impl Revealing {
         }
     }
 
-    /// Appends the second seal and everything that was revealed, by member and secret.
-    fn extend_log(&self, log: &mut RoundLog) -> Vec<Digest> {
-        log.push(
-            EntryKind::Seal2,
-            PartyId::COORDINATOR,
-            self.cohorts.seal2().bytes().to_vec(),
-        );
-        let before = log.entries().len();
-        let mut revealed: Vec<(PartyId, SharedSecret, [u8; 32])> = Vec::new();
-        for (member, key) in &self.mask_keys {
-            revealed.push((*member, SharedSecret::MaskKey, *key.reveal()));
-        }
-        for ((member, block), seed) in &self.seeds {
-            revealed.push((*member, SharedSecret::Seed(*block), *seed.reveal()));
-        }
-        revealed.sort_unstable();
-        for (member, secret, value) in revealed {
-            log.push(
-                EntryKind::Reveal,
+    /// Everything that was revealed, ascending by member and index.
+    fn reveals(&self) -> Vec<Reveal> {
+        let mask_keys = self.mask_keys.iter().map(|(member, key)| (*member, SharedSecret::MaskKey, key));
+        let seeds =
+            self.seeds.iter().map(|((member, block), seed)| (*member, SharedSecret::Seed(*block), seed));
+        let mut reveals: Vec<Reveal> = mask_keys
+            .chain(seeds)
+            .map(|(member, secret, value)| Reveal {
                 member,
-                codec::encode(&(secret.index() as u32, value)),
-            );
-        }
-        log.entries()[before..]
-            .iter()
-            .map(cloister_transcript::Entry::leaf)
-            .collect()
+                index: secret.index() as u32,
+                value: *value.reveal(),
+            })
+            .collect();
+        reveals.sort_unstable();
+        reveals
     }
 
     /// Opens every block that can be opened; the others cost their block.
-    fn open_all(self, context: &RoundContext) -> (Vec<OpenedSum>, Vec<(BlockId, PartyId)>) {
+    fn open_all(mut self, context: &RoundContext) -> Opened {
         let manifest = self.cohorts.sealed_manifest().manifest().clone();
         let openings = Openings {
             round: context,
@@ -248,15 +209,23 @@ impl Revealing {
             mask_keys: &self.mask_keys,
         };
         let (mut sums, mut lost) = (Vec::new(), Vec::new());
-        for permit in self.cohorts.into_permits() {
+        for permit in self.cohorts.take_permits() {
             let block = permit.cohort().block();
             match open_block(permit, &openings) {
                 Ok(sum) => sums.push(sum),
                 Err(NotOpened::Missing(member)) => lost.push((block, member)),
             }
         }
-        (sums, lost)
+        Opened { sums, lost, cohorts: self.cohorts, uploads: self.uploads }
     }
+}
+
+/// What opening left.
+struct Opened {
+    sums: Vec<OpenedSum>,
+    lost: Vec<(BlockId, PartyId)>,
+    cohorts: SealedCohorts,
+    uploads: BTreeMap<PartyId, MaskedBlocks>,
 }
 
 impl Coordinator {
@@ -267,9 +236,7 @@ impl Coordinator {
         seeds: &[RevealedSeed],
     ) -> Result<(), Fault> {
         let (announced, revealing) = self.revealing(from, round, "seeds")?;
-        revealing
-            .take_seeds(&announced.context, from, seeds)
-            .map_err(|what| what.by(from))
+        revealing.take_seeds(&announced.context, from, seeds).map_err(|what| what.by(from))
     }
 
     pub(super) fn handle_shares(
@@ -283,16 +250,9 @@ impl Coordinator {
         let (announced, revealing) = self.revealing(from, round, "shares")?;
         if !is_custodian {
             let role = Some(Role::Custodian);
-            return Err(Misbehaviour::Role {
-                signer: from,
-                role,
-                what: "share",
-            }
-            .by(from));
+            return Err(Misbehaviour::Role { signer: from, role, what: "share" }.by(from));
         }
-        revealing
-            .take_shares(&announced.context, from, dealer, shares)
-            .map_err(|what| what.by(from))
+        revealing.take_shares(&announced.context, from, dealer, shares).map_err(|what| what.by(from))
     }
 
     fn revealing(
@@ -336,10 +296,7 @@ impl Coordinator {
             return;
         }
         for dealer in &lost {
-            let request = Frame::Message(Message::SeedSharesRequest {
-                round,
-                dealer: *dealer,
-            });
+            let request = Frame::Message(Message::SeedSharesRequest { round, dealer: *dealer });
             self.send_to(custodians.clone(), &request);
         }
         self.event(Event::Recovering(lost));
@@ -351,10 +308,10 @@ impl Coordinator {
         let Some(Phase::Revealing(mut announced, revealing)) = self.take_phase() else {
             return;
         };
-        let seal2 = revealing.cohorts.seal2().digest();
         let before = revealing.before.clone();
-        let reveals = revealing.extend_log(&mut announced.log);
-        let (sums, lost) = revealing.open_all(&announced.context);
+        let reveals = revealing.reveals();
+        log_reveals(&mut announced.log, &revealing.cohorts, &reveals);
+        let Opened { sums, lost, cohorts, uploads } = revealing.open_all(&announced.context);
         let (model, sums) = applicable(&self.model, &announced.context, sums);
         for (block, member) in lost {
             self.event(Event::BlockLost(block, member));
@@ -363,23 +320,14 @@ impl Coordinator {
             epoch: self.epoch.digest(),
             round: announced.context.round(),
             plan: announced.context.plan_digest(),
-            seal2,
+            seal2: cohorts.seal2().digest(),
             sums: sums.iter().map(|sum| sum.listed(&announced.context)).collect(),
             model: model.digest(),
             tree: announced.log.root(),
         };
-        let closing = Closing {
-            ballot: Ballot::open(&body),
-            reveals,
-            sums,
-            model,
-            before,
-        };
-        let proposal = Frame::Message(closing.proposal());
-        let custodians: Vec<PartyId> = announced.context.custodians().collect();
-        self.wait(now, announced.context.plan().settings.deadlines.seal);
+        let closing = Closing::new(&body, before, reveals, (sums, model), (cohorts, uploads));
         self.put_phase(Phase::Closing(announced, Box::new(closing)));
-        self.send_to(custodians, &proposal);
+        self.assign_recomputation(now);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_wire::codec;
-use cloister_wire::frame::{Chunk, Frame, chunks};
+use cloister_wire::frame::{Chunk, Frame};
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{
     Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload, UploadedMember,
@@ -18,7 +18,7 @@ use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::member::append_chunk;
 use crate::model::Model;
-use crate::opening::{MaskedBlocks, OpenedSum, upload_root};
+use crate::opening::{MaskedBlocks, upload_root};
 use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys};
@@ -32,10 +32,7 @@ pub(super) struct Sealing1 {
 
 impl Sealing1 {
     pub(super) fn proposal(&self) -> Message {
-        Message::ProposeSeal1 {
-            manifest: self.manifest.bytes().to_vec(),
-            seal: self.ballot.body().to_vec(),
-        }
+        Message::ProposeSeal1 { manifest: self.manifest.bytes().to_vec(), seal: self.ballot.body().to_vec() }
     }
 }
 
@@ -52,11 +49,7 @@ impl Uploading {
     /// The first seal, with the blocks that a member need not send again.
     pub(super) fn invitation(&self, member: PartyId) -> Message {
         let received = if self.arrived.contains_key(&member) {
-            self.sealed
-                .manifest()
-                .blocks_of(member)
-                .map(|(block, _)| block)
-                .collect()
+            self.sealed.manifest().blocks_of(member).map(|(block, _)| block).collect()
         } else {
             Vec::new()
         };
@@ -81,40 +74,8 @@ impl Sealing2 {
     }
 
     pub(super) fn proposal(&self) -> Message {
-        let uploads = self
-            .uploading
-            .arrived
-            .values()
-            .map(|(signed, _)| signed.clone())
-            .collect();
-        Message::ProposeSeal2 {
-            seal: self.ballot.body().to_vec(),
-            uploads,
-        }
-    }
-}
-
-/// Waiting for signatures on the closing.
-#[derive(Debug)]
-pub(super) struct Closing {
-    pub(super) ballot: Ballot<cloister_wire::statement::Closing>,
-    pub(super) reveals: Vec<Digest>,
-    pub(super) sums: Vec<OpenedSum>,
-    pub(super) model: Model,
-    /// What revealing sent, for custodians that come back.
-    pub(super) before: Vec<Message>,
-}
-
-impl Closing {
-    pub(super) fn messages(&self, _party: PartyId) -> Vec<Message> {
-        self.before.iter().cloned().chain([self.proposal()]).collect()
-    }
-
-    pub(super) fn proposal(&self) -> Message {
-        Message::ProposeClosing {
-            closing: self.ballot.body().to_vec(),
-            reveals: self.reveals.clone(),
-        }
+        let uploads = self.uploading.arrived.values().map(|(signed, _)| signed.clone()).collect();
+        Message::ProposeSeal2 { seal: self.ballot.body().to_vec(), uploads }
     }
 }
 
@@ -151,9 +112,7 @@ impl Coordinator {
             reason,
         };
         let ballot = Ballot::open(&abort);
-        let proposal = Frame::Message(Message::ProposeAbort {
-            abort: ballot.body().to_vec(),
-        });
+        let proposal = Frame::Message(Message::ProposeAbort { abort: ballot.body().to_vec() });
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         self.wait(now, announced.context.plan().settings.deadlines.seal);
         self.put_phase(Phase::Aborting(announced, ballot));
@@ -190,9 +149,8 @@ impl Coordinator {
                 }
             }
             Some(Phase::Closing(_, closing)) => {
-                if let Some(certificate) = closing.ballot.count(from, body, signature, &epoch).map_err(by)? {
-                    self.finish_closing(certificate);
-                }
+                closing.count_vote(from, body, signature, &epoch).map_err(by)?;
+                self.finish_closing_if_complete();
             }
             // A quorum had signed before this vote came.
             _ => {}
@@ -203,9 +161,8 @@ impl Coordinator {
     /// Whether a vote is for a body that a quorum has signed already.
     fn is_late(&self, body: Digest) -> bool {
         let active = self.round.as_ref();
-        let certified = active
-            .and_then(|active| active.phase.announced())
-            .map(|announced| &announced.certified);
+        let certified =
+            active.and_then(|active| active.phase.announced()).map(|announced| &announced.certified);
         certified.is_some_and(|certified| certified.contains(&body))
     }
 
@@ -219,12 +176,8 @@ impl Coordinator {
         announced.log = log_to_manifest(&announced.context, &sealing.manifest);
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
-        let uploading = Uploading {
-            sealed,
-            certificate,
-            arriving: BTreeMap::new(),
-            arrived: BTreeMap::new(),
-        };
+        let uploading =
+            Uploading { sealed, certificate, arriving: BTreeMap::new(), arrived: BTreeMap::new() };
         let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
         self.wait(now, announced.context.plan().settings.deadlines.upload);
@@ -238,31 +191,17 @@ impl Coordinator {
         else {
             return Err(not_awaited(from, "a chunk"));
         };
-        let wrong = || {
-            Misbehaviour::Chunk {
-                block: chunk.block,
-                index: chunk.index,
-            }
-            .by(from)
-        };
+        let wrong = || Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
         if chunk.round != announced.context.round() || uploading.arrived.contains_key(&from) {
             return Err(not_awaited(from, "a chunk"));
         }
-        let planned = uploading
-            .sealed
-            .manifest()
-            .blocks_of(from)
-            .find(|(block, _)| *block == chunk.block);
-        let block = planned
-            .and_then(|(block, _)| announced.context.block(block))
-            .ok_or_else(wrong)?;
+        if chunk.owner != from {
+            return Err(wrong());
+        }
+        let planned = uploading.sealed.manifest().blocks_of(from).find(|(block, _)| *block == chunk.block);
+        let block = planned.and_then(|(block, _)| announced.context.block(block)).ok_or_else(wrong)?;
         let whole = announced.context.plan().packed_bytes(block);
-        let arriving = uploading
-            .arriving
-            .entry(from)
-            .or_default()
-            .entry(chunk.block)
-            .or_default();
+        let arriving = uploading.arriving.entry(from).or_default().entry(chunk.block).or_default();
         append_chunk(arriving, chunk, whole).ok_or_else(wrong)?;
         announced.masked_bytes += chunk.bytes.len() as u64;
         Ok(())
@@ -283,30 +222,15 @@ impl Coordinator {
         let upload = check_partys(signed, &epoch, Role::Member).map_err(by)?;
         expect("upload", "signer", upload.signer(), from).map_err(by)?;
         expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
-        expect(
-            "upload",
-            "first seal",
-            upload.body().seal1,
-            uploading.sealed.digest(),
-        )
-        .map_err(by)?;
-        let whole = uploading
-            .sealed
-            .manifest()
-            .blocks_of(from)
-            .map(|(block, _)| block);
+        expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
+        let whole = uploading.sealed.manifest().blocks_of(from).map(|(block, _)| block);
         let blocks = uploading.arriving.get(&from);
         let has_all = blocks.is_some_and(|blocks| blocks.keys().copied().eq(whole));
         let length_of = |block: &BlockId| {
-            announced
-                .context
-                .block(*block)
-                .map(|b| announced.context.plan().packed_bytes(b))
+            announced.context.block(*block).map(|b| announced.context.plan().packed_bytes(b))
         };
         let fits = blocks.is_some_and(|blocks| {
-            blocks
-                .iter()
-                .all(|(block, packed)| length_of(block) == Some(packed.len()))
+            blocks.iter().all(|(block, packed)| length_of(block) == Some(packed.len()))
                 && upload_root(blocks) == upload.body().root
         });
         if !has_all || !fits {
@@ -348,11 +272,8 @@ impl Coordinator {
             return;
         };
         let present: BTreeSet<PartyId> = uploading.arrived.keys().copied().collect();
-        let verified: BTreeMap<PartyId, Verified<Upload>> = uploading
-            .arrived
-            .iter()
-            .map(|(member, (_, upload))| (*member, upload.clone()))
-            .collect();
+        let verified: BTreeMap<PartyId, Verified<Upload>> =
+            uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
         announced.log = log_to_uploads(announced.log, uploading.sealed.bytes(), &verified);
         announced.uploaded = present.iter().copied().collect();
         let body = Seal2 {
@@ -361,18 +282,12 @@ impl Coordinator {
             seal1: uploading.sealed.digest(),
             uploaded: verified
                 .iter()
-                .map(|(member, upload)| UploadedMember {
-                    member: *member,
-                    root: upload.body().root,
-                })
+                .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
                 .collect(),
             void: uploading.sealed.void_blocks(&announced.context, &present),
             tree: announced.log.root(),
         };
-        let sealing = Sealing2 {
-            uploading: *uploading,
-            ballot: Ballot::open(&body),
-        };
+        let sealing = Sealing2 { uploading: *uploading, ballot: Ballot::open(&body) };
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         self.wait(now, announced.context.plan().settings.deadlines.seal);
@@ -411,23 +326,7 @@ impl Coordinator {
         self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
     }
 
-    /// The closing is certified: everyone gets the sums and the certificate (step 7).
-    fn finish_closing(&mut self, certificate: Certificate<cloister_wire::statement::Closing>) {
-        let Some(Phase::Closing(announced, closing)) = self.take_phase() else {
-            return;
-        };
-        let members: Vec<PartyId> = self.epoch.consortium().members().collect();
-        for sum in &closing.sums {
-            let packed = sum.packed(&announced.context);
-            for chunk in chunks(announced.context.round(), sum.block(), &packed) {
-                self.send_to(members.clone(), &Frame::Chunk(chunk));
-            }
-        }
-        let opened = closing.sums.iter().map(OpenedSum::block).collect();
-        self.end(*announced, Ending::Closed(certificate), opened, closing.model);
-    }
-
-    fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
+    pub(super) fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
         self.model = model.clone();
@@ -437,22 +336,23 @@ impl Coordinator {
         self.send_to(self.everyone(), &Frame::Message(Message::Ended(ending.clone())));
         let mut log = announced.log;
         let (kind, body) = match &ending {
-            Ending::Closed(certificate) => (cloister_transcript::EntryKind::Closing, &certificate.body),
+            Ending::Closed { certificate, .. } => {
+                (cloister_transcript::EntryKind::Closing, &certificate.body)
+            }
             Ending::Aborted(certificate) => (cloister_transcript::EntryKind::Abort, &certificate.body),
         };
         log.push(kind, PartyId::COORDINATOR, body.clone());
-        self.outputs
-            .push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
-                round: known.round,
-                ending,
-                log,
-                announced: announced.announcements.keys().copied().collect(),
-                uploaded: announced.uploaded,
-                cohorts: announced.cohorts,
-                opened,
-                masked_bytes: announced.masked_bytes,
-                model,
-            })));
+        self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
+            round: known.round,
+            ending,
+            log,
+            announced: announced.announcements.keys().copied().collect(),
+            uploaded: announced.uploaded,
+            cohorts: announced.cohorts,
+            opened,
+            masked_bytes: announced.masked_bytes,
+            model,
+        })));
     }
 
     pub(super) fn take_phase(&mut self) -> Option<Phase> {

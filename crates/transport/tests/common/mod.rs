@@ -31,20 +31,11 @@ impl Consortium {
     }
 
     pub(crate) fn with_idle_timeout(idle_timeout: Duration) -> Self {
-        Self {
-            settings: Settings {
-                idle_timeout,
-                ..Settings::default()
-            },
-            ..Self::new()
-        }
+        Self { settings: Settings { idle_timeout, ..Settings::default() }, ..Self::new() }
     }
 
     pub(crate) fn listen(&self) -> (Listener, SocketAddr) {
-        let pins = [
-            (self.first.fingerprint(), FIRST),
-            (self.second.fingerprint(), SECOND),
-        ];
+        let pins = [(self.first.fingerprint(), FIRST), (self.second.fingerprint(), SECOND)];
         let roster = Roster::new(pins).expect("two parties");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::bind(any, &self.coordinator, roster, &self.settings).expect("a free port");
@@ -58,14 +49,7 @@ impl Consortium {
         identity: &Identity,
         party: PartyId,
     ) -> Result<Link, ConnectError> {
-        connect(
-            address,
-            identity,
-            self.coordinator.fingerprint(),
-            party,
-            &self.settings,
-        )
-        .await
+        connect(address, identity, self.coordinator.fingerprint(), party, &self.settings).await
     }
 
     /// The coordinator's link and the first party's, to each other.
@@ -73,10 +57,7 @@ impl Consortium {
         let (mut listener, address) = self.listen();
         let (at_coordinator, at_party) =
             tokio::join!(listener.accept(), self.connect(address, &self.first, FIRST));
-        (
-            at_coordinator.expect("an enrolled party"),
-            at_party.expect("the pinned coordinator"),
-        )
+        (at_coordinator.expect("an enrolled party"), at_party.expect("the pinned coordinator"))
     }
 }
 
@@ -85,20 +66,14 @@ pub(crate) fn identity(name: &str) -> Identity {
 }
 
 pub(crate) fn refusal(outcome: Result<Link, AcceptError>) -> AcceptError {
-    outcome
-        .map(|link| link.peer())
-        .expect_err("the peer is to be refused")
+    outcome.map(|link| link.peer()).expect_err("the peer is to be refused")
 }
 
 pub(crate) fn failure(outcome: Result<Link, ConnectError>) -> ConnectError {
-    outcome
-        .map(|link| link.peer())
-        .expect_err("connecting is to fail")
+    outcome.map(|link| link.peer()).expect_err("connecting is to fail")
 }
 
 /// Bytes that differ from place to place.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8)
-        .collect()
+    (0..length).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
 }

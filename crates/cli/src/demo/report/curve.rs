@@ -22,20 +22,8 @@ pub(super) fn figure(result: &DemoResult) -> String {
         return "<p>No round closed with an accuracy.</p>".to_owned();
     }
     let curve = Curve::new(result);
-    let content = [
-        curve.axes(),
-        curve.local_line(),
-        curve.federated_line(),
-        curve.names(),
-    ]
-    .concat();
-    let svg = drawing(
-        WIDTH,
-        HEIGHT,
-        "Held-out accuracy after each round",
-        &description(result),
-        &content,
-    );
+    let content = [curve.axes(), curve.local_line(), curve.federated_line(), curve.names()].concat();
+    let svg = drawing(WIDTH, HEIGHT, "Held-out accuracy after each round", &description(result), &content);
     format!("<figure class=\"wide\">{svg}</figure>")
 }
 
@@ -50,10 +38,7 @@ fn description(result: &DemoResult) -> String {
         })
         .collect();
     let local = percent_or_none(result.mean_local_accuracy());
-    format!(
-        "Federated model: {}. Mean of models trained on one hospital alone: {local}.",
-        rounds.join(", ")
-    )
+    format!("Federated model: {}. Mean of models trained on one hospital alone: {local}.", rounds.join(", "))
 }
 
 /// Where things are in the drawing.
@@ -66,15 +51,8 @@ struct Curve<'a> {
 impl<'a> Curve<'a> {
     fn new(result: &'a DemoResult) -> Self {
         let local = result.mean_local_accuracy();
-        let least = points(&result.rounds)
-            .map(|(_, accuracy)| accuracy)
-            .chain(local)
-            .fold(1.0, f64::min);
-        Self {
-            rounds: &result.rounds,
-            local,
-            floor: floor(least),
-        }
+        let least = points(&result.rounds).map(|(_, accuracy)| accuracy).chain(local).fold(1.0, f64::min);
+        Self { rounds: &result.rounds, local, floor: floor(least) }
     }
 
     fn x(&self, index: usize) -> f64 {
@@ -88,16 +66,10 @@ impl<'a> Curve<'a> {
     }
 
     fn axes(&self) -> String {
-        let lines: String = ticks(self.floor)
-            .into_iter()
-            .map(|tick| self.tick(tick))
-            .collect();
+        let lines: String = ticks(self.floor).into_iter().map(|tick| self.tick(tick)).collect();
         let stride = self.rounds.len().div_ceil(MOST_LABELS).max(1);
-        let labels: String = (0..self.rounds.len())
-            .rev()
-            .step_by(stride)
-            .map(|index| self.round_label(index))
-            .collect();
+        let labels: String =
+            (0..self.rounds.len()).rev().step_by(stride).map(|index| self.round_label(index)).collect();
         let (middle, bottom) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 4.0);
         format!(
             "{lines}{labels}<text class=\"axis\" x=\"0\" y=\"16\">held-out accuracy</text>\
@@ -147,16 +119,9 @@ impl<'a> Curve<'a> {
             .iter()
             .map(|(x, y, _)| format!("<circle class=\"point\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>"))
             .collect();
-        let values: String = places
-            .iter()
-            .rev()
-            .step_by(stride)
-            .map(|(x, y, accuracy)| value(*x, *y, *accuracy))
-            .collect();
-        format!(
-            "<polyline class=\"federated\" points=\"{}\"/>{marks}{values}",
-            path.join(" ")
-        )
+        let values: String =
+            places.iter().rev().step_by(stride).map(|(x, y, accuracy)| value(*x, *y, *accuracy)).collect();
+        format!("<polyline class=\"federated\" points=\"{}\"/>{marks}{values}", path.join(" "))
     }
 
     /// The lines' names at their right ends, pushed apart where they would touch.
@@ -192,11 +157,7 @@ fn floor(least: f64) -> f64 {
 fn ticks(floor: f64) -> Vec<f64> {
     let tenths = (floor * 10.0).round() as u32..=10;
     let stride = if tenths.clone().count() > 7 { 2 } else { 1 };
-    tenths
-        .rev()
-        .step_by(stride)
-        .map(|tenth| f64::from(tenth) / 10.0)
-        .collect()
+    tenths.rev().step_by(stride).map(|tenth| f64::from(tenth) / 10.0).collect()
 }
 
 fn value(x: f64, y: f64, accuracy: f64) -> String {
@@ -238,10 +199,7 @@ mod tests {
         assert_eq!(svg.matches("<circle").count(), 5);
         assert!(svg.contains(">aborted<"));
         assert!(svg.contains("54.0 %"));
-        assert!(
-            svg.contains("stroke") == svg.contains("style="),
-            "colours come from the style sheet"
-        );
+        assert!(svg.contains("stroke") == svg.contains("style="), "colours come from the style sheet");
     }
 
     #[test]
@@ -252,16 +210,10 @@ mod tests {
         }
         let curve = Curve::new(&result);
         let names = curve.names();
-        let heights: Vec<f64> = names
-            .split(" y=\"")
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next()?.parse().ok())
-            .collect();
+        let heights: Vec<f64> =
+            names.split(" y=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect();
         assert_eq!(heights.len(), 2);
-        assert!(
-            (heights[1] - heights[0]).abs() >= NAME_DISTANCE - 0.2,
-            "{heights:?}"
-        );
+        assert!((heights[1] - heights[0]).abs() >= NAME_DISTANCE - 0.2, "{heights:?}");
     }
 
     #[test]

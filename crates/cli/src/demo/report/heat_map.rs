@@ -16,13 +16,7 @@ pub(super) fn figures(result: &DemoResult) -> String {
         return "<p>No round closed, so there are no cohorts.</p>".to_owned();
     };
     let most = most_consensus(result);
-    let large = Map {
-        result,
-        round: shown,
-        most,
-        size: Size::large(result, shown),
-    }
-    .draw();
+    let large = Map { result, round: shown, most, size: Size::large(result, shown) }.draw();
     let others = other_rounds(result, shown.round, most);
     format!(
         "<p>Each expert is averaged over its own cohort: the hospitals that use it alike. The rest of what is trained \
@@ -35,25 +29,14 @@ pub(super) fn figures(result: &DemoResult) -> String {
 
 /// Small maps of the rounds that are not `shown`, evenly picked where they are many.
 fn other_rounds(result: &DemoResult, shown: u64, most: f64) -> String {
-    let others: Vec<&RoundResult> = result
-        .rounds
-        .iter()
-        .filter(|round| round.round != shown)
-        .collect();
+    let others: Vec<&RoundResult> = result.rounds.iter().filter(|round| round.round != shown).collect();
     if others.is_empty() {
         return String::new();
     }
     let stride = others.len().div_ceil(MOST_SMALL);
-    let picked = if stride > 1 {
-        format!(", one of every {stride}")
-    } else {
-        String::new()
-    };
-    let maps: String = others
-        .into_iter()
-        .step_by(stride)
-        .map(|round| small_figure(result, round, most))
-        .collect();
+    let picked = if stride > 1 { format!(", one of every {stride}") } else { String::new() };
+    let maps: String =
+        others.into_iter().step_by(stride).map(|round| small_figure(result, round, most)).collect();
     format!("<h3>The other rounds{picked}</h3><div class=\"maps\">{maps}</div>")
 }
 
@@ -64,25 +47,14 @@ fn small_figure(result: &DemoResult, round: &RoundResult, most: f64) -> String {
             round.round
         );
     }
-    let map = Map {
-        result,
-        round,
-        most,
-        size: Size::small(result, round),
-    }
-    .draw();
-    format!(
-        "<figure><figcaption>Round {}</figcaption>{map}</figure>",
-        round.round
-    )
+    let map = Map { result, round, most, size: Size::small(result, round) }.draw();
+    format!("<figure><figcaption>Round {}</figcaption>{map}</figure>", round.round)
 }
 
 /// The largest consensus of all rounds: one scale for all maps.
 fn most_consensus(result: &DemoResult) -> f64 {
     let experts = result.rounds.iter().flat_map(|round| &round.experts);
-    experts
-        .flat_map(|expert| expert.consensus.iter().flatten().copied())
-        .fold(0.0, f64::max)
+    experts.flat_map(|expert| expert.consensus.iter().flatten().copied()).fold(0.0, f64::max)
 }
 
 /// Sizes in pixels.
@@ -98,23 +70,13 @@ impl Size {
     fn large(result: &DemoResult, round: &RoundResult) -> Self {
         let width = (760.0 / round.experts.len().max(1) as f64).clamp(12.0, 46.0);
         let height: f64 = if result.members.len() > 16 { 17.0 } else { 24.0 };
-        Self {
-            cell_width: width,
-            cell_height: height,
-            layer_gap: 12.0,
-            names: 230.0,
-        }
+        Self { cell_width: width, cell_height: height, layer_gap: 12.0, names: 230.0 }
     }
 
     fn small(result: &DemoResult, round: &RoundResult) -> Self {
         let width = (240.0 / round.experts.len().max(1) as f64).clamp(4.0, 13.0);
         let height: f64 = if result.members.len() > 16 { 6.0 } else { 11.0 };
-        Self {
-            cell_width: width,
-            cell_height: height,
-            layer_gap: 5.0,
-            names: 0.0,
-        }
+        Self { cell_width: width, cell_height: height, layer_gap: 5.0, names: 0.0 }
     }
 }
 
@@ -129,20 +91,10 @@ struct Map<'a> {
 impl Map<'_> {
     fn draw(&self) -> String {
         let columns = self.columns();
-        let width = columns
-            .last()
-            .map_or(self.size.names, |(left, _)| left + self.size.cell_width)
-            + 1.0;
+        let width = columns.last().map_or(self.size.names, |(left, _)| left + self.size.cell_width) + 1.0;
         let height = self.row(self.result.members.len()) + if self.has_words() { 22.0 } else { 1.0 };
-        let cells: String = columns
-            .iter()
-            .map(|(left, expert)| self.column(*left, expert))
-            .collect();
-        let words = if self.has_words() {
-            self.names() + &self.heads(&columns)
-        } else {
-            String::new()
-        };
+        let cells: String = columns.iter().map(|(left, expert)| self.column(*left, expert)).collect();
+        let words = if self.has_words() { self.names() + &self.heads(&columns) } else { String::new() };
         let title = format!("Cohorts of round {}", self.round.round);
         drawing(width, height, &title, &self.description(), &(words + &cells))
     }
@@ -158,10 +110,7 @@ impl Map<'_> {
             .iter()
             .map(|expert| {
                 let summed = self.round.summed(expert).len();
-                format!(
-                    "layer {} expert {}: {summed} in the sum",
-                    expert.layer, expert.expert
-                )
+                format!("layer {} expert {}: {summed} in the sum", expert.layer, expert.expert)
             })
             .collect();
         experts.join("; ")
@@ -191,9 +140,7 @@ impl Map<'_> {
     fn names(&self) -> String {
         let baseline = self.size.cell_height / 2.0 + 4.0;
         let rows = self.result.members.iter().enumerate();
-        let names: String = rows
-            .map(|(index, member)| name(member, self.row(index) + baseline))
-            .collect();
+        let names: String = rows.map(|(index, member)| name(member, self.row(index) + baseline)).collect();
         let below = self.row(self.result.members.len()) + 16.0;
         format!("{names}<text class=\"axis\" x=\"0\" y=\"{below:.1}\">hospitals in the sum</text>")
     }
@@ -208,10 +155,7 @@ impl Map<'_> {
                 )
             })
             .collect();
-        let experts: String = columns
-            .iter()
-            .map(|(left, expert)| self.head(*left, expert))
-            .collect();
+        let experts: String = columns.iter().map(|(left, expert)| self.head(*left, expert)).collect();
         let middle = self.row(0) - 8.0;
         format!("<text class=\"axis\" x=\"0\" y=\"{middle}\">expert</text>{layers}{experts}")
     }
@@ -237,8 +181,7 @@ impl Map<'_> {
     fn column(&self, left: f64, expert: &ExpertResult) -> String {
         let summed = self.round.summed(expert);
         let rows = self.result.members.iter().enumerate();
-        rows.map(|(index, member)| self.cell(left, self.row(index), expert, member, &summed))
-            .collect()
+        rows.map(|(index, member)| self.cell(left, self.row(index), expert, member, &summed)).collect()
     }
 
     fn cell(
@@ -251,20 +194,12 @@ impl Map<'_> {
     ) -> String {
         let look = Look::of(self.round, expert, member.party);
         let is_summed = summed.contains(&member.party);
-        let place = Cell {
-            left,
-            top,
-            width: self.size.cell_width,
-            height: self.size.cell_height,
-        };
+        let place = Cell { left, top, width: self.size.cell_width, height: self.size.cell_height };
         let drawn = place.draw(look, self.most, is_summed);
         if !self.has_words() {
             return drawn;
         }
-        format!(
-            "<g><title>{}</title>{drawn}</g>",
-            words(member, expert, look, is_summed)
-        )
+        format!("<g><title>{}</title>{drawn}</g>", words(member, expert, look, is_summed))
     }
 }
 
@@ -281,11 +216,7 @@ fn words(member: &MemberResult, expert: &ExpertResult, look: Look, is_summed: bo
     let what = look.describe();
     let cohort = if is_summed { ", in the cohort" } else { "" };
     let place = format!("layer {}, expert {}", expert.layer, expert.expert);
-    format!(
-        "{} {}, {place}: {what}{cohort}",
-        member.party,
-        escape(&member.name)
-    )
+    format!("{} {}, {place}: {what}{cohort}", member.party, escape(&member.name))
 }
 
 #[cfg(test)]
@@ -301,11 +232,7 @@ mod tests {
         assert_eq!(html.matches("role=\"img\"").count(), 4);
         assert!(html.contains("Round 4:</p>"));
         assert!(html.contains("aborted: nothing was opened"));
-        assert_eq!(
-            html.matches("<g><title>").count(),
-            8 * 16,
-            "words for each cell of the large map alone"
-        );
+        assert_eq!(html.matches("<g><title>").count(), 8 * 16, "words for each cell of the large map alone");
     }
 
     #[test]
@@ -318,16 +245,9 @@ mod tests {
     #[test]
     fn dots_are_as_many_as_members_of_cohorts() {
         let result = sample::run(8, 1);
-        let summed: usize = result.rounds[0]
-            .experts
-            .iter()
-            .map(|expert| result.rounds[0].summed(expert).len())
-            .sum();
-        assert_eq!(
-            figures(&result).matches("class=\"dot\"").count(),
-            summed + 1,
-            "one dot is in the legend"
-        );
+        let summed: usize =
+            result.rounds[0].experts.iter().map(|expert| result.rounds[0].summed(expert).len()).sum();
+        assert_eq!(figures(&result).matches("class=\"dot\"").count(), summed + 1, "one dot is in the legend");
     }
 
     #[test]

@@ -2,18 +2,17 @@
 
 /// Text as HTML, safe between tags and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut html, character| {
-            match character {
-                '&' => html.push_str("&amp;"),
-                '<' => html.push_str("&lt;"),
-                '>' => html.push_str("&gt;"),
-                '"' => html.push_str("&quot;"),
-                '\'' => html.push_str("&#39;"),
-                other => html.push(other),
-            }
-            html
-        })
+    text.chars().fold(String::with_capacity(text.len()), |mut html, character| {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            other => html.push(other),
+        }
+        html
+    })
 }
 
 /// A figure in running text, from text.
@@ -46,18 +45,12 @@ pub(super) struct Column {
 
 /// A column of text.
 pub(super) const fn text(head: &'static str) -> Column {
-    Column {
-        head,
-        is_number: false,
-    }
+    Column { head, is_number: false }
 }
 
 /// A column of figures.
 pub(super) const fn number(head: &'static str) -> Column {
-    Column {
-        head,
-        is_number: true,
-    }
+    Column { head, is_number: true }
 }
 
 /// A table whose cells are HTML.
@@ -91,10 +84,7 @@ mod tests {
 
     #[test]
     fn text_cannot_become_markup() {
-        assert_eq!(
-            escape("<b a='1' c=\"2\">&amp;"),
-            "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;amp;"
-        );
+        assert_eq!(escape("<b a='1' c=\"2\">&amp;"), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;amp;");
         assert_eq!(strong("<i>"), "<strong>&lt;i&gt;</strong>");
         let svg = drawing(10.0, 5.0, "\"><script>", "</desc><script>", "");
         assert!(!svg.contains("<script>"));
@@ -102,10 +92,7 @@ mod tests {
 
     #[test]
     fn figures_are_set_flush_right() {
-        let html = table(
-            &[text("name"), number("notes")],
-            &[vec!["A".to_owned(), "3".to_owned()]],
-        );
+        let html = table(&[text("name"), number("notes")], &[vec!["A".to_owned(), "3".to_owned()]]);
         assert!(html.contains("<td>A</td><td class=\"number\">3</td>"));
     }
 }

@@ -30,11 +30,8 @@ pub(super) fn rounds(result: &DemoResult) -> String {
     if result.rounds.is_empty() {
         return "<p>No round was begun.</p>".to_owned();
     }
-    let rows: Vec<Vec<String>> = result
-        .rounds
-        .iter()
-        .map(|round| round.row().iter().map(|cell| escape(cell)).collect())
-        .collect();
+    let rows: Vec<Vec<String>> =
+        result.rounds.iter().map(|round| round.row().iter().map(|cell| escape(cell)).collect()).collect();
     let note = "<p class=\"note\">Members: those whose uploads arrived whole, of those that announced. Bytes up: masked \
                 blocks that the coordinator received.</p>";
     table(&ROUND_COLUMNS.map(number), &rows) + note
@@ -42,18 +39,10 @@ pub(super) fn rounds(result: &DemoResult) -> String {
 
 /// The table of hospitals, under the legend of its case-mix bars.
 pub(super) fn hospitals(result: &DemoResult) -> String {
-    let rows: Vec<Vec<String>> = result
-        .members
-        .iter()
-        .map(|member| hospital(result, member))
-        .collect();
+    let rows: Vec<Vec<String>> = result.members.iter().map(|member| hospital(result, member)).collect();
     let note = "<p class=\"note\">Local only: a model trained on the hospital's own notes alone, for as many epochs. \
                 Both accuracies are on the same held-out notes.</p>";
-    format!(
-        "{}{}{note}",
-        class_legend(result),
-        table(&HOSPITAL_COLUMNS, &rows)
-    )
+    format!("{}{}{note}", class_legend(result), table(&HOSPITAL_COLUMNS, &rows))
 }
 
 fn hospital(result: &DemoResult, member: &MemberResult) -> Vec<String> {
@@ -96,11 +85,7 @@ fn colour(class: usize) -> String {
 
 /// A bar whose parts are the hospital's notes by class.
 fn case_mix(result: &DemoResult, member: &MemberResult) -> String {
-    let names = result
-        .classes
-        .iter()
-        .map(String::as_str)
-        .chain(std::iter::repeat("other"));
+    let names = result.classes.iter().map(String::as_str).chain(std::iter::repeat("other"));
     let parts: Vec<(usize, &str, usize)> = member
         .notes_by_class
         .iter()
@@ -119,13 +104,7 @@ fn case_mix(result: &DemoResult, member: &MemberResult) -> String {
         left += width;
     }
     let title = format!("Case mix of hospital {}", member.party);
-    drawing(
-        BAR_WIDTH,
-        BAR_HEIGHT,
-        &format!("{title}: {}", words.join(", ")),
-        "Notes by class",
-        &content,
-    )
+    drawing(BAR_WIDTH, BAR_HEIGHT, &format!("{title}: {}", words.join(", ")), "Notes by class", &content)
 }
 
 fn bar_part(left: f64, width: f64, class: usize, name: &str, count: usize) -> String {
@@ -154,13 +133,7 @@ pub(super) fn files(result: &DemoResult) -> String {
     let items: String = result
         .files
         .iter()
-        .map(|file| {
-            format!(
-                "<dt>{}</dt><dd><code>{}</code></dd>\n",
-                escape(&file.what),
-                escape(&file.path)
-            )
-        })
+        .map(|file| format!("<dt>{}</dt><dd><code>{}</code></dd>\n", escape(&file.what), escape(&file.path)))
         .collect();
     format!("<dl>{items}</dl>")
 }

@@ -15,11 +15,8 @@ pub(crate) fn closing_table(result: &DemoResult) -> String {
         None => vec!["No round closed: nothing was opened.".to_owned()],
     };
     let sections = [accuracies(result), cohorts, files(result)];
-    let sections: Vec<String> = sections
-        .iter()
-        .filter(|lines| !lines.is_empty())
-        .map(|lines| lines.join("\n"))
-        .collect();
+    let sections: Vec<String> =
+        sections.iter().filter(|lines| !lines.is_empty()).map(|lines| lines.join("\n")).collect();
     format!("{}\n", sections.join("\n\n"))
 }
 
@@ -43,13 +40,7 @@ fn align_round(cells: &[String; 7]) -> String {
 }
 
 fn accuracies(result: &DemoResult) -> Vec<String> {
-    let head = accuracy_line(
-        "",
-        "hospital",
-        "style",
-        "notes",
-        ["local only", "federated", "gain (points)"],
-    );
+    let head = accuracy_line("", "hospital", "style", "notes", ["local only", "federated", "gain (points)"]);
     std::iter::once(head)
         .chain(result.members.iter().map(hospital_line))
         .chain(std::iter::once(mean_line(result)))
@@ -72,19 +63,14 @@ fn hospital_line(member: &MemberResult) -> String {
         &member.name,
         member.style.as_deref().unwrap_or(NONE),
         &whole(member.notes()),
-        [
-            &percent_or_none(member.local_accuracy),
-            &federated,
-            &points_or_none(member.gain()),
-        ],
+        [&percent_or_none(member.local_accuracy), &federated, &points_or_none(member.gain())],
     )
 }
 
 fn mean_line(result: &DemoResult) -> String {
     let (local, federated) = (result.mean_local_accuracy(), result.federated_accuracy());
-    let gain = local
-        .zip(federated)
-        .map_or_else(|| NONE.to_owned(), |(local, federated)| points(federated - local));
+    let gain =
+        local.zip(federated).map_or_else(|| NONE.to_owned(), |(local, federated)| points(federated - local));
     accuracy_line(
         "",
         "mean, federated model",
@@ -95,17 +81,10 @@ fn mean_line(result: &DemoResult) -> String {
 }
 
 fn cohorts(round: &RoundResult) -> Vec<String> {
-    let head = format!(
-        "Cohorts of round {}: the hospitals whose updates of an expert were summed",
-        round.round
-    );
+    let head =
+        format!("Cohorts of round {}: the hospitals whose updates of an expert were summed", round.round);
     let mut lines = vec![head];
-    lines.extend(
-        round
-            .experts
-            .iter()
-            .flat_map(|expert| cohort_lines(round, expert)),
-    );
+    lines.extend(round.experts.iter().flat_map(|expert| cohort_lines(round, expert)));
     lines
 }
 
@@ -138,18 +117,8 @@ fn hang(lead: &str, list: &str) -> Vec<String> {
 }
 
 fn files(result: &DemoResult) -> Vec<String> {
-    let longest = result
-        .files
-        .iter()
-        .map(|file| file.what.chars().count())
-        .max()
-        .unwrap_or_default()
-        .min(46);
-    result
-        .files
-        .iter()
-        .map(|file| format!("{:<longest$}  {}", fit(&file.what, longest), file.path))
-        .collect()
+    let longest = result.files.iter().map(|file| file.what.chars().count()).max().unwrap_or_default().min(46);
+    result.files.iter().map(|file| format!("{:<longest$}  {}", fit(&file.what, longest), file.path)).collect()
 }
 
 #[cfg(test)]
@@ -158,10 +127,7 @@ mod tests {
     use crate::demo::summary::sample;
 
     fn widest(text: &str) -> usize {
-        text.lines()
-            .map(|line| line.chars().count())
-            .max()
-            .expect("lines")
+        text.lines().map(|line| line.chars().count()).max().expect("lines")
     }
 
     #[test]
@@ -184,10 +150,7 @@ mod tests {
         let table = closing_table(&result);
         assert!(result.members.iter().all(|member| table.contains(&member.name)));
         assert!(result.files.iter().all(|file| table.contains(&file.path)));
-        assert_eq!(
-            table.lines().filter(|line| line.starts_with("  layer")).count(),
-            16
-        );
+        assert_eq!(table.lines().filter(|line| line.starts_with("  layer")).count(), 16);
         assert!(table.contains("lost in 3"));
         assert!(widest(&table) <= WIDTH, "{table}");
     }

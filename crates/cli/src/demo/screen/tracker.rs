@@ -23,11 +23,7 @@ impl Phase {
     /// The phase in a few words.
     pub(super) fn describe(self) -> String {
         match self {
-            Self::Training {
-                round: 0,
-                done,
-                total,
-            } => format!("training alone, step {done} of {total}"),
+            Self::Training { round: 0, done, total } => format!("training alone, step {done} of {total}"),
             Self::Training { round, done, total } => {
                 format!("round {round}: training, step {done} of {total}")
             }
@@ -73,12 +69,7 @@ pub(super) struct Tracker {
 impl Tracker {
     pub(super) fn new(parties: impl Iterator<Item = u32>) -> Self {
         let phases = parties.map(|party| (party, Phase::Waiting)).collect();
-        Self {
-            phases,
-            round: 0,
-            announced: BTreeSet::new(),
-            all_announced: false,
-        }
+        Self { phases, round: 0, announced: BTreeSet::new(), all_announced: false }
     }
 
     /// Notes a hospital's phase. Gives back whether this is another phase than before, and the milestone that it
@@ -110,20 +101,9 @@ impl Tracker {
 
     /// How many hospitals are in each phase, in one line.
     pub(super) fn summary(&self) -> String {
-        let names = [
-            "waiting",
-            "training",
-            "announced",
-            "uploading",
-            "uploaded",
-            "lost",
-        ];
-        let counts = names.map(|name| {
-            (
-                name,
-                self.phases.values().filter(|phase| phase.name() == name).count(),
-            )
-        });
+        let names = ["waiting", "training", "announced", "uploading", "uploaded", "lost"];
+        let counts =
+            names.map(|name| (name, self.phases.values().filter(|phase| phase.name() == name).count()));
         let parts: Vec<String> = counts
             .iter()
             .filter(|(_, count)| *count > 0)
@@ -136,17 +116,11 @@ impl Tracker {
         self.round = round;
         self.announced.clear();
         self.all_announced = false;
-        format!(
-            "round {round}: training on {}",
-            counted(self.present().count(), "hospital")
-        )
+        format!("round {round}: training on {}", counted(self.present().count(), "hospital"))
     }
 
     fn present(&self) -> impl Iterator<Item = u32> {
-        self.phases
-            .iter()
-            .filter(|(_, phase)| **phase != Phase::Lost)
-            .map(|(party, _)| *party)
+        self.phases.iter().filter(|(_, phase)| **phase != Phase::Lost).map(|(party, _)| *party)
     }
 
     /// The milestone that every hospital still there has announced, once a round.
@@ -157,8 +131,7 @@ impl Tracker {
         let is_complete = self.present().all(|party| self.announced.contains(&party));
         self.all_announced = is_complete;
         let announced = counted(self.announced.len(), "hospital");
-        self.all_announced
-            .then(|| format!("round {}: {announced} announced", self.round))
+        self.all_announced.then(|| format!("round {}: {announced} announced", self.round))
     }
 }
 
@@ -166,11 +139,7 @@ impl Tracker {
 mod tests {
     use super::*;
 
-    const TRAINING: Phase = Phase::Training {
-        round: 1,
-        done: 0,
-        total: 9,
-    };
+    const TRAINING: Phase = Phase::Training { round: 1, done: 0, total: 9 };
 
     fn tracker() -> Tracker {
         Tracker::new([1, 2, 3].into_iter())
@@ -183,10 +152,7 @@ mod tests {
     #[test]
     fn a_round_has_two_milestones_each_told_once() {
         let mut tracker = tracker();
-        assert_eq!(
-            milestone(&mut tracker, 2, TRAINING).as_deref(),
-            Some("round 1: training on 3 hospitals")
-        );
+        assert_eq!(milestone(&mut tracker, 2, TRAINING).as_deref(), Some("round 1: training on 3 hospitals"));
         assert_eq!(milestone(&mut tracker, 1, TRAINING), None);
         assert_eq!(milestone(&mut tracker, 1, Phase::Announced), None);
         assert_eq!(milestone(&mut tracker, 2, Phase::Announced), None);
@@ -195,15 +161,8 @@ mod tests {
             Some("round 1: 3 hospitals announced")
         );
         assert_eq!(milestone(&mut tracker, 3, Phase::Announced), None);
-        let next = Phase::Training {
-            round: 2,
-            done: 0,
-            total: 9,
-        };
-        assert_eq!(
-            milestone(&mut tracker, 1, next).as_deref(),
-            Some("round 2: training on 3 hospitals")
-        );
+        let next = Phase::Training { round: 2, done: 0, total: 9 };
+        assert_eq!(milestone(&mut tracker, 1, next).as_deref(), Some("round 2: training on 3 hospitals"));
         assert_eq!(milestone(&mut tracker, 1, Phase::Announced), None);
     }
 
@@ -224,10 +183,7 @@ mod tests {
     fn late_news_do_not_bring_a_lost_hospital_back() {
         let mut tracker = tracker();
         tracker.enter(2, Phase::Lost);
-        assert_eq!(
-            tracker.enter(2, Phase::Uploading { sent: 1, total: 2 }),
-            (false, None)
-        );
+        assert_eq!(tracker.enter(2, Phase::Uploading { sent: 1, total: 2 }), (false, None));
         assert_eq!(tracker.enter(2, Phase::Waiting), (false, None));
         assert!(tracker.is_lost(2) && !tracker.is_lost(1) && !tracker.is_lost(9));
         assert!(tracker.enter(2, TRAINING).0);
@@ -253,40 +209,15 @@ mod tests {
     #[test]
     fn phases_say_how_far_they_are() {
         assert_eq!(
-            Phase::Training {
-                round: 2,
-                done: 30,
-                total: 120
-            }
-            .describe(),
+            Phase::Training { round: 2, done: 30, total: 120 }.describe(),
             "round 2: training, step 30 of 120"
         );
         assert_eq!(
-            Phase::Uploading {
-                sent: 1_200_000,
-                total: 3_400_000
-            }
-            .describe(),
+            Phase::Uploading { sent: 1_200_000, total: 3_400_000 }.describe(),
             "uploading 1.2 MB of 3.4 MB"
         );
-        assert_eq!(
-            Phase::Training {
-                round: 0,
-                done: 3,
-                total: 9
-            }
-            .describe(),
-            "training alone, step 3 of 9"
-        );
+        assert_eq!(Phase::Training { round: 0, done: 3, total: 9 }.describe(), "training alone, step 3 of 9");
         assert_eq!(Phase::Uploading { sent: 7, total: 7 }.describe(), "uploaded 7 B");
-        assert_eq!(
-            Phase::Training {
-                round: 1,
-                done: 10,
-                total: 9
-            }
-            .progress(),
-            (9, 9)
-        );
+        assert_eq!(Phase::Training { round: 1, done: 10, total: 9 }.progress(), (9, 9));
     }
 }

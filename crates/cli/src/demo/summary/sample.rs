@@ -12,16 +12,8 @@ const NAMES: [&str; 8] = [
     "Riverside Medical Center",
     "Ospedale Maggiore",
 ];
-const STYLES: [&str; 8] = [
-    "terse",
-    "soap",
-    "capitals",
-    "abbreviated",
-    "dictated",
-    "bullets",
-    "letter",
-    "form",
-];
+const STYLES: [&str; 8] =
+    ["terse", "soap", "capitals", "abbreviated", "dictated", "bullets", "letter", "form"];
 const CLASSES: [&str; 8] = [
     "cardiology",
     "orthopaedics",
@@ -39,9 +31,9 @@ const LOST: u32 = 7;
 
 /// A number in `[0, 1)` that depends on all of its parts.
 fn chance(parts: [u32; 4]) -> f64 {
-    let mixed = parts.iter().fold(2_166_136_261_u32, |hash, part| {
-        (hash ^ part).wrapping_mul(16_777_619).rotate_left(13)
-    });
+    let mixed = parts
+        .iter()
+        .fold(2_166_136_261_u32, |hash, part| (hash ^ part).wrapping_mul(16_777_619).rotate_left(13));
     f64::from(mixed.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24)
 }
 
@@ -57,14 +49,8 @@ pub(crate) fn run(members: u32, rounds: u64) -> DemoResult {
         files: vec![
             file("this report", "target/demo/report.html"),
             file("the result as JSON", "target/demo/result.json"),
-            file(
-                "adapter of the federated model",
-                "target/demo/adapter/adapter_model.safetensors",
-            ),
-            file(
-                "log of the coordinator, for cloister audit",
-                "target/demo/coordinator/transcript.log",
-            ),
+            file("adapter of the federated model", "target/demo/adapter/adapter_model.safetensors"),
+            file("log of the coordinator, for cloister audit", "target/demo/coordinator/transcript.log"),
         ],
     }
 }
@@ -94,10 +80,7 @@ pub(crate) fn aborted(round: u64) -> RoundResult {
 }
 
 fn file(what: &str, path: &str) -> WrittenFile {
-    WrittenFile {
-        what: what.to_owned(),
-        path: path.to_owned(),
-    }
+    WrittenFile { what: what.to_owned(), path: path.to_owned() }
 }
 
 fn member(party: u32, rounds: u64) -> MemberResult {
@@ -116,11 +99,7 @@ fn member(party: u32, rounds: u64) -> MemberResult {
 
 /// Each hospital has a main specialty, and of some it has no notes.
 fn notes(party: u32, class: u32) -> usize {
-    if (party - 1) % 8 == class {
-        90
-    } else {
-        (32.0 * chance([party, class, 7, 0]).powi(2)) as usize
-    }
+    if (party - 1) % 8 == class { 90 } else { (32.0 * chance([party, class, 7, 0]).powi(2)) as usize }
 }
 
 fn accuracy(round: u64) -> f64 {
@@ -128,18 +107,10 @@ fn accuracy(round: u64) -> f64 {
 }
 
 fn closed(round: u64, members: u32) -> RoundResult {
-    let announced: Vec<u32> = (1..=members)
-        .filter(|party| *party != LOST || round <= 3)
-        .collect();
-    let uploaded: Vec<u32> = announced
-        .iter()
-        .copied()
-        .filter(|party| *party != LOST || round < 3)
-        .collect();
+    let announced: Vec<u32> = (1..=members).filter(|party| *party != LOST || round <= 3).collect();
+    let uploaded: Vec<u32> = announced.iter().copied().filter(|party| *party != LOST || round < 3).collect();
     let places = (0..LAYERS).flat_map(|layer| (0..EXPERTS).map(move |expert| (layer, expert)));
-    let experts = places
-        .map(|(layer, expert)| scored(round, layer, expert, &announced))
-        .collect();
+    let experts = places.map(|(layer, expert)| scored(round, layer, expert, &announced)).collect();
     RoundResult {
         round,
         closed: true,
@@ -159,9 +130,7 @@ fn scored(round: u64, layer: u16, expert: u16, announced: &[u32]) -> ExpertResul
     let consensus: Vec<Option<f64>> = announced
         .iter()
         .map(|party| {
-            Some(likeness(*party))
-                .filter(|like| *like > 0.12)
-                .map(|like| like * announced.len() as f64 * 0.7)
+            Some(likeness(*party)).filter(|like| *like > 0.12).map(|like| like * announced.len() as f64 * 0.7)
         })
         .collect();
     let is_aligned = |score: &Option<f64>| score.is_some_and(|score| score > 0.3 * announced.len() as f64);
@@ -176,12 +145,5 @@ fn scored(round: u64, layer: u16, expert: u16, announced: &[u32]) -> ExpertResul
         2..=3 => ("fallback", announced.to_vec()),
         _ => ("aligned", aligned),
     };
-    ExpertResult {
-        layer,
-        expert,
-        choice: choice.to_owned(),
-        opened: !members.is_empty(),
-        members,
-        consensus,
-    }
+    ExpertResult { layer, expert, choice: choice.to_owned(), opened: !members.is_empty(), members, consensus }
 }

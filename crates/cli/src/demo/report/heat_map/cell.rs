@@ -26,12 +26,7 @@ impl Look {
         let Some(place) = place.filter(|_| round.uploaded.contains(&party)) else {
             return Self::Lost;
         };
-        expert
-            .consensus
-            .get(place)
-            .copied()
-            .flatten()
-            .map_or(Self::FewTokens, Self::Consensus)
+        expert.consensus.get(place).copied().flatten().map_or(Self::FewTokens, Self::Consensus)
     }
 
     /// The same in words.
@@ -69,12 +64,7 @@ impl Cell {
     }
 
     fn frame(&self, class: &str, opacity: f64) -> String {
-        let Self {
-            left,
-            top,
-            width,
-            height,
-        } = self;
+        let Self { left, top, width, height } = self;
         format!(
             "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
              fill-opacity=\"{opacity:.2}\"/>"
@@ -115,11 +105,7 @@ pub(super) fn legend(most: f64) -> String {
     let scale = format!("consensus, 0 to {most:.1}: how many other hospitals' experts agree with this one");
     let items = [
         item(SHADES, &shades, &scale),
-        item(
-            1,
-            &single(Look::Consensus(0.5), true),
-            "in the cohort: its update is in the sum",
-        ),
+        item(1, &single(Look::Consensus(0.5), true), "in the cohort: its update is in the sum"),
         item(1, &single(Look::FewTokens, false), "too few tokens to be scored"),
         item(1, &single(Look::Lost, false), "lost, or absent in this round"),
     ]
@@ -136,12 +122,7 @@ fn legend_shade(step: u32) -> String {
 }
 
 fn legend_cell(index: u32) -> Cell {
-    Cell {
-        left: 1.0 + f64::from(index) * SIDE,
-        top: 1.0,
-        width: SIDE,
-        height: SIDE,
-    }
+    Cell { left: 1.0 + f64::from(index) * SIDE, top: 1.0, width: SIDE, height: SIDE }
 }
 
 fn item(cells: u32, drawn: &str, words: &str) -> String {
@@ -161,18 +142,10 @@ mod tests {
         expert.consensus = vec![None, Some(2.5), None, None, None, None, Some(1.0), None];
         assert_eq!(Look::of(&round, &expert, 1), Look::FewTokens);
         assert_eq!(Look::of(&round, &expert, 2), Look::Consensus(2.5));
-        assert_eq!(
-            Look::of(&round, &expert, 7),
-            Look::Lost,
-            "it announced, and its upload did not arrive"
-        );
+        assert_eq!(Look::of(&round, &expert, 7), Look::Lost, "it announced, and its upload did not arrive");
         assert_eq!(Look::of(&round, &expert, 99), Look::Lost);
         expert.consensus.clear();
-        assert_eq!(
-            Look::of(&round, &expert, 2),
-            Look::FewTokens,
-            "an expert without scores"
-        );
+        assert_eq!(Look::of(&round, &expert, 2), Look::FewTokens, "an expert without scores");
     }
 
     #[test]
@@ -183,10 +156,6 @@ mod tests {
         assert!(draw(Look::Consensus(2.0), true).contains("<circle"));
         assert_eq!(draw(Look::FewTokens, false).matches('M').count(), 1);
         assert_eq!(draw(Look::Lost, false).matches('M').count(), 2);
-        assert!(
-            !legend_cell(0)
-                .draw(Look::Consensus(0.0), 0.0, false)
-                .contains("NaN")
-        );
+        assert!(!legend_cell(0).draw(Look::Consensus(0.0), 0.0, false).contains("NaN"));
     }
 }

@@ -1,0 +1,218 @@
+//! The coordinator's last phase: custodians recompute the sums by rotation and sign the closing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_wire::frame::{Frame, chunks};
+use cloister_wire::message::{Ending, Message, Reveal};
+use cloister_wire::statement::{Certificate, Recomputed, Signature, Signed};
+
+use super::ballot::Ballot;
+use super::{Coordinator, Event, Phase, Time, not_awaited};
+use crate::fault::{Fault, Misbehaviour, expect};
+use crate::model::Model;
+use crate::opening::{MaskedBlocks, OpenedSum, upload_path};
+use crate::sealed::SealedCohorts;
+use crate::statement::{body_digest, check_partys};
+
+type Body = cloister_wire::statement::Closing;
+
+/// Waiting for votes on the closing, and for recomputations of its sums.
+#[derive(Debug)]
+pub(super) struct Closing {
+    ballot: Ballot<Body>,
+    certificate: Option<Certificate<Body>>,
+    /// What revealing sent, for custodians that come back.
+    before: Vec<Message>,
+    reveals: Vec<Reveal>,
+    sums: Vec<OpenedSum>,
+    model: Model,
+    cohorts: SealedCohorts,
+    uploads: BTreeMap<PartyId, MaskedBlocks>,
+    assigned: BTreeMap<PartyId, BTreeSet<BlockId>>,
+    recomputed: BTreeMap<PartyId, (Signed<Recomputed>, BTreeSet<BlockId>)>,
+}
+
+impl Closing {
+    pub(super) fn new(
+        body: &Body,
+        before: Vec<Message>,
+        reveals: Vec<Reveal>,
+        (sums, model): (Vec<OpenedSum>, Model),
+        (cohorts, uploads): (SealedCohorts, BTreeMap<PartyId, MaskedBlocks>),
+    ) -> Self {
+        Self {
+            ballot: Ballot::open(body),
+            certificate: None,
+            before,
+            reveals,
+            sums,
+            model,
+            cohorts,
+            uploads,
+            assigned: BTreeMap::new(),
+            recomputed: BTreeMap::new(),
+        }
+    }
+
+    /// Everything that a custodian that comes back needs: both seals, and its part of the closing.
+    pub(super) fn frames(&self, round: Round, party: PartyId) -> Vec<Frame> {
+        let before = self.before.iter().cloned().map(Frame::Message);
+        before.chain(self.request(round, party)).collect()
+    }
+
+    /// The masked blocks of a custodian's assigned blocks, and the proposal.
+    fn request(&self, round: Round, custodian: PartyId) -> Vec<Frame> {
+        let assigned = self.assigned.get(&custodian).cloned().unwrap_or_default();
+        let cohorts = self.cohorts.valid().iter().filter(|cohort| assigned.contains(&cohort.block()));
+        let mut frames = Vec::new();
+        for (member, block) in
+            cohorts.flat_map(|cohort| cohort.members().map(|member| (member, cohort.block())))
+        {
+            let Some(blocks) = self.uploads.get(&member) else { continue };
+            let Some(packed) = blocks.get(&block) else { continue };
+            let path = upload_path(blocks, block);
+            frames.push(Frame::Message(Message::MaskedBlock { round, member, block, path }));
+            frames.extend(chunks(round, member, block, packed).map(Frame::Chunk));
+        }
+        frames.push(Frame::Message(Message::ProposeClosing {
+            closing: self.ballot.body().to_vec(),
+            reveals: self.reveals.clone(),
+            recompute: assigned.into_iter().collect(),
+        }));
+        frames
+    }
+
+    pub(super) fn count_vote(
+        &mut self,
+        from: PartyId,
+        body: Digest,
+        signature: Signature,
+        epoch: &Epoch,
+    ) -> Result<(), Misbehaviour> {
+        let certificate = self.ballot.count(from, body, signature, epoch)?;
+        self.certificate = certificate.or(self.certificate.take());
+        Ok(())
+    }
+
+    fn covers(&self, custodian: PartyId, block: BlockId) -> bool {
+        self.recomputed.get(&custodian).is_some_and(|(_, blocks)| blocks.contains(&block))
+    }
+
+    /// Assigns each block to custodians by rotation until enough of those that can be reached have it; says who
+    /// got something new.
+    fn assign(&mut self, round: Round, reachable: &[PartyId], quorum: usize) -> BTreeSet<PartyId> {
+        let mut changed = BTreeSet::new();
+        for block in self.sums.iter().map(OpenedSum::block).collect::<Vec<_>>() {
+            let done = self.recomputed.values().filter(|(_, blocks)| blocks.contains(&block)).count();
+            let start = usize::try_from(round.0).unwrap_or(0) + block.0 as usize;
+            let order = (0..reachable.len()).map(|step| reachable[(start + step) % reachable.len()]);
+            let (mut having, mut fresh): (Vec<PartyId>, Vec<PartyId>) = order
+                .filter(|custodian| !self.covers(*custodian, block))
+                .partition(|custodian| self.assigned.get(custodian).is_some_and(|own| own.contains(&block)));
+            while done + having.len() < quorum && !fresh.is_empty() {
+                let custodian = fresh.remove(0);
+                self.assigned.entry(custodian).or_default().insert(block);
+                changed.insert(custodian);
+                having.push(custodian);
+            }
+        }
+        changed
+    }
+
+    /// Whether every block was recomputed by enough custodians.
+    fn is_recomputed(&self, quorum: usize) -> bool {
+        let count = |block: BlockId| self.recomputed.keys().filter(|who| self.covers(**who, block)).count();
+        self.sums.iter().all(|sum| count(sum.block()) >= quorum)
+    }
+}
+
+impl Coordinator {
+    fn recompute_quorum(&self) -> usize {
+        self.epoch.consortium().floors().malicious_custodians + 1
+    }
+
+    /// Hands out blocks to recompute, and proposes the closing to every custodian (step 7).
+    pub(super) fn assign_recomputation(&mut self, now: Time) {
+        let quorum = self.recompute_quorum();
+        let connected = self.connected.clone();
+        let Some(Phase::Closing(announced, closing)) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            return;
+        };
+        let round = announced.context.round();
+        let reachable: Vec<PartyId> =
+            announced.context.custodians().filter(|custodian| connected.contains(custodian)).collect();
+        let is_first = closing.assigned.is_empty();
+        let changed = closing.assign(round, &reachable, quorum);
+        let asked = reachable.into_iter().filter(|custodian| is_first || changed.contains(custodian));
+        let requests: Vec<(PartyId, Vec<Frame>)> =
+            asked.map(|custodian| (custodian, closing.request(round, custodian))).collect();
+        let limit = announced.context.plan().settings.deadlines.seal;
+        if requests.is_empty() {
+            return;
+        }
+        self.wait(now, limit);
+        for (custodian, frames) in requests {
+            frames.iter().for_each(|frame| self.send_to([custodian], frame));
+        }
+    }
+
+    pub(super) fn advance_closing(&mut self, now: Time, expired: bool) {
+        if expired {
+            self.event(Event::QuorumLost("custodians' signatures or recomputations are missing"));
+        }
+        self.assign_recomputation(now);
+    }
+
+    pub(super) fn handle_recomputed(
+        &mut self,
+        from: PartyId,
+        signed: Signed<Recomputed>,
+    ) -> Result<(), Fault> {
+        let epoch = self.epoch.clone();
+        let Some(Phase::Closing(announced, closing)) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            // Enough others had recomputed before.
+            return Ok(());
+        };
+        let by = |what: Misbehaviour| what.by(from);
+        let statement = check_partys(&signed, &epoch, Role::Custodian).map_err(by)?;
+        let body = statement.body();
+        if statement.signer() != from {
+            return Err(not_awaited(from, "another custodian's recomputation"));
+        }
+        expect("recomputation", "epoch", body.epoch, epoch.digest()).map_err(by)?;
+        expect("recomputation", "round", body.round, announced.context.round()).map_err(by)?;
+        expect("recomputation", "closing", body.closing, body_digest(closing.ballot.body())).map_err(by)?;
+        let blocks = body.blocks.iter().copied().collect();
+        closing.recomputed.insert(from, (signed, blocks));
+        self.finish_closing_if_complete();
+        Ok(())
+    }
+
+    /// Once it is certified and recomputed, everyone gets the sums and the certificate.
+    pub(super) fn finish_closing_if_complete(&mut self) {
+        let quorum = self.recompute_quorum();
+        let Some(Phase::Closing(_, closing)) = self.round.as_ref().map(|active| &active.phase) else {
+            return;
+        };
+        let Some(certificate) = closing.certificate.clone() else { return };
+        if !closing.is_recomputed(quorum) {
+            return;
+        }
+        let Some(Phase::Closing(announced, closing)) = self.take_phase() else { return };
+        let members: Vec<PartyId> = self.epoch.consortium().members().collect();
+        for sum in &closing.sums {
+            let packed = sum.packed(&announced.context);
+            for chunk in chunks(announced.context.round(), PartyId::COORDINATOR, sum.block(), &packed) {
+                self.send_to(members.clone(), &Frame::Chunk(chunk));
+            }
+        }
+        let opened = closing.sums.iter().map(OpenedSum::block).collect();
+        let recomputed = closing.recomputed.into_values().map(|(signed, _)| signed).collect();
+        self.end(*announced, Ending::Closed { certificate, recomputed }, opened, closing.model);
+    }
+}
