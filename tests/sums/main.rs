@@ -6,13 +6,16 @@
 use std::collections::BTreeSet;
 
 use cloister_params::floors::Floors;
-use cloister_params::id::{BlockId, PartyId};
+use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::opening::OpenedSum;
 use cloister_testkit::cluster::{Cluster, DropOut};
 use cloister_testkit::consortium::consortium;
 use cloister_testkit::plan::template;
-use cloister_wire::message::Ending;
+use cloister_wire::codec;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::Closing;
 use proptest::prelude::*;
 
 fn cluster(weights: &[u8], experts: u16, seed: u64) -> Cluster {
@@ -162,4 +165,64 @@ fn too_few_announcements_abort_and_the_next_round_takes_the_same_contributions()
     let report = cluster.run_round().expect("the custodians are all there");
     assert!(matches!(report.ending, Ending::Aborted(_)));
     assert!(report.opened.is_empty());
+}
+
+/// ROUND-23
+#[test]
+fn a_member_that_missed_closings_gets_the_model_and_takes_part_again() {
+    let mut cluster = cluster(&[1; 7], 2, 9);
+    cluster.drop_member(PartyId(3), DropOut::InUpload(1));
+    for _ in 0..2 {
+        assert!(!cluster.run_round().expect("nobody else is lost").uploaded.contains(&PartyId(3)));
+    }
+    cluster.restart_member(PartyId(3), Some(Round(1)));
+    let report = cluster.run_round().expect("nobody is lost");
+    assert!(report.uploaded.contains(&PartyId(3)));
+    check_sums(&cluster, &report);
+    assert_eq!(cluster.parties[&PartyId(3)].member.model().digest(), report.model.digest());
+}
+
+/// ROUND-04: a member that restarts within a round has lost its secrets and does not announce again.
+#[test]
+fn a_member_that_restarts_sits_the_round_out() {
+    let mut cluster = cluster(&[1; 6], 2, 9);
+    cluster.restart_member(PartyId(3), Some(Round(1)));
+    let report = cluster.run_round().expect("nobody is lost");
+    assert!(!report.announced.contains(&PartyId(3)));
+    let report = cluster.run_round().expect("nobody is lost");
+    assert!(report.announced.contains(&PartyId(3)));
+}
+
+/// What a coordinator says that adds 1 to the sum of block 0 and asks custodians to sign for it.
+fn wrong_sum(_: PartyId, frame: Frame) -> Frame {
+    let Frame::Message(Message::ProposeClosing { closing, reveals, recompute }) = frame else { return frame };
+    let mut body: Closing = codec::decode(&closing).unwrap();
+    body.sums[0].sum.0[0] ^= 1;
+    Frame::Message(Message::ProposeClosing { closing: codec::encode(&body), reveals, recompute })
+}
+
+/// The same without asking anybody to recompute that block.
+fn wrong_sum_unasked(to: PartyId, frame: Frame) -> Frame {
+    match wrong_sum(to, frame) {
+        Frame::Message(Message::ProposeClosing { closing, reveals, .. }) => {
+            Frame::Message(Message::ProposeClosing { closing, reveals, recompute: Vec::new() })
+        }
+        frame => frame,
+    }
+}
+
+/// ROUND-22, with its control: custodians that are not asked to recompute sign the same lie, and the certificate
+/// without recomputations is refused by whoever gets it.
+#[test]
+fn a_closing_with_a_wrong_sum_is_signed_by_nobody_who_recomputes_it() {
+    let mut cluster = cluster(&[1; 6], 2, 4);
+    cluster.lie = Some(wrong_sum);
+    assert!(cluster.run_round().is_none());
+    let refusals = cluster.faults.iter().filter(|(_, fault)| fault.to_string().contains("lists another sum"));
+    let floors = cluster.consortium.epoch.consortium().floors();
+    assert!(refusals.count() > floors.malicious_custodians);
+    let mut control = self::cluster(&[1; 6], 2, 4);
+    control.lie = Some(wrong_sum_unasked);
+    assert!(control.run_round().is_none());
+    assert!(!control.faults.iter().any(|(_, fault)| fault.to_string().contains("lists another sum")));
 }

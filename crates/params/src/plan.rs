@@ -409,8 +409,12 @@ mod tests {
             signing_key: PublicBytes([0; 32]),
             certificate: PublicBytes([100; 32]),
         };
-        let file =
-            ConsortiumFile { name: "test".into(), epoch: 1, coordinator, parties: (1..=8).map(party).collect() };
+        let file = ConsortiumFile {
+            name: "test".into(),
+            epoch: 1,
+            coordinator,
+            parties: (1..=8).map(party).collect(),
+        };
         Consortium::parse(&file.to_toml().expect("TOML")).expect("valid")
     }
 
@@ -420,7 +424,8 @@ mod tests {
             scale: Scale { step_log2: -10, clip_steps: 1 << 20 },
             noise_steps: 16,
         };
-        let kinds = [BlockKind::Expert { layer: 0, expert: 0 }, BlockKind::Router { layer: 0 }, BlockKind::Shared];
+        let kinds =
+            [BlockKind::Expert { layer: 0, expert: 0 }, BlockKind::Router { layer: 0 }, BlockKind::Shared];
         let settings = RoundSettings {
             task: Digest::default(),
             ring: RingWidth::new(32).expect("supported"),

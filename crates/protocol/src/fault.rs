@@ -208,6 +208,11 @@ pub enum Refusal {
         /// The digest of this member's task file.
         expected: Digest,
     },
+    /// After an abort, a plan with other scales or sketches: sums of one update at two scales tell its members apart.
+    #[error(
+        "the plan changes blocks or sketches on a model whose round was aborted; they must stay as they were"
+    )]
+    ChangedAfterAbort,
     /// The plan lacks the certificate of the round before, or has one of another round.
     #[error("the plan does not come with the certificate of the round before it")]
     NoEnding,

@@ -7,6 +7,7 @@ use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::mask::Sign;
 use cloister_crypto::merkle;
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_wire::frame::{CHUNK_BYTES, Chunk};
 use cloister_wire::statement;
 
 use crate::fault::Misbehaviour;
@@ -166,4 +167,14 @@ pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<Opened
 /// The announced mask key of a member.
 pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Option<Element> {
     Element::decode(announcements.get(&member)?.body().mask_key).ok()
+}
+
+/// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.
+pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
+    if chunk.index == 0 {
+        vector.clear();
+    }
+    let start = chunk.index as usize * CHUNK_BYTES;
+    let expected = whole.checked_sub(start)?.min(CHUNK_BYTES);
+    (vector.len() == start && chunk.bytes.len() == expected).then(|| vector.extend_from_slice(&chunk.bytes))
 }

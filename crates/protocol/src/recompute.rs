@@ -18,8 +18,7 @@ use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed, Signed};
 
 use crate::dealing::seed_fits;
 use crate::fault::{Misbehaviour, expect};
-use crate::member::append_chunk;
-use crate::opening::{MaskedBlocks, Openings, is_under_root, open_block};
+use crate::opening::{MaskedBlocks, Openings, append_chunk, is_under_root, open_block};
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 use crate::statement::check_partys;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cloister_params::id::PartyId;
+use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
@@ -61,6 +61,8 @@ pub struct Cluster {
     pub faults: Vec<(PartyId, Fault)>,
     /// What the coordinator told.
     pub events: Vec<Event>,
+    /// Changes frames of the coordinator on their way to a party, as a lying coordinator would.
+    pub lie: Option<fn(PartyId, Frame) -> Frame>,
     template: RoundSettings,
     links: BTreeMap<(PartyId, PartyId), VecDeque<Vec<u8>>>,
     random: ChaCha20Rng,
@@ -117,6 +119,7 @@ impl Cluster {
             received: Vec::new(),
             faults: Vec::new(),
             events: Vec::new(),
+            lie: None,
             template,
             links: BTreeMap::new(),
             random,
@@ -129,6 +132,19 @@ impl Cluster {
     pub fn drop_member(&mut self, party: PartyId, when: DropOut) {
         if let Some(node) = self.parties.get_mut(&party) {
             node.drop_out = Some(when);
+        }
+    }
+
+    /// Starts a lost member's program anew: it holds the model that the consortium started from.
+    pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
+        let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
+        let (task, model) = (self.template.task, plan::model(&self.template));
+        let member = Member::new(party, key, epoch, policy(&self.consortium), task, model, last_announced);
+        if let Some(node) = self.parties.get_mut(&party) {
+            node.member = member;
+            node.member_is_up = true;
+            node.drop_out = None;
+            node.chunks_sent = 0;
         }
     }
 
@@ -179,7 +195,10 @@ impl Cluster {
         let frame = Frame::decode(&bytes).expect("the program's own frames decode");
         match link {
             (from, PartyId::COORDINATOR) => self.give_coordinator(from, frame, &bytes),
-            (_, to) => self.give_party(to, &frame),
+            (_, to) => {
+                let frame = self.lie.map_or(frame.clone(), |lie| lie(to, frame));
+                self.give_party(to, &frame);
+            }
         }
         true
     }

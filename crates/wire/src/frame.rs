@@ -95,6 +95,7 @@ impl Frame {
                     | Message::Sealed1 { .. }
                     | Message::Sealed2 { .. }
                     | Message::Ended(_)
+                    | Message::ModelPart(_)
             ),
         }
     }
@@ -103,7 +104,7 @@ impl Frame {
     pub fn is_for_custodians(&self) -> bool {
         match self {
             Self::Chunk(chunk) => chunk.owner != PartyId::COORDINATOR,
-            Self::Message(_) => true,
+            Self::Message(message) => !matches!(message, Message::ModelPart(_)),
         }
     }
 

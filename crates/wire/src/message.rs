@@ -144,6 +144,25 @@ pub enum Message {
     },
     /// Coordinator → all: how the round ended. Sums travel before it as chunks.
     Ended(Ending),
+    /// Member → coordinator: the model of this digest is needed to follow.
+    ModelRequest {
+        /// Digest of the model.
+        model: Digest,
+    },
+    /// Coordinator → member.
+    ModelPart(ModelPart),
+}
+
+/// A part of a block's parameters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ModelPart {
+    /// The block.
+    pub block: BlockId,
+    /// The part's number in its block, from 0.
+    pub index: u32,
+    /// Little-endian 32-bit floats, at most 4 MiB.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
 }
 
 /// How a round ended.

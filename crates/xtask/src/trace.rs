@@ -71,7 +71,8 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
     if folder.is_file() {
         return Ok(vec![folder.to_path_buf()]);
     }
-    let entries = fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let path = entry.path();
@@ -173,7 +174,8 @@ impl Traces {
              | requirement | defined | code | tests |\n|---|---|---|---|\n",
         );
         for (id, places) in &self.defined {
-            let [defined, code, tests] = [Some(places), self.code.get(id), self.tests.get(id)].map(short_list);
+            let [defined, code, tests] =
+                [Some(places), self.code.get(id), self.tests.get(id)].map(short_list);
             table += &format!("| {id} | {defined} | {code} | {tests} |\n");
         }
         table
@@ -210,7 +212,10 @@ mod tests {
 
     #[test]
     fn ids_are_found_and_bold_ones_are_told_apart() {
-        assert_eq!(ids("- **ROUND-03** (R3) as in MASK-10."), [("ROUND-03".into(), true), ("MASK-10".into(), false)]);
+        assert_eq!(
+            ids("- **ROUND-03** (R3) as in MASK-10."),
+            [("ROUND-03".into(), true), ("MASK-10".into(), false)]
+        );
         assert_eq!(ids("/// (`ALIGN-07` to `ALIGN-09`)").len(), 3);
         assert!(ids("SHA-256 and AES-128-CTR, f-12").iter().all(|(id, _)| !is_requirement(id)));
     }

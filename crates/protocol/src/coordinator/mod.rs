@@ -24,6 +24,7 @@ use cloister_wire::statement::{ManifestCohort, ReceivingKey, Signed};
 
 use crate::fault::Fault;
 use crate::manifest::Announcements;
+use crate::member::model_parts;
 use crate::model::Model;
 use crate::round::{ChainPosition, RoundContext};
 use ballot::Ballot;
@@ -251,6 +252,7 @@ impl Coordinator {
                 self.handle_vote(from, body, signature, now)?
             }
             Frame::Message(Message::Uploaded(signed)) => self.handle_uploaded(from, &signed)?,
+            Frame::Message(Message::ModelRequest { model }) => self.handle_model_request(from, model),
             Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,
             Frame::Message(Message::Shares { round, dealer, shares }) => {
@@ -260,6 +262,16 @@ impl Coordinator {
         }
         self.advance(now, false);
         Ok(())
+    }
+
+    /// Sends the present model to a member that missed a closing (`ROUND-23`).
+    fn handle_model_request(&mut self, from: PartyId, model: Digest) {
+        if model == self.chain.model {
+            for part in model_parts(&self.model) {
+                let frame = Frame::Message(Message::ModelPart(part));
+                self.outputs.push_back(CoordinatorOutput::Send { to: from, frame });
+            }
+        }
     }
 
     /// Moves on when everyone who is waited for has come, or time is up.

@@ -1,14 +1,16 @@
 //! The member: trains, announces, uploads what it is summed in, reveals its seeds, applies the sums.
 
+mod catching_up;
+mod masking;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
-use cloister_crypto::mask::Sign;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::RoundPlan;
+use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_wire::frame::{Chunk, Frame, chunks};
 use cloister_wire::message::{Ending, Message};
@@ -17,11 +19,15 @@ use cloister_wire::statement::{
 };
 use rand_core::CryptoRng;
 
+use catching_up::CatchingUp;
+pub(crate) use catching_up::model_parts;
+use masking::Masking;
+
 use crate::dealing::{RoundSecrets, check_announcement, check_recipients};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
 use crate::manifest::{Announcements, CheckedManifest};
 use crate::model::Model;
-use crate::opening::{MaskedBlocks, OpenedSum, mask_key_of, upload_root};
+use crate::opening::{MaskedBlocks, OpenedSum, append_chunk, upload_root};
 use crate::round::{ChainPosition, Contribution, KnownEnding, RoundContext};
 use crate::sealed::{SealedCohorts, SealedManifest};
 use crate::statement::{check_certificate, check_partys, sign};
@@ -69,8 +75,17 @@ pub struct Member {
     last_announced: Option<Round>,
     round: Option<RoundState>,
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
-    kept: Option<(Digest, Contribution)>,
+    kept: Option<Kept>,
+    catching_up: Option<CatchingUp>,
     outputs: VecDeque<MemberOutput>,
+}
+
+/// A contribution, with the model and the settings that it was made for.
+#[derive(Debug)]
+struct Kept {
+    model: Digest,
+    settings: RoundSettings,
+    contribution: Contribution,
 }
 
 #[derive(Debug)]
@@ -120,6 +135,7 @@ impl Member {
             last_announced,
             round: None,
             kept: None,
+            catching_up: None,
             outputs: VecDeque::new(),
         }
     }
@@ -150,6 +166,7 @@ impl Member {
                 self.handle_sealed1(manifest, &certificate, &received)
             }
             Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
+            Frame::Message(Message::ModelPart(part)) => self.handle_model_part(&part, random),
             Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
             Frame::Message(_) => Err(not_awaited("a message that is not for members")),
         }
@@ -165,23 +182,18 @@ impl Member {
         if let Some(ending) = previous {
             let known =
                 KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
-            self.note_ending(&known);
+            self.chain.advance(&known);
         }
         let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
         let same = |state: &RoundState| state.context.plan_digest() == context.plan_digest();
         if self.round.as_ref().is_some_and(same) {
             self.resend_announcement();
+            self.ask_again();
             return Ok(());
         }
-        let round = context.round();
         if let Err(why) = self.admit(&context) {
-            let reason = why.to_string();
-            let refusal = Message::Refusal { round, reason: reason.clone() };
-            self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
-            self.outputs.push_back(MemberOutput::Refused { round, reason });
-            return Err(Fault::PlanRefused { round, why });
+            return Err(self.refuse(context.round(), why));
         }
-        let plan = Box::new((**context.plan()).clone());
         self.round = Some(RoundState {
             context,
             announcements: Announcements::new(),
@@ -189,10 +201,27 @@ impl Member {
             upload: None,
             sums: BTreeMap::new(),
         });
+        self.take_part(random)
+    }
+
+    fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
+        let reason = why.to_string();
+        let refusal = Message::Refusal { round, reason: reason.clone() };
+        self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
+        self.outputs.push_back(MemberOutput::Refused { round, reason });
+        Fault::PlanRefused { round, why }
+    }
+
+    /// Trains for the round whose plan was admitted, or gets the model first, or sends again what an abort left.
+    fn take_part(&mut self, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        if self.is_behind() {
+            self.catch_up();
+            return Ok(());
+        }
+        let Some(state) = &self.round else { return Ok(()) };
+        let (round, plan) = (state.context.round(), Box::new((**state.context.plan()).clone()));
         match self.kept.take() {
-            Some((model, contribution)) if model == self.chain.model && self.fits(&contribution) => {
-                self.contribute(round, contribution, random)
-            }
+            Some(kept) if kept.model == self.chain.model => self.contribute(round, kept.contribution, random),
             _ => {
                 self.outputs.push_back(MemberOutput::Train(plan));
                 Ok(())
@@ -210,17 +239,17 @@ impl Member {
             return Err(Refusal::AnnouncedBefore);
         }
         self.chain.check(context.plan())?;
+        let scales = |settings: &RoundSettings| (settings.blocks.clone(), settings.sketch);
+        let kept = self.kept.as_ref().filter(|kept| kept.model == self.chain.model);
+        if kept.is_some_and(|kept| scales(&kept.settings) != scales(&context.plan().settings)) {
+            return Err(Refusal::ChangedAfterAbort);
+        }
         self.policy.admit(context.plan())?;
         let (got, expected) = (context.plan().settings.task, self.task);
         if got != expected {
             return Err(Refusal::Task { got, expected });
         }
         check_recipients(context.plan())
-    }
-
-    fn fits(&self, contribution: &Contribution) -> bool {
-        let Some(state) = &self.round else { return false };
-        contribution_fits(&state.context, contribution)
     }
 
     /// Takes the result of local training and announces it (step 2).
@@ -254,7 +283,8 @@ impl Member {
             })
         }));
         state.own = Some(OwnAnnouncement { secrets, frames });
-        self.kept = Some((self.chain.model, contribution));
+        let settings = state.context.plan().settings.clone();
+        self.kept = Some(Kept { model: self.chain.model, settings, contribution });
         self.last_announced = Some(round);
         self.outputs.push_back(MemberOutput::Keep(round));
         self.resend_announcement();
@@ -294,10 +324,10 @@ impl Member {
                 return Err(not_awaited("a first seal without this member"));
             }
             let sealed = SealedManifest::establish(&state.context, manifest, certificate).map_err(by)?;
-            let (_, contribution) = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
+            let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
             let masking =
                 Masking { id: self.id, context: &state.context, sealed: &sealed, secrets: &own.secrets };
-            let blocks = masking.all(contribution);
+            let blocks = masking.all(&kept.contribution);
             let root = upload_root(&blocks);
             let body = Upload {
                 epoch: self.epoch.digest(),
@@ -357,31 +387,32 @@ impl Member {
         append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)
     }
 
-    /// Checks the ending and applies its sums (step 7).
+    /// Checks the ending and applies its sums (step 7). Without the round's plan or all its sums this member is
+    /// behind, and catches up with the next plan.
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
-        if known.round != self.chain.round.next() {
-            self.note_ending(&known);
-            return Ok(());
-        }
+        let follows = known.round == self.chain.round.next();
+        self.chain.advance(&known);
+        self.catching_up = None;
         match ending {
-            Ending::Aborted(_) => {
-                self.chain.advance(&known);
+            Ending::Closed { certificate, .. } if follows && self.round.is_some() => {
+                let closing = check_certificate(certificate, &self.epoch)?;
+                let applied = self.apply(closing.body());
+                self.round = None;
+                self.kept = None;
+                applied
+            }
+            Ending::Aborted(_) if follows => {
                 self.round = None;
                 self.outputs.push_back(MemberOutput::Aborted(known.round));
+                Ok(())
             }
-            Ending::Closed { certificate, .. } => {
-                let closing = check_certificate(certificate, &self.epoch)?;
-                self.apply(closing.body())?;
-                self.chain.advance(&known);
-            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {
-        let unknown = Misbehaviour::Announcement("a closing of a round whose plan never came");
-        let state = self.round.as_ref().ok_or(unknown)?;
+        let Some(state) = &self.round else { return Ok(()) };
         expect("closing", "plan", closing.plan, state.context.plan_digest())?;
         let sums = closing
             .sums
@@ -394,21 +425,12 @@ impl Member {
         let model = self.model.after(state.context.plan(), &sums)?;
         expect("closing", "model", closing.model, model.digest())?;
         self.model = model.clone();
-        self.round = None;
-        self.kept = None;
         self.outputs.push_back(MemberOutput::Closed {
             round: closing.round,
             model: Box::new(model),
             applied: sums.iter().map(OpenedSum::block).collect(),
         });
         Ok(())
-    }
-
-    /// A member that missed a closing cannot follow until it gets the model; an abort it can follow.
-    fn note_ending(&mut self, known: &KnownEnding) {
-        if known.model.is_none_or(|model| model == self.chain.model) {
-            self.chain.advance(known);
-        }
     }
 }
 
@@ -427,53 +449,4 @@ fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> boo
         .map(|block| block.shape.id)
         .collect();
     contribution.integers.iter().map(Vec::len).eq(lengths) && contribution.sketches.keys().eq(scored.iter())
-}
-
-/// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.
-pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
-    if chunk.index == 0 {
-        vector.clear();
-    }
-    let start = chunk.index as usize * cloister_wire::frame::CHUNK_BYTES;
-    let expected = whole.checked_sub(start)?.min(cloister_wire::frame::CHUNK_BYTES);
-    (vector.len() == start && chunk.bytes.len() == expected).then(|| vector.extend_from_slice(&chunk.bytes))
-}
-
-/// Masks a member's blocks (`MASK-09`).
-struct Masking<'a> {
-    id: PartyId,
-    context: &'a RoundContext,
-    sealed: &'a SealedManifest,
-    secrets: &'a RoundSecrets,
-}
-
-impl Masking<'_> {
-    fn all(&self, contribution: &Contribution) -> MaskedBlocks {
-        let blocks = self.sealed.manifest().blocks_of(self.id);
-        blocks.map(|(block, weight)| (block, self.one(block, weight, contribution))).collect()
-    }
-
-    /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
-    fn one(&self, block: BlockId, weight: u8, contribution: &Contribution) -> Vec<u8> {
-        let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
-        let context = self.context.masking(planned, self.sealed.manifest().digest());
-        let weight = u32::from(weight);
-        let integers = &contribution.integers[block.0 as usize];
-        let mut words: Vec<u32> =
-            integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
-        context.self_key(self.id, self.secrets.seed(block)).apply(Sign::Plus, &mut words);
-        for other in self.companions(block) {
-            let announcements = self.sealed.manifest().announcements();
-            let public = mask_key_of(announcements, other).expect("announcements were checked");
-            let agreed = self.secrets.mask_key().agree(&public);
-            context.pair_key(self.id, other, &agreed).apply(Sign::of_pair(self.id, other), &mut words);
-        }
-        self.context.plan().settings.ring.pack(&words)
-    }
-
-    fn companions(&self, block: BlockId) -> impl Iterator<Item = PartyId> + '_ {
-        let cohort = self.sealed.manifest().cohort(block);
-        let members = cohort.map(|cohort| cohort.members.as_slice()).unwrap_or_default();
-        members.iter().map(|listed| listed.member).filter(|member| *member != self.id)
-    }
 }

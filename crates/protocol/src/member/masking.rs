@@ -1,0 +1,48 @@
+//! Masking a member's blocks for its upload.
+
+use cloister_crypto::mask::Sign;
+use cloister_params::id::{BlockId, PartyId};
+
+use crate::dealing::RoundSecrets;
+use crate::opening::{MaskedBlocks, mask_key_of};
+use crate::round::{Contribution, RoundContext};
+use crate::sealed::SealedManifest;
+
+/// Masks a member's blocks (`MASK-09`).
+pub(super) struct Masking<'a> {
+    pub(super) id: PartyId,
+    pub(super) context: &'a RoundContext,
+    pub(super) sealed: &'a SealedManifest,
+    pub(super) secrets: &'a RoundSecrets,
+}
+
+impl Masking<'_> {
+    pub(super) fn all(&self, contribution: &Contribution) -> MaskedBlocks {
+        let blocks = self.sealed.manifest().blocks_of(self.id);
+        blocks.map(|(block, weight)| (block, self.one(block, weight, contribution))).collect()
+    }
+
+    /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
+    fn one(&self, block: BlockId, weight: u8, contribution: &Contribution) -> Vec<u8> {
+        let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
+        let context = self.context.masking(planned, self.sealed.manifest().digest());
+        let weight = u32::from(weight);
+        let integers = &contribution.integers[block.0 as usize];
+        let mut words: Vec<u32> =
+            integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
+        context.self_key(self.id, self.secrets.seed(block)).apply(Sign::Plus, &mut words);
+        for other in self.companions(block) {
+            let announcements = self.sealed.manifest().announcements();
+            let public = mask_key_of(announcements, other).expect("announcements were checked");
+            let agreed = self.secrets.mask_key().agree(&public);
+            context.pair_key(self.id, other, &agreed).apply(Sign::of_pair(self.id, other), &mut words);
+        }
+        self.context.plan().settings.ring.pack(&words)
+    }
+
+    fn companions(&self, block: BlockId) -> impl Iterator<Item = PartyId> + '_ {
+        let cohort = self.sealed.manifest().cohort(block);
+        let members = cohort.map(|cohort| cohort.members.as_slice()).unwrap_or_default();
+        members.iter().map(|listed| listed.member).filter(|member| *member != self.id)
+    }
+}
