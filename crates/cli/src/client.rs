@@ -17,9 +17,10 @@ use cloister_params::id::PartyId;
 use cloister_transport::Settings;
 use serde_json::{Value, json};
 
+use crate::create::create_folder;
 use crate::events;
 use crate::failure::{Failure, Kind};
-use crate::folder::{PartyFolder, create_folder, load_consortium, load_model, read_text};
+use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
 
 /// Flags of `cloister client`.
 #[derive(Debug, Args)]

@@ -1,8 +1,7 @@
-//! Files of a consortium and of a party: reading them with errors that say which file, and writing them.
+//! Files of a consortium and of a party: reading them, with errors that say which file.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,8 +22,8 @@ pub(crate) struct PartyFolder {
     pub(crate) policy: Policy,
 }
 
-const SIGNING_KEY: &str = "signing.key";
-const POLICY: &str = "policy.toml";
+pub(crate) const SIGNING_KEY: &str = "signing.key";
+pub(crate) const POLICY: &str = "policy.toml";
 
 impl PartyFolder {
     pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
@@ -36,19 +35,6 @@ impl PartyFolder {
         let policy = Policy::parse(&read_text(&policy_path)?)
             .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
         Ok(Self { identity, signing_key: Arc::new(SigningKey::from_seed(&seed)), policy })
-    }
-
-    /// Writes a new party's folder; keys are readable by their owner alone.
-    pub(crate) fn create(
-        folder: &Path,
-        identity: &Identity,
-        signing_seed: &[u8; 32],
-        policy: &Policy,
-    ) -> Result<(), Failure> {
-        create_folder(folder)?;
-        identity.save(folder).map_err(Failure::error)?;
-        write_secret(&folder.join(SIGNING_KEY), &hex::encode(signing_seed))?;
-        write(&folder.join(POLICY), policy.to_toml().map_err(Failure::error)?.as_bytes())
     }
 }
 
@@ -98,22 +84,4 @@ fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {
     hex::decode_to_slice(text.trim(), &mut bytes)
         .map_err(|_| Failure::config(format!("{}: expected {} hexadecimal digits", path.display(), 2 * N)))?;
     Ok(bytes)
-}
-
-pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder)
-        .map_err(|error| Failure::error(format!("cannot create {}: {error}", folder.display())))
-}
-
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes).map_err(|error| unwritable(path, &error))
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| unwritable(path, &error))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::error(format!("cannot write {}: {error}", path.display()))
 }

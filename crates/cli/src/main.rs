@@ -11,6 +11,8 @@ use clap::{Parser, Subcommand};
 mod client;
 mod consortium;
 #[cfg(feature = "training")]
+mod create;
+#[cfg(feature = "training")]
 mod demo;
 mod events;
 mod failure;
@@ -25,6 +27,8 @@ struct Cli {
     command: Command,
 }
 
+// Parsed once; its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a coordinator.

@@ -19,8 +19,8 @@ use serde_json::json;
 use super::Arguments;
 use super::settings::settings;
 use super::text::{Hospital, Text};
+use crate::create::{create_folder, create_party, write};
 use crate::failure::Failure;
-use crate::folder::{PartyFolder, create_folder, write};
 
 /// Where the files are that processes are started with.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl NewParty {
     }
 
     fn save(&self, folder: &Path, policy: &Policy) -> Result<(), Failure> {
-        PartyFolder::create(folder, &self.identity, &self.seed, policy)
+        create_party(folder, &self.identity, &self.seed, policy)
     }
 }
 

@@ -17,8 +17,8 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
+use crate::create::{create_folder, write};
 use crate::failure::Failure;
-use crate::folder::{create_folder, write};
 use processes::Processes;
 use result::{DemoResult, WrittenFile};
 use screen::{Screen, closing_table};
