@@ -9,8 +9,9 @@ use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::opening::OpenedSum;
+use cloister_protocol::statement::sign;
 use cloister_testkit::cluster::{Cluster, DropOut};
-use cloister_testkit::consortium::consortium;
+use cloister_testkit::consortium::{TestConsortium, consortium};
 use cloister_testkit::plan::template;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
@@ -225,4 +226,50 @@ fn a_closing_with_a_wrong_sum_is_signed_by_nobody_who_recomputes_it() {
     control.lie = Some(wrong_sum_unasked);
     assert!(control.run_round().is_none());
     assert!(!control.faults.iter().any(|(_, fault)| fault.to_string().contains("lists another sum")));
+}
+
+const BAD_DEALER: PartyId = PartyId(2);
+
+/// A dealer whose letters do not hold what it committed to, for every custodian.
+fn bad_letters(consortium: &TestConsortium, from: PartyId, frame: Frame) -> Frame {
+    match frame {
+        Frame::Message(Message::Announcement(signed)) if from == BAD_DEALER => {
+            let mut body = signed.parse().unwrap();
+            body.dealings.iter_mut().for_each(|dealing| dealing.shares.0[0] ^= 1);
+            Frame::Message(Message::Announcement(sign(&consortium.keys[&from], from, &body)))
+        }
+        frame => frame,
+    }
+}
+
+/// A custodian that complains of a good letter, with evidence about another.
+fn false_complaint(_: &TestConsortium, from: PartyId, frame: Frame) -> Frame {
+    match frame {
+        Frame::Message(Message::LetterOpened { round, dealer }) if from == PartyId(1) => {
+            Frame::Message(Message::LetterFault { round, dealer, agreed: [7; 32], proof: [0; 64] })
+        }
+        frame => frame,
+    }
+}
+
+/// ROUND-11, ROUND-24: without the proofs, no custodian would sign, and one bad dealer would end every round.
+#[test]
+fn bad_letters_cost_their_dealer_the_round_and_nobody_else() {
+    let mut cluster = cluster(&[1; 6], 2, 6);
+    cluster.spoil = Some(bad_letters);
+    let report = cluster.run_round().expect("the others are enough");
+    assert!(!report.announced.contains(&BAD_DEALER) && report.uploaded.len() == 5);
+    check_sums(&cluster, &report);
+    let named = |event: &Event| matches!(event, Event::BadLetter { dealer: BAD_DEALER, .. });
+    assert!(cluster.events.iter().any(named));
+}
+
+/// ROUND-24
+#[test]
+fn a_complaint_without_proof_counts_nothing() {
+    let mut cluster = cluster(&[1; 6], 2, 6);
+    cluster.spoil = Some(false_complaint);
+    let report = cluster.run_round().expect("nobody is lost");
+    assert_eq!(report.uploaded.len(), 6);
+    assert!(cluster.faults.iter().any(|(_, fault)| fault.to_string().contains("is not proven")));
 }

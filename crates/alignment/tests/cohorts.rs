@@ -41,7 +41,11 @@ fn sketches(members: u32, others: &[u32]) -> BTreeMap<PartyId, MemberSketches> {
     (1..=members).map(|member| (PartyId(member), MemberSketches::from([(EXPERT, expert(member))]))).collect()
 }
 
-fn cohort(setting: &(TestConsortium, CheckedPlan), announced: &BTreeMap<PartyId, MemberSketches>, block: BlockId) -> Cohort {
+fn cohort(
+    setting: &(TestConsortium, CheckedPlan),
+    announced: &BTreeMap<PartyId, MemberSketches>,
+    block: BlockId,
+) -> Cohort {
     let cohorts = choose(&setting.1, setting.0.epoch.consortium(), announced);
     cohorts.into_iter().find(|cohort| cohort.block == block).expect("every block has a cohort")
 }
@@ -70,7 +74,11 @@ fn too_few_aligned_members_lead_to_the_plans_fallback() {
         })
     };
     let chosen = cohort(&with(0, Fallback::Skip), &announced, EXPERT);
-    assert_eq!((chosen.choice, parties(&chosen)), (Choice::Aligned, vec![5, 6, 7, 8, 9]), "exactly the floor");
+    assert_eq!(
+        (chosen.choice, parties(&chosen)),
+        (Choice::Aligned, vec![5, 6, 7, 8, 9]),
+        "exactly the floor"
+    );
     let chosen = cohort(&with(1, Fallback::Everyone), &announced, EXPERT);
     assert_eq!((chosen.choice, chosen.members.len()), (Choice::Fallback, 9));
     let chosen = cohort(&with(1, Fallback::Skip), &announced, EXPERT);

@@ -135,6 +135,9 @@ fn round_event(event: &Event) -> Value {
     match event {
         Event::Planned(round) => json!({"event": "planned", "round": round.0}),
         Event::Announced(party) => json!({"event": "announced", "party": party.0}),
+        Event::BadLetter { dealer, custodian, why } => {
+            json!({"event": "bad_letter", "party": dealer.0, "custodian": custodian.0, "reason": why})
+        }
         Event::Refused(party, reason) => json!({"event": "refused", "party": party.0, "reason": reason}),
         Event::Sealed => json!({"event": "sealed"}),
         Event::Uploaded(party) => json!({"event": "uploaded", "party": party.0}),

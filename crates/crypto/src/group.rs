@@ -149,6 +149,61 @@ fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) 
     Scalar::from_bytes_mod_order_wide(&hash)
 }
 
+/// A proof that one secret stands behind two elements: challenge ‖ response.
+pub type AgreementProof = [u8; 64];
+
+/// Gives away what `secret` agrees on with `public`, with a proof that it is that (Chaum and Pedersen 1992, made
+/// non-interactive), bound to `context` (`MASK-13`).
+///
+/// # Leakage
+/// Whoever sees it can compute what was derived from this one agreement; nothing else of the secret.
+pub fn prove_agreement(
+    secret: &ScalarSecret,
+    public: &Element,
+    context: &[u8],
+    random: &mut impl CryptoRng,
+) -> ([u8; 32], AgreementProof) {
+    let agreed = Element::from_point(public.point * secret.scalar());
+    let nonce = ScalarSecret::random(random);
+    let commitments = [nonce.public(), Element::from_point(public.point * nonce.scalar())];
+    let challenge = agreement_challenge(&[secret.public(), *public, agreed], &commitments, context);
+    let response = nonce.scalar() + challenge * secret.scalar();
+    (agreed.bytes, join(challenge.to_bytes(), response.to_bytes()))
+}
+
+/// Checks that `agreed` is what the holder of `own` and `public` agree on, and gives it for a derivation.
+///
+/// # Errors
+/// [`BadProof`].
+///
+/// # Timing
+/// Variable; everything here is public.
+pub fn verify_agreement(
+    own: &Element,
+    public: &Element,
+    agreed: [u8; 32],
+    context: &[u8],
+    proof: &AgreementProof,
+) -> Result<AgreedSecret, BadProof> {
+    let agreed = Element::decode(agreed).map_err(|_| BadProof)?;
+    let (challenge, response) = halves(proof);
+    let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).ok_or(BadProof);
+    let (challenge, response) = (scalar(challenge)?, scalar(response)?);
+    let first = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &own.point, &response);
+    let second = public.point * response - agreed.point * challenge;
+    let commitments = [Element::from_point(first), Element::from_point(second)];
+    if agreement_challenge(&[*own, *public, agreed], &commitments, context) != challenge {
+        return Err(BadProof);
+    }
+    Ok(AgreedSecret(CompressedRistretto(agreed.bytes)))
+}
+
+fn agreement_challenge(statement: &[Element; 3], commitments: &[Element; 2], context: &[u8]) -> Scalar {
+    let parts: Vec<&[u8]> = statement.iter().chain(commitments).map(|element| &element.bytes[..]).collect();
+    let hash = wide(b"cloister/v1/agreement", &[&parts.concat(), context]);
+    Scalar::from_bytes_mod_order_wide(&hash)
+}
+
 fn join(first: [u8; 32], second: [u8; 32]) -> [u8; 64] {
     let mut joined = [0; 64];
     joined[..32].copy_from_slice(&first);
@@ -190,6 +245,28 @@ mod tests {
         let mut bent = proof;
         bent[40] ^= 1;
         assert_eq!(verify_knowledge(&secret.public(), b"context", &bent), Err(BadProof));
+    }
+
+    /// MASK-13
+    #[test]
+    fn an_agreement_is_proved_for_its_two_elements_alone() {
+        let mut random = ChaCha20Rng::seed_from_u64(5);
+        let (ours, theirs) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
+        let (agreed, proof) = prove_agreement(&ours, &theirs.public(), b"context", &mut random);
+        let verify = |own: &Element, agreed, context: &[u8], proof: &AgreementProof| {
+            verify_agreement(own, &theirs.public(), agreed, context, proof).map(|agreed| *agreed.as_bytes())
+        };
+        let expected = *ours.agree(&theirs.public()).as_bytes();
+        assert_eq!(verify(&ours.public(), agreed, b"context", &proof), Ok(expected));
+        assert_eq!(verify(&ours.public(), agreed, b"other", &proof), Err(BadProof));
+        assert_eq!(verify(&theirs.public(), agreed, b"context", &proof), Err(BadProof));
+        let other = ScalarSecret::random(&mut random).public().bytes();
+        assert_eq!(verify(&ours.public(), other, b"context", &proof), Err(BadProof));
+        for at in [3, 40] {
+            let mut bent = proof;
+            bent[at] ^= 1;
+            assert_eq!(verify(&ours.public(), agreed, b"context", &bent), Err(BadProof));
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::group::{AgreedSecret, Element, ScalarSecret};
+use crate::group::{
+    AgreedSecret, AgreementProof, BadProof, Element, ScalarSecret, prove_agreement, verify_agreement,
+};
 use crate::mask::derive;
 
 /// Bytes that a sealed letter is longer than its content: the ephemeral key and the tag.
@@ -43,12 +45,69 @@ pub fn open(
     recipient: &ScalarSecret,
     context: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, BadLetter> {
+    let (ephemeral, sealed) = parts(letter)?;
+    decrypt(&recipient.agree(&ephemeral), &ephemeral, &recipient.public(), sealed, context)
+}
+
+/// What a custodian shows to prove what a letter holds: the agreed element, with a proof.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LetterEvidence {
+    /// The Diffie–Hellman element of the letter's ephemeral key and the receiving key.
+    pub agreed: [u8; 32],
+    /// That it is that.
+    pub proof: AgreementProof,
+}
+
+/// Shows what one letter holds to everybody (`MASK-13`).
+///
+/// # Errors
+/// [`BadLetter`], when the letter has no ephemeral key: that needs no evidence.
+///
+/// # Leakage
+/// This letter's content, and no other's.
+pub fn expose(
+    letter: &[u8],
+    recipient: &ScalarSecret,
+    context: &[u8],
+    random: &mut impl CryptoRng,
+) -> Result<LetterEvidence, BadLetter> {
+    let (ephemeral, _) = parts(letter)?;
+    let (agreed, proof) = prove_agreement(recipient, &ephemeral, context, random);
+    Ok(LetterEvidence { agreed, proof })
+}
+
+/// Opens a letter with a custodian's evidence.
+///
+/// # Errors
+/// [`BadProof`] when the evidence is not about this letter and this receiving key. Otherwise what opening gives,
+/// which may be [`BadLetter`].
+pub fn open_exposed(
+    letter: &[u8],
+    recipient: &Element,
+    context: &[u8],
+    evidence: &LetterEvidence,
+) -> Result<Result<Zeroizing<Vec<u8>>, BadLetter>, BadProof> {
+    let Ok((ephemeral, sealed)) = parts(letter) else { return Ok(Err(BadLetter)) };
+    let agreed = verify_agreement(recipient, &ephemeral, evidence.agreed, context, &evidence.proof)?;
+    Ok(decrypt(&agreed, &ephemeral, recipient, sealed, context))
+}
+
+fn parts(letter: &[u8]) -> Result<(Element, &[u8]), BadLetter> {
     let (ephemeral, sealed) = letter.split_first_chunk::<32>().ok_or(BadLetter)?;
-    let ephemeral = Element::decode(*ephemeral).map_err(|_| BadLetter)?;
-    let key = letter_key(&recipient.agree(&ephemeral), &ephemeral, &recipient.public(), context);
+    Ok((Element::decode(*ephemeral).map_err(|_| BadLetter)?, sealed))
+}
+
+fn decrypt(
+    agreed: &AgreedSecret,
+    ephemeral: &Element,
+    recipient: &Element,
+    sealed: &[u8],
+    context: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, BadLetter> {
+    let key = letter_key(agreed, ephemeral, recipient, context);
     let mut body = Zeroizing::new(sealed.to_vec());
-    let length =
-        key.open_in_place(nonce(), Aad::from(context), body.as_mut_slice()).map_err(|_| BadLetter)?.len();
+    let opened = key.open_in_place(nonce(), Aad::from(context), body.as_mut_slice());
+    let length = opened.map_err(|_| BadLetter)?.len();
     body.truncate(length);
     Ok(body)
 }
@@ -91,5 +150,23 @@ mod tests {
             assert_eq!(open(&damaged, &ours, b"round 1"), Err(BadLetter), "byte {index}");
         }
         assert_eq!(open(&letter[..20], &ours, b"round 1"), Err(BadLetter));
+    }
+
+    /// MASK-13
+    #[test]
+    fn evidence_opens_one_letter_and_lies_are_noticed() {
+        let mut random = ChaCha20Rng::seed_from_u64(4);
+        let (ours, other) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
+        let letter = seal(b"shares", &ours.public(), b"context", &mut random);
+        let evidence = expose(&letter, &ours, b"context", &mut random).expect("it has an ephemeral key");
+        let opened = open_exposed(&letter, &ours.public(), b"context", &evidence).expect("honest evidence");
+        assert_eq!(opened.expect("a good letter").as_slice(), b"shares");
+        let lie = expose(&letter, &other, b"context", &mut random).expect("it has an ephemeral key");
+        assert_eq!(open_exposed(&letter, &ours.public(), b"context", &lie), Err(BadProof));
+        let mut bad = letter.clone();
+        bad[50] ^= 1;
+        assert_eq!(open_exposed(&bad, &ours.public(), b"context", &evidence), Ok(Err(BadLetter)));
+        let another = seal(b"others", &ours.public(), b"context", &mut random);
+        assert_eq!(open_exposed(&another, &ours.public(), b"context", &evidence), Err(BadProof));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::letter::{self, LetterEvidence};
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
@@ -125,7 +126,7 @@ impl Custodian {
             }
             Message::Announcement(signed) => self.handle_announcement(&signed),
             Message::Letter { dealer, custodian, sealed, .. } if custodian == self.id => {
-                self.handle_letter(dealer, &sealed)
+                self.handle_letter(dealer, &sealed, random)
             }
             Message::ProposeSeal1 { manifest, seal } => {
                 self.handle_propose_seal1(manifest, &seal).map_err(by)
@@ -223,16 +224,36 @@ impl Custodian {
         Ok(())
     }
 
-    fn handle_letter(&mut self, dealer: PartyId, sealed: &[u8]) -> Result<(), Fault> {
+    /// Opens a letter and says whether it holds what was committed to; if not, shows it (`ROUND-24`).
+    fn handle_letter(
+        &mut self,
+        dealer: PartyId,
+        sealed: &[u8],
+        random: &mut impl CryptoRng,
+    ) -> Result<(), Fault> {
         let state = self.round.as_mut().ok_or(not_awaited("a letter"))?;
         let announced =
             state.announcements.get(&dealer).ok_or(not_awaited("a letter before its announcement"))?;
         let receiving = self.receiving.as_ref().filter(|(round, _)| *round == state.context.round());
         let (_, secret) = receiving.ok_or(not_awaited("a letter under a key that is erased"))?;
-        let shares = HeldShares::open(&state.context, self.id, secret, (dealer, announced.body()), sealed)
-            .map_err(|what| what.by(dealer))?;
-        state.shares.insert(dealer, shares);
-        Ok(())
+        let round = state.context.round();
+        let announced = (dealer, announced.body());
+        match HeldShares::open(&state.context, self.id, secret, announced, sealed) {
+            Ok(shares) => {
+                state.shares.insert(dealer, shares);
+                self.send(Message::LetterOpened { round, dealer });
+                Ok(())
+            }
+            Err(what) => {
+                let context = state.context.dealing(dealer);
+                let context = context.letter_context(state.context.plan_digest(), self.id);
+                if let Ok(LetterEvidence { agreed, proof }) = letter::expose(sealed, secret, &context, random)
+                {
+                    self.send(Message::LetterFault { round, dealer, agreed, proof });
+                }
+                Err(what.by(dealer))
+            }
+        }
     }
 
     /// Signs the first seal if the manifest follows from announcements whose letters this custodian opened

@@ -3,6 +3,7 @@
 use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::group::{Element, ScalarSecret, prove_knowledge, verify_knowledge};
 use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::letter::LetterEvidence;
 use cloister_crypto::{letter, merkle, shamir};
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::CheckedPlan;
@@ -197,6 +198,63 @@ pub fn check_announcement(
     Ok(())
 }
 
+const NOT_ANNOUNCED: &str = "it is not the announced letter";
+const CLOSED: &str = "it cannot be opened";
+
+/// The dealing that a letter was announced with.
+fn announced_letter<'a>(
+    custodian: PartyId,
+    announcement: &'a Announcement,
+    sealed: &[u8],
+) -> Option<&'a Dealing> {
+    let dealing = announcement.dealings.iter().find(|dealing| dealing.custodian == custodian)?;
+    (digest(Domain::Letter, &[sealed]) == dealing.letter).then_some(dealing)
+}
+
+/// The leaves of a letter's shares, if they are the committed ones.
+fn committed(
+    round: &RoundContext,
+    (dealer, custodian): (PartyId, PartyId),
+    dealing: &Dealing,
+    content: &[u8],
+) -> Result<Vec<Digest>, &'static str> {
+    if content.len() != 32 * (1 + round.plan().settings.blocks.len()) {
+        return Err("it does not hold one share for each secret");
+    }
+    let leaves = share_leaves(round, dealer, custodian, content);
+    if merkle::root(&leaves) != dealing.shares {
+        return Err("its shares are not the committed ones");
+    }
+    Ok(leaves)
+}
+
+/// Checks a custodian's evidence that a letter is bad (`ROUND-24`): one valid proof removes its dealing, and a
+/// complaint without one counts nothing.
+///
+/// # Errors
+/// Evidence that is not about this letter, or that shows a good letter.
+pub fn check_letter_fault(
+    round: &RoundContext,
+    custodian: PartyId,
+    announced: (PartyId, &Announcement),
+    sealed: &[u8],
+    evidence: &LetterEvidence,
+) -> Result<&'static str, Misbehaviour> {
+    let (dealer, announcement) = announced;
+    let unproven = Misbehaviour::LetterFault { dealer };
+    let dealing = announced_letter(custodian, announcement, sealed).ok_or(unproven.clone())?;
+    let receiving = round.plan().receiving_key(custodian).and_then(|key| Element::decode(key).ok());
+    let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
+    let opened = letter::open_exposed(sealed, &receiving.ok_or(unproven.clone())?, &context, evidence);
+    match opened.map_err(|_| unproven.clone())? {
+        Err(_) => Ok(CLOSED),
+        Ok(content) => match committed(round, (dealer, custodian), dealing, &content) {
+            Err(why) => Ok(why),
+            Ok(_) => Err(unproven),
+        },
+    }
+}
+
 /// The shares that one custodian holds of one member's secrets; erased when dropped.
 pub struct HeldShares {
     dealer: PartyId,
@@ -224,23 +282,10 @@ impl HeldShares {
     ) -> Result<Self, Misbehaviour> {
         let (dealer, announcement) = announced;
         let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
-        let dealing = announcement
-            .dealings
-            .iter()
-            .find(|dealing| dealing.custodian == custodian)
-            .ok_or(wrong("it is not announced"))?;
-        if digest(Domain::Letter, &[sealed]) != dealing.letter {
-            return Err(wrong("it is not the announced letter"));
-        }
+        let dealing = announced_letter(custodian, announcement, sealed).ok_or(wrong(NOT_ANNOUNCED))?;
         let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
-        let content = letter::open(sealed, receiving, &context).map_err(|_| wrong("it cannot be opened"))?;
-        if content.len() != 32 * (1 + round.plan().settings.blocks.len()) {
-            return Err(wrong("it does not hold one share for each secret"));
-        }
-        let leaves = share_leaves(round, dealer, custodian, &content);
-        if merkle::root(&leaves) != dealing.shares {
-            return Err(wrong("its shares are not the committed ones"));
-        }
+        let content = letter::open(sealed, receiving, &context).map_err(|_| wrong(CLOSED))?;
+        let leaves = committed(round, (dealer, custodian), dealing, &content).map_err(wrong)?;
         Ok(Self { dealer, content, leaves })
     }
 

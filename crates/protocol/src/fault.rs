@@ -122,6 +122,12 @@ pub enum Misbehaviour {
         /// What is wrong.
         why: &'static str,
     },
+    /// A complaint about a letter whose evidence does not show that it is bad.
+    #[error("the complaint about the letter of {dealer} is not proven")]
+    LetterFault {
+        /// Who dealt.
+        dealer: PartyId,
+    },
     /// A chunk that is not the next of an awaited block.
     #[error("chunk {index} of {block} is not the next one")]
     Chunk {

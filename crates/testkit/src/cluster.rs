@@ -63,6 +63,8 @@ pub struct Cluster {
     pub events: Vec<Event>,
     /// Changes frames of the coordinator on their way to a party, as a lying coordinator would.
     pub lie: Option<fn(PartyId, Frame) -> Frame>,
+    /// Changes frames of parties on their way to the coordinator, as a lying party would.
+    pub spoil: Option<fn(&TestConsortium, PartyId, Frame) -> Frame>,
     template: RoundSettings,
     links: BTreeMap<(PartyId, PartyId), VecDeque<Vec<u8>>>,
     random: ChaCha20Rng,
@@ -120,6 +122,7 @@ impl Cluster {
             faults: Vec::new(),
             events: Vec::new(),
             lie: None,
+            spoil: None,
             template,
             links: BTreeMap::new(),
             random,
@@ -194,7 +197,10 @@ impl Cluster {
         };
         let frame = Frame::decode(&bytes).expect("the program's own frames decode");
         match link {
-            (from, PartyId::COORDINATOR) => self.give_coordinator(from, frame, &bytes),
+            (from, PartyId::COORDINATOR) => {
+                let frame = self.spoil.map_or(frame.clone(), |spoil| spoil(&self.consortium, from, frame));
+                self.give_coordinator(from, frame);
+            }
             (_, to) => {
                 let frame = self.lie.map_or(frame.clone(), |lie| lie(to, frame));
                 self.give_party(to, &frame);
@@ -203,8 +209,8 @@ impl Cluster {
         true
     }
 
-    fn give_coordinator(&mut self, from: PartyId, frame: Frame, bytes: &[u8]) {
-        self.received.extend_from_slice(bytes);
+    fn give_coordinator(&mut self, from: PartyId, frame: Frame) {
+        self.received.extend(frame.encode());
         if let Err(fault) = self.coordinator.handle_frame(from, frame, self.now) {
             self.faults.push((PartyId::COORDINATOR, fault));
         }

@@ -151,6 +151,25 @@ pub enum Message {
     },
     /// Coordinator → member.
     ModelPart(ModelPart),
+    /// Custodian → coordinator, step 2: this dealer's letter holds what was committed to.
+    LetterOpened {
+        /// The round.
+        round: Round,
+        /// Who dealt.
+        dealer: PartyId,
+    },
+    /// Custodian → coordinator, step 2: this dealer's letter does not, and here is what shows it.
+    LetterFault {
+        /// The round.
+        round: Round,
+        /// Who dealt.
+        dealer: PartyId,
+        /// The agreed element of the letter's and the receiving key.
+        agreed: [u8; 32],
+        /// That it is that.
+        #[serde(with = "serde_bytes")]
+        proof: [u8; 64],
+    },
 }
 
 /// A part of a block's parameters.

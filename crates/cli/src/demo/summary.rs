@@ -19,7 +19,8 @@ impl DemoResult {
     /// Held-out accuracy of the federated model at the end, on all held-out notes; if nobody got so far, what is
     /// known of the last round.
     pub(crate) fn federated_accuracy(&self) -> Option<f64> {
-        let of_round = || self.rounds.iter().rev().filter(|round| round.closed).find_map(|round| round.accuracy);
+        let of_round =
+            || self.rounds.iter().rev().filter(|round| round.closed).find_map(|round| round.accuracy);
         mean(self.members.iter().filter_map(|member| member.federated_accuracy)).or_else(of_round)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::letter::LetterEvidence;
 use cloister_params::consortium::Role;
 use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan};
@@ -12,7 +13,7 @@ use cloister_wire::message::Message;
 use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
-use crate::dealing::check_announcement;
+use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::Announcements;
 use crate::round::RoundContext;
@@ -86,6 +87,7 @@ impl Coordinator {
             announcements: Announcements::new(),
             relay: BTreeMap::new(),
             letters: BTreeMap::new(),
+            opened_letters: BTreeSet::new(),
             cohorts: Vec::new(),
             uploaded: Vec::new(),
             masked_bytes: 0,
@@ -119,6 +121,10 @@ impl Coordinator {
         signed: &Signed<Announcement>,
     ) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
+        let out = self.round.as_ref().is_some_and(|active| active.refused.contains(&from));
+        if out {
+            return Err(not_awaited(from, "an announcement of a party that is out of the round"));
+        }
         let announced = self.announcing(from, "an announcement")?;
         let verified = check_partys(signed, &epoch, Role::Member).map_err(|what| what.by(from))?;
         expect("announcement", "signer", verified.signer(), from).map_err(|what| what.by(from))?;
@@ -166,6 +172,50 @@ impl Coordinator {
         Ok(())
     }
 
+    pub(super) fn handle_letter_opened(
+        &mut self,
+        from: PartyId,
+        round: Round,
+        dealer: PartyId,
+    ) -> Result<(), Fault> {
+        // After the first seal was proposed nobody waits for it any more.
+        if let Ok(announced) = self.announcing(from, "an opened letter")
+            && announced.context.round() == round
+        {
+            announced.opened_letters.insert((dealer, from));
+        }
+        Ok(())
+    }
+
+    /// A custodian shows that a letter is bad: its dealer is out of the round (`ROUND-24`).
+    pub(super) fn handle_letter_fault(
+        &mut self,
+        from: PartyId,
+        round: Round,
+        dealer: PartyId,
+        evidence: &LetterEvidence,
+    ) -> Result<(), Fault> {
+        let announced = self.announcing(from, "a complaint about a letter")?;
+        expect("complaint", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
+        let awaited = not_awaited(from, "a complaint about a letter that did not come");
+        let announcement = announced.announcements.get(&dealer).ok_or(awaited.clone())?;
+        let Some(Frame::Message(Message::Letter { sealed, .. })) = announced.letters.get(&(dealer, from))
+        else {
+            return Err(awaited);
+        };
+        let body = announcement.body();
+        let why = check_letter_fault(&announced.context, from, (dealer, body), sealed, evidence)
+            .map_err(|what| what.by(from))?;
+        announced.announcements.remove(&dealer);
+        announced.relay.remove(&dealer);
+        announced.letters.retain(|(by, _), _| *by != dealer);
+        if let Some(active) = &mut self.round {
+            active.refused.insert(dealer);
+        }
+        self.event(Event::BadLetter { dealer, custodian: from, why });
+        Ok(())
+    }
+
     fn announcing(&mut self, from: PartyId, what: &'static str) -> Result<&mut Announced, Fault> {
         match self.round.as_mut().map(|active| &mut active.phase) {
             Some(Phase::Announcing(announced)) => Ok(announced),
@@ -175,13 +225,14 @@ impl Coordinator {
 
     pub(super) fn advance_announcing(&mut self, now: Time, expired: bool) {
         let awaited = self.awaited_members();
-        let Some(Phase::Announcing(announced)) = self.round.as_ref().map(|active| &active.phase) else {
-            return;
-        };
+        let Some(active) = &self.round else { return };
+        let Phase::Announcing(announced) = &active.phase else { return };
+        let reachable: BTreeSet<PartyId> = self.connected.difference(&active.refused).copied().collect();
         let whole: BTreeSet<PartyId> =
             announced.announcements.keys().copied().filter(|member| announced.is_whole(*member)).collect();
         let reaches_floor = announced.context.reaches_floor(whole.iter().copied());
-        let all_here = awaited.iter().all(|member| whole.contains(member));
+        let all_here = awaited.iter().all(|member| whole.contains(member))
+            && whole.iter().all(|dealer| announced.is_settled(*dealer, &reachable));
         if reaches_floor && (all_here || expired) {
             self.propose_seal1(&whole, now);
         } else if expired {
@@ -191,6 +242,12 @@ impl Coordinator {
 }
 
 impl Announced {
+    /// Whether every custodian that can be reached has opened this dealer's letter.
+    fn is_settled(&self, dealer: PartyId, reachable: &BTreeSet<PartyId>) -> bool {
+        let mut custodians = self.context.custodians().filter(|custodian| reachable.contains(custodian));
+        custodians.all(|custodian| self.opened_letters.contains(&(dealer, custodian)))
+    }
+
     /// Whether a member's announcement and all its letters are here.
     fn is_whole(&self, member: PartyId) -> bool {
         self.announcements.contains_key(&member)

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
+use cloister_crypto::letter::LetterEvidence;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundSettings;
@@ -59,6 +60,15 @@ pub enum Event {
     Planned(Round),
     /// A member announced, with all its letters.
     Announced(PartyId),
+    /// A custodian showed that a dealer's letter is bad: the dealer is out of the round.
+    BadLetter {
+        /// Who dealt.
+        dealer: PartyId,
+        /// Who showed it.
+        custodian: PartyId,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A party takes no part and says why.
     Refused(PartyId, String),
     /// The first seal is certified.
@@ -140,7 +150,10 @@ struct Announced {
     announcements: Announcements,
     /// The signed announcements, for relaying.
     relay: BTreeMap<PartyId, Frame>,
+    /// Letters by dealer and custodian.
     letters: BTreeMap<(PartyId, PartyId), Frame>,
+    /// Letters that their custodian opened and found good.
+    opened_letters: BTreeSet<(PartyId, PartyId)>,
     cohorts: Vec<ManifestCohort>,
     uploaded: Vec<PartyId>,
     masked_bytes: u64,
@@ -252,6 +265,12 @@ impl Coordinator {
                 self.handle_vote(from, body, signature, now)?
             }
             Frame::Message(Message::Uploaded(signed)) => self.handle_uploaded(from, &signed)?,
+            Frame::Message(Message::LetterOpened { round, dealer }) => {
+                self.handle_letter_opened(from, round, dealer)?;
+            }
+            Frame::Message(Message::LetterFault { round, dealer, agreed, proof }) => {
+                self.handle_letter_fault(from, round, dealer, &LetterEvidence { agreed, proof })?;
+            }
             Frame::Message(Message::ModelRequest { model }) => self.handle_model_request(from, model),
             Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,
