@@ -55,7 +55,9 @@ impl ByzantineCustodian {
         let Frame::Message(message) = frame else { return };
         match message {
             Message::KeyRequest { round } => self.give_key(round, random),
-            Message::Plan { plan, receiving_keys, .. } => {
+            Message::Plan {
+                plan, receiving_keys, ..
+            } => {
                 if let Ok(context) = RoundContext::check(&self.epoch, &plan, &receiving_keys) {
                     self.take_plan(context);
                 }
@@ -76,8 +78,15 @@ impl ByzantineCustodian {
     }
 
     fn give_key(&mut self, round: Round, random: &mut impl CryptoRng) {
-        let secret = self.receiving.entry(round).or_insert_with(|| ScalarSecret::random(random));
-        let body = ReceivingKey { epoch: self.epoch.digest(), round, key: secret.public().bytes() };
+        let secret = self
+            .receiving
+            .entry(round)
+            .or_insert_with(|| ScalarSecret::random(random));
+        let body = ReceivingKey {
+            epoch: self.epoch.digest(),
+            round,
+            key: secret.public().bytes(),
+        };
         let signed = sign(&self.key, self.id, &body);
         self.send(Message::ReceivingKey(signed));
     }
@@ -105,7 +114,10 @@ impl ByzantineCustodian {
 
     fn vote<T: Body>(&mut self, body: &[u8]) {
         let signature = Signature(self.key.sign(T::TAG, body));
-        self.send(Message::Vote { body: body_digest(body), signature });
+        self.send(Message::Vote {
+            body: body_digest(body),
+            signature,
+        });
     }
 
     fn reveal_everything(&mut self) {

@@ -140,7 +140,12 @@ impl World {
 
     /// All parties.
     pub fn parties(&self) -> Vec<PartyId> {
-        self.consortium.epoch.consortium().parties().map(|party| party.id).collect()
+        self.consortium
+            .epoch
+            .consortium()
+            .parties()
+            .map(|party| party.id)
+            .collect()
     }
 
     /// What rounds do from the next one on.
@@ -150,8 +155,11 @@ impl World {
 
     /// Replaces custodians by such as sign and reveal everything.
     pub fn corrupt_custodian(&mut self, id: PartyId) {
-        let byzantine =
-            ByzantineCustodian::new(id, self.consortium.keys[&id].clone(), self.consortium.epoch.clone());
+        let byzantine = ByzantineCustodian::new(
+            id,
+            self.consortium.keys[&id].clone(),
+            self.consortium.epoch.clone(),
+        );
         if let Some(node) = self.nodes.get_mut(&id) {
             node.custodian = Some(CustodianNode::Byzantine(Box::new(byzantine)));
         }
@@ -160,7 +168,9 @@ impl World {
     fn fresh_node(&self, id: PartyId, journal: Journal) -> Node {
         let roster = self.consortium.epoch.consortium();
         Node {
-            member: roster.has_role(id, Role::Member).then(|| self.fresh_member(id, &journal)),
+            member: roster
+                .has_role(id, Role::Member)
+                .then(|| self.fresh_member(id, &journal)),
             custodian: roster
                 .has_role(id, Role::Custodian)
                 .then(|| CustodianNode::Honest(Box::new(self.fresh_custodian(id, &journal)))),
@@ -266,9 +276,13 @@ impl World {
     pub fn steps(&self) -> Vec<Step> {
         let links = self.links.iter().filter(|(_, queue)| !queue.is_empty());
         let deliveries = links.map(|((from, to), _)| Step::Deliver { from: *from, to: *to });
-        let training =
-            self.nodes.iter().filter(|(id, node)| node.training.is_some() && self.is_connected(**id));
-        deliveries.chain(training.map(|(id, _)| Step::Train(*id))).collect()
+        let training = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| node.training.is_some() && self.is_connected(**id));
+        deliveries
+            .chain(training.map(|(id, _)| Step::Train(*id)))
+            .collect()
     }
 
     /// The frame that a link delivers next.
@@ -338,7 +352,8 @@ impl World {
 
     /// Gives a party a frame as if the coordinator had sent it.
     pub fn inject(&mut self, to: PartyId, frame: Frame) {
-        self.observations.push(Observation::FromCoordinator(to, frame.clone()));
+        self.observations
+            .push(Observation::FromCoordinator(to, frame.clone()));
         self.give_to_party(to, &frame);
     }
 
@@ -389,7 +404,8 @@ impl World {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 CoordinatorOutput::Send { to, frame } => {
-                    self.observations.push(Observation::FromCoordinator(to, frame.clone()));
+                    self.observations
+                        .push(Observation::FromCoordinator(to, frame.clone()));
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
                 CoordinatorOutput::Event(event) => self.events.push(event),
@@ -413,7 +429,8 @@ impl World {
                 }
                 MemberOutput::Train(plan) => node.training = Some(plan),
                 MemberOutput::Closed { round, model, .. } => {
-                    self.observations.push(Observation::Closed(id, round, model.digest()))
+                    self.observations
+                        .push(Observation::Closed(id, round, model.digest()))
                 }
                 MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => node.training = None,
             }
@@ -447,13 +464,20 @@ impl World {
     fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
         let party = if from == PartyId::COORDINATOR { to } else { from };
         if self.is_connected(party) {
-            self.links.entry((from, to)).or_default().push_back(frame.encode());
+            self.links
+                .entry((from, to))
+                .or_default()
+                .push_back(frame.encode());
         }
     }
 
     /// The custodians that break the rules.
     pub fn byzantine(&self) -> BTreeSet<PartyId> {
         let is_byzantine = |node: &Node| matches!(node.custodian, Some(CustodianNode::Byzantine(_)));
-        self.nodes.iter().filter(|(_, node)| is_byzantine(node)).map(|(id, _)| *id).collect()
+        self.nodes
+            .iter()
+            .filter(|(_, node)| is_byzantine(node))
+            .map(|(id, _)| *id)
+            .collect()
     }
 }
