@@ -8,8 +8,10 @@ use crate::consortium::{Consortium, MAX_WEIGHT, Role};
 use crate::fixed::{RingWidth, Scale};
 use crate::id::{BlockId, Digest, PartyId, Round};
 
-/// The most blocks of a plan: Qwen3-30B has 6,144 experts.
-pub const MAX_BLOCKS: usize = 65_536;
+/// The most blocks of a plan: Qwen3-30B has 6,144 experts. With it, announcements fit into a message.
+pub const MAX_BLOCKS: usize = 8_192;
+/// The most pairs of a block and a member; with it, manifests fit into a message.
+pub const MAX_BLOCKS_TIMES_MEMBERS: usize = 1 << 19;
 /// The longest block, in coordinates.
 pub const MAX_BLOCK_LENGTH: u64 = 1 << 32;
 /// The sketch sizes that a plan may choose.
@@ -169,6 +171,11 @@ impl RoundSettings {
         check_partition(&self.blocks)?;
         check_sizes(self)?;
         let members = consortium.members().count();
+        if self.blocks.len() * members > MAX_BLOCKS_TIMES_MEMBERS {
+            let most = MAX_BLOCKS_TIMES_MEMBERS / members;
+            let why = format!("it has {} blocks; {most} are possible with {members} members", self.blocks.len());
+            return Err(PlanError::BlockTable(why));
+        }
         for block in &self.blocks {
             check_ring(self, block, members)?;
             check_weights(self, block)?;

@@ -219,6 +219,9 @@ pub enum Refusal {
         "the plan changes blocks or sketches on a model whose round was aborted; they must stay as they were"
     )]
     ChangedAfterAbort,
+    /// The block table is not that of the model that this member holds.
+    #[error("the plan's blocks are not those of the model that this member trains")]
+    Blocks,
     /// The plan lacks the certificate of the round before, or has one of another round.
     #[error("the plan does not come with the certificate of the round before it")]
     NoEnding,

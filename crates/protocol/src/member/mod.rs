@@ -245,6 +245,9 @@ impl Member {
             return Err(Refusal::ChangedAfterAbort);
         }
         self.policy.admit(context.plan())?;
+        if !self.model.fits(context.plan()) {
+            return Err(Refusal::Blocks);
+        }
         let (got, expected) = (context.plan().settings.task, self.task);
         if got != expected {
             return Err(Refusal::Task { got, expected });
