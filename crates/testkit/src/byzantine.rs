@@ -8,13 +8,15 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
-use cloister_params::id::{PartyId, Round};
+use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_protocol::dealing::HeldShares;
 use cloister_protocol::round::RoundContext;
 use cloister_protocol::statement::{Verified, body_digest, check_partys, sign};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
-use cloister_wire::statement::{Abort, Announcement, Body, Closing, ReceivingKey, Seal1, Seal2, Signature};
+use cloister_wire::statement::{
+    Abort, Announcement, Body, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature,
+};
 use rand_core::CryptoRng;
 
 /// A custodian without rules. It does everything else as an honest one, so that rounds go on.
@@ -55,9 +57,7 @@ impl ByzantineCustodian {
         let Frame::Message(message) = frame else { return };
         match message {
             Message::KeyRequest { round } => self.give_key(round, random),
-            Message::Plan {
-                plan, receiving_keys, ..
-            } => {
+            Message::Plan { plan, receiving_keys, .. } => {
                 if let Ok(context) = RoundContext::check(&self.epoch, &plan, &receiving_keys) {
                     self.take_plan(context);
                 }
@@ -71,22 +71,18 @@ impl ByzantineCustodian {
             Message::ProposeSeal1 { seal, .. } => self.vote::<Seal1>(&seal),
             Message::ProposeSeal2 { seal, .. } => self.vote::<Seal2>(&seal),
             Message::ProposeAbort { abort } => self.vote::<Abort>(&abort),
-            Message::ProposeClosing { closing, .. } => self.vote::<Closing>(&closing),
+            Message::ProposeClosing { closing, recompute, .. } => {
+                self.vote::<Closing>(&closing);
+                self.claim_recomputation(&closing, recompute);
+            }
             Message::Sealed2 { .. } | Message::SeedSharesRequest { .. } => self.reveal_everything(),
             _ => {}
         }
     }
 
     fn give_key(&mut self, round: Round, random: &mut impl CryptoRng) {
-        let secret = self
-            .receiving
-            .entry(round)
-            .or_insert_with(|| ScalarSecret::random(random));
-        let body = ReceivingKey {
-            epoch: self.epoch.digest(),
-            round,
-            key: secret.public().bytes(),
-        };
+        let secret = self.receiving.entry(round).or_insert_with(|| ScalarSecret::random(random));
+        let body = ReceivingKey { epoch: self.epoch.digest(), round, key: secret.public().bytes() };
         let signed = sign(&self.key, self.id, &body);
         self.send(Message::ReceivingKey(signed));
     }
@@ -114,10 +110,16 @@ impl ByzantineCustodian {
 
     fn vote<T: Body>(&mut self, body: &[u8]) {
         let signature = Signature(self.key.sign(T::TAG, body));
-        self.send(Message::Vote {
-            body: body_digest(body),
-            signature,
-        });
+        self.send(Message::Vote { body: body_digest(body), signature });
+    }
+
+    /// Says that it recomputed whatever it was asked to.
+    fn claim_recomputation(&mut self, closing: &[u8], blocks: Vec<BlockId>) {
+        let Some(context) = &self.context else { return };
+        let (epoch, round) = (self.epoch.digest(), context.round());
+        let body = Recomputed { epoch, round, closing: body_digest(closing), blocks };
+        let signed = sign(&self.key, self.id, &body);
+        self.send(Message::Recomputed(signed));
     }
 
     fn reveal_everything(&mut self) {

@@ -34,20 +34,12 @@ fn certificate(number: u32) -> PublicBytes {
 
 /// A consortium with one party for each weight, each of them member and custodian.
 pub fn consortium(weights: &[u8]) -> TestConsortium {
-    with_parties(
-        (1..)
-            .zip(weights)
-            .map(|(number, weight)| party(number, *weight))
-            .collect(),
-    )
+    with_parties((1..).zip(weights).map(|(number, weight)| party(number, *weight)).collect())
 }
 
 /// A consortium of members with these weights, of which the first ones, up to the default number, are custodians.
 pub fn large_consortium(weights: &[u8]) -> TestConsortium {
-    let mut parties: Vec<Party> = (1..)
-        .zip(weights)
-        .map(|(number, weight)| party(number, *weight))
-        .collect();
+    let mut parties: Vec<Party> = (1..).zip(weights).map(|(number, weight)| party(number, *weight)).collect();
     for member in parties.iter_mut().skip(DEFAULT_CUSTODIANS) {
         member.roles = vec![Role::Member];
     }
@@ -84,14 +76,7 @@ pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
     let governance = key(u32::MAX);
     let epoch = Epoch::accept(&text, &sign_file(&text, &governance), governance.public())
         .expect("the test's own consortium");
-    let keys = numbers
-        .into_iter()
-        .chain([PartyId::COORDINATOR])
-        .map(|id| (id, Arc::new(key(id.0))))
-        .collect();
-    TestConsortium {
-        epoch: Arc::new(epoch),
-        keys,
-        governance: governance.public(),
-    }
+    let keys =
+        numbers.into_iter().chain([PartyId::COORDINATOR]).map(|id| (id, Arc::new(key(id.0)))).collect();
+    TestConsortium { epoch: Arc::new(epoch), keys, governance: governance.public() }
 }

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cloister_params::consortium::Role;
-use cloister_params::id::{Digest, PartyId, Round};
-use cloister_params::plan::{RoundPlan, RoundSettings};
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
-use cloister_protocol::custodian::{Custodian, CustodianOutput, SignedRecord};
+use cloister_params::id::{Digest, PartyId};
+use cloister_params::plan::RoundSettings;
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Time};
+use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
@@ -21,71 +21,8 @@ use rand_core::SeedableRng;
 use crate::byzantine::ByzantineCustodian;
 use crate::cluster::policy;
 use crate::consortium::TestConsortium;
+pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
 use crate::plan;
-
-/// Something that can happen next without anybody's doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// The next frame of a link arrives.
-    Deliver {
-        /// The sender.
-        from: PartyId,
-        /// The receiver.
-        to: PartyId,
-    },
-    /// A member's local training ends.
-    Train(PartyId),
-}
-
-/// What was seen of the parties, in order.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Observation {
-    /// A custodian wrote to disk that it signs a body.
-    Signed(PartyId, SignedRecord),
-    /// A member wrote to disk that it announces in a round.
-    Announced(PartyId, Round),
-    /// A frame left a member.
-    FromMember(PartyId, Frame),
-    /// A frame left a custodian.
-    FromCustodian(PartyId, Frame),
-    /// A frame left the coordinator, or somebody in its place, for a party.
-    FromCoordinator(PartyId, Frame),
-    /// A member applied a round's sums and holds this model.
-    Closed(PartyId, Round, Digest),
-    /// The coordinator ended a round.
-    Ended(Box<RoundReport>),
-}
-
-/// What a party finds on its disk after a restart.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Journal {
-    /// What its custodian signed.
-    pub signed: Vec<SignedRecord>,
-    /// The last round that its member announced in.
-    pub announced: Option<Round>,
-}
-
-/// A custodian that keeps the rules, or one that keeps none.
-#[derive(Debug)]
-pub enum CustodianNode {
-    /// The real state machine.
-    Honest(Box<Custodian>),
-    /// One that signs and reveals everything.
-    Byzantine(Box<ByzantineCustodian>),
-}
-
-/// One party's process.
-#[derive(Debug)]
-pub struct Node {
-    /// The member, if the party is one.
-    pub member: Option<Member>,
-    /// The custodian, if the party is one.
-    pub custodian: Option<CustodianNode>,
-    /// What is on its disk.
-    pub journal: Journal,
-    member_is_silent: bool,
-    training: Option<Box<RoundPlan>>,
-}
 
 /// A coordinator, its parties and the links between them.
 #[derive(Debug)]
@@ -102,6 +39,8 @@ pub struct World {
     pub faults: Vec<(PartyId, Fault)>,
     /// What the coordinator told.
     pub events: Vec<Event>,
+    /// What these members contribute to every round, in place of something random.
+    pub fixed_contributions: BTreeMap<PartyId, Contribution>,
     template: RoundSettings,
     genesis: Model,
     seed: u64,
@@ -123,6 +62,7 @@ impl World {
             observations: Vec::new(),
             faults: Vec::new(),
             events: Vec::new(),
+            fixed_contributions: BTreeMap::new(),
             template,
             genesis,
             seed,
@@ -140,12 +80,7 @@ impl World {
 
     /// All parties.
     pub fn parties(&self) -> Vec<PartyId> {
-        self.consortium
-            .epoch
-            .consortium()
-            .parties()
-            .map(|party| party.id)
-            .collect()
+        self.consortium.epoch.consortium().parties().map(|party| party.id).collect()
     }
 
     /// What rounds do from the next one on.
@@ -155,11 +90,8 @@ impl World {
 
     /// Replaces custodians by such as sign and reveal everything.
     pub fn corrupt_custodian(&mut self, id: PartyId) {
-        let byzantine = ByzantineCustodian::new(
-            id,
-            self.consortium.keys[&id].clone(),
-            self.consortium.epoch.clone(),
-        );
+        let byzantine =
+            ByzantineCustodian::new(id, self.consortium.keys[&id].clone(), self.consortium.epoch.clone());
         if let Some(node) = self.nodes.get_mut(&id) {
             node.custodian = Some(CustodianNode::Byzantine(Box::new(byzantine)));
         }
@@ -168,9 +100,7 @@ impl World {
     fn fresh_node(&self, id: PartyId, journal: Journal) -> Node {
         let roster = self.consortium.epoch.consortium();
         Node {
-            member: roster
-                .has_role(id, Role::Member)
-                .then(|| self.fresh_member(id, &journal)),
+            member: roster.has_role(id, Role::Member).then(|| self.fresh_member(id, &journal)),
             custodian: roster
                 .has_role(id, Role::Custodian)
                 .then(|| CustodianNode::Honest(Box::new(self.fresh_custodian(id, &journal)))),
@@ -180,7 +110,7 @@ impl World {
         }
     }
 
-    /// A member as it starts with this journal; it is given the model of the last closing.
+    /// A member as it starts with this journal, from the first model.
     fn fresh_member(&self, id: PartyId, journal: &Journal) -> Member {
         Member::new(
             id,
@@ -188,7 +118,7 @@ impl World {
             self.consortium.epoch.clone(),
             policy(&self.consortium),
             self.template.task,
-            self.coordinator.model().clone(),
+            self.genesis.clone(),
             journal.announced,
         )
     }
@@ -207,6 +137,9 @@ impl World {
 
     /// What a member contributes to a model: the same whenever it trains on that model.
     pub fn contribution(&self, member: PartyId, model: Digest) -> Contribution {
+        if let Some(fixed) = self.fixed_contributions.get(&member) {
+            return fixed.clone();
+        }
         let mut seed = model.0;
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..12].copy_from_slice(&member.0.to_le_bytes());
@@ -276,13 +209,9 @@ impl World {
     pub fn steps(&self) -> Vec<Step> {
         let links = self.links.iter().filter(|(_, queue)| !queue.is_empty());
         let deliveries = links.map(|((from, to), _)| Step::Deliver { from: *from, to: *to });
-        let training = self
-            .nodes
-            .iter()
-            .filter(|(id, node)| node.training.is_some() && self.is_connected(**id));
-        deliveries
-            .chain(training.map(|(id, _)| Step::Train(*id)))
-            .collect()
+        let training =
+            self.nodes.iter().filter(|(id, node)| node.training.is_some() && self.is_connected(**id));
+        deliveries.chain(training.map(|(id, _)| Step::Train(*id))).collect()
     }
 
     /// The frame that a link delivers next.
@@ -342,9 +271,8 @@ impl World {
 
     fn hand(&mut self, from: PartyId, to: PartyId, frame: Frame) {
         if to == PartyId::COORDINATOR {
-            let result = self.coordinator.handle_frame(from, frame, self.now);
+            let result = self.say(from, frame);
             self.note(to, result);
-            self.collect_from_coordinator();
         } else {
             self.give_to_party(to, &frame);
         }
@@ -352,34 +280,26 @@ impl World {
 
     /// Gives a party a frame as if the coordinator had sent it.
     pub fn inject(&mut self, to: PartyId, frame: Frame) {
-        self.observations
-            .push(Observation::FromCoordinator(to, frame.clone()));
+        self.observations.push(Observation::FromCoordinator(to, frame.clone()));
         self.give_to_party(to, &frame);
+    }
+
+    /// Gives the coordinator a frame as if a party had sent it.
+    ///
+    /// # Errors
+    /// What the coordinator refuses.
+    pub fn say(&mut self, from: PartyId, frame: Frame) -> Result<(), Fault> {
+        let result = self.coordinator.handle_frame(from, frame, self.now);
+        self.collect_from_coordinator();
+        result
     }
 
     fn give_to_party(&mut self, to: PartyId, frame: &Frame) {
         let Some(node) = self.nodes.get_mut(&to) else {
             return;
         };
-        let mut results = Vec::new();
-        if let Some(member) = node.member.as_mut().filter(|_| !node.member_is_silent)
-            && frame.is_for_members()
-        {
-            results.push(member.handle_frame(frame.clone(), &mut self.random));
-        }
-        if frame.is_for_custodians() {
-            results.push(match &mut node.custodian {
-                Some(CustodianNode::Honest(custodian)) => {
-                    custodian.handle_frame(frame.clone(), &mut self.random)
-                }
-                Some(CustodianNode::Byzantine(byzantine)) => {
-                    byzantine.handle_frame(frame.clone(), &mut self.random);
-                    Ok(())
-                }
-                None => Ok(()),
-            });
-        }
-        results.into_iter().for_each(|result| self.note(to, result));
+        let faults = node.handle_frame(frame, &mut self.random);
+        self.faults.extend(faults.into_iter().map(|fault| (to, fault)));
         self.collect_from_member(to);
         self.collect_from_custodian(to);
     }
@@ -404,8 +324,7 @@ impl World {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 CoordinatorOutput::Send { to, frame } => {
-                    self.observations
-                        .push(Observation::FromCoordinator(to, frame.clone()));
+                    self.observations.push(Observation::FromCoordinator(to, frame.clone()));
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
                 CoordinatorOutput::Event(event) => self.events.push(event),
@@ -429,8 +348,7 @@ impl World {
                 }
                 MemberOutput::Train(plan) => node.training = Some(plan),
                 MemberOutput::Closed { round, model, .. } => {
-                    self.observations
-                        .push(Observation::Closed(id, round, model.digest()))
+                    self.observations.push(Observation::Closed(id, round, model.digest()))
                 }
                 MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => node.training = None,
             }
@@ -439,13 +357,7 @@ impl World {
 
     fn collect_from_custodian(&mut self, id: PartyId) {
         while let Some(node) = self.nodes.get_mut(&id) {
-            let output = match &mut node.custodian {
-                Some(CustodianNode::Honest(custodian)) => custodian.poll_output(),
-                Some(CustodianNode::Byzantine(byzantine)) => {
-                    byzantine.poll_frame().map(CustodianOutput::Send)
-                }
-                None => None,
-            };
+            let output = node.custodian.as_mut().and_then(CustodianNode::poll_output);
             match output {
                 Some(CustodianOutput::Keep(record)) => {
                     node.journal.signed.push(record);
@@ -464,20 +376,13 @@ impl World {
     fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
         let party = if from == PartyId::COORDINATOR { to } else { from };
         if self.is_connected(party) {
-            self.links
-                .entry((from, to))
-                .or_default()
-                .push_back(frame.encode());
+            self.links.entry((from, to)).or_default().push_back(frame.encode());
         }
     }
 
     /// The custodians that break the rules.
     pub fn byzantine(&self) -> BTreeSet<PartyId> {
         let is_byzantine = |node: &Node| matches!(node.custodian, Some(CustodianNode::Byzantine(_)));
-        self.nodes
-            .iter()
-            .filter(|(_, node)| is_byzantine(node))
-            .map(|(id, _)| *id)
-            .collect()
+        self.nodes.iter().filter(|(_, node)| is_byzantine(node)).map(|(id, _)| *id).collect()
     }
 }

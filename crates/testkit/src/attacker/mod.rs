@@ -1,0 +1,192 @@
+//! A byzantine coordinator beside the real one: it sees every frame, holds the coordinator's key, and proposes
+//! whatever could split the custodians.
+
+mod knowledge;
+
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::Role;
+use cloister_params::id::PartyId;
+use cloister_params::plan::RoundPlan;
+use cloister_protocol::round::RoundContext;
+use cloister_protocol::statement::{Verified, check_partys, sign};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+
+use crate::consortium::TestConsortium;
+use crate::world::Observation;
+use knowledge::Knowledge;
+
+/// Frames that are remembered for replays.
+const REMEMBERED: usize = 600;
+
+/// Frames and whom they go to.
+pub type Frames = Vec<(PartyId, Frame)>;
+
+/// The attacker. Every attack gives the message that makes it, or none while it cannot be made; `choice` picks among
+/// variants.
+#[derive(Debug)]
+pub struct Attacker {
+    epoch: Arc<Epoch>,
+    key: Arc<SigningKey>,
+    parties: Vec<PartyId>,
+    frames: Frames,
+    seen: usize,
+    round: Option<Knowledge>,
+}
+
+impl Attacker {
+    /// An attacker that has seen nothing yet.
+    pub fn new(consortium: &TestConsortium) -> Self {
+        let epoch = consortium.epoch.clone();
+        Self {
+            parties: epoch.consortium().parties().map(|party| party.id).collect(),
+            epoch,
+            key: consortium.keys[&PartyId::COORDINATOR].clone(),
+            frames: Vec::new(),
+            seen: 0,
+            round: None,
+        }
+    }
+
+    /// Learns from what passes.
+    pub fn observe(&mut self, observation: &Observation) {
+        match observation {
+            Observation::FromCoordinator(to, frame) => {
+                self.remember(*to, frame);
+                if let Frame::Message(message) = frame {
+                    self.learn_from_coordinator(message);
+                }
+            }
+            Observation::FromMember(member, Frame::Message(message)) => {
+                self.learn_from_member(*member, message)
+            }
+            Observation::FromCustodian(custodian, Frame::Message(Message::Vote { body, signature })) => {
+                if let Some(round) = &mut self.round {
+                    let votes = round.votes.entry(*body).or_default();
+                    votes.insert(*custodian, *signature);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn remember(&mut self, to: PartyId, frame: &Frame) {
+        if self.frames.len() < REMEMBERED {
+            self.frames.push((to, frame.clone()));
+        } else {
+            self.frames[self.seen % REMEMBERED] = (to, frame.clone());
+        }
+        self.seen += 1;
+    }
+
+    fn learn_from_coordinator(&mut self, message: &Message) {
+        match message {
+            Message::Plan { plan, receiving_keys, .. } => {
+                if let Ok(context) = RoundContext::check(&self.epoch, plan, receiving_keys)
+                    && self.round.as_ref().map(|round| round.context.round()) < Some(context.round())
+                {
+                    self.round = Some(Knowledge::new(context, message.clone()));
+                }
+            }
+            Message::Sealed1 { manifest, certificate, .. } => {
+                if let Some(round) = &mut self.round {
+                    round.take_seal(manifest, certificate);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn learn_from_member(&mut self, member: PartyId, message: &Message) {
+        let Some(round) = &mut self.round else { return };
+        match message {
+            Message::Announcement(signed) => {
+                let verified = check_partys(signed, &self.epoch, Role::Member);
+                let fits = |body: &Verified<_>| {
+                    let body: &cloister_wire::statement::Announcement = body.body();
+                    body.plan == round.context.plan_digest()
+                };
+                if let Some(verified) = verified.ok().filter(fits) {
+                    round.announcements.insert(member, verified);
+                }
+            }
+            Message::Uploaded(signed) => {
+                round.uploads.insert(member, signed.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whom a message goes to: everyone, or those whose bit is set.
+    pub fn to_some(&self, message: &Message, choice: u32) -> Frames {
+        let chosen = |party: &&PartyId| choice.is_multiple_of(3) || choice.rotate_right(party.0) & 1 == 1;
+        let frame = Frame::Message(message.clone());
+        self.parties.iter().filter(chosen).map(|party| (*party, frame.clone())).collect()
+    }
+
+    /// A second manifest that leaves one announced member out, with the first seal that fits it.
+    pub fn second_manifest(&mut self, choice: u32) -> Option<Message> {
+        self.round.as_mut()?.second_manifest(choice)
+    }
+
+    /// A manifest with one cohort cut down to one member, with the first seal that fits it.
+    pub fn thin_cohort(&self, choice: u32) -> Option<Message> {
+        self.round.as_ref()?.thin_cohort(choice)
+    }
+
+    /// An abort of the present round.
+    pub fn abort(&mut self, choice: u32) -> Option<Message> {
+        Some(self.round.as_mut()?.abort(choice))
+    }
+
+    /// A certificate of one of its own second seals in which one signer stands for all that are missing.
+    pub fn short_certificate(&self, choice: u32) -> Option<Message> {
+        self.round.as_ref()?.short_certificate(choice)
+    }
+
+    /// An old frame once more.
+    pub fn replayed(&self, choice: u32) -> Frames {
+        let at = choice as usize % self.frames.len().max(1);
+        self.frames.get(at).cloned().into_iter().collect()
+    }
+
+    /// The present plan with another seed of training, signed by the coordinator.
+    pub fn second_plan(&self, choice: u32) -> Option<Message> {
+        let round = self.round.as_ref()?;
+        let Message::Plan { receiving_keys, previous, .. } = &round.plan else {
+            return None;
+        };
+        let mut plan: RoundPlan = (**round.context.plan()).clone();
+        plan.settings.training.seed += 1 + u64::from(choice % 2);
+        Some(Message::Plan {
+            plan: sign(&self.key, PartyId::COORDINATOR, &plan),
+            receiving_keys: receiving_keys.clone(),
+            previous: previous.clone(),
+        })
+    }
+
+    /// A second seal over the uploads that came so far, without so many of them.
+    pub fn second_seal2(&mut self, choice: u32, left_out: usize) -> Option<Message> {
+        let epoch = self.epoch.clone();
+        self.round.as_mut()?.second_seal2(choice, left_out, &epoch)
+    }
+
+    /// A request for one member's seeds.
+    pub fn seed_shares(&self, choice: u32) -> Option<Message> {
+        let round = self.round.as_ref()?;
+        let dealer = self.parties[choice as usize % self.parties.len()];
+        Some(Message::SeedSharesRequest { round: round.context.round(), dealer })
+    }
+
+    /// What a quorum has signed of the attacker's own proposals goes to everyone.
+    pub fn use_certificates(&mut self) -> Frames {
+        let Some(round) = &mut self.round else {
+            return Vec::new();
+        };
+        let messages = round.certified(&self.epoch);
+        messages.iter().flat_map(|message| self.to_some(message, 0)).collect()
+    }
+}

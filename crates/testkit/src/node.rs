@@ -1,0 +1,111 @@
+//! What a [`crate::world::World`] consists of: processes with their disks, steps, and what is observed.
+
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_protocol::coordinator::RoundReport;
+use cloister_protocol::custodian::{Custodian, CustodianOutput, SignedRecord};
+use cloister_protocol::fault::Fault;
+use cloister_protocol::member::Member;
+use cloister_wire::frame::Frame;
+use rand_core::CryptoRng;
+
+use crate::byzantine::ByzantineCustodian;
+
+/// Something that can happen next without anybody's doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The next frame of a link arrives.
+    Deliver {
+        /// The sender.
+        from: PartyId,
+        /// The receiver.
+        to: PartyId,
+    },
+    /// A member's local training ends.
+    Train(PartyId),
+}
+
+/// What was seen of the parties, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Observation {
+    /// A custodian wrote to disk that it signs a body.
+    Signed(PartyId, SignedRecord),
+    /// A member wrote to disk that it announces in a round.
+    Announced(PartyId, Round),
+    /// A frame left a member.
+    FromMember(PartyId, Frame),
+    /// A frame left a custodian.
+    FromCustodian(PartyId, Frame),
+    /// A frame left the coordinator, or somebody in its place, for a party.
+    FromCoordinator(PartyId, Frame),
+    /// A member applied a round's sums and holds this model.
+    Closed(PartyId, Round, Digest),
+    /// The coordinator ended a round.
+    Ended(Box<RoundReport>),
+}
+
+/// What a party finds on its disk after a restart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Journal {
+    /// What its custodian signed.
+    pub signed: Vec<SignedRecord>,
+    /// The last round that its member announced in.
+    pub announced: Option<Round>,
+}
+
+/// A custodian that keeps the rules, or one that keeps none.
+#[derive(Debug)]
+pub enum CustodianNode {
+    /// The real state machine.
+    Honest(Box<Custodian>),
+    /// One that signs and reveals everything.
+    Byzantine(Box<ByzantineCustodian>),
+}
+
+/// One party's process.
+#[derive(Debug)]
+pub struct Node {
+    /// The member, if the party is one.
+    pub member: Option<Member>,
+    /// The custodian, if the party is one.
+    pub custodian: Option<CustodianNode>,
+    /// What is on its disk.
+    pub journal: Journal,
+    pub(crate) member_is_silent: bool,
+    pub(crate) training: Option<Box<RoundPlan>>,
+}
+
+impl Node {
+    /// Gives a frame to the roles that it is for; what they refuse.
+    pub(crate) fn handle_frame(&mut self, frame: &Frame, random: &mut impl CryptoRng) -> Vec<Fault> {
+        let mut results = Vec::new();
+        if let Some(member) = self.member.as_mut().filter(|_| !self.member_is_silent)
+            && frame.is_for_members()
+        {
+            results.push(member.handle_frame(frame.clone(), random));
+        }
+        if let Some(custodian) = self.custodian.as_mut().filter(|_| frame.is_for_custodians()) {
+            results.push(custodian.handle_frame(frame.clone(), random));
+        }
+        results.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+impl CustodianNode {
+    fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        match self {
+            Self::Honest(custodian) => custodian.handle_frame(frame, random),
+            Self::Byzantine(byzantine) => {
+                byzantine.handle_frame(frame, random);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<CustodianOutput> {
+        match self {
+            Self::Honest(custodian) => custodian.poll_output(),
+            Self::Byzantine(byzantine) => byzantine.poll_frame().map(CustodianOutput::Send),
+        }
+    }
+}

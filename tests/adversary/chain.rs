@@ -1,0 +1,82 @@
+//! Attacks on the order of rounds.
+
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_protocol::fault::{Misbehaviour, Refusal};
+use cloister_protocol::statement::body_digest;
+use cloister_testkit::world::Observation;
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::Certificate;
+
+use crate::stage::{Answer, Stage, votes};
+
+fn is_sealed2(message: &Message) -> bool {
+    matches!(message, Message::Sealed2 { .. })
+}
+
+fn announces(answer: &Answer, stage: &mut Stage, party: u32, round: u64) -> bool {
+    let trained = stage.train(party);
+    let announced = Observation::Announced(PartyId(party), Round(round));
+    answer.is_accepted() && trained.done.contains(&announced)
+}
+
+#[test]
+fn a_round_left_without_a_close_and_the_next_on_the_same_model() {
+    let mut stage = Stage::started_to(1, is_sealed2);
+    let model = stage.world.coordinator.model().digest();
+    let left = stage.forged_plan(2, Digest([9; 32]), model, None);
+    assert_eq!(stage.give(1, left).refusals(), [&Refusal::NoEnding; 2]);
+
+    let mut stage = Stage::seven();
+    stage.world.start_round();
+    stage.finish();
+    let ending = stage.reports()[0].ending.clone();
+    let (previous, model) = (closing_digest(&ending), stage.world.coordinator.model().digest());
+    let next = stage.forged_plan(2, previous, model, Some(ending));
+    let answer = stage.give(1, next);
+    assert!(announces(&answer, &mut stage, 1, 2), "control: after a close");
+}
+
+fn closing_digest(ending: &Ending) -> Digest {
+    match ending {
+        Ending::Closed { certificate, .. } => body_digest(&certificate.body),
+        Ending::Aborted(certificate) => body_digest(&certificate.body),
+    }
+}
+
+/// A plan for round 2 after an abort of round 1 that so many custodians signed.
+fn plan_after_an_abort(signers: u32) -> (Stage, Message) {
+    let mut stage = Stage::started_to(1, |message| matches!(message, Message::ProposeSeal1 { .. }));
+    let proposal = stage.attacker.abort(0).unwrap();
+    let Message::ProposeAbort { abort } = proposal.clone() else { unreachable!() };
+    let signatures: Vec<_> =
+        (1..=signers).map(|party| (party, stage.give(party, proposal.clone()).vote())).collect();
+    let ending = Ending::Aborted(Certificate::new(abort.clone(), votes(signatures)));
+    let model = stage.world.coordinator.model().digest();
+    let plan = stage.forged_plan(2, body_digest(&abort), model, Some(ending));
+    (stage, plan)
+}
+
+#[test]
+fn an_abort_that_no_quorum_signed() {
+    let (mut stage, plan) = plan_after_an_abort(4);
+    let answer = stage.give(1, plan);
+    let short = |what: &&Misbehaviour| matches!(what, Misbehaviour::Quorum { got: 4, quorum: 5, .. });
+    assert!(answer.faults.len() == 2 && answer.misbehaviours().iter().all(short), "{answer:?}");
+    let (mut stage, plan) = plan_after_an_abort(5);
+    assert!(stage.give(1, plan).is_accepted(), "control: with a quorum");
+}
+
+#[test]
+fn another_model_under_the_next_plan() {
+    let mut stage = Stage::seven();
+    stage.world.start_round();
+    stage.finish();
+    let ending = stage.reports()[0].ending.clone();
+    let (previous, model) = (closing_digest(&ending), stage.world.coordinator.model().digest());
+    let other = stage.forged_plan(2, previous, Digest([9; 32]), Some(ending.clone()));
+    let answer = stage.give(1, other);
+    let chained = |why: &&Refusal| matches!(why, Refusal::Chain { field: "starting model", .. });
+    assert!(answer.faults.len() == 2 && answer.refusals().iter().all(chained), "{answer:?}");
+    let same = stage.forged_plan(2, previous, model, Some(ending));
+    assert!(stage.give(1, same).is_accepted(), "control: the model of the closing");
+}

@@ -1,0 +1,167 @@
+//! Attacks on what is revealed, and by what is revealed.
+
+use std::collections::BTreeSet;
+
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_protocol::fault::{Fault, Misbehaviour};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Message, RevealedShare};
+
+use crate::stage::{Stage, revealed};
+
+fn is_sealed1(message: &Message) -> bool {
+    matches!(message, Message::Sealed1 { .. })
+}
+
+fn is_sealed2(message: &Message) -> bool {
+    matches!(message, Message::Sealed2 { .. })
+}
+
+/// An ordinary stage before the second seal's certificate reaches anybody; these members uploaded nothing.
+fn without(lost: &[u32]) -> Stage {
+    stopped(Stage::seven(), lost)
+}
+
+/// The same for any stage.
+fn stopped(mut stage: Stage, lost: &[u32]) -> Stage {
+    stage.world.start_round();
+    stage.run_to(1, is_sealed1);
+    for member in lost {
+        stage.world.silence_member(PartyId(*member));
+    }
+    if !lost.is_empty() {
+        stage.world.settle();
+        stage.world.expire();
+    }
+    stage.run_to(1, is_sealed2);
+    stage
+}
+
+fn request(dealer: u32) -> Message {
+    Message::SeedSharesRequest { round: Round(1), dealer: PartyId(dealer) }
+}
+
+#[test]
+fn secrets_of_both_kinds_of_one_member() {
+    let mut stage = without(&[7]);
+    let answer = stage.deliver_to(1);
+    let shares: BTreeSet<_> =
+        revealed(&answer.done).into_iter().filter(|(dealer, _)| *dealer != PartyId(1)).collect();
+    assert_eq!(
+        shares,
+        BTreeSet::from([(PartyId(7), None)]),
+        "control: the mask key of who left, and nothing else"
+    );
+    let answer = stage.give(1, request(2));
+    let shares = revealed(&answer.done);
+    assert!(!shares.is_empty(), "control: seeds of who uploaded");
+    assert!(shares.iter().all(|(dealer, block)| *dealer == PartyId(2) && block.is_some()));
+}
+
+#[test]
+fn a_self_seed_of_an_absent_member() {
+    let mut stage = without(&[7]);
+    assert!(revealed(&stage.give(1, request(2)).done).is_empty(), "nothing before the second seal");
+    stage.deliver_to(1);
+    let answer = stage.give(1, request(7));
+    assert!(revealed(&answer.done).is_empty());
+    assert!(matches!(answer.faults[..], [Fault::NotAwaited { .. }]), "{answer:?}");
+    assert!(!revealed(&stage.give(1, request(6)).done).is_empty(), "control: of a member that uploaded");
+}
+
+#[test]
+fn a_self_seed_of_a_void_block() {
+    let mut stage = stopped(Stage::of_two_minds(), &[1]);
+    stage.finish();
+    let report = stage.reports()[0].clone();
+    let blocks = |of: &[(PartyId, Option<BlockId>)]| {
+        of.iter().filter_map(|(_, block)| *block).collect::<BTreeSet<_>>()
+    };
+    let opened: BTreeSet<BlockId> = report.opened.iter().copied().collect();
+    assert!(opened.len() < report.cohorts.len(), "a block is void");
+    assert_eq!(blocks(&revealed(&stage.seen)), opened, "seeds of opened blocks, and of no other");
+    let mut control = stopped(Stage::of_two_minds(), &[]);
+    control.finish();
+    assert_eq!(
+        blocks(&revealed(&control.seen)).len(),
+        report.cohorts.len(),
+        "control: when all blocks are valid"
+    );
+}
+
+/// Asserts that the coordinator takes a message of a party as it is, and refuses it when it is changed.
+fn refused_when(stage: &mut Stage, party: u32, honest: &Message, change: impl FnOnce(&mut Message)) {
+    let mut changed = honest.clone();
+    change(&mut changed);
+    let result = stage.world.say(PartyId(party), Frame::Message(changed));
+    let reveal = |fault| matches!(fault, &Fault::PeerMisbehaved { what: Misbehaviour::Reveal { .. }, .. });
+    assert!(result.as_ref().is_err_and(reveal), "{result:?}");
+}
+
+#[test]
+fn a_wrong_seed() {
+    let mut stage = without(&[7]);
+    let honest = stage.take_from(2, |message| matches!(message, Message::Seeds { .. }));
+    let with = |change: fn(&mut Vec<cloister_wire::message::RevealedSeed>)| {
+        move |message: &mut Message| {
+            let Message::Seeds { seeds, .. } = message else { unreachable!() };
+            change(seeds);
+        }
+    };
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds[0].seed[0] ^= 1));
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds[0].block = BlockId(99)));
+    refused_when(
+        &mut stage,
+        2,
+        &honest,
+        with(|seeds| {
+            let (first, second) = (seeds[0].block, seeds[1].block);
+            (seeds[0].block, seeds[1].block) = (second, first);
+        }),
+    );
+    refused_when(&mut stage, 3, &honest, |_| {});
+    assert_eq!(
+        stage.world.say(PartyId(2), Frame::Message(honest)),
+        Ok(()),
+        "control: as it was sent, by who sent it"
+    );
+}
+
+#[test]
+fn a_wrong_share_or_path() {
+    let mut stage = without(&[7]);
+    let honest = stage.take_from(2, |message| matches!(message, Message::Shares { .. }));
+    let with = |change: fn(&mut RevealedShare)| {
+        move |message: &mut Message| {
+            let Message::Shares { shares, .. } = message else { unreachable!() };
+            change(&mut shares[0]);
+        }
+    };
+    refused_when(&mut stage, 2, &honest, with(|share| share.share[0] ^= 1));
+    refused_when(&mut stage, 2, &honest, with(|share| share.path[0].0[0] ^= 1));
+    refused_when(&mut stage, 2, &honest, with(|share| share.path.clear()));
+    refused_when(&mut stage, 2, &honest, with(|share| share.index = 1));
+    refused_when(&mut stage, 3, &honest, |_| {});
+    assert_eq!(
+        stage.world.say(PartyId(2), Frame::Message(honest)),
+        Ok(()),
+        "control: as it was sent, by who sent it"
+    );
+}
+
+#[test]
+fn revealed_secrets_of_an_earlier_round() {
+    let mut stage = without(&[]);
+    let old = stage.take_from(2, |message| matches!(message, Message::Seeds { .. }));
+    stage.world.say(PartyId(2), Frame::Message(old.clone())).unwrap();
+    stage.finish();
+    stage.world.start_round();
+    let fresh = stage.take_from(2, |message| matches!(message, Message::Seeds { .. }));
+    let result = stage.world.say(PartyId(2), Frame::Message(old.clone()));
+    assert!(matches!(result, Err(Fault::NotAwaited { .. })), "{result:?}");
+    refused_when(&mut stage, 2, &old, |message| {
+        let Message::Seeds { round, .. } = message else { unreachable!() };
+        *round = Round(2);
+    });
+    assert_eq!(stage.world.say(PartyId(2), Frame::Message(fresh)), Ok(()), "control: those of this round");
+}

@@ -1,0 +1,108 @@
+//! Positive controls of the invariants: each of them fails when something is observed that its rule forbids.
+
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::statement::body_digest;
+use cloister_testkit::consortium::consortium;
+use cloister_testkit::plan::template;
+use cloister_testkit::world::{Observation, World};
+use cloister_wire::codec;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Message, RevealedSeed, RevealedShare};
+use cloister_wire::statement::{Seal2, Signature};
+
+use crate::invariants::Invariants;
+
+/// Everything of one honest round, and the second seal's body.
+fn honest_round() -> (Vec<Observation>, Seal2, Invariants) {
+    let mut world = World::new(consortium(&[1; 5]), template(1, 4, 15), 2);
+    world.start_round();
+    world.settle();
+    let observed = std::mem::take(&mut world.observations);
+    let proposed = observed.iter().find_map(|observation| match observation {
+        Observation::FromCoordinator(_, Frame::Message(Message::ProposeSeal2 { seal, .. })) => Some(seal),
+        _ => None,
+    });
+    let seal = codec::decode(proposed.expect("it was proposed")).unwrap();
+    let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine());
+    for observation in &observed {
+        assert_eq!(invariants.check(observation), Ok(()));
+    }
+    (observed, seal, invariants)
+}
+
+/// The rule that is broken when these things are observed after an honest round.
+fn broken_by(observations: impl IntoIterator<Item = Observation>) -> Option<&'static str> {
+    let (_, _, mut invariants) = honest_round();
+    let mut results = observations.into_iter().map(|observation| invariants.check(&observation));
+    results.find_map(Result::err).map(|violation| violation.rule)
+}
+
+fn from_custodian(message: Message) -> Observation {
+    Observation::FromCustodian(PartyId(2), Frame::Message(message))
+}
+
+fn share_of(index: u32, round: u64) -> Observation {
+    let shares = vec![RevealedShare { index, share: [0; 32], path: Vec::new() }];
+    from_custodian(Message::Shares { round: Round(round), dealer: PartyId(1), shares })
+}
+
+fn signed(round: u64, phase: Phase, body: &[u8]) -> Observation {
+    Observation::Signed(PartyId(2), SignedRecord { round: Round(round), phase, body: body_digest(body) })
+}
+
+#[test]
+fn a_mask_key_of_a_member_that_uploaded() {
+    assert_eq!(broken_by([share_of(0, 1)]), Some("R1"));
+    assert_eq!(broken_by([share_of(3, 1)]), None, "control: its seed of a block for everyone");
+}
+
+#[test]
+fn a_seed_before_any_second_seal_or_of_no_block() {
+    assert_eq!(broken_by([share_of(1, 2)]), Some("R1"));
+    let seeds = vec![RevealedSeed { block: BlockId(99), seed: [0; 32] }];
+    let message = Message::Seeds { round: Round(1), seeds };
+    assert_eq!(broken_by([Observation::FromMember(PartyId(1), Frame::Message(message))]), Some("R1"));
+}
+
+#[test]
+fn a_second_seal_below_the_floor() {
+    let (_, mut seal, _) = honest_round();
+    seal.round = Round(2);
+    let proposed = |seal: &Seal2| {
+        let seal = codec::encode(seal);
+        let message = Message::ProposeSeal2 { seal: seal.clone(), uploads: Vec::new() };
+        let proposal = Observation::FromCoordinator(PartyId(2), Frame::Message(message));
+        [proposal, signed(2, Phase::Outcome, &seal)]
+    };
+    assert_eq!(broken_by(proposed(&seal)), None, "control: with all of them");
+    seal.uploaded.truncate(3);
+    assert_eq!(broken_by(proposed(&seal)), Some("R2"));
+}
+
+#[test]
+fn a_first_seal_before_the_round_before_has_ended() {
+    assert_eq!(broken_by([signed(2, Phase::Seal1, b"body")]), None, "control: round 1 has ended");
+    assert_eq!(broken_by([signed(3, Phase::Seal1, b"body")]), Some("R3"));
+}
+
+#[test]
+fn signing_or_announcing_twice_or_before_it_is_on_disk() {
+    assert_eq!(broken_by([signed(1, Phase::Outcome, b"another")]), Some("R4"));
+    let unwritten = Message::Vote { body: body_digest(b"body"), signature: Signature([0; 64]) };
+    assert_eq!(broken_by([from_custodian(unwritten)]), Some("R4"));
+    let (observed, _, _) = honest_round();
+    let mut again = observed.into_iter().find_map(|observation| match observation {
+        Observation::FromMember(member, Frame::Message(Message::Announcement(signed))) => {
+            Some((member, signed))
+        }
+        _ => None,
+    });
+    let (member, announcement) = again.as_mut().unwrap();
+    let mut body = announcement.parse().unwrap();
+    body.mask_key[0] ^= 1;
+    announcement.body = codec::encode(&body);
+    let second =
+        Observation::FromMember(*member, Frame::Message(Message::Announcement(announcement.clone())));
+    assert_eq!(broken_by([second]), Some("R4"));
+}

@@ -1,0 +1,138 @@
+//! Random lists of operations.
+
+use std::fmt;
+
+use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::invariants::Violation;
+use crate::operation::{Attack, Configuration, Operation};
+use crate::simulation::Simulation;
+
+/// A list that broke a rule.
+pub(crate) struct Failure {
+    pub(crate) configuration: Configuration,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) violation: Violation,
+}
+
+/// What a run did and found.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) operations: usize,
+    pub(crate) lists: usize,
+    pub(crate) closed: usize,
+    pub(crate) aborted: usize,
+    pub(crate) stalled: usize,
+    pub(crate) violations: Vec<Failure>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} operations in {} lists: {} rounds closed, {} aborted, {} stalled; {} violations",
+            self.operations,
+            self.lists,
+            self.closed,
+            self.aborted,
+            self.stalled,
+            self.violations.len()
+        )
+    }
+}
+
+/// How often things go wrong in one list, in thousandths of its operations.
+#[derive(Clone, Copy)]
+struct Weather {
+    faults: u32,
+    attacks: u32,
+}
+
+/// Runs lists until so many operations were carried out, or one breaks a rule.
+pub(crate) fn explore(seed: u64, operations: usize) -> Report {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let mut report = Report::default();
+    while report.operations < operations && report.violations.is_empty() {
+        let configuration = random_configuration(&mut random);
+        let length = 400 * configuration.members as usize;
+        let list_seed = random.next_u64();
+        run_list(configuration, length, list_seed, &mut report);
+    }
+    report
+}
+
+fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
+    let sizes = [3, 4, 5, 5, 6, 7, 7, 8, 9, 12];
+    let large = random.next_u32().is_multiple_of(24);
+    let members =
+        if large { 13 + random.next_u32() % 8 } else { sizes[random.next_u32() as usize % sizes.len()] };
+    let floors = Floors::of(members as usize, (members as usize).min(DEFAULT_CUSTODIANS)).unwrap();
+    Configuration {
+        experts: 1 + (random.next_u32() % 3) as u16,
+        seed: random.next_u64(),
+        byzantine_custodians: random.next_u32() % (floors.malicious_custodians as u32 + 1),
+        coordinator_is_byzantine: random.next_u32().is_multiple_of(2),
+        ..Configuration::of(members)
+    }
+}
+
+/// Runs one list of at most so many operations, up to its first violation or until it is stuck.
+pub(crate) fn run_list(configuration: Configuration, length: usize, seed: u64, report: &mut Report) {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let weather = Weather {
+        faults: [0, 2, 8][random.next_u32() as usize % 3],
+        attacks: if configuration.coordinator_is_byzantine { 30 } else { 0 },
+    };
+    let mut simulation = Simulation::new(&configuration);
+    let mut list = Vec::new();
+    while list.len() < length && !simulation.is_stuck() {
+        let operation = choose(&simulation, weather, &mut random);
+        list.push(operation);
+        if let Err(violation) = simulation.apply(operation) {
+            let operations = list.clone();
+            report.violations.push(Failure { configuration, operations, violation });
+            break;
+        }
+    }
+    report.lists += 1;
+    report.operations += list.len();
+    report.closed += simulation.closed;
+    report.aborted += simulation.aborted;
+    report.stalled += usize::from(simulation.is_stuck());
+}
+
+/// The next operation: mostly deliveries, now and then a fault or an attack, and what moves a quiet world on.
+fn choose(simulation: &Simulation, weather: Weather, random: &mut ChaCha20Rng) -> Operation {
+    let number = random.next_u32();
+    let roll = random.next_u32() % 1000;
+    if roll < weather.faults {
+        return fault(number, random);
+    }
+    if roll < weather.faults + weather.attacks {
+        let attack = Attack::ALL[random.next_u32() as usize % Attack::ALL.len()];
+        return Operation::Attack(attack, number);
+    }
+    if !simulation.world.coordinator.is_busy() && roll.is_multiple_of(4) {
+        return Operation::StartRound;
+    }
+    let away = simulation.away();
+    if !away.is_empty() && (roll.is_multiple_of(40) || simulation.world.steps().is_empty()) {
+        return Operation::Connect(away[number as usize % away.len()]);
+    }
+    if simulation.world.steps().is_empty() {
+        return Operation::Expire;
+    }
+    Operation::Step(number)
+}
+
+fn fault(number: u32, random: &mut ChaCha20Rng) -> Operation {
+    match random.next_u32() % 10 {
+        0..4 => Operation::Disconnect(number),
+        4..6 => Operation::Restart(number),
+        6 => Operation::Silence(number),
+        7 => Operation::Expire,
+        _ => Operation::Duplicate(number),
+    }
+}

@@ -1,0 +1,304 @@
+//! The rules R1 to R4, checked on what honest parties write to disk and send.
+//!
+//! Nothing here uses the program's own checks of cohorts, floors or reveals: it reads bodies and counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_protocol::coordinator::RoundReport;
+use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::opening::OpenedSum;
+use cloister_protocol::statement::body_digest;
+use cloister_testkit::world::{Observation, World};
+use cloister_wire::codec;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message, RevealedSeed, RevealedShare};
+use cloister_wire::statement::{Manifest, ManifestCohort, Seal2, WeightedMember};
+
+/// A broken rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Violation {
+    /// Which rule.
+    pub(crate) rule: &'static str,
+    what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+fn hold(condition: bool, rule: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition {
+        return Ok(());
+    }
+    Err(Violation { rule, what: what() })
+}
+
+/// Which kinds of secrets of one member honest parties revealed in one round.
+#[derive(Clone, Copy, Default, Debug)]
+struct Revealed {
+    mask_key: bool,
+    seeds: bool,
+}
+
+type Votes = BTreeMap<(Round, Phase), BTreeMap<Digest, BTreeSet<PartyId>>>;
+
+/// Everything that the rules speak of, as it was observed.
+pub(crate) struct Invariants {
+    epoch: Arc<Epoch>,
+    byzantine: BTreeSet<PartyId>,
+    /// Honest custodians' signatures.
+    votes: Votes,
+    announced: BTreeMap<(PartyId, Round), Digest>,
+    manifests: BTreeMap<Digest, Manifest>,
+    seals: BTreeMap<Digest, Seal2>,
+    aborts: BTreeSet<Digest>,
+    revealed: BTreeMap<(PartyId, Round), Revealed>,
+    models: BTreeMap<Round, Digest>,
+}
+
+impl Invariants {
+    pub(crate) fn new(epoch: Arc<Epoch>, byzantine: BTreeSet<PartyId>) -> Self {
+        Self {
+            epoch,
+            byzantine,
+            votes: Votes::new(),
+            announced: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            seals: BTreeMap::new(),
+            aborts: BTreeSet::new(),
+            revealed: BTreeMap::new(),
+            models: BTreeMap::new(),
+        }
+    }
+
+    /// Checks the rules against the next thing that was observed.
+    pub(crate) fn check(&mut self, observation: &Observation) -> Result<(), Violation> {
+        match observation {
+            Observation::FromCoordinator(_, Frame::Message(message)) => {
+                self.learn(message);
+                Ok(())
+            }
+            Observation::Signed(custodian, record) => self.check_signature(*custodian, record),
+            Observation::FromMember(member, Frame::Message(message)) => self.check_member(*member, message),
+            Observation::FromCustodian(custodian, Frame::Message(message))
+                if !self.byzantine.contains(custodian) =>
+            {
+                self.check_custodian(*custodian, message)
+            }
+            Observation::Closed(_, round, model) => self.check_model(*round, *model),
+            Observation::Ended(report) => self.check_model_of(report),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers the bodies that custodians are asked to sign.
+    fn learn(&mut self, message: &Message) {
+        match message {
+            Message::ProposeSeal1 { manifest, seal } => {
+                if let Ok(body) = codec::decode(manifest) {
+                    self.manifests.insert(body_digest(seal), body);
+                }
+            }
+            Message::ProposeSeal2 { seal, .. } => {
+                if let Ok(body) = codec::decode(seal) {
+                    self.seals.insert(body_digest(seal), body);
+                }
+            }
+            Message::ProposeAbort { abort } => {
+                self.aborts.insert(body_digest(abort));
+            }
+            _ => {}
+        }
+    }
+
+    /// R4, R3 and R2 for a signature.
+    fn check_signature(&mut self, custodian: PartyId, record: &SignedRecord) -> Result<(), Violation> {
+        let SignedRecord { round, phase, body } = *record;
+        let bodies = self.votes.entry((round, phase)).or_default();
+        bodies.entry(body).or_default().insert(custodian);
+        let once = bodies.values().filter(|voters| voters.contains(&custodian)).count() == 1;
+        hold(once, "R4", || format!("{custodian} signed two bodies for {phase:?} of {round}"))?;
+        let certified: Vec<Digest> = self.certifiable(round, phase).collect();
+        hold(certified.len() <= 1, "R3", || format!("two bodies of {round}, {phase:?} can be certified"))?;
+        if phase == Phase::Seal1 && round > Round::FIRST {
+            hold(self.has_ended(Round(round.0 - 1)), "R3", || {
+                format!("{custodian} sealed {round} before the round before it ended")
+            })?;
+        }
+        match self.seals.get(&body) {
+            Some(seal) if phase == Phase::Outcome => self.check_floors(seal),
+            _ => Ok(()),
+        }
+    }
+
+    /// The bodies that a quorum can have signed: honest signatures, and as many as there are byzantine custodians.
+    fn certifiable(&self, round: Round, phase: Phase) -> impl Iterator<Item = Digest> + '_ {
+        let quorum = self.epoch.consortium().floors().seal_quorum;
+        let bodies = self.votes.get(&(round, phase)).into_iter().flatten();
+        bodies.filter(move |(_, voters)| voters.len() + self.byzantine.len() >= quorum).map(|(body, _)| *body)
+    }
+
+    fn has_ended(&self, round: Round) -> bool {
+        let closed = self.certifiable(round, Phase::Closing).next().is_some();
+        closed || self.certifiable(round, Phase::Outcome).any(|body| self.aborts.contains(&body))
+    }
+
+    /// R2: every block of a second seal is void or reaches the floor.
+    fn check_floors(&self, seal: &Seal2) -> Result<(), Violation> {
+        let Some(manifest) = self.manifests.get(&seal.seal1) else {
+            return hold(false, "R3", || "a second seal follows no proposed manifest".into());
+        };
+        for cohort in &manifest.cohorts {
+            let void = seal.void.contains(&cohort.block);
+            hold(void || self.reaches_floor(seal, cohort), "R2", || {
+                format!("{} of {} is signed below its floor", cohort.block, seal.round)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reaches_floor(&self, seal: &Seal2, cohort: &ManifestCohort) -> bool {
+        let roster = self.epoch.consortium();
+        let present = summed(seal, cohort).map(|listed| listed.member);
+        let organisations: BTreeSet<&str> = present
+            .filter_map(|member| roster.party(member))
+            .map(|party| party.organisation.as_str())
+            .collect();
+        organisations.len() >= roster.floors().cohort
+    }
+
+    fn check_member(&mut self, member: PartyId, message: &Message) -> Result<(), Violation> {
+        match message {
+            Message::Announcement(signed) => {
+                let (round, digest) = (signed.parse().map(|body| body.round), body_digest(&signed.body));
+                let round = round.expect("members encode what they sign");
+                let before = *self.announced.entry((member, round)).or_insert(digest);
+                hold(before == digest, "R4", || format!("{member} announced twice in {round}"))
+            }
+            Message::Seeds { round, seeds } => seeds
+                .iter()
+                .try_for_each(|RevealedSeed { block, .. }| self.check_seed(member, *round, *block)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_custodian(&mut self, custodian: PartyId, message: &Message) -> Result<(), Violation> {
+        match message {
+            Message::Shares { round, dealer, shares } => {
+                shares.iter().try_for_each(|RevealedShare { index, .. }| match index.checked_sub(1) {
+                    None => self.check_mask_key(*dealer, *round),
+                    Some(block) => self.check_seed(*dealer, *round, BlockId(block)),
+                })
+            }
+            Message::Vote { body, .. } => {
+                let kept = self.votes.values().filter_map(|bodies| bodies.get(body));
+                hold(kept.flatten().any(|voter| *voter == custodian), "R4", || {
+                    format!("{custodian} sent a signature before it was on disk")
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// R1 for a seed: only of members in `U2`, only of valid blocks that they are summed in, and no mask key.
+    fn check_seed(&mut self, dealer: PartyId, round: Round, block: BlockId) -> Result<(), Violation> {
+        let (seal, manifest) = self.sealed(round)?;
+        let cohort = manifest.cohorts.iter().find(|cohort| cohort.block == block);
+        let is_summed = cohort.is_some_and(|cohort| {
+            self.reaches_floor(seal, cohort) && summed(seal, cohort).any(|listed| listed.member == dealer)
+        });
+        hold(is_summed && !seal.void.contains(&block), "R1", || {
+            format!("the seed of {dealer} for {block} was revealed in {round}")
+        })?;
+        self.note(dealer, round, |revealed| revealed.seeds = true)
+    }
+
+    /// R1 for a mask key: only of members outside `U2` that a valid block's cohort lists.
+    fn check_mask_key(&mut self, dealer: PartyId, round: Round) -> Result<(), Violation> {
+        let (seal, manifest) = self.sealed(round)?;
+        let uploaded = seal.uploaded.iter().any(|listed| listed.member == dealer);
+        let needed = manifest.cohorts.iter().any(|cohort| {
+            !seal.void.contains(&cohort.block) && cohort.members.iter().any(|listed| listed.member == dealer)
+        });
+        hold(needed && !uploaded, "R1", || format!("the mask key of {dealer} was revealed in {round}"))?;
+        self.note(dealer, round, |revealed| revealed.mask_key = true)
+    }
+
+    fn note(&mut self, dealer: PartyId, round: Round, mark: impl Fn(&mut Revealed)) -> Result<(), Violation> {
+        let revealed = self.revealed.entry((dealer, round)).or_default();
+        mark(revealed);
+        hold(!(revealed.mask_key && revealed.seeds), "R1", || {
+            format!("secrets of both kinds of {dealer} were revealed in {round}")
+        })
+    }
+
+    /// The second seal of a round that a quorum can have signed, and its manifest.
+    fn sealed(&self, round: Round) -> Result<(&Seal2, &Manifest), Violation> {
+        let mut seals = self.certifiable(round, Phase::Outcome);
+        let sealed = seals.find_map(|body| {
+            let seal = self.seals.get(&body)?;
+            Some((seal, self.manifests.get(&seal.seal1)?))
+        });
+        sealed.ok_or(Violation {
+            rule: "R1",
+            what: format!("a secret was revealed in {round} without a second seal"),
+        })
+    }
+
+    /// All that close a round hold the same model.
+    fn check_model(&mut self, round: Round, model: Digest) -> Result<(), Violation> {
+        let before = *self.models.entry(round).or_insert(model);
+        hold(before == model, "models", || format!("{round} left two models"))
+    }
+
+    fn check_model_of(&mut self, report: &RoundReport) -> Result<(), Violation> {
+        match report.ending {
+            Ending::Closed { .. } => self.check_model(report.round, report.model.digest()),
+            Ending::Aborted(_) => hold(report.opened.is_empty(), "R3", || "an abort with sums".into()),
+        }
+    }
+}
+
+/// `S2[b]`.
+fn summed<'a>(seal: &'a Seal2, cohort: &'a ManifestCohort) -> impl Iterator<Item = &'a WeightedMember> {
+    let uploaded = |member: PartyId| seal.uploaded.iter().any(|listed| listed.member == member);
+    cohort.members.iter().filter(move |listed| uploaded(listed.member))
+}
+
+/// Every published sum is the plain weighted sum of the members' own integers. `other` is added to each of them, for
+/// the positive control.
+pub(crate) fn check_sums(world: &World, report: &RoundReport, other: u64) -> Result<(), Violation> {
+    let Ending::Closed { certificate, .. } = &report.ending else {
+        return Ok(());
+    };
+    let closing = certificate.parse().expect("the coordinator encodes closings");
+    let plan: RoundPlan = codec::decode(&report.log.entries()[0].body).expect("a log begins with the plan");
+    for listed in &closing.sums {
+        let cohort = report.cohorts.iter().find(|cohort| cohort.block == listed.block);
+        let present = cohort
+            .into_iter()
+            .flat_map(|cohort| &cohort.members)
+            .filter(|weighted| report.uploaded.contains(&weighted.member));
+        let length = plan.settings.blocks[listed.block.0 as usize].shape.length as usize;
+        let mut sums = vec![0i64; length];
+        for weighted in present {
+            let contribution = world.contribution(weighted.member, plan.model);
+            let own = &contribution.integers[listed.block.0 as usize];
+            let parts = own.iter().map(|integer| i64::from(*integer) * i64::from(weighted.weight));
+            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+        }
+        let words: Vec<u32> = sums.iter().map(|sum| *sum as u32 + other as u32).collect();
+        let plain = OpenedSum::digest(listed.block, &plan.settings.ring.pack(&words));
+        hold(listed.sum == plain, "sum", || {
+            format!("the sum of {} in {} is wrong", listed.block, report.round)
+        })?;
+    }
+    Ok(())
+}

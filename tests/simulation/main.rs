@@ -1,0 +1,90 @@
+//! Random lists of operations over whole consortia: after every operation the rules R1 to R4 of the protocol hold,
+//! and a sum is right or there is none.
+//!
+//! `CLOISTER_SIMULATION_SEED` and `CLOISTER_SIMULATION_OPERATIONS` make another or a longer run. A list that breaks
+//! a rule is shrunk and printed in the form of `reproduction.rs`.
+
+#![allow(clippy::unwrap_used)]
+
+mod controls;
+mod generator;
+mod invariants;
+mod liveness;
+mod operation;
+mod reproduction;
+mod shrink;
+mod simulation;
+
+use std::collections::BTreeSet;
+
+use generator::{Report, explore};
+use operation::{Configuration, Operation};
+use simulation::replay;
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn no_list_of_operations_breaks_a_rule() {
+    let seed = from_environment("CLOISTER_SIMULATION_SEED", 1);
+    let operations = from_environment("CLOISTER_SIMULATION_OPERATIONS", 40_000);
+    let report = explore(seed, operations as usize);
+    println!("{report}");
+    if let Some(failure) = report.violations.first() {
+        panic!("{}", shrink::reproduction(failure));
+    }
+    assert!(report.operations >= operations as usize);
+    assert!(report.closed > 0 && report.aborted > 0, "lists reach endings of both kinds");
+}
+
+#[test]
+fn a_round_of_the_largest_simulated_roster_closes() {
+    let configuration = Configuration { members: 40, experts: 1, ..Configuration::of(40) };
+    let (simulation, result) = replay(&configuration, &[Operation::StartRound, Operation::Settle]);
+    assert_eq!(result, Ok(()));
+    assert_eq!((simulation.closed, simulation.aborted), (1, 0));
+}
+
+#[test]
+fn kept_lists_break_no_rule_any_more() {
+    for kept in reproduction::kept() {
+        let (_, result) = replay(&kept.configuration, &kept.operations);
+        assert_eq!(result, Ok(()), "{}", kept.name);
+    }
+}
+
+/// Positive control of R4: custodians whose disks are lost sign twice, and the simulation sees it.
+#[test]
+fn custodians_that_lose_their_journals_are_caught() {
+    let found = broken(|configuration| configuration.journals_are_lost = true);
+    assert!(found.contains("R4"), "{found:?}");
+}
+
+/// Positive control of R3: with a quorum of custodians that sign everything, two bodies are certified.
+#[test]
+fn too_many_byzantine_custodians_are_caught() {
+    let found = broken(|configuration| configuration.byzantine_custodians = 3);
+    assert!(found.contains("R3"), "{found:?}");
+}
+
+/// Positive control of the sums: a coordinator that expects other updates than the members' sees wrong sums.
+#[test]
+fn a_wrong_sum_is_caught() {
+    let found = broken(|configuration| configuration.members_lie = true);
+    assert!(found.contains("sum"), "{found:?}");
+}
+
+/// The rules that lists of operations break when something that must not be is so.
+fn broken(change: impl Fn(&mut Configuration)) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    for seed in 0..12 {
+        let mut configuration = Configuration { coordinator_is_byzantine: true, ..Configuration::of(5) };
+        configuration.seed = seed;
+        change(&mut configuration);
+        let mut report = Report::default();
+        generator::run_list(configuration, 700, seed, &mut report);
+        found.extend(report.violations.iter().map(|failure| failure.violation.rule));
+    }
+    found
+}

@@ -1,0 +1,102 @@
+//! Operations, as data: they print as the Rust that makes them.
+
+/// A consortium and who of it breaks the rules.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Configuration {
+    /// Members, 3 to 40; the first sixteen are custodians.
+    pub members: u32,
+    /// Experts of the model.
+    pub experts: u16,
+    /// Seed of weights, updates and keys of the rounds.
+    pub seed: u64,
+    /// Custodians, from the first on, that sign and reveal everything.
+    pub byzantine_custodians: u32,
+    /// Whether attacks are among the operations.
+    pub coordinator_is_byzantine: bool,
+    /// Positive control: restarted parties find nothing on their disks.
+    pub journals_are_lost: bool,
+    /// Positive control: sums are compared with other updates than the members'.
+    pub members_lie: bool,
+}
+
+impl Configuration {
+    /// Honest parties.
+    pub(crate) fn of(members: u32) -> Self {
+        Self {
+            members,
+            experts: 2,
+            seed: 1,
+            byzantine_custodians: 0,
+            coordinator_is_byzantine: false,
+            journals_are_lost: false,
+            members_lie: false,
+        }
+    }
+}
+
+/// One operation. Numbers are taken modulo what there is to choose from, so that every list can be replayed on every
+/// configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Operation {
+    /// One of the things that can happen next: a delivery or the end of a training.
+    Step(u32),
+    /// The next frame of a link arrives and stays on the link.
+    Duplicate(u32),
+    /// A party's link is cut, with what is under way on it.
+    Disconnect(u32),
+    /// A party's link is opened.
+    Connect(u32),
+    /// A party's process ends and is started from its journal, without a link.
+    Restart(u32),
+    /// A member says nothing any more until its party is restarted.
+    Silence(u32),
+    /// The coordinator's deadline passes.
+    Expire,
+    /// The next round begins, if none is under way.
+    StartRound,
+    /// Everything happens that can happen without a deadline.
+    Settle,
+    /// The coordinator breaks a rule.
+    Attack(Attack, u32),
+}
+
+/// What a byzantine coordinator does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attack {
+    /// An old frame once more.
+    Replay,
+    /// A frame is withheld for good.
+    Withhold,
+    /// Another plan for the same round, to some.
+    SecondPlan,
+    /// Another manifest with another first seal, to some.
+    SecondManifest,
+    /// A manifest with a cohort below the floor.
+    ThinCohort,
+    /// Another second seal, with other members, to some.
+    SecondSeal2,
+    /// A second seal with too few members.
+    TooFewUploaded,
+    /// An abort, to some.
+    Abort,
+    /// A request for the seeds of a member.
+    SeedShares,
+    /// A second seal's certificate below the quorum, filled up with one signer.
+    ShortCertificate,
+}
+
+impl Attack {
+    /// All of them.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Replay,
+        Self::Withhold,
+        Self::SecondPlan,
+        Self::SecondManifest,
+        Self::ThinCohort,
+        Self::SecondSeal2,
+        Self::TooFewUploaded,
+        Self::Abort,
+        Self::SeedShares,
+        Self::ShortCertificate,
+    ];
+}

@@ -1,0 +1,36 @@
+//! Lists that broke a rule once, as the simulation prints them.
+
+use crate::operation::Operation::{Connect, Disconnect, Expire, Restart, Settle, Silence, StartRound, Step};
+use crate::operation::{Configuration, Operation};
+
+/// A kept list.
+pub(crate) struct Reproduction {
+    pub(crate) name: &'static str,
+    pub(crate) configuration: Configuration,
+    pub(crate) operations: Vec<Operation>,
+}
+
+/// All kept lists.
+pub(crate) fn kept() -> Vec<Reproduction> {
+    vec![Reproduction {
+        name: "a member is silent, a custodian restarts between the seals, and two rounds follow",
+        configuration: Configuration::of(7),
+        operations: vec![
+            StartRound,
+            Step(0),
+            Silence(6),
+            Disconnect(4),
+            Settle,
+            Connect(4),
+            Expire,
+            Restart(2),
+            Settle,
+            Connect(2),
+            Settle,
+            Expire,
+            Settle,
+            StartRound,
+            Settle,
+        ],
+    }]
+}

@@ -1,0 +1,192 @@
+//! Carrying out operations on a world, with all invariants checked after each.
+
+use cloister_params::floors::Floors;
+use cloister_params::id::PartyId;
+use cloister_testkit::attacker::{Attacker, Frames};
+use cloister_testkit::consortium::{TestConsortium, large_consortium};
+use cloister_testkit::plan::template;
+use cloister_testkit::world::{Journal, Observation, Step, World};
+use cloister_wire::message::Ending;
+
+use crate::invariants::{Invariants, Violation, check_sums};
+use crate::operation::{Attack, Configuration, Operation};
+
+/// A world, its observers, and how its rounds ended.
+pub(crate) struct Simulation {
+    pub(crate) world: World,
+    attacker: Attacker,
+    invariants: Invariants,
+    configuration: Configuration,
+    /// Rounds with sums.
+    pub(crate) closed: usize,
+    /// Rounds without.
+    pub(crate) aborted: usize,
+}
+
+fn consortium(configuration: &Configuration) -> TestConsortium {
+    let weight = |number: u32| 1 + (configuration.seed.rotate_left(number) % 15) as u8;
+    let weights: Vec<u8> = (0..configuration.members).map(weight).collect();
+    large_consortium(&weights)
+}
+
+impl Simulation {
+    pub(crate) fn new(configuration: &Configuration) -> Self {
+        let consortium = consortium(configuration);
+        let floors: Floors = consortium.epoch.consortium().floors();
+        let template = template(configuration.experts, floors.cohort, 15);
+        let mut world = World::new(consortium, template, configuration.seed);
+        (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
+        Self {
+            attacker: Attacker::new(&world.consortium),
+            invariants: Invariants::new(world.consortium.epoch.clone(), world.byzantine()),
+            configuration: configuration.clone(),
+            world,
+            closed: 0,
+            aborted: 0,
+        }
+    }
+
+    /// Carries out one operation.
+    pub(crate) fn apply(&mut self, operation: Operation) -> Result<(), Violation> {
+        match operation {
+            Operation::Step(choice) => self.step(choice),
+            Operation::Duplicate(choice) => self.duplicate(choice),
+            Operation::Disconnect(choice) => self.world.disconnect(self.party(choice)),
+            Operation::Connect(choice) => self.connect(choice),
+            Operation::Restart(choice) => self.restart(choice),
+            Operation::Silence(choice) => self.world.silence_member(self.party(choice)),
+            Operation::Expire => {
+                self.world.expire();
+            }
+            Operation::StartRound => {
+                self.world.start_round();
+            }
+            Operation::Settle => self.world.settle(),
+            Operation::Attack(Attack::Withhold, choice) => self.withhold(choice),
+            Operation::Attack(attack, choice) => {
+                for (to, frame) in self.attack(attack, choice) {
+                    self.world.inject(to, frame);
+                }
+            }
+        }
+        self.observe()
+    }
+
+    fn attack(&mut self, attack: Attack, choice: u32) -> Frames {
+        let attacker = &mut self.attacker;
+        let message = match attack {
+            Attack::Replay => return attacker.replayed(choice),
+            Attack::Withhold => None,
+            Attack::SecondPlan => attacker.second_plan(choice),
+            Attack::SecondManifest => attacker.second_manifest(choice),
+            Attack::ThinCohort => attacker.thin_cohort(choice),
+            Attack::SecondSeal2 => attacker.second_seal2(choice, 1),
+            Attack::TooFewUploaded => attacker.second_seal2(choice, usize::MAX),
+            Attack::Abort => attacker.abort(choice),
+            Attack::SeedShares => attacker.seed_shares(choice),
+            Attack::ShortCertificate => attacker.short_certificate(choice),
+        };
+        message.map_or_else(Vec::new, |message| self.attacker.to_some(&message, choice))
+    }
+
+    /// Shows everything new to the invariants and to the attacker, who uses whatever a quorum has signed for him.
+    fn observe(&mut self) -> Result<(), Violation> {
+        while !self.world.observations.is_empty() {
+            for observation in std::mem::take(&mut self.world.observations) {
+                self.invariants.check(&observation)?;
+                self.attacker.observe(&observation);
+                if let Observation::Ended(report) = &observation {
+                    let other = u64::from(self.configuration.members_lie);
+                    check_sums(&self.world, report, other)?;
+                    match report.ending {
+                        Ending::Closed { .. } => self.closed += 1,
+                        Ending::Aborted(_) => self.aborted += 1,
+                    }
+                }
+            }
+            if self.configuration.coordinator_is_byzantine {
+                for (to, frame) in self.attacker.use_certificates() {
+                    self.world.inject(to, frame);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn party(&self, choice: u32) -> PartyId {
+        PartyId(1 + choice % self.configuration.members)
+    }
+
+    fn step(&mut self, choice: u32) {
+        let steps = self.world.steps();
+        if !steps.is_empty() {
+            self.world.take(steps[choice as usize % steps.len()]);
+        }
+    }
+
+    fn links(&self) -> Vec<(PartyId, PartyId)> {
+        let link = |step| match step {
+            Step::Deliver { from, to } => Some((from, to)),
+            Step::Train(_) => None,
+        };
+        self.world.steps().into_iter().filter_map(link).collect()
+    }
+
+    fn duplicate(&mut self, choice: u32) {
+        let links = self.links();
+        if !links.is_empty() {
+            let (from, to) = links[choice as usize % links.len()];
+            self.world.duplicate(from, to);
+        }
+    }
+
+    fn withhold(&mut self, choice: u32) {
+        let mut links = self.links();
+        links.retain(|(from, _)| *from == PartyId::COORDINATOR);
+        if !links.is_empty() {
+            let (from, to) = links[choice as usize % links.len()];
+            self.world.lose_next(from, to);
+        }
+    }
+
+    fn connect(&mut self, choice: u32) {
+        let party = self.party(choice);
+        if !self.world.is_connected(party) {
+            self.world.connect(party);
+        }
+    }
+
+    fn restart(&mut self, choice: u32) {
+        let party = self.party(choice);
+        if self.configuration.journals_are_lost
+            && let Some(node) = self.world.nodes.get_mut(&party)
+        {
+            node.journal = Journal::default();
+        }
+        self.world.restart(party);
+    }
+
+    /// The parties without a link, as operations number them.
+    pub(crate) fn away(&self) -> Vec<u32> {
+        let all = 0..self.configuration.members;
+        all.filter(|choice| !self.world.is_connected(self.party(*choice))).collect()
+    }
+
+    /// Whether a round waits for something that can never happen: everyone is here and nothing is under way.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.world.coordinator.is_busy()
+            && self.world.coordinator.deadline().is_none()
+            && self.world.steps().is_empty()
+            && self.away().is_empty()
+    }
+}
+
+/// Carries out a list up to the first violation.
+pub(crate) fn replay(
+    configuration: &Configuration,
+    operations: &[Operation],
+) -> (Simulation, Result<(), Violation>) {
+    let mut simulation = Simulation::new(configuration);
+    let result = operations.iter().try_for_each(|operation| simulation.apply(*operation));
+    (simulation, result)
+}
