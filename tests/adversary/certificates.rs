@@ -32,6 +32,7 @@ fn refused(change: impl FnOnce(&Stage, &mut Vec<Vote>), expected: fn(&Misbehavio
     assert!(answer.is_accepted() && !revealed(&answer.done).is_empty(), "control: the real certificate");
 }
 
+/// ROUND-05
 #[test]
 fn a_certificate_below_the_quorum() {
     refused(
@@ -40,6 +41,7 @@ fn a_certificate_below_the_quorum() {
     );
 }
 
+/// ROUND-05
 #[test]
 fn a_certificate_with_a_signer_twice() {
     refused(|_, votes| votes[4] = votes[3], |what| matches!(what, Misbehaviour::Quorum { got: 4, .. }));

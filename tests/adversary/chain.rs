@@ -19,6 +19,7 @@ fn announces(answer: &Answer, stage: &mut Stage, party: u32, round: u64) -> bool
     answer.is_accepted() && trained.done.contains(&announced)
 }
 
+/// ROUND-03, ROUND-08
 #[test]
 fn a_round_left_without_a_close_and_the_next_on_the_same_model() {
     let mut stage = Stage::started_to(1, is_sealed2);
@@ -66,6 +67,7 @@ fn an_abort_that_no_quorum_signed() {
     assert!(stage.give(1, plan).is_accepted(), "control: with a quorum");
 }
 
+/// ROUND-08
 #[test]
 fn another_model_under_the_next_plan() {
     let mut stage = Stage::seven();

@@ -1,7 +1,5 @@
 //! One test for each attack that the protocol must withstand, with a control that shows that the same messages are
 //! accepted where the one thing that makes them an attack is not so.
-//!
-//! A test that is ignored is an attack that succeeds; its reason says what lets it through.
 
 #![allow(clippy::unwrap_used)]
 

@@ -41,6 +41,7 @@ fn request(dealer: u32) -> Message {
     Message::SeedSharesRequest { round: Round(1), dealer: PartyId(dealer) }
 }
 
+/// ROUND-01
 #[test]
 fn secrets_of_both_kinds_of_one_member() {
     let mut stage = without(&[7]);
@@ -58,6 +59,7 @@ fn secrets_of_both_kinds_of_one_member() {
     assert!(shares.iter().all(|(dealer, block)| *dealer == PartyId(2) && block.is_some()));
 }
 
+/// ROUND-01
 #[test]
 fn a_self_seed_of_an_absent_member() {
     let mut stage = without(&[7]);
@@ -98,6 +100,7 @@ fn refused_when(stage: &mut Stage, party: u32, honest: &Message, change: impl Fn
     assert!(result.as_ref().is_err_and(reveal), "{result:?}");
 }
 
+/// ROUND-15
 #[test]
 fn a_wrong_seed() {
     let mut stage = without(&[7]);
@@ -127,6 +130,7 @@ fn a_wrong_seed() {
     );
 }
 
+/// ROUND-15
 #[test]
 fn a_wrong_share_or_path() {
     let mut stage = without(&[7]);

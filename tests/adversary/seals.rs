@@ -5,7 +5,7 @@ use cloister_protocol::fault::Misbehaviour;
 use cloister_testkit::world::{Journal, Observation};
 use cloister_wire::codec;
 use cloister_wire::message::Message;
-use cloister_wire::statement::Seal2;
+use cloister_wire::statement::{Seal1, Seal2};
 
 use crate::stage::{Answer, SEVEN, Stage, messages_of, revealed};
 
@@ -22,6 +22,7 @@ fn is_equivocation(answer: &Answer) -> bool {
     answer.vote().is_none() && answer.misbehaviours().iter().all(equivocates) && answer.faults.len() == 1
 }
 
+/// ROUND-03
 #[test]
 fn a_second_manifest() {
     let mut stage = Stage::started_to(1, is_seal1);
@@ -102,6 +103,7 @@ fn equivocations(broken: &[Misbehaviour], tag: &str) -> usize {
     broken.iter().filter(of).count()
 }
 
+/// ROUND-03, ROUND-04
 #[test]
 fn second_seals_after_a_restart() {
     let mut seals = journal_of(0);
@@ -144,6 +146,7 @@ fn two_second_seals_for_two_halves_of_the_custodians() {
     assert!(!control.reports().is_empty() && !revealed(&control.seen).is_empty(), "control: one for all");
 }
 
+/// ROUND-12
 #[test]
 fn a_cohort_of_a_victim_and_colluders() {
     let mut stage = Stage::started_to(1, is_seal1);
@@ -160,6 +163,7 @@ fn a_cohort_of_a_victim_and_colluders() {
     assert!(stage.give(1, enough).vote().is_some(), "control: five of them");
 }
 
+/// ROUND-02, ROUND-14
 #[test]
 fn a_block_below_its_floor_that_is_not_called_void() {
     let mut stage = Stage::of_two_minds();
@@ -191,4 +195,28 @@ fn an_upload_root_that_its_member_did_not_sign() {
     let answer = stage.give(1, Message::ProposeSeal2 { seal, uploads });
     assert!(matches!(answer.misbehaviours()[..], [Misbehaviour::Signature { .. }]), "{answer:?}");
     assert!(stage.give(1, honest).vote().is_some(), "control: with its own signature");
+}
+
+/// ROUND-13
+#[test]
+fn a_first_seal_that_names_something_else() {
+    let changes: [fn(&mut Seal1); 6] = [
+        |seal| seal.epoch.0[0] ^= 1,
+        |seal| seal.round.0 += 1,
+        |seal| seal.plan.0[0] ^= 1,
+        |seal| seal.manifest.0[0] ^= 1,
+        |seal| seal.previous.0[0] ^= 1,
+        |seal| seal.tree.0[0] ^= 1,
+    ];
+    for change in changes {
+        let mut stage = Stage::seven();
+        stage.world.start_round();
+        let proposal = stage.withhold_from(1, is_seal1);
+        let Message::ProposeSeal1 { manifest, seal } = proposal.clone() else { unreachable!() };
+        let mut body: Seal1 = codec::decode(&seal).unwrap();
+        change(&mut body);
+        let changed = Message::ProposeSeal1 { manifest, seal: codec::encode(&body) };
+        assert!(stage.give(1, changed).vote().is_none());
+        assert!(stage.give(1, proposal).vote().is_some(), "control: the honest seal");
+    }
 }

@@ -68,7 +68,6 @@ fn a_link_that_is_cut_at_any_step_of_a_member_is_made_up_for() {
 }
 
 #[test]
-#[ignore = "custodian.rs, handle_propose_seal2: the log is extended by the first proposal, so the same proposal is refused when it comes again"]
 fn lost_votes_on_the_second_seal_are_sent_again() {
     let mut world = five();
     world.start_round();
@@ -82,7 +81,6 @@ fn lost_votes_on_the_second_seal_are_sent_again() {
 }
 
 #[test]
-#[ignore = "custodian.rs, handle_sealed2: the log is not continued to the uploads, so no closing fits it"]
 fn a_custodian_that_missed_the_second_seals_proposal_signs_the_closing() {
     let mut world = five();
     world.start_round();
@@ -97,7 +95,6 @@ fn a_custodian_that_missed_the_second_seals_proposal_signs_the_closing() {
 }
 
 #[test]
-#[ignore = "closing.rs, assign: blocks that a connected custodian was asked to recompute are never given to another, not even after the deadline"]
 fn one_custodian_that_restarts_in_mid_round_lets_it_end() {
     let mut world = five();
     world.start_round();
@@ -109,7 +106,6 @@ fn one_custodian_that_restarts_in_mid_round_lets_it_end() {
 }
 
 #[test]
-#[ignore = "custodian.rs, admit: a restarted custodian refuses the plan, and then signs no abort either"]
 fn custodians_that_restart_in_mid_round_let_it_end() {
     let mut world = five();
     world.start_round();
@@ -123,7 +119,6 @@ fn custodians_that_restart_in_mid_round_let_it_end() {
 }
 
 #[test]
-#[ignore = "round.rs, ChainPosition::advance: an abort is followed only from the round right before, and a restart begins at the first"]
 fn custodians_that_restart_after_an_abort_follow() {
     let mut world = five();
     world.start_round();
@@ -155,7 +150,6 @@ fn a_member_that_was_away_at_the_close_takes_part_in_the_next_round() {
 }
 
 #[test]
-#[ignore = "coordinator, handle_refusal: the refusal of a party's custodian counts for its member too"]
 fn a_member_whose_custodian_lost_its_key_is_waited_for() {
     let mut world = five();
     world.start_round();

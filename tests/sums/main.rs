@@ -6,17 +6,18 @@
 use std::collections::BTreeSet;
 
 use cloister_params::floors::Floors;
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::opening::OpenedSum;
 use cloister_protocol::statement::sign;
 use cloister_testkit::cluster::{Cluster, DropOut};
 use cloister_testkit::consortium::{TestConsortium, consortium};
 use cloister_testkit::plan::template;
+use cloister_transcript::EntryKind;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::Closing;
+use cloister_wire::statement::{Announcement, Closing};
 use proptest::prelude::*;
 
 fn cluster(weights: &[u8], experts: u16, seed: u64) -> Cluster {
@@ -57,7 +58,7 @@ fn check_sums(cluster: &Cluster, report: &RoundReport) {
     assert_eq!(closing.model, report.model.digest());
 }
 
-fn published_digest(block: BlockId, packed: &[u8]) -> cloister_params::id::Digest {
+fn published_digest(block: BlockId, packed: &[u8]) -> Digest {
     OpenedSum::digest(block, packed)
 }
 
@@ -194,22 +195,28 @@ fn a_member_that_restarts_sits_the_round_out() {
     assert!(report.announced.contains(&PartyId(3)));
 }
 
-/// What a coordinator says that adds 1 to the sum of block 0 and asks custodians to sign for it.
+/// What a coordinator says that changes the sum of block 0 and asks custodians to sign for it.
 fn wrong_sum(_: PartyId, frame: Frame) -> Frame {
-    let Frame::Message(Message::ProposeClosing { closing, reveals, recompute }) = frame else { return frame };
-    let mut body: Closing = codec::decode(&closing).unwrap();
-    body.sums[0].sum.0[0] ^= 1;
-    Frame::Message(Message::ProposeClosing { closing: codec::encode(&body), reveals, recompute })
+    change_closing(frame, |body, _| body.sums[0].sum.0[0] ^= 1)
 }
 
 /// The same without asking anybody to recompute that block.
-fn wrong_sum_unasked(to: PartyId, frame: Frame) -> Frame {
-    match wrong_sum(to, frame) {
-        Frame::Message(Message::ProposeClosing { closing, reveals, .. }) => {
-            Frame::Message(Message::ProposeClosing { closing, reveals, recompute: Vec::new() })
-        }
-        frame => frame,
-    }
+fn wrong_sum_unasked(_: PartyId, frame: Frame) -> Frame {
+    change_closing(frame, |body, recompute| {
+        body.sums[0].sum.0[0] ^= 1;
+        recompute.clear();
+    })
+}
+
+fn change_closing(frame: Frame, change: impl FnOnce(&mut Closing, &mut Vec<BlockId>)) -> Frame {
+    let Frame::Message(Message::ProposeClosing { closing, before, reveals, lost, mut recompute }) = frame
+    else {
+        return frame;
+    };
+    let mut body: Closing = codec::decode(&closing).unwrap();
+    change(&mut body, &mut recompute);
+    let closing = codec::encode(&body);
+    Frame::Message(Message::ProposeClosing { closing, before, reveals, lost, recompute })
 }
 
 /// ROUND-22, with its control: custodians that are not asked to recompute sign the same lie, and the certificate
@@ -272,4 +279,23 @@ fn a_complaint_without_proof_counts_nothing() {
     let report = cluster.run_round().expect("nobody is lost");
     assert_eq!(report.uploaded.len(), 6);
     assert!(cluster.faults.iter().any(|(_, fault)| fault.to_string().contains("is not proven")));
+}
+
+/// MASK-01
+#[test]
+fn secrets_are_fresh_each_round_and_each_seed_is_its_own() {
+    let mut cluster = cluster(&[1; 6], 3, 8);
+    let mut committed = Vec::new();
+    for _ in 0..2 {
+        let report = cluster.run_round().expect("nobody is lost");
+        let announcements = report.log.entries().iter().filter(|entry| entry.kind == EntryKind::Announcement);
+        for entry in announcements {
+            let body: Announcement = codec::decode(&entry.body).unwrap();
+            committed.push(Digest(body.mask_key));
+            committed.extend(body.seeds);
+        }
+    }
+    assert_eq!(committed.len(), 2 * 6 * (1 + 6));
+    let distinct: BTreeSet<Digest> = committed.iter().copied().collect();
+    assert_eq!(distinct.len(), committed.len());
 }

@@ -125,7 +125,6 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
     };
     Ok(ClientConfig {
         party,
-        epoch,
         signing_key: folder.signing_key,
         identity: folder.identity,
         policy: folder.policy,
@@ -138,8 +137,9 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
             ..Settings::default()
         },
         reach_within: Duration::from_secs(arguments.reach_within_s),
-        journal: arguments.data.join("journal"),
+        journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),
         training,
+        epoch,
     })
 }
 

@@ -142,6 +142,18 @@ pub enum ConsortiumError {
         /// The party.
         name: String,
     },
+    /// An organisation with two custodians: shares would be in fewer hands than they seem.
+    #[error(
+        "{first:?} and {second:?} are custodians of one organisation, {organisation:?}; each organisation may have one"
+    )]
+    CustodianOrganisation {
+        /// One custodian.
+        first: String,
+        /// The other.
+        second: String,
+        /// Their organisation.
+        organisation: String,
+    },
     /// A weight that no plan can use.
     #[error("party {name:?} has the weight {got}; weights are 1 to {MAX_WEIGHT}")]
     Weight {
@@ -187,6 +199,7 @@ impl Consortium {
         unique(&file, "signing key", |party| party.signing_key.to_string(), Some(key))?;
         let certificate = file.coordinator.certificate.to_string();
         unique(&file, "certificate", |party| party.certificate.to_string(), Some(certificate))?;
+        check_custodians(&file)?;
         let parties: BTreeMap<PartyId, Party> =
             file.parties.into_iter().map(|party| (party.id, party)).collect();
         let organisations = organisations(parties.values().filter(|party| has(party, Role::Member)));
@@ -288,6 +301,19 @@ fn check_party(party: &Party) -> Result<(), ConsortiumError> {
     Ok(())
 }
 
+/// `FLOOR-06`: quorums and thresholds count custodians, so each must be another organisation.
+fn check_custodians(file: &ConsortiumFile) -> Result<(), ConsortiumError> {
+    let mut seen: BTreeMap<&str, &Party> = BTreeMap::new();
+    for party in file.parties.iter().filter(|party| has(party, Role::Custodian)) {
+        if let Some(first) = seen.insert(&party.organisation, party) {
+            let (first, second) = (first.name.clone(), party.name.clone());
+            let organisation = party.organisation.clone();
+            return Err(ConsortiumError::CustodianOrganisation { first, second, organisation });
+        }
+    }
+    Ok(())
+}
+
 fn unique(
     file: &ConsortiumFile,
     what: &'static str,
@@ -363,12 +389,23 @@ mod tests {
         assert!(matches!(parse(&twice), Err(ConsortiumError::Duplicate { what: "signing key", .. })));
     }
 
+    /// FLOOR-06
+    #[test]
+    fn two_custodians_of_one_organisation_are_refused() {
+        let mut padded = file(5);
+        padded.parties[4].organisation = padded.parties[0].organisation.clone();
+        assert!(matches!(parse(&padded), Err(ConsortiumError::CustodianOrganisation { .. })));
+        padded.parties[4].roles = vec![Role::Member];
+        assert_eq!(parse(&padded).map(|consortium| consortium.floors().members), Ok(4));
+    }
+
     /// FLOOR-05, CONS-05
     #[test]
     fn one_organisation_twice_counts_once() {
         let mut padded = file(5);
         for party in &mut padded.parties {
             party.organisation = format!("organisation {}", party.id.0 % 2);
+            party.roles = vec![Role::Member];
         }
         assert_eq!(parse(&padded), Err(ConsortiumError::Floors(FloorsError::Members { got: 2 })));
     }

@@ -19,6 +19,9 @@ pub const SKETCH_COORDINATES: [u16; 4] = [16, 32, 64, 128];
 /// With weights other than 1, a member's own noise is at least this many quantisation steps (`PLAN-08`).
 pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
 
+/// The least noise on routing distributions, which touch data directly, in steps (`PLAN-11`).
+pub const ROUTING_NOISE_STEPS: u32 = 16;
+
 /// A block of the plan: its shape and how its reals become integers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PlannedBlock {
@@ -173,12 +176,14 @@ impl RoundSettings {
         let members = consortium.members().count();
         if self.blocks.len() * members > MAX_BLOCKS_TIMES_MEMBERS {
             let most = MAX_BLOCKS_TIMES_MEMBERS / members;
-            let why = format!("it has {} blocks; {most} are possible with {members} members", self.blocks.len());
+            let why =
+                format!("it has {} blocks; {most} are possible with {members} members", self.blocks.len());
             return Err(PlanError::BlockTable(why));
         }
         for block in &self.blocks {
             check_ring(self, block, members)?;
             check_weights(self, block)?;
+            check_routing_noise(block)?;
         }
         Ok(())
     }
@@ -260,6 +265,16 @@ pub enum PlanError {
     /// Weights other than 1 without the noise that keeps them from separating members.
     #[error("{block} has noise of {got} steps; weights above 1 need at least {NOISE_STEPS_FOR_WEIGHTS}")]
     WeightsWithoutNoise {
+        /// The block.
+        block: BlockId,
+        /// Its noise.
+        got: u32,
+    },
+    /// A routing distribution without noise.
+    #[error(
+        "{block} is a routing distribution with noise of {got} steps; it needs at least {ROUTING_NOISE_STEPS}"
+    )]
+    RoutingWithoutNoise {
         /// The block.
         block: BlockId,
         /// Its noise.
@@ -383,6 +398,15 @@ fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), P
     Ok(())
 }
 
+/// `PLAN-11`: routing distributions are always noised.
+fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError> {
+    let routing = matches!(block.shape.kind, BlockKind::Routing { .. });
+    if routing && block.noise_steps < ROUTING_NOISE_STEPS {
+        return Err(PlanError::RoutingWithoutNoise { block: block.shape.id, got: block.noise_steps });
+    }
+    Ok(())
+}
+
 /// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
 fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
     let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
@@ -398,6 +422,7 @@ fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), Pla
 mod tests {
     use super::*;
     use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes};
+    use crate::policy::{Policy, PolicyRefusal};
 
     const EPOCH: Digest = Digest([9; 32]);
 
@@ -543,6 +568,20 @@ mod tests {
         assert_eq!(check(unweighted), Ok(()));
     }
 
+    /// PLAN-11
+    #[test]
+    fn a_routing_distribution_without_noise_is_refused() {
+        let routing = |noise_steps| {
+            move |plan: &mut RoundPlan| {
+                plan.settings.max_weight = 1;
+                plan.settings.blocks[2].shape.kind = BlockKind::Routing { layer: 0 };
+                plan.settings.blocks[2].noise_steps = noise_steps;
+            }
+        };
+        assert_eq!(check(routing(16)), Ok(()));
+        assert_eq!(check(routing(15)), Err(PlanError::RoutingWithoutNoise { block: BlockId(2), got: 15 }));
+    }
+
     /// PLAN-09
     #[test]
     fn custodians_are_distinct_listed_and_a_quorum() {
@@ -550,6 +589,21 @@ mod tests {
         assert_eq!(check(|plan| plan.custodians[7].custodian = PartyId(9)), Err(PlanError::Custodians));
         let result = check(|plan| plan.custodians.truncate(5));
         assert_eq!(result, Err(PlanError::TooFewCustodians { got: 5, quorum: 6 }));
+    }
+
+    /// PLAN-10
+    #[test]
+    fn a_partys_own_limits_are_kept() {
+        let checked = CheckedPlan::check(plan(), &consortium(), EPOCH).expect("valid");
+        let key = "governance_key = \"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"\n";
+        let admits = |limit: &str| Policy::parse(&format!("{key}{limit}")).expect("a policy").admit(&checked);
+        assert_eq!(admits("minimum_cohort = 5"), Ok(()));
+        assert_eq!(admits("minimum_cohort = 6"), Err(PolicyRefusal::Cohort { got: 5, limit: 6 }));
+        assert_eq!(admits("minimum_sketch_noise = 80"), Ok(()));
+        let refusal = PolicyRefusal::SketchNoise { got: 80, limit: 81 };
+        assert_eq!(admits("minimum_sketch_noise = 81"), Err(refusal));
+        assert_eq!(admits("maximum_weight = 1"), Err(PolicyRefusal::Weight { got: 15, limit: 1 }));
+        assert_eq!(admits("allow_fallback_to_everyone = false"), Err(PolicyRefusal::Fallback));
     }
 
     #[test]

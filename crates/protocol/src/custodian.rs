@@ -12,22 +12,23 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
-use cloister_transcript::RoundLog;
 use cloister_wire::codec;
 use cloister_wire::frame::{Chunk, Frame};
-use cloister_wire::message::{Ending, Message, Reveal};
+use cloister_wire::message::{Ending, LostSecret, Message, ModelPart, Reveal};
 use cloister_wire::statement::{
-    Abort, Announcement, Body, Certificate, Closing, OpenedSum, ReceivingKey, Recomputed, Seal1, Seal2,
-    Signature, Signed, Upload,
+    Abort, Announcement, Body, Certificate, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature,
+    Signed, Upload,
 };
 use rand_core::CryptoRng;
 
 use crate::dealing::{HeldShares, check_announcement};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
-use crate::manifest::{Announcements, CheckedManifest};
-use crate::recompute::{CheckedReveals, HandedBlocks, log_reveals, recompute as recompute_block};
+use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
+use crate::recompute::{
+    CheckedReveals, ClosedBlock, HandedBlocks, check_closing, log_to_reveals, recompute as recompute_block,
+};
 use crate::round::{ChainPosition, KnownEnding, RoundContext};
-use crate::sealed::{SealedCohorts, SealedManifest, check_seal1, log_to_manifest, log_to_uploads};
+use crate::sealed::{SealedCohorts, SealedManifest, check_seal1, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys, sign};
 
 /// What the driver of a custodian must do, in this order.
@@ -76,17 +77,24 @@ pub struct Custodian {
     outputs: VecDeque<CustodianOutput>,
 }
 
+/// What comes with a proposed closing.
+struct ClosingEvidence {
+    before: Vec<Digest>,
+    reveals: Vec<Reveal>,
+    lost: Vec<LostSecret>,
+    recompute: Vec<BlockId>,
+}
+
 #[derive(Debug)]
 struct RoundState {
     context: RoundContext,
     announcements: Announcements,
     shares: BTreeMap<PartyId, HeldShares>,
     sealed: Option<SealedManifest>,
-    log: RoundLog,
     cohorts: Option<SealedCohorts>,
     handed: HandedBlocks,
     /// The sums that this custodian recomputed; a block's permit is used up whether its sum was right or not.
-    recomputed: BTreeMap<BlockId, OpenedSum>,
+    recomputed: BTreeMap<BlockId, ClosedBlock>,
 }
 
 impl Custodian {
@@ -141,8 +149,10 @@ impl Custodian {
             Message::MaskedBlock { round, member, block, path } => {
                 self.handle_masked_block(round, (member, block), path).map_err(by)
             }
-            Message::ProposeClosing { closing, reveals, recompute } => {
-                self.handle_propose_closing(&closing, &reveals, &recompute).map_err(by)
+            Message::OldParameters(part) => self.handle_old_parameters(&part).map_err(by),
+            Message::ProposeClosing { closing, before, reveals, lost, recompute } => {
+                let evidence = ClosingEvidence { before, reveals, lost, recompute };
+                self.handle_propose_closing(&closing, &evidence).map_err(by)
             }
             Message::Ended(ending) => self.handle_ended(&ending).map_err(by),
             _ => Err(not_awaited("a message that is not for custodians")),
@@ -179,8 +189,13 @@ impl Custodian {
         let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
         let round = context.round();
         if let Err(why) = self.admit(&context) {
-            self.send(Message::Refusal { round, reason: why.to_string() });
+            self.send(Message::Refusal { round, role: Role::Custodian, reason: why.to_string() });
             return Err(Fault::PlanRefused { round, why });
+        }
+        if !self.holds_key(&context) {
+            let reason =
+                "this custodian has no receiving key for the round; it can sign an abort alone".into();
+            self.send(Message::Refusal { round, role: Role::Custodian, reason });
         }
         if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
             self.round = Some(RoundState {
@@ -188,7 +203,6 @@ impl Custodian {
                 announcements: Announcements::new(),
                 shares: BTreeMap::new(),
                 sealed: None,
-                log: RoundLog::default(),
                 cohorts: None,
                 handed: HandedBlocks::default(),
                 recomputed: BTreeMap::new(),
@@ -205,13 +219,13 @@ impl Custodian {
             return Err(Refusal::SecondPlan);
         }
         self.chain.check(context.plan())?;
-        self.policy.admit(context.plan())?;
+        self.policy.admit(context.plan()).map_err(Refusal::from)
+    }
+
+    /// Whether this custodian can open letters of the round: a restart loses the key.
+    fn holds_key(&self, context: &RoundContext) -> bool {
         let own = self.receiving.as_ref().filter(|(round, _)| *round == context.round());
-        let key = own.map(|(_, secret)| secret.public().bytes());
-        if context.plan().receiving_key(self.id) == key {
-            return Ok(());
-        }
-        Err(Refusal::ReceivingKey { custodian: self.id })
+        own.is_some_and(|(_, secret)| context.plan().receiving_key(self.id) == Some(secret.public().bytes()))
     }
 
     fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
@@ -220,8 +234,7 @@ impl Custodian {
             check_partys(signed, &self.epoch, Role::Member).map_err(|what| what.by(PartyId::COORDINATOR))?;
         let dealer = verified.signer();
         check_announcement(&state.context, dealer, verified.body()).map_err(|what| what.by(dealer))?;
-        state.announcements.insert(dealer, verified);
-        Ok(())
+        keep_announcement(&mut state.announcements, verified)
     }
 
     /// Opens a letter and says whether it holds what was committed to; if not, shows it (`ROUND-24`).
@@ -281,7 +294,6 @@ impl Custodian {
             return Ok(());
         }
         let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        state.log = log_to_manifest(&state.context, &manifest);
         state.sealed = Some(SealedManifest::establish(&state.context, manifest, certificate)?);
         Ok(())
     }
@@ -292,14 +304,10 @@ impl Custodian {
         let sealed = state.sealed.as_ref().ok_or(no_round("a second seal"))?;
         let body: Seal2 = codec::decode(seal)?;
         sealed.check_seal2(&state.context, &body)?;
-        let uploads = check_uploads(&state.context, sealed, &body, uploads)?;
-        let log = log_to_uploads(state.log.clone(), sealed.bytes(), &uploads);
+        check_uploads(&state.context, sealed, &body, uploads)?;
+        let log = log_to_uploads(&state.context, sealed, &body.uploaded);
         expect(Seal2::TAG, "tree", body.tree, log.root())?;
-        self.vote::<Seal2>(body.round, Phase::Outcome, seal)?;
-        if let Some(state) = &mut self.round {
-            state.log = log;
-        }
-        Ok(())
+        self.vote::<Seal2>(body.round, Phase::Outcome, seal)
     }
 
     fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
@@ -308,6 +316,7 @@ impl Custodian {
         expect(Abort::TAG, "epoch", body.epoch, self.epoch.digest())?;
         expect(Abort::TAG, "round", body.round, state.context.round())?;
         expect(Abort::TAG, "plan", body.plan, state.context.plan_digest())?;
+        expect(Abort::TAG, "model", body.model, state.context.plan().model)?;
         self.vote::<Abort>(body.round, Phase::Outcome, abort)
     }
 
@@ -347,13 +356,12 @@ impl Custodian {
         self.send(message);
     }
 
-    /// Signs the closing if it follows the second seal, the log's root covers the reveals, and the sums that this
-    /// custodian is asked to recompute are right (step 7).
+    /// Signs the closing if it follows the second seal, lists what it must, the log's root covers the reveals, and
+    /// the sums that this custodian is asked to recompute are right (step 7).
     fn handle_propose_closing(
         &mut self,
         closing: &[u8],
-        reveals: &[Reveal],
-        recompute: &[BlockId],
+        evidence: &ClosingEvidence,
     ) -> Result<(), Misbehaviour> {
         let state = self.round.as_mut().ok_or(no_round("a closing"))?;
         let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
@@ -362,25 +370,35 @@ impl Custodian {
         expect(Closing::TAG, "round", body.round, state.context.round())?;
         expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
         expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
-        check_closed_blocks(cohorts, &body)?;
-        let checked = CheckedReveals::check(&state.context, cohorts, reveals)?;
-        let mut log = state.log.clone();
-        log_reveals(&mut log, cohorts, reveals);
+        check_closing(&state.context, cohorts, &body, &evidence.before, &evidence.lost)?;
+        let checked = CheckedReveals::check(&state.context, cohorts, &evidence.reveals)?;
+        let log = log_to_reveals(&state.context, cohorts, &evidence.reveals);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
-        for listed in body.sums.iter().filter(|listed| recompute.contains(&listed.block)) {
-            if state.recomputed.get(&listed.block) != Some(listed) {
-                recompute_block(&state.context, cohorts, &mut state.handed, &checked, listed)?;
-                state.recomputed.insert(listed.block, *listed);
+        let mut blocks = Vec::new();
+        for sum in &body.sums {
+            let place = sum.block.0 as usize;
+            let closed =
+                ClosedBlock { sum: *sum, before: evidence.before[place], after: body.parameters[place] };
+            let known = state.recomputed.get(&sum.block) == Some(&closed);
+            if !known && evidence.recompute.contains(&sum.block) {
+                recompute_block(&state.context, cohorts, &mut state.handed, &checked, &closed)?;
+                state.recomputed.insert(sum.block, closed);
+            }
+            if known || evidence.recompute.contains(&sum.block) {
+                blocks.push(sum.block);
             }
         }
-        let blocks = body.sums.iter().filter(|listed| state.recomputed.get(&listed.block) == Some(listed));
-        let blocks = blocks.map(|listed| listed.block).collect();
         self.vote::<Closing>(body.round, Phase::Closing, closing)?;
         let (epoch, round) = (self.epoch.digest(), body.round);
         let statement = Recomputed { epoch, round, closing: body_digest(closing), blocks };
         let signed = sign(&self.key, self.id, &statement);
         self.send(Message::Recomputed(signed));
         Ok(())
+    }
+
+    fn handle_old_parameters(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("parameters"))?;
+        state.handed.take_parameters(&state.context, part)
     }
 
     fn handle_masked_block(
@@ -449,8 +467,8 @@ fn check_uploads(
     sealed: &SealedManifest,
     body: &Seal2,
     uploads: &[Signed<Upload>],
-) -> Result<BTreeMap<PartyId, Verified<Upload>>, Misbehaviour> {
-    let mut checked = BTreeMap::new();
+) -> Result<(), Misbehaviour> {
+    let mut checked: BTreeMap<PartyId, Verified<Upload>> = BTreeMap::new();
     for signed in uploads {
         let upload = check_partys(signed, round.epoch(), Role::Member)?;
         expect(Upload::TAG, "round", upload.body().round, round.round())?;
@@ -460,20 +478,6 @@ fn check_uploads(
     let listed = body.uploaded.iter().map(|listed| (listed.member, listed.root));
     if !listed.eq(checked.iter().map(|(member, upload)| (*member, upload.body().root))) {
         return Err(Misbehaviour::Announcement("the second seal lists other roots than the members signed"));
-    }
-    Ok(checked)
-}
-
-/// Checks that a closing lists valid blocks alone, ascending, each with its cohort's weight.
-fn check_closed_blocks(cohorts: &SealedCohorts, body: &Closing) -> Result<(), Misbehaviour> {
-    let ascending = body.sums.windows(2).all(|pair| pair[0].block < pair[1].block);
-    for sum in &body.sums {
-        let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == sum.block);
-        let fits = ascending && cohort.is_some_and(|cohort| cohort.weight() == sum.weight);
-        if !fits {
-            let why = "it is not valid, listed twice, or has another weight".into();
-            return Err(Misbehaviour::Sum { block: sum.block, why });
-        }
     }
     Ok(())
 }

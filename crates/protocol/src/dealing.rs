@@ -304,6 +304,21 @@ pub fn seed_fits(round: &RoundContext, announced: (PartyId, &Announcement), seed
     announcement.seeds.get(seed.block.0 as usize) == Some(&commitment)
 }
 
+/// Checks any revealed or recovered secret against what its dealer committed to (`ROUND-15`).
+pub fn secret_fits(
+    round: &RoundContext,
+    announced: (PartyId, &Announcement),
+    secret: SharedSecret,
+    value: &ScalarSecret,
+) -> bool {
+    match secret {
+        SharedSecret::MaskKey => value.public().bytes() == announced.1.mask_key,
+        SharedSecret::Seed(block) => {
+            seed_fits(round, announced, &RevealedSeed { block, seed: *value.reveal() })
+        }
+    }
+}
+
 /// Checks a revealed share against the root announced for its custodian (`ROUND-15`).
 pub fn share_fits(
     round: &RoundContext,

@@ -17,6 +17,22 @@ use crate::statement::{Verified, body_digest};
 /// Checked announcements by member.
 pub type Announcements = BTreeMap<PartyId, Verified<Announcement>>;
 
+/// Keeps a member's announcement; a second, different one is not taken (`ROUND-10`).
+///
+/// # Errors
+/// The second announcement, which is its signer's fault.
+pub(crate) fn keep_announcement(
+    held: &mut Announcements,
+    announcement: Verified<Announcement>,
+) -> Result<(), crate::fault::Fault> {
+    let (signer, round) = (announcement.signer(), announcement.body().round);
+    let first = held.entry(signer).or_insert_with(|| announcement.clone());
+    if first.digest() == announcement.digest() {
+        return Ok(());
+    }
+    Err(Misbehaviour::Equivocation { what: "announcement", round }.by(signer))
+}
+
 /// A manifest that follows from the announcements of its `U1`. There is no other way to make one.
 #[derive(Clone, Debug)]
 pub struct CheckedManifest {

@@ -3,6 +3,8 @@
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::CheckedPlan;
+use cloister_wire::frame::CHUNK_BYTES;
+use cloister_wire::message::ModelPart;
 
 use crate::fault::Misbehaviour;
 use crate::opening::OpenedSum;
@@ -42,36 +44,38 @@ impl Model {
             let (length, rest) = bytes.split_first_chunk()?;
             let length = usize::try_from(u64::from_le_bytes(*length)).ok()?.checked_mul(4)?;
             let (values, rest) = rest.split_at_checked(length)?;
-            let (values, _) = values.as_chunks();
-            blocks.push(values.iter().map(|value| f32::from_le_bytes(*value)).collect());
+            blocks.push(floats(values));
             bytes = rest;
         }
         Some(Self { blocks })
     }
 
-    /// The digest over all blocks, in order (`ROUND-20`).
+    /// The digest of each block's parameters, in order.
+    pub fn block_digests(&self) -> Vec<Digest> {
+        (0u32..).map(BlockId).zip(&self.blocks).map(|(id, block)| parameters_digest(id, block)).collect()
+    }
+
+    /// The digest over all blocks (`ROUND-20`).
     pub fn digest(&self) -> Digest {
-        let digests: Vec<u8> =
-            self.blocks.iter().zip(0u32..).flat_map(|(block, id)| parameters_digest(id, block).0).collect();
-        digest(Domain::Model, &[&digests])
+        Self::digest_of(&self.block_digests())
+    }
+
+    /// The model's digest from those of its blocks.
+    pub fn digest_of(blocks: &[Digest]) -> Digest {
+        digest(Domain::Model, &[&blocks.iter().flat_map(|block| block.0).collect::<Vec<u8>>()])
     }
 
     /// The model after a round: each opened sum applied to its block, every other block unchanged (`ROUND-21`).
     ///
     /// # Errors
-    /// A sum for a block that the model lacks, or one that cannot be applied.
+    /// A sum for a block that the model lacks.
     pub fn after(&self, plan: &CheckedPlan, sums: &[OpenedSum]) -> Result<Self, Misbehaviour> {
         let mut next = self.clone();
         for opened in sums {
-            let block = opened.block();
-            let missing = || Misbehaviour::Sum { block, why: "the model has no such block".into() };
-            let planned = plan.block(block).ok_or_else(missing)?;
-            let parameters = next.blocks.get_mut(block.0 as usize).ok_or_else(missing)?;
-            let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();
-            planned
-                .scale
-                .apply(planned.shape.kind, parameters, &lifted, u64::from(opened.weight()))
-                .map_err(|error| Misbehaviour::Sum { block, why: error.to_string() })?;
+            let why = || "the model has no such block".into();
+            let missing = || Misbehaviour::Sum { block: opened.block(), why: why() };
+            let parameters = next.blocks.get_mut(opened.block().0 as usize).ok_or_else(missing)?;
+            apply(plan, opened, parameters).ok_or_else(missing)?;
         }
         Ok(next)
     }
@@ -83,9 +87,40 @@ impl Model {
     }
 }
 
-fn parameters_digest(block: u32, parameters: &[f32]) -> Digest {
+/// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range keeps
+/// them (`ALIGN-12`). `None` when the plan has no such block.
+pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f32]) -> Option<()> {
+    let planned = plan.block(opened.block())?;
+    let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();
+    let weight = u64::from(opened.weight());
+    // The one error of applying says that the block stays as it is, for everybody alike.
+    let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, weight);
+    Some(())
+}
+
+/// Little-endian floats; a last incomplete one is left out, so lengths are checked before or digests after.
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (values, _) = bytes.as_chunks();
+    values.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+/// The parts of one block's parameters.
+pub(crate) fn block_parts(block: BlockId, parameters: &[f32]) -> impl Iterator<Item = ModelPart> {
     let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
-    digest(Domain::Parameters, &[&BlockId(block).0.to_le_bytes(), &bytes])
+    let pieces: Vec<Vec<u8>> = bytes.chunks(CHUNK_BYTES).map(<[u8]>::to_vec).collect();
+    (0u32..).zip(pieces).map(move |(index, bytes)| ModelPart { block, index, bytes })
+}
+
+/// The parts of a model, for whoever asks.
+pub(crate) fn model_parts(model: &Model) -> impl Iterator<Item = ModelPart> + '_ {
+    let blocks = (0u32..).map(BlockId).zip(model.blocks());
+    blocks.flat_map(|(block, parameters)| block_parts(block, parameters))
+}
+
+/// The digest of one block's parameters.
+pub(crate) fn parameters_digest(block: BlockId, parameters: &[f32]) -> Digest {
+    let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
+    digest(Domain::Parameters, &[&block.0.to_le_bytes(), &bytes])
 }
 
 #[cfg(test)]

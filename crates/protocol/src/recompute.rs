@@ -8,27 +8,31 @@ use std::collections::BTreeMap;
 use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::shamir;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::frame::Chunk;
-use cloister_wire::message::{Reveal, RevealedSeed};
+use cloister_wire::message::{LostSecret, ModelPart, Reveal, RevealedShare};
 use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed, Signed};
 
-use crate::dealing::seed_fits;
+use crate::dealing::{secret_fits, share_fits};
 use crate::fault::{Misbehaviour, expect};
+use crate::model::{Model, apply, floats, parameters_digest};
 use crate::opening::{MaskedBlocks, Openings, append_chunk, is_under_root, open_block};
 use crate::round::RoundContext;
-use crate::sealed::SealedCohorts;
+use crate::sealed::{SealedCohorts, SummedCohort, log_to_uploads};
 use crate::statement::check_partys;
 
-/// Appends the second seal and the reveals to the log of a round, ascending by member and index.
-pub(crate) fn log_reveals(log: &mut RoundLog, cohorts: &SealedCohorts, reveals: &[Reveal]) {
+/// The log of a round up to the reveals, ascending by member and index, whose root the closing names.
+pub(crate) fn log_to_reveals(round: &RoundContext, cohorts: &SealedCohorts, reveals: &[Reveal]) -> RoundLog {
+    let mut log = log_to_uploads(round, cohorts.sealed_manifest(), cohorts.uploaded());
     log.push(EntryKind::Seal2, PartyId::COORDINATOR, cohorts.seal2().bytes().to_vec());
     for reveal in reveals {
         log.push(EntryKind::Reveal, reveal.member, codec::encode(&(reveal.index, reveal.value)));
     }
+    log
 }
 
 /// Revealed secrets that fit their commitments, by what they are.
@@ -63,17 +67,13 @@ impl CheckedReveals {
         let secret = permitted.into_iter().find(|secret| secret.index() == reveal.index as usize)?;
         let announced = cohorts.sealed_manifest().manifest().announcements().get(&member)?.body();
         let scalar = ScalarSecret::from_revealed(reveal.value)?;
-        match secret {
-            SharedSecret::MaskKey if scalar.public().bytes() == announced.mask_key => {
-                self.mask_keys.insert(member, scalar);
-            }
-            SharedSecret::Seed(block)
-                if seed_fits(round, (member, announced), &RevealedSeed { block, seed: reveal.value }) =>
-            {
-                self.seeds.insert((member, block), scalar);
-            }
-            _ => return None,
+        if !secret_fits(round, (member, announced), secret, &scalar) {
+            return None;
         }
+        match secret {
+            SharedSecret::MaskKey => self.mask_keys.insert(member, scalar),
+            SharedSecret::Seed(block) => self.seeds.insert((member, block), scalar),
+        };
         Some(())
     }
 }
@@ -83,6 +83,8 @@ impl CheckedReveals {
 pub(crate) struct HandedBlocks {
     paths: BTreeMap<(PartyId, BlockId), Vec<Digest>>,
     blocks: BTreeMap<PartyId, MaskedBlocks>,
+    /// Parameters before the round, by block.
+    parameters: BTreeMap<BlockId, Vec<u8>>,
 }
 
 impl HandedBlocks {
@@ -93,7 +95,7 @@ impl HandedBlocks {
         (member, block): (PartyId, BlockId),
         path: Vec<Digest>,
     ) -> Result<(), Misbehaviour> {
-        let summed = |cohort: &crate::sealed::SummedCohort| {
+        let summed = |cohort: &SummedCohort| {
             cohort.block() == block && cohort.members().any(|present| present == member)
         };
         if !cohorts.valid().iter().any(summed) {
@@ -124,28 +126,64 @@ impl HandedBlocks {
         if is_under_root(root, (block, packed), (index, own.len()), path) { Ok(()) } else { Err(wrong) }
     }
 
+    /// Takes a part of a block's parameters before the round.
+    pub(crate) fn take_parameters(
+        &mut self,
+        round: &RoundContext,
+        part: &ModelPart,
+    ) -> Result<(), Misbehaviour> {
+        let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
+        let block = round.block(part.block).ok_or(wrong.clone())?;
+        let whole = usize::try_from(block.shape.length).unwrap_or(usize::MAX).saturating_mul(4);
+        let bytes = self.parameters.entry(part.block).or_default();
+        if part.index == 0 {
+            bytes.clear();
+        }
+        if bytes.len() + part.bytes.len() > whole {
+            return Err(wrong);
+        }
+        bytes.extend_from_slice(&part.bytes);
+        Ok(())
+    }
+
     /// Forgets a block that was recomputed.
     fn forget(&mut self, block: BlockId) {
+        self.parameters.remove(&block);
         self.blocks.values_mut().for_each(|blocks| {
             blocks.remove(&block);
         });
     }
 }
 
-/// Recomputes the sum of one block and compares it with the closing's.
+/// What a closing says of one block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ClosedBlock {
+    /// Its sum and weight.
+    pub(crate) sum: OpenedSum,
+    /// Digest of its parameters before the round.
+    pub(crate) before: Digest,
+    /// Digest of its parameters after the sum was applied.
+    pub(crate) after: Digest,
+}
+
+/// Recomputes the sum of one block, applies it, and compares both with the closing's.
 pub(crate) fn recompute(
     round: &RoundContext,
     cohorts: &mut SealedCohorts,
     handed: &mut HandedBlocks,
     reveals: &CheckedReveals,
-    listed: &OpenedSum,
+    closed: &ClosedBlock,
 ) -> Result<(), Misbehaviour> {
-    let block = listed.block;
+    let block = closed.sum.block;
     let wrong = |why: &str| Misbehaviour::Sum { block, why: why.into() };
     let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == block);
     let members: Vec<PartyId> = cohort.ok_or(wrong("it is not valid"))?.members().collect();
     for member in members {
         handed.check(cohorts, block, member)?;
+    }
+    let mut parameters = floats(handed.parameters.get(&block).map_or(&[][..], Vec::as_slice));
+    if parameters_digest(block, &parameters) != closed.before {
+        return Err(wrong("the parameters that came are not those before the round"));
     }
     let permit = cohorts.take_permit(block).ok_or(wrong("it was recomputed before"))?;
     let manifest = cohorts.sealed_manifest().manifest();
@@ -159,7 +197,79 @@ pub(crate) fn recompute(
     };
     let sum = open_block(permit, &openings).map_err(|_| wrong("a secret that it needs was not revealed"))?;
     handed.forget(block);
-    if sum.listed(round) == *listed { Ok(()) } else { Err(wrong("the closing lists another sum")) }
+    if sum.listed(round) != closed.sum {
+        return Err(wrong("the closing lists another sum"));
+    }
+    apply(round.plan(), &sum, &mut parameters).ok_or(wrong("the plan has no such block"))?;
+    let same = parameters_digest(block, &parameters) == closed.after;
+    if same { Ok(()) } else { Err(wrong("the closing lists other parameters after the sum")) }
+}
+
+/// Checks which blocks a closing opens and what it leaves of the model (`ROUND-25`): every valid block is listed, with
+/// its cohort's weight, but for those that need a secret which is shown to be lost; blocks that are not listed keep
+/// their parameters.
+pub(crate) fn check_closing(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    closing: &Closing,
+    before: &[Digest],
+    lost: &[LostSecret],
+) -> Result<(), Misbehaviour> {
+    let lost = lost.iter().map(|secret| check_lost(round, cohorts, secret)).collect::<Result<Vec<_>, _>>()?;
+    let stays_closed = |cohort: &SummedCohort| cohort.secrets().iter().any(|needed| lost.contains(needed));
+    let opened = cohorts.valid().iter().filter(|cohort| !stays_closed(cohort));
+    let expected: Vec<(BlockId, u32)> = opened.map(|cohort| (cohort.block(), cohort.weight())).collect();
+    let listed: Vec<(BlockId, u32)> = closing.sums.iter().map(|sum| (sum.block, sum.weight)).collect();
+    if listed != expected {
+        let missing = expected
+            .iter()
+            .chain(&listed)
+            .find(|entry| !(listed.contains(entry) && expected.contains(entry)));
+        let block = missing.map_or(BlockId(0), |(block, _)| *block);
+        let why = "the closing must list every valid block once, ascending, with its weight".into();
+        return Err(Misbehaviour::Sum { block, why });
+    }
+    expect(Closing::TAG, "model before", Model::digest_of(before), round.plan().model)?;
+    expect(Closing::TAG, "model", closing.model, Model::digest_of(&closing.parameters))?;
+    expect(Closing::TAG, "number of blocks", closing.parameters.len(), before.len())?;
+    let changed = (0u32..).map(BlockId).zip(before.iter().zip(&closing.parameters));
+    for (block, (old, new)) in changed.filter(|(block, _)| !listed.iter().any(|(listed, _)| listed == block))
+    {
+        if old != new {
+            let why = "its parameters change without a sum".into();
+            return Err(Misbehaviour::Sum { block, why });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that committed shares of a secret do not make up what its dealer committed to.
+fn check_lost(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    lost: &LostSecret,
+) -> Result<(PartyId, SharedSecret), Misbehaviour> {
+    let member = lost.member;
+    let wrong = Misbehaviour::Reveal { dealer: member };
+    let permitted = cohorts.revealable(member);
+    let secret =
+        permitted.into_iter().find(|secret| secret.index() == lost.index as usize).ok_or(wrong.clone())?;
+    let announcements = cohorts.sealed_manifest().manifest().announcements();
+    let announced = (member, announcements.get(&member).ok_or(wrong.clone())?.body());
+    let fits = |(custodian, share): &(PartyId, RevealedShare)| {
+        share_fits(round, announced, *custodian, secret, share)
+    };
+    let threshold = round.roster().floors().reveal_threshold;
+    let points: Vec<(u32, [u8; 32])> =
+        lost.shares.iter().map(|(holder, share)| (holder.0, share.share)).collect();
+    if !lost.shares.iter().all(fits) || points.len() != threshold {
+        return Err(wrong);
+    }
+    match shamir::combine(threshold, &points) {
+        Err(shamir::CombineError::TooFew { .. } | shamir::CombineError::Holders) => Err(wrong),
+        Ok(recovered) if secret_fits(round, announced, secret, &recovered) => Err(wrong),
+        _ => Ok((member, secret)),
+    }
 }
 
 /// The custodians whose statements say that they recomputed a block of this closing.

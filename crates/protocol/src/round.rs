@@ -151,8 +151,8 @@ pub struct KnownEnding {
     pub round: Round,
     /// The digest of its closing or abort body.
     pub digest: Digest,
-    /// The model after it; none for an abort, which leaves the model as it was.
-    pub model: Option<Digest>,
+    /// The model after it; an abort leaves it as it was.
+    pub model: Digest,
 }
 
 impl KnownEnding {
@@ -166,12 +166,13 @@ impl KnownEnding {
                 let closing: Verified<Closing> = check_certificate(certificate, epoch)?;
                 let body = closing.body();
                 check_recomputed(epoch, body, closing.digest(), recomputed)?;
-                let known = Self { round: body.round, digest: closing.digest(), model: Some(body.model) };
+                let known = Self { round: body.round, digest: closing.digest(), model: body.model };
                 (body.epoch, known)
             }
             Ending::Aborted(certificate) => {
                 let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
-                let known = Self { round: abort.body().round, digest: abort.digest(), model: None };
+                let known =
+                    Self { round: abort.body().round, digest: abort.digest(), model: abort.body().model };
                 (abort.body().epoch, known)
             }
         };
@@ -197,17 +198,10 @@ impl ChainPosition {
         Self { round: Round(0), previous: epoch.digest(), model }
     }
 
-    /// The position after an ending. A party that missed rounds catches up with a closing, which names the
-    /// model; an abort says nothing of it and only follows the round right before.
+    /// The position after an ending; a party that missed rounds jumps to it.
     pub fn advance(&mut self, ending: &KnownEnding) {
-        if ending.round <= self.round {
-            return;
-        }
-        if let Some(model) = ending.model {
-            *self = Self { round: ending.round, previous: ending.digest, model };
-        } else if ending.round == self.round.next() {
-            self.round = ending.round;
-            self.previous = ending.digest;
+        if ending.round > self.round {
+            *self = Self { round: ending.round, previous: ending.digest, model: ending.model };
         }
     }
 

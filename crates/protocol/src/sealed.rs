@@ -33,11 +33,12 @@
 //! }
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cloister_crypto::commitment::SharedSecret;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_transcript::{EntryKind, RoundLog};
+use cloister_wire::codec;
 use cloister_wire::statement::{Body, Certificate, Seal1, Seal2, Upload, UploadedMember, WeightedMember};
 
 use crate::fault::{Misbehaviour, expect};
@@ -56,17 +57,24 @@ pub fn log_to_manifest(round: &RoundContext, manifest: &CheckedManifest) -> Roun
     log
 }
 
-/// Continues it to the uploads, whose root the second seal names.
+/// Continues it to the uploads, whose root the second seal names. An upload's body follows from the first seal and
+/// the root that its member signed.
 pub fn log_to_uploads(
-    mut log: RoundLog,
-    seal1: &[u8],
-    uploads: &BTreeMap<PartyId, Verified<Upload>>,
+    round: &RoundContext,
+    sealed: &SealedManifest,
+    uploaded: &[UploadedMember],
 ) -> RoundLog {
-    log.push(EntryKind::Seal1, PartyId::COORDINATOR, seal1.to_vec());
-    for (member, upload) in uploads {
-        log.push(EntryKind::Upload, *member, upload.bytes().to_vec());
+    let mut log = log_to_manifest(round, &sealed.manifest);
+    log.push(EntryKind::Seal1, PartyId::COORDINATOR, sealed.bytes().to_vec());
+    for listed in uploaded {
+        log.push(EntryKind::Upload, listed.member, codec::encode(&upload_body(round, sealed, listed.root)));
     }
     log
+}
+
+/// What a member signs when its upload is whole.
+pub fn upload_body(round: &RoundContext, sealed: &SealedManifest, root: Digest) -> Upload {
+    Upload { epoch: round.epoch().digest(), round: round.round(), seal1: sealed.digest(), root }
 }
 
 /// The first seal that fits a manifest.
@@ -224,6 +232,12 @@ impl SummedCohort {
     /// Members of `S[b]` whose pair masks are still in the sum.
     pub fn absent(&self) -> &[PartyId] {
         &self.absent
+    }
+
+    /// The secrets that opening this block needs.
+    pub fn secrets(&self) -> Vec<(PartyId, SharedSecret)> {
+        let seeds = self.members().map(|member| (member, SharedSecret::Seed(self.block)));
+        seeds.chain(self.absent.iter().map(|member| (*member, SharedSecret::MaskKey))).collect()
     }
 
     /// The weights of `S2[b]`, added up.

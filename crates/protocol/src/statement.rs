@@ -123,3 +123,22 @@ pub fn check_certificate<T: Body>(
     let body = certificate.parse()?;
     Ok(Verified { signer: PartyId::COORDINATOR, body, bytes: certificate.body.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_wire::statement::{Abort, AbortReason};
+
+    use super::*;
+
+    /// ROUND-06: whoever signs, and however often, the digest that others name stays the same.
+    #[test]
+    fn no_signature_enters_a_digest() {
+        let digest = Digest::default();
+        let round = cloister_params::id::Round(1);
+        let reason = AbortReason::NotSealed;
+        let body = Abort { epoch: digest, round, plan: digest, model: digest, reason };
+        let [one, two] = [1, 2].map(|seed| sign(&SigningKey::from_seed(&[seed; 32]), PartyId(1), &body));
+        assert_ne!(one.signature, two.signature);
+        assert_eq!(body_digest(&one.body), body_digest(&two.body));
+    }
+}

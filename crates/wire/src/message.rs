@@ -1,5 +1,6 @@
 //! The messages between the coordinator and the parties. All traffic is between the coordinator and one party.
 
+use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub enum Message {
     Refusal {
         /// The round.
         round: Round,
+        /// As what it takes no part.
+        role: Role,
         /// A sentence for people.
         reason: String,
     },
@@ -124,11 +127,17 @@ pub enum Message {
         /// The closing's body.
         #[serde(with = "serde_bytes")]
         closing: Vec<u8>,
+        /// Digests of every block's parameters before the round.
+        before: Vec<Digest>,
         /// Everything that was revealed, ascending by member and index.
         reveals: Vec<Reveal>,
+        /// Secrets that cannot be recovered, each with shares that show it: the blocks that need them stay closed.
+        lost: Vec<LostSecret>,
         /// The blocks that this custodian is asked to recompute; their masked blocks came before as chunks.
         recompute: Vec<BlockId>,
     },
+    /// Coordinator → custodian, step 7: parameters before the round of a block that it is asked to recompute.
+    OldParameters(ModelPart),
     /// Custodian → coordinator, step 7: sums that it recomputed.
     Recomputed(Signed<Recomputed>),
     /// Coordinator → custodian, step 7: that a masked block, which follows as chunks, is what its member signed.
@@ -170,6 +179,17 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         proof: [u8; 64],
     },
+}
+
+/// A secret whose committed shares do not make up what its dealer committed to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LostSecret {
+    /// Who dealt.
+    pub member: PartyId,
+    /// Its place in a share vector.
+    pub index: u32,
+    /// As many shares as recover a secret, each with its custodian.
+    pub shares: Vec<(PartyId, RevealedShare)>,
 }
 
 /// A part of a block's parameters.

@@ -296,6 +296,8 @@ pub struct Abort {
     pub round: Round,
     /// Digest of the plan's body.
     pub plan: Digest,
+    /// Digest of the model, which stays what it was.
+    pub model: Digest,
     /// Why.
     pub reason: AbortReason,
 }
@@ -309,6 +311,8 @@ impl Body for Abort {
 pub enum AbortReason {
     /// Too few members announced.
     TooFewAnnounced,
+    /// Too few custodians signed the first seal.
+    NotSealed,
     /// Too few uploads arrived whole.
     TooFewUploaded,
 }
@@ -326,7 +330,9 @@ pub struct Closing {
     pub seal2: Digest,
     /// The opened blocks, ascending.
     pub sums: Vec<OpenedSum>,
-    /// Digest of the model after the sums are applied.
+    /// Digests of every block's parameters after the sums are applied, in the order of the block table.
+    pub parameters: Vec<Digest>,
+    /// Digest of the model, over these.
     pub model: Digest,
     /// Root of the round's log up to the reveals.
     pub tree: Digest,

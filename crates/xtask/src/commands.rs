@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::workspace::{cargo, root, run, run_checked};
-use crate::{Failure, fence, setup};
+use crate::{Failure, fence, setup, trace};
 
 /// Builds the program and runs one of its subcommands.
 pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Failure> {
@@ -61,6 +61,7 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     run_checked(cargo().args(["fmt", "--all", "--", "--check"]), "cargo fmt --check")?;
     fence::check()?;
+    trace::run(&[])?;
     let lints = ["--all-targets", "--quiet", "--", "-D", "warnings"];
     let everything = &mut cargo();
     everything.args(["clippy", "--workspace"]).args(lints).envs(installed.environment());

@@ -22,7 +22,7 @@ cargo xtask COMMAND
   test [SUITE]     set up, and pass every test, or those of one crate or suite
   cloister ARGS…   run the program with the environment that it needs
   env              print that environment as shell exports
-  check            formatting, clippy with warnings denied, the crate graph
+  check            formatting, clippy with warnings denied, the crate graph, the traces
   fence            check the crate graph alone
   trace [--write]  check that every requirement is defined once, in code, and tested
 ";

@@ -6,18 +6,27 @@ use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::frame::{Frame, chunks};
-use cloister_wire::message::{Ending, Message, Reveal};
+use cloister_wire::message::{Ending, LostSecret, Message, Reveal};
 use cloister_wire::statement::{Certificate, Recomputed, Signature, Signed};
 
 use super::ballot::Ballot;
 use super::{Coordinator, Event, Phase, Time, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
-use crate::model::Model;
+use crate::model::{Model, block_parts};
 use crate::opening::{MaskedBlocks, OpenedSum, upload_path};
 use crate::sealed::SealedCohorts;
 use crate::statement::{body_digest, check_partys};
 
 type Body = cloister_wire::statement::Closing;
+
+/// What custodians need to check a closing.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    /// The model before the round.
+    pub(super) before: Model,
+    pub(super) reveals: Vec<Reveal>,
+    pub(super) lost: Vec<LostSecret>,
+}
 
 /// Waiting for votes on the closing, and for recomputations of its sums.
 #[derive(Debug)]
@@ -26,12 +35,14 @@ pub(super) struct Closing {
     certificate: Option<Certificate<Body>>,
     /// What revealing sent, for custodians that come back.
     before: Vec<Message>,
-    reveals: Vec<Reveal>,
+    evidence: Evidence,
     sums: Vec<OpenedSum>,
     model: Model,
     cohorts: SealedCohorts,
     uploads: BTreeMap<PartyId, MaskedBlocks>,
     assigned: BTreeMap<PartyId, BTreeSet<BlockId>>,
+    given_up: BTreeSet<(PartyId, BlockId)>,
+    proposed: bool,
     recomputed: BTreeMap<PartyId, (Signed<Recomputed>, BTreeSet<BlockId>)>,
 }
 
@@ -39,7 +50,7 @@ impl Closing {
     pub(super) fn new(
         body: &Body,
         before: Vec<Message>,
-        reveals: Vec<Reveal>,
+        evidence: Evidence,
         (sums, model): (Vec<OpenedSum>, Model),
         (cohorts, uploads): (SealedCohorts, BTreeMap<PartyId, MaskedBlocks>),
     ) -> Self {
@@ -47,12 +58,14 @@ impl Closing {
             ballot: Ballot::open(body),
             certificate: None,
             before,
-            reveals,
+            evidence,
             sums,
             model,
             cohorts,
             uploads,
             assigned: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            proposed: false,
             recomputed: BTreeMap::new(),
         }
     }
@@ -77,9 +90,16 @@ impl Closing {
             frames.push(Frame::Message(Message::MaskedBlock { round, member, block, path }));
             frames.extend(chunks(round, member, block, packed).map(Frame::Chunk));
         }
+        for block in &assigned {
+            let parameters = self.evidence.before.blocks().get(block.0 as usize);
+            let parts = parameters.into_iter().flat_map(|parameters| block_parts(*block, parameters));
+            frames.extend(parts.map(|part| Frame::Message(Message::OldParameters(part))));
+        }
         frames.push(Frame::Message(Message::ProposeClosing {
             closing: self.ballot.body().to_vec(),
-            reveals: self.reveals.clone(),
+            before: self.evidence.before.block_digests(),
+            reveals: self.evidence.reveals.clone(),
+            lost: self.evidence.lost.clone(),
             recompute: assigned.into_iter().collect(),
         }));
         frames
@@ -101,6 +121,15 @@ impl Closing {
         self.recomputed.get(&custodian).is_some_and(|(_, blocks)| blocks.contains(&block))
     }
 
+    /// Forgets assignments that nothing came of in time.
+    fn give_up_waiting(&mut self) {
+        for (custodian, blocks) in &mut self.assigned {
+            let done = self.recomputed.get(custodian).map(|(_, done)| done);
+            self.given_up.extend(blocks.iter().map(|block| (*custodian, *block)));
+            blocks.retain(|block| done.is_some_and(|done| done.contains(block)));
+        }
+    }
+
     /// Assigns each block to custodians by rotation until enough of those that can be reached have it; says who
     /// got something new.
     fn assign(&mut self, round: Round, reachable: &[PartyId], quorum: usize) -> BTreeSet<PartyId> {
@@ -111,6 +140,7 @@ impl Closing {
             let order = (0..reachable.len()).map(|step| reachable[(start + step) % reachable.len()]);
             let (mut having, mut fresh): (Vec<PartyId>, Vec<PartyId>) = order
                 .filter(|custodian| !self.covers(*custodian, block))
+                .filter(|custodian| !self.given_up.contains(&(*custodian, block)))
                 .partition(|custodian| self.assigned.get(custodian).is_some_and(|own| own.contains(&block)));
             while done + having.len() < quorum && !fresh.is_empty() {
                 let custodian = fresh.remove(0);
@@ -145,7 +175,7 @@ impl Coordinator {
         let round = announced.context.round();
         let reachable: Vec<PartyId> =
             announced.context.custodians().filter(|custodian| connected.contains(custodian)).collect();
-        let is_first = closing.assigned.is_empty();
+        let is_first = !std::mem::replace(&mut closing.proposed, true);
         let changed = closing.assign(round, &reachable, quorum);
         let asked = reachable.into_iter().filter(|custodian| is_first || changed.contains(custodian));
         let requests: Vec<(PartyId, Vec<Frame>)> =
@@ -161,10 +191,16 @@ impl Coordinator {
     }
 
     pub(super) fn advance_closing(&mut self, now: Time, expired: bool) {
-        if expired {
+        if expired
+            && let Some(Phase::Closing(_, closing)) = self.round.as_mut().map(|active| &mut active.phase)
+        {
+            closing.give_up_waiting();
+        }
+        let was_waiting = self.deadline.is_some();
+        self.assign_recomputation(now);
+        if expired && !was_waiting && self.deadline.is_none() {
             self.event(Event::QuorumLost("custodians' signatures or recomputations are missing"));
         }
-        self.assign_recomputation(now);
     }
 
     pub(super) fn handle_recomputed(

@@ -15,7 +15,7 @@ use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
-use crate::manifest::Announcements;
+use crate::manifest::{Announcements, keep_announcement};
 use crate::round::RoundContext;
 use crate::statement::{check_partys, sign};
 
@@ -108,9 +108,12 @@ impl Coordinator {
         self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
     }
 
-    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, reason: String) {
+    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, reason: String) {
         if let Some(active) = self.round.as_mut().filter(|active| active.number == round) {
-            active.refused.insert(from);
+            match role {
+                Role::Member => active.refused.insert(from),
+                Role::Custodian => active.silent_custodians.insert(from),
+            };
             self.event(Event::Refused(from, reason));
         }
     }
@@ -129,16 +132,11 @@ impl Coordinator {
         let verified = check_partys(signed, &epoch, Role::Member).map_err(|what| what.by(from))?;
         expect("announcement", "signer", verified.signer(), from).map_err(|what| what.by(from))?;
         check_announcement(&announced.context, from, verified.body()).map_err(|what| what.by(from))?;
-        if let Some(before) = announced.announcements.get(&from) {
-            if before.digest() == verified.digest() {
-                return Ok(());
-            }
-            let round = announced.context.round();
-            return Err(Misbehaviour::Equivocation { what: "announcement", round }.by(from));
-        }
-        announced.announcements.insert(from, verified);
+        keep_announcement(&mut announced.announcements, verified)?;
         let frame = Frame::Message(Message::Announcement(signed.clone()));
-        announced.relay.insert(from, frame.clone());
+        if announced.relay.insert(from, frame.clone()).is_some() {
+            return Ok(());
+        }
         self.send_to(self.everyone(), &frame);
         Ok(())
     }
@@ -227,7 +225,8 @@ impl Coordinator {
         let awaited = self.awaited_members();
         let Some(active) = &self.round else { return };
         let Phase::Announcing(announced) = &active.phase else { return };
-        let reachable: BTreeSet<PartyId> = self.connected.difference(&active.refused).copied().collect();
+        let reachable: BTreeSet<PartyId> =
+            self.connected.difference(&active.silent_custodians).copied().collect();
         let whole: BTreeSet<PartyId> =
             announced.announcements.keys().copied().filter(|member| announced.is_whole(*member)).collect();
         let reaches_floor = announced.context.reaches_floor(whole.iter().copied());

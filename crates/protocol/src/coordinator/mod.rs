@@ -21,12 +21,11 @@ use cloister_params::plan::RoundSettings;
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{ManifestCohort, ReceivingKey, Signed};
+use cloister_wire::statement::{AbortReason, ManifestCohort, ReceivingKey, Signed};
 
 use crate::fault::Fault;
 use crate::manifest::Announcements;
-use crate::member::model_parts;
-use crate::model::Model;
+use crate::model::{Model, model_parts};
 use crate::round::{ChainPosition, RoundContext};
 use ballot::Ballot;
 use closing::Closing;
@@ -127,6 +126,8 @@ struct ActiveRound {
     number: Round,
     settings: RoundSettings,
     refused: BTreeSet<PartyId>,
+    /// Custodians that take no part.
+    silent_custodians: BTreeSet<PartyId>,
     phase: Phase,
 }
 
@@ -218,6 +219,7 @@ impl Coordinator {
             number,
             settings,
             refused: BTreeSet::new(),
+            silent_custodians: BTreeSet::new(),
             phase: Phase::Keys(BTreeMap::new()),
         });
         let custodians: Vec<PartyId> = self.epoch.consortium().custodians().collect();
@@ -256,7 +258,9 @@ impl Coordinator {
         match frame {
             Frame::Chunk(chunk) => self.handle_chunk(from, &chunk)?,
             Frame::Message(Message::ReceivingKey(signed)) => self.handle_receiving_key(from, signed)?,
-            Frame::Message(Message::Refusal { round, reason }) => self.handle_refusal(from, round, reason),
+            Frame::Message(Message::Refusal { round, role, reason }) => {
+                self.handle_refusal(from, round, role, reason);
+            }
             Frame::Message(Message::Announcement(signed)) => self.handle_announcement(from, &signed)?,
             Frame::Message(Message::Letter { round, dealer, custodian, sealed }) => {
                 self.handle_letter(from, round, dealer, custodian, sealed)?;
@@ -302,6 +306,7 @@ impl Coordinator {
             Phase::Uploading(..) => self.advance_uploading(now, expired),
             Phase::Revealing(..) => self.advance_revealing(now, expired),
             Phase::Closing(..) => self.advance_closing(now, expired),
+            Phase::Sealing1(..) if expired => self.propose_abort(AbortReason::NotSealed, now),
             Phase::Sealing1(..) | Phase::Sealing2(..) | Phase::Aborting(..) => {
                 if expired {
                     self.event(Event::QuorumLost("custodians' signatures are missing"));

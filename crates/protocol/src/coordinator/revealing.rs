@@ -8,16 +8,15 @@ use cloister_crypto::shamir;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Message, Reveal, RevealedSeed, RevealedShare};
+use cloister_wire::message::{LostSecret, Message, Reveal, RevealedSeed, RevealedShare};
 use cloister_wire::statement;
 
-use super::closing::Closing;
+use super::closing::{Closing, Evidence};
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
-use crate::dealing::{seed_fits, share_fits};
+use crate::dealing::{secret_fits, seed_fits, share_fits};
 use crate::fault::{Fault, Misbehaviour};
-use crate::model::Model;
 use crate::opening::{MaskedBlocks, NotOpened, OpenedSum, Openings, open_block};
-use crate::recompute::log_reveals;
+use crate::recompute::log_to_reveals;
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 
@@ -28,7 +27,7 @@ pub(super) struct Revealing {
     uploads: BTreeMap<PartyId, MaskedBlocks>,
     seeds: BTreeMap<(PartyId, BlockId), ScalarSecret>,
     mask_keys: BTreeMap<PartyId, ScalarSecret>,
-    shares: BTreeMap<(PartyId, SharedSecret), BTreeMap<PartyId, [u8; 32]>>,
+    shares: BTreeMap<(PartyId, SharedSecret), BTreeMap<PartyId, RevealedShare>>,
     /// Secrets whose shares do not make up what was committed to: their dealer's fault.
     unrecoverable: BTreeSet<(PartyId, SharedSecret)>,
     /// Members of `U2` whose seeds were asked of custodians.
@@ -125,7 +124,7 @@ impl Revealing {
             if !fits {
                 return Err(Misbehaviour::Reveal { dealer });
             }
-            self.shares.entry((dealer, secret)).or_default().insert(custodian, share.share);
+            self.shares.entry((dealer, secret)).or_default().insert(custodian, share.clone());
             self.recover(context, dealer, secret);
         }
         Ok(())
@@ -139,7 +138,8 @@ impl Revealing {
         if self.has(dealer, secret) {
             return;
         }
-        let points: Vec<(u32, [u8; 32])> = held.iter().map(|(holder, share)| (holder.0, *share)).collect();
+        let points: Vec<(u32, [u8; 32])> =
+            held.iter().map(|(holder, share)| (holder.0, share.share)).collect();
         let recovered = shamir::combine(threshold, &points).ok();
         match recovered.filter(|recovered| self.fits_commitment(context, dealer, secret, recovered)) {
             Some(recovered) => self.accept(dealer, secret, recovered),
@@ -156,17 +156,8 @@ impl Revealing {
         secret: SharedSecret,
         recovered: &ScalarSecret,
     ) -> bool {
-        let announcements = self.cohorts.sealed_manifest().manifest().announcements();
-        let Some(announced) = announcements.get(&dealer) else {
-            return false;
-        };
-        match secret {
-            SharedSecret::MaskKey => recovered.public().bytes() == announced.body().mask_key,
-            SharedSecret::Seed(block) => {
-                let seed = RevealedSeed { block, seed: *recovered.reveal() };
-                seed_fits(context, (dealer, announced.body()), &seed)
-            }
-        }
+        let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&dealer);
+        announced.is_some_and(|known| secret_fits(context, (dealer, known.body()), secret, recovered))
     }
 
     fn accept(&mut self, dealer: PartyId, secret: SharedSecret, recovered: ScalarSecret) {
@@ -195,6 +186,16 @@ impl Revealing {
             .collect();
         reveals.sort_unstable();
         reveals
+    }
+
+    /// The secrets that cannot be recovered, with the shares that show it.
+    fn lost(&self, threshold: usize) -> Vec<LostSecret> {
+        let shown = |(member, secret): &(PartyId, SharedSecret)| {
+            let held = self.shares.get(&(*member, *secret)).into_iter().flatten().take(threshold);
+            let shares = held.map(|(holder, share)| (*holder, share.clone())).collect();
+            LostSecret { member: *member, index: secret.index() as u32, shares }
+        };
+        self.unrecoverable.iter().map(shown).collect()
     }
 
     /// Opens every block that can be opened; the others cost their block.
@@ -310,9 +311,10 @@ impl Coordinator {
         };
         let before = revealing.before.clone();
         let reveals = revealing.reveals();
-        log_reveals(&mut announced.log, &revealing.cohorts, &reveals);
+        let lost_secrets = revealing.lost(announced.context.roster().floors().reveal_threshold);
+        announced.log = log_to_reveals(&announced.context, &revealing.cohorts, &reveals);
         let Opened { sums, lost, cohorts, uploads } = revealing.open_all(&announced.context);
-        let (model, sums) = applicable(&self.model, &announced.context, sums);
+        let model = self.model.after(announced.context.plan(), &sums).expect("opened blocks are the plan's");
         for (block, member) in lost {
             self.event(Event::BlockLost(block, member));
         }
@@ -322,24 +324,13 @@ impl Coordinator {
             plan: announced.context.plan_digest(),
             seal2: cohorts.seal2().digest(),
             sums: sums.iter().map(|sum| sum.listed(&announced.context)).collect(),
+            parameters: model.block_digests(),
             model: model.digest(),
             tree: announced.log.root(),
         };
-        let closing = Closing::new(&body, before, reveals, (sums, model), (cohorts, uploads));
+        let evidence = Evidence { before: self.model.clone(), reveals, lost: lost_secrets };
+        let closing = Closing::new(&body, before, evidence, (sums, model), (cohorts, uploads));
         self.put_phase(Phase::Closing(announced, Box::new(closing)));
         self.assign_recomputation(now);
     }
-}
-
-/// Applies the sums one by one, leaving out those that cannot be applied (`ALIGN-12`).
-fn applicable(model: &Model, context: &RoundContext, sums: Vec<OpenedSum>) -> (Model, Vec<OpenedSum>) {
-    let mut model = model.clone();
-    let mut applied = Vec::new();
-    for sum in sums {
-        if let Ok(next) = model.after(context.plan(), std::slice::from_ref(&sum)) {
-            model = next;
-            applied.push(sum);
-        }
-    }
-    (model, applied)
 }

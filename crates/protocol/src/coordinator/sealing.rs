@@ -101,13 +101,16 @@ impl Coordinator {
     pub(super) fn propose_abort(&mut self, reason: AbortReason, now: Time) {
         let Some(phase) = self.take_phase() else { return };
         let announced = match phase {
-            Phase::Announcing(announced) | Phase::Uploading(announced, _) => announced,
+            Phase::Announcing(announced) | Phase::Sealing1(announced, _) | Phase::Uploading(announced, _) => {
+                announced
+            }
             other => return self.put_phase(other),
         };
         let abort = Abort {
             epoch: self.epoch.digest(),
             round: announced.context.round(),
             plan: announced.context.plan_digest(),
+            model: announced.context.plan().model,
             reason,
         };
         let ballot = Ballot::open(&abort);
@@ -273,16 +276,17 @@ impl Coordinator {
         let present: BTreeSet<PartyId> = uploading.arrived.keys().copied().collect();
         let verified: BTreeMap<PartyId, Verified<Upload>> =
             uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
-        announced.log = log_to_uploads(announced.log, uploading.sealed.bytes(), &verified);
         announced.uploaded = present.iter().copied().collect();
+        let uploaded: Vec<UploadedMember> = verified
+            .iter()
+            .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
+            .collect();
+        announced.log = log_to_uploads(&announced.context, &uploading.sealed, &uploaded);
         let body = Seal2 {
             epoch: self.epoch.digest(),
             round: announced.context.round(),
             seal1: uploading.sealed.digest(),
-            uploaded: verified
-                .iter()
-                .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
-                .collect(),
+            uploaded,
             void: uploading.sealed.void_blocks(&announced.context, &present),
             tree: announced.log.root(),
         };

@@ -1,13 +1,12 @@
 //! Catching up: a member that missed a closing asks for the model, and checks it against the closing's digest.
 
-use cloister_params::id::BlockId;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, ModelPart};
 use rand_core::CryptoRng;
 
 use super::{Member, MemberOutput, not_awaited};
 use crate::fault::{Fault, Misbehaviour};
-use crate::model::Model;
+use crate::model::{Model, floats};
 use crate::round::RoundContext;
 
 /// What came of the model so far, by block.
@@ -78,19 +77,4 @@ impl CatchingUp {
         let lengths = round.plan().settings.blocks.iter().map(|block| block.shape.length as usize * 4);
         Ok(self.blocks.iter().map(Vec::len).eq(lengths))
     }
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    let (values, _) = bytes.as_chunks();
-    values.iter().map(|value| f32::from_le_bytes(*value)).collect()
-}
-
-/// The parts of a model, for whoever asks.
-pub(crate) fn model_parts(model: &Model) -> impl Iterator<Item = ModelPart> + '_ {
-    (0u32..).map(BlockId).zip(model.blocks()).flat_map(|(block, parameters)| {
-        let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let pieces: Vec<Vec<u8>> =
-            bytes.chunks(cloister_wire::frame::CHUNK_BYTES).map(<[u8]>::to_vec).collect();
-        (0u32..).zip(pieces).map(move |(index, bytes)| ModelPart { block, index, bytes })
-    })
 }

@@ -20,16 +20,15 @@ use cloister_wire::statement::{
 use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
-pub(crate) use catching_up::model_parts;
 use masking::Masking;
 
 use crate::dealing::{RoundSecrets, check_announcement, check_recipients};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
-use crate::manifest::{Announcements, CheckedManifest};
+use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, OpenedSum, append_chunk, upload_root};
 use crate::round::{ChainPosition, Contribution, KnownEnding, RoundContext};
-use crate::sealed::{SealedCohorts, SealedManifest};
+use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
 use crate::statement::{check_certificate, check_partys, sign};
 
 /// What the driver of a member must do, in this order.
@@ -206,7 +205,7 @@ impl Member {
 
     fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
         let reason = why.to_string();
-        let refusal = Message::Refusal { round, reason: reason.clone() };
+        let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
         self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
         self.outputs.push_back(MemberOutput::Refused { round, reason });
         Fault::PlanRefused { round, why }
@@ -306,8 +305,7 @@ impl Member {
             check_partys(signed, &self.epoch, Role::Member).map_err(|what| what.by(PartyId::COORDINATOR))?;
         check_announcement(&state.context, verified.signer(), verified.body())
             .map_err(|what| what.by(verified.signer()))?;
-        state.announcements.insert(verified.signer(), verified);
-        Ok(())
+        keep_announcement(&mut state.announcements, verified)
     }
 
     /// Checks manifest and certificate, then masks and uploads each block that this member is summed in (step 4).
@@ -332,12 +330,7 @@ impl Member {
                 Masking { id: self.id, context: &state.context, sealed: &sealed, secrets: &own.secrets };
             let blocks = masking.all(&kept.contribution);
             let root = upload_root(&blocks);
-            let body = Upload {
-                epoch: self.epoch.digest(),
-                round: state.context.round(),
-                seal1: sealed.digest(),
-                root,
-            };
+            let body = upload_body(&state.context, &sealed, root);
             let signed = sign(&self.key, self.id, &body);
             state.upload = Some(OwnUpload { sealed, blocks, root, signed });
         }
@@ -441,6 +434,11 @@ fn not_awaited(what: &'static str) -> Fault {
     Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
 }
 
+/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
+const NOISE_REACH: u32 = 12;
+
+/// Whether a contribution has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each
+/// expert.
 fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> bool {
     let plan = context.plan();
     let lengths = plan.settings.blocks.iter().map(|block| block.shape.length as usize);
@@ -451,5 +449,11 @@ fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> boo
         .filter(|block| block.shape.kind.is_scored())
         .map(|block| block.shape.id)
         .collect();
-    contribution.integers.iter().map(Vec::len).eq(lengths) && contribution.sketches.keys().eq(scored.iter())
+    let within = plan.settings.blocks.iter().zip(&contribution.integers).all(|(block, integers)| {
+        let most = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
+        integers.iter().all(|integer| integer.unsigned_abs() <= most)
+    });
+    within
+        && contribution.integers.iter().map(Vec::len).eq(lengths)
+        && contribution.sketches.keys().eq(scored.iter())
 }

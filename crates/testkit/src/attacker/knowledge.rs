@@ -7,7 +7,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, PartyId};
 use cloister_protocol::manifest::{self, Announcements, CheckedManifest};
 use cloister_protocol::round::RoundContext;
-use cloister_protocol::sealed::{SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
+use cloister_protocol::sealed::{SealedManifest, expected_seal1, log_to_uploads};
 use cloister_protocol::statement::{Verified, body_digest, check_partys, check_vote};
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
@@ -113,14 +113,14 @@ impl Knowledge {
             .iter()
             .filter_map(|(member, signed)| Some((*member, check_partys(signed, epoch, Role::Member).ok()?)))
             .collect();
-        let log = log_to_manifest(&self.context, sealed.manifest());
+        let uploaded: Vec<UploadedMember> = verified.iter().map(uploaded_member).collect();
         let body = Seal2 {
             epoch: epoch.digest(),
             round: self.context.round(),
             seal1: sealed.digest(),
-            uploaded: verified.iter().map(uploaded_member).collect(),
+            tree: log_to_uploads(&self.context, &sealed, &uploaded).root(),
+            uploaded,
             void: sealed.void_blocks(&self.context, &verified.keys().copied().collect()),
-            tree: log_to_uploads(log, sealed.bytes(), &verified).root(),
         };
         let seal = codec::encode(&body);
         self.proposals.insert(body_digest(&seal), Proposal::Seal2(seal.clone()));
@@ -133,6 +133,7 @@ impl Knowledge {
             epoch: self.context.epoch().digest(),
             round: self.context.round(),
             plan: self.context.plan_digest(),
+            model: self.context.plan().model,
             reason: reasons[choice as usize % 2],
         };
         let abort = codec::encode(&body);
