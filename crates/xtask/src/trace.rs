@@ -136,7 +136,7 @@ impl Traces {
 
     fn read_source(&mut self, path: &Path) -> Result<(), Failure> {
         let relative = path.strip_prefix(root()).unwrap_or(path);
-        let mut in_tests = relative.components().any(|part| part.as_os_str() == "tests");
+        let mut in_tests = relative.with_extension("").components().any(|part| part.as_os_str() == "tests");
         for (number, line) in read(path)?.lines().enumerate() {
             in_tests |= line.trim() == "#[cfg(test)]";
             for (id, _) in ids(line).into_iter().filter(|(id, _)| is_requirement(id)) {

@@ -1,0 +1,191 @@
+//! Every rule of a plan, broken once.
+
+use super::*;
+use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes};
+use crate::policy::{Policy, PolicyRefusal};
+
+const EPOCH: Digest = Digest([9; 32]);
+
+fn consortium() -> Consortium {
+    let party = |number: u8| Party {
+        id: PartyId(u32::from(number)),
+        name: format!("hospital {number}"),
+        organisation: format!("organisation {number}"),
+        roles: vec![Role::Member, Role::Custodian],
+        signing_key: PublicBytes([number; 32]),
+        certificate: PublicBytes([100 + number; 32]),
+        weight: 1,
+    };
+    let coordinator = Coordinator {
+        name: "coordinator".into(),
+        signing_key: PublicBytes([0; 32]),
+        certificate: PublicBytes([100; 32]),
+    };
+    let file =
+        ConsortiumFile { name: "test".into(), epoch: 1, coordinator, parties: (1..=8).map(party).collect() };
+    Consortium::parse(&file.to_toml().expect("TOML")).expect("valid")
+}
+
+fn plan() -> RoundPlan {
+    let block = |(id, kind): (u32, BlockKind)| PlannedBlock {
+        shape: BlockShape { id: BlockId(id), kind, length: 10 },
+        scale: Scale { step_log2: -10, clip_steps: 1 << 20 },
+        noise_steps: 16,
+    };
+    let kinds =
+        [BlockKind::Expert { layer: 0, expert: 0 }, BlockKind::Router { layer: 0 }, BlockKind::Shared];
+    let settings = RoundSettings {
+        task: Digest::default(),
+        ring: RingWidth::new(32).expect("supported"),
+        max_weight: 15,
+        cohort_floor: 5,
+        sketch: SketchPlan {
+            seed: Digest::default(),
+            coordinates: 64,
+            noise_steps: 80,
+            region_clip_milli: 1000,
+            count_noise: 0,
+        },
+        scoring: ScoringRule {
+            threshold: Threshold::MeanDeviation,
+            spread_factor: 256,
+            consensus_fraction: 128,
+            minimum_tokens: 1,
+            slack: 1,
+            fallback: Fallback::Everyone,
+        },
+        training: TrainingPlan {
+            local_epochs: 1,
+            batch_size: 8,
+            learning_rate_micro: 1000,
+            routing_penalty_milli: 100,
+            seed: 1,
+        },
+        deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },
+        blocks: (0..).zip(kinds).map(block).collect(),
+    };
+    let key = |number: u32| ReceivingKeyEntry { custodian: PartyId(number), key: [7; 32] };
+    RoundPlan {
+        epoch: EPOCH,
+        round: Round::FIRST,
+        previous: EPOCH,
+        model: Digest::default(),
+        custodians: (1..=8).map(key).collect(),
+        settings,
+    }
+}
+
+fn check(change: impl FnOnce(&mut RoundPlan)) -> Result<(), PlanError> {
+    let mut plan = plan();
+    change(&mut plan);
+    CheckedPlan::check(plan, &consortium(), EPOCH).map(|_| ())
+}
+
+#[test]
+fn the_plan_that_the_other_tests_break_is_valid() {
+    assert_eq!(check(|_| {}), Ok(()));
+}
+
+/// PLAN-01, CONS-02
+#[test]
+fn a_plan_for_another_epoch_is_refused() {
+    assert!(matches!(check(|plan| plan.epoch = Digest([1; 32])), Err(PlanError::Epoch { .. })));
+}
+
+/// PLAN-02
+#[test]
+fn overlapping_misnumbered_and_empty_blocks_are_refused() {
+    let refused = |result| assert!(matches!(result, Err(PlanError::BlockTable(_))), "{result:?}");
+    refused(check(|plan| plan.settings.blocks[1].shape.kind = plan.settings.blocks[0].shape.kind));
+    refused(check(|plan| plan.settings.blocks[1].shape.id = BlockId(0)));
+    refused(check(|plan| plan.settings.blocks[2].shape.length = 0));
+    refused(check(|plan| plan.settings.blocks[2].shape.length = MAX_BLOCK_LENGTH + 1));
+    refused(check(|plan| plan.settings.blocks.clear()));
+}
+
+/// PLAN-03
+#[test]
+fn sketches_of_another_size_are_refused() {
+    assert_eq!(check(|plan| plan.settings.sketch.coordinates = 65), Err(PlanError::Sketch { got: 65 }));
+}
+
+/// PLAN-04
+#[test]
+fn a_floor_below_the_consortiums_is_refused() {
+    let result = check(|plan| plan.settings.cohort_floor = 4);
+    assert_eq!(result, Err(PlanError::BelowFloor { got: 4, floor: 5 }));
+    assert_eq!(check(|plan| plan.settings.cohort_floor = 8), Ok(()), "tightening is allowed");
+}
+
+/// PLAN-06: 15·8·q + 6·sigma·15·3 must stay below 2³¹.
+#[test]
+fn a_ring_that_could_wrap_is_refused() {
+    let widest = ((1u64 << 31) - 1 - 6 * 16 * 15 * 3) / (15 * 8);
+    let clip = u32::try_from(widest).expect("fits");
+    assert_eq!(check(|plan| plan.settings.blocks[0].scale.clip_steps = clip), Ok(()));
+    let result = check(|plan| plan.settings.blocks[0].scale.clip_steps = clip + 1);
+    assert!(matches!(result, Err(PlanError::RingWrap { .. })), "{result:?}");
+    let result = check(|plan| plan.settings.blocks[0].noise_steps = 1 << 30);
+    assert!(matches!(result, Err(PlanError::RingWrap { .. })), "{result:?}");
+}
+
+/// PLAN-07, PLAN-08
+#[test]
+fn weights_need_noise_and_have_a_limit() {
+    assert_eq!(check(|plan| plan.settings.max_weight = 16), Err(PlanError::Weight { got: 16 }));
+    assert_eq!(check(|plan| plan.settings.max_weight = 0), Err(PlanError::Weight { got: 0 }));
+    let quiet = |plan: &mut RoundPlan| plan.settings.blocks[2].noise_steps = 15;
+    let result = check(quiet);
+    assert_eq!(result, Err(PlanError::WeightsWithoutNoise { block: BlockId(2), got: 15 }));
+    let unweighted = |plan: &mut RoundPlan| {
+        quiet(plan);
+        plan.settings.max_weight = 1;
+    };
+    assert_eq!(check(unweighted), Ok(()));
+}
+
+/// PLAN-11
+#[test]
+fn a_routing_distribution_without_noise_is_refused() {
+    let routing = |noise_steps| {
+        move |plan: &mut RoundPlan| {
+            plan.settings.max_weight = 1;
+            plan.settings.blocks[2].shape.kind = BlockKind::Routing { layer: 0 };
+            plan.settings.blocks[2].noise_steps = noise_steps;
+        }
+    };
+    assert_eq!(check(routing(16)), Ok(()));
+    assert_eq!(check(routing(15)), Err(PlanError::RoutingWithoutNoise { block: BlockId(2), got: 15 }));
+}
+
+/// PLAN-09
+#[test]
+fn custodians_are_distinct_listed_and_a_quorum() {
+    assert_eq!(check(|plan| plan.custodians[1] = plan.custodians[0]), Err(PlanError::Custodians));
+    assert_eq!(check(|plan| plan.custodians[7].custodian = PartyId(9)), Err(PlanError::Custodians));
+    let result = check(|plan| plan.custodians.truncate(5));
+    assert_eq!(result, Err(PlanError::TooFewCustodians { got: 5, quorum: 6 }));
+}
+
+/// PLAN-10
+#[test]
+fn a_partys_own_limits_are_kept() {
+    let checked = CheckedPlan::check(plan(), &consortium(), EPOCH).expect("valid");
+    let key = "governance_key = \"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"\n";
+    let admits = |limit: &str| Policy::parse(&format!("{key}{limit}")).expect("a policy").admit(&checked);
+    assert_eq!(admits("minimum_cohort = 5"), Ok(()));
+    assert_eq!(admits("minimum_cohort = 6"), Err(PolicyRefusal::Cohort { got: 5, limit: 6 }));
+    assert_eq!(admits("minimum_sketch_noise = 80"), Ok(()));
+    let refusal = PolicyRefusal::SketchNoise { got: 80, limit: 81 };
+    assert_eq!(admits("minimum_sketch_noise = 81"), Err(refusal));
+    assert_eq!(admits("maximum_weight = 1"), Err(PolicyRefusal::Weight { got: 15, limit: 1 }));
+    assert_eq!(admits("allow_fallback_to_everyone = false"), Err(PolicyRefusal::Fallback));
+}
+
+#[test]
+fn settings_survive_their_file() {
+    let settings = plan().settings;
+    assert_eq!(RoundSettings::parse(&settings.to_toml().expect("TOML")), Ok(settings.clone()));
+    let typo = settings.to_toml().expect("TOML").replace("cohort_floor", "cohrt_floor");
+    assert!(RoundSettings::parse(&typo).is_err());
+}
