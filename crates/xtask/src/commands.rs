@@ -18,7 +18,7 @@ pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failu
     let installed = setup::ensure()?;
     let environment = installed.environment();
     let mut build = cargo();
-    build.args(["build", "--quiet", "--package", "cloister-cli"]).envs(environment.clone());
+    build.args(["build", "--package", "cloister-cli"]).envs(environment.clone());
     eprintln!("building cloister (minutes the first time)");
     run_checked(&mut build, "cargo build")?;
     let program = target_dir().join("debug/cloister");

