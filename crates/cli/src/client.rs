@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         if print_events {
             events::print(&to_json(party, &event));
         } else {
-            eprintln!("{event:?}");
+            eprintln!("{}", to_text(&event));
         }
     };
     let result = runtime.block_on(cloister_client::run(config, &mut show));
@@ -210,4 +210,35 @@ fn to_json(party: u32, event: &ClientEvent) -> Value {
 
 fn of_accuracy(accuracy: Accuracy) -> Value {
     json!({"correct": accuracy.correct, "total": accuracy.total})
+}
+
+/// A sentence for the hospital's operator.
+fn to_text(event: &ClientEvent) -> String {
+    let percent = |accuracy: &Accuracy| 100.0 * accuracy.correct as f64 / accuracy.total.max(1) as f64;
+    match event {
+        ClientEvent::Ready { notes, truncated } => {
+            format!("{notes} notes are encoded, {truncated} of them cut at the token limit")
+        }
+        ClientEvent::Connected => "connected to the coordinator".into(),
+        ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
+        ClientEvent::Training { done, total, local } => {
+            let what = if *local { "training alone, for comparison" } else { "training" };
+            format!("{what}: step {done} of {total}")
+        }
+        ClientEvent::Clipped { blocks } => format!("the updates of {blocks} blocks were clipped"),
+        ClientEvent::Uploading { sent, total } => format!("uploading: chunk {sent} of {total}"),
+        ClientEvent::Closed { round, applied } => {
+            format!("{round} closed; the sums of {} blocks are applied", applied.len())
+        }
+        ClientEvent::Evaluated(round, accuracy) => {
+            format!("model of {round}: {:.1} % of {} held-out notes right", percent(accuracy), accuracy.total)
+        }
+        ClientEvent::Aborted(round) => format!("{round} ended without a sum"),
+        ClientEvent::Refused(round, reason) => format!("no part in {round}: {reason}"),
+        ClientEvent::Fault(reason) => format!("a frame was not accepted: {reason}"),
+        ClientEvent::Finished(result) => {
+            let alone = result.local.as_ref().map(|local| format!(", {:.1} % alone", percent(local)));
+            format!("finished: {:.1} % together{}", percent(&result.federated), alone.unwrap_or_default())
+        }
+    }
 }

@@ -186,7 +186,7 @@ fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
         ServerEvent::Fault(party, why) => format!("a frame of {party} was not accepted: {why}"),
-        ServerEvent::Round(event) => format!("{event:?}"),
+        ServerEvent::Round(event) => round_text(event),
         ServerEvent::Ended(report) => format!(
             "{} ended: {} of {} blocks opened, {} members, {} bytes up",
             report.round,
@@ -195,5 +195,30 @@ fn to_text(event: &ServerEvent) -> String {
             report.uploaded.len(),
             report.masked_bytes
         ),
+    }
+}
+
+/// A sentence for the operator.
+fn round_text(event: &Event) -> String {
+    let names = |parties: &[PartyId]| parties.iter().map(PartyId::to_string).collect::<Vec<_>>().join(", ");
+    match event {
+        Event::Planned(round) => format!("{round} is planned; waiting for announcements"),
+        Event::Announced(party) => format!("{party} announced"),
+        Event::BadLetter { dealer, custodian, why } => {
+            format!(
+                "{custodian} showed that the letter of {dealer} is bad: {why}; {dealer} is out of the round"
+            )
+        }
+        Event::Refused(party, reason) => format!("{party} takes no part: {reason}"),
+        Event::Sealed => "the cohorts are sealed; waiting for uploads".into(),
+        Event::Uploaded(party) => format!("the upload of {party} is whole"),
+        Event::Missing(parties) => format!("summed without {}", names(parties)),
+        Event::Recovering(parties) => {
+            format!("recovering secrets of {} from custodians' shares", names(parties))
+        }
+        Event::BlockLost(block, party) => {
+            format!("{block} stays closed: what {party} dealt does not make up what it committed to")
+        }
+        Event::QuorumLost(why) => format!("the round waits without a sum: {why}"),
     }
 }
