@@ -7,6 +7,9 @@
 //! `W + (alpha / rank) · lora_B · lora_A`. The metadata has one entry, `cloister`: a JSON object with the base
 //! model's name and the model's configuration.
 
+// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
+#![allow(clippy::disallowed_types)]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;

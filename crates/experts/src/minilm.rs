@@ -1,6 +1,6 @@
 //! The parts of a BERT encoder and how they are read from MiniLM's files. All of them are frozen.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -219,7 +219,7 @@ impl BertConfig {
 struct Weights {
     path: PathBuf,
     config: BertConfig,
-    tensors: HashMap<String, Tensor>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 impl Weights {
