@@ -61,6 +61,10 @@ impl ScalarSecret {
         &self.0
     }
 
+    pub(crate) fn from_wide(bytes: &[u8; 64]) -> Self {
+        Self(Scalar::from_bytes_mod_order_wide(bytes))
+    }
+
     pub(crate) fn from_scalar(scalar: Scalar) -> Self {
         Self(scalar)
     }
@@ -120,7 +124,15 @@ pub type KnowledgeProof = [u8; 64];
 
 /// Proves knowledge of `secret`, bound to `context` (`MASK-02`).
 pub fn prove_knowledge(secret: &ScalarSecret, context: &[u8], random: &mut impl CryptoRng) -> KnowledgeProof {
-    let nonce = ScalarSecret::random(random);
+    prove_knowledge_with(secret, &ScalarSecret::random(random), context)
+}
+
+/// The same with a nonce that the caller derived from the secret and the context.
+pub(crate) fn prove_knowledge_with(
+    secret: &ScalarSecret,
+    nonce: &ScalarSecret,
+    context: &[u8],
+) -> KnowledgeProof {
     let commitment = nonce.public();
     let challenge = knowledge_challenge(&secret.public(), &commitment, context);
     let response = nonce.scalar() + challenge * secret.scalar();

@@ -10,12 +10,14 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::group::{
-    AgreedSecret, AgreementProof, BadProof, Element, ScalarSecret, prove_agreement, verify_agreement,
+    AgreedSecret, AgreementProof, BadProof, Element, KnowledgeProof, ScalarSecret, prove_agreement,
+    prove_knowledge_with, verify_agreement, verify_knowledge,
 };
+use crate::hash::wide;
 use crate::mask::derive;
 
-/// Bytes that a sealed letter is longer than its content: the ephemeral key and the tag.
-pub const OVERHEAD: usize = 32 + 16;
+/// Bytes that a sealed letter is longer than its content: the ephemeral key, its proof and the tag.
+pub const OVERHEAD: usize = 32 + 64 + 16;
 
 /// A letter that cannot be opened: made for somebody else, in another context, or damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -27,6 +29,7 @@ pub fn seal(content: &[u8], recipient: &Element, context: &[u8], random: &mut im
     let ephemeral = ScalarSecret::random(random);
     let key = letter_key(&ephemeral.agree(recipient), &ephemeral.public(), recipient, context);
     let mut letter = ephemeral.public().bytes().to_vec();
+    letter.extend_from_slice(&prove_ephemeral(&ephemeral, context));
     let mut body = Zeroizing::new(content.to_vec());
     let tag = key
         .seal_in_place_separate_tag(nonce(), Aad::from(context), body.as_mut_slice())
@@ -45,7 +48,7 @@ pub fn open(
     recipient: &ScalarSecret,
     context: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, BadLetter> {
-    let (ephemeral, sealed) = parts(letter)?;
+    let (ephemeral, sealed) = parts(letter, context)?;
     decrypt(&recipient.agree(&ephemeral), &ephemeral, &recipient.public(), sealed, context)
 }
 
@@ -61,7 +64,8 @@ pub struct LetterEvidence {
 /// Shows what one letter holds to everybody (`MASK-13`).
 ///
 /// # Errors
-/// [`BadLetter`], when the letter has no ephemeral key: that needs no evidence.
+/// [`BadLetter`], when the letter has no ephemeral key with a proof for this context: that needs no evidence, and
+/// showing it could open somebody else's letter.
 ///
 /// # Leakage
 /// This letter's content, and no other's.
@@ -71,7 +75,7 @@ pub fn expose(
     context: &[u8],
     random: &mut impl CryptoRng,
 ) -> Result<LetterEvidence, BadLetter> {
-    let (ephemeral, _) = parts(letter)?;
+    let (ephemeral, _) = parts(letter, context)?;
     let (agreed, proof) = prove_agreement(recipient, &ephemeral, context, random);
     Ok(LetterEvidence { agreed, proof })
 }
@@ -87,14 +91,29 @@ pub fn open_exposed(
     context: &[u8],
     evidence: &LetterEvidence,
 ) -> Result<Result<Zeroizing<Vec<u8>>, BadLetter>, BadProof> {
-    let Ok((ephemeral, sealed)) = parts(letter) else { return Ok(Err(BadLetter)) };
+    let Ok((ephemeral, sealed)) = parts(letter, context) else { return Ok(Err(BadLetter)) };
     let agreed = verify_agreement(recipient, &ephemeral, evidence.agreed, context, &evidence.proof)?;
     Ok(decrypt(&agreed, &ephemeral, recipient, sealed, context))
 }
 
-fn parts(letter: &[u8]) -> Result<(Element, &[u8]), BadLetter> {
-    let (ephemeral, sealed) = letter.split_first_chunk::<32>().ok_or(BadLetter)?;
-    Ok((Element::decode(*ephemeral).map_err(|_| BadLetter)?, sealed))
+/// The ephemeral key and what is sealed, once the proof shows that whoever made this letter for this context made
+/// the key: a key that was taken from another letter is not opened, and never shown.
+fn parts<'a>(letter: &'a [u8], context: &[u8]) -> Result<(Element, &'a [u8]), BadLetter> {
+    let (ephemeral, rest) = letter.split_first_chunk::<32>().ok_or(BadLetter)?;
+    let (proof, sealed) = rest.split_first_chunk::<64>().ok_or(BadLetter)?;
+    let ephemeral = Element::decode(*ephemeral).map_err(|_| BadLetter)?;
+    verify_knowledge(&ephemeral, &ephemeral_context(context), proof).map_err(|_| BadLetter)?;
+    Ok((ephemeral, sealed))
+}
+
+/// A Schnorr proof of the ephemeral scalar, whose nonce is derived, as the scalar is used for one letter alone.
+fn prove_ephemeral(ephemeral: &ScalarSecret, context: &[u8]) -> KnowledgeProof {
+    let nonce = wide(b"cloister/v1/letter-nonce", &[ephemeral.reveal().as_ref(), context]);
+    prove_knowledge_with(ephemeral, &ScalarSecret::from_wide(&nonce), &ephemeral_context(context))
+}
+
+fn ephemeral_context(context: &[u8]) -> Vec<u8> {
+    [b"cloister/v1/letter", context].concat()
 }
 
 fn decrypt(
@@ -164,9 +183,12 @@ mod tests {
         let lie = expose(&letter, &other, b"context", &mut random).expect("it has an ephemeral key");
         assert_eq!(open_exposed(&letter, &ours.public(), b"context", &lie), Err(BadProof));
         let mut bad = letter.clone();
-        bad[50] ^= 1;
+        let last = bad.len() - 1;
+        bad[last] ^= 1;
         assert_eq!(open_exposed(&bad, &ours.public(), b"context", &evidence), Ok(Err(BadLetter)));
         let another = seal(b"others", &ours.public(), b"context", &mut random);
         assert_eq!(open_exposed(&another, &ours.public(), b"context", &evidence), Err(BadProof));
+        let borrowed = [&letter[..96], b"something else"].concat();
+        assert!(expose(&borrowed, &ours, b"another dealer", &mut random).is_err(), "it would open the first");
     }
 }

@@ -21,7 +21,7 @@ use cloister_wire::statement::{
 };
 use rand_core::CryptoRng;
 
-use crate::dealing::{HeldShares, check_announcement};
+use crate::dealing::{HeldShares, check_announcement, is_announced_letter};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::recompute::{
@@ -260,8 +260,11 @@ impl Custodian {
             Err(what) => {
                 let context = state.context.dealing(dealer);
                 let context = context.letter_context(state.context.plan_digest(), self.id);
-                if let Ok(LetterEvidence { agreed, proof }) = letter::expose(sealed, secret, &context, random)
-                {
+                // Of a letter that was not announced, or that begins with another's key, nothing is shown: it could
+                // open an honest member's letter.
+                let evidence = is_announced_letter(self.id, announced.1, sealed)
+                    .then(|| letter::expose(sealed, secret, &context, random).ok().unwrap_or(NO_EVIDENCE));
+                if let Some(LetterEvidence { agreed, proof }) = evidence {
                     self.send(Message::LetterFault { round, dealer, agreed, proof });
                 }
                 Err(what.by(dealer))
@@ -452,6 +455,9 @@ impl Custodian {
         self.outputs.push_back(CustodianOutput::Send(Frame::Message(message)));
     }
 }
+
+/// A letter without a proven ephemeral key shows by itself that it is bad.
+const NO_EVIDENCE: LetterEvidence = LetterEvidence { agreed: [0; 32], proof: [0; 64] };
 
 fn not_awaited(what: &'static str) -> Fault {
     Fault::NotAwaited { peer: PartyId::COORDINATOR, what }

@@ -201,6 +201,11 @@ pub fn check_announcement(
 const NOT_ANNOUNCED: &str = "it is not the announced letter";
 const CLOSED: &str = "it cannot be opened";
 
+/// Whether a letter is the one that its dealer announced: of no other does a custodian show anything.
+pub fn is_announced_letter(custodian: PartyId, announcement: &Announcement, sealed: &[u8]) -> bool {
+    announced_letter(custodian, announcement, sealed).is_some()
+}
+
 /// The dealing that a letter was announced with.
 fn announced_letter<'a>(
     custodian: PartyId,

@@ -9,6 +9,7 @@ mod commands;
 mod fence;
 mod setup;
 mod trace;
+mod vectors;
 mod workspace;
 
 /// What went wrong, in one sentence that says what to do.
@@ -25,6 +26,7 @@ cargo xtask COMMAND
   check            formatting, clippy with warnings denied, the crate graph, the traces
   fence            check the crate graph alone
   trace [--write]  check that every requirement is defined once, in code, and tested
+  vectors [--check]  write the protocol's test vectors, or check them in both directions
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         "env" => commands::print_environment(),
         "check" => commands::check(),
         "trace" => trace::run(rest),
+        "vectors" => vectors::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

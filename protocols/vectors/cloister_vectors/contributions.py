@@ -1,0 +1,52 @@
+"""Made-up results of local training: integers for every block, and sketches of members whose experts differ."""
+
+from .planning import CLIP_STEPS
+from .samples import integers
+
+# For each expert block, the members whose expert has drifted into another role.
+DRIFTED = {0: {6}, 1: {1}, 2: {1, 2, 3, 4, 5, 6}}
+# A member that routed next to nothing to an expert.
+TOO_FEW_TOKENS = (5, 2)
+
+
+def block_integers(member, planned):
+    """One integer a coordinate, as the block's kind wants them."""
+    kind, length, label = planned["shape"]["kind"], planned["shape"]["length"], f"integers {member}"
+    values = integers(f"{label} {planned['shape']['id']}", length, -CLIP_STEPS, CLIP_STEPS)
+    if "Router" in kind:
+        values[-1] = CLIP_STEPS // 4 + 1 + abs(values[-1]) // 2
+    if "Routing" in kind:
+        values = [abs(value) for value in values]
+    return values
+
+
+def _vector(role, member, label, coordinates):
+    shared = integers(f"{label} of {role}", coordinates, -900, 900)
+    own = integers(f"{label} of {role} at {member}", coordinates, -120, 120)
+    return [a + b for a, b in zip(shared, own)]
+
+
+def sketch(member, block, coordinates):
+    """The announced sketch of one expert block."""
+    drifted = member in DRIFTED[block]
+    role = f"block {block} drifted at {member}" if drifted else f"block {block}"
+    few = (member, block) == TOO_FEW_TOKENS
+    return {
+        "block": block,
+        "region": _vector(role, member, "region", coordinates),
+        "update": _vector(role, member, "update", coordinates),
+        "tokens": 2 if few else 30 + member,
+    }
+
+
+class Contribution:
+    """What one member brings to a round."""
+
+    def __init__(self, member, settings):
+        blocks = settings["blocks"]
+        self.integers = [block_integers(member, planned) for planned in blocks]
+        experts = [row["shape"]["id"] for row in blocks if "Expert" in row["shape"]["kind"]]
+        self.sketches = [sketch(member, block, settings["sketch"]["coordinates"]) for block in experts]
+
+    def to_json(self):
+        return {"integers": self.integers, "sketches": self.sketches}

@@ -1,0 +1,188 @@
+"""Vectors of masks, packed words, fixed point and sketches."""
+
+import struct
+
+from . import dealing, fixed, masking, sketching
+from .crypto_files import bad
+from .hashing import digest
+from .ristretto import scalar_bytes
+from .samples import integers, scalar, seed, singles
+
+EXPERT, ROUTER = {"Expert": {"layer": 0, "expert": 0}}, {"Router": {"layer": 3}}
+ROUTING, SHARED = {"Routing": {"layer": 0}}, "Shared"
+
+
+def kind_name(kind):
+    """A kind without its fields."""
+    return kind if isinstance(kind, str) else next(iter(kind))
+
+
+def hex32(values):
+    """Single-precision numbers as hex, little-endian."""
+    return fixed.singles_to_bytes(values).hex()
+
+
+def hex64(value):
+    """A double-precision number as hex, little-endian."""
+    return struct.pack("<d", value).hex()
+
+
+def words_hex(words):
+    """Words of 32 bits as hex, little-endian."""
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def mask_contexts():
+    """What masks of different blocks share."""
+    one = {
+        "epoch": seed("epoch"), "plan": seed("plan"), "manifest": seed("manifest"), "round": 1,
+        "block": 0, "ring_bits": 32, "length": 12,
+    }
+    large = {"round": 2**64 - 1, "block": 2**32 - 1, "ring_bits": 16, "length": 3001}
+    return [one, one | {"ring_bits": 24, "length": 1}, one | large]
+
+
+def masks():
+    """MASK-03 to MASK-05."""
+    secret, other, own = scalar("mask key a"), scalar("mask key b"), scalar("block seed")
+    agreed, public = dealing.agree(secret, dealing.public_of(other)), dealing.public_of(other)
+    cases = []
+    for common in mask_contexts():
+        shared = {k: v.hex() if isinstance(v, bytes) else v for k, v in common.items()}
+        self_key = masking.self_key(common, 7, scalar_bytes(own))
+        pair_key = masking.pair_key(common, 2**31, 3, agreed)
+        contexts = {
+            "self": masking.mask_context(common, masking.SELF, 7, 7),
+            "pair": masking.mask_context(common, masking.PAIR, 3, 2**31),
+        }
+        for owner, key in (("self", self_key), ("pair", pair_key)):
+            words = masking.expand(key, common["length"])
+            cases.append({
+                "context": shared, "owner": owner, "encoded": contexts[owner].hex(), "key": key.hex(),
+                "first": words[:12], "digest": digest("sum", words_hex(words)).hex(),
+            })
+    return {
+        "self": {"member": 7, "seed": scalar_bytes(own).hex()},
+        "pair": {"one": 2**31, "other": 3, "secret": scalar_bytes(secret).hex(), "public": public.hex()},
+        "cases": cases,
+    }
+
+
+def packing():
+    """MASK-06, and what a word of a ring stands for."""
+    edges = [0, 1, 2**15 - 1, 2**15, 2**16 - 1, 2**16, 2**23 - 1, 2**23, 2**24 - 1, 2**31 - 1, 2**31, 2**32 - 1]
+    words = edges + integers("words", 8, 0, 2**32 - 1)
+    cases = []
+    for bits in (16, 24, 32):
+        packed = masking.pack(words, bits)
+        assert masking.unpack(packed, bits) == [word % 2**bits for word in words]
+        lifted = [masking.lift(word, bits) for word in words]
+        cases.append({"bits": bits, "words": words, "packed": packed.hex(), "lifted": lifted})
+    return {"cases": cases}
+
+
+def quantise_case(kind, scale, update):
+    """One case of MASK-07."""
+    whole, clipped = fixed.quantise(scale, kind_name(kind) == "Router", update)
+    return {"kind": kind, "scale": scale, "update": hex32(update), "integers": whole, "clipped": clipped}
+
+
+def quantise():
+    """MASK-07: ties, clips, the router's weight, and updates that are not finite."""
+    scale = lambda step, clip: {"step_log2": step, "clip_steps": clip}
+    ties = [n / 2 for n in range(-7, 8)]
+    cases = [
+        quantise_case(SHARED, scale(0, 100), ties),
+        quantise_case(SHARED, scale(-3, 1000), [n / 8 for n in ties]),
+        quantise_case(SHARED, scale(0, 5), [3.0, 4.0]),
+        quantise_case(SHARED, scale(0, 5), [3.0, 4.5]),
+        quantise_case(EXPERT, scale(-12, 2**14), singles("small update", 9, 0.5)),
+        quantise_case(EXPERT, scale(-20, 2**14), singles("large update", 9, 3.0)),
+        quantise_case(EXPERT, scale(-30, 2**31 - 1), singles("fine update", 5, 1.0)),
+        quantise_case(EXPERT, scale(4, 3), [1e30, -2e30, 0.0]),
+        quantise_case(ROUTING, scale(-12, 2**14), [0.5, 0.25, 0.25]),
+        quantise_case(SHARED, scale(-12, 2**14), [0.0, 0.0]),
+    ]
+    for weight in (0.25, 0.2, 0.625, 1.0, 1.5, 0.30000001192092896):
+        cases.append(quantise_case(ROUTER, scale(-12, 1023), [100.0, -0.125, weight]))
+    wrong = []
+    for update in ([0.0, float("nan")], [float("inf"), 1.0], [1.0, float("-inf")]):
+        arguments = (scale(-12, 2**14), False, update)
+        fields = {"kind": SHARED, "scale": arguments[0], "update": hex32(update)}
+        wrong.append(bad("not-finite", fixed.quantise, arguments, **fields))
+    return {"cases": cases, "bad": wrong}
+
+
+def delicate(scale, weight):
+    """Sums, and parameters that they nearly take to 0, for which the order of the operations shows in the result."""
+    step, found = 2.0 ** scale["step_log2"], []
+    for entry in integers("delicate sums", 2000, -(2**20), 2**20):
+        old = fixed.single(-entry * step / weight)
+        if fixed.single(old + entry * step / weight) != fixed.single(old + entry * (step / weight)):
+            found.append((entry, old))
+    return [list(values) for values in zip(*found[:8], strict=True)]
+
+
+def apply_case(kind, scale, length, total, weight, old=None):
+    """One case of ROUND-21."""
+    old = old or singles(f"parameters {kind_name(kind)} {length} {weight}", length, 2.0)
+    new = fixed.apply(scale, kind_name(kind), old, total, weight)
+    fields = {"kind": kind, "scale": scale, "parameters": hex32(old), "sum": total, "weight": weight}
+    return fields | {"applied": hex32(new)}
+
+
+def apply():
+    """ROUND-21 and ALIGN-12, and the digests of models."""
+    scale, odd = {"step_log2": -12, "clip_steps": 2**14}, {"step_log2": -7, "clip_steps": 1023}
+    sums = integers("sums", 8, -(2**20), 2**20)
+    cases = [
+        apply_case(EXPERT, scale, 8, sums, 7), apply_case(SHARED, odd, 8, sums, 45),
+        apply_case(SHARED, odd, 8, delicate(odd, 7)[0], 7, delicate(odd, 7)[1]),
+        apply_case(SHARED, scale, 3, [2**31 - 1, -(2**31), 0], 3),
+        apply_case(ROUTER, scale, 4, [*sums[:3], 2**14], 1),
+        apply_case(ROUTER, scale, 4, [*sums[:3], 2**14 * 9 // 4], 9),
+        apply_case(ROUTER, odd, 4, [*sums[:3], 1023 * 3 // 4], 3),
+        apply_case(ROUTING, scale, 4, [5, -3, 10, 1], 2),
+        apply_case(ROUTING, scale, 3, [0, -3, -10], 2),
+    ]
+    wrong = []
+    for consistency, weight in [(2**12 * 9 - 1, 9), (2**14 * 9 + 1, 9), (-5, 3), (0, 3)]:
+        total = [*sums[:3], consistency]
+        arguments = (scale, "Router", [0.0] * 4, total, weight)
+        fields = {"kind": ROUTER, "scale": scale, "parameters": hex32([0.0] * 4), "sum": total, "weight": weight}
+        wrong.append(bad("consistency-weight", fixed.apply, arguments, **fields))
+    models = [[], [[]], [[1.0]], [[0.5, -0.0], singles("block", 5, 1.0), []]]
+    digests = [{"blocks": [hex32(b) for b in m], "digest": fixed.model_digest(m).hex()} for m in models]
+    return {"cases": cases, "bad": wrong, "models": digests}
+
+
+def consistency():
+    """ALIGN-11; single precision is allowed, so the values agree to a millionth."""
+    cases = []
+    for number in range(6):
+        p = [abs(v) for v in singles(f"own {number}", 4, 1.0)]
+        g = [abs(v) for v in singles(f"published {number}", 4, 1.0)] if number else [0.0] * 4
+        m = singles(f"margins {number}", 4, 1.0)
+        weight = fixed.consistency_weight(p, g, m)
+        cases.append({"own": hex32(p), "published": hex32(g), "margins": hex32(m), "weight": hex64(weight)})
+    return {"cases": cases}
+
+
+def sketches():
+    """ALIGN-01 without noise: single signs, clipped and unclipped vectors, and vectors that are not finite."""
+    cases, key = [], seed("projection")
+    one_hot = lambda at, size: [1.0 if index == at else 0.0 for index in range(size)]
+    for coordinates in (16, 32, 64, 128):
+        for block, vector, clip in [
+            (None, one_hot(0, 1), 1.0), (None, one_hot(4, 6), 2.0), (0, one_hot(0, 1), 1.0),
+            (2**32 - 1, one_hot(2, 3), 1.0), (None, singles("region", 40, 1.0), 12.5),
+            (3, singles("update", 70, 1.0), 4.0), (3, [], 1.0), (None, [float("nan"), 1.0], 1.0),
+            (None, [0.0, 0.0], 1.0),
+        ]:
+            nonce = 0 if block is None else 1 + block
+            made = sketching.sketch(key, nonce, coordinates, vector, clip)
+            cases.append({
+                "coordinates": coordinates, "block": block, "vector": hex32(vector),
+                "clip": hex64(clip), "sketch": made,
+            })
+    return {"seed": key.hex(), "cases": cases}

@@ -1,0 +1,106 @@
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-09)."""
+
+from math import isqrt
+
+from .refusal import Refused, require
+from .ristretto import decode_public
+from .samples import seed
+from .schema import BODIES
+from .canonical import decode
+from .signing import verify
+
+CLIP_STEPS = 1 << 14
+LENGTHS = [
+    ({"Expert": {"layer": 0, "expert": 0}}, 5), ({"Expert": {"layer": 0, "expert": 1}}, 6),
+    ({"Expert": {"layer": 0, "expert": 2}}, 4), ({"Router": {"layer": 0}}, 4), ("Shared", 7),
+    ({"Routing": {"layer": 0}}, 3),
+]
+
+
+def planned_block(number, kind, length):
+    """A row of the block table."""
+    scale = {"step_log2": -12, "clip_steps": CLIP_STEPS}
+    return {"shape": {"id": number, "kind": kind, "length": length}, "scale": scale, "noise_steps": 16}
+
+
+def settings():
+    """What the rounds of the vectors do."""
+    return {
+        "task": seed("task"), "ring": 24, "max_weight": 3, "cohort_floor": 4,
+        "sketch": {
+            "seed": seed("sketches"), "coordinates": 16, "noise_steps": 3,
+            "region_clip_milli": 12500, "count_noise": 2,
+        },
+        "scoring": {
+            "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
+            "minimum_tokens": 5, "slack": 0, "fallback": "Everyone",
+        },
+        "training": {
+            "local_epochs": 1, "batch_size": 8, "learning_rate_micro": 1000,
+            "routing_penalty_milli": 100, "seed": 2**63 + 1,
+        },
+        "deadlines": {"announce": 10_000, "seal": 5_000, "upload": 2**40, "reveal": 5_000},
+        "blocks": [planned_block(number, *row) for number, row in enumerate(LENGTHS)],
+    }
+
+
+def check_blocks(blocks, members):
+    """PLAN-02."""
+    numbers = [row["shape"]["id"] for row in blocks]
+    kinds = [repr(row["shape"]["kind"]) for row in blocks]
+    require(blocks and numbers == list(range(len(blocks))), "block-table")
+    require(len(set(kinds)) == len(kinds), "block-table")
+    require(len(blocks) <= 8192 and len(blocks) * members <= 2**19, "block-table")
+    require(all(1 <= row["shape"]["length"] <= 2**32 for row in blocks), "block-table")
+
+
+def check_sizes(chosen):
+    """PLAN-03 and PLAN-07."""
+    require(chosen["ring"] in (16, 24, 32), "ring")
+    require(chosen["sketch"]["coordinates"] in (16, 32, 64, 128), "sketch")
+    require(1 <= chosen["max_weight"] <= 15, "weight")
+
+
+def check_block(chosen, row, members):
+    """PLAN-06, PLAN-08 and PLAN-11 for one block; the square root is rounded up."""
+    weight = chosen["max_weight"]
+    root = isqrt(members - 1) + 1
+    reach = weight * members * row["scale"]["clip_steps"] + 6 * row["noise_steps"] * weight * root
+    require(reach < 2 ** (chosen["ring"] - 1), "ring-wrap")
+    require(weight == 1 or row["noise_steps"] >= 16, "weights-without-noise")
+    require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
+
+
+def is_vouched(statement, expected, roster):
+    """Whether a statement is its custodian's word for exactly this key."""
+    tag, schema = BODIES["ReceivingKey"]
+    key = roster.keys_of([statement["signer"]])[statement["signer"]]
+    try:
+        verify(key, tag, statement["body"], statement["signature"])
+        decode_public(expected["key"])
+        return decode(schema, statement["body"]) == expected
+    except Refused:
+        return False
+
+
+def check_receiving_keys(plan, roster, receiving_keys):
+    """PLAN-09."""
+    for entry in plan["custodians"]:
+        expected = {"epoch": plan["epoch"], "round": plan["round"], "key": entry["key"]}
+        own = [statement for statement in receiving_keys if statement["signer"] == entry["custodian"]]
+        require(any(is_vouched(statement, expected, roster) for statement in own), "receiving-key")
+
+
+def check_plan(plan, roster, receiving_keys):
+    """Every rule of the specification for one plan of this consortium."""
+    chosen = plan["settings"]
+    require(plan["epoch"] == roster.epoch, "epoch")
+    require(chosen["cohort_floor"] >= roster.floors["cohort"], "below-floor")
+    check_blocks(chosen["blocks"], len(roster.members))
+    check_sizes(chosen)
+    for row in chosen["blocks"]:
+        check_block(chosen, row, len(roster.members))
+    named = [entry["custodian"] for entry in plan["custodians"]]
+    require(named == sorted(set(named)) and set(named) <= set(roster.custodians), "custodians")
+    require(len(named) >= roster.floors["seal_quorum"], "too-few-custodians")
+    check_receiving_keys(plan, roster, receiving_keys)

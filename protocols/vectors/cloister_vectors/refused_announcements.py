@@ -1,0 +1,212 @@
+"""Announcements, letters and first seals that must be refused (ROUND-10 to ROUND-13)."""
+
+from . import dealing
+from .canonical import decode
+from .hashing import digest
+from .refusals import flipped
+from .rfc_values import BAD_ELEMENTS
+from .ristretto import BASE, scalar_bytes, scalar_of_wide
+from .samples import scalar, seed, wide
+from .schema import BODIES
+from .statements import body_bytes, certificate
+from .refusal import Refused
+
+DEALER, CUSTODIAN = 3, 2
+ANNOUNCEMENT = BODIES["Announcement"][1]
+
+
+def broken_announcements(refusals):
+    """Bodies that member 3 signs: step, what is wrong, body."""
+    first = refusals.first
+    body = decode(ANNOUNCEMENT, first.announcements[DEALER]["body"])
+    other = decode(ANNOUNCEMENT, first.announcements[1]["body"])
+    rows, sketches = body["dealings"], body["sketches"]
+    sized = lambda **fields: [sketches[0] | fields, *sketches[1:]]
+    yield "mismatch", "another epoch", body | {"epoch": seed("another epoch")}
+    yield "mismatch", "another round", body | {"round": 2}
+    yield "mismatch", "another plan", body | {"plan": seed("another plan")}
+    yield "announcement", "the identity", body | {"mask_key": bytes(32)}
+    yield "announcement", "no element", body | {"mask_key": BAD_ELEMENTS[7]}
+    stolen = {"mask_key": other["mask_key"], "mask_key_proof": other["mask_key_proof"]}
+    yield "announcement", "a key and proof of another member", body | stolen
+    yield "announcement", "another key under the proof", body | {"mask_key": other["mask_key"]}
+    yield "announcement", "a seed too few", body | {"seeds": body["seeds"][:-1]}
+    yield "announcement", "a seed too many", body | {"seeds": [*body["seeds"], seed("more")]}
+    yield "announcement", "a dealing too few", body | {"dealings": rows[:-1]}
+    yield "announcement", "dealings not ascending", body | {"dealings": rows[::-1]}
+    yield "announcement", "a dealing for no custodian", body | {"dealings": [*rows, rows[0] | {"custodian": 6}]}
+    yield "announcement", "a sketch too few", body | {"sketches": sketches[1:]}
+    yield "announcement", "sketches not ascending", body | {"sketches": sketches[::-1]}
+    yield "announcement", "a short region", body | {"sketches": sized(region=sketches[0]["region"][:-1])}
+    yield "announcement", "a long update", body | {"sketches": sized(update=[*sketches[0]["update"], 0])}
+
+
+def add_announcements(refusals):
+    """ROUND-10."""
+    for receiver in ("custodian 2", "member 1"):
+        at = refusals.place(receiver, "Announcement", DEALER - 1)
+        good = refusals.message(at)["Announcement"]
+        cases = [
+            ("signature", "a damaged signature", good | {"signature": flipped(good["signature"])}),
+            ("signature", "another signer", good | {"signer": 1}),
+            ("role", "the coordinator", good | {"signer": 0}), ("role", "nobody", good | {"signer": 9}),
+        ]
+        if receiver == "custodian 2":
+            made = lambda body: refusals.signed("Announcement", body, DEALER)
+            cases += [(step, about, made(body)) for step, about, body in broken_announcements(refusals)]
+        for step, about, statement in cases:
+            refusals.add(at, receiver, step, about, {"Announcement": statement})
+
+
+def bad_letters(first):
+    """Letters of member 3 that custodian 2 cannot use: what is wrong, sealed letter."""
+    dealer, recipient = first.dealers[DEALER], (first.receiving[CUSTODIAN] * BASE).encode()
+    context = dealing.letter_context(dealer.place, CUSTODIAN, first.plan_digest)
+    shares = dealer.shares[CUSTODIAN]
+    sealed = lambda content, key=recipient, where=context: dealing.seal_letter(
+        b"".join(content), key, where, scalar("a bad letter")
+    )
+    yield "sealed for another", sealed(shares, key=(first.receiving[1] * BASE).encode())
+    yield "another context", sealed(shares, where=dealing.letter_context(dealer.place, 1, first.plan_digest))
+    yield "a share too few", sealed(shares[:-1])
+    yield "a share too many", sealed([*shares, shares[0]])
+    yield "another share", sealed([scalar_bytes(scalar("another share")), *shares[1:]])
+    yield "shares exchanged", sealed([shares[1], shares[0], *shares[2:]])
+
+
+def add_letters(refusals):
+    """ROUND-11: other letters than announced, and announced ones that are no use."""
+    first, receiver = refusals.first, f"custodian {CUSTODIAN}"
+    at = refusals.place(receiver, "Letter", DEALER - 1)
+    announced_at = refusals.place(receiver, "Announcement", DEALER - 1)
+    good = refusals.message(at)["Letter"]
+    letter = lambda sealed: {"Letter": good | {"sealed": sealed}}
+    for about, sealed in [
+        ("another custodian's", first.letters[DEALER][1]), ("another dealer's", first.letters[1][CUSTODIAN]),
+        ("a damaged letter", flipped(good["sealed"])), ("nothing", b""),
+    ]:
+        refusals.add(at, receiver, "letter", about, letter(sealed))
+    body = decode(ANNOUNCEMENT, first.announcements[DEALER]["body"])
+    for about, sealed in bad_letters(first):
+        rows = [
+            row | {"letter": digest("letter", sealed)} if row["custodian"] == CUSTODIAN else row
+            for row in body["dealings"]
+        ]
+        announced = {"Announcement": refusals.signed("Announcement", body | {"dealings": rows}, DEALER)}
+        refusals.add(
+            announced_at, receiver, "letter", about, letter(sealed), before=[announced], fork=True,
+            answer=complaint(first, about, sealed),
+        )
+
+
+def add_second_announcement(refusals):
+    """ROUND-10: a member announces once."""
+    body = decode(ANNOUNCEMENT, refusals.first.announcements[DEALER]["body"])
+    last = body["sketches"][-1] | {"tokens": 1}
+    changed = refusals.signed("Announcement", body | {"sketches": [*body["sketches"][:-1], last]}, DEALER)
+    for receiver in ("custodian 2", "member 1"):
+        at = refusals.place(receiver, "Announcement", DEALER)
+        refusals.add(at, receiver, "equivocation", "a second announcement", {"Announcement": changed}, fork=True)
+
+
+def complaint(first, about, sealed):
+    """ROUND-24: what custodian 2 shows of a bad letter that was announced, and the draw behind its proof."""
+    draw, secret = wide(f"complaint about {about}"), first.receiving[CUSTODIAN]
+    context = dealing.letter_context(first.dealers[DEALER].place, CUSTODIAN, first.plan_digest)
+    try:
+        dealing.verify_knowledge(sealed[:32], b"cloister/v1/letter" + context, sealed[32:96])
+        agreed, proof = dealing.prove_agreement(secret, sealed[:32], context, scalar_of_wide(draw))
+    except Refused:
+        # Its ephemeral key is not proven for this dealing: the letter shows by itself that it is bad.
+        draw, agreed, proof = b"", bytes(32), bytes(64)
+    fields = {"round": 1, "dealer": DEALER, "agreed": agreed, "proof": proof}
+    return draw, {"LetterFault": fields}
+
+
+def broken_manifests(manifest):
+    """Manifests that do not follow: step, what is wrong, manifest."""
+    cohorts, announced = manifest["cohorts"], manifest["announced"]
+    with_cohort = lambda **fields: manifest | {"cohorts": [cohorts[0] | fields, *cohorts[1:]]}
+    members = cohorts[0]["members"]
+    heavier = [members[0] | {"weight": members[0]["weight"] + 1}, *members[1:]]
+    higher = [cohorts[0]["consensus"][0] + 1, *cohorts[0]["consensus"][1:]]
+    yield "mismatch", "another round", manifest | {"round": 2}
+    yield "mismatch", "another plan", manifest | {"plan": seed("another plan")}
+    yield "announcement", "an announcement that nobody holds", manifest | {
+        "announced": [announced[0] | {"announcement": seed("no announcement")}, *announced[1:]]
+    }
+    yield "announcement", "a member that did not announce", manifest | {
+        "announced": [*announced, announced[0] | {"member": 7}]
+    }
+    yield "announcement", "members not ascending", manifest | {"announced": announced[::-1]}
+    yield "announcement", "a member twice", manifest | {"announced": [announced[0], *announced]}
+    yield "below-floor", "three organisations", manifest | {"announced": announced[:3]}
+    yield "below-floor", "four members of three organisations", manifest | {
+        "announced": [*announced[:2], *announced[4:]]
+    }
+    yield "score", "cohorts of other announcements", manifest | {"announced": announced[:5]}
+    yield "score", "a member left out", with_cohort(members=members[1:])
+    yield "score", "another weight", with_cohort(members=heavier)
+    yield "score", "another consensus", with_cohort(consensus=higher)
+    yield "score", "another choice", with_cohort(choice="Fallback")
+    yield "score", "blocks exchanged", manifest | {"cohorts": [cohorts[1], cohorts[0], *cohorts[2:]]}
+
+
+def add_proposals(refusals):
+    """ROUND-12 and ROUND-13, at a custodian."""
+    first, receiver = refusals.first, "custodian 1"
+    at = refusals.place(receiver, "ProposeSeal1")
+    manifest, seal = decode(BODIES["Manifest"][1], first.manifest), decode(BODIES["Seal1"][1], first.seal1)
+    propose = lambda manifest, seal: {"ProposeSeal1": {"manifest": manifest, "seal": seal}}
+    for step, about, broken in broken_manifests(manifest):
+        refusals.add(at, receiver, step, about, propose(body_bytes("Manifest", broken), first.seal1))
+    for field in ("epoch", "plan", "manifest", "previous", "tree"):
+        broken = body_bytes("Seal1", seal | {field: seed("something else")})
+        refusals.add(at, receiver, "mismatch", f"another {field}", propose(first.manifest, broken))
+    later = body_bytes("Seal1", seal | {"round": 2})
+    refusals.add(at, receiver, "mismatch", "another round", propose(first.manifest, later))
+    refusals.add(at, receiver, "trailing", "trailing bytes", propose(first.manifest + b"\x00", first.seal1))
+    refusals.add(at, receiver, "trailing", "trailing bytes", propose(first.manifest, first.seal1 + b"\x00"))
+
+
+def broken_certificates(first, kind, good):
+    """Certificates that are none, for any body: step, what is wrong, certificate."""
+    votes, body = good["votes"], good["body"]
+    with_votes = lambda votes: good | {"votes": votes}
+    outsider = certificate(kind, body, first.seeds, [6])["votes"]
+    coordinator = certificate(kind, body, first.seeds, [0])["votes"]
+    other_kind = certificate("Abort", body, first.seeds, [votes[0]["custodian"]])["votes"]
+    damaged = votes[:-1] + [votes[-1] | {"signature": flipped(votes[-1]["signature"])}]
+    borrowed = [votes[0] | {"signature": votes[1]["signature"]}, *votes[1:]]
+    yield "quorum", "a vote too few", with_votes(votes[:-1])
+    yield "quorum", "no votes", with_votes([])
+    yield "quorum", "one custodian twice", with_votes([*votes[:-1], votes[-2]])
+    yield "quorum", "not ascending", with_votes(votes[::-1])
+    yield "role", "a voter that is no custodian", with_votes([*votes[:-1], *outsider])
+    yield "role", "the coordinator among the voters", with_votes([*coordinator, *votes])
+    yield "signature", "a damaged signature", with_votes(damaged)
+    yield "signature", "another custodian's signature", with_votes(borrowed)
+    yield "signature", "a signature on another kind of body", with_votes([*other_kind, *votes[1:]])
+    yield "signature", "another body", good | {"body": body[:-1] + bytes([body[-1] ^ 1])}
+
+
+def add_certificates(refusals):
+    """ROUND-05, at a member: the first seal."""
+    first, receiver = refusals.first, "member 1"
+    at = refusals.place(receiver, "Sealed1")
+    original = refusals.message(at)["Sealed1"]
+    seal = decode(BODIES["Seal1"][1], first.seal1)
+    cases = list(broken_certificates(first, "Seal1", first.certificate1))
+    body = body_bytes("Seal1", seal | {"tree": seed("another log")})
+    cases.append(("mismatch", "another log", certificate("Seal1", body, first.seeds, [1, 2, 3, 4])))
+    for step, about, made in cases:
+        refusals.add(at, receiver, step, about, {"Sealed1": original | {"certificate": made}})
+
+
+def add(refusals):
+    """Everything up to the first seal."""
+    add_announcements(refusals)
+    add_letters(refusals)
+    add_second_announcement(refusals)
+    add_proposals(refusals)
+    add_certificates(refusals)

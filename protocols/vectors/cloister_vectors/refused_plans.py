@@ -1,0 +1,151 @@
+"""Plans that every party must refuse (PLAN-01 to PLAN-10, ROUND-08)."""
+
+from .planning import check_plan
+from .refusal import step_of
+from .refusals import flipped
+from .rfc_values import BAD_ELEMENTS
+from .roster import COORDINATOR
+from .samples import seed
+from .schema import BODIES
+from .signing import sign
+
+
+def changed_blocks(settings, at, **fields):
+    """Settings with one row of the block table changed; `shape` and `scale` are merged."""
+    row = settings["blocks"][at]
+    merged = {name: row[name] | value if isinstance(value, dict) else value for name, value in fields.items()}
+    blocks = settings["blocks"][:at] + [row | merged] + settings["blocks"][at + 1:]
+    return settings | {"blocks": blocks}
+
+
+def broken_settings(chosen):
+    """Settings that break a rule: step, what is wrong, settings."""
+    sketch = lambda size: chosen | {"sketch": chosen["sketch"] | {"coordinates": size}}
+    block = lambda at, **fields: changed_blocks(chosen, at, **fields)
+    reach = lambda clip: block(4, scale={"clip_steps": clip})
+    limit = (2**23 - 1 - 6 * 16 * 3 * 3) // (3 * 6)
+    return [
+        ("below-floor", "a floor below F", chosen | {"cohort_floor": 3}),
+        ("block-table", "a gap in the numbers", block(5, shape={"id": 6})),
+        ("block-table", "a kind twice", block(1, shape={"kind": chosen["blocks"][0]["shape"]["kind"]})),
+        ("block-table", "an empty block", block(4, shape={"length": 0})),
+        ("block-table", "a block that is too long", block(4, shape={"length": 2**32 + 1})),
+        ("block-table", "no blocks", chosen | {"blocks": []}),
+        ("ring", "20 bits", chosen | {"ring": 20}), ("ring", "no bits", chosen | {"ring": 0}),
+        ("sketch", "20 coordinates", sketch(20)), ("sketch", "256 coordinates", sketch(256)),
+        ("weight", "no weight", chosen | {"max_weight": 0}), ("weight", "16", chosen | {"max_weight": 16}),
+        ("ring-wrap", "one step too many", reach(limit + 1)), ("ring-wrap", "16 bits", chosen | {"ring": 16}),
+        ("ring-wrap", "the largest clip", reach(2**32 - 1)),
+        ("ring-wrap", "noise", block(2, noise_steps=2**32 - 1)),
+        ("weights-without-noise", "15 steps", block(3, noise_steps=15)),
+        ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
+    ]
+
+
+def broken_custodians(plan, roster):
+    """Lists of receiving keys that break PLAN-09."""
+    listed = plan["custodians"]
+    member_only = listed + [{"custodian": 6, "key": listed[0]["key"]}]
+    key = lambda data: [listed[0] | {"key": data}, *listed[1:]]
+    assert 6 not in roster.custodians
+    return [
+        ("custodians", "not ascending", listed[::-1]), ("custodians", "one twice", [listed[0], *listed]),
+        ("custodians", "no custodian", member_only), ("too-few-custodians", "three", listed[:3]),
+        ("receiving-key", "another's key", key(listed[1]["key"])),
+    ]
+
+
+def add_rules(refusals, at, receiver):
+    """Plans that break a rule of the specification."""
+    first, original = refusals.first, refusals.message(at)["Plan"]
+    plan, chosen = first.plan, first.settings
+    cases = [(step, about, plan | {"settings": broken}) for step, about, broken in broken_settings(chosen)]
+    cases += [
+        (step, about, plan | {"custodians": listed})
+        for step, about, listed in broken_custodians(plan, first.roster)
+    ]
+    cases.append(("epoch", "another epoch", plan | {"epoch": seed("another epoch")}))
+    for step, about, broken in cases:
+        assert step_of(check_plan, broken, first.roster, first.vouched) == step, about
+        message = {"Plan": original | {"plan": refusals.signed("RoundPlan", broken, COORDINATOR)}}
+        refusals.add(at, receiver, step, about, message)
+
+
+def broken_keys(refusals):
+    """Signed receiving keys that do not vouch for the plan's: what is wrong, plan, statements."""
+    first = refusals.first
+    own, rest = first.vouched[0], first.vouched[1:]
+    key = first.plan["custodians"][0]["key"]
+    made = lambda signer, **fields: refusals.signed("ReceivingKey", first.names(key=key) | fields, signer)
+    with_key = lambda data: first.plan | {
+        "custodians": [{"custodian": 1, "key": data}, *first.plan["custodians"][1:]]
+    }
+    yield "no statement", first.plan, rest
+    yield "for another round", first.plan, [made(1, round=2), *rest]
+    yield "for another epoch", first.plan, [made(1, epoch=seed("another epoch")), *rest]
+    yield "signed by another", first.plan, [made(2), *rest]
+    yield "a damaged signature", first.plan, [own | {"signature": flipped(own["signature"])}, *rest]
+    for about, data in [("no element", BAD_ELEMENTS[4]), ("the identity", bytes(32))]:
+        yield about, with_key(data), [made(1, key=data), *rest]
+
+
+def add_keys(refusals, at, receiver):
+    """PLAN-09. A key that is no element is found last, and refused aloud."""
+    for about, plan, vouched in broken_keys(refusals):
+        assert step_of(check_plan, plan, refusals.first.roster, vouched) == "receiving-key", about
+        message = {"plan": refusals.signed("RoundPlan", plan, 0), "receiving_keys": vouched, "previous": None}
+        aloud = about in ("no element", "the identity")
+        refusals.add(at, receiver, "receiving-key", about, {"Plan": message}, aloud=aloud)
+
+
+def signed_bytes(refusals, body):
+    """Any bytes, signed as a plan by the coordinator."""
+    signature = sign(refusals.first.seeds[COORDINATOR], BODIES["RoundPlan"][0], body)
+    return {"signer": COORDINATOR, "body": body, "signature": signature}
+
+
+def add_statements(refusals, at, receiver):
+    """Signatures and encodings."""
+    original = refusals.message(at)["Plan"]
+    good = original["plan"]
+    for step, about, statement in [
+        ("signature", "a damaged signature", good | {"signature": flipped(good["signature"])}),
+        ("signature", "a changed body", good | {"body": good["body"][:-1] + b"\x01"}),
+        ("role", "signed by a member", refusals.signed("RoundPlan", refusals.first.plan, 1)),
+        ("trailing", "trailing bytes", signed_bytes(refusals, good["body"] + b"\x00")),
+        ("malformed", "cut short", signed_bytes(refusals, good["body"][:-1])),
+    ]:
+        refusals.add(at, receiver, step, about, {"Plan": original | {"plan": statement}})
+
+
+def add_chain(refusals, at, receiver):
+    """ROUND-08 and PLAN-10: plans that obey the rules and do not follow, or are for another task."""
+    first, plan = refusals.first, refusals.first.plan
+    keys = {entry["custodian"]: entry["key"] for entry in plan["custodians"]}
+    cases = [
+        ("chain", "another predecessor", plan | {"previous": seed("ending")}),
+        ("chain", "another model", plan | {"model": seed("model")}),
+        ("no-ending", "a later round", plan | {"round": 3}),
+        ("second-plan", "round 0", plan | {"round": 0}),
+    ]
+    if receiver.startswith("member"):
+        longer = changed_blocks(first.settings, 4, shape={"length": 8})
+        cases.append(("blocks", "other blocks than the model's", plan | {"settings": longer}))
+        cases.append(("task", "another task", plan | {"settings": first.settings | {"task": seed("no task")}}))
+    for step, about, broken in cases:
+        vouch = lambda c: first.names(key=keys[c]) | {"round": broken["round"]}
+        vouched = [refusals.signed("ReceivingKey", vouch(c), c) for c in keys]
+        check_plan(broken, first.roster, vouched)
+        statement = refusals.signed("RoundPlan", broken, COORDINATOR)
+        message = {"plan": statement, "receiving_keys": vouched, "previous": None}
+        refusals.add(at, receiver, step, about, {"Plan": message}, aloud=True)
+
+
+def add(refusals):
+    """Everything about plans: the rules at a member, the rest at a custodian too."""
+    at = refusals.place("member 1", "Plan")
+    add_rules(refusals, at, "member 1")
+    add_keys(refusals, at, "member 1")
+    for receiver in ("member 1", "custodian 2"):
+        add_statements(refusals, at, receiver)
+        add_chain(refusals, at, receiver)

@@ -1,0 +1,291 @@
+"""A whole round: one member leaves before it uploads, another before it reveals, one block becomes void."""
+
+from . import dealing, fixed, masking
+from .canonical import encode
+from .contributions import Contribution
+from .framing import chunk_frames
+from .hashing import body_digest, digest, leaf_hash, path, root, u32_little
+from .log import Log
+from .member import Dealer, block_context, mask_blocks, open_sum
+from .planning import check_plan, settings
+from .ristretto import BASE, scalar_bytes, scalar_of_wide
+from .roster import COORDINATOR, key_seed, the_roster
+from .samples import singles, wide
+from .schema import REVEAL_LOG_BODY
+from .scoring import choose
+from .script import Script, custodian, member
+from .statements import body_bytes, certificate, check_certificate, signed, vote_message
+
+LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL = 4, 6
+FIRST_SEALERS, LATER_SEALERS = [1, 2, 3, 4], [1, 2, 3, 5]
+
+
+def first_model(chosen):
+    """The parameters that the first round starts from."""
+    return [singles(f"model {row['shape']['id']}", row["shape"]["length"], 1.0) for row in chosen["blocks"]]
+
+
+def receiving_draw(number, round_number):
+    """The random bytes behind a custodian's receiving key."""
+    return wide(f"receiving key of {number} in round {round_number}")
+
+
+class RoundOne:
+    """The state of the round, step by step; `script` has its frames."""
+
+    def __init__(self):
+        self.roster, self.script, self.log = the_roster(), Script(), Log()
+        self.seeds = {number: key_seed(number) for number in [COORDINATOR, *self.roster.parties]}
+        self.settings = settings()
+        self.model = first_model(self.settings)
+        self.contributions = {m: Contribution(m, self.settings) for m in self.roster.members}
+        for step in (self.keys_and_plan, self.announce, self.seal_1, self.upload, self.seal_2,
+                     self.reveal, self.write_closing, self.recompute, self.end):
+            step()
+
+    def everyone(self, without=()):
+        """All roles, of parties that are still there."""
+        members = [member(m) for m in self.roster.members if m not in without]
+        return members + [custodian(c) for c in self.roster.custodians if c not in without]
+
+    def custodians(self, without=()):
+        """All custodians that are still there."""
+        return [custodian(c) for c in self.roster.custodians if c not in without]
+
+    def names(self, **more):
+        """The fields that most bodies begin with."""
+        return {"epoch": self.roster.epoch, "round": 1} | more
+
+    def keys_and_plan(self):
+        """Steps 0 and 1."""
+        self.script.ask(self.custodians(), {"KeyRequest": {"round": 1}})
+        self.receiving = {c: scalar_of_wide(receiving_draw(c, 1)) for c in self.roster.custodians}
+        keys = {c: (secret * BASE).encode() for c, secret in self.receiving.items()}
+        self.vouched = [signed("ReceivingKey", self.names(key=keys[c]), c, self.seeds[c]) for c in keys]
+        for statement in self.vouched:
+            self.script.tell(custodian(statement["signer"]), {"ReceivingKey": statement})
+        self.plan = self.names(
+            previous=self.roster.epoch, model=fixed.model_digest(self.model),
+            custodians=[{"custodian": c, "key": key} for c, key in keys.items()], settings=self.settings,
+        )
+        check_plan(self.plan, self.roster, self.vouched)
+        self.signed_plan = signed("RoundPlan", self.plan, COORDINATOR, self.seeds[COORDINATOR])
+        self.plan_digest = body_digest(self.signed_plan["body"])
+        self.log.push("plan", COORDINATOR, self.signed_plan["body"])
+        message = {"plan": self.signed_plan, "receiving_keys": self.vouched, "previous": None}
+        self.script.ask(self.everyone(), {"Plan": message})
+
+    def announce(self):
+        """Step 2."""
+        self.dealers, self.announcements, self.letters = {}, {}, {}
+        for number in self.roster.members:
+            dealer = Dealer(number, self.plan, self.plan_digest, self.roster.floors["reveal_threshold"])
+            letters = dealer.letters()
+            body = dealer.announcement(letters, self.contributions[number].sketches)
+            statement = signed("Announcement", body, number, self.seeds[number])
+            self.dealers[number], self.announcements[number] = dealer, statement
+            self.letters[number] = letters
+            self.script.tell(member(number), {"Announcement": statement})
+            self.script.ask(self.everyone(), {"Announcement": statement})
+            self.log.push("announcement", number, statement["body"])
+            for to, sealed in letters.items():
+                letter = {"round": 1, "dealer": number, "custodian": to, "sealed": sealed}
+                self.script.tell(member(number), {"Letter": letter})
+                self.script.ask([custodian(to)], {"Letter": letter})
+                self.script.tell(custodian(to), {"LetterOpened": {"round": 1, "dealer": number}})
+
+    def vote(self, kind, body, voters):
+        """Votes, and the certificate of the first four."""
+        for voter in voters:
+            self.script.tell(custodian(voter), vote_message(kind, body, self.seeds[voter]))
+        made = certificate(kind, body, self.seeds, voters[:self.roster.floors["seal_quorum"]])
+        keys = self.roster.keys_of(self.roster.custodians)
+        check_certificate(kind, made, keys, self.roster.floors["seal_quorum"])
+        return made
+
+    def seal_1(self):
+        """Step 3."""
+        sketches = {m: {s["block"]: s for s in self.contributions[m].sketches} for m in self.roster.members}
+        self.cohorts = choose(self.settings, self.roster.organisation_of, self.roster.weight_of, sketches)
+        listed = [
+            {"member": m, "announcement": body_digest(statement["body"])}
+            for m, statement in self.announcements.items()
+        ]
+        manifest = self.names(plan=self.plan_digest, announced=listed, cohorts=self.cohorts)
+        self.manifest = body_bytes("Manifest", manifest)
+        self.manifest_digest = body_digest(self.manifest)
+        self.log.push("manifest", COORDINATOR, self.manifest)
+        self.seal1 = body_bytes("Seal1", self.names(
+            plan=self.plan_digest, manifest=self.manifest_digest,
+            previous=self.plan["previous"], tree=self.log.root(),
+        ))
+        self.script.ask(self.custodians(), {"ProposeSeal1": {"manifest": self.manifest, "seal": self.seal1}})
+        self.certificate1 = self.vote("Seal1", self.seal1, FIRST_SEALERS + [5])
+        self.log.push("seal-1", COORDINATOR, self.seal1)
+
+    def upload(self):
+        """Step 4; one member is gone."""
+        gone = [LEFT_BEFORE_UPLOAD]
+        invitation = {"manifest": self.manifest, "certificate": self.certificate1, "received": []}
+        self.script.ask(self.everyone(gone), {"Sealed1": invitation})
+        public = {m: dealer.public for m, dealer in self.dealers.items()}
+        self.uploads, self.roots, self.packed = [], {}, {}
+        for number in [m for m in self.roster.members if m not in gone]:
+            integers = self.contributions[number].integers
+            packed = mask_blocks(self.dealers[number], self.cohorts, self.manifest_digest, integers, public)
+            for block in sorted(packed):
+                for frame in chunk_frames(1, number, block, packed[block]):
+                    self.script.send(member(number), ["coordinator"], frame)
+            self.roots[number], self.packed[number] = masking.upload_root(packed), packed
+            body = self.names(seal1=body_digest(self.seal1), root=self.roots[number])
+            self.uploads.append(signed("Upload", body, number, self.seeds[number]))
+            self.script.tell(member(number), {"Uploaded": self.uploads[-1]})
+            self.log.push("upload", number, self.uploads[-1]["body"])
+
+    def seal_2(self):
+        """Step 5."""
+        self.summed = {}
+        for cohort in self.cohorts:
+            listed = [entry["member"] for entry in cohort["members"]]
+            here = [m for m in listed if m in self.packed]
+            if self.roster.organisations(here) >= self.settings["cohort_floor"]:
+                gone = [m for m in listed if m not in self.packed]
+                weights = {entry["member"]: entry["weight"] for entry in cohort["members"]}
+                self.summed[cohort["block"]] = (here, gone, sum(weights[m] for m in here))
+        self.void = [cohort["block"] for cohort in self.cohorts if cohort["block"] not in self.summed]
+        self.seal2 = body_bytes("Seal2", self.names(
+            seal1=body_digest(self.seal1),
+            uploaded=[{"member": m, "root": upload} for m, upload in self.roots.items()],
+            void=self.void, tree=self.log.root(),
+        ))
+        proposal = {"seal": self.seal2, "uploads": self.uploads}
+        self.script.ask(self.custodians([LEFT_BEFORE_UPLOAD]), {"ProposeSeal2": proposal})
+        self.certificate2 = self.vote("Seal2", self.seal2, LATER_SEALERS)
+        self.log.push("seal-2", COORDINATOR, self.seal2)
+
+    def reveal(self):
+        """Step 6: seeds of those that are there, shares for the two that left."""
+        gone = [LEFT_BEFORE_UPLOAD]
+        self.script.ask(
+            self.everyone([*gone, LEFT_BEFORE_REVEAL]), {"Sealed2": {"certificate": self.certificate2}}
+        )
+        self.reveals = []
+        for number in self.packed:
+            blocks = [block for block, (here, _, _) in self.summed.items() if number in here]
+            if number != LEFT_BEFORE_REVEAL:
+                self.reveal_seeds(number, blocks)
+            for block in blocks:
+                value = scalar_bytes(self.dealers[number].seeds[block])
+                self.reveals.append({"member": number, "index": 1 + block, "value": value})
+        self.reveal_shares(LEFT_BEFORE_UPLOAD, [0])
+        key = scalar_bytes(self.dealers[LEFT_BEFORE_UPLOAD].mask_key)
+        self.reveals.append({"member": LEFT_BEFORE_UPLOAD, "index": 0, "value": key})
+        request = {"round": 1, "dealer": LEFT_BEFORE_REVEAL}
+        self.script.ask(self.custodians(gone), {"SeedSharesRequest": request})
+        own = [entry["index"] for entry in self.reveals if entry["member"] == LEFT_BEFORE_REVEAL]
+        self.reveal_shares(LEFT_BEFORE_REVEAL, own)
+        self.reveals.sort(key=lambda entry: (entry["member"], entry["index"]))
+        for entry in self.reveals:
+            body = encode(REVEAL_LOG_BODY, {"index": entry["index"], "value": entry["value"]})
+            self.log.push("reveal", entry["member"], body)
+
+    def reveal_seeds(self, number, blocks):
+        """A member's own seeds."""
+        seeds = [{"block": b, "seed": scalar_bytes(self.dealers[number].seeds[b])} for b in blocks]
+        self.script.tell(member(number), {"Seeds": {"round": 1, "seeds": seeds}})
+
+    def reveal_shares(self, dealer, indices):
+        """Custodians' shares; the first `h_r` of them open every secret."""
+        for holder in LATER_SEALERS:
+            shares = [self.dealers[dealer].revealed_share(holder, index) for index in indices]
+            message = {"round": 1, "dealer": dealer, "shares": shares}
+            self.script.tell(custodian(holder), {"Shares": message})
+        threshold = self.roster.floors["reveal_threshold"]
+        for index in indices:
+            points = [(holder, self.dealers[dealer].shares[holder][index]) for holder in LATER_SEALERS]
+            secret = [self.dealers[dealer].mask_key, *self.dealers[dealer].seeds][index]
+            assert dealing.combine(threshold, points) == secret
+
+    def open_block(self, block):
+        """The opened words, which are the plain sum."""
+        here, gone, _ = self.summed[block]
+        context = block_context(self.plan, self.plan_digest, self.manifest_digest, block)
+        seeds = {m: scalar_bytes(self.dealers[m].seeds[block]) for m in here}
+        keys = {m: self.dealers[m].mask_key for m in gone}
+        public = {m: dealer.public for m, dealer in self.dealers.items()}
+        packed = {m: self.packed[m][block] for m in here}
+        words = open_sum(context, here, gone, packed, seeds, keys, public)
+        weights = {entry["member"]: entry["weight"] for entry in self.cohorts[block]["members"]}
+        plain = [0] * len(words)
+        for m in here:
+            plain = [a + weights[m] * b for a, b in zip(plain, self.contributions[m].integers[block])]
+        assert [masking.lift(word, context["ring_bits"]) for word in words] == plain
+        return words
+
+    def write_closing(self):
+        """Step 7: sums and model."""
+        self.sums, self.closed_model, listed = {}, list(self.model), []
+        for block, (_, _, weight) in self.summed.items():
+            words, planned = self.open_block(block), self.settings["blocks"][block]
+            self.sums[block] = masking.pack(words, self.settings["ring"])
+            lifted = [masking.lift(word, self.settings["ring"]) for word in words]
+            kind = planned["shape"]["kind"]
+            kind = kind if isinstance(kind, str) else next(iter(kind))
+            self.closed_model[block] = fixed.apply(planned["scale"], kind, self.model[block], lifted, weight)
+            total = digest("sum", u32_little(block), self.sums[block])
+            listed.append({"block": block, "sum": total, "weight": weight})
+        self.closing = body_bytes("Closing", self.names(
+            plan=self.plan_digest, seal2=body_digest(self.seal2), sums=listed,
+            parameters=fixed.block_digests(self.closed_model),
+            model=fixed.model_digest(self.closed_model), tree=self.log.root(),
+        ))
+        self.log.push("closing", COORDINATOR, self.closing)
+
+    def masked_block(self, number, block):
+        """A masked block with its path to the root that its member signed."""
+        packed = self.packed[number]
+        leaf = lambda b: leaf_hash(digest("masked-block", u32_little(b), packed[b]))
+        leaves = [leaf(b) for b in sorted(packed)]
+        assert root(leaves) == self.roots[number]
+        place = path(leaves, sorted(packed).index(block))
+        return {"round": 1, "member": number, "block": block, "path": place}
+
+    def hand_block(self, receiver, block):
+        """What a custodian needs to recompute a block: its old parameters, and its masked blocks with paths."""
+        part = {"block": block, "index": 0, "bytes": fixed.singles_to_bytes(self.model[block])}
+        self.script.ask([receiver], {"OldParameters": part})
+        for number in self.summed[block][0]:
+            self.script.ask([receiver], {"MaskedBlock": self.masked_block(number, block)})
+            for frame in chunk_frames(1, number, block, self.packed[number][block]):
+                self.script.send("coordinator", [receiver], frame)
+
+    def recompute(self):
+        """Step 7: every opened block is recomputed by `f + 1` custodians, and four sign the closing."""
+        quorum = self.roster.floors["malicious_custodians"] + 1
+        self.recomputed = []
+        for at, holder in enumerate(LATER_SEALERS):
+            order = lambda block: [(block + step) % len(LATER_SEALERS) for step in range(quorum)]
+            blocks = [block for block in self.summed if at in order(block)]
+            for block in blocks:
+                self.hand_block(custodian(holder), block)
+            proposal = {
+                "closing": self.closing, "before": fixed.block_digests(self.model), "reveals": self.reveals,
+                "lost": [], "recompute": blocks,
+            }
+            self.script.ask([custodian(holder)], {"ProposeClosing": proposal})
+            vote = vote_message("Closing", self.closing, self.seeds[holder])
+            self.script.tell(custodian(holder), vote)
+            body = self.names(closing=body_digest(self.closing), blocks=blocks)
+            self.recomputed.append(signed("Recomputed", body, holder, self.seeds[holder]))
+            self.script.tell(custodian(holder), {"Recomputed": self.recomputed[-1]})
+
+    def end(self):
+        """Step 7: sums to the members that are there, and the ending to all."""
+        gone = [LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL]
+        members = [member(m) for m in self.roster.members if m not in gone]
+        for block, packed in self.sums.items():
+            for frame in chunk_frames(1, COORDINATOR, block, packed):
+                self.script.send("coordinator", members, frame)
+        made = certificate("Closing", self.closing, self.seeds, LATER_SEALERS)
+        self.ending = {"Closed": {"certificate": made, "recomputed": self.recomputed}}
+        self.script.ask(self.everyone(gone), {"Ended": self.ending})

@@ -1,0 +1,61 @@
+"""The round after: a member that missed the closing catches up, and the round is aborted."""
+
+from . import fixed
+from .hashing import body_digest
+from .ristretto import BASE, scalar_of_wide
+from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, receiving_draw
+from .roster import COORDINATOR
+from .script import custodian, member
+from .statements import body_bytes, certificate, signed, vote_message
+
+
+class RoundTwo:
+    """Continues the script of the first round."""
+
+    def __init__(self, first):
+        self.first, self.script, self.seeds = first, first.script, first.seeds
+        self.members = [1, 2, 3, 5, LEFT_BEFORE_REVEAL]
+        self.names = {"epoch": first.roster.epoch, "round": 2}
+        self.keys_and_plan()
+        self.catch_up()
+        self.abort()
+
+    def keys_and_plan(self):
+        """Steps 0 and 1."""
+        self.script.ask([custodian(c) for c in LATER_SEALERS], {"KeyRequest": {"round": 2}})
+        keys = {c: (scalar_of_wide(receiving_draw(c, 2)) * BASE).encode() for c in LATER_SEALERS}
+        vouched = [signed("ReceivingKey", self.names | {"key": keys[c]}, c, self.seeds[c]) for c in keys]
+        for statement in vouched:
+            self.script.tell(custodian(statement["signer"]), {"ReceivingKey": statement})
+        plan = self.names | {
+            "previous": body_digest(self.first.closing),
+            "model": fixed.model_digest(self.first.closed_model),
+            "custodians": [{"custodian": c, "key": key} for c, key in keys.items()],
+            "settings": self.first.settings,
+        }
+        statement = signed("RoundPlan", plan, COORDINATOR, self.seeds[COORDINATOR])
+        self.plan_digest = body_digest(statement["body"])
+        message = {"plan": statement, "receiving_keys": vouched, "previous": self.first.ending}
+        receivers = [member(m) for m in self.members] + [custodian(c) for c in LATER_SEALERS]
+        self.script.ask(receivers, {"Plan": message})
+
+    def catch_up(self):
+        """ROUND-23: the member that left before the reveal asks for the model."""
+        behind = member(LEFT_BEFORE_REVEAL)
+        model = fixed.model_digest(self.first.closed_model)
+        self.script.tell(behind, {"ModelRequest": {"model": model}})
+        for block, values in enumerate(self.first.closed_model):
+            part = {"block": block, "index": 0, "bytes": fixed.singles_to_bytes(values)}
+            self.script.ask([behind], {"ModelPart": part})
+
+    def abort(self):
+        """Nobody announces."""
+        self.model = fixed.model_digest(self.first.closed_model)
+        fields = {"plan": self.plan_digest, "model": self.model, "reason": "TooFewAnnounced"}
+        body = body_bytes("Abort", self.names | fields)
+        self.script.ask([custodian(c) for c in LATER_SEALERS], {"ProposeAbort": {"abort": body}})
+        for voter in LATER_SEALERS:
+            self.script.tell(custodian(voter), vote_message("Abort", body, self.seeds[voter]))
+        self.ending = {"Aborted": certificate("Abort", body, self.seeds, LATER_SEALERS)}
+        receivers = [member(m) for m in self.members] + [custodian(c) for c in LATER_SEALERS]
+        self.script.ask(receivers, {"Ended": self.ending})

@@ -1,0 +1,163 @@
+"""Statements and messages: their fields in the order in which they travel."""
+
+from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Row, Structure, Text, Variants
+
+U8, U16, U32, U64 = Integer(1), Integer(2), Integer(4), Integer(8)
+I8, I16 = Integer(1, signed=True), Integer(2, signed=True)
+DIGEST, KEY, SIGNATURE, BODY = Digest(), Bare(32), Bytes(64), Bytes()
+PARTY, BLOCK, ROUND = U32, U32, U64
+
+LAYER = Structure(layer=U16)
+BLOCK_KIND = Variants(Expert=Structure(layer=U16, expert=U16), Router=LAYER, Shared=None, Routing=LAYER)
+PLANNED_BLOCK = Structure(
+    shape=Structure(id=BLOCK, kind=BLOCK_KIND, length=U64),
+    scale=Structure(step_log2=I8, clip_steps=U32),
+    noise_steps=U32,
+)
+SKETCH_PLAN = Structure(
+    seed=DIGEST, coordinates=U16, noise_steps=U16, region_clip_milli=U32, count_noise=U16
+)
+SCORING_RULE = Structure(
+    threshold=Variants(MeanDeviation=None, MedianDeviation=None),
+    spread_factor=U16,
+    consensus_fraction=U16,
+    minimum_tokens=U32,
+    slack=U16,
+    fallback=Variants(Everyone=None, Skip=None),
+)
+TRAINING_PLAN = Structure(
+    local_epochs=U16, batch_size=U16, learning_rate_micro=U32, routing_penalty_milli=U32, seed=U64
+)
+DEADLINES = Structure(announce=U64, seal=U64, upload=U64, reveal=U64)
+ROUND_SETTINGS = Structure(
+    task=DIGEST,
+    ring=U8,
+    max_weight=U8,
+    cohort_floor=U16,
+    sketch=SKETCH_PLAN,
+    scoring=SCORING_RULE,
+    training=TRAINING_PLAN,
+    deadlines=DEADLINES,
+    blocks=Many(PLANNED_BLOCK),
+)
+ROUND_PLAN = Structure(
+    epoch=DIGEST,
+    round=ROUND,
+    previous=DIGEST,
+    model=DIGEST,
+    custodians=Many(Structure(custodian=PARTY, key=KEY)),
+    settings=ROUND_SETTINGS,
+)
+RECEIVING_KEY = Structure(epoch=DIGEST, round=ROUND, key=KEY)
+ANNOUNCEMENT = Structure(
+    epoch=DIGEST,
+    round=ROUND,
+    plan=DIGEST,
+    mask_key=KEY,
+    mask_key_proof=Bytes(64),
+    seeds=Many(DIGEST),
+    dealings=Many(Structure(custodian=PARTY, shares=DIGEST, letter=DIGEST)),
+    sketches=Many(Structure(block=BLOCK, region=Many(I16), update=Many(I16), tokens=U32)),
+)
+MANIFEST = Structure(
+    epoch=DIGEST,
+    round=ROUND,
+    plan=DIGEST,
+    announced=Many(Structure(member=PARTY, announcement=DIGEST)),
+    cohorts=Many(
+        Structure(
+            block=BLOCK,
+            choice=Variants(Everyone=None, Aligned=None, Fallback=None, Void=None),
+            members=Many(Structure(member=PARTY, weight=U8)),
+            consensus=Many(Optional(U32)),
+        )
+    ),
+)
+SEAL_1 = Structure(epoch=DIGEST, round=ROUND, plan=DIGEST, manifest=DIGEST, previous=DIGEST, tree=DIGEST)
+UPLOAD = Structure(epoch=DIGEST, round=ROUND, seal1=DIGEST, root=DIGEST)
+SEAL_2 = Structure(
+    epoch=DIGEST,
+    round=ROUND,
+    seal1=DIGEST,
+    uploaded=Many(Structure(member=PARTY, root=DIGEST)),
+    void=Many(BLOCK),
+    tree=DIGEST,
+)
+ABORT = Structure(
+    epoch=DIGEST,
+    round=ROUND,
+    plan=DIGEST,
+    model=DIGEST,
+    reason=Variants(TooFewAnnounced=None, NotSealed=None, TooFewUploaded=None),
+)
+CLOSING = Structure(
+    epoch=DIGEST,
+    round=ROUND,
+    plan=DIGEST,
+    seal2=DIGEST,
+    sums=Many(Structure(block=BLOCK, sum=DIGEST, weight=U32)),
+    parameters=Many(DIGEST),
+    model=DIGEST,
+    tree=DIGEST,
+)
+RECOMPUTED = Structure(epoch=DIGEST, round=ROUND, closing=DIGEST, blocks=Many(BLOCK))
+
+BODIES = {
+    "ReceivingKey": ("cloister/v1/receiving-key", RECEIVING_KEY),
+    "RoundPlan": ("cloister/v1/plan", ROUND_PLAN),
+    "Announcement": ("cloister/v1/announcement", ANNOUNCEMENT),
+    "Manifest": ("cloister/v1/manifest", MANIFEST),
+    "Seal1": ("cloister/v1/seal-1", SEAL_1),
+    "Upload": ("cloister/v1/upload", UPLOAD),
+    "Seal2": ("cloister/v1/seal-2", SEAL_2),
+    "Abort": ("cloister/v1/abort", ABORT),
+    "Closing": ("cloister/v1/closing", CLOSING),
+    "Recomputed": ("cloister/v1/recomputed", RECOMPUTED),
+}
+
+SIGNED = Structure(signer=PARTY, body=BODY, signature=SIGNATURE)
+VOTE = Structure(custodian=PARTY, signature=SIGNATURE)
+CERTIFICATE = Structure(body=BODY, votes=Many(VOTE))
+ENDING = Variants(Closed=Structure(certificate=CERTIFICATE, recomputed=Many(SIGNED)), Aborted=CERTIFICATE)
+REVEAL = Structure(member=PARTY, index=U32, value=KEY)
+REVEALED_SHARE = Structure(index=U32, share=KEY, path=Many(DIGEST))
+LOST_SECRET = Structure(member=PARTY, index=U32, shares=Many(Row(PARTY, REVEALED_SHARE)))
+MODEL_PART = Structure(block=BLOCK, index=U32, bytes=Bytes())
+ROLE = Variants(member=None, custodian=None)
+
+MESSAGE = Variants(
+    KeyRequest=Structure(round=ROUND),
+    ReceivingKey=SIGNED,
+    Plan=Structure(plan=SIGNED, receiving_keys=Many(SIGNED), previous=Optional(ENDING)),
+    Refusal=Structure(round=ROUND, role=ROLE, reason=Text()),
+    Announcement=SIGNED,
+    Letter=Structure(round=ROUND, dealer=PARTY, custodian=PARTY, sealed=Bytes()),
+    ProposeSeal1=Structure(manifest=BODY, seal=BODY),
+    Vote=Structure(body=DIGEST, signature=SIGNATURE),
+    Sealed1=Structure(manifest=BODY, certificate=CERTIFICATE, received=Many(BLOCK)),
+    Uploaded=SIGNED,
+    ProposeSeal2=Structure(seal=BODY, uploads=Many(SIGNED)),
+    ProposeAbort=Structure(abort=BODY),
+    Sealed2=Structure(certificate=CERTIFICATE),
+    SeedSharesRequest=Structure(round=ROUND, dealer=PARTY),
+    Seeds=Structure(round=ROUND, seeds=Many(Structure(block=BLOCK, seed=KEY))),
+    Shares=Structure(round=ROUND, dealer=PARTY, shares=Many(REVEALED_SHARE)),
+    ProposeClosing=Structure(
+        closing=BODY,
+        before=Many(DIGEST),
+        reveals=Many(REVEAL),
+        lost=Many(LOST_SECRET),
+        recompute=Many(BLOCK),
+    ),
+    OldParameters=MODEL_PART,
+    Recomputed=SIGNED,
+    MaskedBlock=Structure(round=ROUND, member=PARTY, block=BLOCK, path=Many(DIGEST)),
+    Ended=ENDING,
+    ModelRequest=Structure(model=DIGEST),
+    ModelPart=MODEL_PART,
+    LetterOpened=Structure(round=ROUND, dealer=PARTY),
+    LetterFault=Structure(round=ROUND, dealer=PARTY, agreed=KEY, proof=Bytes(64)),
+)
+REVEAL_LOG_BODY = Structure(index=U32, value=KEY)
+
+TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}

@@ -1,0 +1,125 @@
+"""From announced sketches to cohorts, in integers (ALIGN-02 to ALIGN-10). `//` rounds towards minus infinity."""
+
+from math import isqrt
+
+UNIT = 2**14
+
+
+def unit(vector):
+    """ALIGN-02: the vector at norm 2¹⁴, or none."""
+    length = isqrt(sum(value * value for value in vector))
+    return [value * UNIT // length for value in vector] if length else None
+
+
+def agreement(one, other):
+    """The product of two unit vectors."""
+    return sum(a * b for a, b in zip(one, other)) // UNIT
+
+
+def lower_median(values):
+    """The lower of the middle values; 0 of none."""
+    return sorted(values)[(len(values) - 1) // 2] if values else 0
+
+
+def mean(values):
+    """0 of none."""
+    return sum(values) // len(values) if values else 0
+
+
+def common_direction(sketches, minimum_tokens, coordinates):
+    """ALIGN-03, over all sketches of a layer."""
+    counted = [sketch["region"] for sketch in sketches if sketch["tokens"] >= minimum_tokens]
+    return [mean([region[j] for region in counted]) for j in range(coordinates)]
+
+
+def threshold(agreements, rule):
+    """ALIGN-04."""
+    if rule["threshold"] == "MeanDeviation":
+        centre = mean(agreements)
+        spread = isqrt(mean([(value - centre) ** 2 for value in agreements]))
+    else:
+        centre = lower_median(agreements)
+        spread = lower_median([abs(value - centre) for value in agreements])
+    return centre - rule["spread_factor"] * spread // 256
+
+
+def score(sketches, common, rule):
+    """ALIGN-02 to ALIGN-06 for one expert: agreements, threshold, and each member's consensus or none."""
+    units = []
+    for sketch in sketches:
+        region = unit([a - b for a, b in zip(sketch["region"], common)])
+        update = unit(sketch["update"])
+        enough = sketch["tokens"] >= rule["minimum_tokens"]
+        units.append((region, update) if region and update and enough else None)
+    scored = [at for at, pair in enumerate(units) if pair]
+    regions = {(i, j): agreement(units[i][0], units[j][0]) for i in scored for j in scored if i != j}
+    agreements = [regions[i, j] for i in scored for j in scored if i < j]
+    tau = threshold(agreements, rule)
+    gate = lambda i, j: max(0, agreement(units[i][1], units[j][1])) if regions[i, j] >= tau else 0
+    consensus = [None] * len(units)
+    for i in scored:
+        consensus[i] = sum(gate(i, j) for j in scored if i != j)
+    return {"agreements": agreements, "threshold": tau, "consensus": consensus}
+
+
+def is_aligned(consensus, median, fraction):
+    """ALIGN-07."""
+    return consensus is not None and consensus > 0 and 256 * consensus >= fraction * median
+
+
+def choose(settings, organisation_of, weight_of, announced):
+    """ALIGN-07 to ALIGN-10: the cohort of every block. `announced` has each member's sketches by block."""
+    commons = layer_directions(settings, announced)
+    chooser = Chooser(settings, organisation_of, weight_of, announced)
+    return [chooser.cohort(planned["shape"], commons) for planned in settings["blocks"]]
+
+
+def layer_directions(settings, announced):
+    """ALIGN-03: the common direction of every layer."""
+    blocks_of = {}
+    for planned in settings["blocks"]:
+        kind = planned["shape"]["kind"]
+        if "Expert" in kind:
+            blocks_of.setdefault(kind["Expert"]["layer"], []).append(planned["shape"]["id"])
+    rule, size = settings["scoring"], settings["sketch"]["coordinates"]
+    every = lambda blocks: [own[block] for own in announced.values() for block in blocks if block in own]
+    return {
+        layer: common_direction(every(blocks), rule["minimum_tokens"], size) for layer, blocks in blocks_of.items()
+    }
+
+
+class Chooser:
+    """What choosing a block's cohort needs."""
+
+    def __init__(self, settings, organisation_of, weight_of, announced):
+        self.settings, self.announced = settings, announced
+        self.organisation_of, self.weight_of = organisation_of, weight_of
+
+    def organisations(self, members):
+        """FLOOR-05."""
+        return len({self.organisation_of[member] for member in members})
+
+    def cohort(self, shape, commons):
+        """A block's cohort as the manifest lists it."""
+        everyone = sorted(self.announced)
+        if "Expert" not in shape["kind"]:
+            return self.finish(shape["id"], "Everyone", everyone, [])
+        rule = self.settings["scoring"]
+        sketches = [self.announced[member][shape["id"]] for member in everyone]
+        scores = score(sketches, commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
+        median = lower_median([value for value in scores if value is not None])
+        fraction = rule["consensus_fraction"]
+        aligned = [m for m, value in zip(everyone, scores) if is_aligned(value, median, fraction)]
+        if self.organisations(aligned) >= self.settings["cohort_floor"] + rule["slack"]:
+            return self.finish(shape["id"], "Aligned", aligned, scores)
+        if rule["fallback"] == "Everyone":
+            return self.finish(shape["id"], "Fallback", everyone, scores)
+        return self.finish(shape["id"], "Void", [], scores)
+
+    def finish(self, block, choice, members, scores):
+        """ALIGN-10."""
+        if self.organisations(members) < self.settings["cohort_floor"]:
+            choice, members = "Void", []
+        weight = lambda member: min(self.weight_of[member], self.settings["max_weight"])
+        listed = [{"member": member, "weight": weight(member)} for member in members]
+        return {"block": block, "choice": choice, "members": listed, "consensus": scores}

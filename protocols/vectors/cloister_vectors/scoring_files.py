@@ -1,0 +1,109 @@
+"""Vectors of floors and of scoring."""
+
+from itertools import product
+
+from . import scoring
+from .contributions import Contribution
+from .crypto_files import bad
+from .floors import floors as floors_of
+from .planning import settings
+from .roster import the_roster
+from .samples import integers
+
+RULE = {
+    "threshold": "MeanDeviation", "spread_factor": 256, "consensus_fraction": 128,
+    "minimum_tokens": 5, "slack": 0, "fallback": "Everyone",
+}
+
+
+def floors():
+    """FLOOR-01 to FLOOR-04."""
+    sizes = [(n, n) for n in range(3, 21)] + [(20, 3), (50, 16), (100, 16), (300, 16), (6, 4), (8, 9)]
+    cases = [{"organisations": n, "custodians": c} | floors_of(n, c) for n, c in sizes]
+    wrong = [
+        bad(step, floors_of, sizes, organisations=sizes[0], custodians=sizes[1])
+        for step, sizes in [
+            ("members", (0, 5)), ("members", (2, 5)), ("members", (301, 16)),
+            ("custodians", (5, 2)), ("custodians", (5, 0)), ("unreachable", (5, 16)), ("unreachable", (3, 4)),
+        ]
+    ]
+    return {"cases": cases, "bad": wrong}
+
+
+def made_up(label, members, coordinates, spread):
+    """Sketches around a shared direction."""
+    around = lambda what, at: [
+        a + b for a, b in zip(
+            integers(f"{label} {what}", coordinates, -700, 700),
+            integers(f"{label} {what} {at}", coordinates, -spread, spread),
+        )
+    ]
+    return [
+        {"region": around("region", at), "update": around("update", at), "tokens": 4 + at}
+        for at in range(members)
+    ]
+
+
+def experts():
+    """Inputs of scoring: alike, unlike, edges of integer rounding, and sketches that do not count."""
+    pair = lambda region, update: {"region": region, "update": update, "tokens": 9}
+    opposed = [pair([1000, 0], [7, 0]), pair([1000, 1], [7, 1]), pair([-1000, 0], [-7, 0])]
+    zero_update, zero_region = pair([3, 4], [0, 0]), pair([1, 1], [5, 5])
+    return [
+        ([], [1, 1]), ([pair([3, 4], [1, 2])], [0, 0]), (opposed, [0, 0]), (opposed, [-1, 1]),
+        ([*opposed, zero_update, zero_region], [1, 1]),
+        ([pair([32767] * 128, [-32768] * 128)] * 3, [0] * 128),
+        (made_up("alike", 7, 16, 200), [3] * 16), (made_up("unlike", 8, 32, 3000), [-5] * 32),
+        (made_up("some", 9, 64, 900), [0] * 64),
+    ]
+
+
+def scores():
+    """ALIGN-02 to ALIGN-06 for one expert."""
+    cases = []
+    for (sketches, common), kind in product(experts(), ("MeanDeviation", "MedianDeviation")):
+        for spread in (0, 200, 700):
+            rule = RULE | {"threshold": kind, "spread_factor": spread}
+            cases.append({"input": 0, "rule": rule} | scoring.score(sketches, common, rule))
+            cases[-1]["input"] = experts().index((sketches, common))
+    inputs = [{"sketches": sketches, "common": common} for sketches, common in experts()]
+    return {"inputs": inputs, "cases": cases, "commons": commons()}
+
+
+def commons():
+    """ALIGN-03."""
+    cases = []
+    for sketches in (made_up("layer", 6, 16, 500), made_up("one", 2, 16, 500)[1:], made_up("few", 1, 16, 9), []):
+        direction = scoring.common_direction(sketches, 5, 16)
+        cases.append({"sketches": sketches, "minimum_tokens": 5, "coordinates": 16, "common": direction})
+    return cases
+
+
+def cohorts():
+    """ALIGN-07 to ALIGN-10 for the roster and block table of the round's vectors."""
+    roster, cases = the_roster(), []
+    contributions = {m: Contribution(m, settings()).sketches for m in roster.members}
+    for floor, max_weight, announced, changes in [
+        (4, 3, [1, 2, 3, 4, 5, 6], {}),
+        (4, 15, [1, 2, 3, 4, 5], {}),
+        (5, 1, [1, 2, 3, 4, 5, 6], {}),
+        (5, 2, [1, 2, 3, 4, 5, 6], {"fallback": "Skip"}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"slack": 1}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"slack": 1, "fallback": "Skip"}),
+        (4, 3, [1, 2, 5, 6], {}),
+        (4, 3, [1, 2, 3, 6], {"fallback": "Skip"}),
+        (4, 3, [2, 3, 4, 5, 6], {"threshold": "MedianDeviation", "spread_factor": 0}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"consensus_fraction": 256, "threshold": "MedianDeviation"}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"minimum_tokens": 34}),
+        (4, 3, [], {}),
+    ]:
+        chosen = settings() | {"cohort_floor": floor, "max_weight": max_weight}
+        chosen["scoring"] = chosen["scoring"] | changes
+        sketches = {m: {s["block"]: s for s in contributions[m]} for m in announced}
+        result = scoring.choose(chosen, roster.organisation_of, roster.weight_of, sketches)
+        cases.append({
+            "cohort_floor": floor, "max_weight": max_weight, "scoring": chosen["scoring"],
+            "announced": announced, "cohorts": result,
+        })
+    listed = {str(m): sketches for m, sketches in contributions.items()}
+    return {"sketches": listed, "cases": cases}

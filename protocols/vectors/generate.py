@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Writes the test vectors of Cloister's protocol, or checks values that the Rust code made.
+
+    generate.py write FOLDER    write every file of this version
+    generate.py verify FILE     check a file that the conformance tests wrote
+
+Both are from the specification beside this folder, and share no code with the Rust crates. Needs Python 3.11 and the
+package `cryptography`; `cargo xtask vectors` brings it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from cloister_vectors import crypto_files, number_files, round_files, scoring_files, self_test, verifying, wire_files
+from cloister_vectors import refused_announcements, refused_plans, refused_seals
+from cloister_vectors.refusals import Refusals
+from cloister_vectors.round_one import RoundOne
+from cloister_vectors.round_two import RoundTwo
+
+FILES = {
+    "digests": crypto_files.digests,
+    "merkle": crypto_files.merkle,
+    "signatures": crypto_files.signatures,
+    "group": crypto_files.group,
+    "knowledge": crypto_files.knowledge,
+    "agreements": crypto_files.agreements,
+    "shamir": crypto_files.shamir,
+    "commitments": crypto_files.commitments,
+    "letters": crypto_files.letters,
+    "masks": number_files.masks,
+    "packing": number_files.packing,
+    "quantise": number_files.quantise,
+    "apply": number_files.apply,
+    "consistency": number_files.consistency,
+    "sketches": number_files.sketches,
+    "floors": scoring_files.floors,
+    "scores": scoring_files.scores,
+    "cohorts": scoring_files.cohorts,
+    "codec": wire_files.codec,
+    "frames": wire_files.frames,
+    "consortium": round_files.consortium,
+}
+
+
+def rounds():
+    """The round file, and where its frames are replaced by ones that must be refused."""
+    first = RoundOne()
+    second = RoundTwo(first)
+    refusals = Refusals(first)
+    refused_plans.add(refusals)
+    refused_announcements.add(refusals)
+    refused_seals.add(refusals, second)
+    return round_files.rounds(first), {"refused": refusals.listed}
+
+
+def compact(value):
+    """JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def pretty(value):
+    """JSON with one line an entry of each list, so that differences can be read."""
+    lines = []
+    for name, entry in value.items():
+        if isinstance(entry, list) and entry:
+            inner = ",\n".join(f"    {compact(item)}" for item in entry)
+            lines.append(f"  {compact(name)}: [\n{inner}\n  ]")
+        else:
+            lines.append(f"  {compact(name)}: {compact(entry)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def write(folder):
+    """Writes every file into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {name: make() for name, make in FILES.items()}
+    values["rounds"], values["rounds_bad"] = rounds()
+    for name, value in values.items():
+        (folder / f"{name}.json").write_text(pretty(value), encoding="utf-8")
+
+
+def main(arguments):
+    """Runs one of the two commands."""
+    self_test.run()
+    match arguments:
+        case ["write", folder]:
+            write(Path(folder))
+        case ["verify", file]:
+            counts = verifying.verify(json.loads(Path(file).read_text(encoding="utf-8")))
+            print(", ".join(f"{count} {name}" for name, count in counts.items()), "hold")
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,307 @@
+//! The group, proofs, shares, commitments and letters.
+
+use cloister_crypto::commitment::{DealingContext, SharedSecret};
+use cloister_crypto::group::{
+    Element, ScalarSecret, prove_agreement, prove_knowledge, verify_agreement, verify_knowledge,
+};
+use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::{letter, merkle, shamir};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use serde::Deserialize;
+
+use crate::steps::{Tape, variant};
+use crate::vectors::Hex;
+
+fn secret(bytes: &Hex) -> ScalarSecret {
+    ScalarSecret::from_revealed(bytes.array()).expect("a canonical scalar")
+}
+
+fn element(bytes: &Hex) -> Element {
+    Element::decode(bytes.array()).expect("an element")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Group {
+    multiples: Vec<Hex>,
+    wides: Vec<Wide>,
+    bad: Vec<BadEncoding>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wide {
+    wide: Hex,
+    scalar: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadEncoding {
+    element: Option<Hex>,
+    scalar: Option<Hex>,
+    step: String,
+}
+
+pub(crate) fn group(file: Group) {
+    for (number, bytes) in (1u8..).zip(&file.multiples) {
+        let mut scalar = [0; 32];
+        scalar[0] = number;
+        assert_eq!(ScalarSecret::from_revealed(scalar).unwrap().public().bytes(), bytes.array());
+        assert_eq!(element(bytes).bytes(), bytes.array());
+    }
+    for case in file.wides {
+        let drawn = ScalarSecret::random(&mut Tape::of(case.wide.0));
+        assert_eq!(drawn.reveal().to_vec(), case.scalar.0);
+    }
+    for bad in file.bad {
+        match (bad.element, bad.scalar) {
+            (Some(bytes), None) => {
+                assert_eq!((bad.step.as_str(), Element::decode(bytes.array()).is_err()), ("element", true));
+            }
+            (None, Some(bytes)) => {
+                let refused = ScalarSecret::from_revealed(bytes.array()).is_none();
+                assert_eq!((bad.step.as_str(), refused), ("scalar", true));
+            }
+            _ => panic!("an element or a scalar"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Knowledge {
+    cases: Vec<KnowledgeCase>,
+    bad: Vec<BadKnowledge>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnowledgeCase {
+    secret: Hex,
+    element: Hex,
+    epoch: Digest,
+    round: u64,
+    member: u32,
+    context: Hex,
+    nonce: Hex,
+    proof: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadKnowledge {
+    why: String,
+    element: Hex,
+    context: Hex,
+    proof: Hex,
+    step: String,
+}
+
+pub(crate) fn knowledge(file: Knowledge) {
+    for case in file.cases {
+        let (round, dealer) = (Round(case.round), PartyId(case.member));
+        let context = DealingContext { epoch: case.epoch, round, dealer }.encode();
+        assert_eq!(context, case.context.0);
+        assert_eq!(secret(&case.secret).public().bytes(), case.element.array());
+        let proof = prove_knowledge(&secret(&case.secret), &context, &mut Tape::of(case.nonce.0));
+        assert_eq!(proof.to_vec(), case.proof.0);
+        assert!(verify_knowledge(&element(&case.element), &context, &proof).is_ok());
+    }
+    for bad in file.bad {
+        assert_eq!(bad.step, "proof");
+        let result = verify_knowledge(&element(&bad.element), &bad.context.0, &bad.proof.array());
+        assert!(result.is_err(), "{}", bad.why);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Agreements {
+    cases: Vec<Agreement>,
+    bad: Vec<BadAgreement>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Agreement {
+    secret: Hex,
+    own: Hex,
+    public: Hex,
+    context: Hex,
+    nonce: Hex,
+    agreed: Hex,
+    proof: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadAgreement {
+    why: String,
+    own: Hex,
+    public: Hex,
+    agreed: Hex,
+    context: Hex,
+    proof: Hex,
+    step: String,
+}
+
+pub(crate) fn agreements(file: Agreements) {
+    for case in file.cases {
+        let (own, public) = (secret(&case.secret), element(&case.public));
+        assert_eq!(own.public().bytes(), case.own.array());
+        let made = prove_agreement(&own, &public, &case.context.0, &mut Tape::of(case.nonce.0));
+        assert_eq!(made, (case.agreed.array(), case.proof.array()));
+        assert!(verify_agreement(&own.public(), &public, made.0, &case.context.0, &made.1).is_ok());
+    }
+    for bad in file.bad {
+        assert_eq!(bad.step, "proof");
+        let (own, public) = (element(&bad.own), element(&bad.public));
+        let agreed = bad.agreed.array();
+        let result = verify_agreement(&own, &public, agreed, &bad.context.0, &bad.proof.array());
+        assert!(result.is_err(), "{}", bad.why);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shamir {
+    cases: Vec<Sharing>,
+    bad: Vec<BadShares>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sharing {
+    secret: Hex,
+    threshold: usize,
+    draws: Vec<Hex>,
+    shares: Vec<(u32, Hex)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadShares {
+    threshold: usize,
+    shares: Vec<(u32, Hex)>,
+    step: String,
+}
+
+fn points(shares: &[(u32, Hex)]) -> Vec<(u32, [u8; 32])> {
+    shares.iter().map(|(holder, share)| (*holder, share.array())).collect()
+}
+
+pub(crate) fn shamir(file: Shamir) {
+    for case in file.cases {
+        let holders: Vec<u32> = case.shares.iter().map(|(holder, _)| *holder).collect();
+        let mut tape = Tape::of(case.draws.into_iter().flat_map(|draw| draw.0));
+        let made = shamir::split(&secret(&case.secret), case.threshold, &holders, &mut tape);
+        let made: Vec<[u8; 32]> = made.iter().map(|share| *share.reveal()).collect();
+        let mut points = points(&case.shares);
+        assert_eq!(made, points.iter().map(|(_, share)| *share).collect::<Vec<_>>());
+        for _ in 0..points.len() {
+            points.rotate_left(1);
+            let combined = shamir::combine(case.threshold, &points).unwrap();
+            assert_eq!(combined.reveal().to_vec(), case.secret.0);
+        }
+    }
+    for bad in file.bad {
+        let error = shamir::combine(bad.threshold, &points(&bad.shares)).unwrap_err();
+        assert_eq!(variant(&error), bad.step);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Commitments {
+    epoch: Digest,
+    round: u64,
+    dealer: u32,
+    custodian: u32,
+    place: Hex,
+    plan: Digest,
+    letter_context: Hex,
+    seeds: Vec<CommittedSeed>,
+    shares: Vec<CommittedShare>,
+    root: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommittedSeed {
+    block: u32,
+    seed: Hex,
+    commitment: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommittedShare {
+    index: usize,
+    share: Hex,
+    leaf: Digest,
+    path: Vec<Digest>,
+}
+
+pub(crate) fn commitments(file: Commitments) {
+    let (round, dealer, custodian) = (Round(file.round), PartyId(file.dealer), PartyId(file.custodian));
+    let context = DealingContext { epoch: file.epoch, round, dealer };
+    assert_eq!(context.encode(), file.place.0);
+    assert_eq!(context.letter_context(file.plan, custodian), file.letter_context.0);
+    for case in file.seeds {
+        assert_eq!(context.seed_commitment(BlockId(case.block), &case.seed.array()), case.commitment);
+    }
+    let secrets: Vec<SharedSecret> = SharedSecret::all(file.shares.len() - 1).collect();
+    let leaves: Vec<Digest> = file.shares.iter().map(|case| case.leaf).collect();
+    assert_eq!(merkle::root(&leaves), file.root);
+    for (case, secret) in file.shares.iter().zip(secrets) {
+        assert_eq!(secret.index(), case.index);
+        assert_eq!(context.share_leaf(custodian, secret, &case.share.array()), case.leaf);
+        assert_eq!(merkle::path(&leaves, case.index), case.path);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Letters {
+    cases: Vec<Letter>,
+    bad: Vec<BadLetter>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Letter {
+    secret: Hex,
+    recipient: Hex,
+    context: Hex,
+    ephemeral: Hex,
+    content: Hex,
+    letter: Hex,
+    digest: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadLetter {
+    why: String,
+    letter: Hex,
+    secret: Hex,
+    context: Hex,
+    step: String,
+}
+
+pub(crate) fn letters(file: Letters) {
+    for case in file.cases {
+        let mut tape = Tape::of(case.ephemeral.0);
+        let made = letter::seal(&case.content.0, &element(&case.recipient), &case.context.0, &mut tape);
+        assert_eq!(made, case.letter.0);
+        assert_eq!(digest(Domain::Letter, &[&made]), case.digest);
+        let opened = letter::open(&made, &secret(&case.secret), &case.context.0).unwrap();
+        assert_eq!(*opened, case.content.0);
+    }
+    for bad in file.bad {
+        assert_eq!(bad.step, "letter");
+        let result = letter::open(&bad.letter.0, &secret(&bad.secret), &bad.context.0);
+        assert!(result.is_err(), "{}", bad.why);
+    }
+}

@@ -1,0 +1,65 @@
+//! The code agrees with the test vectors of `protocols/vectors`, which are made from the specification by a program
+//! that shares no code with it; and it writes vectors of its own for that program to check.
+//!
+//! Each file of vectors has one test. Whatever a vector says must be refused is refused at the step that it names.
+
+#![allow(clippy::unwrap_used)]
+
+mod consortium;
+mod dealing;
+mod exposure;
+mod hashes;
+mod made;
+mod masks;
+mod numbers;
+mod parties;
+mod replay;
+mod scoring;
+mod seals;
+mod steps;
+mod vectors;
+mod wire;
+
+/// Makes a test of each file, and the list of files that have one.
+macro_rules! files {
+    ($($name:ident: $check:path),* $(,)?) => {
+        const CHECKED: &[&str] = &[$(stringify!($name)),*];
+        $(#[test]
+        fn $name() {
+            $check(vectors::read(stringify!($name)));
+        })*
+    };
+}
+
+files! {
+    agreements: dealing::agreements,
+    apply: numbers::apply,
+    codec: wire::codec,
+    cohorts: scoring::cohorts,
+    commitments: dealing::commitments,
+    consistency: numbers::consistency,
+    consortium: consortium::check,
+    digests: hashes::digests,
+    floors: consortium::floors,
+    frames: wire::frames,
+    group: dealing::group,
+    knowledge: dealing::knowledge,
+    letters: dealing::letters,
+    masks: masks::check,
+    merkle: hashes::merkle,
+    packing: numbers::packing,
+    quantise: numbers::quantise,
+    rounds: replay::rounds,
+    rounds_bad: replay::refusals,
+    scores: scoring::scores,
+    shamir: dealing::shamir,
+    signatures: hashes::signatures,
+    sketches: numbers::sketches,
+}
+
+#[test]
+fn no_file_of_vectors_is_left_out() {
+    let mut checked: Vec<String> = CHECKED.iter().map(|name| format!("{name}.json")).collect();
+    checked.sort_unstable();
+    assert_eq!(vectors::files(), checked);
+}

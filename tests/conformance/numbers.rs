@@ -1,0 +1,185 @@
+//! Fixed point, packed words, sketches and consistency weights.
+
+use cloister_alignment::sketch::{Subject, sketch};
+use cloister_params::block::BlockKind;
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::id::{BlockId, Digest};
+use cloister_params::plan::SketchPlan;
+use cloister_protocol::model::Model;
+use serde::Deserialize;
+
+use crate::steps::variant;
+use crate::vectors::Hex;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Packing {
+    cases: Vec<PackingCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackingCase {
+    bits: u8,
+    words: Vec<u32>,
+    packed: Hex,
+    lifted: Vec<i64>,
+}
+
+pub(crate) fn packing(file: Packing) {
+    for case in file.cases {
+        let ring = RingWidth::new(case.bits).unwrap();
+        assert_eq!(ring.pack(&case.words), case.packed.0);
+        let lift = |words: &[u32]| -> Vec<i64> { words.iter().map(|word| ring.lift(*word)).collect() };
+        assert_eq!(lift(&case.words), case.lifted);
+        assert_eq!(lift(&ring.unpack(&case.packed.0)), case.lifted);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quantise {
+    cases: Vec<QuantiseCase>,
+    bad: Vec<BadUpdate>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuantiseCase {
+    kind: BlockKind,
+    scale: Scale,
+    update: Hex,
+    integers: Vec<i32>,
+    clipped: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadUpdate {
+    kind: BlockKind,
+    scale: Scale,
+    update: Hex,
+    step: String,
+}
+
+pub(crate) fn quantise(file: Quantise) {
+    for case in file.cases {
+        let made = case.scale.quantise(case.kind, &case.update.singles()).unwrap();
+        assert_eq!((made.integers, made.clipped), (case.integers, case.clipped), "{}", case.kind);
+    }
+    for bad in file.bad {
+        let error = bad.scale.quantise(bad.kind, &bad.update.singles()).unwrap_err();
+        assert_eq!(variant(&error), bad.step);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Apply {
+    cases: Vec<ApplyCase>,
+    bad: Vec<BadSum>,
+    models: Vec<NamedModel>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyCase {
+    kind: BlockKind,
+    scale: Scale,
+    parameters: Hex,
+    sum: Vec<i64>,
+    weight: u64,
+    applied: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadSum {
+    kind: BlockKind,
+    scale: Scale,
+    parameters: Hex,
+    sum: Vec<i64>,
+    weight: u64,
+    step: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedModel {
+    blocks: Vec<Hex>,
+    digest: Digest,
+}
+
+pub(crate) fn apply(file: Apply) {
+    for case in file.cases {
+        let mut parameters = case.parameters.singles();
+        case.scale.apply(case.kind, &mut parameters, &case.sum, case.weight).unwrap();
+        assert_eq!(Hex::of_singles(&parameters), case.applied, "{}", case.kind);
+    }
+    for bad in file.bad {
+        let mut parameters = bad.parameters.singles();
+        let error = bad.scale.apply(bad.kind, &mut parameters, &bad.sum, bad.weight).unwrap_err();
+        assert_eq!(variant(&error), bad.step);
+        assert_eq!(Hex::of_singles(&parameters), bad.parameters, "nothing was applied");
+    }
+    for model in file.models {
+        assert_eq!(Model::new(model.blocks.iter().map(Hex::singles).collect()).digest(), model.digest);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Consistency {
+    cases: Vec<ConsistencyCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsistencyCase {
+    own: Hex,
+    published: Hex,
+    margins: Hex,
+    weight: Hex,
+}
+
+pub(crate) fn consistency(file: Consistency) {
+    for case in file.cases {
+        let (own, published) = (case.own.singles(), case.published.singles());
+        let weight = cloister_alignment::consistency::weight(&own, &published, &case.margins.singles());
+        assert!((f64::from(weight) - case.weight.double()).abs() < 1e-6, "{weight}");
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sketches {
+    seed: Digest,
+    cases: Vec<SketchCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SketchCase {
+    coordinates: u16,
+    block: Option<u32>,
+    vector: Hex,
+    clip: Hex,
+    sketch: Vec<i16>,
+}
+
+/// A plan for sketches without noise.
+pub(crate) fn sketch_plan(seed: Digest, coordinates: u16) -> SketchPlan {
+    SketchPlan { seed, coordinates, noise_steps: 0, region_clip_milli: 1, count_noise: 0 }
+}
+
+pub(crate) fn subject(block: Option<u32>) -> Subject {
+    block.map_or(Subject::Region, |block| Subject::Update(BlockId(block)))
+}
+
+pub(crate) fn sketches(file: Sketches) {
+    for case in file.cases {
+        let plan = sketch_plan(file.seed, case.coordinates);
+        let made = sketch(&plan, subject(case.block), &case.vector.singles(), case.clip.double());
+        assert_eq!(made, case.sketch, "{} coordinates, {:?}", case.coordinates, case.block);
+    }
+}

@@ -1,0 +1,259 @@
+//! The file of rounds, and the members and custodians that act in it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::sign::SigningKey;
+use cloister_params::consortium::PublicBytes;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_params::policy::Policy;
+use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::fault::Fault;
+use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::model::Model;
+use cloister_protocol::round::Contribution;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use cloister_wire::statement::{AnnouncedSketch, Signed};
+use rand_core::CryptoRng;
+use serde::Deserialize;
+
+use crate::scoring::member_sketches;
+use crate::steps::Tape;
+use crate::vectors::Hex;
+
+/// Two rounds as frames, with what their parties know before and must know after.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rounds {
+    consortium: String,
+    signature: Hex,
+    governance: Hex,
+    task: Digest,
+    pub(crate) signing_seeds: BTreeMap<u32, Hex>,
+    /// For each custodian the random bytes behind its receiving keys, by round.
+    pub(crate) receiving_draws: BTreeMap<u32, Vec<Hex>>,
+    model: Vec<Hex>,
+    draws: BTreeMap<u32, Draws>,
+    contributions: BTreeMap<u32, MadeUp>,
+    pub(crate) frames: Vec<Hex>,
+    pub(crate) script: Vec<Step>,
+    pub(crate) expected: Expected,
+}
+
+/// A frame on its way; senders and receivers are `coordinator`, `member N` or `custodian N`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Step {
+    pub(crate) from: String,
+    pub(crate) to: Vec<String>,
+    pub(crate) frame: usize,
+}
+
+/// The random bytes of one member's round, by what they are for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Draws {
+    mask_key: Hex,
+    seeds: Vec<Hex>,
+    coefficients: Vec<Vec<Hex>>,
+    letters: Vec<Hex>,
+    proof: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MadeUp {
+    integers: Vec<Vec<i32>>,
+    sketches: Vec<AnnouncedSketch>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expected {
+    pub(crate) summed: BTreeMap<u32, Summed>,
+    pub(crate) void: Vec<BlockId>,
+    pub(crate) sums: BTreeMap<u32, Hex>,
+    pub(crate) reveals: Vec<ExpectedReveal>,
+    pub(crate) log: Vec<LogEntry>,
+    pub(crate) root: Digest,
+    pub(crate) closed_model: Vec<Hex>,
+    pub(crate) closed_model_digest: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Summed {
+    pub(crate) present: Vec<PartyId>,
+    pub(crate) absent: Vec<PartyId>,
+    pub(crate) weight: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpectedReveal {
+    pub(crate) member: PartyId,
+    pub(crate) index: usize,
+    pub(crate) value: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogEntry {
+    pub(crate) kind: String,
+    pub(crate) party: PartyId,
+    pub(crate) leaf: Digest,
+}
+
+impl Draws {
+    /// The order in which the implementation draws: secrets, then each polynomial, letters, the proof.
+    fn tape(&self) -> Tape {
+        let parts = std::iter::once(&self.mask_key).chain(&self.seeds);
+        let parts = parts.chain(self.coefficients.iter().flatten()).chain(&self.letters).chain([&self.proof]);
+        Tape::of(parts.flat_map(|part| part.0.clone()))
+    }
+}
+
+impl Rounds {
+    pub(crate) fn governance(&self) -> PublicBytes {
+        PublicBytes(self.governance.array())
+    }
+
+    pub(crate) fn epoch(&self) -> Arc<Epoch> {
+        let signature = self.signature.array();
+        Arc::new(Epoch::accept(&self.consortium, &signature, self.governance()).unwrap())
+    }
+
+    pub(crate) fn model(&self) -> Model {
+        Model::new(self.model.iter().map(Hex::singles).collect())
+    }
+
+    pub(crate) fn closed_model(&self) -> Model {
+        Model::new(self.expected.closed_model.iter().map(Hex::singles).collect())
+    }
+
+    pub(crate) fn key(&self, party: u32) -> Arc<SigningKey> {
+        Arc::new(SigningKey::from_seed(&self.signing_seeds[&party].array()))
+    }
+
+    /// The messages of the script, in order.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = Message> + '_ {
+        self.script.iter().filter_map(|step| match Frame::decode(&self.frames[step.frame].0).unwrap() {
+            Frame::Message(message) => Some(message),
+            Frame::Chunk(_) => None,
+        })
+    }
+
+    pub(crate) fn first_plan(&self) -> Signed<RoundPlan> {
+        let plan = |message| match message {
+            Message::Plan { plan, .. } => Some(plan),
+            _ => None,
+        };
+        self.messages().find_map(plan).unwrap()
+    }
+
+    pub(crate) fn contribution(&self, member: u32) -> Contribution {
+        let made = &self.contributions[&member];
+        Contribution { integers: made.integers.clone(), sketches: member_sketches(&made.sketches) }
+    }
+
+    pub(crate) fn member_tape(&self, member: u32) -> Tape {
+        self.draws[&member].tape()
+    }
+
+    /// The random bytes behind the ephemeral key of a member's letter, by the custodian's place in the plan.
+    pub(crate) fn letter_draw(&self, member: PartyId, at: usize) -> Vec<u8> {
+        self.draws[&member.0].letters[at].0.clone()
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::parse(&format!("governance_key = \"{}\"", self.governance())).unwrap()
+    }
+
+    pub(crate) fn member(&self, number: u32) -> Member {
+        let (key, epoch) = (self.key(number), self.epoch());
+        Member::new(PartyId(number), key, epoch, self.policy(), self.task, self.model(), None)
+    }
+
+    pub(crate) fn custodian(&self, number: u32) -> Custodian {
+        let model = self.model().digest();
+        Custodian::new(PartyId(number), self.key(number), self.epoch(), self.policy(), model, [])
+    }
+}
+
+/// One state machine and what it wants to send.
+pub(crate) struct Actor {
+    number: u32,
+    machine: Machine,
+    pub(crate) sent: VecDeque<Frame>,
+}
+
+enum Machine {
+    Member(Box<Member>),
+    Custodian(Box<Custodian>),
+}
+
+impl Actor {
+    /// The actor of a name.
+    pub(crate) fn new(rounds: &Rounds, name: &str) -> Self {
+        let (role, number) = name.split_once(' ').expect("a role and a number");
+        let number = number.parse().unwrap();
+        let machine = match role {
+            "member" => Machine::Member(Box::new(rounds.member(number))),
+            "custodian" => Machine::Custodian(Box::new(rounds.custodian(number))),
+            other => panic!("no role {other}"),
+        };
+        Self { number, machine, sent: VecDeque::new() }
+    }
+
+    /// Takes a frame, and trains where the plan of the first round asks for it.
+    pub(crate) fn handle(
+        &mut self,
+        rounds: &Rounds,
+        frame: Frame,
+        random: &mut impl CryptoRng,
+    ) -> Result<(), Fault> {
+        let result = match &mut self.machine {
+            Machine::Member(member) => member.handle_frame(frame, random),
+            Machine::Custodian(custodian) => custodian.handle_frame(frame, random),
+        };
+        self.carry_out(rounds);
+        result
+    }
+
+    fn carry_out(&mut self, rounds: &Rounds) {
+        match &mut self.machine {
+            Machine::Custodian(custodian) => {
+                while let Some(output) = custodian.poll_output() {
+                    if let CustodianOutput::Send(frame) = output {
+                        self.sent.push_back(frame);
+                    }
+                }
+            }
+            Machine::Member(member) => {
+                while let Some(output) = member.poll_output() {
+                    match output {
+                        MemberOutput::Send(frame) => self.sent.push_back(frame),
+                        MemberOutput::Train(plan) if plan.round == Round::FIRST => {
+                            let mut tape = rounds.member_tape(self.number);
+                            let contribution = rounds.contribution(self.number);
+                            member.contribute(plan.round, contribution, &mut tape).unwrap();
+                            assert!(tape.is_used_up());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The model that a member holds.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        match &self.machine {
+            Machine::Member(member) => Some(member.model()),
+            Machine::Custodian(_) => None,
+        }
+    }
+}
