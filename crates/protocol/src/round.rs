@@ -18,12 +18,19 @@ use crate::statement::{Verified, check_certificate, check_coordinators, check_pa
 
 /// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
 /// the protocol.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Contribution {
     /// For each block, the clipped and quantised update with whatever noise the plan asks for.
     pub integers: Vec<Vec<i32>>,
     /// For each expert block, the noised sketches.
     pub sketches: MemberSketches,
+}
+
+/// It holds the unmasked update, so it is never printed.
+impl std::fmt::Debug for Contribution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contribution({} blocks)", self.integers.len())
+    }
 }
 
 /// A round whose plan this party accepted.

@@ -91,17 +91,12 @@ impl RoundLog {
         self.entries.push(entry);
     }
 
-    /// Appends an entry of which only the leaf is known.
-    pub fn push_leaf(&mut self, leaf: Digest) {
-        self.leaves.push(leaf);
-    }
-
     /// The root over all entries so far.
     pub fn root(&self) -> Digest {
         merkle::root(&self.leaves)
     }
 
-    /// All entries whose bodies are known.
+    /// All entries so far.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
