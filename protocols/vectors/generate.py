@@ -34,6 +34,7 @@ FILES = {
     "apply": number_files.apply,
     "consistency": number_files.consistency,
     "sketches": number_files.sketches,
+    "late": number_files.late_sketches,
     "floors": scoring_files.floors,
     "scores": scoring_files.scores,
     "cohorts": scoring_files.cohorts,

@@ -120,6 +120,7 @@ fn a_mask_key_copied_from_another_member() {
     assert!(stage.give(1, own).is_accepted(), "control: its own key");
 }
 
+/// ROUND-26
 #[test]
 fn a_letter_after_the_close() {
     let mut stage = announced();

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod chain;
+mod late;
 mod letters;
 mod plans;
 mod reveals;

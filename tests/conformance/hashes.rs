@@ -35,6 +35,7 @@ fn domain(name: &str) -> Domain {
         "letter" => Domain::Letter,
         "masked-block" => Domain::MaskedBlock,
         "sum" => Domain::Sum,
+        "late" => Domain::Late,
         other => panic!("no domain {other}"),
     }
 }

@@ -44,6 +44,7 @@ files! {
     frames: wire::frames,
     group: dealing::group,
     knowledge: dealing::knowledge,
+    late: numbers::late,
     letters: dealing::letters,
     masks: masks::check,
     merkle: hashes::merkle,

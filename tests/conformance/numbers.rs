@@ -1,10 +1,13 @@
 //! Fixed point, packed words, sketches and consistency weights.
 
+use cloister_alignment::late::Projection;
 use cloister_alignment::sketch::{Subject, sketch};
+use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
-use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::fixed::{CohortTotal, RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
-use cloister_params::plan::SketchPlan;
+use cloister_params::late::norm_bound;
+use cloister_params::plan::{PlannedBlock, SketchPlan};
 use cloister_protocol::model::Model;
 use serde::Deserialize;
 
@@ -82,25 +85,39 @@ pub(crate) struct Apply {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ApplyCase {
     kind: BlockKind,
     scale: Scale,
     parameters: Hex,
     sum: Vec<i64>,
-    weight: u64,
+    #[serde(flatten)]
+    total: Total,
     applied: Hex,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct BadSum {
     kind: BlockKind,
     scale: Scale,
     parameters: Hex,
     sum: Vec<i64>,
-    weight: u64,
+    #[serde(flatten)]
+    total: Total,
     step: String,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    weight: u64,
+    max_weight: u8,
+    noise_steps: u32,
+}
+
+impl Total {
+    fn of(&self) -> CohortTotal {
+        let Self { weight, max_weight, noise_steps } = *self;
+        CohortTotal { weight, max_weight, noise_steps }
+    }
 }
 
 #[derive(Deserialize)]
@@ -113,12 +130,12 @@ struct NamedModel {
 pub(crate) fn apply(file: Apply) {
     for case in file.cases {
         let mut parameters = case.parameters.singles();
-        case.scale.apply(case.kind, &mut parameters, &case.sum, case.weight).unwrap();
+        case.scale.apply(case.kind, &mut parameters, &case.sum, case.total.of()).unwrap();
         assert_eq!(Hex::of_singles(&parameters), case.applied, "{}", case.kind);
     }
     for bad in file.bad {
         let mut parameters = bad.parameters.singles();
-        let error = bad.scale.apply(bad.kind, &mut parameters, &bad.sum, bad.weight).unwrap_err();
+        let error = bad.scale.apply(bad.kind, &mut parameters, &bad.sum, bad.total.of()).unwrap_err();
         assert_eq!(variant(&error), bad.step);
         assert_eq!(Hex::of_singles(&parameters), bad.parameters, "nothing was applied");
     }
@@ -181,5 +198,46 @@ pub(crate) fn sketches(file: Sketches) {
         let plan = sketch_plan(file.seed, case.coordinates);
         let made = sketch(&plan, subject(case.block), &case.vector.singles(), case.clip.double());
         assert_eq!(made, case.sketch, "{} coordinates, {:?}", case.coordinates, case.block);
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Late {
+    cases: Vec<LateCase>,
+    bounds: Vec<BoundCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LateCase {
+    seal2: Hex,
+    block: u32,
+    seeds: Vec<Hex>,
+    seed: Digest,
+    bits: u8,
+    words: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundCase {
+    block: PlannedBlock,
+    weight: u8,
+    bound: String,
+}
+
+/// LATE-02, LATE-04
+pub(crate) fn late(file: Late) {
+    for case in file.cases {
+        let seeds: Vec<u8> = case.seeds.iter().flat_map(|seed| seed.0.clone()).collect();
+        let seed = digest(Domain::Late, &[&case.seal2.0, &case.block.to_be_bytes(), &seeds]);
+        assert_eq!(seed, case.seed);
+        let rows = Projection::new(seed).rows(RingWidth::new(case.bits).unwrap(), case.words);
+        assert_eq!(rows, case.rows);
+    }
+    for case in file.bounds {
+        assert_eq!(norm_bound(&case.block, case.weight).to_string(), case.bound);
     }
 }

@@ -8,7 +8,8 @@ use cloister_wire::codec::{self, DecodeError, MAX_ENCODED};
 use cloister_wire::frame::{Chunk, Frame, chunks};
 use cloister_wire::message::Message;
 use cloister_wire::statement::{
-    Abort, Announcement, Body, Closing, Manifest, ReceivingKey, Recomputed, Seal1, Seal2, Upload,
+    Abort, Announcement, BlameAnswer, Body, Closing, LateSketches, Manifest, ReceivingKey, Recomputed, Seal1,
+    Seal2, Upload,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -85,12 +86,12 @@ fn refusal<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> DecodeError {
 pub(crate) fn codec(file: Codec) {
     for case in file.cases {
         let (bytes, json) = (&case.encoded.0, expand(case.value));
-        for_type!(case.kind.as_str(), both_ways(bytes, json), Abort, Announcement, Closing, Manifest, Message,
-            ReceivingKey, Recomputed, RoundPlan, Seal1, Seal2, Upload);
+        for_type!(case.kind.as_str(), both_ways(bytes, json), Abort, Announcement, BlameAnswer, Closing,
+            LateSketches, Manifest, Message, ReceivingKey, Recomputed, RoundPlan, Seal1, Seal2, Upload);
     }
     for case in file.bodies {
-        let tag = for_type!(case.kind.as_str(), tag(), Abort, Announcement, Closing, Manifest, ReceivingKey,
-            Recomputed, RoundPlan, Seal1, Seal2, Upload);
+        let tag = for_type!(case.kind.as_str(), tag(), Abort, Announcement, BlameAnswer, Closing, LateSketches, Manifest,
+            ReceivingKey, Recomputed, RoundPlan, Seal1, Seal2, Upload);
         assert_eq!((tag, body_digest(&case.body.0)), (case.tag.as_str(), case.digest));
     }
     for bad in file.bad {

@@ -144,6 +144,8 @@ fn round_event(event: &Event) -> Value {
         Event::Missing(parties) => json!({"event": "missing", "parties": numbers(parties)}),
         Event::Recovering(parties) => json!({"event": "recovering", "parties": numbers(parties)}),
         Event::BlockLost(block, party) => json!({"event": "block_lost", "block": block.0, "party": party.0}),
+        Event::Refuted(block) => json!({"event": "refuted", "block": block.0}),
+        Event::Blamed(party, block) => json!({"event": "blamed", "party": party.0, "block": block.0}),
         Event::QuorumLost(why) => json!({"event": "quorum_lost", "reason": why}),
     }
 }
@@ -219,6 +221,12 @@ fn round_text(event: &Event) -> String {
         Event::BlockLost(block, party) => {
             format!("{block} stays closed: what {party} dealt does not make up what it committed to")
         }
+        Event::Refuted(block) => {
+            format!(
+                "the late sketches of {block} do not make up its sum, which is not applied; asking who lied"
+            )
+        }
+        Event::Blamed(party, block) => format!("{party} is shown to have lied about its upload of {block}"),
         Event::QuorumLost(why) => format!("the round waits without a sum: {why}"),
     }
 }

@@ -26,6 +26,8 @@ pub enum Domain {
     MaskedBlock,
     /// An opened sum.
     Sum,
+    /// The seed of a block's late sketches.
+    Late,
 }
 
 impl Domain {
@@ -41,6 +43,7 @@ impl Domain {
             Self::Letter => b"cloister/v1/letter",
             Self::MaskedBlock => b"cloister/v1/masked-block",
             Self::Sum => b"cloister/v1/sum",
+            Self::Late => b"cloister/v1/late",
         }
     }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::floors::{Floors, FloorsError};
 use crate::id::PartyId;
+use crate::rule;
 
 /// The largest consortium file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -283,7 +284,9 @@ fn has(party: &Party, role: Role) -> bool {
 fn organisations<'a>(parties: impl Iterator<Item = &'a Party>) -> usize {
     let mut names: Vec<&str> = parties.map(|party| party.organisation.as_str()).collect();
     names.sort_unstable();
-    names.dedup();
+    if rule::in_force("FLOOR-05") {
+        names.dedup();
+    }
     names.len()
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::block::BlockKind;
+use crate::rule;
 
 /// What went wrong between reals and ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -71,6 +72,11 @@ impl RingWidth {
         for (sum, chunk) in sums.iter_mut().zip(packed.chunks_exact(self.bytes())) {
             *sum = sum.wrapping_add(le_word(chunk));
         }
+    }
+
+    /// The low bits of a word, which are the ring element that it stands for.
+    pub fn reduce(self, word: u32) -> u32 {
+        word & (u32::MAX >> (32 - u32::from(self.0)))
     }
 
     /// The signed integer that a ring element stands for, between −2^(w−1) and 2^(w−1)−1.
@@ -141,23 +147,23 @@ impl Scale {
     /// same bits, as it is one IEEE 754 multiplication, division and addition for each coordinate.
     ///
     /// # Errors
-    /// A router's sum of consistency weights outside what weights between ¼ and 1 can make.
+    /// A router's sum of consistency weights outside what weights between ¼ and 1 can make, noise included.
     pub fn apply(
         self,
         kind: BlockKind,
         parameters: &mut [f32],
         sum: &[i64],
-        weight_total: u64,
+        total: CohortTotal,
     ) -> Result<(), FixedPointError> {
         match kind {
             BlockKind::Expert { .. } | BlockKind::Shared => {
-                self.add_mean(parameters, sum, weight_total as f64);
+                self.add_mean(parameters, sum, total.weight as f64);
             }
             BlockKind::Router { .. } => {
                 let Some((consistency, sums)) = sum.split_last() else {
                     return Ok(());
                 };
-                let divisor = self.consistency_total(*consistency, weight_total)?;
+                let divisor = self.consistency_total(*consistency, total)?;
                 self.add_mean(parameters, sums, divisor);
             }
             BlockKind::Routing { .. } => publish_distribution(parameters, sum),
@@ -171,14 +177,39 @@ impl Scale {
         }
     }
 
-    /// The sum of weighted consistency weights, refused outside its possible range (`ALIGN-12`).
-    fn consistency_total(self, opened: i64, weight_total: u64) -> Result<f64, FixedPointError> {
-        let high = i64::from(self.clip_steps) * weight_total.cast_signed();
-        let low = high / 4;
+    /// The sum of weighted consistency weights: refused outside the range that it has with its noise, and put into the
+    /// range that it has without (`ALIGN-12`).
+    fn consistency_total(self, opened: i64, total: CohortTotal) -> Result<f64, FixedPointError> {
+        let weight = total.weight.cast_signed();
+        let [least, most] = [self.clip_steps / 4, self.clip_steps].map(|steps| i64::from(steps) * weight);
+        let (low, high) = (least - total.noise_reach(), most + total.noise_reach());
+        if !rule::in_force("ALIGN-12") {
+            return Ok(opened as f64 / f64::from(self.clip_steps));
+        }
         if !(low..=high).contains(&opened) {
             return Err(FixedPointError::ConsistencyWeight { got: opened, low, high });
         }
-        Ok(opened as f64 / f64::from(self.clip_steps))
+        Ok(opened.clamp(least, most) as f64 / f64::from(self.clip_steps))
+    }
+}
+
+/// What applying a sum needs to know of its cohort.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CohortTotal {
+    /// The weights of the cohort, added up.
+    pub weight: u64,
+    /// The largest weight that the plan allows.
+    pub max_weight: u8,
+    /// Standard deviation of each member's noise, in steps.
+    pub noise_steps: u32,
+}
+
+impl CohortTotal {
+    /// Six standard deviations of the sum's noise, or a little more: `sum of w^2 <= w_max * sum of w`.
+    fn noise_reach(self) -> i64 {
+        let squares = u64::from(self.max_weight) * self.weight;
+        let root = squares.isqrt() + u64::from(squares.isqrt().pow(2) < squares);
+        6 * i64::from(self.noise_steps) * root.cast_signed()
     }
 }
 
@@ -199,6 +230,11 @@ mod tests {
     use super::*;
 
     const SCALE: Scale = Scale { step_log2: -10, clip_steps: 1024 };
+
+    /// A cohort without noise.
+    fn quiet(weight: u64) -> CohortTotal {
+        CohortTotal { weight, max_weight: 1, noise_steps: 0 }
+    }
 
     proptest! {
         /// MASK-06
@@ -244,7 +280,9 @@ mod tests {
     #[test]
     fn a_mean_is_recovered() {
         let mut parameters = vec![1.0, 2.0];
-        SCALE.apply(BlockKind::Shared, &mut parameters, &[1024, -512], 2).expect("no weight to refuse");
+        SCALE
+            .apply(BlockKind::Shared, &mut parameters, &[1024, -512], quiet(2))
+            .expect("no weight to refuse");
         assert_eq!(parameters, vec![1.5, 1.75]);
     }
 
@@ -255,12 +293,29 @@ mod tests {
         let one = SCALE.quantise(kind, &[0.25, 0.5]).expect("finite").integers;
         let sum: Vec<i64> = one.iter().map(|integer| 2 * i64::from(*integer)).collect();
         let mut parameters = vec![0.0, 0.0];
-        SCALE.apply(kind, &mut parameters, &sum, 2).expect("in range");
+        SCALE.apply(kind, &mut parameters, &sum, quiet(2)).expect("in range");
         assert_eq!(parameters, vec![0.5, 0.0]);
         let tiny = [1024, 100];
         assert!(matches!(
-            SCALE.apply(kind, &mut parameters, &tiny, 2),
+            SCALE.apply(kind, &mut parameters, &tiny, quiet(2)),
             Err(FixedPointError::ConsistencyWeight { got: 100, .. })
         ));
+    }
+
+    /// ALIGN-12
+    #[test]
+    fn noise_on_consistency_weights_refuses_no_honest_sum_and_makes_no_larger_step() {
+        let kind = BlockKind::Router { layer: 0 };
+        let total = CohortTotal { weight: 4, max_weight: 1, noise_steps: 16 };
+        let applied = |consistency: i64, total| {
+            let mut parameters = vec![0.0, 0.0];
+            SCALE.apply(kind, &mut parameters, &[4096, consistency], total).map(|()| parameters[0])
+        };
+        assert_eq!(applied(4096 + 6 * 16 * 2, total), Ok(1.0), "above every weight at 1 by noise");
+        assert_eq!(applied(1024 - 6 * 16 * 2, total), Ok(4.0), "below every weight at a quarter by noise");
+        assert!(
+            applied(4096 + 6 * 16 * 2 + 1, total).is_err() && applied(1024 - 6 * 16 * 2 - 1, total).is_err()
+        );
+        assert!(applied(4097, quiet(4)).is_err(), "control: without noise nothing is above");
     }
 }

@@ -8,5 +8,7 @@ pub mod consortium;
 pub mod fixed;
 pub mod floors;
 pub mod id;
+pub mod late;
 pub mod plan;
 pub mod policy;
+pub mod rule;

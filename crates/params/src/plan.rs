@@ -3,15 +3,22 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::block::{BlockKind, BlockShape};
-use crate::consortium::{Consortium, MAX_WEIGHT, Role};
+use crate::block::BlockShape;
+use crate::consortium::{Consortium, MAX_WEIGHT};
 use crate::fixed::{RingWidth, Scale};
 use crate::id::{BlockId, Digest, PartyId, Round};
+use crate::rule;
+use rules::{
+    check_custodians, check_late_sketches, check_partition, check_ring, check_routing_noise, check_sizes,
+    check_weights,
+};
+
+mod rules;
 
 /// The most blocks of a plan: Qwen3-30B has 6,144 experts. With it, announcements fit into a message.
 pub const MAX_BLOCKS: usize = 8_192;
-/// The most pairs of a block and a member; with it, manifests fit into a message.
-pub const MAX_BLOCKS_TIMES_MEMBERS: usize = 1 << 19;
+/// The most pairs of a block and a member; with it, manifests and lists of reveals fit into a message.
+pub const MAX_BLOCKS_TIMES_MEMBERS: usize = 1 << 17;
 /// The longest block, in coordinates.
 pub const MAX_BLOCK_LENGTH: u64 = 1 << 32;
 /// The sketch sizes that a plan may choose.
@@ -86,6 +93,17 @@ pub struct ScoringRule {
     pub fallback: Fallback,
 }
 
+/// Whether members send a late sketch of what they uploaded, and what a sum without all of them is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LateSketches {
+    /// Nobody sends one; a lying upload is not seen.
+    Off,
+    /// A sum that not all of its members answered for is applied, and published as unchecked.
+    Optional,
+    /// A sum that not all of its members answered for is published and not applied.
+    Required,
+}
+
 /// What local training does; hospitals' trainers take it as given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrainingPlan {
@@ -139,6 +157,8 @@ pub struct RoundSettings {
     pub sketch: SketchPlan,
     /// Scoring.
     pub scoring: ScoringRule,
+    /// Late sketches.
+    pub late_sketches: LateSketches,
     /// Local training.
     pub training: TrainingPlan,
     /// Deadlines.
@@ -168,10 +188,12 @@ impl RoundSettings {
     pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
         let (got, floor) = (usize::from(self.cohort_floor), consortium.floors().cohort);
         // PLAN-04
-        if got < floor {
+        if got < floor && rule::in_force("PLAN-04") {
             return Err(PlanError::BelowFloor { got, floor });
         }
-        check_partition(&self.blocks)?;
+        if rule::in_force("PLAN-02") {
+            check_partition(&self.blocks)?;
+        }
         check_sizes(self)?;
         let members = consortium.members().count();
         if self.blocks.len() * members > MAX_BLOCKS_TIMES_MEMBERS {
@@ -184,6 +206,7 @@ impl RoundSettings {
             check_ring(self, block, members)?;
             check_weights(self, block)?;
             check_routing_noise(block)?;
+            check_late_sketches(self, block)?;
         }
         Ok(())
     }
@@ -280,6 +303,16 @@ pub enum PlanError {
         /// Its noise.
         got: u32,
     },
+    /// A block whose honest late sketches could be as large as half the ring.
+    #[error(
+        "late sketches of {block} could be as large as half of a ring of {bits} bits; widen the ring or raise the step"
+    )]
+    LateSketchWrap {
+        /// The block.
+        block: BlockId,
+        /// The ring's width.
+        bits: u8,
+    },
     /// A sketch of another size.
     #[error("sketches of {got} coordinates are planned; 16, 32, 64 and 128 are possible")]
     Sketch {
@@ -339,83 +372,6 @@ impl std::ops::Deref for CheckedPlan {
     fn deref(&self) -> &RoundPlan {
         &self.0
     }
-}
-
-/// `PLAN-02`: numbers ascend from 0, no kind stands twice, layers are whole.
-fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
-    let broken = |why: String| Err(PlanError::BlockTable(why));
-    if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
-        return broken(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
-    }
-    for (index, block) in blocks.iter().enumerate() {
-        if block.shape.id.0 as usize != index {
-            return broken(format!("{} stands at place {index}", block.shape.id));
-        }
-        if !(1..=MAX_BLOCK_LENGTH).contains(&block.shape.length) {
-            return broken(format!("{} has {} coordinates", block.shape.id, block.shape.length));
-        }
-    }
-    let mut kinds: Vec<BlockKind> = blocks.iter().map(|block| block.shape.kind).collect();
-    kinds.sort_unstable();
-    match kinds.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => broken(format!("{} stands in it twice", pair[0])),
-        None => Ok(()),
-    }
-}
-
-/// `PLAN-03`: sizes that decoding cannot check.
-fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
-    if !settings.ring.is_supported() {
-        return Err(PlanError::Ring { got: settings.ring.bits() });
-    }
-    if !SKETCH_COORDINATES.contains(&settings.sketch.coordinates) {
-        return Err(PlanError::Sketch { got: settings.sketch.coordinates });
-    }
-    if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
-        return Err(PlanError::Weight { got: settings.max_weight });
-    }
-    Ok(())
-}
-
-/// `PLAN-06`: `w_max·n·q_max + 6·sigma·w_max·sqrt(n) < 2^(w−1)`, with the square root rounded up.
-fn check_ring(settings: &RoundSettings, block: &PlannedBlock, members: usize) -> Result<(), PlanError> {
-    let (weight, n) = (u128::from(settings.max_weight), members as u128);
-    let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
-    let noise = 6 * u128::from(block.noise_steps) * weight * root;
-    let reach = weight * n * u128::from(block.scale.clip_steps) + noise;
-    let limit = 1u128 << (settings.ring.bits() - 1);
-    if reach < limit && i32::try_from(block.scale.clip_steps).is_ok() {
-        return Ok(());
-    }
-    Err(PlanError::RingWrap { block: block.shape.id, reach, bits: settings.ring.bits(), limit })
-}
-
-/// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
-fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
-    if settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS {
-        return Err(PlanError::WeightsWithoutNoise { block: block.shape.id, got: block.noise_steps });
-    }
-    Ok(())
-}
-
-/// `PLAN-11`: routing distributions are always noised.
-fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError> {
-    let routing = matches!(block.shape.kind, BlockKind::Routing { .. });
-    if routing && block.noise_steps < ROUTING_NOISE_STEPS {
-        return Err(PlanError::RoutingWithoutNoise { block: block.shape.id, got: block.noise_steps });
-    }
-    Ok(())
-}
-
-/// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
-fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
-    let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
-    let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
-    if !ascending || !listed {
-        return Err(PlanError::Custodians);
-    }
-    let (got, quorum) = (plan.custodians.len(), consortium.floors().seal_quorum);
-    if got < quorum { Err(PlanError::TooFewCustodians { got, quorum }) } else { Ok(()) }
 }
 
 #[cfg(test)]

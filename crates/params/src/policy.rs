@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::consortium::PublicBytes;
-use crate::plan::{CheckedPlan, Fallback};
+use crate::plan::{CheckedPlan, Fallback, LateSketches};
 
 /// Limits that a hospital sets for itself. Every limit may only tighten the specification's floors.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Policy {
     /// Whether a block without an aligned cohort may be summed over everyone.
     #[serde(default = "default_fallback")]
     pub allow_fallback_to_everyone: bool,
+    /// Whether members may be asked for late sketches: 48 sums over each of its uploads, seen by everybody.
+    #[serde(default)]
+    pub allow_late_sketches: bool,
 }
 
 fn default_weight() -> u8 {
@@ -75,6 +78,11 @@ pub enum PolicyRefusal {
         "policy `allow_fallback_to_everyone`: the plan sums unaligned experts over everyone, this party does not allow it"
     )]
     Fallback,
+    /// Late sketches that are not allowed.
+    #[error(
+        "policy `allow_late_sketches`: the plan asks members for late sketches, this party does not allow them"
+    )]
+    LateSketches,
 }
 
 impl Policy {
@@ -114,6 +122,9 @@ impl Policy {
         }
         if plan.settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
             return Err(PolicyRefusal::Fallback);
+        }
+        if plan.settings.late_sketches != LateSketches::Off && !self.allow_late_sketches {
+            return Err(PolicyRefusal::LateSketches);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
+use cloister_params::rule;
 use cloister_wire::codec;
 use cloister_wire::frame::{Chunk, Frame};
 use cloister_wire::message::{Ending, LostSecret, Message, ModelPart, Reveal};
@@ -23,9 +24,10 @@ use rand_core::CryptoRng;
 
 use crate::dealing::{HeldShares, check_announcement, is_announced_letter};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
+use crate::late::LateEvidence;
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::recompute::{
-    CheckedReveals, ClosedBlock, HandedBlocks, check_closing, log_to_reveals, recompute as recompute_block,
+    CheckedReveals, ClosedBlock, HandedBlocks, check_closing, log_to_evidence, recompute as recompute_block,
 };
 use crate::round::{ChainPosition, KnownEnding, RoundContext};
 use crate::sealed::{SealedCohorts, SealedManifest, check_seal1, log_to_uploads};
@@ -93,6 +95,7 @@ struct RoundState {
     sealed: Option<SealedManifest>,
     cohorts: Option<SealedCohorts>,
     handed: HandedBlocks,
+    evidence: LateEvidence,
     /// The sums that this custodian recomputed; a block's permit is used up whether its sum was right or not.
     recomputed: BTreeMap<BlockId, ClosedBlock>,
 }
@@ -149,6 +152,21 @@ impl Custodian {
             Message::MaskedBlock { round, member, block, path } => {
                 self.handle_masked_block(round, (member, block), path).map_err(by)
             }
+            Message::LateSketches(signed) => self
+                .take_evidence("late sketches", |evidence, context, cohorts| {
+                    evidence.take_sketches(context, cohorts, &signed)
+                })
+                .map_err(by),
+            Message::BlameAnswer(signed) => self
+                .take_evidence("an answer", |evidence, context, cohorts| {
+                    evidence.take_answer(context, cohorts, &signed)
+                })
+                .map_err(by),
+            Message::PairOpened { opening, .. } => self
+                .take_evidence("an opened pair", |evidence, context, cohorts| {
+                    evidence.take_opening(context, cohorts, &opening)
+                })
+                .map_err(by),
             Message::OldParameters(part) => self.handle_old_parameters(&part).map_err(by),
             Message::ProposeClosing { closing, before, reveals, lost, recompute } => {
                 let evidence = ClosingEvidence { before, reveals, lost, recompute };
@@ -186,11 +204,13 @@ impl Custodian {
                 KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
             self.chain.advance(&known);
         }
-        let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
+        let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
+            Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
+            checked => checked?,
+        };
         let round = context.round();
         if let Err(why) = self.admit(&context) {
-            self.send(Message::Refusal { round, role: Role::Custodian, reason: why.to_string() });
-            return Err(Fault::PlanRefused { round, why });
+            return Err(self.refuse(round, why));
         }
         if !self.holds_key(&context) {
             let reason =
@@ -205,17 +225,24 @@ impl Custodian {
                 sealed: None,
                 cohorts: None,
                 handed: HandedBlocks::default(),
+                evidence: LateEvidence::default(),
                 recomputed: BTreeMap::new(),
             });
         }
         Ok(())
     }
 
+    /// Says aloud why this custodian takes no part (`PLAN-10`).
+    fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
+        self.send(Message::Refusal { round, role: Role::Custodian, reason: why.to_string() });
+        Fault::PlanRefused { round, why }
+    }
+
     fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
         let other = |state: &RoundState| {
             state.context.round() == context.round() && state.context.plan_digest() != context.plan_digest()
         };
-        if self.round.as_ref().is_some_and(other) {
+        if rule::in_force("ROUND-03") && self.round.as_ref().is_some_and(other) {
             return Err(Refusal::SecondPlan);
         }
         self.chain.check(context.plan())?;
@@ -375,16 +402,21 @@ impl Custodian {
         expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
         check_closing(&state.context, cohorts, &body, &evidence.before, &evidence.lost)?;
         let checked = CheckedReveals::check(&state.context, cohorts, &evidence.reveals)?;
-        let log = log_to_reveals(&state.context, cohorts, &evidence.reveals);
+        let log = log_to_evidence(&state.context, cohorts, &evidence.reveals, &state.evidence);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
         let mut blocks = Vec::new();
         for sum in &body.sums {
             let place = sum.block.0 as usize;
-            let closed =
-                ClosedBlock { sum: *sum, before: evidence.before[place], after: body.parameters[place] };
+            let closed = ClosedBlock {
+                sum: *sum,
+                blamed: blamed_for(&body, sum.block),
+                before: evidence.before[place],
+                after: body.parameters[place],
+            };
             let known = state.recomputed.get(&sum.block) == Some(&closed);
             if !known && evidence.recompute.contains(&sum.block) {
-                recompute_block(&state.context, cohorts, &mut state.handed, &checked, &closed)?;
+                let shown = (&checked, &state.evidence);
+                recompute_block(&state.context, cohorts, &mut state.handed, shown, &closed)?;
                 state.recomputed.insert(sum.block, closed);
             }
             if known || evidence.recompute.contains(&sum.block) {
@@ -416,6 +448,17 @@ impl Custodian {
         state.handed.expect(cohorts, place, path)
     }
 
+    /// Takes what a member signed or showed of its upload; the closing's log must have all of it.
+    fn take_evidence(
+        &mut self,
+        what: &'static str,
+        take: impl FnOnce(&mut LateEvidence, &RoundContext, &SealedCohorts) -> Result<(), Misbehaviour>,
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round(what))?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round(what))?;
+        take(&mut state.evidence, &state.context, cohorts)
+    }
+
     fn handle_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehaviour> {
         let state = self.round.as_mut().ok_or(no_round("a chunk"))?;
         state.handed.take_chunk(&state.context, chunk)
@@ -428,7 +471,8 @@ impl Custodian {
         if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
             self.round = None;
         }
-        if self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round) {
+        let is_over = self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round);
+        if is_over && rule::in_force("ROUND-26") {
             self.receiving = None;
         }
         Ok(())
@@ -437,10 +481,12 @@ impl Custodian {
     /// Signs a body once: never another for the same step, never a step before one that was signed (`ROUND-03`).
     fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
         let digest = body_digest(body);
-        if self.signed.get(&(round, phase)).is_some_and(|before| *before != digest) {
+        let is_other = self.signed.get(&(round, phase)).is_some_and(|before| *before != digest);
+        if is_other && rule::in_force("ROUND-03") {
             return Err(Misbehaviour::Equivocation { what: T::TAG, round });
         }
-        if self.signed.keys().next_back().is_some_and(|last| *last > (round, phase)) {
+        let is_past = self.signed.keys().next_back().is_some_and(|last| *last > (round, phase));
+        if is_past && rule::in_force("ROUND-03") {
             return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
         }
         if self.signed.insert((round, phase), digest).is_none() {
@@ -458,6 +504,10 @@ impl Custodian {
 
 /// A letter without a proven ephemeral key shows by itself that it is bad.
 const NO_EVIDENCE: LetterEvidence = LetterEvidence { agreed: [0; 32], proof: [0; 64] };
+
+fn blamed_for(closing: &Closing, block: BlockId) -> Vec<PartyId> {
+    closing.blamed.iter().filter(|blamed| blamed.block == block).map(|blamed| blamed.member).collect()
+}
 
 fn not_awaited(what: &'static str) -> Fault {
     Fault::NotAwaited { peer: PartyId::COORDINATOR, what }

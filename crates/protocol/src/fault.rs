@@ -142,6 +142,14 @@ pub enum Misbehaviour {
         /// Whose upload.
         member: PartyId,
     },
+    /// A late sketch, an answer about one, or an opened pair that is not as it must be.
+    #[error("a late sketch of {member}: {why}")]
+    LateSketch {
+        /// Whose.
+        member: PartyId,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A revealed value that its commitment does not cover.
     #[error("a value revealed of {dealer} does not fit its commitment")]
     Reveal {

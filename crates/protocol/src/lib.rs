@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod custodian;
 pub mod dealing;
 pub mod fault;
+pub mod late;
 pub mod manifest;
 pub mod member;
 pub mod model;

@@ -1,6 +1,7 @@
 //! The model as the protocol sees it: the trainable parameters by block, and the digest that names them.
 
 use cloister_crypto::hash::{Domain, digest};
+use cloister_params::fixed::CohortTotal;
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::CheckedPlan;
 use cloister_wire::frame::CHUNK_BYTES;
@@ -92,9 +93,13 @@ impl Model {
 pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f32]) -> Option<()> {
     let planned = plan.block(opened.block())?;
     let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();
-    let weight = u64::from(opened.weight());
+    let total = CohortTotal {
+        weight: u64::from(opened.weight()),
+        max_weight: plan.settings.max_weight,
+        noise_steps: planned.noise_steps,
+    };
     // The one error of applying says that the block stays as it is, for everybody alike.
-    let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, weight);
+    let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, total);
     Some(())
 }
 

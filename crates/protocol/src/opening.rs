@@ -128,10 +128,10 @@ impl OpenedSum {
         round.plan().settings.ring.pack(&self.words)
     }
 
-    /// The sum's entry in the closing.
-    pub fn listed(&self, round: &RoundContext) -> statement::OpenedSum {
+    /// The sum's entry in the closing, with what the late sketches say of it.
+    pub fn listed(&self, round: &RoundContext, check: statement::SumCheck) -> statement::OpenedSum {
         let sum = Self::digest(self.block, &self.packed(round));
-        statement::OpenedSum { block: self.block, sum, weight: self.weight }
+        statement::OpenedSum { block: self.block, sum, weight: self.weight, check }
     }
 }
 

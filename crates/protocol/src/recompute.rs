@@ -15,23 +15,31 @@ use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::{LostSecret, ModelPart, Reveal, RevealedShare};
-use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed, Signed};
+use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed, Signed, SumCheck};
 
 use crate::dealing::{secret_fits, share_fits};
 use crate::fault::{Misbehaviour, expect};
+use crate::late::{LateEvidence, is_applied, judge};
 use crate::model::{Model, apply, floats, parameters_digest};
 use crate::opening::{MaskedBlocks, Openings, append_chunk, is_under_root, open_block};
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort, log_to_uploads};
 use crate::statement::check_partys;
 
-/// The log of a round up to the reveals, ascending by member and index, whose root the closing names.
-pub(crate) fn log_to_reveals(round: &RoundContext, cohorts: &SealedCohorts, reveals: &[Reveal]) -> RoundLog {
+/// The log of a round up to the reveals, ascending by member and index, and what members said of their uploads after
+/// them; its root is in the closing.
+pub(crate) fn log_to_evidence(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    reveals: &[Reveal],
+    evidence: &LateEvidence,
+) -> RoundLog {
     let mut log = log_to_uploads(round, cohorts.sealed_manifest(), cohorts.uploaded());
     log.push(EntryKind::Seal2, PartyId::COORDINATOR, cohorts.seal2().bytes().to_vec());
     for reveal in reveals {
         log.push(EntryKind::Reveal, reveal.member, codec::encode(&(reveal.index, reveal.value)));
     }
+    evidence.log(&mut log);
     log
 }
 
@@ -156,22 +164,24 @@ impl HandedBlocks {
 }
 
 /// What a closing says of one block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ClosedBlock {
-    /// Its sum and weight.
+    /// Its sum and weight, and what the late sketches say of it.
     pub(crate) sum: OpenedSum,
+    /// Who lied about it.
+    pub(crate) blamed: Vec<PartyId>,
     /// Digest of its parameters before the round.
     pub(crate) before: Digest,
     /// Digest of its parameters after the sum was applied.
     pub(crate) after: Digest,
 }
 
-/// Recomputes the sum of one block, applies it, and compares both with the closing's.
+/// Recomputes the sum of one block, judges it, applies it, and compares all of that with the closing.
 pub(crate) fn recompute(
     round: &RoundContext,
     cohorts: &mut SealedCohorts,
     handed: &mut HandedBlocks,
-    reveals: &CheckedReveals,
+    (reveals, evidence): (&CheckedReveals, &LateEvidence),
     closed: &ClosedBlock,
 ) -> Result<(), Misbehaviour> {
     let block = closed.sum.block;
@@ -196,11 +206,14 @@ pub(crate) fn recompute(
         mask_keys: &reveals.mask_keys,
     };
     let sum = open_block(permit, &openings).map_err(|_| wrong("a secret that it needs was not revealed"))?;
+    let judgement = judge(&openings, cohorts, evidence, &sum);
     handed.forget(block);
-    if sum.listed(round) != closed.sum {
-        return Err(wrong("the closing lists another sum"));
+    if sum.listed(round, judgement.check) != closed.sum || judgement.blamed != closed.blamed {
+        return Err(wrong("the closing lists another sum, or says other things of it"));
     }
-    apply(round.plan(), &sum, &mut parameters).ok_or(wrong("the plan has no such block"))?;
+    if is_applied(round, judgement.check) {
+        apply(round.plan(), &sum, &mut parameters).ok_or(wrong("the plan has no such block"))?;
+    }
     let same = parameters_digest(block, &parameters) == closed.after;
     if same { Ok(()) } else { Err(wrong("the closing lists other parameters after the sum")) }
 }
@@ -229,18 +242,25 @@ pub(crate) fn check_closing(
         let why = "the closing must list every valid block once, ascending, with its weight".into();
         return Err(Misbehaviour::Sum { block, why });
     }
+    if !closing.blamed.is_sorted() || closing.blamed.iter().any(|blamed| !is_refuted(closing, blamed.block)) {
+        return Err(Misbehaviour::Announcement("a closing blames members of refuted blocks, ascending"));
+    }
     expect(Closing::TAG, "model before", Model::digest_of(before), round.plan().model)?;
     expect(Closing::TAG, "model", closing.model, Model::digest_of(&closing.parameters))?;
     expect(Closing::TAG, "number of blocks", closing.parameters.len(), before.len())?;
-    let changed = (0u32..).map(BlockId).zip(before.iter().zip(&closing.parameters));
-    for (block, (old, new)) in changed.filter(|(block, _)| !listed.iter().any(|(listed, _)| listed == block))
-    {
+    let applied = |block| closing.sums.iter().any(|sum| sum.block == block && is_applied(round, sum.check));
+    let blocks = (0u32..).map(BlockId).zip(before.iter().zip(&closing.parameters));
+    for (block, (old, new)) in blocks.filter(|(block, _)| !applied(*block)) {
         if old != new {
-            let why = "its parameters change without a sum".into();
+            let why = "its parameters change without a sum that is applied".into();
             return Err(Misbehaviour::Sum { block, why });
         }
     }
     Ok(())
+}
+
+fn is_refuted(closing: &Closing, block: BlockId) -> bool {
+    closing.sums.iter().any(|sum| sum.block == block && sum.check == SumCheck::Refuted)
 }
 
 /// Checks that committed shares of a secret do not make up what its dealer committed to.

@@ -37,6 +37,7 @@ use std::collections::BTreeSet;
 
 use cloister_crypto::commitment::SharedSecret;
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::rule;
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::statement::{Body, Certificate, Seal1, Seal2, Upload, UploadedMember, WeightedMember};
@@ -190,7 +191,7 @@ impl SealedManifest {
             return Err(Misbehaviour::BelowFloor { what, got, floor: round.floor() });
         }
         let void = self.void_blocks(round, &present);
-        if body.void != void {
+        if rule::in_force("ROUND-02") && body.void != void {
             let below = void.iter().find(|block| !body.void.contains(block));
             return Err(match below {
                 Some(block) => Misbehaviour::BelowFloor {
@@ -227,6 +228,11 @@ impl SummedCohort {
     /// `S2[b]`.
     pub fn members(&self) -> impl Iterator<Item = PartyId> + '_ {
         self.present.iter().map(|listed| listed.member)
+    }
+
+    /// `S2[b]`, with weights.
+    pub fn weighted(&self) -> &[WeightedMember] {
+        &self.present
     }
 
     /// Members of `S[b]` whose pair masks are still in the sum.
@@ -303,6 +309,9 @@ impl SealedCohorts {
     /// The secrets of a member that may be revealed, the one rule for members, custodians and coordinator
     /// (`ROUND-01`): seeds of its valid blocks if it uploaded, else its mask key if a valid block's cohort has it.
     pub fn revealable(&self, member: PartyId) -> Vec<SharedSecret> {
+        if !rule::in_force("ROUND-01") {
+            return SharedSecret::all(self.sealed.manifest().cohorts().len()).collect();
+        }
         if self.has_uploaded(member) {
             let own = self.valid.iter().filter(|cohort| cohort.members().any(|present| present == member));
             return own.map(|cohort| SharedSecret::Seed(cohort.block)).collect();

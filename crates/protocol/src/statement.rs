@@ -5,6 +5,7 @@ use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::sign::{SigningKey, verify};
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, PartyId};
+use cloister_params::rule;
 use cloister_wire::codec;
 use cloister_wire::statement::{Body, Certificate, Signature, Signed, Vote};
 
@@ -111,7 +112,7 @@ pub fn check_certificate<T: Body>(
     let quorum = epoch.consortium().floors().seal_quorum;
     let votes = &certificate.votes;
     let distinct = votes.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
-    if !distinct || votes.len() < quorum {
+    if rule::in_force("ROUND-05") && (!distinct || votes.len() < quorum) {
         let mut voters: Vec<PartyId> = votes.iter().map(|vote| vote.custodian).collect();
         voters.sort_unstable();
         voters.dedup();

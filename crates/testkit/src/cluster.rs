@@ -72,10 +72,10 @@ pub struct Cluster {
     report: Option<RoundReport>,
 }
 
-/// A policy with nothing but the governance key.
+/// A policy that allows all that the specification does.
 pub fn policy(consortium: &TestConsortium) -> Policy {
-    let text = format!("governance_key = \"{}\"", consortium.governance);
-    Policy::parse(&text).expect("a policy with nothing but the governance key")
+    let text = format!("governance_key = \"{}\"\nallow_late_sketches = true", consortium.governance);
+    Policy::parse(&text).expect("a policy with the governance key")
 }
 
 impl Cluster {

@@ -7,7 +7,8 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::{
-    Deadlines, Fallback, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
+    TrainingPlan,
 };
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
@@ -46,6 +47,7 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             slack: 0,
             fallback: Fallback::Everyone,
         },
+        late_sketches: LateSketches::Off,
         max_weight,
         cohort_floor: u16::try_from(floor).expect("small"),
         training: TrainingPlan {

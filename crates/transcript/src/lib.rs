@@ -28,6 +28,12 @@ pub enum EntryKind {
     Closing = 8,
     /// The abort's body.
     Abort = 9,
+    /// A member's late sketches.
+    LateSketches = 10,
+    /// A member's answer about a block whose late sketches do not make up its sum.
+    BlameAnswer = 11,
+    /// What a pair agreed on, shown by one of it.
+    PairOpening = 12,
 }
 
 impl EntryKind {
@@ -43,6 +49,9 @@ impl EntryKind {
             Self::Reveal => "reveal",
             Self::Closing => "closing",
             Self::Abort => "abort",
+            Self::LateSketches => "late-sketches",
+            Self::BlameAnswer => "blame",
+            Self::PairOpening => "pair-opening",
         }
     }
 }

@@ -96,6 +96,10 @@ impl Frame {
                     | Message::Sealed2 { .. }
                     | Message::Ended(_)
                     | Message::ModelPart(_)
+                    | Message::LateRequest { .. }
+                    | Message::LateSketches(_)
+                    | Message::BlameRequest { .. }
+                    | Message::BlameAnswer(_)
             ),
         }
     }
@@ -104,7 +108,10 @@ impl Frame {
     pub fn is_for_custodians(&self) -> bool {
         match self {
             Self::Chunk(chunk) => chunk.owner != PartyId::COORDINATOR,
-            Self::Message(message) => !matches!(message, Message::ModelPart(_)),
+            Self::Message(message) => !matches!(
+                message,
+                Message::ModelPart(_) | Message::LateRequest { .. } | Message::BlameRequest { .. }
+            ),
         }
     }
 

@@ -6,8 +6,8 @@ use cloister_params::plan::RoundPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::statement::{
-    Abort, Announcement, Certificate, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature, Signed,
-    Upload,
+    Abort, Announcement, BlameAnswer, Certificate, Closing, LateSketches, ReceivingKey, Recomputed, Seal1,
+    Seal2, Signature, Signed, Upload,
 };
 
 /// A message, by direction and step.
@@ -179,6 +179,45 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         proof: [u8; 64],
     },
+    /// Coordinator → members, step 6: send late sketches of what was uploaded.
+    LateRequest {
+        /// The round.
+        round: Round,
+        /// The seeds that were revealed, ascending by member and index: the late sketches' own seeds follow from them.
+        seeds: Vec<Reveal>,
+    },
+    /// Member → coordinator, step 6, and coordinator → custodians, and → members when a sum is refuted.
+    LateSketches(Signed<LateSketches>),
+    /// Coordinator → members, step 6: the late sketches of this block do not make up its sum, which came as chunks.
+    BlameRequest {
+        /// The round.
+        round: Round,
+        /// The block.
+        block: BlockId,
+    },
+    /// Member → coordinator, step 6, and coordinator → custodians, and → members whose answers differ.
+    BlameAnswer(Signed<BlameAnswer>),
+    /// Member → coordinator, step 6, and coordinator → custodians: what a pair agreed on.
+    PairOpened {
+        /// The round.
+        round: Round,
+        /// What it agreed on.
+        opening: PairOpening,
+    },
+}
+
+/// What two members agree on, shown by one of them when their signed answers differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairOpening {
+    /// Who shows it.
+    pub member: PartyId,
+    /// The other member of the pair.
+    pub other: PartyId,
+    /// `e[member]·E[other]`.
+    pub agreed: [u8; 32],
+    /// That it is that.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
 }
 
 /// A secret whose committed shares do not make up what its dealer committed to.

@@ -317,6 +317,62 @@ pub enum AbortReason {
     TooFewUploaded,
 }
 
+/// A member's late sketches of what it uploaded (step 6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LateSketches {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// The round.
+    pub round: Round,
+    /// Digest of the second seal's body.
+    pub seal2: Digest,
+    /// One for each sketched block that it is summed in and all seeds are known of, ascending.
+    pub sketches: Vec<LateSketch>,
+}
+
+impl Body for LateSketches {
+    const TAG: &'static str = "cloister/v1/late-sketches";
+}
+
+/// A late sketch of one block.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LateSketch {
+    /// The block.
+    pub block: BlockId,
+    /// The rows over the upload's weighted integers, as words of the ring.
+    pub rows: Vec<u32>,
+}
+
+/// A member's answer when the late sketches of a block do not make up its sum (step 6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlameAnswer {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// The round.
+    pub round: Round,
+    /// Digest of the second seal's body.
+    pub seal2: Digest,
+    /// The block.
+    pub block: BlockId,
+    /// The first row that fails.
+    pub row: u32,
+    /// That row over the mask of each pair that it makes with another member of `S2[b]`, ascending.
+    pub pairs: Vec<PairValue>,
+}
+
+impl Body for BlameAnswer {
+    const TAG: &'static str = "cloister/v1/blame";
+}
+
+/// A row over the mask of a pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairValue {
+    /// The other member.
+    pub other: PartyId,
+    /// The row over the mask that both expand, before its sign, as a word of the ring.
+    pub value: u32,
+}
+
 /// The end of a round with a sum (step 7).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Closing {
@@ -330,11 +386,13 @@ pub struct Closing {
     pub seal2: Digest,
     /// The opened blocks, ascending.
     pub sums: Vec<OpenedSum>,
+    /// Who was shown to have lied about a block, ascending.
+    pub blamed: Vec<BlamedMember>,
     /// Digests of every block's parameters after the sums are applied, in the order of the block table.
     pub parameters: Vec<Digest>,
     /// Digest of the model, over these.
     pub model: Digest,
-    /// Root of the round's log up to the reveals.
+    /// Root of the round's log up to the reveals, late sketches and answers.
     pub tree: Digest,
 }
 
@@ -368,4 +426,28 @@ pub struct OpenedSum {
     pub sum: Digest,
     /// The weights of its cohort, added up.
     pub weight: u32,
+    /// What the late sketches say of it.
+    pub check: SumCheck,
+}
+
+/// What the late sketches say of a sum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SumCheck {
+    /// The plan has none for this block.
+    NotSketched,
+    /// All members answered, and it holds.
+    Checked,
+    /// Not all members answered.
+    Unchecked,
+    /// A sketch is too large, or the sketches do not make up the sum: it is not applied.
+    Refuted,
+}
+
+/// A member that was shown to have lied about a block.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct BlamedMember {
+    /// The block.
+    pub block: BlockId,
+    /// The member.
+    pub member: PartyId,
 }

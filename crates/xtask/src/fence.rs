@@ -88,6 +88,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     for (name, dependencies) in edges(&metadata) {
         faults.extend(dependencies.iter().filter_map(|dependency| fault(&name, dependency)));
     }
+    faults.extend(switchers(&metadata).iter().map(|name| format!("{name} may not switch rules off")));
     if faults.is_empty() {
         return Ok(());
     }
@@ -114,6 +115,18 @@ fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
             (short(&text(&package["name"])).to_owned(), dependencies)
         })
         .collect()
+}
+
+/// The packages, but for the test suites, that ask for the feature by which rules can be switched off.
+fn switchers(metadata: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let asks = |package: &Value| {
+        let switches = |dependency: &Value| list(&dependency["features"]).contains(&"switches".into());
+        list(&package["dependencies"]).iter().any(switches)
+    };
+    let packages = list(&metadata["packages"]).into_iter().filter(asks);
+    let names = packages.map(|package| short(package["name"].as_str().unwrap_or_default()).to_owned());
+    names.filter(|name| name != "tests").collect()
 }
 
 fn fault(name: &str, dependency: &str) -> Option<String> {
@@ -152,6 +165,14 @@ mod tests {
         assert_eq!(fault("server", "cloister-experts").as_deref(), Some("server may not depend on experts"));
         assert_eq!(fault("protocol", "ring").as_deref(), Some("protocol may not name ring"));
         assert_eq!(fault("unlisted", "cloister-wire").as_deref(), Some("unlisted may not depend on wire"));
+    }
+
+    #[test]
+    fn only_the_test_suites_switch_rules_off() {
+        let package = |name: &str| serde_json::json!({"name": name, "dependencies": [{"name": "cloister-params", "features": ["switches"]}]});
+        let metadata =
+            serde_json::json!({"packages": [package("cloister-tests"), package("cloister-server")]});
+        assert_eq!(switchers(&metadata), ["server"]);
     }
 
     #[test]

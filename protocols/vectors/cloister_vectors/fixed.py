@@ -44,12 +44,18 @@ def _add_mean(scale, parameters, total, divisor):
     return [single(old + entry * step / divisor) for old, entry in zip(parameters, total)]
 
 
-def apply(scale, kind, parameters, total, weight):
-    """ROUND-21: the block's parameters after a lifted sum."""
+def ceil_root(value):
+    """The square root, rounded up."""
+    return math.isqrt(value) + (math.isqrt(value) ** 2 < value)
+
+
+def apply(scale, kind, parameters, total, weight, max_weight=1, noise_steps=0):
+    """ROUND-21: the block's parameters after a lifted sum; ALIGN-12 for routers."""
     if kind == "Router":
-        high = scale["clip_steps"] * weight
-        require(high // 4 <= total[-1] <= high, "consistency-weight")
-        divisor = total[-1] / scale["clip_steps"]
+        low, high = weight * (scale["clip_steps"] // 4), weight * scale["clip_steps"]
+        reach = 6 * noise_steps * ceil_root(max_weight * weight)
+        require(low - reach <= total[-1] <= high + reach, "consistency-weight")
+        divisor = max(low, min(high, total[-1])) / scale["clip_steps"]
         return _add_mean(scale, parameters, total[:-1], divisor) + [parameters[-1]]
     if kind == "Routing":
         positive = [max(0, entry) for entry in total]

@@ -4,7 +4,7 @@ import hashlib
 
 from .refusal import require
 
-DOMAINS = ["epoch", "task", "body", "parameters", "model", "seed", "share", "letter", "masked-block", "sum"]
+DOMAINS = ["epoch", "task", "body", "parameters", "model", "seed", "share", "letter", "masked-block", "sum", "late"]
 
 
 def u32(value):

@@ -2,7 +2,7 @@
 
 import struct
 
-from . import dealing, fixed, masking, sketching
+from . import dealing, fixed, late, masking, sketching
 from .crypto_files import bad
 from .hashing import digest
 from .ristretto import scalar_bytes
@@ -123,11 +123,12 @@ def delicate(scale, weight):
     return [list(values) for values in zip(*found[:8], strict=True)]
 
 
-def apply_case(kind, scale, length, total, weight, old=None):
+def apply_case(kind, scale, length, total, weight, old=None, max_weight=1, noise_steps=0):
     """One case of ROUND-21."""
     old = old or singles(f"parameters {kind_name(kind)} {length} {weight}", length, 2.0)
-    new = fixed.apply(scale, kind_name(kind), old, total, weight)
+    new = fixed.apply(scale, kind_name(kind), old, total, weight, max_weight, noise_steps)
     fields = {"kind": kind, "scale": scale, "parameters": hex32(old), "sum": total, "weight": weight}
+    fields |= {"max_weight": max_weight, "noise_steps": noise_steps}
     return fields | {"applied": hex32(new)}
 
 
@@ -141,15 +142,21 @@ def apply():
         apply_case(SHARED, scale, 3, [2**31 - 1, -(2**31), 0], 3),
         apply_case(ROUTER, scale, 4, [*sums[:3], 2**14], 1),
         apply_case(ROUTER, scale, 4, [*sums[:3], 2**14 * 9 // 4], 9),
-        apply_case(ROUTER, odd, 4, [*sums[:3], 1023 * 3 // 4], 3),
+        apply_case(ROUTER, odd, 4, [*sums[:3], 1023 // 4 * 3], 3),
+        apply_case(ROUTER, scale, 4, [*sums[:3], 2**14 * 9 + 6 * 16 * 6], 9, None, 3, 16),
+        apply_case(ROUTER, scale, 4, [*sums[:3], 2**12 * 9 - 6 * 16 * 6], 9, None, 3, 16),
         apply_case(ROUTING, scale, 4, [5, -3, 10, 1], 2),
         apply_case(ROUTING, scale, 3, [0, -3, -10], 2),
     ]
     wrong = []
-    for consistency, weight in [(2**12 * 9 - 1, 9), (2**14 * 9 + 1, 9), (-5, 3), (0, 3)]:
+    for consistency, weight, noise in [
+        (2**12 * 9 - 1, 9, 0), (2**14 * 9 + 1, 9, 0), (-5, 3, 0), (0, 3, 0),
+        (2**14 * 9 + 6 * 16 * 3 + 1, 9, 16), (2**12 * 9 - 6 * 16 * 3 - 1, 9, 16),
+    ]:
         total = [*sums[:3], consistency]
-        arguments = (scale, "Router", [0.0] * 4, total, weight)
+        arguments = (scale, "Router", [0.0] * 4, total, weight, 1, noise)
         fields = {"kind": ROUTER, "scale": scale, "parameters": hex32([0.0] * 4), "sum": total, "weight": weight}
+        fields |= {"max_weight": 1, "noise_steps": noise}
         wrong.append(bad("consistency-weight", fixed.apply, arguments, **fields))
     models = [[], [[]], [[1.0]], [[0.5, -0.0], singles("block", 5, 1.0), []]]
     digests = [{"blocks": [hex32(b) for b in m], "digest": fixed.model_digest(m).hex()} for m in models]
@@ -186,3 +193,27 @@ def sketches():
                 "clip": hex64(clip), "sketch": made,
             })
     return {"seed": key.hex(), "cases": cases}
+
+
+def late_sketches():
+    """LATE-02 without a round around it, and LATE-04."""
+    cases = []
+    for number, (members, length, bits) in enumerate([(1, 1, 32), (3, 40, 24), (7, 130, 16), (5, 300, 32), (2, 0, 32)]):
+        seal2, seeds = seed(f"second seal {number}"), [seed(f"late {number} {m}") for m in range(members)]
+        words = [word % 2**bits for word in integers(f"late words {number}", length, 0, 2**32)]
+        key = late.projection_seed(seal2, number, seeds)
+        cases.append({
+            "seal2": seal2.hex(), "block": number, "seeds": [s.hex() for s in seeds], "seed": key.hex(),
+            "bits": bits, "words": words, "rows": late.rows(key, words, bits),
+        })
+    bounds = []
+    for kind, length, clip, noise, weight in [
+        (SHARED, 4800, 1000, 0, 1), (EXPERT, 4899, 2**14, 16, 3), (ROUTER, 5041, 2**20, 2, 15),
+        (SHARED, 2**32, 2**31 - 1, 2**20, 15), (ROUTER, 4900, 4, 0, 1),
+    ]:
+        row = {
+            "shape": {"id": 0, "kind": kind, "length": length},
+            "scale": {"step_log2": -10, "clip_steps": clip}, "noise_steps": noise,
+        }
+        bounds.append({"block": row, "weight": weight, "bound": str(late.late_bound(row, weight))})
+    return {"cases": cases, "bounds": bounds}

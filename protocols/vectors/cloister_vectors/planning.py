@@ -1,7 +1,8 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-09)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-12)."""
 
 from math import isqrt
 
+from .late import late_bound
 from .refusal import Refused, require
 from .ristretto import decode_public
 from .samples import seed
@@ -35,6 +36,7 @@ def settings():
             "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
             "minimum_tokens": 5, "slack": 0, "fallback": "Everyone",
         },
+        "late_sketches": "Off",
         "training": {
             "local_epochs": 1, "batch_size": 8, "learning_rate_micro": 1000,
             "routing_penalty_milli": 100, "seed": 2**63 + 1,
@@ -50,7 +52,7 @@ def check_blocks(blocks, members):
     kinds = [repr(row["shape"]["kind"]) for row in blocks]
     require(blocks and numbers == list(range(len(blocks))), "block-table")
     require(len(set(kinds)) == len(kinds), "block-table")
-    require(len(blocks) <= 8192 and len(blocks) * members <= 2**19, "block-table")
+    require(len(blocks) <= 8192 and len(blocks) * members <= 2**17, "block-table")
     require(all(1 <= row["shape"]["length"] <= 2**32 for row in blocks), "block-table")
 
 
@@ -62,12 +64,14 @@ def check_sizes(chosen):
 
 
 def check_block(chosen, row, members):
-    """PLAN-06, PLAN-08 and PLAN-11 for one block; the square root is rounded up."""
+    """PLAN-06, PLAN-08, PLAN-11 and PLAN-12 for one block; the square root is rounded up."""
     weight = chosen["max_weight"]
     root = isqrt(members - 1) + 1
     reach = weight * members * row["scale"]["clip_steps"] + 6 * row["noise_steps"] * weight * root
     require(reach < 2 ** (chosen["ring"] - 1), "ring-wrap")
     require(weight == 1 or row["noise_steps"] >= 16, "weights-without-noise")
+    late = chosen["late_sketches"] != "Off" and row["shape"]["length"] >= 4800
+    require(not late or late_bound(row, weight) < 2 ** (2 * chosen["ring"] - 2), "late-sketch-wrap")
     require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
 
 

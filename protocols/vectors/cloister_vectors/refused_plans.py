@@ -24,6 +24,7 @@ def broken_settings(chosen):
     block = lambda at, **fields: changed_blocks(chosen, at, **fields)
     reach = lambda clip: block(4, scale={"clip_steps": clip})
     limit = (2**23 - 1 - 6 * 16 * 3 * 3) // (3 * 6)
+    wide = block(4, shape={"length": 4800}, scale={"clip_steps": limit})
     return [
         ("below-floor", "a floor below F", chosen | {"cohort_floor": 3}),
         ("block-table", "a gap in the numbers", block(5, shape={"id": 6})),
@@ -39,6 +40,7 @@ def broken_settings(chosen):
         ("ring-wrap", "noise", block(2, noise_steps=2**32 - 1)),
         ("weights-without-noise", "15 steps", block(3, noise_steps=15)),
         ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
+        ("late-sketch-wrap", "a sketch as large as half the ring", wide | {"late_sketches": "Optional"}),
     ]
 
 
@@ -68,7 +70,7 @@ def add_rules(refusals, at, receiver):
     for step, about, broken in cases:
         assert step_of(check_plan, broken, first.roster, first.vouched) == step, about
         message = {"Plan": original | {"plan": refusals.signed("RoundPlan", broken, COORDINATOR)}}
-        refusals.add(at, receiver, step, about, message)
+        refusals.add(at, receiver, step, about, message, aloud=True)
 
 
 def broken_keys(refusals):
@@ -90,12 +92,11 @@ def broken_keys(refusals):
 
 
 def add_keys(refusals, at, receiver):
-    """PLAN-09. A key that is no element is found last, and refused aloud."""
+    """PLAN-09."""
     for about, plan, vouched in broken_keys(refusals):
         assert step_of(check_plan, plan, refusals.first.roster, vouched) == "receiving-key", about
         message = {"plan": refusals.signed("RoundPlan", plan, 0), "receiving_keys": vouched, "previous": None}
-        aloud = about in ("no element", "the identity")
-        refusals.add(at, receiver, "receiving-key", about, {"Plan": message}, aloud=aloud)
+        refusals.add(at, receiver, "receiving-key", about, {"Plan": message}, aloud=True)
 
 
 def signed_bytes(refusals, body):

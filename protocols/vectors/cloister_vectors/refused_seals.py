@@ -113,6 +113,7 @@ def broken_closings(first, closing):
     yield "sum", "another weight", closing | {"sums": [sums[0] | {"weight": sums[0]["weight"] + 1}, *sums[1:]]}
     yield "sum", "not ascending", closing | {"sums": sums[::-1]}
     yield "sum", "a block twice", closing | {"sums": [sums[0], *sums]}
+    yield "announcement", "a member blamed for a sum that holds", closing | {"blamed": [{"block": sums[0]["block"], "member": 1}]}
     yield "sum", "a valid block left out", closing | {"sums": sums[1:]}
     yield "sum", "a block without a sum changes", with_parameters(closing, first.void[0], seed("parameters"))
     yield "mismatch", "a model of other parameters", closing | {"model": seed("another model")}
@@ -180,6 +181,10 @@ def add_recomputed(refusals, at, original, closing):
         entry | {"sum": seed("another sum")} if entry["block"] == block else entry for entry in sums
     ]}
     refusals.add(at, RECEIVER, "sum", "another sum", propose(other), fork=True)
+    other = closing | {"sums": [
+        entry | {"check": "Checked"} if entry["block"] == block else entry for entry in sums
+    ]}
+    refusals.add(at, RECEIVER, "sum", "a check that was not made", propose(other), fork=True)
     other = with_parameters(closing, block, seed("parameters"))
     refusals.add(at, RECEIVER, "sum", "other parameters after the sum", propose(other), fork=True)
     part = {"block": block, "index": 0, "bytes": bytes(4 * len(refusals.first.model[block]))}

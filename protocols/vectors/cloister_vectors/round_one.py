@@ -233,9 +233,9 @@ class RoundOne:
             kind = kind if isinstance(kind, str) else next(iter(kind))
             self.closed_model[block] = fixed.apply(planned["scale"], kind, self.model[block], lifted, weight)
             total = digest("sum", u32_little(block), self.sums[block])
-            listed.append({"block": block, "sum": total, "weight": weight})
+            listed.append({"block": block, "sum": total, "weight": weight, "check": "NotSketched"})
         self.closing = body_bytes("Closing", self.names(
-            plan=self.plan_digest, seal2=body_digest(self.seal2), sums=listed,
+            plan=self.plan_digest, seal2=body_digest(self.seal2), sums=listed, blamed=[],
             parameters=fixed.block_digests(self.closed_model),
             model=fixed.model_digest(self.closed_model), tree=self.log.root(),
         ))

@@ -36,6 +36,7 @@ ROUND_SETTINGS = Structure(
     cohort_floor=U16,
     sketch=SKETCH_PLAN,
     scoring=SCORING_RULE,
+    late_sketches=Variants(Off=None, Optional=None, Required=None),
     training=TRAINING_PLAN,
     deadlines=DEADLINES,
     blocks=Many(PLANNED_BLOCK),
@@ -90,12 +91,20 @@ ABORT = Structure(
     model=DIGEST,
     reason=Variants(TooFewAnnounced=None, NotSealed=None, TooFewUploaded=None),
 )
+LATE_SKETCHES = Structure(
+    epoch=DIGEST, round=ROUND, seal2=DIGEST, sketches=Many(Structure(block=BLOCK, rows=Many(U32)))
+)
+BLAME_ANSWER = Structure(
+    epoch=DIGEST, round=ROUND, seal2=DIGEST, block=BLOCK, row=U32, pairs=Many(Structure(other=PARTY, value=U32))
+)
+SUM_CHECK = Variants(NotSketched=None, Checked=None, Unchecked=None, Refuted=None)
 CLOSING = Structure(
     epoch=DIGEST,
     round=ROUND,
     plan=DIGEST,
     seal2=DIGEST,
-    sums=Many(Structure(block=BLOCK, sum=DIGEST, weight=U32)),
+    sums=Many(Structure(block=BLOCK, sum=DIGEST, weight=U32, check=SUM_CHECK)),
+    blamed=Many(Structure(block=BLOCK, member=PARTY)),
     parameters=Many(DIGEST),
     model=DIGEST,
     tree=DIGEST,
@@ -111,6 +120,8 @@ BODIES = {
     "Upload": ("cloister/v1/upload", UPLOAD),
     "Seal2": ("cloister/v1/seal-2", SEAL_2),
     "Abort": ("cloister/v1/abort", ABORT),
+    "LateSketches": ("cloister/v1/late-sketches", LATE_SKETCHES),
+    "BlameAnswer": ("cloister/v1/blame", BLAME_ANSWER),
     "Closing": ("cloister/v1/closing", CLOSING),
     "Recomputed": ("cloister/v1/recomputed", RECOMPUTED),
 }
@@ -123,6 +134,7 @@ REVEAL = Structure(member=PARTY, index=U32, value=KEY)
 REVEALED_SHARE = Structure(index=U32, share=KEY, path=Many(DIGEST))
 LOST_SECRET = Structure(member=PARTY, index=U32, shares=Many(Row(PARTY, REVEALED_SHARE)))
 MODEL_PART = Structure(block=BLOCK, index=U32, bytes=Bytes())
+PAIR_OPENING = Structure(member=PARTY, other=PARTY, agreed=KEY, proof=Bytes(64))
 ROLE = Variants(member=None, custodian=None)
 
 MESSAGE = Variants(
@@ -157,6 +169,11 @@ MESSAGE = Variants(
     ModelPart=MODEL_PART,
     LetterOpened=Structure(round=ROUND, dealer=PARTY),
     LetterFault=Structure(round=ROUND, dealer=PARTY, agreed=KEY, proof=Bytes(64)),
+    LateRequest=Structure(round=ROUND, seeds=Many(REVEAL)),
+    LateSketches=SIGNED,
+    BlameRequest=Structure(round=ROUND, block=BLOCK),
+    BlameAnswer=SIGNED,
+    PairOpened=Structure(round=ROUND, opening=PAIR_OPENING),
 )
 REVEAL_LOG_BODY = Structure(index=U32, value=KEY)
 

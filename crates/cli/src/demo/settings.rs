@@ -7,7 +7,8 @@ use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
 use cloister_params::id::Digest;
 use cloister_params::plan::{
-    Deadlines, Fallback, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
+    TrainingPlan,
 };
 
 use super::Arguments;
@@ -42,6 +43,7 @@ pub(super) fn settings(
             slack: 1,
             fallback: Fallback::Everyone,
         },
+        late_sketches: LateSketches::Off,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,

@@ -1,7 +1,8 @@
 //! Every rule of a plan, broken once.
 
 use super::*;
-use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes};
+use crate::block::BlockKind;
+use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
 use crate::policy::{Policy, PolicyRefusal};
 
 const EPOCH: Digest = Digest([9; 32]);
@@ -54,6 +55,7 @@ fn plan() -> RoundPlan {
             slack: 1,
             fallback: Fallback::Everyone,
         },
+        late_sketches: LateSketches::Off,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
@@ -158,6 +160,24 @@ fn a_routing_distribution_without_noise_is_refused() {
     assert_eq!(check(routing(15)), Err(PlanError::RoutingWithoutNoise { block: BlockId(2), got: 15 }));
 }
 
+/// PLAN-12: 96·(15·(2^16 + 33·70))² stays below 2^62; with half of the ring as its clip it does not.
+#[test]
+fn late_sketches_need_room_in_the_ring() {
+    let with = |late_sketches, clip_steps: u32, length| {
+        check(move |plan| {
+            plan.settings.max_weight = 1;
+            plan.settings.late_sketches = late_sketches;
+            plan.settings.blocks[2].shape.length = length;
+            plan.settings.blocks[2].scale.clip_steps = clip_steps;
+        })
+    };
+    assert_eq!(with(LateSketches::Required, 1 << 16, 4800), Ok(()));
+    let refused = PlanError::LateSketchWrap { block: BlockId(2), bits: 32 };
+    assert_eq!(with(LateSketches::Optional, 230_000_000, 4800), Err(refused));
+    assert_eq!(with(LateSketches::Off, 230_000_000, 4800), Ok(()));
+    assert_eq!(with(LateSketches::Optional, 230_000_000, 4799), Ok(()), "a short block has none");
+}
+
 /// PLAN-09
 #[test]
 fn custodians_are_distinct_listed_and_a_quorum() {
@@ -179,6 +199,12 @@ fn a_partys_own_limits_are_kept() {
     let refusal = PolicyRefusal::SketchNoise { got: 80, limit: 81 };
     assert_eq!(admits("minimum_sketch_noise = 81"), Err(refusal));
     assert_eq!(admits("maximum_weight = 1"), Err(PolicyRefusal::Weight { got: 15, limit: 1 }));
+    let mut late = plan();
+    late.settings.late_sketches = LateSketches::Optional;
+    let late = CheckedPlan::check(late, &consortium(), EPOCH).expect("valid");
+    let policy = |limit: &str| Policy::parse(&format!("{key}{limit}")).expect("a policy");
+    assert_eq!(policy("").admit(&late), Err(PolicyRefusal::LateSketches), "unless the policy says so");
+    assert_eq!(policy("allow_late_sketches = true").admit(&late), Ok(()));
     assert_eq!(admits("allow_fallback_to_everyone = false"), Err(PolicyRefusal::Fallback));
 }
 

@@ -7,13 +7,16 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::{Ending, LostSecret, Message, Reveal};
-use cloister_wire::statement::{Certificate, Recomputed, Signature, Signed};
+use cloister_wire::statement::{BlamedMember, Certificate, Recomputed, Signature, Signed};
 
 use super::ballot::Ballot;
-use super::{Coordinator, Event, Phase, Time, not_awaited};
+use super::checking::Checking;
+use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
+use crate::late::{Judgement, is_applied, judge};
 use crate::model::{Model, block_parts};
 use crate::opening::{MaskedBlocks, OpenedSum, upload_path};
+use crate::recompute::log_to_evidence;
 use crate::sealed::SealedCohorts;
 use crate::statement::{body_digest, check_partys};
 
@@ -26,6 +29,8 @@ pub(super) struct Evidence {
     pub(super) before: Model,
     pub(super) reveals: Vec<Reveal>,
     pub(super) lost: Vec<LostSecret>,
+    /// What members said of their uploads.
+    pub(super) late: Vec<Message>,
 }
 
 /// Waiting for votes on the closing, and for recomputations of its sums.
@@ -80,7 +85,7 @@ impl Closing {
     fn request(&self, round: Round, custodian: PartyId) -> Vec<Frame> {
         let assigned = self.assigned.get(&custodian).cloned().unwrap_or_default();
         let cohorts = self.cohorts.valid().iter().filter(|cohort| assigned.contains(&cohort.block()));
-        let mut frames = Vec::new();
+        let mut frames: Vec<Frame> = self.evidence.late.iter().cloned().map(Frame::Message).collect();
         for (member, block) in
             cohorts.flat_map(|cohort| cohort.members().map(|member| (member, cohort.block())))
         {
@@ -160,6 +165,53 @@ impl Closing {
 }
 
 impl Coordinator {
+    /// Judges the sums, applies those that hold, and proposes the closing (step 7).
+    pub(super) fn propose_closing(&mut self, mut announced: Box<Announced>, checking: Checking, now: Time) {
+        let Checking { opened, evidence, .. } = checking;
+        let context = &announced.context;
+        announced.log = log_to_evidence(context, &opened.cohorts, &opened.reveals, &evidence);
+        let judgements: Vec<Judgement> = opened
+            .sums
+            .iter()
+            .map(|sum| judge(&opened.openings(context), &opened.cohorts, &evidence, sum))
+            .collect();
+        let judged = || opened.sums.iter().zip(&judgements);
+        let applied: Vec<OpenedSum> = judged()
+            .filter(|(_, judgement)| is_applied(context, judgement.check))
+            .map(|(sum, _)| sum.clone())
+            .collect();
+        let model = self.model.after(context.plan(), &applied).expect("opened blocks are the plan's");
+        let blame = |(sum, judgement): (&OpenedSum, &Judgement)| {
+            let block = sum.block();
+            judgement
+                .blamed
+                .iter()
+                .map(move |member| BlamedMember { block, member: *member })
+                .collect::<Vec<_>>()
+        };
+        let body = Body {
+            epoch: self.epoch.digest(),
+            round: context.round(),
+            plan: context.plan_digest(),
+            seal2: opened.cohorts.seal2().digest(),
+            sums: judged().map(|(sum, judgement)| sum.listed(context, judgement.check)).collect(),
+            blamed: judged().flat_map(blame).collect(),
+            parameters: model.block_digests(),
+            model: model.digest(),
+            tree: announced.log.root(),
+        };
+        for blamed in &body.blamed {
+            self.event(Event::Blamed(blamed.member, blamed.block));
+        }
+        let late = evidence.messages(&announced.context);
+        let evidence =
+            Evidence { before: self.model.clone(), reveals: opened.reveals, lost: opened.lost_secrets, late };
+        let summed = (opened.cohorts, opened.uploads);
+        let closing = Closing::new(&body, opened.before, evidence, (opened.sums, model), summed);
+        self.put_phase(Phase::Closing(announced, Box::new(closing)));
+        self.assign_recomputation(now);
+    }
+
     fn recompute_quorum(&self) -> usize {
         self.epoch.consortium().floors().malicious_custodians + 1
     }

@@ -5,6 +5,7 @@
 //! second seal (or abort), revealing, closing.
 
 mod ballot;
+mod checking;
 mod closing;
 mod collecting;
 mod revealing;
@@ -28,6 +29,7 @@ use crate::manifest::Announcements;
 use crate::model::{Model, model_parts};
 use crate::round::{ChainPosition, RoundContext};
 use ballot::Ballot;
+use checking::Checking;
 use closing::Closing;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
@@ -80,6 +82,10 @@ pub enum Event {
     Recovering(Vec<PartyId>),
     /// A block stays closed because a secret of this member could not be recovered from what it dealt.
     BlockLost(BlockId, PartyId),
+    /// The late sketches of a block do not make up its sum; its members are asked who lied.
+    Refuted(BlockId),
+    /// A member was shown to have lied about a block, which is not applied.
+    Blamed(PartyId, BlockId),
     /// Too few custodians or shares: the round waits, without a sum.
     QuorumLost(&'static str),
 }
@@ -140,6 +146,7 @@ enum Phase {
     Sealing2(Box<Announced>, Box<Sealing2>),
     Aborting(Box<Announced>, Ballot<cloister_wire::statement::Abort>),
     Revealing(Box<Announced>, Box<Revealing>),
+    Checking(Box<Announced>, Box<Checking>),
     Closing(Box<Announced>, Box<Closing>),
 }
 
@@ -281,6 +288,9 @@ impl Coordinator {
             Frame::Message(Message::Shares { round, dealer, shares }) => {
                 self.handle_shares(from, round, dealer, &shares)?;
             }
+            Frame::Message(
+                message @ (Message::LateSketches(_) | Message::BlameAnswer(_) | Message::PairOpened { .. }),
+            ) => self.handle_evidence(from, &message)?,
             Frame::Message(_) => return Err(not_awaited(from, "a message that is not for the coordinator")),
         }
         self.advance(now, false);
@@ -305,6 +315,7 @@ impl Coordinator {
             Phase::Announcing(_) => self.advance_announcing(now, expired),
             Phase::Uploading(..) => self.advance_uploading(now, expired),
             Phase::Revealing(..) => self.advance_revealing(now, expired),
+            Phase::Checking(..) => self.advance_checking(now, expired),
             Phase::Closing(..) => self.advance_closing(now, expired),
             Phase::Sealing1(..) if expired => self.propose_abort(AbortReason::NotSealed, now),
             Phase::Sealing1(..) | Phase::Sealing2(..) | Phase::Aborting(..) => {
@@ -373,6 +384,7 @@ impl Phase {
             | Self::Sealing2(announced, _)
             | Self::Aborting(announced, _)
             | Self::Revealing(announced, _)
+            | Self::Checking(announced, _)
             | Self::Closing(announced, _) => Some(announced),
         }
     }
@@ -386,6 +398,7 @@ impl Phase {
             Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
             Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
             Self::Revealing(_, revealing) => revealing.messages(party),
+            Self::Checking(announced, checking) => return checking.frames(&announced.context, party),
             Self::Closing(announced, closing) => return closing.frames(announced.context.round(), party),
         };
         messages.into_iter().map(Frame::Message).collect()

@@ -9,14 +9,11 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{LostSecret, Message, Reveal, RevealedSeed, RevealedShare};
-use cloister_wire::statement;
 
-use super::closing::{Closing, Evidence};
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::dealing::{secret_fits, seed_fits, share_fits};
 use crate::fault::{Fault, Misbehaviour};
 use crate::opening::{MaskedBlocks, NotOpened, OpenedSum, Openings, open_block};
-use crate::recompute::log_to_reveals;
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 
@@ -200,33 +197,69 @@ impl Revealing {
 
     /// Opens every block that can be opened; the others cost their block.
     fn open_all(mut self, context: &RoundContext) -> Opened {
-        let manifest = self.cohorts.sealed_manifest().manifest().clone();
-        let openings = Openings {
-            round: context,
+        let reveals = self.reveals();
+        let lost_secrets = self.lost(context.roster().floors().reveal_threshold);
+        let permits = self.cohorts.take_permits();
+        let mut opened = Opened {
+            sums: Vec::new(),
+            cohorts: self.cohorts,
+            uploads: self.uploads,
+            seeds: self.seeds,
+            mask_keys: self.mask_keys,
+            reveals,
+            lost_secrets,
+            before: self.before,
+        };
+        let results: Vec<(BlockId, Result<OpenedSum, NotOpened>)> = permits
+            .into_iter()
+            .map(|permit| (permit.cohort().block(), open_block(permit, &opened.openings(context))))
+            .collect();
+        opened.sums = results.into_iter().filter_map(|(_, sum)| sum.ok()).collect();
+        opened
+    }
+}
+
+/// The sums, and everything that opened them.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) sums: Vec<OpenedSum>,
+    pub(super) cohorts: SealedCohorts,
+    pub(super) uploads: BTreeMap<PartyId, MaskedBlocks>,
+    pub(super) seeds: BTreeMap<(PartyId, BlockId), ScalarSecret>,
+    pub(super) mask_keys: BTreeMap<PartyId, ScalarSecret>,
+    /// Everything that was revealed, ascending.
+    pub(super) reveals: Vec<Reveal>,
+    pub(super) lost_secrets: Vec<LostSecret>,
+    /// What a party that comes back needs first.
+    pub(super) before: Vec<Message>,
+}
+
+impl Opened {
+    /// What opening, and judging what was opened, needs.
+    pub(super) fn openings<'a>(&'a self, round: &'a RoundContext) -> Openings<'a> {
+        let manifest = self.cohorts.sealed_manifest().manifest();
+        Openings {
+            round,
             manifest: manifest.digest(),
             announcements: manifest.announcements(),
             uploads: &self.uploads,
             seeds: &self.seeds,
             mask_keys: &self.mask_keys,
-        };
-        let (mut sums, mut lost) = (Vec::new(), Vec::new());
-        for permit in self.cohorts.take_permits() {
-            let block = permit.cohort().block();
-            match open_block(permit, &openings) {
-                Ok(sum) => sums.push(sum),
-                Err(NotOpened::Missing(member)) => lost.push((block, member)),
-            }
         }
-        Opened { sums, lost, cohorts: self.cohorts, uploads: self.uploads }
     }
-}
 
-/// What opening left.
-struct Opened {
-    sums: Vec<OpenedSum>,
-    lost: Vec<(BlockId, PartyId)>,
-    cohorts: SealedCohorts,
-    uploads: BTreeMap<PartyId, MaskedBlocks>,
+    /// The valid blocks that stay closed, each with a member whose secret could not be recovered.
+    fn closed(&self) -> Vec<(BlockId, PartyId)> {
+        let lost = |block, needed: &[(PartyId, SharedSecret)]| {
+            let missing = |(member, secret): &&(PartyId, SharedSecret)| {
+                self.lost_secrets
+                    .iter()
+                    .any(|lost| lost.member == *member && lost.index as usize == secret.index())
+            };
+            needed.iter().find(missing).map(|(member, _)| (block, *member))
+        };
+        self.cohorts.valid().iter().filter_map(|cohort| lost(cohort.block(), &cohort.secrets())).collect()
+    }
 }
 
 impl Coordinator {
@@ -278,7 +311,7 @@ impl Coordinator {
         };
         let missing = revealing.missing();
         if missing.is_empty() {
-            return self.propose_closing(now);
+            return self.open_sums(now);
         }
         let gone = |member: &PartyId| expired || !self.connected.contains(member);
         let lost: Vec<PartyId> = missing
@@ -304,33 +337,15 @@ impl Coordinator {
         self.wait(now, limit);
     }
 
-    /// Sums, applies, and proposes the closing (step 7).
-    fn propose_closing(&mut self, now: Time) {
-        let Some(Phase::Revealing(mut announced, revealing)) = self.take_phase() else {
+    /// Opens what can be opened, and asks for late sketches of it where the plan has them.
+    fn open_sums(&mut self, now: Time) {
+        let Some(Phase::Revealing(announced, revealing)) = self.take_phase() else {
             return;
         };
-        let before = revealing.before.clone();
-        let reveals = revealing.reveals();
-        let lost_secrets = revealing.lost(announced.context.roster().floors().reveal_threshold);
-        announced.log = log_to_reveals(&announced.context, &revealing.cohorts, &reveals);
-        let Opened { sums, lost, cohorts, uploads } = revealing.open_all(&announced.context);
-        let model = self.model.after(announced.context.plan(), &sums).expect("opened blocks are the plan's");
-        for (block, member) in lost {
+        let opened = revealing.open_all(&announced.context);
+        for (block, member) in opened.closed() {
             self.event(Event::BlockLost(block, member));
         }
-        let body = statement::Closing {
-            epoch: self.epoch.digest(),
-            round: announced.context.round(),
-            plan: announced.context.plan_digest(),
-            seal2: cohorts.seal2().digest(),
-            sums: sums.iter().map(|sum| sum.listed(&announced.context)).collect(),
-            parameters: model.block_digests(),
-            model: model.digest(),
-            tree: announced.log.root(),
-        };
-        let evidence = Evidence { before: self.model.clone(), reveals, lost: lost_secrets };
-        let closing = Closing::new(&body, before, evidence, (sums, model), (cohorts, uploads));
-        self.put_phase(Phase::Closing(announced, Box::new(closing)));
-        self.assign_recomputation(now);
+        self.begin_checking(announced, opened, now);
     }
 }

@@ -1,6 +1,7 @@
 //! The member: trains, announces, uploads what it is summed in, reveals its seeds, applies the sums.
 
 mod catching_up;
+mod late;
 mod masking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,6 +13,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
+use cloister_params::rule;
 use cloister_wire::frame::{Chunk, Frame, chunks};
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{
@@ -20,10 +22,12 @@ use cloister_wire::statement::{
 use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
+use late::OwnLate;
 use masking::Masking;
 
 use crate::dealing::{RoundSecrets, check_announcement, check_recipients};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
+use crate::late::is_applied;
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, OpenedSum, append_chunk, upload_root};
@@ -93,6 +97,8 @@ struct RoundState {
     announcements: Announcements,
     own: Option<OwnAnnouncement>,
     upload: Option<OwnUpload>,
+    cohorts: Option<SealedCohorts>,
+    late: OwnLate,
     sums: BTreeMap<BlockId, Vec<u8>>,
 }
 
@@ -165,6 +171,10 @@ impl Member {
                 self.handle_sealed1(manifest, &certificate, &received)
             }
             Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
+            Frame::Message(Message::LateRequest { round, seeds }) => self.handle_late_request(round, &seeds),
+            Frame::Message(Message::LateSketches(signed)) => self.handle_late_sketches(&signed),
+            Frame::Message(Message::BlameRequest { round, block }) => self.handle_blame_request(round, block),
+            Frame::Message(Message::BlameAnswer(signed)) => self.handle_blame_answer(&signed, random),
             Frame::Message(Message::ModelPart(part)) => self.handle_model_part(&part, random),
             Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
             Frame::Message(_) => Err(not_awaited("a message that is not for members")),
@@ -183,7 +193,10 @@ impl Member {
                 KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
             self.chain.advance(&known);
         }
-        let context = RoundContext::check(&self.epoch, signed, receiving_keys)?;
+        let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
+            Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
+            checked => checked?,
+        };
         let same = |state: &RoundState| state.context.plan_digest() == context.plan_digest();
         if self.round.as_ref().is_some_and(same) {
             self.resend_announcement();
@@ -198,11 +211,14 @@ impl Member {
             announcements: Announcements::new(),
             own: None,
             upload: None,
+            cohorts: None,
+            late: OwnLate::default(),
             sums: BTreeMap::new(),
         });
         self.take_part(random)
     }
 
+    /// Says aloud why this member takes no part (`PLAN-10`).
     fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
         let reason = why.to_string();
         let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
@@ -231,7 +247,7 @@ impl Member {
     /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`).
     fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
         let already = self.round.as_ref().is_some_and(|state| state.context.round() == context.round());
-        if already {
+        if already && rule::in_force("ROUND-03") {
             return Err(Refusal::SecondPlan);
         }
         if self.last_announced.is_some_and(|last| last >= context.round()) {
@@ -269,7 +285,7 @@ impl Member {
         if state.context.round() != round || state.own.is_some() {
             return Err(misuse("no contribution to this round is awaited"));
         }
-        if !contribution_fits(&state.context, &contribution) {
+        if rule::in_force("MASK-07") && !contribution_fits(&state.context, &contribution) {
             return Err(misuse("the contribution has not the plan's blocks"));
         }
         let secrets = RoundSecrets::generate(&state.context, self.id, random);
@@ -353,7 +369,7 @@ impl Member {
     /// Reveals the seeds of valid blocks that this member is summed in, if the seal has its upload (step 6).
     fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
         let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        let state = self.round.as_ref().ok_or(not_awaited("a second seal"))?;
+        let state = self.round.as_mut().ok_or(not_awaited("a second seal"))?;
         let (Some(own), Some(upload)) = (&state.own, &state.upload) else {
             return Err(not_awaited("a second seal"));
         };
@@ -368,6 +384,7 @@ impl Member {
             cloister_crypto::commitment::SharedSecret::MaskKey => None,
         });
         let message = Message::Seeds { round: state.context.round(), seeds: seeds.collect() };
+        state.cohorts = Some(cohorts);
         self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
         Ok(())
     }
@@ -410,9 +427,8 @@ impl Member {
     fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {
         let Some(state) = &self.round else { return Ok(()) };
         expect("closing", "plan", closing.plan, state.context.plan_digest())?;
-        let sums = closing
-            .sums
-            .iter()
+        let applied = closing.sums.iter().filter(|listed| is_applied(&state.context, listed.check));
+        let sums = applied
             .map(|listed| {
                 let packed = state.sums.get(&listed.block).map_or(&[][..], Vec::as_slice);
                 OpenedSum::published(&state.context, listed, packed)

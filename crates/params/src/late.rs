@@ -1,0 +1,59 @@
+//! Sizes of late sketches: which blocks have one, and how large an honest one can be.
+
+use crate::block::BlockKind;
+use crate::plan::PlannedBlock;
+
+/// Rows of a late sketch.
+pub const LATE_ROWS: usize = 48;
+
+/// A block has a late sketch if it is at least this many times as long: shorter ones would be told, not sketched.
+const LENGTHS_PER_ROW: u64 = 100;
+
+/// Whether members sketch this block, where the plan has late sketches at all (`LATE-01`).
+pub fn is_sketched(block: &PlannedBlock) -> bool {
+    block.shape.length >= LENGTHS_PER_ROW * LATE_ROWS as u64
+}
+
+/// The largest sum of squares of an honest member's late sketch, in steps (`LATE-04`).
+///
+/// A row is sub-Gaussian with variance proxy `|x|^2 / 2`, so by the chi-square bound the sum over 48 rows exceeds
+/// `4 * 48 * |x|^2 / 2` with a probability below `exp(-24 * (3 - ln 4))`, about 2^-56.
+pub fn norm_bound(block: &PlannedBlock, weight: u8) -> u128 {
+    let norm = u128::from(weight) * upload_norm(block);
+    2 * LATE_ROWS as u128 * norm * norm
+}
+
+/// The largest norm of an honest upload before its weight, in steps: the clip, rounding, twice the expected norm of
+/// its noise, and for a router the consistency weight.
+fn upload_norm(block: &PlannedBlock) -> u128 {
+    let clip = u128::from(block.scale.clip_steps);
+    let root = u128::from(block.shape.length.isqrt() + 1);
+    let weight = if matches!(block.shape.kind, BlockKind::Router { .. }) { clip } else { 0 };
+    clip + weight + (1 + 2 * u128::from(block.noise_steps)) * root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::BlockShape;
+    use crate::fixed::Scale;
+    use crate::id::BlockId;
+
+    fn block(length: u64, noise_steps: u32) -> PlannedBlock {
+        let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length };
+        PlannedBlock { shape, scale: Scale { step_log2: -10, clip_steps: 1000 }, noise_steps }
+    }
+
+    /// LATE-01
+    #[test]
+    fn short_blocks_have_none() {
+        assert!(!is_sketched(&block(4799, 0)) && is_sketched(&block(4800, 0)));
+    }
+
+    /// LATE-04
+    #[test]
+    fn the_bound_grows_with_clip_noise_and_weight() {
+        assert_eq!(norm_bound(&block(4800, 0), 1), 96 * 1070 * 1070);
+        assert_eq!(norm_bound(&block(4800, 2), 3), 96 * 9 * 1350 * 1350);
+    }
+}

@@ -1,0 +1,107 @@
+//! The rules of a plan, one function each.
+
+use super::{
+    LateSketches, MAX_BLOCK_LENGTH, MAX_BLOCKS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock,
+    ROUTING_NOISE_STEPS, RoundPlan, RoundSettings, SKETCH_COORDINATES,
+};
+use crate::block::BlockKind;
+use crate::consortium::{Consortium, MAX_WEIGHT, Role};
+use crate::late;
+use crate::rule;
+
+/// `PLAN-02`: numbers ascend from 0, no kind stands twice, layers are whole.
+pub(super) fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
+    let broken = |why: String| Err(PlanError::BlockTable(why));
+    if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
+        return broken(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
+    }
+    for (index, block) in blocks.iter().enumerate() {
+        if block.shape.id.0 as usize != index {
+            return broken(format!("{} stands at place {index}", block.shape.id));
+        }
+        if !(1..=MAX_BLOCK_LENGTH).contains(&block.shape.length) {
+            return broken(format!("{} has {} coordinates", block.shape.id, block.shape.length));
+        }
+    }
+    let mut kinds: Vec<BlockKind> = blocks.iter().map(|block| block.shape.kind).collect();
+    kinds.sort_unstable();
+    match kinds.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => broken(format!("{} stands in it twice", pair[0])),
+        None => Ok(()),
+    }
+}
+
+/// `PLAN-03`: sizes that decoding cannot check.
+pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
+    if !settings.ring.is_supported() {
+        return Err(PlanError::Ring { got: settings.ring.bits() });
+    }
+    if !SKETCH_COORDINATES.contains(&settings.sketch.coordinates) {
+        return Err(PlanError::Sketch { got: settings.sketch.coordinates });
+    }
+    if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
+        return Err(PlanError::Weight { got: settings.max_weight });
+    }
+    Ok(())
+}
+
+/// `PLAN-06`: `w_max·n·q_max + 6·sigma·w_max·sqrt(n) < 2^(w−1)`, with the square root rounded up.
+pub(super) fn check_ring(
+    settings: &RoundSettings,
+    block: &PlannedBlock,
+    members: usize,
+) -> Result<(), PlanError> {
+    let (weight, n) = (u128::from(settings.max_weight), members as u128);
+    let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
+    let noise = 6 * u128::from(block.noise_steps) * weight * root;
+    let reach = weight * n * u128::from(block.scale.clip_steps) + noise;
+    let limit = 1u128 << (settings.ring.bits() - 1);
+    if !rule::in_force("PLAN-06") {
+        return Ok(());
+    }
+    if reach < limit && i32::try_from(block.scale.clip_steps).is_ok() {
+        return Ok(());
+    }
+    Err(PlanError::RingWrap { block: block.shape.id, reach, bits: settings.ring.bits(), limit })
+}
+
+/// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
+pub(super) fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
+    if settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS && rule::in_force("PLAN-08") {
+        return Err(PlanError::WeightsWithoutNoise { block: block.shape.id, got: block.noise_steps });
+    }
+    Ok(())
+}
+
+/// `PLAN-11`: routing distributions are always noised.
+pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError> {
+    let routing = matches!(block.shape.kind, BlockKind::Routing { .. });
+    if routing && block.noise_steps < ROUTING_NOISE_STEPS {
+        return Err(PlanError::RoutingWithoutNoise { block: block.shape.id, got: block.noise_steps });
+    }
+    Ok(())
+}
+
+/// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
+pub(super) fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
+    let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
+    let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
+    if !ascending || !listed {
+        return Err(PlanError::Custodians);
+    }
+    let (got, quorum) = (plan.custodians.len(), consortium.floors().seal_quorum);
+    if got < quorum { Err(PlanError::TooFewCustodians { got, quorum }) } else { Ok(()) }
+}
+
+/// `PLAN-12`: a late sketch of an honest upload can be told from one of an upload that is off by half the ring.
+pub(super) fn check_late_sketches(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
+    if settings.late_sketches == LateSketches::Off || !late::is_sketched(block) {
+        return Ok(());
+    }
+    let bound = late::norm_bound(block, settings.max_weight);
+    let half = 1u128 << (settings.ring.bits() - 1);
+    if bound < half * half {
+        return Ok(());
+    }
+    Err(PlanError::LateSketchWrap { block: block.shape.id, bits: settings.ring.bits() })
+}

@@ -1,0 +1,37 @@
+//! The rules of the specification at the lines that enforce them.
+//!
+//! In a program that people run, every rule is [`in_force`], and the compiler knows it. The attack suite builds this
+//! crate with the feature `switches`, and shows of each attack that it succeeds when its one rule is switched off;
+//! `cargo xtask check` fails if any other package asks for the feature.
+
+/// Whether a rule is in force: always.
+#[cfg(not(feature = "switches"))]
+#[inline(always)]
+pub const fn in_force(_rule: &'static str) -> bool {
+    true
+}
+
+#[cfg(feature = "switches")]
+pub use switched::{in_force, without};
+
+#[cfg(feature = "switches")]
+mod switched {
+    use std::cell::Cell;
+
+    thread_local! {
+        static OFF: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Whether a rule is in force: it is, unless [`without`] has switched it off in this thread.
+    pub fn in_force(rule: &'static str) -> bool {
+        OFF.get() != Some(rule)
+    }
+
+    /// Does something with one rule switched off in this thread.
+    pub fn without<T>(rule: &'static str, what: impl FnOnce() -> T) -> T {
+        let before = OFF.replace(Some(rule));
+        let done = what();
+        OFF.set(before);
+        done
+    }
+}

@@ -1,0 +1,237 @@
+//! The coordinator between opening and closing: late sketches of what was uploaded, and who lied when they do not make
+//! up a sum. A plan without late sketches passes through.
+
+use std::collections::BTreeSet;
+
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_wire::frame::{Frame, chunks};
+use cloister_wire::message::{Message, Reveal};
+
+use super::revealing::Opened;
+use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use crate::fault::{Fault, Misbehaviour};
+use crate::late::blame::BlamedRow;
+use crate::late::check::check_sum;
+use crate::late::{LateEvidence, is_sketched};
+use crate::opening::OpenedSum;
+use crate::round::RoundContext;
+use crate::sealed::SummedCohort;
+
+/// Sums that are open, and what members say of them.
+#[derive(Debug)]
+pub(super) struct Checking {
+    pub(super) opened: Opened,
+    pub(super) evidence: LateEvidence,
+    stage: Stage,
+}
+
+/// What is waited for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Late sketches.
+    Sketches,
+    /// Answers about the first failing rows of these blocks.
+    Answers(Vec<BlockId>),
+    /// What pairs agreed on whose answers about these blocks differ.
+    Openings(Vec<BlockId>),
+}
+
+impl Checking {
+    /// What a party that comes back needs.
+    pub(super) fn frames(&self, context: &RoundContext, party: PartyId) -> Vec<Frame> {
+        let before = self.opened.before.iter().cloned().map(Frame::Message);
+        let mut frames: Vec<Frame> = before.chain([self.request(context.round())]).collect();
+        if let Stage::Answers(blocks) | Stage::Openings(blocks) = &self.stage {
+            frames.extend(blocks.iter().flat_map(|block| self.blame_frames(context, *block, party)));
+        }
+        frames
+    }
+
+    fn request(&self, round: Round) -> Frame {
+        let is_seed = |reveal: &&Reveal| reveal.index != 0;
+        let seeds = self.opened.reveals.iter().filter(is_seed).copied().collect();
+        Frame::Message(Message::LateRequest { round, seeds })
+    }
+
+    fn cohort(&self, block: BlockId) -> Option<&SummedCohort> {
+        self.opened.cohorts.valid().iter().find(|cohort| cohort.block() == block)
+    }
+
+    /// Members that are asked for late sketches.
+    fn sketchers(&self, context: &RoundContext) -> BTreeSet<PartyId> {
+        let sketched = self.opened.sums.iter().filter(|sum| is_sketched(context, sum.block()));
+        sketched.filter_map(|sum| self.cohort(sum.block())).flat_map(SummedCohort::members).collect()
+    }
+
+    /// The first failing row of each block whose sketches do not make up its sum.
+    fn failing<'a>(&'a self, context: &'a RoundContext) -> Vec<BlamedRow<'a>> {
+        let opened = &self.opened;
+        let manifest = opened.cohorts.sealed_manifest().manifest().digest();
+        let failing = |sum: &OpenedSum| {
+            let verdict = check_sum(context, &opened.cohorts, &opened.seeds, &self.evidence, sum);
+            let (row, projection) = verdict.failing?;
+            let cohort = self.cohort(sum.block())?;
+            Some(BlamedRow { round: context, manifest, cohort, projection, row })
+        };
+        opened.sums.iter().filter_map(failing).collect()
+    }
+
+    /// The sum, the late sketches that do not make it up, and the request to answer for it, for one of its members.
+    fn blame_frames(&self, context: &RoundContext, block: BlockId, member: PartyId) -> Vec<Frame> {
+        let (round, cohort) = (context.round(), self.cohort(block));
+        let sum = self.opened.sums.iter().find(|sum| sum.block() == block);
+        let (Some(cohort), Some(sum)) = (cohort, sum) else { return Vec::new() };
+        if !cohort.members().any(|listed| listed == member) {
+            return Vec::new();
+        }
+        let sum =
+            chunks(round, PartyId::COORDINATOR, block, &sum.packed(context)).map(Frame::Chunk).collect();
+        let sketches = self.evidence.sketches_of(cohort.members()).into_iter().map(Frame::Message).collect();
+        let request = vec![Frame::Message(Message::BlameRequest { round, block })];
+        [sum, sketches, request].concat()
+    }
+
+    /// Members whose answers would still tell something, ascending.
+    fn silent(&self, blocks: &[BlockId]) -> BTreeSet<PartyId> {
+        let unanswered = |block: &BlockId| {
+            let members = self.cohort(*block).into_iter().flat_map(SummedCohort::members);
+            let block = *block;
+            members.filter(move |member| self.evidence.answer(*member, block).is_none())
+        };
+        blocks.iter().flat_map(unanswered).collect()
+    }
+
+    /// The pairs whose signed answers differ and that neither has opened.
+    fn disputes(&self, context: &RoundContext) -> Vec<(BlockId, PartyId, PartyId)> {
+        let of_row = |row: BlamedRow<'_>| {
+            let block = row.cohort.block();
+            row.disputes(&self.evidence).into_iter().map(move |(one, other)| (block, one, other))
+        };
+        let disputes = self.failing(context).into_iter().flat_map(of_row);
+        disputes.filter(|(_, one, other)| self.evidence.agreed(*one, *other).is_none()).collect()
+    }
+}
+
+impl Coordinator {
+    pub(super) fn begin_checking(&mut self, announced: Box<Announced>, opened: Opened, now: Time) {
+        let checking = Checking { opened, evidence: LateEvidence::default(), stage: Stage::Sketches };
+        let members: Vec<PartyId> = checking.sketchers(&announced.context).into_iter().collect();
+        let request = checking.request(announced.context.round());
+        self.wait(now, announced.context.plan().settings.deadlines.reveal);
+        self.put_phase(Phase::Checking(announced, Box::new(checking)));
+        self.send_to(members, &request);
+        self.advance_checking(now, false);
+    }
+
+    /// Goes to the next stage when everyone who is connected has said what this one asks for.
+    pub(super) fn advance_checking(&mut self, now: Time, expired: bool) {
+        let Some(Phase::Checking(announced, checking)) = self.round.as_ref().map(|active| &active.phase)
+        else {
+            return;
+        };
+        let context = &announced.context;
+        let awaited: Vec<PartyId> = match &checking.stage {
+            Stage::Sketches => {
+                let members = checking.sketchers(context).into_iter();
+                members.filter(|member| !checking.evidence.has_sketches(*member)).collect()
+            }
+            Stage::Answers(blocks) => checking.silent(blocks).into_iter().collect(),
+            Stage::Openings(_) => {
+                let disputes = checking.disputes(context).into_iter();
+                disputes.flat_map(|(_, one, other)| [one, other]).collect()
+            }
+        };
+        if !expired && awaited.iter().any(|member| self.connected.contains(member)) {
+            return;
+        }
+        match checking.stage.clone() {
+            Stage::Sketches => self.ask_for_answers(now),
+            Stage::Answers(blocks) => self.ask_for_openings(blocks, now),
+            Stage::Openings(_) => self.finish_checking(now),
+        }
+    }
+
+    fn ask_for_answers(&mut self, now: Time) {
+        let Some(Phase::Checking(announced, checking)) = self.round.as_ref().map(|active| &active.phase)
+        else {
+            return;
+        };
+        let context = &announced.context;
+        let blocks: Vec<BlockId> = checking.failing(context).iter().map(|row| row.cohort.block()).collect();
+        if blocks.is_empty() {
+            return self.finish_checking(now);
+        }
+        let mut frames = Vec::new();
+        for block in &blocks {
+            let members = checking.cohort(*block).into_iter().flat_map(SummedCohort::members);
+            frames.extend(members.map(|member| (member, checking.blame_frames(context, *block, member))));
+        }
+        for block in &blocks {
+            self.event(Event::Refuted(*block));
+        }
+        self.enter(Stage::Answers(blocks), now);
+        for (member, frames) in frames {
+            frames.iter().for_each(|frame| self.send_to([member], frame));
+        }
+        self.advance_checking(now, false);
+    }
+
+    /// Shows the members of each pair whose answers differ the other's answer.
+    fn ask_for_openings(&mut self, blocks: Vec<BlockId>, now: Time) {
+        let Some(Phase::Checking(announced, checking)) = self.round.as_ref().map(|active| &active.phase)
+        else {
+            return;
+        };
+        let mut frames = Vec::new();
+        for (block, one, other) in checking.disputes(&announced.context) {
+            frames.extend(checking.evidence.signed_answer(one, block).map(|answer| (other, answer)));
+            frames.extend(checking.evidence.signed_answer(other, block).map(|answer| (one, answer)));
+        }
+        self.enter(Stage::Openings(blocks), now);
+        for (member, answer) in frames {
+            self.send_to([member], &Frame::Message(answer));
+        }
+        self.advance_checking(now, false);
+    }
+
+    fn enter(&mut self, stage: Stage, now: Time) {
+        if let Some(Phase::Checking(announced, checking)) =
+            self.round.as_mut().map(|active| &mut active.phase)
+        {
+            checking.stage = stage;
+            let limit = announced.context.plan().settings.deadlines.reveal;
+            self.wait(now, limit);
+        }
+    }
+
+    fn finish_checking(&mut self, now: Time) {
+        if let Some(Phase::Checking(announced, checking)) = self.take_phase() {
+            self.propose_closing(announced, *checking, now);
+        }
+    }
+
+    /// Takes something that a member signed or showed of its upload.
+    pub(super) fn handle_evidence(&mut self, from: PartyId, message: &Message) -> Result<(), Fault> {
+        let Some(Phase::Checking(announced, checking)) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            return Err(not_awaited(from, "what a member says of its upload"));
+        };
+        let (context, cohorts) = (&announced.context, &checking.opened.cohorts);
+        let evidence = &mut checking.evidence;
+        let (signer, taken) = match message {
+            Message::LateSketches(signed) => {
+                (signed.signer, evidence.take_sketches(context, cohorts, signed))
+            }
+            Message::BlameAnswer(signed) => (signed.signer, evidence.take_answer(context, cohorts, signed)),
+            Message::PairOpened { opening, .. } => {
+                (opening.member, evidence.take_opening(context, cohorts, opening))
+            }
+            _ => return Err(not_awaited(from, "what a member says of its upload")),
+        };
+        if signer != from {
+            let why = "somebody else sent it";
+            return Err(Misbehaviour::LateSketch { member: signer, why }.by(from));
+        }
+        taken.map_err(|what| what.by(from))
+    }
+}

@@ -1,0 +1,121 @@
+//! Who lied: from signed answers about the first failing row, and from what differing pairs agreed on.
+//!
+//! With the row over each pair mask, what a member uploaded gives the same row of its late sketch; an honest member
+//! tells nothing new. Two answers that differ about one pair cannot both be honest, and what the pair agreed on shows
+//! which. Somebody is blamed only by what he signed himself (`LATE-09`).
+
+use std::collections::BTreeSet;
+
+use cloister_alignment::late::Projection;
+use cloister_crypto::group::AgreedSecret;
+use cloister_crypto::mask::{MaskKey, Sign};
+use cloister_params::id::PartyId;
+use cloister_wire::statement::{BlameAnswer, PairValue};
+
+use crate::late::LateEvidence;
+use crate::opening::Openings;
+use crate::round::RoundContext;
+use crate::sealed::SummedCohort;
+
+/// A row over masks of one block.
+#[derive(Clone, Copy, Debug)]
+pub struct BlamedRow<'a> {
+    /// The round.
+    pub round: &'a RoundContext,
+    /// Digest of the sealed manifest.
+    pub manifest: cloister_params::id::Digest,
+    /// The cohort that is summed.
+    pub cohort: &'a SummedCohort,
+    /// The block's projection.
+    pub projection: Projection,
+    /// The first row that fails.
+    pub row: usize,
+}
+
+impl BlamedRow<'_> {
+    fn over(&self, words: impl IntoIterator<Item = u32>) -> u32 {
+        self.projection.row(self.row, self.round.plan().settings.ring, words)
+    }
+
+    fn over_mask(&self, key: MaskKey) -> u32 {
+        let length = self.round.block(self.cohort.block()).map_or(0, |block| block.shape.length);
+        let mut mask = vec![0u32; length as usize];
+        key.apply(Sign::Plus, &mut mask);
+        self.over(mask)
+    }
+
+    /// The row over the mask of a pair, before its sign.
+    pub fn over_pair(&self, one: PartyId, other: PartyId, agreed: &AgreedSecret) -> u32 {
+        let block = self.round.block(self.cohort.block()).expect("sealed cohorts name blocks of the plan");
+        self.over_mask(self.round.masking(block, self.manifest).pair_key(one, other, agreed))
+    }
+
+    /// The row of a member's late sketch that follows from its upload, once the pair masks that its answer names, its
+    /// self mask, and those it shares with members that did not arrive are taken off (`LATE-06`).
+    fn follows(&self, openings: &Openings<'_>, member: PartyId, pairs: &[PairValue]) -> Option<u32> {
+        let block = self.round.block(self.cohort.block())?;
+        let context = self.round.masking(block, self.manifest);
+        let ring = self.round.plan().settings.ring;
+        let packed = openings.uploads.get(&member)?.get(&self.cohort.block())?;
+        let seed = openings.seeds.get(&(member, self.cohort.block()))?;
+        let mut row = self.over(ring.unpack(packed));
+        row = row.wrapping_sub(self.over_mask(context.self_key(member, seed)));
+        let public = crate::opening::mask_key_of(openings.announcements, member)?;
+        for absent in self.cohort.absent() {
+            let agreed = openings.mask_keys.get(absent)?.agree(&public);
+            row = without(row, member, *absent, self.over_pair(member, *absent, &agreed));
+        }
+        let inner = |row, pair: &PairValue| without(row, member, pair.other, pair.value);
+        Some(ring.reduce(pairs.iter().fold(row, inner)))
+    }
+
+    /// The answers that count: those about this row.
+    fn answers<'e>(&self, evidence: &'e LateEvidence) -> Vec<(PartyId, &'e BlameAnswer)> {
+        let of = |member| Some((member, evidence.answer(member, self.cohort.block())?));
+        let answers = self.cohort.members().filter_map(of);
+        answers.filter(|(_, answer)| answer.row as usize == self.row).collect()
+    }
+
+    /// The pairs whose two members signed different answers, the lower first.
+    pub fn disputes(&self, evidence: &LateEvidence) -> Vec<(PartyId, PartyId)> {
+        let answers = self.answers(evidence);
+        let mut disputes = Vec::new();
+        for (at, (one, first)) in answers.iter().enumerate() {
+            for (other, second) in &answers[at + 1..] {
+                if value_for(first, *other) != value_for(second, *one) {
+                    disputes.push((*one, *other));
+                }
+            }
+        }
+        disputes
+    }
+
+    /// Members whose own answers show that they lied, ascending (`LATE-09`): a value that is not the opened pair's, or
+    /// an answer from which another row follows than they sketched.
+    pub fn liars(&self, openings: &Openings<'_>, evidence: &LateEvidence) -> BTreeSet<PartyId> {
+        let lied = |(member, answer): &(PartyId, &BlameAnswer)| {
+            let sketched = evidence.rows(*member, self.cohort.block()).and_then(|rows| rows.get(self.row));
+            let followed = self.follows(openings, *member, &answer.pairs);
+            followed.is_some_and(|row| sketched != Some(&row))
+                || answer.pairs.iter().any(|pair| self.is_untrue(evidence, *member, pair))
+        };
+        self.answers(evidence).iter().filter(|answer| lied(answer)).map(|(member, _)| *member).collect()
+    }
+
+    fn is_untrue(&self, evidence: &LateEvidence, member: PartyId, pair: &PairValue) -> bool {
+        let agreed = evidence.agreed(member, pair.other);
+        agreed.is_some_and(|agreed| self.over_pair(member, pair.other, agreed) != pair.value)
+    }
+}
+
+fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
+    answer.pairs.iter().find(|pair| pair.other == other).map(|pair| pair.value)
+}
+
+/// Takes the row over a pair mask off, with the sign that the member gave it.
+fn without(row: u32, member: PartyId, other: PartyId, value: u32) -> u32 {
+    match Sign::of_pair(member, other) {
+        Sign::Plus => row.wrapping_sub(value),
+        Sign::Minus => row.wrapping_add(value),
+    }
+}

@@ -1,0 +1,83 @@
+//! What the late sketches of a block say of its sum.
+
+use cloister_alignment::late::{Projection, squared_norm};
+use cloister_params::id::PartyId;
+use cloister_params::late::{LATE_ROWS, norm_bound};
+use cloister_params::rule;
+use cloister_wire::statement::SumCheck;
+
+use crate::late::{LateEvidence, Seeds, is_sketched, projection};
+use crate::opening::OpenedSum;
+use crate::round::RoundContext;
+use crate::sealed::{SealedCohorts, SummedCohort};
+
+/// What the late sketches of a block say of its sum.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SumVerdict {
+    /// The outcome.
+    pub check: SumCheck,
+    /// Members whose own sketch is larger than the plan's clip and weight allow, ascending.
+    pub too_large: Vec<PartyId>,
+    /// The first row that the sketches do not make up, and the projection.
+    pub failing: Option<(usize, Projection)>,
+}
+
+/// Compares a block's late sketches with its sum (`LATE-03`), and each with its bound (`LATE-04`).
+pub fn check_sum(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    seeds: &Seeds,
+    evidence: &LateEvidence,
+    sum: &OpenedSum,
+) -> SumVerdict {
+    let verdict = |check| SumVerdict { check, too_large: Vec::new(), failing: None };
+    if !is_sketched(round, sum.block()) {
+        return verdict(SumCheck::NotSketched);
+    }
+    let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == sum.block());
+    let Some((cohort, projection)) =
+        cohort.and_then(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
+    else {
+        return verdict(SumCheck::Unchecked);
+    };
+    let too_large = too_large(round, cohort, evidence);
+    let failing = first_failing_row(round, cohort, evidence, projection, sum.words());
+    let is_whole = cohort.members().all(|member| evidence.rows(member, sum.block()).is_some());
+    let failing = failing.filter(|_| rule::in_force("LATE-03"));
+    let check = match (too_large.is_empty() && failing.is_none(), is_whole) {
+        (false, _) => SumCheck::Refuted,
+        (true, true) => SumCheck::Checked,
+        (true, false) => SumCheck::Unchecked,
+    };
+    SumVerdict { check, too_large, failing: failing.map(|row| (row, projection)) }
+}
+
+fn too_large(round: &RoundContext, cohort: &SummedCohort, evidence: &LateEvidence) -> Vec<PartyId> {
+    let ring = round.plan().settings.ring;
+    let Some(block) = round.block(cohort.block()) else { return Vec::new() };
+    if !rule::in_force("LATE-04") {
+        return Vec::new();
+    }
+    let exceeds = |listed: &&cloister_wire::statement::WeightedMember| {
+        let rows = evidence.rows(listed.member, cohort.block());
+        rows.is_some_and(|rows| squared_norm(ring, rows) > norm_bound(block, listed.weight))
+    };
+    cohort.weighted().iter().filter(exceeds).map(|listed| listed.member).collect()
+}
+
+/// The first row in which the members' sketches do not add up to the sum's; `None` too while one is missing.
+pub fn first_failing_row(
+    round: &RoundContext,
+    cohort: &SummedCohort,
+    evidence: &LateEvidence,
+    projection: Projection,
+    sum: &[u32],
+) -> Option<usize> {
+    let ring = round.plan().settings.ring;
+    let mut left = projection.rows(ring, sum.iter().copied());
+    for member in cohort.members() {
+        let rows = evidence.rows(member, cohort.block())?;
+        left.iter_mut().zip(rows).for_each(|(left, row)| *left = left.wrapping_sub(*row));
+    }
+    (0..LATE_ROWS).find(|row| ring.reduce(left[*row]) != 0)
+}

@@ -1,0 +1,98 @@
+//! Late sketches: how a lying upload becomes visible, and who is shown to have lied.
+//!
+//! Once all seeds of a block are open, each member of its cohort sends its upload's integers through a projection that
+//! the seeds fix ([`projection`], `LATE-02`); the sketches must make up the sketch of the sum, and each is bounded
+//! ([`check`], `LATE-03`, `LATE-04`). Where they do not, [`blame`] finds who lied, from signed answers about one row
+//! (`LATE-06` to `LATE-09`). No mask is opened that an honest pair shares.
+
+pub mod blame;
+pub mod check;
+mod evidence;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_alignment::late::Projection;
+use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::hash::{Domain, digest};
+use cloister_params::id::{BlockId, PartyId};
+use cloister_params::late;
+use cloister_params::plan::LateSketches;
+use cloister_wire::statement::SumCheck;
+
+use crate::late::blame::BlamedRow;
+use crate::late::check::check_sum;
+use crate::opening::{OpenedSum, Openings};
+use crate::round::RoundContext;
+use crate::sealed::{SealedCohorts, SummedCohort};
+
+pub use evidence::LateEvidence;
+pub(crate) use evidence::open_pair;
+
+/// Revealed seeds that fit their commitments.
+pub type Seeds = BTreeMap<(PartyId, BlockId), ScalarSecret>;
+
+/// Whether members of this block's cohort are asked for late sketches (`LATE-01`).
+pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {
+    let planned = round.block(block).is_some_and(late::is_sketched);
+    planned && round.plan().settings.late_sketches != LateSketches::Off
+}
+
+/// Whether a sum is applied to the model (`LATE-05`).
+pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
+    match check {
+        SumCheck::NotSketched | SumCheck::Checked => true,
+        SumCheck::Unchecked => round.plan().settings.late_sketches == LateSketches::Optional,
+        SumCheck::Refuted => false,
+    }
+}
+
+/// The projection of a block, from the second seal and all seeds of its cohort; `None` while one is missing.
+///
+/// No upload could be made with knowledge of it: the uploads were sealed before any seed was open.
+pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds) -> Option<Projection> {
+    let block = cohort.block();
+    let own = cohort.members().map(|member| seeds.get(&(member, block)).map(|seed| *seed.reveal()));
+    let seeds = own.collect::<Option<Vec<[u8; 32]>>>()?.concat();
+    let parts = [&cohorts.seal2().digest().0[..], &block.0.to_be_bytes(), &seeds];
+    Some(Projection::new(digest(Domain::Late, &parts)))
+}
+
+/// The sketched blocks of a cohort that has a member, of which all seeds are known, ascending.
+pub fn sketched_blocks<'a>(
+    round: &'a RoundContext,
+    cohorts: &'a SealedCohorts,
+    member: PartyId,
+    seeds: &'a Seeds,
+) -> impl Iterator<Item = (&'a SummedCohort, Projection)> {
+    let own = cohorts.valid().iter().filter(move |cohort| cohort.members().any(|listed| listed == member));
+    own.filter(|cohort| is_sketched(round, cohort.block()))
+        .filter_map(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
+}
+
+/// What is said of a sum, and who was shown to have lied about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// The outcome.
+    pub check: SumCheck,
+    /// Who lied, ascending: a sketch that is too large, or answers that show it.
+    pub blamed: Vec<PartyId>,
+}
+
+/// Judges a sum by everything that members signed and showed; every custodian that recomputes the sum comes to the
+/// same.
+pub fn judge(
+    openings: &Openings<'_>,
+    cohorts: &SealedCohorts,
+    evidence: &LateEvidence,
+    sum: &OpenedSum,
+) -> Judgement {
+    let verdict = check_sum(openings.round, cohorts, openings.seeds, evidence, sum);
+    let mut blamed: BTreeSet<PartyId> = verdict.too_large.iter().copied().collect();
+    let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == sum.block());
+    if let (Some((row, projection)), Some(cohort)) = (verdict.failing, cohort) {
+        let manifest = openings.manifest;
+        let blamed_row = BlamedRow { round: openings.round, manifest, cohort, projection, row };
+        blamed.extend(blamed_row.liars(openings, evidence));
+    }
+    Judgement { check: verdict.check, blamed: blamed.into_iter().collect() }
+}

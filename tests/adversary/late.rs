@@ -1,0 +1,349 @@
+//! Lies about uploads: what the late sketches show of them, and who is named.
+
+use std::collections::BTreeSet;
+
+use cloister_crypto::sign::SigningKey;
+use cloister_params::fixed::RingWidth;
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::plan::LateSketches as Policy;
+use cloister_params::rule;
+use cloister_protocol::coordinator::RoundReport;
+use cloister_protocol::statement::sign;
+use cloister_testkit::consortium::consortium;
+use cloister_wire::frame::{Frame, chunks};
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{BlameAnswer, Closing, LateSketches, OpenedSum, SumCheck};
+
+use crate::stage::{SEVEN, Stage, settings};
+
+/// The shared block of the stage's settings, made long enough to be sketched.
+const LONG: BlockId = BlockId(4);
+const LENGTH: u64 = 4800;
+const LIAR: PartyId = PartyId(2);
+
+/// Seven members whose shared block is long, and whose updates of it are within the clip.
+fn stage(policy: Policy) -> Stage {
+    let mut settings = settings();
+    settings.late_sketches = policy;
+    settings.blocks[LONG.0 as usize].shape.length = LENGTH;
+    let mut stage = Stage::of(consortium(&[1; SEVEN]), settings, 3);
+    let model = stage.world.coordinator.model().digest();
+    for member in (1..=SEVEN as u32).map(PartyId) {
+        let mut contribution = stage.world.contribution(member, model);
+        contribution.integers[LONG.0 as usize].iter_mut().for_each(|integer| *integer /= 80);
+        stage.world.fixed_contributions.insert(member, contribution);
+    }
+    stage
+}
+
+/// How a member lies; what is not changed is what its program says.
+#[derive(Default)]
+struct Lie {
+    upload: Option<fn(&mut [i32])>,
+    sketch: Option<fn(&mut LateSketches)>,
+    answer: Option<fn(&mut BlameAnswer)>,
+}
+
+impl Lie {
+    fn change(&self, key: &SigningKey, frame: Frame) -> Frame {
+        match frame {
+            Frame::Message(Message::LateSketches(signed)) => {
+                let mut body = signed.parse().unwrap();
+                self.sketch.inspect(|change| change(&mut body));
+                Frame::Message(Message::LateSketches(sign(key, LIAR, &body)))
+            }
+            Frame::Message(Message::BlameAnswer(signed)) => {
+                let mut body = signed.parse().unwrap();
+                self.answer.inspect(|change| change(&mut body));
+                Frame::Message(Message::BlameAnswer(sign(key, LIAR, &body)))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Runs a round to its end with a lying member; members in `silent` say nothing of their uploads. The liar's program
+/// lacks the one check that would keep it from uploading what it lies with.
+fn run(stage: &mut Stage, lie: Lie, silent: &[PartyId]) -> RoundReport {
+    if let Some(change) = lie.upload {
+        let contribution = stage.world.fixed_contributions.get_mut(&LIAR).unwrap();
+        change(&mut contribution.integers[LONG.0 as usize]);
+    }
+    rule::without("MASK-07", || run_to_end(stage, &lie, silent))
+}
+
+fn run_to_end(stage: &mut Stage, lie: &Lie, silent: &[PartyId]) -> RoundReport {
+    let says = |frame: &Frame| {
+        let Frame::Message(message) = frame else { return false };
+        matches!(message, Message::LateSketches(_) | Message::BlameAnswer(_) | Message::PairOpened { .. })
+    };
+    let key = stage.world.consortium.keys[&LIAR].clone();
+    stage.world.start_round();
+    for _ in 0..8 {
+        while let Some((from, _, frame)) = stage.world.run_until(|from, to, frame| {
+            to == PartyId::COORDINATOR && says(frame) && (from == LIAR || silent.contains(&from))
+        }) {
+            stage.world.lose_next(from, PartyId::COORDINATOR);
+            if from == LIAR {
+                let _ = stage.world.say(LIAR, lie.change(&key, frame));
+            }
+        }
+        stage.note();
+        if let Some(report) = stage.reports().first() {
+            return (*report).clone();
+        }
+        stage.world.expire();
+    }
+    panic!("the round ends");
+}
+
+fn closing(report: &RoundReport) -> Closing {
+    match &report.ending {
+        Ending::Closed { certificate, .. } => certificate.parse().unwrap(),
+        Ending::Aborted(_) => panic!("the round closes"),
+    }
+}
+
+/// What is said of the long block, who is named, and whether its sum is in the model.
+fn outcome(report: &RoundReport) -> (SumCheck, BTreeSet<PartyId>, bool) {
+    let closing = closing(report);
+    let listed: &OpenedSum = closing.sums.iter().find(|sum| sum.block == LONG).unwrap();
+    assert!(closing.blamed.iter().all(|blamed| blamed.block == LONG));
+    let blamed = closing.blamed.iter().map(|blamed| blamed.member).collect();
+    let applied = report.model.blocks()[LONG.0 as usize].iter().any(|value| *value != 0.0);
+    (listed.check, blamed, applied)
+}
+
+fn named(members: &[PartyId]) -> BTreeSet<PartyId> {
+    members.iter().copied().collect()
+}
+
+/// Half the ring in two coordinates, which rows of ±1 alone never see.
+fn half_the_ring(integers: &mut [i32]) {
+    for at in [17, 4000] {
+        integers[at] = integers[at].wrapping_add(i32::MIN);
+    }
+}
+
+/// The sketch of the upload without the lie: every row that saw it is off by half the ring.
+fn hides_half_the_ring(body: &mut LateSketches) {
+    let ring = RingWidth::new(32).unwrap();
+    for row in body.sketches.iter_mut().flat_map(|sketch| &mut sketch.rows) {
+        if ring.lift(*row).abs() > 1 << 30 {
+            *row ^= 1 << 31;
+        }
+    }
+}
+
+fn claims_nothing(body: &mut LateSketches) {
+    body.sketches.iter_mut().for_each(|sketch| sketch.rows.fill(0));
+}
+
+/// LATE-01, LATE-03, LATE-05
+#[test]
+fn sums_of_honest_members_are_checked_and_applied() {
+    let without = run(&mut stage(Policy::Off), Lie::default(), &[]);
+    assert_eq!(outcome(&without), (SumCheck::NotSketched, named(&[]), true));
+    for policy in [Policy::Optional, Policy::Required] {
+        let report = run(&mut stage(policy), Lie::default(), &[]);
+        assert_eq!(outcome(&report), (SumCheck::Checked, named(&[]), true));
+        assert_eq!(report.model, without.model, "late sketches change no sum");
+        let short = closing(&report).sums.iter().filter(|sum| sum.check == SumCheck::NotSketched).count();
+        assert_eq!(short, closing(&report).sums.len() - 1, "short blocks have none");
+    }
+}
+
+/// LATE-05
+#[test]
+fn a_silent_member_leaves_its_block_unchecked() {
+    let outcome = |policy| outcome(&run(&mut stage(policy), Lie::default(), &[PartyId(5)]));
+    assert_eq!(outcome(Policy::Optional), (SumCheck::Unchecked, named(&[]), true));
+    assert_eq!(outcome(Policy::Required), (SumCheck::Unchecked, named(&[]), false));
+}
+
+/// LATE-02, LATE-03, LATE-06
+#[test]
+fn a_lie_of_half_the_ring_in_two_coordinates() {
+    let lie = || Lie { upload: Some(half_the_ring), sketch: Some(hides_half_the_ring), ..Lie::default() };
+    let report = run(&mut stage(Policy::Required), lie(), &[]);
+    assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false));
+    let open = Lie { upload: Some(half_the_ring), ..Lie::default() };
+    let report = run(&mut stage(Policy::Required), open, &[]);
+    assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false), "its own sketch is too large");
+    let control = run(&mut stage(Policy::Off), lie(), &[]);
+    assert_eq!(
+        outcome(&control),
+        (SumCheck::NotSketched, named(&[]), true),
+        "control: without late sketches"
+    );
+}
+
+/// LATE-06, LATE-07, LATE-09
+#[test]
+fn a_lie_behind_an_honest_sketch_names_exactly_the_liar() {
+    let lies: [fn() -> Lie; 2] = [
+        || Lie { sketch: Some(claims_nothing), ..Lie::default() },
+        || Lie { sketch: Some(|body| body.sketches[0].rows[7] ^= 1), ..Lie::default() },
+    ];
+    for lie in lies {
+        let report = run(&mut stage(Policy::Required), lie(), &[]);
+        assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false));
+    }
+    let lie = Lie { sketch: Some(claims_nothing), ..Lie::default() };
+    let report = rule::without("LATE-03", || run_to_end(&mut stage(Policy::Required), &lie, &[]));
+    assert_eq!(
+        outcome(&report),
+        (SumCheck::Checked, named(&[]), true),
+        "control: where sketches are not compared"
+    );
+}
+
+/// LATE-04
+#[test]
+fn an_upload_beyond_the_clip_is_named_by_its_own_sketch() {
+    let large = |factor: i32, policy| {
+        let mut stage = stage(policy);
+        let contribution = stage.world.fixed_contributions.get_mut(&LIAR).unwrap();
+        contribution.integers[LONG.0 as usize].iter_mut().for_each(|integer| *integer *= factor);
+        outcome(&run(&mut stage, Lie::default(), &[]))
+    };
+    assert_eq!(large(70, Policy::Required), (SumCheck::Refuted, named(&[LIAR]), false));
+    assert_eq!(large(1, Policy::Required), (SumCheck::Checked, named(&[]), true), "control: within the clip");
+    assert!(large(70, Policy::Off).2, "control: without late sketches it is applied");
+}
+
+/// LATE-08, LATE-09
+#[test]
+fn a_liar_that_puts_it_on_a_pair_is_named_by_what_the_pair_agreed_on() {
+    let lie = Lie {
+        sketch: Some(claims_nothing),
+        answer: Some(|answer| answer.pairs[3].value = answer.pairs[3].value.wrapping_add(12345)),
+        ..Lie::default()
+    };
+    let mut stage = stage(Policy::Required);
+    let report = run(&mut stage, lie, &[]);
+    assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false));
+    assert_eq!(opened_pairs(&stage), [(PartyId(5), LIAR)].into(), "its honest companion opens one pair");
+    let mut honest = self::stage(Policy::Required);
+    run(&mut honest, Lie { sketch: Some(claims_nothing), ..Lie::default() }, &[]);
+    assert_eq!(opened_pairs(&honest), [].into(), "control: where no answers differ no pair opens");
+}
+
+/// LATE-09
+#[test]
+fn who_gives_no_answer_about_the_row_is_not_named() {
+    let sketch = Some(claims_nothing as fn(&mut LateSketches));
+    let evades = Lie { sketch, answer: Some(answers_another_row), ..Lie::default() };
+    let report = run(&mut stage(Policy::Required), evades, &[]);
+    assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[]), false), "its sum is not applied either");
+    let control = Lie { sketch, ..Lie::default() };
+    let report = run(&mut stage(Policy::Required), control, &[]);
+    assert_eq!(outcome(&report).1, named(&[LIAR]), "control: it answers");
+}
+
+fn answers_another_row(answer: &mut BlameAnswer) {
+    answer.row = (answer.row + 1) % 48;
+}
+
+/// The pairs that members opened, each with who opened it first.
+fn opened_pairs(stage: &Stage) -> BTreeSet<(PartyId, PartyId)> {
+    crate::stage::messages_of(&stage.seen)
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::PairOpened { opening, .. } => Some((opening.member, opening.other)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A stage at which the liar claimed to have uploaded nothing, and member 1 has all that it needs to answer for it.
+fn before_blame() -> (Stage, Message) {
+    let mut stage = stage(Policy::Required);
+    stage.world.start_round();
+    let signed = stage.take_from(LIAR.0, |message| matches!(message, Message::LateSketches(_)));
+    let Message::LateSketches(signed) = signed else { unreachable!() };
+    let mut body = signed.parse().unwrap();
+    claims_nothing(&mut body);
+    let claimed = Message::LateSketches(sign(stage.key(LIAR.0), LIAR, &body));
+    stage.world.say(LIAR, Frame::Message(claimed)).unwrap();
+    let request = stage.run_to(1, |message| matches!(message, Message::BlameRequest { .. }));
+    (stage, request)
+}
+
+/// Asks member 1 with the sum of what the honest members contributed, off by one in one coordinate.
+fn ask_about_another_sum(stage: &mut Stage, request: &Message, coordinate: usize) -> Vec<BlameAnswer> {
+    let mut words = vec![0u32; LENGTH as usize];
+    for (_, contribution) in stage.world.fixed_contributions.iter().filter(|(member, _)| **member != LIAR) {
+        let integers = &contribution.integers[LONG.0 as usize];
+        words.iter_mut().zip(integers).for_each(|(word, own)| *word = word.wrapping_add(own.cast_unsigned()));
+    }
+    words[coordinate] = words[coordinate].wrapping_add(1);
+    let packed = RingWidth::new(32).unwrap().pack(&words);
+    for chunk in chunks(Round(1), PartyId::COORDINATOR, LONG, &packed) {
+        stage.world.inject(PartyId(1), Frame::Chunk(chunk));
+    }
+    answers(&stage.give(1, request.clone()).messages())
+}
+
+fn answers(messages: &[Message]) -> Vec<BlameAnswer> {
+    let answer = |message: &Message| match message {
+        Message::BlameAnswer(signed) => Some(signed.parse().unwrap()),
+        _ => None,
+    };
+    messages.iter().filter_map(answer).collect()
+}
+
+/// LATE-07
+#[test]
+fn blame_with_another_row_or_twice() {
+    let (mut stage, request) = before_blame();
+    let first = answers(&stage.deliver_to(1).messages());
+    assert_eq!((first.len(), first[0].row), (1, 0), "the lie shows in the first row");
+    for coordinate in 0..6 {
+        let again = ask_about_another_sum(&mut stage, &request, coordinate);
+        assert_eq!(again, first, "the same answer, whatever is asked now");
+    }
+    let row = |coordinate| {
+        let (mut stage, request) = before_blame();
+        ask_about_another_sum(&mut stage, &request, coordinate)[0].row
+    };
+    assert!((0..6).map(row).any(|row| row != 0), "control: asked first, such a sum gets another row");
+}
+
+/// LATE-07
+#[test]
+fn blame_where_nothing_fails() {
+    let mut stage = stage(Policy::Required);
+    stage.world.start_round();
+    stage.run_to(1, |message| matches!(message, Message::ProposeClosing { .. }));
+    let request = Message::BlameRequest { round: Round(1), block: LONG };
+    let answer = stage.give(1, request);
+    assert!(answer.messages().is_empty() && !answer.is_accepted());
+    let (mut control, request) = before_blame();
+    assert_eq!(answers(&control.give(1, request).messages()).len(), 1, "control: where a row fails");
+}
+
+/// LATE-02: what a member sketches follows from the seeds that it committed to, and it does so once.
+#[test]
+fn a_projection_of_the_coordinators_choice() {
+    let mut stage = stage(Policy::Required);
+    stage.world.start_round();
+    let Message::LateRequest { round, mut seeds } =
+        stage.run_to(1, |message| matches!(message, Message::LateRequest { .. }))
+    else {
+        unreachable!()
+    };
+    let honest = seeds.clone();
+    seeds.iter_mut().for_each(|seed| seed.value[0] ^= 1);
+    let answer = stage.give(1, Message::LateRequest { round, seeds });
+    assert!(answer.messages().is_empty() && !answer.is_accepted(), "seeds that nobody committed to");
+    let answer = stage.give(1, Message::LateRequest { round, seeds: honest.clone() });
+    let sketches = answer.messages();
+    assert_eq!(sketches.len(), 1, "control: the committed seeds");
+    let fewer = honest.into_iter().filter(|seed| seed.index != LONG.0 + 1).collect();
+    assert_eq!(
+        stage.give(1, Message::LateRequest { round, seeds: fewer }).messages(),
+        sketches,
+        "once a round"
+    );
+}
