@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod certificates;
 mod chain;
 mod late;
 mod letters;
+mod lying;
 mod plans;
 mod reveals;
 mod rosters;

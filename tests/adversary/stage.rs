@@ -15,6 +15,8 @@ use cloister_testkit::world::{Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message, RevealedShare};
 use cloister_wire::statement::{Announcement, ReceivingKey, Signature, Signed, Vote};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 
 /// Members of the ordinary stage: five signatures make a certificate, five organisations a cohort, four shares open.
 pub(crate) const SEVEN: usize = 7;
@@ -205,6 +207,11 @@ impl Stage {
 
 fn entry(signed: &Signed<ReceivingKey>) -> ReceivingKeyEntry {
     ReceivingKeyEntry { custodian: signed.signer, key: signed.parse().unwrap().key }
+}
+
+/// Seeded randomness of an attacker.
+pub(crate) fn random(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
 }
 
 /// The ordinary settings: three experts, weights up to 1.

@@ -16,22 +16,22 @@ pub use switched::{in_force, without};
 
 #[cfg(feature = "switches")]
 mod switched {
-    use std::cell::Cell;
+    use std::cell::RefCell;
 
     thread_local! {
-        static OFF: Cell<Option<&'static str>> = const { Cell::new(None) };
+        static OFF: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
     }
 
     /// Whether a rule is in force: it is, unless [`without`] has switched it off in this thread.
     pub fn in_force(rule: &'static str) -> bool {
-        OFF.get() != Some(rule)
+        OFF.with_borrow(|off| !off.contains(&rule))
     }
 
     /// Does something with one rule switched off in this thread.
     pub fn without<T>(rule: &'static str, what: impl FnOnce() -> T) -> T {
-        let before = OFF.replace(Some(rule));
+        OFF.with_borrow_mut(|off| off.push(rule));
         let done = what();
-        OFF.set(before);
+        OFF.with_borrow_mut(Vec::pop);
         done
     }
 }

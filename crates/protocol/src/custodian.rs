@@ -115,6 +115,11 @@ impl Custodian {
         Self { id, key, epoch, policy, chain, signed, receiving: None, round: None, outputs: VecDeque::new() }
     }
 
+    /// Whether it holds a receiving key: between the request for one and the end of the round (`ROUND-26`).
+    pub fn holds_receiving_key(&self) -> bool {
+        self.receiving.is_some()
+    }
+
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<CustodianOutput> {
         self.outputs.pop_front()

@@ -323,7 +323,10 @@ impl SealedCohorts {
     /// Members of `U1` that did not arrive and whose mask keys are needed.
     pub fn departed(&self) -> Vec<PartyId> {
         let announced = self.sealed.manifest().announcements().keys();
-        announced.copied().filter(|member| self.revealable(*member) == [SharedSecret::MaskKey]).collect()
+        let departed = |member: &PartyId| {
+            !self.has_uploaded(*member) && self.revealable(*member).contains(&SharedSecret::MaskKey)
+        };
+        announced.copied().filter(departed).collect()
     }
 
     /// Takes out the permit of one valid block; there is no second one.

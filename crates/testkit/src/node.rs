@@ -92,6 +92,14 @@ impl Node {
 }
 
 impl CustodianNode {
+    /// Whether an honest custodian holds a receiving key; the others keep all of them.
+    pub fn holds_receiving_key(&self) -> bool {
+        match self {
+            Self::Honest(custodian) => custodian.holds_receiving_key(),
+            Self::Byzantine(_) => true,
+        }
+    }
+
     fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
         match self {
             Self::Honest(custodian) => custodian.handle_frame(frame, random),

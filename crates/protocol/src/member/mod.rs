@@ -256,7 +256,9 @@ impl Member {
         self.chain.check(context.plan())?;
         let scales = |settings: &RoundSettings| (settings.blocks.clone(), settings.sketch);
         let kept = self.kept.as_ref().filter(|kept| kept.model == self.chain.model);
-        if kept.is_some_and(|kept| scales(&kept.settings) != scales(&context.plan().settings)) {
+        if rule::in_force("ROUND-03")
+            && kept.is_some_and(|kept| scales(&kept.settings) != scales(&context.plan().settings))
+        {
             return Err(Refusal::ChangedAfterAbort);
         }
         self.policy.admit(context.plan())?;
