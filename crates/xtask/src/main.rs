@@ -26,6 +26,8 @@ cargo xtask COMMAND
   check            formatting, clippy with warnings denied, the crate graph, the traces
   fence            check the crate graph alone
   trace [--write]  check that every requirement is defined once, in code, and tested
+  simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
+                   random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
   vectors [--check]  write the protocol's test vectors, or check them in both directions
 ";
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "env" => commands::print_environment(),
         "check" => commands::check(),
         "trace" => trace::run(rest),
+        "simulate" => commands::simulate(rest),
         "vectors" => vectors::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
