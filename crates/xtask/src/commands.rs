@@ -55,6 +55,16 @@ pub(crate) fn simulate(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(exit_code(run(command.args(arguments))?))
 }
 
+/// A benchmark, by name; built as what a hospital installs.
+pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let Some(("masks", rest)) = arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) else {
+        return Err("`cargo xtask bench` measures `masks`".into());
+    };
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", "cloister-crypto", "--example", "masks", "--"]);
+    Ok(exit_code(run(command.args(rest))?))
+}
+
 /// The environment as `export` lines, for a shell that wants to call cargo itself.
 pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
     for (name, value) in setup::ensure()?.environment() {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod commands;
 mod fence;
+mod fuzz;
 mod setup;
 mod trace;
 mod vectors;
@@ -28,6 +29,10 @@ cargo xtask COMMAND
   trace [--write]  check that every requirement is defined once, in code, and tested
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
+  bench masks [--runs N] [--json]
+                   how fast the kernels of the mask generator are on this machine
+  fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
+                   fuzz every decoder, or one; ten seconds each unless told otherwise
   vectors [--check]  write the protocol's test vectors, or check them in both directions
 ";
 
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
         "check" => commands::check(),
         "trace" => trace::run(rest),
         "simulate" => commands::simulate(rest),
+        "bench" => commands::bench(rest),
+        "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
