@@ -5,21 +5,25 @@ use std::fmt;
 use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use serde::Serialize;
 
 use crate::invariants::Violation;
 use crate::operation::{Attack, Configuration, Operation};
 use crate::simulation::Simulation;
 
 /// A list that broke a rule.
+#[derive(Serialize)]
 pub(crate) struct Failure {
+    pub(crate) violation: Violation,
     pub(crate) configuration: Configuration,
     pub(crate) operations: Vec<Operation>,
-    pub(crate) violation: Violation,
 }
 
 /// What a run did and found.
 #[derive(Default)]
 pub(crate) struct Report {
+    /// The largest roster of all lists.
+    pub(crate) largest: u32,
     pub(crate) operations: usize,
     pub(crate) lists: usize,
     pub(crate) closed: usize,
@@ -28,13 +32,25 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Failure>,
 }
 
+impl Report {
+    /// Adds a list that was carried out.
+    pub(crate) fn count(&mut self, operations: usize, simulation: &Simulation) {
+        self.lists += 1;
+        self.operations += operations;
+        self.closed += simulation.closed;
+        self.aborted += simulation.aborted;
+        self.stalled += usize::from(simulation.is_stuck());
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} operations in {} lists: {} rounds closed, {} aborted, {} stalled; {} violations",
+            "{} operations in {} lists on rosters of up to {} members: {} rounds closed, {} aborted, {} stalled; {} violations",
             self.operations,
             self.lists,
+            self.largest,
             self.closed,
             self.aborted,
             self.stalled,
@@ -67,8 +83,9 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
     let sizes = [3, 4, 5, 5, 6, 7, 7, 8, 9, 12];
     let large = random.next_u32().is_multiple_of(24);
     let members =
-        if large { 13 + random.next_u32() % 8 } else { sizes[random.next_u32() as usize % sizes.len()] };
-    let floors = Floors::of(members as usize, (members as usize).min(DEFAULT_CUSTODIANS)).unwrap();
+        if large { 13 + random.next_u32() % 28 } else { sizes[random.next_u32() as usize % sizes.len()] };
+    let floors = Floors::of(members as usize, (members as usize).min(DEFAULT_CUSTODIANS))
+        .expect("rosters of these sizes have floors");
     Configuration {
         experts: 1 + (random.next_u32() % 3) as u16,
         seed: random.next_u64(),
@@ -85,6 +102,7 @@ pub(crate) fn run_list(configuration: Configuration, length: usize, seed: u64, r
         faults: [0, 2, 8][random.next_u32() as usize % 3],
         attacks: if configuration.coordinator_is_byzantine { 30 } else { 0 },
     };
+    report.largest = report.largest.max(configuration.members);
     let mut simulation = Simulation::new(&configuration);
     let mut list = Vec::new();
     while list.len() < length && !simulation.is_stuck() {
@@ -96,11 +114,7 @@ pub(crate) fn run_list(configuration: Configuration, length: usize, seed: u64, r
             break;
         }
     }
-    report.lists += 1;
-    report.operations += list.len();
-    report.closed += simulation.closed;
-    report.aborted += simulation.aborted;
-    report.stalled += usize::from(simulation.is_stuck());
+    report.count(list.len(), &simulation);
 }
 
 /// The next operation: mostly deliveries, now and then a fault or an attack, and what moves a quiet world on.

@@ -18,9 +18,10 @@ use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message, RevealedSeed, RevealedShare};
 use cloister_wire::statement::{Manifest, ManifestCohort, Seal2, WeightedMember};
+use serde::Serialize;
 
 /// A broken rule.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Violation {
     /// Which rule.
     pub(crate) rule: &'static str,

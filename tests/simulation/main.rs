@@ -1,8 +1,8 @@
 //! Random lists of operations over whole consortia: after every operation the rules R1 to R4 of the protocol hold,
 //! and a sum is right or there is none.
 //!
-//! `CLOISTER_SIMULATION_SEED` and `CLOISTER_SIMULATION_OPERATIONS` make another or a longer run. A list that breaks
-//! a rule is shrunk and printed in the form of `reproduction.rs`.
+//! A list that breaks a rule is shrunk and printed in the form of `reproduction.rs`. Other and longer runs are made by
+//! `cargo xtask simulate`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,20 +21,15 @@ use generator::{Report, explore};
 use operation::{Configuration, Operation};
 use simulation::replay;
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
 #[test]
 fn no_list_of_operations_breaks_a_rule() {
-    let seed = from_environment("CLOISTER_SIMULATION_SEED", 1);
-    let operations = from_environment("CLOISTER_SIMULATION_OPERATIONS", 40_000);
-    let report = explore(seed, operations as usize);
+    let operations = 40_000;
+    let report = explore(1, operations);
     println!("{report}");
     if let Some(failure) = report.violations.first() {
-        panic!("{}", shrink::reproduction(failure));
+        panic!("{}", shrink::reproduction(&shrink::shrunk(failure)));
     }
-    assert!(report.operations >= operations as usize);
+    assert!(report.operations >= operations);
     assert!(report.closed > 0 && report.aborted > 0, "lists reach endings of both kinds");
 }
 
@@ -51,6 +46,16 @@ fn kept_lists_break_no_rule_any_more() {
     for kept in reproduction::kept() {
         let (_, result) = replay(&kept.configuration, &kept.operations);
         assert_eq!(result, Ok(()), "{}", kept.name);
+    }
+}
+
+/// What `cargo xtask simulate --json` prints of a failure is what `--replay` takes.
+#[test]
+fn a_list_travels_as_json() {
+    for kept in reproduction::kept() {
+        let text = serde_json::to_string(&(&kept.configuration, &kept.operations)).unwrap();
+        let back: (Configuration, Vec<Operation>) = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, (kept.configuration, kept.operations));
     }
 }
 

@@ -1,7 +1,10 @@
-//! Operations, as data: they print as the Rust that makes them.
+//! Operations, as data: they print as the Rust that makes them, and travel as JSON.
+
+use serde::{Deserialize, Serialize};
 
 /// A consortium and who of it breaks the rules.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Configuration {
     /// Members, 3 to 40; the first sixteen are custodians.
     pub members: u32,
@@ -36,7 +39,7 @@ impl Configuration {
 
 /// One operation. Numbers are taken modulo what there is to choose from, so that every list can be replayed on every
 /// configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Operation {
     /// One of the things that can happen next: a delivery or the end of a training.
     Step(u32),
@@ -61,7 +64,7 @@ pub(crate) enum Operation {
 }
 
 /// What a byzantine coordinator does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Attack {
     /// An old frame once more.
     Replay,

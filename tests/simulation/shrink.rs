@@ -7,13 +7,18 @@ use crate::simulation::replay;
 /// Replays that shrinking may take.
 const BUDGET: usize = 400;
 
-/// The shrunk list as an entry of `reproduction.rs`.
+/// The same failure with a list as short as it could be made.
+pub(crate) fn shrunk(failure: &Failure) -> Failure {
+    let operations = shrink(&failure.configuration, failure.operations.clone(), failure.violation.rule);
+    Failure { operations, configuration: failure.configuration.clone(), violation: failure.violation.clone() }
+}
+
+/// A failure as an entry of `reproduction.rs`.
 pub(crate) fn reproduction(failure: &Failure) -> String {
-    let rule = failure.violation.rule;
-    let list = shrink(&failure.configuration, failure.operations.clone(), rule);
+    let Failure { violation, configuration, operations } = failure;
     format!(
-        "{}\nkeep this in tests/simulation/reproduction.rs:\nReproduction {{ name: \"{rule}\", configuration: {:?}, operations: vec!{list:?} }},",
-        failure.violation, failure.configuration,
+        "{violation}\nkeep this in tests/simulation/reproduction.rs:\nReproduction {{ name: {:?}, configuration: {configuration:?}, operations: vec!{operations:?} }},",
+        violation.rule,
     )
 }
 

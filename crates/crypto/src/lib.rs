@@ -8,6 +8,7 @@ pub mod commitment;
 pub mod consortium;
 pub mod group;
 pub mod hash;
+pub mod keystream;
 pub mod letter;
 pub mod mask;
 pub mod merkle;

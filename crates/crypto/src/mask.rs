@@ -5,20 +5,16 @@
 //! `MASK-04`), AES-128-CTR as the generator (`MASK-05`). Given: an upload is uniform to whoever lacks one of its
 //! keys. Not given: anything about a member all of whose companions collude.
 
-use aes::Aes128;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher};
 use ring::hkdf::{HKDF_SHA512, KeyType, Salt};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::group::{AgreedSecret, ScalarSecret};
+pub use crate::keystream::Sign;
+use crate::keystream::{Kernel, StreamSecret};
 
 /// Names this suite of algorithms in every derivation.
 pub const SUITE: [u8; 16] = *b"cloister-v1-r255";
-
-/// Words that are expanded at a time; small enough to stay in the first cache.
-const CHUNK_WORDS: usize = 1024;
 
 /// What all masks of one block have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,27 +77,10 @@ impl MaskContext {
     }
 }
 
-/// Whether a mask is added or taken away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sign {
-    /// Added: the self mask, and a pair mask at its lower member.
-    Plus,
-    /// Subtracted: a pair mask at its higher member, and whatever is taken off a sum.
-    Minus,
-}
-
 impl Sign {
     /// The sign that `own` gives the mask it shares with `other`.
     pub fn of_pair(own: PartyId, other: PartyId) -> Self {
         if own < other { Self::Plus } else { Self::Minus }
-    }
-
-    /// The other sign.
-    pub fn flipped(self) -> Self {
-        match self {
-            Self::Plus => Self::Minus,
-            Self::Minus => Self::Plus,
-        }
     }
 }
 
@@ -118,26 +97,7 @@ impl MaskKey {
     /// Expands the mask and adds it to the words mod 2³² (`MASK-05`): word `i` is bytes `4i` to `4i+3` of the
     /// key stream, little-endian. Narrower rings keep the low bits.
     pub fn apply(self, sign: Sign, words: &mut [u32]) {
-        let (key, counter) = self.0.split_at(16);
-        let mut cipher = Ctr128BE::<Aes128>::new_from_slices(key, counter).expect("16 bytes each");
-        let mut stream = Zeroizing::new([0u8; 4 * CHUNK_WORDS]);
-        for chunk in words.chunks_mut(CHUNK_WORDS) {
-            let stream = &mut stream[..4 * chunk.len()];
-            stream.zeroize();
-            cipher.apply_keystream(stream);
-            add_stream(sign, chunk, stream);
-        }
-    }
-}
-
-fn add_stream(sign: Sign, words: &mut [u32], stream: &[u8]) {
-    let (masks, _) = stream.as_chunks::<4>();
-    for (word, mask) in words.iter_mut().zip(masks) {
-        let mask = u32::from_le_bytes(*mask);
-        *word = match sign {
-            Sign::Plus => word.wrapping_add(mask),
-            Sign::Minus => word.wrapping_sub(mask),
-        };
+        Kernel::fastest().apply(&StreamSecret::new(&self.0), sign, words);
     }
 }
 

@@ -41,10 +41,23 @@ pub enum DecodeError {
     },
 }
 
-type Canonical = config::Configuration<config::LittleEndian, config::Fixint, config::Limit<MAX_ENCODED>>;
+type Canonical<const LIMIT: usize> =
+    config::Configuration<config::LittleEndian, config::Fixint, config::Limit<LIMIT>>;
 
-fn canonical() -> Canonical {
-    config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MAX_ENCODED>()
+fn canonical<const LIMIT: usize>() -> Canonical<LIMIT> {
+    config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
+
+/// Reads a value with a limit near the length of what came: a byte string's memory is taken before its bytes are read, and
+/// its length is the peer's word (`WIRE-03`).
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
+    use bincode::serde::decode_from_slice;
+    match bytes.len() {
+        0..=0x400 => decode_from_slice(bytes, canonical::<0x400>()),
+        0x401..=0x4000 => decode_from_slice(bytes, canonical::<0x4000>()),
+        0x4001..=0x40000 => decode_from_slice(bytes, canonical::<0x40000>()),
+        _ => decode_from_slice(bytes, canonical::<MAX_ENCODED>()),
+    }
 }
 
 /// Encodes a value.
@@ -65,8 +78,8 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
     if bytes.len() > MAX_ENCODED {
         return Err(DecodeError::TooLong { got: bytes.len() });
     }
-    let (value, consumed): (T, usize) = bincode::serde::decode_from_slice(bytes, canonical())
-        .map_err(|error| DecodeError::Malformed { expected, detail: error.to_string() })?;
+    let (value, consumed): (T, usize) =
+        read(bytes).map_err(|error| DecodeError::Malformed { expected, detail: error.to_string() })?;
     if consumed != bytes.len() {
         return Err(DecodeError::Trailing { expected, extra: bytes.len() - consumed });
     }
@@ -124,6 +137,20 @@ mod tests {
         bytes.truncate(5);
         bytes.extend_from_slice(&(MAX_ENCODED as u64 / 2 - 64).to_le_bytes());
         assert!(matches!(decode::<Sample>(&bytes), Err(DecodeError::Malformed { .. })));
+    }
+
+    /// WIRE-03: a byte string that claims more than came is refused before memory for it is taken.
+    #[test]
+    fn a_byte_strings_length_allocates_nothing() {
+        let refusal = |length: usize| match decode::<serde_bytes::ByteBuf>(&(length as u64).to_le_bytes()) {
+            Err(DecodeError::Malformed { detail, .. }) => detail,
+            other => panic!("{other:?}"),
+        };
+        assert!(refusal(MAX_ENCODED / 2).contains("LimitExceeded"));
+        assert!(
+            refusal(100).contains("UnexpectedEnd"),
+            "control: within the limit, the missing bytes are noticed"
+        );
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The commands that build and run.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::workspace::{cargo, root, run, run_checked};
 use crate::{Failure, fence, setup, trace};
@@ -23,7 +23,7 @@ pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failu
     run_checked(&mut build, "cargo build")?;
     let program = target_dir().join("debug/cloister");
     let status = run(Command::new(program).args(arguments).envs(environment))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(status))
 }
 
 /// Every test, or those of one crate (`params`) or suite of `tests/` (`sums`).
@@ -46,6 +46,23 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     }
     run_checked(&mut command, "cargo test")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Random rounds, beyond those of the test suite.
+pub(crate) fn simulate(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "cloister-tests", "--example", "simulate", "--"]);
+    Ok(exit_code(run(command.args(arguments))?))
+}
+
+/// A benchmark, by name; built as what a hospital installs.
+pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let Some(("masks", rest)) = arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) else {
+        return Err("`cargo xtask bench` measures `masks`".into());
+    };
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", "cloister-crypto", "--example", "masks", "--"]);
+    Ok(exit_code(run(command.args(rest))?))
 }
 
 /// The environment as `export` lines, for a shell that wants to call cargo itself.
@@ -71,6 +88,11 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     coordinator.args(["clippy", "--package", "cloister-cli", "--no-default-features"]).args(lints);
     run_checked(coordinator.env_remove("LIBTORCH"), "cargo clippy without libtorch")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A program's status as our own.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn target_dir() -> std::path::PathBuf {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod commands;
 mod fence;
+mod fuzz;
 mod setup;
 mod trace;
 mod vectors;
@@ -26,6 +27,12 @@ cargo xtask COMMAND
   check            formatting, clippy with warnings denied, the crate graph, the traces
   fence            check the crate graph alone
   trace [--write]  check that every requirement is defined once, in code, and tested
+  simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
+                   random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
+  bench masks [--runs N] [--json]
+                   how fast the kernels of the mask generator are on this machine
+  fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
+                   fuzz every decoder, or one; ten seconds each unless told otherwise
   vectors [--check]  write the protocol's test vectors, or check them in both directions
 ";
 
@@ -43,6 +50,9 @@ fn main() -> ExitCode {
         "env" => commands::print_environment(),
         "check" => commands::check(),
         "trace" => trace::run(rest),
+        "simulate" => commands::simulate(rest),
+        "bench" => commands::bench(rest),
+        "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {

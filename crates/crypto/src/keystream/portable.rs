@@ -1,0 +1,25 @@
+//! The portable kernel: the key stream is made a chunk at a time, then added.
+
+use aes::Aes128;
+use ctr::Ctr128BE;
+use ctr::cipher::{KeyIvInit, StreamCipher};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{Sign, StreamSecret};
+
+/// Words that are expanded at a time; small enough to stay in the first cache.
+const CHUNK_WORDS: usize = 1024;
+
+pub(super) fn apply(secret: &StreamSecret, sign: Sign, words: &mut [u32]) {
+    let mut cipher = Ctr128BE::<Aes128>::new(&secret.key.into(), &secret.counter.to_be_bytes().into());
+    let mut stream = Zeroizing::new([0u8; 4 * CHUNK_WORDS]);
+    for chunk in words.chunks_mut(CHUNK_WORDS) {
+        let stream = &mut stream[..4 * chunk.len()];
+        stream.zeroize();
+        cipher.apply_keystream(stream);
+        let (masks, _) = stream.as_chunks::<4>();
+        for (word, mask) in chunk.iter_mut().zip(masks) {
+            *word = sign.add(*word, u32::from_le_bytes(*mask));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Fuzzing: builds `tests/fuzz` with coverage instrumentation, and runs its targets one after the other.
+//!
+//! libFuzzer comes with the crate `libfuzzer-sys`, instrumentation with the stable compiler (`-C passes`), so that
+//! nothing is needed beyond what the project is built with.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::setup::Installed;
+use crate::workspace::{cargo, root, run_checked};
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// What makes the compiler count coverage and trace comparisons for libFuzzer.
+const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
+
+#[derive(Default)]
+struct Arguments {
+    target: Option<String>,
+    seconds: Option<u64>,
+    executions: Option<u64>,
+    replay: Option<PathBuf>,
+    json: bool,
+}
+
+impl Arguments {
+    fn parse(words: &[String]) -> Result<Self, Failure> {
+        let (mut parsed, mut words) = (Self::default(), words.iter());
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            let number = |text: &String| {
+                text.parse().map_err(|_| format!("{word} takes a whole number, not {text:?}"))
+            };
+            match word.as_str() {
+                "--json" => parsed.json = true,
+                "--seconds" => parsed.seconds = Some(number(value()?)?),
+                "--executions" => parsed.executions = Some(number(value()?)?),
+                "--replay" => parsed.replay = Some(value()?.into()),
+                target if !target.starts_with('-') && parsed.target.is_none() => {
+                    parsed.target = Some(target.into())
+                }
+                other => return Err(format!("`cargo xtask fuzz` has no option {other:?}")),
+            }
+        }
+        if parsed.replay.is_some() && parsed.target.is_none() {
+            return Err("`cargo xtask fuzz --replay FILE` needs the target that the file is for".into());
+        }
+        Ok(parsed)
+    }
+}
+
+/// What a target did.
+struct Outcome {
+    target: String,
+    executions: u64,
+    seconds: f64,
+    /// Edges that were covered.
+    coverage: u64,
+    /// The input that broke a promise.
+    failing: Option<PathBuf>,
+}
+
+/// Fuzzes one target or all of them, each for a while (by default ten seconds) or a number of executions.
+pub(crate) fn run(words: &[String], installed: &Installed) -> Result<ExitCode, Failure> {
+    let arguments = Arguments::parse(words)?;
+    let fuzzer = Fuzzer::build(installed)?;
+    let all = fuzzer.prepare()?;
+    let chosen: Vec<&String> =
+        all.iter().filter(|name| arguments.target.as_ref().is_none_or(|target| target == *name)).collect();
+    if chosen.is_empty() {
+        return Err(format!("there is no such target; there are {}", all.join(", ")));
+    }
+    if let (Some(file), [target]) = (&arguments.replay, &chosen[..]) {
+        run_checked(fuzzer.command(target).arg(file), "the input")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut outcomes = Vec::new();
+    for target in chosen {
+        let outcome = fuzzer.fuzz(target, &arguments)?;
+        eprintln!("{}", sentence(&outcome));
+        outcomes.push(outcome);
+    }
+    Ok(report(&outcomes, arguments.json))
+}
+
+struct Fuzzer<'a> {
+    installed: &'a Installed,
+    folder: PathBuf,
+}
+
+impl<'a> Fuzzer<'a> {
+    fn build(installed: &'a Installed) -> Result<Self, Failure> {
+        eprintln!("building the fuzz targets (minutes the first time)");
+        let folder = root().join("target/fuzz");
+        let mut build = cargo();
+        build.args(["build", "--release", "--locked", "--target", TRIPLE, "--target-dir"]).arg(&folder);
+        build.arg("--manifest-path").arg(root().join("tests/fuzz/Cargo.toml"));
+        build.envs(installed.environment()).env("RUSTFLAGS", INSTRUMENTATION);
+        run_checked(&mut build, "cargo build")?;
+        Ok(Self { installed, folder })
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.folder.join(TRIPLE).join("release").join(name));
+        command.envs(self.installed.environment()).current_dir(root());
+        command
+    }
+
+    /// Writes the seeds, and says which targets there are.
+    fn prepare(&self) -> Result<Vec<String>, Failure> {
+        let output = self.program("seeds").arg(self.folder.join("seeds")).output();
+        let output = output.map_err(|error| format!("cannot start `seeds`: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("writing the seeds failed: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    }
+
+    fn command(&self, target: &str) -> Command {
+        let mut command = self.program("fuzz");
+        command.env("CLOISTER_FUZZ_TARGET", target).args(["-timeout=20", "-rss_limit_mb=4096"]);
+        command
+    }
+
+    fn fuzz(&self, target: &str, arguments: &Arguments) -> Result<Outcome, Failure> {
+        let (corpus, artifacts) =
+            (self.folder.join("corpus").join(target), self.folder.join("artifacts").join(target));
+        for folder in [&corpus, &artifacts] {
+            fs::create_dir_all(folder)
+                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        }
+        let log = self.folder.join(format!("{target}.log"));
+        let file = |path: &Path| {
+            File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
+        };
+        let mut command = self.command(target);
+        command.args(limits(arguments)).arg("-print_final_stats=1");
+        command.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(&corpus);
+        command.args(self.inputs(target)).stderr(file(&log)?).stdout(std::process::Stdio::null());
+        let start = Instant::now();
+        let passed = command.status().map_err(|error| format!("cannot start the fuzzer: {error}"))?.success();
+        let text =
+            fs::read_to_string(&log).map_err(|error| format!("cannot read {}: {error}", log.display()))?;
+        let failing = (!passed).then(|| written_input(&text).unwrap_or(log));
+        Ok(Outcome {
+            target: target.to_owned(),
+            executions: number_after(&text, "stat::number_of_executed_units:").unwrap_or(0),
+            seconds: start.elapsed().as_secs_f64(),
+            coverage: number_after(&text, " cov:").unwrap_or(0),
+            failing,
+        })
+    }
+
+    /// Seeds, and what earlier runs found and was kept.
+    fn inputs(&self, target: &str) -> Vec<PathBuf> {
+        let kept = root().join("tests/fuzz");
+        let folders = [self.folder.join("seeds"), kept.join("corpus"), kept.join("regressions")];
+        folders.iter().map(|folder| folder.join(target)).filter(|folder| folder.is_dir()).collect()
+    }
+}
+
+fn limits(arguments: &Arguments) -> Vec<String> {
+    let executions = arguments.executions.map(|number| format!("-runs={number}"));
+    let seconds = arguments.seconds.or(if executions.is_none() { Some(10) } else { None });
+    seconds.map(|number| format!("-max_total_time={number}")).into_iter().chain(executions).collect()
+}
+
+/// The number behind the last such label of a log.
+fn number_after(log: &str, label: &str) -> Option<u64> {
+    log.rsplit_once(label)?.1.split_whitespace().next()?.parse().ok()
+}
+
+/// The file that libFuzzer wrote a failing input to.
+fn written_input(log: &str) -> Option<PathBuf> {
+    Some(log.rsplit_once("Test unit written to ")?.1.lines().next()?.into())
+}
+
+fn rate(outcome: &Outcome) -> u64 {
+    (outcome.executions as f64 / outcome.seconds.max(0.001)) as u64
+}
+
+fn sentence(outcome: &Outcome) -> String {
+    let Outcome { target, executions, seconds, coverage, failing } = outcome;
+    let done = format!("{target}: {executions} executions in {seconds:.0} s, {coverage} edges");
+    match failing {
+        None => done,
+        Some(input) => format!(
+            "{done}\n{target} FAILED on {}\nrepeat it with `cargo xtask fuzz {target} --replay FILE`; once mended, keep the input under tests/fuzz/regressions/{target}/",
+            input.display()
+        ),
+    }
+}
+
+fn report(outcomes: &[Outcome], as_json: bool) -> ExitCode {
+    let failures = outcomes.iter().filter(|outcome| outcome.failing.is_some()).count();
+    if as_json {
+        let targets: Vec<Value> = outcomes.iter().map(object).collect();
+        println!("{}", json!({ "targets": targets, "failures": failures }));
+    } else {
+        println!("{:<16}{:>14}{:>10}{:>12}{:>8}", "target", "executions", "seconds", "each second", "edges");
+        for outcome in outcomes {
+            let Outcome { target, executions, seconds, coverage, .. } = outcome;
+            println!("{target:<16}{executions:>14}{seconds:>10.0}{:>12}{coverage:>8}", rate(outcome));
+        }
+    }
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn object(outcome: &Outcome) -> Value {
+    json!({
+        "target": outcome.target,
+        "executions": outcome.executions,
+        "seconds": outcome.seconds,
+        "executions_per_second": rate(outcome),
+        "edges": outcome.coverage,
+        "failing_input": outcome.failing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, Failure> {
+        Arguments::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn limits_are_those_that_were_asked_for() {
+        let of = |words: &[&str]| limits(&parse(words).expect("they are fine"));
+        assert_eq!(of(&[]), ["-max_total_time=10"]);
+        assert_eq!(of(&["frame", "--executions", "5"]), ["-runs=5"]);
+        assert_eq!(of(&["--seconds", "3", "--executions", "5"]), ["-max_total_time=3", "-runs=5"]);
+        for wrong in
+            [&["--second", "3"][..], &["--seconds"], &["--seconds", "x"], &["a", "b"], &["--replay", "f"]]
+        {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_read() {
+        let log = "#2 INITED cov: 7 ft: 8\n#9 DONE cov: 31 ft: 70\nstat::number_of_executed_units: 12\n\
+                   artifact_prefix='x/'; Test unit written to x/crash-1\nBase64: AA==\n";
+        assert_eq!(number_after(log, "stat::number_of_executed_units:"), Some(12));
+        assert_eq!(number_after(log, " cov:"), Some(31));
+        assert_eq!(written_input(log), Some("x/crash-1".into()));
+        assert_eq!((number_after("", " cov:"), written_input("")), (None, None));
+    }
+}
