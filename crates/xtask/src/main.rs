@@ -5,8 +5,10 @@
 
 use std::process::ExitCode;
 
+mod accounting;
 mod commands;
 mod fence;
+mod python;
 mod setup;
 mod trace;
 mod vectors;
@@ -27,6 +29,7 @@ cargo xtask COMMAND
   fence            check the crate graph alone
   trace [--write]  check that every requirement is defined once, in code, and tested
   vectors [--check]  write the protocol's test vectors, or check them in both directions
+  accounting [--check]  write the accountant's reference values with PyPI dp-accounting, or compare with them
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "check" => commands::check(),
         "trace" => trace::run(rest),
         "vectors" => vectors::run(rest),
+        "accounting" => accounting::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -116,7 +116,8 @@ fn ids(line: &str) -> Vec<(String, bool)> {
 }
 
 /// Families of ids that the specification uses; other capitals with a number (`SHA-256`) are none.
-const FAMILIES: [&str; 9] = ["CONS", "FLOOR", "PLAN", "ROUND", "HASH", "MASK", "ALIGN", "WIRE", "LOG"];
+const FAMILIES: [&str; 10] =
+    ["CONS", "FLOOR", "PLAN", "ROUND", "HASH", "MASK", "ALIGN", "WIRE", "LOG", "PRIV"];
 
 fn is_requirement(id: &str) -> bool {
     id.split_once('-').is_some_and(|(family, _)| FAMILIES.contains(&family))
