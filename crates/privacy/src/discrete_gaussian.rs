@@ -1,14 +1,16 @@
-//! An exact sampler of the discrete Gaussian.
+//! An exact sampler of the discrete Gaussian, fast enough for vectors of many millions of coordinates.
 //!
 //! Construction: Canonne, Kamath and Steinke, "The Discrete Gaussian for Differential Privacy" (2020),
-//! algorithms 1 to 3, in integer arithmetic: no floating-point number comes near a probability.
+//! algorithms 1 to 3, with the Laplace scale `t = sigma`, in 64-bit integer arithmetic: no floating-point number
+//! comes near a probability. A Bernoulli trial compares the binary digits of a uniform number with a fraction, and
+//! draws more of them only while they do not decide.
 //!
 //! # Timing
 //! Not constant: how long a draw takes depends on the drawn value.
 
 use rand_core::CryptoRng;
 
-/// The largest standard deviation; with it every product below stays inside a `u128`.
+/// The largest standard deviation; with it every fraction below has a denominator of less than 2⁶³.
 pub const MAX_SIGMA: u32 = 1 << 20;
 
 /// Draws from the discrete Gaussian with parameter `sigma` (variance at most `sigma²`); 0 is no noise.
@@ -20,40 +22,39 @@ pub fn sample(sigma: u32, random: &mut impl CryptoRng) -> i64 {
     if sigma == 0 {
         return 0;
     }
-    let variance = u128::from(sigma).pow(2);
-    let scale = u128::from(sigma) + 1;
+    let sigma = u64::from(sigma);
     loop {
-        let candidate = laplace(scale, random);
-        let distance = (u128::from(candidate.unsigned_abs()) * scale).abs_diff(variance);
-        if bernoulli_exp(distance.pow(2), 2 * variance * scale.pow(2), random) {
-            return candidate;
-        }
-    }
-}
-
-/// The discrete Laplace distribution with the given scale (algorithm 2).
-fn laplace(scale: u128, random: &mut impl CryptoRng) -> i64 {
-    loop {
-        let remainder = below(scale, random);
-        if !bernoulli_exp(remainder, scale, random) {
-            continue;
-        }
-        let mut quotient = 0u128;
-        while bernoulli_exp(1, 1, random) {
-            quotient += 1;
-        }
-        let size = i64::try_from(remainder + scale * quotient).unwrap_or(i64::MAX);
-        let negative = random.next_u32() & 1 == 1;
-        if !(negative && size == 0) {
+        let (size, negative) = laplace(sigma, random);
+        if bernoulli_exp(size.abs_diff(sigma).saturating_pow(2), 2 * sigma * sigma, random) {
+            let size = size.cast_signed();
             return if negative { -size } else { size };
         }
     }
 }
 
+/// Size and sign of a draw from the discrete Laplace distribution with the given scale (algorithm 2).
+fn laplace(scale: u64, random: &mut impl CryptoRng) -> (u64, bool) {
+    loop {
+        // A uniform remainder and a sign from one draw.
+        let drawn = below(2 * scale, random);
+        let (remainder, negative) = (drawn >> 1, drawn & 1 == 1);
+        if !bernoulli_exp_at_most_one(remainder, scale, random) {
+            continue;
+        }
+        let mut size = remainder;
+        while bernoulli_exp_one(random) {
+            size += scale;
+        }
+        if !(negative && size == 0) {
+            return (size, negative);
+        }
+    }
+}
+
 /// True with probability `exp(-numerator/denominator)` (algorithm 1).
-fn bernoulli_exp(mut numerator: u128, denominator: u128, random: &mut impl CryptoRng) -> bool {
+fn bernoulli_exp(mut numerator: u64, denominator: u64, random: &mut impl CryptoRng) -> bool {
     while numerator > denominator {
-        if !bernoulli_exp_at_most_one(1, 1, random) {
+        if !bernoulli_exp_one(random) {
             return false;
         }
         numerator -= denominator;
@@ -61,25 +62,76 @@ fn bernoulli_exp(mut numerator: u128, denominator: u128, random: &mut impl Crypt
     bernoulli_exp_at_most_one(numerator, denominator, random)
 }
 
-fn bernoulli_exp_at_most_one(numerator: u128, denominator: u128, random: &mut impl CryptoRng) -> bool {
+/// `denominator · count` stays below 2⁶⁴: that `count` reaches 2²² has a probability of less than 1/(2²²)!.
+fn bernoulli_exp_at_most_one(numerator: u64, denominator: u64, random: &mut impl CryptoRng) -> bool {
     let mut count = 1;
-    while below(denominator * count, random) < numerator {
+    while bernoulli(numerator, denominator * count, random) {
         count += 1;
     }
     count % 2 == 1
 }
 
-/// A uniform integer below `bound`, by rejection.
-fn below(bound: u128, random: &mut impl CryptoRng) -> u128 {
-    let bits = 128 - (bound - 1).leading_zeros();
-    if bits == 0 {
-        return 0;
+/// `k!`, and `1/k!` in 64 binary digits, for every `k` whose factorial is below 2⁶³.
+const FACTORIALS: [(u64, u64); 21] = {
+    let mut table = [(1, u64::MAX); 21];
+    let mut k = 2;
+    while k < table.len() {
+        let factorial = table[k - 1].0 * k as u64;
+        table[k] = (factorial, ((1u128 << 64) / factorial as u128) as u64);
+        k += 1;
     }
+    table
+};
+
+/// True with probability `exp(-1)`: what `bernoulli_exp_at_most_one(1, 1)` gives, mostly from a single draw.
+///
+/// All of the first `k` trials of that series succeed if a uniform number is below `1/k!`, so that one number decides
+/// how many do, unless its 64 binary digits end at a bound.
+fn bernoulli_exp_one(random: &mut impl CryptoRng) -> bool {
+    let drawn = random.next_u64();
+    for (k, (factorial, bound)) in FACTORIALS.iter().enumerate().skip(2) {
+        if drawn > *bound {
+            return k % 2 == 1;
+        }
+        if drawn == *bound {
+            let rest = drawn.wrapping_mul(*factorial).wrapping_neg();
+            return bernoulli(rest, *factorial, random) == (k % 2 == 0);
+        }
+    }
+    let mut count = FACTORIALS.len() as u64;
+    while bernoulli(1, count, random) {
+        count += 1;
+    }
+    count % 2 == 1
+}
+
+/// True with probability `numerator/denominator`, at most 1.
+///
+/// With 64 binary digits `r` and what follows them, `u`, of a uniform number, `(r + u)/2⁶⁴ · denominator` is
+/// `high + (low + u·denominator)/2⁶⁴`; only if `high + 1 = numerator` may `u` decide.
+fn bernoulli(mut numerator: u64, denominator: u64, random: &mut impl CryptoRng) -> bool {
     loop {
-        let high = if bits > 64 { u128::from(random.next_u64()) << 64 } else { 0 };
-        let drawn = (high | u128::from(random.next_u64())) & (u128::MAX >> (128 - bits));
-        if drawn < bound {
-            return drawn;
+        let product = u128::from(random.next_u64()) * u128::from(denominator);
+        let (high, low) = ((product >> 64) as u64, product as u64);
+        if high + 1 != numerator {
+            return high < numerator;
+        }
+        // 2⁶⁴ - low; a `low` of 0 leaves nothing to decide.
+        let rest = low.wrapping_neg();
+        if low == 0 || rest >= denominator {
+            return true;
+        }
+        numerator = rest;
+    }
+}
+
+/// A uniform integer below `bound`, by multiplication and rejection (Lemire 2019).
+fn below(bound: u64, random: &mut impl CryptoRng) -> u64 {
+    loop {
+        let product = u128::from(random.next_u64()) * u128::from(bound);
+        let low = product as u64;
+        if low >= bound || low >= bound.wrapping_neg() % bound {
+            return (product >> 64) as u64;
         }
     }
 }

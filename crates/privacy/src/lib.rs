@@ -1,3 +1,6 @@
-//! Noise: exact samplers that use integers alone.
+//! Privacy that is accounted for: exact noise, what it costs, and the ledger that keeps the cost within a budget.
 
+pub mod accountant;
+pub mod budget;
+pub mod concentrated;
 pub mod discrete_gaussian;

@@ -5,9 +5,11 @@
 
 use std::process::ExitCode;
 
+mod accounting;
 mod commands;
 mod fence;
 mod fuzz;
+mod python;
 mod setup;
 mod trace;
 mod vectors;
@@ -34,6 +36,7 @@ cargo xtask COMMAND
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   vectors [--check]  write the protocol's test vectors, or check them in both directions
+  accounting [--check]  write the accountant's reference values with PyPI dp-accounting, or compare with them
 ";
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         "bench" => commands::bench(rest),
         "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
+        "accounting" => accounting::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

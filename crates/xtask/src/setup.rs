@@ -69,7 +69,7 @@ impl Installed {
 
 /// Makes sure that everything is installed, and says where.
 pub(crate) fn ensure() -> Result<Installed, Failure> {
-    ensure_compiler()?;
+    ensure_system_packages()?;
     let libtorch = match std::env::var_os("LIBTORCH") {
         Some(own) => PathBuf::from(own),
         None => {
@@ -173,19 +173,34 @@ fn python() -> Result<Command, Failure> {
     }
 }
 
-/// libtorch's binding is C++; the compiler is the one system package that the build needs.
-fn ensure_compiler() -> Result<(), Failure> {
-    let found = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
-    if found("c++") {
+/// libtorch's binding is C++, and opendp takes its randomness from OpenSSL: the system packages that the build needs.
+fn ensure_system_packages() -> Result<(), Failure> {
+    let openssl =
+        Path::new("/usr/include/openssl/ssl.h").exists() || has("pkg-config", &["--exists", "openssl"]);
+    let needed = [
+        ("g++", has("c++", &["--version"])),
+        ("libssl-dev", openssl),
+        ("pkg-config", has("pkg-config", &["--version"])),
+    ];
+    let missing: Vec<&str> = needed.iter().filter(|(_, found)| !found).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
-    if root && found("apt-get") {
-        eprintln!("set-up: installing the Debian package g++");
-        return run_checked(
-            Command::new("apt-get").args(["install", "-y", "--no-install-recommends", "g++"]),
-            "apt-get install g++",
-        );
+    if root && has("apt-get", &["--version"]) {
+        eprintln!("set-up: installing the Debian packages {}", missing.join(", "));
+        let mut install = Command::new("apt-get");
+        install.args(["install", "-y", "--no-install-recommends"]).args(&missing).stdout(std::io::stderr());
+        return run_checked(&mut install, "apt-get install");
     }
-    Err("no C++ compiler is installed; install one, on Debian with `sudo apt-get install g++`".into())
+    Err(format!(
+        "the build needs what Debian calls {0}; install it, on Debian with `sudo apt-get install {0}`",
+        missing.join(" ")
+    ))
+}
+
+/// Whether a program is there and succeeds.
+fn has(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }

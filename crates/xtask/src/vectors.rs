@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use crate::Failure;
-use crate::workspace::{cargo, root, run_checked, setup_dir};
+use crate::python::Python;
+use crate::workspace::{cargo, root, run_checked};
 
 /// What the program needs beyond Python's own library.
 const REQUIREMENTS: &str = "cryptography==50.0.2\ncffi==2.1.1\npycparser==3.12\n";
@@ -16,11 +17,15 @@ const REQUIREMENTS: &str = "cryptography==50.0.2\ncffi==2.1.1\npycparser==3.12\n
 /// them, or when the program finds fault with values that the Rust code made.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     match arguments {
-        [] => Python::ensure()?.write(&committed())?,
-        [flag] if flag == "--check" => check(&Python::ensure()?)?,
+        [] => write(&python()?, &committed())?,
+        [flag] if flag == "--check" => check(&python()?)?,
         _ => return Err("`cargo xtask vectors` takes `--check` or nothing".into()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn python() -> Result<Python, Failure> {
+    Python::ensure("vectors", "`cryptography` for the test vectors", REQUIREMENTS)
 }
 
 fn check(python: &Python) -> Result<(), Failure> {
@@ -28,12 +33,12 @@ fn check(python: &Python) -> Result<(), Failure> {
     let (fresh, made) = (scratch.join("v1"), scratch.join("rust"));
     empty(&fresh)?;
     empty(&made)?;
-    python.write(&fresh)?;
+    write(python, &fresh)?;
     compare(&committed(), &fresh)?;
     let mut tests = cargo();
     tests.args(["test", "--quiet", "--package", "cloister-tests", "--test", "conformance"]);
     run_checked(tests.env("CLOISTER_WRITE_VECTORS", &made), "the conformance tests")?;
-    python.verify(&made.join("rust.json"))
+    verify(python, &made.join("rust.json"))
 }
 
 fn program() -> PathBuf {
@@ -71,86 +76,13 @@ fn compare(committed: &Path, fresh: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A Python with what the program needs.
-#[derive(Debug)]
-struct Python {
-    program: PathBuf,
-    /// Where packages are when there is no virtual environment.
-    packages: Option<PathBuf>,
+fn write(python: &Python, folder: &Path) -> Result<(), Failure> {
+    run_checked(python.command().arg(program()).arg("write").arg(folder), "writing the vectors")
 }
 
-impl Python {
-    /// Makes a virtual environment, or, where Python comes without that module, a folder of packages.
-    fn ensure() -> Result<Self, Failure> {
-        check_version()?;
-        let environment = setup_dir().join("vectors-venv");
-        let (in_environment, packages) =
-            (environment.join("bin/python"), setup_dir().join("vectors-packages"));
-        if is_installed(&environment) || Self::make_environment(&environment, &in_environment)? {
-            return Ok(Self { program: in_environment, packages: None });
-        }
-        if !is_installed(&packages) {
-            let target = packages.display().to_string();
-            install(Path::new("python3"), &packages, &["--target", &target])?;
-        }
-        Ok(Self { program: "python3".into(), packages: Some(packages) })
-    }
-
-    /// Whether the environment could be made.
-    fn make_environment(environment: &Path, python: &Path) -> Result<bool, Failure> {
-        let mut command = Command::new("python3");
-        command.args(["-m", "venv", "--clear"]).arg(environment);
-        let made = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !made.is_ok_and(|status| status.success()) {
-            return Ok(false);
-        }
-        install(python, environment, &[]).map(|()| true)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg(program()).env("PYTHONDONTWRITEBYTECODE", "1");
-        if let Some(packages) = &self.packages {
-            command.env("PYTHONPATH", packages);
-        }
-        command
-    }
-
-    fn write(&self, folder: &Path) -> Result<(), Failure> {
-        run_checked(self.command().arg("write").arg(folder), "writing the vectors")
-    }
-
-    fn verify(&self, file: &Path) -> Result<(), Failure> {
-        run_checked(self.command().arg("verify").arg(file), "checking the values that the Rust code made")
-    }
-}
-
-fn check_version() -> Result<(), Failure> {
-    let probe = "import sys; sys.exit(sys.version_info < (3, 11))";
-    match Command::new("python3").args(["-c", probe]).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err("python3 is older than 3.11; the test vectors need a newer one".into()),
-        Err(_) => Err("python3 is missing; install Python 3.11 or newer to work on the test vectors".into()),
-    }
-}
-
-/// The file that says that a folder has everything, and of which versions.
-fn marker(folder: &Path) -> PathBuf {
-    folder.join("requirements.txt")
-}
-
-fn is_installed(folder: &Path) -> bool {
-    fs::read_to_string(marker(folder)).is_ok_and(|found| found == REQUIREMENTS)
-}
-
-fn install(python: &Path, folder: &Path, options: &[&str]) -> Result<(), Failure> {
-    eprintln!("set-up: installing the Python package `cryptography` for the test vectors");
-    let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
-    pip.args(options).args(REQUIREMENTS.lines());
-    run_checked(&mut pip, "fetching `cryptography` from PyPI")?;
-    fs::write(marker(folder), REQUIREMENTS)
-        .map_err(|error| format!("cannot write to {}: {error}", folder.display()))
+fn verify(python: &Python, file: &Path) -> Result<(), Failure> {
+    let what = "checking the values that the Rust code made";
+    run_checked(python.command().arg(program()).arg("verify").arg(file), what)
 }
 
 #[cfg(test)]

@@ -1,0 +1,92 @@
+//! Python with packages from PyPI, for the programs that check ours independently.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+use crate::workspace::{run_checked, setup_dir};
+
+/// A Python with what a program needs.
+#[derive(Debug)]
+pub(crate) struct Python {
+    program: PathBuf,
+    /// Where packages are when there is no virtual environment.
+    packages: Option<PathBuf>,
+}
+
+/// What to install, and what it is for.
+struct Wanted<'a> {
+    what: &'a str,
+    requirements: &'a str,
+}
+
+impl Python {
+    /// Makes a virtual environment called `name`, or, where Python comes without that module, a folder of packages.
+    pub(crate) fn ensure(name: &str, what: &str, requirements: &str) -> Result<Self, Failure> {
+        check_version()?;
+        let wanted = Wanted { what, requirements };
+        let environment = setup_dir().join(format!("{name}-venv"));
+        let packages = setup_dir().join(format!("{name}-packages"));
+        let in_environment = environment.join("bin/python");
+        if wanted.is_installed(&environment) || wanted.make_environment(&environment, &in_environment)? {
+            return Ok(Self { program: in_environment, packages: None });
+        }
+        if !wanted.is_installed(&packages) {
+            let target = packages.display().to_string();
+            wanted.install(Path::new("python3"), &packages, &["--target", &target])?;
+        }
+        Ok(Self { program: "python3".into(), packages: Some(packages) })
+    }
+
+    /// A command of this Python, without its arguments.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(packages) = &self.packages {
+            command.env("PYTHONPATH", packages);
+        }
+        command
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether the environment could be made.
+    fn make_environment(&self, environment: &Path, python: &Path) -> Result<bool, Failure> {
+        let mut command = Command::new("python3");
+        command.args(["-m", "venv", "--clear"]).arg(environment);
+        let made = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !made.is_ok_and(|status| status.success()) {
+            return Ok(false);
+        }
+        self.install(python, environment, &[]).map(|()| true)
+    }
+
+    fn is_installed(&self, folder: &Path) -> bool {
+        fs::read_to_string(marker(folder)).is_ok_and(|found| found == self.requirements)
+    }
+
+    fn install(&self, python: &Path, folder: &Path, options: &[&str]) -> Result<(), Failure> {
+        eprintln!("set-up: installing the Python package {}", self.what);
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+        pip.args(options).args(self.requirements.lines()).stdout(std::io::stderr());
+        run_checked(&mut pip, &format!("fetching {} from PyPI", self.what))?;
+        fs::write(marker(folder), self.requirements)
+            .map_err(|error| format!("cannot write to {}: {error}", folder.display()))
+    }
+}
+
+fn check_version() -> Result<(), Failure> {
+    let probe = "import sys; sys.exit(sys.version_info < (3, 11))";
+    match Command::new("python3").args(["-c", probe]).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("python3 is older than 3.11; the independent checks need a newer one".into()),
+        Err(_) => Err("python3 is missing; install Python 3.11 or newer for the independent checks".into()),
+    }
+}
+
+/// The file that says that a folder has everything, and of which versions.
+fn marker(folder: &Path) -> PathBuf {
+    folder.join("requirements.txt")
+}
