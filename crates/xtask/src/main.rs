@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod commands;
 mod fence;
+mod fixtures;
 mod setup;
 mod trace;
 mod vectors;
@@ -27,6 +28,8 @@ cargo xtask COMMAND
   fence            check the crate graph alone
   trace [--write]  check that every requirement is defined once, in code, and tested
   vectors [--check]  write the protocol's test vectors, or check them in both directions
+  fixtures [--check]  write the tiny models of the tests with Python's transformers, or check them, and what PEFT makes of
+                   our adapters
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "check" => commands::check(),
         "trace" => trace::run(rest),
         "vectors" => vectors::run(rest),
+        "fixtures" => fixtures::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
