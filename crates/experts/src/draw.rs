@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     HoldOut = 6,
     /// Text of a synthetic note.
     Text = 7,
+    /// First halves of an adapter's low-rank additions.
+    Adapter = 8,
 }
 
 /// A stream of random values, fixed by a seed, a purpose and an index.

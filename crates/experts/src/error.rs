@@ -30,6 +30,9 @@ pub enum ExpertsError {
         /// What was expected and what is there.
         reason: String,
     },
+    /// An adapter does not belong to the model that it is used with.
+    #[error("{0}; use an adapter that was made for this model")]
+    Adapter(String),
     /// A note's label is none of the model's classes.
     #[error("note {note} (counted from 1) has the label “{label}”; the model's classes are {}", classes.join(", "))]
     UnknownLabel {

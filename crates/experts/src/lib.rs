@@ -4,6 +4,9 @@
 //! feed-forward network is copied into experts behind a router; each expert learns a low-rank adapter, and a linear
 //! head reads the mean-pooled last hidden state ([`trainer::Trainer`]). What is trained leaves this crate only as
 //! flat vectors, block by block ([`blocks::BlockVectors`]), which is all that the rest of Cloister sees of a model.
+//!
+//! [`families`] reads published Mixture-of-Experts models (OLMoE, Mixtral, Qwen, DeepSeek, Switch) as Hugging Face has
+//! them, and their adapters in and out of PEFT's layouts.
 
 pub mod blocks;
 pub mod checkpoint;
@@ -11,6 +14,7 @@ pub mod config;
 mod draw;
 pub mod encoder;
 pub mod error;
+pub mod families;
 pub mod features;
 mod minilm;
 mod model;

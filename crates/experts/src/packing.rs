@@ -3,7 +3,7 @@
 //! Everything that works token by token runs on packed rows `[tokens, width]`, so padding costs nothing there; only
 //! attention lays the rows out as `[notes, longest, width]`, with what is no token masked.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// How the tokens of a batch of notes lie in packed rows.
 pub(crate) struct Packing {
@@ -15,6 +15,8 @@ pub(crate) struct Packing {
     cells: Tensor,
     /// For each packed row, its cell.
     rows: Tensor,
+    /// Whether all notes are equally long, so that rows and cells are the same.
+    even: bool,
     /// `[notes, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
     pub(crate) mask: Tensor,
     /// `[notes, tokens]`: averages the rows of each note.
@@ -42,6 +44,7 @@ impl Packing {
         Self {
             notes,
             longest,
+            even: notes * longest == tokens,
             cells: Tensor::from_slice(&cells),
             rows: Tensor::from_slice(&rows),
             mask: Tensor::from_slice(&mask).view([notes, 1, 1, longest]),
@@ -49,14 +52,25 @@ impl Packing {
         }
     }
 
+    /// The same packing for tensors on another device.
+    pub(crate) fn to_device(&self, device: Device) -> Self {
+        Self {
+            cells: self.cells.to_device(device),
+            rows: self.rows.to_device(device),
+            mask: self.mask.to_device(device),
+            mean: self.mean.to_device(device),
+            ..*self
+        }
+    }
+
     /// Packed rows `[tokens, width]` as `[notes · longest, width]`.
     pub(crate) fn spread(&self, packed: &Tensor) -> Tensor {
-        packed.index_select(0, &self.cells)
+        if self.even { packed.shallow_clone() } else { packed.index_select(0, &self.cells) }
     }
 
     /// `[notes · longest, width]` as packed rows.
     pub(crate) fn pack(&self, spread: &Tensor) -> Tensor {
-        spread.index_select(0, &self.rows)
+        if self.even { spread.shallow_clone() } else { spread.index_select(0, &self.rows) }
     }
 
     /// The mean of each note's rows, `[notes, width]`.

@@ -10,6 +10,7 @@ mod commands;
 mod fence;
 mod fuzz;
 mod python;
+mod fixtures;
 mod setup;
 mod trace;
 mod vectors;
@@ -37,6 +38,8 @@ cargo xtask COMMAND
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   vectors [--check]  write the protocol's test vectors, or check them in both directions
   accounting [--check]  write the accountant's reference values with PyPI dp-accounting, or compare with them
+  fixtures [--check]  write the tiny models of the tests with Python's transformers, or check them, and what PEFT makes of
+                   our adapters
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
         "accounting" => accounting::run(rest),
+        "fixtures" => fixtures::run(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -1,0 +1,143 @@
+//! Adds an adapter to a model's weights for good.
+
+// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
+#![allow(clippy::disallowed_types)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use tch::{Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::adapter::peft::{expert_maps, expert_module};
+use crate::families::adapter::write::plain;
+use crate::families::adapter::{Adapter, Trained};
+use crate::families::config::Family;
+use crate::families::names::sparse_names;
+use crate::families::read_config::read_family;
+use crate::families::weights::Checkpoint;
+use crate::minilm::unusable;
+
+/// Writes the model of the folder `model` with an adapter added to it into the folder `target`: the same files and
+/// names, the weights in the precision that they were stored in, and every other file beside them. One file's tensors
+/// are held in memory at a time.
+///
+/// # Errors
+/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] when a module of the adapter has
+/// no weight in the model.
+pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<(), ExpertsError> {
+    let (family, _) = read_family(&model.join("config.json"))?;
+    let checkpoint = Checkpoint::open(model)?;
+    let changes = changes(family, adapter);
+    if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name)) {
+        return Err(ExpertsError::Adapter(format!("the model has no tensor {missing}")));
+    }
+    fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
+    for (path, names) in checkpoint.shards() {
+        let name = path.file_name().ok_or_else(|| unusable(path, "it has no name".to_owned()))?;
+        write_shard(&checkpoint, &names, &changes, &target.join(name))?;
+    }
+    copy_others(model, target)
+}
+
+/// What becomes of a weight.
+enum Change {
+    Added(Tensor),
+    Replaced(Tensor),
+}
+
+/// By the names of the tensors on disk.
+fn changes(family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
+    let mut changes = Vec::new();
+    for (name, trained) in &adapter.modules {
+        let on_disk = match name.contains(".mlp.") && family != Family::SwitchTransformers {
+            true => name.replace(".mlp.", &format!(".{}.", sparse_names(family).block)),
+            false => name.clone(),
+        };
+        match trained {
+            Trained::Whole(weight) => {
+                changes.push((format!("{on_disk}.weight"), Change::Replaced(plain(weight))));
+            }
+            Trained::Low { a, b } => {
+                let added = plain(b).matmul(&plain(a)) * adapter.scale;
+                changes.extend(additions(family, &on_disk, added));
+            }
+        }
+    }
+    changes
+}
+
+/// What is added to the tensors that a module's weight lies in.
+fn additions(family: Family, module: &str, added: Tensor) -> Vec<(String, Change)> {
+    if added.dim() == 2 {
+        return vec![(format!("{module}.weight"), Change::Added(added))];
+    }
+    let (experts, map) = module.rsplit_once('.').unwrap_or((module, ""));
+    let maps = expert_maps(family, map);
+    let mut changes = Vec::new();
+    for expert in 0..added.size()[0] {
+        for (map, rows) in maps.iter().zip(added.get(expert).chunk(maps.len() as i64, 0)) {
+            let name = expert_module(family, experts, expert as usize, map);
+            changes.push((format!("{name}.weight"), Change::Added(rows)));
+        }
+    }
+    changes
+}
+
+fn write_shard(
+    checkpoint: &Checkpoint,
+    names: &[&str],
+    changes: &[(String, Change)],
+    path: &Path,
+) -> Result<(), ExpertsError> {
+    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
+    let mut tensors = Vec::new();
+    for &name in names {
+        let own = checkpoint.take_any(name)?;
+        let tensor = match changes.iter().find(|(changed, _)| changed == name) {
+            None => own,
+            Some((_, Change::Added(added))) => (own.to_kind(Kind::Float) + added).to_kind(own.kind()),
+            Some((_, Change::Replaced(weight))) => weight.to_kind(own.kind()),
+        };
+        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+        tensors.push((name, dtype(tensor.kind()), shape, bytes(&tensor)));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(broken)?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
+}
+
+fn dtype(kind: Kind) -> Dtype {
+    match kind {
+        Kind::Half => Dtype::F16,
+        Kind::BFloat16 => Dtype::BF16,
+        Kind::Int64 => Dtype::I64,
+        _ => Dtype::F32,
+    }
+}
+
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// Configuration, tokenizer and the like.
+fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
+    let failed = |source| ExpertsError::File { path: model.to_owned(), source };
+    for entry in fs::read_dir(model).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let weights = path.extension().is_some_and(|extension| extension == "safetensors");
+        if path.is_file() && !weights {
+            fs::copy(&path, target.join(path.file_name().unwrap_or_default())).map_err(failed)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Adapters: what is trained of a model, apart from the model.
+//!
+//! An adapter has, for each module that it trains, two low-rank halves, or for a router its whole weight. It is
+//! written and read as PEFT does ([`peft`]), or added to the weights for good ([`merge`]).
+
+mod merge;
+mod peft;
+mod write;
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind, Tensor};
+
+pub use merge::write_merged;
+pub use write::Layout;
+
+use crate::draw::{Draw, Purpose};
+use crate::error::ExpertsError;
+use crate::families::model::Model;
+use crate::families::projection::Lora;
+use crate::families::sites::{SiteKind, SiteShape};
+
+/// What an adapter trains.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AdapterSettings {
+    /// Rank of the additions.
+    pub rank: usize,
+    /// The addition to a weight is `alpha / rank · B · A`.
+    pub alpha: f64,
+    /// Whether experts have additions.
+    pub experts: bool,
+    /// Last parts of the names of further modules with additions, such as `q_proj`.
+    pub modules: Vec<String>,
+    /// Whether routers are trained, whole; else they are frozen.
+    pub router: bool,
+}
+
+impl Default for AdapterSettings {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 16.0, experts: true, modules: vec![], router: false }
+    }
+}
+
+impl AdapterSettings {
+    /// Whether a module is trained.
+    fn trains(&self, site: &SiteShape) -> bool {
+        match site.kind {
+            SiteKind::Experts => self.experts,
+            SiteKind::Router => self.router,
+            SiteKind::Linear => {
+                let last = site.name.rsplit('.').next().unwrap_or(&site.name);
+                self.modules.iter().any(|module| module == last)
+            }
+        }
+    }
+
+    fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
+        let fail = |reason: String| Err(ExpertsError::Settings(reason));
+        if self.rank == 0 || !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return fail("the adapter's rank must be at least 1 and its alpha a positive number".to_owned());
+        }
+        let known = |module: &&String| !sites.iter().any(|site| site.name.ends_with(&format!(".{module}")));
+        if let Some(unknown) = self.modules.iter().find(known) {
+            return fail(format!("the model has no module {unknown} that an adapter can train"));
+        }
+        match sites.iter().any(|site| self.trains(site)) {
+            true => Ok(()),
+            false => fail("the adapter trains nothing".to_owned()),
+        }
+    }
+}
+
+/// What is trained of one module, in 32-bit floats.
+#[derive(Debug)]
+pub enum Trained {
+    /// The halves of a low-rank addition.
+    Low {
+        /// `[rank, in]`, or `[experts, rank, in]`.
+        a: Tensor,
+        /// `[out, rank]`, or `[experts, out, rank]`.
+        b: Tensor,
+    },
+    /// A weight that is trained whole.
+    Whole(Tensor),
+}
+
+/// What is trained of a model.
+#[derive(Debug)]
+pub struct Adapter {
+    /// Factor of all low-rank additions, `alpha / rank`.
+    pub scale: f64,
+    /// By the names of the modules.
+    pub modules: BTreeMap<String, Trained>,
+}
+
+impl Adapter {
+    /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,
+    /// with equal bits on every machine. Routers start as the model's own.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`].
+    pub fn new(model: &mut Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+        let sites = model.sites();
+        settings.check(&sites)?;
+        let mut modules = BTreeMap::new();
+        for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
+            let trained = match site.kind {
+                SiteKind::Router => Trained::Whole(model.router(&site.name)),
+                _ => initial(site, settings.rank, Draw::new(seed, Purpose::Adapter, index), model.device()),
+            };
+            modules.insert(site.name.clone(), trained);
+        }
+        Ok(Self { scale: settings.alpha / settings.rank as f64, modules })
+    }
+
+    /// The largest rank of any module; 0 where none has a low-rank addition.
+    pub fn rank(&self) -> usize {
+        let rank = |trained: &Trained| match trained {
+            Trained::Low { b, .. } => *b.size().last().unwrap_or(&0) as usize,
+            Trained::Whole(_) => 0,
+        };
+        self.modules.values().map(rank).max().unwrap_or(0)
+    }
+
+    /// All tensors with their names: `MODULE.lora_A`, `MODULE.lora_B`, `MODULE.weight`.
+    pub fn tensors(&self) -> Vec<(String, &Tensor)> {
+        let mut tensors = Vec::new();
+        for (name, trained) in &self.modules {
+            match trained {
+                Trained::Low { a, b } => {
+                    tensors.extend([(format!("{name}.lora_A"), a), (format!("{name}.lora_B"), b)]);
+                }
+                Trained::Whole(weight) => tensors.push((format!("{name}.weight"), weight)),
+            }
+        }
+        tensors
+    }
+
+    /// Numbers in all tensors.
+    pub fn parameters(&self) -> usize {
+        self.tensors().iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// Checks that each module is one of the model's and that its tensors fit there.
+    pub(crate) fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
+        for (name, trained) in &self.modules {
+            let site = sites.iter().find(|site| &site.name == name);
+            let Some(site) = site else {
+                return Err(ExpertsError::Adapter(format!("the model has no module {name} to train")));
+            };
+            if !fits(site, trained) {
+                let reason = format!("the tensors of {name} do not fit a weight of shape {:?}", site.shape);
+                return Err(ExpertsError::Adapter(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The addition to one module, if it has any.
+    pub(crate) fn lora(&self, name: &str, dropout: f64) -> Option<Lora> {
+        match self.modules.get(name)? {
+            Trained::Low { a, b } => {
+                Some(Lora { a: a.shallow_clone(), b: b.shallow_clone(), scale: self.scale, dropout })
+            }
+            Trained::Whole(_) => None,
+        }
+    }
+}
+
+fn fits(site: &SiteShape, trained: &Trained) -> bool {
+    let sizes = |tensor: &Tensor| tensor.size().iter().map(|&size| size as usize).collect::<Vec<_>>();
+    match (site.kind, trained) {
+        (SiteKind::Router, Trained::Whole(weight)) => sizes(weight) == site.shape,
+        (SiteKind::Router, _) | (_, Trained::Whole(_)) => false,
+        (_, Trained::Low { a, b }) => {
+            let rank = *sizes(b).last().unwrap_or(&0);
+            let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
+            let experts = &site.shape[..site.shape.len() - 2];
+            rank > 0
+                && sizes(a) == [experts, &[rank, inputs]].concat()
+                && sizes(b) == [experts, &[outputs, rank]].concat()
+        }
+    }
+}
+
+fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {
+    let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
+    let experts = &site.shape[..site.shape.len() - 2];
+    let shape =
+        |last: [usize; 2]| [experts, &last].concat().iter().map(|&size| size as i64).collect::<Vec<_>>();
+    let count = experts.iter().product::<usize>() * rank * inputs;
+    let a = Tensor::from_slice(&draw.symmetric(count, 1.0 / (inputs as f32).sqrt()));
+    Trained::Low {
+        a: a.view(shape([rank, inputs]).as_slice()).to_device(device),
+        b: Tensor::zeros(shape([outputs, rank]).as_slice(), (Kind::Float, device)),
+    }
+}

@@ -1,0 +1,254 @@
+//! Adapters as PEFT writes them: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! PEFT knows two layouts for experts. Since 0.19 it keeps those of a layer together (`target_parameters`):
+//! `mlp.experts.base_layer.lora_A` `[experts · rank, in]`, expert by expert, and `lora_B` `[out, rank · experts]`, rank
+//! by rank, are of gate and up, the same without `base_layer` of down. Before, and still for models of transformers 4,
+//! each map of each expert has its own: `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::adapter::{Adapter, Trained};
+use crate::families::config::Family;
+use crate::families::fields::Fields;
+use crate::families::model::Model;
+use crate::families::names::sparse_names;
+use crate::families::sites::{SiteKind, SiteShape};
+use crate::families::weights::Checkpoint;
+use crate::minilm::unusable;
+
+/// What PEFT puts before every name.
+pub(super) const PREFIX: &str = "base_model.model.";
+pub(super) const CONFIG: &str = "adapter_config.json";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
+
+impl Adapter {
+    /// Reads a folder that PEFT, or [`Adapter::write`], has written for this model.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is not LoRA, for a variant of it that is not
+    /// supported, for an adapter of another model, and for tensors that nothing of the model takes.
+    pub fn read(folder: &Path, model: &mut Model) -> Result<Self, ExpertsError> {
+        let fields = Fields::read(&folder.join(CONFIG))?;
+        let settings = Settings::read(&fields)?;
+        let path = folder.join(WEIGHTS);
+        let file = Checkpoint::open_file(&path)?;
+        let reader =
+            Reader { file: &file, family: model.family(), settings: &settings, device: model.device() };
+        let mut modules = BTreeMap::new();
+        let sites = model.sites();
+        for site in &sites {
+            if let Some(trained) = reader.trained(site)? {
+                modules.insert(site.name.clone(), trained);
+            }
+        }
+        if let Some(unused) = file.untaken().first() {
+            return Err(unusable(&path, format!("the model has no place for {unused}")));
+        }
+        let adapter = Self { scale: settings.scale, modules };
+        adapter.check(&sites).map_err(|error| unusable(&path, error.to_string()))?;
+        Ok(adapter)
+    }
+}
+
+/// What matters of `adapter_config.json`.
+struct Settings {
+    scale: f64,
+    /// Whether down is the only fused parameter that is trained: then gate and up have no tensors.
+    down_only: bool,
+    /// Whether gate and up are the only ones: then they have no `base_layer` in their names.
+    up_only: bool,
+}
+
+impl Settings {
+    fn read(fields: &Fields) -> Result<Self, ExpertsError> {
+        fields.demand("peft_type", &["LORA"])?;
+        fields.demand("bias", &["none"])?;
+        for unsupported in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"] {
+            fields.demand_false(unsupported)?;
+        }
+        for pattern in ["rank_pattern", "alpha_pattern"] {
+            if fields.inner(&[pattern]).is_some_and(|inner| !inner.is_empty()) {
+                return Err(fields.wrong(format!("{pattern} is set, which is not supported")));
+            }
+        }
+        let rank = fields.size(&["r"])? as f64;
+        let alpha = fields.required("lora_alpha")?;
+        let fused = fields.texts("target_parameters")?;
+        if !fused.is_empty() {
+            check_orientation(fields)?;
+        }
+        let has = |name: &str| fused.iter().any(|target| target.ends_with(name));
+        Ok(Self {
+            scale: alpha / if fields.flag("use_rslora", false)? { rank.sqrt() } else { rank },
+            down_only: has("down_proj") && !has("gate_up_proj"),
+            up_only: has("gate_up_proj") && !has("down_proj"),
+        })
+    }
+}
+
+/// Releases before 0.19 lay the halves of experts out the other way round.
+fn check_orientation(fields: &Fields) -> Result<(), ExpertsError> {
+    let version = fields.text(&["peft_version"])?.unwrap_or_default();
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if release >= (0, 19) {
+        return Ok(());
+    }
+    Err(fields.wrong(format!(
+        "peft_version is “{version}”, which lays out the adapters of experts otherwise; load and save the adapter \
+         with PEFT 0.19 or newer"
+    )))
+}
+
+/// Takes the tensors of one adapter file.
+struct Reader<'a> {
+    file: &'a Checkpoint,
+    family: Family,
+    settings: &'a Settings,
+    device: Device,
+}
+
+impl Reader<'_> {
+    /// What the file has for a module of the model.
+    fn trained(&self, site: &SiteShape) -> Result<Option<Trained>, ExpertsError> {
+        match site.kind {
+            SiteKind::Linear => self.pair(&site.name),
+            SiteKind::Router => self.router(&site.name),
+            SiteKind::Experts => match self.fused(site)? {
+                None => self.one_by_one(site),
+                found => Ok(found),
+            },
+        }
+    }
+
+    /// A tensor with its plain name, if it is there.
+    fn tensor(&self, name: &str) -> Result<Option<Tensor>, ExpertsError> {
+        let name = format!("{PREFIX}{name}");
+        if !self.file.has(&name) {
+            return Ok(None);
+        }
+        let tensor = self.file.take_any(&name)?;
+        Ok(Some(tensor.to_kind(Kind::Float).to_device(self.device).copy()))
+    }
+
+    fn pair(&self, module: &str) -> Result<Option<Trained>, ExpertsError> {
+        let a = self.tensor(&format!("{module}.lora_A.weight"))?;
+        let b = self.tensor(&format!("{module}.lora_B.weight"))?;
+        Ok(a.zip(b).map(|(a, b)| Trained::Low { a, b }))
+    }
+
+    fn router(&self, module: &str) -> Result<Option<Trained>, ExpertsError> {
+        let own = match self.tensor(&format!("{module}.weight"))? {
+            None => self.tensor(&format!("{}.weight", self.on_disk(module)))?,
+            found => found,
+        };
+        Ok(own.map(Trained::Whole))
+    }
+
+    /// A name of run time as checkpoints have it.
+    fn on_disk(&self, module: &str) -> String {
+        module.replace(".mlp.", &format!(".{}.", sparse_names(self.family).block))
+    }
+
+    /// The halves of all experts in one.
+    fn fused(&self, site: &SiteShape) -> Result<Option<Trained>, ExpertsError> {
+        let Some((module, map)) = site.name.rsplit_once('.') else { return Ok(None) };
+        let inner = match map {
+            "gate_up_proj" if self.settings.down_only => return Ok(None),
+            "gate_up_proj" if !self.settings.up_only => ".base_layer",
+            "down_proj" if self.settings.up_only => return Ok(None),
+            "gate_up_proj" | "down_proj" => "",
+            _ => return Ok(None),
+        };
+        let Some(Trained::Low { a, b }) = self.pair(&format!("{module}{inner}"))? else { return Ok(None) };
+        let experts = site.shape[0] as i64;
+        if a.size()[0] % experts != 0 || b.size()[1] != a.size()[0] {
+            return Ok(Some(Trained::Low { a, b }));
+        }
+        Ok(Some(Trained::Low {
+            a: a.view([experts, -1, a.size()[1]]),
+            b: b.view([b.size()[0], -1, experts]).permute([2, 0, 1]).contiguous(),
+        }))
+    }
+
+    /// The halves of each expert's maps, stacked. An expert that is left out counts as 0.
+    fn one_by_one(&self, site: &SiteShape) -> Result<Option<Trained>, ExpertsError> {
+        let Some((module, map)) = site.name.rsplit_once('.') else { return Ok(None) };
+        let maps = expert_maps(self.family, map);
+        let mut all = Vec::new();
+        for expert in 0..site.shape[0] {
+            let mut own = Vec::new();
+            for map in &maps {
+                own.push(self.pair(&expert_module(self.family, &self.on_disk(module), expert, map))?);
+            }
+            all.push(own);
+        }
+        Ok(stack(&all, site, self.device))
+    }
+}
+
+/// The maps on disk that a fused map of run time is made of.
+pub(super) fn expert_maps(family: Family, map: &str) -> Vec<&'static str> {
+    let [gate, up, down] = sparse_names(family).maps;
+    match map {
+        "gate_up_proj" => vec![gate, up],
+        "down_proj" => vec![down],
+        "wi" => vec!["wi"],
+        _ => vec!["wo"],
+    }
+}
+
+/// The name of one map of one expert.
+pub(super) fn expert_module(family: Family, experts: &str, expert: usize, map: &str) -> String {
+    match family {
+        Family::SwitchTransformers => format!("{experts}.expert_{expert}.{map}"),
+        _ => format!("{experts}.{expert}.{map}"),
+    }
+}
+
+/// Stacks the pairs of each expert's maps. Where gate and up have the same `A` they share it; else the rank of the
+/// fused pair is that of both together, with `B` in blocks.
+fn stack(all: &[Vec<Option<Trained>>], site: &SiteShape, device: Device) -> Option<Trained> {
+    let found: Vec<&Trained> = all.iter().flatten().flatten().collect();
+    let [outputs, inputs] = [site.shape[1], site.shape[2]].map(|size| size as i64);
+    let rank = found.iter().filter_map(|trained| rank(trained)).max()?;
+    let maps = all[0].len() as i64;
+    let shares = all.iter().all(|own| same_first_half(own));
+    let width = if shares { rank } else { rank * maps };
+    let zeros = |shape: [i64; 3]| Tensor::zeros(shape, (Kind::Float, device));
+    let (a, b) = (zeros([all.len() as i64, width, inputs]), zeros([all.len() as i64, outputs, width]));
+    for (expert, own) in all.iter().enumerate() {
+        for (map, trained) in own.iter().enumerate() {
+            let Some(Trained::Low { a: own_a, b: own_b }) = trained else { continue };
+            let start = if shares { 0 } else { map as i64 * rank };
+            let own_rank = own_a.size()[0];
+            let rows = outputs / maps;
+            a.get(expert as i64).narrow(0, start, own_rank).copy_(own_a);
+            b.get(expert as i64).narrow(0, map as i64 * rows, rows).narrow(1, start, own_rank).copy_(own_b);
+        }
+    }
+    Some(Trained::Low { a, b })
+}
+
+fn rank(trained: &Trained) -> Option<i64> {
+    match trained {
+        Trained::Low { a, .. } => Some(a.size()[0]),
+        Trained::Whole(_) => None,
+    }
+}
+
+fn same_first_half(own: &[Option<Trained>]) -> bool {
+    let halves: Vec<&Tensor> = own
+        .iter()
+        .flatten()
+        .filter_map(|trained| match trained {
+            Trained::Low { a, .. } => Some(a),
+            Trained::Whole(_) => None,
+        })
+        .collect();
+    halves.windows(2).all(|pair| pair[0].size() == pair[1].size() && pair[0].equal(pair[1]))
+}

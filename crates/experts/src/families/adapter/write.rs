@@ -1,0 +1,173 @@
+//! Writes adapters as PEFT reads them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS, expert_maps, expert_module};
+use crate::families::adapter::{Adapter, Trained};
+use crate::families::config::Family;
+use crate::families::names::sparse_names;
+use crate::minilm::unusable;
+
+/// The release of PEFT whose layout is written.
+const PEFT_VERSION: &str = "0.21.2";
+
+/// How the adapters of experts lie in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// All experts of a layer together, as PEFT from 0.19 on has it. Switch Transformers have no such layout: theirs
+    /// are written expert by expert.
+    #[default]
+    PeftFused,
+    /// Each map of each expert on its own, as models of transformers 4 have it. With transformers 5, PEFT 0.20 and 0.21
+    /// load this of Qwen2-MoE without an error and compute something else.
+    PerExpert,
+}
+
+impl Adapter {
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is made if need be.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`] or [`ExpertsError::Content`].
+    pub fn write(&self, folder: &Path, family: Family, layout: Layout) -> Result<(), ExpertsError> {
+        let failed = |source| ExpertsError::File { path: folder.to_owned(), source };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let writer = Writer { family, layout, rank: self.rank() as i64 };
+        let tensors: BTreeMap<String, Tensor> =
+            self.modules.iter().flat_map(|(name, trained)| writer.tensors(name, trained)).collect();
+        let path = folder.join(WEIGHTS);
+        Tensor::write_safetensors(&tensors.iter().collect::<Vec<_>>(), &path)
+            .map_err(|error| unusable(&path, error.to_string()))?;
+        let path = folder.join(CONFIG);
+        let config = serde_json::to_string_pretty(&writer.config(self)).expect("the settings are plain data");
+        fs::write(&path, config + "\n").map_err(|source| ExpertsError::File { path, source })
+    }
+}
+
+struct Writer {
+    family: Family,
+    layout: Layout,
+    /// All modules are written with this rank; smaller ones are filled up with zeros.
+    rank: i64,
+}
+
+impl Writer {
+    fn fuses(&self) -> bool {
+        self.layout == Layout::PeftFused && self.family != Family::SwitchTransformers
+    }
+
+    fn tensors(&self, name: &str, trained: &Trained) -> Vec<(String, Tensor)> {
+        match trained {
+            Trained::Whole(weight) => vec![(format!("{PREFIX}{name}.weight"), plain(weight))],
+            Trained::Low { a, b } => {
+                let (a, b) = (padded(&plain(a), -2, self.rank), padded(&plain(b), -1, self.rank));
+                match a.dim() {
+                    2 => pair(name, a, b),
+                    _ if self.fuses() => self.fused(name, &a, &b),
+                    _ => self.one_by_one(name, &a, &b),
+                }
+            }
+        }
+    }
+
+    fn fused(&self, name: &str, a: &Tensor, b: &Tensor) -> Vec<(String, Tensor)> {
+        let (module, map) = name.rsplit_once('.').unwrap_or((name, ""));
+        let inner = if map == "gate_up_proj" { ".base_layer" } else { "" };
+        let b = b.permute([1, 2, 0]).reshape([b.size()[1], -1]);
+        pair(&format!("{module}{inner}"), a.reshape([-1, a.size()[2]]), b)
+    }
+
+    fn one_by_one(&self, name: &str, a: &Tensor, b: &Tensor) -> Vec<(String, Tensor)> {
+        let (module, map) = name.rsplit_once('.').unwrap_or((name, ""));
+        let module = module.replace(".mlp.", &format!(".{}.", sparse_names(self.family).block));
+        let maps = expert_maps(self.family, map);
+        let mut tensors = Vec::new();
+        for expert in 0..a.size()[0] {
+            let rows = b.get(expert).chunk(maps.len() as i64, 0);
+            for (map, rows) in maps.iter().zip(rows) {
+                let name = expert_module(self.family, &module, expert as usize, map);
+                // Copies, as no two tensors of a file may share memory.
+                tensors.extend(pair(&name, a.get(expert).copy(), rows.copy()));
+            }
+        }
+        tensors
+    }
+
+    fn config(&self, adapter: &Adapter) -> Value {
+        let of_kind = |dimensions: usize| {
+            let own = adapter.modules.iter().filter(move |(_, trained)| match trained {
+                Trained::Low { a, .. } => a.dim() == dimensions,
+                Trained::Whole(_) => dimensions == 0,
+            });
+            own.map(|(name, _)| name.as_str())
+        };
+        let mut modules: Vec<String> = last_parts(of_kind(2));
+        let mut parameters = Vec::new();
+        let experts = last_parts(of_kind(3));
+        match self.fuses() {
+            true => parameters = experts.iter().map(|map| format!("mlp.experts.{map}")).collect(),
+            false => modules
+                .extend(experts.iter().flat_map(|map| expert_maps(self.family, map)).map(str::to_owned)),
+        }
+        modules.sort();
+        modules.dedup();
+        let routers = last_parts(of_kind(0));
+        json!({
+            "peft_type": "LORA",
+            "peft_version": PEFT_VERSION,
+            "task_type": null,
+            "inference_mode": true,
+            "r": self.rank,
+            "lora_alpha": adapter.scale * self.rank as f64,
+            // PEFT refuses dropout for fused experts, and a trained adapter needs none.
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "target_modules": modules,
+            "target_parameters": (!parameters.is_empty()).then_some(parameters),
+            "modules_to_save": (!routers.is_empty()).then_some(match self.family {
+                Family::SwitchTransformers => vec!["router.classifier"],
+                _ => vec!["mlp.gate"],
+            }),
+        })
+    }
+}
+
+/// The last parts of names, each once.
+fn last_parts<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut parts: Vec<String> =
+        names.filter_map(|name| name.rsplit('.').next()).map(str::to_owned).collect();
+    parts.sort();
+    parts.dedup();
+    parts
+}
+
+fn pair(module: &str, a: Tensor, b: Tensor) -> Vec<(String, Tensor)> {
+    let name = |half| format!("{PREFIX}{module}.lora_{half}.weight");
+    vec![(name("A"), a.contiguous()), (name("B"), b.contiguous())]
+}
+
+/// Fills a dimension up with zeros.
+fn padded(tensor: &Tensor, dimension: i64, size: i64) -> Tensor {
+    let mut missing = tensor.size();
+    let index = (missing.len() as i64 + dimension) as usize;
+    missing[index] = size - missing[index];
+    match missing[index] {
+        0 => tensor.shallow_clone(),
+        _ => Tensor::cat(
+            &[tensor, &Tensor::zeros(missing.as_slice(), (tensor.kind(), tensor.device()))],
+            dimension,
+        ),
+    }
+}
+
+/// The same values in 32-bit floats on the CPU.
+pub(super) fn plain(tensor: &Tensor) -> Tensor {
+    tensor.detach().to_kind(Kind::Float).to_device(tch::Device::Cpu).contiguous()
+}

@@ -1,0 +1,157 @@
+//! The experts of a layer, as products over the rows of each expert: no token is looked at alone.
+//!
+//! Pairs of a token and one of its experts are sorted by expert. On a CPU the rows of each expert that has any pass
+//! through its network; on CUDA all experts' products are one grouped product whose bounds stay on the device, so the
+//! host never waits. An adapter adds two products of its rank, never a weight of full size.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::families::projection::{Lora, gate};
+use crate::families::router::Routing;
+
+/// What lies between an expert's two maps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Activation {
+    /// `silu(gate) · up`, both in the first map.
+    GatedSilu,
+    /// As T5 has it.
+    Relu,
+}
+
+/// One map of all experts, weight `[experts, out, in]`.
+pub(crate) struct ExpertProjection {
+    pub(crate) weight: Tensor,
+    pub(crate) lora: Option<Lora>,
+}
+
+/// The networks of all experts of a layer.
+pub(crate) struct Experts {
+    /// From the hidden to the intermediate width, twice that for gated ones.
+    pub(crate) up: ExpertProjection,
+    /// Back to the hidden width.
+    pub(crate) down: ExpertProjection,
+    pub(crate) activation: Activation,
+}
+
+/// The pairs of a token and one of its experts, sorted by expert.
+struct Dispatch {
+    /// The token of each sorted pair, `[pairs]`.
+    tokens: Tensor,
+    /// The place of each pair in the sorted order, `[pairs]`.
+    places: Tensor,
+    /// Pairs of each expert, `[experts]`.
+    counts: Tensor,
+}
+
+impl Dispatch {
+    fn new(chosen: &Tensor, experts: i64) -> Self {
+        let flat = chosen.flatten(0, 1);
+        let order = flat.argsort_stable(true, 0, false);
+        let ones = flat.ones_like();
+        let counts = Tensor::zeros([experts], (Kind::Int64, flat.device())).scatter_add(0, &flat, &ones);
+        let ranks = Tensor::arange(flat.size()[0], (Kind::Int64, flat.device()));
+        let places = order.empty_like().scatter(0, &order, &ranks);
+        Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
+    }
+}
+
+impl Experts {
+    /// The weighted sum over each token's experts, `[tokens, hidden]`.
+    pub(crate) fn forward(&self, routing: &Routing) -> Tensor {
+        let rows = &routing.hidden;
+        let dispatch = Dispatch::new(&routing.chosen, self.up.weight.size()[0]);
+        let sorted = rows.index_select(0, &dispatch.tokens);
+        let outputs = match self.groups_on_device(rows.kind()) {
+            true => self.grouped(&sorted, &dispatch),
+            false => self.one_by_one(&sorted, &dispatch),
+        };
+        let (tokens, chosen) = (routing.chosen.size()[0], routing.chosen.size()[1]);
+        let outputs = outputs.index_select(0, &dispatch.places).view([tokens, chosen, -1]);
+        routing.weights.to_kind(rows.kind()).unsqueeze(1).bmm(&outputs).squeeze_dim(1)
+    }
+
+    /// Whether grouped products are there for this device and these shapes: bf16 on CUDA, rows of whole 16 bytes.
+    fn groups_on_device(&self, kind: Kind) -> bool {
+        let sizes = [&self.up, &self.down].map(|map| {
+            let rank = map.lora.as_ref().map_or(0, |lora| lora.a.size()[1]);
+            [map.weight.size()[1], map.weight.size()[2], rank]
+        });
+        let aligned = sizes.iter().flatten().all(|size| size % 8 == 0);
+        matches!(self.up.weight.device(), Device::Cuda(_)) && kind == Kind::BFloat16 && aligned
+    }
+
+    fn grouped(&self, sorted: &Tensor, dispatch: &Dispatch) -> Tensor {
+        let ends = dispatch.counts.cumsum(0, Kind::Int);
+        let product = |rows: &Tensor, weight: &Tensor| {
+            rows.internal_grouped_mm(&weight.transpose(-2, -1), Some(&ends), None, None)
+        };
+        let whole = |map: &ExpertProjection| Parts {
+            weight: map.weight.shallow_clone(),
+            lora: map.lora.as_ref().map(|lora| (lora.a.shallow_clone(), lora.b.shallow_clone())),
+        };
+        self.network(sorted, &whole(&self.up), &whole(&self.down), &product)
+    }
+
+    fn one_by_one(&self, sorted: &Tensor, dispatch: &Dispatch) -> Tensor {
+        let counts: Vec<i64> = Vec::try_from(&dispatch.counts).expect("counts are a vector of integers");
+        let product = |rows: &Tensor, weight: &Tensor| rows.matmul(&weight.tr());
+        let parts = sorted.split_with_sizes(&counts, 0);
+        let (up, down) = (self.up.by_expert(), self.down.by_expert());
+        let outputs: Vec<Tensor> = (0..counts.len())
+            .filter(|&expert| counts[expert] > 0)
+            .map(|expert| self.network(&parts[expert], &up[expert], &down[expert], &product))
+            .collect();
+        Tensor::cat(&outputs, 0)
+    }
+
+    fn network(
+        &self,
+        rows: &Tensor,
+        up: &Parts,
+        down: &Parts,
+        product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
+    ) -> Tensor {
+        let lifted = up.apply(rows, self.up.lora.as_ref(), product);
+        let activated = match self.activation {
+            Activation::GatedSilu => gate(&lifted),
+            Activation::Relu => lifted.relu(),
+        };
+        down.apply(&activated, self.down.lora.as_ref(), product)
+    }
+}
+
+/// The weight and adapter halves of one expert, or of all in one.
+struct Parts {
+    weight: Tensor,
+    lora: Option<(Tensor, Tensor)>,
+}
+
+impl Parts {
+    fn apply(
+        &self,
+        rows: &Tensor,
+        lora: Option<&Lora>,
+        product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
+    ) -> Tensor {
+        let out = product(rows, &self.weight);
+        match (&self.lora, lora) {
+            (Some((a, b)), Some(lora)) => {
+                let kind = rows.kind();
+                let reduced = product(&lora.inputs(rows), &a.to_kind(kind)) * lora.scale;
+                out + product(&reduced, &b.to_kind(kind))
+            }
+            _ => out,
+        }
+    }
+}
+
+impl ExpertProjection {
+    fn by_expert(&self) -> Vec<Parts> {
+        let weights = self.weight.unbind(0);
+        let mut halves = self.lora.as_ref().map(|lora| lora.a.unbind(0).into_iter().zip(lora.b.unbind(0)));
+        weights
+            .into_iter()
+            .map(|weight| Parts { weight, lora: halves.as_mut().and_then(Iterator::next) })
+            .collect()
+    }
+}

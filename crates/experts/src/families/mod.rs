@@ -1,0 +1,35 @@
+//! Models as their makers publish them: Mixture-of-Experts families read from Hugging Face folders.
+//!
+//! [`config::DecoderConfig`] says in data what distinguishes OLMoE, Mixtral, Qwen2-MoE, Qwen3-MoE, DeepSeek-V2 and -V3
+//! and Llama from each other; [`Decoder`] is the one program that computes them all. [`Switch`] is T5 with experts.
+//! Weights stay as they are read: what is trained is an [`Adapter`], attached to a [`Model`], and goes in and out of
+//! the folders that PEFT writes.
+
+pub mod adapter;
+mod attention;
+pub mod config;
+pub mod decoder;
+mod experts;
+mod fields;
+mod loader;
+pub mod model;
+mod names;
+mod projection;
+mod read_config;
+mod relative;
+mod rope;
+pub mod router;
+pub mod sites;
+pub mod switch;
+pub mod switch_config;
+pub mod tokens;
+mod weights;
+
+pub use adapter::{Adapter, AdapterSettings, Layout};
+pub use config::{DecoderConfig, Family};
+pub use decoder::Decoder;
+pub use loader::Precision;
+pub use model::Model;
+pub use router::Routing;
+pub use switch::Switch;
+pub use tokens::Tokens;

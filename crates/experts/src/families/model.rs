@@ -1,0 +1,126 @@
+//! Any model of any family.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::adapter::{Adapter, Trained};
+use crate::families::config::{Family, MoeConfig};
+use crate::families::decoder::Decoder;
+use crate::families::loader::Precision;
+use crate::families::read_config::{read_decoder, read_family};
+use crate::families::sites::{Part, Site, SiteKind, SiteShape};
+use crate::families::switch::Switch;
+use crate::families::switch_config::SwitchConfig;
+
+/// A model with frozen weights, to which an adapter can be attached.
+pub enum Model {
+    /// A decoder-only language model.
+    Decoder(Box<Decoder>),
+    /// A Switch Transformer.
+    Switch(Box<Switch>),
+}
+
+impl Model {
+    /// Reads `config.json` and the weights of a folder.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the architecture that is not supported, or the tensor
+    /// that is missing or has another shape.
+    pub fn open(folder: &Path, precision: Precision, device: Device) -> Result<Self, ExpertsError> {
+        let (family, fields) = read_family(&folder.join("config.json"))?;
+        Ok(match family {
+            Family::SwitchTransformers => {
+                let config = SwitchConfig::read(&fields)?;
+                Self::Switch(Box::new(Switch::read(folder, config, precision, device)?))
+            }
+            _ => {
+                let config = read_decoder(family, &fields)?;
+                Self::Decoder(Box::new(Decoder::read(folder, config, precision, device)?))
+            }
+        })
+    }
+
+    /// The family.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Decoder(model) => model.config().family,
+            Self::Switch(_) => Family::SwitchTransformers,
+        }
+    }
+
+    /// The experts of its sparse layers; nothing where it has none.
+    pub fn moe(&self) -> Option<&MoeConfig> {
+        match self {
+            Self::Decoder(model) => model.config().moe.as_ref(),
+            Self::Switch(model) => Some(&model.config().moe),
+        }
+    }
+
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Decoder(model) => model.device(),
+            Self::Switch(model) => model.device(),
+        }
+    }
+
+    /// Names of tensors in the checkpoint that the model does not use.
+    pub fn ignored(&self) -> &[String] {
+        match self {
+            Self::Decoder(model) => model.ignored(),
+            Self::Switch(model) => model.ignored(),
+        }
+    }
+
+    fn sites_mut(&mut self) -> Vec<Site<'_>> {
+        match self {
+            Self::Decoder(model) => model.sites(),
+            Self::Switch(model) => model.sites(),
+        }
+    }
+
+    /// The modules that an adapter can train, layer by layer.
+    pub fn sites(&mut self) -> Vec<SiteShape> {
+        self.sites_mut().iter().map(Site::shape).collect()
+    }
+
+    /// A copy of the router's own weight, in 32-bit floats.
+    pub(crate) fn router(&mut self, name: &str) -> Tensor {
+        let weight = self.sites_mut().into_iter().find_map(|site| match site.part {
+            Part::Router(router) if site.name == name => Some(router.frozen.to_kind(Kind::Float).copy()),
+            _ => None,
+        });
+        weight.expect("the name is one of the model's routers")
+    }
+
+    /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of
+    /// an addition is left out with the probability `dropout`, which is 0 but in training.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Adapter`] when it is another model's; then nothing is attached.
+    pub fn attach(&mut self, adapter: &Adapter, dropout: f64) -> Result<(), ExpertsError> {
+        adapter.check(&self.sites())?;
+        for mut site in self.sites_mut() {
+            site.detach();
+            if let Some(lora) = adapter.lora(&site.name, dropout) {
+                site.attach_low(lora);
+            } else if let Some(Trained::Whole(weight)) = adapter.modules.get(&site.name) {
+                site.attach_whole(weight.shallow_clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to the model's own weights.
+    pub fn detach(&mut self) {
+        self.sites_mut().iter_mut().for_each(Site::detach);
+    }
+
+    /// How many numbers the model's tensors at these places have.
+    pub fn count(&mut self, kind: SiteKind) -> usize {
+        let own = self.sites().into_iter().filter(|site| site.kind == kind);
+        own.map(|site| site.shape.iter().product::<usize>()).sum()
+    }
+}

@@ -1,0 +1,98 @@
+//! What a Switch Transformer is made of.
+
+use crate::error::ExpertsError;
+use crate::families::config::{MoeConfig, Scoring};
+use crate::families::fields::Fields;
+
+/// A T5 encoder and decoder with top-1 experts in some layers (Fedus et al. 2022).
+#[derive(Clone, PartialEq, Debug)]
+pub struct SwitchConfig {
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+    /// Width of hidden states.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub head: usize,
+    /// Intermediate width of every feed-forward network.
+    pub intermediate: usize,
+    /// For each layer of the encoder whether it has experts.
+    pub encoder: Vec<bool>,
+    /// For each layer of the decoder whether it has experts.
+    pub decoder: Vec<bool>,
+    /// Most tokens of a text that one expert takes; what comes later skips the layer.
+    pub capacity: usize,
+    /// Buckets of relative positions.
+    pub buckets: usize,
+    /// Distance from which on all positions share a bucket.
+    pub distance: usize,
+    /// Added to variances in normalisations.
+    pub norm_epsilon: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+    /// The token that the decoder starts with.
+    pub start: i64,
+    /// Weight of the z loss in training.
+    pub z: f64,
+    /// The experts.
+    pub moe: MoeConfig,
+}
+
+impl SwitchConfig {
+    pub(crate) fn read(fields: &Fields) -> Result<Self, ExpertsError> {
+        fields.demand("dense_act_fn", &["relu"])?;
+        fields.demand("feed_forward_proj", &["relu"])?;
+        fields.demand_false("router_bias")?;
+        let intermediate = fields.size(&["d_ff"])?;
+        let layers = fields.size(&["num_layers"])?;
+        let decoder_layers = fields.integer(&["num_decoder_layers"])?.unwrap_or(layers);
+        let sparse = |name: &str| Ok::<_, ExpertsError>(fields.integer(&[name])?.unwrap_or(3));
+        Ok(Self {
+            vocabulary: fields.size(&["vocab_size"])?,
+            hidden: fields.size(&["d_model"])?,
+            heads: fields.size(&["num_heads"])?,
+            head: fields.size(&["d_kv"])?,
+            intermediate,
+            encoder: sparse_layers(layers, sparse("num_sparse_encoder_layers")?),
+            decoder: sparse_layers(decoder_layers, sparse("num_sparse_decoder_layers")?),
+            capacity: fields.size(&["expert_capacity"])?,
+            buckets: fields.size(&["relative_attention_num_buckets"])?,
+            distance: fields.integer(&["relative_attention_max_distance"])?.unwrap_or(128),
+            norm_epsilon: fields.number(&["layer_norm_epsilon"])?.unwrap_or(1e-6),
+            tied: fields.flag("tie_word_embeddings", true)?,
+            start: fields.integer(&["decoder_start_token_id", "pad_token_id"])?.unwrap_or(0) as i64,
+            z: fields.number(&["router_z_loss_coef"])?.unwrap_or(0.001),
+            moe: MoeConfig {
+                experts: fields.size(&["num_experts"])?,
+                chosen: 1,
+                intermediate,
+                scoring: Scoring::Softmax,
+                normalised: false,
+                scale: 1.0,
+                groups: None,
+                correction: false,
+                shared: None,
+                balance: fields.number(&["router_aux_loss_coef"])?.or(Some(0.001)),
+            },
+        })
+    }
+}
+
+/// Which of `layers` layers are sparse when `sparse` of them are to be: every `layers / sparse`-th, from the second on.
+fn sparse_layers(layers: usize, sparse: usize) -> Vec<bool> {
+    let step = layers.checked_div(sparse).unwrap_or(layers);
+    (0..layers).map(|layer| step == 1 || (step > 0 && layer % step == 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_layer_of_the_base_model_is_sparse() {
+        let sparse = sparse_layers(12, 6);
+        assert_eq!(sparse.iter().filter(|&&sparse| sparse).count(), 6);
+        assert!(!sparse[0] && sparse[1] && sparse[11]);
+    }
+}

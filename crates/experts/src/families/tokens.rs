@@ -1,0 +1,38 @@
+//! Texts as numbers of tokens, packed.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::packing::Packing;
+
+/// A batch of texts.
+pub struct Tokens {
+    /// Numbers of all tokens, text after text, `[tokens]`.
+    pub(crate) ids: Tensor,
+    pub(crate) packing: Packing,
+}
+
+impl Tokens {
+    /// A batch of texts, none of which is empty, on this device.
+    pub fn new(texts: &[impl AsRef<[i64]>], device: Device) -> Self {
+        let lengths: Vec<i64> = texts.iter().map(|text| text.as_ref().len() as i64).collect();
+        let ids: Vec<i64> = texts.iter().flat_map(|text| text.as_ref().iter().copied()).collect();
+        Self {
+            ids: Tensor::from_slice(&ids).to_device(device),
+            packing: Packing::new(&lengths).to_device(device),
+        }
+    }
+
+    /// The texts one token later, each after the token `start`.
+    pub(crate) fn shifted(&self, start: i64) -> Tensor {
+        let (texts, longest) = (self.packing.notes, self.packing.longest);
+        let spread = self.packing.spread(&self.ids.unsqueeze(1)).view([texts, longest]);
+        let first = Tensor::full([texts, 1], start, (Kind::Int64, self.ids.device()));
+        let shifted = Tensor::cat(&[first, spread.narrow(1, 0, longest - 1)], 1);
+        self.packing.pack(&shifted.view([-1, 1])).squeeze_dim(1)
+    }
+
+    /// How many tokens all texts have together.
+    pub fn count(&self) -> usize {
+        self.ids.numel()
+    }
+}

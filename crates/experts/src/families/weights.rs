@@ -1,0 +1,207 @@
+//! Checkpoints in safetensors files, one or many, mapped into memory.
+//!
+//! The map is libtorch's own (`torch.from_file`, private to this process), so nothing here is `unsafe` and a tensor
+//! that is used in the precision that it is stored in is never copied. What a map brings with it stays true: another
+//! program that cuts the file short while it is used ends this one, so model folders should not be written to.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::minilm::{read_file, unusable};
+
+/// No header of a real checkpoint comes near this many bytes.
+const MAX_HEADER: u64 = 100 << 20;
+
+/// Where a tensor lies.
+struct Location {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<i64>,
+    /// First byte in the file.
+    start: usize,
+    /// Bytes.
+    length: usize,
+}
+
+struct Shard {
+    path: PathBuf,
+    /// The whole file, `[bytes]`, mapped.
+    bytes: Tensor,
+}
+
+/// The tensors of a model folder: `model.safetensors`, or the files that `model.safetensors.index.json` names.
+pub(crate) struct Checkpoint {
+    folder: PathBuf,
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Location>,
+    /// Names of the tensors that somebody asked for.
+    taken: RefCell<BTreeSet<String>>,
+}
+
+impl Checkpoint {
+    /// Maps the files and reads their headers.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`] or [`ExpertsError::Content`].
+    pub(crate) fn open(folder: &Path) -> Result<Self, ExpertsError> {
+        let mut checkpoint = Self {
+            folder: folder.to_owned(),
+            shards: vec![],
+            tensors: BTreeMap::new(),
+            taken: RefCell::default(),
+        };
+        for path in shard_paths(folder)? {
+            checkpoint.add(path)?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Maps one safetensors file on its own.
+    pub(crate) fn open_file(path: &Path) -> Result<Self, ExpertsError> {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut checkpoint =
+            Self { folder, shards: vec![], tensors: BTreeMap::new(), taken: RefCell::default() };
+        checkpoint.add(path.to_owned())?;
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), ExpertsError> {
+        let (data_start, tensors, length) = read_header(&path)?;
+        for (name, info) in tensors {
+            let location = Location {
+                shard: self.shards.len(),
+                dtype: info.dtype,
+                shape: info.shape.iter().map(|&size| size as i64).collect(),
+                start: data_start + info.data_offsets.0,
+                length: info.data_offsets.1 - info.data_offsets.0,
+            };
+            self.tensors.insert(name, location);
+        }
+        let name = path.to_str().ok_or_else(|| unusable(&path, "its path is not valid UTF-8".to_owned()))?;
+        let bytes = Tensor::f_from_file(name, false, length, (Kind::Uint8, Device::Cpu))
+            .map_err(|error| unusable(&path, format!("it cannot be mapped into memory: {error}")))?;
+        self.shards.push(Shard { path, bytes });
+        Ok(())
+    }
+
+    /// The files, in order, each with the names of its tensors.
+    pub(crate) fn shards(&self) -> Vec<(&Path, Vec<&str>)> {
+        let names = |shard| {
+            let own = self.tensors.iter().filter(move |(_, location)| location.shard == shard);
+            own.map(|(name, _)| name.as_str()).collect()
+        };
+        self.shards.iter().enumerate().map(|(index, shard)| (shard.path.as_path(), names(index))).collect()
+    }
+
+    /// Names of the tensors that nobody has asked for.
+    pub(crate) fn untaken(&self) -> Vec<String> {
+        self.tensors.keys().filter(|name| !self.taken.borrow().contains(*name)).cloned().collect()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A tensor of this shape, as it is stored.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Content`] when it is missing, has another shape or is stored in a format that is not read.
+    pub(crate) fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
+        let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        let tensor = self.take_any(name).map_err(|error| match self.has(name) {
+            true => error,
+            false => unusable(&self.folder, format!("the tensor {name} of shape {expected:?} is missing")),
+        })?;
+        match tensor.size() == expected {
+            true => Ok(tensor),
+            false => {
+                let reason = format!("{name} must have the shape {expected:?}, not {:?}", tensor.size());
+                Err(unusable(&self.path_of(name), reason))
+            }
+        }
+    }
+
+    /// A tensor of whatever shape.
+    pub(crate) fn take_any(&self, name: &str) -> Result<Tensor, ExpertsError> {
+        let location = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| unusable(&self.folder, format!("the tensor {name} is missing")))?;
+        let kind = kind(location.dtype).ok_or_else(|| {
+            let reason = format!("{name} is stored as {:?}; only F32, F16 and BF16 are read", location.dtype);
+            unusable(&self.path_of(name), reason)
+        })?;
+        self.taken.borrow_mut().insert(name.to_owned());
+        let bytes = &self.shards[location.shard].bytes;
+        let own = bytes.narrow(0, location.start as i64, location.length as i64);
+        // A view needs its values aligned in the file, which the format only recommends.
+        let aligned = location.start.is_multiple_of(kind.elt_size_in_bytes());
+        let own = if aligned { own } else { own.copy() };
+        Ok(own.view_dtype(kind).view(location.shape.as_slice()))
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.tensors.get(name).map_or(self.folder.clone(), |at| self.shards[at.shard].path.clone())
+    }
+}
+
+fn kind(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        Dtype::I64 => Some(Kind::Int64),
+        _ => None,
+    }
+}
+
+fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
+    let single = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    if single.is_file() || !index.is_file() {
+        return Ok(vec![single]);
+    }
+    let json: Value =
+        serde_json::from_slice(&read_file(&index)?).map_err(|error| unusable(&index, error.to_string()))?;
+    let map =
+        json["weight_map"].as_object().ok_or_else(|| unusable(&index, "it has no weight_map".to_owned()))?;
+    let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+    if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
+        return Err(unusable(&index, format!("{outside} is no file name")));
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+type Header = (usize, BTreeMap<String, TensorInfo>, i64);
+
+/// Where the data of a file starts, what is in it, and how long the file is.
+fn read_header(path: &Path) -> Result<Header, ExpertsError> {
+    let failed = |source| ExpertsError::File { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut size = [0; 8];
+    file.read_exact(&mut size).map_err(failed)?;
+    let header_size = u64::from_le_bytes(size);
+    if header_size > MAX_HEADER.min(length.saturating_sub(8)) {
+        return Err(unusable(path, "it is no safetensors file, or was cut short".to_owned()));
+    }
+    let mut header = vec![0; header_size as usize];
+    file.read_exact(&mut header).map_err(failed)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|error| unusable(path, error.to_string()))?;
+    let data_start = size.len() + header.len();
+    if (data_start + metadata.data_len()) as u64 != length {
+        let expected = data_start + metadata.data_len();
+        return Err(unusable(path, format!("it must have {expected} bytes, not {length}")));
+    }
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+    Ok((data_start, tensors, length as i64))
+}

@@ -1,0 +1,171 @@
+//! Adapters out and in, in every layout, and added to the weights for good.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
+use cloister_experts::families::adapter::write_merged;
+use cloister_experts::families::{Adapter, AdapterSettings, Layout, Model, Precision};
+use tch::{Device, Tensor};
+
+fn all_families() -> impl Iterator<Item = &'static str> {
+    DECODERS.into_iter().chain(["switch_transformers"])
+}
+
+/// An empty folder that is removed in the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("cloister-adapters-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        Self(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn adapted_logits(model: &mut Model, adapter: &Adapter, texts: &[Vec<i64>]) -> Tensor {
+    model.attach(adapter, 0.0).expect("the adapter is this model's");
+    tch::no_grad(|| logits(model, texts))
+}
+
+#[test]
+fn adapters_come_back_from_every_layout() {
+    for family in all_families() {
+        let scratch = Scratch::new(family);
+        let mut model = open(family);
+        let texts = texts(&expected(family));
+        let adapter = Adapter::read(&fixture(family).join("adapter"), &mut model).expect(family);
+        let before = adapted_logits(&mut model, &adapter, &texts);
+        for layout in [Layout::PeftFused, Layout::PerExpert] {
+            adapter.write(&scratch.0, model.family(), layout).expect("the folder can be written");
+            let back = Adapter::read(&scratch.0, &mut model).expect(family);
+            assert_eq!(back.scale, adapter.scale);
+            assert_eq!(back.tensors().len(), adapter.tensors().len());
+            for ((name, ours), (other, theirs)) in adapter.tensors().into_iter().zip(back.tensors()) {
+                assert_eq!(name, other);
+                assert!(ours.equal(theirs), "{family}: {name} changed in {layout:?}");
+            }
+            assert_eq!(difference(&adapted_logits(&mut model, &back, &texts), &before), 0.0);
+        }
+    }
+}
+
+#[test]
+fn merged_weights_compute_what_the_adapter_does() {
+    for family in ["olmoe", "qwen2_moe", "deepseek_v2", "llama", "switch_transformers"] {
+        let scratch = Scratch::new(&format!("merged-{family}"));
+        let mut model = open(family);
+        let texts = texts(&expected(family));
+        let adapter = Adapter::read(&fixture(family).join("adapter"), &mut model).expect(family);
+        let before = adapted_logits(&mut model, &adapter, &texts);
+        write_merged(&fixture(family), &adapter, &scratch.0).expect("the folder can be written");
+        let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
+        let off = difference(&tch::no_grad(|| logits(&merged, &texts)), &before);
+        assert!(off < 1e-4, "{family}: the merged model differs by {off}");
+    }
+}
+
+#[test]
+fn separate_first_halves_of_gate_and_up_become_one_of_twice_the_rank() {
+    let scratch = Scratch::new("separate");
+    let mut model = open("olmoe");
+    let texts = texts(&expected("olmoe"));
+    let adapter = Adapter::read(&fixture("olmoe").join("adapter"), &mut model).expect("the fixture is whole");
+    adapter.write(&scratch.0, model.family(), Layout::PerExpert).expect("the folder can be written");
+    let path = scratch.0.join("adapter_model.safetensors");
+    let mut tensors = Tensor::read_safetensors(&path).expect("just written");
+    // Scaling A up and B down leaves each product as it was, and makes the halves of gate and up differ.
+    for (name, tensor) in &mut tensors {
+        if name.contains(".up_proj.lora_A") {
+            *tensor = &*tensor * 2.0;
+        } else if name.contains(".up_proj.lora_B") {
+            *tensor = &*tensor * 0.5;
+        }
+    }
+    Tensor::write_safetensors(&tensors, &path).expect("the folder can be written");
+    let back = Adapter::read(&scratch.0, &mut model).expect("the layout is known");
+    assert_eq!(back.rank(), 2 * adapter.rank());
+    let before = adapted_logits(&mut model, &adapter, &texts);
+    assert!(difference(&adapted_logits(&mut model, &back, &texts), &before) < 1e-5);
+    back.write(&scratch.0, model.family(), Layout::PeftFused).expect("the folder can be written");
+    let again = Adapter::read(&scratch.0, &mut model).expect("ranks are made equal");
+    assert!(difference(&adapted_logits(&mut model, &again, &texts), &before) < 1e-5);
+}
+
+#[test]
+fn a_fresh_adapter_changes_nothing_and_is_equal_for_equal_seeds() {
+    let mut model = open("qwen3_moe");
+    let texts = texts(&expected("qwen3_moe"));
+    let before = logits(&model, &texts);
+    let settings =
+        AdapterSettings { modules: vec!["q_proj".to_owned()], router: true, ..AdapterSettings::default() };
+    let adapter = Adapter::new(&mut model, &settings, 7).expect("the settings are sound");
+    assert_eq!(difference(&adapted_logits(&mut model, &adapter, &texts), &before), 0.0);
+    let same = Adapter::new(&mut model, &settings, 7).expect("the settings are sound");
+    let other = Adapter::new(&mut model, &settings, 8).expect("the settings are sound");
+    let first = |adapter: &Adapter| adapter.tensors()[0].1.shallow_clone();
+    assert!(first(&adapter).equal(&first(&same)) && !first(&adapter).equal(&first(&other)));
+    let wrong = AdapterSettings { modules: vec!["c_attn".to_owned()], ..settings };
+    let error = Adapter::new(&mut model, &wrong, 7).expect_err("there is no such module");
+    assert!(error.to_string().contains("no module c_attn"), "{error}");
+}
+
+/// Copies an adapter's files with its configuration changed.
+fn with_config(scratch: &Path, family: &str, from: &str, to: &str) {
+    let source = fixture(family).join("adapter");
+    fs::copy(source.join("adapter_model.safetensors"), scratch.join("adapter_model.safetensors"))
+        .expect("a file");
+    let config = fs::read_to_string(source.join("adapter_config.json")).expect("a file");
+    assert!(config.contains(from), "the fixture says {from}");
+    fs::write(scratch.join("adapter_config.json"), config.replace(from, to))
+        .expect("the folder can be written");
+}
+
+#[test]
+fn what_cannot_be_read_exactly_is_refused() {
+    let scratch = Scratch::new("refused");
+    let mut model = open("olmoe");
+    let refusals = [
+        (r#""peft_type": "LORA""#, r#""peft_type": "IA3""#, "peft_type is “IA3”"),
+        (r#""use_dora": false"#, r#""use_dora": true"#, "use_dora is true"),
+        (r#""rank_pattern": {}"#, r#""rank_pattern": {"q_proj": 4}"#, "rank_pattern is set"),
+        (r#""peft_version": "0.21.2""#, r#""peft_version": "0.18.1""#, "PEFT 0.19 or newer"),
+        (r#""r": 2"#, r#""r": "two""#, "r must be a whole number"),
+    ];
+    for (from, to, expected) in refusals {
+        with_config(&scratch.0, "olmoe", from, to);
+        let error = Adapter::read(&scratch.0, &mut model).expect_err(to).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = Adapter::read(&fixture("mixtral").join("adapter"), &mut model).expect_err("another model's");
+    assert!(error.to_string().contains("adapter_model.safetensors"), "{error}");
+    let error =
+        Adapter::read(&fixture("llama").join("adapter"), &mut open("qwen3_moe")).expect_err("other shapes");
+    assert!(error.to_string().contains("do not fit"), "{error}");
+}
+
+/// Writes the fixtures' adapters in every layout for `cargo xtask fixtures --check`, which has PEFT load them.
+#[test]
+fn adapters_are_written_for_peft_to_load() {
+    let Some(folder) = std::env::var_os("CLOISTER_WRITE_ADAPTERS").map(PathBuf::from) else {
+        eprintln!("SKIPPED: CLOISTER_WRITE_ADAPTERS names no folder to write to");
+        return;
+    };
+    for family in all_families() {
+        let mut model = open(family);
+        let adapter = Adapter::read(&fixture(family).join("adapter"), &mut model).expect(family);
+        for (name, layout) in [("peft-fused", Layout::PeftFused), ("per-expert", Layout::PerExpert)] {
+            adapter
+                .write(&folder.join(family).join(name), model.family(), layout)
+                .expect("the folder can be written");
+        }
+        write_merged(&fixture(family), &adapter, &folder.join(family).join("merged"))
+            .expect("the folder can be written");
+    }
+}

@@ -1,0 +1,118 @@
+//! Model folders that are not whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::{expected, fixture, logits, open, texts};
+use cloister_experts::families::{Model, Precision};
+use tch::{Device, Kind, Tensor};
+
+/// A copy of a fixture's model, to be spoilt.
+fn copy(family: &str, name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("cloister-checkpoints-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    for entry in fs::read_dir(fixture(family)).expect("the fixture is committed") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::copy(&path, folder.join(path.file_name().expect("a name"))).expect("a file can be copied");
+        }
+    }
+    folder
+}
+
+fn open_error(folder: &Path) -> String {
+    let error = Model::open(folder, Precision::Float32, Device::Cpu).err().expect("the folder is spoilt");
+    fs::remove_dir_all(folder).expect("it was made above");
+    error.to_string()
+}
+
+/// Changes the tensors of a folder that has one file of them.
+fn change(folder: &Path, change: impl FnOnce(&mut Vec<(String, Tensor)>)) {
+    let path = folder.join("model.safetensors");
+    let mut tensors = Tensor::read_safetensors(&path).expect("a copy of a fixture");
+    change(&mut tensors);
+    Tensor::write_safetensors(&tensors, &path).expect("the folder can be written");
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let folder = copy("mixtral", "missing");
+    change(&folder, |tensors| tensors.retain(|(name, _)| !name.contains("experts.2.w3")));
+    let error = open_error(&folder);
+    assert!(
+        error.contains("model.layers.0.block_sparse_moe.experts.2.w3.weight of shape [12, 16] is missing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tensor_of_another_shape_or_kind_is_named() {
+    let folder = copy("qwen3_moe", "shape");
+    change(&folder, |tensors| {
+        let found = tensors.iter_mut().find(|(name, _)| name == "model.norm.weight");
+        found.expect("it is there").1 = Tensor::ones([15], (Kind::Float, Device::Cpu));
+    });
+    let error = open_error(&folder);
+    assert!(error.contains("model.norm.weight must have the shape [16], not [15]"), "{error}");
+
+    let folder = copy("qwen3_moe", "kind");
+    change(&folder, |tensors| {
+        let found = tensors.iter_mut().find(|(name, _)| name == "model.norm.weight");
+        found.expect("it is there").1 = Tensor::ones([16], (Kind::Uint8, Device::Cpu));
+    });
+    let error = open_error(&folder);
+    assert!(error.contains("model.norm.weight is stored as U8; only"), "{error}");
+}
+
+#[test]
+fn files_that_are_cut_short_or_missing_are_named() {
+    let folder = copy("llama", "cut");
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).expect("a copy of a fixture");
+    fs::write(&path, &bytes[..bytes.len() - 4]).expect("the folder can be written");
+    let error = open_error(&folder);
+    assert!(error.contains("model.safetensors is not usable: it must have"), "{error}");
+
+    let folder = copy("llama", "header");
+    fs::write(folder.join("model.safetensors"), [255; 64]).expect("the folder can be written");
+    assert!(open_error(&folder).contains("it is no safetensors file"));
+
+    let folder = copy("olmoe", "shard");
+    fs::remove_file(folder.join("model-00002-of-00003.safetensors")).expect("it was copied");
+    let error = open_error(&folder);
+    assert!(error.contains("model-00002-of-00003.safetensors"), "{error}");
+
+    let folder = copy("olmoe", "outside");
+    let index = folder.join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).expect("it was copied").replace("model-00002", "../model-00002");
+    fs::write(index, text).expect("the folder can be written");
+    assert!(open_error(&folder).contains("is no file name"));
+}
+
+#[test]
+fn tensors_that_no_model_takes_are_told() {
+    let folder = copy("deepseek_v3", "more");
+    change(&folder, |tensors| {
+        tensors.push((
+            "model.layers.2.eh_proj.weight".to_owned(),
+            Tensor::ones([2], (Kind::Float, Device::Cpu)),
+        ));
+    });
+    let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("more is no harm");
+    assert_eq!(model.ignored(), ["model.layers.2.eh_proj.weight"]);
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
+fn bfloat16_computes_nearly_the_same() {
+    for family in ["mixtral", "deepseek_v2", "switch_transformers"] {
+        let texts = texts(&expected(family));
+        let exact = logits(&open(family), &texts);
+        let model = Model::open(&fixture(family), Precision::Bfloat16, Device::Cpu).expect(family);
+        let rough = logits(&model, &texts);
+        // A router that is near a tie may choose otherwise, so the typical difference is bounded, not the largest.
+        let off = (rough - &exact).abs().median().double_value(&[])
+            / exact.abs().mean(Kind::Float).double_value(&[]);
+        assert!(off > 0.0 && off < 0.05, "{family}: the logits differ by {off} of their size");
+    }
+}

@@ -1,0 +1,6 @@
+//! Families of models against what `transformers` and `peft` compute with the same tiny checkpoints.
+
+mod adapters;
+mod checkpoints;
+mod common;
+mod parity;
