@@ -10,6 +10,7 @@
 
 pub mod cohort;
 pub mod consistency;
+pub mod reference;
 pub mod score;
 pub mod sketch;
 mod statistics;
