@@ -11,6 +11,7 @@
 pub mod cohort;
 pub mod consistency;
 pub mod late;
+pub mod reference;
 pub mod score;
 pub mod sketch;
 mod statistics;

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use crate::error::ExpertsError;
+use crate::model::integers;
 use crate::packing::Packing;
 
 /// Notes as the first MoE layer sees them: the hidden states that enter its router, kept in memory as f32
@@ -16,6 +17,8 @@ pub struct Features {
     starts: Vec<i64>,
     /// Class of each note.
     labels: Vec<i64>,
+    /// What is added to each note's logits, `[notes, classes]`, where there is anything.
+    offsets: Option<Tensor>,
     truncated: usize,
 }
 
@@ -37,7 +40,41 @@ impl Features {
                 Some(start)
             })
             .collect();
-        Ok(Self { hidden, lengths, starts, labels, truncated })
+        Ok(Self { hidden, lengths, starts, labels, offsets: None, truncated })
+    }
+
+    /// Adds fixed values to each note's logits, in training and evaluation: the logits of another model that this one
+    /// is to improve on, or log priors of the classes (balanced softmax). `offsets` has a row of `classes` values a
+    /// note.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when there are not as many rows as notes, or a value is not finite.
+    pub fn with_offsets(mut self, offsets: &[f32], classes: usize) -> Result<Self, ExpertsError> {
+        if offsets.len() != self.notes() * classes || offsets.iter().any(|value| !value.is_finite()) {
+            let (rows, notes) = (offsets.len() / classes.max(1), self.notes());
+            let reason = format!("offsets must be {notes} rows of {classes} finite values, not {rows} rows");
+            return Err(ExpertsError::Settings(reason));
+        }
+        self.offsets = Some(Tensor::from_slice(offsets).view([self.notes() as i64, classes as i64]));
+        Ok(self)
+    }
+
+    /// The notes with these indices, in this order, as features of their own.
+    ///
+    /// # Errors
+    /// [`ExpertsError::NoNotes`] for no index at all.
+    ///
+    /// # Panics
+    /// Where there is no such note.
+    pub fn select(&self, notes: &[usize]) -> Result<Self, ExpertsError> {
+        if notes.is_empty() {
+            return Err(ExpertsError::NoNotes);
+        }
+        let Batch { hidden, labels, offsets, .. } = self.batch(notes);
+        let lengths = notes.iter().map(|&note| self.lengths[note]).collect();
+        let mut selected = Self::new(hidden, lengths, integers(&labels), 0)?;
+        selected.offsets = offsets;
+        Ok(selected)
     }
 
     /// How many notes there are.
@@ -66,9 +103,11 @@ impl Features {
         let labels: Vec<i64> = notes.iter().map(|&note| self.labels[note]).collect();
         let parts: Vec<Tensor> =
             notes.iter().map(|&note| self.hidden.narrow(0, self.starts[note], self.lengths[note])).collect();
+        let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
         Batch {
             hidden: Tensor::cat(&parts, 0),
             labels: Tensor::from_slice(&labels),
+            offsets: self.offsets.as_ref().map(|all| all.index_select(0, &Tensor::from_slice(&rows))),
             packing: Packing::new(&lengths),
         }
     }
@@ -89,5 +128,7 @@ pub(crate) struct Batch {
     pub(crate) hidden: Tensor,
     /// Class of each note, `[notes]`.
     pub(crate) labels: Tensor,
+    /// What is added to the logits, `[notes, classes]`.
+    pub(crate) offsets: Option<Tensor>,
     pub(crate) packing: Packing,
 }

@@ -12,6 +12,7 @@ pub mod blocks;
 pub mod checkpoint;
 pub mod config;
 mod draw;
+pub mod embedding;
 pub mod encoder;
 pub mod error;
 pub mod families;
@@ -34,4 +35,7 @@ pub use encoder::Encoder;
 pub use error::ExpertsError;
 pub use features::Features;
 pub use notes::Note;
-pub use trainer::{Evaluation, ExpertRegion, LocalResult, LocalTraining, Score, Trainer, TrainingProgress};
+pub use regularizer::RoutingForm;
+pub use trainer::{
+    Evaluation, ExpertRegion, Frozen, LocalResult, LocalTraining, Score, Trainer, TrainingProgress,
+};

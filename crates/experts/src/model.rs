@@ -1,7 +1,7 @@
 //! The trained part of the model: MoE layers and head, and the parameters that they learn.
 
 use cloister_params::block::BlockKind;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::blocks::{BlockVectors, block_table};
 use crate::config::{HIDDEN, INTERMEDIATE, ModelConfig};
@@ -87,6 +87,11 @@ pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
     Vec::try_from(tensor.detach().flatten(0, -1)).expect("every tensor read out is a non-empty f32 tensor")
 }
 
+/// The values of a vector of integers or truth values.
+pub(crate) fn integers(tensor: &Tensor) -> Vec<i64> {
+    Vec::try_from(tensor.to_kind(Kind::Int64)).expect("the tensor is a vector")
+}
+
 /// A MoE layer with the attention before it.
 struct UpperLayer {
     attention: Attention,
@@ -126,7 +131,9 @@ impl Model {
     pub(crate) fn forward(&self, batch: &Batch, parameters: &Parameters) -> Output {
         let routings = self.route(batch, parameters);
         let pooled = batch.packing.mean(&self.experts(&routings, parameters));
-        Output { logits: pooled.linear(&parameters.head_weight, Some(&parameters.head_bias)), routings }
+        let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
+        let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
+        Output { logits, routings }
     }
 
     /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
@@ -151,8 +158,6 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
     use crate::blocks::initial_blocks;
     use crate::notes::Note;

@@ -34,9 +34,14 @@ impl AdamW {
         Self { groups, moments, step: 0, warm_up: (steps as f64 * WARM_UP).ceil() as usize }
     }
 
+    /// What is trained.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        self.groups.iter().map(|group| &group.parameter)
+    }
+
     /// One step down the gradient of `loss`.
     pub(crate) fn step(&mut self, loss: &Tensor) {
-        let parameters: Vec<&Tensor> = self.groups.iter().map(|group| &group.parameter).collect();
+        let parameters: Vec<&Tensor> = self.parameters().collect();
         let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
         self.step += 1;
         tch::no_grad(|| self.apply(&gradients));

@@ -10,6 +10,7 @@
 //! The load balance is that of Switch Transformers (Fedus et al. 2022): `experts · sum of f(e) · P(e)`, with `f` the
 //! fraction of assignments that go to the expert and `P` the mean routing distribution.
 
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::moe::Routing;
@@ -26,10 +27,30 @@ pub(crate) fn published(values: &[f32]) -> Option<Tensor> {
     Some(&clamped / clamped.sum(Kind::Float))
 }
 
-/// The divergence of the tokens' routing from the published distribution, a scalar.
-pub(crate) fn consistency(routing: &Routing, published: &Tensor) -> Tensor {
+/// What the routing regulariser compares with the published distribution; all but the first are ablations.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingForm {
+    /// Each token's routing, by the overlap of each expert.
+    #[default]
+    Adaptive,
+    /// Each token's routing, all experts alike.
+    Uniform,
+    /// The batch's mean routing, all experts alike: it leaves routing free to depend on the token.
+    BatchMean,
+}
+
+/// The divergence of the routing from the published distribution, a scalar.
+pub(crate) fn consistency(routing: &Routing, published: &Tensor, form: RoutingForm) -> Tensor {
+    if form == RoutingForm::BatchMean {
+        let mean = routing.probabilities.mean_dim(0, false, Kind::Float);
+        return (&mean * (&mean / published).log()).sum(Kind::Float);
+    }
     let overlap = routing.probabilities.detach().mean_dim(0, false, Kind::Float) * published;
-    let strength = (&overlap / overlap.max()).take(&routing.chosen);
+    let strength = match form {
+        RoutingForm::Adaptive => (&overlap / overlap.max()).take(&routing.chosen),
+        _ => routing.chosen_probabilities.ones_like(),
+    };
     let ratio = &routing.chosen_probabilities / published.take(&routing.chosen);
     let terms = strength * &routing.chosen_probabilities * ratio.log();
     terms.sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float)
@@ -77,7 +98,20 @@ mod tests {
             }
         }
         let published = published(&[0.2, 0.5, 0.3]).expect("not all zero");
-        assert!((consistency(&routing, &published).double_value(&[]) - expected).abs() < 1e-6);
+        assert!(
+            (consistency(&routing, &published, RoutingForm::Adaptive).double_value(&[]) - expected).abs()
+                < 1e-6
+        );
+    }
+
+    #[test]
+    fn the_mean_form_is_0_where_the_means_agree_and_the_token_form_is_not() {
+        let routing = routing(&[4.0, 0.0, -4.0, -4.0, 0.0, 4.0]);
+        let mean: Vec<f32> = crate::model::values(&routing.probabilities.mean_dim(0, false, Kind::Float));
+        let published = published(&mean).expect("not all zero");
+        let of = |form| consistency(&routing, &published, form).double_value(&[]);
+        assert!(of(RoutingForm::BatchMean).abs() < 1e-5);
+        assert!(of(RoutingForm::Uniform) > 0.1);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use crate::draw::{Draw, Purpose};
 use crate::encoder::Encoder;
 use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
-use crate::model::{Model, Output, Parameters};
+use crate::model::{Model, Output, Parameters, integers};
 use crate::optimizer::{AdamW, Group};
-use crate::regularizer::{consistency, load_balance, published};
+use crate::regularizer::{RoutingForm, consistency, load_balance, published};
 use crate::statistics::LayerStatistics;
 
 /// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
@@ -37,8 +37,25 @@ pub struct LocalTraining {
     pub routing_penalty: f64,
     /// Weight of the load balance.
     pub load_balance: f64,
+    /// What the routing regulariser compares, and how strongly for each expert.
+    pub routing_form: RoutingForm,
+    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds the parameters near those that training
+    /// started from (FedProx, Li et al. 2020).
+    pub proximal: f64,
+    /// What stays as it was loaded.
+    pub frozen: Frozen,
     /// Seed of the order of the notes.
     pub seed: u64,
+}
+
+/// Parameters that a training leaves as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Frozen {
+    /// The routers.
+    pub routers: bool,
+    /// The head.
+    pub head: bool,
 }
 
 impl Default for LocalTraining {
@@ -49,6 +66,9 @@ impl Default for LocalTraining {
             learning_rate: 3e-3,
             routing_penalty: 0.1,
             load_balance: 0.01,
+            routing_form: RoutingForm::default(),
+            proximal: 0.0,
+            frozen: Frozen::default(),
             seed: 0,
         }
     }
@@ -64,8 +84,8 @@ impl LocalTraining {
             return fail("learning_rate must be a positive number");
         }
         let weight = |value: f64| value.is_finite() && value >= 0.0;
-        if !(weight(self.routing_penalty) && weight(self.load_balance)) {
-            return fail("routing_penalty and load_balance must be numbers of at least 0");
+        if !(weight(self.routing_penalty) && weight(self.load_balance) && weight(self.proximal)) {
+            return fail("routing_penalty, load_balance and proximal must be numbers of at least 0");
         }
         Ok(())
     }
@@ -231,7 +251,8 @@ impl Trainer {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<Vec<f64>, ExpertsError> {
         let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
-        let mut optimizer = AdamW::new(self.groups(settings.learning_rate), steps);
+        let mut optimizer = AdamW::new(self.groups(settings), steps);
+        let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Vec::with_capacity(steps);
         for epoch in 0..settings.epochs {
             for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
@@ -242,7 +263,7 @@ impl Trainer {
                 if !loss.is_finite() {
                     return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
                 }
-                optimizer.step(&(task + self.routing_loss(&output, settings)));
+                optimizer.step(&(task + self.routing_loss(&output, settings) + anchor.pull(&optimizer)));
                 losses.push(loss);
                 progress(TrainingProgress { step: losses.len(), steps, loss });
             }
@@ -250,20 +271,26 @@ impl Trainer {
         Ok(losses)
     }
 
-    fn groups(&self, learning_rate: f64) -> Vec<Group> {
+    /// What is trained, with its learning rate.
+    fn groups(&self, settings: &LocalTraining) -> Vec<Group> {
         let group = |tensor: &Tensor, ratio, weight_decay| Group {
             parameter: tensor.shallow_clone(),
-            learning_rate: learning_rate * ratio,
+            learning_rate: settings.learning_rate * ratio,
             weight_decay,
         };
-        let layers = self.parameters.layers.iter().flat_map(|layer| [&layer.router, &layer.up, &layer.down]);
-        layers
-            .map(|tensor| group(tensor, 1.0, 0.0))
-            .chain([
-                group(&self.parameters.head_weight, HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY),
-                group(&self.parameters.head_bias, HEAD_RATE_RATIO, 0.0),
-            ])
-            .collect()
+        let layers = &self.parameters.layers;
+        let mut groups: Vec<Group> = layers
+            .iter()
+            .flat_map(|layer| [group(&layer.up, 1.0, 0.0), group(&layer.down, 1.0, 0.0)])
+            .collect();
+        if !settings.frozen.routers {
+            groups.extend(layers.iter().map(|layer| group(&layer.router, 1.0, 0.0)));
+        }
+        if !settings.frozen.head {
+            groups.push(group(&self.parameters.head_weight, HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY));
+            groups.push(group(&self.parameters.head_bias, HEAD_RATE_RATIO, 0.0));
+        }
+        groups
     }
 
     fn routing_loss(&self, output: &Output, settings: &LocalTraining) -> Tensor {
@@ -271,7 +298,7 @@ impl Trainer {
         for (routing, published) in output.routings.iter().zip(&self.published) {
             sum += load_balance(routing) * settings.load_balance;
             if let Some(published) = published {
-                sum += consistency(routing, published) * settings.routing_penalty;
+                sum += consistency(routing, published, settings.routing_form) * settings.routing_penalty;
             }
         }
         sum
@@ -306,6 +333,26 @@ impl Trainer {
     }
 }
 
+/// Where a training started, for the proximal term.
+struct Anchor {
+    start: Vec<Tensor>,
+    proximal: f64,
+}
+
+impl Anchor {
+    fn new(optimizer: &AdamW, proximal: f64) -> Self {
+        let copies = || optimizer.parameters().map(|parameter| parameter.detach().copy()).collect();
+        Self { start: if proximal > 0.0 { copies() } else { Vec::new() }, proximal }
+    }
+
+    /// `mu / 2 · |w − w_0|²`, a scalar.
+    fn pull(&self, optimizer: &AdamW) -> Tensor {
+        let distance = |(now, start): (&Tensor, &Tensor)| (now - start).square().sum(Kind::Float);
+        let sum: Tensor = optimizer.parameters().zip(&self.start).map(distance).sum();
+        sum * (self.proximal / 2.0)
+    }
+}
+
 fn task_loss(output: &Output, batch: &Batch) -> Tensor {
     output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
 }
@@ -318,8 +365,4 @@ fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
 
 fn mean(losses: &[f64]) -> f64 {
     losses.iter().sum::<f64>() / losses.len() as f64
-}
-
-fn integers(tensor: &Tensor) -> Vec<i64> {
-    Vec::try_from(tensor.to_kind(Kind::Int64)).expect("the tensor is a vector")
 }

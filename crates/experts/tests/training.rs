@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use cloister_experts::embedding::{EMBEDDING_WIDTH, second_moments};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Encoder, ExpertsError, LocalTraining, ModelConfig, Note, Trainer, initial_blocks,
+    BlockVectors, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer, initial_blocks,
 };
 use cloister_params::block::BlockKind;
 
@@ -233,4 +234,63 @@ fn bad_settings_and_models_are_refused() {
     let wild = LocalTraining { learning_rate: 1e38, epochs: 3, ..settings() };
     let diverged = trainer.train(&wild, &mut |_| ()).expect_err("no model survives this");
     assert!(matches!(diverged, ExpertsError::Diverged { .. } | ExpertsError::NotFinite { .. }), "{diverged}");
+}
+
+fn moved(values: &[f32]) -> f32 {
+    values.iter().map(|value| value * value).sum::<f32>().sqrt()
+}
+
+#[test]
+fn what_is_frozen_stays_and_a_proximal_term_holds_the_rest_back() {
+    let Some(mut trainer) = trainer(24) else {
+        return;
+    };
+    let initial = initial_blocks(&config());
+    let mut train = |settings: LocalTraining| {
+        trainer.load(&initial).expect("the blocks fit");
+        trainer.train(&settings, &mut |_| ()).expect("training succeeds").updates
+    };
+    let free = train(settings());
+    let frozen = train(LocalTraining { frozen: Frozen { routers: true, head: true }, ..settings() });
+    let held = train(LocalTraining { proximal: 10.0, ..settings() });
+    let router = BlockKind::Router { layer: 0 };
+    for kind in [router, BlockKind::Shared] {
+        let of = |updates: &BlockVectors| moved(updates.get(kind).expect("the block is there"));
+        assert_eq!(of(&frozen), 0.0);
+        assert!(of(&free) > 0.0 && of(&held) < of(&free), "{kind}");
+    }
+}
+
+#[test]
+fn offsets_are_added_to_the_logits() {
+    let Some(encoder) = encoder() else {
+        return;
+    };
+    let features = encoder.features(&notes(20, 1)).expect("the labels are known");
+    let perfect: Vec<f32> = features
+        .labels()
+        .iter()
+        .flat_map(|&label| (0..8).map(move |class| if class == label { 5.0 } else { 0.0 }))
+        .collect();
+    let wrong_shape = encoder.features(&notes(20, 1)).expect("known").with_offsets(&perfect[8..], 8);
+    assert!(matches!(wrong_shape, Err(ExpertsError::Settings(_))));
+    let selected =
+        features.with_offsets(&perfect, 8).expect("a row a note").select(&[3, 1, 7]).expect("some");
+    let trainer = Trainer::new(&encoder, encoder.features(&notes(4, 2)).expect("known"));
+    let score = trainer.evaluate(&selected).overall;
+    assert_eq!((score.correct, score.total), (3, 3));
+}
+
+#[test]
+fn embeddings_end_with_the_model_s_own_mean_and_moments_are_sums_of_squares() {
+    let Some(encoder) = encoder() else {
+        return;
+    };
+    let notes = notes(5, 1);
+    let together = encoder.embeddings(&notes, &mut |_| ()).expect("plain text");
+    assert_eq!(together.len(), 5 * EMBEDDING_WIDTH);
+    let alone = encoder.embeddings(&notes[3..4], &mut |_| ()).expect("plain text");
+    let same = alone.iter().zip(&together[3 * EMBEDDING_WIDTH..]).all(|(a, b)| (a - b).abs() < 1e-4);
+    assert!(same, "the order and the batch do not matter");
+    assert_eq!(second_moments(&[1.0, 2.0, 0.0, 3.0], 2), [1.0, 2.0, 2.0, 13.0]);
 }

@@ -9,6 +9,7 @@ use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Roun
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -55,8 +56,10 @@ pub struct Cluster {
     pub parties: BTreeMap<PartyId, PartyNode>,
     /// What each member contributes to the round.
     pub contributions: BTreeMap<PartyId, Contribution>,
-    /// Every byte that the coordinator received.
+    /// Every byte that the coordinator received, where it is kept.
     pub received: Vec<u8>,
+    /// Whether it is kept: rounds of a real model would fill the memory.
+    pub keeps_received: bool,
     /// Faults that a state machine reported, with who reported it.
     pub faults: Vec<(PartyId, Fault)>,
     /// What the coordinator told.
@@ -83,10 +86,22 @@ impl Cluster {
     pub fn new(consortium: TestConsortium, template: RoundSettings, seed: u64) -> Self {
         let model = plan::model(&template);
         let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let parties: Vec<PartyId> = consortium.epoch.consortium().parties().map(|party| party.id).collect();
+        let contributions =
+            parties.into_iter().map(|party| (party, plan::contribution(&template, &mut random))).collect();
+        Self { contributions, ..Self::with_model(consortium, template, model, random) }
+    }
+
+    /// A cluster that starts from this model. Contributions must be set before a round, and again for the next.
+    pub fn with_model(
+        consortium: TestConsortium,
+        template: RoundSettings,
+        model: Model,
+        random: ChaCha20Rng,
+    ) -> Self {
         let coordinator_key = consortium.keys[&PartyId::COORDINATOR].clone();
         let coordinator = Coordinator::new(coordinator_key, consortium.epoch.clone(), model.clone());
         let mut parties = BTreeMap::new();
-        let mut contributions = BTreeMap::new();
         for party in consortium.epoch.consortium().parties() {
             let (id, key) = (party.id, consortium.keys[&party.id].clone());
             let epoch = consortium.epoch.clone();
@@ -111,14 +126,14 @@ impl Cluster {
                     chunks_sent: 0,
                 },
             );
-            contributions.insert(id, plan::contribution(&template, &mut random));
         }
         Self {
             consortium,
             coordinator,
             parties,
-            contributions,
+            contributions: BTreeMap::new(),
             received: Vec::new(),
+            keeps_received: true,
             faults: Vec::new(),
             events: Vec::new(),
             lie: None,
@@ -210,7 +225,9 @@ impl Cluster {
     }
 
     fn give_coordinator(&mut self, from: PartyId, frame: Frame) {
-        self.received.extend(frame.encode());
+        if self.keeps_received {
+            self.received.extend(frame.encode());
+        }
         if let Err(fault) = self.coordinator.handle_frame(from, frame, self.now) {
             self.faults.push((PartyId::COORDINATOR, fault));
         }

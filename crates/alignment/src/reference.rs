@@ -1,0 +1,190 @@
+//! The paper's aggregation in the clear and in floats, written to be read: the oracle that the integer scoring and
+//! the secure rounds are tested against, and what the lab's runs in the clear use.
+//!
+//! Source: Fang et al., arXiv 2603.21276, as far as it is known; what the paper leaves open is chosen as in
+//! `protocols/alignment.md`, whose requirements are named here. Every function is for one expert of one layer, over
+//! the members in their order, unless it says otherwise.
+//!
+//! # Leakage
+//! Whoever runs this sees each member's regions and updates. It is for tests and for research on public data.
+
+use cloister_params::plan::{ScoringRule, Threshold};
+
+/// What one member knows of one of its experts after local training.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Role {
+    /// `mu`: the mean hidden state of the tokens routed to the expert, or a sketch of it.
+    pub region: Vec<f64>,
+    /// `d`: the update of the expert's parameters, or a sketch of it.
+    pub update: Vec<f64>,
+    /// Tokens routed to the expert.
+    pub tokens: f64,
+}
+
+/// Which of the paper's two signals open the gate between two members; all but [`Gate::Both`] are ablations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// Close regions and a shared direction: `[A >= tau]·max(0, D)`.
+    Both,
+    /// Close regions alone: `[A >= tau]`.
+    Regions,
+    /// A shared direction alone: `max(0, D)`.
+    Directions,
+}
+
+/// How members of one expert agree.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scores {
+    /// `c_i = sum over j of g[i,j]`; none for a member with too few tokens or nothing to compare.
+    pub consensus: Vec<Option<f64>>,
+    /// Which members are aligned.
+    pub aligned: Vec<bool>,
+    /// How far the closest decision was from falling otherwise, as a cosine: arithmetic that errs by less than
+    /// this yields the same aligned members.
+    pub margin: f64,
+}
+
+/// The mean region of all members' experts of a layer that have enough tokens (`ALIGN-03`).
+pub fn common_direction<'a>(layer: impl Iterator<Item = &'a Role>, rule: &ScoringRule) -> Vec<f64> {
+    let with_tokens = layer.filter(|role| role.tokens >= f64::from(rule.minimum_tokens));
+    mean(with_tokens.map(|role| (role.region.as_slice(), 1.0)))
+}
+
+/// Scores one expert: centred regions, adaptive threshold, gate, consensus (`ALIGN-02` to `ALIGN-07`).
+pub fn score(roles: &[Role], common: &[f64], rule: &ScoringRule, gate: Gate) -> Scores {
+    let units: Vec<Option<Unit>> = roles.iter().map(|role| Unit::of(role, common, rule)).collect();
+    let pairs = pairs(&units);
+    let threshold = threshold(&pairs.iter().map(|pair| pair.regions).collect::<Vec<_>>(), rule);
+    let mut consensus: Vec<Option<f64>> = units.iter().map(|unit| unit.as_ref().map(|_| 0.0)).collect();
+    for pair in &pairs {
+        for member in pair.members {
+            consensus[member] = consensus[member].map(|sum| sum + open(pair, threshold, gate));
+        }
+    }
+    let known: Vec<f64> = consensus.iter().flatten().copied().collect();
+    let least = lower_median(&known) * f64::from(rule.consensus_fraction) / 256.0;
+    let aligned = consensus.iter().map(|sum| sum.is_some_and(|sum| sum > 0.0 && sum >= least)).collect();
+    let gates = pairs.iter().map(|pair| (pair.regions - threshold).abs());
+    let cuts = known.iter().map(|sum| distance(*sum, least));
+    let margin = gates.chain(cuts).fold(f64::INFINITY, f64::min);
+    Scores { consensus, aligned, margin }
+}
+
+/// The paper's soft weights `w_i = n_i·sum_j g[i,j]`, scaled to sum to 1; plain shares of the tokens where the
+/// members that have any do not agree at all.
+pub fn soft_weights(roles: &[Role], scores: &Scores) -> Vec<f64> {
+    let agreeing = |(role, sum): (&Role, &Option<f64>)| role.tokens * sum.unwrap_or(0.0);
+    let weights: Vec<f64> = roles.iter().zip(&scores.consensus).map(agreeing).collect();
+    let total: f64 = weights.iter().sum();
+    if total > 0.0 {
+        return weights.iter().map(|weight| weight / total).collect();
+    }
+    let tokens: f64 = roles.iter().map(|role| role.tokens).sum();
+    roles.iter().map(|role| role.tokens / tokens.max(1.0)).collect()
+}
+
+/// The weighted mean of vectors of one length: a cohort's aggregate. Empty for no vectors or no weight.
+pub fn mean<'a>(vectors: impl Iterator<Item = (&'a [f64], f64)>) -> Vec<f64> {
+    let mut sums: Vec<f64> = Vec::new();
+    let mut total = 0.0;
+    for (vector, weight) in vectors {
+        sums.resize(vector.len(), 0.0);
+        sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += value * weight);
+        total += weight;
+    }
+    if total == 0.0 {
+        return Vec::new();
+    }
+    sums.iter().map(|sum| sum / total).collect()
+}
+
+/// Two members and how they agree.
+struct Pair {
+    members: [usize; 2],
+    /// `A`: cosine of the centred regions.
+    regions: f64,
+    /// `D`: cosine of the updates.
+    directions: f64,
+}
+
+fn pairs(units: &[Option<Unit>]) -> Vec<Pair> {
+    let scored: Vec<(usize, &Unit)> =
+        units.iter().enumerate().filter_map(|(member, unit)| Some((member, unit.as_ref()?))).collect();
+    let pair = |(one, a): (usize, &Unit), (other, b): (usize, &Unit)| Pair {
+        members: [one, other],
+        regions: dot(&a.region, &b.region),
+        directions: dot(&a.update, &b.update),
+    };
+    let later = |at: usize| scored[at + 1..].iter();
+    scored.iter().enumerate().flat_map(|(at, &one)| later(at).map(move |&other| pair(one, other))).collect()
+}
+
+fn open(pair: &Pair, threshold: f64, gate: Gate) -> f64 {
+    let close = if pair.regions >= threshold { 1.0 } else { 0.0 };
+    match gate {
+        Gate::Both => close * pair.directions.max(0.0),
+        Gate::Regions => close,
+        Gate::Directions => pair.directions.max(0.0),
+    }
+}
+
+/// How far a consensus is from being cut otherwise: from the least one, and from 0.
+fn distance(consensus: f64, least: f64) -> f64 {
+    let cut = (consensus - least).abs();
+    if consensus > 0.0 { cut.min(consensus) } else { cut }
+}
+
+/// A member's centred region and its update, each of norm 1.
+struct Unit {
+    region: Vec<f64>,
+    update: Vec<f64>,
+}
+
+impl Unit {
+    /// None for too few tokens or an empty direction (`ALIGN-02`).
+    fn of(role: &Role, common: &[f64], rule: &ScoringRule) -> Option<Self> {
+        if role.tokens < f64::from(rule.minimum_tokens) {
+            return None;
+        }
+        let centred: Vec<f64> =
+            role.region.iter().zip(common).map(|(value, shared)| value - shared).collect();
+        Some(Self { region: unit(&centred)?, update: unit(&role.update)? })
+    }
+}
+
+fn unit(vector: &[f64]) -> Option<Vec<f64>> {
+    let norm = dot(vector, vector).sqrt();
+    (norm > 0.0).then(|| vector.iter().map(|value| value / norm).collect())
+}
+
+fn dot(one: &[f64], other: &[f64]) -> f64 {
+    one.iter().zip(other).map(|(a, b)| a * b).sum()
+}
+
+/// `tau = centre(A) - beta·spread(A)` (`ALIGN-04`).
+fn threshold(agreements: &[f64], rule: &ScoringRule) -> f64 {
+    let (centre, spread) = match rule.threshold {
+        Threshold::MeanDeviation => {
+            let centre = average(agreements);
+            let squares: Vec<f64> = agreements.iter().map(|value| (value - centre).powi(2)).collect();
+            (centre, average(&squares).sqrt())
+        }
+        Threshold::MedianDeviation => {
+            let centre = lower_median(agreements);
+            let distances: Vec<f64> = agreements.iter().map(|value| (value - centre).abs()).collect();
+            (centre, lower_median(&distances))
+        }
+    };
+    centre - f64::from(rule.spread_factor) / 256.0 * spread
+}
+
+fn average(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The lower median; 0 of none.
+fn lower_median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
