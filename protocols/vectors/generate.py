@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from cloister_vectors import crypto_files, number_files, round_files, scoring_files, self_test, verifying, wire_files
+from cloister_vectors import crypto_files, examples, number_files, round_files, scoring_files, self_test, verifying, wire_files
 from cloister_vectors import refused_announcements, refused_plans, refused_seals
 from cloister_vectors.refusals import Refusals
 from cloister_vectors.round_one import RoundOne
@@ -79,6 +79,7 @@ def write(folder):
     values["rounds"], values["rounds_bad"] = rounds()
     for name, value in values.items():
         (folder / f"{name}.json").write_text(pretty(value), encoding="utf-8")
+    (folder / "examples.md").write_text(examples.page(), encoding="utf-8")
 
 
 def main(arguments):

@@ -17,6 +17,7 @@ pub(crate) fn files() -> Vec<String> {
     let entries = fs::read_dir(folder()).expect("the vectors are beside the specification");
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.ends_with(".json"));
     names.sort_unstable();
     names
 }

@@ -86,11 +86,18 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
         if large { 13 + random.next_u32() % 28 } else { sizes[random.next_u32() as usize % sizes.len()] };
     let floors = Floors::of(members as usize, (members as usize).min(DEFAULT_CUSTODIANS))
         .expect("rosters of these sizes have floors");
+    let late_sketches = members <= 12 && random.next_u32().is_multiple_of(3);
     Configuration {
         experts: 1 + (random.next_u32() % 3) as u16,
         seed: random.next_u64(),
         byzantine_custodians: random.next_u32() % (floors.malicious_custodians as u32 + 1),
         coordinator_is_byzantine: random.next_u32().is_multiple_of(2),
+        late_sketches,
+        lying_members: if late_sketches {
+            random.next_u32() % (floors.corrupt_organisations as u32 + 1)
+        } else {
+            0
+        },
         ..Configuration::of(members)
     }
 }

@@ -17,7 +17,7 @@ use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message, RevealedSeed, RevealedShare};
-use cloister_wire::statement::{Manifest, ManifestCohort, Seal2, WeightedMember};
+use cloister_wire::statement::{Manifest, ManifestCohort, Seal2, SumCheck, WeightedMember};
 use serde::Serialize;
 
 /// A broken rule.
@@ -300,6 +300,29 @@ pub(crate) fn check_sums(world: &World, report: &RoundReport, other: u64) -> Res
         hold(listed.sum == plain, "sum", || {
             format!("the sum of {} in {} is wrong", listed.block, report.round)
         })?;
+    }
+    Ok(())
+}
+
+/// A sum that the late sketches are said to make up has no liar among its members, and nobody else is ever named.
+pub(crate) fn check_late_sketches(
+    report: &RoundReport,
+    lies: impl Fn(PartyId) -> bool,
+) -> Result<(), Violation> {
+    let Ending::Closed { certificate, .. } = &report.ending else {
+        return Ok(());
+    };
+    let closing = certificate.parse().expect("the coordinator encodes closings");
+    for blamed in &closing.blamed {
+        hold(lies(blamed.member), "late", || format!("{} is named, and did not lie", blamed.member))?;
+    }
+    for listed in closing.sums.iter().filter(|listed| listed.check == SumCheck::Checked) {
+        let cohort = report.cohorts.iter().find(|cohort| cohort.block == listed.block);
+        let members = cohort.into_iter().flat_map(|cohort| &cohort.members);
+        let liar = members
+            .map(|weighted| weighted.member)
+            .find(|member| report.uploaded.contains(member) && lies(*member));
+        hold(liar.is_none(), "late", || format!("{} is called checked with a liar in it", listed.block))?;
     }
     Ok(())
 }

@@ -80,6 +80,17 @@ fn a_wrong_sum_is_caught() {
     assert!(found.contains("sum"), "{found:?}");
 }
 
+/// Positive control of the late sketches: where they are not compared with the sum, a lie is called checked.
+#[test]
+fn lies_that_are_not_compared_with_the_sum_are_caught() {
+    let lying = |configuration: &mut Configuration| {
+        (configuration.late_sketches, configuration.lying_members) = (true, 1);
+    };
+    assert!(!broken(lying).contains("late"));
+    let found = cloister_params::rule::without("LATE-03", || broken(lying));
+    assert!(found.contains("late"), "{found:?}");
+}
+
 /// The rules that lists of operations break when something that must not be is so.
 fn broken(change: impl Fn(&mut Configuration)) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();

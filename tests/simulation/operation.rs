@@ -16,6 +16,12 @@ pub(crate) struct Configuration {
     pub byzantine_custodians: u32,
     /// Whether attacks are among the operations.
     pub coordinator_is_byzantine: bool,
+    /// Whether the plan has late sketches; its shared block is long enough for them then.
+    #[serde(default)]
+    pub late_sketches: bool,
+    /// Members, from the last on, that sketch something else than they uploaded.
+    #[serde(default)]
+    pub lying_members: u32,
     /// Positive control: restarted parties find nothing on their disks.
     pub journals_are_lost: bool,
     /// Positive control: sums are compared with other updates than the members'.
@@ -31,6 +37,8 @@ impl Configuration {
             seed: 1,
             byzantine_custodians: 0,
             coordinator_is_byzantine: false,
+            late_sketches: false,
+            lying_members: 0,
             journals_are_lost: false,
             members_lie: false,
         }

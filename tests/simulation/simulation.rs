@@ -1,14 +1,18 @@
 //! Carrying out operations on a world, with all invariants checked after each.
 
+use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
+use cloister_params::plan::{LateSketches, RoundSettings};
+use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::{Attacker, Frames};
 use cloister_testkit::consortium::{TestConsortium, large_consortium};
 use cloister_testkit::plan::template;
 use cloister_testkit::world::{Journal, Observation, Step, World};
-use cloister_wire::message::Ending;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
 
-use crate::invariants::{Invariants, Violation, check_sums};
+use crate::invariants::{Invariants, Violation, check_late_sketches, check_sums};
 use crate::operation::{Attack, Configuration, Operation};
 
 /// A world, its observers, and how its rounds ended.
@@ -29,11 +33,21 @@ fn consortium(configuration: &Configuration) -> TestConsortium {
     large_consortium(&weights)
 }
 
+/// Late sketches, with a shared block that is long enough to have one.
+fn make_sketched(template: &mut RoundSettings) {
+    template.late_sketches = LateSketches::Required;
+    let shared = template.blocks.iter_mut().filter(|block| block.shape.kind == BlockKind::Shared);
+    shared.for_each(|block| block.shape.length = 4_800);
+}
+
 impl Simulation {
     pub(crate) fn new(configuration: &Configuration) -> Self {
         let consortium = consortium(configuration);
         let floors: Floors = consortium.epoch.consortium().floors();
-        let template = template(configuration.experts, floors.cohort, 15);
+        let mut template = template(configuration.experts, floors.cohort, 15);
+        if configuration.late_sketches {
+            make_sketched(&mut template);
+        }
         let mut world = World::new(consortium, template, configuration.seed);
         (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
         Self {
@@ -98,6 +112,7 @@ impl Simulation {
                 if let Observation::Ended(report) = &observation {
                     let other = u64::from(self.configuration.members_lie);
                     check_sums(&self.world, report, other)?;
+                    check_late_sketches(report, |member| self.lies(member))?;
                     match report.ending {
                         Ending::Closed { .. } => self.closed += 1,
                         Ending::Aborted(_) => self.aborted += 1,
@@ -119,8 +134,33 @@ impl Simulation {
 
     fn step(&mut self, choice: u32) {
         let steps = self.world.steps();
-        if !steps.is_empty() {
-            self.world.take(steps[choice as usize % steps.len()]);
+        if steps.is_empty() {
+            return;
+        }
+        match steps[choice as usize % steps.len()] {
+            Step::Deliver { from, to } if self.lies(from) => self.deliver_lie(from, to),
+            step => self.world.take(step),
+        }
+    }
+
+    fn lies(&self, party: PartyId) -> bool {
+        party.0 > self.configuration.members - self.configuration.lying_members
+    }
+
+    /// Delivers a lying member's next frame; its late sketches are off by one in every row.
+    fn deliver_lie(&mut self, from: PartyId, to: PartyId) {
+        match self.world.next_frame(from, to) {
+            Some(Frame::Message(Message::LateSketches(signed))) => {
+                self.world.lose_next(from, to);
+                let mut body: cloister_wire::statement::LateSketches =
+                    signed.parse().expect("the member encodes its sketches");
+                let rows = body.sketches.iter_mut().flat_map(|sketch| &mut sketch.rows);
+                rows.for_each(|row| *row = row.wrapping_add(1));
+                let signed = sign(&self.world.consortium.keys[&from], from, &body);
+                let result = self.world.say(from, Frame::Message(Message::LateSketches(signed)));
+                self.world.faults.extend(result.err().map(|fault| (to, fault)));
+            }
+            _ => self.world.take(Step::Deliver { from, to }),
         }
     }
 
@@ -136,7 +176,10 @@ impl Simulation {
         let links = self.links();
         if !links.is_empty() {
             let (from, to) = links[choice as usize % links.len()];
-            self.world.duplicate(from, to);
+            // A copy would arrive without the lie.
+            if !self.lies(from) {
+                self.world.duplicate(from, to);
+            }
         }
     }
 

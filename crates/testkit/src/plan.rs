@@ -6,6 +6,7 @@ use cloister_alignment::score::ExpertSketch;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
+use cloister_params::late::is_sketched;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
     TrainingPlan,
@@ -82,6 +83,8 @@ fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
 
 fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
+    // A long block's norm is within its clip too: it may be sketched.
+    let clip = if is_sketched(block) { clip / 80 } else { clip };
     let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
     match block.shape.kind {
         BlockKind::Router { .. } => {

@@ -50,8 +50,18 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
 
 /// Random rounds, beyond those of the test suite.
 pub(crate) fn simulate(arguments: &[String]) -> Result<ExitCode, Failure> {
+    example("simulate", arguments)
+}
+
+/// Every attack, with its rule and without.
+pub(crate) fn attack(arguments: &[String]) -> Result<ExitCode, Failure> {
+    example("attack", arguments)
+}
+
+/// A program that the test suites bring.
+fn example(name: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
     let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "cloister-tests", "--example", "simulate", "--"]);
+    command.args(["run", "--quiet", "--package", "cloister-tests", "--example", name, "--"]);
     Ok(exit_code(run(command.args(arguments))?))
 }
 

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 mod accounting;
 mod commands;
 mod fence;
+mod fixtures;
 mod fuzz;
 mod python;
-mod fixtures;
 mod setup;
 mod trace;
 mod vectors;
@@ -32,6 +32,7 @@ cargo xtask COMMAND
   trace [--write]  check that every requirement is defined once, in code, and tested
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
+  attack [--json]  every attack that must stay dead, with its one rule in force and switched off
   bench masks [--runs N] [--json]
                    how fast the kernels of the mask generator are on this machine
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         "check" => commands::check(),
         "trace" => trace::run(rest),
         "simulate" => commands::simulate(rest),
+        "attack" => commands::attack(rest),
         "bench" => commands::bench(rest),
         "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
