@@ -29,8 +29,7 @@ pub(crate) fn stage(policy: Policy) -> Stage {
     let mut stage = Stage::of(consortium(&[1; SEVEN]), settings, 3);
     let model = stage.world.coordinator.model().digest();
     for member in (1..=SEVEN as u32).map(PartyId) {
-        let mut contribution = stage.world.contribution(member, model);
-        contribution.integers[LONG.0 as usize].iter_mut().for_each(|integer| *integer /= 80);
+        let contribution = stage.world.contribution(member, model);
         stage.world.fixed_contributions.insert(member, contribution);
     }
     stage

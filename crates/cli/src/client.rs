@@ -73,6 +73,9 @@ pub(crate) struct Arguments {
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
+    /// The data folder was restored from a backup: as custodian, sign nothing until a round that the others ended
+    #[arg(long)]
+    restored: bool,
 }
 
 fn part_of(text: &str) -> Result<(usize, usize), String> {
@@ -130,6 +133,7 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         policy: folder.policy,
         task: digest(Domain::Task, &[task.as_bytes()]),
         model: load_model(&arguments.model)?,
+        restored: arguments.restored,
         coordinator: arguments.coordinator,
         transport: Settings {
             idle_timeout: Duration::from_secs(arguments.idle_timeout_s),

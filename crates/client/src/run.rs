@@ -57,6 +57,8 @@ pub struct ClientConfig {
     pub reach_within: Duration,
     /// The journal's file.
     pub journal: PathBuf,
+    /// Whether the data folder was restored from a backup.
+    pub restored: bool,
     /// Training, for members.
     pub training: TrainingConfig,
 }
@@ -191,7 +193,9 @@ impl<'a> Client<'a> {
         });
         let custodian = has(Role::Custodian).then(|| {
             let (model, records) = (config.model.digest(), journal.signed().iter().copied());
-            Custodian::new(config.party, key.clone(), epoch.clone(), policy.clone(), model, records)
+            let custodian =
+                Custodian::new(config.party, key.clone(), epoch.clone(), policy.clone(), model, records);
+            if config.restored { custodian.restored_from_backup() } else { custodian }
         });
         Self {
             config,

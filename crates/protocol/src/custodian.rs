@@ -64,6 +64,17 @@ pub struct SignedRecord {
     pub body: Digest,
 }
 
+/// Whether a custodian knows all that it ever signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Memory {
+    /// Its journal has everything.
+    Whole,
+    /// Its disk was restored from a backup, and may lack what it signed since.
+    Restored,
+    /// The same; it takes no part in the round of this plan, which names its fresh receiving key.
+    Watching(Digest),
+}
+
 /// The custodian's state machine.
 #[derive(Debug)]
 pub struct Custodian {
@@ -74,6 +85,7 @@ pub struct Custodian {
     chain: ChainPosition,
     /// Everything signed in this epoch, by round and phase.
     signed: BTreeMap<(Round, Phase), Digest>,
+    memory: Memory,
     receiving: Option<(Round, ScalarSecret)>,
     round: Option<RoundState>,
     outputs: VecDeque<CustodianOutput>,
@@ -112,7 +124,16 @@ impl Custodian {
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model);
         let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
-        Self { id, key, epoch, policy, chain, signed, receiving: None, round: None, outputs: VecDeque::new() }
+        let (receiving, round, outputs) = (None, None, VecDeque::new());
+        let memory = Memory::Whole;
+        Self { id, key, epoch, policy, chain, signed, memory, receiving, round, outputs }
+    }
+
+    /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has ended a
+    /// round whose plan names a receiving key that it made since: whatever it signed before, that round is over
+    /// (`ROUND-04`).
+    pub fn restored_from_backup(self) -> Self {
+        Self { memory: Memory::Restored, ..self }
     }
 
     /// Whether it holds a receiving key: between the request for one and the end of the round (`ROUND-26`).
@@ -205,9 +226,7 @@ impl Custodian {
         previous: Option<&Ending>,
     ) -> Result<(), Fault> {
         if let Some(ending) = previous {
-            let known =
-                KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
-            self.chain.advance(&known);
+            self.learn_ending(ending).map_err(|what| what.by(PartyId::COORDINATOR))?;
         }
         let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
             Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
@@ -216,6 +235,12 @@ impl Custodian {
         let round = context.round();
         if let Err(why) = self.admit(&context) {
             return Err(self.refuse(round, why));
+        }
+        if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
+            if self.holds_key(&context) {
+                self.memory = Memory::Watching(context.plan_digest());
+            }
+            return Err(self.refuse(round, Refusal::Restored));
         }
         if !self.holds_key(&context) {
             let reason =
@@ -471,8 +496,7 @@ impl Custodian {
 
     /// Takes the ending, and forgets every secret of the round.
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
-        let known = KnownEnding::check(ending, &self.epoch)?;
-        self.chain.advance(&known);
+        let known = self.learn_ending(ending)?;
         if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
             self.round = None;
         }
@@ -481,6 +505,16 @@ impl Custodian {
             self.receiving = None;
         }
         Ok(())
+    }
+
+    /// Takes an ending into account that a quorum has signed.
+    fn learn_ending(&mut self, ending: &Ending) -> Result<KnownEnding, Misbehaviour> {
+        let known = KnownEnding::check(ending, &self.epoch)?;
+        self.chain.advance(&known);
+        if self.memory == Memory::Watching(known.plan) {
+            self.memory = Memory::Whole;
+        }
+        Ok(known)
     }
 
     /// Signs a body once: never another for the same step, never a step before one that was signed (`ROUND-03`).

@@ -202,6 +202,9 @@ pub enum Refusal {
     /// This member announced in this round before it restarted; its secrets are gone (`ROUND-04`).
     #[error("this party announced in this round before it restarted, and sits it out")]
     AnnouncedBefore,
+    /// This custodian was restored from a backup, and may have signed in this round before (`ROUND-04`).
+    #[error("this custodian was restored from a backup; it signs again after a round that the others end")]
+    Restored,
     /// The plan does not follow the last ending (`ROUND-08`).
     #[error("the plan's {field} is {got}, the last ending makes it {expected}")]
     Chain {

@@ -157,6 +157,8 @@ fn check_receiving_keys(
 pub struct KnownEnding {
     /// The round that ended.
     pub round: Round,
+    /// The digest of its plan.
+    pub plan: Digest,
     /// The digest of its closing or abort body.
     pub digest: Digest,
     /// The model after it; an abort leaves it as it was.
@@ -176,13 +178,14 @@ impl KnownEnding {
                 if rule::in_force("ROUND-22") {
                     check_recomputed(epoch, body, closing.digest(), recomputed)?;
                 }
-                let known = Self { round: body.round, digest: closing.digest(), model: body.model };
+                let (digest, model) = (closing.digest(), body.model);
+                let known = Self { round: body.round, plan: body.plan, digest, model };
                 (body.epoch, known)
             }
             Ending::Aborted(certificate) => {
                 let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
-                let known =
-                    Self { round: abort.body().round, digest: abort.digest(), model: abort.body().model };
+                let (body, digest) = (abort.body(), abort.digest());
+                let known = Self { round: body.round, plan: body.plan, digest, model: body.model };
                 (abort.body().epoch, known)
             }
         };

@@ -6,7 +6,7 @@ use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::{CheckedPlan, RoundPlan};
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::consortium::{party, with_parties};
-use cloister_testkit::world::Journal;
+use cloister_testkit::world::{CustodianNode, Journal};
 use cloister_wire::codec;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Certificate, Seal2};
@@ -203,6 +203,34 @@ pub(super) fn a_second_seal_after_a_restart() -> bool {
     stage.world.expire();
     stage.run_to(1, is_seal1);
     stage.deliver_to(1).vote().is_some()
+}
+
+/// A custodian whose journal is a backup from before this round is asked to sign other seals than it did.
+pub(super) fn a_second_seal_after_a_restored_backup() -> bool {
+    let mut stage = restored();
+    stage.run_to(1, is_seal1);
+    stage.deliver_to(1).vote().is_some()
+}
+
+/// A round in which the first custodian comes back with an empty journal and says so.
+fn restored() -> Stage {
+    let mut stage = Stage::seven();
+    let restored = stage.world.fresh_custodian(PartyId(1), &Journal::default()).restored_from_backup();
+    let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
+    node.custodian = Some(CustodianNode::Honest(Box::new(restored)));
+    stage.world.start_round();
+    stage
+}
+
+/// It signs again in the round after one that the others ended.
+#[test]
+fn a_restored_custodian_comes_back() {
+    let mut stage = restored();
+    stage.finish();
+    assert_eq!(stage.reports().len(), 1);
+    stage.world.start_round();
+    stage.run_to(1, is_seal1);
+    assert!(stage.deliver_to(1).vote().is_some());
 }
 
 pub(super) fn a_round_left_without_a_close() -> bool {
