@@ -4,11 +4,14 @@
 mod decoders;
 #[path = "../fuzz/src/memory.rs"]
 mod memory;
+#[path = "../fuzz/src/names.rs"]
+mod names;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use decoders::{DECODERS, Target};
+use names::target_of;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -44,7 +47,7 @@ fn change(bytes: &mut [u8], random: &mut ChaCha20Rng) {
 
 /// WIRE-02, WIRE-03
 ///
-/// One test alone, as the bound on memory is the whole program's; its control comes after.
+/// The bound on memory is the whole program's, so nothing else here takes much; the control comes after.
 #[test]
 fn kept_inputs_and_damaged_ones_break_no_promise() {
     run_all();
@@ -71,4 +74,15 @@ fn run_all() {
             }
         }
     }
+}
+
+/// A new statement gets its target: every type that is signed is fuzzed under its name.
+#[test]
+fn every_statement_has_its_target() {
+    let source = include_str!("../../crates/wire/src/statement.rs");
+    let types = source.lines().filter_map(|line| line.strip_prefix("impl Body for ")?.strip_suffix(" {"));
+    let names: Vec<String> = types.map(target_of).collect();
+    assert!(names.len() > 10, "statements are found");
+    let known = |name: &&String| DECODERS.iter().any(|target| target.name == **name);
+    assert_eq!(names.iter().find(|name| !known(name)), None);
 }

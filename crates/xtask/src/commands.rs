@@ -77,6 +77,8 @@ pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
 pub(crate) fn check() -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     run_checked(cargo().args(["fmt", "--all", "--", "--check"]), "cargo fmt --check")?;
+    let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"];
+    run_checked(cargo().args(fuzz), "cargo fmt --check of tests/fuzz")?;
     fence::check()?;
     trace::run(&[])?;
     let lints = ["--all-targets", "--quiet", "--", "-D", "warnings"];

@@ -14,7 +14,8 @@ use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{
-    Abort, Announcement, Closing, Manifest, ReceivingKey, Recomputed, Seal1, Seal2, Upload,
+    Abort, Announcement, BlameAnswer, Closing, LateSketches, Manifest, ReceivingKey, Recomputed, Seal1,
+    Seal2, Upload,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,8 @@ pub(crate) const DECODERS: &[Target] = &[
     Target { name: "upload", run: canonical::<Upload> },
     Target { name: "seal2", run: canonical::<Seal2> },
     Target { name: "abort", run: canonical::<Abort> },
+    Target { name: "late-sketches", run: canonical::<LateSketches> },
+    Target { name: "blame-answer", run: canonical::<BlameAnswer> },
     Target { name: "closing", run: canonical::<Closing> },
     Target { name: "recomputed", run: canonical::<Recomputed> },
     Target { name: "letter", run: letter },

@@ -2,6 +2,7 @@
 
 mod decoders;
 mod files;
+mod names;
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +14,7 @@ use cloister_params::plan::RoundPlan;
 use cloister_wire::codec;
 use decoders::{DECODERS, Target};
 use files::FILES;
+use names::target_of;
 // The runtime of the instrumentation that everything here is built with.
 use libfuzzer_sys as _;
 use serde_json::Value;
@@ -90,18 +92,6 @@ fn collect(value: &Value, found: &mut impl FnMut(&str, &[u8])) {
 fn settings_of(target: &str, bytes: &[u8]) -> Option<String> {
     let plan: RoundPlan = (target == "round-plan").then(|| codec::decode(bytes).ok())??;
     plan.settings.to_toml().ok()
-}
-
-/// `RoundPlan` is fuzzed as `round-plan`.
-fn target_of(kind: &str) -> String {
-    let mut name = String::new();
-    for letter in kind.chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('-');
-        }
-        name.push(letter.to_ascii_lowercase());
-    }
-    name
 }
 
 /// Writes a seed that its target takes without a fault.
