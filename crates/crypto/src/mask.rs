@@ -7,7 +7,7 @@
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use ring::hkdf::{HKDF_SHA512, KeyType, Salt};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::group::{AgreedSecret, ScalarSecret};
 pub use crate::keystream::Sign;
@@ -85,6 +85,7 @@ impl Sign {
 }
 
 /// The key of one mask: an AES-128 key and an initial counter block. It expands once and is gone.
+#[derive(ZeroizeOnDrop)]
 pub struct MaskKey(Zeroizing<[u8; 32]>);
 
 impl std::fmt::Debug for MaskKey {

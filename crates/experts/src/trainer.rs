@@ -103,7 +103,7 @@ pub struct TrainingProgress {
 }
 
 /// The tokens that one expert is responsible for, after training.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct ExpertRegion {
     /// Index of the MoE layer, from 0.
     pub layer: u16,
@@ -115,8 +115,15 @@ pub struct ExpertRegion {
     pub tokens: u64,
 }
 
+/// It tells of the member's notes, so it is never printed.
+impl std::fmt::Debug for ExpertRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExpertRegion(layer {}, expert {})", self.layer, self.expert)
+    }
+}
+
 /// What a local training yields. It tells of the member's notes: only what a round plan names may leave.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct LocalResult {
     /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is the mean
     /// softmax routing distribution over the member's tokens.
@@ -134,6 +141,13 @@ pub struct LocalResult {
     pub truncated: usize,
     /// Notes trained on.
     pub notes: usize,
+}
+
+/// It holds the unmasked update, so it is never printed.
+impl std::fmt::Debug for LocalResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalResult({} regions)", self.regions.len())
+    }
 }
 
 /// Notes of one class, or of all.

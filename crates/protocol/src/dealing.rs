@@ -11,7 +11,7 @@ use cloister_params::rule;
 use cloister_wire::message::{RevealedSeed, RevealedShare};
 use cloister_wire::statement::{AnnouncedSketch, Announcement, Body, Dealing};
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::fault::{Misbehaviour, expect};
 use crate::round::{Contribution, RoundContext};
@@ -23,6 +23,9 @@ pub struct RoundSecrets {
     seeds: Vec<ScalarSecret>,
     seed_commitments: Vec<Digest>,
 }
+
+/// Each secret in it erases itself.
+impl ZeroizeOnDrop for RoundSecrets {}
 
 impl std::fmt::Debug for RoundSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -272,6 +275,9 @@ pub struct HeldShares {
     content: Zeroizing<Vec<u8>>,
     leaves: Vec<Digest>,
 }
+
+/// The shares erase themselves.
+impl ZeroizeOnDrop for HeldShares {}
 
 impl std::fmt::Debug for HeldShares {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitCode, ExitStatus};
 
-use crate::workspace::{cargo, root, run, run_checked};
+use crate::workspace::{cargo, root, run, run_checked, target_dir};
 use crate::{Failure, fence, setup, trace};
 
 /// Builds the program and runs one of its subcommands.
@@ -87,6 +87,8 @@ pub(crate) fn print_environment() -> Result<ExitCode, Failure> {
 pub(crate) fn check() -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     run_checked(cargo().args(["fmt", "--all", "--", "--check"]), "cargo fmt --check")?;
+    let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"];
+    run_checked(cargo().args(fuzz), "cargo fmt --check of tests/fuzz")?;
     fence::check()?;
     trace::run(&[])?;
     let lints = ["--all-targets", "--quiet", "--", "-D", "warnings"];
@@ -103,8 +105,4 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
 /// A program's status as our own.
 fn exit_code(status: ExitStatus) -> ExitCode {
     status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-fn target_dir() -> std::path::PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
 }

@@ -100,7 +100,7 @@ impl<'a> Fuzzer<'a> {
         eprintln!("building the fuzz targets (minutes the first time)");
         let folder = root().join("target/fuzz");
         let mut build = cargo();
-        build.args(["build", "--release", "--locked", "--target", TRIPLE, "--target-dir"]).arg(&folder);
+        build.args(["build", "--release", "--target", TRIPLE, "--target-dir"]).arg(&folder);
         build.arg("--manifest-path").arg(root().join("tests/fuzz/Cargo.toml"));
         build.envs(installed.environment()).env("RUSTFLAGS", INSTRUMENTATION);
         run_checked(&mut build, "cargo build")?;

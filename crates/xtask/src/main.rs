@@ -10,6 +10,7 @@ mod commands;
 mod fence;
 mod fixtures;
 mod fuzz;
+mod hardening;
 mod python;
 mod setup;
 mod trace;
@@ -37,6 +38,8 @@ cargo xtask COMMAND
                    how fast the kernels of the mask generator are on this machine
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
+  constant-time    run what works on secrets under Valgrind; planted leaks must be found
+  memory           run the tests of the mask kernels under AddressSanitizer
   vectors [--check]  write the protocol's test vectors, or check them in both directions
   accounting [--check]  write the accountant's reference values with PyPI dp-accounting, or compare with them
   fixtures [--check]  write the tiny models of the tests with Python's transformers, or check them, and what PEFT makes of
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let result = match command.as_str() {
-        "setup" => setup::ensure().map(|_| ExitCode::SUCCESS),
+        "setup" => setup::ensure().and_then(|_| setup::ensure_valgrind()).map(|_| ExitCode::SUCCESS),
         "demo" => commands::cloister("demo", rest),
         "cloister" => commands::cloister_arguments(rest),
         "test" => commands::test(rest),
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
         "simulate" => commands::simulate(rest),
         "attack" => commands::attack(rest),
         "bench" => commands::bench(rest),
+        "constant-time" => hardening::constant_time(rest),
+        "memory" => hardening::memory(rest),
         "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
         "accounting" => accounting::run(rest),

@@ -183,15 +183,8 @@ fn ensure_system_packages() -> Result<(), Failure> {
         ("pkg-config", has("pkg-config", &["--version"])),
     ];
     let missing: Vec<&str> = needed.iter().filter(|(_, found)| !found).map(|(package, _)| *package).collect();
-    if missing.is_empty() {
+    if missing.is_empty() || install_debian(&missing)? {
         return Ok(());
-    }
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
-    if root && has("apt-get", &["--version"]) {
-        eprintln!("set-up: installing the Debian packages {}", missing.join(", "));
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-y", "--no-install-recommends"]).args(&missing).stdout(std::io::stderr());
-        return run_checked(&mut install, "apt-get install");
     }
     Err(format!(
         "the build needs what Debian calls {0}; install it, on Debian with `sudo apt-get install {0}`",
@@ -203,4 +196,22 @@ fn ensure_system_packages() -> Result<(), Failure> {
 fn has(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// Whether there is Valgrind, which the check of constant time needs and nothing else does.
+pub(crate) fn ensure_valgrind() -> Result<bool, Failure> {
+    Ok(has("valgrind", &["--version"]) || install_debian(&["valgrind"])?)
+}
+
+/// Installs Debian packages where this user can; whether they were installed.
+fn install_debian(packages: &[&str]) -> Result<bool, Failure> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    if !root || !has("apt-get", &["--version"]) {
+        return Ok(false);
+    }
+    eprintln!("set-up: installing the Debian packages {}", packages.join(", "));
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "--no-install-recommends"]).args(packages).stdout(std::io::stderr());
+    run_checked(&mut install, "apt-get install")?;
+    Ok(true)
 }

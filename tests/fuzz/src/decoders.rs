@@ -1,0 +1,147 @@
+//! What is fuzzed of bytes that come from peers: each target takes any bytes, and panics when a decoder breaks its
+//! promise. A decoder may refuse; what it takes must encode to the same bytes (`WIRE-02`).
+
+use std::sync::OnceLock;
+
+use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::letter::{self, LetterEvidence};
+use cloister_crypto::merkle;
+use cloister_params::consortium::{Consortium, ConsortiumFile};
+use cloister_params::id::Digest;
+use cloister_params::plan::{CheckedPlan, RoundPlan, RoundSettings};
+use cloister_params::policy::Policy;
+use cloister_wire::codec;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use cloister_wire::statement::{
+    Abort, Announcement, BlameAnswer, Closing, LateSketches, Manifest, ReceivingKey, Recomputed, Seal1,
+    Seal2, Upload,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A decoder under test.
+pub(crate) struct Target {
+    /// Its name on the command line, and of its folders.
+    pub(crate) name: &'static str,
+    /// Panics when the decoder breaks its promise.
+    pub(crate) run: fn(&[u8]),
+}
+
+/// Every decoder of what travels, and of the files that parties give each other.
+pub(crate) const DECODERS: &[Target] = &[
+    Target { name: "frame", run: frame },
+    Target { name: "message", run: canonical::<Message> },
+    Target { name: "receiving-key", run: canonical::<ReceivingKey> },
+    Target { name: "round-plan", run: round_plan },
+    Target { name: "announcement", run: canonical::<Announcement> },
+    Target { name: "manifest", run: canonical::<Manifest> },
+    Target { name: "seal1", run: canonical::<Seal1> },
+    Target { name: "upload", run: canonical::<Upload> },
+    Target { name: "seal2", run: canonical::<Seal2> },
+    Target { name: "abort", run: canonical::<Abort> },
+    Target { name: "late-sketches", run: canonical::<LateSketches> },
+    Target { name: "blame-answer", run: canonical::<BlameAnswer> },
+    Target { name: "closing", run: canonical::<Closing> },
+    Target { name: "recomputed", run: canonical::<Recomputed> },
+    Target { name: "letter", run: letter },
+    Target { name: "path", run: path },
+    Target { name: "consortium", run: consortium },
+    Target { name: "policy", run: policy },
+    Target { name: "settings", run: settings },
+];
+
+fn canonical<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
+    if let Ok(value) = codec::decode::<T>(bytes) {
+        assert!(codec::encode(&value) == bytes, "another encoding was taken");
+    }
+}
+
+fn frame(bytes: &[u8]) {
+    if let Ok(frame) = Frame::decode(bytes) {
+        assert!(frame.encode() == bytes, "another encoding was taken");
+        assert!(frame.is_for_members() || frame.is_for_custodians() || matches!(frame, Frame::Message(_)));
+    }
+}
+
+/// A plan that decodes is also checked, as whoever receives one does.
+fn round_plan(bytes: &[u8]) {
+    canonical::<RoundPlan>(bytes);
+    let Ok(plan) = codec::decode::<RoundPlan>(bytes) else { return };
+    let epoch = plan.epoch;
+    if let Ok(checked) = CheckedPlan::check(plan, roster(), epoch) {
+        let sizes = checked.settings.blocks.iter().map(|block| checked.packed_bytes(block));
+        assert!(sizes.into_iter().all(|size| size > 0), "every block of a checked plan has coordinates");
+    }
+}
+
+/// The roster of the test vectors.
+fn roster() -> &'static Consortium {
+    static ROSTER: OnceLock<Consortium> = OnceLock::new();
+    ROSTER.get_or_init(|| {
+        let vectors = include_str!("../../../protocols/vectors/v1/consortium.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).expect("the vectors are JSON");
+        let text = vectors["cases"][0]["text"].as_str().expect("a case has the file's text");
+        Consortium::parse(text).expect("the vector is accepted")
+    })
+}
+
+/// A letter that opens is opened by its evidence too, to the same content.
+fn letter(bytes: &[u8]) {
+    let own = ScalarSecret::from_revealed([7; 32]).expect("a canonical scalar");
+    let context = b"the context of a letter";
+    let opened = letter::open(bytes, &own, context);
+    let Some((evidence, rest)) = bytes.split_first_chunk::<96>() else { return };
+    let (mut agreed, mut proof) = ([0; 32], [0; 64]);
+    agreed.copy_from_slice(&evidence[..32]);
+    proof.copy_from_slice(&evidence[32..]);
+    let exposed = letter::open_exposed(rest, &own.public(), context, &LetterEvidence { agreed, proof });
+    assert!(opened.is_err() || !matches!(exposed, Ok(Ok(_))), "evidence for one letter opened another");
+}
+
+/// A path leads from a leaf to the root that it is given with, or is refused.
+fn path(bytes: &[u8]) {
+    let (head, rest) = bytes.split_at(bytes.len().min(8));
+    let [index, size] = [0, 4].map(|at| head.get(at..at + 4).map_or(0, number));
+    let mut digests: Vec<Digest> = rest.as_chunks().0.iter().copied().map(Digest).collect();
+    let (Some(root), Some(leaf)) = (digests.pop(), digests.pop()) else { return };
+    let holds = merkle::verify(root, leaf, index, size, &digests);
+    assert!(!holds || index < size, "a leaf outside its tree was taken");
+}
+
+fn number(bytes: &[u8]) -> usize {
+    bytes.iter().fold(0, |value, byte| value << 8 | usize::from(*byte))
+}
+
+/// What a text parses to, written and parsed again, is the same.
+pub(crate) fn text<T: PartialEq>(
+    bytes: &[u8],
+    parse: impl Fn(&str) -> Option<T>,
+    write: impl Fn(&T) -> Option<String>,
+) {
+    let Some(value) = std::str::from_utf8(bytes).ok().and_then(&parse) else { return };
+    let written = write(&value).expect("what was parsed can be written");
+    assert!(parse(&written).as_ref() == Some(&value), "another value comes back");
+}
+
+fn consortium(bytes: &[u8]) {
+    text(bytes, |text| Consortium::parse(text).ok(), |value| written(value).to_toml().ok());
+}
+
+/// A roster as a file; which edition it is of stays in the file alone.
+fn written(consortium: &Consortium) -> ConsortiumFile {
+    ConsortiumFile {
+        name: consortium.name().to_owned(),
+        epoch: 1,
+        coordinator: consortium.coordinator().clone(),
+        parties: consortium.parties().cloned().collect(),
+    }
+}
+
+fn policy(bytes: &[u8]) {
+    text(bytes, |text| Policy::parse(text).ok(), |value| value.to_toml().ok());
+}
+
+fn settings(bytes: &[u8]) {
+    text(bytes, |text| RoundSettings::parse(text).ok(), |value| value.to_toml().ok());
+}

@@ -1,0 +1,55 @@
+//! What is fuzzed of a party's own files: its journal, notes and checkpoints. They are read from a path, so each input
+//! is written to a file first.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use cloister_client::Journal;
+use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
+use cloister_experts::notes::read_notes;
+
+use crate::decoders::Target;
+
+/// Every reader of a party's own files.
+pub(crate) const FILES: &[Target] = &[
+    Target { name: "journal", run: journal },
+    Target { name: "notes", run: notes },
+    Target { name: "checkpoint", run: checkpoint },
+];
+
+/// A file in memory where there is such a folder.
+fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        folder.join(format!("cloister-fuzz-{}", std::process::id()))
+    })
+}
+
+fn write(bytes: &[u8]) -> &'static Path {
+    std::fs::write(scratch(), bytes).expect("a temporary file can be written");
+    scratch()
+}
+
+/// What a journal holds is the same when it is opened again, whatever was torn off its end.
+fn journal(bytes: &[u8]) {
+    let path = write(bytes);
+    let Ok(first) = Journal::open(path) else { return };
+    let again = Journal::open(path).expect("a journal that was opened opens again");
+    assert!(first.signed() == again.signed() && first.last_announced() == again.last_announced());
+}
+
+fn notes(bytes: &[u8]) {
+    if let Ok(notes) = read_notes(write(bytes)) {
+        assert!(!notes.is_empty(), "a file without notes is refused");
+    }
+}
+
+/// A checkpoint that is read and written is read as the same model.
+fn checkpoint(bytes: &[u8]) {
+    let Ok((config, blocks)) = read_checkpoint(write(bytes)) else { return };
+    write_checkpoint(scratch(), &config, &blocks).expect("what was read can be written");
+    let (config_again, blocks_again) = read_checkpoint(scratch()).expect("what was written can be read");
+    assert!(config == config_again && blocks == blocks_again, "another model comes back");
+}

@@ -1,0 +1,21 @@
+//! Memory is bounded: an input that makes a target take more than its length permits ends the program.
+
+use std::alloc::System;
+
+use cap::Cap;
+
+/// Bytes that any input may take: lists are reserved by the MiB at most, whatever their length claims.
+const ALLOWANCE: usize = 4 << 20;
+/// Bytes that each byte of input may take beyond that.
+const ALLOWANCE_PER_BYTE: usize = 64;
+
+#[global_allocator]
+static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Runs a target on an input within the bounds (`WIRE-03`).
+pub(crate) fn bounded(run: fn(&[u8]), bytes: &[u8]) {
+    let limit = MEMORY.allocated() + ALLOWANCE + ALLOWANCE_PER_BYTE * bytes.len();
+    MEMORY.set_limit(limit).expect("less than that is in use");
+    run(bytes);
+    MEMORY.set_limit(usize::MAX).expect("less than that is in use");
+}
