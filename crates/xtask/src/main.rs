@@ -8,9 +8,9 @@ use std::process::ExitCode;
 mod accounting;
 mod commands;
 mod fence;
+mod fixtures;
 mod fuzz;
 mod python;
-mod fixtures;
 mod setup;
 mod trace;
 mod vectors;
@@ -32,8 +32,8 @@ cargo xtask COMMAND
   trace [--write]  check that every requirement is defined once, in code, and tested
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
-  bench masks [--runs N] [--json]
-                   how fast the kernels of the mask generator are on this machine
+  bench masks [--runs N] [--json] | noise [--json]
+                   how fast masks are expanded and added, or noise is drawn, on this machine
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   vectors [--check]  write the protocol's test vectors, or check them in both directions
