@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// Notes to evaluate on.
     #[arg(long)]
     held_out: PathBuf,
-    /// Where the journal and the final model are written.
+    /// Where the journal, the privacy ledger and the final model are written.
     #[arg(long)]
     data: PathBuf,
     /// Evaluate each round on every `N`-th held-out note from `I` on, given as `I/N`.
@@ -99,7 +99,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     result.map_err(|error| {
         let kind = match error {
             ClientError::Connect(_) | ClientError::Link(_) => Kind::Unavailable,
-            ClientError::Journal(_) => Kind::Config,
+            ClientError::Journal(_) | ClientError::Ledger(_) => Kind::Config,
+            ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,
             ClientError::Training(_) => Kind::Error,
         };
         Failure::new(kind, error)
@@ -142,6 +143,7 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         },
         reach_within: Duration::from_secs(arguments.reach_within_s),
         journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),
+        ledger: arguments.data.join("privacy-ledger"),
         training,
         epoch,
     })

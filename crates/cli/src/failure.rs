@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub(crate) enum Kind {
     /// Anything else.
     Error = 1,
+    /// A hospital's policy does not let its data be released.
+    PrivacyRefused = 5,
     /// Too few custodians or shares.
     QuorumLost = 6,
     /// A peer or a port cannot be reached or had.

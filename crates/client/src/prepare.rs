@@ -7,8 +7,10 @@ use cloister_alignment::sketch::{Subject, sketch};
 use cloister_experts::{ExpertRegion, LocalResult};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::FixedPointError;
-use cloister_params::plan::{PlannedBlock, RoundPlan, SketchPlan};
+use cloister_params::id::Round;
+use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings, SketchPlan};
 use cloister_privacy::discrete_gaussian::sample;
+use cloister_privacy::ledger::ReleasePermit;
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use rand_core::CryptoRng;
@@ -23,9 +25,22 @@ pub enum PrepareError {
     /// Training and plan have other blocks.
     #[error("local training has no result for {0}; the task file and the plan do not fit")]
     MissingBlock(BlockKind),
+    /// The ledger was charged for another round.
+    #[error(
+        "the privacy ledger was charged for {charged}, the contribution is to {round}; this is a fault of the program"
+    )]
+    Permit {
+        /// The round of the charge.
+        charged: Round,
+        /// The round of the plan.
+        round: Round,
+    },
 }
 
 /// Clips, quantises, sketches and noises a training result. Returns also how many blocks were clipped.
+///
+/// There is no other way from a training result to something that leaves, and it uses up the permit that the ledger
+/// gave for it (`PRIV-05`).
 ///
 /// # Errors
 /// See [`PrepareError`].
@@ -33,8 +48,13 @@ pub fn prepare(
     plan: &RoundPlan,
     global: &Model,
     local: &LocalResult,
+    permit: ReleasePermit,
     random: &mut impl CryptoRng,
 ) -> Result<(Contribution, usize), PrepareError> {
+    let (charged, round) = (permit.redeem(), plan.round);
+    if charged != round {
+        return Err(PrepareError::Permit { charged, round });
+    }
     let mut integers = Vec::new();
     let mut sketches = MemberSketches::new();
     let mut clipped = 0;
@@ -54,8 +74,7 @@ pub fn prepare(
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
             let region = region_of(local, layer, expert);
-            sketches
-                .insert(block.shape.id, noised_sketch(&plan.settings.sketch, block, region, &update, random));
+            sketches.insert(block.shape.id, noised_sketch(&plan.settings, block, region, &update, random));
         }
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
@@ -81,18 +100,22 @@ fn region_of(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegi
     local.regions.iter().find(|region| region.layer == layer && region.expert == expert)
 }
 
-/// Noise goes on every coordinate and on the count, also where the expert saw nothing.
+/// Noise goes on every coordinate and on the count, also where the expert saw nothing. The count is cut where more of it
+/// says nothing that scoring asks for, so that one member changes it by no more than the ledger charges (`PRIV-04`).
 fn noised_sketch(
-    plan: &SketchPlan,
+    settings: &RoundSettings,
     block: &PlannedBlock,
     region: Option<&ExpertRegion>,
     update: &[f32],
     random: &mut impl CryptoRng,
 ) -> ExpertSketch {
+    let plan = &settings.sketch;
     let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
     let clip = f64::from(plan.region_clip_milli) / 1000.0;
-    let tokens = region.map_or(0, |region| i64::try_from(region.tokens).unwrap_or(i64::MAX / 2));
-    let tokens = (tokens + sample(u32::from(plan.count_noise), random)).clamp(0, i64::from(u32::MAX));
+    let most = settings.scoring.largest_count();
+    let tokens = region.map_or(0, |region| u32::try_from(region.tokens).unwrap_or(most).min(most));
+    let tokens =
+        (i64::from(tokens) + sample(u32::from(plan.count_noise), random)).clamp(0, i64::from(u32::MAX));
     ExpertSketch {
         region: noised_coordinates(sketch(plan, Subject::Region, mean_hidden, clip), plan, random),
         update: noised_coordinates(

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::limits::Date;
 use cloister_params::plan::{RoundPlan, TrainingPlan};
 use cloister_params::policy::Policy;
+use cloister_privacy::ledger::LedgerError;
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
@@ -20,11 +22,14 @@ use cloister_transport::{
     ConnectError, Fingerprint, FrameReceiver, FrameSender, Identity, LinkError, Settings, connect,
 };
 use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
 use getrandom::SysRng;
-use rand_core::UnwrapErr;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng, UnwrapErr};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::account::ReleaseAccount;
 use crate::journal::{Journal, JournalError};
 use crate::prepare::prepare;
 use crate::training::{Accuracy, FinalResult, Job, Report, TrainingConfig, spawn};
@@ -59,6 +64,8 @@ pub struct ClientConfig {
     pub journal: PathBuf,
     /// Whether the data folder was restored from a backup.
     pub restored: bool,
+    /// The privacy ledger's file: one for this hospital's data, over all epochs.
+    pub ledger: PathBuf,
     /// Training, for members.
     pub training: TrainingConfig,
 }
@@ -126,6 +133,17 @@ pub enum ClientError {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The privacy ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The hospital's policy refused to let its data be released; it went on as a custodian until the end.
+    #[error("no contribution to {round}: {reason}")]
+    PrivacyRefused {
+        /// The first round that it refused.
+        round: Round,
+        /// The rule, the value and the limit.
+        reason: String,
+    },
     /// Training failed.
     #[error("training: {0}")]
     Training(String),
@@ -139,6 +157,10 @@ struct Client<'a> {
     member: Option<Member>,
     custodian: Option<Custodian>,
     journal: Journal,
+    /// What members release is charged here first.
+    account: Option<ReleaseAccount>,
+    /// The first contribution that the account refused.
+    privacy_refusal: Option<(Round, String)>,
     jobs: blocking::Sender<Job>,
     /// The round that is being trained for, with its plan.
     training: Option<Box<RoundPlan>>,
@@ -164,8 +186,9 @@ pub async fn run(
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(), ClientError> {
     let journal = Journal::open(&config.journal)?;
+    let account = ReleaseAccount::open(&config)?;
     let (jobs, mut reports) = spawn(config.training.clone(), config.party);
-    let mut client = Client::new(&config, journal, jobs, events);
+    let mut client = Client::new(&config, journal, account, jobs, events);
     client.wait_until_ready(&mut reports).await?;
     loop {
         let (sender, receiver) = client.reach_coordinator().await?;
@@ -174,13 +197,16 @@ pub async fn run(
             End::Lost(reason) => (client.events)(ClientEvent::Reconnecting(reason)),
         }
     }
-    client.finish(&mut reports).await
+    let refused = client.privacy_refusal.take();
+    client.finish(&mut reports).await?;
+    refused.map_or(Ok(()), |(round, reason)| Err(ClientError::PrivacyRefused { round, reason }))
 }
 
 impl<'a> Client<'a> {
     fn new(
         config: &'a ClientConfig,
         journal: Journal,
+        account: Option<ReleaseAccount>,
         jobs: blocking::Sender<Job>,
         events: &'a mut (dyn FnMut(ClientEvent) + Send),
     ) -> Self {
@@ -202,6 +228,8 @@ impl<'a> Client<'a> {
             member,
             custodian,
             journal,
+            account,
+            privacy_refusal: None,
             jobs,
             training: None,
             trained: Vec::new(),
@@ -317,13 +345,7 @@ impl<'a> Client<'a> {
         match output {
             MemberOutput::Keep(round) => self.journal.keep_announced(round)?,
             MemberOutput::Send(frame) => self.to_send.push(frame),
-            MemberOutput::Train(plan) => {
-                let model = self.member.as_ref().map(|member| member.model().clone());
-                self.training = Some(plan.clone());
-                if let Some(model) = model {
-                    self.give(Job::Train(plan, Box::new(model)))?;
-                }
-            }
+            MemberOutput::Train(plan) => self.train(plan)?,
             MemberOutput::Closed { round, model, applied } => {
                 (self.events)(ClientEvent::Closed { round, applied });
                 self.evaluating = Some(round);
@@ -333,6 +355,28 @@ impl<'a> Client<'a> {
             MemberOutput::Refused { round, reason } => (self.events)(ClientEvent::Refused(round, reason)),
         }
         Ok(())
+    }
+
+    /// Trains, unless what the round would release is more than the hospital's policy allows.
+    fn train(&mut self, plan: Box<RoundPlan>) -> Result<(), ClientError> {
+        let (Some(member), Some(account)) = (self.member.as_ref(), self.account.as_mut()) else {
+            return Ok(());
+        };
+        if let Some(reason) = account.refusal(&plan, today())? {
+            self.refuse(plan.round, reason);
+            return Ok(());
+        }
+        let model = Box::new(member.model().clone());
+        self.training = Some(plan.clone());
+        self.give(Job::Train(plan, model))
+    }
+
+    /// Says aloud that this hospital does not contribute, so that nobody waits for it.
+    fn refuse(&mut self, round: Round, reason: String) {
+        let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
+        self.to_send.push(Frame::Message(refusal));
+        (self.events)(ClientEvent::Refused(round, reason.clone()));
+        self.privacy_refusal.get_or_insert((round, reason));
     }
 
     fn give(&self, job: Job) -> Result<(), ClientError> {
@@ -358,11 +402,23 @@ impl<'a> Client<'a> {
 
     /// Turns a training result into this hospital's contribution.
     fn contribute(&mut self, result: &cloister_experts::LocalResult) -> Result<(), ClientError> {
-        let (Some(plan), Some(member)) = (self.training.take(), self.member.as_mut()) else {
+        let (Some(plan), Some(member), Some(account)) =
+            (self.training.take(), self.member.as_mut(), self.account.as_mut())
+        else {
             return Ok(());
         };
+        let permit = match account.charge(&plan) {
+            Err(LedgerError::WouldExceed(why)) => {
+                // Another program of this hospital spent what was left while this one trained.
+                self.refuse(plan.round, why.to_string());
+                return Ok(());
+            }
+            other => other?,
+        };
         let mut random = UnwrapErr(SysRng);
-        let (contribution, clipped) = prepare(&plan, member.model(), result, &mut random)
+        // The system's randomness is asked once, not for every draw of noise.
+        let mut noise = ChaCha20Rng::from_rng(&mut random);
+        let (contribution, clipped) = prepare(&plan, member.model(), result, permit, &mut noise)
             .map_err(|error| ClientError::Training(error.to_string()))?;
         if clipped > 0 {
             (self.events)(ClientEvent::Clipped { blocks: clipped });
@@ -389,6 +445,11 @@ impl<'a> Client<'a> {
         }
         Err(ClientError::Training("the training thread ended".into()))
     }
+}
+
+fn today() -> Date {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Date::of_unix_time(since.map_or(0, |since| since.as_secs()))
 }
 
 /// Writes frames in order; tells how many chunks of an upload the network has taken.

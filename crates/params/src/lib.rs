@@ -9,6 +9,7 @@ pub mod fixed;
 pub mod floors;
 pub mod id;
 pub mod late;
+pub mod limits;
 pub mod plan;
 pub mod policy;
 pub mod rule;

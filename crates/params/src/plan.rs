@@ -93,6 +93,13 @@ pub struct ScoringRule {
     pub fallback: Fallback,
 }
 
+impl ScoringRule {
+    /// The largest token count that a member announces: more say nothing that scoring asks for (`PRIV-04`).
+    pub fn largest_count(&self) -> u32 {
+        self.minimum_tokens.saturating_mul(2)
+    }
+}
+
 /// Whether members send a late sketch of what they uploaded, and what a sum without all of them is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LateSketches {

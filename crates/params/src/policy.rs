@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::consortium::PublicBytes;
-use crate::plan::{CheckedPlan, Fallback, LateSketches};
+use crate::id::Digest;
+use crate::limits::{Date, PrivacyLimits};
+use crate::plan::{CheckedPlan, Fallback, LateSketches, Threshold};
 
 /// Limits that a hospital sets for itself. Every limit may only tighten the specification's floors.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// The governance key whose signature makes a consortium file acceptable.
@@ -27,6 +29,18 @@ pub struct Policy {
     /// Whether members may be asked for late sketches: 48 sums over each of its uploads, seen by everybody.
     #[serde(default)]
     pub allow_late_sketches: bool,
+    /// The scoring rules that this party takes part in; every one if not given.
+    #[serde(default = "every_scoring_rule")]
+    pub allowed_scoring_rules: Vec<Threshold>,
+    /// Digests of the tasks (classes and shape of the model) that this party takes part in; any if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_models: Option<Vec<Digest>>,
+    /// The last day on which this policy admits a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Date>,
+    /// The privacy budget; none if not given, which the ledger then says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyLimits>,
 }
 
 fn default_weight() -> u8 {
@@ -35,6 +49,10 @@ fn default_weight() -> u8 {
 
 fn default_fallback() -> bool {
     true
+}
+
+fn every_scoring_rule() -> Vec<Threshold> {
+    vec![Threshold::MeanDeviation, Threshold::MedianDeviation]
 }
 
 /// A policy file that cannot be read.
@@ -83,6 +101,32 @@ pub enum PolicyRefusal {
         "policy `allow_late_sketches`: the plan asks members for late sketches, this party does not allow them"
     )]
     LateSketches,
+    /// A scoring rule that is not allowed.
+    #[error("policy `allowed_scoring_rules`: the plan scores by {got:?}, this party allows {limit:?}")]
+    ScoringRule {
+        /// The plan's rule.
+        got: Threshold,
+        /// The policy's.
+        limit: Vec<Threshold>,
+    },
+    /// A model that is not allowed.
+    #[error(
+        "policy `allowed_models`: the plan trains the model {got}, which is none of the {count} that this party allows"
+    )]
+    Model {
+        /// The plan's task.
+        got: Digest,
+        /// How many the policy lists.
+        count: usize,
+    },
+    /// A policy that has ended.
+    #[error("policy `expires`: it admitted plans until {limit}, today is {got}; have it renewed")]
+    Expired {
+        /// Today.
+        got: Date,
+        /// The policy's last day.
+        limit: Date,
+    },
 }
 
 impl Policy {
@@ -126,7 +170,33 @@ impl Policy {
         if plan.settings.late_sketches != LateSketches::Off && !self.allow_late_sketches {
             return Err(PolicyRefusal::LateSketches);
         }
-        Ok(())
+        self.admit_model(plan)
+    }
+
+    /// `PRIV-08`: the rules about what is learned, and how cohorts are chosen.
+    fn admit_model(&self, plan: &CheckedPlan) -> Result<(), PolicyRefusal> {
+        let got = plan.settings.scoring.threshold;
+        if !self.allowed_scoring_rules.contains(&got) {
+            return Err(PolicyRefusal::ScoringRule { got, limit: self.allowed_scoring_rules.clone() });
+        }
+        let got = plan.settings.task;
+        match &self.allowed_models {
+            Some(allowed) if !allowed.contains(&got) => {
+                Err(PolicyRefusal::Model { got, count: allowed.len() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the policy still admits plans today (`PRIV-08`).
+    ///
+    /// # Errors
+    /// A policy whose last day is over.
+    pub fn check_expiry(&self, today: Date) -> Result<(), PolicyRefusal> {
+        match self.expires {
+            Some(limit) if today > limit => Err(PolicyRefusal::Expired { got: today, limit }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -139,6 +209,22 @@ mod tests {
         let sample = include_str!("../../../deploy/config/policy.toml");
         let policy = Policy::parse(sample).expect("the sample parses");
         assert_eq!((policy.minimum_cohort, policy.minimum_sketch_noise, policy.maximum_weight), (5, 80, 1));
+    }
+
+    /// PRIV-08
+    #[test]
+    fn a_policy_ends_after_its_last_day() {
+        let sample = include_str!("../../../deploy/config/policy.toml");
+        let policy = Policy::parse(sample).expect("the sample parses");
+        let day = |text: &str| Date::try_from(text.to_owned()).expect("a day");
+        assert_eq!(policy.check_expiry(day("2027-12-31")), Ok(()));
+        let error = policy.check_expiry(day("2028-01-01")).expect_err("over");
+        assert_eq!(
+            error.to_string(),
+            "policy `expires`: it admitted plans until 2027-12-31, today is 2028-01-01; have it renewed"
+        );
+        let limits = policy.privacy.expect("the sample has a budget");
+        assert_eq!((limits.maximum_epsilon, limits.maximum_delta), (4.0, 1e-6));
     }
 
     #[test]

@@ -4,3 +4,5 @@ pub mod accountant;
 pub mod budget;
 pub mod concentrated;
 pub mod discrete_gaussian;
+pub mod ledger;
+pub mod release;

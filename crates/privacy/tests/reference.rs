@@ -52,11 +52,12 @@ fn losses_are_never_below_the_reference_and_at_most_three_percent_above() {
 #[test]
 fn renyi_divergences_agree_with_the_reference() {
     for row in rows() {
-        for (order, expected) in [5.5, 8.0].into_iter().zip(row.divergences.iter().flatten()) {
-            let got = row.account().divergence(order);
-            // Numerical integration agrees with ours to 10 digits where the package's series is off by 7e-6.
-            assert!((got / expected - 1.0).abs() < 1e-4, "{}: {got}, not {expected}", row.name());
-        }
+        let Some([between, whole]) = row.divergences else { continue };
+        let (ours, name) = (row.account().divergence(8.0), row.name());
+        assert!((ours / whole - 1.0).abs() < 1e-6, "{name}: {ours}, not {whole}");
+        // Between integers the package adds up the sizes of alternating terms; numerical integration gives our figures.
+        let excess = between / row.account().divergence(5.5) - 1.0;
+        assert!((-1e-9..1e-3).contains(&excess), "{name}: {excess}");
         let epsilon = row.account().epsilon_by_renyi(row.delta);
         assert!(epsilon >= row.pld, "{}: {epsilon} is below the reference's {}", row.name(), row.pld);
     }

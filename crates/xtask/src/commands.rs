@@ -67,11 +67,15 @@ fn example(name: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
 
 /// A benchmark, by name; built as what a hospital installs.
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
-    let Some(("masks", rest)) = arguments.split_first().map(|(name, rest)| (name.as_str(), rest)) else {
-        return Err("`cargo xtask bench` measures `masks`".into());
+    let usage = "`cargo xtask bench` measures `masks` or `noise`";
+    let (name, rest) = arguments.split_first().ok_or(usage)?;
+    let package = match name.as_str() {
+        "masks" => "cloister-crypto",
+        "noise" => "cloister-privacy",
+        _ => return Err(usage.into()),
     };
     let mut command = cargo();
-    command.args(["run", "--quiet", "--release", "--package", "cloister-crypto", "--example", "masks", "--"]);
+    command.args(["run", "--quiet", "--release", "--package", package, "--example", name, "--"]);
     Ok(exit_code(run(command.args(rest))?))
 }
 

@@ -34,8 +34,8 @@ cargo xtask COMMAND
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
   attack [--json]  every attack that must stay dead, with its one rule in force and switched off
-  bench masks [--runs N] [--json]
-                   how fast the kernels of the mask generator are on this machine
+  bench masks [--runs N] [--json] | noise [--json]
+                   how fast masks are expanded and added, or noise is drawn, on this machine
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   constant-time    run what works on secrets under Valgrind; planted leaks must be found

@@ -208,6 +208,21 @@ fn a_partys_own_limits_are_kept() {
     assert_eq!(admits("allow_fallback_to_everyone = false"), Err(PolicyRefusal::Fallback));
 }
 
+/// PRIV-08
+#[test]
+fn a_partys_scoring_rules_and_models_are_kept() {
+    let checked = CheckedPlan::check(plan(), &consortium(), EPOCH).expect("valid");
+    let key = "governance_key = \"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"\n";
+    let admits = |limit: &str| Policy::parse(&format!("{key}{limit}")).expect("a policy").admit(&checked);
+    let refusal =
+        PolicyRefusal::ScoringRule { got: Threshold::MeanDeviation, limit: vec![Threshold::MedianDeviation] };
+    assert_eq!(admits("allowed_scoring_rules = [\"MedianDeviation\"]"), Err(refusal));
+    assert_eq!(admits("allowed_scoring_rules = [\"MeanDeviation\"]"), Ok(()));
+    let model = |digit: &str| format!("allowed_models = [\"{}\"]", digit.repeat(64));
+    assert_eq!(admits(&model("0")), Ok(()));
+    assert_eq!(admits(&model("1")), Err(PolicyRefusal::Model { got: Digest::default(), count: 1 }));
+}
+
 #[test]
 fn settings_survive_their_file() {
     let settings = plan().settings;

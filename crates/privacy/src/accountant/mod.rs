@@ -120,7 +120,7 @@ impl Account {
         self.parts.iter().map(|(mechanism, count)| f64::from(*count) * mechanism.divergence(order)).sum()
     }
 
-    /// The least ε at `delta`.
+    /// The least ε at `delta` (`PRIV-07`).
     pub fn epsilon(&self, delta: f64) -> Epsilon {
         let renyi = self.epsilon_by_renyi(delta);
         match self.epsilon_by_losses(delta) {

@@ -114,6 +114,17 @@ mod tests {
         assert!((almost / all - 1.0).abs() < 1e-6);
     }
 
+    /// Values of numerical integration with 30 digits (mpmath).
+    #[test]
+    fn orders_between_integers_agree_with_integration() {
+        for (q, sigma, expected) in
+            [(0.01, 1.0, 0.524_695_667_330_309e-3), (0.1904, 1.726, 0.051_743_263_566_566)]
+        {
+            let got = sampled_gaussian(q, sigma, 5.5);
+            assert!((got / expected - 1.0).abs() < 1e-9, "{got} {expected}");
+        }
+    }
+
     #[test]
     fn the_conversion_inverts() {
         let spent = from_epsilon(8.0, 3.0, 1e-6);

@@ -1,0 +1,326 @@
+//! The ledger: an append-only, hash-chained file of everything that was released of a hospital's data.
+//!
+//! One line an entry: the digest of the line before and of this one's JSON, a space, the JSON. What is charged is on
+//! disk before the permit to release it exists (`PRIV-05`, `PRIV-06`); a lock on the file makes reading the balance and
+//! appending one transaction among processes. A charge whose release never happens, because the power failed between
+//! the two, stays spent: the ledger never holds less than what was released.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use cloister_params::id::{Digest, Round};
+use cloister_params::limits::PrivacyUnit;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::accountant::Account;
+use crate::budget::{Budget, WouldExceed};
+use crate::concentrated::MapError;
+use crate::release::{Release, account};
+
+/// What a ledger is about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opening {
+    /// Whose data it is: the hospital's name in the consortium file.
+    pub holder: String,
+    /// The unit that is protected.
+    pub unit: PrivacyUnit,
+}
+
+/// What one round's contribution releases.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Charge {
+    /// The epoch of the round.
+    pub epoch: Digest,
+    /// The round.
+    pub round: Round,
+    /// Digest of the model that the round trains.
+    pub model: Digest,
+    /// What is released.
+    pub releases: Vec<Release>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Entry {
+    Opened(Opening),
+    Charged(Charge),
+}
+
+/// The permission to make one contribution to one round: [`Ledger::charge`] alone makes it, once its charge is on disk, and
+/// making the contribution uses it up.
+///
+/// ```compile_fail
+/// let forged = cloister_privacy::ledger::ReleasePermit { round: cloister_params::id::Round(1) };
+/// ```
+///
+/// ```compile_fail
+/// fn twice(permit: cloister_privacy::ledger::ReleasePermit) {
+///     permit.redeem();
+///     permit.redeem();
+/// }
+/// ```
+#[must_use = "what was charged may be released"]
+#[derive(Debug)]
+pub struct ReleasePermit {
+    round: Round,
+}
+
+impl ReleasePermit {
+    /// Uses the permit up, and says for which round it was.
+    pub fn redeem(self) -> Round {
+        self.round
+    }
+}
+
+/// A ledger that cannot be used, or a charge that it does not take.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// The file cannot be read or written.
+    #[error("the privacy ledger {path}: {source}; without it nothing may be released")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line that is not what was written after the line before it.
+    #[error(
+        "the privacy ledger {path}, line {line}: {why}; it was changed or damaged: restore the file, and find out who changed it"
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A ledger of somebody else's data, or for another unit.
+    #[error(
+        "the privacy ledger {path} is {got}'s, counted by {got_unit}; {expected} counting by {expected_unit} needs one of its own"
+    )]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        got: String,
+        /// Its unit.
+        got_unit: PrivacyUnit,
+        /// Who asked.
+        expected: String,
+        /// In what unit.
+        expected_unit: PrivacyUnit,
+    },
+    /// A plan whose charges cannot be computed.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A release that the budget has no room for.
+    #[error(transparent)]
+    WouldExceed(#[from] WouldExceed),
+}
+
+/// What a ledger says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct History {
+    /// What it is about.
+    pub opening: Opening,
+    /// The charges, oldest first.
+    pub charges: Vec<Charge>,
+    /// Digest of the last line.
+    pub head: Digest,
+}
+
+impl History {
+    /// Everything that was released.
+    pub fn account(&self) -> Account {
+        account(self.releases())
+    }
+
+    /// Every release, oldest first.
+    pub fn releases(&self) -> impl Iterator<Item = &Release> {
+        self.charges.iter().flat_map(|charge| &charge.releases)
+    }
+
+    /// Reads and verifies a ledger without taking part in it.
+    ///
+    /// # Errors
+    /// A file that is no ledger, or was changed.
+    pub fn read(path: &Path) -> Result<Self, LedgerError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
+        let broken =
+            |line, why: &str| LedgerError::Broken { path: path.to_path_buf(), line, why: why.into() };
+        parse(&bytes[..whole_lines(&bytes)])
+            .map_err(|(line, why)| broken(line, &why))?
+            .ok_or_else(|| broken(1, "it is empty"))
+    }
+}
+
+/// A ledger that is open for charges.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    opening: Opening,
+}
+
+impl Ledger {
+    /// Opens or creates a hospital's ledger.
+    ///
+    /// # Errors
+    /// A file that cannot be used, was changed, or is about something else.
+    pub fn open(path: &Path, opening: Opening) -> Result<Self, LedgerError> {
+        let io = |source| LedgerError::Io { path: path.to_path_buf(), source };
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        let mut ledger = Self { path: path.to_path_buf(), file, opening };
+        ledger.locked(|ledger| ledger.history().map(|_| ()))?;
+        Ok(ledger)
+    }
+
+    /// Charges what a round would release, or refuses because the budget has no room for it; without a budget, only
+    /// keeps account. When this returns a permit, the charge is on disk (`PRIV-05`, `PRIV-06`).
+    ///
+    /// # Errors
+    /// A budget that would be exceeded, or a file that cannot be used; nothing may be released then.
+    pub fn charge(&mut self, charge: Charge, budget: Option<Budget>) -> Result<ReleasePermit, LedgerError> {
+        let round = charge.round;
+        self.locked(|ledger| {
+            let history = ledger.history()?;
+            if let Some(budget) = budget {
+                budget.admit(&account(history.releases().chain(&charge.releases)))?;
+            }
+            ledger.append(history.head, &Entry::Charged(charge))
+        })?;
+        Ok(ReleasePermit { round })
+    }
+
+    /// Whether a charge would be taken now. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::charge`].
+    pub fn would_admit(&mut self, charge: &Charge, budget: Budget) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            let history = ledger.history()?;
+            Ok(budget.admit(&account(history.releases().chain(&charge.releases)))?)
+        })
+    }
+
+    /// Runs a transaction while no other process has the file.
+    fn locked<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.file.lock().map_err(|source| self.io(source))?;
+        let result = run(self);
+        self.file.unlock().map_err(|source| self.io(source))?;
+        result
+    }
+
+    fn io(&self, source: io::Error) -> LedgerError {
+        LedgerError::Io { path: self.path.clone(), source }
+    }
+
+    /// Reads everything that any process has written, and drops a last line that was cut off while it was written: no
+    /// permit came of it.
+    fn history(&mut self) -> Result<History, LedgerError> {
+        let mut bytes = Vec::new();
+        let read = self
+            .file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| io::Read::read_to_end(&mut self.file, &mut bytes));
+        read.map_err(|source| self.io(source))?;
+        let whole = whole_lines(&bytes);
+        self.file.set_len(whole as u64).map_err(|source| self.io(source))?;
+        let parsed = parse(&bytes[..whole]);
+        let history =
+            parsed.map_err(|(line, why)| LedgerError::Broken { path: self.path.clone(), line, why })?;
+        match history {
+            Some(history) if history.opening == self.opening => Ok(history),
+            Some(history) => Err(LedgerError::Other {
+                path: self.path.clone(),
+                got: history.opening.holder,
+                got_unit: history.opening.unit,
+                expected: self.opening.holder.clone(),
+                expected_unit: self.opening.unit,
+            }),
+            None => self.begin(),
+        }
+    }
+
+    fn begin(&mut self) -> Result<History, LedgerError> {
+        let head = self.append(Digest::default(), &Entry::Opened(self.opening.clone()))?;
+        // The file's name must be on disk too.
+        let folder =
+            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| self.io(source))?;
+        Ok(History { opening: self.opening.clone(), charges: Vec::new(), head })
+    }
+
+    /// Appends an entry; on disk when this returns.
+    fn append(&mut self, previous: Digest, entry: &Entry) -> Result<Digest, LedgerError> {
+        let json = serde_json::to_string(entry).map_err(|error| self.io(error.into()))?;
+        let digest = chained(previous, json.as_bytes());
+        let line = format!("{digest} {json}\n");
+        let write = self.file.seek(SeekFrom::End(0)).and_then(|_| self.file.write_all(line.as_bytes()));
+        write.and_then(|()| self.file.sync_data()).map_err(|source| self.io(source))?;
+        Ok(digest)
+    }
+}
+
+/// The bytes up to the last line's end.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+/// The digest of a line, which names the one before it.
+fn chained(previous: Digest, json: &[u8]) -> Digest {
+    let tag = b"cloister/v1/privacy-ledger";
+    let mut hash = Sha256::new();
+    hash.update([tag.len() as u8]);
+    hash.update(tag);
+    hash.update(previous.0);
+    hash.update(json);
+    Digest(hash.finalize().into())
+}
+
+/// Reads whole lines and checks their chain; `None` for no lines. An error names the line and what is wrong.
+fn parse(bytes: &[u8]) -> Result<Option<History>, (usize, String)> {
+    let text = std::str::from_utf8(bytes).map_err(|_| (1, "it is no text".to_owned()))?;
+    let mut history: Option<History> = None;
+    for (line, text) in (1..).zip(text.lines()) {
+        let previous = history.as_ref().map_or(Digest::default(), |history| history.head);
+        let (digest, entry) = parse_line(text, previous).map_err(|why| (line, why))?;
+        match (&mut history, entry) {
+            (None, Entry::Opened(opening)) => {
+                history = Some(History { opening, charges: Vec::new(), head: digest });
+            }
+            (Some(history), Entry::Charged(charge)) => {
+                history.charges.push(charge);
+                history.head = digest;
+            }
+            _ => return Err((line, "an opening is the first line and no other".into())),
+        }
+    }
+    Ok(history)
+}
+
+fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
+    let (digest, json) = text.split_once(' ').ok_or("it is no entry")?;
+    let expected = chained(previous, json.as_bytes());
+    if digest != expected.to_string() {
+        return Err(format!("its digest is {digest}, its content and the lines before it make {expected}"));
+    }
+    let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is no entry: {error}"))?;
+    match &entry {
+        Entry::Charged(charge) if !charge.releases.iter().all(|release| release.mechanism.is_valid()) => {
+            Err("it has a mechanism that cannot be".into())
+        }
+        _ => Ok((expected, entry)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use super::*;
+use crate::accountant::Mechanism;
+use crate::release::Released;
+
+fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("cloister-ledger-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+fn opening() -> Opening {
+    Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member }
+}
+
+fn charge(round: u64, mechanism: Mechanism) -> Charge {
+    let release = Release {
+        released: Released::SharedSum,
+        count: 1,
+        coordinates: 10,
+        sensitivity: 4.0,
+        noise_per_member: 16,
+        honest_noises: 3,
+        mechanism,
+    };
+    Charge { epoch: Digest([1; 32]), round: Round(round), model: Digest([2; 32]), releases: vec![release] }
+}
+
+fn budget(epsilon: f64) -> Option<Budget> {
+    Some(Budget::new(epsilon, 1e-6).expect("a budget"))
+}
+
+/// PRIV-05
+#[test]
+fn charges_add_up_to_the_budget_and_not_beyond() {
+    let path = scratch("budget");
+    let mut ledger = Ledger::open(&path, opening()).expect("a new file");
+    let small = |round| charge(round, Mechanism::Concentrated { rho: 0.05 });
+    let taken = (1..).take_while(|round| match ledger.charge(small(*round), budget(4.0)) {
+        Ok(permit) => permit.redeem() == Round(*round),
+        Err(LedgerError::WouldExceed(why)) => {
+            assert!(why.got > 4.0, "{why}");
+            false
+        }
+        Err(other) => panic!("{other}"),
+    });
+    let taken = taken.count();
+    let history = History::read(&path).expect("a ledger");
+    assert_eq!(history.charges.len(), taken);
+    assert!((3..8).contains(&taken), "{taken} charges");
+    assert!(history.account().epsilon(1e-6).epsilon <= 4.0);
+    let refused = ledger.would_admit(&small(99), Budget::new(4.0, 1e-6).expect("a budget"));
+    assert!(matches!(refused, Err(LedgerError::WouldExceed(_))));
+    assert!(ledger.charge(charge(100, Mechanism::Unbounded), budget(1e9)).is_err(), "no budget covers it");
+    let _ = ledger.charge(charge(100, Mechanism::Unbounded), None).expect("kept account of").redeem();
+    assert_eq!(History::read(&path).expect("a ledger").account().epsilon(1e-6).epsilon, f64::INFINITY);
+    std::fs::remove_file(path).expect("there");
+}
+
+/// PRIV-06
+#[test]
+fn a_torn_line_is_dropped_and_a_changed_one_is_named() {
+    let path = scratch("torn");
+    let mut ledger = Ledger::open(&path, opening()).expect("a new file");
+    for round in 1..=3 {
+        let _ = ledger
+            .charge(charge(round, Mechanism::Concentrated { rho: 0.01 }), None)
+            .expect("taken")
+            .redeem();
+    }
+    let whole = std::fs::read_to_string(&path).expect("there");
+    std::fs::write(&path, format!("{whole}{}", &whole[..100])).expect("writable");
+    assert_eq!(History::read(&path).expect("readable").charges.len(), 3);
+    let mut ledger = Ledger::open(&path, opening()).expect("readable");
+    let _ = ledger.charge(charge(4, Mechanism::Concentrated { rho: 0.01 }), None).expect("taken").redeem();
+    let longer = std::fs::read_to_string(&path).expect("there");
+    assert!(longer.starts_with(&whole) && longer.lines().count() == 5);
+    for changed in [longer.replace("\"round\":2", "\"round\":9"), without_line(&longer, 2)] {
+        std::fs::write(&path, changed).expect("writable");
+        let error = Ledger::open(&path, opening()).expect_err("changed").to_string();
+        assert!(error.contains("line 3: its digest is"), "{error}");
+    }
+    std::fs::remove_file(path).expect("there");
+}
+
+fn without_line(text: &str, index: usize) -> String {
+    text.lines().enumerate().filter(|(at, _)| *at != index).map(|(_, line)| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_ledger_of_another_hospital_or_unit_is_refused() {
+    let path = scratch("other");
+    drop(Ledger::open(&path, opening()).expect("a new file"));
+    let other = Opening { holder: "hospital 2".into(), unit: PrivacyUnit::Member };
+    assert!(matches!(Ledger::open(&path, other), Err(LedgerError::Other { .. })));
+    let record = Opening { unit: PrivacyUnit::Record, ..opening() };
+    let error = Ledger::open(&path, record).expect_err("another unit").to_string();
+    assert!(error.contains("counted by member"), "{error}");
+    std::fs::remove_file(path).expect("there");
+}

@@ -1,0 +1,184 @@
+//! What a round releases of a member's data, and what each release costs (`PRIV-01` to `PRIV-04`).
+//!
+//! Follows from the plan alone, so that every party and every auditor computes the same charges from the log.
+//! Neighbouring data sets: with privacy unit `member`, one member's contribution is there or is all zero, its noise
+//! staying; with unit `record`, one record of a member is there or not, and may change the member's whole contribution
+//! within its clips (group privacy over the member; nothing smaller is promised of training without per-record clips).
+
+use cloister_params::block::BlockKind;
+use cloister_params::floors::HONEST_COMPANIONS;
+use cloister_params::late::is_sketched;
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::{LateSketches, PlannedBlock, RoundSettings, SKETCH_CLIP_STEPS};
+use serde::{Deserialize, Serialize};
+
+use crate::accountant::{Account, Mechanism};
+use crate::concentrated::{MapError, SummedNoise};
+
+/// Honest members whose noise every opened sum carries, the member itself included: `H + 1` (`PRIV-02`).
+pub const HONEST_NOISES: u32 = HONEST_COMPANIONS as u32 + 1;
+
+/// What is released.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Released {
+    /// The sum of an expert's updates over its cohort.
+    ExpertSum,
+    /// The sum of router updates, and of consistency weights.
+    RouterSum,
+    /// The sum of the shared parameters' updates.
+    SharedSum,
+    /// The sum of routing distributions.
+    RoutingHistogram,
+    /// A member's own sketch of an expert's region.
+    RegionSketch,
+    /// A member's own sketch of an expert's update.
+    UpdateSketch,
+    /// A member's own count of an expert's tokens.
+    TokenCount,
+}
+
+impl Released {
+    /// In words, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::ExpertSum => "sums of experts' updates",
+            Self::RouterSum => "sums of router updates",
+            Self::SharedSum => "sums of shared parameters' updates",
+            Self::RoutingHistogram => "sums of routing distributions",
+            Self::RegionSketch => "own sketches of experts' regions",
+            Self::UpdateSketch => "own sketches of experts' updates",
+            Self::TokenCount => "own counts of experts' tokens",
+        }
+    }
+}
+
+/// Releases of one kind in a round.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// What is released.
+    pub released: Released,
+    /// How many of them.
+    pub count: u32,
+    /// Coordinates of each.
+    pub coordinates: u64,
+    /// The most by which one unit changes each, in L2 norm, in integer steps.
+    pub sensitivity: f64,
+    /// Standard deviation of the noise that each member adds, in the same steps.
+    pub noise_per_member: u32,
+    /// Honest members whose noise a release is sure to carry.
+    pub honest_noises: u32,
+    /// What each costs.
+    pub mechanism: Mechanism,
+}
+
+/// The releases of a round with these settings, equal ones together.
+///
+/// # Errors
+/// Never for settings that passed their checks; `opendp`'s error is passed on.
+pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Release>, MapError> {
+    let mut all: Vec<Release> = Vec::new();
+    for block in &settings.blocks {
+        let sum = Noised::sum(settings, block);
+        let own = if block.shape.kind.is_scored() { Noised::sketch(settings).to_vec() } else { Vec::new() };
+        for noised in std::iter::once(sum).chain(own) {
+            let release = noised.release(unit)?;
+            match all.iter_mut().find(|known| Release { count: release.count, ..**known } == release) {
+                Some(known) => known.count += 1,
+                None => all.push(release),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Everything in an account.
+pub fn account<'a>(releases: impl IntoIterator<Item = &'a Release>) -> Account {
+    let mut account = Account::default();
+    for release in releases {
+        account.add(release.mechanism, release.count);
+    }
+    account
+}
+
+/// An integer vector with noise.
+#[derive(Clone, Copy, Debug)]
+struct Noised {
+    released: Released,
+    coordinates: u64,
+    /// The largest norm that one member's part has, in steps.
+    norm: f64,
+    sigma: u32,
+    parties: u32,
+}
+
+impl Noised {
+    /// A block's opened sum. With weights above 1 only the member's own noise counts: multiples of other members'
+    /// noise are no discrete Gaussians. A late sketch shows the member's own upload, so that with it, too, nobody else's
+    /// noise counts; it is no release beside the sum.
+    fn sum(settings: &RoundSettings, block: &PlannedBlock) -> Self {
+        let (clip, length) = (f64::from(block.scale.clip_steps), block.shape.length);
+        let norm = match block.shape.kind {
+            // The consistency weight is outside the block's norm.
+            BlockKind::Router { .. } => rounded_norm(clip, length - 1).hypot(clip),
+            _ => rounded_norm(clip, length),
+        };
+        let released = match block.shape.kind {
+            BlockKind::Expert { .. } => Released::ExpertSum,
+            BlockKind::Router { .. } => Released::RouterSum,
+            BlockKind::Shared => Released::SharedSum,
+            BlockKind::Routing { .. } => Released::RoutingHistogram,
+        };
+        let shown_alone = settings.late_sketches != LateSketches::Off && is_sketched(block);
+        let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
+        Self { released, coordinates: length, norm, sigma: block.noise_steps, parties }
+    }
+
+    /// What an announcement shows of an expert: it carries the member's own noise alone.
+    fn sketch(settings: &RoundSettings) -> [Self; 3] {
+        let plan = &settings.sketch;
+        let coordinates = u64::from(plan.coordinates);
+        let norm = rounded_norm(f64::from(SKETCH_CLIP_STEPS), coordinates);
+        let sketch =
+            |released| Self { released, coordinates, norm, sigma: u32::from(plan.noise_steps), parties: 1 };
+        let count = Self {
+            released: Released::TokenCount,
+            coordinates: 1,
+            norm: f64::from(settings.scoring.largest_count()),
+            sigma: u32::from(plan.count_noise),
+            parties: 1,
+        };
+        [sketch(Released::RegionSketch), sketch(Released::UpdateSketch), count]
+    }
+
+    fn release(self, unit: PrivacyUnit) -> Result<Release, MapError> {
+        let sensitivity = match unit {
+            PrivacyUnit::Member => self.norm,
+            // From any contribution within the clip to any other.
+            PrivacyUnit::Record => 2.0 * self.norm,
+        };
+        let noise = SummedNoise { sigma: self.sigma, parties: self.parties, length: self.coordinates };
+        let mechanism = match noise.rho(sensitivity)? {
+            rho if rho.is_finite() => Mechanism::Concentrated { rho },
+            _ => Mechanism::Unbounded,
+        };
+        Ok(Release {
+            released: self.released,
+            count: 1,
+            coordinates: self.coordinates,
+            sensitivity,
+            noise_per_member: self.sigma,
+            honest_noises: self.parties,
+            mechanism,
+        })
+    }
+}
+
+/// The largest norm of a vector of norm `clip` once each of its coordinates is rounded to an integer, in steps.
+pub fn rounded_norm(clip: f64, length: u64) -> f64 {
+    clip + (length as f64).sqrt() / 2.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use cloister_params::block::BlockShape;
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::id::{BlockId, Digest};
+use cloister_params::plan::{Deadlines, Fallback, ScoringRule, SketchPlan, Threshold, TrainingPlan};
+
+use super::*;
+
+fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
+    let kinds = [
+        BlockKind::Expert { layer: 0, expert: 0 },
+        BlockKind::Expert { layer: 0, expert: 1 },
+        BlockKind::Router { layer: 0 },
+        BlockKind::Shared,
+        BlockKind::Routing { layer: 0 },
+    ];
+    let block = |(id, kind)| PlannedBlock {
+        shape: BlockShape { id: BlockId(id), kind, length: 101 },
+        scale: Scale { step_log2: -10, clip_steps: 1000 },
+        noise_steps,
+    };
+    RoundSettings {
+        task: Digest::default(),
+        ring: RingWidth::new(32).expect("supported"),
+        max_weight,
+        cohort_floor: 5,
+        sketch: SketchPlan {
+            seed: Digest::default(),
+            coordinates: 64,
+            noise_steps: 4096,
+            region_clip_milli: 1000,
+            count_noise: 30,
+        },
+        scoring: ScoringRule {
+            threshold: Threshold::MeanDeviation,
+            spread_factor: 256,
+            consensus_fraction: 128,
+            minimum_tokens: 30,
+            slack: 1,
+            fallback: Fallback::Everyone,
+        },
+        late_sketches: LateSketches::Off,
+        training: TrainingPlan {
+            local_epochs: 1,
+            batch_size: 8,
+            learning_rate_micro: 1000,
+            routing_penalty_milli: 100,
+            seed: 1,
+        },
+        deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },
+        blocks: (0..).zip(kinds).map(block).collect(),
+    }
+}
+
+fn one(all: &[Release], released: Released) -> Release {
+    *all.iter().find(|release| release.released == released).expect("released")
+}
+
+fn rho(release: Release) -> f64 {
+    match release.mechanism {
+        Mechanism::Concentrated { rho } => rho,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// PRIV-03
+#[test]
+fn everything_that_leaves_is_charged() {
+    let all = releases(&settings(1000, 1), PrivacyUnit::Member).expect("charged");
+    let counts: Vec<(Released, u32)> = all.iter().map(|release| (release.released, release.count)).collect();
+    let expected = [
+        (Released::ExpertSum, 2),
+        (Released::RegionSketch, 2),
+        (Released::UpdateSketch, 2),
+        (Released::TokenCount, 2),
+        (Released::RouterSum, 1),
+        (Released::SharedSum, 1),
+        (Released::RoutingHistogram, 1),
+    ];
+    assert_eq!(counts, expected);
+}
+
+/// PRIV-01, PRIV-02, PRIV-04
+#[test]
+fn sensitivities_are_clips_with_rounding_and_noise_is_that_of_honest_members() {
+    let all = releases(&settings(1000, 1), PrivacyUnit::Member).expect("charged");
+    let norm = 1000.0 + 101f64.sqrt() / 2.0;
+    let expert = one(&all, Released::ExpertSum);
+    assert_eq!((expert.sensitivity, expert.honest_noises), (norm, 3));
+    let exact = norm * norm / (2.0 * 3.0 * 1000.0 * 1000.0);
+    assert!((rho(expert) / exact - 1.0).abs() < 1e-12);
+    let router = one(&all, Released::RouterSum);
+    assert_eq!(router.sensitivity, 1005f64.hypot(1000.0), "the consistency weight counts too");
+    let sketch = one(&all, Released::RegionSketch);
+    assert_eq!((sketch.sensitivity, sketch.honest_noises), (8196.0, 1));
+    assert_eq!(one(&all, Released::TokenCount).sensitivity, 60.0);
+    let record = releases(&settings(1000, 1), PrivacyUnit::Record).expect("charged");
+    assert!((rho(one(&record, Released::ExpertSum)) / rho(expert) - 4.0).abs() < 1e-9);
+}
+
+/// PRIV-04
+#[test]
+fn weights_leave_only_the_own_noise_and_no_noise_is_unbounded() {
+    let weighted = releases(&settings(1000, 3), PrivacyUnit::Member).expect("charged");
+    assert_eq!(one(&weighted, Released::SharedSum).honest_noises, 1);
+    let mut late = settings(1000, 1);
+    late.late_sketches = LateSketches::Optional;
+    late.blocks[3].shape.length = 4800;
+    let late = releases(&late, PrivacyUnit::Member).expect("charged");
+    assert_eq!(one(&late, Released::SharedSum).honest_noises, 1, "a late sketch shows one member's upload");
+    assert_eq!(one(&late, Released::RouterSum).honest_noises, 3, "a short block has none");
+    let quiet = releases(&settings(0, 1), PrivacyUnit::Member).expect("charged");
+    assert_eq!(one(&quiet, Released::SharedSum).mechanism, Mechanism::Unbounded);
+    assert_eq!(account(&quiet).epsilon(1e-6).epsilon, f64::INFINITY);
+}
