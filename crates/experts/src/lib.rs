@@ -36,6 +36,7 @@ pub use error::ExpertsError;
 pub use features::Features;
 pub use notes::Note;
 pub use regularizer::RoutingForm;
+pub use tch::Device;
 pub use trainer::{
     Evaluation, ExpertRegion, Frozen, LocalResult, LocalTraining, Score, Trainer, TrainingProgress,
 };

@@ -10,9 +10,10 @@ use crate::families::config::{Family, MoeConfig};
 use crate::families::decoder::Decoder;
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
-use crate::families::sites::{Part, Site, SiteKind, SiteShape};
+use crate::families::sites::{Part, Site, SiteShape};
 use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
+use crate::families::tokens::Tokens;
 
 /// A model with frozen weights, to which an adapter can be attached.
 pub enum Model {
@@ -74,6 +75,16 @@ impl Model {
         }
     }
 
+    /// Runs texts through the model, without gradients, and says whether all logits are finite numbers. A Switch
+    /// Transformer gets them as sources and as targets.
+    pub fn runs(&self, tokens: &Tokens) -> bool {
+        let logits = tch::no_grad(|| match self {
+            Self::Decoder(model) => model.logits(&model.hidden(tokens).rows),
+            Self::Switch(model) => model.forward(tokens, tokens).logits,
+        });
+        logits.isfinite().all().int64_value(&[]) == 1
+    }
+
     fn sites_mut(&mut self) -> Vec<Site<'_>> {
         match self {
             Self::Decoder(model) => model.sites(),
@@ -116,11 +127,5 @@ impl Model {
     /// Goes back to the model's own weights.
     pub fn detach(&mut self) {
         self.sites_mut().iter_mut().for_each(Site::detach);
-    }
-
-    /// How many numbers the model's tensors at these places have.
-    pub fn count(&mut self, kind: SiteKind) -> usize {
-        let own = self.sites().into_iter().filter(|site| site.kind == kind);
-        own.map(|site| site.shape.iter().product::<usize>()).sum()
     }
 }
