@@ -17,6 +17,7 @@ pub mod encoder;
 pub mod error;
 pub mod families;
 pub mod features;
+pub mod finetune;
 mod minilm;
 mod model;
 mod moe;

@@ -10,10 +10,12 @@ use crate::families::config::{Family, MoeConfig};
 use crate::families::decoder::Decoder;
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
+use crate::families::router::Routing;
 use crate::families::sites::{Part, Site, SiteShape};
 use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
+use crate::finetune::Batch;
 
 /// A model with frozen weights, to which an adapter can be attached.
 pub enum Model {
@@ -83,6 +85,30 @@ impl Model {
             Self::Switch(model) => model.forward(tokens, tokens).logits,
         });
         logits.isfinite().all().int64_value(&[]) == 1
+    }
+
+    /// Rows of its vocabulary, and the most tokens of a text where there is such a limit.
+    pub(crate) fn limits(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Decoder(model) => (model.config().vocabulary, Some(model.config().positions)),
+            Self::Switch(model) => (model.config().vocabulary, None),
+        }
+    }
+
+    /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, and how the sparse layers routed.
+    pub(crate) fn learn(&self, batch: &Batch) -> (Tensor, Vec<Routing>) {
+        match (self, &batch.targets) {
+            (Self::Switch(model), Some(targets)) => {
+                let output = model.forward(&batch.texts, targets);
+                (output.logits, output.routings)
+            }
+            (Self::Decoder(model), _) => {
+                let hidden = model.hidden(&batch.texts);
+                let rows = batch.rows.as_ref().map(|rows| hidden.rows.index_select(0, rows));
+                (model.logits(&rows.unwrap_or(hidden.rows)), hidden.routings)
+            }
+            (Self::Switch(_), None) => unreachable!("batches are made for the model that learns"),
+        }
     }
 
     fn sites_mut(&mut self) -> Vec<Site<'_>> {

@@ -4,4 +4,5 @@ mod adapters;
 mod blocks;
 mod checkpoints;
 mod common;
+mod finetune;
 mod parity;
