@@ -15,6 +15,8 @@ mod create;
 #[cfg(feature = "training")]
 mod demo;
 mod events;
+#[cfg(feature = "training")]
+mod experts;
 mod failure;
 mod folder;
 mod server;
@@ -38,6 +40,9 @@ enum Command {
     Client(client::Arguments),
     /// Look at a consortium's rules.
     Consortium(consortium::Arguments),
+    /// Look at Mixture-of-Experts models, their blocks and adapters.
+    #[cfg(feature = "training")]
+    Experts(experts::Arguments),
     /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
     #[cfg(feature = "training")]
     Demo(demo::Arguments),
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
+        #[cfg(feature = "training")]
+        Command::Experts(arguments) => experts::run(arguments),
         #[cfg(feature = "training")]
         Command::Demo(arguments) => demo::run(arguments),
     };

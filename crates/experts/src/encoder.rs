@@ -116,7 +116,7 @@ pub(crate) struct Tokenized {
     pub(crate) truncated: usize,
 }
 
-fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
+pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
     // Reading first tells a missing file from a broken one.
     let bytes = crate::minilm::read_file(path)?;
     let mut tokenizer =

@@ -51,6 +51,14 @@ pub enum ExpertsError {
         /// What the tokenizer says.
         reason: String,
     },
+    /// A language model cannot learn from an example.
+    #[error("example {example} (counted from 1): {reason}; correct it or leave it out")]
+    Example {
+        /// The example's place, counted from 1.
+        example: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is not a single note to learn from or to evaluate on.
     #[error("no notes were given; at least one is needed")]
     NoNotes,

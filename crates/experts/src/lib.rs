@@ -17,6 +17,7 @@ pub mod encoder;
 pub mod error;
 pub mod families;
 pub mod features;
+pub mod finetune;
 mod minilm;
 mod model;
 mod moe;
@@ -36,6 +37,7 @@ pub use error::ExpertsError;
 pub use features::Features;
 pub use notes::Note;
 pub use regularizer::RoutingForm;
+pub use tch::Device;
 pub use trainer::{
     Evaluation, ExpertRegion, Frozen, LocalResult, LocalTraining, Score, Trainer, TrainingProgress,
 };

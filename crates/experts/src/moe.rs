@@ -48,6 +48,17 @@ impl Routing {
         Self { hidden, probabilities, chosen, chosen_probabilities }
     }
 
+    /// The same on the CPU.
+    pub(crate) fn to_host(&self) -> Self {
+        let host = |tensor: &Tensor| tensor.to_device(tch::Device::Cpu);
+        Self {
+            hidden: host(&self.hidden),
+            probabilities: host(&self.probabilities),
+            chosen: host(&self.chosen),
+            chosen_probabilities: host(&self.chosen_probabilities),
+        }
+    }
+
     /// The chosen probabilities, renormalised to sum to 1, `[tokens, 2]`.
     fn weights(&self) -> Tensor {
         &self.chosen_probabilities / self.chosen_probabilities.sum_dim_intlist(-1, true, Kind::Float)

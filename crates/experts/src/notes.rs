@@ -29,7 +29,7 @@ pub enum NotesError {
         source: io::Error,
     },
     /// A line is not a note.
-    #[error("{path}, line {line}: {reason}; each line must be a JSON object with “text” and “label”")]
+    #[error("{path}, line {line}: {reason}")]
     Line {
         /// The file.
         path: PathBuf,
@@ -54,23 +54,33 @@ pub enum NotesError {
 /// # Errors
 /// [`NotesError`], naming the line where there is one.
 pub fn read_notes(path: &Path) -> Result<Vec<Note>, NotesError> {
-    let file_error = |source| NotesError::File { path: path.to_owned(), source };
-    let mut reader = open(path).map_err(file_error)?;
     let mut notes = Vec::new();
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).map_err(file_error)? > 0 {
-        let note = parse(&line).map_err(|reason| NotesError::Line {
-            path: path.to_owned(),
-            line: notes.len() + 1,
-            reason,
-        })?;
-        notes.push(note);
-        line.clear();
-    }
+    read_lines(path, &mut |line| {
+        let hint = |reason| format!("{reason}; each line must be a JSON object with “text” and “label”");
+        notes.push(parse(line).map_err(hint)?);
+        Ok(())
+    })?;
     if notes.is_empty() {
         return Err(NotesError::Empty { path: path.to_owned() });
     }
     Ok(notes)
+}
+
+/// Hands each line of a file to a function that says what is wrong with it.
+pub(crate) fn read_lines(
+    path: &Path,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), NotesError> {
+    let file_error = |source| NotesError::File { path: path.to_owned(), source };
+    let mut reader = open(path).map_err(file_error)?;
+    let mut line = Vec::new();
+    let mut number = 0;
+    while reader.read_until(b'\n', &mut line).map_err(file_error)? > 0 {
+        number += 1;
+        take(&line).map_err(|reason| NotesError::Line { path: path.to_owned(), line: number, reason })?;
+        line.clear();
+    }
+    Ok(())
 }
 
 /// The names of the notes' classes, sorted, each once.

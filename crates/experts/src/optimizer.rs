@@ -1,14 +1,72 @@
-//! AdamW with gradient clipping and linear warm-up.
+//! Gradient descent: AdamW or SGD, with accumulation, clipping, warm-up and decay. A step asks nothing of the device, so
+//! the host never waits for it.
 
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
-/// Gradients are scaled down to this norm over all parameters.
-const MAX_GRADIENT_NORM: f64 = 1.0;
-/// Part of the steps over which the learning rate rises linearly.
-const WARM_UP: f64 = 0.1;
+
+/// How a gradient becomes a step.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// AdamW (Loshchilov and Hutter 2019).
+    #[default]
+    AdamW,
+    /// Plain descent with this momentum.
+    Sgd {
+        /// Share of the last step that is kept.
+        momentum: f64,
+    },
+}
+
+/// What becomes of the learning rate after the warm-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It falls to 0 in half a cosine.
+    Cosine,
+}
+
+/// How an optimizer goes about it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Plan {
+    pub(crate) rule: Rule,
+    pub(crate) decay: Decay,
+    /// Part of the steps over which the learning rate rises linearly.
+    pub(crate) warm_up: f64,
+    /// Gradients are scaled down to this norm over all parameters.
+    pub(crate) max_norm: f64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { rule: Rule::AdamW, decay: Decay::Constant, warm_up: 0.1, max_norm: 1.0 }
+    }
+}
+
+impl Plan {
+    /// Factor of the learning rate in a step, counted from 1, of `steps`.
+    fn rate(&self, step: usize, steps: usize) -> f64 {
+        let warm_up = (steps as f64 * self.warm_up).ceil();
+        let step = step as f64;
+        if step < warm_up {
+            return step / warm_up;
+        }
+        match self.decay {
+            Decay::Constant => 1.0,
+            Decay::Cosine => {
+                let done = (step - warm_up) / (steps as f64 - warm_up).max(1.0);
+                0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+            }
+        }
+    }
+}
 
 /// A tensor to train, with its learning rate and its decoupled weight decay.
 pub(crate) struct Group {
@@ -18,20 +76,21 @@ pub(crate) struct Group {
 }
 
 /// The state of one training: it starts fresh, so nothing of a round lives on in the next.
-pub(crate) struct AdamW {
+pub(crate) struct Optimizer {
     groups: Vec<Group>,
-    /// Running mean of each gradient and of its square.
+    plan: Plan,
+    /// Running mean of each gradient and of its square; with plain descent only the first, and no mean.
     moments: Vec<(Tensor, Tensor)>,
     step: usize,
-    warm_up: usize,
+    steps: usize,
 }
 
-impl AdamW {
+impl Optimizer {
     /// For a training of this many steps.
-    pub(crate) fn new(groups: Vec<Group>, steps: usize) -> Self {
+    pub(crate) fn new(groups: Vec<Group>, steps: usize, plan: Plan) -> Self {
         let moments =
             groups.iter().map(|group| (group.parameter.zeros_like(), group.parameter.zeros_like())).collect();
-        Self { groups, moments, step: 0, warm_up: (steps as f64 * WARM_UP).ceil() as usize }
+        Self { groups, plan, moments, step: 0, steps }
     }
 
     /// What is trained.
@@ -39,37 +98,58 @@ impl AdamW {
         self.groups.iter().map(|group| &group.parameter)
     }
 
-    /// One step down the gradient of `loss`.
-    pub(crate) fn step(&mut self, loss: &Tensor) {
+    /// The gradient of `loss` by each parameter.
+    pub(crate) fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
         let parameters: Vec<&Tensor> = self.parameters().collect();
-        let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
-        self.step += 1;
-        tch::no_grad(|| self.apply(&gradients));
+        Tensor::run_backward(&[loss], &parameters, false, false)
     }
 
-    fn apply(&mut self, gradients: &[Tensor]) {
-        let clip = clipping_factor(gradients);
-        let time = self.step as i32;
-        let warm_up = (self.step as f64 / self.warm_up as f64).min(1.0);
-        let correction = (1.0 - BETA_2.powi(time)).sqrt();
-        for ((group, (mean, square)), gradient) in
-            self.groups.iter_mut().zip(&mut self.moments).zip(gradients)
-        {
-            let gradient = gradient * clip;
-            let rate = group.learning_rate * warm_up;
-            let _ = mean.lerp_(&gradient, 1.0 - BETA_1);
-            let _ = square.lerp_(&gradient.square(), 1.0 - BETA_2);
-            let direction = &*mean / ((square.sqrt() / correction) + EPSILON);
-            group.parameter *= 1.0 - rate * group.weight_decay;
-            group.parameter -= direction * (rate / (1.0 - BETA_1.powi(time)));
+    /// One step down the gradient of `loss`.
+    pub(crate) fn step(&mut self, loss: &Tensor) {
+        let gradients = self.gradients(loss);
+        self.apply(&gradients);
+    }
+
+    /// One step down these gradients.
+    pub(crate) fn apply(&mut self, gradients: &[Tensor]) {
+        self.step += 1;
+        tch::no_grad(|| {
+            let clip = clipping_factor(gradients, self.plan.max_norm);
+            let rate = self.plan.rate(self.step, self.steps);
+            for (index, gradient) in gradients.iter().enumerate() {
+                self.move_one(index, &(gradient * &clip), rate);
+            }
+        });
+    }
+
+    fn move_one(&mut self, index: usize, gradient: &Tensor, rate: f64) {
+        let group = &mut self.groups[index];
+        let (mean, square) = &mut self.moments[index];
+        let rate = group.learning_rate * rate;
+        group.parameter *= 1.0 - rate * group.weight_decay;
+        match self.plan.rule {
+            Rule::Sgd { momentum } => {
+                *mean *= momentum;
+                *mean += gradient;
+                group.parameter -= &*mean * rate;
+            }
+            Rule::AdamW => {
+                let time = self.step as i32;
+                let correction = (1.0 - BETA_2.powi(time)).sqrt();
+                let _ = mean.lerp_(gradient, 1.0 - BETA_1);
+                let _ = square.lerp_(&gradient.square(), 1.0 - BETA_2);
+                let direction = &*mean / ((square.sqrt() / correction) + EPSILON);
+                group.parameter -= direction * (rate / (1.0 - BETA_1.powi(time)));
+            }
         }
     }
 }
 
-fn clipping_factor(gradients: &[Tensor]) -> f64 {
-    let norm =
-        gradients.iter().map(|gradient| gradient.square().sum(Kind::Float).double_value(&[])).sum::<f64>();
-    (MAX_GRADIENT_NORM / norm.sqrt().max(MAX_GRADIENT_NORM)).min(1.0)
+/// What gradients are multiplied by so that their norm is at most `most`, a scalar on their device.
+fn clipping_factor(gradients: &[Tensor], most: f64) -> Tensor {
+    let squares: Vec<Tensor> = gradients.iter().map(|gradient| gradient.square().sum(Kind::Float)).collect();
+    let norm = Tensor::stack(&squares, 0).sum(Kind::Float).sqrt();
+    norm.clamp_min(most).reciprocal() * most
 }
 
 #[cfg(test)]
@@ -86,7 +166,7 @@ mod tests {
     fn the_first_step_has_the_learning_rate_s_length_and_zero_gradients_do_not_move() {
         let group = group(&[1.0, 2.0], 0.0);
         let parameter = group.parameter.shallow_clone();
-        AdamW::new(vec![group], 1)
+        Optimizer::new(vec![group], 1, Plan::default())
             .step(&(&parameter * Tensor::from_slice(&[-3.0_f32, 0.0])).sum(Kind::Float));
         let moved = values(&parameter);
         assert!((moved[0] - 1.1).abs() < 1e-5, "{moved:?}");
@@ -97,7 +177,7 @@ mod tests {
     fn the_learning_rate_warms_up() {
         let group = group(&[0.0], 0.0);
         let parameter = group.parameter.shallow_clone();
-        AdamW::new(vec![group], 100).step(&parameter.sum(Kind::Float));
+        Optimizer::new(vec![group], 100, Plan::default()).step(&parameter.sum(Kind::Float));
         assert!((values(&parameter)[0] + 0.01).abs() < 1e-5);
     }
 
@@ -105,13 +185,35 @@ mod tests {
     fn decay_is_decoupled_from_the_gradient() {
         let group = group(&[2.0], 0.5);
         let parameter = group.parameter.shallow_clone();
-        AdamW::new(vec![group], 1).step(&(&parameter * 0.0).sum(Kind::Float));
+        Optimizer::new(vec![group], 1, Plan::default()).step(&(&parameter * 0.0).sum(Kind::Float));
         assert!((values(&parameter)[0] - 1.9).abs() < 1e-6);
     }
 
     #[test]
     fn large_gradients_are_scaled_to_norm_1_and_small_ones_stay() {
-        assert!((clipping_factor(&[Tensor::from_slice(&[3.0_f32, 4.0])]) - 0.2).abs() < 1e-9);
-        assert_eq!(clipping_factor(&[Tensor::from_slice(&[0.3_f32, 0.4])]), 1.0);
+        let factor =
+            |gradient: [f32; 2]| clipping_factor(&[Tensor::from_slice(&gradient)], 1.0).double_value(&[]);
+        assert!((factor([3.0, 4.0]) - 0.2).abs() < 1e-6);
+        assert_eq!(factor([0.3, 0.4]), 1.0);
+    }
+
+    #[test]
+    fn the_learning_rate_rises_and_falls_in_half_a_cosine() {
+        let plan = Plan { decay: Decay::Cosine, ..Plan::default() };
+        let rates: Vec<f64> = [1, 10, 55, 100].map(|step| plan.rate(step, 100)).to_vec();
+        for (rate, expected) in rates.iter().zip([0.1, 1.0, 0.5, 0.0]) {
+            assert!((rate - expected).abs() < 1e-9, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn plain_descent_keeps_a_share_of_the_last_step() {
+        let group = group(&[0.0], 0.0);
+        let parameter = group.parameter.shallow_clone();
+        let plan = Plan { rule: Rule::Sgd { momentum: 0.5 }, warm_up: 0.0, ..Plan::default() };
+        let mut optimizer = Optimizer::new(vec![group], 2, plan);
+        optimizer.step(&parameter.sum(Kind::Float));
+        optimizer.step(&parameter.sum(Kind::Float));
+        assert!((values(&parameter)[0] + 0.1 + 0.15).abs() < 1e-6);
     }
 }

@@ -2,7 +2,6 @@
 
 use tch::{Kind, Tensor};
 
-use crate::config::TOP_K;
 use crate::model::values;
 use crate::moe::Routing;
 use crate::trainer::ExpertRegion;
@@ -35,8 +34,9 @@ impl LayerStatistics {
 
     /// Counts the tokens of one batch.
     pub(crate) fn add(&mut self, routing: &Routing) {
-        let (best, _) = routing.probabilities.topk(TOP_K as i64 + 1, -1, true, true);
-        let best_not_chosen = best.narrow(1, TOP_K as i64, 1);
+        let chosen = routing.chosen.size()[1];
+        let (best, _) = routing.probabilities.topk(chosen + 1, -1, true, true);
+        let best_not_chosen = best.narrow(1, chosen, 1);
         let margins = &routing.chosen_probabilities - best_not_chosen;
         let none = routing.probabilities.zeros_like();
         let assigned = none.scatter_value(1, &routing.chosen, 1.0);

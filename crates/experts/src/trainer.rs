@@ -12,7 +12,7 @@ use crate::encoder::Encoder;
 use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
 use crate::model::{Model, Output, Parameters, integers};
-use crate::optimizer::{AdamW, Group};
+use crate::optimizer::{Group, Optimizer, Plan};
 use crate::regularizer::{RoutingForm, consistency, load_balance, published};
 use crate::statistics::LayerStatistics;
 
@@ -265,7 +265,7 @@ impl Trainer {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<Vec<f64>, ExpertsError> {
         let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
-        let mut optimizer = AdamW::new(self.groups(settings), steps);
+        let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
         let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Vec::with_capacity(steps);
         for epoch in 0..settings.epochs {
@@ -354,13 +354,13 @@ struct Anchor {
 }
 
 impl Anchor {
-    fn new(optimizer: &AdamW, proximal: f64) -> Self {
+    fn new(optimizer: &Optimizer, proximal: f64) -> Self {
         let copies = || optimizer.parameters().map(|parameter| parameter.detach().copy()).collect();
         Self { start: if proximal > 0.0 { copies() } else { Vec::new() }, proximal }
     }
 
     /// `mu / 2 · |w − w_0|²`, a scalar.
-    fn pull(&self, optimizer: &AdamW) -> Tensor {
+    fn pull(&self, optimizer: &Optimizer) -> Tensor {
         let distance = |(now, start): (&Tensor, &Tensor)| (now - start).square().sum(Kind::Float);
         let sum: Tensor = optimizer.parameters().zip(&self.start).map(distance).sum();
         sum * (self.proximal / 2.0)
@@ -371,7 +371,8 @@ fn task_loss(output: &Output, batch: &Batch) -> Tensor {
     output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
 }
 
-fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
+/// The order of the notes in an epoch.
+pub(crate) fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..notes).collect();
     Draw::new(seed, Purpose::Order, epoch).shuffle(&mut order);
     order

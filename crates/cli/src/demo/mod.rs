@@ -1,7 +1,7 @@
 //! `cloister demo`: a coordinator and several hospitals as processes of this program, over QUIC on loopback.
 
 mod consortium;
-mod format;
+pub(crate) mod format;
 mod processes;
 mod report;
 mod result;

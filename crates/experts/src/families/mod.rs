@@ -7,29 +7,37 @@
 
 pub mod adapter;
 mod attention;
+pub mod blocks;
 pub mod config;
 pub mod decoder;
 mod experts;
 mod fields;
 mod loader;
+pub mod losses;
 pub mod model;
 mod names;
+pub mod overview;
 mod projection;
 mod read_config;
 mod relative;
 mod rope;
 pub mod router;
+mod shapes;
 pub mod sites;
 pub mod switch;
 pub mod switch_config;
 pub mod tokens;
+pub mod upcycle;
 mod weights;
 
 pub use adapter::{Adapter, AdapterSettings, Layout};
+pub use blocks::AdapterBlocks;
 pub use config::{DecoderConfig, Family};
 pub use decoder::Decoder;
 pub use loader::Precision;
 pub use model::Model;
+pub use overview::{AnyConfig, MemoryEstimate, Overview, overview};
 pub use router::Routing;
 pub use switch::Switch;
 pub use tokens::Tokens;
+pub use upcycle::upcycle;

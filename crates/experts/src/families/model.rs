@@ -10,9 +10,12 @@ use crate::families::config::{Family, MoeConfig};
 use crate::families::decoder::Decoder;
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
-use crate::families::sites::{Part, Site, SiteKind, SiteShape};
+use crate::families::router::Routing;
+use crate::families::sites::{Part, Site, SiteShape};
 use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
+use crate::families::tokens::Tokens;
+use crate::finetune::Batch;
 
 /// A model with frozen weights, to which an adapter can be attached.
 pub enum Model {
@@ -74,6 +77,40 @@ impl Model {
         }
     }
 
+    /// Runs texts through the model, without gradients, and says whether all logits are finite numbers. A Switch
+    /// Transformer gets them as sources and as targets.
+    pub fn runs(&self, tokens: &Tokens) -> bool {
+        let logits = tch::no_grad(|| match self {
+            Self::Decoder(model) => model.logits(&model.hidden(tokens).rows),
+            Self::Switch(model) => model.forward(tokens, tokens).logits,
+        });
+        logits.isfinite().all().int64_value(&[]) == 1
+    }
+
+    /// Rows of its vocabulary, and the most tokens of a text where there is such a limit.
+    pub(crate) fn limits(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Decoder(model) => (model.config().vocabulary, Some(model.config().positions)),
+            Self::Switch(model) => (model.config().vocabulary, None),
+        }
+    }
+
+    /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, and how the sparse layers routed.
+    pub(crate) fn learn(&self, batch: &Batch) -> (Tensor, Vec<Routing>) {
+        match (self, &batch.targets) {
+            (Self::Switch(model), Some(targets)) => {
+                let output = model.forward(&batch.texts, targets);
+                (output.logits, output.routings)
+            }
+            (Self::Decoder(model), _) => {
+                let hidden = model.hidden(&batch.texts);
+                let rows = batch.rows.as_ref().map(|rows| hidden.rows.index_select(0, rows));
+                (model.logits(&rows.unwrap_or(hidden.rows)), hidden.routings)
+            }
+            (Self::Switch(_), None) => unreachable!("batches are made for the model that learns"),
+        }
+    }
+
     fn sites_mut(&mut self) -> Vec<Site<'_>> {
         match self {
             Self::Decoder(model) => model.sites(),
@@ -116,11 +153,5 @@ impl Model {
     /// Goes back to the model's own weights.
     pub fn detach(&mut self) {
         self.sites_mut().iter_mut().for_each(Site::detach);
-    }
-
-    /// How many numbers the model's tensors at these places have.
-    pub fn count(&mut self, kind: SiteKind) -> usize {
-        let own = self.sites().into_iter().filter(|site| site.kind == kind);
-        own.map(|site| site.shape.iter().product::<usize>()).sum()
     }
 }

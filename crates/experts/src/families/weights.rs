@@ -101,6 +101,11 @@ impl Checkpoint {
         self.shards.iter().enumerate().map(|(index, shard)| (shard.path.as_path(), names(index))).collect()
     }
 
+    /// Numbers in all tensors.
+    pub(crate) fn parameters(&self) -> usize {
+        self.tensors.values().map(|location| location.shape.iter().product::<i64>() as usize).sum()
+    }
+
     /// Names of the tensors that nobody has asked for.
     pub(crate) fn untaken(&self) -> Vec<String> {
         self.tensors.keys().filter(|name| !self.taken.borrow().contains(*name)).cloned().collect()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
 use cloister_experts::families::adapter::write_merged;
-use cloister_experts::families::{Adapter, AdapterSettings, Layout, Model, Precision};
+use cloister_experts::families::{Adapter, AdapterSettings, Layout, Model, Precision, upcycle};
 use tch::{Device, Tensor};
 
 fn all_families() -> impl Iterator<Item = &'static str> {
@@ -168,4 +168,5 @@ fn adapters_are_written_for_peft_to_load() {
         write_merged(&fixture(family), &adapter, &folder.join(family).join("merged"))
             .expect("the folder can be written");
     }
+    upcycle(&fixture("llama"), &folder.join("llama/upcycled"), 4, 2, 1).expect("the folder can be written");
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{expected, fixture, logits, open, texts};
-use cloister_experts::families::{Model, Precision};
+use crate::common::{difference, expected, fixture, logits, open, texts};
+use cloister_experts::families::{Family, Model, Precision, upcycle};
 use tch::{Device, Kind, Tensor};
 
 /// A copy of a fixture's model, to be spoilt.
@@ -115,4 +115,22 @@ fn bfloat16_computes_nearly_the_same() {
             / exact.abs().mean(Kind::Float).double_value(&[]);
         assert!(off > 0.0 && off < 0.05, "{family}: the logits differ by {off} of their size");
     }
+}
+
+#[test]
+fn an_upcycled_model_computes_what_the_dense_one_does() {
+    let folder = std::env::temp_dir().join(format!("cloister-upcycled-{}", std::process::id()));
+    upcycle(&fixture("llama"), &folder, 4, 2, 1).expect("a Llama can be upcycled");
+    let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("just written");
+    assert_eq!(model.family(), Family::Mixtral);
+    assert_eq!(model.moe().map(|moe| (moe.experts, moe.chosen)), Some((4, 2)));
+    let expected = expected("llama");
+    let off = difference(&logits(&model, &texts(&expected)), &expected["logits"]);
+    assert!(off < 1e-4, "the upcycled model differs by {off}");
+    fs::remove_dir_all(&folder).expect("it was written above");
+
+    let error = upcycle(&fixture("olmoe"), &folder, 4, 2, 1).expect_err("it has experts").to_string();
+    assert!(error.contains("only llama can be made a mixture of experts, not olmoe"), "{error}");
+    let error = upcycle(&fixture("llama"), &folder, 2, 3, 1).expect_err("too few experts").to_string();
+    assert!(error.contains("cannot use 3 of 2 experts"), "{error}");
 }

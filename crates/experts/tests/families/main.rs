@@ -1,6 +1,8 @@
 //! Families of models against what `transformers` and `peft` compute with the same tiny checkpoints.
 
 mod adapters;
+mod blocks;
 mod checkpoints;
 mod common;
+mod finetune;
 mod parity;

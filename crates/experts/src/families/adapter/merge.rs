@@ -34,12 +34,12 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name)) {
         return Err(ExpertsError::Adapter(format!("the model has no tensor {missing}")));
     }
-    fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
+    copy_others(model, target)?;
     for (path, names) in checkpoint.shards() {
         let name = path.file_name().ok_or_else(|| unusable(path, "it has no name".to_owned()))?;
         write_shard(&checkpoint, &names, &changes, &target.join(name))?;
     }
-    copy_others(model, target)
+    Ok(())
 }
 
 /// What becomes of a weight.
@@ -113,7 +113,8 @@ fn write_shard(
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
 }
 
-fn dtype(kind: Kind) -> Dtype {
+/// How a kind of values is called in a file.
+pub(crate) fn dtype(kind: Kind) -> Dtype {
     match kind {
         Kind::Half => Dtype::F16,
         Kind::BFloat16 => Dtype::BF16,
@@ -122,16 +123,18 @@ fn dtype(kind: Kind) -> Dtype {
     }
 }
 
-fn bytes(tensor: &Tensor) -> Vec<u8> {
+/// A tensor's values, row by row.
+pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
     let tensor = tensor.contiguous();
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.copy_data_u8(&mut bytes, tensor.numel());
     bytes
 }
 
-/// Configuration, tokenizer and the like.
-fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
-    let failed = |source| ExpertsError::File { path: model.to_owned(), source };
+/// Copies configuration, tokenizer and the like into a folder, which is made if need be.
+pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
+    let failed = |source| ExpertsError::File { path: target.to_owned(), source };
+    fs::create_dir_all(target).map_err(failed)?;
     for entry in fs::read_dir(model).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let weights = path.extension().is_some_and(|extension| extension == "safetensors");

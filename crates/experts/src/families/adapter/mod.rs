@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
 pub use merge::write_merged;
+pub(crate) use merge::{bytes, copy_others, dtype};
 pub use write::Layout;
 
 use crate::draw::{Draw, Purpose};
@@ -43,7 +44,7 @@ impl Default for AdapterSettings {
 
 impl AdapterSettings {
     /// Whether a module is trained.
-    fn trains(&self, site: &SiteShape) -> bool {
+    pub(crate) fn trains(&self, site: &SiteShape) -> bool {
         match site.kind {
             SiteKind::Experts => self.experts,
             SiteKind::Router => self.router,
@@ -54,7 +55,7 @@ impl AdapterSettings {
         }
     }
 
-    fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
+    pub(crate) fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
         let fail = |reason: String| Err(ExpertsError::Settings(reason));
         if self.rank == 0 || !(self.alpha.is_finite() && self.alpha > 0.0) {
             return fail("the adapter's rank must be at least 1 and its alpha a positive number".to_owned());

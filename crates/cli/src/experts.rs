@@ -1,0 +1,343 @@
+//! `cloister experts`: looks at Mixture-of-Experts models and at what a round would make of them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use cloister_experts::families::adapter::write_merged;
+use cloister_experts::families::{
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout, Model, Overview, Precision, Tokens, overview,
+    upcycle,
+};
+use cloister_experts::{Device, ExpertsError};
+use serde_json::{Value, json};
+
+use crate::demo::format::{NONE, bytes, counted, whole};
+use crate::failure::Failure;
+
+/// Tokens that `check` runs through a model.
+const CHECKED_TOKENS: i64 = 16;
+
+/// Flags of `cloister experts`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the blocks of a round: which tensors of the adapter each is made of. Nothing is loaded.
+    Blocks(Blocks),
+    /// Load a model, run it once, and print what it is and what training it takes.
+    Check(Check),
+    /// Make a dense Llama-like model a mixture of experts that computes the same at first.
+    Upcycle(Upcycle),
+    /// Write an adapter in another layout, or add it to the model's weights.
+    Export(Export),
+}
+
+/// What an adapter trains.
+#[derive(Debug, Args)]
+struct AdapterFlags {
+    /// Rank of the adapter.
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// Modules with an adapter besides the experts, such as `q_proj,v_proj`.
+    #[arg(long, value_delimiter = ',')]
+    modules: Vec<String>,
+    /// Train routers, whole.
+    #[arg(long)]
+    router: bool,
+}
+
+impl AdapterFlags {
+    fn settings(&self) -> AdapterSettings {
+        AdapterSettings {
+            rank: self.rank,
+            modules: self.modules.clone(),
+            router: self.router,
+            ..AdapterSettings::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Blocks {
+    /// The model's folder.
+    model: PathBuf,
+    #[command(flatten)]
+    adapter: AdapterFlags,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The model's folder.
+    model: PathBuf,
+    #[command(flatten)]
+    adapter: AdapterFlags,
+    /// What the model computes in.
+    #[arg(long, value_enum, default_value = "float32")]
+    precision: PrecisionFlag,
+    /// Tokens of a batch, for the estimate of memory.
+    #[arg(long, default_value_t = 2048)]
+    batch_tokens: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Upcycle {
+    /// The dense model's folder.
+    model: PathBuf,
+    /// The folder to write.
+    target: PathBuf,
+    /// Experts of each layer.
+    #[arg(long, default_value_t = 8)]
+    experts: usize,
+    /// Experts that each token uses.
+    #[arg(long, default_value_t = 2)]
+    experts_per_token: usize,
+    /// Seed of the routers.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    /// The model's folder.
+    model: PathBuf,
+    /// The adapter's folder.
+    adapter: PathBuf,
+    /// The folder to write.
+    target: PathBuf,
+    /// How the adapter is laid out.
+    #[arg(long, value_enum, default_value = "peft-fused", conflicts_with = "merge")]
+    layout: LayoutFlag,
+    /// Write the whole model with the adapter added to its weights.
+    #[arg(long)]
+    merge: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionFlag {
+    Float32,
+    Bfloat16,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LayoutFlag {
+    /// All experts of a layer together, as PEFT 0.19 and newer have it.
+    PeftFused,
+    /// Each map of each expert on its own, as models of transformers 4 have it.
+    PerExpert,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Blocks(arguments) => print_blocks(&arguments),
+        Command::Check(arguments) => check(&arguments),
+        Command::Upcycle(arguments) => {
+            let Upcycle { model, target, experts, experts_per_token, seed } = arguments;
+            upcycle(&model, &target, experts, experts_per_token, seed)
+        }
+        Command::Export(arguments) => export(&arguments),
+    }
+    .map_err(Failure::config)
+}
+
+fn print_blocks(arguments: &Blocks) -> Result<(), ExpertsError> {
+    let config = AnyConfig::read(&arguments.model)?;
+    let table = AdapterBlocks::new(&config.sites(), &arguments.adapter.settings())?;
+    match arguments.json {
+        true => println!("{}", blocks_json(&config, &table)),
+        false => print!("{}", blocks_text(&table)),
+    }
+    Ok(())
+}
+
+fn blocks_json(config: &AnyConfig, table: &AdapterBlocks) -> Value {
+    let blocks: Vec<Value> = table
+        .blocks()
+        .iter()
+        .map(|block| {
+            let shape = block.shape;
+            json!({"id": shape.id.0, "kind": shape.kind, "length": shape.length, "pieces": block.pieces})
+        })
+        .collect();
+    json!({"family": config.family().name(), "blocks": blocks})
+}
+
+fn blocks_text(table: &AdapterBlocks) -> String {
+    let mut text = format!("{:>5}  {:<22}{:>12}  tensors\n", "block", "holds", "numbers");
+    for block in table.blocks() {
+        let pieces: Vec<String> = block
+            .pieces
+            .iter()
+            .map(|piece| match piece.expert {
+                Some(expert) => format!("{}[{expert}]", piece.tensor),
+                None => piece.tensor.clone(),
+            })
+            .collect();
+        let pieces = if pieces.is_empty() { NONE.to_owned() } else { pieces.join(" ") };
+        let shape = block.shape;
+        let numbers = whole(shape.length as usize);
+        text += &format!("{:>5}  {:<22}{numbers:>12}  {pieces}\n", shape.id.0, shape.kind.to_string());
+    }
+    text
+}
+
+fn check(arguments: &Check) -> Result<(), ExpertsError> {
+    let precision = match arguments.precision {
+        PrecisionFlag::Float32 => Precision::Float32,
+        PrecisionFlag::Bfloat16 => Precision::Bfloat16,
+    };
+    let seen = overview(&arguments.model, &arguments.adapter.settings(), precision, arguments.batch_tokens)?;
+    eprintln!("loading {} of weights", bytes(seen.memory.weights as u64));
+    let model = Model::open(&arguments.model, precision, Device::Cpu)?;
+    let finite = model.runs(&checked_tokens());
+    let ignored = model.ignored();
+    match arguments.json {
+        true => println!("{}", json!({"overview": seen, "ignored": ignored, "forward_is_finite": finite})),
+        false => print!("{}", check_text(&seen, arguments, ignored)),
+    }
+    match finite {
+        true => Ok(()),
+        false => Err(ExpertsError::Content {
+            path: arguments.model.clone(),
+            reason: "its logits are not finite numbers".to_owned(),
+        }),
+    }
+}
+
+/// Numbers that every vocabulary has.
+fn checked_tokens() -> Tokens {
+    Tokens::new(&[(3..3 + CHECKED_TOKENS).collect::<Vec<i64>>()], Device::Cpu)
+}
+
+fn check_text(seen: &Overview, arguments: &Check, ignored: &[String]) -> String {
+    let experts = match seen.experts {
+        0 => "none; `cloister experts upcycle` makes some".to_owned(),
+        experts => format!("{experts} a layer, {} a token", seen.experts_per_token),
+    };
+    let memory = seen.memory;
+    let ignored = match ignored {
+        [] => NONE.to_owned(),
+        [first, ..] => format!("{}, the first {first}", counted(ignored.len(), "tensor")),
+    };
+    let rows = [
+        ("family", seen.family.to_owned()),
+        ("layers", format!("{}, of which {} with experts", seen.layers, seen.sparse_layers)),
+        ("experts", experts),
+        ("parameters", whole(seen.parameters)),
+        (
+            "adapter",
+            format!(
+                "{} of rank {} in {}",
+                counted(seen.trained, "number"),
+                arguments.adapter.rank,
+                counted(seen.blocks, "block")
+            ),
+        ),
+        (
+            "memory, about",
+            format!(
+                "{}: weights {}, adapter with optimizer {}, a batch of {} {}",
+                bytes(memory.total() as u64),
+                bytes(memory.weights as u64),
+                bytes(memory.trained as u64),
+                counted(arguments.batch_tokens, "token"),
+                bytes(memory.activations as u64)
+            ),
+        ),
+        ("not used", ignored),
+        ("forward pass", format!("{} tokens", CHECKED_TOKENS)),
+    ];
+    rows.iter().map(|(name, value)| format!("{name:<15}{value}\n")).collect()
+}
+
+fn export(arguments: &Export) -> Result<(), ExpertsError> {
+    let mut model = Model::open(&arguments.model, Precision::Float32, Device::Cpu)?;
+    let adapter = Adapter::read(&arguments.adapter, &mut model)?;
+    let family = model.family();
+    drop(model);
+    match arguments.merge {
+        true => write_merged(&arguments.model, &adapter, &arguments.target),
+        false => {
+            let layout = match arguments.layout {
+                LayoutFlag::PeftFused => Layout::PeftFused,
+                LayoutFlag::PerExpert => Layout::PerExpert,
+            };
+            adapter.write(&arguments.target, family, layout)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn fixture(family: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures").join(family)
+    }
+
+    fn flags() -> AdapterFlags {
+        AdapterFlags { rank: 2, modules: vec![], router: true }
+    }
+
+    #[test]
+    fn every_fixture_passes_its_check() {
+        for family in ["olmoe", "mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3"]
+            .into_iter()
+            .chain(["switch_transformers", "llama"])
+        {
+            let arguments = Check {
+                model: fixture(family),
+                adapter: flags(),
+                precision: PrecisionFlag::Float32,
+                batch_tokens: 64,
+                json: true,
+            };
+            check(&arguments).unwrap_or_else(|error| panic!("{family}: {error}"));
+        }
+    }
+
+    #[test]
+    fn the_table_names_the_parts_of_each_block() {
+        let config = AnyConfig::read(&fixture("mixtral")).expect("the fixture is whole");
+        let table = AdapterBlocks::new(&config.sites(), &flags().settings()).expect("sound settings");
+        let text = blocks_text(&table);
+        assert_eq!(text.lines().count(), 1 + 2 * (4 + 2));
+        let row =
+            "    5  layer 1 expert 1               136  model.layers.1.mlp.experts.gate_up_proj.lora_A[1] ";
+        assert!(text.contains(row), "{text}");
+        assert!(
+            text.contains("layer 0 router                  65  model.layers.0.mlp.gate.weight\n"),
+            "{text}"
+        );
+        let json = blocks_json(&config, &table);
+        assert_eq!(json["blocks"][5]["pieces"][0]["expert"], 1);
+        assert_eq!(json["blocks"][5]["length"], 136);
+    }
+
+    #[test]
+    fn a_check_says_what_a_person_needs() {
+        let seen = overview(&fixture("olmoe"), &flags().settings(), Precision::Float32, 64);
+        let arguments = Check {
+            model: fixture("olmoe"),
+            adapter: flags(),
+            precision: PrecisionFlag::Float32,
+            batch_tokens: 64,
+            json: false,
+        };
+        let text = check_text(&seen.expect("the fixture is whole"), &arguments, &["a".to_owned()]);
+        for line in ["family         olmoe", "experts        6 a layer, 2 a token", "1 tensor, the first a"] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}

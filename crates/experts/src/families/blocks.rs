@@ -1,0 +1,187 @@
+//! Which tensors of an adapter each block of a round is made of: a table, the same at every member, that comes from a
+//! model's configuration and the adapter's settings alone.
+//!
+//! A block holds its pieces one after the other, each row by row. A router's block has one more coordinate, reserved
+//! for its consistency weight; a routing block is the layer's routing distribution and has no tensors.
+
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::id::BlockId;
+use serde::Serialize;
+use tch::Tensor;
+
+use crate::error::ExpertsError;
+use crate::families::adapter::{Adapter, AdapterSettings};
+use crate::families::sites::{SiteKind, SiteShape};
+
+/// A tensor of an adapter, or one expert's part of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Piece {
+    /// The tensor's name, as [`Adapter::tensors`] has it.
+    pub tensor: String,
+    /// The expert whose part it is; nothing for a whole tensor.
+    pub expert: Option<usize>,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl Piece {
+    fn length(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A block and what it is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// Number, kind and length.
+    pub shape: BlockShape,
+    /// Its pieces, in order.
+    pub pieces: Vec<Piece>,
+}
+
+/// The blocks of an adapter: experts layer by layer, then routers, what all share, and routing distributions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdapterBlocks {
+    blocks: Vec<Block>,
+}
+
+impl AdapterBlocks {
+    /// The blocks of an adapter with these settings for a model with these modules.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when the settings do not fit the model.
+    pub fn new(sites: &[SiteShape], settings: &AdapterSettings) -> Result<Self, ExpertsError> {
+        settings.check(sites)?;
+        let layers: Vec<&SiteShape> = sites.iter().filter(|site| site.kind == SiteKind::Router).collect();
+        let mut kinds = Vec::new();
+        if settings.experts {
+            for (layer, router) in (0..).zip(&layers) {
+                let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
+                let of_layer = |site: &&SiteShape| {
+                    site.kind == SiteKind::Experts && site.name.starts_with(&format!("{block}.mlp."))
+                };
+                let maps: Vec<&SiteShape> = sites.iter().filter(of_layer).collect();
+                for expert in 0..router.shape[0] {
+                    let pieces =
+                        maps.iter().flat_map(|map| low_rank(map, settings.rank, Some(expert))).collect();
+                    kinds.push((BlockKind::Expert { layer, expert: expert as u16 }, pieces));
+                }
+            }
+        }
+        if settings.router {
+            kinds.extend(
+                (0..).zip(&layers).map(|(layer, router)| (BlockKind::Router { layer }, whole(router))),
+            );
+        }
+        let shared: Vec<Piece> = sites
+            .iter()
+            .filter(|site| site.kind == SiteKind::Linear && settings.trains(site))
+            .flat_map(|site| low_rank(site, settings.rank, None))
+            .collect();
+        if !shared.is_empty() {
+            kinds.push((BlockKind::Shared, shared));
+        }
+        let experts = layers.first().map_or(0, |router| router.shape[0]);
+        kinds.extend((0..layers.len()).map(|layer| (BlockKind::Routing { layer: layer as u16 }, vec![])));
+        Ok(Self {
+            blocks: (0..).zip(kinds).map(|(id, (kind, pieces))| block(id, kind, pieces, experts)).collect(),
+        })
+    }
+
+    /// All blocks, in order.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The block table, as a round plan has it.
+    pub fn table(&self) -> Vec<BlockShape> {
+        self.blocks.iter().map(|block| block.shape).collect()
+    }
+
+    /// An adapter's values, a vector for each block; reserved coordinates and routing blocks are 0.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Adapter`] when the adapter lacks a tensor of the table or has it in another shape;
+    /// [`ExpertsError::NotFinite`] when training has ruined it.
+    pub fn vectors(&self, adapter: &Adapter) -> Result<Vec<Vec<f32>>, ExpertsError> {
+        let tensors = adapter.tensors();
+        let vector = |block: &Block| {
+            let mut values = Vec::with_capacity(block.shape.length as usize);
+            for piece in &block.pieces {
+                values.extend(crate::model::values(&find(piece, &tensors)?.to_device(tch::Device::Cpu)));
+            }
+            values.resize(block.shape.length as usize, 0.0);
+            match values.iter().position(|value| !value.is_finite()) {
+                Some(coordinate) => Err(ExpertsError::NotFinite { block: block.shape.kind, coordinate }),
+                None => Ok(values),
+            }
+        };
+        self.blocks.iter().map(vector).collect()
+    }
+
+    /// Overwrites an adapter's tensors with the values of all blocks.
+    ///
+    /// # Errors
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the vectors do not follow the table,
+    /// [`ExpertsError::Adapter`] as in [`vectors`](Self::vectors).
+    pub fn load(&self, vectors: &[Vec<f32>], adapter: &Adapter) -> Result<(), ExpertsError> {
+        if vectors.len() != self.blocks.len() {
+            return Err(ExpertsError::BlockCount { expected: self.blocks.len(), got: vectors.len() });
+        }
+        let tensors = adapter.tensors();
+        for (block, vector) in self.blocks.iter().zip(vectors) {
+            let (block_kind, expected) = (block.shape.kind, block.shape.length);
+            if expected != vector.len() as u64 {
+                return Err(ExpertsError::BlockLength { block: block_kind, expected, got: vector.len() });
+            }
+            let mut start = 0;
+            for piece in &block.pieces {
+                let mut place = find(piece, &tensors)?;
+                let values = Tensor::from_slice(&vector[start..start + piece.length()]).view_as(&place);
+                tch::no_grad(|| place.copy_(&values));
+                start += piece.length();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The piece's part of the adapter's tensors, sharing their memory.
+fn find(piece: &Piece, tensors: &[(String, &Tensor)]) -> Result<Tensor, ExpertsError> {
+    let tensor = tensors.iter().find(|(name, _)| name == &piece.tensor);
+    let Some((_, tensor)) = tensor else {
+        return Err(ExpertsError::Adapter(format!("the adapter has no tensor {}", piece.tensor)));
+    };
+    let sizes: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+    let own = if piece.expert.is_some() { sizes.get(1..).unwrap_or(&[]) } else { &sizes };
+    if own != piece.shape || piece.expert.is_some_and(|expert| expert >= sizes[0]) {
+        let reason = format!("{} has the shape {sizes:?}, its block another", piece.tensor);
+        return Err(ExpertsError::Adapter(reason));
+    }
+    let tensor = tensor.detach();
+    Ok(piece.expert.map_or(tensor.shallow_clone(), |expert| tensor.get(expert as i64)))
+}
+
+fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block {
+    let own: usize = pieces.iter().map(Piece::length).sum();
+    let length = match kind {
+        BlockKind::Router { .. } => own + 1,
+        BlockKind::Routing { .. } => experts,
+        _ => own,
+    };
+    Block { shape: BlockShape { id: BlockId(id), kind, length: length as u64 }, pieces }
+}
+
+fn low_rank(site: &SiteShape, rank: usize, expert: Option<usize>) -> [Piece; 2] {
+    let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
+    let piece = |half, shape: [usize; 2]| Piece {
+        tensor: format!("{}.lora_{half}", site.name),
+        expert,
+        shape: shape.to_vec(),
+    };
+    [piece("A", [rank, inputs]), piece("B", [outputs, rank])]
+}
+
+fn whole(router: &SiteShape) -> Vec<Piece> {
+    vec![Piece { tensor: format!("{}.weight", router.name), expert: None, shape: router.shape.clone() }]
+}

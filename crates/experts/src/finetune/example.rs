@@ -1,0 +1,109 @@
+//! What a language model learns from.
+
+use tch::{Device, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::{Model, Tokens};
+
+/// A text as tokens, of which the last ones are to be learnt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Example {
+    /// Numbers of all tokens.
+    pub tokens: Vec<i64>,
+    /// How many of them, from the first on, are given: nothing is learnt from predicting them. For a Switch
+    /// Transformer these are the source.
+    pub given: usize,
+}
+
+impl Example {
+    /// Tokens that are learnt: the first token of a text has nothing to be predicted from.
+    pub(crate) fn learnt(&self) -> usize {
+        self.tokens.len().saturating_sub(self.given.max(1))
+    }
+
+    /// Checks that the model can learn from the example number `number`, counted from 1.
+    pub(crate) fn check(&self, number: usize, model: &Model) -> Result<(), ExpertsError> {
+        let fail = |reason: String| Err(ExpertsError::Example { example: number, reason });
+        let (vocabulary, positions) = model.limits();
+        if self.learnt() == 0 || (matches!(model, Model::Switch(_)) && self.given == 0) {
+            return fail("there is nothing to learn, or nothing to learn it from".to_owned());
+        }
+        if positions.is_some_and(|most| self.tokens.len() > most) {
+            let most = positions.unwrap_or(0);
+            return fail(format!("it has {} tokens; the model reads {most}", self.tokens.len()));
+        }
+        match self.tokens.iter().find(|&&token| token < 0 || token >= vocabulary as i64) {
+            Some(token) => {
+                fail(format!("the token {token} is not in the model's vocabulary of {vocabulary}"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Examples as a model takes them.
+pub(crate) struct Batch {
+    /// The texts of a decoder, or the sources of a Switch Transformer.
+    pub(crate) texts: Tokens,
+    /// The targets of a Switch Transformer.
+    pub(crate) targets: Option<Tokens>,
+    /// For each token that is learnt, the row of hidden states that predicts it; nothing for all rows.
+    pub(crate) rows: Option<Tensor>,
+    /// The tokens that are learnt.
+    pub(crate) learnt: Tensor,
+    /// How many there are of each example.
+    pub(crate) counts: Vec<i64>,
+}
+
+impl Batch {
+    pub(crate) fn new(examples: &[&Example], model: &Model) -> Self {
+        let device = model.device();
+        let counts = examples.iter().map(|example| example.learnt() as i64).collect();
+        let learnt: Vec<i64> = examples
+            .iter()
+            .flat_map(|example| &example.tokens[example.tokens.len() - example.learnt()..])
+            .copied()
+            .collect();
+        let learnt = Tensor::from_slice(&learnt).to_device(device);
+        match model {
+            Model::Decoder(_) => {
+                let texts: Vec<&[i64]> = examples.iter().map(|example| example.tokens.as_slice()).collect();
+                let rows = Some(Tensor::from_slice(&predicting_rows(examples)).to_device(device));
+                Self { texts: Tokens::new(&texts, device), targets: None, rows, learnt, counts }
+            }
+            Model::Switch(_) => {
+                let (sources, targets) =
+                    examples.iter().map(|example| example.tokens.split_at(example.given)).unzip();
+                let tokens = |texts: Vec<&[i64]>, device: Device| Tokens::new(&texts, device);
+                let (sources, targets) = (tokens(sources, device), tokens(targets, device));
+                Self { texts: sources, targets: Some(targets), rows: None, learnt, counts }
+            }
+        }
+    }
+}
+
+/// The row before each token that is learnt.
+fn predicting_rows(examples: &[&Example]) -> Vec<i64> {
+    let mut rows = Vec::new();
+    let mut start = 0;
+    for example in examples {
+        let end = start + example.tokens.len();
+        rows.extend((end - example.learnt() - 1..end - 1).map(|row| row as i64));
+        start = end;
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_learnt_token_is_predicted_by_the_row_before_it() {
+        let example = |length, given| Example { tokens: vec![1; length], given };
+        let (first, second) = (example(4, 2), example(3, 0));
+        assert_eq!((first.learnt(), second.learnt()), (2, 2));
+        assert_eq!(predicting_rows(&[&first, &second]), [1, 2, 4, 5]);
+        assert_eq!(example(1, 0).learnt(), 0);
+    }
+}

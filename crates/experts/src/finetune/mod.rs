@@ -1,0 +1,341 @@
+//! Fine-tuning of the model families: an adapter learns from examples while the model stays as it is.
+//!
+//! The model computes in its own precision; what is trained, its gradients' sums and the optimizer's state are 32-bit
+//! floats. Only hidden states that predict a token to be learnt reach the head. Losses stay on the device until the
+//! training is over or somebody asks how far it is, so no step waits for the host.
+
+mod example;
+mod reading;
+mod settings;
+
+use tch::{Kind, Reduction, Tensor};
+
+pub use crate::optimizer::{Decay, Rule};
+pub use example::Example;
+pub use reading::Reader;
+pub use settings::FineTuning;
+
+use crate::error::ExpertsError;
+use crate::families::{Adapter, Model, Routing, losses};
+pub(crate) use crate::finetune::example::Batch;
+use crate::moe;
+use crate::optimizer::{Group, Optimizer};
+use crate::regularizer::{RoutingForm, consistency, published};
+use crate::statistics::LayerStatistics;
+use crate::trainer::{ExpertRegion, TrainingProgress, shuffled};
+
+/// Steps between two looks at the loss.
+const STEPS_BETWEEN_LOOKS: usize = 16;
+
+/// A model, the adapter that learns, and the consortium's routing distributions.
+pub struct FineTuner {
+    model: Model,
+    adapter: Adapter,
+    /// For each sparse layer, the published routing distribution, if any.
+    published: Vec<Option<Tensor>>,
+}
+
+/// What fine-tuning yields.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FineTuned {
+    /// Loss of each step, in nats a token that is learnt.
+    pub losses: Vec<f64>,
+    /// Tokens that passed through the model.
+    pub tokens: usize,
+}
+
+/// How a model routes examples, layer by layer. It tells of the examples: only what a round plan names may leave.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoutingSummary {
+    /// Mean routing distribution of each sparse layer.
+    pub distributions: Vec<Vec<f32>>,
+    /// For each layer and expert the mean decision margin of the tokens routed to it; 0 where there are none.
+    pub margins: Vec<Vec<f32>>,
+    /// One for each layer and expert.
+    pub regions: Vec<ExpertRegion>,
+}
+
+impl FineTuner {
+    /// Starts from an adapter.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Adapter`] when the adapter is another model's.
+    pub fn new(mut model: Model, adapter: Adapter) -> Result<Self, ExpertsError> {
+        model.attach(&adapter, 0.0)?;
+        Ok(Self { model, adapter, published: vec![] })
+    }
+
+    /// The adapter as it stands.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// The model, with the adapter attached.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Gives up the model and the adapter.
+    pub fn into_parts(self) -> (Model, Adapter) {
+        (self.model, self.adapter)
+    }
+
+    /// Takes over the consortium's routing distributions, one for each sparse layer, all 0 where there is none yet.
+    pub fn publish(&mut self, distributions: &[Vec<f32>]) {
+        let device = self.model.device();
+        let own = |values: &Vec<f32>| published(values).map(|tensor| tensor.to_device(device));
+        self.published = distributions.iter().map(own).collect();
+    }
+
+    /// Trains the adapter with a fresh optimizer. Equal settings give equal bits on one thread.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`], [`ExpertsError::NoNotes`] when there are no examples, [`ExpertsError::Example`] for
+    /// one that the model cannot learn from, or [`ExpertsError::Diverged`].
+    pub fn train(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<FineTuned, ExpertsError> {
+        settings.check()?;
+        self.check(examples)?;
+        tch::manual_seed(settings.seed as i64);
+        self.model.attach(&self.adapter, settings.dropout)?;
+        let result = self.descend(examples, settings, progress);
+        self.model.attach(&self.adapter, 0.0)?;
+        for (_, tensor) in self.adapter.tensors() {
+            let _ = tensor.set_requires_grad(false);
+        }
+        result
+    }
+
+    fn check(&self, examples: &[Example]) -> Result<(), ExpertsError> {
+        if examples.is_empty() {
+            return Err(ExpertsError::NoNotes);
+        }
+        examples.iter().zip(1..).try_for_each(|(example, number)| example.check(number, &self.model))
+    }
+
+    fn descend(
+        &self,
+        examples: &[Example],
+        settings: &FineTuning,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<FineTuned, ExpertsError> {
+        let a_step = settings.batch_size * settings.accumulate;
+        let steps = settings.epochs * examples.len().div_ceil(a_step);
+        let (groups, masks) = self.groups(settings)?;
+        let mut optimizer = Optimizer::new(groups, steps, settings.plan());
+        let mut losses = Losses::new(steps);
+        let mut tokens = 0;
+        for epoch in 0..settings.epochs {
+            for numbers in shuffled(examples.len(), settings.seed, epoch).chunks(a_step) {
+                let own: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
+                tokens += own.iter().map(|example| example.tokens.len()).sum::<usize>();
+                let (loss, mut gradients) = self.gradients(&own, settings, &optimizer);
+                for (gradient, mask) in gradients.iter_mut().zip(&masks) {
+                    if let Some(mask) = mask {
+                        *gradient *= mask;
+                    }
+                }
+                optimizer.apply(&gradients);
+                losses.push(loss, progress)?;
+            }
+        }
+        Ok(FineTuned { losses: losses.finish(progress)?, tokens })
+    }
+
+    /// The loss of a step, and its gradients summed over its batches.
+    fn gradients(
+        &self,
+        examples: &[&Example],
+        settings: &FineTuning,
+        optimizer: &Optimizer,
+    ) -> (Tensor, Vec<Tensor>) {
+        let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
+        let mut sums: Vec<Tensor> = Vec::new();
+        let mut task_sum = Tensor::zeros([], (Kind::Float, self.model.device()));
+        for own in examples.chunks(settings.batch_size) {
+            let batch = Batch::new(own, &self.model);
+            let (logits, routings) = self.model.learn(&batch);
+            let nothing = None::<&Tensor>;
+            let task =
+                logits.cross_entropy_loss(&batch.learnt, nothing, Reduction::Sum, -100, 0.0) / learnt as f64;
+            let share = own.len() as f64 / examples.len() as f64;
+            let loss = match self.routing_loss(&routings, settings) {
+                Some(routing) => &task + routing * share,
+                None => task.shallow_clone(),
+            };
+            let gradients = optimizer.gradients(&loss);
+            task_sum += task.detach();
+            match sums.is_empty() {
+                true => sums = gradients,
+                false => sums.iter_mut().zip(gradients).for_each(|(sum, own)| *sum += own),
+            }
+        }
+        (task_sum, sums)
+    }
+
+    /// What is added for the routers' sake.
+    fn routing_loss(&self, routings: &[Routing], settings: &FineTuning) -> Option<Tensor> {
+        let own = self.model.moe().and_then(|moe| moe.balance).unwrap_or(0.0);
+        let weighted = |weight: f64, loss: &dyn Fn() -> Option<Tensor>| match weight > 0.0 {
+            true => loss().map(|loss| loss * weight),
+            false => None,
+        };
+        let mut terms = vec![
+            weighted(settings.balance.unwrap_or(own), &|| losses::balance(routings)),
+            weighted(settings.z, &|| losses::z(routings)),
+        ];
+        for (routing, published) in routings.iter().zip(&self.published) {
+            let term = || Some(consistency(&plain(routing), published.as_ref()?, RoutingForm::Adaptive));
+            terms.push(weighted(settings.routing_penalty, &term));
+        }
+        terms.into_iter().flatten().reduce(|sum, term| sum + term)
+    }
+
+    /// What is trained, and for tensors of experts of which only some are trained, a mask of their gradients.
+    fn groups(&self, settings: &FineTuning) -> Result<(Vec<Group>, Vec<Option<Tensor>>), ExpertsError> {
+        let experts = self.model.moe().map_or(0, |moe| moe.experts);
+        if let Some(expert) = settings.experts.iter().find(|&&expert| expert >= experts) {
+            let reason = format!("there is no expert {expert}; the model has {experts} a layer");
+            return Err(ExpertsError::Settings(reason));
+        }
+        let mut groups = Vec::new();
+        let mut masks = Vec::new();
+        for (name, tensor) in self.adapter.tensors() {
+            if name.ends_with("lora_A") && !settings.first_halves {
+                continue;
+            }
+            let masked = tensor.dim() == 3 && !settings.experts.is_empty();
+            masks.push(masked.then(|| mask(&settings.experts, experts, tensor)));
+            groups.push(Group {
+                parameter: tensor.set_requires_grad(true),
+                learning_rate: settings.learning_rate,
+                // Decay would move experts that are not trained.
+                weight_decay: if masked { 0.0 } else { settings.weight_decay },
+            });
+        }
+        Ok((groups, masks))
+    }
+
+    /// Mean loss over examples, in nats a token that is learnt.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn loss(&self, examples: &[Example], batch_size: usize) -> Result<f64, ExpertsError> {
+        let likelihoods = self.likelihoods(examples, batch_size)?;
+        let learnt: usize = examples.iter().map(Example::learnt).sum();
+        Ok(-likelihoods.iter().sum::<f64>() / learnt as f64)
+    }
+
+    /// Log-likelihood of what is to be learnt of each example, in nats.
+    fn likelihoods(&self, examples: &[Example], batch_size: usize) -> Result<Vec<f64>, ExpertsError> {
+        self.check(examples)?;
+        let mut likelihoods = Vec::with_capacity(examples.len());
+        for own in examples.chunks(batch_size.max(1)) {
+            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
+            let (logits, _) = tch::no_grad(|| self.model.learn(&batch));
+            let picked = logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false);
+            let parts = picked.squeeze_dim(1).split_with_sizes(&batch.counts, 0);
+            likelihoods.extend(parts.iter().map(|part| part.sum(Kind::Double).double_value(&[])));
+        }
+        Ok(likelihoods)
+    }
+
+    /// Answers a multiple-choice question: the option that is likeliest after the prompt, by its mean log-likelihood a
+    /// token, so that long options are not at a disadvantage.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn choose(&self, prompt: &[i64], options: &[Vec<i64>]) -> Result<usize, ExpertsError> {
+        let example = |option: &Vec<i64>| Example { tokens: [prompt, option].concat(), given: prompt.len() };
+        let examples: Vec<Example> = options.iter().map(example).collect();
+        let means = self.likelihoods(&examples, options.len())?;
+        let means = means.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
+        let best = means.enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other));
+        best.map(|(option, _)| option).ok_or(ExpertsError::NoNotes)
+    }
+
+    /// How the model routes examples.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn routing(&self, examples: &[Example], batch_size: usize) -> Result<RoutingSummary, ExpertsError> {
+        self.check(examples)?;
+        let mut layers: Vec<LayerStatistics> = Vec::new();
+        for own in examples.chunks(batch_size.max(1)) {
+            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
+            let (_, routings) = tch::no_grad(|| self.model.learn(&batch));
+            for (index, routing) in routings.iter().enumerate() {
+                let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
+                if layers.len() == index {
+                    layers.push(LayerStatistics::new(experts as usize, width as usize));
+                }
+                layers[index].add(&plain(routing).to_host());
+            }
+        }
+        Ok(RoutingSummary {
+            distributions: layers.iter().map(LayerStatistics::distribution).collect(),
+            margins: layers.iter().map(LayerStatistics::margins).collect(),
+            regions: (0..).zip(&layers).flat_map(|(layer, own)| own.regions(layer)).collect(),
+        })
+    }
+}
+
+/// What the regulariser and the statistics look at.
+fn plain(routing: &Routing) -> moe::Routing {
+    moe::Routing {
+        hidden: routing.hidden.detach().to_kind(Kind::Float),
+        probabilities: routing.probabilities.shallow_clone(),
+        chosen: routing.chosen.shallow_clone(),
+        chosen_probabilities: routing.probabilities.gather(1, &routing.chosen, false),
+    }
+}
+
+/// 1 for experts that are trained, `[experts, 1, 1]`.
+fn mask(trained: &[usize], experts: usize, like: &Tensor) -> Tensor {
+    let values: Vec<f32> =
+        (0..experts).map(|expert| if trained.contains(&expert) { 1.0 } else { 0.0 }).collect();
+    Tensor::from_slice(&values).view([-1, 1, 1]).to_device(like.device())
+}
+
+/// Losses on the device, read only now and then.
+struct Losses {
+    waiting: Vec<Tensor>,
+    read: Vec<f64>,
+    steps: usize,
+}
+
+impl Losses {
+    fn new(steps: usize) -> Self {
+        Self { waiting: vec![], read: vec![], steps }
+    }
+
+    fn push(&mut self, loss: Tensor, progress: &mut dyn FnMut(TrainingProgress)) -> Result<(), ExpertsError> {
+        self.waiting.push(loss);
+        match self.waiting.len() == STEPS_BETWEEN_LOOKS {
+            true => self.look(progress),
+            false => Ok(()),
+        }
+    }
+
+    fn look(&mut self, progress: &mut dyn FnMut(TrainingProgress)) -> Result<(), ExpertsError> {
+        for loss in self.waiting.drain(..) {
+            let loss = loss.double_value(&[]);
+            if !loss.is_finite() {
+                return Err(ExpertsError::Diverged { step: self.read.len() + 1, loss });
+            }
+            self.read.push(loss);
+        }
+        let loss = self.read.last().copied().unwrap_or(0.0);
+        progress(TrainingProgress { step: self.read.len(), steps: self.steps, loss });
+        Ok(())
+    }
+
+    fn finish(mut self, progress: &mut dyn FnMut(TrainingProgress)) -> Result<Vec<f64>, ExpertsError> {
+        self.look(progress)?;
+        Ok(self.read)
+    }
+}

@@ -1,0 +1,111 @@
+//! The table of blocks and what is known of a model before it is loaded.
+
+use cloister_experts::families::{
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Precision, losses, overview,
+};
+use cloister_experts::families::{Model, Tokens};
+use cloister_params::block::BlockKind;
+use tch::Device;
+
+use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
+
+fn settings() -> AdapterSettings {
+    AdapterSettings { rank: 2, alpha: 4.0, router: true, modules: vec!["o_proj".to_owned()], experts: true }
+}
+
+#[test]
+fn the_modules_of_a_configuration_are_those_of_its_model() {
+    for family in DECODERS.into_iter().chain(["switch_transformers"]) {
+        let config = AnyConfig::read(&fixture(family)).expect(family);
+        assert_eq!(config.sites(), open(family).sites(), "{family}");
+    }
+}
+
+#[test]
+fn blocks_hold_every_trained_number_once_and_give_it_back() {
+    for family in ["olmoe", "mixtral", "deepseek_v3"] {
+        let mut model = open(family);
+        let table = AdapterBlocks::new(&model.sites(), &settings()).expect(family);
+        let adapter = Adapter::new(&mut model, &settings(), 3).expect(family);
+        let texts = texts(&expected(family));
+        let moe = model.moe().expect("it has experts").clone();
+        let layers = AnyConfig::read(&fixture(family)).expect(family).layers().1;
+        assert_eq!(table.blocks().len(), layers * (moe.experts + 2) + 1);
+        assert!((0..).zip(table.table()).all(|(id, shape)| shape.id.0 == id));
+
+        let vectors = table.vectors(&adapter).expect("it is this model's");
+        let reserved = layers + layers * moe.experts;
+        assert_eq!(vectors.iter().map(Vec::len).sum::<usize>(), adapter.parameters() + reserved);
+
+        let moved: Vec<Vec<f32>> =
+            vectors.iter().map(|vector| vector.iter().map(|value| value + 0.05).collect()).collect();
+        table.load(&moved, &adapter).expect("it follows the table");
+        let back = table.vectors(&adapter).expect("it is this model's");
+        for ((block, moved), back) in table.blocks().iter().zip(&moved).zip(&back) {
+            let own = match block.shape.kind {
+                BlockKind::Routing { .. } => 0,
+                BlockKind::Router { .. } => moved.len() - 1,
+                _ => moved.len(),
+            };
+            assert_eq!(moved[..own], back[..own], "{family}: {}", block.shape.kind);
+        }
+        let before = logits(&model, &texts);
+        model.attach(&adapter, 0.0).expect("it is this model's");
+        assert!(difference(&logits(&model, &texts), &before) > 1e-3, "{family}: what was loaded takes part");
+    }
+}
+
+#[test]
+fn one_expert_s_block_moves_only_that_expert() {
+    let mut model = open("olmoe");
+    let table = AdapterBlocks::new(&model.sites(), &settings()).expect("sound settings");
+    let adapter = Adapter::new(&mut model, &settings(), 3).expect("sound settings");
+    let mut vectors = table.vectors(&adapter).expect("it is this model's");
+    let expert = BlockKind::Expert { layer: 1, expert: 4 };
+    let block = table.blocks().iter().position(|block| block.shape.kind == expert).expect("it is there");
+    vectors[block].iter_mut().for_each(|value| *value = 1.0);
+    table.load(&vectors, &adapter).expect("it follows the table");
+    for (name, tensor) in adapter.tensors().into_iter().filter(|(name, _)| name.contains(".mlp.experts.")) {
+        for other in 0..6 {
+            let all_one = tensor.get(other).eq(1.0).all().int64_value(&[]) == 1;
+            assert_eq!(
+                all_one,
+                name.starts_with("model.layers.1.") && other == 4,
+                "{name} of expert {other}"
+            );
+        }
+    }
+    vectors[block].pop();
+    let error = table.load(&vectors, &adapter).expect_err("a short vector").to_string();
+    assert!(error.contains("layer 1 expert 4 has"), "{error}");
+}
+
+#[test]
+fn the_overview_counts_what_the_model_holds() {
+    let seen =
+        overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, 128).expect("a whole folder");
+    assert_eq!((seen.family, seen.layers, seen.sparse_layers), ("deepseek_v3", 2, 1));
+    assert_eq!((seen.experts, seen.experts_per_token), (8, 3));
+    let adapter = Adapter::new(&mut open("deepseek_v3"), &settings(), 0).expect("sound settings");
+    assert_eq!(seen.trained, adapter.parameters());
+    assert_eq!(seen.memory.weights, 2 * seen.parameters);
+    assert_eq!(seen.memory.trained, 16 * seen.trained);
+    let longer =
+        overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, 256).expect("a whole folder");
+    assert_eq!(longer.memory.activations, 2 * seen.memory.activations);
+    let dense = overview(&fixture("llama"), &settings(), Precision::Float32, 1).expect("a whole folder");
+    assert_eq!((dense.experts, dense.sparse_layers, dense.blocks), (0, 0, 1));
+}
+
+#[test]
+fn the_load_balance_is_that_of_transformers() {
+    for family in ["olmoe", "mixtral", "qwen2_moe", "qwen3_moe"] {
+        let Model::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
+        let expected = expected(family);
+        let routings = model.hidden(&Tokens::new(&texts(&expected), Device::Cpu)).routings;
+        let got = losses::balance(&routings).expect("there are routers");
+        assert!(difference(&got, &expected["balance"]) < 1e-5, "{family}");
+        assert!(losses::z(&routings).expect("there are routers").double_value(&[]) > 0.0);
+    }
+    assert!(losses::balance(&[]).is_none() && losses::z(&[]).is_none());
+}
