@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cloister_alignment::reference::Gate;
 use cloister_experts::RoutingForm;
+use cloister_experts::config::HIDDEN;
 use cloister_params::plan::{SKETCH_COORDINATES, Threshold};
 use serde::{Deserialize, Serialize};
 
@@ -122,15 +123,31 @@ pub struct Head {
     pub kind: HeadKind,
     /// The layers of MiniLM whose mean states are its features: 0 is the embeddings, 6 the last layer.
     pub layers: Vec<usize>,
+    /// Windows of `data.max_tokens` tokens that the means are taken over; of several numbers, all their means are
+    /// features, side by side.
+    pub windows: Vec<usize>,
     /// What is added to the covariance's diagonal, as a share of its mean.
     pub shrinkage: f64,
     /// What its logits are multiplied by where the model is trained on top of it.
     pub temper: f64,
 }
 
+impl Head {
+    /// Values of a text's features.
+    pub(crate) fn width(&self) -> usize {
+        self.layers.len() * self.windows.len() * HIDDEN
+    }
+}
+
 impl Default for Head {
     fn default() -> Self {
-        Self { kind: HeadKind::Lda, layers: (0..=6).collect(), shrinkage: 0.01, temper: 1.0 }
+        Self {
+            kind: HeadKind::Lda,
+            layers: (0..=6).collect(),
+            windows: vec![1],
+            shrinkage: 0.01,
+            temper: 1.0,
+        }
     }
 }
 
@@ -342,6 +359,11 @@ impl Config {
         }
         if self.head.kind != HeadKind::None && self.head.layers.iter().any(|layer| *layer > 6) {
             return fail("`head.layers` must be numbers from 0 to 6".to_owned());
+        }
+        if self.head.layers.is_empty() || self.head.windows.is_empty() || self.head.windows.contains(&0) {
+            return fail(
+                "`head.layers` and `head.windows` need a number each, and windows more than 0".to_owned(),
+            );
         }
         if self.head.kind == HeadKind::None && self.strategy.name == StrategyName::Head {
             return fail("`strategy.name = \"Head\"` needs a `head.kind` other than \"none\"".to_owned());

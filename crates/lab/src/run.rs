@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::config::HIDDEN;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 use serde_json::json;
 
@@ -37,11 +36,11 @@ pub struct Folders {
 /// How far a run is.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Progress {
-    /// Texts pass through the frozen layers.
+    /// Texts pass through the frozen layers, in windows.
     Embedding {
-        /// Texts that have.
+        /// Windows that have.
         done: usize,
-        /// All texts.
+        /// All windows.
         of: usize,
     },
     /// A seed begins.
@@ -203,13 +202,12 @@ impl<'a> Stage<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LabError> {
         let features = FrozenFeatures::open(config, dataset, &folders.minilm, &folders.cache)?;
-        let layers: &[usize] = if config.head.kind == HeadKind::None { &[] } else { &config.head.layers };
-        let embeddings = features.embeddings(&dataset.notes, layers, progress)?;
+        let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;
         let trains = config.strategy.num_rounds > 0 && config.strategy.name != StrategyName::Head;
         let hidden = if trains { Some(encoder.features(&dataset.notes)?) } else { None };
-        let width = layers.len() * HIDDEN;
-        Ok(Self { config, dataset, model: encoder.config().clone(), encoder, embeddings, width, hidden })
+        let (model, width) = (encoder.config().clone(), config.head.width());
+        Ok(Self { config, dataset, model, encoder, embeddings, width, hidden })
     }
 
     /// Runs one seed; the texts of each member, and what was measured after each round.
