@@ -19,6 +19,8 @@ mod events;
 mod experts;
 mod failure;
 mod folder;
+#[cfg(feature = "training")]
+mod lab;
 mod server;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
@@ -46,6 +48,9 @@ enum Command {
     /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
     #[cfg(feature = "training")]
     Demo(demo::Arguments),
+    /// Compare strategies of federated training on public data, in one process.
+    #[cfg(feature = "training")]
+    Lab(lab::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,8 @@ fn main() -> ExitCode {
         Command::Experts(arguments) => experts::run(arguments),
         #[cfg(feature = "training")]
         Command::Demo(arguments) => demo::run(arguments),
+        #[cfg(feature = "training")]
+        Command::Lab(arguments) => lab::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

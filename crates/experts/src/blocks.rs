@@ -107,6 +107,17 @@ impl BlockVectors {
         self.table.iter().zip(self.values.iter().map(Vec::as_slice))
     }
 
+    /// The vectors after a change of each that keeps its length.
+    ///
+    /// # Panics
+    /// Where a vector gets another length.
+    pub fn map(&self, mut change: impl FnMut(&BlockShape, &[f32]) -> Vec<f32>) -> Self {
+        let values: Vec<Vec<f32>> = self.iter().map(|(shape, values)| change(shape, values)).collect();
+        let kept = values.iter().zip(&self.values).all(|(new, old)| new.len() == old.len());
+        assert!(kept, "a block keeps its length");
+        Self { table: self.table.clone(), values }
+    }
+
     /// Gives up the vectors.
     pub fn into_values(self) -> Vec<Vec<f32>> {
         self.values

@@ -80,11 +80,7 @@ impl Encoder {
     pub(crate) fn tokenize(&self, notes: &[Note]) -> Result<Tokenized, ExpertsError> {
         let mut tokenized = Tokenized { notes: Vec::with_capacity(notes.len()), truncated: 0 };
         for (index, note) in notes.iter().enumerate() {
-            let encoding = self
-                .tokenizer
-                .encode(note.text.as_str(), true)
-                .map_err(|error| ExpertsError::Tokenizer { note: index + 1, reason: error.to_string() })?;
-            let mut tokens: Vec<i64> = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
+            let mut tokens = self.whole(index, note)?;
             if tokens.len() > self.config.max_tokens {
                 tokenized.truncated += 1;
                 tokens.drain(self.config.max_tokens - 1..tokens.len() - 1);
@@ -92,6 +88,33 @@ impl Encoder {
             tokenized.notes.push(tokens);
         }
         Ok(tokenized)
+    }
+
+    /// All token numbers of a note, the special tokens included.
+    fn whole(&self, index: usize, note: &Note) -> Result<Vec<i64>, ExpertsError> {
+        let encoding = self
+            .tokenizer
+            .encode(note.text.as_str(), true)
+            .map_err(|error| ExpertsError::Tokenizer { note: index + 1, reason: error.to_string() })?;
+        Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    }
+
+    /// A note's tokens in windows of the configured length, each between the two special tokens, the first `most`.
+    pub(crate) fn windows(
+        &self,
+        index: usize,
+        note: &Note,
+        most: usize,
+    ) -> Result<Vec<Vec<i64>>, ExpertsError> {
+        let tokens = self.whole(index, note)?;
+        let [first, content @ .., last] = tokens.as_slice() else {
+            return Ok(vec![tokens]);
+        };
+        let window = |part: &[i64]| [&[*first], part, &[*last]].concat();
+        if content.is_empty() {
+            return Ok(vec![window(content)]);
+        }
+        Ok(content.chunks(self.config().max_tokens - 2).take(most).map(window).collect())
     }
 
     /// What enters the first MoE layer's router, packed.

@@ -48,7 +48,7 @@ pub enum NotesError {
 
 /// Reads a file of JSON Lines: plain, gzip or zstd, told apart by their first bytes.
 ///
-/// Each line is an object with a string `text` and, as the class, `label_name` if it is present or else `label`,
+/// Each line is an object with a string `text`, or `title` and `description` in its place, and, as the class, `label_name` if it is present or else `label`,
 /// a string or an integer; other fields are ignored. Lines end at `\n` only.
 ///
 /// # Errors
@@ -103,7 +103,9 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
 
 #[derive(Deserialize)]
 struct Row {
-    text: String,
+    text: Option<String>,
+    title: Option<String>,
+    description: Option<String>,
     label_name: Option<Value>,
     label: Option<Value>,
 }
@@ -116,5 +118,10 @@ fn parse(line: &[u8]) -> Result<Note, String> {
         Some(other) => return Err(format!("the label must be a string or an integer, not {other}")),
         None => return Err("there is neither “label_name” nor “label”".to_owned()),
     };
-    Ok(Note { text: row.text, label })
+    let text = match (row.text, row.title, row.description) {
+        (Some(text), _, _) => text,
+        (None, Some(title), Some(description)) => format!("{title} {description}"),
+        _ => return Err("there is no “text”, nor “title” with “description”".to_owned()),
+    };
+    Ok(Note { text, label })
 }

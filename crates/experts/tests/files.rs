@@ -40,7 +40,7 @@ fn broken_lines_are_named() {
     for (name, line, reason) in [
         ("json", "{\"text\": \"a\"", "EOF"),
         ("blank", "", "EOF"),
-        ("text", "{\"label\": 1}", "missing field `text`"),
+        ("text", "{\"label\": 1}", "there is no “text”"),
         ("none", "{\"text\": \"a\"}", "neither “label_name” nor “label”"),
         ("float", "{\"text\": \"a\", \"label\": 1.5}", "not 1.5"),
         ("list", "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}", "not [1]"),

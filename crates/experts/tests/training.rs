@@ -287,10 +287,15 @@ fn embeddings_end_with_the_model_s_own_mean_and_moments_are_sums_of_squares() {
         return;
     };
     let notes = notes(5, 1);
-    let together = encoder.embeddings(&notes, &mut |_| ()).expect("plain text");
+    let together = encoder.embeddings(&notes, 1, &mut |_, _| ()).expect("plain text");
     assert_eq!(together.len(), 5 * EMBEDDING_WIDTH);
-    let alone = encoder.embeddings(&notes[3..4], &mut |_| ()).expect("plain text");
+    let alone = encoder.embeddings(&notes[3..4], 1, &mut |_, _| ()).expect("plain text");
     let same = alone.iter().zip(&together[3 * EMBEDDING_WIDTH..]).all(|(a, b)| (a - b).abs() < 1e-4);
     assert!(same, "the order and the batch do not matter");
+    let text = notes.iter().map(|note| note.text.as_str()).collect::<Vec<_>>().join(" ");
+    let long = [Note { text, label: notes[0].label.clone() }];
+    let of = |windows| encoder.embeddings(&long, windows, &mut |_, _| ()).expect("plain text");
+    assert_ne!(of(1), of(2), "a second window is read");
+    assert_eq!(of(100), of(200), "and no more than there are");
     assert_eq!(second_moments(&[1.0, 2.0, 0.0, 3.0], 2), [1.0, 2.0, 2.0, 13.0]);
 }

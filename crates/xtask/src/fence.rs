@@ -22,9 +22,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript"]),
     ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),
     ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
+    ("lab", &["params", "crypto", "alignment", "wire", "protocol", "client", "experts", "testkit"]),
     (
         "cli",
         &[
+            "lab",
             "params",
             "crypto",
             "alignment",
@@ -58,7 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// For each fenced dependency, the crates that may name it.
 const FENCED: &[(&str, &[&str])] = &[
-    ("toml", &["params"]),
+    ("toml", &["params", "lab"]),
     ("ring", &["crypto"]),
     ("curve25519-dalek", &["crypto"]),
     ("aes", &["crypto"]),

@@ -1,0 +1,224 @@
+//! `cloister lab`: federated runs on public data, in one process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use cloister_lab::sketching::{Degradation, plot};
+use cloister_lab::{Config, Folders, LabError, Progress, Round, Summary};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::create::write;
+use crate::failure::Failure;
+
+/// Flags of `cloister lab`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a configuration: every seed of it, or what an earlier run has left.
+    Run(Run),
+    /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
+    Sketches(Sketches),
+}
+
+/// Flags of every subcommand.
+#[derive(Debug, Args)]
+struct Common {
+    /// The configuration, a TOML file.
+    config: PathBuf,
+    /// Set a value in place of the file's, like strategy.num_rounds=3; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Everything small: one seed, two rounds, 400 texts. Shows that it runs; its figures mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON on stdout at the end.
+    #[arg(long)]
+    json: bool,
+    /// The folder that the configuration's files are in.
+    #[arg(long, env = "CLOISTER_DATA", default_value = "../shared/data")]
+    data: PathBuf,
+    /// Where frozen features are kept for the next run.
+    #[arg(long, default_value = "target/lab/cache")]
+    cache: PathBuf,
+    /// The folder of MiniLM's files.
+    #[arg(long, env = "CLOISTER_MINILM")]
+    minilm: PathBuf,
+    /// No progress on stderr.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Flags of `cloister lab run`.
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    common: Common,
+    /// Measure on this file in place of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    test: Option<PathBuf>,
+    /// Where results are written; what is there already of the same run is not run again. By default a folder of
+    /// the configuration's name under target/lab.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Flags of `cloister lab sketches`.
+#[derive(Debug, Args)]
+struct Sketches {
+    #[command(flatten)]
+    common: Common,
+    /// Write a plot here, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Run(arguments) => run_config(&arguments),
+        Command::Sketches(arguments) => sketches(&arguments),
+    }
+}
+
+fn run_config(arguments: &Run) -> Result<(), Failure> {
+    let common = &arguments.common;
+    let config = common.read()?;
+    let folders = common.folders(arguments.out.clone());
+    let screen = Screen::new(common.quiet, &config);
+    let mut show = |progress| screen.show(progress);
+    let summary =
+        cloister_lab::run(&config, &folders, arguments.test.as_deref(), &mut show).map_err(failure)?;
+    screen.finish();
+    print(&config, &summary, &folders.out, common.json);
+    Ok(())
+}
+
+fn sketches(arguments: &Sketches) -> Result<(), Failure> {
+    let common = &arguments.common;
+    let config = common.read()?;
+    let screen = Screen::new(common.quiet, &config);
+    let mut show = |progress| screen.show(progress);
+    let rows = cloister_lab::sketches(&config, &common.folders(None), &mut show).map_err(failure)?;
+    screen.finish();
+    if let Some(path) = &arguments.plot {
+        write(path, plot(&rows).as_bytes())?;
+    }
+    if common.json {
+        println!("{}", serde_json::to_string(&rows).map_err(Failure::error)?);
+        return Ok(());
+    }
+    println!("coordinates  noise  judged alike  overlap of cohorts");
+    for row in &rows {
+        let Degradation { coordinates, noise, judged_alike, overlap } = row;
+        println!("{coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}");
+    }
+    println!("0 coordinates: cohorts drawn at random, as large as those chosen without sketches");
+    Ok(())
+}
+
+impl Common {
+    fn read(&self) -> Result<Config, Failure> {
+        let place = self.config.display().to_string();
+        let text = fs::read_to_string(&self.config)
+            .map_err(|error| Failure::config(format!("cannot read {place}: {error}; give a TOML file")))?;
+        let config = Config::parse(&text, &place, &self.set).map_err(failure)?;
+        Ok(if self.quick { config.quick() } else { config })
+    }
+
+    /// Runs with other settings do not share a folder with those of the file.
+    fn folders(&self, out: Option<PathBuf>) -> Folders {
+        let stem = self.config.file_stem().unwrap_or_default().to_string_lossy();
+        let quick = if self.quick { "-quick" } else { "" };
+        let set: String = self.set.iter().map(|setting| format!("-{}", setting.replace('/', "_"))).collect();
+        Folders {
+            data: self.data.clone(),
+            minilm: self.minilm.clone(),
+            cache: self.cache.clone(),
+            out: out.unwrap_or_else(|| Path::new("target/lab").join(format!("{stem}{quick}{set}"))),
+        }
+    }
+}
+
+fn failure(error: LabError) -> Failure {
+    match error {
+        LabError::Config { .. } | LabError::Notes(_) | LabError::Partition(_) | LabError::Plan(_) => {
+            Failure::config(error)
+        }
+        _ => Failure::error(error),
+    }
+}
+
+fn print(config: &Config, summary: &Summary, out: &Path, json: bool) {
+    if json {
+        println!("{}", summary.to_json(config));
+        return;
+    }
+    let (mean, std) = (100.0 * summary.mean, 100.0 * summary.std);
+    let masks = if config.secure { "behind masks" } else { "in the clear" };
+    println!("{} {:?}, {masks}: {mean:.2} % ± {std:.2}", config.dataset, config.strategy.name);
+    println!("results.csv and manifest.json are under {}", out.display());
+}
+
+/// A bar with the time left, on stderr, and a line a round above it.
+struct Screen {
+    bar: ProgressBar,
+    quiet: bool,
+    rounds: usize,
+    seeds: usize,
+}
+
+impl Screen {
+    fn new(quiet: bool, config: &Config) -> Self {
+        let (rounds, seeds) = (config.strategy.num_rounds, config.partition.seeds.len());
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::no_length() };
+        let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        Self { bar, quiet, rounds, seeds }
+    }
+
+    fn show(&self, progress: Progress) {
+        match progress {
+            Progress::Embedding { done, of } => self.set("texts through the frozen layers", done, of),
+            Progress::Seed { seed, resumed } => {
+                let how = if resumed { "measured before" } else { "begins" };
+                self.note(&format!("seed {seed} (of {}) {how}", self.seeds));
+                self.bar.reset();
+            }
+            Progress::Training { round, member, of } => {
+                self.set("members' training", (round - 1) * of + member, self.rounds * of);
+            }
+            Progress::Measured(round) => self.note(&line(&round)),
+        }
+    }
+
+    fn set(&self, what: &'static str, done: usize, of: usize) {
+        self.bar.set_message(what);
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    /// Also where stderr is no terminal, and the bar is not drawn.
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{text}"));
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn line(round: &Round) -> String {
+    let loss = round.loss.map_or(String::new(), |loss| format!(", loss {loss:.3}"));
+    let aligned = round
+        .aligned
+        .map_or(String::new(), |count| format!(", {count} experts with a cohort of aligned members"));
+    format!("round {}: accuracy {:.2} %{loss}{aligned}", round.round, 100.0 * round.accuracy)
+}

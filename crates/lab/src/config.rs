@@ -1,0 +1,441 @@
+//! What a run does, as a TOML file says.
+
+use std::path::PathBuf;
+
+use cloister_alignment::reference::Gate;
+use cloister_experts::RoutingForm;
+use cloister_experts::config::HIDDEN;
+use cloister_params::plan::{SKETCH_COORDINATES, Threshold};
+use serde::{Deserialize, Serialize};
+
+use crate::error::LabError;
+
+/// A run: every setting has a default but the files of the data.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the data in results.
+    pub dataset: String,
+    /// The texts.
+    pub data: Data,
+    /// How they are divided among members.
+    #[serde(default)]
+    pub partition: Partition,
+    /// The head fitted from sums.
+    #[serde(default)]
+    pub head: Head,
+    /// The model that is trained.
+    #[serde(default)]
+    pub model: Model,
+    /// How it is trained.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Sketches and scoring.
+    #[serde(default)]
+    pub scoring: Scoring,
+    /// Whether sums and rounds go behind masks, through the protocol's own state machines.
+    #[serde(default)]
+    pub secure: bool,
+}
+
+/// The texts of a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// JSON Lines files with `text` and `label`, relative to the data folder. Several files are domains: their
+    /// classes are told apart by the file.
+    pub train: Vec<PathBuf>,
+    /// A file that is measured on; without one, a share of each label is held out.
+    #[serde(default)]
+    pub test: Option<PathBuf>,
+    /// The share that is held out where there is no test file.
+    #[serde(default = "Data::default_held_out")]
+    pub held_out: f64,
+    /// At most so many texts of each file, the same for every seed; 0 for all.
+    #[serde(default)]
+    pub limit: usize,
+    /// Tokens after which a text is cut.
+    #[serde(default = "Data::default_max_tokens")]
+    pub max_tokens: usize,
+}
+
+impl Data {
+    fn default_held_out() -> f64 {
+        0.2
+    }
+
+    fn default_max_tokens() -> usize {
+        128
+    }
+}
+
+/// How texts are divided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Division {
+    /// Members differ in their mix of labels, by a Dirichlet distribution.
+    Dirichlet,
+    /// Members get texts at random, equally many.
+    Iid,
+    /// Each member has texts of one domain (file) alone.
+    Domains,
+}
+
+/// The division among members.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Partition {
+    /// How texts are divided.
+    pub division: Division,
+    /// Concentration of the Dirichlet distribution.
+    pub alpha: f64,
+    /// How many members there are.
+    pub members: usize,
+    /// The fewest texts of a member.
+    pub minimum: usize,
+    /// A run for each seed: it decides what is held out, the division, the initial model and the order of training.
+    pub seeds: Vec<u64>,
+}
+
+impl Default for Partition {
+    fn default() -> Self {
+        Self { division: Division::Dirichlet, alpha: 0.1, members: 10, minimum: 8, seeds: vec![0, 1, 2] }
+    }
+}
+
+/// Which head is fitted from sums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadKind {
+    /// None: the model's own head starts at zero.
+    None,
+    /// The nearest class mean.
+    ClassMean,
+    /// Linear discriminants with a shared covariance.
+    Lda,
+}
+
+/// The head from sums.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Head {
+    /// Which one.
+    pub kind: HeadKind,
+    /// The layers of MiniLM whose mean states are its features: 0 is the embeddings, 6 the last layer.
+    pub layers: Vec<usize>,
+    /// Windows of `data.max_tokens` tokens that the means are taken over; of several numbers, all their means are
+    /// features, side by side.
+    pub windows: Vec<usize>,
+    /// What is added to the covariance's diagonal, as a share of its mean.
+    pub shrinkage: f64,
+    /// What its logits are multiplied by where the model is trained on top of it.
+    pub temper: f64,
+}
+
+impl Head {
+    /// Values of a text's features.
+    pub(crate) fn width(&self) -> usize {
+        self.layers.len() * self.windows.len() * HIDDEN
+    }
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self {
+            kind: HeadKind::Lda,
+            layers: (0..=6).collect(),
+            windows: vec![1],
+            shrinkage: 0.01,
+            temper: 1.0,
+        }
+    }
+}
+
+/// The Mixture of Experts.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Upper layers of MiniLM that become MoE layers.
+    pub moe_layers: usize,
+    /// Experts of a layer.
+    pub experts: usize,
+    /// Rank of their adapters.
+    pub rank: usize,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { moe_layers: 1, experts: 8, rank: 8 }
+    }
+}
+
+/// The strategies, spelled as Flower spells those that it has too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum StrategyName {
+    /// The head from sums, and no training.
+    Head,
+    /// All texts at one place: the upper row.
+    Centralised,
+    /// Each member alone: the lower row.
+    LocalOnly,
+    /// The mean of the updates, by texts (McMahan et al. 2017).
+    FedAvg,
+    /// FedAvg with a proximal term (Li et al. 2020).
+    FedProx,
+    /// FedAvg with Adam at the server (Reddi et al. 2021).
+    FedAdam,
+    /// FedAvg whose routers stay at their initial values.
+    FrozenRouter,
+    /// FedAvg of all but the routers, which stay with their members (as FLEx has it, arXiv 2506.00965).
+    LocalRouters,
+    /// Experts by the tokens that each member routed to them (as FedMoE has it, arXiv 2408.11304).
+    FedMoE,
+    /// Members use the mean of their own and the common router (as PFL-MoE has it).
+    PflMoE,
+    /// FedAlign-MoE.
+    FedAlignMoE,
+}
+
+/// Who is summed for an expert under FedAlignMoE; all but the first are ablations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CohortRule {
+    /// The members that align.
+    Aligned,
+    /// Everyone, weighted by consensus: the paper's soft form.
+    Soft,
+    /// As many members as would align, drawn at random.
+    Random,
+    /// Everyone.
+    Everyone,
+}
+
+/// Which signals open the gate between two members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signal {
+    /// Regions and directions.
+    Both,
+    /// Regions alone.
+    Regions,
+    /// Directions alone.
+    Directions,
+}
+
+impl Signal {
+    pub(crate) fn gate(self) -> Gate {
+        match self {
+            Self::Both => Gate::Both,
+            Self::Regions => Gate::Regions,
+            Self::Directions => Gate::Directions,
+        }
+    }
+}
+
+/// How the model is trained.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Strategy {
+    /// Which strategy.
+    pub name: StrategyName,
+    /// Rounds; 0 trains nothing.
+    pub num_rounds: usize,
+    /// Passes over a member's texts in a round.
+    pub local_epochs: usize,
+    /// Texts of a batch.
+    pub batch_size: usize,
+    /// Learning rate of experts and routers.
+    pub learning_rate: f64,
+    /// FedProx's `mu`.
+    pub proximal: f64,
+    /// FedAdam's learning rate at the server.
+    pub server_learning_rate: f64,
+    /// Adds the log of the member's own class shares to the logits while it trains (balanced softmax), so that
+    /// its label mix does not teach the head.
+    pub balanced: bool,
+    /// Whether the model's own head stays as it started.
+    pub freeze_head: bool,
+    /// `lambda` of the routing regulariser of FedAlignMoE.
+    pub routing_penalty: f64,
+    /// What the regulariser compares.
+    pub routing_form: RoutingForm,
+    /// Whether routers are weighted by their consistency.
+    pub consistency: bool,
+    /// Who is summed for an expert.
+    pub cohorts: CohortRule,
+    /// Which signals count.
+    pub signal: Signal,
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self {
+            name: StrategyName::FedAlignMoE,
+            num_rounds: 10,
+            local_epochs: 1,
+            batch_size: 16,
+            learning_rate: 1e-3,
+            proximal: 0.1,
+            server_learning_rate: 1e-3,
+            balanced: true,
+            freeze_head: false,
+            routing_penalty: 0.1,
+            routing_form: RoutingForm::Adaptive,
+            consistency: true,
+            cohorts: CohortRule::Aligned,
+            signal: Signal::Both,
+        }
+    }
+}
+
+/// Sketches and scoring, as a round plan has them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scoring {
+    /// Coordinates of a sketch.
+    pub coordinates: u16,
+    /// Noise on each of them, in steps; the clip is 8192 steps.
+    pub noise_steps: u16,
+    /// Centre and spread of the threshold.
+    pub threshold: Threshold,
+    /// `beta`: how many spreads the threshold lies below the centre.
+    pub beta: f64,
+    /// The least consensus of a cohort member, as a share of the median.
+    pub consensus_fraction: f64,
+    /// The fewest tokens with which a member counts for an expert.
+    pub minimum_tokens: u32,
+}
+
+impl Default for Scoring {
+    fn default() -> Self {
+        Self {
+            coordinates: 64,
+            noise_steps: 80,
+            threshold: Threshold::MeanDeviation,
+            beta: 1.0,
+            consensus_fraction: 0.5,
+            minimum_tokens: 30,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration, with settings in place of the file's: `strategy.num_rounds=3`.
+    ///
+    /// # Errors
+    /// [`LabError::Config`], naming what is wrong.
+    pub fn parse(text: &str, place: &str, settings: &[String]) -> Result<Self, LabError> {
+        let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
+        for setting in settings {
+            set(&mut table, setting)
+                .map_err(|reason| LabError::config(&format!("--set {setting}"), reason))?;
+        }
+        let config: Self = table.try_into().map_err(|error| LabError::config(place, error))?;
+        config.check().map_err(|reason| LabError::config(place, reason))?;
+        Ok(config)
+    }
+
+    /// The configuration with everything small, to see in minutes that it runs: its figures mean nothing.
+    pub fn quick(mut self) -> Self {
+        self.data.limit = if self.data.limit == 0 { 400 } else { self.data.limit.min(400) };
+        self.data.max_tokens = self.data.max_tokens.min(48);
+        self.partition.seeds.truncate(1);
+        self.strategy.num_rounds = self.strategy.num_rounds.min(2);
+        self
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let fail = |reason: String| Err(reason);
+        if self.data.train.is_empty() || self.partition.seeds.is_empty() {
+            return fail("`data.train` and `partition.seeds` must name at least one each".to_owned());
+        }
+        if self.partition.division == Division::Domains && self.data.train.len() < 2 {
+            return fail(
+                "`partition.division = \"domains\"` needs two files or more in `data.train`".to_owned(),
+            );
+        }
+        if !SKETCH_COORDINATES.contains(&self.scoring.coordinates) {
+            return fail(format!("`scoring.coordinates` must be one of {SKETCH_COORDINATES:?}"));
+        }
+        if self.head.kind != HeadKind::None && self.head.layers.iter().any(|layer| *layer > 6) {
+            return fail("`head.layers` must be numbers from 0 to 6".to_owned());
+        }
+        if self.head.layers.is_empty() || self.head.windows.is_empty() || self.head.windows.contains(&0) {
+            return fail(
+                "`head.layers` and `head.windows` need a number each, and windows more than 0".to_owned(),
+            );
+        }
+        if self.head.kind == HeadKind::None && self.strategy.name == StrategyName::Head {
+            return fail("`strategy.name = \"Head\"` needs a `head.kind` other than \"none\"".to_owned());
+        }
+        if self.secure && !self.strategy.name.goes_behind_masks() {
+            let name = self.strategy.name;
+            return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
+        }
+        let plain_rule = matches!(self.strategy.cohorts, CohortRule::Soft | CohortRule::Random);
+        if self.secure && (plain_rule || self.strategy.signal != Signal::Both) {
+            return fail(
+                "`cohorts` and `signal` other than the defaults exist in the clear alone".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl StrategyName {
+    /// Whether it needs nothing but sums, so that it runs behind masks.
+    pub fn goes_behind_masks(self) -> bool {
+        use StrategyName::*;
+        matches!(self, Head | FedAvg | FedProx | FrozenRouter | FedAlignMoE)
+    }
+}
+
+/// Sets one value of a table; what is no TOML value is a string.
+fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
+    let (key, value) = setting.split_once('=').ok_or("expected KEY=VALUE, like strategy.num_rounds=3")?;
+    let value = format!("value = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut path: Vec<&str> = key.split('.').collect();
+    let last = path.pop().unwrap_or(key);
+    let mut inner = table;
+    for part in path {
+        let entry = inner.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        inner = entry.as_table_mut().ok_or_else(|| format!("{part} is no table"))?;
+    }
+    inner.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "dataset = \"x\"\n[data]\ntrain = [\"a.jsonl\"]\n";
+
+    fn parse(settings: &[&str]) -> Result<Config, LabError> {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Config::parse(LEAST, "file", &settings)
+    }
+
+    #[test]
+    fn settings_replace_what_the_file_says_and_typing_errors_are_refused() {
+        let config = parse(&["strategy.num_rounds=3", "strategy.name=FedProx", "data.test=t.jsonl"]);
+        let config = config.expect("a configuration");
+        assert_eq!((config.strategy.num_rounds, config.strategy.name), (3, StrategyName::FedProx));
+        assert_eq!(config.data.test, Some(PathBuf::from("t.jsonl")));
+        for wrong in ["strategy.rounds=3", "strategy", "dataset.x=1", "scoring.coordinates=48"] {
+            assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_masks_hide_is_not_asked_for_behind_them() {
+        let error = parse(&["secure=true", "strategy.name=FedMoE"]).expect_err("it needs token counts");
+        assert!(error.to_string().contains("FedMoE"), "{error}");
+        assert!(parse(&["secure=true", "strategy.cohorts=soft"]).is_err());
+        assert!(parse(&["secure=true"]).is_ok());
+    }
+}

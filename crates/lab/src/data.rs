@@ -1,0 +1,82 @@
+//! Texts, their classes and domains, and what is measured on.
+
+use std::path::{Path, PathBuf};
+
+use cloister_experts::Note;
+use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::partition::{Split, hold_out};
+
+use crate::config::Config;
+use crate::error::LabError;
+use crate::partition::shuffled;
+
+/// The texts of a run: those to train on, then those of the test file.
+pub(crate) struct Dataset {
+    /// Names of the classes.
+    pub(crate) classes: Vec<String>,
+    pub(crate) notes: Vec<Note>,
+    /// Class of each text.
+    pub(crate) labels: Vec<usize>,
+    /// Domain (file) of each text to train on.
+    pub(crate) domains: Vec<usize>,
+    /// The files that were read.
+    pub(crate) files: Vec<PathBuf>,
+    held_out: f64,
+}
+
+impl Dataset {
+    /// Reads the files of a configuration under `folder`. `test` replaces the configuration's test file and is
+    /// relative to the working folder.
+    pub(crate) fn read(config: &Config, folder: &Path, test: Option<&Path>) -> Result<Self, LabError> {
+        let data = &config.data;
+        let mut files: Vec<PathBuf> = data.train.iter().map(|file| folder.join(file)).collect();
+        let mut notes = Vec::new();
+        let mut domains = Vec::new();
+        for (domain, file) in files.iter().enumerate() {
+            let own = limited(read_notes(file)?, data.limit);
+            domains.resize(domains.len() + own.len(), domain);
+            notes.extend(own.into_iter().map(|note| named(note, domain, files.len())));
+        }
+        let classes = classes(&notes);
+        if let Some(file) = test.map(Path::to_owned).or(data.test.as_ref().map(|file| folder.join(file))) {
+            notes.extend(limited(read_notes(&file)?, data.limit));
+            files.push(file);
+        }
+        let labels = labels(&notes, &classes)?;
+        Ok(Self { classes, notes, labels, domains, files, held_out: data.held_out })
+    }
+
+    /// Texts to train on and texts to measure on: the test file's, or a share of each label by the seed.
+    pub(crate) fn split(&self, seed: u64) -> Result<Split, LabError> {
+        let own = self.domains.len();
+        if self.notes.len() > own {
+            return Ok(Split { train: (0..own).collect(), held_out: (own..self.notes.len()).collect() });
+        }
+        Ok(hold_out(&self.labels, self.held_out, seed)?)
+    }
+}
+
+/// Classes of several domains are different ones even where they share a name.
+fn named(note: Note, domain: usize, domains: usize) -> Note {
+    let label = if domains > 1 { format!("{domain}: {}", note.label) } else { note.label };
+    Note { label, ..note }
+}
+
+/// At most so many texts, the same for every seed; 0 is all.
+fn limited(notes: Vec<Note>, limit: usize) -> Vec<Note> {
+    if limit == 0 {
+        return notes;
+    }
+    let order = shuffled((0..notes.len()).collect(), 0);
+    order.into_iter().take(limit).map(|note| notes[note].clone()).collect()
+}
+
+fn labels(notes: &[Note], classes: &[String]) -> Result<Vec<usize>, LabError> {
+    let of = |note: &Note| {
+        classes.iter().position(|class| *class == note.label).ok_or_else(|| {
+            let reason = format!("“{}” is no class of the texts that are trained on", note.label);
+            LabError::config("the test file", reason)
+        })
+    };
+    notes.iter().map(of).collect()
+}

@@ -1,0 +1,23 @@
+//! Digests that name files and settings in results.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::LabError;
+
+/// SHA-256 of some bytes, in hexadecimal digits.
+pub(crate) fn of_bytes(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex::encode(hash.finalize())
+}
+
+/// SHA-256 of a file, as `sha256sum` prints it.
+pub(crate) fn of_file(path: &Path) -> Result<String, LabError> {
+    let bytes = std::fs::read(path).map_err(LabError::file(path))?;
+    Ok(hex::encode(Sha256::digest(bytes)))
+}

@@ -1,0 +1,170 @@
+//! Members that train in rounds.
+
+use cloister_client::prepare;
+use cloister_experts::{BlockVectors, LocalResult, LocalTraining, ModelConfig, Trainer};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::id::{Digest, Round as RoundNumber};
+use cloister_params::plan::{RoundPlan, RoundSettings};
+use cloister_protocol::model::Model;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::config::Config;
+use crate::error::LabError;
+use crate::masked::Masked;
+use crate::run::Progress;
+use crate::strategy::{Gathered, Strategy};
+
+/// The members of a run and the model that they share.
+pub(crate) struct Federation<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) model: &'a ModelConfig,
+    pub(crate) trainers: Vec<Trainer>,
+    /// Texts of each member, divided by the mean over members.
+    pub(crate) sizes: Vec<f64>,
+    pub(crate) global: BlockVectors,
+    pub(crate) seed: u64,
+}
+
+/// What a round did.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Trained {
+    /// Mean loss over the last quarter of the members' steps, in nats a text.
+    pub(crate) loss: f64,
+    /// Experts whose cohort was not everyone.
+    pub(crate) aligned: usize,
+}
+
+impl Federation<'_> {
+    /// Trains every member and makes the next model of their updates.
+    pub(crate) fn round(
+        &mut self,
+        strategy: &mut dyn Strategy,
+        masked: Option<&mut Masked>,
+        round: usize,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Trained, LabError> {
+        let results = self.train(strategy, round, progress)?;
+        let loss = results.iter().map(|result| result.loss_last).sum::<f64>() / results.len() as f64;
+        let aligned = match masked {
+            Some(masked) => self.sum_masked(strategy, masked, &results, round)?,
+            None => self.sum_plain(strategy, &results, round)?,
+        };
+        Ok(Trained { loss, aligned })
+    }
+
+    /// What each member's training yields, from what the strategy has it start with.
+    pub(crate) fn train(
+        &mut self,
+        strategy: &mut dyn Strategy,
+        round: usize,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<LocalResult>, LabError> {
+        let of = self.trainers.len();
+        let mut results = Vec::with_capacity(of);
+        for (member, trainer) in self.trainers.iter_mut().enumerate() {
+            let start = strategy.start(member, &self.global);
+            trainer.load(&start)?;
+            let seed = self.seed ^ (member as u64 + 1) << 32 ^ round as u64;
+            let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy) };
+            let result = trainer.train(&settings, &mut |_| ())?;
+            strategy.keep(member, &start, &result.updates);
+            progress(Progress::Training { round, member: member + 1, of });
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// Updates by their shares, in floats. Routing distributions are averaged, not added.
+    fn sum_plain(
+        &mut self,
+        strategy: &mut dyn Strategy,
+        results: &[LocalResult],
+        round: usize,
+    ) -> Result<usize, LabError> {
+        let gathered = Gathered { global: &self.global, sizes: &self.sizes, results, round };
+        let mut aligned = 0;
+        let next = self.global.map(|shape, before| {
+            let shares = strategy.shares(shape, &gathered);
+            let expert = matches!(shape.kind, BlockKind::Expert { .. });
+            aligned += usize::from(expert && shares.contains(&0.0));
+            let sum = weighted_sum(shape, results, &shares);
+            match shape.kind {
+                BlockKind::Routing { .. } => distribution(shape, results),
+                _ => moved(before, &strategy.step(shape, sum)),
+            }
+        });
+        self.global = next;
+        Ok(aligned)
+    }
+
+    /// Updates through the protocol. Each is scaled by its member's texts before it is clipped, so that the mean over
+    /// members is the mean over texts.
+    fn sum_masked(
+        &mut self,
+        strategy: &mut dyn Strategy,
+        masked: &mut Masked,
+        results: &[LocalResult],
+        round: usize,
+    ) -> Result<usize, LabError> {
+        let plan = plan(masked.settings(), &self.global, round);
+        let published = self.published(strategy);
+        let mut random = ChaCha20Rng::seed_from_u64(self.seed ^ (round as u64) << 16);
+        let mut contributions = Vec::with_capacity(results.len());
+        for (result, size) in results.iter().zip(&self.sizes) {
+            let scaled = LocalResult { updates: scaled(&result.updates, *size as f32), ..result.clone() };
+            contributions.push(prepare(&plan, &published, &scaled, &mut random)?.0);
+        }
+        let outcome = masked.round(contributions)?;
+        self.global = BlockVectors::new(self.model, outcome.model)?;
+        Ok(outcome.aligned.len())
+    }
+
+    /// The model as the consistency weights see it: without published distributions all of them are 1.
+    fn published(&self, strategy: &dyn Strategy) -> Model {
+        let weighs = strategy.weighs_consistency();
+        let seen = self.global.map(|shape, values| match shape.kind {
+            BlockKind::Routing { .. } if !weighs => vec![0.0; values.len()],
+            _ => values.to_vec(),
+        });
+        Model::new(seen.into_values())
+    }
+}
+
+/// The plan as a member gets it, as far as preparing a contribution reads it.
+pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize) -> RoundPlan {
+    RoundPlan {
+        epoch: Digest::default(),
+        round: RoundNumber(round as u64),
+        previous: Digest::default(),
+        model: Model::new(global.values().to_vec()).digest(),
+        custodians: Vec::new(),
+        settings: settings.clone(),
+    }
+}
+
+fn scaled(updates: &BlockVectors, factor: f32) -> BlockVectors {
+    updates.map(|shape, values| match shape.kind {
+        BlockKind::Routing { .. } => values.to_vec(),
+        _ => values.iter().map(|value| value * factor).collect(),
+    })
+}
+
+fn weighted_sum(shape: &BlockShape, results: &[LocalResult], shares: &[f64]) -> Vec<f64> {
+    let mut sum = vec![0.0; shape.length as usize];
+    for (result, share) in results.iter().zip(shares).filter(|(_, share)| **share != 0.0) {
+        let update = &result.updates.values()[shape.id.0 as usize];
+        sum.iter_mut().zip(update).for_each(|(sum, value)| *sum += f64::from(*value) * share);
+    }
+    sum
+}
+
+fn distribution(shape: &BlockShape, results: &[LocalResult]) -> Vec<f32> {
+    let share = 1.0 / results.len() as f64;
+    let mean = weighted_sum(shape, results, &vec![share; results.len()]);
+    mean.into_iter().map(|value| value as f32).collect()
+}
+
+fn moved(before: &[f32], step: &[f64]) -> Vec<f32> {
+    before.iter().zip(step).map(|(value, change)| (f64::from(*value) + change) as f32).collect()
+}

@@ -1,0 +1,100 @@
+//! Texts as frozen features, kept from one run to the next.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloister_experts::config::HIDDEN;
+use cloister_experts::embedding::EMBEDDING_WIDTH;
+use cloister_experts::{Encoder, ModelConfig, Note};
+
+use crate::config::{Config, Head, HeadKind};
+use crate::data::Dataset;
+use crate::digest;
+use crate::error::LabError;
+use crate::run::Progress;
+
+/// MiniLM, and where its embeddings are kept from one run to the next.
+pub(crate) struct FrozenFeatures<'a> {
+    pub(crate) encoder: Encoder,
+    cache: &'a Path,
+    minilm: String,
+}
+
+impl<'a> FrozenFeatures<'a> {
+    pub(crate) fn open(
+        config: &Config,
+        dataset: &Dataset,
+        minilm: &Path,
+        cache: &'a Path,
+    ) -> Result<Self, LabError> {
+        let model = ModelConfig {
+            moe_layers: config.model.moe_layers,
+            experts: config.model.experts,
+            rank: config.model.rank,
+            max_tokens: config.data.max_tokens,
+            ..ModelConfig::new(dataset.classes.clone())
+        };
+        let encoder = Encoder::open(minilm, model, 1)?;
+        Ok(Self { encoder, cache, minilm: digest::of_file(&minilm.join("model.safetensors"))? })
+    }
+
+    /// The head's features of each text: the chosen layers' mean states over the chosen windows, each scaled to norm
+    /// 1, so that no text counts for more than another. Empty where there is no head.
+    pub(crate) fn of_head(
+        &self,
+        notes: &[Note],
+        head: &Head,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<f32>, LabError> {
+        if head.kind == HeadKind::None {
+            return Ok(Vec::new());
+        }
+        let read = |windows: &usize| self.all_layers(notes, *windows, progress);
+        let by_windows = head.windows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut rows = Vec::with_capacity(notes.len() * head.width());
+        for note in 0..notes.len() {
+            for all in &by_windows {
+                let row = &all[note * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH];
+                rows.extend(head.layers.iter().flat_map(|layer| unit(&row[layer * HIDDEN..][..HIDDEN])));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads what an earlier run has written for these texts, or embeds them and writes it.
+    fn all_layers(
+        &self,
+        notes: &[Note],
+        windows: usize,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<f32>, LabError> {
+        let path = self.cached(notes, windows);
+        if let Ok(bytes) = fs::read(&path)
+            && bytes.len() == notes.len() * EMBEDDING_WIDTH * 4
+        {
+            let (values, _) = bytes.as_chunks();
+            return Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect());
+        }
+        let mut show = |done, of| progress(Progress::Embedding { done, of });
+        let values = self.encoder.embeddings(notes, windows, &mut show)?;
+        fs::create_dir_all(self.cache).map_err(LabError::file(self.cache))?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let unfinished = path.with_extension("part");
+        fs::write(&unfinished, bytes).map_err(LabError::file(&unfinished))?;
+        fs::rename(&unfinished, &path).map_err(LabError::file(&path))?;
+        Ok(values)
+    }
+
+    fn cached(&self, notes: &[Note], windows: usize) -> PathBuf {
+        let sizes = [self.encoder.config().max_tokens, windows].map(usize::to_le_bytes).concat();
+        let head: [&[u8]; 2] = [self.minilm.as_bytes(), &sizes];
+        let texts = notes.iter().map(|note| note.text.as_bytes());
+        let parts: Vec<&[u8]> = head.into_iter().chain(texts).collect();
+        self.cache.join(format!("{}.f32", &digest::of_bytes(&parts)[..32]))
+    }
+}
+
+fn unit(vector: &[f32]) -> impl Iterator<Item = f32> + use<'_> {
+    let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    vector.iter().map(move |value| value / norm)
+}

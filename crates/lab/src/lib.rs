@@ -1,0 +1,31 @@
+//! The researchers' harness: federated runs on public data in one process.
+//!
+//! A run divides labelled texts among members, fits a head from sums, trains a Mixture-of-Experts model over rounds
+//! under one of several [`strategy`]s, and measures it on texts that nobody trained on. Behind masks, the sums and
+//! rounds go through the same state machines, and the same bytes, as the service ([`masked`]); in the clear they
+//! are computed with [`cloister_alignment::reference`], the oracle.
+//!
+//! # Leakage
+//! One process holds every member's texts. Nothing here is for patients' data.
+
+pub mod config;
+mod data;
+mod digest;
+pub mod error;
+mod federation;
+mod frozen;
+pub mod head;
+mod linear;
+pub mod masked;
+
+pub mod partition;
+mod results;
+mod run;
+pub mod sketching;
+pub mod statistics;
+pub mod strategy;
+
+pub use config::Config;
+pub use error::LabError;
+pub use results::{Measured, Round, Summary};
+pub use run::{Folders, Progress, run, sketches};

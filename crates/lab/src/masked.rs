@@ -1,0 +1,200 @@
+//! Rounds behind masks: the protocol's own state machines and the service's own bytes, in this process.
+
+use std::collections::BTreeMap;
+
+use cloister_experts::config::HIDDEN;
+use cloister_experts::{ModelConfig, block_table};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::floors::Floors;
+use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::plan::{
+    Deadlines, Fallback, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
+};
+use cloister_protocol::model::Model;
+use cloister_protocol::round::Contribution;
+use cloister_testkit::cluster::Cluster;
+use cloister_testkit::consortium::large_consortium;
+use cloister_wire::statement::CohortChoice;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::config::{Config, Scoring};
+use crate::error::LabError;
+use crate::statistics::Statistics;
+
+/// A consortium of members that are never lost, and the model that it trains.
+#[derive(Debug)]
+pub struct Masked {
+    cluster: Cluster,
+    settings: RoundSettings,
+    rounds: usize,
+}
+
+/// What a round behind masks yields: what everybody may know.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MaskedRound {
+    /// The model after the round, by block.
+    pub model: Vec<Vec<f32>>,
+    /// The members of each expert's cohort, from 0, where the members align; none where everyone was summed.
+    pub aligned: BTreeMap<BlockId, Vec<usize>>,
+    /// Bytes of masked blocks that the coordinator received.
+    pub masked_bytes: u64,
+}
+
+impl Masked {
+    /// A consortium of `members` that starts from `model`. Everything random follows `seed`.
+    ///
+    /// # Errors
+    /// [`LabError::Plan`] when the settings admit no round.
+    pub fn new(
+        members: usize,
+        settings: RoundSettings,
+        model: Vec<Vec<f32>>,
+        seed: u64,
+    ) -> Result<Self, LabError> {
+        let consortium = large_consortium(&vec![1; members]);
+        settings.check(consortium.epoch.consortium())?;
+        let random = ChaCha20Rng::seed_from_u64(seed);
+        let mut cluster = Cluster::with_model(consortium, settings.clone(), Model::new(model), random);
+        cluster.keeps_received = false;
+        Ok(Self { cluster, settings, rounds: 0 })
+    }
+
+    /// What the rounds do.
+    pub fn settings(&self) -> &RoundSettings {
+        &self.settings
+    }
+
+    /// Runs one round over the members' contributions, in their order.
+    ///
+    /// # Errors
+    /// [`LabError::NoSum`].
+    pub fn round(&mut self, contributions: Vec<Contribution>) -> Result<MaskedRound, LabError> {
+        self.rounds += 1;
+        self.cluster.contributions = (1..).map(PartyId).zip(contributions).collect();
+        let report = self.cluster.run_round().ok_or(LabError::NoSum { round: self.rounds })?;
+        let aligned = report.cohorts.iter().filter(|cohort| cohort.choice == CohortChoice::Aligned);
+        Ok(MaskedRound {
+            aligned: aligned
+                .map(|cohort| {
+                    let members = cohort.members.iter().map(|member| member.member.0 as usize - 1);
+                    (cohort.block, members.collect())
+                })
+                .collect(),
+            model: report.model.blocks().to_vec(),
+            masked_bytes: report.masked_bytes,
+        })
+    }
+}
+
+/// The settings of the rounds that train a model.
+pub fn training_settings(config: &Config, model: &ModelConfig, everyone: bool, seed: u64) -> RoundSettings {
+    let blocks = block_table(model).into_iter().map(training_block).collect();
+    settings(config, blocks, everyone, seed)
+}
+
+/// Clips leave room for members with several times the mean number of texts, whose updates are scaled by it.
+fn training_block(shape: BlockShape) -> PlannedBlock {
+    let (step_log2, clip, noise_steps) = match shape.kind {
+        BlockKind::Expert { .. } => (-18, 8.0, 0),
+        BlockKind::Router { .. } => (-18, 8.0, 0),
+        BlockKind::Shared => (-17, 32.0, 0),
+        BlockKind::Routing { .. } => (-16, 1.0, 64),
+    };
+    block(shape, step_log2, clip, noise_steps)
+}
+
+fn block(shape: BlockShape, step_log2: i8, clip: f64, noise_steps: u32) -> PlannedBlock {
+    let clip_steps = (clip * f64::from(-step_log2).exp2()) as u32;
+    PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
+}
+
+/// The total of the members' statistics, by one round whose only block they are. `None` for no member.
+///
+/// Each member's vector is divided by the mean number of texts, so that the mean over members is that of a text.
+///
+/// # Errors
+/// [`LabError::Plan`], [`LabError::NoSum`], or [`LabError::FixedPoint`] for features that are not finite.
+pub fn total_statistics(
+    config: &Config,
+    members: &[Statistics],
+    seed: u64,
+) -> Result<Option<Statistics>, LabError> {
+    let Some(first) = members.first() else {
+        return Ok(None);
+    };
+    let texts: f64 = members.iter().map(Statistics::texts).sum();
+    let mean_texts = (texts / members.len() as f64) as f32;
+    let length = first.values().len();
+    let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length: length as u64 };
+    let planned = statistics_block(shape, members);
+    let settings = settings(config, vec![planned], true, seed);
+    let mut masked = Masked::new(members.len(), settings, vec![vec![0.0; length]], seed)?;
+    let contribution = |own: &Statistics| {
+        let vector: Vec<f32> = own.values().iter().map(|value| value / mean_texts).collect();
+        let integers = planned.scale.quantise(BlockKind::Shared, &vector)?.integers;
+        Ok(Contribution { integers: vec![integers], sketches: BTreeMap::new() })
+    };
+    let contributions = members.iter().map(contribution).collect::<Result<Vec<_>, LabError>>()?;
+    let mean = masked.round(contributions)?.model.remove(0);
+    let total = mean.into_iter().map(|value| (f64::from(value) * texts) as f32).collect();
+    Ok(Statistics::from_values(total, first.classes(), first.width()))
+}
+
+/// Features have norm 1 a layer, so the statistics of one text are no longer than `sqrt(1 + L + L·(L + 1)/2)` for `L`
+/// layers. The largest member's share of the texts, rounded up, bounds how often that counts; members would have to
+/// declare it. Steps are as fine as the ring allows: their rounding must stay small against the shrinkage.
+fn statistics_block(shape: BlockShape, members: &[Statistics]) -> PlannedBlock {
+    let layers = members[0].width().div_ceil(HIDDEN) as f64;
+    let texts: Vec<f64> = members.iter().map(Statistics::texts).collect();
+    let mean = texts.iter().sum::<f64>() / texts.len() as f64;
+    let largest = texts.iter().copied().fold(0.0, f64::max) / mean;
+    let clip = largest.ceil() * (1.0 + layers + layers * (layers + 1.0) / 2.0).sqrt();
+    let most_steps = f64::from(i32::MAX / members.len() as i32);
+    let step_log2 = (clip / most_steps).log2().ceil() as i8;
+    block(shape, step_log2, clip, 0)
+}
+
+fn settings(config: &Config, blocks: Vec<PlannedBlock>, everyone: bool, seed: u64) -> RoundSettings {
+    let members = config.partition.members;
+    let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
+    let Scoring { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
+    RoundSettings {
+        task: Digest([1; 32]),
+        ring: RingWidth::new(32).expect("32 is a supported width"),
+        max_weight: 1,
+        cohort_floor: floor,
+        sketch: SketchPlan {
+            seed: sketch_seed(seed),
+            coordinates,
+            noise_steps,
+            region_clip_milli: 10_000,
+            count_noise: 4,
+        },
+        scoring: ScoringRule {
+            threshold,
+            spread_factor: (config.scoring.beta * 256.0) as u16,
+            consensus_fraction: (config.scoring.consensus_fraction * 256.0) as u16,
+            minimum_tokens,
+            // With more than all members to spare, every cohort falls back to everyone.
+            slack: if everyone { u16::MAX - floor } else { 0 },
+            fallback: Fallback::Everyone,
+        },
+        training: TrainingPlan {
+            local_epochs: config.strategy.local_epochs as u16,
+            batch_size: config.strategy.batch_size as u16,
+            learning_rate_micro: (config.strategy.learning_rate * 1e6) as u32,
+            routing_penalty_milli: (config.strategy.routing_penalty * 1e3) as u32,
+            seed,
+        },
+        deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
+        blocks,
+    }
+}
+
+fn sketch_seed(seed: u64) -> Digest {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Digest(bytes)
+}

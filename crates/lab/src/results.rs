@@ -1,0 +1,126 @@
+//! What a run found, and how it is written down.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::{Config, Division};
+use crate::error::LabError;
+
+/// What was measured after a round; round 0 is before any training, with the head from sums alone.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Round {
+    /// The round.
+    pub round: usize,
+    /// Share of the texts that nobody trained on that are classified right; of members with models of their own the
+    /// mean.
+    pub accuracy: f64,
+    /// Mean loss of the members at the end of their training, in nats a text.
+    pub loss: Option<f64>,
+    /// Experts whose cohort was not everyone.
+    pub aligned: Option<usize>,
+}
+
+/// What was measured with one seed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// The seed.
+    pub seed: u64,
+    /// Digest of everything that decides the result but the seed.
+    pub run: String,
+    /// Texts of each member.
+    pub texts: Vec<usize>,
+    /// After each round.
+    pub rounds: Vec<Round>,
+}
+
+impl Measured {
+    fn last(&self) -> f64 {
+        self.rounds.last().map_or(0.0, |round| round.accuracy)
+    }
+}
+
+/// A whole run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// One for each seed.
+    pub measured: Vec<Measured>,
+    /// The last round's accuracy, mean over seeds.
+    pub mean: f64,
+    /// Its standard deviation over seeds (with n − 1); 0 for one seed.
+    pub std: f64,
+}
+
+impl Summary {
+    pub(crate) fn new(measured: Vec<Measured>) -> Self {
+        let count = measured.len() as f64;
+        let mean = measured.iter().map(Measured::last).sum::<f64>() / count;
+        let squares: f64 = measured.iter().map(|own| (own.last() - mean).powi(2)).sum();
+        let std = if measured.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
+        Self { measured, mean, std }
+    }
+
+    /// The object that a run ends with.
+    pub fn to_json(&self, config: &Config) -> Value {
+        let partition = &config.partition;
+        json!({
+            "dataset": config.dataset,
+            "strategy": format!("{:?}", config.strategy.name),
+            "head": config.head.kind,
+            "division": partition.division,
+            "alpha": (partition.division == Division::Dirichlet).then_some(partition.alpha),
+            "members": partition.members,
+            "rounds": self.measured.first().map_or(0, |own| own.rounds.len().saturating_sub(1)),
+            "seeds": partition.seeds,
+            "accuracy": { "mean": self.mean, "std": self.std },
+            "secure": config.secure,
+        })
+    }
+
+    /// A line for each seed and round.
+    pub fn to_csv(&self) -> String {
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
+        let mut lines = vec!["seed,round,accuracy,loss,aligned_experts".to_owned()];
+        for own in &self.measured {
+            lines.extend(own.rounds.iter().map(|round| {
+                let aligned = round.aligned.map_or(String::new(), |aligned| aligned.to_string());
+                let (accuracy, loss) = (round.accuracy, number(round.loss));
+                format!("{},{},{accuracy:.4},{loss},{aligned}", own.seed, round.round)
+            }));
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// What an earlier run measured with a seed, if it was this run.
+pub(crate) fn resume(path: &Path, run: &str) -> Option<Measured> {
+    let text = fs::read(path).ok()?;
+    serde_json::from_slice(&text).ok().filter(|own: &Measured| own.run == run)
+}
+
+/// Writes an object with a line end.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), LabError> {
+    let text = serde_json::to_string_pretty(value).expect("results are plain data") + "\n";
+    fs::write(path, text).map_err(LabError::file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(seed: u64, accuracy: f64) -> Measured {
+        let round = |round, accuracy| Round { round, accuracy, loss: None, aligned: None };
+        let rounds = vec![round(0, 0.2), round(1, accuracy)];
+        Measured { seed, run: "r".to_owned(), texts: vec![1], rounds }
+    }
+
+    #[test]
+    fn the_summary_is_of_the_last_round() {
+        let summary = Summary::new(vec![measured(0, 0.8), measured(1, 0.9)]);
+        assert!((summary.mean - 0.85).abs() < 1e-12 && (summary.std - 0.070_710_678).abs() < 1e-6);
+        assert_eq!(Summary::new(vec![measured(0, 0.8)]).std, 0.0);
+        assert_eq!(summary.to_csv().lines().nth(2), Some("0,1,0.8000,,"));
+    }
+}

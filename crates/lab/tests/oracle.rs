@@ -1,0 +1,246 @@
+//! Rounds behind masks against the float reference: the same cohorts, and aggregates up to the quantisation step.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cloister_alignment::consistency;
+use cloister_alignment::reference::{Gate, Role, common_direction, mean, score};
+use cloister_client::prepare;
+use cloister_experts::synthetic::{self, Style};
+use cloister_experts::{
+    BlockVectors, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer, initial_blocks,
+};
+use cloister_lab::Config;
+use cloister_lab::masked::{Masked, MaskedRound, training_settings};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::plan::{RoundPlan, RoundSettings};
+use cloister_protocol::model::Model;
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, TestRng, TestRunner};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+const MEMBERS: usize = 8;
+/// Cohort floor of eight members that are all custodians.
+const FLOOR: usize = 5;
+/// What rounding in integers can move a consensus by, as `crates/alignment/tests/reference.rs` derives it.
+const ROUNDING: f64 = 8.0 * 8.0 / 16384.0;
+
+fn config() -> Config {
+    let text = "dataset = \"random\"\n[data]\ntrain = [\"none\"]\n[partition]\nmembers = 8\n[scoring]\n\
+                coordinates = 16\nconsensus_fraction = 0.4";
+    Config::parse(text, "the test", &[]).expect("a configuration")
+}
+
+fn model() -> ModelConfig {
+    let classes = synthetic::CLASSES.map(str::to_owned).to_vec();
+    ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) }
+}
+
+/// What each member announced and would have uploaded, and what the round made of it.
+struct Both {
+    settings: RoundSettings,
+    global: BlockVectors,
+    results: Vec<LocalResult>,
+    sketches: Vec<BTreeMap<BlockId, Role>>,
+    masked: MaskedRound,
+}
+
+fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, seed: u64) -> Both {
+    let settings = training_settings(&config(), model, false, seed);
+    let plan = RoundPlan {
+        epoch: Digest::default(),
+        round: Round::FIRST,
+        previous: Digest::default(),
+        model: Digest::default(),
+        custodians: Vec::new(),
+        settings: settings.clone(),
+    };
+    let start = Model::new(global.values().to_vec());
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let contributions: Vec<_> = results
+        .iter()
+        .map(|result| prepare(&plan, &start, result, &mut random).expect("finite updates").0)
+        .collect();
+    let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
+    let sketches = contributions
+        .iter()
+        .map(|own| {
+            let role = |sketch: &cloister_alignment::score::ExpertSketch| Role {
+                region: floats(&sketch.region),
+                update: floats(&sketch.update),
+                tokens: f64::from(sketch.tokens),
+            };
+            own.sketches.iter().map(|(block, sketch)| (*block, role(sketch))).collect()
+        })
+        .collect();
+    let mut masked =
+        Masked::new(MEMBERS, settings.clone(), global.values().to_vec(), seed).expect("a valid plan");
+    let masked = masked.round(contributions).expect("nobody is lost");
+    Both { settings, global, results, sketches, masked }
+}
+
+impl Both {
+    /// The reference's cohort of an expert; `None` where a decision is too close for rounding to be sure of it.
+    fn cohort(&self, block: BlockId) -> Option<Vec<usize>> {
+        let common =
+            common_direction(self.sketches.iter().flat_map(BTreeMap::values), &self.settings.scoring);
+        let roles: Vec<Role> = self.sketches.iter().map(|own| own[&block].clone()).collect();
+        let scores = score(&roles, &common, &self.settings.scoring, Gate::Both);
+        let aligned: Vec<usize> = (0..MEMBERS).filter(|member| scores.aligned[*member]).collect();
+        let everyone = (0..MEMBERS).collect();
+        (scores.margin >= ROUNDING).then_some(if aligned.len() >= FLOOR { aligned } else { everyone })
+    }
+
+    /// The mean over a cohort of vectors, each with a weight.
+    fn plain(&self, shape: &BlockShape, members: &[usize], weights: &[f64]) -> Vec<f64> {
+        let vectors: Vec<Vec<f64>> = members
+            .iter()
+            .map(|member| {
+                let update = &self.results[*member].updates.values()[shape.id.0 as usize];
+                update.iter().map(|value| f64::from(*value)).collect()
+            })
+            .collect();
+        mean(vectors.iter().map(Vec::as_slice).zip(weights.iter().copied()))
+    }
+
+    /// Compares every block; how many experts had clear decisions.
+    fn compare(&self) -> usize {
+        let mut clear = 0;
+        let everyone: Vec<usize> = (0..MEMBERS).collect();
+        for (shape, before) in self.global.iter() {
+            let members = match shape.kind {
+                BlockKind::Expert { .. } => self.cohort(shape.id),
+                _ => Some(everyone.clone()),
+            };
+            let Some(members) = members else { continue };
+            let mut weights = vec![1.0; members.len()];
+            if let BlockKind::Expert { .. } = shape.kind {
+                clear += 1;
+                let chosen = self.masked.aligned.get(&shape.id).unwrap_or(&everyone);
+                assert_eq!(*chosen, members, "{}", shape.kind);
+            }
+            if let BlockKind::Router { layer } = shape.kind {
+                weights = self.results.iter().map(|own| self.omega(own, layer)).collect();
+            }
+            self.compare_block(shape, before, &self.plain(shape, &members, &weights));
+        }
+        clear
+    }
+
+    fn omega(&self, own: &LocalResult, layer: u16) -> f64 {
+        let routing = BlockKind::Routing { layer };
+        let distribution = own.updates.get(routing).expect("the block is there");
+        let published = self.global.get(routing).expect("the block is there");
+        f64::from(consistency::weight(distribution, published, &own.margins[usize::from(layer)]))
+    }
+
+    /// A mean of rounded values is within half a step of the mean; a router is divided by rounded weights of at
+    /// least a quarter, so within four times that; a routing distribution carries noise of 64 steps a member.
+    fn compare_block(&self, shape: &BlockShape, before: &[f32], plain: &[f64]) {
+        let after = &self.masked.model[shape.id.0 as usize];
+        let step = self.settings.blocks[shape.id.0 as usize].scale.step();
+        let (start, tolerance) = match shape.kind {
+            BlockKind::Routing { .. } => (vec![0.0; before.len()], 12.0 * 64.0 * step),
+            BlockKind::Router { .. } => (before.to_vec(), 4.0 * step),
+            _ => (before.to_vec(), 0.5 * step),
+        };
+        let length = before.len() - usize::from(matches!(shape.kind, BlockKind::Router { .. }));
+        for at in 0..length {
+            let expected = f64::from(start[at]) + plain[at];
+            let difference = (f64::from(after[at]) - expected).abs();
+            // The parameters themselves are 32-bit floats.
+            assert!(difference <= tolerance + 1e-6, "{}, coordinate {at}: {difference}", shape.kind);
+        }
+    }
+}
+
+/// Members whose experts have one of two roles, more or less.
+fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let mut uniform = move || {
+        use rand_core::Rng;
+        (random.next_u32() as f32 / u32::MAX as f32 - 0.5) * 0.02
+    };
+    let table = initial_blocks(model);
+    let roles: Vec<BlockVectors> =
+        (0..2).map(|_| table.map(|_, own| own.iter().map(|_| uniform()).collect())).collect();
+    let regions: Vec<Vec<f32>> = (0..2).map(|_| (0..384).map(|_| uniform() * 100.0).collect()).collect();
+    (0..MEMBERS)
+        .map(|member| {
+            let role = usize::from(member >= 6 || uniform() > 0.008);
+            let updates = table.map(|shape, own| match shape.kind {
+                BlockKind::Routing { .. } => vec![1.0 / own.len() as f32; own.len()],
+                _ => roles[role].values()[shape.id.0 as usize]
+                    .iter()
+                    .map(|value| value + uniform() / 2.0)
+                    .collect(),
+            });
+            let region = |expert| ExpertRegion {
+                layer: 0,
+                expert,
+                mean_hidden: regions[role].iter().map(|value| value + uniform() * 40.0).collect(),
+                tokens: 500,
+            };
+            LocalResult {
+                updates,
+                regions: (0..model.experts as u16).map(region).collect(),
+                margins: vec![vec![0.3; model.experts]],
+                loss_first: 1.0,
+                loss_last: 1.0,
+                truncated: 0,
+                notes: 10,
+            }
+        })
+        .collect()
+}
+
+/// ALIGN-07, ALIGN-11, ALIGN-12, ROUND-21: over random inputs.
+#[test]
+fn secure_and_plain_agree_over_random_updates() {
+    let cases = Cases { cases: 12, ..Cases::default() };
+    let rng = TestRng::deterministic_rng(cases.rng_algorithm);
+    let mut runner = TestRunner::new_with_rng(cases, rng);
+    let clear = std::cell::Cell::new(0);
+    let outcome = runner.run(&any::<u32>(), |seed| {
+        let model = model();
+        let both = run(&model, initial_blocks(&model), random_results(&model, seed.into()), seed.into());
+        clear.set(clear.get() + both.compare());
+        Ok(())
+    });
+    outcome.expect("secure and plain agree");
+    assert!(clear.get() >= 18, "only {} of 36 experts had clear decisions", clear.get());
+}
+
+/// ALIGN-07, ALIGN-11, ALIGN-12, ROUND-21: over a real training, three rounds of it.
+#[test]
+fn secure_and_plain_agree_over_a_real_training() {
+    let Some(folder) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
+        eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
+        return;
+    };
+    let model = ModelConfig { max_tokens: 32, ..model() };
+    let encoder = Encoder::open(&folder, model.clone(), 1).expect("the weights are there");
+    let mut trainers: Vec<Trainer> = (0..MEMBERS)
+        .map(|member| {
+            let mut mix = [1.0; 8];
+            mix[member] = 8.0;
+            let notes = synthetic::generate(16, &mix, Style::ALL[member % 4], member as u64);
+            Trainer::new(&encoder, encoder.features(&notes).expect("the labels are known"))
+        })
+        .collect();
+    let (mut global, mut clear) = (initial_blocks(&model), 0);
+    for round in 0..3 {
+        let train = |(member, trainer): (usize, &mut Trainer)| {
+            trainer.load(&global).expect("the blocks fit");
+            let settings = LocalTraining { seed: member as u64, ..LocalTraining::default() };
+            trainer.train(&settings, &mut |_| ()).expect("training succeeds")
+        };
+        let results = trainers.iter_mut().enumerate().map(train).collect();
+        let both = run(&model, global, results, round);
+        clear += both.compare();
+        global = BlockVectors::new(&model, both.masked.model).expect("the blocks fit");
+    }
+    assert!(clear >= 4, "only {clear} of 9 experts had clear decisions");
+}
