@@ -9,6 +9,7 @@ use cloister_experts::notes::NotesError;
 use cloister_experts::partition::PartitionError;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::plan::PlanError;
+use cloister_privacy::ledger::LedgerError;
 use thiserror::Error;
 
 /// A run that cannot go on.
@@ -39,6 +40,9 @@ pub enum LabError {
     /// The model or its training failed.
     #[error(transparent)]
     Experts(#[from] ExpertsError),
+    /// A member's privacy ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A training result does not make a contribution.
     #[error(transparent)]
     Prepare(#[from] PrepareError),

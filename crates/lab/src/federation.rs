@@ -111,9 +111,10 @@ impl Federation<'_> {
         let published = self.published(strategy);
         let mut random = ChaCha20Rng::seed_from_u64(self.seed ^ (round as u64) << 16);
         let mut contributions = Vec::with_capacity(results.len());
-        for (result, size) in results.iter().zip(&self.sizes) {
+        for (member, (result, size)) in results.iter().zip(&self.sizes).enumerate() {
             let scaled = LocalResult { updates: scaled(&result.updates, *size as f32), ..result.clone() };
-            contributions.push(prepare(&plan, &published, &scaled, &mut random)?.0);
+            let permit = masked.accounts().permit(member, &plan)?;
+            contributions.push(prepare(&plan, &published, &scaled, permit, &mut random)?.0);
         }
         let outcome = masked.round(contributions)?;
         self.global = BlockVectors::new(self.model, outcome.model)?;

@@ -8,6 +8,7 @@
 //! # Leakage
 //! One process holds every member's texts. Nothing here is for patients' data.
 
+pub mod accounts;
 pub mod config;
 mod data;
 mod digest;

@@ -9,7 +9,7 @@ use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::{
-    Deadlines, Fallback, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
 };
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
@@ -19,6 +19,7 @@ use cloister_wire::statement::CohortChoice;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use crate::accounts::Accounts;
 use crate::config::{Config, Scoring};
 use crate::error::LabError;
 use crate::statistics::Statistics;
@@ -28,6 +29,7 @@ use crate::statistics::Statistics;
 pub struct Masked {
     cluster: Cluster,
     settings: RoundSettings,
+    accounts: Accounts,
     rounds: usize,
 }
 
@@ -58,7 +60,12 @@ impl Masked {
         let random = ChaCha20Rng::seed_from_u64(seed);
         let mut cluster = Cluster::with_model(consortium, settings.clone(), Model::new(model), random);
         cluster.keeps_received = false;
-        Ok(Self { cluster, settings, rounds: 0 })
+        Ok(Self { cluster, settings, accounts: Accounts::open(members)?, rounds: 0 })
+    }
+
+    /// The members' ledgers.
+    pub(crate) fn accounts(&mut self) -> &mut Accounts {
+        &mut self.accounts
     }
 
     /// What the rounds do.
@@ -161,6 +168,7 @@ fn settings(config: &Config, blocks: Vec<PlannedBlock>, everyone: bool, seed: u6
     let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     let Scoring { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     RoundSettings {
+        late_sketches: LateSketches::Off,
         task: Digest([1; 32]),
         ring: RingWidth::new(32).expect("32 is a supported width"),
         max_weight: 1,

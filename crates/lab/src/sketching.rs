@@ -16,6 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde::Serialize;
 
+use crate::accounts::Accounts;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::partition::shuffled;
@@ -99,8 +100,13 @@ fn sketched_roles(
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let plan = plan(settings, gathered.global, gathered.round);
     let model = Model::new(gathered.global.values().to_vec());
-    let announce = |result: &LocalResult| Ok(prepare(&plan, &model, result, &mut random)?.0.sketches);
-    let announced = gathered.results.iter().map(announce).collect::<Result<Vec<_>, LabError>>()?;
+    let mut accounts = Accounts::open(gathered.results.len())?;
+    let announce = |(member, result): (usize, &LocalResult)| {
+        let permit = accounts.permit(member, &plan)?;
+        Ok(prepare(&plan, &model, result, permit, &mut random)?.0.sketches)
+    };
+    let announced =
+        gathered.results.iter().enumerate().map(announce).collect::<Result<Vec<_>, LabError>>()?;
     let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
     let of = |shape: &&BlockShape| {
         let sketches = announced.iter().filter_map(|own| own.get(&shape.id));

@@ -11,6 +11,7 @@ use cloister_experts::{
     BlockVectors, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer, initial_blocks,
 };
 use cloister_lab::Config;
+use cloister_lab::accounts::Accounts;
 use cloister_lab::masked::{Masked, MaskedRound, training_settings};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{BlockId, Digest, Round};
@@ -59,9 +60,14 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
     };
     let start = Model::new(global.values().to_vec());
     let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let mut accounts = Accounts::open(results.len()).expect("a temporary folder");
     let contributions: Vec<_> = results
         .iter()
-        .map(|result| prepare(&plan, &start, result, &mut random).expect("finite updates").0)
+        .enumerate()
+        .map(|(member, result)| {
+            let permit = accounts.permit(member, &plan).expect("a ledger without a budget");
+            prepare(&plan, &start, result, permit, &mut random).expect("finite updates").0
+        })
         .collect();
     let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
     let sketches = contributions

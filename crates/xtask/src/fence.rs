@@ -22,7 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript"]),
     ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),
     ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
-    ("lab", &["params", "crypto", "alignment", "wire", "protocol", "client", "experts", "testkit"]),
+    (
+        "lab",
+        &["params", "crypto", "alignment", "wire", "protocol", "privacy", "client", "experts", "testkit"],
+    ),
     (
         "cli",
         &[
