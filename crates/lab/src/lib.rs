@@ -23,6 +23,7 @@ pub mod partition;
 mod results;
 mod run;
 pub mod sketching;
+mod stage;
 pub mod statistics;
 pub mod strategy;
 

@@ -104,7 +104,7 @@ pub fn training_settings(config: &Config, model: &ModelConfig, everyone: bool, s
 /// Clips leave room for members with several times the mean number of texts, whose updates are scaled by it.
 fn training_block(shape: BlockShape) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
-        BlockKind::Expert { .. } => (-18, 8.0, 0),
+        BlockKind::Expert { .. } => (-18, 2.0, 0),
         BlockKind::Router { .. } => (-18, 8.0, 0),
         BlockKind::Shared => (-17, 32.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, 64),

@@ -3,22 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 use serde_json::json;
 
-use crate::config::{Config, Head, HeadKind, StrategyName};
+use crate::config::{Config, HeadKind};
 use crate::data::Dataset;
 use crate::digest;
 use crate::error::LabError;
-use crate::federation::Federation;
-use crate::frozen::FrozenFeatures;
-use crate::head::{LinearHead, correct};
-use crate::masked::{Masked, total_statistics, training_settings};
-use crate::partition::divide;
 use crate::results::{Measured, Round, Summary, resume, write_json};
-use crate::sketching::{Degradation, compare, mean};
-use crate::statistics::Statistics;
-use crate::strategy::{Gathered, Strategy, named};
+use crate::sketching::{Degradation, mean};
+use crate::stage::Stage;
 
 /// Where a run reads and writes.
 #[derive(Clone, Debug)]
@@ -79,26 +72,25 @@ pub fn run(
     let digests = file_digests(&dataset)?;
     let text = toml::to_string(config).map_err(|error| LabError::config("the configuration", error))?;
     let run = run_digest(config, &digests)?;
-    let mut stage: Option<Stage<'_>> = None;
+    let mut stage = None;
     let mut measured = Vec::new();
     for &seed in &config.partition.seeds {
         let path = folders.out.join(format!("seed-{seed}.json"));
         let earlier = resume(&path, &run);
         progress(Progress::Seed { seed, resumed: earlier.is_some() });
-        let own = match earlier {
-            Some(own) => own,
-            None => {
-                let stage = match &mut stage {
-                    Some(stage) => stage,
-                    none => none.insert(Stage::set(config, &dataset, folders, progress)?),
-                };
-                let (texts, rounds) = stage.measure(seed, progress)?;
-                let own = Measured { seed, run: run.clone(), texts, rounds };
-                write_json(&path, &own)?;
-                own
-            }
-        };
-        measured.push(own);
+        if let Some(own) = earlier {
+            measured.push(own);
+            continue;
+        }
+        if stage.is_none() {
+            stage = Some(Stage::set(config, &dataset, folders, progress)?);
+        }
+        if let Some(stage) = &stage {
+            let (texts, rounds) = stage.measure(seed, progress)?;
+            let own = Measured { seed, run: run.clone(), texts, rounds };
+            write_json(&path, &own)?;
+            measured.push(own);
+        }
     }
     let summary = Summary::new(measured);
     write_results(config, folders, &summary, &text, &digests)?;
@@ -119,14 +111,10 @@ pub fn sketches(
     config.head.kind = HeadKind::None;
     let dataset = Dataset::read(&config, &folders.data, None)?;
     let stage = Stage::set(&config, &dataset, folders, progress)?;
-    let hidden = stage
-        .hidden
-        .as_ref()
-        .ok_or_else(|| LabError::config("strategy.num_rounds", "at least one round of training is needed"))?;
     let mut comparisons = Vec::new();
     for &seed in &config.partition.seeds {
         progress(Progress::Seed { seed, resumed: false });
-        comparisons.push(stage.compare_sketches(hidden, seed, progress)?);
+        comparisons.push(stage.compare_sketches(seed, progress)?);
     }
     Ok(mean(&comparisons))
 }
@@ -168,238 +156,4 @@ fn write_results(
         "results.csv": digest::of_file(&path)?,
     });
     write_json(&folders.out.join("manifest.json"), &manifest)
-}
-
-/// What all seeds share: features of all texts.
-struct Stage<'a> {
-    config: &'a Config,
-    dataset: &'a Dataset,
-    model: ModelConfig,
-    encoder: Encoder,
-    /// The head's features of each text.
-    embeddings: Vec<f32>,
-    width: usize,
-    /// Hidden states for training, where there is any.
-    hidden: Option<Features>,
-}
-
-/// What one seed decides.
-struct Setting {
-    /// Texts of each member.
-    parts: Vec<Vec<usize>>,
-    /// Texts that are measured on.
-    held_out: Vec<usize>,
-    /// The total of the members' statistics, where a head is fitted.
-    total: Option<Statistics>,
-    head: Option<LinearHead>,
-}
-
-impl<'a> Stage<'a> {
-    fn set(
-        config: &'a Config,
-        dataset: &'a Dataset,
-        folders: &Folders,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, LabError> {
-        let features = FrozenFeatures::open(config, dataset, &folders.minilm, &folders.cache)?;
-        let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
-        let encoder = features.encoder;
-        let trains = config.strategy.num_rounds > 0 && config.strategy.name != StrategyName::Head;
-        let hidden = if trains { Some(encoder.features(&dataset.notes)?) } else { None };
-        let (model, width) = (encoder.config().clone(), config.head.width());
-        Ok(Self { config, dataset, model, encoder, embeddings, width, hidden })
-    }
-
-    /// Runs one seed; the texts of each member, and what was measured after each round.
-    fn measure(
-        &self,
-        seed: u64,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
-        let setting = self.setting(seed)?;
-        let mut rounds = vec![self.before_training(&setting)];
-        progress(Progress::Measured(rounds[0]));
-        if let Some(hidden) = &self.hidden {
-            let mut federation = self.federation(hidden, &setting, seed)?;
-            let test = self.beneath(hidden, &setting, &setting.held_out, None)?;
-            let mut masked = self.masked(&federation, seed)?;
-            let mut strategy = self.strategy(seed);
-            for round in 1..=self.config.strategy.num_rounds {
-                let trained = federation.round(&mut *strategy, masked.as_mut(), round, progress)?;
-                let accuracy = accuracy(&mut federation, &*strategy, &test)?;
-                let aligned = self.config.strategy.name == StrategyName::FedAlignMoE;
-                let aligned = aligned.then_some(trained.aligned);
-                rounds.push(Round { round, accuracy, loss: Some(trained.loss), aligned });
-                progress(Progress::Measured(rounds[round]));
-            }
-        }
-        Ok((setting.parts.iter().map(Vec::len).collect(), rounds))
-    }
-
-    /// Trains in the clear, and compares cohorts from sketches with those from what the last round yielded.
-    fn compare_sketches(
-        &self,
-        hidden: &Features,
-        seed: u64,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Vec<Degradation>, LabError> {
-        let mut strategy = self.strategy(seed);
-        let mut federation = self.federation(hidden, &self.setting(seed)?, seed)?;
-        let last = self.config.strategy.num_rounds;
-        for round in 1..last {
-            federation.round(&mut *strategy, None, round, progress)?;
-        }
-        let results = federation.train(&mut *strategy, last, progress)?;
-        let Federation { global, sizes, .. } = &federation;
-        let gathered = Gathered { global, sizes, results: &results, round: last };
-        compare(&training_settings(self.config, &self.model, false, seed), &gathered, seed)
-    }
-
-    fn setting(&self, seed: u64) -> Result<Setting, LabError> {
-        let split = self.dataset.split(seed)?;
-        let parts = self.parts(&split.train, seed)?;
-        let total = self.statistics(&parts, seed)?;
-        let Head { kind, shrinkage, .. } = self.config.head;
-        let head = match &total {
-            Some(total) => LinearHead::fit(kind, total, shrinkage)?,
-            None => None,
-        };
-        Ok(Setting { parts, held_out: split.held_out, total, head })
-    }
-
-    /// Each member's texts; one member has them all where training is centralised.
-    fn parts(&self, train: &[usize], seed: u64) -> Result<Vec<Vec<usize>>, LabError> {
-        if self.config.strategy.name == StrategyName::Centralised {
-            return Ok(vec![train.to_vec()]);
-        }
-        let domains: Vec<usize> = train.iter().map(|&text| self.dataset.domains[text]).collect();
-        let parts = divide(&self.config.partition, &self.labels(train), &domains, seed)?;
-        Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
-    }
-
-    fn labels(&self, texts: &[usize]) -> Vec<usize> {
-        texts.iter().map(|&text| self.dataset.labels[text]).collect()
-    }
-
-    fn rows(&self, texts: &[usize]) -> Vec<f32> {
-        texts.iter().flat_map(|&text| &self.embeddings[text * self.width..][..self.width]).copied().collect()
-    }
-
-    /// The total of the members' statistics; none where no head is fitted.
-    fn statistics(&self, parts: &[Vec<usize>], seed: u64) -> Result<Option<Statistics>, LabError> {
-        if self.config.head.kind == HeadKind::None {
-            return Ok(None);
-        }
-        let classes = self.dataset.classes.len();
-        let of =
-            |part: &Vec<usize>| Statistics::of(&self.rows(part), &self.labels(part), classes, self.width);
-        let members: Vec<Statistics> = parts.iter().map(of).collect();
-        match self.config.secure {
-            true => total_statistics(self.config, &members, seed),
-            false => Ok(Statistics::total(&members)),
-        }
-    }
-
-    fn before_training(&self, setting: &Setting) -> Round {
-        let texts = &setting.held_out;
-        let right = setting.head.as_ref().map_or(0, |head| {
-            correct(&head.logits(&self.rows(texts)), &self.labels(texts), self.dataset.classes.len())
-        });
-        Round { round: 0, accuracy: right as f64 / texts.len() as f64, loss: None, aligned: None }
-    }
-
-    fn federation(
-        &self,
-        hidden: &Features,
-        setting: &Setting,
-        seed: u64,
-    ) -> Result<Federation<'_>, LabError> {
-        let parts = &setting.parts;
-        let mut trainers = Vec::with_capacity(parts.len());
-        for part in parts {
-            let prior = self.prior(part, setting.total.as_ref());
-            let own = self.beneath(hidden, setting, part, Some(&prior))?;
-            trainers.push(Trainer::new(&self.encoder, own));
-        }
-        let mean = parts.iter().map(Vec::len).sum::<usize>() as f64 / parts.len() as f64;
-        Ok(Federation {
-            config: self.config,
-            model: &self.model,
-            trainers,
-            sizes: parts.iter().map(|part| part.len() as f64 / mean).collect(),
-            global: self.initial(seed)?,
-            seed,
-        })
-    }
-
-    /// Texts with the head's logits beneath the model's, and a prior where they are trained on.
-    fn beneath(
-        &self,
-        hidden: &Features,
-        setting: &Setting,
-        texts: &[usize],
-        prior: Option<&[f32]>,
-    ) -> Result<Features, LabError> {
-        let classes = self.dataset.classes.len();
-        let temper = self.config.head.temper as f32;
-        let logits = match &setting.head {
-            Some(head) => head.logits(&self.rows(texts)),
-            None => vec![0.0; texts.len() * classes],
-        };
-        let prior = prior.map_or(vec![0.0; classes], <[f32]>::to_vec);
-        let sums = logits.iter().zip(prior.iter().cycle()).map(|(logit, prior)| logit * temper + prior);
-        Ok(hidden.select(texts)?.with_offsets(&sums.collect::<Vec<f32>>(), classes)?)
-    }
-
-    /// The initial routers follow the seed; everything else starts at zero.
-    fn initial(&self, seed: u64) -> Result<BlockVectors, LabError> {
-        let drawn = initial_blocks(&ModelConfig { seed, ..self.model.clone() });
-        Ok(BlockVectors::new(&self.model, drawn.into_values())?)
-    }
-
-    /// The log of a member's own class shares, over those of all members where they are known.
-    fn prior(&self, part: &[usize], total: Option<&Statistics>) -> Vec<f32> {
-        let classes = self.dataset.classes.len();
-        if !self.config.strategy.balanced {
-            return vec![0.0; classes];
-        }
-        let log_share = |class: usize| {
-            let own = part.iter().filter(|&&text| self.dataset.labels[text] == class).count();
-            let own = (own as f64 + 1.0) / (part.len() + classes) as f64;
-            let all = total.map_or(1.0, |total| total.count(class).max(1.0) / total.texts());
-            (own / all).ln() as f32
-        };
-        (0..classes).map(log_share).collect()
-    }
-
-    fn masked(&self, federation: &Federation<'_>, seed: u64) -> Result<Option<Masked>, LabError> {
-        if !self.config.secure {
-            return Ok(None);
-        }
-        let everyone = !self.strategy(seed).aligns();
-        let settings = training_settings(self.config, &self.model, everyone, seed);
-        let members = federation.trainers.len();
-        Masked::new(members, settings, federation.global.values().to_vec(), seed).map(Some)
-    }
-
-    fn strategy(&self, seed: u64) -> Box<dyn Strategy> {
-        let rule = training_settings(self.config, &self.model, false, seed).scoring;
-        named(&self.config.strategy, rule, seed)
-    }
-}
-
-/// Accuracy of the common model, or the mean of the members' own.
-fn accuracy(
-    federation: &mut Federation<'_>,
-    strategy: &dyn Strategy,
-    test: &Features,
-) -> Result<f64, LabError> {
-    let measured = if strategy.is_personal() { federation.trainers.len() } else { 1 };
-    let mut sum = 0.0;
-    for member in 0..measured {
-        let own = strategy.start(member, &federation.global);
-        federation.trainers[member].load(&own)?;
-        sum += federation.trainers[member].evaluate(test).overall.accuracy();
-    }
-    Ok(sum / measured as f64)
 }

@@ -1,14 +1,14 @@
 //! What a run does, as a TOML file says.
 
+mod training;
+
 use std::path::PathBuf;
 
-use cloister_alignment::reference::Gate;
-use cloister_experts::RoutingForm;
-use cloister_experts::config::HIDDEN;
-use cloister_params::plan::{SKETCH_COORDINATES, Threshold};
+use cloister_params::plan::SKETCH_COORDINATES;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
+pub use training::{CohortRule, Head, HeadKind, Model, Scoring, Signal, Strategy, StrategyName};
 
 /// A run: every setting has a default but the files of the data.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -103,222 +103,6 @@ impl Default for Partition {
     }
 }
 
-/// Which head is fitted from sums.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HeadKind {
-    /// None: the model's own head starts at zero.
-    None,
-    /// The nearest class mean.
-    ClassMean,
-    /// Linear discriminants with a shared covariance.
-    Lda,
-}
-
-/// The head from sums.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Head {
-    /// Which one.
-    pub kind: HeadKind,
-    /// The layers of MiniLM whose mean states are its features: 0 is the embeddings, 6 the last layer.
-    pub layers: Vec<usize>,
-    /// Windows of `data.max_tokens` tokens that the means are taken over; of several numbers, all their means are
-    /// features, side by side.
-    pub windows: Vec<usize>,
-    /// What is added to the covariance's diagonal, as a share of its mean.
-    pub shrinkage: f64,
-    /// What its logits are multiplied by where the model is trained on top of it.
-    pub temper: f64,
-}
-
-impl Head {
-    /// Values of a text's features.
-    pub(crate) fn width(&self) -> usize {
-        self.layers.len() * self.windows.len() * HIDDEN
-    }
-}
-
-impl Default for Head {
-    fn default() -> Self {
-        Self {
-            kind: HeadKind::Lda,
-            layers: (0..=6).collect(),
-            windows: vec![1],
-            shrinkage: 0.01,
-            temper: 1.0,
-        }
-    }
-}
-
-/// The Mixture of Experts.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// Upper layers of MiniLM that become MoE layers.
-    pub moe_layers: usize,
-    /// Experts of a layer.
-    pub experts: usize,
-    /// Rank of their adapters.
-    pub rank: usize,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self { moe_layers: 1, experts: 8, rank: 8 }
-    }
-}
-
-/// The strategies, spelled as Flower spells those that it has too.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum StrategyName {
-    /// The head from sums, and no training.
-    Head,
-    /// All texts at one place: the upper row.
-    Centralised,
-    /// Each member alone: the lower row.
-    LocalOnly,
-    /// The mean of the updates, by texts (McMahan et al. 2017).
-    FedAvg,
-    /// FedAvg with a proximal term (Li et al. 2020).
-    FedProx,
-    /// FedAvg with Adam at the server (Reddi et al. 2021).
-    FedAdam,
-    /// FedAvg whose routers stay at their initial values.
-    FrozenRouter,
-    /// FedAvg of all but the routers, which stay with their members (as FLEx has it, arXiv 2506.00965).
-    LocalRouters,
-    /// Experts by the tokens that each member routed to them (as FedMoE has it, arXiv 2408.11304).
-    FedMoE,
-    /// Members use the mean of their own and the common router (as PFL-MoE has it).
-    PflMoE,
-    /// FedAlign-MoE.
-    FedAlignMoE,
-}
-
-/// Who is summed for an expert under FedAlignMoE; all but the first are ablations.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CohortRule {
-    /// The members that align.
-    Aligned,
-    /// Everyone, weighted by consensus: the paper's soft form.
-    Soft,
-    /// As many members as would align, drawn at random.
-    Random,
-    /// Everyone.
-    Everyone,
-}
-
-/// Which signals open the gate between two members.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signal {
-    /// Regions and directions.
-    Both,
-    /// Regions alone.
-    Regions,
-    /// Directions alone.
-    Directions,
-}
-
-impl Signal {
-    pub(crate) fn gate(self) -> Gate {
-        match self {
-            Self::Both => Gate::Both,
-            Self::Regions => Gate::Regions,
-            Self::Directions => Gate::Directions,
-        }
-    }
-}
-
-/// How the model is trained.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Strategy {
-    /// Which strategy.
-    pub name: StrategyName,
-    /// Rounds; 0 trains nothing.
-    pub num_rounds: usize,
-    /// Passes over a member's texts in a round.
-    pub local_epochs: usize,
-    /// Texts of a batch.
-    pub batch_size: usize,
-    /// Learning rate of experts and routers.
-    pub learning_rate: f64,
-    /// FedProx's `mu`.
-    pub proximal: f64,
-    /// FedAdam's learning rate at the server.
-    pub server_learning_rate: f64,
-    /// Adds the log of the member's own class shares to the logits while it trains (balanced softmax), so that
-    /// its label mix does not teach the head.
-    pub balanced: bool,
-    /// Whether the model's own head stays as it started.
-    pub freeze_head: bool,
-    /// `lambda` of the routing regulariser of FedAlignMoE.
-    pub routing_penalty: f64,
-    /// What the regulariser compares.
-    pub routing_form: RoutingForm,
-    /// Whether routers are weighted by their consistency.
-    pub consistency: bool,
-    /// Who is summed for an expert.
-    pub cohorts: CohortRule,
-    /// Which signals count.
-    pub signal: Signal,
-}
-
-impl Default for Strategy {
-    fn default() -> Self {
-        Self {
-            name: StrategyName::FedAlignMoE,
-            num_rounds: 10,
-            local_epochs: 1,
-            batch_size: 16,
-            learning_rate: 1e-3,
-            proximal: 0.1,
-            server_learning_rate: 1e-3,
-            balanced: true,
-            freeze_head: false,
-            routing_penalty: 0.1,
-            routing_form: RoutingForm::Adaptive,
-            consistency: true,
-            cohorts: CohortRule::Aligned,
-            signal: Signal::Both,
-        }
-    }
-}
-
-/// Sketches and scoring, as a round plan has them.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scoring {
-    /// Coordinates of a sketch.
-    pub coordinates: u16,
-    /// Noise on each of them, in steps; the clip is 8192 steps.
-    pub noise_steps: u16,
-    /// Centre and spread of the threshold.
-    pub threshold: Threshold,
-    /// `beta`: how many spreads the threshold lies below the centre.
-    pub beta: f64,
-    /// The least consensus of a cohort member, as a share of the median.
-    pub consensus_fraction: f64,
-    /// The fewest tokens with which a member counts for an expert.
-    pub minimum_tokens: u32,
-}
-
-impl Default for Scoring {
-    fn default() -> Self {
-        Self {
-            coordinates: 64,
-            noise_steps: 80,
-            threshold: Threshold::MeanDeviation,
-            beta: 1.0,
-            consensus_fraction: 0.5,
-            minimum_tokens: 30,
-        }
-    }
-}
-
 impl Config {
     /// Reads a configuration, with settings in place of the file's: `strategy.num_rounds=3`.
     ///
@@ -379,14 +163,6 @@ impl Config {
             );
         }
         Ok(())
-    }
-}
-
-impl StrategyName {
-    /// Whether it needs nothing but sums, so that it runs behind masks.
-    pub fn goes_behind_masks(self) -> bool {
-        use StrategyName::*;
-        matches!(self, Head | FedAvg | FedProx | FrozenRouter | FedAlignMoE)
     }
 }
 

@@ -337,3 +337,6 @@ impl Strategy for FedAlignMoE {
         self.settings.consistency
     }
 }
+
+#[cfg(test)]
+mod tests;

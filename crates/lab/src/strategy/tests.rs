@@ -1,0 +1,105 @@
+//! Shares and memories of the strategies.
+
+use cloister_experts::{ExpertRegion, ModelConfig, initial_blocks};
+
+use super::*;
+use crate::masked::training_settings;
+
+const MEMBERS: usize = 6;
+
+fn model() -> ModelConfig {
+    let classes = vec!["a".to_owned(), "b".to_owned()];
+    ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) }
+}
+
+/// Members that agree but for the last, whose experts have the opposite role.
+fn results() -> Vec<LocalResult> {
+    let initial = initial_blocks(&model());
+    let of = |member: usize| {
+        let sign = if member == MEMBERS - 1 { -1.0 } else { 1.0 };
+        let wiggle = |at: usize| sign * (1.0 + ((at * (member + 3)) % 7) as f32 / 20.0);
+        LocalResult {
+            updates: initial.map(|_, own| (0..own.len()).map(wiggle).collect()),
+            regions: (0..3)
+                .map(|expert| ExpertRegion {
+                    layer: 0,
+                    expert,
+                    mean_hidden: (0..384).map(wiggle).collect(),
+                    tokens: 100 * (member as u64 + 1),
+                })
+                .collect(),
+            margins: vec![vec![0.5; 3]],
+            loss_first: 1.0,
+            loss_last: 1.0,
+            truncated: 0,
+            notes: 10,
+        }
+    };
+    (0..MEMBERS).map(of).collect()
+}
+
+fn shares(settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
+    let (global, results) = (initial_blocks(&model()), results());
+    let sizes = [0.5, 1.5, 1.0, 1.0, 1.0, 1.0];
+    let gathered = Gathered { global: &global, sizes: &sizes, results: &results, round: 1 };
+    let text = "dataset = \"x\"\n[data]\ntrain = [\"x\"]";
+    let config = config::Config::parse(text, "the test", &[]).expect("a configuration");
+    let rule = training_settings(&config, &model(), false, 0).scoring;
+    let block = global.table().iter().find(|shape| shape.kind == kind).expect("the block is there");
+    named(settings, rule, 0).shares(block, &gathered)
+}
+
+const EXPERT: BlockKind = BlockKind::Expert { layer: 0, expert: 1 };
+
+fn align(cohorts: CohortRule) -> config::Strategy {
+    config::Strategy { cohorts, ..config::Strategy::default() }
+}
+
+#[test]
+fn averages_follow_texts_or_tokens() {
+    let of = |name| config::Strategy { name, ..config::Strategy::default() };
+    let sum = |shares: &[f64]| shares.iter().sum::<f64>();
+    let by_texts = shares(&of(StrategyName::FedAvg), EXPERT);
+    assert!((sum(&by_texts) - 1.0).abs() < 1e-9 && by_texts[1] == 3.0 * by_texts[0]);
+    let by_tokens = shares(&of(StrategyName::FedMoE), EXPERT);
+    assert!((sum(&by_tokens) - 1.0).abs() < 1e-9 && (by_tokens[5] - 6.0 * by_tokens[0]).abs() < 1e-9);
+    assert_eq!(shares(&of(StrategyName::FedMoE), BlockKind::Shared), by_texts);
+}
+
+#[test]
+fn an_expert_of_another_role_is_left_out_and_the_controls_are_not_that() {
+    let aligned = shares(&align(CohortRule::Aligned), EXPERT);
+    assert!(aligned[5] == 0.0 && aligned[..5].iter().all(|share| *share > 0.0), "{aligned:?}");
+    assert_eq!(aligned[1], 1.5 / 5.0);
+    let random = shares(&align(CohortRule::Random), EXPERT);
+    assert_eq!(random.iter().filter(|share| **share > 0.0).count(), 5);
+    let soft = shares(&align(CohortRule::Soft), EXPERT);
+    assert!((soft.iter().sum::<f64>() - 1.0).abs() < 1e-9 && soft[5] == 0.0, "{soft:?}");
+    assert!(shares(&align(CohortRule::Everyone), EXPERT).iter().all(|share| *share > 0.0));
+}
+
+#[test]
+fn adam_at_the_server_bounds_its_steps_and_remembers() {
+    let mut adam = FedAdam::new(0.1);
+    let block = initial_blocks(&model()).table()[0];
+    let first = adam.step(&block, vec![100.0, 0.0]);
+    assert!(first[0] > 0.05 && first[0] < 0.2 && first[1] == 0.0, "{first:?}");
+    assert!(adam.step(&block, vec![0.0, 0.0])[0] > 0.0);
+}
+
+#[test]
+fn own_routers_are_mixed_in_by_their_part() {
+    let initial = initial_blocks(&model());
+    let updates = initial.map(|_, own| vec![2.0; own.len()]);
+    let router = |part| {
+        let mut strategy = OwnRouters { own_part: part, routers: BTreeMap::new() };
+        strategy.keep(3, &initial, &updates);
+        let zeros = initial.map(|_, own| vec![0.0; own.len()]);
+        let of =
+            |member| strategy.start(member, &zeros).get(BlockKind::Router { layer: 0 }).map(|own| own[0]);
+        (of(3).unwrap_or(f32::NAN), of(4))
+    };
+    let own = initial.get(BlockKind::Router { layer: 0 }).expect("the block is there")[0] + 2.0;
+    assert_eq!(router(1.0), (own, Some(0.0)));
+    assert_eq!(router(0.5), (own / 2.0, Some(0.0)));
+}
