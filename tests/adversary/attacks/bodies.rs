@@ -4,8 +4,9 @@ use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Party, Role};
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::{CheckedPlan, RoundPlan};
-use cloister_protocol::statement::body_digest;
-use cloister_testkit::consortium::{party, with_parties};
+use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::statement::{body_digest, sign};
+use cloister_testkit::consortium::{consortium, party, with_parties};
 use cloister_testkit::world::{CustodianNode, Journal};
 use cloister_wire::codec;
 use cloister_wire::message::{Ending, Message};
@@ -185,24 +186,68 @@ pub(super) fn an_abort_after_the_second_seal() -> bool {
     stage.deliver_to(1).vote().is_some() && stage.give(1, abort).vote().is_some()
 }
 
-/// A custodian that comes back with a journal of this round's seals is asked to sign others.
-pub(super) fn a_second_seal_after_a_restart() -> bool {
-    let mut first = Stage::seven();
-    first.world.start_round();
-    first.finish();
-    let mut signed = first.world.nodes[&PartyId(1)].journal.signed.clone();
-    signed.truncate(1);
+/// What custodian 1 wrote down in a round of seven, in which so many members were silent from the start.
+fn journal_of(silent: u32) -> Vec<SignedRecord> {
+    let mut stage = Stage::seven();
+    silence(&mut stage, silent);
+    stage.world.start_round();
+    stage.finish();
+    stage.world.nodes[&PartyId(1)].journal.signed.clone()
+}
+
+fn silence(stage: &mut Stage, silent: u32) {
+    (0..silent).for_each(|lost| stage.world.silence_member(PartyId(SEVEN as u32 - lost)));
+}
+
+/// A round of other members, in which custodian 1 starts from a journal of what it signed in this round before.
+fn with_journal(signed: Vec<SignedRecord>, silent: u32) -> Stage {
     let mut stage = Stage::seven();
     let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
     node.journal = Journal { signed, announced: None };
     stage.world.restart(PartyId(1));
     stage.world.connect(PartyId(1));
-    stage.world.silence_member(PartyId(7));
+    silence(&mut stage, silent);
     stage.world.start_round();
     stage.world.settle();
+    stage
+}
+
+/// Whether custodian 1 signs the next body of a kind that it is asked to.
+fn signs(mut stage: Stage, wanted: fn(&Message) -> bool) -> bool {
     stage.world.expire();
-    stage.run_to(1, is_seal1);
+    stage.run_to(1, wanted);
     stage.deliver_to(1).vote().is_some()
+}
+
+pub(super) fn a_second_manifest_after_a_restart() -> bool {
+    let mut signed = journal_of(0);
+    signed.truncate(1);
+    signs(with_journal(signed, 1), is_seal1)
+}
+
+/// Its journal has the second seal of this round alone, as if the first had been the same.
+pub(super) fn a_second_second_seal_after_a_restart() -> bool {
+    let mut signed = journal_of(0);
+    signed.retain(|record| record.phase == Phase::Outcome);
+    signs(with_journal(signed, 1), is_seal2)
+}
+
+pub(super) fn a_second_seal_after_an_abort_and_a_restart() -> bool {
+    signs(with_journal(journal_of(3), 1), is_seal2)
+}
+
+/// The coordinator plans for another edition of the consortium file, with the custodians' keys for that.
+pub(super) fn a_plan_of_another_epoch() -> bool {
+    let mut stage = Stage::started_to(1, is_plan);
+    let mut weights = [1; SEVEN];
+    weights[6] = 2;
+    let mut other = Stage::of(consortium(&weights), settings(), 3);
+    other.world.start_round();
+    let Message::Plan { plan, receiving_keys, previous } = other.run_to(1, is_plan) else { unreachable!() };
+    let mut body: RoundPlan = plan.parse().unwrap();
+    body.previous = stage.world.consortium.epoch.digest();
+    let plan = sign(stage.key(0), PartyId::COORDINATOR, &body);
+    stage.give(1, Message::Plan { plan, receiving_keys, previous }).refusals().is_empty()
 }
 
 /// A custodian whose journal is a backup from before this round is asked to sign other seals than it did.
