@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "training")]
 mod client;
+mod clock;
 mod consortium;
 #[cfg(feature = "training")]
 mod create;
@@ -17,6 +18,7 @@ mod demo;
 mod events;
 mod failure;
 mod folder;
+mod privacy;
 mod server;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
@@ -38,6 +40,8 @@ enum Command {
     Client(client::Arguments),
     /// Look at a consortium's rules.
     Consortium(consortium::Arguments),
+    /// Plan, count and state what differential privacy promises.
+    Privacy(privacy::Arguments),
     /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
     #[cfg(feature = "training")]
     Demo(demo::Arguments),
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
+        Command::Privacy(arguments) => privacy::run(&arguments),
         #[cfg(feature = "training")]
         Command::Demo(arguments) => demo::run(arguments),
     };

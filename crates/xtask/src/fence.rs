@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "alignment",
             "wire",
             "protocol",
+            "privacy",
             "transport",
             "server",
             "client",
