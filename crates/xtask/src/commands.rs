@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::workspace::{cargo, root, run, run_checked, target_dir};
-use crate::{Failure, fence, setup, trace};
+use crate::{Failure, bench_train, fence, setup, trace};
 
 /// Builds the program and runs one of its subcommands.
 pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Failure> {
@@ -67,11 +67,12 @@ fn example(name: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
 
 /// A benchmark, by name; built as what a hospital installs.
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
-    let usage = "`cargo xtask bench` measures `masks` or `noise`";
+    let usage = "`cargo xtask bench` measures `masks`, `noise` or `train`";
     let (name, rest) = arguments.split_first().ok_or(usage)?;
     let package = match name.as_str() {
         "masks" => "cloister-crypto",
         "noise" => "cloister-privacy",
+        "train" => return bench_train::run(rest),
         _ => return Err(usage.into()),
     };
     let mut command = cargo();

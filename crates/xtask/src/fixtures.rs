@@ -65,7 +65,8 @@ fn generate(python: &Path, arguments: &[&str]) -> Result<(), Failure> {
     run_checked(script(python, "generate.py").args(arguments), "the program that makes the fixtures")
 }
 
-fn script(python: &Path, name: &str) -> Command {
+/// One of the Python programs beside the fixtures.
+pub(crate) fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
     command.arg(committed().join(name)).env("PYTHONDONTWRITEBYTECODE", "1");
     // Models are read from folders only.

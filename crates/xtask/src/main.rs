@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 mod accounting;
+mod bench_train;
 mod commands;
 mod fence;
 mod fixtures;
@@ -36,6 +37,8 @@ cargo xtask COMMAND
   attack [--json]  every attack that must stay dead, with its one rule in force and switched off
   bench masks [--runs N] [--json] | noise [--json]
                    how fast masks are expanded and added, or noise is drawn, on this machine
+  bench train [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json]
+                   how fast adapters learn, beside Python's transformers with peft
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   constant-time    run what works on secrets under Valgrind; planted leaks must be found

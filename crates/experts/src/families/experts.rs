@@ -1,10 +1,11 @@
 //! The experts of a layer, as products over the rows of each expert: no token is looked at alone.
 //!
-//! Pairs of a token and one of its experts are sorted by expert. On a CPU the rows of each expert that has any pass
-//! through its network; on CUDA all experts' products are one grouped product whose bounds stay on the device, so the
-//! host never waits. An adapter adds two products of its rank, never a weight of full size.
+//! Pairs of a token and one of its experts are sorted by expert. In bfloat16 all experts' products are one grouped
+//! product whose bounds stay on the device, so the host never waits; in 32-bit floats, and for shapes that grouped
+//! products do not take, the rows of each expert that has any pass through its network. An adapter adds two products of
+//! its rank, never a weight of full size.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::families::projection::{Lora, gate};
 use crate::families::router::Routing;
@@ -61,7 +62,7 @@ impl Experts {
         let rows = &routing.hidden;
         let dispatch = Dispatch::new(&routing.chosen, self.up.weight.size()[0]);
         let sorted = rows.index_select(0, &dispatch.tokens);
-        let outputs = match self.groups_on_device(rows.kind()) {
+        let outputs = match self.can_be_grouped(rows.kind()) {
             true => self.grouped(&sorted, &dispatch),
             false => self.one_by_one(&sorted, &dispatch),
         };
@@ -70,14 +71,14 @@ impl Experts {
         routing.weights.to_kind(rows.kind()).unsqueeze(1).bmm(&outputs).squeeze_dim(1)
     }
 
-    /// Whether grouped products are there for this device and these shapes: bf16 on CUDA, rows of whole 16 bytes.
-    fn groups_on_device(&self, kind: Kind) -> bool {
+    /// Whether grouped products take these values and shapes: bfloat16, in rows of whole 16 bytes.
+    fn can_be_grouped(&self, kind: Kind) -> bool {
         let sizes = [&self.up, &self.down].map(|map| {
             let rank = map.lora.as_ref().map_or(0, |lora| lora.a.size()[1]);
             [map.weight.size()[1], map.weight.size()[2], rank]
         });
         let aligned = sizes.iter().flatten().all(|size| size % 8 == 0);
-        matches!(self.up.weight.device(), Device::Cuda(_)) && kind == Kind::BFloat16 && aligned
+        kind == Kind::BFloat16 && aligned
     }
 
     fn grouped(&self, sorted: &Tensor, dispatch: &Dispatch) -> Tensor {
@@ -87,7 +88,7 @@ impl Experts {
         };
         let whole = |map: &ExpertProjection| Parts {
             weight: map.weight.shallow_clone(),
-            lora: map.lora.as_ref().map(|lora| (lora.a.shallow_clone(), lora.b.shallow_clone())),
+            lora: map.halves(sorted.kind()),
         };
         self.network(sorted, &whole(&self.up), &whole(&self.down), &product)
     }
@@ -96,7 +97,7 @@ impl Experts {
         let counts: Vec<i64> = Vec::try_from(&dispatch.counts).expect("counts are a vector of integers");
         let product = |rows: &Tensor, weight: &Tensor| rows.matmul(&weight.tr());
         let parts = sorted.split_with_sizes(&counts, 0);
-        let (up, down) = (self.up.by_expert(), self.down.by_expert());
+        let (up, down) = (self.up.by_expert(sorted.kind()), self.down.by_expert(sorted.kind()));
         let outputs: Vec<Tensor> = (0..counts.len())
             .filter(|&expert| counts[expert] > 0)
             .map(|expert| self.network(&parts[expert], &up[expert], &down[expert], &product))
@@ -136,9 +137,8 @@ impl Parts {
         let out = product(rows, &self.weight);
         match (&self.lora, lora) {
             (Some((a, b)), Some(lora)) => {
-                let kind = rows.kind();
-                let reduced = product(&lora.inputs(rows), &a.to_kind(kind)) * lora.scale;
-                out + product(&reduced, &b.to_kind(kind))
+                let reduced = product(&lora.inputs(rows), a) * lora.scale;
+                out + product(&reduced, b)
             }
             _ => out,
         }
@@ -146,12 +146,55 @@ impl Parts {
 }
 
 impl ExpertProjection {
-    fn by_expert(&self) -> Vec<Parts> {
-        let weights = self.weight.unbind(0);
-        let mut halves = self.lora.as_ref().map(|lora| lora.a.unbind(0).into_iter().zip(lora.b.unbind(0)));
-        weights
-            .into_iter()
-            .map(|weight| Parts { weight, lora: halves.as_mut().and_then(Iterator::next) })
-            .collect()
+    /// The adapter's halves in the precision of the rows, converted for all experts at once.
+    fn halves(&self, kind: Kind) -> Option<(Tensor, Tensor)> {
+        self.lora.as_ref().map(|lora| (lora.a.to_kind(kind), lora.b.to_kind(kind)))
+    }
+
+    fn by_expert(&self, kind: Kind) -> Vec<Parts> {
+        let mut halves = self.halves(kind).map(|(a, b)| a.unbind(0).into_iter().zip(b.unbind(0)));
+        let part = |weight| Parts { weight, lora: halves.as_mut().and_then(Iterator::next) };
+        self.weight.unbind(0).into_iter().map(part).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    fn random(shape: &[i64]) -> Tensor {
+        Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3
+    }
+
+    fn projection(outputs: i64, inputs: i64) -> ExpertProjection {
+        let lora = Lora { a: random(&[4, 8, inputs]), b: random(&[4, outputs, 8]), scale: 2.0, dropout: 0.0 };
+        ExpertProjection { weight: random(&[4, outputs, inputs]).to_kind(Kind::BFloat16), lora: Some(lora) }
+    }
+
+    #[test]
+    fn grouped_products_are_those_of_each_expert_alone() {
+        tch::manual_seed(1);
+        let experts =
+            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        assert!(experts.can_be_grouped(Kind::BFloat16) && !experts.can_be_grouped(Kind::Float));
+        // Expert 2 has no tokens.
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let dispatch = Dispatch::new(&chosen, 4);
+        let sorted = random(&[5, 16]).to_kind(Kind::BFloat16).index_select(0, &dispatch.tokens);
+        let grouped = experts.grouped(&sorted, &dispatch).to_kind(Kind::Float);
+        let alone = experts.one_by_one(&sorted, &dispatch).to_kind(Kind::Float);
+        let off = (&grouped - &alone).abs().max().double_value(&[]);
+        let size = alone.abs().max().double_value(&[]);
+        assert!(off < 0.02 * size, "they differ by {off} of {size}");
+        let gradient = |out: Tensor, half: &Tensor| {
+            Tensor::run_backward(&[out.square().sum(Kind::Float)], &[half], false, false).remove(0)
+        };
+        let half = &experts.down.lora.as_ref().expect("it has one").b.set_requires_grad(true);
+        let one = gradient(experts.grouped(&sorted, &dispatch), half);
+        let other = gradient(experts.one_by_one(&sorted, &dispatch), half);
+        let off = (&one - &other).abs().max() / other.abs().max();
+        assert!(off.double_value(&[]) < 0.05, "the gradients differ");
     }
 }
