@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub(crate) enum Kind {
     /// Anything else.
     Error = 1,
+    /// Flags that make no sense together.
+    Usage = 2,
     /// A hospital's policy does not let its data be released.
     PrivacyRefused = 5,
     /// Too few custodians or shares.

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "training")]
 mod client;
+mod clock;
 mod consortium;
 #[cfg(feature = "training")]
 mod create;
@@ -21,6 +22,7 @@ mod failure;
 mod folder;
 #[cfg(feature = "training")]
 mod lab;
+mod privacy;
 mod server;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.
@@ -45,6 +47,8 @@ enum Command {
     /// Look at Mixture-of-Experts models, their blocks and adapters.
     #[cfg(feature = "training")]
     Experts(experts::Arguments),
+    /// Plan, count and state what differential privacy promises.
+    Privacy(privacy::Arguments),
     /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
     #[cfg(feature = "training")]
     Demo(demo::Arguments),
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "training")]
         Command::Client(arguments) => client::run(arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
+        Command::Privacy(arguments) => privacy::run(&arguments),
         #[cfg(feature = "training")]
         Command::Experts(arguments) => experts::run(arguments),
         #[cfg(feature = "training")]

@@ -15,6 +15,8 @@ use rules::{
 
 mod rules;
 
+pub use rules::ring_reach;
+
 /// The most blocks of a plan: Qwen3-30B has 6,144 experts. With it, announcements fit into a message.
 pub const MAX_BLOCKS: usize = 8_192;
 /// The most pairs of a block and a member; with it, manifests and lists of reveals fit into a message.

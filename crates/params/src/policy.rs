@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::consortium::PublicBytes;
 use crate::id::Digest;
 use crate::limits::{Date, PrivacyLimits};
-use crate::plan::{CheckedPlan, Fallback, LateSketches, Threshold};
+use crate::plan::{CheckedPlan, Fallback, LateSketches, RoundSettings, Threshold};
 
 /// Limits that a hospital sets for itself. Every limit may only tighten the specification's floors.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -151,35 +151,40 @@ impl Policy {
     /// # Errors
     /// The first limit that the plan exceeds.
     pub fn admit(&self, plan: &CheckedPlan) -> Result<(), PolicyRefusal> {
-        if plan.settings.cohort_floor < self.minimum_cohort {
-            return Err(PolicyRefusal::Cohort {
-                got: plan.settings.cohort_floor,
-                limit: self.minimum_cohort,
-            });
+        self.admit_settings(&plan.settings)
+    }
+
+    /// Checks the settings of a plan, before there is one.
+    ///
+    /// # Errors
+    /// The first limit that they exceed.
+    pub fn admit_settings(&self, settings: &RoundSettings) -> Result<(), PolicyRefusal> {
+        if settings.cohort_floor < self.minimum_cohort {
+            return Err(PolicyRefusal::Cohort { got: settings.cohort_floor, limit: self.minimum_cohort });
         }
-        if plan.settings.sketch.noise_steps < self.minimum_sketch_noise {
-            let (got, limit) = (plan.settings.sketch.noise_steps, self.minimum_sketch_noise);
+        if settings.sketch.noise_steps < self.minimum_sketch_noise {
+            let (got, limit) = (settings.sketch.noise_steps, self.minimum_sketch_noise);
             return Err(PolicyRefusal::SketchNoise { got, limit });
         }
-        if plan.settings.max_weight > self.maximum_weight {
-            return Err(PolicyRefusal::Weight { got: plan.settings.max_weight, limit: self.maximum_weight });
+        if settings.max_weight > self.maximum_weight {
+            return Err(PolicyRefusal::Weight { got: settings.max_weight, limit: self.maximum_weight });
         }
-        if plan.settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
+        if settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
             return Err(PolicyRefusal::Fallback);
         }
-        if plan.settings.late_sketches != LateSketches::Off && !self.allow_late_sketches {
+        if settings.late_sketches != LateSketches::Off && !self.allow_late_sketches {
             return Err(PolicyRefusal::LateSketches);
         }
-        self.admit_model(plan)
+        self.admit_model(settings)
     }
 
     /// `PRIV-08`: the rules about what is learned, and how cohorts are chosen.
-    fn admit_model(&self, plan: &CheckedPlan) -> Result<(), PolicyRefusal> {
-        let got = plan.settings.scoring.threshold;
+    fn admit_model(&self, settings: &RoundSettings) -> Result<(), PolicyRefusal> {
+        let got = settings.scoring.threshold;
         if !self.allowed_scoring_rules.contains(&got) {
             return Err(PolicyRefusal::ScoringRule { got, limit: self.allowed_scoring_rules.clone() });
         }
-        let got = plan.settings.task;
+        let got = settings.task;
         match &self.allowed_models {
             Some(allowed) if !allowed.contains(&got) => {
                 Err(PolicyRefusal::Model { got, count: allowed.len() })

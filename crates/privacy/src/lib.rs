@@ -4,5 +4,8 @@ pub mod accountant;
 pub mod budget;
 pub mod concentrated;
 pub mod discrete_gaussian;
+pub mod explanation;
 pub mod ledger;
+pub mod planning;
 pub mod release;
+pub mod statement;

@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "alignment",
             "wire",
             "protocol",
+            "privacy",
             "transport",
             "server",
             "client",

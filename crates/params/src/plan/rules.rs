@@ -45,16 +45,21 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// The largest size of a sum with six standard deviations of its noise, in steps.
+pub fn ring_reach(clip_steps: u32, noise_steps: u32, max_weight: u8, members: u32) -> u128 {
+    let (weight, n) = (u128::from(max_weight), u128::from(members));
+    let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
+    weight * n * u128::from(clip_steps) + 6 * u128::from(noise_steps) * weight * root
+}
+
 /// `PLAN-06`: `w_max·n·q_max + 6·sigma·w_max·sqrt(n) < 2^(w−1)`, with the square root rounded up.
 pub(super) fn check_ring(
     settings: &RoundSettings,
     block: &PlannedBlock,
     members: usize,
 ) -> Result<(), PlanError> {
-    let (weight, n) = (u128::from(settings.max_weight), members as u128);
-    let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
-    let noise = 6 * u128::from(block.noise_steps) * weight * root;
-    let reach = weight * n * u128::from(block.scale.clip_steps) + noise;
+    let members = u32::try_from(members).unwrap_or(u32::MAX);
+    let reach = ring_reach(block.scale.clip_steps, block.noise_steps, settings.max_weight, members);
     let limit = 1u128 << (settings.ring.bits() - 1);
     if !rule::in_force("PLAN-06") {
         return Ok(());

@@ -11,6 +11,7 @@ pub mod renyi;
 
 use serde::{Deserialize, Serialize};
 
+use crate::concentrated;
 use loss::{Direction, LossDistribution, SampledGaussian, discrete_gaussian};
 
 /// The finest grid of privacy losses.
@@ -99,7 +100,7 @@ pub struct Account {
 pub struct Epsilon {
     /// The least ε of the methods below.
     pub epsilon: f64,
-    /// How it was found: `pld` or `rdp`.
+    /// How it was found: `pld`, `zcdp` or `rdp`.
     pub method: &'static str,
 }
 
@@ -123,10 +124,22 @@ impl Account {
     /// The least ε at `delta` (`PRIV-07`).
     pub fn epsilon(&self, delta: f64) -> Epsilon {
         let renyi = self.epsilon_by_renyi(delta);
-        match self.epsilon_by_losses(delta) {
-            Some(losses) if losses <= renyi => Epsilon { epsilon: losses, method: "pld" },
-            _ => Epsilon { epsilon: renyi, method: "rdp" },
-        }
+        let tight = [("pld", self.epsilon_by_losses(delta)), ("zcdp", self.epsilon_by_concentration(delta))];
+        let found =
+            tight.into_iter().filter_map(|(method, epsilon)| Some(Epsilon { epsilon: epsilon?, method }));
+        found.fold(Epsilon { epsilon: renyi, method: "rdp" }, |best, other| {
+            if other.epsilon <= best.epsilon { other } else { best }
+        })
+    }
+
+    /// ε at `delta` by `opendp`'s composition and conversion; `None` where a mechanism's `rho` is not known.
+    fn epsilon_by_concentration(&self, delta: f64) -> Option<f64> {
+        let rho = |(mechanism, count): &(Mechanism, u32)| match mechanism {
+            Mechanism::Concentrated { rho } => Some((rho * f64::from(*count)).next_up()),
+            _ => None,
+        };
+        let rhos: Option<Vec<f64>> = self.parts.iter().map(rho).collect();
+        concentrated::epsilon(concentrated::compose(rhos?).ok()?, delta).ok()
     }
 
     /// ε at `delta` by Rényi divergences, the best of [`renyi::orders`].

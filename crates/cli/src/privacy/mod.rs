@@ -1,0 +1,248 @@
+//! `cloister privacy`: from a target to settings and back, what a ledger says, and what a policy makes of a plan.
+
+mod plan;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::RoundSettings;
+use cloister_params::policy::Policy;
+use cloister_privacy::accountant::Account;
+use cloister_privacy::budget::Budget;
+use cloister_privacy::explanation::{Explanation, Kind, Spent, kinds};
+use cloister_privacy::ledger::History;
+use cloister_privacy::release::{Release, releases};
+use cloister_privacy::statement::Statement;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::{Failure, Kind as FailureKind};
+use crate::folder::read_text;
+
+/// The δ of explanations where nothing else says one.
+const DEFAULT_DELTA: &str = "1e-6";
+
+/// Flags of `cloister privacy`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find the noise that keeps to a target ε over so many rounds.
+    Plan(plan::Arguments),
+    /// Say what rounds with given settings would cost.
+    Cost(CostArguments),
+    /// Say whether a hospital's policy, and its ledger if given, have room for rounds with given settings; status 5 if not.
+    Check(CheckArguments),
+    /// Say what a hospital's ledger has spent on what.
+    Explain(LedgerArguments),
+    /// Write the privacy statement of a hospital's ledger, `dp-statement.json`, to stdout.
+    Statement(StatementArguments),
+}
+
+/// Whose data is protected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Unit {
+    /// One patient's notes at one hospital.
+    Record,
+    /// Everything that one hospital contributes.
+    Member,
+}
+
+impl From<Unit> for PrivacyUnit {
+    fn from(unit: Unit) -> Self {
+        match unit {
+            Unit::Record => Self::Record,
+            Unit::Member => Self::Member,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct CostArguments {
+    /// The round settings, as the coordinator's file has them.
+    #[arg(long)]
+    settings: PathBuf,
+    /// Rounds with these settings.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Whose data is protected.
+    #[arg(long, value_enum, default_value_t = Unit::Record)]
+    unit: Unit,
+    /// The δ at which ε is taken.
+    #[arg(long, default_value = DEFAULT_DELTA)]
+    delta: f64,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// The round settings, as the coordinator's file has them.
+    #[arg(long)]
+    settings: PathBuf,
+    /// The hospital's policy.
+    #[arg(long)]
+    policy: PathBuf,
+    /// Rounds with these settings.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// What the hospital has released already.
+    #[arg(long)]
+    ledger: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct LedgerArguments {
+    /// The hospital's ledger: `privacy-ledger` in its data folder.
+    ledger: PathBuf,
+    /// The δ at which ε is taken.
+    #[arg(long, default_value = DEFAULT_DELTA)]
+    delta: f64,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatementArguments {
+    /// The hospital's ledger: `privacy-ledger` in its data folder.
+    ledger: PathBuf,
+    /// The hospital's policy, for its budget.
+    #[arg(long)]
+    policy: Option<PathBuf>,
+    /// The δ at which ε is taken; the policy's if not given.
+    #[arg(long)]
+    delta: Option<f64>,
+    /// Print only the paragraph in plain words.
+    #[arg(long)]
+    plain: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Plan(arguments) => plan::run(arguments),
+        Command::Cost(arguments) => cost(arguments),
+        Command::Check(arguments) => check(arguments),
+        Command::Explain(arguments) => explain(arguments),
+        Command::Statement(arguments) => statement(arguments),
+    }
+}
+
+fn read_settings(path: &Path) -> Result<RoundSettings, Failure> {
+    RoundSettings::parse(&read_text(path)?).map_err(|error| of_file(path, error))
+}
+
+fn of_file(path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::config(format!("{}: {error}", path.display()))
+}
+
+/// A policy, with its budget if it has one.
+fn read_policy(path: &Path) -> Result<(Policy, Option<Budget>), Failure> {
+    let policy = Policy::parse(&read_text(path)?).map_err(|error| of_file(path, error))?;
+    let budget = policy.privacy.map(|limits| Budget::new(limits.maximum_epsilon, limits.maximum_delta));
+    let budget = budget.transpose().map_err(|error| of_file(path, error))?;
+    Ok((policy, budget))
+}
+
+fn check_delta(delta: f64) -> Result<f64, Failure> {
+    // Any ε does for the check of δ.
+    Budget::new(1.0, delta)
+        .map(|budget| budget.delta)
+        .map_err(|error| Failure::new(FailureKind::Usage, error))
+}
+
+fn account_of(releases: &[Release], rounds: u32) -> Account {
+    let mut account = Account::default();
+    for release in releases {
+        account.add(release.mechanism, release.count.saturating_mul(rounds));
+    }
+    account
+}
+
+/// What `cost` prints.
+#[derive(Serialize)]
+struct Cost {
+    unit: PrivacyUnit,
+    rounds: u32,
+    delta: f64,
+    spent: Spent,
+    kinds_of_one_round: Vec<Kind>,
+}
+
+fn cost(arguments: &CostArguments) -> Result<(), Failure> {
+    let (unit, delta) = (arguments.unit.into(), check_delta(arguments.delta)?);
+    let all = releases(&read_settings(&arguments.settings)?, unit).map_err(Failure::error)?;
+    let spent = Spent::of(&account_of(&all, arguments.rounds), delta);
+    let kinds = kinds(all.iter(), delta);
+    let cost = Cost { unit, rounds: arguments.rounds, delta, spent, kinds_of_one_round: kinds };
+    if arguments.json {
+        return print_json(&cost);
+    }
+    println!("{:<36}{:>9}{:>12}{:>14}", "released in a round", "times", "no noise", "ε alone");
+    for kind in &cost.kinds_of_one_round {
+        let what = kind.released.in_words();
+        println!("{what:<36}{:>9}{:>12}{:>14}", kind.count, kind.unbounded, kind.alone);
+    }
+    println!("\nε of {} rounds at δ = {delta:e}, unit {unit}: {spent}", cost.rounds);
+    Ok(())
+}
+
+fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let refused = |why: &dyn std::fmt::Display| Failure::new(FailureKind::PrivacyRefused, why);
+    let (policy, budget) = read_policy(&arguments.policy)?;
+    policy.check_expiry(crate::clock::today()).map_err(|why| refused(&why))?;
+    let settings = read_settings(&arguments.settings)?;
+    policy.admit_settings(&settings).map_err(|why| refused(&why))?;
+    let (Some(budget), Some(limits)) = (budget, policy.privacy) else {
+        println!("the policy has no privacy budget and admits these settings");
+        return Ok(());
+    };
+    let all = releases(&settings, limits.unit).map_err(Failure::error)?;
+    let mut account = account_of(&all, arguments.rounds);
+    if let Some(path) = &arguments.ledger {
+        let history = History::read(path).map_err(Failure::config)?;
+        history.releases().for_each(|release| account.add(release.mechanism, release.count));
+    }
+    budget.admit(&account).map_err(|why| refused(&why))?;
+    let (rounds, counted) = (arguments.rounds, budget.epsilon_by_filter(&account));
+    println!("the policy admits {rounds} rounds: ε would be {counted:.3} of {}", budget.epsilon);
+    Ok(())
+}
+
+fn explain(arguments: &LedgerArguments) -> Result<(), Failure> {
+    let history = History::read(&arguments.ledger).map_err(Failure::config)?;
+    let explanation = Explanation::of(&history, check_delta(arguments.delta)?, None);
+    if arguments.json {
+        return print_json(&explanation);
+    }
+    print!("{explanation}");
+    Ok(())
+}
+
+fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
+    let history = History::read(&arguments.ledger).map_err(Failure::config)?;
+    let budget = arguments.policy.as_deref().map(read_policy).transpose()?.and_then(|(_, budget)| budget);
+    let delta = arguments.delta.or(budget.map(|budget| budget.delta));
+    let delta = delta.ok_or_else(|| {
+        Failure::new(FailureKind::Usage, "give --delta, or a --policy that has a privacy budget")
+    })?;
+    let statement = Statement::of(&history, check_delta(delta)?, budget);
+    if arguments.plain {
+        println!("{}", statement.in_plain_words());
+        return Ok(());
+    }
+    let text = serde_json::to_string_pretty(&statement).map_err(Failure::error)?;
+    println!("{text}");
+    Ok(())
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    println!("{}", json!(value));
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! `cloister privacy plan`.
+
+use clap::Args;
+use cloister_params::fixed::RingWidth;
+use cloister_params::limits::PrivacyUnit;
+use cloister_privacy::budget::Budget;
+use cloister_privacy::planning::{MemberPlan, MemberTarget, RecordPlan, RecordTarget};
+use serde::Serialize;
+
+use super::{Unit, print_json};
+use crate::failure::{Failure, Kind};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The ε to keep to.
+    #[arg(long)]
+    target_epsilon: f64,
+    /// The δ at which it is taken; well below one over the number of records.
+    #[arg(long)]
+    delta: f64,
+    /// Rounds.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Hospitals that take part.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(3..=300))]
+    members: u32,
+    /// Whose data is protected.
+    #[arg(long, value_enum, default_value_t = Unit::Member)]
+    unit: Unit,
+    /// Unit `member`: coordinates of the whole update.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    coordinates: u64,
+    /// Unit `member`: bits of the ring, 16, 24 or 32.
+    #[arg(long, default_value_t = 32)]
+    ring: u8,
+    /// Unit `record`: the hospital's records.
+    #[arg(long, required_if_eq("unit", "record"), value_parser = clap::value_parser!(u32).range(1..))]
+    records: Option<u32>,
+    /// Unit `record`: expected records in a batch.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Unit `record`: passes over the records in a round.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    local_epochs: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Answer {
+    unit: PrivacyUnit,
+    target: Budget,
+    rounds: u32,
+    members: u32,
+    #[serde(flatten)]
+    settings: Settings,
+    /// What such noise did to accuracy, where that was measured.
+    accuracy_cost: Option<f64>,
+    not_covered: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Settings {
+    MemberSettings(MemberPlan),
+    RecordSettings(RecordPlan),
+}
+
+const NOT_COVERED_MEMBER: &[&str] =
+    &["sketches and token counts, which cost far more at this unit than the update: cohorts are everyone"];
+const NOT_COVERED_RECORD: &[&str] = &[
+    "region sketches, token counts and routing distributions, which touch records directly and are charged on their own",
+    "training as it is now, which clips whole updates and not single records",
+];
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::new(Kind::Usage, error);
+    let target = Budget::new(arguments.target_epsilon, arguments.delta).map_err(|error| usage(&error))?;
+    let (settings, not_covered) = match arguments.unit {
+        Unit::Member => (member(arguments, target)?, NOT_COVERED_MEMBER),
+        Unit::Record => (record(arguments, target)?, NOT_COVERED_RECORD),
+    };
+    let (unit, rounds, members) = (arguments.unit.into(), arguments.rounds, arguments.members);
+    let answer = Answer { unit, target, rounds, members, settings, accuracy_cost: None, not_covered };
+    if arguments.json {
+        return print_json(&answer);
+    }
+    print(&answer);
+    Ok(())
+}
+
+fn member(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
+    let ring = RingWidth::new(arguments.ring);
+    let ring = ring.ok_or_else(|| Failure::new(Kind::Usage, "--ring is 16, 24 or 32"))?;
+    let (rounds, members, coordinates) = (arguments.rounds, arguments.members, arguments.coordinates);
+    let plan = MemberTarget { budget, rounds, members, coordinates, ring }.plan();
+    plan.map(Settings::MemberSettings).map_err(|error| Failure::new(Kind::Usage, error))
+}
+
+fn record(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
+    let (rounds, local_epochs, batch) = (arguments.rounds, arguments.local_epochs, arguments.batch_size);
+    let records = arguments.records.unwrap_or_default();
+    let plan = RecordTarget { budget, rounds, local_epochs, records, batch }.plan();
+    plan.map(Settings::RecordSettings).map_err(|error| Failure::new(Kind::Usage, error))
+}
+
+fn print(answer: &Answer) {
+    let Budget { epsilon, delta } = answer.target;
+    println!(
+        "unit {}, {} rounds, {} members, target ε = {epsilon} at δ = {delta:e}\n",
+        answer.unit, answer.rounds, answer.members
+    );
+    let row = |what: &str, value: String| println!("{what:<52}{value}");
+    match &answer.settings {
+        Settings::MemberSettings(plan) => {
+            row("clip of the whole update, steps", plan.clip_steps.to_string());
+            row("noise of each member, steps", plan.noise_steps.to_string());
+            row("sensitivity with rounding, steps", format!("{:.1}", plan.sensitivity));
+            row("honest members whose noise is counted", plan.honest_noises.to_string());
+            row("noise multiplier", format!("{:.4}", plan.noise_multiplier));
+            row("bits used of the ring's", format!("{} of {}", plan.bits_used, plan.bits_of_ring));
+            row("norm of the noise in the mean, in clips", format!("{:.1}", plan.noise_of_mean_over_clip));
+            print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
+        }
+        Settings::RecordSettings(plan) => {
+            row("noise multiplier of DP-SGD", format!("{:.4}", plan.noise_multiplier));
+            row("sampling probability of a record", format!("{:.5}", plan.sampling_probability));
+            row("steps in all", plan.steps.to_string());
+            print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
+        }
+    }
+    row("cost in accuracy", "no measurement on record".into());
+    println!("\nNot covered:");
+    for what in answer.not_covered {
+        println!("- {what}");
+    }
+}
+
+fn print_epsilon(by_filter: f64, epsilon: f64, method: &str) {
+    println!("{:<52}{by_filter:.4}", "ε that the ledger will count");
+    println!("{:<52}{epsilon:.4} ({method})", "ε by the accountant");
+}

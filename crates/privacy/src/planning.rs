@@ -1,0 +1,277 @@
+//! From a target (ε, δ) over so many rounds to the noise that keeps to it, and what that noise is against the signal.
+//!
+//! The noise is calibrated to the filter that the ledger enforces ([`Budget::admit`]), so that a plan made here is not refused
+//! in its last round; the ε that accountants then find is a little less.
+
+use cloister_params::fixed::RingWidth;
+use cloister_params::plan::ring_reach;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::accountant::{Account, Epsilon, Mechanism};
+use crate::budget::Budget;
+use crate::concentrated::{MapError, SummedNoise};
+use crate::discrete_gaussian::MAX_SIGMA;
+use crate::release::{HONEST_NOISES, rounded_norm};
+
+/// The largest clip that is tried, as a power of two in steps.
+const LARGEST_CLIP_LOG2: u32 = 20;
+/// The smallest: below it, rounding to steps costs more than it is worth.
+const SMALLEST_CLIP_LOG2: u32 = 4;
+/// The noise multiplier of DP-SGD is found to this fraction of itself.
+const PRECISION: f64 = 1e-4;
+/// The largest noise multiplier that is tried; with it nothing is learned.
+const LARGEST_MULTIPLIER: f64 = 1e6;
+
+/// A target that no settings reach.
+#[derive(Clone, PartialEq, Debug, Error)]
+pub enum PlanningError {
+    /// No clip and noise fit the ring.
+    #[error(
+        "noise for ε = {epsilon} over {rounds} rounds does not fit a ring of {bits} bits with {coordinates} coordinates; take a wider ring, fewer rounds or a larger ε"
+    )]
+    Ring {
+        /// The target's ε.
+        epsilon: f64,
+        /// Its rounds.
+        rounds: u32,
+        /// The ring's width.
+        bits: u8,
+        /// Coordinates of the update.
+        coordinates: u64,
+    },
+    /// A target so strict that no noise reaches it.
+    #[error("no noise reaches ε = {0}; take a larger ε or fewer rounds")]
+    Multiplier(f64),
+    /// Numbers that make no training.
+    #[error(
+        "a batch of {batch} of {records} records is no sample; the batch is at least 1 and at most all records"
+    )]
+    Batch {
+        /// Records in a batch.
+        batch: u32,
+        /// Records in all.
+        records: u32,
+    },
+    /// `opendp` has no answer.
+    #[error(transparent)]
+    Map(#[from] MapError),
+}
+
+/// What unit `member` is to be protected over.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct MemberTarget {
+    /// The budget of all rounds.
+    pub budget: Budget,
+    /// Rounds.
+    pub rounds: u32,
+    /// Members that take part.
+    pub members: u32,
+    /// Coordinates of the concatenated update.
+    pub coordinates: u64,
+    /// The ring.
+    pub ring: RingWidth,
+}
+
+/// Settings that keep to a [`MemberTarget`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct MemberPlan {
+    /// L2 clip of the concatenated update, in steps.
+    pub clip_steps: u32,
+    /// Standard deviation of the noise that each member adds to each coordinate, in steps.
+    pub noise_steps: u32,
+    /// The most by which one member changes the sum, in steps of L2 norm, rounding included.
+    pub sensitivity: f64,
+    /// Honest members whose noise is counted.
+    pub honest_noises: u32,
+    /// The noise that is counted over the sensitivity.
+    pub noise_multiplier: f64,
+    /// `rho` of a round.
+    pub rho_per_round: f64,
+    /// ε of all rounds by the filter that the ledger enforces.
+    pub epsilon_by_filter: f64,
+    /// ε of all rounds by the accountant.
+    pub epsilon: Epsilon,
+    /// Bits that sums and their noise take, sign included.
+    pub bits_used: u32,
+    /// Bits of the ring.
+    pub bits_of_ring: u8,
+    /// Norm of the noise in the mean of all members' updates, over the clip: above 1 the noise is larger than any update.
+    pub noise_of_mean_over_clip: f64,
+}
+
+impl MemberTarget {
+    /// The settings with the finest step that fits the ring.
+    ///
+    /// # Errors
+    /// A target that does not fit.
+    pub fn plan(&self) -> Result<MemberPlan, PlanningError> {
+        for power in (SMALLEST_CLIP_LOG2..=LARGEST_CLIP_LOG2).rev() {
+            if let Some(plan) = self.with_clip(1 << power)? {
+                return Ok(plan);
+            }
+        }
+        let Budget { epsilon, .. } = self.budget;
+        let (rounds, bits, coordinates) = (self.rounds, self.ring.bits(), self.coordinates);
+        Err(PlanningError::Ring { epsilon, rounds, bits, coordinates })
+    }
+
+    fn with_clip(&self, clip_steps: u32) -> Result<Option<MemberPlan>, PlanningError> {
+        let sensitivity = rounded_norm(f64::from(clip_steps), self.coordinates);
+        let rho =
+            |sigma| SummedNoise { sigma, parties: HONEST_NOISES, length: self.coordinates }.rho(sensitivity);
+        let admits = |sigma| rho(sigma).map(|rho| self.budget.admit(&self.account(rho)).is_ok());
+        if !admits(MAX_SIGMA)? {
+            return Ok(None);
+        }
+        let (mut low, mut high) = (0, MAX_SIGMA);
+        while high - low > 1 {
+            let middle = u32::midpoint(low, high);
+            if admits(middle)? { high = middle } else { low = middle }
+        }
+        let reach = ring_reach(clip_steps, high, 1, self.members);
+        if reach >= 1 << (self.ring.bits() - 1) {
+            return Ok(None);
+        }
+        let rho_per_round = rho(high)?;
+        let account = self.account(rho_per_round);
+        let counted = f64::from(high) * f64::from(HONEST_NOISES).sqrt();
+        let noise_of_mean = f64::from(high) * (self.coordinates as f64 / f64::from(self.members)).sqrt();
+        Ok(Some(MemberPlan {
+            clip_steps,
+            noise_steps: high,
+            sensitivity,
+            honest_noises: HONEST_NOISES,
+            noise_multiplier: counted / sensitivity,
+            rho_per_round,
+            epsilon_by_filter: self.budget.epsilon_by_filter(&account),
+            epsilon: account.epsilon(self.budget.delta),
+            bits_used: u128::BITS - reach.leading_zeros() + 1,
+            bits_of_ring: self.ring.bits(),
+            noise_of_mean_over_clip: noise_of_mean / f64::from(clip_steps),
+        }))
+    }
+
+    fn account(&self, rho: f64) -> Account {
+        let mut account = Account::default();
+        account.add(Mechanism::Concentrated { rho }, self.rounds);
+        account
+    }
+}
+
+/// What unit `record` is to be protected over, by DP-SGD at each member.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RecordTarget {
+    /// The budget of all rounds.
+    pub budget: Budget,
+    /// Rounds.
+    pub rounds: u32,
+    /// Passes over the records in a round.
+    pub local_epochs: u32,
+    /// The member's records.
+    pub records: u32,
+    /// Expected records in a Poisson-sampled batch.
+    pub batch: u32,
+}
+
+/// Settings that keep to a [`RecordTarget`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct RecordPlan {
+    /// Standard deviation of the noise on a batch's summed gradients, over the per-record clip.
+    pub noise_multiplier: f64,
+    /// Probability that a record is in a batch.
+    pub sampling_probability: f64,
+    /// Steps of all rounds.
+    pub steps: u32,
+    /// ε of all rounds by the filter that the ledger enforces.
+    pub epsilon_by_filter: f64,
+    /// ε of all rounds by the accountant.
+    pub epsilon: Epsilon,
+    /// Norm of the noise in a step's mean gradient over the per-record clip, for each square root of a coordinate.
+    pub noise_of_step_over_clip: f64,
+}
+
+impl RecordTarget {
+    /// The settings with the least noise.
+    ///
+    /// # Errors
+    /// A target that no noise reaches, or a batch that is no sample of the records.
+    pub fn plan(&self) -> Result<RecordPlan, PlanningError> {
+        let (batch, records) = (self.batch, self.records);
+        if batch == 0 || batch > records {
+            return Err(PlanningError::Batch { batch, records });
+        }
+        let q = f64::from(batch) / f64::from(records);
+        let steps = self.rounds * self.local_epochs * records.div_ceil(batch);
+        let account = |noise_multiplier| {
+            let mut account = Account::default();
+            account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability: q }, steps);
+            account
+        };
+        let admits = |multiplier| self.budget.admit(&account(multiplier)).is_ok();
+        let (mut low, mut high) = (0.0, 1.0);
+        while !admits(high) {
+            (low, high) = (high, 2.0 * high);
+            if high > LARGEST_MULTIPLIER {
+                return Err(PlanningError::Multiplier(self.budget.epsilon));
+            }
+        }
+        while high - low > PRECISION * high {
+            let middle = f64::midpoint(low, high);
+            if admits(middle) { high = middle } else { low = middle }
+        }
+        let account = account(high);
+        Ok(RecordPlan {
+            noise_multiplier: high,
+            sampling_probability: q,
+            steps,
+            epsilon_by_filter: self.budget.epsilon_by_filter(&account),
+            epsilon: account.epsilon(self.budget.delta),
+            noise_of_step_over_clip: high / f64::from(batch),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget() -> Budget {
+        Budget::new(4.0, 1e-6).expect("a budget")
+    }
+
+    fn member(bits: u8) -> MemberTarget {
+        let ring = RingWidth::new(bits).expect("supported");
+        MemberTarget { budget: budget(), rounds: 25, members: 10, coordinates: 1_000_000, ring }
+    }
+
+    #[test]
+    fn a_members_plan_keeps_to_its_target_and_not_by_much() {
+        let plan = member(32).plan().expect("fits");
+        assert!(plan.epsilon_by_filter <= 4.0 && plan.epsilon_by_filter > 3.99, "{plan:?}");
+        assert!(plan.epsilon.epsilon <= 4.0 && plan.epsilon.epsilon > 3.9, "{plan:?}");
+        assert!(plan.bits_used <= 32);
+        let less = SummedNoise { sigma: plan.noise_steps - 1, parties: 3, length: 1_000_000 };
+        let rho = less.rho(plan.sensitivity).expect("in range");
+        assert!(budget().admit(&member(32).account(rho)).is_err(), "one step less is too little");
+    }
+
+    #[test]
+    fn narrower_rings_have_coarser_clips_until_none_fits() {
+        let (wide, narrow) = (member(32).plan().expect("fits"), member(24).plan().expect("fits"));
+        assert!(narrow.clip_steps < wide.clip_steps && narrow.bits_used <= 24, "{narrow:?}");
+        let strict = MemberTarget { rounds: 10_000_000, ..member(16) };
+        assert!(matches!(strict.plan(), Err(PlanningError::Ring { bits: 16, .. })));
+    }
+
+    #[test]
+    fn a_records_plan_keeps_to_its_target() {
+        let target = RecordTarget { budget: budget(), rounds: 5, local_epochs: 1, records: 2000, batch: 50 };
+        let plan = target.plan().expect("reachable");
+        assert_eq!((plan.steps, plan.sampling_probability), (200, 0.025));
+        assert!(plan.epsilon_by_filter <= 4.0 && plan.epsilon_by_filter > 3.99, "{plan:?}");
+        assert!(plan.epsilon.epsilon < plan.epsilon_by_filter && plan.epsilon.method == "pld", "{plan:?}");
+        let none = RecordTarget { batch: 0, ..target };
+        assert!(matches!(none.plan(), Err(PlanningError::Batch { .. })));
+    }
+}

@@ -1,0 +1,188 @@
+//! The privacy statement, `dp-statement.json`: what NIST SP 800-226 asks of a claim of differential privacy, generated from a
+//! hospital's ledger. Its schema is `protocols/schema/dp-statement.schema.json`.
+
+use cloister_params::id::{Digest, Round};
+use cloister_params::limits::PrivacyUnit;
+use serde::Serialize;
+
+use crate::accountant::Mechanism;
+use crate::budget::Budget;
+use crate::explanation::Spent;
+use crate::ledger::History;
+use crate::release::{Release, Released};
+
+/// Names the format; another one has another schema.
+pub const FORMAT: &str = "cloister/dp-statement/v1";
+
+/// A statement about everything that was released of one hospital's data.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Statement {
+    format: &'static str,
+    holder: String,
+    unit: PrivacyUnit,
+    neighbouring_relation: &'static str,
+    sampling: Sampling,
+    trust_model: &'static str,
+    delta: f64,
+    epsilon: Option<f64>,
+    epsilon_method: &'static str,
+    budget: Option<Budget>,
+    epsilon_counted_against_budget: Option<f64>,
+    accountant: Accountant,
+    rounds: Vec<RoundStatement>,
+    ledger_head: Digest,
+    not_covered: [&'static str; 4],
+    in_plain_words: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+struct Sampling {
+    of_members: &'static str,
+    of_records: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+struct Accountant {
+    name: &'static str,
+    version: &'static str,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct RoundStatement {
+    epoch: Digest,
+    round: Round,
+    model: Digest,
+    releases: Vec<ReleaseStatement>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+struct ReleaseStatement {
+    released: Released,
+    count: u32,
+    coordinates: u64,
+    sensitivity: f64,
+    norm: &'static str,
+    distribution: &'static str,
+    noise_per_member: u32,
+    /// Standard deviation that is sure to be in the release, whoever drops out.
+    noise_guaranteed: f64,
+    /// What there was with those who did not drop out; none where the log was not read.
+    noise_realised: Option<f64>,
+    mechanism: Mechanism,
+}
+
+const TRUST_MODEL: &str = "The coordinator, and up to T organisations of the roster with it, may see everything that leaves the \
+hospital and their own noise. Sums are opened only over cohorts with at least H other honest members (secure aggregation), \
+and only the noise of the hospital and of H honest companions is counted; sketches and counts are protected by the \
+hospital's own noise alone.";
+
+const NOT_COVERED: [&str; 4] = [
+    "who takes part, how often, how long training takes, sizes and times of messages",
+    "what a hospital's own staff and systems see of its data",
+    "facts that are true of a patient because they are true of patients in general",
+    "releases that were charged to another ledger, or to a copy of this one",
+];
+
+impl Statement {
+    /// The statement of a ledger at `delta` (`PRIV-09`), with the budget of the hospital's policy if it has one.
+    pub fn of(history: &History, delta: f64, budget: Option<Budget>) -> Self {
+        let account = history.account();
+        let spent = Spent::of(&account, delta);
+        let counted =
+            budget.map(|budget| budget.epsilon_by_filter(&account)).filter(|epsilon| epsilon.is_finite());
+        Self {
+            format: FORMAT,
+            holder: history.opening.holder.clone(),
+            unit: history.opening.unit,
+            neighbouring_relation: neighbouring_relation(history.opening.unit),
+            sampling: Sampling {
+                of_members: "none: every member takes part in every round, and nothing is amplified",
+                of_records: "none is counted",
+            },
+            trust_model: TRUST_MODEL,
+            delta,
+            epsilon: spent.epsilon,
+            epsilon_method: spent.method,
+            budget,
+            epsilon_counted_against_budget: counted,
+            accountant: Accountant { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
+            rounds: history.charges.iter().map(RoundStatement::of).collect(),
+            ledger_head: history.head,
+            not_covered: NOT_COVERED,
+            in_plain_words: in_plain_words(history, spent, delta),
+        }
+    }
+
+    /// A paragraph for a patient board.
+    pub fn in_plain_words(&self) -> &str {
+        &self.in_plain_words
+    }
+}
+
+impl RoundStatement {
+    fn of(charge: &crate::ledger::Charge) -> Self {
+        let releases = charge.releases.iter().map(ReleaseStatement::of).collect();
+        Self { epoch: charge.epoch, round: charge.round, model: charge.model, releases }
+    }
+}
+
+impl ReleaseStatement {
+    fn of(release: &Release) -> Self {
+        Self {
+            released: release.released,
+            count: release.count,
+            coordinates: release.coordinates,
+            sensitivity: release.sensitivity,
+            norm: "l2",
+            distribution: if release.noise_per_member == 0 { "none" } else { "discrete_gaussian" },
+            noise_per_member: release.noise_per_member,
+            noise_guaranteed: f64::from(release.noise_per_member) * f64::from(release.honest_noises).sqrt(),
+            noise_realised: None,
+            mechanism: release.mechanism,
+        }
+    }
+}
+
+fn neighbouring_relation(unit: PrivacyUnit) -> &'static str {
+    match unit {
+        PrivacyUnit::Member => {
+            "zero-out: the hospital's contribution is there, or is all zero and carries its noise alone"
+        }
+        PrivacyUnit::Record => {
+            "add or remove one record of the hospital, which may change its whole contribution within the clips"
+        }
+    }
+}
+
+/// Says what ε means as odds, which is what it is: whatever somebody believed before, the odds that one's data was used change
+/// by a factor of at most `e^ε`, but for a chance of `δ`.
+fn in_plain_words(history: &History, spent: Spent, delta: f64) -> String {
+    let (holder, rounds) = (&history.opening.holder, history.charges.len());
+    let whose = match history.opening.unit {
+        PrivacyUnit::Record => "one patient's record was",
+        PrivacyUnit::Member => "this hospital's records were",
+    };
+    let training = format!(
+        "{holder} helped to train a shared language model in {rounds} round(s). No notes left the hospital. What left it was \
+         changes to the model, added up with those of other hospitals before anybody could read them, and short summaries."
+    );
+    let promise = match spent.epsilon {
+        Some(epsilon) if epsilon <= 20.0 => format!(
+            " Random noise was added to all of it. Somebody who sees everything that left, and who wants to know whether {whose} used, \
+             can at most change the odds of their guess by a factor of {:.1}, except with a probability of {delta:e}. \
+             Without any data, that factor would be 1.",
+            epsilon.exp()
+        ),
+        Some(epsilon) => format!(
+            " Random noise was added to all of it, but so little (ε = {epsilon:.0}) that it is no meaningful promise that nobody can tell whether {whose} used."
+        ),
+        None => format!(
+            " Not all of it carried random noise, so there is no mathematical promise that nobody can tell whether {whose} used; \
+             the protection is that sums of several hospitals alone can be read."
+        ),
+    };
+    training + &promise
+}
+
+#[cfg(test)]
+mod tests;
