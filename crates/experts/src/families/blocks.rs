@@ -52,40 +52,26 @@ impl AdapterBlocks {
     /// [`ExpertsError::Settings`] when the settings do not fit the model.
     pub fn new(sites: &[SiteShape], settings: &AdapterSettings) -> Result<Self, ExpertsError> {
         settings.check(sites)?;
-        let layers: Vec<&SiteShape> = sites.iter().filter(|site| site.kind == SiteKind::Router).collect();
+        let routers: Vec<&SiteShape> = sites.iter().filter(|site| site.kind == SiteKind::Router).collect();
         let mut kinds = Vec::new();
         if settings.experts {
-            for (layer, router) in (0..).zip(&layers) {
-                let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
-                let of_layer = |site: &&SiteShape| {
-                    site.kind == SiteKind::Experts && site.name.starts_with(&format!("{block}.mlp."))
-                };
-                let maps: Vec<&SiteShape> = sites.iter().filter(of_layer).collect();
-                for expert in 0..router.shape[0] {
-                    let pieces =
-                        maps.iter().flat_map(|map| low_rank(map, settings.rank, Some(expert))).collect();
-                    kinds.push((BlockKind::Expert { layer, expert: expert as u16 }, pieces));
-                }
-            }
-        }
-        if settings.router {
             kinds.extend(
-                (0..).zip(&layers).map(|(layer, router)| (BlockKind::Router { layer }, whole(router))),
+                (0..).zip(&routers).flat_map(|(layer, router)| experts(layer, router, sites, settings.rank)),
             );
         }
-        let shared: Vec<Piece> = sites
-            .iter()
-            .filter(|site| site.kind == SiteKind::Linear && settings.trains(site))
-            .flat_map(|site| low_rank(site, settings.rank, None))
-            .collect();
+        if settings.router {
+            let weight = |(layer, router): (u16, &&SiteShape)| (BlockKind::Router { layer }, whole(router));
+            kinds.extend((0..).zip(&routers).map(weight));
+        }
+        let linear = sites.iter().filter(|site| site.kind == SiteKind::Linear && settings.trains(site));
+        let shared: Vec<Piece> = linear.flat_map(|site| low_rank(site, settings.rank, None)).collect();
         if !shared.is_empty() {
             kinds.push((BlockKind::Shared, shared));
         }
-        let experts = layers.first().map_or(0, |router| router.shape[0]);
-        kinds.extend((0..layers.len()).map(|layer| (BlockKind::Routing { layer: layer as u16 }, vec![])));
-        Ok(Self {
-            blocks: (0..).zip(kinds).map(|(id, (kind, pieces))| block(id, kind, pieces, experts)).collect(),
-        })
+        kinds.extend((0..routers.len()).map(|layer| (BlockKind::Routing { layer: layer as u16 }, vec![])));
+        let experts = routers.first().map_or(0, |router| router.shape[0]);
+        let numbered = (0..).zip(kinds);
+        Ok(Self { blocks: numbered.map(|(id, (kind, pieces))| block(id, kind, pieces, experts)).collect() })
     }
 
     /// All blocks, in order.
@@ -170,6 +156,17 @@ fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block 
         _ => own,
     };
     Block { shape: BlockShape { id: BlockId(id), kind, length: length as u64 }, pieces }
+}
+
+/// The blocks of a layer's experts: both maps of each, in the order of the model.
+fn experts(layer: u16, router: &SiteShape, sites: &[SiteShape], rank: usize) -> Vec<(BlockKind, Vec<Piece>)> {
+    let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
+    let inside = format!("{block}.mlp.");
+    let own = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
+    let maps: Vec<&SiteShape> = sites.iter().filter(own).collect();
+    let pieces = |expert| maps.iter().flat_map(|map| low_rank(map, rank, Some(expert))).collect();
+    let kind = |expert| BlockKind::Expert { layer, expert: expert as u16 };
+    (0..router.shape[0]).map(|expert| (kind(expert), pieces(expert))).collect()
 }
 
 fn low_rank(site: &SiteShape, rank: usize, expert: Option<usize>) -> [Piece; 2] {

@@ -110,11 +110,8 @@ impl Decoder {
         device: Device,
     ) -> Result<Self, ExpertsError> {
         let loader = Loader::open(folder, precision, device)?;
-        let embedding = loader.tensor("model.embed_tokens.weight", &[config.vocabulary, config.hidden])?;
-        let head = match config.tied {
-            true => embedding.shallow_clone(),
-            false => loader.tensor("lm_head.weight", &[config.vocabulary, config.hidden])?,
-        };
+        let shape = [config.vocabulary, config.hidden];
+        let (embedding, head) = loader.embedding_and_head("model.embed_tokens.weight", shape, config.tied)?;
         let layers = (0..config.layers.len())
             .map(|index| read_layer(&loader, &config, index))
             .collect::<Result<_, _>>()?;
@@ -146,16 +143,41 @@ impl Decoder {
 
     /// Runs texts through all layers.
     pub fn hidden(&self, tokens: &Tokens) -> Hidden {
-        let mut rows = self.embedding.index_select(0, &tokens.ids);
-        let rotation =
-            Rotation::new(&self.config.rope, tokens.packing.longest, self.precision.kind(), self.device);
+        let mut rows = self.embed(tokens);
+        let rotation = self.rotation(tokens);
         let mut routings = Vec::new();
-        for layer in &self.layers {
-            let (out, routing) = layer.forward(&rows, tokens, &rotation, self.config.moe.as_ref());
+        for index in 0..self.layers.len() {
+            let (out, routing) = self.layer(index, &rows, tokens, &rotation);
             rows = out;
             routings.extend(routing);
         }
         Hidden { rows: self.norm.forward(&rows), routings }
+    }
+
+    /// What enters the first layer, `[tokens, hidden]`.
+    pub(crate) fn embed(&self, tokens: &Tokens) -> Tensor {
+        self.embedding.index_select(0, &tokens.ids)
+    }
+
+    /// The rotary positions of the texts, which all layers share.
+    pub(crate) fn rotation(&self, tokens: &Tokens) -> Rotation {
+        Rotation::new(&self.config.rope, tokens.packing.longest, self.precision.kind(), self.device)
+    }
+
+    /// One layer: packed rows `[tokens, hidden]` to the same.
+    pub(crate) fn layer(
+        &self,
+        index: usize,
+        rows: &Tensor,
+        tokens: &Tokens,
+        rotation: &Rotation,
+    ) -> (Tensor, Option<Routing>) {
+        self.layers[index].forward(rows, tokens, rotation, self.config.moe.as_ref())
+    }
+
+    /// Logits for what leaves the last layer, `[rows, hidden]`: `[rows, vocabulary]`, f32.
+    pub(crate) fn head(&self, rows: &Tensor) -> Tensor {
+        self.logits(&self.norm.forward(rows))
     }
 
     /// Logits of the next token for hidden states `[rows, hidden]`: `[rows, vocabulary]`, f32.

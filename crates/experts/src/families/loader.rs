@@ -55,6 +55,21 @@ impl Loader {
         tensor.to_device(self.device).to_kind(self.precision.kind())
     }
 
+    /// The embedding `name` and the head, which may be the embedding once more; both `[vocabulary, hidden]`.
+    pub(crate) fn embedding_and_head(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        tied: bool,
+    ) -> Result<(Tensor, Tensor), ExpertsError> {
+        let embedding = self.tensor(name, &shape)?;
+        let head = match tied {
+            true => embedding.shallow_clone(),
+            false => self.tensor("lm_head.weight", &shape)?,
+        };
+        Ok((embedding, head))
+    }
+
     /// The map `name`, weight `[outputs, inputs]`.
     pub(crate) fn projection(
         &self,

@@ -102,11 +102,7 @@ impl Switch {
     ) -> Result<Self, ExpertsError> {
         let loader = Loader::open(folder, precision, device)?;
         let shape = [config.vocabulary, config.hidden];
-        let embedding = loader.tensor("shared.weight", &shape)?;
-        let head = match config.tied {
-            true => embedding.shallow_clone(),
-            false => loader.tensor("lm_head.weight", &shape)?,
-        };
+        let (embedding, head) = loader.embedding_and_head("shared.weight", shape, config.tied)?;
         let encoder = read_stack(&loader, &config, "encoder")?;
         let decoder = read_stack(&loader, &config, "decoder")?;
         let ignored = loader.checkpoint.untaken();

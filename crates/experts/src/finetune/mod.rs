@@ -4,11 +4,12 @@
 //! floats. Only hidden states that predict a token to be learnt reach the head. Losses stay on the device until the
 //! training is over or somebody asks how far it is, so no step waits for the host.
 
+mod backward;
 mod example;
 mod reading;
 mod settings;
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 pub use crate::optimizer::{Decay, Rule};
 pub use example::Example;
@@ -16,7 +17,9 @@ pub use reading::Reader;
 pub use settings::FineTuning;
 
 use crate::error::ExpertsError;
-use crate::families::{Adapter, Model, Routing, losses};
+use crate::families::losses::{self, Totals};
+use crate::families::{Adapter, Model, Routing};
+use crate::finetune::backward::{Learning, keep, recompute};
 pub(crate) use crate::finetune::example::Batch;
 use crate::moe;
 use crate::optimizer::{Group, Optimizer};
@@ -99,6 +102,10 @@ impl FineTuner {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
         settings.check()?;
+        if settings.recompute_layers && matches!(self.model, Model::Switch(_)) {
+            let reason = "recompute_layers is for decoders; a Switch Transformer keeps all layers";
+            return Err(ExpertsError::Settings(reason.to_owned()));
+        }
         self.check(examples)?;
         tch::manual_seed(settings.seed as i64);
         self.model.attach(&self.adapter, settings.dropout)?;
@@ -125,7 +132,7 @@ impl FineTuner {
     ) -> Result<FineTuned, ExpertsError> {
         let a_step = settings.batch_size * settings.accumulate;
         let steps = settings.epochs * examples.len().div_ceil(a_step);
-        let (groups, masks) = self.groups(settings)?;
+        let (learning, groups) = self.learning(settings)?;
         let mut optimizer = Optimizer::new(groups, steps, settings.plan());
         let mut losses = Losses::new(steps);
         let mut tokens = 0;
@@ -133,12 +140,8 @@ impl FineTuner {
             for numbers in shuffled(examples.len(), settings.seed, epoch).chunks(a_step) {
                 let own: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
                 tokens += own.iter().map(|example| example.tokens.len()).sum::<usize>();
-                let (loss, mut gradients) = self.gradients(&own, settings, &optimizer);
-                for (gradient, mask) in gradients.iter_mut().zip(&masks) {
-                    if let Some(mask) = mask {
-                        *gradient *= mask;
-                    }
-                }
+                let (loss, mut gradients) = self.gradients(&own, settings, &learning);
+                learning.mask(&mut gradients);
                 optimizer.apply(&gradients);
                 losses.push(loss, progress)?;
             }
@@ -151,24 +154,22 @@ impl FineTuner {
         &self,
         examples: &[&Example],
         settings: &FineTuning,
-        optimizer: &Optimizer,
+        learning: &Learning,
     ) -> (Tensor, Vec<Tensor>) {
         let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
         let mut sums: Vec<Tensor> = Vec::new();
         let mut task_sum = Tensor::zeros([], (Kind::Float, self.model.device()));
         for own in examples.chunks(settings.batch_size) {
             let batch = Batch::new(own, &self.model);
-            let (logits, routings) = self.model.learn(&batch);
-            let nothing = None::<&Tensor>;
-            let task =
-                logits.cross_entropy_loss(&batch.learnt, nothing, Reduction::Sum, -100, 0.0) / learnt as f64;
             let share = own.len() as f64 / examples.len() as f64;
-            let loss = match self.routing_loss(&routings, settings) {
-                Some(routing) => &task + routing * share,
-                None => task.shallow_clone(),
+            let routers = |index: usize, routing: &Routing, totals: &Totals| {
+                self.layer_loss(index, routing, totals, settings).map(|loss| loss * share)
             };
-            let gradients = optimizer.gradients(&loss);
-            task_sum += task.detach();
+            let (task, gradients) = match (&self.model, settings.recompute_layers) {
+                (Model::Decoder(model), true) => recompute(model, &batch, learnt, &routers, learning),
+                _ => keep(&self.model, &batch, learnt, &routers, learning),
+            };
+            task_sum += task;
             match sums.is_empty() {
                 true => sums = gradients,
                 false => sums.iter_mut().zip(gradients).for_each(|(sum, own)| *sum += own),
@@ -177,47 +178,48 @@ impl FineTuner {
         (task_sum, sums)
     }
 
-    /// What is added for the routers' sake.
-    fn routing_loss(&self, routings: &[Routing], settings: &FineTuning) -> Option<Tensor> {
+    /// What one sparse layer adds to the loss for its router's sake.
+    fn layer_loss(
+        &self,
+        index: usize,
+        routing: &Routing,
+        totals: &Totals,
+        settings: &FineTuning,
+    ) -> Option<Tensor> {
         let own = self.model.moe().and_then(|moe| moe.balance).unwrap_or(0.0);
-        let weighted = |weight: f64, loss: &dyn Fn() -> Option<Tensor>| match weight > 0.0 {
-            true => loss().map(|loss| loss * weight),
-            false => None,
-        };
-        let mut terms = vec![
-            weighted(settings.balance.unwrap_or(own), &|| losses::balance(routings)),
-            weighted(settings.z, &|| losses::z(routings)),
+        let balance = settings.balance.unwrap_or(own);
+        let published = self.published.get(index).and_then(Option::as_ref);
+        let terms = [
+            (balance > 0.0).then(|| losses::balance(routing, totals) * balance),
+            (settings.z > 0.0).then(|| losses::z(routing, totals) * settings.z),
+            published.filter(|_| settings.routing_penalty > 0.0).map(|published| {
+                consistency(&plain(routing), published, RoutingForm::Adaptive) * settings.routing_penalty
+            }),
         ];
-        for (routing, published) in routings.iter().zip(&self.published) {
-            let term = || Some(consistency(&plain(routing), published.as_ref()?, RoutingForm::Adaptive));
-            terms.push(weighted(settings.routing_penalty, &term));
-        }
         terms.into_iter().flatten().reduce(|sum, term| sum + term)
     }
 
     /// What is trained, and for tensors of experts of which only some are trained, a mask of their gradients.
-    fn groups(&self, settings: &FineTuning) -> Result<(Vec<Group>, Vec<Option<Tensor>>), ExpertsError> {
+    fn learning(&self, settings: &FineTuning) -> Result<(Learning, Vec<Group>), ExpertsError> {
         let experts = self.model.moe().map_or(0, |moe| moe.experts);
         if let Some(expert) = settings.experts.iter().find(|&&expert| expert >= experts) {
             let reason = format!("there is no expert {expert}; the model has {experts} a layer");
             return Err(ExpertsError::Settings(reason));
         }
-        let mut groups = Vec::new();
-        let mut masks = Vec::new();
+        let (mut learning, mut groups) = (Learning::default(), Vec::new());
         for (name, tensor) in self.adapter.tensors() {
             if name.ends_with("lora_A") && !settings.first_halves {
                 continue;
             }
             let masked = tensor.dim() == 3 && !settings.experts.is_empty();
-            masks.push(masked.then(|| mask(&settings.experts, experts, tensor)));
-            groups.push(Group {
-                parameter: tensor.set_requires_grad(true),
-                learning_rate: settings.learning_rate,
-                // Decay would move experts that are not trained.
-                weight_decay: if masked { 0.0 } else { settings.weight_decay },
-            });
+            let parameter = tensor.set_requires_grad(true);
+            learning.masks.push(masked.then(|| mask(&settings.experts, experts, tensor)));
+            learning.parameters.push((name, parameter.shallow_clone()));
+            // Decay would move experts that are not trained.
+            let weight_decay = if masked { 0.0 } else { settings.weight_decay };
+            groups.push(Group { parameter, learning_rate: settings.learning_rate, weight_decay });
         }
-        Ok((groups, masks))
+        Ok((learning, groups))
     }
 
     /// Mean loss over examples, in nats a token that is learnt.

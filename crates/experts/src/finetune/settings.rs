@@ -40,6 +40,9 @@ pub struct FineTuning {
     /// Whether the first halves of low-rank additions are trained too. Where they are not (FFA-LoRA, Sun et al. 2024),
     /// the average of several members' adapters is the adapter of their average.
     pub first_halves: bool,
+    /// Whether only what enters each layer is kept for the backward pass, and the rest computed once more: less memory
+    /// for about a third more time. For decoders, without dropout.
+    pub recompute_layers: bool,
     /// Seed of the order of the examples and of dropout.
     pub seed: u64,
 }
@@ -62,6 +65,7 @@ impl Default for FineTuning {
             dropout: 0.0,
             experts: vec![],
             first_halves: true,
+            recompute_layers: false,
             seed: 0,
         }
     }
@@ -83,6 +87,11 @@ impl FineTuning {
         }
         if !((0.0..=1.0).contains(&self.warm_up) && (0.0..1.0).contains(&self.dropout)) {
             return fail("warm_up must lie between 0 and 1, and dropout too, but below 1");
+        }
+        if self.recompute_layers && self.dropout > 0.0 {
+            return fail(
+                "recompute_layers and dropout exclude each other: the second pass would leave out others",
+            );
         }
         Ok(())
     }

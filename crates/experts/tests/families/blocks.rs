@@ -1,11 +1,11 @@
 //! The table of blocks and what is known of a model before it is loaded.
 
+use cloister_experts::families::losses::{self, Totals};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Precision, losses, overview,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Precision, Tokens, overview,
 };
-use cloister_experts::families::{Model, Tokens};
 use cloister_params::block::BlockKind;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
 
@@ -103,9 +103,14 @@ fn the_load_balance_is_that_of_transformers() {
         let Model::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
         let expected = expected(family);
         let routings = model.hidden(&Tokens::new(&texts(&expected), Device::Cpu)).routings;
-        let got = losses::balance(&routings).expect("there are routers");
+        let totals = Totals::of(&routings).expect("there are routers");
+        let got: Tensor = routings.iter().map(|routing| losses::balance(routing, &totals)).sum();
         assert!(difference(&got, &expected["balance"]) < 1e-5, "{family}");
-        assert!(losses::z(&routings).expect("there are routers").double_value(&[]) > 0.0);
+        let z: Tensor = routings.iter().map(|routing| losses::z(routing, &totals)).sum();
+        let squares =
+            routings.iter().map(|routing| routing.logits.exp().sum_dim_intlist(-1, false, Kind::Float));
+        let by_hand: f64 = squares.map(|sum| sum.log().square().mean(Kind::Float).double_value(&[])).sum();
+        assert!((z.double_value(&[]) - by_hand / routings.len() as f64).abs() < 1e-4, "{family}");
     }
-    assert!(losses::balance(&[]).is_none() && losses::z(&[]).is_none());
+    assert!(Totals::of(&[]).is_none());
 }

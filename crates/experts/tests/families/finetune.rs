@@ -87,6 +87,34 @@ fn batches_that_are_accumulated_make_the_same_step() {
 }
 
 #[test]
+fn layers_that_are_computed_twice_give_the_same_gradients() {
+    for family in ["olmoe", "deepseek_v3", "qwen2_moe"] {
+        let modules = vec!["o_proj".to_owned()];
+        let settings = AdapterSettings { modules, ..settings() };
+        let (mut kept, mut recomputed) =
+            (tuner_of(open(family), &settings), tuner_of(open(family), &settings));
+        let distribution = vec![1.0 / 8.0; kept.model().moe().expect("it has experts").experts];
+        kept.publish(&vec![distribution.clone(); 2]);
+        recomputed.publish(&vec![distribution; 2]);
+        let plain = FineTuning { balance: Some(0.1), z: 0.1, batch_size: 2, accumulate: 2, ..fast() };
+        let losses = train(&mut kept, &plain);
+        let others = train(&mut recomputed, &FineTuning { recompute_layers: true, ..plain });
+        for (one, other) in losses.iter().zip(&others) {
+            assert!((one - other).abs() < 1e-3, "{family}: {losses:?} and {others:?}");
+        }
+        for ((name, one), (_, other)) in values(&kept).iter().zip(&values(&recomputed)) {
+            let off = (one - other).abs().mean(tch::Kind::Float).double_value(&[]);
+            assert!(off < 1e-3, "{family}: {name} differs by {off}");
+        }
+    }
+    let settings = FineTuning { recompute_layers: true, ..fast() };
+    let refused = tuner("switch_transformers").train(&examples(), &settings, &mut |_| {});
+    assert!(refused.expect_err("it keeps all layers").to_string().contains("recompute_layers"));
+    let dropout = FineTuning { dropout: 0.1, ..settings };
+    assert!(tuner("olmoe").train(&examples(), &dropout, &mut |_| {}).is_err());
+}
+
+#[test]
 fn what_is_frozen_does_not_move() {
     let mut own = tuner("olmoe");
     let before = values(&own);
