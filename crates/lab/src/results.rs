@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::config::{Config, Division};
 use crate::error::LabError;
 
-/// What was measured after a round; round 0 is before any training, with the head from sums alone.
+/// What was measured after a round; round 0 is before any training, with the head from sums alone, and its
+/// accuracy is 0 where there is no such head.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Round {
     /// The round.
