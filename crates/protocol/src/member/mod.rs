@@ -1,6 +1,7 @@
 //! The member: trains, announces, uploads what it is summed in, reveals its seeds, applies the sums.
 
 mod catching_up;
+mod closing;
 mod late;
 mod masking;
 
@@ -14,11 +15,9 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_params::rule;
-use cloister_wire::frame::{Chunk, Frame, chunks};
+use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{
-    Announcement, Certificate, Closing, ReceivingKey, Seal1, Seal2, Signed, Upload,
-};
+use cloister_wire::statement::{Announcement, Certificate, ReceivingKey, Seal1, Seal2, Signed, Upload};
 use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
@@ -27,13 +26,12 @@ use masking::Masking;
 
 use crate::dealing::{RoundSecrets, check_announcement, check_recipients};
 use crate::fault::{Fault, Misbehaviour, Refusal, expect};
-use crate::late::is_applied;
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
-use crate::opening::{MaskedBlocks, OpenedSum, append_chunk, upload_root};
+use crate::opening::{MaskedBlocks, upload_root};
 use crate::round::{ChainPosition, Contribution, KnownEnding, RoundContext};
 use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
-use crate::statement::{check_certificate, check_partys, sign};
+use crate::statement::{check_partys, sign};
 
 /// What the driver of a member must do, in this order.
 #[derive(Clone, PartialEq, Debug)]
@@ -388,62 +386,6 @@ impl Member {
         let message = Message::Seeds { round: state.context.round(), seeds: seeds.collect() };
         state.cohorts = Some(cohorts);
         self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
-        Ok(())
-    }
-
-    fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
-        let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
-        let state = self.round.as_mut().ok_or(wrong.clone())?;
-        let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
-        let whole = state.context.plan().packed_bytes(block);
-        if chunk.round != state.context.round() || chunk.owner != PartyId::COORDINATOR {
-            return Err(wrong);
-        }
-        append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)
-    }
-
-    /// Checks the ending and applies its sums (step 7). Without the round's plan or all its sums this member is
-    /// behind, and catches up with the next plan.
-    fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
-        let known = KnownEnding::check(ending, &self.epoch)?;
-        let follows = known.round == self.chain.round.next();
-        self.chain.advance(&known);
-        self.catching_up = None;
-        match ending {
-            Ending::Closed { certificate, .. } if follows && self.round.is_some() => {
-                let closing = check_certificate(certificate, &self.epoch)?;
-                let applied = self.apply(closing.body());
-                self.round = None;
-                self.kept = None;
-                applied
-            }
-            Ending::Aborted(_) if follows => {
-                self.round = None;
-                self.outputs.push_back(MemberOutput::Aborted(known.round));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {
-        let Some(state) = &self.round else { return Ok(()) };
-        expect("closing", "plan", closing.plan, state.context.plan_digest())?;
-        let applied = closing.sums.iter().filter(|listed| is_applied(&state.context, listed.check));
-        let sums = applied
-            .map(|listed| {
-                let packed = state.sums.get(&listed.block).map_or(&[][..], Vec::as_slice);
-                OpenedSum::published(&state.context, listed, packed)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let model = self.model.after(state.context.plan(), &sums)?;
-        expect("closing", "model", closing.model, model.digest())?;
-        self.model = model.clone();
-        self.outputs.push_back(MemberOutput::Closed {
-            round: closing.round,
-            model: Box::new(model),
-            applied: sums.iter().map(OpenedSum::block).collect(),
-        });
         Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals permit.
 
+mod closing;
+mod sealing;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::letter::{self, LetterEvidence};
@@ -13,25 +15,21 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
 use cloister_params::rule;
-use cloister_wire::codec;
-use cloister_wire::frame::{Chunk, Frame};
-use cloister_wire::message::{Ending, LostSecret, Message, ModelPart, Reveal};
-use cloister_wire::statement::{
-    Abort, Announcement, Body, Certificate, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature,
-    Signed, Upload,
-};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{Announcement, Body, ReceivingKey, Signature, Signed};
 use rand_core::CryptoRng;
 
+use closing::ClosingEvidence;
+
 use crate::dealing::{HeldShares, check_announcement, is_announced_letter};
-use crate::fault::{Fault, Misbehaviour, Refusal, expect};
+use crate::fault::{Fault, Misbehaviour, Refusal};
 use crate::late::LateEvidence;
-use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
-use crate::recompute::{
-    CheckedReveals, ClosedBlock, HandedBlocks, check_closing, log_to_evidence, recompute as recompute_block,
-};
+use crate::manifest::{Announcements, keep_announcement};
+use crate::recompute::{ClosedBlock, HandedBlocks};
 use crate::round::{ChainPosition, KnownEnding, RoundContext};
-use crate::sealed::{SealedCohorts, SealedManifest, check_seal1, log_to_uploads};
-use crate::statement::{Verified, body_digest, check_partys, sign};
+use crate::sealed::{SealedCohorts, SealedManifest};
+use crate::statement::{body_digest, check_partys, sign};
 
 /// What the driver of a custodian must do, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,14 +87,6 @@ pub struct Custodian {
     receiving: Option<(Round, ScalarSecret)>,
     round: Option<RoundState>,
     outputs: VecDeque<CustodianOutput>,
-}
-
-/// What comes with a proposed closing.
-struct ClosingEvidence {
-    before: Vec<Digest>,
-    reveals: Vec<Reveal>,
-    lost: Vec<LostSecret>,
-    recompute: Vec<BlockId>,
 }
 
 #[derive(Debug)]
@@ -329,171 +319,6 @@ impl Custodian {
         }
     }
 
-    /// Signs the first seal if the manifest follows from announcements whose letters this custodian opened
-    /// (step 3).
-    fn handle_propose_seal1(&mut self, manifest: Vec<u8>, seal: &[u8]) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
-        let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        let missing = manifest.announcements().keys().find(|dealer| !state.shares.contains_key(dealer));
-        if let Some(dealer) = missing {
-            let why = "it did not arrive or could not be opened";
-            return Err(Misbehaviour::Letter { dealer: *dealer, custodian: self.id, why });
-        }
-        let body: Seal1 = codec::decode(seal)?;
-        check_seal1(&state.context, &manifest, &body)?;
-        self.vote::<Seal1>(body.round, Phase::Seal1, seal)
-    }
-
-    fn handle_sealed1(
-        &mut self,
-        manifest: Vec<u8>,
-        certificate: &Certificate<Seal1>,
-    ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
-        if state.sealed.is_some() {
-            return Ok(());
-        }
-        let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        state.sealed = Some(SealedManifest::establish(&state.context, manifest, certificate)?);
-        Ok(())
-    }
-
-    /// Signs the second seal if every listed upload is signed by its member and the void blocks follow (step 5).
-    fn handle_propose_seal2(&mut self, seal: &[u8], uploads: &[Signed<Upload>]) -> Result<(), Misbehaviour> {
-        let state = self.round.as_ref().ok_or(no_round("a second seal"))?;
-        let sealed = state.sealed.as_ref().ok_or(no_round("a second seal"))?;
-        let body: Seal2 = codec::decode(seal)?;
-        sealed.check_seal2(&state.context, &body)?;
-        check_uploads(&state.context, sealed, &body, uploads)?;
-        let log = log_to_uploads(&state.context, sealed, &body.uploaded);
-        expect(Seal2::TAG, "tree", body.tree, log.root())?;
-        self.vote::<Seal2>(body.round, Phase::Outcome, seal)
-    }
-
-    fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
-        let state = self.round.as_ref().ok_or(no_round("an abort"))?;
-        let body: Abort = codec::decode(abort)?;
-        expect(Abort::TAG, "epoch", body.epoch, self.epoch.digest())?;
-        expect(Abort::TAG, "round", body.round, state.context.round())?;
-        expect(Abort::TAG, "plan", body.plan, state.context.plan_digest())?;
-        expect(Abort::TAG, "model", body.model, state.context.plan().model)?;
-        self.vote::<Abort>(body.round, Phase::Outcome, abort)
-    }
-
-    /// Takes the certificate of the second seal and reveals shares of the mask keys of those who left (step 6).
-    fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a second seal"))?;
-        if state.cohorts.is_none() {
-            let sealed = state.sealed.clone().ok_or(no_round("a second seal"))?;
-            state.cohorts = Some(SealedCohorts::establish(&state.context, sealed, certificate)?);
-        }
-        let departed = state.cohorts.as_ref().map(SealedCohorts::departed).unwrap_or_default();
-        for dealer in departed {
-            self.reveal(dealer);
-        }
-        Ok(())
-    }
-
-    fn handle_seed_shares_request(&mut self, round: Round, dealer: PartyId) -> Result<(), Fault> {
-        let cohorts = self.round.as_ref().filter(|state| state.context.round() == round);
-        let cohorts = cohorts.and_then(|state| state.cohorts.as_ref());
-        if !cohorts.ok_or(not_awaited("a request for shares"))?.has_uploaded(dealer) {
-            return Err(not_awaited("a request for seeds of a member that did not upload"));
-        }
-        self.reveal(dealer);
-        Ok(())
-    }
-
-    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`).
-    fn reveal(&mut self, dealer: PartyId) {
-        let Some(state) = &self.round else { return };
-        let (Some(cohorts), Some(held)) = (&state.cohorts, state.shares.get(&dealer)) else {
-            return;
-        };
-        let permitted: Vec<SharedSecret> = cohorts.revealable(dealer);
-        let shares = permitted.into_iter().map(|secret| held.reveal(secret)).collect();
-        let message = Message::Shares { round: state.context.round(), dealer, shares };
-        self.send(message);
-    }
-
-    /// Signs the closing if it follows the second seal, lists what it must, the log's root covers the reveals, and
-    /// the sums that this custodian is asked to recompute are right (step 7).
-    fn handle_propose_closing(
-        &mut self,
-        closing: &[u8],
-        evidence: &ClosingEvidence,
-    ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a closing"))?;
-        let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
-        let body: Closing = codec::decode(closing)?;
-        expect(Closing::TAG, "epoch", body.epoch, self.epoch.digest())?;
-        expect(Closing::TAG, "round", body.round, state.context.round())?;
-        expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
-        expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
-        check_closing(&state.context, cohorts, &body, &evidence.before, &evidence.lost)?;
-        let checked = CheckedReveals::check(&state.context, cohorts, &evidence.reveals)?;
-        let log = log_to_evidence(&state.context, cohorts, &evidence.reveals, &state.evidence);
-        expect(Closing::TAG, "tree", body.tree, log.root())?;
-        let mut blocks = Vec::new();
-        for sum in &body.sums {
-            let place = sum.block.0 as usize;
-            let closed = ClosedBlock {
-                sum: *sum,
-                blamed: blamed_for(&body, sum.block),
-                before: evidence.before[place],
-                after: body.parameters[place],
-            };
-            let known = state.recomputed.get(&sum.block) == Some(&closed);
-            if !known && evidence.recompute.contains(&sum.block) {
-                let shown = (&checked, &state.evidence);
-                recompute_block(&state.context, cohorts, &mut state.handed, shown, &closed)?;
-                state.recomputed.insert(sum.block, closed);
-            }
-            if known || evidence.recompute.contains(&sum.block) {
-                blocks.push(sum.block);
-            }
-        }
-        self.vote::<Closing>(body.round, Phase::Closing, closing)?;
-        let (epoch, round) = (self.epoch.digest(), body.round);
-        let statement = Recomputed { epoch, round, closing: body_digest(closing), blocks };
-        let signed = sign(&self.key, self.id, &statement);
-        self.send(Message::Recomputed(signed));
-        Ok(())
-    }
-
-    fn handle_old_parameters(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("parameters"))?;
-        state.handed.take_parameters(&state.context, part)
-    }
-
-    fn handle_masked_block(
-        &mut self,
-        round: Round,
-        place: (PartyId, BlockId),
-        path: Vec<Digest>,
-    ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a masked block"))?;
-        expect("masked block", "round", round, state.context.round())?;
-        let cohorts = state.cohorts.as_ref().ok_or(no_round("a masked block"))?;
-        state.handed.expect(cohorts, place, path)
-    }
-
-    /// Takes what a member signed or showed of its upload; the closing's log must have all of it.
-    fn take_evidence(
-        &mut self,
-        what: &'static str,
-        take: impl FnOnce(&mut LateEvidence, &RoundContext, &SealedCohorts) -> Result<(), Misbehaviour>,
-    ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round(what))?;
-        let cohorts = state.cohorts.as_ref().ok_or(no_round(what))?;
-        take(&mut state.evidence, &state.context, cohorts)
-    }
-
-    fn handle_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a chunk"))?;
-        state.handed.take_chunk(&state.context, chunk)
-    }
-
     /// Takes the ending, and forgets every secret of the round.
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = self.learn_ending(ending)?;
@@ -544,35 +369,10 @@ impl Custodian {
 /// A letter without a proven ephemeral key shows by itself that it is bad.
 const NO_EVIDENCE: LetterEvidence = LetterEvidence { agreed: [0; 32], proof: [0; 64] };
 
-fn blamed_for(closing: &Closing, block: BlockId) -> Vec<PartyId> {
-    closing.blamed.iter().filter(|blamed| blamed.block == block).map(|blamed| blamed.member).collect()
-}
-
 fn not_awaited(what: &'static str) -> Fault {
     Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
 }
 
 fn no_round(what: &'static str) -> Misbehaviour {
     Misbehaviour::TooEarly(what)
-}
-
-/// Checks that each member of `U2` signed the root that the seal lists.
-fn check_uploads(
-    round: &RoundContext,
-    sealed: &SealedManifest,
-    body: &Seal2,
-    uploads: &[Signed<Upload>],
-) -> Result<(), Misbehaviour> {
-    let mut checked: BTreeMap<PartyId, Verified<Upload>> = BTreeMap::new();
-    for signed in uploads {
-        let upload = check_partys(signed, round.epoch(), Role::Member)?;
-        expect(Upload::TAG, "round", upload.body().round, round.round())?;
-        expect(Upload::TAG, "first seal", upload.body().seal1, sealed.digest())?;
-        checked.insert(upload.signer(), upload);
-    }
-    let listed = body.uploaded.iter().map(|listed| (listed.member, listed.root));
-    if !listed.eq(checked.iter().map(|(member, upload)| (*member, upload.body().root))) {
-        return Err(Misbehaviour::Announcement("the second seal lists other roots than the members signed"));
-    }
-    Ok(())
 }

@@ -1,0 +1,109 @@
+//! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its recomputation.
+
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_wire::codec;
+use cloister_wire::frame::Chunk;
+use cloister_wire::message::{LostSecret, Message, ModelPart, Reveal};
+use cloister_wire::statement::{Body, Closing, Recomputed};
+
+use super::{Custodian, Phase, no_round};
+use crate::fault::{Misbehaviour, expect};
+use crate::late::LateEvidence;
+use crate::recompute::{
+    CheckedReveals, ClosedBlock, check_closing, log_to_evidence, recompute as recompute_block,
+};
+use crate::round::RoundContext;
+use crate::sealed::SealedCohorts;
+use crate::statement::{body_digest, sign};
+
+/// What comes with a proposed closing.
+pub(super) struct ClosingEvidence {
+    pub(super) before: Vec<Digest>,
+    pub(super) reveals: Vec<Reveal>,
+    pub(super) lost: Vec<LostSecret>,
+    pub(super) recompute: Vec<BlockId>,
+}
+
+impl Custodian {
+    /// Signs the closing if it follows the second seal, lists what it must, the log's root covers the reveals, and
+    /// the sums that this custodian is asked to recompute are right (step 7).
+    pub(super) fn handle_propose_closing(
+        &mut self,
+        closing: &[u8],
+        evidence: &ClosingEvidence,
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a closing"))?;
+        let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
+        let body: Closing = codec::decode(closing)?;
+        expect(Closing::TAG, "epoch", body.epoch, self.epoch.digest())?;
+        expect(Closing::TAG, "round", body.round, state.context.round())?;
+        expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
+        expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
+        check_closing(&state.context, cohorts, &body, &evidence.before, &evidence.lost)?;
+        let checked = CheckedReveals::check(&state.context, cohorts, &evidence.reveals)?;
+        let log = log_to_evidence(&state.context, cohorts, &evidence.reveals, &state.evidence);
+        expect(Closing::TAG, "tree", body.tree, log.root())?;
+        let mut blocks = Vec::new();
+        for sum in &body.sums {
+            let place = sum.block.0 as usize;
+            let closed = ClosedBlock {
+                sum: *sum,
+                blamed: blamed_for(&body, sum.block),
+                before: evidence.before[place],
+                after: body.parameters[place],
+            };
+            let known = state.recomputed.get(&sum.block) == Some(&closed);
+            if !known && evidence.recompute.contains(&sum.block) {
+                let shown = (&checked, &state.evidence);
+                recompute_block(&state.context, cohorts, &mut state.handed, shown, &closed)?;
+                state.recomputed.insert(sum.block, closed);
+            }
+            if known || evidence.recompute.contains(&sum.block) {
+                blocks.push(sum.block);
+            }
+        }
+        self.vote::<Closing>(body.round, Phase::Closing, closing)?;
+        let (epoch, round) = (self.epoch.digest(), body.round);
+        let statement = Recomputed { epoch, round, closing: body_digest(closing), blocks };
+        let signed = sign(&self.key, self.id, &statement);
+        self.send(Message::Recomputed(signed));
+        Ok(())
+    }
+
+    pub(super) fn handle_old_parameters(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("parameters"))?;
+        state.handed.take_parameters(&state.context, part)
+    }
+
+    pub(super) fn handle_masked_block(
+        &mut self,
+        round: Round,
+        place: (PartyId, BlockId),
+        path: Vec<Digest>,
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a masked block"))?;
+        expect("masked block", "round", round, state.context.round())?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round("a masked block"))?;
+        state.handed.expect(cohorts, place, path)
+    }
+
+    /// Takes what a member signed or showed of its upload; the closing's log must have all of it.
+    pub(super) fn take_evidence(
+        &mut self,
+        what: &'static str,
+        take: impl FnOnce(&mut LateEvidence, &RoundContext, &SealedCohorts) -> Result<(), Misbehaviour>,
+    ) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round(what))?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round(what))?;
+        take(&mut state.evidence, &state.context, cohorts)
+    }
+
+    pub(super) fn handle_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a chunk"))?;
+        state.handed.take_chunk(&state.context, chunk)
+    }
+}
+
+fn blamed_for(closing: &Closing, block: BlockId) -> Vec<PartyId> {
+    closing.blamed.iter().filter(|blamed| blamed.block == block).map(|blamed| blamed.member).collect()
+}

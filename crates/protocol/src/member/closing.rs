@@ -1,0 +1,71 @@
+//! The end of a round at a member: the published sums, and what they make of its model.
+
+use cloister_params::id::PartyId;
+use cloister_wire::frame::Chunk;
+use cloister_wire::message::Ending;
+use cloister_wire::statement::Closing;
+
+use super::{Member, MemberOutput};
+use crate::fault::{Misbehaviour, expect};
+use crate::late::is_applied;
+use crate::opening::{OpenedSum, append_chunk};
+use crate::round::KnownEnding;
+use crate::statement::check_certificate;
+
+impl Member {
+    pub(super) fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
+        let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
+        let state = self.round.as_mut().ok_or(wrong.clone())?;
+        let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
+        let whole = state.context.plan().packed_bytes(block);
+        if chunk.round != state.context.round() || chunk.owner != PartyId::COORDINATOR {
+            return Err(wrong);
+        }
+        append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)
+    }
+
+    /// Checks the ending and applies its sums (step 7). Without the round's plan or all its sums this member is
+    /// behind, and catches up with the next plan.
+    pub(super) fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
+        let known = KnownEnding::check(ending, &self.epoch)?;
+        let follows = known.round == self.chain.round.next();
+        self.chain.advance(&known);
+        self.catching_up = None;
+        match ending {
+            Ending::Closed { certificate, .. } if follows && self.round.is_some() => {
+                let closing = check_certificate(certificate, &self.epoch)?;
+                let applied = self.apply(closing.body());
+                self.round = None;
+                self.kept = None;
+                applied
+            }
+            Ending::Aborted(_) if follows => {
+                self.round = None;
+                self.outputs.push_back(MemberOutput::Aborted(known.round));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {
+        let Some(state) = &self.round else { return Ok(()) };
+        expect("closing", "plan", closing.plan, state.context.plan_digest())?;
+        let applied = closing.sums.iter().filter(|listed| is_applied(&state.context, listed.check));
+        let sums = applied
+            .map(|listed| {
+                let packed = state.sums.get(&listed.block).map_or(&[][..], Vec::as_slice);
+                OpenedSum::published(&state.context, listed, packed)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let model = self.model.after(state.context.plan(), &sums)?;
+        expect("closing", "model", closing.model, model.digest())?;
+        self.model = model.clone();
+        self.outputs.push_back(MemberOutput::Closed {
+            round: closing.round,
+            model: Box::new(model),
+            applied: sums.iter().map(OpenedSum::block).collect(),
+        });
+        Ok(())
+    }
+}
