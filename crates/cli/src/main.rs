@@ -9,7 +9,6 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "training")]
 mod client;
-mod clock;
 mod consortium;
 #[cfg(feature = "training")]
 mod create;

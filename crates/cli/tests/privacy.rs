@@ -76,6 +76,9 @@ fn a_target_becomes_settings_that_keep_to_it() {
     let counted = plan["epsilon_by_filter"].as_f64().expect("a number");
     assert!(counted <= 4.0 && counted > 3.9, "{member}");
     assert!(plan["bits_used"].as_u64() <= plan["bits_of_ring"].as_u64(), "{member}");
+    assert!(succeeded(&target).contains("The noise is larger than any mean of updates can be."));
+    let many = ["plan", "--target-epsilon", "20", "--delta", "1e-6", "--rounds", "5", "--members", "300"];
+    assert!(!succeeded(&[&many[..], &["--coordinates", "16"]].concat()).contains("The noise is larger"));
     let record = [&target[..], &["--unit", "record", "--records", "2000"]].concat();
     let record_json = json(&[&record[..], &["--json"]].concat());
     assert!(record_json["record_settings"]["noise_multiplier"].as_f64() > Some(0.5), "{record_json}");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
@@ -362,7 +362,7 @@ impl<'a> Client<'a> {
         let (Some(member), Some(account)) = (self.member.as_ref(), self.account.as_mut()) else {
             return Ok(());
         };
-        if let Some(reason) = account.refusal(&plan, today())? {
+        if let Some(reason) = account.refusal(&plan, Date::of_time(SystemTime::now()))? {
             self.refuse(plan.round, reason);
             return Ok(());
         }
@@ -445,11 +445,6 @@ impl<'a> Client<'a> {
         }
         Err(ClientError::Training("the training thread ended".into()))
     }
-}
-
-fn today() -> Date {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Date::of_unix_time(since.map_or(0, |since| since.as_secs()))
 }
 
 /// Writes frames in order; tells how many chunks of an upload the network has taken.

@@ -1,6 +1,7 @@
 //! What a hospital's policy says about privacy: the unit that it counts in, its budget, and the day it ends.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -45,10 +46,15 @@ pub struct Date {
 }
 
 impl Date {
+    /// The day of a time; times before 1970 are its first day.
+    pub fn of_time(time: SystemTime) -> Self {
+        Self::of_unix_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
     /// The day of a time in seconds since 1970-01-01T00:00Z.
     ///
     /// Source: Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-    pub fn of_unix_time(seconds: u64) -> Self {
+    fn of_unix_time(seconds: u64) -> Self {
         let days = seconds / 86_400 + 719_468;
         let (era, of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -98,6 +104,7 @@ mod tests {
             assert_eq!(Date::of_unix_time(seconds).to_string(), text);
             assert_eq!(Date::try_from(text.to_owned()), Ok(Date::of_unix_time(seconds)));
         }
+        assert_eq!(Date::of_time(UNIX_EPOCH), Date::of_unix_time(0));
         assert!(Date::of_unix_time(1_795_392_000) > Date::of_unix_time(1_795_391_999));
         for wrong in ["2027-6-30", "2027-13-01", "30.06.2027", "2027-06-30T00:00"] {
             assert!(Date::try_from(wrong.to_owned()).is_err(), "{wrong}");

@@ -3,9 +3,10 @@
 mod plan;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use cloister_params::limits::PrivacyUnit;
+use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_privacy::accountant::Account;
@@ -196,7 +197,7 @@ fn cost(arguments: &CostArguments) -> Result<(), Failure> {
 fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let refused = |why: &dyn std::fmt::Display| Failure::new(FailureKind::PrivacyRefused, why);
     let (policy, budget) = read_policy(&arguments.policy)?;
-    policy.check_expiry(crate::clock::today()).map_err(|why| refused(&why))?;
+    policy.check_expiry(Date::of_time(SystemTime::now())).map_err(|why| refused(&why))?;
     let settings = read_settings(&arguments.settings)?;
     policy.admit_settings(&settings).map_err(|why| refused(&why))?;
     let (Some(budget), Some(limits)) = (budget, policy.privacy) else {

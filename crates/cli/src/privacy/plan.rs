@@ -132,6 +132,13 @@ fn print(answer: &Answer) {
         }
     }
     row("cost in accuracy", "no measurement on record".into());
+    if let Settings::MemberSettings(plan) = &answer.settings
+        && plan.noise_of_mean_over_clip > 1.0
+    {
+        println!(
+            "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more members or a larger ε help."
+        );
+    }
     println!("\nNot covered:");
     for what in answer.not_covered {
         println!("- {what}");
