@@ -85,8 +85,9 @@ impl NewParty {
 pub(super) fn create(arguments: &Arguments, text: &Text) -> Result<DemoConsortium, Failure> {
     let folder = arguments.folder.clone();
     let (governance, _) = SigningKey::generate(&mut UnwrapErr(SysRng));
-    let policy =
-        Policy::parse(&format!("governance_key = \"{}\"", governance.public())).map_err(Failure::error)?;
+    let late = arguments.late_sketches;
+    let policy = format!("governance_key = \"{}\"\nallow_late_sketches = {late}", governance.public());
+    let policy = Policy::parse(&policy).map_err(Failure::error)?;
     let coordinator = new_party("coordinator")?;
     let hospitals: Vec<NewParty> =
         text.hospitals.iter().map(|hospital| new_party(&hospital.name)).collect::<Result<_, _>>()?;

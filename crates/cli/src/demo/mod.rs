@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// UDP port of the coordinator; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Have each hospital show after the seals, by late sketches, that it uploaded what it says
+    #[arg(long)]
+    late_sketches: bool,
     /// Print one JSON object on stdout at the end.
     #[arg(long)]
     json: bool,

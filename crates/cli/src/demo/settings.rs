@@ -43,7 +43,7 @@ pub(super) fn settings(
             slack: 1,
             fallback: Fallback::Everyone,
         },
-        late_sketches: LateSketches::Off,
+        late_sketches: if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off },
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
