@@ -51,16 +51,19 @@ fn losses_are_never_below_the_reference_and_at_most_three_percent_above() {
 /// PRIV-07
 #[test]
 fn renyi_divergences_agree_with_the_reference() {
+    let mut most = 0.0f64;
     for row in rows() {
         let Some([between, whole]) = row.divergences else { continue };
         let (ours, name) = (row.account().divergence(8.0), row.name());
         assert!((ours / whole - 1.0).abs() < 1e-6, "{name}: {ours}, not {whole}");
         // Between integers the package adds up the sizes of alternating terms; numerical integration gives our figures.
         let excess = between / row.account().divergence(5.5) - 1.0;
-        assert!((-1e-9..1e-3).contains(&excess), "{name}: {excess}");
+        assert!((-1e-9..0.03).contains(&excess), "{name}: {excess}");
+        most = most.max(excess);
         let epsilon = row.account().epsilon_by_renyi(row.delta);
         assert!(epsilon >= row.pld, "{}: {epsilon} is below the reference's {}", row.name(), row.pld);
     }
+    println!("between integers the reference is at most {most:.1e} above");
 }
 
 /// PRIV-07: a setting that is a little off is noticed, so that the two tests above test something.
