@@ -108,7 +108,8 @@ impl BlamedRow<'_> {
     }
 }
 
-fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
+/// What an answer says of the pair with another member.
+pub(crate) fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
     answer.pairs.iter().find(|pair| pair.other == other).map(|pair| pair.value)
 }
 

@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 
 use super::{Member, MemberOutput, RoundState, not_awaited};
 use crate::fault::{Fault, Misbehaviour};
-use crate::late::blame::BlamedRow;
+use crate::late::blame::{BlamedRow, value_for};
 use crate::late::check::first_failing_row;
 use crate::late::{LateEvidence, Seeds, projection, sketched_blocks};
 use crate::opening::mask_key_of;
@@ -196,9 +196,6 @@ impl Member {
 
 /// Whether two signed answers about one row differ about the pair of their signers.
 fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
-    let value = |answer: &BlameAnswer, about: PartyId| {
-        answer.pairs.iter().find(|pair| pair.other == about).map(|pair| pair.value)
-    };
-    let (ours, theirs) = (value(first, other), value(second, one));
+    let (ours, theirs) = (value_for(first, other), value_for(second, one));
     first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
 }
