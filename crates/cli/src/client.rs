@@ -11,7 +11,7 @@ use cloister_client::{Accuracy, ClientConfig, ClientError, ClientEvent, Training
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_experts::notes::read_notes;
-use cloister_experts::{ModelConfig, Note};
+use cloister_experts::{Device, ModelConfig, Note, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
 use cloister_transport::Settings;
@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// CPU threads for training.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    #[arg(long, default_value = "auto", value_parser = device::named)]
+    device: Device,
     /// Train on the own notes alone too, for comparison, when the rounds are over.
     #[arg(long)]
     compare_local: bool,
@@ -124,6 +127,7 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         part: arguments.evaluate.0,
         of: arguments.evaluate.1,
         threads: arguments.threads,
+        device: arguments.device,
         compare_local: arguments.compare_local,
         checkpoint: arguments.data.join("model.safetensors"),
     };

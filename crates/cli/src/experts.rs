@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout, Model, Overview, Precision, Tokens, overview,
-    upcycle,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout, Model, Overview, Precision, Tokens, gguf,
+    overview, upcycle,
 };
-use cloister_experts::{Device, ExpertsError};
+use cloister_experts::{Device, ExpertsError, device};
 use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
@@ -30,6 +30,8 @@ enum Command {
     Blocks(Blocks),
     /// Load a model, run it once, and print what it is and what training it takes.
     Check(Check),
+    /// Write the model of a GGUF file, as llama.cpp has it, as a Hugging Face folder.
+    Convert(Convert),
     /// Make a dense Llama-like model a mixture of experts that computes the same at first.
     Upcycle(Upcycle),
     /// Write an adapter in another layout, or add it to the model's weights.
@@ -84,9 +86,20 @@ struct Check {
     /// Tokens of a batch, for the estimate of memory.
     #[arg(long, default_value_t = 2048)]
     batch_tokens: usize,
+    /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    #[arg(long, default_value = "auto", value_parser = device::named)]
+    device: Device,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Convert {
+    /// The GGUF file.
+    file: PathBuf,
+    /// The folder to write.
+    target: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +153,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Blocks(arguments) => print_blocks(&arguments),
         Command::Check(arguments) => check(&arguments),
+        Command::Convert(Convert { file, target }) => gguf::convert(&file, &target),
         Command::Upcycle(arguments) => {
             let Upcycle { model, target, experts, experts_per_token, seed } = arguments;
             upcycle(&model, &target, experts, experts_per_token, seed)
@@ -197,8 +211,8 @@ fn check(arguments: &Check) -> Result<(), ExpertsError> {
     };
     let seen = overview(&arguments.model, &arguments.adapter.settings(), precision, arguments.batch_tokens)?;
     eprintln!("loading {} of weights", bytes(seen.memory.weights as u64));
-    let model = Model::open(&arguments.model, precision, Device::Cpu)?;
-    let finite = model.runs(&checked_tokens());
+    let model = Model::open(&arguments.model, precision, arguments.device)?;
+    let finite = model.runs(&checked_tokens(arguments.device));
     let ignored = model.ignored();
     match arguments.json {
         true => println!("{}", json!({"overview": seen, "ignored": ignored, "forward_is_finite": finite})),
@@ -214,8 +228,8 @@ fn check(arguments: &Check) -> Result<(), ExpertsError> {
 }
 
 /// Numbers that every vocabulary has.
-fn checked_tokens() -> Tokens {
-    Tokens::new(&[(3..3 + CHECKED_TOKENS).collect::<Vec<i64>>()], Device::Cpu)
+fn checked_tokens(device: Device) -> Tokens {
+    Tokens::new(&[(3..3 + CHECKED_TOKENS).collect::<Vec<i64>>()], device)
 }
 
 fn check_text(seen: &Overview, arguments: &Check, ignored: &[String]) -> String {
@@ -301,6 +315,7 @@ mod tests {
                 adapter: flags(),
                 precision: PrecisionFlag::Float32,
                 batch_tokens: 64,
+                device: Device::Cpu,
                 json: true,
             };
             check(&arguments).unwrap_or_else(|error| panic!("{family}: {error}"));
@@ -333,6 +348,7 @@ mod tests {
             adapter: flags(),
             precision: PrecisionFlag::Float32,
             batch_tokens: 64,
+            device: Device::Cpu,
             json: false,
         };
         let text = check_text(&seen.expect("the fixture is whole"), &arguments, &["a".to_owned()]);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use cloister_experts::{Device, device};
 use cloister_lab::sketching::{Degradation, plot};
 use cloister_lab::{Config, Folders, LabError, Progress, Round, Summary};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,6 +50,9 @@ struct Common {
     /// The folder of MiniLM's files.
     #[arg(long, env = "CLOISTER_MINILM")]
     minilm: PathBuf,
+    /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    #[arg(long, default_value = "auto", value_parser = device::named)]
+    device: Device,
     /// No progress on stderr.
     #[arg(long)]
     quiet: bool,
@@ -138,6 +142,7 @@ impl Common {
         Folders {
             data: self.data.clone(),
             minilm: self.minilm.clone(),
+            device: self.device,
             cache: self.cache.clone(),
             out: out.unwrap_or_else(|| Path::new("target/lab").join(format!("{stem}{quick}{set}"))),
         }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc as blocking;
 
 use cloister_experts::{
-    BlockVectors, Encoder, ExpertsError, Features, LocalResult, LocalTraining, ModelConfig, Note, Trainer,
-    checkpoint::write_checkpoint, initial_blocks,
+    BlockVectors, Device, Encoder, ExpertsError, Features, LocalResult, LocalTraining, ModelConfig, Note,
+    Trainer, checkpoint::write_checkpoint, initial_blocks,
 };
 use cloister_params::id::PartyId;
 use cloister_params::plan::{RoundPlan, TrainingPlan};
@@ -29,6 +29,8 @@ pub struct TrainingConfig {
     pub of: usize,
     /// CPU threads.
     pub threads: usize,
+    /// Where the model computes.
+    pub device: Device,
     /// Whether to train on the own notes alone for comparison, when the rounds are over.
     pub compare_local: bool,
     /// Where the federated model is written.
@@ -111,7 +113,7 @@ fn work(
     jobs: &blocking::Receiver<Job>,
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<(), ExpertsError> {
-    let encoder = Encoder::open(&config.minilm, config.model.clone(), config.threads)?;
+    let encoder = Encoder::open(&config.minilm, config.model.clone(), config.threads, config.device)?;
     let own = encoder.features(&config.notes)?;
     let truncated = own.truncated();
     let part: Vec<Note> =

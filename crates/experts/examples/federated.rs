@@ -12,7 +12,7 @@ use cloister_experts::notes::{classes, read_notes};
 use cloister_experts::partition::{hold_out, label_dirichlet};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Encoder, Features, LocalTraining, ModelConfig, Note, Trainer, initial_blocks,
+    BlockVectors, Device, Encoder, Features, LocalTraining, ModelConfig, Note, Trainer, initial_blocks,
 };
 use cloister_params::block::BlockKind;
 
@@ -56,7 +56,7 @@ fn main() -> Outcome<()> {
     let mut config = ModelConfig::new(data.classes.clone());
     config.max_tokens = arguments.get("tokens", config.max_tokens)?;
     let folder = PathBuf::from(std::env::var_os("CLOISTER_MINILM").ok_or("CLOISTER_MINILM is not set")?);
-    let encoder = Encoder::open(&folder, config.clone(), arguments.get("threads", 1)?)?;
+    let encoder = Encoder::open(&folder, config.clone(), arguments.get("threads", 1)?, Device::Cpu)?;
     let held_out = encoder.features(&data.held_out)?;
     let mut trainers = Vec::new();
     for notes in &data.members {

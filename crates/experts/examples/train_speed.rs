@@ -1,9 +1,9 @@
 //! How fast an adapter learns: `cargo xtask bench train` runs this beside the same training in Python.
 //!
-//!     train_speed MODEL STEPS BATCH LENGTH (float32|bfloat16)
+//!     train_speed MODEL STEPS BATCH LENGTH (float32|bfloat16) DEVICE
 //!
 //! Prints one JSON object: tokens per second, and per second of the processor's time, over STEPS steps after two that
-//! are not counted, and the loss before any.
+//! are not counted, and the loss before any. Wait for what the device still does is counted.
 
 // This program does IO: the clock and the arguments enter here.
 #![allow(clippy::disallowed_methods)]
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
 use cloister_experts::finetune::{Decay, Example, FineTuner, FineTuning};
-use cloister_experts::{Device, ExpertsError};
+use cloister_experts::{ExpertsError, device};
 
 const UNCOUNTED_STEPS: usize = 2;
 
@@ -35,15 +35,16 @@ fn processor_seconds() -> f64 {
 
 fn main() -> Result<(), ExpertsError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, steps, batch, length, precision] = arguments.as_slice() else {
-        eprintln!("usage: train_speed MODEL STEPS BATCH LENGTH (float32|bfloat16)");
+    let [model, steps, batch, length, precision, device] = arguments.as_slice() else {
+        eprintln!("usage: train_speed MODEL STEPS BATCH LENGTH (float32|bfloat16) DEVICE");
         std::process::exit(2);
     };
     let number = |text: &String| text.parse::<usize>().expect("a whole number");
     let (steps, batch, length) = (number(steps), number(batch), number(length));
     let precision = if precision == "bfloat16" { Precision::Bfloat16 } else { Precision::Float32 };
     tch::set_num_threads(1);
-    let mut model = Model::open(Path::new(model), precision, Device::Cpu)?;
+    let device = device::named(device)?;
+    let mut model = Model::open(Path::new(model), precision, device)?;
     let Model::Decoder(decoder) = &model else { panic!("a decoder is measured") };
     let vocabulary = decoder.config().vocabulary;
     let adapter = Adapter::new(&mut model, &AdapterSettings::default(), 0)?;

@@ -67,10 +67,11 @@ impl Encoder {
     /// `[windows, EMBEDDING_WIDTH]`.
     fn layer_means(&self, windows: &[&[i64]]) -> Tensor {
         let lengths: Vec<i64> = windows.iter().map(|tokens| tokens.len() as i64).collect();
-        let packing = Packing::new(&lengths);
+        let packing = Packing::new(&lengths).to_device(self.device());
+        let tokens = Tensor::from_slice(&windows.concat()).to_device(self.device());
         tch::no_grad(|| {
             let minilm = self.minilm();
-            let mut hidden = minilm.embeddings.forward(&Tensor::from_slice(&windows.concat()), &packing);
+            let mut hidden = minilm.embeddings.forward(&tokens, &packing);
             let mut means = vec![packing.mean(&hidden)];
             for layer in &minilm.layers {
                 hidden = layer.forward(&hidden, &packing);

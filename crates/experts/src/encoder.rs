@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 use tokenizers::Tokenizer;
 
 use crate::config::ModelConfig;
@@ -21,28 +21,40 @@ pub struct Encoder {
     config: ModelConfig,
     tokenizer: Tokenizer,
     minilm: MiniLm,
+    device: Device,
 }
 
 impl Encoder {
-    /// Reads `model.safetensors`, `config.json` and `tokenizer.json` from the folder `minilm`.
+    /// Reads `model.safetensors`, `config.json` and `tokenizer.json` from the folder `minilm`; everything that is made of
+    /// the encoder computes on `device`.
     ///
     /// libtorch uses `threads` threads from now on, in the whole process.
     ///
     /// # Errors
     /// [`ExpertsError::Config`], [`ExpertsError::File`] or [`ExpertsError::Content`].
-    pub fn open(minilm: &Path, config: ModelConfig, threads: usize) -> Result<Self, ExpertsError> {
+    pub fn open(
+        minilm: &Path,
+        config: ModelConfig,
+        threads: usize,
+        device: Device,
+    ) -> Result<Self, ExpertsError> {
         config.check()?;
         if threads == 0 {
             return Err(ExpertsError::Config("threads must be at least 1".to_owned()));
         }
         tch::set_num_threads(threads as i32);
         let tokenizer = open_tokenizer(&minilm.join("tokenizer.json"))?;
-        Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm)? })
+        Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm, device)?, device })
     }
 
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Where it computes.
+    pub(crate) fn device(&self) -> Device {
+        self.device
     }
 
     pub(crate) fn minilm(&self) -> &MiniLm {
@@ -120,10 +132,11 @@ impl Encoder {
     /// What enters the first MoE layer's router, packed.
     fn hidden(&self, batch: &[Vec<i64>]) -> Tensor {
         let lengths: Vec<i64> = batch.iter().map(|tokens| tokens.len() as i64).collect();
-        let packing = Packing::new(&lengths);
+        let packing = Packing::new(&lengths).to_device(self.device);
+        let tokens = Tensor::from_slice(&batch.concat()).to_device(self.device);
         let first = self.config.first_moe_layer();
         tch::no_grad(|| {
-            let embedded = self.minilm.embeddings.forward(&Tensor::from_slice(&batch.concat()), &packing);
+            let embedded = self.minilm.embeddings.forward(&tokens, &packing);
             let lower = self.minilm.layers[..first]
                 .iter()
                 .fold(embedded, |hidden, layer| layer.forward(&hidden, &packing));

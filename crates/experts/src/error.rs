@@ -11,6 +11,14 @@ pub enum ExpertsError {
     /// The member's model configuration is outside its limits.
     #[error("model configuration: {0}; correct it and start again")]
     Config(String),
+    /// No such device, or one that cannot be used.
+    #[error("the device “{name}” cannot be used: {reason}")]
+    Device {
+        /// What was asked for.
+        name: String,
+        /// What was expected, or what is missing.
+        reason: String,
+    },
     /// The member's settings of local training are outside their limits.
     #[error("training settings: {0}; correct them and train again")]
     Settings(String),

@@ -55,7 +55,8 @@ impl Features {
             let reason = format!("offsets must be {notes} rows of {classes} finite values, not {rows} rows");
             return Err(ExpertsError::Settings(reason));
         }
-        self.offsets = Some(Tensor::from_slice(offsets).view([self.notes() as i64, classes as i64]));
+        let offsets = Tensor::from_slice(offsets).view([self.notes() as i64, classes as i64]);
+        self.offsets = Some(offsets.to_device(self.hidden.device()));
         Ok(self)
     }
 
@@ -104,11 +105,13 @@ impl Features {
         let parts: Vec<Tensor> =
             notes.iter().map(|&note| self.hidden.narrow(0, self.starts[note], self.lengths[note])).collect();
         let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
+        let device = self.hidden.device();
+        let rows = Tensor::from_slice(&rows).to_device(device);
         Batch {
             hidden: Tensor::cat(&parts, 0),
-            labels: Tensor::from_slice(&labels),
-            offsets: self.offsets.as_ref().map(|all| all.index_select(0, &Tensor::from_slice(&rows))),
-            packing: Packing::new(&lengths),
+            labels: Tensor::from_slice(&labels).to_device(device),
+            offsets: self.offsets.as_ref().map(|all| all.index_select(0, &rows)),
+            packing: Packing::new(&lengths).to_device(device),
         }
     }
 

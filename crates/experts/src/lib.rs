@@ -11,6 +11,7 @@
 pub mod blocks;
 pub mod checkpoint;
 pub mod config;
+pub mod device;
 mod draw;
 pub mod embedding;
 pub mod encoder;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::config::{HEADS, HIDDEN, INTERMEDIATE, LAYERS, POSITIONS};
 use crate::error::ExpertsError;
@@ -105,6 +105,11 @@ impl FeedForward {
         self.norm.forward(&(hidden + out))
     }
 
+    /// Where it computes.
+    pub(crate) fn device(&self) -> Device {
+        self.up.weight.device()
+    }
+
     /// The same weights once more, without a copy of them.
     pub(crate) fn shared(&self) -> Self {
         Self { up: self.up.shared(), down: self.down.shared(), norm: self.norm.shared() }
@@ -174,8 +179,8 @@ pub(crate) struct MiniLm {
 
 impl MiniLm {
     /// Reads `config.json` and `model.safetensors` from a folder.
-    pub(crate) fn read(folder: &Path) -> Result<Self, ExpertsError> {
-        let mut weights = Weights::read(folder)?;
+    pub(crate) fn read(folder: &Path, device: Device) -> Result<Self, ExpertsError> {
+        let mut weights = Weights::read(folder, device)?;
         let embeddings = Embeddings::read(&mut weights)?;
         let layers = (0..LAYERS).map(|index| Layer::read(&mut weights, index)).collect::<Result<_, _>>()?;
         Ok(Self { embeddings, layers })
@@ -223,7 +228,7 @@ struct Weights {
 }
 
 impl Weights {
-    fn read(folder: &Path) -> Result<Self, ExpertsError> {
+    fn read(folder: &Path, device: Device) -> Result<Self, ExpertsError> {
         let config = BertConfig::read(&folder.join("config.json"))?;
         let path = folder.join("model.safetensors");
         let bytes = read_file(&path)?;
@@ -231,7 +236,7 @@ impl Weights {
         let tensors = file
             .iter()
             .filter(|(_, view)| view.dtype() == Dtype::F32)
-            .map(|(name, view)| (name.to_owned(), to_tensor(&view)))
+            .map(|(name, view)| (name.to_owned(), to_tensor(&view).to_device(device)))
             .collect();
         Ok(Self { path, config, tensors })
     }

@@ -1,7 +1,7 @@
 //! The trained part of the model: MoE layers and head, and the parameters that they learn.
 
 use cloister_params::block::BlockKind;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::blocks::{BlockVectors, block_table};
 use crate::config::{HIDDEN, INTERMEDIATE, ModelConfig};
@@ -21,15 +21,16 @@ pub(crate) struct Parameters {
 
 impl Parameters {
     /// Takes the parameters out of a model's blocks, ready for training.
-    pub(crate) fn from_blocks(config: &ModelConfig, blocks: &BlockVectors) -> Self {
-        let layers =
-            (0..config.moe_layers).map(|layer| layer_from_blocks(config, blocks, layer as u16)).collect();
+    pub(crate) fn from_blocks(config: &ModelConfig, blocks: &BlockVectors, device: Device) -> Self {
+        let layers = (0..config.moe_layers)
+            .map(|layer| layer_from_blocks(config, blocks, layer as u16, device))
+            .collect();
         let (weight, bias) = block(blocks, BlockKind::Shared).split_at(config.classes.len() * HIDDEN);
         let classes = config.classes.len();
         Self {
             layers,
-            head_weight: trained(weight, &[classes, HIDDEN]),
-            head_bias: trained(bias, &[classes]),
+            head_weight: trained(weight, &[classes, HIDDEN], device),
+            head_bias: trained(bias, &[classes], device),
         }
     }
 
@@ -57,7 +58,12 @@ impl Parameters {
     }
 }
 
-fn layer_from_blocks(config: &ModelConfig, blocks: &BlockVectors, layer: u16) -> MoeParameters {
+fn layer_from_blocks(
+    config: &ModelConfig,
+    blocks: &BlockVectors,
+    layer: u16,
+    device: Device,
+) -> MoeParameters {
     let router = block(blocks, BlockKind::Router { layer });
     let (mut up, mut down) = (Vec::new(), Vec::new());
     for expert in 0..config.experts as u16 {
@@ -67,9 +73,9 @@ fn layer_from_blocks(config: &ModelConfig, blocks: &BlockVectors, layer: u16) ->
         down.extend_from_slice(own_down);
     }
     MoeParameters {
-        router: trained(&router[..router.len() - 1], &[config.experts, HIDDEN]),
-        up: trained(&up, &[config.experts, INTERMEDIATE, config.rank]),
-        down: trained(&down, &[config.experts, HIDDEN, config.rank]),
+        router: trained(&router[..router.len() - 1], &[config.experts, HIDDEN], device),
+        up: trained(&up, &[config.experts, INTERMEDIATE, config.rank], device),
+        down: trained(&down, &[config.experts, HIDDEN, config.rank], device),
     }
 }
 
@@ -77,9 +83,9 @@ fn block(blocks: &BlockVectors, kind: BlockKind) -> &[f32] {
     blocks.get(kind).expect("blocks were checked against the configuration")
 }
 
-fn trained(values: &[f32], shape: &[usize]) -> Tensor {
+fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-    Tensor::from_slice(values).view(shape.as_slice()).set_requires_grad(true)
+    Tensor::from_slice(values).view(shape.as_slice()).to_device(device).set_requires_grad(true)
 }
 
 /// The values of a tensor, row by row.
@@ -101,6 +107,7 @@ struct UpperLayer {
 /// The frozen weights of the upper layers.
 pub(crate) struct Model {
     layers: Vec<UpperLayer>,
+    device: Device,
 }
 
 /// What the model says of a batch.
@@ -124,7 +131,12 @@ impl Model {
                 experts: MoeLayer::new(config, index, layer.feed_forward.shared()),
             })
             .collect();
-        Self { layers }
+        Self { layers, device: encoder.device() }
+    }
+
+    /// Where it computes.
+    pub(crate) fn device(&self) -> Device {
+        self.device
     }
 
     /// Runs a batch through all layers.
@@ -170,7 +182,7 @@ mod tests {
             return None;
         };
         let config = ModelConfig::new(classes.iter().map(|&name| name.to_owned()).collect());
-        Some(Encoder::open(folder.as_ref(), config, 1).expect("the weights are there"))
+        Some(Encoder::open(folder.as_ref(), config, 1, Device::Cpu).expect("the weights are there"))
     }
 
     /// Mean-pooled output of the dense model, `[notes, 384]`.
@@ -194,7 +206,7 @@ mod tests {
         let features = encoder.features(&notes).expect("the labels are known");
         let batch = features.batches(notes.len()).next().expect("there are notes");
         let config = encoder.config();
-        let parameters = Parameters::from_blocks(config, &initial_blocks(config));
+        let parameters = Parameters::from_blocks(config, &initial_blocks(config), Device::Cpu);
         let model = Model::new(&encoder);
         let pooled = batch.packing.mean(&model.experts(&model.route(&batch, &parameters), &parameters));
         let difference = (pooled - dense(&encoder, &notes)).abs().max().double_value(&[]);

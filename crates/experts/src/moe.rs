@@ -77,10 +77,12 @@ pub(crate) struct MoeLayer {
 impl MoeLayer {
     /// Upcycles a dense network into the MoE layer number `layer`.
     pub(crate) fn new(config: &ModelConfig, layer: usize, dense: FeedForward) -> Self {
+        let device = dense.device();
         let frozen = |purpose, inputs: usize| {
             (0..config.experts)
                 .map(|expert| {
-                    let values = Tensor::from_slice(&frozen_adapter(config, purpose, layer, expert));
+                    let values =
+                        Tensor::from_slice(&frozen_adapter(config, purpose, layer, expert)).to_device(device);
                     let scale = config.alpha / config.rank as f64;
                     (values.view([config.rank as i64, inputs as i64]) * scale).tr().contiguous()
                 })

@@ -66,11 +66,11 @@ pub fn read_notes(path: &Path) -> Result<Vec<Note>, NotesError> {
     Ok(notes)
 }
 
-/// Hands each line of a file to a function that says what is wrong with it.
-pub(crate) fn read_lines(
-    path: &Path,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-) -> Result<(), NotesError> {
+/// Hands each line of a file, plain, gzip or zstd, to a function that says what is wrong with it.
+///
+/// # Errors
+/// [`NotesError`], naming file and line.
+pub fn read_lines(path: &Path, take: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), NotesError> {
     let file_error = |source| NotesError::File { path: path.to_owned(), source };
     let mut reader = open(path).map_err(file_error)?;
     let mut line = Vec::new();

@@ -104,12 +104,6 @@ impl Optimizer {
         Tensor::run_backward(&[loss], &parameters, false, false)
     }
 
-    /// One step down the gradient of `loss`.
-    pub(crate) fn step(&mut self, loss: &Tensor) {
-        let gradients = self.gradients(loss);
-        self.apply(&gradients);
-    }
-
     /// One step down these gradients.
     pub(crate) fn apply(&mut self, gradients: &[Tensor]) {
         self.step += 1;
@@ -156,6 +150,13 @@ fn clipping_factor(gradients: &[Tensor], most: f64) -> Tensor {
 mod tests {
     use super::*;
     use crate::model::values;
+
+    impl Optimizer {
+        fn step(&mut self, loss: &Tensor) {
+            let gradients = self.gradients(loss);
+            self.apply(&gradients);
+        }
+    }
 
     fn group(start: &[f32], weight_decay: f64) -> Group {
         let parameter = Tensor::from_slice(start).set_requires_grad(true);

@@ -189,7 +189,7 @@ impl Trainer {
     /// Starts from [`initial_blocks`]. The encoder may be dropped afterwards, and shared by many trainers before.
     pub fn new(encoder: &Encoder, features: Features) -> Self {
         let config = encoder.config().clone();
-        let parameters = Parameters::from_blocks(&config, &initial_blocks(&config));
+        let parameters = Parameters::from_blocks(&config, &initial_blocks(&config), encoder.device());
         let published = (0..config.moe_layers).map(|_| None).collect();
         Self { model: Model::new(encoder), parameters, published, features, config }
     }
@@ -201,9 +201,11 @@ impl Trainer {
     /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another configuration's.
     pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
         blocks.check(&self.config)?;
-        self.parameters = Parameters::from_blocks(&self.config, blocks);
+        let device = self.model.device();
+        self.parameters = Parameters::from_blocks(&self.config, blocks, device);
         let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
-        self.published = routing.map(|(_, values)| published(values)).collect();
+        self.published =
+            routing.map(|(_, values)| published(values).map(|tensor| tensor.to_device(device))).collect();
         Ok(())
     }
 
@@ -215,7 +217,8 @@ impl Trainer {
         BlockVectors::new(&self.config, self.parameters.to_values(&self.config))
     }
 
-    /// Trains from the present parameters, with a fresh optimizer. Equal settings give equal bits on one thread.
+    /// Trains from the present parameters, with a fresh optimizer. Equal settings give equal bits on one
+    /// thread of the CPU.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`], [`ExpertsError::Diverged`] or [`ExpertsError::NotFinite`].
@@ -228,13 +231,13 @@ impl Trainer {
         let before = self.parameters.to_values(&self.config);
         let losses = self.descend(settings, progress)?;
         let statistics = self.statistics();
-        let quarter = losses.len().div_ceil(4);
+        let (loss_first, loss_last) = first_and_last(&losses);
         Ok(LocalResult {
             updates: self.updates(before, &statistics)?,
             regions: (0..).zip(&statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
             margins: statistics.iter().map(LayerStatistics::margins).collect(),
-            loss_first: mean(&losses[..quarter]),
-            loss_last: mean(&losses[losses.len() - quarter..]),
+            loss_first,
+            loss_last,
             truncated: self.features.truncated(),
             notes: self.features.notes(),
         })
@@ -277,7 +280,9 @@ impl Trainer {
                 if !loss.is_finite() {
                     return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
                 }
-                optimizer.step(&(task + self.routing_loss(&output, settings) + anchor.pull(&optimizer)));
+                let mut gradients = optimizer.gradients(&(task + self.routing_loss(&output, settings)));
+                anchor.add_pull(&optimizer, &mut gradients);
+                optimizer.apply(&gradients);
                 losses.push(loss);
                 progress(TrainingProgress { step: losses.len(), steps, loss });
             }
@@ -308,7 +313,7 @@ impl Trainer {
     }
 
     fn routing_loss(&self, output: &Output, settings: &LocalTraining) -> Tensor {
-        let mut sum = Tensor::zeros([], (Kind::Float, tch::Device::Cpu));
+        let mut sum = Tensor::zeros([], (Kind::Float, self.model.device()));
         for (routing, published) in output.routings.iter().zip(&self.published) {
             sum += load_balance(routing) * settings.load_balance;
             if let Some(published) = published {
@@ -324,7 +329,7 @@ impl Trainer {
         tch::no_grad(|| {
             for batch in self.features.batches(EVALUATION_BATCH) {
                 let routings = self.model.route(&batch, &self.parameters);
-                statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(routing));
+                statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(&routing.to_host()));
             }
         });
         statistics
@@ -348,22 +353,22 @@ impl Trainer {
 }
 
 /// Where a training started, for the proximal term.
-struct Anchor {
+pub(crate) struct Anchor {
     start: Vec<Tensor>,
     proximal: f64,
 }
 
 impl Anchor {
-    fn new(optimizer: &Optimizer, proximal: f64) -> Self {
+    pub(crate) fn new(optimizer: &Optimizer, proximal: f64) -> Self {
         let copies = || optimizer.parameters().map(|parameter| parameter.detach().copy()).collect();
         Self { start: if proximal > 0.0 { copies() } else { Vec::new() }, proximal }
     }
 
-    /// `mu / 2 · |w − w_0|²`, a scalar.
-    fn pull(&self, optimizer: &Optimizer) -> Tensor {
-        let distance = |(now, start): (&Tensor, &Tensor)| (now - start).square().sum(Kind::Float);
-        let sum: Tensor = optimizer.parameters().zip(&self.start).map(distance).sum();
-        sum * (self.proximal / 2.0)
+    /// Adds the pull's gradient, `mu · (w − w_0)`, to those of the parameters.
+    pub(crate) fn add_pull(&self, optimizer: &Optimizer, gradients: &mut [Tensor]) {
+        for ((now, start), gradient) in optimizer.parameters().zip(&self.start).zip(gradients) {
+            *gradient += (now.detach() - start) * self.proximal;
+        }
     }
 }
 
@@ -378,6 +383,9 @@ pub(crate) fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
     order
 }
 
-fn mean(losses: &[f64]) -> f64 {
-    losses.iter().sum::<f64>() / losses.len() as f64
+/// The mean loss over the first and over the last quarter of the steps.
+pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
+    let quarter = losses.len().div_ceil(4);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
 }

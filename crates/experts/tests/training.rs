@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use cloister_experts::embedding::{EMBEDDING_WIDTH, second_moments};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer, initial_blocks,
+    BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer,
+    initial_blocks,
 };
 use cloister_params::block::BlockKind;
 
@@ -26,7 +27,7 @@ fn notes(count: usize, seed: u64) -> Vec<Note> {
 }
 
 fn encoder() -> Option<Encoder> {
-    Some(Encoder::open(&minilm()?, config(), 1).expect("the weights are there"))
+    Some(Encoder::open(&minilm()?, config(), 1, Device::Cpu).expect("the weights are there"))
 }
 
 fn trainer(count: usize) -> Option<Trainer> {
@@ -211,10 +212,11 @@ fn bad_notes_and_folders_are_refused() {
     let stranger = Note { text: "a note".to_owned(), label: "astrology".to_owned() };
     let error = encoder.features(&[notes(1, 1).remove(0), stranger]).err().expect("the label is unknown");
     assert!(error.to_string().starts_with("note 2 (counted from 1) has the label “astrology”"), "{error}");
-    let nowhere = Encoder::open("no/such/folder".as_ref(), config(), 1).err().expect("there is no folder");
+    let nowhere =
+        Encoder::open("no/such/folder".as_ref(), config(), 1, Device::Cpu).err().expect("there is no folder");
     assert!(matches!(nowhere, ExpertsError::File { .. }), "{nowhere}");
     let folder = minilm().expect("the encoder has been read");
-    assert!(matches!(Encoder::open(&folder, config(), 0), Err(ExpertsError::Config(_))));
+    assert!(matches!(Encoder::open(&folder, config(), 0, Device::Cpu), Err(ExpertsError::Config(_))));
 }
 
 #[test]

@@ -8,7 +8,27 @@ use cloister_experts::partition::{Split, hold_out};
 
 use crate::config::Config;
 use crate::error::LabError;
-use crate::partition::shuffled;
+use crate::partition::limited;
+
+/// The files of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Files {
+    pub(crate) train: Vec<PathBuf>,
+    pub(crate) test: Option<PathBuf>,
+}
+
+impl Files {
+    /// Files of a configuration under `folder`; `test` replaces its test file and is relative to the working folder.
+    pub(crate) fn of(config: &Config, folder: &Path, test: Option<&Path>) -> Self {
+        let train = config.data.train.iter().map(|file| folder.join(file)).collect();
+        let own = config.data.test.as_ref().map(|file| folder.join(file));
+        Self { train, test: test.map(Path::to_owned).or(own) }
+    }
+
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        self.train.iter().chain(&self.test).cloned().collect()
+    }
+}
 
 /// The texts of a run: those to train on, then those of the test file.
 pub(crate) struct Dataset {
@@ -19,31 +39,26 @@ pub(crate) struct Dataset {
     pub(crate) labels: Vec<usize>,
     /// Domain (file) of each text to train on.
     pub(crate) domains: Vec<usize>,
-    /// The files that were read.
-    pub(crate) files: Vec<PathBuf>,
     held_out: f64,
 }
 
 impl Dataset {
-    /// Reads the files of a configuration under `folder`. `test` replaces the configuration's test file and is
-    /// relative to the working folder.
-    pub(crate) fn read(config: &Config, folder: &Path, test: Option<&Path>) -> Result<Self, LabError> {
+    /// Reads the files of a configuration.
+    pub(crate) fn read(config: &Config, files: &Files) -> Result<Self, LabError> {
         let data = &config.data;
-        let mut files: Vec<PathBuf> = data.train.iter().map(|file| folder.join(file)).collect();
         let mut notes = Vec::new();
         let mut domains = Vec::new();
-        for (domain, file) in files.iter().enumerate() {
+        for (domain, file) in files.train.iter().enumerate() {
             let own = limited(read_notes(file)?, data.limit);
             domains.resize(domains.len() + own.len(), domain);
-            notes.extend(own.into_iter().map(|note| named(note, domain, files.len())));
+            notes.extend(own.into_iter().map(|note| named(note, domain, files.train.len())));
         }
         let classes = classes(&notes);
-        if let Some(file) = test.map(Path::to_owned).or(data.test.as_ref().map(|file| folder.join(file))) {
-            notes.extend(limited(read_notes(&file)?, data.limit));
-            files.push(file);
+        if let Some(file) = &files.test {
+            notes.extend(limited(read_notes(file)?, data.limit));
         }
         let labels = labels(&notes, &classes)?;
-        Ok(Self { classes, notes, labels, domains, files, held_out: data.held_out })
+        Ok(Self { classes, notes, labels, domains, held_out: data.held_out })
     }
 
     /// Texts to train on and texts to measure on: the test file's, or a share of each label by the seed.
@@ -60,15 +75,6 @@ impl Dataset {
 fn named(note: Note, domain: usize, domains: usize) -> Note {
     let label = if domains > 1 { format!("{domain}: {}", note.label) } else { note.label };
     Note { label, ..note }
-}
-
-/// At most so many texts, the same for every seed; 0 is all.
-fn limited(notes: Vec<Note>, limit: usize) -> Vec<Note> {
-    if limit == 0 {
-        return notes;
-    }
-    let order = shuffled((0..notes.len()).collect(), 0);
-    order.into_iter().take(limit).map(|note| notes[note].clone()).collect()
 }
 
 fn labels(notes: &[Note], classes: &[String]) -> Result<Vec<usize>, LabError> {

@@ -1,7 +1,7 @@
 //! Members that train in rounds.
 
 use cloister_client::prepare;
-use cloister_experts::{BlockVectors, LocalResult, LocalTraining, ModelConfig, Trainer};
+use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round as RoundNumber};
 use cloister_params::plan::{RoundPlan, RoundSettings};
@@ -10,16 +10,18 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::config::Config;
+use crate::config::StrategyName;
 use crate::error::LabError;
-use crate::masked::Masked;
+use crate::learners::Learners;
+use crate::masked::{Masked, training_settings};
+use crate::results::Round;
 use crate::run::Progress;
-use crate::strategy::{Gathered, Strategy};
+use crate::strategy::{Gathered, Strategy, named};
 
 /// The members of a run and the model that they share.
 pub(crate) struct Federation<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) model: &'a ModelConfig,
-    pub(crate) trainers: Vec<Trainer>,
+    pub(crate) learners: Box<dyn Learners + 'a>,
     /// Texts of each member, divided by the mean over members.
     pub(crate) sizes: Vec<f64>,
     pub(crate) global: BlockVectors,
@@ -35,7 +37,63 @@ pub(crate) struct Trained {
     pub(crate) aligned: usize,
 }
 
+/// Data of each member, divided by the mean over members.
+pub(crate) fn relative_sizes(sizes: &[usize]) -> Vec<f64> {
+    let mean = sizes.iter().sum::<usize>() as f64 / sizes.len() as f64;
+    sizes.iter().map(|&size| size as f64 / mean).collect()
+}
+
 impl Federation<'_> {
+    /// All rounds of the configuration, `before` in front.
+    pub(crate) fn rounds(
+        &mut self,
+        before: Round,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Round>, LabError> {
+        progress(Progress::Measured(before));
+        let mut rounds = vec![before];
+        let mut strategy = self.strategy();
+        let mut masked = self.masked(&*strategy)?;
+        for round in 1..=self.config.strategy.num_rounds {
+            let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
+            let accuracy = self.accuracy(&*strategy)?;
+            let aligned = self.config.strategy.name == StrategyName::FedAlignMoE;
+            let aligned = aligned.then_some(trained.aligned);
+            rounds.push(Round { round, accuracy, loss: Some(trained.loss), aligned });
+            progress(Progress::Measured(rounds[round]));
+        }
+        Ok(rounds)
+    }
+
+    /// What the configuration names.
+    pub(crate) fn strategy(&self) -> Box<dyn Strategy> {
+        named(&self.config.strategy, self.settings(false).scoring, self.seed)
+    }
+
+    /// The settings of a round behind masks.
+    pub(crate) fn settings(&self, everyone: bool) -> RoundSettings {
+        training_settings(self.config, self.global.table(), everyone, self.seed)
+    }
+
+    fn masked(&self, strategy: &dyn Strategy) -> Result<Option<Masked>, LabError> {
+        if !self.config.secure {
+            return Ok(None);
+        }
+        let settings = self.settings(!strategy.aligns());
+        let (members, model) = (self.learners.members(), self.global.values().to_vec());
+        Masked::new(members, settings, model, self.seed).map(Some)
+    }
+
+    /// Accuracy of the common model, or the mean of the members' own.
+    fn accuracy(&mut self, strategy: &dyn Strategy) -> Result<f64, LabError> {
+        let measured = if strategy.is_personal() { self.learners.members() } else { 1 };
+        let mut sum = 0.0;
+        for member in 0..measured {
+            sum += self.learners.accuracy(member, &strategy.start(member, &self.global))?;
+        }
+        Ok(sum / measured as f64)
+    }
+
     /// Trains every member and makes the next model of their updates.
     pub(crate) fn round(
         &mut self,
@@ -60,14 +118,13 @@ impl Federation<'_> {
         round: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<LocalResult>, LabError> {
-        let of = self.trainers.len();
+        let of = self.learners.members();
         let mut results = Vec::with_capacity(of);
-        for (member, trainer) in self.trainers.iter_mut().enumerate() {
+        for member in 0..of {
             let start = strategy.start(member, &self.global);
-            trainer.load(&start)?;
             let seed = self.seed ^ (member as u64 + 1) << 32 ^ round as u64;
             let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy) };
-            let result = trainer.train(&settings, &mut |_| ())?;
+            let result = self.learners.train(member, &start, &settings)?;
             strategy.keep(member, &start, &result.updates);
             progress(Progress::Training { round, member: member + 1, of });
             results.push(result);
@@ -117,7 +174,7 @@ impl Federation<'_> {
             contributions.push(prepare(&plan, &published, &scaled, permit, &mut random)?.0);
         }
         let outcome = masked.round(contributions)?;
-        self.global = BlockVectors::new(self.model, outcome.model)?;
+        self.global = self.global.with_values(outcome.model)?;
         Ok(outcome.aligned.len())
     }
 

@@ -11,7 +11,7 @@ use crate::config::{Config, Head, HeadKind};
 use crate::data::Dataset;
 use crate::digest;
 use crate::error::LabError;
-use crate::run::Progress;
+use crate::run::{Folders, Progress};
 
 /// MiniLM, and where its embeddings are kept from one run to the next.
 pub(crate) struct FrozenFeatures<'a> {
@@ -21,12 +21,7 @@ pub(crate) struct FrozenFeatures<'a> {
 }
 
 impl<'a> FrozenFeatures<'a> {
-    pub(crate) fn open(
-        config: &Config,
-        dataset: &Dataset,
-        minilm: &Path,
-        cache: &'a Path,
-    ) -> Result<Self, LabError> {
+    pub(crate) fn open(config: &Config, dataset: &Dataset, folders: &'a Folders) -> Result<Self, LabError> {
         let model = ModelConfig {
             moe_layers: config.model.moe_layers,
             experts: config.model.experts,
@@ -34,8 +29,9 @@ impl<'a> FrozenFeatures<'a> {
             max_tokens: config.data.max_tokens,
             ..ModelConfig::new(dataset.classes.clone())
         };
-        let encoder = Encoder::open(minilm, model, 1)?;
-        Ok(Self { encoder, cache, minilm: digest::of_file(&minilm.join("model.safetensors"))? })
+        let encoder = Encoder::open(&folders.minilm, model, 1, folders.device)?;
+        let minilm = digest::of_file(&folders.minilm.join("model.safetensors"))?;
+        Ok(Self { encoder, cache: &folders.cache, minilm })
     }
 
     /// The head's features of each text: the chosen layers' mean states over the chosen windows, each scaled to norm

@@ -16,10 +16,11 @@ pub mod error;
 mod federation;
 mod frozen;
 pub mod head;
+mod learners;
 mod linear;
 pub mod masked;
-
 pub mod partition;
+mod questions;
 mod results;
 mod run;
 pub mod sketching;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cloister_experts::config::HIDDEN;
-use cloister_experts::{ModelConfig, block_table};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
@@ -96,8 +95,8 @@ impl Masked {
 }
 
 /// The settings of the rounds that train a model.
-pub fn training_settings(config: &Config, model: &ModelConfig, everyone: bool, seed: u64) -> RoundSettings {
-    let blocks = block_table(model).into_iter().map(training_block).collect();
+pub fn training_settings(config: &Config, table: &[BlockShape], everyone: bool, seed: u64) -> RoundSettings {
+    let blocks = table.iter().copied().map(training_block).collect();
     settings(config, blocks, everyone, seed)
 }
 

@@ -3,23 +3,27 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cloister_experts::Device;
 use serde_json::json;
 
 use crate::config::{Config, HeadKind};
-use crate::data::Dataset;
+use crate::data::Files;
 use crate::digest;
 use crate::error::LabError;
+use crate::questions::QuestionStage;
 use crate::results::{Measured, Round, Summary, resume, write_json};
 use crate::sketching::{Degradation, mean};
 use crate::stage::Stage;
 
-/// Where a run reads and writes.
+/// Where a run reads, computes and writes.
 #[derive(Clone, Debug)]
 pub struct Folders {
     /// What the configuration's files are relative to.
     pub data: PathBuf,
     /// MiniLM's files.
     pub minilm: PathBuf,
+    /// Where models compute.
+    pub device: Device,
     /// Where frozen features are kept for the next run.
     pub cache: PathBuf,
     /// Where results are written.
@@ -67,12 +71,12 @@ pub fn run(
     test: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, LabError> {
-    let dataset = Dataset::read(config, &folders.data, test)?;
+    let files = Files::of(config, &folders.data, test);
     fs::create_dir_all(&folders.out).map_err(LabError::file(&folders.out))?;
-    let digests = file_digests(&dataset)?;
+    let digests = file_digests(&files)?;
     let text = toml::to_string(config).map_err(|error| LabError::config("the configuration", error))?;
     let run = run_digest(config, &digests)?;
-    let mut stage = None;
+    let mut bench = None;
     let mut measured = Vec::new();
     for &seed in &config.partition.seeds {
         let path = folders.out.join(format!("seed-{seed}.json"));
@@ -82,19 +86,49 @@ pub fn run(
             measured.push(own);
             continue;
         }
-        if stage.is_none() {
-            stage = Some(Stage::set(config, &dataset, folders, progress)?);
-        }
-        if let Some(stage) = &stage {
-            let (texts, rounds) = stage.measure(seed, progress)?;
-            let own = Measured { seed, run: run.clone(), texts, rounds };
-            write_json(&path, &own)?;
-            measured.push(own);
-        }
+        let bench = match &mut bench {
+            Some(bench) => bench,
+            empty => empty.insert(Bench::set(config, &files, folders, progress)?),
+        };
+        let (texts, rounds) = bench.measure(seed, progress)?;
+        let own = Measured { seed, run: run.clone(), texts, rounds };
+        write_json(&path, &own)?;
+        measured.push(own);
     }
     let summary = Summary::new(measured);
     write_results(config, folders, &summary, &text, &digests)?;
     Ok(summary)
+}
+
+/// What all seeds share, by what the model does.
+enum Bench<'a> {
+    Texts(Box<Stage<'a>>),
+    Questions(Box<QuestionStage<'a>>),
+}
+
+impl<'a> Bench<'a> {
+    fn set(
+        config: &'a Config,
+        files: &Files,
+        folders: &'a Folders,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, LabError> {
+        Ok(match config.model.folder {
+            Some(_) => Self::Questions(Box::new(QuestionStage::set(config, files, folders)?)),
+            None => Self::Texts(Box::new(Stage::set(config, files, folders, progress)?)),
+        })
+    }
+
+    fn measure(
+        &mut self,
+        seed: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
+        match self {
+            Self::Texts(stage) => stage.measure(seed, progress),
+            Self::Questions(stage) => stage.measure(seed, progress),
+        }
+    }
 }
 
 /// How the choice of cohorts degrades with the size and noise of sketches: the mean over the configuration's seeds,
@@ -109,8 +143,8 @@ pub fn sketches(
 ) -> Result<Vec<Degradation>, LabError> {
     let mut config = config.clone();
     config.head.kind = HeadKind::None;
-    let dataset = Dataset::read(&config, &folders.data, None)?;
-    let stage = Stage::set(&config, &dataset, folders, progress)?;
+    let files = Files::of(&config, &folders.data, None);
+    let stage = Stage::set(&config, &files, folders, progress)?;
     let mut comparisons = Vec::new();
     for &seed in &config.partition.seeds {
         progress(Progress::Seed { seed, resumed: false });
@@ -119,12 +153,12 @@ pub fn sketches(
     Ok(mean(&comparisons))
 }
 
-fn file_digests(dataset: &Dataset) -> Result<Vec<(String, String)>, LabError> {
+fn file_digests(files: &Files) -> Result<Vec<(String, String)>, LabError> {
     let of = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok((name, digest::of_file(path)?))
     };
-    dataset.files.iter().map(of).collect()
+    files.all().iter().map(of).collect()
 }
 
 /// What decides a seed's result: the configuration but for the list of seeds, the files, and the program's version.
@@ -152,6 +186,7 @@ fn write_results(
         "cloister": env!("CARGO_PKG_VERSION"),
         "summary": summary.to_json(config),
         "configuration": text,
+        "device": format!("{:?}", folders.device),
         "data": files.collect::<Vec<_>>(),
         "results.csv": digest::of_file(&path)?,
     });

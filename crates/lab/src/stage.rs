@@ -3,23 +3,24 @@
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 
 use crate::config::{Config, Head, HeadKind, StrategyName};
-use crate::data::Dataset;
+use crate::data::{Dataset, Files};
 use crate::error::LabError;
-use crate::federation::Federation;
+use crate::federation::{Federation, relative_sizes};
 use crate::frozen::FrozenFeatures;
 use crate::head::{LinearHead, correct};
-use crate::masked::{Masked, total_statistics, training_settings};
+use crate::learners::Classifiers;
+use crate::masked::total_statistics;
 use crate::partition::divide;
 use crate::results::Round;
 use crate::run::{Folders, Progress};
 use crate::sketching::{Degradation, compare};
 use crate::statistics::Statistics;
-use crate::strategy::{Gathered, Strategy, named};
+use crate::strategy::Gathered;
 
 /// What all seeds share: features of all texts.
 pub(crate) struct Stage<'a> {
     config: &'a Config,
-    dataset: &'a Dataset,
+    dataset: Dataset,
     model: ModelConfig,
     encoder: Encoder,
     /// The head's features of each text.
@@ -43,11 +44,12 @@ struct Setting {
 impl<'a> Stage<'a> {
     pub(crate) fn set(
         config: &'a Config,
-        dataset: &'a Dataset,
-        folders: &Folders,
+        files: &Files,
+        folders: &'a Folders,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LabError> {
-        let features = FrozenFeatures::open(config, dataset, &folders.minilm, &folders.cache)?;
+        let dataset = Dataset::read(config, files)?;
+        let features = FrozenFeatures::open(config, &dataset, folders)?;
         let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;
         let trains = config.strategy.num_rounds > 0 && config.strategy.name != StrategyName::Head;
@@ -63,22 +65,14 @@ impl<'a> Stage<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
         let setting = self.setting(seed)?;
-        let mut rounds = vec![self.before_training(&setting)];
-        progress(Progress::Measured(rounds[0]));
-        if let Some(hidden) = &self.hidden {
-            let mut federation = self.federation(hidden, &setting, seed)?;
-            let test = self.beneath(hidden, &setting, &setting.held_out, None)?;
-            let mut masked = self.masked(&federation, seed)?;
-            let mut strategy = self.strategy(seed);
-            for round in 1..=self.config.strategy.num_rounds {
-                let trained = federation.round(&mut *strategy, masked.as_mut(), round, progress)?;
-                let accuracy = accuracy(&mut federation, &*strategy, &test)?;
-                let aligned = self.config.strategy.name == StrategyName::FedAlignMoE;
-                let aligned = aligned.then_some(trained.aligned);
-                rounds.push(Round { round, accuracy, loss: Some(trained.loss), aligned });
-                progress(Progress::Measured(rounds[round]));
+        let before = self.before_training(&setting);
+        let rounds = match &self.hidden {
+            Some(hidden) => self.federation(hidden, &setting, seed)?.rounds(before, progress)?,
+            None => {
+                progress(Progress::Measured(before));
+                vec![before]
             }
-        }
+        };
         Ok((setting.parts.iter().map(Vec::len).collect(), rounds))
     }
 
@@ -91,8 +85,8 @@ impl<'a> Stage<'a> {
         let hidden = self.hidden.as_ref().ok_or_else(|| {
             LabError::config("strategy.num_rounds", "at least one round of training is needed")
         })?;
-        let mut strategy = self.strategy(seed);
         let mut federation = self.federation(hidden, &self.setting(seed)?, seed)?;
+        let mut strategy = federation.strategy();
         let last = self.config.strategy.num_rounds;
         for round in 1..last {
             federation.round(&mut *strategy, None, round, progress)?;
@@ -100,7 +94,7 @@ impl<'a> Stage<'a> {
         let results = federation.train(&mut *strategy, last, progress)?;
         let Federation { global, sizes, .. } = &federation;
         let gathered = Gathered { global, sizes, results: &results, round: last };
-        compare(&training_settings(self.config, &self.model, false, seed), &gathered, seed)
+        compare(&federation.settings(false), &gathered, seed)
     }
 
     fn setting(&self, seed: u64) -> Result<Setting, LabError> {
@@ -169,12 +163,12 @@ impl<'a> Stage<'a> {
             let own = self.beneath(hidden, setting, part, Some(&prior))?;
             trainers.push(Trainer::new(&self.encoder, own));
         }
-        let mean = parts.iter().map(Vec::len).sum::<usize>() as f64 / parts.len() as f64;
+        let test = self.beneath(hidden, setting, &setting.held_out, None)?;
+        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         Ok(Federation {
             config: self.config,
-            model: &self.model,
-            trainers,
-            sizes: parts.iter().map(|part| part.len() as f64 / mean).collect(),
+            learners: Box::new(Classifiers { trainers, test }),
+            sizes: relative_sizes(&sizes),
             global: self.initial(seed)?,
             seed,
         })
@@ -219,35 +213,4 @@ impl<'a> Stage<'a> {
         };
         (0..classes).map(log_share).collect()
     }
-
-    fn masked(&self, federation: &Federation<'_>, seed: u64) -> Result<Option<Masked>, LabError> {
-        if !self.config.secure {
-            return Ok(None);
-        }
-        let everyone = !self.strategy(seed).aligns();
-        let settings = training_settings(self.config, &self.model, everyone, seed);
-        let members = federation.trainers.len();
-        Masked::new(members, settings, federation.global.values().to_vec(), seed).map(Some)
-    }
-
-    fn strategy(&self, seed: u64) -> Box<dyn Strategy> {
-        let rule = training_settings(self.config, &self.model, false, seed).scoring;
-        named(&self.config.strategy, rule, seed)
-    }
-}
-
-/// Accuracy of the common model, or the mean of the members' own.
-fn accuracy(
-    federation: &mut Federation<'_>,
-    strategy: &dyn Strategy,
-    test: &Features,
-) -> Result<f64, LabError> {
-    let measured = if strategy.is_personal() { federation.trainers.len() } else { 1 };
-    let mut sum = 0.0;
-    for member in 0..measured {
-        let own = strategy.start(member, &federation.global);
-        federation.trainers[member].load(&own)?;
-        sum += federation.trainers[member].evaluate(test).overall.accuracy();
-    }
-    Ok(sum / measured as f64)
 }

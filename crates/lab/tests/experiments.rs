@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
 use cloister_lab::config::{HeadKind, StrategyName};
 use cloister_lab::{Config, Folders, LabError, Progress, run, sketches};
@@ -38,7 +39,7 @@ fn folders(name: &str) -> Option<Folders> {
         format!("{}\n", serde_json::json!({ "text": note.text, "label": note.label }))
     };
     fs::write(data.join("notes.jsonl"), notes.iter().map(line).collect::<String>()).expect("a file");
-    Some(Folders { minilm, cache: data.join("cache"), out: data.join("out"), data })
+    Some(Folders { minilm, device: Device::Cpu, cache: data.join("cache"), out: data.join("out"), data })
 }
 
 fn config(settings: &[&str]) -> Config {

@@ -8,7 +8,8 @@ use cloister_alignment::reference::{Gate, Role, common_direction, mean, score};
 use cloister_client::prepare;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer, initial_blocks,
+    BlockVectors, Device, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer,
+    block_table, initial_blocks,
 };
 use cloister_lab::Config;
 use cloister_lab::accounts::Accounts;
@@ -49,7 +50,7 @@ struct Both {
 }
 
 fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, seed: u64) -> Both {
-    let settings = training_settings(&config(), model, false, seed);
+    let settings = training_settings(&config(), &block_table(model), false, seed);
     let plan = RoundPlan {
         epoch: Digest::default(),
         round: Round::FIRST,
@@ -227,7 +228,7 @@ fn secure_and_plain_agree_over_a_real_training() {
         return;
     };
     let model = ModelConfig { max_tokens: 32, ..model() };
-    let encoder = Encoder::open(&folder, model.clone(), 1).expect("the weights are there");
+    let encoder = Encoder::open(&folder, model.clone(), 1, Device::Cpu).expect("the weights are there");
     let mut trainers: Vec<Trainer> = (0..MEMBERS)
         .map(|member| {
             let mut mix = [1.0; 8];

@@ -1,7 +1,8 @@
 //! `cargo xtask bench train`: how fast an adapter learns here and with Python's `transformers` and `peft`, on the same
-//! random model, on one thread each, in turns.
+//! random model, on one thread each, in turns. `--carry` makes a folder that does it on a machine without Rust.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
@@ -11,21 +12,22 @@ use crate::{Failure, fixtures, setup};
 
 /// Steps, texts of a batch, tokens of a text.
 const SIZES: [(&str, [&str; 3]); 2] = [("tiny", ["20", "8", "128"]), ("middle", ["6", "4", "128"])];
-/// How transformers goes through experts: one by one, or in grouped products, its default.
-const IMPLEMENTATIONS: [&str; 2] = ["eager", "grouped_mm"];
+const SCRIPT: &str = "train_speed.py";
 
 struct Options {
     sizes: Vec<String>,
     precision: String,
     runs: usize,
     json: bool,
+    /// Where to put what another machine needs, in place of measuring here.
+    carry: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json]";
+        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json], or --carry FOLDER";
         let all = SIZES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut options = Self { sizes: all, precision: "float32".into(), runs: 5, json: false };
+        let mut options = Self { sizes: all, precision: "float32".into(), runs: 5, json: false, carry: None };
         let mut rest = arguments.iter().map(String::as_str);
         while let Some(flag) = rest.next() {
             match (flag, if flag == "--json" { Some("") } else { rest.next() }) {
@@ -36,6 +38,7 @@ impl Options {
                 ("--precision", Some(precision @ ("float32" | "bfloat16"))) => {
                     options.precision = precision.to_owned();
                 }
+                ("--carry", Some(folder)) => options.carry = Some(folder.into()),
                 ("--runs", Some(runs)) => options.runs = runs.parse().map_err(|_| usage.to_owned())?,
                 _ => return Err(usage.into()),
             }
@@ -47,13 +50,14 @@ impl Options {
 /// Measures and prints.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let options = Options::parse(arguments)?;
+    let program = build()?;
+    if let Some(folder) = &options.carry {
+        carry(&program, folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let python = fixtures::python()?;
-    let environment = setup::ensure()?.environment();
-    let mut build = cargo();
-    build.args(["build", "--package", "cloister-experts", "--example", "train_speed"]);
-    run_checked(build.envs(environment), "cargo build")?;
-    let results: Vec<Value> =
-        options.sizes.iter().map(|size| measure(size, &options, &python)).collect::<Result<_, _>>()?;
+    let measure = |size: &String| measure(size, &options, &python, &program);
+    let results: Vec<Value> = options.sizes.iter().map(measure).collect::<Result<_, _>>()?;
     match options.json {
         true => {
             println!("{}", json!({"precision": options.precision, "runs": options.runs, "sizes": results}))
@@ -63,66 +67,46 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn build() -> Result<PathBuf, Failure> {
+    let mut build = cargo();
+    build.args(["build", "--package", "cloister-experts", "--example", "train_speed"]);
+    run_checked(build.envs(setup::ensure()?.environment()), "cargo build")?;
+    Ok(target_dir().join("debug/examples/train_speed"))
+}
+
+/// Puts the program and the script into a folder, and says how to use them.
+fn carry(program: &Path, folder: &Path) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| format!("cannot write {}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(fail)?;
+    fs::copy(program, folder.join("train_speed")).map_err(fail)?;
+    fs::copy(fixtures::committed().join(SCRIPT), folder.join(SCRIPT)).map_err(fail)?;
+    println!("On a machine with a GPU and Python's torch 2.11, transformers and peft:");
+    println!("python3 {SCRIPT} make large large");
+    println!("python3 {SCRIPT} compare large 20 16 512 bfloat16 cuda 3 ./train_speed");
+    Ok(())
+}
+
 /// The medians of one model's runs, ours and theirs in turns.
-fn measure(size: &str, options: &Options, python: &Path) -> Result<Value, Failure> {
+fn measure(size: &str, options: &Options, python: &Path, program: &Path) -> Result<Value, Failure> {
     let model = root().join("target/bench").join(format!("olmoe-{size}"));
     if !model.join("config.json").is_file() {
-        let mut make = fixtures::script(python, "train_speed.py");
+        let mut make = fixtures::script(python, SCRIPT);
         run_checked(make.arg("make").arg(&model).arg(size), "making the model")?;
     }
     let shape = SIZES.iter().find(|(name, _)| *name == size).map_or(["1"; 3], |(_, shape)| *shape);
-    let ours = || {
-        let mut command = Command::new(target_dir().join("debug/examples/train_speed"));
-        command.envs(setup::ensure()?.environment()).arg(&model).args(shape).arg(&options.precision);
-        result(&mut command)
-    };
-    let theirs = |experts: &str| {
-        let mut command = fixtures::script(python, "train_speed.py");
-        command.arg("train").arg(&model).args(shape).args([&options.precision, experts]);
-        result(&mut command)
-    };
-    let mut runs: [Vec<Value>; 3] = Default::default();
-    for number in 1..=options.runs {
-        eprintln!("{size}: run {number} of {}", options.runs);
-        runs[0].push(ours()?);
-        for (own, experts) in runs[1..].iter_mut().zip(IMPLEMENTATIONS) {
-            own.push(theirs(experts)?);
-        }
-    }
-    same_loss(&runs)?;
-    let speeds = runs.each_ref().map(|own| median(own, "tokens_per_processor_second"));
-    Ok(json!({
-        "size": size,
-        "tokens_per_processor_second": speeds[0],
-        "transformers_eager": speeds[1],
-        "transformers_grouped_mm": speeds[2],
-        "ratio_to_transformers": speeds[0] / speeds[1],
-        "ratio_to_grouped_mm": speeds[0] / speeds[2],
-        "tokens_per_second": median(&runs[0], "tokens_per_second"),
-    }))
+    let mut compare = fixtures::script(python, SCRIPT);
+    compare.arg("compare").arg(&model).args(shape).args([&options.precision, "cpu"]);
+    compare.arg(options.runs.to_string()).arg(program).envs(setup::ensure()?.environment());
+    let mut result = result(&mut compare)?;
+    result["size"] = size.into();
+    Ok(result)
 }
 
 fn result(command: &mut Command) -> Result<Value, Failure> {
-    let output = command.stderr(Stdio::null()).output();
+    let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(text.trim()).map_err(|_| format!("{command:?} printed no result, but {text:?}"))
-}
-
-/// Both must have computed the same.
-fn same_loss(runs: &[Vec<Value>; 3]) -> Result<(), Failure> {
-    let losses = runs.each_ref().map(|own| median(own, "first_loss"));
-    match losses.iter().all(|loss| (loss - losses[0]).abs() < 1e-3) {
-        true => Ok(()),
-        false => Err(format!("the losses before training differ: {losses:?}")),
-    }
-}
-
-fn median(runs: &[Value], key: &str) -> f64 {
-    let mut values: Vec<f64> = runs.iter().map(|run| run[key].as_f64().unwrap_or(f64::NAN)).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
 fn print_size(result: &Value) {
@@ -130,10 +114,10 @@ fn print_size(result: &Value) {
     println!(
         "{:8}{:>8.0} tokens per second of the processor; transformers {:.0} expert by expert ({:.2}x), {:.0} grouped ({:.2}x)",
         result["size"].as_str().unwrap_or(""),
-        number("tokens_per_processor_second"),
-        number("transformers_eager"),
+        number("here_tokens_per_second"),
+        number("eager_tokens_per_second"),
         number("ratio_to_transformers"),
-        number("transformers_grouped_mm"),
+        number("grouped_mm_tokens_per_second"),
         number("ratio_to_grouped_mm"),
     );
 }
@@ -153,12 +137,5 @@ mod tests {
         for wrong in [&["--size", "huge"][..], &["--runs", "0"], &["--runs"], &["--precision", "int8"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn the_median_is_the_middle_value() {
-        let runs = |values: &[f64]| values.iter().map(|value| json!({"x": value})).collect::<Vec<_>>();
-        assert_eq!(median(&runs(&[3.0, 1.0, 2.0]), "x"), 2.0);
-        assert_eq!(median(&runs(&[4.0, 1.0, 2.0, 3.0]), "x"), 2.5);
     }
 }

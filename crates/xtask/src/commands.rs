@@ -1,5 +1,6 @@
 //! The commands that build and run.
 
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::workspace::{cargo, root, run, run_checked, target_dir};
@@ -24,6 +25,25 @@ pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failu
     let program = target_dir().join("debug/cloister");
     let status = run(Command::new(program).args(arguments).envs(environment))?;
     Ok(exit_code(status))
+}
+
+/// `model smollm2`: SmolLM2-135M as a Mixture of Experts under `target/models/smollm2-moe`, for the lab.
+pub(crate) fn model(arguments: &[String]) -> Result<ExitCode, Failure> {
+    if arguments != ["smollm2"] {
+        return Err("`cargo xtask model` takes `smollm2`".into());
+    }
+    let folder = target_dir().join("models");
+    let (dense, sparse) = (folder.join("smollm2"), folder.join("smollm2-moe"));
+    let step = |command: &str, from: &Path, to: &Path, more: &[&str]| {
+        let paths = [from, to].map(|path| path.display().to_string());
+        let words = ["experts", command].map(str::to_owned).into_iter().chain(paths);
+        let all: Vec<String> = words.chain(more.iter().map(|&word| word.to_owned())).collect();
+        cloister_arguments(&all)
+    };
+    if step("convert", &setup::ensure_smollm2()?, &dense, &[])? == ExitCode::SUCCESS {
+        return step("upcycle", &dense, &sparse, &["--experts", "4", "--experts-per-token", "2"]);
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// Every test, or those of one crate (`params`) or suite of `tests/` (`sums`).

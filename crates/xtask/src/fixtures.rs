@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn committed() -> PathBuf {
+pub(crate) fn committed() -> PathBuf {
     root().join("crates/experts/tests/fixtures")
 }
 

@@ -28,6 +28,7 @@ cargo xtask COMMAND
   demo [ARGS…]     set up, build, and run the main job: a coordinator and eight hospitals
   test [SUITE]     set up, and pass every test, or those of one crate or suite
   cloister ARGS…   run the program with the environment that it needs
+  model smollm2    fetch SmolLM2-135M and make it a Mixture of Experts under target/models, for the lab
   env              print that environment as shell exports
   check            formatting, clippy with warnings denied, the crate graph, the traces
   fence            check the crate graph alone
@@ -37,8 +38,9 @@ cargo xtask COMMAND
   attack [--json]  every attack that must stay dead, with its one rule in force and switched off
   bench masks [--runs N] [--json] | noise [--json]
                    how fast masks are expanded and added, or noise is drawn, on this machine
-  bench train [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json]
-                   how fast adapters learn, beside Python's transformers with peft
+  bench train [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json] | --carry FOLDER
+                   how fast adapters learn, beside Python's transformers with peft; or a folder that measures it on
+                   a machine without Rust
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   constant-time    run what works on secrets under Valgrind; planted leaks must be found
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         "setup" => setup::ensure().and_then(|_| setup::ensure_valgrind()).map(|_| ExitCode::SUCCESS),
         "demo" => commands::cloister("demo", rest),
         "cloister" => commands::cloister_arguments(rest),
+        "model" => commands::model(rest),
         "test" => commands::test(rest),
         "env" => commands::print_environment(),
         "check" => commands::check(),

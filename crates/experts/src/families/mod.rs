@@ -12,6 +12,7 @@ pub mod config;
 pub mod decoder;
 mod experts;
 mod fields;
+pub mod gguf;
 mod loader;
 pub mod losses;
 pub mod model;

@@ -141,7 +141,7 @@ fn write(parts: &[Part], path: &Path) -> Result<(), ExpertsError> {
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
 }
 
-fn write_json(path: &Path, json: &Value) -> Result<(), ExpertsError> {
+pub(crate) fn write_json(path: &Path, json: &Value) -> Result<(), ExpertsError> {
     let text = serde_json::to_string_pretty(json).expect("the value is plain data");
     fs::write(path, text + "\n").map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }

@@ -41,6 +41,26 @@ impl Example {
     }
 }
 
+/// A prompt and the texts that may follow it, as tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// What is asked.
+    pub prompt: Vec<i64>,
+    /// What may follow.
+    pub options: Vec<Vec<i64>>,
+}
+
+impl Question {
+    /// Each option after the prompt.
+    pub fn examples(&self) -> impl Iterator<Item = Example> {
+        let example = |option: &Vec<i64>| Example {
+            tokens: [self.prompt.as_slice(), option].concat(),
+            given: self.prompt.len(),
+        };
+        self.options.iter().map(example)
+    }
+}
+
 /// Examples as a model takes them.
 pub(crate) struct Batch {
     /// The texts of a decoder, or the sources of a Switch Transformer.

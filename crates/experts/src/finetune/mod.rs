@@ -7,13 +7,15 @@
 mod backward;
 mod example;
 mod reading;
+mod rounds;
 mod settings;
 
 use tch::{Kind, Tensor};
 
 pub use crate::optimizer::{Decay, Rule};
-pub use example::Example;
+pub use example::{Example, Question};
 pub use reading::Reader;
+pub use rounds::RoundTrainer;
 pub use settings::FineTuning;
 
 use crate::error::ExpertsError;
@@ -23,9 +25,9 @@ use crate::finetune::backward::{Learning, keep, recompute};
 pub(crate) use crate::finetune::example::Batch;
 use crate::moe;
 use crate::optimizer::{Group, Optimizer};
-use crate::regularizer::{RoutingForm, consistency, published};
+use crate::regularizer::{consistency, published};
 use crate::statistics::LayerStatistics;
-use crate::trainer::{ExpertRegion, TrainingProgress, shuffled};
+use crate::trainer::{Anchor, ExpertRegion, TrainingProgress, shuffled};
 
 /// Steps between two looks at the loss.
 const STEPS_BETWEEN_LOOKS: usize = 16;
@@ -134,6 +136,7 @@ impl FineTuner {
         let steps = settings.epochs * examples.len().div_ceil(a_step);
         let (learning, groups) = self.learning(settings)?;
         let mut optimizer = Optimizer::new(groups, steps, settings.plan());
+        let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Losses::new(steps);
         let mut tokens = 0;
         for epoch in 0..settings.epochs {
@@ -141,6 +144,7 @@ impl FineTuner {
                 let own: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
                 tokens += own.iter().map(|example| example.tokens.len()).sum::<usize>();
                 let (loss, mut gradients) = self.gradients(&own, settings, &learning);
+                anchor.add_pull(&optimizer, &mut gradients);
                 learning.mask(&mut gradients);
                 optimizer.apply(&gradients);
                 losses.push(loss, progress)?;
@@ -193,7 +197,7 @@ impl FineTuner {
             (balance > 0.0).then(|| losses::balance(routing, totals) * balance),
             (settings.z > 0.0).then(|| losses::z(routing, totals) * settings.z),
             published.filter(|_| settings.routing_penalty > 0.0).map(|published| {
-                consistency(&plain(routing), published, RoutingForm::Adaptive) * settings.routing_penalty
+                consistency(&plain(routing), published, settings.routing_form) * settings.routing_penalty
             }),
         ];
         terms.into_iter().flatten().reduce(|sum, term| sum + term)
@@ -208,7 +212,9 @@ impl FineTuner {
         }
         let (mut learning, mut groups) = (Learning::default(), Vec::new());
         for (name, tensor) in self.adapter.tensors() {
-            if name.ends_with("lora_A") && !settings.first_halves {
+            let is_frozen = name.ends_with("lora_A") && !settings.first_halves
+                || name.ends_with(".weight") && settings.freeze_routers;
+            if is_frozen {
                 continue;
             }
             let masked = tensor.dim() == 3 && !settings.experts.is_empty();
@@ -246,18 +252,21 @@ impl FineTuner {
         Ok(likelihoods)
     }
 
-    /// Answers a multiple-choice question: the option that is likeliest after the prompt, by its mean log-likelihood a
-    /// token, so that long options are not at a disadvantage.
+    /// Answers multiple-choice questions: of each the option that is likeliest after the prompt, by its mean
+    /// log-likelihood a token, so that long options are not at a disadvantage. `batch_size` options pass through the
+    /// model together.
     ///
     /// # Errors
     /// As [`train`](Self::train).
-    pub fn choose(&self, prompt: &[i64], options: &[Vec<i64>]) -> Result<usize, ExpertsError> {
-        let example = |option: &Vec<i64>| Example { tokens: [prompt, option].concat(), given: prompt.len() };
-        let examples: Vec<Example> = options.iter().map(example).collect();
-        let means = self.likelihoods(&examples, options.len())?;
-        let means = means.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
-        let best = means.enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other));
-        best.map(|(option, _)| option).ok_or(ExpertsError::NoNotes)
+    pub fn choose(&self, questions: &[Question], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
+        let examples: Vec<Example> = questions.iter().flat_map(Question::examples).collect();
+        let sums = self.likelihoods(&examples, batch_size)?;
+        let mut means = sums.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
+        let best = |question: &Question| {
+            let own: Vec<f64> = means.by_ref().take(question.options.len()).collect();
+            (0..own.len()).max_by(|&one, &other| own[one].total_cmp(&own[other])).ok_or(ExpertsError::NoNotes)
+        };
+        questions.iter().map(best).collect()
     }
 
     /// How the model routes examples.

@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::encoder::open_tokenizer;
 use crate::error::ExpertsError;
-use crate::finetune::example::Example;
+use crate::finetune::example::{Example, Question};
 use crate::notes::{NotesError, read_lines};
 
 /// A message of a conversation.
@@ -83,6 +83,25 @@ impl Reader {
         Ok(Example { tokens: [given, &learnt].concat(), given: given.len() })
     }
 
+    /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
+    /// but for a quarter of the tokens that are its own.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] for a text that the tokenizer refuses.
+    pub fn question(&self, prompt: &str, options: &[String]) -> Result<Question, ExpertsError> {
+        let tokens = |text: &str, first| self.tokens(text, first).map_err(ExpertsError::Settings);
+        let prompt = tokens(prompt, true)?;
+        let kept = prompt.len().min(self.max_tokens / 4);
+        let option = |option: &String| {
+            let mut own = tokens(option, false)?;
+            own.truncate(self.max_tokens - kept);
+            Ok(own)
+        };
+        let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, ExpertsError>>()?;
+        let room = self.max_tokens - options.iter().map(Vec::len).max().unwrap_or(0);
+        Ok(Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options })
+    }
+
     /// All but the assistant's last message, and that message.
     fn conversation(messages: &[Message]) -> Result<(String, String), String> {
         let Some((last, before)) = messages.split_last().filter(|(last, _)| last.role == "assistant") else {
@@ -113,10 +132,15 @@ mod tests {
             "<|im_start|>user": 4, "<|im_start|>assistant": 5, "c<|im_end|>": 6}}
     }"#;
 
-    fn read(name: &str, lines: &str, max_tokens: usize) -> Result<Vec<Example>, String> {
+    fn scratch(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("cloister-reading-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         fs::write(folder.join("tokenizer.json"), TOKENIZER).expect("the folder can be written");
+        folder
+    }
+
+    fn read(name: &str, lines: &str, max_tokens: usize) -> Result<Vec<Example>, String> {
+        let folder = scratch(name);
         let path = folder.join("examples.jsonl");
         fs::write(&path, lines).expect("the folder can be written");
         let reader = Reader::open(&folder, Some(9), max_tokens).expect("a sound tokenizer");
@@ -144,6 +168,19 @@ mod tests {
         let examples = read("long", lines, 4).expect("sound rows");
         assert_eq!(examples[0], Example { tokens: vec![1, 2, 3, 9], given: 2 });
         assert_eq!(examples[1], Example { tokens: vec![2, 1, 2, 3], given: 1 });
+    }
+
+    #[test]
+    fn long_options_leave_a_quarter_to_the_prompt() {
+        let folder = scratch("question");
+        let reader = Reader::open(&folder, None, 8).expect("a sound tokenizer");
+        let options = ["a b c".to_owned(), "a b c a b c a b c".to_owned()];
+        let question = reader.question("c b a", &options).expect("plain text");
+        assert_eq!(
+            (question.prompt, question.options[0].len(), question.options[1].len()),
+            (vec![2, 1], 3, 6)
+        );
+        fs::remove_dir_all(folder).expect("it was made above");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ExpertsError;
 use crate::optimizer::{Decay, Plan, Rule};
+use crate::regularizer::RoutingForm;
+use crate::trainer::LocalTraining;
 
 /// How a family's model is fine-tuned.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +35,13 @@ pub struct FineTuning {
     pub z: f64,
     /// Weight `lambda` of the routing regulariser, which acts only when a routing distribution is published.
     pub routing_penalty: f64,
+    /// What the routing regulariser compares, and how strongly for each expert.
+    pub routing_form: RoutingForm,
+    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds what is trained near where it started
+    /// (FedProx, Li et al. 2020).
+    pub proximal: f64,
+    /// Whether routers stay as they were loaded, where the adapter has them.
+    pub freeze_routers: bool,
     /// Probability with which each input of an adapter is left out.
     pub dropout: f64,
     /// The experts of each layer whose adapters are trained; none named means all.
@@ -62,6 +71,9 @@ impl Default for FineTuning {
             balance: None,
             z: 0.0,
             routing_penalty: 0.1,
+            routing_form: RoutingForm::default(),
+            proximal: 0.0,
+            freeze_routers: false,
             dropout: 0.0,
             experts: vec![],
             first_halves: true,
@@ -81,9 +93,12 @@ impl FineTuning {
         if !(positive(self.learning_rate) && positive(self.max_gradient_norm)) {
             return fail("learning_rate and max_gradient_norm must be positive numbers");
         }
-        let weights = [self.weight_decay, self.balance.unwrap_or(0.0), self.z, self.routing_penalty];
+        let balance = self.balance.unwrap_or(0.0);
+        let weights = [self.weight_decay, balance, self.z, self.routing_penalty, self.proximal];
         if weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            return fail("weight_decay, balance, z and routing_penalty must be numbers of at least 0");
+            return fail(
+                "weight_decay, balance, z, routing_penalty and proximal must be numbers of at least 0",
+            );
         }
         if !((0.0..=1.0).contains(&self.warm_up) && (0.0..1.0).contains(&self.dropout)) {
             return fail("warm_up must lie between 0 and 1, and dropout too, but below 1");
@@ -98,5 +113,24 @@ impl FineTuning {
 
     pub(crate) fn plan(&self) -> Plan {
         Plan { rule: self.rule, decay: self.decay, warm_up: self.warm_up, max_norm: self.max_gradient_norm }
+    }
+}
+
+/// Adapters' first halves stay as they are, as averages of members' adapters need.
+impl From<&LocalTraining> for FineTuning {
+    fn from(local: &LocalTraining) -> Self {
+        Self {
+            epochs: local.epochs,
+            batch_size: local.batch_size,
+            learning_rate: local.learning_rate,
+            balance: Some(local.load_balance),
+            routing_penalty: local.routing_penalty,
+            routing_form: local.routing_form,
+            proximal: local.proximal,
+            freeze_routers: local.frozen.routers,
+            first_halves: false,
+            seed: local.seed,
+            ..Self::default()
+        }
     }
 }

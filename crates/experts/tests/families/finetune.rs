@@ -1,7 +1,7 @@
 //! Adapters learn.
 
 use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
-use cloister_experts::finetune::{Decay, Example, FineTuner, FineTuning, Rule};
+use cloister_experts::finetune::{Decay, Example, FineTuner, FineTuning, Question, Rule};
 use tch::{Device, Tensor};
 
 use crate::common::{expected, fixture, open, texts};
@@ -192,8 +192,10 @@ fn the_likeliest_option_a_token_is_chosen() {
     train(&mut own, &FineTuning { epochs: 30, ..fast() });
     for example in examples() {
         let (prompt, right) = example.tokens.split_at(3);
-        let options = [vec![40, 41], right.to_vec(), vec![44, 45, 46, 47, 11]];
-        assert_eq!(own.choose(prompt, &options).expect("sound options"), 1);
+        let options = vec![vec![40, 41], right.to_vec(), vec![44, 45, 46, 47, 11]];
+        let question = Question { prompt: prompt.to_vec(), options };
+        let shorter = Question { options: question.options[..2].to_vec(), ..question.clone() };
+        assert_eq!(own.choose(&[shorter, question], 2).expect("sound options"), [1, 1]);
     }
 }
 

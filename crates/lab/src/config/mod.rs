@@ -8,7 +8,9 @@ use cloister_params::plan::SKETCH_COORDINATES;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
-pub use training::{CohortRule, Head, HeadKind, Model, Scoring, Signal, Strategy, StrategyName};
+pub use training::{
+    CohortRule, Head, HeadKind, Model, ModelPrecision, Scoring, Signal, Strategy, StrategyName,
+};
 
 /// A run: every setting has a default but the files of the data.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -91,6 +93,9 @@ pub struct Partition {
     pub alpha: f64,
     /// How many members there are.
     pub members: usize,
+    /// Topics that questions without a subject are divided into, by k-means over MiniLM's embeddings; topics are to
+    /// questions what labels are to texts.
+    pub clusters: usize,
     /// The fewest texts of a member.
     pub minimum: usize,
     /// A run for each seed: it decides what is held out, the division, the initial model and the order of training.
@@ -99,7 +104,14 @@ pub struct Partition {
 
 impl Default for Partition {
     fn default() -> Self {
-        Self { division: Division::Dirichlet, alpha: 0.1, members: 10, minimum: 8, seeds: vec![0, 1, 2] }
+        Self {
+            division: Division::Dirichlet,
+            alpha: 0.1,
+            members: 10,
+            clusters: 8,
+            minimum: 8,
+            seeds: vec![0, 1, 2],
+        }
     }
 }
 
@@ -147,6 +159,12 @@ impl Config {
         if self.head.layers.is_empty() || self.head.windows.is_empty() || self.head.windows.contains(&0) {
             return fail(
                 "`head.layers` and `head.windows` need a number each, and windows more than 0".to_owned(),
+            );
+        }
+        if self.model.folder.is_some() && self.head.kind != HeadKind::None {
+            return fail(
+                "a causal model (`model.folder`) has no head from sums; set `head.kind = \"none\"`"
+                    .to_owned(),
             );
         }
         if self.head.kind == HeadKind::None && self.strategy.name == StrategyName::Head {

@@ -1,8 +1,11 @@
 //! What is trained, and how.
 
+use std::path::PathBuf;
+
 use cloister_alignment::reference::Gate;
 use cloister_experts::RoutingForm;
 use cloister_experts::config::HIDDEN;
+use cloister_experts::families::Precision;
 use cloister_params::plan::Threshold;
 use serde::{Deserialize, Serialize};
 
@@ -64,11 +67,38 @@ pub struct Model {
     pub experts: usize,
     /// Rank of their adapters.
     pub rank: usize,
+    /// A Hugging Face folder of a causal model with experts, which answers multiple-choice questions. Without one,
+    /// MiniLM's experts classify texts, and `moe_layers` and `experts` say how it is upcycled.
+    pub folder: Option<PathBuf>,
+    /// What that model computes in.
+    pub precision: ModelPrecision,
+    /// Its modules with adapters besides the experts, such as `q_proj`.
+    pub modules: Vec<String>,
+}
+
+/// What a causal model computes in; what is trained is kept in 32-bit floats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelPrecision {
+    /// 32-bit floats.
+    Float32,
+    /// bfloat16.
+    Bfloat16,
+}
+
+impl From<ModelPrecision> for Precision {
+    fn from(own: ModelPrecision) -> Self {
+        match own {
+            ModelPrecision::Float32 => Self::Float32,
+            ModelPrecision::Bfloat16 => Self::Bfloat16,
+        }
+    }
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { moe_layers: 1, experts: 8, rank: 8 }
+        let (folder, precision, modules) = (None, ModelPrecision::Float32, vec![]);
+        Self { moe_layers: 1, experts: 8, rank: 8, folder, precision, modules }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Shares and memories of the strategies.
 
-use cloister_experts::{ExpertRegion, ModelConfig, initial_blocks};
+use cloister_experts::{ExpertRegion, ModelConfig, block_table, initial_blocks};
 
 use super::*;
 use crate::masked::training_settings;
@@ -44,7 +44,7 @@ fn shares(settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
     let gathered = Gathered { global: &global, sizes: &sizes, results: &results, round: 1 };
     let text = "dataset = \"x\"\n[data]\ntrain = [\"x\"]";
     let config = config::Config::parse(text, "the test", &[]).expect("a configuration");
-    let rule = training_settings(&config, &model(), false, 0).scoring;
+    let rule = training_settings(&config, &block_table(&model()), false, 0).scoring;
     let block = global.table().iter().find(|shape| shape.kind == kind).expect("the block is there");
     named(settings, rule, 0).shares(block, &gathered)
 }

@@ -1,0 +1,66 @@
+//! Where a model computes, chosen when the program runs: one program serves machines with and without a GPU.
+//!
+//! The linker drops libtorch's CUDA half, as nothing in a program names it; it is opened by its name, from wherever
+//! the dynamic linker finds libtorch. What is opened stays open.
+
+use std::sync::OnceLock;
+
+use dlopen2::raw::Library;
+use tch::{Cuda, Device};
+
+use crate::error::ExpertsError;
+
+const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+/// `RTLD_NOW | RTLD_GLOBAL`: what is missing is told at once, and libtorch sees what the library brings.
+const FLAGS: i32 = 0x2 | 0x100;
+
+/// The device of this name: `cpu`, `cuda`, `cuda:N` counted from 0, or `auto`, the first GPU if one can be used.
+///
+/// # Errors
+/// [`ExpertsError::Device`] for another name, or for a GPU that cannot be used, and why.
+pub fn named(name: &str) -> Result<Device, ExpertsError> {
+    let fail = |reason: String| ExpertsError::Device { name: name.to_owned(), reason };
+    let number = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" => return Ok(open_cuda().map_or(Device::Cpu, |_| Device::Cuda(0))),
+        "cuda" => "0",
+        _ => name.strip_prefix("cuda:").unwrap_or_default(),
+    };
+    let number: usize = number.parse().map_err(|_| fail("expected cpu, auto, cuda or cuda:N".to_owned()))?;
+    let devices = open_cuda().map_err(fail)?;
+    match number < devices {
+        true => Ok(Device::Cuda(number)),
+        false => Err(fail(format!("this machine has {devices} of them, counted from 0"))),
+    }
+}
+
+/// Opens libtorch's CUDA half, once; how many GPUs it finds, at least one.
+fn open_cuda() -> Result<usize, String> {
+    static OPENED: OnceLock<Result<Library, String>> = OnceLock::new();
+    let opened = OPENED.get_or_init(|| {
+        Library::open_with_flags(CUDA_LIBRARY, Some(FLAGS)).map_err(|error| {
+            format!("{error}; install libtorch with CUDA, and name its folder in LD_LIBRARY_PATH")
+        })
+    });
+    match (opened, Cuda::device_count()) {
+        (Err(reason), _) => Err(reason.clone()),
+        (Ok(_), devices) if devices > 0 && Cuda::is_available() => Ok(devices as usize),
+        (Ok(_), _) => Err("libtorch finds no GPU with a driver that it can use".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_what_is_no_device_is_refused() {
+        assert_eq!(named("cpu").expect("every machine has one"), Device::Cpu);
+        for wrong in ["", "gpu", "cuda:", "cuda:x", "cuda:-1"] {
+            let error = named(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("expected cpu, auto, cuda or cuda:N"), "{error}");
+        }
+        assert!(named("cuda:99").is_err());
+        assert!(matches!(named("auto"), Ok(Device::Cpu | Device::Cuda(0))));
+    }
+}

@@ -1,0 +1,210 @@
+//! Llama-like models in GGUF files, as llama.cpp has them, written as a Hugging Face folder.
+//!
+//! Quantised weights are read by `candle-core` and written as 16-bit floats: what quantisation lost does not come back.
+//! llama.cpp lays out the rows of queries and keys so that rotary positions turn neighbours; Hugging Face turns the two
+//! halves of a head, so the rows go back to their places.
+
+// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
+#![allow(clippy::disallowed_types)]
+
+mod tokenizer;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{Content, Value};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value as Json, json};
+use tch::{Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::adapter::bytes;
+use crate::minilm::unusable;
+
+/// A GGUF file, its header read.
+struct Gguf<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    content: Content,
+}
+
+/// Writes the model of a GGUF file into the folder `target`: `model.safetensors`, `config.json`, `tokenizer.json` and
+/// `tokenizer_config.json`.
+///
+/// # Errors
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is no GGUF file, for an architecture other than `llama`,
+/// and for a tokenizer that is not byte-level BPE.
+pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
+    let mut gguf = Gguf::open(file)?;
+    let config = gguf.config()?;
+    let (tokenizer, tokenizer_config) = tokenizer::read(&gguf)?;
+    let in_target = |name: &str| target.join(name);
+    fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
+    gguf.write_weights(&config, &in_target("model.safetensors"))?;
+    for (name, json) in
+        [("config.json", config), ("tokenizer.json", tokenizer), ("tokenizer_config.json", tokenizer_config)]
+    {
+        super::upcycle::write_json(&in_target(name), &json)?;
+    }
+    Ok(())
+}
+
+impl<'a> Gguf<'a> {
+    fn open(path: &'a Path) -> Result<Self, ExpertsError> {
+        let broken = |source| ExpertsError::File { path: path.to_owned(), source };
+        let mut file = BufReader::new(File::open(path).map_err(broken)?);
+        let content = Content::read(&mut file)
+            .map_err(|error| unusable(path, format!("it is no GGUF file that can be read: {error}")))?;
+        Ok(Self { path, file, content })
+    }
+
+    fn value(&self, key: &str) -> Result<&Value, ExpertsError> {
+        let missing = || unusable(self.path, format!("its header lacks {key}"));
+        self.content.metadata.get(key).ok_or_else(missing)
+    }
+
+    fn text(&self, key: &str) -> Result<&str, ExpertsError> {
+        let text = self.value(key)?.to_string();
+        text.map(String::as_str).map_err(|_| unusable(self.path, format!("{key} is no text")))
+    }
+
+    fn whole(&self, key: &str) -> Result<u64, ExpertsError> {
+        let number = self.value(key)?.to_u32();
+        number.map(u64::from).map_err(|_| unusable(self.path, format!("{key} is no whole number")))
+    }
+
+    fn number(&self, key: &str) -> Result<f64, ExpertsError> {
+        let number = self.value(key)?.to_f32();
+        number.map(f64::from).map_err(|_| unusable(self.path, format!("{key} is no number")))
+    }
+
+    /// A configuration of Hugging Face's `llama`.
+    fn config(&self) -> Result<Json, ExpertsError> {
+        let architecture = self.text("general.architecture")?;
+        if architecture != "llama" {
+            let reason = format!("its architecture is “{architecture}”; only llama is read from GGUF");
+            return Err(unusable(self.path, reason));
+        }
+        let heads = self.whole("llama.attention.head_count")?;
+        let special = |which: &str| self.whole(&format!("tokenizer.ggml.{which}_token_id")).ok();
+        Ok(json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "hidden_size": self.whole("llama.embedding_length")?,
+            "intermediate_size": self.whole("llama.feed_forward_length")?,
+            "num_hidden_layers": self.whole("llama.block_count")?,
+            "num_attention_heads": heads,
+            "num_key_value_heads": self.whole("llama.attention.head_count_kv").unwrap_or(heads),
+            "max_position_embeddings": self.whole("llama.context_length")?,
+            "rms_norm_eps": self.number("llama.attention.layer_norm_rms_epsilon")?,
+            "rope_theta": self.number("llama.rope.freq_base").unwrap_or(10_000.0),
+            "rope_scaling": self.rope_scaling()?,
+            "vocab_size": self.content.tensor_infos.get("token_embd.weight").map_or(0, |info| info.shape.dims()[0]),
+            "tie_word_embeddings": !self.content.tensor_infos.contains_key("output.weight"),
+            "attention_bias": false,
+            "mlp_bias": false,
+            "bos_token_id": special("bos"),
+            "eos_token_id": special("eos"),
+            "dtype": "float16",
+        }))
+    }
+
+    /// How rotary positions are stretched, if they are.
+    fn rope_scaling(&self) -> Result<Json, ExpertsError> {
+        match self.text("llama.rope.scaling.type").unwrap_or("none") {
+            "none" => Ok(Json::Null),
+            "linear" => Ok(json!({"type": "linear", "factor": self.number("llama.rope.scaling.factor")?})),
+            other => {
+                let reason =
+                    format!("its rotary positions are stretched as “{other}” has it; only linear is read");
+                Err(unusable(self.path, reason))
+            }
+        }
+    }
+
+    fn write_weights(&mut self, config: &Json, path: &Path) -> Result<(), ExpertsError> {
+        let mut names: Vec<String> = self.content.tensor_infos.keys().cloned().collect();
+        names.sort();
+        let mut tensors = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(target) = hugging_face_name(&name) else {
+                return Err(unusable(self.path, format!("nothing is known of its tensor {name}")));
+            };
+            let heads = match name.rsplit('.').nth(1) {
+                Some("attn_q") => config["num_attention_heads"].as_i64(),
+                Some("attn_k") => config["num_key_value_heads"].as_i64(),
+                _ => None,
+            };
+            let tensor = self.tensor(&name)?;
+            let placed = heads.map_or(tensor.shallow_clone(), |heads| halves(&tensor, heads));
+            tensors.push((target, placed.to_kind(Kind::Half)));
+        }
+        write(&tensors, path)
+    }
+
+    /// A tensor in 32-bit floats, its rows as Hugging Face has them.
+    fn tensor(&mut self, name: &str) -> Result<Tensor, ExpertsError> {
+        let host = candle_core::Device::Cpu;
+        let read = self.content.tensor(&mut self.file, name, &host).and_then(|tensor| {
+            let tensor = tensor.dequantize(&host)?;
+            Ok((tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1::<f32>()?))
+        });
+        let (shape, values) = read.map_err(|error| unusable(self.path, format!("{name}: {error}")))?;
+        let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        Ok(Tensor::from_slice(&values).view(shape.as_slice()))
+    }
+}
+
+/// The rows of queries or keys, from neighbours that turn together to halves that do.
+fn halves(weight: &Tensor, heads: i64) -> Tensor {
+    let size = weight.size();
+    weight.view([heads, size[0] / heads / 2, 2, size[1]]).transpose(1, 2).reshape([size[0], size[1]])
+}
+
+fn hugging_face_name(name: &str) -> Option<String> {
+    let whole = match name {
+        "token_embd.weight" => Some("model.embed_tokens.weight"),
+        "output_norm.weight" => Some("model.norm.weight"),
+        "output.weight" => Some("lm_head.weight"),
+        _ => None,
+    };
+    if let Some(whole) = whole {
+        return Some(whole.to_owned());
+    }
+    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    let part = match part.strip_suffix(".weight")? {
+        "attn_norm" => "input_layernorm",
+        "ffn_norm" => "post_attention_layernorm",
+        "attn_q" => "self_attn.q_proj",
+        "attn_k" => "self_attn.k_proj",
+        "attn_v" => "self_attn.v_proj",
+        "attn_output" => "self_attn.o_proj",
+        "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" => "mlp.up_proj",
+        "ffn_down" => "mlp.down_proj",
+        _ => return None,
+    };
+    Some(format!("model.layers.{layer}.{part}.weight"))
+}
+
+fn write(tensors: &[(String, Tensor)], path: &Path) -> Result<(), ExpertsError> {
+    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
+    let parts: Vec<(&String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            (name, tensor.size().iter().map(|&size| size as usize).collect(), bytes(tensor))
+        })
+        .collect();
+    let mut views = Vec::with_capacity(parts.len());
+    for (name, shape, bytes) in &parts {
+        views.push((name, TensorView::new(Dtype::F16, shape.clone(), bytes).map_err(broken)?));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+use std::path::PathBuf;
+
+use candle_core::Tensor as Stored;
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use tch::Device;
+
+use super::*;
+use crate::encoder::open_tokenizer;
+use crate::families::weights::Checkpoint;
+use crate::families::{Model, Precision, Tokens};
+
+const PARTS: [(&str, &str); 9] = [
+    ("attn_norm", "input_layernorm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama")
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("cloister-gguf-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    folder
+}
+
+fn config() -> Json {
+    let text = fs::read_to_string(fixture().join("config.json")).expect("the fixture is whole");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+/// The rows of a head's two halves one beside the other, as llama.cpp's own converter lays them out.
+fn neighbours(tensor: &Tensor, heads: i64) -> Tensor {
+    let (rows, width) = (tensor.size()[0], tensor.size()[1]);
+    let head = rows / heads;
+    let mut order = Vec::new();
+    for head_start in (0..rows).step_by(head as usize) {
+        order.extend((0..head / 2).flat_map(|at| [head_start + at, head_start + head / 2 + at]));
+    }
+    tensor.index_select(0, &Tensor::from_slice(&order)).view([rows, width])
+}
+
+fn stored(tensor: &Tensor, halved: bool) -> QTensor {
+    let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+    let values = crate::model::values(&tensor.to_kind(Kind::Float));
+    let stored = Stored::from_vec(values, shape, &candle_core::Device::Cpu).expect("sound sizes");
+    let kind = if halved { GgmlDType::F16 } else { GgmlDType::F32 };
+    QTensor::quantize(&stored, kind).expect("sound sizes")
+}
+
+/// The fixture's llama as a GGUF file, its embeddings in 16-bit floats where that is asked for.
+fn write_gguf(path: &Path, halved: bool, changes: &[(&str, Value)]) {
+    let (config, checkpoint) = (config(), Checkpoint::open(&fixture()).expect("the fixture is whole"));
+    let number = |key: &str| config[key].as_u64().expect("the fixture says so");
+    let take = |name: &str| checkpoint.take_any(name).expect("the fixture has it");
+    let mut tensors = vec![("output_norm.weight".to_owned(), stored(&take("model.norm.weight"), false))];
+    let whole = [("token_embd", "model.embed_tokens"), ("output", "lm_head")];
+    for (name, theirs) in whole.iter().filter(|(_, theirs)| checkpoint.has(&format!("{theirs}.weight"))) {
+        tensors.push((format!("{name}.weight"), stored(&take(&format!("{theirs}.weight")), halved)));
+    }
+    for layer in 0..number("num_hidden_layers") {
+        for (name, theirs) in PARTS {
+            let tensor = take(&format!("model.layers.{layer}.{theirs}.weight"));
+            let tensor = match name {
+                "attn_q" => neighbours(&tensor, number("num_attention_heads") as i64),
+                "attn_k" => neighbours(&tensor, number("num_key_value_heads") as i64),
+                _ => tensor,
+            };
+            tensors.push((format!("blk.{layer}.{name}.weight"), stored(&tensor, false)));
+        }
+    }
+    let text = |text: &str| Value::String(text.to_owned());
+    let whole = |key: &str| Value::U32(number(key) as u32);
+    let scaling = config["rope_parameters"]["factor"].as_f64().expect("the fixture is stretched") as f32;
+    let tokens = ["<s>", "a", "b", "Ġ", "ab"].map(text).to_vec();
+    let mut metadata = vec![
+        ("general.architecture", text("llama")),
+        ("llama.attention.head_count", whole("num_attention_heads")),
+        ("llama.attention.head_count_kv", whole("num_key_value_heads")),
+        ("llama.embedding_length", whole("hidden_size")),
+        ("llama.feed_forward_length", whole("intermediate_size")),
+        ("llama.block_count", whole("num_hidden_layers")),
+        ("llama.context_length", whole("max_position_embeddings")),
+        (
+            "llama.attention.layer_norm_rms_epsilon",
+            Value::F32(config["rms_norm_eps"].as_f64().unwrap_or(1e-6) as f32),
+        ),
+        ("llama.rope.scaling.type", text("linear")),
+        ("llama.rope.scaling.factor", Value::F32(scaling)),
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("smollm")),
+        ("tokenizer.ggml.tokens", Value::Array(tokens)),
+        ("tokenizer.ggml.token_type", Value::Array([3, 1, 1, 1, 1].map(Value::I32).to_vec())),
+        ("tokenizer.ggml.merges", Value::Array(vec![text("a b")])),
+        ("tokenizer.ggml.bos_token_id", Value::U32(0)),
+    ];
+    metadata.retain(|(key, _)| !changes.iter().any(|(changed, _)| changed == key));
+    metadata.extend(changes.iter().cloned());
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let mut file = File::create(path).expect("the folder is there");
+    gguf_file::write(&mut file, &metadata, &tensors).expect("the file can be written");
+}
+
+fn logits(folder: &Path) -> Tensor {
+    let model = Model::open(folder, Precision::Float32, Device::Cpu).expect("a sound model");
+    let Model::Decoder(decoder) = &model else { panic!("llama is a decoder") };
+    let tokens = Tokens::new(&[vec![1_i64, 5, 9, 2, 7, 3, 8]], Device::Cpu);
+    tch::no_grad(|| decoder.logits(&decoder.hidden(&tokens).rows))
+}
+
+#[test]
+fn a_model_computes_the_same_out_of_gguf() {
+    let folder = scratch("same");
+    let file = folder.join("model.gguf");
+    let theirs = logits(&fixture());
+    for (halved, most) in [(false, 0.005), (true, 0.01)] {
+        write_gguf(&file, halved, &[]);
+        convert(&file, &folder.join("out")).expect("a sound file");
+        let off = (logits(&folder.join("out")) - &theirs).abs().max().double_value(&[]);
+        let size = theirs.abs().max().double_value(&[]);
+        assert!(off < most * size, "halved {halved}: they differ by {off} of {size}");
+    }
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
+fn the_tokenizer_comes_along() {
+    let folder = scratch("tokenizer");
+    let file = folder.join("model.gguf");
+    write_gguf(&file, false, &[("tokenizer.chat_template", Value::String("{{ messages }}".to_owned()))]);
+    convert(&file, &folder.join("out")).expect("a sound file");
+    let tokenizer = open_tokenizer(&folder.join("out/tokenizer.json")).expect("a sound tokenizer");
+    let encoding = tokenizer.encode("ab<s> b", false).expect("plain text");
+    assert_eq!(encoding.get_ids(), [4, 0, 3, 2]);
+    let config = fs::read_to_string(folder.join("out/tokenizer_config.json")).expect("it was written");
+    assert!(config.contains("\"bos_token\": \"<s>\"") && config.contains("{{ messages }}"), "{config}");
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
+fn what_is_not_read_is_named() {
+    let folder = scratch("refused");
+    let file = folder.join("model.gguf");
+    let text = |text: &str| Value::String(text.to_owned());
+    let refusals = [
+        (("general.architecture", text("gemma")), "its architecture is “gemma”; only llama is read"),
+        (("tokenizer.ggml.model", text("llama")), "its tokenizer is “llama”"),
+        (("tokenizer.ggml.pre", text("qwen2")), "its text is cut as “qwen2” has it"),
+        (("llama.rope.scaling.type", text("yarn")), "stretched as “yarn” has it"),
+        (("llama.block_count", text("two")), "llama.block_count is no whole number"),
+    ];
+    for (change, expected) in refusals {
+        write_gguf(&file, false, &[change]);
+        let error = convert(&file, &folder.join("out")).expect_err("it is not read").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    fs::write(&file, b"GGUF, but nothing more").expect("the folder is there");
+    assert!(convert(&file, &folder.join("out")).is_err());
+    fs::remove_dir_all(folder).expect("it was made above");
+}

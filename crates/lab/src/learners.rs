@@ -1,0 +1,51 @@
+//! What a federation trains: members' data and models, behind one interface.
+
+use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Trainer};
+
+use crate::error::LabError;
+
+/// The members of a run, each with data of its own, and what is measured on.
+pub(crate) trait Learners {
+    /// How many members there are.
+    fn members(&self) -> usize;
+
+    /// What a member's training from `start` yields.
+    fn train(
+        &mut self,
+        member: usize,
+        start: &BlockVectors,
+        settings: &LocalTraining,
+    ) -> Result<LocalResult, LabError>;
+
+    /// Share of what nobody trained on that a member with this model gets right.
+    fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError>;
+}
+
+/// Members whose models classify texts.
+pub(crate) struct Classifiers {
+    pub(crate) trainers: Vec<Trainer>,
+    pub(crate) test: Features,
+}
+
+impl Learners for Classifiers {
+    fn members(&self) -> usize {
+        self.trainers.len()
+    }
+
+    fn train(
+        &mut self,
+        member: usize,
+        start: &BlockVectors,
+        settings: &LocalTraining,
+    ) -> Result<LocalResult, LabError> {
+        let trainer = &mut self.trainers[member];
+        trainer.load(start)?;
+        Ok(trainer.train(settings, &mut |_| ())?)
+    }
+
+    fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {
+        let trainer = &mut self.trainers[member];
+        trainer.load(model)?;
+        Ok(trainer.evaluate(&self.test).overall.accuracy())
+    }
+}

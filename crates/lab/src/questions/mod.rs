@@ -1,0 +1,128 @@
+//! Federations whose model answers multiple-choice questions: a causal language model with experts, of any family,
+//! whose adapters and routers are trained on the right answers.
+
+mod clusters;
+mod data;
+
+use cloister_experts::families::{AdapterSettings, Model};
+use cloister_experts::finetune::{Example, FineTuning, Question, RoundTrainer};
+use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
+
+use crate::config::{Config, StrategyName};
+use crate::data::Files;
+use crate::error::LabError;
+use crate::federation::{Federation, relative_sizes};
+use crate::learners::Learners;
+use crate::partition::divide;
+use crate::questions::data::Questions;
+use crate::results::Round;
+use crate::run::{Folders, Progress};
+
+/// Options that pass through the model together when it answers.
+const ANSWER_BATCH: usize = 64;
+
+/// What all seeds share: the questions and one model, which serves all members in turn.
+pub(crate) struct QuestionStage<'a> {
+    config: &'a Config,
+    questions: Questions,
+    trainer: RoundTrainer,
+    initial: BlockVectors,
+}
+
+impl<'a> QuestionStage<'a> {
+    pub(crate) fn set(config: &'a Config, files: &Files, folders: &Folders) -> Result<Self, LabError> {
+        let folder = config.model.folder.as_deref().ok_or_else(|| {
+            LabError::config("model.folder", "name the folder of a causal model with experts")
+        })?;
+        let questions = Questions::read(config, files, folder, folders)?;
+        let model = Model::open(folder, config.model.precision.into(), folders.device)?;
+        let settings = AdapterSettings {
+            rank: config.model.rank,
+            modules: config.model.modules.clone(),
+            router: true,
+            ..AdapterSettings::default()
+        };
+        let trainer = RoundTrainer::new(model, &settings, 0)?;
+        Ok(Self { config, questions, initial: trainer.vectors()?, trainer })
+    }
+
+    /// Runs one seed; the questions of each member, and what was measured after each round.
+    pub(crate) fn measure(
+        &mut self,
+        seed: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
+        let split = self.questions.split(seed)?;
+        let parts = self.parts(&split.train, seed)?;
+        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+        let mut learners = Answerers {
+            trainer: &mut self.trainer,
+            parts: parts.iter().map(|part| self.questions.lessons(part)).collect(),
+            questions: split.held_out.iter().map(|&own| self.questions.all[own].clone()).collect(),
+            right: split.held_out.iter().map(|&own| self.questions.right[own]).collect(),
+        };
+        let before = learners.accuracy(0, &self.initial)?;
+        let mut federation = Federation {
+            config: self.config,
+            learners: Box::new(learners),
+            sizes: relative_sizes(&sizes),
+            global: self.initial.clone(),
+            seed,
+        };
+        let before = Round { round: 0, accuracy: before, loss: None, aligned: None };
+        Ok((sizes, federation.rounds(before, progress)?))
+    }
+
+    /// Each member's questions; one member has them all where training is centralised.
+    fn parts(&self, train: &[usize], seed: u64) -> Result<Vec<Vec<usize>>, LabError> {
+        if self.config.strategy.name == StrategyName::Centralised {
+            return Ok(vec![train.to_vec()]);
+        }
+        let of = |all: &[usize]| train.iter().map(|&own| all[own]).collect::<Vec<_>>();
+        let (topics, domains) = (of(&self.questions.topics), of(&self.questions.domains));
+        let parts = divide(&self.config.partition, &topics, &domains, seed)?;
+        Ok(parts.iter().map(|part| part.iter().map(|&own| train[own]).collect()).collect())
+    }
+}
+
+impl Questions {
+    /// Questions with their right answers, to learn from.
+    fn lessons(&self, part: &[usize]) -> Vec<Example> {
+        let lesson = |&own: &usize| self.all[own].examples().nth(self.right[own]);
+        part.iter().filter_map(lesson).collect()
+    }
+}
+
+/// Members whose model answers questions.
+struct Answerers<'a> {
+    trainer: &'a mut RoundTrainer,
+    parts: Vec<Vec<Example>>,
+    questions: Vec<Question>,
+    right: Vec<usize>,
+}
+
+impl Learners for Answerers<'_> {
+    fn members(&self) -> usize {
+        self.parts.len()
+    }
+
+    fn train(
+        &mut self,
+        member: usize,
+        start: &BlockVectors,
+        settings: &LocalTraining,
+    ) -> Result<LocalResult, LabError> {
+        self.trainer.load(start)?;
+        Ok(self.trainer.train(&self.parts[member], &FineTuning::from(settings), &mut |_| ())?)
+    }
+
+    fn accuracy(&mut self, _member: usize, model: &BlockVectors) -> Result<f64, LabError> {
+        self.trainer.load(model)?;
+        let chosen = self.trainer.tuner().choose(&self.questions, ANSWER_BATCH)?;
+        let right = chosen.iter().zip(&self.right).filter(|(chosen, right)| chosen == right).count();
+        match self.questions.len() {
+            0 => Err(ExpertsError::NoNotes.into()),
+            all => Ok(right as f64 / all as f64),
+        }
+    }
+}
