@@ -8,7 +8,7 @@ use cloister_client::Journal;
 use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
 use cloister_experts::notes::read_notes;
 
-use crate::decoders::Target;
+use crate::target::Target;
 
 /// Every reader of a party's own files.
 pub(crate) const FILES: &[Target] = &[
