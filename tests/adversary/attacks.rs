@@ -72,6 +72,7 @@ attacks! {
     bodies::a_second_seal_after_an_abort_and_a_restart by "ROUND-03",
     bodies::a_second_seal_after_a_restored_backup by "ROUND-04",
     bodies::a_round_left_without_a_close by "ROUND-08",
+    bodies::a_request_that_takes_the_rounds_keys_away by "ROUND-28",
     bodies::another_model_under_the_next_plan by "ROUND-08",
     bodies::a_certificate_below_the_quorum by "ROUND-05",
     bodies::a_certificate_with_a_signer_twice by "ROUND-05",

@@ -17,7 +17,9 @@ use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message, RevealedSeed, RevealedShare};
-use cloister_wire::statement::{Manifest, ManifestCohort, Seal2, SumCheck, WeightedMember};
+use cloister_wire::statement::{
+    Abort, Closing, Manifest, ManifestCohort, Seal1, Seal2, SumCheck, WeightedMember,
+};
 use serde::Serialize;
 
 /// A broken rule.
@@ -62,6 +64,19 @@ pub(crate) struct Invariants {
     aborts: BTreeSet<Digest>,
     revealed: BTreeMap<(PartyId, Round), Revealed>,
     models: BTreeMap<Round, Digest>,
+    /// Whether nobody but the coordinator's own program speaks in its place.
+    pub(crate) coordinator_is_honest: bool,
+    /// What the coordinator proposed in each step of each round.
+    proposed: BTreeMap<(Round, Proposal), Digest>,
+}
+
+/// The steps of a round in which the coordinator proposes one body.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Proposal {
+    Plan,
+    Seal1,
+    Outcome,
+    Closing,
 }
 
 impl Invariants {
@@ -76,6 +91,8 @@ impl Invariants {
             aborts: BTreeSet::new(),
             revealed: BTreeMap::new(),
             models: BTreeMap::new(),
+            coordinator_is_honest: true,
+            proposed: BTreeMap::new(),
         }
     }
 
@@ -84,7 +101,7 @@ impl Invariants {
         match observation {
             Observation::FromCoordinator(_, Frame::Message(message)) => {
                 self.learn(message);
-                Ok(())
+                self.check_proposal(message)
             }
             Observation::Signed(custodian, record) => self.check_signature(*custodian, record),
             Observation::FromMember(member, Frame::Message(message)) => self.check_member(*member, message),
@@ -117,6 +134,36 @@ impl Invariants {
             }
             _ => {}
         }
+    }
+
+    /// R4 for the coordinator: one body a step, over every restart.
+    fn check_proposal(&mut self, message: &Message) -> Result<(), Violation> {
+        let proposal = match message {
+            Message::Plan { plan, .. } => {
+                plan.parse().map(|plan| plan.round).ok().map(|round| (round, Proposal::Plan, &plan.body))
+            }
+            Message::ProposeSeal1 { seal, .. } => {
+                codec::decode::<Seal1>(seal).ok().map(|body| (body.round, Proposal::Seal1, seal))
+            }
+            Message::ProposeSeal2 { seal, .. } => {
+                codec::decode::<Seal2>(seal).ok().map(|body| (body.round, Proposal::Outcome, seal))
+            }
+            Message::ProposeAbort { abort } => {
+                codec::decode::<Abort>(abort).ok().map(|body| (body.round, Proposal::Outcome, abort))
+            }
+            Message::ProposeClosing { closing, .. } => {
+                codec::decode::<Closing>(closing).ok().map(|body| (body.round, Proposal::Closing, closing))
+            }
+            _ => None,
+        };
+        let Some((round, step, body)) = proposal.filter(|_| self.coordinator_is_honest) else {
+            return Ok(());
+        };
+        let digest = body_digest(body);
+        let before = *self.proposed.entry((round, step)).or_insert(digest);
+        hold(before == digest, "R4", || {
+            format!("the coordinator proposed two bodies for {step:?} of {round}")
+        })
     }
 
     /// R4, R3 and R2 for a signature.

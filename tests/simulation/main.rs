@@ -66,6 +66,17 @@ fn custodians_that_lose_their_journals_are_caught() {
     assert!(found.contains("R4"), "{found:?}");
 }
 
+/// Positive control of R4: a coordinator whose disk is lost proposes a second body for a step.
+#[test]
+fn a_coordinator_that_loses_its_journal_is_caught() {
+    let honest = |configuration: &mut Configuration| configuration.coordinator_is_byzantine = false;
+    assert_eq!(broken(honest), BTreeSet::new(), "control: with its journal");
+    let found = broken(|configuration| {
+        (configuration.coordinator_is_byzantine, configuration.coordinator_forgets) = (false, true);
+    });
+    assert!(found.contains("R4"), "{found:?}");
+}
+
 /// Positive control of R3: with a quorum of custodians that sign everything, two bodies are certified.
 #[test]
 fn too_many_byzantine_custodians_are_caught() {
