@@ -22,7 +22,8 @@ use libfuzzer_sys as _;
 use serde_json::Value;
 use target::Target;
 
-const VECTORS: [&str; 6] = ["codec", "consortium", "frames", "letters", "rounds", "rounds_bad"];
+const VECTORS: [&str; 8] =
+    ["codec", "consortium", "frames", "late_round", "late_round_bad", "letters", "rounds", "rounds_bad"];
 
 /// Samples of what the vectors do not have.
 const SAMPLES: [(&str, &str); 3] = [
