@@ -1,4 +1,4 @@
-//! Random lists of operations over whole consortia: after every operation the rules R1 to R4 of the protocol hold,
+//! Random lists of operations over whole consortia: after every operation the rules R1 to R8 of the protocol hold,
 //! and a sum is right or there is none.
 //!
 //! A list that breaks a rule is shrunk and printed in the form of `reproduction.rs`. Other and longer runs are made by
@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod controls;
+mod evidence;
 mod generator;
 mod invariants;
 mod liveness;

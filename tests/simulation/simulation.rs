@@ -50,7 +50,8 @@ impl Simulation {
         }
         let mut world = World::new(consortium, template, configuration.seed);
         (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
-        let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine());
+        let genesis = world.coordinator.model().digest();
+        let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
         invariants.coordinator_is_honest = !configuration.coordinator_is_byzantine;
         Self {
             attacker: Attacker::new(&world.consortium),
