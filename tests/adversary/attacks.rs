@@ -78,6 +78,7 @@ attacks! {
     bodies::a_certificate_with_a_signer_twice by "ROUND-05",
     bodies::an_equivocation_that_two_halves_sign by "ROUND-05",
     uploads::a_swapped_letter by "ROUND-11",
+    uploads::a_copied_letter by "MASK-13",
     uploads::shares_that_were_not_committed_to by "ROUND-11",
     uploads::an_announcement_of_another_round by "ROUND-10",
     uploads::a_wrong_seed by "ROUND-15",
