@@ -16,6 +16,7 @@ mod python;
 mod setup;
 mod trace;
 mod vectors;
+mod vetting;
 mod workspace;
 
 /// What went wrong, in one sentence that says what to do.
@@ -29,8 +30,9 @@ cargo xtask COMMAND
   test [SUITE]     set up, and pass every test, or those of one crate or suite
   cloister ARGS…   run the program with the environment that it needs
   env              print that environment as shell exports
-  check            formatting, clippy with warnings denied, the crate graph, the traces
+  check            formatting, clippy with warnings denied, the crate graph, the dependencies, the traces
   fence            check the crate graph alone
+  vetting          check where dependencies are from, their licences, their versions
   trace [--write]  check that every requirement is defined once, in code, and tested
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         "vectors" => vectors::run(rest),
         "accounting" => accounting::run(rest),
         "fixtures" => fixtures::run(rest),
+        "vetting" => vetting::check().map(|()| ExitCode::SUCCESS),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
