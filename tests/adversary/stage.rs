@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan, RoundSettings};
@@ -173,7 +174,8 @@ impl Stage {
         sent.expect("it was sent").clone()
     }
 
-    /// A plan that the coordinator signs for a round, with keys that the custodians give for it.
+    /// A plan that the coordinator signs for a round, with keys that the custodians give for it, or would give if they
+    /// had no round under way (`ROUND-28`): what is tried is the plan.
     pub(crate) fn forged_plan(
         &mut self,
         round: u64,
@@ -184,10 +186,11 @@ impl Stage {
         let mut receiving_keys = Vec::new();
         for party in 1..=SEVEN as u32 {
             let answer = self.give(party, Message::KeyRequest { round: Round(round) });
-            receiving_keys.extend(answer.messages().into_iter().filter_map(|message| match message {
+            let given = answer.messages().into_iter().find_map(|message| match message {
                 Message::ReceivingKey(signed) => Some(signed),
                 _ => None,
-            }));
+            });
+            receiving_keys.push(given.unwrap_or_else(|| self.receiving_key(party, round)));
         }
         let plan = RoundPlan {
             epoch: self.world.consortium.epoch.digest(),
@@ -202,6 +205,12 @@ impl Stage {
             receiving_keys,
             previous: ending,
         }
+    }
+
+    fn receiving_key(&self, party: u32, round: u64) -> Signed<ReceivingKey> {
+        let epoch = self.world.consortium.epoch.digest();
+        let key = ScalarSecret::random(&mut random(round)).public().bytes();
+        sign(self.key(party), PartyId(party), &ReceivingKey { epoch, round: Round(round), key })
     }
 }
 

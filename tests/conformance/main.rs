@@ -45,6 +45,8 @@ files! {
     group: dealing::group,
     knowledge: dealing::knowledge,
     late: numbers::late,
+    late_round: replay::rounds,
+    late_round_bad: replay::late_refusals,
     letters: dealing::letters,
     masks: masks::check,
     merkle: hashes::merkle,

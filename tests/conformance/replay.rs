@@ -183,7 +183,14 @@ pub(crate) fn rounds(rounds: Rounds) {
 }
 
 pub(crate) fn refusals(file: Refusals) {
-    let rounds: Rounds = vectors::read("rounds");
+    check_refusals(&file, vectors::read("rounds"));
+}
+
+pub(crate) fn late_refusals(file: Refusals) {
+    check_refusals(&file, vectors::read("late_round"));
+}
+
+fn check_refusals(file: &Refusals, rounds: Rounds) {
     let mut replay = Replay::new(&rounds);
     let mut refused = 0;
     replay.run(|replay, at, name| {
@@ -200,8 +207,10 @@ pub(crate) fn refusals(file: Refusals) {
 }
 
 fn kind(name: &str) -> EntryKind {
-    use EntryKind::{Abort, Announcement, Closing, Manifest, Plan, Reveal, Seal1, Seal2, Upload};
-    let kinds = [Plan, Announcement, Manifest, Seal1, Upload, Seal2, Reveal, Closing, Abort];
+    use EntryKind::{
+        Abort, Announcement, Closing, LateSketches, Manifest, Plan, Reveal, Seal1, Seal2, Upload,
+    };
+    let kinds = [Plan, Announcement, Manifest, Seal1, Upload, Seal2, Reveal, LateSketches, Closing, Abort];
     kinds.into_iter().find(|kind| kind.name() == name).expect("a kind of the log")
 }
 
@@ -227,6 +236,7 @@ fn bodies(rounds: &Rounds) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
             Message::ProposeClosing { reveals, .. } => {
                 reveals.iter().for_each(|reveal| add("reveal", codec::encode(&(reveal.index, reveal.value))));
             }
+            Message::LateSketches(signed) => add("late-sketches", signed.body),
             Message::Ended(Ending::Closed { certificate, .. }) => add("closing", certificate.body),
             _ => {}
         }

@@ -6,6 +6,7 @@ use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::group::ScalarSecret;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, PartyId};
+use cloister_protocol::late::is_sketched;
 use cloister_protocol::manifest::{Announcements, CheckedManifest, write};
 use cloister_protocol::model::Model;
 use cloister_protocol::opening::{MaskedBlocks, OpenedSum, Openings, open_block, upload_root};
@@ -156,7 +157,9 @@ fn check_sums(rounds: &Rounds, held: &Held, mut cohorts: SealedCohorts) {
     assert_eq!(sums.len(), rounds.expected.sums.len());
     for (sum, listed) in sums.iter().zip(&held.closing.sums) {
         assert_eq!(sum.packed(&held.round), rounds.expected.sums[&sum.block().0].0);
-        assert_eq!(sum.listed(&held.round, SumCheck::NotSketched), *listed);
+        let check =
+            if is_sketched(&held.round, sum.block()) { SumCheck::Checked } else { SumCheck::NotSketched };
+        assert_eq!(sum.listed(&held.round, check), *listed);
     }
     let model: Model = rounds.model().after(held.round.plan(), &sums).unwrap();
     assert_eq!(model, rounds.closed_model());

@@ -6,14 +6,17 @@ mod decoders;
 mod memory;
 #[path = "../fuzz/src/names.rs"]
 mod names;
+#[path = "../fuzz/src/target.rs"]
+mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use decoders::{DECODERS, Target};
+use decoders::DECODERS;
 use names::target_of;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use target::Target;
 
 /// Damaged copies of each kept input.
 const COPIES: usize = 200;

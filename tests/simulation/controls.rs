@@ -1,6 +1,7 @@
 //! Positive controls of the invariants: each of them fails when something is observed that its rule forbids.
 
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
 use cloister_protocol::custodian::{Phase, SignedRecord};
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::consortium::consortium;
@@ -9,13 +10,14 @@ use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, RevealedSeed, RevealedShare};
-use cloister_wire::statement::{Seal2, Signature};
+use cloister_wire::statement::{Closing, Seal2, Signature};
 
 use crate::invariants::Invariants;
 
 /// Everything of one honest round, and the second seal's body.
 fn honest_round() -> (Vec<Observation>, Seal2, Invariants) {
     let mut world = World::new(consortium(&[1; 5]), template(1, 4, 15), 2);
+    let genesis = world.coordinator.model().digest();
     world.start_round();
     world.settle();
     let observed = std::mem::take(&mut world.observations);
@@ -24,7 +26,7 @@ fn honest_round() -> (Vec<Observation>, Seal2, Invariants) {
         _ => None,
     });
     let seal = codec::decode(proposed.expect("it was proposed")).unwrap();
-    let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine());
+    let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
     for observation in &observed {
         assert_eq!(invariants.check(observation), Ok(()));
     }
@@ -51,10 +53,89 @@ fn signed(round: u64, phase: Phase, body: &[u8]) -> Observation {
     Observation::Signed(PartyId(2), SignedRecord { round: Round(round), phase, body: body_digest(body) })
 }
 
+/// A message that honest parties sent, changed.
+fn sent<T>(of: impl Fn(&Observation) -> Option<T>) -> T {
+    let (observed, _, _) = honest_round();
+    observed.iter().find_map(of).expect("it was sent")
+}
+
+#[test]
+fn a_share_or_a_seed_that_was_not_committed_to() {
+    let seeds = |change: fn(&mut RevealedSeed)| {
+        let (member, mut message) = sent(|observation| match observation {
+            Observation::FromMember(member, Frame::Message(message @ Message::Seeds { .. })) => {
+                Some((*member, message.clone()))
+            }
+            _ => None,
+        });
+        if let Message::Seeds { seeds, .. } = &mut message {
+            seeds.iter_mut().for_each(change);
+        }
+        Observation::FromMember(member, Frame::Message(message))
+    };
+    assert_eq!(broken_by([seeds(|_| {})]), None, "control: as it was sent");
+    assert_eq!(broken_by([seeds(|seed| seed.seed[0] ^= 1)]), Some("R5"));
+    assert_eq!(broken_by([share_of(3, 1)]), Some("R5"), "zeros were dealt to nobody");
+}
+
+/// The rule that a member breaks that announces in round 2 under this plan.
+fn announced_under(change: impl Fn(&mut RoundPlan)) -> Option<&'static str> {
+    let (observed, _, _) = honest_round();
+    let (member, mut announced) = sent(|observation| match observation {
+        Observation::FromMember(member, Frame::Message(Message::Announcement(signed))) => {
+            Some((*member, signed.clone()))
+        }
+        _ => None,
+    });
+    let closing = observed.iter().find_map(|observation| match observation {
+        Observation::FromCoordinator(_, Frame::Message(Message::ProposeClosing { closing, .. })) => {
+            Some(closing.clone())
+        }
+        _ => None,
+    });
+    let closing = closing.expect("it was proposed");
+    let model = codec::decode::<Closing>(&closing).unwrap().model;
+    let plan = sent(|observation| match observation {
+        Observation::FromCoordinator(_, Frame::Message(message @ Message::Plan { .. })) => {
+            Some(message.clone())
+        }
+        _ => None,
+    });
+    let Message::Plan { mut plan, receiving_keys, .. } = plan else { unreachable!() };
+    let first_plan = plan.parse().unwrap();
+    let mut body = RoundPlan { round: Round(2), previous: body_digest(&closing), model, ..first_plan };
+    change(&mut body);
+    plan.body = codec::encode(&body);
+    let mut announcement = announced.parse().unwrap();
+    (announcement.round, announcement.plan) = (Round(2), body_digest(&plan.body));
+    announced.body = codec::encode(&announcement);
+    let plan = Message::Plan { plan, receiving_keys, previous: None };
+    broken_by([
+        Observation::FromCoordinator(member, Frame::Message(plan)),
+        Observation::FromMember(member, Frame::Message(Message::Announcement(announced))),
+    ])
+}
+
+#[test]
+fn a_plan_that_does_not_follow_or_whose_blocks_overlap() {
+    assert_eq!(announced_under(|_| {}), None, "control: what follows from the closing");
+    assert_eq!(announced_under(|plan| plan.previous = Digest([7; 32])), Some("R8"));
+    assert_eq!(announced_under(|plan| plan.model = Digest([7; 32])), Some("R8"));
+    assert_eq!(announced_under(|plan| plan.round = Round(3)), Some("R8"));
+    let twice = |plan: &mut RoundPlan| {
+        plan.settings.blocks[1].shape.kind = plan.settings.blocks[0].shape.kind;
+    };
+    assert_eq!(announced_under(twice), Some("R7"));
+}
+
 #[test]
 fn a_mask_key_of_a_member_that_uploaded() {
     assert_eq!(broken_by([share_of(0, 1)]), Some("R1"));
-    assert_eq!(broken_by([share_of(3, 1)]), None, "control: its seed of a block for everyone");
+    assert_eq!(
+        broken_by([share_of(3, 1)]),
+        Some("R5"),
+        "control: the seed of a block for everyone may be revealed"
+    );
 }
 
 #[test]

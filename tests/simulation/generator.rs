@@ -149,7 +149,8 @@ fn choose(simulation: &Simulation, weather: Weather, random: &mut ChaCha20Rng) -
 }
 
 fn fault(number: u32, random: &mut ChaCha20Rng) -> Operation {
-    match random.next_u32() % 10 {
+    match random.next_u32() % 11 {
+        10 => Operation::RestartCoordinator,
         0..4 => Operation::Disconnect(number),
         4..6 => Operation::Restart(number),
         6 => Operation::Silence(number),

@@ -1,4 +1,4 @@
-//! The rules R1 to R4, checked on what honest parties write to disk and send.
+//! The rules R1 to R8, checked on what honest parties write to disk and send.
 //!
 //! Nothing here uses the program's own checks of cohorts, floors or reveals: it reads bodies and counts.
 
@@ -16,9 +16,13 @@ use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message, RevealedSeed, RevealedShare};
-use cloister_wire::statement::{Manifest, ManifestCohort, Seal2, SumCheck, WeightedMember};
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{
+    Abort, Closing, Manifest, ManifestCohort, Seal1, Seal2, SumCheck, WeightedMember,
+};
 use serde::Serialize;
+
+use crate::evidence::Evidence;
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -34,7 +38,11 @@ impl fmt::Display for Violation {
     }
 }
 
-fn hold(condition: bool, rule: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+pub(crate) fn hold(
+    condition: bool,
+    rule: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
     if condition {
         return Ok(());
     }
@@ -62,11 +70,27 @@ pub(crate) struct Invariants {
     aborts: BTreeSet<Digest>,
     revealed: BTreeMap<(PartyId, Round), Revealed>,
     models: BTreeMap<Round, Digest>,
+    evidence: Evidence,
+    /// Whether nobody but the coordinator's own program speaks in its place.
+    pub(crate) coordinator_is_honest: bool,
+    /// What the coordinator proposed in each step of each round.
+    proposed: BTreeMap<(Round, Proposal), Digest>,
+}
+
+/// The steps of a round in which the coordinator proposes one body.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Proposal {
+    Plan,
+    Seal1,
+    Outcome,
+    Closing,
 }
 
 impl Invariants {
-    pub(crate) fn new(epoch: Arc<Epoch>, byzantine: BTreeSet<PartyId>) -> Self {
+    /// For a consortium that starts from the model `genesis`.
+    pub(crate) fn new(epoch: Arc<Epoch>, byzantine: BTreeSet<PartyId>, genesis: Digest) -> Self {
         Self {
+            evidence: Evidence::new(epoch.digest(), genesis),
             epoch,
             byzantine,
             votes: Votes::new(),
@@ -76,6 +100,8 @@ impl Invariants {
             aborts: BTreeSet::new(),
             revealed: BTreeMap::new(),
             models: BTreeMap::new(),
+            coordinator_is_honest: true,
+            proposed: BTreeMap::new(),
         }
     }
 
@@ -84,7 +110,7 @@ impl Invariants {
         match observation {
             Observation::FromCoordinator(_, Frame::Message(message)) => {
                 self.learn(message);
-                Ok(())
+                self.check_proposal(message)
             }
             Observation::Signed(custodian, record) => self.check_signature(*custodian, record),
             Observation::FromMember(member, Frame::Message(message)) => self.check_member(*member, message),
@@ -101,6 +127,7 @@ impl Invariants {
 
     /// Remembers the bodies that custodians are asked to sign.
     fn learn(&mut self, message: &Message) {
+        self.evidence.learn(message);
         match message {
             Message::ProposeSeal1 { manifest, seal } => {
                 if let Ok(body) = codec::decode(manifest) {
@@ -117,6 +144,36 @@ impl Invariants {
             }
             _ => {}
         }
+    }
+
+    /// R4 for the coordinator: one body a step, over every restart.
+    fn check_proposal(&mut self, message: &Message) -> Result<(), Violation> {
+        let proposal = match message {
+            Message::Plan { plan, .. } => {
+                plan.parse().map(|plan| plan.round).ok().map(|round| (round, Proposal::Plan, &plan.body))
+            }
+            Message::ProposeSeal1 { seal, .. } => {
+                codec::decode::<Seal1>(seal).ok().map(|body| (body.round, Proposal::Seal1, seal))
+            }
+            Message::ProposeSeal2 { seal, .. } => {
+                codec::decode::<Seal2>(seal).ok().map(|body| (body.round, Proposal::Outcome, seal))
+            }
+            Message::ProposeAbort { abort } => {
+                codec::decode::<Abort>(abort).ok().map(|body| (body.round, Proposal::Outcome, abort))
+            }
+            Message::ProposeClosing { closing, .. } => {
+                codec::decode::<Closing>(closing).ok().map(|body| (body.round, Proposal::Closing, closing))
+            }
+            _ => None,
+        };
+        let Some((round, step, body)) = proposal.filter(|_| self.coordinator_is_honest) else {
+            return Ok(());
+        };
+        let digest = body_digest(body);
+        let before = *self.proposed.entry((round, step)).or_insert(digest);
+        hold(before == digest, "R4", || {
+            format!("the coordinator proposed two bodies for {step:?} of {round}")
+        })
     }
 
     /// R4, R3 and R2 for a signature.
@@ -147,8 +204,13 @@ impl Invariants {
     }
 
     fn has_ended(&self, round: Round) -> bool {
-        let closed = self.certifiable(round, Phase::Closing).next().is_some();
-        closed || self.certifiable(round, Phase::Outcome).any(|body| self.aborts.contains(&body))
+        !self.endings(round).is_empty()
+    }
+
+    /// The bodies that a quorum can have signed as the end of a round.
+    fn endings(&self, round: Round) -> Vec<Digest> {
+        let aborts = self.certifiable(round, Phase::Outcome).filter(|body| self.aborts.contains(body));
+        self.certifiable(round, Phase::Closing).chain(aborts).collect()
     }
 
     /// R2: every block of a second seal is void or reaches the floor.
@@ -178,26 +240,30 @@ impl Invariants {
     fn check_member(&mut self, member: PartyId, message: &Message) -> Result<(), Violation> {
         match message {
             Message::Announcement(signed) => {
-                let (round, digest) = (signed.parse().map(|body| body.round), body_digest(&signed.body));
-                let round = round.expect("members encode what they sign");
+                let body = signed.parse().expect("members encode what they sign");
+                let (round, digest) = (body.round, body_digest(&signed.body));
                 let before = *self.announced.entry((member, round)).or_insert(digest);
-                hold(before == digest, "R4", || format!("{member} announced twice in {round}"))
+                hold(before == digest, "R4", || format!("{member} announced twice in {round}"))?;
+                let ended = self.endings(Round(round.0 - 1));
+                self.evidence.check_announcement(member, body, &ended)
             }
-            Message::Seeds { round, seeds } => seeds
-                .iter()
-                .try_for_each(|RevealedSeed { block, .. }| self.check_seed(member, *round, *block)),
+            Message::Seeds { round, seeds } => seeds.iter().try_for_each(|seed| {
+                self.check_seed(member, *round, seed.block)?;
+                self.evidence.check_seed(member, *round, seed)
+            }),
             _ => Ok(()),
         }
     }
 
     fn check_custodian(&mut self, custodian: PartyId, message: &Message) -> Result<(), Violation> {
         match message {
-            Message::Shares { round, dealer, shares } => {
-                shares.iter().try_for_each(|RevealedShare { index, .. }| match index.checked_sub(1) {
-                    None => self.check_mask_key(*dealer, *round),
-                    Some(block) => self.check_seed(*dealer, *round, BlockId(block)),
-                })
-            }
+            Message::Shares { round, dealer, shares } => shares.iter().try_for_each(|share| {
+                match share.index.checked_sub(1) {
+                    None => self.check_mask_key(*dealer, *round)?,
+                    Some(block) => self.check_seed(*dealer, *round, BlockId(block))?,
+                }
+                self.evidence.check_share(custodian, (*dealer, *round), share)
+            }),
             Message::Vote { body, .. } => {
                 let kept = self.votes.values().filter_map(|bodies| bodies.get(body));
                 hold(kept.flatten().any(|voter| *voter == custodian), "R4", || {

@@ -47,6 +47,12 @@ fn endings(world: &World) -> usize {
     world.observations.iter().filter(ended).count()
 }
 
+/// Members that applied the sums of a round.
+fn closings(world: &World) -> usize {
+    let closed = |observation: &&Observation| matches!(observation, Observation::Closed(..));
+    world.observations.iter().filter(closed).count()
+}
+
 fn announced(world: &World, party: u32, round: u64) -> bool {
     let wanted = Observation::Announced(PartyId(party), Round(round));
     world.observations.contains(&wanted)
@@ -65,6 +71,49 @@ fn a_link_that_is_cut_at_any_step_of_a_member_is_made_up_for() {
         finish(&mut world);
         assert_eq!(endings(&world), 1, "cut after {at} steps");
     }
+}
+
+/// ROUND-27
+#[test]
+fn a_coordinator_that_restarts_at_any_step_ends_the_round() {
+    for at in 0..200 {
+        let mut world = five();
+        world.start_round();
+        for _ in 0..at {
+            let step = world.steps().first().copied();
+            step.into_iter().for_each(|step| world.take(step));
+        }
+        world.restart_coordinator();
+        (1..=5).for_each(|party| world.connect(PartyId(party)));
+        finish(&mut world);
+        assert_eq!(endings(&world), 1, "ended after {at} steps");
+        assert_eq!(closings(&world), 5, "all members hold the model, after {at} steps");
+    }
+}
+
+/// ROUND-27: the last thing that a restarted coordinator knows is that its round has ended.
+#[test]
+fn who_missed_the_end_before_a_restart_gets_it_after() {
+    let mut world = five();
+    world.start_round();
+    run_to(&mut world, 1, |message| matches!(message, Message::Ended(_)));
+    assert_eq!((endings(&world), closings(&world)), (1, 0), "the sums are on their way");
+    world.restart_coordinator();
+    (1..=5).for_each(|party| world.connect(PartyId(party)));
+    finish(&mut world);
+    assert_eq!(closings(&world), 5);
+}
+
+/// ROUND-28
+#[test]
+fn a_request_for_the_next_rounds_key_does_not_cost_this_rounds_letters() {
+    let mut world = five();
+    world.start_round();
+    run_to(&mut world, 5, |message| matches!(message, Message::Plan { .. }));
+    let early = Frame::Message(Message::KeyRequest { round: Round(2) });
+    (1..=5).for_each(|party| world.inject(PartyId(party), early.clone()));
+    finish(&mut world);
+    assert_eq!((endings(&world), closings(&world)), (1, 5));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Random lists of operations over whole consortia: after every operation the rules R1 to R4 of the protocol hold,
+//! Random lists of operations over whole consortia: after every operation the rules R1 to R8 of the protocol hold,
 //! and a sum is right or there is none.
 //!
 //! A list that breaks a rule is shrunk and printed in the form of `reproduction.rs`. Other and longer runs are made by
@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod controls;
+mod evidence;
 mod generator;
 mod invariants;
 mod liveness;
@@ -63,6 +64,17 @@ fn a_list_travels_as_json() {
 #[test]
 fn custodians_that_lose_their_journals_are_caught() {
     let found = broken(|configuration| configuration.journals_are_lost = true);
+    assert!(found.contains("R4"), "{found:?}");
+}
+
+/// Positive control of R4: a coordinator whose disk is lost proposes a second body for a step.
+#[test]
+fn a_coordinator_that_loses_its_journal_is_caught() {
+    let honest = |configuration: &mut Configuration| configuration.coordinator_is_byzantine = false;
+    assert_eq!(broken(honest), BTreeSet::new(), "control: with its journal");
+    let found = broken(|configuration| {
+        (configuration.coordinator_is_byzantine, configuration.coordinator_forgets) = (false, true);
+    });
     assert!(found.contains("R4"), "{found:?}");
 }
 

@@ -24,6 +24,9 @@ pub(crate) struct Configuration {
     pub lying_members: u32,
     /// Positive control: restarted parties find nothing on their disks.
     pub journals_are_lost: bool,
+    /// Positive control: a restarted coordinator finds nothing of its round on its disk.
+    #[serde(default)]
+    pub coordinator_forgets: bool,
     /// Positive control: sums are compared with other updates than the members'.
     pub members_lie: bool,
 }
@@ -40,6 +43,7 @@ impl Configuration {
             late_sketches: false,
             lying_members: 0,
             journals_are_lost: false,
+            coordinator_forgets: false,
             members_lie: false,
         }
     }
@@ -59,6 +63,8 @@ pub(crate) enum Operation {
     Connect(u32),
     /// A party's process ends and is started from its journal, without a link.
     Restart(u32),
+    /// The coordinator's process ends and is started from its journal; every link is lost.
+    RestartCoordinator,
     /// A member says nothing any more until its party is restarted.
     Silence(u32),
     /// The coordinator's deadline passes.

@@ -2,6 +2,7 @@
 //!
 //! Standard output is data: with `--json` one object, which `--replay` takes when it holds a failure.
 
+mod evidence;
 mod generator;
 mod invariants;
 mod operation;

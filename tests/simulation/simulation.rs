@@ -50,9 +50,12 @@ impl Simulation {
         }
         let mut world = World::new(consortium, template, configuration.seed);
         (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
+        let genesis = world.coordinator.model().digest();
+        let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
+        invariants.coordinator_is_honest = !configuration.coordinator_is_byzantine;
         Self {
             attacker: Attacker::new(&world.consortium),
-            invariants: Invariants::new(world.consortium.epoch.clone(), world.byzantine()),
+            invariants,
             configuration: configuration.clone(),
             world,
             closed: 0,
@@ -68,6 +71,10 @@ impl Simulation {
             Operation::Disconnect(choice) => self.world.disconnect(self.party(choice)),
             Operation::Connect(choice) => self.connect(choice),
             Operation::Restart(choice) => self.restart(choice),
+            Operation::RestartCoordinator if self.configuration.coordinator_forgets => {
+                self.world.restart_coordinator_without_journal();
+            }
+            Operation::RestartCoordinator => self.world.restart_coordinator(),
             Operation::Silence(choice) => self.world.silence_member(self.party(choice)),
             Operation::Expire => {
                 self.world.expire();

@@ -9,7 +9,7 @@ use clap::Args;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
-use cloister_server::{ServerConfig, ServerError, ServerEvent};
+use cloister_server::{JournalError, ServerConfig, ServerError, ServerEvent};
 use cloister_transport::Settings;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
@@ -34,13 +34,14 @@ pub(crate) struct Arguments {
     /// The parameters to start from.
     #[arg(long)]
     model: PathBuf,
-    /// Where logs and the model are written.
+    /// Where logs, the model and the journal are written. Started again with the same folder, the coordinator goes on where
+    /// it stopped, whatever stopped it.
     #[arg(long)]
     data: PathBuf,
     /// Address and UDP port to listen on.
     #[arg(long, default_value = "0.0.0.0:443")]
     listen: SocketAddr,
-    /// Rounds to run.
+    /// Rounds to run, those before a restart included.
     #[arg(long, default_value_t = NonZeroU64::MIN)]
     num_rounds: NonZeroU64,
     /// Members that must be connected before the first round; all of the consortium if not given.
@@ -78,10 +79,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn kind(error: &ServerError) -> Kind {
     match error {
-        ServerError::Bind(_) | ServerError::TooFewMembers { .. } => Kind::Unavailable,
+        ServerError::Bind(_)
+        | ServerError::TooFewMembers { .. }
+        | ServerError::Journal(JournalError::InUse(_)) => Kind::Unavailable,
         ServerError::QuorumLost(_) | ServerError::NothingSummed(_) => Kind::QuorumLost,
-        ServerError::InvalidPlan(_) | ServerError::Roster(_) => Kind::Config,
-        ServerError::Io { .. } => Kind::Error,
+        ServerError::InvalidPlan(_)
+        | ServerError::Roster(_)
+        | ServerError::Journal(JournalError::Epoch { .. }) => Kind::Config,
+        ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => Kind::Error,
     }
 }
 
@@ -120,6 +125,9 @@ fn numbers(parties: &[PartyId]) -> Vec<u32> {
 fn to_json(event: &ServerEvent) -> Value {
     match event {
         ServerEvent::Listening(address) => json!({"event": "listening", "address": address.to_string()}),
+        ServerEvent::Resumed { closed_rounds, in_round, torn } => json!({
+            "event": "resumed", "closed_rounds": closed_rounds, "in_round": in_round, "torn_bytes": torn
+        }),
         ServerEvent::Connected(party) => json!({"event": "connected", "party": party.0}),
         ServerEvent::Disconnected(party, reason) => {
             json!({"event": "disconnected", "party": party.0, "reason": reason})
@@ -184,6 +192,9 @@ fn round_report(report: &RoundReport) -> Value {
 fn to_text(event: &ServerEvent) -> String {
     match event {
         ServerEvent::Listening(address) => format!("listening at {address}"),
+        ServerEvent::Resumed { closed_rounds, in_round, torn } => {
+            resumed_text(*closed_rounds, *in_round, *torn)
+        }
         ServerEvent::Connected(party) => format!("{party} is connected"),
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
@@ -198,6 +209,15 @@ fn to_text(event: &ServerEvent) -> String {
             report.masked_bytes
         ),
     }
+}
+
+fn resumed_text(closed_rounds: u64, in_round: bool, torn: usize) -> String {
+    let next = if in_round { "going on with the one under way" } else { "none is under way" };
+    let torn = match torn {
+        0 => String::new(),
+        bytes => format!("; {bytes} bytes that were torn off the journal's end are asked for again"),
+    };
+    format!("started again after {closed_rounds} rounds with sums; {next}{torn}")
 }
 
 /// A sentence for the operator.

@@ -6,6 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::merkle;
+use cloister_params::id::{Digest, Round};
+use cloister_params::policy::Policy;
+use cloister_protocol::round::KnownEnding;
+use cloister_wire::codec;
+use cloister_wire::message::Ending;
 use serde_json::Value;
 
 fn scratch(name: &str) -> PathBuf {
@@ -49,6 +56,59 @@ fn a_member_killed_in_its_upload_does_not_stop_the_round() {
         assert!(folder.join(file).exists(), "{file}");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// ROUND-27
+#[test]
+fn a_coordinator_killed_among_uploads_goes_on_and_its_rounds_can_be_checked() {
+    let folder = scratch("coordinator");
+    let Some(output) = demo(&folder, &["--rounds", "2", "--kill-coordinator", "1"]) else {
+        return;
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["rounds"], &summary["dropped"]), (&2.into(), &0.into()));
+    let result: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+    for round in [0, 1] {
+        assert_eq!(result["rounds"][round]["uploaded"], serde_json::json!([1, 2, 3, 4, 5]), "{errors}");
+    }
+    let epoch = load_consortium(&folder);
+    for round in 1..=2 {
+        check_round(&folder.join("coordinator/data/rounds"), round, &epoch);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn load_consortium(folder: &Path) -> Epoch {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let policy = Policy::parse(&read("coordinator/policy.toml")).unwrap();
+    let mut signature = [0; 64];
+    hex::decode_to_slice(read("consortium.toml.sig").trim(), &mut signature).unwrap();
+    Epoch::accept(&read("consortium.toml"), &signature, policy.governance_key).unwrap()
+}
+
+/// The ending is certified, and the log before it is the one that the custodians signed.
+fn check_round(rounds: &Path, round: u64, epoch: &Epoch) {
+    let read = |name: &str| std::fs::read(rounds.join(format!("{round:04}.{name}"))).unwrap();
+    let ending: Ending = codec::decode(&read("ending")).unwrap();
+    assert_eq!(KnownEnding::check(&ending, epoch).unwrap().round, Round(round));
+    let Ending::Closed { certificate, .. } = ending else { panic!("round {round} has no sum") };
+    let text = String::from_utf8(read("log.jsonl")).unwrap();
+    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (closing, before) = entries.split_last().unwrap();
+    assert_eq!(closing["body"], hex::encode(&certificate.body));
+    let leaves: Vec<Digest> = before.iter().map(leaf).collect();
+    assert_eq!(certificate.parse().unwrap().tree, merkle::root(&leaves));
+}
+
+/// The hash of a line's entry; its kind's number follows from the order of kinds in a round with sums.
+fn leaf(entry: &Value) -> Digest {
+    let kinds = ["plan", "announcement", "manifest", "seal-1", "upload", "seal-2", "reveal"];
+    let kind = 1 + kinds.iter().position(|kind| entry["kind"] == *kind).unwrap() as u8;
+    let party = entry["party"].as_u64().unwrap() as u32;
+    let body = hex::decode(entry["body"].as_str().unwrap()).unwrap();
+    merkle::leaf_hash(&[&[kind][..], &party.to_le_bytes(), &body].concat())
 }
 
 #[test]

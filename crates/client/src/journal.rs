@@ -21,6 +21,9 @@ pub enum JournalError {
         /// What the system says.
         source: io::Error,
     },
+    /// Another program of this party runs.
+    #[error("another program uses the journal {0}; two of them would sign different things for one round")]
+    InUse(PathBuf),
     /// A line that this program did not write.
     #[error("the journal {path}, line {line}: {text:?} is no record; restore the file, or start a new epoch")]
     Record {
@@ -48,7 +51,7 @@ enum Record {
 }
 
 impl Journal {
-    /// Opens or creates the journal. A last line without its end was never relied on, and is dropped.
+    /// Opens or creates the journal, which is this program's alone while it runs (`ROUND-04`). A last line without its end was never relied on, and is dropped.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -56,6 +59,7 @@ impl Journal {
         let io = |source| JournalError::Io { path: path.to_path_buf(), source };
         let mut file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        file.try_lock().map_err(|_| JournalError::InUse(path.to_path_buf()))?;
         let text = io::read_to_string(&mut file).map_err(io)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64).map_err(io)?;
@@ -167,6 +171,8 @@ mod tests {
         assert_eq!(back.signed(), [record]);
         assert_eq!(back.last_announced(), Some(Round(3)));
         back.keep_announced(Round(4)).expect("writable");
+        assert!(matches!(Journal::open(&path), Err(JournalError::InUse(_))), "one program at a time");
+        drop(back);
         assert_eq!(Journal::open(&path).expect("readable").last_announced(), Some(Round(4)));
         std::fs::remove_file(path).expect("there");
     }

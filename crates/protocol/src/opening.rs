@@ -171,10 +171,11 @@ pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Opt
 
 /// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.
 pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
-    if chunk.index == 0 {
-        vector.clear();
-    }
     let start = chunk.index as usize * CHUNK_BYTES;
     let expected = whole.checked_sub(start)?.min(CHUNK_BYTES);
-    (vector.len() == start && chunk.bytes.len() == expected).then(|| vector.extend_from_slice(&chunk.bytes))
+    let follows = chunk.index == 0 || vector.len() == start;
+    (follows && chunk.bytes.len() == expected).then(|| {
+        vector.truncate(start);
+        vector.extend_from_slice(&chunk.bytes);
+    })
 }

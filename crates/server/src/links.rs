@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 /// How long the last frames of a link may take to arrive before it is dropped.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
+/// The number of the link that a party which has not come yet does not have.
+pub(crate) const NEVER: u64 = 0;
+
 /// What links report.
 #[derive(Debug)]
 pub(crate) enum LinkReport {
@@ -22,11 +25,19 @@ pub(crate) enum LinkReport {
     GraceOver(PartyId, u64),
 }
 
+/// What a link's writer does next. One whose queue ends without a word leaves its link as it is: only a coordinator that
+/// is done says so.
+#[derive(Debug)]
+enum ToWrite {
+    Frame(Frame),
+    Close,
+}
+
 #[derive(Debug)]
 struct OpenLink {
     number: u64,
     handle: LinkHandle,
-    frames: mpsc::UnboundedSender<Frame>,
+    queue: mpsc::UnboundedSender<ToWrite>,
 }
 
 /// All links, by party; a new link of a party replaces its old one.
@@ -51,10 +62,10 @@ impl Links {
         self.count += 1;
         let number = self.count;
         let (sender, receiver) = link.split();
-        let (frames, queue) = mpsc::unbounded_channel();
-        self.writers.spawn(write_frames(sender, queue));
+        let (queue, frames) = mpsc::unbounded_channel();
+        self.writers.spawn(write_frames(sender, frames));
         tokio::spawn(read_frames(party, number, receiver, self.reports.clone()));
-        if let Some(old) = self.open.insert(party, OpenLink { number, handle, frames }) {
+        if let Some(old) = self.open.insert(party, OpenLink { number, handle, queue }) {
             old.handle.abort("a newer link of this party replaces this one");
         }
         party
@@ -63,13 +74,18 @@ impl Links {
     pub(crate) fn send(&self, to: PartyId, frame: Frame) {
         if let Some(link) = self.open.get(&to) {
             // A link that just ended is reported by its reader; its frames are sent again when it is back.
-            let _ = link.frames.send(frame);
+            let _ = link.queue.send(ToWrite::Frame(frame));
         }
     }
 
-    /// Whether the party's present link has this number.
+    /// Whether the party's present link has this number; [`NEVER`] as long as it has none.
     pub(crate) fn is_present(&self, party: PartyId, number: u64) -> bool {
-        self.open.get(&party).is_some_and(|link| link.number == number)
+        self.open.get(&party).map_or(NEVER, |link| link.number) == number
+    }
+
+    /// Whether a party has had a link since this program began.
+    pub(crate) fn has_linked(&self, party: PartyId) -> bool {
+        self.open.contains_key(&party)
     }
 
     /// Reports later whether the party came back.
@@ -83,15 +99,19 @@ impl Links {
 
     /// Sends what is queued, closes every link, and waits for it.
     pub(crate) async fn close(mut self) {
-        self.open.clear();
+        for link in self.open.values() {
+            let _ = link.queue.send(ToWrite::Close);
+        }
         while self.writers.join_next().await.is_some() {}
     }
 }
 
-async fn write_frames(mut sender: FrameSender, mut queue: mpsc::UnboundedReceiver<Frame>) {
-    while let Some(frame) = queue.recv().await {
-        if sender.send(&frame.encode()).await.is_err() {
-            return;
+async fn write_frames(mut sender: FrameSender, mut queue: mpsc::UnboundedReceiver<ToWrite>) {
+    loop {
+        match queue.recv().await {
+            Some(ToWrite::Frame(frame)) if sender.send(&frame.encode()).await.is_ok() => {}
+            Some(ToWrite::Close) => break,
+            _ => return,
         }
     }
     let _ = tokio::time::timeout(CLOSE_WITHIN, sender.close(crate::run::FINISHED)).await;

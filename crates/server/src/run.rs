@@ -11,17 +11,20 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
+use cloister_protocol::coordinator::{
+    Coordinator, CoordinatorOutput, Event, Input, ResumeError, RoundReport, Time,
+};
 use cloister_protocol::model::Model;
 use cloister_transport::{
     AcceptError, BindError, Fingerprint, Identity, Listener, Roster, RosterError, Settings,
 };
-use cloister_wire::frame::Frame;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::allowance::Allowance;
 use crate::files::write_round;
-use crate::links::{LinkReport, Links};
+use crate::journal::{Beginning, Journal, JournalError};
+use crate::links::{LinkReport, Links, NEVER};
 
 /// The reason with which links are closed after the last round; clients end well when they read it.
 pub(crate) const FINISHED: &str = "the last round has ended";
@@ -39,9 +42,9 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// What each round does.
     pub settings: RoundSettings,
-    /// The model to start from.
+    /// The model that the epoch starts from.
     pub model: Model,
-    /// Rounds to run.
+    /// Rounds to run in the epoch, those before a restart included.
     pub num_rounds: u64,
     /// Members that must be connected before the first round starts.
     pub min_available_nodes: usize,
@@ -60,6 +63,15 @@ pub struct ServerConfig {
 pub enum ServerEvent {
     /// The port is open.
     Listening(SocketAddr),
+    /// An earlier run of this program left a journal, from which this one goes on.
+    Resumed {
+        /// Rounds with sums so far.
+        closed_rounds: u64,
+        /// Whether a round is under way.
+        in_round: bool,
+        /// Bytes at the journal's end that a power cut tore off.
+        torn: usize,
+    },
     /// A party is connected.
     Connected(PartyId),
     /// A party's link ended.
@@ -91,6 +103,17 @@ pub enum ServerError {
         /// What the system says.
         source: io::Error,
     },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal is not what a coordinator of this epoch left.
+    #[error("the journal in {folder} does not make a coordinator: {why}; start a new epoch in a new folder")]
+    Resume {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        why: Box<ResumeError>,
+    },
     /// Too few members came.
     #[error(
         "{got} of the {wanted} awaited members are connected after {seconds} s; start the others, or lower min_available_nodes"
@@ -104,7 +127,9 @@ pub enum ServerError {
         seconds: u64,
     },
     /// The round cannot go on.
-    #[error("the round cannot go on: {0}; it has no sum")]
+    #[error(
+        "the round cannot go on: {0}; it has no sum. Once they are back, start this program again with the same --data: the round goes on where it stopped"
+    )]
     QuorumLost(&'static str),
     /// The coordinator's own settings make no valid plan.
     #[error("the round settings make no valid plan: {0}")]
@@ -120,6 +145,8 @@ const GIVE_UP_AFTER: u64 = 3;
 struct Server<'a> {
     config: &'a ServerConfig,
     coordinator: Coordinator,
+    journal: Journal,
+    allowance: Allowance,
     links: Links,
     started: Instant,
     closed_rounds: u64,
@@ -127,7 +154,7 @@ struct Server<'a> {
     events: &'a mut (dyn FnMut(ServerEvent) + Send),
 }
 
-/// Runs the coordinator to its last round.
+/// Runs the coordinator to its last round, from where an earlier run left off.
 ///
 /// # Errors
 /// See [`ServerError`].
@@ -137,31 +164,73 @@ pub async fn run(
 ) -> Result<(), ServerError> {
     let parties = config.epoch.consortium().parties();
     let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
+    let (links, mut reports) = Links::new();
+    let mut server = Server::start(&config, links, events)?;
     let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
     let address =
         listener.local_address().map_err(|source| ServerError::Io { what: "the socket", source })?;
-    events(ServerEvent::Listening(address));
-    let (links, mut reports) = Links::new();
-    let coordinator =
-        Coordinator::new(config.signing_key.clone(), config.epoch.clone(), config.model.clone());
-    let mut server = Server {
-        config: &config,
-        coordinator,
-        links,
-        started: Instant::now(),
-        closed_rounds: 0,
-        aborted_in_a_row: 0,
-        events,
-    };
-    server.wait_for_members(&mut listener, &mut reports).await?;
-    while server.closed_rounds < config.num_rounds {
-        server.start_round()?;
-        while server.coordinator.is_busy() {
-            server.step(&mut listener, &mut reports).await?;
+    (server.events)(ServerEvent::Listening(address));
+    if !server.coordinator.is_busy() && server.closed_rounds < config.num_rounds {
+        server.wait_for_members(&mut listener, &mut reports).await?;
+    }
+    while server.coordinator.is_busy() || server.closed_rounds < config.num_rounds {
+        if !server.coordinator.is_busy() {
+            server.start_round()?;
         }
+        server.step(&mut listener, &mut reports).await?;
+    }
+    while server.is_awaiting_someone() {
+        server.step(&mut listener, &mut reports).await?;
     }
     server.links.close().await;
     Ok(())
+}
+
+impl<'a> Server<'a> {
+    /// Takes up what the journal has, or begins with nothing.
+    fn start(
+        config: &'a ServerConfig,
+        links: Links,
+        events: &'a mut (dyn FnMut(ServerEvent) + Send),
+    ) -> Result<Self, ServerError> {
+        let (journal, kept) = Journal::open(&config.folder, config.epoch.digest())?;
+        let (key, epoch) = (config.signing_key.clone(), config.epoch.clone());
+        let server = |coordinator, closed_rounds| Self {
+            config,
+            coordinator,
+            journal,
+            allowance: Allowance::of(&config.settings),
+            links,
+            started: Instant::now(),
+            closed_rounds,
+            aborted_in_a_row: 0,
+            events,
+        };
+        let Some(kept) = kept else {
+            let mut server = server(Coordinator::new(key, epoch, config.model.clone()), 0);
+            server.begin_journal()?;
+            return Ok(server);
+        };
+        let coordinator = Coordinator::resume(key, epoch, kept.beginning.start, kept.inputs)
+            .map_err(|why| ServerError::Resume { folder: config.folder.clone(), why: Box::new(why) })?;
+        let mut server = server(coordinator, kept.beginning.closed_rounds);
+        server.resume(kept.torn)?;
+        Ok(server)
+    }
+
+    /// Carries out what the earlier run may not have, and waits for the parties as for any that lost their links.
+    fn resume(&mut self, torn: usize) -> Result<(), ServerError> {
+        self.carry_out()?;
+        let (closed_rounds, in_round) = (self.closed_rounds, self.coordinator.is_busy());
+        (self.events)(ServerEvent::Resumed { closed_rounds, in_round, torn });
+        self.tell(Input::Restarted)?;
+        // Before a party tries again it must notice that its link is gone.
+        let grace = self.config.transport.idle_timeout + self.config.reconnect_within;
+        for party in self.coordinator.connected().clone() {
+            self.links.start_grace(party, NEVER, grace);
+        }
+        self.carry_out()
+    }
 }
 
 impl Server<'_> {
@@ -192,12 +261,44 @@ impl Server<'_> {
         }
     }
 
+    /// Whether a party that was there before a restart may still come back.
+    fn is_awaiting_someone(&self) -> bool {
+        self.coordinator.connected().iter().any(|party| !self.links.has_linked(*party))
+    }
+
     fn start_round(&mut self) -> Result<(), ServerError> {
-        let now = self.now();
-        self.coordinator
-            .start_round(self.config.settings.clone(), now)
-            .map_err(|fault| ServerError::InvalidPlan(fault.to_string()))?;
+        self.begin_journal()?;
+        self.allowance.renew();
+        let (settings, now) = (Box::new(self.config.settings.clone()), self.now());
+        let input = Input::StartRound(settings);
+        let record = input.encode(now);
+        self.coordinator.handle(input, now).map_err(|fault| ServerError::InvalidPlan(fault.to_string()))?;
+        self.journal.append(&record)?;
         self.carry_out()
+    }
+
+    fn begin_journal(&mut self) -> Result<(), ServerError> {
+        let (closed_rounds, start) = (self.closed_rounds, self.coordinator.start());
+        let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
+        let now = self.now();
+        let present = self.coordinator.connected().iter().map(|party| Input::Connected(*party).encode(now));
+        Ok(self.journal.begin(&beginning, present)?)
+    }
+
+    /// Gives the coordinator an input, and keeps it if it is taken.
+    fn tell(&mut self, input: Input) -> Result<(), ServerError> {
+        let now = self.now();
+        let (from, record) = (sender(&input), input.encode(now));
+        if matches!(input, Input::Frame(..)) && !self.allowance.admits(from, record.len()) {
+            let why = format!("it sent more than {} bytes in one round", self.allowance.most());
+            (self.events)(ServerEvent::Fault(from, why));
+            return Ok(());
+        }
+        match self.coordinator.handle(input, now) {
+            Ok(()) => self.journal.append(&record)?,
+            Err(fault) => (self.events)(ServerEvent::Fault(from, fault.to_string())),
+        }
+        Ok(())
     }
 
     /// Waits for one thing to happen and carries out what follows.
@@ -213,7 +314,7 @@ impl Server<'_> {
                 Ok(link) => {
                     let party = self.links.add(link);
                     (self.events)(ServerEvent::Connected(party));
-                    self.coordinator.handle_connected(party, self.now());
+                    self.tell(Input::Connected(party))?;
                 }
                 Err(AcceptError::Stopped) => {
                     let source = io::Error::other("the listener stopped");
@@ -221,36 +322,31 @@ impl Server<'_> {
                 }
                 Err(refused) => (self.events)(ServerEvent::PeerRefused(refused)),
             },
-            Some(report) = reports.recv() => self.handle_report(report),
-            () = tokio::time::sleep_until(until), if deadline.is_some() => {
-                self.coordinator.handle_time(self.now());
-            }
+            Some(report) = reports.recv() => self.handle_report(report)?,
+            () = tokio::time::sleep_until(until), if deadline.is_some() => self.tell(Input::Time)?,
         }
         self.carry_out()
     }
 
-    fn handle_report(&mut self, report: LinkReport) {
+    fn handle_report(&mut self, report: LinkReport) -> Result<(), ServerError> {
         match report {
-            LinkReport::Frame(party, frame) => self.handle_frame(party, frame),
+            LinkReport::Frame(party, frame) => self.tell(Input::Frame(party, frame))?,
             LinkReport::Ended(party, number, reason) if self.links.is_present(party, number) => {
                 (self.events)(ServerEvent::Disconnected(party, reason));
                 self.links.start_grace(party, number, self.config.reconnect_within);
             }
             LinkReport::GraceOver(party, number) if self.links.is_present(party, number) => {
-                self.coordinator.handle_disconnected(party, self.now());
+                self.tell(Input::Disconnected(party))?;
             }
             LinkReport::Ended(..) | LinkReport::GraceOver(..) => {}
         }
+        Ok(())
     }
 
-    fn handle_frame(&mut self, party: PartyId, frame: Frame) {
-        if let Err(fault) = self.coordinator.handle_frame(party, frame, self.now()) {
-            (self.events)(ServerEvent::Fault(party, fault.to_string()));
-        }
-    }
-
+    /// Carries out what follows from the inputs so far, once they are on disk (`ROUND-27`).
     fn carry_out(&mut self) -> Result<(), ServerError> {
         while let Some(output) = self.coordinator.poll_output() {
+            self.journal.sync()?;
             match output {
                 CoordinatorOutput::Send { to, frame } => self.links.send(to, frame),
                 CoordinatorOutput::Event(Event::QuorumLost(why)) => return Err(ServerError::QuorumLost(why)),
@@ -278,5 +374,13 @@ impl Server<'_> {
             return Err(ServerError::NothingSummed(self.aborted_in_a_row));
         }
         Ok(())
+    }
+}
+
+/// Whose input it is, for messages.
+fn sender(input: &Input) -> PartyId {
+    match input {
+        Input::Connected(party) | Input::Disconnected(party) | Input::Frame(party, _) => *party,
+        Input::StartRound(_) | Input::Time | Input::Restarted => PartyId::COORDINATOR,
     }
 }

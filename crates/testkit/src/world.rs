@@ -3,12 +3,14 @@
 //! Where [`crate::cluster`] runs whole rounds, a world leaves each next step to a test. What honest parties write to
 //! disk and send is observed in order, so that invariants can be checked after every step.
 
+mod coordinator;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::plan::RoundSettings;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
@@ -23,6 +25,7 @@ use crate::cluster::policy;
 use crate::consortium::TestConsortium;
 pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
 use crate::plan;
+use coordinator::CoordinatorDisk;
 
 /// A coordinator, its parties and the links between them.
 #[derive(Debug)]
@@ -45,6 +48,9 @@ pub struct World {
     genesis: Model,
     seed: u64,
     links: BTreeMap<(PartyId, PartyId), VecDeque<Vec<u8>>>,
+    /// Parties that the coordinator still waits for after its restart.
+    unlinked: BTreeSet<PartyId>,
+    disk: CoordinatorDisk,
     random: ChaCha20Rng,
     now: Time,
 }
@@ -55,6 +61,7 @@ impl World {
         let genesis = plan::model(&template);
         let key = consortium.keys[&PartyId::COORDINATOR].clone();
         let coordinator = Coordinator::new(key, consortium.epoch.clone(), genesis.clone());
+        let disk = CoordinatorDisk::new(&coordinator, Time(0));
         let mut world = Self {
             consortium,
             coordinator,
@@ -67,6 +74,8 @@ impl World {
             genesis,
             seed,
             links: BTreeMap::new(),
+            unlinked: BTreeSet::new(),
+            disk,
             random: ChaCha20Rng::seed_from_u64(seed),
             now: Time(0),
         };
@@ -144,43 +153,6 @@ impl World {
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..12].copy_from_slice(&member.0.to_le_bytes());
         plan::contribution(&self.template, &mut ChaCha20Rng::from_seed(seed))
-    }
-
-    /// Begins the next round; false while one is under way.
-    pub fn start_round(&mut self) -> bool {
-        let started = self.coordinator.start_round(self.template.clone(), self.now);
-        self.collect_from_coordinator();
-        started.is_ok()
-    }
-
-    /// Lets the coordinator's deadline pass; false when it waits for none.
-    pub fn expire(&mut self) -> bool {
-        let Some(deadline) = self.coordinator.deadline() else {
-            return false;
-        };
-        self.now = self.now.max(deadline);
-        self.coordinator.handle_time(self.now);
-        self.collect_from_coordinator();
-        true
-    }
-
-    /// Opens a party's link.
-    pub fn connect(&mut self, party: PartyId) {
-        self.coordinator.handle_connected(party, self.now);
-        self.collect_from_coordinator();
-    }
-
-    /// Whether a party's link is open.
-    pub fn is_connected(&self, party: PartyId) -> bool {
-        self.coordinator.connected().contains(&party)
-    }
-
-    /// Cuts a party's link; what is under way on it is lost.
-    pub fn disconnect(&mut self, party: PartyId) {
-        self.links.remove(&(party, PartyId::COORDINATOR));
-        self.links.remove(&(PartyId::COORDINATOR, party));
-        self.coordinator.handle_disconnected(party, self.now);
-        self.collect_from_coordinator();
     }
 
     /// Ends a party's process and starts it again from its journal, without a link. Byzantine custodians stay.
@@ -289,9 +261,7 @@ impl World {
     /// # Errors
     /// What the coordinator refuses.
     pub fn say(&mut self, from: PartyId, frame: Frame) -> Result<(), Fault> {
-        let result = self.coordinator.handle_frame(from, frame, self.now);
-        self.collect_from_coordinator();
-        result
+        self.tell_coordinator(Input::Frame(from, frame))
     }
 
     fn give_to_party(&mut self, to: PartyId, frame: &Frame) {

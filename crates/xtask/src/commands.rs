@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::workspace::{cargo, root, run, run_checked, target_dir};
-use crate::{Failure, bench_train, fence, setup, trace};
+use crate::{Failure, bench_train, fence, setup, trace, vetting};
 
 /// Builds the program and runs one of its subcommands.
 pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Failure> {
@@ -115,6 +115,7 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"];
     run_checked(cargo().args(fuzz), "cargo fmt --check of tests/fuzz")?;
     fence::check()?;
+    vetting::check()?;
     trace::run(&[])?;
     let lints = ["--all-targets", "--quiet", "--", "-D", "warnings"];
     let everything = &mut cargo();

@@ -72,10 +72,11 @@ pub(crate) fn run(words: &[String], installed: &Installed) -> Result<ExitCode, F
     let arguments = Arguments::parse(words)?;
     let fuzzer = Fuzzer::build(installed)?;
     let all = fuzzer.prepare()?;
-    let chosen: Vec<&String> =
-        all.iter().filter(|name| arguments.target.as_ref().is_none_or(|target| target == *name)).collect();
+    let wanted = |target: &&Target| arguments.target.as_ref().is_none_or(|name| *name == target.name);
+    let chosen: Vec<&Target> = all.iter().filter(wanted).collect();
     if chosen.is_empty() {
-        return Err(format!("there is no such target; there are {}", all.join(", ")));
+        let names: Vec<&str> = all.iter().map(|target| target.name.as_str()).collect();
+        return Err(format!("there is no such target; there are {}", names.join(", ")));
     }
     if let (Some(file), [target]) = (&arguments.replay, &chosen[..]) {
         run_checked(fuzzer.command(target).arg(file), "the input")?;
@@ -88,6 +89,21 @@ pub(crate) fn run(words: &[String], installed: &Installed) -> Result<ExitCode, F
         outcomes.push(outcome);
     }
     Ok(report(&outcomes, arguments.json))
+}
+
+/// A target, and the program that has it.
+#[derive(PartialEq, Debug)]
+struct Target {
+    program: String,
+    name: String,
+}
+
+impl Target {
+    /// Reads a line of what `seeds` prints.
+    fn parse(line: &str) -> Option<Self> {
+        let (program, name) = line.split_once(' ')?;
+        Some(Self { program: program.into(), name: name.into() })
+    }
 }
 
 struct Fuzzer<'a> {
@@ -114,43 +130,44 @@ impl<'a> Fuzzer<'a> {
     }
 
     /// Writes the seeds, and says which targets there are.
-    fn prepare(&self) -> Result<Vec<String>, Failure> {
+    fn prepare(&self) -> Result<Vec<Target>, Failure> {
         let output = self.program("seeds").arg(self.folder.join("seeds")).output();
         let output = output.map_err(|error| format!("cannot start `seeds`: {error}"))?;
         if !output.status.success() {
             return Err(format!("writing the seeds failed: {}", String::from_utf8_lossy(&output.stderr)));
         }
-        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+        Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(Target::parse).collect())
     }
 
-    fn command(&self, target: &str) -> Command {
-        let mut command = self.program("fuzz");
-        command.env("CLOISTER_FUZZ_TARGET", target).args(["-timeout=20", "-rss_limit_mb=4096"]);
+    fn command(&self, target: &Target) -> Command {
+        let mut command = self.program(&target.program);
+        command.env("CLOISTER_FUZZ_TARGET", &target.name).args(["-timeout=20", "-rss_limit_mb=4096"]);
         command
     }
 
-    fn fuzz(&self, target: &str, arguments: &Arguments) -> Result<Outcome, Failure> {
+    fn fuzz(&self, target: &Target, arguments: &Arguments) -> Result<Outcome, Failure> {
+        let name = &target.name;
         let (corpus, artifacts) =
-            (self.folder.join("corpus").join(target), self.folder.join("artifacts").join(target));
+            (self.folder.join("corpus").join(name), self.folder.join("artifacts").join(name));
         for folder in [&corpus, &artifacts] {
             fs::create_dir_all(folder)
                 .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
-        let log = self.folder.join(format!("{target}.log"));
+        let log = self.folder.join(format!("{name}.log"));
         let file = |path: &Path| {
             File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
         };
         let mut command = self.command(target);
         command.args(limits(arguments)).arg("-print_final_stats=1");
         command.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(&corpus);
-        command.args(self.inputs(target)).stderr(file(&log)?).stdout(std::process::Stdio::null());
+        command.args(self.inputs(name)).stderr(file(&log)?).stdout(std::process::Stdio::null());
         let start = Instant::now();
         let passed = command.status().map_err(|error| format!("cannot start the fuzzer: {error}"))?.success();
         let text =
             fs::read_to_string(&log).map_err(|error| format!("cannot read {}: {error}", log.display()))?;
         let failing = (!passed).then(|| written_input(&text).unwrap_or(log));
         Ok(Outcome {
-            target: target.to_owned(),
+            target: name.to_owned(),
             executions: number_after(&text, "stat::number_of_executed_units:").unwrap_or(0),
             seconds: start.elapsed().as_secs_f64(),
             coverage: number_after(&text, " cov:").unwrap_or(0),
@@ -247,6 +264,8 @@ mod tests {
 
     #[test]
     fn a_log_is_read() {
+        let target = Target { program: "fuzz-files".into(), name: "notes".into() };
+        assert_eq!((Target::parse("fuzz-files notes"), Target::parse("notes")), (Some(target), None));
         let log = "#2 INITED cov: 7 ft: 8\n#9 DONE cov: 31 ft: 70\nstat::number_of_executed_units: 12\n\
                    artifact_prefix='x/'; Test unit written to x/crash-1\nBase64: AA==\n";
         assert_eq!(number_after(log, "stat::number_of_executed_units:"), Some(12));

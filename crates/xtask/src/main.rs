@@ -16,6 +16,7 @@ mod python;
 mod setup;
 mod trace;
 mod vectors;
+mod vetting;
 mod workspace;
 
 /// What went wrong, in one sentence that says what to do.
@@ -30,8 +31,9 @@ cargo xtask COMMAND
   cloister ARGS…   run the program with the environment that it needs
   model smollm2    fetch SmolLM2-135M and make it a Mixture of Experts under target/models, for the lab
   env              print that environment as shell exports
-  check            formatting, clippy with warnings denied, the crate graph, the traces
+  check            formatting, clippy with warnings denied, the crate graph, the dependencies, the traces
   fence            check the crate graph alone
+  vetting          check where dependencies are from, their licences, their versions
   trace [--write]  check that every requirement is defined once, in code, and tested
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
                    random lists of operations over whole consortia; a list that breaks a rule is shrunk and printed
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         "vectors" => vectors::run(rest),
         "accounting" => accounting::run(rest),
         "fixtures" => fixtures::run(rest),
+        "vetting" => vetting::check().map(|()| ExitCode::SUCCESS),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -70,10 +70,16 @@ impl Wanted<'_> {
         eprintln!("set-up: installing the Python package {}", self.what);
         let mut pip = Command::new(python);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
-        pip.args(options).args(self.requirements.lines()).stdout(std::io::stderr());
+        if self.requirements.contains("--hash=") {
+            pip.arg("--require-hashes");
+        }
+        let say = |error| format!("cannot write to {}: {error}", folder.display());
+        fs::create_dir_all(folder).map_err(say)?;
+        let wanted = folder.join("wanted.txt");
+        fs::write(&wanted, self.requirements).map_err(say)?;
+        pip.args(options).arg("-r").arg(&wanted).stdout(std::io::stderr());
         run_checked(&mut pip, &format!("fetching {} from PyPI", self.what))?;
-        fs::write(marker(folder), self.requirements)
-            .map_err(|error| format!("cannot write to {}: {error}", folder.display()))
+        fs::rename(wanted, marker(folder)).map_err(say)
     }
 }
 

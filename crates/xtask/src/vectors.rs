@@ -10,8 +10,8 @@ use crate::Failure;
 use crate::python::Python;
 use crate::workspace::{cargo, root, run_checked};
 
-/// What the program needs beyond Python's own library.
-const REQUIREMENTS: &str = "cryptography==50.0.2\ncffi==2.1.1\npycparser==3.12\n";
+/// What the program needs beyond Python's own library, by hash.
+const REQUIREMENTS: &str = include_str!("../../../protocols/vectors/requirements.txt");
 
 /// Writes the vectors; with `--check`, fails when the committed ones are others, when the Rust code does not hold to
 /// them, or when the program finds fault with values that the Rust code made.

@@ -1,5 +1,8 @@
 """Made-up results of local training: integers for every block, and sketches of members whose experts differ."""
 
+from math import isqrt
+
+from .late import SKETCHED_LENGTH
 from .planning import CLIP_STEPS
 from .samples import integers
 
@@ -10,9 +13,10 @@ TOO_FEW_TOKENS = (5, 2)
 
 
 def block_integers(member, planned):
-    """One integer a coordinate, as the block's kind wants them."""
+    """One integer a coordinate, as the block's kind wants them; a long block is within the clip as a whole."""
     kind, length, label = planned["shape"]["kind"], planned["shape"]["length"], f"integers {member}"
-    values = integers(f"{label} {planned['shape']['id']}", length, -CLIP_STEPS, CLIP_STEPS)
+    reach = CLIP_STEPS if length < SKETCHED_LENGTH else CLIP_STEPS // isqrt(length)
+    values = integers(f"{label} {planned['shape']['id']}", length, -reach, reach)
     if "Router" in kind:
         values[-1] = CLIP_STEPS // 4 + 1 + abs(values[-1]) // 2
     if "Routing" in kind:

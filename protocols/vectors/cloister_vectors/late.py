@@ -6,6 +6,8 @@ from .hashing import digest, u32
 from .sketching import stream
 
 ROWS = 48
+# Blocks with fewer coordinates have no late sketch (LATE-01).
+SKETCHED_LENGTH = 100 * ROWS
 
 
 def projection_seed(seal2, block, seeds):

@@ -33,15 +33,28 @@ def receiving_draw(number, round_number):
 class RoundOne:
     """The state of the round, step by step; `script` has its frames."""
 
+    left_before_reveal = LEFT_BEFORE_REVEAL
+
     def __init__(self):
         self.roster, self.script, self.log = the_roster(), Script(), Log()
         self.seeds = {number: key_seed(number) for number in [COORDINATOR, *self.roster.parties]}
-        self.settings = settings()
+        self.settings = self.planned()
         self.model = first_model(self.settings)
         self.contributions = {m: Contribution(m, self.settings) for m in self.roster.members}
         for step in (self.keys_and_plan, self.announce, self.seal_1, self.upload, self.seal_2,
-                     self.reveal, self.write_closing, self.recompute, self.end):
+                     self.reveal, self.check_uploads, self.write_closing, self.recompute, self.end):
             step()
+
+    def planned(self):
+        """What the round does."""
+        return settings()
+
+    def check_uploads(self):
+        """Step 6a: nothing, without late sketches."""
+        self.checks = {}
+
+    def show_evidence(self, holder):
+        """What a custodian gets of step 6a."""
 
     def everyone(self, without=()):
         """All roles, of parties that are still there."""
@@ -164,15 +177,15 @@ class RoundOne:
         self.log.push("seal-2", COORDINATOR, self.seal2)
 
     def reveal(self):
-        """Step 6: seeds of those that are there, shares for the two that left."""
+        """Step 6: seeds of those that are there, shares for those that left."""
         gone = [LEFT_BEFORE_UPLOAD]
         self.script.ask(
-            self.everyone([*gone, LEFT_BEFORE_REVEAL]), {"Sealed2": {"certificate": self.certificate2}}
+            self.everyone([*gone, self.left_before_reveal]), {"Sealed2": {"certificate": self.certificate2}}
         )
         self.reveals = []
         for number in self.packed:
             blocks = [block for block, (here, _, _) in self.summed.items() if number in here]
-            if number != LEFT_BEFORE_REVEAL:
+            if number != self.left_before_reveal:
                 self.reveal_seeds(number, blocks)
             for block in blocks:
                 value = scalar_bytes(self.dealers[number].seeds[block])
@@ -180,14 +193,18 @@ class RoundOne:
         self.reveal_shares(LEFT_BEFORE_UPLOAD, [0])
         key = scalar_bytes(self.dealers[LEFT_BEFORE_UPLOAD].mask_key)
         self.reveals.append({"member": LEFT_BEFORE_UPLOAD, "index": 0, "value": key})
-        request = {"round": 1, "dealer": LEFT_BEFORE_REVEAL}
-        self.script.ask(self.custodians(gone), {"SeedSharesRequest": request})
-        own = [entry["index"] for entry in self.reveals if entry["member"] == LEFT_BEFORE_REVEAL]
-        self.reveal_shares(LEFT_BEFORE_REVEAL, own)
+        if self.left_before_reveal is not None:
+            self.recover_seeds(self.left_before_reveal)
         self.reveals.sort(key=lambda entry: (entry["member"], entry["index"]))
         for entry in self.reveals:
             body = encode(REVEAL_LOG_BODY, {"index": entry["index"], "value": entry["value"]})
             self.log.push("reveal", entry["member"], body)
+
+    def recover_seeds(self, number):
+        """Custodians are asked for the seeds of a member that left."""
+        request = {"round": 1, "dealer": number}
+        self.script.ask(self.custodians([LEFT_BEFORE_UPLOAD]), {"SeedSharesRequest": request})
+        self.reveal_shares(number, [entry["index"] for entry in self.reveals if entry["member"] == number])
 
     def reveal_seeds(self, number, blocks):
         """A member's own seeds."""
@@ -233,7 +250,7 @@ class RoundOne:
             kind = kind if isinstance(kind, str) else next(iter(kind))
             self.closed_model[block] = fixed.apply(planned["scale"], kind, self.model[block], lifted, weight)
             total = digest("sum", u32_little(block), self.sums[block])
-            listed.append({"block": block, "sum": total, "weight": weight, "check": "NotSketched"})
+            listed.append({"block": block, "sum": total, "weight": weight, "check": self.checks.get(block, "NotSketched")})
         self.closing = body_bytes("Closing", self.names(
             plan=self.plan_digest, seal2=body_digest(self.seal2), sums=listed, blamed=[],
             parameters=fixed.block_digests(self.closed_model),
@@ -259,13 +276,17 @@ class RoundOne:
             for frame in chunk_frames(1, number, block, self.packed[number][block]):
                 self.script.send("coordinator", [receiver], frame)
 
+    def recomputers(self, block):
+        """The `f + 1` custodians that recompute a block."""
+        quorum = self.roster.floors["malicious_custodians"] + 1
+        return [LATER_SEALERS[(block + step) % len(LATER_SEALERS)] for step in range(quorum)]
+
     def recompute(self):
         """Step 7: every opened block is recomputed by `f + 1` custodians, and four sign the closing."""
-        quorum = self.roster.floors["malicious_custodians"] + 1
         self.recomputed = []
-        for at, holder in enumerate(LATER_SEALERS):
-            order = lambda block: [(block + step) % len(LATER_SEALERS) for step in range(quorum)]
-            blocks = [block for block in self.summed if at in order(block)]
+        for holder in LATER_SEALERS:
+            blocks = [block for block in self.summed if holder in self.recomputers(block)]
+            self.show_evidence(holder)
             for block in blocks:
                 self.hand_block(custodian(holder), block)
             proposal = {
@@ -281,7 +302,7 @@ class RoundOne:
 
     def end(self):
         """Step 7: sums to the members that are there, and the ending to all."""
-        gone = [LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL]
+        gone = [LEFT_BEFORE_UPLOAD, self.left_before_reveal]
         members = [member(m) for m in self.roster.members if m not in gone]
         for block, packed in self.sums.items():
             for frame in chunk_frames(1, COORDINATOR, block, packed):

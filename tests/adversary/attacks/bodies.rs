@@ -2,7 +2,7 @@
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Party, Role};
-use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, RoundPlan};
 use cloister_protocol::custodian::{Phase, SignedRecord};
 use cloister_protocol::statement::{body_digest, sign};
@@ -283,6 +283,16 @@ pub(super) fn a_round_left_without_a_close() -> bool {
     let model = stage.world.coordinator.model().digest();
     let left = stage.forged_plan(2, Digest([9; 32]), model, None);
     stage.give(1, left).is_accepted()
+}
+
+/// The round ends without a sum, as no custodian can open a letter any more.
+pub(super) fn a_request_that_takes_the_rounds_keys_away() -> bool {
+    let mut stage = Stage::started_to(7, |message| matches!(message, Message::Plan { .. }));
+    for party in 1..=7 {
+        stage.give(party, Message::KeyRequest { round: Round(2) });
+    }
+    stage.finish();
+    stage.reports().iter().all(|report| report.opened.is_empty())
 }
 
 pub(super) fn another_model_under_the_next_plan() -> bool {

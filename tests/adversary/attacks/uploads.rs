@@ -2,6 +2,7 @@
 
 use cloister_crypto::commitment::DealingContext;
 use cloister_crypto::group::{Element, ScalarSecret, prove_knowledge};
+use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::letter;
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
@@ -67,6 +68,23 @@ fn announced_otherwise(stage: &Stage, member: u32, change: impl FnOnce(&mut Anno
     let mut body = announcements(&stage.seen)[&PartyId(member)].parse().unwrap();
     change(&mut body);
     Message::Announcement(sign(stage.key(member), PartyId(member), &body))
+}
+
+/// Member 3 announces member 2's letter as its own; what the custodian shows in its complaint opens it.
+pub(super) fn a_copied_letter() -> bool {
+    let mut stage = Stage::started_to(1, |message| matches!(message, Message::Plan { .. }));
+    stage.deliver_to(1);
+    for member in [2, 3] {
+        stage.take_from(member, |message| matches!(message, Message::Announcement(_)));
+    }
+    let sealed = letter_of(&stage, 2, 1);
+    let named = digest(Domain::Letter, &[&sealed]);
+    let copied = announced_otherwise(&stage, 3, |body| body.dealings[0].letter = named);
+    stage.give(1, copied);
+    let letter = Message::Letter { round: Round(1), dealer: PartyId(3), custodian: PartyId(1), sealed };
+    let shows_the_key =
+        |message: &Message| matches!(message, Message::LetterFault { agreed, .. } if *agreed != [0; 32]);
+    stage.give(1, letter).messages().iter().any(shows_the_key)
 }
 
 pub(super) fn shares_that_were_not_committed_to() -> bool {

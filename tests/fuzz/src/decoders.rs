@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::letter::{self, LetterEvidence};
 use cloister_crypto::merkle;
 use cloister_params::consortium::{Consortium, ConsortiumFile};
@@ -20,13 +20,7 @@ use cloister_wire::statement::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A decoder under test.
-pub(crate) struct Target {
-    /// Its name on the command line, and of its folders.
-    pub(crate) name: &'static str,
-    /// Panics when the decoder breaks its promise.
-    pub(crate) run: fn(&[u8]),
-}
+use crate::target::Target;
 
 /// Every decoder of what travels, and of the files that parties give each other.
 pub(crate) const DECODERS: &[Target] = &[
@@ -88,15 +82,25 @@ fn roster() -> &'static Consortium {
 
 /// A letter that opens is opened by its evidence too, to the same content.
 fn letter(bytes: &[u8]) {
-    let own = ScalarSecret::from_revealed([7; 32]).expect("a canonical scalar");
+    let (own, public) = recipient();
     let context = b"the context of a letter";
-    let opened = letter::open(bytes, &own, context);
+    let opened = letter::open(bytes, own, context);
     let Some((evidence, rest)) = bytes.split_first_chunk::<96>() else { return };
     let (mut agreed, mut proof) = ([0; 32], [0; 64]);
     agreed.copy_from_slice(&evidence[..32]);
     proof.copy_from_slice(&evidence[32..]);
-    let exposed = letter::open_exposed(rest, &own.public(), context, &LetterEvidence { agreed, proof });
+    let exposed = letter::open_exposed(rest, public, context, &LetterEvidence { agreed, proof });
     assert!(opened.is_err() || !matches!(exposed, Ok(Ok(_))), "evidence for one letter opened another");
+}
+
+/// Whom letters are for, made once.
+fn recipient() -> &'static (ScalarSecret, Element) {
+    static RECIPIENT: OnceLock<(ScalarSecret, Element)> = OnceLock::new();
+    RECIPIENT.get_or_init(|| {
+        let own = ScalarSecret::from_revealed([7; 32]).expect("a canonical scalar");
+        let public = own.public();
+        (own, public)
+    })
 }
 
 /// A path leads from a leaf to the root that it is given with, or is refused.

@@ -8,7 +8,7 @@ use cloister_client::Journal;
 use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
 use cloister_experts::notes::read_notes;
 
-use crate::decoders::Target;
+use crate::target::Target;
 
 /// Every reader of a party's own files.
 pub(crate) const FILES: &[Target] = &[
@@ -35,9 +35,10 @@ fn write(bytes: &[u8]) -> &'static Path {
 /// What a journal holds is the same when it is opened again, whatever was torn off its end.
 fn journal(bytes: &[u8]) {
     let path = write(bytes);
-    let Ok(first) = Journal::open(path) else { return };
+    let content = |journal: Journal| (journal.signed().to_vec(), journal.last_announced());
+    let Ok(first) = Journal::open(path).map(content) else { return };
     let again = Journal::open(path).expect("a journal that was opened opens again");
-    assert!(first.signed() == again.signed() && first.last_announced() == again.last_announced());
+    assert!(first == content(again), "another journal comes back");
 }
 
 fn notes(bytes: &[u8]) {

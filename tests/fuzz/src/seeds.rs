@@ -1,8 +1,10 @@
-//! Writes the inputs that fuzzing starts from, out of the test vectors, a folder for each target; prints the targets.
+//! Writes the inputs that fuzzing starts from, out of the test vectors, a folder for each target; prints the targets,
+//! each with the program that fuzzes it.
 
 mod decoders;
 mod files;
 mod names;
+mod target;
 
 use std::fs;
 use std::path::Path;
@@ -12,14 +14,16 @@ use cloister_experts::checkpoint::write_checkpoint;
 use cloister_experts::{ModelConfig, initial_blocks};
 use cloister_params::plan::RoundPlan;
 use cloister_wire::codec;
-use decoders::{DECODERS, Target};
+use decoders::DECODERS;
 use files::FILES;
 use names::target_of;
 // The runtime of the instrumentation that everything here is built with.
 use libfuzzer_sys as _;
 use serde_json::Value;
+use target::Target;
 
-const VECTORS: [&str; 6] = ["codec", "consortium", "frames", "letters", "rounds", "rounds_bad"];
+const VECTORS: [&str; 8] =
+    ["codec", "consortium", "frames", "late_round", "late_round_bad", "letters", "rounds", "rounds_bad"];
 
 /// Samples of what the vectors do not have.
 const SAMPLES: [(&str, &str); 3] = [
@@ -44,7 +48,9 @@ fn main() {
     }
     SAMPLES.iter().for_each(|(target, text)| keep(Path::new(&folder), target, text.as_bytes()));
     keep(Path::new(&folder), "checkpoint", &smallest_checkpoint());
-    targets().for_each(|target| println!("{}", target.name));
+    for (program, targets) in [("fuzz-decoders", DECODERS), ("fuzz-files", FILES)] {
+        targets.iter().for_each(|target| println!("{program} {}", target.name));
+    }
 }
 
 fn targets() -> impl Iterator<Item = &'static Target> {

@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// Kill hospital M with SIGKILL in the middle of its upload in round R, given as M@R; may be repeated.
     #[arg(long, value_parser = kill_of)]
     kill: Vec<Kill>,
+    /// Kill the coordinator with SIGKILL in the middle of round R's uploads, and start it again
+    #[arg(long, value_name = "R")]
+    kill_coordinator: Option<u64>,
     /// Seed of the synthetic notes, their division and the model's initial values.
     #[arg(long, default_value_t = 1)]
     seed: u64,

@@ -33,24 +33,51 @@ pub(super) enum ProcessEvent {
 #[derive(Debug)]
 pub(super) struct Processes {
     events: mpsc::UnboundedReceiver<ProcessEvent>,
+    /// Kept while a process may still be started.
     sender: Option<mpsc::UnboundedSender<ProcessEvent>>,
     kill: watch::Sender<BTreeSet<u32>>,
+    address: String,
 }
+
+/// The coordinator's number among the processes.
+const COORDINATOR: u32 = 0;
 
 impl Processes {
     /// Starts the coordinator, and the hospitals once it listens.
     pub(super) async fn start(arguments: &Arguments, demo: &DemoConsortium) -> Result<Self, Failure> {
         let (sender, events) = mpsc::unbounded_channel();
         let (kill, _) = watch::channel(BTreeSet::new());
-        let mut processes = Self { events, sender: Some(sender), kill };
-        processes.spawn(None, coordinator_command(arguments, demo)?)?;
-        let address = processes.wait_for_address().await?;
+        let mut processes = Self { events, sender: Some(sender), kill, address: String::new() };
+        let listen = format!("127.0.0.1:{}", arguments.port);
+        processes.spawn(None, coordinator_command(arguments, demo, &listen)?)?;
+        processes.address = processes.wait_for_address().await?;
         for party in 1..=arguments.members {
-            let command = hospital_command(arguments, demo, party, &address)?;
+            let command = hospital_command(arguments, demo, party, &processes.address)?;
             processes.spawn(Some(party), command)?;
         }
-        processes.sender = None;
+        if arguments.kill_coordinator.is_none() {
+            processes.sender = None;
+        }
         Ok(processes)
+    }
+
+    /// Starts the coordinator again, at the same address with the same files; once.
+    pub(super) fn restart_coordinator(
+        &mut self,
+        arguments: &Arguments,
+        demo: &DemoConsortium,
+    ) -> Result<(), Failure> {
+        self.kill.send_modify(|called| {
+            called.remove(&COORDINATOR);
+        });
+        self.spawn(None, coordinator_command(arguments, demo, &self.address)?)?;
+        self.sender = None;
+        Ok(())
+    }
+
+    /// Kills the coordinator with SIGKILL.
+    pub(super) fn kill_coordinator(&mut self) {
+        self.kill(COORDINATOR);
     }
 
     /// The next event; none when every process has ended.
@@ -122,12 +149,8 @@ async fn wait_or_kill(
     party: Option<u32>,
     mut kill: watch::Receiver<BTreeSet<u32>>,
 ) -> std::io::Result<std::process::ExitStatus> {
-    let called = async {
-        match party {
-            Some(party) => kill.wait_for(|called| called.contains(&party)).await.is_ok(),
-            None => false,
-        }
-    };
+    let number = party.unwrap_or(COORDINATOR);
+    let called = async { kill.wait_for(|called| called.contains(&number)).await.is_ok() };
     tokio::select! {
         status = child.wait() => return status,
         true = called => {}
@@ -141,7 +164,11 @@ fn program() -> Result<PathBuf, Failure> {
     std::env::current_exe().map_err(|error| Failure::error(format!("cannot find this program: {error}")))
 }
 
-fn coordinator_command(arguments: &Arguments, demo: &DemoConsortium) -> Result<Command, Failure> {
+fn coordinator_command(
+    arguments: &Arguments,
+    demo: &DemoConsortium,
+    listen: &str,
+) -> Result<Command, Failure> {
     let mut command = Command::new(program()?);
     command
         .arg("server")
@@ -155,7 +182,7 @@ fn coordinator_command(arguments: &Arguments, demo: &DemoConsortium) -> Result<C
         .arg(demo.model())
         .arg("--data")
         .arg(demo.coordinator().join("data"))
-        .args(["--listen", &format!("127.0.0.1:{}", arguments.port)])
+        .args(["--listen", listen])
         .args(["--num-rounds", &arguments.rounds.to_string()])
         .args(["--idle-timeout-s", IDLE_TIMEOUT, "--reconnect-within-s", "1", "--events"]);
     Ok(command)

@@ -51,6 +51,7 @@ pub(super) struct Watch<'a> {
     evaluations: BTreeMap<u64, (BTreeSet<u32>, Tally)>,
     shown: usize,
     killed: BTreeMap<u32, u64>,
+    coordinator_is_killed: bool,
     finals: BTreeMap<u32, (Tally, Option<Tally>)>,
 }
 
@@ -66,6 +67,7 @@ impl<'a> Watch<'a> {
             evaluations: BTreeMap::new(),
             shown: 0,
             killed: BTreeMap::new(),
+            coordinator_is_killed: false,
             finals: BTreeMap::new(),
         }
     }
@@ -83,6 +85,10 @@ impl<'a> Watch<'a> {
             ProcessEvent::Hospital(party, event) => {
                 self.handle_hospital(party, &event, processes);
                 Ok(())
+            }
+            ProcessEvent::Ended(None, None, _) if self.coordinator_is_killed => {
+                self.screen.note("the coordinator is killed, and started again");
+                processes.restart_coordinator(self.arguments, self.demo)
             }
             ProcessEvent::Ended(party, code, words) => self.handle_end(party, code, &words),
         }
@@ -124,6 +130,10 @@ impl<'a> Watch<'a> {
                 let (sent, total) = (count(&event["sent"]), count(&event["total"]));
                 self.screen.uploading(party, sent, total);
                 self.kill_if_due(party, sent, total, processes);
+                if self.arguments.kill_coordinator == Some(self.round) && !self.coordinator_is_killed {
+                    self.coordinator_is_killed = true;
+                    processes.kill_coordinator();
+                }
             }
             "evaluated" => {
                 let round = count(&event["round"]);
@@ -246,6 +256,9 @@ impl<'a> Watch<'a> {
                 }
             })
             .collect();
+        if self.arguments.kill_coordinator.is_some() && !self.coordinator_is_killed {
+            return Err(Failure::error("the coordinator was not caught in its round's uploads"));
+        }
         let survivor =
             members.iter().find(|member| member.killed_in.is_none()).map_or(1, |member| member.party);
         let file = |what: &str, path: std::path::PathBuf| WrittenFile {

@@ -218,20 +218,22 @@ impl Coordinator {
         };
         let (context, cohorts) = (&announced.context, &checking.opened.cohorts);
         let evidence = &mut checking.evidence;
-        let (signer, taken) = match message {
-            Message::LateSketches(signed) => {
-                (signed.signer, evidence.take_sketches(context, cohorts, signed))
-            }
-            Message::BlameAnswer(signed) => (signed.signer, evidence.take_answer(context, cohorts, signed)),
-            Message::PairOpened { opening, .. } => {
-                (opening.member, evidence.take_opening(context, cohorts, opening))
-            }
+        let signer = match message {
+            Message::LateSketches(signed) => signed.signer,
+            Message::BlameAnswer(signed) => signed.signer,
+            Message::PairOpened { opening, .. } => opening.member,
             _ => return Err(not_awaited(from, "what a member says of its upload")),
         };
         if signer != from {
             let why = "somebody else sent it";
             return Err(Misbehaviour::LateSketch { member: signer, why }.by(from));
         }
+        let taken = match message {
+            Message::LateSketches(signed) => evidence.take_sketches(context, cohorts, signed),
+            Message::BlameAnswer(signed) => evidence.take_answer(context, cohorts, signed),
+            Message::PairOpened { opening, .. } => evidence.take_opening(context, cohorts, opening),
+            _ => Ok(()),
+        };
         taken.map_err(|what| what.by(from))
     }
 }

@@ -293,12 +293,17 @@ impl Coordinator {
         }
         let Some(Phase::Closing(announced, closing)) = self.take_phase() else { return };
         let members: Vec<PartyId> = self.epoch.consortium().members().collect();
-        for sum in &closing.sums {
-            let packed = sum.packed(&announced.context);
-            for chunk in chunks(announced.context.round(), PartyId::COORDINATOR, sum.block(), &packed) {
-                self.send_to(members.clone(), &Frame::Chunk(chunk));
-            }
-        }
+        let round = announced.context.round();
+        let sums: Vec<Frame> = closing
+            .sums
+            .iter()
+            .map(|sum| (sum.block(), sum.packed(&announced.context)))
+            .flat_map(|(block, packed)| {
+                chunks(round, PartyId::COORDINATOR, block, &packed).map(Frame::Chunk).collect::<Vec<_>>()
+            })
+            .collect();
+        sums.iter().for_each(|frame| self.send_to(members.clone(), frame));
+        self.last_sums = sums;
         let opened = closing.sums.iter().map(OpenedSum::block).collect();
         let recomputed = closing.recomputed.into_values().map(|(signed, _)| signed).collect();
         self.end(*announced, Ending::Closed { certificate, recomputed }, opened, closing.model);

@@ -96,6 +96,7 @@ impl Coordinator {
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);
         active.phase = Phase::Announcing(Box::new(announced));
+        self.last_sums.clear();
         self.event(Event::Planned(number));
         self.wait(now, limit);
         self.send_to(self.everyone(), &Frame::Message(message));

@@ -8,6 +8,7 @@ mod ballot;
 mod checking;
 mod closing;
 mod collecting;
+mod input;
 mod revealing;
 mod sealing;
 
@@ -33,6 +34,8 @@ use checking::Checking;
 use closing::Closing;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
+
+pub use input::{Input, InputError, ResumeError, Start};
 
 /// Milliseconds since an origin of the driver's choice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -121,6 +124,8 @@ pub struct Coordinator {
     chain: ChainPosition,
     model: Model,
     last_ending: Option<Ending>,
+    /// The sums of the last round, for members that were away when it ended; until the next plan.
+    last_sums: Vec<Frame>,
     connected: BTreeSet<PartyId>,
     round: Option<ActiveRound>,
     deadline: Option<Time>,
@@ -180,6 +185,7 @@ impl Coordinator {
             chain,
             model,
             last_ending: None,
+            last_sums: Vec::new(),
             connected: BTreeSet::new(),
             round: None,
             deadline: None,
@@ -357,13 +363,14 @@ impl Coordinator {
         self.epoch.consortium().parties().map(|party| party.id).collect()
     }
 
-    /// What a party that connects in the middle of a round has missed of it.
+    /// What a party that connects has missed: of the last round until the next one is planned, then of that one.
     fn frames_to_catch_up(&self, party: PartyId) -> Vec<Frame> {
-        let Some(active) = &self.round else {
-            return Vec::new();
-        };
-        let Some(announced) = active.phase.announced() else {
-            return vec![Frame::Message(Message::KeyRequest { round: active.number })];
+        let planned = self.round.as_ref().and_then(|active| Some((active, active.phase.announced()?)));
+        let Some((active, announced)) = planned else {
+            let request = self.round.as_ref().map(|active| Message::KeyRequest { round: active.number });
+            let ending = self.last_ending.clone().map(Message::Ended);
+            let messages = ending.into_iter().chain(request).map(Frame::Message);
+            return self.last_sums.iter().cloned().chain(messages).collect();
         };
         let mut frames = vec![Frame::Message(announced.plan.clone())];
         frames.extend(announced.relay.values().cloned());

@@ -90,16 +90,15 @@ impl Revealing {
         seeds: &[RevealedSeed],
     ) -> Result<(), Misbehaviour> {
         let permitted = self.cohorts.revealable(from);
-        for seed in seeds {
-            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&from);
+        let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&from);
+        let checked = |seed: &RevealedSeed| {
+            let is_permitted = permitted.contains(&SharedSecret::Seed(seed.block));
             let fits = announced.is_some_and(|known| seed_fits(context, (from, known.body()), seed));
-            let scalar = ScalarSecret::from_revealed(seed.seed).filter(|_| fits);
-            if !permitted.contains(&SharedSecret::Seed(seed.block)) {
-                return Err(Misbehaviour::Reveal { dealer: from });
-            }
-            let scalar = scalar.ok_or(Misbehaviour::Reveal { dealer: from })?;
-            self.seeds.insert((from, seed.block), scalar);
-        }
+            let scalar = ScalarSecret::from_revealed(seed.seed).filter(|_| is_permitted && fits);
+            scalar.map(|scalar| ((from, seed.block), scalar))
+        };
+        let checked: Option<Vec<_>> = seeds.iter().map(checked).collect();
+        self.seeds.extend(checked.ok_or(Misbehaviour::Reveal { dealer: from })?);
         Ok(())
     }
 
@@ -112,16 +111,15 @@ impl Revealing {
         shares: &[RevealedShare],
     ) -> Result<(), Misbehaviour> {
         let permitted = self.cohorts.revealable(dealer);
-        for share in shares {
-            let secret = permitted.iter().find(|secret| secret.index() == share.index as usize).copied();
-            let secret = secret.ok_or(Misbehaviour::Reveal { dealer })?;
-            let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&dealer);
-            let fits = announced
-                .is_some_and(|known| share_fits(context, (dealer, known.body()), custodian, secret, share));
-            if !fits {
-                return Err(Misbehaviour::Reveal { dealer });
-            }
-            self.shares.entry((dealer, secret)).or_default().insert(custodian, share.clone());
+        let announced = self.cohorts.sealed_manifest().manifest().announcements().get(&dealer);
+        let checked = |share: &RevealedShare| {
+            let secret = permitted.iter().copied().find(|secret| secret.index() == share.index as usize)?;
+            let fits = share_fits(context, (dealer, announced?.body()), custodian, secret, share);
+            fits.then(|| (secret, share.clone()))
+        };
+        let checked: Option<Vec<_>> = shares.iter().map(checked).collect();
+        for (secret, share) in checked.ok_or(Misbehaviour::Reveal { dealer })? {
+            self.shares.entry((dealer, secret)).or_default().insert(custodian, share);
             self.recover(context, dealer, secret);
         }
         Ok(())

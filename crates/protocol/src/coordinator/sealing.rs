@@ -178,8 +178,11 @@ impl Coordinator {
         announced.log = log_to_manifest(&announced.context, &sealing.manifest);
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
-        let uploading =
-            Uploading { sealed, certificate, arriving: BTreeMap::new(), arrived: BTreeMap::new() };
+        let manifest = sealed.manifest();
+        let nothing_yet = |member| manifest.blocks_of(member).map(|(block, _)| (block, Vec::new())).collect();
+        let arriving =
+            manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
+        let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
         let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
         self.wait(now, announced.context.plan().settings.deadlines.upload);
@@ -200,10 +203,10 @@ impl Coordinator {
         if chunk.owner != from {
             return Err(wrong());
         }
-        let planned = uploading.sealed.manifest().blocks_of(from).find(|(block, _)| *block == chunk.block);
-        let block = planned.and_then(|(block, _)| announced.context.block(block)).ok_or_else(wrong)?;
+        let block = announced.context.block(chunk.block).ok_or_else(wrong)?;
         let whole = announced.context.plan().packed_bytes(block);
-        let arriving = uploading.arriving.entry(from).or_default().entry(chunk.block).or_default();
+        let arriving = uploading.arriving.get_mut(&from).and_then(|blocks| blocks.get_mut(&chunk.block));
+        let arriving = arriving.ok_or_else(wrong)?;
         append_chunk(arriving, chunk, whole).ok_or_else(wrong)?;
         announced.masked_bytes += chunk.bytes.len() as u64;
         Ok(())
@@ -225,9 +228,7 @@ impl Coordinator {
         expect("upload", "signer", upload.signer(), from).map_err(by)?;
         expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
         expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
-        let whole = uploading.sealed.manifest().blocks_of(from).map(|(block, _)| block);
         let blocks = uploading.arriving.get(&from);
-        let has_all = blocks.is_some_and(|blocks| blocks.keys().copied().eq(whole));
         let length_of = |block: &BlockId| {
             announced.context.block(*block).map(|b| announced.context.plan().packed_bytes(b))
         };
@@ -235,7 +236,7 @@ impl Coordinator {
             blocks.iter().all(|(block, packed)| length_of(block) == Some(packed.len()))
                 && upload_root(blocks) == upload.body().root
         });
-        if !has_all || !fits {
+        if !fits {
             return Err(Misbehaviour::UploadRoot { member: from }.by(from));
         }
         uploading.arrived.insert(from, (signed.clone(), upload));
@@ -326,6 +327,7 @@ impl Coordinator {
             return;
         };
         let model = self.model.clone();
+        self.last_sums.clear();
         self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
     }
 

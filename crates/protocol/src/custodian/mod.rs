@@ -193,10 +193,15 @@ impl Custodian {
         }
     }
 
-    /// Makes a receiving key for one round; the secret stays in memory and is erased at the close.
+    /// Makes a receiving key for one round; the secret stays in memory and is erased at the close. A key that letters
+    /// of the round under way are for is not given up for another (`ROUND-28`).
     fn handle_key_request(&mut self, round: Round, random: &mut impl CryptoRng) -> Result<(), Fault> {
         if round <= self.chain.round {
             return Err(not_awaited("a request for the key of a round that ended"));
+        }
+        let is_other = |state: &RoundState| state.context.round() != round;
+        if self.round.as_ref().is_some_and(is_other) && rule::in_force("ROUND-28") {
+            return Err(not_awaited("a request for the key of another round than the one under way"));
         }
         if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
             self.receiving = Some((round, ScalarSecret::random(random)));

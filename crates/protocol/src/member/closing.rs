@@ -14,6 +14,10 @@ use crate::statement::check_certificate;
 
 impl Member {
     pub(super) fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
+        if chunk.round <= self.chain.round {
+            // Sent again, in case that this member was away when its round ended.
+            return Ok(());
+        }
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
         let state = self.round.as_mut().ok_or(wrong.clone())?;
         let block = state.context.block(chunk.block).ok_or(wrong.clone())?;

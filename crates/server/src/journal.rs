@@ -1,0 +1,227 @@
+//! What the coordinator must find again after a restart: what its round began with, and every input since
+//! (`ROUND-27`).
+//!
+//! A record is its length (8 bytes, little-endian), its hash (as a leaf of RFC 6962, 32 bytes) and its bytes. The first two
+//! are the round's beginning and its model; the others are inputs. Records are synced before anything that follows
+//! from them leaves. What a power cut tore off the end had not been synced, and nothing followed from it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use cloister_crypto::merkle::leaf_hash;
+use cloister_params::id::Digest;
+use cloister_protocol::coordinator::{Input, Start, Time};
+use cloister_protocol::model::Model;
+use cloister_wire::codec;
+use cloister_wire::message::Ending;
+use thiserror::Error;
+
+const NAME: &str = "journal";
+
+/// A journal that cannot be used.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// The file cannot be read or written.
+    #[error("the journal {path}: {source}; without it the coordinator cannot go on safely")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another program writes to the same folder.
+    #[error("another coordinator uses {0}; two of them would propose different things for one round")]
+    InUse(PathBuf),
+    /// The journal is of another consortium file.
+    #[error(
+        "the journal {path} is of epoch {got}, and the consortium file of epoch {expected}: give its file, or a new --data folder"
+    )]
+    Epoch {
+        /// The file.
+        path: PathBuf,
+        /// What the journal names.
+        got: Digest,
+        /// What was given.
+        expected: Digest,
+    },
+    /// A record that this program did not write.
+    #[error(
+        "the journal {path}, record {record}: {why}; restore the file, or start a new epoch in a new folder"
+    )]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The record, from 1.
+        record: usize,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What a round began with.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Beginning {
+    pub(crate) epoch: Digest,
+    /// Rounds with sums so far.
+    pub(crate) closed_rounds: u64,
+    pub(crate) start: Start,
+}
+
+/// What a journal held when it was opened.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) beginning: Beginning,
+    pub(crate) inputs: Vec<(Input, Time)>,
+    /// Bytes at the end that were no whole record.
+    pub(crate) torn: usize,
+}
+
+/// The journal file of a coordinator.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    /// Held while the program runs.
+    _lock: File,
+    file: Option<File>,
+    is_synced: bool,
+}
+
+impl Journal {
+    /// Takes a folder into use, and reads what an earlier coordinator left in it.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub(crate) fn open(folder: &Path, epoch: Digest) -> Result<(Self, Option<Kept>), JournalError> {
+        let path = folder.join(NAME);
+        let io = |source| JournalError::Io { path: path.clone(), source };
+        fs::create_dir_all(folder).map_err(io)?;
+        let lock = File::create(folder.join("lock")).map_err(io)?;
+        lock.try_lock().map_err(|_| JournalError::InUse(folder.to_path_buf()))?;
+        let mut journal = Self { folder: folder.to_path_buf(), _lock: lock, file: None, is_synced: true };
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((journal, None)),
+            other => other.map_err(io)?,
+        };
+        let (records, whole) = records(&bytes);
+        let kept = journal.interpret(&records, bytes.len() - whole)?;
+        if kept.beginning.epoch != epoch {
+            return Err(JournalError::Epoch { path, got: kept.beginning.epoch, expected: epoch });
+        }
+        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
+        file.set_len(whole as u64).map_err(io)?;
+        journal.file = Some(file);
+        Ok((journal, Some(kept)))
+    }
+
+    fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<Kept, JournalError> {
+        let wrong = |record: usize, why: String| JournalError::Record { path: self.path(), record, why };
+        let [first, model, inputs @ ..] = records else {
+            return Err(wrong(1, "it lacks the round's beginning".into()));
+        };
+        let beginning =
+            decode_beginning(first, model).ok_or_else(|| wrong(1, "it is no round's beginning".into()))?;
+        let input = |(record, bytes): (usize, &&[u8])| {
+            Input::decode(bytes).map_err(|error| wrong(record, error.to_string()))
+        };
+        let inputs = (3..).zip(inputs).map(input).collect::<Result<_, _>>()?;
+        Ok(Kept { beginning, inputs, torn })
+    }
+
+    /// Begins anew with the next round: on disk when this returns, and the former round's inputs are gone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn begin(
+        &mut self,
+        beginning: &Beginning,
+        inputs: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<(), JournalError> {
+        let begin = || {
+            let part = self.folder.join("journal.part");
+            let mut file = File::create(&part)?;
+            for record in encode_beginning(beginning).into_iter().chain(inputs) {
+                write_record(&mut file, &record)?;
+            }
+            file.sync_all()?;
+            fs::rename(part, self.path())?;
+            File::open(&self.folder)?.sync_all()?;
+            Ok(file)
+        };
+        self.file = Some(begin().map_err(|source| self.failed(source))?);
+        self.is_synced = true;
+        Ok(())
+    }
+
+    /// Appends an input that was taken.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn append(&mut self, input: &[u8]) -> Result<(), JournalError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        self.is_synced = false;
+        write_record(file, input).map_err(|source| self.failed(source))
+    }
+
+    /// Waits until everything that was appended is on disk.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing may be sent then.
+    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.is_synced) {
+            file.sync_data().map_err(|source| self.failed(source))?;
+            self.is_synced = true;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join(NAME)
+    }
+
+    fn failed(&self, source: io::Error) -> JournalError {
+        JournalError::Io { path: self.path(), source }
+    }
+}
+
+fn write_record(file: &mut File, record: &[u8]) -> io::Result<()> {
+    file.write_all(&(record.len() as u64).to_le_bytes())?;
+    file.write_all(&leaf_hash(record).0)?;
+    file.write_all(record)
+}
+
+/// The whole records from the beginning on, and how many bytes they take.
+fn records(bytes: &[u8]) -> (Vec<&[u8]>, usize) {
+    let (mut records, mut rest) = (Vec::new(), bytes);
+    while let Some((record, after)) = next_record(rest) {
+        records.push(record);
+        rest = after;
+    }
+    (records, bytes.len() - rest.len())
+}
+
+fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let (hash, bytes) = bytes.split_first_chunk()?;
+    let (record, rest) = bytes.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    (leaf_hash(record) == Digest(*hash)).then_some((record, rest))
+}
+
+/// The epoch, the rounds with sums (8 bytes, little-endian) and the last ending; then the model.
+fn encode_beginning(beginning: &Beginning) -> [Vec<u8>; 2] {
+    let ending = codec::encode(&beginning.start.last_ending);
+    let first = [&beginning.epoch.0[..], &beginning.closed_rounds.to_le_bytes(), &ending].concat();
+    [first, beginning.start.model.to_bytes()]
+}
+
+fn decode_beginning(first: &[u8], model: &[u8]) -> Option<Beginning> {
+    let (epoch, rest) = first.split_first_chunk()?;
+    let (closed_rounds, ending) = rest.split_first_chunk()?;
+    let last_ending: Option<Ending> = codec::decode(ending).ok()?;
+    let start = Start { model: Model::from_bytes(model)?, last_ending };
+    Some(Beginning { epoch: Digest(*epoch), closed_rounds: u64::from_le_bytes(*closed_rounds), start })
+}
+
+#[cfg(test)]
+#[path = "journal/tests.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+use cloister_params::id::PartyId;
+
+use super::*;
+
+const EPOCH: Digest = Digest([1; 32]);
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("cloister-server-journal-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    folder
+}
+
+fn beginning() -> Beginning {
+    let start = Start { model: Model::new(vec![vec![1.5, -2.0], vec![0.25]]), last_ending: None };
+    Beginning { epoch: EPOCH, closed_rounds: 3, start }
+}
+
+fn input(number: u64) -> (Input, Time) {
+    (Input::Connected(PartyId(7)), Time(number))
+}
+
+fn bytes_of((input, now): (Input, Time)) -> Vec<u8> {
+    input.encode(now)
+}
+
+/// A journal of two inputs, closed.
+fn written(folder: &Path) {
+    let (mut journal, kept) = Journal::open(folder, EPOCH).expect("a new folder");
+    assert!(kept.is_none());
+    journal.begin(&beginning(), [bytes_of(input(1))]).expect("writable");
+    journal.append(&bytes_of(input(2))).expect("writable");
+    journal.sync().expect("writable");
+}
+
+/// ROUND-27
+#[test]
+fn a_round_survives_a_restart_and_what_was_torn_is_dropped() {
+    let folder = scratch("torn");
+    written(&folder);
+    let path = folder.join(NAME);
+    let whole = fs::read(&path).expect("there");
+    for torn in [0, 1, 39, 52] {
+        let tail = [&whole[..], &whole[whole.len() - 53..][..torn]].concat();
+        fs::write(&path, tail).expect("writable");
+        let (mut journal, kept) = Journal::open(&folder, EPOCH).expect("readable");
+        let kept = kept.expect("it was begun");
+        assert_eq!((kept.beginning, kept.torn), (beginning(), torn));
+        assert_eq!(kept.inputs, [input(1), input(2)]);
+        journal.append(&bytes_of(input(3))).expect("writable");
+        drop(journal);
+        let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
+        assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(3)]);
+        fs::write(&path, &whole).expect("writable");
+    }
+    fs::remove_dir_all(folder).expect("there");
+}
+
+#[test]
+fn the_next_round_begins_without_the_inputs_of_the_last() {
+    let folder = scratch("next");
+    written(&folder);
+    let (mut journal, _) = Journal::open(&folder, EPOCH).expect("readable");
+    let next = Beginning { closed_rounds: 4, ..beginning() };
+    journal.begin(&next, [bytes_of(input(9))]).expect("writable");
+    drop(journal);
+    let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
+    let kept = kept.expect("it was begun");
+    assert_eq!((kept.beginning, kept.inputs), (next, vec![input(9)]));
+    fs::remove_dir_all(folder).expect("there");
+}
+
+#[test]
+fn a_folder_in_use_or_of_another_epoch_or_damaged_is_refused() {
+    let folder = scratch("refused");
+    written(&folder);
+    let (journal, _) = Journal::open(&folder, EPOCH).expect("readable");
+    assert!(matches!(Journal::open(&folder, EPOCH), Err(JournalError::InUse(_))));
+    drop(journal);
+    let other = Journal::open(&folder, Digest([2; 32]));
+    assert!(matches!(other, Err(JournalError::Epoch { got: EPOCH, .. })), "{other:?}");
+    let path = folder.join(NAME);
+    let mut bytes = fs::read(&path).expect("there");
+    bytes[50] ^= 1;
+    fs::write(&path, bytes).expect("writable");
+    let damaged = Journal::open(&folder, EPOCH);
+    assert!(matches!(damaged, Err(JournalError::Record { record: 1, .. })), "{damaged:?}");
+    fs::remove_dir_all(folder).expect("there");
+}

@@ -1,0 +1,113 @@
+//! The coordinator's part of a [`World`]: its inputs, its disk, its restarts.
+
+use cloister_params::id::PartyId;
+use cloister_protocol::coordinator::{Coordinator, Input, Start, Time};
+use cloister_protocol::fault::Fault;
+
+use super::World;
+
+/// What the coordinator keeps on disk: what its round began with, and what reached it since.
+#[derive(Debug)]
+pub(super) struct CoordinatorDisk {
+    start: Start,
+    inputs: Vec<(Input, Time)>,
+}
+
+impl CoordinatorDisk {
+    /// Before a round begins.
+    pub(super) fn new(coordinator: &Coordinator, now: Time) -> Self {
+        let present = coordinator.connected().iter().copied().map(Input::Connected);
+        Self { start: coordinator.start(), inputs: present.map(|input| (input, now)).collect() }
+    }
+}
+
+impl World {
+    /// Begins the next round; false while one is under way.
+    pub fn start_round(&mut self) -> bool {
+        if self.coordinator.is_busy() {
+            return false;
+        }
+        self.disk = CoordinatorDisk::new(&self.coordinator, self.now);
+        self.tell_coordinator(Input::StartRound(Box::new(self.template.clone()))).is_ok()
+    }
+
+    /// Gives the coordinator an input, and keeps it if it is taken.
+    pub(super) fn tell_coordinator(&mut self, input: Input) -> Result<(), Fault> {
+        let result = self.coordinator.handle(input.clone(), self.now);
+        if result.is_ok() {
+            self.disk.inputs.push((input, self.now));
+        }
+        self.collect_from_coordinator();
+        result
+    }
+
+    /// Ends the coordinator's process and starts it again from what it kept; every link is lost.
+    ///
+    /// # Panics
+    /// When it does not come back as it was (`ROUND-27`).
+    pub fn restart_coordinator(&mut self) {
+        let back = self.coordinator_from_disk();
+        assert_eq!(format!("{back:?}"), format!("{:?}", self.coordinator), "it came back as another");
+        self.begin_again_with(back);
+    }
+
+    /// The same for a coordinator without a journal: it knows how the last round ended, and nothing since.
+    pub fn restart_coordinator_without_journal(&mut self) {
+        self.disk.inputs.clear();
+        let back = self.coordinator_from_disk();
+        self.begin_again_with(back);
+    }
+
+    fn coordinator_from_disk(&self) -> Coordinator {
+        let key = self.consortium.keys[&PartyId::COORDINATOR].clone();
+        let inputs = self.disk.inputs.iter().map(|(input, now)| {
+            Input::decode(&input.encode(*now)).expect("an input that was written can be read")
+        });
+        let back = Coordinator::resume(key, self.consortium.epoch.clone(), self.disk.start.clone(), inputs);
+        let mut back = back.expect("what was taken once is taken again");
+        while back.poll_output().is_some() {}
+        back
+    }
+
+    fn begin_again_with(&mut self, coordinator: Coordinator) {
+        self.coordinator = coordinator;
+        self.links.clear();
+        self.unlinked = self.coordinator.connected().clone();
+        // The process has a clock of its own.
+        self.now = Time(self.now.0 % 1_000);
+        let result = self.tell_coordinator(Input::Restarted);
+        self.note(PartyId::COORDINATOR, result);
+    }
+
+    /// Lets the coordinator's deadline pass; false when it waits for none.
+    pub fn expire(&mut self) -> bool {
+        let Some(deadline) = self.coordinator.deadline() else {
+            return false;
+        };
+        self.now = self.now.max(deadline);
+        let result = self.tell_coordinator(Input::Time);
+        self.note(PartyId::COORDINATOR, result);
+        true
+    }
+
+    /// Opens a party's link.
+    pub fn connect(&mut self, party: PartyId) {
+        self.unlinked.remove(&party);
+        let result = self.tell_coordinator(Input::Connected(party));
+        self.note(PartyId::COORDINATOR, result);
+    }
+
+    /// Whether a party's link is open.
+    pub fn is_connected(&self, party: PartyId) -> bool {
+        self.coordinator.connected().contains(&party) && !self.unlinked.contains(&party)
+    }
+
+    /// Cuts a party's link; what is under way on it is lost.
+    pub fn disconnect(&mut self, party: PartyId) {
+        self.links.remove(&(party, PartyId::COORDINATOR));
+        self.links.remove(&(PartyId::COORDINATOR, party));
+        self.unlinked.remove(&party);
+        let result = self.tell_coordinator(Input::Disconnected(party));
+        self.note(PartyId::COORDINATOR, result);
+    }
+}

@@ -1,0 +1,211 @@
+//! What the project depends on: every crate is from crates.io, under a licence that ours can be given with, and what
+//! secrets rest on comes in one version. Advisories that are known are listed with why they are lived with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::Failure;
+use crate::workspace::cargo;
+
+/// Licences that a crate may be taken under.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+/// Crates that name no licence but a file, which was read: crate, what it says.
+const LICENCE_FILES: &[(&str, &str)] = &[("opendp", "MIT"), ("opendp_derive", "MIT")];
+
+/// Crates of which there is one version: keys, signatures, links and the erasure of secrets rest on them.
+const ONE_VERSION: &[&str] = &["bincode", "curve25519-dalek", "quinn", "ring", "rustls", "subtle", "zeroize"];
+
+/// Crates that may not come in, and why.
+const BANNED: &[(&str, &str)] =
+    &[("native-tls", "links are rustls's alone"), ("ed25519-dalek", "signatures are ring's alone")];
+
+/// Advisories that are known, each for the one version that is lived with.
+const ADVISORIES: &[(&str, &str, &str)] =
+    &[("bincode", "2.0.1", "RUSTSEC-2025-0141"), ("nalgebra", "0.19.0", "RUSTSEC-2021-0070")];
+
+/// Reads the locked dependencies and fails on one that breaks a rule.
+pub(crate) fn check() -> Result<(), Failure> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .output()
+        .map_err(|error| format!("cannot start cargo metadata: {error}"))?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+        format!("cargo metadata: {error}; {}", String::from_utf8_lossy(&output.stderr).trim())
+    })?;
+    let faults = faults(&packages(&metadata));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "dependencies break the rules of crates/xtask/src/vetting.rs:\n  {}\nTake another crate, or change the rules and say why \
+         in audits/README.md.",
+        faults.join("\n  ")
+    ))
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Package {
+    name: String,
+    version: String,
+    licence: Option<String>,
+    /// Where it is from; none for our own.
+    source: Option<String>,
+}
+
+fn packages(metadata: &Value) -> Vec<Package> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let package = |value: &Value| Package {
+        name: text(&value["name"]).unwrap_or_default(),
+        version: text(&value["version"]).unwrap_or_default(),
+        licence: text(&value["license"]),
+        source: text(&value["source"]),
+    };
+    metadata["packages"].as_array().into_iter().flatten().map(package).collect()
+}
+
+fn faults(packages: &[Package]) -> Vec<String> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in packages {
+        versions.entry(&package.name).or_default().insert(&package.version);
+    }
+    let mut faults: Vec<String> = packages.iter().filter_map(fault).collect();
+    for (name, found) in ONE_VERSION.iter().filter_map(|name| Some((name, versions.get(name)?))) {
+        if found.len() > 1 {
+            faults.push(format!("{name} comes in {} versions", found.len()));
+        }
+    }
+    for (name, version, advisory) in ADVISORIES {
+        if !versions.get(name).is_some_and(|found| found.contains(version)) {
+            faults.push(format!("{advisory} is listed for {name} {version}, which is not used any more"));
+        }
+    }
+    faults
+}
+
+fn fault(package: &Package) -> Option<String> {
+    let Package { name, version, licence, source } = package;
+    let source = source.as_deref()?;
+    if let Some((_, why)) = BANNED.iter().find(|(banned, _)| banned == name) {
+        return Some(format!("{name} may not come in: {why}"));
+    }
+    if source != "registry+https://github.com/rust-lang/crates.io-index" {
+        return Some(format!("{name} {version} is from {source}"));
+    }
+    let read = LICENCE_FILES.iter().find(|(listed, _)| listed == name).map(|(_, says)| *says);
+    match licence.as_deref().or(read) {
+        Some(expression) if is_allowed(expression) => None,
+        other => {
+            Some(format!("{name} {version} is under {}", other.unwrap_or("a licence that it does not name")))
+        }
+    }
+}
+
+/// Whether an SPDX expression leaves a choice of allowed licences; `/` is an old way to write `OR`.
+fn is_allowed(expression: &str) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let mut words = spaced.split_whitespace().peekable();
+    any_of(&mut words) && words.next().is_none()
+}
+
+type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
+
+fn any_of(words: &mut Words<'_>) -> bool {
+    let mut allowed = all_of(words);
+    while words.next_if_eq(&"OR").is_some() {
+        allowed |= all_of(words);
+    }
+    allowed
+}
+
+fn all_of(words: &mut Words<'_>) -> bool {
+    let mut allowed = one(words);
+    while words.next_if_eq(&"AND").is_some() {
+        allowed &= one(words);
+    }
+    allowed
+}
+
+/// A licence, with an exception or without, or an expression in parentheses.
+fn one(words: &mut Words<'_>) -> bool {
+    if words.next_if_eq(&"(").is_some() {
+        return any_of(words) & words.next_if_eq(&")").is_some();
+    }
+    let allowed = words.next().is_some_and(|licence| LICENCES.contains(&licence));
+    if words.next_if_eq(&"WITH").is_some() {
+        words.next();
+    }
+    allowed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, version: &str, licence: Option<&str>, source: Option<&str>) -> Package {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Package { name: name.into(), version: version.into(), licence: owned(licence), source: owned(source) }
+    }
+
+    const CRATES_IO: Option<&str> = Some("registry+https://github.com/rust-lang/crates.io-index");
+
+    #[test]
+    fn licences_are_read_as_expressions() {
+        let allowed = [
+            "MIT",
+            "MIT/Apache-2.0",
+            "GPL-3.0 OR MIT",
+            "(MIT OR Apache-2.0) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception OR GPL-2.0",
+        ];
+        for expression in allowed {
+            assert!(is_allowed(expression), "{expression}");
+        }
+        for expression in
+            ["GPL-3.0", "MIT AND GPL-3.0", "(MIT", "MIT MIT", "", "(GPL-3.0 OR AGPL-3.0) AND MIT"]
+        {
+            assert!(!is_allowed(expression), "{expression}");
+        }
+    }
+
+    #[test]
+    fn each_rule_names_what_breaks_it() {
+        let of = |packages: &[Package]| -> Vec<String> {
+            let found = faults(packages);
+            found.into_iter().filter(|fault| !fault.starts_with("RUSTSEC")).collect()
+        };
+        let fine = package("fine", "1.0.0", Some("MIT"), CRATES_IO);
+        let ours = package("ours", "1.0.0", None, None);
+        assert_eq!(of(&[fine, ours]), Vec::<String>::new());
+        let forked = package("fork", "1.0.0", Some("MIT"), Some("git+https://example.org/fork"));
+        assert!(of(&[forked])[0].contains("example.org"));
+        let banned = package("native-tls", "1.0.0", Some("MIT"), CRATES_IO);
+        assert!(of(&[banned])[0].contains("rustls"));
+        let unnamed = package("unnamed", "1.0.0", None, CRATES_IO);
+        assert!(of(&[unnamed])[0].contains("does not name"));
+        let two = ["1.0.0", "2.0.0"].map(|version| package("ring", version, Some("ISC"), CRATES_IO));
+        assert_eq!(of(&two), ["ring comes in 2 versions"]);
+        assert!(
+            faults(&[])[0].contains("not used any more"),
+            "an advisory's exception ends with its version"
+        );
+    }
+
+    #[test]
+    fn the_workspace_keeps_the_rules() {
+        assert_eq!(check(), Ok(()));
+    }
+}

@@ -1,0 +1,76 @@
+"""A round with late sketches: one member leaves before it uploads, and what the others say makes up the sum."""
+
+from . import masking
+from .hashing import body_digest
+from .late import SKETCHED_LENGTH, late_bound, projection_seed, rows
+from .planning import settings
+from .ristretto import scalar_bytes
+from .round_one import RoundOne
+from .script import custodian, member
+from .statements import signed
+
+
+class LateRound(RoundOne):
+    """The first round of the vectors with late sketches, in which nobody leaves before it reveals."""
+
+    left_before_reveal = None
+
+    def planned(self):
+        """A shared block that is long enough, and the plan's word that sketches are required."""
+        chosen = settings() | {"late_sketches": "Required"}
+        blocks = [
+            row | {"shape": row["shape"] | {"length": SKETCHED_LENGTH}} if row["shape"]["kind"] == "Shared" else row
+            for row in chosen["blocks"]
+        ]
+        return chosen | {"blocks": blocks}
+
+    def sketched(self):
+        """The numbers of the summed blocks that are sketched."""
+        return [b for b in self.summed if self.settings["blocks"][b]["shape"]["length"] >= SKETCHED_LENGTH]
+
+    def check_uploads(self):
+        """Step 6a: the coordinator shows the seeds, and every member of a sketched block sketches its upload."""
+        seeds = [entry for entry in self.reveals if entry["index"] != 0]
+        self.late, self.checks = {}, {}
+        sketchers = sorted({m for block in self.sketched() for m in self.summed[block][0]})
+        self.script.ask([member(m) for m in sketchers], {"LateRequest": {"round": 1, "seeds": seeds}})
+        seal2 = body_digest(self.seal2)
+        for number in sketchers:
+            blocks = [block for block in self.sketched() if number in self.summed[block][0]]
+            sketches = [{"block": block, "rows": self.rows_of(number, block)} for block in blocks]
+            body = self.names(seal2=seal2, sketches=sketches)
+            self.late[number] = signed("LateSketches", body, number, self.seeds[number])
+            self.script.tell(member(number), {"LateSketches": self.late[number]})
+            self.log.push("late-sketches", number, self.late[number]["body"])
+        for block in self.sketched():
+            self.checks[block] = self.judge(block)
+
+    def projection(self, block):
+        """LATE-02: the seed of a block's rows."""
+        seeds = [scalar_bytes(self.dealers[m].seeds[block]) for m in self.summed[block][0]]
+        return projection_seed(body_digest(self.seal2), block, seeds)
+
+    def weight(self, number, block):
+        """A member's weight in a block."""
+        return next(entry["weight"] for entry in self.cohorts[block]["members"] if entry["member"] == number)
+
+    def rows_of(self, number, block):
+        """A member's late sketch of its own upload."""
+        words = [self.weight(number, block) * value for value in self.contributions[number].integers[block]]
+        return rows(self.projection(block), words, self.settings["ring"])
+
+    def judge(self, block):
+        """LATE-03 and LATE-04: the rows make up the sum's, and none is too large."""
+        ring, here = self.settings["ring"], self.summed[block][0]
+        each = {m: self.rows_of(m, block) for m in here}
+        total = [sum(column) % 2**ring for column in zip(*each.values())]
+        assert total == rows(self.projection(block), self.open_block(block), ring)
+        for m, own in each.items():
+            norm = sum(masking.lift(row, ring) ** 2 for row in own)
+            assert norm <= late_bound(self.settings["blocks"][block], self.weight(m, block))
+        return "Checked"
+
+    def show_evidence(self, holder):
+        """A custodian gets what members said of their uploads before it judges it."""
+        for statement in self.late.values():
+            self.script.ask([custodian(holder)], {"LateSketches": statement})

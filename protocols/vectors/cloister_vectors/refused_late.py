@@ -1,0 +1,82 @@
+"""Late sketches, and closings over them, that must be refused (LATE-02, LATE-03, LATE-05)."""
+
+from .canonical import decode
+from .refusals import flipped
+from .round_one import LEFT_BEFORE_UPLOAD
+from .samples import seed
+from .schema import BODIES
+from .statements import body_bytes
+
+MEMBER, CUSTODIAN = "member 1", "custodian 1"
+
+
+def add_requests(refusals):
+    """LATE-02: a member sketches for seeds that fit their commitments, of members of sealed cohorts."""
+    at = refusals.place(MEMBER, "LateRequest")
+    original = refusals.message(at)["LateRequest"]
+    seeds = original["seeds"]
+    changed = lambda **fields: {"LateRequest": original | {"seeds": [seeds[0] | fields, *seeds[1:]]}}
+    refusals.add(at, MEMBER, "reveal", "a seed that was not committed to", changed(value=seeds[1]["value"]))
+    refusals.add(at, MEMBER, "reveal", "a seed of an absent member", changed(member=LEFT_BEFORE_UPLOAD))
+    refusals.add(at, MEMBER, "reveal", "a seed of a block that there is not", changed(index=99))
+    refusals.add(at, MEMBER, "not-awaited", "another round", {"LateRequest": original | {"round": 2}})
+
+
+def broken_sketches(refusals):
+    """Step, what it is about, and the statement in place of the first member's."""
+    late = refusals.first
+    body = decode(BODIES["LateSketches"][1], late.late[1]["body"])
+    [sketch] = body["sketches"]
+    of = lambda **fields: body | {"sketches": [sketch | fields]}
+    again = lambda value, signer=1: refusals.signed("LateSketches", value, signer)
+    yield "mismatch", "another second seal", again(body | {"seal2": seed("another seal")})
+    yield "mismatch", "another round", again(body | {"round": 2})
+    yield "mismatch", "another epoch", again(body | {"epoch": seed("another epoch")})
+    yield "late-sketch", "a row too few", again(of(rows=sketch["rows"][1:]))
+    yield "late-sketch", "a row outside the ring", again(of(rows=[2**24, *sketch["rows"][1:]]))
+    yield "late-sketch", "a block without late sketches", again(of(block=0))
+    yield "late-sketch", "one block twice", again(body | {"sketches": [sketch, sketch]})
+    yield "late-sketch", "an absent member", again(body, LEFT_BEFORE_UPLOAD)
+    yield "signature", "a damaged signature", late.late[1] | {"signature": flipped(late.late[1]["signature"])}
+    yield "signature", "another signer", late.late[1] | {"signer": 2}
+
+
+def add_sketches(refusals):
+    """What a custodian does not take as late sketches."""
+    at = refusals.place(CUSTODIAN, "LateSketches")
+    for step, about, statement in broken_sketches(refusals):
+        refusals.add(at, CUSTODIAN, step, about, {"LateSketches": statement})
+    late = refusals.first
+    body = decode(BODIES["LateSketches"][1], late.late[1]["body"])
+    [sketch] = body["sketches"]
+    other = body | {"sketches": [sketch | {"rows": [row ^ 1 for row in sketch["rows"]]}]}
+    first = {"LateSketches": late.late[1]}
+    second = {"LateSketches": refusals.signed("LateSketches", other, 1)}
+    refusals.add(at, CUSTODIAN, "equivocation", "a second sketch of one member", second, before=[first], fork=True)
+
+
+def add_closings(refusals):
+    """LATE-03 and LATE-05: a closing over late sketches that the custodian does not have, or that say otherwise."""
+    late, holder = refusals.first, refusals.recomputing
+    at = refusals.place(holder, "LateSketches")
+    proposed = refusals.place(holder, "ProposeClosing")
+    original = refusals.message(proposed)["ProposeClosing"]
+    refusals.add(at, holder, "mismatch", "no late sketches", {"ProposeClosing": original}, fork=True)
+    closing = decode(BODIES["Closing"][1], late.closing)
+    [block] = late.sketched()
+    for check in ("NotSketched", "Unchecked", "Refuted"):
+        sums = [entry | {"check": check} if entry["block"] == block else entry for entry in closing["sums"]]
+        broken = original | {"closing": body_bytes("Closing", closing | {"sums": sums})}
+        about = f"a sum that holds is called {check}"
+        refusals.add(proposed, holder, "sum", about, {"ProposeClosing": broken}, fork=True)
+    broken = original | {"closing": body_bytes("Closing", closing | {"blamed": [{"block": block, "member": 1}]})}
+    refusals.add(proposed, holder, "announcement", "blame without a refuted sum", {"ProposeClosing": broken})
+
+
+def add(refusals):
+    """All of them."""
+    [block] = refusals.first.sketched()
+    refusals.recomputing = f"custodian {refusals.first.recomputers(block)[0]}"
+    add_requests(refusals)
+    add_sketches(refusals)
+    add_closings(refusals)
