@@ -247,6 +247,11 @@ impl Trainer {
         })
     }
 
+    /// How many notes it trains on.
+    pub fn notes(&self) -> usize {
+        self.features.notes()
+    }
+
     /// Classifies notes with the present parameters.
     pub fn evaluate(&self, notes: &Features) -> Evaluation {
         let mut per_class = vec![Score::default(); self.config.classes.len()];

@@ -12,6 +12,7 @@ use rand_core::SeedableRng;
 use crate::config::Config;
 use crate::error::LabError;
 use crate::masked::Masked;
+use crate::private;
 use crate::run::Progress;
 use crate::strategy::{Gathered, Strategy};
 
@@ -67,7 +68,13 @@ impl Federation<'_> {
             trainer.load(&start)?;
             let seed = self.seed ^ (member as u64 + 1) << 32 ^ round as u64;
             let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy) };
-            let result = trainer.train(&settings, &mut |_| ())?;
+            let result = match private::training(&self.config.strategy, trainer.notes()) {
+                None => trainer.train(&settings, &mut |_| ())?,
+                Some(private) => {
+                    let random = &mut ChaCha20Rng::seed_from_u64(seed);
+                    trainer.train_privately(&settings, &private, random, &mut |_| ())?.0
+                }
+            };
             strategy.keep(member, &start, &result.updates);
             progress(Progress::Training { round, member: member + 1, of });
             results.push(result);

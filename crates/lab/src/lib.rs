@@ -20,6 +20,7 @@ mod linear;
 pub mod masked;
 
 pub mod partition;
+mod private;
 mod results;
 mod run;
 pub mod sketching;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench train`: how fast an adapter learns here and with Python's `transformers` and `peft`, on the same
 //! random model, on one thread each, in turns.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
@@ -18,18 +18,21 @@ struct Options {
     sizes: Vec<String>,
     precision: String,
     runs: usize,
+    private: bool,
     json: bool,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json]";
+        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private] [--runs N] [--json]";
         let all = SIZES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut options = Self { sizes: all, precision: "float32".into(), runs: 5, json: false };
+        let mut options =
+            Self { sizes: all, precision: "float32".into(), runs: 5, private: false, json: false };
         let mut rest = arguments.iter().map(String::as_str);
         while let Some(flag) = rest.next() {
-            match (flag, if flag == "--json" { Some("") } else { rest.next() }) {
+            match (flag, if ["--json", "--private"].contains(&flag) { Some("") } else { rest.next() }) {
                 ("--json", _) => options.json = true,
+                ("--private", _) => options.private = true,
                 ("--size", Some(size)) if SIZES.iter().any(|(name, _)| *name == size) => {
                     options.sizes = vec![size.to_owned()];
                 }
@@ -40,18 +43,22 @@ impl Options {
                 _ => return Err(usage.into()),
             }
         }
-        if options.runs == 0 { Err(usage.into()) } else { Ok(options) }
+        let nonsense = options.runs == 0 || (options.private && options.precision != "float32");
+        if nonsense { Err(usage.into()) } else { Ok(options) }
     }
 }
 
 /// Measures and prints.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let options = Options::parse(arguments)?;
-    let python = fixtures::python()?;
-    let environment = setup::ensure()?.environment();
+    let example = if options.private { "private_speed" } else { "train_speed" };
     let mut build = cargo();
-    build.args(["build", "--package", "cloister-experts", "--example", "train_speed"]);
-    run_checked(build.envs(environment), "cargo build")?;
+    build.args(["build", "--package", "cloister-experts", "--example", example]);
+    run_checked(build.envs(setup::ensure()?.environment()), "cargo build")?;
+    if options.private {
+        return private(&options);
+    }
+    let python = fixtures::python()?;
     let results: Vec<Value> =
         options.sizes.iter().map(|size| measure(size, &options, &python)).collect::<Result<_, _>>()?;
     match options.json {
@@ -63,13 +70,56 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The medians of one model's runs, ours and theirs in turns.
-fn measure(size: &str, options: &Options, python: &Path) -> Result<Value, Failure> {
+/// What DP-SGD costs, on the same models and on MiniLM.
+fn private(options: &Options) -> Result<ExitCode, Failure> {
+    let installed = setup::ensure()?;
+    let mut results = Vec::new();
+    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|own| own == size)) {
+        let model = model(size)?;
+        results.push((*size, vec![model.into_os_string()], *shape));
+    }
+    let minilm = vec!["minilm".into(), installed.minilm.clone().into_os_string()];
+    results.push(("MiniLM", minilm, ["15", "8", "64"]));
+    let mut measured = Vec::new();
+    for (name, model, shape) in results {
+        eprintln!("{name}: {} runs of each", options.runs);
+        let mut command = Command::new(target_dir().join("debug/examples/private_speed"));
+        command.envs(installed.environment()).args(model).args(shape).arg(options.runs.to_string());
+        let mut own = result(&mut command)?;
+        own["model"] = name.into();
+        measured.push(own);
+    }
+    match options.json {
+        true => println!("{}", json!({"runs": options.runs, "models": measured})),
+        false => measured.iter().for_each(print_private),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_private(result: &Value) {
+    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+    println!(
+        "{:8}{:>8.1} texts per second of the processor, {:.1} with DP-SGD: {:.2}x the time",
+        result["model"].as_str().unwrap_or(""),
+        number("plain_texts_per_processor_second"),
+        number("private_texts_per_processor_second"),
+        number("ratio"),
+    );
+}
+
+/// The random model of a size, made once.
+fn model(size: &str) -> Result<PathBuf, Failure> {
     let model = root().join("target/bench").join(format!("olmoe-{size}"));
     if !model.join("config.json").is_file() {
-        let mut make = fixtures::script(python, "train_speed.py");
+        let mut make = fixtures::script(&fixtures::python()?, "train_speed.py");
         run_checked(make.arg("make").arg(&model).arg(size), "making the model")?;
     }
+    Ok(model)
+}
+
+/// The medians of one model's runs, ours and theirs in turns.
+fn measure(size: &str, options: &Options, python: &Path) -> Result<Value, Failure> {
+    let model = model(size)?;
     let shape = SIZES.iter().find(|(name, _)| *name == size).map_or(["1"; 3], |(_, shape)| *shape);
     let ours = || {
         let mut command = Command::new(target_dir().join("debug/examples/train_speed"));
@@ -150,7 +200,14 @@ mod tests {
     fn options_are_read_and_nonsense_is_refused() {
         let options = parse(&["--size", "tiny", "--runs", "3", "--json"]).expect("sound");
         assert_eq!((options.sizes, options.runs, options.json), (vec!["tiny".to_owned()], 3, true));
-        for wrong in [&["--size", "huge"][..], &["--runs", "0"], &["--runs"], &["--precision", "int8"]] {
+        assert!(parse(&["--private"]).expect("sound").private);
+        for wrong in [
+            &["--private", "--precision", "bfloat16"][..],
+            &["--size", "huge"],
+            &["--runs", "0"],
+            &["--runs"],
+            &["--precision", "int8"],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -37,8 +37,8 @@ cargo xtask COMMAND
   attack [--json]  every attack that must stay dead, with its one rule in force and switched off
   bench masks [--runs N] [--json] | noise [--json]
                    how fast masks are expanded and added, or noise is drawn, on this machine
-  bench train [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json]
-                   how fast adapters learn, beside Python's transformers with peft
+  bench train [--size tiny|middle] [--precision float32|bfloat16] [--private] [--runs N] [--json]
+                   how fast adapters learn, beside Python's transformers with peft, or what DP-SGD costs
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE
                    fuzz every decoder, or one; ten seconds each unless told otherwise
   constant-time    run what works on secrets under Valgrind; planted leaks must be found

@@ -188,7 +188,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::private::Recorder;
+    use crate::private::{Recorder, Tape};
 
     fn random(shape: &[i64]) -> Tensor {
         Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3
@@ -224,5 +224,42 @@ mod tests {
         let other = gradient(experts.one_by_one(&sorted, &dispatch, &owners), half);
         let off = (&one - &other).abs().max() / other.abs().max();
         assert!(off.double_value(&[]) < 0.05, "the gradients differ");
+    }
+
+    /// The gradients of each of three texts by the halves on the map down, in one order of products or the other.
+    fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
+        let tape = Tape::default();
+        let lora = experts.down.lora.as_mut().expect("it has one");
+        lora.recorder = tape.recorder("down".to_owned());
+        let halves = [("down.lora_A", &lora.a), ("down.lora_B", &lora.b)];
+        let halves = halves.map(|(name, half)| (name.to_owned(), half.set_requires_grad(true)));
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let dispatch = Dispatch::new(&chosen, 4);
+        let rows = (Tensor::arange(80, (Kind::Float, Device::Cpu)) * 0.7).sin().view([5, 16]);
+        let sorted = rows.to_kind(Kind::BFloat16).index_select(0, &dispatch.tokens);
+        let owners = Tensor::from_slice(&[0_i64, 0, 1, 2, 2]).index_select(0, &dispatch.tokens);
+        let out = match grouped {
+            true => experts.grouped(&sorted, &dispatch, &owners),
+            false => experts.one_by_one(&sorted, &dispatch, &owners),
+        };
+        tape.gradients(&out.square().sum(Kind::Float), 3, &halves)
+    }
+
+    #[test]
+    fn grouped_products_give_each_text_the_same_gradients() {
+        tch::manual_seed(2);
+        let mut experts =
+            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        let grouped = of_each_text(&mut experts, true);
+        let alone = of_each_text(&mut experts, false);
+        for (one, other) in grouped.iter().zip(&alone) {
+            assert_eq!(one.size()[..2], [3, 4], "for each text and each expert");
+            let off = ((one - other).abs().max() / other.abs().max()).double_value(&[]);
+            assert!(off < 0.05, "they differ by {off} of the largest");
+            let unused = one.select(1, 2).abs().max().double_value(&[]);
+            assert_eq!(unused, 0.0, "expert 2 has no tokens");
+            let absent = one.get(1).get(0).abs().max().double_value(&[]);
+            assert_eq!(absent, 0.0, "text 1 does not use expert 0");
+        }
     }
 }

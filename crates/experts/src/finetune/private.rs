@@ -202,6 +202,7 @@ mod tests {
         tensor.abs().max().double_value(&[])
     }
 
+    /// PRIV-10
     #[test]
     fn in_every_family_the_gradients_of_a_batch_are_those_of_each_example_alone() {
         for family in FAMILIES {

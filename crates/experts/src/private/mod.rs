@@ -60,7 +60,8 @@ impl PrivateTraining {
         Ok(())
     }
 
-    /// The examples of one step, of `examples`: each with the same probability, independently; there may be none.
+    /// The examples of one step, of `examples`: each with the same probability, independently; there may be none
+    /// (`PRIV-10`).
     pub(crate) fn draw(&self, examples: usize, random: &mut impl CryptoRng) -> Vec<usize> {
         // Rounded down to a multiple of 2⁻⁶⁴; certainty is 2⁶⁴ of them.
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
@@ -102,7 +103,7 @@ impl ClippedSum {
         Self { bound, sums, clipped: Tensor::zeros([], (Kind::Int64, device)) }
     }
 
-    /// Adds the gradients of the examples of a batch, `[examples, …]` for each parameter.
+    /// Clips and adds the gradients of the examples of a batch, `[examples, …]` for each parameter (`PRIV-10`).
     pub(crate) fn add(&mut self, gradients: &[Tensor]) {
         tch::no_grad(|| {
             let flat: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(1, -1)).collect();

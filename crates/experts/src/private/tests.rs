@@ -22,6 +22,7 @@ fn look_binomial(sizes: &[usize], examples: usize, probability: f64) -> bool {
         && (variance - spread).abs() < 4.0 * spread * (2.0 / count).sqrt()
 }
 
+/// PRIV-10
 #[test]
 fn batches_have_the_sizes_of_independent_draws_and_other_samplers_do_not() {
     let mut random = random();
@@ -68,6 +69,7 @@ fn looks_gaussian(values: &[f64], deviation: f64) -> bool {
         && near(within, 0.682_689, 0.2166)
 }
 
+/// PRIV-10
 #[test]
 fn the_noise_is_gaussian_with_its_deviation_on_every_coordinate() {
     let (mut random, coordinates) = (random(), 100_000);
@@ -118,7 +120,7 @@ fn norm(sums: &[Tensor]) -> f64 {
     sums.iter().map(|sum| sum.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt()
 }
 
-/// Clipping bounds what any example adds, over all tensors together; without it, the same examples add more.
+/// PRIV-10: clipping bounds what any example adds, over all tensors together.
 #[test]
 fn no_example_adds_more_than_the_bound() {
     for seed in 0..50 {

@@ -175,6 +175,7 @@ mod tests {
         (one - other).abs().max().double_value(&[])
     }
 
+    /// PRIV-10
     #[test]
     fn the_gradients_of_a_batch_are_those_of_each_note_alone() {
         let Some(trainer) = trainer() else { return };

@@ -8,7 +8,7 @@ use cloister_params::plan::SKETCH_COORDINATES;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
-pub use training::{CohortRule, Head, HeadKind, Model, Scoring, Signal, Strategy, StrategyName};
+pub use training::{CohortRule, Head, HeadKind, Model, Private, Scoring, Signal, Strategy, StrategyName};
 
 /// A run: every setting has a default but the files of the data.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -156,11 +156,27 @@ impl Config {
             let name = self.strategy.name;
             return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
         }
+        if let Some(private) = &self.strategy.private {
+            self.check_private(private)?;
+        }
         let plain_rule = matches!(self.strategy.cohorts, CohortRule::Soft | CohortRule::Random);
         if self.secure && (plain_rule || self.strategy.signal != Signal::Both) {
             return fail(
                 "`cohorts` and `signal` other than the defaults exist in the clear alone".to_owned(),
             );
+        }
+        Ok(())
+    }
+
+    /// What else would say of the texts what DP-SGD does not let training say.
+    fn check_private(&self, private: &Private) -> Result<(), String> {
+        if self.strategy.balanced || self.head.kind != HeadKind::None {
+            return Err("`strategy.private` needs `strategy.balanced = false` and `head.kind = \"none\"`: class shares and \
+                        heads from sums carry no noise"
+                .to_owned());
+        }
+        if !(private.delta > 0.0 && private.delta < 1.0) {
+            return Err(format!("`strategy.private.delta` must lie between 0 and 1, not {}", private.delta));
         }
         Ok(())
     }
@@ -205,6 +221,16 @@ mod tests {
         for wrong in ["strategy.rounds=3", "strategy", "dataset.x=1", "scoring.coordinates=48"] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn private_training_and_what_is_not_private_exclude_each_other() {
+        let error = parse(&["strategy.private.noise_multiplier=2"]).expect_err("the head is not private");
+        assert!(error.to_string().contains("head.kind"), "{error}");
+        let settings = ["strategy.private.noise_multiplier=2", "strategy.balanced=false", "head.kind=none"];
+        let private = parse(&settings).expect("a configuration").strategy.private.expect("private");
+        assert_eq!((private.noise_multiplier, private.clipping_norm, private.delta), (2.0, 1.0, 1e-5));
+        assert!(parse(&[&settings[..], &["strategy.private.delta=1"]].concat()).is_err());
     }
 
     #[test]
