@@ -98,16 +98,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             eprintln!("{}", to_text(&event));
         }
     };
-    let result = runtime.block_on(cloister_client::run(config, &mut show));
-    result.map_err(|error| {
-        let kind = match error {
-            ClientError::Connect(_) | ClientError::Link(_) => Kind::Unavailable,
-            ClientError::Journal(_) | ClientError::Ledger(_) => Kind::Config,
-            ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,
-            ClientError::Training(_) => Kind::Error,
-        };
-        Failure::new(kind, error)
-    })
+    runtime.block_on(cloister_client::run(config, &mut show)).map_err(failure)
+}
+
+fn failure(error: ClientError) -> Failure {
+    let kind = match error {
+        ClientError::Connect(_) | ClientError::Link(_) => Kind::Unavailable,
+        ClientError::Journal(_) | ClientError::Ledger(_) => Kind::Config,
+        ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,
+        ClientError::Training(_) => Kind::Error,
+    };
+    Failure::new(kind, error)
 }
 
 fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
@@ -195,6 +196,9 @@ fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::Training { done, total, local } => {
             json!({"event": "training", "done": done, "total": total, "local": local})
         }
+        ClientEvent::PrivatelyTrained { steps, drawn, clipped } => json!({
+            "event": "privately_trained", "steps": steps, "records_drawn": drawn, "gradients_clipped": clipped,
+        }),
         ClientEvent::Clipped { blocks } => json!({"event": "clipped", "blocks": blocks}),
         ClientEvent::Uploading { sent, total } => json!({"event": "uploading", "sent": sent, "total": total}),
         ClientEvent::Closed { round, applied } => {
@@ -235,6 +239,9 @@ fn to_text(event: &ClientEvent) -> String {
             let what = if *local { "training alone, for comparison" } else { "training" };
             format!("{what}: step {done} of {total}")
         }
+        ClientEvent::PrivatelyTrained { steps, drawn, clipped } => format!(
+            "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped (kept here)"
+        ),
         ClientEvent::Clipped { blocks } => format!("the updates of {blocks} blocks were clipped"),
         ClientEvent::Uploading { sent, total } => format!("uploading: chunk {sent} of {total}"),
         ClientEvent::Closed { round, applied } => {
@@ -250,5 +257,31 @@ fn to_text(event: &ClientEvent) -> String {
             let alone = result.local.as_ref().map(|local| format!(", {:.1} % alone", percent(local)));
             format!("finished: {:.1} % together{}", percent(&result.federated), alone.unwrap_or_default())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::id::Round;
+
+    use super::*;
+
+    /// PRIV-05
+    #[test]
+    fn a_round_that_the_budget_refuses_ends_with_status_5_and_its_reason() {
+        let reason = "policy `maximum_epsilon`: ε would be 4.2, this party allows 4".to_owned();
+        let failure = failure(ClientError::PrivacyRefused { round: Round(3), reason });
+        assert_eq!(failure.exit_code(), std::process::ExitCode::from(5));
+        assert!(
+            failure.to_string().contains("round 3") && failure.to_string().contains("allows 4"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn what_private_training_did_is_told_to_the_hospital() {
+        let event = ClientEvent::PrivatelyTrained { steps: 34, drawn: 270, clipped: 90 };
+        assert_eq!(to_json(2, &event)["gradients_clipped"], 90);
+        assert!(to_text(&event).contains("34 steps on 270 records"), "{}", to_text(&event));
     }
 }

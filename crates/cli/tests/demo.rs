@@ -111,6 +111,32 @@ fn leaf(entry: &Value) -> Digest {
     merkle::leaf_hash(&[&[kind][..], &party.to_le_bytes(), &body].concat())
 }
 
+/// PRIV-10
+#[test]
+fn private_training_is_charged_step_by_step() {
+    let folder = scratch("private");
+    let Some(output) = demo(&folder, &["--rounds", "1", "--noise-multiplier", "1.5"]) else {
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["rounds"], &summary["dropped"]), (&1.into(), &0.into()));
+    let ledger = folder.join("hospital-01/data/privacy-ledger");
+    let statement = Command::new(env!("CARGO_BIN_EXE_cloister"))
+        .args(["privacy", "statement", "--delta", "1e-6"])
+        .arg(&ledger)
+        .output()
+        .unwrap();
+    let statement: Value = serde_json::from_slice(&statement.stdout).unwrap();
+    let releases = statement["rounds"][0]["releases"].as_array().unwrap();
+    let released: Vec<&str> = releases.iter().filter_map(|release| release["released"].as_str()).collect();
+    assert_eq!(released, ["private_step", "region_sketch", "token_count", "routing_histogram"]);
+    assert_eq!(releases[0]["count"], 3, "8 of 24 notes in a step, in expectation");
+    assert_eq!(releases[0]["mechanism"]["gaussian"]["noise_multiplier"], 1.5);
+    assert!(statement["epsilon"].is_number(), "everything carries noise: {statement}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn a_foreign_folder_is_left_alone() {
     let folder = scratch("foreign");

@@ -81,7 +81,12 @@ fn a_target_becomes_settings_that_keep_to_it() {
     assert!(!succeeded(&[&many[..], &["--coordinates", "16"]].concat()).contains("The noise is larger"));
     let record = [&target[..], &["--unit", "record", "--records", "2000"]].concat();
     let record_json = json(&[&record[..], &["--json"]].concat());
-    assert!(record_json["record_settings"]["noise_multiplier"].as_f64() > Some(0.5), "{record_json}");
+    assert!(record_json["record_settings"]["noise_multiplier_milli"].as_u64() > Some(500), "{record_json}");
+    assert_eq!(record_json["record_settings"]["sampling_probability_micro"], 32_000);
+    let given =
+        [&target[..], &["--unit", "record", "--sampling-probability-micro", "32000", "--json"]].concat();
+    assert_eq!(json(&given), record_json);
+    assert!(refused(&[&target[..], &["--unit", "record"]].concat(), 2).contains("needs --records"));
     let table = succeeded(&record);
     assert!(table.contains("noise multiplier of DP-SGD") && table.contains("Not covered"), "{table}");
 }
@@ -113,6 +118,25 @@ fn settings_have_a_cost_and_without_noise_none_is_named() {
         (&quiet["spent"]["epsilon"], quiet["spent"]["method"].as_str()),
         (&Value::Null, Some("unbounded"))
     );
+}
+
+/// What `plan` prints, put into settings, costs what it said.
+#[test]
+fn a_records_plan_can_be_put_into_settings() {
+    let folder = folder("privacy-record");
+    let target = ["plan", "--target-epsilon", "3", "--delta", "1e-6", "--rounds", "4", "--members", "8"];
+    let printed = succeeded(&[&target[..], &["--unit", "record", "--records", "1000"]].concat());
+    let section = printed.find("[training.private]").expect("printed");
+    let end = printed[section..].find("\n\n").expect("more follows") + section;
+    let text = settings(true).to_toml().expect("TOML");
+    let at = text.find("[deadlines]").expect("after the training");
+    let whole = format!("{}{}\n\n{}", &text[..at], &printed[section..end], &text[at..]);
+    let path = written(&folder, "settings.toml", &whole);
+    let cost = json(&["cost", "--settings", &path, "--rounds", "4", "--unit", "record", "--json"]);
+    let kinds = cost["kinds_of_one_round"].as_array().expect("a list");
+    let names: Vec<&str> = kinds.iter().filter_map(|kind| kind["released"].as_str()).collect();
+    assert_eq!(names, ["routing_histogram", "region_sketch", "token_count", "private_step"], "{cost}");
+    assert!(succeeded(&["cost", "--settings", &path, "--rounds", "4"]).contains("steps of private training"));
 }
 
 /// PRIV-05, PRIV-08

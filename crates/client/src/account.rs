@@ -1,5 +1,7 @@
 //! A hospital's privacy account: its ledger, the budget of its policy, and what a plan would release.
 
+use std::path::Path;
+
 use cloister_params::consortium::Role;
 use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundPlan;
@@ -27,13 +29,18 @@ impl ReleaseAccount {
     pub(crate) fn open(config: &ClientConfig) -> Result<Option<Self>, LedgerError> {
         let party = config.epoch.consortium().party(config.party);
         let Some(member) = party.filter(|party| party.roles.contains(&Role::Member)) else { return Ok(None) };
-        let limits = config.policy.privacy;
+        Self::of(&config.ledger, member.name.clone(), config.policy.clone()).map(Some)
+    }
+
+    /// The account that a ledger file and a policy make.
+    fn of(path: &Path, holder: String, policy: Policy) -> Result<Self, LedgerError> {
+        let limits = policy.privacy;
         // PRIV-01
         let unit = limits.map_or(DEFAULT_UNIT, |limits| limits.unit);
-        let ledger = Ledger::open(&config.ledger, Opening { holder: member.name.clone(), unit })?;
+        let ledger = Ledger::open(path, Opening { holder, unit })?;
         let budget =
             limits.map(|limits| Budget { epsilon: limits.maximum_epsilon, delta: limits.maximum_delta });
-        Ok(Some(Self { ledger, policy: config.policy.clone(), budget, unit }))
+        Ok(Self { ledger, policy, budget, unit })
     }
 
     /// Why the policy does not let this round's contribution be made today, if so.
@@ -59,5 +66,86 @@ impl ReleaseAccount {
     fn charge_of(&self, plan: &RoundPlan) -> Result<Charge, LedgerError> {
         let releases = releases(&plan.settings, self.unit)?;
         Ok(Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::id::{Digest, Round};
+    use cloister_params::plan::PrivateTrainingPlan;
+    use cloister_testkit::plan::template;
+
+    use super::*;
+
+    fn policy(limits: &str) -> Policy {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        Policy::parse(&format!("governance_key = \"{key}\"\n{limits}")).expect("a policy")
+    }
+
+    /// Private training, with much noise on what it does not cover.
+    fn plan(round: u64) -> RoundPlan {
+        let mut settings = template(3, 5, 1);
+        settings.training.private = Some(PrivateTrainingPlan {
+            clipping_norm_milli: 1000,
+            noise_multiplier_milli: 2000,
+            sampling_probability_micro: 50_000,
+        });
+        settings.blocks.iter_mut().for_each(|block| block.noise_steps = 50 * block.scale.clip_steps);
+        (settings.sketch.noise_steps, settings.sketch.count_noise) = (65_535, 65_535);
+        let (epoch, round) = (Digest::default(), Round(round));
+        RoundPlan { epoch, round, previous: epoch, model: epoch, custodians: vec![], settings }
+    }
+
+    fn account(name: &str, policy: Policy) -> (std::path::PathBuf, ReleaseAccount) {
+        let path = std::env::temp_dir().join(format!("cloister-account-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let account = ReleaseAccount::of(&path, "hospital 1".into(), policy).expect("a new ledger");
+        (path, account)
+    }
+
+    fn today() -> Date {
+        Date::try_from("2026-11-23".to_owned()).expect("a day")
+    }
+
+    const BUDGET: &str = "[privacy]\nunit = \"record\"\nmaximum_epsilon = 4.0\nmaximum_delta = 1e-6\n";
+
+    /// PRIV-05, PRIV-10
+    #[test]
+    fn a_spent_budget_refuses_the_round_with_rule_value_and_limit() {
+        let (path, mut account) = account("spent", policy(BUDGET));
+        let mut taken = 0;
+        let reason = loop {
+            match account.refusal(&plan(taken + 1), today()).expect("a sound ledger") {
+                Some(reason) => break reason,
+                None => {
+                    let _ = account.charge(&plan(taken + 1)).expect("admitted").redeem();
+                    taken += 1;
+                }
+            }
+        };
+        assert!((1..20).contains(&taken), "{taken} rounds fit");
+        assert!(reason.contains("policy `maximum_epsilon`") && reason.contains("allows 4"), "{reason}");
+        // Whoever asks without looking first is refused as well, and nothing is written.
+        assert!(matches!(account.charge(&plan(taken + 1)), Err(LedgerError::WouldExceed(_))));
+        let history = cloister_privacy::ledger::History::read(&path).expect("sound");
+        assert_eq!(history.charges.len() as u64, taken);
+        // Control: a hospital without a budget is charged, and not stopped.
+        let (other, mut open) = self::account("open", policy(""));
+        for round in 1..=taken + 3 {
+            let _ = open.charge(&plan(round)).expect("no limit").redeem();
+        }
+        assert_eq!(open.refusal(&plan(99), today()).expect("a sound ledger"), None);
+        for path in [path, other] {
+            std::fs::remove_file(path).expect("it was written");
+        }
+    }
+
+    /// PRIV-08
+    #[test]
+    fn a_policy_that_has_ended_refuses_before_anything_is_trained() {
+        let (path, mut account) = account("ended", policy("expires = \"2026-11-22\""));
+        let reason = account.refusal(&plan(1), today()).expect("a sound ledger").expect("it has ended");
+        assert!(reason.contains("policy `expires`") && reason.contains("2026-11-22"), "{reason}");
+        std::fs::remove_file(path).expect("it was written");
     }
 }

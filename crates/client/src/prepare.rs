@@ -81,13 +81,17 @@ pub fn prepare(
     Ok((Contribution { integers, sketches }, clipped))
 }
 
-/// `omega`, from the member's own distribution and margins and the published distribution.
+/// `omega`: 1 where training is private, as a weight from routing that was never noised would undo it (`PRIV-10`). Else it
+/// follows from the member's own distribution and margins and the published distribution.
 fn consistency_weight(
     layer: u16,
     plan: &RoundPlan,
     global: &Model,
     local: &LocalResult,
 ) -> Result<f32, PrepareError> {
+    if plan.settings.training.private.is_some() {
+        return Ok(1.0);
+    }
     let routing = BlockKind::Routing { layer };
     let at = plan.settings.blocks.iter().position(|block| block.shape.kind == routing);
     let own = local.updates.get(routing).ok_or(PrepareError::MissingBlock(routing))?;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
+use cloister_experts::{LocalResult, PrivateReport};
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::limits::Date;
@@ -92,6 +93,15 @@ pub enum ClientEvent {
         total: usize,
         /// Whether this is the training alone, for comparison.
         local: bool,
+    },
+    /// What private training did. It tells of the records, and is for this hospital's eyes.
+    PrivatelyTrained {
+        /// Steps.
+        steps: usize,
+        /// Records drawn in all steps.
+        drawn: usize,
+        /// Those of them whose gradient was clipped.
+        clipped: usize,
     },
     /// Blocks whose update was above the clip.
     Clipped {
@@ -389,7 +399,12 @@ impl<'a> Client<'a> {
             Report::Progress { done, total, local } => {
                 (self.events)(ClientEvent::Training { done, total, local });
             }
-            Report::Trained(result) => self.contribute(&result)?,
+            Report::Trained(result, private) => {
+                if let Some(PrivateReport { steps, drawn, clipped }) = private {
+                    (self.events)(ClientEvent::PrivatelyTrained { steps, drawn, clipped });
+                }
+                self.contribute(&result)?;
+            }
             Report::Evaluated(accuracy) => {
                 if let Some(round) = self.evaluating.take() {
                     (self.events)(ClientEvent::Evaluated(round, accuracy));
@@ -401,7 +416,7 @@ impl<'a> Client<'a> {
     }
 
     /// Turns a training result into this hospital's contribution.
-    fn contribute(&mut self, result: &cloister_experts::LocalResult) -> Result<(), ClientError> {
+    fn contribute(&mut self, result: &LocalResult) -> Result<(), ClientError> {
         let (Some(plan), Some(member), Some(account)) =
             (self.training.take(), self.member.as_mut(), self.account.as_mut())
         else {

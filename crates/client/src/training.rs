@@ -5,11 +5,14 @@ use std::sync::mpsc as blocking;
 
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertsError, Features, LocalResult, LocalTraining, ModelConfig, Note,
-    Trainer, checkpoint::write_checkpoint, initial_blocks,
+    PrivateReport, PrivateTraining, Trainer, TrainingProgress, checkpoint::write_checkpoint, initial_blocks,
 };
 use cloister_params::id::PartyId;
-use cloister_params::plan::{RoundPlan, TrainingPlan};
+use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, TrainingPlan};
 use cloister_protocol::model::Model;
+use getrandom::SysRng;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng, UnwrapErr};
 use tokio::sync::mpsc;
 
 /// What a hospital trains on and with.
@@ -73,8 +76,8 @@ pub(crate) enum Report {
     Ready { truncated: usize },
     /// A step of local training is done; `local` when it is the comparison.
     Progress { done: usize, total: usize, local: bool },
-    /// A round's training is done.
-    Trained(Box<LocalResult>),
+    /// A round's training is done; with what private training did, where the plan asks for it.
+    Trained(Box<LocalResult>, Option<PrivateReport>),
     /// The evaluation is done.
     Evaluated(Accuracy),
     /// Everything is done.
@@ -144,24 +147,22 @@ impl Worker<'_> {
 
     fn train(&mut self, plan: &RoundPlan, model: &Model) -> Result<(), ExpertsError> {
         self.load(model)?;
-        let settings = local_training(&plan.settings.training, self.party, plan.round.0);
-        let result = self.train_once(&settings, (0, 1), false)?;
-        self.report(Report::Trained(Box::new(result)));
+        let training = &plan.settings.training;
+        let settings = local_training(training, self.party, plan.round.0);
+        let (result, private) = match training.private {
+            None => (self.trainer.train(&settings, &mut progress(self.reports, (0, 1), false))?, None),
+            Some(private) => {
+                let private = private_training(private, training.local_epochs);
+                // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
+                let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
+                let shown = &mut progress(self.reports, (0, 1), false);
+                let (result, report) =
+                    self.trainer.train_privately(&settings, &private, &mut random, shown)?;
+                (result, Some(report))
+            }
+        };
+        self.report(Report::Trained(Box::new(result), private));
         Ok(())
-    }
-
-    /// Trains with progress; `span` is how many such trainings are done of how many.
-    fn train_once(
-        &mut self,
-        settings: &LocalTraining,
-        span: (usize, usize),
-        local: bool,
-    ) -> Result<LocalResult, ExpertsError> {
-        let reports = self.reports;
-        self.trainer.train(settings, &mut |progress| {
-            let done = span.0 * progress.steps + progress.step;
-            let _ = reports.send(Report::Progress { done, total: span.1 * progress.steps, local });
-        })
     }
 
     fn evaluate(&mut self, model: &Model) -> Result<(), ExpertsError> {
@@ -181,13 +182,14 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The comparison: the same start, the same settings, as many epochs, on the own notes alone.
+    /// The comparison: the same start, the same settings, as many epochs, on the own notes alone. It stays here, so that it
+    /// is never private.
     fn train_alone(&mut self, plans: &[TrainingPlan], held_out: &Features) -> Result<Accuracy, ExpertsError> {
         let mut blocks = initial_blocks(&self.config.model);
         for (done, plan) in plans.iter().enumerate() {
             self.trainer.load(&blocks)?;
             let settings = local_training(plan, self.party, done as u64 + 1);
-            self.train_once(&settings, (done, plans.len()), true)?;
+            self.trainer.train(&settings, &mut progress(self.reports, (done, plans.len()), true))?;
             blocks = self.trainer.blocks()?;
         }
         Ok(accuracy(&self.trainer, held_out))
@@ -201,6 +203,27 @@ fn write(path: &Path, config: &ModelConfig, model: &Model) -> Result<(), Experts
 fn accuracy(trainer: &Trainer, features: &Features) -> Accuracy {
     let score = trainer.evaluate(features).overall;
     Accuracy { correct: score.correct, total: score.total }
+}
+
+/// Shows the progress of one of several trainings; `span` is how many of them are done of how many.
+fn progress(
+    reports: &mpsc::UnboundedSender<Report>,
+    span: (usize, usize),
+    local: bool,
+) -> impl FnMut(TrainingProgress) {
+    move |progress| {
+        let done = span.0 * progress.steps + progress.step;
+        let _ = reports.send(Report::Progress { done, total: span.1 * progress.steps, local });
+    }
+}
+
+fn private_training(plan: PrivateTrainingPlan, local_epochs: u16) -> PrivateTraining {
+    PrivateTraining {
+        clipping_norm: plan.clipping_norm(),
+        noise_multiplier: plan.noise_multiplier(),
+        sampling_probability: plan.sampling_probability(),
+        steps: plan.steps(local_epochs) as usize,
+    }
 }
 
 fn local_training(plan: &TrainingPlan, party: PartyId, round: u64) -> LocalTraining {

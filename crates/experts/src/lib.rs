@@ -26,6 +26,7 @@ pub mod notes;
 mod optimizer;
 mod packing;
 pub mod partition;
+pub mod private;
 mod regularizer;
 mod statistics;
 pub mod synthetic;
@@ -37,6 +38,7 @@ pub use encoder::Encoder;
 pub use error::ExpertsError;
 pub use features::Features;
 pub use notes::Note;
+pub use private::{PrivateReport, PrivateTraining};
 pub use regularizer::RoutingForm;
 pub use tch::Device;
 pub use trainer::{

@@ -9,6 +9,8 @@ use crate::encoder::Encoder;
 use crate::features::Batch;
 use crate::minilm::Attention;
 use crate::moe::{MoeLayer, MoeParameters, Routing};
+use crate::packing::Packing;
+use crate::private::{Place, Recorder, Tape};
 
 /// Everything that is trained.
 pub(crate) struct Parameters {
@@ -17,6 +19,8 @@ pub(crate) struct Parameters {
     pub(crate) head_weight: Tensor,
     /// `[classes]`.
     pub(crate) head_bias: Tensor,
+    /// Notes the products with the head, in private training.
+    recorder: Recorder,
 }
 
 impl Parameters {
@@ -31,7 +35,36 @@ impl Parameters {
             layers,
             head_weight: trained(weight, &[classes, HIDDEN], device),
             head_bias: trained(bias, &[classes], device),
+            recorder: Recorder::default(),
         }
+    }
+
+    /// The same tensors, whose products are written to the tape under the names that [`named`](Self::named) gives them.
+    pub(crate) fn recorded(&self, tape: &Tape) -> Self {
+        let layer = |(index, layer): (usize, &MoeParameters)| MoeParameters {
+            router: layer.router.shallow_clone(),
+            up: layer.up.shallow_clone(),
+            down: layer.down.shallow_clone(),
+            recorder: tape.recorder(format!("layer.{index}")),
+        };
+        Self {
+            layers: self.layers.iter().enumerate().map(layer).collect(),
+            head_weight: self.head_weight.shallow_clone(),
+            head_bias: self.head_bias.shallow_clone(),
+            recorder: tape.recorder("head".to_owned()),
+        }
+    }
+
+    /// All tensors with their names.
+    pub(crate) fn named(&self) -> Vec<(String, &Tensor)> {
+        let mut named = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let parts = [("up", &layer.up), ("down", &layer.down), ("router", &layer.router)];
+            named.extend(parts.map(|(part, tensor)| (format!("layer.{index}.{part}"), tensor)));
+        }
+        let head = [("weight", &self.head_weight), ("bias", &self.head_bias)];
+        named.extend(head.map(|(part, tensor)| (format!("head.{part}"), tensor)));
+        named
     }
 
     /// The parameters as blocks; the reserved coordinate of routers and the routing blocks are 0.
@@ -76,6 +109,7 @@ fn layer_from_blocks(
         router: trained(&router[..router.len() - 1], &[config.experts, HIDDEN], device),
         up: trained(&up, &[config.experts, INTERMEDIATE, config.rank], device),
         down: trained(&down, &[config.experts, HIDDEN, config.rank], device),
+        recorder: Recorder::default(),
     }
 }
 
@@ -142,8 +176,13 @@ impl Model {
     /// Runs a batch through all layers.
     pub(crate) fn forward(&self, batch: &Batch, parameters: &Parameters) -> Output {
         let routings = self.route(batch, parameters);
-        let pooled = batch.packing.mean(&self.experts(&routings, parameters));
+        let pooled = batch.packing.mean(&self.experts(&routings, parameters, &batch.packing));
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
+        let owners = || Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device()));
+        parameters.recorder.record("weight", Place::Whole, (&pooled, &logits), owners);
+        // The bias is the weight of an input that is 1.
+        let ones = pooled.narrow(1, 0, 1).ones_like();
+        parameters.recorder.record("bias", Place::Whole, (&ones, &logits), owners);
         let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
         Output { logits, routings }
     }
@@ -154,17 +193,22 @@ impl Model {
         for (layer, own) in self.layers.iter().zip(&parameters.layers) {
             let input = match routings.is_empty() {
                 true => batch.hidden.shallow_clone(),
-                false => layer.attention.forward(&self.experts(&routings, parameters), &batch.packing),
+                false => {
+                    let below = self.experts(&routings, parameters, &batch.packing);
+                    layer.attention.forward(&below, &batch.packing)
+                }
             };
-            routings.push(Routing::new(input, &own.router));
+            let logits = input.matmul(&own.router.tr());
+            own.recorder.record("router", Place::Whole, (&input, &logits), || batch.packing.owners());
+            routings.push(Routing::new(input, &logits));
         }
         routings
     }
 
     /// What leaves the experts of the layer that was routed last, `[tokens, 384]`.
-    fn experts(&self, routings: &[Routing], parameters: &Parameters) -> Tensor {
+    fn experts(&self, routings: &[Routing], parameters: &Parameters, packing: &Packing) -> Tensor {
         let layer = routings.len() - 1;
-        self.layers[layer].experts.forward(&routings[layer], &parameters.layers[layer])
+        self.layers[layer].experts.forward(&routings[layer], &parameters.layers[layer], packing)
     }
 }
 
@@ -173,7 +217,6 @@ mod tests {
     use super::*;
     use crate::blocks::initial_blocks;
     use crate::notes::Note;
-    use crate::packing::Packing;
     use crate::synthetic::{self, Style};
 
     fn encoder(classes: &[&str]) -> Option<Encoder> {
@@ -208,7 +251,8 @@ mod tests {
         let config = encoder.config();
         let parameters = Parameters::from_blocks(config, &initial_blocks(config), Device::Cpu);
         let model = Model::new(&encoder);
-        let pooled = batch.packing.mean(&model.experts(&model.route(&batch, &parameters), &parameters));
+        let routings = model.route(&batch, &parameters);
+        let pooled = batch.packing.mean(&model.experts(&routings, &parameters, &batch.packing));
         let difference = (pooled - dense(&encoder, &notes)).abs().max().double_value(&[]);
         assert!(difference < 1e-4, "the outputs differ by {difference}");
     }

@@ -15,6 +15,8 @@ use tch::{Kind, Tensor};
 use crate::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
 use crate::draw::{Draw, Purpose};
 use crate::minilm::FeedForward;
+use crate::packing::Packing;
+use crate::private::{Place, Recorder};
 
 const K: i64 = TOP_K as i64;
 
@@ -26,6 +28,8 @@ pub(crate) struct MoeParameters {
     pub(crate) up: Tensor,
     /// Trained halves of the adapters on the map down, `[experts, 384, rank]`.
     pub(crate) down: Tensor,
+    /// Notes the products with these parameters, in private training.
+    pub(crate) recorder: Recorder,
 }
 
 /// Where a router sends the tokens of a batch.
@@ -41,9 +45,9 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    /// Routes hidden states `[tokens, 384]`.
-    pub(crate) fn new(hidden: Tensor, router: &Tensor) -> Self {
-        let probabilities = hidden.matmul(&router.tr()).softmax(-1, Kind::Float);
+    /// Routes hidden states `[tokens, 384]` by their logits, `[tokens, experts]`.
+    pub(crate) fn new(hidden: Tensor, logits: &Tensor) -> Self {
+        let probabilities = logits.softmax(-1, Kind::Float);
         let (chosen_probabilities, chosen) = probabilities.topk(K, -1, true, true);
         Self { hidden, probabilities, chosen, chosen_probabilities }
     }
@@ -96,7 +100,7 @@ impl MoeLayer {
     }
 
     /// Routed hidden states through the experts, with residual connection and normalisation, `[tokens, 384]`.
-    pub(crate) fn forward(&self, routing: &Routing, parameters: &MoeParameters) -> Tensor {
+    pub(crate) fn forward(&self, routing: &Routing, parameters: &MoeParameters, packing: &Packing) -> Tensor {
         let hidden = &routing.hidden;
         let dispatch = Dispatch::new(routing, self.adapters_up.len());
         let dense_up = dispatch.by_expert(&self.dense.up.forward(hidden), &dispatch.tokens);
@@ -107,11 +111,15 @@ impl MoeLayer {
         let mut intermediate = sums(hidden, INTERMEDIATE);
         let mut low_rank = sums(hidden, HIDDEN);
         for (expert, rows) in rows.iter().enumerate() {
+            let owners = || packing.owners().index_select(0, rows);
             let reduced = inputs[expert].matmul(&self.adapters_up[expert]);
-            let activated = dense_up[expert].addmm(&reduced, &up[expert].tr()).gelu("none");
-            let weighted = activated * &weights[expert];
+            let lifted = dense_up[expert].addmm(&reduced, &up[expert].tr());
+            parameters.recorder.record("up", Place::Expert(expert), (&reduced, &lifted), owners);
+            let weighted = lifted.gelu("none") * &weights[expert];
             let reduced = weighted.matmul(&self.adapters_down[expert]);
-            low_rank = low_rank.index_add_(0, rows, &reduced.matmul(&down[expert].tr()));
+            let lowered = reduced.matmul(&down[expert].tr());
+            parameters.recorder.record("down", Place::Expert(expert), (&reduced, &lowered), owners);
+            low_rank = low_rank.index_add_(0, rows, &lowered);
             intermediate = intermediate.index_add_(0, rows, &weighted);
         }
         let out = self.dense.down.forward(&intermediate) + low_rank;

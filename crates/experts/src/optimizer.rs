@@ -40,13 +40,13 @@ pub(crate) struct Plan {
     pub(crate) decay: Decay,
     /// Part of the steps over which the learning rate rises linearly.
     pub(crate) warm_up: f64,
-    /// Gradients are scaled down to this norm over all parameters.
-    pub(crate) max_norm: f64,
+    /// Gradients are scaled down to this norm over all parameters, if there is one.
+    pub(crate) max_norm: Option<f64>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rule: Rule::AdamW, decay: Decay::Constant, warm_up: 0.1, max_norm: 1.0 }
+        Self { rule: Rule::AdamW, decay: Decay::Constant, warm_up: 0.1, max_norm: Some(1.0) }
     }
 }
 
@@ -108,10 +108,11 @@ impl Optimizer {
     pub(crate) fn apply(&mut self, gradients: &[Tensor]) {
         self.step += 1;
         tch::no_grad(|| {
-            let clip = clipping_factor(gradients, self.plan.max_norm);
+            let clip = self.plan.max_norm.map(|most| clipping_factor(gradients, most));
             let rate = self.plan.rate(self.step, self.steps);
             for (index, gradient) in gradients.iter().enumerate() {
-                self.move_one(index, &(gradient * &clip), rate);
+                let clipped = clip.as_ref().map_or_else(|| gradient.shallow_clone(), |clip| gradient * clip);
+                self.move_one(index, &clipped, rate);
             }
         });
     }
@@ -151,24 +152,22 @@ mod tests {
     use super::*;
     use crate::model::values;
 
-    impl Optimizer {
-        fn step(&mut self, loss: &Tensor) {
-            let gradients = self.gradients(loss);
-            self.apply(&gradients);
-        }
-    }
-
     fn group(start: &[f32], weight_decay: f64) -> Group {
         let parameter = Tensor::from_slice(start).set_requires_grad(true);
         Group { parameter, learning_rate: 0.1, weight_decay }
+    }
+
+    fn step(optimizer: &mut Optimizer, loss: &Tensor) {
+        let gradients = optimizer.gradients(loss);
+        optimizer.apply(&gradients);
     }
 
     #[test]
     fn the_first_step_has_the_learning_rate_s_length_and_zero_gradients_do_not_move() {
         let group = group(&[1.0, 2.0], 0.0);
         let parameter = group.parameter.shallow_clone();
-        Optimizer::new(vec![group], 1, Plan::default())
-            .step(&(&parameter * Tensor::from_slice(&[-3.0_f32, 0.0])).sum(Kind::Float));
+        let loss = (&parameter * Tensor::from_slice(&[-3.0_f32, 0.0])).sum(Kind::Float);
+        step(&mut Optimizer::new(vec![group], 1, Plan::default()), &loss);
         let moved = values(&parameter);
         assert!((moved[0] - 1.1).abs() < 1e-5, "{moved:?}");
         assert_eq!(moved[1], 2.0);
@@ -178,7 +177,7 @@ mod tests {
     fn the_learning_rate_warms_up() {
         let group = group(&[0.0], 0.0);
         let parameter = group.parameter.shallow_clone();
-        Optimizer::new(vec![group], 100, Plan::default()).step(&parameter.sum(Kind::Float));
+        step(&mut Optimizer::new(vec![group], 100, Plan::default()), &parameter.sum(Kind::Float));
         assert!((values(&parameter)[0] + 0.01).abs() < 1e-5);
     }
 
@@ -186,7 +185,7 @@ mod tests {
     fn decay_is_decoupled_from_the_gradient() {
         let group = group(&[2.0], 0.5);
         let parameter = group.parameter.shallow_clone();
-        Optimizer::new(vec![group], 1, Plan::default()).step(&(&parameter * 0.0).sum(Kind::Float));
+        step(&mut Optimizer::new(vec![group], 1, Plan::default()), &(&parameter * 0.0).sum(Kind::Float));
         assert!((values(&parameter)[0] - 1.9).abs() < 1e-6);
     }
 
@@ -213,8 +212,8 @@ mod tests {
         let parameter = group.parameter.shallow_clone();
         let plan = Plan { rule: Rule::Sgd { momentum: 0.5 }, warm_up: 0.0, ..Plan::default() };
         let mut optimizer = Optimizer::new(vec![group], 2, plan);
-        optimizer.step(&parameter.sum(Kind::Float));
-        optimizer.step(&parameter.sum(Kind::Float));
+        step(&mut optimizer, &parameter.sum(Kind::Float));
+        step(&mut optimizer, &parameter.sum(Kind::Float));
         assert!((values(&parameter)[0] + 0.1 + 0.15).abs() < 1e-6);
     }
 }

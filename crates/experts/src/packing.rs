@@ -78,6 +78,11 @@ impl Packing {
         self.mean.matmul(packed)
     }
 
+    /// For each packed row the number of its note, `[tokens]`.
+    pub(crate) fn owners(&self) -> Tensor {
+        self.rows.divide_scalar_mode(self.longest, "floor")
+    }
+
     /// For each packed row its place in its note, counted from 0.
     pub(crate) fn places(&self) -> Tensor {
         self.rows.remainder(self.longest)
@@ -100,6 +105,7 @@ mod tests {
         assert_eq!(values(&packing.pack(&spread)), values(&packed));
         assert_eq!(values(&packing.mean(&packed)), [0.0, 1.0, 4.0, 5.0, 9.0, 10.0]);
         assert_eq!(Vec::<i64>::try_from(packing.places()).expect("a vector"), [0, 0, 1, 2, 0, 1]);
+        assert_eq!(Vec::<i64>::try_from(packing.owners()).expect("a vector"), [0, 1, 1, 1, 2, 2]);
         let open = values(&packing.mask).into_iter().filter(|&value| value == 0.0).count();
         assert_eq!(open, 6);
     }

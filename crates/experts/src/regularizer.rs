@@ -9,6 +9,9 @@
 //!
 //! The load balance is that of Switch Transformers (Fedus et al. 2022): `experts · sum of f(e) · P(e)`, with `f` the
 //! fraction of assignments that go to the expert and `P` the mean routing distribution.
+//!
+//! Private training averages each of them over the tokens of one example ([`Over::Examples`]), so that no example's loss
+//! depends on another's tokens.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -40,29 +43,83 @@ pub enum RoutingForm {
     BatchMean,
 }
 
+/// Whose tokens a loss averages over.
+#[derive(Clone, Copy)]
+pub(crate) enum Over<'a> {
+    /// All of the batch; the loss is one.
+    Batch,
+    /// Those of each example; the loss is the sum of the examples' own, each as if it were alone.
+    Examples {
+        /// The example of each token, `[tokens]`.
+        owners: &'a Tensor,
+        /// How many examples there are.
+        examples: i64,
+    },
+}
+
+impl Over<'_> {
+    /// The sums of rows `[tokens, width]`, `[groups, width]`.
+    pub(crate) fn sum(self, rows: &Tensor) -> Tensor {
+        match self {
+            Self::Batch => rows.sum_dim_intlist(0, true, Kind::Float),
+            Self::Examples { owners, examples } => {
+                Tensor::zeros([examples, rows.size()[1]], (Kind::Float, rows.device()))
+                    .index_add(0, owners, rows)
+            }
+        }
+    }
+
+    /// The tokens of each group, `[groups, 1]`.
+    pub(crate) fn count(self, rows: &Tensor) -> Tensor {
+        self.sum(&rows.detach().narrow(1, 0, 1).ones_like())
+    }
+
+    /// The means of rows, `[groups, width]`.
+    pub(crate) fn mean(self, rows: &Tensor) -> Tensor {
+        self.sum(rows) / self.count(rows)
+    }
+
+    /// For each token the row of its group, `[tokens, width]`.
+    fn back(self, groups: &Tensor, tokens: i64) -> Tensor {
+        match self {
+            Self::Batch => groups.expand([tokens, -1], false),
+            Self::Examples { owners, .. } => groups.index_select(0, owners),
+        }
+    }
+}
+
 /// The divergence of the routing from the published distribution, a scalar.
-pub(crate) fn consistency(routing: &Routing, published: &Tensor, form: RoutingForm) -> Tensor {
+pub(crate) fn consistency(
+    routing: &Routing,
+    published: &Tensor,
+    form: RoutingForm,
+    over: Over<'_>,
+) -> Tensor {
+    let probabilities = &routing.probabilities;
     if form == RoutingForm::BatchMean {
-        let mean = routing.probabilities.mean_dim(0, false, Kind::Float);
+        let mean = over.mean(probabilities);
         return (&mean * (&mean / published).log()).sum(Kind::Float);
     }
-    let overlap = routing.probabilities.detach().mean_dim(0, false, Kind::Float) * published;
     let strength = match form {
-        RoutingForm::Adaptive => (&overlap / overlap.max()).take(&routing.chosen),
+        RoutingForm::Adaptive => {
+            let overlap = over.mean(&probabilities.detach()) * published;
+            let strength = &overlap / overlap.amax([1i64], true);
+            over.back(&strength, probabilities.size()[0]).gather(1, &routing.chosen, false)
+        }
         _ => routing.chosen_probabilities.ones_like(),
     };
     let ratio = &routing.chosen_probabilities / published.take(&routing.chosen);
     let terms = strength * &routing.chosen_probabilities * ratio.log();
-    terms.sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float)
+    over.mean(&terms.sum_dim_intlist(-1, true, Kind::Float)).sum(Kind::Float)
 }
 
 /// How unevenly the tokens use the experts, a scalar: 1 where all are used alike.
-pub(crate) fn load_balance(routing: &Routing) -> Tensor {
-    let experts = routing.probabilities.size()[1];
-    let assigned = routing.chosen.flatten(0, 1).bincount(None::<&Tensor>, experts).to_kind(Kind::Float);
-    let fraction = &assigned / assigned.sum(Kind::Float);
-    let mean = routing.probabilities.mean_dim(0, false, Kind::Float);
-    (fraction * mean).sum(Kind::Float) * experts as f64
+pub(crate) fn load_balance(routing: &Routing, over: Over<'_>) -> Tensor {
+    let probabilities = &routing.probabilities;
+    let (experts, chosen) = (probabilities.size()[1], routing.chosen.size()[1]);
+    let assigned = probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
+    let fraction = over.mean(&assigned) / chosen as f64;
+    (fraction * over.mean(probabilities)).sum(Kind::Float) * experts as f64
 }
 
 #[cfg(test)]
@@ -71,7 +128,7 @@ mod tests {
 
     fn routing(logits: &[f32]) -> Routing {
         let logits = Tensor::from_slice(logits).view([2, 3]);
-        Routing::new(logits, &Tensor::eye(3, (Kind::Float, tch::Device::Cpu)))
+        Routing::new(logits.shallow_clone(), &logits)
     }
 
     #[test]
@@ -99,7 +156,9 @@ mod tests {
         }
         let published = published(&[0.2, 0.5, 0.3]).expect("not all zero");
         assert!(
-            (consistency(&routing, &published, RoutingForm::Adaptive).double_value(&[]) - expected).abs()
+            (consistency(&routing, &published, RoutingForm::Adaptive, Over::Batch).double_value(&[])
+                - expected)
+                .abs()
                 < 1e-6
         );
     }
@@ -109,7 +168,7 @@ mod tests {
         let routing = routing(&[4.0, 0.0, -4.0, -4.0, 0.0, 4.0]);
         let mean: Vec<f32> = crate::model::values(&routing.probabilities.mean_dim(0, false, Kind::Float));
         let published = published(&mean).expect("not all zero");
-        let of = |form| consistency(&routing, &published, form).double_value(&[]);
+        let of = |form| consistency(&routing, &published, form, Over::Batch).double_value(&[]);
         assert!(of(RoutingForm::BatchMean).abs() < 1e-5);
         assert!(of(RoutingForm::Uniform) > 0.1);
     }
@@ -117,8 +176,8 @@ mod tests {
     #[test]
     fn the_load_balance_is_1_when_even_and_more_when_not() {
         let even = routing(&[0.0; 6]);
-        assert!((load_balance(&even).double_value(&[]) - 1.0).abs() < 1e-6);
+        assert!((load_balance(&even, Over::Batch).double_value(&[]) - 1.0).abs() < 1e-6);
         let uneven = routing(&[3.0, 2.0, 0.0, 3.0, 2.0, 0.0]);
-        assert!(load_balance(&uneven).double_value(&[]) > 1.2);
+        assert!(load_balance(&uneven, Over::Batch).double_value(&[]) > 1.2);
     }
 }

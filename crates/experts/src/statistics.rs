@@ -76,9 +76,11 @@ mod tests {
 
     #[test]
     fn sums_follow_the_tokens() {
-        let router = Tensor::eye(3, (Kind::Float, tch::Device::Cpu));
-        let first = Routing::new(Tensor::from_slice(&[3.0_f32, 1.0, 0.0]).view([1, 3]), &router);
-        let second = Routing::new(Tensor::from_slice(&[1.0_f32, 3.0, 0.0]).view([1, 3]), &router);
+        let routing = |hidden: [f32; 3]| {
+            let hidden = Tensor::from_slice(&hidden).view([1, 3]);
+            Routing::new(hidden.shallow_clone(), &hidden)
+        };
+        let (first, second) = (routing([3.0, 1.0, 0.0]), routing([1.0, 3.0, 0.0]));
         let mut statistics = LayerStatistics::new(3, 3);
         statistics.add(&first);
         statistics.add(&second);

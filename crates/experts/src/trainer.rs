@@ -13,8 +13,10 @@ use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
 use crate::model::{Model, Output, Parameters, integers};
 use crate::optimizer::{Group, Optimizer, Plan};
-use crate::regularizer::{RoutingForm, consistency, load_balance, published};
+use crate::regularizer::{Over, RoutingForm, consistency, load_balance, published};
 use crate::statistics::LayerStatistics;
+
+mod private;
 
 /// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
 pub const HEAD_RATE_RATIO: f64 = 3.0;
@@ -230,8 +232,13 @@ impl Trainer {
         settings.check()?;
         let before = self.parameters.to_values(&self.config);
         let losses = self.descend(settings, progress)?;
+        self.result(before, &losses)
+    }
+
+    /// What a training yields that started from `before` and had these losses.
+    fn result(&self, before: Vec<Vec<f32>>, losses: &[f64]) -> Result<LocalResult, ExpertsError> {
         let statistics = self.statistics();
-        let (loss_first, loss_last) = first_and_last(&losses);
+        let (loss_first, loss_last) = first_and_last(losses);
         Ok(LocalResult {
             updates: self.updates(before, &statistics)?,
             regions: (0..).zip(&statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
@@ -241,6 +248,11 @@ impl Trainer {
             truncated: self.features.truncated(),
             notes: self.features.notes(),
         })
+    }
+
+    /// How many notes it trains on.
+    pub fn notes(&self) -> usize {
+        self.features.notes()
     }
 
     /// Classifies notes with the present parameters.
@@ -275,12 +287,13 @@ impl Trainer {
             for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
                 let batch = self.features.batch(notes);
                 let output = self.model.forward(&batch, &self.parameters);
-                let task = task_loss(&output, &batch);
+                let task = task_loss(&output, &batch, Reduction::Mean);
                 let loss = task.double_value(&[]);
                 if !loss.is_finite() {
                     return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
                 }
-                let mut gradients = optimizer.gradients(&(task + self.routing_loss(&output, settings)));
+                let routing = self.routing_loss(&output, settings, Over::Batch);
+                let mut gradients = optimizer.gradients(&(task + routing));
                 anchor.add_pull(&optimizer, &mut gradients);
                 optimizer.apply(&gradients);
                 losses.push(loss);
@@ -290,34 +303,35 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// What is trained, with its learning rate.
-    fn groups(&self, settings: &LocalTraining) -> Vec<Group> {
-        let group = |tensor: &Tensor, ratio, weight_decay| Group {
-            parameter: tensor.shallow_clone(),
-            learning_rate: settings.learning_rate * ratio,
-            weight_decay,
+    /// What is trained, with its name.
+    fn trained(&self, frozen: Frozen) -> Vec<(String, Tensor)> {
+        let is_frozen = |name: &str| {
+            (frozen.routers && name.ends_with(".router")) || (frozen.head && name.starts_with("head."))
         };
-        let layers = &self.parameters.layers;
-        let mut groups: Vec<Group> = layers
-            .iter()
-            .flat_map(|layer| [group(&layer.up, 1.0, 0.0), group(&layer.down, 1.0, 0.0)])
-            .collect();
-        if !settings.frozen.routers {
-            groups.extend(layers.iter().map(|layer| group(&layer.router, 1.0, 0.0)));
-        }
-        if !settings.frozen.head {
-            groups.push(group(&self.parameters.head_weight, HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY));
-            groups.push(group(&self.parameters.head_bias, HEAD_RATE_RATIO, 0.0));
-        }
-        groups
+        let trained = self.parameters.named().into_iter().filter(|(name, _)| !is_frozen(name));
+        trained.map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 
-    fn routing_loss(&self, output: &Output, settings: &LocalTraining) -> Tensor {
+    /// What is trained, with its learning rate.
+    fn groups(&self, settings: &LocalTraining) -> Vec<Group> {
+        let group = |(name, parameter): (String, Tensor)| {
+            let (ratio, weight_decay) = match name.as_str() {
+                "head.weight" => (HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY),
+                "head.bias" => (HEAD_RATE_RATIO, 0.0),
+                _ => (1.0, 0.0),
+            };
+            Group { parameter, learning_rate: settings.learning_rate * ratio, weight_decay }
+        };
+        self.trained(settings.frozen).into_iter().map(group).collect()
+    }
+
+    fn routing_loss(&self, output: &Output, settings: &LocalTraining, over: Over<'_>) -> Tensor {
         let mut sum = Tensor::zeros([], (Kind::Float, self.model.device()));
         for (routing, published) in output.routings.iter().zip(&self.published) {
-            sum += load_balance(routing) * settings.load_balance;
+            sum += load_balance(routing, over) * settings.load_balance;
             if let Some(published) = published {
-                sum += consistency(routing, published, settings.routing_form) * settings.routing_penalty;
+                let penalty = consistency(routing, published, settings.routing_form, over);
+                sum += penalty * settings.routing_penalty;
             }
         }
         sum
@@ -372,8 +386,8 @@ impl Anchor {
     }
 }
 
-fn task_loss(output: &Output, batch: &Batch) -> Tensor {
-    output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+fn task_loss(output: &Output, batch: &Batch, reduction: Reduction) -> Tensor {
+    output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, reduction, -100, 0.0)
 }
 
 /// The order of the notes in an epoch.
@@ -386,6 +400,6 @@ pub(crate) fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
 /// The mean loss over the first and over the last quarter of the steps.
 pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
     let quarter = losses.len().div_ceil(4);
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
     (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
 }

@@ -9,8 +9,7 @@ use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::config::Config;
-use crate::config::StrategyName;
+use crate::config::{Config, StrategyName};
 use crate::error::LabError;
 use crate::learners::Learners;
 use crate::masked::{Masked, training_settings};

@@ -1,8 +1,12 @@
 //! What a federation trains: members' data and models, behind one interface.
 
 use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Trainer};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 
+use crate::config::Strategy;
 use crate::error::LabError;
+use crate::private;
 
 /// The members of a run, each with data of its own, and what is measured on.
 pub(crate) trait Learners {
@@ -22,12 +26,13 @@ pub(crate) trait Learners {
 }
 
 /// Members whose models classify texts.
-pub(crate) struct Classifiers {
+pub(crate) struct Classifiers<'a> {
+    pub(crate) strategy: &'a Strategy,
     pub(crate) trainers: Vec<Trainer>,
     pub(crate) test: Features,
 }
 
-impl Learners for Classifiers {
+impl Learners for Classifiers<'_> {
     fn members(&self) -> usize {
         self.trainers.len()
     }
@@ -40,7 +45,13 @@ impl Learners for Classifiers {
     ) -> Result<LocalResult, LabError> {
         let trainer = &mut self.trainers[member];
         trainer.load(start)?;
-        Ok(trainer.train(settings, &mut |_| ())?)
+        Ok(match private::training(self.strategy, trainer.notes()) {
+            None => trainer.train(settings, &mut |_| ())?,
+            Some(private) => {
+                let random = &mut ChaCha20Rng::seed_from_u64(settings.seed);
+                trainer.train_privately(settings, &private, random, &mut |_| ())?.0
+            }
+        })
     }
 
     fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {

@@ -20,6 +20,7 @@ mod learners;
 mod linear;
 pub mod masked;
 pub mod partition;
+mod private;
 mod questions;
 mod results;
 mod run;

@@ -194,6 +194,7 @@ fn settings(config: &Config, blocks: Vec<PlannedBlock>, everyone: bool, seed: u6
             learning_rate_micro: (config.strategy.learning_rate * 1e6) as u32,
             routing_penalty_milli: (config.strategy.routing_penalty * 1e3) as u32,
             seed,
+            private: None,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
         blocks,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Division};
 use crate::error::LabError;
+use crate::private;
 
 /// What was measured after a round; round 0 is before any training, with the head from sums alone, and its
 /// accuracy is 0 where there is no such head.
@@ -77,7 +78,15 @@ impl Summary {
             "seeds": partition.seeds,
             "accuracy": { "mean": self.mean, "std": self.std },
             "secure": config.secure,
+            "epsilon_of_training": self.epsilon_of_training(config),
         })
+    }
+
+    /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest; none without
+    /// private training. Routing, sketches and counts, which strategies may use too, are not in it.
+    pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
+        let fewest = self.measured.iter().flat_map(|own| &own.texts).min()?;
+        private::epsilon(&config.strategy, *fewest)
     }
 
     /// A line for each seed and round.

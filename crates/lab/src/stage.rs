@@ -167,7 +167,7 @@ impl<'a> Stage<'a> {
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         Ok(Federation {
             config: self.config,
-            learners: Box::new(Classifiers { trainers, test }),
+            learners: Box::new(Classifiers { strategy: &self.config.strategy, trainers, test }),
             sizes: relative_sizes(&sizes),
             global: self.initial(seed)?,
             seed,

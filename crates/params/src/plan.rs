@@ -9,8 +9,8 @@ use crate::fixed::{RingWidth, Scale};
 use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::rule;
 use rules::{
-    check_custodians, check_late_sketches, check_partition, check_ring, check_routing_noise, check_sizes,
-    check_weights,
+    check_custodians, check_late_sketches, check_partition, check_private_training, check_ring,
+    check_routing_noise, check_sizes, check_weights,
 };
 
 mod rules;
@@ -126,6 +126,46 @@ pub struct TrainingPlan {
     pub routing_penalty_milli: u32,
     /// Seed of shuffles; a member derives its own from it and its number.
     pub seed: u64,
+    /// DP-SGD at every member, if so: then one record changes little of what training yields.
+    pub private: Option<PrivateTrainingPlan>,
+}
+
+/// DP-SGD (Abadi et al. 2016): each step sums the clipped gradients of a Poisson sample of the records, and adds noise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivateTrainingPlan {
+    /// The L2 norm that a record's gradient, over everything trained, is clipped to, in thousandths.
+    pub clipping_norm_milli: u32,
+    /// Standard deviation of the noise on each coordinate of a step's sum over the clipping norm, in thousandths.
+    pub noise_multiplier_milli: u32,
+    /// Probability with which each record is in a step's batch, in millionths.
+    pub sampling_probability_micro: u32,
+}
+
+/// What a [`PrivateTrainingPlan::sampling_probability_micro`] of 1 is.
+pub const CERTAIN_MICRO: u32 = 1_000_000;
+
+impl PrivateTrainingPlan {
+    /// The noise multiplier as the accountant takes it.
+    pub fn noise_multiplier(&self) -> f64 {
+        f64::from(self.noise_multiplier_milli) / 1e3
+    }
+
+    /// The sampling probability as the accountant takes it.
+    pub fn sampling_probability(&self) -> f64 {
+        f64::from(self.sampling_probability_micro) / f64::from(CERTAIN_MICRO)
+    }
+
+    /// The clipping norm.
+    pub fn clipping_norm(&self) -> f64 {
+        f64::from(self.clipping_norm_milli) / 1e3
+    }
+
+    /// Steps of a round with so many passes: one pass takes each record once in expectation. The number of a member's records
+    /// plays no part, so that the steps tell nothing of it.
+    pub fn steps(&self, local_epochs: u16) -> u32 {
+        u32::from(local_epochs) * CERTAIN_MICRO.div_ceil(self.sampling_probability_micro.max(1))
+    }
 }
 
 /// How long each step may take, in milliseconds from its start.
@@ -217,7 +257,7 @@ impl RoundSettings {
             check_routing_noise(block)?;
             check_late_sketches(self, block)?;
         }
-        Ok(())
+        check_private_training(&self.training)
     }
 
     /// The file's text.
@@ -331,6 +371,16 @@ pub enum PlanError {
     /// A receiving key of somebody who is no custodian, or keys out of order.
     #[error("the plan's custodians are not distinct custodians of the consortium in ascending order")]
     Custodians,
+    /// DP-SGD that is none.
+    #[error("the plan's private training has the {what} {got}; it must be {limit}")]
+    PrivateTraining {
+        /// The setting.
+        what: &'static str,
+        /// The plan's value.
+        got: u32,
+        /// What is possible.
+        limit: &'static str,
+    },
     /// Too few custodians to seal.
     #[error("{got} custodians have receiving keys; {quorum} must sign")]
     TooFewCustodians {

@@ -29,6 +29,9 @@ pub struct Policy {
     /// Whether members may be asked for late sketches: 48 sums over each of its uploads, seen by everybody.
     #[serde(default)]
     pub allow_late_sketches: bool,
+    /// Whether training must be private, record by record: DP-SGD at every member.
+    #[serde(default)]
+    pub require_private_training: bool,
     /// The scoring rules that this party takes part in; every one if not given.
     #[serde(default = "every_scoring_rule")]
     pub allowed_scoring_rules: Vec<Threshold>,
@@ -101,6 +104,11 @@ pub enum PolicyRefusal {
         "policy `allow_late_sketches`: the plan asks members for late sketches, this party does not allow them"
     )]
     LateSketches,
+    /// Training that no record's privacy is counted of.
+    #[error(
+        "policy `require_private_training`: the plan trains without clipping and noise for each record, this party demands both"
+    )]
+    NoPrivateTraining,
     /// A scoring rule that is not allowed.
     #[error("policy `allowed_scoring_rules`: the plan scores by {got:?}, this party allows {limit:?}")]
     ScoringRule {
@@ -174,6 +182,9 @@ impl Policy {
         }
         if settings.late_sketches != LateSketches::Off && !self.allow_late_sketches {
             return Err(PolicyRefusal::LateSketches);
+        }
+        if settings.training.private.is_none() && self.require_private_training {
+            return Err(PolicyRefusal::NoPrivateTraining);
         }
         self.admit_model(settings)
     }

@@ -138,6 +138,10 @@ fn below(bound: u64, random: &mut impl CryptoRng) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use opendp::domains::{AtomDomain, VectorDomain};
+    use opendp::measurements::make_gaussian;
+    use opendp::measures::ZeroConcentratedDivergence;
+    use opendp::metrics::L2Distance;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
@@ -175,6 +179,46 @@ mod tests {
             assert!(fit < limit, "sigma {sigma}: {fit} above {limit}");
             let (misfit, freedom) = chi_square(sigma, f64::from(sigma) * 1.1);
             assert!(misfit > freedom + 4.0 * (2.0 * freedom).sqrt(), "sigma {sigma}: control {misfit}");
+        }
+    }
+
+    /// As many draws by opendp's sampler, whose randomness is the system's.
+    fn drawn_by_opendp(sigma: u32) -> Vec<i64> {
+        let domain = VectorDomain::new(AtomDomain::<i64>::default());
+        let noise = make_gaussian::<_, _, ZeroConcentratedDivergence>(
+            domain,
+            L2Distance::<f64>::default(),
+            f64::from(sigma),
+            None,
+        );
+        noise.expect("a measurement").invoke(&vec![0; DRAWS as usize]).expect("noise")
+    }
+
+    /// The two-sample chi-square statistic of equally many draws, in cells of half a sigma up to four, and its degrees of
+    /// freedom.
+    fn two_samples(ours: &[i64], theirs: &[i64], sigma: f64) -> (f64, f64) {
+        let cell = |value: &i64| ((*value as f64 / sigma).clamp(-4.0, 4.0) * 2.0).round() as i64;
+        let mut counts = std::collections::BTreeMap::new();
+        ours.iter().for_each(|value| counts.entry(cell(value)).or_insert([0.0; 2])[0] += 1.0);
+        theirs.iter().for_each(|value| counts.entry(cell(value)).or_insert([0.0; 2])[1] += 1.0);
+        let statistic = counts.values().map(|[one, other]: &[f64; 2]| (one - other).powi(2) / (one + other));
+        (statistic.sum(), counts.len() as f64 - 1.0)
+    }
+
+    /// Seven standard deviations above what equal distributions give: opendp cannot be seeded, and this must not fail by chance.
+    #[test]
+    fn draws_and_opendps_come_from_one_distribution_and_those_of_another_sigma_do_not() {
+        for sigma in [3, 40] {
+            let theirs = drawn_by_opendp(sigma);
+            let ours = |sigma| {
+                let mut random = ChaCha20Rng::seed_from_u64(13);
+                (0..DRAWS).map(|_| sample(sigma, &mut random)).collect::<Vec<i64>>()
+            };
+            let (fit, freedom) = two_samples(&ours(sigma), &theirs, f64::from(sigma));
+            let limit = freedom + 7.0 * (2.0 * freedom).sqrt();
+            assert!(fit < limit, "sigma {sigma}: {fit} above {limit}");
+            let (misfit, _) = two_samples(&ours(sigma + sigma.div_ceil(10)), &theirs, f64::from(sigma));
+            assert!(misfit > 2.0 * limit, "sigma {sigma}: control {misfit}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! in its last round; the ε that accountants then find is a little less.
 
 use cloister_params::fixed::RingWidth;
-use cloister_params::plan::ring_reach;
+use cloister_params::plan::{CERTAIN_MICRO, PrivateTrainingPlan, ring_reach};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -18,10 +18,8 @@ use crate::release::{HONEST_NOISES, rounded_norm};
 const LARGEST_CLIP_LOG2: u32 = 20;
 /// The smallest: below it, rounding to steps costs more than it is worth.
 const SMALLEST_CLIP_LOG2: u32 = 4;
-/// The noise multiplier of DP-SGD is found to this fraction of itself.
-const PRECISION: f64 = 1e-4;
-/// The largest noise multiplier that is tried; with it nothing is learned.
-const LARGEST_MULTIPLIER: f64 = 1e6;
+/// The largest noise multiplier that is tried, in thousandths; with it nothing is learned.
+const LARGEST_MULTIPLIER_MILLI: u32 = 1_000_000_000;
 
 /// A target that no settings reach.
 #[derive(Clone, PartialEq, Debug, Error)]
@@ -167,68 +165,84 @@ pub struct RecordTarget {
     /// Rounds.
     pub rounds: u32,
     /// Passes over the records in a round.
-    pub local_epochs: u32,
-    /// The member's records.
-    pub records: u32,
-    /// Expected records in a Poisson-sampled batch.
-    pub batch: u32,
+    pub local_epochs: u16,
+    /// Probability with which each record is in a step's batch, in millionths, as a plan has it.
+    pub sampling_probability_micro: u32,
 }
 
 /// Settings that keep to a [`RecordTarget`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct RecordPlan {
-    /// Standard deviation of the noise on a batch's summed gradients, over the per-record clip.
-    pub noise_multiplier: f64,
-    /// Probability that a record is in a batch.
-    pub sampling_probability: f64,
+    /// Standard deviation of the noise on a batch's summed gradients over the per-record clip, in thousandths, as a plan
+    /// has it.
+    pub noise_multiplier_milli: u32,
+    /// Probability that a record is in a batch, in millionths.
+    pub sampling_probability_micro: u32,
     /// Steps of all rounds.
     pub steps: u32,
     /// ε of all rounds by the filter that the ledger enforces.
     pub epsilon_by_filter: f64,
     /// ε of all rounds by the accountant.
     pub epsilon: Epsilon,
-    /// Norm of the noise in a step's mean gradient over the per-record clip, for each square root of a coordinate.
-    pub noise_of_step_over_clip: f64,
+}
+
+/// The sampling probability, in millionths and rounded up, with which a batch of so many of the records is expected.
+///
+/// # Errors
+/// A batch that is no sample of the records.
+pub fn sampling_probability_micro(batch: u32, records: u32) -> Result<u32, PlanningError> {
+    if batch == 0 || batch > records {
+        return Err(PlanningError::Batch { batch, records });
+    }
+    let micro = (u64::from(batch) * u64::from(CERTAIN_MICRO)).div_ceil(u64::from(records));
+    Ok(u32::try_from(micro).unwrap_or(CERTAIN_MICRO))
 }
 
 impl RecordTarget {
     /// The settings with the least noise.
     ///
     /// # Errors
-    /// A target that no noise reaches, or a batch that is no sample of the records.
+    /// A target that no noise reaches.
     pub fn plan(&self) -> Result<RecordPlan, PlanningError> {
-        let (batch, records) = (self.batch, self.records);
-        if batch == 0 || batch > records {
-            return Err(PlanningError::Batch { batch, records });
-        }
-        let q = f64::from(batch) / f64::from(records);
-        let steps = self.rounds * self.local_epochs * records.div_ceil(batch);
-        let account = |noise_multiplier| {
-            let mut account = Account::default();
-            account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability: q }, steps);
-            account
-        };
-        let admits = |multiplier| self.budget.admit(&account(multiplier)).is_ok();
-        let (mut low, mut high) = (0.0, 1.0);
+        let admits = |milli| self.budget.admit(&self.account(milli)).is_ok();
+        let (mut low, mut high) = (0, 1000);
         while !admits(high) {
-            (low, high) = (high, 2.0 * high);
-            if high > LARGEST_MULTIPLIER {
+            if high > LARGEST_MULTIPLIER_MILLI {
                 return Err(PlanningError::Multiplier(self.budget.epsilon));
             }
+            (low, high) = (high, 2 * high);
         }
-        while high - low > PRECISION * high {
-            let middle = f64::midpoint(low, high);
+        while high - low > 1 {
+            let middle = u32::midpoint(low, high);
             if admits(middle) { high = middle } else { low = middle }
         }
-        let account = account(high);
+        let account = self.account(high);
         Ok(RecordPlan {
-            noise_multiplier: high,
-            sampling_probability: q,
-            steps,
+            noise_multiplier_milli: high,
+            sampling_probability_micro: self.sampling_probability_micro,
+            steps: self.steps(high),
             epsilon_by_filter: self.budget.epsilon_by_filter(&account),
             epsilon: account.epsilon(self.budget.delta),
-            noise_of_step_over_clip: high / f64::from(batch),
         })
+    }
+
+    /// What the plans of these rounds have; the clip plays no part in the cost.
+    fn training(&self, noise_multiplier_milli: u32) -> PrivateTrainingPlan {
+        let sampling_probability_micro = self.sampling_probability_micro;
+        PrivateTrainingPlan { clipping_norm_milli: 1000, noise_multiplier_milli, sampling_probability_micro }
+    }
+
+    fn steps(&self, milli: u32) -> u32 {
+        self.rounds.saturating_mul(self.training(milli).steps(self.local_epochs))
+    }
+
+    fn account(&self, milli: u32) -> Account {
+        let training = self.training(milli);
+        let (noise_multiplier, sampling_probability) =
+            (training.noise_multiplier(), training.sampling_probability());
+        let mut account = Account::default();
+        account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability }, self.steps(milli));
+        account
     }
 }
 
@@ -266,12 +280,16 @@ mod tests {
 
     #[test]
     fn a_records_plan_keeps_to_its_target() {
-        let target = RecordTarget { budget: budget(), rounds: 5, local_epochs: 1, records: 2000, batch: 50 };
+        let q = sampling_probability_micro(50, 2000).expect("a sample");
+        let target =
+            RecordTarget { budget: budget(), rounds: 5, local_epochs: 1, sampling_probability_micro: q };
         let plan = target.plan().expect("reachable");
-        assert_eq!((plan.steps, plan.sampling_probability), (200, 0.025));
-        assert!(plan.epsilon_by_filter <= 4.0 && plan.epsilon_by_filter > 3.99, "{plan:?}");
+        assert_eq!((plan.steps, plan.sampling_probability_micro), (200, 25_000));
+        assert!(plan.epsilon_by_filter <= 4.0 && plan.epsilon_by_filter > 3.98, "{plan:?}");
         assert!(plan.epsilon.epsilon < plan.epsilon_by_filter && plan.epsilon.method == "pld", "{plan:?}");
-        let none = RecordTarget { batch: 0, ..target };
-        assert!(matches!(none.plan(), Err(PlanningError::Batch { .. })));
+        let less = plan.noise_multiplier_milli - 1;
+        assert!(budget().admit(&target.account(less)).is_err(), "a thousandth less is too little");
+        assert!(matches!(sampling_probability_micro(0, 10), Err(PlanningError::Batch { .. })));
+        assert!(matches!(sampling_probability_micro(11, 10), Err(PlanningError::Batch { .. })));
     }
 }

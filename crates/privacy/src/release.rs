@@ -4,16 +4,21 @@
 //! Neighbouring data sets: with privacy unit `member`, one member's contribution is there or is all zero, its noise
 //! staying; with unit `record`, one record of a member is there or not, and may change the member's whole contribution
 //! within its clips (group privacy over the member; nothing smaller is promised of training without per-record clips).
+//! With private training and unit `record`, the steps of DP-SGD are charged, and what follows from the trained parameters
+//! alone (sums and sketches of updates) costs nothing more, noised or not (`PRIV-10`).
 
 use cloister_params::block::BlockKind;
 use cloister_params::floors::HONEST_COMPANIONS;
 use cloister_params::late::is_sketched;
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::{LateSketches, PlannedBlock, RoundSettings, SKETCH_CLIP_STEPS};
+use cloister_params::plan::{
+    LateSketches, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::accountant::{Account, Mechanism};
 use crate::concentrated::{MapError, SummedNoise};
+use crate::discrete_gaussian::MAX_SIGMA;
 
 /// Honest members whose noise every opened sum carries, the member itself included: `H + 1` (`PRIV-02`).
 pub const HONEST_NOISES: u32 = HONEST_COMPANIONS as u32 + 1;
@@ -36,9 +41,16 @@ pub enum Released {
     UpdateSketch,
     /// A member's own count of an expert's tokens.
     TokenCount,
+    /// A step of a member's private training, and with it everything that follows from the trained parameters.
+    PrivateStep,
 }
 
 impl Released {
+    /// Whether it is computed from trained parameters alone, and not from records.
+    fn follows_from_parameters(self) -> bool {
+        matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::UpdateSketch)
+    }
+
     /// In words, for people.
     pub fn in_words(self) -> &'static str {
         match self {
@@ -49,6 +61,7 @@ impl Released {
             Self::RegionSketch => "own sketches of experts' regions",
             Self::UpdateSketch => "own sketches of experts' updates",
             Self::TokenCount => "own counts of experts' tokens",
+            Self::PrivateStep => "steps of private training",
         }
     }
 }
@@ -78,11 +91,14 @@ pub struct Release {
 /// # Errors
 /// Never for settings that passed their checks; `opendp`'s error is passed on.
 pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Release>, MapError> {
-    let mut all: Vec<Release> = Vec::new();
+    // PRIV-10
+    let private = settings.training.private.filter(|_| unit == PrivacyUnit::Record);
+    let mut all: Vec<Release> = private.map(|private| private_steps(settings, private)).into_iter().collect();
     for block in &settings.blocks {
         let sum = Noised::sum(settings, block);
         let own = if block.shape.kind.is_scored() { Noised::sketch(settings).to_vec() } else { Vec::new() };
-        for noised in std::iter::once(sum).chain(own) {
+        let touches_data = |noised: &Noised| private.is_none() || !noised.released.follows_from_parameters();
+        for noised in std::iter::once(sum).chain(own).filter(touches_data) {
             let release = noised.release(unit)?;
             match all.iter_mut().find(|known| Release { count: release.count, ..**known } == release) {
                 Some(known) => known.count += 1,
@@ -91,6 +107,24 @@ pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Relea
         }
     }
     Ok(all)
+}
+
+/// The steps of a round's private training, in steps of the grid that its noise lies on: `2⁻²⁰` of the noise's standard
+/// deviation. What one record moves a step's sum by has its clip and rounding in it.
+fn private_steps(settings: &RoundSettings, private: PrivateTrainingPlan) -> Release {
+    let (noise_multiplier, sampling_probability) =
+        (private.noise_multiplier(), private.sampling_probability());
+    let trained =
+        settings.blocks.iter().filter(|block| !matches!(block.shape.kind, BlockKind::Routing { .. }));
+    Release {
+        released: Released::PrivateStep,
+        count: private.steps(settings.training.local_epochs),
+        coordinates: trained.map(|block| block.shape.length).sum(),
+        sensitivity: f64::from(MAX_SIGMA) / noise_multiplier,
+        noise_per_member: MAX_SIGMA,
+        honest_noises: 1,
+        mechanism: Mechanism::Gaussian { noise_multiplier, sampling_probability },
+    }
 }
 
 /// Everything in an account.

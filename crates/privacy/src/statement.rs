@@ -35,10 +35,10 @@ pub struct Statement {
     in_plain_words: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 struct Sampling {
     of_members: &'static str,
-    of_records: &'static str,
+    of_records: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -97,7 +97,7 @@ impl Statement {
             neighbouring_relation: neighbouring_relation(history.opening.unit),
             sampling: Sampling {
                 of_members: "none: every member takes part in every round, and nothing is amplified",
-                of_records: "none is counted",
+                of_records: sampling_of_records(history),
             },
             trust_model: TRUST_MODEL,
             delta,
@@ -149,9 +149,31 @@ fn neighbouring_relation(unit: PrivacyUnit) -> &'static str {
             "zero-out: the hospital's contribution is there, or is all zero and carries its noise alone"
         }
         PrivacyUnit::Record => {
-            "add or remove one record of the hospital, which may change its whole contribution within the clips"
+            "add or remove one record of the hospital, which changes each step of private training by at most its clipped \
+             gradient, and anything else that it may touch within the clips"
         }
     }
+}
+
+/// How records came into what was released.
+fn sampling_of_records(history: &History) -> String {
+    let mut sampled: Vec<String> = Vec::new();
+    for release in history.releases().filter(|release| release.released == Released::PrivateStep) {
+        if let Mechanism::Gaussian { sampling_probability, .. } = release.mechanism {
+            let probability = sampling_probability.to_string();
+            if !sampled.contains(&probability) {
+                sampled.push(probability);
+            }
+        }
+    }
+    if sampled.is_empty() {
+        return "none is counted".into();
+    }
+    format!(
+        "Poisson: in each step of private training each record takes part with the probability {}, independently of all others; \
+         everything else is computed from all records",
+        sampled.join(" or ")
+    )
 }
 
 /// Says what ε means as odds, which is what it is: whatever somebody believed before, the odds that one's data was used change

@@ -57,6 +57,7 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             learning_rate_micro: 1000,
             routing_penalty_milli: 100,
             seed: 1,
+            private: None,
         },
         deadlines: Deadlines { announce: 10_000, seal: 5_000, upload: 10_000, reveal: 5_000 },
     }

@@ -18,6 +18,8 @@ struct Options {
     sizes: Vec<String>,
     precision: String,
     runs: usize,
+    /// Whether to measure what DP-SGD costs, in place of the comparison.
+    private: bool,
     json: bool,
     /// Where to put what another machine needs, in place of measuring here.
     carry: Option<PathBuf>,
@@ -25,13 +27,15 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--runs N] [--json], or --carry FOLDER";
+        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private] [--runs N] [--json], or --carry FOLDER";
         let all = SIZES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut options = Self { sizes: all, precision: "float32".into(), runs: 5, json: false, carry: None };
+        let (private, json, carry) = (false, false, None);
+        let mut options = Self { sizes: all, precision: "float32".into(), runs: 5, private, json, carry };
         let mut rest = arguments.iter().map(String::as_str);
         while let Some(flag) = rest.next() {
-            match (flag, if flag == "--json" { Some("") } else { rest.next() }) {
+            match (flag, if ["--json", "--private"].contains(&flag) { Some("") } else { rest.next() }) {
                 ("--json", _) => options.json = true,
+                ("--private", _) => options.private = true,
                 ("--size", Some(size)) if SIZES.iter().any(|(name, _)| *name == size) => {
                     options.sizes = vec![size.to_owned()];
                 }
@@ -43,14 +47,18 @@ impl Options {
                 _ => return Err(usage.into()),
             }
         }
-        if options.runs == 0 { Err(usage.into()) } else { Ok(options) }
+        let nonsense = options.runs == 0 || (options.private && options.precision != "float32");
+        if nonsense { Err(usage.into()) } else { Ok(options) }
     }
 }
 
 /// Measures and prints.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let options = Options::parse(arguments)?;
-    let program = build()?;
+    if options.private {
+        return private(&options);
+    }
+    let program = build("train_speed")?;
     if let Some(folder) = &options.carry {
         carry(&program, folder)?;
         return Ok(ExitCode::SUCCESS);
@@ -67,11 +75,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn build() -> Result<PathBuf, Failure> {
+fn build(example: &str) -> Result<PathBuf, Failure> {
     let mut build = cargo();
-    build.args(["build", "--package", "cloister-experts", "--example", "train_speed"]);
+    build.args(["build", "--package", "cloister-experts", "--example", example]);
     run_checked(build.envs(setup::ensure()?.environment()), "cargo build")?;
-    Ok(target_dir().join("debug/examples/train_speed"))
+    Ok(target_dir().join("debug/examples").join(example))
 }
 
 /// Puts the program and the script into a folder, and says how to use them.
@@ -86,13 +94,19 @@ fn carry(program: &Path, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The medians of one model's runs, ours and theirs in turns.
-fn measure(size: &str, options: &Options, python: &Path, program: &Path) -> Result<Value, Failure> {
+/// The random model of a size, made once.
+fn model(size: &str) -> Result<PathBuf, Failure> {
     let model = root().join("target/bench").join(format!("olmoe-{size}"));
     if !model.join("config.json").is_file() {
-        let mut make = fixtures::script(python, SCRIPT);
+        let mut make = fixtures::script(&fixtures::python()?, SCRIPT);
         run_checked(make.arg("make").arg(&model).arg(size), "making the model")?;
     }
+    Ok(model)
+}
+
+/// The medians of one model's runs, ours and theirs in turns.
+fn measure(size: &str, options: &Options, python: &Path, program: &Path) -> Result<Value, Failure> {
+    let model = model(size)?;
     let shape = SIZES.iter().find(|(name, _)| *name == size).map_or(["1"; 3], |(_, shape)| *shape);
     let mut compare = fixtures::script(python, SCRIPT);
     compare.arg("compare").arg(&model).args(shape).args([&options.precision, "cpu"]);
@@ -119,6 +133,43 @@ fn print_size(result: &Value) {
         number("ratio_to_transformers"),
         number("grouped_mm_tokens_per_second"),
         number("ratio_to_grouped_mm"),
+    );
+}
+
+/// What DP-SGD costs, on the same models and on MiniLM.
+fn private(options: &Options) -> Result<ExitCode, Failure> {
+    let (program, installed) = (build("private_speed")?, setup::ensure()?);
+    let mut results = Vec::new();
+    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|own| own == size)) {
+        let model = model(size)?;
+        results.push((*size, vec![model.into_os_string()], *shape));
+    }
+    let minilm = vec!["minilm".into(), installed.minilm.clone().into_os_string()];
+    results.push(("MiniLM", minilm, ["15", "8", "64"]));
+    let mut measured = Vec::new();
+    for (name, model, shape) in results {
+        eprintln!("{name}: {} runs of each", options.runs);
+        let mut command = Command::new(&program);
+        command.envs(installed.environment()).args(model).args(shape).arg(options.runs.to_string());
+        let mut own = result(&mut command)?;
+        own["model"] = name.into();
+        measured.push(own);
+    }
+    match options.json {
+        true => println!("{}", json!({"runs": options.runs, "models": measured})),
+        false => measured.iter().for_each(print_private),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_private(result: &Value) {
+    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+    println!(
+        "{:8}{:>8.1} texts per second of the processor, {:.1} with DP-SGD: {:.2}x the time",
+        result["model"].as_str().unwrap_or(""),
+        number("plain_texts_per_processor_second"),
+        number("private_texts_per_processor_second"),
+        number("ratio"),
     );
 }
 

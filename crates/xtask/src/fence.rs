@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("transcript", &["params", "crypto", "alignment", "wire"]),
     ("protocol", &["params", "crypto", "alignment", "wire", "transcript"]),
     ("privacy", &["params"]),
-    ("experts", &["params", "alignment"]),
+    ("experts", &["params", "alignment", "privacy"]),
     ("transport", &["params", "wire"]),
     ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript"]),
     ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),

@@ -1,4 +1,4 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-12)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-13)."""
 
 from math import isqrt
 
@@ -40,6 +40,10 @@ def settings():
         "training": {
             "local_epochs": 1, "batch_size": 8, "learning_rate_micro": 1000,
             "routing_penalty_milli": 100, "seed": 2**63 + 1,
+            "private": {
+                "clipping_norm_milli": 500, "noise_multiplier_milli": 1100,
+                "sampling_probability_micro": 30_000,
+            },
         },
         "deadlines": {"announce": 10_000, "seal": 5_000, "upload": 2**40, "reveal": 5_000},
         "blocks": [planned_block(number, *row) for number, row in enumerate(LENGTHS)],
@@ -75,6 +79,15 @@ def check_block(chosen, row, members):
     require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
 
 
+def check_private_training(training):
+    """PLAN-13."""
+    private = training["private"]
+    if private is not None:
+        require(private["clipping_norm_milli"] > 0, "private-training")
+        require(private["noise_multiplier_milli"] > 0, "private-training")
+        require(100 <= private["sampling_probability_micro"] <= 1_000_000, "private-training")
+
+
 def is_vouched(statement, expected, roster):
     """Whether a statement is its custodian's word for exactly this key."""
     tag, schema = BODIES["ReceivingKey"]
@@ -104,6 +117,7 @@ def check_plan(plan, roster, receiving_keys):
     check_sizes(chosen)
     for row in chosen["blocks"]:
         check_block(chosen, row, len(roster.members))
+    check_private_training(chosen["training"])
     named = [entry["custodian"] for entry in plan["custodians"]]
     require(named == sorted(set(named)) and set(named) <= set(roster.custodians), "custodians")
     require(len(named) >= roster.floors["seal_quorum"], "too-few-custodians")

@@ -1,4 +1,4 @@
-"""Plans that every party must refuse (PLAN-01 to PLAN-10, ROUND-08)."""
+"""Plans that every party must refuse (PLAN-01 to PLAN-13, ROUND-08)."""
 
 from .planning import check_plan
 from .refusal import step_of
@@ -24,6 +24,8 @@ def broken_settings(chosen):
     block = lambda at, **fields: changed_blocks(chosen, at, **fields)
     reach = lambda clip: block(4, scale={"clip_steps": clip})
     limit = (2**23 - 1 - 6 * 16 * 3 * 3) // (3 * 6)
+    trained = chosen["training"]
+    private = lambda **fields: chosen | {"training": trained | {"private": trained["private"] | fields}}
     wide = block(4, shape={"length": 4800}, scale={"clip_steps": limit})
     return [
         ("below-floor", "a floor below F", chosen | {"cohort_floor": 3}),
@@ -40,6 +42,10 @@ def broken_settings(chosen):
         ("ring-wrap", "noise", block(2, noise_steps=2**32 - 1)),
         ("weights-without-noise", "15 steps", block(3, noise_steps=15)),
         ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
+        ("private-training", "no clip", private(clipping_norm_milli=0)),
+        ("private-training", "no noise", private(noise_multiplier_milli=0)),
+        ("private-training", "too rare", private(sampling_probability_micro=99)),
+        ("private-training", "more than certain", private(sampling_probability_micro=1_000_001)),
         ("late-sketch-wrap", "a sketch as large as half the ring", wide | {"late_sketches": "Optional"}),
     ]
 

@@ -26,7 +26,14 @@ SCORING_RULE = Structure(
     fallback=Variants(Everyone=None, Skip=None),
 )
 TRAINING_PLAN = Structure(
-    local_epochs=U16, batch_size=U16, learning_rate_micro=U32, routing_penalty_milli=U32, seed=U64
+    local_epochs=U16,
+    batch_size=U16,
+    learning_rate_micro=U32,
+    routing_penalty_milli=U32,
+    seed=U64,
+    private=Optional(
+        Structure(clipping_norm_milli=U32, noise_multiplier_milli=U32, sampling_probability_micro=U32)
+    ),
 )
 DEADLINES = Structure(announce=U64, seal=U64, upload=U64, reveal=U64)
 ROUND_SETTINGS = Structure(

@@ -63,6 +63,9 @@ pub(crate) struct Arguments {
     /// Have each hospital show after the seals, by late sketches, that it uploaded what it says
     #[arg(long)]
     late_sketches: bool,
+    /// Have each hospital train by DP-SGD, with noise of so many clipping norms on each step
+    #[arg(long, value_parser = noise_multiplier)]
+    noise_multiplier: Option<f64>,
     /// Print one JSON object on stdout at the end.
     #[arg(long)]
     json: bool,
@@ -76,6 +79,11 @@ pub(crate) struct Arguments {
 struct Kill {
     party: u32,
     round: u64,
+}
+
+fn noise_multiplier(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|multiplier| (0.001..=1000.0).contains(multiplier));
+    parsed.ok_or_else(|| "expected a number from 0.001 to 1000, like 1.0".into())
 }
 
 fn kill_of(text: &str) -> Result<Kill, String> {

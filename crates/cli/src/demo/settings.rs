@@ -7,12 +7,16 @@ use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
 use cloister_params::id::Digest;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
-    TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, PrivateTrainingPlan, RoundSettings, ScoringRule,
+    SketchPlan, Threshold, TrainingPlan,
 };
+use cloister_privacy::planning::sampling_probability_micro;
 
 use super::Arguments;
 use crate::failure::Failure;
+
+/// Notes in a batch.
+const BATCH_SIZE: u16 = 8;
 
 /// Settings that suit notes of this size on a small machine; deadlines are generous for one that is busy.
 pub(super) fn settings(
@@ -23,6 +27,8 @@ pub(super) fn settings(
 ) -> Result<RoundSettings, Failure> {
     let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
     let cohort_floor = u16::try_from(floors.cohort).map_err(Failure::error)?;
+    let private = arguments.noise_multiplier.map(|own| private(own, arguments.notes_per_member));
+    let private = private.transpose()?;
     Ok(RoundSettings {
         task: digest(Domain::Task, &[task.as_bytes()]),
         ring,
@@ -46,13 +52,25 @@ pub(super) fn settings(
         late_sketches: if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off },
         training: TrainingPlan {
             local_epochs: 1,
-            batch_size: 8,
+            batch_size: BATCH_SIZE,
             learning_rate_micro: 4_000,
             routing_penalty_milli: 100,
             seed: arguments.seed,
+            private,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
         blocks: block_table(model).into_iter().map(planned).collect(),
+    })
+}
+
+/// Each step draws a batch in expectation, at a hospital with the usual number of notes.
+fn private(noise_multiplier: f64, notes_per_member: usize) -> Result<PrivateTrainingPlan, Failure> {
+    let notes = u32::try_from(notes_per_member).map_err(Failure::error)?;
+    let batch = u32::from(BATCH_SIZE).min(notes);
+    Ok(PrivateTrainingPlan {
+        clipping_norm_milli: 1000,
+        noise_multiplier_milli: (noise_multiplier * 1e3).round() as u32,
+        sampling_probability_micro: sampling_probability_micro(batch, notes).map_err(Failure::error)?,
     })
 }
 

@@ -4,7 +4,9 @@ use clap::Args;
 use cloister_params::fixed::RingWidth;
 use cloister_params::limits::PrivacyUnit;
 use cloister_privacy::budget::Budget;
-use cloister_privacy::planning::{MemberPlan, MemberTarget, RecordPlan, RecordTarget};
+use cloister_privacy::planning::{
+    MemberPlan, MemberTarget, RecordPlan, RecordTarget, sampling_probability_micro,
+};
 use serde::Serialize;
 
 use super::{Unit, print_json};
@@ -33,15 +35,18 @@ pub(super) struct Arguments {
     /// Unit `member`: bits of the ring, 16, 24 or 32.
     #[arg(long, default_value_t = 32)]
     ring: u8,
-    /// Unit `record`: the hospital's records.
-    #[arg(long, required_if_eq("unit", "record"), value_parser = clap::value_parser!(u32).range(1..))]
+    /// Unit `record`: the hospital's records; with --batch-size they give the sampling probability.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,
+    /// Unit `record`: probability with which each record is in a step's batch, in millionths, instead of --records.
+    #[arg(long, conflicts_with = "records", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    sampling_probability_micro: Option<u32>,
     /// Unit `record`: expected records in a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
     /// Unit `record`: passes over the records in a round.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    local_epochs: u32,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    local_epochs: u16,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -71,8 +76,8 @@ enum Settings {
 const NOT_COVERED_MEMBER: &[&str] =
     &["sketches and token counts, which cost far more at this unit than the update: cohorts are everyone"];
 const NOT_COVERED_RECORD: &[&str] = &[
-    "region sketches, token counts and routing distributions, which touch records directly and are charged on their own",
-    "training as it is now, which clips whole updates and not single records",
+    "region sketches, token counts and routing distributions, which touch records directly and are charged on their own: \
+     `cloister privacy cost` has them all",
 ];
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -100,10 +105,19 @@ fn member(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
 }
 
 fn record(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
-    let (rounds, local_epochs, batch) = (arguments.rounds, arguments.local_epochs, arguments.batch_size);
-    let records = arguments.records.unwrap_or_default();
-    let plan = RecordTarget { budget, rounds, local_epochs, records, batch }.plan();
-    plan.map(Settings::RecordSettings).map_err(|error| Failure::new(Kind::Usage, error))
+    let usage = |error: &dyn std::fmt::Display| Failure::new(Kind::Usage, error);
+    let (rounds, local_epochs) = (arguments.rounds, arguments.local_epochs);
+    let sampling_probability_micro = match (arguments.sampling_probability_micro, arguments.records) {
+        (Some(micro), _) => micro,
+        (None, Some(records)) => {
+            sampling_probability_micro(arguments.batch_size, records).map_err(|error| usage(&error))?
+        }
+        (None, None) => {
+            return Err(usage(&"unit `record` needs --records, or --sampling-probability-micro"));
+        }
+    };
+    let plan = RecordTarget { budget, rounds, local_epochs, sampling_probability_micro }.plan();
+    plan.map(Settings::RecordSettings).map_err(|error| usage(&error))
 }
 
 fn print(answer: &Answer) {
@@ -125,8 +139,10 @@ fn print(answer: &Answer) {
             print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
         }
         Settings::RecordSettings(plan) => {
-            row("noise multiplier of DP-SGD", format!("{:.4}", plan.noise_multiplier));
-            row("sampling probability of a record", format!("{:.5}", plan.sampling_probability));
+            let thousandths = f64::from(plan.noise_multiplier_milli) / 1e3;
+            let millionths = f64::from(plan.sampling_probability_micro) / 1e6;
+            row("noise multiplier of DP-SGD", format!("{thousandths:.3}"));
+            row("sampling probability of a record", format!("{millionths:.6}"));
             row("steps in all", plan.steps.to_string());
             print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
         }
@@ -137,6 +153,13 @@ fn print(answer: &Answer) {
     {
         println!(
             "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more members or a larger ε help."
+        );
+    }
+    if let Settings::RecordSettings(plan) = &answer.settings {
+        println!(
+            "\nIn the round settings, with a clipping norm of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
+             noise_multiplier_milli = {}\nsampling_probability_micro = {}",
+            plan.noise_multiplier_milli, plan.sampling_probability_micro
         );
     }
     println!("\nNot covered:");

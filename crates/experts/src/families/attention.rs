@@ -70,12 +70,12 @@ impl Grouped {
         let key = self.heads(&self.key, norms.map(|(_, key)| key), rows, packing);
         let value = self.heads(&self.value, None, rows, packing);
         let attended = attend(&rotation.apply(&query), &rotation.apply(&key), &value, None);
-        self.output.forward(&join(&attended, packing))
+        self.output.forward(&join(&attended, packing), packing)
     }
 
     /// `[texts, heads, longest, head]`.
     fn heads(&self, map: &Projection, norm: Option<&Norm>, rows: &Tensor, packing: &Packing) -> Tensor {
-        let mut projected = map.forward(rows);
+        let mut projected = map.forward(rows, packing);
         if let Some(norm) = norm {
             let split = self.per_head.then(|| projected.view([-1, self.head]));
             projected = norm.forward(split.as_ref().unwrap_or(&projected)).view(projected.size().as_slice());
@@ -111,24 +111,27 @@ pub(crate) struct Latent {
 impl Latent {
     fn forward(&self, rows: &Tensor, packing: &Packing, rotation: &Rotation) -> Tensor {
         let query = match &self.query {
-            LatentQuery::Whole(query) => query.forward(rows),
-            LatentQuery::Squeezed { down, norm, up } => up.forward(&norm.forward(&down.forward(rows))),
+            LatentQuery::Whole(query) => query.forward(rows, packing),
+            LatentQuery::Squeezed { down, norm, up } => {
+                up.forward(&norm.forward(&down.forward(rows, packing)), packing)
+            }
         };
         let query = split_heads(&query, packing, self.plain + self.rotary);
         let rotated = rotation.apply(&query.narrow(-1, self.plain, self.rotary));
         let query = Tensor::cat(&[query.narrow(-1, 0, self.plain), rotated], -1);
 
-        let squeezed = self.key_value_down.forward(rows);
+        let squeezed = self.key_value_down.forward(rows, packing);
         let rank = squeezed.size()[1] - self.rotary;
         let latent = self.key_value_norm.forward(&squeezed.narrow(1, 0, rank).contiguous());
-        let expanded = split_heads(&self.key_value_up.forward(&latent), packing, self.plain + self.value);
+        let expanded =
+            split_heads(&self.key_value_up.forward(&latent, packing), packing, self.plain + self.value);
         let shared =
             rotation.apply(&split_heads(&squeezed.narrow(1, rank, self.rotary), packing, self.rotary));
         let mut shape = expanded.size();
         shape[3] = self.rotary;
         let key = Tensor::cat(&[expanded.narrow(-1, 0, self.plain), shared.expand(shape, false)], -1);
         let value = expanded.narrow(-1, self.plain, self.value);
-        self.output.forward(&join(&attend(&query, &key, &value, Some(self.scale)), packing))
+        self.output.forward(&join(&attend(&query, &key, &value, Some(self.scale)), packing), packing)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::families::projection::{GatedNetwork, Norm};
 use crate::families::rope::Rotation;
 use crate::families::router::{Router, Routing};
 use crate::families::tokens::Tokens;
+use crate::private::Recorder;
 
 /// Experts that every token uses.
 struct Shared {
@@ -65,7 +66,7 @@ impl Layer {
         let normed = self.feed_forward_norm.forward(&hidden);
         match (&self.feed_forward, moe) {
             (FeedForward::Sparse(sparse), Some(config)) => {
-                let routing = sparse.router.forward(&normed, config);
+                let routing = sparse.router.forward(&normed, config, &tokens.packing);
                 let own = hidden + sparse.experts.forward(&routing);
                 let out = match &sparse.shared {
                     Some(shared) => own + shared.forward(&normed),
@@ -231,6 +232,7 @@ fn read_sparse(
         router: Router {
             frozen: loader.tensor(&format!("{block}.gate.weight"), &[experts, hidden])?,
             trained: None,
+            recorder: Recorder::default(),
             correction: moe.correction.then(|| loader.tensor(&correction, &[experts])).transpose()?,
         },
         experts: Experts {

@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 
 use crate::families::projection::{Lora, gate};
 use crate::families::router::Routing;
+use crate::private::Place;
 
 /// What lies between an expert's two maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,9 +63,10 @@ impl Experts {
         let rows = &routing.hidden;
         let dispatch = Dispatch::new(&routing.chosen, self.up.weight.size()[0]);
         let sorted = rows.index_select(0, &dispatch.tokens);
+        let owners = routing.owners.index_select(0, &dispatch.tokens);
         let outputs = match self.can_be_grouped(rows.kind()) {
-            true => self.grouped(&sorted, &dispatch),
-            false => self.one_by_one(&sorted, &dispatch),
+            true => self.grouped(&sorted, &dispatch, &owners),
+            false => self.one_by_one(&sorted, &dispatch, &owners),
         };
         let (tokens, chosen) = (routing.chosen.size()[0], routing.chosen.size()[1]);
         let outputs = outputs.index_select(0, &dispatch.places).view([tokens, chosen, -1]);
@@ -81,7 +83,7 @@ impl Experts {
         kind == Kind::BFloat16 && aligned
     }
 
-    fn grouped(&self, sorted: &Tensor, dispatch: &Dispatch) -> Tensor {
+    fn grouped(&self, sorted: &Tensor, dispatch: &Dispatch, owners: &Tensor) -> Tensor {
         let ends = dispatch.counts.cumsum(0, Kind::Int);
         let product = |rows: &Tensor, weight: &Tensor| {
             rows.internal_grouped_mm(&weight.transpose(-2, -1), Some(&ends), None, None)
@@ -90,24 +92,31 @@ impl Experts {
             weight: map.weight.shallow_clone(),
             lora: map.halves(sorted.kind()),
         };
-        self.network(sorted, &whole(&self.up), &whole(&self.down), &product)
+        let place = || Place::Sorted(dispatch.counts.shallow_clone());
+        let rows = Rows { rows: sorted, owners, place: &place };
+        self.network(&rows, &whole(&self.up), &whole(&self.down), &product)
     }
 
-    fn one_by_one(&self, sorted: &Tensor, dispatch: &Dispatch) -> Tensor {
+    fn one_by_one(&self, sorted: &Tensor, dispatch: &Dispatch, owners: &Tensor) -> Tensor {
         let counts: Vec<i64> = Vec::try_from(&dispatch.counts).expect("counts are a vector of integers");
         let product = |rows: &Tensor, weight: &Tensor| rows.matmul(&weight.tr());
-        let parts = sorted.split_with_sizes(&counts, 0);
+        let split = |rows: &Tensor| rows.split_with_sizes(&counts, 0);
+        let (parts, owners) = (split(sorted), split(owners));
         let (up, down) = (self.up.by_expert(sorted.kind()), self.down.by_expert(sorted.kind()));
         let outputs: Vec<Tensor> = (0..counts.len())
             .filter(|&expert| counts[expert] > 0)
-            .map(|expert| self.network(&parts[expert], &up[expert], &down[expert], &product))
+            .map(|expert| {
+                let place = || Place::Expert(expert);
+                let rows = Rows { rows: &parts[expert], owners: &owners[expert], place: &place };
+                self.network(&rows, &up[expert], &down[expert], &product)
+            })
             .collect();
         Tensor::cat(&outputs, 0)
     }
 
     fn network(
         &self,
-        rows: &Tensor,
+        rows: &Rows<'_>,
         up: &Parts,
         down: &Parts,
         product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
@@ -117,8 +126,16 @@ impl Experts {
             Activation::GatedSilu => gate(&lifted),
             Activation::Relu => lifted.relu(),
         };
-        down.apply(&activated, self.down.lora.as_ref(), product)
+        down.apply(&Rows { rows: &activated, ..*rows }, self.down.lora.as_ref(), product)
     }
+}
+
+/// Rows of one expert, or of all in one, sorted.
+struct Rows<'a> {
+    rows: &'a Tensor,
+    /// The text of each.
+    owners: &'a Tensor,
+    place: &'a dyn Fn() -> Place,
 }
 
 /// The weight and adapter halves of one expert, or of all in one.
@@ -130,15 +147,23 @@ struct Parts {
 impl Parts {
     fn apply(
         &self,
-        rows: &Tensor,
+        own: &Rows<'_>,
         lora: Option<&Lora>,
         product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
     ) -> Tensor {
-        let out = product(rows, &self.weight);
+        let out = product(own.rows, &self.weight);
         match (&self.lora, lora) {
             (Some((a, b)), Some(lora)) => {
-                let reduced = product(&lora.inputs(rows), a) * lora.scale;
-                out + product(&reduced, b)
+                let record = |half, input: &Tensor, output: &Tensor| {
+                    lora.recorder.record(half, (own.place)(), (input, output), || own.owners.shallow_clone());
+                };
+                let inputs = lora.inputs(own.rows);
+                let first = product(&inputs, a);
+                record("lora_A", &inputs, &first);
+                let reduced = first * lora.scale;
+                let second = product(&reduced, b);
+                record("lora_B", &reduced, &second);
+                out + second
             }
             _ => out,
         }
@@ -163,13 +188,15 @@ mod tests {
     use tch::Device;
 
     use super::*;
+    use crate::private::{Recorder, Tape};
 
     fn random(shape: &[i64]) -> Tensor {
         Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3
     }
 
     fn projection(outputs: i64, inputs: i64) -> ExpertProjection {
-        let lora = Lora { a: random(&[4, 8, inputs]), b: random(&[4, outputs, 8]), scale: 2.0, dropout: 0.0 };
+        let (a, b) = (random(&[4, 8, inputs]), random(&[4, outputs, 8]));
+        let lora = Lora { a, b, scale: 2.0, dropout: 0.0, recorder: Recorder::default() };
         ExpertProjection { weight: random(&[4, outputs, inputs]).to_kind(Kind::BFloat16), lora: Some(lora) }
     }
 
@@ -183,8 +210,9 @@ mod tests {
         let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
         let dispatch = Dispatch::new(&chosen, 4);
         let sorted = random(&[5, 16]).to_kind(Kind::BFloat16).index_select(0, &dispatch.tokens);
-        let grouped = experts.grouped(&sorted, &dispatch).to_kind(Kind::Float);
-        let alone = experts.one_by_one(&sorted, &dispatch).to_kind(Kind::Float);
+        let owners = dispatch.tokens.zeros_like();
+        let grouped = experts.grouped(&sorted, &dispatch, &owners).to_kind(Kind::Float);
+        let alone = experts.one_by_one(&sorted, &dispatch, &owners).to_kind(Kind::Float);
         let off = (&grouped - &alone).abs().max().double_value(&[]);
         let size = alone.abs().max().double_value(&[]);
         assert!(off < 0.02 * size, "they differ by {off} of {size}");
@@ -192,9 +220,46 @@ mod tests {
             Tensor::run_backward(&[out.square().sum(Kind::Float)], &[half], false, false).remove(0)
         };
         let half = &experts.down.lora.as_ref().expect("it has one").b.set_requires_grad(true);
-        let one = gradient(experts.grouped(&sorted, &dispatch), half);
-        let other = gradient(experts.one_by_one(&sorted, &dispatch), half);
+        let one = gradient(experts.grouped(&sorted, &dispatch, &owners), half);
+        let other = gradient(experts.one_by_one(&sorted, &dispatch, &owners), half);
         let off = (&one - &other).abs().max() / other.abs().max();
         assert!(off.double_value(&[]) < 0.05, "the gradients differ");
+    }
+
+    /// The gradients of each of three texts by the halves on the map down, in one order of products or the other.
+    fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
+        let tape = Tape::default();
+        let lora = experts.down.lora.as_mut().expect("it has one");
+        lora.recorder = tape.recorder("down".to_owned());
+        let halves = [("down.lora_A", &lora.a), ("down.lora_B", &lora.b)];
+        let halves = halves.map(|(name, half)| (name.to_owned(), half.set_requires_grad(true)));
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let dispatch = Dispatch::new(&chosen, 4);
+        let rows = (Tensor::arange(80, (Kind::Float, Device::Cpu)) * 0.7).sin().view([5, 16]);
+        let sorted = rows.to_kind(Kind::BFloat16).index_select(0, &dispatch.tokens);
+        let owners = Tensor::from_slice(&[0_i64, 0, 1, 2, 2]).index_select(0, &dispatch.tokens);
+        let out = match grouped {
+            true => experts.grouped(&sorted, &dispatch, &owners),
+            false => experts.one_by_one(&sorted, &dispatch, &owners),
+        };
+        tape.gradients(&out.square().sum(Kind::Float), 3, &halves)
+    }
+
+    #[test]
+    fn grouped_products_give_each_text_the_same_gradients() {
+        tch::manual_seed(2);
+        let mut experts =
+            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        let grouped = of_each_text(&mut experts, true);
+        let alone = of_each_text(&mut experts, false);
+        for (one, other) in grouped.iter().zip(&alone) {
+            assert_eq!(one.size()[..2], [3, 4], "for each text and each expert");
+            let off = ((one - other).abs().max() / other.abs().max()).double_value(&[]);
+            assert!(off < 0.05, "they differ by {off} of the largest");
+            let unused = one.select(1, 2).abs().max().double_value(&[]);
+            assert_eq!(unused, 0.0, "expert 2 has no tokens");
+            let absent = one.get(1).get(0).abs().max().double_value(&[]);
+            assert_eq!(absent, 0.0, "text 1 does not use expert 0");
+        }
     }
 }

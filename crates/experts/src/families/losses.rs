@@ -5,28 +5,48 @@
 use tch::{Kind, Tensor};
 
 use crate::families::router::Routing;
+use crate::regularizer::Over;
 
 /// What a layer's share of a loss over all layers needs to know of the others.
 pub struct Totals {
-    /// Assignments to each expert over all layers, `[experts]`.
+    /// Assignments to each expert over all layers, of all tokens together or of each example's, `[groups, experts]`.
     assigned: Tensor,
-    tokens: i64,
+    /// Tokens over all layers, `[groups, 1]`.
+    tokens: Tensor,
     layers: usize,
+    /// How many examples there are, where each has a loss of its own.
+    examples: Option<i64>,
 }
 
 impl Totals {
-    /// Over all sparse layers of a model; nothing where there are none.
+    /// Over all sparse layers of a model and all tokens together; nothing where there are none.
     pub fn of(routings: &[Routing]) -> Option<Self> {
-        let first = routings.first()?;
-        let mut assigned = Tensor::zeros([first.logits.size()[1]], (Kind::Float, first.logits.device()));
-        for routing in routings {
-            let chosen = routing.chosen.flatten(0, 1);
-            let ones = chosen.ones_like().to_kind(Kind::Float);
-            assigned = assigned.scatter_add(0, &chosen, &ones);
-        }
-        let tokens = routings.iter().map(|routing| routing.logits.size()[0]).sum();
-        Some(Self { assigned, tokens, layers: routings.len() })
+        Self::over_groups(routings, None)
     }
+
+    /// For losses that are the sum of the examples' own, each as if it were alone.
+    pub(crate) fn of_examples(routings: &[Routing], examples: i64) -> Option<Self> {
+        Self::over_groups(routings, Some(examples))
+    }
+
+    fn over_groups(routings: &[Routing], examples: Option<i64>) -> Option<Self> {
+        let of = |routing: &Routing| {
+            let none = routing.probabilities.detach().zeros_like();
+            let over = over(routing, examples);
+            (over.sum(&none.scatter_value(1, &routing.chosen, 1.0)), over.count(&none))
+        };
+        let sums = routings.iter().map(of).reduce(|sum, own| (sum.0 + own.0, sum.1 + own.1));
+        sums.map(|(assigned, tokens)| Self { assigned, tokens, layers: routings.len(), examples })
+    }
+
+    /// Whose tokens a layer's losses average over.
+    pub(crate) fn over<'a>(&self, routing: &'a Routing) -> Over<'a> {
+        over(routing, self.examples)
+    }
+}
+
+fn over(routing: &Routing, examples: Option<i64>) -> Over<'_> {
+    examples.map_or(Over::Batch, |examples| Over::Examples { owners: &routing.owners, examples })
 }
 
 /// A layer's share of how unevenly tokens use experts, a scalar. All shares together are the number of experts that a
@@ -36,13 +56,14 @@ impl Totals {
 /// all tokens of all layers together, as `load_balancing_loss_func` of transformers has it (Switch Transformers,
 /// equations 4 to 6, with more than one expert a token).
 pub fn balance(routing: &Routing, totals: &Totals) -> Tensor {
-    let probability = routing.probabilities.sum_dim_intlist(0, false, Kind::Float);
-    let scale = totals.assigned.numel() as f64 / (totals.tokens as f64).powi(2);
-    (&totals.assigned * probability).sum(Kind::Float) * scale
+    let probability = totals.over(routing).sum(&routing.probabilities);
+    let experts = totals.assigned.size()[1] as f64;
+    (&totals.assigned * probability / totals.tokens.square()).sum(Kind::Float) * experts
 }
 
 /// A layer's share of the mean square of the routers' log-partition functions, a scalar: keeps logits small (ST-MoE,
 /// Zoph et al. 2022, equation 5).
 pub fn z(routing: &Routing, totals: &Totals) -> Tensor {
-    routing.logits.logsumexp(-1, false).square().mean(Kind::Float) / totals.layers as f64
+    let squares = routing.logits.logsumexp(-1, true).square();
+    totals.over(routing).mean(&squares).sum(Kind::Float) / totals.layers as f64
 }

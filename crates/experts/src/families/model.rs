@@ -16,6 +16,7 @@ use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
 use crate::finetune::Batch;
+use crate::private::Recorder;
 
 /// A model with frozen weights, to which an adapter can be attached.
 pub enum Model {
@@ -138,13 +139,24 @@ impl Model {
     /// # Errors
     /// [`ExpertsError::Adapter`] when it is another model's; then nothing is attached.
     pub fn attach(&mut self, adapter: &Adapter, dropout: f64) -> Result<(), ExpertsError> {
+        self.attach_recorded(adapter, dropout, &|_| Recorder::default())
+    }
+
+    /// As [`attach`](Self::attach), with what notes the products with each module's tensors.
+    pub(crate) fn attach_recorded(
+        &mut self,
+        adapter: &Adapter,
+        dropout: f64,
+        recorder: &dyn Fn(&str) -> Recorder,
+    ) -> Result<(), ExpertsError> {
         adapter.check(&self.sites())?;
         for mut site in self.sites_mut() {
             site.detach();
-            if let Some(lora) = adapter.lora(&site.name, dropout) {
+            if let Some(lora) = adapter.lora(&site.name, dropout, recorder(&site.name)) {
                 site.attach_low(lora);
             } else if let Some(Trained::Whole(weight)) = adapter.modules.get(&site.name) {
-                site.attach_whole(weight.shallow_clone());
+                let recorder = recorder(&site.name);
+                site.attach_whole(weight.shallow_clone(), recorder);
             }
         }
         Ok(())

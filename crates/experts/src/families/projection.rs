@@ -2,6 +2,9 @@
 
 use tch::Tensor;
 
+use crate::packing::Packing;
+use crate::private::{Place, Recorder};
+
 /// A low-rank addition `scale · B · A` to a weight (LoRA, Hu et al. 2021, section 4). Both halves are 32-bit floats,
 /// whatever the model computes in: they are the masters that the optimizer moves.
 pub(crate) struct Lora {
@@ -13,6 +16,8 @@ pub(crate) struct Lora {
     pub(crate) scale: f64,
     /// Probability with which each input of `A` is left out; 0 but in training.
     pub(crate) dropout: f64,
+    /// Notes the products with both halves, in private training.
+    pub(crate) recorder: Recorder,
 }
 
 impl Lora {
@@ -30,15 +35,20 @@ pub(crate) struct Projection {
 }
 
 impl Projection {
-    /// Rows `[rows, in]` to `[rows, out]`.
-    pub(crate) fn forward(&self, rows: &Tensor) -> Tensor {
+    /// Packed rows `[rows, in]` to `[rows, out]`.
+    pub(crate) fn forward(&self, rows: &Tensor, packing: &Packing) -> Tensor {
         let out = rows.linear(&self.weight, self.bias.as_ref());
         match &self.lora {
             None => out,
             Some(lora) => {
                 let kind = rows.kind();
-                let reduced = lora.inputs(rows).matmul(&lora.a.to_kind(kind).tr()) * lora.scale;
-                out.addmm(&reduced, &lora.b.to_kind(kind).tr())
+                let inputs = lora.inputs(rows);
+                let product = inputs.matmul(&lora.a.to_kind(kind).tr());
+                lora.recorder.record("lora_A", Place::Whole, (&inputs, &product), || packing.owners());
+                let reduced = product * lora.scale;
+                let out = out.addmm(&reduced, &lora.b.to_kind(kind).tr());
+                lora.recorder.record("lora_B", Place::Whole, (&reduced, &out), || packing.owners());
+                out
             }
         }
     }

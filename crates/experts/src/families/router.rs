@@ -3,6 +3,8 @@
 use tch::{Kind, Tensor};
 
 use crate::families::config::{GroupConfig, GroupScore, MoeConfig, Scoring};
+use crate::packing::Packing;
+use crate::private::{Place, Recorder};
 
 /// A router's weight, trained whole or frozen.
 pub(crate) struct Router {
@@ -10,6 +12,8 @@ pub(crate) struct Router {
     pub(crate) frozen: Tensor,
     /// What an adapter puts in its place.
     pub(crate) trained: Option<Tensor>,
+    /// Notes the product with it, in private training.
+    pub(crate) recorder: Recorder,
     /// Bias of the choice, `[experts]`.
     pub(crate) correction: Option<Tensor>,
 }
@@ -27,14 +31,18 @@ pub struct Routing {
     pub chosen: Tensor,
     /// How much each counts, `[tokens, chosen]`, f32.
     pub weights: Tensor,
+    /// The text of each token, `[tokens]`.
+    pub(crate) owners: Tensor,
 }
 
 impl Router {
-    /// Routes rows `[tokens, hidden]`.
-    pub(crate) fn forward(&self, rows: &Tensor, config: &MoeConfig) -> Routing {
+    /// Routes packed rows `[tokens, hidden]`.
+    pub(crate) fn forward(&self, rows: &Tensor, config: &MoeConfig, packing: &Packing) -> Routing {
         let weight = self.trained.as_ref().unwrap_or(&self.frozen);
         // In 32-bit floats whatever the model computes in (Switch Transformers, section 2.4).
         let logits = rows.to_kind(Kind::Float).matmul(&weight.to_kind(Kind::Float).tr());
+        let owners = packing.owners();
+        self.recorder.record("weight", Place::Whole, (rows, &logits), || owners.shallow_clone());
         let scores = match config.scoring {
             Scoring::Softmax => logits.softmax(-1, Kind::Float),
             Scoring::Sigmoid => logits.sigmoid(),
@@ -51,6 +59,7 @@ impl Router {
                 Scoring::Sigmoid => &scores / sum(&scores),
             },
             logits,
+            owners,
             chosen,
             weights: if config.scale == 1.0 { weights } else { weights * config.scale },
         }

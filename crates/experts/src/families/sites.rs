@@ -8,6 +8,7 @@ use crate::families::experts::ExpertProjection;
 use crate::families::projection::{Lora, Projection};
 use crate::families::router::Router;
 use crate::families::switch::{self, ATTENTION_MAPS, Stack, Switch};
+use crate::private::Recorder;
 
 /// A module that can be trained.
 pub(crate) struct Site<'a> {
@@ -65,9 +66,9 @@ impl Site<'_> {
     }
 
     /// Attaches a weight that is trained whole.
-    pub(crate) fn attach_whole(&mut self, weight: Tensor) {
+    pub(crate) fn attach_whole(&mut self, weight: Tensor, recorder: Recorder) {
         match &mut self.part {
-            Part::Router(router) => router.trained = Some(weight),
+            Part::Router(router) => (router.trained, router.recorder) = (Some(weight), recorder),
             _ => unreachable!("shapes were checked: only routers are trained whole"),
         }
     }
@@ -77,7 +78,7 @@ impl Site<'_> {
         match &mut self.part {
             Part::Linear(map) => map.lora = None,
             Part::Experts(map) => map.lora = None,
-            Part::Router(router) => router.trained = None,
+            Part::Router(router) => (router.trained, router.recorder) = (None, Recorder::default()),
         }
     }
 }

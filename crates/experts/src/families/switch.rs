@@ -13,6 +13,7 @@ use crate::families::router::{Router, Routing};
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
 use crate::packing::Packing;
+use crate::private::Recorder;
 
 /// Attention as T5 has it: scores are not scaled.
 pub(crate) struct Attention {
@@ -30,7 +31,7 @@ impl Attention {
     fn forward(&self, rows: (&Tensor, &Packing), others: (&Tensor, &Packing), scores: &Tensor) -> Tensor {
         let [query, key, value, output] = &self.maps;
         let split = |map: &Projection, (rows, packing): (&Tensor, &Packing)| {
-            let spread = packing.spread(&map.forward(rows));
+            let spread = packing.spread(&map.forward(rows, packing));
             spread.view([packing.notes, packing.longest, -1, self.head]).transpose(1, 2)
         };
         let attended = Tensor::scaled_dot_product_attention(
@@ -45,7 +46,7 @@ impl Attention {
         );
         let packing = rows.1;
         let joined = attended.transpose(1, 2).reshape([packing.notes * packing.longest, -1]);
-        output.forward(&packing.pack(&joined))
+        output.forward(&packing.pack(&joined), packing)
     }
 }
 
@@ -176,9 +177,12 @@ impl Switch {
     ) -> Tensor {
         let normed = layer.feed_forward_norm.forward(rows);
         match &layer.feed_forward {
-            FeedForward::Dense([up, down]) => down.forward(&up.forward(&normed).relu()),
+            FeedForward::Dense([up, down]) => {
+                let packing = &tokens.packing;
+                down.forward(&up.forward(&normed, packing).relu(), packing)
+            }
             FeedForward::Sparse(sparse) => {
-                let mut routing = sparse.0.forward(&normed, &self.config.moe);
+                let mut routing = sparse.0.forward(&normed, &self.config.moe, &tokens.packing);
                 routing.weights *= self.within_capacity(&routing.chosen, &tokens.packing);
                 let out = sparse.1.forward(&routing);
                 routings.push(routing);
@@ -272,6 +276,7 @@ fn read_sparse(
     let router = Router {
         frozen: loader.tensor(&format!("{name}.router.classifier.weight"), &[experts, hidden])?,
         trained: None,
+        recorder: Recorder::default(),
         correction: None,
     };
     let up = map("wi", intermediate, hidden)?;

@@ -8,6 +8,7 @@ use tch::{Kind, Reduction, Tensor};
 use crate::families::losses::Totals;
 use crate::families::{Decoder, Model, Routing};
 use crate::finetune::example::Batch;
+use crate::private::Tape;
 
 /// What is trained.
 #[derive(Default)]
@@ -21,6 +22,15 @@ pub(super) struct Learning {
 impl Learning {
     fn tensors(&self) -> Vec<&Tensor> {
         self.parameters.iter().map(|(_, tensor)| tensor).collect()
+    }
+
+    /// How many coordinates are trained.
+    pub(super) fn coordinates(&self) -> usize {
+        let of = |((_, tensor), mask): (&(String, Tensor), &Option<Tensor>)| {
+            let share = mask.as_ref().map_or(1.0, |mask| mask.mean(Kind::Double).double_value(&[]));
+            (tensor.numel() as f64 * share).round() as usize
+        };
+        self.parameters.iter().zip(&self.masks).map(of).sum()
     }
 
     pub(super) fn mask(&self, gradients: &mut [Tensor]) {
@@ -51,11 +61,41 @@ pub(super) fn keep(
     let (logits, routings) = model.learn(batch);
     let task = task_loss(&logits, batch, learnt);
     let totals = Totals::of(&routings);
+    let loss = with_routers(&task, &routings, totals.as_ref(), routers);
+    (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
+}
+
+/// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter, `[examples, …]`. What
+/// the model multiplies with its parameters must be on the tape.
+pub(super) fn of_each_example(
+    model: &Model,
+    batch: &Batch,
+    routers: RouterLoss<'_>,
+    learning: &Learning,
+    tape: &Tape,
+) -> (Tensor, Vec<Tensor>) {
+    let (logits, routings) = model.learn(batch);
+    let losses = logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::None, -100, 0.0);
+    let task = (losses * batch.shares()).sum(Kind::Float);
+    let examples = batch.counts.len() as i64;
+    let totals = Totals::of_examples(&routings, examples);
+    let loss = with_routers(&task, &routings, totals.as_ref(), routers);
+    let mut gradients = tape.gradients(&loss, examples, &learning.parameters);
+    learning.mask(&mut gradients);
+    (task.detach(), gradients)
+}
+
+/// The task's loss and what sparse layers add to it.
+fn with_routers(
+    task: &Tensor,
+    routings: &[Routing],
+    totals: Option<&Totals>,
+    routers: RouterLoss<'_>,
+) -> Tensor {
     let terms = totals.iter().flat_map(|totals| {
         routings.iter().enumerate().filter_map(move |(index, routing)| routers(index, routing, totals))
     });
-    let loss = terms.fold(task.shallow_clone(), |sum, term| sum + term);
-    (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
+    terms.fold(task.shallow_clone(), |sum, term| sum + term)
 }
 
 /// As [`keep`], holding one layer's values at a time.

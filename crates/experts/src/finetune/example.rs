@@ -102,6 +102,14 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// The share of each learnt token in its example's mean loss, `[learnt]`.
+    pub(crate) fn shares(&self) -> Tensor {
+        let shares = self.counts.iter().flat_map(|&count| vec![1.0 / count as f32; count as usize]);
+        Tensor::from_slice(&shares.collect::<Vec<f32>>()).to_device(self.learnt.device())
+    }
+}
+
 /// The row before each token that is learnt.
 fn predicting_rows(examples: &[&Example]) -> Vec<i64> {
     let mut rows = Vec::new();

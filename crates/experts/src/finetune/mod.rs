@@ -6,6 +6,7 @@
 
 mod backward;
 mod example;
+mod private;
 mod reading;
 mod rounds;
 mod settings;
@@ -113,9 +114,7 @@ impl FineTuner {
         self.model.attach(&self.adapter, settings.dropout)?;
         let result = self.descend(examples, settings, progress);
         self.model.attach(&self.adapter, 0.0)?;
-        for (_, tensor) in self.adapter.tensors() {
-            let _ = tensor.set_requires_grad(false);
-        }
+        self.adapter.freeze();
         result
     }
 
@@ -197,7 +196,9 @@ impl FineTuner {
             (balance > 0.0).then(|| losses::balance(routing, totals) * balance),
             (settings.z > 0.0).then(|| losses::z(routing, totals) * settings.z),
             published.filter(|_| settings.routing_penalty > 0.0).map(|published| {
-                consistency(&plain(routing), published, settings.routing_form) * settings.routing_penalty
+                let over = totals.over(routing);
+                consistency(&plain(routing), published, settings.routing_form, over)
+                    * settings.routing_penalty
             }),
         ];
         terms.into_iter().flatten().reduce(|sum, term| sum + term)

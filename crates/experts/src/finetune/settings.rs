@@ -112,7 +112,12 @@ impl FineTuning {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        Plan { rule: self.rule, decay: self.decay, warm_up: self.warm_up, max_norm: self.max_gradient_norm }
+        Plan {
+            rule: self.rule,
+            decay: self.decay,
+            warm_up: self.warm_up,
+            max_norm: Some(self.max_gradient_norm),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 pub use training::{
-    CohortRule, Head, HeadKind, Model, ModelPrecision, Scoring, Signal, Strategy, StrategyName,
+    CohortRule, Head, HeadKind, Model, ModelPrecision, Private, Scoring, Signal, Strategy, StrategyName,
 };
 
 /// A run: every setting has a default but the files of the data.
@@ -161,6 +161,9 @@ impl Config {
                 "`head.layers` and `head.windows` need a number each, and windows more than 0".to_owned(),
             );
         }
+        if self.model.folder.is_some() && self.strategy.private.is_some() {
+            return fail("a causal model (`model.folder`) is not trained with DP-SGD in the lab; leave `strategy.private` out".to_owned());
+        }
         if self.model.folder.is_some() && self.head.kind != HeadKind::None {
             return fail(
                 "a causal model (`model.folder`) has no head from sums; set `head.kind = \"none\"`"
@@ -174,11 +177,27 @@ impl Config {
             let name = self.strategy.name;
             return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
         }
+        if let Some(private) = &self.strategy.private {
+            self.check_private(private)?;
+        }
         let plain_rule = matches!(self.strategy.cohorts, CohortRule::Soft | CohortRule::Random);
         if self.secure && (plain_rule || self.strategy.signal != Signal::Both) {
             return fail(
                 "`cohorts` and `signal` other than the defaults exist in the clear alone".to_owned(),
             );
+        }
+        Ok(())
+    }
+
+    /// What else would say of the texts what DP-SGD does not let training say.
+    fn check_private(&self, private: &Private) -> Result<(), String> {
+        if self.strategy.balanced || self.head.kind != HeadKind::None {
+            return Err("`strategy.private` needs `strategy.balanced = false` and `head.kind = \"none\"`: class shares and \
+                        heads from sums carry no noise"
+                .to_owned());
+        }
+        if !(private.delta > 0.0 && private.delta < 1.0) {
+            return Err(format!("`strategy.private.delta` must lie between 0 and 1, not {}", private.delta));
         }
         Ok(())
     }
@@ -223,6 +242,16 @@ mod tests {
         for wrong in ["strategy.rounds=3", "strategy", "dataset.x=1", "scoring.coordinates=48"] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn private_training_and_what_is_not_private_exclude_each_other() {
+        let error = parse(&["strategy.private.noise_multiplier=2"]).expect_err("the head is not private");
+        assert!(error.to_string().contains("head.kind"), "{error}");
+        let settings = ["strategy.private.noise_multiplier=2", "strategy.balanced=false", "head.kind=none"];
+        let private = parse(&settings).expect("a configuration").strategy.private.expect("private");
+        assert_eq!((private.noise_multiplier, private.clipping_norm, private.delta), (2.0, 1.0, 1e-5));
+        assert!(parse(&[&settings[..], &["strategy.private.delta=1"]].concat()).is_err());
     }
 
     #[test]

@@ -165,6 +165,24 @@ impl Signal {
     }
 }
 
+/// DP-SGD at every member.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Private {
+    /// Standard deviation of a step's noise over the clipping norm.
+    pub noise_multiplier: f64,
+    /// The L2 norm that each text's gradient is clipped to.
+    pub clipping_norm: f64,
+    /// The δ of the ε that results name.
+    pub delta: f64,
+}
+
+impl Default for Private {
+    fn default() -> Self {
+        Self { noise_multiplier: 1.0, clipping_norm: 1.0, delta: 1e-5 }
+    }
+}
+
 /// How the model is trained.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -179,6 +197,8 @@ pub struct Strategy {
     pub batch_size: usize,
     /// Learning rate of experts and routers.
     pub learning_rate: f64,
+    /// DP-SGD, if so.
+    pub private: Option<Private>,
     /// FedProx's `mu`.
     pub proximal: f64,
     /// FedAdam's learning rate at the server.
@@ -208,6 +228,7 @@ impl Default for Strategy {
             local_epochs: 1,
             batch_size: 16,
             learning_rate: 1e-3,
+            private: None,
             proximal: 0.1,
             server_learning_rate: 1e-3,
             balanced: true,

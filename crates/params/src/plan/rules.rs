@@ -1,13 +1,16 @@
 //! The rules of a plan, one function each.
 
 use super::{
-    LateSketches, MAX_BLOCK_LENGTH, MAX_BLOCKS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock,
-    ROUTING_NOISE_STEPS, RoundPlan, RoundSettings, SKETCH_COORDINATES,
+    CERTAIN_MICRO, LateSketches, MAX_BLOCK_LENGTH, MAX_BLOCKS, NOISE_STEPS_FOR_WEIGHTS, PlanError,
+    PlannedBlock, ROUTING_NOISE_STEPS, RoundPlan, RoundSettings, SKETCH_COORDINATES, TrainingPlan,
 };
 use crate::block::BlockKind;
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
 use crate::late;
 use crate::rule;
+
+/// Below it, a pass over the records would take more than 10,000 steps.
+const LEAST_SAMPLING_MICRO: u32 = 100;
 
 /// `PLAN-02`: numbers ascend from 0, no kind stands twice, layers are whole.
 pub(super) fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
@@ -109,4 +112,21 @@ pub(super) fn check_late_sketches(settings: &RoundSettings, block: &PlannedBlock
         return Ok(());
     }
     Err(PlanError::LateSketchWrap { block: block.shape.id, bits: settings.ring.bits() })
+}
+
+/// `PLAN-13`: private training clips, adds noise and samples.
+pub(super) fn check_private_training(training: &TrainingPlan) -> Result<(), PlanError> {
+    let Some(private) = training.private else { return Ok(()) };
+    let refuse = |what, got, limit| Err(PlanError::PrivateTraining { what, got, limit });
+    if private.clipping_norm_milli == 0 {
+        return refuse("clipping norm in thousandths", 0, "at least 1");
+    }
+    if private.noise_multiplier_milli == 0 {
+        return refuse("noise multiplier in thousandths", 0, "at least 1");
+    }
+    if !(LEAST_SAMPLING_MICRO..=CERTAIN_MICRO).contains(&private.sampling_probability_micro) {
+        let got = private.sampling_probability_micro;
+        return refuse("sampling probability in millionths", got, "between 100 and 1000000");
+    }
+    Ok(())
 }

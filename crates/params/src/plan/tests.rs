@@ -62,6 +62,7 @@ fn plan() -> RoundPlan {
             learning_rate_micro: 1000,
             routing_penalty_milli: 100,
             seed: 1,
+            private: None,
         },
         deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },
         blocks: (0..).zip(kinds).map(block).collect(),
@@ -229,4 +230,51 @@ fn settings_survive_their_file() {
     assert_eq!(RoundSettings::parse(&settings.to_toml().expect("TOML")), Ok(settings.clone()));
     let typo = settings.to_toml().expect("TOML").replace("cohort_floor", "cohrt_floor");
     assert!(RoundSettings::parse(&typo).is_err());
+}
+
+/// PLAN-13
+#[test]
+fn private_training_without_clip_noise_or_sampling_is_refused() {
+    let sound = PrivateTrainingPlan {
+        clipping_norm_milli: 500,
+        noise_multiplier_milli: 1100,
+        sampling_probability_micro: 30_000,
+    };
+    let with = |private| check(|plan| plan.settings.training.private = Some(private));
+    assert_eq!(with(sound), Ok(()));
+    for wrong in [
+        PrivateTrainingPlan { clipping_norm_milli: 0, ..sound },
+        PrivateTrainingPlan { noise_multiplier_milli: 0, ..sound },
+        PrivateTrainingPlan { sampling_probability_micro: 99, ..sound },
+        PrivateTrainingPlan { sampling_probability_micro: 1_000_001, ..sound },
+    ] {
+        assert!(matches!(with(wrong), Err(PlanError::PrivateTraining { .. })), "{wrong:?}");
+    }
+    assert_eq!(sound.steps(2), 2 * 34, "a pass is 1/q steps, rounded up");
+    assert_eq!(
+        (sound.clipping_norm(), sound.noise_multiplier(), sound.sampling_probability()),
+        (0.5, 1.1, 0.03)
+    );
+}
+
+/// PLAN-10
+#[test]
+fn a_policy_can_demand_private_training() {
+    let policy = |text: &str| {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        Policy::parse(&format!("governance_key = \"{key}\"\n{text}")).expect("a policy")
+    };
+    let demands = policy("require_private_training = true");
+    let mut settings = plan().settings;
+    assert_eq!(policy("").admit_settings(&settings), Ok(()));
+    assert_eq!(demands.admit_settings(&settings), Err(PolicyRefusal::NoPrivateTraining));
+    settings.training.private = Some(PrivateTrainingPlan {
+        clipping_norm_milli: 500,
+        noise_multiplier_milli: 1100,
+        sampling_probability_micro: 30_000,
+    });
+    assert_eq!(demands.admit_settings(&settings), Ok(()));
+    let text = settings.to_toml().expect("TOML");
+    assert!(text.contains("[training.private]"), "{text}");
+    assert_eq!(RoundSettings::parse(&text).expect("the same"), settings);
 }

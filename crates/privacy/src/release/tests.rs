@@ -1,7 +1,9 @@
 use cloister_params::block::BlockShape;
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
-use cloister_params::plan::{Deadlines, Fallback, ScoringRule, SketchPlan, Threshold, TrainingPlan};
+use cloister_params::plan::{
+    Deadlines, Fallback, PrivateTrainingPlan, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+};
 
 use super::*;
 
@@ -45,6 +47,7 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
             learning_rate_micro: 1000,
             routing_penalty_milli: 100,
             seed: 1,
+            private: None,
         },
         deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },
         blocks: (0..).zip(kinds).map(block).collect(),
@@ -111,4 +114,32 @@ fn weights_leave_only_the_own_noise_and_no_noise_is_unbounded() {
     let quiet = releases(&settings(0, 1), PrivacyUnit::Member).expect("charged");
     assert_eq!(one(&quiet, Released::SharedSum).mechanism, Mechanism::Unbounded);
     assert_eq!(account(&quiet).epsilon(1e-6).epsilon, f64::INFINITY);
+}
+
+/// PRIV-10
+#[test]
+fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
+    let mut settings = settings(0, 1);
+    settings.training.local_epochs = 2;
+    settings.training.private = Some(PrivateTrainingPlan {
+        clipping_norm_milli: 500,
+        noise_multiplier_milli: 1250,
+        sampling_probability_micro: 30_000,
+    });
+    let of = |unit| releases(&settings, unit).expect("charged");
+    let record = of(PrivacyUnit::Record);
+    let kinds: Vec<Released> = record.iter().map(|release| release.released).collect();
+    let data = [Released::RegionSketch, Released::TokenCount, Released::RoutingHistogram];
+    assert_eq!(kinds, [&[Released::PrivateStep][..], &data].concat());
+    let steps = one(&record, Released::PrivateStep);
+    assert_eq!((steps.count, steps.coordinates), (68, 404));
+    assert_eq!(steps.mechanism, Mechanism::Gaussian { noise_multiplier: 1.25, sampling_probability: 0.03 });
+    assert_eq!(f64::from(steps.noise_per_member) / steps.sensitivity, 1.25, "both in the same steps");
+    let training = account([&steps]).epsilon(1e-6);
+    assert!((0.5..2.5).contains(&training.epsilon) && training.method == "pld", "{training:?}");
+    // Control: for the whole member nothing is gained, and without private training sums without noise have no bound.
+    assert_eq!(one(&of(PrivacyUnit::Member), Released::ExpertSum).mechanism, Mechanism::Unbounded);
+    settings.training.private = None;
+    let plain = releases(&settings, PrivacyUnit::Record).expect("charged");
+    assert_eq!(one(&plain, Released::ExpertSum).mechanism, Mechanism::Unbounded);
 }

@@ -86,3 +86,23 @@ fn a_statement_claims_an_epsilon_only_where_everything_is_noised() {
     let weak = statement(PrivacyUnit::Member, Mechanism::Concentrated { rho: 30.0 });
     assert!(weak["in_plain_words"].as_str().expect("words").contains("no meaningful promise"));
 }
+
+/// PRIV-09, PRIV-10
+#[test]
+fn a_statement_names_the_sampling_of_private_training() {
+    let mut history = history(
+        PrivacyUnit::Record,
+        Mechanism::Gaussian { noise_multiplier: 1.1, sampling_probability: 0.03 },
+    );
+    let of = |history: &History| serde_json::to_value(Statement::of(history, 1e-6, None)).expect("JSON");
+    assert_eq!(
+        of(&history)["sampling"]["of_records"],
+        "none is counted",
+        "a Gaussian release is no training step"
+    );
+    history.charges[0].releases[0].released = Released::PrivateStep;
+    let private = of(&history);
+    assert!(is_valid(&private), "{private}");
+    let sampling = private["sampling"]["of_records"].as_str().expect("words");
+    assert!(sampling.starts_with("Poisson:") && sampling.contains("0.03"), "{sampling}");
+}

@@ -20,6 +20,7 @@ use crate::error::ExpertsError;
 use crate::families::model::Model;
 use crate::families::projection::Lora;
 use crate::families::sites::{SiteKind, SiteShape};
+use crate::private::Recorder;
 
 /// What an adapter trains.
 #[derive(Clone, PartialEq, Debug)]
@@ -137,6 +138,13 @@ impl Adapter {
         tensors
     }
 
+    /// Ends training: no gradient reaches the tensors any more.
+    pub(crate) fn freeze(&self) {
+        for (_, tensor) in self.tensors() {
+            let _ = tensor.set_requires_grad(false);
+        }
+    }
+
     /// Numbers in all tensors.
     pub fn parameters(&self) -> usize {
         self.tensors().iter().map(|(_, tensor)| tensor.numel()).sum()
@@ -158,10 +166,11 @@ impl Adapter {
     }
 
     /// The addition to one module, if it has any.
-    pub(crate) fn lora(&self, name: &str, dropout: f64) -> Option<Lora> {
+    pub(crate) fn lora(&self, name: &str, dropout: f64, recorder: Recorder) -> Option<Lora> {
         match self.modules.get(name)? {
             Trained::Low { a, b } => {
-                Some(Lora { a: a.shallow_clone(), b: b.shallow_clone(), scale: self.scale, dropout })
+                let (a, b) = (a.shallow_clone(), b.shallow_clone());
+                Some(Lora { a, b, scale: self.scale, dropout, recorder })
             }
             Trained::Whole(_) => None,
         }

@@ -1,0 +1,59 @@
+//! DP-SGD in the lab: settings for a member's texts, and what they cost.
+//!
+//! The lab's texts are public, so that the sampling probability and the steps may follow from their number, as a researcher
+//! expects of `batch_size` and `local_epochs`; rounds of hospitals take both from the plan.
+
+use cloister_experts::PrivateTraining;
+use cloister_privacy::accountant::{Account, Mechanism};
+
+use crate::config::Strategy;
+
+/// One round's private training of a member with so many texts, if training is private.
+pub(crate) fn training(strategy: &Strategy, texts: usize) -> Option<PrivateTraining> {
+    let private = strategy.private?;
+    Some(PrivateTraining {
+        clipping_norm: private.clipping_norm,
+        noise_multiplier: private.noise_multiplier,
+        sampling_probability: (strategy.batch_size as f64 / texts as f64).min(1.0),
+        steps: strategy.local_epochs * texts.div_ceil(strategy.batch_size),
+    })
+}
+
+/// ε of all rounds' training for each of a member's texts, of which there are so many; fewer texts have a larger ε.
+pub(crate) fn epsilon(strategy: &Strategy, texts: usize) -> Option<f64> {
+    let (round, private) = (training(strategy, texts)?, strategy.private?);
+    let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;
+    let mut account = Account::default();
+    let steps = u32::try_from(round.steps * strategy.num_rounds).unwrap_or(u32::MAX);
+    account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability }, steps);
+    Some(account.epsilon(private.delta).epsilon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Private;
+
+    #[test]
+    fn the_cost_follows_from_noise_sampling_and_steps() {
+        let private = Private { noise_multiplier: 0.8, clipping_norm: 1.0, delta: 1e-6 };
+        let strategy = Strategy {
+            private: Some(private),
+            num_rounds: 10,
+            local_epochs: 1,
+            batch_size: 16,
+            ..Strategy::default()
+        };
+        let round = training(&strategy, 320).expect("private");
+        assert_eq!((round.sampling_probability, round.steps), (0.05, 20));
+        // 0.8, 0.05, 200 steps, 10⁻⁶: dp-accounting's tight bound is 8.8657.
+        let found = epsilon(&strategy, 320).expect("private");
+        assert!((8.8657..8.8657 * 1.03).contains(&found), "{found}");
+        assert!(
+            epsilon(&strategy, 160).expect("private") > found,
+            "fewer texts, a larger share of each batch"
+        );
+        assert_eq!(training(&strategy, 8).expect("private").sampling_probability, 1.0);
+        assert_eq!(epsilon(&Strategy { private: None, ..strategy }, 320), None);
+    }
+}
