@@ -1,5 +1,7 @@
 //! `cloister lab`: federated runs on public data, in one process.
 
+mod audit;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,8 @@ enum Command {
     Run(Run),
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
+    /// Look for less noise than the privacy ledger counts, in what members really release.
+    Audit(audit::Arguments),
 }
 
 /// Flags of every subcommand.
@@ -86,6 +90,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(arguments) => run_config(&arguments),
         Command::Sketches(arguments) => sketches(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
     }
 }
 

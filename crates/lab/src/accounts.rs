@@ -1,7 +1,7 @@
 //! Privacy ledgers of members in this process: nothing is released uncharged here either.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloister_params::limits::PrivacyUnit;
@@ -18,24 +18,33 @@ static OPENED: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct Accounts {
     folder: PathBuf,
+    unit: PrivacyUnit,
     ledgers: Vec<Ledger>,
 }
 
 impl Accounts {
-    /// Fresh ledgers for so many members.
+    /// Fresh ledgers for so many members, counted by record.
     ///
     /// # Errors
     /// A folder that cannot be made.
     pub fn open(members: usize) -> Result<Self, LabError> {
+        Self::counting(members, PrivacyUnit::Record)
+    }
+
+    /// Fresh ledgers for so many members.
+    ///
+    /// # Errors
+    /// A folder that cannot be made.
+    pub fn counting(members: usize, unit: PrivacyUnit) -> Result<Self, LabError> {
         let name = format!("cloister-lab-{}-{}", std::process::id(), OPENED.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
+        let folder = temporary().join(name);
         fs::create_dir_all(&folder).map_err(LabError::file(&folder))?;
         let open = |member: usize| {
-            let opening = Opening { holder: format!("member {member}"), unit: PrivacyUnit::Record };
+            let opening = Opening { holder: format!("member {member}"), unit };
             Ledger::open(&folder.join(format!("{member}.ledger")), opening)
         };
         let ledgers = (1..=members).map(open).collect::<Result<_, LedgerError>>()?;
-        Ok(Self { folder, ledgers })
+        Ok(Self { folder, unit, ledgers })
     }
 
     /// Charges one member's contribution to a round.
@@ -43,10 +52,43 @@ impl Accounts {
     /// # Errors
     /// A ledger that cannot be written.
     pub fn permit(&mut self, member: usize, plan: &RoundPlan) -> Result<ReleasePermit, LabError> {
-        let releases = releases(&plan.settings, PrivacyUnit::Record).map_err(LedgerError::from)?;
+        let releases = releases(&plan.settings, self.unit).map_err(LedgerError::from)?;
         let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
         Ok(self.ledgers[member].charge(charge, None)?)
     }
+}
+
+/// Permits for preparing one contribution after another, of nobody in particular: ledgers begin anew after some charges,
+/// as each charge reads its ledger.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    accounts: Accounts,
+    given: usize,
+}
+
+/// Charges of a ledger of [`Permits`].
+const CHARGES: usize = 32;
+
+impl Permits {
+    /// Permits that are charged by this unit.
+    pub(crate) fn counting(unit: PrivacyUnit) -> Result<Self, LabError> {
+        Ok(Self { accounts: Accounts::counting(1, unit)?, given: 0 })
+    }
+
+    /// Charges one more contribution to a round.
+    pub(crate) fn next(&mut self, plan: &RoundPlan) -> Result<ReleasePermit, LabError> {
+        if self.given == CHARGES {
+            *self = Self::counting(self.accounts.unit)?;
+        }
+        self.given += 1;
+        self.accounts.permit(0, plan)
+    }
+}
+
+/// In memory where the system has such a folder: these ledgers end with their process, and need not outlast the power.
+fn temporary() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 impl Drop for Accounts {

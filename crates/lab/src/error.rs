@@ -58,6 +58,9 @@ pub enum LabError {
         /// The round.
         round: usize,
     },
+    /// A sum that was opened behind masks is not that of what the members prepared.
+    #[error("a sum behind masks is not the sum of what was prepared; please report this")]
+    OtherSum,
     /// The shared second moments are not those of a non-degenerate set of texts.
     #[error(
         "the second moments of the features cannot be inverted; raise `head.shrinkage` (it is {shrinkage})"

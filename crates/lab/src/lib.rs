@@ -9,6 +9,7 @@
 //! One process holds every member's texts. Nothing here is for patients' data.
 
 pub mod accounts;
+pub mod audit;
 pub mod config;
 mod data;
 mod digest;
@@ -19,6 +20,7 @@ pub mod head;
 mod learners;
 mod linear;
 pub mod masked;
+pub mod noise;
 pub mod partition;
 mod private;
 mod questions;

@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::python::Python;
 use crate::workspace::root;
 
-const REQUIREMENTS: &str = include_str!("../../privacy/tests/reference/requirements.txt");
+pub(crate) const REQUIREMENTS: &str = include_str!("../../privacy/tests/reference/requirements.txt");
 
 /// By how much numbers may differ between machines, relatively.
 const TOLERANCE: f64 = 1e-9;

