@@ -78,18 +78,29 @@ impl BlockVectors {
     /// # Errors
     /// [`ExpertsError::BlockCount`], [`ExpertsError::BlockLength`] or [`ExpertsError::NotFinite`].
     pub fn new(config: &ModelConfig, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
-        let vectors = Self { table: block_table(config), values };
-        vectors.check(config)?;
-        Ok(vectors)
+        Self::of_table(block_table(config), values)
+    }
+
+    /// Takes vectors that follow a block table.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_table(table: Vec<BlockShape>, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
+        check_blocks(&table, &values)?;
+        Ok(Self { table, values })
+    }
+
+    /// Other vectors that follow the same block table.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_values(&self, values: Vec<Vec<f32>>) -> Result<Self, ExpertsError> {
+        Self::of_table(self.table.clone(), values)
     }
 
     /// Checks that the vectors follow this configuration's block table.
     pub(crate) fn check(&self, config: &ModelConfig) -> Result<(), ExpertsError> {
-        let table = block_table(config);
-        if table.len() != self.values.len() {
-            return Err(ExpertsError::BlockCount { expected: table.len(), got: self.values.len() });
-        }
-        table.iter().zip(&self.values).try_for_each(|(shape, vector)| check_block(shape, vector))
+        check_blocks(&block_table(config), &self.values)
     }
 
     /// The block table that the vectors follow.
@@ -128,6 +139,13 @@ impl BlockVectors {
         let index = self.table.iter().position(|shape| shape.kind == kind)?;
         Some(&self.values[index])
     }
+}
+
+fn check_blocks(table: &[BlockShape], values: &[Vec<f32>]) -> Result<(), ExpertsError> {
+    if table.len() != values.len() {
+        return Err(ExpertsError::BlockCount { expected: table.len(), got: values.len() });
+    }
+    table.iter().zip(values).try_for_each(|(shape, vector)| check_block(shape, vector))
 }
 
 fn check_block(shape: &BlockShape, vector: &[f32]) -> Result<(), ExpertsError> {

@@ -8,12 +8,13 @@ mod backward;
 mod example;
 mod reading;
 mod settings;
+mod template;
 
 use tch::{Kind, Tensor};
 
 pub use crate::optimizer::{Decay, Rule};
 pub use example::Example;
-pub use reading::Reader;
+pub use reading::{Long, Reader};
 pub use settings::FineTuning;
 
 use crate::error::ExpertsError;
@@ -252,7 +253,7 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train).
     pub fn choose(&self, prompt: &[i64], options: &[Vec<i64>]) -> Result<usize, ExpertsError> {
-        let example = |option: &Vec<i64>| Example { tokens: [prompt, option].concat(), given: prompt.len() };
+        let example = |option: &Vec<i64>| Example::new([prompt, option].concat(), prompt.len());
         let examples: Vec<Example> = options.iter().map(example).collect();
         let means = self.likelihoods(&examples, options.len())?;
         let means = means.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
