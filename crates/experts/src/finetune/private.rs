@@ -22,6 +22,23 @@ struct Private<'a> {
     tape: &'a Tape,
 }
 
+/// What is clipped is an example's gradient, so a record must be one example.
+fn check_records(examples: &[Example]) -> Result<(), ExpertsError> {
+    let mut records: Vec<usize> = examples.iter().map(|example| example.record).collect();
+    records.sort_unstable();
+    match records.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => {
+            let reason =
+                "private training clips example by example, so a record must be one example: cut long texts";
+            Err(ExpertsError::Settings(format!(
+                "several examples come from record {} (counted from 0); {reason}",
+                pair[0]
+            )))
+        }
+    }
+}
+
 impl FineTuner {
     /// Trains the adapter by DP-SGD. `settings.epochs` plays no part: there are `private.steps` steps on batches that
     /// `random` draws. At most `settings.batch_size` examples pass through the model together, each with gradients of its
@@ -29,7 +46,8 @@ impl FineTuner {
     /// The loss of an example is its mean over the tokens that it teaches.
     ///
     /// # Errors
-    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, or for
+    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, for examples
+    /// of which several are windows of one record, or for
     /// `recompute_layers`: private training keeps what every layer computed.
     ///
     /// # Leakage
@@ -49,6 +67,7 @@ impl FineTuner {
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         self.check(examples)?;
+        check_records(examples)?;
         tch::manual_seed(settings.seed as i64);
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
@@ -141,6 +160,8 @@ mod tests {
         let text = |number: usize| Example {
             tokens: (0..5 + 2 * number).map(|place| ((7 * number + place * place + 3) % 40) as i64).collect(),
             given: 2 + number % 3,
+            record: number,
+            ..Example::default()
         };
         (0..5).map(text).collect()
     }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use cloister_experts::Note;
 use cloister_experts::embedding::EMBEDDING_WIDTH;
-use cloister_experts::finetune::{Question, Reader};
-use cloister_experts::notes::read_lines;
+use cloister_experts::finetune::{Long, Question, Reader};
 use cloister_experts::partition::{Split, hold_out};
+use cloister_experts::rows::Rows;
 use cloister_experts::{Encoder, ModelConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::data::Files;
@@ -60,7 +61,7 @@ impl Questions {
         if let Some(file) = &files.test {
             asked.extend(limited(read(file)?, data.limit));
         }
-        let reader = Reader::open(model, None, data.max_tokens)?;
+        let reader = Reader::open(model, None, data.max_tokens, Long::Cut)?;
         let question = |own: &Asked| reader.question(&own.prompt, &own.options);
         let all: Result<Vec<Question>, _> = asked.iter().map(question).collect();
         let right = asked.iter().map(|own| own.right).collect();
@@ -77,6 +78,9 @@ impl Questions {
     }
 }
 
+const COLUMNS: &[&str] =
+    &["goal", "sol1", "sol2", "query", "endings", "label", "question", "choices", "answer", "subject"];
+
 #[derive(Deserialize)]
 struct Row {
     goal: Option<String>,
@@ -92,16 +96,12 @@ struct Row {
 }
 
 fn read(path: &Path) -> Result<Vec<Asked>, LabError> {
-    let mut all = Vec::new();
-    read_lines(path, &mut |line| {
-        all.push(asked(line)?);
-        Ok(())
-    })?;
-    Ok(all)
+    let mut rows = Rows::open(path, COLUMNS)?;
+    std::iter::from_fn(|| rows.next(asked)).map(|asked| Ok(asked?)).collect()
 }
 
-fn asked(line: &[u8]) -> Result<Asked, String> {
-    let row: Row = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+fn asked(row: Value) -> Result<Asked, String> {
+    let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
     let answered = |text: String| format!("Question: {text}\nAnswer:");
     let (prompt, options, right) = match row {
         Row { goal: Some(goal), sol1: Some(one), sol2: Some(two), label: Some(right), .. } => {
@@ -144,23 +144,27 @@ fn topics(asked: &[Asked], config: &Config, folders: &Folders) -> Result<Vec<usi
 mod tests {
     use super::*;
 
+    fn asked_of(line: &str) -> Result<Asked, String> {
+        asked(serde_json::from_str(line).expect("JSON"))
+    }
+
     #[test]
     fn three_spellings_are_read_and_others_are_not() {
-        let piqa = asked(br#"{"goal": "Boil an egg", "sol1": "In water ", "sol2": "In sand", "label": 0}"#);
+        let piqa = asked_of(r#"{"goal": "Boil an egg", "sol1": "In water ", "sol2": "In sand", "label": 0}"#);
         let piqa = piqa.expect("a question");
         assert_eq!(piqa.prompt, "Question: Boil an egg\nAnswer:");
         assert_eq!((piqa.options[0].as_str(), piqa.right), (" In water", 0));
-        let mmlu = asked(br#"{"subject": "law", "question": "Q", "choices": ["a", "b"], "answer": 1}"#);
+        let mmlu = asked_of(r#"{"subject": "law", "question": "Q", "choices": ["a", "b"], "answer": 1}"#);
         assert_eq!(mmlu.expect("a question").subject.as_deref(), Some("law"));
-        let hellaswag = asked(br#"{"query": "He", "endings": ["runs", "sits"], "label": 1}"#);
+        let hellaswag = asked_of(r#"{"query": "He", "endings": ["runs", "sits"], "label": 1}"#);
         assert_eq!(hellaswag.expect("a question").prompt, "He");
         for wrong in [
-            &br#"{"question": "Q", "choices": ["a", "b"], "answer": 2}"#[..],
-            br#"{"question": "Q", "choices": ["a", ""], "answer": 0}"#,
-            br#"{"text": "a", "label": "b"}"#,
-            b"[]",
+            r#"{"question": "Q", "choices": ["a", "b"], "answer": 2}"#,
+            r#"{"question": "Q", "choices": ["a", ""], "answer": 0}"#,
+            r#"{"text": "a", "label": "b"}"#,
+            "[]",
         ] {
-            assert!(asked(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+            assert!(asked_of(wrong).is_err(), "{wrong}");
         }
     }
 }
