@@ -116,8 +116,8 @@ fn ids(line: &str) -> Vec<(String, bool)> {
 }
 
 /// Families of ids that the specification uses; other capitals with a number (`SHA-256`) are none.
-const FAMILIES: [&str; 11] =
-    ["CONS", "FLOOR", "PLAN", "ROUND", "HASH", "MASK", "LATE", "ALIGN", "WIRE", "LOG", "PRIV"];
+const FAMILIES: [&str; 12] =
+    ["CONS", "FLOOR", "PLAN", "ROUND", "HASH", "MASK", "LATE", "ALIGN", "WIRE", "LOG", "PRIV", "TRAIN"];
 
 fn is_requirement(id: &str) -> bool {
     id.split_once('-').is_some_and(|(family, _)| FAMILIES.contains(&family))
