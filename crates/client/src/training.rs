@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as blocking;
 
+use cloister_alignment::sketch::{Subject, projection};
+use cloister_experts::config::HIDDEN;
 use cloister_experts::{
-    BlockVectors, Device, Encoder, ExpertsError, Features, LocalResult, LocalTraining, ModelConfig, Note,
-    PrivateReport, PrivateTraining, Trainer, TrainingProgress, checkpoint::write_checkpoint, initial_blocks,
+    Averaging, BlockVectors, Device, Encoder, ExpertsError, Features, LocalResult, LocalTraining,
+    ModelConfig, Note, PrivateReport, PrivateTraining, Trainer, TrainingProgress,
+    checkpoint::write_checkpoint, initial_blocks,
 };
 use cloister_params::id::PartyId;
-use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, TrainingPlan};
+use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings, TrainingPlan};
 use cloister_protocol::model::Model;
 use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 use tokio::sync::mpsc;
+
+use crate::prepare::region_clip;
 
 /// What a hospital trains on and with.
 #[derive(Clone, Debug)]
@@ -156,8 +161,9 @@ impl Worker<'_> {
                 // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
                 let shown = &mut progress(self.reports, (0, 1), false);
-                let (result, report) =
+                let (mut result, report) =
                     self.trainer.train_privately(&settings, &private, &mut random, shown)?;
+                result.by_record = averaging(&plan.settings).map(|own| self.trainer.record_averages(&own));
                 (result, Some(report))
             }
         };
@@ -215,6 +221,15 @@ fn progress(
         let done = span.0 * progress.steps + progress.step;
         let _ = reports.send(Report::Progress { done, total: span.1 * progress.steps, local });
     }
+}
+
+/// How a round's regions and routing are averaged, where training is private.
+fn averaging(settings: &RoundSettings) -> Option<Averaging> {
+    Some(Averaging {
+        projection: projection(&settings.sketch, Subject::Region, HIDDEN),
+        clip: region_clip(&settings.sketch),
+        minimum_records: settings.training.private?.minimum_records as usize,
+    })
 }
 
 fn private_training(plan: PrivateTrainingPlan, local_epochs: u16) -> PrivateTraining {
