@@ -30,13 +30,26 @@ impl Subject {
 /// Sign `j` of input coordinate `i` is bit `j` of the `i`-th group of `coordinates/64` (at least one) 64-bit
 /// words of the ChaCha20 stream: 1 is plus. A vector with a coordinate that is not finite has an all-zero sketch.
 pub fn sketch(plan: &SketchPlan, subject: Subject, vector: &[f32], clip: f64) -> Vec<i16> {
-    let projected = project(plan, subject, vector);
+    clipped(&project(plan, subject, vector), clip)
+}
+
+/// Clips and rounds what is projected already, as [`sketch`] does.
+pub fn clipped(projected: &[f64], clip: f64) -> Vec<i16> {
     let norm = projected.iter().map(|value| value * value).sum::<f64>().sqrt();
     if !norm.is_finite() {
         return vec![0; projected.len()];
     }
     let scale = f64::from(SKETCH_CLIP_STEPS) / norm.max(clip);
     projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
+}
+
+/// The projection of vectors of so many coordinates, as rows: row `i` is what input coordinate `i` is multiplied with.
+pub fn projection(plan: &SketchPlan, subject: Subject, length: usize) -> Vec<Vec<f64>> {
+    let row = |at: usize| {
+        let basis: Vec<f32> = (0..=at).map(|place| if place == at { 1.0 } else { 0.0 }).collect();
+        project(plan, subject, &basis)
+    };
+    (0..length).map(row).collect()
 }
 
 fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
@@ -102,6 +115,19 @@ mod tests {
         assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
         assert!(sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
         assert!(sketch(&plan(64), Subject::Region, &[], 1.0).iter().all(|value| *value == 0));
+    }
+
+    /// ALIGN-01
+    #[test]
+    fn a_projection_written_out_projects_alike() {
+        let vector: Vec<f32> = (0..30).map(|at| (at as f32 * 0.9).sin()).collect();
+        let rows = projection(&plan(64), Subject::Region, 30);
+        let sums: Vec<f64> = (0..64)
+            .map(|at| rows.iter().zip(&vector).map(|(row, value)| row[at] * f64::from(*value)).sum())
+            .collect();
+        let whole = sketch(&plan(64), Subject::Region, &vector, 10.0);
+        let apart = clipped(&sums, 10.0).into_iter().zip(whole).map(|(one, other)| (one - other).abs());
+        assert!(apart.max() <= Some(1), "but for the last step of rounding");
     }
 
     /// ALIGN-01

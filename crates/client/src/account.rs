@@ -89,6 +89,7 @@ mod tests {
             clipping_norm_milli: 1000,
             noise_multiplier_milli: 2000,
             sampling_probability_micro: 50_000,
+            minimum_records: 20,
         });
         settings.blocks.iter_mut().for_each(|block| block.noise_steps = 50 * block.scale.clip_steps);
         (settings.sketch.noise_steps, settings.sketch.count_noise) = (65_535, 65_535);

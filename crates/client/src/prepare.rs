@@ -3,7 +3,7 @@
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::score::ExpertSketch;
-use cloister_alignment::sketch::{Subject, sketch};
+use cloister_alignment::sketch::{self, Subject, sketch};
 use cloister_experts::{ExpertRegion, LocalResult};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::FixedPointError;
@@ -60,7 +60,7 @@ pub fn prepare(
     let mut clipped = 0;
     for (block, published) in plan.settings.blocks.iter().zip(global.blocks()) {
         let kind = block.shape.kind;
-        let mut update = local.updates.get(kind).ok_or(PrepareError::MissingBlock(kind))?.to_vec();
+        let mut update = what_leaves(plan, local, kind)?.to_vec();
         if let BlockKind::Router { layer } = kind
             && let Some(last) = update.last_mut()
         {
@@ -74,11 +74,49 @@ pub fn prepare(
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
             let region = region_of(local, layer, expert);
-            sketches.insert(block.shape.id, noised_sketch(&plan.settings, block, region, &update, random));
+            let sketched = region_sketch(plan, local, kind, region)?;
+            let noised = noised_sketch(&plan.settings, block, (region, sketched), &update, random);
+            sketches.insert(block.shape.id, noised);
         }
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
     Ok((Contribution { integers, sketches }, clipped))
+}
+
+/// What leaves of a block: its update, and of routing in private rounds the average that no record moves by much.
+fn what_leaves<'a>(
+    plan: &RoundPlan,
+    local: &'a LocalResult,
+    kind: BlockKind,
+) -> Result<&'a [f32], PrepareError> {
+    let update = match (plan.settings.training.private, kind) {
+        // PRIV-11
+        (Some(_), BlockKind::Routing { .. }) => local.by_record.as_ref().and_then(|own| own.routing(kind)),
+        _ => local.updates.get(kind),
+    };
+    update.ok_or(PrepareError::MissingBlock(kind))
+}
+
+/// The sketch of an expert's region before noise.
+fn region_sketch(
+    plan: &RoundPlan,
+    local: &LocalResult,
+    kind: BlockKind,
+    region: Option<&ExpertRegion>,
+) -> Result<Vec<i16>, PrepareError> {
+    let own = &plan.settings.sketch;
+    if plan.settings.training.private.is_none() {
+        let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
+        return Ok(sketch(own, Subject::Region, mean_hidden, region_clip(own)));
+    }
+    // PRIV-11
+    let average = local.by_record.as_ref().and_then(|averages| averages.region(kind));
+    Ok(sketch::clipped(average.ok_or(PrepareError::MissingBlock(kind))?, region_clip(own)))
+}
+
+/// The L2 norm that sketches of regions are clipped to.
+pub(crate) fn region_clip(plan: &SketchPlan) -> f64 {
+    f64::from(plan.region_clip_milli) / 1000.0
 }
 
 /// `omega`: 1 where training is private, as a weight from routing that was never noised would undo it (`PRIV-10`). Else it
@@ -109,19 +147,17 @@ fn region_of(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegi
 fn noised_sketch(
     settings: &RoundSettings,
     block: &PlannedBlock,
-    region: Option<&ExpertRegion>,
+    (region, sketched): (Option<&ExpertRegion>, Vec<i16>),
     update: &[f32],
     random: &mut impl CryptoRng,
 ) -> ExpertSketch {
     let plan = &settings.sketch;
-    let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
-    let clip = f64::from(plan.region_clip_milli) / 1000.0;
     let most = settings.scoring.largest_count();
     let tokens = region.map_or(0, |region| u32::try_from(region.tokens).unwrap_or(most).min(most));
     let tokens =
         (i64::from(tokens) + sample(u32::from(plan.count_noise), random)).clamp(0, i64::from(u32::MAX));
     ExpertSketch {
-        region: noised_coordinates(sketch(plan, Subject::Region, mean_hidden, clip), plan, random),
+        region: noised_coordinates(sketched, plan, random),
         update: noised_coordinates(
             sketch(plan, Subject::Update(block.shape.id), update, block.scale.clip()),
             plan,

@@ -41,7 +41,7 @@ pub use encoder::{Encoder, Windows};
 pub use error::ExpertsError;
 pub use features::Features;
 pub use notes::Note;
-pub use private::{PrivateReport, PrivateTraining};
+pub use private::{Averaging, PrivateReport, PrivateTraining, RecordAverages};
 pub use regularizer::RoutingForm;
 pub use tch::Device;
 pub use trainer::{

@@ -13,6 +13,7 @@ use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
 use crate::model::{Model, Output, Parameters, integers};
 use crate::optimizer::{Group, Optimizer, Plan};
+use crate::private::RecordAverages;
 use crate::regularizer::{Over, RoutingForm, consistency, load_balance, published};
 use crate::statistics::LayerStatistics;
 
@@ -143,6 +144,8 @@ pub struct LocalResult {
     pub truncated: usize,
     /// Notes trained on.
     pub notes: usize,
+    /// Averages that no note moves by much, for rounds with private training.
+    pub by_record: Option<RecordAverages>,
 }
 
 /// It holds the unmasked update, so it is never printed.
@@ -252,6 +255,7 @@ impl Trainer {
             loss_last,
             truncated: self.features.truncated(),
             notes: self.features.notes(),
+            by_record: None,
         })
     }
 

@@ -198,6 +198,7 @@ fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
                 loss_last: 1.0,
                 truncated: 0,
                 notes: 10,
+                by_record: None,
             }
         })
         .collect()

@@ -140,6 +140,9 @@ pub struct PrivateTrainingPlan {
     pub noise_multiplier_milli: u32,
     /// Probability with which each record is in a step's batch, in millionths.
     pub sampling_probability_micro: u32,
+    /// Averages over records (expert regions, routing) divide by no less than this, so that one record moves an average by at
+    /// most twice its bound over this.
+    pub minimum_records: u32,
 }
 
 /// What a [`PrivateTrainingPlan::sampling_probability_micro`] of 1 is.

@@ -226,10 +226,15 @@ impl RecordTarget {
         })
     }
 
-    /// What the plans of these rounds have; the clip plays no part in the cost.
+    /// What the plans of these rounds have; neither clip nor averages play a part in the cost of training.
     fn training(&self, noise_multiplier_milli: u32) -> PrivateTrainingPlan {
         let sampling_probability_micro = self.sampling_probability_micro;
-        PrivateTrainingPlan { clipping_norm_milli: 1000, noise_multiplier_milli, sampling_probability_micro }
+        PrivateTrainingPlan {
+            clipping_norm_milli: 1000,
+            noise_multiplier_milli,
+            sampling_probability_micro,
+            minimum_records: 1,
+        }
     }
 
     fn steps(&self, milli: u32) -> u32 {

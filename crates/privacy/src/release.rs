@@ -99,7 +99,7 @@ pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Relea
         let own = if block.shape.kind.is_scored() { Noised::sketch(settings).to_vec() } else { Vec::new() };
         let touches_data = |noised: &Noised| private.is_none() || !noised.released.follows_from_parameters();
         for noised in std::iter::once(sum).chain(own).filter(touches_data) {
-            let release = noised.release(unit)?;
+            let release = noised.release(unit, private)?;
             match all.iter_mut().find(|known| Release { count: release.count, ..**known } == release) {
                 Some(known) => known.count += 1,
                 None => all.push(release),
@@ -143,6 +143,8 @@ struct Noised {
     coordinates: u64,
     /// The largest norm that one member's part has, in steps.
     norm: f64,
+    /// Where it is an average over records: the largest norm of one record's part, in steps.
+    bound_of_average: Option<f64>,
     sigma: u32,
     parties: u32,
 }
@@ -166,7 +168,10 @@ impl Noised {
         };
         let shown_alone = settings.late_sketches != LateSketches::Off && is_sketched(block);
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
-        Self { released, coordinates: length, norm, sigma: block.noise_steps, parties }
+        // A distribution has a norm of at most 1.
+        let of_distribution = 2f64.powi(-i32::from(block.scale.step_log2));
+        let bound_of_average = (released == Released::RoutingHistogram).then_some(of_distribution);
+        Self { released, coordinates: length, norm, bound_of_average, sigma: block.noise_steps, parties }
     }
 
     /// What an announcement shows of an expert: it carries the member's own noise alone.
@@ -174,23 +179,37 @@ impl Noised {
         let plan = &settings.sketch;
         let coordinates = u64::from(plan.coordinates);
         let norm = rounded_norm(f64::from(SKETCH_CLIP_STEPS), coordinates);
-        let sketch =
-            |released| Self { released, coordinates, norm, sigma: u32::from(plan.noise_steps), parties: 1 };
+        let sketch = |released, bound_of_average| Self {
+            released,
+            coordinates,
+            norm,
+            bound_of_average,
+            sigma: u32::from(plan.noise_steps),
+            parties: 1,
+        };
         let count = Self {
             released: Released::TokenCount,
             coordinates: 1,
             norm: f64::from(settings.scoring.largest_count()),
+            bound_of_average: None,
             sigma: u32::from(plan.count_noise),
             parties: 1,
         };
-        [sketch(Released::RegionSketch), sketch(Released::UpdateSketch), count]
+        let clip = f64::from(SKETCH_CLIP_STEPS);
+        [sketch(Released::RegionSketch, Some(clip)), sketch(Released::UpdateSketch, None), count]
     }
 
-    fn release(self, unit: PrivacyUnit) -> Result<Release, MapError> {
-        let sensitivity = match unit {
-            PrivacyUnit::Member => self.norm,
+    /// With private training, `private` says what one record moves averages over records by, rounding included.
+    fn release(self, unit: PrivacyUnit, private: Option<PrivateTrainingPlan>) -> Result<Release, MapError> {
+        let sensitivity = match (unit, self.bound_of_average, private) {
+            (PrivacyUnit::Member, _, _) => self.norm,
+            // PRIV-11
+            (PrivacyUnit::Record, Some(bound), Some(private)) => {
+                let moved = 2.0 * bound / f64::from(private.minimum_records);
+                (moved + (self.coordinates as f64).sqrt()).min(2.0 * self.norm)
+            }
             // From any contribution within the clip to any other.
-            PrivacyUnit::Record => 2.0 * self.norm,
+            (PrivacyUnit::Record, _, _) => 2.0 * self.norm,
         };
         let noise = SummedNoise { sigma: self.sigma, parties: self.parties, length: self.coordinates };
         let mechanism = match noise.rho(sensitivity)? {

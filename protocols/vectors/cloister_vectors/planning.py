@@ -42,7 +42,7 @@ def settings():
             "routing_penalty_milli": 100, "seed": 2**63 + 1,
             "private": {
                 "clipping_norm_milli": 500, "noise_multiplier_milli": 1100,
-                "sampling_probability_micro": 30_000,
+                "sampling_probability_micro": 30_000, "minimum_records": 40,
             },
         },
         "deadlines": {"announce": 10_000, "seal": 5_000, "upload": 2**40, "reveal": 5_000},
@@ -85,6 +85,7 @@ def check_private_training(training):
     if private is not None:
         require(private["clipping_norm_milli"] > 0, "private-training")
         require(private["noise_multiplier_milli"] > 0, "private-training")
+        require(private["minimum_records"] > 0, "private-training")
         require(100 <= private["sampling_probability_micro"] <= 1_000_000, "private-training")
 
 

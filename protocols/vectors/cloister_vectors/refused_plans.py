@@ -44,6 +44,7 @@ def broken_settings(chosen):
         ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
         ("private-training", "no clip", private(clipping_norm_milli=0)),
         ("private-training", "no noise", private(noise_multiplier_milli=0)),
+        ("private-training", "averages over nobody", private(minimum_records=0)),
         ("private-training", "too rare", private(sampling_probability_micro=99)),
         ("private-training", "more than certain", private(sampling_probability_micro=1_000_001)),
         ("late-sketch-wrap", "a sketch as large as half the ring", wide | {"late_sketches": "Optional"}),

@@ -32,7 +32,12 @@ TRAINING_PLAN = Structure(
     routing_penalty_milli=U32,
     seed=U64,
     private=Optional(
-        Structure(clipping_norm_milli=U32, noise_multiplier_milli=U32, sampling_probability_micro=U32)
+        Structure(
+            clipping_norm_milli=U32,
+            noise_multiplier_milli=U32,
+            sampling_probability_micro=U32,
+            minimum_records=U32,
+        )
     ),
 )
 DEADLINES = Structure(announce=U64, seal=U64, upload=U64, reveal=U64)

@@ -71,6 +71,7 @@ fn private(noise_multiplier: f64, notes_per_member: usize) -> Result<PrivateTrai
         clipping_norm_milli: 1000,
         noise_multiplier_milli: (noise_multiplier * 1e3).round() as u32,
         sampling_probability_micro: sampling_probability_micro(batch, notes).map_err(Failure::error)?,
+        minimum_records: (notes / 4).max(1),
     })
 }
 

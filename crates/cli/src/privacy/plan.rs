@@ -157,8 +157,8 @@ fn print(answer: &Answer) {
     }
     if let Settings::RecordSettings(plan) = &answer.settings {
         println!(
-            "\nIn the round settings, with a clipping norm of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
-             noise_multiplier_milli = {}\nsampling_probability_micro = {}",
+            "\nIn the round settings, with a clipping norm and a minimum of records of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
+             noise_multiplier_milli = {}\nsampling_probability_micro = {}\nminimum_records = 100",
             plan.noise_multiplier_milli, plan.sampling_probability_micro
         );
     }

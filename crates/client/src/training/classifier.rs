@@ -6,14 +6,13 @@ use cloister_experts::memory::{MemoryEstimate, classifier_memory};
 use cloister_experts::notes::{NoteReader, NotesError};
 use cloister_experts::rows::ReadSoFar;
 use cloister_experts::{
-    BlockVectors, Encoder, ExpertsError, Features, LocalTraining, ModelConfig, PrivateTraining, Trainer,
-    TrainingProgress,
+    BlockVectors, Encoder, ExpertsError, Features, LocalTraining, ModelConfig, Trainer, TrainingProgress,
 };
 use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
-use super::{Accuracy, HeldOut, LocalTrainer, Steps, Trained, TrainingConfig, TrainingError};
+use super::{Accuracy, HeldOut, LocalTrainer, Private, Steps, Trained, TrainingConfig, TrainingError};
 
 /// The model with the hospital's notes.
 pub(super) struct Classifier {
@@ -68,7 +67,7 @@ impl LocalTrainer for Classifier {
         &mut self,
         model: &BlockVectors,
         settings: &LocalTraining,
-        private: Option<&PrivateTraining>,
+        private: Option<&Private>,
         steps: Steps<'_>,
     ) -> Result<Trained, TrainingError> {
         self.trainer.load(model)?;
@@ -78,8 +77,10 @@ impl LocalTrainer for Classifier {
             Some(private) => {
                 // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
-                let (result, report) =
-                    self.trainer.train_privately(settings, private, &mut random, &mut tell)?;
+                let Private { training, averaging } = private;
+                let (mut result, report) =
+                    self.trainer.train_privately(settings, training, &mut random, &mut tell)?;
+                result.by_record = Some(self.trainer.record_averages(averaging));
                 (result, Some(report))
             }
         };

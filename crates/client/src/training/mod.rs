@@ -16,20 +16,24 @@ use std::path::PathBuf;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
+use cloister_alignment::sketch::{Subject, projection};
 use cloister_experts::checkpoint::write_checkpoint;
+use cloister_experts::config::HIDDEN;
 use cloister_experts::exchange::ExchangeError;
 use cloister_experts::memory::available;
 use cloister_experts::rows::ReadSoFar;
 use cloister_experts::{
-    BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, ModelConfig, PrivateReport,
+    Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, ModelConfig, PrivateReport,
     PrivateTraining, Windows, initial_blocks,
 };
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::PartyId;
-use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, TrainingPlan};
+use cloister_params::plan::{RoundPlan, RoundSettings, TrainingPlan};
 use cloister_protocol::model::Model;
 use thiserror::Error;
 use tokio::sync::mpsc;
+
+use crate::prepare::region_clip;
 
 use self::classifier::Classifier;
 pub use self::process::ProgramError;
@@ -162,6 +166,34 @@ pub(crate) enum Report {
     Failed(TrainingError),
 }
 
+/// DP-SGD as a plan asks for it.
+#[derive(Debug)]
+pub(crate) struct Private {
+    /// The steps.
+    pub(crate) training: PrivateTraining,
+    /// How regions and routing are averaged over records.
+    pub(crate) averaging: Averaging,
+}
+
+impl Private {
+    fn of(settings: &RoundSettings) -> Option<Self> {
+        let plan = settings.training.private?;
+        Some(Self {
+            training: PrivateTraining {
+                clipping_norm: plan.clipping_norm(),
+                noise_multiplier: plan.noise_multiplier(),
+                sampling_probability: plan.sampling_probability(),
+                steps: plan.steps(settings.training.local_epochs) as usize,
+            },
+            averaging: Averaging {
+                projection: projection(&settings.sketch, Subject::Region, HIDDEN),
+                clip: region_clip(&settings.sketch),
+                minimum_records: plan.minimum_records as usize,
+            },
+        })
+    }
+}
+
 /// Which held-out notes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeldOut {
@@ -184,7 +216,7 @@ pub(crate) trait LocalTrainer {
         &mut self,
         model: &BlockVectors,
         settings: &LocalTraining,
-        private: Option<&PrivateTraining>,
+        private: Option<&Private>,
         steps: Steps<'_>,
     ) -> Result<Trained, TrainingError>;
 
@@ -274,7 +306,7 @@ impl Worker<'_> {
     fn train(&mut self, plan: &RoundPlan, model: &Model) {
         let settings = local_training(&plan.settings.training, self.party, plan.round.0);
         let blocks = self.blocks(model).map_err(TrainingError::from);
-        let private = private_training(&plan.settings.training);
+        let private = Private::of(&plan.settings);
         let result = blocks.and_then(|blocks| {
             let steps = &mut progress(self.reports, (0, 1), false);
             self.trainer.train(&blocks, &settings, private.as_ref(), steps)
@@ -343,16 +375,6 @@ fn progress(
         let done = span.0 * steps + step;
         let _ = reports.send(Report::Progress { done, total: span.1 * steps, local });
     }
-}
-
-fn private_training(plan: &TrainingPlan) -> Option<PrivateTraining> {
-    let of = |private: PrivateTrainingPlan| PrivateTraining {
-        clipping_norm: private.clipping_norm(),
-        noise_multiplier: private.noise_multiplier(),
-        sampling_probability: private.sampling_probability(),
-        steps: private.steps(plan.local_epochs) as usize,
-    };
-    plan.private.map(of)
 }
 
 fn local_training(plan: &TrainingPlan, party: PartyId, round: u64) -> LocalTraining {

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use cloister_experts::exchange::{Exchange, GLOBAL, ProgramResult};
-use cloister_experts::{BlockVectors, LocalTraining, PrivateTraining};
+use cloister_experts::{BlockVectors, LocalTraining};
 use serde_json::{Value, json};
 
 use super::folder::JobFolder;
 use super::process::{ProgramError, run};
-use super::{Accuracy, HeldOut, LocalTrainer, Steps, Trained, TrainerProgram, TrainingConfig, TrainingError};
+use super::{
+    Accuracy, HeldOut, LocalTrainer, Private, Steps, Trained, TrainerProgram, TrainingConfig, TrainingError,
+};
 
 /// What the program is to do, in a job's folder.
 const JOB: &str = "job.json";
@@ -93,7 +95,7 @@ impl LocalTrainer for Program {
         &mut self,
         model: &BlockVectors,
         settings: &LocalTraining,
-        private: Option<&PrivateTraining>,
+        private: Option<&Private>,
         steps: Steps<'_>,
     ) -> Result<Trained, TrainingError> {
         if private.is_some() {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cloister_experts::{
-    BlockVectors, Device, LocalTraining, ModelConfig, PrivateTraining, Windows, initial_blocks,
+    Averaging, BlockVectors, Device, LocalTraining, ModelConfig, PrivateTraining, Windows, initial_blocks,
 };
 use cloister_params::block::BlockKind;
 
 use super::program::Program;
-use super::{HeldOut, LocalTrainer, Trained, TrainerProgram, TrainingConfig, TrainingError};
+use super::{HeldOut, LocalTrainer, Private, Trained, TrainerProgram, TrainingConfig, TrainingError};
 
 fn model() -> ModelConfig {
     ModelConfig { rank: 1, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) }

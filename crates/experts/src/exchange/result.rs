@@ -124,6 +124,7 @@ impl Exchange {
             loss_last: result.loss_last,
             truncated: result.truncated,
             notes: result.notes,
+            by_record: None,
         };
         Ok(ProgramResult { local, metrics: result.metrics })
     }

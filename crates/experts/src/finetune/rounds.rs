@@ -81,6 +81,7 @@ impl RoundTrainer {
             loss_last,
             truncated: 0,
             notes: examples.len(),
+            by_record: None,
         })
     }
 }

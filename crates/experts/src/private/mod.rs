@@ -15,6 +15,7 @@
 //! are not covered, and stay with the member. The gradient of an example may differ in its last bits with the examples
 //! beside it, as everywhere in batched arithmetic; the norm that gradients are clipped to leaves room for it.
 
+mod averages;
 mod noise;
 mod tape;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+pub(crate) use averages::LayerAverages;
+pub use averages::{Averaging, RecordAverages};
 pub(crate) use noise::Grid;
 pub(crate) use tape::{Place, Recorder, Tape};
 

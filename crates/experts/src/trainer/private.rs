@@ -1,13 +1,16 @@
 //! DP-SGD of MiniLM upcycled.
 
 use rand_core::CryptoRng;
-use tch::{Reduction, Tensor};
+use tch::{Device, Reduction, Tensor};
 
-use super::{Anchor, LocalResult, LocalTraining, Trainer, TrainingProgress, task_loss};
+use super::{Anchor, EVALUATION_BATCH, LocalResult, LocalTraining, Trainer, TrainingProgress, task_loss};
 use crate::error::ExpertsError;
 use crate::model::Parameters;
+use crate::moe::Routing;
 use crate::optimizer::{Optimizer, Plan};
-use crate::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
+use crate::private::{
+    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
+};
 use crate::regularizer::Over;
 
 /// One private training: the parameters, and the tape that their products are written to.
@@ -42,6 +45,21 @@ impl Trainer {
         let before = self.parameters.to_values(&self.config);
         let (losses, report) = self.descend_privately(settings, private, random, progress)?;
         Ok((self.result(before, &losses)?, report))
+    }
+
+    /// Averages over the notes with the present parameters, none of which one note moves by much.
+    pub fn record_averages(&self, averaging: &Averaging) -> RecordAverages {
+        let layer = |_| LayerAverages::new(averaging, self.config.experts);
+        let mut layers: Vec<LayerAverages<'_>> = (0..self.config.moe_layers).map(layer).collect();
+        tch::no_grad(|| {
+            for batch in self.features.batches(EVALUATION_BATCH) {
+                let (owners, notes) = (batch.packing.owners().to_device(Device::Cpu), batch.packing.notes);
+                let routings = self.model.route(&batch, &self.parameters);
+                let routings = routings.iter().map(Routing::to_host);
+                layers.iter_mut().zip(routings).for_each(|(own, routing)| own.add(&routing, &owners, notes));
+            }
+        });
+        RecordAverages::of(&layers)
     }
 
     fn descend_privately(

@@ -56,6 +56,7 @@ impl Canary {
             loss_last: 0.0,
             truncated: 0,
             notes: 1,
+            by_record: None,
         })
     }
 

@@ -33,6 +33,7 @@ fn results() -> Vec<LocalResult> {
             loss_last: 1.0,
             truncated: 0,
             notes: 10,
+            by_record: None,
         }
     };
     (0..MEMBERS).map(of).collect()

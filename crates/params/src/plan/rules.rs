@@ -124,6 +124,9 @@ pub(super) fn check_private_training(training: &TrainingPlan) -> Result<(), Plan
     if private.noise_multiplier_milli == 0 {
         return refuse("noise multiplier in thousandths", 0, "at least 1");
     }
+    if private.minimum_records == 0 {
+        return refuse("minimum of records", 0, "at least 1");
+    }
     if !(LEAST_SAMPLING_MICRO..=CERTAIN_MICRO).contains(&private.sampling_probability_micro) {
         let got = private.sampling_probability_micro;
         return refuse("sampling probability in millionths", got, "between 100 and 1000000");

@@ -239,12 +239,14 @@ fn private_training_without_clip_noise_or_sampling_is_refused() {
         clipping_norm_milli: 500,
         noise_multiplier_milli: 1100,
         sampling_probability_micro: 30_000,
+        minimum_records: 50,
     };
     let with = |private| check(|plan| plan.settings.training.private = Some(private));
     assert_eq!(with(sound), Ok(()));
     for wrong in [
         PrivateTrainingPlan { clipping_norm_milli: 0, ..sound },
         PrivateTrainingPlan { noise_multiplier_milli: 0, ..sound },
+        PrivateTrainingPlan { minimum_records: 0, ..sound },
         PrivateTrainingPlan { sampling_probability_micro: 99, ..sound },
         PrivateTrainingPlan { sampling_probability_micro: 1_000_001, ..sound },
     ] {
@@ -272,6 +274,7 @@ fn a_policy_can_demand_private_training() {
         clipping_norm_milli: 500,
         noise_multiplier_milli: 1100,
         sampling_probability_micro: 30_000,
+        minimum_records: 50,
     });
     assert_eq!(demands.admit_settings(&settings), Ok(()));
     let text = settings.to_toml().expect("TOML");

@@ -116,7 +116,7 @@ fn weights_leave_only_the_own_noise_and_no_noise_is_unbounded() {
     assert_eq!(account(&quiet).epsilon(1e-6).epsilon, f64::INFINITY);
 }
 
-/// PRIV-10
+/// PRIV-10, PRIV-11
 #[test]
 fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
     let mut settings = settings(0, 1);
@@ -125,6 +125,7 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
         clipping_norm_milli: 500,
         noise_multiplier_milli: 1250,
         sampling_probability_micro: 30_000,
+        minimum_records: 100,
     });
     let of = |unit| releases(&settings, unit).expect("charged");
     let record = of(PrivacyUnit::Record);
@@ -135,6 +136,10 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
     assert_eq!((steps.count, steps.coordinates), (68, 404));
     assert_eq!(steps.mechanism, Mechanism::Gaussian { noise_multiplier: 1.25, sampling_probability: 0.03 });
     assert_eq!(f64::from(steps.noise_per_member) / steps.sensitivity, 1.25, "both in the same steps");
+    // PRIV-11: a record moves a region by 2/100 of the clip, and a distribution by 2/100, with rounding.
+    assert_eq!(one(&record, Released::RegionSketch).sensitivity, 2.0 * 8192.0 / 100.0 + 8.0);
+    assert_eq!(one(&record, Released::RoutingHistogram).sensitivity, 2.0 * 1024.0 / 100.0 + 101f64.sqrt());
+    assert_eq!(one(&record, Released::TokenCount).sensitivity, 120.0);
     let training = account([&steps]).epsilon(1e-6);
     assert!((0.5..2.5).contains(&training.epsilon) && training.method == "pld", "{training:?}");
     // Control: for the whole member nothing is gained, and without private training sums without noise have no bound.
