@@ -98,6 +98,7 @@ impl LocalTrainer for Program {
         private: Option<&Private>,
         steps: Steps<'_>,
     ) -> Result<Trained, TrainingError> {
+        // Whether a program clips and noises each record's gradient cannot be seen from outside (`TRAIN-04`).
         if private.is_some() {
             return Err(TrainingError::PrivateProgram);
         }

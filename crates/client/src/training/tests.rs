@@ -55,17 +55,20 @@ fn train(fault: &str) -> Result<Trained, TrainingError> {
     result
 }
 
-/// PRIV-10: what this program charges as DP-SGD it must have done itself.
+/// TRAIN-04
 #[test]
 fn a_program_does_not_train_for_a_plan_with_dp_sgd() {
-    let (mut program, _) = program("private", Duration::from_secs(60));
-    let private =
+    let (mut program, folder) = program("none", Duration::from_secs(60));
+    let training =
         PrivateTraining { clipping_norm: 1.0, noise_multiplier: 1.0, sampling_probability: 0.1, steps: 1 };
+    let averaging = Averaging { projection: vec![], clip: 1.0, minimum_records: 1 };
+    let private = Private { training, averaging };
     let error = program
         .train(&global(), &LocalTraining::default(), Some(&private), &mut |_, _| ())
         .expect_err("it cannot be held to it");
     assert!(matches!(error, TrainingError::PrivateProgram), "{error}");
     assert!(error.to_string().contains("leave --trainer-cmd out"), "{error}");
+    assert!(!folder.exists(), "the program is not even started");
 }
 
 #[test]

@@ -17,13 +17,13 @@ pub struct Example {
     pub given: usize,
     /// Tokens after those that are given too, in ascending ranges: what others than the assistant say in a conversation.
     pub skipped: Vec<Range<usize>>,
-    /// The record that it comes from. Windows of one note are examples of one record, and count as one for privacy.
-    pub record: usize,
+    /// The record that it comes from, where several examples come from one: windows of one note count as one record for
+    /// privacy. An example without one is a record of its own.
+    pub record: Option<usize>,
 }
 
 impl Example {
-    /// A text of which everything after the first `given` tokens is learnt, a record of its own only if it is the only
-    /// one: set [`record`](Self::record) otherwise.
+    /// A text of which everything after the first `given` tokens is learnt, a record of its own.
     pub fn new(tokens: Vec<i64>, given: usize) -> Self {
         Self { tokens, given, ..Self::default() }
     }

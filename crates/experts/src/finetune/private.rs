@@ -1,6 +1,8 @@
 //! DP-SGD of adapters.
 
 use rand_core::CryptoRng;
+use std::collections::BTreeSet;
+
 use tch::{Kind, Tensor};
 
 use super::backward::{Learning, of_each_example};
@@ -22,23 +24,6 @@ struct Private<'a> {
     tape: &'a Tape,
 }
 
-/// What is clipped is an example's gradient, so a record must be one example.
-fn check_records(examples: &[Example]) -> Result<(), ExpertsError> {
-    let mut records: Vec<usize> = examples.iter().map(|example| example.record).collect();
-    records.sort_unstable();
-    match records.windows(2).find(|pair| pair[0] == pair[1]) {
-        None => Ok(()),
-        Some(pair) => {
-            let reason =
-                "private training clips example by example, so a record must be one example: cut long texts";
-            Err(ExpertsError::Settings(format!(
-                "several examples come from record {} (counted from 0); {reason}",
-                pair[0]
-            )))
-        }
-    }
-}
-
 impl FineTuner {
     /// Trains the adapter by DP-SGD. `settings.epochs` plays no part: there are `private.steps` steps on batches that
     /// `random` draws. At most `settings.batch_size` examples pass through the model together, each with gradients of its
@@ -46,8 +31,7 @@ impl FineTuner {
     /// The loss of an example is its mean over the tokens that it teaches.
     ///
     /// # Errors
-    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, for examples
-    /// of which several are windows of one record, or for
+    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, or for
     /// `recompute_layers`: private training keeps what every layer computed.
     ///
     /// # Leakage
@@ -134,6 +118,18 @@ impl Private<'_> {
     }
 }
 
+/// Each example is drawn, clipped and counted as one record, so no two may come from one.
+fn check_records(examples: &[Example]) -> Result<(), ExpertsError> {
+    let mut seen = BTreeSet::new();
+    match examples.iter().filter_map(|example| example.record).find(|record| !seen.insert(*record)) {
+        Some(record) => Err(ExpertsError::Settings(format!(
+            "record {record} (counted from 0) has several windows; private training takes one example of each record, so cut \
+             long texts instead of splitting them"
+        ))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -143,6 +139,14 @@ mod tests {
     use tch::Device;
 
     use super::*;
+
+    #[test]
+    fn windows_of_one_record_are_refused() {
+        let window = |record| Example { record, ..Example::new(vec![1, 2], 0) };
+        check_records(&[window(Some(0)), window(Some(1)), window(None), window(None)]).expect("four records");
+        let error = check_records(&[window(Some(4)), window(Some(4))]).expect_err("two windows of one");
+        assert!(error.to_string().contains("record 4 (counted from 0) has several windows"), "{error}");
+    }
     use crate::families::{Adapter, AdapterSettings, Model, Precision};
 
     const FAMILIES: [(&str, &[&str]); 7] = [
@@ -157,11 +161,9 @@ mod tests {
 
     /// Texts of different lengths, of which different parts are learnt.
     fn examples() -> Vec<Example> {
-        let text = |number: usize| Example {
-            tokens: (0..5 + 2 * number).map(|place| ((7 * number + place * place + 3) % 40) as i64).collect(),
-            given: 2 + number % 3,
-            record: number,
-            ..Example::default()
+        let token = |number: usize, place: usize| ((7 * number + place * place + 3) % 40) as i64;
+        let text = |number: usize| {
+            Example::new((0..5 + 2 * number).map(|place| token(number, place)).collect(), 2 + number % 3)
         };
         (0..5).map(text).collect()
     }

@@ -110,6 +110,25 @@ impl Reader {
         }
     }
 
+    /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
+    /// but for a quarter of the tokens that are its own.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] for a text that the tokenizer refuses.
+    pub fn question(&self, prompt: &str, options: &[String]) -> Result<Question, ExpertsError> {
+        let tokens = |text: &str, first| self.tokens(text, first).map_err(ExpertsError::Settings);
+        let prompt = tokens(prompt, true)?;
+        let kept = prompt.len().min(self.max_tokens / 4);
+        let option = |option: &String| {
+            let mut own = tokens(option, false)?;
+            own.truncate(self.max_tokens - kept);
+            Ok(own)
+        };
+        let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, ExpertsError>>()?;
+        let room = self.max_tokens - options.iter().map(Vec::len).max().unwrap_or(0);
+        Ok(Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options })
+    }
+
     /// One row as examples of one record.
     fn examples(&self, row: Value, record: usize) -> Result<Vec<Example>, String> {
         let sequence = self.sequence(serde_json::from_value(row).map_err(|error| error.to_string())?)?;
@@ -117,7 +136,7 @@ impl Reader {
             Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
             Long::Cut => vec![sequence.cut(self.max_tokens)],
         };
-        examples.iter_mut().for_each(|example| example.record = record);
+        examples.iter_mut().for_each(|example| example.record = Some(record));
         match examples.is_empty() {
             true => Err("there is nothing to learn".to_owned()),
             false => Ok(examples),
@@ -139,25 +158,6 @@ impl Reader {
                       “answer”, nor “text”"
                 .to_owned()),
         }
-    }
-
-    /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
-    /// but for a quarter of the tokens that are its own.
-    ///
-    /// # Errors
-    /// [`ExpertsError::Settings`] for a text that the tokenizer refuses.
-    pub fn question(&self, prompt: &str, options: &[String]) -> Result<Question, ExpertsError> {
-        let tokens = |text: &str, first| self.tokens(text, first).map_err(ExpertsError::Settings);
-        let prompt = tokens(prompt, true)?;
-        let kept = prompt.len().min(self.max_tokens / 4);
-        let option = |option: &String| {
-            let mut own = tokens(option, false)?;
-            own.truncate(self.max_tokens - kept);
-            Ok(own)
-        };
-        let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, ExpertsError>>()?;
-        let room = self.max_tokens - options.iter().map(Vec::len).max().unwrap_or(0);
-        Ok(Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options })
     }
 
     /// A prompt, which is given, and what is learnt after it.
@@ -241,7 +241,6 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use super::*;
 
@@ -252,7 +251,7 @@ mod tests {
             "<|im_start|>user": 4, "<|im_start|>assistant": 5, "c<|im_end|>": 6, "b<|im_end|>": 7}}
     }"#;
 
-    fn scratch(name: &str) -> PathBuf {
+    fn scratch(name: &str) -> std::path::PathBuf {
         let folder = std::env::temp_dir().join(format!("cloister-reading-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         fs::write(folder.join("tokenizer.json"), TOKENIZER).expect("the folder can be written");
@@ -270,7 +269,7 @@ mod tests {
     }
 
     fn example(tokens: &[i64], given: usize, record: usize) -> Example {
-        Example { record, ..Example::new(tokens.to_vec(), given) }
+        Example { record: Some(record), ..Example::new(tokens.to_vec(), given) }
     }
 
     #[test]
@@ -310,28 +309,15 @@ mod tests {
         let text = "a b c a b c a b";
         let lines = format!("{{\"text\": \"{text}\"}}\n{{\"prompt\": \"{text}\", \"completion\": \"c\"}}");
         let examples = read("windows", &lines, 4, Long::Split { overlap: 2 }).expect("sound rows");
-        let texts: Vec<&Example> = examples.iter().filter(|example| example.record == 0).collect();
+        let texts: Vec<&Example> = examples.iter().filter(|example| example.record == Some(0)).collect();
         assert_eq!(texts[0], &example(&[1, 2, 3, 1], 0, 0));
         assert_eq!(texts[1], &example(&[3, 1, 2, 3], 2, 0));
         // All but the first of 9 tokens.
         assert_eq!(texts.iter().map(|window| window.learnt()).sum::<usize>(), 8);
-        let answered: Vec<&Example> = examples.iter().filter(|example| example.record == 1).collect();
+        let answered: Vec<&Example> = examples.iter().filter(|example| example.record == Some(1)).collect();
         assert_eq!(answered, [&example(&[1, 2, 3, 9], 2, 1)]);
         let error = read("apart", &lines, 4, Long::Split { overlap: 0 }).expect_err("windows share nothing");
         assert!(error.contains("must share from 1 to 3"), "{error}");
-    }
-
-    #[test]
-    fn long_options_leave_a_quarter_to_the_prompt() {
-        let folder = scratch("question");
-        let reader = Reader::open(&folder, None, 8, Long::Cut).expect("a sound tokenizer");
-        let options = ["a b c".to_owned(), "a b c a b c a b c".to_owned()];
-        let question = reader.question("c b a", &options).expect("plain text");
-        assert_eq!(
-            (question.prompt, question.options[0].len(), question.options[1].len()),
-            (vec![2, 1], 3, 6)
-        );
-        fs::remove_dir_all(folder).expect("it was made above");
     }
 
     #[test]
@@ -347,5 +333,18 @@ mod tests {
         let error = refused("choice", r#"{"question": "a", "choices": ["b"], "answer": 1}"#);
         assert!(error.contains("line 1: the answer is choice 1"), "{error}");
         assert!(refused("none", "").contains("at least one is needed"));
+    }
+
+    #[test]
+    fn long_options_leave_a_quarter_to_the_prompt() {
+        let folder = scratch("question");
+        let reader = Reader::open(&folder, None, 8, Long::Cut).expect("a sound tokenizer");
+        let options = ["a b c".to_owned(), "a b c a b c a b c".to_owned()];
+        let question = reader.question("c b a", &options).expect("plain text");
+        assert_eq!(
+            (question.prompt, question.options[0].len(), question.options[1].len()),
+            (vec![2, 1], 3, 6)
+        );
+        fs::remove_dir_all(folder).expect("it was made above");
     }
 }
