@@ -2,25 +2,31 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_client::{Accuracy, ClientConfig, ClientError, ClientEvent, TrainingConfig};
+use cloister_client::{
+    Accuracy, ClientConfig, ClientError, ClientEvent, TrainerProgram, TrainingConfig, TrainingError,
+};
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
-use cloister_experts::notes::read_notes;
-use cloister_experts::{Device, ModelConfig, Note, device};
+use cloister_experts::memory::BOUNDED_CACHE;
+use cloister_experts::{Device, ExpertsError, ModelConfig, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
 use cloister_transport::Settings;
 use serde_json::{Value, json};
 
 use crate::create::create_folder;
+use crate::demo::format::bytes;
 use crate::events;
 use crate::failure::{Failure, Kind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
+use crate::progress::Progress;
 
 /// Flags of `cloister client`.
 #[derive(Debug, Args)]
@@ -43,7 +49,7 @@ pub(crate) struct Arguments {
     /// The folder of MiniLM's files.
     #[arg(long, env = "CLOISTER_MINILM")]
     minilm: PathBuf,
-    /// This hospital's notes: JSON Lines with `text` and `label`, plain, gz or zst.
+    /// This hospital's notes: JSON Lines (plain, gz or zst) or Parquet, with `text` and `label`.
     #[arg(long)]
     notes: PathBuf,
     /// Notes to evaluate on.
@@ -55,12 +61,20 @@ pub(crate) struct Arguments {
     /// Evaluate each round on every `N`-th held-out note from `I` on, given as `I/N`.
     #[arg(long, default_value = "0/1", value_parser = part_of)]
     evaluate: (usize, usize),
+    /// The most windows that a long note is split into; what is beyond them is cut off.
+    #[arg(long, default_value_t = 1)]
+    windows: usize,
+    /// Tokens that a window shares with the one before.
+    #[arg(long, default_value_t = 0)]
+    window_overlap: usize,
     /// CPU threads for training.
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
+    #[command(flatten)]
+    trainer: TrainerFlags,
     /// Train on the own notes alone too, for comparison, when the rounds are over.
     #[arg(long)]
     compare_local: bool,
@@ -81,22 +95,64 @@ pub(crate) struct Arguments {
     restored: bool,
 }
 
+/// A training program of the hospital's own.
+#[derive(Debug, Args)]
+struct TrainerFlags {
+    /// A program that trains in place of the built-in trainer, with its arguments, such as `python3 train.py`; it gets
+    /// the folder of a job as its last argument. `protocols/trainer.md` says what it reads and writes.
+    #[arg(long, value_name = "COMMAND", env = "CLOISTER_TRAINER_CMD")]
+    trainer_cmd: Option<String>,
+    /// Seconds that the program may take for one job.
+    #[arg(long, default_value_t = 3600, requires = "trainer_cmd")]
+    trainer_timeout_s: u64,
+    /// A variable of this environment that the program gets, such as LD_LIBRARY_PATH; may be repeated
+    #[arg(long, value_name = "NAME", requires = "trainer_cmd")]
+    trainer_env: Vec<String>,
+}
+
+impl TrainerFlags {
+    fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
+        let Some(text) = self.trainer_cmd else { return Ok(None) };
+        let command = shell_words::split(&text)
+            .map_err(|error| Failure::new(Kind::Usage, format!("--trainer-cmd {text}: {error}")))?;
+        if command.is_empty() {
+            return Err(Failure::new(Kind::Usage, "--trainer-cmd names no program"));
+        }
+        Ok(Some(TrainerProgram {
+            command,
+            timeout: Duration::from_secs(self.trainer_timeout_s),
+            environment: self.trainer_env,
+            folder: data.join("training-job"),
+        }))
+    }
+}
+
 fn part_of(text: &str) -> Result<(usize, usize), String> {
     let parsed = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
     parsed.filter(|(part, of)| part < of).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
 }
 
+/// Starts this program once more, in this process, if libtorch would keep more than it needs: it reads the variable
+/// only when it is loaded.
+fn bound_caches() {
+    let (name, value) = BOUNDED_CACHE;
+    if let (None, Ok(program)) = (std::env::var_os(name), std::env::current_exe()) {
+        // Returns only if it cannot; memory grows for a while then, and that is all.
+        let _ = Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
+    }
+}
+
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    bound_caches();
     let print_events = arguments.events;
     let config = configure(arguments)?;
     let party = config.party.0;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
-    let mut show = |event: ClientEvent| {
-        if print_events {
-            events::print(&to_json(party, &event));
-        } else {
-            eprintln!("{}", to_text(&event));
-        }
+    let mut progress = Progress::new();
+    let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
+        (true, _) => events::print(&to_json(party, &event)),
+        (false, Some((what, done, total))) => progress.step(what, done, total),
+        (false, None) => progress.line(&to_text(&event)),
     };
     runtime.block_on(cloister_client::run(config, &mut show)).map_err(failure)
 }
@@ -104,7 +160,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 fn failure(error: ClientError) -> Failure {
     let kind = match error {
         ClientError::Connect(_) | ClientError::Link(_) => Kind::Unavailable,
-        ClientError::Journal(_) | ClientError::Ledger(_) => Kind::Config,
+        ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => Kind::Unavailable,
+        ClientError::Journal(_) | ClientError::Ledger(_) | ClientError::Setup(_) => Kind::Config,
         ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,
         ClientError::Training(_) => Kind::Error,
     };
@@ -122,8 +179,10 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
     create_folder(&arguments.data)?;
     let training = TrainingConfig {
         minilm: arguments.minilm,
-        notes: notes_of_classes(&arguments.notes, &model)?,
-        held_out: notes_of_classes(&arguments.held_out, &model)?,
+        notes: arguments.notes,
+        held_out: arguments.held_out,
+        windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
+        program: arguments.trainer.program(&arguments.data)?,
         model,
         part: arguments.evaluate.0,
         of: arguments.evaluate.1,
@@ -172,22 +231,19 @@ fn own_number(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failu
     Ok(own.id)
 }
 
-/// Reads notes and checks that each has one of the task's classes.
-fn notes_of_classes(path: &Path, model: &ModelConfig) -> Result<Vec<Note>, Failure> {
-    let notes = read_notes(path).map_err(Failure::config)?;
-    match notes.iter().find(|note| model.class(&note.label).is_none()) {
-        None => Ok(notes),
-        Some(note) => Err(Failure::config(format!(
-            "{}: a note has the label {:?}, which is none of the task's classes: {}",
-            path.display(),
-            note.label,
-            model.classes.join(", ")
-        ))),
-    }
-}
-
 fn to_json(party: u32, event: &ClientEvent) -> Value {
     let mut value = match event {
+        ClientEvent::Memory { needed, free } => json!({"event": "memory", "needed": needed, "free": free}),
+        ClientEvent::Reading { done, total } => json!({"event": "reading", "done": done, "total": total}),
+        ClientEvent::Trained { round, metrics } => {
+            json!({"event": "trained", "round": round.0, "metrics": metrics})
+        }
+        ClientEvent::NotTrained(round, reason) => {
+            json!({"event": "not_trained", "round": round.0, "reason": reason})
+        }
+        ClientEvent::NotEvaluated(round, reason) => {
+            json!({"event": "not_evaluated", "round": round.0, "reason": reason})
+        }
         ClientEvent::Ready { notes, truncated } => {
             json!({"event": "ready", "notes": notes, "truncated": truncated})
         }
@@ -226,24 +282,50 @@ fn of_accuracy(accuracy: Accuracy) -> Value {
     json!({"correct": accuracy.correct, "total": accuracy.total})
 }
 
+/// What is told as progress: what it is, how much is done, and of how much.
+fn steps_of(event: &ClientEvent) -> Option<(&'static str, u64, u64)> {
+    match *event {
+        ClientEvent::Reading { done, total } => Some(("reading notes", done, total)),
+        ClientEvent::Training { done, total, local: false } => Some(("training", done as u64, total as u64)),
+        ClientEvent::Training { done, total, local: true } => {
+            Some(("training alone", done as u64, total as u64))
+        }
+        ClientEvent::Uploading { sent, total } => Some(("uploading", sent as u64, total as u64)),
+        _ => None,
+    }
+}
+
 /// A sentence for the hospital's operator.
 fn to_text(event: &ClientEvent) -> String {
     let percent = |accuracy: &Accuracy| 100.0 * accuracy.correct as f64 / accuracy.total.max(1) as f64;
     match event {
-        ClientEvent::Ready { notes, truncated } => {
-            format!("{notes} notes are encoded, {truncated} of them cut at the token limit")
+        ClientEvent::Memory { needed, free } => {
+            let free = free.map(|free| format!("; {} are free", bytes(free as u64))).unwrap_or_default();
+            format!("training takes about {}{free}", bytes(*needed as u64))
+        }
+        ClientEvent::Reading { done, total } => format!("{done} of {total}"),
+        ClientEvent::Training { done, total, .. } => format!("step {done} of {total}"),
+        ClientEvent::Uploading { sent, total } => format!("chunk {sent} of {total}"),
+        ClientEvent::Ready { notes: Some(notes), truncated } => {
+            let cut = truncated.unwrap_or_default();
+            format!("{notes} notes are encoded, {cut} of them cut at the token limit")
+        }
+        ClientEvent::Ready { .. } => "ready; the notes are the training program's affair".into(),
+        ClientEvent::Trained { round, metrics } => {
+            let metrics: Vec<String> =
+                metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            format!("trained for {round}: {}", metrics.join(", "))
+        }
+        ClientEvent::NotTrained(round, reason) => format!("no part in {round}, as training failed: {reason}"),
+        ClientEvent::NotEvaluated(round, reason) => {
+            format!("the model of {round} is not evaluated: {reason}")
         }
         ClientEvent::Connected => "connected to the coordinator".into(),
         ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
-        ClientEvent::Training { done, total, local } => {
-            let what = if *local { "training alone, for comparison" } else { "training" };
-            format!("{what}: step {done} of {total}")
-        }
         ClientEvent::PrivatelyTrained { steps, drawn, clipped } => format!(
             "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped (kept here)"
         ),
         ClientEvent::Clipped { blocks } => format!("the updates of {blocks} blocks were clipped"),
-        ClientEvent::Uploading { sent, total } => format!("uploading: chunk {sent} of {total}"),
         ClientEvent::Closed { round, applied } => {
             format!("{round} closed; the sums of {} blocks are applied", applied.len())
         }

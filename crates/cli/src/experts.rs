@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout, Model, Overview, Precision, Tokens, gguf,
-    overview, upcycle,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload,
+    gguf, overview, upcycle,
 };
+use cloister_experts::memory::available;
 use cloister_experts::{Device, ExpertsError, device};
 use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 /// Tokens that `check` runs through a model.
 const CHECKED_TOKENS: i64 = 16;
@@ -83,9 +84,15 @@ struct Check {
     /// What the model computes in.
     #[arg(long, value_enum, default_value = "float32")]
     precision: PrecisionFlag,
-    /// Tokens of a batch, for the estimate of memory.
-    #[arg(long, default_value_t = 2048)]
-    batch_tokens: usize,
+    /// Texts of a batch, for the estimate of memory.
+    #[arg(long, default_value_t = 8)]
+    batch_size: usize,
+    /// Tokens of each text, for the estimate of memory.
+    #[arg(long, default_value_t = 256)]
+    length: usize,
+    /// Estimate for training that keeps only what enters each layer, and computes the rest once more.
+    #[arg(long)]
+    recompute_layers: bool,
     /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
@@ -160,7 +167,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Export(arguments) => export(&arguments),
     }
-    .map_err(Failure::config)
+    .map_err(|error| match error {
+        ExpertsError::Memory { .. } => Failure::new(Kind::Unavailable, error),
+        _ => Failure::config(error),
+    })
 }
 
 fn print_blocks(arguments: &Blocks) -> Result<(), ExpertsError> {
@@ -174,15 +184,7 @@ fn print_blocks(arguments: &Blocks) -> Result<(), ExpertsError> {
 }
 
 fn blocks_json(config: &AnyConfig, table: &AdapterBlocks) -> Value {
-    let blocks: Vec<Value> = table
-        .blocks()
-        .iter()
-        .map(|block| {
-            let shape = block.shape;
-            json!({"id": shape.id.0, "kind": shape.kind, "length": shape.length, "pieces": block.pieces})
-        })
-        .collect();
-    json!({"family": config.family().name(), "blocks": blocks})
+    json!({"family": config.family().name(), "blocks": table.to_json()})
 }
 
 fn blocks_text(table: &AdapterBlocks) -> String {
@@ -209,7 +211,14 @@ fn check(arguments: &Check) -> Result<(), ExpertsError> {
         PrecisionFlag::Float32 => Precision::Float32,
         PrecisionFlag::Bfloat16 => Precision::Bfloat16,
     };
-    let seen = overview(&arguments.model, &arguments.adapter.settings(), precision, arguments.batch_tokens)?;
+    let workload = Workload {
+        texts: arguments.batch_size,
+        length: arguments.length,
+        recompute_layers: arguments.recompute_layers,
+        device: arguments.device,
+    };
+    let seen = overview(&arguments.model, &arguments.adapter.settings(), precision, workload)?;
+    seen.memory.check(arguments.device)?;
     eprintln!("loading {} of weights", bytes(seen.memory.weights as u64));
     let model = Model::open(&arguments.model, precision, arguments.device)?;
     let finite = model.runs(&checked_tokens(arguments.device));
@@ -259,14 +268,17 @@ fn check_text(seen: &Overview, arguments: &Check, ignored: &[String]) -> String 
         (
             "memory, about",
             format!(
-                "{}: weights {}, adapter with optimizer {}, a batch of {} {}",
+                "{}: weights {}, adapter with optimizer {}, {} of {} each {}, their logits {}",
                 bytes(memory.total() as u64),
                 bytes(memory.weights as u64),
-                bytes(memory.trained as u64),
-                counted(arguments.batch_tokens, "token"),
-                bytes(memory.activations as u64)
+                bytes((memory.adapter + memory.gradients + memory.optimizer) as u64),
+                counted(arguments.batch_size, "text"),
+                counted(arguments.length, "token"),
+                bytes(memory.activations as u64),
+                bytes(memory.logits as u64)
             ),
         ),
+        ("memory, free", available(arguments.device).map_or(NONE.to_owned(), |free| bytes(free as u64))),
         ("not used", ignored),
         ("forward pass", format!("{} tokens", CHECKED_TOKENS)),
     ];
@@ -314,7 +326,9 @@ mod tests {
                 model: fixture(family),
                 adapter: flags(),
                 precision: PrecisionFlag::Float32,
-                batch_tokens: 64,
+                batch_size: 1,
+                length: 64,
+                recompute_layers: false,
                 device: Device::Cpu,
                 json: true,
             };
@@ -342,12 +356,19 @@ mod tests {
 
     #[test]
     fn a_check_says_what_a_person_needs() {
-        let seen = overview(&fixture("olmoe"), &flags().settings(), Precision::Float32, 64);
+        let seen = overview(
+            &fixture("olmoe"),
+            &flags().settings(),
+            Precision::Float32,
+            Workload { texts: 1, length: 64, recompute_layers: false, device: Device::Cpu },
+        );
         let arguments = Check {
             model: fixture("olmoe"),
             adapter: flags(),
             precision: PrecisionFlag::Float32,
-            batch_tokens: 64,
+            batch_size: 1,
+            length: 64,
+            recompute_layers: false,
             device: Device::Cpu,
             json: false,
         };

@@ -22,6 +22,8 @@ mod folder;
 #[cfg(feature = "training")]
 mod lab;
 mod privacy;
+#[cfg(feature = "training")]
+mod progress;
 mod server;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.

@@ -229,7 +229,26 @@ mod hospital {
         let own = enrol(&mut site);
         site.write_consortium();
         fails(&join(&site, &own, ""), &["notes.jsonl"]);
-        fails(&join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")), &["label \"c\"", "a, b"]);
+        fails(
+            &join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")),
+            &["notes.jsonl, line 1: the label “c”", "a, b"],
+        );
         fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
+    }
+
+    #[test]
+    fn a_model_for_which_there_is_no_memory_is_not_loaded() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/olmoe");
+        let check = |batch_size: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+            command.args(["experts", "check", "--rank", "2", "--batch-size", batch_size]).arg(&model);
+            command.output().unwrap()
+        };
+        let output = check("1000000000");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{words}");
+        assert!(words.contains("GiB are free; take smaller batches"), "{words}");
+        assert!(!words.contains("loading"), "{words}");
+        assert!(check("8").status.success());
     }
 }

@@ -137,6 +137,63 @@ fn private_training_is_charged_step_by_step() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// The Python of this variable, or a word that there is none.
+fn python(variable: &str, what: &str) -> Option<String> {
+    let python = std::env::var_os(variable).and_then(|python| python.into_string().ok());
+    if python.is_none() {
+        eprintln!("SKIPPED: {variable} names no Python with {what}");
+    }
+    python
+}
+
+/// A round in which hospital 2 trains with one of our programs; both hospitals compute the same model.
+fn a_round_with_a_program(name: &str, python: &str) {
+    let folder = scratch(name);
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/trainers").join(name);
+    let trainer = format!("2={python} {}", program.display());
+    let Some(output) = demo(&folder, &["--rounds", "1", "--trainer", &trainer]) else { return };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let result: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+    assert_eq!(result["rounds"][0]["uploaded"], serde_json::json!([1, 2, 3, 4, 5]));
+    // Each evaluates the federated model on the same held-out notes, one in Python and one here.
+    let federated = |party: usize| result["members"][party - 1]["federated_accuracy"].as_f64().unwrap();
+    assert!((federated(2) - federated(1)).abs() < 0.01, "{} and {}", federated(2), federated(1));
+    assert!(!folder.join("hospital-02/data/training-job").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// TRAIN-02
+#[test]
+fn a_hospital_that_trains_with_its_own_program_takes_part_like_any_other() {
+    let needed = "numpy; `cargo xtask test` installs it";
+    let Some(python) = python("CLOISTER_TRAINER_PYTHON", needed) else { return };
+    a_round_with_a_program("numpy_head.py", &python);
+}
+
+#[test]
+fn the_program_in_pytorch_takes_part_too() {
+    let needed = "torch and transformers; `cargo xtask fixtures --check` installs them";
+    let Some(python) = python("CLOISTER_TORCH_PYTHON", needed) else { return };
+    a_round_with_a_program("torch_lora.py", &python);
+}
+
+/// TRAIN-03
+#[test]
+fn a_hospital_whose_program_fails_sits_out_and_says_no_more_than_that() {
+    let folder = scratch("failing");
+    let words = "the name of a patient";
+    let trainer = format!("2=sh -c 'echo \"{words}\" >&2; exit 3'");
+    let Some(output) = demo(&folder, &["--rounds", "1", "--trainer", &trainer]) else { return };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("hospital 2 ended with status 1"), "{errors}");
+    assert!(errors.contains("exit status: 3") && errors.contains(words), "its operator is told: {errors}");
+    let log = std::fs::read_to_string(folder.join("coordinator/data/rounds/0001.log.jsonl")).unwrap();
+    assert!(!log.is_empty() && !log.contains(words), "the round closed without it, and nobody else is told");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn a_foreign_folder_is_left_alone() {
     let folder = scratch("foreign");

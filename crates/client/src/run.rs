@@ -1,5 +1,6 @@
 //! The hospital's loop: one link, a member, a custodian, and the training thread.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
-use cloister_experts::{LocalResult, PrivateReport};
+use cloister_experts::PrivateReport;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::limits::Date;
@@ -33,7 +34,7 @@ use tokio::sync::mpsc;
 use crate::account::ReleaseAccount;
 use crate::journal::{Journal, JournalError};
 use crate::prepare::prepare;
-use crate::training::{Accuracy, FinalResult, Job, Report, TrainingConfig, spawn};
+use crate::training::{Accuracy, FinalResult, Job, Report, Trained, TrainingConfig, TrainingError, spawn};
 
 /// How long to wait before the next try to connect.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -74,12 +75,26 @@ pub struct ClientConfig {
 /// What happened, for people and programs that watch.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ClientEvent {
-    /// Notes are encoded and the link is open next.
+    /// Memory, before anything is loaded.
+    Memory {
+        /// Bytes that training takes, about.
+        needed: usize,
+        /// Bytes that are free, where that can be told.
+        free: Option<usize>,
+    },
+    /// The hospital's notes are being read.
+    Reading {
+        /// So much of the file, in bytes or rows.
+        done: u64,
+        /// Of so much.
+        total: u64,
+    },
+    /// Everything is loaded and the link is open next.
     Ready {
-        /// Notes.
-        notes: usize,
+        /// Notes; nothing where a program of the hospital's own reads them.
+        notes: Option<usize>,
         /// Notes that were cut at the token limit.
-        truncated: usize,
+        truncated: Option<usize>,
     },
     /// The link is open.
     Connected,
@@ -103,6 +118,17 @@ pub enum ClientEvent {
         /// Those of them whose gradient was clipped.
         clipped: usize,
     },
+    /// A round's training is done. Its numbers are for this hospital's own eyes and are sent to nobody.
+    Trained {
+        /// The round.
+        round: Round,
+        /// Losses, and whatever else the trainer measures, by name.
+        metrics: BTreeMap<String, f64>,
+    },
+    /// A round's training failed, so this hospital takes no part in it.
+    NotTrained(Round, String),
+    /// The model of a round could not be evaluated here.
+    NotEvaluated(Round, String),
     /// Blocks whose update was above the clip.
     Clipped {
         /// How many of the blocks.
@@ -154,7 +180,10 @@ pub enum ClientError {
         /// The rule, the value and the limit.
         reason: String,
     },
-    /// Training failed.
+    /// The hospital's notes or the model's files cannot be used.
+    #[error(transparent)]
+    Setup(TrainingError),
+    /// Training failed, in a round or at the end; the party did the rest of its part.
     #[error("training: {0}")]
     Training(String),
     /// The coordinator's link was lost for good.
@@ -171,6 +200,8 @@ struct Client<'a> {
     account: Option<ReleaseAccount>,
     /// The first contribution that the account refused.
     privacy_refusal: Option<(Round, String)>,
+    /// The first training that failed.
+    training_failure: Option<String>,
     jobs: blocking::Sender<Job>,
     /// The round that is being trained for, with its plan.
     training: Option<Box<RoundPlan>>,
@@ -207,9 +238,12 @@ pub async fn run(
             End::Lost(reason) => (client.events)(ClientEvent::Reconnecting(reason)),
         }
     }
-    let refused = client.privacy_refusal.take();
+    let (refused, failed) = (client.privacy_refusal.take(), client.training_failure.take());
     client.finish(&mut reports).await?;
-    refused.map_or(Ok(()), |(round, reason)| Err(ClientError::PrivacyRefused { round, reason }))
+    if let Some((round, reason)) = refused {
+        return Err(ClientError::PrivacyRefused { round, reason });
+    }
+    failed.map_or(Ok(()), |why| Err(ClientError::Training(why)))
 }
 
 impl<'a> Client<'a> {
@@ -240,6 +274,7 @@ impl<'a> Client<'a> {
             journal,
             account,
             privacy_refusal: None,
+            training_failure: None,
             jobs,
             training: None,
             trained: Vec::new(),
@@ -253,15 +288,17 @@ impl<'a> Client<'a> {
         &mut self,
         reports: &mut mpsc::UnboundedReceiver<Report>,
     ) -> Result<(), ClientError> {
-        match reports.recv().await {
-            Some(Report::Ready { truncated }) => {
-                let notes = self.config.training.notes.len();
-                (self.events)(ClientEvent::Ready { notes, truncated });
-                Ok(())
+        while let Some(report) = reports.recv().await {
+            match report {
+                Report::Ready { notes, truncated } => {
+                    (self.events)(ClientEvent::Ready { notes, truncated });
+                    return Ok(());
+                }
+                Report::Failed(error) => return Err(ClientError::Setup(error)),
+                other => self.handle_report(other)?,
             }
-            Some(Report::Failed(why)) => Err(ClientError::Training(why)),
-            _ => Err(ClientError::Training("the training thread ended".into())),
         }
+        Err(ClientError::Training("the training thread ended".into()))
     }
 
     /// Connects, again and again while nobody answers; a refusal is final.
@@ -399,29 +436,51 @@ impl<'a> Client<'a> {
             Report::Progress { done, total, local } => {
                 (self.events)(ClientEvent::Training { done, total, local });
             }
-            Report::Trained(result, private) => {
-                if let Some(PrivateReport { steps, drawn, clipped }) = private {
-                    (self.events)(ClientEvent::PrivatelyTrained { steps, drawn, clipped });
+            Report::Memory { needed, free } => (self.events)(ClientEvent::Memory { needed, free }),
+            Report::Reading { done, total } => (self.events)(ClientEvent::Reading { done, total }),
+            Report::Trained(trained) => self.contribute(*trained)?,
+            Report::NotTrained(reason) => self.sit_out(reason),
+            Report::NotEvaluated(reason) => {
+                if let Some(round) = self.evaluating.take() {
+                    (self.events)(ClientEvent::NotEvaluated(round, reason));
                 }
-                self.contribute(&result)?;
             }
             Report::Evaluated(accuracy) => {
                 if let Some(round) = self.evaluating.take() {
                     (self.events)(ClientEvent::Evaluated(round, accuracy));
                 }
             }
-            Report::Failed(why) => return Err(ClientError::Training(why)),
+            Report::Failed(error) => return Err(ClientError::Training(error.to_string())),
         }
         Ok(())
     }
 
+    /// Says that this hospital does not contribute, and not why: what a trainer says may tell of patients
+    /// (`TRAIN-03`).
+    fn sit_out(&mut self, reason: String) {
+        let Some(plan) = self.training.take() else { return };
+        let told = "local training failed".to_owned();
+        self.to_send.push(Frame::Message(Message::Refusal {
+            round: plan.round,
+            role: Role::Member,
+            reason: told,
+        }));
+        (self.events)(ClientEvent::NotTrained(plan.round, reason.clone()));
+        self.training_failure.get_or_insert(reason);
+    }
+
     /// Turns a training result into this hospital's contribution.
-    fn contribute(&mut self, result: &LocalResult) -> Result<(), ClientError> {
+    fn contribute(&mut self, trained: Trained) -> Result<(), ClientError> {
         let (Some(plan), Some(member), Some(account)) =
             (self.training.take(), self.member.as_mut(), self.account.as_mut())
         else {
             return Ok(());
         };
+        let Trained { result, private, metrics } = trained;
+        if let Some(PrivateReport { steps, drawn, clipped }) = private {
+            (self.events)(ClientEvent::PrivatelyTrained { steps, drawn, clipped });
+        }
+        (self.events)(ClientEvent::Trained { round: plan.round, metrics });
         let permit = match account.charge(&plan) {
             Err(LedgerError::WouldExceed(why)) => {
                 // Another program of this hospital spent what was left while this one trained.
@@ -433,7 +492,7 @@ impl<'a> Client<'a> {
         let mut random = UnwrapErr(SysRng);
         // The system's randomness is asked once, not for every draw of noise.
         let mut noise = ChaCha20Rng::from_rng(&mut random);
-        let (contribution, clipped) = prepare(&plan, member.model(), result, permit, &mut noise)
+        let (contribution, clipped) = prepare(&plan, member.model(), &result, permit, &mut noise)
             .map_err(|error| ClientError::Training(error.to_string()))?;
         if clipped > 0 {
             (self.events)(ClientEvent::Clipped { blocks: clipped });

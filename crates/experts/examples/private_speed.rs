@@ -82,8 +82,7 @@ fn adapters(model: &Path, shape: Shape, runs: usize) -> Result<(), ExpertsError>
         Adapter::new(&mut model, &AdapterSettings { router: true, ..AdapterSettings::default() }, 0)?;
     let mut tuner = FineTuner::new(model, adapter)?;
     let token = |text: usize, place: usize| ((text * 7919 + place * place * 31 + place * 17) % 1000) as i64;
-    let text =
-        |text| Example { tokens: (0..shape.length).map(|place| token(text, place)).collect(), given: 0 };
+    let text = |text| Example::new((0..shape.length).map(|place| token(text, place)).collect(), 0);
     let texts: Vec<Example> = (0..shape.texts()).map(text).collect();
     let settings = FineTuning { batch_size: shape.batch, learning_rate: 1e-5, ..FineTuning::default() };
     measure(

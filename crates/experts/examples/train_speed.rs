@@ -21,7 +21,7 @@ const UNCOUNTED_STEPS: usize = 2;
 fn examples(count: usize, length: usize, vocabulary: usize) -> Vec<Example> {
     let token =
         |text: usize, place: usize| ((text * 7919 + place * place * 31 + place * 17) % vocabulary) as i64;
-    let text = |text| Example { tokens: (0..length).map(|place| token(text, place)).collect(), given: 0 };
+    let text = |text| Example::new((0..length).map(|place| token(text, place)).collect(), 0);
     (0..count).map(text).collect()
 }
 

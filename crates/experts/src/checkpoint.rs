@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use cloister_params::block::BlockKind;
+use cloister_params::block::{BlockKind, BlockShape};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ use crate::blocks::{BlockVectors, block_table};
 use crate::config::{HIDDEN, INTERMEDIATE, ModelConfig};
 use crate::draw::Purpose;
 use crate::error::ExpertsError;
+use crate::exchange::NamedTensor;
+use crate::families::AdapterBlocks;
+use crate::families::blocks::{Block, Piece};
 use crate::minilm::{read_file, unusable};
 use crate::moe::frozen_adapter;
 
@@ -117,6 +120,32 @@ fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> 
     }
 }
 
+/// Which tensors each block is made of, under the names that this file has for them.
+pub(crate) fn classifier_blocks(config: &ModelConfig) -> AdapterBlocks {
+    let piece = |entry: Entry| Piece { tensor: entry.name, expert: None, shape: entry.shape };
+    let block = |shape: BlockShape| {
+        let of_block = match shape.kind {
+            BlockKind::Routing { .. } => vec![],
+            kind => entries(config, kind, &vec![0.0; shape.length as usize]),
+        };
+        let trained = of_block.into_iter().filter(|entry| !is_frozen(entry));
+        Block { shape, pieces: trained.map(piece).collect() }
+    };
+    AdapterBlocks::of_blocks(block_table(config).into_iter().map(block).collect())
+}
+
+/// The frozen halves of all adapters.
+pub(crate) fn frozen_tensors(config: &ModelConfig) -> Vec<NamedTensor> {
+    let experts = block_table(config).into_iter().filter(|shape| shape.kind.is_scored());
+    let all = experts.flat_map(|shape| entries(config, shape.kind, &vec![0.0; shape.length as usize]));
+    let named = |Entry { name, shape, values }| NamedTensor { name, shape, values };
+    all.filter(is_frozen).map(named).collect()
+}
+
+fn is_frozen(entry: &Entry) -> bool {
+    entry.name.ends_with("lora_A")
+}
+
 fn layer_name(config: &ModelConfig, layer: u16) -> String {
     format!("layers.{}", config.first_moe_layer() + usize::from(layer))
 }
@@ -163,7 +192,7 @@ fn read_block(config: &ModelConfig, kind: BlockKind, file: &SafeTensors<'_>) -> 
     let mut block = Vec::with_capacity(length);
     for expected in entries(config, kind, &vec![0.0; length]) {
         let values = read_values(&expected, file)?;
-        if !expected.name.ends_with("lora_A") {
+        if !is_frozen(&expected) {
             block.extend(values);
         } else if values != expected.values {
             return Err(format!("{} is not drawn from the seed {}", expected.name, config.seed));

@@ -73,6 +73,16 @@ impl ModelConfig {
         self.classes.iter().position(|class| class == name)
     }
 
+    /// The class with this name, or a sentence that says which there are.
+    ///
+    /// # Errors
+    /// There is no such class.
+    pub fn known_class(&self, name: &str) -> Result<usize, String> {
+        let none =
+            || format!("the label “{name}” is none of the task's classes: {}", self.classes.join(", "));
+        self.class(name).ok_or_else(none)
+    }
+
     /// Index in MiniLM of the first MoE layer.
     pub(crate) fn first_moe_layer(&self) -> usize {
         LAYERS - self.moe_layers

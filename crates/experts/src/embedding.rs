@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::config::{HIDDEN, LAYERS};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Windows};
 use crate::error::ExpertsError;
 use crate::model::values;
 use crate::notes::Note;
@@ -57,7 +57,7 @@ impl Encoder {
     fn all_windows(&self, notes: &[Note], windows: usize) -> Result<Vec<Window>, ExpertsError> {
         let mut all = Vec::new();
         for (index, note) in notes.iter().enumerate() {
-            let own = self.windows(index, note, windows.max(1))?;
+            let (own, _) = self.windows(index, note, Windows { most: windows.max(1), overlap: 0 })?;
             all.extend(own.into_iter().map(|tokens| Window { note: index, tokens }));
         }
         all.sort_by_key(|window| window.tokens.len());

@@ -9,8 +9,9 @@ use crate::config::ModelConfig;
 use crate::error::ExpertsError;
 use crate::features::Features;
 use crate::minilm::{MiniLm, unusable};
-use crate::notes::Note;
+use crate::notes::{Note, NoteReader};
 use crate::packing::Packing;
+use crate::rows::ReadSoFar;
 
 /// Notes that pass through the frozen layers together.
 const BATCH: usize = 8;
@@ -61,45 +62,90 @@ impl Encoder {
         &self.minilm
     }
 
-    /// Runs the notes through the frozen layers, up to the router of the first MoE layer.
+    /// Runs the notes through the frozen layers, up to the router of the first MoE layer; of each note one window.
     ///
     /// # Errors
     /// [`ExpertsError::NoNotes`], [`ExpertsError::UnknownLabel`] or [`ExpertsError::Tokenizer`].
     pub fn features(&self, notes: &[Note]) -> Result<Features, ExpertsError> {
-        let labels = self.labels(notes)?;
-        let tokenized = self.tokenize(notes)?;
-        let hidden: Vec<Tensor> = tokenized.notes.chunks(BATCH).map(|batch| self.hidden(batch)).collect();
-        if hidden.is_empty() {
-            return Err(ExpertsError::NoNotes);
-        }
-        let lengths = tokenized.notes.iter().map(|tokens| tokens.len() as i64).collect();
-        Features::new(Tensor::cat(&hidden, 0), lengths, labels, tokenized.truncated)
-    }
-
-    fn labels(&self, notes: &[Note]) -> Result<Vec<i64>, ExpertsError> {
-        let class = |(index, note): (usize, &Note)| match self.config.class(&note.label) {
-            Some(class) => Ok(class as i64),
-            None => Err(ExpertsError::UnknownLabel {
+        let encode = |(index, note): (usize, &Note)| {
+            let label = self.config.class(&note.label).ok_or_else(|| ExpertsError::UnknownLabel {
                 note: index + 1,
                 label: note.label.clone(),
                 classes: self.config.classes.clone(),
-            }),
+            })?;
+            self.encode(index, note, label, Windows::default())
         };
-        notes.iter().enumerate().map(class).collect()
+        self.gather(&mut notes.iter().enumerate().map(encode))
     }
 
-    /// Token numbers of each note, cut to the configured length; the last special token stays.
-    pub(crate) fn tokenize(&self, notes: &[Note]) -> Result<Tokenized, ExpertsError> {
-        let mut tokenized = Tokenized { notes: Vec::with_capacity(notes.len()), truncated: 0 };
-        for (index, note) in notes.iter().enumerate() {
-            let mut tokens = self.whole(index, note)?;
-            if tokens.len() > self.config.max_tokens {
-                tokenized.truncated += 1;
-                tokens.drain(self.config.max_tokens - 1..tokens.len() - 1);
+    /// As [`features`](Self::features), of the notes of a file, every `of`-th from number `part` on (`part` and `of`
+    /// in this order), a few notes being in memory at a time. `progress` is told how much of the file is read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Notes`], naming file and row of a note that cannot be used.
+    pub fn read_features(
+        &self,
+        path: &Path,
+        (part, of): (usize, usize),
+        windows: Windows,
+        progress: &mut dyn FnMut(ReadSoFar),
+    ) -> Result<Features, ExpertsError> {
+        windows.check(&self.config)?;
+        let mut reader = NoteReader::open(path).map_err(ExpertsError::Notes)?;
+        let mut index = 0;
+        self.gather(&mut std::iter::from_fn(|| {
+            loop {
+                let note = match reader.next()? {
+                    Ok(note) => note,
+                    Err(error) => return Some(Err(ExpertsError::Notes(error))),
+                };
+                progress(reader.so_far());
+                index += 1;
+                let label = match self.config.known_class(&note.label) {
+                    Ok(label) => label,
+                    Err(reason) => return Some(Err(ExpertsError::Notes(reader.fault(reason)))),
+                };
+                if (index - 1) % of.max(1) == part {
+                    return Some(self.encode(index - 1, &note, label, windows));
+                }
             }
-            tokenized.notes.push(tokens);
+        }))
+    }
+
+    fn encode(
+        &self,
+        index: usize,
+        note: &Note,
+        label: usize,
+        windows: Windows,
+    ) -> Result<Encoded, ExpertsError> {
+        let (windows, cut) = self.windows(index, note, windows)?;
+        Ok(Encoded { windows, cut, label: label as i64 })
+    }
+
+    fn gather(
+        &self,
+        notes: &mut dyn Iterator<Item = Result<Encoded, ExpertsError>>,
+    ) -> Result<Features, ExpertsError> {
+        let (mut hidden, mut lengths, mut labels, mut truncated) = (vec![], vec![], vec![], 0);
+        loop {
+            let batch = notes.take(BATCH).collect::<Result<Vec<Encoded>, _>>()?;
+            if batch.is_empty() {
+                break;
+            }
+            let windows: Vec<&[i64]> =
+                batch.iter().flat_map(|note| note.windows.iter().map(Vec::as_slice)).collect();
+            hidden.push(self.hidden(&windows));
+            for note in batch {
+                lengths.push(note.windows.iter().map(|window| window.len() as i64).collect());
+                labels.push(note.label);
+                truncated += usize::from(note.cut);
+            }
         }
-        Ok(tokenized)
+        match hidden.is_empty() {
+            true => Err(ExpertsError::NoNotes),
+            false => Features::new(Tensor::cat(&hidden, 0), lengths, labels, truncated),
+        }
     }
 
     /// All token numbers of a note, the special tokens included.
@@ -111,26 +157,34 @@ impl Encoder {
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
-    /// A note's tokens in windows of the configured length, each between the two special tokens, the first `most`.
+    /// A note's tokens in windows of the configured length, each between the two special tokens, and whether there
+    /// would have been more of them.
     pub(crate) fn windows(
         &self,
         index: usize,
         note: &Note,
-        most: usize,
-    ) -> Result<Vec<Vec<i64>>, ExpertsError> {
+        windows: Windows,
+    ) -> Result<(Vec<Vec<i64>>, bool), ExpertsError> {
         let tokens = self.whole(index, note)?;
         let [first, content @ .., last] = tokens.as_slice() else {
-            return Ok(vec![tokens]);
+            return Ok((vec![tokens], false));
         };
+        let room = self.config.max_tokens - 2;
         let window = |part: &[i64]| [&[*first], part, &[*last]].concat();
-        if content.is_empty() {
-            return Ok(vec![window(content)]);
+        let mut parts = Vec::new();
+        let mut start = 0;
+        loop {
+            let end = content.len().min(start + room);
+            parts.push(window(&content[start..end]));
+            if end == content.len() || parts.len() == windows.most {
+                return Ok((parts, end < content.len()));
+            }
+            start += room - windows.overlap;
         }
-        Ok(content.chunks(self.config().max_tokens - 2).take(most).map(window).collect())
     }
 
     /// What enters the first MoE layer's router, packed.
-    fn hidden(&self, batch: &[Vec<i64>]) -> Tensor {
+    fn hidden(&self, batch: &[&[i64]]) -> Tensor {
         let lengths: Vec<i64> = batch.iter().map(|tokens| tokens.len() as i64).collect();
         let packing = Packing::new(&lengths).to_device(self.device);
         let tokens = Tensor::from_slice(&batch.concat()).to_device(self.device);
@@ -145,11 +199,41 @@ impl Encoder {
     }
 }
 
-/// Notes as token numbers.
-pub(crate) struct Tokenized {
-    pub(crate) notes: Vec<Vec<i64>>,
-    /// Notes that were cut.
-    pub(crate) truncated: usize,
+/// How a note that is longer than the model reads is split. Windows of a note stay one note: they are pooled together
+/// before the head, so the note has one label, one loss, and counts as one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Windows {
+    /// The most windows of a note; what is beyond them is cut off.
+    pub most: usize,
+    /// Tokens that a window shares with the one before.
+    pub overlap: usize,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { most: 1, overlap: 0 }
+    }
+}
+
+impl Windows {
+    fn check(self, config: &ModelConfig) -> Result<(), ExpertsError> {
+        let room = config.max_tokens - 2;
+        if self.most == 0 || self.overlap >= room {
+            return Err(ExpertsError::Settings(format!(
+                "a note must have at least 1 window, and windows may share at most {} of their {room} tokens",
+                room - 1
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A note as token numbers.
+struct Encoded {
+    windows: Vec<Vec<i64>>,
+    /// Whether something was cut off.
+    cut: bool,
+    label: i64,
 }
 
 pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {

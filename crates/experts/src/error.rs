@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use cloister_params::block::BlockKind;
 use thiserror::Error;
 
+use crate::rows::NotesError;
+
 /// An error of this crate's model and training.
 #[derive(Debug, Error)]
 pub enum ExpertsError {
@@ -41,6 +43,22 @@ pub enum ExpertsError {
     /// An adapter does not belong to the model that it is used with.
     #[error("{0}; use an adapter that was made for this model")]
     Adapter(String),
+    /// A file of notes cannot be used.
+    #[error(transparent)]
+    Notes(NotesError),
+    /// Training would take more memory than is free.
+    #[error(
+        "training takes about {:.1} GiB and {:.1} GiB are free; take smaller batches, shorter texts or a smaller model, or free \
+         memory",
+        gibibytes(*needed),
+        gibibytes(*available)
+    )]
+    Memory {
+        /// Bytes that training takes, about.
+        needed: usize,
+        /// Bytes that are free.
+        available: usize,
+    },
     /// A note's label is none of the model's classes.
     #[error("note {note} (counted from 1) has the label “{label}”; the model's classes are {}", classes.join(", "))]
     UnknownLabel {
@@ -108,4 +126,8 @@ pub enum ExpertsError {
         /// The loss.
         loss: f64,
     },
+}
+
+fn gibibytes(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }

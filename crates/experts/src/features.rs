@@ -11,8 +11,8 @@ use crate::packing::Packing;
 pub struct Features {
     /// Packed hidden states of all notes, `[tokens, 384]`.
     hidden: Tensor,
-    /// Tokens of each note.
-    lengths: Vec<i64>,
+    /// Tokens of each note's windows.
+    lengths: Vec<Vec<i64>>,
     /// First row of each note.
     starts: Vec<i64>,
     /// Class of each note.
@@ -25,7 +25,7 @@ pub struct Features {
 impl Features {
     pub(crate) fn new(
         hidden: Tensor,
-        lengths: Vec<i64>,
+        lengths: Vec<Vec<i64>>,
         labels: Vec<i64>,
         truncated: usize,
     ) -> Result<Self, ExpertsError> {
@@ -34,9 +34,9 @@ impl Features {
         }
         let starts = lengths
             .iter()
-            .scan(0, |next, length| {
+            .scan(0, |next, length: &Vec<i64>| {
                 let start = *next;
-                *next += length;
+                *next += length.iter().sum::<i64>();
                 Some(start)
             })
             .collect();
@@ -72,7 +72,7 @@ impl Features {
             return Err(ExpertsError::NoNotes);
         }
         let Batch { hidden, labels, offsets, .. } = self.batch(notes);
-        let lengths = notes.iter().map(|&note| self.lengths[note]).collect();
+        let lengths = notes.iter().map(|&note| self.lengths[note].clone()).collect();
         let mut selected = Self::new(hidden, lengths, integers(&labels), 0)?;
         selected.offsets = offsets;
         Ok(selected)
@@ -85,7 +85,7 @@ impl Features {
 
     /// How many tokens all notes have together, special tokens included.
     pub fn tokens(&self) -> usize {
-        self.lengths.iter().sum::<i64>() as usize
+        self.lengths.iter().flatten().sum::<i64>() as usize
     }
 
     /// How many notes were longer than the model reads and were cut.
@@ -100,10 +100,10 @@ impl Features {
 
     /// The notes with these indices, as one batch.
     pub(crate) fn batch(&self, notes: &[usize]) -> Batch {
-        let lengths: Vec<i64> = notes.iter().map(|&note| self.lengths[note]).collect();
+        let lengths: Vec<&[i64]> = notes.iter().map(|&note| self.lengths[note].as_slice()).collect();
         let labels: Vec<i64> = notes.iter().map(|&note| self.labels[note]).collect();
-        let parts: Vec<Tensor> =
-            notes.iter().map(|&note| self.hidden.narrow(0, self.starts[note], self.lengths[note])).collect();
+        let rows = |note: usize| self.hidden.narrow(0, self.starts[note], self.lengths[note].iter().sum());
+        let parts: Vec<Tensor> = notes.iter().map(|&note| rows(note)).collect();
         let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
         let device = self.hidden.device();
         let rows = Tensor::from_slice(&rows).to_device(device);
@@ -111,7 +111,7 @@ impl Features {
             hidden: Tensor::cat(&parts, 0),
             labels: Tensor::from_slice(&labels).to_device(device),
             offsets: self.offsets.as_ref().map(|all| all.index_select(0, &rows)),
-            packing: Packing::new(&lengths).to_device(device),
+            packing: Packing::of_windows(&lengths).to_device(device),
         }
     }
 

@@ -59,10 +59,10 @@ pub(crate) struct Attention {
 impl Attention {
     /// Packed hidden states `[tokens, 384]` to the same.
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
-        let (notes, longest, heads) = (packing.notes, packing.longest, HEADS as i64);
+        let (windows, longest, heads) = (packing.windows, packing.longest, HEADS as i64);
         let parts = packing
             .spread(&self.query_key_value.forward(hidden))
-            .view([notes, longest, 3, heads, H / heads])
+            .view([windows, longest, 3, heads, H / heads])
             .permute([2, 0, 3, 1, 4])
             .unbind(0);
         let attended = Tensor::scaled_dot_product_attention(
@@ -75,7 +75,7 @@ impl Attention {
             None,
             false,
         );
-        let attended = attended.transpose(1, 2).reshape([notes * longest, H]);
+        let attended = attended.transpose(1, 2).reshape([windows * longest, H]);
         self.norm.forward(&(hidden + self.output.forward(&packing.pack(&attended))))
     }
 

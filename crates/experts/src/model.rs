@@ -216,6 +216,7 @@ impl Model {
 mod tests {
     use super::*;
     use crate::blocks::initial_blocks;
+    use crate::encoder::Windows;
     use crate::notes::Note;
     use crate::synthetic::{self, Style};
 
@@ -230,7 +231,9 @@ mod tests {
 
     /// Mean-pooled output of the dense model, `[notes, 384]`.
     fn dense(encoder: &Encoder, notes: &[Note]) -> Tensor {
-        let tokens = encoder.tokenize(notes).expect("the notes are plain text").notes;
+        let only =
+            |(index, note)| encoder.windows(index, note, Windows::default()).expect("plain text").0.concat();
+        let tokens: Vec<Vec<i64>> = notes.iter().enumerate().map(only).collect();
         let lengths: Vec<i64> = tokens.iter().map(|note| note.len() as i64).collect();
         let packing = Packing::new(&lengths);
         let minilm = encoder.minilm();

@@ -1,12 +1,15 @@
-//! Notes and how they are read: JSON Lines, plain or compressed.
+//! Notes and how they are read, one after the other or all at once.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use thiserror::Error;
+
+pub use crate::rows::NotesError;
+use crate::rows::{ReadSoFar, Rows};
+
+/// The columns that a note is made of.
+const COLUMNS: &[&str] = &["text", "title", "description", "label_name", "label"];
 
 /// A text with the name of its class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -17,88 +20,66 @@ pub struct Note {
     pub label: String,
 }
 
-/// A file of notes that cannot be used.
-#[derive(Debug, Error)]
-pub enum NotesError {
-    /// The file cannot be read or decompressed.
-    #[error("{path}: {source}; check the path, and that the file is whole")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// A line is not a note.
-    #[error("{path}, line {line}: {reason}")]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What was expected and what is there.
-        reason: String,
-    },
-    /// The file holds nothing.
-    #[error("{path} holds no notes; at least one is needed")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+/// Reads notes one after the other, so that the file is never held as a whole.
+///
+/// JSON Lines (plain, gzip, zstd) or Parquet, told apart by their first bytes. Each row has a string `text`, or `title`
+/// and `description` in its place, and, as the class, `label_name` if it is present or else `label`, a string or an
+/// integer; other fields are ignored.
+pub struct NoteReader {
+    rows: Rows,
+    found: bool,
 }
 
-/// Reads a file of JSON Lines: plain, gzip or zstd, told apart by their first bytes.
-///
-/// Each line is an object with a string `text`, or `title` and `description` in its place, and, as the class, `label_name` if it is present or else `label`,
-/// a string or an integer; other fields are ignored. Lines end at `\n` only.
+impl NoteReader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`NotesError::File`] or [`NotesError::Columns`].
+    pub fn open(path: &Path) -> Result<Self, NotesError> {
+        Ok(Self { rows: Rows::open(path, COLUMNS)?, found: false })
+    }
+
+    /// How much of the file is read.
+    pub fn so_far(&self) -> ReadSoFar {
+        self.rows.so_far()
+    }
+
+    /// An error of the note that was read last, with file and place.
+    pub fn fault(&self, reason: String) -> NotesError {
+        self.rows.fault(reason)
+    }
+}
+
+impl Iterator for NoteReader {
+    type Item = Result<Note, NotesError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let hint = |reason| format!("{reason}; each row must have “text” and “label”");
+        match self.rows.next(|row| note(row).map_err(hint)) {
+            None if !self.found => {
+                self.found = true;
+                Some(Err(NotesError::Empty { path: self.rows.path().to_owned() }))
+            }
+            next => {
+                self.found = true;
+                next
+            }
+        }
+    }
+}
+
+/// Reads all notes of a file, as [`NoteReader`] does one by one.
 ///
 /// # Errors
-/// [`NotesError`], naming the line where there is one.
+/// [`NotesError`], naming the row where there is one.
 pub fn read_notes(path: &Path) -> Result<Vec<Note>, NotesError> {
-    let mut notes = Vec::new();
-    read_lines(path, &mut |line| {
-        let hint = |reason| format!("{reason}; each line must be a JSON object with “text” and “label”");
-        notes.push(parse(line).map_err(hint)?);
-        Ok(())
-    })?;
-    if notes.is_empty() {
-        return Err(NotesError::Empty { path: path.to_owned() });
-    }
-    Ok(notes)
-}
-
-/// Hands each line of a file, plain, gzip or zstd, to a function that says what is wrong with it.
-///
-/// # Errors
-/// [`NotesError`], naming file and line.
-pub fn read_lines(path: &Path, take: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), NotesError> {
-    let file_error = |source| NotesError::File { path: path.to_owned(), source };
-    let mut reader = open(path).map_err(file_error)?;
-    let mut line = Vec::new();
-    let mut number = 0;
-    while reader.read_until(b'\n', &mut line).map_err(file_error)? > 0 {
-        number += 1;
-        take(&line).map_err(|reason| NotesError::Line { path: path.to_owned(), line: number, reason })?;
-        line.clear();
-    }
-    Ok(())
+    NoteReader::open(path)?.collect()
 }
 
 /// The names of the notes' classes, sorted, each once.
 pub fn classes(notes: &[Note]) -> Vec<String> {
     let names: std::collections::BTreeSet<&str> = notes.iter().map(|note| note.label.as_str()).collect();
     names.into_iter().map(str::to_owned).collect()
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::new(File::open(path)?);
-    let start = file.fill_buf()?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))))
-    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)))
-    } else {
-        Ok(Box::new(file))
-    }
 }
 
 #[derive(Deserialize)]
@@ -110,8 +91,8 @@ struct Row {
     label: Option<Value>,
 }
 
-fn parse(line: &[u8]) -> Result<Note, String> {
-    let row: Row = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+fn note(row: Value) -> Result<Note, String> {
+    let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
     let label = match row.label_name.or(row.label) {
         Some(Value::String(name)) => name,
         Some(Value::Number(number)) if !number.is_f64() => number.to_string(),

@@ -1,7 +1,8 @@
-//! Notes of different lengths, packed without padding.
+//! Notes of different lengths, packed without padding. A long note may have several windows, which attend to themselves
+//! alone; its mean is over all of them.
 //!
 //! Everything that works token by token runs on packed rows `[tokens, width]`, so padding costs nothing there; only
-//! attention lays the rows out as `[notes, longest, width]`, with what is no token masked.
+//! attention lays the rows out as `[windows, longest, width]`, with what is no token masked.
 
 use tch::{Device, Tensor};
 
@@ -9,46 +10,55 @@ use tch::{Device, Tensor};
 pub(crate) struct Packing {
     /// Notes in the batch.
     pub(crate) notes: i64,
-    /// Tokens of the longest note.
+    /// Windows in the batch; as many as notes where each has one.
+    pub(crate) windows: i64,
+    /// Tokens of the longest window.
     pub(crate) longest: i64,
-    /// For each cell of `[notes · longest]`, the packed row that fills it; any row of the note where there is no token.
+    /// For each cell of `[windows · longest]`, the packed row that fills it; any row of the window where there is no token.
     cells: Tensor,
     /// For each packed row, its cell.
     rows: Tensor,
-    /// Whether all notes are equally long, so that rows and cells are the same.
+    /// Whether all windows are equally long, so that rows and cells are the same.
     even: bool,
-    /// `[notes, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
+    /// `[windows, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
     pub(crate) mask: Tensor,
+    /// For each packed row, its note.
+    owners: Tensor,
     /// `[notes, tokens]`: averages the rows of each note.
     mean: Tensor,
 }
 
 impl Packing {
-    /// The packing of notes with these numbers of tokens, none of which is 0.
+    /// The packing of notes with one window each, of these numbers of tokens, none of which is 0.
     pub(crate) fn new(lengths: &[i64]) -> Self {
-        let notes = lengths.len() as i64;
+        Self::of_windows(&lengths.chunks(1).collect::<Vec<_>>())
+    }
+
+    /// The packing of notes whose windows have these numbers of tokens, none of which is 0.
+    pub(crate) fn of_windows(of_notes: &[&[i64]]) -> Self {
+        let lengths = of_notes.concat();
+        let windows = lengths.len() as i64;
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let tokens: i64 = lengths.iter().sum();
         let (mut cells, mut rows, mut mask) = (Vec::new(), Vec::new(), Vec::new());
-        let mut mean = vec![0.0_f32; (notes * tokens) as usize];
         let mut start = 0;
-        for (note, &length) in lengths.iter().enumerate() {
-            let note = note as i64;
+        for (window, &length) in lengths.iter().enumerate() {
+            let window = window as i64;
             cells.extend((0..longest).map(|place| start + place.min(length - 1)));
-            rows.extend((0..length).map(|place| note * longest + place));
+            rows.extend((0..length).map(|place| window * longest + place));
             mask.extend((0..longest).map(|place| if place < length { 0.0 } else { f32::NEG_INFINITY }));
-            let own = (note * tokens + start) as usize;
-            mean[own..own + length as usize].fill(1.0 / length as f32);
             start += length;
         }
         Self {
-            notes,
+            notes: of_notes.len() as i64,
+            windows,
             longest,
-            even: notes * longest == tokens,
+            even: windows * longest == tokens,
             cells: Tensor::from_slice(&cells),
             rows: Tensor::from_slice(&rows),
-            mask: Tensor::from_slice(&mask).view([notes, 1, 1, longest]),
-            mean: Tensor::from_slice(&mean).view([notes, tokens]),
+            mask: Tensor::from_slice(&mask).view([windows, 1, 1, longest]),
+            owners: Tensor::from_slice(&owners(of_notes)),
+            mean: means(of_notes),
         }
     }
 
@@ -58,17 +68,18 @@ impl Packing {
             cells: self.cells.to_device(device),
             rows: self.rows.to_device(device),
             mask: self.mask.to_device(device),
+            owners: self.owners.to_device(device),
             mean: self.mean.to_device(device),
             ..*self
         }
     }
 
-    /// Packed rows `[tokens, width]` as `[notes · longest, width]`.
+    /// Packed rows `[tokens, width]` as `[windows · longest, width]`.
     pub(crate) fn spread(&self, packed: &Tensor) -> Tensor {
         if self.even { packed.shallow_clone() } else { packed.index_select(0, &self.cells) }
     }
 
-    /// `[notes · longest, width]` as packed rows.
+    /// `[windows · longest, width]` as packed rows.
     pub(crate) fn pack(&self, spread: &Tensor) -> Tensor {
         if self.even { spread.shallow_clone() } else { spread.index_select(0, &self.rows) }
     }
@@ -80,13 +91,33 @@ impl Packing {
 
     /// For each packed row the number of its note, `[tokens]`.
     pub(crate) fn owners(&self) -> Tensor {
-        self.rows.divide_scalar_mode(self.longest, "floor")
+        self.owners.shallow_clone()
     }
 
-    /// For each packed row its place in its note, counted from 0.
+    /// For each packed row its place in its window, counted from 0.
     pub(crate) fn places(&self) -> Tensor {
         self.rows.remainder(self.longest)
     }
+}
+
+/// For each token, its note.
+fn owners(of_notes: &[&[i64]]) -> Vec<i64> {
+    let of_note = |(note, windows): (usize, &&[i64])| vec![note as i64; windows.iter().sum::<i64>() as usize];
+    of_notes.iter().enumerate().flat_map(of_note).collect()
+}
+
+/// `[notes, tokens]`: averages the rows of each note, over all its windows.
+fn means(of_notes: &[&[i64]]) -> Tensor {
+    let own: Vec<usize> = of_notes.iter().map(|windows| windows.iter().sum::<i64>() as usize).collect();
+    let tokens: usize = own.iter().sum();
+    let mut mean = vec![0.0_f32; own.len() * tokens];
+    let mut start = 0;
+    for (note, length) in own.iter().enumerate() {
+        let first = note * tokens + start;
+        mean[first..first + length].fill(1.0 / *length as f32);
+        start += length;
+    }
+    Tensor::from_slice(&mean).view([own.len() as i64, tokens as i64])
 }
 
 #[cfg(test)]
@@ -106,6 +137,14 @@ mod tests {
         assert_eq!(values(&packing.mean(&packed)), [0.0, 1.0, 4.0, 5.0, 9.0, 10.0]);
         assert_eq!(Vec::<i64>::try_from(packing.places()).expect("a vector"), [0, 0, 1, 2, 0, 1]);
         assert_eq!(Vec::<i64>::try_from(packing.owners()).expect("a vector"), [0, 1, 1, 1, 2, 2]);
+        let windows = Packing::of_windows(&[&[1, 3], &[2]]);
+        assert_eq!(values(&windows.spread(&packed)), values(&spread), "each window attends to itself");
+        assert_eq!(
+            values(&windows.mean(&packed)),
+            [3.0, 4.0, 9.0, 10.0],
+            "a note is the mean of its windows"
+        );
+        assert_eq!(Vec::<i64>::try_from(windows.owners()).expect("a vector"), [0, 0, 0, 0, 1, 1]);
         let open = values(&packing.mask).into_iter().filter(|&value| value == 0.0).count();
         assert_eq!(open, 6);
     }

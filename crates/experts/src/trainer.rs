@@ -211,6 +211,11 @@ impl Trainer {
         Ok(())
     }
 
+    /// The notes that it learns from.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
     /// The present parameters; routing blocks and reserved coordinates are 0.
     ///
     /// # Errors

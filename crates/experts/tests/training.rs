@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cloister_experts::embedding::{EMBEDDING_WIDTH, second_moments};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
-    BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer,
+    BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer, Windows,
     initial_blocks,
 };
 use cloister_params::block::BlockKind;
@@ -115,6 +115,33 @@ fn training_learns_and_its_update_is_the_difference() {
             assert_eq!(update, differences, "{}", shape.kind);
         }
     }
+}
+
+#[test]
+fn a_long_note_in_windows_stays_one_note() {
+    let Some(encoder) = encoder() else { return };
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("long-notes.jsonl");
+    let line =
+        |note: &Note| format!("{{\"text\": {:?}, \"label\": {:?}}}\n", note.text.repeat(6), note.label);
+    let lines: String = notes(8, 1).iter().map(line).collect();
+    std::fs::write(&path, format!("{lines}{{\"text\": \"a\", \"label\": \"x\"}}"))
+        .expect("it can be written");
+    let read = |most| encoder.read_features(&path, (0, 1), Windows { most, overlap: 4 }, &mut |_| ());
+    let unknown = read(1).err().expect("the last note has another label").to_string();
+    assert!(unknown.contains("long-notes.jsonl, line 9: the label “x” is none of"), "{unknown}");
+    std::fs::write(&path, lines).expect("it can be written");
+    let (cut, split) = (read(1).expect("valid notes"), read(64).expect("valid notes"));
+    assert_eq!((cut.notes(), split.notes()), (8, 8));
+    assert_eq!((cut.truncated(), split.truncated()), (8, 0));
+    assert!(split.tokens() > 2 * cut.tokens(), "{} and {}", cut.tokens(), split.tokens());
+    assert!(matches!(
+        encoder.read_features(&path, (0, 1), Windows { most: 2, overlap: 62 }, &mut |_| ()),
+        Err(ExpertsError::Settings(_))
+    ));
+    let mut trainer = Trainer::new(&encoder, split);
+    let result = trainer.train(&settings(), &mut |_| ()).expect("training works");
+    assert_eq!((result.notes, trainer.evaluate(trainer.features()).overall.total), (8, 8));
+    std::fs::remove_file(path).expect("it was written");
 }
 
 #[test]

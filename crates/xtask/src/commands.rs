@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
+use crate::python::Python;
 use crate::workspace::{cargo, root, run, run_checked, target_dir};
-use crate::{Failure, bench_train, fence, setup, trace, vetting};
+use crate::{Failure, bench_train, fence, fixtures, setup, trace, vetting};
 
 /// Builds the program and runs one of its subcommands.
 pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Failure> {
@@ -51,6 +52,10 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]).envs(installed.environment());
+    if matches!(arguments.first().map(String::as_str), None | Some("cli")) {
+        command.envs(trainer_python()?.environment());
+        command.envs(fixtures::installed_python().map(|python| ("CLOISTER_TORCH_PYTHON", python)));
+    }
     match arguments.split_first() {
         None => {
             command.arg("--workspace");
@@ -66,6 +71,11 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode, Failure> {
     }
     run_checked(&mut command, "cargo test")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the training programs under `deploy/trainers` need at least.
+fn trainer_python() -> Result<Python, Failure> {
+    Python::ensure("trainer", "numpy for training programs", "numpy==2.4.6\n")
 }
 
 /// Random rounds, beyond those of the test suite.

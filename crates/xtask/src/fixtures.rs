@@ -77,6 +77,12 @@ pub(crate) fn script(python: &Path, name: &str) -> Command {
     command
 }
 
+/// That Python, where it was installed before.
+pub(crate) fn installed_python() -> Option<PathBuf> {
+    let folder = setup_dir().join("transformers-venv");
+    folder.join("requirements.txt").exists().then(|| folder.join("bin/python"))
+}
+
 /// A Python with torch for the CPU, `transformers` and `peft`.
 pub(crate) fn python() -> Result<PathBuf, Failure> {
     let folder = setup_dir().join("transformers-venv");

@@ -1,5 +1,6 @@
 //! Python with packages from PyPI, for the programs that check ours independently.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,6 +38,13 @@ impl Python {
             wanted.install(Path::new("python3"), &packages, &["--target", &target])?;
         }
         Ok(Self { program: "python3".into(), packages: Some(packages) })
+    }
+
+    /// The variables by which the tests find this Python and its packages.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let program = ("CLOISTER_TRAINER_PYTHON", self.program.clone().into());
+        let packages = self.packages.clone().map(|packages| ("PYTHONPATH", packages.into()));
+        [program].into_iter().chain(packages).collect()
     }
 
     /// A command of this Python, without its arguments.

@@ -48,6 +48,10 @@ pub(crate) struct Arguments {
     /// Kill the coordinator with SIGKILL in the middle of round R's uploads, and start it again
     #[arg(long, value_name = "R")]
     kill_coordinator: Option<u64>,
+    /// Have hospital M train with a program of its own, given as M=COMMAND; may be repeated. `protocols/trainer.md` says
+    /// what it reads and writes.
+    #[arg(long, value_name = "M=COMMAND", value_parser = own_trainer)]
+    trainer: Vec<OwnTrainer>,
     /// Seed of the synthetic notes, their division and the model's initial values.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -86,6 +90,19 @@ fn noise_multiplier(text: &str) -> Result<f64, String> {
     parsed.ok_or_else(|| "expected a number from 0.001 to 1000, like 1.0".into())
 }
 
+/// A hospital with a training program of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct OwnTrainer {
+    party: u32,
+    command: String,
+}
+
+fn own_trainer(text: &str) -> Result<OwnTrainer, String> {
+    let parsed = text.split_once('=').and_then(|(party, command)| Some((party.parse().ok()?, command)));
+    let trainer = parsed.map(|(party, command)| OwnTrainer { party, command: command.to_owned() });
+    trainer.ok_or_else(|| "expected M=COMMAND, like 2='python3 train.py'".into())
+}
+
 fn kill_of(text: &str) -> Result<Kill, String> {
     let parsed = text
         .split_once('@')
@@ -99,6 +116,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             "--kill {}@{}: there is no such hospital",
             kill.party, kill.round
         )));
+    }
+    if let Some(trainer) = arguments.trainer.iter().find(|own| !(1..=arguments.members).contains(&own.party))
+    {
+        return Err(Failure::config(format!("--trainer {}=…: there is no such hospital", trainer.party)));
     }
     let started = Instant::now();
     let text = text::prepare(&arguments)?;

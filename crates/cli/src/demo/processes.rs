@@ -217,6 +217,11 @@ fn hospital_command(
         .args(["--coordinator", address])
         .args(["--evaluate", &format!("{}/{}", party - 1, arguments.members)])
         .args(["--idle-timeout-s", "30", "--compare-local", "--events"]);
+    for own in arguments.trainer.iter().filter(|own| own.party == party) {
+        command.args(["--trainer-cmd", &own.command]);
+        // Where Python finds packages, and they their libraries.
+        command.args(["--trainer-env", "PYTHONPATH", "--trainer-env", "LD_LIBRARY_PATH"]);
+    }
     if arguments.kill.iter().any(|kill| kill.party == party) {
         command.args(["--uplink-bytes-per-second", &VICTIMS_UPLINK.to_string()]);
     }

@@ -150,7 +150,13 @@ impl<'a> Watch<'a> {
                 }
                 self.screen.waiting(party);
             }
-            "refused" | "fault" | "reconnecting" => {
+            "not_evaluated" => {
+                let (parties, _) = self.evaluations.entry(count(&event["round"])).or_default();
+                parties.insert(party);
+                self.screen.note(&format!("hospital {party}: {}", event["reason"]));
+                self.show_rounds();
+            }
+            "refused" | "fault" | "reconnecting" | "not_trained" => {
                 self.screen.note(&format!("hospital {party}: {}", event["reason"]));
             }
             _ => {}

@@ -7,6 +7,7 @@
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::error::ExpertsError;
@@ -72,6 +73,20 @@ impl AdapterBlocks {
         let experts = routers.first().map_or(0, |router| router.shape[0]);
         let numbered = (0..).zip(kinds);
         Ok(Self { blocks: numbered.map(|(id, (kind, pieces))| block(id, kind, pieces, experts)).collect() })
+    }
+
+    /// Blocks of a model that has them otherwise.
+    pub(crate) fn of_blocks(blocks: Vec<Block>) -> Self {
+        Self { blocks }
+    }
+
+    /// The table for programs: number, kind, length and pieces of each block.
+    pub fn to_json(&self) -> Value {
+        let row = |block: &Block| {
+            let BlockShape { id, kind, length } = block.shape;
+            json!({"id": id.0, "kind": kind, "length": length, "pieces": block.pieces})
+        };
+        self.blocks.iter().map(row).collect()
     }
 
     /// All blocks, in order.

@@ -37,7 +37,7 @@ pub use config::{DecoderConfig, Family};
 pub use decoder::Decoder;
 pub use loader::Precision;
 pub use model::Model;
-pub use overview::{AnyConfig, MemoryEstimate, Overview, overview};
+pub use overview::{AnyConfig, Overview, Workload, overview};
 pub use router::Routing;
 pub use switch::Switch;
 pub use tokens::Tokens;

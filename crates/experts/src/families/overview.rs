@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use tch::Device;
 
 use crate::error::ExpertsError;
 use crate::families::adapter::AdapterSettings;
@@ -13,6 +14,7 @@ use crate::families::read_config::{read_decoder, read_family};
 use crate::families::sites::SiteShape;
 use crate::families::switch_config::SwitchConfig;
 use crate::families::weights::Checkpoint;
+use crate::memory::MemoryEstimate;
 
 /// A model's configuration, of whichever kind.
 pub enum AnyConfig {
@@ -71,7 +73,7 @@ impl AnyConfig {
     }
 
     /// Hidden width, and rows of the embedding.
-    fn widths(&self) -> (usize, usize) {
+    pub(crate) fn widths(&self) -> (usize, usize) {
         match self {
             Self::Decoder(config) => (config.hidden, config.vocabulary),
             Self::Switch(config) => (config.hidden, config.vocabulary),
@@ -102,22 +104,17 @@ pub struct Overview {
     pub memory: MemoryEstimate,
 }
 
-/// Memory that training takes, in bytes; an estimate to within about a third, on the side of too much.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct MemoryEstimate {
-    /// The model's frozen weights.
-    pub weights: usize,
-    /// Masters, gradients and the optimizer's two moments of what is trained.
-    pub trained: usize,
-    /// What the backward pass keeps of one batch.
-    pub activations: usize,
-}
-
-impl MemoryEstimate {
-    /// All together.
-    pub fn total(&self) -> usize {
-        self.weights + self.trained + self.activations
-    }
+/// What passes through a model in one step of training.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Workload {
+    /// Texts of a batch.
+    pub texts: usize,
+    /// Tokens of each.
+    pub length: usize,
+    /// Whether only what enters each layer is kept, and the rest computed once more.
+    pub recompute_layers: bool,
+    /// Where it passes through.
+    pub device: Device,
 }
 
 /// Looks at a folder's configuration and at the headers of its weights.
@@ -129,7 +126,7 @@ pub fn overview(
     folder: &Path,
     settings: &AdapterSettings,
     precision: Precision,
-    tokens: usize,
+    workload: Workload,
 ) -> Result<Overview, ExpertsError> {
     let config = AnyConfig::read(folder)?;
     let parameters = Checkpoint::open(folder)?.parameters();
@@ -140,8 +137,11 @@ pub fn overview(
     let (layers, sparse_layers) = config.layers();
     let memory = MemoryEstimate {
         weights: parameters * precision.bytes(),
-        trained: trained * 16,
-        activations: activations(&config, precision, tokens),
+        adapter: 4 * trained,
+        gradients: 4 * trained,
+        optimizer: 8 * trained,
+        activations: activations(&config, precision, workload),
+        logits: logits(&config, precision, workload),
     };
     Ok(Overview {
         family: config.family().name(),
@@ -161,13 +161,33 @@ fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
     (table.blocks().len(), pieces.map(|piece| piece.shape.iter().product::<usize>()).sum())
 }
 
-/// What the backward pass needs of a batch of this many tokens.
+/// What the backward pass needs of a batch, and what a step has in hand besides.
 ///
-/// A layer keeps about 12 values of the hidden width a token (norms, attention, residuals), and for each expert of a
-/// token its input, output, and four values of the intermediate width; logits and their softmax are 32-bit floats.
-fn activations(config: &AnyConfig, precision: Precision, tokens: usize) -> usize {
-    let (hidden, vocabulary) = config.widths();
+/// Of each token, a layer keeps 22 values of the hidden width (norms, queries, keys and values before and after their
+/// rotation, residuals), and for each of its experts 4 of the hidden and 6 of the intermediate width. Measured in
+/// `tests/memory.rs`.
+fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> usize {
+    let (hidden, _) = config.widths();
     let (layers, sparse) = config.layers();
-    let experts = config.moe().map_or(0, |moe| moe.chosen * (2 * hidden + 4 * moe.intermediate));
-    tokens * ((layers * 12 * hidden + sparse * experts) * precision.bytes() + 3 * vocabulary * 4)
+    let experts = config.moe().map_or(0, |moe| moe.chosen * (4 * hidden + 6 * moe.intermediate));
+    let values = match workload.recompute_layers {
+        true => layers * hidden + 22 * hidden + experts,
+        false => layers * 22 * hidden + sparse * experts,
+    };
+    let bytes = precision.bytes() + widened(precision, workload);
+    workload.texts * workload.length * values * bytes
+}
+
+/// Logits, their softmax and its gradient, in 32-bit floats.
+fn logits(config: &AnyConfig, precision: Precision, workload: Workload) -> usize {
+    let bytes = 3 * 4 + widened(precision, workload);
+    bytes * workload.texts * workload.length * config.widths().1
+}
+
+/// Bytes of the 32-bit copy that a CPU makes of each bfloat16 that it computes with.
+fn widened(precision: Precision, workload: Workload) -> usize {
+    match (precision, workload.device) {
+        (Precision::Bfloat16, Device::Cpu) => 4,
+        _ => 0,
+    }
 }

@@ -1,24 +1,42 @@
 //! What a language model learns from.
 
+use std::ops::Range;
+
 use tch::{Device, Tensor};
 
 use crate::error::ExpertsError;
 use crate::families::{Model, Tokens};
 
-/// A text as tokens, of which the last ones are to be learnt.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A text as tokens, some of which are to be learnt.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Example {
     /// Numbers of all tokens.
     pub tokens: Vec<i64>,
     /// How many of them, from the first on, are given: nothing is learnt from predicting them. For a Switch
     /// Transformer these are the source.
     pub given: usize,
+    /// Tokens after those that are given too, in ascending ranges: what others than the assistant say in a conversation.
+    pub skipped: Vec<Range<usize>>,
+    /// The record that it comes from, where several examples come from one: windows of one note count as one record for
+    /// privacy. An example without one is a record of its own.
+    pub record: Option<usize>,
 }
 
 impl Example {
-    /// Tokens that are learnt: the first token of a text has nothing to be predicted from.
+    /// A text of which everything after the first `given` tokens is learnt, a record of its own.
+    pub fn new(tokens: Vec<i64>, given: usize) -> Self {
+        Self { tokens, given, ..Self::default() }
+    }
+
+    /// How many tokens are learnt.
     pub(crate) fn learnt(&self) -> usize {
-        self.tokens.len().saturating_sub(self.given.max(1))
+        self.places().count()
+    }
+
+    /// The places of the tokens that are learnt: the first token of a text has nothing to be predicted from.
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
+        let skipped = |place: &usize| self.skipped.iter().any(|range| range.contains(place));
+        (self.given.max(1)..self.tokens.len()).filter(move |place| !skipped(place))
     }
 
     /// Checks that the model can learn from the example number `number`, counted from 1.
@@ -27,6 +45,9 @@ impl Example {
         let (vocabulary, positions) = model.limits();
         if self.learnt() == 0 || (matches!(model, Model::Switch(_)) && self.given == 0) {
             return fail("there is nothing to learn, or nothing to learn it from".to_owned());
+        }
+        if matches!(model, Model::Switch(_)) && !self.skipped.is_empty() {
+            return fail("a Switch Transformer learns all of its target, and skips nothing".to_owned());
         }
         if positions.is_some_and(|most| self.tokens.len() > most) {
             let most = positions.unwrap_or(0);
@@ -53,10 +74,8 @@ pub struct Question {
 impl Question {
     /// Each option after the prompt.
     pub fn examples(&self) -> impl Iterator<Item = Example> {
-        let example = |option: &Vec<i64>| Example {
-            tokens: [self.prompt.as_slice(), option].concat(),
-            given: self.prompt.len(),
-        };
+        let example =
+            |option: &Vec<i64>| Example::new([self.prompt.as_slice(), option].concat(), self.prompt.len());
         self.options.iter().map(example)
     }
 }
@@ -79,11 +98,8 @@ impl Batch {
     pub(crate) fn new(examples: &[&Example], model: &Model) -> Self {
         let device = model.device();
         let counts = examples.iter().map(|example| example.learnt() as i64).collect();
-        let learnt: Vec<i64> = examples
-            .iter()
-            .flat_map(|example| &example.tokens[example.tokens.len() - example.learnt()..])
-            .copied()
-            .collect();
+        let learnt: Vec<i64> =
+            examples.iter().flat_map(|example| example.places().map(|place| example.tokens[place])).collect();
         let learnt = Tensor::from_slice(&learnt).to_device(device);
         match model {
             Model::Decoder(_) => {
@@ -115,9 +131,8 @@ fn predicting_rows(examples: &[&Example]) -> Vec<i64> {
     let mut rows = Vec::new();
     let mut start = 0;
     for example in examples {
-        let end = start + example.tokens.len();
-        rows.extend((end - example.learnt() - 1..end - 1).map(|row| row as i64));
-        start = end;
+        rows.extend(example.places().map(|place| (start + place - 1) as i64));
+        start += example.tokens.len();
     }
     rows
 }
@@ -128,10 +143,13 @@ mod tests {
 
     #[test]
     fn each_learnt_token_is_predicted_by_the_row_before_it() {
-        let example = |length, given| Example { tokens: vec![1; length], given };
+        let example = |length, given| Example::new(vec![1; length], given);
         let (first, second) = (example(4, 2), example(3, 0));
         assert_eq!((first.learnt(), second.learnt()), (2, 2));
         assert_eq!(predicting_rows(&[&first, &second]), [1, 2, 4, 5]);
         assert_eq!(example(1, 0).learnt(), 0);
+        let talk = Example { skipped: std::iter::once(3..5).collect(), ..example(7, 2) };
+        assert_eq!(talk.learnt(), 3);
+        assert_eq!(predicting_rows(&[&second, &talk]), [0, 1, 4, 7, 8]);
     }
 }

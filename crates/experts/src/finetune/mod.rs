@@ -10,12 +10,13 @@ mod private;
 mod reading;
 mod rounds;
 mod settings;
+mod template;
 
 use tch::{Kind, Tensor};
 
 pub use crate::optimizer::{Decay, Rule};
 pub use example::{Example, Question};
-pub use reading::Reader;
+pub use reading::{Long, Reader};
 pub use rounds::RoundTrainer;
 pub use settings::FineTuning;
 

@@ -1,6 +1,8 @@
 //! DP-SGD of adapters.
 
 use rand_core::CryptoRng;
+use std::collections::BTreeSet;
+
 use tch::{Kind, Tensor};
 
 use super::backward::{Learning, of_each_example};
@@ -49,6 +51,7 @@ impl FineTuner {
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         self.check(examples)?;
+        check_records(examples)?;
         tch::manual_seed(settings.seed as i64);
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
@@ -115,6 +118,18 @@ impl Private<'_> {
     }
 }
 
+/// Each example is drawn, clipped and counted as one record, so no two may come from one.
+fn check_records(examples: &[Example]) -> Result<(), ExpertsError> {
+    let mut seen = BTreeSet::new();
+    match examples.iter().filter_map(|example| example.record).find(|record| !seen.insert(*record)) {
+        Some(record) => Err(ExpertsError::Settings(format!(
+            "record {record} (counted from 0) has several windows; private training takes one example of each record, so cut \
+             long texts instead of splitting them"
+        ))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -124,6 +139,14 @@ mod tests {
     use tch::Device;
 
     use super::*;
+
+    #[test]
+    fn windows_of_one_record_are_refused() {
+        let window = |record| Example { record, ..Example::new(vec![1, 2], 0) };
+        check_records(&[window(Some(0)), window(Some(1)), window(None), window(None)]).expect("four records");
+        let error = check_records(&[window(Some(4)), window(Some(4))]).expect_err("two windows of one");
+        assert!(error.to_string().contains("record 4 (counted from 0) has several windows"), "{error}");
+    }
     use crate::families::{Adapter, AdapterSettings, Model, Precision};
 
     const FAMILIES: [(&str, &[&str]); 7] = [
@@ -138,9 +161,9 @@ mod tests {
 
     /// Texts of different lengths, of which different parts are learnt.
     fn examples() -> Vec<Example> {
-        let text = |number: usize| Example {
-            tokens: (0..5 + 2 * number).map(|place| ((7 * number + place * place + 3) % 40) as i64).collect(),
-            given: 2 + number % 3,
+        let token = |number: usize, place: usize| ((7 * number + place * place + 3) % 40) as i64;
+        let text = |number: usize| {
+            Example::new((0..5 + 2 * number).map(|place| token(number, place)).collect(), 2 + number % 3)
         };
         (0..5).map(text).collect()
     }

@@ -1,86 +1,113 @@
-//! Reads examples from JSON Lines: `prompt` and `completion`, `messages`, or `text`.
+//! Reads examples, row by row: `prompt` and `completion`, `messages`, `question` with `choices`, or `text`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use super::template::{Message, Template};
 use crate::encoder::open_tokenizer;
 use crate::error::ExpertsError;
 use crate::finetune::example::{Example, Question};
-use crate::notes::{NotesError, read_lines};
+use crate::rows::{NotesError, ReadSoFar, Rows};
 
-/// A message of a conversation.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-struct Message {
-    role: String,
-    content: String,
-}
+const COLUMNS: &[&str] = &["prompt", "completion", "messages", "question", "choices", "answer", "text"];
 
 #[derive(Deserialize)]
 struct Row {
     prompt: Option<String>,
     completion: Option<String>,
     messages: Option<Vec<Message>>,
+    question: Option<String>,
+    choices: Option<Vec<String>>,
+    answer: Option<usize>,
     text: Option<String>,
+}
+
+/// What becomes of a text that is longer than a model reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Long {
+    /// What is given is cut from its start, and what is learnt from its end.
+    Cut,
+    /// The text becomes several windows, each an example of the same record. Each starts with the last tokens of the
+    /// one before, so many of them, as context: every token is learnt once. For decoders.
+    Split {
+        /// Tokens that two windows share, at least 1 and fewer than a window has.
+        overlap: usize,
+    },
 }
 
 /// Turns rows of a file into examples.
 pub struct Reader {
     tokenizer: Tokenizer,
+    template: Template,
     /// Ends a completion and a text.
     end: Option<i64>,
     max_tokens: usize,
+    long: Long,
+}
+
+/// A text as tokens, with what is to be learnt.
+struct Sequence {
+    tokens: Vec<i64>,
+    learnt: Vec<bool>,
 }
 
 impl Reader {
-    /// Reads `tokenizer.json` of a model's folder. Completions and texts end with the token `end`, if there is one;
-    /// what is longer than `max_tokens` is cut, the prompt from its start and the rest from its end. Messages are laid
-    /// out as ChatML, as SmolLM2, Qwen and many others have it; no other template is known.
+    /// Reads `tokenizer.json` of a model's folder, and its chat template: `chat_template.jinja`, or that of
+    /// `tokenizer_config.json`; where there is neither, messages are laid out as ChatML. Completions and texts end with
+    /// the token `end`, if there is one; `long` says what becomes of what is longer than `max_tokens`.
     ///
     /// # Errors
-    /// [`ExpertsError::File`] or [`ExpertsError::Content`].
-    pub fn open(model: &Path, end: Option<i64>, max_tokens: usize) -> Result<Self, ExpertsError> {
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] for windows that share nothing
+    /// or everything.
+    pub fn open(model: &Path, end: Option<i64>, max_tokens: usize, long: Long) -> Result<Self, ExpertsError> {
+        if let Long::Split { overlap } = long
+            && !(1..max_tokens).contains(&overlap)
+        {
+            let reason =
+                format!("windows of {max_tokens} tokens must share from 1 to {} of them", max_tokens - 1);
+            return Err(ExpertsError::Settings(reason));
+        }
         let tokenizer = open_tokenizer(&model.join("tokenizer.json"))?;
-        Ok(Self { tokenizer, end, max_tokens })
+        Ok(Self { tokenizer, template: Template::open(model)?, end, max_tokens, long })
     }
 
-    /// The examples of a file: plain, gzip or zstd. Of a conversation, what the assistant says last is learnt.
+    /// The examples of a file: JSON Lines (plain, gzip, zstd) or Parquet. Of a conversation, what the assistant says is
+    /// learnt; of a question with `choices`, the one whose number, from 0, is the `answer`.
     ///
     /// # Errors
-    /// [`NotesError`], naming file and line where there is one.
-    pub fn read(&self, path: &Path) -> Result<Vec<Example>, NotesError> {
+    /// [`ExpertsError::Notes`], naming file and row where there is one.
+    pub fn read(&self, path: &Path) -> Result<Vec<Example>, ExpertsError> {
         let mut examples = Vec::new();
-        read_lines(path, &mut |line| {
-            examples.push(self.example(line)?);
+        self.each(path, &mut |own, _| {
+            examples.extend(own);
             Ok(())
         })?;
-        match examples.is_empty() {
-            true => Err(NotesError::Empty { path: PathBuf::from(path) }),
-            false => Ok(examples),
-        }
+        Ok(examples)
     }
 
-    /// One row as an example.
-    fn example(&self, line: &[u8]) -> Result<Example, String> {
-        let row: Row = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        let (prompt, completion) = match row {
-            Row { prompt: Some(prompt), completion: Some(completion), .. } => (prompt, completion),
-            Row { messages: Some(messages), .. } => Self::conversation(&messages)?,
-            Row { text: Some(text), .. } => (String::new(), text),
-            _ => {
-                return Err(
-                    "there is neither “prompt” with “completion”, nor “messages”, nor “text”".to_owned()
-                );
-            }
-        };
-        let given = self.tokens(&prompt, true)?;
-        let mut learnt = self.tokens(&completion, prompt.is_empty())?;
-        learnt.extend(self.end);
-        learnt.truncate(self.max_tokens.saturating_sub(1));
-        let room = self.max_tokens - learnt.len();
-        let given = &given[given.len().saturating_sub(room)..];
-        Ok(Example { tokens: [given, &learnt].concat(), given: given.len() })
+    /// Hands over the examples of one row after the other, with how much of the file is read; only one row's are in
+    /// memory. The file has at least one row when this returns.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and what `take` returns.
+    pub fn each(
+        &self,
+        path: &Path,
+        take: &mut dyn FnMut(Vec<Example>, ReadSoFar) -> Result<(), ExpertsError>,
+    ) -> Result<(), ExpertsError> {
+        let mut rows = Rows::open(path, COLUMNS).map_err(ExpertsError::Notes)?;
+        let mut record = 0;
+        while let Some(examples) = rows.next(|row| self.examples(row, record)) {
+            take(examples.map_err(ExpertsError::Notes)?, rows.so_far())?;
+            record += 1;
+        }
+        match record {
+            0 => Err(ExpertsError::Notes(NotesError::Empty { path: path.to_owned() })),
+            _ => Ok(()),
+        }
     }
 
     /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
@@ -102,20 +129,112 @@ impl Reader {
         Ok(Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options })
     }
 
-    /// All but the assistant's last message, and that message.
-    fn conversation(messages: &[Message]) -> Result<(String, String), String> {
-        let Some((last, before)) = messages.split_last().filter(|(last, _)| last.role == "assistant") else {
-            return Err("the last of “messages” must be the assistant's".to_owned());
+    /// One row as examples of one record.
+    fn examples(&self, row: Value, record: usize) -> Result<Vec<Example>, String> {
+        let sequence = self.sequence(serde_json::from_value(row).map_err(|error| error.to_string())?)?;
+        let mut examples = match self.long {
+            Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
+            Long::Cut => vec![sequence.cut(self.max_tokens)],
         };
-        let message =
-            |message: &Message| format!("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.content);
-        let prompt: String = before.iter().map(message).collect();
-        Ok((format!("{prompt}<|im_start|>assistant\n"), format!("{}<|im_end|>", last.content)))
+        examples.iter_mut().for_each(|example| example.record = Some(record));
+        match examples.is_empty() {
+            true => Err("there is nothing to learn".to_owned()),
+            false => Ok(examples),
+        }
+    }
+
+    fn sequence(&self, row: Row) -> Result<Sequence, String> {
+        match row {
+            Row { prompt: Some(prompt), completion: Some(completion), .. } => self.answered(&prompt, &completion),
+            Row { messages: Some(messages), .. } => self.conversation(&messages),
+            Row { question: Some(question), choices: Some(choices), answer: Some(answer), .. } => {
+                let chosen = choices.get(answer).ok_or_else(|| {
+                    format!("the answer is choice {answer} (counted from 0) of {}", choices.len())
+                })?;
+                self.answered(&question, &format!(" {chosen}"))
+            }
+            Row { text: Some(text), .. } => self.answered("", &text),
+            _ => Err("there is neither “prompt” with “completion”, nor “messages”, nor “question” with “choices” and \
+                      “answer”, nor “text”"
+                .to_owned()),
+        }
+    }
+
+    /// A prompt, which is given, and what is learnt after it.
+    fn answered(&self, prompt: &str, completion: &str) -> Result<Sequence, String> {
+        let mut tokens = if prompt.is_empty() { vec![] } else { self.tokens(prompt, true)? };
+        let given = tokens.len();
+        tokens.extend(self.tokens(completion, prompt.is_empty())?);
+        tokens.extend(self.end);
+        let learnt = (0..tokens.len()).map(|place| place >= given).collect();
+        Ok(Sequence { tokens, learnt })
+    }
+
+    /// A conversation as the template lays it out, tokenised as one text. A token is learnt where it begins in what
+    /// the assistant says.
+    fn conversation(&self, messages: &[Message]) -> Result<Sequence, String> {
+        let spans = self.template.spans(messages)?;
+        let mut ends = Vec::with_capacity(spans.len());
+        let mut text = String::new();
+        for span in &spans {
+            text += &span.text;
+            ends.push((text.len(), span.learnt));
+        }
+        let encoding = self.tokenizer.encode(text, false).map_err(|error| error.to_string())?;
+        let is_learnt = |&(start, _): &(usize, usize)| {
+            ends.iter().find(|(end, _)| start < *end).is_some_and(|(_, learnt)| *learnt)
+        };
+        Ok(Sequence {
+            tokens: encoding.get_ids().iter().map(|&id| i64::from(id)).collect(),
+            learnt: encoding.get_offsets().iter().map(is_learnt).collect(),
+        })
     }
 
     fn tokens(&self, text: &str, first: bool) -> Result<Vec<i64>, String> {
         let encoding = self.tokenizer.encode(text, first).map_err(|error| error.to_string())?;
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    }
+}
+
+impl Sequence {
+    /// At most so many tokens: what comes before the first that is learnt loses its start, the rest its end.
+    fn cut(self, most: usize) -> Example {
+        let first = self.learnt.iter().position(|&learnt| learnt).unwrap_or(self.tokens.len());
+        let end = self.tokens.len().min(first + most.saturating_sub(1));
+        let start = first.saturating_sub(most - (end - first));
+        self.part(start, end, start)
+    }
+
+    /// Windows of so many tokens, each sharing some with the one before; those without anything to learn are left out.
+    fn windows(self, most: usize, overlap: usize) -> Vec<Example> {
+        let all = self.tokens.len();
+        let mut windows = Vec::new();
+        let mut start = 0;
+        loop {
+            let end = all.min(start + most);
+            let new = if start == 0 { 0 } else { start + overlap };
+            windows.push(self.part(start, end, new));
+            if end == all {
+                break;
+            }
+            start += most - overlap;
+        }
+        windows.retain(|window| window.learnt() > 0);
+        windows
+    }
+
+    /// The tokens from `start` to `end`, nothing before `new` being learnt.
+    fn part(&self, start: usize, end: usize, new: usize) -> Example {
+        let given = |place: usize| place < new || !self.learnt[place];
+        let first = (start..end).find(|&place| !given(place)).unwrap_or(end);
+        let mut skipped: Vec<std::ops::Range<usize>> = Vec::new();
+        for place in (first..end).filter(|&place| given(place)).map(|place| place - start) {
+            match skipped.last_mut() {
+                Some(range) if range.end == place => range.end += 1,
+                _ => skipped.push(place..place + 1),
+            }
+        }
+        Example { skipped, ..Example::new(self.tokens[start..end].to_vec(), first - start) }
     }
 }
 
@@ -129,51 +248,97 @@ mod tests {
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3,
-            "<|im_start|>user": 4, "<|im_start|>assistant": 5, "c<|im_end|>": 6}}
+            "<|im_start|>user": 4, "<|im_start|>assistant": 5, "c<|im_end|>": 6, "b<|im_end|>": 7}}
     }"#;
 
-    fn scratch(name: &str) -> PathBuf {
+    fn scratch(name: &str) -> std::path::PathBuf {
         let folder = std::env::temp_dir().join(format!("cloister-reading-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         fs::write(folder.join("tokenizer.json"), TOKENIZER).expect("the folder can be written");
         folder
     }
 
-    fn read(name: &str, lines: &str, max_tokens: usize) -> Result<Vec<Example>, String> {
+    fn read(name: &str, lines: &str, max_tokens: usize, long: Long) -> Result<Vec<Example>, String> {
         let folder = scratch(name);
         let path = folder.join("examples.jsonl");
         fs::write(&path, lines).expect("the folder can be written");
-        let reader = Reader::open(&folder, Some(9), max_tokens).expect("a sound tokenizer");
-        let examples = reader.read(&path).map_err(|error| error.to_string());
+        let reader = Reader::open(&folder, Some(9), max_tokens, long).map_err(|error| error.to_string());
+        let examples = reader.and_then(|reader| reader.read(&path).map_err(|error| error.to_string()));
         fs::remove_dir_all(folder).expect("it was made above");
         examples
     }
 
+    fn example(tokens: &[i64], given: usize, record: usize) -> Example {
+        Example { record: Some(record), ..Example::new(tokens.to_vec(), given) }
+    }
+
     #[test]
-    fn prompts_conversations_and_texts_become_examples() {
+    fn prompts_questions_and_texts_become_examples() {
         let lines = r#"{"prompt": "a b", "completion": "c"}
-{"messages": [{"role": "user", "content": "b c"}, {"role": "assistant", "content": "c"}]}
+{"question": "a b", "choices": ["a", "c"], "answer": 1}
 {"text": "a b c"}"#;
-        let examples = read("kinds", lines, 16).expect("sound rows");
-        let example = |tokens: &[i64], given| Example { tokens: tokens.to_vec(), given };
-        assert_eq!(examples[0], example(&[1, 2, 3, 9], 2));
-        assert_eq!(examples[1], example(&[4, 2, 6, 5, 6, 9], 4));
-        assert_eq!(examples[2], example(&[1, 2, 3, 9], 0));
+        let examples = read("kinds", lines, 16, Long::Cut).expect("sound rows");
+        assert_eq!(examples[0], example(&[1, 2, 3, 9], 2, 0));
+        assert_eq!(examples[1], example(&[1, 2, 3, 9], 2, 1));
+        assert_eq!(examples[2], example(&[1, 2, 3, 9], 0, 2));
+    }
+
+    #[test]
+    fn of_a_conversation_every_answer_is_learnt_and_no_question() {
+        let lines =
+            r#"{"messages": [{"role": "user", "content": "b c"}, {"role": "assistant", "content": "c"},
+            {"role": "user", "content": "b"}, {"role": "assistant", "content": "a b"}]}"#
+                .replace('\n', "");
+        let examples = read("talk", &lines, 16, Long::Cut).expect("sound rows");
+        let questions = std::iter::once(5..8).collect();
+        let expected = Example { skipped: questions, ..example(&[4, 2, 6, 5, 6, 4, 7, 5, 1, 7], 4, 0) };
+        assert_eq!(examples, [expected]);
     }
 
     #[test]
     fn long_prompts_lose_their_start_and_long_completions_their_end() {
         let lines = r#"{"prompt": "a b c a b", "completion": "c"}
 {"prompt": "a b", "completion": "a b c a b c"}"#;
-        let examples = read("long", lines, 4).expect("sound rows");
-        assert_eq!(examples[0], Example { tokens: vec![1, 2, 3, 9], given: 2 });
-        assert_eq!(examples[1], Example { tokens: vec![2, 1, 2, 3], given: 1 });
+        let examples = read("long", lines, 4, Long::Cut).expect("sound rows");
+        assert_eq!(examples[0], example(&[1, 2, 3, 9], 2, 0));
+        assert_eq!(examples[1], example(&[2, 1, 2, 3], 1, 1));
+    }
+
+    #[test]
+    fn windows_of_one_row_share_a_record_and_learn_every_token_once() {
+        let text = "a b c a b c a b";
+        let lines = format!("{{\"text\": \"{text}\"}}\n{{\"prompt\": \"{text}\", \"completion\": \"c\"}}");
+        let examples = read("windows", &lines, 4, Long::Split { overlap: 2 }).expect("sound rows");
+        let texts: Vec<&Example> = examples.iter().filter(|example| example.record == Some(0)).collect();
+        assert_eq!(texts[0], &example(&[1, 2, 3, 1], 0, 0));
+        assert_eq!(texts[1], &example(&[3, 1, 2, 3], 2, 0));
+        // All but the first of 9 tokens.
+        assert_eq!(texts.iter().map(|window| window.learnt()).sum::<usize>(), 8);
+        let answered: Vec<&Example> = examples.iter().filter(|example| example.record == Some(1)).collect();
+        assert_eq!(answered, [&example(&[1, 2, 3, 9], 2, 1)]);
+        let error = read("apart", &lines, 4, Long::Split { overlap: 0 }).expect_err("windows share nothing");
+        assert!(error.contains("must share from 1 to 3"), "{error}");
+    }
+
+    #[test]
+    fn bad_rows_are_named_with_file_and_line() {
+        let refused = |name, lines: &str| read(name, lines, 8, Long::Cut).expect_err("a row is broken");
+        let error = refused("bad", "{\"text\": \"a\"}\n{\"prompt\": \"a\"}");
+        assert!(
+            error.contains("examples.jsonl, line 2: there is neither “prompt” with “completion”"),
+            "{error}"
+        );
+        let error = refused("last", r#"{"messages": [{"role": "user", "content": "a"}]}"#);
+        assert!(error.contains("line 1: none of “messages” is the assistant's"), "{error}");
+        let error = refused("choice", r#"{"question": "a", "choices": ["b"], "answer": 1}"#);
+        assert!(error.contains("line 1: the answer is choice 1"), "{error}");
+        assert!(refused("none", "").contains("at least one is needed"));
     }
 
     #[test]
     fn long_options_leave_a_quarter_to_the_prompt() {
         let folder = scratch("question");
-        let reader = Reader::open(&folder, None, 8).expect("a sound tokenizer");
+        let reader = Reader::open(&folder, None, 8, Long::Cut).expect("a sound tokenizer");
         let options = ["a b c".to_owned(), "a b c a b c a b c".to_owned()];
         let question = reader.question("c b a", &options).expect("plain text");
         assert_eq!(
@@ -181,19 +346,5 @@ mod tests {
             (vec![2, 1], 3, 6)
         );
         fs::remove_dir_all(folder).expect("it was made above");
-    }
-
-    #[test]
-    fn bad_rows_are_named_with_file_and_line() {
-        let error =
-            read("bad", "{\"text\": \"a\"}\n{\"prompt\": \"a\"}", 8).expect_err("a row lacks a completion");
-        assert!(
-            error.contains("examples.jsonl, line 2: there is neither “prompt” with “completion”"),
-            "{error}"
-        );
-        let last = r#"{"messages": [{"role": "user", "content": "a"}]}"#;
-        let error = read("last", last, 8).expect_err("nobody answers");
-        assert!(error.contains("line 1: the last of “messages” must be the assistant's"), "{error}");
-        assert!(read("none", "", 8).expect_err("no rows").contains("at least one is needed"));
     }
 }

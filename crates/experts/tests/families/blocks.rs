@@ -2,7 +2,7 @@
 
 use cloister_experts::families::losses::{self, Totals};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Precision, Tokens, overview,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Precision, Tokens, Workload, overview,
 };
 use cloister_params::block::BlockKind;
 use tch::{Device, Kind, Tensor};
@@ -82,18 +82,24 @@ fn one_expert_s_block_moves_only_that_expert() {
 
 #[test]
 fn the_overview_counts_what_the_model_holds() {
-    let seen =
-        overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, 128).expect("a whole folder");
+    let load = |length| Workload { texts: 1, length, recompute_layers: false, device: Device::Cpu };
+    let seen = overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, load(128))
+        .expect("a whole folder");
     assert_eq!((seen.family, seen.layers, seen.sparse_layers), ("deepseek_v3", 2, 1));
     assert_eq!((seen.experts, seen.experts_per_token), (8, 3));
     let adapter = Adapter::new(&mut open("deepseek_v3"), &settings(), 0).expect("sound settings");
     assert_eq!(seen.trained, adapter.parameters());
     assert_eq!(seen.memory.weights, 2 * seen.parameters);
-    assert_eq!(seen.memory.trained, 16 * seen.trained);
-    let longer =
-        overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, 256).expect("a whole folder");
+    let memory = seen.memory;
+    assert_eq!(memory.adapter + memory.gradients + memory.optimizer, 16 * seen.trained);
+    let longer = overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, load(256))
+        .expect("a whole folder");
     assert_eq!(longer.memory.activations, 2 * seen.memory.activations);
-    let dense = overview(&fixture("llama"), &settings(), Precision::Float32, 1).expect("a whole folder");
+    let recomputed = Workload { recompute_layers: true, ..load(256) };
+    let less = overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, recomputed);
+    assert!(less.expect("a whole folder").memory.activations < longer.memory.activations);
+    let dense =
+        overview(&fixture("llama"), &settings(), Precision::Float32, load(1)).expect("a whole folder");
     assert_eq!((dense.experts, dense.sparse_layers, dense.blocks), (0, 0, 1));
 }
 

@@ -24,7 +24,7 @@ fn tuner(family: &str) -> FineTuner {
 
 /// Four texts whose second half follows from their first token.
 fn examples() -> Vec<Example> {
-    let text = |first: i64| Example { tokens: vec![first, 7, 9, first + 20, 30 - first, 2], given: 3 };
+    let text = |first: i64| Example::new(vec![first, 7, 9, first + 20, 30 - first, 2], 3);
     (3..7).map(text).collect()
 }
 
@@ -67,8 +67,7 @@ fn the_loss_is_that_of_peft() {
     let adapter =
         Adapter::read(&fixture("mixtral").join("adapter"), &mut model).expect("the fixture is whole");
     let tuner = FineTuner::new(model, adapter).expect("the adapter is this model's");
-    let examples: Vec<Example> =
-        texts(&expected).into_iter().map(|tokens| Example { tokens, given: 0 }).collect();
+    let examples: Vec<Example> = texts(&expected).into_iter().map(|tokens| Example::new(tokens, 0)).collect();
     let loss = tuner.loss(&examples, 2).expect("the examples are sound");
     assert!((loss - expected["adapted.loss"].double_value(&[])).abs() < 1e-5);
 }
@@ -203,7 +202,7 @@ fn the_likeliest_option_a_token_is_chosen() {
 fn examples_and_settings_that_make_no_sense_are_named() {
     let mut own = tuner("mixtral");
     let mut refusal = |tokens: Vec<i64>, given, settings: FineTuning| {
-        own.train(&[Example { tokens, given }], &settings, &mut |_| {}).expect_err("no sense").to_string()
+        own.train(&[Example::new(tokens, given)], &settings, &mut |_| {}).expect_err("no sense").to_string()
     };
     let sound = FineTuning::default;
     assert!(refusal(vec![5, 99], 1, sound()).contains("example 1 (counted from 1): the token 99 is not in"));

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use cloister_experts::Note;
 use cloister_experts::embedding::EMBEDDING_WIDTH;
-use cloister_experts::finetune::{Question, Reader};
-use cloister_experts::notes::read_lines;
+use cloister_experts::finetune::{Long, Question, Reader};
 use cloister_experts::partition::{Split, hold_out};
+use cloister_experts::rows::Rows;
 use cloister_experts::{Encoder, ModelConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::data::Files;
@@ -60,7 +61,7 @@ impl Questions {
         if let Some(file) = &files.test {
             asked.extend(limited(read(file)?, data.limit));
         }
-        let reader = Reader::open(model, None, data.max_tokens)?;
+        let reader = Reader::open(model, None, data.max_tokens, Long::Cut)?;
         let question = |own: &Asked| reader.question(&own.prompt, &own.options);
         let all: Result<Vec<Question>, _> = asked.iter().map(question).collect();
         let right = asked.iter().map(|own| own.right).collect();
@@ -77,6 +78,10 @@ impl Questions {
     }
 }
 
+/// The columns that questions are made of.
+const COLUMNS: &[&str] =
+    &["goal", "sol1", "sol2", "query", "endings", "label", "question", "choices", "answer", "subject"];
+
 #[derive(Deserialize)]
 struct Row {
     goal: Option<String>,
@@ -92,16 +97,16 @@ struct Row {
 }
 
 fn read(path: &Path) -> Result<Vec<Asked>, LabError> {
+    let mut rows = Rows::open(path, COLUMNS)?;
     let mut all = Vec::new();
-    read_lines(path, &mut |line| {
-        all.push(asked(line)?);
-        Ok(())
-    })?;
+    while let Some(asked) = rows.next(asked) {
+        all.push(asked?);
+    }
     Ok(all)
 }
 
-fn asked(line: &[u8]) -> Result<Asked, String> {
-    let row: Row = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+fn asked(row: Value) -> Result<Asked, String> {
+    let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
     let answered = |text: String| format!("Question: {text}\nAnswer:");
     let (prompt, options, right) = match row {
         Row { goal: Some(goal), sol1: Some(one), sol2: Some(two), label: Some(right), .. } => {
@@ -144,15 +149,19 @@ fn topics(asked: &[Asked], config: &Config, folders: &Folders) -> Result<Vec<usi
 mod tests {
     use super::*;
 
+    fn parsed(line: &[u8]) -> Result<Asked, String> {
+        asked(serde_json::from_slice(line).map_err(|error| error.to_string())?)
+    }
+
     #[test]
     fn three_spellings_are_read_and_others_are_not() {
-        let piqa = asked(br#"{"goal": "Boil an egg", "sol1": "In water ", "sol2": "In sand", "label": 0}"#);
+        let piqa = parsed(br#"{"goal": "Boil an egg", "sol1": "In water ", "sol2": "In sand", "label": 0}"#);
         let piqa = piqa.expect("a question");
         assert_eq!(piqa.prompt, "Question: Boil an egg\nAnswer:");
         assert_eq!((piqa.options[0].as_str(), piqa.right), (" In water", 0));
-        let mmlu = asked(br#"{"subject": "law", "question": "Q", "choices": ["a", "b"], "answer": 1}"#);
+        let mmlu = parsed(br#"{"subject": "law", "question": "Q", "choices": ["a", "b"], "answer": 1}"#);
         assert_eq!(mmlu.expect("a question").subject.as_deref(), Some("law"));
-        let hellaswag = asked(br#"{"query": "He", "endings": ["runs", "sits"], "label": 1}"#);
+        let hellaswag = parsed(br#"{"query": "He", "endings": ["runs", "sits"], "label": 1}"#);
         assert_eq!(hellaswag.expect("a question").prompt, "He");
         for wrong in [
             &br#"{"question": "Q", "choices": ["a", "b"], "answer": 2}"#[..],
@@ -160,7 +169,7 @@ mod tests {
             br#"{"text": "a", "label": "b"}"#,
             b"[]",
         ] {
-            assert!(asked(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+            assert!(parsed(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }
     }
 }

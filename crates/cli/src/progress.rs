@@ -1,0 +1,67 @@
+//! How far a long-running program is, on stderr: a bar on a terminal, and elsewhere a line for each tenth.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What is told on stderr. `NO_COLOR` is heeded by the library that draws.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    is_terminal: bool,
+    /// What was told last, and to which tenth.
+    told: (String, u64),
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let style = ProgressStyle::with_template("{msg:20} {wide_bar:.cyan/dim} {pos}/{len}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        Self { bar, is_terminal: std::io::stderr().is_terminal(), told: (String::new(), 0) }
+    }
+
+    /// So much of something is done.
+    pub(crate) fn step(&mut self, what: &str, done: u64, total: u64) {
+        if self.is_terminal {
+            self.bar.set_length(total);
+            self.bar.set_message(what.to_owned());
+            self.bar.set_position(done);
+        } else if let Some(percent) = self.tenth(what, done, total) {
+            eprintln!("{what}: {percent} %");
+        }
+        if done >= total {
+            self.bar.reset();
+        }
+    }
+
+    /// A sentence, which stays.
+    pub(crate) fn line(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// The percentage, where it is a tenth that was not told yet.
+    fn tenth(&mut self, what: &str, done: u64, total: u64) -> Option<u64> {
+        let tenth = 10 * done / total.max(1);
+        if self.told.0 == what && self.told.1 == tenth || tenth == 0 {
+            return None;
+        }
+        self.told = (what.to_owned(), tenth);
+        Some(10 * tenth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tenth_is_told_once() {
+        let mut progress = Progress::new();
+        let mut told =
+            |what| -> Vec<u64> { (1..=40).filter_map(|done| progress.tenth(what, done, 40)).collect() };
+        let tenths: Vec<u64> = (1..=10).map(|tenth| 10 * tenth).collect();
+        assert_eq!(told("training"), tenths);
+        assert_eq!(told("uploading"), tenths);
+        assert_eq!(told("training"), tenths, "the next round is told again");
+    }
+}

@@ -1,0 +1,111 @@
+//! This program's own trainer: MiniLM with experts, held in memory from round to round.
+
+use std::path::Path;
+
+use cloister_experts::memory::{MemoryEstimate, classifier_memory};
+use cloister_experts::notes::{NoteReader, NotesError};
+use cloister_experts::rows::ReadSoFar;
+use cloister_experts::{
+    BlockVectors, Encoder, ExpertsError, Features, LocalResult, LocalTraining, ModelConfig, PrivateReport,
+    PrivateTraining, Trainer, TrainingProgress,
+};
+use getrandom::SysRng;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng, UnwrapErr};
+
+use super::{Accuracy, HeldOut, LocalTrainer, Steps, Trained, TrainingConfig, TrainingError};
+
+/// The model with the hospital's notes.
+pub(super) struct Classifier {
+    config: TrainingConfig,
+    encoder: Encoder,
+    trainer: Trainer,
+    part: Features,
+}
+
+impl Classifier {
+    /// What it will take; notes are read once for it, so that whatever is wrong with them is told before anything is
+    /// loaded.
+    pub(super) fn memory(config: &TrainingConfig) -> Result<MemoryEstimate, TrainingError> {
+        let count = |path| count(path, &config.model).map_err(ExpertsError::Notes);
+        let notes = count(&config.notes)? + count(&config.held_out)?;
+        let batch_size = LocalTraining::default().batch_size;
+        Ok(classifier_memory(&config.model, notes, config.windows, batch_size))
+    }
+
+    /// Reads model and notes; `progress` is told how much of the hospital's own notes is read.
+    pub(super) fn open(
+        config: &TrainingConfig,
+        progress: &mut dyn FnMut(ReadSoFar),
+    ) -> Result<Self, TrainingError> {
+        let encoder = Encoder::open(&config.minilm, config.model.clone(), config.threads, config.device)?;
+        let own = encoder.read_features(&config.notes, (0, 1), config.windows, progress)?;
+        let part = (config.part, config.of);
+        let part = encoder.read_features(&config.held_out, part, config.windows, &mut |_| ())?;
+        let trainer = Trainer::new(&encoder, own);
+        Ok(Self { config: config.clone(), encoder, trainer, part })
+    }
+}
+
+/// How many notes a file has, each of one of the model's classes.
+fn count(path: &Path, model: &ModelConfig) -> Result<usize, NotesError> {
+    let mut reader = NoteReader::open(path)?;
+    let mut notes = 0;
+    while let Some(note) = reader.next() {
+        model.known_class(&note?.label).map_err(|reason| reader.fault(reason))?;
+        notes += 1;
+    }
+    Ok(notes)
+}
+
+impl LocalTrainer for Classifier {
+    fn notes(&self) -> Option<(usize, usize)> {
+        let own = self.trainer.features();
+        Some((own.notes(), own.truncated()))
+    }
+
+    fn train(
+        &mut self,
+        model: &BlockVectors,
+        settings: &LocalTraining,
+        steps: Steps<'_>,
+    ) -> Result<Trained, TrainingError> {
+        self.trainer.load(model)?;
+        let mut tell = |progress: TrainingProgress| steps(progress.step, progress.steps);
+        Ok(trained(self.trainer.train(settings, &mut tell)?, None))
+    }
+
+    fn train_privately(
+        &mut self,
+        model: &BlockVectors,
+        settings: &LocalTraining,
+        private: &PrivateTraining,
+        steps: Steps<'_>,
+    ) -> Result<Trained, TrainingError> {
+        self.trainer.load(model)?;
+        // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
+        let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
+        let mut tell = |progress: TrainingProgress| steps(progress.step, progress.steps);
+        let (result, report) = self.trainer.train_privately(settings, private, &mut random, &mut tell)?;
+        Ok(trained(result, Some(report)))
+    }
+
+    fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError> {
+        self.trainer.load(model)?;
+        let score = match notes {
+            HeldOut::Part => self.trainer.evaluate(&self.part),
+            HeldOut::All => {
+                let (path, windows) = (&self.config.held_out, self.config.windows);
+                let all = self.encoder.read_features(path, (0, 1), windows, &mut |_| ())?;
+                self.trainer.evaluate(&all)
+            }
+        };
+        Ok(Accuracy { correct: score.overall.correct, total: score.overall.total })
+    }
+}
+
+fn trained(result: LocalResult, private: Option<PrivateReport>) -> Trained {
+    let losses = [("loss_first", result.loss_first), ("loss_last", result.loss_last)];
+    let metrics = losses.map(|(name, value)| (name.to_owned(), value)).into();
+    Trained { result, private, metrics }
+}

@@ -1,0 +1,382 @@
+//! Training on a thread of its own: one long-lived trainer, jobs in, results out.
+//!
+//! [`LocalTrainer`] is the seam between the protocol and whatever trains: this program's own trainer ([`classifier`])
+//! or a program of the hospital's ([`program`]). What comes out of it is clipped, noised, charged and masked in the same
+//! way, so a hospital that trains its own way loses nothing of the protocol.
+
+mod classifier;
+mod folder;
+mod process;
+mod program;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use cloister_experts::checkpoint::write_checkpoint;
+use cloister_experts::exchange::ExchangeError;
+use cloister_experts::memory::available;
+use cloister_experts::rows::ReadSoFar;
+use cloister_experts::{
+    BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, ModelConfig, PrivateReport,
+    PrivateTraining, Windows, initial_blocks,
+};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::id::PartyId;
+use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, TrainingPlan};
+use cloister_protocol::model::Model;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use self::classifier::Classifier;
+pub use self::process::ProgramError;
+use self::program::Program;
+
+/// What a hospital trains on and with.
+#[derive(Clone, Debug)]
+pub struct TrainingConfig {
+    /// The folder of MiniLM's files.
+    pub minilm: PathBuf,
+    /// The model and its classes.
+    pub model: ModelConfig,
+    /// The hospital's own notes.
+    pub notes: PathBuf,
+    /// Notes that nobody trains on.
+    pub held_out: PathBuf,
+    /// Which part of them this hospital evaluates each round: every `of`-th note from `part` on.
+    pub part: usize,
+    /// How many hospitals share that evaluation.
+    pub of: usize,
+    /// How long notes are split.
+    pub windows: Windows,
+    /// CPU threads.
+    pub threads: usize,
+    /// Where the model computes.
+    pub device: Device,
+    /// Whether to train on the own notes alone for comparison, when the rounds are over.
+    pub compare_local: bool,
+    /// Where the federated model is written.
+    pub checkpoint: PathBuf,
+    /// A program that trains in this program's place.
+    pub program: Option<TrainerProgram>,
+}
+
+/// A training program of the hospital's own, as `protocols/trainer.md` has it.
+#[derive(Clone, Debug)]
+pub struct TrainerProgram {
+    /// The program and its first arguments; a job's folder follows.
+    pub command: Vec<String>,
+    /// How long one job may take.
+    pub timeout: Duration,
+    /// Names of variables of this program's environment that the program gets, beyond the few that every program needs.
+    pub environment: Vec<String>,
+    /// Where the folders of jobs are made.
+    pub folder: PathBuf,
+}
+
+/// Right answers of all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accuracy {
+    /// Notes classified right.
+    pub correct: usize,
+    /// Notes.
+    pub total: usize,
+}
+
+/// What a hospital knows at the end.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct FinalResult {
+    /// The federated model on all held-out notes.
+    pub federated: Accuracy,
+    /// A model trained on the own notes alone, as long.
+    pub local: Option<Accuracy>,
+}
+
+/// Why there is no training result.
+#[derive(Debug, Error)]
+pub enum TrainingError {
+    /// This program's own trainer, its files or the hospital's notes.
+    #[error(transparent)]
+    Experts(#[from] ExpertsError),
+    /// The plan asks for private training, which nobody can see from outside a program.
+    #[error(
+        "the plan asks for private training (DP-SGD), and that --trainer-cmd does it cannot be seen; train with the built-in \
+         trainer"
+    )]
+    NotPrivate,
+    /// The hospital's training program did not do its job.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The hospital's training program wrote something else than it should.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+}
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Train on a model as the plan says.
+    Train(Box<RoundPlan>, Box<Model>),
+    /// Evaluate a model on this hospital's part of the held-out notes.
+    Evaluate(Box<Model>),
+    /// Write the final model, evaluate it, and compare with training alone over so many rounds.
+    Finish { model: Box<Model>, plans: Vec<TrainingPlan> },
+}
+
+/// What training yields.
+#[derive(Debug)]
+pub(crate) struct Trained {
+    /// What enters the protocol.
+    pub(crate) result: LocalResult,
+    /// What private training did, where the plan asks for it.
+    pub(crate) private: Option<PrivateReport>,
+    /// Numbers for the hospital's own eyes.
+    pub(crate) metrics: BTreeMap<String, f64>,
+}
+
+/// What the thread reports.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Bytes that training takes, about, and that are free where that can be told.
+    Memory { needed: usize, free: Option<usize> },
+    /// How much of the hospital's notes is read.
+    Reading { done: u64, total: u64 },
+    /// Training can begin.
+    Ready { notes: Option<usize>, truncated: Option<usize> },
+    /// A step of local training is done; `local` when it is the comparison.
+    Progress { done: usize, total: usize, local: bool },
+    /// A round's training is done.
+    Trained(Box<Trained>),
+    /// A round's training failed; later rounds may do better.
+    NotTrained(String),
+    /// The evaluation is done.
+    Evaluated(Accuracy),
+    /// The evaluation failed.
+    NotEvaluated(String),
+    /// Everything is done.
+    Finished(FinalResult),
+    /// Something failed; the thread has ended.
+    Failed(TrainingError),
+}
+
+/// Which held-out notes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HeldOut {
+    /// This hospital's part.
+    Part,
+    /// All.
+    All,
+}
+
+/// Is told of a training's steps: done, and in all.
+pub(crate) type Steps<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// Whatever trains at a hospital.
+pub(crate) trait LocalTrainer {
+    /// How many notes there are, and how many of them are truncated; nothing where that is not known before training.
+    fn notes(&self) -> Option<(usize, usize)>;
+
+    /// Trains from a model.
+    fn train(
+        &mut self,
+        model: &BlockVectors,
+        settings: &LocalTraining,
+        steps: Steps<'_>,
+    ) -> Result<Trained, TrainingError>;
+
+    /// Trains from a model by DP-SGD, or refuses to.
+    fn train_privately(
+        &mut self,
+        model: &BlockVectors,
+        settings: &LocalTraining,
+        private: &PrivateTraining,
+        steps: Steps<'_>,
+    ) -> Result<Trained, TrainingError>;
+
+    /// Evaluates a model on held-out notes.
+    fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError>;
+}
+
+/// Starts the thread. It ends when the jobs' sender is dropped.
+pub(crate) fn spawn(
+    config: TrainingConfig,
+    party: PartyId,
+) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<Report>) {
+    let (jobs, incoming) = blocking::channel();
+    let (reports, outgoing) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        if let Err(error) = work(&config, party, &incoming, &reports) {
+            let _ = reports.send(Report::Failed(error));
+        }
+    });
+    (jobs, outgoing)
+}
+
+fn work(
+    config: &TrainingConfig,
+    party: PartyId,
+    jobs: &blocking::Receiver<Job>,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<(), TrainingError> {
+    let trainer = open(config, reports)?;
+    let mut worker = Worker { config, party, trainer, reports };
+    let (notes, truncated) = worker.trainer.notes().unzip();
+    worker.report(Report::Ready { notes, truncated });
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Train(plan, model) => worker.train(&plan, &model),
+            Job::Evaluate(model) => worker.evaluate(&model),
+            Job::Finish { model, plans } => worker.finish(&model, &plans)?,
+        }
+    }
+    Ok(())
+}
+
+/// The hospital's own program, or the built-in trainer if it has room.
+fn open(
+    config: &TrainingConfig,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<Box<dyn LocalTrainer>, TrainingError> {
+    if let Some(program) = &config.program {
+        return Ok(Box::new(Program::new(config, program)?));
+    }
+    let estimate = Classifier::memory(config)?;
+    let _ = reports.send(Report::Memory { needed: estimate.total(), free: available(config.device) });
+    estimate.check(config.device)?;
+    Ok(Box::new(Classifier::open(config, &mut reading(reports))?))
+}
+
+/// Reports each further percent of a file.
+fn reading(reports: &mpsc::UnboundedSender<Report>) -> impl FnMut(ReadSoFar) {
+    let mut told = 0;
+    move |ReadSoFar { done, total }| {
+        let percent = 100 * done / total.max(1);
+        if percent > told {
+            told = percent;
+            let _ = reports.send(Report::Reading { done, total });
+        }
+    }
+}
+
+struct Worker<'a> {
+    config: &'a TrainingConfig,
+    party: PartyId,
+    trainer: Box<dyn LocalTrainer>,
+    reports: &'a mpsc::UnboundedSender<Report>,
+}
+
+impl Worker<'_> {
+    fn report(&self, report: Report) {
+        // Nobody listens any more when the program is ending.
+        let _ = self.reports.send(report);
+    }
+
+    fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
+        BlockVectors::new(&self.config.model, model.blocks().to_vec())
+    }
+
+    /// A failure costs the round and not the party: it may be a custodian, and the next round may go well.
+    fn train(&mut self, plan: &RoundPlan, model: &Model) {
+        let trained = self.train_round(plan, model);
+        self.report(match trained {
+            Ok(trained) => Report::Trained(Box::new(trained)),
+            Err(error) => Report::NotTrained(error.to_string()),
+        });
+    }
+
+    fn train_round(&mut self, plan: &RoundPlan, model: &Model) -> Result<Trained, TrainingError> {
+        let training = &plan.settings.training;
+        let settings = local_training(training, self.party, plan.round.0);
+        let blocks = self.blocks(model)?;
+        let mut steps = progress(self.reports, (0, 1), false);
+        match training.private {
+            None => self.trainer.train(&blocks, &settings, &mut steps),
+            Some(private) => {
+                let private = private_training(private, training.local_epochs);
+                self.trainer.train_privately(&blocks, &settings, &private, &mut steps)
+            }
+        }
+    }
+
+    fn evaluate(&mut self, model: &Model) {
+        let blocks = self.blocks(model).map_err(TrainingError::from);
+        let accuracy = blocks.and_then(|blocks| self.trainer.evaluate(&blocks, HeldOut::Part));
+        self.report(match accuracy {
+            Ok(accuracy) => Report::Evaluated(accuracy),
+            Err(error) => Report::NotEvaluated(error.to_string()),
+        });
+    }
+
+    fn finish(&mut self, model: &Model, plans: &[TrainingPlan]) -> Result<(), TrainingError> {
+        let blocks = self.blocks(model)?;
+        let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
+        write_checkpoint(&self.config.checkpoint, &self.config.model, &blocks)?;
+        let local = if self.config.compare_local { Some(self.train_alone(plans)?) } else { None };
+        self.report(Report::Finished(FinalResult { federated, local }));
+        Ok(())
+    }
+
+    /// The comparison: the same start, the same settings, as many epochs, on the own notes alone. It stays here, so that it
+    /// is never private.
+    fn train_alone(&mut self, plans: &[TrainingPlan]) -> Result<Accuracy, TrainingError> {
+        let mut blocks = initial_blocks(&self.config.model);
+        for (done, plan) in plans.iter().enumerate() {
+            let settings = local_training(plan, self.party, done as u64 + 1);
+            let mut steps = progress(self.reports, (done, plans.len()), true);
+            let trained = self.trainer.train(&blocks, &settings, &mut steps)?;
+            blocks = moved(&blocks, &trained.result)?;
+        }
+        self.trainer.evaluate(&blocks, HeldOut::All)
+    }
+}
+
+/// A model after its update; there is no routing distribution that others published.
+fn moved(blocks: &BlockVectors, result: &LocalResult) -> Result<BlockVectors, ExpertsError> {
+    let sum =
+        |(old, update): (&Vec<f32>, &Vec<f32>)| old.iter().zip(update).map(|(old, own)| old + own).collect();
+    let table = blocks.table();
+    let mut values: Vec<Vec<f32>> = blocks.values().iter().zip(result.updates.values()).map(sum).collect();
+    for (values, _) in values.iter_mut().zip(table).filter(|(_, shape)| is_routing(shape)) {
+        values.fill(0.0);
+    }
+    blocks.with_values(values)
+}
+
+fn is_routing(shape: &BlockShape) -> bool {
+    matches!(shape.kind, BlockKind::Routing { .. })
+}
+
+/// Shows the progress of one of several trainings; `span` is how many of them are done of how many.
+fn progress(
+    reports: &mpsc::UnboundedSender<Report>,
+    span: (usize, usize),
+    local: bool,
+) -> impl FnMut(usize, usize) {
+    move |step, steps| {
+        let done = span.0 * steps + step;
+        let _ = reports.send(Report::Progress { done, total: span.1 * steps, local });
+    }
+}
+
+fn private_training(plan: PrivateTrainingPlan, local_epochs: u16) -> PrivateTraining {
+    PrivateTraining {
+        clipping_norm: plan.clipping_norm(),
+        noise_multiplier: plan.noise_multiplier(),
+        sampling_probability: plan.sampling_probability(),
+        steps: plan.steps(local_epochs) as usize,
+    }
+}
+
+fn local_training(plan: &TrainingPlan, party: PartyId, round: u64) -> LocalTraining {
+    LocalTraining {
+        epochs: usize::from(plan.local_epochs),
+        batch_size: usize::from(plan.batch_size),
+        learning_rate: f64::from(plan.learning_rate_micro) / 1e6,
+        routing_penalty: f64::from(plan.routing_penalty_milli) / 1e3,
+        seed: plan.seed ^ (u64::from(party.0) << 32) ^ round,
+        ..LocalTraining::default()
+    }
+}

@@ -1,0 +1,193 @@
+//! Runs a program: what it says is read while it runs, and it is killed, with what it started, when its time is up.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{Steps, TrainerProgram};
+
+/// Bytes of its last words that are kept.
+const LAST_WORDS: usize = 2_000;
+/// How often is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long after its end what it said is waited for.
+const WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// Variables that every program gets, where this one has them.
+const KEPT: &[&str] = &["PATH", "LANG", "LC_ALL", "TZ"];
+
+/// A training program that did not do its job.
+#[derive(Debug, Error)]
+pub enum ProgramError {
+    /// It cannot be started.
+    #[error("the training program {command} cannot be started: {source}; check --trainer-cmd and PATH")]
+    Start {
+        /// As it was given.
+        command: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It said itself that it failed, or crashed.
+    #[error("the training program {command} ended with {status}; its last words: {words}")]
+    Failed {
+        /// As it was given.
+        command: String,
+        /// Its exit code, or the signal.
+        status: ExitStatus,
+        /// The end of its stderr.
+        words: String,
+    },
+    /// It took too long.
+    #[error(
+        "the training program {command} was stopped after {seconds} seconds; raise --trainer-timeout-s if it was at \
+         work; its last words: {words}"
+    )]
+    TooLong {
+        /// As it was given.
+        command: String,
+        /// The limit.
+        seconds: u64,
+        /// The end of its stderr.
+        words: String,
+    },
+    /// This program cannot make or fill the job's folder.
+    #[error(
+        "the folder of the training program's job, {path}: {source}; check the space and the permissions there"
+    )]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A line of a program's stdout that says how far it is.
+#[derive(Deserialize)]
+struct Progress {
+    step: usize,
+    steps: usize,
+}
+
+enum Said {
+    Progress(Progress),
+    /// All of stderr has been read; its end.
+    Words(String),
+}
+
+/// Runs the program on a job's folder, with so many threads.
+pub(super) fn run(
+    program: &TrainerProgram,
+    folder: &Path,
+    threads: usize,
+    steps: Steps<'_>,
+) -> Result<(), ProgramError> {
+    let command = program.command.join(" ");
+    let started = Instant::now();
+    let mut group = Group(
+        command_of(program, folder, threads)
+            .spawn()
+            .map_err(|source| ProgramError::Start { command: command.clone(), source })?,
+    );
+    let said = listen(&mut group.0);
+    let mut words = String::new();
+    let status = loop {
+        while let Ok(said) = said.recv_timeout(LOOK_EVERY) {
+            hear(said, &mut words, steps);
+        }
+        match group.0.try_wait() {
+            Ok(Some(status)) => break Some(status),
+            Ok(None) if started.elapsed() < program.timeout => std::thread::sleep(LOOK_EVERY),
+            _ => break None,
+        }
+    };
+    group.kill();
+    while let Ok(said) = said.recv_timeout(WORDS_WITHIN) {
+        hear(said, &mut words, steps);
+    }
+    let words = if words.trim().is_empty() { "none".to_owned() } else { words.trim().to_owned() };
+    // TRAIN-02
+    match status {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(ProgramError::Failed { command, status, words }),
+        None => Err(ProgramError::TooLong { command, seconds: program.timeout.as_secs(), words }),
+    }
+}
+
+fn hear(said: Said, words: &mut String, steps: Steps<'_>) {
+    match said {
+        Said::Progress(progress) => steps(progress.step.min(progress.steps), progress.steps),
+        Said::Words(last) => *words = last,
+    }
+}
+
+/// Nothing of this program's environment reaches it but what is named: it holds paths of keys, and may hold secrets
+/// (`TRAIN-01`).
+fn command_of(program: &TrainerProgram, folder: &Path, threads: usize) -> Command {
+    let mut command = Command::new(program.command.first().map_or("", String::as_str));
+    command.args(program.command.iter().skip(1)).arg(folder).env_clear();
+    command.env("HOME", folder).env("TMPDIR", folder).env("OMP_NUM_THREADS", threads.to_string());
+    let named = KEPT.iter().copied().chain(program.environment.iter().map(String::as_str));
+    command.envs(named.filter_map(|name| Some((name, std::env::var_os(name)?))));
+    // A process group of its own, so that it is killed with what it started.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Reads both streams on threads of their own, so that a program that says much is not held up.
+fn listen(child: &mut Child) -> Receiver<Said> {
+    let (sender, said) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        let sender = sender.clone();
+        std::thread::spawn(move || read_progress(stdout, &sender));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        std::thread::spawn(move || {
+            let _ = sender.send(Said::Words(last_words(stderr)));
+        });
+    }
+    said
+}
+
+fn read_progress(stdout: impl Read, sender: &Sender<Said>) {
+    for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+        if let Ok(progress) = serde_json::from_slice(&line) {
+            let _ = sender.send(Said::Progress(progress));
+        }
+    }
+}
+
+/// The end of a stream, once it has ended.
+fn last_words(mut stderr: impl Read) -> String {
+    let (mut words, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+        words.extend_from_slice(&buffer[..length]);
+        words.drain(..words.len().saturating_sub(LAST_WORDS));
+    }
+    String::from_utf8_lossy(&words).into_owned()
+}
+
+/// A process with everything that it started; killed when this is dropped.
+struct Group(Child);
+
+impl Group {
+    fn kill(&mut self) {
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            // Nothing is left of the group when this fails.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,167 @@
+//! A program of the hospital's own as the trainer, with real processes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cloister_experts::{
+    BlockVectors, Device, LocalTraining, ModelConfig, PrivateTraining, Windows, initial_blocks,
+};
+use cloister_params::block::BlockKind;
+
+use super::program::Program;
+use super::{HeldOut, LocalTrainer, Trained, TrainerProgram, TrainingConfig, TrainingError};
+
+fn model() -> ModelConfig {
+    ModelConfig { rank: 1, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) }
+}
+
+/// The program of the tests with a fault, and the folder of its jobs.
+fn program(fault: &str, timeout: Duration) -> (Program, PathBuf) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer.py");
+    let command = vec!["python3".to_owned(), script.display().to_string(), fault.to_owned()];
+    program_of(command, fault, timeout)
+}
+
+fn program_of(command: Vec<String>, fault: &str, timeout: Duration) -> (Program, PathBuf) {
+    let name = format!("cloister-trainer-{}-{}", std::process::id(), fault.replace(' ', "-"));
+    let folder = std::env::temp_dir().join(name);
+    let config = TrainingConfig {
+        minilm: "minilm".into(),
+        model: model(),
+        notes: "notes.jsonl".into(),
+        held_out: "held-out.jsonl".into(),
+        part: 1,
+        of: 3,
+        windows: Windows::default(),
+        threads: 1,
+        device: Device::Cpu,
+        compare_local: false,
+        checkpoint: "model.safetensors".into(),
+        program: None,
+    };
+    let program = TrainerProgram { command, timeout, environment: vec![], folder: folder.clone() };
+    (Program::new(&config, &program).expect("its paths can be made absolute"), folder)
+}
+
+fn global() -> BlockVectors {
+    let initial = initial_blocks(&model());
+    initial.map(|_, values| values.iter().map(|value| value + 0.25).collect())
+}
+
+fn train(fault: &str) -> Result<Trained, TrainingError> {
+    let (mut program, folder) = program(fault, Duration::from_secs(60));
+    let result = program.train(&global(), &LocalTraining::default(), &mut |_, _| ());
+    assert!(!folder.exists(), "{fault}: nothing of a job is left");
+    result
+}
+
+#[test]
+fn what_a_program_trains_enters_like_the_built_in_trainer_s_result() {
+    let (mut program, folder) = program("none", Duration::from_secs(60));
+    let mut steps = vec![];
+    let trained = program
+        .train(&global(), &LocalTraining::default(), &mut |step, of| steps.push((step, of)))
+        .expect("the program follows the contract");
+    assert_eq!(steps, [(1, 4), (2, 4), (3, 4), (4, 4)]);
+    assert!(!folder.exists());
+    let result = trained.result;
+    assert_eq!(result.updates.table(), global().table());
+    for (shape, values) in result.updates.iter() {
+        match shape.kind {
+            BlockKind::Routing { .. } => assert!(values.iter().all(|value| (value - 0.125).abs() < 1e-6)),
+            BlockKind::Router { .. } => assert_eq!(values.last(), Some(&0.0), "the reserved coordinate"),
+            _ => assert!(values.iter().all(|value| *value == 0.001), "{}", shape.kind),
+        }
+    }
+    assert_eq!((result.regions.len(), result.margins.len(), result.notes), (16, 2, 7));
+    assert_eq!((result.regions[9].layer, result.regions[9].expert, result.regions[9].tokens), (1, 1, 25));
+    assert!(result.regions.iter().all(|region| region.mean_hidden == vec![0.5; 384]));
+    assert!(result.margins.concat().iter().all(|margin| *margin == 0.25));
+    assert_eq!((trained.metrics["loss_last"], trained.metrics["steps"]), (1.0, 4.0));
+}
+
+#[test]
+fn trained_parameters_become_differences() {
+    let result = train("parameters").expect("the program follows the contract").result;
+    let head = result.updates.get(BlockKind::Shared).expect("a block of the table");
+    assert!(head.iter().all(|value| (value + 0.249).abs() < 1e-6), "0.001 - 0.25");
+    let router = result.updates.get(BlockKind::Router { layer: 0 }).expect("a block of the table");
+    assert_eq!(router.last(), Some(&0.0), "the reserved coordinate is no parameter");
+}
+
+#[test]
+fn an_evaluation_is_the_program_s_too() {
+    let (mut sound, _) = program("none", Duration::from_secs(60));
+    let accuracy = sound.evaluate(&global(), HeldOut::Part).expect("the program follows the contract");
+    assert_eq!((accuracy.correct, accuracy.total), (3, 4));
+    let (mut lying, _) = program("all right", Duration::from_secs(60));
+    let error = lying.evaluate(&global(), HeldOut::All).expect_err("5 of 4").to_string();
+    assert!(error.contains("result.json: 5 of 4 notes cannot be right"), "{error}");
+}
+
+/// TRAIN-02
+#[test]
+fn whatever_a_program_writes_is_checked_and_told_as_its_fault() {
+    for (fault, expected) in [
+        ("shape", "update.safetensors: the tensor head.weight must be F32 [2, 384], not F32 [1, 1]"),
+        ("nan", "update.safetensors: value 5 of the tensor head.weight is NaN"),
+        ("tensor", "update.safetensors: the tensor head.weight is missing"),
+        ("unknown", "update.safetensors: the tensor head.scale is not expected"),
+        ("garbage", "update.safetensors: it is no safetensors file"),
+        ("long", "update.safetensors: it is longer than"),
+        ("no update", "left no usable"),
+        ("counts", "layers.0.token_counts makes 250 together; 100 tokens went to 2 experts each"),
+        ("half", "layers.0.token_counts has 25.5; counts are integers"),
+        ("margins", "layers.1.margin_sums has 1000000 over 25 tokens"),
+        ("distribution", "layers.0.probability_sums makes"),
+        ("version", "result.json: it follows version 2 of the contract; this program knows 1"),
+        ("field", "result.json: unknown field `colour`"),
+    ] {
+        let error = train(fault).expect_err(fault).to_string();
+        assert!(error.contains(expected) && error.contains("training program"), "{fault}: {error}");
+    }
+}
+
+#[test]
+fn a_program_that_fails_is_told_with_its_status_and_last_words() {
+    let error = train("exit").expect_err("it says so").to_string();
+    assert!(error.contains("ended with exit status: 3") && error.ends_with("the end"), "{error}");
+    assert!(error.len() < 3_000, "only its last words");
+    let (mut absent, folder) =
+        program_of(vec!["no-such-program".to_owned()], "absent", Duration::from_secs(60));
+    let error = absent.evaluate(&global(), HeldOut::Part).expect_err("there is none").to_string();
+    assert!(error.contains("no-such-program cannot be started"), "{error}");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_program_that_hangs_is_stopped_with_all_that_it_started() {
+    let (mut program, folder) = program("hang", Duration::from_secs(2));
+    let started = Instant::now();
+    let error = program.train(&global(), &LocalTraining::default(), &mut |_, _| ()).expect_err("it hangs");
+    let error = error.to_string();
+    assert!(error.contains("stopped after 2 seconds") && error.contains("still at it"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(60), "nothing waits for its child");
+    assert!(!folder.exists());
+}
+
+/// TRAIN-01
+#[test]
+fn a_program_sees_a_private_folder_and_nothing_of_this_environment() {
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "there is something to see");
+    let error = train("environment").expect_err("it tells").to_string();
+    assert!(error.contains("sees [], home cloister-trainer-") && error.contains("mode 700"), "{error}");
+}
+
+/// TRAIN-04
+#[test]
+fn private_training_is_not_left_to_a_program() {
+    let (mut program, folder) = program("none", Duration::from_secs(60));
+    let private =
+        PrivateTraining { clipping_norm: 1.0, noise_multiplier: 1.0, sampling_probability: 0.1, steps: 3 };
+    let error = program
+        .train_privately(&global(), &LocalTraining::default(), &private, &mut |_, _| ())
+        .expect_err("nobody could see it");
+    assert!(error.to_string().contains("that --trainer-cmd does it cannot be seen"), "{error}");
+    assert!(!folder.exists(), "the program is not even started");
+}

@@ -1,0 +1,99 @@
+//! What a hospital's own training program gets and gives back, as `protocols/trainer.md` has it: the model as a
+//! safetensors file, and an update with the sums that scoring needs, of which nothing is believed unchecked.
+
+mod result;
+mod tensors;
+
+use std::path::Path;
+
+use cloister_params::block::BlockKind;
+use serde_json::{Value, json};
+
+use crate::blocks::BlockVectors;
+use crate::checkpoint::{classifier_blocks, frozen_tensors};
+use crate::config::{HIDDEN, ModelConfig, TOP_K};
+use crate::error::ExpertsError;
+use crate::families::{AdapterBlocks, AdapterSettings, AnyConfig};
+
+pub use result::{ExchangeError, ProgramResult, RESULT, STATISTICS, UPDATE};
+pub use tensors::NamedTensor;
+
+/// The version of the contract.
+pub const CONTRACT: u32 = 1;
+/// The model, in a job's folder.
+pub const GLOBAL: &str = "global.safetensors";
+
+/// The shape of what is exchanged for one model.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    blocks: AdapterBlocks,
+    /// What a program needs of the model and does not train.
+    frozen: Vec<NamedTensor>,
+    width: usize,
+    experts_per_token: usize,
+}
+
+impl Exchange {
+    /// For MiniLM with experts.
+    pub fn of_classifier(config: &ModelConfig) -> Self {
+        Self {
+            blocks: classifier_blocks(config),
+            frozen: frozen_tensors(config),
+            width: HIDDEN,
+            experts_per_token: TOP_K,
+        }
+    }
+
+    /// For an adapter of a family's model.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when the adapter's settings do not fit the model.
+    pub fn of_family(config: &AnyConfig, adapter: &AdapterSettings) -> Result<Self, ExpertsError> {
+        Ok(Self {
+            blocks: AdapterBlocks::new(&config.sites(), adapter)?,
+            frozen: vec![],
+            width: config.widths().0,
+            experts_per_token: config.moe().map_or(0, |moe| moe.chosen),
+        })
+    }
+
+    /// The table that says which tensors each block is made of, and the sizes that statistics have.
+    pub fn table(&self) -> Value {
+        let (layers, experts) = self.layers();
+        json!({
+            "contract": CONTRACT,
+            "layers": layers,
+            "experts": experts,
+            "experts_per_token": self.experts_per_token,
+            "hidden_width": self.width,
+            "blocks": self.blocks.to_json(),
+        })
+    }
+
+    /// Writes a model: the tensors that are trained, those that a program needs besides, and for each sparse layer the
+    /// published routing distribution, `routing.L`, all 0 where there is none yet.
+    ///
+    /// # Errors
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the values are another model's, or
+    /// [`ExpertsError::File`].
+    pub fn write_global(&self, path: &Path, values: &[Vec<f32>]) -> Result<(), ExpertsError> {
+        let blocks = BlockVectors::of_table(self.blocks.table(), values.to_vec())?;
+        let mut tensors = tensors::of_blocks(&self.blocks, &blocks);
+        tensors.extend(self.frozen.iter().cloned());
+        for (shape, values) in blocks.iter() {
+            if let BlockKind::Routing { layer } = shape.kind {
+                let name = format!("routing.{layer}");
+                tensors.push(NamedTensor { name, shape: vec![values.len()], values: values.to_vec() });
+            }
+        }
+        tensors::write(path, &tensors)
+    }
+
+    /// Sparse layers, and experts of each.
+    fn layers(&self) -> (usize, usize) {
+        let table = self.blocks.table();
+        let routing = table.iter().filter(|shape| matches!(shape.kind, BlockKind::Routing { .. }));
+        let lengths: Vec<usize> = routing.map(|shape| shape.length as usize).collect();
+        (lengths.len(), lengths.first().copied().unwrap_or(0))
+    }
+}
