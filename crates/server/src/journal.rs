@@ -1,8 +1,8 @@
 //! What the coordinator must find again after a restart: what its round began with, and every input since
 //! (`ROUND-27`).
 //!
-//! A record is its length (8 bytes, little-endian), its hash (as a leaf of RFC 6962, 32 bytes) and its bytes. The first two
-//! are the round's beginning and its model; the others are inputs. Records are synced before anything that follows
+//! A record is its length (8 bytes, little-endian), its hash (as a leaf of RFC 6962, 32 bytes) and its bytes. The first is the
+//! round's beginning, the next are its model and the last round's sums; the others are inputs. Records are synced before anything that follows
 //! from them leaves. What a power cut tore off the end had not been synced, and nothing followed from it.
 
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use cloister_params::id::Digest;
 use cloister_protocol::coordinator::{Input, Start, Time};
 use cloister_protocol::model::Model;
 use cloister_wire::codec;
-use cloister_wire::message::Ending;
+use cloister_wire::frame::Frame;
 use thiserror::Error;
 
 const NAME: &str = "journal";
@@ -116,19 +116,17 @@ impl Journal {
 
     fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<Kept, JournalError> {
         let wrong = |record: usize, why: String| JournalError::Record { path: self.path(), record, why };
-        let [first, model, inputs @ ..] = records else {
-            return Err(wrong(1, "it lacks the round's beginning".into()));
-        };
-        let beginning =
-            decode_beginning(first, model).ok_or_else(|| wrong(1, "it is no round's beginning".into()))?;
+        let (beginning, inputs) =
+            decode_beginning(records).ok_or_else(|| wrong(1, "it is no round's beginning".into()))?;
+        let first = 1 + records.len() - inputs.len();
         let input = |(record, bytes): (usize, &&[u8])| {
             Input::decode(bytes).map_err(|error| wrong(record, error.to_string()))
         };
-        let inputs = (3..).zip(inputs).map(input).collect::<Result<_, _>>()?;
+        let inputs = (first..).zip(inputs).map(input).collect::<Result<_, _>>()?;
         Ok(Kept { beginning, inputs, torn })
     }
 
-    /// Begins anew with the next round: on disk when this returns, and the former round's inputs are gone.
+    /// Begins anew after a round: on disk when this returns, and the round's inputs are gone.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -207,19 +205,29 @@ fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (leaf_hash(record) == Digest(*hash)).then_some((record, rest))
 }
 
-/// The epoch, the rounds with sums (8 bytes, little-endian) and the last ending; then the model.
-fn encode_beginning(beginning: &Beginning) -> [Vec<u8>; 2] {
-    let ending = codec::encode(&beginning.start.last_ending);
-    let first = [&beginning.epoch.0[..], &beginning.closed_rounds.to_le_bytes(), &ending].concat();
-    [first, beginning.start.model.to_bytes()]
+/// The epoch, the rounds with sums and the frames of sums (8 bytes each, little-endian) and the last ending; then the
+/// model, then each frame.
+fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
+    let Start { model, last_ending, last_sums } = &beginning.start;
+    let counts = [beginning.closed_rounds, last_sums.len() as u64].map(u64::to_le_bytes).concat();
+    let first = [&beginning.epoch.0[..], &counts, &codec::encode(last_ending)].concat();
+    [first, model.to_bytes()].into_iter().chain(last_sums.iter().map(Frame::encode)).collect()
 }
 
-fn decode_beginning(first: &[u8], model: &[u8]) -> Option<Beginning> {
-    let (epoch, rest) = first.split_first_chunk()?;
-    let (closed_rounds, ending) = rest.split_first_chunk()?;
-    let last_ending: Option<Ending> = codec::decode(ending).ok()?;
-    let start = Start { model: Model::from_bytes(model)?, last_ending };
-    Some(Beginning { epoch: Digest(*epoch), closed_rounds: u64::from_le_bytes(*closed_rounds), start })
+/// The beginning, and the records that follow it.
+fn decode_beginning<'a>(records: &'a [&'a [u8]]) -> Option<(Beginning, &'a [&'a [u8]])> {
+    let [first, model, rest @ ..] = records else { return None };
+    let (epoch, fields) = first.split_first_chunk()?;
+    let (closed_rounds, fields) = fields.split_first_chunk()?;
+    let (sums, ending) = fields.split_first_chunk()?;
+    let (sums, inputs) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*sums)).ok()?)?;
+    let start = Start {
+        model: Model::from_bytes(model)?,
+        last_ending: codec::decode(ending).ok()?,
+        last_sums: sums.iter().map(|frame| Frame::decode(frame).ok()).collect::<Option<_>>()?,
+    };
+    let closed_rounds = u64::from_le_bytes(*closed_rounds);
+    Some((Beginning { epoch: Digest(*epoch), closed_rounds, start }, inputs))
 }
 
 #[cfg(test)]

@@ -267,8 +267,6 @@ impl Server<'_> {
     }
 
     fn start_round(&mut self) -> Result<(), ServerError> {
-        self.begin_journal()?;
-        self.allowance.renew();
         let (settings, now) = (Box::new(self.config.settings.clone()), self.now());
         let input = Input::StartRound(settings);
         let record = input.encode(now);
@@ -281,6 +279,7 @@ impl Server<'_> {
         let (closed_rounds, start) = (self.closed_rounds, self.coordinator.start());
         let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
         let now = self.now();
+        self.allowance.renew();
         let present = self.coordinator.connected().iter().map(|party| Input::Connected(*party).encode(now));
         Ok(self.journal.begin(&beginning, present)?)
     }
@@ -369,6 +368,7 @@ impl Server<'_> {
             self.closed_rounds += 1;
             self.aborted_in_a_row = 0;
         }
+        self.begin_journal()?;
         (self.events)(ServerEvent::Ended(report));
         if self.aborted_in_a_row >= GIVE_UP_AFTER {
             return Err(ServerError::NothingSummed(self.aborted_in_a_row));

@@ -298,7 +298,10 @@ impl World {
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
                 CoordinatorOutput::Event(event) => self.events.push(event),
-                CoordinatorOutput::Ended(report) => self.observations.push(Observation::Ended(report)),
+                CoordinatorOutput::Ended(report) => {
+                    self.disk = CoordinatorDisk::new(&self.coordinator, self.now);
+                    self.observations.push(Observation::Ended(report));
+                }
             }
         }
     }

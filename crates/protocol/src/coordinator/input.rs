@@ -95,6 +95,8 @@ pub struct Start {
     pub model: Model,
     /// How the last round ended; none before the first.
     pub last_ending: Option<Ending>,
+    /// The last round's sums as they travel, for members that were away when it ended.
+    pub last_sums: Vec<Frame>,
 }
 
 /// Why a coordinator cannot be had again.
@@ -160,6 +162,7 @@ impl Coordinator {
             }
             coordinator.chain.advance(&known);
             coordinator.last_ending = Some(ending);
+            coordinator.last_sums = start.last_sums;
         }
         for (input, now) in inputs {
             coordinator.handle(input, now)?;
@@ -168,9 +171,13 @@ impl Coordinator {
         Ok(coordinator)
     }
 
-    /// What the next round begins with.
+    /// What the next round begins with, once the last has ended.
     pub fn start(&self) -> Start {
-        Start { model: self.model.clone(), last_ending: self.last_ending.clone() }
+        Start {
+            model: self.model.clone(),
+            last_ending: self.last_ending.clone(),
+            last_sums: self.last_sums.clone(),
+        }
     }
 
     /// Gives the present step its whole time again.

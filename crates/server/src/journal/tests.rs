@@ -1,4 +1,5 @@
-use cloister_params::id::PartyId;
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_wire::frame::Chunk;
 
 use super::*;
 
@@ -11,7 +12,9 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 fn beginning() -> Beginning {
-    let start = Start { model: Model::new(vec![vec![1.5, -2.0], vec![0.25]]), last_ending: None };
+    let chunk = Chunk { round: Round(3), owner: PartyId(0), block: BlockId(1), index: 0, bytes: vec![5; 9] };
+    let model = Model::new(vec![vec![1.5, -2.0], vec![0.25]]);
+    let start = Start { model, last_ending: None, last_sums: vec![Frame::Chunk(chunk)] };
     Beginning { epoch: EPOCH, closed_rounds: 3, start }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct CoordinatorDisk {
 }
 
 impl CoordinatorDisk {
-    /// Before a round begins.
+    /// After a round has ended: its inputs are gone.
     pub(super) fn new(coordinator: &Coordinator, now: Time) -> Self {
         let present = coordinator.connected().iter().copied().map(Input::Connected);
         Self { start: coordinator.start(), inputs: present.map(|input| (input, now)).collect() }
@@ -27,7 +27,6 @@ impl World {
         if self.coordinator.is_busy() {
             return false;
         }
-        self.disk = CoordinatorDisk::new(&self.coordinator, self.now);
         self.tell_coordinator(Input::StartRound(Box::new(self.template.clone()))).is_ok()
     }
 
