@@ -85,6 +85,7 @@ pub fn settings(
             learning_rate_micro: 3000,
             routing_penalty_milli: 100,
             seed: 0,
+            private: None,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
         blocks: table.iter().map(|shape| block(*shape, &table, clips, target)).collect(),
