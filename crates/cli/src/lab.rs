@@ -1,5 +1,6 @@
 //! `cloister lab`: federated runs on public data, in one process.
 
+mod attacks;
 mod audit;
 
 use std::fs;
@@ -29,6 +30,8 @@ enum Command {
     Sketches(Sketches),
     /// Look for less noise than the privacy ledger counts, in what members really release.
     Audit(audit::Arguments),
+    /// Attack members' trainings as a coordinator could, in the clear, behind masks, and behind masks and noise.
+    Attacks(attacks::Arguments),
 }
 
 /// Flags of every subcommand.
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Run(arguments) => run_config(&arguments),
         Command::Sketches(arguments) => sketches(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Attacks(arguments) => attacks::run(&arguments),
     }
 }
 

@@ -9,6 +9,7 @@
 //! One process holds every member's texts. Nothing here is for patients' data.
 
 pub mod accounts;
+pub mod attacks;
 pub mod audit;
 pub mod config;
 mod data;

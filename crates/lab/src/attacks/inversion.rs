@@ -1,0 +1,139 @@
+//! Inversion: which text, and which words, were trained on?
+//!
+//! The attacker has the model and can train it itself. Candidates: it holds some texts, one of which was in the batch,
+//! and ranks them by the angle between what it sees and what training on each alone would make. Words: it has seen what
+//! training on texts of its own makes, and learns a linear map from there to words. Gradients of embeddings and of a
+//! first layer, from which tokens can be read off exactly (Zhu, Liu and Han 2019), are never made here: what is below
+//! the experts is frozen.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::ridge::{Ridge, dot};
+use super::view::{Observer, Sent, View, Whose};
+use super::world::World;
+use crate::error::LabError;
+
+/// The most frequent words that are looked for, and how many of them a guess names.
+const WORDS: usize = 200;
+const GUESSED: usize = 10;
+/// The shortest word that is looked for, in letters: shorter ones are in every text.
+const SHORTEST: usize = 4;
+
+/// How candidates are ranked.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Ranking {
+    /// Share of the trainings whose text is ranked first.
+    pub first: f64,
+    /// Mean share of the other candidates that the right one is ranked above; ½ is chance.
+    pub above: f64,
+}
+
+/// How words are recovered from what was trained on one text.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Words {
+    /// Share of the texts' frequent words that are among ten guesses for each text.
+    pub found: f64,
+    /// The same with the ten most frequent words as guesses: what is guessed without looking.
+    pub by_frequency: f64,
+}
+
+/// Ranks the candidates of each training; the right one has the training's number.
+pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], candidates: &[Sent]) -> Ranking {
+    let directions = observer.imagine(view.source, candidates);
+    let lengths: Vec<f64> =
+        directions.iter().map(|own| dot(own, own).sqrt().max(f64::MIN_POSITIVE)).collect();
+    let seen = observer.observe(view, trainings, Whose::Members);
+    let (mut first, mut above) = (0.0, 0.0);
+    for (right, own) in seen.iter().enumerate() {
+        let alike: Vec<f64> =
+            directions.iter().zip(&lengths).map(|(other, length)| dot(own, other) / length).collect();
+        let beaten = alike.iter().filter(|other| **other < alike[right]).count();
+        let others = directions.len() - 1;
+        first += f64::from(u8::from(beaten == others));
+        above += beaten as f64 / others as f64;
+    }
+    Ranking { first: first / seen.len() as f64, above: above / seen.len() as f64 }
+}
+
+/// The words of texts.
+pub(crate) struct Vocabulary {
+    /// For each text, which of the words are in it.
+    present: Vec<Vec<bool>>,
+}
+
+impl Vocabulary {
+    /// The most frequent words of all texts.
+    pub(crate) fn of(world: &World) -> Self {
+        let texts: Vec<Vec<String>> = world.notes.iter().map(|note| words(&note.text)).collect();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for word in texts.iter().flatten() {
+            *counts.entry(word).or_default() += 1;
+        }
+        let mut frequent: Vec<(&str, usize)> = counts.into_iter().collect();
+        frequent.sort_by_key(|(word, count)| (std::cmp::Reverse(*count), *word));
+        frequent.truncate(WORDS);
+        let of = |text: &Vec<String>| {
+            frequent.iter().map(|(word, _)| text.iter().any(|other| other == word)).collect()
+        };
+        Self { present: texts.iter().map(of).collect() }
+    }
+
+    /// Learns from trainings on one text each, and guesses the words of others.
+    pub(crate) fn attack(
+        &self,
+        observer: &Observer<'_>,
+        view: View,
+        (known, known_texts): (&[Sent], &[usize]),
+        (attacked, attacked_texts): (&[Sent], &[usize]),
+    ) -> Result<Words, LabError> {
+        let row =
+            |text: &usize| self.present[*text].iter().map(|is_in| f64::from(u8::from(*is_in))).collect();
+        let targets: Vec<Vec<f64>> = known_texts.iter().map(row).collect();
+        let ridge = Ridge::fit(&observer.observe(view, known, Whose::Attackers), &targets)?;
+        let seen = observer.observe(view, attacked, Whose::Members);
+        let guess = |own: &Vec<f32>| ridge.predict(own);
+        let frequencies = |_: &Vec<f32>| {
+            (0..WORDS.min(self.present[0].len()))
+                .map(|word| targets.iter().map(|row| row[word]).sum::<f64>())
+                .collect()
+        };
+        Ok(Words {
+            found: self.found(&seen, attacked_texts, guess),
+            by_frequency: self.found(&seen, attacked_texts, frequencies),
+        })
+    }
+
+    fn found(&self, seen: &[Vec<f32>], texts: &[usize], guess: impl Fn(&Vec<f32>) -> Vec<f64>) -> f64 {
+        let right = |(own, text): (&Vec<f32>, &usize)| {
+            let scores = guess(own);
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
+            order.iter().take(GUESSED).filter(|&&word| self.present[*text][word]).count()
+        };
+        let hits: usize = seen.iter().zip(texts).map(right).sum();
+        let there: usize =
+            texts.iter().map(|text| self.present[*text].iter().filter(|is_in| **is_in).count()).sum();
+        hits as f64 / there.max(1) as f64
+    }
+}
+
+/// Words in small letters.
+fn words(text: &str) -> Vec<String> {
+    let parts = text.split(|letter: char| !letter.is_alphabetic());
+    parts.filter(|part| part.chars().count() >= SHORTEST).map(str::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_letters_alone_and_not_the_shortest() {
+        assert_eq!(
+            words("The Marlins' 2nd pitcher, David-Weathers!"),
+            ["marlins", "pitcher", "david", "weathers"]
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Membership inference: was this text among those that the member trained on?
+//!
+//! The likelihood-ratio attack of Carlini et al., "Membership Inference Attacks From First Principles" (2022): half of the
+//! trainings are the attacker's own (shadows), on texts of which it knows which are in; the other half is attacked.
+//! The statistic of a text is what is seen, along the direction that training on that text alone would go; from the
+//! shadows the attacker knows its distribution with and without the text.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+use super::ridge::dot;
+use super::roc::Roc;
+use super::view::{Observer, Sent, View, Whose};
+use super::world::World;
+use crate::error::LabError;
+
+/// What membership inference achieves.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Membership {
+    /// Area under the receiver operating characteristic; ½ is chance.
+    pub auc: f64,
+    /// Members found at a false-positive rate of 1 %.
+    pub tpr_at_1_percent: f64,
+    /// Members found at a false-positive rate of 0.1 %.
+    pub tpr_at_01_percent: f64,
+}
+
+/// Trainings, each on half of the candidates.
+pub(crate) struct Trainings {
+    /// For each training, which candidates are in it.
+    included: Vec<Vec<bool>>,
+    sent: Vec<Sent>,
+    /// Training on each candidate alone.
+    alone: Vec<Sent>,
+}
+
+impl Trainings {
+    pub(crate) fn run(
+        world: &World,
+        candidates: &[usize],
+        alone: &[Sent],
+        count: usize,
+        seed: u64,
+    ) -> Result<Self, LabError> {
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let mut included = Vec::with_capacity(count);
+        let mut sent = Vec::with_capacity(count);
+        for training in 0..count {
+            let coins: Vec<bool> = candidates.iter().map(|_| random.next_u32() & 1 == 1).collect();
+            let own = candidates.iter().zip(&coins).filter(|(_, is_in)| **is_in).map(|(note, _)| *note);
+            sent.push(world.send(&own.collect::<Vec<_>>(), 1_000_000 + training as u64)?);
+            included.push(coins);
+        }
+        Ok(Self { included, sent, alone: alone.to_vec() })
+    }
+
+    /// Attacks the second half of the trainings with what the first half teaches.
+    pub(crate) fn attack(&self, observer: &Observer<'_>, view: View) -> Membership {
+        let shadows = self.sent.len() / 2;
+        let mut seen = observer.observe(view, &self.sent[..shadows], Whose::Attackers);
+        seen.extend(observer.observe(view, &self.sent[shadows..], Whose::Members));
+        let directions = observer.imagine(view.source, &self.alone);
+        let mut roc = Roc::default();
+        for (candidate, direction) in directions.iter().enumerate() {
+            let statistics: Vec<f64> = seen.iter().map(|own| dot(own, direction)).collect();
+            let is_in = |training: usize| self.included[training][candidate];
+            let split = |wanted: bool| -> Vec<f64> {
+                (0..shadows)
+                    .filter(|&shadow| is_in(shadow) == wanted)
+                    .map(|shadow| statistics[shadow])
+                    .collect()
+            };
+            let ratio = Ratio::of(&split(true), &split(false));
+            (shadows..seen.len()).for_each(|target| roc.add(is_in(target), ratio.at(statistics[target])));
+        }
+        Membership {
+            auc: roc.area(),
+            tpr_at_1_percent: roc.found_at(0.01),
+            tpr_at_01_percent: roc.found_at(0.001),
+        }
+    }
+}
+
+/// Two normal distributions of one variance, as few shadows teach no more.
+struct Ratio {
+    inside: f64,
+    outside: f64,
+    variance: f64,
+}
+
+impl Ratio {
+    fn of(inside: &[f64], outside: &[f64]) -> Self {
+        let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len().max(1) as f64;
+        let (one, other) = (mean(inside), mean(outside));
+        let squares = |all: &[f64], mean: f64| all.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let count = (inside.len() + outside.len()).max(1) as f64;
+        let variance = (squares(inside, one) + squares(outside, other)) / count;
+        Self { inside: one, outside: other, variance: variance.max(f64::MIN_POSITIVE) }
+    }
+
+    /// The logarithm of the likelihood ratio of in over out.
+    fn at(&self, value: f64) -> f64 {
+        (self.inside - self.outside) * (value - f64::midpoint(self.inside, self.outside)) / self.variance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_that_of_the_nearer_distribution() {
+        let ratio = Ratio::of(&[2.0, 3.0, 4.0], &[-1.0, 0.0, 1.0]);
+        assert!(ratio.at(3.0) > 0.0 && ratio.at(0.0) < 0.0 && ratio.at(1.5).abs() < 1e-12);
+        let flipped = Ratio::of(&[-1.0, 0.0, 1.0], &[2.0, 3.0, 4.0]);
+        assert_eq!(flipped.at(3.0), -ratio.at(3.0));
+    }
+}

@@ -1,0 +1,267 @@
+//! What can a coordinator learn of a member, with plain federated averaging, with masks, and with masks and noise?
+//!
+//! Three attacks on the same trainings, from every [`View`] that a coordinator has: [`membership`] inference,
+//! [`inversion`] to a text or its words, and inference of a [`property`], the member's mix of classes. The attacker has
+//! the model and trains it like a member; it knows the attacked members' settings, and other texts of the same kind.
+//! Updates, sketches and noise are the client's own ([`cloister_client::prepare`]); sums are those of the prepared
+//! integers, which is what opens behind masks (`tests/sums`, and the first round of every audit).
+//!
+//! # Leakage
+//! The attacks read texts of public data. Nothing here is for patients' data.
+
+mod figure;
+pub mod inversion;
+pub mod membership;
+pub mod property;
+mod report;
+mod ridge;
+mod roc;
+mod view;
+mod world;
+
+use std::path::{Path, PathBuf};
+
+use cloister_params::limits::PrivacyUnit;
+use cloister_privacy::ledger::LedgerError;
+use cloister_privacy::release::{account, releases};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+use crate::error::LabError;
+use inversion::{Ranking, Vocabulary, Words, rank};
+use membership::{Membership, Trainings};
+use property::{ClassMix, Mixes};
+pub use report::{Mean, Report, Summary};
+use view::{Observer, Sent, Whose};
+pub use view::{Protection, Source, View};
+use world::World;
+
+/// Texts of companions, of members whose mix is asked for, and of the batches that one text is looked for in.
+const MEMBER_TEXTS: usize = 24;
+const BATCH: usize = 8;
+/// The δ of the ε that is reported beside it.
+const DELTA: f64 = 1e-5;
+
+/// How much to attack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Sizes {
+    /// Texts that membership is asked of, and that one is looked for among.
+    pub candidates: usize,
+    /// Trainings on half of the candidates each; half of the trainings are the attacker's own.
+    pub trainings: usize,
+    /// Texts that the attacker learns words from.
+    pub known: usize,
+    /// Members whose mix of classes is asked for; half of them are the attacker's own.
+    pub mixes: usize,
+    /// Members that the attacked one may be summed with.
+    pub companions: usize,
+    /// Texts that companions and mixes are drawn from.
+    pub pool: usize,
+}
+
+impl Sizes {
+    /// For figures.
+    pub const FULL: Self =
+        Self { candidates: 64, trainings: 96, known: 300, mixes: 80, companions: 96, pool: 400 };
+    /// For minutes.
+    pub const QUICK: Self =
+        Self { candidates: 48, trainings: 80, known: 200, mixes: 60, companions: 64, pool: 300 };
+}
+
+/// What to attack.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Settings {
+    /// Names and files of the data.
+    pub data: Vec<(String, PathBuf)>,
+    /// A run for each seed.
+    pub seeds: Vec<u64>,
+    /// How much.
+    pub sizes: Sizes,
+}
+
+/// What the attacks achieve from one view.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Row {
+    /// Name of the data.
+    pub data: String,
+    /// The seed of everything.
+    pub seed: u64,
+    /// Where the coordinator looks.
+    pub view: View,
+    /// Norm of the noise over the norm of what is seen without it, sums around the mean of their companions; 0 where there is
+    /// none.
+    pub noise_over_signal: f64,
+    /// Was this text trained on?
+    pub membership: Membership,
+    /// Which text was it, where it was the only one of the training?
+    pub alone: Ranking,
+    /// Which text was one of a batch of eight?
+    pub in_a_batch: Ranking,
+    /// Which words were in it, where it was the only one?
+    pub words: Words,
+    /// How many texts of each class are there?
+    pub class_mix: ClassMix,
+}
+
+/// How far the attacks are.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Progress {
+    /// Trainings of one run are done.
+    Trained {
+        /// How many.
+        done: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// A view was attacked.
+    Attacked(Box<Row>),
+}
+
+/// Runs every attack from every view, for every seed of every data set. `minilm` is the folder of MiniLM's files.
+///
+/// # Errors
+/// [`LabError`], which says what to change.
+pub fn attack(
+    settings: &Settings,
+    minilm: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, LabError> {
+    let mut rows = Vec::new();
+    let mut epsilons = [0.0; 2];
+    for (data, file) in &settings.data {
+        for &seed in &settings.seeds {
+            let sizes = settings.sizes;
+            let world = World::open(file, minilm, sizes.texts(), seed)?;
+            epsilons = epsilons_of(&world)?;
+            let stage = Stage::set(&world, sizes, seed, progress)?;
+            for view in View::all() {
+                let row = stage.row(data, view)?;
+                progress(Progress::Attacked(Box::new(row.clone())));
+                rows.push(row);
+            }
+        }
+    }
+    Ok(Report::new(settings, (epsilons, DELTA), rows))
+}
+
+/// What the ledger charges a member for a round with noise, slight and covering. It follows from the model's shape alone but for
+/// the number of classes.
+fn epsilons_of(world: &World) -> Result<[f64; 2], LabError> {
+    let of = |settings| {
+        let all = releases(settings, PrivacyUnit::Member).map_err(LedgerError::from)?;
+        Ok::<_, LabError>(account(&all).epsilon(DELTA).epsilon)
+    };
+    let [_, slight, covering] = world.settings();
+    Ok([of(slight)?, of(covering)?])
+}
+
+impl Sizes {
+    fn texts(self) -> usize {
+        self.candidates + self.known + self.pool
+    }
+
+    fn trainings(self) -> usize {
+        2 * self.candidates + self.known + self.trainings + self.mixes + self.companions
+    }
+}
+
+/// Everything that was trained, with one seed.
+struct Stage<'a> {
+    world: &'a World,
+    seed: u64,
+    companions: Vec<Sent>,
+    candidates: Vec<usize>,
+    /// Training on each candidate alone.
+    alone: Vec<Sent>,
+    /// Training on each candidate with others.
+    batches: Vec<Sent>,
+    known_texts: Vec<usize>,
+    known: Vec<Sent>,
+    trainings: Trainings,
+    mixes: Mixes,
+    vocabulary: Vocabulary,
+}
+
+impl<'a> Stage<'a> {
+    fn set(
+        world: &'a World,
+        sizes: Sizes,
+        seed: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, LabError> {
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let count = world.notes.len();
+        let candidates: Vec<usize> = (0..sizes.candidates).collect();
+        let known_texts: Vec<usize> = (sizes.candidates..sizes.candidates + sizes.known).collect();
+        let pool: Vec<usize> = (sizes.candidates + sizes.known..count).collect();
+        let mut draw = |texts: usize| -> Vec<usize> {
+            (0..texts).map(|_| pool[(random.next_u64() % pool.len() as u64) as usize]).collect()
+        };
+        let mut number = 0;
+        let mut done = 0;
+        let mut send_all = |texts: Vec<Vec<usize>>| -> Result<Vec<Sent>, LabError> {
+            let mut sent = Vec::with_capacity(texts.len());
+            for own in texts {
+                number += 1;
+                sent.push(world.send(&own, number)?);
+            }
+            done += sent.len();
+            progress(Progress::Trained { done, of: sizes.trainings() });
+            Ok(sent)
+        };
+        let companions = send_all((0..sizes.companions).map(|_| draw(MEMBER_TEXTS)).collect())?;
+        let alone = send_all(candidates.iter().map(|&text| vec![text]).collect())?;
+        let with_others = |text: &usize| [vec![*text], draw(BATCH - 1)].concat();
+        let batches = send_all(candidates.iter().map(with_others).collect())?;
+        let known = send_all(known_texts.iter().map(|&text| vec![text]).collect())?;
+        let trainings = Trainings::run(world, &candidates, &alone, sizes.trainings, seed)?;
+        progress(Progress::Trained { done: sizes.trainings() - sizes.mixes, of: sizes.trainings() });
+        let mixes = Mixes::run(world, &pool, (sizes.mixes, MEMBER_TEXTS), seed)?;
+        progress(Progress::Trained { done: sizes.trainings(), of: sizes.trainings() });
+        let vocabulary = Vocabulary::of(world);
+        Ok(Self {
+            world,
+            seed,
+            companions,
+            candidates,
+            alone,
+            batches,
+            known_texts,
+            known,
+            trainings,
+            mixes,
+            vocabulary,
+        })
+    }
+
+    fn row(&self, data: &str, view: View) -> Result<Row, LabError> {
+        let observer =
+            Observer { settings: self.world.settings(), companions: &self.companions, seed: self.seed };
+        let known = (self.known.as_slice(), self.known_texts.as_slice());
+        let attacked = (self.alone.as_slice(), self.candidates.as_slice());
+        Ok(Row {
+            data: data.to_owned(),
+            seed: self.seed,
+            view,
+            noise_over_signal: noise_over_signal(&observer, view, &self.batches),
+            membership: self.trainings.attack(&observer, view),
+            alone: rank(&observer, view, &self.alone, &self.alone),
+            in_a_batch: rank(&observer, view, &self.batches, &self.alone),
+            words: self.vocabulary.attack(&observer, view, known, attacked)?,
+            class_mix: self.mixes.attack(&observer, view)?,
+        })
+    }
+}
+
+fn noise_over_signal(observer: &Observer<'_>, view: View, trainings: &[Sent]) -> f64 {
+    let quiet = View { protection: Protection::Masks, ..view };
+    let norm = |own: &[f32]| own.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let of = |(with, without): (Vec<f32>, Vec<f32>)| {
+        let noise: Vec<f32> = with.iter().zip(&without).map(|(one, other)| one - other).collect();
+        norm(&noise) / norm(&without).max(f64::MIN_POSITIVE)
+    };
+    let seen = |view| observer.observe(view, trainings, Whose::Members);
+    let pairs = seen(view).into_iter().zip(seen(quiet));
+    pairs.map(of).sum::<f64>() / trainings.len() as f64
+}

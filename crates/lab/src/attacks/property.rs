@@ -1,0 +1,137 @@
+//! Property inference: what mix of classes (of patients' cases) does the member have?
+//!
+//! The attacker trains on mixes of its own, learns a linear map from what it then sees to the shares of classes, and
+//! applies it to others (Ganju et al. 2018, with a linear model in place of their network).
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+use super::ridge::Ridge;
+use super::view::{Observer, Sent, View, Whose};
+use super::world::World;
+use crate::error::LabError;
+
+/// What property inference achieves.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct ClassMix {
+    /// Share of the variance of class shares that is explained; 0 is what the mean of all members explains.
+    pub explained: f64,
+    /// Mean absolute error of a class's share.
+    pub error: f64,
+    /// The same of the mean of all members.
+    pub error_of_mean: f64,
+}
+
+/// Members with mixes of their own.
+pub(crate) struct Mixes {
+    shares: Vec<Vec<f64>>,
+    sent: Vec<Sent>,
+}
+
+impl Mixes {
+    /// Trains `members` on `texts` texts each, drawn from `pool` with shares of classes that are uniform over all mixes
+    /// (a flat Dirichlet distribution).
+    pub(crate) fn run(
+        world: &World,
+        pool: &[usize],
+        (members, texts): (usize, usize),
+        seed: u64,
+    ) -> Result<Self, LabError> {
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let (mut shares, mut sent) = (Vec::new(), Vec::new());
+        for member in 0..members {
+            let drawn = draw(world, pool, texts, &mut random);
+            let share = |class: usize| {
+                drawn.iter().filter(|&&note| world.labels[note] == class).count() as f64 / texts as f64
+            };
+            shares.push((0..world.classes.len()).map(share).collect());
+            sent.push(world.send(&drawn, 2_000_000 + member as u64)?);
+        }
+        Ok(Self { shares, sent })
+    }
+
+    /// Learns from the first half of the members, and guesses the mixes of the others.
+    pub(crate) fn attack(&self, observer: &Observer<'_>, view: View) -> Result<ClassMix, LabError> {
+        let half = self.sent.len() / 2;
+        let known = observer.observe(view, &self.sent[..half], Whose::Attackers);
+        let seen = observer.observe(view, &self.sent[half..], Whose::Members);
+        let ridge = Ridge::fit(&known, &self.shares[..half])?;
+        let classes = self.shares[0].len();
+        let mean = |class: usize| self.shares[..half].iter().map(|own| own[class]).sum::<f64>() / half as f64;
+        let means: Vec<f64> = (0..classes).map(mean).collect();
+        let mut errors = Errors::default();
+        for (own, truth) in seen.iter().zip(&self.shares[half..]) {
+            for (class, guess) in ridge.predict(own).into_iter().enumerate() {
+                errors.add(truth[class], guess, means[class]);
+            }
+        }
+        Ok(errors.result())
+    }
+}
+
+/// Texts with classes by uniform shares.
+fn draw(world: &World, pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
+    let uniform = |random: &mut ChaCha20Rng| (f64::from(random.next_u32()) + 0.5) / 4_294_967_296.0;
+    // Shares of exponential draws are uniform over all mixes.
+    let weights: Vec<f64> = world.classes.iter().map(|_| -uniform(random).ln()).collect();
+    let total: f64 = weights.iter().sum();
+    let mut one = || {
+        let mut left = uniform(random) * total;
+        let chosen = weights.iter().position(|weight| {
+            left -= weight;
+            left <= 0.0
+        });
+        let own: Vec<usize> =
+            pool.iter().copied().filter(|&note| Some(world.labels[note]) == chosen).collect();
+        // A class without texts in the pool gives way to any.
+        let from = if own.is_empty() { pool } else { own.as_slice() };
+        from[(random.next_u64() % from.len() as u64) as usize]
+    };
+    (0..texts).map(|_| one()).collect()
+}
+
+#[derive(Default)]
+struct Errors {
+    count: f64,
+    absolute: f64,
+    absolute_of_mean: f64,
+    squares: f64,
+    squares_of_mean: f64,
+}
+
+impl Errors {
+    fn add(&mut self, truth: f64, guess: f64, mean: f64) {
+        self.count += 1.0;
+        self.absolute += (truth - guess).abs();
+        self.absolute_of_mean += (truth - mean).abs();
+        self.squares += (truth - guess).powi(2);
+        self.squares_of_mean += (truth - mean).powi(2);
+    }
+
+    fn result(&self) -> ClassMix {
+        ClassMix {
+            explained: 1.0 - self.squares / self.squares_of_mean,
+            error: self.absolute / self.count,
+            error_of_mean: self.absolute_of_mean / self.count,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_explains_nothing_and_the_truth_everything() {
+        let (mut mean, mut truth) = (Errors::default(), Errors::default());
+        for share in [0.1, 0.3, 0.8] {
+            mean.add(share, 0.4, 0.4);
+            truth.add(share, share, 0.4);
+        }
+        assert_eq!(
+            (mean.result().explained, truth.result().explained, truth.result().error),
+            (0.0, 1.0, 0.0)
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! What a coordinator sees of a member, by what protects it.
+
+use cloister_params::block::BlockKind;
+use cloister_params::plan::{PlannedBlock, RoundSettings, SKETCH_CLIP_STEPS};
+use cloister_privacy::discrete_gaussian::sample;
+use cloister_protocol::round::Contribution;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+/// What stands between a member and the coordinator.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// Federated averaging in the clear: the coordinator gets every update.
+    None,
+    /// Secure aggregation with a little noise on sketches and histograms, for which no ε is claimed.
+    Masks,
+    /// Secure aggregation, with as much noise on everything as leaves sketches of use, for which ε is in the thousands.
+    MasksAndSlightNoise,
+    /// Secure aggregation, with noise on everything that covers a whole member.
+    MasksAndNoise,
+}
+
+/// Where in what it sees the coordinator looks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Updates: one member's, or the sum over a cohort.
+    Updates,
+    /// Routing histograms: one member's, or the sum over a cohort.
+    Histograms,
+    /// One member's own sketches of regions and updates, and token counts.
+    Sketches,
+}
+
+/// A place that the coordinator looks at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct View {
+    /// What stands in between.
+    pub protection: Protection,
+    /// Where it looks.
+    pub source: Source,
+    /// Members that are summed.
+    pub members: usize,
+}
+
+impl View {
+    /// Everything that is looked at.
+    pub fn all() -> Vec<Self> {
+        let view = |protection, source, members| Self { protection, source, members };
+        let sums = |protection| [4, 8, 16].map(|members| view(protection, Source::Updates, members));
+        let mut all =
+            vec![view(Protection::None, Source::Updates, 1), view(Protection::None, Source::Histograms, 1)];
+        for protection in Protection::MASKED {
+            all.extend(sums(protection));
+            all.push(view(protection, Source::Histograms, 8));
+            all.push(view(protection, Source::Sketches, 1));
+        }
+        all
+    }
+
+    /// In words, for people.
+    pub fn in_words(self) -> String {
+        let Self { source, members, .. } = self;
+        match (source, members) {
+            (Source::Updates, 1) => "own update".to_owned(),
+            (Source::Updates, _) => format!("sum of {members} updates"),
+            (Source::Histograms, 1) => "own histogram".to_owned(),
+            (Source::Histograms, _) => format!("sum of {members} histograms"),
+            (Source::Sketches, _) => "own sketches".to_owned(),
+        }
+    }
+}
+
+impl Protection {
+    fn is_noised(self) -> bool {
+        matches!(self, Self::MasksAndSlightNoise | Self::MasksAndNoise)
+    }
+
+    /// Those of secure aggregation.
+    pub const MASKED: [Self; 3] = [Self::Masks, Self::MasksAndSlightNoise, Self::MasksAndNoise];
+
+    /// In words, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Masks => "masks",
+            Self::MasksAndSlightNoise => "masks and slight noise",
+            Self::MasksAndNoise => "masks and noise",
+        }
+    }
+}
+
+/// What one training prepares, for each strength of noise.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) bare: Contribution,
+    pub(crate) slight: Contribution,
+    pub(crate) noised: Contribution,
+}
+
+impl Sent {
+    fn under(&self, protection: Protection) -> &Contribution {
+        match protection {
+            Protection::None | Protection::Masks => &self.bare,
+            Protection::MasksAndSlightNoise => &self.slight,
+            Protection::MasksAndNoise => &self.noised,
+        }
+    }
+}
+
+/// Whose trainings are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    /// The attacker's own, to learn from.
+    Attackers,
+    /// Those of members under attack.
+    Members,
+}
+
+/// Looks at trainings.
+pub(crate) struct Observer<'a> {
+    /// The settings without noise, with slight noise and with noise.
+    pub(crate) settings: [&'a RoundSettings; 3],
+    /// Members that others are summed with: the attacker draws from the first half, those under attack from the other.
+    pub(crate) companions: &'a [Sent],
+    pub(crate) seed: u64,
+}
+
+impl Observer<'_> {
+    /// What is seen of each training, each beside companions of its own drawing, less their mean, which a coordinator knows from
+    /// other rounds. Companions' noise is drawn anew for each sum, as
+    /// one discrete Gaussian of their variance.
+    pub(crate) fn observe(&self, view: View, trainings: &[Sent], whose: Whose) -> Vec<Vec<f32>> {
+        let (attackers, members) = self.companions.split_at(self.companions.len() / 2);
+        let (companions, stream) = match whose {
+            Whose::Attackers => (attackers, 0),
+            Whose::Members => (members, 1),
+        };
+        // Noise has a stream of its own, so that views of equally many members draw the same companions.
+        let [mut random, mut noise] = [stream, stream + 2].map(|stream| {
+            let mut random = ChaCha20Rng::seed_from_u64(self.seed);
+            random.set_stream(stream);
+            random
+        });
+        let mean = self.mean(view.source, companions);
+        let mut of = |own: &Sent| {
+            let mut seen = self.vector(view.source, own.under(view.protection));
+            for companion in draw(companions, view.members - 1, &mut random) {
+                add(&mut seen, &self.vector(view.source, &companion.bare), 1.0);
+                add(&mut seen, &mean, -1.0);
+            }
+            if view.members > 1 && view.protection.is_noised() {
+                add(&mut seen, &self.noise(view, &mut noise), 1.0);
+            }
+            seen
+        };
+        trainings.iter().map(&mut of).collect()
+    }
+
+    fn mean(&self, source: Source, companions: &[Sent]) -> Vec<f32> {
+        let mut mean = vec![0.0; companions.first().map_or(0, |own| self.vector(source, &own.bare).len())];
+        let share = 1.0 / companions.len() as f32;
+        companions.iter().for_each(|own| add(&mut mean, &self.vector(source, &own.bare), share));
+        mean
+    }
+
+    /// The noise of all companions of a sum.
+    fn noise(&self, view: View, random: &mut ChaCha20Rng) -> Vec<f32> {
+        let root = ((view.members - 1) as f64).sqrt();
+        let mut noise = Vec::new();
+        for block in self.blocks(view.source, self.under(view.protection)) {
+            let sigma = (f64::from(block.noise_steps) * root).round() as u32;
+            noise.extend((0..block.shape.length).map(|_| sample(sigma, random) as f32));
+        }
+        noise
+    }
+
+    fn under(&self, protection: Protection) -> &RoundSettings {
+        let [bare, slight, noised] = self.settings;
+        match protection {
+            Protection::None | Protection::Masks => bare,
+            Protection::MasksAndSlightNoise => slight,
+            Protection::MasksAndNoise => noised,
+        }
+    }
+
+    /// The blocks that a source is made of.
+    fn blocks<'b>(
+        &self,
+        source: Source,
+        settings: &'b RoundSettings,
+    ) -> impl Iterator<Item = &'b PlannedBlock> + use<'b> {
+        let is_histogram = |block: &PlannedBlock| matches!(block.shape.kind, BlockKind::Routing { .. });
+        settings.blocks.iter().filter(move |block| is_histogram(block) == (source == Source::Histograms))
+    }
+
+    /// What would be seen of each training alone and without noise: what an attacker can make for itself.
+    pub(crate) fn imagine(&self, source: Source, trainings: &[Sent]) -> Vec<Vec<f32>> {
+        trainings.iter().map(|own| self.vector(source, &own.bare)).collect()
+    }
+
+    fn vector(&self, source: Source, contribution: &Contribution) -> Vec<f32> {
+        if source == Source::Sketches {
+            return self.sketches(contribution);
+        }
+        let blocks = self.blocks(source, self.settings[0]);
+        let integers = |block: &PlannedBlock| contribution.integers[block.shape.id.0 as usize].iter();
+        blocks.flat_map(|block| integers(block).map(|value| *value as f32)).collect()
+    }
+
+    /// Coordinates as they are; counts so that the largest is as large as a sketch.
+    fn sketches(&self, contribution: &Contribution) -> Vec<f32> {
+        let count = f32::from(SKETCH_CLIP_STEPS) / self.settings[0].scoring.largest_count() as f32;
+        let mut seen = Vec::new();
+        for sketch in contribution.sketches.values() {
+            seen.extend(sketch.region.iter().chain(&sketch.update).map(|value| f32::from(*value)));
+            seen.push(sketch.tokens as f32 * count);
+        }
+        seen
+    }
+}
+
+/// Distinct companions.
+fn draw<'a>(companions: &'a [Sent], count: usize, random: &mut ChaCha20Rng) -> Vec<&'a Sent> {
+    let mut left: Vec<&Sent> = companions.iter().collect();
+    (0..count).map(|_| left.swap_remove((random.next_u64() % left.len() as u64) as usize)).collect()
+}
+
+fn add(sum: &mut [f32], values: &[f32], factor: f32) {
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+}

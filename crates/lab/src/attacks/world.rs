@@ -1,0 +1,124 @@
+//! Members' texts, and trainings on some of them.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use cloister_client::prepare;
+use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::{
+    BlockVectors, Device, Encoder, Features, LocalResult, LocalTraining, ModelConfig, Note, Trainer,
+    initial_blocks,
+};
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::RoundSettings;
+use cloister_protocol::model::Model;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::view::Sent;
+use crate::accounts::Permits;
+use crate::error::LabError;
+use crate::federation::plan;
+use crate::noise::{Clips, Target, settings};
+use crate::partition::shuffled;
+
+/// Tokens after which a text is cut.
+const MAX_TOKENS: usize = 48;
+/// Texts that the model under attack was trained on before.
+const EARLIER: usize = 64;
+/// Members that plans are made for.
+const MEMBERS: usize = 16;
+/// Clips above what a training of some steps yields; regions are of a normalised layer.
+const CLIPS: Clips = Clips { update_log2: 2, region_milli: 10_000 };
+
+/// `rho` of a round whose noise covers a whole member, and of one whose noise leaves sketches of use.
+pub(crate) const COVERING: f64 = 1.125;
+pub(crate) const SLIGHT: f64 = 4000.0;
+
+/// Texts with their features, and the model that members train.
+pub(crate) struct World {
+    encoder: Encoder,
+    features: Features,
+    /// The texts, those that the model has seen not among them.
+    pub(crate) notes: Vec<Note>,
+    /// Class of each.
+    pub(crate) labels: Vec<usize>,
+    /// Names of the classes.
+    pub(crate) classes: Vec<String>,
+    start: BlockVectors,
+    bare: RoundSettings,
+    slight: RoundSettings,
+    noised: RoundSettings,
+    permits: RefCell<Permits>,
+    seed: u64,
+}
+
+impl World {
+    /// `texts` texts of a file and a model that was trained a little, chosen by the seed.
+    pub(crate) fn open(file: &Path, minilm: &Path, texts: usize, seed: u64) -> Result<Self, LabError> {
+        let all = read_notes(file)?;
+        let classes = classes(&all);
+        let order = shuffled((0..all.len()).collect(), seed);
+        let chosen: Vec<Note> = order.iter().take(texts + EARLIER).map(|&note| all[note].clone()).collect();
+        let config = ModelConfig {
+            moe_layers: 1,
+            experts: 4,
+            rank: 2,
+            max_tokens: MAX_TOKENS,
+            ..ModelConfig::new(classes.clone())
+        };
+        let bare = settings(&config, MEMBERS, CLIPS, None)?;
+        let (slight, noised) = (noised_settings(&config, SLIGHT)?, noised_settings(&config, COVERING)?);
+        let encoder = Encoder::open(minilm, config.clone(), 1, Device::Cpu)?;
+        let features = encoder.features(&chosen)?;
+        let notes = chosen[..chosen.len().saturating_sub(EARLIER)].to_vec();
+        let labels = features.labels()[..notes.len()].to_vec();
+        let permits = RefCell::new(Permits::counting(PrivacyUnit::Member)?);
+        let start = initial_blocks(&config);
+        let mut world =
+            Self { encoder, features, notes, labels, classes, start, bare, slight, noised, permits, seed };
+        let earlier: Vec<usize> = (world.notes.len()..world.features.notes()).collect();
+        let first = world.train(&earlier, seed)?;
+        world.start = world.start.map(|shape, before| {
+            let change = first.updates.get(shape.kind).unwrap_or_default();
+            before.iter().zip(change).map(|(before, change)| before + change).collect()
+        });
+        Ok(world)
+    }
+
+    /// The settings of rounds without the noise that covers a member, with slight noise, and with it.
+    pub(crate) fn settings(&self) -> [&RoundSettings; 3] {
+        [&self.bare, &self.slight, &self.noised]
+    }
+
+    /// What a member that has these texts prepares after one epoch on them. `number` tells trainings apart.
+    pub(crate) fn send(&self, notes: &[usize], number: u64) -> Result<Sent, LabError> {
+        let seed = self.seed << 32 | number;
+        let result = self.train(notes, seed)?;
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let mut prepared = |settings: &RoundSettings| {
+            let plan = plan(settings, &self.start, 1);
+            let permit = self.permits.borrow_mut().next(&plan)?;
+            // As in a first round, there is no published distribution yet.
+            let published = self.start.map(|_, values| vec![0.0; values.len()]);
+            Ok::<_, LabError>(
+                prepare(&plan, &Model::new(published.into_values()), &result, permit, &mut random)?.0,
+            )
+        };
+        Ok(Sent {
+            bare: prepared(&self.bare)?,
+            slight: prepared(&self.slight)?,
+            noised: prepared(&self.noised)?,
+        })
+    }
+
+    fn train(&self, notes: &[usize], seed: u64) -> Result<LocalResult, LabError> {
+        let mut trainer = Trainer::new(&self.encoder, self.features.select(notes)?);
+        trainer.load(&self.start)?;
+        Ok(trainer.train(&LocalTraining { seed, ..LocalTraining::default() }, &mut |_| ())?)
+    }
+}
+
+fn noised_settings(config: &ModelConfig, rho: f64) -> Result<RoundSettings, LabError> {
+    settings(config, MEMBERS, CLIPS, Some(Target { unit: PrivacyUnit::Member, rho }))
+}
