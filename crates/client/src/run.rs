@@ -1,6 +1,5 @@
 //! The hospital's loop: one link, a member, a custodian, and the training thread.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_experts::PrivateReport;
 use cloister_params::consortium::Role;
-use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::limits::Date;
 use cloister_params::plan::{RoundPlan, TrainingPlan};
 use cloister_params::policy::Policy;
@@ -21,20 +20,20 @@ use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
 use cloister_transport::{
-    ConnectError, Fingerprint, FrameReceiver, FrameSender, Identity, LinkError, Settings, connect,
+    ConnectError, Fingerprint, FrameReceiver, FrameSender, Identity, Settings, connect,
 };
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
-use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::account::ReleaseAccount;
-use crate::journal::{Journal, JournalError};
+use crate::events::{ClientError, ClientEvent};
+use crate::journal::Journal;
 use crate::prepare::prepare;
-use crate::training::{Accuracy, FinalResult, Job, Report, Trained, TrainingConfig, TrainingError, spawn};
+use crate::training::{Job, Report, Trained, TrainingConfig, spawn};
 
 /// How long to wait before the next try to connect.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -70,125 +69,6 @@ pub struct ClientConfig {
     pub ledger: PathBuf,
     /// Training, for members.
     pub training: TrainingConfig,
-}
-
-/// What happened, for people and programs that watch.
-#[derive(Clone, PartialEq, Debug)]
-pub enum ClientEvent {
-    /// Memory, before anything is loaded.
-    Memory {
-        /// Bytes that training takes, about.
-        needed: usize,
-        /// Bytes that are free, where that can be told.
-        free: Option<usize>,
-    },
-    /// The hospital's notes are being read.
-    Reading {
-        /// So much of the file, in bytes or rows.
-        done: u64,
-        /// Of so much.
-        total: u64,
-    },
-    /// Everything is loaded and the link is open next.
-    Ready {
-        /// Notes; nothing where a program of the hospital's own reads them.
-        notes: Option<usize>,
-        /// Notes that were cut at the token limit.
-        truncated: Option<usize>,
-    },
-    /// The link is open.
-    Connected,
-    /// The link was lost and is opened again.
-    Reconnecting(String),
-    /// A step of training is done.
-    Training {
-        /// Steps done.
-        done: usize,
-        /// Steps in all.
-        total: usize,
-        /// Whether this is the training alone, for comparison.
-        local: bool,
-    },
-    /// What private training did. It tells of the records, and is for this hospital's eyes.
-    PrivatelyTrained {
-        /// Steps.
-        steps: usize,
-        /// Records drawn in all steps.
-        drawn: usize,
-        /// Those of them whose gradient was clipped.
-        clipped: usize,
-    },
-    /// A round's training is done. Its numbers are for this hospital's own eyes and are sent to nobody.
-    Trained {
-        /// The round.
-        round: Round,
-        /// Losses, and whatever else the trainer measures, by name.
-        metrics: BTreeMap<String, f64>,
-    },
-    /// A round's training failed, so this hospital takes no part in it.
-    NotTrained(Round, String),
-    /// The model of a round could not be evaluated here.
-    NotEvaluated(Round, String),
-    /// Blocks whose update was above the clip.
-    Clipped {
-        /// How many of the blocks.
-        blocks: usize,
-    },
-    /// A chunk of the upload was handed to the network.
-    Uploading {
-        /// Chunks sent.
-        sent: usize,
-        /// Chunks in all.
-        total: usize,
-    },
-    /// A round closed.
-    Closed {
-        /// The round.
-        round: Round,
-        /// Blocks whose sums were applied.
-        applied: Vec<BlockId>,
-    },
-    /// The model after a round, on this hospital's part of the held-out notes.
-    Evaluated(Round, Accuracy),
-    /// A round ended without a sum.
-    Aborted(Round),
-    /// This hospital takes no part in a round.
-    Refused(Round, String),
-    /// A frame was refused.
-    Fault(String),
-    /// The end.
-    Finished(FinalResult),
-}
-
-/// Why a hospital stopped early.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// There is no link.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The journal failed.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The privacy ledger failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The hospital's policy refused to let its data be released; it went on as a custodian until the end.
-    #[error("no contribution to {round}: {reason}")]
-    PrivacyRefused {
-        /// The first round that it refused.
-        round: Round,
-        /// The rule, the value and the limit.
-        reason: String,
-    },
-    /// The hospital's notes or the model's files cannot be used.
-    #[error(transparent)]
-    Setup(TrainingError),
-    /// Training failed, in a round or at the end; the party did the rest of its part.
-    #[error("training: {0}")]
-    Training(String),
-    /// The coordinator's link was lost for good.
-    #[error("the link to the coordinator: {0}")]
-    Link(LinkError),
 }
 
 struct Client<'a> {
