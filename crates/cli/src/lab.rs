@@ -160,9 +160,11 @@ impl Common {
 
 fn failure(error: LabError) -> Failure {
     match error {
-        LabError::Config { .. } | LabError::Notes(_) | LabError::Partition(_) | LabError::Plan(_) => {
-            Failure::config(error)
-        }
+        LabError::Config { .. }
+        | LabError::File { .. }
+        | LabError::Notes(_)
+        | LabError::Partition(_)
+        | LabError::Plan(_) => Failure::config(error),
         _ => Failure::error(error),
     }
 }

@@ -87,6 +87,8 @@ pub(super) fn a_copied_letter() -> bool {
     stage.give(1, letter).messages().iter().any(shows_the_key)
 }
 
+/// Off by one: member 2's letter to custodian 1 holds that custodian's shares, and what is committed to are those of the
+/// next.
 pub(super) fn shares_that_were_not_committed_to() -> bool {
     let mut stage = Stage::started_to(1, |message| matches!(message, Message::Plan { .. }));
     stage.deliver_to(1);
