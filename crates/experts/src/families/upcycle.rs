@@ -85,7 +85,7 @@ fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
 }
 
 /// Bytes that become one tensor of the file, or several with equal values.
-struct Part {
+pub(crate) struct Part {
     names: Vec<String>,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -124,12 +124,13 @@ fn upcycled(
     Ok(parts)
 }
 
-fn part(names: Vec<String>, tensor: &Tensor) -> Part {
+pub(crate) fn part(names: Vec<String>, tensor: &Tensor) -> Part {
     let shape = tensor.size().iter().map(|&size| size as usize).collect();
     Part { names, dtype: dtype(tensor.kind()), shape, bytes: bytes(tensor) }
 }
 
-fn write(parts: &[Part], path: &Path) -> Result<(), ExpertsError> {
+/// Writes one safetensors file.
+pub(crate) fn write(parts: &[Part], path: &Path) -> Result<(), ExpertsError> {
     let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
     let mut views = Vec::new();
     for part in parts {

@@ -83,13 +83,6 @@ pub struct PrivateReport {
     pub clipped: usize,
 }
 
-impl PrivateReport {
-    /// The share of drawn examples whose gradient was clipped; 0 where none was drawn.
-    pub fn clipped_share(&self) -> f64 {
-        self.clipped as f64 / self.drawn.max(1) as f64
-    }
-}
-
 /// A step's sum of clipped gradients, as its batches come.
 pub(crate) struct ClippedSum {
     bound: f64,

@@ -4,23 +4,18 @@
 //! llama.cpp lays out the rows of queries and keys so that rotary positions turn neighbours; Hugging Face turns the two
 //! halves of a head, so the rows go back to their places.
 
-// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
-#![allow(clippy::disallowed_types)]
-
 mod tokenizer;
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, Value};
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value as Json, json};
 use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::families::adapter::bytes;
+use crate::families::upcycle::{part, write, write_json};
 use crate::minilm::unusable;
 
 /// A GGUF file, its header read.
@@ -46,7 +41,7 @@ pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
     for (name, json) in
         [("config.json", config), ("tokenizer.json", tokenizer), ("tokenizer_config.json", tokenizer_config)]
     {
-        super::upcycle::write_json(&in_target(name), &json)?;
+        write_json(&in_target(name), &json)?;
     }
     Ok(())
 }
@@ -128,7 +123,7 @@ impl<'a> Gguf<'a> {
     fn write_weights(&mut self, config: &Json, path: &Path) -> Result<(), ExpertsError> {
         let mut names: Vec<String> = self.content.tensor_infos.keys().cloned().collect();
         names.sort();
-        let mut tensors = Vec::with_capacity(names.len());
+        let mut parts = Vec::with_capacity(names.len());
         for name in names {
             let Some(target) = hugging_face_name(&name) else {
                 return Err(unusable(self.path, format!("nothing is known of its tensor {name}")));
@@ -140,9 +135,9 @@ impl<'a> Gguf<'a> {
             };
             let tensor = self.tensor(&name)?;
             let placed = heads.map_or(tensor.shallow_clone(), |heads| halves(&tensor, heads));
-            tensors.push((target, placed.to_kind(Kind::Half)));
+            parts.push(part(vec![target], &placed.to_kind(Kind::Half)));
         }
-        write(&tensors, path)
+        write(&parts, path)
     }
 
     /// A tensor in 32-bit floats, its rows as Hugging Face has them.
@@ -188,22 +183,6 @@ fn hugging_face_name(name: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("model.layers.{layer}.{part}.weight"))
-}
-
-fn write(tensors: &[(String, Tensor)], path: &Path) -> Result<(), ExpertsError> {
-    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
-    let parts: Vec<(&String, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            (name, tensor.size().iter().map(|&size| size as usize).collect(), bytes(tensor))
-        })
-        .collect();
-    let mut views = Vec::with_capacity(parts.len());
-    for (name, shape, bytes) in &parts {
-        views.push((name, TensorView::new(Dtype::F16, shape.clone(), bytes).map_err(broken)?));
-    }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
 }
 
 #[cfg(test)]
