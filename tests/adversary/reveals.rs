@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_protocol::coordinator::Input;
 use cloister_protocol::fault::{Fault, Misbehaviour};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, RevealedShare};
@@ -89,6 +90,41 @@ fn a_self_seed_of_a_void_block() {
         report.cohorts.len(),
         "control: when all blocks are valid"
     );
+}
+
+/// Who sent chunks of which blocks, as far as the coordinator's disk tells.
+fn chunks_on_disk(stage: &Stage) -> BTreeSet<(PartyId, BlockId)> {
+    let of = |input: &Input| match input {
+        Input::Frame(from, Frame::Chunk(chunk)) => Some((*from, chunk.block)),
+        _ => None,
+    };
+    stage.world.kept_inputs().filter_map(of).collect()
+}
+
+/// ROUND-29
+#[test]
+fn masked_blocks_that_no_sum_needs_stay_on_no_disk() {
+    let (absent, void) = (PartyId(1), BlockId(0));
+    let mut stage = Stage::of_two_minds();
+    stage.world.start_round();
+    stage.run_to(1, is_sealed1);
+    stage.take_from(1, |message| matches!(message, Message::Uploaded(_)));
+    stage.world.silence_member(absent);
+    stage.world.settle();
+    stage.world.expire();
+    let before = chunks_on_disk(&stage);
+    assert!(
+        before.contains(&(absent, void)) && before.contains(&(PartyId(2), void)),
+        "control: while seals are open"
+    );
+    stage.run_to(2, is_sealed2);
+    let after = chunks_on_disk(&stage);
+    let needed = |(member, block): &(PartyId, BlockId)| *member != absent && *block != void;
+    assert_eq!(after, before.into_iter().filter(needed).collect(), "what is summed, and nothing else");
+    stage.world.restart_coordinator();
+    (1..=7).for_each(|party| stage.world.connect(PartyId(party)));
+    stage.finish();
+    assert!(!stage.reports()[0].opened.is_empty(), "the round goes on without what was erased");
 }
 
 /// Asserts that the coordinator takes a message of a party as it is, and refuses it when it is changed.

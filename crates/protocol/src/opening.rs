@@ -19,15 +19,8 @@ use crate::sealed::BlockPermit;
 pub type MaskedBlocks = BTreeMap<BlockId, Vec<u8>>;
 
 /// The leaf of a masked block under an upload's root.
-fn masked_block_leaf(block: BlockId, packed: &[u8]) -> Digest {
+pub(crate) fn masked_block_leaf(block: BlockId, packed: &[u8]) -> Digest {
     merkle::leaf_hash(&digest(Domain::MaskedBlock, &[&block.0.to_le_bytes(), packed]).0)
-}
-
-/// The path of one masked block under its member's signed root.
-pub fn upload_path(blocks: &MaskedBlocks, block: BlockId) -> Vec<Digest> {
-    let leaves: Vec<Digest> =
-        blocks.iter().map(|(block, packed)| masked_block_leaf(*block, packed)).collect();
-    blocks.keys().position(|own| *own == block).map_or_else(Vec::new, |index| merkle::path(&leaves, index))
 }
 
 /// Whether a masked block is the one at `index` of the `size` blocks under its member's signed root.

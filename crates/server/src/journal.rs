@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_crypto::merkle::leaf_hash;
 use cloister_params::id::Digest;
-use cloister_protocol::coordinator::{Input, Start, Time};
+use cloister_protocol::coordinator::{Erasure, Input, Start, Time};
 use cloister_protocol::model::Model;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
@@ -149,6 +149,21 @@ impl Journal {
         self.file = Some(begin().map_err(|source| self.failed(source))?);
         self.is_synced = true;
         Ok(())
+    }
+
+    /// Erases masked blocks that no sum needs: the file is written anew without them (`ROUND-29`).
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or was changed meanwhile.
+    pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), JournalError> {
+        let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
+        let (records, _) = records(&bytes);
+        let kept = self.interpret(&records, 0)?;
+        let inputs = kept
+            .inputs
+            .into_iter()
+            .flat_map(|(input, now)| erasure.keep(input).into_iter().map(move |input| input.encode(now)));
+        self.begin(&kept.beginning, inputs)
     }
 
     /// Appends an input that was taken.

@@ -353,6 +353,7 @@ impl Server<'_> {
                     return Err(ServerError::InvalidPlan(why));
                 }
                 CoordinatorOutput::Event(event) => (self.events)(ServerEvent::Round(event)),
+                CoordinatorOutput::Erase(erasure) => self.journal.erase(&erasure)?,
                 CoordinatorOutput::Ended(report) => self.finish_round(report)?,
             }
         }
@@ -380,7 +381,10 @@ impl Server<'_> {
 /// Whose input it is, for messages.
 fn sender(input: &Input) -> PartyId {
     match input {
-        Input::Connected(party) | Input::Disconnected(party) | Input::Frame(party, _) => *party,
+        Input::Connected(party)
+        | Input::Disconnected(party)
+        | Input::Frame(party, _)
+        | Input::Erased(party, ..) => *party,
         Input::StartRound(_) | Input::Time | Input::Restarted => PartyId::COORDINATOR,
     }
 }

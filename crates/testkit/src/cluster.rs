@@ -239,6 +239,8 @@ impl Cluster {
             match output {
                 CoordinatorOutput::Send { to, frame } => self.send(PartyId::COORDINATOR, to, &frame),
                 CoordinatorOutput::Event(event) => self.events.push(event),
+                // Nothing is kept on a disk here.
+                CoordinatorOutput::Erase(_) => {}
                 CoordinatorOutput::Ended(report) => self.report = Some(*report),
             }
         }

@@ -298,6 +298,7 @@ impl World {
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
                 CoordinatorOutput::Event(event) => self.events.push(event),
+                CoordinatorOutput::Erase(erasure) => self.disk.erase(&erasure),
                 CoordinatorOutput::Ended(report) => {
                     self.disk = CoordinatorDisk::new(&self.coordinator, self.now);
                     self.observations.push(Observation::Ended(report));

@@ -1,4 +1,4 @@
-//! What is fuzzed of bytes that come from peers: each target takes any bytes, and panics when a decoder breaks its
+//! What is fuzzed of bytes that come from peers, or that a coordinator keeps of them: each target takes any bytes, and panics when a decoder breaks its
 //! promise. A decoder may refuse; what it takes must encode to the same bytes (`WIRE-02`).
 
 use std::sync::OnceLock;
@@ -10,6 +10,8 @@ use cloister_params::consortium::{Consortium, ConsortiumFile};
 use cloister_params::id::Digest;
 use cloister_params::plan::{CheckedPlan, RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
+use cloister_protocol::coordinator::Input;
+use cloister_protocol::model::Model;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -43,6 +45,8 @@ pub(crate) const DECODERS: &[Target] = &[
     Target { name: "consortium", run: consortium },
     Target { name: "policy", run: policy },
     Target { name: "settings", run: settings },
+    Target { name: "model", run: model },
+    Target { name: "coordinator-input", run: coordinator_input },
 ];
 
 fn canonical<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
@@ -148,4 +152,18 @@ fn policy(bytes: &[u8]) {
 
 fn settings(bytes: &[u8]) {
     text(bytes, |text| RoundSettings::parse(text).ok(), |value| value.to_toml().ok());
+}
+
+/// The parameters of a model, as its file holds them and as they are sent to who was away.
+fn model(bytes: &[u8]) {
+    if let Some(model) = Model::from_bytes(bytes) {
+        assert!(model.to_bytes() == bytes, "another encoding was taken");
+    }
+}
+
+/// What a coordinator took in, as its journal holds it.
+fn coordinator_input(bytes: &[u8]) {
+    if let Ok((input, now)) = Input::decode(bytes) {
+        assert!(input.encode(now) == bytes, "another encoding was taken");
+    }
 }

@@ -1,4 +1,4 @@
-//! What is fuzzed of a party's own files: its journal, notes and checkpoints. They are read from a path, so each input
+//! What is fuzzed of a party's own files: its journal, ledger, notes and checkpoints. They are read from a path, so each input
 //! is written to a file first.
 
 use std::path::{Path, PathBuf};
@@ -7,13 +7,17 @@ use std::sync::OnceLock;
 use cloister_client::Journal;
 use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
 use cloister_experts::notes::read_notes;
+use cloister_privacy::ledger::History;
+use sha2::{Digest, Sha256};
 
 use crate::target::Target;
 
 /// Every reader of a party's own files.
 pub(crate) const FILES: &[Target] = &[
     Target { name: "journal", run: journal },
+    Target { name: "ledger", run: ledger },
     Target { name: "notes", run: notes },
+    Target { name: "parquet", run: notes },
     Target { name: "checkpoint", run: checkpoint },
 ];
 
@@ -41,6 +45,30 @@ fn journal(bytes: &[u8]) {
     assert!(first == content(again), "another journal comes back");
 }
 
+/// Entries, one a line, are chained as a ledger chains them, so that what is behind the digests is reached; what is read
+/// must be the same a second time, and what it costs can be told.
+fn ledger(bytes: &[u8]) {
+    let mut head: [u8; 32] = [0; 32];
+    let mut chained = Vec::new();
+    for entry in bytes.split(|byte| *byte == b'\n').filter(|entry| !entry.is_empty()) {
+        let tag = b"cloister/v1/privacy-ledger";
+        head = Sha256::new()
+            .chain_update([tag.len() as u8])
+            .chain_update(tag)
+            .chain_update(head)
+            .chain_update(entry)
+            .finalize()
+            .into();
+        chained.extend_from_slice(hex::encode(head).as_bytes());
+        chained.extend([b" ", entry, b"\n"].concat());
+    }
+    let path = write(&chained);
+    let Ok(history) = History::read(path) else { return };
+    assert!(History::read(path).is_ok_and(|again| again == history), "another history comes back");
+    let _ = history.account();
+}
+
+/// Rows of text, compressed or not, and Parquet.
 fn notes(bytes: &[u8]) {
     if let Ok(notes) = read_notes(write(bytes)) {
         assert!(!notes.is_empty(), "a file without notes is refused");

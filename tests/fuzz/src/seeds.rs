@@ -6,17 +6,29 @@ mod files;
 mod names;
 mod target;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
-use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::hash::{self, Domain};
 use cloister_experts::checkpoint::write_checkpoint;
 use cloister_experts::{ModelConfig, initial_blocks};
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundPlan;
+use cloister_privacy::accountant::Mechanism;
+use cloister_privacy::ledger::{Charge, Ledger, Opening};
+use cloister_privacy::release::{Release, Released};
+use cloister_protocol::coordinator::{Input, Time};
+use cloister_protocol::model::Model;
 use cloister_wire::codec;
+use cloister_wire::frame::Frame;
 use decoders::DECODERS;
 use files::FILES;
 use names::target_of;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
 // The runtime of the instrumentation that everything here is built with.
 use libfuzzer_sys as _;
 use serde_json::Value;
@@ -47,7 +59,11 @@ fn main() {
         collect(&value, &mut |target, bytes| keep(Path::new(&folder), target, bytes));
     }
     SAMPLES.iter().for_each(|(target, text)| keep(Path::new(&folder), target, text.as_bytes()));
-    keep(Path::new(&folder), "checkpoint", &smallest_checkpoint());
+    keep(Path::new(&folder), "checkpoint", &made(smallest_checkpoint));
+    keep(Path::new(&folder), "parquet", &made(two_notes));
+    keep(Path::new(&folder), "ledger", &entries(&made(one_charge)));
+    keep(Path::new(&folder), "model", &Model::new(vec![vec![0.5; 3], Vec::new()]).to_bytes());
+    keep(Path::new(&folder), "coordinator-input", &Input::Restarted.encode(Time(7)));
     for (program, targets) in [("fuzz-decoders", DECODERS), ("fuzz-files", FILES)] {
         targets.iter().for_each(|target| println!("{program} {}", target.name));
     }
@@ -57,15 +73,64 @@ fn targets() -> impl Iterator<Item = &'static Target> {
     DECODERS.iter().chain(FILES)
 }
 
-/// The smallest model's file.
-fn smallest_checkpoint() -> Vec<u8> {
-    let classes = vec!["a".to_owned(), "b".to_owned()];
-    let config = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
+/// What a function writes to a file.
+fn made(write: fn(&Path)) -> Vec<u8> {
     let path = std::env::temp_dir().join(format!("cloister-fuzz-seed-{}", std::process::id()));
-    write_checkpoint(&path, &config, &initial_blocks(&config)).expect("a temporary file can be written");
+    write(&path);
     let bytes = fs::read(&path).expect("it was just written");
     fs::remove_file(path).expect("it was just written");
     bytes
+}
+
+/// The smallest model's file.
+fn smallest_checkpoint(path: &Path) {
+    let classes = vec!["a".to_owned(), "b".to_owned()];
+    let config = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
+    write_checkpoint(path, &config, &initial_blocks(&config)).expect("a temporary file can be written");
+}
+
+/// Two notes in Parquet.
+fn two_notes(path: &Path) {
+    let schema = parse_message_type("message notes { required binary text (STRING); required int64 label; }");
+    let schema = Arc::new(schema.expect("a sound schema"));
+    let file = File::create(path).expect("a temporary file can be written");
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).expect("a sound schema");
+    let mut group = writer.next_row_group().expect("it can be written");
+    let texts = [ByteArray::from("chest pain"), ByteArray::from("")];
+    write_column::<ByteArrayType>(&mut group, &texts);
+    write_column::<Int64Type>(&mut group, &[3, 4]);
+    group.close().expect("it is whole");
+    writer.close().expect("it is whole");
+}
+
+fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, values: &[T::T]) {
+    let mut column = group.next_column().expect("it can be written").expect("the schema has it");
+    column.typed::<T>().write_batch(values, None, None).expect("it can be written");
+    column.close().expect("it is whole");
+}
+
+/// A ledger with one charge.
+fn one_charge(path: &Path) {
+    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member };
+    let release = Release {
+        released: Released::SharedSum,
+        count: 1,
+        coordinates: 10,
+        sensitivity: 4.0,
+        noise_per_member: 16,
+        honest_noises: 3,
+        mechanism: Mechanism::Concentrated { rho: 0.05 },
+    };
+    let (epoch, model) = (Digest([1; 32]), Digest([2; 32]));
+    let charge = Charge { epoch, round: Round(1), model, releases: vec![release] };
+    let mut ledger = Ledger::open(path, opening).expect("a new ledger");
+    ledger.charge(charge, None).expect("no budget is set").redeem();
+}
+
+/// The entries of a ledger without their digests.
+fn entries(ledger: &[u8]) -> Vec<u8> {
+    let lines = ledger.split_inclusive(|byte| *byte == b'\n');
+    lines.flat_map(|line| line.iter().skip_while(|byte| **byte != b' ').skip(1)).copied().collect()
 }
 
 /// Shows every input in a tree of vectors, with its target.
@@ -82,6 +147,7 @@ fn collect(value: &Value, found: &mut impl FnMut(&str, &[u8])) {
             for (target, bytes) in named.chain(others) {
                 if let Some(bytes) = bytes {
                     found(target, &bytes);
+                    kept_input(target, &bytes).iter().for_each(|input| found("coordinator-input", input));
                     settings_of(target, &bytes).iter().for_each(|text| found("settings", text.as_bytes()));
                 }
             }
@@ -92,6 +158,12 @@ fn collect(value: &Value, found: &mut impl FnMut(&str, &[u8])) {
         }
         _ => {}
     }
+}
+
+/// A frame as a coordinator keeps it.
+fn kept_input(target: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    let frame = (target == "frame").then(|| Frame::decode(bytes).ok())??;
+    Some(Input::Frame(PartyId(1), frame).encode(Time(7)))
 }
 
 /// The settings of a plan, as a file.
@@ -106,6 +178,6 @@ fn keep(folder: &Path, target: &str, bytes: &[u8]) {
     (found.run)(bytes);
     let folder = folder.join(target);
     fs::create_dir_all(&folder).expect("a folder can be made");
-    let name = digest(Domain::Body, &[bytes]).to_string();
+    let name = hash::digest(Domain::Body, &[bytes]).to_string();
     fs::write(folder.join(&name[..16]), bytes).expect("a file can be written");
 }

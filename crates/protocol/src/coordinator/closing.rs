@@ -11,11 +11,12 @@ use cloister_wire::statement::{BlamedMember, Certificate, Recomputed, Signature,
 
 use super::ballot::Ballot;
 use super::checking::Checking;
+use super::uploads::Uploads;
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::late::{Judgement, is_applied, judge};
 use crate::model::{Model, block_parts};
-use crate::opening::{MaskedBlocks, OpenedSum, upload_path};
+use crate::opening::OpenedSum;
 use crate::recompute::log_to_evidence;
 use crate::sealed::SealedCohorts;
 use crate::statement::{body_digest, check_partys};
@@ -44,7 +45,7 @@ pub(super) struct Closing {
     sums: Vec<OpenedSum>,
     model: Model,
     cohorts: SealedCohorts,
-    uploads: BTreeMap<PartyId, MaskedBlocks>,
+    uploads: Uploads,
     assigned: BTreeMap<PartyId, BTreeSet<BlockId>>,
     given_up: BTreeSet<(PartyId, BlockId)>,
     proposed: bool,
@@ -57,7 +58,7 @@ impl Closing {
         before: Vec<Message>,
         evidence: Evidence,
         (sums, model): (Vec<OpenedSum>, Model),
-        (cohorts, uploads): (SealedCohorts, BTreeMap<PartyId, MaskedBlocks>),
+        (cohorts, uploads): (SealedCohorts, Uploads),
     ) -> Self {
         Self {
             ballot: Ballot::open(body),
@@ -89,9 +90,7 @@ impl Closing {
         for (member, block) in
             cohorts.flat_map(|cohort| cohort.members().map(|member| (member, cohort.block())))
         {
-            let Some(blocks) = self.uploads.get(&member) else { continue };
-            let Some(packed) = blocks.get(&block) else { continue };
-            let path = upload_path(blocks, block);
+            let Some((packed, path)) = self.uploads.proven(member, block) else { continue };
             frames.push(Frame::Message(Message::MaskedBlock { round, member, block, path }));
             frames.extend(chunks(round, member, block, packed).map(Frame::Chunk));
         }

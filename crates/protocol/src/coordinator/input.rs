@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
-use cloister_params::id::PartyId;
+use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_wire::codec::{self, DecodeError};
 use cloister_wire::frame::{Frame, FrameError};
@@ -32,6 +32,8 @@ pub enum Input {
     Time,
     /// The program was started again: every link is gone, and the clock has another origin.
     Restarted,
+    /// In the place of a member's masked block that was erased: its leaf under the root that the member signed.
+    Erased(PartyId, BlockId, Digest),
 }
 
 /// Bytes that are no input.
@@ -52,7 +54,8 @@ pub enum InputError {
 const HEAD: usize = 1 + 8 + 4;
 
 impl Input {
-    /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings or a frame.
+    /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a block (4)
+    /// with its leaf.
     pub fn encode(&self, now: Time) -> Vec<u8> {
         let (kind, party, rest) = match self {
             Self::StartRound(settings) => (0, PartyId::COORDINATOR, codec::encode(settings)),
@@ -61,6 +64,7 @@ impl Input {
             Self::Frame(party, frame) => (3, *party, frame.encode()),
             Self::Time => (4, PartyId::COORDINATOR, Vec::new()),
             Self::Restarted => (5, PartyId::COORDINATOR, Vec::new()),
+            Self::Erased(party, block, leaf) => (6, *party, [&block.0.to_le_bytes(), &leaf.0[..]].concat()),
         };
         [&[kind][..], &now.0.to_le_bytes(), &party.0.to_le_bytes(), &rest].concat()
     }
@@ -82,6 +86,10 @@ impl Input {
             (3, _, rest) => Self::Frame(party, Frame::decode(rest)?),
             (4, PartyId::COORDINATOR, []) => Self::Time,
             (5, PartyId::COORDINATOR, []) => Self::Restarted,
+            (6, _, [b0, b1, b2, b3, leaf @ ..]) => {
+                let leaf = Digest(leaf.try_into().map_err(|_| unknown)?);
+                Self::Erased(party, BlockId(u32::from_le_bytes([*b0, *b1, *b2, *b3])), leaf)
+            }
             _ => return Err(unknown),
         };
         Ok((input, now))
@@ -138,12 +146,13 @@ impl Coordinator {
                 self.begin_waiting_again(now);
                 Ok(())
             }
+            Input::Erased(member, block, leaf) => self.handle_erased(member, block, leaf),
         }
     }
 
     /// The coordinator after the inputs that it took since the last round ended, in their order. Whatever it signed,
     /// proposed or published for them it signs, proposes or publishes again, byte by byte: it has no randomness
-    /// (`ROUND-27`). Only a report that a round ended is still to be carried out; frames are sent again to whoever
+    /// (`ROUND-27`). Only what concerns the disk is still to be carried out; frames are sent again to whoever
     /// connects.
     ///
     /// # Errors
@@ -166,7 +175,9 @@ impl Coordinator {
         }
         for (input, now) in inputs {
             coordinator.handle(input, now)?;
-            coordinator.outputs.retain(|output| matches!(output, CoordinatorOutput::Ended(_)));
+            let is_for_the_disk =
+                |output: &_| matches!(output, CoordinatorOutput::Ended(_) | CoordinatorOutput::Erase(_));
+            coordinator.outputs.retain(is_for_the_disk);
         }
         Ok(coordinator)
     }
@@ -200,7 +211,6 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use cloister_params::id::Digest;
     use cloister_wire::message::Message;
 
     use super::*;
@@ -215,6 +225,7 @@ mod tests {
             Input::Frame(PartyId(2), message),
             Input::Time,
             Input::Restarted,
+            Input::Erased(PartyId(4), BlockId(2), Digest([9; 32])),
         ];
         for input in inputs {
             let bytes = input.encode(Time(u64::MAX - 1));

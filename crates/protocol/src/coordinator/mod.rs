@@ -11,6 +11,7 @@ mod collecting;
 mod input;
 mod revealing;
 mod sealing;
+mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError, ResumeError, Start};
+pub use uploads::Erasure;
 
 /// Milliseconds since an origin of the driver's choice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -53,6 +55,8 @@ pub enum CoordinatorOutput {
     },
     /// Something to tell people.
     Event(Event),
+    /// Delete what this covers of the round's inputs that are kept on disk.
+    Erase(Erasure),
     /// The round ended; keep the report.
     Ended(Box<RoundReport>),
 }
@@ -110,7 +114,7 @@ pub struct RoundReport {
     pub cohorts: Vec<ManifestCohort>,
     /// The blocks whose sums were opened.
     pub opened: Vec<BlockId>,
-    /// Bytes of masked blocks that arrived.
+    /// Bytes of the uploads that arrived whole.
     pub masked_bytes: u64,
     /// The model after the round.
     pub model: Model,
@@ -173,6 +177,13 @@ struct Announced {
     log: RoundLog,
     /// Digests of the bodies that a quorum has signed.
     certified: BTreeSet<Digest>,
+}
+
+impl Announced {
+    /// The length of a block's packed words.
+    fn packed_bytes(&self, block: BlockId) -> Option<usize> {
+        self.context.block(block).map(|block| self.context.plan().packed_bytes(block))
+    }
 }
 
 impl Coordinator {

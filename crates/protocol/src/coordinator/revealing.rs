@@ -10,10 +10,11 @@ use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{LostSecret, Message, Reveal, RevealedSeed, RevealedShare};
 
+use super::uploads::Uploads;
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::dealing::{secret_fits, seed_fits, share_fits};
 use crate::fault::{Fault, Misbehaviour};
-use crate::opening::{MaskedBlocks, NotOpened, OpenedSum, Openings, open_block};
+use crate::opening::{NotOpened, OpenedSum, Openings, open_block};
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 
@@ -21,7 +22,7 @@ use crate::sealed::SealedCohorts;
 #[derive(Debug)]
 pub(super) struct Revealing {
     cohorts: SealedCohorts,
-    uploads: BTreeMap<PartyId, MaskedBlocks>,
+    uploads: Uploads,
     seeds: BTreeMap<(PartyId, BlockId), ScalarSecret>,
     mask_keys: BTreeMap<PartyId, ScalarSecret>,
     shares: BTreeMap<(PartyId, SharedSecret), BTreeMap<PartyId, RevealedShare>>,
@@ -33,11 +34,7 @@ pub(super) struct Revealing {
 }
 
 impl Revealing {
-    pub(super) fn new(
-        cohorts: SealedCohorts,
-        uploads: BTreeMap<PartyId, MaskedBlocks>,
-        before: Vec<Message>,
-    ) -> Self {
+    pub(super) fn new(cohorts: SealedCohorts, uploads: Uploads, before: Vec<Message>) -> Self {
         Self {
             cohorts,
             uploads,
@@ -222,7 +219,7 @@ impl Revealing {
 pub(super) struct Opened {
     pub(super) sums: Vec<OpenedSum>,
     pub(super) cohorts: SealedCohorts,
-    pub(super) uploads: BTreeMap<PartyId, MaskedBlocks>,
+    pub(super) uploads: Uploads,
     pub(super) seeds: BTreeMap<(PartyId, BlockId), ScalarSecret>,
     pub(super) mask_keys: BTreeMap<PartyId, ScalarSecret>,
     /// Everything that was revealed, ascending.
@@ -240,7 +237,7 @@ impl Opened {
             round,
             manifest: manifest.digest(),
             announcements: manifest.announcements(),
-            uploads: &self.uploads,
+            uploads: &self.uploads.summed,
             seeds: &self.seeds,
             mask_keys: &self.mask_keys,
         }

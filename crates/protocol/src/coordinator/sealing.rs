@@ -13,11 +13,11 @@ use cloister_wire::statement::{
 
 use super::ballot::Ballot;
 use super::revealing::Revealing;
+use super::uploads::{Arriving, Uploads};
 use super::{Announced, Coordinator, CoordinatorOutput, Event, Phase, RoundReport, Time, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::model::Model;
-use crate::opening::{MaskedBlocks, append_chunk, upload_root};
 use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys};
@@ -40,7 +40,7 @@ impl Sealing1 {
 pub(super) struct Uploading {
     sealed: SealedManifest,
     certificate: Certificate<Seal1>,
-    arriving: BTreeMap<PartyId, MaskedBlocks>,
+    arriving: BTreeMap<PartyId, Arriving>,
     arrived: BTreeMap<PartyId, (Signed<Upload>, Verified<Upload>)>,
 }
 
@@ -179,7 +179,7 @@ impl Coordinator {
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
         let manifest = sealed.manifest();
-        let nothing_yet = |member| manifest.blocks_of(member).map(|(block, _)| (block, Vec::new())).collect();
+        let nothing_yet = |member| Arriving::of(manifest.blocks_of(member).map(|(block, _)| block));
         let arriving =
             manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
         let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
@@ -205,11 +205,18 @@ impl Coordinator {
         }
         let block = announced.context.block(chunk.block).ok_or_else(wrong)?;
         let whole = announced.context.plan().packed_bytes(block);
-        let arriving = uploading.arriving.get_mut(&from).and_then(|blocks| blocks.get_mut(&chunk.block));
-        let arriving = arriving.ok_or_else(wrong)?;
-        append_chunk(arriving, chunk, whole).ok_or_else(wrong)?;
-        announced.masked_bytes += chunk.bytes.len() as u64;
-        Ok(())
+        let arriving = uploading.arriving.get_mut(&from).ok_or_else(wrong)?;
+        arriving.append(chunk, whole).ok_or_else(wrong)
+    }
+
+    /// Takes what an upload's masked block was erased to before a restart (`ROUND-29`).
+    pub(super) fn handle_erased(&mut self, from: PartyId, block: BlockId, leaf: Digest) -> Result<(), Fault> {
+        let Some(Phase::Uploading(_, uploading)) = self.round.as_mut().map(|active| &mut active.phase) else {
+            return Err(Fault::ApiMisuse("a block is erased of uploads alone"));
+        };
+        let arriving = uploading.arriving.get_mut(&from);
+        let erased = arriving.and_then(|arriving| arriving.erase(block, leaf));
+        erased.ok_or(Fault::ApiMisuse("no such block is uploaded"))
     }
 
     /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
@@ -228,15 +235,9 @@ impl Coordinator {
         expect("upload", "signer", upload.signer(), from).map_err(by)?;
         expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
         expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
-        let blocks = uploading.arriving.get(&from);
-        let length_of = |block: &BlockId| {
-            announced.context.block(*block).map(|b| announced.context.plan().packed_bytes(b))
-        };
-        let fits = blocks.is_some_and(|blocks| {
-            blocks.iter().all(|(block, packed)| length_of(block) == Some(packed.len()))
-                && upload_root(blocks) == upload.body().root
-        });
-        if !fits {
+        let arriving = uploading.arriving.get(&from);
+        let length_of = |block| announced.packed_bytes(block);
+        if !arriving.is_some_and(|arriving| arriving.makes_up(upload.body().root, length_of)) {
             return Err(Misbehaviour::UploadRoot { member: from }.by(from));
         }
         uploading.arrived.insert(from, (signed.clone(), upload));
@@ -278,6 +279,9 @@ impl Coordinator {
         let verified: BTreeMap<PartyId, Verified<Upload>> =
             uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
         announced.uploaded = present.iter().copied().collect();
+        let blocks = present.iter().flat_map(|member| uploading.sealed.manifest().blocks_of(*member));
+        let bytes = blocks.filter_map(|(block, _)| announced.packed_bytes(block));
+        announced.masked_bytes = bytes.map(|bytes| bytes as u64).sum();
         let uploaded: Vec<UploadedMember> = verified
             .iter()
             .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
@@ -309,8 +313,10 @@ impl Coordinator {
         let invitation = uploading.invitation(PartyId::COORDINATOR);
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
             .expect("votes were checked one by one");
-        let mut uploads = uploading.arriving;
-        uploads.retain(|member, _| cohorts.has_uploaded(*member));
+        let (uploads, erasure) = Uploads::sealed(&cohorts, uploading.arriving);
+        if !erasure.is_empty() {
+            self.outputs.push_back(CoordinatorOutput::Erase(erasure));
+        }
         let message = Message::Sealed2 { certificate };
         let revealing = Revealing::new(cohorts, uploads, vec![invitation, message.clone()]);
         let departed = revealing.departed();

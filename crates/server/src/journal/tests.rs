@@ -72,6 +72,30 @@ fn the_next_round_begins_without_the_inputs_of_the_last() {
     fs::remove_dir_all(folder).expect("there");
 }
 
+/// ROUND-29
+#[test]
+fn what_is_erased_is_not_in_the_file() {
+    let folder = scratch("erased");
+    written(&folder);
+    let (mut journal, _) = Journal::open(&folder, EPOCH).expect("readable");
+    let secret = b"a masked block of a void cohort";
+    let chunk =
+        Chunk { round: Round(4), owner: PartyId(7), block: BlockId(1), index: 0, bytes: secret.to_vec() };
+    journal.append(&bytes_of((Input::Frame(PartyId(7), Frame::Chunk(chunk)), Time(3)))).expect("writable");
+    let holds =
+        || fs::read(folder.join(NAME)).expect("there").windows(secret.len()).any(|part| part == secret);
+    assert!(holds(), "control: before");
+    journal.erase(&Erasure::of_absent([PartyId(8)])).expect("writable");
+    assert!(holds(), "control: another member's");
+    journal.erase(&Erasure::of_absent([PartyId(7)])).expect("writable");
+    assert!(!holds());
+    journal.append(&bytes_of(input(4))).expect("writable");
+    drop(journal);
+    let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
+    assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(4)]);
+    fs::remove_dir_all(folder).expect("there");
+}
+
 #[test]
 fn a_folder_in_use_or_of_another_epoch_or_damaged_is_refused() {
     let folder = scratch("refused");

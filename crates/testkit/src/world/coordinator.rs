@@ -1,7 +1,7 @@
 //! The coordinator's part of a [`World`]: its inputs, its disk, its restarts.
 
 use cloister_params::id::PartyId;
-use cloister_protocol::coordinator::{Coordinator, Input, Start, Time};
+use cloister_protocol::coordinator::{Coordinator, Erasure, Input, Start, Time};
 use cloister_protocol::fault::Fault;
 
 use super::World;
@@ -18,6 +18,15 @@ impl CoordinatorDisk {
     pub(super) fn new(coordinator: &Coordinator, now: Time) -> Self {
         let present = coordinator.connected().iter().copied().map(Input::Connected);
         Self { start: coordinator.start(), inputs: present.map(|input| (input, now)).collect() }
+    }
+}
+
+impl CoordinatorDisk {
+    pub(super) fn erase(&mut self, erasure: &Erasure) {
+        let inputs = std::mem::take(&mut self.inputs).into_iter();
+        let kept =
+            inputs.flat_map(|(input, now)| erasure.keep(input).into_iter().map(move |kept| (kept, now)));
+        self.inputs = kept.collect();
     }
 }
 
@@ -38,6 +47,11 @@ impl World {
         }
         self.collect_from_coordinator();
         result
+    }
+
+    /// The inputs of the round under way that the coordinator keeps on disk.
+    pub fn kept_inputs(&self) -> impl Iterator<Item = &Input> {
+        self.disk.inputs.iter().map(|(input, _)| input)
     }
 
     /// Ends the coordinator's process and starts it again from what it kept; every link is lost.
