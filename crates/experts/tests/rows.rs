@@ -97,6 +97,28 @@ fn a_bad_row_of_parquet_is_named_over_row_groups() {
     assert!(before.iter().all(Result::is_ok), "rows before it are sound");
 }
 
+/// The library panics on some of these files.
+#[test]
+fn a_damaged_parquet_file_is_refused_and_named() {
+    let _turn = turn();
+    let groups = [group(&[Some("one"), Some("two")]), group(&[Some("three")])];
+    let path = write_parquet("damaged.parquet", SCHEMA, Compression::UNCOMPRESSED, &groups);
+    let whole = fs::read(&path).expect("there");
+    let mut refused = 0;
+    for at in 4..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x80;
+        fs::write(&path, damaged).expect("writable");
+        if let Err(error) = read_notes(&path) {
+            assert!(error.to_string().contains("damaged.parquet"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > whole.len() / 3, "{refused} of {} were refused", whole.len());
+    fs::write(&path, whole).expect("writable");
+    assert_eq!(read_notes(&path).expect("control: it is whole").len(), 3);
+}
+
 #[test]
 fn columns_that_do_not_fit_are_named() {
     let _turn = turn();

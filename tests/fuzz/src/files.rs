@@ -17,7 +17,6 @@ pub(crate) const FILES: &[Target] = &[
     Target { name: "journal", run: journal },
     Target { name: "ledger", run: ledger },
     Target { name: "notes", run: notes },
-    Target { name: "parquet", run: notes },
     Target { name: "checkpoint", run: checkpoint },
 ];
 
@@ -68,7 +67,7 @@ fn ledger(bytes: &[u8]) {
     let _ = history.account();
 }
 
-/// Rows of text, compressed or not, and Parquet.
+/// Rows of text, compressed or not.
 fn notes(bytes: &[u8]) {
     if let Ok(notes) = read_notes(write(bytes)) {
         assert!(!notes.is_empty(), "a file without notes is refused");

@@ -6,9 +6,8 @@ mod files;
 mod names;
 mod target;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use cloister_crypto::hash::{self, Domain};
 use cloister_experts::checkpoint::write_checkpoint;
@@ -26,9 +25,6 @@ use cloister_wire::frame::Frame;
 use decoders::DECODERS;
 use files::FILES;
 use names::target_of;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::parser::parse_message_type;
 // The runtime of the instrumentation that everything here is built with.
 use libfuzzer_sys as _;
 use serde_json::Value;
@@ -60,7 +56,6 @@ fn main() {
     }
     SAMPLES.iter().for_each(|(target, text)| keep(Path::new(&folder), target, text.as_bytes()));
     keep(Path::new(&folder), "checkpoint", &made(smallest_checkpoint));
-    keep(Path::new(&folder), "parquet", &made(two_notes));
     keep(Path::new(&folder), "ledger", &entries(&made(one_charge)));
     keep(Path::new(&folder), "model", &Model::new(vec![vec![0.5; 3], Vec::new()]).to_bytes());
     keep(Path::new(&folder), "coordinator-input", &Input::Restarted.encode(Time(7)));
@@ -87,26 +82,6 @@ fn smallest_checkpoint(path: &Path) {
     let classes = vec!["a".to_owned(), "b".to_owned()];
     let config = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
     write_checkpoint(path, &config, &initial_blocks(&config)).expect("a temporary file can be written");
-}
-
-/// Two notes in Parquet.
-fn two_notes(path: &Path) {
-    let schema = parse_message_type("message notes { required binary text (STRING); required int64 label; }");
-    let schema = Arc::new(schema.expect("a sound schema"));
-    let file = File::create(path).expect("a temporary file can be written");
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).expect("a sound schema");
-    let mut group = writer.next_row_group().expect("it can be written");
-    let texts = [ByteArray::from("chest pain"), ByteArray::from("")];
-    write_column::<ByteArrayType>(&mut group, &texts);
-    write_column::<Int64Type>(&mut group, &[3, 4]);
-    group.close().expect("it is whole");
-    writer.close().expect("it is whole");
-}
-
-fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, values: &[T::T]) {
-    let mut column = group.next_column().expect("it can be written").expect("the schema has it");
-    column.typed::<T>().write_batch(values, None, None).expect("it can be written");
-    column.close().expect("it is whole");
 }
 
 /// A ledger with one charge.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
@@ -17,28 +18,36 @@ use super::{Broken, NotesError, ReadSoFar, Source};
 const BATCH: usize = 64;
 
 pub(super) struct ParquetRows {
-    rows: RowIter<'static>,
+    /// Nothing after the library has panicked.
+    rows: Option<RowIter<'static>>,
     done: u64,
     total: u64,
 }
 
 /// Opens a file, for the columns of these names.
 pub(super) fn open(file: File, path: &Path, columns: &[&str]) -> Result<ParquetRows, NotesError> {
-    let failed = |error: ParquetError| NotesError::File { path: path.to_owned(), source: io_error(error) };
-    let reader = SerializedFileReader::new(file).map_err(failed)?;
+    let failed = |source| NotesError::File { path: path.to_owned(), source };
+    let reader = caught(|| SerializedFileReader::new(file)).map_err(failed)?;
     let file_metadata = reader.metadata().file_metadata();
     let total = file_metadata.num_rows().max(0) as u64;
     let wanted = wanted(file_metadata.schema(), columns)
         .map_err(|reason| NotesError::Columns { path: path.to_owned(), reason })?;
-    let rows = RowIter::from_file_into(Box::new(reader)).project(Some(wanted)).map_err(failed)?;
-    Ok(ParquetRows { rows: rows.with_batch_size(BATCH), done: 0, total })
+    let rows = caught(|| RowIter::from_file_into(Box::new(reader)).project(Some(wanted))).map_err(failed)?;
+    Ok(ParquetRows { rows: Some(rows.with_batch_size(BATCH)), done: 0, total })
 }
 
 impl Source for ParquetRows {
     fn next(&mut self) -> Option<Result<Value, Broken>> {
-        let row = self.rows.next()?;
+        let mut rows = self.rows.take()?;
+        let row = caught(|| Ok((rows.next().transpose()?.map(|row| row.to_json_value()), rows)));
         self.done += 1;
-        Some(row.map(|row| row.to_json_value()).map_err(|error| Broken::File(io_error(error))))
+        match row {
+            Ok((row, rows)) => {
+                self.rows = Some(rows);
+                row.map(Ok)
+            }
+            Err(error) => Some(Err(Broken::File(error))),
+        }
     }
 
     fn so_far(&self) -> ReadSoFar {
@@ -46,8 +55,13 @@ impl Source for ParquetRows {
     }
 }
 
-fn io_error(error: ParquetError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+/// Runs the library, which panics on some damaged files.
+fn caught<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> io::Result<T> {
+    let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    match panic::catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(damaged),
+        Err(_) => Err(io::Error::other("it is damaged")),
+    }
 }
 
 /// The part of a schema that is read. Bytes that are not marked as text are refused, as they could mean anything.
