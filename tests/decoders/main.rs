@@ -69,11 +69,11 @@ fn run_all() {
         let inputs = kept(target);
         assert!(!inputs.is_empty(), "{} has no kept input under tests/fuzz/corpus", target.name);
         for input in inputs {
-            memory::bounded(target.run, &input);
+            memory::bounded(target, &input);
             for _ in 0..COPIES {
                 let mut damaged = input.clone();
                 damage(&mut damaged, &mut random);
-                memory::bounded(target.run, &damaged);
+                memory::bounded(target, &damaged);
             }
         }
     }

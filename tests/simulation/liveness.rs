@@ -104,6 +104,33 @@ fn who_missed_the_end_before_a_restart_gets_it_after() {
     assert_eq!(closings(&world), 5);
 }
 
+/// ROUND-23: after the last round there is no plan that could bring the closing to who missed it.
+#[test]
+fn a_member_that_restarts_at_any_step_has_the_model_when_the_round_is_over() {
+    let steps: [fn(&Message) -> bool; 5] = [
+        |message| matches!(message, Message::Plan { .. }),
+        |message| matches!(message, Message::Sealed1 { .. }),
+        |message| matches!(message, Message::Sealed2 { .. }),
+        |message| matches!(message, Message::ProposeClosing { .. }),
+        |message| matches!(message, Message::Ended(_)),
+    ];
+    for step in steps {
+        let mut world = five();
+        world.start_round();
+        run_to(&mut world, 5, step);
+        world.restart(PartyId(5));
+        let restarted =
+            |world: &World| world.nodes[&PartyId(5)].member.as_ref().map(|member| member.model().digest());
+        finish(&mut world);
+        assert_eq!(endings(&world), 1);
+        let last = world.coordinator.model().digest();
+        assert_ne!(restarted(&world), Some(last), "control: as long as it is away");
+        world.connect(PartyId(5));
+        finish(&mut world);
+        assert_eq!(restarted(&world), Some(last));
+    }
+}
+
 /// ROUND-28
 #[test]
 fn a_request_for_the_next_rounds_key_does_not_cost_this_rounds_letters() {

@@ -160,7 +160,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn failure(error: ClientError) -> Failure {
     let kind = match error {
-        ClientError::Connect(_) | ClientError::Link(_) => Kind::Unavailable,
+        ClientError::Connect(_) | ClientError::Link(_) | ClientError::Behind => Kind::Unavailable,
         ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => Kind::Unavailable,
         ClientError::Journal(_) | ClientError::Ledger(_) | ClientError::Setup(_) => Kind::Config,
         ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,

@@ -3,16 +3,11 @@
 #![cfg(feature = "training")]
 #![allow(clippy::unwrap_used)]
 
+mod rounds;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use cloister_crypto::consortium::Epoch;
-use cloister_crypto::merkle;
-use cloister_params::id::{Digest, Round};
-use cloister_params::policy::Policy;
-use cloister_protocol::round::KnownEnding;
-use cloister_wire::codec;
-use cloister_wire::message::Ending;
 use serde_json::Value;
 
 fn scratch(name: &str) -> PathBuf {
@@ -73,42 +68,8 @@ fn a_coordinator_killed_among_uploads_goes_on_and_its_rounds_can_be_checked() {
     for round in [0, 1] {
         assert_eq!(result["rounds"][round]["uploaded"], serde_json::json!([1, 2, 3, 4, 5]), "{errors}");
     }
-    let epoch = load_consortium(&folder);
-    for round in 1..=2 {
-        check_round(&folder.join("coordinator/data/rounds"), round, &epoch);
-    }
+    rounds::check(&folder, 1..=2);
     std::fs::remove_dir_all(folder).unwrap();
-}
-
-fn load_consortium(folder: &Path) -> Epoch {
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let policy = Policy::parse(&read("coordinator/policy.toml")).unwrap();
-    let mut signature = [0; 64];
-    hex::decode_to_slice(read("consortium.toml.sig").trim(), &mut signature).unwrap();
-    Epoch::accept(&read("consortium.toml"), &signature, policy.governance_key).unwrap()
-}
-
-/// The ending is certified, and the log before it is the one that the custodians signed.
-fn check_round(rounds: &Path, round: u64, epoch: &Epoch) {
-    let read = |name: &str| std::fs::read(rounds.join(format!("{round:04}.{name}"))).unwrap();
-    let ending: Ending = codec::decode(&read("ending")).unwrap();
-    assert_eq!(KnownEnding::check(&ending, epoch).unwrap().round, Round(round));
-    let Ending::Closed { certificate, .. } = ending else { panic!("round {round} has no sum") };
-    let text = String::from_utf8(read("log.jsonl")).unwrap();
-    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let (closing, before) = entries.split_last().unwrap();
-    assert_eq!(closing["body"], hex::encode(&certificate.body));
-    let leaves: Vec<Digest> = before.iter().map(leaf).collect();
-    assert_eq!(certificate.parse().unwrap().tree, merkle::root(&leaves));
-}
-
-/// The hash of a line's entry; its kind's number follows from the order of kinds in a round with sums.
-fn leaf(entry: &Value) -> Digest {
-    let kinds = ["plan", "announcement", "manifest", "seal-1", "upload", "seal-2", "reveal"];
-    let kind = 1 + kinds.iter().position(|kind| entry["kind"] == *kind).unwrap() as u8;
-    let party = entry["party"].as_u64().unwrap() as u32;
-    let body = hex::decode(entry["body"].as_str().unwrap()).unwrap();
-    merkle::leaf_hash(&[&[kind][..], &party.to_le_bytes(), &body].concat())
 }
 
 /// PRIV-10

@@ -124,6 +124,11 @@ pub enum ClientError {
     /// Training failed, in a round or at the end; the party did the rest of its part.
     #[error("training: {0}")]
     Training(String),
+    /// The rounds are over, and this hospital has an older model than the last.
+    #[error(
+        "the rounds are over, and this hospital missed how the last one ended: its model is not the last one. Ask for the coordinator to be started again with the same --data, and start this program again: it then gets the model"
+    )]
+    Behind,
     /// The coordinator's link was lost for good.
     #[error("the link to the coordinator: {0}")]
     Link(LinkError),

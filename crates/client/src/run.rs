@@ -118,6 +118,9 @@ pub async fn run(
             End::Lost(reason) => (client.events)(ClientEvent::Reconnecting(reason)),
         }
     }
+    if client.member.as_ref().is_some_and(|member| !member.is_current()) {
+        return Err(ClientError::Behind);
+    }
     let (refused, failed) = (client.privacy_refusal.take(), client.training_failure.take());
     client.finish(&mut reports).await?;
     if let Some((round, reason)) = refused {

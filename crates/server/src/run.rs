@@ -139,6 +139,9 @@ pub enum ServerError {
     NothingSummed(u64),
 }
 
+/// How long a party may take, once it is there after the last round, to ask for the model.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+
 /// Aborted rounds in a row after which the coordinator gives up.
 const GIVE_UP_AFTER: u64 = 3;
 
@@ -148,6 +151,10 @@ struct Server<'a> {
     journal: Journal,
     allowance: Allowance,
     links: Links,
+    /// Parties whose link is gone and that are waited for.
+    lost: BTreeSet<PartyId>,
+    /// Until when a party that came after the last round may ask for the model.
+    served_until: Instant,
     started: Instant,
     closed_rounds: u64,
     aborted_in_a_row: u64,
@@ -179,9 +186,7 @@ pub async fn run(
         }
         server.step(&mut listener, &mut reports).await?;
     }
-    while server.is_awaiting_someone() {
-        server.step(&mut listener, &mut reports).await?;
-    }
+    server.serve_the_last_model(&mut listener, &mut reports).await?;
     server.links.close().await;
     Ok(())
 }
@@ -201,6 +206,8 @@ impl<'a> Server<'a> {
             journal,
             allowance: Allowance::of(&config.settings),
             links,
+            lost: BTreeSet::new(),
+            served_until: Instant::now(),
             started: Instant::now(),
             closed_rounds,
             aborted_in_a_row: 0,
@@ -261,9 +268,26 @@ impl Server<'_> {
         }
     }
 
-    /// Whether a party that was there before a restart may still come back.
+    /// Stays after the last round for whoever missed how it ended (`ROUND-23`): until parties that lost their links are back
+    /// or given up, and those that came back had the time to ask for the model.
+    async fn serve_the_last_model(
+        &mut self,
+        listener: &mut Listener,
+        reports: &mut mpsc::UnboundedReceiver<LinkReport>,
+    ) -> Result<(), ServerError> {
+        while self.is_awaiting_someone() || Instant::now() < self.served_until {
+            let step = self.step(listener, reports);
+            if let Ok(result) = tokio::time::timeout(ASK_WITHIN, step).await {
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a party that lost its link, or was there before a restart, may still come back.
     fn is_awaiting_someone(&self) -> bool {
-        self.coordinator.connected().iter().any(|party| !self.links.has_linked(*party))
+        let is_gone = |party: &&PartyId| self.lost.contains(party) || !self.links.has_linked(**party);
+        self.coordinator.connected().iter().any(|party| is_gone(&party))
     }
 
     fn start_round(&mut self) -> Result<(), ServerError> {
@@ -312,6 +336,8 @@ impl Server<'_> {
             link = listener.accept() => match link {
                 Ok(link) => {
                     let party = self.links.add(link);
+                    self.lost.remove(&party);
+                    self.served_until = Instant::now() + ASK_WITHIN;
                     (self.events)(ServerEvent::Connected(party));
                     self.tell(Input::Connected(party))?;
                 }
@@ -332,6 +358,7 @@ impl Server<'_> {
             LinkReport::Frame(party, frame) => self.tell(Input::Frame(party, frame))?,
             LinkReport::Ended(party, number, reason) if self.links.is_present(party, number) => {
                 (self.events)(ServerEvent::Disconnected(party, reason));
+                self.lost.insert(party);
                 self.links.start_grace(party, number, self.config.reconnect_within);
             }
             LinkReport::GraceOver(party, number) if self.links.is_present(party, number) => {

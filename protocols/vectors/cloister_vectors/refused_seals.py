@@ -252,7 +252,7 @@ def broken_endings(refusals):
 
 
 def certified_lies(refusals):
-    """Endings that a quorum and recomputing custodians signed, and that do not fit what was sent."""
+    """Endings that a quorum and recomputing custodians signed, and that do not fit what was sent; and their models."""
     first = refusals.first
     closing = decode(BODIES["Closing"][1], first.closing)
     sums = [closing["sums"][0] | {"sum": seed("another sum")}, *closing["sums"][1:]]
@@ -264,7 +264,7 @@ def certified_lies(refusals):
     ]:
         body = body_bytes("Closing", broken)
         both = [recomputed(refusals, custodian, closing=body_digest(body)) for custodian in (1, 2)]
-        yield step, about, closed(first, body) | {"recomputed": both}
+        yield step, about, closed(first, body) | {"recomputed": both}, broken["model"]
 
 
 def add_endings(refusals):
@@ -273,8 +273,10 @@ def add_endings(refusals):
     at = refusals.place(receiver, "Ended")
     for step, about, ending in broken_endings(refusals):
         refusals.add(at, receiver, step, about, {"Ended": {"Closed": ending}})
-    for step, about, ending in certified_lies(refusals):
-        refusals.add(at, receiver, step, about, {"Ended": {"Closed": ending}}, fork=True)
+    for step, about, ending, model in certified_lies(refusals):
+        # ROUND-23: a member without the model that a certificate names asks for it.
+        request = (b"", {"ModelRequest": {"model": model}})
+        refusals.add(at, receiver, step, about, {"Ended": {"Closed": ending}}, answer=request, fork=True)
     packed = first.sums[0]
     right = chunk_frame(1, 0, 0, 0, packed)
     for about, frame in [

@@ -6,21 +6,21 @@ use std::sync::Once;
 
 use cap::Cap;
 
-/// Bytes that any input may take: lists are reserved by the MiB at most, whatever their length claims.
-const ALLOWANCE: usize = 4 << 20;
-/// Bytes that each byte of input may take beyond that.
+use crate::target::Target;
+
+/// Bytes that each byte of input may take beyond what any input may.
 const ALLOWANCE_PER_BYTE: usize = 64;
 
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 
 /// Runs a target on an input within the bounds (`WIRE-03`).
-pub(crate) fn bounded(run: fn(&[u8]), bytes: &[u8]) {
+pub(crate) fn bounded(target: &Target, bytes: &[u8]) {
     static HOOK: Once = Once::new();
     HOOK.call_once(lift_when_panicking);
-    let limit = MEMORY.allocated() + ALLOWANCE + ALLOWANCE_PER_BYTE * bytes.len();
+    let limit = MEMORY.allocated() + target.allowance + ALLOWANCE_PER_BYTE * bytes.len();
     MEMORY.set_limit(limit).expect("less than that is in use");
-    run(bytes);
+    (target.run)(bytes);
     MEMORY.set_limit(usize::MAX).expect("less than that is in use");
 }
 

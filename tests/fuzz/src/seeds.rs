@@ -3,6 +3,7 @@
 
 mod decoders;
 mod files;
+mod memory;
 mod names;
 mod target;
 
@@ -150,7 +151,7 @@ fn settings_of(target: &str, bytes: &[u8]) -> Option<String> {
 /// Writes a seed that its target takes without a fault.
 fn keep(folder: &Path, target: &str, bytes: &[u8]) {
     let found = targets().find(|known| known.name == target).expect("each seed has its target");
-    (found.run)(bytes);
+    memory::bounded(found, bytes);
     let folder = folder.join(target);
     fs::create_dir_all(&folder).expect("a folder can be made");
     let name = hash::digest(Domain::Body, &[bytes]).to_string();

@@ -1,9 +1,19 @@
-//! What a target is.
+//! What is fuzzed.
 
-/// A decoder or reader under test.
+/// Something that takes any bytes.
 pub(crate) struct Target {
-    /// Its name on the command line, and of its folders.
+    /// What `cargo xtask fuzz` calls it.
     pub(crate) name: &'static str,
-    /// Panics when the code breaks its promise.
+    /// Panics when a promise is broken.
     pub(crate) run: fn(&[u8]),
+    /// Bytes of memory that any input may take.
+    pub(crate) allowance: usize,
+}
+
+impl Target {
+    /// A target that may take what a decoder of messages may: lists are reserved by the MiB at most, whatever their
+    /// length claims.
+    pub(crate) const fn new(name: &'static str, run: fn(&[u8])) -> Self {
+        Self { name, run, allowance: 4 << 20 }
+    }
 }

@@ -1,13 +1,13 @@
 //! Catching up: a member that missed a closing asks for the model, and checks it against the closing's digest.
 
-use cloister_wire::frame::Frame;
+use cloister_params::id::Round;
+use cloister_wire::frame::{CHUNK_BYTES, Frame};
 use cloister_wire::message::{Message, ModelPart};
 use rand_core::CryptoRng;
 
-use super::{Member, MemberOutput, not_awaited};
+use super::{Member, MemberOutput};
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::{Model, floats};
-use crate::round::RoundContext;
 
 /// What came of the model so far, by block.
 #[derive(Debug)]
@@ -16,15 +16,20 @@ pub(super) struct CatchingUp {
 }
 
 impl Member {
+    /// Whether the model is the one after the last round that this member knows the end of, and no round that it announced in
+    /// is without an end.
+    pub fn is_current(&self) -> bool {
+        !self.is_behind() && self.last_announced.unwrap_or(Round(0)) <= self.chain.round
+    }
+
     /// Whether the model is another than the one that the chain of endings names.
     pub(super) fn is_behind(&self) -> bool {
         self.model.digest() != self.chain.model
     }
 
-    /// Asks for the model that the plan starts from (`ROUND-23`).
+    /// Asks for the model after the last round (`ROUND-23`).
     pub(super) fn catch_up(&mut self) {
-        let Some(state) = &self.round else { return };
-        let blocks = state.context.plan().settings.blocks.iter().map(|_| Vec::new()).collect();
+        let blocks = vec![Vec::new(); self.model.blocks().len()];
         let request = Message::ModelRequest { model: self.chain.model };
         self.catching_up = Some(CatchingUp { blocks });
         self.outputs.push_back(MemberOutput::Send(Frame::Message(request)));
@@ -37,18 +42,17 @@ impl Member {
         }
     }
 
-    /// Takes a part of the model; with the last one the round begins.
+    /// Takes a part of the model; with the last one a round that is planned begins.
     pub(super) fn handle_model_part(
         &mut self,
         part: &ModelPart,
         random: &mut impl CryptoRng,
     ) -> Result<(), Fault> {
         let by_coordinator = |what: Misbehaviour| what.by(cloister_params::id::PartyId::COORDINATOR);
-        let (Some(catching_up), Some(state)) = (self.catching_up.as_mut(), self.round.as_ref()) else {
-            return Err(not_awaited("a part of a model"));
-        };
+        // A model that was asked for twice comes twice.
+        let Some(catching_up) = self.catching_up.as_mut() else { return Ok(()) };
         let block = part.block;
-        let is_last = catching_up.take(&state.context, part).map_err(by_coordinator)?;
+        let is_last = catching_up.take(&self.model, part).map_err(by_coordinator)?;
         if !is_last {
             return Ok(());
         }
@@ -64,17 +68,20 @@ impl Member {
 }
 
 impl CatchingUp {
-    /// Appends a part in order; true once every block is whole.
-    fn take(&mut self, round: &RoundContext, part: &ModelPart) -> Result<bool, Misbehaviour> {
+    /// Appends a part in order, or passes over one that is here; true once every block is as long as the own model's.
+    fn take(&mut self, own: &Model, part: &ModelPart) -> Result<bool, Misbehaviour> {
         let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
-        let planned = round.block(part.block).ok_or(wrong.clone())?;
-        let whole = usize::try_from(planned.shape.length).unwrap_or(usize::MAX).saturating_mul(4);
-        let bytes = self.blocks.get_mut(part.block.0 as usize).ok_or(wrong.clone())?;
-        if bytes.len() + part.bytes.len() > whole {
+        let at = part.block.0 as usize;
+        let whole = own.blocks().get(at).ok_or(wrong.clone())?.len() * 4;
+        let bytes = self.blocks.get_mut(at).ok_or(wrong.clone())?;
+        let start = part.index as usize * CHUNK_BYTES;
+        if start > bytes.len() || start + part.bytes.len() > whole {
             return Err(wrong);
         }
-        bytes.extend_from_slice(&part.bytes);
-        let lengths = round.plan().settings.blocks.iter().map(|block| block.shape.length as usize * 4);
+        if start == bytes.len() {
+            bytes.extend_from_slice(&part.bytes);
+        }
+        let lengths = own.blocks().iter().map(|block| block.len() * 4);
         Ok(self.blocks.iter().map(Vec::len).eq(lengths))
     }
 }

@@ -29,13 +29,13 @@ impl Member {
     }
 
     /// Checks the ending and applies its sums (step 7). Without the round's plan or all its sums this member is
-    /// behind, and catches up with the next plan.
+    /// behind, and asks for the model.
     pub(super) fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         let follows = known.round == self.chain.round.next();
         self.chain.advance(&known);
         self.catching_up = None;
-        match ending {
+        let outcome = match ending {
             Ending::Closed { certificate, .. } if follows && self.round.is_some() => {
                 let closing = check_certificate(certificate, &self.epoch)?;
                 let applied = self.apply(closing.body());
@@ -49,7 +49,12 @@ impl Member {
                 Ok(())
             }
             _ => Ok(()),
+        };
+        if self.is_behind() {
+            self.round.take_if(|state| state.context.round() <= known.round);
+            self.catch_up();
         }
+        outcome
     }
 
     fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {

@@ -1,0 +1,150 @@
+//! Hospitals as processes, killed as soon as their journals say what they are about to send, and started again.
+
+#![cfg(all(feature = "training", target_os = "linux"))]
+#![allow(clippy::unwrap_used)]
+
+mod rounds;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const HOSPITALS: u32 = 5;
+/// Long enough for four rounds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A consortium whose parties run as processes.
+struct Consortium {
+    folder: PathBuf,
+    address: String,
+    minilm: PathBuf,
+    server: Child,
+    hospitals: Vec<Child>,
+}
+
+impl Drop for Consortium {
+    fn drop(&mut self) {
+        for process in self.hospitals.iter_mut().chain([&mut self.server]) {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn cloister() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_cloister"))
+}
+
+/// Keys, notes and settings of a consortium, as the demo makes them, and no data; or a word that it cannot be.
+fn prepared(name: &str) -> Option<(PathBuf, PathBuf)> {
+    let Some(minilm) = std::env::var_os("CLOISTER_MINILM") else {
+        eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
+        return None;
+    };
+    let folder = std::env::temp_dir().join(format!("cloister-killed-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let flags =
+        ["demo", "--members", "5", "--notes-per-member", "24", "--rounds", "1", "--quiet", "--folder"];
+    assert!(cloister().args(flags).arg(&folder).stdout(Stdio::null()).status().unwrap().success());
+    let own = (1..=HOSPITALS).map(|hospital| identity(&folder, hospital)).chain([folder.join("coordinator")]);
+    own.for_each(|party| std::fs::remove_dir_all(party.join("data")).unwrap());
+    Some((folder, minilm.into()))
+}
+
+fn identity(folder: &Path, hospital: u32) -> PathBuf {
+    folder.join(format!("hospital-{hospital:02}"))
+}
+
+impl Consortium {
+    fn start(folder: PathBuf, minilm: PathBuf, rounds: u32) -> Self {
+        let own = folder.join("coordinator");
+        let mut server = cloister();
+        server.arg("server").arg("--consortium").arg(folder.join("consortium.toml"));
+        server.arg("--settings").arg(folder.join("settings.toml"));
+        server.arg("--model").arg(folder.join("initial.parameters"));
+        server.arg("--identity").arg(&own).arg("--data").arg(own.join("data"));
+        server.args(["--listen", "127.0.0.1:0", "--num-rounds", &rounds.to_string(), "--events"]);
+        let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let address = first["address"].as_str().unwrap().to_owned();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let mut consortium = Self { folder, address, minilm, server, hospitals: Vec::new() };
+        consortium.hospitals = (1..=HOSPITALS).map(|hospital| consortium.hospital(hospital)).collect();
+        consortium
+    }
+
+    fn hospital(&self, hospital: u32) -> Child {
+        let own = identity(&self.folder, hospital);
+        let mut client = cloister();
+        client.arg("client").arg("--consortium").arg(self.folder.join("consortium.toml"));
+        client.arg("--task").arg(self.folder.join("task.json"));
+        client.arg("--model").arg(self.folder.join("initial.parameters"));
+        client.arg("--held-out").arg(self.folder.join("held-out.jsonl"));
+        client.arg("--minilm").arg(&self.minilm).arg("--notes").arg(own.join("notes.jsonl"));
+        client.arg("--data").arg(own.join("data")).arg("--identity").arg(own);
+        client.args(["--coordinator", &self.address, "--evaluate", "0/5", "--events"]);
+        client.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn journal(&self, hospital: u32) -> Option<String> {
+        let mut files =
+            std::fs::read_dir(identity(&self.folder, hospital).join("data")).ok()?.filter_map(Result::ok);
+        let file = files.find(|file| file.file_name().to_string_lossy().starts_with("journal-"))?;
+        std::fs::read_to_string(file.path()).ok()
+    }
+
+    /// Kills a hospital when its journal has a record, and starts it again.
+    fn kill_at(&mut self, hospital: u32, record: &str) {
+        let started = Instant::now();
+        while !self.journal(hospital).is_some_and(|text| text.contains(record)) {
+            assert!(self.server.try_wait().unwrap().is_none(), "the coordinator ended before {record:?}");
+            assert!(started.elapsed() < PATIENCE, "{record:?} does not come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let at = hospital as usize - 1;
+        self.hospitals[at].kill().unwrap();
+        self.hospitals[at].wait().unwrap();
+        self.hospitals[at] = self.hospital(hospital);
+    }
+
+    /// Waits until every process has ended well.
+    fn finish(&mut self) {
+        for process in self.hospitals.iter_mut().chain([&mut self.server]) {
+            let status = process.wait().unwrap();
+            let mut words = String::new();
+            let _ = process.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words));
+            assert!(status.success(), "{status}: {words}");
+        }
+    }
+}
+
+/// ROUND-04
+#[test]
+fn hospitals_killed_at_every_signature_come_back_and_sign_nothing_twice() {
+    let Some((folder, minilm)) = prepared("signatures") else { return };
+    let mut consortium = Consortium::start(folder.clone(), minilm, 4);
+    consortium.kill_at(2, "announced 1\n");
+    consortium.kill_at(3, "signed 2 seal-1");
+    consortium.kill_at(4, "signed 3 outcome");
+    consortium.kill_at(5, "signed 4 closing");
+    consortium.finish();
+    rounds::check(&folder, 1..=4);
+    let model = |hospital| std::fs::read(identity(&folder, hospital).join("data/model.safetensors")).unwrap();
+    for hospital in 1..=HOSPITALS {
+        let journal = consortium.journal(hospital).unwrap();
+        let step = |line: &str| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        let steps: BTreeSet<String> = journal.lines().map(step).collect();
+        assert_eq!(
+            steps.len(),
+            journal.lines().count(),
+            "hospital {hospital} signed a step twice: {journal}"
+        );
+        assert!(model(hospital) == model(1), "hospital {hospital} has another model");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
