@@ -9,6 +9,7 @@ mod checking;
 mod closing;
 mod collecting;
 mod input;
+mod output;
 mod revealing;
 mod sealing;
 mod uploads;
@@ -37,88 +38,12 @@ use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError, ResumeError, Start};
+pub use output::{CoordinatorOutput, Event, RoundReport};
 pub use uploads::Erasure;
 
 /// Milliseconds since an origin of the driver's choice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Time(pub u64);
-
-/// What the driver of the coordinator must do, in this order.
-#[derive(Clone, PartialEq, Debug)]
-pub enum CoordinatorOutput {
-    /// Send a frame to a party.
-    Send {
-        /// To whom.
-        to: PartyId,
-        /// What.
-        frame: Frame,
-    },
-    /// Something to tell people.
-    Event(Event),
-    /// Delete what this covers of the round's inputs that are kept on disk.
-    Erase(Erasure),
-    /// The round ended; keep the report.
-    Ended(Box<RoundReport>),
-}
-
-/// What happened, for logs and progress.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The plan went out to so many custodians' keys.
-    Planned(Round),
-    /// A member announced, with all its letters.
-    Announced(PartyId),
-    /// A custodian showed that a dealer's letter is bad: the dealer is out of the round.
-    BadLetter {
-        /// Who dealt.
-        dealer: PartyId,
-        /// Who showed it.
-        custodian: PartyId,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// A party takes no part and says why.
-    Refused(PartyId, String),
-    /// The first seal is certified.
-    Sealed,
-    /// A member's upload arrived whole.
-    Uploaded(PartyId),
-    /// These members were summed without, as they did not arrive in time.
-    Missing(Vec<PartyId>),
-    /// Members' secrets are being recovered from custodians' shares.
-    Recovering(Vec<PartyId>),
-    /// A block stays closed because a secret of this member could not be recovered from what it dealt.
-    BlockLost(BlockId, PartyId),
-    /// The late sketches of a block do not make up its sum; its members are asked who lied.
-    Refuted(BlockId),
-    /// A member was shown to have lied about a block, which is not applied.
-    Blamed(PartyId, BlockId),
-    /// Too few custodians or shares: the round waits, without a sum.
-    QuorumLost(&'static str),
-}
-
-/// The result of a round.
-#[derive(Clone, PartialEq, Debug)]
-pub struct RoundReport {
-    /// The round.
-    pub round: Round,
-    /// The certificate of its ending.
-    pub ending: Ending,
-    /// Its log.
-    pub log: RoundLog,
-    /// Who announced.
-    pub announced: Vec<PartyId>,
-    /// Who uploaded.
-    pub uploaded: Vec<PartyId>,
-    /// The sealed cohorts; empty when it did not come so far.
-    pub cohorts: Vec<ManifestCohort>,
-    /// The blocks whose sums were opened.
-    pub opened: Vec<BlockId>,
-    /// Bytes of the uploads that arrived whole.
-    pub masked_bytes: u64,
-    /// The model after the round.
-    pub model: Model,
-}
 
 /// The coordinator's state machine.
 #[derive(Debug)]
