@@ -1,14 +1,17 @@
 //! The consortium file: who takes part, pinned by a signature of the governance key over the file's bytes.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::floors::{Floors, FloorsError};
+use crate::floors::Floors;
 use crate::id::PartyId;
 use crate::rule;
+
+pub use error::ConsortiumError;
 
 /// The largest consortium file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -107,65 +110,6 @@ pub struct ConsortiumFile {
     /// All members and custodians.
     #[serde(rename = "party")]
     pub parties: Vec<Party>,
-}
-
-/// What is wrong with a consortium file.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum ConsortiumError {
-    /// Larger than any real consortium's file.
-    #[error("the consortium file has {got} bytes; at most {MAX_FILE_BYTES} are read")]
-    TooLarge {
-        /// Its size.
-        got: usize,
-    },
-    /// No consortium file in TOML.
-    #[error("the consortium file cannot be read: {0}")]
-    Syntax(String),
-    /// A party with the coordinator's number.
-    #[error("party {name:?} has the number 0, which is the coordinator's; numbers start at 1")]
-    ReservedId {
-        /// The party.
-        name: String,
-    },
-    /// Two entries that cannot be told apart.
-    #[error("{first:?} and {second:?} have the same {what}; every party needs its own")]
-    Duplicate {
-        /// The earlier entry.
-        first: String,
-        /// The later entry.
-        second: String,
-        /// What they share.
-        what: &'static str,
-    },
-    /// A party that does nothing.
-    #[error("party {name:?} has no role; give it `member`, `custodian` or both")]
-    NoRole {
-        /// The party.
-        name: String,
-    },
-    /// An organisation with two custodians: shares would be in fewer hands than they seem.
-    #[error(
-        "{first:?} and {second:?} are custodians of one organisation, {organisation:?}; each organisation may have one"
-    )]
-    CustodianOrganisation {
-        /// One custodian.
-        first: String,
-        /// The other.
-        second: String,
-        /// Their organisation.
-        organisation: String,
-    },
-    /// A weight that no plan can use.
-    #[error("party {name:?} has the weight {got}; weights are 1 to {MAX_WEIGHT}")]
-    Weight {
-        /// The party.
-        name: String,
-        /// Its weight.
-        got: u8,
-    },
-    /// A roster without floors.
-    #[error(transparent)]
-    Floors(#[from] FloorsError),
 }
 
 /// A consortium whose file obeys its rules. Its signature is checked where keys are: `crypto::consortium`.
@@ -336,6 +280,7 @@ fn unique(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::floors::FloorsError;
 
     fn file(members: u32) -> ConsortiumFile {
         let bytes = |tag: u8, number: u32| PublicBytes([tag + u8::try_from(number).expect("small"); 32]);

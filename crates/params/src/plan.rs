@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::block::BlockShape;
-use crate::consortium::{Consortium, MAX_WEIGHT};
+use crate::consortium::Consortium;
 use crate::fixed::{RingWidth, Scale};
 use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::rule;
@@ -13,8 +13,10 @@ use rules::{
     check_routing_noise, check_sizes, check_weights,
 };
 
+mod error;
 mod rules;
 
+pub use error::PlanError;
 pub use rules::ring_reach;
 
 /// The most blocks of a plan: Qwen3-30B has 6,144 experts. With it, announcements fit into a message.
@@ -287,111 +289,6 @@ pub struct RoundPlan {
     pub custodians: Vec<ReceivingKeyEntry>,
     /// What the round does.
     pub settings: RoundSettings,
-}
-
-/// A rule that a plan breaks. Each names the plan's value and the limit.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum PlanError {
-    /// A plan for another consortium file.
-    #[error("the plan is for epoch {got}, ours is {expected}; one of us has an outdated consortium file")]
-    Epoch {
-        /// The plan's epoch.
-        got: Digest,
-        /// Ours.
-        expected: Digest,
-    },
-    /// A floor below the consortium's.
-    #[error("the plan opens cohorts of {got} organisations, the consortium's floor is {floor}")]
-    BelowFloor {
-        /// The plan's floor.
-        got: usize,
-        /// The consortium's.
-        floor: usize,
-    },
-    /// Blocks that are no partition.
-    #[error("the block table is not a partition: {0}")]
-    BlockTable(String),
-    /// A ring of another width.
-    #[error("rings of {got} bits are not supported; 16, 24 and 32 are")]
-    Ring {
-        /// The plan's width.
-        got: u8,
-    },
-    /// A block whose sum could wrap around.
-    #[error(
-        "{block} could sum to {reach}, a ring of {bits} bits holds less than {limit}; widen the ring or raise the step"
-    )]
-    RingWrap {
-        /// The block.
-        block: BlockId,
-        /// The largest sum with its noise.
-        reach: u128,
-        /// The ring's width.
-        bits: u8,
-        /// 2^(w−1).
-        limit: u128,
-    },
-    /// Weights that a plan may not use.
-    #[error("weights up to {got} are planned; 1 to {MAX_WEIGHT} are possible")]
-    Weight {
-        /// The plan's largest weight.
-        got: u8,
-    },
-    /// Weights other than 1 without the noise that keeps them from separating members.
-    #[error("{block} has noise of {got} steps; weights above 1 need at least {NOISE_STEPS_FOR_WEIGHTS}")]
-    WeightsWithoutNoise {
-        /// The block.
-        block: BlockId,
-        /// Its noise.
-        got: u32,
-    },
-    /// A routing distribution without noise.
-    #[error(
-        "{block} is a routing distribution with noise of {got} steps; it needs at least {ROUTING_NOISE_STEPS}"
-    )]
-    RoutingWithoutNoise {
-        /// The block.
-        block: BlockId,
-        /// Its noise.
-        got: u32,
-    },
-    /// A block whose honest late sketches could be as large as half the ring.
-    #[error(
-        "late sketches of {block} could be as large as half of a ring of {bits} bits; widen the ring or raise the step"
-    )]
-    LateSketchWrap {
-        /// The block.
-        block: BlockId,
-        /// The ring's width.
-        bits: u8,
-    },
-    /// A sketch of another size.
-    #[error("sketches of {got} coordinates are planned; 16, 32, 64 and 128 are possible")]
-    Sketch {
-        /// The plan's size.
-        got: u16,
-    },
-    /// A receiving key of somebody who is no custodian, or keys out of order.
-    #[error("the plan's custodians are not distinct custodians of the consortium in ascending order")]
-    Custodians,
-    /// DP-SGD that is none.
-    #[error("the plan's private training has the {what} {got}; it must be {limit}")]
-    PrivateTraining {
-        /// The setting.
-        what: &'static str,
-        /// The plan's value.
-        got: u32,
-        /// What is possible.
-        limit: &'static str,
-    },
-    /// Too few custodians to seal.
-    #[error("{got} custodians have receiving keys; {quorum} must sign")]
-    TooFewCustodians {
-        /// Keys in the plan.
-        got: usize,
-        /// The seal quorum.
-        quorum: usize,
-    },
 }
 
 /// A plan that obeys every rule of the specification for this consortium. There is no other way to make one.

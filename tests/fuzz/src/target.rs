@@ -1,6 +1,7 @@
 //! What is fuzzed.
 
 /// Something that takes any bytes.
+#[derive(Debug)]
 pub(crate) struct Target {
     /// What `cargo xtask fuzz` calls it.
     pub(crate) name: &'static str,

@@ -1,0 +1,62 @@
+//! What members say of their uploads once they are sealed.
+
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use serde::{Deserialize, Serialize};
+
+use super::Body;
+
+/// A member's late sketches of what it uploaded (step 6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LateSketches {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// The round.
+    pub round: Round,
+    /// Digest of the second seal's body.
+    pub seal2: Digest,
+    /// One for each sketched block that it is summed in and all seeds are known of, ascending.
+    pub sketches: Vec<LateSketch>,
+}
+
+impl Body for LateSketches {
+    const TAG: &'static str = "cloister/v1/late-sketches";
+}
+
+/// A late sketch of one block.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LateSketch {
+    /// The block.
+    pub block: BlockId,
+    /// The rows over the upload's weighted integers, as words of the ring.
+    pub rows: Vec<u32>,
+}
+
+/// A member's answer when the late sketches of a block do not make up its sum (step 6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlameAnswer {
+    /// Digest of the consortium file.
+    pub epoch: Digest,
+    /// The round.
+    pub round: Round,
+    /// Digest of the second seal's body.
+    pub seal2: Digest,
+    /// The block.
+    pub block: BlockId,
+    /// The first row that fails.
+    pub row: u32,
+    /// That row over the mask of each pair that it makes with another member of `S2[b]`, ascending.
+    pub pairs: Vec<PairValue>,
+}
+
+impl Body for BlameAnswer {
+    const TAG: &'static str = "cloister/v1/blame";
+}
+
+/// A row over the mask of a pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairValue {
+    /// The other member.
+    pub other: PartyId,
+    /// The row over the mask that both expand, before its sign, as a word of the ring.
+    pub value: u32,
+}
