@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from cloister_vectors import crypto_files, examples, number_files, round_files, scoring_files, self_test, verifying, wire_files
-from cloister_vectors import refused_announcements, refused_late, refused_plans, refused_seals
+from cloister_vectors import refused_announcements, refused_blame, refused_late, refused_plans, refused_seals
+from cloister_vectors.blame_round import BlameRound
 from cloister_vectors.late_round import LateRound
 from cloister_vectors.refusals import Refusals
 from cloister_vectors.round_one import RoundOne
@@ -56,11 +57,11 @@ def rounds():
     return round_files.rounds(first), {"refused": refusals.listed}
 
 
-def late_round():
-    """The round with late sketches, and what must be refused of it."""
-    late = LateRound()
+def late_round(round_class, refused):
+    """A round with late sketches, and what must be refused of it."""
+    late = round_class()
     refusals = Refusals(late)
-    refused_late.add(refusals)
+    refused.add(refusals)
     return round_files.rounds(late), {"refused": refusals.listed}
 
 
@@ -86,7 +87,8 @@ def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
     values = {name: make() for name, make in FILES.items()}
     values["rounds"], values["rounds_bad"] = rounds()
-    values["late_round"], values["late_round_bad"] = late_round()
+    values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late)
+    values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)
     for name, value in values.items():
         (folder / f"{name}.json").write_text(pretty(value), encoding="utf-8")
     (folder / "examples.md").write_text(examples.page(), encoding="utf-8")

@@ -34,6 +34,8 @@ macro_rules! files {
 files! {
     agreements: dealing::agreements,
     apply: numbers::apply,
+    blame_round: replay::rounds,
+    blame_round_bad: replay::blame_refusals,
     codec: wire::codec,
     cohorts: scoring::cohorts,
     commitments: dealing::commitments,

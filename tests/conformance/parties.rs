@@ -16,7 +16,7 @@ use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
-use cloister_wire::statement::{AnnouncedSketch, Signed};
+use cloister_wire::statement::{AnnouncedSketch, BlamedMember, Signed};
 use rand_core::CryptoRng;
 use serde::Deserialize;
 
@@ -35,6 +35,8 @@ pub(crate) struct Rounds {
     pub(crate) signing_seeds: BTreeMap<u32, Hex>,
     /// For each custodian the random bytes behind its receiving keys, by round.
     pub(crate) receiving_draws: BTreeMap<u32, Vec<Hex>>,
+    /// For each member that opens a pair the random bytes behind its proof.
+    pub(crate) pair_draws: BTreeMap<u32, Hex>,
     model: Vec<Hex>,
     draws: BTreeMap<u32, Draws>,
     contributions: BTreeMap<u32, MadeUp>,
@@ -50,6 +52,9 @@ pub(crate) struct Step {
     pub(crate) from: String,
     pub(crate) to: Vec<String>,
     pub(crate) frame: usize,
+    /// Whether the sender breaks the rules: an honest program would send another frame in its place.
+    #[serde(default)]
+    pub(crate) lie: bool,
 }
 
 /// The random bytes of one member's round, by what they are for.
@@ -75,6 +80,7 @@ struct MadeUp {
 pub(crate) struct Expected {
     pub(crate) summed: BTreeMap<u32, Summed>,
     pub(crate) void: Vec<BlockId>,
+    pub(crate) blamed: Vec<BlamedMember>,
     pub(crate) sums: BTreeMap<u32, Hex>,
     pub(crate) reveals: Vec<ExpectedReveal>,
     pub(crate) log: Vec<LogEntry>,

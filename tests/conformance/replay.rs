@@ -53,12 +53,18 @@ struct Replay<'a> {
     actors: BTreeMap<String, Actor>,
 }
 
-/// The bytes that a frame makes its receiver draw when no letter is bad: those of a receiving key.
+/// The bytes that a frame makes its receiver draw when no letter is bad: those of a receiving key, or of the proof of
+/// an opened pair (`LATE-08`).
 fn tape(rounds: &Rounds, name: &str, frame: &Frame) -> Tape {
-    let Frame::Message(Message::KeyRequest { round }) = frame else { return Tape::default() };
-    let number: u32 = name.trim_start_matches("custodian ").parse().unwrap();
-    let draws = &rounds.receiving_draws[&number];
-    Tape::of(draws[usize::try_from(round.0).unwrap() - 1].0.clone())
+    let number: u32 = name.split_once(' ').unwrap().1.parse().unwrap();
+    let draw = match frame {
+        Frame::Message(Message::KeyRequest { round }) => {
+            Some(&rounds.receiving_draws[&number][usize::try_from(round.0).unwrap() - 1])
+        }
+        Frame::Message(Message::BlameAnswer(_)) => rounds.pair_draws.get(&number),
+        _ => None,
+    };
+    draw.map_or_else(Tape::default, |draw| Tape::of(draw.0.clone()))
 }
 
 /// Gives an actor a frame, with the randomness that it needs.
@@ -145,8 +151,8 @@ impl<'a> Replay<'a> {
         for (at, step) in self.rounds.script.iter().enumerate() {
             let bytes = &self.rounds.frames[step.frame].0;
             if step.from != COORDINATOR {
-                let sent = self.actor(&step.from).sent.pop_front();
-                assert_eq!(sent.expect("something to send").encode(), *bytes, "entry {at} of {}", step.from);
+                let sent = self.actor(&step.from).sent.pop_front().expect("something to send").encode();
+                assert_eq!(sent != *bytes, step.lie, "entry {at} of {}", step.from);
                 continue;
             }
             for name in &step.to {
@@ -174,6 +180,7 @@ impl<'a> Replay<'a> {
     }
 }
 
+/// LATE-03, LATE-05, LATE-06, LATE-07, LATE-08, LATE-09
 pub(crate) fn rounds(rounds: Rounds) {
     let mut replay = Replay::new(&rounds);
     replay.run(|_, _, _| {});
@@ -188,6 +195,11 @@ pub(crate) fn refusals(file: Refusals) {
 
 pub(crate) fn late_refusals(file: Refusals) {
     check_refusals(&file, vectors::read("late_round"));
+}
+
+/// LATE-06, LATE-07, LATE-08, LATE-09
+pub(crate) fn blame_refusals(file: Refusals) {
+    check_refusals(&file, vectors::read("blame_round"));
 }
 
 fn check_refusals(file: &Refusals, rounds: Rounds) {
@@ -208,9 +220,23 @@ fn check_refusals(file: &Refusals, rounds: Rounds) {
 
 fn kind(name: &str) -> EntryKind {
     use EntryKind::{
-        Abort, Announcement, Closing, LateSketches, Manifest, Plan, Reveal, Seal1, Seal2, Upload,
+        Abort, Announcement, BlameAnswer, Closing, LateSketches, Manifest, PairOpening, Plan, Reveal, Seal1,
+        Seal2, Upload,
     };
-    let kinds = [Plan, Announcement, Manifest, Seal1, Upload, Seal2, Reveal, LateSketches, Closing, Abort];
+    let kinds = [
+        Plan,
+        Announcement,
+        Manifest,
+        Seal1,
+        Upload,
+        Seal2,
+        Reveal,
+        LateSketches,
+        BlameAnswer,
+        PairOpening,
+        Closing,
+        Abort,
+    ];
     kinds.into_iter().find(|kind| kind.name() == name).expect("a kind of the log")
 }
 
@@ -237,6 +263,8 @@ fn bodies(rounds: &Rounds) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
                 reveals.iter().for_each(|reveal| add("reveal", codec::encode(&(reveal.index, reveal.value))));
             }
             Message::LateSketches(signed) => add("late-sketches", signed.body),
+            Message::BlameAnswer(signed) => add("blame", signed.body),
+            Message::PairOpened { opening, .. } => add("pair-opening", codec::encode(&opening)),
             Message::Ended(Ending::Closed { certificate, .. }) => add("closing", certificate.body),
             _ => {}
         }

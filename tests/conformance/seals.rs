@@ -6,7 +6,7 @@ use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::group::ScalarSecret;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_protocol::late::is_sketched;
+use cloister_protocol::late::{LateEvidence, is_applied, judge};
 use cloister_protocol::manifest::{Announcements, CheckedManifest, write};
 use cloister_protocol::model::Model;
 use cloister_protocol::opening::{MaskedBlocks, OpenedSum, Openings, open_block, upload_root};
@@ -16,7 +16,7 @@ use cloister_protocol::statement::check_partys;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{Certificate, Closing, Seal1, Seal2, SumCheck};
+use cloister_wire::statement::{BlamedMember, Certificate, Closing, Seal1, Seal2};
 
 use crate::parties::Rounds;
 
@@ -139,7 +139,24 @@ fn secrets(rounds: &Rounds) -> Secrets {
     (seeds, mask_keys)
 }
 
-/// Opens every block, and applies the sums.
+/// What the members of the vectors say of their uploads.
+fn evidence(rounds: &Rounds, round: &RoundContext, cohorts: &SealedCohorts) -> LateEvidence {
+    let mut evidence = LateEvidence::default();
+    for message in rounds.messages() {
+        let taken = match message {
+            Message::LateSketches(signed) => evidence.take_sketches(round, cohorts, &signed),
+            Message::BlameAnswer(signed) => evidence.take_answer(round, cohorts, &signed),
+            Message::PairOpened { round: number, opening } => {
+                evidence.take_opening(round, cohorts, (number, &opening))
+            }
+            _ => Ok(()),
+        };
+        taken.unwrap();
+    }
+    evidence
+}
+
+/// Opens every block, judges it by what the members said, and applies the sums that hold.
 fn check_sums(rounds: &Rounds, held: &Held, mut cohorts: SealedCohorts) {
     let (seeds, mask_keys) = secrets(rounds);
     let manifest = cohorts.sealed_manifest().manifest().clone();
@@ -151,17 +168,22 @@ fn check_sums(rounds: &Rounds, held: &Held, mut cohorts: SealedCohorts) {
         seeds: &seeds,
         mask_keys: &mask_keys,
     };
+    let evidence = evidence(rounds, &held.round, &cohorts);
     let permits = cohorts.take_permits();
     let sums: Vec<OpenedSum> =
         permits.into_iter().map(|permit| open_block(permit, &openings).unwrap()).collect();
     assert_eq!(sums.len(), rounds.expected.sums.len());
-    for (sum, listed) in sums.iter().zip(&held.closing.sums) {
-        assert_eq!(sum.packed(&held.round), rounds.expected.sums[&sum.block().0].0);
-        let check =
-            if is_sketched(&held.round, sum.block()) { SumCheck::Checked } else { SumCheck::NotSketched };
-        assert_eq!(sum.listed(&held.round, check), *listed);
+    let (mut applied, mut blamed) = (Vec::new(), Vec::new());
+    for (sum, listed) in sums.into_iter().zip(&held.closing.sums) {
+        let block = sum.block();
+        assert_eq!(sum.packed(&held.round), rounds.expected.sums[&block.0].0);
+        let judgement = judge(&openings, &cohorts, &evidence, &sum);
+        assert_eq!(sum.listed(&held.round, judgement.check), *listed);
+        blamed.extend(judgement.blamed.into_iter().map(|member| BlamedMember { block, member }));
+        applied.extend(is_applied(&held.round, judgement.check).then_some(sum));
     }
-    let model: Model = rounds.model().after(held.round.plan(), &sums).unwrap();
+    assert_eq!((&blamed, &blamed), (&rounds.expected.blamed, &held.closing.blamed));
+    let model: Model = rounds.model().after(held.round.plan(), &applied).unwrap();
     assert_eq!(model, rounds.closed_model());
     assert_eq!(model.digest(), held.closing.model);
 }

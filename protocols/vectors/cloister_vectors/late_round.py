@@ -30,17 +30,18 @@ class LateRound(RoundOne):
 
     def check_uploads(self):
         """Step 6a: the coordinator shows the seeds, and every member of a sketched block sketches its upload."""
+        super().check_uploads()
         seeds = [entry for entry in self.reveals if entry["index"] != 0]
-        self.late, self.checks = {}, {}
+        self.late = {}
         sketchers = sorted({m for block in self.sketched() for m in self.summed[block][0]})
         self.script.ask([member(m) for m in sketchers], {"LateRequest": {"round": 1, "seeds": seeds}})
         seal2 = body_digest(self.seal2)
         for number in sketchers:
             blocks = [block for block in self.sketched() if number in self.summed[block][0]]
-            sketches = [{"block": block, "rows": self.rows_of(number, block)} for block in blocks]
+            sketches = [{"block": block, "rows": self.said(number, block)} for block in blocks]
             body = self.names(seal2=seal2, sketches=sketches)
             self.late[number] = signed("LateSketches", body, number, self.seeds[number])
-            self.script.tell(member(number), {"LateSketches": self.late[number]})
+            self.tell(number, {"LateSketches": self.late[number]})
             self.log.push("late-sketches", number, self.late[number]["body"])
         for block in self.sketched():
             self.checks[block] = self.judge(block)
@@ -59,18 +60,38 @@ class LateRound(RoundOne):
         words = [self.weight(number, block) * value for value in self.contributions[number].integers[block]]
         return rows(self.projection(block), words, self.settings["ring"])
 
-    def judge(self, block):
-        """LATE-03 and LATE-04: the rows make up the sum's, and none is too large."""
+    def said(self, number, block):
+        """The late sketch that a member signs: here its upload's."""
+        return self.rows_of(number, block)
+
+    def tell(self, number, message):
+        """What a member says of its upload."""
+        self.script.tell(member(number), message)
+
+    def failing_row(self, block):
+        """LATE-03: the first row in which the signed sketches do not make up the sum's."""
         ring, here = self.settings["ring"], self.summed[block][0]
-        each = {m: self.rows_of(m, block) for m in here}
-        total = [sum(column) % 2**ring for column in zip(*each.values())]
-        assert total == rows(self.projection(block), self.open_block(block), ring)
-        for m, own in each.items():
-            norm = sum(masking.lift(row, ring) ** 2 for row in own)
+        total = [sum(column) % 2**ring for column in zip(*(self.said(m, block) for m in here))]
+        opened = rows(self.projection(block), self.open_block(block), ring)
+        return next((row for row, pair in enumerate(zip(total, opened)) if pair[0] != pair[1]), None)
+
+    def check_norms(self, block):
+        """LATE-04: no signed sketch is too large."""
+        for m in self.summed[block][0]:
+            norm = sum(masking.lift(row, self.settings["ring"]) ** 2 for row in self.said(m, block))
             assert norm <= late_bound(self.settings["blocks"][block], self.weight(m, block))
+
+    def judge(self, block):
+        """What the late sketches say of a sum."""
+        self.check_norms(block)
+        assert self.failing_row(block) is None
         return "Checked"
+
+    def evidence(self):
+        """Everything that members said of their uploads, as the coordinator shows it."""
+        return [{"LateSketches": statement} for statement in self.late.values()]
 
     def show_evidence(self, holder):
         """A custodian gets what members said of their uploads before it judges it."""
-        for statement in self.late.values():
-            self.script.ask([custodian(holder)], {"LateSketches": statement})
+        for message in self.evidence():
+            self.script.ask([custodian(holder)], message)

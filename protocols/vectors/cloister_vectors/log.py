@@ -4,6 +4,7 @@ from .hashing import leaf_hash, root, u32_little
 
 KINDS = [
     "plan", "announcement", "manifest", "seal-1", "upload", "seal-2", "reveal", "closing", "abort", "late-sketches",
+    "blame", "pair-opening",
 ]
 
 

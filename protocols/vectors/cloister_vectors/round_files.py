@@ -61,7 +61,8 @@ def rounds(first):
         "consortium": roster.text, "signature": sign_file(roster.text).hex(),
         "governance": public_key(GOVERNANCE).hex(), "task": first.settings["task"].hex(),
         "signing_seeds": {str(n): first.seeds[n].hex() for n in [COORDINATOR, *roster.parties]},
-        "receiving_draws": receiving, "model": model_json(first.model),
+        "receiving_draws": receiving, "pair_draws": {str(m): draw.hex() for m, draw in first.pair_draws.items()},
+        "model": model_json(first.model),
         "draws": {str(m): dealer.draws.to_json() for m, dealer in first.dealers.items()},
         "contributions": {str(m): made.to_json() for m, made in first.contributions.items()},
     }
@@ -71,7 +72,7 @@ def rounds(first):
     expected = {
         "summed": {str(b): {"present": here, "absent": gone, "weight": weight}
                    for b, (here, gone, weight) in first.summed.items()},
-        "void": first.void, "sums": {str(b): packed.hex() for b, packed in first.sums.items()},
+        "void": first.void, "blamed": first.blamed, "sums": {str(b): packed.hex() for b, packed in first.sums.items()},
         "reveals": [entry | {"value": entry["value"].hex()} for entry in first.reveals],
         "log": log, "root": first.log.root().hex(),
         "closed_model": model_json(first.closed_model),

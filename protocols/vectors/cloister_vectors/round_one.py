@@ -18,6 +18,8 @@ from .statements import body_bytes, certificate, check_certificate, signed, vote
 
 LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL = 4, 6
 FIRST_SEALERS, LATER_SEALERS = [1, 2, 3, 4], [1, 2, 3, 5]
+# LATE-05, with late sketches that are required.
+APPLIED = ("NotSketched", "Checked")
 
 
 def first_model(chosen):
@@ -51,7 +53,7 @@ class RoundOne:
 
     def check_uploads(self):
         """Step 6a: nothing, without late sketches."""
-        self.checks = {}
+        self.checks, self.blamed, self.pair_draws = {}, [], {}
 
     def show_evidence(self, holder):
         """What a custodian gets of step 6a."""
@@ -239,20 +241,25 @@ class RoundOne:
         assert [masking.lift(word, context["ring_bits"]) for word in words] == plain
         return words
 
+    def applied(self, block):
+        """ROUND-21: a block's parameters once its opened sum is applied."""
+        planned, ring, (_, _, weight) = self.settings["blocks"][block], self.settings["ring"], self.summed[block]
+        kind, words = planned["shape"]["kind"], masking.unpack(self.sums[block], ring)
+        kind = kind if isinstance(kind, str) else next(iter(kind))
+        return fixed.apply(planned["scale"], kind, self.model[block], [masking.lift(word, ring) for word in words], weight)
+
     def write_closing(self):
         """Step 7: sums and model."""
         self.sums, self.closed_model, listed = {}, list(self.model), []
         for block, (_, _, weight) in self.summed.items():
-            words, planned = self.open_block(block), self.settings["blocks"][block]
-            self.sums[block] = masking.pack(words, self.settings["ring"])
-            lifted = [masking.lift(word, self.settings["ring"]) for word in words]
-            kind = planned["shape"]["kind"]
-            kind = kind if isinstance(kind, str) else next(iter(kind))
-            self.closed_model[block] = fixed.apply(planned["scale"], kind, self.model[block], lifted, weight)
+            self.sums[block] = masking.pack(self.open_block(block), self.settings["ring"])
+            check = self.checks.get(block, "NotSketched")
+            if check in APPLIED:
+                self.closed_model[block] = self.applied(block)
             total = digest("sum", u32_little(block), self.sums[block])
-            listed.append({"block": block, "sum": total, "weight": weight, "check": self.checks.get(block, "NotSketched")})
+            listed.append({"block": block, "sum": total, "weight": weight, "check": check})
         self.closing = body_bytes("Closing", self.names(
-            plan=self.plan_digest, seal2=body_digest(self.seal2), sums=listed, blamed=[],
+            plan=self.plan_digest, seal2=body_digest(self.seal2), sums=listed, blamed=self.blamed,
             parameters=fixed.block_digests(self.closed_model),
             model=fixed.model_digest(self.closed_model), tree=self.log.root(),
         ))
@@ -286,9 +293,9 @@ class RoundOne:
         self.recomputed = []
         for holder in LATER_SEALERS:
             blocks = [block for block in self.summed if holder in self.recomputers(block)]
-            self.show_evidence(holder)
             for block in blocks:
                 self.hand_block(custodian(holder), block)
+            self.show_evidence(holder)
             proposal = {
                 "closing": self.closing, "before": fixed.block_digests(self.model), "reveals": self.reveals,
                 "lost": [], "recompute": blocks,

@@ -231,7 +231,9 @@ impl Coordinator {
         let taken = match message {
             Message::LateSketches(signed) => evidence.take_sketches(context, cohorts, signed),
             Message::BlameAnswer(signed) => evidence.take_answer(context, cohorts, signed),
-            Message::PairOpened { opening, .. } => evidence.take_opening(context, cohorts, opening),
+            Message::PairOpened { round, opening } => {
+                evidence.take_opening(context, cohorts, (*round, opening))
+            }
             _ => Ok(()),
         };
         taken.map_err(|what| what.by(from))

@@ -178,9 +178,9 @@ impl Custodian {
                     evidence.take_answer(context, cohorts, &signed)
                 })
                 .map_err(by),
-            Message::PairOpened { opening, .. } => self
+            Message::PairOpened { round, opening } => self
                 .take_evidence("an opened pair", |evidence, context, cohorts| {
-                    evidence.take_opening(context, cohorts, &opening)
+                    evidence.take_opening(context, cohorts, (round, &opening))
                 })
                 .map_err(by),
             Message::OldParameters(part) => self.handle_old_parameters(&part).map_err(by),

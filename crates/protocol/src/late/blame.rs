@@ -82,7 +82,7 @@ impl BlamedRow<'_> {
         let mut disputes = Vec::new();
         for (at, (one, first)) in answers.iter().enumerate() {
             for (other, second) in &answers[at + 1..] {
-                if value_for(first, *other) != value_for(second, *one) {
+                if contradicts(*one, first, *other, second) {
                     disputes.push((*one, *other));
                 }
             }
@@ -108,8 +108,14 @@ impl BlamedRow<'_> {
     }
 }
 
+/// Whether two signed answers about one row differ about the pair of their signers (`LATE-08`).
+pub(crate) fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
+    let (ours, theirs) = (value_for(first, other), value_for(second, one));
+    first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
+}
+
 /// What an answer says of the pair with another member.
-pub(crate) fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
+fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
     answer.pairs.iter().find(|pair| pair.other == other).map(|pair| pair.value)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloister_crypto::group::{AgreedSecret, Element, ScalarSecret, prove_agreement, verify_agreement};
 use cloister_params::consortium::Role;
-use cloister_params::id::{BlockId, PartyId};
+use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_params::late::LATE_ROWS;
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
@@ -13,6 +13,7 @@ use cloister_wire::statement::{BlameAnswer, Body, LateSketches, Signed};
 use rand_core::CryptoRng;
 
 use crate::fault::{Misbehaviour, expect};
+use crate::late::blame::contradicts;
 use crate::late::is_sketched;
 use crate::opening::mask_key_of;
 use crate::round::RoundContext;
@@ -84,17 +85,23 @@ impl LateEvidence {
         keep(&mut self.answers, place, (signed.clone(), verified), round)
     }
 
-    /// Takes what a pair agreed on, proved by one of it (`LATE-08`).
+    /// Takes what a pair agreed on, proved by one of it, where their signed answers differ (`LATE-08`).
     ///
     /// # Errors
-    /// Members that did not announce, or a proof that does not hold.
+    /// An opening of another round, a pair whose two answers are not there or do not differ, or a proof that does not
+    /// hold.
     pub fn take_opening(
         &mut self,
         round: &RoundContext,
         cohorts: &SealedCohorts,
-        opening: &PairOpening,
+        (number, opening): (Round, &PairOpening),
     ) -> Result<(), Misbehaviour> {
+        expect("opened pair", "round", number, round.round())?;
         let PairOpening { member, other, .. } = *opening;
+        if !self.is_disputed(member, other) {
+            let why = "it opens a pair whose two signed answers do not differ";
+            return Err(Misbehaviour::LateSketch { member, why });
+        }
         let wrong = Misbehaviour::LateSketch { member, why: "it does not prove what its pair agreed on" };
         let announcements = cohorts.sealed_manifest().manifest().announcements();
         let key = |who| mask_key_of(announcements, who).ok_or(wrong.clone());
@@ -103,6 +110,13 @@ impl LateEvidence {
             .map_err(|_| wrong.clone())?;
         self.openings.insert((member, other), (*opening, agreed));
         Ok(())
+    }
+
+    /// Whether a pair's signed answers about a block differ.
+    fn is_disputed(&self, one: PartyId, other: PartyId) -> bool {
+        let own = self.answers.iter().filter(|((_, member), _)| *member == one);
+        own.filter_map(|((block, _), (_, first))| Some((first.body(), self.answer(other, *block)?)))
+            .any(|(first, second)| contradicts(one, first, other, second))
     }
 
     /// The rows of a member's late sketch of a block.
@@ -179,11 +193,7 @@ fn keep<K: Ord, T: Body>(
 fn expect_place<T: Body>(
     round: &RoundContext,
     cohorts: &SealedCohorts,
-    (epoch, number, seal2): (
-        cloister_params::id::Digest,
-        cloister_params::id::Round,
-        cloister_params::id::Digest,
-    ),
+    (epoch, number, seal2): (cloister_params::id::Digest, Round, cloister_params::id::Digest),
 ) -> Result<(), Misbehaviour> {
     expect(T::TAG, "epoch", epoch, round.epoch().digest())?;
     expect(T::TAG, "round", number, round.round())?;

@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 
 use super::{Member, MemberOutput, RoundState, not_awaited};
 use crate::fault::{Fault, Misbehaviour};
-use crate::late::blame::{BlamedRow, value_for};
+use crate::late::blame::{BlamedRow, contradicts};
 use crate::late::check::first_failing_row;
 use crate::late::{LateEvidence, Seeds, projection, sketched_blocks};
 use crate::opening::mask_key_of;
@@ -192,10 +192,4 @@ impl Member {
     fn send_all(&mut self, messages: impl IntoIterator<Item = Message>) {
         self.outputs.extend(messages.into_iter().map(|message| MemberOutput::Send(Frame::Message(message))));
     }
-}
-
-/// Whether two signed answers about one row differ about the pair of their signers.
-fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
-    let (ours, theirs) = (value_for(first, other), value_for(second, one));
-    first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
 }
