@@ -104,6 +104,28 @@ fn who_missed_the_end_before_a_restart_gets_it_after() {
     assert_eq!(closings(&world), 5);
 }
 
+#[test]
+fn an_upload_that_was_cut_goes_on_where_it_stopped() {
+    let mut world = five();
+    world.start_round();
+    let is_chunk = |from: PartyId, frame: &Frame| from == PartyId(5) && matches!(frame, Frame::Chunk(_));
+    let sent = |world: &World| {
+        let of = |observation: &&Observation| match observation {
+            Observation::FromMember(from, frame) => is_chunk(*from, frame),
+            _ => false,
+        };
+        world.observations.iter().filter(of).count()
+    };
+    world.run_until(|from, _, frame| is_chunk(from, frame));
+    let blocks = sent(&world);
+    assert!(blocks > 2, "one chunk a block, all of them on the link");
+    world.take(Step::Deliver { from: PartyId(5), to: COORDINATOR });
+    reconnect(&mut world, 5);
+    finish(&mut world);
+    assert_eq!(sent(&world), 2 * blocks - 1, "the block that had arrived is not sent again");
+    assert_eq!(closings(&world), 5);
+}
+
 /// ROUND-23: after the last round there is no plan that could bring the closing to who missed it.
 #[test]
 fn a_member_that_restarts_at_any_step_has_the_model_when_the_round_is_over() {

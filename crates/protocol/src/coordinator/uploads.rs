@@ -37,11 +37,20 @@ impl Arriving {
         Some(())
     }
 
+    /// The blocks that are whole, given the length of each.
+    pub(super) fn whole_blocks(
+        &self,
+        length_of: impl Fn(BlockId) -> Option<usize>,
+    ) -> impl Iterator<Item = BlockId> {
+        let whole =
+            self.packed.iter().filter(move |(block, packed)| length_of(**block) == Some(packed.len()));
+        whole.map(|(block, _)| *block)
+    }
+
     /// Whether everything is here, and makes up a root.
-    pub(super) fn makes_up(&self, root: Digest, length: impl Fn(BlockId) -> Option<usize>) -> bool {
-        let is_whole = |(block, packed): (&BlockId, &Vec<u8>)| length(*block) == Some(packed.len());
+    pub(super) fn makes_up(&self, root: Digest, length_of: impl Fn(BlockId) -> Option<usize>) -> bool {
         let leaves: Vec<Digest> = self.leaves().into_values().collect();
-        self.packed.iter().all(is_whole) && merkle::root(&leaves) == root
+        self.whole_blocks(length_of).count() == self.packed.len() && merkle::root(&leaves) == root
     }
 
     fn has_begun(&self) -> bool {
