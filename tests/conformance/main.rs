@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod consortium;
+mod coordinating;
 mod dealing;
 mod exposure;
 mod hashes;
@@ -34,7 +35,7 @@ macro_rules! files {
 files! {
     agreements: dealing::agreements,
     apply: numbers::apply,
-    blame_round: replay::rounds,
+    blame_round: replay::late_round,
     blame_round_bad: replay::blame_refusals,
     codec: wire::codec,
     cohorts: scoring::cohorts,
@@ -47,7 +48,7 @@ files! {
     group: dealing::group,
     knowledge: dealing::knowledge,
     late: numbers::late,
-    late_round: replay::rounds,
+    late_round: replay::late_round,
     late_round_bad: replay::late_refusals,
     letters: dealing::letters,
     masks: masks::check,

@@ -10,12 +10,13 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use serde::Deserialize;
 
+use crate::coordinating;
 use crate::parties::{Actor, Rounds};
 use crate::seals;
 use crate::steps::{Tape, of_fault};
 use crate::vectors::{self, Hex};
 
-const COORDINATOR: &str = "coordinator";
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,6 +182,11 @@ impl<'a> Replay<'a> {
 }
 
 /// LATE-03, LATE-05, LATE-06, LATE-07, LATE-08, LATE-09
+pub(crate) fn late_round(rounds: Rounds) {
+    coordinating::check(&rounds);
+    self::rounds(rounds);
+}
+
 pub(crate) fn rounds(rounds: Rounds) {
     let mut replay = Replay::new(&rounds);
     replay.run(|_, _, _| {});

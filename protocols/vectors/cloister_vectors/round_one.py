@@ -284,9 +284,9 @@ class RoundOne:
                 self.script.send("coordinator", [receiver], frame)
 
     def recomputers(self, block):
-        """The `f + 1` custodians that recompute a block."""
+        """The `f + 1` custodians that recompute a block, by rotation over blocks and rounds."""
         quorum = self.roster.floors["malicious_custodians"] + 1
-        return [LATER_SEALERS[(block + step) % len(LATER_SEALERS)] for step in range(quorum)]
+        return [LATER_SEALERS[(1 + block + step) % len(LATER_SEALERS)] for step in range(quorum)]
 
     def recompute(self):
         """Step 7: every opened block is recomputed by `f + 1` custodians, and four sign the closing."""
