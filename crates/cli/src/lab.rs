@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use cloister_experts::{Device, device};
 use cloister_lab::sketching::{Degradation, plot};
-use cloister_lab::{Config, Folders, LabError, Progress, Round, Summary};
+use cloister_lab::{Config, Folders, LabError, Ladder, Progress, Round, Summary, ladder};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::create::write;
@@ -26,6 +26,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Run a configuration: every seed of it, or what an earlier run has left.
     Run(Run),
+    /// Run a configuration in all of its rows, so that strategies compare.
+    Ladder(Rows),
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
     /// Look for less noise than the privacy ledger counts, in what members really release.
@@ -79,6 +81,20 @@ struct Run {
     out: Option<PathBuf>,
 }
 
+/// Flags of `cloister lab ladder`.
+#[derive(Debug, Args)]
+struct Rows {
+    #[command(flatten)]
+    common: Common,
+    /// Run these rows alone, in the file's order.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Where results are written, a folder a row; what is there already of the same run is not run again. By default
+    /// a folder of the configuration's name under target/lab.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
 /// Flags of `cloister lab sketches`.
 #[derive(Debug, Args)]
 struct Sketches {
@@ -92,6 +108,7 @@ struct Sketches {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(arguments) => run_config(&arguments),
+        Command::Ladder(arguments) => run_ladder(&arguments),
         Command::Sketches(arguments) => sketches(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Attacks(arguments) => attacks::run(&arguments),
@@ -108,6 +125,29 @@ fn run_config(arguments: &Run) -> Result<(), Failure> {
         cloister_lab::run(&config, &folders, arguments.test.as_deref(), &mut show).map_err(failure)?;
     screen.finish();
     print(&config, &summary, &folders.out, common.json);
+    Ok(())
+}
+
+fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
+    let common = &arguments.common;
+    let (text, place) = common.text()?;
+    let ladder = Ladder::parse(&text, &place, &common.set, &arguments.rows).map_err(failure)?;
+    let ladder = if common.quick { ladder.quick() } else { ladder };
+    let folders = common.folders(arguments.out.clone());
+    let screen = Screen::new(common.quiet, &ladder.rows[0].1);
+    let mut begin = |row: &str| screen.note(&format!("row {row}"));
+    let mut show = |progress| screen.show(progress);
+    let all = ladder.run(&folders, &mut begin, &mut show).map_err(failure)?;
+    screen.finish();
+    if common.json {
+        println!("{}", ladder::to_json(&all));
+        return Ok(());
+    }
+    println!("accuracy  spread  row");
+    for row in &all {
+        println!("{:8.2}  {:6.2}  {}", 100.0 * row.summary.mean, 100.0 * row.summary.std, row.name);
+    }
+    println!("results.csv, manifest.json and rounds.svg are under {}", folders.out.display());
     Ok(())
 }
 
@@ -135,10 +175,16 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
 }
 
 impl Common {
-    fn read(&self) -> Result<Config, Failure> {
+    /// The configuration as it stands in its file, and where that is.
+    fn text(&self) -> Result<(String, String), Failure> {
         let place = self.config.display().to_string();
         let text = fs::read_to_string(&self.config)
             .map_err(|error| Failure::config(format!("cannot read {place}: {error}; give a TOML file")))?;
+        Ok((text, place))
+    }
+
+    fn read(&self) -> Result<Config, Failure> {
+        let (text, place) = self.text()?;
         let config = Config::parse(&text, &place, &self.set).map_err(failure)?;
         Ok(if self.quick { config.quick() } else { config })
     }

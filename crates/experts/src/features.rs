@@ -60,6 +60,20 @@ impl Features {
         Ok(self)
     }
 
+    /// Other classes for the notes, as rows of the head: what a member believes that they are.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when there are not as many classes as notes.
+    pub fn with_labels(mut self, labels: &[usize]) -> Result<Self, ExpertsError> {
+        if labels.len() != self.notes() {
+            let (notes, got) = (self.notes(), labels.len());
+            let reason = format!("labels must be one for each of {notes} notes, not {got}");
+            return Err(ExpertsError::Settings(reason));
+        }
+        self.labels = labels.iter().map(|&label| label as i64).collect();
+        Ok(self)
+    }
+
     /// The notes with these indices, in this order, as features of their own.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ impl Model {
     /// Runs a batch through all layers.
     pub(crate) fn forward(&self, batch: &Batch, parameters: &Parameters) -> Output {
         let routings = self.route(batch, parameters);
-        let pooled = batch.packing.mean(&self.experts(&routings, parameters, &batch.packing));
+        let pooled = self.pooled(&routings, batch, parameters);
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
         let owners = || Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device()));
         parameters.recorder.record("weight", Place::Whole, (&pooled, &logits), owners);
@@ -185,6 +185,11 @@ impl Model {
         parameters.recorder.record("bias", Place::Whole, (&ones, &logits), owners);
         let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
         Output { logits, routings }
+    }
+
+    /// What leaves the experts of the layer that was routed last, its mean over each note's tokens: `[notes, 384]`.
+    pub(crate) fn pooled(&self, routings: &[Routing], batch: &Batch, parameters: &Parameters) -> Tensor {
+        batch.packing.mean(&self.experts(routings, parameters, &batch.packing))
     }
 
     /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
@@ -255,7 +260,7 @@ mod tests {
         let parameters = Parameters::from_blocks(config, &initial_blocks(config), Device::Cpu);
         let model = Model::new(&encoder);
         let routings = model.route(&batch, &parameters);
-        let pooled = batch.packing.mean(&model.experts(&routings, &parameters, &batch.packing));
+        let pooled = model.pooled(&routings, &batch, &parameters);
         let difference = (pooled - dense(&encoder, &notes)).abs().max().double_value(&[]);
         assert!(difference < 1e-4, "the outputs differ by {difference}");
     }

@@ -17,6 +17,7 @@ use crate::private::RecordAverages;
 use crate::regularizer::{Over, RoutingForm, consistency, load_balance, published};
 use crate::statistics::LayerStatistics;
 
+mod pooling;
 mod private;
 
 /// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.

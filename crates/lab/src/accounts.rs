@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundPlan;
-use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening, ReleasePermit};
+use cloister_privacy::ledger::{Charge, History, Ledger, LedgerError, Opening, ReleasePermit};
 use cloister_privacy::release::releases;
 
 use crate::error::LabError;
@@ -40,10 +40,10 @@ impl Accounts {
         let folder = temporary().join(name);
         fs::create_dir_all(&folder).map_err(LabError::file(&folder))?;
         let open = |member: usize| {
-            let opening = Opening { holder: format!("member {member}"), unit };
-            Ledger::open(&folder.join(format!("{member}.ledger")), opening)
+            let opening = Opening { holder: format!("member {}", member + 1), unit };
+            Ledger::open(&path(&folder, member), opening)
         };
-        let ledgers = (1..=members).map(open).collect::<Result<_, LedgerError>>()?;
+        let ledgers = (0..members).map(open).collect::<Result<_, LedgerError>>()?;
         Ok(Self { folder, unit, ledgers })
     }
 
@@ -53,8 +53,23 @@ impl Accounts {
     /// A ledger that cannot be written.
     pub fn permit(&mut self, member: usize, plan: &RoundPlan) -> Result<ReleasePermit, LabError> {
         let releases = releases(&plan.settings, self.unit).map_err(LedgerError::from)?;
-        let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
+        self.charge(member, Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases })
+    }
+
+    /// Charges one member for releases that no plan of training names.
+    ///
+    /// # Errors
+    /// A ledger that cannot be written.
+    pub fn charge(&mut self, member: usize, charge: Charge) -> Result<ReleasePermit, LabError> {
         Ok(self.ledgers[member].charge(charge, None)?)
+    }
+
+    /// ε of everything that a member's ledger was charged.
+    ///
+    /// # Errors
+    /// A ledger that cannot be read.
+    pub fn epsilon(&self, member: usize, delta: f64) -> Result<f64, LabError> {
+        Ok(History::read(&path(&self.folder, member))?.account().epsilon(delta).epsilon)
     }
 }
 
@@ -83,6 +98,10 @@ impl Permits {
         self.given += 1;
         self.accounts.permit(0, plan)
     }
+}
+
+fn path(folder: &Path, member: usize) -> PathBuf {
+    folder.join(format!("{}.ledger", member + 1))
 }
 
 /// In memory where the system has such a folder: these ledgers end with their process, and need not outlast the power.

@@ -9,12 +9,15 @@ use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::config::{Config, StrategyName};
 use crate::error::LabError;
+use crate::head::LinearHead;
 use crate::learners::Learners;
 use crate::masked::{Masked, training_settings};
 use crate::results::Round;
 use crate::run::Progress;
+use crate::statistics::Statistics;
 use crate::strategy::{Gathered, Strategy, named};
 
 /// The members of a run and the model that they share.
@@ -43,25 +46,67 @@ pub(crate) fn relative_sizes(sizes: &[usize]) -> Vec<f64> {
 }
 
 impl Federation<'_> {
-    /// All rounds of the configuration, `before` in front.
+    /// All rounds of the configuration, `before` in front; those that an interrupted run has kept are not run again.
     pub(crate) fn rounds(
         &mut self,
         before: Round,
+        checkpoints: &Checkpoints,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Round>, LabError> {
-        progress(Progress::Measured(before));
-        let mut rounds = vec![before];
         let mut strategy = self.strategy();
+        let mut rounds = match checkpoints.read() {
+            Some(earlier) => self.go_on(&mut *strategy, earlier)?,
+            None => vec![self.with_head(before, &*strategy)?],
+        };
+        rounds.iter().for_each(|round| progress(Progress::Measured(*round)));
         let mut masked = self.masked(&*strategy)?;
-        for round in 1..=self.config.strategy.num_rounds {
+        for round in rounds.len()..=self.config.strategy.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
+            self.estimate_head(round)?;
             let accuracy = self.accuracy(&*strategy)?;
             let aligned = self.config.strategy.name == StrategyName::FedAlignMoE;
             let aligned = aligned.then_some(trained.aligned);
             rounds.push(Round { round, accuracy, loss: Some(trained.loss), aligned });
+            checkpoints.write(&rounds, &self.global, &*strategy)?;
             progress(Progress::Measured(rounds[round]));
         }
         Ok(rounds)
+    }
+
+    /// Takes up what an interrupted run has kept; its rounds.
+    fn go_on(&mut self, strategy: &mut dyn Strategy, earlier: Checkpoint) -> Result<Vec<Round>, LabError> {
+        self.global = self.global.with_values(earlier.model)?;
+        strategy.recall(earlier.memory);
+        Ok(earlier.rounds)
+    }
+
+    /// What is measured before training, where the model's own head is estimated from sums first.
+    fn with_head(&mut self, before: Round, strategy: &dyn Strategy) -> Result<Round, LabError> {
+        if !self.estimate_head(0)? {
+            return Ok(before);
+        }
+        Ok(Round { accuracy: self.accuracy(strategy)?, ..before })
+    }
+
+    /// Puts linear discriminants from sums of the members' features, as the present model makes them, in place of the
+    /// model's own head, where this round is one of those that the configuration says; whether it was.
+    fn estimate_head(&mut self, round: usize) -> Result<bool, LabError> {
+        let due = self.config.strategy.head_every.is_some_and(|every| round.is_multiple_of(every));
+        if !due {
+            return Ok(false);
+        }
+        let (learners, global) = (&mut self.learners, &self.global);
+        let of = |member| learners.statistics(member, global).transpose();
+        let members = (0..self.sizes.len()).filter_map(of).collect::<Result<Vec<_>, LabError>>()?;
+        let Some(total) = Statistics::total(&members) else {
+            return Ok(false);
+        };
+        let head = LinearHead::lda(&total, self.config.head.shrinkage)?.to_values();
+        self.global = self.global.map(|shape, values| match shape.kind {
+            BlockKind::Shared => head.clone(),
+            _ => values.to_vec(),
+        });
+        Ok(true)
     }
 
     /// What the configuration names.

@@ -34,7 +34,9 @@ impl LinearHead {
     }
 
     /// Fisher's linear discriminants with a shared covariance `S`: `mu·S⁻¹·x − mu·S⁻¹·mu/2 + ln(share)`. A share of
-    /// the mean variance is added to every variance (ridge shrinkage). A class without texts is never chosen.
+    /// the mean variance is added to every variance (ridge shrinkage), and where the statistics carry noise, what that can
+    /// take away from the covariance, so that it stays definite (as AdaSSP does for linear regression; Wang, "Revisiting
+    /// differentially private linear regression", 2018). A class without texts is never chosen.
     ///
     /// # Errors
     /// [`LabError::Singular`].
@@ -42,17 +44,22 @@ impl LinearHead {
         let width = statistics.width();
         let mut covariance = statistics.covariance();
         let trace: f64 = (0..width).map(|at| covariance[at * width + at]).sum();
-        let ridge = shrinkage * trace / width as f64;
+        let ridge = shrinkage * (trace / width as f64).max(0.0) + noise_norm(statistics);
         (0..width).for_each(|at| covariance[at * width + at] += ridge);
         let means: Vec<Vec<f64>> = (0..statistics.classes()).map(|class| statistics.mean(class)).collect();
         let weights = solve(covariance, width, &means).ok_or(LabError::Singular { shrinkage })?;
         let biases = (0..statistics.classes())
             .map(|class| {
-                let share = statistics.count(class) / statistics.texts();
+                let share = statistics.count(class) / statistics.texts().max(1.0);
                 share.max(1e-9).ln() - 0.5 * dot(&means[class], &weights[class])
             })
             .collect();
         Ok(Self { weights, biases })
+    }
+
+    /// Weights, row by row, then biases: the block of a model's own head.
+    pub fn to_values(&self) -> Vec<f32> {
+        self.weights.iter().flatten().chain(&self.biases).map(|value| *value as f32).collect()
     }
 
     /// Logits of each row of features, a value for each class.
@@ -65,6 +72,18 @@ impl LinearHead {
         };
         features.chunks_exact(width).flat_map(of).collect()
     }
+}
+
+/// What noise of standard deviation `s` can take away from the covariance, as a spectral norm for `w` features, `C` classes
+/// and `n` texts: `2·s·√w/n` through the second moments (semicircle law), and through the class means, whose errors are
+/// Gaussian vectors of norm `√w + √C` together, `2·s·√C·(√w + √C)/n` and `s²·(√w + √C)²/(n·n_c)` for the smallest class.
+fn noise_norm(statistics: &Statistics) -> f64 {
+    let (noise, texts) = (statistics.noise(), statistics.texts().max(1.0));
+    let [width, classes] = [statistics.width(), statistics.classes()].map(|count| (count as f64).sqrt());
+    let counts = (0..statistics.classes()).map(|class| statistics.count(class));
+    let smallest = counts.fold(texts, f64::min).max(1.0);
+    let (moments, means) = (2.0 * width, width + classes);
+    noise / texts * (moments + 2.0 * classes * means + noise * means.powi(2) / smallest)
 }
 
 /// How many rows of logits are largest at their label.
@@ -99,6 +118,18 @@ mod tests {
         let lda = share(LinearHead::lda(&statistics, 1e-6).expect("positive definite"));
         let means = share(LinearHead::class_mean(&statistics));
         assert!(lda >= 198 && means < 150, "{lda} {means}");
+    }
+
+    #[test]
+    fn noise_that_is_told_does_not_make_the_covariance_indefinite() {
+        let (features, labels) = texts();
+        let exact = Statistics::of(&features, &labels, 2, 2);
+        let wave = |at: usize| if at.is_multiple_of(2) { -40.0 } else { 40.0 };
+        let values = exact.values().iter().enumerate().map(|(at, value)| value + wave(at)).collect();
+        let noised = Statistics::from_values(values, 2, 2).expect("the same shape");
+        assert!(matches!(LinearHead::lda(&noised, 0.0), Err(LabError::Singular { .. })));
+        assert!(LinearHead::lda(&noised.noised_by(40.0), 0.0).is_ok());
+        assert_eq!(noise_norm(&exact), 0.0);
     }
 
     #[test]

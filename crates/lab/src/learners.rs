@@ -1,5 +1,6 @@
 //! What a federation trains: members' data and models, behind one interface.
 
+use cloister_experts::config::HIDDEN;
 use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Trainer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -7,6 +8,7 @@ use rand_core::SeedableRng;
 use crate::config::Strategy;
 use crate::error::LabError;
 use crate::private;
+use crate::statistics::Statistics;
 
 /// The members of a run, each with data of its own, and what is measured on.
 pub(crate) trait Learners {
@@ -21,6 +23,9 @@ pub(crate) trait Learners {
         settings: &LocalTraining,
     ) -> Result<LocalResult, LabError>;
 
+    /// Statistics of what the head of a member with this model sees; none where there is no head.
+    fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError>;
+
     /// Share of what nobody trained on that a member with this model gets right.
     fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError>;
 }
@@ -28,6 +33,7 @@ pub(crate) trait Learners {
 /// Members whose models classify texts.
 pub(crate) struct Classifiers<'a> {
     pub(crate) strategy: &'a Strategy,
+    pub(crate) classes: usize,
     pub(crate) trainers: Vec<Trainer>,
     pub(crate) test: Features,
 }
@@ -52,6 +58,13 @@ impl Learners for Classifiers<'_> {
                 trainer.train_privately(settings, &private, random, &mut |_| ())?.0
             }
         })
+    }
+
+    fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError> {
+        let trainer = &mut self.trainers[member];
+        trainer.load(model)?;
+        let notes = trainer.features();
+        Ok(Some(Statistics::of(&trainer.pooled(notes), &notes.labels(), self.classes, HIDDEN)))
     }
 
     fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {

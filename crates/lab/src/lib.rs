@@ -11,6 +11,8 @@
 pub mod accounts;
 pub mod attacks;
 pub mod audit;
+mod chart;
+mod checkpoint;
 pub mod config;
 mod data;
 mod digest;
@@ -18,6 +20,7 @@ pub mod error;
 mod federation;
 mod frozen;
 pub mod head;
+pub mod ladder;
 mod learners;
 mod linear;
 pub mod masked;
@@ -31,8 +34,10 @@ pub mod sketching;
 mod stage;
 pub mod statistics;
 pub mod strategy;
+pub mod totals;
 
 pub use config::Config;
 pub use error::LabError;
+pub use ladder::Ladder;
 pub use results::{Measured, Round, Summary};
 pub use run::{Folders, Progress, run, sketches};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use cloister_experts::config::HIDDEN;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
@@ -21,7 +20,6 @@ use rand_core::SeedableRng;
 use crate::accounts::Accounts;
 use crate::config::{Config, Scoring};
 use crate::error::LabError;
-use crate::statistics::Statistics;
 
 /// A consortium of members that are never lost, and the model that it trains.
 #[derive(Debug)]
@@ -116,53 +114,13 @@ fn block(shape: BlockShape, step_log2: i8, clip: f64, noise_steps: u32) -> Plann
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }
 
-/// The total of the members' statistics, by one round whose only block they are. `None` for no member.
-///
-/// Each member's vector is divided by the mean number of texts, so that the mean over members is that of a text.
-///
-/// # Errors
-/// [`LabError::Plan`], [`LabError::NoSum`], or [`LabError::FixedPoint`] for features that are not finite.
-pub fn total_statistics(
+/// The settings of rounds over these blocks.
+pub(crate) fn settings(
     config: &Config,
-    members: &[Statistics],
+    blocks: Vec<PlannedBlock>,
+    everyone: bool,
     seed: u64,
-) -> Result<Option<Statistics>, LabError> {
-    let Some(first) = members.first() else {
-        return Ok(None);
-    };
-    let texts: f64 = members.iter().map(Statistics::texts).sum();
-    let mean_texts = (texts / members.len() as f64) as f32;
-    let length = first.values().len();
-    let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length: length as u64 };
-    let planned = statistics_block(shape, members);
-    let settings = settings(config, vec![planned], true, seed);
-    let mut masked = Masked::new(members.len(), settings, vec![vec![0.0; length]], seed)?;
-    let contribution = |own: &Statistics| {
-        let vector: Vec<f32> = own.values().iter().map(|value| value / mean_texts).collect();
-        let integers = planned.scale.quantise(BlockKind::Shared, &vector)?.integers;
-        Ok(Contribution { integers: vec![integers], sketches: BTreeMap::new() })
-    };
-    let contributions = members.iter().map(contribution).collect::<Result<Vec<_>, LabError>>()?;
-    let mean = masked.round(contributions)?.model.remove(0);
-    let total = mean.into_iter().map(|value| (f64::from(value) * texts) as f32).collect();
-    Ok(Statistics::from_values(total, first.classes(), first.width()))
-}
-
-/// Features have norm 1 a layer, so the statistics of one text are no longer than `sqrt(1 + L + L·(L + 1)/2)` for `L`
-/// layers. The largest member's share of the texts, rounded up, bounds how often that counts; members would have to
-/// declare it. Steps are as fine as the ring allows: their rounding must stay small against the shrinkage.
-fn statistics_block(shape: BlockShape, members: &[Statistics]) -> PlannedBlock {
-    let layers = members[0].width().div_ceil(HIDDEN) as f64;
-    let texts: Vec<f64> = members.iter().map(Statistics::texts).collect();
-    let mean = texts.iter().sum::<f64>() / texts.len() as f64;
-    let largest = texts.iter().copied().fold(0.0, f64::max) / mean;
-    let clip = largest.ceil() * (1.0 + layers + layers * (layers + 1.0) / 2.0).sqrt();
-    let most_steps = f64::from(i32::MAX / members.len() as i32);
-    let step_log2 = (clip / most_steps).log2().ceil() as i8;
-    block(shape, step_log2, clip, 0)
-}
-
-fn settings(config: &Config, blocks: Vec<PlannedBlock>, everyone: bool, seed: u64) -> RoundSettings {
+) -> RoundSettings {
     let members = config.partition.members;
     let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     let Scoring { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;

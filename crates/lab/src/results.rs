@@ -36,6 +36,18 @@ pub struct Measured {
     pub texts: Vec<usize>,
     /// After each round.
     pub rounds: Vec<Round>,
+    /// ε of the head from sums, where it carries noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon_of_head: Option<f64>,
+}
+
+/// What one seed yields.
+pub(crate) struct Outcome {
+    /// Texts of each member.
+    pub(crate) texts: Vec<usize>,
+    pub(crate) rounds: Vec<Round>,
+    /// ε of the head from sums, where it carries noise.
+    pub(crate) epsilon_of_head: Option<f64>,
 }
 
 impl Measured {
@@ -64,6 +76,20 @@ impl Summary {
         Self { measured, mean, std }
     }
 
+    /// Accuracy after each round, the mean over seeds.
+    pub fn by_round(&self) -> Vec<f64> {
+        let rounds = self.measured.iter().map(|own| own.rounds.len()).min().unwrap_or(0);
+        let sum = |round: usize| self.measured.iter().map(|own| own.rounds[round].accuracy).sum::<f64>();
+        (0..rounds).map(|round| sum(round) / self.measured.len() as f64).collect()
+    }
+
+    /// Experts whose cohort was not everyone, the mean over seeds and rounds; none of strategies without cohorts.
+    pub fn aligned(&self) -> Option<f64> {
+        let rounds = self.measured.iter().flat_map(|own| &own.rounds);
+        let aligned: Vec<f64> = rounds.filter_map(|round| round.aligned).map(|own| own as f64).collect();
+        (!aligned.is_empty()).then(|| aligned.iter().sum::<f64>() / aligned.len() as f64)
+    }
+
     /// The object that a run ends with.
     pub fn to_json(&self, config: &Config) -> Value {
         let partition = &config.partition;
@@ -76,8 +102,10 @@ impl Summary {
             "members": partition.members,
             "rounds": self.measured.first().map_or(0, |own| own.rounds.len().saturating_sub(1)),
             "seeds": partition.seeds,
+            "aligned_experts": self.aligned(),
             "accuracy": { "mean": self.mean, "std": self.std },
             "secure": config.secure,
+            "epsilon_of_head": self.epsilon_of_head(),
             "epsilon_of_training": self.epsilon_of_training(config),
         })
     }
@@ -87,6 +115,11 @@ impl Summary {
     pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
         let fewest = self.measured.iter().flat_map(|own| &own.texts).min()?;
         private::epsilon(&config.strategy, *fewest)
+    }
+
+    /// The largest ε over seeds of the head from sums alone, by the members' ledgers; none where it carries no noise.
+    pub fn epsilon_of_head(&self) -> Option<f64> {
+        self.measured.iter().filter_map(|own| own.epsilon_of_head).max_by(f64::total_cmp)
     }
 
     /// A line for each seed and round.
@@ -123,7 +156,7 @@ mod tests {
     fn measured(seed: u64, accuracy: f64) -> Measured {
         let round = |round, accuracy| Round { round, accuracy, loss: None, aligned: None };
         let rounds = vec![round(0, 0.2), round(1, accuracy)];
-        Measured { seed, run: "r".to_owned(), texts: vec![1], rounds }
+        Measured { seed, run: "r".to_owned(), texts: vec![1], rounds, epsilon_of_head: None }
     }
 
     #[test]
@@ -131,6 +164,9 @@ mod tests {
         let summary = Summary::new(vec![measured(0, 0.8), measured(1, 0.9)]);
         assert!((summary.mean - 0.85).abs() < 1e-12 && (summary.std - 0.070_710_678).abs() < 1e-6);
         assert_eq!(Summary::new(vec![measured(0, 0.8)]).std, 0.0);
+        let by_round = summary.by_round();
+        assert!(by_round.len() == 2 && by_round[0] == 0.2 && (by_round[1] - 0.85).abs() < 1e-12);
+        assert_eq!(summary.aligned(), None);
         assert_eq!(summary.to_csv().lines().nth(2), Some("0,1,0.8000,,"));
     }
 }

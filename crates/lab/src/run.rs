@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use cloister_experts::Device;
 use serde_json::json;
 
+use crate::checkpoint::Checkpoints;
 use crate::config::{Config, HeadKind};
 use crate::data::Files;
 use crate::digest;
 use crate::error::LabError;
 use crate::questions::QuestionStage;
-use crate::results::{Measured, Round, Summary, resume, write_json};
+use crate::results::{Measured, Outcome, Round, Summary, resume, write_json};
 use crate::sketching::{Degradation, mean};
 use crate::stage::Stage;
 
@@ -60,7 +61,8 @@ pub enum Progress {
     Measured(Round),
 }
 
-/// Runs every seed of a configuration, or reads what an earlier run of it has measured, and writes `results.csv`,
+/// Runs every seed of a configuration, or reads what an earlier run of it has measured (a seed that was interrupted goes on
+/// with the round that it was at), and writes `results.csv`,
 /// `manifest.json` and a file a seed into the folder of results. `test` replaces the file that is measured on.
 ///
 /// # Errors
@@ -90,9 +92,11 @@ pub fn run(
             Some(bench) => bench,
             empty => empty.insert(Bench::set(config, &files, folders, progress)?),
         };
-        let (texts, rounds) = bench.measure(seed, progress)?;
-        let own = Measured { seed, run: run.clone(), texts, rounds };
+        let checkpoints = Checkpoints::new(folders.out.join(format!("seed-{seed}.rounds")), &run);
+        let Outcome { texts, rounds, epsilon_of_head } = bench.measure(seed, &checkpoints, progress)?;
+        let own = Measured { seed, run: run.clone(), texts, rounds, epsilon_of_head };
         write_json(&path, &own)?;
+        checkpoints.remove()?;
         measured.push(own);
     }
     let summary = Summary::new(measured);
@@ -122,11 +126,12 @@ impl<'a> Bench<'a> {
     fn measure(
         &mut self,
         seed: u64,
+        checkpoints: &Checkpoints,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
+    ) -> Result<Outcome, LabError> {
         match self {
-            Self::Texts(stage) => stage.measure(seed, progress),
-            Self::Questions(stage) => stage.measure(seed, progress),
+            Self::Texts(stage) => stage.measure(seed, checkpoints, progress),
+            Self::Questions(stage) => stage.measure(seed, checkpoints, progress),
         }
     }
 }

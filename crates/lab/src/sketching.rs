@@ -4,8 +4,6 @@
 //! [`cloister_alignment::reference`]), and again from the noised sketches that a member would announce. What is
 //! compared is who aligns.
 
-use std::fmt::Write;
-
 use cloister_alignment::reference::{Gate, Role, common_direction, score};
 use cloister_client::prepare;
 use cloister_experts::LocalResult;
@@ -17,6 +15,7 @@ use rand_core::SeedableRng;
 use serde::Serialize;
 
 use crate::accounts::Accounts;
+use crate::chart::Frame;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::partition::shuffled;
@@ -163,63 +162,30 @@ fn chance(truth: &[Vec<bool>], seed: u64) -> Degradation {
     Degradation { coordinates: 0, noise: 0.0, judged_alike, overlap }
 }
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 300.0;
-const MARGIN: f64 = 50.0;
 const COLOURS: [&str; 4] = ["#9ecae1", "#6baed6", "#3182bd", "#08519c"];
 
 /// A plot of the overlap over the noise, a line for each size of sketch, as SVG.
 pub fn plot(rows: &[Degradation]) -> String {
-    let step = (WIDTH - 2.0 * MARGIN) / (NOISE.len() - 1) as f64;
-    let y = |share: f64| HEIGHT - MARGIN - share * (HEIGHT - 2.0 * MARGIN);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
-         font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
-    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        let at = y(share);
-        let _ = writeln!(svg, "<path d=\"M{MARGIN} {at:.1}H{}\" stroke=\"#ddd\"/>", WIDTH - MARGIN);
-        let _ = writeln!(svg, "<text x=\"20\" y=\"{:.1}\">{share}</text>", at + 4.0);
-    }
-    for (at, noise) in NOISE.iter().enumerate() {
-        let x = MARGIN + at as f64 * step;
-        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{}\">{noise}</text>", x - 8.0, HEIGHT - MARGIN + 16.0);
-    }
+    let frame = Frame { width: 560.0, legend: 0.0, ticks: NOISE.map(|noise| noise.to_string()).to_vec() };
+    let title = "Overlap of cohorts from sketches with cohorts from the vectors, by size of sketch";
+    let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SKETCH_COORDINATES.iter().zip(COLOURS) {
-        let line: Vec<&Degradation> = rows.iter().filter(|row| row.coordinates == *coordinates).collect();
-        let point = |(at, row): (usize, &&Degradation)| {
-            format!("{:.1},{:.1}", MARGIN + at as f64 * step, y(row.overlap))
-        };
-        let points: Vec<String> = line.iter().enumerate().map(point).collect();
-        let points = points.join(" ");
-        let _ = writeln!(
-            svg,
-            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"
+        let own = rows.iter().filter(|row| row.coordinates == *coordinates);
+        let overlaps: Vec<f64> = own.map(|row| row.overlap).collect();
+        frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
+        frame.label(
+            &mut svg,
+            overlaps.first().copied().unwrap_or_default(),
+            &coordinates.to_string(),
+            colour,
         );
-        if let Some(first) = line.first() {
-            let at = y(first.overlap) - 4.0;
-            let _ = writeln!(
-                svg,
-                "<text x=\"{}\" y=\"{at:.1}\" fill=\"{colour}\">{coordinates}</text>",
-                MARGIN + 4.0
-            );
-        }
     }
     for row in rows.iter().filter(|row| row.coordinates == 0) {
-        let at = y(row.overlap);
-        let line = format!("M{MARGIN} {at:.1}H{}", WIDTH - MARGIN);
-        let _ = writeln!(svg, "<path d=\"{line}\" stroke=\"#c33\" stroke-dasharray=\"4 4\"/>");
-        let _ =
-            writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" fill=\"#c33\">chance</text>", WIDTH - 95.0, at - 4.0);
+        let style = "stroke=\"#c33\" stroke-dasharray=\"4 4\"";
+        frame.line(&mut svg, &[row.overlap; NOISE.len()], style);
+        frame.label(&mut svg, row.overlap, "chance", "#c33");
     }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{MARGIN}\" y=\"20\">Overlap of cohorts from sketches with cohorts from the vectors, by size of \
-         sketch</text>\n<text x=\"{}\" y=\"{}\">noise on a coordinate, share of the clip</text>\n</svg>",
-        WIDTH / 2.0 - 90.0,
-        HEIGHT - 10.0
-    );
-    svg
+    svg + "</svg>\n"
 }
 
 #[cfg(test)]

@@ -2,20 +2,21 @@
 
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 
-use crate::config::{Config, Head, HeadKind, StrategyName};
+use crate::checkpoint::Checkpoints;
+use crate::config::{Config, Head, HeadKind, Partition, StrategyName};
 use crate::data::{Dataset, Files};
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
 use crate::frozen::FrozenFeatures;
 use crate::head::{LinearHead, correct};
 use crate::learners::Classifiers;
-use crate::masked::total_statistics;
 use crate::partition::divide;
-use crate::results::Round;
+use crate::results::{Outcome, Round};
 use crate::run::{Folders, Progress};
 use crate::sketching::{Degradation, compare};
 use crate::statistics::Statistics;
 use crate::strategy::Gathered;
+use crate::totals::total_statistics;
 
 /// What all seeds share: features of all texts.
 pub(crate) struct Stage<'a> {
@@ -39,6 +40,8 @@ struct Setting {
     /// The total of the members' statistics, where a head is fitted.
     total: Option<Statistics>,
     head: Option<LinearHead>,
+    /// ε of the total, where it carries noise.
+    epsilon_of_head: Option<f64>,
 }
 
 impl<'a> Stage<'a> {
@@ -62,18 +65,20 @@ impl<'a> Stage<'a> {
     pub(crate) fn measure(
         &self,
         seed: u64,
+        checkpoints: &Checkpoints,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
+    ) -> Result<Outcome, LabError> {
         let setting = self.setting(seed)?;
         let before = self.before_training(&setting);
         let rounds = match &self.hidden {
-            Some(hidden) => self.federation(hidden, &setting, seed)?.rounds(before, progress)?,
+            Some(hidden) => self.federation(hidden, &setting, seed)?.rounds(before, checkpoints, progress)?,
             None => {
                 progress(Progress::Measured(before));
                 vec![before]
             }
         };
-        Ok((setting.parts.iter().map(Vec::len).collect(), rounds))
+        let texts = setting.parts.iter().map(Vec::len).collect();
+        Ok(Outcome { texts, rounds, epsilon_of_head: setting.epsilon_of_head })
     }
 
     /// Trains in the clear, and compares cohorts from sketches with those from what the last round yielded.
@@ -100,13 +105,13 @@ impl<'a> Stage<'a> {
     fn setting(&self, seed: u64) -> Result<Setting, LabError> {
         let split = self.dataset.split(seed)?;
         let parts = self.parts(&split.train, seed)?;
-        let total = self.statistics(&parts, seed)?;
+        let (total, epsilon_of_head) = self.statistics(&parts, seed)?;
         let Head { kind, shrinkage, .. } = self.config.head;
         let head = match &total {
             Some(total) => LinearHead::fit(kind, total, shrinkage)?,
             None => None,
         };
-        Ok(Setting { parts, held_out: split.held_out, total, head })
+        Ok(Setting { parts, held_out: split.held_out, total, head, epsilon_of_head })
     }
 
     /// Each member's texts; one member has them all where training is centralised.
@@ -123,23 +128,36 @@ impl<'a> Stage<'a> {
         texts.iter().map(|&text| self.dataset.labels[text]).collect()
     }
 
+    /// What a member takes its texts' classes for: those of the last `partition.miscoded` members are off by one.
+    fn believed(&self, member: usize, texts: &[usize]) -> Vec<usize> {
+        let Partition { members, miscoded, .. } = self.config.partition;
+        let shift = usize::from(member + miscoded >= members);
+        self.labels(texts).into_iter().map(|label| (label + shift) % self.dataset.classes.len()).collect()
+    }
+
     fn rows(&self, texts: &[usize]) -> Vec<f32> {
         texts.iter().flat_map(|&text| &self.embeddings[text * self.width..][..self.width]).copied().collect()
     }
 
-    /// The total of the members' statistics; none where no head is fitted.
-    fn statistics(&self, parts: &[Vec<usize>], seed: u64) -> Result<Option<Statistics>, LabError> {
+    /// The total of the members' statistics, and its ε where it carries noise; none where no head is fitted.
+    fn statistics(
+        &self,
+        parts: &[Vec<usize>],
+        seed: u64,
+    ) -> Result<(Option<Statistics>, Option<f64>), LabError> {
         if self.config.head.kind == HeadKind::None {
-            return Ok(None);
+            return Ok((None, None));
         }
         let classes = self.dataset.classes.len();
-        let of =
-            |part: &Vec<usize>| Statistics::of(&self.rows(part), &self.labels(part), classes, self.width);
-        let members: Vec<Statistics> = parts.iter().map(of).collect();
-        match self.config.secure {
-            true => total_statistics(self.config, &members, seed),
-            false => Ok(Statistics::total(&members)),
+        let of = |(member, part): (usize, &Vec<usize>)| {
+            Statistics::of(&self.rows(part), &self.believed(member, part), classes, self.width)
+        };
+        let members: Vec<Statistics> = parts.iter().enumerate().map(of).collect();
+        if !self.config.secure {
+            return Ok((Statistics::total(&members), None));
         }
+        let total = total_statistics(self.config, &members, seed)?;
+        Ok(total.map_or((None, None), |total| (Some(total.statistics), total.epsilon)))
     }
 
     fn before_training(&self, setting: &Setting) -> Round {
@@ -156,18 +174,19 @@ impl<'a> Stage<'a> {
         setting: &Setting,
         seed: u64,
     ) -> Result<Federation<'_>, LabError> {
-        let parts = &setting.parts;
+        let (parts, classes) = (&setting.parts, self.dataset.classes.len());
         let mut trainers = Vec::with_capacity(parts.len());
-        for part in parts {
-            let prior = self.prior(part, setting.total.as_ref());
-            let own = self.beneath(hidden, setting, part, Some(&prior))?;
+        for (member, part) in parts.iter().enumerate() {
+            let labels = self.believed(member, part);
+            let prior = self.prior(&labels, setting.total.as_ref());
+            let own = self.beneath(hidden, setting, part, Some(&prior))?.with_labels(&labels)?;
             trainers.push(Trainer::new(&self.encoder, own));
         }
         let test = self.beneath(hidden, setting, &setting.held_out, None)?;
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         Ok(Federation {
             config: self.config,
-            learners: Box::new(Classifiers { strategy: &self.config.strategy, trainers, test }),
+            learners: Box::new(Classifiers { strategy: &self.config.strategy, classes, trainers, test }),
             sizes: relative_sizes(&sizes),
             global: self.initial(seed)?,
             seed,
@@ -199,15 +218,15 @@ impl<'a> Stage<'a> {
         Ok(BlockVectors::new(&self.model, drawn.into_values())?)
     }
 
-    /// The log of a member's own class shares, over those of all members where they are known.
-    fn prior(&self, part: &[usize], total: Option<&Statistics>) -> Vec<f32> {
+    /// The log of the class shares of a member's labels, over those of all members where they are known.
+    fn prior(&self, labels: &[usize], total: Option<&Statistics>) -> Vec<f32> {
         let classes = self.dataset.classes.len();
         if !self.config.strategy.balanced {
             return vec![0.0; classes];
         }
         let log_share = |class: usize| {
-            let own = part.iter().filter(|&&text| self.dataset.labels[text] == class).count();
-            let own = (own as f64 + 1.0) / (part.len() + classes) as f64;
+            let own = labels.iter().filter(|&&label| label == class).count();
+            let own = (own as f64 + 1.0) / (labels.len() + classes) as f64;
             let all = total.map_or(1.0, |total| total.count(class).max(1.0) / total.texts());
             (own / all).ln() as f32
         };

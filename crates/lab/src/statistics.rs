@@ -3,7 +3,7 @@
 //!
 //! # Leakage
 //! The totals are published: how many texts of each class all members have together, the classes' mean features, and
-//! one matrix of second moments. No noise is added here, and nothing is charged to a privacy ledger.
+//! one matrix of second moments. Noise, and what it costs, are matters of [`crate::totals`].
 
 use cloister_experts::embedding::second_moments;
 
@@ -15,6 +15,8 @@ pub struct Statistics {
     /// Counts of the classes, then the sum of the features of each class, then the upper triangle of the sum of the
     /// features' outer products, row by row.
     values: Vec<f32>,
+    /// Standard deviation of the noise on each value.
+    noise: f64,
 }
 
 impl Statistics {
@@ -32,12 +34,22 @@ impl Statistics {
         }
         let moments = second_moments(features, width);
         values.extend((0..width).flat_map(|row| &moments[row * width + row..(row + 1) * width]));
-        Self { classes, width, values }
+        Self { classes, width, values, noise: 0.0 }
     }
 
     /// Statistics from a vector that [`Statistics::values`] gave, or a sum of such.
     pub fn from_values(values: Vec<f32>, classes: usize, width: usize) -> Option<Self> {
-        (values.len() == Self::length(classes, width)).then_some(Self { classes, width, values })
+        (values.len() == Self::length(classes, width)).then_some(Self { classes, width, values, noise: 0.0 })
+    }
+
+    /// The same statistics, said to carry noise of this standard deviation on each value.
+    pub fn noised_by(self, noise: f64) -> Self {
+        Self { noise, ..self }
+    }
+
+    /// Standard deviation of the noise on each value; 0 where there is none.
+    pub fn noise(&self) -> f64 {
+        self.noise
     }
 
     /// Values of a vector of statistics.
@@ -55,7 +67,8 @@ impl Statistics {
         let first = all.first()?;
         let sum = |at: usize| all.iter().map(|own| f64::from(own.values[at])).sum::<f64>() as f32;
         let values = (0..first.values.len()).map(sum).collect();
-        Some(Self { classes: first.classes, width: first.width, values })
+        let noise = all.iter().map(|own| own.noise.powi(2)).sum::<f64>().sqrt();
+        Some(Self { classes: first.classes, width: first.width, values, noise })
     }
 
     /// How many classes there are.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
 use cloister_lab::config::{HeadKind, StrategyName};
-use cloister_lab::{Config, Folders, LabError, Progress, run, sketches};
+use cloister_lab::{Config, Folders, LabError, Ladder, Progress, run, sketches};
 
 fn experiments() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
@@ -21,7 +21,11 @@ fn every_committed_experiment_is_a_configuration() {
     let all = experiments();
     assert!(all.len() >= 4, "{}", all.len());
     for (place, text) in all {
-        Config::parse(&text, &place, &[]).expect("a configuration");
+        if text.contains("[[rows]]") {
+            Ladder::parse(&text, &place, &[], &[]).expect("a ladder");
+        } else {
+            Config::parse(&text, &place, &[]).expect("a configuration");
+        }
     }
 }
 
@@ -135,4 +139,104 @@ fn larger_sketches_without_noise_choose_better_than_chance() {
     };
     assert!(overlap(128, 0.0) > 0.6, "{rows:?}");
     assert!(overlap(128, 0.0) > overlap(128, 0.3), "{rows:?}");
+}
+
+/// Runs until a round was measured, as if the process ended there.
+fn interrupted(config: &Config, folders: &Folders, after: usize) {
+    let mut stop = |progress| {
+        if let Progress::Measured(round) = progress
+            && round.round == after
+        {
+            std::panic::resume_unwind(Box::new("the process ended"));
+        }
+    };
+    let run = std::panic::AssertUnwindSafe(|| run(config, folders, None, &mut stop));
+    assert!(std::panic::catch_unwind(run).is_err(), "it was interrupted");
+}
+
+#[test]
+fn an_interrupted_seed_goes_on_with_its_round_and_ends_with_the_same_bytes() {
+    let Some(folders) = folders("interrupted") else {
+        return;
+    };
+    let settings = [
+        ["strategy.name=FedAdam", "secure=false"],
+        ["strategy.name=LocalOnly", "secure=false"],
+        ["strategy.name=PflMoE", "secure=false"],
+        ["strategy.name=FedAlignMoE", "secure=true"],
+    ];
+    for settings in settings {
+        let own = ["partition.seeds=[3]", "strategy.num_rounds=2"];
+        let config = config(&[&own[..], &settings].concat());
+        let bytes =
+            |out: &Path| ["seed-3.json", "results.csv"].map(|file| fs::read(out.join(file)).expect("a file"));
+        let whole = Folders { out: folders.data.join("whole"), ..folders.clone() };
+        run(&config, &whole, None, &mut |_| ()).expect("it runs");
+        let parted = Folders { out: folders.data.join("parted"), ..folders.clone() };
+        interrupted(&config, &parted, 1);
+        assert!(!parted.out.join("seed-3.json").exists());
+        let mut rounds = Vec::new();
+        let mut note = |progress| {
+            if let Progress::Training { round, .. } = progress {
+                rounds.push(round);
+            }
+        };
+        run(&config, &parted, None, &mut note).expect("it goes on");
+        assert_eq!(rounds, [2; 5], "the first round is not run again");
+        assert_eq!(bytes(&whole.out), bytes(&parted.out), "{settings:?}");
+        assert!(!parted.out.join("seed-3.rounds").exists());
+        fs::remove_dir_all(&parted.out).expect("it is there");
+    }
+}
+
+/// PRIV-02: what a head from noised sums costs is what its noise says, and more noise costs less and says less.
+#[test]
+fn heads_from_noised_sums_are_charged_and_fall_to_chance() {
+    let Some(folders) = folders("noised-head") else {
+        return;
+    };
+    let run = |settings: &[&str]| {
+        let own = ["strategy.name=Head", "secure=true", "partition.seeds=[0]"];
+        run(&config(&[&own[..], settings].concat()), &folders, None, &mut |_| ()).expect("it runs")
+    };
+    let plain = run(&[]);
+    assert_eq!(plain.epsilon_of_head(), None);
+    let slight = run(&["head.noise.noise_multiplier=0.01"]);
+    assert!((slight.mean - plain.mean).abs() < 0.1, "{} {}", slight.mean, plain.mean);
+    let record = run(&["head.noise.noise_multiplier=4"]);
+    let epsilon = record.epsilon_of_head().expect("charged");
+    // A Gaussian with a multiplier of 4 at 10⁻⁵ has ε = 0.96; concentrated privacy says a little more.
+    assert!((0.96..1.3).contains(&epsilon), "{epsilon}");
+    assert!(slight.epsilon_of_head() > Some(100.0 * epsilon));
+    let member = run(&["head.noise.noise_multiplier=4", "head.noise.unit=member"]);
+    assert!((member.epsilon_of_head().expect("charged") - epsilon).abs() < 0.05);
+    assert!(member.mean < slight.mean - 0.1, "{} {}", member.mean, slight.mean);
+}
+
+#[test]
+fn a_head_that_is_estimated_again_starts_right_and_stays_so() {
+    let Some(folders) = folders("head-again") else {
+        return;
+    };
+    let own = ["partition.seeds=[0]", "head.kind=none", "strategy.head_every=1", "strategy.freeze_head=true"];
+    let summary = run(&config(&own), &folders, None, &mut |_| ()).expect("it runs");
+    let rounds = &summary.measured[0].rounds;
+    // Eight classes: chance is an eighth.
+    assert!(rounds.iter().all(|round| round.accuracy > 0.4), "{rounds:?}");
+    let without = run(&config(&own[..2]), &folders, None, &mut |_| ()).expect("it runs");
+    assert_eq!(without.measured[0].rounds[0].accuracy, 0.0);
+}
+
+#[test]
+fn members_with_a_wrong_list_of_classes_are_seen_in_the_result() {
+    let Some(folders) = folders("miscoded") else {
+        return;
+    };
+    let accuracy = |miscoded: &str| {
+        let settings = ["strategy.name=Head", "partition.seeds=[0]", miscoded];
+        run(&config(&settings), &folders, None, &mut |_| ()).expect("it runs").mean
+    };
+    let (none, all) = (accuracy("partition.miscoded=0"), accuracy("partition.miscoded=5"));
+    // Eight classes: chance is an eighth.
+    assert!(none > 0.4 && all < 0.125, "{none} {all}");
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 pub use training::{
-    CohortRule, Head, HeadKind, Model, ModelPrecision, Private, Scoring, Signal, Strategy, StrategyName,
+    CohortRule, ConsistencyOf, Head, HeadKind, HeadNoise, Model, ModelPrecision, Private, Scoring, Signal,
+    Strategy, StrategyName,
 };
 
 /// A run: every setting has a default but the files of the data.
@@ -98,6 +99,9 @@ pub struct Partition {
     pub clusters: usize,
     /// The fewest texts of a member.
     pub minimum: usize,
+    /// Members, the last ones, whose list of classes is off by one: they take each text for one of the next class.
+    #[serde(skip_serializing_if = "is_none")]
+    pub miscoded: usize,
     /// A run for each seed: it decides what is held out, the division, the initial model and the order of training.
     pub seeds: Vec<u64>,
 }
@@ -110,9 +114,15 @@ impl Default for Partition {
             members: 10,
             clusters: 8,
             minimum: 8,
+            miscoded: 0,
             seeds: vec![0, 1, 2],
         }
     }
+}
+
+/// Not written where there are none, so that digests of earlier runs stay theirs.
+fn is_none(members: &usize) -> bool {
+    *members == 0
 }
 
 impl Config {
@@ -150,6 +160,9 @@ impl Config {
                 "`partition.division = \"domains\"` needs two files or more in `data.train`".to_owned(),
             );
         }
+        if self.partition.miscoded > self.partition.members {
+            return fail("`partition.miscoded` is at most `partition.members`".to_owned());
+        }
         if !SKETCH_COORDINATES.contains(&self.scoring.coordinates) {
             return fail(format!("`scoring.coordinates` must be one of {SKETCH_COORDINATES:?}"));
         }
@@ -177,14 +190,47 @@ impl Config {
             let name = self.strategy.name;
             return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
         }
+        self.check_head()?;
         if let Some(private) = &self.strategy.private {
             self.check_private(private)?;
         }
         let plain_rule = matches!(self.strategy.cohorts, CohortRule::Soft | CohortRule::Random);
-        if self.secure && (plain_rule || self.strategy.signal != Signal::Both) {
+        let plain_form = self.strategy.consistency_of != ConsistencyOf::Both;
+        if self.secure && (plain_rule || plain_form || self.strategy.signal != Signal::Both) {
             return fail(
-                "`cohorts` and `signal` other than the defaults exist in the clear alone".to_owned(),
+                "`cohorts`, `signal` and `consistency_of` other than the defaults exist in the clear alone"
+                    .to_owned(),
             );
+        }
+        Ok(())
+    }
+
+    /// What heads from sums can and cannot be asked for.
+    fn check_head(&self) -> Result<(), String> {
+        if let Some(noise) = &self.head.noise {
+            if !self.secure || self.head.kind == HeadKind::None {
+                return Err(
+                    "`head.noise` is for sums behind masks: set `secure = true` and a `head.kind`".to_owned()
+                );
+            }
+            let (multiplier, delta) = (noise.noise_multiplier, noise.delta);
+            if !(multiplier > 0.0 && multiplier <= 16.0 && delta > 0.0 && delta < 1.0) {
+                return Err("`head.noise` needs a `noise_multiplier` above 0, at most 16, and a `delta` between 0 and 1".to_owned());
+            }
+        }
+        let Some(every) = self.strategy.head_every else {
+            return Ok(());
+        };
+        let private = self.strategy.private.is_some();
+        if every == 0
+            || self.secure
+            || private
+            || self.head.kind != HeadKind::None
+            || self.model.folder.is_some()
+        {
+            return Err("`strategy.head_every` is a number of rounds, for models that classify texts, in the clear, with \
+                        `head.kind = \"none\"` and without `strategy.private`"
+                .to_owned());
         }
         Ok(())
     }
@@ -252,6 +298,28 @@ mod tests {
         let private = parse(&settings).expect("a configuration").strategy.private.expect("private");
         assert_eq!((private.noise_multiplier, private.clipping_norm, private.delta), (2.0, 1.0, 1e-5));
         assert!(parse(&[&settings[..], &["strategy.private.delta=1"]].concat()).is_err());
+    }
+
+    #[test]
+    fn noise_on_heads_is_for_masks_and_a_head_is_estimated_again_in_the_clear() {
+        let noised = ["head.noise.noise_multiplier=2", "secure=true"];
+        let noise = parse(&noised).expect("a configuration").head.noise.expect("noise");
+        assert_eq!((noise.noise_multiplier, noise.delta), (2.0, 1e-5));
+        let bare = parse(&noised[..1]).expect_err("it would not be noised");
+        assert!(bare.to_string().contains("secure"), "{bare}");
+        assert!(parse(&["head.noise.noise_multiplier=0", "secure=true"]).is_err());
+        let again = ["strategy.head_every=2", "head.kind=none"];
+        assert!(parse(&again).is_ok() && parse(&again[..1]).is_err());
+        assert!(parse(&[&again[..], &["secure=true"]].concat()).is_err());
+        assert!(parse(&["partition.miscoded=11"]).is_err());
+    }
+
+    #[test]
+    fn settings_at_their_defaults_leave_digests_of_earlier_runs_as_they_were() {
+        let text = toml::to_string(&parse(&[]).expect("a configuration")).expect("plain data");
+        assert!(
+            ["consistency_of", "miscoded", "noise =", "head_every"].iter().all(|new| !text.contains(new))
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use cloister_alignment::reference::Gate;
 use cloister_experts::RoutingForm;
 use cloister_experts::config::HIDDEN;
 use cloister_experts::families::Precision;
+use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::Threshold;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,27 @@ pub struct Head {
     pub shrinkage: f64,
     /// What its logits are multiplied by where the model is trained on top of it.
     pub temper: f64,
+    /// Noise on the sums, if any.
+    pub noise: Option<HeadNoise>,
+}
+
+/// Noise on the sums that a head is fitted from.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeadNoise {
+    /// Whose data is protected: one text of a member, or all of them.
+    pub unit: PrivacyUnit,
+    /// Standard deviation of the noise that three honest members add together (`PRIV-02`), over the most by which one unit
+    /// changes the sums. All members add as much each.
+    pub noise_multiplier: f64,
+    /// The δ of the ε that results name.
+    pub delta: f64,
+}
+
+impl Default for HeadNoise {
+    fn default() -> Self {
+        Self { unit: PrivacyUnit::Record, noise_multiplier: 1.0, delta: 1e-5 }
+    }
 }
 
 impl Head {
@@ -53,6 +75,7 @@ impl Default for Head {
             windows: vec![1],
             shrinkage: 0.01,
             temper: 1.0,
+            noise: None,
         }
     }
 }
@@ -165,6 +188,26 @@ impl Signal {
     }
 }
 
+/// What a router's consistency weight counts; all but the first are ablations.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsistencyOf {
+    /// Overlap times margin.
+    #[default]
+    Both,
+    /// Overlap alone.
+    Overlap,
+    /// Margin alone.
+    Margin,
+}
+
+impl ConsistencyOf {
+    /// Not written where it is the default, so that digests of earlier runs stay theirs.
+    fn is_both(&self) -> bool {
+        *self == Self::Both
+    }
+}
+
 /// DP-SGD at every member.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -208,12 +251,18 @@ pub struct Strategy {
     pub balanced: bool,
     /// Whether the model's own head stays as it started.
     pub freeze_head: bool,
+    /// Puts linear discriminants from sums over the members, of what the model's own head sees then, in its place: before
+    /// training and after every so many rounds; never without.
+    pub head_every: Option<usize>,
     /// `lambda` of the routing regulariser of FedAlignMoE.
     pub routing_penalty: f64,
     /// What the regulariser compares.
     pub routing_form: RoutingForm,
     /// Whether routers are weighted by their consistency.
     pub consistency: bool,
+    /// What their consistency counts.
+    #[serde(skip_serializing_if = "ConsistencyOf::is_both")]
+    pub consistency_of: ConsistencyOf,
     /// Who is summed for an expert.
     pub cohorts: CohortRule,
     /// Which signals count.
@@ -233,9 +282,11 @@ impl Default for Strategy {
             server_learning_rate: 1e-3,
             balanced: true,
             freeze_head: false,
+            head_every: None,
             routing_penalty: 0.1,
             routing_form: RoutingForm::Adaptive,
             consistency: true,
+            consistency_of: ConsistencyOf::Both,
             cohorts: CohortRule::Aligned,
             signal: Signal::Both,
         }

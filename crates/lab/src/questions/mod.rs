@@ -8,6 +8,7 @@ use cloister_experts::families::{AdapterSettings, Model};
 use cloister_experts::finetune::{Example, FineTuning, Question, RoundTrainer};
 use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
 
+use crate::checkpoint::Checkpoints;
 use crate::config::{Config, StrategyName};
 use crate::data::Files;
 use crate::error::LabError;
@@ -15,8 +16,9 @@ use crate::federation::{Federation, relative_sizes};
 use crate::learners::Learners;
 use crate::partition::divide;
 use crate::questions::data::Questions;
-use crate::results::Round;
+use crate::results::{Outcome, Round};
 use crate::run::{Folders, Progress};
+use crate::statistics::Statistics;
 
 /// Options that pass through the model together when it answers.
 const ANSWER_BATCH: usize = 64;
@@ -50,8 +52,9 @@ impl<'a> QuestionStage<'a> {
     pub(crate) fn measure(
         &mut self,
         seed: u64,
+        checkpoints: &Checkpoints,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Vec<usize>, Vec<Round>), LabError> {
+    ) -> Result<Outcome, LabError> {
         let split = self.questions.split(seed)?;
         let parts = self.parts(&split.train, seed)?;
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
@@ -70,7 +73,8 @@ impl<'a> QuestionStage<'a> {
             seed,
         };
         let before = Round { round: 0, accuracy: before, loss: None, aligned: None };
-        Ok((sizes, federation.rounds(before, progress)?))
+        let rounds = federation.rounds(before, checkpoints, progress)?;
+        Ok(Outcome { texts: sizes, rounds, epsilon_of_head: None })
     }
 
     /// Each member's questions; one member has them all where training is centralised.
@@ -114,6 +118,10 @@ impl Learners for Answerers<'_> {
     ) -> Result<LocalResult, LabError> {
         self.trainer.load(start)?;
         Ok(self.trainer.train(&self.parts[member], &FineTuning::from(settings), &mut |_| ())?)
+    }
+
+    fn statistics(&mut self, _member: usize, _model: &BlockVectors) -> Result<Option<Statistics>, LabError> {
+        Ok(None)
     }
 
     fn accuracy(&mut self, _member: usize, model: &BlockVectors) -> Result<f64, LabError> {

@@ -11,7 +11,7 @@ use cloister_experts::{BlockVectors, Frozen, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::ScoringRule;
 
-use crate::config::{self, CohortRule, Signal, StrategyName};
+use crate::config::{self, CohortRule, ConsistencyOf, Signal, StrategyName};
 use crate::partition::shuffled;
 
 /// What members trained in one round, in their order.
@@ -47,6 +47,9 @@ impl Gathered<'_> {
     }
 }
 
+/// What a strategy remembers: vectors by the member (or the moment) and the block that they belong to.
+pub type Memory = BTreeMap<(usize, u32), Vec<f64>>;
+
 /// A way of training together.
 pub trait Strategy {
     /// How members train.
@@ -61,6 +64,14 @@ pub trait Strategy {
 
     /// Takes note of what a member trained.
     fn keep(&mut self, _member: usize, _start: &BlockVectors, _updates: &BlockVectors) {}
+
+    /// What it remembers from one round to the next.
+    fn memory(&self) -> Memory {
+        Memory::new()
+    }
+
+    /// Goes on with what [`memory`](Self::memory) gave.
+    fn recall(&mut self, _memory: Memory) {}
 
     /// Whether members end with models of their own.
     fn is_personal(&self) -> bool {
@@ -106,8 +117,8 @@ pub fn named(settings: &config::Strategy, rule: ScoringRule, seed: u64) -> Box<d
         StrategyName::FrozenRouter => Box::new(FedAvg { freezes_routers: true, ..FedAvg::default() }),
         StrategyName::LocalOnly => Box::new(Alone::default()),
         StrategyName::FedAdam => Box::new(FedAdam::new(settings.server_learning_rate)),
-        StrategyName::LocalRouters => Box::new(OwnRouters { own_part: 1.0, routers: BTreeMap::new() }),
-        StrategyName::PflMoE => Box::new(OwnRouters { own_part: 0.5, routers: BTreeMap::new() }),
+        StrategyName::LocalRouters => Box::new(OwnRouters::keeping(1.0)),
+        StrategyName::PflMoE => Box::new(OwnRouters::keeping(0.5)),
         StrategyName::FedMoE => Box::new(FedMoE),
         StrategyName::FedAlignMoE => Box::new(FedAlignMoE { settings: settings.clone(), rule, seed }),
     }
@@ -134,20 +145,31 @@ impl Strategy for FedAvg {
 /// Each member for itself.
 #[derive(Default)]
 struct Alone {
-    models: BTreeMap<usize, BlockVectors>,
+    models: Memory,
 }
 
 impl Strategy for Alone {
     fn start(&self, member: usize, global: &BlockVectors) -> BlockVectors {
-        self.models.get(&member).unwrap_or(global).clone()
+        global.map(|shape, values| match self.models.get(&(member, shape.id.0)) {
+            Some(own) => own.iter().map(|value| *value as f32).collect(),
+            None => values.to_vec(),
+        })
     }
 
     fn keep(&mut self, member: usize, start: &BlockVectors, updates: &BlockVectors) {
-        let own = start.map(|shape, values| match shape.kind {
-            BlockKind::Routing { .. } => values.to_vec(),
-            _ => added(values, &updates.values()[shape.id.0 as usize]),
-        });
-        self.models.insert(member, own);
+        for ((shape, values), update) in start.iter().zip(updates.values()) {
+            if !matches!(shape.kind, BlockKind::Routing { .. }) {
+                self.models.insert((member, shape.id.0), added(values, update));
+            }
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        self.models.clone()
+    }
+
+    fn recall(&mut self, memory: Memory) {
+        self.models = memory;
     }
 
     fn is_personal(&self) -> bool {
@@ -162,7 +184,8 @@ impl Strategy for Alone {
 /// FedAvg whose mean update is a gradient to Adam at the server (Reddi et al. 2021, with their moments and `tau`).
 struct FedAdam {
     rate: f64,
-    moments: BTreeMap<u32, (Vec<f64>, Vec<f64>)>,
+    /// Means and mean squares.
+    moments: [BTreeMap<u32, Vec<f64>>; 2],
 }
 
 impl FedAdam {
@@ -171,7 +194,7 @@ impl FedAdam {
     const TAU: f64 = 1e-3;
 
     fn new(rate: f64) -> Self {
-        Self { rate, moments: BTreeMap::new() }
+        Self { rate, moments: [BTreeMap::new(), BTreeMap::new()] }
     }
 }
 
@@ -181,8 +204,8 @@ impl Strategy for FedAdam {
     }
 
     fn step(&mut self, block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
-        let zeros = || (vec![0.0; sum.len()], vec![0.0; sum.len()]);
-        let (means, squares) = self.moments.entry(block.id.0).or_insert_with(zeros);
+        let zeros = || vec![0.0; sum.len()];
+        let [means, squares] = self.moments.each_mut().map(|all| all.entry(block.id.0).or_insert_with(zeros));
         let mut step = |(at, value): (usize, &f64)| {
             means[at] = Self::BETA_1 * means[at] + (1.0 - Self::BETA_1) * value;
             squares[at] = Self::BETA_2 * squares[at] + (1.0 - Self::BETA_2) * value * value;
@@ -190,20 +213,39 @@ impl Strategy for FedAdam {
         };
         sum.iter().enumerate().map(&mut step).collect()
     }
+
+    fn memory(&self) -> Memory {
+        let of = |moment: usize| self.moments[moment].iter().map(move |(block, own)| ((moment, *block), own));
+        [0, 1].into_iter().flat_map(of).map(|(key, own)| (key, own.clone())).collect()
+    }
+
+    fn recall(&mut self, memory: Memory) {
+        for ((moment, block), values) in memory {
+            self.moments[moment].insert(block, values);
+        }
+    }
 }
 
 /// FedAvg of everything but the routers, of which each member keeps a part of its own.
 struct OwnRouters {
     /// How much of a member's router is its own; the rest is the common one.
     own_part: f32,
-    routers: BTreeMap<(usize, u32), Vec<f32>>,
+    routers: Memory,
+}
+
+impl OwnRouters {
+    fn keeping(own_part: f32) -> Self {
+        Self { own_part, routers: Memory::new() }
+    }
 }
 
 impl Strategy for OwnRouters {
     fn start(&self, member: usize, global: &BlockVectors) -> BlockVectors {
         global.map(|shape, values| match self.routers.get(&(member, shape.id.0)) {
             Some(own) => {
-                let mix = |(own, common): (&f32, &f32)| own * self.own_part + common * (1.0 - self.own_part);
+                let mix = |(own, common): (&f64, &f32)| {
+                    *own as f32 * self.own_part + common * (1.0 - self.own_part)
+                };
                 own.iter().zip(values).map(mix).collect()
             }
             None => values.to_vec(),
@@ -218,6 +260,14 @@ impl Strategy for OwnRouters {
         }
     }
 
+    fn memory(&self) -> Memory {
+        self.routers.clone()
+    }
+
+    fn recall(&mut self, memory: Memory) {
+        self.routers = memory;
+    }
+
     fn is_personal(&self) -> bool {
         true
     }
@@ -227,8 +277,8 @@ impl Strategy for OwnRouters {
     }
 }
 
-fn added(values: &[f32], update: &[f32]) -> Vec<f32> {
-    values.iter().zip(update).map(|(value, change)| value + change).collect()
+fn added(values: &[f32], update: &[f32]) -> Vec<f64> {
+    values.iter().zip(update).map(|(value, change)| f64::from(value + change)).collect()
 }
 
 /// Experts by the tokens that each member routed to them, the rest by texts.
@@ -301,19 +351,25 @@ impl FedAlignMoE {
 
     /// Members' routers by texts and consistency, divided by the sum of consistency weights (`ALIGN-12`).
     fn router_shares(&self, layer: u16, gathered: &Gathered<'_>) -> Vec<f64> {
-        let weights: Vec<f64> =
-            gathered.results.iter().map(|own| consistency_of(own, layer, gathered.global)).collect();
+        let of = |own| consistency_of(own, layer, gathered.global, self.settings.consistency_of);
+        let weights: Vec<f64> = gathered.results.iter().map(of).collect();
         let total: f64 = weights.iter().sum();
         gathered.sizes.iter().zip(&weights).map(|(size, weight)| size * weight / total).collect()
     }
 }
 
-/// The consistency weight `omega` of a member's router (`ALIGN-11`).
-fn consistency_of(own: &LocalResult, layer: u16, global: &BlockVectors) -> f64 {
+/// The consistency weight `omega` of a member's router (`ALIGN-11`), or what is left of it without margins (all of them 1)
+/// or without overlap (the member's distribution is the published one).
+fn consistency_of(own: &LocalResult, layer: u16, global: &BlockVectors, of: ConsistencyOf) -> f64 {
     let routing = BlockKind::Routing { layer };
     let distribution = own.updates.get(routing).unwrap_or_default();
     let published = global.get(routing).unwrap_or_default();
-    f64::from(consistency::weight(distribution, published, &own.margins[usize::from(layer)]))
+    let margins = &own.margins[usize::from(layer)];
+    f64::from(match of {
+        ConsistencyOf::Both => consistency::weight(distribution, published, margins),
+        ConsistencyOf::Overlap => consistency::weight(distribution, published, &vec![1.0; margins.len()]),
+        ConsistencyOf::Margin => consistency::weight(published, published, margins),
+    })
 }
 
 impl Strategy for FedAlignMoE {

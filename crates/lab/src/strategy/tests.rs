@@ -93,7 +93,7 @@ fn own_routers_are_mixed_in_by_their_part() {
     let initial = initial_blocks(&model());
     let updates = initial.map(|_, own| vec![2.0; own.len()]);
     let router = |part| {
-        let mut strategy = OwnRouters { own_part: part, routers: BTreeMap::new() };
+        let mut strategy = OwnRouters::keeping(part);
         strategy.keep(3, &initial, &updates);
         let zeros = initial.map(|_, own| vec![0.0; own.len()]);
         let of =
@@ -103,4 +103,45 @@ fn own_routers_are_mixed_in_by_their_part() {
     let own = initial.get(BlockKind::Router { layer: 0 }).expect("the block is there")[0] + 2.0;
     assert_eq!(router(1.0), (own, Some(0.0)));
     assert_eq!(router(0.5), (own / 2.0, Some(0.0)));
+}
+
+#[test]
+fn consistency_may_count_overlap_or_margin_alone() {
+    let (mut own, mut global) = (results().remove(0), initial_blocks(&model()));
+    let routing = |values: &[f32]| {
+        let values = values.to_vec();
+        move |shape: &BlockShape, old: &[f32]| match shape.kind {
+            BlockKind::Routing { .. } => values.clone(),
+            _ => old.to_vec(),
+        }
+    };
+    own.updates = own.updates.map(routing(&[0.1, 0.2, 0.7]));
+    global = global.map(routing(&[0.7, 0.2, 0.1]));
+    let weight = |of| consistency_of(&own, 0, &global, of);
+    // The distributions differ, and the margins are all a half.
+    let [both, overlap, margin] =
+        [ConsistencyOf::Both, ConsistencyOf::Overlap, ConsistencyOf::Margin].map(weight);
+    assert!((margin - (0.25 + 0.75 * 0.5)).abs() < 1e-6, "{margin}");
+    assert!((overlap - (0.25 + 0.75 * 0.18 / 0.54)).abs() < 1e-6, "{overlap}");
+    assert!(both < overlap.min(margin), "{both}");
+}
+
+#[test]
+fn memories_are_handed_over_whole() {
+    let initial = initial_blocks(&model());
+    let updates = initial.map(|_, own| vec![0.3; own.len()]);
+    let pairs: [(Box<dyn Strategy>, Box<dyn Strategy>); 2] = [
+        (Box::new(Alone::default()), Box::new(Alone::default())),
+        (Box::new(OwnRouters::keeping(0.5)), Box::new(OwnRouters::keeping(0.5))),
+    ];
+    for (mut one, mut other) in pairs {
+        one.keep(2, &initial, &updates);
+        assert_ne!(one.start(2, &initial), other.start(2, &initial));
+        other.recall(one.memory());
+        assert_eq!(one.start(2, &initial), other.start(2, &initial));
+    }
+    let (block, mut one, mut other) = (initial.table()[0], FedAdam::new(0.1), FedAdam::new(0.1));
+    one.step(&block, vec![1.0, -2.0]);
+    other.recall(one.memory());
+    assert_eq!(one.step(&block, vec![0.5, 0.5]), other.step(&block, vec![0.5, 0.5]));
 }

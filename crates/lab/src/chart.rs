@@ -1,0 +1,70 @@
+//! Lines over steps, as SVG.
+
+use std::fmt::Write;
+
+const HEIGHT: f64 = 300.0;
+const MARGIN: f64 = 50.0;
+
+/// The frame of a chart of shares between 0 and 1.
+pub(crate) struct Frame {
+    /// Width of the part with the lines, margins included.
+    pub(crate) width: f64,
+    /// Width of what is to the right of it.
+    pub(crate) legend: f64,
+    /// What stands under each step.
+    pub(crate) ticks: Vec<String>,
+}
+
+impl Frame {
+    /// The picture up to its lines.
+    pub(crate) fn open(&self, title: &str, below: &str) -> String {
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {HEIGHT}\" font-family=\"sans-serif\" \
+             font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
+            self.width + self.legend
+        );
+        for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
+            let at = y(share);
+            let _ = writeln!(svg, "<path d=\"M{MARGIN} {at:.1}H{}\" stroke=\"#ddd\"/>", self.width - MARGIN);
+            let _ = writeln!(svg, "<text x=\"20\" y=\"{:.1}\">{share}</text>", at + 4.0);
+        }
+        for (at, tick) in self.ticks.iter().enumerate() {
+            let (x, y) = (self.x(at) - 8.0, HEIGHT - MARGIN + 16.0);
+            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y}\">{tick}</text>");
+        }
+        let (x, y) = (self.width / 2.0 - 90.0, HEIGHT - 10.0);
+        let _ = writeln!(svg, "<text x=\"{MARGIN}\" y=\"20\">{title}</text>");
+        let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\">{below}</text>");
+        svg
+    }
+
+    /// A line through a value a step; `style` are attributes of its own.
+    pub(crate) fn line(&self, svg: &mut String, values: &[f64], style: &str) {
+        let point = |(at, value): (usize, &f64)| format!("{:.1},{:.1}", self.x(at), y(*value));
+        let points: Vec<String> = values.iter().enumerate().map(point).collect();
+        let points = points.join(" ");
+        let _ = writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke-width=\"2\" {style}/>");
+    }
+
+    /// Words over a value of the first step.
+    pub(crate) fn label(&self, svg: &mut String, value: f64, words: &str, colour: &str) {
+        let (x, y) = (MARGIN + 4.0, y(value) - 4.0);
+        let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y:.1}\" fill=\"{colour}\">{words}</text>");
+    }
+
+    /// A line of the legend.
+    pub(crate) fn entry(&self, svg: &mut String, at: usize, words: &str, style: &str) {
+        let (x, y) = (self.width - MARGIN + 10.0, 24.0 + 12.0 * at as f64);
+        let _ = writeln!(svg, "<path d=\"M{x} {}h20\" stroke-width=\"2\" {style}/>", y - 4.0);
+        let _ = writeln!(svg, "<text x=\"{}\" y=\"{y}\">{words}</text>", x + 26.0);
+    }
+
+    fn x(&self, at: usize) -> f64 {
+        let steps = self.ticks.len().saturating_sub(1).max(1) as f64;
+        MARGIN + at as f64 * (self.width - 2.0 * MARGIN) / steps
+    }
+}
+
+fn y(share: f64) -> f64 {
+    HEIGHT - MARGIN - share * (HEIGHT - 2.0 * MARGIN)
+}

@@ -1,0 +1,120 @@
+//! Where a seed is between two rounds, so that an interrupted run goes on from there with the same bits.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cloister_experts::BlockVectors;
+use serde::{Deserialize, Serialize};
+
+use crate::error::LabError;
+use crate::results::Round;
+use crate::strategy::{Memory, Strategy};
+
+/// The file of one seed: a line of JSON that says what follows, then 64-bit floats, so that no bit is lost.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints {
+    path: PathBuf,
+    /// Digest of what decides the result: a file of another run is none.
+    run: String,
+}
+
+/// A seed after some of its rounds.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Checkpoint {
+    /// What was measured, the state before training in front.
+    pub(crate) rounds: Vec<Round>,
+    /// The common model, by block.
+    pub(crate) model: Vec<Vec<f32>>,
+    /// What the strategy remembers.
+    pub(crate) memory: Memory,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    run: String,
+    rounds: usize,
+    /// Values of each block.
+    model: Vec<usize>,
+    /// Keys of the strategy's vectors, and values of each.
+    memory: Vec<(usize, u32, usize)>,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(path: PathBuf, run: &str) -> Self {
+        Self { path, run: run.to_owned() }
+    }
+
+    /// What an interrupted run of the same configuration has left, if anything.
+    pub(crate) fn read(&self) -> Option<Checkpoint> {
+        let bytes = fs::read(&self.path).ok()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let header: Header = serde_json::from_slice(&bytes[..end]).ok()?;
+        let (values, _) = bytes[end + 1..].as_chunks();
+        let mut values = values.iter().map(|value| f64::from_le_bytes(*value));
+        if header.run == self.run { header.checkpoint(&mut values) } else { None }
+    }
+
+    /// Keeps where the seed is, in place of what was kept before.
+    pub(crate) fn write(
+        &self,
+        rounds: &[Round],
+        model: &BlockVectors,
+        strategy: &dyn Strategy,
+    ) -> Result<(), LabError> {
+        let memory = strategy.memory();
+        let header = Header {
+            run: self.run.clone(),
+            rounds: rounds.len(),
+            model: model.values().iter().map(Vec::len).collect(),
+            memory: memory.iter().map(|(&(one, other), own)| (one, other, own.len())).collect(),
+        };
+        let mut bytes = serde_json::to_vec(&header).expect("a header is plain data");
+        bytes.push(b'\n');
+        let parameters = model.values().iter().flatten().map(|value| f64::from(*value));
+        let values = rounds.iter().flat_map(numbers).chain(parameters).chain(memory.into_values().flatten());
+        bytes.extend(values.flat_map(f64::to_le_bytes));
+        let unfinished = self.path.with_extension("part");
+        fs::write(&unfinished, bytes).map_err(LabError::file(&unfinished))?;
+        fs::rename(&unfinished, &self.path).map_err(LabError::file(&self.path))
+    }
+
+    /// Forgets a seed that is done.
+    pub(crate) fn remove(&self) -> Result<(), LabError> {
+        match self.path.exists() {
+            true => fs::remove_file(&self.path).map_err(LabError::file(&self.path)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Header {
+    /// The values in their order; `None` where there are fewer than the header says.
+    fn checkpoint(self, values: &mut impl Iterator<Item = f64>) -> Option<Checkpoint> {
+        let mut take = |count: usize| {
+            let taken: Vec<f64> = values.take(count).collect();
+            (taken.len() == count).then_some(taken)
+        };
+        let rounds = take(4 * self.rounds)?.chunks(4).map(round).collect();
+        let block = |length| Some(take(length)?.into_iter().map(|value| value as f32).collect());
+        let model = self.model.into_iter().map(block).collect::<Option<_>>()?;
+        let vector = |(one, other, length)| Some(((one, other), take(length)?));
+        let memory = self.memory.into_iter().map(vector).collect::<Option<_>>()?;
+        Some(Checkpoint { rounds, model, memory })
+    }
+}
+
+/// A round as numbers; what was not measured is no number.
+fn numbers(round: &Round) -> [f64; 4] {
+    let aligned = round.aligned.map_or(f64::NAN, |aligned| aligned as f64);
+    [round.round as f64, round.accuracy, round.loss.unwrap_or(f64::NAN), aligned]
+}
+
+fn round(numbers: &[f64]) -> Round {
+    let measured = |value: f64| (!value.is_nan()).then_some(value);
+    Round {
+        round: numbers[0] as usize,
+        accuracy: numbers[1],
+        loss: measured(numbers[2]),
+        aligned: measured(numbers[3]).map(|aligned| aligned as usize),
+    }
+}

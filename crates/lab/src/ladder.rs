@@ -1,0 +1,198 @@
+//! Ladders: one configuration in several rows, each with settings of its own, so that strategies and ablations compare.
+
+use std::fs;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::chart::Frame;
+use crate::config::Config;
+use crate::error::LabError;
+use crate::results::{Summary, write_json};
+use crate::run::{Folders, Progress, run};
+
+/// A configuration in rows: a TOML file as [`Config`] has it, with tables `[[rows]]` of a `name` and what to `set`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ladder {
+    /// Name and configuration of each row.
+    pub rows: Vec<(String, Config)>,
+}
+
+/// What a row measured.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Measured {
+    /// Its name.
+    pub name: String,
+    /// Its configuration.
+    pub config: Config,
+    /// Its results.
+    pub summary: Summary,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    name: String,
+    #[serde(default)]
+    set: Vec<String>,
+}
+
+impl Ladder {
+    /// Reads a ladder, with settings in place of the file's in every row; of all rows, or those that `only` names.
+    ///
+    /// # Errors
+    /// [`LabError::Config`], naming what is wrong.
+    pub fn parse(text: &str, place: &str, settings: &[String], only: &[String]) -> Result<Self, LabError> {
+        let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
+        let rows = table.remove("rows").unwrap_or(toml::Value::Array(Vec::new()));
+        let rows: Vec<Row> = rows.try_into().map_err(|error| LabError::config(place, error))?;
+        check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
+        let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
+        let of = |row: Row| {
+            let all = [&row.set[..], settings].concat();
+            let config = Config::parse(&base, &format!("{place}, row {}", row.name), &all)?;
+            Ok((row.name, config))
+        };
+        let rows = rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name));
+        Ok(Self { rows: rows.map(of).collect::<Result<_, LabError>>()? })
+    }
+
+    /// Every row small, to see that it runs.
+    pub fn quick(self) -> Self {
+        Self { rows: self.rows.into_iter().map(|(name, config)| (name, config.quick())).collect() }
+    }
+
+    /// Runs every row into a folder of its name, as [`run`] does, and writes `results.csv`, `manifest.json` and
+    /// `rounds.svg` of all of them. `begin` is told of each row.
+    ///
+    /// # Errors
+    /// [`LabError`], which says what to change.
+    pub fn run(
+        &self,
+        folders: &Folders,
+        begin: &mut dyn FnMut(&str),
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Measured>, LabError> {
+        let mut all = Vec::with_capacity(self.rows.len());
+        for (name, config) in &self.rows {
+            begin(name);
+            let own = Folders { out: folders.out.join(name), ..folders.clone() };
+            let summary = run(config, &own, None, progress)?;
+            all.push(Measured { name: name.clone(), config: config.clone(), summary });
+        }
+        write(&all, folders)?;
+        Ok(all)
+    }
+}
+
+/// Names are folders, and there is one row of each.
+fn check(rows: &[Row], only: &[String]) -> Result<(), String> {
+    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    let plain = |name: &&str| {
+        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    };
+    if let Some(name) = names.iter().find(|name| !plain(name)) {
+        return Err(format!("the row “{name}” needs a name of letters, digits and hyphens"));
+    }
+    if let Some(name) = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1) {
+        return Err(format!("there are several rows named {name}; give each a name of its own"));
+    }
+    match only.iter().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(format!("there is no row {name}; the rows are {}", names.join(", "))),
+        None if names.is_empty() => Err("a ladder needs tables `[[rows]]`".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// The object that a ladder ends with, and its manifest holds.
+pub fn to_json(all: &[Measured]) -> Value {
+    let row = |own: &Measured| json!({ "row": own.name, "summary": own.summary.to_json(&own.config) });
+    all.iter().map(row).collect()
+}
+
+fn write(all: &[Measured], folders: &Folders) -> Result<(), LabError> {
+    let file = |name: &str, text: String| {
+        let path = folders.out.join(name);
+        fs::write(&path, text).map_err(LabError::file(&path))
+    };
+    file("results.csv", to_csv(all))?;
+    file("rounds.svg", plot(all))?;
+    let row = |own: &Measured| {
+        let path = folders.out.join(&own.name).join("manifest.json");
+        let text = fs::read(&path).map_err(LabError::file(&path))?;
+        let manifest: Value =
+            serde_json::from_slice(&text).map_err(|error| LabError::config("a row's manifest", error))?;
+        Ok(json!({ "row": own.name, "manifest": manifest }))
+    };
+    let manifests = all.iter().map(row).collect::<Result<Vec<Value>, LabError>>()?;
+    write_json(&folders.out.join("manifest.json"), &manifests)
+}
+
+/// A line for each row, seed and round.
+fn to_csv(all: &[Measured]) -> String {
+    let mut lines = Vec::new();
+    for own in all {
+        let csv = own.summary.to_csv();
+        let mut rows = csv.lines();
+        let head = rows.next().unwrap_or_default();
+        if lines.is_empty() {
+            lines.push(format!("row,{head}"));
+        }
+        lines.extend(rows.map(|line| format!("{},{line}", own.name)));
+    }
+    lines.join("\n") + "\n"
+}
+
+const COLOURS: [&str; 6] = ["#08519c", "#c33", "#31a354", "#e6850e", "#756bb1", "#555"];
+const DASHES: [&str; 4] = ["none", "6 3", "2 2", "8 3 2 3"];
+
+/// Mean accuracy over seeds after each round, a line for each row.
+pub fn plot(all: &[Measured]) -> String {
+    let rounds = all.iter().flat_map(|own| own.summary.measured.iter().map(|seed| seed.rounds.len())).max();
+    let ticks = (0..rounds.unwrap_or(1)).map(|round| round.to_string()).collect();
+    let frame = Frame { width: 480.0, legend: 160.0, ticks };
+    let mut svg = frame.open("Accuracy after each round, mean over seeds", "round; 0 is before training");
+    for (at, own) in all.iter().enumerate() {
+        let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
+        let style = format!("stroke=\"{colour}\" stroke-dasharray=\"{dash}\"");
+        frame.line(&mut svg, &own.summary.by_round(), &style);
+        frame.entry(&mut svg, at, &own.name, &style);
+    }
+    svg + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "dataset = \"x\"\n[data]\ntrain = [\"a\"]\n";
+
+    fn parse(rows: &str, only: &[&str]) -> Result<Ladder, LabError> {
+        let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
+        Ladder::parse(&format!("{BASE}{rows}"), "file", &["strategy.num_rounds=2".to_owned()], &only)
+    }
+
+    #[test]
+    fn rows_have_settings_of_their_own_and_those_of_all() {
+        let rows = "[[rows]]\nname = \"mean\"\nset = [\"strategy.name=FedAvg\"]\n[[rows]]\nname = \"ours\"\n";
+        let ladder = parse(rows, &[]).expect("a ladder");
+        let names: Vec<String> =
+            ladder.rows.iter().map(|(_, own)| format!("{:?}", own.strategy.name)).collect();
+        assert_eq!(names, ["FedAvg", "FedAlignMoE"]);
+        assert!(ladder.rows.iter().all(|(_, config)| config.strategy.num_rounds == 2));
+        assert_eq!(parse(rows, &["ours"]).expect("a ladder").rows.len(), 1);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_told_apart_or_are_not_there_are_refused() {
+        let two = "[[rows]]\nname = \"a\"\n[[rows]]\nname = \"a\"\n";
+        let wrong = [("", &[][..]), (two, &[]), ("[[rows]]\nname = \"../a\"\n", &[])];
+        for (rows, only) in wrong {
+            assert!(matches!(parse(rows, only), Err(LabError::Config { .. })), "{rows}");
+        }
+        let error = parse("[[rows]]\nname = \"a\"\n", &["b"]).expect_err("there is no such row");
+        assert!(error.to_string().contains("the rows are a"), "{error}");
+        let error = parse("[[rows]]\nname = \"a\"\nset = [\"strategy.rounds=1\"]\n", &[]);
+        assert!(error.expect_err("there is no such setting").to_string().contains("row a"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Totals of statistics behind masks, noised and charged where the configuration says so.
+
+use std::collections::BTreeMap;
+
+use cloister_experts::config::HIDDEN;
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::Scale;
+use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::PlannedBlock;
+use cloister_privacy::accountant::Mechanism;
+use cloister_privacy::concentrated::SummedNoise;
+use cloister_privacy::discrete_gaussian::sample;
+use cloister_privacy::ledger::{Charge, LedgerError};
+use cloister_privacy::release::{HONEST_NOISES, Release, Released, rounded_norm};
+use cloister_protocol::round::Contribution;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::accounts::Accounts;
+use crate::config::{Config, HeadNoise};
+use crate::error::LabError;
+use crate::masked::{Masked, settings};
+use crate::statistics::Statistics;
+
+/// What the members' statistics add up to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Total {
+    /// The total, which says how much noise it carries.
+    pub statistics: Statistics,
+    /// ε of the round by a member's ledger, at the configuration's δ; none without noise.
+    pub epsilon: Option<f64>,
+}
+
+/// What one unit changes a sum by takes at least so many steps, so that rounding does not cost more than noise.
+const UNIT_STEPS: f64 = 65_536.0;
+
+/// The total of the members' statistics, by one round whose only block they are. `None` for no member.
+///
+/// Each member's vector is divided by the mean number of texts, so that the mean over members is that of a text. That
+/// number, and the largest member's share, are taken as known: members would declare them.
+///
+/// # Errors
+/// [`LabError::Plan`], [`LabError::NoSum`], [`LabError::Ledger`], or [`LabError::FixedPoint`] for features that are not
+/// finite.
+pub fn total_statistics(
+    config: &Config,
+    members: &[Statistics],
+    seed: u64,
+) -> Result<Option<Total>, LabError> {
+    let Some(first) = members.first() else {
+        return Ok(None);
+    };
+    let sum = Sum::of(config, members);
+    let settings = settings(config, vec![sum.planned], true, seed);
+    let length = first.values().len();
+    let mut masked = Masked::new(members.len(), settings, vec![vec![0.0; length]], seed)?;
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let mut contributions = Vec::with_capacity(members.len());
+    let epsilon = sum.charge(members.len())?;
+    for own in members {
+        contributions.push(sum.contribution(own, &mut random)?);
+    }
+    let mean = masked.round(contributions)?.model.remove(0);
+    let texts = sum.mean_texts * members.len() as f64;
+    let total = mean.into_iter().map(|value| (f64::from(value) * texts) as f32).collect();
+    let of = |statistics: Statistics| Total {
+        statistics: statistics.noised_by(sum.deviation(members.len())),
+        epsilon,
+    };
+    Ok(Statistics::from_values(total, first.classes(), first.width()).map(of))
+}
+
+/// How the members' statistics are summed.
+struct Sum {
+    planned: PlannedBlock,
+    mean_texts: f64,
+    noise: Option<HeadNoise>,
+    /// The most by which one unit changes the sum, in L2 norm, in steps.
+    sensitivity: f64,
+}
+
+impl Sum {
+    /// Features have norm 1 a layer, so the statistics of one text are no longer than `sqrt(1 + L + L·(L + 1)/2)` for `L`
+    /// layers. The largest member's share of the texts, rounded up, bounds how often that counts. Without noise, steps
+    /// are as fine as the ring allows: their rounding must stay small against the shrinkage.
+    fn of(config: &Config, members: &[Statistics]) -> Self {
+        let layers = members[0].width().div_ceil(HIDDEN) as f64;
+        let texts: Vec<f64> = members.iter().map(Statistics::texts).collect();
+        let mean_texts = texts.iter().sum::<f64>() / texts.len() as f64;
+        let largest = texts.iter().copied().fold(0.0, f64::max) / mean_texts;
+        let text = (1.0 + layers + layers * (layers + 1.0) / 2.0).sqrt();
+        let clip = largest.ceil() * text;
+        let (noise, length) = (config.head.noise, members[0].values().len() as u64);
+        let unit = noise.map(|noise| match noise.unit {
+            PrivacyUnit::Member => clip,
+            PrivacyUnit::Record => text / mean_texts,
+        });
+        let finest = clip / f64::from(i32::MAX / members.len() as i32);
+        let step = unit.map_or(finest, |unit| finest.max(unit / UNIT_STEPS));
+        let step_log2 = step.log2().ceil() as i8;
+        let scale = Scale { step_log2, clip_steps: (clip * f64::from(-step_log2).exp2()) as u32 };
+        let sensitivity = unit.map_or(0.0, |unit| match noise.map(|noise| noise.unit) {
+            Some(PrivacyUnit::Member) => rounded_norm(f64::from(scale.clip_steps), length),
+            // A text more moves each coordinate's rounding by a step at most.
+            _ => unit / scale.step() + (length as f64).sqrt(),
+        });
+        let of = |noise: HeadNoise| noise.noise_multiplier * sensitivity / f64::from(HONEST_NOISES).sqrt();
+        let noise_steps = noise.map_or(0, |noise| of(noise).ceil() as u32);
+        let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length };
+        Self { planned: PlannedBlock { shape, scale, noise_steps }, mean_texts, noise, sensitivity }
+    }
+
+    fn contribution(&self, own: &Statistics, random: &mut ChaCha20Rng) -> Result<Contribution, LabError> {
+        let PlannedBlock { shape, scale, noise_steps } = self.planned;
+        let vector: Vec<f32> = own.values().iter().map(|value| value / self.mean_texts as f32).collect();
+        let mut integers = scale.quantise(shape.kind, &vector)?.integers;
+        if noise_steps > 0 {
+            integers.iter_mut().for_each(|value| *value += sample(noise_steps, random) as i32);
+        }
+        Ok(Contribution { integers: vec![integers], sketches: BTreeMap::new() })
+    }
+
+    /// What a member's ledger is charged: its own noise and that of `HONEST_NOISES − 1` others (`PRIV-02`).
+    fn release(&self) -> Result<Release, LedgerError> {
+        let (length, sigma) = (self.planned.shape.length, self.planned.noise_steps);
+        let noise = SummedNoise { sigma, parties: HONEST_NOISES, length };
+        Ok(Release {
+            released: Released::SharedSum,
+            count: 1,
+            coordinates: length,
+            sensitivity: self.sensitivity,
+            noise_per_member: sigma,
+            honest_noises: HONEST_NOISES,
+            mechanism: Mechanism::Concentrated { rho: noise.rho(self.sensitivity)? },
+        })
+    }
+
+    /// Charges every member's ledger before anything noised leaves; ε of one, as all are charged alike. Without noise
+    /// nothing is promised, and there is nothing to charge.
+    fn charge(&self, members: usize) -> Result<Option<f64>, LabError> {
+        let Some(noise) = self.noise else {
+            return Ok(None);
+        };
+        let mut accounts = Accounts::counting(members, noise.unit)?;
+        let (epoch, model, releases) = (Digest::default(), Digest::default(), vec![self.release()?]);
+        for member in 0..members {
+            let charge = Charge { epoch, round: Round(1), model, releases: releases.clone() };
+            accounts.charge(member, charge)?.redeem();
+        }
+        accounts.epsilon(0, noise.delta).map(Some)
+    }
+
+    /// Standard deviation of the noise on each value of the total.
+    fn deviation(&self, members: usize) -> f64 {
+        let PlannedBlock { scale, noise_steps, .. } = self.planned;
+        (members as f64).sqrt() * f64::from(noise_steps) * scale.step() * self.mean_texts
+    }
+}
