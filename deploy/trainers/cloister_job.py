@@ -5,8 +5,10 @@ protocols/trainer.md is the contract. Needs numpy; safetensors files are read an
 
 import gzip
 import json
+import os
 import struct
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ class Job:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.description = json.loads((self.folder / "job.json").read_text())
+        end_with_client()
         if self.table["contract"] != CONTRACT:
             sys.exit(f"this program knows version {CONTRACT} of the contract, not {self.table['contract']}")
 
@@ -63,6 +66,16 @@ class Job:
     def _write_result(self, **result):
         text = json.dumps({"contract": CONTRACT, **result}, allow_nan=False)
         (self.folder / "result.json").write_text(text)
+
+
+def end_with_client():
+    """Ends this program when the hospital's client is gone, even if it was killed: stdin ends then (TRAIN-06)."""
+
+    def wait_for_end():
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 class Statistics:

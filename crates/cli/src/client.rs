@@ -15,7 +15,8 @@ use cloister_client::{
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_experts::memory::BOUNDED_CACHE;
-use cloister_experts::{Device, ExpertsError, ModelConfig, Windows, device};
+use cloister_experts::task::Task;
+use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
 use cloister_transport::Settings;
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use crate::create::create_folder;
 use crate::demo::format::bytes;
 use crate::events;
+use crate::experts::PrecisionFlag;
 use crate::failure::{Failure, Kind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
 use crate::progress::Progress;
@@ -40,16 +42,23 @@ pub(crate) struct Arguments {
     /// The coordinator's address and UDP port.
     #[arg(long, env = "CLOISTER_COORDINATOR")]
     coordinator: SocketAddr,
-    /// The task file: classes and shape of the model.
+    /// The task file: the base model, what is trained of it, and what it learns.
     #[arg(long)]
     task: PathBuf,
     /// The parameters to start from.
     #[arg(long)]
     model: PathBuf,
-    /// The folder of MiniLM's files.
-    #[arg(long, env = "CLOISTER_MINILM")]
-    minilm: PathBuf,
-    /// This hospital's notes: JSON Lines (plain, gz or zst) or Parquet, with `text` and `label`.
+    /// The folder of the base model's files: of MiniLM for tasks with classes, else of the model that the task names.
+    #[arg(long, env = "CLOISTER_BASE_MODEL")]
+    base_model: PathBuf,
+    /// What a published model computes in; MiniLM computes in float32.
+    #[arg(long, value_enum, default_value = "float32")]
+    precision: PrecisionFlag,
+    /// Keep only what enters each layer of a published model, and compute the rest once more: less memory, more time
+    #[arg(long)]
+    recompute_layers: bool,
+    /// This hospital's notes: JSON Lines (plain, gz or zst) or Parquet, with `text` and `label`; for a published model with
+    /// `prompt` and `completion`, `messages`, `text`, or `question`, `choices` and `answer`.
     #[arg(long)]
     notes: PathBuf,
     /// Notes to evaluate on.
@@ -174,23 +183,24 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let party = own_number(&epoch, &folder)?;
     let task = read_text(&arguments.task)?;
-    let model: ModelConfig = serde_json::from_str(&task)
+    let agreed = Task::parse(&task)
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
-    model.check().map_err(Failure::config)?;
     create_folder(&arguments.data)?;
     let training = TrainingConfig {
-        minilm: arguments.minilm,
+        task: agreed,
+        base_model: arguments.base_model,
+        precision: arguments.precision.into(),
+        recompute_layers: arguments.recompute_layers,
         notes: arguments.notes,
         held_out: arguments.held_out,
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         program: arguments.trainer.program(&arguments.data)?,
-        model,
         part: arguments.evaluate.0,
         of: arguments.evaluate.1,
         threads: arguments.threads,
         device: arguments.device,
         compare_local: arguments.compare_local,
-        checkpoint: arguments.data.join("model.safetensors"),
+        folder: arguments.data.clone(),
     };
     Ok(ClientConfig {
         party,
@@ -280,7 +290,8 @@ fn to_json(party: u32, event: &ClientEvent) -> Value {
 }
 
 fn of_accuracy(accuracy: Accuracy) -> Value {
-    json!({"correct": accuracy.correct, "total": accuracy.total})
+    let Accuracy { correct, total, counted, loss } = accuracy;
+    json!({"correct": correct, "total": total, "of": counted.name(), "loss": loss})
 }
 
 /// What is told as progress: what it is, how much is done, and of how much.
@@ -309,7 +320,7 @@ fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Uploading { sent, total } => format!("chunk {sent} of {total}"),
         ClientEvent::Ready { notes: Some(notes), truncated } => {
             let cut = truncated.unwrap_or_default();
-            format!("{notes} notes are encoded, {cut} of them cut at the token limit")
+            format!("{notes} notes are read, {cut} of them cut at the token limit")
         }
         ClientEvent::Ready { .. } => "ready; the notes are the training program's affair".into(),
         ClientEvent::Trained { round, metrics } => {
@@ -331,7 +342,9 @@ fn to_text(event: &ClientEvent) -> String {
             format!("{round} closed; the sums of {} blocks are applied", applied.len())
         }
         ClientEvent::Evaluated(round, accuracy) => {
-            format!("model of {round}: {:.1} % of {} held-out notes right", percent(accuracy), accuracy.total)
+            let (total, what) = (accuracy.total, accuracy.counted.name());
+            let loss = accuracy.loss.map(|loss| format!(", loss {loss:.3} nats a token")).unwrap_or_default();
+            format!("model of {round}: {:.1} % of {total} held-out {what} right{loss}", percent(accuracy))
         }
         ClientEvent::Aborted(round) => format!("{round} ended without a sum"),
         ClientEvent::Refused(round, reason) => format!("no part in {round}: {reason}"),

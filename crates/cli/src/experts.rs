@@ -1,5 +1,7 @@
 //! `cloister experts`: looks at Mixture-of-Experts models and at what a round would make of them.
 
+mod new_task;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
 use crate::failure::{Failure, Kind};
+use new_task::NewTask;
 
 /// Tokens that `check` runs through a model.
 const CHECKED_TOKENS: i64 = 16;
@@ -35,6 +38,8 @@ enum Command {
     Convert(Convert),
     /// Make a dense Llama-like model a mixture of experts that computes the same at first.
     Upcycle(Upcycle),
+    /// Write what a consortium agrees on to train an adapter of a published model: task, initial parameters, settings.
+    Task(NewTask),
     /// Write an adapter in another layout, or add it to the model's weights.
     Export(Export),
 }
@@ -45,6 +50,9 @@ struct AdapterFlags {
     /// Rank of the adapter.
     #[arg(long, default_value_t = 8)]
     rank: usize,
+    /// Scale of the adapter: it adds alpha / rank · B · A to a weight.
+    #[arg(long, default_value_t = 16.0)]
+    alpha: f64,
     /// Modules with an adapter besides the experts, such as `q_proj,v_proj`.
     #[arg(long, value_delimiter = ',')]
     modules: Vec<String>,
@@ -57,6 +65,7 @@ impl AdapterFlags {
     fn settings(&self) -> AdapterSettings {
         AdapterSettings {
             rank: self.rank,
+            alpha: self.alpha,
             modules: self.modules.clone(),
             router: self.router,
             ..AdapterSettings::default()
@@ -130,7 +139,7 @@ struct Upcycle {
 struct Export {
     /// The model's folder.
     model: PathBuf,
-    /// The adapter's folder.
+    /// The adapter's folder, such as `adapter` in a hospital's data folder.
     adapter: PathBuf,
     /// The folder to write.
     target: PathBuf,
@@ -143,9 +152,18 @@ struct Export {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionFlag {
+pub(crate) enum PrecisionFlag {
     Float32,
     Bfloat16,
+}
+
+impl From<PrecisionFlag> for Precision {
+    fn from(flag: PrecisionFlag) -> Self {
+        match flag {
+            PrecisionFlag::Float32 => Self::Float32,
+            PrecisionFlag::Bfloat16 => Self::Bfloat16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -158,6 +176,7 @@ enum LayoutFlag {
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
+        Command::Task(arguments) => return new_task::write(&arguments),
         Command::Blocks(arguments) => print_blocks(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Convert(Convert { file, target }) => gguf::convert(&file, &target),
@@ -167,10 +186,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Export(arguments) => export(&arguments),
     }
-    .map_err(|error| match error {
+    .map_err(failure)
+}
+
+fn failure(error: ExpertsError) -> Failure {
+    match error {
         ExpertsError::Memory { .. } => Failure::new(Kind::Unavailable, error),
         _ => Failure::config(error),
-    })
+    }
 }
 
 fn print_blocks(arguments: &Blocks) -> Result<(), ExpertsError> {
@@ -207,10 +230,7 @@ fn blocks_text(table: &AdapterBlocks) -> String {
 }
 
 fn check(arguments: &Check) -> Result<(), ExpertsError> {
-    let precision = match arguments.precision {
-        PrecisionFlag::Float32 => Precision::Float32,
-        PrecisionFlag::Bfloat16 => Precision::Bfloat16,
-    };
+    let precision = arguments.precision.into();
     let workload = Workload {
         texts: arguments.batch_size,
         length: arguments.length,
@@ -313,7 +333,7 @@ mod tests {
     }
 
     fn flags() -> AdapterFlags {
-        AdapterFlags { rank: 2, modules: vec![], router: true }
+        AdapterFlags { rank: 2, alpha: 16.0, modules: vec![], router: true }
     }
 
     #[test]

@@ -176,7 +176,7 @@ mod hospital {
         std::fs::write(site.folder.join("notes.jsonl"), notes).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
         command
-            .args(["client", "--coordinator", "127.0.0.1:1", "--minilm", "nowhere", "--identity"])
+            .args(["client", "--coordinator", "127.0.0.1:1", "--base-model", "nowhere", "--identity"])
             .arg(identity);
         let flags = [
             ("--consortium", "consortium.toml"),

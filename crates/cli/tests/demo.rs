@@ -8,6 +8,9 @@ mod rounds;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cloister_experts::Device;
+use cloister_experts::families::{Adapter, Model, Precision};
+use cloister_experts::task::Task;
 use serde_json::Value;
 
 fn scratch(name: &str) -> PathBuf {
@@ -191,4 +194,91 @@ fn bad_notes_are_named_with_their_line() {
         assert!(errors.contains(expected), "{name}: {errors}");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The tiny OLMoE of the fixtures with a tokenizer that has a token for each letter.
+fn tiny_olmoe(folder: &Path) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/olmoe");
+    std::fs::create_dir_all(folder).unwrap();
+    for entry in
+        std::fs::read_dir(fixture).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file())
+    {
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    let letters = "abcdefghijklmnopqrstuvwxyz0123456789 ".chars();
+    let vocabulary =
+        [("?".to_owned(), 0)].into_iter().chain(letters.map(|letter| letter.to_string()).zip(3..));
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "post_processor": null, "decoder": null,
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+        "model": {"type": "WordLevel", "unk_token": "?", "vocab": vocabulary.collect::<std::collections::BTreeMap<_, _>>()},
+    });
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+}
+
+/// TASK-01, TASK-02
+#[test]
+fn a_consortium_trains_an_adapter_of_a_published_model() {
+    let (folder, base) = (scratch("adapter"), scratch("adapter-base"));
+    tiny_olmoe(&base);
+    let flags = ["--rounds", "2", "--base-model", base.to_str().unwrap()];
+    let Some(output) = demo(&folder, &flags) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["rounds"], &summary["dropped"]), (&2.into(), &0.into()));
+    assert!(summary["accuracy"]["federated"].as_f64().unwrap() > 0.0);
+    adapters_are_the_coordinator_s_model(&folder, &base);
+    another_base_is_refused(&folder, &base);
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::remove_dir_all(base).unwrap();
+}
+
+/// What hospitals export for PEFT holds the parameters that the coordinator has after the last round, and they moved.
+fn adapters_are_the_coordinator_s_model(folder: &Path, base: &Path) {
+    let parameters = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        cloister_protocol::model::Model::from_bytes(&bytes).unwrap().blocks().to_vec()
+    };
+    let (initial, federated) =
+        (parameters("initial.parameters"), parameters("coordinator/data/model.parameters"));
+    let text = std::fs::read_to_string(folder.join("task.json")).unwrap();
+    let Task::Adapter(task) = Task::parse(&text).unwrap() else { panic!("it is an adapter's") };
+    let blocks = task.blocks(base).unwrap();
+    for hospital in ["hospital-01", "hospital-05"] {
+        let mut model = Model::open(base, Precision::Float32, Device::Cpu).unwrap();
+        let adapter = Adapter::read(&folder.join(hospital).join("data/adapter"), &mut model).unwrap();
+        let written = blocks.vectors(&adapter).unwrap();
+        for (block, (federated, written)) in blocks.blocks().iter().zip(federated.iter().zip(&written)) {
+            let trained =
+                block.pieces.iter().map(|piece| piece.shape.iter().product::<usize>()).sum::<usize>();
+            assert_eq!(federated[..trained], written[..trained], "{hospital}: {}", block.shape.kind);
+        }
+    }
+    assert!(initial.iter().zip(&federated).any(|(before, after)| before != after), "something was learnt");
+}
+
+/// A hospital with another base model stops, and names the file, before it connects to anybody.
+fn another_base_is_refused(folder: &Path, base: &Path) {
+    let shard = base.join("model-00001-of-00003.safetensors");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let own = folder.join("hospital-01");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["client", "--coordinator", "127.0.0.1:1", "--base-model"]).arg(base);
+    command.arg("--identity").arg(&own).arg("--notes").arg(own.join("notes.jsonl"));
+    for (flag, name) in [
+        ("--consortium", "consortium.toml"),
+        ("--task", "task.json"),
+        ("--model", "initial.parameters"),
+        ("--held-out", "held-out.jsonl"),
+        ("--data", "other"),
+    ] {
+        command.arg(flag).arg(folder.join(name));
+    }
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{errors}");
+    assert!(errors.contains("model-00001-of-00003.safetensors has the SHA-256"), "{errors}");
 }

@@ -32,7 +32,11 @@ def size(shape):
 
 
 pieces = [piece for block in table["blocks"] for piece in block["pieces"]]
-update = {piece["tensor"]: (piece["shape"], [0.001] * size(piece["shape"])) for piece in pieces}
+# A tensor of all experts has one more dimension than an expert's piece of it.
+shapes = {
+    piece["tensor"]: piece["shape"] if piece["expert"] is None else [experts, *piece["shape"]] for piece in pieces
+}
+update = {name: (shape, [0.001] * size(shape)) for name, shape in shapes.items()}
 each = tokens * table["experts_per_token"]
 counts = [each // experts + (expert < each % experts) for expert in range(experts)]
 statistics = {}

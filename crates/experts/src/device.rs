@@ -34,6 +34,20 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
     }
 }
 
+/// libtorch uses so many threads from now on, in the whole process.
+///
+/// # Errors
+/// [`ExpertsError::Config`] for none.
+pub fn set_threads(threads: usize) -> Result<(), ExpertsError> {
+    match i32::try_from(threads) {
+        Ok(threads @ 1..) => {
+            tch::set_num_threads(threads);
+            Ok(())
+        }
+        _ => Err(ExpertsError::Config("threads must be at least 1".to_owned())),
+    }
+}
+
 /// Opens libtorch's CUDA half, once; how many GPUs it finds, at least one.
 fn open_cuda() -> Result<usize, String> {
     static OPENED: OnceLock<Result<Library, String>> = OnceLock::new();

@@ -6,6 +6,7 @@ use tch::{Device, Tensor};
 use tokenizers::Tokenizer;
 
 use crate::config::ModelConfig;
+use crate::device::set_threads;
 use crate::error::ExpertsError;
 use crate::features::Features;
 use crate::minilm::{MiniLm, unusable};
@@ -40,10 +41,7 @@ impl Encoder {
         device: Device,
     ) -> Result<Self, ExpertsError> {
         config.check()?;
-        if threads == 0 {
-            return Err(ExpertsError::Config("threads must be at least 1".to_owned()));
-        }
-        tch::set_num_threads(threads as i32);
+        set_threads(threads)?;
         let tokenizer = open_tokenizer(&minilm.join("tokenizer.json"))?;
         Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm, device)?, device })
     }

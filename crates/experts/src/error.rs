@@ -40,6 +40,21 @@ pub enum ExpertsError {
         /// What was expected and what is there.
         reason: String,
     },
+    /// A base model is not the one that the task names.
+    #[error(
+        "{path} has the SHA-256 {got}, and the task on {base_model} names {expected}; use the same files as all other \
+         members"
+    )]
+    Base {
+        /// What the task calls the base model.
+        base_model: String,
+        /// The file.
+        path: PathBuf,
+        /// The digest that the task names, or `none`.
+        expected: String,
+        /// The digest of the file, or `none`.
+        got: String,
+    },
     /// An adapter does not belong to the model that it is used with.
     #[error("{0}; use an adapter that was made for this model")]
     Adapter(String),

@@ -33,6 +33,7 @@ mod regularizer;
 pub mod rows;
 mod statistics;
 pub mod synthetic;
+pub mod task;
 pub mod trainer;
 
 pub use blocks::{BlockVectors, block_table, initial_blocks};

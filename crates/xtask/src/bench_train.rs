@@ -20,6 +20,8 @@ struct Options {
     runs: usize,
     /// Whether to measure what DP-SGD costs, in place of the comparison.
     private: bool,
+    /// Whether to measure what the routing regulariser and the statistics for scoring cost, in place of the comparison.
+    regulariser: bool,
     json: bool,
     /// Where to put what another machine needs, in place of measuring here.
     carry: Option<PathBuf>,
@@ -27,15 +29,20 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private] [--runs N] [--json], or --carry FOLDER";
+        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--json], or --carry FOLDER";
         let all = SIZES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let (private, json, carry) = (false, false, None);
-        let mut options = Self { sizes: all, precision: "float32".into(), runs: 5, private, json, carry };
+        let (private, regulariser, json, carry) = (false, false, false, None);
+        let precision = "float32".into();
+        let mut options = Self { sizes: all, precision, runs: 5, private, regulariser, json, carry };
         let mut rest = arguments.iter().map(String::as_str);
         while let Some(flag) = rest.next() {
-            match (flag, if ["--json", "--private"].contains(&flag) { Some("") } else { rest.next() }) {
+            match (
+                flag,
+                if ["--json", "--private", "--regulariser"].contains(&flag) { Some("") } else { rest.next() },
+            ) {
                 ("--json", _) => options.json = true,
                 ("--private", _) => options.private = true,
+                ("--regulariser", _) => options.regulariser = true,
                 ("--size", Some(size)) if SIZES.iter().any(|(name, _)| *name == size) => {
                     options.sizes = vec![size.to_owned()];
                 }
@@ -47,7 +54,10 @@ impl Options {
                 _ => return Err(usage.into()),
             }
         }
-        let nonsense = options.runs == 0 || (options.private && options.precision != "float32");
+        let own = options.private || options.regulariser;
+        let nonsense = options.runs == 0
+            || (own && options.precision != "float32")
+            || (options.private && options.regulariser);
         if nonsense { Err(usage.into()) } else { Ok(options) }
     }
 }
@@ -57,6 +67,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     let options = Options::parse(arguments)?;
     if options.private {
         return private(&options);
+    }
+    if options.regulariser {
+        return regulariser(&options);
     }
     let program = build("train_speed")?;
     if let Some(folder) = &options.carry {
@@ -162,6 +175,35 @@ fn private(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the routing regulariser and the statistics for scoring cost.
+fn regulariser(options: &Options) -> Result<ExitCode, Failure> {
+    let (program, installed) = (build("routing_speed")?, setup::ensure()?);
+    let mut measured = Vec::new();
+    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|own| own == size)) {
+        let mut command = Command::new(&program);
+        command.envs(installed.environment()).arg(model(size)?).args(shape).arg(options.runs.to_string());
+        let mut own = result(&mut command)?;
+        own["size"] = (*size).into();
+        measured.push(own);
+    }
+    match options.json {
+        true => println!("{}", json!({"runs": options.runs, "sizes": measured})),
+        false => measured.iter().for_each(print_regulariser),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_regulariser(result: &Value) {
+    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+    println!(
+        "{:8}{:>8.2} seconds; {:.3} times as long with the regulariser, {:.3} with the statistics too",
+        result["size"].as_str().unwrap_or(""),
+        number("plain_seconds"),
+        number("regulariser_ratio"),
+        number("regulariser_and_statistics_ratio"),
+    );
+}
+
 fn print_private(result: &Value) {
     let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
     println!(
@@ -185,7 +227,13 @@ mod tests {
     fn options_are_read_and_nonsense_is_refused() {
         let options = parse(&["--size", "tiny", "--runs", "3", "--json"]).expect("sound");
         assert_eq!((options.sizes, options.runs, options.json), (vec!["tiny".to_owned()], 3, true));
-        for wrong in [&["--size", "huge"][..], &["--runs", "0"], &["--runs"], &["--precision", "int8"]] {
+        for wrong in [
+            &["--size", "huge"][..],
+            &["--private", "--regulariser"],
+            &["--runs", "0"],
+            &["--runs"],
+            &["--precision", "int8"],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

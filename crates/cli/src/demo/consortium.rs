@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use cloister_crypto::consortium::sign_file;
 use cloister_crypto::sign::SigningKey;
-use cloister_experts::{ModelConfig, Note, initial_blocks};
+use cloister_experts::families::AdapterSettings;
+use cloister_experts::task::{AdapterTask, Objective, Task};
+use cloister_experts::{ModelConfig, Note};
 use cloister_params::consortium::{Consortium, ConsortiumFile, Coordinator, Party, PublicBytes, Role};
 use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::PartyId;
@@ -14,7 +16,7 @@ use cloister_protocol::model::Model;
 use cloister_transport::Identity;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Arguments;
 use super::settings::settings;
@@ -22,11 +24,16 @@ use super::text::{Hospital, Text};
 use crate::create::{create_folder, create_party, write};
 use crate::failure::Failure;
 
+/// Tokens of a published model's texts, as many as of MiniLM's notes.
+const MAX_TOKENS: usize = 64;
+
 /// Where the files are that processes are started with.
 #[derive(Debug)]
 pub(super) struct DemoConsortium {
     pub(super) folder: PathBuf,
     pub(super) settings: RoundSettings,
+    /// What each hospital writes of the model at the end.
+    pub(super) trained: &'static str,
 }
 
 impl DemoConsortium {
@@ -94,23 +101,32 @@ pub(super) fn create(arguments: &Arguments, text: &Text) -> Result<DemoConsortiu
     let file = consortium_file(&coordinator, &hospitals, text);
     let toml = file.to_toml().map_err(Failure::error)?;
     let checked = Consortium::parse(&toml).map_err(Failure::config)?;
-    let config = ModelConfig { seed: arguments.seed, ..ModelConfig::new(text.classes.clone()) };
-    let task = serde_json::to_string_pretty(&config).map_err(Failure::error)?;
-    let settings = settings(arguments, &config, &task, &checked.floors())?;
-    let demo = DemoConsortium { folder, settings };
+    let agreed = agree(arguments, text)?;
+    let initial = agreed.initial(arguments.base()).map_err(Failure::config)?;
+    let task = serde_json::to_string_pretty(&agreed).map_err(Failure::error)?;
+    let settings = settings(arguments, initial.table(), &task, &checked.floors())?;
+    let trained = match agreed {
+        Task::Classifier(_) => "model.safetensors",
+        Task::Adapter(_) => "adapter",
+    };
+    let demo = DemoConsortium { folder, settings, trained };
     write(&demo.consortium(), toml.as_bytes())?;
     let signature = hex::encode(sign_file(&toml, &governance));
     write(&demo.consortium().with_added_extension("sig"), signature.as_bytes())?;
     write(&demo.task(), task.as_bytes())?;
     write(&demo.settings_file(), demo.settings.to_toml().map_err(Failure::error)?.as_bytes())?;
-    write(&demo.model(), &Model::new(initial_blocks(&config).into_values()).to_bytes())?;
-    write_notes(&demo.held_out(), &text.held_out)?;
+    write(&demo.model(), &Model::new(initial.into_values()).to_bytes())?;
+    let row = |note: &Note| match agreed {
+        Task::Classifier(_) => json!({"text": note.text, "label": note.label}),
+        Task::Adapter(_) => question(note, &text.classes),
+    };
+    write_rows(&demo.held_out(), &text.held_out, &row)?;
     coordinator.save(&demo.coordinator(), &policy)?;
     create_folder(&demo.coordinator().join("data"))?;
     for (hospital, party) in text.hospitals.iter().zip(&hospitals) {
         let own = demo.hospital(hospital.party);
         party.save(&own, &policy)?;
-        write_notes(&own.join("notes.jsonl"), &hospital.notes)?;
+        write_rows(&own.join("notes.jsonl"), &hospital.notes, &row)?;
     }
     Ok(demo)
 }
@@ -141,7 +157,25 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
     }
 }
 
-fn write_notes(path: &Path, notes: &[Note]) -> Result<(), Failure> {
-    let line = |note: &Note| format!("{}\n", json!({"text": note.text, "label": note.label}));
-    write(path, notes.iter().map(line).collect::<String>().as_bytes())
+/// What the hospitals train.
+fn agree(arguments: &Arguments, text: &Text) -> Result<Task, Failure> {
+    let Some(base) = &arguments.base_model else {
+        let config = ModelConfig { seed: arguments.seed, ..ModelConfig::new(text.classes.clone()) };
+        return Ok(Task::Classifier(config));
+    };
+    let name = base.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
+    let task = AdapterTask::of_base(base, name, Objective::MultipleChoice, settings, MAX_TOKENS);
+    Ok(Task::Adapter(AdapterTask { seed: arguments.seed, ..task.map_err(Failure::config)? }))
+}
+
+/// A note as a question for its class.
+fn question(note: &Note, classes: &[String]) -> Value {
+    let answer = classes.iter().position(|class| *class == note.label);
+    json!({"question": format!("{}\nThis is about", note.text), "choices": classes, "answer": answer})
+}
+
+fn write_rows(path: &Path, notes: &[Note], row: &dyn Fn(&Note) -> Value) -> Result<(), Failure> {
+    let lines: String = notes.iter().map(|note| format!("{}\n", row(note))).collect();
+    write(path, lines.as_bytes())
 }

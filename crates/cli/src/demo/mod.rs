@@ -6,7 +6,7 @@ mod processes;
 mod report;
 mod result;
 mod screen;
-mod settings;
+pub(crate) mod settings;
 mod summary;
 mod text;
 mod watch;
@@ -59,8 +59,12 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "target/demo")]
     folder: PathBuf,
     /// The folder of MiniLM's files.
-    #[arg(long, env = "CLOISTER_MINILM")]
-    minilm: PathBuf,
+    #[arg(long, env = "CLOISTER_MINILM", required_unless_present = "base_model")]
+    minilm: Option<PathBuf>,
+    /// Train an adapter of the published model in this folder, in place of MiniLM: a note becomes a question, and the classes
+    /// its choices
+    #[arg(long)]
+    base_model: Option<PathBuf>,
     /// UDP port of the coordinator; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -76,6 +80,13 @@ pub(crate) struct Arguments {
     /// No progress bars.
     #[arg(long)]
     quiet: bool,
+}
+
+impl Arguments {
+    /// The folder of the model that is trained.
+    fn base(&self) -> &std::path::Path {
+        self.base_model.as_deref().or(self.minilm.as_deref()).expect("the flags demand one of them")
+    }
 }
 
 /// A hospital to kill, and in which round.

@@ -1,7 +1,6 @@
-//! The demo's task and round settings.
+//! Round settings, the demo's and those that a consortium starts from.
 
 use cloister_crypto::hash::{Domain, digest};
-use cloister_experts::{ModelConfig, block_table};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
@@ -18,24 +17,57 @@ use crate::failure::Failure;
 /// Notes in a batch.
 const BATCH_SIZE: u16 = 8;
 
-/// Settings that suit notes of this size on a small machine; deadlines are generous for one that is busy.
+/// Learning rate of MiniLM's experts, in millionths.
+const CLASSIFIER_RATE: u32 = 4_000;
+/// Learning rate of a published model's adapter, in millionths.
+const ADAPTER_RATE: u32 = 1_000;
+
+/// What round settings follow from.
+#[derive(Debug)]
+pub(crate) struct Agreement<'a> {
+    /// The task file.
+    pub(crate) task: &'a str,
+    /// What the roster demands.
+    pub(crate) floors: &'a Floors,
+    /// The blocks of the model.
+    pub(crate) table: &'a [BlockShape],
+    /// What hospitals do in a round.
+    pub(crate) training: TrainingPlan,
+    /// Whether uploads are answered for.
+    pub(crate) late_sketches: LateSketches,
+}
+
+/// The demo's settings.
 pub(super) fn settings(
     arguments: &Arguments,
-    model: &ModelConfig,
+    table: &[BlockShape],
     task: &str,
     floors: &Floors,
 ) -> Result<RoundSettings, Failure> {
-    let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
-    let cohort_floor = u16::try_from(floors.cohort).map_err(Failure::error)?;
     let private = arguments.noise_multiplier.map(|own| private(own, arguments.notes_per_member));
-    let private = private.transpose()?;
+    let training = TrainingPlan {
+        local_epochs: 1,
+        batch_size: BATCH_SIZE,
+        learning_rate_micro: if arguments.base_model.is_some() { ADAPTER_RATE } else { CLASSIFIER_RATE },
+        routing_penalty_milli: 100,
+        seed: arguments.seed,
+        private: private.transpose()?,
+    };
+    let late_sketches = if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off };
+    round_settings(&Agreement { task, floors, table, training, late_sketches })
+}
+
+/// Settings that suit hospitals with some hundred notes on small machines; deadlines are generous for one that is busy.
+pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
+    let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
+    let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
     Ok(RoundSettings {
-        task: digest(Domain::Task, &[task.as_bytes()]),
+        task: digest(Domain::Task, &[agreement.task.as_bytes()]),
         ring,
         max_weight: 1,
         cohort_floor,
         sketch: SketchPlan {
-            seed: sketch_seed(arguments.seed),
+            seed: sketch_seed(agreement.training.seed),
             coordinates: 64,
             noise_steps: 80,
             region_clip_milli: 10_000,
@@ -49,17 +81,10 @@ pub(super) fn settings(
             slack: 1,
             fallback: Fallback::Everyone,
         },
-        late_sketches: if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off },
-        training: TrainingPlan {
-            local_epochs: 1,
-            batch_size: BATCH_SIZE,
-            learning_rate_micro: 4_000,
-            routing_penalty_milli: 100,
-            seed: arguments.seed,
-            private,
-        },
+        late_sketches: agreement.late_sketches,
+        training: agreement.training,
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
-        blocks: block_table(model).into_iter().map(planned).collect(),
+        blocks: agreement.table.iter().copied().map(planned).collect(),
     })
 }
 

@@ -272,7 +272,7 @@ impl<'a> Watch<'a> {
             path: path.display().to_string(),
         };
         let files = vec![
-            file("federated model, safetensors", self.demo.hospital(survivor).join("data/model.safetensors")),
+            file("federated model", self.demo.hospital(survivor).join("data").join(self.demo.trained)),
             file("log of each round", self.demo.coordinator().join("data/rounds")),
             file("consortium, settings, task", self.demo.folder.clone()),
         ];

@@ -6,13 +6,16 @@ use cloister_experts::memory::{MemoryEstimate, classifier_memory};
 use cloister_experts::notes::{NoteReader, NotesError};
 use cloister_experts::rows::ReadSoFar;
 use cloister_experts::{
-    BlockVectors, Encoder, ExpertsError, Features, LocalTraining, ModelConfig, Trainer, TrainingProgress,
+    BlockVectors, Encoder, ExpertsError, Features, LocalTraining, ModelConfig, Score, Trainer,
+    TrainingProgress,
 };
 use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
-use super::{Accuracy, HeldOut, LocalTrainer, Private, Steps, Trained, TrainingConfig, TrainingError};
+use super::{
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, Steps, Trained, TrainingConfig, TrainingError, losses,
+};
 
 /// The model with the hospital's notes.
 pub(super) struct Classifier {
@@ -25,19 +28,23 @@ pub(super) struct Classifier {
 impl Classifier {
     /// What it will take; notes are read once for it, so that whatever is wrong with them is told before anything is
     /// loaded.
-    pub(super) fn memory(config: &TrainingConfig) -> Result<MemoryEstimate, TrainingError> {
-        let count = |path| count(path, &config.model).map_err(ExpertsError::Notes);
+    pub(super) fn memory(
+        config: &TrainingConfig,
+        model: &ModelConfig,
+    ) -> Result<MemoryEstimate, TrainingError> {
+        let count = |path| count(path, model).map_err(ExpertsError::Notes);
         let notes = count(&config.notes)? + count(&config.held_out)?;
         let batch_size = LocalTraining::default().batch_size;
-        Ok(classifier_memory(&config.model, notes, config.windows, batch_size))
+        Ok(classifier_memory(model, notes, config.windows, batch_size))
     }
 
     /// Reads model and notes; `progress` is told how much of the hospital's own notes is read.
     pub(super) fn open(
         config: &TrainingConfig,
+        model: &ModelConfig,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Self, TrainingError> {
-        let encoder = Encoder::open(&config.minilm, config.model.clone(), config.threads, config.device)?;
+        let encoder = Encoder::open(&config.base_model, model.clone(), config.threads, config.device)?;
         let own = encoder.read_features(&config.notes, (0, 1), config.windows, progress)?;
         let part = (config.part, config.of);
         let part = encoder.read_features(&config.held_out, part, config.windows, &mut |_| ())?;
@@ -84,9 +91,7 @@ impl LocalTrainer for Classifier {
                 (result, Some(report))
             }
         };
-        let losses = [("loss_first", result.loss_first), ("loss_last", result.loss_last)];
-        let metrics = losses.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(Trained { result, metrics, private })
+        Ok(Trained { metrics: losses(&result), result, private })
     }
 
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError> {
@@ -99,6 +104,7 @@ impl LocalTrainer for Classifier {
                 self.trainer.evaluate(&all)
             }
         };
-        Ok(Accuracy { correct: score.overall.correct, total: score.overall.total })
+        let Score { correct, total } = score.overall;
+        Ok(Accuracy { correct, total, counted: Counted::Notes, loss: None })
     }
 }

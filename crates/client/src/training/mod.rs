@@ -4,6 +4,7 @@
 //! or a program of the hospital's ([`program`]). What comes out of it is clipped, noised, charged and masked in the same
 //! way, so a hospital that trains its own way loses nothing of the protocol.
 
+mod adapter;
 mod classifier;
 mod folder;
 mod process;
@@ -17,14 +18,14 @@ use std::sync::mpsc as blocking;
 use std::time::Duration;
 
 use cloister_alignment::sketch::{Subject, projection};
-use cloister_experts::checkpoint::write_checkpoint;
-use cloister_experts::config::HIDDEN;
 use cloister_experts::exchange::ExchangeError;
-use cloister_experts::memory::available;
+use cloister_experts::families::Precision;
+use cloister_experts::memory::{MemoryEstimate, available};
 use cloister_experts::rows::ReadSoFar;
+use cloister_experts::task::Task;
 use cloister_experts::{
-    Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, ModelConfig, PrivateReport,
-    PrivateTraining, Windows, initial_blocks,
+    Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,
+    PrivateTraining, Windows,
 };
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::PartyId;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 
 use crate::prepare::region_clip;
 
+use self::adapter::AdapterTrainer;
 use self::classifier::Classifier;
 pub use self::process::ProgramError;
 use self::program::Program;
@@ -42,10 +44,15 @@ use self::program::Program;
 /// What a hospital trains on and with.
 #[derive(Clone, Debug)]
 pub struct TrainingConfig {
-    /// The folder of MiniLM's files.
-    pub minilm: PathBuf,
-    /// The model and its classes.
-    pub model: ModelConfig,
+    /// What is trained.
+    pub task: Task,
+    /// The folder of the base model's files.
+    pub base_model: PathBuf,
+    /// What a published model computes in.
+    pub precision: Precision,
+    /// Whether of a published model only what enters each layer is kept for the backward pass: less memory, a third more
+    /// time.
+    pub recompute_layers: bool,
     /// The hospital's own notes.
     pub notes: PathBuf,
     /// Notes that nobody trains on.
@@ -62,8 +69,8 @@ pub struct TrainingConfig {
     pub device: Device,
     /// Whether to train on the own notes alone for comparison, when the rounds are over.
     pub compare_local: bool,
-    /// Where the federated model is written.
-    pub checkpoint: PathBuf,
+    /// The folder in which the federated model is written.
+    pub folder: PathBuf,
     /// A program that trains in this program's place.
     pub program: Option<TrainerProgram>,
 }
@@ -82,12 +89,38 @@ pub struct TrainerProgram {
 }
 
 /// Right answers of all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Accuracy {
-    /// Notes classified right.
+    /// How many are right.
     pub correct: usize,
-    /// Notes.
+    /// Of how many.
     pub total: usize,
+    /// What they are.
+    pub counted: Counted,
+    /// Mean loss in nats a token, where tokens are predicted.
+    pub loss: Option<f64>,
+}
+
+/// What an evaluation counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// Notes, sorted into classes.
+    Notes,
+    /// Questions, answered by a choice.
+    Questions,
+    /// Tokens, of which the likeliest is compared with what follows.
+    Tokens,
+}
+
+impl Counted {
+    /// The word for them.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Notes => "notes",
+            Self::Questions => "questions",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 /// What a hospital knows at the end.
@@ -176,7 +209,8 @@ pub(crate) struct Private {
 }
 
 impl Private {
-    fn of(settings: &RoundSettings) -> Option<Self> {
+    /// For a model whose routers read hidden states of this width.
+    fn of(settings: &RoundSettings, width: usize) -> Option<Self> {
         let plan = settings.training.private?;
         Some(Self {
             training: PrivateTraining {
@@ -186,7 +220,7 @@ impl Private {
                 steps: plan.steps(settings.training.local_epochs) as usize,
             },
             averaging: Averaging {
-                projection: projection(&settings.sketch, Subject::Region, HIDDEN),
+                projection: projection(&settings.sketch, Subject::Region, width),
                 clip: region_clip(&settings.sketch),
                 minimum_records: plan.minimum_records as usize,
             },
@@ -245,8 +279,14 @@ fn work(
     jobs: &blocking::Receiver<Job>,
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<(), TrainingError> {
+    if let Task::Adapter(task) = &config.task {
+        // TASK-01
+        task.check_base(&config.base_model)?;
+    }
+    let initial = config.task.initial(&config.base_model)?;
+    let width = config.task.hidden_width(&config.base_model)?;
     let trainer = open(config, reports)?;
-    let mut worker = Worker { config, party, trainer, reports };
+    let mut worker = Worker { config, party, initial, width, trainer, reports };
     let (notes, truncated) = worker.trainer.notes().unzip();
     worker.report(Report::Ready { notes, truncated });
     while let Ok(job) = jobs.recv() {
@@ -267,10 +307,32 @@ fn open(
     if let Some(program) = &config.program {
         return Ok(Box::new(Program::new(config, program)?));
     }
-    let estimate = Classifier::memory(config)?;
-    let _ = reports.send(Report::Memory { needed: estimate.total(), free: available(config.device) });
-    estimate.check(config.device)?;
-    Ok(Box::new(Classifier::open(config, &mut reading(reports))?))
+    Ok(match &config.task {
+        Task::Classifier(model) => {
+            check_memory(Classifier::memory(config, model)?, config.device, reports)?;
+            Box::new(Classifier::open(config, model, &mut reading(reports))?)
+        }
+        Task::Adapter(task) => {
+            check_memory(AdapterTrainer::memory(config, task)?, config.device, reports)?;
+            Box::new(AdapterTrainer::open(config, task, &mut reading(reports))?)
+        }
+    })
+}
+
+/// Tells what training takes, and refuses what the machine has not.
+fn check_memory(
+    estimate: MemoryEstimate,
+    device: Device,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<(), ExpertsError> {
+    let _ = reports.send(Report::Memory { needed: estimate.total(), free: available(device) });
+    estimate.check(device)
+}
+
+/// The losses of a training, for the hospital's own eyes.
+fn losses(result: &LocalResult) -> BTreeMap<String, f64> {
+    let losses = [("loss_first", result.loss_first), ("loss_last", result.loss_last)];
+    losses.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// Reports each further percent of a file.
@@ -288,6 +350,10 @@ fn reading(reports: &mpsc::UnboundedSender<Report>) -> impl FnMut(ReadSoFar) {
 struct Worker<'a> {
     config: &'a TrainingConfig,
     party: PartyId,
+    /// The model before any training.
+    initial: BlockVectors,
+    /// Width of the hidden states that routers read.
+    width: usize,
     trainer: Box<dyn LocalTrainer>,
     reports: &'a mpsc::UnboundedSender<Report>,
 }
@@ -299,14 +365,14 @@ impl Worker<'_> {
     }
 
     fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
-        BlockVectors::new(&self.config.model, model.blocks().to_vec())
+        self.initial.with_values(model.blocks().to_vec())
     }
 
     /// A failure costs the round and not the party: it may be a custodian, and the next round may go well.
     fn train(&mut self, plan: &RoundPlan, model: &Model) {
         let settings = local_training(&plan.settings.training, self.party, plan.round.0);
         let blocks = self.blocks(model).map_err(TrainingError::from);
-        let private = Private::of(&plan.settings);
+        let private = Private::of(&plan.settings, self.width);
         let result = blocks.and_then(|blocks| {
             let steps = &mut progress(self.reports, (0, 1), false);
             self.trainer.train(&blocks, &settings, private.as_ref(), steps)
@@ -329,7 +395,7 @@ impl Worker<'_> {
     fn finish(&mut self, model: &Model, plans: &[TrainingPlan]) -> Result<(), TrainingError> {
         let blocks = self.blocks(model)?;
         let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
-        write_checkpoint(&self.config.checkpoint, &self.config.model, &blocks)?;
+        self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
         let local = if self.config.compare_local { Some(self.train_alone(plans)?) } else { None };
         self.report(Report::Finished(FinalResult { federated, local }));
         Ok(())
@@ -338,7 +404,7 @@ impl Worker<'_> {
     /// The comparison: the same start, the same settings, as many epochs, on the own notes alone. It stays here, so that it
     /// is never private.
     fn train_alone(&mut self, plans: &[TrainingPlan]) -> Result<Accuracy, TrainingError> {
-        let mut blocks = initial_blocks(&self.config.model);
+        let mut blocks = self.initial.clone();
         for (done, plan) in plans.iter().enumerate() {
             let settings = local_training(plan, self.party, done as u64 + 1);
             let steps = &mut progress(self.reports, (done, plans.len()), true);

@@ -135,8 +135,9 @@ fn command_of(program: &TrainerProgram, folder: &Path, threads: usize) -> Comman
     command.env("HOME", folder).env("TMPDIR", folder).env("OMP_NUM_THREADS", threads.to_string());
     let named = KEPT.iter().copied().chain(program.environment.iter().map(String::as_str));
     command.envs(named.filter_map(|name| Some((name, std::env::var_os(name)?))));
-    // A process group of its own, so that it is killed with what it started.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A process group of its own, so that it is killed with what it started. Its stdin ends when this program does, however
+    // it ends (`TRAIN-06`).
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -189,5 +190,29 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TRAIN-06: what the system does to the pipe when the client is killed.
+    #[test]
+    fn a_program_ends_when_its_client_is_gone() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/until_client_ends.py");
+        let program = TrainerProgram {
+            command: vec!["python3".to_owned(), script.display().to_string()],
+            timeout: Duration::from_secs(60),
+            environment: vec![],
+            folder: std::env::temp_dir(),
+        };
+        let mut child = command_of(&program, &program.folder, 1).spawn().expect("Python is there");
+        let stdin = child.stdin.take().expect("it has a pipe");
+        let mut ready = [0; 6];
+        child.stdout.take().expect("it has a pipe").read_exact(&mut ready).expect("it says that it waits");
+        assert_eq!((&ready, child.try_wait().expect("it is our child")), (b"ready\n", None));
+        drop(stdin);
+        assert_eq!(child.wait().expect("it is our child").code(), Some(1));
     }
 }

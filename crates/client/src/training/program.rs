@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use cloister_experts::exchange::{Exchange, GLOBAL, ProgramResult};
+use cloister_experts::task::{Objective, Task};
 use cloister_experts::{BlockVectors, LocalTraining};
 use serde_json::{Value, json};
 
 use super::folder::JobFolder;
 use super::process::{ProgramError, run};
 use super::{
-    Accuracy, HeldOut, LocalTrainer, Private, Steps, Trained, TrainerProgram, TrainingConfig, TrainingError,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, Steps, Trained, TrainerProgram, TrainingConfig,
+    TrainingError, losses,
 };
 
 /// What the program is to do, in a job's folder.
@@ -29,13 +31,16 @@ impl Program {
             std::path::absolute(path).map_err(|source| ProgramError::Folder { path: path.to_owned(), source })
         };
         let config = TrainingConfig {
-            minilm: absolute(&config.minilm)?,
+            base_model: absolute(&config.base_model)?,
             notes: absolute(&config.notes)?,
             held_out: absolute(&config.held_out)?,
             ..config.clone()
         };
         let program = TrainerProgram { folder: absolute(&program.folder)?, ..program.clone() };
-        let exchange = Exchange::of_classifier(&config.model);
+        let exchange = match &config.task {
+            Task::Classifier(model) => Exchange::of_classifier(model),
+            Task::Adapter(task) => Exchange::of_adapter(task, &config.base_model)?,
+        };
         Ok(Self { config, program, exchange })
     }
 
@@ -50,12 +55,20 @@ impl Program {
         Ok(folder)
     }
 
+    fn counted(&self) -> Counted {
+        match &self.config.task {
+            Task::Classifier(_) => Counted::Notes,
+            Task::Adapter(task) if task.objective == Objective::MultipleChoice => Counted::Questions,
+            Task::Adapter(_) => Counted::Tokens,
+        }
+    }
+
     fn train_job(&self, settings: &LocalTraining) -> Value {
         json!({
             "job": "train",
-            "model": self.config.model,
+            "model": self.config.task,
             "table": self.exchange.table(),
-            "base": self.config.minilm,
+            "base": self.config.base_model,
             "notes": self.config.notes,
             "threads": self.config.threads,
             "settings": {
@@ -75,9 +88,9 @@ impl Program {
         };
         json!({
             "job": "evaluate",
-            "model": self.config.model,
+            "model": self.config.task,
             "table": self.exchange.table(),
-            "base": self.config.minilm,
+            "base": self.config.base_model,
             "notes": self.config.held_out,
             "threads": self.config.threads,
             "part": part,
@@ -105,14 +118,13 @@ impl LocalTrainer for Program {
         let folder = self.job(self.train_job(settings), model, steps)?;
         let ProgramResult { local, mut metrics } =
             self.exchange.read_training(folder.path(), model.values())?;
-        metrics
-            .extend([("loss_first".to_owned(), local.loss_first), ("loss_last".to_owned(), local.loss_last)]);
+        metrics.extend(losses(&local));
         Ok(Trained { result: local, metrics, private: None })
     }
 
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError> {
         let folder = self.job(self.evaluate_job(notes), model, &mut |_, _| ())?;
         let (correct, total) = self.exchange.read_evaluation(folder.path())?;
-        Ok(Accuracy { correct, total })
+        Ok(Accuracy { correct, total, counted: self.counted(), loss: None })
     }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cloister_experts::families::{AdapterSettings, Precision};
+use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{
     Averaging, BlockVectors, Device, LocalTraining, ModelConfig, PrivateTraining, Windows, initial_blocks,
 };
@@ -23,11 +25,22 @@ fn program(fault: &str, timeout: Duration) -> (Program, PathBuf) {
 }
 
 fn program_of(command: Vec<String>, fault: &str, timeout: Duration) -> (Program, PathBuf) {
+    program_on(Task::Classifier(model()), "minilm".into(), command, (fault, timeout))
+}
+
+fn program_on(
+    task: Task,
+    base_model: PathBuf,
+    command: Vec<String>,
+    (fault, timeout): (&str, Duration),
+) -> (Program, PathBuf) {
     let name = format!("cloister-trainer-{}-{}", std::process::id(), fault.replace(' ', "-"));
     let folder = std::env::temp_dir().join(name);
     let config = TrainingConfig {
-        minilm: "minilm".into(),
-        model: model(),
+        task,
+        base_model,
+        precision: Precision::Float32,
+        recompute_layers: false,
         notes: "notes.jsonl".into(),
         held_out: "held-out.jsonl".into(),
         part: 1,
@@ -36,7 +49,7 @@ fn program_of(command: Vec<String>, fault: &str, timeout: Duration) -> (Program,
         threads: 1,
         device: Device::Cpu,
         compare_local: false,
-        checkpoint: "model.safetensors".into(),
+        folder: "data".into(),
         program: None,
     };
     let program = TrainerProgram { command, timeout, environment: vec![], folder: folder.clone() };
@@ -94,6 +107,35 @@ fn what_a_program_trains_enters_like_the_built_in_trainer_s_result() {
     assert!(result.regions.iter().all(|region| region.mean_hidden == vec![0.5; 384]));
     assert!(result.margins.concat().iter().all(|margin| *margin == 0.25));
     assert_eq!((trained.metrics["loss_last"], trained.metrics["steps"]), (1.0, 4.0));
+}
+
+/// TRAIN-05: the program reads and writes the tensors of a published model's adapter.
+#[test]
+fn a_program_trains_an_adapter_of_a_published_model() {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/olmoe");
+    let settings = AdapterSettings { rank: 2, router: true, ..AdapterSettings::default() };
+    let task = AdapterTask::of_base(&base, "OLMoE".into(), Objective::MultipleChoice, settings, 16)
+        .expect("the fixture is whole");
+    let task = Task::Adapter(task);
+    let initial = task.initial(&base).expect("the fixture is whole");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer.py");
+    let command = vec!["python3".to_owned(), script.display().to_string(), "none".to_owned()];
+    let (mut program, _) = program_on(task, base, command, ("adapter", Duration::from_secs(60)));
+    let trained = program
+        .train(&initial, &LocalTraining::default(), None, &mut |_, _| ())
+        .expect("the program follows the contract")
+        .result;
+    assert_eq!(trained.updates.table(), initial.table());
+    let expert =
+        trained.updates.get(BlockKind::Expert { layer: 1, expert: 5 }).expect("a block of the table");
+    assert!(expert.iter().all(|value| *value == 0.001));
+    let router = trained.updates.get(BlockKind::Router { layer: 0 }).expect("a block of the table");
+    assert_eq!((router.len(), router[0], router.last()), (6 * 16 + 1, 0.001, Some(&0.0)));
+    let routing = trained.updates.get(BlockKind::Routing { layer: 1 }).expect("a block of the table");
+    assert!(routing.iter().all(|share| (share - 1.0 / 6.0).abs() < 1e-6));
+    assert_eq!((trained.regions.len(), trained.regions[11].mean_hidden.len()), (12, 16));
+    let accuracy = program.evaluate(&initial, HeldOut::Part).expect("the program follows the contract");
+    assert_eq!(accuracy.counted, super::Counted::Questions);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use crate::blocks::BlockVectors;
 use crate::checkpoint::{classifier_blocks, frozen_tensors};
 use crate::config::{HIDDEN, ModelConfig, TOP_K};
 use crate::error::ExpertsError;
-use crate::families::{AdapterBlocks, AdapterSettings, AnyConfig};
+use crate::families::{AdapterBlocks, AnyConfig};
+use crate::task::AdapterTask;
 
 pub use result::{ExchangeError, ProgramResult, RESULT, STATISTICS, UPDATE};
 pub use tensors::NamedTensor;
@@ -44,13 +45,14 @@ impl Exchange {
         }
     }
 
-    /// For an adapter of a family's model.
+    /// For an adapter of the published model in a folder, of which `config.json` is read (`TRAIN-05`).
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`] when the adapter's settings do not fit the model.
-    pub fn of_family(config: &AnyConfig, adapter: &AdapterSettings) -> Result<Self, ExpertsError> {
+    /// As [`AdapterTask::blocks`].
+    pub fn of_adapter(task: &AdapterTask, base: &Path) -> Result<Self, ExpertsError> {
+        let config = AnyConfig::read(base)?;
         Ok(Self {
-            blocks: AdapterBlocks::new(&config.sites(), adapter)?,
+            blocks: task.blocks(base)?,
             frozen: vec![],
             width: config.widths().0,
             experts_per_token: config.moe().map_or(0, |moe| moe.chosen),

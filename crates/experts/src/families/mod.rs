@@ -42,3 +42,4 @@ pub use router::Routing;
 pub use switch::Switch;
 pub use tokens::Tokens;
 pub use upcycle::upcycle;
+pub(crate) use weights::shard_paths;

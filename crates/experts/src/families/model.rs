@@ -112,6 +112,14 @@ impl Model {
         }
     }
 
+    /// How the sparse layers route a batch, without gradients; a decoder's head is not computed.
+    pub(crate) fn route(&self, batch: &Batch) -> Vec<Routing> {
+        tch::no_grad(|| match self {
+            Self::Decoder(model) => model.hidden(&batch.texts).routings,
+            Self::Switch(_) => self.learn(batch).1,
+        })
+    }
+
     fn sites_mut(&mut self) -> Vec<Site<'_>> {
         match self {
             Self::Decoder(model) => model.sites(),

@@ -72,6 +72,14 @@ impl AnyConfig {
         }
     }
 
+    /// The most tokens of a text, where there is such a limit.
+    pub(crate) fn positions(&self) -> Option<usize> {
+        match self {
+            Self::Decoder(config) => Some(config.positions),
+            Self::Switch(_) => None,
+        }
+    }
+
     /// Hidden width, and rows of the embedding.
     pub(crate) fn widths(&self) -> (usize, usize) {
         match self {

@@ -168,7 +168,8 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
+/// The files of a folder's weights.
+pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let single = folder.join("model.safetensors");
     let index = folder.join("model.safetensors.index.json");
     if single.is_file() || !index.is_file() {

@@ -20,6 +20,8 @@ pub struct Example {
     /// The record that it comes from, where several examples come from one: windows of one note count as one record for
     /// privacy. An example without one is a record of its own.
     pub record: Option<usize>,
+    /// Whether its text was longer than a model reads, so that something of it is missing.
+    pub cut: bool,
 }
 
 impl Example {

@@ -27,6 +27,7 @@ use crate::finetune::backward::{Learning, keep, recompute};
 pub(crate) use crate::finetune::example::Batch;
 use crate::moe;
 use crate::optimizer::{Group, Optimizer};
+use crate::private::{Averaging, LayerAverages, RecordAverages};
 use crate::regularizer::{consistency, published};
 use crate::statistics::LayerStatistics;
 use crate::trainer::{Anchor, ExpertRegion, TrainingProgress, shuffled};
@@ -49,6 +50,17 @@ pub struct FineTuned {
     pub losses: Vec<f64>,
     /// Tokens that passed through the model.
     pub tokens: usize,
+}
+
+/// How well a model predicts tokens.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Prediction {
+    /// Tokens that the model finds likeliest among all.
+    pub right: usize,
+    /// Tokens that were to be predicted.
+    pub tokens: usize,
+    /// Mean loss, in nats a token.
+    pub loss: f64,
 }
 
 /// How a model routes examples, layer by layer. It tells of the examples: only what a round plan names may leave.
@@ -240,18 +252,44 @@ impl FineTuner {
         Ok(-likelihoods.iter().sum::<f64>() / learnt as f64)
     }
 
+    /// How well the model predicts the tokens that are learnt of examples.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn predict(&self, examples: &[Example], batch_size: usize) -> Result<Prediction, ExpertsError> {
+        let (mut sum, mut right, mut tokens) = (0.0, 0, 0);
+        self.each_batch(examples, batch_size, &mut |batch, logits| {
+            sum += picked(batch, logits).sum(Kind::Double).double_value(&[]);
+            right += logits.argmax(-1, false).eq_tensor(&batch.learnt).sum(Kind::Int64).int64_value(&[]);
+            tokens += batch.learnt.numel();
+        })?;
+        Ok(Prediction { right: right as usize, tokens, loss: -sum / tokens as f64 })
+    }
+
     /// Log-likelihood of what is to be learnt of each example, in nats.
     fn likelihoods(&self, examples: &[Example], batch_size: usize) -> Result<Vec<f64>, ExpertsError> {
-        self.check(examples)?;
         let mut likelihoods = Vec::with_capacity(examples.len());
+        self.each_batch(examples, batch_size, &mut |batch, logits| {
+            let parts = picked(batch, logits).split_with_sizes(&batch.counts, 0);
+            likelihoods.extend(parts.iter().map(|part| part.sum(Kind::Double).double_value(&[])));
+        })?;
+        Ok(likelihoods)
+    }
+
+    /// Runs examples through the model, without gradients; the logits are those of tokens that are learnt.
+    fn each_batch(
+        &self,
+        examples: &[Example],
+        batch_size: usize,
+        take: &mut dyn FnMut(&Batch, &Tensor),
+    ) -> Result<(), ExpertsError> {
+        self.check(examples)?;
         for own in examples.chunks(batch_size.max(1)) {
             let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
             let (logits, _) = tch::no_grad(|| self.model.learn(&batch));
-            let picked = logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false);
-            let parts = picked.squeeze_dim(1).split_with_sizes(&batch.counts, 0);
-            likelihoods.extend(parts.iter().map(|part| part.sum(Kind::Double).double_value(&[])));
+            take(&batch, &logits);
         }
-        Ok(likelihoods)
+        Ok(())
     }
 
     /// Answers multiple-choice questions: of each the option that is likeliest after the prompt, by its mean
@@ -276,25 +314,63 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train).
     pub fn routing(&self, examples: &[Example], batch_size: usize) -> Result<RoutingSummary, ExpertsError> {
-        self.check(examples)?;
         let mut layers: Vec<LayerStatistics> = Vec::new();
-        for own in examples.chunks(batch_size.max(1)) {
-            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
-            let (_, routings) = tch::no_grad(|| self.model.learn(&batch));
-            for (index, routing) in routings.iter().enumerate() {
-                let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
-                if layers.len() == index {
-                    layers.push(LayerStatistics::new(experts as usize, width as usize));
-                }
-                layers[index].add(&plain(routing).to_host());
+        self.each_routing(examples, batch_size, &mut |index, routing, _| {
+            let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
+            if layers.len() == index {
+                layers.push(LayerStatistics::new(experts as usize, width as usize));
             }
-        }
+            layers[index].add(&plain(routing).to_host());
+        })?;
         Ok(RoutingSummary {
             distributions: layers.iter().map(LayerStatistics::distribution).collect(),
             margins: layers.iter().map(LayerStatistics::margins).collect(),
             regions: (0..).zip(&layers).flat_map(|(layer, own)| own.regions(layer)).collect(),
         })
     }
+
+    /// Averages over the examples, each a record of its own, none of which one example moves by much.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn record_averages(
+        &self,
+        examples: &[Example],
+        averaging: &Averaging,
+        batch_size: usize,
+    ) -> Result<RecordAverages, ExpertsError> {
+        let mut layers: Vec<LayerAverages<'_>> = Vec::new();
+        self.each_routing(examples, batch_size, &mut |index, routing, own| {
+            if layers.len() == index {
+                layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
+            }
+            let owners = routing.owners.to_device(tch::Device::Cpu);
+            layers[index].add(&plain(routing).to_host(), &owners, own);
+        })?;
+        Ok(RecordAverages::of(&layers))
+    }
+
+    /// How each sparse layer, by its place among them, routes each batch of so many examples.
+    fn each_routing(
+        &self,
+        examples: &[Example],
+        batch_size: usize,
+        take: &mut dyn FnMut(usize, &Routing, i64),
+    ) -> Result<(), ExpertsError> {
+        self.check(examples)?;
+        for own in examples.chunks(batch_size.max(1)) {
+            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
+            for (index, routing) in self.model.route(&batch).iter().enumerate() {
+                take(index, routing, own.len() as i64);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Log-likelihood of each token that is learnt, `[learnt]`.
+fn picked(batch: &Batch, logits: &Tensor) -> Tensor {
+    logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
 }
 
 /// What the regulariser and the statistics look at.

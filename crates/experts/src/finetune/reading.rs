@@ -110,6 +110,35 @@ impl Reader {
         }
     }
 
+    /// The questions of a file, each with the number of its right choice, from 0. Rows have `question`, `choices` and
+    /// `answer`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn questions(&self, path: &Path) -> Result<Vec<(Question, usize)>, ExpertsError> {
+        let mut rows = Rows::open(path, COLUMNS).map_err(ExpertsError::Notes)?;
+        let read = |row| {
+            let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
+            self.asked(&row)
+        };
+        let questions = std::iter::from_fn(|| rows.next(read)).collect::<Result<Vec<_>, _>>();
+        let questions = questions.map_err(ExpertsError::Notes)?;
+        match questions.is_empty() {
+            true => Err(ExpertsError::Notes(NotesError::Empty { path: path.to_owned() })),
+            false => Ok(questions),
+        }
+    }
+
+    fn asked(&self, row: &Row) -> Result<(Question, usize), String> {
+        let Row { question: Some(question), choices: Some(choices), answer: Some(answer), .. } = row else {
+            return Err("there is no “question” with “choices” and “answer”".to_owned());
+        };
+        chosen(choices, *answer)?;
+        let options: Vec<String> = choices.iter().map(|choice| option(choice)).collect();
+        let question = self.question(question, &options).map_err(|error| error.to_string())?;
+        Ok((question, *answer))
+    }
+
     /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
     /// but for a quarter of the tokens that are its own.
     ///
@@ -134,7 +163,10 @@ impl Reader {
         let sequence = self.sequence(serde_json::from_value(row).map_err(|error| error.to_string())?)?;
         let mut examples = match self.long {
             Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
-            Long::Cut => vec![sequence.cut(self.max_tokens)],
+            Long::Cut => {
+                let cut = sequence.tokens.len() > self.max_tokens;
+                vec![Example { cut, ..sequence.cut(self.max_tokens) }]
+            }
         };
         examples.iter_mut().for_each(|example| example.record = Some(record));
         match examples.is_empty() {
@@ -148,10 +180,7 @@ impl Reader {
             Row { prompt: Some(prompt), completion: Some(completion), .. } => self.answered(&prompt, &completion),
             Row { messages: Some(messages), .. } => self.conversation(&messages),
             Row { question: Some(question), choices: Some(choices), answer: Some(answer), .. } => {
-                let chosen = choices.get(answer).ok_or_else(|| {
-                    format!("the answer is choice {answer} (counted from 0) of {}", choices.len())
-                })?;
-                self.answered(&question, &format!(" {chosen}"))
+                self.answered(&question, &option(chosen(&choices, answer)?))
             }
             Row { text: Some(text), .. } => self.answered("", &text),
             _ => Err("there is neither “prompt” with “completion”, nor “messages”, nor “question” with “choices” and \
@@ -194,6 +223,17 @@ impl Reader {
         let encoding = self.tokenizer.encode(text, first).map_err(|error| error.to_string())?;
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
+}
+
+/// The choice that is the answer.
+fn chosen(choices: &[String], answer: usize) -> Result<&str, String> {
+    let none = || format!("the answer is choice {answer} (counted from 0) of {}", choices.len());
+    choices.get(answer).map(String::as_str).ok_or_else(none)
+}
+
+/// A choice as it follows the question.
+fn option(choice: &str) -> String {
+    format!(" {choice}")
 }
 
 impl Sequence {
@@ -300,8 +340,9 @@ mod tests {
         let lines = r#"{"prompt": "a b c a b", "completion": "c"}
 {"prompt": "a b", "completion": "a b c a b c"}"#;
         let examples = read("long", lines, 4, Long::Cut).expect("sound rows");
-        assert_eq!(examples[0], example(&[1, 2, 3, 9], 2, 0));
-        assert_eq!(examples[1], example(&[2, 1, 2, 3], 1, 1));
+        let cut = |own| Example { cut: true, ..own };
+        assert_eq!(examples[0], cut(example(&[1, 2, 3, 9], 2, 0)));
+        assert_eq!(examples[1], cut(example(&[2, 1, 2, 3], 1, 1)));
     }
 
     #[test]
@@ -333,6 +374,24 @@ mod tests {
         let error = refused("choice", r#"{"question": "a", "choices": ["b"], "answer": 1}"#);
         assert!(error.contains("line 1: the answer is choice 1"), "{error}");
         assert!(refused("none", "").contains("at least one is needed"));
+    }
+
+    #[test]
+    fn questions_are_read_with_the_number_of_the_right_choice() {
+        let folder = scratch("asked");
+        let path = folder.join("questions.jsonl");
+        let rows = r#"{"question": "a b", "choices": ["a", "c b"], "answer": 1}"#;
+        fs::write(&path, rows).expect("the folder can be written");
+        let reader = Reader::open(&folder, Some(9), 16, Long::Cut).expect("a sound tokenizer");
+        let read = reader.questions(&path).expect("a sound row");
+        let question = Question { prompt: vec![1, 2], options: vec![vec![1], vec![3, 2]] };
+        assert_eq!(read, [(question, 1)]);
+        for wrong in [r#"{"text": "a"}"#, r#"{"question": "a", "choices": ["b"], "answer": 1}"#, ""] {
+            fs::write(&path, wrong).expect("the folder can be written");
+            let error = reader.questions(&path).expect_err(wrong).to_string();
+            assert!(error.contains("questions.jsonl"), "{error}");
+        }
+        fs::remove_dir_all(folder).expect("it was made above");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A family's model in federated rounds: blocks in, training, blocks and what scoring needs out.
 
 use cloister_params::block::BlockKind;
+use rand_core::CryptoRng;
 
 use crate::blocks::BlockVectors;
 use crate::error::ExpertsError;
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, Model};
-use crate::finetune::{Example, FineTuner, FineTuning};
+use crate::finetune::{Example, FineTuned, FineTuner, FineTuning};
+use crate::private::{Averaging, PrivateReport, PrivateTraining};
 use crate::trainer::{LocalResult, TrainingProgress, first_and_last};
 
 /// A model whose adapter is trained in rounds. Whose examples it is given is the caller's affair: one model serves
@@ -63,6 +65,37 @@ impl RoundTrainer {
     ) -> Result<LocalResult, ExpertsError> {
         let before = self.vectors()?;
         let trained = self.tuner.train(examples, settings, progress)?;
+        self.result(&before, &trained, examples, settings)
+    }
+
+    /// As [`train`](Self::train), by DP-SGD. Of the result, `updates` of trained blocks and `by_record` may leave with the
+    /// noise that the charge counts on; all else tells of the examples as it does without privacy.
+    ///
+    /// # Errors
+    /// As [`FineTuner::train_privately`].
+    pub fn train_privately(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        (private, averaging): (&PrivateTraining, &Averaging),
+        random: &mut impl CryptoRng,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(LocalResult, PrivateReport), ExpertsError> {
+        let before = self.vectors()?;
+        let (trained, report) = self.tuner.train_privately(examples, settings, private, random, progress)?;
+        let mut result = self.result(&before, &trained, examples, settings)?;
+        result.by_record = Some(self.tuner.record_averages(examples, averaging, settings.batch_size)?);
+        Ok((result, report))
+    }
+
+    /// What a training yields that started from `before`.
+    fn result(
+        &self,
+        before: &BlockVectors,
+        trained: &FineTuned,
+        examples: &[Example],
+        settings: &FineTuning,
+    ) -> Result<LocalResult, ExpertsError> {
         let routing = self.tuner.routing(examples, settings.batch_size)?;
         let after = self.vectors()?;
         let updates = after.map(|shape, values| match shape.kind {
@@ -79,7 +112,7 @@ impl RoundTrainer {
             margins: routing.margins,
             loss_first,
             loss_last,
-            truncated: 0,
+            truncated: examples.iter().filter(|example| example.cut).count(),
             notes: examples.len(),
             by_record: None,
         })

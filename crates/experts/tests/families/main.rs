@@ -6,3 +6,4 @@ mod checkpoints;
 mod common;
 mod finetune;
 mod parity;
+mod task;

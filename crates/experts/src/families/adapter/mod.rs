@@ -8,7 +8,9 @@ mod peft;
 mod write;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 pub use merge::write_merged;
@@ -18,12 +20,16 @@ pub use write::Layout;
 use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
 use crate::families::model::Model;
+use crate::families::names::sparse_names;
+use crate::families::overview::AnyConfig;
 use crate::families::projection::Lora;
 use crate::families::sites::{SiteKind, SiteShape};
+use crate::families::weights::Checkpoint;
 use crate::private::Recorder;
 
 /// What an adapter trains.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct AdapterSettings {
     /// Rank of the additions.
     pub rank: usize,
@@ -102,13 +108,38 @@ impl Adapter {
     /// # Errors
     /// [`ExpertsError::Settings`].
     pub fn new(model: &mut Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
-        let sites = model.sites();
-        settings.check(&sites)?;
+        let (sites, device) = (model.sites(), model.device());
+        Self::fresh(&sites, settings, seed, device, &mut |site| Ok(model.router(&site.name)))
+    }
+
+    /// As [`new`](Self::new), for the model of a folder of which only the routers are read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`], [`ExpertsError::Content`] or [`ExpertsError::Settings`].
+    pub fn of_folder(folder: &Path, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+        let config = AnyConfig::read(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let block = format!(".{}.gate", sparse_names(config.family()).block);
+        let mut router = |site: &SiteShape| {
+            let name = format!("{}.weight", site.name.replace(".mlp.gate", &block));
+            Ok(checkpoint.take(&name, &site.shape)?.to_kind(Kind::Float).copy())
+        };
+        Self::fresh(&config.sites(), settings, seed, Device::Cpu, &mut router)
+    }
+
+    fn fresh(
+        sites: &[SiteShape],
+        settings: &AdapterSettings,
+        seed: u64,
+        device: Device,
+        router: &mut dyn FnMut(&SiteShape) -> Result<Tensor, ExpertsError>,
+    ) -> Result<Self, ExpertsError> {
+        settings.check(sites)?;
         let mut modules = BTreeMap::new();
         for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
             let trained = match site.kind {
-                SiteKind::Router => Trained::Whole(model.router(&site.name)),
-                _ => initial(site, settings.rank, Draw::new(seed, Purpose::Adapter, index), model.device()),
+                SiteKind::Router => Trained::Whole(router(site)?),
+                _ => initial(site, settings.rank, Draw::new(seed, Purpose::Adapter, index), device),
             };
             modules.insert(site.name.clone(), trained);
         }

@@ -1,0 +1,137 @@
+//! `cloister experts task`: the files that a consortium agrees on before it trains a published model.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use cloister_experts::task::{AdapterTask, Objective, Task};
+use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
+use cloister_params::plan::{LateSketches, TrainingPlan};
+use cloister_protocol::model::Model;
+use serde_json::json;
+
+use super::{AdapterFlags, failure};
+use crate::create::{create_folder, write as write_file};
+use crate::demo::format::whole;
+use crate::demo::settings::{Agreement, round_settings};
+use crate::failure::Failure;
+
+/// Flags of `cloister experts task`.
+#[derive(Debug, Args)]
+pub(super) struct NewTask {
+    /// The base model's folder.
+    model: PathBuf,
+    /// The folder to write task.json, initial.parameters and settings.toml into.
+    target: PathBuf,
+    /// What is learnt.
+    #[arg(long, value_enum)]
+    objective: ObjectiveFlag,
+    /// Members of the consortium, from which the smallest cohort follows.
+    #[arg(long)]
+    members: usize,
+    #[command(flatten)]
+    adapter: AdapterFlags,
+    /// What people call the base model; its folder's name if not given.
+    #[arg(long)]
+    name: Option<String>,
+    /// Tokens that a text may have.
+    #[arg(long, default_value_t = 512)]
+    max_tokens: usize,
+    /// Experts of each layer whose adapters are trained, such as `0,5`; all if not given.
+    #[arg(long, value_delimiter = ',')]
+    trained_experts: Vec<usize>,
+    /// Learning rate, in millionths.
+    #[arg(long, default_value_t = 1_000)]
+    learning_rate_micro: u32,
+    /// Texts of a step.
+    #[arg(long, default_value_t = 8)]
+    batch_size: u16,
+    /// Passes of a round over a hospital's rows.
+    #[arg(long, default_value_t = 1)]
+    local_epochs: u16,
+    /// Seed of the adapter's first halves, of projections and of the order of rows.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ObjectiveFlag {
+    /// Write what follows a prompt, or what the assistant says.
+    LanguageModel,
+    /// Choose the right answer to a question.
+    MultipleChoice,
+}
+
+impl From<ObjectiveFlag> for Objective {
+    fn from(flag: ObjectiveFlag) -> Self {
+        match flag {
+            ObjectiveFlag::LanguageModel => Self::LanguageModel,
+            ObjectiveFlag::MultipleChoice => Self::MultipleChoice,
+        }
+    }
+}
+
+/// Writes the files, and says what they hold.
+pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
+    let task = Task::Adapter(task(arguments)?);
+    let text = serde_json::to_string_pretty(&task).map_err(Failure::error)? + "\n";
+    let initial = task.initial(&arguments.model).map_err(failure)?;
+    let custodians = arguments.members.min(DEFAULT_CUSTODIANS);
+    let floors = Floors::of(arguments.members, custodians).map_err(Failure::config)?;
+    let agreement = Agreement {
+        task: &text,
+        floors: &floors,
+        table: initial.table(),
+        training: TrainingPlan {
+            local_epochs: arguments.local_epochs,
+            batch_size: arguments.batch_size,
+            learning_rate_micro: arguments.learning_rate_micro,
+            routing_penalty_milli: 100,
+            seed: arguments.seed,
+            private: None,
+        },
+        late_sketches: LateSketches::Off,
+    };
+    let settings = round_settings(&agreement)?;
+    create_folder(&arguments.target)?;
+    let path = |name: &str| arguments.target.join(name);
+    write_file(&path("task.json"), text.as_bytes())?;
+    write_file(&path("settings.toml"), settings.to_toml().map_err(Failure::error)?.as_bytes())?;
+    let (blocks, numbers) = (initial.table().len(), initial.values().iter().map(Vec::len).sum());
+    write_file(&path("initial.parameters"), &Model::new(initial.into_values()).to_bytes())?;
+    say(arguments, &settings.task.to_string(), (blocks, numbers));
+    Ok(())
+}
+
+fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
+    let folder_name = |folder: &Path| {
+        folder
+            .file_name()
+            .map_or_else(|| "the base model".to_owned(), |name| name.to_string_lossy().into_owned())
+    };
+    let name = arguments.name.clone().unwrap_or_else(|| folder_name(&arguments.model));
+    let (objective, adapter) = (arguments.objective.into(), arguments.adapter.settings());
+    let task = AdapterTask::of_base(&arguments.model, name, objective, adapter, arguments.max_tokens);
+    let trained_experts = arguments.trained_experts.clone();
+    Ok(AdapterTask { trained_experts, seed: arguments.seed, ..task.map_err(failure)? })
+}
+
+fn say(arguments: &NewTask, digest: &str, (blocks, numbers): (usize, usize)) {
+    match arguments.json {
+        true => println!("{}", json!({"task": digest, "blocks": blocks, "numbers": numbers})),
+        false => {
+            println!("task       {digest}, for `allowed_models` in policies");
+            println!(
+                "blocks     {}, {} numbers that a hospital uploads a round",
+                whole(blocks),
+                whole(numbers)
+            );
+            println!(
+                "written    task.json, initial.parameters and settings.toml in {}",
+                arguments.target.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! This program's own trainer of published models: the model and the hospital's rows held in memory from round to round.
+
+use cloister_experts::device::set_threads;
+use cloister_experts::families::{AnyConfig, Model, Workload, overview};
+use cloister_experts::finetune::{Example, FineTuning, Long, Question, Reader, RoundTrainer};
+use cloister_experts::memory::MemoryEstimate;
+use cloister_experts::rows::ReadSoFar;
+use cloister_experts::task::{AdapterTask, Objective};
+use cloister_experts::{BlockVectors, ExpertsError, LocalTraining, TrainingProgress};
+use getrandom::SysRng;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng, UnwrapErr};
+
+use super::{
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, Steps, Trained, TrainingConfig, TrainingError, losses,
+};
+
+/// The model with the hospital's rows.
+pub(super) struct AdapterTrainer {
+    config: TrainingConfig,
+    task: AdapterTask,
+    trainer: RoundTrainer,
+    reader: Reader,
+    rows: Rows,
+    part: Measured,
+}
+
+/// What is trained on.
+struct Rows {
+    examples: Vec<Example>,
+    read: usize,
+    truncated: usize,
+}
+
+/// What a model is measured on.
+enum Measured {
+    Texts(Vec<Example>),
+    Questions(Vec<(Question, usize)>),
+}
+
+impl AdapterTrainer {
+    /// What it will take. The base model's configuration and the headers of its weights are read for it.
+    pub(super) fn memory(
+        config: &TrainingConfig,
+        task: &AdapterTask,
+    ) -> Result<MemoryEstimate, TrainingError> {
+        let workload = Workload {
+            texts: LocalTraining::default().batch_size,
+            length: task.max_tokens,
+            recompute_layers: config.recompute_layers,
+            device: config.device,
+        };
+        Ok(overview(&config.base_model, &task.adapter, config.precision, workload)?.memory)
+    }
+
+    /// Reads rows and model; `progress` is told how much of the hospital's own rows is read. Whatever is wrong with the rows
+    /// is told before the model is loaded.
+    pub(super) fn open(
+        config: &TrainingConfig,
+        task: &AdapterTask,
+        progress: &mut dyn FnMut(ReadSoFar),
+    ) -> Result<Self, TrainingError> {
+        task.check_limits(&AnyConfig::read(&config.base_model)?)?;
+        let long = match config.windows.most {
+            1 => Long::Cut,
+            _ => Long::Split { overlap: config.windows.overlap },
+        };
+        let reader = Reader::open(&config.base_model, task.end_token, task.max_tokens, long)?;
+        let rows = Rows::read(&reader, config, progress)?;
+        let part = Measured::read(&reader, config, task.objective, (config.part, config.of))?;
+        set_threads(config.threads)?;
+        let model = Model::open(&config.base_model, config.precision, config.device)?;
+        let trainer = RoundTrainer::new(model, &task.adapter, task.seed)?;
+        Ok(Self { config: config.clone(), task: task.clone(), trainer, reader, rows, part })
+    }
+
+    fn settings(&self, local: &LocalTraining) -> FineTuning {
+        FineTuning {
+            experts: self.task.trained_experts.clone(),
+            recompute_layers: self.config.recompute_layers,
+            ..FineTuning::from(local)
+        }
+    }
+}
+
+impl Rows {
+    /// The hospital's own rows, each in as many windows as there may be.
+    fn read(
+        reader: &Reader,
+        config: &TrainingConfig,
+        progress: &mut dyn FnMut(ReadSoFar),
+    ) -> Result<Self, ExpertsError> {
+        let mut rows = Self { examples: vec![], read: 0, truncated: 0 };
+        reader.each(&config.notes, &mut |mut own, so_far| {
+            let cut = own.len() > config.windows.most || own.iter().any(|example| example.cut);
+            own.truncate(config.windows.most);
+            rows.read += 1;
+            rows.truncated += usize::from(cut);
+            rows.examples.extend(own);
+            progress(so_far);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+impl Measured {
+    /// Every `of`-th held-out row from `part` on.
+    fn read(
+        reader: &Reader,
+        config: &TrainingConfig,
+        objective: Objective,
+        (part, of): (usize, usize),
+    ) -> Result<Self, ExpertsError> {
+        let is_own = |row: usize| row % of == part;
+        let path = &config.held_out;
+        Ok(match objective {
+            Objective::LanguageModel => {
+                let own = |example: &Example| example.record.is_some_and(is_own);
+                Self::Texts(reader.read(path)?.into_iter().filter(own).collect())
+            }
+            Objective::MultipleChoice => {
+                let numbered = reader.questions(path)?.into_iter().enumerate();
+                Self::Questions(numbered.filter(|(row, _)| is_own(*row)).map(|(_, own)| own).collect())
+            }
+        })
+    }
+
+    fn measure(&self, trainer: &RoundTrainer) -> Result<Accuracy, ExpertsError> {
+        let batch_size = LocalTraining::default().batch_size;
+        match self {
+            Self::Texts(examples) => {
+                let prediction = trainer.tuner().predict(examples, batch_size)?;
+                Ok(Accuracy {
+                    correct: prediction.right,
+                    total: prediction.tokens,
+                    counted: Counted::Tokens,
+                    loss: Some(prediction.loss),
+                })
+            }
+            Self::Questions(questions) => {
+                let asked: Vec<Question> = questions.iter().map(|(question, _)| question.clone()).collect();
+                let chosen = trainer.tuner().choose(&asked, batch_size)?;
+                let right = chosen.iter().zip(questions).filter(|(chosen, (_, right))| *chosen == right);
+                let (correct, total) = (right.count(), questions.len());
+                Ok(Accuracy { correct, total, counted: Counted::Questions, loss: None })
+            }
+        }
+    }
+}
+
+impl LocalTrainer for AdapterTrainer {
+    fn notes(&self) -> Option<(usize, usize)> {
+        Some((self.rows.read, self.rows.truncated))
+    }
+
+    fn train(
+        &mut self,
+        model: &BlockVectors,
+        settings: &LocalTraining,
+        private: Option<&Private>,
+        steps: Steps<'_>,
+    ) -> Result<Trained, TrainingError> {
+        self.trainer.load(model)?;
+        let settings = self.settings(settings);
+        let mut tell = |progress: TrainingProgress| steps(progress.step, progress.steps);
+        let examples = &self.rows.examples;
+        let (result, private) = match private {
+            None => (self.trainer.train(examples, &settings, &mut tell)?, None),
+            Some(Private { training, averaging }) => {
+                // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
+                let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
+                let private = (training, averaging);
+                let (result, report) =
+                    self.trainer.train_privately(examples, &settings, private, &mut random, &mut tell)?;
+                (result, Some(report))
+            }
+        };
+        Ok(Trained { metrics: losses(&result), result, private })
+    }
+
+    fn evaluate(&mut self, model: &BlockVectors, rows: HeldOut) -> Result<Accuracy, TrainingError> {
+        self.trainer.load(model)?;
+        Ok(match rows {
+            HeldOut::Part => self.part.measure(&self.trainer)?,
+            HeldOut::All => {
+                let all = Measured::read(&self.reader, &self.config, self.task.objective, (0, 1))?;
+                all.measure(&self.trainer)?
+            }
+        })
+    }
+}

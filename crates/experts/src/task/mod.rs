@@ -1,0 +1,205 @@
+//! What members agree on to train one model together, as their task file has it (`protocols/task.md`).
+//!
+//! A task is MiniLM with experts that sorts notes into classes ([`ModelConfig`]), or the adapter of a published model
+//! ([`AdapterTask`]). Every plan names the task file's digest, and an adapter's task names the digests of its base model's
+//! files, so that nobody trains on another base without being told.
+
+mod base;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::blocks::{BlockVectors, initial_blocks};
+use crate::checkpoint::write_checkpoint;
+use crate::config::{HIDDEN, ModelConfig};
+use crate::error::ExpertsError;
+use crate::families::{Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout};
+
+/// What is trained together.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Task {
+    /// MiniLM with experts, and a head over classes of notes.
+    Classifier(ModelConfig),
+    /// An adapter of a published model.
+    Adapter(AdapterTask),
+}
+
+/// What an adapter learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// To write what follows a prompt, what the assistant says in a conversation, or a text.
+    LanguageModel,
+    /// To choose the right answer to a question; it is the one that the model finds likeliest.
+    MultipleChoice,
+}
+
+/// The adapter of a published model, and what it learns.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterTask {
+    /// What is learnt.
+    pub objective: Objective,
+    /// What people call the base model.
+    pub base_model: String,
+    /// SHA-256 of each file of the base model that is read, in hexadecimal digits, as `sha256sum` prints it.
+    pub base_files: BTreeMap<String, String>,
+    /// What is trained.
+    pub adapter: AdapterSettings,
+    /// The experts of each layer whose adapters are trained; none named means all.
+    pub trained_experts: Vec<usize>,
+    /// Tokens that a text may have, at least 2.
+    pub max_tokens: usize,
+    /// The token that ends a completion and a text, if there is one.
+    pub end_token: Option<i64>,
+    /// Seed of the adapter's first halves, which all members draw alike.
+    pub seed: u64,
+}
+
+impl Task {
+    /// Reads a task file. One with an `objective` is an adapter's.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Config`] for what is missing, unknown or outside its limits.
+    pub fn parse(text: &str) -> Result<Self, ExpertsError> {
+        let broken = |error: serde_json::Error| ExpertsError::Config(error.to_string());
+        let value: Value = serde_json::from_str(text).map_err(broken)?;
+        match value.get("objective") {
+            Some(_) => {
+                let task: AdapterTask = serde_json::from_str(text).map_err(broken)?;
+                task.check()?;
+                Ok(Self::Adapter(task))
+            }
+            None => {
+                let config: ModelConfig = serde_json::from_str(text).map_err(broken)?;
+                config.check()?;
+                Ok(Self::Classifier(config))
+            }
+        }
+    }
+
+    /// The model before any training, equal at every member. Of an adapter's base, `config.json` and the routers are read.
+    ///
+    /// # Errors
+    /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
+    pub fn initial(&self, base: &Path) -> Result<BlockVectors, ExpertsError> {
+        match self {
+            Self::Classifier(config) => Ok(initial_blocks(config)),
+            Self::Adapter(task) => {
+                let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
+                let blocks = task.blocks(base)?;
+                BlockVectors::of_table(blocks.table(), blocks.vectors(&adapter)?)
+            }
+        }
+    }
+
+    /// Width of the hidden states that routers read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`] or [`ExpertsError::Content`] for the base's `config.json`.
+    pub fn hidden_width(&self, base: &Path) -> Result<usize, ExpertsError> {
+        match self {
+            Self::Classifier(_) => Ok(HIDDEN),
+            Self::Adapter(_) => Ok(AnyConfig::read(base)?.widths().0),
+        }
+    }
+
+    /// Writes a trained model into a folder for programs of its kind: `model.safetensors` of a classifier, of an adapter the
+    /// folder `adapter`, as PEFT reads it. Returns where.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`], or the errors of [`BlockVectors::of_table`] when the blocks are another model's.
+    pub fn write(&self, base: &Path, model: &BlockVectors, folder: &Path) -> Result<PathBuf, ExpertsError> {
+        match self {
+            Self::Classifier(config) => {
+                let path = folder.join("model.safetensors");
+                write_checkpoint(&path, config, model)?;
+                Ok(path)
+            }
+            Self::Adapter(task) => {
+                let path = folder.join("adapter");
+                let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
+                task.blocks(base)?.load(model.values(), &adapter)?;
+                adapter.write(&path, AnyConfig::read(base)?.family(), Layout::PeftFused)?;
+                Ok(path)
+            }
+        }
+    }
+}
+
+impl AdapterTask {
+    /// A task on the base model of a folder: every file there that is read is digested, and texts end with the token that
+    /// its `config.json` names. All experts are trained.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Config`], or [`ExpertsError::Settings`] when the
+    /// adapter's settings do not fit the model.
+    pub fn of_base(
+        folder: &Path,
+        base_model: String,
+        objective: Objective,
+        adapter: AdapterSettings,
+        max_tokens: usize,
+    ) -> Result<Self, ExpertsError> {
+        let task = Self {
+            objective,
+            base_model,
+            base_files: base::digests(folder)?,
+            adapter,
+            trained_experts: vec![],
+            max_tokens,
+            end_token: base::end_token(folder)?,
+            seed: 0,
+        };
+        task.check()?;
+        task.check_limits(&AnyConfig::read(folder)?)?;
+        task.blocks(folder)?;
+        Ok(task)
+    }
+
+    /// Which tensors each block is made of; the table of every round follows from it (`TASK-02`).
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`] or [`ExpertsError::Content`] for the folder's `config.json`, [`ExpertsError::Settings`] when
+    /// the adapter's settings do not fit the model.
+    pub fn blocks(&self, base: &Path) -> Result<AdapterBlocks, ExpertsError> {
+        let config = AnyConfig::read(base)?;
+        let experts = config.moe().map_or(0, |moe| moe.experts);
+        if let Some(expert) = self.trained_experts.iter().find(|&&expert| expert >= experts) {
+            let reason = format!("there is no expert {expert} to train; the model has {experts} a layer");
+            return Err(ExpertsError::Settings(reason));
+        }
+        AdapterBlocks::new(&config.sites(), &self.adapter)
+    }
+
+    /// Refuses texts that are longer than the model reads.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Config`].
+    pub fn check_limits(&self, config: &AnyConfig) -> Result<(), ExpertsError> {
+        match config.positions().filter(|&most| most < self.max_tokens) {
+            Some(most) => Err(ExpertsError::Config(format!(
+                "max_tokens is {}, and {} reads {most}",
+                self.max_tokens, self.base_model
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<(), ExpertsError> {
+        if self.max_tokens < 2 {
+            return Err(ExpertsError::Config(format!(
+                "max_tokens must be at least 2, not {}",
+                self.max_tokens
+            )));
+        }
+        match self.base_files.is_empty() {
+            true => Err(ExpertsError::Config("base_files must name the base model's files".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
