@@ -85,6 +85,7 @@ fn kind(error: &ServerError) -> Kind {
         ServerError::QuorumLost(_) | ServerError::NothingSummed(_) => Kind::QuorumLost,
         ServerError::InvalidPlan(_)
         | ServerError::Roster(_)
+        | ServerError::Ledger(_)
         | ServerError::Journal(JournalError::Epoch { .. }) => Kind::Config,
         ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => Kind::Error,
     }

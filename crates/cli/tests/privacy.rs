@@ -77,6 +77,14 @@ fn a_target_becomes_settings_that_keep_to_it() {
     assert!(counted <= 4.0 && counted > 3.9, "{member}");
     assert!(plan["bits_used"].as_u64() <= plan["bits_of_ring"].as_u64(), "{member}");
     assert!(succeeded(&target).contains("The noise is larger than any mean of updates can be."));
+    assert!(
+        plan["sensitivity"] == plan["clip_steps"].as_f64().expect("a number"),
+        "rounding keeps to the clip"
+    );
+    assert_eq!(member["accuracy_cost"]["status"], "not_measured");
+    let coarse = [&target[..], &["--ring", "16"]].concat();
+    assert!(succeeded(&coarse).contains("rounding loses much of them"), "a quarter of a step a coordinate");
+    assert!(!succeeded(&target).contains("rounding loses much"), "control: 262 steps a coordinate");
     let many = ["plan", "--target-epsilon", "20", "--delta", "1e-6", "--rounds", "5", "--members", "300"];
     assert!(!succeeded(&[&many[..], &["--coordinates", "16"]].concat()).contains("The noise is larger"));
     let record = [&target[..], &["--unit", "record", "--records", "2000"]].concat();
@@ -195,6 +203,19 @@ fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     let plain = succeeded(&["statement", &file, "--delta", "1e-6", "--plain"]);
     assert_eq!(Some(plain.trim_end()), stated["in_plain_words"].as_str());
     assert!(refused(&["statement", &file], 2).contains("--delta"));
+    let run = |name: &str, accuracy: f64, epsilon: Option<f64>| {
+        let summary = serde_json::json!({
+            "dataset": "AG News", "strategy": "FedAvg", "division": "iid", "members": 5, "rounds": 4, "seeds": [0],
+            "accuracy": { "mean": accuracy, "std": 0.0 }, "epsilon_of_training": epsilon,
+        });
+        written(&folder, name, &serde_json::json!({ "summary": summary }).to_string())
+    };
+    let (with, without) = (run("with.json", 0.75, Some(3.0)), run("without.json", 0.875, None));
+    let runs = ["statement", &file, "--delta", "1e-6", "--with-noise", &with, "--without-noise", &without];
+    assert_eq!(json(&runs)["accuracy_cost"]["cost"], 0.125);
+    let swapped = ["statement", &file, "--delta", "1e-6", "--with-noise", &without, "--without-noise", &with];
+    assert!(refused(&swapped, 78).contains("private training is in"), "the wrong way round");
+    assert!(refused(&runs[..6], 2).contains("--without-noise"), "one run alone says nothing");
     let text = std::fs::read_to_string(&path).expect("there").replace("Hospital North", "Hospital South");
     let changed = written(&folder, "changed", &text);
     assert!(refused(&["explain", &changed], 78).contains("line 1: its digest is"));

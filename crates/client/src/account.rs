@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
 use cloister_privacy::budget::Budget;
+use cloister_privacy::closed::ClosedRound;
 use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening, ReleasePermit};
 use cloister_privacy::release::releases;
 
+use crate::journal::Journal;
 use crate::run::ClientConfig;
 
 /// The unit of a hospital whose policy has no budget: what is released is counted all the same.
@@ -25,11 +28,19 @@ pub(crate) struct ReleaseAccount {
 }
 
 impl ReleaseAccount {
-    /// Opens a member's ledger; a party that is no member has no data to account for.
-    pub(crate) fn open(config: &ClientConfig) -> Result<Option<Self>, LedgerError> {
+    /// Opens a member's ledger, which has to have what the journal says was charged; a party that is no member has no data
+    /// to account for.
+    pub(crate) fn open(config: &ClientConfig, journal: &Journal) -> Result<Option<Self>, LedgerError> {
         let party = config.epoch.consortium().party(config.party);
         let Some(member) = party.filter(|party| party.roles.contains(&Role::Member)) else { return Ok(None) };
-        Self::of(&config.ledger, member.name.clone(), config.policy.clone()).map(Some)
+        let mut account = Self::of(&config.ledger, member.name.clone(), config.policy.clone())?;
+        account.require(journal)?;
+        Ok(Some(account))
+    }
+
+    /// From now on the ledger has to have what the journal says was charged (`PRIV-12`).
+    pub(crate) fn require(&mut self, journal: &Journal) -> Result<(), LedgerError> {
+        journal.last_charge().map_or(Ok(()), |entry| self.ledger.require(entry, journal.path()))
     }
 
     /// The account that a ledger file and a policy make.
@@ -61,6 +72,16 @@ impl ReleaseAccount {
     pub(crate) fn charge(&mut self, plan: &RoundPlan) -> Result<ReleasePermit, LedgerError> {
         let charge = self.charge_of(plan)?;
         self.ledger.charge(charge, self.budget)
+    }
+
+    /// Notes the round in which what this plan was charged for became public, and over how many members.
+    pub(crate) fn close(
+        &mut self,
+        plan: &RoundPlan,
+        closing: (Round, Digest),
+        summed: Vec<(BlockId, u32)>,
+    ) -> Result<(), LedgerError> {
+        self.ledger.close(ClosedRound::new(&plan.settings, closing, summed))
     }
 
     fn charge_of(&self, plan: &RoundPlan) -> Result<Charge, LedgerError> {
@@ -137,6 +158,48 @@ mod tests {
         }
         assert_eq!(open.refusal(&plan(99), today()).expect("a sound ledger"), None);
         for path in [path, other] {
+            std::fs::remove_file(path).expect("it was written");
+        }
+    }
+
+    /// PRIV-12
+    #[test]
+    fn a_ledger_from_an_older_backup_is_refused_and_the_current_one_is_not() {
+        let (path, mut account) = account("older", policy(""));
+        let journal_path = path.with_extension("journal");
+        let _ = std::fs::remove_file(&journal_path);
+        let mut journal = Journal::open(&journal_path).expect("a new file");
+        let mut release = |account: &mut ReleaseAccount, round| {
+            let permit = account.charge(&plan(round)).expect("no limit");
+            journal.keep_charged(permit.entry()).expect("writable");
+            permit.redeem()
+        };
+        assert_eq!(release(&mut account, 1), Round(1));
+        let backup = std::fs::read(&path).expect("there");
+        assert_eq!(release(&mut account, 2), Round(2));
+        let closing = (Round(2), Digest([7; 32]));
+        account.close(&plan(2), closing, vec![(BlockId(0), 4)]).expect("writable");
+        drop(account);
+        let reopened = || {
+            let mut account = ReleaseAccount::of(&path, "hospital 1".into(), policy(""))?;
+            account.require(&journal)?;
+            Ok::<_, LedgerError>(account)
+        };
+        reopened().expect("control: the current ledger has what was charged");
+        let current = std::fs::read(&path).expect("there");
+        std::fs::write(&path, &backup).expect("writable");
+        let older = reopened().expect_err("what was charged since is not in it");
+        assert!(matches!(older, LedgerError::Older { .. }), "{older}");
+        let said = older.to_string();
+        assert!(said.contains("Put the newest copy back") && said.contains("journal"), "{said}");
+        std::fs::remove_file(&path).expect("there");
+        assert!(matches!(reopened(), Err(LedgerError::Older { .. })), "nor is a new one");
+        // While a program runs, too.
+        std::fs::write(&path, &current).expect("writable");
+        let mut running = reopened().expect("it is back");
+        std::fs::write(&path, &backup).expect("writable");
+        assert!(matches!(running.charge(&plan(3)), Err(LedgerError::Older { .. })));
+        for path in [path, journal_path] {
             std::fs::remove_file(path).expect("it was written");
         }
     }

@@ -1,4 +1,5 @@
-//! What a party must remember over a restart: the bodies that it signed and the rounds that it announced in.
+//! What a party must remember over a restart: the bodies that it signed, the rounds that it announced in, and the last charge
+//! of its privacy ledger.
 //!
 //! One line each, appended and synced before the first byte that depends on it leaves (`ROUND-04`).
 
@@ -43,11 +44,13 @@ pub struct Journal {
     file: File,
     signed: Vec<SignedRecord>,
     last_announced: Option<Round>,
+    last_charge: Option<Digest>,
 }
 
 enum Record {
     Signed(SignedRecord),
     Announced(Round),
+    Charged(Digest),
 }
 
 impl Journal {
@@ -64,7 +67,13 @@ impl Journal {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64).map_err(io)?;
         io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(io)?;
-        let mut journal = Self { path: path.to_path_buf(), file, signed: Vec::new(), last_announced: None };
+        let mut journal = Self {
+            path: path.to_path_buf(),
+            file,
+            signed: Vec::new(),
+            last_announced: None,
+            last_charge: None,
+        };
         for (line, text) in (1..).zip(text[..whole].lines()) {
             let record = parse(text).ok_or_else(|| JournalError::Record {
                 path: path.to_path_buf(),
@@ -84,6 +93,26 @@ impl Journal {
     /// The last round that was announced in.
     pub fn last_announced(&self) -> Option<Round> {
         self.last_announced
+    }
+
+    /// The entry of the privacy ledger that the last contribution was charged by.
+    pub fn last_charge(&self) -> Option<Digest> {
+        self.last_charge
+    }
+
+    /// The journal's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps that the privacy ledger has an entry (`PRIV-12`); on disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written; what was charged may not be sent then.
+    pub fn keep_charged(&mut self, entry: Digest) -> Result<(), JournalError> {
+        self.append(&format!("charged {entry}"))?;
+        self.remember(Record::Charged(entry));
+        Ok(())
     }
 
     /// Keeps that a body was signed; on disk when this returns.
@@ -117,6 +146,7 @@ impl Journal {
         match record {
             Record::Signed(record) => self.signed.push(record),
             Record::Announced(round) => self.last_announced = self.last_announced.max(Some(round)),
+            Record::Charged(entry) => self.last_charge = Some(entry),
         }
     }
 }
@@ -133,17 +163,22 @@ fn parse(line: &str) -> Option<Record> {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
         ["announced", round] => Some(Record::Announced(Round(round.parse().ok()?))),
+        ["charged", entry] => Some(Record::Charged(digest(entry)?)),
         ["signed", round, phase, body] => {
             let phase = [Phase::Seal1, Phase::Outcome, Phase::Closing]
                 .into_iter()
                 .find(|p| phase_name(*p) == phase)?;
-            let mut digest = [0; 32];
-            hex::decode_to_slice(body, &mut digest).ok()?;
             let round = Round(round.parse().ok()?);
-            Some(Record::Signed(SignedRecord { round, phase, body: Digest(digest) }))
+            Some(Record::Signed(SignedRecord { round, phase, body: digest(body)? }))
         }
         _ => None,
     }
+}
+
+fn digest(text: &str) -> Option<Digest> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).ok()?;
+    Some(Digest(digest))
 }
 
 #[cfg(test)]
@@ -164,12 +199,14 @@ mod tests {
         let mut journal = Journal::open(&path).expect("a new file");
         journal.keep_signed(record).expect("writable");
         journal.keep_announced(Round(3)).expect("writable");
+        journal.keep_charged(Digest([9; 32])).expect("writable");
         drop(journal);
         let torn = std::fs::read_to_string(&path).expect("there") + "announced 9";
         std::fs::write(&path, torn).expect("writable");
         let mut back = Journal::open(&path).expect("readable");
         assert_eq!(back.signed(), [record]);
         assert_eq!(back.last_announced(), Some(Round(3)));
+        assert_eq!(back.last_charge(), Some(Digest([9; 32])));
         back.keep_announced(Round(4)).expect("writable");
         assert!(matches!(Journal::open(&path), Err(JournalError::InUse(_))), "one program at a time");
         drop(back);

@@ -85,6 +85,8 @@ struct Client<'a> {
     jobs: blocking::Sender<Job>,
     /// The round that is being trained for, with its plan.
     training: Option<Box<RoundPlan>>,
+    /// The plan of the contribution that no closing has summed yet.
+    contributed: Option<Box<RoundPlan>>,
     /// The training settings of every round that this hospital trained in.
     trained: Vec<TrainingPlan>,
     evaluating: Option<Round>,
@@ -107,7 +109,7 @@ pub async fn run(
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(), ClientError> {
     let journal = Journal::open(&config.journal)?;
-    let account = ReleaseAccount::open(&config)?;
+    let account = ReleaseAccount::open(&config, &journal)?;
     let (jobs, mut reports) = spawn(config.training.clone(), config.party);
     let mut client = Client::new(&config, journal, account, jobs, events);
     client.wait_until_ready(&mut reports).await?;
@@ -160,6 +162,7 @@ impl<'a> Client<'a> {
             training_failure: None,
             jobs,
             training: None,
+            contributed: None,
             trained: Vec::new(),
             evaluating: None,
             to_send: Vec::new(),
@@ -276,7 +279,10 @@ impl<'a> Client<'a> {
             MemberOutput::Keep(round) => self.journal.keep_announced(round)?,
             MemberOutput::Send(frame) => self.to_send.push(frame),
             MemberOutput::Train(plan) => self.train(plan)?,
-            MemberOutput::Closed { round, model, applied } => {
+            MemberOutput::Closed { round, model, applied, closing, summed } => {
+                if let (Some(plan), Some(account)) = (self.contributed.take(), self.account.as_mut()) {
+                    account.close(&plan, (round, closing), summed)?;
+                }
                 (self.events)(ClientEvent::Closed { round, applied });
                 self.evaluating = Some(round);
                 self.give(Job::Evaluate(model))?;
@@ -289,6 +295,7 @@ impl<'a> Client<'a> {
 
     /// Trains, unless what the round would release is more than the hospital's policy allows.
     fn train(&mut self, plan: Box<RoundPlan>) -> Result<(), ClientError> {
+        self.contributed = None;
         let (Some(member), Some(account)) = (self.member.as_ref(), self.account.as_mut()) else {
             return Ok(());
         };
@@ -374,6 +381,9 @@ impl<'a> Client<'a> {
             }
             other => other?,
         };
+        // PRIV-12
+        self.journal.keep_charged(permit.entry())?;
+        account.require(&self.journal)?;
         let mut random = UnwrapErr(SysRng);
         // The system's randomness is asked once, not for every draw of noise.
         let mut noise = ChaCha20Rng::from_rng(&mut random);
@@ -383,9 +393,10 @@ impl<'a> Client<'a> {
             (self.events)(ClientEvent::Clipped { blocks: clipped });
         }
         self.trained.push(plan.settings.training);
-        if let Err(fault) = member.contribute(plan.round, contribution, &mut random) {
+        match member.contribute(plan.round, contribution, &mut random) {
+            Ok(()) => self.contributed = Some(plan),
             // The round ended while this hospital trained.
-            (self.events)(ClientEvent::Fault(fault.to_string()));
+            Err(fault) => (self.events)(ClientEvent::Fault(fault.to_string())),
         }
         self.carry_out()
     }

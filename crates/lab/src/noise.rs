@@ -7,10 +7,10 @@ use cloister_params::floors::Floors;
 use cloister_params::id::Digest;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, SKETCH_CLIP_STEPS,
-    ScoringRule, SketchPlan, Threshold, TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
+    SketchPlan, Threshold, TrainingPlan,
 };
-use cloister_privacy::release::{HONEST_NOISES, rounded_norm};
+use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
 
 use crate::error::LabError;
 
@@ -97,13 +97,13 @@ fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<T
     // A routing distribution has a norm of at most 1.
     let clip_log2 = if histogram { 0 } else { clips.update_log2 };
     let scale = Scale { step_log2: clip_log2 - CLIP_STEPS_LOG2, clip_steps: 1 << CLIP_STEPS_LOG2 };
-    let clip = f64::from(scale.clip_steps);
-    let (part, norm) = match shape.kind {
-        BlockKind::Expert { .. } => (EXPERTS, rounded_norm(clip, shape.length)),
-        BlockKind::Router { .. } => (ROUTERS, rounded_norm(clip, shape.length - 1).hypot(clip)),
-        BlockKind::Shared => (SHARED, rounded_norm(clip, shape.length)),
-        BlockKind::Routing { .. } => (HISTOGRAMS, rounded_norm(clip, shape.length)),
+    let part = match shape.kind {
+        BlockKind::Expert { .. } => EXPERTS,
+        BlockKind::Router { .. } => ROUTERS,
+        BlockKind::Shared => SHARED,
+        BlockKind::Routing { .. } => HISTOGRAMS,
     };
+    let norm = scale.largest_norm(shape.kind);
     let alike = table.iter().filter(|other| same_kind(other.kind, shape.kind)).count() as f64;
     let least = if histogram { ROUTING_NOISE_STEPS } else { 0 };
     let noise = |target: Target| sigma(target, part / alike, norm, HONEST_NOISES) as u32;
@@ -117,7 +117,7 @@ fn same_kind(one: BlockKind, other: BlockKind) -> bool {
 fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Result<SketchPlan, LabError> {
     const COORDINATES: u16 = 64;
     let experts = table.iter().filter(|shape| shape.kind.is_scored()).count() as f64;
-    let norm = rounded_norm(f64::from(SKETCH_CLIP_STEPS), u64::from(COORDINATES));
+    let norm = sketch_norm(u64::from(COORDINATES));
     let fitting = |part: f64, norm: f64, least: u16| match target {
         None => Ok(least),
         Some(target) => u16::try_from(sigma(target, part / experts, norm, 1) as u64).map_err(|_| {

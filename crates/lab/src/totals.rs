@@ -12,7 +12,7 @@ use cloister_privacy::accountant::Mechanism;
 use cloister_privacy::concentrated::SummedNoise;
 use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::{Charge, LedgerError};
-use cloister_privacy::release::{HONEST_NOISES, Release, Released, rounded_norm};
+use cloister_privacy::release::{HONEST_NOISES, Release, Released};
 use cloister_protocol::round::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -101,9 +101,9 @@ impl Sum {
         let step_log2 = step.log2().ceil() as i8;
         let scale = Scale { step_log2, clip_steps: (clip * f64::from(-step_log2).exp2()) as u32 };
         let sensitivity = unit.map_or(0.0, |unit| match noise.map(|noise| noise.unit) {
-            Some(PrivacyUnit::Member) => rounded_norm(f64::from(scale.clip_steps), length),
-            // A text more moves each coordinate's rounding by a step at most.
-            _ => unit / scale.step() + (length as f64).sqrt(),
+            Some(PrivacyUnit::Member) => scale.largest_norm(BlockKind::Shared),
+            // With a text more or less each coordinate is rounded by less than a step, to one side or the other (`MASK-07`).
+            _ => unit / scale.step() + 2.0 * (length as f64).sqrt(),
         });
         let of = |noise: HeadNoise| noise.noise_multiplier * sensitivity / f64::from(HONEST_NOISES).sqrt();
         let noise_steps = noise.map_or(0, |noise| of(noise).ceil() as u32);

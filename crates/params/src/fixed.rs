@@ -119,7 +119,15 @@ impl Scale {
         f64::from(self.clip_steps) * self.step()
     }
 
-    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even (`MASK-07`).
+    /// The largest L2 norm, in steps, of the integers that [`Scale::quantise`] makes of a block (`PRIV-04`): the clip, as
+    /// rounding keeps to it, and for a router its consistency weight beside it.
+    pub fn largest_norm(self, kind: BlockKind) -> f64 {
+        let clip = f64::from(self.clip_steps);
+        if matches!(kind, BlockKind::Router { .. }) { clip.hypot(clip) } else { clip }
+    }
+
+    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even, such that the integers keep to
+    /// the clip as well (`MASK-07`).
     ///
     /// A router's last coordinate is its consistency weight: it is outside the norm, and 1 is `clip_steps`.
     ///
@@ -135,8 +143,11 @@ impl Scale {
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
         let steps = |value: f64| value.round_ties_even().clamp(-limit, limit) as i32;
-        let mut integers: Vec<i32> =
-            clipped_part.iter().map(|value| steps(f64::from(*value) * shrink / self.step())).collect();
+        let exact = |value: &f32| f64::from(*value) * shrink / self.step();
+        let mut integers: Vec<i32> = clipped_part.iter().map(|value| steps(exact(value))).collect();
+        let rounded_away =
+            |at: usize, integer: i32| f64::from(integer.unsigned_abs()) > exact(&clipped_part[at]).abs();
+        keep_within(&mut integers, self.clip_steps, rounded_away);
         if let Some(index) = weight_at {
             integers.push(steps(f64::from(update[index]).clamp(0.25, 1.0) * limit));
         }
@@ -190,6 +201,25 @@ impl Scale {
             return Err(FixedPointError::ConsistencyWeight { got: opened, low, high });
         }
         Ok(opened.clamp(least, most) as f64 / f64::from(self.clip_steps))
+    }
+}
+
+/// Takes coordinates one step toward zero, in order, until their L2 norm is at most `clip` steps: first those that were rounded away
+/// from zero. Without them a clipped vector is within the clip, so others are taken only for what 64-bit floats err by.
+fn keep_within(integers: &mut [i32], clip: u32, rounded_away: impl Fn(usize, i32) -> bool) {
+    let square = |value: u32| u128::from(value) * u128::from(value);
+    let most = square(clip);
+    let mut squares: u128 = integers.iter().map(|integer| square(integer.unsigned_abs())).sum();
+    for any in [false, true] {
+        for (at, integer) in integers.iter_mut().enumerate() {
+            if squares <= most {
+                return;
+            }
+            if *integer != 0 && (any || rounded_away(at, *integer)) {
+                squares -= 2 * u128::from(integer.unsigned_abs()) - 1;
+                *integer -= integer.signum();
+            }
+        }
     }
 }
 
@@ -264,10 +294,36 @@ mod tests {
         fn integers_stay_within_the_clip(update in prop::collection::vec(-10f32..10.0, 1..40)) {
             let quantised = SCALE.quantise(BlockKind::Shared, &update).expect("finite");
             prop_assert!(quantised.integers.iter().all(|integer| integer.unsigned_abs() <= SCALE.clip_steps));
-            let norm = quantised.integers.iter().map(|i| f64::from(*i).powi(2)).sum::<f64>().sqrt();
-            let rounding = (update.len() as f64).sqrt() / 2.0;
-            prop_assert!(norm <= f64::from(SCALE.clip_steps) + rounding);
+            prop_assert!(squares(&quantised.integers) <= u64::from(SCALE.clip_steps).pow(2));
+            let nearest = update.iter().map(|value| f64::from(*value) / SCALE.step());
+            if !quantised.clipped {
+                prop_assert!(quantised.integers.iter().zip(nearest).all(|(made, exact)| (f64::from(*made) - exact).abs() < 1.0));
+            }
         }
+    }
+
+    fn squares(integers: &[i32]) -> u64 {
+        integers.iter().map(|integer| u64::from(integer.unsigned_abs()).pow(2)).sum()
+    }
+
+    /// MASK-07, PRIV-04
+    #[test]
+    fn rounding_keeps_to_the_clip_and_changes_no_more_than_it_must() {
+        let scale = Scale { step_log2: 0, clip_steps: 51 };
+        // Each of 10,000 coordinates would be rounded up, and the norm from 51 to 100.
+        let quantised = scale.quantise(BlockKind::Shared, &vec![0.51; 10_000]).expect("finite");
+        assert_eq!(squares(&quantised.integers), 51 * 51, "as many ones as the clip has room for");
+        assert!(quantised.integers[10_000 - 51 * 51..].iter().all(|integer| *integer == 1));
+        // Control: within the clip nothing but the nearest integer is taken.
+        let roomy = Scale { clip_steps: 100, ..scale };
+        let quantised = roomy.quantise(BlockKind::Shared, &vec![0.51; 10_000]).expect("finite");
+        assert!(quantised.integers.iter().all(|integer| *integer == 1) && !quantised.clipped);
+        // A router's weight is outside the norm, and stays.
+        let router = BlockKind::Router { layer: 0 };
+        let small = Scale { step_log2: 0, clip_steps: 1 };
+        let quantised = small.quantise(router, &[0.6, 0.6, 1.0]).expect("finite");
+        assert_eq!(quantised.integers, [0, 1, 1]);
+        assert_eq!(small.largest_norm(router), 2f64.sqrt());
     }
 
     #[test]

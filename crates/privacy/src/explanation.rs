@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::accountant::{Account, Epsilon, Mechanism};
 use crate::budget::Budget;
-use crate::ledger::History;
+use crate::closed::ClosedRound;
+use crate::ledger::{Charge, History};
 use crate::release::{Release, Released};
 
 /// An ε, or why there is none.
@@ -56,7 +57,7 @@ pub struct Kind {
 }
 
 /// One round.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RoundSpent {
     /// The epoch.
     pub epoch: Digest,
@@ -64,6 +65,18 @@ pub struct RoundSpent {
     pub round: Round,
     /// What everything up to and with this round comes to.
     pub so_far: Spent,
+    /// The sums that were opened; none where the round did not close, or was not seen to.
+    pub closed: Option<ClosedRound>,
+}
+
+impl RoundSpent {
+    /// How many sums were opened and how many members each has at least, for people.
+    fn opened(&self) -> (String, String) {
+        let Some(closed) = &self.closed else { return ("not known".into(), String::new()) };
+        let fewest = closed.sums.iter().map(|sums| sums.members).min();
+        let count: u32 = closed.sums.iter().map(|sums| sums.count).sum();
+        (count.to_string(), fewest.map_or(String::new(), |fewest| format!("{fewest} or more")))
+    }
 }
 
 /// A ledger, explained.
@@ -101,7 +114,7 @@ impl Explanation {
             by_filter,
             kinds: kinds(history.releases(), delta),
             rounds: rounds(history, delta),
-            head: history.head,
+            head: history.head(),
         }
     }
 }
@@ -126,13 +139,14 @@ pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec
 
 fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
     let mut account = Account::default();
-    let charge = |charge: &crate::ledger::Charge| {
+    let charge = |(charge, closed): (&Charge, &Option<ClosedRound>)| {
         for release in &charge.releases {
             account.add(release.mechanism, release.count);
         }
-        RoundSpent { epoch: charge.epoch, round: charge.round, so_far: Spent::of(&account, delta) }
+        let so_far = Spent::of(&account, delta);
+        RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() }
     };
-    history.charges.iter().map(charge).collect()
+    history.charges.iter().zip(&history.closed).map(charge).collect()
 }
 
 /// A table for people.
@@ -144,10 +158,11 @@ impl fmt::Display for Explanation {
             let (what, count, unbounded) = (kind.released.in_words(), kind.count, kind.unbounded);
             writeln!(f, "{what:<36}{count:>9}{unbounded:>12}{:>14}", kind.alone)?;
         }
-        writeln!(f, "\n{:<20}{:>14}", "round", "ε so far")?;
+        writeln!(f, "\n{:<20}{:>14}{:>16}{:>20}", "round", "ε so far", "sums opened", "members in each")?;
         for round in &self.rounds {
             let name = format!("{} of {}", round.round.0, &round.epoch.to_string()[..8]);
-            writeln!(f, "{name:<20}{:>14}", round.so_far)?;
+            let (opened, members) = round.opened();
+            writeln!(f, "{name:<20}{:>14}{opened:>16}{members:>20}", round.so_far)?;
         }
         writeln!(f, "\nε in all: {}", self.spent)?;
         if let Some(by_filter) = self.by_filter {

@@ -5,6 +5,8 @@
 //! appending one transaction among processes. A charge whose release never happens, because the power failed between
 //! the two, stays spent: the ledger never holds less than what was released.
 
+mod history;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,13 +14,14 @@ use std::path::{Path, PathBuf};
 use cloister_params::id::{Digest, Round};
 use cloister_params::limits::PrivacyUnit;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::accountant::Account;
 use crate::budget::{Budget, WouldExceed};
+use crate::closed::ClosedRound;
 use crate::concentrated::MapError;
 use crate::release::{Release, account};
+pub use history::History;
+use history::{chained, parse, whole_lines};
 
 /// What a ledger is about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -49,6 +52,7 @@ pub struct Charge {
 enum Entry {
     Opened(Opening),
     Charged(Charge),
+    Closed(ClosedRound),
 }
 
 /// The permission to make one contribution to one round: [`Ledger::charge`] alone makes it, once its charge is on disk, and
@@ -68,9 +72,15 @@ enum Entry {
 #[derive(Debug)]
 pub struct ReleasePermit {
     round: Round,
+    entry: Digest,
 }
 
 impl ReleasePermit {
+    /// The digest of the charge's line: whoever keeps it elsewhere notices an older copy of the ledger ([`Ledger::require`]).
+    pub fn entry(&self) -> Digest {
+        self.entry
+    }
+
     /// Uses the permit up, and says for which round it was.
     pub fn redeem(self) -> Round {
         self.round
@@ -100,6 +110,18 @@ pub enum LedgerError {
         /// What is wrong.
         why: String,
     },
+    /// A copy from before a charge that is known from elsewhere.
+    #[error(
+        "the privacy ledger {path} is older than what this hospital released: the entry {entry}, which {witness} names, is not in it. Put the newest copy back. If there is none, what was spent is unknown and nothing more may be released under this budget: your privacy officer decides what remains, for a new ledger under a new consortium file"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The digest of the line that is missing.
+        entry: Digest,
+        /// What names it.
+        witness: PathBuf,
+    },
     /// A ledger of somebody else's data, or for another unit.
     #[error(
         "the privacy ledger {path} is {got}'s, counted by {got_unit}; {expected} counting by {expected_unit} needs one of its own"
@@ -124,49 +146,13 @@ pub enum LedgerError {
     WouldExceed(#[from] WouldExceed),
 }
 
-/// What a ledger says.
-#[derive(Clone, PartialEq, Debug)]
-pub struct History {
-    /// What it is about.
-    pub opening: Opening,
-    /// The charges, oldest first.
-    pub charges: Vec<Charge>,
-    /// Digest of the last line.
-    pub head: Digest,
-}
-
-impl History {
-    /// Everything that was released.
-    pub fn account(&self) -> Account {
-        account(self.releases())
-    }
-
-    /// Every release, oldest first.
-    pub fn releases(&self) -> impl Iterator<Item = &Release> {
-        self.charges.iter().flat_map(|charge| &charge.releases)
-    }
-
-    /// Reads and verifies a ledger without taking part in it.
-    ///
-    /// # Errors
-    /// A file that is no ledger, or was changed.
-    pub fn read(path: &Path) -> Result<Self, LedgerError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
-        let broken =
-            |line, why: &str| LedgerError::Broken { path: path.to_path_buf(), line, why: why.into() };
-        parse(&bytes[..whole_lines(&bytes)])
-            .map_err(|(line, why)| broken(line, &why))?
-            .ok_or_else(|| broken(1, "it is empty"))
-    }
-}
-
 /// A ledger that is open for charges.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
     file: File,
     opening: Opening,
+    required: Option<(Digest, PathBuf)>,
 }
 
 impl Ledger {
@@ -178,9 +164,19 @@ impl Ledger {
         let io = |source| LedgerError::Io { path: path.to_path_buf(), source };
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
-        let mut ledger = Self { path: path.to_path_buf(), file, opening };
+        let mut ledger = Self { path: path.to_path_buf(), file, opening, required: None };
         ledger.locked(|ledger| ledger.history().map(|_| ()))?;
         Ok(ledger)
+    }
+
+    /// From now on refuses to work without this line, which `witness` names: a ledger that lacks it was restored from an older
+    /// copy (`PRIV-12`).
+    ///
+    /// # Errors
+    /// [`LedgerError::Older`] if it is so now, or a file that cannot be used.
+    pub fn require(&mut self, entry: Digest, witness: &Path) -> Result<(), LedgerError> {
+        self.required = Some((entry, witness.to_path_buf()));
+        self.locked(|ledger| ledger.history().map(|_| ()))
     }
 
     /// Charges what a round would release, or refuses because the budget has no room for it; without a budget, only
@@ -190,14 +186,36 @@ impl Ledger {
     /// A budget that would be exceeded, or a file that cannot be used; nothing may be released then.
     pub fn charge(&mut self, charge: Charge, budget: Option<Budget>) -> Result<ReleasePermit, LedgerError> {
         let round = charge.round;
-        self.locked(|ledger| {
+        let entry = self.locked(|ledger| {
             let history = ledger.history()?;
             if let Some(budget) = budget {
                 budget.admit(&account(history.releases().chain(&charge.releases)))?;
             }
-            ledger.append(history.head, &Entry::Charged(charge))
+            ledger.append(history.head(), &Entry::Charged(charge))
         })?;
-        Ok(ReleasePermit { round })
+        Ok(ReleasePermit { round, entry })
+    }
+
+    /// Notes what became of the last charge, once: the same again changes nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn close(&mut self, round: ClosedRound) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            let history = ledger.history()?;
+            if history.closed.last() == Some(&None) {
+                ledger.append(history.head(), &Entry::Closed(round))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What it says now.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn read(&mut self) -> Result<History, LedgerError> {
+        self.locked(Self::history)
     }
 
     /// Whether a charge would be taken now. Nothing is written.
@@ -238,7 +256,7 @@ impl Ledger {
         let history =
             parsed.map_err(|(line, why)| LedgerError::Broken { path: self.path.clone(), line, why })?;
         match history {
-            Some(history) if history.opening == self.opening => Ok(history),
+            Some(history) if history.opening == self.opening => self.with_required(history),
             Some(history) => Err(LedgerError::Other {
                 path: self.path.clone(),
                 got: history.opening.holder,
@@ -246,7 +264,18 @@ impl Ledger {
                 expected: self.opening.holder.clone(),
                 expected_unit: self.opening.unit,
             }),
-            None => self.begin(),
+            None => self.begin().and_then(|history| self.with_required(history)),
+        }
+    }
+
+    /// PRIV-12
+    fn with_required(&self, history: History) -> Result<History, LedgerError> {
+        match &self.required {
+            Some((entry, witness)) if !history.lines.contains(entry) => {
+                let (path, witness) = (self.path.clone(), witness.clone());
+                Err(LedgerError::Older { path, entry: *entry, witness })
+            }
+            _ => Ok(history),
         }
     }
 
@@ -256,7 +285,7 @@ impl Ledger {
         let folder =
             self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| self.io(source))?;
-        Ok(History { opening: self.opening.clone(), charges: Vec::new(), head })
+        Ok(History::new(self.opening.clone(), head))
     }
 
     /// Appends an entry; on disk when this returns.
@@ -267,58 +296,6 @@ impl Ledger {
         let write = self.file.seek(SeekFrom::End(0)).and_then(|_| self.file.write_all(line.as_bytes()));
         write.and_then(|()| self.file.sync_data()).map_err(|source| self.io(source))?;
         Ok(digest)
-    }
-}
-
-/// The bytes up to the last line's end.
-fn whole_lines(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-}
-
-/// The digest of a line, which names the one before it.
-fn chained(previous: Digest, json: &[u8]) -> Digest {
-    let tag = b"cloister/v1/privacy-ledger";
-    let mut hash = Sha256::new();
-    hash.update([tag.len() as u8]);
-    hash.update(tag);
-    hash.update(previous.0);
-    hash.update(json);
-    Digest(hash.finalize().into())
-}
-
-/// Reads whole lines and checks their chain; `None` for no lines. An error names the line and what is wrong.
-fn parse(bytes: &[u8]) -> Result<Option<History>, (usize, String)> {
-    let text = std::str::from_utf8(bytes).map_err(|_| (1, "it is no text".to_owned()))?;
-    let mut history: Option<History> = None;
-    for (line, text) in (1..).zip(text.lines()) {
-        let previous = history.as_ref().map_or(Digest::default(), |history| history.head);
-        let (digest, entry) = parse_line(text, previous).map_err(|why| (line, why))?;
-        match (&mut history, entry) {
-            (None, Entry::Opened(opening)) => {
-                history = Some(History { opening, charges: Vec::new(), head: digest });
-            }
-            (Some(history), Entry::Charged(charge)) => {
-                history.charges.push(charge);
-                history.head = digest;
-            }
-            _ => return Err((line, "an opening is the first line and no other".into())),
-        }
-    }
-    Ok(history)
-}
-
-fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
-    let (digest, json) = text.split_once(' ').ok_or("it is no entry")?;
-    let expected = chained(previous, json.as_bytes());
-    if digest != expected.to_string() {
-        return Err(format!("its digest is {digest}, its content and the lines before it make {expected}"));
-    }
-    let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is no entry: {error}"))?;
-    match &entry {
-        Entry::Charged(charge) if !charge.releases.iter().all(|release| release.mechanism.is_valid()) => {
-            Err("it has a mechanism that cannot be".into())
-        }
-        _ => Ok((expected, entry)),
     }
 }
 

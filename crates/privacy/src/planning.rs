@@ -3,7 +3,8 @@
 //! The noise is calibrated to the filter that the ledger enforces ([`Budget::admit`]), so that a plan made here is not refused
 //! in its last round; the ε that accountants then find is a little less.
 
-use cloister_params::fixed::RingWidth;
+use cloister_params::block::BlockKind;
+use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::plan::{CERTAIN_MICRO, PrivateTrainingPlan, ring_reach};
 use serde::Serialize;
 use thiserror::Error;
@@ -12,7 +13,7 @@ use crate::accountant::{Account, Epsilon, Mechanism};
 use crate::budget::Budget;
 use crate::concentrated::{MapError, SummedNoise};
 use crate::discrete_gaussian::MAX_SIGMA;
-use crate::release::{HONEST_NOISES, rounded_norm};
+use crate::release::HONEST_NOISES;
 
 /// The largest clip that is tried, as a power of two in steps.
 const LARGEST_CLIP_LOG2: u32 = 20;
@@ -115,7 +116,8 @@ impl MemberTarget {
     }
 
     fn with_clip(&self, clip_steps: u32) -> Result<Option<MemberPlan>, PlanningError> {
-        let sensitivity = rounded_norm(f64::from(clip_steps), self.coordinates);
+        // Whatever its size, a step is one.
+        let sensitivity = Scale { step_log2: 0, clip_steps }.largest_norm(BlockKind::Shared);
         let rho =
             |sigma| SummedNoise { sigma, parties: HONEST_NOISES, length: self.coordinates }.rho(sensitivity);
         let admits = |sigma| rho(sigma).map(|rho| self.budget.admit(&self.account(rho)).is_ok());

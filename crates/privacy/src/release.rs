@@ -46,6 +46,21 @@ pub enum Released {
 }
 
 impl Released {
+    /// The sum of a block.
+    pub fn sum_of(kind: BlockKind) -> Self {
+        match kind {
+            BlockKind::Expert { .. } => Self::ExpertSum,
+            BlockKind::Router { .. } => Self::RouterSum,
+            BlockKind::Shared => Self::SharedSum,
+            BlockKind::Routing { .. } => Self::RoutingHistogram,
+        }
+    }
+
+    /// Whether it is a sum over members, and not a member's own.
+    pub fn is_sum(self) -> bool {
+        matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::RoutingHistogram)
+    }
+
     /// Whether it is computed from trained parameters alone, and not from records.
     fn follows_from_parameters(self) -> bool {
         matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::UpdateSketch)
@@ -143,6 +158,8 @@ struct Noised {
     coordinates: u64,
     /// The largest norm that one member's part has, in steps.
     norm: f64,
+    /// The most by which rounding moves a coordinate, in steps.
+    rounding: f64,
     /// Where it is an average over records: the largest norm of one record's part, in steps.
     bound_of_average: Option<f64>,
     sigma: u32,
@@ -154,35 +171,34 @@ impl Noised {
     /// noise are no discrete Gaussians. A late sketch shows the member's own upload, so that with it, too, nobody else's
     /// noise counts; it is no release beside the sum.
     fn sum(settings: &RoundSettings, block: &PlannedBlock) -> Self {
-        let (clip, length) = (f64::from(block.scale.clip_steps), block.shape.length);
-        let norm = match block.shape.kind {
-            // The consistency weight is outside the block's norm.
-            BlockKind::Router { .. } => rounded_norm(clip, length - 1).hypot(clip),
-            _ => rounded_norm(clip, length),
-        };
-        let released = match block.shape.kind {
-            BlockKind::Expert { .. } => Released::ExpertSum,
-            BlockKind::Router { .. } => Released::RouterSum,
-            BlockKind::Shared => Released::SharedSum,
-            BlockKind::Routing { .. } => Released::RoutingHistogram,
-        };
+        let released = Released::sum_of(block.shape.kind);
         let shown_alone = settings.late_sketches != LateSketches::Off && is_sketched(block);
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
         // A distribution has a norm of at most 1.
         let of_distribution = 2f64.powi(-i32::from(block.scale.step_log2));
         let bound_of_average = (released == Released::RoutingHistogram).then_some(of_distribution);
-        Self { released, coordinates: length, norm, bound_of_average, sigma: block.noise_steps, parties }
+        Self {
+            released,
+            coordinates: block.shape.length,
+            // PRIV-04: rounding keeps to the clip, and may take a step for it.
+            norm: block.scale.largest_norm(block.shape.kind),
+            rounding: 1.0,
+            bound_of_average,
+            sigma: block.noise_steps,
+            parties,
+        }
     }
 
     /// What an announcement shows of an expert: it carries the member's own noise alone.
     fn sketch(settings: &RoundSettings) -> [Self; 3] {
         let plan = &settings.sketch;
         let coordinates = u64::from(plan.coordinates);
-        let norm = rounded_norm(f64::from(SKETCH_CLIP_STEPS), coordinates);
+        let norm = sketch_norm(coordinates);
         let sketch = |released, bound_of_average| Self {
             released,
             coordinates,
             norm,
+            rounding: 0.5,
             bound_of_average,
             sigma: u32::from(plan.noise_steps),
             parties: 1,
@@ -191,6 +207,7 @@ impl Noised {
             released: Released::TokenCount,
             coordinates: 1,
             norm: f64::from(settings.scoring.largest_count()),
+            rounding: 0.0,
             bound_of_average: None,
             sigma: u32::from(plan.count_noise),
             parties: 1,
@@ -206,7 +223,7 @@ impl Noised {
             // PRIV-11
             (PrivacyUnit::Record, Some(bound), Some(private)) => {
                 let moved = 2.0 * bound / f64::from(private.minimum_records);
-                (moved + (self.coordinates as f64).sqrt()).min(2.0 * self.norm)
+                (moved + 2.0 * self.rounding * (self.coordinates as f64).sqrt()).min(2.0 * self.norm)
             }
             // From any contribution within the clip to any other.
             (PrivacyUnit::Record, _, _) => 2.0 * self.norm,
@@ -228,9 +245,9 @@ impl Noised {
     }
 }
 
-/// The largest norm of a vector of norm `clip` once each of its coordinates is rounded to an integer, in steps.
-pub fn rounded_norm(clip: f64, length: u64) -> f64 {
-    clip + (length as f64).sqrt() / 2.0
+/// The largest norm of a sketch once each of its coordinates is rounded to the nearest integer, in steps.
+pub fn sketch_norm(coordinates: u64) -> f64 {
+    f64::from(SKETCH_CLIP_STEPS) + (coordinates as f64).sqrt() / 2.0
 }
 
 #[cfg(test)]

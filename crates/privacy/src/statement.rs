@@ -6,9 +6,11 @@ use cloister_params::limits::PrivacyUnit;
 use serde::Serialize;
 
 use crate::accountant::Mechanism;
+use crate::accuracy::AccuracyCost;
 use crate::budget::Budget;
+use crate::closed::ClosedRound;
 use crate::explanation::Spent;
-use crate::ledger::History;
+use crate::ledger::{Charge, History};
 use crate::release::{Release, Released};
 
 /// Names the format; another one has another schema.
@@ -29,6 +31,7 @@ pub struct Statement {
     budget: Option<Budget>,
     epsilon_counted_against_budget: Option<f64>,
     accountant: Accountant,
+    accuracy_cost: AccuracyCost,
     rounds: Vec<RoundStatement>,
     ledger_head: Digest,
     not_covered: [&'static str; 4],
@@ -52,6 +55,8 @@ struct RoundStatement {
     epoch: Digest,
     round: Round,
     model: Digest,
+    /// Digest of the closing that opened its sums; none where none is known.
+    closing: Option<Digest>,
     releases: Vec<ReleaseStatement>,
 }
 
@@ -66,10 +71,29 @@ struct ReleaseStatement {
     noise_per_member: u32,
     /// Standard deviation that is sure to be in the release, whoever drops out.
     noise_guaranteed: f64,
-    /// What there was with those who did not drop out; none where the log was not read.
-    noise_realised: Option<f64>,
+    /// What there was with those who did not drop out, all of them taken for honest.
+    noise_realised: NoiseRealised,
     mechanism: Mechanism,
 }
+
+/// The noise that really was in a release.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+enum NoiseRealised {
+    Known {
+        /// In the release that has the least.
+        standard_deviation: f64,
+        /// Members whose noise is in it.
+        members: u32,
+    },
+    NotKnown {
+        reason: &'static str,
+    },
+}
+
+const NOT_CLOSED: &str =
+    "the round ended without sums, or the hospital did not see it close; what it released at most is counted";
+const NOT_OPENED: &str = "the round closed, and none of these sums with this hospital in it was opened";
 
 const TRUST_MODEL: &str = "The coordinator, and up to T organisations of the roster with it, may see everything that leaves the \
 hospital and their own noise. Sums are opened only over cohorts with at least H other honest members (secure aggregation), \
@@ -84,8 +108,9 @@ const NOT_COVERED: [&str; 4] = [
 ];
 
 impl Statement {
-    /// The statement of a ledger at `delta` (`PRIV-09`), with the budget of the hospital's policy if it has one.
-    pub fn of(history: &History, delta: f64, budget: Option<Budget>) -> Self {
+    /// The statement of a ledger at `delta` (`PRIV-09`), with the budget of the hospital's policy if it has one, and what is
+    /// known of the noise's cost.
+    pub fn of(history: &History, delta: f64, budget: Option<Budget>, accuracy_cost: AccuracyCost) -> Self {
         let account = history.account();
         let spent = Spent::of(&account, delta);
         let counted =
@@ -106,8 +131,14 @@ impl Statement {
             budget,
             epsilon_counted_against_budget: counted,
             accountant: Accountant { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
-            rounds: history.charges.iter().map(RoundStatement::of).collect(),
-            ledger_head: history.head,
+            accuracy_cost,
+            rounds: history
+                .charges
+                .iter()
+                .zip(&history.closed)
+                .map(|(charge, closed)| RoundStatement::of(charge, closed.as_ref()))
+                .collect(),
+            ledger_head: history.head(),
             not_covered: NOT_COVERED,
             in_plain_words: in_plain_words(history, spent, delta),
         }
@@ -120,14 +151,15 @@ impl Statement {
 }
 
 impl RoundStatement {
-    fn of(charge: &crate::ledger::Charge) -> Self {
-        let releases = charge.releases.iter().map(ReleaseStatement::of).collect();
-        Self { epoch: charge.epoch, round: charge.round, model: charge.model, releases }
+    fn of(charge: &Charge, closed: Option<&ClosedRound>) -> Self {
+        let releases = charge.releases.iter().map(|release| ReleaseStatement::of(release, closed)).collect();
+        let closing = closed.map(|closed| closed.closing);
+        Self { epoch: charge.epoch, round: charge.round, model: charge.model, closing, releases }
     }
 }
 
 impl ReleaseStatement {
-    fn of(release: &Release) -> Self {
+    fn of(release: &Release, closed: Option<&ClosedRound>) -> Self {
         Self {
             released: release.released,
             count: release.count,
@@ -137,9 +169,23 @@ impl ReleaseStatement {
             distribution: if release.noise_per_member == 0 { "none" } else { "discrete_gaussian" },
             noise_per_member: release.noise_per_member,
             noise_guaranteed: f64::from(release.noise_per_member) * f64::from(release.honest_noises).sqrt(),
-            noise_realised: None,
+            noise_realised: NoiseRealised::of(release, closed),
             mechanism: release.mechanism,
         }
+    }
+}
+
+impl NoiseRealised {
+    fn of(release: &Release, closed: Option<&ClosedRound>) -> Self {
+        let own = f64::from(release.noise_per_member);
+        if !release.released.is_sum() {
+            return Self::Known { standard_deviation: own, members: 1 };
+        }
+        let Some(closed) = closed else { return Self::NotKnown { reason: NOT_CLOSED } };
+        closed.sums_of(release.released).map_or(Self::NotKnown { reason: NOT_OPENED }, |sums| Self::Known {
+            standard_deviation: own * sums.noises.sqrt(),
+            members: sums.members,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
+use cloister_privacy::ledger::LedgerError;
 use cloister_protocol::coordinator::{
     Coordinator, CoordinatorOutput, Event, Input, ResumeError, RoundReport, Time,
 };
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::allowance::Allowance;
 use crate::files::write_round;
 use crate::journal::{Beginning, Journal, JournalError};
+use crate::ledgers::record;
 use crate::links::{LinkReport, Links, NEVER};
 
 /// The reason with which links are closed after the last round; clients end well when they read it.
@@ -106,6 +108,9 @@ pub enum ServerError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The account of what rounds released cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The journal is not what a coordinator of this epoch left.
     #[error("the journal in {folder} does not make a coordinator: {why}; start a new epoch in a new folder")]
     Resume {
@@ -390,6 +395,7 @@ impl Server<'_> {
     fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
         write_round(&self.config.folder, &report)
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
+        record(&self.config.folder, self.config.epoch.consortium().name(), &report)?;
         if report.opened.is_empty() {
             self.aborted_in_a_row += 1;
         } else {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cloister_params::id::{PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
@@ -60,6 +60,8 @@ pub struct Cluster {
     pub received: Vec<u8>,
     /// Whether it is kept: rounds of a real model would fill the memory.
     pub keeps_received: bool,
+    /// The last closing that each member applied, and the blocks that it was summed in, with how many members.
+    pub closed: BTreeMap<PartyId, (Digest, Vec<(BlockId, u32)>)>,
     /// Faults that a state machine reported, with who reported it.
     pub faults: Vec<(PartyId, Fault)>,
     /// What the coordinator told.
@@ -133,6 +135,7 @@ impl Cluster {
             parties,
             contributions: BTreeMap::new(),
             received: Vec::new(),
+            closed: BTreeMap::new(),
             keeps_received: true,
             faults: Vec::new(),
             events: Vec::new(),
@@ -282,10 +285,10 @@ impl Cluster {
                     self.faults.extend(result.err().map(|fault| (id, fault)));
                 }
                 MemberOutput::Send(frame) => self.send_from_member(id, &frame),
-                MemberOutput::Keep(_)
-                | MemberOutput::Closed { .. }
-                | MemberOutput::Aborted(_)
-                | MemberOutput::Refused { .. } => {}
+                MemberOutput::Closed { closing, summed, .. } => {
+                    self.closed.insert(id, (closing, summed));
+                }
+                MemberOutput::Keep(_) | MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => {}
             }
         }
     }

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("privacy", &["params"]),
     ("experts", &["params", "alignment", "privacy"]),
     ("transport", &["params", "wire"]),
-    ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript"]),
+    ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
     ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),
     ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
     (

@@ -25,6 +25,17 @@ def norm(values):
     return math.sqrt(total)
 
 
+def within(limit, exact, integers):
+    """MASK-07: one step toward zero each, until the norm is within the clip; first what was rounded away from zero."""
+    integers, excess = list(integers), sum(value * value for value in integers) - limit * limit
+    away = [at for at, value in enumerate(integers) if abs(value) > abs(exact[at])]
+    for at in away + list(range(len(integers))):
+        if excess > 0 and integers[at]:
+            excess -= 2 * abs(integers[at]) - 1
+            integers[at] -= 1 if integers[at] > 0 else -1
+    return integers
+
+
 def quantise(scale, router, update):
     """MASK-07: integers, and whether the clip changed anything. Python's `round` rounds ties to even."""
     require(all(math.isfinite(value) for value in update), "not-finite")
@@ -33,7 +44,8 @@ def quantise(scale, router, update):
     inside = update[:-1] if router else update
     length, clip = norm(inside), limit * step
     shrink = clip / length if length > clip else 1.0
-    integers = [bounded(value * shrink / step) for value in inside]
+    exact = [value * shrink / step for value in inside]
+    integers = within(limit, exact, [bounded(value) for value in exact])
     if router:
         integers.append(bounded(max(0.25, min(1.0, update[-1])) * limit))
     return integers, shrink < 1.0

@@ -102,6 +102,10 @@ def quantise():
         quantise_case(EXPERT, scale(4, 3), [1e30, -2e30, 0.0]),
         quantise_case(ROUTING, scale(-12, 2**14), [0.5, 0.25, 0.25]),
         quantise_case(SHARED, scale(-12, 2**14), [0.0, 0.0]),
+        quantise_case(SHARED, scale(0, 1), [0.625, -0.625, 0.5]),
+        quantise_case(EXPERT, scale(0, 3), [0.75] * 16),
+        quantise_case(EXPERT, scale(-4, 40), singles("coarse update", 60, 2.0)),
+        quantise_case(ROUTER, scale(0, 1), [0.625, 0.75, 1.0]),
     ]
     for weight in (0.25, 0.2, 0.625, 1.0, 1.5, 0.30000001192092896):
         cases.append(quantise_case(ROUTER, scale(-12, 1023), [100.0, -0.125, weight]))

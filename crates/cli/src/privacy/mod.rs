@@ -10,6 +10,7 @@ use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_privacy::accountant::Account;
+use cloister_privacy::accuracy::AccuracyCost;
 use cloister_privacy::budget::Budget;
 use cloister_privacy::explanation::{Explanation, Kind, Spent, kinds};
 use cloister_privacy::ledger::History;
@@ -39,7 +40,7 @@ enum Command {
     Cost(CostArguments),
     /// Say whether a hospital's policy, and its ledger if given, have room for rounds with given settings; status 5 if not.
     Check(CheckArguments),
-    /// Say what a hospital's ledger has spent on what.
+    /// Say what a hospital's ledger, or one that the coordinator keeps of all rounds, has spent on what.
     Explain(LedgerArguments),
     /// Write the privacy statement of a hospital's ledger, `dp-statement.json`, to stdout.
     Statement(StatementArguments),
@@ -100,7 +101,7 @@ struct CheckArguments {
 
 #[derive(Debug, Args)]
 struct LedgerArguments {
-    /// The hospital's ledger: `privacy-ledger` in its data folder.
+    /// The ledger: `privacy-ledger` in a hospital's data folder, `privacy-ledger-record` or `-member` in the coordinator's.
     ledger: PathBuf,
     /// The δ at which ε is taken.
     #[arg(long, default_value = DEFAULT_DELTA)]
@@ -120,9 +121,32 @@ struct StatementArguments {
     /// The δ at which ε is taken; the policy's if not given.
     #[arg(long)]
     delta: Option<f64>,
+    #[command(flatten)]
+    runs: Runs,
     /// Print only the paragraph in plain words.
     #[arg(long)]
     plain: bool,
+}
+
+/// Two runs of the lab that differ in noise alone.
+#[derive(Debug, Args)]
+struct Runs {
+    /// The manifest.json of a lab run with this noise, from which the cost in accuracy is taken.
+    #[arg(long, value_name = "FILE", requires = "without_noise")]
+    with_noise: Option<PathBuf>,
+    /// The manifest.json of the same run without noise.
+    #[arg(long, value_name = "FILE", requires = "with_noise")]
+    without_noise: Option<PathBuf>,
+}
+
+impl Runs {
+    fn accuracy_cost(&self) -> Result<AccuracyCost, Failure> {
+        let (Some(with_noise), Some(without_noise)) = (&self.with_noise, &self.without_noise) else {
+            return Ok(AccuracyCost::not_named());
+        };
+        AccuracyCost::of_runs(read_text(with_noise)?.as_bytes(), read_text(without_noise)?.as_bytes())
+            .map_err(|error| of_file(with_noise, error))
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -233,7 +257,7 @@ fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
     let delta = delta.ok_or_else(|| {
         Failure::new(FailureKind::Usage, "give --delta, or a --policy that has a privacy budget")
     })?;
-    let statement = Statement::of(&history, check_delta(delta)?, budget);
+    let statement = Statement::of(&history, check_delta(delta)?, budget, arguments.runs.accuracy_cost()?);
     if arguments.plain {
         println!("{}", statement.in_plain_words());
         return Ok(());

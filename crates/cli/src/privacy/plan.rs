@@ -3,13 +3,14 @@
 use clap::Args;
 use cloister_params::fixed::RingWidth;
 use cloister_params::limits::PrivacyUnit;
+use cloister_privacy::accuracy::AccuracyCost;
 use cloister_privacy::budget::Budget;
 use cloister_privacy::planning::{
     MemberPlan, MemberTarget, RecordPlan, RecordTarget, sampling_probability_micro,
 };
 use serde::Serialize;
 
-use super::{Unit, print_json};
+use super::{Runs, Unit, print_json};
 use crate::failure::{Failure, Kind};
 
 #[derive(Debug, Args)]
@@ -47,6 +48,8 @@ pub(super) struct Arguments {
     /// Unit `record`: passes over the records in a round.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     local_epochs: u16,
+    #[command(flatten)]
+    runs: Runs,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -61,8 +64,10 @@ struct Answer {
     members: u32,
     #[serde(flatten)]
     settings: Settings,
+    /// Unit `member`: how many steps a coordinate of an update as long as the clip has; well below 1, rounding loses it.
+    steps_of_a_coordinate: Option<f64>,
     /// What such noise did to accuracy, where that was measured.
-    accuracy_cost: Option<f64>,
+    accuracy_cost: AccuracyCost,
     not_covered: &'static [&'static str],
 }
 
@@ -88,7 +93,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Unit::Record => (record(arguments, target)?, NOT_COVERED_RECORD),
     };
     let (unit, rounds, members) = (arguments.unit.into(), arguments.rounds, arguments.members);
-    let answer = Answer { unit, target, rounds, members, settings, accuracy_cost: None, not_covered };
+    let accuracy_cost = arguments.runs.accuracy_cost()?;
+    let steps_of_a_coordinate = match &settings {
+        Settings::MemberSettings(plan) => {
+            Some(f64::from(plan.clip_steps) / (arguments.coordinates as f64).sqrt())
+        }
+        Settings::RecordSettings(_) => None,
+    };
+    let answer =
+        Answer { unit, target, rounds, members, settings, steps_of_a_coordinate, accuracy_cost, not_covered };
     if arguments.json {
         return print_json(&answer);
     }
@@ -147,12 +160,17 @@ fn print(answer: &Answer) {
             print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
         }
     }
-    row("cost in accuracy", "no measurement on record".into());
+    row("cost in accuracy", accuracy_in_words(&answer.accuracy_cost));
     if let Settings::MemberSettings(plan) = &answer.settings
         && plan.noise_of_mean_over_clip > 1.0
     {
         println!(
             "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more members or a larger ε help."
+        );
+    }
+    if answer.steps_of_a_coordinate.is_some_and(|steps| steps < 1.0) {
+        println!(
+            "\nA step is larger than a coordinate of most updates: rounding loses much of them. Take a wider ring."
         );
     }
     if let Settings::RecordSettings(plan) = &answer.settings {
@@ -165,6 +183,21 @@ fn print(answer: &Answer) {
     println!("\nNot covered:");
     for what in answer.not_covered {
         println!("- {what}");
+    }
+}
+
+/// The cost, with what it was measured on: the noise of a run of the lab is its own, and need not be this plan's.
+fn accuracy_in_words(cost: &AccuracyCost) -> String {
+    match cost {
+        AccuracyCost::NotMeasured { reason } => format!("not measured: {reason}"),
+        AccuracyCost::Measured { dataset, with_noise, without_noise, cost } => format!(
+            "{:.1} points: {:.1} % with the run's noise (ε of training {:.2}), {:.1} % without, on {dataset}, {} seed(s)",
+            100.0 * cost,
+            100.0 * with_noise.accuracy,
+            with_noise.epsilon_of_training.unwrap_or(f64::INFINITY),
+            100.0 * without_noise.accuracy,
+            with_noise.seeds
+        ),
     }
 }
 

@@ -97,3 +97,32 @@ fn a_ledger_of_another_hospital_or_unit_is_refused() {
     assert!(error.contains("counted by member"), "{error}");
     std::fs::remove_file(path).expect("there");
 }
+
+/// PRIV-12, PRIV-13
+#[test]
+fn what_became_of_a_charge_is_noted_once_and_never_without_one() {
+    let path = scratch("closed");
+    let mut ledger = Ledger::open(&path, opening()).expect("a new file");
+    let closed = |round| ClosedRound { round: Round(round), closing: Digest([5; 32]), sums: vec![] };
+    ledger.close(closed(1)).expect("readable");
+    assert!(History::read(&path).expect("a ledger").closed.is_empty(), "nothing was charged");
+    let permit = ledger.charge(charge(1, Mechanism::Unbounded), None).expect("kept account of");
+    let entry = permit.entry();
+    assert_eq!(permit.redeem(), Round(1));
+    assert_eq!(ledger.read().expect("readable").head(), entry, "the permit names the charge's line");
+    ledger.close(closed(2)).expect("writable");
+    ledger.close(closed(3)).expect("readable");
+    let history = History::read(&path).expect("a ledger");
+    assert_eq!(history.closed, [Some(closed(2))], "the first time counts");
+    ledger.require(entry, Path::new("journal")).expect("control: it is there");
+    let missing = ledger.require(Digest([9; 32]), Path::new("journal"));
+    assert!(matches!(missing, Err(LedgerError::Older { .. })));
+    // A closing where nothing is open is a line that this program does not write.
+    let json = serde_json::to_string(&Entry::Closed(closed(4))).expect("JSON");
+    let line = format!("{} {json}\n", chained(history.head(), json.as_bytes()));
+    let text = std::fs::read_to_string(&path).expect("there") + &line;
+    std::fs::write(&path, text).expect("writable");
+    let error = History::read(&path).expect_err("nothing to close");
+    assert!(error.to_string().contains("line 4: it closes a round that nothing was charged for"), "{error}");
+    std::fs::remove_file(path).expect("there");
+}

@@ -2,6 +2,7 @@ use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::closed::OpenedSums;
 use crate::ledger::{Charge, Opening};
 
 fn history(unit: PrivacyUnit, mechanism: Mechanism) -> History {
@@ -21,12 +22,21 @@ fn history(unit: PrivacyUnit, mechanism: Mechanism) -> History {
         releases: vec![release],
     };
     let opening = Opening { holder: "Hospital North".into(), unit };
-    History { opening, charges: (1..=3).map(charge).collect(), head: Digest([3; 32]) }
+    // The second round was not seen to close, and nothing of the third with this hospital in it was opened.
+    let closed = |sums| Some(ClosedRound { round: Round(1), closing: Digest([4; 32]), sums });
+    let sums = OpenedSums { released: Released::ExpertSum, count: 4, members: 5, noises: 5.0 };
+    let closed = vec![closed(vec![sums]), None, closed(vec![])];
+    History { opening, charges: (1..=3).map(charge).collect(), closed, lines: vec![Digest([3; 32])] }
+}
+
+fn stated(history: &History, budget: Option<Budget>) -> Value {
+    let statement = Statement::of(history, 1e-6, budget, AccuracyCost::not_named());
+    serde_json::to_value(statement).expect("JSON")
 }
 
 fn statement(unit: PrivacyUnit, mechanism: Mechanism) -> Value {
     let budget = Budget::new(4.0, 1e-6).expect("a budget");
-    serde_json::to_value(Statement::of(&history(unit, mechanism), 1e-6, Some(budget))).expect("JSON")
+    stated(&history(unit, mechanism), Some(budget))
 }
 
 fn is_valid(statement: &Value) -> bool {
@@ -53,9 +63,9 @@ fn statements_fit_the_published_schema_and_lies_do_not() {
         }
     }
     let whole = statement(PrivacyUnit::Record, mechanisms[1]);
-    for item in
-        ["unit", "neighbouring_relation", "trust_model", "delta", "accountant", "rounds", "ledger_head"]
-    {
+    let items =
+        ["unit", "neighbouring_relation", "trust_model", "delta", "accountant", "accuracy_cost", "rounds"];
+    for item in items.into_iter().chain(["ledger_head"]) {
         let mut without = whole.clone();
         without.as_object_mut().expect("an object").remove(item);
         assert!(!is_valid(&without), "{item} may not be missing");
@@ -94,7 +104,7 @@ fn a_statement_names_the_sampling_of_private_training() {
         PrivacyUnit::Record,
         Mechanism::Gaussian { noise_multiplier: 1.1, sampling_probability: 0.03 },
     );
-    let of = |history: &History| serde_json::to_value(Statement::of(history, 1e-6, None)).expect("JSON");
+    let of = |history: &History| stated(history, None);
     assert_eq!(
         of(&history)["sampling"]["of_records"],
         "none is counted",
@@ -105,4 +115,52 @@ fn a_statement_names_the_sampling_of_private_training() {
     assert!(is_valid(&private), "{private}");
     let sampling = private["sampling"]["of_records"].as_str().expect("words");
     assert!(sampling.starts_with("Poisson:") && sampling.contains("0.03"), "{sampling}");
+}
+
+/// PRIV-09
+#[test]
+fn noise_is_realised_by_those_that_were_summed_and_what_is_not_known_says_why() {
+    let whole = statement(PrivacyUnit::Member, Mechanism::Concentrated { rho: 0.01 });
+    let realised = |round: usize| whole["rounds"][round]["releases"][0]["noise_realised"].clone();
+    let known = json!({"status": "known", "standard_deviation": 4000.0 * 5f64.sqrt(), "members": 5});
+    assert_eq!(realised(0), known, "more than is guaranteed: five members were summed");
+    assert!(
+        known["standard_deviation"].as_f64() > whole["rounds"][0]["releases"][0]["noise_guaranteed"].as_f64()
+    );
+    for (round, why) in [(1, "did not see it close"), (2, "none of these sums")] {
+        let unknown = realised(round);
+        assert_eq!(unknown["status"], "not_known");
+        assert!(unknown["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{unknown}");
+    }
+    let mut own = history(PrivacyUnit::Member, Mechanism::Concentrated { rho: 0.01 });
+    own.charges[1].releases[0].released = Released::UpdateSketch;
+    let alone = stated(&own, None)["rounds"][1]["releases"][0]["noise_realised"].clone();
+    assert_eq!(alone, json!({"status": "known", "standard_deviation": 4000.0, "members": 1}));
+    let mut silent = whole;
+    silent["rounds"][1]["releases"][0]["noise_realised"] = Value::Null;
+    assert!(!is_valid(&silent), "nothing is left out without a reason");
+}
+
+/// PRIV-09
+#[test]
+fn the_cost_in_accuracy_is_stated_or_why_it_is_not_known() {
+    let history = history(PrivacyUnit::Record, Mechanism::Concentrated { rho: 0.01 });
+    let run = |accuracy: f64, epsilon: Option<f64>| {
+        json!({"summary": {
+            "dataset": "AG News", "strategy": "FedAvg", "division": "iid", "members": 5, "rounds": 4, "seeds": [0],
+            "accuracy": {"mean": accuracy, "std": 0.0}, "epsilon_of_training": epsilon,
+        }})
+        .to_string()
+    };
+    let cost = AccuracyCost::of_runs(run(0.75, Some(3.0)).as_bytes(), run(0.875, None).as_bytes());
+    let measured = Statement::of(&history, 1e-6, None, cost.expect("two runs"));
+    let measured = serde_json::to_value(measured).expect("JSON");
+    assert!(is_valid(&measured), "{measured}");
+    assert_eq!(measured["accuracy_cost"]["cost"], 0.125);
+    let unnamed = stated(&history, None);
+    assert_eq!(unnamed["accuracy_cost"]["status"], "not_measured");
+    assert!(is_valid(&unnamed), "{unnamed}");
+    let mut silent = measured;
+    silent["accuracy_cost"] = Value::Null;
+    assert!(!is_valid(&silent));
 }

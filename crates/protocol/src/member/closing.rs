@@ -1,15 +1,16 @@
 //! The end of a round at a member: the published sums, and what they make of its model.
 
-use cloister_params::id::PartyId;
+use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::Closing;
 
-use super::{Member, MemberOutput};
+use super::{Member, MemberOutput, RoundState};
 use crate::fault::{Misbehaviour, expect};
 use crate::late::is_applied;
 use crate::opening::{OpenedSum, append_chunk};
 use crate::round::KnownEnding;
+use crate::sealed::{SealedCohorts, SummedCohort};
 use crate::statement::check_certificate;
 
 impl Member {
@@ -38,7 +39,7 @@ impl Member {
         let outcome = match ending {
             Ending::Closed { certificate, .. } if follows && self.round.is_some() => {
                 let closing = check_certificate(certificate, &self.epoch)?;
-                let applied = self.apply(closing.body());
+                let applied = self.apply(closing.body(), closing.digest());
                 self.round = None;
                 self.kept = None;
                 applied
@@ -57,7 +58,7 @@ impl Member {
         outcome
     }
 
-    fn apply(&mut self, closing: &Closing) -> Result<(), Misbehaviour> {
+    fn apply(&mut self, closing: &Closing, digest: Digest) -> Result<(), Misbehaviour> {
         let Some(state) = &self.round else { return Ok(()) };
         expect("closing", "plan", closing.plan, state.context.plan_digest())?;
         let applied = closing.sums.iter().filter(|listed| is_applied(&state.context, listed.check));
@@ -69,12 +70,26 @@ impl Member {
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.after(state.context.plan(), &sums)?;
         expect("closing", "model", closing.model, model.digest())?;
+        let summed = state.summed_with(self.id, closing);
         self.model = model.clone();
         self.outputs.push_back(MemberOutput::Closed {
             round: closing.round,
             model: Box::new(model),
             applied: sums.iter().map(OpenedSum::block).collect(),
+            closing: digest,
+            summed,
         });
         Ok(())
+    }
+}
+
+impl RoundState {
+    /// The opened blocks that a member is summed in, each with how many members are. None for one that did not see the
+    /// second seal.
+    fn summed_with(&self, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
+        let cohorts = self.cohorts.iter().flat_map(SealedCohorts::valid);
+        let opened = |cohort: &&SummedCohort| closing.sums.iter().any(|sum| sum.block == cohort.block());
+        let with_member = cohorts.filter(opened).filter(|cohort| cohort.members().any(|own| own == member));
+        with_member.map(|cohort| (cohort.block(), cohort.weighted().len() as u32)).collect()
     }
 }

@@ -51,6 +51,10 @@ pub enum MemberOutput {
         model: Box<Model>,
         /// The blocks whose sums were applied.
         applied: Vec<BlockId>,
+        /// Digest of the closing.
+        closing: Digest,
+        /// The opened blocks that this member is summed in, each with how many members are.
+        summed: Vec<(BlockId, u32)>,
     },
     /// The round ended without a sum.
     Aborted(Round),

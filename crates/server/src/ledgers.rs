@@ -1,0 +1,156 @@
+//! The coordinator's own account of what rounds released, for whoever watches over a consortium without any hospital's files
+//! (`PRIV-13`).
+//!
+//! It follows from each round's plan, seals and closing, which the log has. A ledger counts what a hospital released that contributed
+//! to every round; there is one for each unit of privacy, as the hospitals' policies choose theirs. It keeps no budget: that
+//! is each hospital's own.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cloister_params::id::{BlockId, PartyId};
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::RoundPlan;
+use cloister_privacy::closed::ClosedRound;
+use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening};
+use cloister_privacy::release::releases;
+use cloister_protocol::coordinator::RoundReport;
+use cloister_protocol::statement::body_digest;
+use cloister_transcript::EntryKind;
+use cloister_wire::codec;
+use cloister_wire::message::Ending;
+use cloister_wire::statement::ManifestCohort;
+
+/// Writes what a round released into both ledgers of the folder. The same round again changes nothing.
+pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> Result<(), LedgerError> {
+    let plan = report.log.entries().iter().find(|entry| entry.kind == EntryKind::Plan);
+    let Some(plan) = plan.and_then(|entry| codec::decode::<RoundPlan>(&entry.body).ok()) else {
+        return Ok(());
+    };
+    for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
+        let holder = format!("a member of {consortium} in every round");
+        let path = folder.join(format!("privacy-ledger-{unit}"));
+        let mut ledger = Ledger::open(&path, Opening { holder, unit })?;
+        charge(&mut ledger, &plan, report, unit)?;
+        if let Ending::Closed { certificate, .. } = &report.ending {
+            let closing = body_digest(&certificate.body);
+            ledger.close(ClosedRound::new(&plan.settings, (report.round, closing), opened(report)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Charges a round that somebody announced in, unless it is the last charge's contribution sent again after an abort, which
+/// started from the same model (`PRIV-03`).
+fn charge(
+    ledger: &mut Ledger,
+    plan: &RoundPlan,
+    report: &RoundReport,
+    unit: PrivacyUnit,
+) -> Result<(), LedgerError> {
+    let history = ledger.read()?;
+    let is_open = history.closed.last() == Some(&None);
+    let again = history.charges.last().is_some_and(|last| {
+        last.epoch == plan.epoch && (last.round == plan.round || (is_open && last.model == plan.model))
+    });
+    if again || report.announced.is_empty() {
+        return Ok(());
+    }
+    let releases = releases(&plan.settings, unit)?;
+    let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
+    let _ = ledger.charge(charge, None)?.redeem();
+    Ok(())
+}
+
+/// The opened blocks, each with how many members are in its sum.
+fn opened(report: &RoundReport) -> Vec<(BlockId, u32)> {
+    let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
+    let cohorts = report.cohorts.iter().filter(|cohort| report.opened.contains(&cohort.block));
+    let present = |cohort: &ManifestCohort| {
+        cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).count() as u32
+    };
+    cohorts.map(|cohort| (cohort.block, present(cohort))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use cloister_privacy::ledger::History;
+    use cloister_privacy::release::Released;
+    use cloister_testkit::cluster::{Cluster, DropOut};
+    use cloister_testkit::consortium::consortium;
+    use cloister_testkit::plan::template;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("cloister-ledgers-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("writable");
+        folder
+    }
+
+    fn of_unit(folder: &Path, unit: &str) -> History {
+        History::read(&folder.join(format!("privacy-ledger-{unit}"))).expect("a sound ledger")
+    }
+
+    /// PRIV-13
+    #[test]
+    fn what_rounds_released_is_in_a_chained_ledger_for_each_unit_with_who_was_summed() {
+        let folder = folder("rounds");
+        let mut cluster = Cluster::new(consortium(&[1; 8]), template(4, 5, 1), 11);
+        cluster.drop_member(PartyId(3), DropOut::InUpload(2));
+        let first = cluster.run_round().expect("it closes");
+        let second = cluster.run_round().expect("it closes");
+        for report in [&first, &second, &second] {
+            record(&folder, "test", report).expect("writable");
+        }
+        for unit in ["record", "member"] {
+            let history = of_unit(&folder, unit);
+            assert_eq!(history.charges.len(), 2, "the same round again changes nothing");
+            let released: Vec<Released> =
+                history.charges[0].releases.iter().map(|release| release.released).collect();
+            assert!(released.contains(&Released::RegionSketch) && released.contains(&Released::TokenCount));
+            let closed = history.closed[0].as_ref().expect("it closed");
+            assert_eq!(closed.round, first.round);
+            let shared = closed.sums_of(Released::SharedSum).expect("opened");
+            assert_eq!(
+                (shared.count, shared.members, shared.noises),
+                (1, 7, 7.0),
+                "3 was lost in its upload"
+            );
+        }
+        let member = of_unit(&folder, "member").closed[1].clone().expect("it closed");
+        let own = &cluster.closed[&PartyId(1)];
+        assert_eq!((own.0, member.closing), (member.closing, own.0), "a member knows the same closing");
+        let summed: Vec<(BlockId, u32)> = opened(&second)
+            .into_iter()
+            .filter(|(block, _)| own.1.iter().any(|(own, _)| own == block))
+            .collect();
+        assert!(
+            !summed.is_empty() && summed == own.1,
+            "and the same numbers of members: {summed:?}, {own:?}"
+        );
+        std::fs::remove_dir_all(folder).expect("it was written");
+    }
+
+    /// PRIV-03, PRIV-13
+    #[test]
+    fn a_contribution_that_an_abort_sends_again_is_charged_once() {
+        let folder = folder("abort");
+        let mut cluster = Cluster::new(consortium(&[1; 5]), template(2, 4, 1), 3);
+        cluster.drop_member(PartyId(3), DropOut::AfterAnnouncing);
+        cluster.drop_member(PartyId(4), DropOut::AfterAnnouncing);
+        let report = cluster.run_round().expect("it ends");
+        assert!(matches!(report.ending, Ending::Aborted(_)), "too few uploaded");
+        let mut again = report.clone();
+        again.round = report.round.next();
+        for report in [&report, &again] {
+            record(&folder, "test", report).expect("writable");
+        }
+        let history = of_unit(&folder, "member");
+        assert_eq!((history.charges.len(), history.closed.as_slice()), (1, &[None][..]));
+        std::fs::remove_dir_all(folder).expect("it was written");
+    }
+}
