@@ -1,4 +1,5 @@
-//! Hospitals as processes, killed as soon as their journals say what they are about to send, and started again.
+//! A coordinator and hospitals as processes: killed as soon as their journals say what they are about to send and started
+//! again, and with a budget that a plan exceeds.
 
 #![cfg(all(feature = "training", target_os = "linux"))]
 // Processes take the time that they take.
@@ -46,7 +47,7 @@ fn prepared(name: &str) -> Option<(PathBuf, PathBuf)> {
         eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
         return None;
     };
-    let folder = std::env::temp_dir().join(format!("cloister-killed-{}-{name}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("cloister-processes-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     let flags =
         ["demo", "--members", "5", "--notes-per-member", "24", "--rounds", "1", "--quiet", "--folder"];
@@ -86,7 +87,7 @@ impl Consortium {
         client.arg("--task").arg(self.folder.join("task.json"));
         client.arg("--model").arg(self.folder.join("initial.parameters"));
         client.arg("--held-out").arg(self.folder.join("held-out.jsonl"));
-        client.arg("--minilm").arg(&self.minilm).arg("--notes").arg(own.join("notes.jsonl"));
+        client.arg("--base-model").arg(&self.minilm).arg("--notes").arg(own.join("notes.jsonl"));
         client.arg("--data").arg(own.join("data")).arg("--identity").arg(own);
         client.args(["--coordinator", &self.address, "--evaluate", "0/5", "--events"]);
         client.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
@@ -113,14 +114,16 @@ impl Consortium {
         self.hospitals[at] = self.hospital(hospital);
     }
 
-    /// Waits until every process has ended well.
-    fn finish(&mut self) {
-        for process in self.hospitals.iter_mut().chain([&mut self.server]) {
-            let status = process.wait().unwrap();
+    /// Waits until every process has ended; the exit status of each hospital and what it said.
+    fn finish(&mut self) -> Vec<(Option<i32>, String)> {
+        let end = |process: &mut Child| {
             let mut words = String::new();
             let _ = process.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words));
-            assert!(status.success(), "{status}: {words}");
-        }
+            (process.wait().unwrap().code(), words)
+        };
+        let ended = self.hospitals.iter_mut().map(end).collect();
+        assert!(self.server.wait().unwrap().success(), "the coordinator ends well");
+        ended
     }
 }
 
@@ -133,7 +136,9 @@ fn hospitals_killed_at_every_signature_come_back_and_sign_nothing_twice() {
     consortium.kill_at(3, "signed 2 seal-1");
     consortium.kill_at(4, "signed 3 outcome");
     consortium.kill_at(5, "signed 4 closing");
-    consortium.finish();
+    for (status, words) in consortium.finish() {
+        assert_eq!(status, Some(0), "{words}");
+    }
     rounds::check(&folder, 1..=4);
     let model = |hospital| std::fs::read(identity(&folder, hospital).join("data/model.safetensors")).unwrap();
     for hospital in 1..=HOSPITALS {
@@ -147,5 +152,29 @@ fn hospitals_killed_at_every_signature_come_back_and_sign_nothing_twice() {
         );
         assert!(model(hospital) == model(1), "hospital {hospital} has another model");
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// PRIV-05
+#[test]
+fn a_hospital_whose_budget_has_no_room_ends_with_status_5_and_the_others_go_on() {
+    let Some((folder, minilm)) = prepared("budget") else { return };
+    let policy = identity(&folder, 5).join("policy.toml");
+    let budget = "\n[privacy]\nunit = \"member\"\nmaximum_epsilon = 4.0\nmaximum_delta = 1e-6\n";
+    std::fs::write(&policy, std::fs::read_to_string(&policy).unwrap() + budget).unwrap();
+    let mut consortium = Consortium::start(folder.clone(), minilm, 1);
+    let ended = consortium.finish();
+    let codes: Vec<Option<i32>> = ended.iter().map(|(status, _)| *status).collect();
+    assert_eq!(codes, [Some(0), Some(0), Some(0), Some(0), Some(5)], "{ended:?}");
+    let refusal = &ended[4].1;
+    for part in ["no contribution to round 1", "`maximum_epsilon`", "this party allows 4"] {
+        assert!(refusal.contains(part), "{part:?} is not in: {refusal}");
+    }
+    rounds::check(&folder, 1..=1);
+    let ledger = |hospital| {
+        let path = identity(&folder, hospital).join("data/privacy-ledger");
+        std::fs::read_to_string(path).unwrap().lines().filter(|line| line.contains("releases")).count()
+    };
+    assert_eq!((ledger(1), ledger(5)), (1, 0), "nothing is charged where nothing is released");
     std::fs::remove_dir_all(folder).unwrap();
 }
