@@ -1,0 +1,196 @@
+//! The thread that trains: one trainer for all jobs.
+
+use std::sync::mpsc as blocking;
+
+use cloister_experts::memory::{MemoryEstimate, available};
+use cloister_experts::rows::ReadSoFar;
+use cloister_experts::task::Task;
+use cloister_experts::{BlockVectors, Device, ExpertsError, LocalResult, LocalTraining};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::id::PartyId;
+use cloister_params::plan::{RoundPlan, TrainingPlan};
+use cloister_protocol::model::Model;
+use tokio::sync::mpsc;
+
+use super::adapter::AdapterTrainer;
+use super::classifier::Classifier;
+use super::program::Program;
+use super::{
+    Accuracy, FinalResult, HeldOut, Job, LocalTrainer, Private, Report, TrainingConfig, TrainingError,
+};
+
+/// Opens the trainer, and takes jobs until there are no more.
+pub(super) fn work(
+    config: &TrainingConfig,
+    party: PartyId,
+    jobs: &blocking::Receiver<Job>,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<(), TrainingError> {
+    if let Task::Adapter(task) = &config.task {
+        // TASK-01
+        task.check_base(&config.base_model)?;
+    }
+    let initial = config.task.initial(&config.base_model)?;
+    let width = config.task.hidden_width(&config.base_model)?;
+    let trainer = open(config, reports)?;
+    let mut worker = Worker { config, party, initial, width, trainer, reports };
+    let (notes, truncated) = worker.trainer.notes().unzip();
+    worker.report(Report::Ready { notes, truncated });
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Train(plan, model) => worker.train(&plan, &model),
+            Job::Evaluate(model) => worker.evaluate(&model),
+            Job::Finish { model, plans } => worker.finish(&model, &plans)?,
+        }
+    }
+    Ok(())
+}
+
+/// The hospital's own program, or the built-in trainer if it has room.
+fn open(
+    config: &TrainingConfig,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<Box<dyn LocalTrainer>, TrainingError> {
+    if let Some(program) = &config.program {
+        return Ok(Box::new(Program::new(config, program)?));
+    }
+    Ok(match &config.task {
+        Task::Classifier(model) => {
+            check_memory(Classifier::memory(config, model)?, config.device, reports)?;
+            Box::new(Classifier::open(config, model, &mut reading(reports))?)
+        }
+        Task::Adapter(task) => {
+            check_memory(AdapterTrainer::memory(config, task)?, config.device, reports)?;
+            Box::new(AdapterTrainer::open(config, task, &mut reading(reports))?)
+        }
+    })
+}
+
+/// Tells what training takes, and refuses what the machine has not.
+fn check_memory(
+    estimate: MemoryEstimate,
+    device: Device,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<(), ExpertsError> {
+    let _ = reports.send(Report::Memory { needed: estimate.total(), free: available(device) });
+    estimate.check(device)
+}
+
+/// Reports each further percent of a file.
+fn reading(reports: &mpsc::UnboundedSender<Report>) -> impl FnMut(ReadSoFar) {
+    let mut told = 0;
+    move |ReadSoFar { done, total }| {
+        let percent = 100 * done / total.max(1);
+        if percent > told {
+            told = percent;
+            let _ = reports.send(Report::Reading { done, total });
+        }
+    }
+}
+
+struct Worker<'a> {
+    config: &'a TrainingConfig,
+    party: PartyId,
+    /// The model before any training.
+    initial: BlockVectors,
+    /// Width of the hidden states that routers read.
+    width: usize,
+    trainer: Box<dyn LocalTrainer>,
+    reports: &'a mpsc::UnboundedSender<Report>,
+}
+
+impl Worker<'_> {
+    fn report(&self, report: Report) {
+        // Nobody listens any more when the program is ending.
+        let _ = self.reports.send(report);
+    }
+
+    fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
+        self.initial.with_values(model.blocks().to_vec())
+    }
+
+    /// A failure costs the round and not the party: it may be a custodian, and the next round may go well.
+    fn train(&mut self, plan: &RoundPlan, model: &Model) {
+        let settings = local_training(&plan.settings.training, self.party, plan.round.0);
+        let blocks = self.blocks(model).map_err(TrainingError::from);
+        let private = Private::of(&plan.settings, self.width);
+        let result = blocks.and_then(|blocks| {
+            let steps = &mut progress(self.reports, (0, 1), false);
+            self.trainer.train(&blocks, &settings, private.as_ref(), steps)
+        });
+        self.report(match result {
+            Ok(trained) => Report::Trained(Box::new(trained)),
+            Err(error) => Report::NotTrained(error.to_string()),
+        });
+    }
+
+    fn evaluate(&mut self, model: &Model) {
+        let blocks = self.blocks(model).map_err(TrainingError::from);
+        let accuracy = blocks.and_then(|blocks| self.trainer.evaluate(&blocks, HeldOut::Part));
+        self.report(match accuracy {
+            Ok(accuracy) => Report::Evaluated(accuracy),
+            Err(error) => Report::NotEvaluated(error.to_string()),
+        });
+    }
+
+    fn finish(&mut self, model: &Model, plans: &[TrainingPlan]) -> Result<(), TrainingError> {
+        let blocks = self.blocks(model)?;
+        let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
+        self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
+        let local = if self.config.compare_local { Some(self.train_alone(plans)?) } else { None };
+        self.report(Report::Finished(FinalResult { federated, local }));
+        Ok(())
+    }
+
+    /// The comparison: the same start, the same settings, as many epochs, on the own notes alone. It stays here, so that it
+    /// is never private.
+    fn train_alone(&mut self, plans: &[TrainingPlan]) -> Result<Accuracy, TrainingError> {
+        let mut blocks = self.initial.clone();
+        for (done, plan) in plans.iter().enumerate() {
+            let settings = local_training(plan, self.party, done as u64 + 1);
+            let steps = &mut progress(self.reports, (done, plans.len()), true);
+            let trained = self.trainer.train(&blocks, &settings, None, steps)?;
+            blocks = moved(&blocks, &trained.result)?;
+        }
+        self.trainer.evaluate(&blocks, HeldOut::All)
+    }
+}
+
+/// A model after its update; there is no routing distribution that others published.
+fn moved(blocks: &BlockVectors, result: &LocalResult) -> Result<BlockVectors, ExpertsError> {
+    let sum =
+        |(old, update): (&Vec<f32>, &Vec<f32>)| old.iter().zip(update).map(|(old, own)| old + own).collect();
+    let table = blocks.table();
+    let mut values: Vec<Vec<f32>> = blocks.values().iter().zip(result.updates.values()).map(sum).collect();
+    for (values, _) in values.iter_mut().zip(table).filter(|(_, shape)| is_routing(shape)) {
+        values.fill(0.0);
+    }
+    blocks.with_values(values)
+}
+
+fn is_routing(shape: &BlockShape) -> bool {
+    matches!(shape.kind, BlockKind::Routing { .. })
+}
+
+/// Reports the steps of one of several trainings; `span` is how many of them are done of how many.
+fn progress(
+    reports: &mpsc::UnboundedSender<Report>,
+    span: (usize, usize),
+    local: bool,
+) -> impl FnMut(usize, usize) {
+    move |step, steps| {
+        let done = span.0 * steps + step;
+        let _ = reports.send(Report::Progress { done, total: span.1 * steps, local });
+    }
+}
+
+fn local_training(plan: &TrainingPlan, party: PartyId, round: u64) -> LocalTraining {
+    LocalTraining {
+        epochs: usize::from(plan.local_epochs),
+        batch_size: usize::from(plan.batch_size),
+        learning_rate: f64::from(plan.learning_rate_micro) / 1e6,
+        routing_penalty: f64::from(plan.routing_penalty_milli) / 1e3,
+        seed: plan.seed ^ (u64::from(party.0) << 32) ^ round,
+        ..LocalTraining::default()
+    }
+}
