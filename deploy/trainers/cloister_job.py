@@ -72,7 +72,9 @@ def end_with_client():
     """Ends this program when the hospital's client is gone, even if it was killed: stdin ends then (TRAIN-06)."""
 
     def wait_for_end():
-        sys.stdin.buffer.read()
+        # Not through `sys.stdin`: its lock would be held when the program ends by itself.
+        while os.read(0, 4096):
+            pass
         os._exit(1)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
