@@ -82,8 +82,14 @@ fn run_all() {
 /// A new statement gets its target: every type that is signed is fuzzed under its name.
 #[test]
 fn every_statement_has_its_target() {
-    let source = include_str!("../../crates/wire/src/statement.rs");
-    let types = source.lines().filter_map(|line| line.strip_prefix("impl Body for ")?.strip_suffix(" {"));
+    let sources = [
+        include_str!("../../crates/wire/src/statement.rs"),
+        include_str!("../../crates/wire/src/statement/late.rs"),
+    ];
+    let types = sources
+        .iter()
+        .flat_map(|source| source.lines())
+        .filter_map(|line| line.strip_prefix("impl Body for ")?.strip_suffix(" {"));
     let names: Vec<String> = types.map(target_of).collect();
     assert!(names.len() > 10, "statements are found");
     let known = |name: &&String| DECODERS.iter().any(|target| target.name == **name);

@@ -202,7 +202,8 @@ fn heads_from_noised_sums_are_charged_and_fall_to_chance() {
     let plain = run(&[]);
     assert_eq!(plain.epsilon_of_head(), None);
     let slight = run(&["head.noise.noise_multiplier=0.01"]);
-    assert!((slight.mean - plain.mean).abs() < 0.1, "{} {}", slight.mean, plain.mean);
+    // More is no fault: the ridge that covers the noise can help on so few texts.
+    assert!(slight.mean > plain.mean - 0.1, "{} {}", slight.mean, plain.mean);
     let record = run(&["head.noise.noise_multiplier=4"]);
     let epsilon = record.epsilon_of_head().expect("charged");
     // A Gaussian with a multiplier of 4 at 10⁻⁵ has ε = 0.96; concentrated privacy says a little more.
