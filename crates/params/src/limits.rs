@@ -76,8 +76,10 @@ impl TryFrom<String> for Date {
         let [year, month, day] = parts[..] else { return Err(wrong()) };
         let parsed = (year.parse().ok(), month.parse().ok(), day.parse().ok());
         let (Some(year), Some(month), Some(day)) = parsed else { return Err(wrong()) };
-        let sizes = [year >= 1970, (1..=12).contains(&month), (1..=31).contains(&day), text.len() == 10];
-        if sizes.contains(&false) { Err(wrong()) } else { Ok(Self { year, month, day }) }
+        let date = Self { year, month, day };
+        let holds =
+            [year >= 1970, (1..=12).contains(&month), (1..=31).contains(&day), date.to_string() == text];
+        if holds.contains(&false) { Err(wrong()) } else { Ok(date) }
     }
 }
 
@@ -106,7 +108,8 @@ mod tests {
         }
         assert_eq!(Date::of_time(UNIX_EPOCH), Date::of_unix_time(0));
         assert!(Date::of_unix_time(1_795_392_000) > Date::of_unix_time(1_795_391_999));
-        for wrong in ["2027-6-30", "2027-13-01", "30.06.2027", "2027-06-30T00:00"] {
+        for wrong in ["2027-6-30", "2027-13-01", "30.06.2027", "2027-06-30T00:00", "10131-2-31", "+027-06-30"]
+        {
             assert!(Date::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
