@@ -106,7 +106,8 @@ pub struct TrainingProgress {
     pub loss: f64,
 }
 
-/// The tokens that one expert is responsible for, after training.
+/// The tokens that one expert was responsible for in the last pass of a training. Private training, which draws its
+/// notes, has a pass of its own for this after the last step.
 #[derive(Clone, PartialEq)]
 pub struct ExpertRegion {
     /// Index of the MoE layer, from 0.
@@ -240,17 +241,21 @@ impl Trainer {
     ) -> Result<LocalResult, ExpertsError> {
         settings.check()?;
         let before = self.parameters.to_values(&self.config);
-        let losses = self.descend(settings, progress)?;
-        self.result(before, &losses)
+        let (losses, statistics) = self.descend(settings, progress)?;
+        self.result(before, &losses, &statistics)
     }
 
-    /// What a training yields that started from `before` and had these losses.
-    fn result(&self, before: Vec<Vec<f32>>, losses: &[f64]) -> Result<LocalResult, ExpertsError> {
-        let statistics = self.statistics();
+    /// What a training yields that started from `before`, had these losses, and routed like this.
+    fn result(
+        &self,
+        before: Vec<Vec<f32>>,
+        losses: &[f64],
+        statistics: &[LayerStatistics],
+    ) -> Result<LocalResult, ExpertsError> {
         let (loss_first, loss_last) = first_and_last(losses);
         Ok(LocalResult {
-            updates: self.updates(before, &statistics)?,
-            regions: (0..).zip(&statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
+            updates: self.updates(before, statistics)?,
+            regions: (0..).zip(statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
             margins: statistics.iter().map(LayerStatistics::margins).collect(),
             loss_first,
             loss_last,
@@ -283,16 +288,17 @@ impl Trainer {
         Evaluation { overall, per_class }
     }
 
-    /// The steps of a training; returns the task's loss in each.
+    /// The steps of a training; returns the task's loss in each, and how the last epoch's steps routed.
     fn descend(
         &self,
         settings: &LocalTraining,
         progress: &mut dyn FnMut(TrainingProgress),
-    ) -> Result<Vec<f64>, ExpertsError> {
+    ) -> Result<(Vec<f64>, Vec<LayerStatistics>), ExpertsError> {
         let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
         let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
         let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Vec::with_capacity(steps);
+        let mut statistics = self.no_statistics();
         for epoch in 0..settings.epochs {
             for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
                 let batch = self.features.batch(notes);
@@ -303,6 +309,9 @@ impl Trainer {
                     return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
                 }
                 let routing = self.routing_loss(&output, settings, Over::Batch);
+                if epoch + 1 == settings.epochs {
+                    statistics.iter_mut().zip(&output.routings).for_each(|(own, routing)| own.add(routing));
+                }
                 let mut gradients = optimizer.gradients(&(task + routing));
                 anchor.add_pull(&optimizer, &mut gradients);
                 optimizer.apply(&gradients);
@@ -310,7 +319,7 @@ impl Trainer {
                 progress(TrainingProgress { step: losses.len(), steps, loss });
             }
         }
-        Ok(losses)
+        Ok((losses, statistics))
     }
 
     /// What is trained, with its name.
@@ -347,16 +356,9 @@ impl Trainer {
         sum
     }
 
-    fn statistics(&self) -> Vec<LayerStatistics> {
-        let mut statistics: Vec<LayerStatistics> =
-            (0..self.config.moe_layers).map(|_| LayerStatistics::new(self.config.experts, HIDDEN)).collect();
-        tch::no_grad(|| {
-            for batch in self.features.batches(EVALUATION_BATCH) {
-                let routings = self.model.route(&batch, &self.parameters);
-                statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(&routing.to_host()));
-            }
-        });
-        statistics
+    fn no_statistics(&self) -> Vec<LayerStatistics> {
+        let of = |_| LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
+        (0..self.config.moe_layers).map(of).collect()
     }
 
     fn updates(

@@ -11,7 +11,7 @@ use crate::families::blocks::AdapterBlocks;
 use crate::families::config::{DecoderConfig, Family, MoeConfig};
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
-use crate::families::sites::SiteShape;
+use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::switch_config::SwitchConfig;
 use crate::families::weights::Checkpoint;
 use crate::memory::MemoryEstimate;
@@ -104,7 +104,7 @@ pub struct Overview {
     pub experts_per_token: usize,
     /// Numbers in all tensors.
     pub parameters: usize,
-    /// Numbers that the adapter trains.
+    /// Numbers of the adapter that are trained in rounds.
     pub trained: usize,
     /// Blocks of a round.
     pub blocks: usize,
@@ -138,14 +138,17 @@ pub fn overview(
 ) -> Result<Overview, ExpertsError> {
     let config = AnyConfig::read(folder)?;
     let parameters = Checkpoint::open(folder)?.parameters();
-    let (blocks, trained) = match config.moe().is_none() && settings.modules.is_empty() {
-        true => (0, 0),
-        false => blocks_and_numbers(&AdapterBlocks::new(&config.sites(), settings)?),
+    let (blocks, trained, frozen) = match config.moe().is_none() && settings.modules.is_empty() {
+        true => (0, 0, 0),
+        false => {
+            let (blocks, trained) = blocks_and_numbers(&AdapterBlocks::new(&config.sites(), settings)?);
+            (blocks, trained, first_halves(&config.sites(), settings))
+        }
     };
     let (layers, sparse_layers) = config.layers();
     let memory = MemoryEstimate {
         weights: parameters * precision.bytes(),
-        adapter: 4 * trained,
+        adapter: 4 * (trained + frozen),
         gradients: 4 * trained,
         optimizer: 8 * trained,
         activations: activations(&config, precision, workload),
@@ -167,6 +170,12 @@ pub fn overview(
 fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
     let pieces = table.blocks().iter().flat_map(|block| &block.pieces);
     (table.blocks().len(), pieces.map(|piece| piece.shape.iter().product::<usize>()).sum())
+}
+
+/// Numbers in the first halves of low-rank additions, which stay as they are drawn.
+fn first_halves(sites: &[SiteShape], settings: &AdapterSettings) -> usize {
+    let low_rank = sites.iter().filter(|site| site.kind != SiteKind::Router && settings.trains(site));
+    low_rank.map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
 }
 
 /// What the backward pass needs of a batch, and what a step has in hand besides.

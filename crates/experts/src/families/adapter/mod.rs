@@ -215,24 +215,18 @@ fn fits(site: &SiteShape, trained: &Trained) -> bool {
         (SiteKind::Router, _) | (_, Trained::Whole(_)) => false,
         (_, Trained::Low { a, b }) => {
             let rank = *sizes(b).last().unwrap_or(&0);
-            let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
-            let experts = &site.shape[..site.shape.len() - 2];
-            rank > 0
-                && sizes(a) == [experts, &[rank, inputs]].concat()
-                && sizes(b) == [experts, &[outputs, rank]].concat()
+            rank > 0 && sizes(a) == site.first_half(rank) && sizes(b) == site.second_half(rank)
         }
     }
 }
 
 fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {
-    let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
-    let experts = &site.shape[..site.shape.len() - 2];
-    let shape =
-        |last: [usize; 2]| [experts, &last].concat().iter().map(|&size| size as i64).collect::<Vec<_>>();
-    let count = experts.iter().product::<usize>() * rank * inputs;
-    let a = Tensor::from_slice(&draw.symmetric(count, 1.0 / (inputs as f32).sqrt()));
+    let sizes = |shape: Vec<usize>| shape.into_iter().map(|size| size as i64).collect::<Vec<_>>();
+    let (first, second) = (site.first_half(rank), site.second_half(rank));
+    let inputs = site.shape[site.shape.len() - 1];
+    let a = Tensor::from_slice(&draw.symmetric(first.iter().product(), 1.0 / (inputs as f32).sqrt()));
     Trained::Low {
-        a: a.view(shape([rank, inputs]).as_slice()).to_device(device),
-        b: Tensor::zeros(shape([outputs, rank]).as_slice(), (Kind::Float, device)),
+        a: a.view(sizes(first).as_slice()).to_device(device),
+        b: Tensor::zeros(sizes(second).as_slice(), (Kind::Float, device)),
     }
 }
