@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::error::ExpertsError;
-use crate::families::adapter::{Adapter, AdapterSettings};
+use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining};
 use crate::families::sites::{SiteKind, SiteShape};
 
 /// A tensor of an adapter, or one expert's part of it.
@@ -55,9 +55,9 @@ impl AdapterBlocks {
         settings.check(sites)?;
         let routers: Vec<&SiteShape> = sites.iter().filter(|site| site.kind == SiteKind::Router).collect();
         let mut kinds = Vec::new();
-        if settings.experts {
+        if settings.experts != ExpertTraining::Frozen {
             kinds.extend(
-                (0..).zip(&routers).flat_map(|(layer, router)| experts(layer, router, sites, settings.rank)),
+                (0..).zip(&routers).flat_map(|(layer, router)| experts(layer, router, sites, settings)),
             );
         }
         if settings.router {
@@ -65,7 +65,10 @@ impl AdapterBlocks {
             kinds.extend((0..).zip(&routers).map(weight));
         }
         let linear = sites.iter().filter(|site| site.kind == SiteKind::Linear && settings.trains(site));
-        let shared: Vec<Piece> = linear.flat_map(|site| low_rank(site, settings.rank, None)).collect();
+        let head = sites.iter().filter(|site| site.kind == SiteKind::Head && settings.trains(site));
+        let low = linear.flat_map(|site| low_rank(site, settings.rank, None));
+        let shared: Vec<Piece> =
+            low.chain(head.map(|site| over_classes(site, settings.classes.len()))).collect();
         if !shared.is_empty() {
             kinds.push((BlockKind::Shared, shared));
         }
@@ -174,12 +177,21 @@ fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block 
 }
 
 /// The blocks of a layer's experts: both maps of each, in the order of the model.
-fn experts(layer: u16, router: &SiteShape, sites: &[SiteShape], rank: usize) -> Vec<(BlockKind, Vec<Piece>)> {
+fn experts(
+    layer: u16,
+    router: &SiteShape,
+    sites: &[SiteShape],
+    settings: &AdapterSettings,
+) -> Vec<(BlockKind, Vec<Piece>)> {
     let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
     let inside = format!("{block}.mlp.");
     let own = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
     let maps: Vec<&SiteShape> = sites.iter().filter(own).collect();
-    let pieces = |expert| maps.iter().flat_map(|map| low_rank(map, rank, Some(expert))).collect();
+    let of_map = |map: &SiteShape, expert| match settings.experts {
+        ExpertTraining::Whole => vec![whole_expert(map, expert)],
+        _ => low_rank(map, settings.rank, Some(expert)).to_vec(),
+    };
+    let pieces = |expert| maps.iter().flat_map(|map| of_map(map, expert)).collect();
     let kind = |expert| BlockKind::Expert { layer, expert: expert as u16 };
     (0..router.shape[0]).map(|expert| (kind(expert), pieces(expert))).collect()
 }
@@ -192,6 +204,15 @@ fn low_rank(site: &SiteShape, rank: usize, expert: Option<usize>) -> [Piece; 2] 
         shape: shape.to_vec(),
     };
     [piece("A", [rank, inputs]), piece("B", [outputs, rank])]
+}
+
+fn whole_expert(map: &SiteShape, expert: usize) -> Piece {
+    Piece { tensor: format!("{}.weight", map.name), expert: Some(expert), shape: map.shape[1..].to_vec() }
+}
+
+/// The head over classes.
+fn over_classes(head: &SiteShape, classes: usize) -> Piece {
+    Piece { tensor: format!("{}.weight", head.name), expert: None, shape: vec![classes, head.shape[0]] }
 }
 
 fn whole(router: &SiteShape) -> Vec<Piece> {

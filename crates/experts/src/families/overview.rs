@@ -6,12 +6,12 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::error::ExpertsError;
-use crate::families::adapter::AdapterSettings;
+use crate::families::adapter::{AdapterSettings, ExpertTraining};
 use crate::families::blocks::AdapterBlocks;
 use crate::families::config::{DecoderConfig, Family, MoeConfig};
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
-use crate::families::sites::SiteShape;
+use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::switch_config::SwitchConfig;
 use crate::families::weights::Checkpoint;
 use crate::memory::MemoryEstimate;
@@ -138,18 +138,19 @@ pub fn overview(
 ) -> Result<Overview, ExpertsError> {
     let config = AnyConfig::read(folder)?;
     let parameters = Checkpoint::open(folder)?.parameters();
-    let (blocks, trained) = match config.moe().is_none() && settings.modules.is_empty() {
+    let is_empty = config.moe().is_none() && settings.modules.is_empty() && settings.classes.is_empty();
+    let (blocks, trained) = match is_empty {
         true => (0, 0),
         false => blocks_and_numbers(&AdapterBlocks::new(&config.sites(), settings)?),
     };
     let (layers, sparse_layers) = config.layers();
     let memory = MemoryEstimate {
         weights: parameters * precision.bytes(),
-        adapter: 4 * trained,
+        adapter: 4 * trained + copies(&config, settings, precision),
         gradients: 4 * trained,
         optimizer: 8 * trained,
         activations: activations(&config, precision, workload),
-        logits: logits(&config, precision, workload),
+        logits: logits(&config, settings, precision, workload),
     };
     Ok(Overview {
         family: config.family().name(),
@@ -162,6 +163,16 @@ pub fn overview(
         blocks,
         memory,
     })
+}
+
+/// Bytes of the copies that bfloat16 computes with of experts that are trained whole: the masters are 32-bit floats.
+fn copies(config: &AnyConfig, settings: &AdapterSettings, precision: Precision) -> usize {
+    if settings.experts != ExpertTraining::Whole || precision == Precision::Float32 {
+        return 0;
+    }
+    let sites = config.sites();
+    let experts = sites.iter().filter(|site| site.kind == SiteKind::Experts);
+    precision.bytes() * experts.map(|site| site.shape.iter().product::<usize>()).sum::<usize>()
 }
 
 fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
@@ -186,8 +197,11 @@ fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> 
     workload.texts * workload.length * values * bytes
 }
 
-/// Logits, their softmax and its gradient, in 32-bit floats.
-fn logits(config: &AnyConfig, precision: Precision, workload: Workload) -> usize {
+/// Logits, their softmax and its gradient, in 32-bit floats: of every token, or of the classes of every text.
+fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, workload: Workload) -> usize {
+    if !settings.classes.is_empty() {
+        return 3 * 4 * workload.texts * settings.classes.len();
+    }
     let bytes = 3 * 4 + widened(precision, workload);
     bytes * workload.texts * workload.length * config.widths().1
 }
