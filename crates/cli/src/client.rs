@@ -57,8 +57,9 @@ pub(crate) struct Arguments {
     /// Keep only what enters each layer of a published model, and compute the rest once more: less memory, more time
     #[arg(long)]
     recompute_layers: bool,
-    /// This hospital's notes: JSON Lines (plain, gz or zst) or Parquet, with `text` and `label`; for a published model with
-    /// `prompt` and `completion`, `messages`, `text`, or `question`, `choices` and `answer`.
+    /// This hospital's notes: JSON Lines (plain, gz or zst) or Parquet, with `text` and `label`; for a published model as its
+    /// task has it: `text` and `label`, or `prompt` and `completion`, `messages`, `text`, or `question`, `choices` and
+    /// `answer`.
     #[arg(long)]
     notes: PathBuf,
     /// Notes to evaluate on.
@@ -343,7 +344,8 @@ fn to_text(event: &ClientEvent) -> String {
         }
         ClientEvent::Evaluated(round, accuracy) => {
             let (total, what) = (accuracy.total, accuracy.counted.name());
-            let loss = accuracy.loss.map(|loss| format!(", loss {loss:.3} nats a token")).unwrap_or_default();
+            let one = accuracy.counted.one();
+            let loss = accuracy.loss.map(|loss| format!(", loss {loss:.3} nats a {one}")).unwrap_or_default();
             format!("model of {round}: {:.1} % of {total} held-out {what} right{loss}", percent(accuracy))
         }
         ClientEvent::Aborted(round) => format!("{round} ended without a sum"),

@@ -1,5 +1,6 @@
 //! `cloister experts`: looks at Mixture-of-Experts models and at what a round would make of them.
 
+mod adapter_flags;
 mod new_task;
 
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload,
-    gguf, overview, upcycle,
+    Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload, gguf, overview,
+    upcycle,
 };
 use cloister_experts::memory::available;
 use cloister_experts::{Device, ExpertsError, device};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
 use crate::failure::{Failure, Kind};
+use adapter_flags::AdapterFlags;
 use new_task::NewTask;
 
 /// Tokens that `check` runs through a model.
@@ -42,35 +44,6 @@ enum Command {
     Task(NewTask),
     /// Write an adapter in another layout, or add it to the model's weights.
     Export(Export),
-}
-
-/// What an adapter trains.
-#[derive(Debug, Args)]
-struct AdapterFlags {
-    /// Rank of the adapter.
-    #[arg(long, default_value_t = 8)]
-    rank: usize,
-    /// Scale of the adapter: it adds alpha / rank · B · A to a weight.
-    #[arg(long, default_value_t = 16.0)]
-    alpha: f64,
-    /// Modules with an adapter besides the experts, such as `q_proj,v_proj`.
-    #[arg(long, value_delimiter = ',')]
-    modules: Vec<String>,
-    /// Train routers, whole.
-    #[arg(long)]
-    router: bool,
-}
-
-impl AdapterFlags {
-    fn settings(&self) -> AdapterSettings {
-        AdapterSettings {
-            rank: self.rank,
-            alpha: self.alpha,
-            modules: self.modules.clone(),
-            router: self.router,
-            ..AdapterSettings::default()
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -326,6 +299,7 @@ fn export(arguments: &Export) -> Result<(), ExpertsError> {
 mod tests {
     use std::path::Path;
 
+    use super::adapter_flags::ExpertsFlag;
     use super::*;
 
     fn fixture(family: &str) -> PathBuf {
@@ -333,7 +307,8 @@ mod tests {
     }
 
     fn flags() -> AdapterFlags {
-        AdapterFlags { rank: 2, alpha: 16.0, modules: vec![], router: true }
+        let (modules, classes) = (vec![], vec![]);
+        AdapterFlags { rank: 2, alpha: 16.0, experts: ExpertsFlag::LowRank, modules, router: true, classes }
     }
 
     #[test]

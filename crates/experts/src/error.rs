@@ -58,6 +58,15 @@ pub enum ExpertsError {
     /// An adapter does not belong to the model that it is used with.
     #[error("{0}; use an adapter that was made for this model")]
     Adapter(String),
+    /// PEFT has no layout for experts that are trained whole.
+    #[error(
+        "{path}: PEFT has no layout for experts that are trained whole; write them in their places among the model's weights \
+         (the merged layout), and read them from there"
+    )]
+    WholeExperts {
+        /// What was to be written or read.
+        path: PathBuf,
+    },
     /// A file of notes cannot be used.
     #[error(transparent)]
     Notes(NotesError),

@@ -54,8 +54,7 @@ impl Iterator for NoteReader {
     type Item = Result<Note, NotesError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let hint = |reason| format!("{reason}; each row must have “text” and “label”");
-        match self.rows.next(|row| note(row).map_err(hint)) {
+        match self.rows.next(labelled_text) {
             None if !self.found => {
                 self.found = true;
                 Some(Err(NotesError::Empty { path: self.rows.path().to_owned() }))
@@ -89,6 +88,11 @@ struct Row {
     description: Option<String>,
     label_name: Option<Value>,
     label: Option<Value>,
+}
+
+/// A row as a note, or what it lacks.
+pub(crate) fn labelled_text(row: Value) -> Result<Note, String> {
+    note(row).map_err(|reason| format!("{reason}; each row must have “text” and “label”"))
 }
 
 fn note(row: Value) -> Result<Note, String> {

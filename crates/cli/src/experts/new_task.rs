@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use cloister_experts::ExpertsError;
+use cloister_experts::notes::{classes, read_notes};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
 use cloister_params::plan::{LateSketches, TrainingPlan};
@@ -30,13 +32,16 @@ pub(super) struct NewTask {
     members: usize,
     #[command(flatten)]
     adapter: AdapterFlags,
+    /// A file of rows with labels, each of which is a class, in alphabetical order.
+    #[arg(long, conflicts_with = "classes")]
+    classes_of: Option<PathBuf>,
     /// What people call the base model; its folder's name if not given.
     #[arg(long)]
     name: Option<String>,
     /// Tokens that a text may have.
     #[arg(long, default_value_t = 512)]
     max_tokens: usize,
-    /// Experts of each layer whose adapters are trained, such as `0,5`; all if not given.
+    /// Experts of each layer that are trained, such as `0,5`; all if not given.
     #[arg(long, value_delimiter = ',')]
     trained_experts: Vec<usize>,
     /// Learning rate, in millionths.
@@ -62,6 +67,8 @@ enum ObjectiveFlag {
     LanguageModel,
     /// Choose the right answer to a question.
     MultipleChoice,
+    /// Sort texts into classes.
+    Classification,
 }
 
 impl From<ObjectiveFlag> for Objective {
@@ -69,6 +76,7 @@ impl From<ObjectiveFlag> for Objective {
         match flag {
             ObjectiveFlag::LanguageModel => Self::LanguageModel,
             ObjectiveFlag::MultipleChoice => Self::MultipleChoice,
+            ObjectiveFlag::Classification => Self::Classification,
         }
     }
 }
@@ -112,7 +120,12 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
             .map_or_else(|| "the base model".to_owned(), |name| name.to_string_lossy().into_owned())
     };
     let name = arguments.name.clone().unwrap_or_else(|| folder_name(&arguments.model));
-    let (objective, adapter) = (arguments.objective.into(), arguments.adapter.settings());
+    let mut adapter = arguments.adapter.settings();
+    if let Some(path) = &arguments.classes_of {
+        let notes = read_notes(path).map_err(|error| failure(ExpertsError::Notes(error)))?;
+        adapter.classes = classes(&notes);
+    }
+    let objective = arguments.objective.into();
     let task = AdapterTask::of_base(&arguments.model, name, objective, adapter, arguments.max_tokens);
     let trained_experts = arguments.trained_experts.clone();
     Ok(AdapterTask { trained_experts, seed: arguments.seed, ..task.map_err(failure)? })

@@ -1,5 +1,8 @@
 //! This program's own trainer of published models: the model and the hospital's rows held in memory from round to round.
 
+#[cfg(test)]
+mod tests;
+
 use cloister_experts::device::set_threads;
 use cloister_experts::families::{AnyConfig, Model, Workload, overview};
 use cloister_experts::finetune::{Example, FineTuning, Long, Question, Reader, RoundTrainer};
@@ -34,6 +37,7 @@ struct Rows {
 
 /// What a model is measured on.
 enum Measured {
+    /// Of which tokens are predicted, or classes.
     Texts(Vec<Example>),
     Questions(Vec<(Question, usize)>),
 }
@@ -65,7 +69,8 @@ impl AdapterTrainer {
             1 => Long::Cut,
             _ => Long::Split { overlap: config.windows.overlap },
         };
-        let reader = Reader::open(&config.base_model, task.end_token, task.max_tokens, long)?;
+        let reader = Reader::open(&config.base_model, task.end_token, task.max_tokens, long)?
+            .with_classes(task.adapter.classes.clone())?;
         let rows = Rows::read(&reader, config, progress)?;
         let part = Measured::read(&reader, config, task.objective, (config.part, config.of))?;
         set_threads(config.threads)?;
@@ -115,7 +120,7 @@ impl Measured {
         let is_own = |row: usize| row % of == part;
         let path = &config.held_out;
         Ok(match objective {
-            Objective::LanguageModel => {
+            Objective::LanguageModel | Objective::Classification => {
                 let own = |example: &Example| example.record.is_some_and(is_own);
                 Self::Texts(reader.read(path)?.into_iter().filter(own).collect())
             }
@@ -126,7 +131,8 @@ impl Measured {
         })
     }
 
-    fn measure(&self, trainer: &RoundTrainer) -> Result<Accuracy, ExpertsError> {
+    fn measure(&self, trainer: &RoundTrainer, objective: Objective) -> Result<Accuracy, ExpertsError> {
+        let counted = Counted::of(objective);
         let batch_size = LocalTraining::default().batch_size;
         match self {
             Self::Texts(examples) => {
@@ -134,7 +140,7 @@ impl Measured {
                 Ok(Accuracy {
                     correct: prediction.right,
                     total: prediction.tokens,
-                    counted: Counted::Tokens,
+                    counted,
                     loss: Some(prediction.loss),
                 })
             }
@@ -143,7 +149,7 @@ impl Measured {
                 let chosen = trainer.tuner().choose(&asked, batch_size)?;
                 let right = chosen.iter().zip(questions).filter(|(chosen, (_, right))| *chosen == right);
                 let (correct, total) = (right.count(), questions.len());
-                Ok(Accuracy { correct, total, counted: Counted::Questions, loss: None })
+                Ok(Accuracy { correct, total, counted, loss: None })
             }
         }
     }
@@ -182,10 +188,10 @@ impl LocalTrainer for AdapterTrainer {
     fn evaluate(&mut self, model: &BlockVectors, rows: HeldOut) -> Result<Accuracy, TrainingError> {
         self.trainer.load(model)?;
         Ok(match rows {
-            HeldOut::Part => self.part.measure(&self.trainer)?,
+            HeldOut::Part => self.part.measure(&self.trainer, self.task.objective)?,
             HeldOut::All => {
                 let all = Measured::read(&self.reader, &self.config, self.task.objective, (0, 1))?;
-                all.measure(&self.trainer)?
+                all.measure(&self.trainer, self.task.objective)?
             }
         })
     }

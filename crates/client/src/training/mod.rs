@@ -21,7 +21,7 @@ use std::time::Duration;
 use cloister_alignment::sketch::{Subject, projection};
 use cloister_experts::exchange::ExchangeError;
 use cloister_experts::families::Precision;
-use cloister_experts::task::Task;
+use cloister_experts::task::{Objective, Task};
 use cloister_experts::{
     Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,
     PrivateTraining, Windows,
@@ -92,7 +92,7 @@ pub struct Accuracy {
     pub total: usize,
     /// What they are.
     pub counted: Counted,
-    /// Mean loss in nats a token, where tokens are predicted.
+    /// Mean loss in nats for each of them, where a published model predicts tokens or classes.
     pub loss: Option<f64>,
 }
 
@@ -108,6 +108,24 @@ pub enum Counted {
 }
 
 impl Counted {
+    /// What a published model is measured by.
+    fn of(objective: Objective) -> Self {
+        match objective {
+            Objective::LanguageModel => Self::Tokens,
+            Objective::MultipleChoice => Self::Questions,
+            Objective::Classification => Self::Notes,
+        }
+    }
+
+    /// The word for one of them.
+    pub fn one(self) -> &'static str {
+        match self {
+            Self::Notes => "note",
+            Self::Questions => "question",
+            Self::Tokens => "token",
+        }
+    }
+
     /// The word for them.
     pub fn name(self) -> &'static str {
         match self {

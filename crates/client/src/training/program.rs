@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use cloister_experts::exchange::{Exchange, GLOBAL, ProgramResult};
-use cloister_experts::task::{Objective, Task};
+use cloister_experts::task::Task;
 use cloister_experts::{BlockVectors, LocalTraining};
 use serde_json::{Value, json};
 
@@ -58,8 +58,7 @@ impl Program {
     fn counted(&self) -> Counted {
         match &self.config.task {
             Task::Classifier(_) => Counted::Notes,
-            Task::Adapter(task) if task.objective == Objective::MultipleChoice => Counted::Questions,
-            Task::Adapter(_) => Counted::Tokens,
+            Task::Adapter(task) => Counted::of(task.objective),
         }
     }
 

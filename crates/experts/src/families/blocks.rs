@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::error::ExpertsError;
-use crate::families::adapter::{Adapter, AdapterSettings};
+use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining};
 use crate::families::sites::{SiteKind, SiteShape};
 
 /// A tensor of an adapter, or one expert's part of it.
@@ -56,9 +56,9 @@ impl AdapterBlocks {
         settings.check(sites)?;
         let routers: Vec<&SiteShape> = sites.iter().filter(|site| site.kind == SiteKind::Router).collect();
         let mut kinds = Vec::new();
-        if settings.experts {
+        if settings.experts != ExpertTraining::Frozen {
             kinds.extend(
-                (0..).zip(&routers).flat_map(|(layer, router)| experts(layer, router, sites, settings.rank)),
+                (0..).zip(&routers).flat_map(|(layer, router)| experts(layer, router, sites, settings)),
             );
         }
         if settings.router {
@@ -66,7 +66,10 @@ impl AdapterBlocks {
             kinds.extend((0..).zip(&routers).map(weight));
         }
         let linear = sites.iter().filter(|site| site.kind == SiteKind::Linear && settings.trains(site));
-        let shared: Vec<Piece> = linear.map(|site| second_half(site, settings.rank, None)).collect();
+        let head = sites.iter().filter(|site| site.kind == SiteKind::Head && settings.trains(site));
+        let low = linear.map(|site| second_half(site, settings.rank, None));
+        let shared: Vec<Piece> =
+            low.chain(head.map(|site| over_classes(site, settings.classes.len()))).collect();
         if !shared.is_empty() {
             kinds.push((BlockKind::Shared, shared));
         }
@@ -175,12 +178,21 @@ fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block 
 }
 
 /// The blocks of a layer's experts: what is trained of both maps of each, in the order of the model.
-fn experts(layer: u16, router: &SiteShape, sites: &[SiteShape], rank: usize) -> Vec<(BlockKind, Vec<Piece>)> {
+fn experts(
+    layer: u16,
+    router: &SiteShape,
+    sites: &[SiteShape],
+    settings: &AdapterSettings,
+) -> Vec<(BlockKind, Vec<Piece>)> {
     let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
     let inside = format!("{block}.mlp.");
     let own = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
     let maps: Vec<&SiteShape> = sites.iter().filter(own).collect();
-    let pieces = |expert| maps.iter().map(|map| second_half(map, rank, Some(expert))).collect();
+    let of_map = |map: &SiteShape, expert| match settings.experts {
+        ExpertTraining::Whole => whole_expert(map, expert),
+        _ => second_half(map, settings.rank, Some(expert)),
+    };
+    let pieces = |expert| maps.iter().map(|map| of_map(map, expert)).collect();
     let kind = |expert| BlockKind::Expert { layer, expert: expert as u16 };
     (0..router.shape[0]).map(|expert| (kind(expert), pieces(expert))).collect()
 }
@@ -191,6 +203,15 @@ fn second_half(site: &SiteShape, rank: usize, expert: Option<usize>) -> Piece {
         shape.remove(0);
     }
     Piece { tensor: format!("{}.lora_B", site.name), expert, shape }
+}
+
+fn whole_expert(map: &SiteShape, expert: usize) -> Piece {
+    Piece { tensor: format!("{}.weight", map.name), expert: Some(expert), shape: map.shape[1..].to_vec() }
+}
+
+/// The head over classes.
+fn over_classes(head: &SiteShape, classes: usize) -> Piece {
+    Piece { tensor: format!("{}.weight", head.name), expert: None, shape: vec![classes, head.shape[0]] }
 }
 
 fn whole(router: &SiteShape) -> Vec<Piece> {

@@ -8,13 +8,13 @@ use crate::error::ExpertsError;
 use crate::families::attention::{Attention, Grouped, Latent, LatentQuery, latent_scale};
 use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig, MoeConfig, QueryNorm};
 use crate::families::experts::{Activation, ExpertProjection, Experts};
+use crate::families::head::Head;
 use crate::families::loader::{Loader, Precision};
 use crate::families::names::sparse_names;
 use crate::families::projection::{GatedNetwork, Norm};
 use crate::families::rope::Rotation;
 use crate::families::router::{Router, Routing};
 use crate::families::tokens::Tokens;
-use crate::private::Recorder;
 
 /// Experts that every token uses.
 struct Shared {
@@ -90,6 +90,7 @@ pub struct Decoder {
     norm: Norm,
     /// `[vocabulary, hidden]`.
     head: Tensor,
+    pub(crate) score: Head,
     precision: Precision,
     device: Device,
     ignored: Vec<String>,
@@ -118,7 +119,8 @@ impl Decoder {
             .collect::<Result<_, _>>()?;
         let norm = loader.norm("model.norm", config.hidden, config.norm_epsilon)?;
         let ignored = loader.checkpoint.untaken();
-        Ok(Self { embedding, layers, norm, head, precision, device, ignored, config })
+        let score = Head::new(config.hidden);
+        Ok(Self { embedding, layers, norm, head, score, precision, device, ignored, config })
     }
 
     /// What the model is made of.
@@ -176,9 +178,15 @@ impl Decoder {
         self.layers[index].forward(rows, tokens, rotation, self.config.moe.as_ref())
     }
 
-    /// Logits for what leaves the last layer, `[rows, hidden]`: `[rows, vocabulary]`, f32.
+    /// What is predicted from what leaves the last layer, `[rows, hidden]`, as [`predict`](Self::predict) has it.
     pub(crate) fn head(&self, rows: &Tensor) -> Tensor {
-        self.logits(&self.norm.forward(rows))
+        self.predict(&self.norm.forward(rows))
+    }
+
+    /// Logits of the classes, `[rows, classes]`, for hidden states `[rows, hidden]` of texts' last tokens, where an adapter
+    /// with a head over classes is attached; else those of the next token, as [`logits`](Self::logits). f32.
+    pub fn predict(&self, rows: &Tensor) -> Tensor {
+        self.score.forward(rows).unwrap_or_else(|| self.logits(rows))
     }
 
     /// Logits of the next token for hidden states `[rows, hidden]`: `[rows, vocabulary]`, f32.
@@ -232,12 +240,11 @@ fn read_sparse(
         router: Router {
             frozen: loader.tensor(&format!("{block}.gate.weight"), &[experts, hidden])?,
             trained: None,
-            recorder: Recorder::default(),
             correction: moe.correction.then(|| loader.tensor(&correction, &[experts])).transpose()?,
         },
         experts: Experts {
-            up: ExpertProjection { weight: up_weight, lora: None },
-            down: ExpertProjection { weight: down_weight, lora: None },
+            up: ExpertProjection::new(up_weight),
+            down: ExpertProjection::new(down_weight),
             activation: Activation::GatedSilu,
         },
         shared: shared.transpose()?,

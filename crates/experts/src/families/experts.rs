@@ -2,17 +2,17 @@
 //!
 //! Pairs of a token and one of its experts are sorted by expert. In bfloat16 all experts' products are one grouped
 //! product whose bounds stay on the device, so the host never waits; in 32-bit floats, and for shapes that grouped
-//! products do not take, the rows of each expert that has any pass through its network. An adapter adds two products of
-//! its rank, never a weight of full size.
+//! products do not take, the rows of each expert that has any pass through its network. A low-rank adapter adds two
+//! products of its rank, never a weight of full size; experts that are trained whole compute with the adapter's weights.
 //!
 //! A processor compiles its bfloat16 products anew for each number of rows, which took most of a step. There an expert's
 //! rows are filled up to a multiple of [`FILLED_ROWS`], so that the numbers come again; nothing reads what fills them.
 
 use tch::{Device, Kind, Tensor};
 
-use crate::families::projection::{Lora, gate};
+use crate::families::projection::{Lora, Whole, gate};
 use crate::families::router::Routing;
-use crate::private::Place;
+use crate::private::{Place, Recorder};
 
 /// Rows that an expert's are filled up to a multiple of, for bfloat16 on a processor.
 const FILLED_ROWS: i64 = 64;
@@ -28,8 +28,11 @@ pub(crate) enum Activation {
 
 /// One map of all experts, weight `[experts, out, in]`.
 pub(crate) struct ExpertProjection {
+    /// The model's own.
     pub(crate) weight: Tensor,
     pub(crate) lora: Option<Lora>,
+    /// What an adapter puts in the weight's place.
+    pub(crate) trained: Option<Whole>,
 }
 
 /// The networks of all experts of a layer.
@@ -111,7 +114,7 @@ impl Experts {
             rows.internal_grouped_mm(&weight.transpose(-2, -1), Some(&ends), None, None)
         };
         let whole = |map: &ExpertProjection| Parts {
-            weight: map.weight.shallow_clone(),
+            weight: map.used(sorted.kind()),
             lora: map.halves(sorted.kind()),
         };
         let place = || Place::Sorted(dispatch.counts.shallow_clone());
@@ -143,12 +146,12 @@ impl Experts {
         down: &Parts,
         product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
     ) -> Tensor {
-        let lifted = up.apply(rows, self.up.lora.as_ref(), product);
+        let lifted = up.apply(rows, &self.up, product);
         let activated = match self.activation {
             Activation::GatedSilu => gate(&lifted),
             Activation::Relu => lifted.relu(),
         };
-        down.apply(&Rows { rows: &activated, ..*rows }, self.down.lora.as_ref(), product)
+        down.apply(&Rows { rows: &activated, ..*rows }, &self.down, product)
     }
 }
 
@@ -158,6 +161,13 @@ struct Rows<'a> {
     /// The text of each.
     owners: &'a Tensor,
     place: &'a dyn Fn() -> Place,
+}
+
+impl Rows<'_> {
+    /// Notes a product with a trained tensor of these experts.
+    fn record(&self, recorder: &Recorder, part: &str, input: &Tensor, output: &Tensor) {
+        recorder.record(part, (self.place)(), (input, output), || self.owners.shallow_clone());
+    }
 }
 
 /// The weight and adapter halves of one expert, or of all in one.
@@ -170,15 +180,17 @@ impl Parts {
     fn apply(
         &self,
         own: &Rows<'_>,
-        lora: Option<&Lora>,
+        map: &ExpertProjection,
         product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
     ) -> Tensor {
         let out = product(own.rows, &self.weight);
-        match (&self.lora, lora) {
+        if let Some(trained) = &map.trained {
+            own.record(&trained.recorder, "weight", own.rows, &out);
+        }
+        match (&self.lora, &map.lora) {
             (Some((a, b)), Some(lora)) => {
-                let record = |half, input: &Tensor, output: &Tensor| {
-                    lora.recorder.record(half, (own.place)(), (input, output), || own.owners.shallow_clone());
-                };
+                let record =
+                    |half, input: &Tensor, output: &Tensor| own.record(&lora.recorder, half, input, output);
                 let inputs = lora.inputs(own.rows);
                 let first = product(&inputs, a);
                 record("lora_A", &inputs, &first);
@@ -193,6 +205,19 @@ impl Parts {
 }
 
 impl ExpertProjection {
+    /// The map of a model, nothing of which is trained.
+    pub(crate) fn new(weight: Tensor) -> Self {
+        Self { weight, lora: None, trained: None }
+    }
+
+    /// The weight that it computes with, in the precision of the rows.
+    fn used(&self, kind: Kind) -> Tensor {
+        match &self.trained {
+            Some(trained) => trained.weight.to_kind(kind),
+            None => self.weight.shallow_clone(),
+        }
+    }
+
     /// The adapter's halves in the precision of the rows, converted for all experts at once.
     fn halves(&self, kind: Kind) -> Option<(Tensor, Tensor)> {
         self.lora.as_ref().map(|lora| (lora.a.to_kind(kind), lora.b.to_kind(kind)))
@@ -201,7 +226,7 @@ impl ExpertProjection {
     fn by_expert(&self, kind: Kind) -> Vec<Parts> {
         let mut halves = self.halves(kind).map(|(a, b)| a.unbind(0).into_iter().zip(b.unbind(0)));
         let part = |weight| Parts { weight, lora: halves.as_mut().and_then(Iterator::next) };
-        self.weight.unbind(0).into_iter().map(part).collect()
+        self.used(kind).unbind(0).into_iter().map(part).collect()
     }
 }
 
@@ -210,7 +235,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::private::{Recorder, Tape};
+    use crate::private::Tape;
 
     fn random(shape: &[i64]) -> Tensor {
         Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3
@@ -219,7 +244,8 @@ mod tests {
     fn projection(outputs: i64, inputs: i64) -> ExpertProjection {
         let (a, b) = (random(&[4, 8, inputs]), random(&[4, outputs, 8]));
         let lora = Lora { a, b, scale: 2.0, dropout: 0.0, recorder: Recorder::default() };
-        ExpertProjection { weight: random(&[4, outputs, inputs]).to_kind(Kind::BFloat16), lora: Some(lora) }
+        let weight = random(&[4, outputs, inputs]).to_kind(Kind::BFloat16);
+        ExpertProjection { lora: Some(lora), ..ExpertProjection::new(weight) }
     }
 
     #[test]
@@ -272,13 +298,32 @@ mod tests {
         assert!(!one.0.allclose(&off.0, 1e-2, 1e-3, false), "control: other rows are other outputs");
     }
 
-    /// The gradients of each of three texts by the halves on the map down, in one order of products or the other.
+    fn whole(outputs: i64, inputs: i64) -> ExpertProjection {
+        let trained = Whole { weight: random(&[4, outputs, inputs]), recorder: Recorder::default() };
+        ExpertProjection { lora: None, trained: Some(trained), ..projection(outputs, inputs) }
+    }
+
+    /// What is trained of a map, written to a tape.
+    fn recorded(map: &mut ExpertProjection, tape: &Tape) -> Vec<(String, Tensor)> {
+        let recorder = tape.recorder("down".to_owned());
+        let tensors = match (&mut map.lora, &mut map.trained) {
+            (Some(lora), _) => {
+                lora.recorder = recorder;
+                vec![("down.lora_A", &lora.a), ("down.lora_B", &lora.b)]
+            }
+            (None, Some(trained)) => {
+                trained.recorder = recorder;
+                vec![("down.weight", &trained.weight)]
+            }
+            (None, None) => vec![],
+        };
+        tensors.into_iter().map(|(name, own)| (name.to_owned(), own.set_requires_grad(true))).collect()
+    }
+
+    /// The gradients of each of three texts by what is trained of the map down, in one order of products or the other.
     fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
         let tape = Tape::default();
-        let lora = experts.down.lora.as_mut().expect("it has one");
-        lora.recorder = tape.recorder("down".to_owned());
-        let halves = [("down.lora_A", &lora.a), ("down.lora_B", &lora.b)];
-        let halves = halves.map(|(name, half)| (name.to_owned(), half.set_requires_grad(true)));
+        let parameters = recorded(&mut experts.down, &tape);
         let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
         let dispatch = Dispatch::new(&chosen, 4);
         let rows = (Tensor::arange(80, (Kind::Float, Device::Cpu)) * 0.7).sin().view([5, 16]);
@@ -288,16 +333,21 @@ mod tests {
             true => experts.grouped(&sorted, &dispatch, &owners),
             false => experts.one_by_one(&sorted, &dispatch, &owners),
         };
-        tape.gradients(&out.square().sum(Kind::Float), 3, &halves)
+        tape.gradients(&out.square().sum(Kind::Float), 3, &parameters)
     }
 
     #[test]
     fn grouped_products_give_each_text_the_same_gradients() {
         tch::manual_seed(2);
-        let mut experts =
-            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        let activation = Activation::GatedSilu;
+        assert_same_gradients(Experts { up: projection(32, 16), down: projection(16, 16), activation });
+        assert_same_gradients(Experts { up: whole(32, 16), down: whole(16, 16), activation });
+    }
+
+    fn assert_same_gradients(mut experts: Experts) {
         let grouped = of_each_text(&mut experts, true);
         let alone = of_each_text(&mut experts, false);
+        assert!(!alone.is_empty() && grouped.len() == alone.len());
         for (one, other) in grouped.iter().zip(&alone) {
             assert_eq!(one.size()[..2], [3, 4], "for each text and each expert");
             let off = ((one - other).abs().max() / other.abs().max()).double_value(&[]);

@@ -11,7 +11,7 @@ use crate::families::decoder::Decoder;
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
 use crate::families::router::Routing;
-use crate::families::sites::{Part, Site, SiteShape};
+use crate::families::sites::{Site, SiteShape};
 use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
@@ -96,7 +96,8 @@ impl Model {
         }
     }
 
-    /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, and how the sparse layers routed.
+    /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of each text,
+    /// `[texts, classes]`; and how the sparse layers routed.
     pub(crate) fn learn(&self, batch: &Batch) -> (Tensor, Vec<Routing>) {
         match (self, &batch.targets) {
             (Self::Switch(model), Some(targets)) => {
@@ -106,7 +107,7 @@ impl Model {
             (Self::Decoder(model), _) => {
                 let hidden = model.hidden(&batch.texts);
                 let rows = batch.rows.as_ref().map(|rows| hidden.rows.index_select(0, rows));
-                (model.logits(&rows.unwrap_or(hidden.rows)), hidden.routings)
+                (model.predict(&rows.unwrap_or(hidden.rows)), hidden.routings)
             }
             (Self::Switch(_), None) => unreachable!("batches are made for the model that learns"),
         }
@@ -127,18 +128,17 @@ impl Model {
         }
     }
 
-    /// The modules that an adapter can train, layer by layer.
+    /// The modules that an adapter can train, layer by layer, and at last a decoder's head over classes.
     pub fn sites(&mut self) -> Vec<SiteShape> {
         self.sites_mut().iter().map(Site::shape).collect()
     }
 
-    /// A copy of the router's own weight, in 32-bit floats.
-    pub(crate) fn router(&mut self, name: &str) -> Tensor {
-        let weight = self.sites_mut().into_iter().find_map(|site| match site.part {
-            Part::Router(router) if site.name == name => Some(router.frozen.to_kind(Kind::Float).copy()),
-            _ => None,
-        });
-        weight.expect("the name is one of the model's routers")
+    /// A copy of a module's own weight, in 32-bit floats.
+    pub(crate) fn weight(&mut self, name: &str) -> Tensor {
+        let sites = self.sites_mut();
+        let site =
+            sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
+        site.own().expect("a head is the adapter's").to_kind(Kind::Float).copy()
     }
 
     /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of

@@ -3,6 +3,9 @@
 
 use crate::families::config::Family;
 
+/// The head over classes, as transformers' models for sequence classification call it.
+pub(crate) const HEAD: &str = "score";
+
 /// Names within a layer that has experts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SparseNames {
@@ -21,5 +24,47 @@ pub(crate) fn sparse_names(family: Family) -> SparseNames {
         Family::Mixtral => SparseNames { block: "block_sparse_moe", maps: ["w1", "w3", "w2"], shared: "" },
         Family::Qwen2Moe => SparseNames { block: "mlp", maps: usual, shared: "shared_expert" },
         _ => SparseNames { block: "mlp", maps: usual, shared: "shared_experts" },
+    }
+}
+
+/// The name of run time of a module within a layer, as checkpoints have it.
+pub(crate) fn on_disk(family: Family, module: &str) -> String {
+    module.replace(".mlp.", &format!(".{}.", sparse_names(family).block))
+}
+
+/// The maps on disk that a fused map of run time is made of.
+pub(crate) fn expert_maps(family: Family, map: &str) -> Vec<&'static str> {
+    let [gate, up, down] = sparse_names(family).maps;
+    match map {
+        "gate_up_proj" => vec![gate, up],
+        "down_proj" => vec![down],
+        "wi" => vec!["wi"],
+        _ => vec!["wo"],
+    }
+}
+
+/// The name of one map of one expert.
+pub(crate) fn expert_module(family: Family, experts: &str, expert: usize, map: &str) -> String {
+    match family {
+        Family::SwitchTransformers => format!("{experts}.expert_{expert}.{map}"),
+        _ => format!("{experts}.{expert}.{map}"),
+    }
+}
+
+/// Whether a tensor of an adapter is a router's weight.
+pub(crate) fn is_router(tensor: &str) -> bool {
+    [".mlp.gate.weight", ".router.classifier.weight"].iter().any(|end| tensor.ends_with(end))
+}
+
+/// What transformers calls the family's model that has a head over classes; nothing where it has none.
+pub(crate) fn sequence_classifier(family: Family) -> Option<&'static str> {
+    match family {
+        Family::Llama => Some("LlamaForSequenceClassification"),
+        Family::Mixtral => Some("MixtralForSequenceClassification"),
+        Family::Qwen2Moe => Some("Qwen2MoeForSequenceClassification"),
+        Family::Qwen3Moe => Some("Qwen3MoeForSequenceClassification"),
+        Family::DeepseekV2 => Some("DeepseekV2ForSequenceClassification"),
+        Family::DeepseekV3 => Some("DeepseekV3ForSequenceClassification"),
+        Family::Olmoe | Family::SwitchTransformers => None,
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::error::ExpertsError;
-use crate::families::adapter::AdapterSettings;
+use crate::families::adapter::{AdapterSettings, ExpertTraining};
 use crate::families::blocks::AdapterBlocks;
 use crate::families::config::{DecoderConfig, Family, MoeConfig};
 use crate::families::loader::Precision;
@@ -138,7 +138,8 @@ pub fn overview(
 ) -> Result<Overview, ExpertsError> {
     let config = AnyConfig::read(folder)?;
     let parameters = Checkpoint::open(folder)?.parameters();
-    let (blocks, trained, frozen) = match config.moe().is_none() && settings.modules.is_empty() {
+    let is_empty = config.moe().is_none() && settings.modules.is_empty() && settings.classes.is_empty();
+    let (blocks, trained, frozen) = match is_empty {
         true => (0, 0, 0),
         false => {
             let (blocks, trained) = blocks_and_numbers(&AdapterBlocks::new(&config.sites(), settings)?);
@@ -148,11 +149,11 @@ pub fn overview(
     let (layers, sparse_layers) = config.layers();
     let memory = MemoryEstimate {
         weights: parameters * precision.bytes(),
-        adapter: 4 * (trained + frozen),
+        adapter: 4 * (trained + frozen) + copies(&config, settings, precision),
         gradients: 4 * trained,
         optimizer: 8 * trained,
         activations: activations(&config, precision, workload),
-        logits: logits(&config, precision, workload),
+        logits: logits(&config, settings, precision, workload),
     };
     Ok(Overview {
         family: config.family().name(),
@@ -167,6 +168,16 @@ pub fn overview(
     })
 }
 
+/// Bytes of the copies that bfloat16 computes with of experts that are trained whole: the masters are 32-bit floats.
+fn copies(config: &AnyConfig, settings: &AdapterSettings, precision: Precision) -> usize {
+    if settings.experts != ExpertTraining::Whole || precision == Precision::Float32 {
+        return 0;
+    }
+    let sites = config.sites();
+    let experts = sites.iter().filter(|site| site.kind == SiteKind::Experts);
+    precision.bytes() * experts.map(|site| site.shape.iter().product::<usize>()).sum::<usize>()
+}
+
 fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
     let pieces = table.blocks().iter().flat_map(|block| &block.pieces);
     (table.blocks().len(), pieces.map(|piece| piece.shape.iter().product::<usize>()).sum())
@@ -174,8 +185,12 @@ fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
 
 /// Numbers in the first halves of low-rank additions, which stay as they are drawn.
 fn first_halves(sites: &[SiteShape], settings: &AdapterSettings) -> usize {
-    let low_rank = sites.iter().filter(|site| site.kind != SiteKind::Router && settings.trains(site));
-    low_rank.map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
+    let low_rank = |site: &&SiteShape| match site.kind {
+        SiteKind::Linear => settings.trains(site),
+        SiteKind::Experts => settings.experts == ExpertTraining::LowRank,
+        SiteKind::Router | SiteKind::Head => false,
+    };
+    sites.iter().filter(low_rank).map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
 }
 
 /// What the backward pass needs of a batch, and what a step has in hand besides.
@@ -195,8 +210,11 @@ fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> 
     workload.texts * workload.length * values * bytes
 }
 
-/// Logits, their softmax and its gradient, in 32-bit floats.
-fn logits(config: &AnyConfig, precision: Precision, workload: Workload) -> usize {
+/// Logits, their softmax and its gradient, in 32-bit floats: of every token, or of the classes of every text.
+fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, workload: Workload) -> usize {
+    if !settings.classes.is_empty() {
+        return 3 * 4 * workload.texts * settings.classes.len();
+    }
     let bytes = 3 * 4 + widened(precision, workload);
     bytes * workload.texts * workload.length * config.widths().1
 }

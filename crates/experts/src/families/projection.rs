@@ -27,6 +27,13 @@ impl Lora {
     }
 }
 
+/// A weight that is trained whole, in 32-bit floats: the master that the optimizer moves.
+pub(crate) struct Whole {
+    pub(crate) weight: Tensor,
+    /// Notes the product with it, in private training.
+    pub(crate) recorder: Recorder,
+}
+
 /// A linear map, weight `[out, in]`.
 pub(crate) struct Projection {
     pub(crate) weight: Tensor,

@@ -3,17 +3,16 @@
 use tch::{Kind, Tensor};
 
 use crate::families::config::{GroupConfig, GroupScore, MoeConfig, Scoring};
+use crate::families::projection::Whole;
 use crate::packing::Packing;
-use crate::private::{Place, Recorder};
+use crate::private::Place;
 
 /// A router's weight, trained whole or frozen.
 pub(crate) struct Router {
     /// `[experts, hidden]`, as the checkpoint has it.
     pub(crate) frozen: Tensor,
     /// What an adapter puts in its place.
-    pub(crate) trained: Option<Tensor>,
-    /// Notes the product with it, in private training.
-    pub(crate) recorder: Recorder,
+    pub(crate) trained: Option<Whole>,
     /// Bias of the choice, `[experts]`.
     pub(crate) correction: Option<Tensor>,
 }
@@ -38,11 +37,13 @@ pub struct Routing {
 impl Router {
     /// Routes packed rows `[tokens, hidden]`.
     pub(crate) fn forward(&self, rows: &Tensor, config: &MoeConfig, packing: &Packing) -> Routing {
-        let weight = self.trained.as_ref().unwrap_or(&self.frozen);
+        let weight = self.trained.as_ref().map_or(&self.frozen, |trained| &trained.weight);
         // In 32-bit floats whatever the model computes in (Switch Transformers, section 2.4).
         let logits = rows.to_kind(Kind::Float).matmul(&weight.to_kind(Kind::Float).tr());
         let owners = packing.owners();
-        self.recorder.record("weight", Place::Whole, (rows, &logits), || owners.shallow_clone());
+        if let Some(trained) = &self.trained {
+            trained.recorder.record("weight", Place::Whole, (rows, &logits), || owners.shallow_clone());
+        }
         let scores = match config.scoring {
             Scoring::Softmax => logits.softmax(-1, Kind::Float),
             Scoring::Sigmoid => logits.sigmoid(),

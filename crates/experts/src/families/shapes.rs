@@ -1,6 +1,7 @@
 //! The modules of a model that an adapter can train, from its configuration alone: nothing is loaded.
 
 use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig, MoeConfig};
+use crate::families::names::HEAD;
 use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::switch::ATTENTION_MAPS;
 use crate::families::switch_config::SwitchConfig;
@@ -10,7 +11,7 @@ fn site(kind: SiteKind, name: String, shape: &[usize]) -> SiteShape {
 }
 
 impl DecoderConfig {
-    /// The modules that an adapter can train, layer by layer.
+    /// The modules that an adapter can train, layer by layer, and at last the head over classes.
     pub fn sites(&self) -> Vec<SiteShape> {
         let mut sites = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -24,6 +25,7 @@ impl DecoderConfig {
                 sites.extend(sparse(&format!("{name}.mlp"), maps, "gate", self.hidden, moe));
             }
         }
+        sites.push(site(SiteKind::Head, HEAD.to_owned(), &[self.hidden]));
         sites
     }
 

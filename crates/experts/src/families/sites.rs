@@ -5,7 +5,9 @@ use tch::Tensor;
 use crate::families::attention::Attention;
 use crate::families::decoder::{Decoder, FeedForward};
 use crate::families::experts::ExpertProjection;
-use crate::families::projection::{Lora, Projection};
+use crate::families::head::Head;
+use crate::families::names::HEAD;
+use crate::families::projection::{Lora, Projection, Whole};
 use crate::families::router::Router;
 use crate::families::switch::{self, ATTENTION_MAPS, Stack, Switch};
 use crate::private::Recorder;
@@ -21,6 +23,7 @@ pub(crate) enum Part<'a> {
     Linear(&'a mut Projection),
     Experts(&'a mut ExpertProjection),
     Router(&'a mut Router),
+    Head(&'a mut Head),
 }
 
 /// What kind of module a site is.
@@ -32,6 +35,8 @@ pub enum SiteKind {
     Experts,
     /// A router.
     Router,
+    /// The head over classes, which a model has only from an adapter.
+    Head,
 }
 
 /// A site without its weights.
@@ -41,7 +46,8 @@ pub struct SiteShape {
     pub name: String,
     /// What it is.
     pub kind: SiteKind,
-    /// Its weight's shape: `[out, in]`, or `[experts, out, in]`.
+    /// Its weight's shape: `[out, in]`, or `[experts, out, in]`; of a head `[in]`, as the adapter says how many classes
+    /// there are.
     pub shape: Vec<usize>,
 }
 
@@ -65,9 +71,22 @@ impl Site<'_> {
             Part::Linear(map) => (SiteKind::Linear, &map.weight),
             Part::Experts(map) => (SiteKind::Experts, &map.weight),
             Part::Router(router) => (SiteKind::Router, &router.frozen),
+            Part::Head(head) => {
+                return SiteShape { name: self.name.clone(), kind: SiteKind::Head, shape: vec![head.width] };
+            }
         };
         let shape = weight.size().iter().map(|&size| size as usize).collect();
         SiteShape { name: self.name.clone(), kind, shape }
+    }
+
+    /// The model's own weight of a module; nothing for a head.
+    pub(crate) fn own(&self) -> Option<&Tensor> {
+        match &self.part {
+            Part::Linear(map) => Some(&map.weight),
+            Part::Experts(map) => Some(&map.weight),
+            Part::Router(router) => Some(&router.frozen),
+            Part::Head(_) => None,
+        }
     }
 
     /// Attaches a low-rank addition.
@@ -75,15 +94,18 @@ impl Site<'_> {
         match &mut self.part {
             Part::Linear(map) => map.lora = Some(lora),
             Part::Experts(map) => map.lora = Some(lora),
-            Part::Router(_) => unreachable!("shapes were checked: a router is trained whole"),
+            Part::Router(_) | Part::Head(_) => unreachable!("shapes were checked: these are trained whole"),
         }
     }
 
     /// Attaches a weight that is trained whole.
     pub(crate) fn attach_whole(&mut self, weight: Tensor, recorder: Recorder) {
+        let trained = Some(Whole { weight, recorder });
         match &mut self.part {
-            Part::Router(router) => (router.trained, router.recorder) = (Some(weight), recorder),
-            _ => unreachable!("shapes were checked: only routers are trained whole"),
+            Part::Experts(map) => map.trained = trained,
+            Part::Router(router) => router.trained = trained,
+            Part::Head(head) => head.trained = trained,
+            Part::Linear(_) => unreachable!("shapes were checked: these have low-rank additions"),
         }
     }
 
@@ -91,8 +113,9 @@ impl Site<'_> {
     pub(crate) fn detach(&mut self) {
         match &mut self.part {
             Part::Linear(map) => map.lora = None,
-            Part::Experts(map) => map.lora = None,
-            Part::Router(router) => (router.trained, router.recorder) = (None, Recorder::default()),
+            Part::Experts(map) => (map.lora, map.trained) = (None, None),
+            Part::Router(router) => router.trained = None,
+            Part::Head(head) => head.trained = None,
         }
     }
 }
@@ -112,6 +135,7 @@ impl Decoder {
                 ]);
             }
         }
+        sites.push(Site { name: HEAD.to_owned(), part: Part::Head(&mut self.score) });
         sites
     }
 }

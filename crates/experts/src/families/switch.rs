@@ -13,7 +13,6 @@ use crate::families::router::{Router, Routing};
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
 use crate::packing::Packing;
-use crate::private::Recorder;
 
 /// Attention as T5 has it: scores are not scaled.
 pub(crate) struct Attention {
@@ -271,12 +270,11 @@ fn read_sparse(
     let (experts, hidden, intermediate) = (config.moe.experts, config.hidden, config.intermediate);
     let map = |map: &str, outputs, inputs| {
         let names = |expert| vec![format!("{name}.experts.expert_{expert}.{map}.weight")];
-        Ok(ExpertProjection { weight: loader.stacked(experts, names, outputs, inputs)?, lora: None })
+        Ok(ExpertProjection::new(loader.stacked(experts, names, outputs, inputs)?))
     };
     let router = Router {
         frozen: loader.tensor(&format!("{name}.router.classifier.weight"), &[experts, hidden])?,
         trained: None,
-        recorder: Recorder::default(),
         correction: None,
     };
     let up = map("wi", intermediate, hidden)?;

@@ -17,6 +17,8 @@ use tch::{Device, Kind, Tensor};
 use crate::error::ExpertsError;
 use crate::minilm::{read_file, unusable};
 
+/// Names the file of each tensor, where there are several.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// No header of a real checkpoint comes near this many bytes.
 const MAX_HEADER: u64 = 100 << 20;
 
@@ -171,7 +173,7 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 /// The files of a folder's weights.
 pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let single = folder.join("model.safetensors");
-    let index = folder.join("model.safetensors.index.json");
+    let index = folder.join(INDEX);
     if single.is_file() || !index.is_file() {
         return Ok(vec![single]);
     }

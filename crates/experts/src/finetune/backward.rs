@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tch::{Kind, Reduction, Tensor};
 
 use crate::families::losses::Totals;
+use crate::families::names::HEAD;
 use crate::families::{Decoder, Model, Routing};
 use crate::finetune::example::Batch;
 use crate::private::Tape;
@@ -118,8 +119,8 @@ pub(super) fn recompute(
     let last = inputs.pop().expect("there is one more than layers").set_requires_grad(true);
     let learning_rows = batch.rows.as_ref().map(|rows| last.index_select(0, rows));
     let task = task_loss(&model.head(learning_rows.as_ref().unwrap_or(&last)), batch, learnt);
-    let mut upstream = Tensor::run_backward(&[&task], &[&last], false, false).remove(0);
     let mut found = BTreeMap::new();
+    let mut upstream = back(&task, &last, &format!("{HEAD}."), learning, &mut found);
     let mut sparse = model.config().sparse_layers().len();
     while let Some(input) = inputs.pop() {
         let index = inputs.len();
@@ -131,18 +132,29 @@ pub(super) fn recompute(
             sparse -= 1;
             sum = routers(sparse, &routing, totals).map_or(sum.shallow_clone(), |term| sum + term);
         }
-        let inside = format!("model.layers.{index}.");
-        let own = learning.parameters.iter().filter(|(name, _)| name.starts_with(&inside));
-        let own: Vec<&(String, Tensor)> = own.collect();
-        let mut by = vec![&input];
-        by.extend(own.iter().map(|(_, tensor)| tensor));
-        let mut gradients = Tensor::run_backward(&[sum], &by, false, false).into_iter();
-        upstream = gradients.next().expect("the first is by the input");
-        found.extend(own.iter().map(|(name, _)| name).zip(gradients));
+        upstream = back(&sum, &input, &format!("model.layers.{index}."), learning, &mut found);
     }
     let gradients = learning
         .parameters
         .iter()
         .map(|(name, tensor)| found.remove(name).unwrap_or_else(|| tensor.zeros_like()));
     (task.detach(), gradients.collect())
+}
+
+/// The gradient by what entered a part of the model; those by the trained tensors `inside` it are noted.
+fn back<'a>(
+    loss: &Tensor,
+    input: &Tensor,
+    inside: &str,
+    learning: &'a Learning,
+    found: &mut BTreeMap<&'a String, Tensor>,
+) -> Tensor {
+    let own: Vec<&(String, Tensor)> =
+        learning.parameters.iter().filter(|(name, _)| name.starts_with(inside)).collect();
+    let mut by = vec![input];
+    by.extend(own.iter().map(|(_, tensor)| tensor));
+    let mut gradients = Tensor::run_backward(&[loss], &by, false, false).into_iter();
+    let upstream = gradients.next().expect("the first is by the input");
+    found.extend(own.iter().map(|(name, _)| name).zip(gradients));
+    upstream
 }

@@ -15,6 +15,9 @@ pub struct Example {
     /// How many of them, from the first on, are given: nothing is learnt from predicting them. For a Switch
     /// Transformer these are the source.
     pub given: usize,
+    /// The class of the whole text, where that is learnt in place of tokens: its number among the adapter's classes. Then
+    /// `given` and `skipped` play no part.
+    pub class: Option<usize>,
     /// Tokens after those that are given too, in ascending ranges: what others than the assistant say in a conversation.
     pub skipped: Vec<Range<usize>>,
     /// The record that it comes from, where several examples come from one: windows of one note count as one record for
@@ -30,20 +33,36 @@ impl Example {
         Self { tokens, given, ..Self::default() }
     }
 
-    /// How many tokens are learnt.
+    /// A text of which the class is learnt, a record of its own.
+    pub fn of_class(tokens: Vec<i64>, class: usize) -> Self {
+        Self { tokens, class: Some(class), ..Self::default() }
+    }
+
+    /// How many tokens are learnt, or 1 for a class.
     pub(crate) fn learnt(&self) -> usize {
-        self.places().count()
+        self.targets().len()
+    }
+
+    /// What is learnt, each with the place of the token whose hidden state tells it: the one before a token, and the last
+    /// one for a class.
+    pub(crate) fn targets(&self) -> Vec<(usize, i64)> {
+        let last = self.tokens.len().checked_sub(1);
+        match self.class {
+            Some(class) => last.map(|last| (last, class as i64)).into_iter().collect(),
+            None => self.places().map(|place| (place - 1, self.tokens[place])).collect(),
+        }
     }
 
     /// The places of the tokens that are learnt: the first token of a text has nothing to be predicted from.
-    pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
+    fn places(&self) -> impl Iterator<Item = usize> {
         let skipped = |place: &usize| self.skipped.iter().any(|range| range.contains(place));
         (self.given.max(1)..self.tokens.len()).filter(move |place| !skipped(place))
     }
 
-    /// Checks that the model can learn from the example number `number`, counted from 1.
-    pub(crate) fn check(&self, number: usize, model: &Model) -> Result<(), ExpertsError> {
+    /// Checks that the model, with a head over so many classes, can learn from the example number `number`, counted from 1.
+    pub(crate) fn check(&self, number: usize, model: &Model, classes: usize) -> Result<(), ExpertsError> {
         let fail = |reason: String| Err(ExpertsError::Example { example: number, reason });
+        self.check_class(classes).or_else(fail)?;
         let (vocabulary, positions) = model.limits();
         if self.learnt() == 0 || (matches!(model, Model::Switch(_)) && self.given == 0) {
             return fail("there is nothing to learn, or nothing to learn it from".to_owned());
@@ -60,6 +79,21 @@ impl Example {
                 fail(format!("the token {token} is not in the model's vocabulary of {vocabulary}"))
             }
             None => Ok(()),
+        }
+    }
+}
+
+impl Example {
+    /// Whether it teaches what a head over so many classes learns; where there is no head, that is no class.
+    fn check_class(&self, classes: usize) -> Result<(), String> {
+        match self.class {
+            None if classes == 0 => Ok(()),
+            None => Err("it has no class, and a head over classes learns nothing else".to_owned()),
+            Some(_) if classes == 0 => Err("it has a class, and the adapter no head over classes".to_owned()),
+            Some(class) if class >= classes => {
+                Err(format!("its class is number {class}, counted from 0; there are {classes}"))
+            }
+            Some(_) => Ok(()),
         }
     }
 }
@@ -88,9 +122,9 @@ pub(crate) struct Batch {
     pub(crate) texts: Tokens,
     /// The targets of a Switch Transformer.
     pub(crate) targets: Option<Tokens>,
-    /// For each token that is learnt, the row of hidden states that predicts it; nothing for all rows.
+    /// For each token or class that is learnt, the row of hidden states that predicts it; nothing for all rows.
     pub(crate) rows: Option<Tensor>,
-    /// The tokens that are learnt.
+    /// The tokens or classes that are learnt.
     pub(crate) learnt: Tensor,
     /// How many there are of each example.
     pub(crate) counts: Vec<i64>,
@@ -101,7 +135,7 @@ impl Batch {
         let device = model.device();
         let counts = examples.iter().map(|example| example.learnt() as i64).collect();
         let learnt: Vec<i64> =
-            examples.iter().flat_map(|example| example.places().map(|place| example.tokens[place])).collect();
+            examples.iter().flat_map(|example| example.targets()).map(|(_, target)| target).collect();
         let learnt = Tensor::from_slice(&learnt).to_device(device);
         match model {
             Model::Decoder(_) => {
@@ -128,12 +162,12 @@ impl Batch {
     }
 }
 
-/// The row before each token that is learnt.
+/// The row that tells each token or class that is learnt.
 fn predicting_rows(examples: &[&Example]) -> Vec<i64> {
     let mut rows = Vec::new();
     let mut start = 0;
     for example in examples {
-        rows.extend(example.places().map(|place| (start + place - 1) as i64));
+        rows.extend(example.targets().iter().map(|(place, _)| (start + place) as i64));
         start += example.tokens.len();
     }
     rows
@@ -153,5 +187,9 @@ mod tests {
         let talk = Example { skipped: std::iter::once(3..5).collect(), ..example(7, 2) };
         assert_eq!(talk.learnt(), 3);
         assert_eq!(predicting_rows(&[&second, &talk]), [0, 1, 4, 7, 8]);
+        let of_class = Example::of_class(vec![1; 4], 2);
+        assert_eq!((of_class.targets(), of_class.learnt()), (vec![(3, 2)], 1));
+        assert_eq!(predicting_rows(&[&of_class, &second, &of_class]), [3, 4, 5, 10]);
+        assert_eq!(Example::of_class(vec![], 2).learnt(), 0);
     }
 }

@@ -5,6 +5,7 @@
 //! training is over or somebody asks how far it is, so no step waits for the host.
 
 mod backward;
+mod classify;
 mod example;
 mod private;
 mod reading;
@@ -24,6 +25,7 @@ pub use settings::FineTuning;
 
 use crate::error::ExpertsError;
 use crate::families::losses::{self, Totals};
+use crate::families::names::is_router;
 use crate::families::{Adapter, Model, Routing};
 use crate::finetune::backward::{Learning, keep, recompute};
 pub(crate) use crate::finetune::example::Batch;
@@ -52,14 +54,14 @@ pub struct FineTuned {
     pub tokens: usize,
 }
 
-/// How well a model predicts tokens.
+/// How well a model predicts tokens, or with a head over classes the classes of texts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Prediction {
-    /// Tokens that the model finds likeliest among all.
+    /// Tokens, or texts' classes, that the model finds likeliest among all.
     pub right: usize,
-    /// Tokens that were to be predicted.
+    /// Tokens, or texts' classes, that were to be predicted.
     pub tokens: usize,
-    /// Mean loss, in nats a token.
+    /// Mean loss, in nats for each of them.
     pub loss: f64,
 }
 
@@ -149,7 +151,8 @@ impl FineTuner {
         if examples.is_empty() {
             return Err(ExpertsError::NoNotes);
         }
-        examples.iter().zip(1..).try_for_each(|(example, number)| example.check(number, &self.model))
+        let classes = self.adapter.classes.len();
+        examples.iter().zip(1..).try_for_each(|(example, number)| example.check(number, &self.model, classes))
     }
 
     fn descend(
@@ -247,7 +250,7 @@ impl FineTuner {
         let (mut learning, mut groups) = (Learning::default(), Vec::new());
         for (name, tensor) in self.adapter.tensors() {
             let is_frozen = name.ends_with("lora_A") && !settings.first_halves
-                || name.ends_with(".weight") && settings.freeze_routers;
+                || is_router(&name) && settings.freeze_routers;
             if is_frozen {
                 continue;
             }

@@ -147,7 +147,7 @@ mod tests {
         let error = check_records(&[window(Some(4)), window(Some(4))]).expect_err("two windows of one");
         assert!(error.to_string().contains("record 4 (counted from 0) has several windows"), "{error}");
     }
-    use crate::families::{Adapter, AdapterSettings, Model, Precision};
+    use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
 
     const FAMILIES: [(&str, &[&str]); 7] = [
         ("olmoe", &["q_proj", "k_proj", "v_proj", "o_proj"]),
@@ -168,13 +168,23 @@ mod tests {
         (0..5).map(text).collect()
     }
 
-    /// A tuner whose adapter is not 0 anywhere, with everything trained that can be.
-    fn tuner((family, modules): (&str, &[&str])) -> FineTuner {
+    /// The same texts with a class each.
+    fn classified() -> Vec<Example> {
+        let of_class = |(number, text): (usize, Example)| Example::of_class(text.tokens, number % 3);
+        examples().into_iter().enumerate().map(of_class).collect()
+    }
+
+    /// A tuner whose adapter is not 0 anywhere, with everything trained that can be but a head.
+    fn tuner(family: (&str, &[&str])) -> FineTuner {
+        tuner_of(family, ExpertTraining::LowRank, &[])
+    }
+
+    fn tuner_of((family, modules): (&str, &[&str]), experts: ExpertTraining, classes: &[&str]) -> FineTuner {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
         let mut model = Model::open(&folder, Precision::Float32, Device::Cpu).expect(family);
-        let modules = modules.iter().map(|&module| module.to_owned()).collect();
-        let settings =
-            AdapterSettings { rank: 4, alpha: 8.0, router: true, modules, ..AdapterSettings::default() };
+        let [modules, classes] =
+            [modules, classes].map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        let settings = AdapterSettings { rank: 4, alpha: 8.0, experts, router: true, modules, classes };
         let adapter = Adapter::new(&mut model, &settings, 5).expect("sound settings");
         tch::manual_seed(3);
         for (_, tensor) in adapter.tensors() {
@@ -205,7 +215,7 @@ mod tests {
     /// Each example's gradients by private training's pass over all of them, and by plain training's over it alone.
     fn both(own: &mut FineTuner, settings: &FineTuning) -> (Vec<String>, Vec<Tensor>, Vec<Vec<Tensor>>) {
         let (learning, _) = own.learning(settings).expect("sound settings");
-        let examples = examples();
+        let examples = if own.adapter.classes.is_empty() { examples() } else { classified() };
         let alone = examples.iter().map(|example| {
             let (_, mut gradients) = own.gradients(&[example], settings, &learning, None);
             learning.mask(&mut gradients);
@@ -228,13 +238,20 @@ mod tests {
     /// PRIV-10
     #[test]
     fn in_every_family_the_gradients_of_a_batch_are_those_of_each_example_alone() {
-        for family in FAMILIES {
-            let (names, together, alone) = both(&mut tuner(family), &settings());
+        let kinds = [ExpertTraining::LowRank, ExpertTraining::Whole].map(|experts| (experts, [].as_slice()));
+        let kinds = kinds.into_iter().chain([(ExpertTraining::LowRank, ["a", "b", "c"].as_slice())]);
+        let cases = kinds.flat_map(|(experts, classes)| FAMILIES.map(|family| (family, experts, classes)));
+        let has_no_head =
+            |family: &str, classes: &[&str]| family.starts_with("switch") && !classes.is_empty();
+        for (family, experts, classes) in cases.filter(|(family, _, classes)| !has_no_head(family.0, classes))
+        {
+            let (names, together, alone) = both(&mut tuner_of(family, experts, classes), &settings());
+            assert_eq!(names.iter().any(|name| name == "score.weight"), !classes.is_empty());
             let mut moving = 0;
             for (example, alone) in alone.iter().enumerate() {
                 for ((name, batched), alone) in names.iter().zip(&together).zip(alone) {
                     let off = largest(&(batched.get(example as i64) - alone));
-                    assert!(off < 1e-5, "{}: {name} of example {example} differs by {off}", family.0);
+                    assert!(off < 1e-5, "{}, {experts:?}: {name} of {example} differs by {off}", family.0);
                     moving += usize::from(largest(alone) > 1e-3);
                 }
             }

@@ -1,4 +1,9 @@
-//! Reads examples, row by row: `prompt` and `completion`, `messages`, `question` with `choices`, or `text`.
+//! Reads examples, row by row: `prompt` and `completion`, `messages`, `question` with `choices`, or `text`; or texts with
+//! their classes ([`Reader::with_classes`]).
+
+mod labelled;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -12,7 +17,19 @@ use crate::error::ExpertsError;
 use crate::finetune::example::{Example, Question};
 use crate::rows::{NotesError, ReadSoFar, Rows};
 
-const COLUMNS: &[&str] = &["prompt", "completion", "messages", "question", "choices", "answer", "text"];
+const COLUMNS: &[&str] = &[
+    "prompt",
+    "completion",
+    "messages",
+    "question",
+    "choices",
+    "answer",
+    "text",
+    "title",
+    "description",
+    "label_name",
+    "label",
+];
 
 #[derive(Deserialize)]
 struct Row {
@@ -46,6 +63,8 @@ pub struct Reader {
     end: Option<i64>,
     max_tokens: usize,
     long: Long,
+    /// What each row's text is sorted into; none where rows are what a language model learns from.
+    classes: Vec<String>,
 }
 
 /// A text as tokens, with what is to be learnt.
@@ -71,7 +90,8 @@ impl Reader {
             return Err(ExpertsError::Settings(reason));
         }
         let tokenizer = open_tokenizer(&model.join("tokenizer.json"))?;
-        Ok(Self { tokenizer, template: Template::open(model)?, end, max_tokens, long })
+        let template = Template::open(model)?;
+        Ok(Self { tokenizer, template, end, max_tokens, long, classes: vec![] })
     }
 
     /// The examples of a file: JSON Lines (plain, gzip, zstd) or Parquet. Of a conversation, what the assistant says is
@@ -160,6 +180,9 @@ impl Reader {
 
     /// One row as examples of one record.
     fn examples(&self, row: Value, record: usize) -> Result<Vec<Example>, String> {
+        if !self.classes.is_empty() {
+            return Ok(vec![Example { record: Some(record), ..self.labelled(row)? }]);
+        }
         let sequence = self.sequence(serde_json::from_value(row).map_err(|error| error.to_string())?)?;
         let mut examples = match self.long {
             Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
@@ -275,135 +298,5 @@ impl Sequence {
             }
         }
         Example { skipped, ..Example::new(self.tokens[start..end].to_vec(), first - start) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    const TOKENIZER: &str = r#"{
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3,
-            "<|im_start|>user": 4, "<|im_start|>assistant": 5, "c<|im_end|>": 6, "b<|im_end|>": 7}}
-    }"#;
-
-    fn scratch(name: &str) -> std::path::PathBuf {
-        let folder = std::env::temp_dir().join(format!("cloister-reading-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a temporary folder can be made");
-        fs::write(folder.join("tokenizer.json"), TOKENIZER).expect("the folder can be written");
-        folder
-    }
-
-    fn read(name: &str, lines: &str, max_tokens: usize, long: Long) -> Result<Vec<Example>, String> {
-        let folder = scratch(name);
-        let path = folder.join("examples.jsonl");
-        fs::write(&path, lines).expect("the folder can be written");
-        let reader = Reader::open(&folder, Some(9), max_tokens, long).map_err(|error| error.to_string());
-        let examples = reader.and_then(|reader| reader.read(&path).map_err(|error| error.to_string()));
-        fs::remove_dir_all(folder).expect("it was made above");
-        examples
-    }
-
-    fn example(tokens: &[i64], given: usize, record: usize) -> Example {
-        Example { record: Some(record), ..Example::new(tokens.to_vec(), given) }
-    }
-
-    #[test]
-    fn prompts_questions_and_texts_become_examples() {
-        let lines = r#"{"prompt": "a b", "completion": "c"}
-{"question": "a b", "choices": ["a", "c"], "answer": 1}
-{"text": "a b c"}"#;
-        let examples = read("kinds", lines, 16, Long::Cut).expect("sound rows");
-        assert_eq!(examples[0], example(&[1, 2, 3, 9], 2, 0));
-        assert_eq!(examples[1], example(&[1, 2, 3, 9], 2, 1));
-        assert_eq!(examples[2], example(&[1, 2, 3, 9], 0, 2));
-    }
-
-    #[test]
-    fn of_a_conversation_every_answer_is_learnt_and_no_question() {
-        let lines =
-            r#"{"messages": [{"role": "user", "content": "b c"}, {"role": "assistant", "content": "c"},
-            {"role": "user", "content": "b"}, {"role": "assistant", "content": "a b"}]}"#
-                .replace('\n', "");
-        let examples = read("talk", &lines, 16, Long::Cut).expect("sound rows");
-        let questions = std::iter::once(5..8).collect();
-        let expected = Example { skipped: questions, ..example(&[4, 2, 6, 5, 6, 4, 7, 5, 1, 7], 4, 0) };
-        assert_eq!(examples, [expected]);
-    }
-
-    #[test]
-    fn long_prompts_lose_their_start_and_long_completions_their_end() {
-        let lines = r#"{"prompt": "a b c a b", "completion": "c"}
-{"prompt": "a b", "completion": "a b c a b c"}"#;
-        let examples = read("long", lines, 4, Long::Cut).expect("sound rows");
-        let cut = |own| Example { cut: true, ..own };
-        assert_eq!(examples[0], cut(example(&[1, 2, 3, 9], 2, 0)));
-        assert_eq!(examples[1], cut(example(&[2, 1, 2, 3], 1, 1)));
-    }
-
-    #[test]
-    fn windows_of_one_row_share_a_record_and_learn_every_token_once() {
-        let text = "a b c a b c a b";
-        let lines = format!("{{\"text\": \"{text}\"}}\n{{\"prompt\": \"{text}\", \"completion\": \"c\"}}");
-        let examples = read("windows", &lines, 4, Long::Split { overlap: 2 }).expect("sound rows");
-        let texts: Vec<&Example> = examples.iter().filter(|example| example.record == Some(0)).collect();
-        assert_eq!(texts[0], &example(&[1, 2, 3, 1], 0, 0));
-        assert_eq!(texts[1], &example(&[3, 1, 2, 3], 2, 0));
-        // All but the first of 9 tokens.
-        assert_eq!(texts.iter().map(|window| window.learnt()).sum::<usize>(), 8);
-        let answered: Vec<&Example> = examples.iter().filter(|example| example.record == Some(1)).collect();
-        assert_eq!(answered, [&example(&[1, 2, 3, 9], 2, 1)]);
-        let error = read("apart", &lines, 4, Long::Split { overlap: 0 }).expect_err("windows share nothing");
-        assert!(error.contains("must share from 1 to 3"), "{error}");
-    }
-
-    #[test]
-    fn bad_rows_are_named_with_file_and_line() {
-        let refused = |name, lines: &str| read(name, lines, 8, Long::Cut).expect_err("a row is broken");
-        let error = refused("bad", "{\"text\": \"a\"}\n{\"prompt\": \"a\"}");
-        assert!(
-            error.contains("examples.jsonl, line 2: there is neither “prompt” with “completion”"),
-            "{error}"
-        );
-        let error = refused("last", r#"{"messages": [{"role": "user", "content": "a"}]}"#);
-        assert!(error.contains("line 1: none of “messages” is the assistant's"), "{error}");
-        let error = refused("choice", r#"{"question": "a", "choices": ["b"], "answer": 1}"#);
-        assert!(error.contains("line 1: the answer is choice 1"), "{error}");
-        assert!(refused("none", "").contains("at least one is needed"));
-    }
-
-    #[test]
-    fn questions_are_read_with_the_number_of_the_right_choice() {
-        let folder = scratch("asked");
-        let path = folder.join("questions.jsonl");
-        let rows = r#"{"question": "a b", "choices": ["a", "c b"], "answer": 1}"#;
-        fs::write(&path, rows).expect("the folder can be written");
-        let reader = Reader::open(&folder, Some(9), 16, Long::Cut).expect("a sound tokenizer");
-        let read = reader.questions(&path).expect("a sound row");
-        let question = Question { prompt: vec![1, 2], options: vec![vec![1], vec![3, 2]] };
-        assert_eq!(read, [(question, 1)]);
-        for wrong in [r#"{"text": "a"}"#, r#"{"question": "a", "choices": ["b"], "answer": 1}"#, ""] {
-            fs::write(&path, wrong).expect("the folder can be written");
-            let error = reader.questions(&path).expect_err(wrong).to_string();
-            assert!(error.contains("questions.jsonl"), "{error}");
-        }
-        fs::remove_dir_all(folder).expect("it was made above");
-    }
-
-    #[test]
-    fn long_options_leave_a_quarter_to_the_prompt() {
-        let folder = scratch("question");
-        let reader = Reader::open(&folder, None, 8, Long::Cut).expect("a sound tokenizer");
-        let options = ["a b c".to_owned(), "a b c a b c a b c".to_owned()];
-        let question = reader.question("c b a", &options).expect("plain text");
-        assert_eq!(
-            (question.prompt, question.options[0].len(), question.options[1].len()),
-            (vec![2, 1], 3, 6)
-        );
-        fs::remove_dir_all(folder).expect("it was made above");
     }
 }

@@ -44,7 +44,7 @@ pub struct FineTuning {
     pub freeze_routers: bool,
     /// Probability with which each input of an adapter is left out.
     pub dropout: f64,
-    /// The experts of each layer whose adapters are trained; none named means all.
+    /// The experts of each layer that are trained; none named means all.
     pub experts: Vec<usize>,
     /// Whether the first halves of low-rank additions are trained too. Where they are not (FFA-LoRA, Sun et al. 2024),
     /// the average of several members' adapters is the adapter of their average.

@@ -16,6 +16,7 @@ use crate::blocks::{BlockVectors, initial_blocks};
 use crate::checkpoint::write_checkpoint;
 use crate::config::{HIDDEN, ModelConfig};
 use crate::error::ExpertsError;
+use crate::families::adapter::write_merged;
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout};
 
 /// What is trained together.
@@ -36,6 +37,8 @@ pub enum Objective {
     LanguageModel,
     /// To choose the right answer to a question; it is the one that the model finds likeliest.
     MultipleChoice,
+    /// To sort a text into one of the adapter's classes, by a head of its own on the model.
+    Classification,
 }
 
 /// The adapter of a published model, and what it learns.
@@ -50,7 +53,7 @@ pub struct AdapterTask {
     pub base_files: BTreeMap<String, String>,
     /// What is trained.
     pub adapter: AdapterSettings,
-    /// The experts of each layer whose adapters are trained; none named means all.
+    /// The experts of each layer that are trained; none named means all.
     pub trained_experts: Vec<usize>,
     /// Tokens that a text may have, at least 2.
     pub max_tokens: usize,
@@ -82,7 +85,8 @@ impl Task {
         }
     }
 
-    /// The model before any training, equal at every member. Of an adapter's base, `config.json` and the routers are read.
+    /// The model before any training, equal at every member. Of an adapter's base, `config.json` and what is trained whole
+    /// are read.
     ///
     /// # Errors
     /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
@@ -109,7 +113,8 @@ impl Task {
     }
 
     /// Writes a trained model into a folder for programs of its kind: `model.safetensors` of a classifier, of an adapter the
-    /// folder `adapter`, as PEFT reads it. Returns where.
+    /// folder `adapter`, as PEFT reads it, or where experts are trained whole the folder `merged`, the base model with them
+    /// in their places. Returns where.
     ///
     /// # Errors
     /// [`ExpertsError::File`], or the errors of [`BlockVectors::of_table`] when the blocks are another model's.
@@ -121,10 +126,13 @@ impl Task {
                 Ok(path)
             }
             Self::Adapter(task) => {
-                let path = folder.join("adapter");
                 let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
                 task.blocks(base)?.load(model.values(), &adapter)?;
-                adapter.write(&path, AnyConfig::read(base)?.family(), Layout::PeftFused)?;
+                let path = folder.join(if adapter.has_whole_experts() { "merged" } else { "adapter" });
+                match adapter.has_whole_experts() {
+                    true => write_merged(base, &adapter, &path)?,
+                    false => adapter.write(&path, AnyConfig::read(base)?.family(), Layout::PeftFused)?,
+                }
                 Ok(path)
             }
         }
@@ -191,6 +199,19 @@ impl AdapterTask {
     }
 
     fn check(&self) -> Result<(), ExpertsError> {
+        match (self.objective == Objective::Classification, self.adapter.classes.is_empty()) {
+            (true, true) => {
+                return Err(ExpertsError::Config(
+                    "the objective classification needs classes of the adapter".to_owned(),
+                ));
+            }
+            (false, false) => {
+                return Err(ExpertsError::Config(
+                    "classes of the adapter are for the objective classification".to_owned(),
+                ));
+            }
+            _ => {}
+        }
         if self.max_tokens < 2 {
             return Err(ExpertsError::Config(format!(
                 "max_tokens must be at least 2, not {}",

@@ -3,30 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
+use crate::common::{CLASSIFIERS, DECODERS, Scratch, difference, expected, fixture, logits, open, texts};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{Adapter, AdapterSettings, Layout, Model, Precision, upcycle};
 use tch::{Device, Tensor};
 
 fn all_families() -> impl Iterator<Item = &'static str> {
     DECODERS.into_iter().chain(["switch_transformers"])
-}
-
-/// An empty folder that is removed in the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("cloister-adapters-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a temporary folder can be made");
-        Self(folder)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn adapted_logits(model: &mut Model, adapter: &Adapter, texts: &[Vec<i64>]) -> Tensor {
@@ -116,6 +99,15 @@ fn a_fresh_adapter_changes_nothing_and_is_equal_for_equal_seeds() {
     assert!(error.to_string().contains("no module c_attn"), "{error}");
 }
 
+#[test]
+fn whole_experts_are_not_read_from_peft() {
+    let scratch = Scratch::new("saved-experts");
+    let (from, to) = (r#""modules_to_save": null"#, r#""modules_to_save": ["mlp.experts"]"#);
+    with_config(&scratch.0, "olmoe", from, to);
+    let error = Adapter::read(&scratch.0, &mut open("olmoe")).expect_err("PEFT would replace a whole module");
+    assert!(error.to_string().contains("the merged layout"), "{error}");
+}
+
 /// Copies an adapter's files with its configuration changed.
 fn with_config(scratch: &Path, family: &str, from: &str, to: &str) {
     let source = fixture(family).join("adapter");
@@ -167,6 +159,13 @@ fn adapters_are_written_for_peft_to_load() {
         }
         write_merged(&fixture(family), &adapter, &folder.join(family).join("merged"))
             .expect("the folder can be written");
+    }
+    for family in CLASSIFIERS {
+        let mut model = open(family);
+        let adapter = Adapter::read(&fixture(family).join("classifier"), &mut model).expect(family);
+        let own = folder.join(family);
+        adapter.write(&own.join("classifier"), model.family(), Layout::PeftFused).expect("it can be written");
+        write_merged(&fixture(family), &adapter, &own.join("classifier-merged")).expect("it can be written");
     }
     upcycle(&fixture("llama"), &folder.join("llama/upcycled"), 4, 2, 1).expect("the folder can be written");
 }

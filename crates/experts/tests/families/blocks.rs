@@ -10,7 +10,8 @@ use tch::{Device, Kind, Tensor};
 use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
 
 fn settings() -> AdapterSettings {
-    AdapterSettings { rank: 2, alpha: 4.0, router: true, modules: vec!["o_proj".to_owned()], experts: true }
+    let modules = vec!["o_proj".to_owned()];
+    AdapterSettings { rank: 2, alpha: 4.0, router: true, modules, ..AdapterSettings::default() }
 }
 
 /// Numbers of the adapter that training in rounds moves.

@@ -1,7 +1,7 @@
 //! The committed fixtures.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cloister_experts::families::{Model, Precision, Tokens};
 use tch::{Device, Tensor};
@@ -22,7 +22,11 @@ pub(crate) fn open(family: &str) -> Model {
 
 /// What the Python program wrote of a family.
 pub(crate) fn expected(family: &str) -> BTreeMap<String, Tensor> {
-    let path = fixture(family).join("expected.safetensors");
+    tensors(&fixture(family).join("expected.safetensors"))
+}
+
+/// The tensors of a file of the fixtures.
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
     Tensor::read_safetensors(path).expect("the fixture is committed").into_iter().collect()
 }
 
@@ -32,6 +36,9 @@ pub(crate) fn texts(expected: &BTreeMap<String, Tensor>) -> Vec<Vec<i64>> {
     let rows: Vec<Vec<i64>> = Vec::try_from(&expected["tokens"]).expect("a matrix");
     rows.into_iter().zip(lengths).map(|(row, length)| row[..length as usize].to_vec()).collect()
 }
+
+/// Families with a fixture of a head over classes.
+pub(crate) const CLASSIFIERS: [&str; 2] = ["mixtral", "qwen3_moe"];
 
 /// The largest difference of any value.
 pub(crate) fn difference(got: &Tensor, expected: &Tensor) -> f64 {
@@ -45,5 +52,22 @@ pub(crate) fn logits(model: &Model, texts: &[Vec<i64>]) -> Tensor {
     match model {
         Model::Decoder(model) => model.logits(&model.hidden(&tokens).rows),
         Model::Switch(model) => model.forward(&tokens, &tokens).logits,
+    }
+}
+
+/// An empty folder that is removed in the end.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("cloister-adapters-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        Self(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -3,7 +3,9 @@
 mod adapters;
 mod blocks;
 mod checkpoints;
+mod classes;
 mod common;
 mod finetune;
 mod parity;
 mod task;
+mod whole;

@@ -1,5 +1,7 @@
 //! Logits, choices of routers and gradients of adapters (`tests/fixtures/generate.py` makes what is expected).
 
+use std::collections::BTreeMap;
+
 use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
 use cloister_experts::families::{Adapter, Model, Routing, Tokens};
 use tch::{Device, Kind, Reduction, Tensor};
@@ -73,8 +75,12 @@ fn gradient_name(name: &str) -> String {
     format!("gradient.base_model.model.{name}")
 }
 
-fn assert_gradient(family: &str, name: &str, gradient: &Tensor) {
-    let expected = expected(family);
+/// Compares a gradient with that of a fixture.
+pub(crate) fn assert_gradient(
+    expected: &BTreeMap<String, Tensor>,
+    family: &str,
+    (name, gradient): (&str, &Tensor),
+) {
     let switch_expert = name.contains(".experts.w");
     for expert in 0..if switch_expert { gradient.size()[0] } else { 1 } {
         let (key, own) = match (gradient.dim(), switch_expert) {
@@ -120,7 +126,7 @@ fn adapters_of_peft_are_read_and_their_gradients_are_those_of_peft() {
         let tensors: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| tensor).collect();
         let gradients = Tensor::run_backward(&[loss], &tensors, false, false);
         for ((name, _), gradient) in parameters.iter().zip(&gradients) {
-            assert_gradient(family, name, gradient);
+            assert_gradient(&expected, family, (name, gradient));
         }
     }
 }

@@ -11,18 +11,21 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::families::adapter::peft::{expert_maps, expert_module};
 use crate::families::adapter::write::plain;
-use crate::families::adapter::{Adapter, Trained};
+use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::names::sparse_names;
+use crate::families::names::{HEAD, expert_maps, expert_module, on_disk};
 use crate::families::read_config::read_family;
-use crate::families::weights::Checkpoint;
+use crate::families::weights::{Checkpoint, INDEX};
 use crate::minilm::unusable;
 
 /// Writes the model of the folder `model` with an adapter added to it into the folder `target`: the same files and
 /// names, the weights in the precision that they were stored in, and every other file beside them. One file's tensors
 /// are held in memory at a time.
+///
+/// A head over classes becomes `score.weight` in the last file, in 32-bit floats, and `config.json` gets the names of the
+/// classes and the family's architecture for sequence classification. transformers has none for OLMoE: there the architecture
+/// stays, and whoever uses the model multiplies the last hidden state of each text's last token with `score.weight`.
 ///
 /// # Errors
 /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] when a module of the adapter has
@@ -31,15 +34,32 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     let (family, _) = read_family(&model.join("config.json"))?;
     let checkpoint = Checkpoint::open(model)?;
     let changes = changes(family, adapter);
-    if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name)) {
+    let head = format!("{HEAD}.weight");
+    if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name) && *name != head) {
         return Err(ExpertsError::Adapter(format!("the model has no tensor {missing}")));
     }
     copy_others(model, target)?;
-    for (path, names) in checkpoint.shards() {
-        let name = path.file_name().ok_or_else(|| unusable(path, "it has no name".to_owned()))?;
-        write_shard(&checkpoint, &names, &changes, &target.join(name))?;
+    let mut shards = checkpoint.shards();
+    let added = adapter.head().filter(|_| !checkpoint.has(&head));
+    if let (Some(_), Some((path, last))) = (added, shards.last_mut()) {
+        last.push(&head);
+        let index = target.join(INDEX);
+        if index.is_file() {
+            labels::index(&index, &head, file_name(path)?)?;
+        }
     }
-    Ok(())
+    for (path, names) in &shards {
+        write_shard(&checkpoint, names, &changes, &target.join(file_name(path)?))?;
+    }
+    match adapter.classes.is_empty() {
+        true => Ok(()),
+        false => labels::configure(&target.join("config.json"), family, &adapter.classes),
+    }
+}
+
+fn file_name(path: &Path) -> Result<&str, ExpertsError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| unusable(path, "its name is not valid UTF-8".to_owned()))
 }
 
 /// What becomes of a weight.
@@ -52,35 +72,35 @@ enum Change {
 fn changes(family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
     for (name, trained) in &adapter.modules {
-        let on_disk = match name.contains(".mlp.") && family != Family::SwitchTransformers {
-            true => name.replace(".mlp.", &format!(".{}.", sparse_names(family).block)),
-            false => name.clone(),
-        };
-        match trained {
-            Trained::Whole(weight) => {
-                changes.push((format!("{on_disk}.weight"), Change::Replaced(plain(weight))));
-            }
+        let module = on_disk(family, name);
+        changes.extend(match trained {
+            Trained::Whole(weight) => on_tensors(family, &module, plain(weight), Change::Replaced),
             Trained::Low { a, b } => {
                 let added = plain(b).matmul(&plain(a)) * adapter.scale;
-                changes.extend(additions(family, &on_disk, added));
+                on_tensors(family, &module, added, Change::Added)
             }
-        }
+        });
     }
     changes
 }
 
-/// What is added to the tensors that a module's weight lies in.
-fn additions(family: Family, module: &str, added: Tensor) -> Vec<(String, Change)> {
-    if added.dim() == 2 {
-        return vec![(format!("{module}.weight"), Change::Added(added))];
+/// What becomes of the tensors that a module's weight lies in.
+fn on_tensors(
+    family: Family,
+    module: &str,
+    weight: Tensor,
+    change: fn(Tensor) -> Change,
+) -> Vec<(String, Change)> {
+    if weight.dim() == 2 {
+        return vec![(format!("{module}.weight"), change(weight))];
     }
     let (experts, map) = module.rsplit_once('.').unwrap_or((module, ""));
     let maps = expert_maps(family, map);
     let mut changes = Vec::new();
-    for expert in 0..added.size()[0] {
-        for (map, rows) in maps.iter().zip(added.get(expert).chunk(maps.len() as i64, 0)) {
+    for expert in 0..weight.size()[0] {
+        for (map, rows) in maps.iter().zip(weight.get(expert).chunk(maps.len() as i64, 0)) {
             let name = expert_module(family, experts, expert as usize, map);
-            changes.push((format!("{name}.weight"), Change::Added(rows)));
+            changes.push((format!("{name}.weight"), change(rows)));
         }
     }
     changes
@@ -95,12 +115,8 @@ fn write_shard(
     let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
     let mut tensors = Vec::new();
     for &name in names {
-        let own = checkpoint.take_any(name)?;
-        let tensor = match changes.iter().find(|(changed, _)| changed == name) {
-            None => own,
-            Some((_, Change::Added(added))) => (own.to_kind(Kind::Float) + added).to_kind(own.kind()),
-            Some((_, Change::Replaced(weight))) => weight.to_kind(own.kind()),
-        };
+        let change = changes.iter().find(|(changed, _)| changed == name).map(|(_, change)| change);
+        let tensor = changed(checkpoint, name, change)?;
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
         tensors.push((name, dtype(tensor.kind()), shape, bytes(&tensor)));
     }
@@ -111,6 +127,19 @@ fn write_shard(
         .map_err(broken)?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
+}
+
+/// What becomes of one tensor, in the precision that it was stored in; one that is new has 32-bit floats.
+fn changed(checkpoint: &Checkpoint, name: &str, change: Option<&Change>) -> Result<Tensor, ExpertsError> {
+    Ok(match change {
+        Some(Change::Replaced(weight)) if !checkpoint.has(name) => weight.shallow_clone(),
+        Some(Change::Replaced(weight)) => weight.to_kind(checkpoint.take_any(name)?.kind()),
+        Some(Change::Added(added)) => {
+            let own = checkpoint.take_any(name)?;
+            (own.to_kind(Kind::Float) + added).to_kind(own.kind())
+        }
+        None => checkpoint.take_any(name)?,
+    })
 }
 
 /// How a kind of values is called in a file.

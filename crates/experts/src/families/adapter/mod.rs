@@ -1,31 +1,43 @@
 //! Adapters: what is trained of a model, apart from the model.
 //!
-//! An adapter has, for each module that it trains, two low-rank halves, or for a router its whole weight. It is
-//! written and read as PEFT does ([`peft`]), or added to the weights for good ([`merge`]).
+//! An adapter has, for each module that it trains, two low-rank halves, or its whole weight: for a router, and for
+//! experts and a head over classes where that is asked for. It is written and read as PEFT does ([`peft`]), or added to the weights for good
+//! ([`merge`]).
 
+mod fresh;
+mod labels;
 mod merge;
 mod peft;
 mod write;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 pub use merge::write_merged;
 pub(crate) use merge::{bytes, copy_others, dtype};
 pub use write::Layout;
 
-use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
-use crate::families::model::Model;
-use crate::families::names::sparse_names;
-use crate::families::overview::AnyConfig;
+use crate::families::names::HEAD;
 use crate::families::projection::Lora;
 use crate::families::sites::{SiteKind, SiteShape};
-use crate::families::weights::Checkpoint;
 use crate::private::Recorder;
+
+/// How experts are trained.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpertTraining {
+    /// Not at all.
+    Frozen,
+    /// By low-rank additions.
+    #[default]
+    LowRank,
+    /// All of their weights, in 32-bit floats, with gradients and the optimizer's moments of the same size: for small
+    /// models.
+    Whole,
+}
 
 /// What an adapter trains.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -35,17 +47,21 @@ pub struct AdapterSettings {
     pub rank: usize,
     /// The addition to a weight is `alpha / rank · B · A`.
     pub alpha: f64,
-    /// Whether experts have additions.
-    pub experts: bool,
+    /// How experts are trained.
+    pub experts: ExpertTraining,
     /// Last parts of the names of further modules with additions, such as `q_proj`.
     pub modules: Vec<String>,
     /// Whether routers are trained, whole; else they are frozen.
     pub router: bool,
+    /// The names of the classes that texts are sorted into, by a head that is trained with the rest; none for a language
+    /// model.
+    pub classes: Vec<String>,
 }
 
 impl Default for AdapterSettings {
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0, experts: true, modules: vec![], router: false }
+        let experts = ExpertTraining::default();
+        Self { rank: 8, alpha: 16.0, experts, modules: vec![], router: false, classes: vec![] }
     }
 }
 
@@ -53,8 +69,9 @@ impl AdapterSettings {
     /// Whether a module is trained.
     pub(crate) fn trains(&self, site: &SiteShape) -> bool {
         match site.kind {
-            SiteKind::Experts => self.experts,
+            SiteKind::Experts => self.experts != ExpertTraining::Frozen,
             SiteKind::Router => self.router,
+            SiteKind::Head => !self.classes.is_empty(),
             SiteKind::Linear => {
                 let last = site.name.rsplit('.').next().unwrap_or(&site.name);
                 self.modules.iter().any(|module| module == last)
@@ -71,10 +88,29 @@ impl AdapterSettings {
         if let Some(unknown) = self.modules.iter().find(known) {
             return fail(format!("the model has no module {unknown} that an adapter can train"));
         }
+        check_classes(&self.classes, sites).or_else(fail)?;
         match sites.iter().any(|site| self.trains(site)) {
             true => Ok(()),
             false => fail("the adapter trains nothing".to_owned()),
         }
+    }
+}
+
+/// What is wrong with classes for a model with these modules.
+fn check_classes(classes: &[String], sites: &[SiteShape]) -> Result<(), String> {
+    if classes.is_empty() {
+        return Ok(());
+    }
+    let repeated = (1..classes.len()).find(|&place| classes[..place].contains(&classes[place]));
+    if let Some(place) = repeated {
+        return Err(format!("the class “{}” is named twice", classes[place]));
+    }
+    if classes.len() < 2 || classes.iter().any(String::is_empty) {
+        return Err("there must be at least two classes, each with a name".to_owned());
+    }
+    match sites.iter().any(|site| site.kind == SiteKind::Head) {
+        true => Ok(()),
+        false => Err("a Switch Transformer has no head over classes; take a decoder".to_owned()),
     }
 }
 
@@ -88,7 +124,8 @@ pub enum Trained {
         /// `[out, rank]`, or `[experts, out, rank]`.
         b: Tensor,
     },
-    /// A weight that is trained whole.
+    /// A weight that is trained whole: `[experts, in]` of a router, `[experts, out, in]` of experts, `[classes, in]` of
+    /// the head.
     Whole(Tensor),
 }
 
@@ -99,53 +136,11 @@ pub struct Adapter {
     pub scale: f64,
     /// By the names of the modules.
     pub modules: BTreeMap<String, Trained>,
+    /// The names of the classes of its head, in the order of its rows; none where it has no head.
+    pub classes: Vec<String>,
 }
 
 impl Adapter {
-    /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,
-    /// with equal bits on every machine. Routers start as the model's own.
-    ///
-    /// # Errors
-    /// [`ExpertsError::Settings`].
-    pub fn new(model: &mut Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
-        let (sites, device) = (model.sites(), model.device());
-        Self::fresh(&sites, settings, seed, device, &mut |site| Ok(model.router(&site.name)))
-    }
-
-    /// As [`new`](Self::new), for the model of a folder of which only the routers are read.
-    ///
-    /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`] or [`ExpertsError::Settings`].
-    pub fn of_folder(folder: &Path, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
-        let config = AnyConfig::read(folder)?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let block = format!(".{}.gate", sparse_names(config.family()).block);
-        let mut router = |site: &SiteShape| {
-            let name = format!("{}.weight", site.name.replace(".mlp.gate", &block));
-            Ok(checkpoint.take(&name, &site.shape)?.to_kind(Kind::Float).copy())
-        };
-        Self::fresh(&config.sites(), settings, seed, Device::Cpu, &mut router)
-    }
-
-    fn fresh(
-        sites: &[SiteShape],
-        settings: &AdapterSettings,
-        seed: u64,
-        device: Device,
-        router: &mut dyn FnMut(&SiteShape) -> Result<Tensor, ExpertsError>,
-    ) -> Result<Self, ExpertsError> {
-        settings.check(sites)?;
-        let mut modules = BTreeMap::new();
-        for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
-            let trained = match site.kind {
-                SiteKind::Router => Trained::Whole(router(site)?),
-                _ => initial(site, settings.rank, Draw::new(seed, Purpose::Adapter, index), device),
-            };
-            modules.insert(site.name.clone(), trained);
-        }
-        Ok(Self { scale: settings.alpha / settings.rank as f64, modules })
-    }
-
     /// The largest rank of any module; 0 where none has a low-rank addition.
     pub fn rank(&self) -> usize {
         let rank = |trained: &Trained| match trained {
@@ -169,6 +164,12 @@ impl Adapter {
         tensors
     }
 
+    /// Whether experts are trained whole.
+    pub(crate) fn has_whole_experts(&self) -> bool {
+        let is_whole = |trained: &Trained| matches!(trained, Trained::Whole(weight) if weight.dim() == 3);
+        self.modules.values().any(is_whole)
+    }
+
     /// Ends training: no gradient reaches the tensors any more.
     pub(crate) fn freeze(&self) {
         for (_, tensor) in self.tensors() {
@@ -181,8 +182,21 @@ impl Adapter {
         self.tensors().iter().map(|(_, tensor)| tensor.numel()).sum()
     }
 
+    /// The weight of its head over classes, `[classes, in]`.
+    pub(crate) fn head(&self) -> Option<&Tensor> {
+        match self.modules.get(HEAD) {
+            Some(Trained::Whole(weight)) => Some(weight),
+            _ => None,
+        }
+    }
+
     /// Checks that each module is one of the model's and that its tensors fit there.
     pub(crate) fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
+        let rows = self.head().map_or(0, |weight| weight.size()[0] as usize);
+        if rows != self.classes.len() {
+            let reason = format!("its head has {rows} classes, of which {} have names", self.classes.len());
+            return Err(ExpertsError::Adapter(reason));
+        }
         for (name, trained) in &self.modules {
             let site = sites.iter().find(|site| &site.name == name);
             let Some(site) = site else {
@@ -211,22 +225,12 @@ impl Adapter {
 fn fits(site: &SiteShape, trained: &Trained) -> bool {
     let sizes = |tensor: &Tensor| tensor.size().iter().map(|&size| size as usize).collect::<Vec<_>>();
     match (site.kind, trained) {
-        (SiteKind::Router, Trained::Whole(weight)) => sizes(weight) == site.shape,
-        (SiteKind::Router, _) | (_, Trained::Whole(_)) => false,
+        (SiteKind::Router | SiteKind::Experts, Trained::Whole(weight)) => sizes(weight) == site.shape,
+        (SiteKind::Head, Trained::Whole(weight)) => weight.dim() == 2 && sizes(weight)[1..] == site.shape,
+        (SiteKind::Router | SiteKind::Head, _) | (SiteKind::Linear, Trained::Whole(_)) => false,
         (_, Trained::Low { a, b }) => {
             let rank = *sizes(b).last().unwrap_or(&0);
             rank > 0 && sizes(a) == site.first_half(rank) && sizes(b) == site.second_half(rank)
         }
-    }
-}
-
-fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {
-    let sizes = |shape: Vec<usize>| shape.into_iter().map(|size| size as i64).collect::<Vec<_>>();
-    let (first, second) = (site.first_half(rank), site.second_half(rank));
-    let inputs = site.shape[site.shape.len() - 1];
-    let a = Tensor::from_slice(&draw.symmetric(first.iter().product(), 1.0 / (inputs as f32).sqrt()));
-    Trained::Low {
-        a: a.view(sizes(first).as_slice()).to_device(device),
-        b: Tensor::zeros(sizes(second).as_slice(), (Kind::Float, device)),
     }
 }

@@ -11,11 +11,11 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::families::adapter::{Adapter, Trained};
+use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::fields::Fields;
 use crate::families::model::Model;
-use crate::families::names::sparse_names;
+use crate::families::names::{expert_maps, expert_module, on_disk};
 use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
 use crate::minilm::unusable;
@@ -30,9 +30,13 @@ impl Adapter {
     ///
     /// # Errors
     /// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is not LoRA, for a variant of it that is not
-    /// supported, for an adapter of another model, and for tensors that nothing of the model takes.
+    /// supported, for an adapter of another model, and for tensors that nothing of the model takes;
+    /// [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut Model) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
+        if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
+            return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
+        }
         let settings = Settings::read(&fields)?;
         let path = folder.join(WEIGHTS);
         let file = Checkpoint::open_file(&path)?;
@@ -48,7 +52,8 @@ impl Adapter {
         if let Some(unused) = file.untaken().first() {
             return Err(unusable(&path, format!("the model has no place for {unused}")));
         }
-        let adapter = Self { scale: settings.scale, modules };
+        let mut adapter = Self { scale: settings.scale, modules, classes: vec![] };
+        adapter.classes = labels::read(folder, adapter.head().map_or(0, |weight| weight.size()[0] as usize))?;
         adapter.check(&sites).map_err(|error| unusable(&path, error.to_string()))?;
         Ok(adapter)
     }
@@ -118,6 +123,7 @@ impl Reader<'_> {
         match site.kind {
             SiteKind::Linear => self.pair(&site.name),
             SiteKind::Router => self.router(&site.name),
+            SiteKind::Head => Ok(self.tensor(&format!("{}.weight", site.name))?.map(Trained::Whole)),
             SiteKind::Experts => match self.fused(site)? {
                 None => self.one_by_one(site),
                 found => Ok(found),
@@ -143,15 +149,10 @@ impl Reader<'_> {
 
     fn router(&self, module: &str) -> Result<Option<Trained>, ExpertsError> {
         let own = match self.tensor(&format!("{module}.weight"))? {
-            None => self.tensor(&format!("{}.weight", self.on_disk(module)))?,
+            None => self.tensor(&format!("{}.weight", on_disk(self.family, module)))?,
             found => found,
         };
         Ok(own.map(Trained::Whole))
-    }
-
-    /// A name of run time as checkpoints have it.
-    fn on_disk(&self, module: &str) -> String {
-        module.replace(".mlp.", &format!(".{}.", sparse_names(self.family).block))
     }
 
     /// The halves of all experts in one.
@@ -183,30 +184,12 @@ impl Reader<'_> {
         for expert in 0..site.shape[0] {
             let mut own = Vec::new();
             for map in &maps {
-                own.push(self.pair(&expert_module(self.family, &self.on_disk(module), expert, map))?);
+                let experts = on_disk(self.family, module);
+                own.push(self.pair(&expert_module(self.family, &experts, expert, map))?);
             }
             all.push(own);
         }
         Ok(stack(&all, site, self.device))
-    }
-}
-
-/// The maps on disk that a fused map of run time is made of.
-pub(super) fn expert_maps(family: Family, map: &str) -> Vec<&'static str> {
-    let [gate, up, down] = sparse_names(family).maps;
-    match map {
-        "gate_up_proj" => vec![gate, up],
-        "down_proj" => vec![down],
-        "wi" => vec!["wi"],
-        _ => vec!["wo"],
-    }
-}
-
-/// The name of one map of one expert.
-pub(super) fn expert_module(family: Family, experts: &str, expert: usize, map: &str) -> String {
-    match family {
-        Family::SwitchTransformers => format!("{experts}.expert_{expert}.{map}"),
-        _ => format!("{experts}.{expert}.{map}"),
     }
 }
 

@@ -9,14 +9,17 @@ use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS, expert_maps, expert_module};
-use crate::families::adapter::{Adapter, Trained};
+use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS};
+use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::names::sparse_names;
+use crate::families::names::{HEAD, expert_maps, expert_module, on_disk};
 use crate::minilm::unusable;
 
 /// The release of PEFT whose layout is written.
 const PEFT_VERSION: &str = "0.21.2";
+
+/// What PEFT has in place of modules with additions where there are none, and only whole modules are saved.
+const NO_TARGETS: &str = "dummy-target-modules";
 
 /// How the adapters of experts lie in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -32,19 +35,25 @@ pub enum Layout {
 }
 
 impl Adapter {
-    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is made if need be.
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is made if need be; of an adapter
+    /// with a head over classes `id2label.json` too, for [`Adapter::read`].
     ///
     /// # Errors
-    /// [`ExpertsError::File`] or [`ExpertsError::Content`].
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::WholeExperts`] where experts are trained
+    /// whole: PEFT has no layout for them, and [`write_merged`](super::write_merged) has.
     pub fn write(&self, folder: &Path, family: Family, layout: Layout) -> Result<(), ExpertsError> {
+        if self.has_whole_experts() {
+            return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
+        }
         let failed = |source| ExpertsError::File { path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(failed)?;
-        let writer = Writer { family, layout, rank: self.rank() as i64 };
+        let writer = Writer { family, layout, rank: self.rank().max(1) as i64 };
         let tensors: BTreeMap<String, Tensor> =
             self.modules.iter().flat_map(|(name, trained)| writer.tensors(name, trained)).collect();
         let path = folder.join(WEIGHTS);
         Tensor::write_safetensors(&tensors.iter().collect::<Vec<_>>(), &path)
             .map_err(|error| unusable(&path, error.to_string()))?;
+        labels::write(&self.classes, folder)?;
         let path = folder.join(CONFIG);
         let config = serde_json::to_string_pretty(&writer.config(self)).expect("the settings are plain data");
         fs::write(&path, config + "\n").map_err(|source| ExpertsError::File { path, source })
@@ -86,7 +95,7 @@ impl Writer {
 
     fn one_by_one(&self, name: &str, a: &Tensor, b: &Tensor) -> Vec<(String, Tensor)> {
         let (module, map) = name.rsplit_once('.').unwrap_or((name, ""));
-        let module = module.replace(".mlp.", &format!(".{}.", sparse_names(self.family).block));
+        let module = on_disk(self.family, module);
         let maps = expert_maps(self.family, map);
         let mut tensors = Vec::new();
         for expert in 0..a.size()[0] {
@@ -102,7 +111,8 @@ impl Writer {
 
     fn config(&self, adapter: &Adapter) -> Value {
         let of_kind = |dimensions: usize| {
-            let own = adapter.modules.iter().filter(move |(_, trained)| match trained {
+            let own = adapter.modules.iter().filter(|(name, _)| *name != HEAD);
+            let own = own.filter(move |(_, trained)| match trained {
                 Trained::Low { a, .. } => a.dim() == dimensions,
                 Trained::Whole(_) => dimensions == 0,
             });
@@ -118,23 +128,32 @@ impl Writer {
         }
         modules.sort();
         modules.dedup();
-        let routers = last_parts(of_kind(0));
+        let mut saved = Vec::new();
+        if of_kind(0).next().is_some() {
+            saved.push(match self.family {
+                Family::SwitchTransformers => "router.classifier",
+                _ => "mlp.gate",
+            });
+        }
+        let targets = match modules.is_empty() && parameters.is_empty() {
+            true => json!(NO_TARGETS),
+            false => json!(modules),
+        };
+        let task = adapter.head().map(|_| "SEQ_CLS");
+        saved.extend(task.map(|_| HEAD));
         json!({
             "peft_type": "LORA",
             "peft_version": PEFT_VERSION,
-            "task_type": null,
+            "task_type": task,
             "inference_mode": true,
             "r": self.rank,
             "lora_alpha": adapter.scale * self.rank as f64,
             // PEFT refuses dropout for fused experts, and a trained adapter needs none.
             "lora_dropout": 0.0,
             "bias": "none",
-            "target_modules": modules,
+            "target_modules": targets,
             "target_parameters": (!parameters.is_empty()).then_some(parameters),
-            "modules_to_save": (!routers.is_empty()).then_some(match self.family {
-                Family::SwitchTransformers => vec!["router.classifier"],
-                _ => vec!["mlp.gate"],
-            }),
+            "modules_to_save": (!saved.is_empty()).then_some(saved),
         })
     }
 }

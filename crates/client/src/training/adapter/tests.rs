@@ -1,0 +1,163 @@
+//! Rounds in process, with a tiny published model.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
+use cloister_experts::task::Task;
+use cloister_experts::{Device, Windows};
+use cloister_params::block::BlockKind;
+
+use super::*;
+
+const CLASSES: [&str; 2] = ["heart", "lung"];
+
+/// An empty folder that is removed in the end.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A folder with the tiny OLMoE of the fixtures as `base`, which has a token for each letter.
+fn scratch(name: &str) -> Scratch {
+    let folder = std::env::temp_dir().join(format!("cloister-classes-{}-{name}", std::process::id()));
+    let base = folder.join("base");
+    fs::create_dir_all(&base).expect("a temporary folder can be made");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/olmoe");
+    for entry in fs::read_dir(fixture).expect("the fixture is committed") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_file() {
+            fs::copy(&path, base.join(path.file_name().expect("a file"))).expect("it can be copied");
+        }
+    }
+    let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
+    let vocabulary: BTreeMap<String, i64> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "post_processor": null, "decoder": null,
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+        "model": {"type": "WordLevel", "unk_token": "?", "vocab": vocabulary},
+    });
+    fs::write(base.join("tokenizer.json"), tokenizer.to_string()).expect("the folder can be written");
+    Scratch(folder)
+}
+
+/// A row for each text, whose label follows from its first letter.
+fn write_rows(path: &Path, texts: &[&str]) {
+    let label = |text: &str| CLASSES[usize::from(text.starts_with('l'))];
+    let row = |text: &&str| format!("{}\n", serde_json::json!({"text": text, "label": label(text)}));
+    fs::write(path, texts.iter().map(row).collect::<String>()).expect("the folder can be written");
+}
+
+fn task(scratch: &Scratch, experts: ExpertTraining) -> AdapterTask {
+    let classes = CLASSES.map(str::to_owned).to_vec();
+    let settings = AdapterSettings { experts, router: true, classes, ..AdapterSettings::default() };
+    AdapterTask::of_base(&scratch.0.join("base"), "OLMoE".into(), Objective::Classification, settings, 8)
+        .expect("the fixture is whole")
+}
+
+fn config(scratch: &Scratch, task: &AdapterTask, member: usize, windows: Windows) -> TrainingConfig {
+    TrainingConfig {
+        task: Task::Adapter(task.clone()),
+        base_model: scratch.0.join("base"),
+        precision: Precision::Float32,
+        recompute_layers: false,
+        notes: scratch.0.join(format!("{member}.jsonl")),
+        held_out: scratch.0.join("held-out.jsonl"),
+        part: 0,
+        of: 2,
+        windows,
+        threads: 1,
+        device: Device::Cpu,
+        compare_local: false,
+        folder: scratch.0.clone(),
+        program: None,
+    }
+}
+
+/// Two members, one of which sees one class alone.
+fn members(scratch: &Scratch, task: &AdapterTask) -> Vec<AdapterTrainer> {
+    write_rows(&scratch.0.join("0.jsonl"), &["hab", "hcdef", "hbbbbbbbbbbb"]);
+    write_rows(&scratch.0.join("1.jsonl"), &["lab", "lcdef", "lcc", "hcc"]);
+    write_rows(&scratch.0.join("held-out.jsonl"), &["hba", "lba", "lda", "hda"]);
+    let open = |member| {
+        let config = config(scratch, task, member, Windows::default());
+        AdapterTrainer::open(&config, task, &mut |_| ()).expect("sound rows")
+    };
+    (0..2).map(open).collect()
+}
+
+/// The model after a round: the mean of what its members learnt.
+fn round(members: &mut [AdapterTrainer], global: &BlockVectors) -> BlockVectors {
+    let settings = LocalTraining { epochs: 4, learning_rate: 2e-2, ..LocalTraining::default() };
+    let mut train = |member: &mut AdapterTrainer| {
+        member.train(global, &settings, None, &mut |_, _| ()).expect("training works").result.updates
+    };
+    let updates: Vec<BlockVectors> = members.iter_mut().map(&mut train).collect();
+    global.map(|shape, values| {
+        let moved = |place: usize| {
+            let sum: f32 = updates.iter().map(|own| own.values()[shape.id.0 as usize][place]).sum();
+            let before = if matches!(shape.kind, BlockKind::Routing { .. }) { 0.0 } else { values[place] };
+            before + sum / updates.len() as f32
+        };
+        (0..values.len()).map(moved).collect()
+    })
+}
+
+fn accuracy(member: &mut AdapterTrainer, model: &BlockVectors, rows: HeldOut) -> Accuracy {
+    let found = member.evaluate(model, rows).expect("sound rows");
+    assert_eq!(found.counted, Counted::Notes);
+    found
+}
+
+#[test]
+fn members_learn_classes_together_with_low_rank_and_with_whole_experts() {
+    for experts in [ExpertTraining::LowRank, ExpertTraining::Whole] {
+        let scratch = scratch(&format!("{experts:?}"));
+        let task = task(&scratch, experts);
+        let mut members = members(&scratch, &task);
+        assert_eq!(members[0].notes(), Some((3, 1)), "one of three is longer than 8 tokens");
+        let agreed = Task::Adapter(task);
+        let base = scratch.0.join("base");
+        let mut model = agreed.initial(&base).expect("the fixture is whole");
+        let before = accuracy(&mut members[0], &model, HeldOut::All);
+        assert!((before.loss.expect("classes are predicted") - 2_f64.ln()).abs() < 1e-6);
+        for _ in 0..6 {
+            model = round(&mut members, &model);
+        }
+        let after = accuracy(&mut members[0], &model, HeldOut::All);
+        assert_eq!((after.correct, after.total), (4, 4), "{experts:?}: {after:?}");
+        assert_eq!(accuracy(&mut members[1], &model, HeldOut::Part).total, 2);
+        assert!(after.loss < before.loss, "{experts:?}: {after:?}");
+        let written = agreed.write(&base, &model, &scratch.0).expect("the folder can be written");
+        let mut opened = Model::open(&base, Precision::Float32, Device::Cpu).expect("the fixture is whole");
+        match experts {
+            ExpertTraining::Whole => assert!(written.join("config.json").exists()),
+            _ => assert_eq!(Adapter::read(&written, &mut opened).expect("PEFT's layout").classes, CLASSES),
+        }
+    }
+}
+
+#[test]
+fn a_label_of_no_class_and_windows_are_refused_before_the_model_is_loaded() {
+    let scratch = scratch("refused");
+    let task = task(&scratch, ExpertTraining::LowRank);
+    write_rows(&scratch.0.join("0.jsonl"), &["hab"]);
+    write_rows(&scratch.0.join("held-out.jsonl"), &["hab"]);
+    for shard in ["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"] {
+        fs::remove_file(scratch.0.join("base").join(shard)).expect("it was copied");
+    }
+    let refused = |windows| {
+        let opened = AdapterTrainer::open(&config(&scratch, &task, 0, windows), &task, &mut |_| ());
+        opened.err().expect("it makes no sense").to_string()
+    };
+    let error = refused(Windows { most: 2, overlap: 1 });
+    assert!(error.contains("are not split"), "{error}");
+    fs::write(scratch.0.join("0.jsonl"), r#"{"text": "hab", "label": "skin"}"#).expect("it can be written");
+    let error = refused(Windows::default());
+    assert!(error.contains("line 1: the label “skin” is none of the task's classes: heart, lung"), "{error}");
+}

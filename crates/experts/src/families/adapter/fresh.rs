@@ -1,0 +1,91 @@
+//! Fresh adapters, which change nothing: from a model, or from the files of one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::draw::{Draw, Purpose};
+use crate::error::ExpertsError;
+use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained};
+use crate::families::config::Family;
+use crate::families::loader::{Loader, Precision};
+use crate::families::model::Model;
+use crate::families::names::{expert_maps, expert_module, on_disk};
+use crate::families::overview::AnyConfig;
+use crate::families::sites::{SiteKind, SiteShape};
+
+impl Adapter {
+    /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,
+    /// with equal bits on every machine. What is trained whole starts as the model's own, and a head over classes as 0.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`].
+    pub fn new(model: &mut Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+        let (sites, device) = (model.sites(), model.device());
+        Self::fresh(&sites, settings, seed, device, &mut |site| Ok(model.weight(&site.name)))
+    }
+
+    /// As [`new`](Self::new), for the model of a folder of which only what is trained whole is read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`], [`ExpertsError::Content`] or [`ExpertsError::Settings`].
+    pub fn of_folder(folder: &Path, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+        let config = AnyConfig::read(folder)?;
+        let loader = Loader::open(folder, Precision::Float32, Device::Cpu)?;
+        let mut own = |site: &SiteShape| own_weight(&loader, config.family(), site);
+        Self::fresh(&config.sites(), settings, seed, Device::Cpu, &mut own)
+    }
+
+    fn fresh(
+        sites: &[SiteShape],
+        settings: &AdapterSettings,
+        seed: u64,
+        device: Device,
+        own: &mut dyn FnMut(&SiteShape) -> Result<Tensor, ExpertsError>,
+    ) -> Result<Self, ExpertsError> {
+        settings.check(sites)?;
+        let mut modules = BTreeMap::new();
+        for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
+            let trained = match site.kind {
+                SiteKind::Head => Trained::Whole(head(site, settings, device)),
+                SiteKind::Router => Trained::Whole(own(site)?),
+                SiteKind::Experts if settings.experts == ExpertTraining::Whole => Trained::Whole(own(site)?),
+                _ => initial(site, settings.rank, Draw::new(seed, Purpose::Adapter, index), device),
+            };
+            modules.insert(site.name.clone(), trained);
+        }
+        let scale = settings.alpha / settings.rank as f64;
+        Ok(Self { scale, modules, classes: settings.classes.clone() })
+    }
+}
+
+/// A head to which all classes are alike.
+fn head(site: &SiteShape, settings: &AdapterSettings, device: Device) -> Tensor {
+    let shape = [settings.classes.len() as i64, site.shape[0] as i64];
+    Tensor::zeros(shape, (Kind::Float, device))
+}
+
+/// A module's own weight in 32-bit floats; that of experts is stacked as the model has it, expert by expert.
+fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
+    let module = on_disk(family, &site.name);
+    let &[experts, outputs, inputs] = site.shape.as_slice() else {
+        return Ok(loader.tensor(&format!("{module}.weight"), &site.shape)?.copy());
+    };
+    let (block, map) = module.rsplit_once('.').unwrap_or((&module, ""));
+    let maps = expert_maps(family, map);
+    let name = |expert, map| format!("{}.weight", expert_module(family, block, expert, map));
+    let names = |expert| maps.iter().map(|map| name(expert, map)).collect();
+    loader.stacked(experts, names, outputs / maps.len(), inputs)
+}
+
+fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {
+    let sizes = |shape: Vec<usize>| shape.into_iter().map(|size| size as i64).collect::<Vec<_>>();
+    let (first, second) = (site.first_half(rank), site.second_half(rank));
+    let inputs = site.shape[site.shape.len() - 1];
+    let a = Tensor::from_slice(&draw.symmetric(first.iter().product(), 1.0 / (inputs as f32).sqrt()));
+    Trained::Low {
+        a: a.view(sizes(first).as_slice()).to_device(device),
+        b: Tensor::zeros(sizes(second).as_slice(), (Kind::Float, device)),
+    }
+}
