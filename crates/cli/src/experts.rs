@@ -338,7 +338,7 @@ mod tests {
         let text = blocks_text(&table);
         assert_eq!(text.lines().count(), 1 + 2 * (4 + 2));
         let row =
-            "    5  layer 1 expert 1               136  model.layers.1.mlp.experts.gate_up_proj.lora_A[1] ";
+            "    5  layer 1 expert 1                80  model.layers.1.mlp.experts.gate_up_proj.lora_B[1] ";
         assert!(text.contains(row), "{text}");
         assert!(
             text.contains("layer 0 router                  65  model.layers.0.mlp.gate.weight\n"),
@@ -346,7 +346,7 @@ mod tests {
         );
         let json = blocks_json(&config, &table);
         assert_eq!(json["blocks"][5]["pieces"][0]["expert"], 1);
-        assert_eq!(json["blocks"][5]["length"], 136);
+        assert_eq!(json["blocks"][5]["length"], 80);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod lab;
 mod privacy;
 #[cfg(feature = "training")]
 mod progress;
+mod round_settings;
 mod server;
 
 /// Federated fine-tuning of Mixture-of-Experts models behind secure aggregation.

@@ -12,8 +12,8 @@ use cloister_privacy::closed::ClosedRound;
 use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening, ReleasePermit};
 use cloister_privacy::release::releases;
 
+use crate::config::ClientConfig;
 use crate::journal::Journal;
-use crate::run::ClientConfig;
 
 /// The unit of a hospital whose policy has no budget: what is released is counted all the same.
 const DEFAULT_UNIT: PrivacyUnit = PrivacyUnit::Record;

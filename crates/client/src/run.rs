@@ -1,27 +1,18 @@
 //! The hospital's loop: one link, a member, a custodian, and the training thread.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::{Duration, SystemTime};
 
-use cloister_crypto::consortium::Epoch;
-use cloister_crypto::sign::SigningKey;
 use cloister_experts::PrivateReport;
 use cloister_params::consortium::Role;
-use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::id::Round;
 use cloister_params::limits::Date;
 use cloister_params::plan::{RoundPlan, TrainingPlan};
-use cloister_params::policy::Policy;
 use cloister_privacy::ledger::LedgerError;
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
-use cloister_protocol::model::Model;
-use cloister_transport::{
-    ConnectError, Fingerprint, FrameReceiver, FrameSender, Identity, Settings, connect,
-};
+use cloister_transport::{ConnectError, Fingerprint, FrameReceiver, FrameSender, connect};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use getrandom::SysRng;
@@ -30,46 +21,14 @@ use rand_core::{SeedableRng, UnwrapErr};
 use tokio::sync::mpsc;
 
 use crate::account::ReleaseAccount;
+use crate::config::ClientConfig;
 use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
 use crate::prepare::prepare;
-use crate::training::{Job, Report, Trained, TrainingConfig, spawn};
+use crate::training::{Job, Report, Trained, spawn};
 
 /// How long to wait before the next try to connect.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// Everything that a hospital needs, loaded and checked.
-#[derive(Debug)]
-pub struct ClientConfig {
-    /// Its number in the consortium file.
-    pub party: PartyId,
-    /// The consortium.
-    pub epoch: Arc<Epoch>,
-    /// Its signing key.
-    pub signing_key: Arc<SigningKey>,
-    /// Its TLS identity.
-    pub identity: Identity,
-    /// Its own policy.
-    pub policy: Policy,
-    /// Digest of its task file.
-    pub task: Digest,
-    /// The model to start from.
-    pub model: Model,
-    /// Where the coordinator listens.
-    pub coordinator: SocketAddr,
-    /// Limits of the link.
-    pub transport: Settings,
-    /// How long to try to reach the coordinator.
-    pub reach_within: Duration,
-    /// The journal's file.
-    pub journal: PathBuf,
-    /// Whether the data folder was restored from a backup.
-    pub restored: bool,
-    /// The privacy ledger's file: one for this hospital's data, over all epochs.
-    pub ledger: PathBuf,
-    /// Training, for members.
-    pub training: TrainingConfig,
-}
 
 struct Client<'a> {
     config: &'a ClientConfig,

@@ -32,17 +32,19 @@ fn texts(count: usize, length: usize) -> Vec<Example> {
     (0..count).map(|text| Example::new((0..length).map(|place| token(text, place)).collect(), 0)).collect()
 }
 
-/// Seconds of a training, and of the statistics after it.
+/// Seconds of a training, with the statistics for scoring or without.
 fn measure(
     tuner: &mut FineTuner,
     texts: &[Example],
     settings: &FineTuning,
-) -> Result<(f64, f64), ExpertsError> {
+    statistics: bool,
+) -> Result<f64, ExpertsError> {
     let start = core_seconds();
-    tuner.train(texts, settings, &mut |_| {})?;
-    let trained = core_seconds();
-    tuner.routing(texts, settings.batch_size)?;
-    Ok((trained - start, core_seconds() - trained))
+    match statistics {
+        true => drop(tuner.train_with_routing(texts, settings, &mut |_| {})?),
+        false => drop(tuner.train(texts, settings, &mut |_| {})?),
+    }
+    Ok(core_seconds() - start)
 }
 
 fn main() -> Result<(), ExpertsError> {
@@ -65,14 +67,13 @@ fn main() -> Result<(), ExpertsError> {
         routing_penalty,
         ..FineTuning::default()
     };
-    measure(&mut tuner, &texts[..2 * batch], &settings(0.1))?;
+    measure(&mut tuner, &texts[..2 * batch], &settings(0.1), true)?;
     let (mut plain, mut regularised, mut both) = (vec![], vec![], vec![]);
     for _ in 0..number(runs) {
-        let (without, _) = measure(&mut tuner, &texts, &settings(0.0))?;
-        let (with, statistics) = measure(&mut tuner, &texts, &settings(0.1))?;
+        let without = measure(&mut tuner, &texts, &settings(0.0), false)?;
         plain.push(without);
-        regularised.push(with / without);
-        both.push((with + statistics) / without);
+        regularised.push(measure(&mut tuner, &texts, &settings(0.1), false)? / without);
+        both.push(measure(&mut tuner, &texts, &settings(0.1), true)? / without);
     }
     println!(
         r#"{{"plain_seconds": {}, "regulariser_ratio": {}, "regulariser_and_statistics_ratio": {}}}"#,

@@ -124,7 +124,8 @@ fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
 
 /// The values of a tensor, row by row.
 pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.detach().flatten(0, -1)).expect("every tensor read out is a non-empty f32 tensor")
+    let own = tensor.detach().to_device(Device::Cpu).flatten(0, -1);
+    Vec::try_from(own).expect("every tensor read out is a non-empty f32 tensor")
 }
 
 /// The values of a vector of integers or truth values.

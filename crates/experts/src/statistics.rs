@@ -1,12 +1,12 @@
-//! How a trained model routes a member's tokens.
+//! How a model routes a member's tokens.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::model::values;
 use crate::moe::Routing;
 use crate::trainer::ExpertRegion;
 
-/// Running sums over the tokens that one layer has routed.
+/// Running sums over the tokens that one layer has routed, on the device that routes them: adding to them waits for nothing.
 pub(crate) struct LayerStatistics {
     tokens: f64,
     /// Sum of the routing distributions, `[experts]`.
@@ -20,8 +20,8 @@ pub(crate) struct LayerStatistics {
 }
 
 impl LayerStatistics {
-    pub(crate) fn new(experts: usize, width: usize) -> Self {
-        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu));
+    pub(crate) fn new(experts: usize, width: usize, device: Device) -> Self {
+        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         let (experts, width) = (experts as i64, width as i64);
         Self {
             tokens: 0.0,
@@ -34,6 +34,10 @@ impl LayerStatistics {
 
     /// Counts the tokens of one batch.
     pub(crate) fn add(&mut self, routing: &Routing) {
+        tch::no_grad(|| self.sum(routing));
+    }
+
+    fn sum(&mut self, routing: &Routing) {
         let chosen = routing.chosen.size()[1];
         let (best, _) = routing.probabilities.topk(chosen + 1, -1, true, true);
         let best_not_chosen = best.narrow(1, chosen, 1);
@@ -81,7 +85,7 @@ mod tests {
             Routing::new(hidden.shallow_clone(), &hidden)
         };
         let (first, second) = (routing([3.0, 1.0, 0.0]), routing([1.0, 3.0, 0.0]));
-        let mut statistics = LayerStatistics::new(3, 3);
+        let mut statistics = LayerStatistics::new(3, 3, Device::Cpu);
         statistics.add(&first);
         statistics.add(&second);
 

@@ -13,12 +13,14 @@ use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
 use crate::model::{Model, Output, Parameters, integers};
 use crate::optimizer::{Group, Optimizer, Plan};
-use crate::private::RecordAverages;
 use crate::regularizer::{Over, RoutingForm, consistency, load_balance, published};
 use crate::statistics::LayerStatistics;
 
 mod pooling;
 mod private;
+mod result;
+
+pub use result::{Evaluation, ExpertRegion, LocalResult, Score};
 
 /// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
 pub const HEAD_RATE_RATIO: f64 = 3.0;
@@ -106,81 +108,6 @@ pub struct TrainingProgress {
     pub loss: f64,
 }
 
-/// The tokens that one expert is responsible for, after training.
-#[derive(Clone, PartialEq)]
-pub struct ExpertRegion {
-    /// Index of the MoE layer, from 0.
-    pub layer: u16,
-    /// Index of the expert in its layer.
-    pub expert: u16,
-    /// Mean of the router's inputs over the tokens routed to the expert, 384 values; 0 where there are none.
-    pub mean_hidden: Vec<f32>,
-    /// How many of the member's tokens are routed to the expert.
-    pub tokens: u64,
-}
-
-/// It tells of the member's notes, so it is never printed.
-impl std::fmt::Debug for ExpertRegion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ExpertRegion(layer {}, expert {})", self.layer, self.expert)
-    }
-}
-
-/// What a local training yields. It tells of the member's notes: only what a round plan names may leave.
-#[derive(Clone, PartialEq)]
-pub struct LocalResult {
-    /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is the mean
-    /// softmax routing distribution over the member's tokens.
-    pub updates: BlockVectors,
-    /// One for each layer and expert, in the order of the block table.
-    pub regions: Vec<ExpertRegion>,
-    /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the chosen
-    /// expert minus that of the best expert not chosen.
-    pub margins: Vec<Vec<f32>>,
-    /// Mean loss of the task over the first quarter of the steps, in nats a note.
-    pub loss_first: f64,
-    /// Mean loss of the task over the last quarter of the steps, in nats a note.
-    pub loss_last: f64,
-    /// Notes that were truncated.
-    pub truncated: usize,
-    /// Notes trained on.
-    pub notes: usize,
-    /// Averages that no note moves by much, for rounds with private training.
-    pub by_record: Option<RecordAverages>,
-}
-
-/// It holds the unmasked update, so it is never printed.
-impl std::fmt::Debug for LocalResult {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LocalResult({} regions)", self.regions.len())
-    }
-}
-
-/// Notes of one class, or of all.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Score {
-    /// Notes that the model classifies as labelled.
-    pub correct: usize,
-    /// Notes evaluated.
-    pub total: usize,
-}
-
-impl Score {
-    /// The share of correct notes; 0 where there are no notes.
-    pub fn accuracy(self) -> f64 {
-        self.correct as f64 / self.total.max(1) as f64
-    }
-}
-
-/// How well a model classifies.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Evaluation {
-    /// Over all notes.
-    pub overall: Score,
-    /// For each class.
-    pub per_class: Vec<Score>,
-}
-
 /// A member's model and the notes that it learns from.
 pub struct Trainer {
     config: ModelConfig,
@@ -240,17 +167,21 @@ impl Trainer {
     ) -> Result<LocalResult, ExpertsError> {
         settings.check()?;
         let before = self.parameters.to_values(&self.config);
-        let losses = self.descend(settings, progress)?;
-        self.result(before, &losses)
+        let (losses, statistics) = self.descend(settings, progress)?;
+        self.result(before, &losses, &statistics)
     }
 
-    /// What a training yields that started from `before` and had these losses.
-    fn result(&self, before: Vec<Vec<f32>>, losses: &[f64]) -> Result<LocalResult, ExpertsError> {
-        let statistics = self.statistics();
+    /// What a training yields that started from `before`, had these losses, and routed like this.
+    fn result(
+        &self,
+        before: Vec<Vec<f32>>,
+        losses: &[f64],
+        statistics: &[LayerStatistics],
+    ) -> Result<LocalResult, ExpertsError> {
         let (loss_first, loss_last) = first_and_last(losses);
         Ok(LocalResult {
-            updates: self.updates(before, &statistics)?,
-            regions: (0..).zip(&statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
+            updates: self.updates(before, statistics)?,
+            regions: (0..).zip(statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
             margins: statistics.iter().map(LayerStatistics::margins).collect(),
             loss_first,
             loss_last,
@@ -283,16 +214,17 @@ impl Trainer {
         Evaluation { overall, per_class }
     }
 
-    /// The steps of a training; returns the task's loss in each.
+    /// The steps of a training; returns the task's loss in each, and how the last epoch's steps routed.
     fn descend(
         &self,
         settings: &LocalTraining,
         progress: &mut dyn FnMut(TrainingProgress),
-    ) -> Result<Vec<f64>, ExpertsError> {
+    ) -> Result<(Vec<f64>, Vec<LayerStatistics>), ExpertsError> {
         let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
         let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
         let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Vec::with_capacity(steps);
+        let mut statistics = self.no_statistics();
         for epoch in 0..settings.epochs {
             for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
                 let batch = self.features.batch(notes);
@@ -303,6 +235,9 @@ impl Trainer {
                     return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
                 }
                 let routing = self.routing_loss(&output, settings, Over::Batch);
+                if epoch + 1 == settings.epochs {
+                    statistics.iter_mut().zip(&output.routings).for_each(|(own, routing)| own.add(routing));
+                }
                 let mut gradients = optimizer.gradients(&(task + routing));
                 anchor.add_pull(&optimizer, &mut gradients);
                 optimizer.apply(&gradients);
@@ -310,7 +245,7 @@ impl Trainer {
                 progress(TrainingProgress { step: losses.len(), steps, loss });
             }
         }
-        Ok(losses)
+        Ok((losses, statistics))
     }
 
     /// What is trained, with its name.
@@ -347,16 +282,9 @@ impl Trainer {
         sum
     }
 
-    fn statistics(&self) -> Vec<LayerStatistics> {
-        let mut statistics: Vec<LayerStatistics> =
-            (0..self.config.moe_layers).map(|_| LayerStatistics::new(self.config.experts, HIDDEN)).collect();
-        tch::no_grad(|| {
-            for batch in self.features.batches(EVALUATION_BATCH) {
-                let routings = self.model.route(&batch, &self.parameters);
-                statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(&routing.to_host()));
-            }
-        });
-        statistics
+    fn no_statistics(&self) -> Vec<LayerStatistics> {
+        let of = |_| LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
+        (0..self.config.moe_layers).map(of).collect()
     }
 
     fn updates(

@@ -220,8 +220,9 @@ impl Case {
         let token = |place: usize| ((place * 7919) % self.shape.vocabulary) as i64;
         let text = |text: usize| Example::new((0..self.length).map(|place| token(text + place)).collect(), 0);
         let examples: Vec<Example> = (0..2 * self.texts).map(text).collect();
+        let (batch_size, recompute_layers) = (self.texts, self.recompute);
         let settings =
-            FineTuning { batch_size: self.texts, recompute_layers: self.recompute, ..FineTuning::default() };
+            FineTuning { batch_size, recompute_layers, first_halves: false, ..FineTuning::default() };
         tuner.train(&examples, &settings, &mut |_| ()).expect("training works");
     }
 

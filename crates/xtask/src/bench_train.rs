@@ -23,17 +23,21 @@ struct Options {
     /// Whether to measure what the routing regulariser and the statistics for scoring cost, in place of the comparison.
     regulariser: bool,
     json: bool,
+    /// The least `ratio_to_transformers` that is success.
+    at_least: f64,
     /// Where to put what another machine needs, in place of measuring here.
     carry: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--json], or --carry FOLDER";
+        let usage = "`cargo xtask bench train` takes [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--at-least RATIO] [--json], or --carry FOLDER";
         let all = SIZES.iter().map(|(name, _)| (*name).to_owned()).collect();
         let (private, regulariser, json, carry) = (false, false, false, None);
         let precision = "float32".into();
-        let mut options = Self { sizes: all, precision, runs: 5, private, regulariser, json, carry };
+        let at_least = 0.0;
+        let mut options =
+            Self { sizes: all, precision, runs: 5, private, regulariser, json, at_least, carry };
         let mut rest = arguments.iter().map(String::as_str);
         while let Some(flag) = rest.next() {
             match (
@@ -50,13 +54,16 @@ impl Options {
                     options.precision = precision.to_owned();
                 }
                 ("--carry", Some(folder)) => options.carry = Some(folder.into()),
+                ("--at-least", Some(ratio)) => {
+                    options.at_least = ratio.parse().map_err(|_| usage.to_owned())?;
+                }
                 ("--runs", Some(runs)) => options.runs = runs.parse().map_err(|_| usage.to_owned())?,
                 _ => return Err(usage.into()),
             }
         }
         let own = options.private || options.regulariser;
         let nonsense = options.runs == 0
-            || (own && options.precision != "float32")
+            || (own && (options.precision != "float32" || options.at_least != 0.0))
             || (options.private && options.regulariser);
         if nonsense { Err(usage.into()) } else { Ok(options) }
     }
@@ -85,7 +92,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
         }
         false => results.iter().for_each(print_size),
     }
+    fast_enough(&results, options.at_least)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn fast_enough(results: &[Value], at_least: f64) -> Result<(), Failure> {
+    let ratio = |result: &Value| result["ratio_to_transformers"].as_f64().unwrap_or(f64::NAN);
+    match results.iter().find(|result| at_least > 0.0 && !(ratio(result) >= at_least)) {
+        Some(slow) => {
+            let (size, ratio) = (slow["size"].as_str().unwrap_or(""), ratio(slow));
+            Err(format!("{size}: {ratio:.2} times transformers' speed, and at least {at_least} was expected")
+                .into())
+        }
+        None => Ok(()),
+    }
 }
 
 fn build(example: &str) -> Result<PathBuf, Failure> {
@@ -233,8 +253,18 @@ mod tests {
             &["--runs", "0"],
             &["--runs"],
             &["--precision", "int8"],
+            &["--private", "--at-least", "1.0"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_slower_than_expected_or_not_measured_fails() {
+        let results = [json!({"size": "tiny", "ratio_to_transformers": 1.2}), json!({"size": "middle"})];
+        assert!(fast_enough(&results[..1], 1.0).is_ok());
+        assert!(fast_enough(&results[..1], 1.3).is_err());
+        assert!(fast_enough(&results, 1.0).is_err());
+        assert!(fast_enough(&results, 0.0).is_ok(), "without --at-least nothing is expected");
     }
 }

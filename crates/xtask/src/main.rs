@@ -41,7 +41,7 @@ cargo xtask COMMAND
   attack [--json]  every attack that must stay dead, with its one rule in force and switched off
   bench masks [--runs N] [--json] | noise [--json]
                    how fast masks are expanded and added, or noise is drawn, on this machine
-  bench train [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--json] | --carry FOLDER
+  bench train [--size tiny|middle] [--precision float32|bfloat16] [--private | --regulariser] [--runs N] [--at-least RATIO] [--json] | --carry FOLDER
                    how fast adapters learn, beside Python's transformers with peft, or what DP-SGD costs; or a folder that
                    measures it on a machine without Rust
   fuzz [TARGET] [--seconds N] [--executions N] [--json] | TARGET --replay FILE

@@ -6,7 +6,7 @@ mod processes;
 mod report;
 mod result;
 mod screen;
-pub(crate) mod settings;
+mod settings;
 mod summary;
 mod text;
 mod watch;

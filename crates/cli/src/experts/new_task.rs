@@ -14,8 +14,8 @@ use serde_json::json;
 use super::{AdapterFlags, failure};
 use crate::create::{create_folder, write as write_file};
 use crate::demo::format::whole;
-use crate::demo::settings::{Agreement, round_settings};
 use crate::failure::Failure;
+use crate::round_settings::{Agreement, round_settings};
 
 /// Flags of `cloister experts task`.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use crate::blocks::BlockVectors;
 use crate::checkpoint::{classifier_blocks, frozen_tensors};
 use crate::config::{HIDDEN, ModelConfig, TOP_K};
 use crate::error::ExpertsError;
-use crate::families::{AdapterBlocks, AnyConfig};
+use crate::families::{Adapter, AdapterBlocks, AnyConfig};
 use crate::task::AdapterTask;
 
 pub use result::{ExchangeError, ProgramResult, RESULT, STATISTICS, UPDATE};
@@ -45,15 +45,16 @@ impl Exchange {
         }
     }
 
-    /// For an adapter of the published model in a folder, of which `config.json` is read (`TRAIN-05`).
+    /// For an adapter of the published model in a folder, of which `config.json` and the routers are read (`TRAIN-05`).
     ///
     /// # Errors
-    /// As [`AdapterTask::blocks`].
+    /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
     pub fn of_adapter(task: &AdapterTask, base: &Path) -> Result<Self, ExpertsError> {
         let config = AnyConfig::read(base)?;
+        let adapter = Adapter::of_folder(base, &task.adapter, task.seed)?;
         Ok(Self {
             blocks: task.blocks(base)?,
-            frozen: vec![],
+            frozen: tensors::first_halves(&adapter),
             width: config.widths().0,
             experts_per_token: config.moe().map_or(0, |moe| moe.chosen),
         })

@@ -9,12 +9,14 @@ use std::path::Path;
 use cloister_params::block::BlockKind;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use tch::Tensor;
 
 use crate::blocks::BlockVectors;
 use crate::error::ExpertsError;
-use crate::families::AdapterBlocks;
 use crate::families::blocks::Piece;
+use crate::families::{Adapter, AdapterBlocks};
 use crate::minilm::unusable;
+use crate::model::values;
 
 /// A tensor of 32-bit floats.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,6 +42,17 @@ pub(super) fn shapes(blocks: &AdapterBlocks) -> BTreeMap<String, Vec<usize>> {
         }
     }
     shapes
+}
+
+/// The tensors of an adapter that stay as they were drawn.
+pub(super) fn first_halves(adapter: &Adapter) -> Vec<NamedTensor> {
+    let first = adapter.tensors().into_iter().filter(|(name, _)| name.ends_with("lora_A"));
+    let named = |(name, tensor): (String, &Tensor)| NamedTensor {
+        name,
+        shape: tensor.size().iter().map(|&size| size as usize).collect(),
+        values: values(tensor),
+    };
+    first.map(named).collect()
 }
 
 /// Where a piece's values lie in its tensor.

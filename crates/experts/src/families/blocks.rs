@@ -2,7 +2,8 @@
 //! model's configuration and the adapter's settings alone.
 //!
 //! A block holds its pieces one after the other, each row by row. A router's block has one more coordinate, reserved
-//! for its consistency weight; a routing block is the layer's routing distribution and has no tensors.
+//! for its consistency weight; a routing block is the layer's routing distribution and has no tensors. First halves of
+//! low-rank additions are in no block: they are drawn from the task's seed and stay (`TASK-02`).
 
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
@@ -66,7 +67,7 @@ impl AdapterBlocks {
         }
         let linear = sites.iter().filter(|site| site.kind == SiteKind::Linear && settings.trains(site));
         let head = sites.iter().filter(|site| site.kind == SiteKind::Head && settings.trains(site));
-        let low = linear.flat_map(|site| low_rank(site, settings.rank, None));
+        let low = linear.map(|site| second_half(site, settings.rank, None));
         let shared: Vec<Piece> =
             low.chain(head.map(|site| over_classes(site, settings.classes.len()))).collect();
         if !shared.is_empty() {
@@ -176,7 +177,7 @@ fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block 
     Block { shape: BlockShape { id: BlockId(id), kind, length: length as u64 }, pieces }
 }
 
-/// The blocks of a layer's experts: both maps of each, in the order of the model.
+/// The blocks of a layer's experts: what is trained of both maps of each, in the order of the model.
 fn experts(
     layer: u16,
     router: &SiteShape,
@@ -188,22 +189,20 @@ fn experts(
     let own = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
     let maps: Vec<&SiteShape> = sites.iter().filter(own).collect();
     let of_map = |map: &SiteShape, expert| match settings.experts {
-        ExpertTraining::Whole => vec![whole_expert(map, expert)],
-        _ => low_rank(map, settings.rank, Some(expert)).to_vec(),
+        ExpertTraining::Whole => whole_expert(map, expert),
+        _ => second_half(map, settings.rank, Some(expert)),
     };
-    let pieces = |expert| maps.iter().flat_map(|map| of_map(map, expert)).collect();
+    let pieces = |expert| maps.iter().map(|map| of_map(map, expert)).collect();
     let kind = |expert| BlockKind::Expert { layer, expert: expert as u16 };
     (0..router.shape[0]).map(|expert| (kind(expert), pieces(expert))).collect()
 }
 
-fn low_rank(site: &SiteShape, rank: usize, expert: Option<usize>) -> [Piece; 2] {
-    let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
-    let piece = |half, shape: [usize; 2]| Piece {
-        tensor: format!("{}.lora_{half}", site.name),
-        expert,
-        shape: shape.to_vec(),
-    };
-    [piece("A", [rank, inputs]), piece("B", [outputs, rank])]
+fn second_half(site: &SiteShape, rank: usize, expert: Option<usize>) -> Piece {
+    let mut shape = site.second_half(rank);
+    if expert.is_some() {
+        shape.remove(0);
+    }
+    Piece { tensor: format!("{}.lora_B", site.name), expert, shape }
 }
 
 fn whole_expert(map: &SiteShape, expert: usize) -> Piece {

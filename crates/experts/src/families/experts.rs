@@ -4,12 +4,18 @@
 //! product whose bounds stay on the device, so the host never waits; in 32-bit floats, and for shapes that grouped
 //! products do not take, the rows of each expert that has any pass through its network. A low-rank adapter adds two
 //! products of its rank, never a weight of full size; experts that are trained whole compute with the adapter's weights.
+//!
+//! A processor compiles its bfloat16 products anew for each number of rows, which took most of a step. There an expert's
+//! rows are filled up to a multiple of [`FILLED_ROWS`], so that the numbers come again; nothing reads what fills them.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::families::projection::{Lora, Whole, gate};
 use crate::families::router::Routing;
 use crate::private::{Place, Recorder};
+
+/// Rows that an expert's are filled up to a multiple of, for bfloat16 on a processor.
+const FILLED_ROWS: i64 = 64;
 
 /// What lies between an expert's two maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,13 +44,13 @@ pub(crate) struct Experts {
     pub(crate) activation: Activation,
 }
 
-/// The pairs of a token and one of its experts, sorted by expert.
+/// The pairs of a token and one of its experts, sorted by expert: the rows that products are made over.
 struct Dispatch {
-    /// The token of each sorted pair, `[pairs]`.
+    /// The token of each row, `[rows]`.
     tokens: Tensor,
-    /// The place of each pair in the sorted order, `[pairs]`.
+    /// The row of each pair, `[pairs]`.
     places: Tensor,
-    /// Pairs of each expert, `[experts]`.
+    /// Rows of each expert, `[experts]`.
     counts: Tensor,
 }
 
@@ -58,6 +64,18 @@ impl Dispatch {
         let places = order.empty_like().scatter(0, &order, &ranks);
         Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
     }
+
+    /// The same with each expert's rows filled up to a multiple of `rows` by the first token's.
+    fn filled(self, rows: i64) -> Self {
+        let counts = (&self.counts + (rows - 1)).divide_scalar_mode(rows, "floor") * rows;
+        // Every row of an expert moves by what the experts before it are filled with.
+        let moves = (&counts - &self.counts).cumsum(0, Kind::Int64) - (&counts - &self.counts);
+        let moves = moves.repeat_interleave_self_tensor(&self.counts, 0, self.tokens.size()[0]);
+        let now = Tensor::arange(self.tokens.size()[0], (Kind::Int64, self.tokens.device())) + moves;
+        let all = counts.sum(Kind::Int64).int64_value(&[]);
+        let tokens = Tensor::zeros([all], (Kind::Int64, self.tokens.device())).scatter(0, &now, &self.tokens);
+        Self { tokens, places: now.index_select(0, &self.places), counts }
+    }
 }
 
 impl Experts {
@@ -65,6 +83,10 @@ impl Experts {
     pub(crate) fn forward(&self, routing: &Routing) -> Tensor {
         let rows = &routing.hidden;
         let dispatch = Dispatch::new(&routing.chosen, self.up.weight.size()[0]);
+        let dispatch = match (rows.kind(), rows.device()) {
+            (Kind::BFloat16, Device::Cpu) => dispatch.filled(FILLED_ROWS),
+            _ => dispatch,
+        };
         let sorted = rows.index_select(0, &dispatch.tokens);
         let owners = routing.owners.index_select(0, &dispatch.tokens);
         let outputs = match self.can_be_grouped(rows.kind()) {
@@ -250,6 +272,30 @@ mod tests {
         let other = gradient(experts.one_by_one(&sorted, &dispatch, &owners), half);
         let off = (&one - &other).abs().max() / other.abs().max();
         assert!(off.double_value(&[]) < 0.05, "the gradients differ");
+    }
+
+    #[test]
+    fn rows_that_fill_up_change_neither_outputs_nor_gradients() {
+        tch::manual_seed(3);
+        let experts =
+            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let rows = random(&[5, 16]).to_kind(Kind::BFloat16);
+        let half = &experts.down.lora.as_ref().expect("it has one").b.set_requires_grad(true);
+        let run = |dispatch: &Dispatch| {
+            let sorted = rows.index_select(0, &dispatch.tokens);
+            let outputs = experts.grouped(&sorted, dispatch, &dispatch.tokens.zeros_like());
+            let outputs = outputs.index_select(0, &dispatch.places).to_kind(Kind::Float);
+            let sum = outputs.square().sum(Kind::Float);
+            (outputs.detach(), Tensor::run_backward(&[sum], &[half], false, false).remove(0))
+        };
+        let (plain, filled) = (Dispatch::new(&chosen, 4), Dispatch::new(&chosen, 4).filled(8));
+        assert_eq!(Vec::<i64>::try_from(&filled.counts).expect("counts"), [8, 8, 0, 8]);
+        let (one, other) = (run(&plain), run(&filled));
+        assert!(one.0.allclose(&other.0, 1e-2, 1e-3, false), "outputs differ");
+        assert!(one.1.allclose(&other.1, 1e-2, 1e-3, false), "gradients differ");
+        let off = run(&Dispatch { places: filled.places.flip([0]), ..filled });
+        assert!(!one.0.allclose(&off.0, 1e-2, 1e-3, false), "control: other rows are other outputs");
     }
 
     fn whole(outputs: i64, inputs: i64) -> ExpertProjection {

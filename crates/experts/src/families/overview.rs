@@ -104,7 +104,7 @@ pub struct Overview {
     pub experts_per_token: usize,
     /// Numbers in all tensors.
     pub parameters: usize,
-    /// Numbers that the adapter trains.
+    /// Numbers of the adapter that are trained in rounds.
     pub trained: usize,
     /// Blocks of a round.
     pub blocks: usize,
@@ -139,14 +139,17 @@ pub fn overview(
     let config = AnyConfig::read(folder)?;
     let parameters = Checkpoint::open(folder)?.parameters();
     let is_empty = config.moe().is_none() && settings.modules.is_empty() && settings.classes.is_empty();
-    let (blocks, trained) = match is_empty {
-        true => (0, 0),
-        false => blocks_and_numbers(&AdapterBlocks::new(&config.sites(), settings)?),
+    let (blocks, trained, frozen) = match is_empty {
+        true => (0, 0, 0),
+        false => {
+            let (blocks, trained) = blocks_and_numbers(&AdapterBlocks::new(&config.sites(), settings)?);
+            (blocks, trained, first_halves(&config.sites(), settings))
+        }
     };
     let (layers, sparse_layers) = config.layers();
     let memory = MemoryEstimate {
         weights: parameters * precision.bytes(),
-        adapter: 4 * trained + copies(&config, settings, precision),
+        adapter: 4 * (trained + frozen) + copies(&config, settings, precision),
         gradients: 4 * trained,
         optimizer: 8 * trained,
         activations: activations(&config, precision, workload),
@@ -178,6 +181,16 @@ fn copies(config: &AnyConfig, settings: &AdapterSettings, precision: Precision) 
 fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
     let pieces = table.blocks().iter().flat_map(|block| &block.pieces);
     (table.blocks().len(), pieces.map(|piece| piece.shape.iter().product::<usize>()).sum())
+}
+
+/// Numbers in the first halves of low-rank additions, which stay as they are drawn.
+fn first_halves(sites: &[SiteShape], settings: &AdapterSettings) -> usize {
+    let low_rank = |site: &&SiteShape| match site.kind {
+        SiteKind::Linear => settings.trains(site),
+        SiteKind::Experts => settings.experts == ExpertTraining::LowRank,
+        SiteKind::Router | SiteKind::Head => false,
+    };
+    sites.iter().filter(low_rank).map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
 }
 
 /// What the backward pass needs of a batch, and what a step has in hand besides.

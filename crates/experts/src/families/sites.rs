@@ -51,6 +51,20 @@ pub struct SiteShape {
     pub shape: Vec<usize>,
 }
 
+impl SiteShape {
+    /// The shape of the first half of its low-rank addition: `[rank, in]`, or `[experts, rank, in]`.
+    pub(crate) fn first_half(&self, rank: usize) -> Vec<usize> {
+        let (experts, map) = self.shape.split_at(self.shape.len() - 2);
+        [experts, &[rank, map[1]]].concat()
+    }
+
+    /// The shape of the second half: `[out, rank]`, or `[experts, out, rank]`.
+    pub(crate) fn second_half(&self, rank: usize) -> Vec<usize> {
+        let (experts, map) = self.shape.split_at(self.shape.len() - 2);
+        [experts, &[map[0], rank]].concat()
+    }
+}
+
 impl Site<'_> {
     pub(crate) fn shape(&self) -> SiteShape {
         let (kind, weight) = match &self.part {

@@ -44,7 +44,7 @@ impl Learning {
 }
 
 /// What a sparse layer, by its place among them, adds to the loss.
-pub(super) type RouterLoss<'a> = &'a dyn Fn(usize, &Routing, &Totals) -> Option<Tensor>;
+pub(super) type RouterLoss<'a> = &'a mut dyn FnMut(usize, &Routing, &Totals) -> Option<Tensor>;
 
 /// Cross-entropy of what a batch is to learn, as a share of the mean over `learnt` tokens.
 fn task_loss(logits: &Tensor, batch: &Batch, learnt: usize) -> Tensor {
@@ -93,9 +93,8 @@ fn with_routers(
     totals: Option<&Totals>,
     routers: RouterLoss<'_>,
 ) -> Tensor {
-    let terms = totals.iter().flat_map(|totals| {
-        routings.iter().enumerate().filter_map(move |(index, routing)| routers(index, routing, totals))
-    });
+    let Some(totals) = totals else { return task.shallow_clone() };
+    let terms = routings.iter().enumerate().filter_map(|(index, routing)| routers(index, routing, totals));
     terms.fold(task.shallow_clone(), |sum, term| sum + term)
 }
 

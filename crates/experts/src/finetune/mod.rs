@@ -10,6 +10,7 @@ mod example;
 mod private;
 mod reading;
 mod rounds;
+mod routing;
 mod settings;
 mod template;
 
@@ -19,6 +20,7 @@ pub use crate::optimizer::{Decay, Rule};
 pub use example::{Example, Question};
 pub use reading::{Long, Reader};
 pub use rounds::RoundTrainer;
+pub use routing::RoutingSummary;
 pub use settings::FineTuning;
 
 use crate::error::ExpertsError;
@@ -27,12 +29,10 @@ use crate::families::names::is_router;
 use crate::families::{Adapter, Model, Routing};
 use crate::finetune::backward::{Learning, keep, recompute};
 pub(crate) use crate::finetune::example::Batch;
-use crate::moe;
+use crate::finetune::routing::{Gathered, plain};
 use crate::optimizer::{Group, Optimizer};
-use crate::private::{Averaging, LayerAverages, RecordAverages};
 use crate::regularizer::{consistency, published};
-use crate::statistics::LayerStatistics;
-use crate::trainer::{Anchor, ExpertRegion, TrainingProgress, shuffled};
+use crate::trainer::{Anchor, TrainingProgress, shuffled};
 
 /// Steps between two looks at the loss.
 const STEPS_BETWEEN_LOOKS: usize = 16;
@@ -63,17 +63,6 @@ pub struct Prediction {
     pub tokens: usize,
     /// Mean loss, in nats for each of them.
     pub loss: f64,
-}
-
-/// How a model routes examples, layer by layer. It tells of the examples: only what a round plan names may leave.
-#[derive(Clone, PartialEq, Debug)]
-pub struct RoutingSummary {
-    /// Mean routing distribution of each sparse layer.
-    pub distributions: Vec<Vec<f32>>,
-    /// For each layer and expert the mean decision margin of the tokens routed to it; 0 where there are none.
-    pub margins: Vec<Vec<f32>>,
-    /// One for each layer and expert.
-    pub regions: Vec<ExpertRegion>,
 }
 
 impl FineTuner {
@@ -119,6 +108,31 @@ impl FineTuner {
         settings: &FineTuning,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
+        self.train_gathering(examples, settings, None, progress)
+    }
+
+    /// As [`train`](Self::train), and tells how the last epoch's steps routed the examples, without a further pass.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn train_with_routing(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(FineTuned, RoutingSummary), ExpertsError> {
+        let mut gathered = Gathered::default();
+        let trained = self.train_gathering(examples, settings, Some(&mut gathered), progress)?;
+        Ok((trained, gathered.summary()))
+    }
+
+    fn train_gathering(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        gathered: Option<&mut Gathered>,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<FineTuned, ExpertsError> {
         settings.check()?;
         if settings.recompute_layers && matches!(self.model, Model::Switch(_)) {
             let reason = "recompute_layers is for decoders; a Switch Transformer keeps all layers";
@@ -127,7 +141,7 @@ impl FineTuner {
         self.check(examples)?;
         tch::manual_seed(settings.seed as i64);
         self.model.attach(&self.adapter, settings.dropout)?;
-        let result = self.descend(examples, settings, progress);
+        let result = self.descend(examples, settings, gathered, progress);
         self.model.attach(&self.adapter, 0.0)?;
         self.adapter.freeze();
         result
@@ -145,6 +159,7 @@ impl FineTuner {
         &self,
         examples: &[Example],
         settings: &FineTuning,
+        mut gathered: Option<&mut Gathered>,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
         let a_step = settings.batch_size * settings.accumulate;
@@ -158,7 +173,8 @@ impl FineTuner {
             for numbers in shuffled(examples.len(), settings.seed, epoch).chunks(a_step) {
                 let own: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
                 tokens += own.iter().map(|example| example.tokens.len()).sum::<usize>();
-                let (loss, mut gradients) = self.gradients(&own, settings, &learning);
+                let gathered = gathered.as_deref_mut().filter(|_| epoch + 1 == settings.epochs);
+                let (loss, mut gradients) = self.gradients(&own, settings, &learning, gathered);
                 anchor.add_pull(&optimizer, &mut gradients);
                 learning.mask(&mut gradients);
                 optimizer.apply(&gradients);
@@ -174,6 +190,7 @@ impl FineTuner {
         examples: &[&Example],
         settings: &FineTuning,
         learning: &Learning,
+        mut gathered: Option<&mut Gathered>,
     ) -> (Tensor, Vec<Tensor>) {
         let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
         let mut sums: Vec<Tensor> = Vec::new();
@@ -181,12 +198,15 @@ impl FineTuner {
         for own in examples.chunks(settings.batch_size) {
             let batch = Batch::new(own, &self.model);
             let share = own.len() as f64 / examples.len() as f64;
-            let routers = |index: usize, routing: &Routing, totals: &Totals| {
+            let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
+                if let Some(gathered) = &mut gathered {
+                    gathered.add(index, routing);
+                }
                 self.layer_loss(index, routing, totals, settings).map(|loss| loss * share)
             };
             let (task, gradients) = match (&self.model, settings.recompute_layers) {
-                (Model::Decoder(model), true) => recompute(model, &batch, learnt, &routers, learning),
-                _ => keep(&self.model, &batch, learnt, &routers, learning),
+                (Model::Decoder(model), true) => recompute(model, &batch, learnt, &mut routers, learning),
+                _ => keep(&self.model, &batch, learnt, &mut routers, learning),
             };
             task_sum += task;
             match sums.is_empty() {
@@ -311,79 +331,11 @@ impl FineTuner {
         };
         questions.iter().map(best).collect()
     }
-
-    /// How the model routes examples.
-    ///
-    /// # Errors
-    /// As [`train`](Self::train).
-    pub fn routing(&self, examples: &[Example], batch_size: usize) -> Result<RoutingSummary, ExpertsError> {
-        let mut layers: Vec<LayerStatistics> = Vec::new();
-        self.each_routing(examples, batch_size, &mut |index, routing, _| {
-            let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
-            if layers.len() == index {
-                layers.push(LayerStatistics::new(experts as usize, width as usize));
-            }
-            layers[index].add(&plain(routing).to_host());
-        })?;
-        Ok(RoutingSummary {
-            distributions: layers.iter().map(LayerStatistics::distribution).collect(),
-            margins: layers.iter().map(LayerStatistics::margins).collect(),
-            regions: (0..).zip(&layers).flat_map(|(layer, own)| own.regions(layer)).collect(),
-        })
-    }
-
-    /// Averages over the examples, each a record of its own, none of which one example moves by much.
-    ///
-    /// # Errors
-    /// As [`train`](Self::train).
-    pub fn record_averages(
-        &self,
-        examples: &[Example],
-        averaging: &Averaging,
-        batch_size: usize,
-    ) -> Result<RecordAverages, ExpertsError> {
-        let mut layers: Vec<LayerAverages<'_>> = Vec::new();
-        self.each_routing(examples, batch_size, &mut |index, routing, own| {
-            if layers.len() == index {
-                layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
-            }
-            let owners = routing.owners.to_device(tch::Device::Cpu);
-            layers[index].add(&plain(routing).to_host(), &owners, own);
-        })?;
-        Ok(RecordAverages::of(&layers))
-    }
-
-    /// How each sparse layer, by its place among them, routes each batch of so many examples.
-    fn each_routing(
-        &self,
-        examples: &[Example],
-        batch_size: usize,
-        take: &mut dyn FnMut(usize, &Routing, i64),
-    ) -> Result<(), ExpertsError> {
-        self.check(examples)?;
-        for own in examples.chunks(batch_size.max(1)) {
-            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
-            for (index, routing) in self.model.route(&batch).iter().enumerate() {
-                take(index, routing, own.len() as i64);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Log-likelihood of each token that is learnt, `[learnt]`.
 fn picked(batch: &Batch, logits: &Tensor) -> Tensor {
     logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
-}
-
-/// What the regulariser and the statistics look at.
-fn plain(routing: &Routing) -> moe::Routing {
-    moe::Routing {
-        hidden: routing.hidden.detach().to_kind(Kind::Float),
-        probabilities: routing.probabilities.shallow_clone(),
-        chosen: routing.chosen.shallow_clone(),
-        chosen_probabilities: routing.probabilities.gather(1, &routing.chosen, false),
-    }
 }
 
 /// 1 for experts that are trained, `[experts, 1, 1]`.

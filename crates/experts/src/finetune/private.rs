@@ -111,10 +111,10 @@ impl Private<'_> {
     fn gradients(&self, numbers: &[usize]) -> (Tensor, Vec<Tensor>) {
         let examples: Vec<&Example> = numbers.iter().map(|&number| &self.examples[number]).collect();
         let batch = Batch::new(&examples, &self.tuner.model);
-        let routers = |index: usize, routing: &Routing, totals: &Totals| {
+        let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
             self.tuner.layer_loss(index, routing, totals, self.settings)
         };
-        of_each_example(&self.tuner.model, &batch, &routers, &self.learning, self.tape)
+        of_each_example(&self.tuner.model, &batch, &mut routers, &self.learning, self.tape)
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
         let (learning, _) = own.learning(settings).expect("sound settings");
         let examples = if own.adapter.classes.is_empty() { examples() } else { classified() };
         let alone = examples.iter().map(|example| {
-            let (_, mut gradients) = own.gradients(&[example], settings, &learning);
+            let (_, mut gradients) = own.gradients(&[example], settings, &learning, None);
             learning.mask(&mut gradients);
             gradients
         });

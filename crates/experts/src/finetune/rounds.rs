@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 use crate::blocks::BlockVectors;
 use crate::error::ExpertsError;
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, Model};
-use crate::finetune::{Example, FineTuned, FineTuner, FineTuning};
+use crate::finetune::{Example, FineTuned, FineTuner, FineTuning, RoutingSummary};
 use crate::private::{Averaging, PrivateReport, PrivateTraining};
 use crate::trainer::{LocalResult, TrainingProgress, first_and_last};
 
@@ -53,26 +53,27 @@ impl RoundTrainer {
         Ok(())
     }
 
-    /// Trains from what was loaded, and tells the update and how the trained model routes the examples.
+    /// Trains second halves of low-rank additions and routers from what was loaded, and tells the update and how the last epoch's steps routed the examples.
     ///
     /// # Errors
-    /// As [`FineTuner::train`].
+    /// As [`FineTuner::train`], and [`ExpertsError::Settings`] where first halves are to be trained, which no block holds.
     pub fn train(
         &mut self,
         examples: &[Example],
         settings: &FineTuning,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<LocalResult, ExpertsError> {
+        check(settings)?;
         let before = self.vectors()?;
-        let trained = self.tuner.train(examples, settings, progress)?;
-        self.result(&before, &trained, examples, settings)
+        let (trained, routing) = self.tuner.train_with_routing(examples, settings, progress)?;
+        self.result(&before, &trained, routing, examples)
     }
 
     /// As [`train`](Self::train), by DP-SGD. Of the result, `updates` of trained blocks and `by_record` may leave with the
     /// noise that the charge counts on; all else tells of the examples as it does without privacy.
     ///
     /// # Errors
-    /// As [`FineTuner::train_privately`].
+    /// As [`FineTuner::train_privately`] and [`train`](Self::train).
     pub fn train_privately(
         &mut self,
         examples: &[Example],
@@ -81,9 +82,11 @@ impl RoundTrainer {
         random: &mut impl CryptoRng,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(LocalResult, PrivateReport), ExpertsError> {
+        check(settings)?;
         let before = self.vectors()?;
         let (trained, report) = self.tuner.train_privately(examples, settings, private, random, progress)?;
-        let mut result = self.result(&before, &trained, examples, settings)?;
+        let routing = self.tuner.routing(examples, settings.batch_size)?;
+        let mut result = self.result(&before, &trained, routing, examples)?;
         result.by_record = Some(self.tuner.record_averages(examples, averaging, settings.batch_size)?);
         Ok((result, report))
     }
@@ -93,10 +96,9 @@ impl RoundTrainer {
         &self,
         before: &BlockVectors,
         trained: &FineTuned,
+        routing: RoutingSummary,
         examples: &[Example],
-        settings: &FineTuning,
     ) -> Result<LocalResult, ExpertsError> {
-        let routing = self.tuner.routing(examples, settings.batch_size)?;
         let after = self.vectors()?;
         let updates = after.map(|shape, values| match shape.kind {
             BlockKind::Routing { layer } => routing.distributions[usize::from(layer)].clone(),
@@ -116,5 +118,15 @@ impl RoundTrainer {
             notes: examples.len(),
             by_record: None,
         })
+    }
+}
+
+/// First halves stay as they were drawn (`TASK-02`).
+fn check(settings: &FineTuning) -> Result<(), ExpertsError> {
+    match settings.first_halves {
+        true => {
+            Err(ExpertsError::Settings("members share second halves alone; turn first_halves off".to_owned()))
+        }
+        false => Ok(()),
     }
 }

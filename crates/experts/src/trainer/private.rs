@@ -12,6 +12,7 @@ use crate::private::{
     Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
 };
 use crate::regularizer::Over;
+use crate::statistics::LayerStatistics;
 
 /// One private training: the parameters, and the tape that their products are written to.
 struct Private<'a> {
@@ -44,7 +45,17 @@ impl Trainer {
         private.check()?;
         let before = self.parameters.to_values(&self.config);
         let (losses, report) = self.descend_privately(settings, private, random, progress)?;
-        Ok((self.result(before, &losses)?, report))
+        Ok((self.result(before, &losses, &self.statistics())?, report))
+    }
+
+    /// How the present parameters route the notes.
+    fn statistics(&self) -> Vec<LayerStatistics> {
+        let mut statistics = self.no_statistics();
+        for batch in self.features.batches(EVALUATION_BATCH) {
+            let routings = tch::no_grad(|| self.model.route(&batch, &self.parameters));
+            statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(routing));
+        }
+        statistics
     }
 
     /// Averages over the notes with the present parameters, none of which one note moves by much.

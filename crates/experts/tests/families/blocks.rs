@@ -14,6 +14,13 @@ fn settings() -> AdapterSettings {
     AdapterSettings { rank: 2, alpha: 4.0, router: true, modules, ..AdapterSettings::default() }
 }
 
+/// Numbers of the adapter that training in rounds moves.
+fn shared(adapter: &Adapter) -> usize {
+    let tensors = adapter.tensors();
+    let moved = tensors.iter().filter(|(name, _)| !name.ends_with("lora_A"));
+    moved.map(|(_, tensor)| tensor.numel()).sum()
+}
+
 #[test]
 fn the_modules_of_a_configuration_are_those_of_its_model() {
     for family in DECODERS.into_iter().chain(["switch_transformers"]) {
@@ -36,7 +43,10 @@ fn blocks_hold_every_trained_number_once_and_give_it_back() {
 
         let vectors = table.vectors(&adapter).expect("it is this model's");
         let reserved = layers + layers * moe.experts;
-        assert_eq!(vectors.iter().map(Vec::len).sum::<usize>(), adapter.parameters() + reserved);
+        assert_eq!(vectors.iter().map(Vec::len).sum::<usize>(), shared(&adapter) + reserved);
+        // TASK-02
+        let pieces = table.blocks().iter().flat_map(|block| &block.pieces);
+        assert!(pieces.clone().count() > 0 && pieces.clone().all(|piece| !piece.tensor.ends_with("lora_A")));
 
         let moved: Vec<Vec<f32>> =
             vectors.iter().map(|vector| vector.iter().map(|value| value + 0.05).collect()).collect();
@@ -66,7 +76,8 @@ fn one_expert_s_block_moves_only_that_expert() {
     let block = table.blocks().iter().position(|block| block.shape.kind == expert).expect("it is there");
     vectors[block].iter_mut().for_each(|value| *value = 1.0);
     table.load(&vectors, &adapter).expect("it follows the table");
-    for (name, tensor) in adapter.tensors().into_iter().filter(|(name, _)| name.contains(".mlp.experts.")) {
+    let of_experts = |name: &str| name.contains(".mlp.experts.") && name.ends_with("lora_B");
+    for (name, tensor) in adapter.tensors().into_iter().filter(|(name, _)| of_experts(name)) {
         for other in 0..6 {
             let all_one = tensor.get(other).eq(1.0).all().int64_value(&[]) == 1;
             assert_eq!(
@@ -89,10 +100,11 @@ fn the_overview_counts_what_the_model_holds() {
     assert_eq!((seen.family, seen.layers, seen.sparse_layers), ("deepseek_v3", 2, 1));
     assert_eq!((seen.experts, seen.experts_per_token), (8, 3));
     let adapter = Adapter::new(&mut open("deepseek_v3"), &settings(), 0).expect("sound settings");
-    assert_eq!(seen.trained, adapter.parameters());
+    assert_eq!(seen.trained, shared(&adapter));
     assert_eq!(seen.memory.weights, 2 * seen.parameters);
     let memory = seen.memory;
-    assert_eq!(memory.adapter + memory.gradients + memory.optimizer, 16 * seen.trained);
+    assert_eq!(memory.gradients + memory.optimizer, 12 * seen.trained);
+    assert_eq!(memory.adapter, 4 * adapter.parameters());
     let longer = overview(&fixture("deepseek_v3"), &settings(), Precision::Bfloat16, load(256))
         .expect("a whole folder");
     assert_eq!(longer.memory.activations, 2 * seen.memory.activations);

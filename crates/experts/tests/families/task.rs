@@ -140,10 +140,13 @@ fn private_rounds_yield_averages_that_no_record_moves_by_much() {
     let projection = (0..16).map(|row| vec![(row as f64).cos(), (row as f64).sin()]).collect();
     let averaging = Averaging { projection, clip: 0.5, minimum_records: 12 };
     let random = &mut ChaCha20Rng::seed_from_u64(1);
-    let tuning = FineTuning::default();
-    let (result, report) = trainer
-        .train_privately(&examples, &tuning, (&private, &averaging), random, &mut |_| {})
-        .expect("sound examples");
+    let mut train = |first_halves| {
+        let tuning = FineTuning { first_halves, ..FineTuning::default() };
+        trainer.train_privately(&examples, &tuning, (&private, &averaging), random, &mut |_| {})
+    };
+    let refusal = train(true).expect_err("no block holds first halves").to_string();
+    assert!(refusal.contains("turn first_halves off"), "{refusal}");
+    let (result, report) = train(false).expect("sound examples");
     assert_eq!(report.steps, 2);
     let averages = result.by_record.expect("private rounds have them");
     for layer in [0, 1] {

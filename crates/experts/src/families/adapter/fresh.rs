@@ -17,8 +17,7 @@ use crate::families::sites::{SiteKind, SiteShape};
 
 impl Adapter {
     /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,
-    /// with equal bits on every machine. What is trained whole starts as the model's own, and a
-    /// head over classes as 0.
+    /// with equal bits on every machine. What is trained whole starts as the model's own, and a head over classes as 0.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`].
@@ -81,14 +80,12 @@ fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tenso
 }
 
 fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {
-    let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
-    let experts = &site.shape[..site.shape.len() - 2];
-    let shape =
-        |last: [usize; 2]| [experts, &last].concat().iter().map(|&size| size as i64).collect::<Vec<_>>();
-    let count = experts.iter().product::<usize>() * rank * inputs;
-    let a = Tensor::from_slice(&draw.symmetric(count, 1.0 / (inputs as f32).sqrt()));
+    let sizes = |shape: Vec<usize>| shape.into_iter().map(|size| size as i64).collect::<Vec<_>>();
+    let (first, second) = (site.first_half(rank), site.second_half(rank));
+    let inputs = site.shape[site.shape.len() - 1];
+    let a = Tensor::from_slice(&draw.symmetric(first.iter().product(), 1.0 / (inputs as f32).sqrt()));
     Trained::Low {
-        a: a.view(shape([rank, inputs]).as_slice()).to_device(device),
-        b: Tensor::zeros(shape([outputs, rank]).as_slice(), (Kind::Float, device)),
+        a: a.view(sizes(first).as_slice()).to_device(device),
+        b: Tensor::zeros(sizes(second).as_slice(), (Kind::Float, device)),
     }
 }

@@ -230,11 +230,7 @@ fn fits(site: &SiteShape, trained: &Trained) -> bool {
         (SiteKind::Router | SiteKind::Head, _) | (SiteKind::Linear, Trained::Whole(_)) => false,
         (_, Trained::Low { a, b }) => {
             let rank = *sizes(b).last().unwrap_or(&0);
-            let (inputs, outputs) = (site.shape[site.shape.len() - 1], site.shape[site.shape.len() - 2]);
-            let experts = &site.shape[..site.shape.len() - 2];
-            rank > 0
-                && sizes(a) == [experts, &[rank, inputs]].concat()
-                && sizes(b) == [experts, &[outputs, rank]].concat()
+            rank > 0 && sizes(a) == site.first_half(rank) && sizes(b) == site.second_half(rank)
         }
     }
 }

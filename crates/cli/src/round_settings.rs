@@ -1,0 +1,77 @@
+//! Round settings that a consortium starts from.
+
+use cloister_crypto::hash::{Domain, digest};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::floors::Floors;
+use cloister_params::id::Digest;
+use cloister_params::plan::{
+    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
+    TrainingPlan,
+};
+
+use crate::failure::Failure;
+
+/// What round settings follow from.
+#[derive(Debug)]
+pub(crate) struct Agreement<'a> {
+    /// The task file.
+    pub(crate) task: &'a str,
+    /// What the roster demands.
+    pub(crate) floors: &'a Floors,
+    /// The blocks of the model.
+    pub(crate) table: &'a [BlockShape],
+    /// What hospitals do in a round.
+    pub(crate) training: TrainingPlan,
+    /// Whether uploads are answered for.
+    pub(crate) late_sketches: LateSketches,
+}
+
+/// Settings that suit hospitals with some hundred notes on small machines; deadlines are generous for one that is busy.
+pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
+    let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
+    let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
+    Ok(RoundSettings {
+        task: digest(Domain::Task, &[agreement.task.as_bytes()]),
+        ring,
+        max_weight: 1,
+        cohort_floor,
+        sketch: SketchPlan {
+            seed: sketch_seed(agreement.training.seed),
+            coordinates: 64,
+            noise_steps: 80,
+            region_clip_milli: 10_000,
+            count_noise: 4,
+        },
+        scoring: ScoringRule {
+            threshold: Threshold::MeanDeviation,
+            spread_factor: 256,
+            consensus_fraction: 128,
+            minimum_tokens: 30,
+            slack: 1,
+            fallback: Fallback::Everyone,
+        },
+        late_sketches: agreement.late_sketches,
+        training: agreement.training,
+        deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
+        blocks: agreement.table.iter().copied().map(planned).collect(),
+    })
+}
+
+fn sketch_seed(seed: u64) -> Digest {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Digest(bytes)
+}
+
+/// Clips are a little above what an epoch or two of training moves; steps leave room for 300 members.
+fn planned(shape: BlockShape) -> PlannedBlock {
+    let (step_log2, clip, noise_steps) = match shape.kind {
+        BlockKind::Expert { .. } => (-18, 1.0, 0),
+        BlockKind::Router { .. } => (-18, 2.0, 0),
+        BlockKind::Shared => (-17, 8.0, 0),
+        BlockKind::Routing { .. } => (-16, 1.0, 64),
+    };
+    let clip_steps = (clip * 2f64.powi(-i32::from(step_log2))) as u32;
+    PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
+}
