@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision, Workload, overview};
+use cloister_experts::families::{
+    Adapter, AdapterSettings, ExpertTraining, Model, Precision, Workload, overview,
+};
 use cloister_experts::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::memory::BOUNDED_CACHE;
 use cloister_experts::synthetic::{self, Style};
@@ -127,9 +129,10 @@ struct Case {
     texts: usize,
     length: usize,
     recompute: bool,
+    experts: ExpertTraining,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     Case {
         name: "tiny",
         shape: TINY,
@@ -137,6 +140,7 @@ const CASES: [Case; 5] = [
         texts: 8,
         length: 256,
         recompute: false,
+        experts: ExpertTraining::LowRank,
     },
     Case {
         name: "middle",
@@ -145,6 +149,7 @@ const CASES: [Case; 5] = [
         texts: 4,
         length: 256,
         recompute: false,
+        experts: ExpertTraining::LowRank,
     },
     Case {
         name: "middle-long",
@@ -153,6 +158,7 @@ const CASES: [Case; 5] = [
         texts: 8,
         length: 512,
         recompute: false,
+        experts: ExpertTraining::LowRank,
     },
     Case {
         name: "middle-recompute",
@@ -161,6 +167,7 @@ const CASES: [Case; 5] = [
         texts: 8,
         length: 512,
         recompute: true,
+        experts: ExpertTraining::LowRank,
     },
     Case {
         name: "middle-bfloat16",
@@ -169,12 +176,31 @@ const CASES: [Case; 5] = [
         texts: 4,
         length: 256,
         recompute: false,
+        experts: ExpertTraining::LowRank,
+    },
+    Case {
+        name: "middle-whole-experts",
+        shape: MIDDLE,
+        precision: Precision::Float32,
+        texts: 4,
+        length: 256,
+        recompute: false,
+        experts: ExpertTraining::Whole,
+    },
+    Case {
+        name: "middle-whole-experts-bfloat16",
+        shape: MIDDLE,
+        precision: Precision::Bfloat16,
+        texts: 4,
+        length: 256,
+        recompute: false,
+        experts: ExpertTraining::Whole,
     },
 ];
 
 impl Case {
-    fn adapter() -> AdapterSettings {
-        AdapterSettings { router: true, ..AdapterSettings::default() }
+    fn adapter(self) -> AdapterSettings {
+        AdapterSettings { router: true, experts: self.experts, ..AdapterSettings::default() }
     }
 
     fn load(self) -> Workload {
@@ -189,7 +215,7 @@ impl Case {
     /// Loads the model and trains two steps.
     fn train(self, folder: &Path) {
         let mut model = Model::open(folder, self.precision, Device::Cpu).expect("it was written");
-        let adapter = Adapter::new(&mut model, &Self::adapter(), 0).expect("it fits");
+        let adapter = Adapter::new(&mut model, &self.adapter(), 0).expect("it fits");
         let mut tuner = FineTuner::new(model, adapter).expect("it fits");
         let token = |place: usize| ((place * 7919) % self.shape.vocabulary) as i64;
         let text = |text: usize| Example::new((0..self.length).map(|place| token(text + place)).collect(), 0);
@@ -244,7 +270,7 @@ fn the_estimate_is_no_less_than_what_training_takes_and_not_much_more() {
         case.shape.write(&case.folder());
         let measured = measure(case.name).as_u64().expect("a number") as usize;
         let seen =
-            overview(&case.folder(), &Case::adapter(), case.precision, case.load()).expect("it was written");
+            overview(&case.folder(), &case.adapter(), case.precision, case.load()).expect("it was written");
         let ratio = seen.memory.total() as f64 / measured as f64;
         println!("| {} | {} | {} | {ratio:.2} |", case.name, seen.memory.total() >> 20, measured >> 20);
         assert!((1.0..=1.6).contains(&ratio), "{}: {:?}, measured {measured}", case.name, seen.memory);

@@ -13,7 +13,7 @@ use cloister_params::block::BlockKind;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
-use crate::common::{CLASSIFIERS, DECODERS, Scratch, difference, fixture, open, tensors, texts};
+use crate::common::{CLASSIFIERS, DECODERS, Scratch, difference, fixture, open, tensors, texts, trained};
 use crate::parity::assert_gradient;
 
 fn names(all: &[&str]) -> Vec<String> {
@@ -63,11 +63,7 @@ fn heads_of_peft_compute_and_learn_here_what_they_do_in_transformers() {
         let texts = texts(&expected);
         let adapter = Adapter::read(&folder, &mut model).expect(family);
         assert_eq!(adapter.classes, names(&["LABEL_0", "LABEL_1", "LABEL_2"]));
-        let parameters: Vec<(String, Tensor)> = adapter
-            .tensors()
-            .into_iter()
-            .map(|(name, tensor)| (name, tensor.set_requires_grad(true)))
-            .collect();
+        let parameters = trained(&adapter);
         model.attach(&adapter, 0.0).expect("the adapter is this model's");
         let Model::Decoder(decoder) = &model else { panic!("{family} is a decoder") };
         let hidden = decoder.hidden(&Tokens::new(&texts, Device::Cpu)).rows;

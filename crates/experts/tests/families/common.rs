@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::families::{Model, Precision, Tokens};
+use cloister_experts::families::{Adapter, Model, Precision, Tokens};
 use tch::{Device, Tensor};
 
 /// Families of decoders.
@@ -39,6 +39,12 @@ pub(crate) fn texts(expected: &BTreeMap<String, Tensor>) -> Vec<Vec<i64>> {
 
 /// Families with a fixture of a head over classes.
 pub(crate) const CLASSIFIERS: [&str; 2] = ["mixtral", "qwen3_moe"];
+
+/// The tensors of an adapter, which gradients reach from now on.
+pub(crate) fn trained(adapter: &Adapter) -> Vec<(String, Tensor)> {
+    let own = adapter.tensors().into_iter();
+    own.map(|(name, tensor)| (name, tensor.set_requires_grad(true))).collect()
+}
 
 /// The largest difference of any value.
 pub(crate) fn difference(got: &Tensor, expected: &Tensor) -> f64 {

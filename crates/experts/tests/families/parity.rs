@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts};
+use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts, trained};
 use cloister_experts::families::{Adapter, Model, Routing, Tokens};
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -112,11 +112,7 @@ fn adapters_of_peft_are_read_and_their_gradients_are_those_of_peft() {
         let expected = expected(family);
         let texts = texts(&expected);
         let adapter = Adapter::read(&fixture(family).join("adapter"), &mut model).expect(family);
-        let parameters: Vec<(String, Tensor)> = adapter
-            .tensors()
-            .into_iter()
-            .map(|(name, tensor)| (name, tensor.set_requires_grad(true)))
-            .collect();
+        let parameters = trained(&adapter);
         model.attach(&adapter, 0.0).expect("the adapter is this model's");
         let logits = logits(&model, &texts);
         let off = difference(&logits, &expected["adapted.logits"]);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cloister_alignment::reference::Gate;
 use cloister_experts::RoutingForm;
 use cloister_experts::config::HIDDEN;
-use cloister_experts::families::Precision;
+use cloister_experts::families::{ExpertTraining, Precision};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::Threshold;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,8 @@ pub struct Model {
     pub precision: ModelPrecision,
     /// Its modules with adapters besides the experts, such as `q_proj`.
     pub modules: Vec<String>,
+    /// How its experts are trained.
+    pub expert_training: ExpertTraining,
 }
 
 /// What a causal model computes in; what is trained is kept in 32-bit floats.
@@ -121,7 +123,8 @@ impl From<ModelPrecision> for Precision {
 impl Default for Model {
     fn default() -> Self {
         let (folder, precision, modules) = (None, ModelPrecision::Float32, vec![]);
-        Self { moe_layers: 1, experts: 8, rank: 8, folder, precision, modules }
+        let expert_training = ExpertTraining::default();
+        Self { moe_layers: 1, experts: 8, rank: 8, folder, precision, modules, expert_training }
     }
 }
 

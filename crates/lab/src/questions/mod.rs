@@ -40,6 +40,7 @@ impl<'a> QuestionStage<'a> {
         let model = Model::open(folder, config.model.precision.into(), folders.device)?;
         let settings = AdapterSettings {
             rank: config.model.rank,
+            experts: config.model.expert_training,
             modules: config.model.modules.clone(),
             router: true,
             ..AdapterSettings::default()
