@@ -252,9 +252,9 @@ fn check_text(seen: &Overview, arguments: &Check, ignored: &[String]) -> String 
         (
             "adapter",
             format!(
-                "{} of rank {} in {}",
+                "{} {} in {}",
                 counted(seen.trained, "number"),
-                arguments.adapter.rank,
+                arguments.adapter.how(),
                 counted(seen.blocks, "block")
             ),
         ),

@@ -24,6 +24,7 @@ mod lab;
 mod privacy;
 #[cfg(feature = "training")]
 mod progress;
+#[cfg(feature = "training")]
 mod round_settings;
 mod server;
 

@@ -27,6 +27,14 @@ pub(super) struct AdapterFlags {
 }
 
 impl AdapterFlags {
+    /// How it is trained, for people.
+    pub(super) fn how(&self) -> String {
+        match self.experts {
+            ExpertsFlag::Whole => "(experts are trained whole)".to_owned(),
+            ExpertsFlag::LowRank | ExpertsFlag::Frozen => format!("of rank {}", self.rank),
+        }
+    }
+
     pub(super) fn settings(&self) -> AdapterSettings {
         AdapterSettings {
             rank: self.rank,

@@ -219,10 +219,10 @@ fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, 
     bytes * workload.texts * workload.length * config.widths().1
 }
 
-/// Bytes of the 32-bit copy that a CPU makes of each bfloat16 that it computes with.
+/// Bytes of the 32-bit copies that a CPU makes of bfloat16 values: of about every second one that it computes with.
 fn widened(precision: Precision, workload: Workload) -> usize {
     match (precision, workload.device) {
-        (Precision::Bfloat16, Device::Cpu) => 4,
+        (Precision::Bfloat16, Device::Cpu) => 2,
         _ => 0,
     }
 }

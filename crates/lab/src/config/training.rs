@@ -98,7 +98,13 @@ pub struct Model {
     /// Its modules with adapters besides the experts, such as `q_proj`.
     pub modules: Vec<String>,
     /// How its experts are trained.
+    #[serde(skip_serializing_if = "is_low_rank")]
     pub expert_training: ExpertTraining,
+}
+
+/// Not written where it is the default, so that digests of earlier runs stay theirs.
+fn is_low_rank(training: &ExpertTraining) -> bool {
+    *training == ExpertTraining::LowRank
 }
 
 /// What a causal model computes in; what is trained is kept in 32-bit floats.
