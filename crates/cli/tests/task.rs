@@ -1,0 +1,69 @@
+//! `cloister experts task`: what a consortium agrees on before it trains a published model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use cloister_experts::task::{Objective, Task};
+use serde_json::Value;
+
+fn base() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/mixtral")
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("task-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    folder
+}
+
+fn new_task(target: &Path, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
+    command.args(["experts", "task"]).arg(base()).arg(target);
+    command.args(["--members", "5", "--max-tokens", "16"]).args(flags).output().expect("the program starts")
+}
+
+fn refused(flags: &[&str]) -> String {
+    let target = scratch("refused").join("task");
+    let output = new_task(&target, flags);
+    assert!(!output.status.success() && output.stdout.is_empty() && !target.exists(), "{flags:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+#[test]
+fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_whole() {
+    let folder = scratch("classes");
+    let rows = folder.join("rows.jsonl");
+    let labels = ["lung", "heart", "lung"].map(|label| format!(r#"{{"text": "a", "label": "{label}"}}"#));
+    fs::write(&rows, labels.join("\n")).expect("the file can be written");
+    let of_rows = rows.to_str().expect("text");
+    let flags = ["--objective", "classification", "--classes-of", of_rows, "--experts", "whole", "--json"];
+    let target = folder.join("task");
+    let output = new_task(&target, &flags);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(target.join("task.json")).expect("the file was written");
+    let Task::Adapter(task) = Task::parse(&text).expect("a sound task") else { panic!("an adapter's task") };
+    assert_eq!(
+        (task.objective, task.adapter.classes.as_slice()),
+        (Objective::Classification, &["heart".to_owned(), "lung".to_owned()][..])
+    );
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    let blocks = task.blocks(&base()).expect("the base's");
+    assert_eq!(said["blocks"], blocks.blocks().len());
+    let uploaded: u64 = blocks.table().iter().map(|shape| shape.length).sum();
+    assert_eq!(said["numbers"], uploaded);
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
+fn tasks_that_make_no_sense_are_refused_with_what_to_do() {
+    let without = refused(&["--objective", "classification"]);
+    assert!(without.contains("classes"), "{without}");
+    let idle = refused(&["--objective", "language-model", "--classes", "a,b"]);
+    assert!(idle.contains("classes"), "{idle}");
+    let twice = refused(&["--objective", "classification", "--classes", "a,b,a"]);
+    assert!(twice.contains("the class “a” is named twice"), "{twice}");
+    let nothing = refused(&["--objective", "language-model", "--experts", "frozen"]);
+    assert!(nothing.contains("the adapter trains nothing"), "{nothing}");
+}
