@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod families;
 pub mod features;
 pub mod finetune;
+mod losses;
 pub mod memory;
 mod minilm;
 mod model;

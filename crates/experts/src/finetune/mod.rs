@@ -30,12 +30,10 @@ use crate::families::{Adapter, Model, Routing};
 use crate::finetune::backward::{Learning, keep, recompute};
 pub(crate) use crate::finetune::example::Batch;
 use crate::finetune::routing::{Gathered, plain};
+use crate::losses::Losses;
 use crate::optimizer::{Group, Optimizer};
 use crate::regularizer::{consistency, published};
 use crate::trainer::{Anchor, TrainingProgress, shuffled};
-
-/// Steps between two looks at the loss.
-const STEPS_BETWEEN_LOOKS: usize = 16;
 
 /// A model, the adapter that learns, and the consortium's routing distributions.
 pub struct FineTuner {
@@ -343,43 +341,4 @@ fn mask(trained: &[usize], experts: usize, like: &Tensor) -> Tensor {
     let values: Vec<f32> =
         (0..experts).map(|expert| if trained.contains(&expert) { 1.0 } else { 0.0 }).collect();
     Tensor::from_slice(&values).view([-1, 1, 1]).to_device(like.device())
-}
-
-/// Losses on the device, read only now and then.
-struct Losses {
-    waiting: Vec<Tensor>,
-    read: Vec<f64>,
-    steps: usize,
-}
-
-impl Losses {
-    fn new(steps: usize) -> Self {
-        Self { waiting: vec![], read: vec![], steps }
-    }
-
-    fn push(&mut self, loss: Tensor, progress: &mut dyn FnMut(TrainingProgress)) -> Result<(), ExpertsError> {
-        self.waiting.push(loss);
-        match self.waiting.len() == STEPS_BETWEEN_LOOKS {
-            true => self.look(progress),
-            false => Ok(()),
-        }
-    }
-
-    fn look(&mut self, progress: &mut dyn FnMut(TrainingProgress)) -> Result<(), ExpertsError> {
-        for loss in self.waiting.drain(..) {
-            let loss = loss.double_value(&[]);
-            if !loss.is_finite() {
-                return Err(ExpertsError::Diverged { step: self.read.len() + 1, loss });
-            }
-            self.read.push(loss);
-        }
-        let loss = self.read.last().copied().unwrap_or(0.0);
-        progress(TrainingProgress { step: self.read.len(), steps: self.steps, loss });
-        Ok(())
-    }
-
-    fn finish(mut self, progress: &mut dyn FnMut(TrainingProgress)) -> Result<Vec<f64>, ExpertsError> {
-        self.look(progress)?;
-        Ok(self.read)
-    }
 }

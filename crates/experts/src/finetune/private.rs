@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 
 use super::backward::{Learning, of_each_example};
-use super::{Example, FineTuned, FineTuner, FineTuning, Losses};
+use super::{Example, FineTuned, FineTuner, FineTuning};
 use crate::error::ExpertsError;
 use crate::families::Routing;
 use crate::families::losses::Totals;
 use crate::finetune::Batch;
+use crate::losses::Losses;
 use crate::optimizer::{Optimizer, Plan};
 use crate::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
 use crate::trainer::TrainingProgress;
