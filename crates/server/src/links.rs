@@ -1,6 +1,6 @@
 //! The parties' links: a task reads each, a task writes each, and all of it meets in one channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cloister_params::id::PartyId;
@@ -33,6 +33,14 @@ enum ToWrite {
     Close,
 }
 
+/// The end of a link's writer, and whether the peer acknowledged all frames and the close.
+#[derive(Debug)]
+struct Written {
+    party: PartyId,
+    number: u64,
+    acknowledged: bool,
+}
+
 #[derive(Debug)]
 struct OpenLink {
     number: u64,
@@ -46,7 +54,7 @@ pub(crate) struct Links {
     open: BTreeMap<PartyId, OpenLink>,
     count: u64,
     reports: mpsc::UnboundedSender<LinkReport>,
-    writers: tokio::task::JoinSet<()>,
+    writers: tokio::task::JoinSet<Written>,
 }
 
 impl Links {
@@ -63,7 +71,9 @@ impl Links {
         let number = self.count;
         let (sender, receiver) = link.split();
         let (queue, frames) = mpsc::unbounded_channel();
-        self.writers.spawn(write_frames(sender, frames));
+        self.writers.spawn(async move {
+            Written { party, number, acknowledged: write_frames(sender, frames).await }
+        });
         tokio::spawn(read_frames(party, number, receiver, self.reports.clone()));
         if let Some(old) = self.open.insert(party, OpenLink { number, handle, queue }) {
             old.handle.abort("a newer link of this party replaces this one");
@@ -97,24 +107,33 @@ impl Links {
         });
     }
 
-    /// Sends what is queued, closes every link, and waits for it.
-    pub(crate) async fn close(mut self) {
+    /// Sends what is queued and closes every link; the parties that acknowledged all of it, and those that did not.
+    pub(crate) async fn close(&mut self) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
         for link in self.open.values() {
             let _ = link.queue.send(ToWrite::Close);
         }
-        while self.writers.join_next().await.is_some() {}
+        let mut heard = BTreeSet::new();
+        while let Some(written) = self.writers.join_next().await {
+            let is_last = |own: &Written| self.is_present(own.party, own.number);
+            heard.extend(written.ok().filter(|own| own.acknowledged && is_last(own)).map(|own| own.party));
+        }
+        let all = std::mem::take(&mut self.open).into_keys();
+        let unheard = all.filter(|party| !heard.contains(party)).collect();
+        (heard, unheard)
     }
 }
 
-async fn write_frames(mut sender: FrameSender, mut queue: mpsc::UnboundedReceiver<ToWrite>) {
+/// Whether all of it was acknowledged, up to the close.
+async fn write_frames(mut sender: FrameSender, mut queue: mpsc::UnboundedReceiver<ToWrite>) -> bool {
     loop {
         match queue.recv().await {
             Some(ToWrite::Frame(frame)) if sender.send(&frame.encode()).await.is_ok() => {}
             Some(ToWrite::Close) => break,
-            _ => return,
+            _ => return false,
         }
     }
-    let _ = tokio::time::timeout(CLOSE_WITHIN, sender.close(crate::run::FINISHED)).await;
+    let closed = tokio::time::timeout(CLOSE_WITHIN, sender.close(crate::run::FINISHED)).await;
+    matches!(closed, Ok(Ok(())))
 }
 
 async fn read_frames(

@@ -191,9 +191,12 @@ pub async fn run(
         }
         server.step(&mut listener, &mut reports).await?;
     }
-    server.serve_the_last_model(&mut listener, &mut reports).await?;
-    server.links.close().await;
-    Ok(())
+    loop {
+        server.serve_the_last_model(&mut listener, &mut reports).await?;
+        if server.take_leave().await? {
+            return Ok(());
+        }
+    }
 }
 
 impl<'a> Server<'a> {
@@ -287,6 +290,23 @@ impl Server<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Closes all links; whether every party has heard how the last round ended. One that was killed just before has not, and
+    /// nothing but its silence tells: it is waited for like any that lost its link.
+    async fn take_leave(&mut self) -> Result<bool, ServerError> {
+        let (heard, unheard) = self.links.close().await;
+        for party in heard {
+            self.tell(Input::Disconnected(party))?;
+        }
+        let missed: Vec<PartyId> = self.coordinator.connected().intersection(&unheard).copied().collect();
+        for party in &missed {
+            (self.events)(ServerEvent::Disconnected(*party, "it did not hear the end".to_owned()));
+            self.lost.insert(*party);
+            self.links.start_grace(*party, NEVER, self.config.reconnect_within);
+        }
+        self.carry_out()?;
+        Ok(missed.is_empty())
     }
 
     /// Whether a party that lost its link, or was there before a restart, may still come back.
