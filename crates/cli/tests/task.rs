@@ -1,5 +1,7 @@
 //! `cloister experts task`: what a consortium agrees on before it trains a published model.
 
+#![cfg(feature = "training")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
