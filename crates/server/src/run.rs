@@ -191,12 +191,13 @@ pub async fn run(
         }
         server.step(&mut listener, &mut reports).await?;
     }
-    loop {
+    server.serve_the_last_model(&mut listener, &mut reports).await?;
+    if !server.take_leave().await? {
+        // Who comes back and does not acknowledge then either is not waited for again: nobody can keep the program from ending.
         server.serve_the_last_model(&mut listener, &mut reports).await?;
-        if server.take_leave().await? {
-            return Ok(());
-        }
+        server.take_leave().await?;
     }
+    Ok(())
 }
 
 impl<'a> Server<'a> {

@@ -45,7 +45,8 @@ impl Exchange {
         }
     }
 
-    /// For an adapter of the published model in a folder, of which `config.json` and the routers are read (`TRAIN-05`).
+    /// For an adapter of the published model in a folder, of which `config.json` and what is trained whole are read
+    /// (`TRAIN-05`).
     ///
     /// # Errors
     /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
