@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     /// The folder of the base model's files: of MiniLM for tasks with classes, else of the model that the task names.
     #[arg(long, env = "CLOISTER_BASE_MODEL")]
     base_model: PathBuf,
-    /// What a published model computes in; MiniLM computes in float32.
+    /// What the model computes in; what is trained is kept in float32
     #[arg(long, value_enum, default_value = "float32")]
     precision: PrecisionFlag,
     /// Keep only what enters each layer of a published model, and compute the rest once more: less memory, more time

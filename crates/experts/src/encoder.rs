@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 use crate::config::ModelConfig;
 use crate::device::set_threads;
 use crate::error::ExpertsError;
+use crate::families::Precision;
 use crate::features::Features;
 use crate::minilm::{MiniLm, unusable};
 use crate::notes::{Note, NoteReader};
@@ -44,6 +45,12 @@ impl Encoder {
         set_threads(threads)?;
         let tokenizer = open_tokenizer(&minilm.join("tokenizer.json"))?;
         Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm, device)?, device })
+    }
+
+    /// The same, computing in this precision, as do trainers that are made of it from now on; what is trained stays in 32-bit
+    /// floats.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { minilm: self.minilm.in_precision(precision.kind()), ..self }
     }
 
     /// The model's configuration.

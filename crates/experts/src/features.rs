@@ -3,7 +3,6 @@
 use tch::Tensor;
 
 use crate::error::ExpertsError;
-use crate::model::integers;
 use crate::packing::Packing;
 
 /// Notes as the first MoE layer sees them: the hidden states that enter its router, kept in memory as f32
@@ -85,11 +84,10 @@ impl Features {
         if notes.is_empty() {
             return Err(ExpertsError::NoNotes);
         }
-        let Batch { hidden, labels, offsets, .. } = self.batch(notes);
         let lengths = notes.iter().map(|&note| self.lengths[note].clone()).collect();
-        let mut selected = Self::new(hidden, lengths, integers(&labels), 0)?;
-        selected.offsets = offsets;
-        Ok(selected)
+        let labels = notes.iter().map(|&note| self.labels[note]).collect();
+        let selected = Self::new(self.hidden_of(notes), lengths, labels, 0)?;
+        Ok(Self { offsets: self.offsets_of(notes), ..selected })
     }
 
     /// How many notes there are.
@@ -116,25 +114,41 @@ impl Features {
     pub(crate) fn batch(&self, notes: &[usize]) -> Batch {
         let lengths: Vec<&[i64]> = notes.iter().map(|&note| self.lengths[note].as_slice()).collect();
         let labels: Vec<i64> = notes.iter().map(|&note| self.labels[note]).collect();
-        let rows = |note: usize| self.hidden.narrow(0, self.starts[note], self.lengths[note].iter().sum());
-        let parts: Vec<Tensor> = notes.iter().map(|&note| rows(note)).collect();
-        let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
         let device = self.hidden.device();
-        let rows = Tensor::from_slice(&rows).to_device(device);
         Batch {
-            hidden: Tensor::cat(&parts, 0),
+            hidden: self.hidden_of(notes),
             labels: Tensor::from_slice(&labels).to_device(device),
-            offsets: self.offsets.as_ref().map(|all| all.index_select(0, &rows)),
+            offsets: self.offsets_of(notes),
             packing: Packing::of_windows(&lengths).to_device(device),
         }
     }
 
-    /// All notes in their order, in batches of at most `size` notes.
-    pub(crate) fn batches(&self, size: usize) -> impl Iterator<Item = Batch> {
-        let notes: Vec<usize> = (0..self.notes()).collect();
-        (0..self.notes()).step_by(size).map(move |start| {
-            let end = (start + size).min(notes.len());
-            self.batch(&notes[start..end])
+    /// Their packed hidden states.
+    fn hidden_of(&self, notes: &[usize]) -> Tensor {
+        let rows = |note: usize| self.hidden.narrow(0, self.starts[note], self.lengths[note].iter().sum());
+        Tensor::cat(&notes.iter().map(|&note| rows(note)).collect::<Vec<Tensor>>(), 0)
+    }
+
+    fn offsets_of(&self, notes: &[usize]) -> Option<Tensor> {
+        let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
+        let rows = Tensor::from_slice(&rows).to_device(self.hidden.device());
+        self.offsets.as_ref().map(|all| all.index_select(0, &rows))
+    }
+
+    /// All notes in their order, in batches of at most so many tokens, or of one note.
+    pub(crate) fn batches(&self, most_tokens: i64) -> impl Iterator<Item = Batch> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let start = next;
+            let mut tokens = 0;
+            while let Some(lengths) = self.lengths.get(next) {
+                tokens += lengths.iter().sum::<i64>();
+                if next > start && tokens > most_tokens {
+                    break;
+                }
+                next += 1;
+            }
+            (next > start).then(|| self.batch(&(start..next).collect::<Vec<usize>>()))
         })
     }
 }

@@ -1,14 +1,14 @@
 //! The losses of a training's steps.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::error::ExpertsError;
 use crate::trainer::TrainingProgress;
 
-/// Steps between two looks at the loss.
+/// Steps between two looks at losses on a GPU, each of which waits until everything before it is done.
 const STEPS_BETWEEN_LOOKS: usize = 16;
 
-/// Losses on the device, read only now and then.
+/// Losses of steps, read at once on the CPU and only now and then on a GPU.
 pub(crate) struct Losses {
     waiting: Vec<Tensor>,
     read: Vec<f64>,
@@ -23,14 +23,15 @@ impl Losses {
     /// Takes the loss of one step; `progress` is told of those that are read.
     ///
     /// # Errors
-    /// [`ExpertsError::Diverged`] for a loss that is no number, some steps later.
+    /// [`ExpertsError::Diverged`] for a loss that is no number; on a GPU some steps later.
     pub(crate) fn push(
         &mut self,
         loss: Tensor,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(), ExpertsError> {
+        let most = if loss.device() == Device::Cpu { 1 } else { STEPS_BETWEEN_LOOKS };
         self.waiting.push(loss);
-        match self.waiting.len() == STEPS_BETWEEN_LOOKS {
+        match self.waiting.len() == most {
             true => self.look(progress),
             false => Ok(()),
         }
@@ -57,7 +58,9 @@ impl Losses {
         mut self,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<Vec<f64>, ExpertsError> {
-        self.look(progress)?;
+        if !self.waiting.is_empty() {
+            self.look(progress)?;
+        }
         Ok(self.read)
     }
 }

@@ -16,7 +16,22 @@ use crate::packing::Packing;
 const NORM_EPSILON: f64 = 1e-12;
 const H: i64 = HIDDEN as i64;
 
-/// A linear map with bias, weight `[out, in]`.
+/// Rows that a batch's are filled up to a multiple of on a processor. Other numbers of rows in every step would have it compile
+/// its products anew, and leave memory in pieces that nothing fits.
+const FILLED_ROWS: i64 = 64;
+
+/// Rows `[tokens, …]` with rows of zeros at the end, where that helps the device.
+pub(crate) fn filled(rows: Tensor) -> Tensor {
+    let missing = rows.size()[0].wrapping_neg().rem_euclid(FILLED_ROWS);
+    if rows.device() != Device::Cpu || missing == 0 {
+        return rows;
+    }
+    let mut at_the_end = vec![0; 2 * rows.dim()];
+    at_the_end[2 * rows.dim() - 1] = missing;
+    rows.constant_pad_nd(at_the_end)
+}
+
+/// A linear map with bias, weight `[out, in]`, of rows in its own precision.
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Tensor,
@@ -25,6 +40,16 @@ pub(crate) struct Linear {
 impl Linear {
     pub(crate) fn forward(&self, rows: &Tensor) -> Tensor {
         rows.linear(&self.weight, Some(&self.bias))
+    }
+
+    /// The same of any rows `[tokens, in]`, `[tokens, out]` in 32-bit floats.
+    fn forward_any(&self, rows: &Tensor) -> Tensor {
+        let filled = filled(rows.to_kind(self.weight.kind()));
+        self.forward(&filled).narrow(0, 0, rows.size()[0]).to_kind(Kind::Float)
+    }
+
+    fn to_kind(&self, kind: Kind) -> Self {
+        Self { weight: self.weight.to_kind(kind), bias: self.bias.to_kind(kind) }
     }
 
     fn shared(&self) -> Self {
@@ -57,11 +82,11 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// Packed hidden states `[tokens, 384]` to the same.
+    /// Packed hidden states `[tokens, 384]` to the same. Scores are in 32-bit floats: a processor is slower at them in bfloat16.
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
         let (windows, longest, heads) = (packing.windows, packing.longest, HEADS as i64);
         let parts = packing
-            .spread(&self.query_key_value.forward(hidden))
+            .spread(&self.query_key_value.forward_any(hidden))
             .view([windows, longest, 3, heads, H / heads])
             .permute([2, 0, 3, 1, 4])
             .unbind(0);
@@ -76,7 +101,15 @@ impl Attention {
             false,
         );
         let attended = attended.transpose(1, 2).reshape([windows * longest, H]);
-        self.norm.forward(&(hidden + self.output.forward(&packing.pack(&attended))))
+        self.norm.forward(&(hidden + self.output.forward_any(&packing.pack(&attended))))
+    }
+
+    fn to_kind(&self, kind: Kind) -> Self {
+        Self {
+            query_key_value: self.query_key_value.to_kind(kind),
+            output: self.output.to_kind(kind),
+            norm: self.norm.shared(),
+        }
     }
 
     /// The same weights once more, without a copy of them.
@@ -101,8 +134,18 @@ pub(crate) struct FeedForward {
 
 impl FeedForward {
     fn forward(&self, hidden: &Tensor) -> Tensor {
-        let out = self.down.forward(&self.up.forward(hidden).gelu("none"));
-        self.norm.forward(&(hidden + out))
+        let rows = filled(hidden.to_kind(self.kind()));
+        let out = self.down.forward(&self.up.forward(&rows).gelu("none"));
+        self.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
+    }
+
+    fn to_kind(&self, kind: Kind) -> Self {
+        Self { up: self.up.to_kind(kind), down: self.down.to_kind(kind), norm: self.norm.shared() }
+    }
+
+    /// What its products are made in.
+    pub(crate) fn kind(&self) -> Kind {
+        self.up.weight.kind()
     }
 
     /// Where it computes.
@@ -125,6 +168,10 @@ pub(crate) struct Layer {
 impl Layer {
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
         self.feed_forward.forward(&self.attention.forward(hidden, packing))
+    }
+
+    fn to_kind(&self, kind: Kind) -> Self {
+        Self { attention: self.attention.to_kind(kind), feed_forward: self.feed_forward.to_kind(kind) }
     }
 
     fn read(weights: &mut Weights, index: usize) -> Result<Self, ExpertsError> {
@@ -184,6 +231,12 @@ impl MiniLm {
         let embeddings = Embeddings::read(&mut weights)?;
         let layers = (0..LAYERS).map(|index| Layer::read(&mut weights, index)).collect::<Result<_, _>>()?;
         Ok(Self { embeddings, layers })
+    }
+
+    /// The same with the products of its layers in this precision; everything between them stays in 32-bit floats.
+    pub(crate) fn in_precision(self, kind: Kind) -> Self {
+        let layers = self.layers.iter().map(|layer| layer.to_kind(kind)).collect();
+        Self { layers, ..self }
     }
 }
 

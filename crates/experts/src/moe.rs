@@ -7,14 +7,16 @@
 //!
 //! All experts share the frozen `W`, so each token passes through it once, whatever the number of its experts:
 //! going up, `W x` is the same for all of them; going down, the weighted sum over experts moves inside the product,
-//! `sum_e w_e · W h_e = W · sum_e w_e h_e`. Only the low-rank products are made expert by expert, over the rows
-//! sorted by expert.
+//! `sum_e w_e · W h_e = W · sum_e w_e h_e`. The low-rank products are made for all experts at once too: `A` of all of them,
+//! side by side, gives each token `experts · rank` values, of which only those of its own expert stay before `B` of all of them.
+//! Nothing is sorted, so that the host never waits for a count.
+//! This suits few experts of low rank: where `experts · rank` is far above 384, most of what is multiplied is 0.
 
 use tch::{Kind, Tensor};
 
 use crate::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
 use crate::draw::{Draw, Purpose};
-use crate::minilm::FeedForward;
+use crate::minilm::{FeedForward, filled};
 use crate::packing::Packing;
 use crate::private::{Place, Recorder};
 
@@ -72,64 +74,75 @@ impl Routing {
 /// The frozen part of a MoE layer.
 pub(crate) struct MoeLayer {
     dense: FeedForward,
-    /// Frozen halves of the adapters on the map up, for each expert `[384, rank]`, scaled by `alpha / rank`.
-    adapters_up: Vec<Tensor>,
-    /// Frozen halves of the adapters on the map down, for each expert `[1536, rank]`, scaled alike.
-    adapters_down: Vec<Tensor>,
+    experts: i64,
+    /// Frozen halves of the experts' adapters on the map up side by side, `[384, experts · rank]`, scaled by
+    /// `alpha / rank`.
+    adapters_up: Tensor,
+    /// Frozen halves of the adapters on the map down, `[1536, experts · rank]`, alike.
+    adapters_down: Tensor,
 }
 
 impl MoeLayer {
     /// Upcycles a dense network into the MoE layer number `layer`.
     pub(crate) fn new(config: &ModelConfig, layer: usize, dense: FeedForward) -> Self {
-        let device = dense.device();
         let frozen = |purpose, inputs: usize| {
-            (0..config.experts)
-                .map(|expert| {
-                    let values =
-                        Tensor::from_slice(&frozen_adapter(config, purpose, layer, expert)).to_device(device);
-                    let scale = config.alpha / config.rank as f64;
-                    (values.view([config.rank as i64, inputs as i64]) * scale).tr().contiguous()
-                })
-                .collect()
+            let of = |expert| frozen_adapter(config, purpose, layer, expert);
+            let values: Vec<f32> = (0..config.experts).flat_map(of).collect();
+            let rows =
+                Tensor::from_slice(&values).view([-1, inputs as i64]) * (config.alpha / config.rank as f64);
+            rows.tr().contiguous().to_device(dense.device()).to_kind(dense.kind())
         };
         Self {
-            dense,
+            experts: config.experts as i64,
             adapters_up: frozen(Purpose::AdapterUp, HIDDEN),
             adapters_down: frozen(Purpose::AdapterDown, INTERMEDIATE),
+            dense,
         }
     }
 
     /// Routed hidden states through the experts, with residual connection and normalisation, `[tokens, 384]`.
     pub(crate) fn forward(&self, routing: &Routing, parameters: &MoeParameters, packing: &Packing) -> Tensor {
-        let hidden = &routing.hidden;
-        let dispatch = Dispatch::new(routing, self.adapters_up.len());
-        let dense_up = dispatch.by_expert(&self.dense.up.forward(hidden), &dispatch.tokens);
-        let inputs = dispatch.by_expert(hidden, &dispatch.tokens);
-        let weights = dispatch.by_expert(&routing.weights().view([-1, 1]), &dispatch.pairs);
-        let rows = dispatch.tokens.split_with_sizes(&dispatch.counts, 0);
-        let (up, down) = (parameters.up.unbind(0), parameters.down.unbind(0));
-        let mut intermediate = sums(hidden, INTERMEDIATE);
-        let mut low_rank = sums(hidden, HIDDEN);
-        for (expert, rows) in rows.iter().enumerate() {
-            let owners = || packing.owners().index_select(0, rows);
-            let reduced = inputs[expert].matmul(&self.adapters_up[expert]);
-            let lifted = dense_up[expert].addmm(&reduced, &up[expert].tr());
-            parameters.recorder.record("up", Place::Expert(expert), (&reduced, &lifted), owners);
-            let weighted = lifted.gelu("none") * &weights[expert];
-            let reduced = weighted.matmul(&self.adapters_down[expert]);
-            let lowered = reduced.matmul(&down[expert].tr());
-            parameters.recorder.record("down", Place::Expert(expert), (&reduced, &lowered), owners);
-            low_rank = low_rank.index_add_(0, rows, &lowered);
-            intermediate = intermediate.index_add_(0, rows, &weighted);
+        let (hidden, kind) = (&routing.hidden, self.dense.kind());
+        let rows = filled(hidden.to_kind(kind));
+        let chosen = filled(routing.chosen.one_hot(self.experts).flatten(1, 2).to_kind(kind));
+        let weights = filled(routing.weights().to_kind(kind));
+        let (up, down) = (side_by_side(&parameters.up, kind), side_by_side(&parameters.down, kind));
+        let dense_up = self.dense.up.forward(&rows);
+        let reduced = rows.matmul(&self.adapters_up);
+        let owners = || filled(packing.owners());
+        let (mut intermediate, mut low_rank) = (Vec::new(), Vec::new());
+        for (choice, chosen) in chosen.chunk(K, 1).iter().enumerate() {
+            let own = self.of_chosen(&reduced, chosen);
+            let lifted = dense_up.addmm(&own, &up);
+            let place = || Place::Chosen { experts: self.experts, of_rows: chosen.argmax(1, false) };
+            parameters.recorder.record("up", place(), (&own, &lifted), owners);
+            let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
+            low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), place()));
+            intermediate.push(weighted);
         }
-        let out = self.dense.down.forward(&intermediate) + low_rank;
-        self.dense.norm.forward(&(hidden + out))
+        let lowered = total(low_rank.iter().map(|(own, _)| own)).matmul(&down);
+        for (own, place) in low_rank {
+            parameters.recorder.record("down", place, (&own, &lowered), owners);
+        }
+        let out = self.dense.down.forward(&total(intermediate.iter())) + lowered;
+        self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
+    }
+
+    /// Rows `[tokens, experts · rank]`, 0 but in the columns of each token's expert; `chosen` is `[tokens, experts]`, 1 for it.
+    fn of_chosen(&self, rows: &Tensor, chosen: &Tensor) -> Tensor {
+        (rows.view([rows.size()[0], self.experts, -1]) * chosen.unsqueeze(-1)).flatten(1, 2)
     }
 }
 
-/// Zeros to sum over each token's experts in, `[tokens, width]`.
-fn sums(hidden: &Tensor, width: usize) -> Tensor {
-    Tensor::zeros([hidden.size()[0], width as i64], (Kind::Float, hidden.device()))
+/// Second halves of all experts' adapters, `[experts, out, rank]`, as one `[experts · rank, out]`.
+fn side_by_side(halves: &Tensor, kind: Kind) -> Tensor {
+    halves.to_kind(kind).transpose(1, 2).flatten(0, 1)
+}
+
+/// The sum of one tensor or more.
+fn total<'a>(mut tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
+    let first = tensors.next().expect("every token has experts").shallow_clone();
+    tensors.fold(first, |sum, tensor| sum + tensor)
 }
 
 /// The frozen half of one adapter, `rank` rows, uniform in ±1/√inputs as LoRA has it.
@@ -142,32 +155,4 @@ pub(crate) fn frozen_adapter(
     let inputs = if matches!(purpose, Purpose::AdapterUp) { HIDDEN } else { INTERMEDIATE };
     let bound = 1.0 / (inputs as f32).sqrt();
     Draw::new(config.seed, purpose, layer * config.experts + expert).symmetric(config.rank * inputs, bound)
-}
-
-/// The pairs of a token and one of its experts, sorted by expert.
-struct Dispatch {
-    /// The places of the sorted pairs in the order of the tokens, `[tokens · 2]`.
-    pairs: Tensor,
-    /// The tokens of the sorted pairs, `[tokens · 2]`.
-    tokens: Tensor,
-    /// Pairs of each expert.
-    counts: Vec<i64>,
-}
-
-impl Dispatch {
-    fn new(routing: &Routing, experts: usize) -> Self {
-        let experts_of_pairs = routing.chosen.flatten(0, 1);
-        let pairs = experts_of_pairs.argsort_stable(true, 0, false);
-        let counts = experts_of_pairs.bincount(None::<&Tensor>, experts as i64);
-        Self {
-            tokens: pairs.divide_scalar_mode(K, "floor"),
-            counts: Vec::try_from(&counts).expect("counts are a vector of integers"),
-            pairs,
-        }
-    }
-
-    /// The selected rows of each expert's pairs.
-    fn by_expert(&self, rows: &Tensor, selection: &Tensor) -> Vec<Tensor> {
-        rows.index_select(0, selection).split_with_sizes(&self.counts, 0)
-    }
 }

@@ -11,6 +11,7 @@ use crate::draw::{Draw, Purpose};
 use crate::encoder::Encoder;
 use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
+use crate::losses::Losses;
 use crate::model::{Model, Output, Parameters, integers};
 use crate::optimizer::{Group, Optimizer, Plan};
 use crate::regularizer::{Over, RoutingForm, consistency, load_balance, published};
@@ -26,8 +27,8 @@ pub use result::{Evaluation, ExpertRegion, LocalResult, Score};
 pub const HEAD_RATE_RATIO: f64 = 3.0;
 /// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not move.
 pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
-/// Notes of a batch that is only evaluated.
-const EVALUATION_BATCH: usize = 8;
+/// Tokens of a batch that is only evaluated.
+const EVALUATION_TOKENS: i64 = 1024;
 
 /// Settings of one local training.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -199,7 +200,7 @@ impl Trainer {
     /// Classifies notes with the present parameters.
     pub fn evaluate(&self, notes: &Features) -> Evaluation {
         let mut per_class = vec![Score::default(); self.config.classes.len()];
-        for batch in notes.batches(EVALUATION_BATCH) {
+        for batch in notes.batches(EVALUATION_TOKENS) {
             let output = tch::no_grad(|| self.model.forward(&batch, &self.parameters));
             let correct = output.logits.argmax(-1, false).eq_tensor(&batch.labels);
             for (label, correct) in integers(&batch.labels).into_iter().zip(integers(&correct)) {
@@ -223,17 +224,14 @@ impl Trainer {
         let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
         let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
         let anchor = Anchor::new(&optimizer, settings.proximal);
-        let mut losses = Vec::with_capacity(steps);
+        let mut losses = Losses::new(steps);
         let mut statistics = self.no_statistics();
         for epoch in 0..settings.epochs {
             for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
                 let batch = self.features.batch(notes);
                 let output = self.model.forward(&batch, &self.parameters);
                 let task = task_loss(&output, &batch, Reduction::Mean);
-                let loss = task.double_value(&[]);
-                if !loss.is_finite() {
-                    return Err(ExpertsError::Diverged { step: losses.len() + 1, loss });
-                }
+                losses.push(task.detach(), progress)?;
                 let routing = self.routing_loss(&output, settings, Over::Batch);
                 if epoch + 1 == settings.epochs {
                     statistics.iter_mut().zip(&output.routings).for_each(|(own, routing)| own.add(routing));
@@ -241,11 +239,9 @@ impl Trainer {
                 let mut gradients = optimizer.gradients(&(task + routing));
                 anchor.add_pull(&optimizer, &mut gradients);
                 optimizer.apply(&gradients);
-                losses.push(loss);
-                progress(TrainingProgress { step: losses.len(), steps, loss });
             }
         }
-        Ok((losses, statistics))
+        Ok((losses.finish(progress)?, statistics))
     }
 
     /// What is trained, with its name.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use cloister_experts::embedding::{EMBEDDING_WIDTH, second_moments};
+use cloister_experts::families::Precision;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer, Windows,
@@ -89,9 +90,15 @@ fn training_is_deterministic_and_leaves_nothing_behind() {
 
 #[test]
 fn training_learns_and_its_update_is_the_difference() {
-    let Some(encoder) = encoder() else { return };
+    for precision in [Precision::Float32, Precision::Bfloat16] {
+        let Some(encoder) = encoder() else { return };
+        learns(&encoder.in_precision(precision));
+    }
+}
+
+fn learns(encoder: &Encoder) {
     let held_out = encoder.features(&notes(60, 2)).expect("the labels are known");
-    let mut trainer = Trainer::new(&encoder, encoder.features(&notes(80, 1)).expect("the labels are known"));
+    let mut trainer = Trainer::new(encoder, encoder.features(&notes(80, 1)).expect("the labels are known"));
     let before = trainer.evaluate(&held_out);
     let mut steps = Vec::new();
     let result = trainer

@@ -57,6 +57,8 @@ impl<'a> Stage<'a> {
         let encoder = features.encoder;
         let trains = config.strategy.num_rounds > 0 && config.strategy.name != StrategyName::Head;
         let hidden = if trains { Some(encoder.features(&dataset.notes)?) } else { None };
+        // Features, the head's among them, are made in 32-bit floats, whatever members train in.
+        let encoder = encoder.in_precision(config.model.precision.into());
         let (model, width) = (encoder.config().clone(), config.head.width());
         Ok(Self { config, dataset, model, encoder, embeddings, width, hidden })
     }

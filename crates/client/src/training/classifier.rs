@@ -44,7 +44,8 @@ impl Classifier {
         model: &ModelConfig,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Self, TrainingError> {
-        let encoder = Encoder::open(&config.base_model, model.clone(), config.threads, config.device)?;
+        let encoder = Encoder::open(&config.base_model, model.clone(), config.threads, config.device)?
+            .in_precision(config.precision);
         let own = encoder.read_features(&config.notes, (0, 1), config.windows, progress)?;
         let part = (config.part, config.of);
         let part = encoder.read_features(&config.held_out, part, config.windows, &mut |_| ())?;

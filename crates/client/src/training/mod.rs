@@ -43,7 +43,7 @@ pub struct TrainingConfig {
     pub task: Task,
     /// The folder of the base model's files.
     pub base_model: PathBuf,
-    /// What a published model computes in.
+    /// What the model computes in.
     pub precision: Precision,
     /// Whether of a published model only what enters each layer is kept for the backward pass: less memory, a third more
     /// time.

@@ -19,6 +19,9 @@ pub(crate) enum Place {
     Expert(usize),
     /// Each expert's part, with rows sorted by expert; how many rows each has, `[experts]`.
     Sorted(Tensor),
+    /// Each expert's part, with inputs `[rows, experts · in]` that are 0 but in the columns of the row's expert; the
+    /// expert of each row, `[rows]`.
+    Chosen { experts: i64, of_rows: Tensor },
 }
 
 /// A product with a trained weight.
@@ -78,18 +81,38 @@ impl Product {
     /// The gradients of each example, `[examples, out, in]`, of the whole weight or of experts' parts of it.
     fn parts(&self, gradient: &Tensor, examples: i64) -> Vec<(Option<usize>, Tensor)> {
         let all = || of_each(&self.owners, gradient, &self.input, examples);
+        let rows = [&self.owners, gradient, &self.input];
         match &self.place {
             Place::Whole => vec![(None, all())],
             Place::Expert(expert) => vec![(Some(*expert), all())],
-            Place::Sorted(counts) => {
-                let counts: Vec<i64> = Vec::try_from(counts).expect("counts are a vector of integers");
-                let split = |rows: &Tensor| rows.split_with_sizes(&counts, 0);
-                let (owners, gradient, input) = (split(&self.owners), split(gradient), split(&self.input));
-                let own = |expert| of_each(&owners[expert], &gradient[expert], &input[expert], examples);
-                (0..counts.len()).map(|expert| (Some(expert), own(expert))).collect()
+            Place::Sorted(counts) => of_sorted(&rows, counts, examples, |_, input| input.shallow_clone()),
+            Place::Chosen { experts, of_rows } => {
+                let order = of_rows.argsort_stable(true, 0, false);
+                let sorted = rows.map(|rows| rows.index_select(0, &order));
+                let width = self.input.size()[1] / *experts;
+                let columns = |expert, input: &Tensor| input.narrow(1, expert as i64 * width, width);
+                let counts = of_rows.bincount(None::<&Tensor>, *experts);
+                of_sorted(&sorted.each_ref(), &counts, examples, columns)
             }
         }
     }
+}
+
+/// The gradients of each example by each expert's part, from owners, gradients and inputs of rows that are sorted by expert;
+/// `of_input` gives an expert's inputs from those of its rows.
+fn of_sorted(
+    rows: &[&Tensor; 3],
+    counts: &Tensor,
+    examples: i64,
+    of_input: impl Fn(usize, &Tensor) -> Tensor,
+) -> Vec<(Option<usize>, Tensor)> {
+    let counts: Vec<i64> = Vec::try_from(counts).expect("counts are a vector of integers");
+    let [owners, gradient, input] = rows.map(|rows| rows.split_with_sizes(&counts, 0));
+    let own = |expert| {
+        let input = of_input(expert, &input[expert]);
+        (Some(expert), of_each(&owners[expert], &gradient[expert], &input, examples))
+    };
+    (0..counts.len()).map(own).collect()
 }
 
 /// `[examples, out, in]`. The narrower side is laid out once for each example, 0 in the rows of others: one product

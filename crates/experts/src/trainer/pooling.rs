@@ -1,6 +1,6 @@
 //! What a model's head sees, for heads that are fitted from sums.
 
-use super::{EVALUATION_BATCH, Trainer};
+use super::{EVALUATION_TOKENS, Trainer};
 use crate::features::{Batch, Features};
 use crate::model::values;
 
@@ -12,6 +12,6 @@ impl Trainer {
             let routings = self.model.route(&batch, &self.parameters);
             values(&self.model.pooled(&routings, &batch, &self.parameters))
         };
-        tch::no_grad(|| notes.batches(EVALUATION_BATCH).flat_map(of).collect())
+        tch::no_grad(|| notes.batches(EVALUATION_TOKENS).flat_map(of).collect())
     }
 }

@@ -3,7 +3,7 @@
 use rand_core::CryptoRng;
 use tch::{Device, Reduction, Tensor};
 
-use super::{Anchor, EVALUATION_BATCH, LocalResult, LocalTraining, Trainer, TrainingProgress, task_loss};
+use super::{Anchor, EVALUATION_TOKENS, LocalResult, LocalTraining, Trainer, TrainingProgress, task_loss};
 use crate::error::ExpertsError;
 use crate::model::Parameters;
 use crate::moe::Routing;
@@ -51,7 +51,7 @@ impl Trainer {
     /// How the present parameters route the notes.
     fn statistics(&self) -> Vec<LayerStatistics> {
         let mut statistics = self.no_statistics();
-        for batch in self.features.batches(EVALUATION_BATCH) {
+        for batch in self.features.batches(EVALUATION_TOKENS) {
             let routings = tch::no_grad(|| self.model.route(&batch, &self.parameters));
             statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(routing));
         }
@@ -63,7 +63,7 @@ impl Trainer {
         let layer = |_| LayerAverages::new(averaging, self.config.experts);
         let mut layers: Vec<LayerAverages<'_>> = (0..self.config.moe_layers).map(layer).collect();
         tch::no_grad(|| {
-            for batch in self.features.batches(EVALUATION_BATCH) {
+            for batch in self.features.batches(EVALUATION_TOKENS) {
                 let (owners, notes) = (batch.packing.owners().to_device(Device::Cpu), batch.packing.notes);
                 let routings = self.model.route(&batch, &self.parameters);
                 let routings = routings.iter().map(Routing::to_host);

@@ -93,7 +93,7 @@ pub struct Model {
     /// A Hugging Face folder of a causal model with experts, which answers multiple-choice questions. Without one,
     /// MiniLM's experts classify texts, and `moe_layers` and `experts` say how it is upcycled.
     pub folder: Option<PathBuf>,
-    /// What that model computes in.
+    /// What members compute in.
     pub precision: ModelPrecision,
     /// Its modules with adapters besides the experts, such as `q_proj`.
     pub modules: Vec<String>,
@@ -107,7 +107,7 @@ fn is_low_rank(training: &ExpertTraining) -> bool {
     *training == ExpertTraining::LowRank
 }
 
-/// What a causal model computes in; what is trained is kept in 32-bit floats.
+/// What a model computes in; what is trained is kept in 32-bit floats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelPrecision {
