@@ -13,12 +13,13 @@ use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::config::{Config, StrategyName};
 use crate::error::LabError;
 use crate::head::LinearHead;
-use crate::learners::Learners;
+use crate::learners::{Learners, POOLED_NORM};
 use crate::masked::{Masked, training_settings};
 use crate::results::Round;
 use crate::run::Progress;
 use crate::statistics::Statistics;
 use crate::strategy::{Gathered, Strategy, named};
+use crate::totals::total_statistics;
 
 /// The members of a run and the model that they share.
 pub(crate) struct Federation<'a> {
@@ -98,10 +99,15 @@ impl Federation<'_> {
         let (learners, global) = (&mut self.learners, &self.global);
         let of = |member| learners.statistics(member, global).transpose();
         let members = (0..self.sizes.len()).filter_map(of).collect::<Result<Vec<_>, LabError>>()?;
-        let Some(total) = Statistics::total(&members) else {
+        let total = match self.config.secure {
+            true => total_statistics(self.config, &members, self.seed ^ (round as u64) << 48)?
+                .map(|total| total.statistics),
+            false => Statistics::total(&members),
+        };
+        let Some(total) = total else {
             return Ok(false);
         };
-        let head = LinearHead::lda(&total, self.config.head.shrinkage)?.to_values();
+        let head = LinearHead::lda(&total, self.config.head.shrinkage)?.to_values(1.0 / POOLED_NORM);
         self.global = self.global.map(|shape, values| match shape.kind {
             BlockKind::Shared => head.clone(),
             _ => values.to_vec(),

@@ -57,9 +57,11 @@ impl LinearHead {
         Ok(Self { weights, biases })
     }
 
-    /// Weights, row by row, then biases: the block of a model's own head.
-    pub fn to_values(&self) -> Vec<f32> {
-        self.weights.iter().flatten().chain(&self.biases).map(|value| *value as f32).collect()
+    /// Weights, row by row, then biases: the block of a model's own head, which sees the features before they were
+    /// multiplied by `scale`.
+    pub fn to_values(&self, scale: f64) -> Vec<f32> {
+        let weights = self.weights.iter().flatten().map(|weight| weight * scale);
+        weights.chain(self.biases.iter().copied()).map(|value| value as f32).collect()
     }
 
     /// Logits of each row of features, a value for each class.

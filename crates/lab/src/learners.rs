@@ -10,6 +10,16 @@ use crate::error::LabError;
 use crate::private;
 use crate::statistics::Statistics;
 
+/// A norm that what MiniLM's head sees seldom exceeds.
+pub(crate) const POOLED_NORM: f64 = 16.0;
+
+/// Divides a text's features by [`POOLED_NORM`], and clips them to norm 1.
+fn into_unit_ball(row: &mut [f32]) {
+    let norm = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let factor = norm.max(POOLED_NORM).recip() as f32;
+    row.iter_mut().for_each(|value| *value *= factor);
+}
+
 /// The members of a run, each with data of its own, and what is measured on.
 pub(crate) trait Learners {
     /// How many members there are.
@@ -23,7 +33,8 @@ pub(crate) trait Learners {
         settings: &LocalTraining,
     ) -> Result<LocalResult, LabError>;
 
-    /// Statistics of what the head of a member with this model sees; none where there is no head.
+    /// Statistics of what the head of a member with this model sees, divided by [`POOLED_NORM`] and clipped to norm 1, so that
+    /// no text counts for more than a sum behind masks has room for; none where there is no head.
     fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError>;
 
     /// Share of what nobody trained on that a member with this model gets right.
@@ -64,7 +75,9 @@ impl Learners for Classifiers<'_> {
         let trainer = &mut self.trainers[member];
         trainer.load(model)?;
         let notes = trainer.features();
-        Ok(Some(Statistics::of(&trainer.pooled(notes), &notes.labels(), self.classes, HIDDEN)))
+        let mut rows = trainer.pooled(notes);
+        rows.chunks_exact_mut(HIDDEN).for_each(into_unit_ball);
+        Ok(Some(Statistics::of(&rows, &notes.labels(), self.classes, HIDDEN)))
     }
 
     fn accuracy(&mut self, member: usize, model: &BlockVectors) -> Result<f64, LabError> {

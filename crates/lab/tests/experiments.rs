@@ -224,6 +224,10 @@ fn a_head_that_is_estimated_again_starts_right_and_stays_so() {
     let rounds = &summary.measured[0].rounds;
     // Eight classes: chance is an eighth.
     assert!(rounds.iter().all(|round| round.accuracy > 0.4), "{rounds:?}");
+    let masked = [&own[..], &["secure=true", "strategy.name=FedAvg"]].concat();
+    let masked = run(&config(&masked), &folders, None, &mut |_| ()).expect("it runs");
+    assert_eq!(masked.measured[0].rounds[0].accuracy, rounds[0].accuracy, "sums behind masks are the same");
+    assert!(masked.measured[0].rounds.iter().all(|round| round.accuracy > 0.4), "{masked:?}");
     let without = run(&config(&own[..2]), &folders, None, &mut |_| ()).expect("it runs");
     assert_eq!(without.measured[0].rounds[0].accuracy, 0.0);
 }

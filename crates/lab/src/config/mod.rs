@@ -222,13 +222,8 @@ impl Config {
             return Ok(());
         };
         let private = self.strategy.private.is_some();
-        if every == 0
-            || self.secure
-            || private
-            || self.head.kind != HeadKind::None
-            || self.model.folder.is_some()
-        {
-            return Err("`strategy.head_every` is a number of rounds, for models that classify texts, in the clear, with \
+        if every == 0 || private || self.head.kind != HeadKind::None || self.model.folder.is_some() {
+            return Err("`strategy.head_every` is a number of rounds, for models that classify texts, with \
                         `head.kind = \"none\"` and without `strategy.private`"
                 .to_owned());
         }
@@ -301,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_on_heads_is_for_masks_and_a_head_is_estimated_again_in_the_clear() {
+    fn noise_on_heads_is_for_masks_and_a_head_that_is_estimated_again_starts_as_none() {
         let noised = ["head.noise.noise_multiplier=2", "secure=true"];
         let noise = parse(&noised).expect("a configuration").head.noise.expect("noise");
         assert_eq!((noise.noise_multiplier, noise.delta), (2.0, 1e-5));
@@ -310,7 +305,7 @@ mod tests {
         assert!(parse(&["head.noise.noise_multiplier=0", "secure=true"]).is_err());
         let again = ["strategy.head_every=2", "head.kind=none"];
         assert!(parse(&again).is_ok() && parse(&again[..1]).is_err());
-        assert!(parse(&[&again[..], &["secure=true"]].concat()).is_err());
+        assert!(parse(&[&again[..], &["secure=true", "strategy.name=FedAvg"]].concat()).is_ok());
         assert!(parse(&["partition.miscoded=11"]).is_err());
     }
 
