@@ -45,6 +45,7 @@ pub use features::Features;
 pub use notes::Note;
 pub use private::{Averaging, PrivateReport, PrivateTraining, RecordAverages};
 pub use regularizer::RoutingForm;
+pub use statistics::RegionForm;
 pub use tch::Device;
 pub use trainer::{
     Evaluation, ExpertRegion, Frozen, LocalResult, LocalTraining, Score, Trainer, TrainingProgress,

@@ -13,9 +13,10 @@ use crate::error::ExpertsError;
 use crate::features::{Batch, Features};
 use crate::losses::Losses;
 use crate::model::{Model, Output, Parameters, integers};
+use crate::moe::Routing;
 use crate::optimizer::{Group, Optimizer, Plan};
 use crate::regularizer::{Over, RoutingForm, consistency, load_balance, published};
-use crate::statistics::LayerStatistics;
+use crate::statistics::{LayerStatistics, RegionForm};
 
 mod pooling;
 mod private;
@@ -51,6 +52,8 @@ pub struct LocalTraining {
     pub proximal: f64,
     /// What stays as it was loaded.
     pub frozen: Frozen,
+    /// What is told of the experts' regions.
+    pub region_form: RegionForm,
     /// Seed of the order of the notes.
     pub seed: u64,
 }
@@ -76,6 +79,7 @@ impl Default for LocalTraining {
             routing_form: RoutingForm::default(),
             proximal: 0.0,
             frozen: Frozen::default(),
+            region_form: RegionForm::default(),
             seed: 0,
         }
     }
@@ -225,7 +229,7 @@ impl Trainer {
         let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
         let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Losses::new(steps);
-        let mut statistics = self.no_statistics();
+        let mut statistics = self.no_statistics(settings.region_form);
         for epoch in 0..settings.epochs {
             for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
                 let batch = self.features.batch(notes);
@@ -234,7 +238,7 @@ impl Trainer {
                 losses.push(task.detach(), progress)?;
                 let routing = self.routing_loss(&output, settings, Over::Batch);
                 if epoch + 1 == settings.epochs {
-                    statistics.iter_mut().zip(&output.routings).for_each(|(own, routing)| own.add(routing));
+                    count(&mut statistics, &output.routings, &batch, settings.region_form);
                 }
                 let mut gradients = optimizer.gradients(&(task + routing));
                 anchor.add_pull(&optimizer, &mut gradients);
@@ -278,8 +282,12 @@ impl Trainer {
         sum
     }
 
-    fn no_statistics(&self) -> Vec<LayerStatistics> {
-        let of = |_| LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
+    fn no_statistics(&self, form: RegionForm) -> Vec<LayerStatistics> {
+        let new = || LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
+        let of = |_| match form {
+            RegionForm::Mean => new(),
+            RegionForm::WithinClasses => new().within(self.config.classes.len()),
+        };
         (0..self.config.moe_layers).map(of).collect()
     }
 
@@ -318,6 +326,13 @@ impl Anchor {
             *gradient += (now.detach() - start) * self.proximal;
         }
     }
+}
+
+/// Counts how each layer routed a batch.
+fn count(statistics: &mut [LayerStatistics], routings: &[Routing], batch: &Batch, form: RegionForm) {
+    let within = form == RegionForm::WithinClasses;
+    let classes = within.then(|| batch.labels.index_select(0, &batch.packing.owners()));
+    statistics.iter_mut().zip(routings).for_each(|(own, routing)| own.add(routing, classes.as_ref()));
 }
 
 fn task_loss(output: &Output, batch: &Batch, reduction: Reduction) -> Tensor {

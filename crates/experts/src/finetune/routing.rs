@@ -35,7 +35,7 @@ impl Gathered {
     pub(super) fn add(&mut self, index: usize, routing: &Routing) {
         let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
         let new = || LayerStatistics::new(experts as usize, width as usize, routing.hidden.device());
-        self.layers.entry(index).or_insert_with(new).add(&plain(routing));
+        self.layers.entry(index).or_insert_with(new).add(&plain(routing), None);
     }
 
     pub(super) fn summary(&self) -> RoutingSummary {

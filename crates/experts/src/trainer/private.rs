@@ -3,7 +3,9 @@
 use rand_core::CryptoRng;
 use tch::{Device, Reduction, Tensor};
 
-use super::{Anchor, EVALUATION_TOKENS, LocalResult, LocalTraining, Trainer, TrainingProgress, task_loss};
+use super::{
+    Anchor, EVALUATION_TOKENS, LocalResult, LocalTraining, Trainer, TrainingProgress, count, task_loss,
+};
 use crate::error::ExpertsError;
 use crate::model::Parameters;
 use crate::moe::Routing;
@@ -12,7 +14,7 @@ use crate::private::{
     Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
 };
 use crate::regularizer::Over;
-use crate::statistics::LayerStatistics;
+use crate::statistics::{LayerStatistics, RegionForm};
 
 /// One private training: the parameters, and the tape that their products are written to.
 struct Private<'a> {
@@ -45,15 +47,15 @@ impl Trainer {
         private.check()?;
         let before = self.parameters.to_values(&self.config);
         let (losses, report) = self.descend_privately(settings, private, random, progress)?;
-        Ok((self.result(before, &losses, &self.statistics())?, report))
+        Ok((self.result(before, &losses, &self.statistics(settings.region_form))?, report))
     }
 
     /// How the present parameters route the notes.
-    fn statistics(&self) -> Vec<LayerStatistics> {
-        let mut statistics = self.no_statistics();
+    fn statistics(&self, form: RegionForm) -> Vec<LayerStatistics> {
+        let mut statistics = self.no_statistics(form);
         for batch in self.features.batches(EVALUATION_TOKENS) {
             let routings = tch::no_grad(|| self.model.route(&batch, &self.parameters));
-            statistics.iter_mut().zip(&routings).for_each(|(own, routing)| own.add(routing));
+            count(&mut statistics, &routings, &batch, form);
         }
         statistics
     }

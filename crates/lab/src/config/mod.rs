@@ -190,11 +190,18 @@ impl Config {
             let name = self.strategy.name;
             return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
         }
+        let bare = self.model.folder.is_none() && self.strategy.private.is_none();
+        if !self.strategy.region_form.is_mean() && !bare {
+            return fail(
+                "`strategy.region_form` other than \"mean\" is for models that classify texts, without `strategy.private`"
+                    .to_owned(),
+            );
+        }
         self.check_head()?;
         if let Some(private) = &self.strategy.private {
             self.check_private(private)?;
         }
-        let plain_rule = matches!(self.strategy.cohorts, CohortRule::Soft | CohortRule::Random);
+        let plain_rule = !matches!(self.strategy.cohorts, CohortRule::Aligned | CohortRule::Everyone);
         let plain_form = self.strategy.consistency_of != ConsistencyOf::Both;
         if self.secure && (plain_rule || plain_form || self.strategy.signal != Signal::Both) {
             return fail(
@@ -307,13 +314,17 @@ mod tests {
         assert!(parse(&again).is_ok() && parse(&again[..1]).is_err());
         assert!(parse(&[&again[..], &["secure=true", "strategy.name=FedAvg"]].concat()).is_ok());
         assert!(parse(&["partition.miscoded=11"]).is_err());
+        let within = ["strategy.region_form=within-classes", "model.folder=x", "head.kind=none"];
+        assert!(parse(&within[..1]).is_ok() && parse(&within).is_err());
     }
 
     #[test]
     fn settings_at_their_defaults_leave_digests_of_earlier_runs_as_they_were() {
         let text = toml::to_string(&parse(&[]).expect("a configuration")).expect("plain data");
         assert!(
-            ["consistency_of", "miscoded", "noise =", "head_every"].iter().all(|new| !text.contains(new))
+            ["consistency_of", "miscoded", "noise =", "head_every", "region_form"]
+                .iter()
+                .all(|new| !text.contains(new))
         );
     }
 

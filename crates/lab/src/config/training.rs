@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use cloister_alignment::reference::Gate;
-use cloister_experts::RoutingForm;
 use cloister_experts::config::HIDDEN;
 use cloister_experts::families::{ExpertTraining, Precision};
+use cloister_experts::{RegionForm, RoutingForm};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::Threshold;
 use serde::{Deserialize, Serialize};
@@ -171,6 +171,8 @@ pub enum CohortRule {
     Soft,
     /// As many members as would align, drawn at random.
     Random,
+    /// As many members as would align, those that agree least with the others.
+    Complementary,
     /// Everyone.
     Everyone,
 }
@@ -276,6 +278,9 @@ pub struct Strategy {
     pub cohorts: CohortRule,
     /// Which signals count.
     pub signal: Signal,
+    /// What members tell of their experts' regions.
+    #[serde(skip_serializing_if = "RegionForm::is_mean")]
+    pub region_form: RegionForm,
 }
 
 impl Default for Strategy {
@@ -298,6 +303,7 @@ impl Default for Strategy {
             consistency_of: ConsistencyOf::Both,
             cohorts: CohortRule::Aligned,
             signal: Signal::Both,
+            region_form: RegionForm::Mean,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Shares and memories of the strategies.
 
 use cloister_experts::{ExpertRegion, ModelConfig, block_table, initial_blocks};
+use cloister_params::block::BlockKind;
 
+use super::align::consistency_of;
 use super::*;
+use crate::config::{CohortRule, ConsistencyOf};
 use crate::masked::training_settings;
 
 const MEMBERS: usize = 6;
@@ -74,6 +77,9 @@ fn an_expert_of_another_role_is_left_out_and_the_controls_are_not_that() {
     assert_eq!(aligned[1], 1.5 / 5.0);
     let random = shares(&align(CohortRule::Random), EXPERT);
     assert_eq!(random.iter().filter(|share| **share > 0.0).count(), 5);
+    let complementary = shares(&align(CohortRule::Complementary), EXPERT);
+    assert_eq!(complementary.iter().filter(|share| **share > 0.0).count(), 5);
+    assert!(complementary[5] > 0.0, "who agrees least is in: {complementary:?}");
     let soft = shares(&align(CohortRule::Soft), EXPERT);
     assert!((soft.iter().sum::<f64>() - 1.0).abs() < 1e-9 && soft[5] == 0.0, "{soft:?}");
     assert!(shares(&align(CohortRule::Everyone), EXPERT).iter().all(|share| *share > 0.0));

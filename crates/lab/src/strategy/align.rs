@@ -1,0 +1,121 @@
+//! FedAlign-MoE and its ablations.
+
+use cloister_alignment::consistency;
+use cloister_alignment::reference::{Role, Scores, common_direction, score, soft_weights};
+use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::plan::ScoringRule;
+
+use super::{Gathered, Strategy, base};
+use crate::config::{self, CohortRule, ConsistencyOf, Signal};
+use crate::partition::shuffled;
+
+/// FedAlign-MoE (Fang et al., arXiv 2603.21276), in the form of `protocols/alignment.md` or an ablation of it.
+pub(super) struct FedAlignMoE {
+    pub(super) settings: config::Strategy,
+    pub(super) rule: ScoringRule,
+    pub(super) seed: u64,
+}
+
+impl FedAlignMoE {
+    fn scores(&self, roles: &[Role], layer: u16, gathered: &Gathered<'_>) -> Scores {
+        let of_layer = gathered.global.table().iter().filter_map(|shape| match shape.kind {
+            BlockKind::Expert { layer: own, expert } if own == layer => {
+                Some(gathered.roles(shape, layer, expert))
+            }
+            _ => None,
+        });
+        let all: Vec<Role> = of_layer.flatten().filter(|role| !role.region.is_empty()).collect();
+        score(roles, &common_direction(all.iter(), &self.rule), &self.rule, self.settings.signal.gate())
+    }
+
+    fn expert_shares(
+        &self,
+        block: &BlockShape,
+        layer: u16,
+        expert: u16,
+        gathered: &Gathered<'_>,
+    ) -> Vec<f64> {
+        let roles = gathered.roles(block, layer, expert);
+        let scores = self.scores(&roles, layer, gathered);
+        let everyone = vec![true; roles.len()];
+        let cohort = match self.settings.cohorts {
+            CohortRule::Soft => return soft_weights(&roles, &scores),
+            CohortRule::Everyone => everyone,
+            CohortRule::Aligned => scores.aligned,
+            CohortRule::Random => self.random(&scores.aligned, block, gathered.round),
+            CohortRule::Complementary => complementary(&scores),
+        };
+        let members = cohort.iter().filter(|is_in| **is_in).count();
+        // As in the protocol, a cohort below the floor falls back to everyone.
+        let floor = cloister_params::floors::Floors::of(roles.len(), roles.len()).map_or(1, |f| f.cohort);
+        if members < floor {
+            return gathered.by_texts();
+        }
+        let share = |(size, is_in): (&f64, &bool)| if *is_in { size / members as f64 } else { 0.0 };
+        gathered.sizes.iter().zip(&cohort).map(share).collect()
+    }
+
+    /// As many members as align, drawn for each block and round.
+    fn random(&self, aligned: &[bool], block: &BlockShape, round: usize) -> Vec<bool> {
+        let seed = self.seed ^ (u64::from(block.id.0) << 32) ^ round as u64;
+        let count = aligned.iter().filter(|is_in| **is_in).count();
+        let drawn: Vec<usize> =
+            shuffled((0..aligned.len()).collect(), seed).into_iter().take(count).collect();
+        (0..aligned.len()).map(|member| drawn.contains(&member)).collect()
+    }
+
+    /// Members' routers by texts and consistency, divided by the sum of consistency weights (`ALIGN-12`).
+    fn router_shares(&self, layer: u16, gathered: &Gathered<'_>) -> Vec<f64> {
+        let of = |own| consistency_of(own, layer, gathered.global, self.settings.consistency_of);
+        let weights: Vec<f64> = gathered.results.iter().map(of).collect();
+        let total: f64 = weights.iter().sum();
+        gathered.sizes.iter().zip(&weights).map(|(size, weight)| size * weight / total).collect()
+    }
+}
+
+/// As many members as align, but those that agree least with the others.
+fn complementary(scores: &Scores) -> Vec<bool> {
+    let count = scores.aligned.iter().filter(|is_in| **is_in).count();
+    let known = scores.consensus.iter().enumerate();
+    let mut known: Vec<(f64, usize)> = known.filter_map(|(member, sum)| Some(((*sum)?, member))).collect();
+    known.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let least: Vec<usize> = known.into_iter().take(count).map(|(_, member)| member).collect();
+    (0..scores.aligned.len()).map(|member| least.contains(&member)).collect()
+}
+
+/// The consistency weight `omega` of a member's router (`ALIGN-11`), or what is left of it without margins (all of them 1)
+/// or without overlap (the member's distribution is the published one).
+pub(super) fn consistency_of(own: &LocalResult, layer: u16, global: &BlockVectors, of: ConsistencyOf) -> f64 {
+    let routing = BlockKind::Routing { layer };
+    let distribution = own.updates.get(routing).unwrap_or_default();
+    let published = global.get(routing).unwrap_or_default();
+    let margins = &own.margins[usize::from(layer)];
+    f64::from(match of {
+        ConsistencyOf::Both => consistency::weight(distribution, published, margins),
+        ConsistencyOf::Overlap => consistency::weight(distribution, published, &vec![1.0; margins.len()]),
+        ConsistencyOf::Margin => consistency::weight(published, published, margins),
+    })
+}
+
+impl Strategy for FedAlignMoE {
+    fn training(&self, settings: &config::Strategy) -> LocalTraining {
+        LocalTraining { region_form: settings.region_form, ..base(settings) }
+    }
+
+    fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+        match block.kind {
+            BlockKind::Expert { layer, expert } => self.expert_shares(block, layer, expert, gathered),
+            BlockKind::Router { layer } if self.settings.consistency => self.router_shares(layer, gathered),
+            _ => gathered.by_texts(),
+        }
+    }
+
+    fn aligns(&self) -> bool {
+        self.settings.cohorts == CohortRule::Aligned && self.settings.signal == Signal::Both
+    }
+
+    fn weighs_consistency(&self) -> bool {
+        self.settings.consistency
+    }
+}

@@ -1,0 +1,100 @@
+//! Members that end with models of their own, or with parts of them.
+
+use cloister_experts::BlockVectors;
+use cloister_params::block::{BlockKind, BlockShape};
+
+use super::{Gathered, Memory, Strategy};
+
+/// Each member for itself.
+#[derive(Default)]
+pub(super) struct Alone {
+    models: Memory,
+}
+
+impl Strategy for Alone {
+    fn start(&self, member: usize, global: &BlockVectors) -> BlockVectors {
+        global.map(|shape, values| match self.models.get(&(member, shape.id.0)) {
+            Some(own) => own.iter().map(|value| *value as f32).collect(),
+            None => values.to_vec(),
+        })
+    }
+
+    fn keep(&mut self, member: usize, start: &BlockVectors, updates: &BlockVectors) {
+        for ((shape, values), update) in start.iter().zip(updates.values()) {
+            if !matches!(shape.kind, BlockKind::Routing { .. }) {
+                self.models.insert((member, shape.id.0), added(values, update));
+            }
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        self.models.clone()
+    }
+
+    fn recall(&mut self, memory: Memory) {
+        self.models = memory;
+    }
+
+    fn is_personal(&self) -> bool {
+        true
+    }
+
+    fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+        vec![0.0; gathered.sizes.len()]
+    }
+}
+
+/// FedAvg of everything but the routers, of which each member keeps a part of its own.
+pub(super) struct OwnRouters {
+    /// How much of a member's router is its own; the rest is the common one.
+    own_part: f32,
+    routers: Memory,
+}
+
+impl OwnRouters {
+    pub(super) fn keeping(own_part: f32) -> Self {
+        Self { own_part, routers: Memory::new() }
+    }
+}
+
+impl Strategy for OwnRouters {
+    fn start(&self, member: usize, global: &BlockVectors) -> BlockVectors {
+        global.map(|shape, values| match self.routers.get(&(member, shape.id.0)) {
+            Some(own) => {
+                let mix = |(own, common): (&f64, &f32)| {
+                    *own as f32 * self.own_part + common * (1.0 - self.own_part)
+                };
+                own.iter().zip(values).map(mix).collect()
+            }
+            None => values.to_vec(),
+        })
+    }
+
+    fn keep(&mut self, member: usize, start: &BlockVectors, updates: &BlockVectors) {
+        for ((shape, values), update) in start.iter().zip(updates.values()) {
+            if matches!(shape.kind, BlockKind::Router { .. }) {
+                self.routers.insert((member, shape.id.0), added(values, update));
+            }
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        self.routers.clone()
+    }
+
+    fn recall(&mut self, memory: Memory) {
+        self.routers = memory;
+    }
+
+    fn is_personal(&self) -> bool {
+        true
+    }
+
+    fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+        gathered.by_texts()
+    }
+}
+
+fn added(values: &[f32], update: &[f32]) -> Vec<f64> {
+    values.iter().zip(update).map(|(value, change)| f64::from(value + change)).collect()
+}
