@@ -255,6 +255,9 @@ impl Screen {
             Progress::Training { round, member, of } => {
                 self.set("members' training", (round - 1) * of + member, self.rounds * of);
             }
+            Progress::Clipped { round, blocks, of } => self.note(&format!(
+                "round {round}: {blocks} of {of} members' updates of a block were clipped; `strategy.expert_clip` is what experts have"
+            )),
             Progress::Measured(round) => self.note(&line(&round)),
         }
     }

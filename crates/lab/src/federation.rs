@@ -155,7 +155,7 @@ impl Federation<'_> {
         let results = self.train(strategy, round, progress)?;
         let loss = results.iter().map(|result| result.loss_last).sum::<f64>() / results.len() as f64;
         let aligned = match masked {
-            Some(masked) => self.sum_masked(strategy, masked, &results, round)?,
+            Some(masked) => self.sum_masked(strategy, masked, &results, round, progress)?,
             None => self.sum_plain(strategy, &results, round)?,
         };
         Ok(Trained { loss, aligned })
@@ -213,15 +213,26 @@ impl Federation<'_> {
         masked: &mut Masked,
         results: &[LocalResult],
         round: usize,
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<usize, LabError> {
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
         let mut random = ChaCha20Rng::seed_from_u64(self.seed ^ (round as u64) << 16);
         let mut contributions = Vec::with_capacity(results.len());
+        let mut clipped = 0;
         for (member, (result, size)) in results.iter().zip(&self.sizes).enumerate() {
             let scaled = LocalResult { updates: scaled(&result.updates, *size as f32), ..result.clone() };
             let permit = masked.accounts().permit(member, &plan)?;
-            contributions.push(prepare(&plan, &published, &scaled, permit, &mut random)?.0);
+            let (contribution, own) = prepare(&plan, &published, &scaled, permit, &mut random)?;
+            contributions.push(contribution);
+            clipped += own;
+        }
+        if clipped > 0 {
+            progress(Progress::Clipped {
+                round,
+                blocks: clipped,
+                of: results.len() * plan.settings.blocks.len(),
+            });
         }
         let outcome = masked.round(contributions)?;
         self.global = self.global.with_values(outcome.model)?;

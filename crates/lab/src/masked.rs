@@ -94,14 +94,14 @@ impl Masked {
 
 /// The settings of the rounds that train a model.
 pub fn training_settings(config: &Config, table: &[BlockShape], everyone: bool, seed: u64) -> RoundSettings {
-    let blocks = table.iter().copied().map(training_block).collect();
+    let blocks = table.iter().map(|shape| training_block(*shape, config.strategy.expert_clip)).collect();
     settings(config, blocks, everyone, seed)
 }
 
 /// Clips leave room for members with several times the mean number of texts, whose updates are scaled by it.
-fn training_block(shape: BlockShape) -> PlannedBlock {
+fn training_block(shape: BlockShape, expert_clip: f64) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
-        BlockKind::Expert { .. } => (-18, 2.0, 0),
+        BlockKind::Expert { .. } => (-18, expert_clip, 0),
         BlockKind::Router { .. } => (-18, 8.0, 0),
         BlockKind::Shared => (-17, 32.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, 64),

@@ -57,6 +57,15 @@ pub enum Progress {
         /// Members.
         of: usize,
     },
+    /// Members' updates of some blocks were longer than what masks leave room for.
+    Clipped {
+        /// The round, from 1.
+        round: usize,
+        /// Blocks that were clipped, of all members.
+        blocks: usize,
+        /// All blocks of all members.
+        of: usize,
+    },
     /// A round was measured.
     Measured(Round),
 }

@@ -190,6 +190,9 @@ impl Config {
             let name = self.strategy.name;
             return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
         }
+        if !(self.strategy.expert_clip > 0.0 && self.strategy.expert_clip <= 64.0) {
+            return fail("`strategy.expert_clip` is above 0 and at most 64".to_owned());
+        }
         let bare = self.model.folder.is_none() && self.strategy.private.is_none();
         if !self.strategy.region_form.is_mean() && !bare {
             return fail(
@@ -316,13 +319,14 @@ mod tests {
         assert!(parse(&["partition.miscoded=11"]).is_err());
         let within = ["strategy.region_form=within-classes", "model.folder=x", "head.kind=none"];
         assert!(parse(&within[..1]).is_ok() && parse(&within).is_err());
+        assert!(parse(&["strategy.expert_clip=0"]).is_err() && parse(&["strategy.expert_clip=64"]).is_ok());
     }
 
     #[test]
     fn settings_at_their_defaults_leave_digests_of_earlier_runs_as_they_were() {
         let text = toml::to_string(&parse(&[]).expect("a configuration")).expect("plain data");
         assert!(
-            ["consistency_of", "miscoded", "noise =", "head_every", "region_form"]
+            ["consistency_of", "miscoded", "noise =", "head_every", "region_form", "expert_clip"]
                 .iter()
                 .all(|new| !text.contains(new))
         );

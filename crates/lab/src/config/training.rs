@@ -253,6 +253,9 @@ pub struct Strategy {
     pub learning_rate: f64,
     /// DP-SGD, if so.
     pub private: Option<Private>,
+    /// The L2 norm that a member's update of an expert is clipped to behind masks, and that sketches of it are scaled by.
+    #[serde(skip_serializing_if = "is_usual_clip")]
+    pub expert_clip: f64,
     /// FedProx's `mu`.
     pub proximal: f64,
     /// FedAdam's learning rate at the server.
@@ -283,6 +286,13 @@ pub struct Strategy {
     pub region_form: RegionForm,
 }
 
+const USUAL_CLIP: f64 = 2.0;
+
+/// Not written where it is the default, so that digests of earlier runs stay theirs.
+fn is_usual_clip(clip: &f64) -> bool {
+    *clip == USUAL_CLIP
+}
+
 impl Default for Strategy {
     fn default() -> Self {
         Self {
@@ -292,6 +302,7 @@ impl Default for Strategy {
             batch_size: 16,
             learning_rate: 1e-3,
             private: None,
+            expert_clip: USUAL_CLIP,
             proximal: 0.1,
             server_learning_rate: 1e-3,
             balanced: true,
