@@ -2,147 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_crypto::consortium::Epoch;
-use cloister_crypto::sign::SigningKey;
 use cloister_params::id::PartyId;
-use cloister_params::plan::RoundSettings;
-use cloister_privacy::ledger::LedgerError;
-use cloister_protocol::coordinator::{
-    Coordinator, CoordinatorOutput, Event, Input, ResumeError, RoundReport, Time,
-};
-use cloister_protocol::model::Model;
-use cloister_transport::{
-    AcceptError, BindError, Fingerprint, Identity, Listener, Roster, RosterError, Settings,
-};
-use thiserror::Error;
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, RoundReport, Time};
+use cloister_transport::{AcceptError, Fingerprint, Listener, Roster};
 use tokio::sync::mpsc;
 
 use crate::allowance::Allowance;
+use crate::config::{ServerConfig, ServerEvent};
+use crate::error::ServerError;
 use crate::files::write_round;
-use crate::journal::{Beginning, Journal, JournalError};
+use crate::journal::{Beginning, Journal};
 use crate::ledgers::record;
 use crate::links::{LinkReport, Links, NEVER};
 
 /// The reason with which links are closed after the last round; clients end well when they read it.
 pub(crate) const FINISHED: &str = "the last round has ended";
-
-/// Everything that a coordinator needs, loaded and checked.
-#[derive(Debug)]
-pub struct ServerConfig {
-    /// The consortium.
-    pub epoch: Arc<Epoch>,
-    /// The coordinator's signing key.
-    pub signing_key: Arc<SigningKey>,
-    /// Its TLS identity.
-    pub identity: Identity,
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// What each round does.
-    pub settings: RoundSettings,
-    /// The model that the epoch starts from.
-    pub model: Model,
-    /// Rounds to run in the epoch, those before a restart included.
-    pub num_rounds: u64,
-    /// Members that must be connected before the first round starts.
-    pub min_available_nodes: usize,
-    /// How long to wait for them.
-    pub start_within: Duration,
-    /// How long a party that lost its link is waited for.
-    pub reconnect_within: Duration,
-    /// Limits of links.
-    pub transport: Settings,
-    /// Where logs and the model are written.
-    pub folder: PathBuf,
-}
-
-/// What happened, for people and programs that watch.
-#[derive(Debug)]
-pub enum ServerEvent {
-    /// The port is open.
-    Listening(SocketAddr),
-    /// An earlier run of this program left a journal, from which this one goes on.
-    Resumed {
-        /// Rounds with sums so far.
-        closed_rounds: u64,
-        /// Whether a round is under way.
-        in_round: bool,
-        /// Bytes at the journal's end that a power cut tore off.
-        torn: usize,
-    },
-    /// A party is connected.
-    Connected(PartyId),
-    /// A party's link ended.
-    Disconnected(PartyId, String),
-    /// A peer was not let in.
-    PeerRefused(AcceptError),
-    /// A frame was refused.
-    Fault(PartyId, String),
-    /// Something of the round.
-    Round(Event),
-    /// A round ended.
-    Ended(Box<RoundReport>),
-}
-
-/// Why the coordinator stopped before its last round.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// The consortium file lists one certificate twice.
-    #[error(transparent)]
-    Roster(#[from] RosterError),
-    /// The port cannot be opened.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// Files cannot be written, or the socket is gone.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The journal cannot be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The account of what rounds released cannot be kept.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The journal is not what a coordinator of this epoch left.
-    #[error("the journal in {folder} does not make a coordinator: {why}; start a new epoch in a new folder")]
-    Resume {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong.
-        why: Box<ResumeError>,
-    },
-    /// Too few members came.
-    #[error(
-        "{got} of the {wanted} awaited members are connected after {seconds} s; start the others, or lower min_available_nodes"
-    )]
-    TooFewMembers {
-        /// Connected members.
-        got: usize,
-        /// The members that were waited for.
-        wanted: usize,
-        /// How long.
-        seconds: u64,
-    },
-    /// The round cannot go on.
-    #[error(
-        "the round cannot go on: {0}; it has no sum. Once they are back, start this program again with the same --data: the round goes on where it stopped"
-    )]
-    QuorumLost(&'static str),
-    /// The coordinator's own settings make no valid plan.
-    #[error("the round settings make no valid plan: {0}")]
-    InvalidPlan(String),
-    /// Every round ended without a sum.
-    #[error("{0} rounds in a row ended without a sum; too few members announced or uploaded in time")]
-    NothingSummed(u64),
-}
 
 /// How long a party may take, once it is there after the last round, to ask for the model.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
