@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 const HEIGHT: f64 = 300.0;
 const MARGIN: f64 = 50.0;
+const LEGEND_TOP: f64 = 24.0;
+const LEGEND_LINE: f64 = 12.0;
 
 /// The frame of a chart of shares between 0 and 1.
 pub(crate) struct Frame {
@@ -13,15 +15,18 @@ pub(crate) struct Frame {
     pub(crate) legend: f64,
     /// What stands under each step.
     pub(crate) ticks: Vec<String>,
+    /// Lines of the legend.
+    pub(crate) entries: usize,
 }
 
 impl Frame {
     /// The picture up to its lines.
     pub(crate) fn open(&self, title: &str, below: &str) -> String {
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {HEIGHT}\" font-family=\"sans-serif\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" \
              font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-            self.width + self.legend
+            self.width + self.legend,
+            HEIGHT.max(LEGEND_TOP + LEGEND_LINE * self.entries as f64)
         );
         for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
             let at = y(share);
@@ -38,8 +43,12 @@ impl Frame {
         svg
     }
 
-    /// A line through a value a step; `style` are attributes of its own.
+    /// A line through a value a step, or a dash at a single value; `style` are attributes of its own.
     pub(crate) fn line(&self, svg: &mut String, values: &[f64], style: &str) {
+        if let [only] = values {
+            let _ = writeln!(svg, "<path d=\"M{MARGIN} {:.1}h20\" stroke-width=\"2\" {style}/>", y(*only));
+            return;
+        }
         let point = |(at, value): (usize, &f64)| format!("{:.1},{:.1}", self.x(at), y(*value));
         let points: Vec<String> = values.iter().enumerate().map(point).collect();
         let points = points.join(" ");
@@ -54,7 +63,7 @@ impl Frame {
 
     /// A line of the legend.
     pub(crate) fn entry(&self, svg: &mut String, at: usize, words: &str, style: &str) {
-        let (x, y) = (self.width - MARGIN + 10.0, 24.0 + 12.0 * at as f64);
+        let (x, y) = (self.width - MARGIN + 10.0, LEGEND_TOP + LEGEND_LINE * at as f64);
         let _ = writeln!(svg, "<path d=\"M{x} {}h20\" stroke-width=\"2\" {style}/>", y - 4.0);
         let _ = writeln!(svg, "<text x=\"{}\" y=\"{y}\">{words}</text>", x + 26.0);
     }

@@ -144,13 +144,13 @@ fn to_csv(all: &[Measured]) -> String {
 }
 
 const COLOURS: [&str; 6] = ["#08519c", "#c33", "#31a354", "#e6850e", "#756bb1", "#555"];
-const DASHES: [&str; 4] = ["none", "6 3", "2 2", "8 3 2 3"];
+const DASHES: [&str; 5] = ["none", "6 3", "2 2", "8 3 2 3", "1 5"];
 
 /// Mean accuracy over seeds after each round, a line for each row.
 pub fn plot(all: &[Measured]) -> String {
     let rounds = all.iter().flat_map(|own| own.summary.measured.iter().map(|seed| seed.rounds.len())).max();
     let ticks = (0..rounds.unwrap_or(1)).map(|round| round.to_string()).collect();
-    let frame = Frame { width: 480.0, legend: 160.0, ticks };
+    let frame = Frame { width: 480.0, legend: 160.0, ticks, entries: all.len() };
     let mut svg = frame.open("Accuracy after each round, mean over seeds", "round; 0 is before training");
     for (at, own) in all.iter().enumerate() {
         let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
