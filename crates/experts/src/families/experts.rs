@@ -1,9 +1,10 @@
 //! The experts of a layer, as products over the rows of each expert: no token is looked at alone.
 //!
 //! Pairs of a token and one of its experts are sorted by expert. In bfloat16 all experts' products are one grouped
-//! product whose bounds stay on the device, so the host never waits; in 32-bit floats, and for shapes that grouped
-//! products do not take, the rows of each expert that has any pass through its network. A low-rank adapter adds two
-//! products of its rank, never a weight of full size; experts that are trained whole compute with the adapter's weights.
+//! product whose bounds stay on the device, so the host does not wait (`protocols/decisions/0015`); in 32-bit floats,
+//! and for shapes that grouped products do not take, the rows of each expert that has any pass through its network. A
+//! low-rank adapter adds two products of its rank, never a weight of full size; experts that are trained whole compute
+//! with the adapter's weights.
 //!
 //! A processor compiles its bfloat16 products anew for each number of rows, which took most of a step. There an expert's
 //! rows are filled up to a multiple of [`FILLED_ROWS`], so that the numbers come again; nothing reads what fills them.
