@@ -6,9 +6,13 @@
 use std::sync::OnceLock;
 
 use dlopen2::raw::Library;
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Tensor};
 
 use crate::error::ExpertsError;
+
+/// Rows are filled up to a multiple of this on a processor. Other numbers of rows in every step would have it compile its
+/// products anew, and leave memory in pieces that nothing fits.
+pub(crate) const FILLED_ROWS: i64 = 64;
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 /// `RTLD_NOW | RTLD_GLOBAL`: what is missing is told at once, and libtorch sees what the library brings.
@@ -31,6 +35,15 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
     match number < devices {
         true => Ok(Device::Cuda(number)),
         false => Err(fail(format!("this machine has {devices} of them, counted from 0"))),
+    }
+}
+
+/// A tensor of the host's memory on this device. A GPU copies from pages that do not move, so that the host need not wait
+/// until the products in line before the copy are done; libtorch keeps the pages until it was made.
+pub(crate) fn uploaded(own: &Tensor, device: Device) -> Tensor {
+    match device {
+        Device::Cuda(_) => own.internal_pin_memory(device).to_dtype_layout((own.kind(), device), true, false),
+        _ => own.to_device(device),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::packing::Packing;
 
@@ -117,7 +118,7 @@ impl Features {
         let device = self.hidden.device();
         Batch {
             hidden: self.hidden_of(notes),
-            labels: Tensor::from_slice(&labels).to_device(device),
+            labels: uploaded(&Tensor::from_slice(&labels), device),
             offsets: self.offsets_of(notes),
             packing: Packing::of_windows(&lengths).to_device(device),
         }
@@ -131,7 +132,7 @@ impl Features {
 
     fn offsets_of(&self, notes: &[usize]) -> Option<Tensor> {
         let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
-        let rows = Tensor::from_slice(&rows).to_device(self.hidden.device());
+        let rows = uploaded(&Tensor::from_slice(&rows), self.hidden.device());
         self.offsets.as_ref().map(|all| all.index_select(0, &rows))
     }
 

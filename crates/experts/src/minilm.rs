@@ -10,15 +10,12 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::config::{HEADS, HIDDEN, INTERMEDIATE, LAYERS, POSITIONS};
+use crate::device::FILLED_ROWS;
 use crate::error::ExpertsError;
 use crate::packing::Packing;
 
 const NORM_EPSILON: f64 = 1e-12;
 const H: i64 = HIDDEN as i64;
-
-/// Rows that a batch's are filled up to a multiple of on a processor. Other numbers of rows in every step would have it compile
-/// its products anew, and leave memory in pieces that nothing fits.
-const FILLED_ROWS: i64 = 64;
 
 /// Rows `[tokens, …]` with rows of zeros at the end, where that helps the device.
 pub(crate) fn filled(rows: Tensor) -> Tensor {

@@ -179,11 +179,11 @@ impl Model {
         let routings = self.route(batch, parameters);
         let pooled = self.pooled(&routings, batch, parameters);
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
-        let owners = || Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device()));
-        parameters.recorder.record("weight", Place::Whole, (&pooled, &logits), owners);
+        let rows = || (Place::Whole, Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device())));
+        parameters.recorder.record("weight", (&pooled, &logits), rows);
         // The bias is the weight of an input that is 1.
         let ones = pooled.narrow(1, 0, 1).ones_like();
-        parameters.recorder.record("bias", Place::Whole, (&ones, &logits), owners);
+        parameters.recorder.record("bias", (&ones, &logits), rows);
         let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
         Output { logits, routings }
     }
@@ -205,7 +205,7 @@ impl Model {
                 }
             };
             let logits = input.matmul(&own.router.tr());
-            own.recorder.record("router", Place::Whole, (&input, &logits), || batch.packing.owners());
+            own.recorder.record("router", (&input, &logits), || (Place::Whole, batch.packing.owners()));
             routings.push(Routing::new(input, &logits));
         }
         routings

@@ -109,20 +109,23 @@ impl MoeLayer {
         let (up, down) = (side_by_side(&parameters.up, kind), side_by_side(&parameters.down, kind));
         let dense_up = self.dense.up.forward(&rows);
         let reduced = rows.matmul(&self.adapters_up);
-        let owners = || filled(packing.owners());
         let (mut intermediate, mut low_rank) = (Vec::new(), Vec::new());
-        for (choice, chosen) in chosen.chunk(K, 1).iter().enumerate() {
+        let choices = chosen.chunk(K, 1);
+        for (choice, chosen) in choices.iter().enumerate() {
             let own = self.of_chosen(&reduced, chosen);
             let lifted = dense_up.addmm(&own, &up);
-            let place = || Place::Chosen { experts: self.experts, of_rows: chosen.argmax(1, false) };
-            parameters.recorder.record("up", place(), (&own, &lifted), owners);
+            let rows = move || {
+                let of_rows = chosen.argmax(1, false);
+                (Place::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
+            };
+            parameters.recorder.record("up", (&own, &lifted), rows);
             let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
-            low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), place()));
+            low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
             intermediate.push(weighted);
         }
         let lowered = total(low_rank.iter().map(|(own, _)| own)).matmul(&down);
-        for (own, place) in low_rank {
-            parameters.recorder.record("down", place, (&own, &lowered), owners);
+        for (own, rows) in low_rank {
+            parameters.recorder.record("down", (&own, &lowered), rows);
         }
         let out = self.dense.down.forward(&total(intermediate.iter())) + lowered;
         self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))

@@ -6,6 +6,8 @@
 
 use tch::{Device, Tensor};
 
+use crate::device::uploaded;
+
 /// How the tokens of a batch of notes lie in packed rows.
 pub(crate) struct Packing {
     /// Notes in the batch.
@@ -62,10 +64,10 @@ impl Packing {
     /// The same packing for tensors on another device.
     pub(crate) fn to_device(&self, device: Device) -> Self {
         Self {
-            cells: self.cells.to_device(device),
-            rows: self.rows.to_device(device),
-            mask: self.mask.to_device(device),
-            mean: self.mean.to_device(device),
+            cells: uploaded(&self.cells, device),
+            rows: uploaded(&self.rows, device),
+            mask: uploaded(&self.mask, device),
+            mean: uploaded(&self.mean, device),
             ..*self
         }
     }

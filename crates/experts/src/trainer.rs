@@ -37,7 +37,7 @@ const EVALUATION_TOKENS: i64 = 1024;
 pub struct LocalTraining {
     /// Passes over the member's notes.
     pub epochs: usize,
-    /// Notes of a batch; working memory grows with it, by about 40 MB a note.
+    /// Notes of a batch; working memory grows with it.
     pub batch_size: usize,
     /// Learning rate of experts and routers; the head's is [`HEAD_RATE_RATIO`] times it.
     pub learning_rate: f64,

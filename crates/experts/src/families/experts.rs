@@ -11,12 +11,10 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::FILLED_ROWS;
 use crate::families::projection::{Lora, Whole, gate};
 use crate::families::router::Routing;
 use crate::private::{Place, Recorder};
-
-/// Rows that an expert's are filled up to a multiple of, for bfloat16 on a processor.
-const FILLED_ROWS: i64 = 64;
 
 /// What lies between an expert's two maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,7 +165,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     /// Notes a product with a trained tensor of these experts.
     fn record(&self, recorder: &Recorder, part: &str, input: &Tensor, output: &Tensor) {
-        recorder.record(part, (self.place)(), (input, output), || self.owners.shallow_clone());
+        recorder.record(part, (input, output), || ((self.place)(), self.owners.shallow_clone()));
     }
 }
 

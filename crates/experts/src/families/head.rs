@@ -26,7 +26,7 @@ impl Head {
         let rows = rows.to_kind(Kind::Float);
         let scores = rows.matmul(&weight.tr());
         let owners = || Tensor::arange(rows.size()[0], (Kind::Int64, rows.device()));
-        recorder.record("weight", Place::Whole, (&rows, &scores), owners);
+        recorder.record("weight", (&rows, &scores), || (Place::Whole, owners()));
         Some(scores)
     }
 }

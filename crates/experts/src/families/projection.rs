@@ -51,10 +51,10 @@ impl Projection {
                 let kind = rows.kind();
                 let inputs = lora.inputs(rows);
                 let product = inputs.matmul(&lora.a.to_kind(kind).tr());
-                lora.recorder.record("lora_A", Place::Whole, (&inputs, &product), || packing.owners());
+                lora.recorder.record("lora_A", (&inputs, &product), || (Place::Whole, packing.owners()));
                 let reduced = product * lora.scale;
                 let out = out.addmm(&reduced, &lora.b.to_kind(kind).tr());
-                lora.recorder.record("lora_B", Place::Whole, (&reduced, &out), || packing.owners());
+                lora.recorder.record("lora_B", (&reduced, &out), || (Place::Whole, packing.owners()));
                 out
             }
         }

@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use crate::device::uploaded;
 use crate::families::switch_config::SwitchConfig;
 
 /// What is added to the scores of `longest` positions, `[1, heads, longest, longest]`: −∞ where a decoder would look
@@ -11,7 +12,7 @@ pub(crate) fn bias(config: &SwitchConfig, relative: &Tensor, longest: i64, looks
     let buckets: Vec<i64> = distances
         .map(|distance| bucket(distance, config.buckets as i64, config.distance as i64, looks_ahead))
         .collect();
-    let buckets = Tensor::from_slice(&buckets).to_device(relative.device());
+    let buckets = uploaded(&Tensor::from_slice(&buckets), relative.device());
     let added =
         relative.index_select(0, &buckets).view([longest, longest, -1]).permute([2, 0, 1]).unsqueeze(0);
     match looks_ahead {

@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::uploaded;
 use crate::families::config::{RopeConfig, RopeScaling};
 
 /// Cosines and sines of the first positions, `[positions, width / 2]` each.
@@ -18,7 +19,7 @@ impl Rotation {
     pub(crate) fn new(config: &RopeConfig, positions: i64, kind: Kind, device: Device) -> Self {
         let frequencies: Vec<f32> = frequencies(config).into_iter().map(|value| value as f32).collect();
         let places = Tensor::arange(positions, (Kind::Float, Device::Cpu));
-        let angles = places.outer(&Tensor::from_slice(&frequencies)).to_device(device);
+        let angles = uploaded(&places.outer(&Tensor::from_slice(&frequencies)), device);
         let magnitude = match config.scaling {
             RopeScaling::Yarn { magnitude, .. } => magnitude,
             _ => 1.0,

@@ -42,7 +42,7 @@ impl Router {
         let logits = rows.to_kind(Kind::Float).matmul(&weight.to_kind(Kind::Float).tr());
         let owners = packing.owners();
         if let Some(trained) = &self.trained {
-            trained.recorder.record("weight", Place::Whole, (rows, &logits), || owners.shallow_clone());
+            trained.recorder.record("weight", (rows, &logits), || (Place::Whole, owners.shallow_clone()));
         }
         let scores = match config.scoring {
             Scoring::Softmax => logits.softmax(-1, Kind::Float),

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::uploaded;
 use crate::packing::Packing;
 
 /// A batch of texts.
@@ -17,7 +18,7 @@ impl Tokens {
         let lengths: Vec<i64> = texts.iter().map(|text| text.as_ref().len() as i64).collect();
         let ids: Vec<i64> = texts.iter().flat_map(|text| text.as_ref().iter().copied()).collect();
         Self {
-            ids: Tensor::from_slice(&ids).to_device(device),
+            ids: uploaded(&Tensor::from_slice(&ids), device),
             packing: Packing::new(&lengths).to_device(device),
         }
     }

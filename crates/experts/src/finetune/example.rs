@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use tch::{Device, Tensor};
 
+use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::families::{Model, Tokens};
 
@@ -136,11 +137,11 @@ impl Batch {
         let counts = examples.iter().map(|example| example.learnt() as i64).collect();
         let learnt: Vec<i64> =
             examples.iter().flat_map(|example| example.targets()).map(|(_, target)| target).collect();
-        let learnt = Tensor::from_slice(&learnt).to_device(device);
+        let learnt = uploaded(&Tensor::from_slice(&learnt), device);
         match model {
             Model::Decoder(_) => {
                 let texts: Vec<&[i64]> = examples.iter().map(|example| example.tokens.as_slice()).collect();
-                let rows = Some(Tensor::from_slice(&predicting_rows(examples)).to_device(device));
+                let rows = Some(uploaded(&Tensor::from_slice(&predicting_rows(examples)), device));
                 Self { texts: Tokens::new(&texts, device), targets: None, rows, learnt, counts }
             }
             Model::Switch(_) => {
@@ -158,7 +159,7 @@ impl Batch {
     /// The share of each learnt token in its example's mean loss, `[learnt]`.
     pub(crate) fn shares(&self) -> Tensor {
         let shares = self.counts.iter().flat_map(|&count| vec![1.0 / count as f32; count as usize]);
-        Tensor::from_slice(&shares.collect::<Vec<f32>>()).to_device(self.learnt.device())
+        uploaded(&Tensor::from_slice(&shares.collect::<Vec<f32>>()), self.learnt.device())
     }
 }
 

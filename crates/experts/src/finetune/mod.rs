@@ -23,6 +23,7 @@ pub use rounds::RoundTrainer;
 pub use routing::RoutingSummary;
 pub use settings::FineTuning;
 
+use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::families::losses::{self, Totals};
 use crate::families::names::is_router;
@@ -340,5 +341,5 @@ fn picked(batch: &Batch, logits: &Tensor) -> Tensor {
 fn mask(trained: &[usize], experts: usize, like: &Tensor) -> Tensor {
     let values: Vec<f32> =
         (0..experts).map(|expert| if trained.contains(&expert) { 1.0 } else { 0.0 }).collect();
-    Tensor::from_slice(&values).view([-1, 1, 1]).to_device(like.device())
+    uploaded(&Tensor::from_slice(&values).view([-1, 1, 1]), like.device())
 }

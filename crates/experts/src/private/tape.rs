@@ -146,17 +146,18 @@ fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor
 pub(crate) struct Recorder(Option<(Tape, String)>);
 
 impl Recorder {
-    /// Writes `output = input · weightᵀ` to the tape, for the weight `part` of the module.
+    /// Writes `output = input · weightᵀ` to the tape, for the weight `part` of the module. Its place, and which example
+    /// each row is of, are asked for only where there is a tape.
     pub(crate) fn record(
         &self,
         part: &str,
-        place: Place,
         product: (&Tensor, &Tensor),
-        owners: impl FnOnce() -> Tensor,
+        rows: impl FnOnce() -> (Place, Tensor),
     ) {
         let Some((tape, module)) = &self.0 else { return };
+        let (place, owners) = rows();
         let (input, output) = (product.0.detach(), product.1.shallow_clone());
         let parameter = format!("{module}.{part}");
-        tape.products().push(Product { parameter, place, input, output, owners: owners() });
+        tape.products().push(Product { parameter, place, input, output, owners });
     }
 }
