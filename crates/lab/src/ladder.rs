@@ -178,7 +178,7 @@ mod tests {
         let ladder = parse(rows, &[]).expect("a ladder");
         let names: Vec<String> =
             ladder.rows.iter().map(|(_, own)| format!("{:?}", own.strategy.name)).collect();
-        assert_eq!(names, ["FedAvg", "FedAlignMoE"]);
+        assert_eq!(names, ["FedAvg", "Head"]);
         assert!(ladder.rows.iter().all(|(_, config)| config.strategy.num_rounds == 2));
         assert_eq!(parse(rows, &["ours"]).expect("a ladder").rows.len(), 1);
     }

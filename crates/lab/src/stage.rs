@@ -90,7 +90,7 @@ impl<'a> Stage<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Degradation>, LabError> {
         let hidden = self.hidden.as_ref().ok_or_else(|| {
-            LabError::config("strategy.num_rounds", "at least one round of training is needed")
+            LabError::config("strategy", "a strategy that trains, and at least one round of it, are needed")
         })?;
         let mut federation = self.federation(hidden, &self.setting(seed)?, seed)?;
         let mut strategy = federation.strategy();

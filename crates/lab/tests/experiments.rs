@@ -49,7 +49,7 @@ fn folders(name: &str) -> Option<Folders> {
 fn config(settings: &[&str]) -> Config {
     let text = "dataset = \"notes\"\n[data]\ntrain = [\"notes.jsonl\"]\nmax_tokens = 24\n[partition]\nmembers = 5\n\
                 alpha = 0.5\nseeds = [0, 1]\n[head]\nlayers = [6]\nshrinkage = 0.3\n[model]\nexperts = 3\nrank = 2\n\
-                [strategy]\nnum_rounds = 1";
+                [strategy]\nname = \"FedAlignMoE\"\nnum_rounds = 1";
     let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
     Config::parse(text, "the test", &settings).expect("a configuration")
 }

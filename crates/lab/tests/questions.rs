@@ -65,7 +65,7 @@ fn config(folders: &Folders, settings: &[&str]) -> Config {
     let text = format!(
         "dataset = \"q\"\n[data]\ntrain = [\"questions.jsonl\"]\nmax_tokens = 16\n[partition]\nmembers = 5\n\
          alpha = 0.5\nseeds = [0]\n[head]\nkind = \"none\"\n[model]\nfolder = {:?}\nrank = 4\n\
-         [strategy]\nnum_rounds = 4\nlocal_epochs = 3\nbatch_size = 8\nlearning_rate = 3e-2",
+         [strategy]\nname = \"FedAvg\"\nnum_rounds = 4\nlocal_epochs = 3\nbatch_size = 8\nlearning_rate = 3e-2",
         folders.data.join("model")
     );
     let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();

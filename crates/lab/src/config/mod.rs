@@ -184,7 +184,11 @@ impl Config {
             );
         }
         if self.head.kind == HeadKind::None && self.strategy.name == StrategyName::Head {
-            return fail("`strategy.name = \"Head\"` needs a `head.kind` other than \"none\"".to_owned());
+            return fail(
+                "`strategy.name = \"Head\"`, the default, trains nothing and needs a `head.kind` other than \"none\"; to \
+                 train, name another strategy, such as \"FedAvg\""
+                    .to_owned(),
+            );
         }
         if self.secure && !self.strategy.name.goes_behind_masks() {
             let name = self.strategy.name;
@@ -299,7 +303,8 @@ mod tests {
     fn private_training_and_what_is_not_private_exclude_each_other() {
         let error = parse(&["strategy.private.noise_multiplier=2"]).expect_err("the head is not private");
         assert!(error.to_string().contains("head.kind"), "{error}");
-        let settings = ["strategy.private.noise_multiplier=2", "strategy.balanced=false", "head.kind=none"];
+        let training = ["strategy.name=FedAvg", "strategy.balanced=false", "head.kind=none"];
+        let settings = [&training[..], &["strategy.private.noise_multiplier=2"]].concat();
         let private = parse(&settings).expect("a configuration").strategy.private.expect("private");
         assert_eq!((private.noise_multiplier, private.clipping_norm, private.delta), (2.0, 1.0, 1e-5));
         assert!(parse(&[&settings[..], &["strategy.private.delta=1"]].concat()).is_err());
@@ -313,12 +318,17 @@ mod tests {
         let bare = parse(&noised[..1]).expect_err("it would not be noised");
         assert!(bare.to_string().contains("secure"), "{bare}");
         assert!(parse(&["head.noise.noise_multiplier=0", "secure=true"]).is_err());
-        let again = ["strategy.head_every=2", "head.kind=none"];
-        assert!(parse(&again).is_ok() && parse(&again[..1]).is_err());
-        assert!(parse(&[&again[..], &["secure=true", "strategy.name=FedAvg"]].concat()).is_ok());
+        let again = ["strategy.head_every=2", "strategy.name=FedAvg", "head.kind=none"];
+        assert!(parse(&again).is_ok() && parse(&again[..2]).is_err());
+        assert!(parse(&[&again[..], &["secure=true"]].concat()).is_ok());
         assert!(parse(&["partition.miscoded=11"]).is_err());
-        let within = ["strategy.region_form=within-classes", "model.folder=x", "head.kind=none"];
-        assert!(parse(&within[..1]).is_ok() && parse(&within).is_err());
+        let within = [
+            "strategy.region_form=within-classes",
+            "strategy.name=FedAvg",
+            "head.kind=none",
+            "model.folder=x",
+        ];
+        assert!(parse(&within[..3]).is_ok() && parse(&within).is_err());
         assert!(parse(&["strategy.expert_clip=0"]).is_err() && parse(&["strategy.expert_clip=64"]).is_ok());
     }
 
@@ -338,5 +348,12 @@ mod tests {
         assert!(error.to_string().contains("FedMoE"), "{error}");
         assert!(parse(&["secure=true", "strategy.cohorts=soft"]).is_err());
         assert!(parse(&["secure=true"]).is_ok());
+    }
+
+    #[test]
+    fn the_head_alone_is_the_default_and_needs_one() {
+        assert_eq!(parse(&[]).expect("a configuration").strategy.name, StrategyName::Head);
+        let error = parse(&["head.kind=none"]).expect_err("nothing would be measured");
+        assert!(error.to_string().contains("name another strategy"), "{error}");
     }
 }

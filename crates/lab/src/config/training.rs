@@ -135,9 +135,11 @@ impl Default for Model {
 }
 
 /// The strategies, spelled as Flower spells those that it has too.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub enum StrategyName {
-    /// The head from sums, and no training.
+    /// The head from sums, and no training: the default, as nothing measured under label skew was above it
+    /// (`crates/lab/experiments`).
+    #[default]
     Head,
     /// All texts at one place: the upper row.
     Centralised,
@@ -296,7 +298,7 @@ fn is_usual_clip(clip: &f64) -> bool {
 impl Default for Strategy {
     fn default() -> Self {
         Self {
-            name: StrategyName::FedAlignMoE,
+            name: StrategyName::default(),
             num_rounds: 10,
             local_epochs: 1,
             batch_size: 16,

@@ -56,7 +56,7 @@ fn shares(settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
 const EXPERT: BlockKind = BlockKind::Expert { layer: 0, expert: 1 };
 
 fn align(cohorts: CohortRule) -> config::Strategy {
-    config::Strategy { cohorts, ..config::Strategy::default() }
+    config::Strategy { name: StrategyName::FedAlignMoE, cohorts, ..config::Strategy::default() }
 }
 
 #[test]
