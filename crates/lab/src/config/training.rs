@@ -137,8 +137,8 @@ impl Default for Model {
 /// The strategies, spelled as Flower spells those that it has too.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub enum StrategyName {
-    /// The head from sums, and no training: the default, as nothing measured under label skew was above it
-    /// (`crates/lab/experiments`).
+    /// The head from sums, and no training: the default, as nothing trained under label skew was above it by more
+    /// than the spread (`crates/lab/experiments`).
     #[default]
     Head,
     /// All texts at one place: the upper row.
