@@ -55,7 +55,7 @@ impl Dataset {
         }
         let classes = classes(&notes);
         if let Some(file) = &files.test {
-            notes.extend(limited(read_notes(file)?, data.limit));
+            notes.extend(limited(read_notes(file)?, data.limit_of_test()));
         }
         let labels = labels(&notes, &classes)?;
         Ok(Self { classes, notes, labels, domains, held_out: data.held_out })

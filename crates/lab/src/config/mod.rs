@@ -57,12 +57,20 @@ pub struct Data {
     /// At most so many texts of each file, the same for every seed; 0 for all.
     #[serde(default)]
     pub limit: usize,
+    /// At most so many texts of the test file, in place of `limit`; 0 for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_limit: Option<usize>,
     /// Tokens after which a text is cut.
     #[serde(default = "Data::default_max_tokens")]
     pub max_tokens: usize,
 }
 
 impl Data {
+    /// How many texts of the test file are measured on; 0 for all.
+    pub(crate) fn limit_of_test(&self) -> usize {
+        self.test_limit.unwrap_or(self.limit)
+    }
+
     fn default_held_out() -> f64 {
         0.2
     }
@@ -120,6 +128,11 @@ impl Default for Partition {
     }
 }
 
+/// The limit of a quick run.
+fn few(limit: usize) -> usize {
+    if limit == 0 { 400 } else { limit.min(400) }
+}
+
 /// Not written where there are none, so that digests of earlier runs stay theirs.
 fn is_none(members: &usize) -> bool {
     *members == 0
@@ -143,7 +156,8 @@ impl Config {
 
     /// The configuration with everything small, to see in minutes that it runs: its figures mean nothing.
     pub fn quick(mut self) -> Self {
-        self.data.limit = if self.data.limit == 0 { 400 } else { self.data.limit.min(400) };
+        self.data.limit = few(self.data.limit);
+        self.data.test_limit = self.data.test_limit.map(few);
         self.data.max_tokens = self.data.max_tokens.min(48);
         self.partition.seeds.truncate(1);
         self.strategy.num_rounds = self.strategy.num_rounds.min(2);
@@ -300,6 +314,19 @@ mod tests {
     }
 
     #[test]
+    fn the_test_file_has_the_limit_of_the_others_unless_it_has_its_own() {
+        let both = |settings: &[&str]| {
+            let data = parse(settings).expect("a configuration").quick().data;
+            (data.limit, data.limit_of_test())
+        };
+        assert_eq!(both(&["data.limit=20"]), (20, 20));
+        assert_eq!(both(&["data.limit=20", "data.test_limit=30"]), (20, 30));
+        assert_eq!(both(&["data.limit=20", "data.test_limit=0"]), (20, 400));
+        let whole = parse(&["data.limit=20", "data.test_limit=0"]).expect("a configuration");
+        assert_eq!(whole.data.limit_of_test(), 0);
+    }
+
+    #[test]
     fn private_training_and_what_is_not_private_exclude_each_other() {
         let error = parse(&["strategy.private.noise_multiplier=2"]).expect_err("the head is not private");
         assert!(error.to_string().contains("head.kind"), "{error}");
@@ -336,9 +363,17 @@ mod tests {
     fn settings_at_their_defaults_leave_digests_of_earlier_runs_as_they_were() {
         let text = toml::to_string(&parse(&[]).expect("a configuration")).expect("plain data");
         assert!(
-            ["consistency_of", "miscoded", "noise =", "head_every", "region_form", "expert_clip"]
-                .iter()
-                .all(|new| !text.contains(new))
+            [
+                "consistency_of",
+                "miscoded",
+                "noise =",
+                "head_every",
+                "region_form",
+                "expert_clip",
+                "test_limit"
+            ]
+            .iter()
+            .all(|new| !text.contains(new))
         );
     }
 

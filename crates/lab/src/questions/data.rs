@@ -59,7 +59,7 @@ impl Questions {
         }
         let topics = topics(&asked, config, folders)?;
         if let Some(file) = &files.test {
-            asked.extend(limited(read(file)?, data.limit));
+            asked.extend(limited(read(file)?, data.limit_of_test()));
         }
         let reader = Reader::open(model, None, data.max_tokens, Long::Cut)?;
         let question = |own: &Asked| reader.question(&own.prompt, &own.options);
