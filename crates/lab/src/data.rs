@@ -86,3 +86,31 @@ fn labels(notes: &[Note], classes: &[String]) -> Result<Vec<usize>, LabError> {
     };
     notes.iter().map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_file_is_cut_at_its_own_limit() {
+        let folder = std::env::temp_dir().join(format!("cloister-lab-data-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let lines: String =
+            (0..9).map(|text| format!("{{\"text\":\"note {text}\",\"label\":\"a\"}}\n")).collect();
+        for file in ["a.jsonl", "t.jsonl"] {
+            std::fs::write(folder.join(file), &lines).expect("a file");
+        }
+        let counts = |settings: &[&str]| {
+            let text = "dataset = \"x\"\n[data]\ntrain = [\"a.jsonl\"]\ntest = \"t.jsonl\"\nlimit = 3\n";
+            let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+            let config = Config::parse(text, "the test", &settings).expect("a configuration");
+            let dataset = Dataset::read(&config, &Files::of(&config, &folder, None)).expect("texts");
+            let split = dataset.split(0).expect("a division");
+            (split.train.len(), split.held_out.len())
+        };
+        assert_eq!(counts(&[]), (3, 3));
+        assert_eq!(counts(&["data.test_limit=5"]), (3, 5));
+        assert_eq!(counts(&["data.test_limit=0"]), (3, 9));
+        std::fs::remove_dir_all(&folder).expect("the folder goes");
+    }
+}
