@@ -3,7 +3,7 @@
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
-use cloister_params::plan::{LateSketches, RoundSettings};
+use cloister_params::plan::{LateSketches, RoundSettings, SharedCohort};
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::{Attacker, Frames};
 use cloister_testkit::consortium::{TestConsortium, large_consortium};
@@ -45,6 +45,9 @@ impl Simulation {
         let consortium = consortium(configuration);
         let floors: Floors = consortium.epoch.consortium().floors();
         let mut template = template(configuration.experts, floors.cohort, 15);
+        if configuration.seed % 2 == 1 {
+            template.scoring.shared_cohort = SharedCohort::Majority;
+        }
         if configuration.late_sketches {
             make_sketched(&mut template);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloister_params::block::BlockKind;
 use cloister_params::consortium::Consortium;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::{CheckedPlan, Fallback};
+use cloister_params::plan::{CheckedPlan, Fallback, SharedCohort};
 
 use crate::score::{ExpertSketch, common_direction, consensus};
 use crate::statistics::median;
@@ -44,7 +44,8 @@ pub struct Cohort {
     pub choice: Choice,
     /// Its members, ascending; none when void.
     pub members: Vec<CohortMember>,
-    /// The consensus of each member that announced, ascending by member; empty for blocks that are not scored.
+    /// The consensus of each member that announced, ascending by member; of the shared rest, where a majority decides, how
+    /// many experts align the member, and none where no expert knows it. Empty for blocks whose cohort is everyone.
     pub consensus: Vec<Option<u32>>,
 }
 
@@ -56,7 +57,13 @@ pub fn choose(
     announced: &BTreeMap<PartyId, MemberSketches>,
 ) -> Vec<Cohort> {
     let commons = common_directions(plan, announced);
-    let chooser = Chooser { plan, roster, announced, commons };
+    let scored = plan.settings.blocks.iter().filter_map(|block| match block.shape.kind {
+        BlockKind::Expert { layer, .. } => {
+            Some((block.shape.id, Scored::of(block.shape.id, &commons[&layer], plan, announced)))
+        }
+        _ => None,
+    });
+    let chooser = Chooser { plan, roster, announced, scored: scored.collect() };
     plan.settings.blocks.iter().map(|block| chooser.cohort(block.shape.id, block.shape.kind)).collect()
 }
 
@@ -79,36 +86,84 @@ fn common_directions(
     blocks_of_layer.iter().map(|(layer, blocks)| (*layer, direction(blocks))).collect()
 }
 
+/// What the sketches of one expert say of the members that announced one, ascending.
+struct Scored {
+    parties: Vec<PartyId>,
+    consensus: Vec<Option<u32>>,
+    aligned: Vec<PartyId>,
+}
+
+impl Scored {
+    fn of(
+        block: BlockId,
+        common: &[i32],
+        plan: &CheckedPlan,
+        announced: &BTreeMap<PartyId, MemberSketches>,
+    ) -> Self {
+        let rule = &plan.settings.scoring;
+        let own = announced.iter().filter_map(|(party, own)| Some((*party, own.get(&block)?)));
+        let (parties, sketches): (Vec<PartyId>, Vec<&ExpertSketch>) = own.unzip();
+        let consensus = consensus(&sketches, common, rule).of_member;
+        let aligned = aligned(&parties, &consensus, rule.consensus_fraction);
+        Self { parties, consensus, aligned }
+    }
+
+    /// Whether it has a consensus for this member.
+    fn knows(&self, party: PartyId) -> bool {
+        let place = self.parties.iter().position(|own| *own == party);
+        place.is_some_and(|place| self.consensus[place].is_some())
+    }
+}
+
+/// Members whose consensus is positive and at least this fraction, in 256ths, of the median consensus (`ALIGN-07`).
+fn aligned(parties: &[PartyId], scores: &[Option<u32>], fraction: u16) -> Vec<PartyId> {
+    let known: Vec<i64> = scores.iter().flatten().map(|score| i64::from(*score)).collect();
+    let least = median(&known) * i64::from(fraction);
+    let passes = |score: Option<u32>| score.is_some_and(|score| score > 0 && i64::from(score) * 256 >= least);
+    parties.iter().zip(scores).filter(|(_, score)| passes(**score)).map(|(party, _)| *party).collect()
+}
+
 struct Chooser<'a> {
     plan: &'a CheckedPlan,
     roster: &'a Consortium,
     announced: &'a BTreeMap<PartyId, MemberSketches>,
-    commons: BTreeMap<u16, Vec<i32>>,
+    /// Of each expert.
+    scored: BTreeMap<BlockId, Scored>,
 }
 
 impl Chooser<'_> {
     fn cohort(&self, block: BlockId, kind: BlockKind) -> Cohort {
-        match kind {
-            BlockKind::Expert { layer, .. } => self.scored(block, &self.commons[&layer]),
+        match (kind, self.plan.settings.scoring.shared_cohort) {
+            (BlockKind::Expert { .. }, _) => {
+                let own = &self.scored[&block];
+                self.settle(block, own.aligned.clone(), own.consensus.clone())
+            }
+            (BlockKind::Shared, SharedCohort::Majority) => self.majority(block),
             _ => self.finish(block, Choice::Everyone, self.announced.keys().copied(), Vec::new()),
         }
     }
 
-    fn scored(&self, block: BlockId, common: &[i32]) -> Cohort {
-        let parties: Vec<PartyId> = self
-            .announced
-            .iter()
-            .filter(|(_, own)| own.contains_key(&block))
-            .map(|(party, _)| *party)
-            .collect();
-        let sketches: Vec<&ExpertSketch> =
-            parties.iter().map(|party| &self.announced[party][&block]).collect();
-        let scores = consensus(&sketches, common, &self.plan.settings.scoring).of_member;
-        let aligned = self.aligned(&parties, &scores);
+    /// Those whom more than half of the experts that know them align (`ALIGN-09`).
+    fn majority(&self, block: BlockId) -> Cohort {
+        let mut votes = Vec::with_capacity(self.announced.len());
+        let mut chosen = Vec::new();
+        for party in self.announced.keys() {
+            let known = self.scored.values().filter(|own| own.knows(*party)).count();
+            let aligned = self.scored.values().filter(|own| own.aligned.contains(party)).count();
+            votes.push((known > 0).then_some(aligned as u32));
+            if 2 * aligned > known {
+                chosen.push(*party);
+            }
+        }
+        self.settle(block, chosen, votes)
+    }
+
+    /// The chosen members if their organisations reach the plan's floor and slack, the fallback otherwise (`ALIGN-08`).
+    fn settle(&self, block: BlockId, chosen: Vec<PartyId>, scores: Vec<Option<u32>>) -> Cohort {
         let enough =
             usize::from(self.plan.settings.cohort_floor) + usize::from(self.plan.settings.scoring.slack);
-        if self.roster.organisations(aligned.iter().copied()) >= enough {
-            return self.finish(block, Choice::Aligned, aligned.into_iter(), scores);
+        if self.roster.organisations(chosen.iter().copied()) >= enough {
+            return self.finish(block, Choice::Aligned, chosen.into_iter(), scores);
         }
         match self.plan.settings.scoring.fallback {
             Fallback::Everyone => {
@@ -116,15 +171,6 @@ impl Chooser<'_> {
             }
             Fallback::Skip => self.finish(block, Choice::Void, std::iter::empty(), scores),
         }
-    }
-
-    /// Members whose consensus is positive and at least the plan's fraction of the median consensus.
-    fn aligned(&self, parties: &[PartyId], scores: &[Option<u32>]) -> Vec<PartyId> {
-        let known: Vec<i64> = scores.iter().flatten().map(|score| i64::from(*score)).collect();
-        let least = median(&known) * i64::from(self.plan.settings.scoring.consensus_fraction);
-        let passes =
-            |score: Option<u32>| score.is_some_and(|score| score > 0 && i64::from(score) * 256 >= least);
-        parties.iter().zip(scores).filter(|(_, score)| passes(**score)).map(|(party, _)| *party).collect()
     }
 
     /// Gives each member its weight; a cohort below the floor is void (`ALIGN-10`).

@@ -70,6 +70,17 @@ pub fn score(roles: &[Role], common: &[f64], rule: &ScoringRule, gate: Gate) -> 
     Scores { consensus, aligned, margin }
 }
 
+/// Whom more than half of the experts that know them align, from the scores of all experts (`ALIGN-09`).
+pub fn majority(experts: &[Scores]) -> Vec<bool> {
+    let members = experts.first().map_or(0, |scores| scores.aligned.len());
+    let passes = |member: usize| {
+        let known = experts.iter().filter(|scores| scores.consensus[member].is_some()).count();
+        let aligned = experts.iter().filter(|scores| scores.aligned[member]).count();
+        2 * aligned > known
+    };
+    (0..members).map(passes).collect()
+}
+
 /// The paper's soft weights `w_i = n_i·sum_j g[i,j]`, scaled to sum to 1; plain shares of the tokens where the
 /// members that have any do not agree at all.
 pub fn soft_weights(roles: &[Role], scores: &Scores) -> Vec<f64> {

@@ -117,7 +117,7 @@ fn member_consensus(units: &[Option<(&[i64], &[i64])>], own: usize, threshold: i
 
 #[cfg(test)]
 mod tests {
-    use cloister_params::plan::Fallback;
+    use cloister_params::plan::{Fallback, SharedCohort};
     use proptest::prelude::*;
 
     use super::*;
@@ -129,6 +129,7 @@ mod tests {
         minimum_tokens: 5,
         slack: 1,
         fallback: Fallback::Everyone,
+        shared_cohort: SharedCohort::Everyone,
     };
 
     fn expert(region: [i16; 4], update: [i16; 4]) -> ExpertSketch {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
 use cloister_alignment::score::ExpertSketch;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::{CheckedPlan, Fallback, ReceivingKeyEntry, RoundPlan, RoundSettings};
+use cloister_params::plan::{
+    CheckedPlan, Fallback, ReceivingKeyEntry, RoundPlan, RoundSettings, SharedCohort,
+};
 use cloister_testkit::consortium::{TestConsortium, consortium};
 use cloister_testkit::plan::template;
 
@@ -90,6 +92,65 @@ fn too_few_aligned_members_lead_to_the_plans_fallback() {
 fn a_block_that_is_no_expert_is_summed_over_everyone() {
     let chosen = cohort(&setting(&[1; 9], |_| {}), &sketches(9, &[1, 2, 3]), SHARED);
     assert_eq!((chosen.choice, chosen.members.len(), chosen.consensus.len()), (Choice::Everyone, 9, 0));
+}
+
+/// Three experts, of which members have other roles in those that `others` lists.
+fn three_experts(others: [&[u32]; 3]) -> BTreeMap<PartyId, MemberSketches> {
+    let mut all: BTreeMap<PartyId, MemberSketches> = BTreeMap::new();
+    for (block, others) in (0..).zip(others) {
+        for (party, own) in sketches(9, others) {
+            all.entry(party).or_default().insert(BlockId(block), own[&EXPERT].clone());
+        }
+    }
+    all
+}
+
+fn with_majority(slack: u16, fallback: Fallback) -> (TestConsortium, CheckedPlan) {
+    setting(&[1; 9], |settings| {
+        *settings = template(3, 5, 15);
+        settings.scoring.shared_cohort = SharedCohort::Majority;
+        settings.scoring.slack = slack;
+        settings.scoring.fallback = fallback;
+    })
+}
+
+/// ALIGN-09
+#[test]
+fn the_shared_rest_follows_the_majority_of_the_experts() {
+    let setting = with_majority(0, Fallback::Everyone);
+    // Member 4 is left out by two of three experts, 7 by one.
+    let mut announced = three_experts([&[4, 7], &[4], &[]]);
+    let shared = BlockId(4);
+    let chosen = cohort(&setting, &announced, shared);
+    assert_eq!((chosen.choice, parties(&chosen)), (Choice::Aligned, vec![1, 2, 3, 5, 6, 7, 8, 9]));
+    let votes = [3, 3, 3, 1, 3, 3, 2, 3, 3].map(Some);
+    assert_eq!(chosen.consensus, votes);
+    let router = cohort(&setting, &announced, BlockId(3));
+    assert_eq!((router.choice, router.members.len()), (Choice::Everyone, 9));
+
+    // One of two experts that know a member are no majority; a member that none knows has no vote.
+    let few = |announced: &mut BTreeMap<PartyId, MemberSketches>, party, block| {
+        let own = announced.get_mut(&PartyId(party)).expect("it announced");
+        own.get_mut(&BlockId(block)).expect("it has the expert").tokens = 4;
+    };
+    few(&mut announced, 7, 1);
+    (0..3).for_each(|block| few(&mut announced, 9, block));
+    let chosen = cohort(&setting, &announced, shared);
+    assert_eq!(parties(&chosen), [1, 2, 3, 5, 6, 8]);
+    assert_eq!(chosen.consensus[6..], [Some(1), Some(3), None]);
+}
+
+/// ALIGN-08, ALIGN-09
+#[test]
+fn a_majority_below_floor_and_slack_leads_to_the_plans_fallback() {
+    let announced = three_experts([&[1, 2, 3], &[1, 2, 3], &[1, 2, 3]]);
+    let of = |slack, fallback| cohort(&with_majority(slack, fallback), &announced, BlockId(4));
+    assert_eq!(parties(&of(1, Fallback::Skip)), [4, 5, 6, 7, 8, 9]);
+    assert_eq!(
+        (of(2, Fallback::Skip).choice, of(2, Fallback::Everyone).choice),
+        (Choice::Void, Choice::Fallback)
+    );
+    assert_eq!(of(2, Fallback::Everyone).members.len(), 9);
 }
 
 /// ALIGN-10

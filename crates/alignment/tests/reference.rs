@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
-use cloister_alignment::reference::{Gate, Role, Scores, common_direction, score, soft_weights};
+use cloister_alignment::reference::{Gate, Role, Scores, common_direction, majority, score, soft_weights};
 use cloister_alignment::score::ExpertSketch;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::{CheckedPlan, ReceivingKeyEntry, RoundPlan, Threshold};
+use cloister_params::plan::{CheckedPlan, ReceivingKeyEntry, RoundPlan, SharedCohort, Threshold};
 use cloister_testkit::consortium::{TestConsortium, consortium};
 use cloister_testkit::plan::template;
 use proptest::prelude::*;
@@ -15,13 +15,17 @@ use proptest::test_runner::TestRunner;
 
 const MEMBERS: usize = 9;
 const FLOOR: usize = 5;
+const EXPERTS: usize = 3;
+/// Its number, after those of the experts and their router.
+const SHARED: usize = EXPERTS + 1;
 const COORDINATES: usize = 16;
 /// What rounding can move: unit vectors by 2⁻¹⁴ a coordinate, so cosines by about `2·sqrt(16)·2⁻¹⁴`, thresholds by
 /// twice that, and a consensus of eight agreements by eight times that.
 const ROUNDING: f64 = 8.0 * 8.0 / 16384.0;
 
 fn plan(consortium: &TestConsortium, threshold: Threshold, fraction: u16) -> CheckedPlan {
-    let mut settings = template(2, FLOOR, 15);
+    let mut settings = template(EXPERTS as u16, FLOOR, 15);
+    settings.scoring.shared_cohort = SharedCohort::Majority;
     settings.scoring.threshold = threshold;
     settings.scoring.consensus_fraction = fraction;
     let custodians = consortium.epoch.consortium().custodians();
@@ -60,10 +64,11 @@ fn role(sketch: &ExpertSketch) -> Role {
     Role { region: floats(&sketch.region), update: floats(&sketch.update), tokens: f64::from(sketch.tokens) }
 }
 
-fn reference(layer: &[Vec<ExpertSketch>], expert: usize, plan: &CheckedPlan) -> Scores {
+/// The scores of every expert of a layer.
+fn reference(layer: &[Vec<ExpertSketch>], plan: &CheckedPlan) -> Vec<Scores> {
     let layer: Vec<Vec<Role>> = layer.iter().map(|expert| expert.iter().map(role).collect()).collect();
     let common = common_direction(layer.iter().flatten(), &plan.settings.scoring);
-    score(&layer[expert], &common, &plan.settings.scoring, Gate::Both)
+    layer.iter().map(|expert| score(expert, &common, &plan.settings.scoring, Gate::Both)).collect()
 }
 
 fn announced(layer: &[Vec<ExpertSketch>]) -> BTreeMap<PartyId, MemberSketches> {
@@ -74,19 +79,23 @@ fn announced(layer: &[Vec<ExpertSketch>]) -> BTreeMap<PartyId, MemberSketches> {
     (0..MEMBERS).map(|member| (PartyId(member as u32 + 1), of(member))).collect()
 }
 
-/// Compares one expert; false when a decision is too close for rounding to be sure of it.
-fn agrees(layer: &[Vec<ExpertSketch>], expert: usize, plan: &CheckedPlan, cohort: &Cohort) -> bool {
-    let expected = reference(layer, expert, plan);
-    if expected.margin < ROUNDING {
-        return false;
-    }
-    let members: Vec<usize> = (0..MEMBERS).filter(|member| expected.aligned[*member]).collect();
+/// Whether a cohort is these members, or everyone where they are too few.
+fn assert_chosen(cohort: &Cohort, chosen: &[bool]) {
+    let members: Vec<usize> = (0..MEMBERS).filter(|member| chosen[*member]).collect();
     let got: Vec<usize> = cohort.members.iter().map(|member| member.party.0 as usize - 1).collect();
     if members.len() >= FLOOR {
         assert_eq!((cohort.choice, got), (Choice::Aligned, members));
     } else {
         assert_eq!((cohort.choice, got.len()), (Choice::Fallback, MEMBERS));
     }
+}
+
+/// Compares one expert; false when a decision is too close for rounding to be sure of it.
+fn agrees(expected: &Scores, cohort: &Cohort) -> bool {
+    if expected.margin < ROUNDING {
+        return false;
+    }
+    assert_chosen(cohort, &expected.aligned);
     for (integer, float) in cohort.consensus.iter().zip(&expected.consensus) {
         let integer = integer.map(|score| f64::from(score) / 16384.0);
         assert_eq!(integer.is_some(), float.is_some());
@@ -96,23 +105,29 @@ fn agrees(layer: &[Vec<ExpertSketch>], expert: usize, plan: &CheckedPlan, cohort
     true
 }
 
-/// ALIGN-02, ALIGN-03, ALIGN-04, ALIGN-05, ALIGN-06, ALIGN-07, ALIGN-08
+/// ALIGN-02, ALIGN-03, ALIGN-04, ALIGN-05, ALIGN-06, ALIGN-07, ALIGN-08, ALIGN-09
 #[test]
 fn integers_choose_the_cohort_of_the_reference() {
     let consortium = consortium(&[1; MEMBERS]);
-    let compared = Cell::new(0);
-    let inputs = (prop::collection::vec(expert(), 2), any::<bool>(), 64u16..220);
+    let (compared, majorities) = (Cell::new(0), Cell::new(0));
+    let inputs = (prop::collection::vec(expert(), EXPERTS), any::<bool>(), 64u16..220);
     let mut runner = TestRunner::deterministic();
     let outcome = runner.run(&inputs, |(layer, median, fraction)| {
         let threshold = if median { Threshold::MedianDeviation } else { Threshold::MeanDeviation };
         let plan = plan(&consortium, threshold, fraction);
         let cohorts = choose(&plan, consortium.epoch.consortium(), &announced(&layer));
-        let agreeing = (0..2).filter(|expert| agrees(&layer, *expert, &plan, &cohorts[*expert])).count();
+        let expected = reference(&layer, &plan);
+        let agreeing = expected.iter().zip(&cohorts).filter(|(own, cohort)| agrees(own, cohort)).count();
         compared.set(compared.get() + agreeing);
+        if agreeing == EXPERTS {
+            assert_chosen(&cohorts[SHARED], &majority(&expected));
+            majorities.set(majorities.get() + usize::from(cohorts[SHARED].choice == Choice::Aligned));
+        }
         Ok(())
     });
     outcome.expect("integers and floats agree");
-    assert!(compared.get() > 200, "only {} of 512 experts had clear decisions", compared.get());
+    assert!(compared.get() > 300, "only {} of 768 experts had clear decisions", compared.get());
+    assert!(majorities.get() > 20, "only {} majorities to compare", majorities.get());
 }
 
 fn plain_role(region: [f64; 2], update: [f64; 2]) -> Role {

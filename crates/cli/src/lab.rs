@@ -285,5 +285,8 @@ fn line(round: &Round) -> String {
     let aligned = round
         .aligned
         .map_or(String::new(), |count| format!(", {count} experts with a cohort of aligned members"));
-    format!("round {}: accuracy {:.2} %{loss}{aligned}", round.round, 100.0 * round.accuracy)
+    let accuracy = round
+        .accuracy
+        .map_or("not measured".to_owned(), |accuracy| format!("accuracy {:.2} %", 100.0 * accuracy));
+    format!("round {}: {accuracy}{loss}{aligned}", round.round)
 }

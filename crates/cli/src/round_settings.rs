@@ -6,8 +6,8 @@ use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
 use cloister_params::id::Digest;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
-    TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
+    Threshold, TrainingPlan,
 };
 
 use crate::failure::Failure;
@@ -50,6 +50,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             minimum_tokens: 30,
             slack: 1,
             fallback: Fallback::Everyone,
+            shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: agreement.late_sketches,
         training: agreement.training,

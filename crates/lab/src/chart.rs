@@ -43,14 +43,15 @@ impl Frame {
         svg
     }
 
-    /// A line through a value a step, or a dash at a single value; `style` are attributes of its own.
-    pub(crate) fn line(&self, svg: &mut String, values: &[f64], style: &str) {
-        if let [only] = values {
-            let _ = writeln!(svg, "<path d=\"M{MARGIN} {:.1}h20\" stroke-width=\"2\" {style}/>", y(*only));
+    /// A line through values of steps, or a dash at a single value; `style` are attributes of its own.
+    pub(crate) fn line(&self, svg: &mut String, values: &[(usize, f64)], style: &str) {
+        if let [(step, only)] = values {
+            let (x, y) = (self.x(*step), y(*only));
+            let _ = writeln!(svg, "<path d=\"M{x:.1} {y:.1}h20\" stroke-width=\"2\" {style}/>");
             return;
         }
-        let point = |(at, value): (usize, &f64)| format!("{:.1},{:.1}", self.x(at), y(*value));
-        let points: Vec<String> = values.iter().enumerate().map(point).collect();
+        let point = |(step, value): &(usize, f64)| format!("{:.1},{:.1}", self.x(*step), y(*value));
+        let points: Vec<String> = values.iter().map(point).collect();
         let points = points.join(" ");
         let _ = writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke-width=\"2\" {style}/>");
     }

@@ -33,6 +33,8 @@ pub(crate) struct Checkpoint {
 struct Header {
     run: String,
     rounds: usize,
+    /// Of each round, how many experts left out each member, where experts choose.
+    left_out: Vec<Option<Vec<usize>>>,
     /// Values of each block.
     model: Vec<usize>,
     /// Keys of the strategy's vectors, and values of each.
@@ -65,6 +67,7 @@ impl Checkpoints {
         let header = Header {
             run: self.run.clone(),
             rounds: rounds.len(),
+            left_out: rounds.iter().map(|round| round.left_out.clone()).collect(),
             model: model.values().iter().map(Vec::len).collect(),
             memory: memory.iter().map(|(&(one, other), own)| (one, other, own.len())).collect(),
         };
@@ -94,7 +97,8 @@ impl Header {
             let taken: Vec<f64> = values.take(count).collect();
             (taken.len() == count).then_some(taken)
         };
-        let rounds = take(4 * self.rounds)?.chunks(4).map(round).collect();
+        let rounds = take(4 * self.rounds)?;
+        let rounds = rounds.chunks(4).zip(self.left_out).map(round).collect();
         let block = |length| Some(take(length)?.into_iter().map(|value| value as f32).collect());
         let model = self.model.into_iter().map(block).collect::<Option<_>>()?;
         let vector = |(one, other, length)| Some(((one, other), take(length)?));
@@ -106,15 +110,16 @@ impl Header {
 /// A round as numbers; what was not measured is no number.
 fn numbers(round: &Round) -> [f64; 4] {
     let aligned = round.aligned.map_or(f64::NAN, |aligned| aligned as f64);
-    [round.round as f64, round.accuracy, round.loss.unwrap_or(f64::NAN), aligned]
+    [round.round as f64, round.accuracy.unwrap_or(f64::NAN), round.loss.unwrap_or(f64::NAN), aligned]
 }
 
-fn round(numbers: &[f64]) -> Round {
+fn round((numbers, left_out): (&[f64], Option<Vec<usize>>)) -> Round {
     let measured = |value: f64| (!value.is_nan()).then_some(value);
     Round {
         round: numbers[0] as usize,
-        accuracy: numbers[1],
+        accuracy: measured(numbers[1]),
         loss: measured(numbers[2]),
         aligned: measured(numbers[3]).map(|aligned| aligned as usize),
+        left_out,
     }
 }

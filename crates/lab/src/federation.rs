@@ -32,12 +32,33 @@ pub(crate) struct Federation<'a> {
 }
 
 /// What a round did.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Trained {
     /// Mean loss over the last quarter of the members' steps, in nats a text.
     pub(crate) loss: f64,
+    pub(crate) chosen: Chosen,
+}
+
+/// How experts chose.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Chosen {
     /// Experts whose cohort was not everyone.
     pub(crate) aligned: usize,
+    /// Of each member, experts whose cohort was without it.
+    pub(crate) left_out: Vec<usize>,
+}
+
+impl Chosen {
+    fn new(members: usize) -> Self {
+        Self { aligned: 0, left_out: vec![0; members] }
+    }
+
+    /// Counts one expert, whose cohort is `is_in`.
+    fn count(&mut self, is_in: impl Fn(usize) -> bool) {
+        let absent: Vec<usize> = (0..self.left_out.len()).filter(|&member| !is_in(member)).collect();
+        self.aligned += usize::from(!absent.is_empty());
+        absent.into_iter().for_each(|member| self.left_out[member] += 1);
+    }
 }
 
 /// Data of each member, divided by the mean over members.
@@ -59,17 +80,18 @@ impl Federation<'_> {
             Some(earlier) => self.go_on(&mut *strategy, earlier)?,
             None => vec![self.with_head(before, &*strategy)?],
         };
-        rounds.iter().for_each(|round| progress(Progress::Measured(*round)));
+        rounds.iter().for_each(|round| progress(Progress::Measured(round.clone())));
         let mut masked = self.masked(&*strategy)?;
         for round in rounds.len()..=self.config.strategy.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
             self.estimate_head(round)?;
             let accuracy = self.accuracy(&*strategy)?;
-            let aligned = self.config.strategy.name == StrategyName::FedAlignMoE;
-            let aligned = aligned.then_some(trained.aligned);
-            rounds.push(Round { round, accuracy, loss: Some(trained.loss), aligned });
+            let Trained { loss, chosen } = trained;
+            let chosen = (self.config.strategy.name == StrategyName::FedAlignMoE).then_some(chosen);
+            let (aligned, left_out) = chosen.map(|own| (own.aligned, own.left_out)).unzip();
+            rounds.push(Round { round, accuracy: Some(accuracy), loss: Some(loss), aligned, left_out });
             checkpoints.write(&rounds, &self.global, &*strategy)?;
-            progress(Progress::Measured(rounds[round]));
+            progress(Progress::Measured(rounds[round].clone()));
         }
         Ok(rounds)
     }
@@ -86,7 +108,7 @@ impl Federation<'_> {
         if !self.estimate_head(0)? {
             return Ok(before);
         }
-        Ok(Round { accuracy: self.accuracy(strategy)?, ..before })
+        Ok(Round { accuracy: Some(self.accuracy(strategy)?), ..before })
     }
 
     /// Puts linear discriminants from sums of the members' features, as the present model makes them, in place of the
@@ -154,11 +176,11 @@ impl Federation<'_> {
     ) -> Result<Trained, LabError> {
         let results = self.train(strategy, round, progress)?;
         let loss = results.iter().map(|result| result.loss_last).sum::<f64>() / results.len() as f64;
-        let aligned = match masked {
+        let chosen = match masked {
             Some(masked) => self.sum_masked(strategy, masked, &results, round, progress)?,
             None => self.sum_plain(strategy, &results, round)?,
         };
-        Ok(Trained { loss, aligned })
+        Ok(Trained { loss, chosen })
     }
 
     /// What each member's training yields, from what the strategy has it start with.
@@ -188,13 +210,14 @@ impl Federation<'_> {
         strategy: &mut dyn Strategy,
         results: &[LocalResult],
         round: usize,
-    ) -> Result<usize, LabError> {
+    ) -> Result<Chosen, LabError> {
         let gathered = Gathered { global: &self.global, sizes: &self.sizes, results, round };
-        let mut aligned = 0;
+        let mut chosen = Chosen::new(results.len());
         let next = self.global.map(|shape, before| {
             let shares = strategy.shares(shape, &gathered);
-            let expert = matches!(shape.kind, BlockKind::Expert { .. });
-            aligned += usize::from(expert && shares.contains(&0.0));
+            if let BlockKind::Expert { .. } = shape.kind {
+                chosen.count(|member| shares[member] != 0.0);
+            }
             let sum = weighted_sum(shape, results, &shares);
             match shape.kind {
                 BlockKind::Routing { .. } => distribution(shape, results),
@@ -202,7 +225,7 @@ impl Federation<'_> {
             }
         });
         self.global = next;
-        Ok(aligned)
+        Ok(chosen)
     }
 
     /// Updates through the protocol. Each is scaled by its member's texts before it is clipped, so that the mean over
@@ -214,7 +237,7 @@ impl Federation<'_> {
         results: &[LocalResult],
         round: usize,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<usize, LabError> {
+    ) -> Result<Chosen, LabError> {
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
         let mut random = ChaCha20Rng::seed_from_u64(self.seed ^ (round as u64) << 16);
@@ -235,8 +258,13 @@ impl Federation<'_> {
             });
         }
         let outcome = masked.round(contributions)?;
+        let mut chosen = Chosen::new(results.len());
+        for shape in self.global.table().iter().filter(|shape| shape.kind.is_scored()) {
+            let cohort = outcome.aligned.get(&shape.id);
+            chosen.count(|member| cohort.is_none_or(|own| own.contains(&member)));
+        }
         self.global = self.global.with_values(outcome.model)?;
-        Ok(outcome.aligned.len())
+        Ok(chosen)
     }
 
     /// The model as the consistency weights see it: without published distributions all of them are 1.

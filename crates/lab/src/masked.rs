@@ -145,6 +145,7 @@ pub(crate) fn settings(
             // With more than all members to spare, every cohort falls back to everyone.
             slack: if everyone { u16::MAX - floor } else { 0 },
             fallback: Fallback::Everyone,
+            shared_cohort: config.scoring.shared_cohort,
         },
         training: TrainingPlan {
             local_epochs: config.strategy.local_epochs as u16,

@@ -8,7 +8,7 @@ use cloister_params::id::Digest;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketches, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
-    SketchPlan, Threshold, TrainingPlan,
+    SharedCohort, SketchPlan, Threshold, TrainingPlan,
 };
 use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
 
@@ -77,6 +77,7 @@ pub fn settings(
             // With more than all members to spare, every cohort falls back to everyone.
             slack: u16::MAX - floor,
             fallback: Fallback::Everyone,
+            shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketches::Off,
         training: TrainingPlan {

@@ -10,19 +10,28 @@ use crate::config::{Config, Division};
 use crate::error::LabError;
 use crate::private;
 
-/// What was measured after a round; round 0 is before any training, with the head from sums alone, and its
-/// accuracy is 0 where there is no such head.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+/// What was measured after a round; round 0 is before any training, with the head from sums alone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Round {
     /// The round.
     pub round: usize,
     /// Share of the texts that nobody trained on that are classified right; of members with models of their own the
-    /// mean.
-    pub accuracy: f64,
+    /// mean. None before training where there is no head from sums.
+    pub accuracy: Option<f64>,
     /// Mean loss of the members at the end of their training, in nats a text.
     pub loss: Option<f64>,
     /// Experts whose cohort was not everyone.
     pub aligned: Option<usize>,
+    /// Of each member, how many experts' cohorts were without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<Vec<usize>>,
+}
+
+impl Round {
+    /// Before training.
+    pub(crate) fn before(accuracy: Option<f64>) -> Self {
+        Self { round: 0, accuracy, loss: None, aligned: None, left_out: None }
+    }
 }
 
 /// What was measured with one seed.
@@ -52,7 +61,7 @@ pub(crate) struct Outcome {
 
 impl Measured {
     fn last(&self) -> f64 {
-        self.rounds.last().map_or(0.0, |round| round.accuracy)
+        self.rounds.last().and_then(|round| round.accuracy).unwrap_or(0.0)
     }
 }
 
@@ -76,11 +85,14 @@ impl Summary {
         Self { measured, mean, std }
     }
 
-    /// Accuracy after each round, the mean over seeds.
-    pub fn by_round(&self) -> Vec<f64> {
+    /// Accuracy after each round that was measured, the mean over seeds.
+    pub fn by_round(&self) -> Vec<(usize, f64)> {
         let rounds = self.measured.iter().map(|own| own.rounds.len()).min().unwrap_or(0);
-        let sum = |round: usize| self.measured.iter().map(|own| own.rounds[round].accuracy).sum::<f64>();
-        (0..rounds).map(|round| sum(round) / self.measured.len() as f64).collect()
+        let mean = |round: usize| {
+            let all = self.measured.iter().map(|own| own.rounds[round].accuracy);
+            Some((round, all.sum::<Option<f64>>()? / self.measured.len() as f64))
+        };
+        (0..rounds).filter_map(mean).collect()
     }
 
     /// Experts whose cohort was not everyone, the mean over seeds and rounds; none of strategies without cohorts.
@@ -125,12 +137,13 @@ impl Summary {
     /// A line for each seed and round.
     pub fn to_csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
-        let mut lines = vec!["seed,round,accuracy,loss,aligned_experts".to_owned()];
+        let mut lines = vec!["seed,round,accuracy,loss,aligned_experts,left_out".to_owned()];
         for own in &self.measured {
             lines.extend(own.rounds.iter().map(|round| {
                 let aligned = round.aligned.map_or(String::new(), |aligned| aligned.to_string());
-                let (accuracy, loss) = (round.accuracy, number(round.loss));
-                format!("{},{},{accuracy:.4},{loss},{aligned}", own.seed, round.round)
+                let left_out: Vec<String> = round.left_out.iter().flatten().map(usize::to_string).collect();
+                let (accuracy, loss) = (number(round.accuracy), number(round.loss));
+                format!("{},{},{accuracy},{loss},{aligned},{}", own.seed, round.round, left_out.join(" "))
             }));
         }
         lines.join("\n") + "\n"
@@ -154,8 +167,8 @@ mod tests {
     use super::*;
 
     fn measured(seed: u64, accuracy: f64) -> Measured {
-        let round = |round, accuracy| Round { round, accuracy, loss: None, aligned: None };
-        let rounds = vec![round(0, 0.2), round(1, accuracy)];
+        let after = Round { round: 1, left_out: Some(vec![0, 3]), ..Round::before(Some(accuracy)) };
+        let rounds = vec![Round::before(None), after];
         Measured { seed, run: "r".to_owned(), texts: vec![1], rounds, epsilon_of_head: None }
     }
 
@@ -165,8 +178,9 @@ mod tests {
         assert!((summary.mean - 0.85).abs() < 1e-12 && (summary.std - 0.070_710_678).abs() < 1e-6);
         assert_eq!(Summary::new(vec![measured(0, 0.8)]).std, 0.0);
         let by_round = summary.by_round();
-        assert!(by_round.len() == 2 && by_round[0] == 0.2 && (by_round[1] - 0.85).abs() < 1e-12);
+        assert!(by_round.len() == 1 && by_round[0].0 == 1 && (by_round[0].1 - 0.85).abs() < 1e-12);
         assert_eq!(summary.aligned(), None);
-        assert_eq!(summary.to_csv().lines().nth(2), Some("0,1,0.8000,,"));
+        let csv = summary.to_csv();
+        assert_eq!(csv.lines().skip(1).take(2).collect::<Vec<_>>(), ["0,0,,,,", "0,1,0.8000,,,0 3"]);
     }
 }

@@ -32,7 +32,7 @@ pub struct Folders {
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Progress {
     /// Texts pass through the frozen layers, in windows.
     Embedding {

@@ -172,18 +172,19 @@ pub fn plot(rows: &[Degradation]) -> String {
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SKETCH_COORDINATES.iter().zip(COLOURS) {
         let own = rows.iter().filter(|row| row.coordinates == *coordinates);
-        let overlaps: Vec<f64> = own.map(|row| row.overlap).collect();
+        let overlaps: Vec<(usize, f64)> = own.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
         frame.label(
             &mut svg,
-            overlaps.first().copied().unwrap_or_default(),
+            overlaps.first().map_or(0.0, |(_, overlap)| *overlap),
             &coordinates.to_string(),
             colour,
         );
     }
     for row in rows.iter().filter(|row| row.coordinates == 0) {
         let style = "stroke=\"#c33\" stroke-dasharray=\"4 4\"";
-        frame.line(&mut svg, &[row.overlap; NOISE.len()], style);
+        let level: Vec<(usize, f64)> = (0..NOISE.len()).map(|step| (step, row.overlap)).collect();
+        frame.line(&mut svg, &level, style);
         frame.label(&mut svg, row.overlap, "chance", "#c33");
     }
     svg + "</svg>\n"

@@ -75,7 +75,7 @@ impl<'a> Stage<'a> {
         let rounds = match &self.hidden {
             Some(hidden) => self.federation(hidden, &setting, seed)?.rounds(before, checkpoints, progress)?,
             None => {
-                progress(Progress::Measured(before));
+                progress(Progress::Measured(before.clone()));
                 vec![before]
             }
         };
@@ -164,10 +164,10 @@ impl<'a> Stage<'a> {
 
     fn before_training(&self, setting: &Setting) -> Round {
         let texts = &setting.held_out;
-        let right = setting.head.as_ref().map_or(0, |head| {
+        let right = setting.head.as_ref().map(|head| {
             correct(&head.logits(&self.rows(texts)), &self.labels(texts), self.dataset.classes.len())
         });
-        Round { round: 0, accuracy: right as f64 / texts.len() as f64, loss: None, aligned: None }
+        Round::before(right.map(|right| right as f64 / texts.len() as f64))
     }
 
     fn federation(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cloister_alignment::consistency;
-use cloister_alignment::reference::{Gate, Role, common_direction, mean, score};
+use cloister_alignment::reference::{Gate, Role, Scores, common_direction, majority, mean, score};
 use cloister_client::prepare;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
@@ -31,7 +31,8 @@ const ROUNDING: f64 = 8.0 * 8.0 / 16384.0;
 
 fn config() -> Config {
     let text = "dataset = \"random\"\n[data]\ntrain = [\"none\"]\n[partition]\nmembers = 8\n[scoring]\n\
-                coordinates = 16\nconsensus_fraction = 0.4";
+                coordinates = 16\nconsensus_fraction = 0.4\nshared_cohort = \"Majority\"\n[head]\nkind = \"none\"\n\
+                [strategy]\nname = \"FedAlignMoE\"";
     Config::parse(text, "the test", &[]).expect("a configuration")
 }
 
@@ -89,15 +90,28 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
 }
 
 impl Both {
-    /// The reference's cohort of an expert; `None` where a decision is too close for rounding to be sure of it.
-    fn cohort(&self, block: BlockId) -> Option<Vec<usize>> {
+    /// The reference's scores of an expert; `None` where a decision is too close for rounding to be sure of it.
+    fn scores(&self, block: BlockId) -> Option<Scores> {
         let common =
             common_direction(self.sketches.iter().flat_map(BTreeMap::values), &self.settings.scoring);
         let roles: Vec<Role> = self.sketches.iter().map(|own| own[&block].clone()).collect();
         let scores = score(&roles, &common, &self.settings.scoring, Gate::Both);
-        let aligned: Vec<usize> = (0..MEMBERS).filter(|member| scores.aligned[*member]).collect();
-        let everyone = (0..MEMBERS).collect();
-        (scores.margin >= ROUNDING).then_some(if aligned.len() >= FLOOR { aligned } else { everyone })
+        (scores.margin >= ROUNDING).then_some(scores)
+    }
+
+    /// The reference's cohort of a block; `None` where a decision is too close.
+    fn cohort(&self, shape: &BlockShape) -> Option<Vec<usize>> {
+        let chosen = match shape.kind {
+            BlockKind::Expert { .. } => self.scores(shape.id)?.aligned,
+            BlockKind::Shared => {
+                let table = self.global.table().iter();
+                let experts = table.filter(|own| matches!(own.kind, BlockKind::Expert { .. }));
+                majority(&experts.map(|own| self.scores(own.id)).collect::<Option<Vec<_>>>()?)
+            }
+            _ => vec![true; MEMBERS],
+        };
+        let members: Vec<usize> = (0..MEMBERS).filter(|member| chosen[*member]).collect();
+        Some(if members.len() >= FLOOR { members } else { (0..MEMBERS).collect() })
     }
 
     /// The mean over a cohort of vectors, each with a weight.
@@ -117,17 +131,11 @@ impl Both {
         let mut clear = 0;
         let everyone: Vec<usize> = (0..MEMBERS).collect();
         for (shape, before) in self.global.iter() {
-            let members = match shape.kind {
-                BlockKind::Expert { .. } => self.cohort(shape.id),
-                _ => Some(everyone.clone()),
-            };
-            let Some(members) = members else { continue };
+            let Some(members) = self.cohort(shape) else { continue };
             let mut weights = vec![1.0; members.len()];
-            if let BlockKind::Expert { .. } = shape.kind {
-                clear += 1;
-                let chosen = self.masked.aligned.get(&shape.id).unwrap_or(&everyone);
-                assert_eq!(*chosen, members, "{}", shape.kind);
-            }
+            let chosen = self.masked.aligned.get(&shape.id).unwrap_or(&everyone);
+            assert_eq!(*chosen, members, "{}", shape.kind);
+            clear += usize::from(matches!(shape.kind, BlockKind::Expert { .. }));
             if let BlockKind::Router { layer } = shape.kind {
                 weights = self.results.iter().map(|own| self.omega(own, layer)).collect();
             }

@@ -80,6 +80,16 @@ pub enum Fallback {
     Skip,
 }
 
+/// Who is summed for the shared rest, the head among it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SharedCohort {
+    /// Everyone who announced.
+    Everyone,
+    /// Those whom most of the experts that know them align: for members with alike mixes of labels, some of whom may
+    /// be wrong.
+    Majority,
+}
+
 /// The scoring rule with its constants; fractions are in 256ths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScoringRule {
@@ -95,6 +105,8 @@ pub struct ScoringRule {
     pub slack: u16,
     /// What happens below floor plus slack.
     pub fallback: Fallback,
+    /// The cohort of the shared rest.
+    pub shared_cohort: SharedCohort,
 }
 
 impl ScoringRule {

@@ -8,8 +8,8 @@ use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::late::is_sketched;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, Threshold,
-    TrainingPlan,
+    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
+    Threshold, TrainingPlan,
 };
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
@@ -47,6 +47,7 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             minimum_tokens: 5,
             slack: 0,
             fallback: Fallback::Everyone,
+            shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketches::Off,
         max_weight,

@@ -34,7 +34,7 @@ def settings():
         },
         "scoring": {
             "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
-            "minimum_tokens": 5, "slack": 0, "fallback": "Everyone",
+            "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
         },
         "late_sketches": "Off",
         "training": {

@@ -24,6 +24,7 @@ SCORING_RULE = Structure(
     minimum_tokens=U32,
     slack=U16,
     fallback=Variants(Everyone=None, Skip=None),
+    shared_cohort=Variants(Everyone=None, Majority=None),
 )
 TRAINING_PLAN = Structure(
     local_epochs=U16,

@@ -70,8 +70,8 @@ def is_aligned(consensus, median, fraction):
 def choose(settings, organisation_of, weight_of, announced):
     """ALIGN-07 to ALIGN-10: the cohort of every block. `announced` has each member's sketches by block."""
     commons = layer_directions(settings, announced)
-    chooser = Chooser(settings, organisation_of, weight_of, announced)
-    return [chooser.cohort(planned["shape"], commons) for planned in settings["blocks"]]
+    chooser = Chooser(settings, organisation_of, weight_of, announced, commons)
+    return [chooser.cohort(planned["shape"]) for planned in settings["blocks"]]
 
 
 def layer_directions(settings, announced):
@@ -91,30 +91,53 @@ def layer_directions(settings, announced):
 class Chooser:
     """What choosing a block's cohort needs."""
 
-    def __init__(self, settings, organisation_of, weight_of, announced):
-        self.settings, self.announced = settings, announced
+    def __init__(self, settings, organisation_of, weight_of, announced, commons):
+        self.settings, self.announced, self.commons = settings, announced, commons
         self.organisation_of, self.weight_of = organisation_of, weight_of
 
     def organisations(self, members):
         """FLOOR-05."""
         return len({self.organisation_of[member] for member in members})
 
-    def cohort(self, shape, commons):
+    def cohort(self, shape):
         """A block's cohort as the manifest lists it."""
-        everyone = sorted(self.announced)
-        if "Expert" not in shape["kind"]:
-            return self.finish(shape["id"], "Everyone", everyone, [])
         rule = self.settings["scoring"]
+        if "Expert" in shape["kind"]:
+            return self.settle(shape["id"], *self.scored(shape))
+        if shape["kind"] == "Shared" and rule["shared_cohort"] == "Majority":
+            return self.settle(shape["id"], *self.majority())
+        return self.finish(shape["id"], "Everyone", sorted(self.announced), [])
+
+    def scored(self, shape):
+        """ALIGN-07: who is aligned, and everyone's consensus."""
+        everyone, rule = sorted(self.announced), self.settings["scoring"]
         sketches = [self.announced[member][shape["id"]] for member in everyone]
-        scores = score(sketches, commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
+        scores = score(sketches, self.commons[shape["kind"]["Expert"]["layer"]], rule)["consensus"]
         median = lower_median([value for value in scores if value is not None])
         fraction = rule["consensus_fraction"]
-        aligned = [m for m, value in zip(everyone, scores) if is_aligned(value, median, fraction)]
-        if self.organisations(aligned) >= self.settings["cohort_floor"] + rule["slack"]:
-            return self.finish(shape["id"], "Aligned", aligned, scores)
+        return [m for m, value in zip(everyone, scores) if is_aligned(value, median, fraction)], scores
+
+    def majority(self):
+        """ALIGN-09: who is aligned by most experts that know them, and by how many everyone is."""
+        shapes = [planned["shape"] for planned in self.settings["blocks"]]
+        experts = [self.scored(shape) for shape in shapes if "Expert" in shape["kind"]]
+        chosen, votes = [], []
+        for at, member in enumerate(sorted(self.announced)):
+            known = [aligned for aligned, scores in experts if scores[at] is not None]
+            count = sum(member in aligned for aligned in known)
+            votes.append(count if known else None)
+            if 2 * count > len(known):
+                chosen.append(member)
+        return chosen, votes
+
+    def settle(self, block, chosen, scores):
+        """ALIGN-08."""
+        rule = self.settings["scoring"]
+        if self.organisations(chosen) >= self.settings["cohort_floor"] + rule["slack"]:
+            return self.finish(block, "Aligned", chosen, scores)
         if rule["fallback"] == "Everyone":
-            return self.finish(shape["id"], "Fallback", everyone, scores)
-        return self.finish(shape["id"], "Void", [], scores)
+            return self.finish(block, "Fallback", sorted(self.announced), scores)
+        return self.finish(block, "Void", [], scores)
 
     def finish(self, block, choice, members, scores):
         """ALIGN-10."""

@@ -12,7 +12,7 @@ from .samples import integers
 
 RULE = {
     "threshold": "MeanDeviation", "spread_factor": 256, "consensus_fraction": 128,
-    "minimum_tokens": 5, "slack": 0, "fallback": "Everyone",
+    "minimum_tokens": 5, "slack": 0, "fallback": "Everyone", "shared_cohort": "Everyone",
 }
 
 
@@ -96,6 +96,15 @@ def cohorts():
         (4, 3, [1, 2, 3, 4, 5, 6], {"consensus_fraction": 256, "threshold": "MedianDeviation"}),
         (4, 3, [1, 2, 3, 4, 5, 6], {"minimum_tokens": 34}),
         (4, 3, [], {}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"shared_cohort": "Majority", "consensus_fraction": 160}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {
+            "shared_cohort": "Majority", "consensus_fraction": 256, "threshold": "MedianDeviation", "spread_factor": 0,
+        }),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"shared_cohort": "Majority", "slack": 1}),
+        (5, 3, [1, 2, 3, 4, 5, 6], {"shared_cohort": "Majority", "fallback": "Skip"}),
+        (4, 2, [1, 2, 3, 4, 6], {"shared_cohort": "Majority", "consensus_fraction": 256}),
+        (4, 3, [1, 2, 3, 4, 5, 6], {"shared_cohort": "Majority", "minimum_tokens": 34}),
+        (4, 3, [], {"shared_cohort": "Majority"}),
     ]:
         chosen = settings() | {"cohort_floor": floor, "max_weight": max_weight}
         chosen["scoring"] = chosen["scoring"] | changes

@@ -4,7 +4,7 @@ mod training;
 
 use std::path::PathBuf;
 
-use cloister_params::plan::SKETCH_COORDINATES;
+use cloister_params::plan::{SKETCH_COORDINATES, SharedCohort};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
@@ -223,14 +223,27 @@ impl Config {
             self.check_private(private)?;
         }
         let plain_rule = !matches!(self.strategy.cohorts, CohortRule::Aligned | CohortRule::Everyone);
-        let plain_form = self.strategy.consistency_of != ConsistencyOf::Both;
+        let plain_form = self.strategy.consistency_of != ConsistencyOf::Both || self.strategy.local_gate;
         if self.secure && (plain_rule || plain_form || self.strategy.signal != Signal::Both) {
             return fail(
-                "`cohorts`, `signal` and `consistency_of` other than the defaults exist in the clear alone"
+                "`cohorts`, `signal`, `consistency_of` and `local_gate` other than the defaults exist in the clear alone"
                     .to_owned(),
             );
         }
-        Ok(())
+        self.check_majority()
+    }
+
+    /// A majority of experts needs experts that choose.
+    fn check_majority(&self) -> Result<(), String> {
+        let Strategy { name, cohorts, .. } = &self.strategy;
+        let chosen = *name == StrategyName::FedAlignMoE && !(self.secure && *cohorts == CohortRule::Everyone);
+        match self.scoring.shared_cohort {
+            SharedCohort::Majority if !chosen => Err(
+                "`scoring.shared_cohort = \"Majority\"` needs `strategy.name = \"FedAlignMoE\"`, and behind masks `strategy.cohorts = \"aligned\"`"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// What heads from sums can and cannot be asked for.

@@ -7,7 +7,7 @@ use cloister_experts::config::HIDDEN;
 use cloister_experts::families::{ExpertTraining, Precision};
 use cloister_experts::{RegionForm, RoutingForm};
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::Threshold;
+use cloister_params::plan::{SharedCohort, Threshold};
 use serde::{Deserialize, Serialize};
 
 /// Which head is fitted from sums.
@@ -276,6 +276,9 @@ pub struct Strategy {
     pub routing_form: RoutingForm,
     /// Whether routers are weighted by their consistency.
     pub consistency: bool,
+    /// Whether each member of FedAlignMoE keeps a router of its own.
+    #[serde(skip_serializing_if = "is_false")]
+    pub local_gate: bool,
     /// What their consistency counts.
     #[serde(skip_serializing_if = "ConsistencyOf::is_both")]
     pub consistency_of: ConsistencyOf,
@@ -286,6 +289,11 @@ pub struct Strategy {
     /// What members tell of their experts' regions.
     #[serde(skip_serializing_if = "RegionForm::is_mean")]
     pub region_form: RegionForm,
+}
+
+/// Not written where it is the default, so that digests of earlier runs stay theirs.
+fn is_false(switch: &bool) -> bool {
+    !switch
 }
 
 const USUAL_CLIP: f64 = 2.0;
@@ -313,6 +321,7 @@ impl Default for Strategy {
             routing_penalty: 0.1,
             routing_form: RoutingForm::Adaptive,
             consistency: true,
+            local_gate: false,
             consistency_of: ConsistencyOf::Both,
             cohorts: CohortRule::Aligned,
             signal: Signal::Both,
@@ -337,6 +346,14 @@ pub struct Scoring {
     pub consensus_fraction: f64,
     /// The fewest tokens with which a member counts for an expert.
     pub minimum_tokens: u32,
+    /// Who is summed for the head.
+    #[serde(skip_serializing_if = "is_everyone")]
+    pub shared_cohort: SharedCohort,
+}
+
+/// Not written where it is the default, so that digests of earlier runs stay theirs.
+fn is_everyone(cohort: &SharedCohort) -> bool {
+    *cohort == SharedCohort::Everyone
 }
 
 impl Default for Scoring {
@@ -348,6 +365,7 @@ impl Default for Scoring {
             beta: 1.0,
             consensus_fraction: 0.5,
             minimum_tokens: 30,
+            shared_cohort: SharedCohort::Everyone,
         }
     }
 }

@@ -73,7 +73,7 @@ impl<'a> QuestionStage<'a> {
             global: self.initial.clone(),
             seed,
         };
-        let before = Round { round: 0, accuracy: before, loss: None, aligned: None };
+        let before = Round::before(Some(before));
         let rounds = federation.rounds(before, checkpoints, progress)?;
         Ok(Outcome { texts: sizes, rounds, epsilon_of_head: None })
     }

@@ -1,12 +1,13 @@
 //! FedAlign-MoE and its ablations.
 
 use cloister_alignment::consistency;
-use cloister_alignment::reference::{Role, Scores, common_direction, score, soft_weights};
+use cloister_alignment::reference::{Role, Scores, common_direction, majority, score, soft_weights};
 use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::plan::ScoringRule;
+use cloister_params::plan::{ScoringRule, SharedCohort};
 
-use super::{Gathered, Strategy, base};
+use super::personal::OwnRouters;
+use super::{Gathered, Memory, Strategy, base};
 use crate::config::{self, CohortRule, ConsistencyOf, Signal};
 use crate::partition::shuffled;
 
@@ -15,6 +16,8 @@ pub(super) struct FedAlignMoE {
     pub(super) settings: config::Strategy,
     pub(super) rule: ScoringRule,
     pub(super) seed: u64,
+    /// Routers that stay with their members, where the gate is local.
+    pub(super) own_routers: Option<OwnRouters>,
 }
 
 impl FedAlignMoE {
@@ -46,14 +49,19 @@ impl FedAlignMoE {
             CohortRule::Random => self.random(&scores.aligned, block, gathered.round),
             CohortRule::Complementary => complementary(&scores),
         };
-        let members = cohort.iter().filter(|is_in| **is_in).count();
-        // As in the protocol, a cohort below the floor falls back to everyone.
-        let floor = cloister_params::floors::Floors::of(roles.len(), roles.len()).map_or(1, |f| f.cohort);
-        if members < floor {
-            return gathered.by_texts();
-        }
-        let share = |(size, is_in): (&f64, &bool)| if *is_in { size / members as f64 } else { 0.0 };
-        gathered.sizes.iter().zip(&cohort).map(share).collect()
+        shares_of(&cohort, gathered)
+    }
+
+    /// Shares of the head by those whom most experts align (`ALIGN-09`).
+    fn majority_shares(&self, gathered: &Gathered<'_>) -> Vec<f64> {
+        let of_expert = |shape: &BlockShape| match shape.kind {
+            BlockKind::Expert { layer, expert } => {
+                Some(self.scores(&gathered.roles(shape, layer, expert), layer, gathered))
+            }
+            _ => None,
+        };
+        let scores: Vec<Scores> = gathered.global.table().iter().filter_map(of_expert).collect();
+        shares_of(&majority(&scores), gathered)
     }
 
     /// As many members as align, drawn for each block and round.
@@ -72,6 +80,17 @@ impl FedAlignMoE {
         let total: f64 = weights.iter().sum();
         gathered.sizes.iter().zip(&weights).map(|(size, weight)| size * weight / total).collect()
     }
+}
+
+/// The shares of a cohort's members by their texts. As in the protocol, a cohort below the floor falls back to everyone.
+fn shares_of(cohort: &[bool], gathered: &Gathered<'_>) -> Vec<f64> {
+    let members = cohort.iter().filter(|is_in| **is_in).count();
+    let floor = cloister_params::floors::Floors::of(cohort.len(), cohort.len()).map_or(1, |f| f.cohort);
+    if members < floor {
+        return gathered.by_texts();
+    }
+    let share = |(size, is_in): (&f64, &bool)| if *is_in { size / members as f64 } else { 0.0 };
+    gathered.sizes.iter().zip(cohort).map(share).collect()
 }
 
 /// As many members as align, but those that agree least with the others.
@@ -103,10 +122,37 @@ impl Strategy for FedAlignMoE {
         LocalTraining { region_form: settings.region_form, ..base(settings) }
     }
 
+    fn start(&self, member: usize, global: &BlockVectors) -> BlockVectors {
+        self.own_routers.as_ref().map_or_else(|| global.clone(), |own| own.start(member, global))
+    }
+
+    fn keep(&mut self, member: usize, start: &BlockVectors, updates: &BlockVectors) {
+        if let Some(own) = &mut self.own_routers {
+            own.keep(member, start, updates);
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        self.own_routers.as_ref().map_or_else(Memory::new, OwnRouters::memory)
+    }
+
+    fn recall(&mut self, memory: Memory) {
+        if let Some(own) = &mut self.own_routers {
+            own.recall(memory);
+        }
+    }
+
+    fn is_personal(&self) -> bool {
+        self.own_routers.is_some()
+    }
+
     fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
         match block.kind {
             BlockKind::Expert { layer, expert } => self.expert_shares(block, layer, expert, gathered),
             BlockKind::Router { layer } if self.settings.consistency => self.router_shares(layer, gathered),
+            BlockKind::Shared if self.rule.shared_cohort == SharedCohort::Majority => {
+                self.majority_shares(gathered)
+            }
             _ => gathered.by_texts(),
         }
     }

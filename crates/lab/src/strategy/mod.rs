@@ -126,7 +126,10 @@ pub fn named(settings: &config::Strategy, rule: ScoringRule, seed: u64) -> Box<d
         StrategyName::LocalRouters => Box::new(OwnRouters::keeping(1.0)),
         StrategyName::PflMoE => Box::new(OwnRouters::keeping(0.5)),
         StrategyName::FedMoE => Box::new(FedMoE),
-        StrategyName::FedAlignMoE => Box::new(FedAlignMoE { settings: settings.clone(), rule, seed }),
+        StrategyName::FedAlignMoE => {
+            let own_routers = settings.local_gate.then(|| OwnRouters::keeping(1.0));
+            Box::new(FedAlignMoE { settings: settings.clone(), rule, seed, own_routers })
+        }
     }
 }
 

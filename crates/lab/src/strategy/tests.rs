@@ -2,6 +2,7 @@
 
 use cloister_experts::{ExpertRegion, ModelConfig, block_table, initial_blocks};
 use cloister_params::block::BlockKind;
+use cloister_params::plan::SharedCohort;
 
 use super::align::consistency_of;
 use super::*;
@@ -43,14 +44,22 @@ fn results() -> Vec<LocalResult> {
 }
 
 fn shares(settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
+    shares_with(SharedCohort::Everyone, settings, kind)
+}
+
+fn shares_with(shared_cohort: SharedCohort, settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
     let (global, results) = (initial_blocks(&model()), results());
     let sizes = [0.5, 1.5, 1.0, 1.0, 1.0, 1.0];
     let gathered = Gathered { global: &global, sizes: &sizes, results: &results, round: 1 };
-    let text = "dataset = \"x\"\n[data]\ntrain = [\"x\"]";
-    let config = config::Config::parse(text, "the test", &[]).expect("a configuration");
-    let rule = training_settings(&config, &block_table(&model()), false, 0).scoring;
+    let rule = ScoringRule { shared_cohort, ..rule() };
     let block = global.table().iter().find(|shape| shape.kind == kind).expect("the block is there");
     named(settings, rule, 0).shares(block, &gathered)
+}
+
+fn rule() -> ScoringRule {
+    let text = "dataset = \"x\"\n[data]\ntrain = [\"x\"]";
+    let config = config::Config::parse(text, "the test", &[]).expect("a configuration");
+    training_settings(&config, &block_table(&model()), false, 0).scoring
 }
 
 const EXPERT: BlockKind = BlockKind::Expert { layer: 0, expert: 1 };
@@ -83,6 +92,33 @@ fn an_expert_of_another_role_is_left_out_and_the_controls_are_not_that() {
     let soft = shares(&align(CohortRule::Soft), EXPERT);
     assert!((soft.iter().sum::<f64>() - 1.0).abs() < 1e-9 && soft[5] == 0.0, "{soft:?}");
     assert!(shares(&align(CohortRule::Everyone), EXPERT).iter().all(|share| *share > 0.0));
+}
+
+/// ALIGN-09
+#[test]
+fn the_head_follows_the_majority_where_the_rule_says_so_whatever_experts_are_summed_over() {
+    for cohorts in [CohortRule::Aligned, CohortRule::Everyone] {
+        let head = shares_with(SharedCohort::Majority, &align(cohorts), BlockKind::Shared);
+        assert!(head[5] == 0.0 && head[1] == 1.5 / 5.0, "{head:?}");
+        let router = shares_with(SharedCohort::Majority, &align(cohorts), BlockKind::Router { layer: 0 });
+        assert!(router.iter().all(|share| *share > 0.0), "{router:?}");
+        assert!(shares(&align(cohorts), BlockKind::Shared).iter().all(|share| *share > 0.0), "control");
+    }
+}
+
+#[test]
+fn a_local_gate_leaves_routers_with_their_members_and_experts_to_their_cohorts() {
+    let settings = config::Strategy { local_gate: true, ..align(CohortRule::Aligned) };
+    assert_eq!(shares(&settings, EXPERT), shares(&align(CohortRule::Aligned), EXPERT));
+    let initial = initial_blocks(&model());
+    let updates = initial.map(|_, own| vec![2.0; own.len()]);
+    let moved = |local_gate| {
+        let mut strategy = named(&config::Strategy { local_gate, ..settings.clone() }, rule(), 0);
+        strategy.keep(3, &initial, &updates);
+        let start = strategy.start(3, &initial);
+        [BlockKind::Router { layer: 0 }, EXPERT].map(|kind| start.get(kind) != initial.get(kind))
+    };
+    assert_eq!((moved(true), moved(false)), ([true, false], [false, false]));
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn plan() -> RoundPlan {
             minimum_tokens: 1,
             slack: 1,
             fallback: Fallback::Everyone,
+            shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketches::Off,
         training: TrainingPlan {

@@ -2,7 +2,7 @@ use cloister_params::block::BlockShape;
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::plan::{
-    Deadlines, Fallback, PrivateTrainingPlan, ScoringRule, SketchPlan, Threshold, TrainingPlan,
+    Deadlines, Fallback, PrivateTrainingPlan, ScoringRule, SharedCohort, SketchPlan, Threshold, TrainingPlan,
 };
 
 use super::*;
@@ -39,6 +39,7 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
             minimum_tokens: 30,
             slack: 1,
             fallback: Fallback::Everyone,
+            shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: LateSketches::Off,
         training: TrainingPlan {
