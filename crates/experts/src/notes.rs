@@ -9,7 +9,7 @@ pub use crate::rows::NotesError;
 use crate::rows::{ReadSoFar, Rows};
 
 /// The columns that a note is made of.
-const COLUMNS: &[&str] = &["text", "title", "description", "label_name", "label"];
+const COLUMNS: &[&str] = &["text", "title", "description", "question", "label_name", "label", "subject"];
 
 /// A text with the name of its class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Note {
 /// Reads notes one after the other, so that the file is never held as a whole.
 ///
 /// JSON Lines (plain, gzip, zstd) or Parquet, told apart by their first bytes. Each row has a string `text`, or `title`
-/// and `description` in its place, and, as the class, `label_name` if it is present or else `label`, a string or an
+/// and `description` or a `question` in its place, and, as the class, `label_name`, else `label`, else `subject`, a string or an
 /// integer; other fields are ignored.
 pub struct NoteReader {
     rows: Rows,
@@ -86,8 +86,10 @@ struct Row {
     text: Option<String>,
     title: Option<String>,
     description: Option<String>,
+    question: Option<String>,
     label_name: Option<Value>,
     label: Option<Value>,
+    subject: Option<Value>,
 }
 
 /// A row as a note, or what it lacks.
@@ -97,13 +99,13 @@ pub(crate) fn labelled_text(row: Value) -> Result<Note, String> {
 
 fn note(row: Value) -> Result<Note, String> {
     let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
-    let label = match row.label_name.or(row.label) {
+    let label = match row.label_name.or(row.label).or(row.subject) {
         Some(Value::String(name)) => name,
         Some(Value::Number(number)) if !number.is_f64() => number.to_string(),
         Some(other) => return Err(format!("the label must be a string or an integer, not {other}")),
         None => return Err("there is neither “label_name” nor “label”".to_owned()),
     };
-    let text = match (row.text, row.title, row.description) {
+    let text = match (row.text.or(row.question), row.title, row.description) {
         (Some(text), _, _) => text,
         (None, Some(title), Some(description)) => format!("{title} {description}"),
         _ => return Err("there is no “text”, nor “title” with “description”".to_owned()),

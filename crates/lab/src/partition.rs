@@ -6,25 +6,65 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::config::{Division, Partition};
 
-/// The texts of each member. `domains` gives each text's domain, from 0.
+/// What a division goes by, for each text.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts<'a> {
+    /// Classes, from 0.
+    pub labels: &'a [usize],
+    /// Domains, from 0.
+    pub domains: &'a [usize],
+    /// Lengths in bytes.
+    pub lengths: &'a [usize],
+}
+
+/// The texts of each member.
 ///
 /// # Errors
 /// [`PartitionError`] when the texts admit no such division.
 pub fn divide(
     partition: &Partition,
-    labels: &[usize],
-    domains: &[usize],
+    texts: &Texts<'_>,
     seed: u64,
 ) -> Result<Vec<Vec<usize>>, PartitionError> {
     let Partition { members, alpha, minimum, .. } = *partition;
+    let mixed = || shuffled((0..texts.labels.len()).collect(), seed);
     match partition.division {
-        Division::Dirichlet => label_dirichlet(labels, members, alpha, minimum, seed),
-        Division::Iid => {
-            check(labels.len(), members, minimum)?;
-            Ok(deal(shuffled((0..labels.len()).collect(), seed), members))
-        }
-        Division::Domains => by_domain(partition, domains, seed),
+        Division::Dirichlet => return label_dirichlet(texts.labels, members, alpha, minimum, seed),
+        Division::Domains => return by_domain(partition, texts.domains, seed),
+        _ => check(texts.labels.len(), members, minimum)?,
     }
+    Ok(match partition.division {
+        Division::Sizes => by_size(mixed(), members, minimum),
+        Division::Lengths => {
+            let mut order = mixed();
+            order.sort_by_key(|&text| texts.lengths[text]);
+            cut(&order, &vec![1.0; members], 0)
+        }
+        _ => deal(mixed(), members),
+    })
+}
+
+/// Texts as they come, in sizes that fall as 1, ½, ⅓ … do beyond what every member has.
+fn by_size(order: Vec<usize>, members: usize, minimum: usize) -> Vec<Vec<usize>> {
+    let shares: Vec<f64> = (1..=members).map(|member| 1.0 / member as f64).collect();
+    cut(&order, &shares, minimum)
+}
+
+/// Cuts an order into parts of `minimum` texts, and these shares of the rest.
+fn cut(order: &[usize], shares: &[f64], minimum: usize) -> Vec<Vec<usize>> {
+    let (rest, total) = (order.len() - minimum * shares.len(), shares.iter().sum::<f64>());
+    let mut sum = 0.0;
+    let ends: Vec<usize> = (1..=shares.len())
+        .map(|parts| {
+            sum += shares[parts - 1];
+            parts * minimum + (rest as f64 * (sum / total).min(1.0)).round() as usize
+        })
+        .collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let mut parts: Vec<Vec<usize>> =
+        starts.zip(&ends).map(|(start, &end)| order[start..end].to_vec()).collect();
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    parts
 }
 
 /// Members take turns at the domains; those of one domain share its texts evenly.
@@ -88,7 +128,8 @@ mod tests {
     #[test]
     fn members_of_an_iid_division_are_equally_large_and_follow_the_seed() {
         let labels: Vec<usize> = (0..103).map(|text| text % 4).collect();
-        let of = |seed| divide(&partition(Division::Iid, 10), &labels, &[], seed).expect("enough texts");
+        let texts = Texts { labels: &labels, domains: &[], lengths: &[] };
+        let of = |seed| divide(&partition(Division::Iid, 10), &texts, seed).expect("enough texts");
         let parts = of(1);
         let mut all = parts.concat();
         all.sort_unstable();
@@ -101,11 +142,36 @@ mod tests {
     #[test]
     fn each_member_has_texts_of_one_domain() {
         let domains: Vec<usize> = (0..120).map(|text| usize::from(text >= 80)).collect();
-        let parts = divide(&partition(Division::Domains, 5), &[0; 120], &domains, 3).expect("enough texts");
+        let texts = |domains| Texts { labels: &[0; 120], domains, lengths: &[] };
+        let parts = divide(&partition(Division::Domains, 5), &texts(&domains), 3).expect("enough texts");
         for (member, part) in parts.iter().enumerate() {
             assert!(part.iter().all(|&text| domains[text] == member % 2) && part.len() >= 20, "{member}");
         }
-        let short = divide(&partition(Division::Domains, 5), &[0; 5], &[0, 0, 0, 0, 1], 3);
+        let short = divide(&partition(Division::Domains, 5), &texts(&[0, 0, 0, 0, 1]), 3);
         assert!(matches!(short, Err(PartitionError::TooFewNotes { .. })));
+    }
+
+    #[test]
+    fn members_differ_in_size_or_in_the_lengths_of_their_texts_and_have_every_text_once() {
+        let (labels, lengths): (Vec<usize>, Vec<usize>) =
+            (0..403).map(|text| (text % 4, text * 17 % 403)).unzip();
+        let texts = Texts { labels: &labels, domains: &[], lengths: &lengths };
+        let of = |division| divide(&partition(division, 10), &texts, 1).expect("enough texts");
+        let (sizes, bands) = (of(Division::Sizes), of(Division::Lengths));
+        for parts in [&sizes, &bands] {
+            let mut all = parts.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..403).collect::<Vec<_>>());
+        }
+        let counts: Vec<usize> = sizes.iter().map(Vec::len).collect();
+        assert!(counts.is_sorted_by(|one, other| one >= other) && counts[9] >= 8, "{counts:?}");
+        assert!((110..=120).contains(&counts[0]), "8 and the largest of the shares of 323: {counts:?}");
+        let longest = |part: &Vec<usize>| part.iter().map(|&text| lengths[text]).max();
+        let shortest = |part: &Vec<usize>| part.iter().map(|&text| lengths[text]).min();
+        assert!(bands.windows(2).all(|pair| longest(&pair[0]) < shortest(&pair[1])), "bands do not overlap");
+        assert!(bands.iter().all(|band| (40..=41).contains(&band.len())));
+        let few = Texts { labels: &[0; 9], domains: &[], lengths: &[1; 9] };
+        let few = divide(&partition(Division::Sizes, 10), &few, 1);
+        assert!(matches!(few, Err(PartitionError::TooFewNotes { .. })));
     }
 }

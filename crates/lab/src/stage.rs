@@ -10,7 +10,7 @@ use crate::federation::{Federation, relative_sizes};
 use crate::frozen::FrozenFeatures;
 use crate::head::{LinearHead, correct};
 use crate::learners::Classifiers;
-use crate::partition::divide;
+use crate::partition::{Texts, divide};
 use crate::results::{Outcome, Round};
 use crate::run::{Folders, Progress};
 use crate::sketching::{Degradation, compare};
@@ -121,8 +121,14 @@ impl<'a> Stage<'a> {
         if self.config.strategy.name == StrategyName::Centralised {
             return Ok(vec![train.to_vec()]);
         }
-        let domains: Vec<usize> = train.iter().map(|&text| self.dataset.domains[text]).collect();
-        let parts = divide(&self.config.partition, &self.labels(train), &domains, seed)?;
+        let of =
+            |trait_of: &dyn Fn(usize) -> usize| train.iter().map(|&text| trait_of(text)).collect::<Vec<_>>();
+        let texts = Texts {
+            labels: &self.labels(train),
+            domains: &of(&|text| self.dataset.domains[text]),
+            lengths: &of(&|text| self.dataset.notes[text].text.len()),
+        };
+        let parts = divide(&self.config.partition, &texts, seed)?;
         Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
     }
 

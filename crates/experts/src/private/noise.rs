@@ -12,7 +12,9 @@
 
 use cloister_privacy::discrete_gaussian::{MAX_SIGMA, sample};
 use rand_core::CryptoRng;
+use tch::{Kind, Tensor};
 
+use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::private::PrivateTraining;
 
@@ -45,13 +47,13 @@ impl Grid {
         Ok(Self { step, bound })
     }
 
-    /// A sum with its noise, divided by `divisor`; nothing where the sum is not finite.
-    pub(crate) fn noised(self, sum: &[f32], divisor: f64, random: &mut impl CryptoRng) -> Option<Vec<f32>> {
-        let noised = |&value: &f32| {
-            let steps = (f64::from(value) / self.step).round();
-            let steps = steps.is_finite().then_some(steps as i64)?;
-            Some(((steps + sample(MAX_SIGMA, random)) as f64 * self.step / divisor) as f32)
-        };
-        sum.iter().map(noised).collect()
+    /// A sum with its noise, divided by `divisor`, on the sum's device, for which it does not wait. What is not finite in the
+    /// sum is not finite in this.
+    pub(crate) fn noised(self, sum: &Tensor, divisor: f64, random: &mut impl CryptoRng) -> Tensor {
+        let noise: Vec<i64> = (0..sum.numel()).map(|_| sample(MAX_SIGMA, random)).collect();
+        let noise = uploaded(&Tensor::from_slice(&noise).view(sum.size().as_slice()), sum.device());
+        // Numbers of steps are far below 2⁵³, so that 64-bit floats add them exactly.
+        let steps = (sum.to_kind(Kind::Double) / self.step).round() + noise;
+        (steps * (self.step / divisor)).to_kind(Kind::Float)
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Which part of a trained tensor a product is made with.
 pub(crate) enum Place {
@@ -85,6 +85,9 @@ impl Product {
         match &self.place {
             Place::Whole => vec![(None, all())],
             Place::Expert(expert) => vec![(Some(*expert), all())],
+            // A GPU is not asked for counts: there, what is added to the work is less than the wait.
+            Place::Sorted(counts) if on_gpu(gradient) => vec![(None, of_grouped(&rows, counts, examples))],
+            Place::Chosen { experts, .. } if on_gpu(gradient) => vec![(None, of_columns(&all(), *experts))],
             Place::Sorted(counts) => of_sorted(&rows, counts, examples, |_, input| input.shallow_clone()),
             Place::Chosen { experts, of_rows } => {
                 let order = of_rows.argsort_stable(true, 0, false);
@@ -115,19 +118,53 @@ fn of_sorted(
     (0..counts.len()).map(own).collect()
 }
 
+fn on_gpu(tensor: &Tensor) -> bool {
+    matches!(tensor.device(), Device::Cuda(_))
+}
+
 /// `[examples, out, in]`. The narrower side is laid out once for each example, 0 in the rows of others: one product
 /// of a few more columns instead of one for each example.
 fn of_each(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) -> Tensor {
     let (gradient, input) = (gradient.to_kind(Kind::Float), input.to_kind(Kind::Float));
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
-    let own = owners.one_hot(examples).to_kind(Kind::Float).unsqueeze(2);
-    let lay_out = |rows: &Tensor, width: i64| (&own * rows.unsqueeze(1)).view([-1, examples * width]);
     if outputs <= inputs {
-        lay_out(&gradient, outputs).tr().matmul(&input).view([examples, outputs, inputs])
+        let laid_out = laid_out(&gradient, owners, examples);
+        laid_out.tr().matmul(&input).view([examples, outputs, inputs])
     } else {
-        let product = gradient.tr().matmul(&lay_out(&input, inputs));
+        let product = gradient.tr().matmul(&laid_out(&input, owners, examples));
         product.view([outputs, examples, inputs]).transpose(0, 1)
     }
+}
+
+/// Rows `[rows, width]` as `[rows, examples · width]`, 0 but in the columns of each row's example.
+fn laid_out(rows: &Tensor, owners: &Tensor, examples: i64) -> Tensor {
+    let own = owners.one_hot(examples).to_kind(rows.kind()).unsqueeze(2);
+    (own * rows.unsqueeze(1)).view([-1, examples * rows.size()[1]])
+}
+
+/// As [`of_sorted`], for all experts in one grouped product, `[examples, experts, out, in]`. The bounds stay on the device, and
+/// what comes out is as precise as the rows.
+fn of_grouped([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, examples: i64) -> Tensor {
+    let ends = counts.cumsum(0, Kind::Int);
+    let input = input.to_kind(gradient.kind());
+    let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
+    let product = |one: &Tensor, other: &Tensor| {
+        one.tr().internal_grouped_mm(other, Some(&ends), None, None).to_kind(Kind::Float)
+    };
+    if outputs <= inputs {
+        let product = product(&laid_out(gradient, owners, examples), &input);
+        product.view([-1, examples, outputs, inputs]).transpose(0, 1)
+    } else {
+        let product = product(gradient, &laid_out(&input, owners, examples));
+        product.view([-1, outputs, examples, inputs]).permute([2, 0, 1, 3])
+    }
+}
+
+/// The gradients of each example by all experts' parts, `[examples, experts, out, in]`, from those by their parts side by side,
+/// `[examples, out, experts · in]`.
+fn of_columns(side_by_side: &Tensor, experts: i64) -> Tensor {
+    let (examples, outputs) = (side_by_side.size()[0], side_by_side.size()[1]);
+    side_by_side.view([examples, outputs, experts, -1]).transpose(1, 2)
 }
 
 /// The gradients by a whole parameter from those of its parts: of its experts, or of all of it.
@@ -159,5 +196,55 @@ impl Recorder {
         let (input, output) = (product.0.detach(), product.1.shallow_clone());
         let parameter = format!("{module}.{part}");
         tape.products().push(Product { parameter, place, input, output, owners });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLES: i64 = 3;
+    const COUNTS: [i64; 4] = [5, 3, 0, 4];
+
+    /// Rows of three texts, sorted by four experts, of which one has none.
+    fn rows(outputs: i64, inputs: i64) -> (Tensor, Tensor, Tensor) {
+        let owners = Tensor::from_slice(&[0_i64, 0, 1, 2, 2, 0, 1, 1, 2, 0, 0, 1]);
+        let of = |width: i64, pace: f64| {
+            (Tensor::arange(12 * width, (Kind::Float, Device::Cpu)) * pace).sin().view([12, width])
+        };
+        (owners, of(outputs, 0.7), of(inputs, 1.3))
+    }
+
+    /// The gradients of each text by each expert's part, as a processor makes them.
+    fn expected((owners, gradient, input): &(Tensor, Tensor, Tensor)) -> Tensor {
+        let parameter = Tensor::zeros([4, gradient.size()[1], input.size()[1]], (Kind::Float, Device::Cpu));
+        let counts = Tensor::from_slice(&COUNTS);
+        let parts = of_sorted(&[owners, gradient, input], &counts, EXAMPLES, |_, own| own.shallow_clone());
+        assemble(&parameter, EXAMPLES, parts)
+    }
+
+    /// What a GPU makes, made here.
+    #[test]
+    fn without_counts_each_text_has_the_same_gradients() {
+        for (outputs, inputs) in [(8, 16), (24, 8)] {
+            let own = rows(outputs, inputs);
+            let (owners, gradient, input) = &own;
+            let expected = expected(&own);
+            assert!(expected.abs().max().double_value(&[]) > 1.0, "there is something to compare");
+            let halves = [gradient, input].map(|rows| rows.to_kind(Kind::BFloat16));
+            let grouped =
+                of_grouped(&[owners, &halves[0], &halves[1]], &Tensor::from_slice(&COUNTS), EXAMPLES);
+            assert!(grouped.allclose(&expected, 3e-2, 3e-2, false), "grouped, {outputs} by {inputs}");
+
+            let experts = Tensor::from_slice(&[0_i64, 1, 2, 3]).repeat_interleave_self_tensor(
+                &Tensor::from_slice(&COUNTS),
+                0,
+                12,
+            );
+            let side_by_side = laid_out(input, &experts, 4);
+            let columns = of_columns(&of_each(owners, gradient, &side_by_side, EXAMPLES), 4);
+            assert!(columns.allclose(&expected, 1e-5, 1e-5, false), "columns, {outputs} by {inputs}");
+            assert!(!columns.flip([1]).allclose(&expected, 1e-1, 1e-1, false), "control: other experts");
+        }
     }
 }

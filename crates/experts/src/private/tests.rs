@@ -69,13 +69,17 @@ fn looks_gaussian(values: &[f64], deviation: f64) -> bool {
         && near(within, 0.682_689, 0.2166)
 }
 
+fn noised(grid: Grid, sum: &[f32], divisor: f64, random: &mut ChaCha20Rng) -> Vec<f64> {
+    let noised = grid.noised(&Tensor::from_slice(sum), divisor, random);
+    crate::model::values(&noised).into_iter().map(f64::from).collect()
+}
+
 /// PRIV-10
 #[test]
 fn the_noise_is_gaussian_with_its_deviation_on_every_coordinate() {
     let (mut random, coordinates) = (random(), 100_000);
     let grid = Grid::new(&private(), coordinates).expect("little noise");
-    let noised = grid.noised(&vec![0.0; coordinates], 4.0, &mut random).expect("finite");
-    let values: Vec<f64> = noised.iter().map(|&value| f64::from(value)).collect();
+    let values = noised(grid, &vec![0.0; coordinates], 4.0, &mut random);
     // 0.5 · 2, over a divisor of 4.
     assert!(looks_gaussian(&values, 0.25));
     assert!(!looks_gaussian(&values, 0.26), "control: another deviation");
@@ -92,13 +96,25 @@ fn the_noise_is_gaussian_with_its_deviation_on_every_coordinate() {
 fn sums_keep_their_mean_and_land_on_the_grid() {
     let mut random = random();
     let grid = Grid::new(&private(), 40_000).expect("little noise");
-    let noised = grid.noised(&[1.5; 40_000], 1.0, &mut random).expect("finite");
-    let mean = noised.iter().map(|&value| f64::from(value)).sum::<f64>() / 40_000.0;
+    let values = noised(grid, &[1.5; 40_000], 1.0, &mut random);
+    let mean = values.iter().sum::<f64>() / 40_000.0;
     assert!((mean - 1.5).abs() < 4.0 / 200.0, "{mean}");
     let step = 2f64.powi(-20);
-    assert!(noised.iter().all(|&value| (f64::from(value) / step).fract() == 0.0), "multiples of σ/2²⁰");
-    assert_eq!(grid.noised(&[f32::NAN], 1.0, &mut random), None);
-    assert_eq!(grid.noised(&[f32::INFINITY], 1.0, &mut random), None);
+    assert!(values.iter().all(|value| (value / step).fract() == 0.0), "multiples of σ/2²⁰");
+    let broken = noised(grid, &[f32::NAN, f32::INFINITY, 1.0], 1.0, &mut random);
+    assert_eq!(broken.iter().map(|value| value.is_finite()).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
+fn a_loss_says_whether_its_gradients_are_numbers() {
+    let judged = |value: f64| {
+        let mut sum =
+            ClippedSum::new(1.0, &[("a".to_owned(), Tensor::zeros([3], (Kind::Float, tch::Device::Cpu)))]);
+        sum.sums[0] += value;
+        sum.judged(&Tensor::from(0.5_f32)).double_value(&[])
+    };
+    assert_eq!(judged(7.0), 0.5);
+    assert!(judged(f64::NAN).is_nan() && judged(f64::INFINITY).is_nan());
 }
 
 #[test]

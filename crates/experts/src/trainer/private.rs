@@ -1,12 +1,13 @@
 //! DP-SGD of MiniLM upcycled.
 
 use rand_core::CryptoRng;
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::{
     Anchor, EVALUATION_TOKENS, LocalResult, LocalTraining, Trainer, TrainingProgress, count, task_loss,
 };
 use crate::error::ExpertsError;
+use crate::losses::Losses;
 use crate::model::Parameters;
 use crate::moe::Routing;
 use crate::optimizer::{Optimizer, Plan};
@@ -89,23 +90,23 @@ impl Trainer {
         let plan = Plan { max_norm: None, ..Plan::default() };
         let mut optimizer = Optimizer::new(self.groups(settings), steps, plan);
         let anchor = Anchor::new(&optimizer, settings.proximal);
-        let mut report = PrivateReport { steps, ..PrivateReport::default() };
-        let mut losses = Vec::with_capacity(steps);
-        for step in 1..=steps {
+        let mut losses = Losses::new(steps);
+        let mut drawn_in_steps = Vec::with_capacity(steps);
+        let mut clipped = Tensor::zeros([], (Kind::Int64, self.model.device()));
+        for _ in 0..steps {
             let drawn = private.draw(self.features.notes(), random);
             let (loss, sum) = own.clipped_sum(&drawn, grid.bound);
-            if !loss.is_finite() {
-                return Err(ExpertsError::Diverged { step, loss });
-            }
-            let (mut gradients, clipped) = sum.noised(grid, (settings.batch_size, step), random)?;
+            let mut gradients = sum.noised(grid, settings.batch_size, random);
             anchor.add_pull(&optimizer, &mut gradients);
             optimizer.apply(&gradients);
-            report.drawn += drawn.len();
-            report.clipped += clipped;
-            losses.extend((!drawn.is_empty()).then_some(loss));
-            progress(TrainingProgress { step, steps, loss });
+            drawn_in_steps.push(drawn.len());
+            clipped += &sum.clipped;
+            losses.push(sum.judged(&loss), progress)?;
         }
-        Ok((losses, report))
+        let losses = losses.finish(progress)?.into_iter().zip(&drawn_in_steps);
+        let losses = losses.filter(|(_, drawn)| **drawn > 0).map(|(loss, _)| loss).collect();
+        let clipped = clipped.int64_value(&[]) as usize;
+        Ok((losses, PrivateReport { steps, drawn: drawn_in_steps.iter().sum(), clipped }))
     }
 }
 
@@ -117,9 +118,9 @@ impl<'a> Private<'a> {
     }
 
     /// The task's mean loss over the drawn notes, 0 where there are none, and the sum of their clipped gradients.
-    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (f64, ClippedSum) {
+    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
         let mut sum = ClippedSum::new(bound, &self.trained);
-        let mut losses = 0.0;
+        let mut losses = Tensor::zeros([], (Kind::Float, self.trainer.model.device()));
         for notes in drawn.chunks(self.settings.batch_size) {
             let (loss, gradients) = self.gradients(notes);
             losses += loss;
@@ -129,21 +130,19 @@ impl<'a> Private<'a> {
     }
 
     /// The sum of the task's losses over some notes, and each note's gradient, `[notes, …]` for each parameter.
-    fn gradients(&self, notes: &[usize]) -> (f64, Vec<Tensor>) {
+    fn gradients(&self, notes: &[usize]) -> (Tensor, Vec<Tensor>) {
         let batch = self.trainer.features.batch(notes);
         let output = self.trainer.model.forward(&batch, &self.recorded);
         let task = task_loss(&output, &batch, Reduction::Sum);
         let (owners, examples) = (batch.packing.owners(), batch.packing.notes);
         let over = Over::Examples { owners: &owners, examples };
         let loss = &task + self.trainer.routing_loss(&output, self.settings, over);
-        (task.double_value(&[]), self.tape.gradients(&loss, examples, &self.trained))
+        (task.detach(), self.tape.gradients(&loss, examples, &self.trained))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
     use crate::blocks::{BlockVectors, initial_blocks};
     use crate::config::ModelConfig;
@@ -262,7 +261,7 @@ mod tests {
         let Some(trainer) = trainer() else { return };
         let mut settings = settings();
         let (loss, none) = Private::new(&trainer, &settings).clipped_sum(&[], 1.0);
-        assert_eq!((loss, norm(&none.sums), none.clipped.int64_value(&[])), (0.0, 0.0, 0));
+        assert_eq!((loss.double_value(&[]), norm(&none.sums), none.clipped.int64_value(&[])), (0.0, 0.0, 0));
         settings.frozen = crate::Frozen { routers: true, head: true };
         let names: Vec<String> =
             Private::new(&trainer, &settings).trained.into_iter().map(|(name, _)| name).collect();

@@ -90,6 +90,10 @@ pub enum Division {
     Iid,
     /// Each member has texts of one domain (file) alone.
     Domains,
+    /// Texts at random, in sizes that fall as 1, ½, ⅓ … do.
+    Sizes,
+    /// Each member has texts of like length, from the shortest to the longest: they differ in style, and no label says so.
+    Lengths,
 }
 
 /// The division among members.

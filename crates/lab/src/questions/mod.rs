@@ -14,7 +14,7 @@ use crate::data::Files;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
 use crate::learners::Learners;
-use crate::partition::divide;
+use crate::partition::{Texts, divide};
 use crate::questions::data::Questions;
 use crate::results::{Outcome, Round};
 use crate::run::{Folders, Progress};
@@ -84,8 +84,10 @@ impl<'a> QuestionStage<'a> {
             return Ok(vec![train.to_vec()]);
         }
         let of = |all: &[usize]| train.iter().map(|&own| all[own]).collect::<Vec<_>>();
-        let (topics, domains) = (of(&self.questions.topics), of(&self.questions.domains));
-        let parts = divide(&self.config.partition, &topics, &domains, seed)?;
+        let lengths: Vec<usize> = self.questions.all.iter().map(|own| own.prompt.len()).collect();
+        let Questions { topics, domains, .. } = &self.questions;
+        let texts = Texts { labels: &of(topics), domains: &of(domains), lengths: &of(&lengths) };
+        let parts = divide(&self.config.partition, &texts, seed)?;
         Ok(parts.iter().map(|part| part.iter().map(|&own| train[own]).collect()).collect())
     }
 }
