@@ -118,8 +118,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 fn run_config(arguments: &Run) -> Result<(), Failure> {
     let common = &arguments.common;
     let config = common.read()?;
-    let folders = common.folders(arguments.out.clone());
+    let mut folders = common.folders(arguments.out.clone());
     let screen = Screen::new(common.quiet, &config);
+    if common.text()?.0.contains("[[rows]]") {
+        screen.note("the file has rows; `cloister lab ladder` runs them, and this what they have in common");
+        if arguments.out.is_none() {
+            folders.out.push("without-rows");
+        }
+    }
     let mut show = |progress| screen.show(progress);
     let summary =
         cloister_lab::run(&config, &folders, arguments.test.as_deref(), &mut show).map_err(failure)?;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::chart::Frame;
-use crate::config::Config;
+use crate::config::{Config, ROWS};
 use crate::error::LabError;
 use crate::results::{Summary, write_json};
 use crate::run::{Folders, Progress, run};
@@ -44,7 +44,7 @@ impl Ladder {
     /// [`LabError::Config`], naming what is wrong.
     pub fn parse(text: &str, place: &str, settings: &[String], only: &[String]) -> Result<Self, LabError> {
         let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
-        let rows = table.remove("rows").unwrap_or(toml::Value::Array(Vec::new()));
+        let rows = table.remove(ROWS).unwrap_or(toml::Value::Array(Vec::new()));
         let rows: Vec<Row> = rows.try_into().map_err(|error| LabError::config(place, error))?;
         check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
         let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;

@@ -21,10 +21,9 @@ fn every_committed_experiment_is_a_configuration() {
     let all = experiments();
     assert!(all.len() >= 4, "{}", all.len());
     for (place, text) in all {
+        Config::parse(&text, &place, &[]).expect("a configuration");
         if text.contains("[[rows]]") {
             Ladder::parse(&text, &place, &[], &[]).expect("a ladder");
-        } else {
-            Config::parse(&text, &place, &[]).expect("a configuration");
         }
     }
 }
@@ -244,4 +243,32 @@ fn members_with_a_wrong_list_of_classes_are_seen_in_the_result() {
     let (none, all) = (accuracy("partition.miscoded=0"), accuracy("partition.miscoded=5"));
     // Eight classes: chance is an eighth.
     assert!(none > 0.4 && all < 0.125, "{none} {all}");
+}
+
+/// ALIGN-07: behind masks too.
+#[test]
+fn members_with_a_wrong_list_of_classes_are_those_that_experts_leave_out() {
+    let Some(folders) = folders("left-out") else {
+        return;
+    };
+    let left_out = |miscoded: &str| {
+        let settings = [
+            &[
+                "partition.members=8",
+                "partition.division=iid",
+                "partition.seeds=[0]",
+                "head.kind=none",
+                miscoded,
+            ][..],
+            &["strategy.num_rounds=5", "strategy.learning_rate=4e-3", "strategy.batch_size=4"],
+            &["strategy.balanced=false", "scoring.minimum_tokens=10", "scoring.coordinates=128"],
+            &["secure=true", "strategy.expert_clip=0.5", "scoring.shared_cohort=Majority"],
+        ];
+        let summary = run(&config(&settings.concat()), &folders, None, &mut |_| ()).expect("it runs");
+        summary.measured[0].rounds[5].left_out.clone().expect("experts choose")
+    };
+    let (wrong, right) = (left_out("partition.miscoded=2"), left_out("partition.miscoded=0"));
+    let clear = |own: &[usize]| own[6..].iter().min() > own[..6].iter().max();
+    assert!(clear(&wrong), "{wrong:?}");
+    assert!(!clear(&right), "control: {right:?}");
 }

@@ -212,7 +212,7 @@ fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
         .collect()
 }
 
-/// ALIGN-07, ALIGN-11, ALIGN-12, ROUND-21: over random inputs.
+/// ALIGN-07, ALIGN-09, ALIGN-11, ALIGN-12, ROUND-21: over random inputs.
 #[test]
 fn secure_and_plain_agree_over_random_updates() {
     let cases = Cases { cases: 12, ..Cases::default() };

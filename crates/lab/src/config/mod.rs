@@ -143,12 +143,13 @@ fn is_none(members: &usize) -> bool {
 }
 
 impl Config {
-    /// Reads a configuration, with settings in place of the file's: `strategy.num_rounds=3`.
+    /// Reads a configuration, with settings in place of the file's: `strategy.num_rounds=3`. A ladder's rows are left alone.
     ///
     /// # Errors
     /// [`LabError::Config`], naming what is wrong.
     pub fn parse(text: &str, place: &str, settings: &[String]) -> Result<Self, LabError> {
         let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
+        table.remove(ROWS);
         for setting in settings {
             set(&mut table, setting)
                 .map_err(|reason| LabError::config(&format!("--set {setting}"), reason))?;
@@ -288,6 +289,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// Where a ladder has its rows.
+pub(crate) const ROWS: &str = "rows";
 
 /// Sets one value of a table; what is no TOML value is a string.
 fn set(table: &mut toml::Table, setting: &str) -> Result<(), String> {
