@@ -44,7 +44,7 @@ struct Common {
     /// Set a value in place of the file's, like strategy.num_rounds=3; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Everything small: one seed, two rounds, 400 texts. Shows that it runs; its figures mean nothing.
+    /// Everything small: one seed, two rounds of 400 texts, or one of 80 questions. Shows that it runs; its figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// Print JSON on stdout at the end.

@@ -85,7 +85,7 @@ impl Product {
         match &self.place {
             Place::Whole => vec![(None, all())],
             Place::Expert(expert) => vec![(Some(*expert), all())],
-            // A GPU is not asked for counts: there, what is added to the work is less than the wait.
+            // A GPU is not asked for counts, for which the host would wait.
             Place::Sorted(counts) if on_gpu(gradient) => vec![(None, of_grouped(&rows, counts, examples))],
             Place::Chosen { experts, .. } if on_gpu(gradient) => vec![(None, of_columns(&all(), *experts))],
             Place::Sorted(counts) => of_sorted(&rows, counts, examples, |_, input| input.shallow_clone()),

@@ -132,9 +132,9 @@ impl Default for Partition {
     }
 }
 
-/// The limit of a quick run.
-fn few(limit: usize) -> usize {
-    if limit == 0 { 400 } else { limit.min(400) }
+/// The limit of a quick run, for what has one already; 0 is none.
+fn at_most(limit: usize, most: usize) -> usize {
+    if limit == 0 { most } else { limit.min(most) }
 }
 
 /// Not written where there are none, so that digests of earlier runs stay theirs.
@@ -161,11 +161,13 @@ impl Config {
 
     /// The configuration with everything small, to see in minutes that it runs: its figures mean nothing.
     pub fn quick(mut self) -> Self {
-        self.data.limit = few(self.data.limit);
-        self.data.test_limit = self.data.test_limit.map(few);
+        // A causal model takes seconds for each of its questions.
+        let (most, rounds) = if self.model.folder.is_some() { (80, 1) } else { (400, 2) };
+        self.data.limit = at_most(self.data.limit, most);
+        self.data.test_limit = self.data.test_limit.map(|limit| at_most(limit, most));
         self.data.max_tokens = self.data.max_tokens.min(48);
         self.partition.seeds.truncate(1);
-        self.strategy.num_rounds = self.strategy.num_rounds.min(2);
+        self.strategy.num_rounds = self.strategy.num_rounds.min(rounds);
         self
     }
 
