@@ -7,8 +7,10 @@ const MARGIN: f64 = 50.0;
 const LEGEND_TOP: f64 = 24.0;
 const LEGEND_LINE: f64 = 12.0;
 
-/// The frame of a chart of shares between 0 and 1.
+/// The frame of a chart of shares.
 pub(crate) struct Frame {
+    /// The shares at its bottom and at its top.
+    pub(crate) range: (f64, f64),
     /// Width of the part with the lines, margins included.
     pub(crate) width: f64,
     /// Width of what is to the right of it.
@@ -28,10 +30,11 @@ impl Frame {
             self.width + self.legend,
             HEIGHT.max(LEGEND_TOP + LEGEND_LINE * self.entries as f64)
         );
-        for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
-            let at = y(share);
+        for part in [0.0, 0.25, 0.5, 0.75, 1.0] {
+            let share = self.range.0 + part * (self.range.1 - self.range.0);
+            let at = self.y(share);
             let _ = writeln!(svg, "<path d=\"M{MARGIN} {at:.1}H{}\" stroke=\"#ddd\"/>", self.width - MARGIN);
-            let _ = writeln!(svg, "<text x=\"20\" y=\"{:.1}\">{share}</text>", at + 4.0);
+            let _ = writeln!(svg, "<text x=\"14\" y=\"{:.1}\">{share:.3}</text>", at + 4.0);
         }
         for (at, tick) in self.ticks.iter().enumerate() {
             let (x, y) = (self.x(at) - 8.0, HEIGHT - MARGIN + 16.0);
@@ -46,11 +49,11 @@ impl Frame {
     /// A line through values of steps, or a dash at a single value; `style` are attributes of its own.
     pub(crate) fn line(&self, svg: &mut String, values: &[(usize, f64)], style: &str) {
         if let [(step, only)] = values {
-            let (x, y) = (self.x(*step), y(*only));
+            let (x, y) = (self.x(*step), self.y(*only));
             let _ = writeln!(svg, "<path d=\"M{x:.1} {y:.1}h20\" stroke-width=\"2\" {style}/>");
             return;
         }
-        let point = |(step, value): &(usize, f64)| format!("{:.1},{:.1}", self.x(*step), y(*value));
+        let point = |(step, value): &(usize, f64)| format!("{:.1},{:.1}", self.x(*step), self.y(*value));
         let points: Vec<String> = values.iter().map(point).collect();
         let points = points.join(" ");
         let _ = writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke-width=\"2\" {style}/>");
@@ -58,7 +61,7 @@ impl Frame {
 
     /// Words over a value of the first step.
     pub(crate) fn label(&self, svg: &mut String, value: f64, words: &str, colour: &str) {
-        let (x, y) = (MARGIN + 4.0, y(value) - 4.0);
+        let (x, y) = (MARGIN + 4.0, self.y(value) - 4.0);
         let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y:.1}\" fill=\"{colour}\">{words}</text>");
     }
 
@@ -73,8 +76,31 @@ impl Frame {
         let steps = self.ticks.len().saturating_sub(1).max(1) as f64;
         MARGIN + at as f64 * (self.width - 2.0 * MARGIN) / steps
     }
+
+    fn y(&self, share: f64) -> f64 {
+        let (bottom, top) = self.range;
+        HEIGHT - MARGIN - (share - bottom) / (top - bottom) * (HEIGHT - 2.0 * MARGIN)
+    }
 }
 
-fn y(share: f64) -> f64 {
-    HEIGHT - MARGIN - share * (HEIGHT - 2.0 * MARGIN)
+/// The range of whole twentieths that all of these shares lie in.
+pub(crate) fn range(shares: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (least, most) = shares.fold((1.0, 0.0), |(least, most), share| (share.min(least), share.max(most)));
+    let bottom = (f64::min(least, 0.95) * 20.0).floor() / 20.0;
+    (bottom, ((most * 20.0).ceil() / 20.0).max(bottom + 0.05))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_holds_every_share_and_is_never_empty() {
+        assert_eq!(range([0.771, 0.86].into_iter()), (0.75, 0.9));
+        assert_eq!(range([1.0].into_iter()), (0.95, 1.0));
+        let (bottom, top) = range([0.8].into_iter());
+        assert!(bottom <= 0.8 && top > bottom && top >= 0.8);
+        let (bottom, top) = range(std::iter::empty());
+        assert!(top > bottom);
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::chart::Frame;
+use crate::chart::{Frame, range};
 use crate::config::{Config, ROWS};
 use crate::error::LabError;
 use crate::results::{Summary, write_json};
@@ -150,12 +150,14 @@ const DASHES: [&str; 5] = ["none", "6 3", "2 2", "8 3 2 3", "1 5"];
 pub fn plot(all: &[Measured]) -> String {
     let rounds = all.iter().flat_map(|own| own.summary.measured.iter().map(|seed| seed.rounds.len())).max();
     let ticks = (0..rounds.unwrap_or(1)).map(|round| round.to_string()).collect();
-    let frame = Frame { width: 480.0, legend: 160.0, ticks, entries: all.len() };
+    let lines: Vec<_> = all.iter().map(|own| own.summary.by_round()).collect();
+    let range = range(lines.iter().flatten().map(|(_, accuracy)| *accuracy));
+    let frame = Frame { range, width: 480.0, legend: 160.0, ticks, entries: all.len() };
     let mut svg = frame.open("Accuracy after each round, mean over seeds", "round; 0 is before training");
     for (at, own) in all.iter().enumerate() {
         let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
         let style = format!("stroke=\"{colour}\" stroke-dasharray=\"{dash}\"");
-        frame.line(&mut svg, &own.summary.by_round(), &style);
+        frame.line(&mut svg, &lines[at], &style);
         frame.entry(&mut svg, at, &own.name, &style);
     }
     svg + "</svg>\n"

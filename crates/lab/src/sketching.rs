@@ -166,8 +166,13 @@ const COLOURS: [&str; 4] = ["#9ecae1", "#6baed6", "#3182bd", "#08519c"];
 
 /// A plot of the overlap over the noise, a line for each size of sketch, as SVG.
 pub fn plot(rows: &[Degradation]) -> String {
-    let frame =
-        Frame { width: 560.0, legend: 0.0, ticks: NOISE.map(|noise| noise.to_string()).to_vec(), entries: 0 };
+    let frame = Frame {
+        range: (0.0, 1.0),
+        width: 560.0,
+        legend: 0.0,
+        ticks: NOISE.map(|noise| noise.to_string()).to_vec(),
+        entries: 0,
+    };
     let title = "Overlap of cohorts from sketches with cohorts from the vectors, by size of sketch";
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SKETCH_COORDINATES.iter().zip(COLOURS) {
