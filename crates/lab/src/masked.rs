@@ -35,7 +35,8 @@ pub struct Masked {
 pub struct MaskedRound {
     /// The model after the round, by block.
     pub model: Vec<Vec<f32>>,
-    /// The members of each expert's cohort, from 0, where the members align; none where everyone was summed.
+    /// The members of each cohort that was chosen, from 0: of experts, and of the head where it follows them. Not there
+    /// where everyone was summed.
     pub aligned: BTreeMap<BlockId, Vec<usize>>,
     /// Bytes of masked blocks that the coordinator received.
     pub masked_bytes: u64,
