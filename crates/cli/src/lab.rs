@@ -153,7 +153,7 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
     for row in &all {
         println!("{:8.2}  {:6.2}  {}", 100.0 * row.summary.mean, 100.0 * row.summary.std, row.name);
     }
-    println!("results.csv, manifest.json and rounds.svg are under {}", folders.out.display());
+    println!("results.csv, manifest.json and plots over rounds are under {}", folders.out.display());
     Ok(())
 }
 
@@ -291,8 +291,13 @@ fn line(round: &Round) -> String {
     let aligned = round
         .aligned
         .map_or(String::new(), |count| format!(", {count} experts with a cohort of aligned members"));
+    let known: Vec<f64> = round.consensus.iter().flatten().flatten().copied().collect();
+    let consensus = match known.len() {
+        0 => String::new(),
+        count => format!(", consensus {:.2}", known.iter().sum::<f64>() / count as f64),
+    };
     let accuracy = round
         .accuracy
         .map_or("not measured".to_owned(), |accuracy| format!("accuracy {:.2} %", 100.0 * accuracy));
-    format!("round {}: {accuracy}{loss}{aligned}", round.round)
+    format!("round {}: {accuracy}{loss}{aligned}{consensus}", round.round)
 }

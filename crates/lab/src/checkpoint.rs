@@ -32,9 +32,7 @@ pub(crate) struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 struct Header {
     run: String,
-    rounds: usize,
-    /// Of each round, how many experts left out each member, where experts choose.
-    left_out: Vec<Option<Vec<usize>>>,
+    rounds: Vec<Round>,
     /// Values of each block.
     model: Vec<usize>,
     /// Keys of the strategy's vectors, and values of each.
@@ -66,15 +64,14 @@ impl Checkpoints {
         let memory = strategy.memory();
         let header = Header {
             run: self.run.clone(),
-            rounds: rounds.len(),
-            left_out: rounds.iter().map(|round| round.left_out.clone()).collect(),
+            rounds: rounds.to_vec(),
             model: model.values().iter().map(Vec::len).collect(),
             memory: memory.iter().map(|(&(one, other), own)| (one, other, own.len())).collect(),
         };
         let mut bytes = serde_json::to_vec(&header).expect("a header is plain data");
         bytes.push(b'\n');
         let parameters = model.values().iter().flatten().map(|value| f64::from(*value));
-        let values = rounds.iter().flat_map(numbers).chain(parameters).chain(memory.into_values().flatten());
+        let values = parameters.chain(memory.into_values().flatten());
         bytes.extend(values.flat_map(f64::to_le_bytes));
         let unfinished = self.path.with_extension("part");
         fs::write(&unfinished, bytes).map_err(LabError::file(&unfinished))?;
@@ -97,29 +94,10 @@ impl Header {
             let taken: Vec<f64> = values.take(count).collect();
             (taken.len() == count).then_some(taken)
         };
-        let rounds = take(4 * self.rounds)?;
-        let rounds = rounds.chunks(4).zip(self.left_out).map(round).collect();
         let block = |length| Some(take(length)?.into_iter().map(|value| value as f32).collect());
         let model = self.model.into_iter().map(block).collect::<Option<_>>()?;
         let vector = |(one, other, length)| Some(((one, other), take(length)?));
         let memory = self.memory.into_iter().map(vector).collect::<Option<_>>()?;
-        Some(Checkpoint { rounds, model, memory })
-    }
-}
-
-/// A round as numbers; what was not measured is no number.
-fn numbers(round: &Round) -> [f64; 4] {
-    let aligned = round.aligned.map_or(f64::NAN, |aligned| aligned as f64);
-    [round.round as f64, round.accuracy.unwrap_or(f64::NAN), round.loss.unwrap_or(f64::NAN), aligned]
-}
-
-fn round((numbers, left_out): (&[f64], Option<Vec<usize>>)) -> Round {
-    let measured = |value: f64| (!value.is_nan()).then_some(value);
-    Round {
-        round: numbers[0] as usize,
-        accuracy: measured(numbers[1]),
-        loss: measured(numbers[2]),
-        aligned: measured(numbers[3]).map(|aligned| aligned as usize),
-        left_out,
+        Some(Checkpoint { rounds: self.rounds, model, memory })
     }
 }

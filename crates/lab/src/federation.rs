@@ -14,7 +14,7 @@ use crate::config::{Config, StrategyName};
 use crate::error::LabError;
 use crate::head::LinearHead;
 use crate::learners::{Learners, POOLED_NORM};
-use crate::masked::{Masked, training_settings};
+use crate::masked::{Masked, MaskedRound, training_settings};
 use crate::results::Round;
 use crate::run::Progress;
 use crate::statistics::Statistics;
@@ -46,18 +46,34 @@ pub(crate) struct Chosen {
     pub(crate) aligned: usize,
     /// Of each member, experts whose cohort was without it.
     pub(crate) left_out: Vec<usize>,
+    /// Of each member, its consensus with another member, expert by expert.
+    consensus: Vec<Vec<f64>>,
 }
 
 impl Chosen {
     fn new(members: usize) -> Self {
-        Self { aligned: 0, left_out: vec![0; members] }
+        Self { aligned: 0, left_out: vec![0; members], consensus: vec![Vec::new(); members] }
     }
 
-    /// Counts one expert, whose cohort is `is_in`.
-    fn count(&mut self, is_in: impl Fn(usize) -> bool) {
+    /// Counts one expert, whose cohort is `is_in`, with what it has for a consensus of each member.
+    fn count(&mut self, is_in: impl Fn(usize) -> bool, consensus: &[Option<f64>]) {
         let absent: Vec<usize> = (0..self.left_out.len()).filter(|&member| !is_in(member)).collect();
         self.aligned += usize::from(!absent.is_empty());
         absent.into_iter().for_each(|member| self.left_out[member] += 1);
+        let others = self.left_out.len().saturating_sub(1).max(1) as f64;
+        for (all, own) in self.consensus.iter_mut().zip(consensus) {
+            all.extend(own.map(|sum| sum / others));
+        }
+    }
+
+    fn into_round(self, measured: Round) -> Round {
+        let mean = |own: &Vec<f64>| (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
+        Round {
+            aligned: Some(self.aligned),
+            consensus: Some(self.consensus.iter().map(mean).collect()),
+            left_out: Some(self.left_out),
+            ..measured
+        }
     }
 }
 
@@ -87,9 +103,9 @@ impl Federation<'_> {
             self.estimate_head(round)?;
             let accuracy = self.accuracy(&*strategy)?;
             let Trained { loss, chosen } = trained;
-            let chosen = (self.config.strategy.name == StrategyName::FedAlignMoE).then_some(chosen);
-            let (aligned, left_out) = chosen.map(|own| (own.aligned, own.left_out)).unzip();
-            rounds.push(Round { round, accuracy: Some(accuracy), loss: Some(loss), aligned, left_out });
+            let measured = Round { round, loss: Some(loss), ..Round::before(Some(accuracy)) };
+            let chooses = self.config.strategy.name == StrategyName::FedAlignMoE;
+            rounds.push(if chooses { chosen.into_round(measured) } else { measured });
             checkpoints.write(&rounds, &self.global, &*strategy)?;
             progress(Progress::Measured(rounds[round].clone()));
         }
@@ -216,7 +232,8 @@ impl Federation<'_> {
         let next = self.global.map(|shape, before| {
             let shares = strategy.shares(shape, &gathered);
             if let BlockKind::Expert { .. } = shape.kind {
-                chosen.count(|member| shares[member] != 0.0);
+                let consensus = strategy.consensus(shape, &gathered).unwrap_or_default();
+                chosen.count(|member| shares[member] != 0.0, &consensus);
             }
             let sum = weighted_sum(shape, results, &shares);
             match shape.kind {
@@ -244,7 +261,8 @@ impl Federation<'_> {
         let mut contributions = Vec::with_capacity(results.len());
         let mut clipped = 0;
         for (member, (result, size)) in results.iter().zip(&self.sizes).enumerate() {
-            let scaled = LocalResult { updates: scaled(&result.updates, *size as f32), ..result.clone() };
+            let updates = scaled(&result.updates, *size as f32, strategy.keeps_routers());
+            let scaled = LocalResult { updates, ..result.clone() };
             let permit = masked.accounts().permit(member, &plan)?;
             let (contribution, own) = prepare(&plan, &published, &scaled, permit, &mut random)?;
             contributions.push(contribution);
@@ -261,9 +279,10 @@ impl Federation<'_> {
         let mut chosen = Chosen::new(results.len());
         for shape in self.global.table().iter().filter(|shape| shape.kind.is_scored()) {
             let cohort = outcome.aligned.get(&shape.id);
-            chosen.count(|member| cohort.is_none_or(|own| own.contains(&member)));
+            let is_in = |member| cohort.is_none_or(|own| own.contains(&member));
+            chosen.count(is_in, &outcome.consensus[&shape.id]);
         }
-        self.global = self.global.with_values(outcome.model)?;
+        self.global = stepped(strategy, &self.global, &outcome);
         Ok(chosen)
     }
 
@@ -290,9 +309,24 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
     }
 }
 
-fn scaled(updates: &BlockVectors, factor: f32) -> BlockVectors {
+/// The model after the server's step by the means that a round behind masks has opened.
+fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
+    global.map(|shape, values| {
+        let block = shape.id.0 as usize;
+        let (before, after) = (&outcome.before[block], &outcome.model[block]);
+        let opened = |(before, after): (&f32, &f32)| f64::from(*after) - f64::from(*before);
+        match shape.kind {
+            BlockKind::Routing { .. } => after.clone(),
+            _ => moved(values, &strategy.step(shape, before.iter().zip(after).map(opened).collect())),
+        }
+    })
+}
+
+/// Updates as they are uploaded; of routers that stay with their members nothing is.
+fn scaled(updates: &BlockVectors, factor: f32, keeps_routers: bool) -> BlockVectors {
     updates.map(|shape, values| match shape.kind {
         BlockKind::Routing { .. } => values.to_vec(),
+        BlockKind::Router { .. } if keeps_routers => vec![0.0; values.len()],
         _ => values.iter().map(|value| value * factor).collect(),
     })
 }

@@ -62,8 +62,8 @@ impl Ladder {
         Self { rows: self.rows.into_iter().map(|(name, config)| (name, config.quick())).collect() }
     }
 
-    /// Runs every row into a folder of its name, as [`run`] does, and writes `results.csv`, `manifest.json` and
-    /// `rounds.svg` of all of them. `begin` is told of each row.
+    /// Runs every row into a folder of its name, as [`run`] does, and writes `results.csv`, `manifest.json`,
+    /// `rounds.svg` and, where members are scored, `consensus.svg` of all of them. `begin` is told of each row.
     ///
     /// # Errors
     /// [`LabError`], which says what to change.
@@ -116,7 +116,10 @@ fn write(all: &[Measured], folders: &Folders) -> Result<(), LabError> {
         fs::write(&path, text).map_err(LabError::file(&path))
     };
     file("results.csv", to_csv(all))?;
-    file("rounds.svg", plot(all))?;
+    file("rounds.svg", plot(all, ACCURACY, Summary::by_round))?;
+    if all.iter().any(|own| !own.summary.consensus_by_round().is_empty()) {
+        file("consensus.svg", plot(all, CONSENSUS, Summary::consensus_by_round))?;
+    }
     let row = |own: &Measured| {
         let path = folders.out.join(&own.name).join("manifest.json");
         let text = fs::read(&path).map_err(LabError::file(&path))?;
@@ -146,18 +149,22 @@ fn to_csv(all: &[Measured]) -> String {
 const COLOURS: [&str; 6] = ["#08519c", "#c33", "#31a354", "#e6850e", "#756bb1", "#555"];
 const DASHES: [&str; 5] = ["none", "6 3", "2 2", "8 3 2 3", "1 5"];
 
-/// Mean accuracy over seeds after each round, a line for each row.
-pub fn plot(all: &[Measured]) -> String {
+const ACCURACY: &str = "Accuracy after each round, mean over seeds";
+const CONSENSUS: &str = "Consensus of two members on an expert, mean over members, experts and seeds";
+
+/// Shares after each round, a line for each row that has any.
+fn plot(all: &[Measured], title: &str, by_round: fn(&Summary) -> Vec<(usize, f64)>) -> String {
     let rounds = all.iter().flat_map(|own| own.summary.measured.iter().map(|seed| seed.rounds.len())).max();
     let ticks = (0..rounds.unwrap_or(1)).map(|round| round.to_string()).collect();
-    let lines: Vec<_> = all.iter().map(|own| own.summary.by_round()).collect();
-    let range = range(lines.iter().flatten().map(|(_, accuracy)| *accuracy));
-    let frame = Frame { range, width: 480.0, legend: 160.0, ticks, entries: all.len() };
-    let mut svg = frame.open("Accuracy after each round, mean over seeds", "round; 0 is before training");
-    for (at, own) in all.iter().enumerate() {
+    let lines: Vec<_> = all.iter().map(|own| (own, by_round(&own.summary))).collect();
+    let lines: Vec<_> = lines.into_iter().filter(|(_, values)| !values.is_empty()).collect();
+    let range = range(lines.iter().flat_map(|(_, values)| values).map(|(_, share)| *share));
+    let frame = Frame { range, width: 480.0, legend: 160.0, ticks, entries: lines.len() };
+    let mut svg = frame.open(title, "round; 0 is before training");
+    for (at, (own, values)) in lines.iter().enumerate() {
         let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
         let style = format!("stroke=\"{colour}\" stroke-dasharray=\"{dash}\"");
-        frame.line(&mut svg, &lines[at], &style);
+        frame.line(&mut svg, values, &style);
         frame.entry(&mut svg, at, &own.name, &style);
     }
     svg + "</svg>\n"

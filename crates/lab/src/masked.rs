@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_alignment::score::UNIT;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::floors::Floors;
@@ -27,17 +28,22 @@ pub struct Masked {
     cluster: Cluster,
     settings: RoundSettings,
     accounts: Accounts,
+    model: Vec<Vec<f32>>,
     rounds: usize,
 }
 
 /// What a round behind masks yields: what everybody may know.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaskedRound {
-    /// The model after the round, by block.
+    /// The model before the round, by block.
+    pub before: Vec<Vec<f32>>,
+    /// The model after the round, by block: what was before, and the means.
     pub model: Vec<Vec<f32>>,
     /// The members of each cohort that was chosen, from 0: of experts, and of the head where it follows them. Not there
     /// where everyone was summed.
     pub aligned: BTreeMap<BlockId, Vec<usize>>,
+    /// The consensus of each member on each expert, as a mean cosine with the others times their number; of noised sketches.
+    pub consensus: BTreeMap<BlockId, Vec<Option<f64>>>,
     /// Bytes of masked blocks that the coordinator received.
     pub masked_bytes: u64,
 }
@@ -56,9 +62,10 @@ impl Masked {
         let consortium = large_consortium(&vec![1; members]);
         settings.check(consortium.epoch.consortium())?;
         let random = ChaCha20Rng::seed_from_u64(seed);
-        let mut cluster = Cluster::with_model(consortium, settings.clone(), Model::new(model), random);
+        let start = Model::new(model.clone());
+        let mut cluster = Cluster::with_model(consortium, settings.clone(), start, random);
         cluster.keeps_received = false;
-        Ok(Self { cluster, settings, accounts: Accounts::open(members)?, rounds: 0 })
+        Ok(Self { cluster, settings, accounts: Accounts::open(members)?, model, rounds: 0 })
     }
 
     /// The members' ledgers.
@@ -80,17 +87,26 @@ impl Masked {
         self.cluster.contributions = (1..).map(PartyId).zip(contributions).collect();
         let report = self.cluster.run_round().ok_or(LabError::NoSum { round: self.rounds })?;
         let aligned = report.cohorts.iter().filter(|cohort| cohort.choice == CohortChoice::Aligned);
+        let experts = self.settings.blocks.iter().zip(&report.cohorts);
+        let experts = experts.filter(|(block, _)| block.shape.kind.is_scored());
+        let model = report.model.blocks().to_vec();
         Ok(MaskedRound {
+            before: std::mem::replace(&mut self.model, model.clone()),
+            model,
+            consensus: experts.map(|(_, cohort)| (cohort.block, cosines(&cohort.consensus))).collect(),
             aligned: aligned
                 .map(|cohort| {
                     let members = cohort.members.iter().map(|member| member.member.0 as usize - 1);
                     (cohort.block, members.collect())
                 })
                 .collect(),
-            model: report.model.blocks().to_vec(),
             masked_bytes: report.masked_bytes,
         })
     }
+}
+
+fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {
+    consensus.iter().map(|own| own.map(|own| f64::from(own) / UNIT as f64)).collect()
 }
 
 /// The settings of the rounds that train a model.

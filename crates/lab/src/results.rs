@@ -25,12 +25,16 @@ pub struct Round {
     /// Of each member, how many experts' cohorts were without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<Vec<usize>>,
+    /// Of each member, its consensus with another member, from 0 to 1: the mean over the others and over experts that
+    /// have one for it. Behind masks it is what the coordinator reads off noised sketches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus: Option<Vec<Option<f64>>>,
 }
 
 impl Round {
     /// Before training.
     pub(crate) fn before(accuracy: Option<f64>) -> Self {
-        Self { round: 0, accuracy, loss: None, aligned: None, left_out: None }
+        Self { round: 0, accuracy, loss: None, aligned: None, left_out: None, consensus: None }
     }
 }
 
@@ -95,11 +99,22 @@ impl Summary {
         (0..rounds).filter_map(mean).collect()
     }
 
+    /// Consensus of two members after each round, the mean over members and seeds; empty of strategies without scores.
+    pub fn consensus_by_round(&self) -> Vec<(usize, f64)> {
+        let rounds = self.measured.iter().map(|own| own.rounds.len()).max().unwrap_or(0);
+        let mean_of = |round: usize| {
+            let of_seed = |own: &Measured| own.rounds.get(round).and_then(|round| round.consensus.clone());
+            let all: Vec<f64> = self.measured.iter().filter_map(of_seed).flatten().flatten().collect();
+            (!all.is_empty()).then(|| (round, mean(&all)))
+        };
+        (0..rounds).filter_map(mean_of).collect()
+    }
+
     /// Experts whose cohort was not everyone, the mean over seeds and rounds; none of strategies without cohorts.
     pub fn aligned(&self) -> Option<f64> {
         let rounds = self.measured.iter().flat_map(|own| &own.rounds);
         let aligned: Vec<f64> = rounds.filter_map(|round| round.aligned).map(|own| own as f64).collect();
-        (!aligned.is_empty()).then(|| aligned.iter().sum::<f64>() / aligned.len() as f64)
+        (!aligned.is_empty()).then(|| mean(&aligned))
     }
 
     /// The object that a run ends with.
@@ -137,17 +152,25 @@ impl Summary {
     /// A line for each seed and round.
     pub fn to_csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
-        let mut lines = vec!["seed,round,accuracy,loss,aligned_experts,left_out".to_owned()];
+        let mut lines = vec!["seed,round,accuracy,loss,aligned_experts,left_out,consensus".to_owned()];
         for own in &self.measured {
             lines.extend(own.rounds.iter().map(|round| {
                 let aligned = round.aligned.map_or(String::new(), |aligned| aligned.to_string());
                 let left_out: Vec<String> = round.left_out.iter().flatten().map(usize::to_string).collect();
+                let consensus = round.consensus.iter().flatten();
+                let consensus: Vec<String> =
+                    consensus.map(|own| own.map_or("-".to_owned(), |own| format!("{own:.3}"))).collect();
                 let (accuracy, loss) = (number(round.accuracy), number(round.loss));
-                format!("{},{},{accuracy},{loss},{aligned},{}", own.seed, round.round, left_out.join(" "))
+                let (left_out, consensus) = (left_out.join(" "), consensus.join(" "));
+                format!("{},{},{accuracy},{loss},{aligned},{left_out},{consensus}", own.seed, round.round)
             }));
         }
         lines.join("\n") + "\n"
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// What an earlier run measured with a seed, if it was this run.
@@ -167,7 +190,8 @@ mod tests {
     use super::*;
 
     fn measured(seed: u64, accuracy: f64) -> Measured {
-        let after = Round { round: 1, left_out: Some(vec![0, 3]), ..Round::before(Some(accuracy)) };
+        let (left_out, consensus) = (Some(vec![0, 3]), Some(vec![Some(accuracy / 2.0), None]));
+        let after = Round { round: 1, left_out, consensus, ..Round::before(Some(accuracy)) };
         let rounds = vec![Round::before(None), after];
         Measured { seed, run: "r".to_owned(), texts: vec![1], rounds, epsilon_of_head: None }
     }
@@ -181,6 +205,8 @@ mod tests {
         assert!(by_round.len() == 1 && by_round[0].0 == 1 && (by_round[0].1 - 0.85).abs() < 1e-12);
         assert_eq!(summary.aligned(), None);
         let csv = summary.to_csv();
-        assert_eq!(csv.lines().skip(1).take(2).collect::<Vec<_>>(), ["0,0,,,,", "0,1,0.8000,,,0 3"]);
+        assert_eq!(csv.lines().skip(1).take(2).collect::<Vec<_>>(), ["0,0,,,,,", "0,1,0.8000,,,0 3,0.400 -"]);
+        let consensus = summary.consensus_by_round();
+        assert!(consensus.len() == 1 && consensus[0].0 == 1 && (consensus[0].1 - 0.425).abs() < 1e-12);
     }
 }

@@ -213,7 +213,7 @@ impl Config {
         }
         if self.secure && !self.strategy.name.goes_behind_masks() {
             let name = self.strategy.name;
-            return fail(format!("{name:?} needs what masks hide; set `secure = false`"));
+            return fail(format!("{name:?} sums nothing, or needs what masks hide; set `secure = false`"));
         }
         if !(self.strategy.expert_clip > 0.0 && self.strategy.expert_clip <= 64.0) {
             return fail("`strategy.expert_clip` is above 0 and at most 64".to_owned());
@@ -230,10 +230,10 @@ impl Config {
             self.check_private(private)?;
         }
         let plain_rule = !matches!(self.strategy.cohorts, CohortRule::Aligned | CohortRule::Everyone);
-        let plain_form = self.strategy.consistency_of != ConsistencyOf::Both || self.strategy.local_gate;
+        let plain_form = self.strategy.consistency_of != ConsistencyOf::Both;
         if self.secure && (plain_rule || plain_form || self.strategy.signal != Signal::Both) {
             return fail(
-                "`cohorts`, `signal`, `consistency_of` and `local_gate` other than the defaults exist in the clear alone"
+                "`cohorts`, `signal` and `consistency_of` other than the defaults exist in the clear alone"
                     .to_owned(),
             );
         }

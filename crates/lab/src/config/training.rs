@@ -371,9 +371,9 @@ impl Default for Scoring {
 }
 
 impl StrategyName {
-    /// Whether it needs nothing but sums, so that it runs behind masks.
+    /// Whether it needs nothing but sums, so that it runs behind masks. Not FedMoE, whose weights are counts that
+    /// nobody else may see, nor what sums nothing.
     pub fn goes_behind_masks(self) -> bool {
-        use StrategyName::*;
-        matches!(self, Head | FedAvg | FedProx | FrozenRouter | FedAlignMoE)
+        !matches!(self, Self::Centralised | Self::LocalOnly | Self::FedMoE)
     }
 }

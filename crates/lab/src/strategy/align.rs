@@ -52,15 +52,20 @@ impl FedAlignMoE {
         shares_of(&cohort, gathered)
     }
 
-    /// Shares of the head by those whom most experts align (`ALIGN-09`).
-    fn majority_shares(&self, gathered: &Gathered<'_>) -> Vec<f64> {
-        let of_expert = |shape: &BlockShape| match shape.kind {
+    /// The scores of a block that is an expert.
+    fn scores_of(&self, block: &BlockShape, gathered: &Gathered<'_>) -> Option<Scores> {
+        match block.kind {
             BlockKind::Expert { layer, expert } => {
-                Some(self.scores(&gathered.roles(shape, layer, expert), layer, gathered))
+                Some(self.scores(&gathered.roles(block, layer, expert), layer, gathered))
             }
             _ => None,
-        };
-        let scores: Vec<Scores> = gathered.global.table().iter().filter_map(of_expert).collect();
+        }
+    }
+
+    /// Shares of the head by those whom most experts align (`ALIGN-09`).
+    fn majority_shares(&self, gathered: &Gathered<'_>) -> Vec<f64> {
+        let blocks = gathered.global.table().iter();
+        let scores: Vec<Scores> = blocks.filter_map(|block| self.scores_of(block, gathered)).collect();
         shares_of(&majority(&scores), gathered)
     }
 
@@ -146,9 +151,18 @@ impl Strategy for FedAlignMoE {
         self.own_routers.is_some()
     }
 
+    fn keeps_routers(&self) -> bool {
+        self.own_routers.as_ref().is_some_and(OwnRouters::keeps_routers)
+    }
+
+    fn consensus(&self, block: &BlockShape, gathered: &Gathered<'_>) -> Option<Vec<Option<f64>>> {
+        Some(self.scores_of(block, gathered)?.consensus)
+    }
+
     fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
         match block.kind {
             BlockKind::Expert { layer, expert } => self.expert_shares(block, layer, expert, gathered),
+            BlockKind::Router { .. } if self.keeps_routers() => gathered.nobody(),
             BlockKind::Router { layer } if self.settings.consistency => self.router_shares(layer, gathered),
             BlockKind::Shared if self.rule.shared_cohort == SharedCohort::Majority => {
                 self.majority_shares(gathered)

@@ -38,6 +38,11 @@ impl Gathered<'_> {
         self.sizes.iter().map(|size| size / self.sizes.len() as f64).collect()
     }
 
+    /// Shares of a block that stays as it is.
+    fn nobody(&self) -> Vec<f64> {
+        vec![0.0; self.sizes.len()]
+    }
+
     /// What each member knows of one expert.
     pub fn roles(&self, block: &BlockShape, layer: u16, expert: u16) -> Vec<Role> {
         let floats = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect();
@@ -84,12 +89,24 @@ pub trait Strategy {
         false
     }
 
+    /// Whether members' routers stay with them, so that what they learn enters no sum.
+    fn keeps_routers(&self) -> bool {
+        false
+    }
+
     /// The share with which each member's update enters this block.
     fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64>;
 
     /// What is added to a block, given the sum of updates by their shares.
     fn step(&mut self, _block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
         sum
+    }
+
+    /// The consensus of each member on a block that is scored ([`Scores::consensus`]).
+    ///
+    /// [`Scores::consensus`]: cloister_alignment::reference::Scores::consensus
+    fn consensus(&self, _block: &BlockShape, _gathered: &Gathered<'_>) -> Option<Vec<Option<f64>>> {
+        None
     }
 
     /// Whether experts' cohorts are chosen behind masks, rather than everyone.

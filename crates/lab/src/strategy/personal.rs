@@ -40,11 +40,12 @@ impl Strategy for Alone {
     }
 
     fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
-        vec![0.0; gathered.sizes.len()]
+        gathered.nobody()
     }
 }
 
-/// FedAvg of everything but the routers, of which each member keeps a part of its own.
+/// FedAvg of everything but the routers, of which each member keeps a part of its own. Of routers that are wholly their
+/// members' nothing is summed.
 pub(super) struct OwnRouters {
     /// How much of a member's router is its own; the rest is the common one.
     own_part: f32,
@@ -90,8 +91,15 @@ impl Strategy for OwnRouters {
         true
     }
 
-    fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
-        gathered.by_texts()
+    fn keeps_routers(&self) -> bool {
+        self.own_part == 1.0
+    }
+
+    fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+        match block.kind {
+            BlockKind::Router { .. } if self.keeps_routers() => gathered.nobody(),
+            _ => gathered.by_texts(),
+        }
     }
 }
 

@@ -119,6 +119,9 @@ fn a_local_gate_leaves_routers_with_their_members_and_experts_to_their_cohorts()
         [BlockKind::Router { layer: 0 }, EXPERT].map(|kind| start.get(kind) != initial.get(kind))
     };
     assert_eq!((moved(true), moved(false)), ([true, false], [false, false]));
+    let router = BlockKind::Router { layer: 0 };
+    assert_eq!(shares(&settings, router), [0.0; MEMBERS], "they enter no sum");
+    assert!(shares(&align(CohortRule::Aligned), router).iter().all(|share| *share > 0.0), "control");
 }
 
 #[test]
