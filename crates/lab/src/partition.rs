@@ -44,6 +44,15 @@ pub fn divide(
     })
 }
 
+/// How many texts of each label each part has.
+pub(crate) fn counts(parts: &[Vec<usize>], labels: &[usize]) -> Vec<Vec<usize>> {
+    let mut counts = vec![vec![0; labels.iter().max().map_or(0, |most| most + 1)]; parts.len()];
+    for (own, part) in counts.iter_mut().zip(parts) {
+        part.iter().for_each(|&text| own[labels[text]] += 1);
+    }
+    counts
+}
+
 /// Texts as they come, in sizes that fall as 1, ½, ⅓ … do beyond what every member has.
 fn by_size(order: Vec<usize>, members: usize, minimum: usize) -> Vec<Vec<usize>> {
     let shares: Vec<f64> = (1..=members).map(|member| 1.0 / member as f64).collect();
@@ -137,6 +146,10 @@ mod tests {
         assert!(parts.iter().all(|part| (10..=11).contains(&part.len())));
         assert_eq!(of(1), parts);
         assert_ne!(of(2), parts);
+        let counts = counts(&parts, &labels);
+        let of_label = |label: usize| counts.iter().map(|own| own[label]).sum::<usize>();
+        assert_eq!([0, 1, 2, 3].map(of_label), [26, 26, 26, 25]);
+        assert!(counts.iter().zip(&parts).all(|(own, part)| own.iter().sum::<usize>() == part.len()));
     }
 
     #[test]

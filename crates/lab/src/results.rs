@@ -45,8 +45,8 @@ pub struct Measured {
     pub seed: u64,
     /// Digest of everything that decides the result but the seed.
     pub run: String,
-    /// Texts of each member.
-    pub texts: Vec<usize>,
+    /// How many texts each member has of each class, by their right labels; of questions, of each topic.
+    pub labels: Vec<Vec<usize>>,
     /// After each round.
     pub rounds: Vec<Round>,
     /// ε of the head from sums, where it carries noise.
@@ -56,8 +56,8 @@ pub struct Measured {
 
 /// What one seed yields.
 pub(crate) struct Outcome {
-    /// Texts of each member.
-    pub(crate) texts: Vec<usize>,
+    /// How many texts each member has of each class; of questions, of each topic.
+    pub(crate) labels: Vec<Vec<usize>>,
     pub(crate) rounds: Vec<Round>,
     /// ε of the head from sums, where it carries noise.
     pub(crate) epsilon_of_head: Option<f64>,
@@ -140,8 +140,8 @@ impl Summary {
     /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest; none without
     /// private training. Routing, sketches and counts, which strategies may use too, are not in it.
     pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
-        let fewest = self.measured.iter().flat_map(|own| &own.texts).min()?;
-        private::epsilon(&config.strategy, *fewest)
+        let texts = self.measured.iter().flat_map(|own| &own.labels).map(|own| own.iter().sum());
+        private::epsilon(&config.strategy, texts.min()?)
     }
 
     /// The largest ε over seeds of the head from sums alone, by the members' ledgers; none where it carries no noise.
@@ -193,7 +193,7 @@ mod tests {
         let (left_out, consensus) = (Some(vec![0, 3]), Some(vec![Some(accuracy / 2.0), None]));
         let after = Round { round: 1, left_out, consensus, ..Round::before(Some(accuracy)) };
         let rounds = vec![Round::before(None), after];
-        Measured { seed, run: "r".to_owned(), texts: vec![1], rounds, epsilon_of_head: None }
+        Measured { seed, run: "r".to_owned(), labels: vec![vec![1]], rounds, epsilon_of_head: None }
     }
 
     #[test]

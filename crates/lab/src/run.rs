@@ -102,8 +102,8 @@ pub fn run(
             empty => empty.insert(Bench::set(config, &files, folders, progress)?),
         };
         let checkpoints = Checkpoints::new(folders.out.join(format!("seed-{seed}.rounds")), &run);
-        let Outcome { texts, rounds, epsilon_of_head } = bench.measure(seed, &checkpoints, progress)?;
-        let own = Measured { seed, run: run.clone(), texts, rounds, epsilon_of_head };
+        let Outcome { labels, rounds, epsilon_of_head } = bench.measure(seed, &checkpoints, progress)?;
+        let own = Measured { seed, run: run.clone(), labels, rounds, epsilon_of_head };
         write_json(&path, &own)?;
         checkpoints.remove()?;
         measured.push(own);

@@ -10,7 +10,7 @@ use crate::federation::{Federation, relative_sizes};
 use crate::frozen::FrozenFeatures;
 use crate::head::{LinearHead, correct};
 use crate::learners::Classifiers;
-use crate::partition::{Texts, divide};
+use crate::partition::{Texts, counts, divide};
 use crate::results::{Outcome, Round};
 use crate::run::{Folders, Progress};
 use crate::sketching::{Degradation, compare};
@@ -63,7 +63,7 @@ impl<'a> Stage<'a> {
         Ok(Self { config, dataset, model, encoder, embeddings, width, hidden })
     }
 
-    /// Runs one seed; the texts of each member, and what was measured after each round.
+    /// Runs one seed.
     pub(crate) fn measure(
         &self,
         seed: u64,
@@ -79,8 +79,8 @@ impl<'a> Stage<'a> {
                 vec![before]
             }
         };
-        let texts = setting.parts.iter().map(Vec::len).collect();
-        Ok(Outcome { texts, rounds, epsilon_of_head: setting.epsilon_of_head })
+        let labels = counts(&setting.parts, &self.dataset.labels);
+        Ok(Outcome { labels, rounds, epsilon_of_head: setting.epsilon_of_head })
     }
 
     /// Trains in the clear, and compares cohorts from sketches with those from what the last round yielded.

@@ -14,7 +14,7 @@ use crate::data::Files;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
 use crate::learners::Learners;
-use crate::partition::{Texts, divide};
+use crate::partition::{Texts, counts, divide};
 use crate::questions::data::Questions;
 use crate::results::{Outcome, Round};
 use crate::run::{Folders, Progress};
@@ -49,7 +49,7 @@ impl<'a> QuestionStage<'a> {
         Ok(Self { config, questions, initial: trainer.vectors()?, trainer })
     }
 
-    /// Runs one seed; the questions of each member, and what was measured after each round.
+    /// Runs one seed.
     pub(crate) fn measure(
         &mut self,
         seed: u64,
@@ -75,7 +75,8 @@ impl<'a> QuestionStage<'a> {
         };
         let before = Round::before(Some(before));
         let rounds = federation.rounds(before, checkpoints, progress)?;
-        Ok(Outcome { texts: sizes, rounds, epsilon_of_head: None })
+        let labels = counts(&parts, &self.questions.topics);
+        Ok(Outcome { labels, rounds, epsilon_of_head: None })
     }
 
     /// Each member's questions; one member has them all where training is centralised.
