@@ -39,25 +39,32 @@ pub(crate) struct Trained {
     pub(crate) chosen: Chosen,
 }
 
-/// How experts chose.
+/// Whom experts and the head were summed over.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Chosen {
     /// Experts whose cohort was not everyone.
     pub(crate) aligned: usize,
     /// Of each member, experts whose cohort was without it.
     pub(crate) left_out: Vec<usize>,
+    /// Members, from 0, that the head was summed without.
+    head_without: Vec<usize>,
     /// Of each member, its consensus with another member, expert by expert.
     consensus: Vec<Vec<f64>>,
 }
 
 impl Chosen {
     fn new(members: usize) -> Self {
-        Self { aligned: 0, left_out: vec![0; members], consensus: vec![Vec::new(); members] }
+        Self {
+            aligned: 0,
+            left_out: vec![0; members],
+            head_without: Vec::new(),
+            consensus: vec![Vec::new(); members],
+        }
     }
 
     /// Counts one expert, whose cohort is `is_in`, with what it has for a consensus of each member.
     fn count(&mut self, is_in: impl Fn(usize) -> bool, consensus: &[Option<f64>]) {
-        let absent: Vec<usize> = (0..self.left_out.len()).filter(|&member| !is_in(member)).collect();
+        let absent = self.absent(is_in);
         self.aligned += usize::from(!absent.is_empty());
         absent.into_iter().for_each(|member| self.left_out[member] += 1);
         let others = self.left_out.len().saturating_sub(1).max(1) as f64;
@@ -66,12 +73,17 @@ impl Chosen {
         }
     }
 
+    fn absent(&self, is_in: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..self.left_out.len()).filter(|&member| !is_in(member)).collect()
+    }
+
     fn into_round(self, measured: Round) -> Round {
         let mean = |own: &Vec<f64>| (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
         Round {
             aligned: Some(self.aligned),
             consensus: Some(self.consensus.iter().map(mean).collect()),
             left_out: Some(self.left_out),
+            head_without: Some(self.head_without.iter().map(|member| member + 1).collect()),
             ..measured
         }
     }
@@ -231,9 +243,13 @@ impl Federation<'_> {
         let mut chosen = Chosen::new(results.len());
         let next = self.global.map(|shape, before| {
             let shares = strategy.shares(shape, &gathered);
-            if let BlockKind::Expert { .. } = shape.kind {
-                let consensus = strategy.consensus(shape, &gathered).unwrap_or_default();
-                chosen.count(|member| shares[member] != 0.0, &consensus);
+            let is_in = |member: usize| shares[member] != 0.0;
+            match shape.kind {
+                BlockKind::Expert { .. } => {
+                    chosen.count(is_in, &strategy.consensus(shape, &gathered).unwrap_or_default());
+                }
+                BlockKind::Shared => chosen.head_without = chosen.absent(is_in),
+                _ => {}
             }
             let sum = weighted_sum(shape, results, &shares);
             match shape.kind {
@@ -277,10 +293,14 @@ impl Federation<'_> {
         }
         let outcome = masked.round(contributions)?;
         let mut chosen = Chosen::new(results.len());
-        for shape in self.global.table().iter().filter(|shape| shape.kind.is_scored()) {
+        for shape in self.global.table() {
             let cohort = outcome.aligned.get(&shape.id);
             let is_in = |member| cohort.is_none_or(|own| own.contains(&member));
-            chosen.count(is_in, &outcome.consensus[&shape.id]);
+            match shape.kind {
+                BlockKind::Expert { .. } => chosen.count(is_in, &outcome.consensus[&shape.id]),
+                BlockKind::Shared => chosen.head_without = chosen.absent(is_in),
+                _ => {}
+            }
         }
         self.global = stepped(strategy, &self.global, &outcome);
         Ok(chosen)

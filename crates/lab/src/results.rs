@@ -25,6 +25,9 @@ pub struct Round {
     /// Of each member, how many experts' cohorts were without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<Vec<usize>>,
+    /// Members, from 1, that the head was summed without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_without: Option<Vec<usize>>,
     /// Of each member, its consensus with another member, from 0 to 1: the mean over the others and over experts that
     /// have one for it. Behind masks it is what the coordinator reads off noised sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,7 +37,15 @@ pub struct Round {
 impl Round {
     /// Before training.
     pub(crate) fn before(accuracy: Option<f64>) -> Self {
-        Self { round: 0, accuracy, loss: None, aligned: None, left_out: None, consensus: None }
+        Self {
+            round: 0,
+            accuracy,
+            loss: None,
+            aligned: None,
+            left_out: None,
+            head_without: None,
+            consensus: None,
+        }
     }
 }
 
@@ -152,17 +163,19 @@ impl Summary {
     /// A line for each seed and round.
     pub fn to_csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
-        let mut lines = vec!["seed,round,accuracy,loss,aligned_experts,left_out,consensus".to_owned()];
+        let mut lines =
+            vec!["seed,round,accuracy,loss,aligned_experts,left_out,head_without,consensus".to_owned()];
         for own in &self.measured {
             lines.extend(own.rounds.iter().map(|round| {
                 let aligned = round.aligned.map_or(String::new(), |aligned| aligned.to_string());
-                let left_out: Vec<String> = round.left_out.iter().flatten().map(usize::to_string).collect();
                 let consensus = round.consensus.iter().flatten();
                 let consensus: Vec<String> =
                     consensus.map(|own| own.map_or("-".to_owned(), |own| format!("{own:.3}"))).collect();
                 let (accuracy, loss) = (number(round.accuracy), number(round.loss));
-                let (left_out, consensus) = (left_out.join(" "), consensus.join(" "));
-                format!("{},{},{accuracy},{loss},{aligned},{left_out},{consensus}", own.seed, round.round)
+                let [left_out, head] = [&round.left_out, &round.head_without]
+                    .map(|own| own.iter().flatten().map(usize::to_string).collect::<Vec<_>>().join(" "));
+                let (round, consensus) = (round.round, consensus.join(" "));
+                format!("{},{round},{accuracy},{loss},{aligned},{left_out},{head},{consensus}", own.seed)
             }));
         }
         lines.join("\n") + "\n"
@@ -191,7 +204,8 @@ mod tests {
 
     fn measured(seed: u64, accuracy: f64) -> Measured {
         let (left_out, consensus) = (Some(vec![0, 3]), Some(vec![Some(accuracy / 2.0), None]));
-        let after = Round { round: 1, left_out, consensus, ..Round::before(Some(accuracy)) };
+        let head_without = Some(vec![2]);
+        let after = Round { round: 1, left_out, head_without, consensus, ..Round::before(Some(accuracy)) };
         let rounds = vec![Round::before(None), after];
         Measured { seed, run: "r".to_owned(), labels: vec![vec![1]], rounds, epsilon_of_head: None }
     }
@@ -205,7 +219,10 @@ mod tests {
         assert!(by_round.len() == 1 && by_round[0].0 == 1 && (by_round[0].1 - 0.85).abs() < 1e-12);
         assert_eq!(summary.aligned(), None);
         let csv = summary.to_csv();
-        assert_eq!(csv.lines().skip(1).take(2).collect::<Vec<_>>(), ["0,0,,,,,", "0,1,0.8000,,,0 3,0.400 -"]);
+        assert_eq!(
+            csv.lines().skip(1).take(2).collect::<Vec<_>>(),
+            ["0,0,,,,,,", "0,1,0.8000,,,0 3,2,0.400 -"]
+        );
         let consensus = summary.consensus_by_round();
         assert!(consensus.len() == 1 && consensus[0].0 == 1 && (consensus[0].1 - 0.425).abs() < 1e-12);
     }
