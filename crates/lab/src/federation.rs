@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::checkpoint::{Checkpoint, Checkpoints};
+use crate::chosen::Chosen;
 use crate::config::{Config, StrategyName};
 use crate::error::LabError;
 use crate::head::LinearHead;
@@ -37,56 +38,6 @@ pub(crate) struct Trained {
     /// Mean loss over the last quarter of the members' steps, in nats a text.
     pub(crate) loss: f64,
     pub(crate) chosen: Chosen,
-}
-
-/// Whom experts and the head were summed over.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Chosen {
-    /// Experts whose cohort was not everyone.
-    pub(crate) aligned: usize,
-    /// Of each member, experts whose cohort was without it.
-    pub(crate) left_out: Vec<usize>,
-    /// Members, from 0, that the head was summed without.
-    head_without: Vec<usize>,
-    /// Of each member, its consensus with another member, expert by expert.
-    consensus: Vec<Vec<f64>>,
-}
-
-impl Chosen {
-    fn new(members: usize) -> Self {
-        Self {
-            aligned: 0,
-            left_out: vec![0; members],
-            head_without: Vec::new(),
-            consensus: vec![Vec::new(); members],
-        }
-    }
-
-    /// Counts one expert, whose cohort is `is_in`, with what it has for a consensus of each member.
-    fn count(&mut self, is_in: impl Fn(usize) -> bool, consensus: &[Option<f64>]) {
-        let absent = self.absent(is_in);
-        self.aligned += usize::from(!absent.is_empty());
-        absent.into_iter().for_each(|member| self.left_out[member] += 1);
-        let others = self.left_out.len().saturating_sub(1).max(1) as f64;
-        for (all, own) in self.consensus.iter_mut().zip(consensus) {
-            all.extend(own.map(|sum| sum / others));
-        }
-    }
-
-    fn absent(&self, is_in: impl Fn(usize) -> bool) -> Vec<usize> {
-        (0..self.left_out.len()).filter(|&member| !is_in(member)).collect()
-    }
-
-    fn into_round(self, measured: Round) -> Round {
-        let mean = |own: &Vec<f64>| (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
-        Round {
-            aligned: Some(self.aligned),
-            consensus: Some(self.consensus.iter().map(mean).collect()),
-            left_out: Some(self.left_out),
-            head_without: Some(self.head_without.iter().map(|member| member + 1).collect()),
-            ..measured
-        }
-    }
 }
 
 /// Data of each member, divided by the mean over members.
@@ -243,14 +194,8 @@ impl Federation<'_> {
         let mut chosen = Chosen::new(results.len());
         let next = self.global.map(|shape, before| {
             let shares = strategy.shares(shape, &gathered);
-            let is_in = |member: usize| shares[member] != 0.0;
-            match shape.kind {
-                BlockKind::Expert { .. } => {
-                    chosen.count(is_in, &strategy.consensus(shape, &gathered).unwrap_or_default());
-                }
-                BlockKind::Shared => chosen.head_without = chosen.absent(is_in),
-                _ => {}
-            }
+            let consensus = strategy.consensus(shape, &gathered);
+            chosen.note(shape.kind, |member| shares[member] != 0.0, &consensus);
             let sum = weighted_sum(shape, results, &shares);
             match shape.kind {
                 BlockKind::Routing { .. } => distribution(shape, results),
@@ -296,11 +241,8 @@ impl Federation<'_> {
         for shape in self.global.table() {
             let cohort = outcome.aligned.get(&shape.id);
             let is_in = |member| cohort.is_none_or(|own| own.contains(&member));
-            match shape.kind {
-                BlockKind::Expert { .. } => chosen.count(is_in, &outcome.consensus[&shape.id]),
-                BlockKind::Shared => chosen.head_without = chosen.absent(is_in),
-                _ => {}
-            }
+            let consensus = outcome.consensus.get(&shape.id).map_or(&[][..], Vec::as_slice);
+            chosen.note(shape.kind, is_in, consensus);
         }
         self.global = stepped(strategy, &self.global, &outcome);
         Ok(chosen)
@@ -329,7 +271,8 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
     }
 }
 
-/// The model after the server's step by the means that a round behind masks has opened.
+/// The model after the server's step by the means that a round behind masks has opened; without a step of its own the
+/// round's own model.
 fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
     global.map(|shape, values| {
         let block = shape.id.0 as usize;

@@ -13,6 +13,7 @@ pub mod attacks;
 pub mod audit;
 mod chart;
 mod checkpoint;
+mod chosen;
 pub mod config;
 mod data;
 mod digest;

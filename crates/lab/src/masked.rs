@@ -42,7 +42,7 @@ pub struct MaskedRound {
     /// The members of each cohort that was chosen, from 0: of experts, and of the head where it follows them. Not there
     /// where everyone was summed.
     pub aligned: BTreeMap<BlockId, Vec<usize>>,
-    /// The consensus of each member on each expert, as a mean cosine with the others times their number; of noised sketches.
+    /// The consensus of each member on each expert (`ALIGN-06`), a sum of cosines; from noised sketches.
     pub consensus: BTreeMap<BlockId, Vec<Option<f64>>>,
     /// Bytes of masked blocks that the coordinator received.
     pub masked_bytes: u64,

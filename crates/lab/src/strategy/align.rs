@@ -155,8 +155,8 @@ impl Strategy for FedAlignMoE {
         self.own_routers.as_ref().is_some_and(OwnRouters::keeps_routers)
     }
 
-    fn consensus(&self, block: &BlockShape, gathered: &Gathered<'_>) -> Option<Vec<Option<f64>>> {
-        Some(self.scores_of(block, gathered)?.consensus)
+    fn consensus(&self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<Option<f64>> {
+        self.scores_of(block, gathered).map_or_else(Vec::new, |scores| scores.consensus)
     }
 
     fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {

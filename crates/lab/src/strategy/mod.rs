@@ -102,11 +102,11 @@ pub trait Strategy {
         sum
     }
 
-    /// The consensus of each member on a block that is scored ([`Scores::consensus`]).
+    /// The consensus of each member on a block ([`Scores::consensus`]); empty where it is not scored.
     ///
     /// [`Scores::consensus`]: cloister_alignment::reference::Scores::consensus
-    fn consensus(&self, _block: &BlockShape, _gathered: &Gathered<'_>) -> Option<Vec<Option<f64>>> {
-        None
+    fn consensus(&self, _block: &BlockShape, _gathered: &Gathered<'_>) -> Vec<Option<f64>> {
+        Vec::new()
     }
 
     /// Whether experts' cohorts are chosen behind masks, rather than everyone.

@@ -1,0 +1,60 @@
+//! Whom a round summed.
+
+use cloister_params::block::BlockKind;
+
+use crate::results::Round;
+
+/// Whom experts and the head were summed over.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Chosen {
+    /// Experts whose cohort was not everyone.
+    aligned: usize,
+    /// Of each member, experts whose cohort was without it.
+    left_out: Vec<usize>,
+    /// Members, from 0, that the head was summed without.
+    head_without: Vec<usize>,
+    /// Of each member, its consensus with another member, expert by expert.
+    consensus: Vec<Vec<f64>>,
+}
+
+impl Chosen {
+    pub(crate) fn new(members: usize) -> Self {
+        Self {
+            aligned: 0,
+            left_out: vec![0; members],
+            head_without: Vec::new(),
+            consensus: vec![Vec::new(); members],
+        }
+    }
+
+    /// Takes note of one block, which was summed over those that are in; of the members' consensus where it is an expert.
+    pub(crate) fn note(&mut self, kind: BlockKind, is_in: impl Fn(usize) -> bool, consensus: &[Option<f64>]) {
+        let absent = (0..self.left_out.len()).filter(|&member| !is_in(member)).collect();
+        match kind {
+            BlockKind::Expert { .. } => self.count(absent, consensus),
+            BlockKind::Shared => self.head_without = absent,
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, absent: Vec<usize>, consensus: &[Option<f64>]) {
+        self.aligned += usize::from(!absent.is_empty());
+        absent.into_iter().for_each(|member| self.left_out[member] += 1);
+        let others = self.left_out.len().saturating_sub(1).max(1) as f64;
+        for (all, own) in self.consensus.iter_mut().zip(consensus) {
+            all.extend(own.map(|sum| sum / others));
+        }
+    }
+
+    /// A round with what was measured, and whom it summed.
+    pub(crate) fn into_round(self, measured: Round) -> Round {
+        let mean = |own: &Vec<f64>| (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
+        Round {
+            aligned: Some(self.aligned),
+            consensus: Some(self.consensus.iter().map(mean).collect()),
+            left_out: Some(self.left_out),
+            head_without: Some(self.head_without.iter().map(|member| member + 1).collect()),
+            ..measured
+        }
+    }
+}
