@@ -85,6 +85,8 @@ pub enum ClientEvent {
         round: Round,
         /// Blocks whose sums were applied.
         applied: Vec<BlockId>,
+        /// Those of them whose sums have this hospital's update; none where it took no part.
+        summed: Vec<BlockId>,
     },
     /// The model after a round, on this hospital's part of the held-out notes.
     Evaluated(Round, Accuracy),

@@ -239,10 +239,11 @@ impl<'a> Client<'a> {
             MemberOutput::Send(frame) => self.to_send.push(frame),
             MemberOutput::Train(plan) => self.train(plan)?,
             MemberOutput::Closed { round, model, applied, closing, summed } => {
+                let own = summed.iter().map(|own| own.0).filter(|own| applied.contains(own)).collect();
                 if let (Some(plan), Some(account)) = (self.contributed.take(), self.account.as_mut()) {
                     account.close(&plan, (round, closing), summed)?;
                 }
-                (self.events)(ClientEvent::Closed { round, applied });
+                (self.events)(ClientEvent::Closed { round, applied, summed: own });
                 self.evaluating = Some(round);
                 self.give(Job::Evaluate(model))?;
             }

@@ -1,0 +1,159 @@
+//! What a hospital is told of its rounds.
+
+use cloister_client::{Accuracy, ClientEvent};
+use serde_json::{Value, json};
+
+use crate::demo::format::bytes;
+
+/// An event as an object, for programs that watch.
+pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
+    let mut value = match event {
+        ClientEvent::Memory { needed, free } => json!({"event": "memory", "needed": needed, "free": free}),
+        ClientEvent::Reading { done, total } => json!({"event": "reading", "done": done, "total": total}),
+        ClientEvent::Trained { round, metrics } => {
+            json!({"event": "trained", "round": round.0, "metrics": metrics})
+        }
+        ClientEvent::NotTrained(round, reason) => {
+            json!({"event": "not_trained", "round": round.0, "reason": reason})
+        }
+        ClientEvent::NotEvaluated(round, reason) => {
+            json!({"event": "not_evaluated", "round": round.0, "reason": reason})
+        }
+        ClientEvent::Ready { notes, truncated } => {
+            json!({"event": "ready", "notes": notes, "truncated": truncated})
+        }
+        ClientEvent::Connected => json!({"event": "connected"}),
+        ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
+        ClientEvent::Training { done, total, local } => {
+            json!({"event": "training", "done": done, "total": total, "local": local})
+        }
+        ClientEvent::PrivatelyTrained { steps, drawn, clipped } => json!({
+            "event": "privately_trained", "steps": steps, "records_drawn": drawn, "gradients_clipped": clipped,
+        }),
+        ClientEvent::Clipped { blocks } => json!({"event": "clipped", "blocks": blocks}),
+        ClientEvent::Uploading { sent, total } => json!({"event": "uploading", "sent": sent, "total": total}),
+        ClientEvent::Closed { round, applied, summed } => {
+            json!({"event": "closed", "round": round.0, "applied": applied.len(), "summed": summed.len()})
+        }
+        ClientEvent::Evaluated(round, accuracy) => {
+            json!({"event": "evaluated", "round": round.0, "accuracy": of_accuracy(*accuracy)})
+        }
+        ClientEvent::Aborted(round) => json!({"event": "aborted", "round": round.0}),
+        ClientEvent::Refused(round, reason) => {
+            json!({"event": "refused", "round": round.0, "reason": reason})
+        }
+        ClientEvent::Fault(reason) => json!({"event": "fault", "reason": reason}),
+        ClientEvent::Finished(result) => json!({
+            "event": "finished",
+            "federated": of_accuracy(result.federated),
+            "local": result.local.map(of_accuracy),
+        }),
+    };
+    value["party"] = party.into();
+    value
+}
+
+fn of_accuracy(accuracy: Accuracy) -> Value {
+    let Accuracy { correct, total, counted, loss } = accuracy;
+    json!({"correct": correct, "total": total, "of": counted.name(), "loss": loss})
+}
+
+/// What is told as progress: what it is, how much is done, and of how much.
+pub(super) fn steps_of(event: &ClientEvent) -> Option<(&'static str, u64, u64)> {
+    match *event {
+        ClientEvent::Reading { done, total } => Some(("reading notes", done, total)),
+        ClientEvent::Training { done, total, local: false } => Some(("training", done as u64, total as u64)),
+        ClientEvent::Training { done, total, local: true } => {
+            Some(("training alone", done as u64, total as u64))
+        }
+        ClientEvent::Uploading { sent, total } => Some(("uploading", sent as u64, total as u64)),
+        _ => None,
+    }
+}
+
+/// A sentence for the hospital's operator.
+pub(super) fn to_text(event: &ClientEvent) -> String {
+    let percent = |accuracy: &Accuracy| 100.0 * accuracy.correct as f64 / accuracy.total.max(1) as f64;
+    match event {
+        ClientEvent::Memory { needed, free } => {
+            let free = free.map(|free| format!("; {} are free", bytes(free as u64))).unwrap_or_default();
+            format!("training takes about {}{free}", bytes(*needed as u64))
+        }
+        ClientEvent::Reading { done, total } => format!("{done} of {total}"),
+        ClientEvent::Training { done, total, .. } => format!("step {done} of {total}"),
+        ClientEvent::Uploading { sent, total } => format!("chunk {sent} of {total}"),
+        ClientEvent::Ready { notes: Some(notes), truncated } => {
+            let cut = truncated.unwrap_or_default();
+            format!("{notes} notes are read, {cut} of them cut at the token limit")
+        }
+        ClientEvent::Ready { .. } => "ready; the notes are the training program's affair".into(),
+        ClientEvent::Trained { round, metrics } => {
+            let metrics: Vec<String> =
+                metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            format!("trained for {round}: {}", metrics.join(", "))
+        }
+        ClientEvent::NotTrained(round, reason) => format!("no part in {round}, as training failed: {reason}"),
+        ClientEvent::NotEvaluated(round, reason) => {
+            format!("the model of {round} is not evaluated: {reason}")
+        }
+        ClientEvent::Connected => "connected to the coordinator".into(),
+        ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
+        ClientEvent::PrivatelyTrained { steps, drawn, clipped } => format!(
+            "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped (kept here)"
+        ),
+        ClientEvent::Clipped { blocks } => format!("the updates of {blocks} blocks were clipped"),
+        ClientEvent::Closed { round, applied, summed } => {
+            let (all, own) = (applied.len(), summed.len());
+            let hint = match own {
+                0 => " (no part was taken)",
+                _ if 2 * own < all => {
+                    "; most leave it out, as its experts have learnt something else: compare its classes and notes with the others'"
+                }
+                _ => "",
+            };
+            format!(
+                "{round} closed; the sums of {all} blocks are applied, with this hospital in {own} of them{hint}"
+            )
+        }
+        ClientEvent::Evaluated(round, accuracy) => {
+            let (total, what) = (accuracy.total, accuracy.counted.name());
+            let one = accuracy.counted.one();
+            let loss = accuracy.loss.map(|loss| format!(", loss {loss:.3} nats a {one}")).unwrap_or_default();
+            format!("model of {round}: {:.1} % of {total} held-out {what} right{loss}", percent(accuracy))
+        }
+        ClientEvent::Aborted(round) => format!("{round} ended without a sum"),
+        ClientEvent::Refused(round, reason) => format!("no part in {round}: {reason}"),
+        ClientEvent::Fault(reason) => format!("a frame was not accepted: {reason}"),
+        ClientEvent::Finished(result) => {
+            let alone = result.local.as_ref().map(|local| format!(", {:.1} % alone", percent(local)));
+            format!("finished: {:.1} % together{}", percent(&result.federated), alone.unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::id::{BlockId, Round};
+
+    use super::*;
+
+    #[test]
+    fn a_hospital_is_told_when_most_sums_leave_it_out() {
+        let text = |summed: u32| {
+            let of = |count| (0..count).map(BlockId).collect();
+            let event = ClientEvent::Closed { round: Round(4), applied: of(9), summed: of(summed) };
+            assert_eq!(to_json(2, &event)["summed"], summed);
+            to_text(&event)
+        };
+        assert!(text(9).ends_with("in 9 of them") && text(5).ends_with("in 5 of them"), "{}", text(5));
+        assert!(text(4).contains("in 4 of them; most leave it out"), "{}", text(4));
+        assert!(text(0).contains("no part was taken"), "{}", text(0));
+    }
+
+    #[test]
+    fn what_private_training_did_is_told_to_the_hospital() {
+        let event = ClientEvent::PrivatelyTrained { steps: 34, drawn: 270, clipped: 90 };
+        assert_eq!(to_json(2, &event)["gradients_clipped"], 90);
+        assert!(to_text(&event).contains("34 steps on 270 records"), "{}", to_text(&event));
+    }
+}
