@@ -88,9 +88,10 @@ impl Consortium {
         client.arg("--model").arg(self.folder.join("initial.parameters"));
         client.arg("--held-out").arg(self.folder.join("held-out.jsonl"));
         client.arg("--base-model").arg(&self.minilm).arg("--notes").arg(own.join("notes.jsonl"));
-        client.arg("--data").arg(own.join("data")).arg("--identity").arg(own);
+        client.arg("--data").arg(own.join("data")).arg("--identity").arg(&own);
         client.args(["--coordinator", &self.address, "--evaluate", "0/5", "--events"]);
-        client.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        let events = std::fs::File::create(own.join("events")).unwrap();
+        client.stdout(events).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     fn journal(&self, hospital: u32) -> Option<String> {
@@ -178,5 +179,15 @@ fn a_hospital_whose_budget_has_no_room_ends_with_status_5_and_the_others_go_on()
         std::fs::read_to_string(path).unwrap().lines().filter(|line| line.contains("releases")).count()
     };
     assert_eq!((ledger(1), ledger(5)), (1, 0), "nothing is charged where nothing is released");
+    let closed = |hospital| {
+        let events = std::fs::read_to_string(identity(&folder, hospital).join("events")).unwrap();
+        let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.find(|event| event["event"] == "closed").expect("the round closed")
+    };
+    // The four that took part are the least cohort, so that each of them is in every sum.
+    for event in (1..=4).map(closed) {
+        assert!(event["applied"].as_u64() > Some(0) && event["summed"] == event["applied"], "{event}");
+    }
+    assert_eq!(closed(5)["summed"], 0);
     std::fs::remove_dir_all(folder).unwrap();
 }
