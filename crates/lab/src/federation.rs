@@ -216,6 +216,7 @@ impl Federation<'_> {
         round: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Chosen, LabError> {
+        masked.start_from(self.global.values());
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
         let mut random = ChaCha20Rng::seed_from_u64(self.seed ^ (round as u64) << 16);
@@ -274,13 +275,12 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
 /// The model after the server's step by the means that a round behind masks has opened; without a step of its own the
 /// round's own model.
 fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
-    global.map(|shape, values| {
-        let block = shape.id.0 as usize;
-        let (before, after) = (&outcome.before[block], &outcome.model[block]);
+    global.map(|shape, before| {
+        let after = &outcome.model[shape.id.0 as usize];
         let opened = |(before, after): (&f32, &f32)| f64::from(*after) - f64::from(*before);
         match shape.kind {
             BlockKind::Routing { .. } => after.clone(),
-            _ => moved(values, &strategy.step(shape, before.iter().zip(after).map(opened).collect())),
+            _ => moved(before, &strategy.step(shape, before.iter().zip(after).map(opened).collect())),
         }
     })
 }

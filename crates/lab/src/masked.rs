@@ -29,14 +29,14 @@ pub struct Masked {
     settings: RoundSettings,
     accounts: Accounts,
     model: Vec<Vec<f32>>,
+    members: usize,
+    seed: u64,
     rounds: usize,
 }
 
 /// What a round behind masks yields: what everybody may know.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaskedRound {
-    /// The model before the round, by block.
-    pub before: Vec<Vec<f32>>,
     /// The model after the round, by block: what was before, and the means.
     pub model: Vec<Vec<f32>>,
     /// The members of each cohort that was chosen, from 0: of experts, and of the head where it follows them. Not there
@@ -59,13 +59,19 @@ impl Masked {
         model: Vec<Vec<f32>>,
         seed: u64,
     ) -> Result<Self, LabError> {
-        let consortium = large_consortium(&vec![1; members]);
-        settings.check(consortium.epoch.consortium())?;
-        let random = ChaCha20Rng::seed_from_u64(seed);
-        let start = Model::new(model.clone());
-        let mut cluster = Cluster::with_model(consortium, settings.clone(), start, random);
-        cluster.keeps_received = false;
-        Ok(Self { cluster, settings, accounts: Accounts::open(members)?, model, rounds: 0 })
+        settings.check(large_consortium(&vec![1; members]).epoch.consortium())?;
+        let cluster = cluster(members, &settings, &model, seed);
+        Ok(Self { cluster, settings, accounts: Accounts::open(members)?, model, members, seed, rounds: 0 })
+    }
+
+    /// The next round starts from this model. Where that is not what the last round made, as after a step of the
+    /// server's own, the consortium begins anew.
+    pub(crate) fn start_from(&mut self, model: &[Vec<f32>]) {
+        if self.model != model {
+            self.model = model.to_vec();
+            let seed = self.seed ^ (self.rounds as u64) << 32;
+            self.cluster = cluster(self.members, &self.settings, model, seed);
+        }
     }
 
     /// The members' ledgers.
@@ -89,10 +95,9 @@ impl Masked {
         let aligned = report.cohorts.iter().filter(|cohort| cohort.choice == CohortChoice::Aligned);
         let experts = self.settings.blocks.iter().zip(&report.cohorts);
         let experts = experts.filter(|(block, _)| block.shape.kind.is_scored());
-        let model = report.model.blocks().to_vec();
+        self.model = report.model.blocks().to_vec();
         Ok(MaskedRound {
-            before: std::mem::replace(&mut self.model, model.clone()),
-            model,
+            model: self.model.clone(),
             consensus: experts.map(|(_, cohort)| (cohort.block, cosines(&cohort.consensus))).collect(),
             aligned: aligned
                 .map(|cohort| {
@@ -103,6 +108,14 @@ impl Masked {
             masked_bytes: report.masked_bytes,
         })
     }
+}
+
+fn cluster(members: usize, settings: &RoundSettings, model: &[Vec<f32>], seed: u64) -> Cluster {
+    let (consortium, start) = (large_consortium(&vec![1; members]), Model::new(model.to_vec()));
+    let random = ChaCha20Rng::seed_from_u64(seed);
+    let mut cluster = Cluster::with_model(consortium, settings.clone(), start, random);
+    cluster.keeps_received = false;
+    cluster
 }
 
 fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {
