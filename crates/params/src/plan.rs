@@ -299,6 +299,8 @@ pub struct RoundPlan {
     pub model: Digest,
     /// The receiving keys of the custodians that take part, ascending.
     pub custodians: Vec<ReceivingKeyEntry>,
+    /// Members that are barred from the round, ascending (`PLAN-14`).
+    pub barred: Vec<PartyId>,
     /// What the round does.
     pub settings: RoundSettings,
 }

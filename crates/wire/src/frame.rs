@@ -100,6 +100,8 @@ impl Frame {
                     | Message::LateSketches(_)
                     | Message::BlameRequest { .. }
                     | Message::BlameAnswer(_)
+                    | Message::Revealed { .. }
+                    | Message::BadDealing(_)
             ),
         }
     }

@@ -106,21 +106,23 @@ pub enum Message {
         /// The member.
         dealer: PartyId,
     },
-    /// Member → coordinator, step 6.
+    /// Member → coordinator, step 6: its seeds. Custodian → coordinator, step 6: its parts of a member's seeds.
     Seeds {
         /// The round.
         round: Round,
-        /// Seeds of the valid blocks that it is summed in.
-        seeds: Vec<RevealedSeed>,
+        /// Whose seeds.
+        dealer: PartyId,
+        /// Seeds, or parts of them, of all valid blocks that the dealer is summed in.
+        seeds: RevealedSeeds,
     },
-    /// Custodian → coordinator, step 6: shares of one member's secrets.
-    Shares {
+    /// Custodian → coordinator, step 6: its share of the mask key of a member that did not upload.
+    MaskKeyShare {
         /// The round.
         round: Round,
-        /// Whose secrets.
+        /// Whose mask key.
         dealer: PartyId,
-        /// The shares.
-        shares: Vec<RevealedShare>,
+        /// The share.
+        share: [u8; 32],
     },
     /// Coordinator → custodians, step 7.
     ProposeClosing {
@@ -129,10 +131,6 @@ pub enum Message {
         closing: Vec<u8>,
         /// Digests of every block's parameters before the round.
         before: Vec<Digest>,
-        /// Everything that was revealed, ascending by member and index.
-        reveals: Vec<Reveal>,
-        /// Secrets that cannot be recovered, each with shares that show it: the blocks that need them stay closed.
-        lost: Vec<LostSecret>,
         /// The blocks that this custodian is asked to recompute; their masked blocks came before as chunks.
         recompute: Vec<BlockId>,
     },
@@ -179,12 +177,11 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         proof: [u8; 64],
     },
-    /// Coordinator → members, step 6: send late sketches of what was uploaded.
+    /// Coordinator → members, step 6: send late sketches of what was uploaded. The seeds from which the late sketches' own
+    /// seeds follow came before it.
     LateRequest {
         /// The round.
         round: Round,
-        /// The seeds that were revealed, ascending by member and index: the late sketches' own seeds follow from them.
-        seeds: Vec<Reveal>,
     },
     /// Member → coordinator, step 6, and coordinator → custodians, and → members when a sum is refuted.
     LateSketches(Signed<LateSketches>),
@@ -204,6 +201,15 @@ pub enum Message {
         /// What it agreed on.
         opening: PairOpening,
     },
+    /// Coordinator → members, step 6, and → custodians, step 7: something that was revealed, as the log has it.
+    Revealed {
+        /// The round.
+        round: Round,
+        /// What was revealed.
+        reveal: Reveal,
+    },
+    /// Coordinator → all, step 1: evidence that bars a member from the round.
+    BadDealing(BadDealing),
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.
@@ -220,15 +226,21 @@ pub struct PairOpening {
     pub proof: [u8; 64],
 }
 
-/// A secret whose committed shares do not make up what its dealer committed to.
+/// Evidence that a dealer sealed a bad letter to a custodian: it can be checked with the consortium file alone (`ROUND-33`).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LostSecret {
-    /// Who dealt.
-    pub member: PartyId,
-    /// Its place in a share vector.
-    pub index: u32,
-    /// As many shares as recover a secret, each with its custodian.
-    pub shares: Vec<(PartyId, RevealedShare)>,
+pub struct BadDealing {
+    /// The dealer's announcement.
+    pub announcement: Signed<Announcement>,
+    /// Whose letter is bad.
+    pub custodian: PartyId,
+    /// The letter.
+    #[serde(with = "serde_bytes")]
+    pub letter: Vec<u8>,
+    /// The agreed element of the letter's and the receiving key.
+    pub agreed: [u8; 32],
+    /// That it is that.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
 }
 
 /// A part of a block's parameters.
@@ -258,34 +270,42 @@ pub enum Ending {
 }
 
 /// A secret that both seals permitted to reveal, as the log has it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reveal {
     /// Whose secret.
-    pub member: PartyId,
-    /// Its place in a share vector: 0 for the mask key, then the blocks.
-    pub index: u32,
-    /// The secret.
-    pub value: [u8; 32],
+    pub dealer: PartyId,
+    /// Who revealed it: the dealer itself, or a custodian for its part. Of a mask key, which several shares make up, the dealer.
+    pub by: PartyId,
+    /// What was revealed.
+    pub secret: RevealedSecret,
 }
 
-/// A seed, which the announcement committed to.
+/// What was revealed of a dealer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RevealedSecret {
+    /// The mask key of a member that did not upload.
+    MaskKey([u8; 32]),
+    /// The seeds of one that did, or a custodian's parts of them.
+    Seeds(RevealedSeeds),
+}
+
+/// Seeds of one dealer, or one custodian's parts of them, with one proof for all (`MASK-15`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RevealedSeeds {
+    /// Ascending by block.
+    pub seeds: Vec<BlockSeed>,
+    /// That one secret made all of them.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
+}
+
+/// The seed of one block, or a part of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RevealedSeed {
+pub struct BlockSeed {
     /// The block.
     pub block: BlockId,
-    /// The seed.
+    /// The group element.
     pub seed: [u8; 32],
-}
-
-/// A share with its path to the announced root.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RevealedShare {
-    /// Its place in the share vector: 0 for the mask key, then the blocks.
-    pub index: u32,
-    /// The share.
-    pub share: [u8; 32],
-    /// From the leaf up.
-    pub path: Vec<Digest>,
 }
 
 #[cfg(test)]

@@ -119,13 +119,12 @@ pub struct Announcement {
     pub round: Round,
     /// Digest of the plan's body.
     pub plan: Digest,
-    /// The mask key `E[u]`.
-    pub mask_key: [u8; 32],
-    /// Proof of knowledge of its secret.
-    #[serde(with = "serde_bytes")]
-    pub mask_key_proof: [u8; 64],
-    /// The commitments to the seeds, one a block: a seed that is recovered from shares is checked by itself.
-    pub seeds: Vec<Digest>,
+    /// The mask key, as it is shared among custodians.
+    pub mask_key: SharedKey,
+    /// The seed key, as it is shared among custodians.
+    pub seed_key: SharedKey,
+    /// Whether the member's policy has a privacy budget, to which this contribution was charged (`ROUND-30`).
+    pub has_budget: bool,
     /// For each custodian of the plan, what it was dealt.
     pub dealings: Vec<Dealing>,
     /// For each expert block, ascending, the noised sketches.
@@ -136,13 +135,23 @@ impl Body for Announcement {
     const TAG: &'static str = "cloister/v1/announcement";
 }
 
-/// What an announcement says of one custodian's shares.
+/// The public side of a key that is shared among custodians (`MASK-02`, `MASK-08`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SharedKey {
+    /// Commitments to the coefficients of the sharing polynomial, the key's public element first.
+    pub commitments: Vec<[u8; 32]>,
+    /// Proof of knowledge of the key.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
+}
+
+/// What an announcement says of one custodian's letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Dealing {
     /// The custodian.
     pub custodian: PartyId,
-    /// Merkle root over the leaves of its shares: the mask key's, then one a block.
-    pub shares: Digest,
+    /// The receiving key that the letter is sealed to.
+    pub recipient: [u8; 32],
     /// Digest of the sealed letter.
     pub letter: Digest,
 }
@@ -274,6 +283,8 @@ pub struct Seal2 {
     pub uploaded: Vec<UploadedMember>,
     /// Blocks whose cohort fell below its floor, ascending.
     pub void: Vec<BlockId>,
+    /// Blocks that stay closed because they were opened from the same model over others, ascending (`ROUND-30`).
+    pub repeated: Vec<BlockId>,
     /// Root of the round's log up to the uploads.
     pub tree: Digest,
 }
