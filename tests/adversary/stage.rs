@@ -198,6 +198,7 @@ impl Stage {
             previous,
             model,
             custodians: receiving_keys.iter().map(entry).collect(),
+            barred: Vec::new(),
             settings: settings(),
         };
         Message::Plan {

@@ -220,29 +220,45 @@ fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (leaf_hash(record) == Digest(*hash)).then_some((record, rest))
 }
 
-/// The epoch, the rounds with sums and the frames of sums (8 bytes each, little-endian) and the last ending; then the
-/// model, then each frame.
+/// The epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings (8 bytes each, little-endian) and the
+/// last ending; then the model, each frame, each opening, each bad dealing.
 fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
-    let Start { model, last_ending, last_sums } = &beginning.start;
-    let counts = [beginning.closed_rounds, last_sums.len() as u64].map(u64::to_le_bytes).concat();
-    let first = [&beginning.epoch.0[..], &counts, &codec::encode(last_ending)].concat();
-    [first, model.to_bytes()].into_iter().chain(last_sums.iter().map(Frame::encode)).collect()
+    let Start { model, last_ending, last_sums, openings, bad_dealings } = &beginning.start;
+    let lengths = [last_sums.len(), openings.len(), bad_dealings.len()].map(|length| length as u64);
+    let counts = [beginning.closed_rounds].into_iter().chain(lengths).flat_map(u64::to_le_bytes);
+    let first = beginning.epoch.0.into_iter().chain(counts).chain(codec::encode(last_ending)).collect();
+    [first, model.to_bytes()]
+        .into_iter()
+        .chain(last_sums.iter().map(Frame::encode))
+        .chain(openings.iter().map(codec::encode))
+        .chain(bad_dealings.iter().map(codec::encode))
+        .collect()
 }
 
 /// The beginning, and the records that follow it.
 fn decode_beginning<'a>(records: &'a [&'a [u8]]) -> Option<(Beginning, &'a [&'a [u8]])> {
     let [first, model, rest @ ..] = records else { return None };
     let (epoch, fields) = first.split_first_chunk()?;
-    let (closed_rounds, fields) = fields.split_first_chunk()?;
-    let (sums, ending) = fields.split_first_chunk()?;
-    let (sums, inputs) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*sums)).ok()?)?;
+    let (closed_rounds, fields) = take_number(fields)?;
+    let (sums, fields) = take_number(fields)?;
+    let (openings, fields) = take_number(fields)?;
+    let (bad_dealings, ending) = take_number(fields)?;
+    let (sums, rest) = rest.split_at_checked(usize::try_from(sums).ok()?)?;
+    let (openings, rest) = rest.split_at_checked(usize::try_from(openings).ok()?)?;
+    let (bad_dealings, inputs) = rest.split_at_checked(usize::try_from(bad_dealings).ok()?)?;
     let start = Start {
         model: Model::from_bytes(model)?,
         last_ending: codec::decode(ending).ok()?,
         last_sums: sums.iter().map(|frame| Frame::decode(frame).ok()).collect::<Option<_>>()?,
+        openings: openings.iter().map(|record| codec::decode(record).ok()).collect::<Option<_>>()?,
+        bad_dealings: bad_dealings.iter().map(|record| codec::decode(record).ok()).collect::<Option<_>>()?,
     };
-    let closed_rounds = u64::from_le_bytes(*closed_rounds);
     Some((Beginning { epoch: Digest(*epoch), closed_rounds, start }, inputs))
+}
+
+fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
 }
 
 #[cfg(test)]

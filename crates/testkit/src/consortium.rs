@@ -65,6 +65,7 @@ pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
     let file = ConsortiumFile {
         name: "test".into(),
         epoch: 1,
+        start: None,
         coordinator: Coordinator {
             name: "coordinator".into(),
             signing_key: key(0).public(),

@@ -15,6 +15,7 @@ use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
+use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use rand_chacha::ChaCha20Rng;
@@ -128,7 +129,7 @@ impl World {
             policy(&self.consortium),
             self.template.task,
             self.genesis.clone(),
-            journal.announced,
+            (journal.announced, Openings::new(journal.openings.iter().cloned())),
         )
     }
 
@@ -140,7 +141,7 @@ impl World {
             self.consortium.epoch.clone(),
             policy(&self.consortium),
             self.genesis.digest(),
-            journal.signed.iter().copied(),
+            (journal.signed.iter().copied(), Openings::new(journal.openings.iter().cloned())),
         )
     }
 
@@ -320,7 +321,17 @@ impl World {
                     self.send(id, PartyId::COORDINATOR, &frame);
                     self.observations.push(Observation::FromMember(id, frame));
                 }
+                MemberOutput::KeepOpening(record) => {
+                    node.journal.openings.push(record.clone());
+                    self.observations.push(Observation::Opening(id, record));
+                }
                 MemberOutput::Train(plan) => node.training = Some(plan),
+                MemberOutput::SendAgain(plan) => {
+                    let member = node.member.as_mut();
+                    let result =
+                        member.map_or(Ok(()), |member| member.contribute_again(plan.round, &mut self.random));
+                    self.note(id, result);
+                }
                 MemberOutput::Closed { round, model, .. } => {
                     self.observations.push(Observation::Closed(id, round, model.digest()))
                 }
@@ -336,6 +347,10 @@ impl World {
                 Some(CustodianOutput::Keep(record)) => {
                     node.journal.signed.push(record);
                     self.observations.push(Observation::Signed(id, record));
+                }
+                Some(CustodianOutput::KeepOpening(record)) => {
+                    node.journal.openings.push(record.clone());
+                    self.observations.push(Observation::Opening(id, record));
                 }
                 Some(CustodianOutput::Send(frame)) => {
                     self.send(id, PartyId::COORDINATOR, &frame);

@@ -9,12 +9,14 @@ use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_wire::codec::{self, DecodeError};
 use cloister_wire::frame::{Frame, FrameError};
-use cloister_wire::message::Ending;
+use cloister_wire::message::{BadDealing, Ending};
+use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
 
 use super::{Coordinator, CoordinatorOutput, Phase, Time};
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::Model;
+use crate::openings::Openings;
 use crate::round::KnownEnding;
 
 /// Something that happens to a coordinator.
@@ -105,14 +107,18 @@ pub struct Start {
     pub last_ending: Option<Ending>,
     /// The last round's sums as they travel, for members that were away when it ended.
     pub last_sums: Vec<Frame>,
+    /// What was opened from the model (`ROUND-30`).
+    pub openings: Vec<OpeningRecord>,
+    /// Evidence of bad dealings that still bars somebody (`ROUND-33`).
+    pub bad_dealings: Vec<BadDealing>,
 }
 
 /// Why a coordinator cannot be had again.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ResumeError {
-    /// The ending is not one of this epoch, or not certified.
-    #[error("the last ending does not hold: {0}")]
-    Ending(#[from] Misbehaviour),
+    /// The ending, or evidence of a bad dealing, is not one of this epoch, or does not hold.
+    #[error("the last ending or a kept bad dealing does not hold: {0}")]
+    Evidence(#[from] Misbehaviour),
     /// The model is not the one that the ending names.
     #[error("the model is not the one after the last ending")]
     Model,
@@ -173,6 +179,10 @@ impl Coordinator {
             coordinator.last_ending = Some(ending);
             coordinator.last_sums = start.last_sums;
         }
+        coordinator.openings = Openings::new(start.openings);
+        for evidence in &start.bad_dealings {
+            coordinator.bars.take(&coordinator.epoch, evidence)?;
+        }
         for (input, now) in inputs {
             coordinator.handle(input, now)?;
             let is_for_the_disk =
@@ -188,6 +198,8 @@ impl Coordinator {
             model: self.model.clone(),
             last_ending: self.last_ending.clone(),
             last_sums: self.last_sums.clone(),
+            openings: self.openings.records(),
+            bad_dealings: self.bars.all().cloned().collect(),
         }
     }
 

@@ -18,6 +18,7 @@ use super::{Announced, Coordinator, CoordinatorOutput, Event, Phase, RoundReport
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::model::Model;
+use crate::openings::opened_blocks;
 use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys};
@@ -177,7 +178,7 @@ impl Coordinator {
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
         let manifest = sealed.manifest();
-        let nothing_yet = |member| Arriving::of(manifest.blocks_of(member).map(|(block, _)| block));
+        let nothing_yet = |member| Arriving::of(manifest.blocks_of(member).iter().map(|(block, _)| *block));
         let arriving =
             manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
         let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
@@ -278,21 +279,28 @@ impl Coordinator {
             uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
         announced.uploaded = present.iter().copied().collect();
         let blocks = present.iter().flat_map(|member| uploading.sealed.manifest().blocks_of(*member));
-        let bytes = blocks.filter_map(|(block, _)| announced.packed_bytes(block));
+        let bytes = blocks.filter_map(|(block, _)| announced.packed_bytes(*block));
         announced.masked_bytes = bytes.map(|bytes| bytes as u64).sum();
         let uploaded: Vec<UploadedMember> = verified
             .iter()
             .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
             .collect();
         announced.log = log_to_uploads(&announced.context, &uploading.sealed, &uploaded);
-        let body = Seal2 {
+        let mut body = Seal2 {
             epoch: self.epoch.digest(),
             round: announced.context.round(),
             seal1: uploading.sealed.digest(),
             uploaded,
             void: uploading.sealed.void_blocks(&announced.context, &present),
+            repeated: Vec::new(),
             tree: announced.log.root(),
         };
+        let valid = uploading.sealed.valid_cohorts(&body);
+        let blocks = opened_blocks(&announced.context, &uploading.sealed, &valid);
+        body.repeated = self.openings.repeated(&announced.context, &blocks);
+        if !body.repeated.is_empty() {
+            self.event(Event::Repeated(body.repeated.clone()));
+        }
         let sealing = Sealing2 { uploading: *uploading, ballot: Ballot::open(&body) };
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
@@ -315,6 +323,9 @@ impl Coordinator {
         if !erasure.is_empty() {
             self.outputs.push_back(CoordinatorOutput::Erase(erasure));
         }
+        self.openings
+            .sealed(&announced.context, cohorts.sealed_manifest(), cohorts.seal2().body())
+            .expect("the seal that this coordinator wrote lists what is repeated");
         let message = Message::Sealed2 { certificate };
         let revealing = Revealing::new(cohorts, uploads, vec![invitation, message.clone()]);
         let departed = revealing.departed();
@@ -338,6 +349,9 @@ impl Coordinator {
     pub(super) fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
+        self.openings.ended(&self.epoch, &known);
+        self.openings.retain_model(known.model);
+        self.bars.expire(known.round);
         self.model = model.clone();
         self.last_ending = Some(ending.clone());
         self.round = None;
