@@ -4,6 +4,7 @@
 //! rule switched off, when it must succeed; so the rule, and nothing beside it, is what stops it.
 
 mod bodies;
+mod rounds;
 mod uploads;
 
 use cloister_params::rule;
@@ -77,13 +78,19 @@ attacks! {
     bodies::a_certificate_below_the_quorum by "ROUND-05",
     bodies::a_certificate_with_a_signer_twice by "ROUND-05",
     bodies::an_equivocation_that_two_halves_sign by "ROUND-05",
+    rounds::a_second_cohort_from_one_model by "ROUND-30",
+    rounds::a_contribution_summed_twice by "ROUND-31",
+    rounds::late_sketches_again_from_one_model by "LATE-10",
+    rounds::an_epoch_on_an_opened_model by "CONS-06",
+    rounds::a_bad_dealer_in_the_next_round by "ROUND-33",
+    rounds::a_member_barred_without_evidence by "PLAN-14",
     uploads::a_swapped_letter by "ROUND-11",
     uploads::a_copied_letter by "MASK-13",
-    uploads::shares_that_were_not_committed_to by "ROUND-11",
+    uploads::shares_that_were_not_committed_to by "MASK-11",
     uploads::an_announcement_of_another_round by "ROUND-10",
-    uploads::a_wrong_seed by "ROUND-15",
-    uploads::a_wrong_share by "ROUND-15",
-    uploads::a_wrong_path by "ROUND-15",
+    uploads::a_wrong_seed by "MASK-15",
+    uploads::a_wrong_share by "MASK-11",
+    uploads::a_wrong_mask_key by "ROUND-15",
     uploads::overlapping_blocks by "PLAN-02",
     uploads::a_scalar_repeated_over_many_cohorts by "PLAN-02",
     uploads::a_ring_that_weights_wrap by "PLAN-06",

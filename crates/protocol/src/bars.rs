@@ -44,7 +44,9 @@ impl Bars {
 
     /// The evidence that bars members from a round, ascending by member.
     pub fn evidence(&self, round: Round) -> impl Iterator<Item = (PartyId, &BadDealing)> {
-        let bars = move |shown: &Round| *shown < round && round.0 - shown.0 <= BARRED_ROUNDS;
+        let bars = move |shown: &Round| {
+            *shown < round && round.0 - shown.0 <= BARRED_ROUNDS && rule::in_force("ROUND-33")
+        };
         self.0.iter().filter(move |(_, (shown, _))| bars(shown)).map(|(dealer, (_, it))| (*dealer, it))
     }
 
