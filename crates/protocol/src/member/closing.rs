@@ -1,6 +1,7 @@
 //! The end of a round at a member: the published sums, and what they make of its model.
 
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::rule;
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::Closing;
@@ -34,6 +35,7 @@ impl Member {
     pub(super) fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
         let follows = known.round == self.chain.round.next();
+        self.clear_kept(ending, &known);
         self.chain.advance(&known);
         self.catching_up = None;
         let outcome = match ending {
@@ -56,6 +58,16 @@ impl Member {
             self.catch_up();
         }
         outcome
+    }
+
+    /// A closing clears what was contributed, however it became known; only the abort of the round after the last known
+    /// ending keeps it (`ROUND-31`).
+    pub(super) fn clear_kept(&mut self, ending: &Ending, known: &KnownEnding) {
+        let follows = known.round == self.chain.round.next();
+        let keeps = known.round <= self.chain.round || (follows && matches!(ending, Ending::Aborted(_)));
+        if !keeps && rule::in_force("ROUND-31") {
+            self.kept = None;
+        }
     }
 
     fn apply(&mut self, closing: &Closing, digest: Digest) -> Result<(), Misbehaviour> {

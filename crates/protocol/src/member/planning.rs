@@ -29,6 +29,7 @@ impl Member {
         if let Some(ending) = previous {
             let known =
                 KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
+            self.clear_kept(ending, &known);
             self.chain.advance(&known);
         }
         let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
