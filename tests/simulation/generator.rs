@@ -113,7 +113,7 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
     let floors = Floors::of(members as usize, members as usize).expect("rosters of these sizes have floors");
     let byzantine_custodians = random.next_u32() % (floors.malicious_custodians as u32 + 1);
     let corrupt = floors.corrupt_organisations as u32 - byzantine_custodians;
-    let corrupt_members = random.next_u32() % (corrupt + 1);
+    let (corrupt_members, lying) = (random.next_u32() % (corrupt + 1), random.next_u32() % (corrupt + 1));
     let late_sketches = !random.next_u32().is_multiple_of(4);
     let trains_afresh = random.next_u32().is_multiple_of(2);
     Configuration {
@@ -123,6 +123,7 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
         corrupt_members: if SHARES_ARE_OF_ANNOUNCED_KEYS { corrupt_members } else { 0 },
         coordinator_is_byzantine: true,
         late_sketches,
+        lying_members: if late_sketches { lying } else { 0 },
         every_block_is_sketched: late_sketches,
         trains_afresh: trains_afresh || !SAME_MEMBERS_FROM_ONE_MODEL,
         ..Configuration::of(members)
