@@ -81,10 +81,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Gives a frame to the roles that it is for; what they refuse.
-    pub(crate) fn handle_frame(&mut self, frame: &Frame, random: &mut impl CryptoRng) -> Vec<Fault> {
+    /// Gives a frame to the roles that it is for and that it reaches; what they refuse.
+    pub(crate) fn handle_frame(
+        &mut self,
+        frame: &Frame,
+        reaches_member: bool,
+        random: &mut impl CryptoRng,
+    ) -> Vec<Fault> {
         let mut results = Vec::new();
-        if let Some(member) = self.member.as_mut().filter(|_| !self.member_is_silent)
+        if let Some(member) = self.member.as_mut().filter(|_| !self.member_is_silent && reaches_member)
             && frame.is_for_members()
         {
             results.push(member.handle_frame(frame.clone(), random));
