@@ -155,6 +155,7 @@ fn bound_caches() {
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     bound_caches();
+    cloister_storage::restrict_new_files();
     let print_events = arguments.events;
     let config = configure(arguments)?;
     let party = config.party.0;

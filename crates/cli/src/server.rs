@@ -62,6 +62,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    cloister_storage::restrict_new_files();
     let print_events = arguments.events;
     let config = configure(arguments)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
