@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::plan::RoundSettings;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, ModelsUnderWay, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, ModelUnderWay, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
@@ -51,7 +51,7 @@ pub struct World {
     /// Parties that the coordinator still waits for after its restart.
     unlinked: BTreeSet<PartyId>,
     disk: CoordinatorDisk,
-    models: ModelsUnderWay,
+    models: BTreeMap<PartyId, ModelUnderWay>,
     random: ChaCha20Rng,
     now: Time,
 }
@@ -77,7 +77,7 @@ impl World {
             links: BTreeMap::new(),
             unlinked: BTreeSet::new(),
             disk,
-            models: ModelsUnderWay::default(),
+            models: BTreeMap::new(),
             random: ChaCha20Rng::seed_from_u64(seed),
             now: Time(0),
         };

@@ -39,7 +39,7 @@ use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError, ResumeError, Start};
-pub use model_sending::{ModelParts, ModelsUnderWay, OutdatedModel};
+pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
 pub use output::{CoordinatorOutput, Event, RoundReport};
 pub use uploads::Erasure;
 
@@ -340,10 +340,8 @@ impl Phase {
         let messages = match self {
             Self::Keys(_) | Self::Announcing(_) => Vec::new(),
             Self::Sealing1(_, sealing) => vec![sealing.proposal()],
-            Self::Uploading(announced, uploading) => vec![uploading.invitation(announced, party)],
-            Self::Sealing2(announced, sealing) => {
-                vec![sealing.invitation(announced, party), sealing.proposal()]
-            }
+            Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
+            Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
             Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
             Self::Revealing(_, revealing) => revealing.messages(party),
             Self::Checking(announced, checking) => return checking.frames(&announced.context, party),

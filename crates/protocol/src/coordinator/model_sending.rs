@@ -4,10 +4,10 @@
 //! How fast links are is no input of the coordinator, so it only says that a model is to be sent
 //! ([`CoordinatorOutput::SendModel`](super::CoordinatorOutput::SendModel)); its driver keeps to what is here.
 
-use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use cloister_params::id::{BlockId, PartyId};
+use cloister_params::id::BlockId;
 use cloister_params::rule;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -15,22 +15,21 @@ use thiserror::Error;
 
 use crate::model::{Model, block_part};
 
-/// The parties that a model is being sent to.
+/// Whether a link carries a model now; each link has its own, which its two sides share.
 #[derive(Default, Debug)]
-pub struct ModelsUnderWay {
-    parties: BTreeSet<PartyId>,
-}
+pub struct ModelUnderWay(AtomicBool);
 
-impl ModelsUnderWay {
-    /// Whether a model may be sent to a party; it is under way then. A request while one is under way is answered by
-    /// nothing: its model is coming.
-    pub fn begin(&mut self, to: PartyId) -> bool {
-        self.parties.insert(to) || !rule::in_force("ROUND-32")
+impl ModelUnderWay {
+    /// Whether a model may be sent; it is under way then. A request while one is under way is answered by nothing: its model
+    /// is coming.
+    pub fn begin(&self) -> bool {
+        let is_under_way = self.0.swap(true, Ordering::Relaxed);
+        !is_under_way || !rule::in_force("ROUND-32")
     }
 
-    /// A party's model has been sent, or its link has ended.
-    pub fn end(&mut self, to: PartyId) {
-        self.parties.remove(&to);
+    /// The model has been sent.
+    pub fn end(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -90,12 +89,11 @@ mod tests {
     /// ROUND-32
     #[test]
     fn a_link_has_one_model_under_way_and_another_after_it() {
-        let mut models = ModelsUnderWay::default();
-        assert!(models.begin(PartyId(1)));
-        assert!(!models.begin(PartyId(1)), "a second one waits for the first");
-        assert!(models.begin(PartyId(2)), "control: another link's");
-        models.end(PartyId(1));
-        assert!(models.begin(PartyId(1)), "control: after it");
+        let model = ModelUnderWay::default();
+        assert!(model.begin());
+        assert!(!model.begin(), "a second one waits for the first");
+        model.end();
+        assert!(model.begin(), "control: after it");
     }
 
     /// ROUND-32

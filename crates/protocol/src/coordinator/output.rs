@@ -19,7 +19,7 @@ pub enum CoordinatorOutput {
         /// What.
         frame: Frame,
     },
-    /// Send a model to a party, unless its link has one under way ([`ModelsUnderWay`](super::ModelsUnderWay)).
+    /// Send a model to a party, unless its link has one under way ([`ModelUnderWay`](super::ModelUnderWay)).
     SendModel {
         /// To whom.
         to: PartyId,

@@ -46,7 +46,7 @@ pub(super) struct Uploading {
 
 impl Uploading {
     /// The first seal, with the blocks that came whole and that a member need not send again.
-    pub(super) fn invitation(&self, announced: &Announced, member: PartyId) -> Message {
+    pub(super) fn invitation(&self, member: PartyId) -> Message {
         let whole = |arriving: &Arriving| arriving.whole_blocks().collect();
         let received = self.arriving.get(&member).map(whole).unwrap_or_default();
         Message::Sealed1 {
@@ -65,8 +65,8 @@ pub(super) struct Sealing2 {
 }
 
 impl Sealing2 {
-    pub(super) fn invitation(&self, announced: &Announced, party: PartyId) -> Message {
-        self.uploading.invitation(announced, party)
+    pub(super) fn invitation(&self, party: PartyId) -> Message {
+        self.uploading.invitation(party)
     }
 
     pub(super) fn proposal(&self) -> Message {
@@ -180,7 +180,7 @@ impl Coordinator {
         let arriving =
             manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
         let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
-        let invitation = Frame::Message(uploading.invitation(&announced, PartyId::COORDINATOR));
+        let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
         self.wait(now, announced.context.plan().settings.deadlines.upload);
         self.put_phase(Phase::Uploading(announced, Box::new(uploading)));
@@ -319,7 +319,7 @@ impl Coordinator {
         };
         announced.certified.insert(body_digest(&certificate.body));
         let Sealing2 { uploading, .. } = *sealing;
-        let invitation = uploading.invitation(&announced, PartyId::COORDINATOR);
+        let invitation = uploading.invitation(PartyId::COORDINATOR);
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
             .expect("votes were checked one by one");
         let (uploads, erasure) = Uploads::sealed(&cohorts, uploading.arriving);

@@ -57,10 +57,12 @@ impl World {
         let link = self.links.get(&(PartyId::COORDINATOR, to));
         let is_part =
             |bytes: &Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Message(Message::ModelPart(_))));
-        if !link.is_some_and(|waiting| waiting.iter().any(is_part)) {
-            self.models.end(to);
+        let is_sent = !link.is_some_and(|waiting| waiting.iter().any(is_part));
+        let under_way = self.models.entry(to).or_default();
+        if is_sent {
+            under_way.end();
         }
-        if self.models.begin(to) {
+        if under_way.begin() {
             for part in ModelParts::new(model) {
                 self.observations.push(Observation::FromCoordinator(to, part.clone()));
                 self.send(PartyId::COORDINATOR, to, &part);
