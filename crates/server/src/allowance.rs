@@ -35,6 +35,11 @@ impl Allowance {
     pub(crate) fn new(settings: &RoundSettings) -> Self {
         let blocks: u64 = settings.blocks.iter().map(|block| WIDEST * block.shape.length).sum();
         let most = TIMES * (blocks + BESIDE_BLOCKS);
+        Self::of_bytes(most)
+    }
+
+    /// So many bytes for each party.
+    pub(crate) fn of_bytes(most: u64) -> Self {
         Self { most, taken: BTreeMap::new(), exceeded: BTreeSet::new() }
     }
 
@@ -67,7 +72,7 @@ mod tests {
     /// ROUND-27, ROUND-32
     #[test]
     fn one_party_cannot_fill_the_disk_nor_use_up_what_another_may_send() {
-        let mut allowance = Allowance { most: 10, taken: BTreeMap::new(), exceeded: BTreeSet::new() };
+        let mut allowance = Allowance::of_bytes(10);
         let (one, other) = (PartyId(1), PartyId(2));
         assert_eq!(allowance.take(one, 9), Ok(()));
         assert_eq!(allowance.take(one, 1), Ok(()), "control: up to the last byte");

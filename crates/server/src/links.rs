@@ -210,3 +210,7 @@ async fn read_frames(
     };
     let _ = reports.send(LinkReport::Ended(party, number, reason)).await;
 }
+
+#[cfg(test)]
+#[path = "links/tests.rs"]
+mod tests;

@@ -334,3 +334,7 @@ fn sender(input: &Input) -> PartyId {
         Input::StartRound(_) | Input::Time | Input::Restarted => PartyId::COORDINATOR,
     }
 }
+
+#[cfg(test)]
+#[path = "run/tests.rs"]
+mod tests;
