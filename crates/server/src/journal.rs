@@ -5,8 +5,8 @@
 //! round's beginning, the next are its model and the last round's sums; the others are inputs. Records are synced before anything that follows
 //! from them leaves. What a power cut tore off the end had not been synced, and nothing followed from it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use cloister_crypto::merkle::leaf_hash;
@@ -95,8 +95,8 @@ impl Journal {
     pub(crate) fn open(folder: &Path, epoch: Digest) -> Result<(Self, Option<Kept>), JournalError> {
         let path = folder.join(NAME);
         let io = |source| JournalError::Io { path: path.clone(), source };
-        fs::create_dir_all(folder).map_err(io)?;
-        let lock = File::create(folder.join("lock")).map_err(io)?;
+        cloister_storage::create_folder(folder).map_err(io)?;
+        let lock = cloister_storage::open(&folder.join("lock")).map_err(io)?;
         lock.try_lock().map_err(|_| JournalError::InUse(folder.to_path_buf()))?;
         let mut journal = Self { folder: folder.to_path_buf(), _lock: lock, file: None, is_synced: true };
         let bytes = match fs::read(&path) {
@@ -108,8 +108,9 @@ impl Journal {
         if kept.beginning.epoch != epoch {
             return Err(JournalError::Epoch { path, got: kept.beginning.epoch, expected: epoch });
         }
-        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
+        let mut file = cloister_storage::open(&path).map_err(io)?;
         file.set_len(whole as u64).map_err(io)?;
+        file.seek(SeekFrom::End(0)).map_err(io)?;
         journal.file = Some(file);
         Ok((journal, Some(kept)))
     }
@@ -135,18 +136,11 @@ impl Journal {
         beginning: &Beginning,
         inputs: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<(), JournalError> {
-        let begin = || {
-            let part = self.folder.join("journal.part");
-            let mut file = File::create(&part)?;
-            for record in encode_beginning(beginning).into_iter().chain(inputs) {
-                write_record(&mut file, &record)?;
-            }
-            file.sync_all()?;
-            fs::rename(part, self.path())?;
-            File::open(&self.folder)?.sync_all()?;
-            Ok(file)
-        };
-        self.file = Some(begin().map_err(|source| self.failed(source))?);
+        let mut records = encode_beginning(beginning).into_iter().chain(inputs);
+        let begun = cloister_storage::replace(&self.path(), |file| {
+            records.try_for_each(|record| write_record(file, &record))
+        });
+        self.file = Some(begun.map_err(|source| self.failed(source))?);
         self.is_synced = true;
         Ok(())
     }

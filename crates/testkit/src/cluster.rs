@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, ModelParts, RoundReport, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
@@ -250,6 +250,9 @@ impl Cluster {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 CoordinatorOutput::Send { to, frame } => self.send(PartyId::COORDINATOR, to, &frame),
+                CoordinatorOutput::SendModel { to, model } => {
+                    ModelParts::new(&model).for_each(|part| self.send(PartyId::COORDINATOR, to, &part));
+                }
                 CoordinatorOutput::Event(event) => self.events.push(event),
                 // Nothing is kept on a disk here.
                 CoordinatorOutput::Erase(_) => {}

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cloister_params::consortium::Role;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, ModelUnderWay, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
@@ -60,6 +60,7 @@ pub struct World {
     /// Parties that the coordinator still waits for after its restart.
     unlinked: BTreeSet<PartyId>,
     disk: CoordinatorDisk,
+    models: BTreeMap<PartyId, ModelUnderWay>,
     random: ChaCha20Rng,
     now: Time,
 }
@@ -88,6 +89,7 @@ impl World {
             links: BTreeMap::new(),
             unlinked: BTreeSet::new(),
             disk,
+            models: BTreeMap::new(),
             random: ChaCha20Rng::seed_from_u64(seed),
             now: Time(0),
         };
@@ -287,6 +289,7 @@ impl World {
                     self.observations.push(Observation::FromCoordinator(to, frame.clone()));
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
+                CoordinatorOutput::SendModel { to, model } => self.send_model(to, &model),
                 CoordinatorOutput::Event(event) => self.events.push(event),
                 CoordinatorOutput::Erase(erasure) => self.disk.erase(&erasure),
                 CoordinatorOutput::Ended(report) => {

@@ -7,6 +7,7 @@ use cloister_crypto::letter::LetterEvidence;
 use cloister_params::consortium::Role;
 use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan};
+use cloister_params::rule;
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
@@ -18,6 +19,9 @@ use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, keep_announcement};
 use crate::round::RoundContext;
 use crate::statement::{check_partys, sign};
+
+/// The most bytes of a refusal's reason that are passed on.
+const MAX_REASON: usize = 1024;
 
 impl Coordinator {
     pub(super) fn handle_receiving_key(
@@ -118,7 +122,12 @@ impl Coordinator {
         self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
     }
 
-    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, reason: String) {
+    /// Takes a refusal, and of its reason what a person reads: a longer one is cut, not refused, so that nobody waits for a
+    /// party that takes no part (`ROUND-32`).
+    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, mut reason: String) {
+        if rule::in_force("ROUND-32") {
+            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        }
         if let Some(active) = self.round.as_mut().filter(|active| active.number == round) {
             match role {
                 Role::Member => active.refused.insert(from),

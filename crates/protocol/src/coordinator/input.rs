@@ -9,7 +9,7 @@ use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_wire::codec::{self, DecodeError};
 use cloister_wire::frame::{Frame, FrameError};
-use cloister_wire::message::{BadDealing, Ending};
+use cloister_wire::message::{BadDealing, Ending, Message};
 use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
 
@@ -56,6 +56,12 @@ pub enum InputError {
 const HEAD: usize = 1 + 8 + 4;
 
 impl Input {
+    /// Whether a coordinator that took it is another than before. A request for the model leaves it as it is: whoever has
+    /// sent one many times has not filled the disk (`ROUND-32`).
+    pub fn is_kept(&self) -> bool {
+        !matches!(self, Self::Frame(_, Frame::Message(Message::ModelRequest { .. })))
+    }
+
     /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a block (4)
     /// with its leaf.
     pub fn encode(&self, now: Time) -> Vec<u8> {
@@ -223,8 +229,6 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use cloister_wire::message::Message;
-
     use super::*;
 
     /// ROUND-27

@@ -9,6 +9,7 @@ mod checking;
 mod closing;
 mod collecting;
 mod input;
+mod model_sending;
 mod output;
 mod revealing;
 mod sealing;
@@ -30,7 +31,7 @@ use cloister_wire::statement::{AbortReason, ManifestCohort, ReceivingKey, Signed
 use crate::bars::Bars;
 use crate::fault::Fault;
 use crate::manifest::Announcements;
-use crate::model::{Model, model_parts};
+use crate::model::Model;
 use crate::openings::Openings;
 use crate::round::{ChainPosition, RoundContext};
 use ballot::Ballot;
@@ -40,6 +41,7 @@ use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError, ResumeError, Start};
+pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
 pub use output::{CoordinatorOutput, Event, RoundReport};
 pub use uploads::Erasure;
 
@@ -232,7 +234,10 @@ impl Coordinator {
             Frame::Message(Message::LetterFault { round, dealer, agreed, proof }) => {
                 self.handle_letter_fault(from, round, dealer, &LetterEvidence { agreed, proof }, now)?;
             }
-            Frame::Message(Message::ModelRequest { model }) => self.handle_model_request(from, model),
+            Frame::Message(Message::ModelRequest { model }) => {
+                self.handle_model_request(from, model);
+                return Ok(());
+            }
             Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, seeds)?,
             Frame::Message(Message::SeedParts { round, dealer, parts }) => {
@@ -250,13 +255,11 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Sends the present model to a member that missed a closing (`ROUND-23`).
-    fn handle_model_request(&mut self, from: PartyId, model: Digest) {
+    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from it, so that it is
+    /// not kept ([`Input::is_kept`]).
+    fn handle_model_request(&mut self, to: PartyId, model: Digest) {
         if model == self.chain.model {
-            for part in model_parts(&self.model) {
-                let frame = Frame::Message(Message::ModelPart(part));
-                self.outputs.push_back(CoordinatorOutput::Send { to: from, frame });
-            }
+            self.outputs.push_back(CoordinatorOutput::SendModel { to, model: self.model.clone() });
         }
     }
 
@@ -355,10 +358,8 @@ impl Phase {
         let messages = match self {
             Self::Keys(_) | Self::Announcing(_) => Vec::new(),
             Self::Sealing1(_, sealing) => vec![sealing.proposal()],
-            Self::Uploading(announced, uploading) => vec![uploading.invitation(announced, party)],
-            Self::Sealing2(announced, sealing) => {
-                vec![sealing.invitation(announced, party), sealing.proposal()]
-            }
+            Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
+            Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
             Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
             Self::Revealing(_, revealing) => revealing.messages(party),
             Self::Checking(announced, checking) => return checking.frames(&announced.context, party),

@@ -19,6 +19,13 @@ pub enum CoordinatorOutput {
         /// What.
         frame: Frame,
     },
+    /// Send a model to a party, unless its link has one under way ([`ModelUnderWay`](super::ModelUnderWay)).
+    SendModel {
+        /// To whom.
+        to: PartyId,
+        /// What.
+        model: Model,
+    },
     /// Something to tell people.
     Event(Event),
     /// Delete what this covers of the round's inputs that are kept on disk.

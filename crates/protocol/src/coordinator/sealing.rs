@@ -47,9 +47,8 @@ pub(super) struct Uploading {
 
 impl Uploading {
     /// The first seal, with the blocks that came whole and that a member need not send again.
-    pub(super) fn invitation(&self, announced: &Announced, member: PartyId) -> Message {
-        let length_of = |block| announced.packed_bytes(block);
-        let whole = |arriving: &Arriving| arriving.whole_blocks(length_of).collect();
+    pub(super) fn invitation(&self, member: PartyId) -> Message {
+        let whole = |arriving: &Arriving| arriving.whole_blocks().collect();
         let received = self.arriving.get(&member).map(whole).unwrap_or_default();
         Message::Sealed1 {
             manifest: self.sealed.manifest().bytes().to_vec(),
@@ -67,8 +66,8 @@ pub(super) struct Sealing2 {
 }
 
 impl Sealing2 {
-    pub(super) fn invitation(&self, announced: &Announced, party: PartyId) -> Message {
-        self.uploading.invitation(announced, party)
+    pub(super) fn invitation(&self, party: PartyId) -> Message {
+        self.uploading.invitation(party)
     }
 
     pub(super) fn proposal(&self) -> Message {
@@ -182,7 +181,7 @@ impl Coordinator {
         let arriving =
             manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
         let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
-        let invitation = Frame::Message(uploading.invitation(&announced, PartyId::COORDINATOR));
+        let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
         self.wait(now, announced.context.plan().settings.deadlines.upload);
         self.put_phase(Phase::Uploading(announced, Box::new(uploading)));
@@ -205,6 +204,9 @@ impl Coordinator {
         let block = announced.context.block(chunk.block).ok_or_else(wrong)?;
         let whole = announced.context.plan().packed_bytes(block);
         let arriving = uploading.arriving.get_mut(&from).ok_or_else(wrong)?;
+        if arriving.is_whole() {
+            return Err(not_awaited(from, "a chunk of an upload that is whole"));
+        }
         arriving.append(chunk, whole).ok_or_else(wrong)
     }
 
@@ -216,6 +218,16 @@ impl Coordinator {
         let arriving = uploading.arriving.get_mut(&from);
         let erased = arriving.and_then(|arriving| arriving.erase(block, leaf));
         erased.ok_or(Fault::ApiMisuse("no such block is uploaded"))
+    }
+
+    /// How many bytes of a member's upload were hashed: each that came, once (`ROUND-32`).
+    pub fn hashed_bytes(&self, member: PartyId) -> u64 {
+        match self.round.as_ref().map(|active| &active.phase) {
+            Some(Phase::Uploading(_, uploading)) => {
+                uploading.arriving.get(&member).map_or(0, Arriving::hashed)
+            }
+            _ => 0,
+        }
     }
 
     /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
@@ -234,9 +246,8 @@ impl Coordinator {
         expect("upload", "signer", upload.signer(), from).map_err(by)?;
         expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
         expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
-        let arriving = uploading.arriving.get(&from);
-        let length_of = |block| announced.packed_bytes(block);
-        if !arriving.is_some_and(|arriving| arriving.makes_up(upload.body().root, length_of)) {
+        let arriving = uploading.arriving.get_mut(&from);
+        if !arriving.is_some_and(|arriving| arriving.makes_up(upload.body().root)) {
             return Err(Misbehaviour::UploadRoot { member: from }.by(from));
         }
         uploading.arrived.insert(from, (signed.clone(), upload));
@@ -316,7 +327,7 @@ impl Coordinator {
         };
         announced.certified.insert(body_digest(&certificate.body));
         let Sealing2 { uploading, .. } = *sealing;
-        let invitation = uploading.invitation(&announced, PartyId::COORDINATOR);
+        let invitation = uploading.invitation(PartyId::COORDINATOR);
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
             .expect("votes were checked one by one");
         let (uploads, erasure) = Uploads::sealed(&cohorts, uploading.arriving);

@@ -28,16 +28,16 @@ impl Member {
 
     /// Asks for the model after the last round (`ROUND-23`).
     pub(super) fn catch_up(&mut self) {
-        let blocks = vec![Vec::new(); self.model.blocks().len()];
-        let request = Message::ModelRequest { model: self.chain.model };
-        self.catching_up = Some(CatchingUp { blocks });
-        self.outputs.push_back(MemberOutput::Send(Frame::Message(request)));
+        self.catching_up = Some(CatchingUp { blocks: vec![Vec::new(); self.model.blocks().len()] });
+        self.ask_again();
     }
 
-    /// Starts over when the link was lost before the model was whole.
+    /// Asks once more where the link may have been lost before the model was whole. What is here of it stays: a coordinator
+    /// that is sending it does not begin anew (`ROUND-32`), and one that does is passed over up to where this member is.
     pub(super) fn ask_again(&mut self) {
         if self.catching_up.is_some() {
-            self.catch_up();
+            let request = Message::ModelRequest { model: self.chain.model };
+            self.outputs.push_back(MemberOutput::Send(Frame::Message(request)));
         }
     }
 
