@@ -4,6 +4,7 @@
 //! rule switched off, when it must succeed; so the rule, and nothing beside it, is what stops it.
 
 mod bodies;
+mod plans;
 mod uploads;
 
 use cloister_params::rule;
@@ -77,6 +78,11 @@ attacks! {
     bodies::a_certificate_below_the_quorum by "ROUND-05",
     bodies::a_certificate_with_a_signer_twice by "ROUND-05",
     bodies::an_equivocation_that_two_halves_sign by "ROUND-05",
+    plans::a_projection_of_the_coordinators_choice by "PLAN-15",
+    plans::experts_in_another_order by "PLAN-16",
+    plans::exact_token_counts by "PLAN-17",
+    plans::a_receiving_key_that_is_no_element by "PLAN-09",
+    plans::a_result_of_an_earlier_plan by "PRIV-14",
     uploads::a_swapped_letter by "ROUND-11",
     uploads::a_copied_letter by "MASK-13",
     uploads::shares_that_were_not_committed_to by "ROUND-11",

@@ -112,6 +112,9 @@ pub enum Misbehaviour {
     /// An announcement that lacks something or has it in another shape than the plan's.
     #[error("an announcement is not as the plan says: {0}")]
     Announcement(&'static str),
+    /// A receiving key to which nothing can be sealed (`PLAN-09`).
+    #[error("the receiving key is no group element other than the identity")]
+    ReceivingKey,
     /// A letter that cannot be opened or does not hold what was committed to.
     #[error("the letter of {dealer} to {custodian}: {why}")]
     Letter {
@@ -230,12 +233,34 @@ pub enum Refusal {
         "the plan changes blocks or sketches on a model whose round was aborted; they must stay as they were"
     )]
     ChangedAfterAbort,
-    /// The block table is not that of the model that this member holds.
-    #[error("the plan's blocks are not those of the model that this member trains")]
+    /// The block table is not that of this member's task, kinds included (`PLAN-16`).
+    #[error(
+        "the plan's blocks are not those of this member's task, in kind, number and length; the coordinator's settings file \
+         was made for another task"
+    )]
     Blocks,
     /// The plan lacks the certificate of the round before, or has one of another round.
     #[error("the plan does not come with the certificate of the round before it")]
     NoEnding,
+    /// Sketches with another projection than the task's (`PLAN-15`).
+    #[error(
+        "the plan's sketches have the projection {got}, its task makes it {expected}; the coordinator's settings file is \
+         outdated"
+    )]
+    Projection {
+        /// The plan's seed.
+        got: Digest,
+        /// The seed that follows from the plan's task.
+        expected: Digest,
+    },
+    /// A receiving key that is no group element (`PLAN-09`).
+    #[error(
+        "the receiving key of {custodian}, which signed it, is no group element; the coordinator had to leave it out"
+    )]
+    NoReceivingKey {
+        /// The custodian.
+        custodian: PartyId,
+    },
     /// A receiving key that its custodian has not signed for this round.
     #[error("the receiving key of {custodian} is not signed by it for this round")]
     ReceivingKey {

@@ -126,7 +126,7 @@ impl World {
             self.consortium.keys[&id].clone(),
             self.consortium.epoch.clone(),
             policy(&self.consortium),
-            self.template.task,
+            plan::task(&self.template),
             self.genesis.clone(),
             journal.announced,
         )
@@ -279,15 +279,32 @@ impl World {
     }
 
     fn finish_training(&mut self, party: PartyId) {
-        let training = self.nodes.get_mut(&party).and_then(|node| node.training.take());
-        let Some(plan) = training else { return };
-        let contribution = self.contribution(party, plan.model);
-        let member = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut());
-        if let Some(member) = member {
-            let result = member.contribute(plan.round, contribution, &mut self.random);
+        if let Some((plan, contribution)) = self.take_training(party) {
+            let result = self.contribute(party, plan, contribution);
             self.note(party, result);
         }
+    }
+
+    /// Takes a member's training away: the digest of the plan that it is for, and what it yields.
+    pub fn take_training(&mut self, party: PartyId) -> Option<(Digest, Contribution)> {
+        let (digest, plan) = self.nodes.get_mut(&party)?.training.take()?;
+        Some((digest, self.contribution(party, plan.model)))
+    }
+
+    /// Gives a member the result of a training for the plan of this digest.
+    ///
+    /// # Errors
+    /// What the member refuses.
+    pub fn contribute(
+        &mut self,
+        party: PartyId,
+        plan: Digest,
+        contribution: Contribution,
+    ) -> Result<(), Fault> {
+        let member = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut());
+        let result = member.map_or(Ok(()), |member| member.contribute(plan, contribution, &mut self.random));
         self.collect_from_member(party);
+        result
     }
 
     fn collect_from_coordinator(&mut self) {
@@ -320,7 +337,7 @@ impl World {
                     self.send(id, PartyId::COORDINATOR, &frame);
                     self.observations.push(Observation::FromMember(id, frame));
                 }
-                MemberOutput::Train(plan) => node.training = Some(plan),
+                MemberOutput::Train { digest, plan } => node.training = Some((digest, plan)),
                 MemberOutput::Closed { round, model, .. } => {
                     self.observations.push(Observation::Closed(id, round, model.digest()))
                 }

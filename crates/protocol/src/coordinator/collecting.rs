@@ -16,7 +16,7 @@ use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, keep_announcement};
-use crate::round::RoundContext;
+use crate::round::{RoundContext, is_receiving_key};
 use crate::statement::{check_partys, sign};
 
 impl Coordinator {
@@ -35,6 +35,10 @@ impl Coordinator {
         expect("receiving key", "signer", key.signer(), from).map_err(|what| what.by(from))?;
         expect("receiving key", "round", key.body().round, number).map_err(|what| what.by(from))?;
         expect("receiving key", "epoch", key.body().epoch, epoch.digest()).map_err(|what| what.by(from))?;
+        // PLAN-09
+        if !is_receiving_key(key.body()) {
+            return Err(Misbehaviour::ReceivingKey.by(from));
+        }
         keys.insert(from, signed);
         Ok(())
     }

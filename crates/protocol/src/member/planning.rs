@@ -13,7 +13,6 @@ use rand_core::CryptoRng;
 
 use super::late::OwnLate;
 use super::{Member, MemberOutput, RoundState};
-use crate::dealing::check_recipients;
 use crate::fault::{Fault, Refusal};
 use crate::manifest::Announcements;
 use crate::round::{KnownEnding, RoundContext};
@@ -72,11 +71,13 @@ impl Member {
             return Ok(());
         }
         let Some(state) = &self.round else { return Ok(()) };
-        let (round, plan) = (state.context.round(), Box::new((**state.context.plan()).clone()));
+        let (digest, plan) = (state.context.plan_digest(), Box::new((**state.context.plan()).clone()));
         match self.kept.take() {
-            Some(kept) if kept.model == self.chain.model => self.contribute(round, kept.contribution, random),
+            Some(kept) if kept.model == self.chain.model => {
+                self.contribute(digest, kept.contribution, random)
+            }
             _ => {
-                self.outputs.push_back(MemberOutput::Train(plan));
+                self.outputs.push_back(MemberOutput::Train { digest, plan });
                 Ok(())
             }
         }
@@ -100,13 +101,16 @@ impl Member {
             return Err(Refusal::ChangedAfterAbort);
         }
         self.policy.admit(context.plan())?;
-        if !self.model.fits(context.plan()) {
-            return Err(Refusal::Blocks);
-        }
-        let (got, expected) = (context.plan().settings.task, self.task);
+        let (got, expected) = (context.plan().settings.task, self.task.digest);
         if got != expected {
             return Err(Refusal::Task { got, expected });
         }
-        check_recipients(context.plan())
+        let planned = context.plan().settings.blocks.iter().map(|block| &block.shape);
+        // PLAN-16
+        let is_tasks_table = planned.eq(&self.task.blocks) || !rule::in_force("PLAN-16");
+        if !is_tasks_table || !self.model.fits(context.plan()) {
+            return Err(Refusal::Blocks);
+        }
+        Ok(())
     }
 }
