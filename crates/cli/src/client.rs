@@ -101,6 +101,9 @@ pub(crate) struct Arguments {
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
+    /// Tell of frames that came late or again too, which is usual after a restart.
+    #[arg(long)]
+    verbose: bool,
     /// The data folder was restored from a backup: as custodian, sign nothing until a round that the others ended
     #[arg(long)]
     restored: bool,
@@ -155,7 +158,7 @@ fn bound_caches() {
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     bound_caches();
-    let print_events = arguments.events;
+    let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
     let party = config.party.0;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
@@ -163,6 +166,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
         (true, _) => events::print(&to_json(party, &event)),
         (false, Some((what, done, total))) => progress.step(what, done, total),
+        (false, None) if matches!(event, ClientEvent::NotAwaited(_)) && !verbose => {}
         (false, None) => progress.line(&to_text(&event)),
     };
     let result = runtime.block_on(cloister_client::run(config, &mut show));

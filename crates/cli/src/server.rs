@@ -59,16 +59,19 @@ pub(crate) struct Arguments {
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
+    /// Tell of frames that came late or again too, which is usual after a restart.
+    #[arg(long)]
+    verbose: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let print_events = arguments.events;
+    let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
     let mut show = |event: ServerEvent| {
         if print_events {
             events::print(&to_json(&event));
-        } else {
+        } else if verbose || !matches!(event, ServerEvent::NotAwaited(..)) {
             eprintln!("{}", to_text(&event));
         }
     };
@@ -82,8 +85,12 @@ fn kind(error: &ServerError) -> Kind {
         ServerError::Bind(_)
         | ServerError::TooFewMembers { .. }
         | ServerError::Journal(JournalError::InUse(_)) => Kind::Unavailable,
-        ServerError::QuorumLost(_) | ServerError::NothingSummed(_) => Kind::QuorumLost,
+        ServerError::QuorumLost(_)
+        | ServerError::RefusedWithoutQuorum { .. }
+        | ServerError::Refused { .. }
+        | ServerError::NothingSummed(_) => Kind::QuorumLost,
         ServerError::InvalidPlan(_)
+        | ServerError::Outdated { .. }
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
         | ServerError::Journal(JournalError::Epoch { .. }) => Kind::Config,
@@ -135,6 +142,9 @@ fn to_json(event: &ServerEvent) -> Value {
         }
         ServerEvent::PeerRefused(why) => json!({"event": "peer_refused", "reason": why.to_string()}),
         ServerEvent::Fault(party, why) => json!({"event": "fault", "party": party.0, "reason": why}),
+        ServerEvent::NotAwaited(party, why) => {
+            json!({"event": "not_awaited", "party": party.0, "reason": why})
+        }
         ServerEvent::Round(event) => round_event(event),
         ServerEvent::Ended(report) => round_report(report),
     }
@@ -155,6 +165,9 @@ fn round_event(event: &Event) -> Value {
         Event::BlockLost(block, party) => json!({"event": "block_lost", "block": block.0, "party": party.0}),
         Event::Refuted(block) => json!({"event": "refuted", "block": block.0}),
         Event::Blamed(party, block) => json!({"event": "blamed", "party": party.0, "block": block.0}),
+        Event::Outdated { custodians, round } => {
+            json!({"event": "outdated", "custodians": custodians, "round": round.0})
+        }
         Event::QuorumLost(why) => json!({"event": "quorum_lost", "reason": why}),
     }
 }
@@ -200,6 +213,7 @@ fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
         ServerEvent::Fault(party, why) => format!("a frame of {party} was not accepted: {why}"),
+        ServerEvent::NotAwaited(party, why) => format!("a frame of {party} was passed over: {why}"),
         ServerEvent::Round(event) => round_text(event),
         ServerEvent::Ended(report) => format!(
             "{} ended: {} of {} blocks opened, {} members, {} bytes up",
@@ -248,6 +262,9 @@ fn round_text(event: &Event) -> String {
             )
         }
         Event::Blamed(party, block) => format!("{party} is shown to have lied about its upload of {block}"),
+        Event::Outdated { custodians, round } => {
+            format!("{custodians} custodians know how {round} ended, which this coordinator does not")
+        }
         Event::QuorumLost(why) => format!("the round waits without a sum: {why}"),
     }
 }

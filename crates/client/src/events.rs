@@ -94,8 +94,10 @@ pub enum ClientEvent {
     Aborted(Round),
     /// This hospital takes no part in a round.
     Refused(Round, String),
-    /// A frame was refused.
+    /// A frame broke a rule, or something went wrong that a person should read of.
     Fault(String),
+    /// A frame came late, early or again, as after a restart; it changed nothing, and is nobody's fault.
+    NotAwaited(String),
     /// The end.
     Finished(FinalResult),
 }

@@ -196,7 +196,10 @@ impl<'a> Client<'a> {
             faults.extend(custodian.handle_frame(frame.clone(), &mut random).err());
         }
         for fault in faults {
-            (self.events)(ClientEvent::Fault(fault.to_string()));
+            (self.events)(match fault {
+                Fault::NotAwaited { .. } => ClientEvent::NotAwaited(fault.to_string()),
+                fault => ClientEvent::Fault(fault.to_string()),
+            });
         }
         self.carry_out()
     }

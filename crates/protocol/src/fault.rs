@@ -1,7 +1,6 @@
 //! What goes wrong, and whose fault it is.
 
 use cloister_params::consortium::Role;
-use cloister_params::fixed::FixedPointError;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::PlanError;
 use cloister_params::policy::PolicyRefusal;
@@ -37,9 +36,6 @@ pub enum Fault {
         /// What it was.
         what: &'static str,
     },
-    /// Local training or its caller produced something that cannot be used.
-    #[error("local training: {0}")]
-    Training(#[from] FixedPointError),
     /// The caller used the state machine wrongly.
     #[error("the state machine was misused: {0}")]
     ApiMisuse(&'static str),
@@ -115,6 +111,15 @@ pub enum Misbehaviour {
     /// A receiving key to which nothing can be sealed (`PLAN-09`).
     #[error("the receiving key is no group element other than the identity")]
     ReceivingKey,
+    /// A manifest that lists something else than the announcements.
+    #[error("a manifest does not follow from the announcements: {0}")]
+    Manifest(&'static str),
+    /// A second seal that does not follow from the first and the uploads.
+    #[error("a second seal does not follow from the first and the uploads: {0}")]
+    Seal2(&'static str),
+    /// A closing that lists something else than the round makes it list.
+    #[error("a closing does not follow from its round: {0}")]
+    Closing(&'static str),
     /// A letter that cannot be opened or does not hold what was committed to.
     #[error("the letter of {dealer} to {custodian}: {why}")]
     Letter {
@@ -270,9 +275,13 @@ pub enum Refusal {
 }
 
 impl Misbehaviour {
-    /// Puts the blame on a peer.
+    /// Puts the blame on a peer. A frame without what it follows is nobody's fault: a party that restarted, or whose round ended,
+    /// lacks what came before.
     pub fn by(self, peer: PartyId) -> Fault {
-        Fault::PeerMisbehaved { peer, what: self }
+        match self {
+            Self::TooEarly(what) => Fault::NotAwaited { peer, what },
+            what => Fault::PeerMisbehaved { peer, what },
+        }
     }
 }
 

@@ -162,10 +162,13 @@ pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Opt
     Element::decode(announcements.get(&member)?.body().mask_key).ok()
 }
 
-/// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.
+/// Appends a chunk if it is the next one of a vector of `whole` bytes, or passes over one that is here; chunk 0 starts over.
 pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
     let start = chunk.index as usize * CHUNK_BYTES;
     let expected = whole.checked_sub(start)?.min(CHUNK_BYTES);
+    if chunk.index > 0 && vector.get(start..start + chunk.bytes.len()) == Some(&chunk.bytes) {
+        return (chunk.bytes.len() == expected).then_some(());
+    }
     let follows = chunk.index == 0 || vector.len() == start;
     (follows && chunk.bytes.len() == expected).then(|| {
         vector.truncate(start);

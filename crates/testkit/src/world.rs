@@ -25,7 +25,7 @@ use crate::cluster::policy;
 use crate::consortium::TestConsortium;
 pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
 use crate::plan;
-use coordinator::CoordinatorDisk;
+pub use coordinator::CoordinatorDisk;
 
 /// A coordinator, its parties and the links between them.
 #[derive(Debug)]

@@ -204,6 +204,11 @@ pub enum Message {
         /// What it agreed on.
         opening: PairOpening,
     },
+    /// Custodian → coordinator, which asked about a round that ended: the last round whose certified ending this custodian knows.
+    Ahead {
+        /// That round.
+        round: Round,
+    },
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.

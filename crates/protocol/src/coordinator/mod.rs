@@ -68,6 +68,8 @@ struct ActiveRound {
     refused: BTreeSet<PartyId>,
     /// Custodians that take no part.
     silent_custodians: BTreeSet<PartyId>,
+    /// Custodians that know how this round, or a later one, ended.
+    ahead: BTreeMap<PartyId, Round>,
     phase: Phase,
 }
 
@@ -169,6 +171,7 @@ impl Coordinator {
             settings,
             refused: BTreeSet::new(),
             silent_custodians: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             phase: Phase::Keys(BTreeMap::new()),
         });
         let custodians: Vec<PartyId> = self.epoch.consortium().custodians().collect();
@@ -224,6 +227,7 @@ impl Coordinator {
             Frame::Message(Message::LetterFault { round, dealer, agreed, proof }) => {
                 self.handle_letter_fault(from, round, dealer, &LetterEvidence { agreed, proof })?;
             }
+            Frame::Message(Message::Ahead { round }) => self.handle_ahead(from, round)?,
             Frame::Message(Message::ModelRequest { model }) => self.handle_model_request(from, model),
             Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,

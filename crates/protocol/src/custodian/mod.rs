@@ -197,6 +197,7 @@ impl Custodian {
     /// of the round under way are for is not given up for another (`ROUND-28`).
     fn handle_key_request(&mut self, round: Round, random: &mut impl CryptoRng) -> Result<(), Fault> {
         if round <= self.chain.round {
+            self.tell_ahead(round);
             return Err(not_awaited("a request for the key of a round that ended"));
         }
         let is_other = |state: &RoundState| state.context.round() != round;
@@ -229,6 +230,7 @@ impl Custodian {
         };
         let round = context.round();
         if let Err(why) = self.admit(&context) {
+            self.tell_ahead(round);
             return Err(self.refuse(round, why));
         }
         if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
@@ -255,6 +257,14 @@ impl Custodian {
             });
         }
         Ok(())
+    }
+
+    /// Tells a coordinator that begins a round which has ended how far the others are: its disk was restored from an old copy
+    /// (`ROUND-37`).
+    fn tell_ahead(&mut self, asked: Round) {
+        if asked <= self.chain.round {
+            self.send(Message::Ahead { round: self.chain.round });
+        }
     }
 
     /// Says aloud why this custodian takes no part (`PLAN-10`).

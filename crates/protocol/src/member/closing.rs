@@ -19,11 +19,14 @@ impl Member {
             // Sent again, in case that this member was away when its round ended.
             return Ok(());
         }
+        // A member without the round's plan gets the model in place of its sums.
+        let Some(state) = self.round.as_mut().filter(|state| state.context.round() == chunk.round) else {
+            return Ok(());
+        };
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
-        let state = self.round.as_mut().ok_or(wrong.clone())?;
         let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
         let whole = state.context.plan().packed_bytes(block);
-        if chunk.round != state.context.round() || chunk.owner != PartyId::COORDINATOR {
+        if chunk.owner != PartyId::COORDINATOR {
             return Err(wrong);
         }
         append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)

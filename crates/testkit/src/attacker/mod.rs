@@ -160,7 +160,7 @@ impl Attacker {
             return None;
         };
         let mut plan: RoundPlan = (**round.context.plan()).clone();
-        plan.settings.training.learning_rate_micro += 1 + u32::from(choice % 2);
+        plan.settings.training.learning_rate_micro += 1 + choice % 2;
         Some(Message::Plan {
             plan: sign(&self.key, PartyId::COORDINATOR, &plan),
             receiving_keys: receiving_keys.clone(),
