@@ -188,16 +188,19 @@ impl<'a> Client<'a> {
 
     fn handle_frame(&mut self, frame: &Frame) -> Result<(), ClientError> {
         let mut random = UnwrapErr(SysRng);
-        let mut faults: Vec<Fault> = Vec::new();
-        if let Some(member) = self.member.as_mut().filter(|_| frame.is_for_members()) {
-            faults.extend(member.handle_frame(frame.clone(), &mut random).err());
-        }
-        if let Some(custodian) = self.custodian.as_mut().filter(|_| frame.is_for_custodians()) {
-            faults.extend(custodian.handle_frame(frame.clone(), &mut random).err());
-        }
-        for fault in faults {
+        let member = self.member.as_mut().filter(|_| frame.is_for_members());
+        let of_member = member.and_then(|member| member.handle_frame(frame.clone(), &mut random).err());
+        let custodian = self.custodian.as_mut().filter(|_| frame.is_for_custodians());
+        let of_custodian =
+            custodian.and_then(|custodian| custodian.handle_frame(frame.clone(), &mut random).err());
+        // What both say is told once.
+        let of_custodian = of_custodian.filter(|fault| Some(fault) != of_member.as_ref());
+        // The member's refusal of a plan is among its outputs.
+        let of_member = of_member.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
+        for fault in [of_member, of_custodian].into_iter().flatten() {
             (self.events)(match fault {
                 Fault::NotAwaited { .. } => ClientEvent::NotAwaited(fault.to_string()),
+                Fault::PlanRefused { round, why } => ClientEvent::Refused(round, why.to_string()),
                 fault => ClientEvent::Fault(fault.to_string()),
             });
         }

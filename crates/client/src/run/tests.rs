@@ -237,3 +237,28 @@ fn an_evaluation_is_told_of_the_round_that_it_is_of() {
     let failed = ClientEvent::NotEvaluated(Round(3), "no space".to_owned());
     assert_eq!(told, rounds.into_iter().chain([failed]).collect::<Vec<_>>());
 }
+
+/// A frame without what it follows is no misbehaviour, and a plan that is refused is told once.
+#[test]
+fn what_is_nobodys_fault_is_not_told_as_one() {
+    let (mut world, config, _folder) = site("nobodys-fault");
+    let settings = world.template_mut().clone();
+    let mut told = Vec::new();
+    let mut events = |event| told.push(event);
+    let (mut client, _given) = client(&config, &settings, &mut events);
+    let early = Message::LateRequest { round: Round(1), seeds: vec![] };
+    client.handle_frame(&Frame::Message(early)).expect("nothing is written");
+    let blocks = &mut world.template_mut().blocks;
+    let (first, second) = (blocks[0].shape.kind, blocks[1].shape.kind);
+    (blocks[0].shape.kind, blocks[1].shape.kind) = (second, first);
+    world.start_round();
+    show(&mut world, &mut client);
+    let refusals =
+        client.to_send.iter().filter(|frame| matches!(frame, Frame::Message(Message::Refusal { .. })));
+    assert_eq!(refusals.count(), 1, "PLAN-16: the experts are in another order than in the task");
+    drop(client);
+    let [ClientEvent::NotAwaited(_), ClientEvent::Refused(Round(1), reason)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(reason.contains("blocks are not those of this member's task"), "{reason}");
+}
