@@ -11,7 +11,7 @@ use cloister_params::plan::{LateSketches, RoundPlan};
 use cloister_params::policy::Policy;
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
-use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::member::{Member, MemberOutput, MemberTask};
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
@@ -182,7 +182,10 @@ impl Rounds {
 
     pub(crate) fn member(&self, number: u32) -> Member {
         let (key, epoch) = (self.key(number), self.epoch());
-        Member::new(PartyId(number), key, epoch, self.policy(), self.task, self.model(), None)
+        let planned = self.first_plan().parse().unwrap().settings.blocks;
+        let blocks = planned.iter().map(|block| block.shape).collect();
+        let task = MemberTask { digest: self.task, blocks };
+        Member::new(PartyId(number), key, epoch, self.policy(), task, self.model(), None)
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {
@@ -244,10 +247,10 @@ impl Actor {
                 while let Some(output) = member.poll_output() {
                     match output {
                         MemberOutput::Send(frame) => self.sent.push_back(frame),
-                        MemberOutput::Train(plan) if plan.round == Round::FIRST => {
+                        MemberOutput::Train { digest, plan } if plan.round == Round::FIRST => {
                             let mut tape = rounds.member_tape(self.number);
                             let contribution = rounds.contribution(self.number);
-                            member.contribute(plan.round, contribution, &mut tape).unwrap();
+                            member.contribute(digest, contribution, &mut tape).unwrap();
                             assert!(tape.is_used_up());
                         }
                         _ => {}
