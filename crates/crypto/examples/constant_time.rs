@@ -14,11 +14,12 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use cloister_crypto::commitment::{DealingContext, SharedSecret};
 use cloister_crypto::group::{Element, ScalarSecret, prove_agreement, prove_knowledge};
 use cloister_crypto::keystream::{Kernel, Sign, StreamSecret};
+use cloister_crypto::letter;
 use cloister_crypto::mask::MaskContext;
-use cloister_crypto::{letter, shamir};
+use cloister_crypto::seed::{SeedBases, SeedSecret};
+use cloister_crypto::sharing::SharingSecret;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
@@ -133,13 +134,33 @@ fn agreement_proof() {
 }
 
 fn shares() {
-    black_box(shamir::split(&secret(), 3, &[1, 2, 3, 4, 5], &mut random()));
+    let sharing = SharingSecret::new(&secret(), 3, &mut random());
+    for custodian in (1..=5).map(PartyId) {
+        black_box(sharing.share_of(custodian));
+    }
 }
 
+/// The commitments are public; what they are made of is not.
 fn commitments() {
-    let dealing = DealingContext { epoch: Digest([1; 32]), round: Round(1), dealer: PartyId(1) };
-    black_box(dealing.seed_commitment(BlockId(0), &secret().reveal()));
-    black_box(dealing.share_leaf(PartyId(2), SharedSecret::MaskKey, &secret().reveal()));
+    black_box(SharingSecret::new(&secret(), 3, &mut random()).commitments());
+}
+
+fn bases() -> SeedBases {
+    SeedBases::new(Digest([1; 32]), Round(1), Digest([2; 32]), 4)
+}
+
+fn seeds() {
+    black_box(bases().seed(&secret(), BlockId(1)));
+}
+
+/// Makes the seed of a block known to everybody, as a reveal does, and proves it: the key stays secret.
+fn seed_proof() {
+    let secret = secret();
+    let seeds = bases().seeds(&secret, &[BlockId(0), BlockId(3)]);
+    let public = [secret.public()];
+    reveal(&seeds);
+    reveal(&public);
+    black_box(bases().prove((PartyId(1), PartyId(2)), (&secret, &public[0]), &seeds));
 }
 
 fn sealing() {
@@ -151,7 +172,8 @@ fn sealing() {
 fn masks() {
     let mut words = vec![5; 1003];
     conceal(&mut words);
-    context().self_key(PartyId(1), &secret()).apply(Sign::Plus, &mut words);
+    let seed = SeedSecret::from(&ScalarSecret::random(&mut random()).public());
+    context().self_key(PartyId(1), &seed).apply(Sign::Plus, &mut words);
     context().pair_key(PartyId(1), PartyId(2), &secret().agree(&public())).apply(Sign::Minus, &mut words);
     black_box(words);
 }
@@ -188,12 +210,14 @@ struct Path {
     leaks: bool,
 }
 
-const PATHS: [Path; 10] = [
+const PATHS: [Path; 12] = [
     Path { name: "key agreement", run: key_agreement, leaks: false },
     Path { name: "proof of knowledge", run: knowledge_proof, leaks: false },
     Path { name: "proof of agreement", run: agreement_proof, leaks: false },
     Path { name: "shares", run: shares, leaks: false },
     Path { name: "commitments", run: commitments, leaks: false },
+    Path { name: "seeds", run: seeds, leaks: false },
+    Path { name: "proof about seeds", run: seed_proof, leaks: false },
     Path { name: "sealing a letter", run: sealing, leaks: false },
     Path { name: "masks", run: masks, leaks: false },
     Path { name: "kernels", run: kernels, leaks: false },

@@ -114,7 +114,8 @@ impl Element {
         (!point.is_identity()).then(|| Self::with_bytes(point))
     }
 
-    fn with_bytes(point: RistrettoPoint) -> Self {
+    /// The element of a point that is not the identity but with a probability of 2⁻²⁵²: a secret is not looked at.
+    pub(crate) fn with_bytes(point: RistrettoPoint) -> Self {
         Self { point, bytes: point.compress().to_bytes() }
     }
 

@@ -85,36 +85,42 @@ impl SeedBases {
     /// The seed that a seed key makes for a block, or the part that a share of it makes.
     ///
     /// # Panics
-    /// When the plan has no such block, or the secret is zero.
+    /// When the plan has no such block.
     pub fn seed(&self, secret: &ScalarSecret, block: BlockId) -> SeedSecret {
         SeedSecret::from(&self.element(secret, block))
     }
 
     fn element(&self, secret: &ScalarSecret, block: BlockId) -> Element {
         let base = self.base(block).expect("a block of the plan");
-        Element::from_point(base.point() * secret.scalar()).expect("a secret that is not zero")
+        Element::with_bytes(base.point() * secret.scalar())
     }
 
-    /// Makes seeds of a dealer (`by` 0), or a custodian's parts of them (`by` its number), with their proof. The proof's nonce is derived from the secret and all that is
-    /// proved, so that the same reveal has the same bytes.
+    /// Makes seeds of a dealer, or a custodian's parts of them, for blocks of the plan.
+    ///
+    /// # Panics
+    /// As [`SeedBases::seed`].
+    pub fn seeds(&self, secret: &ScalarSecret, blocks: &[BlockId]) -> Vec<(BlockId, Element)> {
+        blocks.iter().map(|block| (*block, self.element(secret, *block))).collect()
+    }
+
+    /// Proves that one secret, of which everybody knows the public element, made these seeds: those of a dealer (`by` 0), or a
+    /// custodian's parts of them (`by` its number). The nonce is derived from the secret and all that is proved, so that the
+    /// same reveal has the same bytes.
     ///
     /// # Leakage
-    /// The seeds that are listed, and no others.
-    pub fn reveal(
+    /// Nothing beyond the seeds that are listed.
+    pub fn prove(
         &self,
         (dealer, by): (PartyId, PartyId),
-        secret: &ScalarSecret,
-        blocks: &[BlockId],
-    ) -> (Vec<(BlockId, [u8; 32])>, AgreementProof) {
-        let seeds: Vec<(BlockId, Element)> =
-            blocks.iter().map(|block| (*block, self.element(secret, *block))).collect();
-        let transcript = self.transcript((dealer, by), &secret.public(), &seeds);
+        (secret, public): (&ScalarSecret, &Element),
+        seeds: &[(BlockId, Element)],
+    ) -> AgreementProof {
+        let transcript = self.transcript((dealer, by), public, seeds);
         let nonce = wide(b"cloister/v1/seeds-nonce", &[secret.reveal().as_ref(), &transcript]);
-        let (bases, _) = self.composites(&transcript, &seeds);
+        let (bases, _) = self.composites(&transcript, seeds);
         let context = proof_context(&transcript);
         let composite = Element::from_point(bases).expect("weights are uniform");
-        let (_, proof) = prove_agreement_with(secret, &composite, &context, &ScalarSecret::from_wide(&nonce));
-        (seeds.into_iter().map(|(block, seed)| (block, seed.bytes())).collect(), proof)
+        prove_agreement_with(secret, &composite, &context, &ScalarSecret::from_wide(&nonce)).1
     }
 
     /// Checks revealed seeds, or parts of seeds, against the public element of the secret that made them.
@@ -228,6 +234,19 @@ mod tests {
 
     const DEALER: PartyId = PartyId(7);
 
+    type Revealed = (Vec<(BlockId, [u8; 32])>, AgreementProof);
+
+    fn reveal(
+        bases: &SeedBases,
+        who: (PartyId, PartyId),
+        secret: &ScalarSecret,
+        blocks: &[BlockId],
+    ) -> Revealed {
+        let seeds = bases.seeds(secret, blocks);
+        let proof = bases.prove(who, (secret, &secret.public()), &seeds);
+        (seeds.iter().map(|(block, seed)| (*block, seed.bytes())).collect(), proof)
+    }
+
     fn bases() -> SeedBases {
         SeedBases::new(Digest([1; 32]), Round(2), Digest([3; 32]), 9)
     }
@@ -248,7 +267,7 @@ mod tests {
             let commitments = Commitments::decode(&sharing.commitments(), threshold).expect("an honest dealer's");
             let blocks = blocks(&[0, 4, 8]);
             let mut parts: Vec<(PartyId, Vec<(BlockId, Element)>)> = (1..=holders).map(PartyId).map(|holder| {
-                let (listed, proof) = bases().reveal((DEALER, holder), &sharing.share_of(holder), &blocks);
+                let (listed, proof) = reveal(&bases(), (DEALER, holder), &sharing.share_of(holder), &blocks);
                 let public = commitments.public_share(holder).expect("not the identity");
                 (holder, bases().verify((DEALER, holder), &public, &listed, &proof).expect("an honest custodian's"))
             }).collect();
@@ -270,11 +289,11 @@ mod tests {
         let mut random = ChaCha20Rng::seed_from_u64(3);
         let key = ScalarSecret::random(&mut random);
         let (bases, who) = (bases(), (DEALER, DEALER));
-        let (listed, proof) = bases.reveal(who, &key, &blocks(&[1, 2, 5]));
+        let (listed, proof) = reveal(&bases, who, &key, &blocks(&[1, 2, 5]));
         let public = key.public();
         assert!(bases.verify(who, &public, &listed, &proof).is_ok(), "control");
         assert_eq!(
-            bases.reveal(who, &key, &blocks(&[1, 2, 5])),
+            reveal(&bases, who, &key, &blocks(&[1, 2, 5])),
             (listed.clone(), proof),
             "the same bytes again"
         );

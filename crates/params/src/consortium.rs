@@ -329,6 +329,7 @@ mod tests {
         ConsortiumFile {
             name: "test".into(),
             epoch: 1,
+            start: None,
             coordinator: Coordinator {
                 name: "coordinator".into(),
                 signing_key: bytes(0, 0),

@@ -127,8 +127,9 @@ fn reveal(
     secret: &ScalarSecret,
     blocks: &[BlockId],
 ) -> RevealedSeeds {
-    let (seeds, proof) = round.seed_bases().reveal(who, secret, blocks);
-    let seeds = seeds.into_iter().map(|(block, seed)| BlockSeed { block, seed }).collect();
+    let seeds = round.seed_bases().seeds(secret, blocks);
+    let proof = round.seed_bases().prove(who, (secret, &secret.public()), &seeds);
+    let seeds = seeds.into_iter().map(|(block, seed)| BlockSeed { block, seed: seed.bytes() }).collect();
     RevealedSeeds { seeds, proof }
 }
 

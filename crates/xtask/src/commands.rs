@@ -97,10 +97,10 @@ fn example(name: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
 
 /// A benchmark, by name; built as what a hospital installs.
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode, Failure> {
-    let usage = "`cargo xtask bench` measures `masks`, `noise` or `train`";
+    let usage = "`cargo xtask bench` measures `masks`, `sharing`, `noise` or `train`";
     let (name, rest) = arguments.split_first().ok_or(usage)?;
     let package = match name.as_str() {
-        "masks" => "cloister-crypto",
+        "masks" | "sharing" => "cloister-crypto",
         "noise" => "cloister-privacy",
         "train" => return bench_train::run(rest),
         _ => return Err(usage.into()),

@@ -24,8 +24,13 @@ fn consortium() -> Consortium {
         signing_key: PublicBytes([0; 32]),
         certificate: PublicBytes([100; 32]),
     };
-    let file =
-        ConsortiumFile { name: "test".into(), epoch: 1, coordinator, parties: (1..=8).map(party).collect() };
+    let file = ConsortiumFile {
+        name: "test".into(),
+        epoch: 1,
+        start: None,
+        coordinator,
+        parties: (1..=8).map(party).collect(),
+    };
     Consortium::parse(&file.to_toml().expect("TOML")).expect("valid")
 }
 
