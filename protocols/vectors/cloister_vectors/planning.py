@@ -1,7 +1,9 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-13)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-15)."""
 
 from math import isqrt
 
+from .bars import bars
+from .hashing import digest
 from .late import late_bound
 from .refusal import Refused, require
 from .ristretto import decode_public
@@ -24,12 +26,17 @@ def planned_block(number, kind, length):
     return {"shape": {"id": number, "kind": kind, "length": length}, "scale": scale, "noise_steps": 16}
 
 
+def projection_seed(task):
+    """PLAN-15: the seed of sketches follows from the task."""
+    return digest("projection", task)
+
+
 def settings():
     """What the rounds of the vectors do."""
     return {
         "task": seed("task"), "ring": 24, "max_weight": 3, "cohort_floor": 4,
         "sketch": {
-            "seed": seed("sketches"), "coordinates": 16, "noise_steps": 3,
+            "seed": projection_seed(seed("task")), "coordinates": 16, "noise_steps": 3,
             "region_clip_milli": 12500, "count_noise": 2,
         },
         "scoring": {
@@ -61,9 +68,10 @@ def check_blocks(blocks, members):
 
 
 def check_sizes(chosen):
-    """PLAN-03 and PLAN-07."""
+    """PLAN-03, PLAN-07 and PLAN-15."""
     require(chosen["ring"] in (16, 24, 32), "ring")
     require(chosen["sketch"]["coordinates"] in (16, 32, 64, 128), "sketch")
+    require(chosen["sketch"]["seed"] == projection_seed(chosen["task"]), "projection-seed")
     require(1 <= chosen["max_weight"] <= 15, "weight")
 
 
@@ -109,7 +117,15 @@ def check_receiving_keys(plan, roster, receiving_keys):
         require(any(is_vouched(statement, expected, roster) for statement in own), "receiving-key")
 
 
-def check_plan(plan, roster, receiving_keys):
+def check_barred(plan, roster, evidence):
+    """PLAN-14: `evidence` has the members that were shown to deal badly, each with the round (ROUND-33)."""
+    listed = plan["barred"]
+    require(listed == sorted(set(listed)) and set(listed) <= set(roster.members), "barred")
+    for number in listed:
+        require(any(member == number and bars(shown, plan["round"]) for member, shown in evidence), "barred")
+
+
+def check_plan(plan, roster, receiving_keys, evidence=()):
     """Every rule of the specification for one plan of this consortium."""
     chosen = plan["settings"]
     require(plan["epoch"] == roster.epoch, "epoch")
@@ -123,3 +139,4 @@ def check_plan(plan, roster, receiving_keys):
     require(named == sorted(set(named)) and set(named) <= set(roster.custodians), "custodians")
     require(len(named) >= roster.floors["seal_quorum"], "too-few-custodians")
     check_receiving_keys(plan, roster, receiving_keys)
+    check_barred(plan, roster, evidence)

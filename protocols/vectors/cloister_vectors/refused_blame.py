@@ -77,7 +77,7 @@ def add_requests(refusals):
 def proven_in(blame, context):
     """The right value of the right pair, with a proof for another context."""
     own, public = blame.dealers[COMPANION], blame.dealers[LIAR].public
-    return prove_agreement(own.mask_key, public, context, nonce())[1]
+    return prove_agreement(own.mask_key.secret, public, context, nonce())[1]
 
 
 def broken_openings(blame):

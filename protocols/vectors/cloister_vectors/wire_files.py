@@ -1,7 +1,7 @@
 """Vectors of the encoding and of frames."""
 
 from . import framing
-from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Row, Structure, Text, Variants, decode, encode
+from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Structure, Text, Truth, Variants, decode, encode
 from .crypto_files import bad
 from .hashing import digest
 from .samples import seed
@@ -17,6 +17,8 @@ def sample(schema, number):
         case Integer():
             bits = 8 * schema.size - schema.signed
             return [-(2**bits) if schema.signed else 0, 1, 2**bits - 1, 2**bits // 3][number % 4]
+        case Truth():
+            return number % 2 == 1
         case Digest() | Bare():
             return label[:schema.size]
         case Bytes():
@@ -27,8 +29,6 @@ def sample(schema, number):
             return [sample(schema.item, number + at) for at in range(number)]
         case Optional():
             return None if number % 2 == 0 else sample(schema.item, number)
-        case Row():
-            return [sample(item, number) for item in schema.items]
         case Structure():
             return {name: sample(field, number) for name, field in schema.fields.items()}
         case Variants():
