@@ -6,7 +6,8 @@ from .statements import signed
 
 
 class Refusals:
-    """Collects frames that a receiver must refuse just before it gets the right one.
+    """Collects frames that a receiver must refuse just before it gets the right one. The coordinator gets them from whoever
+    sends the right one.
 
     `before` and `after` are frames that it must accept around the refused one; a `fork` is for a receiver of its
     own, which got everything before that entry and gets nothing after the refused frame. After a refusal aloud the receiver
@@ -26,6 +27,13 @@ class Refusals:
                     return at
                 nth -= 1
         raise LookupError(f"{receiver} gets no such {variant}")
+
+    def place_of(self, sender, variant):
+        """The number of the entry in which a party sends this variant of a message."""
+        for at, entry in enumerate(self.script.entries):
+            if entry["from"] == sender and variant in self.decoded[entry["frame"]].get("message", {}):
+                return at
+        raise LookupError(f"{sender} sends no {variant}")
 
     def message(self, at):
         """The message of an entry."""

@@ -1,6 +1,7 @@
 """Late sketches, and closings over them, that must be refused (LATE-02, LATE-03, LATE-05)."""
 
 from .canonical import decode
+from .refused_reveals import add_to_coordinator, broken_permissions, broken_seeds
 from .refusals import flipped
 from .round_one import LEFT_BEFORE_UPLOAD
 from .samples import seed
@@ -11,15 +12,15 @@ MEMBER, CUSTODIAN = "member 1", "custodian 1"
 
 
 def add_requests(refusals):
-    """LATE-02: a member sketches for seeds that fit their commitments, of members of sealed cohorts."""
+    """LATE-02: a member sketches for seeds that come with a proof, of members of sealed cohorts."""
+    first = refusals.first
+    at = refusals.place(MEMBER, "Revealed")
+    good = refusals.message(at)["Revealed"]
+    for about, reveal in [*broken_seeds(first), *broken_permissions(first)]:
+        refusals.add(at, MEMBER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
+    refusals.add(at, MEMBER, "mismatch", "a reveal of another round", {"Revealed": good | {"round": 2}})
     at = refusals.place(MEMBER, "LateRequest")
-    original = refusals.message(at)["LateRequest"]
-    seeds = original["seeds"]
-    changed = lambda **fields: {"LateRequest": original | {"seeds": [seeds[0] | fields, *seeds[1:]]}}
-    refusals.add(at, MEMBER, "reveal", "a seed that was not committed to", changed(value=seeds[1]["value"]))
-    refusals.add(at, MEMBER, "reveal", "a seed of an absent member", changed(member=LEFT_BEFORE_UPLOAD))
-    refusals.add(at, MEMBER, "reveal", "a seed of a block that there is not", changed(index=99))
-    refusals.add(at, MEMBER, "not-awaited", "another round", {"LateRequest": original | {"round": 2}})
+    refusals.add(at, MEMBER, "not-awaited", "another round", {"LateRequest": {"round": 2}})
 
 
 def broken_sketches(refusals):
@@ -78,5 +79,6 @@ def add(refusals):
     [block] = refusals.first.sketched()
     refusals.recomputing = f"custodian {refusals.first.recomputers(block)[0]}"
     add_requests(refusals)
+    add_to_coordinator(refusals)
     add_sketches(refusals)
     add_closings(refusals)

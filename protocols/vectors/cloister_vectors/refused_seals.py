@@ -4,13 +4,20 @@ from .canonical import decode
 from .framing import chunk_frame
 from .hashing import body_digest, digest
 from .refusals import flipped
-from .ristretto import scalar_bytes
 from .round_one import LATER_SEALERS
-from .samples import scalar, seed
+from .samples import seed
 from .schema import BODIES
 from .statements import body_bytes, certificate
 
 RECEIVER = "custodian 1"
+
+
+def broken_repeats(first):
+    """ROUND-14: lists of repeated blocks that a second seal may not have, whatever was opened before."""
+    return [
+        ("a void block called repeated", [first.void[0]]), ("a block that there is not called repeated", [99]),
+        ("repeated blocks not ascending", [2, 0]), ("a repeated block twice", [2, 2]),
+    ]
 
 
 def broken_second_seals(first, seal):
@@ -26,6 +33,8 @@ def broken_second_seals(first, seal):
     yield "below-floor", "three organisations", seal | {"uploaded": [*listed[:2], *listed[3:]]}
     yield "below-floor", "a block below the floor", seal | {"void": []}
     yield "announcement", "a block above the floor called void", seal | {"void": [*first.void, 2]}
+    for about, listed_blocks in broken_repeats(first):
+        yield "announcement", about, seal | {"repeated": listed_blocks}
     yield "announcement", "another root than the member signed", seal | {
         "uploaded": [listed[0] | {"root": seed("another root")}, *listed[1:]]
     }
@@ -120,24 +129,8 @@ def broken_closings(first, closing):
     yield "mismatch", "a block's parameters too few", of_model(closing | {"parameters": closing["parameters"][:-1]})
 
 
-def broken_reveals(first):
-    """Reveals beside the right closing: step, what is wrong, reveals."""
-    listed = first.reveals
-    forbidden = {"member": 4, "index": 1, "value": scalar_bytes(first.dealers[4].seeds[0])}
-    both = {"member": 1, "index": 0, "value": scalar_bytes(first.dealers[1].mask_key)}
-    ordered = lambda more: sorted([*listed, more], key=lambda entry: (entry["member"], entry["index"]))
-    first_with = lambda value: [listed[0] | {"value": value}, *listed[1:]]
-    yield "reveal", "another value", first_with(scalar_bytes(scalar("another seed")))
-    yield "reveal", "a value that is not canonical", first_with(b"\xff" * 32)
-    yield "reveal", "a seed of a member that left", ordered(forbidden)
-    yield "reveal", "the mask key of a member that stayed", ordered(both)
-    yield "reveal", "one twice", [listed[0], *listed]
-    yield "reveal", "not ascending", listed[::-1]
-    yield "mismatch", "a reveal too few", listed[1:]
-
-
 def add_closings(refusals):
-    """ROUND-15, ROUND-21, ROUND-22."""
+    """ROUND-21, ROUND-22, ROUND-25."""
     first = refusals.first
     at = refusals.place(RECEIVER, "ProposeClosing")
     original = refusals.message(at)["ProposeClosing"]
@@ -145,32 +138,10 @@ def add_closings(refusals):
     for step, about, broken in broken_closings(first, closing):
         message = original | {"closing": body_bytes("Closing", broken)}
         refusals.add(at, RECEIVER, step, about, {"ProposeClosing": message})
-    for step, about, reveals in broken_reveals(first):
-        refusals.add(at, RECEIVER, step, about, {"ProposeClosing": original | {"reveals": reveals}})
     message = original | {"before": [seed("before"), *original["before"][1:]]}
     refusals.add(at, RECEIVER, "mismatch", "another model before", {"ProposeClosing": message})
-    add_lost(refusals, at, original)
     add_recomputed(refusals, at, original, closing)
     add_masked_blocks(refusals, at, original)
-
-
-def add_lost(refusals, at, original):
-    """ROUND-25: secrets that are called lost and are not."""
-    first, holders = refusals.first, LATER_SEALERS[:refusals.first.roster.floors["reveal_threshold"]]
-    shares = lambda member, index, by: [[c, first.dealers[member].revealed_share(c, index)] for c in by]
-    lost = lambda member, index, listed: [{"member": member, "index": index, "shares": listed}]
-    wrong = shares(1, 1, holders)
-    wrong[0] = [wrong[0][0], wrong[0][1] | {"share": scalar_bytes(scalar("another share"))}]
-    for about, listed in [
-        ("a secret that its shares make up", lost(1, 1, shares(1, 1, holders))),
-        ("a mask key that its shares make up", lost(4, 0, shares(4, 0, holders))),
-        ("too few shares", lost(1, 1, shares(1, 1, holders[:-1]))),
-        ("a share that was not committed to", lost(1, 1, wrong)),
-        ("one custodian's share for all", lost(1, 1, shares(1, 1, [holders[0]] * len(holders)))),
-        ("a secret that is not needed", lost(1, 0, shares(1, 0, holders))),
-        ("no shares", lost(1, 1, [])),
-    ]:
-        refusals.add(at, RECEIVER, "reveal", about, {"ProposeClosing": original | {"lost": listed}})
 
 
 def add_recomputed(refusals, at, original, closing):

@@ -1,10 +1,13 @@
 """Vectors of whole rounds, and of the consortium file."""
 
 from . import fixed
+from .canonical import encode
 from .crypto_files import bad
+from .ristretto import scalar_bytes
 from .roster import BOTH, COORDINATOR, GOVERNANCE, MEMBER, accept, file_text, party, sign_file, the_roster
 from .round_one import receiving_draw
 from .samples import seed
+from .schema import REVEAL
 from .signing import public_key
 
 
@@ -73,7 +76,9 @@ def rounds(first):
         "summed": {str(b): {"present": here, "absent": gone, "weight": weight}
                    for b, (here, gone, weight) in first.summed.items()},
         "void": first.void, "blamed": first.blamed, "sums": {str(b): packed.hex() for b, packed in first.sums.items()},
-        "reveals": [entry | {"value": entry["value"].hex()} for entry in first.reveals],
+        "reveals": [encode(REVEAL, reveal).hex() for reveal in first.reveals],
+        "seeds": {str(m): {str(b): first.dealers[m].seed(b).hex() for b in first.permitted_blocks(m)} for m in first.packed},
+        "mask_keys": {str(m): scalar_bytes(first.dealers[m].mask_key.secret).hex() for m in first.needed_mask_keys()},
         "log": log, "root": first.log.root().hex(),
         "closed_model": model_json(first.closed_model),
         "closed_model_digest": fixed.model_digest(first.closed_model).hex(),

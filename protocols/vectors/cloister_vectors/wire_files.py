@@ -77,11 +77,14 @@ def codec_bad():
     vote = encode(MESSAGE, variant(MESSAGE, MESSAGE.names.index("Vote"), 1))
     message_plan = encode(MESSAGE, variant(MESSAGE, MESSAGE.names.index("Plan"), 0))
     lengths = [2**64 - 1, 2**63, 2**32, 3]
-    proof_at = 3 * 32 + 8
+    proof_at = 32 + 8 + 32 + 8 + 32
+    budget_at = proof_at + 8 + 64 + 8 + 32 + 8 + 64
+    assert announcement[budget_at] == 1
     cases = [
         ("Announcement", announcement + b"\x00", "trailing"), ("Announcement", announcement * 2, "trailing"),
         ("Announcement", announcement[:-1], "malformed"), ("Announcement", b"", "malformed"),
         ("Announcement", spliced(announcement, proof_at, (63).to_bytes(8, "little")), "malformed"),
+        ("Announcement", spliced(announcement, budget_at, b"\x02"), "malformed"),
         ("Manifest", manifest[:-5] + b"\x02" + manifest[-4:], "malformed"),
         ("Manifest", manifest[:-5] + b"\x00" + manifest[-4:], "trailing"),
         ("RoundPlan", plan[:-30], "malformed"), ("RoundPlan", plan + bytes(8), "trailing"),

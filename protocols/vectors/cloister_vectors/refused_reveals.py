@@ -1,0 +1,185 @@
+"""What is revealed and must be refused, by those that it is relayed to and by the coordinator (ROUND-01, ROUND-15)."""
+
+from .refusals import flipped
+from .rfc_values import BAD_ELEMENTS
+from .ristretto import ORDER, decode_scalar, scalar_bytes
+from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD
+from .samples import scalar
+from .script import custodian, member
+
+RECEIVER, DEALER, OTHER = "custodian 1", 1, 2
+
+
+def proven(dealer, by, secret, listed):
+    """Elements as given, with a proof that this secret makes for them."""
+    return {"seeds": listed, "proof": dealer.round_seeds.prove(secret, dealer.number, by, listed)}
+
+
+def share_of(dealer, holder):
+    """A custodian's share of a member's seed key."""
+    return decode_scalar(dealer.seed_key.share(holder))
+
+
+class Right:
+    """What one party reveals of a dealer, and the secret behind it."""
+
+    def __init__(self, first, dealer, by):
+        self.first, self.dealer, self.by = first, first.dealers[dealer], by
+        self.secret = self.dealer.seed_key.secret if by == dealer else share_of(self.dealer, by)
+        self.blocks = first.permitted_blocks(dealer)
+        self.seeds = self.dealer.round_seeds.reveal(self.secret, dealer, by, self.blocks)
+
+    def over(self, blocks):
+        """A right proof over other blocks than the seals permit."""
+        return self.dealer.round_seeds.reveal(self.secret, self.dealer.number, self.by, blocks)
+
+
+def broken_lists(right):
+    """Seeds, or parts, of which something is wrong: what, the list with its proof."""
+    rows, proof, blocks = right.seeds["seeds"], right.seeds["proof"], right.blocks
+    with_rows = lambda listed: {"seeds": listed, "proof": proof}
+    first = lambda data: with_rows([rows[0] | {"seed": data}, *rows[1:]])
+    yield "another element", first(rows[1]["seed"])
+    yield "the identity", first(bytes(32))
+    yield "no element", first(BAD_ELEMENTS[3])
+    yield "a scalar in place of an element", first(scalar_bytes(right.secret))
+    other = [rows[0] | {"seed": right.dealer.round_seeds.element(scalar("another seed"), blocks[0])}, *rows[1:]]
+    yield "another element under a proof for it", proven(right.dealer, right.by, right.secret, other)
+    exchanged = [rows[0] | {"seed": rows[1]["seed"]}, rows[1] | {"seed": rows[0]["seed"]}, *rows[2:]]
+    yield "elements exchanged", proven(right.dealer, right.by, right.secret, exchanged)
+    yield "a bent proof", {"seeds": rows, "proof": flipped(proof)}
+    yield "a bent response", {"seeds": rows, "proof": proof[:32] + flipped(proof[32:])}
+    yield "the proof of another secret", proven(right.dealer, right.by, scalar("another secret"), rows)
+    yield "a block too few", right.over(blocks[1:])
+    yield "a block too many", right.over(sorted([*blocks, right.first.void[0]]))
+    yield "a block twice", right.over([blocks[0], *blocks])
+    yield "a block that there is not", right.over([*blocks, 99])
+    yield "blocks not ascending", right.over(blocks[::-1])
+    yield "no blocks", with_rows([])
+
+
+def of_seeds(dealer, by, seeds):
+    """A reveal of seeds or parts."""
+    return {"dealer": dealer, "by": by, "secret": {"Seeds": seeds}}
+
+
+def of_mask_key(dealer, by, key):
+    """A reveal of a mask key."""
+    return {"dealer": dealer, "by": by, "secret": {"MaskKey": key}}
+
+
+def broken_names(first):
+    """Right elements and proofs under a wrong name: what is wrong, reveal."""
+    own, part = Right(first, DEALER, DEALER), Right(first, LEFT_BEFORE_REVEAL, 1)
+    yield "seeds of another member", of_seeds(OTHER, OTHER, own.seeds)
+    yield "a member's seeds by a custodian", of_seeds(DEALER, OTHER, own.seeds)
+    yield "another custodian's parts", of_seeds(LEFT_BEFORE_REVEAL, 2, part.seeds)
+    yield "parts as a member's own seeds", of_seeds(LEFT_BEFORE_REVEAL, LEFT_BEFORE_REVEAL, part.seeds)
+    outsider = part.dealer.round_seeds.reveal(share_of(part.dealer, 9), LEFT_BEFORE_REVEAL, 9, part.blocks)
+    yield "parts of nobody", of_seeds(LEFT_BEFORE_REVEAL, 9, outsider)
+    outsider = own.dealer.round_seeds.reveal(share_of(own.dealer, 6), DEALER, 6, own.blocks)
+    yield "parts of a member that is no custodian", of_seeds(DEALER, 6, outsider)
+
+
+def broken_permissions(first):
+    """ROUND-01: secrets that the seals keep closed: what is wrong, reveal."""
+    gone, stayed = first.dealers[LEFT_BEFORE_UPLOAD], first.dealers[DEALER]
+    blocks = [cohort["block"] for cohort in first.cohorts if any(m["member"] == gone.number for m in cohort["members"])]
+    yield "seeds of a member that left", of_seeds(gone.number, gone.number, gone.own_seeds(blocks))
+    yield "parts of the seeds of a member that left", of_seeds(gone.number, 1, gone.parts(1, blocks))
+    yield "the mask key of a member that stayed", of_mask_key(DEALER, DEALER, scalar_bytes(stayed.mask_key.secret))
+    key = scalar_bytes(gone.mask_key.secret)
+    yield "a mask key by a custodian", of_mask_key(gone.number, 1, key)
+    yield "another mask key", of_mask_key(gone.number, gone.number, scalar_bytes(scalar("another mask key")))
+    yield "a share as mask key", of_mask_key(gone.number, gone.number, gone.mask_key.share(1))
+    yield "the seed key as mask key", of_mask_key(gone.number, gone.number, scalar_bytes(gone.seed_key.secret))
+    not_reduced = (gone.mask_key.secret + ORDER).to_bytes(32, "little")
+    yield "a mask key that is not reduced", of_mask_key(gone.number, gone.number, not_reduced)
+    yield "the mask key of nobody", of_mask_key(9, 9, key)
+    own = Right(first, DEALER, DEALER)
+    yield "seeds of nobody", of_seeds(9, 9, own.seeds)
+
+
+def broken_seeds(first):
+    """A member's own seeds of which something is wrong: what, reveal."""
+    for about, seeds in broken_lists(Right(first, DEALER, DEALER)):
+        yield f"seeds: {about}", of_seeds(DEALER, DEALER, seeds)
+
+
+def broken_reveals(first):
+    """Everything that a custodian refuses of what the coordinator relays: what is wrong, reveal."""
+    yield from broken_seeds(first)
+    for about, seeds in broken_lists(Right(first, LEFT_BEFORE_REVEAL, 1)):
+        yield f"parts: {about}", of_seeds(LEFT_BEFORE_REVEAL, 1, seeds)
+    yield from broken_names(first)
+    yield from broken_permissions(first)
+
+
+def frames_until(refusals, receiver, start, variant):
+    """What a receiver gets from the coordinator from an entry on, until it gets this variant of a message."""
+    frames = []
+    for at in range(start, len(refusals.script.entries)):
+        entry = refusals.script.entries[at]
+        if receiver in entry["to"]:
+            if variant in refusals.decoded[entry["frame"]].get("message", {}):
+                return frames, refusals.message(at)
+            frames.append(refusals.script.frames[entry["frame"]])
+    raise LookupError(variant)
+
+
+def add_missing(refusals):
+    """ROUND-22: a closing whose log has a reveal that was not relayed."""
+    first = refusals.first
+    at = refusals.place(RECEIVER, "Revealed", len(first.reveals) - 1)
+    before, proposal = frames_until(refusals, RECEIVER, at + 1, "ProposeClosing")
+    refusals.add(at, RECEIVER, "mismatch", "a reveal too few", proposal, before=before, fork=True)
+
+
+def add_relayed(refusals):
+    """ROUND-15, at a custodian."""
+    at = refusals.place(RECEIVER, "Revealed")
+    good = refusals.message(at)["Revealed"]
+    for about, reveal in broken_reveals(refusals.first):
+        refusals.add(at, RECEIVER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
+    refusals.add(at, RECEIVER, "mismatch", "another round", {"Revealed": good | {"round": 2}})
+    early = refusals.place(RECEIVER, "Sealed2")
+    refusals.add(early, RECEIVER, "not-awaited", "a reveal before the second seal", {"Revealed": good})
+
+
+def add_shares(refusals):
+    """MASK-11: shares of a mask key that the coordinator refuses of a custodian."""
+    first, sender = refusals.first, custodian(LATER_SEALERS[0])
+    dealer = first.dealers[LEFT_BEFORE_UPLOAD]
+    at = refusals.place_of(sender, "MaskKeyShare")
+    good = refusals.message(at)["MaskKeyShare"]
+    holder, share = LATER_SEALERS[0], good["share"]
+    for about, value in [
+        ("another share", scalar_bytes(scalar("another share"))), ("another custodian's share", dealer.mask_key.share(2)),
+        ("a share of the seed key", dealer.seed_key.share(holder)), ("zero", bytes(32)),
+        ("a share that is not reduced", (decode_scalar(share) + ORDER).to_bytes(32, "little")),
+        ("the mask key itself", scalar_bytes(dealer.mask_key.secret)), ("no scalar", b"\xff" * 32),
+    ]:
+        refusals.add(at, "coordinator", "reveal", f"of a mask key, {about}", {"MaskKeyShare": good | {"share": value}})
+
+
+def add_lists(refusals, sender, dealer, by):
+    """MASK-15: seeds or parts that the coordinator refuses."""
+    at = refusals.place_of(sender, "Seeds")
+    good = refusals.message(at)["Seeds"]
+    for about, seeds in broken_lists(Right(refusals.first, dealer, by)):
+        refusals.add(at, "coordinator", "reveal", f"from {sender}, {about}", {"Seeds": good | {"seeds": seeds}})
+
+
+def add_to_coordinator(refusals):
+    """ROUND-15, at the coordinator."""
+    add_shares(refusals)
+    add_lists(refusals, member(DEALER), DEALER, DEALER)
+    if refusals.first.left_before_reveal is not None:
+        add_lists(refusals, custodian(LATER_SEALERS[0]), LEFT_BEFORE_REVEAL, LATER_SEALERS[0])
+
+
+def add(refusals):
+    """What the first round refuses of reveals."""
+    add_relayed(refusals)
+    add_missing(refusals)
+    add_to_coordinator(refusals)
