@@ -15,10 +15,11 @@ from pathlib import Path
 from cloister_vectors import bar_files, crypto_files, examples, number_files, round_files, scoring_files, self_test
 from cloister_vectors import sharing_files, verifying, wire_files
 from cloister_vectors import refused_announcements, refused_bars, refused_blame, refused_late, refused_plans, refused_reveals
-from cloister_vectors import refused_seals
+from cloister_vectors import refused_repeats, refused_seals
 from cloister_vectors.blame_round import BlameRound
 from cloister_vectors.late_round import LateRound
 from cloister_vectors.refusals import Refusals
+from cloister_vectors.repeated_rounds import RepeatingRound, UnchangedRound
 from cloister_vectors.round_one import RoundOne
 from cloister_vectors.round_two import RoundTwo
 
@@ -63,6 +64,15 @@ def rounds():
     return round_files.rounds(first), {"refused": refusals.listed}, bar_files.bar_file(first)
 
 
+def repeated_rounds():
+    """Two rounds from one model, and what must be refused of the second."""
+    first = UnchangedRound()
+    second = RepeatingRound(first)
+    refusals = Refusals(first)
+    refused_repeats.add(refusals, second)
+    return round_files.rounds(first, second), {"refused": refusals.listed}
+
+
 def late_round(round_class, refused):
     """A round with late sketches, and what must be refused of it."""
     late = round_class()
@@ -93,6 +103,7 @@ def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
     values = {name: make() for name, make in FILES.items()}
     values["rounds"], values["rounds_bad"], values["bars"] = rounds()
+    values["repeated_rounds"], values["repeated_rounds_bad"] = repeated_rounds()
     values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late)
     values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)
     for name, value in values.items():

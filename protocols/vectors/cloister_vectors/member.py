@@ -35,10 +35,10 @@ def shared_key(key, higher):
 class Dealer:
     """A member's secrets of one round, dealt to the plan's custodians."""
 
-    def __init__(self, number, plan, plan_digest, threshold, label=None):
+    def __init__(self, number, label, plan, plan_digest, threshold):
         self.number, self.plan, self.plan_digest = number, plan, plan_digest
         self.custodians = [entry["custodian"] for entry in plan["custodians"]]
-        self.draws = Draws(label or f"member {number}", self.custodians, threshold)
+        self.draws = Draws(label, self.custodians, threshold)
         self.mask_key = shared_key(self.draws.mask_key, self.draws.mask_coefficients)
         self.seed_key = shared_key(self.draws.seed_key, self.draws.seed_coefficients)
         self.place = dealing.place(plan["epoch"], plan["round"], number)

@@ -56,9 +56,10 @@ def consortium_bad(key):
     return [*cases, bad("signature", accept, (text, sign_file(text), other), **fields)]
 
 
-def rounds(first):
-    """Two rounds as frames, with everything that their parties know beforehand and must know afterwards."""
-    roster = first.roster
+def rounds(first, *more):
+    """Rounds as frames, with everything that their parties know beforehand and must know after the first; members announce
+    in the first one and in `more`."""
+    roster, announced = first.roster, [first, *more]
     receiving = {str(c): [receiving_draw(c, number).hex() for number in (1, 2)] for c in roster.custodians}
     known = {
         "consortium": roster.text, "signature": sign_file(roster.text).hex(),
@@ -66,7 +67,7 @@ def rounds(first):
         "signing_seeds": {str(n): first.seeds[n].hex() for n in [COORDINATOR, *roster.parties]},
         "receiving_draws": receiving, "pair_draws": {str(m): draw.hex() for m, draw in first.pair_draws.items()},
         "model": model_json(first.model),
-        "draws": {str(m): dealer.draws.to_json() for m, dealer in first.dealers.items()},
+        "draws": [{str(m): dealer.draws.to_json() for m, dealer in one.dealers.items()} for one in announced],
         "contributions": {str(m): made.to_json() for m, made in first.contributions.items()},
     }
     log = [

@@ -36,14 +36,15 @@ class RoundOne:
     """The state of the round, step by step; `script` has its frames."""
 
     number = 1
-    left_before_reveal = LEFT_BEFORE_REVEAL
+    left_before_upload, left_before_reveal = LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL
+    first_sealers = [*FIRST_SEALERS, 5]
 
     def __init__(self):
-        self.roster, self.script, self.log = the_roster(), Script(), Log()
+        self.roster, self.log = the_roster(), Log()
         self.seeds = {number: key_seed(number) for number in [COORDINATOR, *self.roster.parties]}
         self.settings = self.planned()
-        self.model = first_model(self.settings)
-        self.contributions = {m: Contribution(m, self.settings) for m in self.roster.members}
+        self.begin()
+        self.contributions = {m: self.contributed(m) for m in self.members}
         for step in (self.keys_and_plan, self.announce, self.seal_1, self.upload, self.seal_2,
                      self.reveal, self.check_uploads, self.write_closing, self.recompute, self.end):
             step()
@@ -51,6 +52,20 @@ class RoundOne:
     def planned(self):
         """What the round does."""
         return settings()
+
+    def begin(self):
+        """Who is there, and what the round starts from."""
+        self.script, self.model = Script(), first_model(self.settings)
+        self.members, self.holders = self.roster.members, self.roster.custodians
+        self.previous, self.last_ending = self.roster.epoch, None
+
+    def contributed(self, number):
+        """What a member brings."""
+        return Contribution(number, self.settings)
+
+    def draw_label(self, number):
+        """What the random bytes of a member's dealing follow from."""
+        return f"member {number}"
 
     def check_uploads(self):
         """Step 6a: nothing, without late sketches."""
@@ -66,12 +81,12 @@ class RoundOne:
 
     def everyone(self, without=()):
         """All roles, of parties that are still there."""
-        members = [member(m) for m in self.roster.members if m not in without]
-        return members + [custodian(c) for c in self.roster.custodians if c not in without]
+        members = [member(m) for m in self.members if m not in without]
+        return members + self.custodians(without)
 
     def custodians(self, without=()):
         """All custodians that are still there."""
-        return [custodian(c) for c in self.roster.custodians if c not in without]
+        return [custodian(c) for c in self.holders if c not in without]
 
     def names(self, **more):
         """The fields that most bodies begin with."""
@@ -80,27 +95,28 @@ class RoundOne:
     def keys_and_plan(self):
         """Steps 0 and 1."""
         self.script.ask(self.custodians(), {"KeyRequest": {"round": self.number}})
-        self.receiving = {c: scalar_of_wide(receiving_draw(c, 1)) for c in self.roster.custodians}
+        self.receiving = {c: scalar_of_wide(receiving_draw(c, self.number)) for c in self.holders}
         keys = {c: (secret * BASE).encode() for c, secret in self.receiving.items()}
         self.vouched = [signed("ReceivingKey", self.names(key=keys[c]), c, self.seeds[c]) for c in keys]
         for statement in self.vouched:
             self.script.tell(custodian(statement["signer"]), {"ReceivingKey": statement})
         self.plan = self.names(
-            previous=self.roster.epoch, model=fixed.model_digest(self.model),
+            previous=self.previous, model=fixed.model_digest(self.model),
             custodians=[{"custodian": c, "key": key} for c, key in keys.items()], barred=[], settings=self.settings,
         )
         check_plan(self.plan, self.roster, self.vouched)
         self.signed_plan = signed("RoundPlan", self.plan, COORDINATOR, self.seeds[COORDINATOR])
         self.plan_digest = body_digest(self.signed_plan["body"])
         self.log.push("plan", COORDINATOR, self.signed_plan["body"])
-        message = {"plan": self.signed_plan, "receiving_keys": self.vouched, "previous": None}
+        message = {"plan": self.signed_plan, "receiving_keys": self.vouched, "previous": self.last_ending}
         self.script.ask(self.everyone(), {"Plan": message})
 
     def announce(self):
         """Step 2."""
         self.dealers, self.announcements, self.letters = {}, {}, {}
-        for number in self.roster.members:
-            dealer = Dealer(number, self.plan, self.plan_digest, self.roster.floors["reveal_threshold"])
+        for number in self.members:
+            label, threshold = self.draw_label(number), self.roster.floors["reveal_threshold"]
+            dealer = Dealer(number, label, self.plan, self.plan_digest, threshold)
             letters = dealer.letters()
             body = dealer.announcement(letters, self.contributions[number].sketches)
             statement = signed("Announcement", body, number, self.seeds[number])
@@ -126,7 +142,7 @@ class RoundOne:
 
     def seal_1(self):
         """Step 3."""
-        sketches = {m: {s["block"]: s for s in self.contributions[m].sketches} for m in self.roster.members}
+        sketches = {m: {s["block"]: s for s in self.contributions[m].sketches} for m in self.members}
         self.cohorts = choose(self.settings, self.roster.organisation_of, self.roster.weight_of, sketches)
         listed = [
             {"member": m, "announcement": body_digest(statement["body"])}
@@ -141,17 +157,17 @@ class RoundOne:
             previous=self.plan["previous"], tree=self.log.root(),
         ))
         self.script.ask(self.custodians(), {"ProposeSeal1": {"manifest": self.manifest, "seal": self.seal1}})
-        self.certificate1 = self.vote("Seal1", self.seal1, FIRST_SEALERS + [5])
+        self.certificate1 = self.vote("Seal1", self.seal1, self.first_sealers)
         self.log.push("seal-1", COORDINATOR, self.seal1)
 
     def upload(self):
         """Step 4; one member is gone."""
-        gone = [LEFT_BEFORE_UPLOAD]
+        gone = [self.left_before_upload]
         invitation = {"manifest": self.manifest, "certificate": self.certificate1, "received": []}
         self.script.ask(self.everyone(gone), {"Sealed1": invitation})
         public = {m: dealer.public for m, dealer in self.dealers.items()}
         self.uploads, self.roots, self.packed = [], {}, {}
-        for number in [m for m in self.roster.members if m not in gone]:
+        for number in [m for m in self.members if m not in gone]:
             integers = self.contributions[number].integers
             packed = mask_blocks(self.dealers[number], self.cohorts, self.manifest_digest, integers, public)
             for block in sorted(packed):
@@ -180,13 +196,13 @@ class RoundOne:
             void=self.void, repeated=[], tree=self.log.root(),
         ))
         proposal = {"seal": self.seal2, "uploads": self.uploads}
-        self.script.ask(self.custodians([LEFT_BEFORE_UPLOAD]), {"ProposeSeal2": proposal})
+        self.script.ask(self.custodians([self.left_before_upload]), {"ProposeSeal2": proposal})
         self.certificate2 = self.vote("Seal2", self.seal2, LATER_SEALERS)
         self.log.push("seal-2", COORDINATOR, self.seal2)
 
     def reveal(self):
         """Step 6: members' own seeds, custodians' shares of mask keys, and their parts of the seeds of a member that left."""
-        gone = [LEFT_BEFORE_UPLOAD]
+        gone = [self.left_before_upload]
         self.script.ask(
             self.everyone([*gone, self.left_before_reveal]), {"Sealed2": {"certificate": self.certificate2}}
         )
@@ -226,7 +242,7 @@ class RoundOne:
     def reveal_parts(self, number):
         """Custodians are asked for the seeds of a member that left; the log has the parts of the first `h_r` of them."""
         request = {"round": self.number, "dealer": number}
-        self.script.ask(self.custodians([LEFT_BEFORE_UPLOAD]), {"SeedSharesRequest": request})
+        self.script.ask(self.custodians([self.left_before_upload]), {"SeedSharesRequest": request})
         blocks, threshold = self.permitted_blocks(number), self.roster.floors["reveal_threshold"]
         parts = {holder: self.dealers[number].parts(holder, blocks) for holder in LATER_SEALERS}
         for holder, seeds in parts.items():
@@ -298,7 +314,7 @@ class RoundOne:
     def recomputers(self, block):
         """The `f + 1` custodians that recompute a block, by rotation over blocks and rounds."""
         quorum = self.roster.floors["malicious_custodians"] + 1
-        return [LATER_SEALERS[(1 + block + step) % len(LATER_SEALERS)] for step in range(quorum)]
+        return [LATER_SEALERS[(self.number + block + step) % len(LATER_SEALERS)] for step in range(quorum)]
 
     def recompute(self):
         """Step 7: every opened block is recomputed by `f + 1` custodians, and four sign the closing."""
@@ -320,8 +336,8 @@ class RoundOne:
 
     def end(self):
         """Step 7: sums to the members that are there, and the ending to all."""
-        gone = [LEFT_BEFORE_UPLOAD, self.left_before_reveal]
-        members = [member(m) for m in self.roster.members if m not in gone]
+        gone = [self.left_before_upload, self.left_before_reveal]
+        members = [member(m) for m in self.members if m not in gone]
         for block, packed in self.sums.items():
             for frame in chunk_frames(self.number, COORDINATOR, block, packed):
                 self.script.send("coordinator", members, frame)
