@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cloister_vectors import bar_files, crypto_files, examples, number_files, round_files, scoring_files, self_test
 from cloister_vectors import sharing_files, verifying, wire_files
-from cloister_vectors import refused_announcements, refused_bars, refused_blame, refused_late, refused_plans, refused_reveals
-from cloister_vectors import refused_repeats, refused_seals
+from cloister_vectors import refused_announcements, refused_bars, refused_blame, refused_by_coordinator, refused_late
+from cloister_vectors import refused_plans, refused_repeats, refused_reveals, refused_seals
 from cloister_vectors.blame_round import BlameRound
 from cloister_vectors.late_round import LateRound
 from cloister_vectors.refusals import Refusals
@@ -60,6 +60,7 @@ def rounds():
     refused_announcements.add(refusals)
     refused_seals.add(refusals, second)
     refused_reveals.add(refusals)
+    refused_by_coordinator.add(refusals)
     refused_bars.add(refusals, second)
     return round_files.rounds(first), {"refused": refusals.listed}, bar_files.bar_file(first)
 
@@ -73,11 +74,12 @@ def repeated_rounds():
     return round_files.rounds(first, second), {"refused": refusals.listed}
 
 
-def late_round(round_class, refused):
+def late_round(round_class, *refused):
     """A round with late sketches, and what must be refused of it."""
     late = round_class()
     refusals = Refusals(late)
-    refused.add(refusals)
+    for pages in refused:
+        pages.add(refusals)
     return round_files.rounds(late), {"refused": refusals.listed}
 
 
@@ -104,7 +106,7 @@ def write(folder):
     values = {name: make() for name, make in FILES.items()}
     values["rounds"], values["rounds_bad"], values["bars"] = rounds()
     values["repeated_rounds"], values["repeated_rounds_bad"] = repeated_rounds()
-    values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late)
+    values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late, refused_by_coordinator)
     values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)
     for name, value in values.items():
         (folder / f"{name}.json").write_text(pretty(value), encoding="utf-8")

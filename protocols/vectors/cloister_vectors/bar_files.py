@@ -31,7 +31,8 @@ def good_evidence(dealt):
         yield about, dealt.evidence(letter, draw(about))
     letter = dealt.sealed(dealt.dealer.content(dealt.custodian), context=b"another context")
     unproven = dealt.evidence(letter, b"")
-    yield "an ephemeral key without a proof, whatever is shown", unproven | {"agreed": seed("agreed"), "proof": bytes(range(64))}
+    shown = {"agreed": seed("agreed"), "proof": bytes(range(64))}
+    yield "an ephemeral key without a proof, whatever is shown", unproven | shown
     first = dealt.first
     yield "another dealer's letter", dealt.evidence(first.letters[1][dealt.custodian], b"")
 
@@ -48,10 +49,10 @@ def broken_evidence(dealt):
     right = dealt.evidence(letter, draw(about))
     good_letter = first.letters[dealt.dealer.number][dealt.custodian]
     of = lambda **fields: right | fields
-    other_key = dealing.prove_agreement(first.receiving[1], letter[:32], dealt.context, scalar_of_wide(draw(about)))
-    other_context = dealing.prove_agreement(dealt.secret, letter[:32], b"", scalar_of_wide(draw(about)))
-    ephemeral = scalar("a bad letter")
-    by_dealer = dealing.prove_agreement(ephemeral, dealing.public_of(dealt.secret), dealt.context, scalar_of_wide(draw(about)))
+    nonce, ephemeral = scalar_of_wide(draw(about)), scalar("a bad letter")
+    other_key = dealing.prove_agreement(first.receiving[1], letter[:32], dealt.context, nonce)
+    other_context = dealing.prove_agreement(dealt.secret, letter[:32], b"", nonce)
+    by_dealer = dealing.prove_agreement(ephemeral, dealing.public_of(dealt.secret), dealt.context, nonce)
     yield "letter-fault", "a good letter", dealt.evidence(good_letter, draw("a good letter"))
     yield "letter-fault", "the agreement of another receiving key", of(agreed=other_key[0], proof=other_key[1])
     yield "letter-fault", "a proof for another context", of(proof=other_context[1])
@@ -73,7 +74,8 @@ def broken_evidence(dealt):
     yield "role", "signed by the coordinator", of(announcement=signed_again(dealt, 0))
     yield "role", "a signer that is no party", of(announcement=right["announcement"] | {"signer": 9})
     rows = [row | {"letter": digest("letter", letter)} for row in dealt.body["dealings"]]
-    yield "mismatch", "another epoch", of(announcement=signed_again(dealt, dealt.dealer.number, epoch=seed("epoch"), dealings=rows))
+    elsewhere = signed_again(dealt, dealt.dealer.number, epoch=seed("epoch"), dealings=rows)
+    yield "mismatch", "another epoch", of(announcement=elsewhere)
     body = right["announcement"]["body"] + b"\x00"
     longer = right["announcement"] | {"body": body, "signature": sign_announcement(dealt, body)}
     yield "trailing", "trailing bytes in the announcement", of(announcement=longer)

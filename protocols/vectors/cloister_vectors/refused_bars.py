@@ -7,7 +7,6 @@ from .planning import check_plan
 from .refusal import step_of
 from .roster import COORDINATOR
 from .round_two import BARRED, WITNESS
-from .schema import BODIES
 from .statements import signed
 
 MEMBER, CUSTODIAN = "member 1", "custodian 2"

@@ -1,7 +1,7 @@
 """Late sketches, and closings over them, that must be refused (LATE-02, LATE-03, LATE-05)."""
 
 from .canonical import decode
-from .refused_reveals import add_to_coordinator, broken_permissions, broken_seeds
+from .refused_reveals import broken_permissions, broken_seeds
 from .refusals import flipped
 from .round_one import LEFT_BEFORE_UPLOAD
 from .samples import seed
@@ -79,6 +79,5 @@ def add(refusals):
     [block] = refusals.first.sketched()
     refusals.recomputing = f"custodian {refusals.first.recomputers(block)[0]}"
     add_requests(refusals)
-    add_to_coordinator(refusals)
     add_sketches(refusals)
     add_closings(refusals)

@@ -1,11 +1,10 @@
-"""What is revealed and must be refused, by those that it is relayed to and by the coordinator (ROUND-01, ROUND-15)."""
+"""What is revealed and must be refused by those that it is relayed to (ROUND-01, ROUND-15)."""
 
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
 from .ristretto import ORDER, decode_scalar, scalar_bytes
-from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD
+from .round_one import LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD
 from .samples import scalar
-from .script import custodian, member
 
 RECEIVER, DEALER, OTHER = "custodian 1", 1, 2
 
@@ -146,40 +145,7 @@ def add_relayed(refusals):
     refusals.add(early, RECEIVER, "not-awaited", "a reveal before the second seal", {"Revealed": good})
 
 
-def add_shares(refusals):
-    """MASK-11: shares of a mask key that the coordinator refuses of a custodian."""
-    first, sender = refusals.first, custodian(LATER_SEALERS[0])
-    dealer = first.dealers[LEFT_BEFORE_UPLOAD]
-    at = refusals.place_of(sender, "MaskKeyShare")
-    good = refusals.message(at)["MaskKeyShare"]
-    holder, share = LATER_SEALERS[0], good["share"]
-    for about, value in [
-        ("another share", scalar_bytes(scalar("another share"))), ("another custodian's share", dealer.mask_key.share(2)),
-        ("a share of the seed key", dealer.seed_key.share(holder)), ("zero", bytes(32)),
-        ("a share that is not reduced", (decode_scalar(share) + ORDER).to_bytes(32, "little")),
-        ("the mask key itself", scalar_bytes(dealer.mask_key.secret)), ("no scalar", b"\xff" * 32),
-    ]:
-        refusals.add(at, "coordinator", "reveal", f"of a mask key, {about}", {"MaskKeyShare": good | {"share": value}})
-
-
-def add_lists(refusals, sender, dealer, by):
-    """MASK-15: seeds or parts that the coordinator refuses."""
-    at = refusals.place_of(sender, "Seeds")
-    good = refusals.message(at)["Seeds"]
-    for about, seeds in broken_lists(Right(refusals.first, dealer, by)):
-        refusals.add(at, "coordinator", "reveal", f"from {sender}, {about}", {"Seeds": good | {"seeds": seeds}})
-
-
-def add_to_coordinator(refusals):
-    """ROUND-15, at the coordinator."""
-    add_shares(refusals)
-    add_lists(refusals, member(DEALER), DEALER, DEALER)
-    if refusals.first.left_before_reveal is not None:
-        add_lists(refusals, custodian(LATER_SEALERS[0]), LEFT_BEFORE_REVEAL, LATER_SEALERS[0])
-
-
 def add(refusals):
     """What the first round refuses of reveals."""
     add_relayed(refusals)
     add_missing(refusals)
-    add_to_coordinator(refusals)

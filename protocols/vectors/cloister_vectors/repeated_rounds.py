@@ -1,4 +1,4 @@
-"""Two rounds from one model: the first leaves the model as it was, and the second opens the same blocks over the same members."""
+"""Two rounds from one model: the first leaves it as it was, the second opens the same blocks over the same members."""
 
 from .contributions import Contribution
 from .hashing import body_digest
