@@ -25,7 +25,7 @@ pub struct BadElement;
 #[error("the proof does not fit its statement")]
 pub struct BadProof;
 
-/// A uniformly random scalar: a mask key, a receiving key or the seed of a self mask.
+/// A uniformly random scalar: a mask key, a seed key, a receiving key or a share.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ScalarSecret(Scalar);
 
@@ -49,7 +49,7 @@ impl ScalarSecret {
 
     /// The public element `s·G`.
     pub fn public(&self) -> Element {
-        Element::from_point(RistrettoPoint::mul_base(&self.0))
+        Element::with_bytes(RistrettoPoint::mul_base(&self.0))
     }
 
     /// The Diffie–Hellman element `s·P`.
@@ -109,8 +109,17 @@ impl Element {
         if point.is_identity() { Err(BadElement) } else { Ok(Self { point, bytes }) }
     }
 
-    fn from_point(point: RistrettoPoint) -> Self {
+    /// The element of a point; `None` for the identity.
+    pub(crate) fn from_point(point: RistrettoPoint) -> Option<Self> {
+        (!point.is_identity()).then(|| Self::with_bytes(point))
+    }
+
+    fn with_bytes(point: RistrettoPoint) -> Self {
         Self { point, bytes: point.compress().to_bytes() }
+    }
+
+    pub(crate) fn point(&self) -> &RistrettoPoint {
+        &self.point
     }
 
     /// The canonical encoding.
@@ -175,9 +184,18 @@ pub fn prove_agreement(
     context: &[u8],
     random: &mut impl CryptoRng,
 ) -> ([u8; 32], AgreementProof) {
-    let agreed = Element::from_point(public.point * secret.scalar());
-    let nonce = ScalarSecret::random(random);
-    let commitments = [nonce.public(), Element::from_point(public.point * nonce.scalar())];
+    prove_agreement_with(secret, public, context, &ScalarSecret::random(random))
+}
+
+/// The same with a nonce that the caller derived from the secret and all that is proved.
+pub(crate) fn prove_agreement_with(
+    secret: &ScalarSecret,
+    public: &Element,
+    context: &[u8],
+    nonce: &ScalarSecret,
+) -> ([u8; 32], AgreementProof) {
+    let agreed = Element::with_bytes(public.point * secret.scalar());
+    let commitments = [nonce.public(), Element::with_bytes(public.point * nonce.scalar())];
     let challenge = agreement_challenge(&[secret.public(), *public, agreed], &commitments, context);
     let response = nonce.scalar() + challenge * secret.scalar();
     (agreed.bytes, join(challenge.to_bytes(), response.to_bytes()))
@@ -203,7 +221,7 @@ pub fn verify_agreement(
     let (challenge, response) = (scalar(challenge)?, scalar(response)?);
     let first = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &own.point, &response);
     let second = public.point * response - agreed.point * challenge;
-    let commitments = [Element::from_point(first), Element::from_point(second)];
+    let commitments = [Element::with_bytes(first), Element::with_bytes(second)];
     if agreement_challenge(&[*own, *public, agreed], &commitments, context) != challenge {
         return Err(BadProof);
     }

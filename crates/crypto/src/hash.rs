@@ -16,10 +16,6 @@ pub enum Domain {
     Parameters,
     /// The model, over its blocks' digests.
     Model,
-    /// A committed seed of a block.
-    Seed,
-    /// A committed share.
-    Share,
     /// A sealed letter.
     Letter,
     /// A masked block as uploaded.
@@ -28,6 +24,8 @@ pub enum Domain {
     Sum,
     /// The seed of a block's late sketches.
     Late,
+    /// What a block was opened over.
+    Opening,
 }
 
 impl Domain {
@@ -38,12 +36,11 @@ impl Domain {
             Self::Body => b"cloister/v1/body",
             Self::Parameters => b"cloister/v1/parameters",
             Self::Model => b"cloister/v1/model",
-            Self::Seed => b"cloister/v1/seed",
-            Self::Share => b"cloister/v1/share",
             Self::Letter => b"cloister/v1/letter",
             Self::MaskedBlock => b"cloister/v1/masked-block",
             Self::Sum => b"cloister/v1/sum",
             Self::Late => b"cloister/v1/late",
+            Self::Opening => b"cloister/v1/opening",
         }
     }
 }

@@ -9,9 +9,10 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use ring::hkdf::{HKDF_SHA512, KeyType, Salt};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::group::{AgreedSecret, ScalarSecret};
+use crate::group::AgreedSecret;
 pub use crate::keystream::Sign;
 use crate::keystream::{Kernel, StreamSecret};
+use crate::seed::SeedSecret;
 
 /// Names this suite of algorithms in every derivation.
 pub const SUITE: [u8; 16] = *b"cloister-v1-r255";
@@ -66,8 +67,8 @@ impl MaskContext {
     }
 
     /// The key of a member's self mask, from its seed for this block.
-    pub fn self_key(&self, party: PartyId, seed: &ScalarSecret) -> MaskKey {
-        MaskKey(derive(seed.reveal().as_ref(), &self.encode(Owner::SelfMask(party))))
+    pub fn self_key(&self, party: PartyId, seed: &SeedSecret) -> MaskKey {
+        MaskKey(derive(seed.reveal(), &self.encode(Owner::SelfMask(party))))
     }
 
     /// The key of the mask between two members, from their Diffie–Hellman element.
@@ -128,6 +129,11 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
+    use crate::group::ScalarSecret;
+
+    fn seed(number: u64) -> SeedSecret {
+        SeedSecret::from(&ScalarSecret::random(&mut ChaCha20Rng::seed_from_u64(number)).public())
+    }
 
     fn context() -> MaskContext {
         MaskContext {
@@ -163,7 +169,7 @@ mod tests {
     /// MASK-03, MASK-04
     #[test]
     fn every_field_of_the_context_changes_the_mask() {
-        let seed = ScalarSecret::random(&mut ChaCha20Rng::seed_from_u64(2));
+        let seed = seed(2);
         let base = expand(context().self_key(PartyId(1), &seed));
         let others = [
             MaskContext { epoch: Digest([9; 32]), ..context() },
@@ -184,7 +190,7 @@ mod tests {
         /// MASK-05
         #[test]
         fn chunks_do_not_show(length in 0usize..4000) {
-            let seed = ScalarSecret::from_revealed([0; 32]).expect("zero is canonical");
+            let seed = seed(3);
             let mut short = vec![0; length];
             context().self_key(PartyId(1), &seed).apply(Sign::Plus, &mut short);
             let mut long = vec![0; 4000];

@@ -2,12 +2,11 @@
 //!
 //! Construction: Shamir 1979; the share of party `x` is the value at `x` of a random polynomial of degree
 //! `threshold - 1` whose value at 0 is the secret (`MASK-11`). Given: `threshold - 1` shares say nothing. Not given: that a
-//! dealer's shares lie on one polynomial; the protocol checks every reconstructed secret against its commitment.
+//! dealer's shares lie on one polynomial, which [`crate::sharing`] checks.
 
 use curve25519_dalek::scalar::Scalar;
-use rand_core::CryptoRng;
 use thiserror::Error;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::group::ScalarSecret;
 
@@ -33,23 +32,8 @@ pub enum CombineError {
     },
 }
 
-/// Shares a secret among holders, any `threshold` of whom can recover it; one share a holder, in their order.
-///
-/// # Panics
-/// When a holder has the number 0, at which the polynomial has the secret itself.
-pub fn split(
-    secret: &ScalarSecret,
-    threshold: usize,
-    holders: &[u32],
-    random: &mut impl CryptoRng,
-) -> Vec<ScalarSecret> {
-    assert!(!holders.contains(&0), "the value at 0 is the secret");
-    let mut coefficients = Zeroizing::new(vec![*secret.scalar()]);
-    coefficients.extend((1..threshold).map(|_| *ScalarSecret::random(random).scalar()));
-    holders.iter().map(|holder| ScalarSecret::from_scalar(value_at(&coefficients, *holder))).collect()
-}
-
-fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
+/// A polynomial's value, its constant term first among the coefficients.
+pub(crate) fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
     let x = Scalar::from(x);
     coefficients.iter().rev().fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
 }
@@ -63,29 +47,39 @@ pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSec
         return Err(CombineError::TooFew { got: shares.len(), threshold });
     }
     let used = &shares[..threshold];
-    let mut holders: Vec<u32> = used.iter().map(|(holder, _)| *holder).collect();
-    holders.sort_unstable();
-    if holders.windows(2).any(|pair| pair[0] == pair[1]) || holders.first() == Some(&0) {
-        return Err(CombineError::Holders);
-    }
+    let holders: Vec<u32> = used.iter().map(|(holder, _)| *holder).collect();
+    let weights = weights_at_zero(&holders)?;
     let mut secret = Scalar::ZERO;
-    for (holder, bytes) in used {
+    for ((holder, bytes), weight) in used.iter().zip(weights) {
         let mut share: Scalar = Option::from(Scalar::from_canonical_bytes(*bytes))
             .ok_or(CombineError::NotCanonical { holder: *holder })?;
-        secret += share * weight_at_zero(*holder, &holders);
+        secret += share * weight;
         share.zeroize();
     }
     Ok(ScalarSecret::from_scalar(secret))
 }
 
+/// The Lagrange weights of distinct holders at 0, in their order.
+///
+/// # Errors
+/// One holder twice, or a holder numbered 0.
+pub(crate) fn weights_at_zero(holders: &[u32]) -> Result<Vec<Scalar>, CombineError> {
+    let mut sorted = holders.to_vec();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) || sorted.first() == Some(&0) {
+        return Err(CombineError::Holders);
+    }
+    Ok(holders.iter().map(|holder| weight_at_zero(*holder, holders)).collect())
+}
+
 /// The Lagrange weight of one holder at 0.
 fn weight_at_zero(holder: u32, holders: &[u32]) -> Scalar {
-    let own = Scalar::from(holder);
+    let at = Scalar::from(holder);
     let (numerator, denominator) = holders.iter().filter(|other| **other != holder).fold(
         (Scalar::ONE, Scalar::ONE),
         |(up, down), other| {
             let other = Scalar::from(*other);
-            (up * other, down * (other - own))
+            (up * other, down * (other - at))
         },
     );
     numerator * denominator.invert()
@@ -93,33 +87,7 @@ fn weight_at_zero(holder: u32, holders: &[u32]) -> Scalar {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use rand_chacha::ChaCha20Rng;
-    use rand_core::SeedableRng;
-
     use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        /// MASK-11
-        #[test]
-        fn any_threshold_of_shares_recovers_the_secret(seed: u64, holders in 1usize..20, skip in 0usize..20) {
-            let mut random = ChaCha20Rng::seed_from_u64(seed);
-            let threshold = holders / 2 + 1;
-            let secret = ScalarSecret::random(&mut random);
-            let numbers: Vec<u32> = (1..=holders as u32).collect();
-            let shares = split(&secret, threshold, &numbers, &mut random);
-            let mut given: Vec<(u32, [u8; 32])> = numbers.iter().zip(&shares).map(|(n, s)| (*n, *s.reveal())).collect();
-            given.rotate_left(skip % holders);
-            let back = combine(threshold, &given).expect("enough shares");
-            prop_assert_eq!(*back.reveal(), *secret.reveal());
-            given.truncate(threshold);
-            given[0].1[0] ^= 1;
-            if let Ok(bent) = combine(threshold, &given) {
-                prop_assert_ne!(*bent.reveal(), *secret.reveal());
-            }
-        }
-    }
 
     #[test]
     fn too_few_and_doubled_shares_are_refused() {

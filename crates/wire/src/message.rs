@@ -106,13 +106,11 @@ pub enum Message {
         /// The member.
         dealer: PartyId,
     },
-    /// Member → coordinator, step 6: its seeds. Custodian → coordinator, step 6: its parts of a member's seeds.
+    /// Member → coordinator, step 6: the seeds of all valid blocks that it is summed in.
     Seeds {
         /// The round.
         round: Round,
-        /// Whose seeds.
-        dealer: PartyId,
-        /// Seeds, or parts of them, of all valid blocks that the dealer is summed in.
+        /// The seeds.
         seeds: RevealedSeeds,
     },
     /// Custodian → coordinator, step 6: its share of the mask key of a member that did not upload.
@@ -210,6 +208,15 @@ pub enum Message {
     },
     /// Coordinator → all, step 1: evidence that bars a member from the round.
     BadDealing(BadDealing),
+    /// Custodian → coordinator, step 6: its parts of the seeds of a member that uploaded and left.
+    SeedParts {
+        /// The round.
+        round: Round,
+        /// Whose seeds.
+        dealer: PartyId,
+        /// Parts of the seeds of all valid blocks that the dealer is summed in.
+        parts: RevealedSeeds,
+    },
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.
@@ -274,8 +281,6 @@ pub enum Ending {
 pub struct Reveal {
     /// Whose secret.
     pub dealer: PartyId,
-    /// Who revealed it: the dealer itself, or a custodian for its part. Of a mask key, which several shares make up, the dealer.
-    pub by: PartyId,
     /// What was revealed.
     pub secret: RevealedSecret,
 }
@@ -285,8 +290,15 @@ pub struct Reveal {
 pub enum RevealedSecret {
     /// The mask key of a member that did not upload.
     MaskKey([u8; 32]),
-    /// The seeds of one that did, or a custodian's parts of them.
+    /// The seeds of one that did, from the member itself.
     Seeds(RevealedSeeds),
+    /// A custodian's parts of the seeds of one that did.
+    SeedParts {
+        /// Whose parts.
+        custodian: PartyId,
+        /// The parts.
+        parts: RevealedSeeds,
+    },
 }
 
 /// Seeds of one dealer, or one custodian's parts of them, with one proof for all (`MASK-15`).

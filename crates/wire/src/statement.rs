@@ -330,6 +330,8 @@ pub enum AbortReason {
     NotSealed,
     /// Too few uploads arrived whole.
     TooFewUploaded,
+    /// A custodian showed after the first seal was proposed that a member dealt badly.
+    BadDealing,
 }
 
 /// The end of a round with a sum (step 7).

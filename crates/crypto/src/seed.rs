@@ -1,0 +1,307 @@
+//! Seeds of self masks: values of a pseudorandom function whose key a member shares among custodians.
+//!
+//! Construction: Naor, Pinkas and Reingold 1999: the seed of a block is the seed key times a base that hashing to the
+//! group gives (`MASK-14`); `threshold` custodians can make it from parts, each with its share of the key. Whoever
+//! reveals seeds proves with one proof for all of them that one secret made them, as in RFC 9497, section 2.2
+//! (`MASK-15`). Assumptions: decisional Diffie–Hellman in ristretto255, SHA-512 a random oracle. Given: revealed seeds
+//! say nothing of others, and nobody can show another value than the announced key makes. Not given: secrecy against a
+//! quantum adversary.
+
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::rule;
+use curve25519_dalek::ristretto::RistrettoPoint;
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::VartimeMultiscalarMul;
+use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::group::{AgreementProof, Element, ScalarSecret, prove_agreement_with, verify_agreement};
+use crate::hash::wide;
+use crate::shamir::{CombineError, weights_at_zero};
+
+/// The seed of one block's self mask.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct SeedSecret([u8; 32]);
+
+impl SeedSecret {
+    /// The bytes, for a reveal or a derivation.
+    pub fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<&Element> for SeedSecret {
+    fn from(element: &Element) -> Self {
+        Self(element.bytes())
+    }
+}
+
+impl std::fmt::Debug for SeedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SeedSecret(…)")
+    }
+}
+
+/// The bases of a plan's blocks (`MASK-14`), and what proofs about seeds are bound to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeedBases {
+    /// `epoch ‖ t:u64 ‖ plan`.
+    place: Vec<u8>,
+    bases: Vec<Element>,
+}
+
+/// Revealed seeds, or parts of seeds, that are not what their dealer's commitments make them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum BadSeeds {
+    /// No seed, a block twice or in another order, or a block that the plan lacks.
+    #[error("the list does not name blocks of the plan once each, ascending")]
+    Blocks,
+    /// A seed that is no element of the group.
+    #[error("the seed of {0} is no canonical element of the group other than the identity")]
+    Element(BlockId),
+    /// A proof that does not fit.
+    #[error("the proof does not show that the announced key made these seeds")]
+    Proof,
+}
+
+impl SeedBases {
+    /// The bases of a plan with so many blocks.
+    pub fn new(epoch: Digest, round: Round, plan: Digest, blocks: usize) -> Self {
+        let place = [&epoch.0[..], &round.0.to_be_bytes(), &plan.0].concat();
+        let base = |block: u32| {
+            let hash = wide(b"cloister/v1/seed-base", &[&place, &block.to_be_bytes()]);
+            Element::from_point(RistrettoPoint::from_uniform_bytes(&hash))
+                .expect("a hash gives the identity with a probability of 2⁻²⁵²")
+        };
+        let bases = (0..u32::try_from(blocks).unwrap_or(u32::MAX)).map(base).collect();
+        Self { place, bases }
+    }
+
+    /// The base of a block; `None` when the plan has no such block.
+    pub fn base(&self, block: BlockId) -> Option<&Element> {
+        self.bases.get(block.0 as usize)
+    }
+
+    /// The seed that a seed key makes for a block, or the part that a share of it makes.
+    ///
+    /// # Panics
+    /// When the plan has no such block, or the secret is zero.
+    pub fn seed(&self, secret: &ScalarSecret, block: BlockId) -> SeedSecret {
+        SeedSecret::from(&self.element(secret, block))
+    }
+
+    fn element(&self, secret: &ScalarSecret, block: BlockId) -> Element {
+        let base = self.base(block).expect("a block of the plan");
+        Element::from_point(base.point() * secret.scalar()).expect("a secret that is not zero")
+    }
+
+    /// Makes seeds of a dealer (`by` 0), or a custodian's parts of them (`by` its number), with their proof. The proof's nonce is derived from the secret and all that is
+    /// proved, so that the same reveal has the same bytes.
+    ///
+    /// # Leakage
+    /// The seeds that are listed, and no others.
+    pub fn reveal(
+        &self,
+        (dealer, by): (PartyId, PartyId),
+        secret: &ScalarSecret,
+        blocks: &[BlockId],
+    ) -> (Vec<(BlockId, [u8; 32])>, AgreementProof) {
+        let seeds: Vec<(BlockId, Element)> =
+            blocks.iter().map(|block| (*block, self.element(secret, *block))).collect();
+        let transcript = self.transcript((dealer, by), &secret.public(), &seeds);
+        let nonce = wide(b"cloister/v1/seeds-nonce", &[secret.reveal().as_ref(), &transcript]);
+        let (bases, _) = self.composites(&transcript, &seeds);
+        let context = proof_context(&transcript);
+        let composite = Element::from_point(bases).expect("weights are uniform");
+        let (_, proof) = prove_agreement_with(secret, &composite, &context, &ScalarSecret::from_wide(&nonce));
+        (seeds.into_iter().map(|(block, seed)| (block, seed.bytes())).collect(), proof)
+    }
+
+    /// Checks revealed seeds, or parts of seeds, against the public element of the secret that made them.
+    ///
+    /// # Errors
+    /// See [`BadSeeds`].
+    ///
+    /// # Timing
+    /// Variable; everything here is public.
+    pub fn verify(
+        &self,
+        (dealer, by): (PartyId, PartyId),
+        public: &Element,
+        listed: &[(BlockId, [u8; 32])],
+        proof: &AgreementProof,
+    ) -> Result<Vec<(BlockId, Element)>, BadSeeds> {
+        let ascending = listed.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let known = listed.last().is_some_and(|(last, _)| self.base(*last).is_some());
+        if !ascending || !known {
+            return Err(BadSeeds::Blocks);
+        }
+        let decode = |(block, seed): &(BlockId, [u8; 32])| {
+            Element::decode(*seed).map(|seed| (*block, seed)).map_err(|_| BadSeeds::Element(*block))
+        };
+        let seeds = listed.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        if !rule::in_force("MASK-15") {
+            return Ok(seeds);
+        }
+        let transcript = self.transcript((dealer, by), public, &seeds);
+        let (bases, sum) = self.composites(&transcript, &seeds);
+        let bases = Element::from_point(bases).ok_or(BadSeeds::Proof)?;
+        let sum = Element::from_point(sum).ok_or(BadSeeds::Proof)?;
+        verify_agreement(public, &bases, sum.bytes(), &proof_context(&transcript), proof)
+            .map_err(|_| BadSeeds::Proof)?;
+        Ok(seeds)
+    }
+
+    fn transcript(
+        &self,
+        (dealer, by): (PartyId, PartyId),
+        public: &Element,
+        seeds: &[(BlockId, Element)],
+    ) -> [u8; 64] {
+        let listed: Vec<u8> = seeds
+            .iter()
+            .flat_map(|(block, seed)| block.0.to_be_bytes().into_iter().chain(seed.bytes()))
+            .collect();
+        let count = u32::try_from(seeds.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let parts: [&[u8]; 6] =
+            [&self.place, &dealer.0.to_be_bytes(), &by.0.to_be_bytes(), &public.bytes(), &count, &listed];
+        wide(b"cloister/v1/seed-batch", &parts)
+    }
+
+    /// The weighted sums of the bases and of the seeds, whose blocks the plan has.
+    fn composites(
+        &self,
+        transcript: &[u8; 64],
+        seeds: &[(BlockId, Element)],
+    ) -> (RistrettoPoint, RistrettoPoint) {
+        let weight = |(block, _): &(BlockId, Element)| {
+            let hash = wide(b"cloister/v1/seed-weight", &[transcript, &block.0.to_be_bytes()]);
+            Scalar::from_bytes_mod_order_wide(&hash)
+        };
+        let weights: Vec<Scalar> = seeds.iter().map(weight).collect();
+        let bases = seeds.iter().map(|(block, _)| self.bases[block.0 as usize].point());
+        let values = seeds.iter().map(|(_, seed)| seed.point());
+        (
+            RistrettoPoint::vartime_multiscalar_mul(&weights, bases),
+            RistrettoPoint::vartime_multiscalar_mul(&weights, values),
+        )
+    }
+}
+
+fn proof_context(transcript: &[u8; 64]) -> Vec<u8> {
+    [b"cloister/v1/seeds", &transcript[..]].concat()
+}
+
+/// Makes seeds from the parts of custodians, which list the same blocks.
+///
+/// # Errors
+/// Custodians that are not distinct, or parts that do not list the same blocks.
+///
+/// # Timing
+/// Variable; the parts are public.
+pub fn combine(
+    parts: &[(PartyId, Vec<(BlockId, Element)>)],
+) -> Result<Vec<(BlockId, SeedSecret)>, CombineError> {
+    let holders: Vec<u32> = parts.iter().map(|(holder, _)| holder.0).collect();
+    let weights = weights_at_zero(&holders)?;
+    let blocks: Vec<BlockId> =
+        parts.first().map_or(Vec::new(), |(_, first)| first.iter().map(|part| part.0).collect());
+    if parts.iter().any(|(_, seeds)| !seeds.iter().map(|part| part.0).eq(blocks.iter().copied())) {
+        return Err(CombineError::Holders);
+    }
+    let seed = |(place, block): (usize, &BlockId)| {
+        let points = parts.iter().map(|(_, seeds)| seeds[place].1.point());
+        let point = RistrettoPoint::vartime_multiscalar_mul(&weights, points);
+        (*block, SeedSecret(point.compress().to_bytes()))
+    };
+    Ok(blocks.iter().enumerate().map(seed).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::sharing::{Commitments, SharingSecret};
+
+    const DEALER: PartyId = PartyId(7);
+
+    fn bases() -> SeedBases {
+        SeedBases::new(Digest([1; 32]), Round(2), Digest([3; 32]), 9)
+    }
+
+    fn blocks(numbers: &[u32]) -> Vec<BlockId> {
+        numbers.iter().copied().map(BlockId).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        /// MASK-14, MASK-15
+        #[test]
+        fn custodians_parts_make_up_the_members_seeds(seed: u64, holders in 2u32..9, skip in 0usize..9) {
+            let mut random = ChaCha20Rng::seed_from_u64(seed);
+            let threshold = holders as usize / 2 + 1;
+            let key = ScalarSecret::random(&mut random);
+            let sharing = SharingSecret::new(&key, threshold, &mut random);
+            let commitments = Commitments::decode(&sharing.commitments(), threshold).expect("an honest dealer's");
+            let blocks = blocks(&[0, 4, 8]);
+            let mut parts: Vec<(PartyId, Vec<(BlockId, Element)>)> = (1..=holders).map(PartyId).map(|holder| {
+                let (listed, proof) = bases().reveal((DEALER, holder), &sharing.share_of(holder), &blocks);
+                let public = commitments.public_share(holder).expect("not the identity");
+                (holder, bases().verify((DEALER, holder), &public, &listed, &proof).expect("an honest custodian's"))
+            }).collect();
+            parts.rotate_left(skip % holders as usize);
+            parts.truncate(threshold);
+            let made = combine(&parts).expect("enough parts");
+            let expected: Vec<(BlockId, SeedSecret)> =
+                blocks.iter().map(|block| (*block, bases().seed(&key, *block))).collect();
+            prop_assert_eq!(&made, &expected);
+            parts.truncate(threshold - 1);
+            prop_assert_ne!(&combine(&parts).expect("distinct"), &expected);
+        }
+    }
+
+    /// MASK-15
+    #[test]
+    fn a_reveal_fits_its_key_dealer_revealer_and_blocks_alone() {
+        let mut random = ChaCha20Rng::seed_from_u64(3);
+        let key = ScalarSecret::random(&mut random);
+        let (bases, who) = (bases(), (DEALER, DEALER));
+        let (listed, proof) = bases.reveal(who, &key, &blocks(&[1, 2, 5]));
+        let public = key.public();
+        assert!(bases.verify(who, &public, &listed, &proof).is_ok(), "control");
+        assert_eq!(
+            bases.reveal(who, &key, &blocks(&[1, 2, 5])),
+            (listed.clone(), proof),
+            "the same bytes again"
+        );
+        let refused = |bases: &SeedBases, who, public: &Element, listed: &[_], proof: &_, why| {
+            assert_eq!(bases.verify(who, public, listed, proof), Err(why));
+        };
+        let other = ScalarSecret::random(&mut random);
+        refused(&bases, who, &other.public(), &listed, &proof, BadSeeds::Proof);
+        refused(&bases, (PartyId(8), DEALER), &public, &listed, &proof, BadSeeds::Proof);
+        refused(&bases, (DEALER, PartyId(8)), &public, &listed, &proof, BadSeeds::Proof);
+        let later = SeedBases::new(Digest([1; 32]), Round(3), Digest([3; 32]), 9);
+        refused(&later, who, &public, &listed, &proof, BadSeeds::Proof);
+        refused(&bases, who, &public, &listed[..2], &proof, BadSeeds::Proof);
+        let (mut swapped, mut bent) = (listed.clone(), proof);
+        (swapped[0].1, swapped[1].1) = (listed[1].1, listed[0].1);
+        refused(&bases, who, &public, &swapped, &proof, BadSeeds::Proof);
+        bent[40] ^= 1;
+        refused(&bases, who, &public, &listed, &bent, BadSeeds::Proof);
+        swapped[2].1 = [0; 32];
+        refused(&bases, who, &public, &swapped, &proof, BadSeeds::Element(BlockId(5)));
+        refused(&bases, who, &public, &[], &proof, BadSeeds::Blocks);
+        refused(&bases, who, &public, &[listed[1], listed[0]], &proof, BadSeeds::Blocks);
+        refused(&bases, who, &public, &[(BlockId(9), listed[0].1)], &proof, BadSeeds::Blocks);
+    }
+
+    #[test]
+    fn secrets_cannot_be_printed() {
+        let key = ScalarSecret::random(&mut ChaCha20Rng::seed_from_u64(4));
+        assert_eq!(format!("{:?}", bases().seed(&key, BlockId(0))), "SeedSecret(…)");
+    }
+}
