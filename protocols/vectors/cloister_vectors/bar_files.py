@@ -29,10 +29,6 @@ def good_evidence(dealt):
     """Evidence that bars: what is wrong with the letter, evidence."""
     for about, letter in dealt.letters():
         yield about, dealt.evidence(letter, draw(about))
-    letter = dealt.sealed(dealt.dealer.content(dealt.custodian), context=b"another context")
-    unproven = dealt.evidence(letter, b"")
-    shown = {"agreed": seed("agreed"), "proof": bytes(range(64))}
-    yield "an ephemeral key without a proof, whatever is shown", unproven | shown
     first = dealt.first
     yield "another dealer's letter", dealt.evidence(first.letters[1][dealt.custodian], b"")
 

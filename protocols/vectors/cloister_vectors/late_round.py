@@ -33,7 +33,7 @@ class LateRound(RoundOne):
         self.late = {}
         sketchers = sorted({m for block in self.sketched() for m in self.summed[block][0]})
         receivers = [member(m) for m in sketchers]
-        self.show_reveals(receivers, [reveal for reveal in self.reveals if "Seeds" in reveal["secret"]])
+        self.show_reveals(receivers, [reveal for reveal in self.reveals if "MaskKey" not in reveal["secret"]])
         self.script.ask(receivers, {"LateRequest": {"round": self.number}})
         seal2 = body_digest(self.seal2)
         for number in sketchers:

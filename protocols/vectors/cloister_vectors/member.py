@@ -4,7 +4,7 @@ from . import dealing, masking
 from .hashing import digest
 from .ristretto import decode_scalar, scalar_of_wide
 from .samples import wide
-from .seeds import RoundSeeds
+from .seeds import MEMBER_ITSELF, RoundSeeds
 from .sharing import SharedKey
 
 
@@ -84,7 +84,7 @@ class Dealer:
 
     def own_seeds(self, blocks):
         """`RevealedSeeds` of the member itself."""
-        return self.round_seeds.reveal(self.seed_key.secret, self.number, self.number, blocks)
+        return self.round_seeds.reveal(self.seed_key.secret, self.number, MEMBER_ITSELF, blocks)
 
     def parts(self, custodian, blocks):
         """`RevealedSeeds` of a custodian: its parts, as its share of the seed key makes them."""

@@ -9,6 +9,7 @@ from .ristretto import ORDER, decode_scalar, scalar_bytes, scalar_of_wide
 from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD
 from .samples import scalar, seed, wide
 from .script import COORDINATOR, custodian, member
+from .seeds import MEMBER_ITSELF
 
 KEY_HOLDER = LATER_SEALERS[0]
 
@@ -51,34 +52,36 @@ def add_complaints(refusals):
 
 def add_shares(refusals):
     """MASK-11: shares of a mask key that the coordinator refuses of a custodian."""
-    first, sender = refusals.first, custodian(LATER_SEALERS[0])
+    first, sender = refusals.first, custodian(KEY_HOLDER)
     dealer = first.dealers[LEFT_BEFORE_UPLOAD]
     at = refusals.place_of(sender, "MaskKeyShare")
     good = refusals.message(at)["MaskKeyShare"]
-    holder, share = LATER_SEALERS[0], good["share"]
+    share = good["share"]
     for about, value in [
         ("another share", scalar_bytes(scalar("another share"))), ("another custodian's share", dealer.mask_key.share(2)),
-        ("a share of the seed key", dealer.seed_key.share(holder)), ("zero", bytes(32)),
+        ("a share of the seed key", dealer.seed_key.share(KEY_HOLDER)), ("zero", bytes(32)),
         ("a share that is not reduced", (decode_scalar(share) + ORDER).to_bytes(32, "little")),
         ("the mask key itself", scalar_bytes(dealer.mask_key.secret)), ("no scalar", b"\xff" * 32),
     ]:
         refusals.add(at, COORDINATOR, "reveal", f"of a mask key, {about}", {"MaskKeyShare": good | {"share": value}})
 
 
-def add_lists(refusals, sender, dealer, by):
+def add_lists(refusals, sender, variant, field, right):
     """MASK-15: seeds or parts that the coordinator refuses."""
-    at = refusals.place_of(sender, "Seeds")
-    good = refusals.message(at)["Seeds"]
-    for about, seeds in broken_lists(Right(refusals.first, dealer, by)):
-        refusals.add(at, COORDINATOR, "reveal", f"from {sender}, {about}", {"Seeds": good | {"seeds": seeds}})
+    at = refusals.place_of(sender, variant)
+    good = refusals.message(at)[variant]
+    for about, listed in broken_lists(right):
+        refusals.add(at, COORDINATOR, "reveal", f"from {sender}, {about}", {variant: good | {field: listed}})
 
 
 def add_reveals(refusals):
     """ROUND-15: seeds, parts and shares."""
     add_shares(refusals)
-    add_lists(refusals, member(DEALER), DEALER, DEALER)
-    if refusals.first.left_before_reveal is not None:
-        add_lists(refusals, custodian(LATER_SEALERS[0]), LEFT_BEFORE_REVEAL, LATER_SEALERS[0])
+    first = refusals.first
+    add_lists(refusals, member(DEALER), "Seeds", "seeds", Right(first, DEALER, MEMBER_ITSELF))
+    if first.left_before_reveal is not None:
+        right = Right(first, LEFT_BEFORE_REVEAL, KEY_HOLDER)
+        add_lists(refusals, custodian(KEY_HOLDER), "SeedParts", "parts", right)
 
 
 def add(refusals):

@@ -3,8 +3,9 @@
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
 from .ristretto import ORDER, decode_scalar, scalar_bytes
-from .round_one import LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD
+from .round_one import LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD, seed_parts
 from .samples import scalar
+from .seeds import MEMBER_ITSELF
 
 RECEIVER, DEALER, OTHER = "custodian 1", 1, 2
 
@@ -20,11 +21,11 @@ def share_of(dealer, holder):
 
 
 class Right:
-    """What one party reveals of a dealer, and the secret behind it."""
+    """What one party reveals of a dealer, and the secret behind it; `by` is 0 for the dealer itself."""
 
     def __init__(self, first, dealer, by):
         self.first, self.dealer, self.by = first, first.dealers[dealer], by
-        self.secret = self.dealer.seed_key.secret if by == dealer else share_of(self.dealer, by)
+        self.secret = self.dealer.seed_key.secret if by == MEMBER_ITSELF else share_of(self.dealer, by)
         self.blocks = first.permitted_blocks(dealer)
         self.seeds = self.dealer.round_seeds.reveal(self.secret, dealer, by, self.blocks)
 
@@ -57,59 +58,68 @@ def broken_lists(right):
     yield "no blocks", with_rows([])
 
 
-def of_seeds(dealer, by, seeds):
-    """A reveal of seeds or parts."""
-    return {"dealer": dealer, "by": by, "secret": {"Seeds": seeds}}
+def of_seeds(dealer, seeds):
+    """A reveal of a member's own seeds."""
+    return {"dealer": dealer, "secret": {"Seeds": seeds}}
 
 
-def of_mask_key(dealer, by, key):
+def of_mask_key(dealer, key):
     """A reveal of a mask key."""
-    return {"dealer": dealer, "by": by, "secret": {"MaskKey": key}}
+    return {"dealer": dealer, "secret": {"MaskKey": key}}
+
+
+def made_by(first, dealer, by, number):
+    """What a party's share makes of the dealer's blocks, under a proof in the name of `number`."""
+    right = first.dealers[dealer]
+    return right.round_seeds.reveal(share_of(right, by), dealer, number, first.permitted_blocks(dealer))
 
 
 def broken_names(first):
     """Right elements and proofs under a wrong name: what is wrong, reveal."""
-    own, part = Right(first, DEALER, DEALER), Right(first, LEFT_BEFORE_REVEAL, 1)
-    yield "seeds of another member", of_seeds(OTHER, OTHER, own.seeds)
-    yield "a member's seeds by a custodian", of_seeds(DEALER, OTHER, own.seeds)
-    yield "another custodian's parts", of_seeds(LEFT_BEFORE_REVEAL, 2, part.seeds)
-    yield "parts as a member's own seeds", of_seeds(LEFT_BEFORE_REVEAL, LEFT_BEFORE_REVEAL, part.seeds)
-    outsider = part.dealer.round_seeds.reveal(share_of(part.dealer, 9), LEFT_BEFORE_REVEAL, 9, part.blocks)
-    yield "parts of nobody", of_seeds(LEFT_BEFORE_REVEAL, 9, outsider)
-    outsider = own.dealer.round_seeds.reveal(share_of(own.dealer, 6), DEALER, 6, own.blocks)
-    yield "parts of a member that is no custodian", of_seeds(DEALER, 6, outsider)
+    own, left = Right(first, DEALER, MEMBER_ITSELF), LEFT_BEFORE_REVEAL
+    yield "seeds of another member", of_seeds(OTHER, own.seeds)
+    yield "a member's seeds as a custodian's parts", seed_parts(DEALER, OTHER, own.seeds)
+    yield "a member's seeds as its own parts", seed_parts(DEALER, DEALER, own.seeds)
+    in_own_name = own.dealer.round_seeds.reveal(own.secret, DEALER, DEALER, own.blocks)
+    yield "a member's seeds under a proof with its number", of_seeds(DEALER, in_own_name)
+    yield "a member's seeds as its own parts, under a proof with its number", seed_parts(DEALER, DEALER, in_own_name)
+    parts = made_by(first, left, 1, 1)
+    yield "another custodian's parts", seed_parts(left, 2, parts)
+    yield "parts as a member's own seeds", of_seeds(left, parts)
+    yield "parts under the proof of a member itself", seed_parts(left, 1, made_by(first, left, 1, MEMBER_ITSELF))
+    yield "parts as a member's own seeds, under such a proof", of_seeds(left, made_by(first, left, 1, MEMBER_ITSELF))
+    yield "parts of nobody", seed_parts(left, 9, made_by(first, left, 9, 9))
+    yield "parts of the coordinator", seed_parts(left, 0, made_by(first, left, 0, 0))
+    yield "parts of a member that is no custodian", seed_parts(DEALER, 6, made_by(first, DEALER, 6, 6))
 
 
 def broken_permissions(first):
-    """ROUND-01: secrets that the seals keep closed: what is wrong, reveal."""
+    """ROUND-01: secrets that the seals keep closed, and mask keys that are none: what is wrong, reveal."""
     gone, stayed = first.dealers[LEFT_BEFORE_UPLOAD], first.dealers[DEALER]
     blocks = [cohort["block"] for cohort in first.cohorts if any(m["member"] == gone.number for m in cohort["members"])]
-    yield "seeds of a member that left", of_seeds(gone.number, gone.number, gone.own_seeds(blocks))
-    yield "parts of the seeds of a member that left", of_seeds(gone.number, 1, gone.parts(1, blocks))
-    yield "the mask key of a member that stayed", of_mask_key(DEALER, DEALER, scalar_bytes(stayed.mask_key.secret))
-    key = scalar_bytes(gone.mask_key.secret)
-    yield "a mask key by a custodian", of_mask_key(gone.number, 1, key)
-    yield "another mask key", of_mask_key(gone.number, gone.number, scalar_bytes(scalar("another mask key")))
-    yield "a share as mask key", of_mask_key(gone.number, gone.number, gone.mask_key.share(1))
-    yield "the seed key as mask key", of_mask_key(gone.number, gone.number, scalar_bytes(gone.seed_key.secret))
+    yield "seeds of a member that left", of_seeds(gone.number, gone.own_seeds(blocks))
+    yield "parts of the seeds of a member that left", seed_parts(gone.number, 1, gone.parts(1, blocks))
+    yield "the mask key of a member that stayed", of_mask_key(DEALER, scalar_bytes(stayed.mask_key.secret))
+    yield "another mask key", of_mask_key(gone.number, scalar_bytes(scalar("another mask key")))
+    yield "a share as mask key", of_mask_key(gone.number, gone.mask_key.share(1))
+    yield "the seed key as mask key", of_mask_key(gone.number, scalar_bytes(gone.seed_key.secret))
     not_reduced = (gone.mask_key.secret + ORDER).to_bytes(32, "little")
-    yield "a mask key that is not reduced", of_mask_key(gone.number, gone.number, not_reduced)
-    yield "the mask key of nobody", of_mask_key(9, 9, key)
-    own = Right(first, DEALER, DEALER)
-    yield "seeds of nobody", of_seeds(9, 9, own.seeds)
+    yield "a mask key that is not reduced", of_mask_key(gone.number, not_reduced)
+    yield "the mask key of nobody", of_mask_key(9, scalar_bytes(gone.mask_key.secret))
+    yield "seeds of nobody", of_seeds(9, Right(first, DEALER, MEMBER_ITSELF).seeds)
 
 
 def broken_seeds(first):
     """A member's own seeds of which something is wrong: what, reveal."""
-    for about, seeds in broken_lists(Right(first, DEALER, DEALER)):
-        yield f"seeds: {about}", of_seeds(DEALER, DEALER, seeds)
+    for about, seeds in broken_lists(Right(first, DEALER, MEMBER_ITSELF)):
+        yield f"seeds: {about}", of_seeds(DEALER, seeds)
 
 
 def broken_reveals(first):
     """Everything that a custodian refuses of what the coordinator relays: what is wrong, reveal."""
     yield from broken_seeds(first)
-    for about, seeds in broken_lists(Right(first, LEFT_BEFORE_REVEAL, 1)):
-        yield f"parts: {about}", of_seeds(LEFT_BEFORE_REVEAL, 1, seeds)
+    for about, parts in broken_lists(Right(first, LEFT_BEFORE_REVEAL, 1)):
+        yield f"parts: {about}", seed_parts(LEFT_BEFORE_REVEAL, 1, parts)
     yield from broken_names(first)
     yield from broken_permissions(first)
 

@@ -32,6 +32,16 @@ def receiving_draw(number, round_number):
     return wide(f"receiving key of {number} in round {round_number}")
 
 
+def seed_parts(dealer, holder, parts):
+    """A custodian's parts of a dealer's seeds, as the log has them."""
+    return {"dealer": dealer, "secret": {"SeedParts": {"custodian": holder, "parts": parts}}}
+
+
+def by_dealer_and_custodian(reveal):
+    """LOG-01: the order of reveals."""
+    return reveal["dealer"], reveal["secret"].get("SeedParts", {"custodian": 0})["custodian"]
+
+
 class RoundOne:
     """The state of the round, step by step; `script` has its frames."""
 
@@ -210,7 +220,7 @@ class RoundOne:
         self.reveals += [self.reveal_mask_key(number) for number in self.needed_mask_keys()]
         if self.left_before_reveal is not None:
             self.reveals += self.reveal_parts(self.left_before_reveal)
-        self.reveals.sort(key=lambda reveal: (reveal["dealer"], reveal["by"]))
+        self.reveals.sort(key=by_dealer_and_custodian)
         for reveal in self.reveals:
             self.log.push("reveal", reveal["dealer"], encode(REVEAL, reveal))
 
@@ -225,8 +235,8 @@ class RoundOne:
     def reveal_seeds(self, number):
         """A member's own seeds, and what the log has of it."""
         seeds = self.dealers[number].own_seeds(self.permitted_blocks(number))
-        self.script.tell(member(number), {"Seeds": {"round": self.number, "dealer": number, "seeds": seeds}})
-        return {"dealer": number, "by": number, "secret": {"Seeds": seeds}}
+        self.script.tell(member(number), {"Seeds": {"round": self.number, "seeds": seeds}})
+        return {"dealer": number, "secret": {"Seeds": seeds}}
 
     def reveal_mask_key(self, number):
         """Custodians' shares of a mask key; any `h_r` of them open it."""
@@ -237,7 +247,7 @@ class RoundOne:
             message = {"round": self.number, "dealer": number, "share": share}
             self.script.tell(custodian(holder), {"MaskKeyShare": message})
         assert sharing.combine(threshold, list(shares.items())) == dealt.secret
-        return {"dealer": number, "by": number, "secret": {"MaskKey": scalar_bytes(dealt.secret)}}
+        return {"dealer": number, "secret": {"MaskKey": scalar_bytes(dealt.secret)}}
 
     def reveal_parts(self, number):
         """Custodians are asked for the seeds of a member that left; the log has the parts of the first `h_r` of them."""
@@ -246,12 +256,12 @@ class RoundOne:
         blocks, threshold = self.permitted_blocks(number), self.roster.floors["reveal_threshold"]
         parts = {holder: self.dealers[number].parts(holder, blocks) for holder in LATER_SEALERS}
         for holder, seeds in parts.items():
-            message = {"round": self.number, "dealer": number, "seeds": seeds}
-            self.script.tell(custodian(holder), {"Seeds": message})
+            message = {"round": self.number, "dealer": number, "parts": seeds}
+            self.script.tell(custodian(holder), {"SeedParts": message})
         for at, block in enumerate(blocks):
             points = [(holder, seeds["seeds"][at]["seed"]) for holder, seeds in parts.items()]
             assert sharing.combine_elements(threshold, points) == self.dealers[number].seed(block)
-        return [{"dealer": number, "by": h, "secret": {"Seeds": parts[h]}} for h in LATER_SEALERS[:threshold]]
+        return [seed_parts(number, holder, parts[holder]) for holder in LATER_SEALERS[:threshold]]
 
     def open_block(self, block):
         """The opened words, which are the plain sum."""

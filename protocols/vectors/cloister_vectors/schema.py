@@ -104,7 +104,7 @@ ABORT = Structure(
     round=ROUND,
     plan=DIGEST,
     model=DIGEST,
-    reason=Variants(TooFewAnnounced=None, NotSealed=None, TooFewUploaded=None),
+    reason=Variants(TooFewAnnounced=None, NotSealed=None, TooFewUploaded=None, BadDealing=None),
 )
 LATE_SKETCHES = Structure(
     epoch=DIGEST, round=ROUND, seal2=DIGEST, sketches=Many(Structure(block=BLOCK, rows=Many(U32)))
@@ -146,7 +146,8 @@ VOTE = Structure(custodian=PARTY, signature=SIGNATURE)
 CERTIFICATE = Structure(body=BODY, votes=Many(VOTE))
 ENDING = Variants(Closed=Structure(certificate=CERTIFICATE, recomputed=Many(SIGNED)), Aborted=CERTIFICATE)
 REVEALED_SEEDS = Structure(seeds=Many(Structure(block=BLOCK, seed=KEY)), proof=Bytes(64))
-REVEAL = Structure(dealer=PARTY, by=PARTY, secret=Variants(MaskKey=KEY, Seeds=REVEALED_SEEDS))
+SEED_PARTS = Structure(custodian=PARTY, parts=REVEALED_SEEDS)
+REVEAL = Structure(dealer=PARTY, secret=Variants(MaskKey=KEY, Seeds=REVEALED_SEEDS, SeedParts=SEED_PARTS))
 BAD_DEALING = Structure(announcement=SIGNED, custodian=PARTY, letter=Bytes(), agreed=KEY, proof=Bytes(64))
 MODEL_PART = Structure(block=BLOCK, index=U32, bytes=Bytes())
 PAIR_OPENING = Structure(member=PARTY, other=PARTY, agreed=KEY, proof=Bytes(64))
@@ -167,7 +168,7 @@ MESSAGE = Variants(
     ProposeAbort=Structure(abort=BODY),
     Sealed2=Structure(certificate=CERTIFICATE),
     SeedSharesRequest=Structure(round=ROUND, dealer=PARTY),
-    Seeds=Structure(round=ROUND, dealer=PARTY, seeds=REVEALED_SEEDS),
+    Seeds=Structure(round=ROUND, seeds=REVEALED_SEEDS),
     MaskKeyShare=Structure(round=ROUND, dealer=PARTY, share=KEY),
     ProposeClosing=Structure(closing=BODY, before=Many(DIGEST), recompute=Many(BLOCK)),
     OldParameters=MODEL_PART,
@@ -185,6 +186,7 @@ MESSAGE = Variants(
     PairOpened=Structure(round=ROUND, opening=PAIR_OPENING),
     Revealed=Structure(round=ROUND, reveal=REVEAL),
     BadDealing=BAD_DEALING,
+    SeedParts=Structure(round=ROUND, dealer=PARTY, parts=REVEALED_SEEDS),
 )
 
 TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}

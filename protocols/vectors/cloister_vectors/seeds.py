@@ -6,6 +6,10 @@ from .refusal import Refused, require
 from .ristretto import IDENTITY, decode_public, element_of_wide, scalar_bytes, scalar_of_wide
 
 
+# MASK-15: `by` of the seeds that a member reveals itself.
+MEMBER_ITSELF = 0
+
+
 def weighted(transcript, elements):
     """MASK-15: the sum of blocks' elements with the weights that follow from the transcript, encoded."""
     total = IDENTITY

@@ -39,12 +39,12 @@ def public_share(commitments, holder):
 
 
 def check_share(commitments, holder, share):
-    """MASK-11: refuses a share whose element is not its holder's public share, and bytes that are no scalar."""
+    """MASK-11: refuses 0, a share whose element is not its holder's public share, and bytes that are no scalar."""
     try:
-        right = public_of(decode_scalar(share)) == public_share(commitments, holder)
+        scalar = decode_scalar(share)
     except Refused:
         raise Refused("share") from None
-    require(right, "share")
+    require(scalar != 0 and public_of(scalar) == public_share(commitments, holder), "share")
 
 
 def weight_at_zero(holder, holders):

@@ -8,7 +8,7 @@ from .rfc_values import BAD_ELEMENTS
 from .ristretto import decode_scalar, scalar_bytes
 from .samples import scalar, seed
 from .schema import BLOCK_SHAPE, SCALE
-from .seeds import RoundSeeds
+from .seeds import MEMBER_ITSELF, RoundSeeds
 from .sharing import SharedKey
 
 HOLDERS, THRESHOLD = [1, 2, 5, 9, 4_000_000_000], 3
@@ -46,6 +46,9 @@ def wrong_shares():
     yield "zero", listed, 2, bytes(32)
     yield "a scalar that is not reduced", listed, 2, (decode_scalar(share) + sharing.ORDER).to_bytes(32, "little")
     yield "no scalar", listed, 2, b"\xff" * 32
+    root = SharedKey([-2 * made.coefficients[1] - 4 * made.coefficients[2], *made.coefficients[1:]])
+    assert root.share(2) == bytes(32) and root.public_share(2) == bytes(32)
+    yield "zero, which is the polynomial's value", root.commitments, 2, root.share(2)
     yield "commitments in another order", listed[::-1], 2, share
     yield "a commitment too few", listed[:-1], 2, share
     yield "a commitment of another key", [*listed[:-1], other.commitments[-1]], 2, share
@@ -102,7 +105,7 @@ def revealed_case(round_seeds, secret, by, blocks):
     }
 
 
-def proven(round_seeds, secret, listed, by=DEALER):
+def proven(round_seeds, secret, listed, by=MEMBER_ITSELF):
     """Elements as given, with the proof that a secret makes for them whether it made them or not."""
     return {"seeds": listed, "proof": round_seeds.prove(secret, DEALER, by, listed)}
 
@@ -132,26 +135,27 @@ def broken_lists(round_seeds, secret, good):
     yield "a bent challenge", {"seeds": rows, "proof": flip(proof[:32]) + proof[32:]}
     yield "a proof of another secret", proven(round_seeds, scalar("another secret"), rows)
     yield "a proof in another's name", proven(round_seeds, secret, rows, by=1)
+    yield "a proof with the dealer's own number", proven(round_seeds, secret, rows, by=DEALER)
 
 
 def broken_seeds(round_seeds, seed_key):
     """Everything that a revealed list is refused for: what is wrong, place, key, dealer, by, list."""
     secret = seed_key.secret
-    good = round_seeds.reveal(secret, DEALER, DEALER, BLOCKS)
+    good = round_seeds.reveal(secret, DEALER, MEMBER_ITSELF, BLOCKS)
     for about, revealed in broken_lists(round_seeds, secret, good):
-        yield about, round_seeds, seed_key.public, DEALER, DEALER, revealed
-    yield "another key", round_seeds, key("another seed key", THRESHOLD).public, DEALER, DEALER, good
-    yield "a public share as key", round_seeds, seed_key.public_share(1), DEALER, DEALER, good
-    yield "the identity as key", round_seeds, bytes(32), DEALER, DEALER, good
-    yield "another dealer", round_seeds, seed_key.public, DEALER + 1, DEALER, good
+        yield about, round_seeds, seed_key.public, DEALER, MEMBER_ITSELF, revealed
+    yield "another key", round_seeds, key("another seed key", THRESHOLD).public, DEALER, MEMBER_ITSELF, good
+    yield "a public share as key", round_seeds, seed_key.public_share(1), DEALER, MEMBER_ITSELF, good
+    yield "the identity as key", round_seeds, bytes(32), DEALER, MEMBER_ITSELF, good
+    yield "another dealer", round_seeds, seed_key.public, DEALER + 1, MEMBER_ITSELF, good
     yield "another who reveals", round_seeds, seed_key.public, DEALER, 1, good
     names = (round_seeds.epoch, round_seeds.round, round_seeds.plan)
     for at, (what, value) in enumerate({"epoch": seed("epoch 2"), "round": ROUND + 1, "plan": seed("plan 2")}.items()):
         other = RoundSeeds(*names[:at], value, *names[at + 1:])
-        yield f"another {what}", other, seed_key.public, DEALER, DEALER, good
+        yield f"another {what}", other, seed_key.public, DEALER, MEMBER_ITSELF, good
     parts = round_seeds.reveal(decode_scalar(seed_key.share(1)), DEALER, 1, BLOCKS)
     yield "another custodian's parts", round_seeds, seed_key.public_share(2), DEALER, 2, parts
-    yield "parts as seeds", round_seeds, seed_key.public, DEALER, DEALER, parts
+    yield "parts as seeds", round_seeds, seed_key.public, DEALER, MEMBER_ITSELF, parts
 
 
 def bad_seeds(round_seeds, seed_key):
@@ -189,7 +193,7 @@ def seeds():
     round_seeds, seed_key = RoundSeeds(seed("epoch"), ROUND, seed("plan")), key("seed key", THRESHOLD)
     shares = {custodian: decode_scalar(seed_key.share(custodian)) for custodian in HOLDERS}
     recoveries = [recovered(round_seeds, seed_key, block) for block in BLOCKS[:2]]
-    cases = [revealed_case(round_seeds, seed_key.secret, DEALER, blocks) for blocks in (BLOCKS, BLOCKS[2:3])]
+    cases = [revealed_case(round_seeds, seed_key.secret, MEMBER_ITSELF, blocks) for blocks in (BLOCKS, BLOCKS[2:3])]
     cases += [revealed_case(round_seeds, share, custodian, BLOCKS) for custodian, share in shares.items()]
     return {
         "epoch": seed("epoch").hex(), "round": ROUND, "plan": seed("plan").hex(), "dealer": DEALER,

@@ -94,7 +94,7 @@ def codec_bad():
         ("Message", message_plan[:-1] + b"\x01", "malformed"),
         ("Message", vote[:36] + (65).to_bytes(8, "little") + vote[44:] + b"\x00", "malformed"),
         ("Message", vote[:36] + (63).to_bytes(8, "little") + vote[44:-1], "malformed"),
-        ("Abort", encode(TYPES["Abort"], sample(TYPES["Abort"], 1))[:-4] + b"\x03\x00\x00\x00", "malformed"),
+        ("Abort", encode(TYPES["Abort"], sample(TYPES["Abort"], 1))[:-4] + b"\x04\x00\x00\x00", "malformed"),
     ]
     cases += [("Message", spliced(refusal, 16, length.to_bytes(8, "little")), "malformed") for length in lengths]
     return [
