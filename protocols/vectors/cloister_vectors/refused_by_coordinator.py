@@ -3,7 +3,9 @@
 from .bad_dealings import BadDealings
 from .dealing import prove_agreement, public_of
 from .refused_reveals import DEALER, Right, broken_lists
+from .refusal import step_of
 from .refusals import flipped
+from .revealing import check_listed
 from .rfc_values import BAD_ELEMENTS
 from .ristretto import ORDER, decode_scalar, scalar_bytes, scalar_of_wide
 from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD
@@ -12,6 +14,8 @@ from .script import COORDINATOR, custodian, member
 from .seeds import MEMBER_ITSELF
 
 KEY_HOLDER = LATER_SEALERS[0]
+# The steps at which this package refuses a list, all of which are the one of a reveal.
+REFUSED = ("reveal", "blocks", "element", "proof")
 
 
 def add_keys(refusals):
@@ -71,6 +75,8 @@ def add_lists(refusals, sender, variant, field, right):
     at = refusals.place_of(sender, variant)
     good = refusals.message(at)[variant]
     for about, listed in broken_lists(right):
+        key = public_of(right.secret)
+        assert step_of(check_listed, right.first, right.dealer.number, key, right.by, listed) in REFUSED, about
         refusals.add(at, COORDINATOR, "reveal", f"from {sender}, {about}", {variant: good | {field: listed}})
 
 

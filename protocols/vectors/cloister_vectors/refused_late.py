@@ -2,7 +2,9 @@
 
 from .canonical import decode
 from .refused_reveals import broken_permissions, broken_seeds
+from .refusal import step_of
 from .refusals import flipped
+from .revealing import check_reveal
 from .round_one import LEFT_BEFORE_UPLOAD
 from .samples import seed
 from .schema import BODIES
@@ -17,6 +19,7 @@ def add_requests(refusals):
     at = refusals.place(MEMBER, "Revealed")
     good = refusals.message(at)["Revealed"]
     for about, reveal in [*broken_seeds(first), *broken_permissions(first)]:
+        assert step_of(check_reveal, first, reveal) == "reveal", about
         refusals.add(at, MEMBER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
     refusals.add(at, MEMBER, "mismatch", "a reveal of another round", {"Revealed": good | {"round": 2}})
     at = refusals.place(MEMBER, "LateRequest")

@@ -1,7 +1,9 @@
 """What is revealed and must be refused by those that it is relayed to (ROUND-01, ROUND-15)."""
 
+from .refusal import step_of
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
+from .revealing import check_reveal
 from .ristretto import ORDER, decode_scalar, scalar_bytes
 from .round_one import LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD, seed_parts
 from .samples import scalar
@@ -31,7 +33,8 @@ class Right:
 
     def over(self, blocks):
         """A right proof over other blocks than the seals permit."""
-        return self.dealer.round_seeds.reveal(self.secret, self.dealer.number, self.by, blocks)
+        listed = [{"block": b, "seed": self.dealer.round_seeds.element(self.secret, b)} for b in blocks]
+        return proven(self.dealer, self.by, self.secret, listed)
 
 
 def broken_lists(right):
@@ -149,6 +152,7 @@ def add_relayed(refusals):
     at = refusals.place(RECEIVER, "Revealed")
     good = refusals.message(at)["Revealed"]
     for about, reveal in broken_reveals(refusals.first):
+        assert step_of(check_reveal, refusals.first, reveal) == "reveal", about
         refusals.add(at, RECEIVER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
     refusals.add(at, RECEIVER, "mismatch", "another round", {"Revealed": good | {"round": 2}})
     early = refusals.place(RECEIVER, "Sealed2")

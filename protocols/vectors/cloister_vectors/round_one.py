@@ -8,6 +8,7 @@ from .hashing import body_digest, digest, leaf_hash, path, root, u32_little
 from .log import Log
 from .member import Dealer, block_context, mask_blocks, open_sum
 from .planning import check_plan, settings
+from .revealing import check_reveal
 from .ristretto import BASE, scalar_bytes, scalar_of_wide
 from .roster import COORDINATOR, key_seed, the_roster
 from .samples import singles, wide
@@ -222,6 +223,7 @@ class RoundOne:
             self.reveals += self.reveal_parts(self.left_before_reveal)
         self.reveals.sort(key=by_dealer_and_custodian)
         for reveal in self.reveals:
+            check_reveal(self, reveal)
             self.log.push("reveal", reveal["dealer"], encode(REVEAL, reveal))
 
     def permitted_blocks(self, number):

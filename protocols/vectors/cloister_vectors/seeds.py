@@ -2,7 +2,7 @@
 
 from .dealing import prove_agreement, public_of, verify_agreement
 from .hashing import u32, u64, wide_hash
-from .refusal import Refused, require
+from .refusal import require
 from .ristretto import IDENTITY, decode_public, element_of_wide, scalar_bytes, scalar_of_wide
 
 
@@ -16,6 +16,14 @@ def weighted(transcript, elements):
     for block, element in elements:
         total = total + scalar_of_wide(wide_hash(b"cloister/v1/seed-weight", transcript, u32(block))) * element
     return total.encode()
+
+
+def check_list(listed):
+    """MASK-15: refuses a list that is empty or does not ascend, and what is no element."""
+    blocks = [entry["block"] for entry in listed]
+    require(blocks and blocks == sorted(set(blocks)), "blocks")
+    for entry in listed:
+        decode_public(entry["seed"])
 
 
 class RoundSeeds:
@@ -63,12 +71,8 @@ class RoundSeeds:
 
     def verify(self, key, dealer, by, revealed):
         """Refuses seeds, or parts of them, that the secret behind `key` did not make."""
-        require(revealed["seeds"], "proof")
+        check_list(revealed["seeds"])
         transcript = self.transcript(dealer, by, key, revealed["seeds"])
-        try:
-            bases = self.combined_bases(revealed["seeds"], transcript)
-            seeds = weighted(transcript, [(row["block"], decode_public(row["seed"])) for row in revealed["seeds"]])
-            context = b"cloister/v1/seeds" + transcript
-            verify_agreement(key, bases, seeds, context, revealed["proof"])
-        except Refused:
-            raise Refused("proof") from None
+        bases = self.combined_bases(revealed["seeds"], transcript)
+        seeds = weighted(transcript, [(row["block"], decode_public(row["seed"])) for row in revealed["seeds"]])
+        verify_agreement(key, bases, seeds, b"cloister/v1/seeds" + transcript, revealed["proof"])

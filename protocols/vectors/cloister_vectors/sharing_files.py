@@ -111,7 +111,7 @@ def proven(round_seeds, secret, listed, by=MEMBER_ITSELF):
 
 
 def broken_lists(round_seeds, secret, good):
-    """Lists and proofs that do not fit: what is wrong, what was revealed."""
+    """Lists and proofs that do not fit: step, what is wrong, what was revealed."""
     rows, proof = good["seeds"], good["proof"]
     with_rows = lambda listed: {"seeds": listed, "proof": proof}
     first = lambda **fields: [rows[0] | fields, *rows[1:]]
@@ -119,34 +119,35 @@ def broken_lists(round_seeds, secret, good):
     exchanged = [rows[0] | {"seed": rows[1]["seed"]}, rows[1] | {"seed": rows[0]["seed"]}, *rows[2:]]
     elements = {
         "another element": first(seed=other), "the identity": first(seed=bytes(32)),
-        "no element": first(seed=BAD_ELEMENTS[9]), "elements exchanged": exchanged,
-        "another block": first(block=2),
+        "elements exchanged": exchanged,
     }
     for about, listed in elements.items():
-        yield about, with_rows(listed)
-        if about not in ("no element", "another block"):
-            yield f"{about}, under a proof for it", proven(round_seeds, secret, listed)
-    yield "blocks in another order", with_rows(rows[::-1])
-    yield "a block missing", with_rows(rows[1:])
-    yield "the last block missing", with_rows(rows[:-1])
-    yield "a block twice", with_rows([rows[0], *rows])
-    yield "no blocks", with_rows([])
-    yield "a bent proof", {"seeds": rows, "proof": flip(proof)}
-    yield "a bent challenge", {"seeds": rows, "proof": flip(proof[:32]) + proof[32:]}
-    yield "a proof of another secret", proven(round_seeds, scalar("another secret"), rows)
-    yield "a proof in another's name", proven(round_seeds, secret, rows, by=1)
-    yield "a proof with the dealer's own number", proven(round_seeds, secret, rows, by=DEALER)
+        step = "element" if about == "the identity" else "proof"
+        yield step, about, with_rows(listed)
+        yield step, f"{about}, under a proof for it", proven(round_seeds, secret, listed)
+    yield "element", "no element", with_rows(first(seed=BAD_ELEMENTS[9]))
+    yield "proof", "another block", with_rows([*rows[:-1], rows[-1] | {"block": rows[-1]["block"] - 1}])
+    yield "blocks", "blocks in another order", with_rows(rows[::-1])
+    yield "blocks", "blocks in another order, under a proof for it", proven(round_seeds, secret, rows[::-1])
+    yield "blocks", "a block twice", with_rows([rows[0], *rows])
+    yield "blocks", "a block twice, under a proof for it", proven(round_seeds, secret, [rows[0], *rows])
+    yield "blocks", "no blocks", with_rows([])
+    for about, revealed in {
+        "a block missing": with_rows(rows[1:]), "the last block missing": with_rows(rows[:-1]),
+        "a bent proof": {"seeds": rows, "proof": flip(proof)},
+        "a bent challenge": {"seeds": rows, "proof": flip(proof[:32]) + proof[32:]},
+        "a proof of another secret": proven(round_seeds, scalar("another secret"), rows),
+        "a proof in another's name": proven(round_seeds, secret, rows, by=1),
+        "a proof with the dealer's own number": proven(round_seeds, secret, rows, by=DEALER),
+    }.items():
+        yield "proof", about, revealed
 
 
-def broken_seeds(round_seeds, seed_key):
-    """Everything that a revealed list is refused for: what is wrong, place, key, dealer, by, list."""
-    secret = seed_key.secret
-    good = round_seeds.reveal(secret, DEALER, MEMBER_ITSELF, BLOCKS)
-    for about, revealed in broken_lists(round_seeds, secret, good):
-        yield about, round_seeds, seed_key.public, DEALER, MEMBER_ITSELF, revealed
+def misnamed_seeds(round_seeds, seed_key):
+    """Right lists under wrong names: what is wrong, place, key, dealer, by, list."""
+    good = round_seeds.reveal(seed_key.secret, DEALER, MEMBER_ITSELF, BLOCKS)
     yield "another key", round_seeds, key("another seed key", THRESHOLD).public, DEALER, MEMBER_ITSELF, good
     yield "a public share as key", round_seeds, seed_key.public_share(1), DEALER, MEMBER_ITSELF, good
-    yield "the identity as key", round_seeds, bytes(32), DEALER, MEMBER_ITSELF, good
     yield "another dealer", round_seeds, seed_key.public, DEALER + 1, MEMBER_ITSELF, good
     yield "another who reveals", round_seeds, seed_key.public, DEALER, 1, good
     names = (round_seeds.epoch, round_seeds.round, round_seeds.plan)
@@ -160,12 +161,18 @@ def broken_seeds(round_seeds, seed_key):
 
 def bad_seeds(round_seeds, seed_key):
     """The refused lists as entries of the file."""
-    for why, where, public, dealer, by, revealed in broken_seeds(round_seeds, seed_key):
+    good = round_seeds.reveal(seed_key.secret, DEALER, MEMBER_ITSELF, BLOCKS)
+    broken = [
+        (step, why, round_seeds, seed_key.public, DEALER, MEMBER_ITSELF, revealed)
+        for step, why, revealed in broken_lists(round_seeds, seed_key.secret, good)
+    ]
+    broken += [("proof", *case) for case in misnamed_seeds(round_seeds, seed_key)]
+    for step, why, where, public, dealer, by, revealed in broken:
         fields = {
             "epoch": where.epoch.hex(), "round": where.round, "plan": where.plan.hex(), "key": public.hex(),
             "dealer": dealer, "by": by, **listed_json(revealed),
         }
-        yield bad("proof", where.verify, (public, dealer, by, revealed), why=why, **fields)
+        yield bad(step, where.verify, (public, dealer, by, revealed), why=why, **fields)
 
 
 def recovered(round_seeds, seed_key, block):
@@ -180,12 +187,11 @@ def bad_recoveries(parts):
     """Parts that give no seed."""
     points = [(holder, bytes.fromhex(part)) for holder, part in parts]
     for step, listed in [
-        ("too-few", points[:2]), ("too-few", []), ("holders", [points[0], points[1], points[0]]),
-        ("holders", [(0, points[0][1]), *points[1:]]), ("element", [(1, BAD_ELEMENTS[3]), *points[1:]]),
-        ("element", [(1, bytes(32)), *points[1:]]),
+        ("holders", [points[0], points[1], points[0]]), ("holders", [(0, points[0][1]), *points[1:3]]),
+        ("element", [(1, BAD_ELEMENTS[3]), *points[1:3]]), ("element", [(1, bytes(32)), *points[1:3]]),
     ]:
         shown = [[holder, part.hex()] for holder, part in listed]
-        yield bad(step, sharing.combine_elements, (THRESHOLD, listed), threshold=THRESHOLD, parts=shown)
+        yield bad(step, sharing.combine_elements, (THRESHOLD, listed), parts=shown)
 
 
 def seeds():
@@ -198,7 +204,7 @@ def seeds():
     return {
         "epoch": seed("epoch").hex(), "round": ROUND, "plan": seed("plan").hex(), "dealer": DEALER,
         "threshold": THRESHOLD, "commitments": hexes(seed_key.commitments),
-        "bases": [{"block": b, "base": round_seeds.base(b).encode().hex()} for b in [*BLOCKS, 2**32 - 1]],
+        "bases": [{"block": b, "base": round_seeds.base(b).encode().hex()} for b in BLOCKS],
         "cases": cases, "recoveries": recoveries,
         "bad": list(bad_seeds(round_seeds, seed_key)), "bad_recoveries": list(bad_recoveries(recoveries[0]["parts"])),
     }
