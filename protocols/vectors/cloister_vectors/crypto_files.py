@@ -2,7 +2,7 @@
 
 from . import dealing, hashing, ristretto, sharing, signing
 from .refusal import step_of
-from .rfc_values import BAD_ELEMENTS, MULTIPLES, ONE_WAY_BORDERS, RFC_8032_SEEDS
+from .rfc_values import BAD_ELEMENTS, MULTIPLES, RFC_8032_SEEDS
 from .ristretto import ORDER, scalar_bytes, scalar_of_wide
 from .samples import scalar, seed, wide
 
@@ -93,9 +93,6 @@ def group():
     return {
         "multiples": hexes(MULTIPLES[1:]),
         "wides": [{"wide": w.hex(), "scalar": scalar_bytes(scalar_of_wide(w)).hex()} for w in wides],
-        "one_way": [
-            {"wide": w.hex(), "element": ristretto.element_of_wide(w).encode().hex()} for w in [*wides, *ONE_WAY_BORDERS]
-        ],
         "bad": refused,
     }
 
