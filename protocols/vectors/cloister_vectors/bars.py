@@ -67,8 +67,8 @@ def check_evidence(roster, evidence):
     body = decode(schema, signed["body"])
     require(body["epoch"] == roster.epoch, "mismatch")
     rows = [row for row in body["dealings"] if row["custodian"] == evidence["custodian"]]
-    require(len(rows) == 1, "letter")
-    require(digest("letter", evidence["letter"]) == rows[0]["letter"], "letter")
+    require(len(rows) == 1, "letter-fault")
+    require(digest("letter", evidence["letter"]) == rows[0]["letter"], "letter-fault")
     where = dealing.place(body["epoch"], body["round"], signed["signer"])
     check_shown(where, body, rows[0], evidence)
     return signed["signer"], body["round"]

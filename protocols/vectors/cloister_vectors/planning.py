@@ -71,7 +71,7 @@ def check_sizes(chosen):
     """PLAN-03, PLAN-07 and PLAN-15."""
     require(chosen["ring"] in (16, 24, 32), "ring")
     require(chosen["sketch"]["coordinates"] in (16, 32, 64, 128), "sketch")
-    require(chosen["sketch"]["seed"] == projection_seed(chosen["task"]), "projection-seed")
+    require(chosen["sketch"]["seed"] == projection_seed(chosen["task"]), "projection")
     require(1 <= chosen["max_weight"] <= 15, "weight")
 
 
@@ -120,9 +120,9 @@ def check_receiving_keys(plan, roster, receiving_keys):
 def check_barred(plan, roster, evidence):
     """PLAN-14: `evidence` has the members that were shown to deal badly, each with the round (ROUND-33)."""
     listed = plan["barred"]
-    require(listed == sorted(set(listed)) and set(listed) <= set(roster.members), "barred")
+    require(listed == sorted(set(listed)) and set(listed) <= set(roster.members), "barred-without-evidence")
     for number in listed:
-        require(any(member == number and bars(shown, plan["round"]) for member, shown in evidence), "barred")
+        require(any(member == number and bars(shown, plan["round"]) for member, shown in evidence), "barred-without-evidence")
 
 
 def check_plan(plan, roster, receiving_keys, evidence=()):

@@ -38,12 +38,12 @@ def add_plans(refusals, second):
         original = refusals.message(at)["Plan"]
         for about, listed in broken_bars(second):
             plan = second.plan | {"barred": listed}
-            assert step_of(check_plan, plan, second.first.roster, second.vouched, shown) == "barred"
+            assert step_of(check_plan, plan, second.first.roster, second.vouched, shown) == "barred-without-evidence"
             message = {"Plan": original | {"plan": refusals.signed("RoundPlan", plan, COORDINATOR)}}
-            refusals.add(at, receiver, "barred", f"barred: {about}", message, aloud=True)
+            refusals.add(at, receiver, "barred-without-evidence", f"barred: {about}", message, aloud=True)
         early = refusals.place(receiver, "BadDealing")
         plan = {"Plan": original}
-        refusals.add(early, receiver, "barred", "barred: a member before evidence", plan, aloud=True, fork=True)
+        refusals.add(early, receiver, "barred-without-evidence", "barred: a member before evidence", plan, aloud=True, fork=True)
 
 
 def add_announcement(refusals, second):

@@ -46,9 +46,9 @@ def broken_settings(chosen):
         ("block-table", "a block that is too long", block(4, shape={"length": 2**32 + 1})),
         ("block-table", "no blocks", chosen | {"blocks": []}),
         ("ring", "20 bits", chosen | {"ring": 20}), ("ring", "no bits", chosen | {"ring": 0}),
-        ("projection-seed", "another seed of sketches", seeded(seed("sketches"))),
-        ("projection-seed", "the task's digest as seed of sketches", seeded(chosen["task"])),
-        ("projection-seed", "another task's seed of sketches", seeded(projection_seed(seed("no task")))),
+        ("projection", "another seed of sketches", seeded(seed("sketches"))),
+        ("projection", "the task's digest as seed of sketches", seeded(chosen["task"])),
+        ("projection", "another task's seed of sketches", seeded(projection_seed(seed("no task")))),
         ("sketch", "20 coordinates", sketch(20)), ("sketch", "256 coordinates", sketch(256)),
         ("weight", "no weight", chosen | {"max_weight": 0}), ("weight", "16", chosen | {"max_weight": 16}),
         ("ring-wrap", "one step too many", reach(limit + 1)), ("ring-wrap", "16 bits", chosen | {"ring": 16}),
@@ -92,7 +92,7 @@ def add_rules(refusals, at, receiver):
         (step, about, plan | {"custodians": listed})
         for step, about, listed in broken_custodians(plan, first.roster)
     ]
-    cases += [("barred", about, plan | {"barred": listed}) for about, listed in barred_without_evidence()]
+    cases += [("barred-without-evidence", about, plan | {"barred": listed}) for about, listed in barred_without_evidence()]
     cases.append(("epoch", "another epoch", plan | {"epoch": seed("another epoch")}))
     for step, about, broken in cases:
         assert step_of(check_plan, broken, first.roster, first.vouched) == step, about
