@@ -122,7 +122,8 @@ def check_barred(plan, roster, evidence):
     listed = plan["barred"]
     require(listed == sorted(set(listed)) and set(listed) <= set(roster.members), "barred-without-evidence")
     for number in listed:
-        require(any(member == number and bars(shown, plan["round"]) for member, shown in evidence), "barred-without-evidence")
+        shown = [round_number for member, round_number in evidence if member == number]
+        require(any(bars(one, plan["round"]) for one in shown), "barred-without-evidence")
 
 
 def check_plan(plan, roster, receiving_keys, evidence=()):

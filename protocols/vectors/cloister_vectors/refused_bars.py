@@ -43,7 +43,8 @@ def add_plans(refusals, second):
             refusals.add(at, receiver, "barred-without-evidence", f"barred: {about}", message, aloud=True)
         early = refusals.place(receiver, "BadDealing")
         plan = {"Plan": original}
-        refusals.add(early, receiver, "barred-without-evidence", "barred: a member before evidence", plan, aloud=True, fork=True)
+        about = "barred: a member before evidence"
+        refusals.add(early, receiver, "barred-without-evidence", about, plan, aloud=True, fork=True)
 
 
 def add_announcement(refusals, second):

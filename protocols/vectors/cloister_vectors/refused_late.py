@@ -21,7 +21,7 @@ def add_requests(refusals):
     for about, reveal in [*broken_seeds(first), *broken_permissions(first)]:
         assert step_of(check_reveal, first, reveal) == "reveal", about
         refusals.add(at, MEMBER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
-    refusals.add(at, MEMBER, "mismatch", "a reveal of another round", {"Revealed": good | {"round": 2}})
+    refusals.add(at, MEMBER, "not-awaited", "a reveal of another round", {"Revealed": good | {"round": 2}})
     at = refusals.place(MEMBER, "LateRequest")
     refusals.add(at, MEMBER, "not-awaited", "another round", {"LateRequest": {"round": 2}})
 

@@ -18,7 +18,7 @@ from .script import Script, custodian, member
 from .statements import body_bytes, certificate, check_certificate, signed, vote_message
 
 LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL = 4, 6
-FIRST_SEALERS, LATER_SEALERS = [1, 2, 3, 4], [1, 2, 3, 5]
+FIRST_SEALERS, LATER_SEALERS = [4, 1, 2, 3, 5], [1, 2, 3, 5]
 # LATE-05, with late sketches that are required.
 APPLIED = ("NotSketched", "Checked")
 
@@ -48,7 +48,7 @@ class RoundOne:
 
     number = 1
     left_before_upload, left_before_reveal = LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL
-    first_sealers = [*FIRST_SEALERS, 5]
+    first_sealers = FIRST_SEALERS
 
     def __init__(self):
         self.roster, self.log = the_roster(), Log()
@@ -143,10 +143,10 @@ class RoundOne:
                 self.script.tell(custodian(to), {"LetterOpened": {"round": self.number, "dealer": number}})
 
     def vote(self, kind, body, voters):
-        """Votes, and the certificate of the first four."""
+        """Votes in the order in which they come, and the certificate of the first four."""
         for voter in voters:
             self.script.tell(custodian(voter), vote_message(kind, body, self.seeds[voter]))
-        made = certificate(kind, body, self.seeds, voters[:self.roster.floors["seal_quorum"]])
+        made = certificate(kind, body, self.seeds, sorted(voters[:self.roster.floors["seal_quorum"]]))
         keys = self.roster.keys_of(self.roster.custodians)
         check_certificate(kind, made, keys, self.roster.floors["seal_quorum"])
         return made
