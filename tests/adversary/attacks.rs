@@ -4,6 +4,8 @@
 //! rule switched off, when it must succeed; so the rule, and nothing beside it, is what stops it.
 
 mod bodies;
+mod limits;
+mod rounds;
 mod uploads;
 
 use cloister_params::rule;
@@ -77,13 +79,19 @@ attacks! {
     bodies::a_certificate_below_the_quorum by "ROUND-05",
     bodies::a_certificate_with_a_signer_twice by "ROUND-05",
     bodies::an_equivocation_that_two_halves_sign by "ROUND-05",
+    rounds::a_second_cohort_from_one_model by "ROUND-30",
+    rounds::a_contribution_summed_twice by "ROUND-31",
+    rounds::late_sketches_again_from_one_model by "LATE-10",
+    rounds::an_epoch_on_an_opened_model by "CONS-06",
+    rounds::a_bad_dealer_in_the_next_round by "ROUND-33",
+    rounds::a_member_barred_without_evidence by "PLAN-14",
     uploads::a_swapped_letter by "ROUND-11",
     uploads::a_copied_letter by "MASK-13",
-    uploads::shares_that_were_not_committed_to by "ROUND-11",
+    uploads::shares_that_were_not_committed_to by "MASK-11",
     uploads::an_announcement_of_another_round by "ROUND-10",
-    uploads::a_wrong_seed by "ROUND-15",
-    uploads::a_wrong_share by "ROUND-15",
-    uploads::a_wrong_path by "ROUND-15",
+    uploads::a_wrong_seed by "MASK-15",
+    uploads::a_wrong_share by "MASK-11",
+    uploads::a_wrong_mask_key by "ROUND-15",
     uploads::overlapping_blocks by "PLAN-02",
     uploads::a_scalar_repeated_over_many_cohorts by "PLAN-02",
     uploads::a_ring_that_weights_wrap by "PLAN-06",
@@ -97,4 +105,7 @@ attacks! {
     uploads::blame_with_another_row by "LATE-07",
     uploads::leaked_receiving_keys_after_the_close by "ROUND-26",
     uploads::a_sum_that_the_log_does_not_explain by "ROUND-22",
+    limits::a_model_for_each_of_many_requests by "ROUND-32",
+    limits::an_upload_hashed_again_for_each_claim by "ROUND-32",
+    limits::a_refusal_that_fills_the_screen by "ROUND-32",
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::LateSketches as Policy;
 use cloister_params::rule;
-use cloister_wire::message::Message;
+use cloister_wire::message::{Message, RevealedSecret};
 use cloister_wire::statement::{BlameAnswer, LateSketches, SumCheck};
 
 use crate::lying::{
@@ -161,27 +161,22 @@ fn blame_where_nothing_fails() {
     assert_eq!(answers(&control.give(1, request).messages()).len(), 1, "control: where a row fails");
 }
 
-/// LATE-02: what a member sketches follows from the seeds that it committed to, and it does so once.
+/// LATE-02: what a member sketches follows from the seeds that the announced keys make, and it does so once.
 #[test]
 fn a_projection_of_the_coordinators_choice() {
     let mut stage = stage(Policy::Required);
     stage.world.start_round();
-    let Message::LateRequest { round, mut seeds } =
-        stage.run_to(1, |message| matches!(message, Message::LateRequest { .. }))
-    else {
-        unreachable!()
-    };
-    let honest = seeds.clone();
-    seeds.iter_mut().for_each(|seed| seed.value[0] ^= 1);
-    let answer = stage.give(1, Message::LateRequest { round, seeds });
-    assert!(answer.messages().is_empty() && !answer.is_accepted(), "seeds that nobody committed to");
-    let answer = stage.give(1, Message::LateRequest { round, seeds: honest.clone() });
-    let sketches = answer.messages();
-    assert_eq!(sketches.len(), 1, "control: the committed seeds");
-    let fewer = honest.into_iter().filter(|seed| seed.index != LONG.0 + 1).collect();
-    assert_eq!(
-        stage.give(1, Message::LateRequest { round, seeds: fewer }).messages(),
-        sketches,
-        "once a round"
+    let honest = stage.run_to(1, |message| matches!(message, Message::Revealed { .. }));
+    let Message::Revealed { round, reveal: mut other } = honest.clone() else { unreachable!() };
+    let RevealedSecret::Seeds(revealed) = &mut other.secret else { unreachable!() };
+    revealed.seeds[0].seed = revealed.seeds[1].seed;
+    assert!(
+        !stage.give(1, Message::Revealed { round, reveal: other }).is_accepted(),
+        "no key made these seeds"
     );
+    assert!(stage.give(1, honest).is_accepted(), "control: the announced key did");
+    let request = stage.run_to(1, |message| matches!(message, Message::LateRequest { .. }));
+    let sketches = stage.give(1, request.clone()).messages();
+    assert_eq!(sketches.len(), 1);
+    assert_eq!(stage.give(1, request).messages(), sketches, "once a round");
 }

@@ -96,11 +96,12 @@ fn a_letter_for_the_custodian_next_to_it() {
 fn shares_that_are_not_the_committed_ones() {
     let mut stage = unannounced();
     let sealed = letter(&stage, 2, 1);
-    let other = announced_otherwise(&stage, 2, |body| body.dealings[0].shares = body.dealings[1].shares);
+    let other =
+        announced_otherwise(&stage, 2, |body| body.mask_key.commitments[1] = body.mask_key.commitments[2]);
     stage.give(1, other);
     assert_eq!(
         why(&stage.give(1, letter_to_first(2, sealed))),
-        Some("its shares are not the committed ones")
+        Some("its shares are not those that the announcement commits to")
     );
 }
 
@@ -111,7 +112,6 @@ fn a_mask_key_copied_from_another_member() {
     let victim = announcements(&stage.seen)[&PartyId(2)].parse().unwrap();
     let copied = announced_otherwise(&stage, 3, |body| {
         body.mask_key = victim.mask_key;
-        body.mask_key_proof = victim.mask_key_proof;
     });
     let answer = stage.give(1, copied);
     let unproven = Misbehaviour::Announcement("the proof of knowledge of the mask key");
@@ -152,7 +152,8 @@ fn a_second_announcement_to_the_coordinator() {
 #[test]
 fn a_first_seal_over_an_announcement_whose_letter_was_not_opened() {
     let mut stage = announced();
-    let second = announced_otherwise(&stage, 3, |body| body.dealings[0].shares = body.dealings[1].shares);
+    let second =
+        announced_otherwise(&stage, 3, |body| body.mask_key.commitments[1] = body.mask_key.commitments[2]);
     (1..=7).for_each(|party| {
         stage.give(party, second.clone());
     });

@@ -6,7 +6,7 @@ use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_protocol::coordinator::Input;
 use cloister_protocol::fault::{Fault, Misbehaviour};
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Message, RevealedShare};
+use cloister_wire::message::{Message, RevealedSeeds};
 
 use crate::stage::{Stage, revealed};
 
@@ -141,23 +141,18 @@ fn refused_when(stage: &mut Stage, party: u32, honest: &Message, change: impl Fn
 fn a_wrong_seed() {
     let mut stage = without(&[7]);
     let honest = stage.take_from(2, |message| matches!(message, Message::Seeds { .. }));
-    let with = |change: fn(&mut Vec<cloister_wire::message::RevealedSeed>)| {
+    let with = |change: fn(&mut RevealedSeeds)| {
         move |message: &mut Message| {
             let Message::Seeds { seeds, .. } = message else { unreachable!() };
             change(seeds);
         }
     };
-    refused_when(&mut stage, 2, &honest, with(|seeds| seeds[0].seed[0] ^= 1));
-    refused_when(&mut stage, 2, &honest, with(|seeds| seeds[0].block = BlockId(99)));
-    refused_when(
-        &mut stage,
-        2,
-        &honest,
-        with(|seeds| {
-            let (first, second) = (seeds[0].block, seeds[1].block);
-            (seeds[0].block, seeds[1].block) = (second, first);
-        }),
-    );
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds.seeds[0].seed = seeds.seeds[1].seed));
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds.seeds[0].seed = [0; 32]));
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds.seeds[0].block = BlockId(99)));
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds.seeds.swap(0, 1)));
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds.seeds.truncate(1)));
+    refused_when(&mut stage, 2, &honest, with(|seeds| seeds.proof[3] ^= 1));
     refused_when(&mut stage, 3, &honest, |_| {});
     assert_eq!(
         stage.world.say(PartyId(2), Frame::Message(honest)),
@@ -166,22 +161,48 @@ fn a_wrong_seed() {
     );
 }
 
-/// ROUND-15
+/// ROUND-15, MASK-11
 #[test]
-fn a_wrong_share_or_path() {
+fn a_wrong_share_of_a_mask_key() {
     let mut stage = without(&[7]);
-    let honest = stage.take_from(2, |message| matches!(message, Message::Shares { .. }));
-    let with = |change: fn(&mut RevealedShare)| {
+    let honest = stage.take_from(2, |message| matches!(message, Message::MaskKeyShare { .. }));
+    let other = stage.take_from(3, |message| matches!(message, Message::MaskKeyShare { .. }));
+    refused_when(&mut stage, 2, &honest, |message| {
+        let Message::MaskKeyShare { share, .. } = message else { unreachable!() };
+        share[0] ^= 1;
+    });
+    refused_when(&mut stage, 2, &honest, |message| {
+        let Message::MaskKeyShare { dealer, .. } = message else { unreachable!() };
+        *dealer = PartyId(3);
+    });
+    refused_when(&mut stage, 2, &other, |_| {});
+    for (party, message) in [(2, honest), (3, other)] {
+        let result = stage.world.say(PartyId(party), Frame::Message(message));
+        assert_eq!(result, Ok(()), "control: as it was sent, by who sent it");
+    }
+}
+
+/// ROUND-15, MASK-15
+#[test]
+fn wrong_parts_of_seeds() {
+    let mut stage = without(&[]);
+    stage.take_from(7, |message| matches!(message, Message::Seeds { .. }));
+    stage.world.disconnect(PartyId(7));
+    let honest = stage.take_from(2, |message| matches!(message, Message::SeedParts { .. }));
+    let with = |change: fn(&mut RevealedSeeds)| {
         move |message: &mut Message| {
-            let Message::Shares { shares, .. } = message else { unreachable!() };
-            change(&mut shares[0]);
+            let Message::SeedParts { parts, .. } = message else { unreachable!() };
+            change(parts);
         }
     };
-    refused_when(&mut stage, 2, &honest, with(|share| share.share[0] ^= 1));
-    refused_when(&mut stage, 2, &honest, with(|share| share.path[0].0[0] ^= 1));
-    refused_when(&mut stage, 2, &honest, with(|share| share.path.clear()));
-    refused_when(&mut stage, 2, &honest, with(|share| share.index = 1));
+    refused_when(&mut stage, 2, &honest, with(|parts| parts.seeds[0].seed = parts.seeds[1].seed));
+    refused_when(&mut stage, 2, &honest, with(|parts| parts.seeds.truncate(1)));
+    refused_when(&mut stage, 2, &honest, with(|parts| parts.proof[40] ^= 1));
     refused_when(&mut stage, 3, &honest, |_| {});
+    refused_when(&mut stage, 2, &honest, |message| {
+        let Message::SeedParts { dealer, .. } = message else { unreachable!() };
+        *dealer = PartyId(6);
+    });
     assert_eq!(
         stage.world.say(PartyId(2), Frame::Message(honest)),
         Ok(()),

@@ -46,6 +46,7 @@ fn file(parties: Vec<Party>) -> ConsortiumFile {
     ConsortiumFile {
         name: "test".into(),
         epoch: 1,
+        start: None,
         coordinator: Coordinator {
             name: "coordinator".into(),
             signing_key: coordinator.signing_key,

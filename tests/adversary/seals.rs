@@ -69,7 +69,7 @@ fn votes_after(
 ) -> (usize, Vec<Misbehaviour>) {
     let mut stage = Stage::seven();
     let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
-    node.journal = Journal { signed: journal, announced: None };
+    node.journal = Journal { signed: journal, ..Journal::default() };
     stage.world.restart(PartyId(1));
     stage.world.connect(PartyId(1));
     // Another member's silence makes this round another than the one of the journal.

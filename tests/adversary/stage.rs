@@ -14,7 +14,7 @@ use cloister_testkit::consortium::{TestConsortium, consortium};
 use cloister_testkit::plan::template;
 use cloister_testkit::world::{Observation, Step, World};
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message, RevealedShare};
+use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Announcement, ReceivingKey, Signature, Signed, Vote};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -198,6 +198,7 @@ impl Stage {
             previous,
             model,
             custodians: receiving_keys.iter().map(entry).collect(),
+            barred: Vec::new(),
             settings: settings(),
         };
         Message::Plan {
@@ -282,19 +283,18 @@ pub(crate) fn revealed(observations: &[Observation]) -> Vec<(PartyId, Option<Blo
     for observation in observations {
         match observation {
             Observation::FromMember(member, Frame::Message(Message::Seeds { seeds, .. })) => {
-                revealed.extend(seeds.iter().map(|seed| (*member, Some(seed.block))));
+                revealed.extend(seeds.seeds.iter().map(|seed| (*member, Some(seed.block))));
             }
-            Observation::FromCustodian(_, Frame::Message(Message::Shares { dealer, shares, .. })) => {
-                revealed.extend(shares.iter().map(|share| (*dealer, block_of(share))));
+            Observation::FromCustodian(_, Frame::Message(Message::SeedParts { dealer, parts, .. })) => {
+                revealed.extend(parts.seeds.iter().map(|part| (*dealer, Some(part.block))));
+            }
+            Observation::FromCustodian(_, Frame::Message(Message::MaskKeyShare { dealer, .. })) => {
+                revealed.push((*dealer, None));
             }
             _ => {}
         }
     }
     revealed
-}
-
-fn block_of(share: &RevealedShare) -> Option<BlockId> {
-    share.index.checked_sub(1).map(BlockId)
 }
 
 /// The announcements that members sent, by member.

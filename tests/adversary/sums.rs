@@ -12,7 +12,8 @@ use cloister_protocol::statement::body_digest;
 use cloister_testkit::consortium::consortium;
 use cloister_testkit::world::{Observation, Step};
 use cloister_wire::codec;
-use cloister_wire::message::{Ending, Message, ModelPart, Reveal};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message, ModelPart};
 use cloister_wire::statement::{Certificate, Closing};
 
 use crate::stage::{SEVEN, Stage, settings, votes};
@@ -39,15 +40,13 @@ fn closed_otherwise(
 ) -> Ending {
     let (mut body_bytes, mut signatures, mut recomputed) = (Vec::new(), Vec::new(), Vec::new());
     for (party, proposal) in (1..).zip(proposals) {
-        let Message::ProposeClosing { closing, before, reveals, lost, mut recompute } = proposal else {
-            unreachable!()
-        };
+        let Message::ProposeClosing { closing, before, mut recompute } = proposal else { unreachable!() };
         let mut body: Closing = codec::decode(&closing).unwrap();
         change(&mut body);
         recompute.retain(|_| asks_to_recompute);
         body_bytes = codec::encode(&body);
         let closing = body_bytes.clone();
-        let answer = stage.give(party, Message::ProposeClosing { closing, before, reveals, lost, recompute });
+        let answer = stage.give(party, Message::ProposeClosing { closing, before, recompute });
         signatures.push((party, answer.vote()));
         recomputed.extend(answer.messages().into_iter().filter_map(|message| match message {
             Message::Recomputed(signed) => Some(signed),
@@ -150,22 +149,39 @@ fn a_closing_with_another_weight_or_a_void_block_or_another_log() {
     assert!(ended(|_| {}), "control: as it was proposed");
 }
 
+/// What custodian 1 takes of what the coordinator shows before the closing, and whether it signs then.
+fn signs_for(change: fn(&mut Vec<Message>)) -> bool {
+    let is_revealed = |message: &Message| matches!(message, Message::Revealed { .. });
+    let mut stage = Stage::seven();
+    stage.world.start_round();
+    let mut shown = Vec::new();
+    stage.run_to(1, is_revealed);
+    while let Some(Frame::Message(message)) = stage.world.next_frame(PartyId::COORDINATOR, PartyId(1))
+        && is_revealed(&message)
+    {
+        stage.world.lose_next(PartyId::COORDINATOR, PartyId(1));
+        shown.push(message);
+    }
+    assert_eq!(shown.len(), SEVEN, "seeds of each member");
+    change(&mut shown);
+    for message in shown {
+        stage.give(1, message);
+    }
+    stage.run_to(1, is_closing);
+    stage.deliver_to(1).vote().is_some()
+}
+
+/// ROUND-15, LOG-01
 #[test]
 fn reveals_that_are_not_permitted_in_the_log() {
-    let signed = |change: fn(&mut Vec<Reveal>)| {
-        let (mut stage, proposals) = closing();
-        let Message::ProposeClosing { closing, before, mut reveals, lost, recompute } = proposals[0].clone()
-        else {
-            unreachable!()
-        };
-        change(&mut reveals);
-        stage.give(1, Message::ProposeClosing { closing, before, reveals, lost, recompute }).vote().is_some()
-    };
-    assert!(!signed(|reveals| reveals[0].value[0] ^= 1));
-    assert!(!signed(|reveals| reveals[0].index = 0));
-    assert!(!signed(|reveals| reveals.swap(0, 1)));
-    assert!(!signed(|reveals| reveals.truncate(1)));
-    assert!(signed(|_| {}), "control: what was revealed");
+    assert!(!signs_for(|shown| shown.truncate(1)));
+    assert!(!signs_for(|shown| shown[0] = shown[1].clone()));
+    assert!(!signs_for(|shown| {
+        let Message::Revealed { reveal, .. } = &mut shown[0] else { unreachable!() };
+        reveal.dealer = PartyId(2);
+    }));
+    assert!(signs_for(|shown| shown.swap(0, 1)), "control: in any order");
+    assert!(signs_for(|_| {}), "control: what was revealed");
 }
 
 /// Contributions of all members with the consistency weight of the router set to so many steps.

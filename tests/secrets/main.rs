@@ -16,14 +16,32 @@ use zeroize::ZeroizeOnDrop;
 const ENDINGS: [&str; 8] = ["Secret", "Secrets", "Seed", "Seeds", "Key", "Keys", "Shares", "Password"];
 
 /// Types that hold secrets.
-const SECRET: [&str; 7] =
-    ["AgreedSecret", "HeldShares", "MaskKey", "RoundSecrets", "ScalarSecret", "SigningKey", "StreamSecret"];
+const SECRET: [&str; 9] = [
+    "AgreedSecret",
+    "HeldShares",
+    "MaskKey",
+    "RoundSecrets",
+    "ScalarSecret",
+    "SeedSecret",
+    "SharingSecret",
+    "SigningKey",
+    "StreamSecret",
+];
 
 /// Types that hold what never leaves a hospital as it is.
 const CONFIDENTIAL: [&str; 3] = ["Contribution", "ExpertRegion", "LocalResult"];
 
 /// Types that are named like secrets and hold none: names of secrets, public keys, what was opened for all to see.
-const PUBLIC: [&str; 4] = ["LostSecret", "ReceivingKey", "RevealedSeed", "SharedSecret"];
+const PUBLIC: [&str; 8] = [
+    "BadSeeds",
+    "BlockSeed",
+    "DealtKey",
+    "DealtKeys",
+    "ReceivingKey",
+    "RevealedSecret",
+    "RevealedSeeds",
+    "SharedKey",
+];
 
 /// What would print, send or compare a value. Nothing of the kind is derived or written for a secret but a printing
 /// that says nothing; so no comparison of secrets can depend on their bytes in time: there is none.

@@ -3,6 +3,7 @@
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::keystream::StreamSecret;
 use cloister_crypto::mask::MaskContext;
+use cloister_crypto::seed::SeedSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_testkit::consortium::consortium;
@@ -30,7 +31,7 @@ fn single_secrets_print_their_names_alone() {
         format!("{secret:?}"),
         format!("{:?}", secret.agree(&secret.public())),
         format!("{:?}", StreamSecret::new(&[7; 32])),
-        format!("{:?}", context.self_key(PartyId(1), &secret)),
+        format!("{:?}", context.self_key(PartyId(1), &SeedSecret::from(&secret.public()))),
         format!("{key:?}"),
     ];
     let signing = format!("SigningKey(public {})", key.public());
@@ -52,7 +53,7 @@ fn state_machines_print_no_seed_and_no_share() {
     let is_revealing = |frame: &Frame| {
         matches!(
             frame,
-            Frame::Message(Message::Sealed2 { .. } | Message::Seeds { .. } | Message::Shares { .. })
+            Frame::Message(Message::Sealed2 { .. } | Message::Seeds { .. } | Message::SeedParts { .. })
         )
     };
     assert!(world.run_until(|_, _, frame| is_revealing(frame)).is_some());
@@ -73,7 +74,7 @@ fn state_machines_print_no_seed_and_no_share() {
 fn revealed(observation: &Observation) -> Vec<[u8; 32]> {
     match observation {
         Observation::FromMember(_, Frame::Message(Message::Seeds { seeds, .. })) => {
-            seeds.iter().map(|revealed| revealed.seed).collect()
+            seeds.seeds.iter().map(|revealed| revealed.seed).collect()
         }
         _ => Vec::new(),
     }

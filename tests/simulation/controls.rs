@@ -9,10 +9,11 @@ use cloister_testkit::plan::template;
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Message, RevealedSeed, RevealedShare};
+use cloister_wire::message::{Message, PairOpening, RevealedSeed, RevealedShare};
 use cloister_wire::statement::{Closing, Seal2, Signature};
 
-use crate::invariants::Invariants;
+use crate::invariants::{Invariants, Violation};
+use crate::knowledge::Knowledge;
 
 /// Everything of one honest round, and the second seal's body.
 fn honest_round() -> (Vec<Observation>, Seal2, Invariants) {
@@ -186,4 +187,60 @@ fn signing_or_announcing_twice_or_before_it_is_on_disk() {
     let second =
         Observation::FromMember(*member, Frame::Message(Message::Announcement(announcement.clone())));
     assert_eq!(broken_by([second]), Some("R4"));
+}
+
+/// What the adversary knows after an honest round and what else is observed then. The last parties are corrupt.
+fn known_after(corrupt: u32, observations: impl IntoIterator<Item = Observation>) -> Result<(), Violation> {
+    let mut world = World::new(consortium(&[1; 5]), template(1, 4, 15), 2);
+    world.start_round();
+    world.settle();
+    let honest = std::mem::take(&mut world.observations);
+    let corrupt = (6 - corrupt..=5).map(PartyId).collect();
+    let mut knowledge = Knowledge::new(&world, corrupt).expect("five parties are followed");
+    honest.into_iter().chain(observations).try_for_each(|observation| knowledge.observe(&world, &observation))
+}
+
+/// Shares of the mask key of party 1, from so many custodians.
+fn shares_of_a_mask_key(custodians: u32) -> impl Iterator<Item = Observation> {
+    let shares = vec![RevealedShare { index: 0, share: [0; 32], path: Vec::new() }];
+    let message = Message::Shares { round: Round(1), dealer: PartyId(1), shares };
+    (2..2 + custodians)
+        .map(move |id| Observation::FromCustodian(PartyId(id), Frame::Message(message.clone())))
+}
+
+/// The letters to a corrupt custodian count as one share.
+#[test]
+fn shares_of_the_mask_key_of_a_member_whose_seeds_are_open() {
+    assert_eq!(known_after(0, shares_of_a_mask_key(2)), Ok(()), "control: three recover a secret");
+    assert!(known_after(0, shares_of_a_mask_key(3)).is_err());
+    assert_eq!(known_after(1, shares_of_a_mask_key(1)), Ok(()), "control: two with the letter's");
+    assert!(known_after(1, shares_of_a_mask_key(2)).is_err());
+}
+
+#[test]
+fn the_pairs_of_a_member_whose_seeds_are_open() {
+    let opened = |others: u32| {
+        (2..2 + others).map(|other| {
+            let opening =
+                PairOpening { member: PartyId(1), other: PartyId(other), agreed: [0; 32], proof: [0; 64] };
+            let message = Message::PairOpened { round: Round(1), opening };
+            Observation::FromMember(PartyId(1), Frame::Message(message))
+        })
+    };
+    assert_eq!(known_after(0, opened(3)), Ok(()), "control: one is closed");
+    assert!(known_after(0, opened(4)).is_err());
+    assert!(known_after(1, opened(3)).is_err(), "the corrupt party's pair is open anyway");
+}
+
+#[test]
+fn letters_that_honest_custodians_show() {
+    let shown = |custodians: u32| {
+        (2..2 + custodians).map(|id| {
+            let (round, dealer) = (Round(1), PartyId(1));
+            let message = Message::LetterFault { round, dealer, agreed: [0; 32], proof: [0; 64] };
+            Observation::FromCustodian(PartyId(id), Frame::Message(message))
+        })
+    };
+    assert_eq!(known_after(0, shown(2)), Ok(()), "control: three recover a secret");
+    assert!(known_after(0, shown(3)).is_err());
 }

@@ -59,24 +59,75 @@ impl fmt::Display for Report {
     }
 }
 
+/// Whether sums of one block that start from one model are of the same members (`ROUND-30`). Until then lists have no
+/// members that come to the same integers twice.
+pub(crate) const SAME_MEMBERS_FROM_ONE_MODEL: bool = false;
+
+/// Whether custodians check what is shared against what is announced (`MASK-08`). Until then lists have no wrong keys.
+pub(crate) const SHARES_ARE_OF_ANNOUNCED_KEYS: bool = false;
+
 /// How often things go wrong in one list, in thousandths of its operations.
 #[derive(Clone, Copy)]
 struct Weather {
     faults: u32,
+    /// Attacks while a round is under way.
     attacks: u32,
+    /// Attacks between rounds.
+    preparations: u32,
+    kinds: &'static [Attack],
 }
 
-/// Runs lists until so many operations were carried out, or one breaks a rule.
+/// Runs lists until so many operations were carried out, or one breaks a rule: every third one is about what sums of
+/// different rounds tell together.
 pub(crate) fn explore(seed: u64, operations: usize) -> Report {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let mut report = Report::default();
     while report.operations < operations && report.violations.is_empty() {
-        let configuration = random_configuration(&mut random);
-        let length = 400 * configuration.members as usize;
-        let list_seed = random.next_u64();
-        run_list(configuration, length, list_seed, &mut report);
+        if random.next_u32().is_multiple_of(3) {
+            let configuration = configuration_of_differences(&mut random);
+            run_differences(configuration, random.next_u64(), &mut report);
+        } else {
+            let configuration = random_configuration(&mut random);
+            let length = 400 * configuration.members as usize;
+            run_list(configuration, length, random.next_u64(), &mut report);
+        }
     }
     report
+}
+
+/// The same with lists about sums of different rounds alone.
+pub(crate) fn explore_differences(seed: u64, operations: usize) -> Report {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let mut report = Report::default();
+    while report.operations < operations && report.violations.is_empty() {
+        let configuration = configuration_of_differences(&mut random);
+        run_differences(configuration, random.next_u64(), &mut report);
+    }
+    report
+}
+
+/// Small rosters, mostly with rounds that can end without changing the model.
+fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
+    let sizes = [3, 4, 5, 6, 6, 7, 8, 8];
+    let members = sizes[random.next_u32() as usize % sizes.len()];
+    let floors = Floors::of(members as usize, members as usize).expect("rosters of these sizes have floors");
+    let byzantine_custodians = random.next_u32() % (floors.malicious_custodians as u32 + 1);
+    let corrupt = floors.corrupt_organisations as u32 - byzantine_custodians;
+    let (corrupt_members, lying) = (random.next_u32() % (corrupt + 1), random.next_u32() % (corrupt + 1));
+    let late_sketches = !random.next_u32().is_multiple_of(4);
+    let trains_afresh = random.next_u32().is_multiple_of(2);
+    Configuration {
+        experts: 1,
+        seed: random.next_u64(),
+        byzantine_custodians,
+        corrupt_members: if SHARES_ARE_OF_ANNOUNCED_KEYS { corrupt_members } else { 0 },
+        coordinator_is_byzantine: true,
+        late_sketches,
+        lying_members: if late_sketches { lying } else { 0 },
+        every_block_is_sketched: late_sketches,
+        trains_afresh: trains_afresh || !SAME_MEMBERS_FROM_ONE_MODEL,
+        ..Configuration::of(members)
+    }
 }
 
 fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
@@ -105,15 +156,33 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
 /// Runs one list of at most so many operations, up to its first violation or until it is stuck.
 pub(crate) fn run_list(configuration: Configuration, length: usize, seed: u64, report: &mut Report) {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
-    let weather = Weather {
-        faults: [0, 2, 8][random.next_u32() as usize % 3],
-        attacks: if configuration.coordinator_is_byzantine { 30 } else { 0 },
-    };
+    let attacks = if configuration.coordinator_is_byzantine { 30 } else { 0 };
+    let faults = [0, 2, 8][random.next_u32() as usize % 3];
+    let weather = Weather { faults, attacks, preparations: attacks, kinds: &Attack::ALL };
+    run(configuration, weather, length, &mut random, report);
+}
+
+/// Runs one list about what sums of different rounds tell together.
+pub(crate) fn run_differences(configuration: Configuration, seed: u64, report: &mut Report) {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let faults = [0, 0, 2][random.next_u32() as usize % 3];
+    let weather = Weather { faults, attacks: 1, preparations: 300, kinds: &Attack::OF_DIFFERENCES };
+    let length = 600 * configuration.members as usize;
+    run(configuration, weather, length, &mut random, report);
+}
+
+fn run(
+    configuration: Configuration,
+    weather: Weather,
+    length: usize,
+    random: &mut ChaCha20Rng,
+    report: &mut Report,
+) {
     report.largest = report.largest.max(configuration.members);
     let mut simulation = Simulation::new(&configuration);
     let mut list = Vec::new();
     while list.len() < length && !simulation.is_stuck() {
-        let operation = choose(&simulation, weather, &mut random);
+        let operation = choose(&simulation, weather, random);
         list.push(operation);
         if let Err(violation) = simulation.apply(operation) {
             let operations = list.clone();
@@ -131,11 +200,13 @@ fn choose(simulation: &Simulation, weather: Weather, random: &mut ChaCha20Rng) -
     if roll < weather.faults {
         return fault(number, random);
     }
-    if roll < weather.faults + weather.attacks {
-        let attack = Attack::ALL[random.next_u32() as usize % Attack::ALL.len()];
+    let is_busy = simulation.world.coordinator.is_busy();
+    let attacks = if is_busy { weather.attacks } else { weather.preparations };
+    if roll < weather.faults + attacks {
+        let attack = weather.kinds[random.next_u32() as usize % weather.kinds.len()];
         return Operation::Attack(attack, number);
     }
-    if !simulation.world.coordinator.is_busy() && roll.is_multiple_of(4) {
+    if !is_busy && roll.is_multiple_of(4) {
         return Operation::StartRound;
     }
     let away = simulation.away();

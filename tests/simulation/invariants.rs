@@ -356,7 +356,8 @@ pub(crate) fn check_sums(world: &World, report: &RoundReport, other: u64) -> Res
         let length = plan.settings.blocks[listed.block.0 as usize].shape.length as usize;
         let mut sums = vec![0i64; length];
         for weighted in present {
-            let contribution = world.contribution(weighted.member, plan.model);
+            let contribution =
+                world.uploaded(weighted.member, report.round).expect("it is listed as uploaded");
             let own = &contribution.integers[listed.block.0 as usize];
             let parts = own.iter().map(|integer| i64::from(*integer) * i64::from(weighted.weight));
             sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);

@@ -1,5 +1,6 @@
-//! Random lists of operations over whole consortia: after every operation the rules R1 to R8 of the protocol hold,
-//! and a sum is right or there is none.
+//! Random lists of operations over whole consortia: after every operation the rules R1 to R8 of the protocol hold, a
+//! sum is right or there is none, and the coordinator with the corrupt parties can solve for nobody's integers
+//! ([`knowledge`]).
 //!
 //! A list that breaks a rule is shrunk and printed in the form of `reproduction.rs`. Other and longer runs are made by
 //! `cargo xtask simulate`.
@@ -7,9 +8,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod controls;
+mod differences;
 mod evidence;
 mod generator;
 mod invariants;
+mod knowledge;
 mod liveness;
 mod operation;
 mod reproduction;
@@ -18,7 +21,7 @@ mod simulation;
 
 use std::collections::BTreeSet;
 
-use generator::{Report, explore};
+use generator::{Report, explore, explore_differences};
 use operation::{Configuration, Operation};
 use simulation::replay;
 
@@ -26,6 +29,20 @@ use simulation::replay;
 fn no_list_of_operations_breaks_a_rule() {
     let operations = 40_000;
     let report = explore(1, operations);
+    println!("{report}");
+    if let Some(failure) = report.violations.first() {
+        panic!("{}", shrink::reproduction(&shrink::shrunk(failure)));
+    }
+    assert!(report.operations >= operations);
+    assert!(report.closed > 0 && report.aborted > 0, "lists reach endings of both kinds");
+}
+
+/// ROUND-01, ROUND-02, ROUND-03, ROUND-31: what the coordinator and corrupt parties hold never makes up the integers of
+/// one or two honest members.
+#[test]
+fn sums_of_different_rounds_tell_nothing_of_few_members() {
+    let operations = 12_000;
+    let report = explore_differences(1, operations);
     println!("{report}");
     if let Some(failure) = report.violations.first() {
         panic!("{}", shrink::reproduction(&shrink::shrunk(failure)));

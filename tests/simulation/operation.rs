@@ -22,6 +22,15 @@ pub(crate) struct Configuration {
     /// Members, from the last on, that sketch something else than they uploaded.
     #[serde(default)]
     pub lying_members: u32,
+    /// Whether late sketches are of all blocks, so that a round can end without changing the model.
+    #[serde(default)]
+    pub every_block_is_sketched: bool,
+    /// Parties, from the last on, that are the coordinator's: it has their secrets, and their members may deal wrong keys.
+    #[serde(default)]
+    pub corrupt_members: u32,
+    /// Whether training twice on one model leads to other integers.
+    #[serde(default)]
+    pub trains_afresh: bool,
     /// Positive control: restarted parties find nothing on their disks.
     pub journals_are_lost: bool,
     /// Positive control: a restarted coordinator finds nothing of its round on its disk.
@@ -42,6 +51,9 @@ impl Configuration {
             coordinator_is_byzantine: false,
             late_sketches: false,
             lying_members: 0,
+            every_block_is_sketched: false,
+            corrupt_members: 0,
+            trains_afresh: false,
             journals_are_lost: false,
             coordinator_forgets: false,
             members_lie: false,
@@ -100,11 +112,19 @@ pub(crate) enum Attack {
     SeedShares,
     /// A second seal's certificate below the quorum, filled up with one signer.
     ShortCertificate,
+    /// A corrupt member announces another mask key than its letters share, and does not upload.
+    WrongKey,
+    /// A member's late sketches are kept back until the round ends.
+    WithholdSketches,
+    /// The next ending is shown to some by the plan after it alone.
+    EndingByPlan,
+    /// A member gets nothing until the round ends.
+    LeaveOut,
 }
 
 impl Attack {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Replay,
         Self::Withhold,
         Self::SecondPlan,
@@ -115,5 +135,13 @@ impl Attack {
         Self::Abort,
         Self::SeedShares,
         Self::ShortCertificate,
+        Self::WrongKey,
+        Self::WithholdSketches,
+        Self::EndingByPlan,
+        Self::LeaveOut,
     ];
+
+    /// Those that could make sums whose difference is one member's integers.
+    pub(crate) const OF_DIFFERENCES: [Self; 4] =
+        [Self::WrongKey, Self::WithholdSketches, Self::EndingByPlan, Self::LeaveOut];
 }

@@ -5,23 +5,34 @@
 mod evidence;
 mod generator;
 mod invariants;
+mod knowledge;
 mod operation;
 mod shrink;
 mod simulation;
 
 use std::process::ExitCode;
 
-use generator::{Failure, Report, explore};
+use generator::{Failure, Report, explore, explore_differences};
 use operation::{Configuration, Operation};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const USAGE: &str = "cargo xtask simulate [--seed N] [--operations N] [--json]
+const USAGE: &str = "cargo xtask simulate [--seed N] [--operations N] [--differences] [--json]
 cargo xtask simulate --replay FILE [--json]";
 
 enum Task {
-    Explore { seed: u64, operations: usize },
-    Replay { file: String },
+    Explore {
+        seed: u64,
+        operations: usize,
+    },
+    /// Lists about what sums of different rounds tell together, alone.
+    Differences {
+        seed: u64,
+        operations: usize,
+    },
+    Replay {
+        file: String,
+    },
 }
 
 struct Arguments {
@@ -31,18 +42,25 @@ struct Arguments {
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut seed, mut operations, mut file, mut json) = (1, 40_000, None, false);
+        let (mut seed, mut operations, mut file) = (1, 40_000, None);
+        let (mut differences, mut json) = (false, false);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
                 "--json" => json = true,
+                "--differences" => differences = true,
                 "--seed" => seed = number(&word, &value()?)?,
                 "--operations" => operations = number(&word, &value()?)?,
                 "--replay" => file = Some(value()?),
                 _ => return Err(format!("{word:?} is no option")),
             }
         }
-        let explore = Task::Explore { seed, operations: operations as usize };
+        let operations = operations as usize;
+        let explore = if differences {
+            Task::Differences { seed, operations }
+        } else {
+            Task::Explore { seed, operations }
+        };
         Ok(Self { task: file.map_or(explore, |file| Task::Replay { file }), json })
     }
 }
@@ -75,6 +93,9 @@ fn main() -> ExitCode {
     };
     let result = match &arguments.task {
         Task::Explore { seed, operations } => Ok((json!({ "seed": seed }), explore(*seed, *operations))),
+        Task::Differences { seed, operations } => {
+            Ok((json!({ "seed": seed }), explore_differences(*seed, *operations)))
+        }
         Task::Replay { file } => replay(file).map(|report| (json!({ "replay": file }), report)),
     };
     match result {

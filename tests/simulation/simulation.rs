@@ -1,5 +1,7 @@
 //! Carrying out operations on a world, with all invariants checked after each.
 
+use std::collections::BTreeSet;
+
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
@@ -13,6 +15,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
 use crate::invariants::{Invariants, Violation, check_late_sketches, check_sums};
+use crate::knowledge::Knowledge;
 use crate::operation::{Attack, Configuration, Operation};
 
 /// A world, its observers, and how its rounds ended.
@@ -20,6 +23,8 @@ pub(crate) struct Simulation {
     pub(crate) world: World,
     attacker: Attacker,
     invariants: Invariants,
+    /// None for rosters that are not followed.
+    knowledge: Option<Knowledge>,
     configuration: Configuration,
     /// Rounds with sums.
     pub(crate) closed: usize,
@@ -33,11 +38,19 @@ fn consortium(configuration: &Configuration) -> TestConsortium {
     large_consortium(&weights)
 }
 
-/// Late sketches, with a shared block that is long enough to have one.
-fn make_sketched(template: &mut RoundSettings) {
+/// Late sketches, with a shared block, or with all blocks, long enough to have one.
+fn make_sketched(template: &mut RoundSettings, every_block: bool) {
     template.late_sketches = LateSketches::Required;
-    let shared = template.blocks.iter_mut().filter(|block| block.shape.kind == BlockKind::Shared);
-    shared.for_each(|block| block.shape.length = 4_800);
+    let is_sketched = |kind| every_block || kind == BlockKind::Shared;
+    let sketched = template.blocks.iter_mut().filter(|block| is_sketched(block.shape.kind));
+    sketched.for_each(|block| block.shape.length = 4_800);
+}
+
+/// The parties whose secrets the coordinator has.
+fn corrupt(configuration: &Configuration) -> BTreeSet<PartyId> {
+    let from_last_on = configuration.lying_members.max(configuration.corrupt_members);
+    let last = configuration.members - from_last_on + 1..=configuration.members;
+    (1..=configuration.byzantine_custodians).chain(last).map(PartyId).collect()
 }
 
 impl Simulation {
@@ -49,9 +62,10 @@ impl Simulation {
             template.scoring.shared_cohort = SharedCohort::Majority;
         }
         if configuration.late_sketches {
-            make_sketched(&mut template);
+            make_sketched(&mut template, configuration.every_block_is_sketched);
         }
         let mut world = World::new(consortium, template, configuration.seed);
+        world.trains_afresh = configuration.trains_afresh;
         (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
         let genesis = world.coordinator.model().digest();
         let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
@@ -59,6 +73,7 @@ impl Simulation {
         Self {
             attacker: Attacker::new(&world.consortium),
             invariants,
+            knowledge: Knowledge::new(&world, corrupt(configuration)),
             configuration: configuration.clone(),
             world,
             closed: 0,
@@ -86,21 +101,37 @@ impl Simulation {
                 self.world.start_round();
             }
             Operation::Settle => self.world.settle(),
-            Operation::Attack(Attack::Withhold, choice) => self.withhold(choice),
-            Operation::Attack(attack, choice) => {
-                for (to, frame) in self.attack(attack, choice) {
-                    self.world.inject(to, frame);
-                }
-            }
+            Operation::Attack(attack, choice) => self.attack(attack, choice),
         }
         self.observe()
     }
 
-    fn attack(&mut self, attack: Attack, choice: u32) -> Frames {
+    /// An attack that keeps frames back or changes those of corrupt members; all others are frames of the attacker's.
+    fn attack(&mut self, attack: Attack, choice: u32) {
+        match attack {
+            Attack::Withhold => self.withhold(choice),
+            Attack::WrongKey if self.configuration.corrupt_members > 0 => {
+                let last = self.configuration.members - choice % self.configuration.corrupt_members;
+                self.world.deal_wrong_key(PartyId(last));
+            }
+            Attack::WithholdSketches => self.world.withhold_late_sketches(self.party(choice)),
+            Attack::EndingByPlan => {
+                let parties = self.attacker.some(choice);
+                parties.into_iter().for_each(|party| self.world.withhold_ending(party));
+            }
+            Attack::LeaveOut => self.world.leave_out(self.party(choice)),
+            _ => {
+                for (to, frame) in self.frames_of(attack, choice) {
+                    self.world.inject(to, frame);
+                }
+            }
+        }
+    }
+
+    fn frames_of(&mut self, attack: Attack, choice: u32) -> Frames {
         let attacker = &mut self.attacker;
         let message = match attack {
             Attack::Replay => return attacker.replayed(choice),
-            Attack::Withhold => None,
             Attack::SecondPlan => attacker.second_plan(choice),
             Attack::SecondManifest => attacker.second_manifest(choice),
             Attack::ThinCohort => attacker.thin_cohort(choice),
@@ -109,6 +140,11 @@ impl Simulation {
             Attack::Abort => attacker.abort(choice),
             Attack::SeedShares => attacker.seed_shares(choice),
             Attack::ShortCertificate => attacker.short_certificate(choice),
+            Attack::Withhold
+            | Attack::WrongKey
+            | Attack::WithholdSketches
+            | Attack::EndingByPlan
+            | Attack::LeaveOut => None,
         };
         message.map_or_else(Vec::new, |message| self.attacker.to_some(&message, choice))
     }
@@ -118,6 +154,9 @@ impl Simulation {
         while !self.world.observations.is_empty() {
             for observation in std::mem::take(&mut self.world.observations) {
                 self.invariants.check(&observation)?;
+                if let Some(knowledge) = &mut self.knowledge {
+                    knowledge.observe(&self.world, &observation)?;
+                }
                 self.attacker.observe(&observation);
                 if let Observation::Ended(report) = &observation {
                     let other = u64::from(self.configuration.members_lie);

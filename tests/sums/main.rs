@@ -209,14 +209,13 @@ fn wrong_sum_unasked(_: PartyId, frame: Frame) -> Frame {
 }
 
 fn change_closing(frame: Frame, change: impl FnOnce(&mut Closing, &mut Vec<BlockId>)) -> Frame {
-    let Frame::Message(Message::ProposeClosing { closing, before, reveals, lost, mut recompute }) = frame
-    else {
+    let Frame::Message(Message::ProposeClosing { closing, before, mut recompute }) = frame else {
         return frame;
     };
     let mut body: Closing = codec::decode(&closing).unwrap();
     change(&mut body, &mut recompute);
     let closing = codec::encode(&body);
-    Frame::Message(Message::ProposeClosing { closing, before, reveals, lost, recompute })
+    Frame::Message(Message::ProposeClosing { closing, before, recompute })
 }
 
 /// ROUND-22, with its control: custodians that are not asked to recompute sign the same lie, and the certificate
@@ -237,12 +236,12 @@ fn a_closing_with_a_wrong_sum_is_signed_by_nobody_who_recomputes_it() {
 
 const BAD_DEALER: PartyId = PartyId(2);
 
-/// A dealer whose letters do not hold what it committed to, for every custodian.
+/// A dealer whose letters share its seed key by another polynomial than the committed one.
 fn bad_letters(consortium: &TestConsortium, from: PartyId, frame: Frame) -> Frame {
     match frame {
         Frame::Message(Message::Announcement(signed)) if from == BAD_DEALER => {
             let mut body = signed.parse().unwrap();
-            body.dealings.iter_mut().for_each(|dealing| dealing.shares.0[0] ^= 1);
+            body.seed_key.commitments[1] = body.seed_key.commitments[2];
             Frame::Message(Message::Announcement(sign(&consortium.keys[&from], from, &body)))
         }
         frame => frame,
@@ -283,7 +282,7 @@ fn a_complaint_without_proof_counts_nothing() {
 
 /// MASK-01
 #[test]
-fn secrets_are_fresh_each_round_and_each_seed_is_its_own() {
+fn keys_and_what_shares_them_are_fresh_each_round() {
     let mut cluster = cluster(&[1; 6], 3, 8);
     let mut committed = Vec::new();
     for _ in 0..2 {
@@ -291,11 +290,11 @@ fn secrets_are_fresh_each_round_and_each_seed_is_its_own() {
         let announcements = report.log.entries().iter().filter(|entry| entry.kind == EntryKind::Announcement);
         for entry in announcements {
             let body: Announcement = codec::decode(&entry.body).unwrap();
-            committed.push(Digest(body.mask_key));
-            committed.extend(body.seeds);
+            committed.extend(body.mask_key.commitments);
+            committed.extend(body.seed_key.commitments);
         }
     }
-    assert_eq!(committed.len(), 2 * 6 * (1 + 6));
-    let distinct: BTreeSet<Digest> = committed.iter().copied().collect();
+    assert_eq!(committed.len(), 2 * 6 * 2 * 4);
+    let distinct: BTreeSet<[u8; 32]> = committed.iter().copied().collect();
     assert_eq!(distinct.len(), committed.len());
 }

@@ -25,6 +25,7 @@ fn setting(weights: &[u8], change: impl FnOnce(&mut RoundSettings)) -> (TestCons
         previous: Digest::default(),
         model: Digest::default(),
         custodians: custodians.map(|custodian| ReceivingKeyEntry { custodian, key: [0; 32] }).collect(),
+        barred: Vec::new(),
         settings,
     };
     let checked = CheckedPlan::check(plan, consortium.epoch.consortium(), consortium.epoch.digest());

@@ -35,6 +35,7 @@ fn plan(consortium: &TestConsortium, threshold: Threshold, fraction: u16) -> Che
         previous: Digest::default(),
         model: Digest::default(),
         custodians: custodians.map(|custodian| ReceivingKeyEntry { custodian, key: [0; 32] }).collect(),
+        barred: Vec::new(),
         settings,
     };
     CheckedPlan::check(plan, consortium.epoch.consortium(), consortium.epoch.digest()).expect("a valid plan")

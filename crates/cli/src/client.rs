@@ -21,7 +21,7 @@ use cloister_experts::task::Task;
 use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
-use cloister_transport::Settings;
+use cloister_transport::{Settings, printable};
 
 use crate::create::create_folder;
 use crate::events;
@@ -155,6 +155,7 @@ fn bound_caches() {
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     bound_caches();
+    cloister_storage::restrict_new_files();
     let print_events = arguments.events;
     let config = configure(arguments)?;
     let party = config.party.0;
@@ -163,7 +164,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
         (true, _) => events::print(&to_json(party, &event)),
         (false, Some((what, done, total))) => progress.step(what, done, total),
-        (false, None) => progress.line(&to_text(&event)),
+        (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
     };
     let result = runtime.block_on(cloister_client::run(config, &mut show));
     result.map_err(failure)

@@ -25,7 +25,7 @@ pub(crate) fn create_party(
 }
 
 pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(folder)
+    cloister_storage::create_folder(folder)
         .map_err(|error| Failure::error(format!("cannot create {}: {error}", folder.display())))
 }
 

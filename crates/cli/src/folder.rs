@@ -1,7 +1,6 @@
 //! Files of a consortium and of a party: reading them, with errors that say which file.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
+use cloister_storage::SecretError;
 use cloister_transport::Identity;
 use zeroize::Zeroizing;
 
@@ -28,9 +28,7 @@ pub(crate) const POLICY: &str = "policy.toml";
 impl PartyFolder {
     pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
         let identity = Identity::load(folder).map_err(Failure::config)?;
-        let path = folder.join(SIGNING_KEY);
-        check_private(&path)?;
-        let seed = Zeroizing::new(hex_file::<32>(&path)?);
+        let seed = read_key(&folder.join(SIGNING_KEY))?;
         let policy_path = folder.join(POLICY);
         let policy = Policy::parse(&read_text(&policy_path)?)
             .map_err(|error| Failure::config(format!("{}: {error}", policy_path.display())))?;
@@ -38,16 +36,16 @@ impl PartyFolder {
     }
 }
 
-/// Refuses a key that others than its owner can read.
-fn check_private(path: &Path) -> Result<(), Failure> {
-    let mode = fs::metadata(path).map_err(|error| unreadable(path, &error))?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(Failure::config(format!(
-        "others can read the key {}; run `chmod 600` on it, and replace the key if they may have",
-        path.display()
-    )))
+/// Reads a key, unless others than its owner can read it (`CONS-07`).
+fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let text = cloister_storage::read_secret(path).map_err(|error| match error {
+        SecretError::Io(error) => unreadable(path, &error),
+        SecretError::ReadableByOthers { .. } => Failure::config(format!(
+            "others can read the key {}; run `chmod 600` on it, and replace the key if they may have",
+            path.display()
+        )),
+    })?;
+    Ok(Zeroizing::new(from_hex(path, &text)?))
 }
 
 /// Accepts the consortium file at `path`, whose signature lies beside it with `.sig` appended.
@@ -79,7 +77,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {
-    let text = read_text(path)?;
+    from_hex(path, &read_text(path)?)
+}
+
+fn from_hex<const N: usize>(path: &Path, text: &str) -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     hex::decode_to_slice(text.trim(), &mut bytes)
         .map_err(|_| Failure::config(format!("{}: expected {} hexadecimal digits", path.display(), 2 * N)))?;

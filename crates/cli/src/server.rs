@@ -10,7 +10,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_server::{JournalError, ServerConfig, ServerError, ServerEvent};
-use cloister_transport::Settings;
+use cloister_transport::{Settings, printable};
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
@@ -62,6 +62,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    cloister_storage::restrict_new_files();
     let print_events = arguments.events;
     let config = configure(arguments)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
@@ -69,7 +70,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         if print_events {
             events::print(&to_json(&event));
         } else {
-            eprintln!("{}", to_text(&event));
+            // A refusal's reason, for one, is a peer's.
+            eprintln!("{}", printable(to_text(&event).as_bytes()));
         }
     };
     runtime

@@ -115,7 +115,15 @@ mod tests {
         settings.blocks.iter_mut().for_each(|block| block.noise_steps = 50 * block.scale.clip_steps);
         (settings.sketch.noise_steps, settings.sketch.count_noise) = (65_535, 65_535);
         let (epoch, round) = (Digest::default(), Round(round));
-        RoundPlan { epoch, round, previous: epoch, model: epoch, custodians: vec![], settings }
+        RoundPlan {
+            epoch,
+            round,
+            previous: epoch,
+            model: epoch,
+            custodians: vec![],
+            barred: vec![],
+            settings,
+        }
     }
 
     fn account(name: &str, policy: Policy) -> (std::path::PathBuf, ReleaseAccount) {

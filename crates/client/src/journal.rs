@@ -3,7 +3,7 @@
 //!
 //! One line each, appended and synced before the first byte that depends on it leaves (`ROUND-04`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -60,8 +60,8 @@ impl Journal {
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_path_buf(), source };
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        // CONS-07
+        let mut file = cloister_storage::open(path).map_err(io)?;
         file.try_lock().map_err(|_| JournalError::InUse(path.to_path_buf()))?;
         let text = io::read_to_string(&mut file).map_err(io)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);

@@ -24,6 +24,7 @@ use crate::account::ReleaseAccount;
 use crate::config::ClientConfig;
 use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
+use crate::outgoing::{Outgoing, write_frames};
 use crate::prepare::prepare;
 use crate::training::{Job, Report, Trained, spawn};
 
@@ -49,7 +50,7 @@ struct Client<'a> {
     /// The training settings of every round that this hospital trained in.
     trained: Vec<TrainingPlan>,
     evaluating: Option<Round>,
-    to_send: Vec<Frame>,
+    to_send: Outgoing,
     events: &'a mut (dyn FnMut(ClientEvent) + Send),
 }
 
@@ -76,7 +77,10 @@ pub async fn run(
         let (sender, receiver) = client.reach_coordinator().await?;
         match client.serve(sender, receiver, &mut reports).await? {
             End::Finished => break,
-            End::Lost(reason) => (client.events)(ClientEvent::Reconnecting(reason)),
+            End::Lost(reason) => {
+                (client.events)(ClientEvent::Reconnecting(reason));
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
         }
     }
     if client.member.as_ref().is_some_and(|member| !member.is_current()) {
@@ -124,7 +128,7 @@ impl<'a> Client<'a> {
             contributed: None,
             trained: Vec::new(),
             evaluating: None,
-            to_send: Vec::new(),
+            to_send: Outgoing::default(),
             events,
         }
     }
@@ -173,24 +177,25 @@ impl<'a> Client<'a> {
         mut receiver: FrameReceiver,
         reports: &mut mpsc::UnboundedReceiver<Report>,
     ) -> Result<End, ClientError> {
-        let (frames, queue) = mpsc::unbounded_channel();
+        let (frames, queue) = mpsc::channel(1);
         let (progress, mut sent) = mpsc::unbounded_channel();
         let mut writer = tokio::spawn(write_frames(sender, queue, progress));
+        self.to_send.clear();
         loop {
             tokio::select! {
-                received = receiver.recv() => match received {
+                received = receiver.recv(), if self.to_send.has_room() => match received {
                     Ok(Some(bytes)) => self.handle_bytes(&bytes)?,
                     Ok(None) => return Ok(End::Finished),
                     Err(error) => return Ok(End::Lost(error.to_string())),
                 },
+                Ok(place) = frames.reserve(), if !self.to_send.is_empty() => {
+                    if let Some(next) = self.to_send.pop() {
+                        place.send(next);
+                    }
+                }
                 Some(report) = reports.recv() => self.handle_report(report)?,
                 Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
                 _ = &mut writer => return Ok(End::Lost("the link cannot be written".into())),
-            }
-            let chunks = self.to_send.iter().filter(|frame| matches!(frame, Frame::Chunk(_))).count();
-            for frame in self.to_send.drain(..) {
-                // A writer that has ended is noticed in the next turn.
-                let _ = frames.send((frame, chunks));
             }
         }
     }
@@ -374,26 +379,5 @@ impl<'a> Client<'a> {
             self.handle_report(report)?;
         }
         Err(ClientError::Training("the training thread ended".into()))
-    }
-}
-
-/// Writes frames in order; tells how many chunks of an upload the network has taken.
-async fn write_frames(
-    mut sender: FrameSender,
-    mut queue: mpsc::UnboundedReceiver<(Frame, usize)>,
-    progress: mpsc::UnboundedSender<(usize, usize)>,
-) {
-    let mut sent = 0;
-    while let Some((frame, total)) = queue.recv().await {
-        if sender.send(&frame.encode()).await.is_err() {
-            return;
-        }
-        match frame {
-            Frame::Chunk(_) => {
-                sent += 1;
-                let _ = progress.send((sent, total));
-            }
-            Frame::Message(_) => sent = 0,
-        }
     }
 }

@@ -268,6 +268,7 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
         previous: Digest::default(),
         model: Model::new(global.values().to_vec()).digest(),
         custodians: Vec::new(),
+        barred: Vec::new(),
         settings: settings.clone(),
     }
 }

@@ -58,6 +58,7 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
         previous: Digest::default(),
         model: Digest::default(),
         custodians: Vec::new(),
+        barred: Vec::new(),
         settings: settings.clone(),
     };
     let start = Model::new(global.values().to_vec());

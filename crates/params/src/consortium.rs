@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::floors::Floors;
-use crate::id::PartyId;
+use crate::id::{PartyId, Round};
 use crate::rule;
 
 pub use error::ConsortiumError;
@@ -107,15 +107,43 @@ pub struct ConsortiumFile {
     pub epoch: u32,
     /// The coordinator.
     pub coordinator: Coordinator,
+    /// On what this epoch begins; from the second one on (`CONS-06`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<EpochStart>,
     /// All members and custodians.
     #[serde(rename = "party")]
     pub parties: Vec<Party>,
+}
+
+/// On what an epoch begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochStart {
+    /// Digest of the consortium file of the epoch before.
+    pub epoch: PublicBytes,
+    /// Digest of the model that this epoch starts from.
+    pub model: PublicBytes,
+    /// The last ending of the epoch before; none if it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<LastEnding>,
+}
+
+/// How the epoch before ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastEnding {
+    /// Its last round.
+    pub round: Round,
+    /// Digest of that round's closing or abort body.
+    pub digest: PublicBytes,
 }
 
 /// A consortium whose file obeys its rules. Its signature is checked where keys are: `crypto::consortium`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Consortium {
     name: String,
+    epoch_number: u32,
+    start: Option<EpochStart>,
     coordinator: Coordinator,
     parties: BTreeMap<PartyId, Party>,
     floors: Floors,
@@ -150,7 +178,21 @@ impl Consortium {
         let organisations = organisations(parties.values().filter(|party| has(party, Role::Member)));
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         let floors = Floors::of(organisations, custodians)?;
-        Ok(Self { name: file.name, coordinator: file.coordinator, parties, floors })
+        let (epoch_number, start) = (file.epoch, file.start);
+        if start.is_some() != (epoch_number > 1) {
+            return Err(ConsortiumError::Start { epoch: epoch_number });
+        }
+        Ok(Self { name: file.name, epoch_number, start, coordinator: file.coordinator, parties, floors })
+    }
+
+    /// The number of the file's edition.
+    pub fn epoch_number(&self) -> u32 {
+        self.epoch_number
+    }
+
+    /// On what the epoch begins; none for the first.
+    pub fn start(&self) -> Option<&EpochStart> {
+        self.start.as_ref()
     }
 
     /// The consortium's name.

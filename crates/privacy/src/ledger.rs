@@ -7,7 +7,7 @@
 
 mod history;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -162,8 +162,7 @@ impl Ledger {
     /// A file that cannot be used, was changed, or is about something else.
     pub fn open(path: &Path, opening: Opening) -> Result<Self, LedgerError> {
         let io = |source| LedgerError::Io { path: path.to_path_buf(), source };
-        let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        let file = cloister_storage::open(path).map_err(io)?;
         let mut ledger = Self { path: path.to_path_buf(), file, opening, required: None };
         ledger.locked(|ledger| ledger.history().map(|_| ()))?;
         Ok(ledger)
@@ -281,10 +280,6 @@ impl Ledger {
 
     fn begin(&mut self) -> Result<History, LedgerError> {
         let head = self.append(Digest::default(), &Entry::Opened(self.opening.clone()))?;
-        // The file's name must be on disk too.
-        let folder =
-            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| self.io(source))?;
         Ok(History::new(self.opening.clone(), head))
     }
 

@@ -1,27 +1,29 @@
 //! A member's secrets of one round: made, committed to, dealt to custodians, and opened there.
 
-use cloister_crypto::commitment::SharedSecret;
+use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::{Element, ScalarSecret, prove_knowledge, verify_knowledge};
 use cloister_crypto::hash::{Domain, digest};
-use cloister_crypto::letter::LetterEvidence;
-use cloister_crypto::{letter, merkle, shamir};
-use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_crypto::letter::{self, LetterEvidence};
+use cloister_crypto::seed::SeedSecret;
+use cloister_crypto::sharing::{Commitments, DealingContext, DealtKey, SharingSecret};
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_params::plan::CheckedPlan;
 use cloister_params::rule;
-use cloister_wire::message::{RevealedSeed, RevealedShare};
-use cloister_wire::statement::{AnnouncedSketch, Announcement, Body, Dealing};
+use cloister_wire::message::{BadDealing, BlockSeed, RevealedSeeds};
+use cloister_wire::statement::{AnnouncedSketch, Announcement, Body, Dealing, SharedKey};
 use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::fault::{Misbehaviour, expect};
 use crate::round::{Contribution, RoundContext};
+use crate::statement::check_partys;
 
-/// A member's mask key and seeds for one round. They live in memory only and are erased when dropped.
+/// A member's mask key and seed key for one round. They live in memory only and are erased when dropped.
 pub struct RoundSecrets {
     dealer: PartyId,
     mask_key: ScalarSecret,
-    seeds: Vec<ScalarSecret>,
-    seed_commitments: Vec<Digest>,
+    seed_key: ScalarSecret,
 }
 
 /// Each secret in it erases itself.
@@ -29,7 +31,7 @@ impl ZeroizeOnDrop for RoundSecrets {}
 
 impl std::fmt::Debug for RoundSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RoundSecrets(of {}, {} blocks)", self.dealer, self.seeds.len())
+        write!(f, "RoundSecrets(of {})", self.dealer)
     }
 }
 
@@ -43,17 +45,11 @@ pub struct SealedLetter {
 }
 
 impl RoundSecrets {
-    /// Fresh secrets for one round: a mask key and an independent seed for each block (`MASK-01`).
-    pub fn generate(round: &RoundContext, dealer: PartyId, random: &mut impl CryptoRng) -> Self {
+    /// Fresh secrets for one round (`MASK-01`).
+    pub fn generate(dealer: PartyId, random: &mut impl CryptoRng) -> Self {
         let mask_key = ScalarSecret::random(random);
-        let seeds: Vec<ScalarSecret> =
-            round.plan().settings.blocks.iter().map(|_| ScalarSecret::random(random)).collect();
-        let context = round.dealing(dealer);
-        let seed_commitments = (0u32..)
-            .zip(&seeds)
-            .map(|(block, seed)| context.seed_commitment(BlockId(block), &seed.reveal()))
-            .collect();
-        Self { dealer, mask_key, seeds, seed_commitments }
+        let seed_key = ScalarSecret::random(random);
+        Self { dealer, mask_key, seed_key }
     }
 
     /// The mask key, for pair masks.
@@ -61,72 +57,79 @@ impl RoundSecrets {
         &self.mask_key
     }
 
-    /// The seed of a block.
-    pub fn seed(&self, block: BlockId) -> &ScalarSecret {
-        &self.seeds[block.0 as usize]
+    /// The seed of a block of the plan (`MASK-14`).
+    pub fn seed(&self, round: &RoundContext, block: BlockId) -> SeedSecret {
+        round.seed_bases().seed(&self.seed_key, block)
     }
 
-    /// Reveals the seed of a block.
-    pub fn reveal_seed(&self, block: BlockId) -> RevealedSeed {
-        RevealedSeed { block, seed: *self.seed(block).reveal() }
+    /// Reveals the seeds of some blocks, with their proof (`MASK-15`).
+    pub fn reveal_seeds(&self, round: &RoundContext, blocks: &[BlockId]) -> RevealedSeeds {
+        reveal(round, (self.dealer, PartyId::COORDINATOR), &self.seed_key, blocks)
     }
 
-    /// Deals all secrets to the plan's custodians and writes the announcement.
+    /// Deals both keys to the plan's custodians and writes the announcement.
     pub fn announce(
         &self,
         round: &RoundContext,
-        contribution: &Contribution,
+        (contribution, has_budget): (&Contribution, bool),
         random: &mut impl CryptoRng,
     ) -> (Announcement, Vec<SealedLetter>) {
-        let context = round.dealing(self.dealer);
-        let (letters, dealings) = self.deal(round, random);
+        let threshold = round.roster().floors().reveal_threshold;
+        let sharings = [&self.mask_key, &self.seed_key].map(|key| SharingSecret::new(key, threshold, random));
+        let [mask_key, seed_key] =
+            [(&self.mask_key, DealtKey::Mask, &sharings[0]), (&self.seed_key, DealtKey::Seed, &sharings[1])]
+                .map(|(key, kind, sharing)| {
+                    let context = round.dealing(self.dealer).knowledge_context(kind);
+                    SharedKey {
+                        commitments: sharing.commitments(),
+                        proof: prove_knowledge(key, &context, random),
+                    }
+                });
+        let (letters, dealings) =
+            round.custodians().map(|custodian| self.seal_letter(round, custodian, &sharings, random)).unzip();
         let announcement = Announcement {
             epoch: round.epoch().digest(),
             round: round.round(),
             plan: round.plan_digest(),
-            mask_key: self.mask_key.public().bytes(),
-            mask_key_proof: prove_knowledge(&self.mask_key, &context.encode(), random),
-            seeds: self.seed_commitments.clone(),
+            mask_key,
+            seed_key,
+            has_budget,
             dealings,
             sketches: announced_sketches(contribution),
         };
         (announcement, letters)
     }
 
-    fn deal(&self, round: &RoundContext, random: &mut impl CryptoRng) -> (Vec<SealedLetter>, Vec<Dealing>) {
-        let custodians: Vec<PartyId> = round.custodians().collect();
-        let holders: Vec<u32> = custodians.iter().map(|custodian| custodian.0).collect();
-        let threshold = round.roster().floors().reveal_threshold;
-        let shared: Vec<Vec<ScalarSecret>> = std::iter::once(&self.mask_key)
-            .chain(&self.seeds)
-            .map(|secret| shamir::split(secret, threshold, &holders, random))
-            .collect();
-        let deal_one = |(at, custodian): (usize, &PartyId)| {
-            let shares: Vec<&ScalarSecret> = shared.iter().map(|of_secret| &of_secret[at]).collect();
-            self.seal_letter(round, *custodian, &shares, random)
-        };
-        custodians.iter().enumerate().map(deal_one).unzip()
-    }
-
     fn seal_letter(
         &self,
         round: &RoundContext,
         custodian: PartyId,
-        shares: &[&ScalarSecret],
+        sharings: &[SharingSecret; 2],
         random: &mut impl CryptoRng,
     ) -> (SealedLetter, Dealing) {
-        let context = round.dealing(self.dealer);
+        let shares = sharings.each_ref().map(|sharing| sharing.share_of(custodian));
         let content: Zeroizing<Vec<u8>> =
             Zeroizing::new(shares.iter().flat_map(|share| *share.reveal()).collect());
-        let leaves = share_leaves(round, self.dealer, custodian, &content);
         // Plans are checked to name canonical keys of custodians before secrets are made (`PLAN-09`).
         let recipient = recipient_key(round.plan(), custodian);
-        let letter_context = context.letter_context(round.plan_digest(), custodian);
+        let letter_context = round.dealing(self.dealer).letter_context(round.plan_digest(), custodian);
         let sealed = letter::seal(&content, &recipient, &letter_context, random);
-        let dealing =
-            Dealing { custodian, shares: merkle::root(&leaves), letter: digest(Domain::Letter, &[&sealed]) };
+        let letter = digest(Domain::Letter, &[&sealed]);
+        let dealing = Dealing { custodian, recipient: recipient.bytes(), letter };
         (SealedLetter { custodian, sealed }, dealing)
     }
+}
+
+/// Makes seeds, or a custodian's parts of them, as they travel.
+fn reveal(
+    round: &RoundContext,
+    who: (PartyId, PartyId),
+    secret: &ScalarSecret,
+    blocks: &[BlockId],
+) -> RevealedSeeds {
+    let (seeds, proof) = round.seed_bases().reveal(who, secret, blocks);
+    let seeds = seeds.into_iter().map(|(block, seed)| BlockSeed { block, seed }).collect();
+    RevealedSeeds { seeds, proof }
 }
 
 fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
@@ -156,17 +159,55 @@ fn announced_sketches(contribution: &Contribution) -> Vec<AnnouncedSketch> {
     contribution.sketches.iter().map(announced).collect()
 }
 
-fn share_leaves(round: &RoundContext, dealer: PartyId, custodian: PartyId, shares: &[u8]) -> Vec<Digest> {
-    let (shares, _) = shares.as_chunks::<32>();
-    let context = round.dealing(dealer);
-    SharedSecret::all(round.plan().settings.blocks.len())
-        .zip(shares)
-        .map(|(secret, share)| context.share_leaf(custodian, secret, share))
-        .collect()
+/// A dealer's commitments to its two keys, decoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DealtKeys {
+    /// To the mask key.
+    pub mask: Commitments,
+    /// To the seed key.
+    pub seed: Commitments,
 }
 
-/// Checks that an announcement has the plan's shape: fields, proof of knowledge, one dealing for each custodian
-/// of the plan, one sketch for each expert block (`ROUND-10`).
+impl DealtKeys {
+    /// Decodes what an announcement commits to, and checks the proofs of knowledge (`MASK-02`, `MASK-08`).
+    fn check(context: &DealingContext, threshold: usize, body: &Announcement) -> Result<(), Misbehaviour> {
+        let keys = Self::decode(threshold, body)?;
+        for (key, kind, what) in [
+            (&keys.mask, DealtKey::Mask, "the proof of knowledge of the mask key"),
+            (&keys.seed, DealtKey::Seed, "the proof of knowledge of the seed key"),
+        ] {
+            let shared = shared_key(body, kind);
+            verify_knowledge(key.key(), &context.knowledge_context(kind), &shared.proof)
+                .map_err(|_| Misbehaviour::Announcement(what))?;
+        }
+        Ok(())
+    }
+
+    /// Decodes what an announcement commits to.
+    ///
+    /// # Errors
+    /// Commitments that are no sharing with this threshold.
+    pub fn decode(threshold: usize, body: &Announcement) -> Result<Self, Misbehaviour> {
+        let decode = |kind, what| {
+            Commitments::decode(&shared_key(body, kind).commitments, threshold)
+                .map_err(|_| Misbehaviour::Announcement(what))
+        };
+        Ok(Self {
+            mask: decode(DealtKey::Mask, "the commitments to the mask key")?,
+            seed: decode(DealtKey::Seed, "the commitments to the seed key")?,
+        })
+    }
+}
+
+fn shared_key(body: &Announcement, kind: DealtKey) -> &SharedKey {
+    match kind {
+        DealtKey::Mask => &body.mask_key,
+        DealtKey::Seed => &body.seed_key,
+    }
+}
+
+/// Checks that an announcement has the plan's shape: fields, commitments to both keys with proofs of knowledge, one dealing
+/// for each custodian of the plan, one sketch for each expert block (`ROUND-10`).
 ///
 /// # Errors
 /// The first thing that is not as it must be.
@@ -178,14 +219,15 @@ pub fn check_announcement(
     if rule::in_force("ROUND-10") {
         check_names(round, body)?;
     }
-    let mask_key = Element::decode(body.mask_key).map_err(|_| Misbehaviour::Announcement("the mask key"))?;
-    verify_knowledge(&mask_key, &round.dealing(dealer).encode(), &body.mask_key_proof)
-        .map_err(|_| Misbehaviour::Announcement("the proof of knowledge of the mask key"))?;
-    if body.seeds.len() != round.plan().settings.blocks.len() {
-        return Err(Misbehaviour::Announcement("one committed seed for each block"));
+    if round.plan().barred.contains(&dealer) && rule::in_force("PLAN-14") {
+        return Err(Misbehaviour::Announcement("its signer is barred from the round"));
     }
-    if !body.dealings.iter().map(|dealing| dealing.custodian).eq(round.custodians()) {
-        return Err(Misbehaviour::Announcement("one dealing for each custodian, ascending"));
+    DealtKeys::check(&round.dealing(dealer), round.roster().floors().reveal_threshold, body)?;
+    let dealt = body.dealings.iter().map(|dealing| (dealing.custodian, dealing.recipient));
+    if !dealt.eq(round.plan().custodians.iter().map(|entry| (entry.custodian, entry.key))) {
+        return Err(Misbehaviour::Announcement(
+            "one dealing for each custodian, ascending, with its receiving key",
+        ));
     }
     let scored = round.plan().settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
     if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {
@@ -225,55 +267,60 @@ fn announced_letter<'a>(
     (is_announced || !rule::in_force("ROUND-11")).then_some(dealing)
 }
 
-/// The leaves of a letter's shares, if they are the committed ones.
-fn committed(
-    round: &RoundContext,
-    (dealer, custodian): (PartyId, PartyId),
-    dealing: &Dealing,
+/// The two shares of a letter, if they are the custodian's right ones (`ROUND-11`).
+fn right_shares(
+    custodian: PartyId,
+    keys: &DealtKeys,
     content: &[u8],
-) -> Result<Vec<Digest>, &'static str> {
-    if content.len() != 32 * (1 + round.plan().settings.blocks.len()) {
-        return Err("it does not hold one share for each secret");
+) -> Result<(ScalarSecret, ScalarSecret), &'static str> {
+    let ([mask, seed], []) = content.as_chunks::<32>() else {
+        return Err("it does not hold one share of each key");
+    };
+    let (Some(mask), Some(seed)) = (ScalarSecret::from_revealed(*mask), ScalarSecret::from_revealed(*seed))
+    else {
+        return Err("it holds a share that is no canonical scalar");
+    };
+    if keys.mask.fits(custodian, &mask) && keys.seed.fits(custodian, &seed) {
+        Ok((mask, seed))
+    } else {
+        Err("its shares are not those that the announcement commits to")
     }
-    let leaves = share_leaves(round, dealer, custodian, content);
-    if rule::in_force("ROUND-11") && merkle::root(&leaves) != dealing.shares {
-        return Err("its shares are not the committed ones");
-    }
-    Ok(leaves)
 }
 
 /// Checks a custodian's evidence that a letter is bad (`ROUND-24`): one valid proof removes its dealing, and a
-/// complaint without one counts nothing.
+/// complaint without one counts nothing. Nothing but the announcement is needed for it.
 ///
 /// # Errors
 /// Evidence that is not about this letter, or that shows a good letter.
 pub fn check_letter_fault(
-    round: &RoundContext,
-    custodian: PartyId,
-    announced: (PartyId, &Announcement),
-    sealed: &[u8],
+    threshold: usize,
+    (dealer, announcement): (PartyId, &Announcement),
+    (custodian, sealed): (PartyId, &[u8]),
     evidence: &LetterEvidence,
 ) -> Result<&'static str, Misbehaviour> {
-    let (dealer, announcement) = announced;
     let unproven = Misbehaviour::LetterFault { dealer };
     let dealing = announced_letter(custodian, announcement, sealed).ok_or(unproven.clone())?;
-    let receiving = round.plan().receiving_key(custodian).and_then(|key| Element::decode(key).ok());
-    let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
-    let opened = letter::open_exposed(sealed, &receiving.ok_or(unproven.clone())?, &context, evidence);
+    let receiving = Element::decode(dealing.recipient).map_err(|_| unproven.clone())?;
+    let place = DealingContext { epoch: announcement.epoch, round: announcement.round, dealer };
+    let context = place.letter_context(announcement.plan, custodian);
+    let opened = letter::open_exposed(sealed, &receiving, &context, evidence);
     match opened.map_err(|_| unproven.clone())? {
         Err(_) => Ok(CLOSED),
-        Ok(content) => match committed(round, (dealer, custodian), dealing, &content) {
-            Err(why) => Ok(why),
-            Ok(_) => Err(unproven),
-        },
+        Ok(content) => {
+            match right_shares(custodian, &DealtKeys::decode(threshold, announcement)?, &content) {
+                Err(why) => Ok(why),
+                Ok(_) => Err(unproven),
+            }
+        }
     }
 }
 
-/// The shares that one custodian holds of one member's secrets; erased when dropped.
+/// The shares that one custodian holds of one member's keys; erased when dropped.
 pub struct HeldShares {
     dealer: PartyId,
-    content: Zeroizing<Vec<u8>>,
-    leaves: Vec<Digest>,
+    custodian: PartyId,
+    mask: ScalarSecret,
+    seed: ScalarSecret,
 }
 
 /// The shares erase themselves.
@@ -289,69 +336,44 @@ impl HeldShares {
     /// Opens a letter and checks its shares against the announcement (`ROUND-11`).
     ///
     /// # Errors
-    /// A letter that is not the announced one, cannot be opened, or holds other shares than committed to.
+    /// A letter that is not the announced one, cannot be opened, or holds other shares than the right ones.
     pub fn open(
         round: &RoundContext,
         custodian: PartyId,
         receiving: &ScalarSecret,
-        announced: (PartyId, &Announcement),
+        (dealer, announcement): (PartyId, &Announcement),
         sealed: &[u8],
     ) -> Result<Self, Misbehaviour> {
-        let (dealer, announcement) = announced;
         let wrong = |why| Misbehaviour::Letter { dealer, custodian, why };
-        let dealing = announced_letter(custodian, announcement, sealed).ok_or(wrong(NOT_ANNOUNCED))?;
+        announced_letter(custodian, announcement, sealed).ok_or(wrong(NOT_ANNOUNCED))?;
         let context = round.dealing(dealer).letter_context(round.plan_digest(), custodian);
         let content = letter::open(sealed, receiving, &context).map_err(|_| wrong(CLOSED))?;
-        let leaves = committed(round, (dealer, custodian), dealing, &content).map_err(wrong)?;
-        Ok(Self { dealer, content, leaves })
+        let keys = DealtKeys::decode(round.roster().floors().reveal_threshold, announcement)?;
+        let (mask, seed) = right_shares(custodian, &keys, &content).map_err(wrong)?;
+        Ok(Self { dealer, custodian, mask, seed })
     }
 
-    /// Reveals one share with its path to the announced root.
-    pub fn reveal(&self, secret: SharedSecret) -> RevealedShare {
-        let index = secret.index();
-        let (shares, _) = self.content.as_chunks::<32>();
-        RevealedShare { index: index as u32, share: shares[index], path: merkle::path(&self.leaves, index) }
+    /// Reveals the share of the mask key.
+    pub fn reveal_mask_key(&self) -> [u8; 32] {
+        *self.mask.reveal()
     }
-}
 
-/// Checks a revealed or recovered seed against its commitment (`ROUND-15`).
-pub fn seed_fits(round: &RoundContext, announced: (PartyId, &Announcement), seed: &RevealedSeed) -> bool {
-    let (dealer, announcement) = announced;
-    let commitment = round.dealing(dealer).seed_commitment(seed.block, &seed.seed);
-    let fits = announcement.seeds.get(seed.block.0 as usize) == Some(&commitment);
-    fits || !rule::in_force("ROUND-15")
-}
-
-/// Checks any revealed or recovered secret against what its dealer committed to (`ROUND-15`).
-pub fn secret_fits(
-    round: &RoundContext,
-    announced: (PartyId, &Announcement),
-    secret: SharedSecret,
-    value: &ScalarSecret,
-) -> bool {
-    match secret {
-        SharedSecret::MaskKey => value.public().bytes() == announced.1.mask_key,
-        SharedSecret::Seed(block) => {
-            seed_fits(round, announced, &RevealedSeed { block, seed: *value.reveal() })
-        }
+    /// Reveals this custodian's parts of the seeds of some blocks, with their proof (`MASK-15`).
+    pub fn reveal_seed_parts(&self, round: &RoundContext, blocks: &[BlockId]) -> RevealedSeeds {
+        reveal(round, (self.dealer, self.custodian), &self.seed, blocks)
     }
 }
 
-/// Checks a revealed share against the root announced for its custodian (`ROUND-15`).
-pub fn share_fits(
-    round: &RoundContext,
-    announced: (PartyId, &Announcement),
-    custodian: PartyId,
-    secret: SharedSecret,
-    share: &RevealedShare,
-) -> bool {
-    let (dealer, announcement) = announced;
-    let Some(dealing) = announcement.dealings.iter().find(|dealing| dealing.custodian == custodian) else {
-        return false;
-    };
-    let leaf = round.dealing(dealer).share_leaf(custodian, secret, &share.share);
-    let size = 1 + round.plan().settings.blocks.len();
-    share.index as usize == secret.index()
-        && (merkle::verify(dealing.shares, leaf, secret.index(), size, &share.path)
-            || !rule::in_force("ROUND-15"))
+/// Checks evidence that bars its dealer, with the roster alone (`ROUND-33`).
+///
+/// # Errors
+/// An announcement that no member signed, or evidence that shows no bad letter.
+pub fn check_bad_dealing(epoch: &Epoch, evidence: &BadDealing) -> Result<(PartyId, Round), Misbehaviour> {
+    let announcement = check_partys(&evidence.announcement, epoch, Role::Member)?;
+    let (dealer, body) = (announcement.signer(), announcement.body());
+    expect(Announcement::TAG, "epoch", body.epoch, epoch.digest())?;
+    let shown = LetterEvidence { agreed: evidence.agreed, proof: evidence.proof };
+    let threshold = epoch.consortium().floors().reveal_threshold;
+    check_letter_fault(threshold, (dealer, body), (evidence.custodian, &evidence.letter), &shown)?;
+    Ok((dealer, body.round))
 }

@@ -150,6 +150,14 @@ pub enum Misbehaviour {
         /// What is wrong.
         why: &'static str,
     },
+    /// A second seal under which a block would be opened from one model over two cohorts (`ROUND-30`).
+    #[error(
+        "{block} was opened from this model over other members, or in another scale: it must be listed as repeated, and stay closed"
+    )]
+    Repeated {
+        /// The block.
+        block: BlockId,
+    },
     /// A revealed value that its commitment does not cover.
     #[error("a value revealed of {dealer} does not fit its commitment")]
     Reveal {
@@ -225,11 +233,27 @@ pub enum Refusal {
         /// The digest of this member's task file.
         expected: Digest,
     },
-    /// After an abort, a plan with other scales or sketches: sums of one update at two scales tell its members apart.
+    /// After an abort, a plan with other settings than those that the contribution was made and charged for (`ROUND-03`).
     #[error(
-        "the plan changes blocks or sketches on a model whose round was aborted; they must stay as they were"
+        "the plan changes settings on a model whose round was aborted, for which this member's update was made; only deadlines may change"
     )]
     ChangedAfterAbort,
+    /// A plan that bars a member whose bad letter nobody has shown to this party (`PLAN-14`).
+    #[error("the plan bars {member}, and no evidence came that bars it from this round")]
+    BarredWithoutEvidence {
+        /// The member.
+        member: PartyId,
+    },
+    /// The plan bars this member (`PLAN-14`).
+    #[error(
+        "this member is barred until {until}: a letter that it sealed in {shown} was bad; check its program and its machine"
+    )]
+    Barred {
+        /// The round of the bad letter.
+        shown: Round,
+        /// The first round that the evidence does not bar it from.
+        until: Round,
+    },
     /// The block table is not that of the model that this member holds.
     #[error("the plan's blocks are not those of the model that this member trains")]
     Blocks,

@@ -7,6 +7,7 @@
 //! [`manifest::CheckedManifest`] (scored) → [`sealed::SealedCohorts`] → [`opening::OpenedSum`] →
 //! [`model::Model`]. Requirement ids refer to `protocols/`.
 
+pub mod bars;
 pub mod coordinator;
 pub mod custodian;
 pub mod dealing;
@@ -16,7 +17,9 @@ pub mod manifest;
 pub mod member;
 pub mod model;
 pub mod opening;
+pub mod openings;
 pub mod recompute;
+mod reveals;
 pub mod round;
 pub mod sealed;
 pub mod statement;

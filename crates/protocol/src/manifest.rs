@@ -40,6 +40,8 @@ pub struct CheckedManifest {
     body: Manifest,
     bytes: Vec<u8>,
     announcements: Announcements,
+    /// The blocks of each member's cohorts, ascending, with its weight in each.
+    blocks_of: BTreeMap<PartyId, Vec<(BlockId, u8)>>,
 }
 
 /// Scores the announcements and writes the manifest (step 3).
@@ -113,7 +115,7 @@ impl CheckedManifest {
         expect("manifest", "round", body.round, expected.round)?;
         expect("manifest", "plan", body.plan, expected.plan)?;
         if !rule::in_force("ROUND-12") {
-            return Ok(Self { body, bytes, announcements });
+            return Ok(Self::new(body, bytes, announcements));
         }
         if let Some((cohort, _)) =
             expected.cohorts.iter().zip(&body.cohorts).find(|(ours, theirs)| ours != theirs)
@@ -123,7 +125,17 @@ impl CheckedManifest {
         if body != expected {
             return Err(Misbehaviour::Announcement("the manifest's members are not distinct and ascending"));
         }
-        Ok(Self { body, bytes, announcements })
+        Ok(Self::new(body, bytes, announcements))
+    }
+
+    fn new(body: Manifest, bytes: Vec<u8>, announcements: Announcements) -> Self {
+        let mut blocks_of: BTreeMap<PartyId, Vec<(BlockId, u8)>> = BTreeMap::new();
+        for cohort in &body.cohorts {
+            for listed in &cohort.members {
+                blocks_of.entry(listed.member).or_default().push((cohort.block, listed.weight));
+            }
+        }
+        Self { body, bytes, announcements, blocks_of }
     }
 
     /// The body's bytes as they came.
@@ -151,12 +163,9 @@ impl CheckedManifest {
         self.body.cohorts.get(block.0 as usize)
     }
 
-    /// The blocks that a member uploads, with its weight in each.
-    pub fn blocks_of(&self, member: PartyId) -> impl Iterator<Item = (BlockId, u8)> + '_ {
-        self.body.cohorts.iter().filter_map(move |cohort| {
-            let own = cohort.members.iter().find(|listed| listed.member == member)?;
-            Some((cohort.block, own.weight))
-        })
+    /// The blocks that a member uploads, ascending, with its weight in each.
+    pub fn blocks_of(&self, member: PartyId) -> &[(BlockId, u8)] {
+        self.blocks_of.get(&member).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The model as the protocol sees it: the trainable parameters by block, and the digest that names them.
 
+use std::sync::Arc;
+
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::fixed::CohortTotal;
 use cloister_params::id::{BlockId, Digest};
@@ -10,16 +12,16 @@ use cloister_wire::message::ModelPart;
 use crate::fault::Misbehaviour;
 use crate::opening::OpenedSum;
 
-/// Trainable parameters, one vector a block, in the order of the block table.
+/// Trainable parameters, one vector a block, in the order of the block table. Clones share them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
-    blocks: Vec<Vec<f32>>,
+    pub(crate) blocks: Arc<Vec<Vec<f32>>>,
 }
 
 impl Model {
     /// A model of these blocks.
     pub fn new(blocks: Vec<Vec<f32>>) -> Self {
-        Self { blocks }
+        Self { blocks: Arc::new(blocks) }
     }
 
     /// The parameters by block.
@@ -31,7 +33,7 @@ impl Model {
     /// all little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for block in &self.blocks {
+        for block in self.blocks() {
             bytes.extend_from_slice(&(block.len() as u64).to_le_bytes());
             bytes.extend(block.iter().flat_map(|value| value.to_le_bytes()));
         }
@@ -48,12 +50,12 @@ impl Model {
             blocks.push(floats(values));
             bytes = rest;
         }
-        Some(Self { blocks })
+        Some(Self::new(blocks))
     }
 
     /// The digest of each block's parameters, in order.
     pub fn block_digests(&self) -> Vec<Digest> {
-        (0u32..).map(BlockId).zip(&self.blocks).map(|(id, block)| parameters_digest(id, block)).collect()
+        (0u32..).map(BlockId).zip(self.blocks()).map(|(id, block)| parameters_digest(id, block)).collect()
     }
 
     /// The digest over all blocks (`ROUND-20`).
@@ -75,7 +77,8 @@ impl Model {
         for opened in sums {
             let why = || "the model has no such block".into();
             let missing = || Misbehaviour::Sum { block: opened.block(), why: why() };
-            let parameters = next.blocks.get_mut(opened.block().0 as usize).ok_or_else(missing)?;
+            let blocks = Arc::make_mut(&mut next.blocks);
+            let parameters = blocks.get_mut(opened.block().0 as usize).ok_or_else(missing)?;
             apply(plan, opened, parameters).ok_or_else(missing)?;
         }
         Ok(next)
@@ -110,16 +113,15 @@ pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
 }
 
 /// The parts of one block's parameters.
-pub(crate) fn block_parts(block: BlockId, parameters: &[f32]) -> impl Iterator<Item = ModelPart> {
-    let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let pieces: Vec<Vec<u8>> = bytes.chunks(CHUNK_BYTES).map(<[u8]>::to_vec).collect();
-    (0u32..).zip(pieces).map(move |(index, bytes)| ModelPart { block, index, bytes })
+pub(crate) fn block_parts(block: BlockId, parameters: &[f32]) -> impl Iterator<Item = ModelPart> + '_ {
+    (0u32..).map_while(move |index| block_part(block, parameters, index))
 }
 
-/// The parts of a model, for whoever asks.
-pub(crate) fn model_parts(model: &Model) -> impl Iterator<Item = ModelPart> + '_ {
-    let blocks = (0u32..).map(BlockId).zip(model.blocks());
-    blocks.flat_map(|(block, parameters)| block_parts(block, parameters))
+/// One part of a block's parameters; none after the last.
+pub(crate) fn block_part(block: BlockId, parameters: &[f32], index: u32) -> Option<ModelPart> {
+    let values = parameters.chunks(CHUNK_BYTES / size_of::<f32>()).nth(index as usize)?;
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Some(ModelPart { block, index, bytes })
 }
 
 /// The digest of one block's parameters.
@@ -141,7 +143,7 @@ mod tests {
         assert_eq!(Model::from_bytes(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Model::from_bytes(&[0xff; 8]), None);
         let mut other = model.clone();
-        other.blocks[2][0] = 0.5;
+        Arc::make_mut(&mut other.blocks)[2][0] = 0.5;
         assert_ne!(other.digest(), model.digest());
     }
 }

@@ -11,6 +11,7 @@ use cloister_wire::frame::{CHUNK_BYTES, Chunk};
 use cloister_wire::statement;
 
 use crate::fault::Misbehaviour;
+use crate::late::Seeds;
 use crate::manifest::Announcements;
 use crate::round::RoundContext;
 use crate::sealed::BlockPermit;
@@ -52,7 +53,7 @@ pub struct Openings<'a> {
     /// The masked blocks of `U2`.
     pub uploads: &'a BTreeMap<PartyId, MaskedBlocks>,
     /// Revealed seeds.
-    pub seeds: &'a BTreeMap<(PartyId, BlockId), ScalarSecret>,
+    pub seeds: &'a Seeds,
     /// Revealed mask keys of members that did not arrive.
     pub mask_keys: &'a BTreeMap<PartyId, ScalarSecret>,
 }
@@ -65,10 +66,10 @@ pub struct OpenedSum {
     weight: u32,
 }
 
-/// Why a block stays closed. It costs the block, not the round.
+/// Why a block cannot be opened yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotOpened {
-    /// A secret of this member could not be recovered.
+    /// A secret or a masked block of this member is not here.
     Missing(PartyId),
 }
 
@@ -159,7 +160,7 @@ pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<Opened
 
 /// The announced mask key of a member.
 pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Option<Element> {
-    Element::decode(announcements.get(&member)?.body().mask_key).ok()
+    Element::decode(*announcements.get(&member)?.body().mask_key.commitments.first()?).ok()
 }
 
 /// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.

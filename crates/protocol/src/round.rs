@@ -1,11 +1,12 @@
 //! What every party establishes before it takes part: the plan of a round, checked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cloister_alignment::cohort::MemberSketches;
-use cloister_crypto::commitment::DealingContext;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::mask::MaskContext;
+use cloister_crypto::seed::SeedBases;
+use cloister_crypto::sharing::DealingContext;
 use cloister_params::consortium::{Consortium, Role};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, PlannedBlock, RoundPlan};
@@ -41,6 +42,8 @@ pub struct RoundContext {
     plan: CheckedPlan,
     plan_bytes: Vec<u8>,
     plan_digest: Digest,
+    /// Made when they are needed for the first time.
+    seed_bases: Arc<OnceLock<SeedBases>>,
 }
 
 impl RoundContext {
@@ -60,7 +63,8 @@ impl RoundContext {
         let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
             .map_err(|error| refuse(error.into()))?;
         check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
-        Ok(Self { epoch: epoch.clone(), plan: checked, plan_bytes, plan_digest })
+        let (epoch, seed_bases) = (epoch.clone(), Arc::default());
+        Ok(Self { epoch, plan: checked, plan_bytes, plan_digest, seed_bases })
     }
 
     /// The epoch.
@@ -113,6 +117,13 @@ impl RoundContext {
         DealingContext { epoch: self.epoch.digest(), round: self.round(), dealer }
     }
 
+    /// The bases of the blocks' seeds (`MASK-14`).
+    pub fn seed_bases(&self) -> &SeedBases {
+        let blocks = self.plan.settings.blocks.len();
+        self.seed_bases
+            .get_or_init(|| SeedBases::new(self.epoch.digest(), self.round(), self.plan_digest, blocks))
+    }
+
     /// What the masks of a block are bound to.
     pub fn masking(&self, block: &PlannedBlock, manifest: Digest) -> MaskContext {
         MaskContext {
@@ -152,9 +163,20 @@ fn check_receiving_keys(
     Ok(())
 }
 
+/// Whether a round ended with sums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndingKind {
+    /// With sums.
+    Closed,
+    /// Without.
+    Aborted,
+}
+
 /// How a round ended, as a party that checked the certificate knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KnownEnding {
+    /// Whether it ended with sums.
+    pub kind: EndingKind,
     /// The round that ended.
     pub round: Round,
     /// The digest of its plan.
@@ -179,18 +201,25 @@ impl KnownEnding {
                     check_recomputed(epoch, body, closing.digest(), recomputed)?;
                 }
                 let (digest, model) = (closing.digest(), body.model);
-                let known = Self { round: body.round, plan: body.plan, digest, model };
+                let known =
+                    Self { kind: EndingKind::Closed, round: body.round, plan: body.plan, digest, model };
                 (body.epoch, known)
             }
             Ending::Aborted(certificate) => {
                 let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
                 let (body, digest) = (abort.body(), abort.digest());
-                let known = Self { round: body.round, plan: body.plan, digest, model: body.model };
+                let (plan, model) = (body.plan, body.model);
+                let known = Self { kind: EndingKind::Aborted, round: body.round, plan, digest, model };
                 (abort.body().epoch, known)
             }
         };
         crate::fault::expect("ending", "epoch", of_epoch, epoch.digest())?;
         Ok(known)
+    }
+
+    /// Whether nothing was opened in the round.
+    pub fn is_abort(&self) -> bool {
+        self.kind == EndingKind::Aborted
     }
 }
 

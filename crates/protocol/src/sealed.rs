@@ -33,9 +33,8 @@
 //! }
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_crypto::commitment::SharedSecret;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::rule;
 use cloister_transcript::{EntryKind, RoundLog};
@@ -202,7 +201,23 @@ impl SealedManifest {
                 None => Misbehaviour::Announcement("a block is called void that is not"),
             });
         }
+        let disordered = body.repeated.windows(2).any(|pair| pair[0] >= pair[1]);
+        let is_open = |block: &BlockId| round.block(*block).is_some() && !body.void.contains(block);
+        if disordered || !body.repeated.iter().all(is_open) {
+            return Err(Misbehaviour::Announcement(
+                "repeated blocks are ascending, blocks of the plan, and not void",
+            ));
+        }
         Ok(())
+    }
+
+    /// `S2[b]` of every block that a second seal leaves valid, ascending.
+    pub fn valid_cohorts(&self, seal: &Seal2) -> Vec<SummedCohort> {
+        let present = seal.uploaded.iter().map(|listed| listed.member).collect();
+        let closed: BTreeSet<BlockId> = seal.void.iter().chain(&seal.repeated).copied().collect();
+        let mut valid = self.summed(&present);
+        valid.retain(|cohort| !closed.contains(&cohort.block));
+        valid
     }
 
     fn organisations_of(&self, round: &RoundContext, block: BlockId, present: &BTreeSet<PartyId>) -> usize {
@@ -240,17 +255,22 @@ impl SummedCohort {
         &self.absent
     }
 
-    /// The secrets that opening this block needs.
-    pub fn secrets(&self) -> Vec<(PartyId, SharedSecret)> {
-        let seeds = self.members().map(|member| (member, SharedSecret::Seed(self.block)));
-        seeds.chain(self.absent.iter().map(|member| (*member, SharedSecret::MaskKey))).collect()
-    }
-
     /// The weights of `S2[b]`, added up.
     pub fn weight(&self) -> u32 {
         self.present.iter().map(|listed| u32::from(listed.weight)).sum()
     }
 }
+
+/// What both seals permit to reveal of one member: its mask key, or seeds, or nothing.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Revealable {
+    /// Its mask key.
+    pub mask_key: bool,
+    /// The seeds of these blocks, ascending.
+    pub seeds: Vec<BlockId>,
+}
+
+static NOTHING: Revealable = Revealable { mask_key: false, seeds: Vec::new() };
 
 /// The cohorts under both seals. What may be revealed follows from it and from nothing else.
 #[derive(Debug)]
@@ -258,6 +278,7 @@ pub struct SealedCohorts {
     sealed: SealedManifest,
     seal2: Verified<Seal2>,
     valid: Vec<SummedCohort>,
+    revealable: BTreeMap<PartyId, Revealable>,
     /// One for each valid block, until it is taken.
     permits: Vec<BlockPermit>,
 }
@@ -274,11 +295,10 @@ impl SealedCohorts {
     ) -> Result<Self, Misbehaviour> {
         let seal2: Verified<Seal2> = check_certificate(certificate, round.epoch())?;
         sealed.check_seal2(round, seal2.body())?;
-        let present = seal2.body().uploaded.iter().map(|listed| listed.member).collect();
-        let mut valid = sealed.summed(&present);
-        valid.retain(|cohort| !seal2.body().void.contains(&cohort.block));
+        let valid = sealed.valid_cohorts(seal2.body());
         let permits = valid.iter().map(|cohort| BlockPermit { cohort: cohort.clone() }).collect();
-        Ok(Self { sealed, seal2, valid, permits })
+        let revealable = revealable(&sealed, &valid);
+        Ok(Self { sealed, seal2, valid, revealable, permits })
     }
 
     /// What the first seal fixed.
@@ -301,32 +321,29 @@ impl SealedCohorts {
         self.uploaded().iter().any(|listed| listed.member == member)
     }
 
-    /// The blocks that are summed.
+    /// The blocks that are summed, ascending.
     pub fn valid(&self) -> &[SummedCohort] {
         &self.valid
     }
 
-    /// The secrets of a member that may be revealed, the one rule for members, custodians and coordinator
-    /// (`ROUND-01`): seeds of its valid blocks if it uploaded, else its mask key if a valid block's cohort has it.
-    pub fn revealable(&self, member: PartyId) -> Vec<SharedSecret> {
-        if !rule::in_force("ROUND-01") {
-            return SharedSecret::all(self.sealed.manifest().cohorts().len()).collect();
-        }
-        if self.has_uploaded(member) {
-            let own = self.valid.iter().filter(|cohort| cohort.members().any(|present| present == member));
-            return own.map(|cohort| SharedSecret::Seed(cohort.block)).collect();
-        }
-        let needed = self.valid.iter().any(|cohort| cohort.absent.contains(&member));
-        needed.then_some(SharedSecret::MaskKey).into_iter().collect()
+    /// The cohort that a block is summed over; none if it stays closed.
+    pub fn valid_cohort(&self, block: BlockId) -> Option<&SummedCohort> {
+        let place = self.valid.binary_search_by_key(&block, |cohort| cohort.block).ok()?;
+        self.valid.get(place)
+    }
+
+    /// The secrets of a member that may be revealed.
+    pub fn revealable(&self, member: PartyId) -> &Revealable {
+        self.revealable.get(&member).unwrap_or(&NOTHING)
     }
 
     /// Members of `U1` that did not arrive and whose mask keys are needed.
     pub fn departed(&self) -> Vec<PartyId> {
-        let announced = self.sealed.manifest().announcements().keys();
-        let departed = |member: &PartyId| {
-            !self.has_uploaded(*member) && self.revealable(*member).contains(&SharedSecret::MaskKey)
-        };
-        announced.copied().filter(departed).collect()
+        let departed = self
+            .revealable
+            .iter()
+            .filter(|(member, secrets)| secrets.mask_key && !self.has_uploaded(**member));
+        departed.map(|(member, _)| *member).collect()
     }
 
     /// Takes out the permit of one valid block; there is no second one.
@@ -339,6 +356,31 @@ impl SealedCohorts {
     pub fn take_permits(&mut self) -> Vec<BlockPermit> {
         std::mem::take(&mut self.permits)
     }
+}
+
+/// What may be revealed of each member, the one rule for members, custodians and coordinator (`ROUND-01`): seeds of its valid
+/// blocks if it uploaded, else its mask key if a valid block's cohort has it.
+fn revealable(sealed: &SealedManifest, valid: &[SummedCohort]) -> BTreeMap<PartyId, Revealable> {
+    let mut revealable: BTreeMap<PartyId, Revealable> = BTreeMap::new();
+    if !rule::in_force("ROUND-01") {
+        let seeds: Vec<BlockId> = sealed.manifest().cohorts().iter().map(|cohort| cohort.block).collect();
+        let everything = Revealable { mask_key: true, seeds };
+        return sealed
+            .manifest()
+            .announcements()
+            .keys()
+            .map(|member| (*member, everything.clone()))
+            .collect();
+    }
+    for cohort in valid {
+        for member in cohort.members() {
+            revealable.entry(member).or_default().seeds.push(cohort.block);
+        }
+        for member in &cohort.absent {
+            revealable.entry(*member).or_default().mask_key = true;
+        }
+    }
+    revealable
 }
 
 /// The permission to open one block once.

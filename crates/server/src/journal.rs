@@ -5,8 +5,8 @@
 //! round's beginning, the next are its model and the last round's sums; the others are inputs. Records are synced before anything that follows
 //! from them leaves. What a power cut tore off the end had not been synced, and nothing followed from it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use cloister_crypto::merkle::leaf_hash;
@@ -95,8 +95,8 @@ impl Journal {
     pub(crate) fn open(folder: &Path, epoch: Digest) -> Result<(Self, Option<Kept>), JournalError> {
         let path = folder.join(NAME);
         let io = |source| JournalError::Io { path: path.clone(), source };
-        fs::create_dir_all(folder).map_err(io)?;
-        let lock = File::create(folder.join("lock")).map_err(io)?;
+        cloister_storage::create_folder(folder).map_err(io)?;
+        let lock = cloister_storage::open(&folder.join("lock")).map_err(io)?;
         lock.try_lock().map_err(|_| JournalError::InUse(folder.to_path_buf()))?;
         let mut journal = Self { folder: folder.to_path_buf(), _lock: lock, file: None, is_synced: true };
         let bytes = match fs::read(&path) {
@@ -108,8 +108,9 @@ impl Journal {
         if kept.beginning.epoch != epoch {
             return Err(JournalError::Epoch { path, got: kept.beginning.epoch, expected: epoch });
         }
-        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
+        let mut file = cloister_storage::open(&path).map_err(io)?;
         file.set_len(whole as u64).map_err(io)?;
+        file.seek(SeekFrom::End(0)).map_err(io)?;
         journal.file = Some(file);
         Ok((journal, Some(kept)))
     }
@@ -135,18 +136,11 @@ impl Journal {
         beginning: &Beginning,
         inputs: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<(), JournalError> {
-        let begin = || {
-            let part = self.folder.join("journal.part");
-            let mut file = File::create(&part)?;
-            for record in encode_beginning(beginning).into_iter().chain(inputs) {
-                write_record(&mut file, &record)?;
-            }
-            file.sync_all()?;
-            fs::rename(part, self.path())?;
-            File::open(&self.folder)?.sync_all()?;
-            Ok(file)
-        };
-        self.file = Some(begin().map_err(|source| self.failed(source))?);
+        let mut records = encode_beginning(beginning).into_iter().chain(inputs);
+        let begun = cloister_storage::replace(&self.path(), |file| {
+            records.try_for_each(|record| write_record(file, &record))
+        });
+        self.file = Some(begun.map_err(|source| self.failed(source))?);
         self.is_synced = true;
         Ok(())
     }
@@ -220,29 +214,45 @@ fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (leaf_hash(record) == Digest(*hash)).then_some((record, rest))
 }
 
-/// The epoch, the rounds with sums and the frames of sums (8 bytes each, little-endian) and the last ending; then the
-/// model, then each frame.
+/// The epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings (8 bytes each, little-endian) and the
+/// last ending; then the model, each frame, each opening, each bad dealing.
 fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
-    let Start { model, last_ending, last_sums } = &beginning.start;
-    let counts = [beginning.closed_rounds, last_sums.len() as u64].map(u64::to_le_bytes).concat();
-    let first = [&beginning.epoch.0[..], &counts, &codec::encode(last_ending)].concat();
-    [first, model.to_bytes()].into_iter().chain(last_sums.iter().map(Frame::encode)).collect()
+    let Start { model, last_ending, last_sums, openings, bad_dealings } = &beginning.start;
+    let lengths = [last_sums.len(), openings.len(), bad_dealings.len()].map(|length| length as u64);
+    let counts = [beginning.closed_rounds].into_iter().chain(lengths).flat_map(u64::to_le_bytes);
+    let first = beginning.epoch.0.into_iter().chain(counts).chain(codec::encode(last_ending)).collect();
+    [first, model.to_bytes()]
+        .into_iter()
+        .chain(last_sums.iter().map(Frame::encode))
+        .chain(openings.iter().map(codec::encode))
+        .chain(bad_dealings.iter().map(codec::encode))
+        .collect()
 }
 
 /// The beginning, and the records that follow it.
 fn decode_beginning<'a>(records: &'a [&'a [u8]]) -> Option<(Beginning, &'a [&'a [u8]])> {
     let [first, model, rest @ ..] = records else { return None };
     let (epoch, fields) = first.split_first_chunk()?;
-    let (closed_rounds, fields) = fields.split_first_chunk()?;
-    let (sums, ending) = fields.split_first_chunk()?;
-    let (sums, inputs) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*sums)).ok()?)?;
+    let (closed_rounds, fields) = take_number(fields)?;
+    let (sums, fields) = take_number(fields)?;
+    let (openings, fields) = take_number(fields)?;
+    let (bad_dealings, ending) = take_number(fields)?;
+    let (sums, rest) = rest.split_at_checked(usize::try_from(sums).ok()?)?;
+    let (openings, rest) = rest.split_at_checked(usize::try_from(openings).ok()?)?;
+    let (bad_dealings, inputs) = rest.split_at_checked(usize::try_from(bad_dealings).ok()?)?;
     let start = Start {
         model: Model::from_bytes(model)?,
         last_ending: codec::decode(ending).ok()?,
         last_sums: sums.iter().map(|frame| Frame::decode(frame).ok()).collect::<Option<_>>()?,
+        openings: openings.iter().map(|record| codec::decode(record).ok()).collect::<Option<_>>()?,
+        bad_dealings: bad_dealings.iter().map(|record| codec::decode(record).ok()).collect::<Option<_>>()?,
     };
-    let closed_rounds = u64::from_le_bytes(*closed_rounds);
     Some((Beginning { epoch: Digest(*epoch), closed_rounds, start }, inputs))
+}
+
+fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
 }
 
 #[cfg(test)]

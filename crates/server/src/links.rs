@@ -1,15 +1,25 @@
-//! The parties' links: a task reads each, a task writes each, and all of it meets in one channel.
+//! The parties' links: a task reads each, a task writes each, and all of it meets in one channel. Neither way does memory
+//! grow with what a party sends or does not read (`ROUND-32`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cloister_params::id::PartyId;
+use cloister_protocol::coordinator::ModelParts;
+use cloister_protocol::model::Model;
 use cloister_transport::{FrameReceiver, FrameSender, Link, LinkHandle};
 use cloister_wire::frame::Frame;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::outbox::{Outbox, ToWrite, Waiting, outbox};
 
 /// How long the last frames of a link may take to arrive before it is dropped.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Reports that wait for the coordinator, each of one frame at most; beyond them each link's reader waits its turn, and with
+/// it the link's sender.
+const MOST_REPORTS: usize = 16;
 
 /// The number of the link that a party which has not come yet does not have.
 pub(crate) const NEVER: u64 = 0;
@@ -25,14 +35,6 @@ pub(crate) enum LinkReport {
     GraceOver(PartyId, u64),
 }
 
-/// What a link's writer does next. One whose queue ends without a word leaves its link as it is: only a coordinator that
-/// is done says so.
-#[derive(Debug)]
-enum ToWrite {
-    Frame(Frame),
-    Close,
-}
-
 /// The end of a link's writer, and whether the peer acknowledged all frames and the close.
 #[derive(Debug)]
 struct Written {
@@ -45,7 +47,10 @@ struct Written {
 struct OpenLink {
     number: u64,
     handle: LinkHandle,
-    queue: mpsc::UnboundedSender<ToWrite>,
+    outbox: Outbox,
+    reader: AbortHandle,
+    /// Why this side has cut it.
+    cut: Option<String>,
 }
 
 /// All links, by party; a new link of a party replaces its old one.
@@ -53,39 +58,66 @@ struct OpenLink {
 pub(crate) struct Links {
     open: BTreeMap<PartyId, OpenLink>,
     count: u64,
-    reports: mpsc::UnboundedSender<LinkReport>,
+    most_waiting: u64,
+    reports: mpsc::Sender<LinkReport>,
     writers: tokio::task::JoinSet<Written>,
 }
 
 impl Links {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<LinkReport>) {
-        let (reports, incoming) = mpsc::unbounded_channel();
-        let links = Self { open: BTreeMap::new(), count: 0, reports, writers: tokio::task::JoinSet::new() };
-        (links, incoming)
+    /// No links yet; for each at most so many bytes will wait.
+    pub(crate) fn new(most_waiting: u64) -> (Self, mpsc::Receiver<LinkReport>) {
+        let (reports, incoming) = mpsc::channel(MOST_REPORTS);
+        let writers = tokio::task::JoinSet::new();
+        (Self { open: BTreeMap::new(), count: 0, most_waiting, reports, writers }, incoming)
     }
 
     /// Takes a link into use.
     pub(crate) fn add(&mut self, link: Link) -> PartyId {
+        // Writers of links that ended have nothing more to tell.
+        while self.writers.try_join_next().is_some() {}
         let (party, handle) = (link.peer(), link.handle());
         self.count += 1;
         let number = self.count;
         let (sender, receiver) = link.split();
-        let (queue, frames) = mpsc::unbounded_channel();
-        self.writers.spawn(async move {
-            Written { party, number, acknowledged: write_frames(sender, frames).await }
-        });
-        tokio::spawn(read_frames(party, number, receiver, self.reports.clone()));
-        if let Some(old) = self.open.insert(party, OpenLink { number, handle, queue }) {
+        let (outbox, waiting) = outbox(self.most_waiting);
+        let writing = write_frames(sender, waiting, handle.clone());
+        self.writers.spawn(async move { Written { party, number, acknowledged: writing.await } });
+        let reading = tokio::spawn(read_frames(party, number, receiver, self.reports.clone()));
+        let open = OpenLink { number, handle, outbox, reader: reading.abort_handle(), cut: None };
+        if let Some(old) = self.open.insert(party, open) {
             old.handle.abort("a newer link of this party replaces this one");
+            // Or a party that connects again and again would have a frame of each link wait.
+            old.reader.abort();
         }
         party
     }
 
-    pub(crate) fn send(&self, to: PartyId, frame: Frame) {
-        if let Some(link) = self.open.get(&to) {
-            // A link that just ended is reported by its reader; its frames are sent again when it is back.
-            let _ = link.queue.send(ToWrite::Frame(frame));
+    /// Sends a frame, or cuts the link of a party that does not read.
+    pub(crate) fn send(&mut self, to: PartyId, frame: &Frame) {
+        let Some(link) = self.open.get(&to).filter(|link| link.cut.is_none()) else { return };
+        if let Err(full) = link.outbox.send(frame.encode()) {
+            self.cut(to, &full.to_string());
         }
+    }
+
+    /// Sends a model, unless one is under way.
+    pub(crate) fn send_model(&self, to: PartyId, model: &Model) {
+        if let Some(link) = self.open.get(&to) {
+            link.outbox.send_model(model);
+        }
+    }
+
+    /// Ends a party's link at once; it is reported as any that ended.
+    pub(crate) fn cut(&mut self, party: PartyId, reason: &str) {
+        if let Some(link) = self.open.get_mut(&party) {
+            link.handle.abort(reason);
+            link.cut.get_or_insert_with(|| reason.to_owned());
+        }
+    }
+
+    /// Why this side has cut the party's present link.
+    pub(crate) fn reason_for_cutting(&self, party: PartyId) -> Option<&str> {
+        self.open.get(&party)?.cut.as_deref()
     }
 
     /// Whether the party's present link has this number; [`NEVER`] as long as it has none.
@@ -103,15 +135,13 @@ impl Links {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
-            let _ = reports.send(LinkReport::GraceOver(party, number));
+            let _ = reports.send(LinkReport::GraceOver(party, number)).await;
         });
     }
 
     /// Sends what is queued and closes every link; the parties that acknowledged all of it, and those that did not.
     pub(crate) async fn close(&mut self) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
-        for link in self.open.values() {
-            let _ = link.queue.send(ToWrite::Close);
-        }
+        self.open.values().for_each(|link| link.outbox.close());
         let mut heard = BTreeSet::new();
         while let Some(written) = self.writers.join_next().await {
             let is_last = |own: &Written| self.is_present(own.party, own.number);
@@ -124,23 +154,46 @@ impl Links {
 }
 
 /// Whether all of it was acknowledged, up to the close.
-async fn write_frames(mut sender: FrameSender, mut queue: mpsc::UnboundedReceiver<ToWrite>) -> bool {
+async fn write_frames(mut sender: FrameSender, mut waiting: Waiting, handle: LinkHandle) -> bool {
     loop {
-        match queue.recv().await {
-            Some(ToWrite::Frame(frame)) if sender.send(&frame.encode()).await.is_ok() => {}
+        let is_written = match waiting.next().await {
+            Some(ToWrite::Frame(frame)) => sender.send(&frame).await.is_ok(),
+            Some(ToWrite::Model(parts)) => {
+                let is_written = write_model(&mut sender, parts, &handle).await;
+                waiting.model_is_sent();
+                is_written
+            }
             Some(ToWrite::Close) => break,
-            _ => return false,
+            None => false,
+        };
+        if !is_written {
+            return false;
         }
     }
     let closed = tokio::time::timeout(CLOSE_WITHIN, sender.close(crate::run::FINISHED)).await;
     matches!(closed, Ok(Ok(())))
 }
 
+/// Whether the whole model was written. The link ends if a round closes meanwhile: its party then asks for the model of that.
+async fn write_model(sender: &mut FrameSender, mut parts: ModelParts, handle: &LinkHandle) -> bool {
+    loop {
+        match parts.next_frame() {
+            Ok(Some(frame)) if sender.send(&frame.encode()).await.is_ok() => {}
+            Ok(Some(_)) => return false,
+            Ok(None) => return true,
+            Err(outdated) => {
+                handle.abort(&outdated.to_string());
+                return false;
+            }
+        }
+    }
+}
+
 async fn read_frames(
     party: PartyId,
     number: u64,
     mut receiver: FrameReceiver,
-    reports: mpsc::UnboundedSender<LinkReport>,
+    reports: mpsc::Sender<LinkReport>,
 ) {
     let reason = loop {
         let report = match receiver.recv().await {
@@ -151,9 +204,13 @@ async fn read_frames(
             Ok(None) => break receiver.closing_reason().unwrap_or("closed").to_owned(),
             Err(error) => break error.to_string(),
         };
-        if reports.send(report).is_err() {
+        if reports.send(report).await.is_err() {
             return;
         }
     };
-    let _ = reports.send(LinkReport::Ended(party, number, reason));
+    let _ = reports.send(LinkReport::Ended(party, number, reason)).await;
 }
+
+#[cfg(test)]
+#[path = "links/tests.rs"]
+mod tests;

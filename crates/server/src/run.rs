@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use cloister_params::id::PartyId;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, RoundReport, Time};
-use cloister_transport::{AcceptError, Fingerprint, Listener, Roster};
+use cloister_transport::{AcceptError, Fingerprint, Link, Listener, Roster};
 use tokio::sync::mpsc;
 
-use crate::allowance::Allowance;
+use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
 use crate::error::ServerError;
 use crate::files::write_round;
 use crate::journal::{Beginning, Journal};
 use crate::ledgers::record;
 use crate::links::{LinkReport, Links, NEVER};
+use crate::outbox::most_waiting;
 
 /// The reason with which links are closed after the last round; clients end well when they read it.
 pub(crate) const FINISHED: &str = "the last round has ended";
@@ -52,7 +53,8 @@ pub async fn run(
 ) -> Result<(), ServerError> {
     let parties = config.epoch.consortium().parties();
     let roster = Roster::new(parties.map(|party| (Fingerprint(party.certificate.0), party.id)))?;
-    let (links, mut reports) = Links::new();
+    let members = config.epoch.consortium().members().count();
+    let (links, mut reports) = Links::new(most_waiting(&config.settings, members));
     let mut server = Server::start(&config, links, events)?;
     let mut listener = Listener::bind(config.listen, &config.identity, roster, &config.transport)?;
     let address =
@@ -89,7 +91,7 @@ impl<'a> Server<'a> {
             config,
             coordinator,
             journal,
-            allowance: Allowance::of(&config.settings),
+            allowance: Allowance::new(&config.settings),
             links,
             lost: BTreeSet::new(),
             served_until: Instant::now(),
@@ -133,7 +135,7 @@ impl Server<'_> {
     async fn wait_for_members(
         &mut self,
         listener: &mut Listener,
-        reports: &mut mpsc::UnboundedReceiver<LinkReport>,
+        reports: &mut mpsc::Receiver<LinkReport>,
     ) -> Result<(), ServerError> {
         let wanted = self.config.min_available_nodes;
         let limit = tokio::time::Instant::now() + self.config.start_within;
@@ -158,7 +160,7 @@ impl Server<'_> {
     async fn serve_the_last_model(
         &mut self,
         listener: &mut Listener,
-        reports: &mut mpsc::UnboundedReceiver<LinkReport>,
+        reports: &mut mpsc::Receiver<LinkReport>,
     ) -> Result<(), ServerError> {
         while self.is_awaiting_someone() || Instant::now() < self.served_until {
             let step = self.step(listener, reports);
@@ -214,13 +216,16 @@ impl Server<'_> {
     fn tell(&mut self, input: Input) -> Result<(), ServerError> {
         let now = self.now();
         let (from, record) = (sender(&input), input.encode(now));
-        if matches!(input, Input::Frame(..)) && !self.allowance.admits(from, record.len()) {
-            let why = format!("it sent more than {} bytes in one round", self.allowance.most());
-            (self.events)(ServerEvent::Fault(from, why));
+        if matches!(input, Input::Frame(..))
+            && let Err(exceeded) = self.allowance.take(from, record.len())
+        {
+            self.links.cut(from, &exceeded.to_string());
             return Ok(());
         }
+        let is_kept = input.is_kept();
         match self.coordinator.handle(input, now) {
-            Ok(()) => self.journal.append(&record)?,
+            Ok(()) if is_kept => self.journal.append(&record)?,
+            Ok(()) => {}
             Err(fault) => (self.events)(ServerEvent::Fault(from, fault.to_string())),
         }
         Ok(())
@@ -230,19 +235,13 @@ impl Server<'_> {
     async fn step(
         &mut self,
         listener: &mut Listener,
-        reports: &mut mpsc::UnboundedReceiver<LinkReport>,
+        reports: &mut mpsc::Receiver<LinkReport>,
     ) -> Result<(), ServerError> {
         let deadline = self.coordinator.deadline().map(|Time(at)| self.started + Duration::from_millis(at));
         let until = tokio::time::Instant::from_std(deadline.unwrap_or(self.started));
         tokio::select! {
             link = listener.accept() => match link {
-                Ok(link) => {
-                    let party = self.links.add(link);
-                    self.lost.remove(&party);
-                    self.served_until = Instant::now() + ASK_WITHIN;
-                    (self.events)(ServerEvent::Connected(party));
-                    self.tell(Input::Connected(party))?;
-                }
+                Ok(link) => self.take_in(link)?,
                 Err(AcceptError::Stopped) => {
                     let source = io::Error::other("the listener stopped");
                     return Err(ServerError::Io { what: "listening", source });
@@ -255,10 +254,26 @@ impl Server<'_> {
         self.carry_out()
     }
 
+    /// Takes a party's new link into use, unless the party has no allowance left (`ROUND-32`).
+    fn take_in(&mut self, link: Link) -> Result<(), ServerError> {
+        let party = link.peer();
+        if let Err(exceeded) = self.allowance.take(party, NEW_LINK) {
+            link.handle().abort(&exceeded.to_string());
+            (self.events)(ServerEvent::Fault(party, exceeded.to_string()));
+            return Ok(());
+        }
+        self.links.add(link);
+        self.lost.remove(&party);
+        self.served_until = Instant::now() + ASK_WITHIN;
+        (self.events)(ServerEvent::Connected(party));
+        self.tell(Input::Connected(party))
+    }
+
     fn handle_report(&mut self, report: LinkReport) -> Result<(), ServerError> {
         match report {
             LinkReport::Frame(party, frame) => self.tell(Input::Frame(party, frame))?,
             LinkReport::Ended(party, number, reason) if self.links.is_present(party, number) => {
+                let reason = self.links.reason_for_cutting(party).map_or(reason, str::to_owned);
                 (self.events)(ServerEvent::Disconnected(party, reason));
                 self.lost.insert(party);
                 self.links.start_grace(party, number, self.config.reconnect_within);
@@ -276,7 +291,8 @@ impl Server<'_> {
         while let Some(output) = self.coordinator.poll_output() {
             self.journal.sync()?;
             match output {
-                CoordinatorOutput::Send { to, frame } => self.links.send(to, frame),
+                CoordinatorOutput::Send { to, frame } => self.links.send(to, &frame),
+                CoordinatorOutput::SendModel { to, model } => self.links.send_model(to, &model),
                 CoordinatorOutput::Event(Event::QuorumLost(why)) => return Err(ServerError::QuorumLost(why)),
                 CoordinatorOutput::Event(Event::Refused(PartyId::COORDINATOR, why)) => {
                     return Err(ServerError::InvalidPlan(why));
@@ -318,3 +334,7 @@ fn sender(input: &Input) -> PartyId {
         Input::StartRound(_) | Input::Time | Input::Restarted => PartyId::COORDINATOR,
     }
 }
+
+#[cfg(test)]
+#[path = "run/tests.rs"]
+mod tests;

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use cloister_crypto::commitment::SharedSecret;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_protocol::dealing::HeldShares;
+use cloister_protocol::manifest::CheckedManifest;
 use cloister_protocol::round::RoundContext;
+use cloister_protocol::sealed::{SealedCohorts, SealedManifest};
 use cloister_protocol::statement::{Verified, body_digest, check_partys, sign};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{
-    Abort, Announcement, Body, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature,
+    Abort, Announcement, Body, Certificate, Closing, ReceivingKey, Recomputed, Seal1, Seal2, Signature,
 };
 use rand_core::CryptoRng;
 
@@ -29,6 +30,8 @@ pub struct ByzantineCustodian {
     context: Option<RoundContext>,
     announcements: BTreeMap<PartyId, Verified<Announcement>>,
     held: BTreeMap<PartyId, HeldShares>,
+    sealed: Option<SealedManifest>,
+    cohorts: Option<SealedCohorts>,
     outgoing: VecDeque<Frame>,
 }
 
@@ -43,6 +46,8 @@ impl ByzantineCustodian {
             context: None,
             announcements: BTreeMap::new(),
             held: BTreeMap::new(),
+            sealed: None,
+            cohorts: None,
             outgoing: VecDeque::new(),
         }
     }
@@ -75,7 +80,12 @@ impl ByzantineCustodian {
                 self.vote::<Closing>(&closing);
                 self.claim_recomputation(&closing, recompute);
             }
-            Message::Sealed2 { .. } | Message::SeedSharesRequest { .. } => self.reveal_everything(),
+            Message::Sealed1 { manifest, certificate, .. } => self.take_seal1(manifest, &certificate),
+            Message::Sealed2 { certificate } => {
+                self.take_seal2(&certificate);
+                self.reveal_everything();
+            }
+            Message::SeedSharesRequest { .. } => self.reveal_everything(),
             _ => {}
         }
     }
@@ -92,8 +102,22 @@ impl ByzantineCustodian {
         if known != Some(context.plan_digest()) {
             self.announcements.clear();
             self.held.clear();
+            (self.sealed, self.cohorts) = (None, None);
             self.context = Some(context);
         }
+    }
+
+    fn take_seal1(&mut self, manifest: Vec<u8>, certificate: &Certificate<Seal1>) {
+        let Some(context) = &self.context else { return };
+        let checked = CheckedManifest::check(context, manifest, &self.announcements);
+        let sealed = checked.and_then(|manifest| SealedManifest::establish(context, manifest, certificate));
+        self.sealed = sealed.ok().or(self.sealed.take());
+    }
+
+    fn take_seal2(&mut self, certificate: &Certificate<Seal2>) {
+        let (Some(context), Some(sealed)) = (&self.context, &self.sealed) else { return };
+        let cohorts = SealedCohorts::establish(context, sealed.clone(), certificate);
+        self.cohorts = cohorts.ok().or(self.cohorts.take());
     }
 
     fn open(&mut self, dealer: PartyId, sealed: &[u8]) {
@@ -122,20 +146,22 @@ impl ByzantineCustodian {
         self.send(Message::Recomputed(signed));
     }
 
+    /// Reveals all that it holds of everybody; parts of seeds also in the list that the coordinator waits for.
     fn reveal_everything(&mut self) {
         let Some(context) = &self.context else { return };
-        let blocks = context.plan().settings.blocks.len();
+        let blocks = context.plan().settings.blocks.len() as u32;
+        let all: Vec<BlockId> = (0..blocks).map(BlockId).collect();
         let round = context.round();
-        let reveal = |(dealer, held): (&PartyId, &HeldShares), secret| Message::Shares {
-            round,
-            dealer: *dealer,
-            shares: vec![held.reveal(secret)],
-        };
-        let messages: Vec<Message> = self
-            .held
-            .iter()
-            .flat_map(|held| SharedSecret::all(blocks).map(move |secret| reveal(held, secret)))
-            .collect();
+        let mut messages = Vec::new();
+        for (&dealer, held) in &self.held {
+            messages.push(Message::MaskKeyShare { round, dealer, share: held.reveal_mask_key() });
+            let permitted = self.cohorts.as_ref().map(|cohorts| cohorts.revealable(dealer).seeds.clone());
+            for blocks in [Some(all.clone()), permitted].into_iter().flatten().filter(|list| !list.is_empty())
+            {
+                let parts = held.reveal_seed_parts(context, &blocks);
+                messages.push(Message::SeedParts { round, dealer, parts });
+            }
+        }
         messages.into_iter().for_each(|message| self.send(message));
     }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, RoundReport, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, ModelParts, RoundReport, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
+use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -114,9 +115,16 @@ impl Cluster {
                 policy(&consortium),
                 template.task,
                 model.clone(),
-                None,
+                (None, Openings::default()),
             );
-            let custodian = Custodian::new(id, key, epoch, policy(&consortium), model.digest(), []);
+            let custodian = Custodian::new(
+                id,
+                key,
+                epoch,
+                policy(&consortium),
+                model.digest(),
+                ([], Openings::default()),
+            );
             parties.insert(
                 id,
                 PartyNode {
@@ -160,7 +168,8 @@ impl Cluster {
     pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
         let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
         let (task, model) = (self.template.task, plan::model(&self.template));
-        let member = Member::new(party, key, epoch, policy(&self.consortium), task, model, last_announced);
+        let kept = (last_announced, Openings::default());
+        let member = Member::new(party, key, epoch, policy(&self.consortium), task, model, kept);
         if let Some(node) = self.parties.get_mut(&party) {
             node.member = member;
             node.member_is_up = true;
@@ -241,6 +250,9 @@ impl Cluster {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 CoordinatorOutput::Send { to, frame } => self.send(PartyId::COORDINATOR, to, &frame),
+                CoordinatorOutput::SendModel { to, model } => {
+                    ModelParts::new(&model).for_each(|part| self.send(PartyId::COORDINATOR, to, &part));
+                }
                 CoordinatorOutput::Event(event) => self.events.push(event),
                 // Nothing is kept on a disk here.
                 CoordinatorOutput::Erase(_) => {}
@@ -284,11 +296,18 @@ impl Cluster {
                     let result = node.member.contribute(plan.round, contribution, &mut self.random);
                     self.faults.extend(result.err().map(|fault| (id, fault)));
                 }
+                MemberOutput::SendAgain(plan) => {
+                    let result = node.member.contribute_again(plan.round, &mut self.random);
+                    self.faults.extend(result.err().map(|fault| (id, fault)));
+                }
                 MemberOutput::Send(frame) => self.send_from_member(id, &frame),
                 MemberOutput::Closed { closing, summed, .. } => {
                     self.closed.insert(id, (closing, summed));
                 }
-                MemberOutput::Keep(_) | MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => {}
+                MemberOutput::Keep(_)
+                | MemberOutput::KeepOpening(_)
+                | MemberOutput::Aborted(_)
+                | MemberOutput::Refused { .. } => {}
             }
         }
     }
@@ -328,7 +347,7 @@ impl Cluster {
             };
             match node.custodian.poll_output() {
                 Some(CustodianOutput::Send(frame)) => self.send(id, PartyId::COORDINATOR, &frame),
-                Some(CustodianOutput::Keep(_)) => {}
+                Some(CustodianOutput::Keep(_) | CustodianOutput::KeepOpening(_)) => {}
                 None => return,
             }
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::{Epoch, sign_file};
 use cloister_crypto::sign::SigningKey;
-use cloister_params::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use cloister_params::consortium::{
+    ConsortiumFile, Coordinator, EpochStart, LastEnding, Party, PublicBytes, Role,
+};
 use cloister_params::floors::DEFAULT_CUSTODIANS;
-use cloister_params::id::PartyId;
+use cloister_params::id::{Digest, PartyId};
 
 /// A consortium of members that are custodians too, and everybody's keys.
 #[derive(Debug)]
@@ -61,10 +63,24 @@ pub fn party(number: u32, weight: u8) -> Party {
 
 /// A consortium with these parties; keys are those of their numbers.
 pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
+    signed(1, None, parties)
+}
+
+/// The same parties in their next epoch, which begins with a model, after an ending if there was one.
+pub fn next_epoch(before: &TestConsortium, model: Digest, ending: Option<LastEnding>) -> TestConsortium {
+    let consortium = before.epoch.consortium();
+    let bytes = |digest: Digest| PublicBytes(digest.0);
+    let start = EpochStart { epoch: bytes(before.epoch.digest()), model: bytes(model), ending };
+    let parties = consortium.parties().cloned().collect();
+    signed(consortium.epoch_number() + 1, Some(start), parties)
+}
+
+fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestConsortium {
     let numbers: Vec<PartyId> = parties.iter().map(|party| party.id).collect();
     let file = ConsortiumFile {
         name: "test".into(),
-        epoch: 1,
+        epoch: number,
+        start,
         coordinator: Coordinator {
             name: "coordinator".into(),
             signing_key: key(0).public(),

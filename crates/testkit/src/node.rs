@@ -7,6 +7,7 @@ use cloister_protocol::custodian::{Custodian, CustodianOutput, SignedRecord};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::Member;
 use cloister_wire::frame::Frame;
+use cloister_wire::opening::OpeningRecord;
 use rand_core::CryptoRng;
 
 use crate::byzantine::ByzantineCustodian;
@@ -30,6 +31,8 @@ pub enum Step {
 pub enum Observation {
     /// A custodian wrote to disk that it signs a body.
     Signed(PartyId, SignedRecord),
+    /// A party wrote to disk what it helps to open.
+    Opening(PartyId, OpeningRecord),
     /// A member wrote to disk that it announces in a round.
     Announced(PartyId, Round),
     /// A frame left a member.
@@ -51,6 +54,8 @@ pub struct Journal {
     pub signed: Vec<SignedRecord>,
     /// The last round that its member announced in.
     pub announced: Option<Round>,
+    /// What it helped to open.
+    pub openings: Vec<OpeningRecord>,
 }
 
 /// A custodian that keeps the rules, or one that keeps none.
@@ -76,10 +81,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Gives a frame to the roles that it is for; what they refuse.
-    pub(crate) fn handle_frame(&mut self, frame: &Frame, random: &mut impl CryptoRng) -> Vec<Fault> {
+    /// Gives a frame to the roles that it is for and that it reaches; what they refuse.
+    pub(crate) fn handle_frame(
+        &mut self,
+        frame: &Frame,
+        reaches_member: bool,
+        random: &mut impl CryptoRng,
+    ) -> Vec<Fault> {
         let mut results = Vec::new();
-        if let Some(member) = self.member.as_mut().filter(|_| !self.member_is_silent)
+        if let Some(member) = self.member.as_mut().filter(|_| !self.member_is_silent && reaches_member)
             && frame.is_for_members()
         {
             results.push(member.handle_frame(frame.clone(), random));

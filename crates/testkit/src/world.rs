@@ -4,17 +4,20 @@
 //! disk and send is observed in order, so that invariants can be checked after every step.
 
 mod coordinator;
+mod interference;
+mod training;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cloister_params::consortium::Role;
-use cloister_params::id::{Digest, PartyId};
+use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
-use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, ModelUnderWay, Time};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
+use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use rand_chacha::ChaCha20Rng;
@@ -26,6 +29,8 @@ use crate::consortium::TestConsortium;
 pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
 use crate::plan;
 use coordinator::CoordinatorDisk;
+use interference::Interference;
+use training::Training;
 
 /// A coordinator, its parties and the links between them.
 #[derive(Debug)]
@@ -44,6 +49,10 @@ pub struct World {
     pub events: Vec<Event>,
     /// What these members contribute to every round, in place of something random.
     pub fixed_contributions: BTreeMap<PartyId, Contribution>,
+    /// Whether training twice on one model leads to other integers, as with randomness of a hospital's own.
+    pub trains_afresh: bool,
+    training: Training,
+    interference: Interference,
     template: RoundSettings,
     genesis: Model,
     seed: u64,
@@ -51,6 +60,7 @@ pub struct World {
     /// Parties that the coordinator still waits for after its restart.
     unlinked: BTreeSet<PartyId>,
     disk: CoordinatorDisk,
+    models: BTreeMap<PartyId, ModelUnderWay>,
     random: ChaCha20Rng,
     now: Time,
 }
@@ -70,12 +80,16 @@ impl World {
             faults: Vec::new(),
             events: Vec::new(),
             fixed_contributions: BTreeMap::new(),
+            trains_afresh: false,
+            training: Training::default(),
+            interference: Interference::default(),
             template,
             genesis,
             seed,
             links: BTreeMap::new(),
             unlinked: BTreeSet::new(),
             disk,
+            models: BTreeMap::new(),
             random: ChaCha20Rng::seed_from_u64(seed),
             now: Time(0),
         };
@@ -128,7 +142,7 @@ impl World {
             policy(&self.consortium),
             self.template.task,
             self.genesis.clone(),
-            journal.announced,
+            (journal.announced, Openings::new(journal.openings.iter().cloned())),
         )
     }
 
@@ -140,19 +154,8 @@ impl World {
             self.consortium.epoch.clone(),
             policy(&self.consortium),
             self.genesis.digest(),
-            journal.signed.iter().copied(),
+            (journal.signed.iter().copied(), Openings::new(journal.openings.iter().cloned())),
         )
-    }
-
-    /// What a member contributes to a model: the same whenever it trains on that model.
-    pub fn contribution(&self, member: PartyId, model: Digest) -> Contribution {
-        if let Some(fixed) = self.fixed_contributions.get(&member) {
-            return fixed.clone();
-        }
-        let mut seed = model.0;
-        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
-        seed[8..12].copy_from_slice(&member.0.to_le_bytes());
-        plan::contribution(&self.template, &mut ChaCha20Rng::from_seed(seed))
     }
 
     /// Ends a party's process and starts it again from its journal, without a link. Byzantine custodians stay.
@@ -268,7 +271,8 @@ impl World {
         let Some(node) = self.nodes.get_mut(&to) else {
             return;
         };
-        let faults = node.handle_frame(frame, &mut self.random);
+        let reaches_member = self.interference.reaches_member(to, frame);
+        let faults = node.handle_frame(frame, reaches_member, &mut self.random);
         self.faults.extend(faults.into_iter().map(|fault| (to, fault)));
         self.collect_from_member(to);
         self.collect_from_custodian(to);
@@ -278,18 +282,6 @@ impl World {
         self.faults.extend(result.err().map(|fault| (who, fault)));
     }
 
-    fn finish_training(&mut self, party: PartyId) {
-        let training = self.nodes.get_mut(&party).and_then(|node| node.training.take());
-        let Some(plan) = training else { return };
-        let contribution = self.contribution(party, plan.model);
-        let member = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut());
-        if let Some(member) = member {
-            let result = member.contribute(plan.round, contribution, &mut self.random);
-            self.note(party, result);
-        }
-        self.collect_from_member(party);
-    }
-
     fn collect_from_coordinator(&mut self) {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
@@ -297,10 +289,12 @@ impl World {
                     self.observations.push(Observation::FromCoordinator(to, frame.clone()));
                     self.send(PartyId::COORDINATOR, to, &frame);
                 }
+                CoordinatorOutput::SendModel { to, model } => self.send_model(to, &model),
                 CoordinatorOutput::Event(event) => self.events.push(event),
                 CoordinatorOutput::Erase(erasure) => self.disk.erase(&erasure),
                 CoordinatorOutput::Ended(report) => {
                     self.disk = CoordinatorDisk::new(&self.coordinator, self.now);
+                    self.interference.end_round();
                     self.observations.push(Observation::Ended(report));
                 }
             }
@@ -317,10 +311,22 @@ impl World {
                     self.observations.push(Observation::Announced(id, round));
                 }
                 MemberOutput::Send(frame) => {
+                    let frame = self.as_sent(id, frame);
+                    self.note_upload(id, &frame);
                     self.send(id, PartyId::COORDINATOR, &frame);
                     self.observations.push(Observation::FromMember(id, frame));
                 }
+                MemberOutput::KeepOpening(record) => {
+                    node.journal.openings.push(record.clone());
+                    self.observations.push(Observation::Opening(id, record));
+                }
                 MemberOutput::Train(plan) => node.training = Some(plan),
+                MemberOutput::SendAgain(plan) => {
+                    let member = node.member.as_mut();
+                    let result =
+                        member.map_or(Ok(()), |member| member.contribute_again(plan.round, &mut self.random));
+                    self.note(id, result);
+                }
                 MemberOutput::Closed { round, model, .. } => {
                     self.observations.push(Observation::Closed(id, round, model.digest()))
                 }
@@ -337,6 +343,10 @@ impl World {
                     node.journal.signed.push(record);
                     self.observations.push(Observation::Signed(id, record));
                 }
+                Some(CustodianOutput::KeepOpening(record)) => {
+                    node.journal.openings.push(record.clone());
+                    self.observations.push(Observation::Opening(id, record));
+                }
                 Some(CustodianOutput::Send(frame)) => {
                     self.send(id, PartyId::COORDINATOR, &frame);
                     self.observations.push(Observation::FromCustodian(id, frame));
@@ -349,7 +359,7 @@ impl World {
     /// Puts a frame on a link that is open; on a closed one it is lost.
     fn send(&mut self, from: PartyId, to: PartyId, frame: &Frame) {
         let party = if from == PartyId::COORDINATOR { to } else { from };
-        if self.is_connected(party) {
+        if self.is_connected(party) && !self.interference.is_kept_back(from, frame) {
             self.links.entry((from, to)).or_default().push_back(frame.encode());
         }
     }

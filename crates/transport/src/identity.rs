@@ -1,12 +1,13 @@
 //! A side's own certificate and private key.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cloister_storage::SecretError;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -146,7 +147,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Exists`] if the folder holds an identity, [`IdentityError::File`] if it can't be written.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
-        fs::create_dir_all(folder).map_err(|source| file_error("write", folder, source))?;
+        cloister_storage::create_folder(folder).map_err(|source| file_error("write", folder, source))?;
         write_new(&folder.join(KEY_FILE), 0o600, &self.key_pem)?;
         write_new(&folder.join(CERTIFICATE_FILE), 0o644, &self.certificate_pem)
     }
@@ -198,15 +199,12 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), IdentityError> {
 }
 
 fn read_private(path: &Path) -> Result<Zeroizing<String>, IdentityError> {
-    let fault = |source| file_error("read", path, source);
-    let mut file = File::open(path).map_err(fault)?;
-    let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(IdentityError::KeyReadableByOthers { path: path.to_owned(), mode });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(fault)?;
-    Ok(text)
+    cloister_storage::read_secret(path).map_err(|error| match error {
+        SecretError::Io(source) => file_error("read", path, source),
+        SecretError::ReadableByOthers { mode } => {
+            IdentityError::KeyReadableByOthers { path: path.to_owned(), mode }
+        }
+    })
 }
 
 fn file_error(action: &'static str, path: &Path, source: io::Error) -> IdentityError {

@@ -14,7 +14,8 @@
 //! # Limits
 //!
 //! A frame holds at most [`MAX_FRAME`] bytes, and memory for it grows only with the bytes that have come. A
-//! link buffers at most 8 MiB in each direction. What a peer says about itself in error texts is printed
+//! link buffers at most 8 MiB in each direction. Of one source only so many peers are on their way in at once, and each has
+//! a short time to show a certificate of the roster (`WIRE-05`). What a peer says about itself in error texts is printed
 //! with control characters escaped.
 
 // This crate does IO: the clock and randomness of the system enter here.
@@ -22,6 +23,7 @@
 
 mod connect;
 mod counters;
+mod doorway;
 mod fingerprint;
 mod frame;
 mod greeting;
@@ -41,7 +43,7 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use frame::MAX_FRAME;
 pub use identity::{Identity, IdentityError};
 pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
-pub use link_error::LinkError;
+pub use link_error::{LinkError, commands_terminals, printable};
 pub use listener::{AcceptError, BindError, Listener};
 pub use roster::{Roster, RosterError};
 pub use settings::Settings;

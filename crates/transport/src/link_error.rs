@@ -103,15 +103,25 @@ impl LinkError {
 }
 
 /// A peer's words with control characters escaped, so that they cannot command a terminal or forge a log line.
-pub(crate) fn printable(words: &[u8]) -> String {
+pub fn printable(words: &[u8]) -> String {
     let mut text = String::new();
     for c in String::from_utf8_lossy(words).chars() {
-        match c.is_control() {
+        match commands_terminals(c) {
             true => text.extend(c.escape_default()),
             false => text.push(c),
         }
     }
     text
+}
+
+/// Whether a terminal does something else with a character than to show it: control characters, and those that turn the
+/// direction of what follows.
+pub fn commands_terminals(c: char) -> bool {
+    const TURNS: [char; 12] = [
+        '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+        '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+    ];
+    c.is_control() || TURNS.contains(&c)
 }
 
 #[cfg(test)]
@@ -122,5 +132,6 @@ mod tests {
     fn a_peers_words_cannot_command_a_terminal() {
         assert_eq!(printable("Zürich: \"done\"\n\u{1b}[2J".as_bytes()), "Zürich: \"done\"\\n\\u{1b}[2J");
         assert_eq!(printable(&[b'a', 0xff]), "a\u{fffd}");
+        assert_eq!(printable("\u{9b}2J\u{202e}".as_bytes()), "\\u{9b}2J\\u{202e}");
     }
 }

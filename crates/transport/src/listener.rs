@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_params::id::PartyId;
 use quinn::{
@@ -13,6 +14,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::doorway::{Doorway, Source};
 use crate::fingerprint::Fingerprint;
 use crate::greeting::{self, Failure, Streams};
 use crate::identity::Identity;
@@ -22,9 +24,6 @@ use crate::pinning::{self, Presented, alert_raised_here};
 use crate::roster::Roster;
 use crate::settings::Settings;
 use crate::socket;
-
-/// Peers that may be on their way in at once; others wait.
-const MAX_HANDSHAKES: usize = 256;
 
 /// Why a listener could not be opened.
 #[derive(Debug, Error)]
@@ -114,7 +113,8 @@ pub enum AcceptError {
 pub struct Listener {
     endpoint: Endpoint,
     reception: Arc<Reception>,
-    handshakes: JoinSet<Result<Link, AcceptError>>,
+    doorway: Doorway,
+    handshakes: JoinSet<(Source, Result<Link, AcceptError>)>,
 }
 
 impl Listener {
@@ -139,7 +139,13 @@ impl Listener {
                 io::ErrorKind::AddrInUse => BindError::PortInUse { address },
                 _ => BindError::Socket { address, source },
             })?;
-        Ok(Self { endpoint, reception: Arc::new(reception), handshakes: JoinSet::new() })
+        let doorway = Doorway::new(settings.handshakes_of_one_source);
+        Ok(Self { endpoint, reception: Arc::new(reception), doorway, handshakes: JoinSet::new() })
+    }
+
+    /// How many peers are on their way in.
+    pub fn handshakes(&self) -> usize {
+        self.doorway.count()
     }
 
     /// The address that it listens at, with the port that was picked.
@@ -159,10 +165,12 @@ impl Listener {
     /// Why a peer was refused; after [`AcceptError::Stopped`] no other can come.
     pub async fn accept(&mut self) -> Result<Link, AcceptError> {
         loop {
-            let room = self.handshakes.len() < MAX_HANDSHAKES;
+            let room = self.doorway.has_room();
             tokio::select! {
                 Some(outcome) = self.handshakes.join_next() => {
-                    return outcome.expect("a handshake neither panics nor is cancelled");
+                    let (source, outcome) = outcome.expect("a handshake neither panics nor is cancelled");
+                    self.doorway.leave(source);
+                    return outcome;
                 }
                 incoming = self.endpoint.accept(), if room => {
                     self.shake_hands(incoming.ok_or(AcceptError::Stopped)?);
@@ -178,7 +186,15 @@ impl Listener {
             let _ = incoming.retry();
             return;
         }
-        self.handshakes.spawn(self.reception.clone().receive(incoming));
+        let source = Source::new(incoming.remote_address().ip());
+        // WIRE-05
+        if !self.doorway.enter(source) {
+            // Without an answer an honest peer tries again, a second later and then twice as late each time.
+            incoming.ignore();
+            return;
+        }
+        let receiving = self.reception.clone().receive(incoming);
+        self.handshakes.spawn(async move { (source, receiving.await) });
     }
 }
 
@@ -213,10 +229,10 @@ impl Reception {
         let mut config = self.config.clone();
         config.crypto = tls;
         let arrival = Arrival { address, roster: &self.roster, presented };
-        let (connection, streams, peer) =
-            timeout(self.settings.handshake_timeout, arrival.admit(incoming, config))
-                .await
-                .unwrap_or(Err(AcceptError::TooSlow { address }))?;
+        let admitting = arrival.admit(incoming, config, self.settings.certificate_timeout);
+        let (connection, streams, peer) = timeout(self.settings.handshake_timeout, admitting)
+            .await
+            .unwrap_or(Err(AcceptError::TooSlow { address }))?;
         Ok(Link::new(connection, streams, peer, &self.settings))
     }
 }
@@ -233,9 +249,14 @@ impl Arrival<'_> {
         &self,
         incoming: Incoming,
         config: ServerConfig,
+        certificate_timeout: Duration,
     ) -> Result<(Connection, Streams, PartyId), AcceptError> {
         let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| self.lost(error))?;
-        let connection = connecting.await.map_err(|error| self.lost(error))?;
+        // WIRE-05: a stranger has a place for a short time only.
+        let connection = timeout(certificate_timeout, connecting)
+            .await
+            .map_err(|_| AcceptError::TooSlow { address: self.address })?
+            .map_err(|error| self.lost(error))?;
         let (mut streams, claimed) =
             greeting::await_introduction(&connection).await.map_err(|failure| self.failed(failure))?;
         let peer = self.check_claim(claimed).inspect_err(|error| {

@@ -19,6 +19,10 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How long a new link may take from its first packet until both sides have accepted each other.
     pub handshake_timeout: Duration,
+    /// How long a peer may take until its certificate is accepted, before it has said which party it is.
+    pub certificate_timeout: Duration,
+    /// The peers of one source (an IPv4 address, or an IPv6 network of 64 bits) that may be on their way in at once.
+    pub handshakes_of_one_source: usize,
     /// The most that this side sends on each link, in bytes of frames a second; `None` is no limit.
     pub uplink_bytes_per_second: Option<NonZeroU64>,
 }
@@ -28,6 +32,8 @@ impl Default for Settings {
         Self {
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
+            certificate_timeout: Duration::from_secs(3),
+            handshakes_of_one_source: 16,
             uplink_bytes_per_second: None,
         }
     }

@@ -7,4 +7,5 @@
 pub mod codec;
 pub mod frame;
 pub mod message;
+pub mod opening;
 pub mod statement;

@@ -11,16 +11,20 @@ use crate::workspace::cargo;
 /// For each crate, the crates of the workspace that it may depend on (development dependencies apart).
 const ALLOWED: &[(&str, &[&str])] = &[
     ("params", &[]),
+    ("storage", &[]),
     ("crypto", &["params"]),
     ("alignment", &["params"]),
     ("wire", &["params"]),
     ("transcript", &["params", "crypto", "alignment", "wire"]),
     ("protocol", &["params", "crypto", "alignment", "wire", "transcript"]),
-    ("privacy", &["params"]),
+    ("privacy", &["params", "storage"]),
     ("experts", &["params", "alignment", "privacy"]),
-    ("transport", &["params", "wire"]),
-    ("server", &["params", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
-    ("client", &["params", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"]),
+    ("transport", &["params", "wire", "storage"]),
+    ("server", &["params", "storage", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
+    (
+        "client",
+        &["params", "storage", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"],
+    ),
     ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
     (
         "lab",
@@ -31,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "lab",
             "params",
+            "storage",
             "crypto",
             "alignment",
             "wire",

@@ -203,7 +203,7 @@ fn silence(stage: &mut Stage, silent: u32) {
 fn with_journal(signed: Vec<SignedRecord>, silent: u32) -> Stage {
     let mut stage = Stage::seven();
     let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
-    node.journal = Journal { signed, announced: None };
+    node.journal = Journal { signed, ..Journal::default() };
     stage.world.restart(PartyId(1));
     stage.world.connect(PartyId(1));
     silence(&mut stage, silent);

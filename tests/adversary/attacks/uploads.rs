@@ -1,9 +1,9 @@
 //! Attacks by what members say: letters, announcements, reveals, settings of their sums, uploads.
 
-use cloister_crypto::commitment::DealingContext;
 use cloister_crypto::group::{Element, ScalarSecret, prove_knowledge};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::letter;
+use cloister_crypto::sharing::{DealingContext, DealtKey, SharingSecret};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId, Round};
@@ -13,12 +13,12 @@ use cloister_protocol::statement::{body_digest, sign};
 use cloister_testkit::world::Observation;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message};
+use cloister_wire::message::{Ending, Message, Reveal, RevealedSecret};
 use cloister_wire::statement::{Announcement, Certificate, Closing, SumCheck};
 
 use crate::lying::{
-    LONG, Lie, answers, ask_about_another_sum, before_blame, claims_nothing, half_the_ring,
-    hides_half_the_ring, outcome, run, stage,
+    Lie, answers, ask_about_another_sum, before_blame, claims_nothing, half_the_ring, hides_half_the_ring,
+    outcome, run, stage,
 };
 use crate::stage::{SEVEN, Stage, announcements, random, votes};
 
@@ -44,7 +44,7 @@ fn give_letter(stage: &mut Stage, dealer: u32, sealed: Vec<u8>) -> bool {
     stage.give(1, Message::Letter { round: Round(1), dealer, custodian, sealed }).is_accepted()
 }
 
-/// The coordinator seals shares of its own to a custodian, in a member's name.
+/// The coordinator seals shares of its own to a custodian, in a member's name, so that the custodian complains of that member.
 pub(super) fn a_swapped_letter() -> bool {
     let is_plan: fn(&Message) -> bool = |message| matches!(message, Message::Plan { .. });
     let mut stage = Stage::started_to(1, is_plan);
@@ -56,11 +56,13 @@ pub(super) fn a_swapped_letter() -> bool {
     let dealing = DealingContext { epoch, round: Round(1), dealer: PartyId(2) };
     let context = dealing.letter_context(body_digest(&plan.body), PartyId(1));
     let key = Element::decode(body.custodians[0].key).unwrap();
-    let shares = vec![0; 32 * (1 + body.settings.blocks.len())];
+    let shares = vec![1; 64];
     let sealed = letter::seal(&shares, &key, &context, &mut random(9));
     let announced = Message::Announcement(announcements(&stage.seen)[&PartyId(2)].clone());
     stage.give(1, announced);
-    give_letter(&mut stage, 2, sealed)
+    let letter = Message::Letter { round: Round(1), dealer: PartyId(2), custodian: PartyId(1), sealed };
+    let complains = |message: &Message| matches!(message, Message::LetterFault { .. });
+    stage.give(1, letter).messages().iter().any(complains)
 }
 
 /// A member's announcement, changed and signed again by that member.
@@ -87,15 +89,16 @@ pub(super) fn a_copied_letter() -> bool {
     stage.give(1, letter).messages().iter().any(shows_the_key)
 }
 
-/// Off by one: member 2's letter to custodian 1 holds that custodian's shares, and what is committed to are those of the
-/// next.
+/// Member 2 commits to its mask key, and its letters share it by another polynomial: no `h_r` shares would make up the key,
+/// and every sum that needs it could be opened and called lost.
 pub(super) fn shares_that_were_not_committed_to() -> bool {
     let mut stage = Stage::started_to(1, |message| matches!(message, Message::Plan { .. }));
     stage.deliver_to(1);
     stage.take_from(2, |message| matches!(message, Message::Announcement(_)));
     stage.take_from(2, |message| matches!(message, Message::Letter { .. }));
     let sealed = letter_of(&stage, 2, 1);
-    let other = announced_otherwise(&stage, 2, |body| body.dealings[0].shares = body.dealings[1].shares);
+    let other =
+        announced_otherwise(&stage, 2, |body| body.mask_key.commitments[1] = body.mask_key.commitments[2]);
     stage.give(1, other);
     give_letter(&mut stage, 2, sealed)
 }
@@ -112,12 +115,18 @@ pub(super) fn an_announcement_of_another_round() -> bool {
     stage.deliver_to(1);
     let Message::Announcement(signed) = &old else { unreachable!() };
     let mut body: Announcement = signed.parse().unwrap();
-    // The proof of knowledge is bound to its round too; its member can make it afresh, and replays the rest.
+    // The proofs of knowledge are bound to their round too; its member can make them afresh, and replays the rest.
     let secret = ScalarSecret::random(&mut random(5));
     let epoch = stage.world.consortium.epoch.digest();
     let dealing = DealingContext { epoch, round: Round(2), dealer: PartyId(3) };
-    body.mask_key = secret.public().bytes();
-    body.mask_key_proof = prove_knowledge(&secret, &dealing.encode(), &mut random(6));
+    for (key, kind) in [(&mut body.mask_key, DealtKey::Mask), (&mut body.seed_key, DealtKey::Seed)] {
+        key.commitments = SharingSecret::new(&secret, 4, &mut random(7)).commitments();
+        key.proof = prove_knowledge(&secret, &dealing.knowledge_context(kind), &mut random(6));
+    }
+    let keys = stage.sent_last(|message| matches!(message, Message::Plan { .. }));
+    let Message::Plan { plan, .. } = keys else { unreachable!() };
+    let custodians = plan.parse().unwrap().custodians;
+    body.dealings.iter_mut().zip(custodians).for_each(|(dealing, entry)| dealing.recipient = entry.key);
     let replayed = Message::Announcement(sign(stage.key(3), PartyId(3), &body));
     stage.give(1, replayed).is_accepted()
 }
@@ -141,27 +150,36 @@ pub(super) fn a_wrong_seed() -> bool {
         |message| matches!(message, Message::Seeds { .. }),
         |message| {
             let Message::Seeds { seeds, .. } = message else { unreachable!() };
-            seeds[0].seed[0] ^= 1;
+            seeds.seeds[0].seed = seeds.seeds[1].seed;
         },
     )
 }
 
-fn is_shares(message: &Message) -> bool {
-    matches!(message, Message::Shares { .. })
-}
-
 pub(super) fn a_wrong_share() -> bool {
-    taken(2, is_shares, |message| {
-        let Message::Shares { shares, .. } = message else { unreachable!() };
-        shares[0].share[0] ^= 1;
-    })
+    taken(
+        2,
+        |message| matches!(message, Message::MaskKeyShare { .. }),
+        |message| {
+            let Message::MaskKeyShare { share, .. } = message else { unreachable!() };
+            share[0] ^= 1;
+        },
+    )
 }
 
-pub(super) fn a_wrong_path() -> bool {
-    taken(2, is_shares, |message| {
-        let Message::Shares { shares, .. } = message else { unreachable!() };
-        shares[0].path[0].0[0] ^= 1;
-    })
+/// The coordinator shows custodians another mask key of member 7, which did not upload.
+pub(super) fn a_wrong_mask_key() -> bool {
+    let mut stage = Stage::seven();
+    stage.world.start_round();
+    stage.run_to(1, |message| matches!(message, Message::Sealed1 { .. }));
+    stage.world.silence_member(PartyId(7));
+    stage.world.settle();
+    stage.world.expire();
+    stage.run_to(1, |message| matches!(message, Message::Sealed2 { .. }));
+    stage.deliver_to(1);
+    let secret = RevealedSecret::MaskKey(*ScalarSecret::random(&mut random(8)).reveal());
+    let reveal = Reveal { dealer: PartyId(7), secret };
+    let taken = stage.give(1, Message::Revealed { round: Round(1), reveal });
+    taken.misbehaviours().is_empty()
 }
 
 /// Whether the seven members' plan with these settings keeps every rule.
@@ -256,15 +274,14 @@ pub(super) fn an_upload_larger_than_its_clip() -> bool {
     is_applied(Lie { upload: Some(large), ..Lie::default() })
 }
 
-/// The coordinator asks a second time, without the seeds of one block: other sketches would tell more.
+/// The coordinator asks before it shows all seeds, and again after: other sketches would tell more.
 pub(super) fn another_projection_for_the_same_upload() -> bool {
     let mut stage = stage(Policy::Required);
     stage.world.start_round();
+    stage.run_to(1, |message| matches!(message, Message::Revealed { .. }));
+    let first = stage.give(1, Message::LateRequest { round: Round(1) }).messages();
     let request = stage.run_to(1, |message| matches!(message, Message::LateRequest { .. }));
-    let first = stage.give(1, request.clone()).messages();
-    let Message::LateRequest { round, seeds } = request else { unreachable!() };
-    let fewer = seeds.into_iter().filter(|seed| seed.index != LONG.0 + 1).collect();
-    stage.give(1, Message::LateRequest { round, seeds: fewer }).messages() != first
+    stage.give(1, request).messages() != first
 }
 
 pub(super) fn blame_with_another_row() -> bool {

@@ -136,11 +136,12 @@ fn consortium(bytes: &[u8]) {
     text(bytes, |text| Consortium::parse(text).ok(), |value| written(value).to_toml().ok());
 }
 
-/// A roster as a file; which edition it is of stays in the file alone.
+/// A roster as a file.
 fn written(consortium: &Consortium) -> ConsortiumFile {
     ConsortiumFile {
         name: consortium.name().to_owned(),
-        epoch: 1,
+        epoch: consortium.epoch_number(),
+        start: consortium.start().copied(),
         coordinator: consortium.coordinator().clone(),
         parties: consortium.parties().cloned().collect(),
     }

@@ -148,6 +148,7 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
     ConsortiumFile {
         name: "demo".into(),
         epoch: 1,
+        start: None,
         coordinator: Coordinator {
             name: "coordinator".into(),
             signing_key: coordinator.signing_key,

@@ -62,4 +62,13 @@ pub enum ConsortiumError {
     /// A roster without floors.
     #[error(transparent)]
     Floors(#[from] FloorsError),
+    /// A first epoch that begins on another, or a later one that does not say on what it begins.
+    #[error(
+        "the file has the epoch number {epoch}: a first epoch has the number 1 and no table `start`, a later one a higher number and a table \
+         `start` with the digests `epoch` and `model`"
+    )]
+    Start {
+        /// The file's number.
+        epoch: u32,
+    },
 }

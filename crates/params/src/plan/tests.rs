@@ -75,6 +75,7 @@ fn plan() -> RoundPlan {
         previous: EPOCH,
         model: Digest::default(),
         custodians: (1..=8).map(key).collect(),
+        barred: Vec::new(),
         settings,
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, PartyId};
 use cloister_wire::frame::{Frame, chunks};
-use cloister_wire::message::{Message, Reveal};
+use cloister_wire::message::Message;
 
 use super::revealing::Opened;
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
@@ -40,21 +40,21 @@ impl Checking {
     /// What a party that comes back needs.
     pub(super) fn frames(&self, context: &RoundContext, party: PartyId) -> Vec<Frame> {
         let before = self.opened.before.iter().cloned().map(Frame::Message);
-        let mut frames: Vec<Frame> = before.chain([self.request(context.round())]).collect();
+        let mut frames: Vec<Frame> = before.chain(self.request(context)).collect();
         if let Stage::Answers(blocks) | Stage::Openings(blocks) = &self.stage {
             frames.extend(blocks.iter().flat_map(|block| self.blame_frames(context, *block, party)));
         }
         frames
     }
 
-    fn request(&self, round: Round) -> Frame {
-        let is_seed = |reveal: &&Reveal| reveal.index != 0;
-        let seeds = self.opened.reveals.iter().filter(is_seed).copied().collect();
-        Frame::Message(Message::LateRequest { round, seeds })
+    /// What was revealed, and the request for late sketches, whose own seeds follow from it.
+    fn request(&self, context: &RoundContext) -> Vec<Frame> {
+        let request = Message::LateRequest { round: context.round() };
+        self.opened.reveals.messages(context).into_iter().chain([request]).map(Frame::Message).collect()
     }
 
     fn cohort(&self, block: BlockId) -> Option<&SummedCohort> {
-        self.opened.cohorts.valid().iter().find(|cohort| cohort.block() == block)
+        self.opened.cohorts.valid_cohort(block)
     }
 
     /// Members that are asked for late sketches.
@@ -68,7 +68,7 @@ impl Checking {
         let opened = &self.opened;
         let manifest = opened.cohorts.sealed_manifest().manifest().digest();
         let failing = |sum: &OpenedSum| {
-            let verdict = check_sum(context, &opened.cohorts, &opened.seeds, &self.evidence, sum);
+            let verdict = check_sum(context, &opened.cohorts, &opened.reveals.seeds, &self.evidence, sum);
             let (row, projection) = verdict.failing?;
             let cohort = self.cohort(sum.block())?;
             Some(BlamedRow { round: context, manifest, cohort, projection, row })
@@ -116,10 +116,10 @@ impl Coordinator {
     pub(super) fn begin_checking(&mut self, announced: Box<Announced>, opened: Opened, now: Time) {
         let checking = Checking { opened, evidence: LateEvidence::default(), stage: Stage::Sketches };
         let members: Vec<PartyId> = checking.sketchers(&announced.context).into_iter().collect();
-        let request = checking.request(announced.context.round());
+        let request = if members.is_empty() { Vec::new() } else { checking.request(&announced.context) };
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
         self.put_phase(Phase::Checking(announced, Box::new(checking)));
-        self.send_to(members, &request);
+        request.iter().for_each(|frame| self.send_to(members.clone(), frame));
         self.advance_checking(now, false);
     }
 

@@ -6,7 +6,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::frame::{Frame, chunks};
-use cloister_wire::message::{Ending, LostSecret, Message, Reveal};
+use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{BlamedMember, Certificate, Recomputed, Signature, Signed};
 
 use super::ballot::Ballot;
@@ -28,10 +28,8 @@ type Body = cloister_wire::statement::Closing;
 pub(super) struct Evidence {
     /// The model before the round.
     pub(super) before: Model,
-    pub(super) reveals: Vec<Reveal>,
-    pub(super) lost: Vec<LostSecret>,
-    /// What members said of their uploads.
-    pub(super) late: Vec<Message>,
+    /// What was revealed, and what members said of their uploads.
+    pub(super) shown: Vec<Message>,
 }
 
 /// Waiting for votes on the closing, and for recomputations of its sums.
@@ -86,7 +84,7 @@ impl Closing {
     fn request(&self, round: Round, custodian: PartyId) -> Vec<Frame> {
         let assigned = self.assigned.get(&custodian).cloned().unwrap_or_default();
         let cohorts = self.cohorts.valid().iter().filter(|cohort| assigned.contains(&cohort.block()));
-        let mut frames: Vec<Frame> = self.evidence.late.iter().cloned().map(Frame::Message).collect();
+        let mut frames: Vec<Frame> = self.evidence.shown.iter().cloned().map(Frame::Message).collect();
         for (member, block) in
             cohorts.flat_map(|cohort| cohort.members().map(|member| (member, cohort.block())))
         {
@@ -102,8 +100,6 @@ impl Closing {
         frames.push(Frame::Message(Message::ProposeClosing {
             closing: self.ballot.body().to_vec(),
             before: self.evidence.before.block_digests(),
-            reveals: self.evidence.reveals.clone(),
-            lost: self.evidence.lost.clone(),
             recompute: assigned.into_iter().collect(),
         }));
         frames
@@ -202,9 +198,9 @@ impl Coordinator {
         for blamed in &body.blamed {
             self.event(Event::Blamed(blamed.member, blamed.block));
         }
-        let late = evidence.messages(&announced.context);
-        let evidence =
-            Evidence { before: self.model.clone(), reveals: opened.reveals, lost: opened.lost_secrets, late };
+        let mut shown = opened.reveals.messages(&announced.context);
+        shown.extend(evidence.messages(&announced.context));
+        let evidence = Evidence { before: self.model.clone(), shown };
         let summed = (opened.cohorts, opened.uploads);
         let closing = Closing::new(&body, opened.before, evidence, (opened.sums, model), summed);
         self.put_phase(Phase::Closing(announced, Box::new(closing)));

@@ -7,9 +7,10 @@ use cloister_crypto::letter::LetterEvidence;
 use cloister_params::consortium::Role;
 use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan};
+use cloister_params::rule;
 use cloister_transcript::RoundLog;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::Message;
+use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
@@ -18,6 +19,9 @@ use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, keep_announcement};
 use crate::round::RoundContext;
 use crate::statement::{check_partys, sign};
+
+/// The most bytes of a refusal's reason that are passed on.
+const MAX_REASON: usize = 1024;
 
 impl Coordinator {
     pub(super) fn handle_receiving_key(
@@ -71,8 +75,10 @@ impl Coordinator {
             previous: self.chain.previous,
             model: self.chain.model,
             custodians: custodians.collect(),
+            barred: self.bars.barred(active.number).collect(),
             settings: active.settings.clone(),
         };
+        let barred = plan.barred.clone();
         let signed = sign(&self.key, PartyId::COORDINATOR, &plan);
         let receiving_keys: Vec<_> = keys.into_values().collect();
         let context = match RoundContext::check(&self.epoch, &signed, &receiving_keys) {
@@ -95,10 +101,17 @@ impl Coordinator {
             certified: BTreeSet::new(),
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);
+        active.refused.extend(barred.iter().copied());
         active.phase = Phase::Announcing(Box::new(announced));
         self.last_sums.clear();
         self.event(Event::Planned(number));
+        if !barred.is_empty() {
+            self.event(Event::Barred(barred));
+        }
         self.wait(now, limit);
+        for evidence in self.evidence_of_bars(number) {
+            self.send_to(self.everyone(), &evidence);
+        }
         self.send_to(self.everyone(), &Frame::Message(message));
     }
 
@@ -109,7 +122,12 @@ impl Coordinator {
         self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
     }
 
-    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, reason: String) {
+    /// Takes a refusal, and of its reason what a person reads: a longer one is cut, not refused, so that nobody waits for a
+    /// party that takes no part (`ROUND-32`).
+    pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, mut reason: String) {
+        if rule::in_force("ROUND-32") {
+            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        }
         if let Some(active) = self.round.as_mut().filter(|active| active.number == round) {
             match role {
                 Role::Member => active.refused.insert(from),
@@ -186,15 +204,22 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A custodian shows that a letter is bad: its dealer is out of the round (`ROUND-24`).
+    /// A custodian shows that a letter is bad: its dealer is out of this round and barred from the next (`ROUND-24`,
+    /// `ROUND-33`). After the first seal was proposed the round is aborted, as the custodian lacks a share that may be needed.
     pub(super) fn handle_letter_fault(
         &mut self,
         from: PartyId,
         round: Round,
         dealer: PartyId,
         evidence: &LetterEvidence,
+        now: Time,
     ) -> Result<(), Fault> {
-        let announced = self.announcing(from, "a complaint about a letter")?;
+        let Some(
+            Phase::Announcing(announced) | Phase::Sealing1(announced, _) | Phase::Uploading(announced, _),
+        ) = self.round.as_mut().map(|active| &mut active.phase)
+        else {
+            return Err(not_awaited(from, "a complaint about a letter"));
+        };
         expect("complaint", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
         let awaited = not_awaited(from, "a complaint about a letter that did not come");
         let announcement = announced.announcements.get(&dealer).ok_or(awaited.clone())?;
@@ -202,17 +227,31 @@ impl Coordinator {
         else {
             return Err(awaited);
         };
-        let body = announcement.body();
-        let why = check_letter_fault(&announced.context, from, (dealer, body), sealed, evidence)
+        let threshold = announced.context.roster().floors().reveal_threshold;
+        let why = check_letter_fault(threshold, (dealer, announcement.body()), (from, sealed), evidence)
             .map_err(|what| what.by(from))?;
+        let relayed = announced.relay.get(&dealer).cloned();
+        if let Some(Frame::Message(Message::Announcement(announcement))) = relayed {
+            let LetterEvidence { agreed, proof } = *evidence;
+            let letter = sealed.clone();
+            let shown = BadDealing { announcement, custodian: from, letter, agreed, proof };
+            self.bars.take(&self.epoch, &shown).map_err(|what| what.by(from))?;
+        }
+        self.exclude(dealer, now);
+        self.event(Event::BadLetter { dealer, custodian: from, why });
+        Ok(())
+    }
+
+    /// Takes a dealer out of the round while members announce; later ends the round.
+    fn exclude(&mut self, dealer: PartyId, now: Time) {
+        let Some(active) = &mut self.round else { return };
+        active.refused.insert(dealer);
+        let Phase::Announcing(announced) = &mut active.phase else {
+            return self.propose_abort(AbortReason::BadDealing, now);
+        };
         announced.announcements.remove(&dealer);
         announced.relay.remove(&dealer);
         announced.letters.retain(|(by, _), _| *by != dealer);
-        if let Some(active) = &mut self.round {
-            active.refused.insert(dealer);
-        }
-        self.event(Event::BadLetter { dealer, custodian: from, why });
-        Ok(())
     }
 
     fn announcing(&mut self, from: PartyId, what: &'static str) -> Result<&mut Announced, Fault> {

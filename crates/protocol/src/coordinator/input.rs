@@ -9,12 +9,14 @@ use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_wire::codec::{self, DecodeError};
 use cloister_wire::frame::{Frame, FrameError};
-use cloister_wire::message::Ending;
+use cloister_wire::message::{BadDealing, Ending, Message};
+use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
 
 use super::{Coordinator, CoordinatorOutput, Phase, Time};
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::Model;
+use crate::openings::Openings;
 use crate::round::KnownEnding;
 
 /// Something that happens to a coordinator.
@@ -54,6 +56,12 @@ pub enum InputError {
 const HEAD: usize = 1 + 8 + 4;
 
 impl Input {
+    /// Whether a coordinator that took it is another than before. A request for the model leaves it as it is: whoever has
+    /// sent one many times has not filled the disk (`ROUND-32`).
+    pub fn is_kept(&self) -> bool {
+        !matches!(self, Self::Frame(_, Frame::Message(Message::ModelRequest { .. })))
+    }
+
     /// Kind (1 byte), time (8), party (4, 0 where there is none), little-endian, then settings, a frame, or a block (4)
     /// with its leaf.
     pub fn encode(&self, now: Time) -> Vec<u8> {
@@ -105,14 +113,18 @@ pub struct Start {
     pub last_ending: Option<Ending>,
     /// The last round's sums as they travel, for members that were away when it ended.
     pub last_sums: Vec<Frame>,
+    /// What was opened from the model (`ROUND-30`).
+    pub openings: Vec<OpeningRecord>,
+    /// Evidence of bad dealings that still bars somebody (`ROUND-33`).
+    pub bad_dealings: Vec<BadDealing>,
 }
 
 /// Why a coordinator cannot be had again.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ResumeError {
-    /// The ending is not one of this epoch, or not certified.
-    #[error("the last ending does not hold: {0}")]
-    Ending(#[from] Misbehaviour),
+    /// The ending, or evidence of a bad dealing, is not one of this epoch, or does not hold.
+    #[error("the last ending or a kept bad dealing does not hold: {0}")]
+    Evidence(#[from] Misbehaviour),
     /// The model is not the one that the ending names.
     #[error("the model is not the one after the last ending")]
     Model,
@@ -173,6 +185,10 @@ impl Coordinator {
             coordinator.last_ending = Some(ending);
             coordinator.last_sums = start.last_sums;
         }
+        coordinator.openings = Openings::new(start.openings);
+        for evidence in &start.bad_dealings {
+            coordinator.bars.take(&coordinator.epoch, evidence)?;
+        }
         for (input, now) in inputs {
             coordinator.handle(input, now)?;
             let is_for_the_disk =
@@ -188,6 +204,8 @@ impl Coordinator {
             model: self.model.clone(),
             last_ending: self.last_ending.clone(),
             last_sums: self.last_sums.clone(),
+            openings: self.openings.records(),
+            bad_dealings: self.bars.all().cloned().collect(),
         }
     }
 
@@ -211,8 +229,6 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use cloister_wire::message::Message;
-
     use super::*;
 
     /// ROUND-27

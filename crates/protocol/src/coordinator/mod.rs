@@ -9,6 +9,7 @@ mod checking;
 mod closing;
 mod collecting;
 mod input;
+mod model_sending;
 mod output;
 mod revealing;
 mod sealing;
@@ -27,9 +28,11 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{AbortReason, ManifestCohort, ReceivingKey, Signed};
 
+use crate::bars::Bars;
 use crate::fault::Fault;
 use crate::manifest::Announcements;
-use crate::model::{Model, model_parts};
+use crate::model::Model;
+use crate::openings::Openings;
 use crate::round::{ChainPosition, RoundContext};
 use ballot::Ballot;
 use checking::Checking;
@@ -38,6 +41,7 @@ use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
 pub use input::{Input, InputError, ResumeError, Start};
+pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
 pub use output::{CoordinatorOutput, Event, RoundReport};
 pub use uploads::Erasure;
 
@@ -55,6 +59,10 @@ pub struct Coordinator {
     last_ending: Option<Ending>,
     /// The sums of the last round, for members that were away when it ended; until the next plan.
     last_sums: Vec<Frame>,
+    /// What was opened from the present model.
+    openings: Openings,
+    /// Who dealt badly.
+    bars: Bars,
     connected: BTreeSet<PartyId>,
     round: Option<ActiveRound>,
     deadline: Option<Time>,
@@ -122,6 +130,8 @@ impl Coordinator {
             model,
             last_ending: None,
             last_sums: Vec::new(),
+            openings: Openings::default(),
+            bars: Bars::default(),
             connected: BTreeSet::new(),
             round: None,
             deadline: None,
@@ -222,13 +232,19 @@ impl Coordinator {
                 self.handle_letter_opened(from, round, dealer)?;
             }
             Frame::Message(Message::LetterFault { round, dealer, agreed, proof }) => {
-                self.handle_letter_fault(from, round, dealer, &LetterEvidence { agreed, proof })?;
+                self.handle_letter_fault(from, round, dealer, &LetterEvidence { agreed, proof }, now)?;
             }
-            Frame::Message(Message::ModelRequest { model }) => self.handle_model_request(from, model),
+            Frame::Message(Message::ModelRequest { model }) => {
+                self.handle_model_request(from, model);
+                return Ok(());
+            }
             Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
-            Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, &seeds)?,
-            Frame::Message(Message::Shares { round, dealer, shares }) => {
-                self.handle_shares(from, round, dealer, &shares)?;
+            Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, seeds)?,
+            Frame::Message(Message::SeedParts { round, dealer, parts }) => {
+                self.handle_seed_parts(from, round, dealer, parts)?;
+            }
+            Frame::Message(Message::MaskKeyShare { round, dealer, share }) => {
+                self.handle_mask_key_share(from, round, dealer, share)?;
             }
             Frame::Message(
                 message @ (Message::LateSketches(_) | Message::BlameAnswer(_) | Message::PairOpened { .. }),
@@ -239,13 +255,11 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Sends the present model to a member that missed a closing (`ROUND-23`).
-    fn handle_model_request(&mut self, from: PartyId, model: Digest) {
+    /// Has the present model sent to a member that missed a closing (`ROUND-23`). Nothing else follows from it, so that it is
+    /// not kept ([`Input::is_kept`]).
+    fn handle_model_request(&mut self, to: PartyId, model: Digest) {
         if model == self.chain.model {
-            for part in model_parts(&self.model) {
-                let frame = Frame::Message(Message::ModelPart(part));
-                self.outputs.push_back(CoordinatorOutput::Send { to: from, frame });
-            }
+            self.outputs.push_back(CoordinatorOutput::SendModel { to, model: self.model.clone() });
         }
     }
 
@@ -295,6 +309,12 @@ impl Coordinator {
         }
     }
 
+    /// The evidence that bars members from a round, for everybody who gets its plan (`ROUND-33`).
+    fn evidence_of_bars(&self, round: Round) -> Vec<Frame> {
+        let evidence = self.bars.evidence(round).map(|(_, evidence)| evidence.clone());
+        evidence.map(|evidence| Frame::Message(Message::BadDealing(evidence))).collect()
+    }
+
     fn everyone(&self) -> Vec<PartyId> {
         self.epoch.consortium().parties().map(|party| party.id).collect()
     }
@@ -308,7 +328,8 @@ impl Coordinator {
             let messages = ending.into_iter().chain(request).map(Frame::Message);
             return self.last_sums.iter().cloned().chain(messages).collect();
         };
-        let mut frames = vec![Frame::Message(announced.plan.clone())];
+        let mut frames = self.evidence_of_bars(announced.context.round());
+        frames.push(Frame::Message(announced.plan.clone()));
         frames.extend(announced.relay.values().cloned());
         let letters = announced.letters.iter().filter(|((_, custodian), _)| *custodian == party);
         frames.extend(letters.map(|(_, frame)| frame.clone()));
@@ -337,10 +358,8 @@ impl Phase {
         let messages = match self {
             Self::Keys(_) | Self::Announcing(_) => Vec::new(),
             Self::Sealing1(_, sealing) => vec![sealing.proposal()],
-            Self::Uploading(announced, uploading) => vec![uploading.invitation(announced, party)],
-            Self::Sealing2(announced, sealing) => {
-                vec![sealing.invitation(announced, party), sealing.proposal()]
-            }
+            Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
+            Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
             Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
             Self::Revealing(_, revealing) => revealing.messages(party),
             Self::Checking(announced, checking) => return checking.frames(&announced.context, party),

@@ -19,6 +19,13 @@ pub enum CoordinatorOutput {
         /// What.
         frame: Frame,
     },
+    /// Send a model to a party, unless its link has one under way ([`ModelUnderWay`](super::ModelUnderWay)).
+    SendModel {
+        /// To whom.
+        to: PartyId,
+        /// What.
+        model: Model,
+    },
     /// Something to tell people.
     Event(Event),
     /// Delete what this covers of the round's inputs that are kept on disk.
@@ -53,8 +60,10 @@ pub enum Event {
     Missing(Vec<PartyId>),
     /// Members' secrets are being recovered from custodians' shares.
     Recovering(Vec<PartyId>),
-    /// A block stays closed because a secret of this member could not be recovered from what it dealt.
-    BlockLost(BlockId, PartyId),
+    /// Members that are barred from the round, as they dealt badly before.
+    Barred(Vec<PartyId>),
+    /// Blocks that stay closed, as they were opened from the same model over other members.
+    Repeated(Vec<BlockId>),
     /// The late sketches of a block do not make up its sum; its members are asked who lied.
     Refuted(BlockId),
     /// A member was shown to have lied about a block, which is not applied.

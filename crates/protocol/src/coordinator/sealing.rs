@@ -18,6 +18,7 @@ use super::{Announced, Coordinator, CoordinatorOutput, Event, Phase, RoundReport
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::model::Model;
+use crate::openings::opened_blocks;
 use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys};
@@ -46,9 +47,8 @@ pub(super) struct Uploading {
 
 impl Uploading {
     /// The first seal, with the blocks that came whole and that a member need not send again.
-    pub(super) fn invitation(&self, announced: &Announced, member: PartyId) -> Message {
-        let length_of = |block| announced.packed_bytes(block);
-        let whole = |arriving: &Arriving| arriving.whole_blocks(length_of).collect();
+    pub(super) fn invitation(&self, member: PartyId) -> Message {
+        let whole = |arriving: &Arriving| arriving.whole_blocks().collect();
         let received = self.arriving.get(&member).map(whole).unwrap_or_default();
         Message::Sealed1 {
             manifest: self.sealed.manifest().bytes().to_vec(),
@@ -66,8 +66,8 @@ pub(super) struct Sealing2 {
 }
 
 impl Sealing2 {
-    pub(super) fn invitation(&self, announced: &Announced, party: PartyId) -> Message {
-        self.uploading.invitation(announced, party)
+    pub(super) fn invitation(&self, party: PartyId) -> Message {
+        self.uploading.invitation(party)
     }
 
     pub(super) fn proposal(&self) -> Message {
@@ -177,11 +177,11 @@ impl Coordinator {
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
         let manifest = sealed.manifest();
-        let nothing_yet = |member| Arriving::of(manifest.blocks_of(member).map(|(block, _)| block));
+        let nothing_yet = |member| Arriving::of(manifest.blocks_of(member).iter().map(|(block, _)| *block));
         let arriving =
             manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
         let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
-        let invitation = Frame::Message(uploading.invitation(&announced, PartyId::COORDINATOR));
+        let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
         self.wait(now, announced.context.plan().settings.deadlines.upload);
         self.put_phase(Phase::Uploading(announced, Box::new(uploading)));
@@ -204,6 +204,9 @@ impl Coordinator {
         let block = announced.context.block(chunk.block).ok_or_else(wrong)?;
         let whole = announced.context.plan().packed_bytes(block);
         let arriving = uploading.arriving.get_mut(&from).ok_or_else(wrong)?;
+        if arriving.is_whole() {
+            return Err(not_awaited(from, "a chunk of an upload that is whole"));
+        }
         arriving.append(chunk, whole).ok_or_else(wrong)
     }
 
@@ -215,6 +218,16 @@ impl Coordinator {
         let arriving = uploading.arriving.get_mut(&from);
         let erased = arriving.and_then(|arriving| arriving.erase(block, leaf));
         erased.ok_or(Fault::ApiMisuse("no such block is uploaded"))
+    }
+
+    /// How many bytes of a member's upload were hashed: each that came, once (`ROUND-32`).
+    pub fn hashed_bytes(&self, member: PartyId) -> u64 {
+        match self.round.as_ref().map(|active| &active.phase) {
+            Some(Phase::Uploading(_, uploading)) => {
+                uploading.arriving.get(&member).map_or(0, Arriving::hashed)
+            }
+            _ => 0,
+        }
     }
 
     /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
@@ -233,9 +246,8 @@ impl Coordinator {
         expect("upload", "signer", upload.signer(), from).map_err(by)?;
         expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
         expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
-        let arriving = uploading.arriving.get(&from);
-        let length_of = |block| announced.packed_bytes(block);
-        if !arriving.is_some_and(|arriving| arriving.makes_up(upload.body().root, length_of)) {
+        let arriving = uploading.arriving.get_mut(&from);
+        if !arriving.is_some_and(|arriving| arriving.makes_up(upload.body().root)) {
             return Err(Misbehaviour::UploadRoot { member: from }.by(from));
         }
         uploading.arrived.insert(from, (signed.clone(), upload));
@@ -278,21 +290,28 @@ impl Coordinator {
             uploading.arrived.iter().map(|(member, (_, upload))| (*member, upload.clone())).collect();
         announced.uploaded = present.iter().copied().collect();
         let blocks = present.iter().flat_map(|member| uploading.sealed.manifest().blocks_of(*member));
-        let bytes = blocks.filter_map(|(block, _)| announced.packed_bytes(block));
+        let bytes = blocks.filter_map(|(block, _)| announced.packed_bytes(*block));
         announced.masked_bytes = bytes.map(|bytes| bytes as u64).sum();
         let uploaded: Vec<UploadedMember> = verified
             .iter()
             .map(|(member, upload)| UploadedMember { member: *member, root: upload.body().root })
             .collect();
         announced.log = log_to_uploads(&announced.context, &uploading.sealed, &uploaded);
-        let body = Seal2 {
+        let mut body = Seal2 {
             epoch: self.epoch.digest(),
             round: announced.context.round(),
             seal1: uploading.sealed.digest(),
             uploaded,
             void: uploading.sealed.void_blocks(&announced.context, &present),
+            repeated: Vec::new(),
             tree: announced.log.root(),
         };
+        let valid = uploading.sealed.valid_cohorts(&body);
+        let blocks = opened_blocks(&announced.context, &uploading.sealed, &valid);
+        body.repeated = self.openings.repeated(&announced.context, &blocks);
+        if !body.repeated.is_empty() {
+            self.event(Event::Repeated(body.repeated.clone()));
+        }
         let sealing = Sealing2 { uploading: *uploading, ballot: Ballot::open(&body) };
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
@@ -308,13 +327,16 @@ impl Coordinator {
         };
         announced.certified.insert(body_digest(&certificate.body));
         let Sealing2 { uploading, .. } = *sealing;
-        let invitation = uploading.invitation(&announced, PartyId::COORDINATOR);
+        let invitation = uploading.invitation(PartyId::COORDINATOR);
         let cohorts = SealedCohorts::establish(&announced.context, uploading.sealed, &certificate)
             .expect("votes were checked one by one");
         let (uploads, erasure) = Uploads::sealed(&cohorts, uploading.arriving);
         if !erasure.is_empty() {
             self.outputs.push_back(CoordinatorOutput::Erase(erasure));
         }
+        self.openings
+            .sealed(&announced.context, cohorts.sealed_manifest(), cohorts.seal2().body())
+            .expect("the seal that this coordinator wrote lists what is repeated");
         let message = Message::Sealed2 { certificate };
         let revealing = Revealing::new(cohorts, uploads, vec![invitation, message.clone()]);
         let departed = revealing.departed();
@@ -338,6 +360,9 @@ impl Coordinator {
     pub(super) fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
         let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
         self.chain.advance(&known);
+        self.openings.ended(&self.epoch, &known);
+        self.openings.retain_model(known.model);
+        self.bars.expire(known.round);
         self.model = model.clone();
         self.last_ending = Some(ending.clone());
         self.round = None;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_crypto::merkle;
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::rule;
 use cloister_wire::frame::{Chunk, Frame};
 use cloister_wire::message::Message;
 
@@ -11,55 +12,92 @@ use super::Input;
 use crate::opening::{MaskedBlocks, append_chunk, masked_block_leaf};
 use crate::sealed::SealedCohorts;
 
-/// One member's upload while it arrives.
+/// One member's upload while it arrives. Each block is hashed when its last chunk comes, and the root when the last block is
+/// whole; the upload stays as it is then. So a claim that it is whole costs a comparison, however often it is made
+/// (`ROUND-32`), and a coordinator that refused some is the same after a restart.
 #[derive(Debug)]
 pub(super) struct Arriving {
     packed: MaskedBlocks,
-    /// Leaves of blocks that were erased before a restart.
-    erased: BTreeMap<BlockId, Digest>,
+    /// How many blocks the upload has.
+    blocks: usize,
+    /// Leaves of the blocks that are whole, those that were erased before a restart among them.
+    leaves: BTreeMap<BlockId, Digest>,
+    /// The root over them, once all are here.
+    root: Option<Digest>,
+    /// Bytes that were hashed.
+    hashed: u64,
 }
 
 impl Arriving {
     /// Nothing yet, of these blocks.
     pub(super) fn of(blocks: impl Iterator<Item = BlockId>) -> Self {
-        Self { packed: blocks.map(|block| (block, Vec::new())).collect(), erased: BTreeMap::new() }
+        let packed: MaskedBlocks = blocks.map(|block| (block, Vec::new())).collect();
+        let mut arriving =
+            Self { blocks: packed.len(), packed, leaves: BTreeMap::new(), root: None, hashed: 0 };
+        arriving.settle();
+        arriving
     }
 
     /// Appends the next chunk of one of the blocks, which has `whole` bytes.
     pub(super) fn append(&mut self, chunk: &Chunk, whole: usize) -> Option<()> {
-        append_chunk(self.packed.get_mut(&chunk.block)?, chunk, whole)
+        let packed = self.packed.get_mut(&chunk.block)?;
+        append_chunk(packed, chunk, whole)?;
+        let is_whole = packed.len() == whole;
+        // A first chunk begins its block anew.
+        self.leaves.remove(&chunk.block);
+        if is_whole {
+            self.hash(chunk.block);
+        }
+        self.settle();
+        Some(())
     }
 
     /// Takes a leaf in a block's place.
     pub(super) fn erase(&mut self, block: BlockId, leaf: Digest) -> Option<()> {
         self.packed.remove(&block)?;
-        self.erased.insert(block, leaf);
+        self.leaves.insert(block, leaf);
+        self.settle();
         Some(())
     }
 
-    /// The blocks that are whole, given the length of each.
-    pub(super) fn whole_blocks(
-        &self,
-        length_of: impl Fn(BlockId) -> Option<usize>,
-    ) -> impl Iterator<Item = BlockId> {
-        let whole =
-            self.packed.iter().filter(move |(block, packed)| length_of(**block) == Some(packed.len()));
-        whole.map(|(block, _)| *block)
+    /// The blocks that are whole.
+    pub(super) fn whole_blocks(&self) -> impl Iterator<Item = BlockId> {
+        self.packed.keys().copied().filter(|block| self.leaves.contains_key(block))
+    }
+
+    /// Whether every block is whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.root.is_some()
     }
 
     /// Whether everything is here, and makes up a root.
-    pub(super) fn makes_up(&self, root: Digest, length_of: impl Fn(BlockId) -> Option<usize>) -> bool {
-        let leaves: Vec<Digest> = self.leaves().into_values().collect();
-        self.whole_blocks(length_of).count() == self.packed.len() && merkle::root(&leaves) == root
+    pub(super) fn makes_up(&mut self, root: Digest) -> bool {
+        if !rule::in_force("ROUND-32") {
+            let blocks: Vec<BlockId> = self.whole_blocks().collect();
+            blocks.into_iter().for_each(|block| self.hash(block));
+        }
+        self.root == Some(root)
+    }
+
+    /// How many bytes of it were hashed.
+    pub(super) fn hashed(&self) -> u64 {
+        self.hashed
     }
 
     fn has_begun(&self) -> bool {
         self.packed.values().any(|packed| !packed.is_empty())
     }
 
-    fn leaves(&self) -> BTreeMap<BlockId, Digest> {
-        let of_packed = |(block, packed): (&BlockId, &Vec<u8>)| (*block, masked_block_leaf(*block, packed));
-        self.packed.iter().map(of_packed).chain(self.erased.clone()).collect()
+    fn hash(&mut self, block: BlockId) {
+        let Some(packed) = self.packed.get(&block) else { return };
+        self.hashed += packed.len() as u64;
+        self.leaves.insert(block, masked_block_leaf(block, packed));
+    }
+
+    fn settle(&mut self) {
+        if self.leaves.len() == self.blocks {
+            self.root = Some(merkle::root(&self.leaves.values().copied().collect::<Vec<_>>()));
+        }
     }
 }
 
@@ -81,7 +119,7 @@ impl Uploads {
         let begun = cut.into_iter().filter(|(_, upload)| upload.has_begun());
         let mut erasure = Erasure::of_absent(begun.map(|(member, _)| member));
         for (member, mut upload) in whole {
-            let leaves = upload.leaves();
+            let leaves = upload.leaves;
             let void = upload.packed.extract_if(.., |block, _| !valid.contains(block));
             erasure.void.extend(void.map(|(block, _)| ((member, block), leaves[&block])));
             uploads.summed.insert(member, upload.packed);

@@ -1,28 +1,20 @@
 //! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its recomputation.
 
+use std::collections::BTreeSet;
+
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::codec;
 use cloister_wire::frame::Chunk;
-use cloister_wire::message::{LostSecret, Message, ModelPart, Reveal};
+use cloister_wire::message::{Message, ModelPart, Reveal};
 use cloister_wire::statement::{Body, Closing, Recomputed};
 
 use super::{Custodian, Phase, no_round};
 use crate::fault::{Misbehaviour, expect};
 use crate::late::LateEvidence;
-use crate::recompute::{
-    CheckedReveals, ClosedBlock, check_closing, log_to_evidence, recompute as recompute_block,
-};
+use crate::recompute::{ClosedBlock, check_closing, log_to_evidence, recompute as recompute_block};
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 use crate::statement::{body_digest, sign};
-
-/// What comes with a proposed closing.
-pub(super) struct ClosingEvidence {
-    pub(super) before: Vec<Digest>,
-    pub(super) reveals: Vec<Reveal>,
-    pub(super) lost: Vec<LostSecret>,
-    pub(super) recompute: Vec<BlockId>,
-}
 
 impl Custodian {
     /// Signs the closing if it follows the second seal, lists what it must, the log's root covers the reveals, and
@@ -30,7 +22,8 @@ impl Custodian {
     pub(super) fn handle_propose_closing(
         &mut self,
         closing: &[u8],
-        evidence: &ClosingEvidence,
+        before: &[Digest],
+        recompute: &[BlockId],
     ) -> Result<(), Misbehaviour> {
         let state = self.round.as_mut().ok_or(no_round("a closing"))?;
         let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
@@ -39,26 +32,26 @@ impl Custodian {
         expect(Closing::TAG, "round", body.round, state.context.round())?;
         expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
         expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
-        check_closing(&state.context, cohorts, &body, &evidence.before, &evidence.lost)?;
-        let checked = CheckedReveals::check(&state.context, cohorts, &evidence.reveals)?;
-        let log = log_to_evidence(&state.context, cohorts, &evidence.reveals, &state.evidence);
+        check_closing(&state.context, cohorts, &body, before)?;
+        let log = log_to_evidence(&state.context, cohorts, &state.reveals, &state.evidence);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
+        let asked: BTreeSet<BlockId> = recompute.iter().copied().collect();
         let mut blocks = Vec::new();
         for sum in &body.sums {
             let place = sum.block.0 as usize;
             let closed = ClosedBlock {
                 sum: *sum,
                 blamed: blamed_for(&body, sum.block),
-                before: evidence.before[place],
+                before: before[place],
                 after: body.parameters[place],
             };
             let known = state.recomputed.get(&sum.block) == Some(&closed);
-            if !known && evidence.recompute.contains(&sum.block) {
-                let shown = (&checked, &state.evidence);
+            if !known && asked.contains(&sum.block) {
+                let shown = (&state.reveals, &state.evidence);
                 recompute_block(&state.context, cohorts, &mut state.handed, shown, &closed)?;
                 state.recomputed.insert(sum.block, closed);
             }
-            if known || evidence.recompute.contains(&sum.block) {
+            if known || asked.contains(&sum.block) {
                 blocks.push(sum.block);
             }
         }
@@ -68,6 +61,13 @@ impl Custodian {
         let signed = sign(&self.key, self.id, &statement);
         self.send(Message::Recomputed(signed));
         Ok(())
+    }
+
+    pub(super) fn handle_revealed(&mut self, round: Round, reveal: &Reveal) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a revealed secret"))?;
+        expect("revealed secret", "round", round, state.context.round())?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round("a revealed secret"))?;
+        state.reveals.take(&state.context, cohorts, reveal)
     }
 
     pub(super) fn handle_old_parameters(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {

@@ -17,16 +17,18 @@ use cloister_params::policy::Policy;
 use cloister_params::rule;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
+use cloister_wire::opening::OpeningRecord;
 use cloister_wire::statement::{Announcement, Body, ReceivingKey, Signature, Signed};
 use rand_core::CryptoRng;
 
-use closing::ClosingEvidence;
-
+use crate::bars::Bars;
 use crate::dealing::{HeldShares, check_announcement, is_announced_letter};
 use crate::fault::{Fault, Misbehaviour, Refusal};
 use crate::late::LateEvidence;
 use crate::manifest::{Announcements, keep_announcement};
+use crate::openings::Openings;
 use crate::recompute::{ClosedBlock, HandedBlocks};
+use crate::reveals::CheckedReveals;
 use crate::round::{ChainPosition, KnownEnding, RoundContext};
 use crate::sealed::{SealedCohorts, SealedManifest};
 use crate::statement::{body_digest, check_partys, sign};
@@ -36,6 +38,8 @@ use crate::statement::{body_digest, check_partys, sign};
 pub enum CustodianOutput {
     /// Write this to disk (and wait until it is there) before anything after it is sent (`ROUND-04`).
     Keep(SignedRecord),
+    /// The same of what this custodian helps to open, which is kept over rounds and epochs (`ROUND-30`).
+    KeepOpening(OpeningRecord),
     /// Send a frame to the coordinator.
     Send(Frame),
 }
@@ -83,6 +87,8 @@ pub struct Custodian {
     chain: ChainPosition,
     /// Everything signed in this epoch, by round and phase.
     signed: BTreeMap<(Round, Phase), Digest>,
+    openings: Openings,
+    bars: Bars,
     memory: Memory,
     receiving: Option<(Round, ScalarSecret)>,
     round: Option<RoundState>,
@@ -97,31 +103,33 @@ struct RoundState {
     sealed: Option<SealedManifest>,
     cohorts: Option<SealedCohorts>,
     handed: HandedBlocks,
+    reveals: CheckedReveals,
     evidence: LateEvidence,
     /// The sums that this custodian recomputed; a block's permit is used up whether its sum was right or not.
     recomputed: BTreeMap<BlockId, ClosedBlock>,
 }
 
 impl Custodian {
-    /// A custodian with what it signed before a restart.
+    /// A custodian with what it signed before a restart, and what it helped to open.
     pub fn new(
         id: PartyId,
         key: Arc<SigningKey>,
         epoch: Arc<Epoch>,
         policy: Policy,
         model: Digest,
-        records: impl IntoIterator<Item = SignedRecord>,
+        (records, openings): (impl IntoIterator<Item = SignedRecord>, Openings),
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model);
         let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
         let (receiving, round, outputs) = (None, None, VecDeque::new());
         let memory = Memory::Whole;
-        Self { id, key, epoch, policy, chain, signed, memory, receiving, round, outputs }
+        let bars = Bars::default();
+        Self { id, key, epoch, policy, chain, signed, openings, bars, memory, receiving, round, outputs }
     }
 
-    /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has ended a
-    /// round whose plan names a receiving key that it made since: whatever it signed before, that round is over
-    /// (`ROUND-04`).
+    /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has closed a
+    /// round whose plan names a receiving key that it made since, and which left another model: whatever it signed before,
+    /// that round is over, and so is what it may have opened from that model (`ROUND-04`).
     pub fn restored_from_backup(self) -> Self {
         Self { memory: Memory::Restored, ..self }
     }
@@ -165,6 +173,8 @@ impl Custodian {
             Message::ProposeAbort { abort } => self.handle_propose_abort(&abort).map_err(by),
             Message::Sealed2 { certificate } => self.handle_sealed2(&certificate).map_err(by),
             Message::SeedSharesRequest { round, dealer } => self.handle_seed_shares_request(round, dealer),
+            Message::BadDealing(evidence) => self.bars.take(&self.epoch, &evidence).map_err(by),
+            Message::Revealed { round, reveal } => self.handle_revealed(round, &reveal).map_err(by),
             Message::MaskedBlock { round, member, block, path } => {
                 self.handle_masked_block(round, (member, block), path).map_err(by)
             }
@@ -184,9 +194,8 @@ impl Custodian {
                 })
                 .map_err(by),
             Message::OldParameters(part) => self.handle_old_parameters(&part).map_err(by),
-            Message::ProposeClosing { closing, before, reveals, lost, recompute } => {
-                let evidence = ClosingEvidence { before, reveals, lost, recompute };
-                self.handle_propose_closing(&closing, &evidence).map_err(by)
+            Message::ProposeClosing { closing, before, recompute } => {
+                self.handle_propose_closing(&closing, &before, &recompute).map_err(by)
             }
             Message::Ended(ending) => self.handle_ended(&ending).map_err(by),
             _ => Err(not_awaited("a message that is not for custodians")),
@@ -220,22 +229,24 @@ impl Custodian {
         receiving_keys: &[Signed<ReceivingKey>],
         previous: Option<&Ending>,
     ) -> Result<(), Fault> {
-        if let Some(ending) = previous {
-            self.learn_ending(ending).map_err(|what| what.by(PartyId::COORDINATOR))?;
-        }
+        let known = previous.map(|ending| KnownEnding::check(ending, &self.epoch)).transpose();
+        let known = known.map_err(|what| what.by(PartyId::COORDINATOR))?;
         let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
             Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
             checked => checked?,
         };
         let round = context.round();
-        if let Err(why) = self.admit(&context) {
+        if let Err(why) = self.admit(&context, known.as_ref()) {
             return Err(self.refuse(round, why));
         }
+        known.iter().for_each(|known| self.take_ending(known));
         if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
             if self.holds_key(&context) {
                 self.memory = Memory::Watching(context.plan_digest());
             }
-            return Err(self.refuse(round, Refusal::Restored));
+            let reason = Refusal::Restored.to_string();
+            self.send(Message::Refusal { round, role: Role::Custodian, reason });
+            return Ok(());
         }
         if !self.holds_key(&context) {
             let reason =
@@ -250,6 +261,7 @@ impl Custodian {
                 sealed: None,
                 cohorts: None,
                 handed: HandedBlocks::default(),
+                reveals: CheckedReveals::default(),
                 evidence: LateEvidence::default(),
                 recomputed: BTreeMap::new(),
             });
@@ -263,14 +275,17 @@ impl Custodian {
         Fault::PlanRefused { round, why }
     }
 
-    fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
+    fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
         let other = |state: &RoundState| {
             state.context.round() == context.round() && state.context.plan_digest() != context.plan_digest()
         };
         if rule::in_force("ROUND-03") && self.round.as_ref().is_some_and(other) {
             return Err(Refusal::SecondPlan);
         }
-        self.chain.check(context.plan())?;
+        let mut chain = self.chain;
+        previous.into_iter().for_each(|known| chain.advance(known));
+        chain.check(context.plan())?;
+        self.bars.check(context.plan())?;
         self.policy.admit(context.plan()).map_err(Refusal::from)
     }
 
@@ -326,7 +341,8 @@ impl Custodian {
 
     /// Takes the ending, and forgets every secret of the round.
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
-        let known = self.learn_ending(ending)?;
+        let known = KnownEnding::check(ending, &self.epoch)?;
+        self.take_ending(&known);
         if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
             self.round = None;
         }
@@ -337,18 +353,19 @@ impl Custodian {
         Ok(())
     }
 
-    /// Takes an ending into account that a quorum has signed.
-    fn learn_ending(&mut self, ending: &Ending) -> Result<KnownEnding, Misbehaviour> {
-        let known = KnownEnding::check(ending, &self.epoch)?;
-        self.chain.advance(&known);
-        if self.memory == Memory::Watching(known.plan) {
+    /// Takes an ending into account that a quorum has signed, whatever message brought it.
+    fn take_ending(&mut self, known: &KnownEnding) {
+        let moved_on = known.model != self.chain.model;
+        self.chain.advance(known);
+        let record = self.openings.ended(&self.epoch, known);
+        self.outputs.extend(record.map(CustodianOutput::KeepOpening));
+        if self.memory == Memory::Watching(known.plan) && moved_on {
             self.memory = Memory::Whole;
         }
-        Ok(known)
     }
 
-    /// Signs a body once: never another for the same step, never a step before one that was signed (`ROUND-03`).
-    fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
+    /// Whether a body may be signed: never another for the same step, never a step before one that was signed (`ROUND-03`).
+    fn check_vote<T: Body>(&self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
         let digest = body_digest(body);
         let is_other = self.signed.get(&(round, phase)).is_some_and(|before| *before != digest);
         if is_other && rule::in_force("ROUND-03") {
@@ -358,6 +375,13 @@ impl Custodian {
         if is_past && rule::in_force("ROUND-03") {
             return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
         }
+        Ok(())
+    }
+
+    /// Signs a body once.
+    fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
+        self.check_vote::<T>(round, phase, body)?;
+        let digest = body_digest(body);
         if self.signed.insert((round, phase), digest).is_none() {
             self.outputs.push_back(CustodianOutput::Keep(SignedRecord { round, phase, body: digest }));
         }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cloister_crypto::commitment::SharedSecret;
 use cloister_params::consortium::Role;
 use cloister_params::id::{PartyId, Round};
 use cloister_wire::codec;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Abort, Body, Certificate, Seal1, Seal2, Signed, Upload};
 
-use super::{Custodian, Phase, no_round, not_awaited};
+use super::{Custodian, CustodianOutput, Phase, no_round, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::CheckedManifest;
 use crate::round::RoundContext;
@@ -63,6 +62,9 @@ impl Custodian {
         check_uploads(&state.context, sealed, &body, uploads)?;
         let log = log_to_uploads(&state.context, sealed, &body.uploaded);
         expect(Seal2::TAG, "tree", body.tree, log.root())?;
+        self.check_vote::<Seal2>(body.round, Phase::Outcome, seal)?;
+        let record = self.openings.sealed(&state.context, sealed, &body)?;
+        self.outputs.extend(record.map(CustodianOutput::KeepOpening));
         self.vote::<Seal2>(body.round, Phase::Outcome, seal)
     }
 
@@ -81,7 +83,11 @@ impl Custodian {
         let state = self.round.as_mut().ok_or(no_round("a second seal"))?;
         if state.cohorts.is_none() {
             let sealed = state.sealed.clone().ok_or(no_round("a second seal"))?;
-            state.cohorts = Some(SealedCohorts::establish(&state.context, sealed, certificate)?);
+            let cohorts = SealedCohorts::establish(&state.context, sealed, certificate)?;
+            let record =
+                self.openings.sealed(&state.context, cohorts.sealed_manifest(), cohorts.seal2().body())?;
+            self.outputs.extend(record.map(CustodianOutput::KeepOpening));
+            state.cohorts = Some(cohorts);
         }
         let departed = state.cohorts.as_ref().map(SealedCohorts::departed).unwrap_or_default();
         for dealer in departed {
@@ -106,10 +112,16 @@ impl Custodian {
         let (Some(cohorts), Some(held)) = (&state.cohorts, state.shares.get(&dealer)) else {
             return;
         };
-        let permitted: Vec<SharedSecret> = cohorts.revealable(dealer);
-        let shares = permitted.into_iter().map(|secret| held.reveal(secret)).collect();
-        let message = Message::Shares { round: state.context.round(), dealer, shares };
-        self.send(message);
+        let (round, permitted) = (state.context.round(), cohorts.revealable(dealer));
+        let mut messages = Vec::new();
+        if permitted.mask_key {
+            messages.push(Message::MaskKeyShare { round, dealer, share: held.reveal_mask_key() });
+        }
+        if !permitted.seeds.is_empty() {
+            let parts = held.reveal_seed_parts(&state.context, &permitted.seeds);
+            messages.push(Message::SeedParts { round, dealer, parts });
+        }
+        messages.into_iter().for_each(|message| self.send(message));
     }
 }
 

@@ -34,7 +34,7 @@ pub fn check_sum(
     if !is_sketched(round, sum.block()) {
         return verdict(SumCheck::NotSketched);
     }
-    let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == sum.block());
+    let cohort = cohorts.valid_cohort(sum.block());
     let Some((cohort, projection)) =
         cohort.and_then(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
     else {

@@ -72,7 +72,7 @@ impl LateEvidence {
         if !is_asked(round, cohorts, member, body.block) {
             return Err(wrong("it answers for a block that it is not summed in"));
         }
-        let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == body.block);
+        let cohort = cohorts.valid_cohort(body.block);
         let others = cohort.into_iter().flat_map(SummedCohort::members).filter(|other| *other != member);
         let ring = round.plan().settings.ring;
         let fits = body.pairs.iter().map(|pair| pair.other).eq(others)
@@ -202,7 +202,7 @@ fn expect_place<T: Body>(
 
 /// Whether a member is asked for a late sketch of a block.
 fn is_asked(round: &RoundContext, cohorts: &SealedCohorts, member: PartyId, block: BlockId) -> bool {
-    let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == block);
+    let cohort = cohorts.valid_cohort(block);
     let summed = cohort.is_some_and(|cohort| cohort.members().any(|listed| listed == member));
     summed && is_sketched(round, block)
 }

@@ -12,8 +12,8 @@ mod evidence;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_alignment::late::Projection;
-use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::seed::SeedSecret;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::late;
 use cloister_params::plan::LateSketches;
@@ -28,8 +28,8 @@ use crate::sealed::{SealedCohorts, SummedCohort};
 pub use evidence::LateEvidence;
 pub(crate) use evidence::open_pair;
 
-/// Revealed seeds that fit their commitments.
-pub type Seeds = BTreeMap<(PartyId, BlockId), ScalarSecret>;
+/// Revealed seeds, checked.
+pub type Seeds = BTreeMap<(PartyId, BlockId), SeedSecret>;
 
 /// Whether members of this block's cohort are asked for late sketches (`LATE-01`).
 pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {
@@ -88,7 +88,7 @@ pub fn judge(
 ) -> Judgement {
     let verdict = check_sum(openings.round, cohorts, openings.seeds, evidence, sum);
     let mut blamed: BTreeSet<PartyId> = verdict.too_large.iter().copied().collect();
-    let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == sum.block());
+    let cohort = cohorts.valid_cohort(sum.block());
     if let (Some((row, projection)), Some(cohort)) = (verdict.failing, cohort) {
         let manifest = openings.manifest;
         let blamed_row = BlamedRow { round: openings.round, manifest, cohort, projection, row };

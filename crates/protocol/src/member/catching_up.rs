@@ -3,10 +3,9 @@
 use cloister_params::id::Round;
 use cloister_wire::frame::{CHUNK_BYTES, Frame};
 use cloister_wire::message::{Message, ModelPart};
-use rand_core::CryptoRng;
 
 use super::{Member, MemberOutput};
-use crate::fault::{Fault, Misbehaviour};
+use crate::fault::Misbehaviour;
 use crate::model::{Model, floats};
 
 /// What came of the model so far, by block.
@@ -29,59 +28,60 @@ impl Member {
 
     /// Asks for the model after the last round (`ROUND-23`).
     pub(super) fn catch_up(&mut self) {
-        let blocks = vec![Vec::new(); self.model.blocks().len()];
-        let request = Message::ModelRequest { model: self.chain.model };
-        self.catching_up = Some(CatchingUp { blocks });
-        self.outputs.push_back(MemberOutput::Send(Frame::Message(request)));
+        self.catching_up = Some(CatchingUp { blocks: vec![Vec::new(); self.model.blocks().len()] });
+        self.ask_again();
     }
 
-    /// Starts over when the link was lost before the model was whole.
+    /// Asks once more where the link may have been lost before the model was whole. What is here of it stays: a coordinator
+    /// that is sending it does not begin anew (`ROUND-32`), and one that does is passed over up to where this member is.
     pub(super) fn ask_again(&mut self) {
         if self.catching_up.is_some() {
-            self.catch_up();
+            let request = Message::ModelRequest { model: self.chain.model };
+            self.outputs.push_back(MemberOutput::Send(Frame::Message(request)));
         }
     }
 
     /// Takes a part of the model; with the last one a round that is planned begins.
-    pub(super) fn handle_model_part(
-        &mut self,
-        part: &ModelPart,
-        random: &mut impl CryptoRng,
-    ) -> Result<(), Fault> {
-        let by_coordinator = |what: Misbehaviour| what.by(cloister_params::id::PartyId::COORDINATOR);
+    pub(super) fn handle_model_part(&mut self, part: &ModelPart) -> Result<(), Misbehaviour> {
         // A model that was asked for twice comes twice.
         let Some(catching_up) = self.catching_up.as_mut() else { return Ok(()) };
-        let block = part.block;
-        let is_last = catching_up.take(&self.model, part).map_err(by_coordinator)?;
-        if !is_last {
+        let length = catching_up.take(&self.model, part)?;
+        if !catching_up.is_whole(&self.model) {
             return Ok(());
         }
-        let Some(CatchingUp { blocks }) = self.catching_up.take() else { return Ok(()) };
-        let model = Model::new(blocks.iter().map(|bytes| floats(bytes)).collect());
+        let model = Model::new(catching_up.blocks.iter().map(|bytes| floats(bytes)).collect());
         if model.digest() != self.chain.model {
+            catching_up.blocks[part.block.0 as usize].truncate(length);
             let why = "the model that came is not the one that the closing names".into();
-            return Err(by_coordinator(Misbehaviour::Sum { block, why }));
+            return Err(Misbehaviour::Sum { block: part.block, why });
         }
+        self.catching_up = None;
         self.model = model;
-        self.take_part(random)
+        self.take_part();
+        Ok(())
     }
 }
 
 impl CatchingUp {
-    /// Appends a part in order, or passes over one that is here; true once every block is as long as the own model's.
-    fn take(&mut self, own: &Model, part: &ModelPart) -> Result<bool, Misbehaviour> {
+    /// Appends a part in order, or passes over one that is here; how long its block was before.
+    fn take(&mut self, own: &Model, part: &ModelPart) -> Result<usize, Misbehaviour> {
         let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
         let at = part.block.0 as usize;
         let whole = own.blocks().get(at).ok_or(wrong.clone())?.len() * 4;
         let bytes = self.blocks.get_mut(at).ok_or(wrong.clone())?;
-        let start = part.index as usize * CHUNK_BYTES;
-        if start > bytes.len() || start + part.bytes.len() > whole {
+        let (start, before) = (part.index as usize * CHUNK_BYTES, bytes.len());
+        if start > before || start + part.bytes.len() > whole {
             return Err(wrong);
         }
-        if start == bytes.len() {
+        if start == before {
             bytes.extend_from_slice(&part.bytes);
         }
+        Ok(before)
+    }
+
+    /// Whether every block is as long as the own model's.
+    fn is_whole(&self, own: &Model) -> bool {
         let lengths = own.blocks().iter().map(|block| block.len() * 4);
-        Ok(self.blocks.iter().map(Vec::len).eq(lengths))
+        self.blocks.iter().map(Vec::len).eq(lengths)
     }
 }

@@ -13,16 +13,16 @@ use super::{Member, MemberOutput, RoundState, not_awaited};
 use crate::fault::{Fault, Misbehaviour};
 use crate::late::blame::{BlamedRow, contradicts};
 use crate::late::check::first_failing_row;
-use crate::late::{LateEvidence, Seeds, projection, sketched_blocks};
+use crate::late::{LateEvidence, projection, sketched_blocks};
 use crate::opening::mask_key_of;
-use crate::recompute::CheckedReveals;
+use crate::reveals::CheckedReveals;
 use crate::sealed::SealedCohorts;
 use crate::statement::sign;
 
 /// What a member said and saw of late sketches in this round. It says each thing once.
 #[derive(Debug, Default)]
 pub(super) struct OwnLate {
-    seeds: Seeds,
+    reveals: CheckedReveals,
     sketches: Option<Signed<LateSketches>>,
     evidence: LateEvidence,
     answers: BTreeMap<BlockId, Signed<BlameAnswer>>,
@@ -30,16 +30,29 @@ pub(super) struct OwnLate {
 }
 
 impl Member {
-    /// Sketches what it uploaded, for seeds that fit their commitments (`LATE-02`). It does so once a round: whatever
+    /// Takes seeds, from which the late sketches' own seeds follow. Once this member has sketched, no others count.
+    pub(super) fn handle_revealed(&mut self, round: Round, reveal: &Reveal) -> Result<(), Fault> {
+        let what = "a revealed secret";
+        self.sealed_round(round, what)?;
+        let Some(state) = &mut self.round else { return Err(not_awaited(what)) };
+        let Some(cohorts) = &state.cohorts else { return Err(not_awaited(what)) };
+        if state.late.sketches.is_some() && rule::in_force("LATE-02") {
+            return Ok(());
+        }
+        let taken = state.late.reveals.take(&state.context, cohorts, reveal);
+        taken.map_err(|what| what.by(PartyId::COORDINATOR))
+    }
+
+    /// Sketches what it uploaded, for seeds that came with a proof (`LATE-02`). It does so once a round: whatever
     /// other seeds come later, the same sketches go out again.
-    pub(super) fn handle_late_request(&mut self, round: Round, reveals: &[Reveal]) -> Result<(), Fault> {
+    pub(super) fn handle_late_request(&mut self, round: Round) -> Result<(), Fault> {
         let (state, cohorts) = self.sealed_round(round, "a request for late sketches")?;
+        if self.has_shown_enough(state) {
+            return Err(not_awaited("a second request for late sketches of an update from one model"));
+        }
         if state.late.sketches.is_none() || !rule::in_force("LATE-02") {
-            let checked = CheckedReveals::check(&state.context, cohorts, reveals)
-                .map_err(|what| what.by(PartyId::COORDINATOR))?;
-            let signed = sign(&self.key, self.id, &self.sketch_uploads(state, cohorts, &checked.seeds)?);
+            let signed = sign(&self.key, self.id, &self.sketch_uploads(state, cohorts)?);
             if let Some(state) = &mut self.round {
-                state.late.seeds = checked.seeds;
                 state.late.sketches = Some(signed);
             }
         }
@@ -48,23 +61,25 @@ impl Member {
         Ok(())
     }
 
-    fn sketch_uploads(
-        &self,
-        state: &RoundState,
-        cohorts: &SealedCohorts,
-        seeds: &Seeds,
-    ) -> Result<LateSketches, Fault> {
+    /// Whether an earlier round from this model was unsealed, so that late sketches would show more of an update that nearly
+    /// repeats itself, and no budget counts them (`LATE-10`).
+    fn has_shown_enough(&self, state: &RoundState) -> bool {
+        let counts = self.policy.privacy.is_some() || !rule::in_force("LATE-10");
+        !counts && self.openings.has_opened_before(&state.context)
+    }
+
+    fn sketch_uploads(&self, state: &RoundState, cohorts: &SealedCohorts) -> Result<LateSketches, Fault> {
         let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
         let ring = state.context.plan().settings.ring;
         let weights: BTreeMap<BlockId, u8> =
-            cohorts.sealed_manifest().manifest().blocks_of(self.id).collect();
+            cohorts.sealed_manifest().manifest().blocks_of(self.id).iter().copied().collect();
         let sketch = |block: BlockId, projection: cloister_alignment::late::Projection| {
             let weight = weights.get(&block).copied().map_or(0, u32::from);
             let integers = &kept.contribution.integers[block.0 as usize];
             let words = integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight));
             LateSketch { block, rows: projection.rows(ring, words) }
         };
-        let own = sketched_blocks(&state.context, cohorts, self.id, seeds);
+        let own = sketched_blocks(&state.context, cohorts, self.id, &state.late.reveals.seeds);
         Ok(LateSketches {
             epoch: state.context.epoch().digest(),
             round: state.context.round(),
@@ -107,8 +122,8 @@ impl Member {
     ) -> Option<BlamedRow<'a>> {
         let own = state.late.sketches.as_ref()?.parse().ok()?;
         own.sketches.iter().find(|sketch| sketch.block == block)?;
-        let cohort = cohorts.valid().iter().find(|cohort| cohort.block() == block)?;
-        let projection = projection(cohorts, cohort, &state.late.seeds)?;
+        let cohort = cohorts.valid_cohort(block)?;
+        let projection = projection(cohorts, cohort, &state.late.reveals.seeds)?;
         let planned = state.context.block(block)?;
         let packed = state.sums.get(&block)?;
         if packed.len() != state.context.plan().packed_bytes(planned) {

@@ -18,8 +18,8 @@ pub(super) struct Masking<'a> {
 
 impl Masking<'_> {
     pub(super) fn all(&self, contribution: &Contribution) -> MaskedBlocks {
-        let blocks = self.sealed.manifest().blocks_of(self.id);
-        blocks.map(|(block, weight)| (block, self.one(block, weight, contribution))).collect()
+        let blocks = self.sealed.manifest().blocks_of(self.id).iter();
+        blocks.map(|(block, weight)| (*block, self.one(*block, *weight, contribution))).collect()
     }
 
     /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
@@ -30,7 +30,8 @@ impl Masking<'_> {
         let integers = &contribution.integers[block.0 as usize];
         let mut words: Vec<u32> =
             integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
-        context.self_key(self.id, self.secrets.seed(block)).apply(Sign::Plus, &mut words);
+        let seed = self.secrets.seed(self.context, block);
+        context.self_key(self.id, &seed).apply(Sign::Plus, &mut words);
         for other in self.companions(block) {
             let announcements = self.sealed.manifest().announcements();
             let public = mask_key_of(announcements, other).expect("announcements were checked");

@@ -18,6 +18,7 @@ use cloister_params::policy::Policy;
 use cloister_params::rule;
 use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::Message;
+use cloister_wire::opening::OpeningRecord;
 use cloister_wire::statement::{Announcement, Certificate, Seal1, Seal2, Signed, Upload};
 use rand_core::CryptoRng;
 
@@ -25,11 +26,13 @@ use catching_up::CatchingUp;
 use late::OwnLate;
 use masking::Masking;
 
+use crate::bars::Bars;
 use crate::dealing::{RoundSecrets, check_announcement};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, upload_root};
+use crate::openings::Openings;
 use crate::round::{ChainPosition, Contribution, RoundContext};
 use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
 use crate::statement::{check_partys, sign};
@@ -40,10 +43,15 @@ pub enum MemberOutput {
     /// Write to disk that this member announced in this round (and wait until it is there) before anything after
     /// it is sent: its secrets live in memory only, so that after a restart it sits the round out (`ROUND-04`).
     Keep(Round),
+    /// Write to disk what this member helps to open, over rounds and epochs (and wait until it is there), before anything
+    /// after it is sent (`ROUND-30`).
+    KeepOpening(OpeningRecord),
     /// Send a frame to the coordinator.
     Send(Frame),
     /// Train on the current model as the plan says, then call [`Member::contribute`].
     Train(Box<RoundPlan>),
+    /// The round before was aborted: check policy and budget once more, then call [`Member::contribute_again`].
+    SendAgain(Box<RoundPlan>),
     /// The round closed and this is the model after it.
     Closed {
         /// The round.
@@ -82,15 +90,18 @@ pub struct Member {
     round: Option<RoundState>,
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
     kept: Option<Kept>,
+    openings: Openings,
+    bars: Bars,
     catching_up: Option<CatchingUp>,
     outputs: VecDeque<MemberOutput>,
 }
 
-/// A contribution, with the model and the settings that it was made for.
+/// A contribution, with the model and the settings that it was made for, and the last round that it was announced in.
 #[derive(Debug)]
 struct Kept {
     model: Digest,
     settings: RoundSettings,
+    round: Round,
     contribution: Contribution,
 }
 
@@ -120,8 +131,8 @@ struct OwnUpload {
 }
 
 impl Member {
-    /// A member before the first round, holding the model that the consortium starts from, and the last round
-    /// that it announced in before a restart.
+    /// A member before the first round, holding the model that the consortium starts from, the last round
+    /// that it announced in before a restart, and what it helped to open.
     pub fn new(
         id: PartyId,
         key: Arc<SigningKey>,
@@ -129,7 +140,7 @@ impl Member {
         policy: Policy,
         task: Digest,
         model: Model,
-        last_announced: Option<Round>,
+        (last_announced, openings): (Option<Round>, Openings),
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model.digest());
         Self {
@@ -143,6 +154,8 @@ impl Member {
             last_announced,
             round: None,
             kept: None,
+            openings,
+            bars: Bars::default(),
             catching_up: None,
             outputs: VecDeque::new(),
         }
@@ -167,18 +180,22 @@ impl Member {
         match frame {
             Frame::Chunk(chunk) => self.handle_sum_chunk(chunk).map_err(by),
             Frame::Message(Message::Plan { plan, receiving_keys, previous }) => {
-                self.handle_plan(&plan, &receiving_keys, previous.as_ref(), random)
+                self.handle_plan(&plan, &receiving_keys, previous.as_ref())
             }
             Frame::Message(Message::Announcement(signed)) => self.handle_announcement(&signed),
             Frame::Message(Message::Sealed1 { manifest, certificate, received }) => {
                 self.handle_sealed1(manifest, &certificate, &received)
             }
             Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
-            Frame::Message(Message::LateRequest { round, seeds }) => self.handle_late_request(round, &seeds),
+            Frame::Message(Message::BadDealing(evidence)) => {
+                self.bars.take(&self.epoch, &evidence).map_err(by)
+            }
+            Frame::Message(Message::Revealed { round, reveal }) => self.handle_revealed(round, &reveal),
+            Frame::Message(Message::LateRequest { round }) => self.handle_late_request(round),
             Frame::Message(Message::LateSketches(signed)) => self.handle_late_sketches(&signed),
             Frame::Message(Message::BlameRequest { round, block }) => self.handle_blame_request(round, block),
             Frame::Message(Message::BlameAnswer(signed)) => self.handle_blame_answer(&signed, random),
-            Frame::Message(Message::ModelPart(part)) => self.handle_model_part(&part, random),
+            Frame::Message(Message::ModelPart(part)) => self.handle_model_part(&part).map_err(by),
             Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
             Frame::Message(_) => Err(not_awaited("a message that is not for members")),
         }
@@ -202,8 +219,33 @@ impl Member {
         if rule::in_force("MASK-07") && !contribution_fits(&state.context, &contribution) {
             return Err(misuse("the contribution has not the plan's blocks"));
         }
-        let secrets = RoundSecrets::generate(&state.context, self.id, random);
-        let (announcement, letters) = secrets.announce(&state.context, &contribution, random);
+        let settings = state.context.plan().settings.clone();
+        self.kept = Some(Kept { model: self.chain.model, settings, round, contribution });
+        self.announce(random)
+    }
+
+    /// Announces the contribution of an aborted round in this one.
+    ///
+    /// # Errors
+    /// Nothing is kept, or nothing of it is awaited.
+    pub fn contribute_again(&mut self, round: Round, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        let state = self.round.as_ref().filter(|state| state.context.round() == round && state.own.is_none());
+        let kept = self.kept.as_mut().filter(|kept| kept.model == self.chain.model);
+        let (Some(_), Some(kept)) = (state, kept) else {
+            return Err(Fault::ApiMisuse("no contribution is to be sent again"));
+        };
+        kept.round = round;
+        self.announce(random)
+    }
+
+    /// Announces what is kept, under fresh secrets.
+    fn announce(&mut self, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        let misuse = Fault::ApiMisuse("nothing is kept that could be announced");
+        let (Some(state), Some(kept)) = (&mut self.round, &self.kept) else { return Err(misuse) };
+        let round = state.context.round();
+        let secrets = RoundSecrets::generate(self.id, random);
+        let contribution = (&kept.contribution, self.policy.privacy.is_some());
+        let (announcement, letters) = secrets.announce(&state.context, contribution, random);
         let signed = sign(&self.key, self.id, &announcement);
         let mut frames = vec![Frame::Message(Message::Announcement(signed))];
         frames.extend(letters.into_iter().map(|letter| {
@@ -215,8 +257,6 @@ impl Member {
             })
         }));
         state.own = Some(OwnAnnouncement { secrets, frames });
-        let settings = state.context.plan().settings.clone();
-        self.kept = Some(Kept { model: self.chain.model, settings, contribution });
         self.last_announced = Some(round);
         self.outputs.push_back(MemberOutput::Keep(round));
         self.resend_announcement();
@@ -262,7 +302,9 @@ impl Member {
             let root = upload_root(&blocks);
             let body = upload_body(&state.context, &sealed, root);
             let signed = sign(&self.key, self.id, &body);
+            let record = self.openings.uploading(&state.context);
             state.upload = Some(OwnUpload { sealed, blocks, root, signed });
+            self.outputs.extend(record.map(MemberOutput::KeepOpening));
         }
         self.send_upload(received);
         Ok(())
@@ -293,13 +335,16 @@ impl Member {
             return Ok(());
         };
         expect("second seal", "our root", listed.root, upload.root).map_err(by)?;
-        let seeds = cohorts.revealable(self.id).into_iter().filter_map(|secret| match secret {
-            cloister_crypto::commitment::SharedSecret::Seed(block) => Some(own.secrets.reveal_seed(block)),
-            cloister_crypto::commitment::SharedSecret::MaskKey => None,
-        });
-        let message = Message::Seeds { round: state.context.round(), seeds: seeds.collect() };
+        let record =
+            self.openings.sealed(&state.context, &upload.sealed, cohorts.seal2().body()).map_err(by)?;
+        self.outputs.extend(record.map(MemberOutput::KeepOpening));
+        let blocks = &cohorts.revealable(self.id).seeds;
+        if !blocks.is_empty() {
+            let seeds = own.secrets.reveal_seeds(&state.context, blocks);
+            let message = Message::Seeds { round: state.context.round(), seeds };
+            self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
+        }
         state.cohorts = Some(cohorts);
-        self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
         Ok(())
     }
 }

@@ -9,12 +9,11 @@ use cloister_params::rule;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{ReceivingKey, Signed};
-use rand_core::CryptoRng;
 
 use super::late::OwnLate;
 use super::{Member, MemberOutput, RoundState};
 use crate::dealing::check_recipients;
-use crate::fault::{Fault, Refusal};
+use crate::fault::{Fault, Misbehaviour, Refusal};
 use crate::manifest::Announcements;
 use crate::round::{KnownEnding, RoundContext};
 
@@ -24,13 +23,10 @@ impl Member {
         signed: &Signed<RoundPlan>,
         receiving_keys: &[Signed<ReceivingKey>],
         previous: Option<&Ending>,
-        random: &mut impl CryptoRng,
     ) -> Result<(), Fault> {
-        if let Some(ending) = previous {
-            let known =
-                KnownEnding::check(ending, &self.epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
-            self.chain.advance(&known);
-        }
+        let by_coordinator = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        let known = previous.map(|ending| KnownEnding::check(ending, &self.epoch)).transpose();
+        let known = known.map_err(by_coordinator)?;
         let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
             Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
             checked => checked?,
@@ -41,8 +37,11 @@ impl Member {
             self.ask_again();
             return Ok(());
         }
-        if let Err(why) = self.admit(&context) {
+        if let Err(why) = self.admit(&context, known.as_ref()) {
             return Err(self.refuse(context.round(), why));
+        }
+        if let (Some(ending), Some(known)) = (previous, known) {
+            self.take_ending(ending, &known);
         }
         self.round = Some(RoundState {
             context,
@@ -53,7 +52,8 @@ impl Member {
             late: OwnLate::default(),
             sums: BTreeMap::new(),
         });
-        self.take_part(random)
+        self.take_part();
+        Ok(())
     }
 
     /// Says aloud why this member takes no part (`PLAN-10`).
@@ -66,24 +66,29 @@ impl Member {
     }
 
     /// Trains for the round whose plan was admitted, or gets the model first, or sends again what an abort left.
-    pub(super) fn take_part(&mut self, random: &mut impl CryptoRng) -> Result<(), Fault> {
+    pub(super) fn take_part(&mut self) {
         if self.is_behind() {
             self.catch_up();
-            return Ok(());
+            return;
         }
-        let Some(state) = &self.round else { return Ok(()) };
-        let (round, plan) = (state.context.round(), Box::new((**state.context.plan()).clone()));
-        match self.kept.take() {
-            Some(kept) if kept.model == self.chain.model => self.contribute(round, kept.contribution, random),
-            _ => {
-                self.outputs.push_back(MemberOutput::Train(plan));
-                Ok(())
-            }
+        let Some(state) = &self.round else { return };
+        let plan = Box::new((**state.context.plan()).clone());
+        let is_usable = self.kept.as_ref().is_some_and(|kept| {
+            kept.model == self.chain.model && differ_in_deadlines_alone(&kept.settings, &plan.settings)
+        });
+        if !is_usable {
+            self.kept = None;
         }
+        self.outputs.push_back(if is_usable {
+            MemberOutput::SendAgain(plan)
+        } else {
+            MemberOutput::Train(plan)
+        });
     }
 
-    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`).
-    fn admit(&self, context: &RoundContext) -> Result<(), Refusal> {
+    /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`), given the ending that came
+    /// with it.
+    fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
         let already = self.round.as_ref().is_some_and(|state| state.context.round() == context.round());
         if already && rule::in_force("ROUND-03") {
             return Err(Refusal::SecondPlan);
@@ -91,13 +96,19 @@ impl Member {
         if self.last_announced.is_some_and(|last| last >= context.round()) {
             return Err(Refusal::AnnouncedBefore);
         }
-        self.chain.check(context.plan())?;
-        let scales = |settings: &RoundSettings| (settings.blocks.clone(), settings.sketch);
-        let kept = self.kept.as_ref().filter(|kept| kept.model == self.chain.model);
-        if rule::in_force("ROUND-03")
-            && kept.is_some_and(|kept| scales(&kept.settings) != scales(&context.plan().settings))
-        {
+        let mut chain = self.chain;
+        previous.into_iter().for_each(|known| chain.advance(known));
+        chain.check(context.plan())?;
+        let kept =
+            self.kept.as_ref().filter(|kept| kept.model == chain.model && self.survives(kept, previous));
+        let changed =
+            kept.is_some_and(|kept| !differ_in_deadlines_alone(&kept.settings, &context.plan().settings));
+        if changed && self.policy.privacy.is_none() && rule::in_force("ROUND-03") {
             return Err(Refusal::ChangedAfterAbort);
+        }
+        self.bars.check(context.plan())?;
+        if let Some((shown, until)) = self.bars.of(self.id, context.plan()) {
+            return Err(Refusal::Barred { shown, until });
         }
         self.policy.admit(context.plan())?;
         if !self.model.fits(context.plan()) {
@@ -109,4 +120,9 @@ impl Member {
         }
         check_recipients(context.plan())
     }
+}
+
+/// Whether two rounds have the same settings but for their deadlines, so that one contribution fits both (`ROUND-03`).
+fn differ_in_deadlines_alone(one: &RoundSettings, other: &RoundSettings) -> bool {
+    *one == RoundSettings { deadlines: one.deadlines, ..other.clone() }
 }

@@ -1,5 +1,6 @@
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Chunk;
+use cloister_wire::opening::{OpenedBlock, OpeningRecord};
 
 use super::*;
 
@@ -14,7 +15,19 @@ fn scratch(name: &str) -> PathBuf {
 fn beginning() -> Beginning {
     let chunk = Chunk { round: Round(3), owner: PartyId(0), block: BlockId(1), index: 0, bytes: vec![5; 9] };
     let model = Model::new(vec![vec![1.5, -2.0], vec![0.25]]);
-    let start = Start { model, last_ending: None, last_sums: vec![Frame::Chunk(chunk)] };
+    let opening = OpeningRecord::Sealed {
+        epoch: Digest([1; 32]),
+        round: Round(3),
+        model: Digest([2; 32]),
+        blocks: vec![OpenedBlock { block: BlockId(0), name: Digest([4; 32]), all_have_budgets: true }],
+    };
+    let start = Start {
+        model,
+        last_ending: None,
+        last_sums: vec![Frame::Chunk(chunk)],
+        openings: vec![opening],
+        bad_dealings: Vec::new(),
+    };
     Beginning { epoch: EPOCH, closed_rounds: 3, start }
 }
 

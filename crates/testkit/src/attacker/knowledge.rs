@@ -121,6 +121,7 @@ impl Knowledge {
             tree: log_to_uploads(&self.context, &sealed, &uploaded).root(),
             uploaded,
             void: sealed.void_blocks(&self.context, &verified.keys().copied().collect()),
+            repeated: Vec::new(),
         };
         let seal = codec::encode(&body);
         self.proposals.insert(body_digest(&seal), Proposal::Seal2(seal.clone()));

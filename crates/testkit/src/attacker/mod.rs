@@ -120,11 +120,16 @@ impl Attacker {
         }
     }
 
-    /// Whom a message goes to: everyone, or those whose bit is set.
+    /// Everyone, or those whose bit is set.
+    pub fn some(&self, choice: u32) -> Vec<PartyId> {
+        let chosen = |party: &PartyId| choice.is_multiple_of(3) || choice.rotate_right(party.0) & 1 == 1;
+        self.parties.iter().copied().filter(chosen).collect()
+    }
+
+    /// A message for [`Self::some`].
     pub fn to_some(&self, message: &Message, choice: u32) -> Frames {
-        let chosen = |party: &&PartyId| choice.is_multiple_of(3) || choice.rotate_right(party.0) & 1 == 1;
         let frame = Frame::Message(message.clone());
-        self.parties.iter().filter(chosen).map(|party| (*party, frame.clone())).collect()
+        self.some(choice).into_iter().map(|party| (party, frame.clone())).collect()
     }
 
     /// A second manifest that leaves one announced member out, with the first seal that fits it.

@@ -1,10 +1,13 @@
 //! The coordinator's part of a [`World`]: its inputs, its disk, its restarts.
 
 use cloister_params::id::PartyId;
-use cloister_protocol::coordinator::{Coordinator, Erasure, Input, Start, Time};
+use cloister_protocol::coordinator::{Coordinator, Erasure, Input, ModelParts, Start, Time};
 use cloister_protocol::fault::Fault;
+use cloister_protocol::model::Model;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
 
-use super::World;
+use super::{Observation, World};
 
 /// What the coordinator keeps on disk: what its round began with, and what reached it since.
 #[derive(Debug)]
@@ -42,11 +45,29 @@ impl World {
     /// Gives the coordinator an input, and keeps it if it is taken.
     pub(super) fn tell_coordinator(&mut self, input: Input) -> Result<(), Fault> {
         let result = self.coordinator.handle(input.clone(), self.now);
-        if result.is_ok() {
+        if result.is_ok() && input.is_kept() {
             self.disk.inputs.push((input, self.now));
         }
         self.collect_from_coordinator();
         result
+    }
+
+    /// Puts a model on a party's link, unless one is on it.
+    pub(super) fn send_model(&mut self, to: PartyId, model: &Model) {
+        let link = self.links.get(&(PartyId::COORDINATOR, to));
+        let is_part =
+            |bytes: &Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Message(Message::ModelPart(_))));
+        let is_sent = !link.is_some_and(|waiting| waiting.iter().any(is_part));
+        let under_way = self.models.entry(to).or_default();
+        if is_sent {
+            under_way.end();
+        }
+        if under_way.begin() {
+            for part in ModelParts::new(model) {
+                self.observations.push(Observation::FromCoordinator(to, part.clone()));
+                self.send(PartyId::COORDINATOR, to, &part);
+            }
+        }
     }
 
     /// The inputs of the round under way that the coordinator keeps on disk.

@@ -123,3 +123,47 @@ impl ServerCertVerifier for Credulous {
         provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// Peers that take part in a handshake up to where their address is known to be theirs, and say nothing from then on. They
+/// are there as long as this is held.
+pub(crate) struct SilentStrangers {
+    _endpoint: Endpoint,
+    _connecting: Vec<quinn::Connecting>,
+    relay: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for SilentStrangers {
+    fn drop(&mut self) {
+        self.relay.abort();
+    }
+}
+
+/// So many silent strangers at one address, which is not the one that parties of these tests come from.
+pub(crate) async fn silent_strangers(coordinator: SocketAddr, count: usize) -> SilentStrangers {
+    let (outside, inside) = (socket([127, 0, 0, 2]).await, socket([127, 0, 0, 1]).await);
+    let endpoint = client(None, PROTOCOL_NAME);
+    let (way_in, strangers) = (inside.local_addr().expect("bound"), endpoint.local_addr().expect("bound"));
+    let relay = tokio::spawn(async move {
+        let (mut out, mut back) = (vec![0; 2048], vec![0; 2048]);
+        loop {
+            tokio::select! {
+                Ok((length, _)) = inside.recv_from(&mut out) => {
+                    let _ = outside.send_to(&out[..length], coordinator).await;
+                }
+                Ok((length, _)) = outside.recv_from(&mut back) => {
+                    // Of what the coordinator sends, only a Retry packet is heard.
+                    if back[0] & 0xf0 == 0xf0 {
+                        let _ = inside.send_to(&back[..length], strangers).await;
+                    }
+                }
+            }
+        }
+    });
+    let connecting =
+        (0..count).map(|_| endpoint.connect(way_in, "coordinator").expect("an address")).collect();
+    SilentStrangers { _endpoint: endpoint, _connecting: connecting, relay }
+}
+
+async fn socket(address: [u8; 4]) -> tokio::net::UdpSocket {
+    tokio::net::UdpSocket::bind((std::net::IpAddr::from(address), 0)).await.expect("a free port")
+}

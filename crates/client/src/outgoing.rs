@@ -1,0 +1,107 @@
+//! What a hospital has for its link, and the task that writes it.
+
+use std::collections::VecDeque;
+
+use cloister_transport::FrameSender;
+use cloister_wire::frame::Frame;
+use tokio::sync::mpsc;
+
+/// Frames that wait for the link's writer, from which on nothing more is read: a coordinator that asks and does not read
+/// cannot fill a hospital's memory (`ROUND-32`). An upload is longer, but what a coordinator asks for meanwhile waits at the
+/// coordinator.
+const MOST: usize = 64;
+
+/// The frames that the link's writer has not taken yet, in order.
+#[derive(Default, Debug)]
+pub(crate) struct Outgoing {
+    frames: VecDeque<Frame>,
+}
+
+impl Outgoing {
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.frames.push_back(frame);
+    }
+
+    /// Whether a frame may be read, which may call for others in answer.
+    pub(crate) fn has_room(&self) -> bool {
+        self.frames.len() < MOST
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The next frame, and how many chunks follow it.
+    pub(crate) fn pop(&mut self) -> Option<(Frame, usize)> {
+        let frame = self.frames.pop_front()?;
+        let chunks = self.frames.iter().filter(|frame| matches!(frame, Frame::Chunk(_))).count();
+        Some((frame, chunks))
+    }
+
+    /// Forgets what a link that was lost did not take: it is asked for again on the next one.
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+    }
+}
+
+/// Writes frames, each given with how many chunks follow it; tells how many chunks of an upload the network has taken, and of
+/// how many.
+pub(crate) async fn write_frames(
+    mut sender: FrameSender,
+    mut queue: mpsc::Receiver<(Frame, usize)>,
+    progress: mpsc::UnboundedSender<(usize, usize)>,
+) {
+    let mut sent = 0;
+    while let Some((frame, remaining)) = queue.recv().await {
+        if sender.send(&frame.encode()).await.is_err() {
+            return;
+        }
+        match frame {
+            Frame::Chunk(_) => {
+                sent += 1;
+                let _ = progress.send((sent, sent + remaining));
+            }
+            Frame::Message(_) => sent = 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::id::{BlockId, Digest, PartyId, Round};
+    use cloister_wire::frame::Chunk;
+    use cloister_wire::message::Message;
+
+    use super::*;
+
+    fn message() -> Frame {
+        Frame::Message(Message::ModelRequest { model: Digest([1; 32]) })
+    }
+
+    /// ROUND-32
+    #[test]
+    fn nothing_more_is_read_while_much_waits_to_be_written() {
+        let mut outgoing = Outgoing::default();
+        let mut read = 0;
+        while outgoing.has_room() {
+            outgoing.push(message());
+            read += 1;
+        }
+        assert_eq!(read, MOST);
+        assert_eq!(outgoing.pop(), Some((message(), 0)));
+        assert!(outgoing.has_room(), "control: once some is written");
+        outgoing.clear();
+        assert!(outgoing.is_empty());
+    }
+
+    #[test]
+    fn each_frame_comes_with_the_chunks_behind_it() {
+        let chunk =
+            |index| Chunk { round: Round(1), owner: PartyId(2), block: BlockId(0), index, bytes: vec![1] };
+        let mut outgoing = Outgoing::default();
+        let frames = [Frame::Chunk(chunk(0)), Frame::Chunk(chunk(1)), message()];
+        frames.iter().for_each(|frame| outgoing.push(frame.clone()));
+        let popped: Vec<(Frame, usize)> = std::iter::from_fn(|| outgoing.pop()).collect();
+        assert_eq!(popped, frames.into_iter().zip([1, 0, 0]).collect::<Vec<_>>());
+    }
+}

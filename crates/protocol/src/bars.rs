@@ -1,0 +1,79 @@
+//! Members that are barred from rounds, by evidence that everybody can check (`ROUND-33`).
+
+use std::collections::BTreeMap;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::id::{PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_params::rule;
+use cloister_wire::message::BadDealing;
+
+use crate::dealing::check_bad_dealing;
+use crate::fault::{Misbehaviour, Refusal};
+
+/// For how many rounds after its own one bad dealing bars its dealer.
+pub const BARRED_ROUNDS: u64 = 16;
+
+/// The evidence that a party holds, the latest of each dealer.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Bars(BTreeMap<PartyId, (Round, BadDealing)>);
+
+impl Bars {
+    /// Takes evidence.
+    ///
+    /// # Errors
+    /// Evidence that shows no bad letter.
+    pub fn take(&mut self, epoch: &Epoch, evidence: &BadDealing) -> Result<(), Misbehaviour> {
+        let (dealer, round) = check_bad_dealing(epoch, evidence)?;
+        if self.0.get(&dealer).is_none_or(|(known, _)| *known < round) {
+            self.0.insert(dealer, (round, evidence.clone()));
+        }
+        Ok(())
+    }
+
+    /// The members that are barred from a round, ascending.
+    pub fn barred(&self, round: Round) -> impl Iterator<Item = PartyId> + '_ {
+        self.evidence(round).map(|(dealer, _)| dealer)
+    }
+
+    /// The round of the bad letter for which a plan bars this member, and the first round that it is not barred from.
+    pub fn of(&self, member: PartyId, plan: &RoundPlan) -> Option<(Round, Round)> {
+        let (shown, _) = self.0.get(&member).filter(|_| plan.barred.contains(&member))?;
+        Some((*shown, Round(shown.0 + BARRED_ROUNDS + 1)))
+    }
+
+    /// The evidence that bars members from a round, ascending by member.
+    pub fn evidence(&self, round: Round) -> impl Iterator<Item = (PartyId, &BadDealing)> {
+        let bars = move |shown: &Round| {
+            *shown < round && round.0 - shown.0 <= BARRED_ROUNDS && rule::in_force("ROUND-33")
+        };
+        self.0.iter().filter(move |(_, (shown, _))| bars(shown)).map(|(dealer, (_, it))| (*dealer, it))
+    }
+
+    /// Checks that a plan bars nobody without evidence (`PLAN-14`).
+    ///
+    /// # Errors
+    /// The first member that it bars so, or a list that is not ascending.
+    pub fn check(&self, plan: &RoundPlan) -> Result<(), Refusal> {
+        if !rule::in_force("PLAN-14") {
+            return Ok(());
+        }
+        let unproven =
+            plan.barred.iter().find(|member| !self.barred(plan.round).any(|barred| barred == **member));
+        let disordered = plan.barred.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| &pair[1]);
+        match unproven.or(disordered) {
+            Some(member) => Err(Refusal::BarredWithoutEvidence { member: *member }),
+            None => Ok(()),
+        }
+    }
+
+    /// All evidence, as it came.
+    pub fn all(&self) -> impl Iterator<Item = &BadDealing> {
+        self.0.values().map(|(_, evidence)| evidence)
+    }
+
+    /// Forgets what bars nobody any more.
+    pub fn expire(&mut self, round: Round) {
+        self.0.retain(|_, (shown, _)| round.0.saturating_sub(shown.0) <= BARRED_ROUNDS);
+    }
+}

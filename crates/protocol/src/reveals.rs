@@ -1,0 +1,173 @@
+//! Secrets that both seals permitted to reveal, each checked as it comes.
+//!
+//! A mask key is checked against its commitment; seeds, and custodians' parts of them, come with a proof. Any `h_r` parts
+//! make up what the dealer's own seeds would be, so that no secret can be lost (`ROUND-15`).
+
+use std::collections::BTreeMap;
+
+use cloister_crypto::group::{Element, ScalarSecret};
+use cloister_crypto::seed::{SeedSecret, combine};
+use cloister_params::id::{BlockId, PartyId};
+use cloister_params::rule;
+use cloister_transcript::{EntryKind, RoundLog};
+use cloister_wire::codec;
+use cloister_wire::message::{Message, Reveal, RevealedSecret, RevealedSeeds};
+
+use crate::dealing::DealtKeys;
+use crate::fault::Misbehaviour;
+use crate::late::Seeds;
+use crate::round::RoundContext;
+use crate::sealed::SealedCohorts;
+
+/// Custodians' parts of one dealer's seeds.
+type Parts = BTreeMap<PartyId, Vec<(BlockId, Element)>>;
+
+/// What was revealed in a round, and what follows from it.
+#[derive(Debug, Default)]
+pub(crate) struct CheckedReveals {
+    /// As the log has it, by dealer and custodian; 0 in place of one for what the dealer's own key shows.
+    listed: BTreeMap<(PartyId, PartyId), Reveal>,
+    parts: BTreeMap<PartyId, Parts>,
+    pub(crate) seeds: Seeds,
+    pub(crate) mask_keys: BTreeMap<PartyId, ScalarSecret>,
+}
+
+impl CheckedReveals {
+    /// Takes a reveal that both seals permit (`ROUND-01`) and that is what its dealer committed to (`ROUND-15`). The same one
+    /// again, and parts of seeds that are here, change nothing.
+    ///
+    /// # Errors
+    /// Something that is not permitted, or that does not fit; nothing is changed then.
+    pub(crate) fn take(
+        &mut self,
+        round: &RoundContext,
+        cohorts: &SealedCohorts,
+        reveal: &Reveal,
+    ) -> Result<(), Misbehaviour> {
+        let dealer = reveal.dealer;
+        let place = (dealer, revealer(reveal));
+        if self.listed.get(&place) == Some(reveal) {
+            return Ok(());
+        }
+        match &reveal.secret {
+            RevealedSecret::MaskKey(value) => {
+                let key = check_mask_key(round, cohorts, dealer, *value)?;
+                self.mask_keys.insert(dealer, key);
+            }
+            RevealedSecret::Seeds(seeds) => {
+                let seeds = check_seeds(round, cohorts, place, seeds)?;
+                self.parts.remove(&dealer);
+                self.listed.retain(|(listed, _), _| *listed != dealer);
+                let seeds = seeds.iter().map(|(block, seed)| ((dealer, *block), SeedSecret::from(seed)));
+                self.seeds.extend(seeds);
+            }
+            RevealedSecret::SeedParts { custodian, parts } => {
+                let parts = check_seeds(round, cohorts, place, parts)?;
+                if self.has_seeds(cohorts, dealer) {
+                    return Ok(());
+                }
+                self.parts.entry(dealer).or_default().insert(*custodian, parts);
+                self.combine_parts(round, dealer);
+            }
+        }
+        self.listed.insert(place, reveal.clone());
+        Ok(())
+    }
+
+    /// Makes seeds of a dealer once enough custodians gave their parts.
+    fn combine_parts(&mut self, round: &RoundContext, dealer: PartyId) {
+        let threshold = round.roster().floors().reveal_threshold;
+        let Some(parts) = self.parts.get(&dealer).filter(|parts| parts.len() >= threshold) else { return };
+        let parts: Vec<_> = parts.iter().map(|(custodian, parts)| (*custodian, parts.clone())).collect();
+        let seeds = combine(&parts).expect("distinct custodians, who list what the seals permit");
+        self.seeds.extend(seeds.into_iter().map(|(block, seed)| ((dealer, block), seed)));
+        self.parts.remove(&dealer);
+    }
+
+    fn has_seeds(&self, cohorts: &SealedCohorts, dealer: PartyId) -> bool {
+        let needed = &cohorts.revealable(dealer).seeds;
+        needed.first().is_none_or(|first| self.seeds.contains_key(&(dealer, *first)))
+    }
+
+    /// Whether everything that the seals permit of a dealer is here.
+    pub(crate) fn has_all_of(&self, cohorts: &SealedCohorts, dealer: PartyId) -> bool {
+        let needs_key = cohorts.revealable(dealer).mask_key;
+        (!needs_key || self.mask_keys.contains_key(&dealer)) && self.has_seeds(cohorts, dealer)
+    }
+
+    /// Everything, as the log has it.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Reveal> {
+        self.listed.values()
+    }
+
+    /// The messages that show it to others.
+    pub(crate) fn messages(&self, round: &RoundContext) -> Vec<Message> {
+        let message = |reveal: &Reveal| Message::Revealed { round: round.round(), reveal: reveal.clone() };
+        self.listed().map(message).collect()
+    }
+
+    /// Appends everything to the log of the round.
+    pub(crate) fn log(&self, log: &mut RoundLog) {
+        for reveal in self.listed() {
+            log.push(EntryKind::Reveal, reveal.dealer, codec::encode(reveal));
+        }
+    }
+}
+
+/// Who revealed it, as proofs and the log's order have it: the custodian, or 0 for what the dealer's own key shows.
+fn revealer(reveal: &Reveal) -> PartyId {
+    match &reveal.secret {
+        RevealedSecret::SeedParts { custodian, .. } => *custodian,
+        RevealedSecret::MaskKey(_) | RevealedSecret::Seeds(_) => PartyId::COORDINATOR,
+    }
+}
+
+/// The commitments of a member of `U1`.
+pub(crate) fn dealt_keys(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    dealer: PartyId,
+) -> Result<DealtKeys, Misbehaviour> {
+    let announced = cohorts.sealed_manifest().manifest().announcements().get(&dealer);
+    let body = announced.ok_or(Misbehaviour::Reveal { dealer })?.body();
+    DealtKeys::decode(round.roster().floors().reveal_threshold, body)
+}
+
+fn check_mask_key(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    dealer: PartyId,
+    value: [u8; 32],
+) -> Result<ScalarSecret, Misbehaviour> {
+    let wrong = Misbehaviour::Reveal { dealer };
+    if !cohorts.revealable(dealer).mask_key {
+        return Err(wrong);
+    }
+    let key = ScalarSecret::from_revealed(value).ok_or(wrong.clone())?;
+    let fits = key.public() == *dealt_keys(round, cohorts, dealer)?.mask.key();
+    if fits || !rule::in_force("ROUND-15") { Ok(key) } else { Err(wrong) }
+}
+
+/// Checks seeds of a dealer, or a custodian's parts of them: all that the seals permit, with a proof that holds.
+fn check_seeds(
+    round: &RoundContext,
+    cohorts: &SealedCohorts,
+    (dealer, by): (PartyId, PartyId),
+    revealed: &RevealedSeeds,
+) -> Result<Vec<(BlockId, Element)>, Misbehaviour> {
+    let wrong = Misbehaviour::Reveal { dealer };
+    let listed: Vec<(BlockId, [u8; 32])> =
+        revealed.seeds.iter().map(|seed| (seed.block, seed.seed)).collect();
+    if !listed.iter().map(|(block, _)| *block).eq(cohorts.revealable(dealer).seeds.iter().copied()) {
+        return Err(wrong);
+    }
+    let key = dealt_keys(round, cohorts, dealer)?.seed;
+    let public = match by {
+        PartyId::COORDINATOR => Some(*key.key()),
+        custodian => {
+            round.custodians().any(|known| known == custodian).then(|| key.public_share(custodian)).flatten()
+        }
+    };
+    let public = public.ok_or(wrong.clone())?;
+    round.seed_bases().verify((dealer, by), &public, &listed, &revealed.proof).map_err(|_| wrong)
+}

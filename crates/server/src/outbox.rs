@@ -1,0 +1,170 @@
+//! What waits for a link's writer: as much as a round honestly has for one party, and not more (`ROUND-32`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloister_params::plan::RoundSettings;
+use cloister_protocol::coordinator::{ModelParts, ModelUnderWay};
+use cloister_protocol::model::Model;
+use cloister_transport::MAX_FRAME;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+/// Bytes of a coordinate in the widest ring, and in a model.
+const WIDEST: u64 = 4;
+/// Times the model that are sent to one party: parameters and sums, and both again while it is a round behind.
+const MODELS: u64 = 4;
+/// Bytes of one member's announcement, letter, late sketches, reveals and paths, for each block.
+const BYTES_OF_A_BLOCK: u64 = 4 << 10;
+/// Bytes of the same that do not grow with the blocks.
+const BYTES_OF_A_MEMBER: u64 = 64 << 10;
+/// Messages that are as long as a message may be: plan, manifest, proposals, ending.
+const LONG_MESSAGES: u64 = 8;
+/// Bytes that a waiting frame takes beside its own.
+const OVERHEAD: u64 = 64;
+
+/// The most bytes that wait for one party. A custodian that recomputes all sums gets every member's masked blocks at once, so
+/// that much has to wait; what more waits is of earlier rounds, and its reader does not read.
+pub(crate) fn most_waiting(settings: &RoundSettings, members: usize) -> u64 {
+    let (members, blocks) = (members as u64, settings.blocks.len() as u64);
+    let model: u64 = settings.blocks.iter().map(|block| WIDEST * block.shape.length).sum();
+    let of_members = members * (BYTES_OF_A_BLOCK * blocks + BYTES_OF_A_MEMBER);
+    (members + MODELS) * model + of_members + LONG_MESSAGES * MAX_FRAME as u64
+}
+
+/// More waits for a link than a round has for one party.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error(
+    "more than {most} bytes wait for this party, which does not read them; connect again, and what is needed is sent again"
+)]
+pub(crate) struct Full {
+    most: u64,
+}
+
+/// What a link's writer does next. One whose queue ends without a word leaves its link as it is: only a coordinator that
+/// is done says so.
+#[derive(Debug)]
+pub(crate) enum ToWrite {
+    Frame(Vec<u8>),
+    Model(ModelParts),
+    Close,
+}
+
+/// The coordinator's end of a link's queue.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: mpsc::UnboundedSender<ToWrite>,
+    most: u64,
+    shared: Arc<Shared>,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    queue: mpsc::UnboundedReceiver<ToWrite>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default, Debug)]
+struct Shared {
+    bytes: AtomicU64,
+    model: ModelUnderWay,
+}
+
+/// The two ends of a queue that holds so many bytes.
+pub(crate) fn outbox(most: u64) -> (Outbox, Waiting) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::default());
+    (Outbox { queue: sender, most, shared: shared.clone() }, Waiting { queue: receiver, shared })
+}
+
+impl Outbox {
+    /// Queues a frame's bytes. Those of a link that has ended are gone with it: they are sent again when it is back.
+    ///
+    /// # Errors
+    /// Too much waits already.
+    pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), Full> {
+        let bytes = frame.len() as u64 + OVERHEAD;
+        // Only this side adds, so that nothing comes between the two lines.
+        if self.shared.bytes.load(Ordering::Relaxed) + bytes > self.most {
+            return Err(Full { most: self.most });
+        }
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let _ = self.queue.send(ToWrite::Frame(frame));
+        Ok(())
+    }
+
+    /// Queues a model, unless one is under way. Its parts are made when the link takes them.
+    pub(crate) fn send_model(&self, model: &Model) {
+        if self.shared.model.begin() {
+            let _ = self.queue.send(ToWrite::Model(ModelParts::new(model)));
+        }
+    }
+
+    /// Has the link closed after what waits.
+    pub(crate) fn close(&self) {
+        let _ = self.queue.send(ToWrite::Close);
+    }
+}
+
+impl Waiting {
+    /// What to write next; it waits no longer.
+    pub(crate) async fn next(&mut self) -> Option<ToWrite> {
+        let next = self.queue.recv().await?;
+        if let ToWrite::Frame(frame) = &next {
+            self.shared.bytes.fetch_sub(frame.len() as u64 + OVERHEAD, Ordering::Relaxed);
+        }
+        Some(next)
+    }
+
+    /// The model was written.
+    pub(crate) fn model_is_sent(&self) {
+        self.shared.model.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_testkit::plan::{model, template};
+
+    use super::*;
+
+    /// ROUND-32
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_what_is_read_makes_room() {
+        let (outbox, mut waiting) = outbox(3 * (100 + OVERHEAD));
+        let frame = || vec![7; 100];
+        for _ in 0..3 {
+            assert_eq!(outbox.send(frame()), Ok(()));
+        }
+        assert_eq!(outbox.send(vec![]), Err(Full { most: 3 * (100 + OVERHEAD) }));
+        assert!(matches!(waiting.next().await, Some(ToWrite::Frame(read)) if read == frame()));
+        assert_eq!(outbox.send(frame()), Ok(()), "control: for a party that reads there is room");
+        assert!(outbox.send(vec![]).is_err());
+    }
+
+    /// ROUND-32
+    #[tokio::test]
+    async fn many_requests_queue_one_model_and_one_more_after_it() {
+        let (outbox, mut waiting) = outbox(0);
+        let model = model(&template(2, 4, 1));
+        (0..50).for_each(|_| outbox.send_model(&model));
+        assert!(matches!(waiting.next().await, Some(ToWrite::Model(_))));
+        outbox.send_model(&model);
+        waiting.model_is_sent();
+        outbox.close();
+        assert!(matches!(waiting.next().await, Some(ToWrite::Close)), "nothing was queued meanwhile");
+        outbox.send_model(&model);
+        assert!(matches!(waiting.next().await, Some(ToWrite::Model(_))), "control: after it");
+    }
+
+    /// ROUND-32
+    #[test]
+    fn a_recomputing_custodians_share_of_a_round_fits() {
+        let settings = template(3, 5, 1);
+        let bytes: u64 = settings.blocks.iter().map(|block| WIDEST * block.shape.length).sum();
+        let most = most_waiting(&settings, 7);
+        assert!(most > 7 * bytes + 2 * bytes, "masked blocks of all, parameters and sums");
+        assert!(most_waiting(&settings, 8) > most);
+    }
+}

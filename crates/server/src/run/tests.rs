@@ -1,0 +1,141 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use cloister_params::id::Digest;
+use cloister_testkit::consortium::{TestConsortium, party, with_parties};
+use cloister_testkit::plan::{model, template};
+use cloister_transport::{FrameReceiver, FrameSender, Identity, LinkError, Settings, connect};
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+
+use super::*;
+
+const FLOODER: PartyId = PartyId(1);
+const OTHER: PartyId = PartyId(2);
+/// Longer than any of this takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A coordinator's configuration in a folder of its own, and its parties' identities.
+struct Site {
+    config: ServerConfig,
+    identities: Vec<Identity>,
+}
+
+impl Site {
+    fn new(name: &str) -> Self {
+        let identity = |number: u32| Identity::generate(&format!("party {number}")).expect("randomness");
+        let identities: Vec<Identity> = (0..=5).map(identity).collect();
+        let enrolled = |number: u32| {
+            let mut party = party(number, 1);
+            party.certificate.0 = identities[number as usize].fingerprint().0;
+            party
+        };
+        let TestConsortium { epoch, keys, .. } = with_parties((1..=5).map(enrolled).collect());
+        let settings = template(2, 4, 1);
+        let config = ServerConfig {
+            epoch,
+            signing_key: keys[&PartyId::COORDINATOR].clone(),
+            identity: identities[0].clone(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            model: model(&settings),
+            settings,
+            num_rounds: 1,
+            min_available_nodes: 5,
+            start_within: LONG,
+            reconnect_within: LONG,
+            transport: Settings::default(),
+            folder: scratch(name),
+        };
+        Self { config, identities }
+    }
+
+    async fn connect(&self, address: std::net::SocketAddr, party: PartyId) -> (FrameSender, FrameReceiver) {
+        let coordinator = self.identities[0].fingerprint();
+        let identity = &self.identities[party.0 as usize];
+        let link = connect(address, identity, coordinator, party, &self.config.transport).await;
+        link.expect("its certificate is in the roster").split()
+    }
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("cloister-server-run-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    folder
+}
+
+fn request() -> Vec<u8> {
+    Frame::Message(Message::ModelRequest { model: Digest([3; 32]) }).encode()
+}
+
+/// Why the coordinator ended a party's link.
+async fn reason(receiver: &mut FrameReceiver) -> String {
+    match tokio::time::timeout(LONG, receiver.recv()).await.expect("it is cut") {
+        Err(LinkError::ClosedByPeer { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// ROUND-32
+#[tokio::test]
+async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_round() {
+    let site = Site::new("allowance");
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let shown = told.clone();
+    let mut events = move |event: ServerEvent| shown.lock().expect("no panic").push(format!("{event:?}"));
+    let (links, mut reports) = Links::new(1 << 20);
+    let mut server = Server::start(&site.config, links, &mut events).expect("a new folder");
+    let pins = (1u32..).map(PartyId).zip(&site.identities[1..]);
+    let roster = Roster::new(pins.map(|(party, identity)| (identity.fingerprint(), party))).expect("parties");
+    let mut listener =
+        Listener::bind(site.config.listen, &site.config.identity, roster, &site.config.transport)
+            .expect("a free port");
+    let address = listener.local_address().expect("bound");
+    server.allowance = Allowance::of_bytes(NEW_LINK as u64 + 1000);
+    let was_told = |what: &str| told.lock().expect("no panic").iter().any(|line| line.contains(what));
+    let mut parties = Box::pin(async {
+        let (mut sender, mut receiver) = site.connect(address, FLOODER).await;
+        for _ in 0..100 {
+            // The link may be cut before all are written.
+            let _ = sender.send(&request()).await;
+        }
+        let first = reason(&mut receiver).await;
+        let (_sender, mut receiver) = site.connect(address, FLOODER).await;
+        let again = reason(&mut receiver).await;
+        // Control: another party has all of its own.
+        let (mut other, receiver) = site.connect(address, OTHER).await;
+        other.send(&request()).await.expect("open");
+        (first, again, other, receiver)
+    });
+    let (first, again, other, receiver) = loop {
+        tokio::select! {
+            done = &mut parties => break done,
+            step = server.step(&mut listener, &mut reports) => step.expect("it goes on"),
+        }
+    };
+    for reason in [first, again] {
+        assert!(reason.contains("sent more than") && reason.contains("before the next"), "{reason}");
+    }
+    assert!(was_told("Disconnected(PartyId(1), \"it sent more than"), "{:?}", told.lock());
+    // Control: the next round begins, and with it everybody's allowance.
+    server.begin_journal().expect("writable");
+    let size = || std::fs::metadata(site.config.folder.join("journal")).expect("it is there").len();
+    let before = size();
+    let mut back = Box::pin(site.connect(address, FLOODER));
+    let (mut sender, _receiver) = loop {
+        tokio::select! {
+            link = &mut back => break link,
+            step = server.step(&mut listener, &mut reports) => step.expect("it goes on"),
+        }
+    };
+    while size() == before {
+        server.step(&mut listener, &mut reports).await.expect("it goes on");
+    }
+    let connected = size();
+    // Control: that it is connected is kept.
+    assert!(connected > before);
+    sender.send(&request()).await.expect("open");
+    server.step(&mut listener, &mut reports).await.expect("it goes on");
+    assert_eq!(size(), connected, "a request for the model is not");
+    drop((other, receiver));
+    std::fs::remove_dir_all(&site.config.folder).expect("it was written");
+}

@@ -1,0 +1,106 @@
+//! What a corrupt coordinator and the members on its side do to the frames of a [`World`].
+
+use std::collections::BTreeSet;
+
+use cloister_crypto::commitment::DealingContext;
+use cloister_crypto::group::{ScalarSecret, prove_knowledge};
+use cloister_params::id::PartyId;
+use cloister_protocol::statement::sign;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use cloister_wire::statement::{Announcement, Signed};
+
+use super::World;
+
+/// Who is interfered with.
+#[derive(Debug, Default)]
+pub(super) struct Interference {
+    /// Members whose next announcement has another mask key than their letters share.
+    dealing_wrong_keys: BTreeSet<PartyId>,
+    /// Members that get no frame until the round ends.
+    left_out: BTreeSet<PartyId>,
+    /// Members whose late sketches are kept back until the round ends.
+    without_sketches: BTreeSet<PartyId>,
+    /// Members that do not get the next ending.
+    without_ending: BTreeSet<PartyId>,
+    /// Members that did not get the last ending: the next plan brings it.
+    missing_ending: BTreeSet<PartyId>,
+}
+
+impl Interference {
+    /// Whether a frame for a party reaches its member.
+    pub(super) fn reaches_member(&mut self, party: PartyId, frame: &Frame) -> bool {
+        if self.left_out.contains(&party) {
+            return false;
+        }
+        match frame {
+            Frame::Message(Message::Ended(_)) => {
+                if self.without_ending.remove(&party) {
+                    self.missing_ending.insert(party);
+                }
+                !self.missing_ending.contains(&party)
+            }
+            Frame::Message(Message::Plan { .. }) => {
+                self.missing_ending.remove(&party);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a frame of a party is kept back.
+    pub(super) fn is_kept_back(&self, from: PartyId, frame: &Frame) -> bool {
+        matches!(frame, Frame::Message(Message::LateSketches(_))) && self.without_sketches.contains(&from)
+    }
+
+    /// What lasted for a round is over.
+    pub(super) fn end_round(&mut self) {
+        self.left_out.clear();
+        self.without_sketches.clear();
+    }
+}
+
+impl World {
+    /// Lets a member announce, the next time that it does, another mask key than its letters share. It gets no frame
+    /// any more in that round, so that it does not upload.
+    pub fn deal_wrong_key(&mut self, member: PartyId) {
+        self.interference.dealing_wrong_keys.insert(member);
+    }
+
+    /// Keeps everything from a member until the round ends; its party's custodian gets its frames.
+    pub fn leave_out(&mut self, member: PartyId) {
+        self.interference.left_out.insert(member);
+    }
+
+    /// Keeps back a member's late sketches until the round ends.
+    pub fn withhold_late_sketches(&mut self, member: PartyId) {
+        self.interference.without_sketches.insert(member);
+    }
+
+    /// Keeps the next ending from a member, for the plan after it to bring.
+    pub fn withhold_ending(&mut self, member: PartyId) {
+        self.interference.without_ending.insert(member);
+    }
+
+    /// What a member sends in place of this frame.
+    pub(super) fn as_sent(&mut self, member: PartyId, frame: Frame) -> Frame {
+        match frame {
+            Frame::Message(Message::Announcement(signed))
+                if self.interference.dealing_wrong_keys.remove(&member) =>
+            {
+                self.leave_out(member);
+                Frame::Message(Message::Announcement(self.with_wrong_key(member, &signed)))
+            }
+            frame => frame,
+        }
+    }
+
+    fn with_wrong_key(&mut self, member: PartyId, signed: &Signed<Announcement>) -> Signed<Announcement> {
+        let mut body = signed.parse().expect("members encode what they sign");
+        let other = ScalarSecret::random(&mut self.random);
+        let context = DealingContext { epoch: body.epoch, round: body.round, dealer: member };
+        body.mask_key = other.public().bytes();
+        body.mask_key_proof = prove_knowledge(&other, &context.encode(), &mut self.random);
+        sign(&self.consortium.keys[&member], member, &body)
+    }
+}

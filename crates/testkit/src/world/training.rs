@@ -1,0 +1,70 @@
+//! What the members of a [`World`] train, and what of it they upload.
+
+use std::collections::BTreeMap;
+
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_protocol::round::Contribution;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::World;
+use crate::plan;
+
+/// What was trained so far.
+#[derive(Debug, Default)]
+pub(super) struct Training {
+    /// How often any member has trained.
+    count: u64,
+    /// What each member trained last.
+    last: BTreeMap<PartyId, Contribution>,
+    uploaded: BTreeMap<(PartyId, Round), Contribution>,
+}
+
+impl World {
+    /// What a member contributed to a round that it uploaded in.
+    pub fn uploaded(&self, member: PartyId, round: Round) -> Option<&Contribution> {
+        self.training.uploaded.get(&(member, round))
+    }
+
+    /// What a member contributes to a model: the same whenever it trains on that model, or another each time.
+    pub fn contribution(&self, member: PartyId, model: Digest) -> Contribution {
+        if let Some(fixed) = self.fixed_contributions.get(&member) {
+            return fixed.clone();
+        }
+        let mut seed = model.0;
+        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
+        seed[8..12].copy_from_slice(&member.0.to_le_bytes());
+        if self.trains_afresh {
+            seed[12..20].copy_from_slice(&self.training.count.to_le_bytes());
+        }
+        plan::contribution(&self.template, &mut ChaCha20Rng::from_seed(seed))
+    }
+
+    pub(super) fn finish_training(&mut self, party: PartyId) {
+        let training = self.nodes.get_mut(&party).and_then(|node| node.training.take());
+        let Some(plan) = training else { return };
+        self.training.count += 1;
+        let contribution = self.contribution(party, plan.model);
+        let member = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut());
+        if let Some(member) = member {
+            let result = member.contribute(plan.round, contribution.clone(), &mut self.random);
+            if result.is_ok() {
+                self.training.last.insert(party, contribution);
+            }
+            self.note(party, result);
+        }
+        self.collect_from_member(party);
+    }
+
+    /// Notes what a member uploads: the last that it trained, in this round or, after an abort, in one before.
+    pub(super) fn note_upload(&mut self, member: PartyId, frame: &Frame) {
+        if let Frame::Message(Message::Uploaded(signed)) = frame
+            && let Some(trained) = self.training.last.get(&member)
+        {
+            let round = signed.parse().expect("members encode what they sign").round;
+            self.training.uploaded.entry((member, round)).or_insert_with(|| trained.clone());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How many peers are on their way in, in all and from each source (`WIRE-05`).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Peers that may be on their way in at once; others wait.
+const MOST: usize = 256;
+
+/// Where a peer comes from, as far as one owner is likely to have all of it: an address, or a network of 64 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Source(IpAddr);
+
+impl Source {
+    pub(crate) fn new(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),
+            address @ IpAddr::V4(_) => Self(address),
+        }
+    }
+}
+
+/// The peers on their way in.
+#[derive(Debug)]
+pub(crate) struct Doorway {
+    most_of_one: usize,
+    count: usize,
+    by_source: BTreeMap<Source, usize>,
+}
+
+impl Doorway {
+    pub(crate) fn new(most_of_one: usize) -> Self {
+        Self { most_of_one, count: 0, by_source: BTreeMap::new() }
+    }
+
+    /// Whether anybody at all may come in.
+    pub(crate) fn has_room(&self) -> bool {
+        self.count < MOST
+    }
+
+    /// How many are on their way in.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether a peer of this source may come in; it counts if so.
+    pub(crate) fn enter(&mut self, source: Source) -> bool {
+        let of_this = self.by_source.get(&source).copied().unwrap_or(0);
+        if !self.has_room() || of_this >= self.most_of_one {
+            return false;
+        }
+        self.by_source.insert(source, of_this + 1);
+        self.count += 1;
+        true
+    }
+
+    /// A peer of this source is in, or was sent away.
+    pub(crate) fn leave(&mut self, source: Source) {
+        let Some(of_this) = self.by_source.get_mut(&source) else { return };
+        self.count -= 1;
+        *of_this -= 1;
+        if *of_this == 0 {
+            self.by_source.remove(&source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(address: &str) -> Source {
+        Source::new(address.parse().expect("an address"))
+    }
+
+    /// WIRE-05
+    #[test]
+    fn one_source_does_not_take_every_place() {
+        for (strangers, party) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1")] {
+            let (strangers, party) = (source(strangers), source(party));
+            let mut doorway = Doorway::new(16);
+            let taken = (0..300).filter(|_| doorway.enter(strangers)).count();
+            assert_eq!((taken, doorway.count()), (16, 16));
+            assert!(doorway.enter(party));
+            doorway.leave(strangers);
+            assert!(doorway.enter(strangers) && !doorway.enter(strangers), "a place that was left is free");
+            // Control: without the limit the strangers take all places, and the party has none.
+            let mut unlimited = Doorway::new(usize::MAX);
+            assert_eq!((0..300).filter(|_| unlimited.enter(strangers)).count(), MOST);
+            assert!(!unlimited.enter(party));
+        }
+    }
+
+    /// WIRE-05
+    #[test]
+    fn an_owner_of_a_network_is_one_source() {
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"), "control");
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"), "control");
+    }
+}

@@ -1,0 +1,170 @@
+//! Attacks over several rounds and epochs: one update summed twice, and bad dealers that come back.
+
+use std::collections::BTreeMap;
+
+use cloister_params::consortium::{LastEnding, PublicBytes};
+use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::plan::LateSketches as Policy;
+use cloister_params::plan::RoundPlan;
+use cloister_protocol::openings::Openings;
+use cloister_protocol::statement::{body_digest, sign};
+use cloister_testkit::consortium::{consortium, next_epoch};
+use cloister_testkit::world::Observation;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+
+use crate::lying::LENGTH;
+use crate::stage::{SEVEN, Stage, announcements, settings};
+
+const SILENT: PartyId = PartyId(7);
+const VICTIM: PartyId = PartyId(6);
+
+fn is_plan(message: &Message) -> bool {
+    matches!(message, Message::Plan { .. })
+}
+
+/// Seven members whose blocks are all long enough for late sketches, which the plan demands, and summed over everybody.
+fn all_sketched() -> Stage {
+    let mut settings = settings();
+    settings.late_sketches = Policy::Required;
+    settings.blocks.iter_mut().for_each(|block| block.shape.length = LENGTH);
+    (settings.scoring.spread_factor, settings.scoring.consensus_fraction) = (u16::MAX, 0);
+    Stage::of(consortium(&[1; SEVEN]), settings, 3)
+}
+
+/// Runs a round in which member 7 says nothing of its upload: every sum is opened, and none is applied. Some members are not
+/// told how it ended.
+fn round_that_applies_nothing(stage: &mut Stage, untold: &[PartyId]) {
+    let before = stage.reports().len();
+    stage.world.start_round();
+    while stage.reports().len() == before {
+        let lost = stage.world.run_until(|from, to, frame| match frame {
+            Frame::Message(Message::LateSketches(_)) => from == SILENT,
+            Frame::Message(Message::Ended(_)) => untold.contains(&to),
+            _ => false,
+        });
+        match lost {
+            Some((from, to, _)) => {
+                stage.world.lose_next(from, to);
+            }
+            None => {
+                stage.world.expire();
+            }
+        }
+        stage.note();
+    }
+    let model = &stage.reports()[before].model;
+    let zeros = model.blocks().iter().flatten().all(|parameter| *parameter == 0.0);
+    assert!(zeros, "the model is what it was");
+}
+
+/// The words of every sum that the last round published.
+fn published(stage: &Stage) -> BTreeMap<BlockId, Vec<i32>> {
+    let mut sums: BTreeMap<BlockId, Vec<i32>> = BTreeMap::new();
+    for frame in stage.world.coordinator.start().last_sums {
+        let Frame::Chunk(chunk) = frame else { continue };
+        let words = chunk.bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word));
+        sums.entry(chunk.block).or_default().extend(words);
+    }
+    sums
+}
+
+/// A round over everybody whose closing leaves the model as it was, then one without the victim: the sums' difference is
+/// the victim's integers.
+pub(super) fn a_second_cohort_from_one_model() -> bool {
+    let mut stage = all_sketched();
+    let model = stage.world.coordinator.model().digest();
+    let victim = stage.world.contribution(VICTIM, model);
+    round_that_applies_nothing(&mut stage, &[]);
+    let with = published(&stage);
+    stage.world.silence_member(VICTIM);
+    round_that_applies_nothing(&mut stage, &[]);
+    let without = published(&stage);
+    let difference = |block: &BlockId| -> Option<Vec<i32>> {
+        let pairs = with.get(block)?.iter().zip(without.get(block)?);
+        Some(pairs.map(|(one, other)| one.wrapping_sub(*other)).collect())
+    };
+    let is_open = |block: u32| difference(&BlockId(block)).as_ref() == victim.integers.get(block as usize);
+    (0..6).filter(|block| is_open(*block)).count() == 6
+}
+
+/// The closing reaches a member by the next plan alone: its contribution must not survive that.
+pub(super) fn a_contribution_summed_twice() -> bool {
+    let mut stage = all_sketched();
+    round_that_applies_nothing(&mut stage, &[PartyId(1)]);
+    stage.world.start_round();
+    stage.world.settle();
+    // Its custodian gives no key for a round while it knows no end of the last one (`ROUND-28`).
+    stage.world.expire();
+    stage.run_to(1, is_plan);
+    let answer = stage.deliver_to(1);
+    answer.done.contains(&Observation::Announced(PartyId(1), Round(2)))
+}
+
+/// Late sketches of updates that nearly repeat themselves, round after round from one model, until they make up the update.
+pub(super) fn late_sketches_again_from_one_model() -> bool {
+    let mut stage = all_sketched();
+    round_that_applies_nothing(&mut stage, &[]);
+    stage.world.start_round();
+    stage.run_to(1, |message| matches!(message, Message::LateRequest { .. }));
+    let messages = stage.deliver_to(1).messages();
+    messages.iter().any(|message| matches!(message, Message::LateSketches(_)))
+}
+
+/// The next consortium file starts from a model from which member 1 has uploaded.
+pub(super) fn an_epoch_on_an_opened_model() -> bool {
+    let mut stage = Stage::seven();
+    let model = stage.world.coordinator.model().digest();
+    stage.world.start_round();
+    stage.finish();
+    let records = stage.world.nodes[&PartyId(1)].journal.openings.clone();
+    let Ending::Closed { certificate, .. } = &stage.reports()[0].ending else { unreachable!() };
+    let digest = PublicBytes(body_digest(&certificate.body).0);
+    let next = next_epoch(&stage.world.consortium, model, Some(LastEnding { round: Round(1), digest }));
+    Openings::new(records).begin(&next.epoch, model).is_ok()
+}
+
+/// Member 3 shares its mask key by another polynomial than it commits to; then it takes part in the next round.
+pub(super) fn a_bad_dealer_in_the_next_round() -> bool {
+    let mut stage = Stage::seven();
+    deal_badly(&mut stage);
+    stage.finish();
+    stage.world.start_round();
+    stage.finish();
+    stage.reports()[1].announced.contains(&PartyId(3))
+}
+
+fn deal_badly(stage: &mut Stage) {
+    stage.world.start_round();
+    stage.take_from(3, |message| matches!(message, Message::Announcement(_)));
+    let mut body = announcements(&stage.seen)[&PartyId(3)].parse().unwrap();
+    body.mask_key.commitments[1] = body.mask_key.commitments[2];
+    let bad = Message::Announcement(sign(stage.key(3), PartyId(3), &body));
+    stage.world.say(PartyId(3), Frame::Message(bad)).unwrap();
+}
+
+/// The coordinator keeps an honest member out by calling it barred.
+pub(super) fn a_member_barred_without_evidence() -> bool {
+    let mut stage = Stage::started_to(1, is_plan);
+    let Message::Plan { plan, receiving_keys, previous } = stage.sent_last(is_plan) else { unreachable!() };
+    let mut body: RoundPlan = plan.parse().unwrap();
+    body.barred = vec![PartyId(2)];
+    let plan = sign(stage.key(0), PartyId::COORDINATOR, &body);
+    stage.give(1, Message::Plan { plan, receiving_keys, previous }).is_accepted()
+}
+
+/// ROUND-33, PLAN-14: evidence bars for sixteen rounds and lowers no floor, and a honest dealer's letter is no evidence.
+#[test]
+fn bars_end_and_need_evidence() {
+    let mut stage = Stage::seven();
+    deal_badly(&mut stage);
+    stage.finish();
+    assert!(!stage.reports()[0].announced.contains(&PartyId(3)), "it is out of its own round");
+    for round in 1..=17 {
+        stage.world.start_round();
+        stage.finish();
+        let report = stage.reports()[round];
+        assert_eq!(report.announced.contains(&PartyId(3)), round == 17, "in round {}", round + 1);
+        assert_eq!(report.announced.len(), if round == 17 { 7 } else { 6 });
+    }
+}

@@ -1,0 +1,131 @@
+//! Positive controls of the knowledge invariant: ways to a member's integers over two rounds are found, by a written list
+//! of operations and by random ones, when the rule that stops them is switched off.
+//!
+//! All of them are a difference: a round with everybody ends without changing the model, and a round without one member
+//! sums the same integers of all others.
+
+use cloister_params::rule;
+
+use crate::generator::{Report, SAME_MEMBERS_FROM_ONE_MODEL, SHARES_ARE_OF_ANNOUNCED_KEYS, run_differences};
+use crate::invariants::Violation;
+use crate::operation::Attack::{EndingByPlan, LeaveOut, WithholdSketches, WrongKey};
+use crate::operation::Operation::{Attack, Expire, Settle, StartRound};
+use crate::operation::{self, Configuration, Operation};
+use crate::simulation::replay;
+
+/// Random lists that each control tries.
+const SEEDS: std::ops::Range<u64> = 0..6;
+
+/// Six members, four of which make a cohort, and a coordinator that lies.
+fn six() -> Configuration {
+    Configuration { experts: 1, coordinator_is_byzantine: true, ..Configuration::of(6) }
+}
+
+/// All sums are checked with late sketches, and none of them is applied if one member's are missing.
+fn six_that_sketch() -> Configuration {
+    Configuration { late_sketches: true, every_block_is_sketched: true, ..six() }
+}
+
+/// Whether the list of some seed lets the adversary solve for one or two members.
+fn is_found(configuration: &Configuration) -> bool {
+    SEEDS.into_iter().any(|seed| {
+        let mut report = Report::default();
+        run_differences(Configuration { seed, ..configuration.clone() }, seed, &mut report);
+        report.violations.iter().any(|failure| failure.violation.rule == "knowledge")
+    })
+}
+
+/// A round in which these attacks are made, to its end.
+fn round(attacks: &[(operation::Attack, u32)]) -> Vec<Operation> {
+    let mut list: Vec<Operation> = attacks.iter().map(|(attack, choice)| Attack(*attack, *choice)).collect();
+    list.extend([StartRound, Settle]);
+    list.extend([Expire, Settle].repeat(3));
+    list
+}
+
+/// Rounds with these attacks, and one without party 1. So many of them are aborted.
+fn without_the_first(
+    configuration: &Configuration,
+    before: &[&[(operation::Attack, u32)]],
+    aborted: usize,
+) -> Result<(), Violation> {
+    let mut list: Vec<Operation> = before.iter().flat_map(|attacks| round(attacks)).collect();
+    list.extend(round(&[(LeaveOut, 0)]));
+    let (simulation, result) = replay(configuration, &list);
+    let closed = simulation.closed + usize::from(result.is_err());
+    assert_eq!((closed, simulation.aborted), (before.len() + 1 - aborted, aborted), "no other round fails");
+    result
+}
+
+/// Whether party 1 is told, alone or, in a block whose cohort is chosen, with one other.
+fn tells_the_first(result: &Result<(), Violation>) -> bool {
+    result.as_ref().is_err_and(|violation| {
+        violation.rule == "knowledge" && violation.to_string().contains("integers of party 1 ")
+    })
+}
+
+/// ROUND-31: a closing that a member learns from the next plan leaves it its contribution, and it sends it again.
+#[test]
+fn a_contribution_that_survives_a_closing_is_told() {
+    let configuration = Configuration { trains_afresh: true, ..six_that_sketch() };
+    let attack = || without_the_first(&configuration, &[&[(WithholdSketches, 5), (EndingByPlan, 0)]], 0);
+    assert_eq!(attack(), Ok(()), "control: a closing clears it");
+    assert!(tells_the_first(&rule::without("ROUND-31", attack)));
+}
+
+/// ROUND-31: of two endings that a member has not seen it learns the second alone. That one is an abort of a round that
+/// the member was left out of, and the first was a closing.
+#[test]
+fn a_contribution_that_survives_a_closing_behind_an_abort_is_told() {
+    let configuration = Configuration { trains_afresh: true, ..six_that_sketch() };
+    let nobody: Vec<(operation::Attack, u32)> = (0..6).map(|choice| (LeaveOut, choice)).collect();
+    let rounds: [&[_]; 2] = [&[(WithholdSketches, 5), (EndingByPlan, 0)], &nobody];
+    let attack = || without_the_first(&configuration, &rounds, 1);
+    assert_eq!(attack(), Ok(()), "control: a closing clears it, known or not");
+    assert!(tells_the_first(&rule::without("ROUND-31", attack)));
+}
+
+/// ROUND-31
+#[test]
+fn random_lists_find_a_contribution_that_survives_a_closing() {
+    let configuration = Configuration { trains_afresh: true, ..six_that_sketch() };
+    assert!(!is_found(&configuration), "control: a closing clears it");
+    assert!(rule::without("ROUND-31", || is_found(&configuration)));
+}
+
+/// MASK-08: with a mask key that its letters do not share, a member lets a round end without the sums that it and the
+/// coordinator know all the same.
+#[test]
+fn a_sum_that_is_called_lost_is_told() {
+    let configuration = Configuration { corrupt_members: 1, ..six() };
+    assert_eq!(without_the_first(&configuration, &[&[]], 0), Ok(()), "control: with the announced key");
+    let attack = without_the_first(&configuration, &[&[(WrongKey, 0)]], 0);
+    assert_eq!(tells_the_first(&attack), !SHARES_ARE_OF_ANNOUNCED_KEYS);
+}
+
+/// MASK-08
+#[test]
+fn random_lists_find_a_sum_that_is_called_lost() {
+    assert!(!is_found(&six()), "control: nobody deals a wrong key");
+    let configuration = Configuration { corrupt_members: 1, ..six() };
+    assert_eq!(is_found(&configuration), !SHARES_ARE_OF_ANNOUNCED_KEYS);
+}
+
+/// ROUND-30: members that train again on the model that a closing left as it was come to the same integers.
+#[test]
+fn a_model_that_is_summed_twice_is_told() {
+    let attack = without_the_first(&six_that_sketch(), &[&[(WithholdSketches, 5)]], 0);
+    assert_eq!(tells_the_first(&attack), !SAME_MEMBERS_FROM_ONE_MODEL);
+    let fresh = Configuration { trains_afresh: true, ..six_that_sketch() };
+    assert_eq!(
+        without_the_first(&fresh, &[&[(WithholdSketches, 5)]], 0),
+        Ok(()),
+        "control: to other integers"
+    );
+}
+
+/// ROUND-30
+#[test]
+fn random_lists_find_a_model_that_is_summed_twice() {
+    assert_eq!(is_found(&six_that_sketch()), !SAME_MEMBERS_FROM_ONE_MODEL);
+}
