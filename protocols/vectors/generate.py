@@ -62,7 +62,7 @@ def rounds():
     refused_reveals.add(refusals)
     refused_by_coordinator.add(refusals)
     refused_bars.add(refusals, second)
-    return round_files.rounds(first), {"refused": refusals.listed}, bar_files.bar_file(first)
+    return round_files.rounds(first), refusals.to_json(), bar_files.bar_file(first)
 
 
 def repeated_rounds():
@@ -71,7 +71,7 @@ def repeated_rounds():
     second = RepeatingRound(first)
     refusals = Refusals(first)
     refused_repeats.add(refusals, second)
-    return round_files.rounds(first, second), {"refused": refusals.listed}
+    return round_files.rounds(first, second), refusals.to_json()
 
 
 def late_round(round_class, *refused):
@@ -80,7 +80,7 @@ def late_round(round_class, *refused):
     refusals = Refusals(late)
     for pages in refused:
         pages.add(refusals)
-    return round_files.rounds(late), {"refused": refusals.listed}
+    return round_files.rounds(late), refusals.to_json()
 
 
 def compact(value):

@@ -40,7 +40,8 @@ fn last_entries(rounds: &Rounds) -> BTreeMap<PartyId, usize> {
 
 /// Whether a frame has what a custodian makes of its share of a key.
 fn is_from_share(bytes: &[u8]) -> bool {
-    let shares = |message: &Message| matches!(message, Message::MaskKeyShare { .. } | Message::SeedParts { .. });
+    let shares =
+        |message: &Message| matches!(message, Message::MaskKeyShare { .. } | Message::SeedParts { .. });
     matches!(Frame::decode(bytes), Ok(Frame::Message(message)) if shares(&message))
 }
 
@@ -56,8 +57,7 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(crate) fn start(rounds: &'a Rounds) -> Self {
         let coordinator = Coordinator::new(rounds.key(0), rounds.epoch(), rounds.model());
-        let mut session =
-            Self { rounds, last: last_entries(rounds), coordinator, sent: BTreeSet::new() };
+        let mut session = Self { rounds, last: last_entries(rounds), coordinator, sent: BTreeSet::new() };
         session.last.keys().for_each(|party| session.coordinator.handle_connected(*party, NOW));
         let settings = rounds.first_plan().parse().unwrap().settings;
         session.coordinator.start_round(settings, NOW).unwrap();

@@ -305,7 +305,8 @@ pub(crate) fn commitments(file: Committed) {
     file.check_contexts();
     for case in file.cases {
         // A scalar in 64 bytes is what is drawn of it.
-        let draws = case.coefficients[1..].iter().map(|scalar| Hex([&scalar.0[..], &[0; 32]].concat())).collect();
+        let draws =
+            case.coefficients[1..].iter().map(|scalar| Hex([&scalar.0[..], &[0; 32]].concat())).collect();
         let made = sharing(&secret(&case.coefficients[0]), case.threshold, draws);
         assert_eq!(made.commitments(), arrays(&case.commitments));
         let commitments = Commitments::decode(&made.commitments(), case.threshold).unwrap();

@@ -251,7 +251,9 @@ impl Actor {
                     match output {
                         MemberOutput::Send(frame) => self.sent.push_back(frame),
                         MemberOutput::Train(plan) => {
-                            let Some(mut tape) = rounds.member_tape(plan.round, self.number) else { continue };
+                            let Some(mut tape) = rounds.member_tape(plan.round, self.number) else {
+                                continue;
+                            };
                             let contribution = rounds.contribution(self.number);
                             member.contribute(plan.round, contribution, &mut tape).unwrap();
                             assert!(tape.is_used_up());

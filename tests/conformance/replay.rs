@@ -22,6 +22,18 @@ pub(crate) const COORDINATOR: &str = "coordinator";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refusals {
     refused: Vec<Refused>,
+    answered: Vec<Answered>,
+}
+
+/// A frame that a receiver takes in place of that of a script's entry, and what it then sends.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answered {
+    entry: usize,
+    to: String,
+    about: String,
+    frame: Hex,
+    answer: Hex,
 }
 
 /// A frame that a receiver must refuse at a step, just before it gets the frame of a script's entry.
@@ -47,6 +59,15 @@ struct Refused {
     /// What it sends, from these random bytes.
     draw: Option<Hex>,
     answer: Option<Hex>,
+}
+
+impl Answered {
+    fn check(&self, rounds: &Rounds) {
+        let mut actor = actor_before(rounds, &self.to, self.entry);
+        give(rounds, &self.to, &mut actor, &self.frame.0).expect(&self.about);
+        let said: Vec<Vec<u8>> = actor.sent.iter().map(Frame::encode).collect();
+        assert_eq!(said.concat(), self.answer.0, "{} gets {:?}", self.to, self.about);
+    }
 }
 
 struct Replay<'a> {
@@ -231,6 +252,7 @@ fn check_refusals(file: &Refusals, rounds: Rounds) {
         }
     });
     replay.check_end();
+    file.answered.iter().for_each(|case| case.check(&rounds));
     refused += check_coordinator(file, &rounds);
     assert_eq!(refused, file.refused.len(), "every frame was given to its receiver");
 }

@@ -145,7 +145,8 @@ impl BadReveal {
     fn check(&self, bases: &SeedBases) {
         let proof: AgreementProof = self.proof.array();
         let names = (PartyId(self.dealer), PartyId(self.by));
-        let error = bases.verify(names, &element(&self.key), &rows(&self.seeds), &proof).expect_err(&self.why);
+        let error =
+            bases.verify(names, &element(&self.key), &rows(&self.seeds), &proof).expect_err(&self.why);
         assert_eq!(variant(&error), self.step, "{}", self.why);
     }
 }

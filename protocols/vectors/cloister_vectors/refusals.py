@@ -15,7 +15,7 @@ class Refusals:
     """
 
     def __init__(self, first):
-        self.first, self.script, self.listed = first, first.script, []
+        self.first, self.script, self.listed, self.answered = first, first.script, [], []
         self.decoded = [decode_frame(frame) for frame in self.script.frames]
 
     def place(self, receiver, variant, nth=0):
@@ -54,6 +54,14 @@ class Refusals:
         if answer:
             case["draw"], case["answer"] = answer[0].hex(), frame(answer[1])
         self.listed.append(case)
+
+    def answer(self, at, receiver, about, message, reply):
+        """A message that a receiver of its own takes in place of the right one, and what it then sends."""
+        frames = {"frame": message_frame(message).hex(), "answer": message_frame(reply).hex()}
+        self.answered.append({"entry": at, "to": receiver, "about": about, **frames})
+
+    def to_json(self):
+        return {"refused": self.listed, "answered": self.answered}
 
     def signed(self, kind, value, signer):
         """A statement with a right signature."""
