@@ -5,6 +5,7 @@
 
 mod bodies;
 mod limits;
+mod plans;
 mod rounds;
 mod uploads;
 
@@ -85,6 +86,11 @@ attacks! {
     rounds::an_epoch_on_an_opened_model by "CONS-06",
     rounds::a_bad_dealer_in_the_next_round by "ROUND-33",
     rounds::a_member_barred_without_evidence by "PLAN-14",
+    plans::a_projection_of_the_coordinators_choice by "PLAN-15",
+    plans::experts_in_another_order by "PLAN-16",
+    plans::exact_token_counts by "PLAN-17",
+    plans::a_receiving_key_that_is_no_element by "PLAN-09",
+    plans::a_result_of_an_earlier_plan by "PRIV-14",
     uploads::a_swapped_letter by "ROUND-11",
     uploads::a_copied_letter by "MASK-13",
     uploads::shares_that_were_not_committed_to by "MASK-11",

@@ -196,8 +196,8 @@ fn dealing(rounds: &Rounds, number: u32, random: &mut Random) -> Value {
     let mut member = rounds.member(number);
     let plan = rounds.messages().find(|message| matches!(message, Message::Plan { .. })).unwrap();
     member.handle_frame(Frame::Message(plan), random).unwrap();
-    let Some(MemberOutput::Train(plan)) = member.poll_output() else { panic!("it trains first") };
-    member.contribute(plan.round, rounds.contribution(number), random).unwrap();
+    let Some(MemberOutput::Train { digest, .. }) = member.poll_output() else { panic!("it trains first") };
+    member.contribute(digest, rounds.contribution(number), random).unwrap();
     let mut sent = Vec::new();
     while let Some(output) = member.poll_output() {
         if let MemberOutput::Send(frame) = output {

@@ -11,7 +11,7 @@ use cloister_params::plan::{LateSketches, RoundPlan};
 use cloister_params::policy::Policy;
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
-use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::member::{Member, MemberOutput, MemberTask};
 use cloister_protocol::model::Model;
 use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
@@ -186,8 +186,10 @@ impl Rounds {
 
     pub(crate) fn member(&self, number: u32) -> Member {
         let (key, epoch) = (self.key(number), self.epoch());
-        let kept = (None, Openings::default());
-        Member::new(PartyId(number), key, epoch, self.policy(), self.task, self.model(), kept)
+        let planned = self.first_plan().parse().unwrap().settings.blocks;
+        let blocks = planned.iter().map(|block| block.shape).collect();
+        let (task, kept) = (MemberTask { digest: self.task, blocks }, (None, Openings::default()));
+        Member::new(PartyId(number), key, epoch, self.policy(), task, self.model(), kept)
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {
@@ -250,12 +252,12 @@ impl Actor {
                 while let Some(output) = member.poll_output() {
                     match output {
                         MemberOutput::Send(frame) => self.sent.push_back(frame),
-                        MemberOutput::Train(plan) => {
+                        MemberOutput::Train { digest, plan } => {
                             let Some(mut tape) = rounds.member_tape(plan.round, self.number) else {
                                 continue;
                             };
                             let contribution = rounds.contribution(self.number);
-                            member.contribute(plan.round, contribution, &mut tape).unwrap();
+                            member.contribute(digest, contribution, &mut tape).unwrap();
                             assert!(tape.is_used_up());
                         }
                         _ => {}

@@ -5,20 +5,26 @@
 mod printed;
 mod sources;
 
+use cloister_alignment::score::ExpertSketch;
 use cloister_crypto::group::{AgreedSecret, ScalarSecret};
 use cloister_crypto::keystream::StreamSecret;
 use cloister_crypto::mask::MaskKey;
 use cloister_protocol::dealing::{HeldShares, RoundSecrets};
+use cloister_protocol::round::Contribution;
+use cloister_testkit::plan::{contribution, template};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use sources::{Declaration, declarations, declared};
-use zeroize::ZeroizeOnDrop;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// How types are named that hold secrets.
 const ENDINGS: [&str; 8] = ["Secret", "Secrets", "Seed", "Seeds", "Key", "Keys", "Shares", "Password"];
 
 /// Types that hold secrets.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 10] = [
     "AgreedSecret",
     "HeldShares",
+    "LocalSeed",
     "MaskKey",
     "RoundSecrets",
     "ScalarSecret",
@@ -106,7 +112,8 @@ fn a_new_or_printable_secret_is_found() {
     assert_eq!(declared("#[cfg(test)]\nstruct InTests;\n"), []);
 }
 
-/// All but `SigningKey`: the library that signs keeps its key in memory as it likes.
+/// All but `SigningKey`, as the library that signs keeps its key in memory as it likes, and `LocalSeed`, which its crate
+/// keeps for itself. A contribution holds what was never masked.
 #[test]
 fn secrets_erase_themselves() {
     fn erases_itself<T: ZeroizeOnDrop>() {}
@@ -116,4 +123,18 @@ fn secrets_erase_themselves() {
     erases_itself::<RoundSecrets>();
     erases_itself::<ScalarSecret>();
     erases_itself::<StreamSecret>();
+    erases_itself::<Contribution>();
+}
+
+/// A contribution is erased by hand, as its map of sketches cannot erase itself.
+#[test]
+fn nothing_of_an_erased_contribution_is_left() {
+    let mut contribution = contribution(&template(3, 5, 1), &mut ChaCha20Rng::seed_from_u64(1));
+    let sketches = contribution.sketches.clone();
+    assert!(sketches.values().all(|sketch| sketch.tokens > 0 && !sketch.update.is_empty()), "control");
+    contribution.zeroize();
+    assert!(contribution.integers.is_empty());
+    let erased =
+        |sketch: &ExpertSketch| sketch.region.is_empty() && sketch.update.is_empty() && sketch.tokens == 0;
+    assert!(contribution.sketches.values().all(erased));
 }

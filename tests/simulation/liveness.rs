@@ -1,6 +1,9 @@
 //! A round ends once everyone is back: nothing that honest parties lose or forget may hold it up for ever.
 
-use cloister_params::id::{PartyId, Round};
+use cloister_crypto::hash::projection_seed;
+use cloister_params::id::{Digest, PartyId, Round};
+use cloister_protocol::coordinator::Event;
+use cloister_protocol::fault::Fault;
 use cloister_testkit::consortium::consortium;
 use cloister_testkit::plan::template;
 use cloister_testkit::world::{Observation, Step, World};
@@ -265,4 +268,106 @@ fn a_member_whose_custodian_lost_its_key_is_waited_for() {
     });
     let members: Vec<_> = reports.flat_map(|report| report.announced.clone()).collect();
     assert_eq!(members, [1, 2, 3, 4, 5].map(PartyId));
+}
+
+/// Lets so many steps of a round happen.
+fn steps_of_a_round(world: &mut World, steps: usize) {
+    world.start_round();
+    for _ in 0..steps {
+        let step = world.steps().first().copied();
+        step.into_iter().for_each(|step| world.take(step));
+    }
+}
+
+/// What comes again, or without what it follows, is nobody's fault: a party that restarts, a link that is cut and a coordinator
+/// that restarts have no honest party called a misbehaving one.
+#[test]
+fn no_recovery_is_called_misbehaviour() {
+    let recoveries: [fn(&mut World); 3] = [
+        |world| reconnect(world, 3),
+        |world| {
+            world.restart(PartyId(3));
+            world.connect(PartyId(3));
+        },
+        |world| {
+            world.restart_coordinator();
+            (1..=5).for_each(|party| world.connect(PartyId(party)));
+        },
+    ];
+    for (which, recovery) in recoveries.iter().enumerate() {
+        for at in (0..200).step_by(7) {
+            let mut world = five();
+            steps_of_a_round(&mut world, at);
+            recovery(&mut world);
+            finish(&mut world);
+            world.start_round();
+            finish(&mut world);
+            let blamed =
+                world.faults.iter().filter(|(_, fault)| matches!(fault, Fault::PeerMisbehaved { .. }));
+            let blamed: Vec<_> = blamed.collect();
+            assert!(blamed.is_empty(), "recovery {which} after {at} steps: {blamed:?}");
+        }
+    }
+}
+
+/// Members that refuse a plan say so: once those that are left cannot reach the floor, nobody waits for a deadline.
+#[test]
+fn a_round_that_too_many_refuse_ends_without_a_deadline() {
+    let mut world = five();
+    let settings = world.template_mut();
+    settings.task = Digest([1; 32]);
+    settings.sketch.seed = projection_seed(settings.task);
+    world.start_round();
+    world.settle();
+    assert_eq!(endings(&world), 1);
+    let refused =
+        world.events.iter().filter(|event| matches!(event, Event::Refused(_, why) if why.contains("task")));
+    assert_eq!(refused.count(), 5, "each with its reason");
+    let mut silent = five();
+    (2..=5).for_each(|member| silent.silence_member(PartyId(member)));
+    silent.start_round();
+    silent.settle();
+    assert_eq!(endings(&silent), 0, "control: those that say nothing are waited for");
+}
+
+fn outdated(world: &World) -> Vec<Round> {
+    let told = world.events.iter().filter_map(|event| match event {
+        Event::Outdated { round, .. } => Some(*round),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// ROUND-37: from a copy of before a round, and of the middle of it.
+#[test]
+fn a_coordinator_from_an_old_backup_is_told_so() {
+    for at in [0, 40] {
+        let mut world = five();
+        steps_of_a_round(&mut world, at);
+        let backup = world.back_up_coordinator();
+        finish(&mut world);
+        world.start_round();
+        finish(&mut world);
+        assert_eq!((endings(&world), outdated(&world)), (2, vec![]), "control: nothing is old");
+        world.restore_coordinator(backup);
+        (1..=5).for_each(|party| world.connect(PartyId(party)));
+        world.start_round();
+        world.settle();
+        assert_eq!(outdated(&world).first(), Some(&Round(2)), "the copy after {at} steps is two rounds old");
+    }
+}
+
+/// ROUND-37: of five custodians one may lie.
+#[test]
+fn one_custodian_cannot_call_a_coordinator_outdated() {
+    let mut world = five();
+    world.start_round();
+    let claim = |world: &mut World, party| {
+        let ahead = Frame::Message(Message::Ahead { round: Round(99) });
+        world.say(PartyId(party), ahead).expect("it may say so");
+        outdated(world)
+    };
+    assert_eq!(claim(&mut world, 3), []);
+    assert_eq!(claim(&mut world, 3), [], "nor by saying it twice");
+    assert_eq!(claim(&mut world, 4), [Round(99)], "control: of two, one is honest");
 }

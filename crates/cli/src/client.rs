@@ -101,6 +101,9 @@ pub(crate) struct Arguments {
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
+    /// Tell of frames that came late or again too, which is usual after a restart.
+    #[arg(long)]
+    verbose: bool,
     /// The data folder was restored from a backup: as custodian, sign nothing until a round that the others ended
     #[arg(long)]
     restored: bool,
@@ -156,7 +159,7 @@ fn bound_caches() {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     bound_caches();
     cloister_storage::restrict_new_files();
-    let print_events = arguments.events;
+    let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
     let party = config.party.0;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
@@ -164,6 +167,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
         (true, _) => events::print(&to_json(party, &event)),
         (false, Some((what, done, total))) => progress.step(what, done, total),
+        (false, None) if matches!(event, ClientEvent::NotAwaited(_)) && !verbose => {}
         (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
     };
     let result = runtime.block_on(cloister_client::run(config, &mut show));
@@ -174,7 +178,10 @@ fn failure(error: ClientError) -> Failure {
     let kind = match error {
         ClientError::Connect(_) | ClientError::Link(_) | ClientError::Behind => Kind::Unavailable,
         ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => Kind::Unavailable,
-        ClientError::Journal(_) | ClientError::Ledger(_) | ClientError::Setup(_) => Kind::Config,
+        ClientError::Openings(_)
+        | ClientError::Journal(_)
+        | ClientError::Ledger(_)
+        | ClientError::Setup(_) => Kind::Config,
         ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,
         ClientError::Training(_) => Kind::Error,
     };
@@ -221,6 +228,7 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         },
         reach_within: Duration::from_secs(arguments.reach_within_s),
         journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),
+        openings: arguments.data.join("openings"),
         ledger: arguments.data.join("privacy-ledger"),
         training,
         epoch,

@@ -1,10 +1,9 @@
 //! Round settings that a consortium starts from.
 
-use cloister_crypto::hash::{Domain, digest};
+use cloister_crypto::hash::{Domain, digest, projection_seed};
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
-use cloister_params::id::Digest;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
     Threshold, TrainingPlan,
@@ -31,13 +30,14 @@ pub(crate) struct Agreement<'a> {
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
     let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
     let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
+    let task = digest(Domain::Task, &[agreement.task.as_bytes()]);
     Ok(RoundSettings {
-        task: digest(Domain::Task, &[agreement.task.as_bytes()]),
+        task,
         ring,
         max_weight: 1,
         cohort_floor,
         sketch: SketchPlan {
-            seed: sketch_seed(agreement.training.seed),
+            seed: projection_seed(task),
             coordinates: 64,
             noise_steps: 80,
             region_clip_milli: 10_000,
@@ -59,12 +59,6 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
     })
 }
 
-fn sketch_seed(seed: u64) -> Digest {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    Digest(bytes)
-}
-
 /// Clips are a little above what an epoch or two of training moves; steps leave room for 300 members.
 fn planned(shape: BlockShape) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
@@ -73,6 +67,6 @@ fn planned(shape: BlockShape) -> PlannedBlock {
         BlockKind::Shared => (-17, 8.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, 64),
     };
-    let clip_steps = (clip * 2f64.powi(-i32::from(step_log2))) as u32;
+    let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }

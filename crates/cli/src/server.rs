@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_params::id::PartyId;
+use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_server::{JournalError, ServerConfig, ServerError, ServerEvent};
@@ -59,17 +59,20 @@ pub(crate) struct Arguments {
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
+    /// Tell of frames that came late or again too, which is usual after a restart.
+    #[arg(long)]
+    verbose: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     cloister_storage::restrict_new_files();
-    let print_events = arguments.events;
+    let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
     let mut show = |event: ServerEvent| {
         if print_events {
             events::print(&to_json(&event));
-        } else {
+        } else if verbose || !matches!(event, ServerEvent::NotAwaited(..)) {
             // A refusal's reason, for one, is a peer's.
             eprintln!("{}", printable(to_text(&event).as_bytes()));
         }
@@ -84,8 +87,12 @@ fn kind(error: &ServerError) -> Kind {
         ServerError::Bind(_)
         | ServerError::TooFewMembers { .. }
         | ServerError::Journal(JournalError::InUse(_)) => Kind::Unavailable,
-        ServerError::QuorumLost(_) | ServerError::NothingSummed(_) => Kind::QuorumLost,
+        ServerError::QuorumLost(_)
+        | ServerError::RefusedWithoutQuorum { .. }
+        | ServerError::Refused { .. }
+        | ServerError::NothingSummed(_) => Kind::QuorumLost,
         ServerError::InvalidPlan(_)
+        | ServerError::Outdated { .. }
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
         | ServerError::Journal(JournalError::Epoch { .. }) => Kind::Config,
@@ -137,6 +144,9 @@ fn to_json(event: &ServerEvent) -> Value {
         }
         ServerEvent::PeerRefused(why) => json!({"event": "peer_refused", "reason": why.to_string()}),
         ServerEvent::Fault(party, why) => json!({"event": "fault", "party": party.0, "reason": why}),
+        ServerEvent::NotAwaited(party, why) => {
+            json!({"event": "not_awaited", "party": party.0, "reason": why})
+        }
         ServerEvent::Round(event) => round_event(event),
         ServerEvent::Ended(report) => round_report(report),
     }
@@ -154,9 +164,16 @@ fn round_event(event: &Event) -> Value {
         Event::Uploaded(party) => json!({"event": "uploaded", "party": party.0}),
         Event::Missing(parties) => json!({"event": "missing", "parties": numbers(parties)}),
         Event::Recovering(parties) => json!({"event": "recovering", "parties": numbers(parties)}),
-        Event::BlockLost(block, party) => json!({"event": "block_lost", "block": block.0, "party": party.0}),
+        Event::Barred(parties) => json!({"event": "barred", "parties": numbers(parties)}),
+        Event::Repeated(blocks) => {
+            let blocks: Vec<u32> = blocks.iter().map(|block| block.0).collect();
+            json!({"event": "repeated", "blocks": blocks})
+        }
         Event::Refuted(block) => json!({"event": "refuted", "block": block.0}),
         Event::Blamed(party, block) => json!({"event": "blamed", "party": party.0, "block": block.0}),
+        Event::Outdated { custodians, round } => {
+            json!({"event": "outdated", "custodians": custodians, "round": round.0})
+        }
         Event::QuorumLost(why) => json!({"event": "quorum_lost", "reason": why}),
     }
 }
@@ -202,6 +219,7 @@ fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
         ServerEvent::Fault(party, why) => format!("a frame of {party} was not accepted: {why}"),
+        ServerEvent::NotAwaited(party, why) => format!("a frame of {party} was passed over: {why}"),
         ServerEvent::Round(event) => round_text(event),
         ServerEvent::Ended(report) => format!(
             "{} ended: {} of {} blocks opened, {} members, {} bytes up",
@@ -231,7 +249,7 @@ fn round_text(event: &Event) -> String {
         Event::Announced(party) => format!("{party} announced"),
         Event::BadLetter { dealer, custodian, why } => {
             format!(
-                "{custodian} showed that the letter of {dealer} is bad: {why}; {dealer} is out of the round"
+                "{custodian} showed that the letter of {dealer} is bad: {why}; {dealer} is out of this round and barred from the next ones"
             )
         }
         Event::Refused(party, reason) => format!("{party} takes no part: {reason}"),
@@ -241,8 +259,15 @@ fn round_text(event: &Event) -> String {
         Event::Recovering(parties) => {
             format!("recovering secrets of {} from custodians' shares", names(parties))
         }
-        Event::BlockLost(block, party) => {
-            format!("{block} stays closed: what {party} dealt does not make up what it committed to")
+        Event::Barred(parties) => {
+            format!("{} dealt badly in an earlier round, and may not take part", names(parties))
+        }
+        Event::Repeated(blocks) => {
+            let blocks: Vec<String> = blocks.iter().map(BlockId::to_string).collect();
+            let blocks = blocks.join(", ");
+            format!(
+                "these blocks stay closed, as they were opened from this model over other members: {blocks}"
+            )
         }
         Event::Refuted(block) => {
             format!(
@@ -250,6 +275,9 @@ fn round_text(event: &Event) -> String {
             )
         }
         Event::Blamed(party, block) => format!("{party} is shown to have lied about its upload of {block}"),
+        Event::Outdated { custodians, round } => {
+            format!("{custodians} custodians know how {round} ended, which this coordinator does not")
+        }
         Event::QuorumLost(why) => format!("the round waits without a sum: {why}"),
     }
 }

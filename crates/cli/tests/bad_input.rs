@@ -56,6 +56,7 @@ impl Site {
         let file = ConsortiumFile {
             name: "test".into(),
             epoch: 1,
+            start: None,
             coordinator,
             parties: (1..=5).map(party).collect(),
         };

@@ -59,9 +59,27 @@ impl ReleaseAccount {
         if let Err(why) = self.policy.check_expiry(today) {
             return Ok(Some(why.to_string()));
         }
-        let Some(budget) = self.budget else { return Ok(None) };
         let charge = self.charge_of(plan)?;
-        match self.ledger.would_admit(&charge, budget) {
+        self.refusal_of(&charge)
+    }
+
+    /// Why what was charged before may not go out again today, if so: the policy has ended, or the budget is exceeded by what it
+    /// admits now.
+    pub(crate) fn refusal_to_repeat(
+        &mut self,
+        plan: &RoundPlan,
+        today: Date,
+    ) -> Result<Option<String>, LedgerError> {
+        if let Err(why) = self.policy.check_expiry(today) {
+            return Ok(Some(why.to_string()));
+        }
+        let nothing = Charge { releases: Vec::new(), ..self.charge_of(plan)? };
+        self.refusal_of(&nothing)
+    }
+
+    fn refusal_of(&mut self, charge: &Charge) -> Result<Option<String>, LedgerError> {
+        let Some(budget) = self.budget else { return Ok(None) };
+        match self.ledger.would_admit(charge, budget) {
             Ok(()) => Ok(None),
             Err(LedgerError::WouldExceed(why)) => Ok(Some(why.to_string())),
             Err(other) => Err(other),

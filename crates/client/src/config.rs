@@ -39,6 +39,8 @@ pub struct ClientConfig {
     pub reach_within: Duration,
     /// The journal's file.
     pub journal: PathBuf,
+    /// The file of what this party helped to open: one for all epochs.
+    pub openings: PathBuf,
     /// Whether the data folder was restored from a backup.
     pub restored: bool,
     /// The privacy ledger's file: one for this hospital's data, over all epochs.

@@ -7,7 +7,8 @@ use cloister_privacy::ledger::LedgerError;
 use cloister_transport::{ConnectError, LinkError};
 use thiserror::Error;
 
-use crate::journal::JournalError;
+use crate::openings::OpeningsError;
+use crate::record_file::JournalError;
 use crate::training::{Accuracy, FinalResult, TrainingError};
 
 /// What happened, for people and programs that watch.
@@ -94,8 +95,10 @@ pub enum ClientEvent {
     Aborted(Round),
     /// This hospital takes no part in a round.
     Refused(Round, String),
-    /// A frame was refused.
+    /// A frame broke a rule, or something went wrong that a person should read of.
     Fault(String),
+    /// A frame came late, early or again, as after a restart; it changed nothing, and is nobody's fault.
+    NotAwaited(String),
     /// The end.
     Finished(FinalResult),
 }
@@ -109,6 +112,9 @@ pub enum ClientError {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The file of openings failed, or the epoch may not begin.
+    #[error(transparent)]
+    Openings(#[from] OpeningsError),
     /// The privacy ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -3,45 +3,17 @@
 //!
 //! One line each, appended and synced before the first byte that depends on it leaves (`ROUND-04`).
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cloister_params::id::{Digest, Round};
 use cloister_protocol::custodian::{Phase, SignedRecord};
-use thiserror::Error;
 
-/// A journal that cannot be used.
-#[derive(Debug, Error)]
-pub enum JournalError {
-    /// The file cannot be read or written.
-    #[error("the journal {path}: {source}; without it this party cannot take part safely")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Another program of this party runs.
-    #[error("another program uses the journal {0}; two of them would sign different things for one round")]
-    InUse(PathBuf),
-    /// A line that this program did not write.
-    #[error("the journal {path}, line {line}: {text:?} is no record; restore the file, or start a new epoch")]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What it holds.
-        text: String,
-    },
-}
+use crate::record_file::{JournalError, RecordFile};
 
 /// The journal file of a party.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    file: File,
+    file: RecordFile,
     signed: Vec<SignedRecord>,
     last_announced: Option<Round>,
     last_charge: Option<Digest>,
@@ -59,29 +31,10 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let io = |source| JournalError::Io { path: path.to_path_buf(), source };
-        // CONS-07
-        let mut file = cloister_storage::open(path).map_err(io)?;
-        file.try_lock().map_err(|_| JournalError::InUse(path.to_path_buf()))?;
-        let text = io::read_to_string(&mut file).map_err(io)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(io)?;
-        io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(io)?;
-        let mut journal = Self {
-            path: path.to_path_buf(),
-            file,
-            signed: Vec::new(),
-            last_announced: None,
-            last_charge: None,
-        };
-        for (line, text) in (1..).zip(text[..whole].lines()) {
-            let record = parse(text).ok_or_else(|| JournalError::Record {
-                path: path.to_path_buf(),
-                line,
-                text: text.to_owned(),
-            })?;
-            journal.remember(record);
-        }
+        let (file, lines) = RecordFile::open(path)?;
+        let records = file.parse(&lines, parse)?;
+        let mut journal = Self { file, signed: Vec::new(), last_announced: None, last_charge: None };
+        records.into_iter().for_each(|record| journal.remember(record));
         Ok(journal)
     }
 
@@ -102,7 +55,7 @@ impl Journal {
 
     /// The journal's file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Keeps that the privacy ledger has an entry (`PRIV-12`); on disk when this returns.
@@ -110,7 +63,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; what was charged may not be sent then.
     pub fn keep_charged(&mut self, entry: Digest) -> Result<(), JournalError> {
-        self.append(&format!("charged {entry}"))?;
+        self.file.append(&format!("charged {entry}"))?;
         self.remember(Record::Charged(entry));
         Ok(())
     }
@@ -121,7 +74,7 @@ impl Journal {
     /// The file cannot be written; nothing may be sent then.
     pub fn keep_signed(&mut self, record: SignedRecord) -> Result<(), JournalError> {
         let SignedRecord { round, phase, body } = record;
-        self.append(&format!("signed {} {} {body}", round.0, phase_name(phase)))?;
+        self.file.append(&format!("signed {} {} {body}", round.0, phase_name(phase)))?;
         self.remember(Record::Signed(record));
         Ok(())
     }
@@ -131,15 +84,9 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; nothing may be sent then.
     pub fn keep_announced(&mut self, round: Round) -> Result<(), JournalError> {
-        self.append(&format!("announced {}", round.0))?;
+        self.file.append(&format!("announced {}", round.0))?;
         self.remember(Record::Announced(round));
         Ok(())
-    }
-
-    fn append(&mut self, line: &str) -> Result<(), JournalError> {
-        let write =
-            |file: &mut File| file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
-        write(&mut self.file).map_err(|source| JournalError::Io { path: self.path.clone(), source })
     }
 
     fn remember(&mut self, record: Record) {
@@ -183,6 +130,8 @@ fn digest(text: &str) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {

@@ -38,6 +38,12 @@ impl Outgoing {
         Some((frame, chunks))
     }
 
+    /// The frames, for a test to look at.
+    #[cfg(test)]
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter()
+    }
+
     /// Forgets what a link that was lost did not take: it is asked for again on the next one.
     pub(crate) fn clear(&mut self) {
         self.frames.clear();

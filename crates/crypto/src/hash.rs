@@ -26,6 +26,8 @@ pub enum Domain {
     Late,
     /// What a block was opened over.
     Opening,
+    /// The seed of a task's sketches.
+    Projection,
 }
 
 impl Domain {
@@ -41,6 +43,7 @@ impl Domain {
             Self::Sum => b"cloister/v1/sum",
             Self::Late => b"cloister/v1/late",
             Self::Opening => b"cloister/v1/opening",
+            Self::Projection => b"cloister/v1/projection",
         }
     }
 }
@@ -55,6 +58,12 @@ pub fn digest(domain: Domain, parts: &[&[u8]]) -> Digest {
         context.update(part);
     }
     Digest(into_array(context.finish().as_ref()))
+}
+
+/// The seed of the projections that sketches for a task are made with (`PLAN-15`). As it follows from the task, nobody can choose
+/// another one in another round, and collect directions of one member's update.
+pub fn projection_seed(task: Digest) -> Digest {
+    digest(Domain::Projection, &[&task.0])
 }
 
 /// SHA-512 over parts, for scalars that must be uniform.
@@ -93,5 +102,13 @@ mod tests {
         let expected = "d037582ddcaffb54e53b97f6cbb03512f20a94c50a99bf8a269a1eafa99dd0fd";
         assert_eq!(digest(Domain::Epoch, &[b"ab", b"c"]).to_string(), expected);
         assert_ne!(digest(Domain::Body, &[b"abc"]), digest(Domain::Epoch, &[b"abc"]));
+    }
+
+    /// PLAN-15: the expected value is that of `(printf '\x16cloister/v1/projection'; printf '\x07%.0s' {1..32}) | sha256sum`.
+    #[test]
+    fn a_task_has_one_projection() {
+        let expected = "1e022232bb3f4d696c4c69c91fe1234ffbc159aaf076860295ea11c13b64ce9d";
+        assert_eq!(projection_seed(Digest([7; 32])).to_string(), expected);
+        assert_ne!(projection_seed(Digest([8; 32])), projection_seed(Digest([7; 32])));
     }
 }

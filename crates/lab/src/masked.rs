@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use cloister_alignment::score::UNIT;
+use cloister_crypto::hash::projection_seed;
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::fixed::{RingWidth, Scale};
+use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::{
@@ -140,7 +141,7 @@ fn training_block(shape: BlockShape, expert_clip: f64) -> PlannedBlock {
 }
 
 fn block(shape: BlockShape, step_log2: i8, clip: f64, noise_steps: u32) -> PlannedBlock {
-    let clip_steps = (clip * f64::from(-step_log2).exp2()) as u32;
+    let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }
 
@@ -154,14 +155,15 @@ pub(crate) fn settings(
     let members = config.partition.members;
     let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     let Scoring { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
+    let task = task_of_run(seed);
     RoundSettings {
         late_sketches: LateSketches::Off,
-        task: Digest([1; 32]),
+        task,
         ring: RingWidth::new(32).expect("32 is a supported width"),
         max_weight: 1,
         cohort_floor: floor,
         sketch: SketchPlan {
-            seed: sketch_seed(seed),
+            seed: projection_seed(task),
             coordinates,
             noise_steps,
             region_clip_milli: 10_000,
@@ -182,7 +184,6 @@ pub(crate) fn settings(
             batch_size: config.strategy.batch_size as u16,
             learning_rate_micro: (config.strategy.learning_rate * 1e6) as u32,
             routing_penalty_milli: (config.strategy.routing_penalty * 1e3) as u32,
-            seed,
             private: None,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
@@ -190,7 +191,8 @@ pub(crate) fn settings(
     }
 }
 
-fn sketch_seed(seed: u64) -> Digest {
+/// Stands for a task file: a run's sketches have projections of their own (`PLAN-15`).
+fn task_of_run(seed: u64) -> Digest {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     Digest(bytes)

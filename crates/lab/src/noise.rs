@@ -1,5 +1,6 @@
 //! Settings of rounds whose every release is noised, for audits and attacks.
 
+use cloister_crypto::hash::projection_seed;
 use cloister_experts::{ModelConfig, block_table};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
@@ -28,6 +29,8 @@ const MINIMUM_TOKENS: u32 = 30;
 /// Noise on sketches and counts where no cost is set, in steps: that of the lab's runs for accuracy.
 const LEAST_SKETCH_NOISE: u16 = 80;
 const LEAST_COUNT_NOISE: u16 = 4;
+/// Stands for a task file.
+const TASK: Digest = Digest([1; 32]);
 
 /// What a round is to cost, and whom it protects.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -64,7 +67,7 @@ pub fn settings(
     let table = block_table(model);
     let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     Ok(RoundSettings {
-        task: Digest([1; 32]),
+        task: TASK,
         ring: RingWidth::new(32).expect("32 is a supported width"),
         max_weight: 1,
         cohort_floor: floor,
@@ -85,7 +88,6 @@ pub fn settings(
             batch_size: 8,
             learning_rate_micro: 3000,
             routing_penalty_milli: 100,
-            seed: 0,
             private: None,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
@@ -126,11 +128,12 @@ fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Resul
         }),
     };
     Ok(SketchPlan {
-        seed: Digest([2; 32]),
+        seed: projection_seed(TASK),
         coordinates: COORDINATES,
         noise_steps: fitting(REGIONS.min(UPDATES), norm, LEAST_SKETCH_NOISE)?,
         region_clip_milli: clips.region_milli,
-        count_noise: fitting(COUNTS, f64::from(2 * MINIMUM_TOKENS), LEAST_COUNT_NOISE)?,
+        count_noise: fitting(COUNTS, f64::from(2 * MINIMUM_TOKENS), LEAST_COUNT_NOISE)?
+            .max(LEAST_COUNT_NOISE),
     })
 }
 

@@ -102,7 +102,8 @@ fn sketched_roles(
     let mut accounts = Accounts::open(gathered.results.len())?;
     let announce = |(member, result): (usize, &LocalResult)| {
         let permit = accounts.permit(member, &plan)?;
-        Ok(prepare(&plan, &model, result, permit, &mut random)?.0.sketches)
+        let (mut contribution, _) = prepare(&plan, &model, result, permit, &mut random)?;
+        Ok(std::mem::take(&mut contribution.sketches))
     };
     let announced =
         gathered.results.iter().enumerate().map(announce).collect::<Result<Vec<_>, LabError>>()?;

@@ -90,6 +90,14 @@ fn le_word(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
+/// 2 to this power, made of its bits: a mathematical library may round it in one way here and in another there, and what is
+/// made with it enters digests that every party computes (`ROUND-21`).
+pub const fn power_of_two(exponent: i8) -> f64 {
+    const BIAS: u64 = 1023;
+    const FRACTION_BITS: u32 = 52;
+    f64::from_bits(BIAS.wrapping_add_signed(exponent as i64) << FRACTION_BITS)
+}
+
 /// How one block's reals become integers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scale {
@@ -111,7 +119,7 @@ pub struct Quantised {
 impl Scale {
     /// The size of a step.
     pub fn step(self) -> f64 {
-        f64::from(self.step_log2).exp2()
+        power_of_two(self.step_log2)
     }
 
     /// The L2 clip in the update's own units.
@@ -123,7 +131,7 @@ impl Scale {
     /// rounding keeps to it, and for a router its consistency weight beside it.
     pub fn largest_norm(self, kind: BlockKind) -> f64 {
         let clip = f64::from(self.clip_steps);
-        if matches!(kind, BlockKind::Router { .. }) { clip.hypot(clip) } else { clip }
+        if matches!(kind, BlockKind::Router { .. }) { std::f64::consts::SQRT_2 * clip } else { clip }
     }
 
     /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even, such that the integers keep to
@@ -139,7 +147,7 @@ impl Scale {
         }
         let weight_at = matches!(kind, BlockKind::Router { .. }).then(|| update.len().saturating_sub(1));
         let clipped_part = &update[..weight_at.unwrap_or(update.len())];
-        let norm = clipped_part.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let norm = clipped_part.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
         let steps = |value: f64| value.round_ties_even().clamp(-limit, limit) as i32;
@@ -260,6 +268,17 @@ mod tests {
     use super::*;
 
     const SCALE: Scale = Scale { step_log2: -10, clip_steps: 1024 };
+
+    /// ROUND-21: against products of 2 and of ½, which are exact.
+    #[test]
+    fn powers_of_two_are_exact_for_every_exponent() {
+        for exponent in i8::MIN..=i8::MAX {
+            let factor = if exponent < 0 { 0.5 } else { 2.0 };
+            let exact: f64 = (0..exponent.unsigned_abs()).map(|_| factor).product();
+            assert_eq!(power_of_two(exponent).to_bits(), exact.to_bits(), "2 to the power of {exponent}");
+        }
+        assert_eq!([power_of_two(-1), power_of_two(0), power_of_two(10)], [0.5, 1.0, 1024.0]);
+    }
 
     /// A cohort without noise.
     fn quiet(weight: u64) -> CohortTotal {

@@ -9,8 +9,8 @@ use crate::fixed::{RingWidth, Scale};
 use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::rule;
 use rules::{
-    check_custodians, check_late_sketches, check_partition, check_private_training, check_ring,
-    check_routing_noise, check_sizes, check_weights,
+    check_count_noise, check_custodians, check_late_sketches, check_partition, check_private_training,
+    check_ring, check_routing_noise, check_sizes, check_weights,
 };
 
 mod error;
@@ -47,7 +47,7 @@ pub struct PlannedBlock {
 /// How sketches are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SketchPlan {
-    /// Seeds the Rademacher projections; the same for a whole epoch.
+    /// Seeds the Rademacher projections. It follows from the task (`PLAN-15`), so that it is the same in every round.
     pub seed: Digest,
     /// Coordinates of a sketch: 16, 32, 64 or 128.
     pub coordinates: u16,
@@ -114,6 +114,11 @@ impl ScoringRule {
     pub fn largest_count(&self) -> u32 {
         self.minimum_tokens.saturating_mul(2)
     }
+
+    /// The least noise on token counts (`PLAN-17`): an eighth of the count that scoring asks for, and at least 1.
+    pub fn least_count_noise(&self) -> u32 {
+        self.minimum_tokens.div_ceil(8).max(1)
+    }
 }
 
 /// Whether members send a late sketch of what they uploaded, and what a sum without all of them is worth.
@@ -138,8 +143,6 @@ pub struct TrainingPlan {
     pub learning_rate_micro: u32,
     /// `lambda` of the routing regulariser, in thousandths.
     pub routing_penalty_milli: u32,
-    /// Seed of shuffles; a member derives its own from it and its number.
-    pub seed: u64,
     /// DP-SGD at every member, if so: then one record changes little of what training yields.
     pub private: Option<PrivateTrainingPlan>,
 }
@@ -261,6 +264,7 @@ impl RoundSettings {
             check_partition(&self.blocks)?;
         }
         check_sizes(self)?;
+        check_count_noise(self)?;
         let members = consortium.members().count();
         if self.blocks.len() * members > MAX_BLOCKS_TIMES_MEMBERS {
             let most = MAX_BLOCKS_TIMES_MEMBERS / members;

@@ -137,18 +137,6 @@ fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
     Element::decode(bytes).expect("a member checks the plan's receiving keys before it deals")
 }
 
-/// Checks that every receiving key of a plan is an element of the group, which `params` cannot.
-///
-/// # Errors
-/// The first custodian whose key is not.
-pub fn check_recipients(plan: &CheckedPlan) -> Result<(), crate::fault::Refusal> {
-    for entry in &plan.custodians {
-        Element::decode(entry.key)
-            .map_err(|_| crate::fault::Refusal::ReceivingKey { custodian: entry.custodian })?;
-    }
-    Ok(())
-}
-
 fn announced_sketches(contribution: &Contribution) -> Vec<AnnouncedSketch> {
     let announced = |(block, sketch): (&BlockId, &cloister_alignment::score::ExpertSketch)| AnnouncedSketch {
         block: *block,

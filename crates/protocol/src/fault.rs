@@ -1,7 +1,6 @@
 //! What goes wrong, and whose fault it is.
 
 use cloister_params::consortium::Role;
-use cloister_params::fixed::FixedPointError;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::PlanError;
 use cloister_params::policy::PolicyRefusal;
@@ -37,9 +36,6 @@ pub enum Fault {
         /// What it was.
         what: &'static str,
     },
-    /// Local training or its caller produced something that cannot be used.
-    #[error("local training: {0}")]
-    Training(#[from] FixedPointError),
     /// The caller used the state machine wrongly.
     #[error("the state machine was misused: {0}")]
     ApiMisuse(&'static str),
@@ -112,6 +108,18 @@ pub enum Misbehaviour {
     /// An announcement that lacks something or has it in another shape than the plan's.
     #[error("an announcement is not as the plan says: {0}")]
     Announcement(&'static str),
+    /// A receiving key to which nothing can be sealed (`PLAN-09`).
+    #[error("the receiving key is no group element other than the identity")]
+    ReceivingKey,
+    /// A manifest that lists something else than the announcements.
+    #[error("a manifest does not follow from the announcements: {0}")]
+    Manifest(&'static str),
+    /// A second seal that does not follow from the first and the uploads.
+    #[error("a second seal does not follow from the first and the uploads: {0}")]
+    Seal2(&'static str),
+    /// A closing that lists something else than the round makes it list.
+    #[error("a closing does not follow from its round: {0}")]
+    Closing(&'static str),
     /// A letter that cannot be opened or does not hold what was committed to.
     #[error("the letter of {dealer} to {custodian}: {why}")]
     Letter {
@@ -254,12 +262,34 @@ pub enum Refusal {
         /// The first round that the evidence does not bar it from.
         until: Round,
     },
-    /// The block table is not that of the model that this member holds.
-    #[error("the plan's blocks are not those of the model that this member trains")]
+    /// The block table is not that of this member's task, kinds included (`PLAN-16`).
+    #[error(
+        "the plan's blocks are not those of this member's task, in kind, number and length; the coordinator's settings file \
+         was made for another task"
+    )]
     Blocks,
     /// The plan lacks the certificate of the round before, or has one of another round.
     #[error("the plan does not come with the certificate of the round before it")]
     NoEnding,
+    /// Sketches with another projection than the task's (`PLAN-15`).
+    #[error(
+        "the plan's sketches have the projection {got}, its task makes it {expected}; the coordinator's settings file is \
+         outdated"
+    )]
+    Projection {
+        /// The plan's seed.
+        got: Digest,
+        /// The seed that follows from the plan's task.
+        expected: Digest,
+    },
+    /// A receiving key that is no group element (`PLAN-09`).
+    #[error(
+        "the receiving key of {custodian}, which signed it, is no group element; the coordinator had to leave it out"
+    )]
+    NoReceivingKey {
+        /// The custodian.
+        custodian: PartyId,
+    },
     /// A receiving key that its custodian has not signed for this round.
     #[error("the receiving key of {custodian} is not signed by it for this round")]
     ReceivingKey {
@@ -269,9 +299,13 @@ pub enum Refusal {
 }
 
 impl Misbehaviour {
-    /// Puts the blame on a peer.
+    /// Puts the blame on a peer. A frame without what it follows is nobody's fault: a party that restarted, or whose round ended,
+    /// lacks what came before.
     pub fn by(self, peer: PartyId) -> Fault {
-        Fault::PeerMisbehaved { peer, what: self }
+        match self {
+            Self::TooEarly(what) => Fault::NotAwaited { peer, what },
+            what => Fault::PeerMisbehaved { peer, what },
+        }
     }
 }
 

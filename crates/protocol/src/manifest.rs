@@ -107,7 +107,7 @@ impl CheckedManifest {
             let announcement = held
                 .get(&listed.member)
                 .filter(|announcement| announcement.digest() == listed.announcement)
-                .ok_or(Misbehaviour::Announcement("the manifest lists one that we do not hold"))?;
+                .ok_or(Misbehaviour::Manifest("the manifest lists one that we do not hold"))?;
             announcements.insert(listed.member, announcement.clone());
         }
         check_floor(round, &announcements)?;
@@ -123,7 +123,7 @@ impl CheckedManifest {
             return Err(Misbehaviour::Score { block: cohort.block });
         }
         if body != expected {
-            return Err(Misbehaviour::Announcement("the manifest's members are not distinct and ascending"));
+            return Err(Misbehaviour::Manifest("the manifest's members are not distinct and ascending"));
         }
         Ok(Self::new(body, bytes, announcements))
     }

@@ -163,13 +163,42 @@ pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Opt
     Element::decode(*announcements.get(&member)?.body().mask_key.commitments.first()?).ok()
 }
 
-/// Appends a chunk if it is the next one of a vector of `whole` bytes; chunk 0 starts over.
+/// Appends a chunk if it is the next one of a vector of `whole` bytes, or passes over one that is here; chunk 0 starts over.
 pub(crate) fn append_chunk(vector: &mut Vec<u8>, chunk: &Chunk, whole: usize) -> Option<()> {
     let start = chunk.index as usize * CHUNK_BYTES;
     let expected = whole.checked_sub(start)?.min(CHUNK_BYTES);
+    if chunk.index > 0 && vector.get(start..start + chunk.bytes.len()) == Some(&chunk.bytes) {
+        return (chunk.bytes.len() == expected).then_some(());
+    }
     let follows = chunk.index == 0 || vector.len() == start;
     (follows && chunk.bytes.len() == expected).then(|| {
         vector.truncate(start);
         vector.extend_from_slice(&chunk.bytes);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::id::Round;
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_is_here_is_passed_over_and_another_in_its_place_is_not() {
+        let whole = CHUNK_BYTES + 3;
+        let chunk = |index: u32, byte: u8| {
+            let bytes = vec![byte; if index == 0 { CHUNK_BYTES } else { 3 }];
+            Chunk { round: Round(1), owner: PartyId(2), block: BlockId(0), index, bytes }
+        };
+        let mut vector = Vec::new();
+        assert_eq!(append_chunk(&mut vector, &chunk(1, 7), whole), None, "control: it is not the next");
+        for again in [chunk(0, 6), chunk(1, 7), chunk(1, 7)] {
+            append_chunk(&mut vector, &again, whole).expect("it is the next one, or here");
+        }
+        assert_eq!((vector.len(), vector.last()), (whole, Some(&7)));
+        assert_eq!(append_chunk(&mut vector, &chunk(1, 8), whole), None, "control: it is another");
+        assert_eq!(append_chunk(&mut vector, &chunk(2, 7), whole), None, "control: it is beyond the end");
+        append_chunk(&mut vector, &chunk(0, 6), whole).expect("chunk 0 starts over");
+        assert_eq!(vector.len(), CHUNK_BYTES);
+    }
 }

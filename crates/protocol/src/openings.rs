@@ -63,6 +63,16 @@ pub enum StartRefusal {
         /// The number.
         number: u32,
     },
+    /// The party was given another model than the file names.
+    #[error(
+        "the consortium file starts from the model {expected}, this party was given {got}; get the model that the file names"
+    )]
+    OtherModel {
+        /// The model that was given.
+        got: Digest,
+        /// The file's.
+        expected: Digest,
+    },
     /// Sums from the model may be known.
     #[error(
         "this party's update was uploaded or unsealed from the starting model {model} in {round} of an earlier epoch, which was not aborted; \
@@ -236,7 +246,7 @@ impl Openings {
             }
             _ => {}
         }
-        self.check_start(epoch)?;
+        self.check_start(epoch, model)?;
         let opened = self.rounds.iter().find(|(_, kept)| kept.model == Some(model));
         if let Some(((_, round), _)) = opened.filter(|_| rule::in_force("CONS-06")) {
             return Err(StartRefusal::OpenedModel { model, round: *round });
@@ -246,9 +256,13 @@ impl Openings {
         Ok(Some(record))
     }
 
-    /// Compares the ending that the file starts on with what this party knows of that epoch.
-    fn check_start(&self, epoch: &Epoch) -> Result<(), StartRefusal> {
+    /// Compares the model and the ending that the file starts on with what this party knows.
+    fn check_start(&self, epoch: &Epoch, model: Digest) -> Result<(), StartRefusal> {
         let Some(start) = epoch.consortium().start() else { return Ok(()) };
+        let expected = Digest(start.model.0);
+        if model != expected {
+            return Err(StartRefusal::OtherModel { got: model, expected });
+        }
         let before = Digest(start.epoch.0);
         let known = self.rounds.iter().filter(|((epoch, _), _)| *epoch == before);
         let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));

@@ -186,7 +186,7 @@ pub(crate) fn check_closing(
         return Err(Misbehaviour::Sum { block, why });
     }
     if !closing.blamed.is_sorted() || closing.blamed.iter().any(|blamed| !is_refuted(closing, blamed.block)) {
-        return Err(Misbehaviour::Announcement("a closing blames members of refuted blocks, ascending"));
+        return Err(Misbehaviour::Closing("a closing blames members of refuted blocks, ascending"));
     }
     expect(Closing::TAG, "model before", Model::digest_of(before), round.plan().model)?;
     expect(Closing::TAG, "model", closing.model, Model::digest_of(&closing.parameters))?;

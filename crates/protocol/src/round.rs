@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use cloister_alignment::cohort::MemberSketches;
 use cloister_crypto::consortium::Epoch;
+use cloister_crypto::group::Element;
+use cloister_crypto::hash::projection_seed;
 use cloister_crypto::mask::MaskContext;
 use cloister_crypto::seed::SeedBases;
 use cloister_crypto::sharing::DealingContext;
@@ -13,6 +15,7 @@ use cloister_params::plan::{CheckedPlan, PlannedBlock, RoundPlan};
 use cloister_params::rule;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::{Abort, Closing, ReceivingKey, Signed};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::fault::{Fault, Misbehaviour, Refusal};
 use crate::recompute::check_recomputed;
@@ -28,7 +31,27 @@ pub struct Contribution {
     pub sketches: MemberSketches,
 }
 
-/// It holds the unmasked update, so it is never printed.
+/// It holds the unmasked update, so nothing of it is left in memory.
+impl Zeroize for Contribution {
+    fn zeroize(&mut self) {
+        self.integers.zeroize();
+        for sketch in self.sketches.values_mut() {
+            sketch.region.zeroize();
+            sketch.update.zeroize();
+            sketch.tokens.zeroize();
+        }
+    }
+}
+
+impl Drop for Contribution {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Contribution {}
+
+/// For the same reason it is never printed.
 impl std::fmt::Debug for Contribution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Contribution({} blocks)", self.integers.len())
@@ -62,6 +85,7 @@ impl RoundContext {
         let refuse = |why: Refusal| Fault::PlanRefused { round, why };
         let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
             .map_err(|error| refuse(error.into()))?;
+        check_projection(&checked).map_err(refuse)?;
         check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
         let (epoch, seed_bases) = (epoch.clone(), Arc::default());
         Ok(Self { epoch, plan: checked, plan_bytes, plan_digest, seed_bases })
@@ -143,6 +167,16 @@ impl RoundContext {
     }
 }
 
+/// `PLAN-15`: sketches are projected as the task says, in every round alike.
+fn check_projection(plan: &CheckedPlan) -> Result<(), Refusal> {
+    let (got, expected) = (plan.settings.sketch.seed, projection_seed(plan.settings.task));
+    if got != expected && rule::in_force("PLAN-15") {
+        return Err(Refusal::Projection { got, expected });
+    }
+    Ok(())
+}
+
+/// `PLAN-09`: each receiving key is signed by its custodian, and is a group element.
 fn check_receiving_keys(
     plan: &CheckedPlan,
     signed: &[Signed<ReceivingKey>],
@@ -159,8 +193,16 @@ fn check_receiving_keys(
         if !vouched {
             return Err(Refusal::ReceivingKey { custodian });
         }
+        if !is_receiving_key(&expected) {
+            return Err(Refusal::NoReceivingKey { custodian });
+        }
     }
     Ok(())
+}
+
+/// Whether what a custodian signed as its receiving key is one (`PLAN-09`).
+pub(crate) fn is_receiving_key(signed: &ReceivingKey) -> bool {
+    Element::decode(signed.key).is_ok() || !rule::in_force("PLAN-09")
 }
 
 /// Whether a round ended with sums.

@@ -179,7 +179,7 @@ impl SealedManifest {
         let known =
             body.uploaded.iter().all(|listed| self.manifest.announcements().contains_key(&listed.member));
         if !ascending || !known {
-            return Err(Misbehaviour::Announcement(
+            return Err(Misbehaviour::Seal2(
                 "the members of a second seal are distinct, ascending and announced",
             ));
         }
@@ -198,7 +198,7 @@ impl SealedManifest {
                     got: self.organisations_of(round, *block, &present),
                     floor: round.floor(),
                 },
-                None => Misbehaviour::Announcement("a block is called void that is not"),
+                None => Misbehaviour::Seal2("a block is called void that is not"),
             });
         }
         let disordered = body.repeated.windows(2).any(|pair| pair[0] >= pair[1]);

@@ -62,8 +62,10 @@ pub enum ServerEvent {
     Disconnected(PartyId, String),
     /// A peer was not let in.
     PeerRefused(AcceptError),
-    /// A frame was refused.
+    /// A frame broke a rule.
     Fault(PartyId, String),
+    /// A frame came late, early or again, as after a restart; it changed nothing, and is nobody's fault.
+    NotAwaited(PartyId, String),
     /// Something of the round.
     Round(Event),
     /// A round ended.

@@ -1,17 +1,18 @@
 //! The coordinator's loop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
 use cloister_params::id::PartyId;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, RoundReport, Time};
+use cloister_protocol::fault::Fault;
 use cloister_transport::{AcceptError, Fingerprint, Link, Listener, Roster};
 use tokio::sync::mpsc;
 
 use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
-use crate::error::ServerError;
+use crate::error::{Refusals, ServerError};
 use crate::files::write_round;
 use crate::journal::{Beginning, Journal};
 use crate::ledgers::record;
@@ -40,6 +41,8 @@ struct Server<'a> {
     started: Instant,
     closed_rounds: u64,
     aborted_in_a_row: u64,
+    /// Who took no part since the last sum, and why.
+    refusals: BTreeMap<PartyId, String>,
     events: &'a mut (dyn FnMut(ServerEvent) + Send),
 }
 
@@ -98,6 +101,7 @@ impl<'a> Server<'a> {
             started: Instant::now(),
             closed_rounds,
             aborted_in_a_row: 0,
+            refusals: BTreeMap::new(),
             events,
         };
         let Some(kept) = kept else {
@@ -226,6 +230,9 @@ impl Server<'_> {
         match self.coordinator.handle(input, now) {
             Ok(()) if is_kept => self.journal.append(&record)?,
             Ok(()) => {}
+            Err(fault @ Fault::NotAwaited { .. }) => {
+                (self.events)(ServerEvent::NotAwaited(from, fault.to_string()));
+            }
             Err(fault) => (self.events)(ServerEvent::Fault(from, fault.to_string())),
         }
         Ok(())
@@ -293,11 +300,20 @@ impl Server<'_> {
             match output {
                 CoordinatorOutput::Send { to, frame } => self.links.send(to, &frame),
                 CoordinatorOutput::SendModel { to, model } => self.links.send_model(to, &model),
-                CoordinatorOutput::Event(Event::QuorumLost(why)) => return Err(ServerError::QuorumLost(why)),
+                CoordinatorOutput::Event(Event::QuorumLost(why)) => return Err(self.quorum_lost(why)),
+                CoordinatorOutput::Event(Event::Outdated { custodians, round }) => {
+                    let folder = self.config.folder.clone();
+                    return Err(ServerError::Outdated { folder, custodians, round });
+                }
                 CoordinatorOutput::Event(Event::Refused(PartyId::COORDINATOR, why)) => {
                     return Err(ServerError::InvalidPlan(why));
                 }
-                CoordinatorOutput::Event(event) => (self.events)(ServerEvent::Round(event)),
+                CoordinatorOutput::Event(event) => {
+                    if let Event::Refused(party, why) = &event {
+                        self.refusals.insert(*party, why.clone());
+                    }
+                    (self.events)(ServerEvent::Round(event));
+                }
                 CoordinatorOutput::Erase(erasure) => self.journal.erase(&erasure)?,
                 CoordinatorOutput::Ended(report) => self.finish_round(report)?,
             }
@@ -314,13 +330,32 @@ impl Server<'_> {
         } else {
             self.closed_rounds += 1;
             self.aborted_in_a_row = 0;
+            self.refusals.clear();
         }
         self.begin_journal()?;
         (self.events)(ServerEvent::Ended(report));
         if self.aborted_in_a_row >= GIVE_UP_AFTER {
-            return Err(ServerError::NothingSummed(self.aborted_in_a_row));
+            return Err(self.nothing_summed());
         }
         Ok(())
+    }
+}
+
+impl Server<'_> {
+    /// Why the round cannot go on: whoever refused it comes first.
+    fn quorum_lost(&self, why: &'static str) -> ServerError {
+        match Refusals::of(&self.refusals) {
+            Some(refusals) => ServerError::RefusedWithoutQuorum { why, refusals },
+            None => ServerError::QuorumLost(why),
+        }
+    }
+
+    fn nothing_summed(&self) -> ServerError {
+        let rounds = self.aborted_in_a_row;
+        match Refusals::of(&self.refusals) {
+            Some(refusals) => ServerError::Refused { rounds, refusals },
+            None => ServerError::NothingSummed(rounds),
+        }
     }
 }
 

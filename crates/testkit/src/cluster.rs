@@ -113,7 +113,7 @@ impl Cluster {
                 key.clone(),
                 epoch.clone(),
                 policy(&consortium),
-                template.task,
+                plan::task(&template),
                 model.clone(),
                 (None, Openings::default()),
             );
@@ -167,7 +167,7 @@ impl Cluster {
     /// Starts a lost member's program anew: it holds the model that the consortium started from.
     pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
         let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
-        let (task, model) = (self.template.task, plan::model(&self.template));
+        let (task, model) = (plan::task(&self.template), plan::model(&self.template));
         let kept = (last_announced, Openings::default());
         let member = Member::new(party, key, epoch, policy(&self.consortium), task, model, kept);
         if let Some(node) = self.parties.get_mut(&party) {
@@ -287,17 +287,16 @@ impl Cluster {
                 return;
             };
             match output {
-                MemberOutput::Train(plan) if node.drop_out == Some(DropOut::BeforeAnnouncing) => {
-                    let _ = plan;
+                MemberOutput::Train { .. } if node.drop_out == Some(DropOut::BeforeAnnouncing) => {
                     self.lose_member(id);
                 }
-                MemberOutput::Train(plan) => {
+                MemberOutput::Train { digest, .. } => {
                     let contribution = self.contributions[&id].clone();
-                    let result = node.member.contribute(plan.round, contribution, &mut self.random);
+                    let result = node.member.contribute(digest, contribution, &mut self.random);
                     self.faults.extend(result.err().map(|fault| (id, fault)));
                 }
-                MemberOutput::SendAgain(plan) => {
-                    let result = node.member.contribute_again(plan.round, &mut self.random);
+                MemberOutput::SendAgain { digest, .. } => {
+                    let result = node.member.contribute_again(digest, &mut self.random);
                     self.faults.extend(result.err().map(|fault| (id, fault)));
                 }
                 MemberOutput::Send(frame) => self.send_from_member(id, &frame),

@@ -77,7 +77,8 @@ pub struct Node {
     /// What is on its disk.
     pub journal: Journal,
     pub(crate) member_is_silent: bool,
-    pub(crate) training: Option<Box<RoundPlan>>,
+    /// What is trained for: the plan with its digest.
+    pub(crate) training: Option<(Digest, Box<RoundPlan>)>,
 }
 
 impl Node {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_alignment::score::ExpertSketch;
+use cloister_crypto::hash::projection_seed;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
@@ -11,6 +12,7 @@ use cloister_params::plan::{
     Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
     Threshold, TrainingPlan,
 };
+use cloister_protocol::member::MemberTask;
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use rand_core::Rng;
@@ -29,16 +31,17 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
         scale,
         noise_steps: 16,
     };
+    let task = Digest::default();
     RoundSettings {
-        task: Digest::default(),
+        task,
         ring: RingWidth::new(32).expect("supported"),
         blocks: (0..).zip(kinds).map(block).collect(),
         sketch: SketchPlan {
-            seed: Digest([3; 32]),
+            seed: projection_seed(task),
             coordinates: 16,
             noise_steps: 0,
             region_clip_milli: 1000,
-            count_noise: 0,
+            count_noise: 1,
         },
         scoring: ScoringRule {
             threshold: Threshold::MeanDeviation,
@@ -57,11 +60,15 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             batch_size: 8,
             learning_rate_micro: 1000,
             routing_penalty_milli: 100,
-            seed: 1,
             private: None,
         },
         deadlines: Deadlines { announce: 10_000, seal: 5_000, upload: 10_000, reveal: 5_000 },
     }
+}
+
+/// The task of members whose model has the template's blocks.
+pub fn task(template: &RoundSettings) -> MemberTask {
+    MemberTask { digest: template.task, blocks: template.blocks.iter().map(|block| block.shape).collect() }
 }
 
 /// A model of zeros with the template's blocks.

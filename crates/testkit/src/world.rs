@@ -28,7 +28,7 @@ use crate::cluster::policy;
 use crate::consortium::TestConsortium;
 pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
 use crate::plan;
-use coordinator::CoordinatorDisk;
+pub use coordinator::CoordinatorDisk;
 use interference::Interference;
 use training::Training;
 
@@ -140,7 +140,7 @@ impl World {
             self.consortium.keys[&id].clone(),
             self.consortium.epoch.clone(),
             policy(&self.consortium),
-            self.template.task,
+            plan::task(&self.template),
             self.genesis.clone(),
             (journal.announced, Openings::new(journal.openings.iter().cloned())),
         )
@@ -320,11 +320,11 @@ impl World {
                     node.journal.openings.push(record.clone());
                     self.observations.push(Observation::Opening(id, record));
                 }
-                MemberOutput::Train(plan) => node.training = Some(plan),
-                MemberOutput::SendAgain(plan) => {
+                MemberOutput::Train { digest, plan } => node.training = Some((digest, plan)),
+                MemberOutput::SendAgain { digest, .. } => {
                     let member = node.member.as_mut();
                     let result =
-                        member.map_or(Ok(()), |member| member.contribute_again(plan.round, &mut self.random));
+                        member.map_or(Ok(()), |member| member.contribute_again(digest, &mut self.random));
                     self.note(id, result);
                 }
                 MemberOutput::Closed { round, model, .. } => {

@@ -217,6 +217,11 @@ pub enum Message {
         /// Parts of the seeds of all valid blocks that the dealer is summed in.
         parts: RevealedSeeds,
     },
+    /// Custodian → coordinator, which asked about a round that ended: the last round whose certified ending this custodian knows.
+    Ahead {
+        /// That round.
+        round: Round,
+    },
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.

@@ -1,5 +1,7 @@
 //! How numbers and names are written for people, the same on the screen and in the report.
 
+use cloister_transport::commands_terminals;
+
 /// Stands where there is no value.
 pub(crate) const NONE: &str = "–";
 
@@ -93,10 +95,7 @@ pub(crate) fn ranges(parties: &[u32]) -> String {
 
 /// The text without what could move the cursor, colour the terminal or turn the reading direction.
 pub(crate) fn printable(text: &str) -> String {
-    let is_turning = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .map(|character| if character.is_control() || is_turning(character) { '?' } else { character })
-        .collect()
+    text.chars().map(|character| if commands_terminals(character) { '?' } else { character }).collect()
 }
 
 /// Printable text of at most `width` characters, with an ellipsis where it was cut.

@@ -30,7 +30,6 @@ pub(super) fn settings(
         batch_size: BATCH_SIZE,
         learning_rate_micro: if arguments.base_model.is_some() { ADAPTER_RATE } else { CLASSIFIER_RATE },
         routing_penalty_milli: 100,
-        seed: arguments.seed,
         private: private.transpose()?,
     };
     let late_sketches = if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off };

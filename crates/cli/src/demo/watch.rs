@@ -111,7 +111,7 @@ impl<'a> Watch<'a> {
                 event["parties"]
             )),
             "disconnected" => self.screen.lost(party, "no sign of life"),
-            "peer_refused" | "refused" | "bad_letter" | "fault" | "block_lost" => {
+            "peer_refused" | "refused" | "bad_letter" | "fault" | "barred" | "repeated" => {
                 self.screen.note(&format!("coordinator: {event}"));
             }
             "round" => self.end_round(event),

@@ -97,7 +97,6 @@ pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
             batch_size: arguments.batch_size,
             learning_rate_micro: arguments.learning_rate_micro,
             routing_penalty_milli: 100,
-            seed: arguments.seed,
             private: None,
         },
         late_sketches: LateSketches::Off,

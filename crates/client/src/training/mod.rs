@@ -9,6 +9,7 @@ mod classifier;
 mod folder;
 mod process;
 mod program;
+mod seed;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -26,7 +27,8 @@ use cloister_experts::{
     Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,
     PrivateTraining, Windows,
 };
-use cloister_params::id::PartyId;
+use cloister_params::block::BlockShape;
+use cloister_params::id::{Digest, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings, TrainingPlan};
 use cloister_protocol::model::Model;
 use thiserror::Error;
@@ -35,6 +37,7 @@ use tokio::sync::mpsc;
 use crate::prepare::region_clip;
 
 pub use self::process::ProgramError;
+pub(crate) use self::seed::LocalSeed;
 
 /// What a hospital trains on and with.
 #[derive(Clone, Debug)]
@@ -165,15 +168,15 @@ pub enum TrainingError {
     PrivateProgram,
 }
 
-/// What the thread is asked to do.
+/// What the thread is asked to do. A job says what it is for, and so does its report.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Train on a model as the plan says.
-    Train(Box<RoundPlan>, Box<Model>),
-    /// Evaluate a model on this hospital's part of the held-out notes.
-    Evaluate(Box<Model>),
-    /// Write the final model, evaluate it, and compare with training alone over so many rounds.
-    Finish { model: Box<Model>, plans: Vec<TrainingPlan> },
+    /// Train on a model as the plan of this digest says.
+    Train { digest: Digest, plan: Box<RoundPlan>, model: Box<Model>, seed: LocalSeed },
+    /// Evaluate the model after a round on this hospital's part of the held-out notes.
+    Evaluate { round: Round, model: Box<Model> },
+    /// Write the final model, evaluate it, and compare with training alone, as it was trained in each round.
+    Finish { model: Box<Model>, trained: Vec<(TrainingPlan, LocalSeed)> },
 }
 
 /// What training yields.
@@ -194,18 +197,18 @@ pub(crate) enum Report {
     Memory { needed: usize, free: Option<usize> },
     /// How much of the hospital's notes is read.
     Reading { done: u64, total: u64 },
-    /// Training can begin.
-    Ready { notes: Option<usize>, truncated: Option<usize> },
+    /// Training can begin, on a model of these blocks.
+    Ready { notes: Option<usize>, truncated: Option<usize>, table: Vec<BlockShape> },
     /// A step of local training is done; `local` when it is the comparison.
     Progress { done: usize, total: usize, local: bool },
-    /// A round's training is done.
-    Trained(Box<Trained>),
-    /// A round's training failed; later rounds may do better.
-    NotTrained(String),
-    /// The evaluation is done.
-    Evaluated(Accuracy),
-    /// The evaluation failed.
-    NotEvaluated(String),
+    /// The training for the plan of this digest is done.
+    Trained(Digest, Box<Trained>),
+    /// The training for the plan of this digest failed; later rounds may do better.
+    NotTrained(Digest, String),
+    /// The evaluation of the model after this round is done.
+    Evaluated(Round, Accuracy),
+    /// The evaluation of the model after this round failed.
+    NotEvaluated(Round, String),
     /// Everything is done.
     Finished(FinalResult),
     /// Something failed; the thread has ended.
@@ -272,14 +275,11 @@ pub(crate) trait LocalTrainer {
 }
 
 /// Starts the thread. It ends when the jobs' sender is dropped.
-pub(crate) fn spawn(
-    config: TrainingConfig,
-    party: PartyId,
-) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<Report>) {
+pub(crate) fn spawn(config: TrainingConfig) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<Report>) {
     let (jobs, incoming) = blocking::channel();
     let (reports, outgoing) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        if let Err(error) = worker::work(&config, party, &incoming, &reports) {
+        if let Err(error) = worker::work(&config, &incoming, &reports) {
             let _ = reports.send(Report::Failed(error));
         }
     });

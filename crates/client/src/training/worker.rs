@@ -7,7 +7,7 @@ use cloister_experts::rows::ReadSoFar;
 use cloister_experts::task::Task;
 use cloister_experts::{BlockVectors, Device, ExpertsError, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
-use cloister_params::id::PartyId;
+use cloister_params::id::{Digest, Round};
 use cloister_params::plan::{RoundPlan, TrainingPlan};
 use cloister_protocol::model::Model;
 use tokio::sync::mpsc;
@@ -16,13 +16,13 @@ use super::adapter::AdapterTrainer;
 use super::classifier::Classifier;
 use super::program::Program;
 use super::{
-    Accuracy, FinalResult, HeldOut, Job, LocalTrainer, Private, Report, TrainingConfig, TrainingError,
+    Accuracy, FinalResult, HeldOut, Job, LocalSeed, LocalTrainer, Private, Report, TrainingConfig,
+    TrainingError,
 };
 
 /// Opens the trainer, and takes jobs until there are no more.
 pub(super) fn work(
     config: &TrainingConfig,
-    party: PartyId,
     jobs: &blocking::Receiver<Job>,
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<(), TrainingError> {
@@ -33,14 +33,15 @@ pub(super) fn work(
     let initial = config.task.initial(&config.base_model)?;
     let width = config.task.hidden_width(&config.base_model)?;
     let trainer = open(config, reports)?;
-    let mut worker = Worker { config, party, initial, width, trainer, reports };
+    let mut worker = Worker { config, initial, width, trainer, reports };
     let (notes, truncated) = worker.trainer.notes().unzip();
-    worker.report(Report::Ready { notes, truncated });
+    let table = worker.initial.table().to_vec();
+    worker.report(Report::Ready { notes, truncated, table });
     while let Ok(job) = jobs.recv() {
         match job {
-            Job::Train(plan, model) => worker.train(&plan, &model),
-            Job::Evaluate(model) => worker.evaluate(&model),
-            Job::Finish { model, plans } => worker.finish(&model, &plans)?,
+            Job::Train { digest, plan, model, seed } => worker.train(digest, &plan, &model, &seed),
+            Job::Evaluate { round, model } => worker.evaluate(round, &model),
+            Job::Finish { model, trained } => worker.finish(&model, &trained)?,
         }
     }
     Ok(())
@@ -90,7 +91,6 @@ fn reading(reports: &mpsc::UnboundedSender<Report>) -> impl FnMut(ReadSoFar) {
 
 struct Worker<'a> {
     config: &'a TrainingConfig,
-    party: PartyId,
     /// The model before any training.
     initial: BlockVectors,
     /// Width of the hidden states that routers read.
@@ -110,8 +110,8 @@ impl Worker<'_> {
     }
 
     /// A failure costs the round and not the party: it may be a custodian, and the next round may go well.
-    fn train(&mut self, plan: &RoundPlan, model: &Model) {
-        let settings = local_training(&plan.settings.training, self.party, plan.round.0);
+    fn train(&mut self, digest: Digest, plan: &RoundPlan, model: &Model, seed: &LocalSeed) {
+        let settings = local_training(&plan.settings.training, seed);
         let blocks = self.blocks(model).map_err(TrainingError::from);
         let private = Private::of(&plan.settings, self.width);
         let result = blocks.and_then(|blocks| {
@@ -119,36 +119,36 @@ impl Worker<'_> {
             self.trainer.train(&blocks, &settings, private.as_ref(), steps)
         });
         self.report(match result {
-            Ok(trained) => Report::Trained(Box::new(trained)),
-            Err(error) => Report::NotTrained(error.to_string()),
+            Ok(trained) => Report::Trained(digest, Box::new(trained)),
+            Err(error) => Report::NotTrained(digest, error.to_string()),
         });
     }
 
-    fn evaluate(&mut self, model: &Model) {
+    fn evaluate(&mut self, round: Round, model: &Model) {
         let blocks = self.blocks(model).map_err(TrainingError::from);
         let accuracy = blocks.and_then(|blocks| self.trainer.evaluate(&blocks, HeldOut::Part));
         self.report(match accuracy {
-            Ok(accuracy) => Report::Evaluated(accuracy),
-            Err(error) => Report::NotEvaluated(error.to_string()),
+            Ok(accuracy) => Report::Evaluated(round, accuracy),
+            Err(error) => Report::NotEvaluated(round, error.to_string()),
         });
     }
 
-    fn finish(&mut self, model: &Model, plans: &[TrainingPlan]) -> Result<(), TrainingError> {
+    fn finish(&mut self, model: &Model, trained: &[(TrainingPlan, LocalSeed)]) -> Result<(), TrainingError> {
         let blocks = self.blocks(model)?;
         let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
         self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
-        let local = if self.config.compare_local { Some(self.train_alone(plans)?) } else { None };
+        let local = if self.config.compare_local { Some(self.train_alone(trained)?) } else { None };
         self.report(Report::Finished(FinalResult { federated, local }));
         Ok(())
     }
 
     /// The comparison: the same start, the same settings, as many epochs, on the own notes alone. It stays here, so that it
     /// is never private.
-    fn train_alone(&mut self, plans: &[TrainingPlan]) -> Result<Accuracy, TrainingError> {
+    fn train_alone(&mut self, rounds: &[(TrainingPlan, LocalSeed)]) -> Result<Accuracy, TrainingError> {
         let mut blocks = self.initial.clone();
-        for (done, plan) in plans.iter().enumerate() {
-            let settings = local_training(plan, self.party, done as u64 + 1);
-            let steps = &mut progress(self.reports, (done, plans.len()), true);
+        for (done, (plan, seed)) in rounds.iter().enumerate() {
+            let settings = local_training(plan, seed);
+            let steps = &mut progress(self.reports, (done, rounds.len()), true);
             let trained = self.trainer.train(&blocks, &settings, None, steps)?;
             blocks = moved(&blocks, &trained.result)?;
         }
@@ -184,13 +184,14 @@ fn progress(
     }
 }
 
-fn local_training(plan: &TrainingPlan, party: PartyId, round: u64) -> LocalTraining {
+/// What the plan asks for, with randomness that is not the plan's (`TRAIN-07`).
+fn local_training(plan: &TrainingPlan, seed: &LocalSeed) -> LocalTraining {
     LocalTraining {
         epochs: usize::from(plan.local_epochs),
         batch_size: usize::from(plan.batch_size),
         learning_rate: f64::from(plan.learning_rate_micro) / 1e6,
         routing_penalty: f64::from(plan.routing_penalty_milli) / 1e3,
-        seed: plan.seed ^ (u64::from(party.0) << 32) ^ round,
+        seed: seed.value(),
         ..LocalTraining::default()
     }
 }

@@ -72,6 +72,19 @@ pub enum PlanError {
         /// Its noise.
         got: u32,
     },
+    /// Token counts with less noise than their threshold asks for.
+    #[error(
+        "token counts have noise of {got}; with a minimum of {minimum} tokens they need at least {least} (an eighth of it, \
+         and no less than 1)"
+    )]
+    CountsWithoutNoise {
+        /// The plan's noise.
+        got: u32,
+        /// The least that is possible.
+        least: u32,
+        /// The plan's minimum of tokens.
+        minimum: u32,
+    },
     /// A block whose honest late sketches could be as large as half the ring.
     #[error(
         "late sketches of {block} could be as large as half of a ring of {bits} bits; widen the ring or raise the step"

@@ -90,6 +90,16 @@ pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError>
     Ok(())
 }
 
+/// `PLAN-17`: token counts, which touch data directly, are always noised.
+pub(super) fn check_count_noise(settings: &RoundSettings) -> Result<(), PlanError> {
+    let (got, least) = (u32::from(settings.sketch.count_noise), settings.scoring.least_count_noise());
+    if got < least && rule::in_force("PLAN-17") {
+        let minimum = settings.scoring.minimum_tokens;
+        return Err(PlanError::CountsWithoutNoise { got, least, minimum });
+    }
+    Ok(())
+}
+
 /// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
 pub(super) fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
     let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);

@@ -1,5 +1,7 @@
 //! Every rule of a plan, broken once.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::block::BlockKind;
 use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
@@ -45,7 +47,7 @@ fn plan() -> RoundPlan {
             coordinates: 64,
             noise_steps: 80,
             region_clip_milli: 1000,
-            count_noise: 0,
+            count_noise: 1,
         },
         scoring: ScoringRule {
             threshold: Threshold::MeanDeviation,
@@ -62,7 +64,6 @@ fn plan() -> RoundPlan {
             batch_size: 8,
             learning_rate_micro: 1000,
             routing_penalty_milli: 100,
-            seed: 1,
             private: None,
         },
         deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },
@@ -106,6 +107,43 @@ fn overlapping_misnumbered_and_empty_blocks_are_refused() {
     refused(check(|plan| plan.settings.blocks[2].shape.length = 0));
     refused(check(|plan| plan.settings.blocks[2].shape.length = MAX_BLOCK_LENGTH + 1));
     refused(check(|plan| plan.settings.blocks.clear()));
+}
+
+/// PLAN-17
+#[test]
+fn token_counts_without_noise_are_refused_whatever_their_threshold() {
+    let with = |count_noise, minimum_tokens| {
+        check(|plan| {
+            plan.settings.sketch.count_noise = count_noise;
+            plan.settings.scoring.minimum_tokens = minimum_tokens;
+        })
+    };
+    let refused = |least, minimum| Err(PlanError::CountsWithoutNoise { got: least - 1, least, minimum });
+    assert_eq!(with(0, 0), refused(1, 0));
+    assert_eq!(
+        with(0, u32::MAX),
+        Err(PlanError::CountsWithoutNoise { got: 0, least: 1 << 29, minimum: u32::MAX })
+    );
+    assert_eq!(with(3, 30), refused(4, 30));
+    assert_eq!(with(4, 30), Ok(()), "control: what the demo has");
+    assert_eq!(with(1, 8), Ok(()), "control: the least noise for the largest threshold that it suffices for");
+}
+
+proptest! {
+    /// PLAN-17: whatever a coordinator plans, a member's count costs at most a rho of 128 in a round.
+    #[test]
+    fn a_planned_count_has_noise_of_at_least_a_sixteenth_of_where_it_is_cut(noise: u16, minimum in 0..1_000_000u32) {
+        let mut settings = plan().settings;
+        settings.sketch.count_noise = noise;
+        settings.scoring.minimum_tokens = minimum;
+        let cut = u64::from(settings.scoring.largest_count());
+        let enough = noise > 0 && 16 * u64::from(noise) >= cut;
+        prop_assert_eq!(settings.check(&consortium()).is_ok(), enough);
+        if enough {
+            let rho = (cut as f64 / f64::from(noise)).powi(2) / 2.0;
+            prop_assert!(rho <= 128.0);
+        }
+    }
 }
 
 /// PLAN-03

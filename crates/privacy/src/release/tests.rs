@@ -47,7 +47,6 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
             batch_size: 8,
             learning_rate_micro: 1000,
             routing_penalty_milli: 100,
-            seed: 1,
             private: None,
         },
         deadlines: Deadlines { announce: 1, seal: 1, upload: 1, reveal: 1 },

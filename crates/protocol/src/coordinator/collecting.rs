@@ -17,7 +17,7 @@ use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, keep_announcement};
-use crate::round::RoundContext;
+use crate::round::{RoundContext, is_receiving_key};
 use crate::statement::{check_partys, sign};
 
 /// The most bytes of a refusal's reason that are passed on.
@@ -39,6 +39,10 @@ impl Coordinator {
         expect("receiving key", "signer", key.signer(), from).map_err(|what| what.by(from))?;
         expect("receiving key", "round", key.body().round, number).map_err(|what| what.by(from))?;
         expect("receiving key", "epoch", key.body().epoch, epoch.digest()).map_err(|what| what.by(from))?;
+        // PLAN-09
+        if !is_receiving_key(key.body()) {
+            return Err(Misbehaviour::ReceivingKey.by(from));
+        }
         keys.insert(from, signed);
         Ok(())
     }
@@ -128,13 +132,35 @@ impl Coordinator {
         if rule::in_force("ROUND-32") {
             reason.truncate(reason.floor_char_boundary(MAX_REASON));
         }
-        if let Some(active) = self.round.as_mut().filter(|active| active.number == round) {
+        let present = self.round.as_mut().filter(|active| active.number == round);
+        // Of a round that others' refusals have ended, the rest is told too.
+        let is_told = present.is_some() || round == self.chain.round;
+        if let Some(active) = present {
             match role {
                 Role::Member => active.refused.insert(from),
                 Role::Custodian => active.silent_custodians.insert(from),
             };
+        }
+        if is_told {
             self.event(Event::Refused(from, reason));
         }
+    }
+
+    /// A custodian knows how the round under way ended. With more of them than may lie, this coordinator's disk is an older copy
+    /// of what it was (`ROUND-37`).
+    pub(super) fn handle_ahead(&mut self, from: PartyId, round: Round) -> Result<(), Fault> {
+        let liars = self.epoch.consortium().floors().malicious_custodians;
+        let is_custodian = self.epoch.consortium().has_role(from, Role::Custodian);
+        let active = self.round.as_mut().filter(|active| is_custodian && round >= active.number);
+        let active = active.ok_or(not_awaited(from, "word of a later round"))?;
+        active.ahead.insert(from, round);
+        let mut known: Vec<Round> = active.ahead.values().copied().collect();
+        known.sort_unstable_by(|one, other| other.cmp(one));
+        // Of the liars and one more, one is honest.
+        if let Some(round) = known.get(liars) {
+            self.event(Event::Outdated { custodians: known.len(), round: *round });
+        }
+        Ok(())
     }
 
     pub(super) fn handle_announcement(
@@ -270,6 +296,12 @@ impl Coordinator {
         let whole: BTreeSet<PartyId> =
             announced.announcements.keys().copied().filter(|member| announced.is_whole(*member)).collect();
         let reaches_floor = announced.context.reaches_floor(whole.iter().copied());
+        let members = self.epoch.consortium().members();
+        let possible = members.filter(|member| whole.contains(member) || !active.refused.contains(member));
+        if !announced.context.reaches_floor(possible) {
+            // Nobody needs to wait for members that said that they take no part.
+            return self.propose_abort(AbortReason::TooFewAnnounced, now);
+        }
         let all_here = awaited.iter().all(|member| whole.contains(member))
             && whole.iter().all(|dealer| announced.is_settled(*dealer, &reachable));
         if reaches_floor && (all_here || expired) {

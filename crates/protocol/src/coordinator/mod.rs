@@ -76,6 +76,8 @@ struct ActiveRound {
     refused: BTreeSet<PartyId>,
     /// Custodians that take no part.
     silent_custodians: BTreeSet<PartyId>,
+    /// Custodians that know how this round, or a later one, ended.
+    ahead: BTreeMap<PartyId, Round>,
     phase: Phase,
 }
 
@@ -179,6 +181,7 @@ impl Coordinator {
             settings,
             refused: BTreeSet::new(),
             silent_custodians: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             phase: Phase::Keys(BTreeMap::new()),
         });
         let custodians: Vec<PartyId> = self.epoch.consortium().custodians().collect();
@@ -238,6 +241,7 @@ impl Coordinator {
                 self.handle_model_request(from, model);
                 return Ok(());
             }
+            Frame::Message(Message::Ahead { round }) => self.handle_ahead(from, round)?,
             Frame::Message(Message::Recomputed(signed)) => self.handle_recomputed(from, signed)?,
             Frame::Message(Message::Seeds { round, seeds }) => self.handle_seeds(from, round, seeds)?,
             Frame::Message(Message::SeedParts { round, dealer, parts }) => {

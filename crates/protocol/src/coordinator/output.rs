@@ -68,6 +68,13 @@ pub enum Event {
     Refuted(BlockId),
     /// A member was shown to have lied about a block, which is not applied.
     Blamed(PartyId, BlockId),
+    /// Custodians have certificates of later endings than this coordinator's: its disk was restored from an old copy.
+    Outdated {
+        /// How many said so; more than may lie.
+        custodians: usize,
+        /// A round that ended, as one of them that is honest knows.
+        round: Round,
+    },
     /// Too few custodians or shares: the round waits, without a sum.
     QuorumLost(&'static str),
 }

@@ -206,6 +206,7 @@ impl Custodian {
     /// of the round under way are for is not given up for another (`ROUND-28`).
     fn handle_key_request(&mut self, round: Round, random: &mut impl CryptoRng) -> Result<(), Fault> {
         if round <= self.chain.round {
+            self.tell_ahead(round);
             return Err(not_awaited("a request for the key of a round that ended"));
         }
         let is_other = |state: &RoundState| state.context.round() != round;
@@ -237,6 +238,7 @@ impl Custodian {
         };
         let round = context.round();
         if let Err(why) = self.admit(&context, known.as_ref()) {
+            self.tell_ahead(round);
             return Err(self.refuse(round, why));
         }
         known.iter().for_each(|known| self.take_ending(known));
@@ -267,6 +269,14 @@ impl Custodian {
             });
         }
         Ok(())
+    }
+
+    /// Tells a coordinator that begins a round which has ended how far the others are: its disk was restored from an old copy
+    /// (`ROUND-37`).
+    fn tell_ahead(&mut self, asked: Round) {
+        if asked <= self.chain.round {
+            self.send(Message::Ahead { round: self.chain.round });
+        }
     }
 
     /// Says aloud why this custodian takes no part (`PLAN-10`).

@@ -27,6 +27,10 @@ impl Custodian {
         let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
         let missing = manifest.announcements().keys().find(|dealer| !state.shares.contains_key(dealer));
         if let Some(dealer) = missing {
+            let round = state.context.round();
+            if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
+                return Err(no_round("a first seal over letters whose key a restart erased"));
+            }
             let why = "it did not arrive or could not be opened";
             return Err(Misbehaviour::Letter { dealer: *dealer, custodian: self.id, why });
         }
@@ -141,7 +145,7 @@ fn check_uploads(
     }
     let listed = body.uploaded.iter().map(|listed| (listed.member, listed.root));
     if !listed.eq(checked.iter().map(|(member, upload)| (*member, upload.body().root))) {
-        return Err(Misbehaviour::Announcement("the second seal lists other roots than the members signed"));
+        return Err(Misbehaviour::Seal2("the second seal lists other roots than the members signed"));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
+use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings};
@@ -48,10 +49,21 @@ pub enum MemberOutput {
     KeepOpening(OpeningRecord),
     /// Send a frame to the coordinator.
     Send(Frame),
-    /// Train on the current model as the plan says, then call [`Member::contribute`].
-    Train(Box<RoundPlan>),
-    /// The round before was aborted: check policy and budget once more, then call [`Member::contribute_again`].
-    SendAgain(Box<RoundPlan>),
+    /// Train on the current model as the plan says, then call [`Member::contribute`] with the plan's digest.
+    Train {
+        /// The digest of the plan's body, which names the training.
+        digest: Digest,
+        /// The plan.
+        plan: Box<RoundPlan>,
+    },
+    /// The round before was aborted: check policy and budget once more, then call [`Member::contribute_again`] with the plan's
+    /// digest.
+    SendAgain {
+        /// The digest of the plan's body.
+        digest: Digest,
+        /// The plan.
+        plan: Box<RoundPlan>,
+    },
     /// The round closed and this is the model after it.
     Closed {
         /// The round.
@@ -76,6 +88,15 @@ pub enum MemberOutput {
     },
 }
 
+/// What a member trains, as its own task file says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberTask {
+    /// The digest of the task file.
+    pub digest: Digest,
+    /// The blocks of the task's model.
+    pub blocks: Vec<BlockShape>,
+}
+
 /// The member's state machine.
 #[derive(Debug)]
 pub struct Member {
@@ -83,7 +104,7 @@ pub struct Member {
     key: Arc<SigningKey>,
     epoch: Arc<Epoch>,
     policy: Policy,
-    task: Digest,
+    task: MemberTask,
     chain: ChainPosition,
     model: Model,
     last_announced: Option<Round>,
@@ -138,7 +159,7 @@ impl Member {
         key: Arc<SigningKey>,
         epoch: Arc<Epoch>,
         policy: Policy,
-        task: Digest,
+        task: MemberTask,
         model: Model,
         (last_announced, openings): (Option<Round>, Openings),
     ) -> Self {
@@ -201,21 +222,29 @@ impl Member {
         }
     }
 
-    /// Takes the result of local training and announces it (step 2).
+    /// Whether the result of a training for the plan of this digest is awaited.
+    pub fn awaits_contribution(&self, plan: Digest) -> bool {
+        let for_plan = |state: &RoundState| state.context.plan_digest() == plan || !rule::in_force("PRIV-14");
+        self.round.as_ref().is_some_and(|state| for_plan(state) && state.own.is_none())
+    }
+
+    /// Takes the result of local training for the plan of this digest, and announces it (step 2).
     ///
     /// # Errors
     /// A contribution that no training was asked for, or that has not the plan's shape.
     pub fn contribute(
         &mut self,
-        round: Round,
+        plan: Digest,
         contribution: Contribution,
         random: &mut impl CryptoRng,
     ) -> Result<(), Fault> {
         let misuse = Fault::ApiMisuse;
-        let state = self.round.as_mut().ok_or(misuse("no round is under way"))?;
-        if state.context.round() != round || state.own.is_some() {
-            return Err(misuse("no contribution to this round is awaited"));
+        // PRIV-14
+        if !self.awaits_contribution(plan) {
+            return Err(misuse("no contribution to this plan is awaited"));
         }
+        let state = self.round.as_mut().ok_or(misuse("no round is under way"))?;
+        let round = state.context.round();
         if rule::in_force("MASK-07") && !contribution_fits(&state.context, &contribution) {
             return Err(misuse("the contribution has not the plan's blocks"));
         }
@@ -228,13 +257,13 @@ impl Member {
     ///
     /// # Errors
     /// Nothing is kept, or nothing of it is awaited.
-    pub fn contribute_again(&mut self, round: Round, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let state = self.round.as_ref().filter(|state| state.context.round() == round && state.own.is_none());
-        let kept = self.kept.as_mut().filter(|kept| kept.model == self.chain.model);
-        let (Some(_), Some(kept)) = (state, kept) else {
+    pub fn contribute_again(&mut self, plan: Digest, random: &mut impl CryptoRng) -> Result<(), Fault> {
+        let is_awaited = self.awaits_contribution(plan);
+        let kept = self.kept.as_mut().filter(|kept| is_awaited && kept.model == self.chain.model);
+        let (Some(state), Some(kept)) = (&self.round, kept) else {
             return Err(Fault::ApiMisuse("no contribution is to be sent again"));
         };
-        kept.round = round;
+        kept.round = state.context.round();
         self.announce(random)
     }
 

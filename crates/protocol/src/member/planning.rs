@@ -12,7 +12,6 @@ use cloister_wire::statement::{ReceivingKey, Signed};
 
 use super::late::OwnLate;
 use super::{Member, MemberOutput, RoundState};
-use crate::dealing::check_recipients;
 use crate::fault::{Fault, Misbehaviour, Refusal};
 use crate::manifest::Announcements;
 use crate::round::{KnownEnding, RoundContext};
@@ -72,7 +71,7 @@ impl Member {
             return;
         }
         let Some(state) = &self.round else { return };
-        let plan = Box::new((**state.context.plan()).clone());
+        let (digest, plan) = (state.context.plan_digest(), Box::new((**state.context.plan()).clone()));
         let is_usable = self.kept.as_ref().is_some_and(|kept| {
             kept.model == self.chain.model && differ_in_deadlines_alone(&kept.settings, &plan.settings)
         });
@@ -80,9 +79,9 @@ impl Member {
             self.kept = None;
         }
         self.outputs.push_back(if is_usable {
-            MemberOutput::SendAgain(plan)
+            MemberOutput::SendAgain { digest, plan }
         } else {
-            MemberOutput::Train(plan)
+            MemberOutput::Train { digest, plan }
         });
     }
 
@@ -111,14 +110,17 @@ impl Member {
             return Err(Refusal::Barred { shown, until });
         }
         self.policy.admit(context.plan())?;
-        if !self.model.fits(context.plan()) {
-            return Err(Refusal::Blocks);
-        }
-        let (got, expected) = (context.plan().settings.task, self.task);
+        let (got, expected) = (context.plan().settings.task, self.task.digest);
         if got != expected {
             return Err(Refusal::Task { got, expected });
         }
-        check_recipients(context.plan())
+        let planned = context.plan().settings.blocks.iter().map(|block| &block.shape);
+        // PLAN-16
+        let is_tasks_table = planned.eq(&self.task.blocks) || !rule::in_force("PLAN-16");
+        if !is_tasks_table || !self.model.fits(context.plan()) {
+            return Err(Refusal::Blocks);
+        }
+        Ok(())
     }
 }
 

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Chunk;
 use cloister_wire::opening::{OpenedBlock, OpeningRecord};
@@ -82,6 +84,22 @@ fn the_next_round_begins_without_the_inputs_of_the_last() {
     let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
     let kept = kept.expect("it was begun");
     assert_eq!((kept.beginning, kept.inputs), (next, vec![input(9)]));
+    fs::remove_dir_all(folder).expect("there");
+}
+
+/// CONS-07
+#[test]
+fn what_the_coordinator_keeps_is_its_owners_alone() {
+    let folder = scratch("private");
+    written(&folder);
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for name in [NAME, "lock"] {
+        assert_eq!(mode(&folder.join(name)), 0o600, "{name}");
+    }
+    let control = folder.join("control");
+    fs::write(&control, "1").expect("writable");
+    assert_ne!(mode(&control) & 0o077, 0, "control: the umask of this test lets others read");
     fs::remove_dir_all(folder).expect("there");
 }
 

@@ -158,14 +158,14 @@ impl Attacker {
         self.frames.get(at).cloned().into_iter().collect()
     }
 
-    /// The present plan with another seed of training, signed by the coordinator.
+    /// The present plan with another learning rate, signed by the coordinator.
     pub fn second_plan(&self, choice: u32) -> Option<Message> {
         let round = self.round.as_ref()?;
         let Message::Plan { receiving_keys, previous, .. } = &round.plan else {
             return None;
         };
         let mut plan: RoundPlan = (**round.context.plan()).clone();
-        plan.settings.training.seed += 1 + u64::from(choice % 2);
+        plan.settings.training.learning_rate_micro += 1 + choice % 2;
         Some(Message::Plan {
             plan: sign(&self.key, PartyId::COORDINATOR, &plan),
             receiving_keys: receiving_keys.clone(),

@@ -10,8 +10,8 @@ use cloister_wire::message::Message;
 use super::{Observation, World};
 
 /// What the coordinator keeps on disk: what its round began with, and what reached it since.
-#[derive(Debug)]
-pub(super) struct CoordinatorDisk {
+#[derive(Clone, Debug)]
+pub struct CoordinatorDisk {
     start: Start,
     inputs: Vec<(Input, Time)>,
 }
@@ -88,6 +88,18 @@ impl World {
     /// The same for a coordinator without a journal: it knows how the last round ended, and nothing since.
     pub fn restart_coordinator_without_journal(&mut self) {
         self.disk.inputs.clear();
+        let back = self.coordinator_from_disk();
+        self.begin_again_with(back);
+    }
+
+    /// A copy of the coordinator's disk.
+    pub fn back_up_coordinator(&self) -> CoordinatorDisk {
+        self.disk.clone()
+    }
+
+    /// Starts the coordinator from a copy of its disk; every link is lost.
+    pub fn restore_coordinator(&mut self, backup: CoordinatorDisk) {
+        self.disk = backup;
         let back = self.coordinator_from_disk();
         self.begin_again_with(back);
     }

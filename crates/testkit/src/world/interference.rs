@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use cloister_crypto::commitment::DealingContext;
 use cloister_crypto::group::{ScalarSecret, prove_knowledge};
+use cloister_crypto::sharing::{DealingContext, DealtKey};
 use cloister_params::id::PartyId;
 use cloister_protocol::statement::sign;
 use cloister_wire::frame::Frame;
@@ -99,8 +99,9 @@ impl World {
         let mut body = signed.parse().expect("members encode what they sign");
         let other = ScalarSecret::random(&mut self.random);
         let context = DealingContext { epoch: body.epoch, round: body.round, dealer: member };
-        body.mask_key = other.public().bytes();
-        body.mask_key_proof = prove_knowledge(&other, &context.encode(), &mut self.random);
+        let context = context.knowledge_context(DealtKey::Mask);
+        body.mask_key.commitments[0] = other.public().bytes();
+        body.mask_key.proof = prove_knowledge(&other, &context, &mut self.random);
         sign(&self.consortium.keys[&member], member, &body)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_params::id::{Digest, PartyId, Round};
+use cloister_protocol::fault::Fault;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -43,19 +44,38 @@ impl World {
     }
 
     pub(super) fn finish_training(&mut self, party: PartyId) {
-        let training = self.nodes.get_mut(&party).and_then(|node| node.training.take());
-        let Some(plan) = training else { return };
-        self.training.count += 1;
-        let contribution = self.contribution(party, plan.model);
-        let member = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut());
-        if let Some(member) = member {
-            let result = member.contribute(plan.round, contribution.clone(), &mut self.random);
-            if result.is_ok() {
-                self.training.last.insert(party, contribution);
-            }
+        if let Some((plan, contribution)) = self.take_training(party) {
+            let result = self.contribute(party, plan, contribution);
             self.note(party, result);
         }
+    }
+
+    /// Takes a member's training away: the digest of the plan that it is for, and what it yields.
+    pub fn take_training(&mut self, party: PartyId) -> Option<(Digest, Contribution)> {
+        let (digest, plan) = self.nodes.get_mut(&party)?.training.take()?;
+        self.training.count += 1;
+        Some((digest, self.contribution(party, plan.model)))
+    }
+
+    /// Gives a member the result of a training for the plan of this digest.
+    ///
+    /// # Errors
+    /// What the member refuses.
+    pub fn contribute(
+        &mut self,
+        party: PartyId,
+        plan: Digest,
+        contribution: Contribution,
+    ) -> Result<(), Fault> {
+        let Some(member) = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut()) else {
+            return Ok(());
+        };
+        let result = member.contribute(plan, contribution.clone(), &mut self.random);
+        if result.is_ok() {
+            self.training.last.insert(party, contribution);
+        }
         self.collect_from_member(party);
+        result
     }
 
     /// Notes what a member uploads: the last that it trained, in this round or, after an abort, in one before.

@@ -1,0 +1,127 @@
+//! What this party helped to open, over rounds and epochs (`ROUND-30`): one file beside the privacy ledger.
+//!
+//! A line is a record in hex, in its canonical encoding.
+
+use std::path::Path;
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::id::Digest;
+use cloister_protocol::openings::{Openings, StartRefusal};
+use cloister_wire::codec;
+use cloister_wire::opening::OpeningRecord;
+use thiserror::Error;
+
+use crate::record_file::{JournalError, RecordFile};
+
+/// Why a party does not take part in an epoch.
+#[derive(Debug, Error)]
+pub enum OpeningsError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] JournalError),
+    /// The epoch may not begin.
+    #[error(transparent)]
+    Start(#[from] StartRefusal),
+}
+
+/// The file, and what it holds.
+#[derive(Debug)]
+pub(crate) struct OpeningsFile {
+    file: RecordFile,
+    openings: Openings,
+}
+
+impl OpeningsFile {
+    /// Opens or creates the file.
+    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
+        let (file, lines) = RecordFile::open(path)?;
+        let records = file.parse(&lines, read)?;
+        Ok(Self { file, openings: Openings::new(records) })
+    }
+
+    /// Begins an epoch with a model, or goes on in it (`CONS-06`).
+    pub(crate) fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<(), OpeningsError> {
+        if let Some(record) = self.openings.begin(epoch, model)? {
+            self.file.append(&written(&record))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a record; on disk when this returns. Member and custodian of one party keep some records both.
+    pub(crate) fn keep(&mut self, record: OpeningRecord) -> Result<(), JournalError> {
+        let before = self.openings.clone();
+        self.openings.take(record.clone());
+        if self.openings == before {
+            return Ok(());
+        }
+        self.file.append(&written(&record))
+    }
+
+    /// What is kept.
+    pub(crate) fn openings(&self) -> &Openings {
+        &self.openings
+    }
+}
+
+fn written(record: &OpeningRecord) -> String {
+    hex::encode(codec::encode(record))
+}
+
+fn read(line: &str) -> Option<OpeningRecord> {
+    codec::decode(&hex::decode(line).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_params::id::{BlockId, Round};
+    use cloister_testkit::consortium::{consortium, next_epoch};
+    use cloister_wire::opening::OpenedBlock;
+
+    use super::*;
+
+    /// ROUND-30, CONS-06
+    #[test]
+    fn what_was_opened_is_known_after_a_restart_and_in_the_next_epoch() {
+        let path = std::env::temp_dir().join(format!("cloister-openings-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let first = consortium(&[1; 5]);
+        let (epoch, round, model) = (first.epoch.digest(), Round(1), Digest([7; 32]));
+        let mut file = OpeningsFile::open(&path).expect("a new file");
+        file.begin(&first.epoch, model).expect("nothing was opened");
+        let blocks = vec![OpenedBlock { block: BlockId(0), name: Digest([3; 32]), all_have_budgets: false }];
+        let sealed = OpeningRecord::Sealed { epoch, round, model, blocks };
+        file.keep(sealed.clone()).expect("writable");
+        file.keep(sealed).expect("the same again, from the party's other role");
+        let lines = std::fs::read_to_string(&path).expect("there").lines().count();
+        assert_eq!(lines, 2, "the epoch and the seal");
+        drop(file);
+        let mut file = OpeningsFile::open(&path).expect("readable");
+        file.begin(&first.epoch, model).expect("the same epoch goes on");
+        let second = next_epoch(&first, model, None);
+        let refused =
+            file.begin(&second.epoch, model).expect_err("its updates from this model may be summed");
+        assert!(matches!(refused, OpeningsError::Start(StartRefusal::OpenedModel { .. })), "{refused}");
+        let other = Digest([8; 32]);
+        file.begin(&next_epoch(&first, other, None).epoch, other).expect("control: from another model");
+        let back = file.begin(&first.epoch, model).expect_err("a newer epoch was begun");
+        assert!(matches!(back, OpeningsError::Start(StartRefusal::OlderEpoch { .. })), "{back}");
+        std::fs::remove_file(path).expect("it was written");
+    }
+
+    #[test]
+    fn an_aborted_round_leaves_its_model_free() {
+        let mut openings = Openings::default();
+        let first = consortium(&[1; 5]);
+        let (epoch, round, model) = (first.epoch.digest(), Round(1), Digest([7; 32]));
+        openings.take(OpeningRecord::Uploading { epoch, round, model });
+        let second = next_epoch(&first, model, None);
+        assert!(openings.clone().begin(&second.epoch, model).is_err(), "control: how it ended is not known");
+        openings.take(OpeningRecord::Ended { epoch, round, ending: Digest([1; 32]), model, aborted: true });
+        let ending = cloister_params::consortium::LastEnding {
+            round,
+            digest: cloister_params::consortium::PublicBytes([1; 32]),
+        };
+        let second = next_epoch(&first, model, Some(ending));
+        openings.begin(&second.epoch, model).expect("nothing was opened");
+    }
+}

@@ -1,0 +1,181 @@
+//! From plans to contributions: jobs for the training thread, and what becomes of its reports.
+
+use std::time::SystemTime;
+
+use cloister_experts::PrivateReport;
+use cloister_params::block::BlockShape;
+use cloister_params::consortium::Role;
+use cloister_params::id::{Digest, Round};
+use cloister_params::limits::Date;
+use cloister_params::plan::RoundPlan;
+use cloister_privacy::ledger::LedgerError;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::Message;
+use getrandom::SysRng;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng, UnwrapErr};
+use tokio::sync::mpsc;
+
+use super::Client;
+use crate::events::{ClientError, ClientEvent};
+use crate::prepare::prepare;
+use crate::training::{Job, LocalSeed, Report, Trained};
+
+/// A training that the thread was asked for.
+pub(super) struct PlannedTraining {
+    digest: Digest,
+    plan: Box<RoundPlan>,
+    seed: LocalSeed,
+}
+
+/// Waits until the thread has loaded what it trains on; the blocks of its task.
+pub(super) async fn wait_until_ready(
+    reports: &mut mpsc::UnboundedReceiver<Report>,
+    events: &mut (dyn FnMut(ClientEvent) + Send),
+) -> Result<Vec<BlockShape>, ClientError> {
+    while let Some(report) = reports.recv().await {
+        match report {
+            Report::Ready { notes, truncated, table } => {
+                events(ClientEvent::Ready { notes, truncated });
+                return Ok(table);
+            }
+            Report::Failed(error) => return Err(ClientError::Setup(error)),
+            other => told(other).into_iter().for_each(&mut *events),
+        }
+    }
+    Err(ClientError::Training("the training thread ended".into()))
+}
+
+/// The event of a report that asks for nothing to be done.
+fn told(report: Report) -> Option<ClientEvent> {
+    Some(match report {
+        Report::Memory { needed, free } => ClientEvent::Memory { needed, free },
+        Report::Reading { done, total } => ClientEvent::Reading { done, total },
+        Report::Progress { done, total, local } => ClientEvent::Training { done, total, local },
+        Report::Evaluated(round, accuracy) => ClientEvent::Evaluated(round, accuracy),
+        Report::NotEvaluated(round, reason) => ClientEvent::NotEvaluated(round, reason),
+        Report::Ready { .. }
+        | Report::Trained(..)
+        | Report::NotTrained(..)
+        | Report::Finished(_)
+        | Report::Failed(_) => return None,
+    })
+}
+
+impl Client<'_> {
+    /// Trains, unless what the round would release is more than the hospital's policy allows.
+    pub(super) fn train(&mut self, digest: Digest, plan: Box<RoundPlan>) -> Result<(), ClientError> {
+        (self.contributed, self.training) = (None, None);
+        let (Some(member), Some(account)) = (self.member.as_ref(), self.records.account.as_mut()) else {
+            return Ok(());
+        };
+        if let Some(reason) = account.refusal(&plan, Date::of_time(SystemTime::now()))? {
+            self.refuse(plan.round, reason);
+            return Ok(());
+        }
+        let model = Box::new(member.model().clone());
+        let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
+        self.training = Some(PlannedTraining { digest, plan: plan.clone(), seed: seed.clone() });
+        self.give(Job::Train { digest, plan, model, seed })
+    }
+
+    /// Lets the contribution of an aborted round go out again, if policy and budget still admit it (`ROUND-03`).
+    pub(super) fn send_again(&mut self, digest: Digest, plan: &RoundPlan) -> Result<(), ClientError> {
+        let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
+            return Ok(());
+        };
+        if let Some(reason) = account.refusal_to_repeat(plan, Date::of_time(SystemTime::now()))? {
+            self.refuse(plan.round, reason);
+            return Ok(());
+        }
+        if let Err(fault) = member.contribute_again(digest, &mut UnwrapErr(SysRng)) {
+            (self.events)(ClientEvent::Fault(fault.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Says aloud that this hospital does not contribute, so that nobody waits for it.
+    fn refuse(&mut self, round: Round, reason: String) {
+        let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
+        self.to_send.push(Frame::Message(refusal));
+        (self.events)(ClientEvent::Refused(round, reason.clone()));
+        self.privacy_refusal.get_or_insert((round, reason));
+    }
+
+    pub(super) fn give(&self, job: Job) -> Result<(), ClientError> {
+        self.jobs.send(job).map_err(|_| ClientError::Training("the training thread ended".into()))
+    }
+
+    pub(super) fn handle_report(&mut self, report: Report) -> Result<(), ClientError> {
+        match report {
+            Report::Finished(_) => {}
+            Report::Trained(digest, trained) => {
+                let Some(training) = self.take_training(digest) else { return Ok(()) };
+                if let Some(PrivateReport { steps, drawn, clipped }) = trained.private {
+                    (self.events)(ClientEvent::PrivatelyTrained { steps, drawn, clipped });
+                }
+                self.contribute(training, *trained)?;
+            }
+            Report::NotTrained(digest, reason) => {
+                if let Some(training) = self.take_training(digest) {
+                    self.sit_out(training.plan.round, reason);
+                }
+            }
+            Report::Failed(error) => return Err(ClientError::Training(error.to_string())),
+            other => told(other).into_iter().for_each(&mut *self.events),
+        }
+        Ok(())
+    }
+
+    /// The training for the plan of this digest, if it is the one that goes on and the member still awaits what it yields. A
+    /// round may have ended since, and another have begun: what one plan was trained for is neither charged nor sent under
+    /// another (`PRIV-14`).
+    fn take_training(&mut self, digest: Digest) -> Option<PlannedTraining> {
+        let training = self.training.take_if(|training| training.digest == digest)?;
+        self.member.as_ref().filter(|member| member.awaits_contribution(digest)).map(|_| training)
+    }
+
+    /// Says that this hospital does not contribute, and not why: what a trainer says may tell of patients
+    /// (`TRAIN-03`).
+    fn sit_out(&mut self, round: Round, reason: String) {
+        let told = "local training failed".to_owned();
+        self.to_send.push(Frame::Message(Message::Refusal { round, role: Role::Member, reason: told }));
+        (self.events)(ClientEvent::NotTrained(round, reason.clone()));
+        self.training_failure.get_or_insert(reason);
+    }
+
+    /// Turns a training result into this hospital's contribution.
+    fn contribute(&mut self, training: PlannedTraining, trained: Trained) -> Result<(), ClientError> {
+        let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
+            return Ok(());
+        };
+        let PlannedTraining { digest, plan, seed } = training;
+        let Trained { result, metrics, .. } = trained;
+        (self.events)(ClientEvent::Trained { round: plan.round, metrics });
+        let permit = match account.charge(&plan) {
+            Err(LedgerError::WouldExceed(why)) => {
+                // Another program of this hospital spent what was left while this one trained.
+                self.refuse(plan.round, why.to_string());
+                return Ok(());
+            }
+            other => other?,
+        };
+        // PRIV-12
+        self.records.journal.keep_charged(permit.entry())?;
+        account.require(&self.records.journal)?;
+        let mut random = UnwrapErr(SysRng);
+        // The system's randomness is asked once, not for every draw of noise.
+        let mut noise = ChaCha20Rng::from_rng(&mut random);
+        let (contribution, clipped) = prepare(&plan, member.model(), &result, permit, &mut noise)
+            .map_err(|error| ClientError::Training(error.to_string()))?;
+        if clipped > 0 {
+            (self.events)(ClientEvent::Clipped { blocks: clipped });
+        }
+        self.trained.push((plan.settings.training, seed));
+        match member.contribute(digest, contribution, &mut random) {
+            Ok(()) => self.contributed = Some(plan),
+            Err(fault) => (self.events)(ClientEvent::Fault(fault.to_string())),
+        }
+        self.carry_out()
+    }
+}

@@ -1,0 +1,265 @@
+//! The loop with a fake trainer: the jobs that it is given, and reports that the test makes.
+
+use std::path::PathBuf;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use cloister_experts::families::Precision;
+use cloister_experts::task::Task;
+use cloister_experts::{BlockVectors, Device, ExpertRegion, LocalResult, ModelConfig, Windows};
+use cloister_params::id::PartyId;
+use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
+use cloister_privacy::ledger::History;
+use cloister_testkit::cluster::policy;
+use cloister_testkit::consortium::consortium;
+use cloister_testkit::plan::{model, task, template};
+use cloister_testkit::world::World;
+use cloister_transport::{Identity, Settings};
+use cloister_wire::message::Message;
+
+use super::*;
+use crate::training::{Accuracy, Counted, Trained, TrainingConfig};
+
+const OWN: PartyId = PartyId(1);
+
+/// A folder that is removed in the end.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A consortium whose first round is trained for with DP-SGD, and hospital 1 of it beside the one in the world.
+fn site(name: &str) -> (World, ClientConfig, Folder) {
+    let folder = std::env::temp_dir().join(format!("cloister-run-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder of the test's own");
+    let mut settings = template(3, 5, 1);
+    settings.training.private = Some(PrivateTrainingPlan {
+        clipping_norm_milli: 1000,
+        noise_multiplier_milli: 2000,
+        sampling_probability_micro: 50_000,
+        minimum_records: 20,
+    });
+    let world = World::new(consortium(&[1; 7]), settings.clone(), 1);
+    let config = config_of(&world, &settings, &folder);
+    (world, config, Folder(folder))
+}
+
+fn charges(config: &ClientConfig) -> usize {
+    History::read(&config.ledger).expect("a sound ledger").charges.len()
+}
+
+/// Starts a round in which too few members announce.
+fn start_round_without_the_floor(world: &mut World) {
+    [2, 3, 4].map(PartyId).iter().for_each(|member| world.silence_member(*member));
+    world.start_round();
+}
+
+/// Gives the client what the coordinator sends to its member, until the world stands still.
+fn show(world: &mut World, client: &mut Client<'_>) {
+    while let Some((from, to, frame)) = world.run_until(|_, to, frame| to == OWN && frame.is_for_members()) {
+        world.lose_next(from, to);
+        client.handle_frame(&frame).expect("the journal can be written");
+    }
+}
+
+/// Lets every deadline pass.
+fn expire(world: &mut World, client: &mut Client<'_>) {
+    for _ in 0..8 {
+        world.expire();
+        show(world, client);
+    }
+}
+
+fn config_of(world: &World, settings: &RoundSettings, folder: &std::path::Path) -> ClientConfig {
+    let training = TrainingConfig {
+        task: Task::Classifier(ModelConfig::new(vec!["a".to_owned(), "b".to_owned()])),
+        base_model: "minilm".into(),
+        precision: Precision::Float32,
+        recompute_layers: false,
+        notes: "notes.jsonl".into(),
+        held_out: "held-out.jsonl".into(),
+        part: 0,
+        of: 1,
+        windows: Windows::default(),
+        threads: 1,
+        device: Device::Cpu,
+        compare_local: false,
+        folder: folder.to_owned(),
+        program: None,
+    };
+    ClientConfig {
+        party: OWN,
+        epoch: world.consortium.epoch.clone(),
+        signing_key: world.consortium.keys[&OWN].clone(),
+        identity: Identity::generate("hospital 1").expect("an identity"),
+        policy: policy(&world.consortium),
+        task: settings.task,
+        model: model(settings),
+        coordinator: ([127, 0, 0, 1], 1).into(),
+        transport: Settings::default(),
+        reach_within: Duration::ZERO,
+        journal: folder.join("journal"),
+        openings: folder.join("openings"),
+        restored: false,
+        ledger: folder.join("ledger"),
+        training,
+    }
+}
+
+/// Opens the hospital's loop with a trainer of which the test has the other end.
+fn client<'a>(
+    config: &'a ClientConfig,
+    settings: &RoundSettings,
+    events: &'a mut (dyn FnMut(ClientEvent) + Send),
+) -> (Client<'a>, blocking::Receiver<Job>) {
+    let records = Records::open(config).expect("new files");
+    let (jobs, given) = blocking::channel();
+    (Client::new(config, records, (jobs, task(settings).blocks), events), given)
+}
+
+/// What a training yields that changed nothing.
+fn trained(settings: &RoundSettings) -> Box<Trained> {
+    let blocks = task(settings).blocks;
+    let values = blocks.iter().map(|shape| vec![0.0; shape.length as usize]).collect();
+    let region = |expert| ExpertRegion { layer: 0, expert, mean_hidden: vec![1.0; 8], tokens: 40 };
+    Box::new(Trained {
+        result: LocalResult {
+            updates: BlockVectors::of_table(blocks, values).expect("it fits its table"),
+            regions: (0..3).map(region).collect(),
+            margins: vec![vec![0.5; 3]],
+            loss_first: 1.0,
+            loss_last: 0.5,
+            truncated: 0,
+            notes: 10,
+            by_record: None,
+        },
+        metrics: std::collections::BTreeMap::new(),
+        private: None,
+    })
+}
+
+fn train_job(given: &blocking::Receiver<Job>) -> (cloister_params::id::Digest, Box<RoundPlan>, LocalSeed) {
+    match given.try_recv() {
+        Ok(Job::Train { digest, plan, seed, .. }) => (digest, plan, seed),
+        other => panic!("a training is asked for, not {other:?}"),
+    }
+}
+
+fn announces(sent: &Outgoing) -> bool {
+    sent.frames().any(|frame| matches!(frame, Frame::Message(Message::Announcement(_))))
+}
+
+/// PRIV-14: a first plan asks for DP-SGD, and its round is aborted while the hospital trains. The second plan asks for none.
+/// Nothing of the first training is charged or sent under it.
+#[test]
+fn what_one_plan_was_trained_for_is_not_charged_or_sent_under_another() {
+    let (mut world, config, _folder) = site("another-plan");
+    let settings = world.template_mut().clone();
+    let mut told = Vec::new();
+    let mut events = |event| told.push(event);
+    let (mut client, given) = client(&config, &settings, &mut events);
+    start_round_without_the_floor(&mut world);
+    show(&mut world, &mut client);
+    let (first, plan, _) = train_job(&given);
+    assert!(plan.settings.training.private.is_some());
+    expire(&mut world, &mut client);
+    world.template_mut().training.private = None;
+    world.start_round();
+    show(&mut world, &mut client);
+    let (second, plan, _) = train_job(&given);
+    assert!(plan.settings.training.private.is_none() && first != second);
+    client.to_send.clear();
+
+    client.handle_report(Report::Trained(first, trained(&settings))).expect("it is dropped");
+    assert!(client.to_send.is_empty() && charges(&config) == 0, "nothing is sent or charged");
+    client.handle_report(Report::NotTrained(first, "no space".to_owned())).expect("it is dropped");
+    assert!(client.to_send.is_empty(), "the present round is not sat out");
+
+    client.handle_report(Report::Trained(second, trained(&settings))).expect("the journal can be written");
+    assert!(announces(&client.to_send), "control: the present plan's result is announced");
+    assert_eq!(charges(&config), 1);
+    drop(client);
+    assert_eq!(told.iter().filter(|event| matches!(event, ClientEvent::Trained { .. })).count(), 1);
+}
+
+/// PRIV-14: a training that ends after its round is not charged, as nobody will sum it.
+#[test]
+fn what_comes_after_its_round_is_not_charged() {
+    let (mut world, config, _folder) = site("after-its-round");
+    world.template_mut().training.private = None;
+    let settings = world.template_mut().clone();
+    let mut events = |_| ();
+    let (mut client, given) = client(&config, &settings, &mut events);
+    start_round_without_the_floor(&mut world);
+    show(&mut world, &mut client);
+    let (plan, ..) = train_job(&given);
+    expire(&mut world, &mut client);
+    client.handle_report(Report::Trained(plan, trained(&settings))).expect("it is dropped");
+    assert!(!announces(&client.to_send) && charges(&config) == 0);
+}
+
+/// TRAIN-07: the plan and the model of two trainings are the same, and what they are shuffled by is not.
+#[test]
+fn shuffles_do_not_follow_from_the_plan() {
+    let trainings = [(); 2].map(|()| {
+        let (mut world, config, _folder) = site("shuffles");
+        let settings = world.template_mut().clone();
+        let mut events = |_| ();
+        let (mut client, given) = client(&config, &settings, &mut events);
+        world.start_round();
+        show(&mut world, &mut client);
+        let (_, plan, seed) = train_job(&given);
+        (plan, seed.value())
+    });
+    assert_eq!(trainings[0].0, trainings[1].0, "control: the world is seeded, and so the plan is the same");
+    assert_ne!(trainings[0].1, trainings[1].1);
+}
+
+/// An evaluation that ends after the next round has closed is told of its own round.
+#[test]
+fn an_evaluation_is_told_of_the_round_that_it_is_of() {
+    let (mut world, config, _folder) = site("evaluation");
+    let settings = world.template_mut().clone();
+    let mut told = Vec::new();
+    let mut events = |event| told.push(event);
+    let (mut client, _given) = client(&config, &settings, &mut events);
+    let accuracy = Accuracy { correct: 1, total: 2, counted: Counted::Notes, loss: None };
+    for round in [Round(1), Round(2)] {
+        client.handle_report(Report::Evaluated(round, accuracy)).expect("it is told");
+    }
+    client.handle_report(Report::NotEvaluated(Round(3), "no space".to_owned())).expect("it is told");
+    drop(client);
+    let rounds = [Round(1), Round(2)].map(|round| ClientEvent::Evaluated(round, accuracy));
+    let failed = ClientEvent::NotEvaluated(Round(3), "no space".to_owned());
+    assert_eq!(told, rounds.into_iter().chain([failed]).collect::<Vec<_>>());
+}
+
+/// A frame without what it follows is no misbehaviour, and a plan that is refused is told once.
+#[test]
+fn what_is_nobodys_fault_is_not_told_as_one() {
+    let (mut world, config, _folder) = site("nobodys-fault");
+    let settings = world.template_mut().clone();
+    let mut told = Vec::new();
+    let mut events = |event| told.push(event);
+    let (mut client, _given) = client(&config, &settings, &mut events);
+    let early = Message::LateRequest { round: Round(1) };
+    client.handle_frame(&Frame::Message(early)).expect("nothing is written");
+    let blocks = &mut world.template_mut().blocks;
+    let (first, second) = (blocks[0].shape.kind, blocks[1].shape.kind);
+    (blocks[0].shape.kind, blocks[1].shape.kind) = (second, first);
+    world.start_round();
+    show(&mut world, &mut client);
+    let of_member =
+        |frame: &&Frame| matches!(frame, Frame::Message(Message::Refusal { role: Role::Member, .. }));
+    let refusals = client.to_send.frames().filter(of_member).count();
+    assert_eq!(refusals, 1, "PLAN-16: the experts are in another order than in the task");
+    drop(client);
+    let [ClientEvent::NotAwaited(_), ClientEvent::Refused(Round(1), reason)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(reason.contains("blocks are not those of this member's task"), "{reason}");
+}
