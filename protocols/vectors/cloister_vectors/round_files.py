@@ -16,13 +16,35 @@ def model_json(model):
     return [fixed.singles_to_bytes(block).hex() for block in model]
 
 
-def consortium():
-    """CONS-01 to CONS-05 and FLOOR-05."""
-    roster, key = the_roster(), public_key(GOVERNANCE)
+def consortium_case(roster, key):
+    """A file that is accepted, and what follows from it."""
     good = {"text": roster.text, "signature": sign_file(roster.text).hex(), "governance": key.hex()}
     good |= {"epoch": roster.epoch.hex(), "members": roster.members, "custodians": roster.custodians}
-    good |= {"floors": roster.floors, "organisations": roster.organisations(roster.members)}
-    return {"cases": [good], "bad": consortium_bad(key)}
+    return good | {"floors": roster.floors, "organisations": roster.organisations(roster.members)}
+
+
+# CONS-06: what a later epoch begins on, without and with an ending.
+START = {"epoch": seed("epoch before").hex(), "model": seed("model before").hex()}
+ENDED = START | {"round": 7, "ending": seed("ending before").hex()}
+
+
+def consortium():
+    """CONS-01 to CONS-06 and FLOOR-05."""
+    key, parties = public_key(GOVERNANCE), [party(n, n, BOTH, 1) for n in range(1, 6)]
+    later = [file_text(parties, epoch, start) for epoch, start in [(2, START), (3, ENDED)]]
+    rosters = [the_roster(), *(accept(text, sign_file(text), key) for text in later)]
+    return {"cases": [consortium_case(roster, key) for roster in rosters], "bad": consortium_bad(key)}
+
+
+def bad_starts(parties):
+    """CONS-06: step, and file."""
+    without = lambda name: {field: value for field, value in ENDED.items() if field != name}
+    return [
+        ("start", file_text(parties, 2)), ("start", file_text(parties, 1, START)), ("start", file_text(parties, 0, START)),
+        ("start", file_text(parties, 0)), ("start", file_text(parties, 2, without("round"))),
+        ("start", file_text(parties, 2, without("ending"))), ("syntax", file_text(parties, 2, without("model"))),
+        ("syntax", file_text(parties, 2, without("epoch"))), ("syntax", file_text(parties, 2, START | {"model": "00"})),
+    ]
 
 
 def consortium_bad(key):
@@ -43,6 +65,7 @@ def consortium_bad(key):
         ("custodian-organisation", changed(4, organisation="organisation 1")),
     ]
     texts = [(step, file_text(listed), None) for step, listed in files]
+    texts += [(step, file, None) for step, file in bad_starts(parties)]
     texts += [("syntax", text + "[[party\n", None), ("signature", text + "\n", sign_file(text))]
     texts += [("signature", text.replace("weight = 1", "weight = 9", 1), sign_file(text))]
     texts += [("signature", "[[party\n", bytes(64))]
