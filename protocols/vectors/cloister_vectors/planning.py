@@ -1,4 +1,4 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-15)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-17)."""
 
 from math import isqrt
 
@@ -37,7 +37,7 @@ def settings():
         "task": seed("task"), "ring": 24, "max_weight": 3, "cohort_floor": 4,
         "sketch": {
             "seed": projection_seed(seed("task")), "coordinates": 16, "noise_steps": 3,
-            "region_clip_milli": 12500, "count_noise": 2,
+            "region_clip_milli": 12500, "count_noise": 5,
         },
         "scoring": {
             "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
@@ -46,7 +46,7 @@ def settings():
         "late_sketches": "Off",
         "training": {
             "local_epochs": 1, "batch_size": 8, "learning_rate_micro": 1000,
-            "routing_penalty_milli": 100, "seed": 2**63 + 1,
+            "routing_penalty_milli": 100,
             "private": {
                 "clipping_norm_milli": 500, "noise_multiplier_milli": 1100,
                 "sampling_probability_micro": 30_000, "minimum_records": 40,
@@ -87,6 +87,12 @@ def check_block(chosen, row, members):
     require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
 
 
+def check_counts(chosen):
+    """PLAN-17: the noise on token counts is at least an eighth of the count that scoring asks for, and at least 1."""
+    least = max(1, -(-chosen["scoring"]["minimum_tokens"] // 8))
+    require(chosen["sketch"]["count_noise"] >= least, "counts-without-noise")
+
+
 def check_private_training(training):
     """PLAN-13."""
     private = training["private"]
@@ -103,7 +109,6 @@ def is_vouched(statement, expected, roster):
     key = roster.keys_of([statement["signer"]])[statement["signer"]]
     try:
         verify(key, tag, statement["body"], statement["signature"])
-        decode_public(expected["key"])
         return decode(schema, statement["body"]) == expected
     except Refused:
         return False
@@ -115,6 +120,10 @@ def check_receiving_keys(plan, roster, receiving_keys):
         expected = {"epoch": plan["epoch"], "round": plan["round"], "key": entry["key"]}
         own = [statement for statement in receiving_keys if statement["signer"] == entry["custodian"]]
         require(any(is_vouched(statement, expected, roster) for statement in own), "receiving-key")
+        try:
+            decode_public(entry["key"])
+        except Refused:
+            raise Refused("no-receiving-key") from None
 
 
 def check_barred(plan, roster, evidence):
@@ -135,6 +144,7 @@ def check_plan(plan, roster, receiving_keys, evidence=()):
     check_sizes(chosen)
     for row in chosen["blocks"]:
         check_block(chosen, row, len(roster.members))
+    check_counts(chosen)
     check_private_training(chosen["training"])
     named = [entry["custodian"] for entry in plan["custodians"]]
     require(named == sorted(set(named)) and set(named) <= set(roster.custodians), "custodians")

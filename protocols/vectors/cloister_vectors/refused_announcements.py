@@ -113,14 +113,14 @@ def broken_manifests(manifest):
     higher = [cohorts[0]["consensus"][0] + 1, *cohorts[0]["consensus"][1:]]
     yield "mismatch", "another round", manifest | {"round": 2}
     yield "mismatch", "another plan", manifest | {"plan": seed("another plan")}
-    yield "announcement", "an announcement that nobody holds", manifest | {
+    yield "manifest", "an announcement that nobody holds", manifest | {
         "announced": [announced[0] | {"announcement": seed("no announcement")}, *announced[1:]]
     }
-    yield "announcement", "a member that did not announce", manifest | {
+    yield "manifest", "a member that did not announce", manifest | {
         "announced": [*announced, announced[0] | {"member": 7}]
     }
-    yield "announcement", "members not ascending", manifest | {"announced": announced[::-1]}
-    yield "announcement", "a member twice", manifest | {"announced": [announced[0], *announced]}
+    yield "manifest", "members not ascending", manifest | {"announced": announced[::-1]}
+    yield "manifest", "a member twice", manifest | {"announced": [announced[0], *announced]}
     yield "below-floor", "three organisations", manifest | {"announced": announced[:3]}
     yield "below-floor", "four members of three organisations", manifest | {
         "announced": [*announced[:2], *announced[4:]]

@@ -74,7 +74,7 @@ def add_closings(refusals):
         about = f"a sum that holds is called {check}"
         refusals.add(proposed, holder, "sum", about, {"ProposeClosing": broken}, fork=True)
     broken = original | {"closing": body_bytes("Closing", closing | {"blamed": [{"block": block, "member": 1}]})}
-    refusals.add(proposed, holder, "announcement", "blame without a refuted sum", {"ProposeClosing": broken})
+    refusals.add(proposed, holder, "closing", "blame without a refuted sum", {"ProposeClosing": broken})
 
 
 def add(refusals):

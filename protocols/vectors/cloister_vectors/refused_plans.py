@@ -1,4 +1,4 @@
-"""Plans that every party must refuse (PLAN-01 to PLAN-15, ROUND-03, ROUND-08)."""
+"""Plans that every party must refuse (PLAN-01 to PLAN-17, ROUND-03, ROUND-08)."""
 
 from .dealing import public_of
 from .hashing import body_digest
@@ -28,6 +28,15 @@ def for_task(chosen, task):
     return chosen | {"task": task, "sketch": chosen["sketch"] | {"seed": projection_seed(task)}}
 
 
+def with_kinds(chosen, one, other):
+    """Settings with the kinds of two blocks exchanged; their lengths stay."""
+    blocks = list(chosen["blocks"])
+    for at, kind_of in ((one, other), (other, one)):
+        kind = chosen["blocks"][kind_of]["shape"]["kind"]
+        blocks[at] = blocks[at] | {"shape": blocks[at]["shape"] | {"kind": kind}}
+    return chosen | {"blocks": blocks}
+
+
 def broken_settings(chosen):
     """Settings that break a rule: step, what is wrong, settings."""
     sketch = lambda size: chosen | {"sketch": chosen["sketch"] | {"coordinates": size}}
@@ -37,6 +46,9 @@ def broken_settings(chosen):
     limit = (2**23 - 1 - 6 * 16 * 3 * 3) // (3 * 6)
     trained = chosen["training"]
     private = lambda **fields: chosen | {"training": trained | {"private": trained["private"] | fields}}
+    counts = lambda noise, least: chosen | {
+        "sketch": chosen["sketch"] | {"count_noise": noise}, "scoring": chosen["scoring"] | {"minimum_tokens": least},
+    }
     wide = block(4, shape={"length": 4800}, scale={"clip_steps": limit})
     return [
         ("below-floor", "a floor below F", chosen | {"cohort_floor": 3}),
@@ -56,6 +68,9 @@ def broken_settings(chosen):
         ("ring-wrap", "noise", block(2, noise_steps=2**32 - 1)),
         ("weights-without-noise", "15 steps", block(3, noise_steps=15)),
         ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
+        ("counts-without-noise", "no noise", counts(0, 5)), ("counts-without-noise", "no threshold", counts(0, 0)),
+        ("counts-without-noise", "less than an eighth", counts(4, 33)),
+        ("counts-without-noise", "the largest threshold", counts(2**16 - 1, 2**32 - 1)),
         ("private-training", "no clip", private(clipping_norm_milli=0)),
         ("private-training", "no noise", private(noise_multiplier_milli=0)),
         ("private-training", "averages over nobody", private(minimum_records=0)),
@@ -121,9 +136,9 @@ def broken_keys(refusals):
 def add_keys(refusals, at, receiver):
     """PLAN-09."""
     for about, plan, vouched in broken_keys(refusals):
-        assert step_of(check_plan, plan, refusals.first.roster, vouched) == "receiving-key", about
+        step = step_of(check_plan, plan, refusals.first.roster, vouched)
         message = {"plan": refusals.signed("RoundPlan", plan, 0), "receiving_keys": vouched, "previous": None}
-        refusals.add(at, receiver, "receiving-key", about, {"Plan": message}, aloud=True)
+        refusals.add(at, receiver, step, about, {"Plan": message}, aloud=True)
 
 
 def signed_bytes(refusals, body):
@@ -159,6 +174,8 @@ def add_chain(refusals, at, receiver):
     if receiver.startswith("member"):
         longer = changed_blocks(first.settings, 4, shape={"length": 8})
         cases.append(("blocks", "other blocks than the model's", plan | {"settings": longer}))
+        cases.append(("blocks", "experts exchanged", plan | {"settings": with_kinds(first.settings, 0, 1)}))
+        cases.append(("blocks", "an expert called a router", plan | {"settings": with_kinds(first.settings, 2, 3)}))
         cases.append(("task", "another task", plan | {"settings": for_task(first.settings, seed("no task"))}))
     for step, about, broken in cases:
         vouch = lambda c: first.names(key=keys[c]) | {"round": broken["round"]}
@@ -172,9 +189,9 @@ def add_chain(refusals, at, receiver):
 def changed_settings(chosen):
     """Settings that differ from those of an aborted round in more than the deadlines: what differs, settings."""
     for section, fields in {
-        "sketch": {"noise_steps": 4, "coordinates": 32, "region_clip_milli": 12_501, "count_noise": 3},
+        "sketch": {"noise_steps": 4, "coordinates": 32, "region_clip_milli": 12_501, "count_noise": 6},
         "scoring": {"spread_factor": 201, "minimum_tokens": 6, "slack": 1, "threshold": "MedianDeviation"},
-        "training": {"seed": 1, "local_epochs": 2, "learning_rate_micro": 999, "private": None},
+        "training": {"local_epochs": 2, "learning_rate_micro": 999, "private": None},
     }.items():
         for name, value in fields.items():
             yield f"another {name} of the {section}", chosen | {section: chosen[section] | {name: value}}

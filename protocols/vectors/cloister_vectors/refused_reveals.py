@@ -156,7 +156,7 @@ def add_relayed(refusals):
         refusals.add(at, RECEIVER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
     refusals.add(at, RECEIVER, "mismatch", "another round", {"Revealed": good | {"round": 2}})
     early = refusals.place(RECEIVER, "Sealed2")
-    refusals.add(early, RECEIVER, "too-early", "a reveal before the second seal", {"Revealed": good})
+    refusals.add(early, RECEIVER, "not-awaited", "a reveal before the second seal", {"Revealed": good})
 
 
 def add(refusals):

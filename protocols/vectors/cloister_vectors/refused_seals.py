@@ -27,15 +27,15 @@ def broken_second_seals(first, seal):
     yield "mismatch", "another round", seal | {"round": 2}
     yield "mismatch", "another first seal", seal | {"seal1": seed("another seal")}
     yield "mismatch", "another log", seal | {"tree": seed("another log")}
-    yield "announcement", "not ascending", seal | {"uploaded": listed[::-1]}
-    yield "announcement", "a member twice", seal | {"uploaded": [listed[0], *listed]}
-    yield "announcement", "a member that did not announce", seal | {"uploaded": [*listed, listed[0] | {"member": 7}]}
+    yield "seal", "not ascending", seal | {"uploaded": listed[::-1]}
+    yield "seal", "a member twice", seal | {"uploaded": [listed[0], *listed]}
+    yield "seal", "a member that did not announce", seal | {"uploaded": [*listed, listed[0] | {"member": 7}]}
     yield "below-floor", "three organisations", seal | {"uploaded": [*listed[:2], *listed[3:]]}
     yield "below-floor", "a block below the floor", seal | {"void": []}
-    yield "announcement", "a block above the floor called void", seal | {"void": [*first.void, 2]}
+    yield "seal", "a block above the floor called void", seal | {"void": [*first.void, 2]}
     for about, listed_blocks in broken_repeats(first):
-        yield "announcement", about, seal | {"repeated": listed_blocks}
-    yield "announcement", "another root than the member signed", seal | {
+        yield "seal", about, seal | {"repeated": listed_blocks}
+    yield "seal", "another root than the member signed", seal | {
         "uploaded": [listed[0] | {"root": seed("another root")}, *listed[1:]]
     }
 
@@ -45,8 +45,8 @@ def broken_uploads(refusals):
     first, uploads = refusals.first, refusals.first.uploads
     body = decode(BODIES["Upload"][1], uploads[0]["body"])
     again = lambda **fields: [refusals.signed("Upload", body | fields, 1), *uploads[1:]]
-    yield "announcement", "an upload too few", uploads[1:]
-    yield "announcement", "another root", again(root=seed("another root"))
+    yield "seal", "an upload too few", uploads[1:]
+    yield "seal", "another root", again(root=seed("another root"))
     yield "mismatch", "an upload for another first seal", again(seal1=seed("another seal"))
     yield "mismatch", "an upload for another round", again(round=2)
     damaged = uploads[0] | {"signature": flipped(uploads[0]["signature"])}
@@ -122,7 +122,7 @@ def broken_closings(first, closing):
     yield "sum", "another weight", closing | {"sums": [sums[0] | {"weight": sums[0]["weight"] + 1}, *sums[1:]]}
     yield "sum", "not ascending", closing | {"sums": sums[::-1]}
     yield "sum", "a block twice", closing | {"sums": [sums[0], *sums]}
-    yield "announcement", "a member blamed for a sum that holds", closing | {"blamed": [{"block": sums[0]["block"], "member": 1}]}
+    yield "closing", "a member blamed for a sum that holds", closing | {"blamed": [{"block": sums[0]["block"], "member": 1}]}
     yield "sum", "a valid block left out", closing | {"sums": sums[1:]}
     yield "sum", "a block without a sum changes", with_parameters(closing, first.void[0], seed("parameters"))
     yield "mismatch", "a model of other parameters", closing | {"model": seed("another model")}
@@ -259,7 +259,8 @@ def add_endings(refusals):
 def add_second_round(refusals, second):
     """After the round: keys for what ended, models that do not fit, aborts of other plans."""
     at = refusals.place(RECEIVER, "KeyRequest", 1)
-    refusals.add(at, RECEIVER, "not-awaited", "a round that ended", {"KeyRequest": {"round": 1}})
+    ended = {"KeyRequest": {"round": 1}}
+    refusals.add(at, RECEIVER, "not-awaited", "a round that ended", ended, answer=(b"", {"Ahead": {"round": 1}}))
     at = refusals.place("member 6", "ModelPart")
     good = refusals.message(at)["ModelPart"]
     for about, fields in [("too long", {"bytes": good["bytes"] * 2}), ("no block", {"block": 6})]:

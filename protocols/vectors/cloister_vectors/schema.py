@@ -29,7 +29,6 @@ TRAINING_PLAN = Structure(
     batch_size=U16,
     learning_rate_micro=U32,
     routing_penalty_milli=U32,
-    seed=U64,
     private=Optional(
         Structure(
             clipping_norm_milli=U32,
@@ -187,6 +186,7 @@ MESSAGE = Variants(
     Revealed=Structure(round=ROUND, reveal=REVEAL),
     BadDealing=BAD_DEALING,
     SeedParts=Structure(round=ROUND, dealer=PARTY, parts=REVEALED_SEEDS),
+    Ahead=Structure(round=ROUND),
 )
 
 TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}
