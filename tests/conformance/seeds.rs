@@ -89,8 +89,11 @@ fn rows(listed: &[Row]) -> Vec<(BlockId, [u8; 32])> {
     listed.iter().map(|row| (BlockId(row.block), row.seed.array())).collect()
 }
 
-/// The list of one block from each custodian, as far as the parts are elements.
-fn parts(block: u32, listed: &[(u32, Hex)]) -> Option<Vec<(PartyId, Vec<(BlockId, Element)>)>> {
+/// What one custodian gives of seeds.
+type Parts = (PartyId, Vec<(BlockId, Element)>);
+
+/// The list of one block from each custodian; none if a part is no element.
+fn parts(block: u32, listed: &[(u32, Hex)]) -> Option<Vec<Parts>> {
     let part = |(holder, bytes): &(u32, Hex)| {
         let element = Element::decode(bytes.array()).ok()?;
         Some((PartyId(*holder), vec![(BlockId(block), element)]))
