@@ -12,11 +12,14 @@ import json
 import sys
 from pathlib import Path
 
-from cloister_vectors import crypto_files, examples, number_files, round_files, scoring_files, self_test, verifying, wire_files
-from cloister_vectors import refused_announcements, refused_blame, refused_late, refused_plans, refused_seals
+from cloister_vectors import bar_files, crypto_files, examples, number_files, round_files, scoring_files, self_test
+from cloister_vectors import sharing_files, verifying, wire_files
+from cloister_vectors import refused_announcements, refused_bars, refused_blame, refused_by_coordinator, refused_late
+from cloister_vectors import refused_plans, refused_repeats, refused_reveals, refused_seals
 from cloister_vectors.blame_round import BlameRound
 from cloister_vectors.late_round import LateRound
 from cloister_vectors.refusals import Refusals
+from cloister_vectors.repeated_rounds import RepeatingRound, UnchangedRound
 from cloister_vectors.round_one import RoundOne
 from cloister_vectors.round_two import RoundTwo
 
@@ -28,7 +31,9 @@ FILES = {
     "knowledge": crypto_files.knowledge,
     "agreements": crypto_files.agreements,
     "shamir": crypto_files.shamir,
-    "commitments": crypto_files.commitments,
+    "commitments": sharing_files.commitments,
+    "seeds": sharing_files.seeds,
+    "openings": sharing_files.openings,
     "letters": crypto_files.letters,
     "masks": number_files.masks,
     "packing": number_files.packing,
@@ -47,22 +52,35 @@ FILES = {
 
 
 def rounds():
-    """The round file, and where its frames are replaced by ones that must be refused."""
+    """The round file, where its frames are replaced by ones that must be refused, and evidence about its dealings."""
     first = RoundOne()
     second = RoundTwo(first)
     refusals = Refusals(first)
     refused_plans.add(refusals)
     refused_announcements.add(refusals)
     refused_seals.add(refusals, second)
-    return round_files.rounds(first), {"refused": refusals.listed}
+    refused_reveals.add(refusals)
+    refused_by_coordinator.add(refusals)
+    refused_bars.add(refusals, second)
+    return round_files.rounds(first), refusals.to_json(), bar_files.bar_file(first)
 
 
-def late_round(round_class, refused):
+def repeated_rounds():
+    """Two rounds from one model, and what must be refused of the second."""
+    first = UnchangedRound()
+    second = RepeatingRound(first)
+    refusals = Refusals(first)
+    refused_repeats.add(refusals, second)
+    return round_files.rounds(first, second), refusals.to_json()
+
+
+def late_round(round_class, *refused):
     """A round with late sketches, and what must be refused of it."""
     late = round_class()
     refusals = Refusals(late)
-    refused.add(refusals)
-    return round_files.rounds(late), {"refused": refusals.listed}
+    for pages in refused:
+        pages.add(refusals)
+    return round_files.rounds(late), refusals.to_json()
 
 
 def compact(value):
@@ -86,8 +104,9 @@ def write(folder):
     """Writes every file into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     values = {name: make() for name, make in FILES.items()}
-    values["rounds"], values["rounds_bad"] = rounds()
-    values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late)
+    values["rounds"], values["rounds_bad"], values["bars"] = rounds()
+    values["repeated_rounds"], values["repeated_rounds_bad"] = repeated_rounds()
+    values["late_round"], values["late_round_bad"] = late_round(LateRound, refused_late, refused_by_coordinator)
     values["blame_round"], values["blame_round_bad"] = late_round(BlameRound, refused_blame)
     for name, value in values.items():
         (folder / f"{name}.json").write_text(pretty(value), encoding="utf-8")

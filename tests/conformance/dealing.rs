@@ -1,22 +1,22 @@
 //! The group, proofs, shares, commitments and letters.
 
-use cloister_crypto::commitment::{DealingContext, SharedSecret};
 use cloister_crypto::group::{
     Element, ScalarSecret, prove_agreement, prove_knowledge, verify_agreement, verify_knowledge,
 };
 use cloister_crypto::hash::{Domain, digest};
-use cloister_crypto::{letter, merkle, shamir};
-use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_crypto::sharing::{Commitments, DealingContext, DealtKey, SharingSecret};
+use cloister_crypto::{letter, shamir};
+use cloister_params::id::{Digest, PartyId, Round};
 use serde::Deserialize;
 
 use crate::steps::{Tape, variant};
 use crate::vectors::Hex;
 
-fn secret(bytes: &Hex) -> ScalarSecret {
+pub(crate) fn secret(bytes: &Hex) -> ScalarSecret {
     ScalarSecret::from_revealed(bytes.array()).expect("a canonical scalar")
 }
 
-fn element(bytes: &Hex) -> Element {
+pub(crate) fn element(bytes: &Hex) -> Element {
     Element::decode(bytes.array()).expect("an element")
 }
 
@@ -83,6 +83,8 @@ struct KnowledgeCase {
     epoch: Digest,
     round: u64,
     member: u32,
+    kind: u8,
+    place: Hex,
     context: Hex,
     nonce: Hex,
     proof: Hex,
@@ -98,10 +100,21 @@ struct BadKnowledge {
     step: String,
 }
 
+fn key_of_kind(kind: u8) -> DealtKey {
+    match kind {
+        0 => DealtKey::Mask,
+        1 => DealtKey::Seed,
+        other => panic!("no key of kind {other}"),
+    }
+}
+
+/// MASK-02
 pub(crate) fn knowledge(file: Knowledge) {
     for case in file.cases {
         let (round, dealer) = (Round(case.round), PartyId(case.member));
-        let context = DealingContext { epoch: case.epoch, round, dealer }.encode();
+        let place = DealingContext { epoch: case.epoch, round, dealer };
+        assert_eq!(place.encode(), case.place.0);
+        let context = place.knowledge_context(key_of_kind(case.kind));
         assert_eq!(context, case.context.0);
         assert_eq!(secret(&case.secret).public().bytes(), case.element.array());
         let proof = prove_knowledge(&secret(&case.secret), &context, &mut Tape::of(case.nonce.0));
@@ -191,14 +204,22 @@ fn points(shares: &[(u32, Hex)]) -> Vec<(u32, [u8; 32])> {
     shares.iter().map(|(holder, share)| (*holder, share.array())).collect()
 }
 
+/// A polynomial with these coefficients above the key's.
+fn sharing(key: &ScalarSecret, threshold: usize, draws: Vec<Hex>) -> SharingSecret {
+    let mut tape = Tape::of(draws.into_iter().flat_map(|draw| draw.0));
+    let made = SharingSecret::new(key, threshold, &mut tape);
+    assert!(tape.is_used_up());
+    made
+}
+
+/// MASK-11
 pub(crate) fn shamir(file: Shamir) {
     for case in file.cases {
-        let holders: Vec<u32> = case.shares.iter().map(|(holder, _)| *holder).collect();
-        let mut tape = Tape::of(case.draws.into_iter().flat_map(|draw| draw.0));
-        let made = shamir::split(&secret(&case.secret), case.threshold, &holders, &mut tape);
-        let made: Vec<[u8; 32]> = made.iter().map(|share| *share.reveal()).collect();
+        let made = sharing(&secret(&case.secret), case.threshold, case.draws);
         let mut points = points(&case.shares);
-        assert_eq!(made, points.iter().map(|(_, share)| *share).collect::<Vec<_>>());
+        for (holder, share) in &points {
+            assert_eq!(*made.share_of(PartyId(*holder)).reveal(), *share);
+        }
         for _ in 0..points.len() {
             points.rotate_left(1);
             let combined = shamir::combine(case.threshold, &points).unwrap();
@@ -213,51 +234,97 @@ pub(crate) fn shamir(file: Shamir) {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Commitments {
+pub(crate) struct Committed {
     epoch: Digest,
     round: u64,
     dealer: u32,
     custodian: u32,
-    place: Hex,
     plan: Digest,
+    place: Hex,
     letter_context: Hex,
-    seeds: Vec<CommittedSeed>,
-    shares: Vec<CommittedShare>,
-    root: Digest,
+    key_contexts: Vec<Hex>,
+    cases: Vec<CommittedKey>,
+    bad: Vec<BadShare>,
+    bad_commitments: Vec<BadList>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CommittedSeed {
-    block: u32,
-    seed: Hex,
-    commitment: Digest,
+struct CommittedKey {
+    threshold: usize,
+    coefficients: Vec<Hex>,
+    commitments: Vec<Hex>,
+    shares: Vec<CommittedShare>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommittedShare {
-    index: usize,
+    holder: u32,
     share: Hex,
-    leaf: Digest,
-    path: Vec<Digest>,
+    public: Hex,
 }
 
-pub(crate) fn commitments(file: Commitments) {
-    let (round, dealer, custodian) = (Round(file.round), PartyId(file.dealer), PartyId(file.custodian));
-    let context = DealingContext { epoch: file.epoch, round, dealer };
-    assert_eq!(context.encode(), file.place.0);
-    assert_eq!(context.letter_context(file.plan, custodian), file.letter_context.0);
-    for case in file.seeds {
-        assert_eq!(context.seed_commitment(BlockId(case.block), &case.seed.array()), case.commitment);
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadShare {
+    why: String,
+    commitments: Vec<Hex>,
+    holder: u32,
+    share: Hex,
+    step: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BadList {
+    why: String,
+    threshold: usize,
+    commitments: Vec<Hex>,
+    step: String,
+}
+
+pub(crate) fn arrays(listed: &[Hex]) -> Vec<[u8; 32]> {
+    listed.iter().map(Hex::array).collect()
+}
+
+impl Committed {
+    fn check_contexts(&self) {
+        let (round, dealer) = (Round(self.round), PartyId(self.dealer));
+        let context = DealingContext { epoch: self.epoch, round, dealer };
+        assert_eq!(context.encode(), self.place.0);
+        assert_eq!(context.letter_context(self.plan, PartyId(self.custodian)), self.letter_context.0);
+        for (kind, expected) in (0..).zip(&self.key_contexts) {
+            assert_eq!(context.knowledge_context(key_of_kind(kind)), expected.0);
+        }
     }
-    let secrets: Vec<SharedSecret> = SharedSecret::all(file.shares.len() - 1).collect();
-    let leaves: Vec<Digest> = file.shares.iter().map(|case| case.leaf).collect();
-    assert_eq!(merkle::root(&leaves), file.root);
-    for (case, secret) in file.shares.iter().zip(secrets) {
-        assert_eq!(secret.index(), case.index);
-        assert_eq!(context.share_leaf(custodian, secret, &case.share.array()), case.leaf);
-        assert_eq!(merkle::path(&leaves, case.index), case.path);
+}
+
+/// MASK-08, MASK-11
+pub(crate) fn commitments(file: Committed) {
+    file.check_contexts();
+    for case in file.cases {
+        // A scalar in 64 bytes is what is drawn of it.
+        let draws =
+            case.coefficients[1..].iter().map(|scalar| Hex([&scalar.0[..], &[0; 32]].concat())).collect();
+        let made = sharing(&secret(&case.coefficients[0]), case.threshold, draws);
+        assert_eq!(made.commitments(), arrays(&case.commitments));
+        let commitments = Commitments::decode(&made.commitments(), case.threshold).unwrap();
+        for CommittedShare { holder, share, public } in case.shares {
+            assert_eq!(*made.share_of(PartyId(holder)).reveal(), share.array());
+            assert_eq!(commitments.public_share(PartyId(holder)), Some(element(&public)));
+            assert!(commitments.fits(PartyId(holder), &secret(&share)));
+        }
+    }
+    for bad in file.bad {
+        assert_eq!(bad.step, "share");
+        let commitments = Commitments::decode(&arrays(&bad.commitments), bad.commitments.len()).unwrap();
+        let share = ScalarSecret::from_revealed(bad.share.array());
+        assert!(!share.is_some_and(|share| commitments.fits(PartyId(bad.holder), &share)), "{}", bad.why);
+    }
+    for bad in file.bad_commitments {
+        assert_eq!(bad.step, "commitments");
+        assert!(Commitments::decode(&arrays(&bad.commitments), bad.threshold).is_err(), "{}", bad.why);
     }
 }
 

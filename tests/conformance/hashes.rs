@@ -30,12 +30,12 @@ fn domain(name: &str) -> Domain {
         "body" => Domain::Body,
         "parameters" => Domain::Parameters,
         "model" => Domain::Model,
-        "seed" => Domain::Seed,
-        "share" => Domain::Share,
         "letter" => Domain::Letter,
         "masked-block" => Domain::MaskedBlock,
         "sum" => Domain::Sum,
         "late" => Domain::Late,
+        "opening" => Domain::Opening,
+        "projection" => Domain::Projection,
         other => panic!("no domain {other}"),
     }
 }

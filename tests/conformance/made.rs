@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use cloister_alignment::sketch::sketch;
 use cloister_crypto::group::{ScalarSecret, prove_knowledge};
+use cloister_crypto::seed::{SeedBases, SeedSecret};
+use cloister_crypto::sharing::SharingSecret;
 use cloister_crypto::sign::SigningKey;
-use cloister_crypto::{letter, merkle, shamir};
+use cloister_crypto::{letter, merkle};
 use cloister_params::block::BlockKind;
 use cloister_params::consortium::Role;
 use cloister_params::fixed::Scale;
-use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_protocol::member::MemberOutput;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -68,13 +70,38 @@ fn shares(random: &mut Random) -> Value {
     let secret = ScalarSecret::random(random);
     let holders: Vec<u32> = (1..=3 + random.next_u32() % 9).map(|number| number * number).collect();
     let threshold = holders.len() / 2 + 1;
-    let made = shamir::split(&secret, threshold, &holders, random);
-    let shares: Vec<Value> = holders
-        .iter()
-        .zip(&made)
-        .map(|(holder, share)| json!([holder, hex::encode(*share.reveal())]))
-        .collect();
-    json!({ "threshold": threshold, "shares": shares, "secret": hex::encode(*secret.reveal()) })
+    let made = SharingSecret::new(&secret, threshold, random);
+    let share = |holder: u32| json!([holder, hex::encode(*made.share_of(PartyId(holder)).reveal())]);
+    let commitments: Vec<String> = made.commitments().iter().map(hex::encode).collect();
+    json!({
+        "threshold": threshold,
+        "commitments": commitments,
+        "shares": holders.into_iter().map(share).collect::<Vec<Value>>(),
+        "secret": hex::encode(*secret.reveal()),
+    })
+}
+
+/// What one secret makes of some blocks of a plan.
+fn seeds(random: &mut Random) -> Value {
+    const PLANNED: usize = 40;
+    let (epoch, round, plan) = (Digest(bytes(random)), Round(random.next_u64()), Digest(bytes(random)));
+    let (dealer, by) = (PartyId(random.next_u32()), PartyId(random.next_u32() % 3));
+    let first = random.next_u32() % 2;
+    let blocks: Vec<BlockId> = (0..PLANNED as u32).filter(|block| block % 3 != first).map(BlockId).collect();
+    let secret = ScalarSecret::random(random);
+    let (made, proof) = SeedBases::new(epoch, round, plan, PLANNED).reveal((dealer, by), &secret, &blocks);
+    let rows: Vec<Value> =
+        made.iter().map(|(block, seed)| json!({ "block": block, "seed": hex::encode(seed) })).collect();
+    json!({
+        "epoch": epoch,
+        "round": round,
+        "plan": plan,
+        "dealer": dealer,
+        "by": by,
+        "secret": hex::encode(*secret.reveal()),
+        "seeds": rows,
+        "proof": hex::encode(proof),
+    })
 }
 
 fn signature(random: &mut Random) -> Value {
@@ -108,10 +135,12 @@ fn mask(random: &mut Random) -> Value {
     };
     let (secret, public) = (ScalarSecret::random(random), ScalarSecret::random(random).public());
     let (one, other) = (PartyId(random.next_u32()), PartyId(random.next_u32()));
-    let own = common.words(common.context().self_key(one, &secret));
+    let seed = SeedSecret::from(&ScalarSecret::random(random).public());
+    let own = common.words(common.context().self_key(one, &seed));
     let pair = common.words(common.context().pair_key(one, other, &secret.agree(&public)));
     json!({
         "context": common,
+        "seed": hex::encode(seed.reveal()),
         "secret": hex::encode(*secret.reveal()),
         "public": hex::encode(public.bytes()),
         "one": one,
@@ -208,6 +237,7 @@ fn everything() -> Value {
         "sketches": several(made_sketch, 7),
         "quantised": several(quantised, 8),
         "messages": several(message, 9),
+        "seeds": several(seeds, 10),
         "dealings": dealings,
     })
 }

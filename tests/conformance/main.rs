@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bars;
 mod consortium;
 mod coordinating;
 mod dealing;
@@ -13,10 +14,12 @@ mod hashes;
 mod made;
 mod masks;
 mod numbers;
+mod openings;
 mod parties;
 mod replay;
 mod scoring;
 mod seals;
+mod seeds;
 mod steps;
 mod vectors;
 mod wire;
@@ -35,7 +38,8 @@ macro_rules! files {
 files! {
     agreements: dealing::agreements,
     apply: numbers::apply,
-    blame_round: replay::late_round,
+    bars: bars::check,
+    blame_round: replay::rounds,
     blame_round_bad: replay::blame_refusals,
     codec: wire::codec,
     cohorts: scoring::cohorts,
@@ -48,16 +52,20 @@ files! {
     group: dealing::group,
     knowledge: dealing::knowledge,
     late: numbers::late,
-    late_round: replay::late_round,
+    late_round: replay::rounds,
     late_round_bad: replay::late_refusals,
     letters: dealing::letters,
     masks: masks::check,
     merkle: hashes::merkle,
+    openings: openings::check,
     packing: numbers::packing,
     quantise: numbers::quantise,
+    repeated_rounds: replay::repeated_rounds,
+    repeated_rounds_bad: replay::repeated_refusals,
     rounds: replay::rounds,
     rounds_bad: replay::refusals,
     scores: scoring::scores,
+    seeds: seeds::check,
     shamir: dealing::shamir,
     signatures: hashes::signatures,
     sketches: numbers::sketches,

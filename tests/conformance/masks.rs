@@ -3,6 +3,7 @@
 use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::mask::{MaskContext, MaskKey, Sign};
+use cloister_crypto::seed::SeedSecret;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +89,7 @@ pub(crate) fn words_digest(words: &[u32]) -> Digest {
 }
 
 pub(crate) fn check(file: Masks) {
-    let seed = ScalarSecret::from_revealed(file.own.seed.array()).unwrap();
+    let seed = SeedSecret::from(&Element::decode(file.own.seed.array()).unwrap());
     let secret = ScalarSecret::from_revealed(file.pair.secret.array()).unwrap();
     let public = Element::decode(file.pair.public.array()).unwrap();
     let (one, other) = (PartyId(file.pair.one), PartyId(file.pair.other));

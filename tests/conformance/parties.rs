@@ -13,6 +13,7 @@ use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput, MemberTask};
 use cloister_protocol::model::Model;
+use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -38,7 +39,8 @@ pub(crate) struct Rounds {
     /// For each member that opens a pair the random bytes behind its proof.
     pub(crate) pair_draws: BTreeMap<u32, Hex>,
     model: Vec<Hex>,
-    draws: BTreeMap<u32, Draws>,
+    /// For each round in which members announce, the random bytes of each.
+    draws: Vec<BTreeMap<u32, Draws>>,
     contributions: BTreeMap<u32, MadeUp>,
     pub(crate) frames: Vec<Hex>,
     pub(crate) script: Vec<Step>,
@@ -57,15 +59,17 @@ pub(crate) struct Step {
     pub(crate) lie: bool,
 }
 
-/// The random bytes of one member's round, by what they are for.
+/// The random bytes of one member's dealing, by what they are for, in the order in which it draws them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Draws {
     mask_key: Hex,
-    seeds: Vec<Hex>,
-    coefficients: Vec<Vec<Hex>>,
+    seed_key: Hex,
+    mask_coefficients: Vec<Hex>,
+    seed_coefficients: Vec<Hex>,
+    mask_proof: Hex,
+    seed_proof: Hex,
     letters: Vec<Hex>,
-    proof: Hex,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +86,12 @@ pub(crate) struct Expected {
     pub(crate) void: Vec<BlockId>,
     pub(crate) blamed: Vec<BlamedMember>,
     pub(crate) sums: BTreeMap<u32, Hex>,
-    pub(crate) reveals: Vec<ExpectedReveal>,
+    /// What the log has of reveals, encoded canonically.
+    pub(crate) reveals: Vec<Hex>,
+    /// The seeds that are open in the end, by member and block.
+    pub(crate) seeds: BTreeMap<u32, BTreeMap<u32, Hex>>,
+    /// The mask keys that are open in the end.
+    pub(crate) mask_keys: BTreeMap<u32, Hex>,
     pub(crate) log: Vec<LogEntry>,
     pub(crate) root: Digest,
     pub(crate) closed_model: Vec<Hex>,
@@ -99,14 +108,6 @@ pub(crate) struct Summed {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ExpectedReveal {
-    pub(crate) member: PartyId,
-    pub(crate) index: usize,
-    pub(crate) value: Hex,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct LogEntry {
     pub(crate) kind: String,
     pub(crate) party: PartyId,
@@ -114,10 +115,11 @@ pub(crate) struct LogEntry {
 }
 
 impl Draws {
-    /// The order in which the implementation draws: secrets, then each polynomial, letters, the proof.
     fn tape(&self) -> Tape {
-        let parts = std::iter::once(&self.mask_key).chain(&self.seeds);
-        let parts = parts.chain(self.coefficients.iter().flatten()).chain(&self.letters).chain([&self.proof]);
+        let keys = [&self.mask_key, &self.seed_key];
+        let polynomials = self.mask_coefficients.iter().chain(&self.seed_coefficients);
+        let proofs = [&self.mask_proof, &self.seed_proof];
+        let parts = keys.into_iter().chain(polynomials).chain(proofs).chain(&self.letters);
         Tape::of(parts.flat_map(|part| part.0.clone()))
     }
 }
@@ -165,13 +167,15 @@ impl Rounds {
         Contribution { integers: made.integers.clone(), sketches: member_sketches(&made.sketches) }
     }
 
-    pub(crate) fn member_tape(&self, member: u32) -> Tape {
-        self.draws[&member].tape()
+    /// What a member draws for its dealing of a round; nothing if it does not announce in that round.
+    fn member_tape(&self, round: Round, member: u32) -> Option<Tape> {
+        let draws = self.draws.get(usize::try_from(round.0).unwrap() - 1)?;
+        draws.get(&member).map(Draws::tape)
     }
 
-    /// The random bytes behind the ephemeral key of a member's letter, by the custodian's place in the plan.
+    /// The random bytes behind the ephemeral key of a member's letter of the first round, by the custodian's place in the plan.
     pub(crate) fn letter_draw(&self, member: PartyId, at: usize) -> Vec<u8> {
-        self.draws[&member.0].letters[at].0.clone()
+        self.draws[0][&member.0].letters[at].0.clone()
     }
 
     fn policy(&self) -> Policy {
@@ -184,13 +188,14 @@ impl Rounds {
         let (key, epoch) = (self.key(number), self.epoch());
         let planned = self.first_plan().parse().unwrap().settings.blocks;
         let blocks = planned.iter().map(|block| block.shape).collect();
-        let task = MemberTask { digest: self.task, blocks };
-        Member::new(PartyId(number), key, epoch, self.policy(), task, self.model(), None)
+        let (task, kept) = (MemberTask { digest: self.task, blocks }, (None, Openings::default()));
+        Member::new(PartyId(number), key, epoch, self.policy(), task, self.model(), kept)
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {
         let model = self.model().digest();
-        Custodian::new(PartyId(number), self.key(number), self.epoch(), self.policy(), model, [])
+        let kept = ([], Openings::default());
+        Custodian::new(PartyId(number), self.key(number), self.epoch(), self.policy(), model, kept)
     }
 }
 
@@ -219,7 +224,7 @@ impl Actor {
         Self { number, machine, sent: VecDeque::new() }
     }
 
-    /// Takes a frame, and trains where the plan of the first round asks for it.
+    /// Takes a frame, and trains where the member announces in the plan's round.
     pub(crate) fn handle(
         &mut self,
         rounds: &Rounds,
@@ -247,8 +252,10 @@ impl Actor {
                 while let Some(output) = member.poll_output() {
                     match output {
                         MemberOutput::Send(frame) => self.sent.push_back(frame),
-                        MemberOutput::Train { digest, plan } if plan.round == Round::FIRST => {
-                            let mut tape = rounds.member_tape(self.number);
+                        MemberOutput::Train { digest, plan } => {
+                            let Some(mut tape) = rounds.member_tape(plan.round, self.number) else {
+                                continue;
+                            };
                             let contribution = rounds.contribution(self.number);
                             member.contribute(digest, contribution, &mut tape).unwrap();
                             assert!(tape.is_used_up());

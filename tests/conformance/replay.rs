@@ -22,6 +22,18 @@ pub(crate) const COORDINATOR: &str = "coordinator";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refusals {
     refused: Vec<Refused>,
+    answered: Vec<Answered>,
+}
+
+/// A frame that a receiver takes in place of that of a script's entry, and what it then sends.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answered {
+    entry: usize,
+    to: String,
+    about: String,
+    frame: Hex,
+    answer: Hex,
 }
 
 /// A frame that a receiver must refuse at a step, just before it gets the frame of a script's entry.
@@ -47,6 +59,15 @@ struct Refused {
     /// What it sends, from these random bytes.
     draw: Option<Hex>,
     answer: Option<Hex>,
+}
+
+impl Answered {
+    fn check(&self, rounds: &Rounds) {
+        let mut actor = actor_before(rounds, &self.to, self.entry);
+        give(rounds, &self.to, &mut actor, &self.frame.0).expect(&self.about);
+        let said: Vec<Vec<u8>> = actor.sent.iter().map(Frame::encode).collect();
+        assert_eq!(said.concat(), self.answer.0, "{} gets {:?}", self.to, self.about);
+    }
 }
 
 struct Replay<'a> {
@@ -119,7 +140,7 @@ impl Refused {
                 let said: Vec<Vec<u8>> = said.iter().map(Frame::encode).collect();
                 assert_eq!(said.concat(), answer.0);
             }
-            (None, true) => assert!(matches!(said, [Frame::Message(Message::Refusal { .. })]), "{about}"),
+            (None, true) => assert!(matches!(said, [.., Frame::Message(Message::Refusal { .. })]), "{about}"),
             // A plan that breaks a rule may be refused aloud as well (`PLAN-10`).
             (None, false) => {
                 let refusal = |frame: &Frame| matches!(frame, Frame::Message(Message::Refusal { .. }));
@@ -181,22 +202,32 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// LATE-03, LATE-05, LATE-06, LATE-07, LATE-08, LATE-09
-pub(crate) fn late_round(rounds: Rounds) {
+/// ROUND-22, ROUND-23, PLAN-14, ROUND-33
+pub(crate) fn rounds(rounds: Rounds) {
     coordinating::check(&rounds);
-    self::rounds(rounds);
+    check_replay(&rounds);
+    seals::check(&rounds);
 }
 
-pub(crate) fn rounds(rounds: Rounds) {
-    let mut replay = Replay::new(&rounds);
+/// ROUND-30, ROUND-31
+pub(crate) fn repeated_rounds(rounds: Rounds) {
+    check_replay(&rounds);
+}
+
+fn check_replay(rounds: &Rounds) {
+    let mut replay = Replay::new(rounds);
     replay.run(|_, _, _| {});
     replay.check_end();
-    check_log(&rounds);
-    seals::check(&rounds);
+    check_log(rounds);
 }
 
 pub(crate) fn refusals(file: Refusals) {
     check_refusals(&file, vectors::read("rounds"));
+}
+
+/// ROUND-30
+pub(crate) fn repeated_refusals(file: Refusals) {
+    check_refusals(&file, vectors::read("repeated_rounds"));
 }
 
 pub(crate) fn late_refusals(file: Refusals) {
@@ -220,8 +251,26 @@ fn check_refusals(file: &Refusals, rounds: Rounds) {
             refused += 1;
         }
     });
-    assert_eq!(refused, file.refused.len(), "every frame was given to its receiver");
     replay.check_end();
+    file.answered.iter().for_each(|case| case.check(&rounds));
+    refused += check_coordinator(file, &rounds);
+    assert_eq!(refused, file.refused.len(), "every frame was given to its receiver");
+}
+
+/// Gives the coordinator what it must refuse, just before its sender sends the right frame; says how many frames these are.
+fn check_coordinator(file: &Refusals, rounds: &Rounds) -> usize {
+    let cases: Vec<&Refused> = file.refused.iter().filter(|case| case.to == COORDINATOR).collect();
+    if cases.is_empty() {
+        return 0;
+    }
+    let mut session = coordinating::Session::start(rounds);
+    session.run(|session, at| {
+        for case in cases.iter().filter(|case| case.entry == at) {
+            let fault = session.give(at, &case.frame.0).expect_err(&case.about);
+            assert_eq!(of_fault(&fault), case.step, "the coordinator gets {:?}: {fault}", case.about);
+        }
+    });
+    cases.len()
 }
 
 fn kind(name: &str) -> EntryKind {
@@ -265,9 +314,6 @@ fn bodies(rounds: &Rounds) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
             }
             Message::Uploaded(signed) => add("upload", signed.body),
             Message::Sealed2 { certificate } => add("seal-2", certificate.body),
-            Message::ProposeClosing { reveals, .. } => {
-                reveals.iter().for_each(|reveal| add("reveal", codec::encode(&(reveal.index, reveal.value))));
-            }
             Message::LateSketches(signed) => add("late-sketches", signed.body),
             Message::BlameAnswer(signed) => add("blame", signed.body),
             Message::PairOpened { opening, .. } => add("pair-opening", codec::encode(&opening)),
@@ -278,8 +324,23 @@ fn bodies(rounds: &Rounds) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     bodies
 }
 
+/// The reveals of the first round's log, each of which is relayed.
+fn relayed_reveals(rounds: &Rounds) -> Vec<Vec<u8>> {
+    let relayed: Vec<Vec<u8>> = rounds
+        .messages()
+        .filter_map(|message| match message {
+            Message::Revealed { reveal, .. } => Some(codec::encode(&reveal)),
+            _ => None,
+        })
+        .collect();
+    let expected: Vec<Vec<u8>> = rounds.expected.reveals.iter().map(|reveal| reveal.0.clone()).collect();
+    assert!(expected.iter().all(|reveal| relayed.contains(reveal)));
+    expected
+}
+
 fn check_log(rounds: &Rounds) {
-    let bodies = bodies(rounds);
+    let mut bodies = bodies(rounds);
+    bodies.insert("reveal", relayed_reveals(rounds));
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
     let mut log = RoundLog::default();
     for entry in &rounds.expected.log {

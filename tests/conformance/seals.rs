@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_crypto::commitment::SharedSecret;
-use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::group::{Element, ScalarSecret};
+use cloister_crypto::seed::SeedSecret;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_protocol::late::{LateEvidence, is_applied, judge};
+use cloister_protocol::late::{LateEvidence, Seeds, is_applied, judge};
 use cloister_protocol::manifest::{Announcements, CheckedManifest, write};
 use cloister_protocol::model::Model;
 use cloister_protocol::opening::{MaskedBlocks, OpenedSum, Openings, open_block, upload_root};
@@ -19,6 +19,7 @@ use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{BlamedMember, Certificate, Closing, Seal1, Seal2};
 
 use crate::parties::Rounds;
+use crate::vectors::Hex;
 
 /// What the coordinator has when it opens the sums.
 struct Held {
@@ -107,13 +108,12 @@ fn check_seals(rounds: &Rounds, held: &Held) -> SealedCohorts {
 
 fn check_revealable(rounds: &Rounds, cohorts: &SealedCohorts) {
     let members = rounds.epoch().consortium().members().collect::<Vec<_>>();
-    let permitted: Vec<(PartyId, usize)> = members
-        .into_iter()
-        .flat_map(|member| cohorts.revealable(member).into_iter().map(move |secret| (member, secret.index())))
-        .collect();
-    let revealed: Vec<(PartyId, usize)> =
-        rounds.expected.reveals.iter().map(|reveal| (reveal.member, reveal.index)).collect();
-    assert_eq!(permitted, revealed);
+    for member in members {
+        let permitted = cohorts.revealable(member);
+        let blocks = rounds.expected.seeds.get(&member.0).into_iter().flat_map(BTreeMap::keys);
+        assert!(permitted.seeds.iter().map(|block| &block.0).eq(blocks), "{member}");
+        assert_eq!(permitted.mask_key, rounds.expected.mask_keys.contains_key(&member.0), "{member}");
+    }
     for cohort in cohorts.valid() {
         let expected = &rounds.expected.summed[&cohort.block().0];
         assert_eq!(cohort.members().collect::<Vec<_>>(), expected.present);
@@ -121,22 +121,15 @@ fn check_revealable(rounds: &Rounds, cohorts: &SealedCohorts) {
     }
 }
 
-type Secrets = (BTreeMap<(PartyId, BlockId), ScalarSecret>, BTreeMap<PartyId, ScalarSecret>);
-
 /// The revealed seeds and mask keys.
-fn secrets(rounds: &Rounds) -> Secrets {
-    let (mut seeds, mut mask_keys) = Secrets::default();
-    for reveal in &rounds.expected.reveals {
-        let value = ScalarSecret::from_revealed(reveal.value.array()).unwrap();
-        match u32::try_from(reveal.index).unwrap() {
-            0 => mask_keys.insert(reveal.member, value),
-            index => {
-                assert_eq!(SharedSecret::Seed(BlockId(index - 1)).index(), reveal.index);
-                seeds.insert((reveal.member, BlockId(index - 1)), value)
-            }
-        };
-    }
-    (seeds, mask_keys)
+fn secrets(rounds: &Rounds) -> (Seeds, BTreeMap<PartyId, ScalarSecret>) {
+    let seeds = rounds.expected.seeds.iter().flat_map(|(member, blocks)| {
+        let seed = |value: &Hex| SeedSecret::from(&Element::decode(value.array()).unwrap());
+        blocks.iter().map(move |(block, value)| ((PartyId(*member), BlockId(*block)), seed(value)))
+    });
+    let key = |value: &Hex| ScalarSecret::from_revealed(value.array()).unwrap();
+    let mask_keys = rounds.expected.mask_keys.iter().map(|(member, value)| (PartyId(*member), key(value)));
+    (seeds.collect(), mask_keys.collect())
 }
 
 /// What the members of the vectors say of their uploads.

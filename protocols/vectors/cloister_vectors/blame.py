@@ -4,7 +4,6 @@ from . import dealing, masking
 from .hashing import body_digest, u32
 from .late import rows
 from .member import block_context
-from .ristretto import scalar_bytes
 
 
 def opening_context(plan, member, other):
@@ -51,7 +50,7 @@ class BlamedRow:
 
     def agreed(self, one, other):
         """`e[one]·E[other]`."""
-        return dealing.agree(self.late.dealers[one].mask_key, self.late.dealers[other].public)
+        return dealing.agree(self.late.dealers[one].mask_key.secret, self.late.dealers[other].public)
 
     def pair_value(self, one, other):
         """The true row over the mask of a pair."""
@@ -66,7 +65,7 @@ class BlamedRow:
     def follows(self, member, pairs):
         """LATE-06: the row of a member's late sketch that follows from its upload and what it says of its pairs."""
         left = self.over(masking.unpack(self.late.packed[member][self.block], self.ring))
-        seed = scalar_bytes(self.late.dealers[member].seeds[self.block])
+        seed = self.late.dealers[member].seed(self.block)
         left -= self.over_mask(masking.self_key(self.context, member, seed))
         absent = [{"other": other, "value": self.pair_value(other, member)} for other in self.gone]
         left -= sum(sign_of(member, pair["other"]) * pair["value"] for pair in [*pairs, *absent])

@@ -48,8 +48,8 @@ class BlameRound(LateRound):
     def ask_for_answers(self):
         """LATE-06 and LATE-07: the members get the sum and all sketches, and answer."""
         receivers, block = [member(m) for m in self.blamed_row.here], self.blamed_row.block
-        request = {"BlameRequest": {"round": 1, "block": block}}
-        for frame in chunk_frames(1, COORDINATOR, block, pack(self.open_block(block), self.settings["ring"])):
+        request = {"BlameRequest": {"round": self.number, "block": block}}
+        for frame in chunk_frames(self.number, COORDINATOR, block, pack(self.open_block(block), self.settings["ring"])):
             self.script.send("coordinator", receivers, frame)
         for statement in self.late.values():
             self.script.ask(receivers, {"LateSketches": statement})
@@ -86,17 +86,17 @@ class BlameRound(LateRound):
         self.pair_draws = {COMPANION: wide(f"pair of {COMPANION} and {LIAR}")}
         self.opening = self.proven(COMPANION, LIAR, scalar_of_wide(self.pair_draws[COMPANION]))
         self.opened = {frozenset((COMPANION, LIAR)): self.opening["agreed"]}
-        self.tell(COMPANION, {"PairOpened": {"round": 1, "opening": self.opening}})
+        self.tell(COMPANION, {"PairOpened": {"round": self.number, "opening": self.opening}})
         self.log.push("pair-opening", COMPANION, encode(PAIR_OPENING, self.opening))
 
     def proven(self, number, other, nonce):
         """What a pair agreed on, with the proof of one of it."""
         own, public, context = self.dealers[number], self.dealers[other].public, opening_context(self.plan, number, other)
-        agreed, proof = dealing.prove_agreement(own.mask_key, public, context, nonce)
+        agreed, proof = dealing.prove_agreement(own.mask_key.secret, public, context, nonce)
         dealing.verify_agreement(own.public, public, agreed, context, proof)
         return {"member": number, "other": other, "agreed": agreed, "proof": proof}
 
     def evidence(self):
         """With the answers and the opened pair."""
         answers = [{"BlameAnswer": statement} for statement in self.signed_answers.values()]
-        return super().evidence() + answers + [{"PairOpened": {"round": 1, "opening": self.opening}}]
+        return super().evidence() + answers + [{"PairOpened": {"round": self.number, "opening": self.opening}}]

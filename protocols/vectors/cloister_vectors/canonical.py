@@ -42,6 +42,21 @@ class Integer:
         return value
 
 
+class Truth:
+    """One byte, 0 or 1."""
+
+    def write(self, value):
+        return bytes([value])
+
+    def read(self, reader):
+        value = reader.take(1)[0]
+        require(value < 2, "malformed")
+        return bool(value)
+
+    def to_json(self, value):
+        return value
+
+
 class Bare:
     """Bytes of a fixed number, without a length."""
 
@@ -155,22 +170,6 @@ class Structure:
 
     def to_json(self, value):
         return {name: schema.to_json(value[name]) for name, schema in self.fields.items()}
-
-
-class Row:
-    """Values of different types, one after the other; a list in JSON."""
-
-    def __init__(self, *items):
-        self.items = items
-
-    def write(self, value):
-        return b"".join(schema.write(item) for schema, item in zip(self.items, value, strict=True))
-
-    def read(self, reader):
-        return [schema.read(reader) for schema in self.items]
-
-    def to_json(self, value):
-        return [schema.to_json(item) for schema, item in zip(self.items, value, strict=True)]
 
 
 class Variants:

@@ -1,6 +1,6 @@
-"""Vectors of hashes, trees, signatures, the group, proofs, shares and letters."""
+"""Vectors of hashes, trees, signatures, the group, proofs, recovery from shares, and letters."""
 
-from . import dealing, hashing, ristretto, signing
+from . import dealing, hashing, ristretto, sharing, signing
 from .refusal import step_of
 from .rfc_values import BAD_ELEMENTS, MULTIPLES, RFC_8032_SEEDS
 from .ristretto import ORDER, scalar_bytes, scalar_of_wide
@@ -100,21 +100,23 @@ def group():
 def knowledge():
     """MASK-02."""
     cases, wrong = [], []
-    for number in range(3):
+    for number, kind in enumerate((dealing.MASK_KEY, dealing.SEED_KEY, dealing.MASK_KEY)):
         secret, nonce = scalar(f"mask key {number}"), wide(f"nonce {number}")
-        context = dealing.place(seed("epoch"), 2**40 + number, 1 + number)
+        where = dealing.place(seed("epoch"), 2**40 + number, 1 + number)
+        context = dealing.key_context(where, kind)
         proof = dealing.prove_knowledge(secret, context, scalar_of_wide(nonce))
         dealing.verify_knowledge(dealing.public_of(secret), context, proof)
         cases.append({
             "secret": scalar_bytes(secret).hex(), "element": dealing.public_of(secret).hex(),
-            "epoch": seed("epoch").hex(), "round": 2**40 + number, "member": 1 + number,
-            "context": context.hex(), "nonce": nonce.hex(), "proof": proof.hex(),
+            "epoch": seed("epoch").hex(), "round": 2**40 + number, "member": 1 + number, "kind": kind,
+            "place": where.hex(), "context": context.hex(), "nonce": nonce.hex(), "proof": proof.hex(),
         })
     first = cases[0]
     element, context, proof = (bytes.fromhex(first[name]) for name in ("element", "context", "proof"))
     large = (int.from_bytes(proof[32:], "little") + ORDER).to_bytes(32, "little")
     for why, arguments in {
-        "another context": (element, flip(context), proof),
+        "another kind of key": (element, flip(context), proof),
+        "another context": (element, flip(context[:-1]) + context[-1:], proof),
         "another element": (bytes.fromhex(cases[1]["element"]), context, proof),
         "another response": (element, context, proof[:32] + scalar_bytes(scalar("response"))),
         "a response that is not reduced": (element, context, proof[:32] + large),
@@ -166,9 +168,9 @@ def shamir():
     for threshold in (1, 2, THRESHOLD, len(HOLDERS)):
         secret = scalar(f"secret {threshold}")
         draws = [wide(f"power {n} of {threshold}") for n in range(1, threshold)]
-        values = dealing.split([secret, *map(scalar_of_wide, draws)], HOLDERS)
+        values = sharing.split([secret, *map(scalar_of_wide, draws)], HOLDERS)
         shares = list(zip(HOLDERS, map(scalar_bytes, values)))
-        assert dealing.combine(threshold, shares[::-1]) == secret
+        assert sharing.combine(threshold, shares[::-1]) == secret
         cases.append({
             "secret": scalar_bytes(secret).hex(), "threshold": threshold, "draws": hexes(draws),
             "shares": [[holder, share.hex()] for holder, share in shares],
@@ -179,37 +181,16 @@ def shamir():
         ("holders", [(0, good[0][1]), *good[1:]]), ("not-canonical", [(1, b"\xff" * 32), *good[1:]]),
     ]:
         listed = [[holder, share.hex()] for holder, share in shares]
-        wrong.append(bad(step, dealing.combine, (THRESHOLD, shares), threshold=THRESHOLD, shares=listed))
+        wrong.append(bad(step, sharing.combine, (THRESHOLD, shares), threshold=THRESHOLD, shares=listed))
     return {"cases": cases, "bad": wrong}
-
-
-def commitments():
-    """MASK-08: seeds, leaves and roots of one dealing."""
-    epoch, dealer, custodian, blocks = seed("epoch"), 7, 300, 4
-    where = dealing.place(epoch, 5, dealer)
-    values = [scalar_bytes(scalar(f"value {index}")) for index in range(1 + blocks)]
-    leaves = [dealing.share_leaf(where, custodian, index, value) for index, value in enumerate(values)]
-    return {
-        "epoch": epoch.hex(), "round": 5, "dealer": dealer, "custodian": custodian, "place": where.hex(),
-        "plan": seed("plan").hex(), "letter_context": dealing.letter_context(where, custodian, seed("plan")).hex(),
-        "seeds": [
-            {"block": at, "seed": v.hex(), "commitment": dealing.seed_commitment(where, at, v).hex()}
-            for at, v in enumerate(values)
-        ],
-        "shares": [
-            {"index": at, "share": v.hex(), "leaf": leaves[at].hex(), "path": hexes(hashing.path(leaves, at))}
-            for at, v in enumerate(values)
-        ],
-        "root": hashing.root(leaves).hex(),
-    }
 
 
 def letters():
     """MASK-12."""
     cases, wrong = [], []
-    for size in (0, 32, 32 * 7):
+    for size in (0, 32, 64):
         secret, ephemeral = scalar(f"receiving {size}"), wide(f"ephemeral {size}")
-        context, content = seed(f"context {size}"), (seed("content") * 7)[:size]
+        context, content = seed(f"context {size}"), (seed("content") * 2)[:size]
         letter = dealing.seal_letter(content, dealing.public_of(secret), context, scalar_of_wide(ephemeral))
         assert dealing.open_letter(letter, secret, context) == content
         cases.append({
@@ -217,7 +198,7 @@ def letters():
             "context": context.hex(), "ephemeral": ephemeral.hex(), "content": content.hex(),
             "letter": letter.hex(), "digest": hashing.digest("letter", letter).hex(),
         })
-    secret, letter, context = scalar("receiving 32"), bytes.fromhex(cases[1]["letter"]), seed("context 32")
+    secret, letter, context = scalar("receiving 64"), bytes.fromhex(cases[2]["letter"]), seed("context 64")
     for why, arguments in {
         "another recipient": (letter, scalar("somebody else"), context),
         "another context": (letter, secret, flip(context)),

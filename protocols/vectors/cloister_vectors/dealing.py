@@ -1,22 +1,26 @@
-"""Proofs of knowledge, Shamir shares, commitments and letters: what a member deals (MASK-01 to MASK-12)."""
-
-import hashlib
+"""Proofs of knowledge and of agreement, and letters (MASK-02, MASK-12, MASK-13)."""
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .hashing import digest, leaf_hash, tagged, u32, u64
+from .hashing import u32, u64, wide_hash
 from .refusal import Refused, require
-from .ristretto import BASE, ORDER, decode_public, decode_scalar, scalar_bytes, scalar_of_wide
+from .ristretto import BASE, decode_public, decode_scalar, scalar_bytes, scalar_of_wide
 
 SUITE = b"cloister-v1-r255"
+MASK_KEY, SEED_KEY = 0, 1
 
 
 def place(epoch, round_number, dealer):
-    """What proofs and commitments are bound to."""
+    """What proofs and letters are bound to."""
     return epoch + u64(round_number) + u32(dealer)
+
+
+def key_context(where, kind):
+    """MASK-02: what the proof of knowledge of a mask key or a seed key is bound to."""
+    return where + bytes([kind])
 
 
 def derive(secret, info):
@@ -35,8 +39,7 @@ def agree(secret, public):
 
 
 def _challenge(element, commitment, context):
-    data = tagged(b"cloister/v1/knowledge") + element + commitment + context
-    return scalar_of_wide(hashlib.sha512(data).digest())
+    return scalar_of_wide(wide_hash(b"cloister/v1/knowledge", element, commitment, context))
 
 
 def prove_knowledge(secret, context, nonce):
@@ -58,8 +61,7 @@ def verify_knowledge(element, context, proof):
 
 
 def _agreement_challenge(public, other, agreed, commitments, context):
-    parts = [tagged(b"cloister/v1/agreement"), public, other, agreed, *commitments, context]
-    return scalar_of_wide(hashlib.sha512(b"".join(parts)).digest())
+    return scalar_of_wide(wide_hash(b"cloister/v1/agreement", public, other, agreed, *commitments, context))
 
 
 def prove_agreement(secret, other, context, nonce):
@@ -82,42 +84,6 @@ def verify_agreement(public, other, agreed, context, proof):
     require(_agreement_challenge(public, other, agreed, encoded, context) == challenge, "proof")
 
 
-def split(coefficients, holders):
-    """MASK-11: the values of the polynomial, whose value at 0 is the first coefficient."""
-    value = lambda x: sum(c * pow(x, power, ORDER) for power, c in enumerate(coefficients)) % ORDER
-    return [value(holder) for holder in holders]
-
-
-def combine(threshold, shares):
-    """The secret behind pairs of holder and share bytes, from the first `threshold` of them."""
-    require(len(shares) >= threshold, "too-few")
-    used = shares[:threshold]
-    holders = [holder for holder, _ in used]
-    require(len(set(holders)) == threshold and 0 not in holders, "holders")
-    secret = 0
-    for holder, share in used:
-        try:
-            value = decode_scalar(share)
-        except Refused:
-            raise Refused("not-canonical") from None
-        weight = 1
-        for other in holders:
-            if other != holder:
-                weight = weight * other * pow(other - holder, -1, ORDER) % ORDER
-        secret = (secret + value * weight) % ORDER
-    return secret
-
-
-def seed_commitment(where, block, seed):
-    """MASK-08."""
-    return digest("seed", where, u32(block), seed)
-
-
-def share_leaf(where, custodian, index, share):
-    """MASK-08: the leaf hash of a share."""
-    return leaf_hash(digest("share", where, u32(custodian), u32(index), share))
-
-
 def letter_context(where, custodian, plan):
     """MASK-12."""
     return where + u32(custodian) + plan
@@ -131,18 +97,28 @@ def seal_letter(content, recipient, context, ephemeral):
     """MASK-12, with the ephemeral scalar given."""
     public = public_of(ephemeral)
     key = _letter_key(agree(ephemeral, recipient), public, recipient, context)
-    data = tagged(b"cloister/v1/letter-nonce") + scalar_bytes(ephemeral) + context
-    nonce = scalar_of_wide(hashlib.sha512(data).digest())
+    nonce = scalar_of_wide(wide_hash(b"cloister/v1/letter-nonce", scalar_bytes(ephemeral), context))
     proof = prove_knowledge(ephemeral, b"cloister/v1/letter" + context, nonce)
     return public + proof + key.encrypt(bytes(12), content, context)
 
 
-def open_letter(letter, secret, context):
-    """The content of a letter."""
+def verify_ephemeral(letter, context):
+    """Refuses a letter whose dealer does not prove that it made the ephemeral key for this context."""
+    verify_knowledge(letter[:32], b"cloister/v1/letter" + context, letter[32:96])
+
+
+def decrypt_letter(letter, agreed, recipient, context):
+    """What everybody reads in a letter of which it knows the agreed element."""
     try:
-        verify_knowledge(letter[:32], b"cloister/v1/letter" + context, letter[32:96])
-        agreed = agree(secret, letter[:32])
-        key = _letter_key(agreed, letter[:32], public_of(secret), context)
-        return key.decrypt(bytes(12), letter[96:], context)
-    except (Refused, InvalidTag, ValueError):
+        return _letter_key(agreed, letter[:32], recipient, context).decrypt(bytes(12), letter[96:], context)
+    except (InvalidTag, ValueError):
+        raise Refused("letter") from None
+
+
+def open_letter(letter, secret, context):
+    """The content of a letter, for the custodian whose receiving key's secret this is."""
+    try:
+        verify_ephemeral(letter, context)
+        return decrypt_letter(letter, agree(secret, letter[:32]), public_of(secret), context)
+    except Refused:
         raise Refused("letter") from None

@@ -1,6 +1,6 @@
 """One worked example for each message: a page of frames, field by field."""
 
-from .canonical import Bytes, Many, Optional, Row, Structure, Text, Variants
+from .canonical import Bytes, Many, Optional, Structure, Text, Variants
 from .framing import message_frame
 from .schema import MESSAGE
 from .wire_files import variant
@@ -24,9 +24,6 @@ def fields(schema, value, name):
     match schema:
         case Structure():
             return [line for key, field in schema.fields.items() for line in fields(field, value[key], f"{name}.{key}")]
-        case Row():
-            places = zip(schema.items, value, strict=True)
-            return [line for at, (item, own) in enumerate(places) for line in fields(item, own, f"{name}.{at}")]
         case Many():
             items = [line for at, own in enumerate(value) for line in fields(schema.item, own, f"{name}[{at}]")]
             return [(len(value).to_bytes(8, "little"), f"{name}: number of items"), *items]

@@ -4,7 +4,9 @@ import hashlib
 
 from .refusal import require
 
-DOMAINS = ["epoch", "task", "body", "parameters", "model", "seed", "share", "letter", "masked-block", "sum", "late"]
+DOMAINS = [
+    "epoch", "task", "body", "parameters", "model", "letter", "masked-block", "sum", "late", "opening", "projection",
+]
 
 
 def u32(value):
@@ -25,6 +27,11 @@ def u32_little(value):
 def tagged(tag):
     """A tag behind its length."""
     return bytes([len(tag)]) + tag
+
+
+def wide_hash(tag, *parts):
+    """`SHA-512(len(tag):u8 ‖ tag ‖ parts…)`, the 64 bytes from which scalars and elements of the group are made."""
+    return hashlib.sha512(tagged(tag) + b"".join(parts)).digest()
 
 
 def digest(domain, *parts):

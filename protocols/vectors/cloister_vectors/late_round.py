@@ -4,7 +4,6 @@ from . import masking
 from .hashing import body_digest
 from .late import SKETCHED_LENGTH, late_bound, projection_seed, rows
 from .planning import settings
-from .ristretto import scalar_bytes
 from .round_one import RoundOne
 from .script import custodian, member
 from .statements import signed
@@ -31,10 +30,11 @@ class LateRound(RoundOne):
     def check_uploads(self):
         """Step 6a: the coordinator shows the seeds, and every member of a sketched block sketches its upload."""
         super().check_uploads()
-        seeds = [entry for entry in self.reveals if entry["index"] != 0]
         self.late = {}
         sketchers = sorted({m for block in self.sketched() for m in self.summed[block][0]})
-        self.script.ask([member(m) for m in sketchers], {"LateRequest": {"round": 1, "seeds": seeds}})
+        receivers = [member(m) for m in sketchers]
+        self.show_reveals(receivers, [reveal for reveal in self.reveals if "MaskKey" not in reveal["secret"]])
+        self.script.ask(receivers, {"LateRequest": {"round": self.number}})
         seal2 = body_digest(self.seal2)
         for number in sketchers:
             blocks = [block for block in self.sketched() if number in self.summed[block][0]]
@@ -48,7 +48,7 @@ class LateRound(RoundOne):
 
     def projection(self, block):
         """LATE-02: the seed of a block's rows."""
-        seeds = [scalar_bytes(self.dealers[m].seeds[block]) for m in self.summed[block][0]]
+        seeds = [self.dealers[m].seed(block) for m in self.summed[block][0]]
         return projection_seed(body_digest(self.seal2), block, seeds)
 
     def weight(self, number, block):

@@ -1,90 +1,97 @@
 """What one member does in a round: secrets, announcement and letters, masked blocks (steps 2 and 4)."""
 
 from . import dealing, masking
-from .hashing import digest, path, root
-from .ristretto import BASE, scalar_bytes, scalar_of_wide
+from .hashing import digest
+from .ristretto import decode_scalar, scalar_of_wide
 from .samples import wide
+from .seeds import MEMBER_ITSELF, RoundSeeds
+from .sharing import SharedKey
 
 
 class Draws:
-    """The 64 random bytes behind every scalar that a member draws, by what it is for."""
+    """The 64 random bytes behind every scalar that a member draws, in the order in which it draws them."""
 
-    def __init__(self, member, blocks, holders, threshold):
-        of = lambda *what: wide(" ".join(map(str, (f"member {member}", *what))))
-        self.mask_key = of("mask key")
-        self.seeds = [of("seed", block) for block in range(blocks)]
-        self.coefficients = [
-            [of("coefficient", secret, power) for power in range(1, threshold)] for secret in range(1 + blocks)
-        ]
+    def __init__(self, label, holders, threshold):
+        of = lambda *what: wide(" ".join(map(str, (label, *what))))
+        powers = range(1, threshold)
+        self.mask_key, self.seed_key = of("mask key"), of("seed key")
+        self.mask_coefficients = [of("mask coefficient", power) for power in powers]
+        self.seed_coefficients = [of("seed coefficient", power) for power in powers]
+        self.mask_proof, self.seed_proof = of("mask proof"), of("seed proof")
         self.letters = [of("letter", holder) for holder in holders]
-        self.proof = of("proof")
 
     def to_json(self):
-        hexes = lambda values: [value.hex() for value in values]
         return {
-            "mask_key": self.mask_key.hex(), "seeds": hexes(self.seeds),
-            "coefficients": [hexes(row) for row in self.coefficients], "letters": hexes(self.letters),
-            "proof": self.proof.hex(),
+            name: draw.hex() if isinstance(draw, bytes) else [one.hex() for one in draw]
+            for name, draw in vars(self).items()
         }
+
+
+def shared_key(key, higher):
+    """A key with its polynomial, from the bytes behind its coefficients."""
+    return SharedKey([scalar_of_wide(draw) for draw in (key, *higher)])
 
 
 class Dealer:
     """A member's secrets of one round, dealt to the plan's custodians."""
 
-    def __init__(self, number, plan, plan_digest, threshold):
+    def __init__(self, number, label, plan, plan_digest, threshold):
         self.number, self.plan, self.plan_digest = number, plan, plan_digest
         self.custodians = [entry["custodian"] for entry in plan["custodians"]]
-        self.draws = Draws(number, len(plan["settings"]["blocks"]), self.custodians, threshold)
-        self.mask_key = scalar_of_wide(self.draws.mask_key)
-        self.seeds = [scalar_of_wide(draw) for draw in self.draws.seeds]
+        self.draws = Draws(label, self.custodians, threshold)
+        self.mask_key = shared_key(self.draws.mask_key, self.draws.mask_coefficients)
+        self.seed_key = shared_key(self.draws.seed_key, self.draws.seed_coefficients)
         self.place = dealing.place(plan["epoch"], plan["round"], number)
-        self.public = (self.mask_key * BASE).encode()
-        self.shares = self._split()
+        self.round_seeds = RoundSeeds(plan["epoch"], plan["round"], plan_digest)
+        self.public = self.mask_key.public
 
-    def _split(self):
-        """For each custodian its shares, by index."""
-        secrets = [self.mask_key, *self.seeds]
-        rows = [
-            dealing.split([secret, *map(scalar_of_wide, higher)], self.custodians)
-            for secret, higher in zip(secrets, self.draws.coefficients)
-        ]
-        return {c: [scalar_bytes(row[at]) for row in rows] for at, c in enumerate(self.custodians)}
+    def seed(self, block):
+        """MASK-14: `σ[u,b]`."""
+        return self.round_seeds.element(self.seed_key.secret, block)
 
-    def leaves(self, custodian):
-        """The leaf hashes of a custodian's shares."""
-        leaf = lambda index, share: dealing.share_leaf(self.place, custodian, index, share)
-        return [leaf(index, share) for index, share in enumerate(self.shares[custodian])]
+    def content(self, custodian):
+        """MASK-12: what a custodian's letter holds."""
+        return self.mask_key.share(custodian) + self.seed_key.share(custodian)
 
     def letters(self):
         """The sealed letters by custodian."""
         letters = {}
         for entry, draw in zip(self.plan["custodians"], self.draws.letters):
             context = dealing.letter_context(self.place, entry["custodian"], self.plan_digest)
-            content = b"".join(self.shares[entry["custodian"]])
             letters[entry["custodian"]] = dealing.seal_letter(
-                content, entry["key"], context, scalar_of_wide(draw)
+                self.content(entry["custodian"]), entry["key"], context, scalar_of_wide(draw)
             )
         return letters
 
+    def announced_key(self, key, kind, draw):
+        """MASK-02, MASK-08: what the announcement has of one of the two keys."""
+        context = dealing.key_context(self.place, kind)
+        proof = dealing.prove_knowledge(key.secret, context, scalar_of_wide(draw))
+        return {"commitments": key.commitments, "proof": proof}
+
     def announcement(self, letters, sketches):
-        """The body of the announcement."""
-        proof = dealing.prove_knowledge(self.mask_key, self.place, scalar_of_wide(self.draws.proof))
-        commit = lambda block, seed: dealing.seed_commitment(self.place, block, scalar_bytes(seed))
+        """The body of the announcement; no member of the vectors has a budget."""
         dealt = [
-            {"custodian": c, "shares": root(self.leaves(c)), "letter": digest("letter", letters[c])}
-            for c in self.custodians
+            {"custodian": e["custodian"], "recipient": e["key"], "letter": digest("letter", letters[e["custodian"]])}
+            for e in self.plan["custodians"]
         ]
         return {
             "epoch": self.plan["epoch"], "round": self.plan["round"], "plan": self.plan_digest,
-            "mask_key": self.public, "mask_key_proof": proof,
-            "seeds": [commit(block, seed) for block, seed in enumerate(self.seeds)],
-            "dealings": dealt, "sketches": sketches,
+            "mask_key": self.announced_key(self.mask_key, dealing.MASK_KEY, self.draws.mask_proof),
+            "seed_key": self.announced_key(self.seed_key, dealing.SEED_KEY, self.draws.seed_proof),
+            "has_budget": False, "dealings": dealt, "sketches": sketches,
         }
 
-    def revealed_share(self, custodian, index):
-        """A custodian's share with its path to the announced root."""
-        share = self.shares[custodian][index]
-        return {"index": index, "share": share, "path": path(self.leaves(custodian), index)}
+    def own_seeds(self, blocks):
+        """`RevealedSeeds` of the member itself."""
+        return self.round_seeds.reveal(self.seed_key.secret, self.number, MEMBER_ITSELF, blocks)
+
+    def parts(self, custodian, blocks):
+        """`RevealedSeeds` of a custodian: its parts, as its share of the seed key makes them."""
+        share = decode_scalar(self.seed_key.share(custodian))
+        parts = self.round_seeds.reveal(share, self.number, custodian, blocks)
+        self.round_seeds.verify(self.seed_key.public_share(custodian), self.number, custodian, parts)
+        return parts
 
 
 def block_context(plan, plan_digest, manifest, block):
@@ -106,10 +113,9 @@ def mask_blocks(dealer, cohorts, manifest, integers, public_keys):
         block = cohort["block"]
         context = block_context(dealer.plan, dealer.plan_digest, manifest, block)
         others = [member for member in weights if member != dealer.number]
-        agreed = {other: dealing.agree(dealer.mask_key, public_keys[other]) for other in others}
+        agreed = {other: dealing.agree(dealer.mask_key.secret, public_keys[other]) for other in others}
         words = masking.masked_words(
-            context, dealer.number, weights[dealer.number], integers[block],
-            scalar_bytes(dealer.seeds[block]), agreed,
+            context, dealer.number, weights[dealer.number], integers[block], dealer.seed(block), agreed,
         )
         packed[block] = masking.pack(words, context["ring_bits"])
     return packed

@@ -44,12 +44,12 @@ def mask_contexts():
 
 def masks():
     """MASK-03 to MASK-05."""
-    secret, other, own = scalar("mask key a"), scalar("mask key b"), scalar("block seed")
+    secret, other, own = scalar("mask key a"), scalar("mask key b"), dealing.public_of(scalar("block seed"))
     agreed, public = dealing.agree(secret, dealing.public_of(other)), dealing.public_of(other)
     cases = []
     for common in mask_contexts():
         shared = {k: v.hex() if isinstance(v, bytes) else v for k, v in common.items()}
-        self_key = masking.self_key(common, 7, scalar_bytes(own))
+        self_key = masking.self_key(common, 7, own)
         pair_key = masking.pair_key(common, 2**31, 3, agreed)
         contexts = {
             "self": masking.mask_context(common, masking.SELF, 7, 7),
@@ -62,7 +62,7 @@ def masks():
                 "first": words[:12], "digest": digest("sum", words_hex(words)).hex(),
             })
     return {
-        "self": {"member": 7, "seed": scalar_bytes(own).hex()},
+        "self": {"member": 7, "seed": own.hex()},
         "pair": {"one": 2**31, "other": 3, "secret": scalar_bytes(secret).hex(), "public": public.hex()},
         "cases": cases,
     }

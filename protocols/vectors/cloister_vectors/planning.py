@@ -1,7 +1,9 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-13)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-17)."""
 
 from math import isqrt
 
+from .bars import bars
+from .hashing import digest
 from .late import late_bound
 from .refusal import Refused, require
 from .ristretto import decode_public
@@ -24,13 +26,18 @@ def planned_block(number, kind, length):
     return {"shape": {"id": number, "kind": kind, "length": length}, "scale": scale, "noise_steps": 16}
 
 
+def projection_seed(task):
+    """PLAN-15: the seed of sketches follows from the task."""
+    return digest("projection", task)
+
+
 def settings():
     """What the rounds of the vectors do."""
     return {
         "task": seed("task"), "ring": 24, "max_weight": 3, "cohort_floor": 4,
         "sketch": {
-            "seed": seed("sketches"), "coordinates": 16, "noise_steps": 3,
-            "region_clip_milli": 12500, "count_noise": 2,
+            "seed": projection_seed(seed("task")), "coordinates": 16, "noise_steps": 3,
+            "region_clip_milli": 12500, "count_noise": 5,
         },
         "scoring": {
             "threshold": "MeanDeviation", "spread_factor": 200, "consensus_fraction": 96,
@@ -39,7 +46,7 @@ def settings():
         "late_sketches": "Off",
         "training": {
             "local_epochs": 1, "batch_size": 8, "learning_rate_micro": 1000,
-            "routing_penalty_milli": 100, "seed": 2**63 + 1,
+            "routing_penalty_milli": 100,
             "private": {
                 "clipping_norm_milli": 500, "noise_multiplier_milli": 1100,
                 "sampling_probability_micro": 30_000, "minimum_records": 40,
@@ -61,9 +68,10 @@ def check_blocks(blocks, members):
 
 
 def check_sizes(chosen):
-    """PLAN-03 and PLAN-07."""
+    """PLAN-03, PLAN-07 and PLAN-15."""
     require(chosen["ring"] in (16, 24, 32), "ring")
     require(chosen["sketch"]["coordinates"] in (16, 32, 64, 128), "sketch")
+    require(chosen["sketch"]["seed"] == projection_seed(chosen["task"]), "projection")
     require(1 <= chosen["max_weight"] <= 15, "weight")
 
 
@@ -77,6 +85,12 @@ def check_block(chosen, row, members):
     late = chosen["late_sketches"] != "Off" and row["shape"]["length"] >= 4800
     require(not late or late_bound(row, weight) < 2 ** (2 * chosen["ring"] - 2), "late-sketch-wrap")
     require("Routing" not in row["shape"]["kind"] or row["noise_steps"] >= 16, "routing-without-noise")
+
+
+def check_counts(chosen):
+    """PLAN-17: the noise on token counts is at least an eighth of the count that scoring asks for, and at least 1."""
+    least = max(1, -(-chosen["scoring"]["minimum_tokens"] // 8))
+    require(chosen["sketch"]["count_noise"] >= least, "counts-without-noise")
 
 
 def check_private_training(training):
@@ -95,7 +109,6 @@ def is_vouched(statement, expected, roster):
     key = roster.keys_of([statement["signer"]])[statement["signer"]]
     try:
         verify(key, tag, statement["body"], statement["signature"])
-        decode_public(expected["key"])
         return decode(schema, statement["body"]) == expected
     except Refused:
         return False
@@ -107,9 +120,22 @@ def check_receiving_keys(plan, roster, receiving_keys):
         expected = {"epoch": plan["epoch"], "round": plan["round"], "key": entry["key"]}
         own = [statement for statement in receiving_keys if statement["signer"] == entry["custodian"]]
         require(any(is_vouched(statement, expected, roster) for statement in own), "receiving-key")
+        try:
+            decode_public(entry["key"])
+        except Refused:
+            raise Refused("no-receiving-key") from None
 
 
-def check_plan(plan, roster, receiving_keys):
+def check_barred(plan, roster, evidence):
+    """PLAN-14: `evidence` has the members that were shown to deal badly, each with the round (ROUND-33)."""
+    listed = plan["barred"]
+    require(listed == sorted(set(listed)) and set(listed) <= set(roster.members), "barred-without-evidence")
+    for number in listed:
+        shown = [round_number for member, round_number in evidence if member == number]
+        require(any(bars(one, plan["round"]) for one in shown), "barred-without-evidence")
+
+
+def check_plan(plan, roster, receiving_keys, evidence=()):
     """Every rule of the specification for one plan of this consortium."""
     chosen = plan["settings"]
     require(plan["epoch"] == roster.epoch, "epoch")
@@ -118,8 +144,10 @@ def check_plan(plan, roster, receiving_keys):
     check_sizes(chosen)
     for row in chosen["blocks"]:
         check_block(chosen, row, len(roster.members))
+    check_counts(chosen)
     check_private_training(chosen["training"])
     named = [entry["custodian"] for entry in plan["custodians"]]
     require(named == sorted(set(named)) and set(named) <= set(roster.custodians), "custodians")
     require(len(named) >= roster.floors["seal_quorum"], "too-few-custodians")
     check_receiving_keys(plan, roster, receiving_keys)
+    check_barred(plan, roster, evidence)

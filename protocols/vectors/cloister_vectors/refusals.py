@@ -6,7 +6,8 @@ from .statements import signed
 
 
 class Refusals:
-    """Collects frames that a receiver must refuse just before it gets the right one.
+    """Collects frames that a receiver must refuse just before it gets the right one. The coordinator gets them from whoever
+    sends the right one.
 
     `before` and `after` are frames that it must accept around the refused one; a `fork` is for a receiver of its
     own, which got everything before that entry and gets nothing after the refused frame. After a refusal aloud the receiver
@@ -14,7 +15,7 @@ class Refusals:
     """
 
     def __init__(self, first):
-        self.first, self.script, self.listed = first, first.script, []
+        self.first, self.script, self.listed, self.answered = first, first.script, [], []
         self.decoded = [decode_frame(frame) for frame in self.script.frames]
 
     def place(self, receiver, variant, nth=0):
@@ -26,6 +27,13 @@ class Refusals:
                     return at
                 nth -= 1
         raise LookupError(f"{receiver} gets no such {variant}")
+
+    def place_of(self, sender, variant):
+        """The number of the entry in which a party sends this variant of a message."""
+        for at, entry in enumerate(self.script.entries):
+            if entry["from"] == sender and variant in self.decoded[entry["frame"]].get("message", {}):
+                return at
+        raise LookupError(f"{sender} sends no {variant}")
 
     def message(self, at):
         """The message of an entry."""
@@ -46,6 +54,14 @@ class Refusals:
         if answer:
             case["draw"], case["answer"] = answer[0].hex(), frame(answer[1])
         self.listed.append(case)
+
+    def answer(self, at, receiver, about, message, reply):
+        """A message that a receiver of its own takes in place of the right one, and what it then sends."""
+        frames = {"frame": message_frame(message).hex(), "answer": message_frame(reply).hex()}
+        self.answered.append({"entry": at, "to": receiver, "about": about, **frames})
+
+    def to_json(self):
+        return {"refused": self.listed, "answered": self.answered}
 
     def signed(self, kind, value, signer):
         """A statement with a right signature."""

@@ -1,18 +1,34 @@
 """Announcements, letters and first seals that must be refused (ROUND-10 to ROUND-13)."""
 
-from . import dealing
+from .bad_dealings import BadDealings
 from .canonical import decode
-from .hashing import digest
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
-from .ristretto import BASE, scalar_bytes, scalar_of_wide
-from .samples import scalar, seed, wide
+from .samples import seed, wide
 from .schema import BODIES
 from .statements import body_bytes, certificate
-from .refusal import Refused
 
 DEALER, CUSTODIAN = 3, 2
 ANNOUNCEMENT = BODIES["Announcement"][1]
+
+
+def broken_keys(body, other):
+    """MASK-02 and MASK-08: what is wrong, and fields of a body in place of member 3's; `other` is another member's body."""
+    for name in ("mask_key", "seed_key"):
+        own, listed = body[name], body[name]["commitments"]
+        of = lambda **fields: {name: own | fields}
+        yield f"the identity as {name}", of(commitments=[bytes(32), *listed[1:]])
+        yield f"no element as {name}", of(commitments=[BAD_ELEMENTS[7], *listed[1:]])
+        yield f"the identity as a coefficient of the {name}", of(commitments=[*listed[:-1], bytes(32)])
+        yield f"no element as a coefficient of the {name}", of(commitments=[*listed[:-1], BAD_ELEMENTS[7]])
+        yield f"a commitment of the {name} too few", of(commitments=listed[:-1])
+        yield f"a commitment of the {name} too many", of(commitments=[*listed, listed[1]])
+        yield f"no commitments of the {name}", of(commitments=[])
+        yield f"the {name} and proof of another member", {name: other[name]}
+        yield f"another {name} under the proof", of(commitments=other[name]["commitments"])
+        yield f"another proof of the {name}", of(proof=other[name]["proof"])
+    yield "the two keys exchanged", {"mask_key": body["seed_key"], "seed_key": body["mask_key"]}
+    yield "the mask key as seed key", {"seed_key": body["mask_key"]}
 
 
 def broken_announcements(refusals):
@@ -25,13 +41,10 @@ def broken_announcements(refusals):
     yield "mismatch", "another epoch", body | {"epoch": seed("another epoch")}
     yield "mismatch", "another round", body | {"round": 2}
     yield "mismatch", "another plan", body | {"plan": seed("another plan")}
-    yield "announcement", "the identity", body | {"mask_key": bytes(32)}
-    yield "announcement", "no element", body | {"mask_key": BAD_ELEMENTS[7]}
-    stolen = {"mask_key": other["mask_key"], "mask_key_proof": other["mask_key_proof"]}
-    yield "announcement", "a key and proof of another member", body | stolen
-    yield "announcement", "another key under the proof", body | {"mask_key": other["mask_key"]}
-    yield "announcement", "a seed too few", body | {"seeds": body["seeds"][:-1]}
-    yield "announcement", "a seed too many", body | {"seeds": [*body["seeds"], seed("more")]}
+    for name, keys in broken_keys(body, other):
+        yield "announcement", name, body | keys
+    to_another = [rows[0] | {"recipient": rows[1]["recipient"]}, *rows[1:]]
+    yield "announcement", "a letter for another receiving key than the plan's", body | {"dealings": to_another}
     yield "announcement", "a dealing too few", body | {"dealings": rows[:-1]}
     yield "announcement", "dealings not ascending", body | {"dealings": rows[::-1]}
     yield "announcement", "a dealing for no custodian", body | {"dealings": [*rows, rows[0] | {"custodian": 6}]}
@@ -58,22 +71,6 @@ def add_announcements(refusals):
             refusals.add(at, receiver, step, about, {"Announcement": statement})
 
 
-def bad_letters(first):
-    """Letters of member 3 that custodian 2 cannot use: what is wrong, sealed letter."""
-    dealer, recipient = first.dealers[DEALER], (first.receiving[CUSTODIAN] * BASE).encode()
-    context = dealing.letter_context(dealer.place, CUSTODIAN, first.plan_digest)
-    shares = dealer.shares[CUSTODIAN]
-    sealed = lambda content, key=recipient, where=context: dealing.seal_letter(
-        b"".join(content), key, where, scalar("a bad letter")
-    )
-    yield "sealed for another", sealed(shares, key=(first.receiving[1] * BASE).encode())
-    yield "another context", sealed(shares, where=dealing.letter_context(dealer.place, 1, first.plan_digest))
-    yield "a share too few", sealed(shares[:-1])
-    yield "a share too many", sealed([*shares, shares[0]])
-    yield "another share", sealed([scalar_bytes(scalar("another share")), *shares[1:]])
-    yield "shares exchanged", sealed([shares[1], shares[0], *shares[2:]])
-
-
 def add_letters(refusals):
     """ROUND-11: other letters than announced, and announced ones that are no use."""
     first, receiver = refusals.first, f"custodian {CUSTODIAN}"
@@ -86,16 +83,14 @@ def add_letters(refusals):
         ("a damaged letter", flipped(good["sealed"])), ("nothing", b""),
     ]:
         refusals.add(at, receiver, "letter", about, letter(sealed))
-    body = decode(ANNOUNCEMENT, first.announcements[DEALER]["body"])
-    for about, sealed in bad_letters(first):
-        rows = [
-            row | {"letter": digest("letter", sealed)} if row["custodian"] == CUSTODIAN else row
-            for row in body["dealings"]
-        ]
-        announced = {"Announcement": refusals.signed("Announcement", body | {"dealings": rows}, DEALER)}
+    dealt = BadDealings(first, DEALER, CUSTODIAN)
+    for about, sealed in dealt.letters():
+        draw = wide(f"complaint about {about}") if dealt.is_proven(sealed) else b""
+        agreed, proof = dealt.shown(sealed, draw)
+        fault = {"LetterFault": {"round": 1, "dealer": DEALER, "agreed": agreed, "proof": proof}}
         refusals.add(
-            announced_at, receiver, "letter", about, letter(sealed), before=[announced], fork=True,
-            answer=complaint(first, about, sealed),
+            announced_at, receiver, "letter", about, letter(sealed), before=[{"Announcement": dealt.announced(sealed)}],
+            fork=True, answer=(draw, fault),
         )
 
 
@@ -109,20 +104,6 @@ def add_second_announcement(refusals):
         refusals.add(at, receiver, "equivocation", "a second announcement", {"Announcement": changed}, fork=True)
 
 
-def complaint(first, about, sealed):
-    """ROUND-24: what custodian 2 shows of a bad letter that was announced, and the draw behind its proof."""
-    draw, secret = wide(f"complaint about {about}"), first.receiving[CUSTODIAN]
-    context = dealing.letter_context(first.dealers[DEALER].place, CUSTODIAN, first.plan_digest)
-    try:
-        dealing.verify_knowledge(sealed[:32], b"cloister/v1/letter" + context, sealed[32:96])
-        agreed, proof = dealing.prove_agreement(secret, sealed[:32], context, scalar_of_wide(draw))
-    except Refused:
-        # Its ephemeral key is not proven for this dealing: the letter shows by itself that it is bad.
-        draw, agreed, proof = b"", bytes(32), bytes(64)
-    fields = {"round": 1, "dealer": DEALER, "agreed": agreed, "proof": proof}
-    return draw, {"LetterFault": fields}
-
-
 def broken_manifests(manifest):
     """Manifests that do not follow: step, what is wrong, manifest."""
     cohorts, announced = manifest["cohorts"], manifest["announced"]
@@ -132,14 +113,14 @@ def broken_manifests(manifest):
     higher = [cohorts[0]["consensus"][0] + 1, *cohorts[0]["consensus"][1:]]
     yield "mismatch", "another round", manifest | {"round": 2}
     yield "mismatch", "another plan", manifest | {"plan": seed("another plan")}
-    yield "announcement", "an announcement that nobody holds", manifest | {
+    yield "manifest", "an announcement that nobody holds", manifest | {
         "announced": [announced[0] | {"announcement": seed("no announcement")}, *announced[1:]]
     }
-    yield "announcement", "a member that did not announce", manifest | {
+    yield "manifest", "a member that did not announce", manifest | {
         "announced": [*announced, announced[0] | {"member": 7}]
     }
-    yield "announcement", "members not ascending", manifest | {"announced": announced[::-1]}
-    yield "announcement", "a member twice", manifest | {"announced": [announced[0], *announced]}
+    yield "manifest", "members not ascending", manifest | {"announced": announced[::-1]}
+    yield "manifest", "a member twice", manifest | {"announced": [announced[0], *announced]}
     yield "below-floor", "three organisations", manifest | {"announced": announced[:3]}
     yield "below-floor", "four members of three organisations", manifest | {
         "announced": [*announced[:2], *announced[4:]]

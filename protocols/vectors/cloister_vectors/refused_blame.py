@@ -77,7 +77,7 @@ def add_requests(refusals):
 def proven_in(blame, context):
     """The right value of the right pair, with a proof for another context."""
     own, public = blame.dealers[COMPANION], blame.dealers[LIAR].public
-    return prove_agreement(own.mask_key, public, context, nonce())[1]
+    return prove_agreement(own.mask_key.secret, public, context, nonce())[1]
 
 
 def broken_openings(blame):
@@ -191,14 +191,14 @@ def broken_closings(blame, closing):
     yield "sum", "a closing that names the honest companion", of(COMPANION)
     yield "sum", "a closing that names an honest member beside the liar", of(HONEST, LIAR)
     yield "sum", "a closing that names the liar twice", of(LIAR, LIAR)
-    yield "announcement", "blame that does not ascend", of(LIAR, HONEST)
-    yield "announcement", "blame for a block that holds", closing | {"blamed": [{"block": 0, "member": LIAR}]}
+    yield "closing", "blame that does not ascend", of(LIAR, HONEST)
+    yield "closing", "blame for a block that holds", closing | {"blamed": [{"block": 0, "member": LIAR}]}
     for check in ("Checked", "NotSketched"):
         about = f"a refuted sum that is called {check} and applied"
         yield "sum", about, with_refuted_sum(blame, checked(blame, closing, check))
     yield "sum", "a refuted sum that is called Unchecked", checked(blame, closing, "Unchecked")
     yield "sum", "a refuted sum that is applied", with_refuted_sum(blame, closing)
-    yield "announcement", "a checked sum with blame", checked(blame, closing, "Checked") | {"blamed": closing["blamed"]}
+    yield "closing", "a checked sum with blame", checked(blame, closing, "Checked") | {"blamed": closing["blamed"]}
 
 
 def other_evidence(refusals):

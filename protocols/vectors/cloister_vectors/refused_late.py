@@ -1,7 +1,10 @@
 """Late sketches, and closings over them, that must be refused (LATE-02, LATE-03, LATE-05)."""
 
 from .canonical import decode
+from .refused_reveals import broken_permissions, broken_seeds
+from .refusal import step_of
 from .refusals import flipped
+from .revealing import check_reveal
 from .round_one import LEFT_BEFORE_UPLOAD
 from .samples import seed
 from .schema import BODIES
@@ -11,15 +14,16 @@ MEMBER, CUSTODIAN = "member 1", "custodian 1"
 
 
 def add_requests(refusals):
-    """LATE-02: a member sketches for seeds that fit their commitments, of members of sealed cohorts."""
+    """LATE-02: a member sketches for seeds that come with a proof, of members of sealed cohorts."""
+    first = refusals.first
+    at = refusals.place(MEMBER, "Revealed")
+    good = refusals.message(at)["Revealed"]
+    for about, reveal in [*broken_seeds(first), *broken_permissions(first)]:
+        assert step_of(check_reveal, first, reveal) == "reveal", about
+        refusals.add(at, MEMBER, "reveal", about, {"Revealed": good | {"reveal": reveal}})
+    refusals.add(at, MEMBER, "not-awaited", "a reveal of another round", {"Revealed": good | {"round": 2}})
     at = refusals.place(MEMBER, "LateRequest")
-    original = refusals.message(at)["LateRequest"]
-    seeds = original["seeds"]
-    changed = lambda **fields: {"LateRequest": original | {"seeds": [seeds[0] | fields, *seeds[1:]]}}
-    refusals.add(at, MEMBER, "reveal", "a seed that was not committed to", changed(value=seeds[1]["value"]))
-    refusals.add(at, MEMBER, "reveal", "a seed of an absent member", changed(member=LEFT_BEFORE_UPLOAD))
-    refusals.add(at, MEMBER, "reveal", "a seed of a block that there is not", changed(index=99))
-    refusals.add(at, MEMBER, "not-awaited", "another round", {"LateRequest": original | {"round": 2}})
+    refusals.add(at, MEMBER, "not-awaited", "another round", {"LateRequest": {"round": 2}})
 
 
 def broken_sketches(refusals):
@@ -70,7 +74,7 @@ def add_closings(refusals):
         about = f"a sum that holds is called {check}"
         refusals.add(proposed, holder, "sum", about, {"ProposeClosing": broken}, fork=True)
     broken = original | {"closing": body_bytes("Closing", closing | {"blamed": [{"block": block, "member": 1}]})}
-    refusals.add(proposed, holder, "announcement", "blame without a refuted sum", {"ProposeClosing": broken})
+    refusals.add(proposed, holder, "closing", "blame without a refuted sum", {"ProposeClosing": broken})
 
 
 def add(refusals):

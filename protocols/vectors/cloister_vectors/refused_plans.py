@@ -1,13 +1,18 @@
-"""Plans that every party must refuse (PLAN-01 to PLAN-13, ROUND-08)."""
+"""Plans that every party must refuse (PLAN-01 to PLAN-17, ROUND-03, ROUND-08)."""
 
-from .planning import check_plan
+from .dealing import public_of
+from .hashing import body_digest
+from .planning import CLIP_STEPS, check_plan, projection_seed
 from .refusal import step_of
 from .refusals import flipped
 from .rfc_values import BAD_ELEMENTS
+from .ristretto import scalar_of_wide
 from .roster import COORDINATOR
+from .round_one import LATER_SEALERS, receiving_draw
 from .samples import seed
 from .schema import BODIES
 from .signing import sign
+from .statements import body_bytes, certificate
 
 
 def changed_blocks(settings, at, **fields):
@@ -18,14 +23,32 @@ def changed_blocks(settings, at, **fields):
     return settings | {"blocks": blocks}
 
 
+def for_task(chosen, task):
+    """Settings for another task, with its seed of sketches."""
+    return chosen | {"task": task, "sketch": chosen["sketch"] | {"seed": projection_seed(task)}}
+
+
+def with_kinds(chosen, one, other):
+    """Settings with the kinds of two blocks exchanged; their lengths stay."""
+    blocks = list(chosen["blocks"])
+    for at, kind_of in ((one, other), (other, one)):
+        kind = chosen["blocks"][kind_of]["shape"]["kind"]
+        blocks[at] = blocks[at] | {"shape": blocks[at]["shape"] | {"kind": kind}}
+    return chosen | {"blocks": blocks}
+
+
 def broken_settings(chosen):
     """Settings that break a rule: step, what is wrong, settings."""
     sketch = lambda size: chosen | {"sketch": chosen["sketch"] | {"coordinates": size}}
+    seeded = lambda value: chosen | {"sketch": chosen["sketch"] | {"seed": value}}
     block = lambda at, **fields: changed_blocks(chosen, at, **fields)
     reach = lambda clip: block(4, scale={"clip_steps": clip})
     limit = (2**23 - 1 - 6 * 16 * 3 * 3) // (3 * 6)
     trained = chosen["training"]
     private = lambda **fields: chosen | {"training": trained | {"private": trained["private"] | fields}}
+    counts = lambda noise, least: chosen | {
+        "sketch": chosen["sketch"] | {"count_noise": noise}, "scoring": chosen["scoring"] | {"minimum_tokens": least},
+    }
     wide = block(4, shape={"length": 4800}, scale={"clip_steps": limit})
     return [
         ("below-floor", "a floor below F", chosen | {"cohort_floor": 3}),
@@ -35,6 +58,9 @@ def broken_settings(chosen):
         ("block-table", "a block that is too long", block(4, shape={"length": 2**32 + 1})),
         ("block-table", "no blocks", chosen | {"blocks": []}),
         ("ring", "20 bits", chosen | {"ring": 20}), ("ring", "no bits", chosen | {"ring": 0}),
+        ("projection", "another seed of sketches", seeded(seed("sketches"))),
+        ("projection", "the task's digest as seed of sketches", seeded(chosen["task"])),
+        ("projection", "another task's seed of sketches", seeded(projection_seed(seed("no task")))),
         ("sketch", "20 coordinates", sketch(20)), ("sketch", "256 coordinates", sketch(256)),
         ("weight", "no weight", chosen | {"max_weight": 0}), ("weight", "16", chosen | {"max_weight": 16}),
         ("ring-wrap", "one step too many", reach(limit + 1)), ("ring-wrap", "16 bits", chosen | {"ring": 16}),
@@ -42,6 +68,9 @@ def broken_settings(chosen):
         ("ring-wrap", "noise", block(2, noise_steps=2**32 - 1)),
         ("weights-without-noise", "15 steps", block(3, noise_steps=15)),
         ("routing-without-noise", "15 steps", block(5, noise_steps=15) | {"max_weight": 1}),
+        ("counts-without-noise", "no noise", counts(0, 5)), ("counts-without-noise", "no threshold", counts(0, 0)),
+        ("counts-without-noise", "less than an eighth", counts(4, 33)),
+        ("counts-without-noise", "the largest threshold", counts(2**16 - 1, 2**32 - 1)),
         ("private-training", "no clip", private(clipping_norm_milli=0)),
         ("private-training", "no noise", private(noise_multiplier_milli=0)),
         ("private-training", "averages over nobody", private(minimum_records=0)),
@@ -64,6 +93,11 @@ def broken_custodians(plan, roster):
     ]
 
 
+def barred_without_evidence():
+    """Lists of barred members that nothing was shown of: what is wrong, list."""
+    return [("a member", [4]), ("a party that is no member", [9]), ("the coordinator", [0])]
+
+
 def add_rules(refusals, at, receiver):
     """Plans that break a rule of the specification."""
     first, original = refusals.first, refusals.message(at)["Plan"]
@@ -73,6 +107,7 @@ def add_rules(refusals, at, receiver):
         (step, about, plan | {"custodians": listed})
         for step, about, listed in broken_custodians(plan, first.roster)
     ]
+    cases += [("barred-without-evidence", about, plan | {"barred": listed}) for about, listed in barred_without_evidence()]
     cases.append(("epoch", "another epoch", plan | {"epoch": seed("another epoch")}))
     for step, about, broken in cases:
         assert step_of(check_plan, broken, first.roster, first.vouched) == step, about
@@ -101,9 +136,9 @@ def broken_keys(refusals):
 def add_keys(refusals, at, receiver):
     """PLAN-09."""
     for about, plan, vouched in broken_keys(refusals):
-        assert step_of(check_plan, plan, refusals.first.roster, vouched) == "receiving-key", about
+        step = step_of(check_plan, plan, refusals.first.roster, vouched)
         message = {"plan": refusals.signed("RoundPlan", plan, 0), "receiving_keys": vouched, "previous": None}
-        refusals.add(at, receiver, "receiving-key", about, {"Plan": message}, aloud=True)
+        refusals.add(at, receiver, step, about, {"Plan": message}, aloud=True)
 
 
 def signed_bytes(refusals, body):
@@ -139,7 +174,9 @@ def add_chain(refusals, at, receiver):
     if receiver.startswith("member"):
         longer = changed_blocks(first.settings, 4, shape={"length": 8})
         cases.append(("blocks", "other blocks than the model's", plan | {"settings": longer}))
-        cases.append(("task", "another task", plan | {"settings": first.settings | {"task": seed("no task")}}))
+        cases.append(("blocks", "experts exchanged", plan | {"settings": with_kinds(first.settings, 0, 1)}))
+        cases.append(("blocks", "an expert called a router", plan | {"settings": with_kinds(first.settings, 2, 3)}))
+        cases.append(("task", "another task", plan | {"settings": for_task(first.settings, seed("no task"))}))
     for step, about, broken in cases:
         vouch = lambda c: first.names(key=keys[c]) | {"round": broken["round"]}
         vouched = [refusals.signed("ReceivingKey", vouch(c), c) for c in keys]
@@ -147,6 +184,47 @@ def add_chain(refusals, at, receiver):
         statement = refusals.signed("RoundPlan", broken, COORDINATOR)
         message = {"plan": statement, "receiving_keys": vouched, "previous": None}
         refusals.add(at, receiver, step, about, {"Plan": message}, aloud=True)
+
+
+def changed_settings(chosen):
+    """Settings that differ from those of an aborted round in more than the deadlines: what differs, settings."""
+    for section, fields in {
+        "sketch": {"noise_steps": 4, "coordinates": 32, "region_clip_milli": 12_501, "count_noise": 6},
+        "scoring": {"spread_factor": 201, "minimum_tokens": 6, "slack": 1, "threshold": "MedianDeviation"},
+        "training": {"local_epochs": 2, "learning_rate_micro": 999, "private": None},
+    }.items():
+        for name, value in fields.items():
+            yield f"another {name} of the {section}", chosen | {section: chosen[section] | {name: value}}
+    noise = chosen["training"]["private"] | {"noise_multiplier_milli": 1101}
+    yield "more noise in private training", chosen | {"training": chosen["training"] | {"private": noise}}
+    yield "a lower weight", chosen | {"max_weight": 2}
+    yield "a higher floor", chosen | {"cohort_floor": 5}
+    yield "a wider ring", chosen | {"ring": 32}
+    yield "another scale", changed_blocks(chosen, 2, scale={"step_log2": -11})
+    yield "another clip", changed_blocks(chosen, 2, scale={"clip_steps": CLIP_STEPS - 1})
+    yield "more noise", changed_blocks(chosen, 2, noise_steps=17)
+
+
+def add_after_abort(refusals):
+    """ROUND-03: what was announced and uploaded in an aborted round is not sent again under other settings."""
+    first, receiver = refusals.first, "member 1"
+    at = refusals.place(receiver, "Sealed1")
+    fields = {"plan": first.plan_digest, "model": first.plan["model"], "reason": "NotSealed"}
+    body = body_bytes("Abort", first.names(**fields))
+    ending = {"Aborted": certificate("Abort", body, first.seeds, LATER_SEALERS)}
+    keys = {c: public_of(scalar_of_wide(receiving_draw(c, 2))) for c in first.roster.custodians}
+    vouched = [refusals.signed("ReceivingKey", first.names(key=keys[c]) | {"round": 2}, c) for c in keys]
+    plan = first.plan | {
+        "round": 2, "previous": body_digest(body), "custodians": [{"custodian": c, "key": keys[c]} for c in keys],
+    }
+    for about, chosen in changed_settings(first.settings):
+        changed = plan | {"settings": chosen}
+        check_plan(changed, first.roster, vouched)
+        message = {"plan": refusals.signed("RoundPlan", changed, COORDINATOR), "receiving_keys": vouched, "previous": ending}
+        refusals.add(
+            at, receiver, "changed-after-abort", f"after an abort, {about}", {"Plan": message},
+            before=[{"Ended": ending}], aloud=True, fork=True,
+        )
 
 
 def add(refusals):
@@ -157,3 +235,4 @@ def add(refusals):
     for receiver in ("member 1", "custodian 2"):
         add_statements(refusals, at, receiver)
         add_chain(refusals, at, receiver)
+    add_after_abort(refusals)

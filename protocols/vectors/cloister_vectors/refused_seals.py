@@ -4,13 +4,20 @@ from .canonical import decode
 from .framing import chunk_frame
 from .hashing import body_digest, digest
 from .refusals import flipped
-from .ristretto import scalar_bytes
 from .round_one import LATER_SEALERS
-from .samples import scalar, seed
+from .samples import seed
 from .schema import BODIES
 from .statements import body_bytes, certificate
 
 RECEIVER = "custodian 1"
+
+
+def broken_repeats(first):
+    """ROUND-14: lists of repeated blocks that a second seal may not have, whatever was opened before."""
+    return [
+        ("a void block called repeated", [first.void[0]]), ("a block that there is not called repeated", [99]),
+        ("repeated blocks not ascending", [2, 0]), ("a repeated block twice", [2, 2]),
+    ]
 
 
 def broken_second_seals(first, seal):
@@ -20,13 +27,15 @@ def broken_second_seals(first, seal):
     yield "mismatch", "another round", seal | {"round": 2}
     yield "mismatch", "another first seal", seal | {"seal1": seed("another seal")}
     yield "mismatch", "another log", seal | {"tree": seed("another log")}
-    yield "announcement", "not ascending", seal | {"uploaded": listed[::-1]}
-    yield "announcement", "a member twice", seal | {"uploaded": [listed[0], *listed]}
-    yield "announcement", "a member that did not announce", seal | {"uploaded": [*listed, listed[0] | {"member": 7}]}
+    yield "seal", "not ascending", seal | {"uploaded": listed[::-1]}
+    yield "seal", "a member twice", seal | {"uploaded": [listed[0], *listed]}
+    yield "seal", "a member that did not announce", seal | {"uploaded": [*listed, listed[0] | {"member": 7}]}
     yield "below-floor", "three organisations", seal | {"uploaded": [*listed[:2], *listed[3:]]}
     yield "below-floor", "a block below the floor", seal | {"void": []}
-    yield "announcement", "a block above the floor called void", seal | {"void": [*first.void, 2]}
-    yield "announcement", "another root than the member signed", seal | {
+    yield "seal", "a block above the floor called void", seal | {"void": [*first.void, 2]}
+    for about, listed_blocks in broken_repeats(first):
+        yield "seal", about, seal | {"repeated": listed_blocks}
+    yield "seal", "another root than the member signed", seal | {
         "uploaded": [listed[0] | {"root": seed("another root")}, *listed[1:]]
     }
 
@@ -36,8 +45,8 @@ def broken_uploads(refusals):
     first, uploads = refusals.first, refusals.first.uploads
     body = decode(BODIES["Upload"][1], uploads[0]["body"])
     again = lambda **fields: [refusals.signed("Upload", body | fields, 1), *uploads[1:]]
-    yield "announcement", "an upload too few", uploads[1:]
-    yield "announcement", "another root", again(root=seed("another root"))
+    yield "seal", "an upload too few", uploads[1:]
+    yield "seal", "another root", again(root=seed("another root"))
     yield "mismatch", "an upload for another first seal", again(seal1=seed("another seal"))
     yield "mismatch", "an upload for another round", again(round=2)
     damaged = uploads[0] | {"signature": flipped(uploads[0]["signature"])}
@@ -113,31 +122,15 @@ def broken_closings(first, closing):
     yield "sum", "another weight", closing | {"sums": [sums[0] | {"weight": sums[0]["weight"] + 1}, *sums[1:]]}
     yield "sum", "not ascending", closing | {"sums": sums[::-1]}
     yield "sum", "a block twice", closing | {"sums": [sums[0], *sums]}
-    yield "announcement", "a member blamed for a sum that holds", closing | {"blamed": [{"block": sums[0]["block"], "member": 1}]}
+    yield "closing", "a member blamed for a sum that holds", closing | {"blamed": [{"block": sums[0]["block"], "member": 1}]}
     yield "sum", "a valid block left out", closing | {"sums": sums[1:]}
     yield "sum", "a block without a sum changes", with_parameters(closing, first.void[0], seed("parameters"))
     yield "mismatch", "a model of other parameters", closing | {"model": seed("another model")}
     yield "mismatch", "a block's parameters too few", of_model(closing | {"parameters": closing["parameters"][:-1]})
 
 
-def broken_reveals(first):
-    """Reveals beside the right closing: step, what is wrong, reveals."""
-    listed = first.reveals
-    forbidden = {"member": 4, "index": 1, "value": scalar_bytes(first.dealers[4].seeds[0])}
-    both = {"member": 1, "index": 0, "value": scalar_bytes(first.dealers[1].mask_key)}
-    ordered = lambda more: sorted([*listed, more], key=lambda entry: (entry["member"], entry["index"]))
-    first_with = lambda value: [listed[0] | {"value": value}, *listed[1:]]
-    yield "reveal", "another value", first_with(scalar_bytes(scalar("another seed")))
-    yield "reveal", "a value that is not canonical", first_with(b"\xff" * 32)
-    yield "reveal", "a seed of a member that left", ordered(forbidden)
-    yield "reveal", "the mask key of a member that stayed", ordered(both)
-    yield "reveal", "one twice", [listed[0], *listed]
-    yield "reveal", "not ascending", listed[::-1]
-    yield "mismatch", "a reveal too few", listed[1:]
-
-
 def add_closings(refusals):
-    """ROUND-15, ROUND-21, ROUND-22."""
+    """ROUND-21, ROUND-22, ROUND-25."""
     first = refusals.first
     at = refusals.place(RECEIVER, "ProposeClosing")
     original = refusals.message(at)["ProposeClosing"]
@@ -145,32 +138,10 @@ def add_closings(refusals):
     for step, about, broken in broken_closings(first, closing):
         message = original | {"closing": body_bytes("Closing", broken)}
         refusals.add(at, RECEIVER, step, about, {"ProposeClosing": message})
-    for step, about, reveals in broken_reveals(first):
-        refusals.add(at, RECEIVER, step, about, {"ProposeClosing": original | {"reveals": reveals}})
     message = original | {"before": [seed("before"), *original["before"][1:]]}
     refusals.add(at, RECEIVER, "mismatch", "another model before", {"ProposeClosing": message})
-    add_lost(refusals, at, original)
     add_recomputed(refusals, at, original, closing)
     add_masked_blocks(refusals, at, original)
-
-
-def add_lost(refusals, at, original):
-    """ROUND-25: secrets that are called lost and are not."""
-    first, holders = refusals.first, LATER_SEALERS[:refusals.first.roster.floors["reveal_threshold"]]
-    shares = lambda member, index, by: [[c, first.dealers[member].revealed_share(c, index)] for c in by]
-    lost = lambda member, index, listed: [{"member": member, "index": index, "shares": listed}]
-    wrong = shares(1, 1, holders)
-    wrong[0] = [wrong[0][0], wrong[0][1] | {"share": scalar_bytes(scalar("another share"))}]
-    for about, listed in [
-        ("a secret that its shares make up", lost(1, 1, shares(1, 1, holders))),
-        ("a mask key that its shares make up", lost(4, 0, shares(4, 0, holders))),
-        ("too few shares", lost(1, 1, shares(1, 1, holders[:-1]))),
-        ("a share that was not committed to", lost(1, 1, wrong)),
-        ("one custodian's share for all", lost(1, 1, shares(1, 1, [holders[0]] * len(holders)))),
-        ("a secret that is not needed", lost(1, 0, shares(1, 0, holders))),
-        ("no shares", lost(1, 1, [])),
-    ]:
-        refusals.add(at, RECEIVER, "reveal", about, {"ProposeClosing": original | {"lost": listed}})
 
 
 def add_recomputed(refusals, at, original, closing):
@@ -252,19 +223,19 @@ def broken_endings(refusals):
 
 
 def certified_lies(refusals):
-    """Endings that a quorum and recomputing custodians signed, and that do not fit what was sent; and their models."""
+    """Endings that a quorum and recomputing custodians signed, and that do not fit what was sent: what, ending, model."""
     first = refusals.first
     closing = decode(BODIES["Closing"][1], first.closing)
     sums = [closing["sums"][0] | {"sum": seed("another sum")}, *closing["sums"][1:]]
-    for step, about, broken in [
-        ("mismatch", "another model", closing | {"model": seed("another model")}),
-        ("mismatch", "sums left out", closing | {"sums": closing["sums"][:1]}),
-        ("sum", "another sum than was sent", closing | {"sums": sums}),
-        ("mismatch", "another plan", closing | {"plan": seed("another plan")}),
+    for about, broken in [
+        ("another model", closing | {"model": seed("another model")}),
+        ("sums left out", closing | {"sums": closing["sums"][:1]}),
+        ("another sum than was sent", closing | {"sums": sums}),
+        ("another plan", closing | {"plan": seed("another plan")}),
     ]:
         body = body_bytes("Closing", broken)
         both = [recomputed(refusals, custodian, closing=body_digest(body)) for custodian in (1, 2)]
-        yield step, about, closed(first, body) | {"recomputed": both}, broken["model"]
+        yield about, closed(first, body) | {"recomputed": both}, broken["model"]
 
 
 def add_endings(refusals):
@@ -273,16 +244,14 @@ def add_endings(refusals):
     at = refusals.place(receiver, "Ended")
     for step, about, ending in broken_endings(refusals):
         refusals.add(at, receiver, step, about, {"Ended": {"Closed": ending}})
-    for step, about, ending, model in certified_lies(refusals):
-        # ROUND-23: a member without the model that a certificate names asks for it.
-        request = (b"", {"ModelRequest": {"model": model}})
-        refusals.add(at, receiver, step, about, {"Ended": {"Closed": ending}}, answer=request, fork=True)
+    for about, ending, model in certified_lies(refusals):
+        # ROUND-05, ROUND-23: a certificate counts, and a member without the model that it names asks for it.
+        refusals.answer(at, receiver, about, {"Ended": {"Closed": ending}}, {"ModelRequest": {"model": model}})
     packed = first.sums[0]
     right = chunk_frame(1, 0, 0, 0, packed)
     for about, frame in [
         ("a sum that is too long", chunk_frame(1, 0, 0, 0, packed + b"\x00")),
         ("a sum of no block", chunk_frame(1, 0, 6, 0, packed)),
-        ("a sum of another round", chunk_frame(2, 0, 0, 0, packed)),
     ]:
         refusals.add(at, receiver, "chunk", about, frame, after=[right])
 
@@ -290,7 +259,8 @@ def add_endings(refusals):
 def add_second_round(refusals, second):
     """After the round: keys for what ended, models that do not fit, aborts of other plans."""
     at = refusals.place(RECEIVER, "KeyRequest", 1)
-    refusals.add(at, RECEIVER, "not-awaited", "a round that ended", {"KeyRequest": {"round": 1}})
+    ended = {"KeyRequest": {"round": 1}}
+    refusals.add(at, RECEIVER, "not-awaited", "a round that ended", ended, answer=(b"", {"Ahead": {"round": 1}}))
     at = refusals.place("member 6", "ModelPart")
     good = refusals.message(at)["ModelPart"]
     for about, fields in [("too long", {"bytes": good["bytes"] * 2}), ("no block", {"block": 6})]:

@@ -1,4 +1,4 @@
-"""Published test values: RFC 9496 appendices A.1 and A.2, RFC 8032 section 7.1, RFC 6962 test trees."""
+"""Published test values: RFC 9496 appendices A.1 to A.3, RFC 8032 section 7.1, RFC 6962 test trees."""
 
 # Encodings of 0 to 15 times the base point.
 MULTIPLES = list(map(bytes.fromhex, """
@@ -77,3 +77,37 @@ fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125
 aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77
 d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7
 """.split()))
+
+# RFC 9496 appendix A.3: inputs of the one-way map, each the SHA-512 of a text, and the encodings that it gives.
+ONE_WAY_TEXTS = [
+    b"Ristretto is traditionally a short shot of espresso coffee",
+    b"made with the normal amount of ground coffee but extracted with",
+    b"about half the amount of water in the same amount of time",
+    b"by using a finer grind.",
+    b"This produces a concentrated shot of coffee per volume.",
+    b"Just pulling a normal shot short will produce a weaker shot",
+    b"and is not a Ristretto as some believe.",
+]
+# The input that the first text stands for, as the RFC prints it.
+ONE_WAY_FIRST_INPUT = bytes.fromhex(
+    "5d1be09e3d0c82fc538112490e35701979d99e06ca3e2b5b54bffe8b4dc772c1"
+    "4d98b696a1bbfb5ca32c436cc61c16563790306c79eaca7705668b47dffe5bb6"
+)
+# In the same order.
+ONE_WAY_ELEMENTS = list(map(bytes.fromhex, """
+3066f82a1a747d45120d1740f14358531a8f04bbffe6a819f86dfe50f44a0a46
+f26e5b6f7d362d2d2a94c5d0e7602cb4773c95a2e5c31a64f133189fa76ed61b
+006ccd2a9e6867e6a2c5cea83d3302cc9de128dd2a9a57dd8ee7b9d7ffe02826
+f8f0c87cf237953c5890aec3998169005dae3eca1fbb04548c635953c817f92a
+ae81e7dedf20a497e10c304a765c1767a42d6e06029758d2d7e8ef7cc4c41179
+e2705652ff9f5e44d3e841bf1c251cf7dddb77d140870d1ab2ed64f1a9ce8628
+80bd07262511cdde4863f8a7434cef696750681cb9510eea557088f76d9e5065
+""".split()))
+# Inputs at the borders of the field, which all give one element.
+ONE_WAY_BORDERS = list(map(bytes.fromhex, """
+edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff1200000000000000000000000000000000000000000000000000000000000000
+edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
+0000000000000000000000000000000000000000000000000000000000000080ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f
+00000000000000000000000000000000000000000000000000000000000000001200000000000000000000000000000000000000000000000000000000000080
+""".split()))
+ONE_WAY_BORDER_ELEMENT = bytes.fromhex("304282791023b73128d277bdcb5c7746ef2eac08dde9f2983379cb8e5ef0517f")

@@ -30,6 +30,7 @@ def _sqrt_ratio(u, v):
 
 
 INVSQRT_A_MINUS_D = _sqrt_ratio(1, -1 - D)[1]
+SQRT_AD_MINUS_ONE = -_sqrt_ratio(-D - 1, 1)[1] % P
 
 
 class Element:
@@ -108,6 +109,25 @@ def _base_point():
 
 
 BASE = _base_point()
+
+
+def _map(t):
+    """Section 4.3.4: `MAP`, of one field element to an element of the group."""
+    r = SQRT_M1 * t * t % P
+    u = (r + 1) * (1 - D * D) % P
+    v = (-1 - r * D) * (r + D) % P
+    was_square, s = _sqrt_ratio(u, v)
+    s, c = (s, -1) if was_square else (-_absolute(s * t), r)
+    n = c * (r - 1) * (D - 1) * (D - 1) - v
+    w0, w1, w2, w3 = 2 * s * v, n * SQRT_AD_MINUS_ONE, 1 - s * s, 1 + s * s
+    return Element(w0 * w3, w2 * w1, w1 * w3, w0 * w2)
+
+
+def element_of_wide(data):
+    """Section 4.3.4: the element that 64 bytes are taken to; the top bit of each half is ignored."""
+    assert len(data) == 64
+    field = lambda half: int.from_bytes(half, "little") % 2**255 % P
+    return _map(field(data[:32])) + _map(field(data[32:]))
 
 
 def scalar_of_wide(data):

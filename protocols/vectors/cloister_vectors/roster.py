@@ -1,4 +1,4 @@
-"""The consortium of the vectors: its file, its keys, and the rules that it obeys (CONS-01 to CONS-05)."""
+"""The consortium of the vectors: its file, its keys, and the rules that it obeys (CONS-01 to CONS-06)."""
 
 import tomllib
 
@@ -41,13 +41,15 @@ def _lines(entry):
     return [f"{name} = {shown[type(value)](value)}" for name, value in entry.items()]
 
 
-def file_text(parties):
-    """The file as TOML."""
+def file_text(parties, epoch=1, start=None):
+    """The file as TOML; `start` says what a later epoch begins on."""
     coordinator = {
         "name": "coordinator", "signing_key": public_key(key_seed(COORDINATOR)).hex(),
         "certificate": certificate_of(COORDINATOR).hex(),
     }
-    lines = ['name = "vectors"', "epoch = 1", "", "[coordinator]", *_lines(coordinator)]
+    lines = ['name = "vectors"', f"epoch = {epoch}", "", "[coordinator]", *_lines(coordinator)]
+    if start is not None:
+        lines += ["", "[start]", *_lines(start)]
     for entry in parties:
         lines += ["", "[[party]]", *_lines(entry)]
     return "\n".join(lines) + "\n"
@@ -64,6 +66,16 @@ def _check_unique(coordinator, parties):
     for field in ("name", "signing_key", "certificate"):
         values = [coordinator[field]] + [entry[field] for entry in parties]
         require(len(set(values)) == len(values), "duplicate")
+
+
+def _check_start(file):
+    """CONS-06: only a later epoch begins on another; an ending has its round."""
+    start = file.get("start")
+    require(file["epoch"] >= 1 and (file["epoch"] == 1) == (start is None), "start")
+    if start is not None:
+        digests = [start.get(name) for name in ("epoch", "model", *(["ending"] if "ending" in start else []))]
+        require(all(isinstance(value, str) and len(value) == 64 for value in digests), "syntax")
+        require(("ending" in start) == ("round" in start), "start")
 
 
 def _check_custodians(parties):
@@ -84,6 +96,7 @@ def accept(text, signature, governance):
         require(entry["roles"], "no-role")
         require(1 <= entry["weight"] <= 15, "weight")
     _check_unique(file["coordinator"], file["party"])
+    _check_start(file)
     _check_custodians(file["party"])
     return Roster(text, file["party"])
 

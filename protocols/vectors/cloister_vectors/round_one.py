@@ -1,6 +1,6 @@
 """A whole round: one member leaves before it uploads, another before it reveals, one block becomes void."""
 
-from . import dealing, fixed, masking
+from . import fixed, masking, sharing
 from .canonical import encode
 from .contributions import Contribution
 from .framing import chunk_frames
@@ -8,16 +8,17 @@ from .hashing import body_digest, digest, leaf_hash, path, root, u32_little
 from .log import Log
 from .member import Dealer, block_context, mask_blocks, open_sum
 from .planning import check_plan, settings
+from .revealing import check_reveal
 from .ristretto import BASE, scalar_bytes, scalar_of_wide
 from .roster import COORDINATOR, key_seed, the_roster
 from .samples import singles, wide
-from .schema import REVEAL_LOG_BODY
+from .schema import REVEAL
 from .scoring import choose
 from .script import Script, custodian, member
 from .statements import body_bytes, certificate, check_certificate, signed, vote_message
 
 LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL = 4, 6
-FIRST_SEALERS, LATER_SEALERS = [1, 2, 3, 4], [1, 2, 3, 5]
+FIRST_SEALERS, LATER_SEALERS = [4, 1, 2, 3, 5], [1, 2, 3, 5]
 # LATE-05, with late sketches that are required.
 APPLIED = ("NotSketched", "Checked")
 
@@ -32,17 +33,29 @@ def receiving_draw(number, round_number):
     return wide(f"receiving key of {number} in round {round_number}")
 
 
+def seed_parts(dealer, holder, parts):
+    """A custodian's parts of a dealer's seeds, as the log has them."""
+    return {"dealer": dealer, "secret": {"SeedParts": {"custodian": holder, "parts": parts}}}
+
+
+def by_dealer_and_custodian(reveal):
+    """LOG-01: the order of reveals."""
+    return reveal["dealer"], reveal["secret"].get("SeedParts", {"custodian": 0})["custodian"]
+
+
 class RoundOne:
     """The state of the round, step by step; `script` has its frames."""
 
-    left_before_reveal = LEFT_BEFORE_REVEAL
+    number = 1
+    left_before_upload, left_before_reveal = LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL
+    first_sealers = FIRST_SEALERS
 
     def __init__(self):
-        self.roster, self.script, self.log = the_roster(), Script(), Log()
+        self.roster, self.log = the_roster(), Log()
         self.seeds = {number: key_seed(number) for number in [COORDINATOR, *self.roster.parties]}
         self.settings = self.planned()
-        self.model = first_model(self.settings)
-        self.contributions = {m: Contribution(m, self.settings) for m in self.roster.members}
+        self.begin()
+        self.contributions = {m: self.contributed(m) for m in self.members}
         for step in (self.keys_and_plan, self.announce, self.seal_1, self.upload, self.seal_2,
                      self.reveal, self.check_uploads, self.write_closing, self.recompute, self.end):
             step()
@@ -51,6 +64,20 @@ class RoundOne:
         """What the round does."""
         return settings()
 
+    def begin(self):
+        """Who is there, and what the round starts from."""
+        self.script, self.model = Script(), first_model(self.settings)
+        self.members, self.holders = self.roster.members, self.roster.custodians
+        self.previous, self.last_ending = self.roster.epoch, None
+
+    def contributed(self, number):
+        """What a member brings."""
+        return Contribution(number, self.settings)
+
+    def draw_label(self, number):
+        """What the random bytes of a member's dealing follow from."""
+        return f"member {number}"
+
     def check_uploads(self):
         """Step 6a: nothing, without late sketches."""
         self.checks, self.blamed, self.pair_draws = {}, [], {}
@@ -58,43 +85,49 @@ class RoundOne:
     def show_evidence(self, holder):
         """What a custodian gets of step 6a."""
 
+    def show_reveals(self, receivers, reveals):
+        """What was revealed, as the log has it, one message each."""
+        for reveal in reveals:
+            self.script.ask(receivers, {"Revealed": {"round": self.number, "reveal": reveal}})
+
     def everyone(self, without=()):
         """All roles, of parties that are still there."""
-        members = [member(m) for m in self.roster.members if m not in without]
-        return members + [custodian(c) for c in self.roster.custodians if c not in without]
+        members = [member(m) for m in self.members if m not in without]
+        return members + self.custodians(without)
 
     def custodians(self, without=()):
         """All custodians that are still there."""
-        return [custodian(c) for c in self.roster.custodians if c not in without]
+        return [custodian(c) for c in self.holders if c not in without]
 
     def names(self, **more):
         """The fields that most bodies begin with."""
-        return {"epoch": self.roster.epoch, "round": 1} | more
+        return {"epoch": self.roster.epoch, "round": self.number} | more
 
     def keys_and_plan(self):
         """Steps 0 and 1."""
-        self.script.ask(self.custodians(), {"KeyRequest": {"round": 1}})
-        self.receiving = {c: scalar_of_wide(receiving_draw(c, 1)) for c in self.roster.custodians}
+        self.script.ask(self.custodians(), {"KeyRequest": {"round": self.number}})
+        self.receiving = {c: scalar_of_wide(receiving_draw(c, self.number)) for c in self.holders}
         keys = {c: (secret * BASE).encode() for c, secret in self.receiving.items()}
         self.vouched = [signed("ReceivingKey", self.names(key=keys[c]), c, self.seeds[c]) for c in keys]
         for statement in self.vouched:
             self.script.tell(custodian(statement["signer"]), {"ReceivingKey": statement})
         self.plan = self.names(
-            previous=self.roster.epoch, model=fixed.model_digest(self.model),
-            custodians=[{"custodian": c, "key": key} for c, key in keys.items()], settings=self.settings,
+            previous=self.previous, model=fixed.model_digest(self.model),
+            custodians=[{"custodian": c, "key": key} for c, key in keys.items()], barred=[], settings=self.settings,
         )
         check_plan(self.plan, self.roster, self.vouched)
         self.signed_plan = signed("RoundPlan", self.plan, COORDINATOR, self.seeds[COORDINATOR])
         self.plan_digest = body_digest(self.signed_plan["body"])
         self.log.push("plan", COORDINATOR, self.signed_plan["body"])
-        message = {"plan": self.signed_plan, "receiving_keys": self.vouched, "previous": None}
+        message = {"plan": self.signed_plan, "receiving_keys": self.vouched, "previous": self.last_ending}
         self.script.ask(self.everyone(), {"Plan": message})
 
     def announce(self):
         """Step 2."""
         self.dealers, self.announcements, self.letters = {}, {}, {}
-        for number in self.roster.members:
-            dealer = Dealer(number, self.plan, self.plan_digest, self.roster.floors["reveal_threshold"])
+        for number in self.members:
+            label, threshold = self.draw_label(number), self.roster.floors["reveal_threshold"]
+            dealer = Dealer(number, label, self.plan, self.plan_digest, threshold)
             letters = dealer.letters()
             body = dealer.announcement(letters, self.contributions[number].sketches)
             statement = signed("Announcement", body, number, self.seeds[number])
@@ -104,23 +137,23 @@ class RoundOne:
             self.script.ask(self.everyone(), {"Announcement": statement})
             self.log.push("announcement", number, statement["body"])
             for to, sealed in letters.items():
-                letter = {"round": 1, "dealer": number, "custodian": to, "sealed": sealed}
+                letter = {"round": self.number, "dealer": number, "custodian": to, "sealed": sealed}
                 self.script.tell(member(number), {"Letter": letter})
                 self.script.ask([custodian(to)], {"Letter": letter})
-                self.script.tell(custodian(to), {"LetterOpened": {"round": 1, "dealer": number}})
+                self.script.tell(custodian(to), {"LetterOpened": {"round": self.number, "dealer": number}})
 
     def vote(self, kind, body, voters):
-        """Votes, and the certificate of the first four."""
+        """Votes in the order in which they come, and the certificate of the first four."""
         for voter in voters:
             self.script.tell(custodian(voter), vote_message(kind, body, self.seeds[voter]))
-        made = certificate(kind, body, self.seeds, voters[:self.roster.floors["seal_quorum"]])
+        made = certificate(kind, body, self.seeds, sorted(voters[:self.roster.floors["seal_quorum"]]))
         keys = self.roster.keys_of(self.roster.custodians)
         check_certificate(kind, made, keys, self.roster.floors["seal_quorum"])
         return made
 
     def seal_1(self):
         """Step 3."""
-        sketches = {m: {s["block"]: s for s in self.contributions[m].sketches} for m in self.roster.members}
+        sketches = {m: {s["block"]: s for s in self.contributions[m].sketches} for m in self.members}
         self.cohorts = choose(self.settings, self.roster.organisation_of, self.roster.weight_of, sketches)
         listed = [
             {"member": m, "announcement": body_digest(statement["body"])}
@@ -135,21 +168,21 @@ class RoundOne:
             previous=self.plan["previous"], tree=self.log.root(),
         ))
         self.script.ask(self.custodians(), {"ProposeSeal1": {"manifest": self.manifest, "seal": self.seal1}})
-        self.certificate1 = self.vote("Seal1", self.seal1, FIRST_SEALERS + [5])
+        self.certificate1 = self.vote("Seal1", self.seal1, self.first_sealers)
         self.log.push("seal-1", COORDINATOR, self.seal1)
 
     def upload(self):
         """Step 4; one member is gone."""
-        gone = [LEFT_BEFORE_UPLOAD]
+        gone = [self.left_before_upload]
         invitation = {"manifest": self.manifest, "certificate": self.certificate1, "received": []}
         self.script.ask(self.everyone(gone), {"Sealed1": invitation})
         public = {m: dealer.public for m, dealer in self.dealers.items()}
         self.uploads, self.roots, self.packed = [], {}, {}
-        for number in [m for m in self.roster.members if m not in gone]:
+        for number in [m for m in self.members if m not in gone]:
             integers = self.contributions[number].integers
             packed = mask_blocks(self.dealers[number], self.cohorts, self.manifest_digest, integers, public)
             for block in sorted(packed):
-                for frame in chunk_frames(1, number, block, packed[block]):
+                for frame in chunk_frames(self.number, number, block, packed[block]):
                     self.script.send(member(number), ["coordinator"], frame)
             self.roots[number], self.packed[number] = masking.upload_root(packed), packed
             body = self.names(seal1=body_digest(self.seal1), root=self.roots[number])
@@ -171,66 +204,73 @@ class RoundOne:
         self.seal2 = body_bytes("Seal2", self.names(
             seal1=body_digest(self.seal1),
             uploaded=[{"member": m, "root": upload} for m, upload in self.roots.items()],
-            void=self.void, tree=self.log.root(),
+            void=self.void, repeated=[], tree=self.log.root(),
         ))
         proposal = {"seal": self.seal2, "uploads": self.uploads}
-        self.script.ask(self.custodians([LEFT_BEFORE_UPLOAD]), {"ProposeSeal2": proposal})
+        self.script.ask(self.custodians([self.left_before_upload]), {"ProposeSeal2": proposal})
         self.certificate2 = self.vote("Seal2", self.seal2, LATER_SEALERS)
         self.log.push("seal-2", COORDINATOR, self.seal2)
 
     def reveal(self):
-        """Step 6: seeds of those that are there, shares for those that left."""
-        gone = [LEFT_BEFORE_UPLOAD]
+        """Step 6: members' own seeds, custodians' shares of mask keys, and their parts of the seeds of a member that left."""
+        gone = [self.left_before_upload]
         self.script.ask(
             self.everyone([*gone, self.left_before_reveal]), {"Sealed2": {"certificate": self.certificate2}}
         )
-        self.reveals = []
-        for number in self.packed:
-            blocks = [block for block, (here, _, _) in self.summed.items() if number in here]
-            if number != self.left_before_reveal:
-                self.reveal_seeds(number, blocks)
-            for block in blocks:
-                value = scalar_bytes(self.dealers[number].seeds[block])
-                self.reveals.append({"member": number, "index": 1 + block, "value": value})
-        self.reveal_shares(LEFT_BEFORE_UPLOAD, [0])
-        key = scalar_bytes(self.dealers[LEFT_BEFORE_UPLOAD].mask_key)
-        self.reveals.append({"member": LEFT_BEFORE_UPLOAD, "index": 0, "value": key})
+        self.reveals = [self.reveal_seeds(number) for number in self.packed if number != self.left_before_reveal]
+        self.reveals += [self.reveal_mask_key(number) for number in self.needed_mask_keys()]
         if self.left_before_reveal is not None:
-            self.recover_seeds(self.left_before_reveal)
-        self.reveals.sort(key=lambda entry: (entry["member"], entry["index"]))
-        for entry in self.reveals:
-            body = encode(REVEAL_LOG_BODY, {"index": entry["index"], "value": entry["value"]})
-            self.log.push("reveal", entry["member"], body)
+            self.reveals += self.reveal_parts(self.left_before_reveal)
+        self.reveals.sort(key=by_dealer_and_custodian)
+        for reveal in self.reveals:
+            check_reveal(self, reveal)
+            self.log.push("reveal", reveal["dealer"], encode(REVEAL, reveal))
 
-    def recover_seeds(self, number):
-        """Custodians are asked for the seeds of a member that left."""
-        request = {"round": 1, "dealer": number}
-        self.script.ask(self.custodians([LEFT_BEFORE_UPLOAD]), {"SeedSharesRequest": request})
-        self.reveal_shares(number, [entry["index"] for entry in self.reveals if entry["member"] == number])
+    def permitted_blocks(self, number):
+        """ROUND-01: the blocks whose seeds of a member open."""
+        return [block for block, (here, _, _) in self.summed.items() if number in here]
 
-    def reveal_seeds(self, number, blocks):
-        """A member's own seeds."""
-        seeds = [{"block": b, "seed": scalar_bytes(self.dealers[number].seeds[b])} for b in blocks]
-        self.script.tell(member(number), {"Seeds": {"round": 1, "seeds": seeds}})
+    def needed_mask_keys(self):
+        """ROUND-01: the members whose mask keys open."""
+        return sorted({number for _, gone, _ in self.summed.values() for number in gone})
 
-    def reveal_shares(self, dealer, indices):
-        """Custodians' shares; the first `h_r` of them open every secret."""
-        for holder in LATER_SEALERS:
-            shares = [self.dealers[dealer].revealed_share(holder, index) for index in indices]
-            message = {"round": 1, "dealer": dealer, "shares": shares}
-            self.script.tell(custodian(holder), {"Shares": message})
-        threshold = self.roster.floors["reveal_threshold"]
-        for index in indices:
-            points = [(holder, self.dealers[dealer].shares[holder][index]) for holder in LATER_SEALERS]
-            secret = [self.dealers[dealer].mask_key, *self.dealers[dealer].seeds][index]
-            assert dealing.combine(threshold, points) == secret
+    def reveal_seeds(self, number):
+        """A member's own seeds, and what the log has of it."""
+        seeds = self.dealers[number].own_seeds(self.permitted_blocks(number))
+        self.script.tell(member(number), {"Seeds": {"round": self.number, "seeds": seeds}})
+        return {"dealer": number, "secret": {"Seeds": seeds}}
+
+    def reveal_mask_key(self, number):
+        """Custodians' shares of a mask key; any `h_r` of them open it."""
+        dealt, threshold = self.dealers[number].mask_key, self.roster.floors["reveal_threshold"]
+        shares = {holder: dealt.share(holder) for holder in LATER_SEALERS}
+        for holder, share in shares.items():
+            sharing.check_share(dealt.commitments, holder, share)
+            message = {"round": self.number, "dealer": number, "share": share}
+            self.script.tell(custodian(holder), {"MaskKeyShare": message})
+        assert sharing.combine(threshold, list(shares.items())) == dealt.secret
+        return {"dealer": number, "secret": {"MaskKey": scalar_bytes(dealt.secret)}}
+
+    def reveal_parts(self, number):
+        """Custodians are asked for the seeds of a member that left; the log has the parts of the first `h_r` of them."""
+        request = {"round": self.number, "dealer": number}
+        self.script.ask(self.custodians([self.left_before_upload]), {"SeedSharesRequest": request})
+        blocks, threshold = self.permitted_blocks(number), self.roster.floors["reveal_threshold"]
+        parts = {holder: self.dealers[number].parts(holder, blocks) for holder in LATER_SEALERS}
+        for holder, seeds in parts.items():
+            message = {"round": self.number, "dealer": number, "parts": seeds}
+            self.script.tell(custodian(holder), {"SeedParts": message})
+        for at, block in enumerate(blocks):
+            points = [(holder, seeds["seeds"][at]["seed"]) for holder, seeds in parts.items()]
+            assert sharing.combine_elements(threshold, points) == self.dealers[number].seed(block)
+        return [seed_parts(number, holder, parts[holder]) for holder in LATER_SEALERS[:threshold]]
 
     def open_block(self, block):
         """The opened words, which are the plain sum."""
         here, gone, _ = self.summed[block]
         context = block_context(self.plan, self.plan_digest, self.manifest_digest, block)
-        seeds = {m: scalar_bytes(self.dealers[m].seeds[block]) for m in here}
-        keys = {m: self.dealers[m].mask_key for m in gone}
+        seeds = {m: self.dealers[m].seed(block) for m in here}
+        keys = {m: self.dealers[m].mask_key.secret for m in gone}
         public = {m: dealer.public for m, dealer in self.dealers.items()}
         packed = {m: self.packed[m][block] for m in here}
         words = open_sum(context, here, gone, packed, seeds, keys, public)
@@ -272,7 +312,7 @@ class RoundOne:
         leaves = [leaf(b) for b in sorted(packed)]
         assert root(leaves) == self.roots[number]
         place = path(leaves, sorted(packed).index(block))
-        return {"round": 1, "member": number, "block": block, "path": place}
+        return {"round": self.number, "member": number, "block": block, "path": place}
 
     def hand_block(self, receiver, block):
         """What a custodian needs to recompute a block: its old parameters, and its masked blocks with paths."""
@@ -280,26 +320,25 @@ class RoundOne:
         self.script.ask([receiver], {"OldParameters": part})
         for number in self.summed[block][0]:
             self.script.ask([receiver], {"MaskedBlock": self.masked_block(number, block)})
-            for frame in chunk_frames(1, number, block, self.packed[number][block]):
+            for frame in chunk_frames(self.number, number, block, self.packed[number][block]):
                 self.script.send("coordinator", [receiver], frame)
 
     def recomputers(self, block):
         """The `f + 1` custodians that recompute a block, by rotation over blocks and rounds."""
         quorum = self.roster.floors["malicious_custodians"] + 1
-        return [LATER_SEALERS[(1 + block + step) % len(LATER_SEALERS)] for step in range(quorum)]
+        return [LATER_SEALERS[(self.number + block + step) % len(LATER_SEALERS)] for step in range(quorum)]
 
     def recompute(self):
         """Step 7: every opened block is recomputed by `f + 1` custodians, and four sign the closing."""
         self.recomputed = []
         for holder in LATER_SEALERS:
             blocks = [block for block in self.summed if holder in self.recomputers(block)]
+            self.show_reveals([custodian(holder)], self.reveals)
             for block in blocks:
                 self.hand_block(custodian(holder), block)
             self.show_evidence(holder)
-            proposal = {
-                "closing": self.closing, "before": fixed.block_digests(self.model), "reveals": self.reveals,
-                "lost": [], "recompute": blocks,
-            }
+            before = fixed.block_digests(self.model)
+            proposal = {"closing": self.closing, "before": before, "recompute": blocks}
             self.script.ask([custodian(holder)], {"ProposeClosing": proposal})
             vote = vote_message("Closing", self.closing, self.seeds[holder])
             self.script.tell(custodian(holder), vote)
@@ -309,10 +348,10 @@ class RoundOne:
 
     def end(self):
         """Step 7: sums to the members that are there, and the ending to all."""
-        gone = [LEFT_BEFORE_UPLOAD, self.left_before_reveal]
-        members = [member(m) for m in self.roster.members if m not in gone]
+        gone = [self.left_before_upload, self.left_before_reveal]
+        members = [member(m) for m in self.members if m not in gone]
         for block, packed in self.sums.items():
-            for frame in chunk_frames(1, COORDINATOR, block, packed):
+            for frame in chunk_frames(self.number, COORDINATOR, block, packed):
                 self.script.send("coordinator", members, frame)
         made = certificate("Closing", self.closing, self.seeds, LATER_SEALERS)
         self.ending = {"Closed": {"certificate": made, "recomputed": self.recomputed}}

@@ -1,12 +1,25 @@
-"""The round after: a member that missed the closing catches up, and the round is aborted."""
+"""The round after: a member is barred, one that missed the closing catches up, and the round is aborted."""
 
-from . import fixed
+from . import bars, fixed
+from .bad_dealings import BadDealings
 from .hashing import body_digest
+from .planning import check_plan
 from .ristretto import BASE, scalar_of_wide
-from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, receiving_draw
+from .round_one import LATER_SEALERS, LEFT_BEFORE_REVEAL, LEFT_BEFORE_UPLOAD, receiving_draw
 from .roster import COORDINATOR
+from .samples import wide
 from .script import custodian, member
 from .statements import body_bytes, certificate, signed, vote_message
+
+
+BARRED, WITNESS = LEFT_BEFORE_UPLOAD, 2
+
+
+def bad_dealing(first):
+    """Evidence from an announcement that a member signed in the first round beside the one that it sent."""
+    dealt = BadDealings(first, BARRED, WITNESS)
+    letter = dict(dealt.letters())["another share of the seed key"]
+    return dealt.evidence(letter, wide("evidence of the second round"))
 
 
 class RoundTwo:
@@ -31,12 +44,15 @@ class RoundTwo:
             "previous": body_digest(self.first.closing),
             "model": fixed.model_digest(self.first.closed_model),
             "custodians": [{"custodian": c, "key": key} for c, key in keys.items()],
-            "settings": self.first.settings,
+            "barred": [BARRED], "settings": self.first.settings,
         }
+        self.plan, self.vouched, self.evidence = plan, vouched, bad_dealing(self.first)
+        check_plan(plan, self.first.roster, vouched, [bars.check_evidence(self.first.roster, self.evidence)])
         statement = signed("RoundPlan", plan, COORDINATOR, self.seeds[COORDINATOR])
         self.plan_digest = body_digest(statement["body"])
         message = {"plan": statement, "receiving_keys": vouched, "previous": self.first.ending}
         receivers = [member(m) for m in self.members] + [custodian(c) for c in LATER_SEALERS]
+        self.script.ask(receivers, {"BadDealing": self.evidence})
         self.script.ask(receivers, {"Plan": message})
 
     def catch_up(self):

@@ -1,6 +1,6 @@
 """Statements and messages: their fields in the order in which they travel."""
 
-from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Row, Structure, Text, Variants
+from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Structure, Text, Truth, Variants
 
 U8, U16, U32, U64 = Integer(1), Integer(2), Integer(4), Integer(8)
 I8, I16 = Integer(1, signed=True), Integer(2, signed=True)
@@ -9,11 +9,9 @@ PARTY, BLOCK, ROUND = U32, U32, U64
 
 LAYER = Structure(layer=U16)
 BLOCK_KIND = Variants(Expert=Structure(layer=U16, expert=U16), Router=LAYER, Shared=None, Routing=LAYER)
-PLANNED_BLOCK = Structure(
-    shape=Structure(id=BLOCK, kind=BLOCK_KIND, length=U64),
-    scale=Structure(step_log2=I8, clip_steps=U32),
-    noise_steps=U32,
-)
+BLOCK_SHAPE = Structure(id=BLOCK, kind=BLOCK_KIND, length=U64)
+SCALE = Structure(step_log2=I8, clip_steps=U32)
+PLANNED_BLOCK = Structure(shape=BLOCK_SHAPE, scale=SCALE, noise_steps=U32)
 SKETCH_PLAN = Structure(
     seed=DIGEST, coordinates=U16, noise_steps=U16, region_clip_milli=U32, count_noise=U16
 )
@@ -31,7 +29,6 @@ TRAINING_PLAN = Structure(
     batch_size=U16,
     learning_rate_micro=U32,
     routing_penalty_milli=U32,
-    seed=U64,
     private=Optional(
         Structure(
             clipping_norm_milli=U32,
@@ -60,19 +57,22 @@ ROUND_PLAN = Structure(
     previous=DIGEST,
     model=DIGEST,
     custodians=Many(Structure(custodian=PARTY, key=KEY)),
+    barred=Many(PARTY),
     settings=ROUND_SETTINGS,
 )
 RECEIVING_KEY = Structure(epoch=DIGEST, round=ROUND, key=KEY)
+SHARED_KEY = Structure(commitments=Many(KEY), proof=Bytes(64))
 ANNOUNCEMENT = Structure(
     epoch=DIGEST,
     round=ROUND,
     plan=DIGEST,
-    mask_key=KEY,
-    mask_key_proof=Bytes(64),
-    seeds=Many(DIGEST),
-    dealings=Many(Structure(custodian=PARTY, shares=DIGEST, letter=DIGEST)),
+    mask_key=SHARED_KEY,
+    seed_key=SHARED_KEY,
+    has_budget=Truth(),
+    dealings=Many(Structure(custodian=PARTY, recipient=KEY, letter=DIGEST)),
     sketches=Many(Structure(block=BLOCK, region=Many(I16), update=Many(I16), tokens=U32)),
 )
+COHORT_MEMBERS = Many(Structure(member=PARTY, weight=U8))
 MANIFEST = Structure(
     epoch=DIGEST,
     round=ROUND,
@@ -82,7 +82,7 @@ MANIFEST = Structure(
         Structure(
             block=BLOCK,
             choice=Variants(Everyone=None, Aligned=None, Fallback=None, Void=None),
-            members=Many(Structure(member=PARTY, weight=U8)),
+            members=COHORT_MEMBERS,
             consensus=Many(Optional(U32)),
         )
     ),
@@ -95,6 +95,7 @@ SEAL_2 = Structure(
     seal1=DIGEST,
     uploaded=Many(Structure(member=PARTY, root=DIGEST)),
     void=Many(BLOCK),
+    repeated=Many(BLOCK),
     tree=DIGEST,
 )
 ABORT = Structure(
@@ -102,7 +103,7 @@ ABORT = Structure(
     round=ROUND,
     plan=DIGEST,
     model=DIGEST,
-    reason=Variants(TooFewAnnounced=None, NotSealed=None, TooFewUploaded=None),
+    reason=Variants(TooFewAnnounced=None, NotSealed=None, TooFewUploaded=None, BadDealing=None),
 )
 LATE_SKETCHES = Structure(
     epoch=DIGEST, round=ROUND, seal2=DIGEST, sketches=Many(Structure(block=BLOCK, rows=Many(U32)))
@@ -143,9 +144,10 @@ SIGNED = Structure(signer=PARTY, body=BODY, signature=SIGNATURE)
 VOTE = Structure(custodian=PARTY, signature=SIGNATURE)
 CERTIFICATE = Structure(body=BODY, votes=Many(VOTE))
 ENDING = Variants(Closed=Structure(certificate=CERTIFICATE, recomputed=Many(SIGNED)), Aborted=CERTIFICATE)
-REVEAL = Structure(member=PARTY, index=U32, value=KEY)
-REVEALED_SHARE = Structure(index=U32, share=KEY, path=Many(DIGEST))
-LOST_SECRET = Structure(member=PARTY, index=U32, shares=Many(Row(PARTY, REVEALED_SHARE)))
+REVEALED_SEEDS = Structure(seeds=Many(Structure(block=BLOCK, seed=KEY)), proof=Bytes(64))
+SEED_PARTS = Structure(custodian=PARTY, parts=REVEALED_SEEDS)
+REVEAL = Structure(dealer=PARTY, secret=Variants(MaskKey=KEY, Seeds=REVEALED_SEEDS, SeedParts=SEED_PARTS))
+BAD_DEALING = Structure(announcement=SIGNED, custodian=PARTY, letter=Bytes(), agreed=KEY, proof=Bytes(64))
 MODEL_PART = Structure(block=BLOCK, index=U32, bytes=Bytes())
 PAIR_OPENING = Structure(member=PARTY, other=PARTY, agreed=KEY, proof=Bytes(64))
 ROLE = Variants(member=None, custodian=None)
@@ -165,15 +167,9 @@ MESSAGE = Variants(
     ProposeAbort=Structure(abort=BODY),
     Sealed2=Structure(certificate=CERTIFICATE),
     SeedSharesRequest=Structure(round=ROUND, dealer=PARTY),
-    Seeds=Structure(round=ROUND, seeds=Many(Structure(block=BLOCK, seed=KEY))),
-    Shares=Structure(round=ROUND, dealer=PARTY, shares=Many(REVEALED_SHARE)),
-    ProposeClosing=Structure(
-        closing=BODY,
-        before=Many(DIGEST),
-        reveals=Many(REVEAL),
-        lost=Many(LOST_SECRET),
-        recompute=Many(BLOCK),
-    ),
+    Seeds=Structure(round=ROUND, seeds=REVEALED_SEEDS),
+    MaskKeyShare=Structure(round=ROUND, dealer=PARTY, share=KEY),
+    ProposeClosing=Structure(closing=BODY, before=Many(DIGEST), recompute=Many(BLOCK)),
     OldParameters=MODEL_PART,
     Recomputed=SIGNED,
     MaskedBlock=Structure(round=ROUND, member=PARTY, block=BLOCK, path=Many(DIGEST)),
@@ -182,12 +178,15 @@ MESSAGE = Variants(
     ModelPart=MODEL_PART,
     LetterOpened=Structure(round=ROUND, dealer=PARTY),
     LetterFault=Structure(round=ROUND, dealer=PARTY, agreed=KEY, proof=Bytes(64)),
-    LateRequest=Structure(round=ROUND, seeds=Many(REVEAL)),
+    LateRequest=Structure(round=ROUND),
     LateSketches=SIGNED,
     BlameRequest=Structure(round=ROUND, block=BLOCK),
     BlameAnswer=SIGNED,
     PairOpened=Structure(round=ROUND, opening=PAIR_OPENING),
+    Revealed=Structure(round=ROUND, reveal=REVEAL),
+    BadDealing=BAD_DEALING,
+    SeedParts=Structure(round=ROUND, dealer=PARTY, parts=REVEALED_SEEDS),
+    Ahead=Structure(round=ROUND),
 )
-REVEAL_LOG_BODY = Structure(index=U32, value=KEY)
 
 TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}

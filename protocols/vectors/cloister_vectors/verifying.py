@@ -2,15 +2,16 @@
 
 import struct
 
-from . import dealing, sketching
+from . import bars, dealing, sharing, sketching
 from .canonical import decode
 from .fixed import quantise
 from .framing import decode_frame
 from .hashing import digest, root, verify_path
 from .masking import expand, pair_key, self_key
 from .number_files import words_hex
-from .ristretto import BASE, decode_scalar, scalar_bytes, scalar_of_wide
+from .ristretto import decode_scalar, scalar_bytes, scalar_of_wide
 from .schema import BODIES, TYPES
+from .seeds import RoundSeeds
 from .signing import verify as verify_signature
 
 
@@ -37,12 +38,26 @@ def letter(entry):
 
 
 def shares(entry):
-    """MASK-11: any run of enough shares opens the secret."""
+    """MASK-08, MASK-11: every share is right, and any run of enough of them opens the secret."""
     listed = [(holder, bytes.fromhex(share)) for holder, share in entry["shares"]]
+    commitments, threshold = [bytes.fromhex(element) for element in entry["commitments"]], entry["threshold"]
+    sharing.check_commitments(commitments, threshold)
+    for holder, share in listed:
+        sharing.check_share(commitments, holder, share)
     for start in range(len(listed)):
-        rotated = listed[start:] + listed[:start]
-        secret = dealing.combine(entry["threshold"], rotated)
+        secret = sharing.combine(threshold, listed[start:] + listed[:start])
         assert scalar_bytes(secret).hex() == entry["secret"]
+        assert dealing.public_of(secret) == commitments[0]
+
+
+def seeds(entry):
+    """MASK-14, MASK-15: the seeds of one secret, with their proof."""
+    epoch, plan, secret, proof = unhex(entry, "epoch", "plan", "secret", "proof")
+    round_seeds, scalar = RoundSeeds(epoch, entry["round"], plan), decode_scalar(secret)
+    listed = [{"block": row["block"], "seed": bytes.fromhex(row["seed"])} for row in entry["seeds"]]
+    assert all(round_seeds.element(scalar, row["block"]) == row["seed"] for row in listed)
+    revealed = {"seeds": listed, "proof": proof}
+    round_seeds.verify(dealing.public_of(scalar), entry["dealer"], entry["by"], revealed)
 
 
 def signature(entry):
@@ -62,9 +77,9 @@ def path(entry):
 def mask(entry):
     """MASK-03 to MASK-05."""
     common = {k: bytes.fromhex(v) if isinstance(v, str) else v for k, v in entry["context"].items()}
-    secret, public = unhex(entry, "secret", "public")
+    seed, secret, public = unhex(entry, "seed", "secret", "public")
     agreed = dealing.agree(decode_scalar(secret), public)
-    keys = [self_key(common, entry["one"], secret), pair_key(common, entry["one"], entry["other"], agreed)]
+    keys = [self_key(common, entry["one"], seed), pair_key(common, entry["one"], entry["other"], agreed)]
     digests = [digest("sum", words_hex(expand(key, common["length"]))).hex() for key in keys]
     assert digests == [entry["self"], entry["pair"]]
 
@@ -102,27 +117,31 @@ class Dealt:
         self.receiving = {int(c): scalar_of_wide(bytes.fromhex(wide)) for c, wide in entry["receiving"].items()}
 
     def opened(self, sealed):
-        """A custodian's shares, checked against the announced digest and root."""
+        """A custodian's two shares, checked against the announced digest and commitments."""
         custodian = sealed["custodian"]
         context = dealing.letter_context(self.place, custodian, self.body["plan"])
         content = dealing.open_letter(sealed["sealed"], self.receiving[custodian], context)
         row = next(row for row in self.body["dealings"] if row["custodian"] == custodian)
         assert digest("letter", sealed["sealed"]) == row["letter"]
-        held = [content[at:at + 32] for at in range(0, len(content), 32)]
-        leaves = [dealing.share_leaf(self.place, custodian, at, share) for at, share in enumerate(held)]
-        assert root(leaves) == row["shares"]
-        return custodian, held
+        assert row["recipient"] == dealing.public_of(self.receiving[custodian])
+        assert bars.is_good(self.body, custodian, content)
+        return custodian, content
+
+    def check_key(self, name, kind, threshold, shares):
+        """MASK-02, MASK-08: the proof of a key, its commitments, and that the shares open it."""
+        announced = self.body[name]
+        sharing.check_commitments(announced["commitments"], threshold)
+        key = announced["commitments"][0]
+        dealing.verify_knowledge(key, dealing.key_context(self.place, kind), announced["proof"])
+        assert dealing.public_of(sharing.combine(threshold, shares)) == key
 
     def check(self, threshold):
-        """ROUND-10, ROUND-11: proof, letters, and that the shares open what was committed to."""
-        dealing.verify_knowledge(self.body["mask_key"], self.place, self.body["mask_key_proof"])
+        """ROUND-10, ROUND-11: both keys, and every letter."""
         held = dict(map(self.opened, self.letters))
         assert sorted(held) == [row["custodian"] for row in self.body["dealings"]]
-        open_one = lambda index: dealing.combine(threshold, [(c, shares[index]) for c, shares in held.items()])
-        assert (open_one(0) * BASE).encode() == self.body["mask_key"]
-        for block, committed in enumerate(self.body["seeds"]):
-            seed = scalar_bytes(open_one(1 + block))
-            assert dealing.seed_commitment(self.place, block, seed) == committed
+        mask, of_seeds = ([(c, content[part]) for c, content in held.items()] for part in (slice(32), slice(32, 64)))
+        self.check_key("mask_key", dealing.MASK_KEY, threshold, mask)
+        self.check_key("seed_key", dealing.SEED_KEY, threshold, of_seeds)
 
 
 def dealt(entry):
@@ -132,7 +151,7 @@ def dealt(entry):
 
 CHECKS = {
     "knowledge": knowledge, "letters": letter, "shares": shares, "signatures": signature, "paths": path,
-    "masks": mask, "sketches": sketch, "quantised": quantised, "messages": message, "dealings": dealt,
+    "seeds": seeds, "masks": mask, "sketches": sketch, "quantised": quantised, "messages": message, "dealings": dealt,
 }
 
 

@@ -1,7 +1,7 @@
 """Vectors of the encoding and of frames."""
 
 from . import framing
-from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Row, Structure, Text, Variants, decode, encode
+from .canonical import Bare, Bytes, Digest, Integer, Many, Optional, Structure, Text, Truth, Variants, decode, encode
 from .crypto_files import bad
 from .hashing import digest
 from .samples import seed
@@ -17,6 +17,8 @@ def sample(schema, number):
         case Integer():
             bits = 8 * schema.size - schema.signed
             return [-(2**bits) if schema.signed else 0, 1, 2**bits - 1, 2**bits // 3][number % 4]
+        case Truth():
+            return number % 2 == 1
         case Digest() | Bare():
             return label[:schema.size]
         case Bytes():
@@ -27,8 +29,6 @@ def sample(schema, number):
             return [sample(schema.item, number + at) for at in range(number)]
         case Optional():
             return None if number % 2 == 0 else sample(schema.item, number)
-        case Row():
-            return [sample(item, number) for item in schema.items]
         case Structure():
             return {name: sample(field, number) for name, field in schema.fields.items()}
         case Variants():
@@ -77,11 +77,14 @@ def codec_bad():
     vote = encode(MESSAGE, variant(MESSAGE, MESSAGE.names.index("Vote"), 1))
     message_plan = encode(MESSAGE, variant(MESSAGE, MESSAGE.names.index("Plan"), 0))
     lengths = [2**64 - 1, 2**63, 2**32, 3]
-    proof_at = 3 * 32 + 8
+    proof_at = 32 + 8 + 32 + 8 + 32
+    budget_at = proof_at + 8 + 64 + 8 + 32 + 8 + 64
+    assert announcement[budget_at] == 1
     cases = [
         ("Announcement", announcement + b"\x00", "trailing"), ("Announcement", announcement * 2, "trailing"),
         ("Announcement", announcement[:-1], "malformed"), ("Announcement", b"", "malformed"),
         ("Announcement", spliced(announcement, proof_at, (63).to_bytes(8, "little")), "malformed"),
+        ("Announcement", spliced(announcement, budget_at, b"\x02"), "malformed"),
         ("Manifest", manifest[:-5] + b"\x02" + manifest[-4:], "malformed"),
         ("Manifest", manifest[:-5] + b"\x00" + manifest[-4:], "trailing"),
         ("RoundPlan", plan[:-30], "malformed"), ("RoundPlan", plan + bytes(8), "trailing"),
@@ -91,7 +94,7 @@ def codec_bad():
         ("Message", message_plan[:-1] + b"\x01", "malformed"),
         ("Message", vote[:36] + (65).to_bytes(8, "little") + vote[44:] + b"\x00", "malformed"),
         ("Message", vote[:36] + (63).to_bytes(8, "little") + vote[44:-1], "malformed"),
-        ("Abort", encode(TYPES["Abort"], sample(TYPES["Abort"], 1))[:-4] + b"\x03\x00\x00\x00", "malformed"),
+        ("Abort", encode(TYPES["Abort"], sample(TYPES["Abort"], 1))[:-4] + b"\x04\x00\x00\x00", "malformed"),
     ]
     cases += [("Message", spliced(refusal, 16, length.to_bytes(8, "little")), "malformed") for length in lengths]
     return [
