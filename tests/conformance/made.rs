@@ -89,9 +89,13 @@ fn seeds(random: &mut Random) -> Value {
     let first = random.next_u32() % 2;
     let blocks: Vec<BlockId> = (0..PLANNED as u32).filter(|block| block % 3 != first).map(BlockId).collect();
     let secret = ScalarSecret::random(random);
-    let (made, proof) = SeedBases::new(epoch, round, plan, PLANNED).reveal((dealer, by), &secret, &blocks);
-    let rows: Vec<Value> =
-        made.iter().map(|(block, seed)| json!({ "block": block, "seed": hex::encode(seed) })).collect();
+    let bases = SeedBases::new(epoch, round, plan, PLANNED);
+    let made = bases.seeds(&secret, &blocks);
+    let proof = bases.prove((dealer, by), (&secret, &secret.public()), &made);
+    let rows: Vec<Value> = made
+        .iter()
+        .map(|(block, seed)| json!({ "block": block, "seed": hex::encode(seed.bytes()) }))
+        .collect();
     json!({
         "epoch": epoch,
         "round": round,

@@ -1,10 +1,9 @@
 //! The names of openings.
 
-use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockShape;
 use cloister_params::fixed::Scale;
 use cloister_params::id::Digest;
-use cloister_wire::codec;
+use cloister_protocol::openings::opening_name;
 use cloister_wire::statement::WeightedMember;
 use serde::Deserialize;
 
@@ -26,7 +25,6 @@ struct Named {
 /// ROUND-30
 pub(crate) fn check(file: Names) {
     for case in file.cases {
-        let bytes = codec::encode(&(case.shape, case.scale, &case.cohort));
-        assert_eq!(digest(Domain::Opening, &[&bytes]), case.name);
+        assert_eq!(opening_name(&case.shape, &case.scale, &case.cohort), case.name);
     }
 }

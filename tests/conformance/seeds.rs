@@ -118,9 +118,12 @@ impl Seeds {
             let listed = rows(&case.seeds);
             let blocks: Vec<BlockId> = listed.iter().map(|(block, _)| *block).collect();
             let names = (PartyId(self.dealer), PartyId(case.by));
-            let made = bases.reveal(names, &secret(&case.secret), &blocks);
-            assert_eq!((&made.0, made.1.to_vec()), (&listed, case.proof.0.clone()));
-            let checked = bases.verify(names, &key, &listed, &made.1).unwrap();
+            let secret = secret(&case.secret);
+            let seeds = bases.seeds(&secret, &blocks);
+            let made: Vec<_> = seeds.iter().map(|(block, seed)| (*block, seed.bytes())).collect();
+            let proof = bases.prove(names, (&secret, &key), &seeds);
+            assert_eq!((&made, proof.to_vec()), (&listed, case.proof.0.clone()));
+            let checked = bases.verify(names, &key, &listed, &proof).unwrap();
             assert!(checked.iter().map(|(block, element)| (*block, element.bytes())).eq(listed));
         }
     }

@@ -179,7 +179,7 @@ impl Consortium {
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         let floors = Floors::of(organisations, custodians)?;
         let (epoch_number, start) = (file.epoch, file.start);
-        if start.is_some() != (epoch_number > 1) {
+        if epoch_number == 0 || start.is_some() != (epoch_number > 1) {
             return Err(ConsortiumError::Start { epoch: epoch_number });
         }
         Ok(Self { name: file.name, epoch_number, start, coordinator: file.coordinator, parties, floors })

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
+use cloister_params::block::BlockShape;
+use cloister_params::fixed::Scale;
 use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::rule;
 use cloister_wire::codec;
 use cloister_wire::opening::{OpenedBlock, OpeningRecord};
-use cloister_wire::statement::Seal2;
+use cloister_wire::statement::{Seal2, WeightedMember};
 use thiserror::Error;
 
 use crate::fault::Misbehaviour;
@@ -294,17 +296,16 @@ pub(crate) fn opened_blocks(
 ) -> Vec<OpenedBlock> {
     let announcements = sealed.manifest().announcements();
     let has_budget = |member| announcements.get(&member).is_some_and(|known| known.body().has_budget);
-    let opened = |cohort: &SummedCohort| OpenedBlock {
-        block: cohort.block(),
-        name: opening_name(round, cohort),
-        all_have_budgets: cohort.members().all(has_budget),
+    let opened = |cohort: &SummedCohort| {
+        let block = cohort.block();
+        let planned = round.block(block).expect("the manifest was checked to name blocks of the plan");
+        let name = opening_name(&planned.shape, &planned.scale, cohort.weighted());
+        OpenedBlock { block, name, all_have_budgets: cohort.members().all(has_budget) }
     };
     cohorts.iter().map(opened).collect()
 }
 
 /// Names what a block is opened over: its shape and scale, and who is summed with which weight.
-fn opening_name(round: &RoundContext, cohort: &SummedCohort) -> Digest {
-    let planned = round.block(cohort.block()).expect("the manifest was checked to name blocks of the plan");
-    let bytes = codec::encode(&(planned.shape, planned.scale, cohort.weighted()));
-    digest(Domain::Opening, &[&bytes])
+pub fn opening_name(shape: &BlockShape, scale: &Scale, cohort: &[WeightedMember]) -> Digest {
+    digest(Domain::Opening, &[&codec::encode(&(shape, scale, cohort))])
 }

@@ -62,6 +62,9 @@ impl CheckedReveals {
                 self.seeds.extend(seeds);
             }
             RevealedSecret::SeedParts { custodian, parts } => {
+                if !round.custodians().any(|known| known == *custodian) {
+                    return Err(Misbehaviour::Reveal { dealer });
+                }
                 let parts = check_seeds(round, cohorts, place, parts)?;
                 if self.has_seeds(cohorts, dealer) {
                     return Ok(());
@@ -100,10 +103,15 @@ impl CheckedReveals {
         self.listed.values()
     }
 
-    /// The messages that show it to others.
+    /// The messages that show everything to custodians.
     pub(crate) fn messages(&self, round: &RoundContext) -> Vec<Message> {
-        let message = |reveal: &Reveal| Message::Revealed { round: round.round(), reveal: reveal.clone() };
-        self.listed().map(message).collect()
+        self.listed().map(|reveal| revealed(round, reveal)).collect()
+    }
+
+    /// The messages that show seeds to members, whose late sketches follow from them.
+    pub(crate) fn seed_messages(&self, round: &RoundContext) -> Vec<Message> {
+        let seeds = self.listed().filter(|reveal| !matches!(reveal.secret, RevealedSecret::MaskKey(_)));
+        seeds.map(|reveal| revealed(round, reveal)).collect()
     }
 
     /// Appends everything to the log of the round.
@@ -112,6 +120,10 @@ impl CheckedReveals {
             log.push(EntryKind::Reveal, reveal.dealer, codec::encode(reveal));
         }
     }
+}
+
+fn revealed(round: &RoundContext, reveal: &Reveal) -> Message {
+    Message::Revealed { round: round.round(), reveal: reveal.clone() }
 }
 
 /// Who revealed it, as proofs and the log's order have it: the custodian, or 0 for what the dealer's own key shows.
@@ -164,9 +176,7 @@ fn check_seeds(
     let key = dealt_keys(round, cohorts, dealer)?.seed;
     let public = match by {
         PartyId::COORDINATOR => Some(*key.key()),
-        custodian => {
-            round.custodians().any(|known| known == custodian).then(|| key.public_share(custodian)).flatten()
-        }
+        custodian => key.public_share(custodian),
     };
     let public = public.ok_or(wrong.clone())?;
     round.seed_bases().verify((dealer, by), &public, &listed, &revealed.proof).map_err(|_| wrong)

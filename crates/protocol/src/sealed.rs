@@ -204,7 +204,7 @@ impl SealedManifest {
         let disordered = body.repeated.windows(2).any(|pair| pair[0] >= pair[1]);
         let is_open = |block: &BlockId| round.block(*block).is_some() && !body.void.contains(block);
         if disordered || !body.repeated.iter().all(is_open) {
-            return Err(Misbehaviour::Announcement(
+            return Err(Misbehaviour::Seal2(
                 "repeated blocks are ascending, blocks of the plan, and not void",
             ));
         }

@@ -49,7 +49,10 @@ def file_text(parties, epoch=1, start=None):
     }
     lines = ['name = "vectors"', f"epoch = {epoch}", "", "[coordinator]", *_lines(coordinator)]
     if start is not None:
-        lines += ["", "[start]", *_lines(start)]
+        digests = {name: value for name, value in start.items() if name != "ending"}
+        lines += ["", "[start]", *_lines(digests)]
+        if "ending" in start:
+            lines += ["", "[start.ending]", *_lines(start["ending"])]
     for entry in parties:
         lines += ["", "[[party]]", *_lines(entry)]
     return "\n".join(lines) + "\n"
@@ -69,13 +72,16 @@ def _check_unique(coordinator, parties):
 
 
 def _check_start(file):
-    """CONS-06: only a later epoch begins on another; an ending has its round."""
+    """CONS-06: only a later epoch begins on another; an ending has its round and its digest."""
     start = file.get("start")
     require(file["epoch"] >= 1 and (file["epoch"] == 1) == (start is None), "start")
     if start is not None:
-        digests = [start.get(name) for name in ("epoch", "model", *(["ending"] if "ending" in start else []))]
+        digests = [start.get("epoch"), start.get("model")]
+        if "ending" in start:
+            ending = start["ending"]
+            require(isinstance(ending, dict) and set(ending) == {"round", "digest"}, "syntax")
+            digests.append(ending["digest"])
         require(all(isinstance(value, str) and len(value) == 64 for value in digests), "syntax")
-        require(("ending" in start) == ("round" in start), "start")
 
 
 def _check_custodians(parties):

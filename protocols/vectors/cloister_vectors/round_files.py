@@ -25,7 +25,8 @@ def consortium_case(roster, key):
 
 # CONS-06: what a later epoch begins on, without and with an ending.
 START = {"epoch": seed("epoch before").hex(), "model": seed("model before").hex()}
-ENDED = START | {"round": 7, "ending": seed("ending before").hex()}
+ENDING = {"round": 7, "digest": seed("ending before").hex()}
+ENDED = START | {"ending": ENDING}
 
 
 def consortium():
@@ -41,8 +42,9 @@ def bad_starts(parties):
     without = lambda name: {field: value for field, value in ENDED.items() if field != name}
     return [
         ("start", file_text(parties, 2)), ("start", file_text(parties, 1, START)), ("start", file_text(parties, 0, START)),
-        ("start", file_text(parties, 0)), ("start", file_text(parties, 2, without("round"))),
-        ("start", file_text(parties, 2, without("ending"))), ("syntax", file_text(parties, 2, without("model"))),
+        ("start", file_text(parties, 0)), ("syntax", file_text(parties, 2, START | {"ending": {"round": 7}})),
+        ("syntax", file_text(parties, 2, START | {"ending": {"digest": ENDING["digest"]}})),
+        ("syntax", file_text(parties, 2, without("model"))),
         ("syntax", file_text(parties, 2, without("epoch"))), ("syntax", file_text(parties, 2, START | {"model": "00"})),
     ]
 

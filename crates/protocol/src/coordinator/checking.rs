@@ -50,7 +50,7 @@ impl Checking {
     /// What was revealed, and the request for late sketches, whose own seeds follow from it.
     fn request(&self, context: &RoundContext) -> Vec<Frame> {
         let request = Message::LateRequest { round: context.round() };
-        self.opened.reveals.messages(context).into_iter().chain([request]).map(Frame::Message).collect()
+        self.opened.reveals.seed_messages(context).into_iter().chain([request]).map(Frame::Message).collect()
     }
 
     fn cohort(&self, block: BlockId) -> Option<&SummedCohort> {
