@@ -235,6 +235,11 @@ impl<'a> Client<'a> {
                 CustodianOutput::Keep(record) => self.records.journal.keep_signed(record)?,
                 CustodianOutput::KeepOpening(record) => self.records.openings.keep(record)?,
                 CustodianOutput::Send(frame) => self.to_send.push(frame),
+                // A party that is a member too is told by its member.
+                CustodianOutput::Declined { round, reason } if self.member.is_none() => {
+                    (self.events)(ClientEvent::Refused(round, reason));
+                }
+                CustodianOutput::Declined { .. } => {}
             }
         }
         while let Some(output) = self.member.as_mut().and_then(Member::poll_output) {

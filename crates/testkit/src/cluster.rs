@@ -346,7 +346,11 @@ impl Cluster {
             };
             match node.custodian.poll_output() {
                 Some(CustodianOutput::Send(frame)) => self.send(id, PartyId::COORDINATOR, &frame),
-                Some(CustodianOutput::Keep(_) | CustodianOutput::KeepOpening(_)) => {}
+                Some(
+                    CustodianOutput::Keep(_)
+                    | CustodianOutput::KeepOpening(_)
+                    | CustodianOutput::Declined { .. },
+                ) => {}
                 None => return,
             }
         }

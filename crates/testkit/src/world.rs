@@ -347,6 +347,7 @@ impl World {
                     node.journal.openings.push(record.clone());
                     self.observations.push(Observation::Opening(id, record));
                 }
+                Some(CustodianOutput::Declined { .. }) => {}
                 Some(CustodianOutput::Send(frame)) => {
                     self.send(id, PartyId::COORDINATOR, &frame);
                     self.observations.push(Observation::FromCustodian(id, frame));

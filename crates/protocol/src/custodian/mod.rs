@@ -1,6 +1,7 @@
 //! The custodian: holds shares of members' round secrets, signs seals, and reveals only what both seals permit.
 
 mod closing;
+mod planning;
 mod sealing;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +13,6 @@ use cloister_crypto::letter::{self, LetterEvidence};
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
 use cloister_params::rule;
 use cloister_wire::frame::Frame;
@@ -23,7 +23,7 @@ use rand_core::CryptoRng;
 
 use crate::bars::Bars;
 use crate::dealing::{HeldShares, check_announcement, is_announced_letter};
-use crate::fault::{Fault, Misbehaviour, Refusal};
+use crate::fault::{Fault, Misbehaviour};
 use crate::late::LateEvidence;
 use crate::manifest::{Announcements, keep_announcement};
 use crate::openings::Openings;
@@ -42,6 +42,13 @@ pub enum CustodianOutput {
     KeepOpening(OpeningRecord),
     /// Send a frame to the coordinator.
     Send(Frame),
+    /// This custodian's policy does not admit the plan of a round: it signs nothing but its abort.
+    Declined {
+        /// The round.
+        round: Round,
+        /// The limit of the policy.
+        reason: String,
+    },
 }
 
 /// The steps of a round that a custodian signs for, in their order.
@@ -92,6 +99,8 @@ pub struct Custodian {
     memory: Memory,
     receiving: Option<(Round, ScalarSecret)>,
     round: Option<RoundState>,
+    /// A round whose plan its policy does not admit, so that it signs nothing but its abort.
+    declined: Option<RoundContext>,
     outputs: VecDeque<CustodianOutput>,
 }
 
@@ -124,7 +133,22 @@ impl Custodian {
         let (receiving, round, outputs) = (None, None, VecDeque::new());
         let memory = Memory::Whole;
         let bars = Bars::default();
-        Self { id, key, epoch, policy, chain, signed, openings, bars, memory, receiving, round, outputs }
+        let declined = None;
+        Self {
+            id,
+            key,
+            epoch,
+            policy,
+            chain,
+            signed,
+            openings,
+            bars,
+            memory,
+            receiving,
+            round,
+            declined,
+            outputs,
+        }
     }
 
     /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has closed a
@@ -224,87 +248,6 @@ impl Custodian {
         Ok(())
     }
 
-    fn handle_plan(
-        &mut self,
-        signed: &Signed<RoundPlan>,
-        receiving_keys: &[Signed<ReceivingKey>],
-        previous: Option<&Ending>,
-    ) -> Result<(), Fault> {
-        let known = previous.map(|ending| KnownEnding::check(ending, &self.epoch)).transpose();
-        let known = known.map_err(|what| what.by(PartyId::COORDINATOR))?;
-        let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
-            Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
-            checked => checked?,
-        };
-        let round = context.round();
-        if let Err(why) = self.admit(&context, known.as_ref()) {
-            self.tell_ahead(round);
-            return Err(self.refuse(round, why));
-        }
-        known.iter().for_each(|known| self.take_ending(known));
-        if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
-            if self.holds_key(&context) {
-                self.memory = Memory::Watching(context.plan_digest());
-            }
-            let reason = Refusal::Restored.to_string();
-            self.send(Message::Refusal { round, role: Role::Custodian, reason });
-            return Ok(());
-        }
-        if !self.holds_key(&context) {
-            let reason =
-                "this custodian has no receiving key for the round; it can sign an abort alone".into();
-            self.send(Message::Refusal { round, role: Role::Custodian, reason });
-        }
-        if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
-            self.round = Some(RoundState {
-                context,
-                announcements: Announcements::new(),
-                shares: BTreeMap::new(),
-                sealed: None,
-                cohorts: None,
-                handed: HandedBlocks::default(),
-                reveals: CheckedReveals::default(),
-                evidence: LateEvidence::default(),
-                recomputed: BTreeMap::new(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Tells a coordinator that begins a round which has ended how far the others are: its disk was restored from an old copy
-    /// (`ROUND-37`).
-    fn tell_ahead(&mut self, asked: Round) {
-        if asked <= self.chain.round {
-            self.send(Message::Ahead { round: self.chain.round });
-        }
-    }
-
-    /// Says aloud why this custodian takes no part (`PLAN-10`).
-    fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
-        self.send(Message::Refusal { round, role: Role::Custodian, reason: why.to_string() });
-        Fault::PlanRefused { round, why }
-    }
-
-    fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
-        let other = |state: &RoundState| {
-            state.context.round() == context.round() && state.context.plan_digest() != context.plan_digest()
-        };
-        if rule::in_force("ROUND-03") && self.round.as_ref().is_some_and(other) {
-            return Err(Refusal::SecondPlan);
-        }
-        let mut chain = self.chain;
-        previous.into_iter().for_each(|known| chain.advance(known));
-        chain.check(context.plan())?;
-        self.bars.check(context.plan())?;
-        self.policy.admit(context.plan()).map_err(Refusal::from)
-    }
-
-    /// Whether this custodian can open letters of the round: a restart loses the key.
-    fn holds_key(&self, context: &RoundContext) -> bool {
-        let own = self.receiving.as_ref().filter(|(round, _)| *round == context.round());
-        own.is_some_and(|(_, secret)| context.plan().receiving_key(self.id) == Some(secret.public().bytes()))
-    }
-
     fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
         let state = self.round.as_mut().ok_or(not_awaited("an announcement"))?;
         let verified =
@@ -356,6 +299,7 @@ impl Custodian {
         if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
             self.round = None;
         }
+        self.declined.take_if(|context| context.round() <= known.round);
         let is_over = self.receiving.as_ref().is_some_and(|(round, _)| *round <= known.round);
         if is_over && rule::in_force("ROUND-26") {
             self.receiving = None;

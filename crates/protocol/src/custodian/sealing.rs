@@ -73,12 +73,14 @@ impl Custodian {
     }
 
     pub(super) fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
-        let state = self.round.as_ref().ok_or(no_round("an abort"))?;
         let body: Abort = codec::decode(abort)?;
+        let declined = self.declined.as_ref().filter(|context| context.round() == body.round);
+        let context = declined.or(self.round.as_ref().map(|state| &state.context));
+        let context = context.ok_or(no_round("an abort"))?;
         expect(Abort::TAG, "epoch", body.epoch, self.epoch.digest())?;
-        expect(Abort::TAG, "round", body.round, state.context.round())?;
-        expect(Abort::TAG, "plan", body.plan, state.context.plan_digest())?;
-        expect(Abort::TAG, "model", body.model, state.context.plan().model)?;
+        expect(Abort::TAG, "round", body.round, context.round())?;
+        expect(Abort::TAG, "plan", body.plan, context.plan_digest())?;
+        expect(Abort::TAG, "model", body.model, context.plan().model)?;
         self.vote::<Abort>(body.round, Phase::Outcome, abort)
     }
 
