@@ -3,11 +3,15 @@
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::{CheckedPlan, PlanError, RoundPlan, RoundSettings};
+use cloister_params::plan::{CheckedPlan, LateSketches, PlanError, RoundPlan, RoundSettings};
+use cloister_params::policy::Policy;
+use cloister_protocol::custodian::{Custodian, Phase};
 use cloister_protocol::fault::{Misbehaviour, Refusal};
+use cloister_protocol::openings::Openings;
 use cloister_protocol::statement::sign;
 use cloister_testkit::consortium::consortium;
-use cloister_wire::message::Message;
+use cloister_testkit::world::CustodianNode;
+use cloister_wire::message::{Ending, Message};
 
 use crate::stage::{SEVEN, Stage, announcements, settings};
 
@@ -187,4 +191,31 @@ fn a_plan_with_a_lower_floor() {
 fn a_routing_histogram_without_noise() {
     let bare = checked(|settings| settings.blocks.iter_mut().for_each(|block| block.noise_steps = 0));
     assert!(bare.is_err());
+}
+
+/// PLAN-10: custodians whose policies do not admit a plan sign neither seal, and sign its abort, so that the round ends.
+#[test]
+fn custodians_that_decline_a_plan_sign_its_abort_alone() {
+    let mut stage = Stage::seven();
+    stage.world.template_mut().late_sketches = LateSketches::Optional;
+    let consortium = &stage.world.consortium;
+    let policy = Policy::parse(&format!("governance_key = \"{}\"", consortium.governance)).unwrap();
+    let (epoch, model) = (consortium.epoch.clone(), stage.world.coordinator.model().digest());
+    for id in (1..=SEVEN as u32).map(PartyId) {
+        let key = consortium.keys[&id].clone();
+        let kept = ([], Openings::default());
+        let strict = Custodian::new(id, key, epoch.clone(), policy.clone(), model, kept);
+        stage.world.nodes.get_mut(&id).unwrap().custodian = Some(CustodianNode::Honest(Box::new(strict)));
+    }
+    stage.world.start_round();
+    stage.finish();
+    let endings: Vec<_> = stage.reports().iter().map(|report| &report.ending).collect();
+    assert!(matches!(endings[..], [Ending::Aborted(_)]), "the round ends without a sum");
+    let signed = stage.world.nodes[&PartyId(1)].journal.signed.clone();
+    assert_eq!(signed.iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Outcome]);
+    let mut control = Stage::seven();
+    control.world.template_mut().late_sketches = LateSketches::Optional;
+    control.world.start_round();
+    control.finish();
+    assert!(matches!(control.reports()[0].ending, Ending::Closed { .. }), "control: policies that admit it");
 }

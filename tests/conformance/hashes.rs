@@ -77,7 +77,7 @@ pub(crate) fn merkle(file: Trees) {
     for tree in file.cases {
         assert_eq!(merkle::root(&tree.leaves), tree.root);
         for (index, path) in tree.paths.iter().enumerate() {
-            assert_eq!(&merkle::path(&tree.leaves, index), path);
+            assert_eq!(&merkle::Tree::new(tree.leaves.clone()).path(index), path);
             assert!(merkle::verify(tree.root, tree.leaves[index], index, tree.leaves.len(), path));
         }
     }

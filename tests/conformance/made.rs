@@ -123,7 +123,7 @@ fn path(random: &mut Random) -> Value {
     let size = 1 + random.next_u64() as usize % 40;
     let leaves: Vec<Digest> = (0..size).map(|_| Digest(bytes(random))).collect();
     let index = random.next_u64() as usize % size;
-    let path = merkle::path(&leaves, index);
+    let path = merkle::Tree::new(leaves.clone()).path(index);
     json!({ "leaves": leaves, "root": merkle::root(&leaves), "index": index, "path": path })
 }
 

@@ -32,17 +32,37 @@ pub fn root(leaves: &[Digest]) -> Digest {
     }
 }
 
-/// The audit path of a leaf, from the leaf up; empty when there is no such leaf.
-pub fn path(leaves: &[Digest], index: usize) -> Vec<Digest> {
-    if leaves.len() < 2 || index >= leaves.len() {
-        return Vec::new();
+/// All nodes of a tree, so that each of many paths costs its length alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tree {
+    /// The leaves, then the nodes above them, up to the root.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Tree {
+    /// The tree over leaf hashes.
+    pub fn new(leaves: Vec<Digest>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(level) = levels.last().filter(|level| level.len() > 1) {
+            let pair = |pair: &[Digest]| match pair {
+                [left, right] => node_hash(*left, *right),
+                // The last node of an odd level stands for itself on the next.
+                _ => pair[0],
+            };
+            let next = level.chunks(2).map(pair).collect();
+            levels.push(next);
+        }
+        Self { levels }
     }
-    let at = split(leaves.len());
-    let (left, right) = leaves.split_at(at);
-    let (mut inner, sibling) =
-        if index < at { (path(left, index), root(right)) } else { (path(right, index - at), root(left)) };
-    inner.push(sibling);
-    inner
+
+    /// The audit path of a leaf, from the leaf up; empty when there is no such leaf.
+    pub fn path(&self, index: usize) -> Vec<Digest> {
+        if self.levels.first().is_none_or(|leaves| index >= leaves.len()) {
+            return Vec::new();
+        }
+        let sibling = |(height, level): (usize, &Vec<Digest>)| level.get((index >> height) ^ 1).copied();
+        self.levels.iter().enumerate().filter_map(sibling).collect()
+    }
 }
 
 /// Whether a path leads from a leaf hash at `index` of `size` leaves to the root (RFC 9162 section 2.1.3.2).
@@ -85,7 +105,7 @@ mod tests {
             let leaves = leaves(size);
             let root = root(&leaves);
             for index in 0..size {
-                let path = path(&leaves, index);
+                let path = Tree::new(leaves.clone()).path(index);
                 assert!(verify(root, leaves[index], index, size, &path), "{index} of {size}");
                 assert!(!verify(root, leaf_hash(b"other"), index, size, &path));
                 for wrong in (0..size).filter(|wrong| *wrong != index) {

@@ -280,7 +280,7 @@ pub struct SealedCohorts {
     valid: Vec<SummedCohort>,
     revealable: BTreeMap<PartyId, Revealable>,
     /// One for each valid block, until it is taken.
-    permits: Vec<BlockPermit>,
+    permits: BTreeMap<BlockId, BlockPermit>,
 }
 
 impl SealedCohorts {
@@ -296,7 +296,8 @@ impl SealedCohorts {
         let seal2: Verified<Seal2> = check_certificate(certificate, round.epoch())?;
         sealed.check_seal2(round, seal2.body())?;
         let valid = sealed.valid_cohorts(seal2.body());
-        let permits = valid.iter().map(|cohort| BlockPermit { cohort: cohort.clone() }).collect();
+        let permit = |cohort: &SummedCohort| (cohort.block, BlockPermit { cohort: cohort.clone() });
+        let permits = valid.iter().map(permit).collect();
         let revealable = revealable(&sealed, &valid);
         Ok(Self { sealed, seal2, valid, revealable, permits })
     }
@@ -348,13 +349,12 @@ impl SealedCohorts {
 
     /// Takes out the permit of one valid block; there is no second one.
     pub fn take_permit(&mut self, block: BlockId) -> Option<BlockPermit> {
-        let at = self.permits.iter().position(|permit| permit.cohort.block == block)?;
-        Some(self.permits.remove(at))
+        self.permits.remove(&block)
     }
 
     /// Takes out the permits of all valid blocks.
     pub fn take_permits(&mut self) -> Vec<BlockPermit> {
-        std::mem::take(&mut self.permits)
+        std::mem::take(&mut self.permits).into_values().collect()
     }
 }
 

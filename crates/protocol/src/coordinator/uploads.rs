@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_crypto::merkle;
+use cloister_crypto::merkle::{self, Tree};
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::rule;
 use cloister_wire::frame::{Chunk, Frame};
@@ -106,14 +106,15 @@ impl Arriving {
 pub(super) struct Uploads {
     /// The masked blocks of `S2[b]`, for every valid block.
     pub(super) summed: BTreeMap<PartyId, MaskedBlocks>,
-    leaves: BTreeMap<PartyId, BTreeMap<BlockId, Digest>>,
+    /// The blocks of each upload, ascending, and the tree over their leaves.
+    trees: BTreeMap<PartyId, (Vec<BlockId>, Tree)>,
 }
 
 impl Uploads {
     /// Keeps what is summed, and says what is to be erased from the disk, too.
     pub(super) fn sealed(cohorts: &SealedCohorts, arriving: BTreeMap<PartyId, Arriving>) -> (Self, Erasure) {
         let valid: BTreeSet<BlockId> = cohorts.valid().iter().map(|cohort| cohort.block()).collect();
-        let mut uploads = Self { summed: BTreeMap::new(), leaves: BTreeMap::new() };
+        let mut uploads = Self { summed: BTreeMap::new(), trees: BTreeMap::new() };
         let (whole, cut): (Vec<_>, Vec<_>) =
             arriving.into_iter().partition(|(member, _)| cohorts.has_uploaded(*member));
         let begun = cut.into_iter().filter(|(_, upload)| upload.has_begun());
@@ -123,7 +124,8 @@ impl Uploads {
             let void = upload.packed.extract_if(.., |block, _| !valid.contains(block));
             erasure.void.extend(void.map(|(block, _)| ((member, block), leaves[&block])));
             uploads.summed.insert(member, upload.packed);
-            uploads.leaves.insert(member, leaves);
+            let (blocks, leaves) = leaves.into_iter().unzip();
+            uploads.trees.insert(member, (blocks, Tree::new(leaves)));
         }
         (uploads, erasure)
     }
@@ -131,10 +133,9 @@ impl Uploads {
     /// A masked block that is summed, with its path to the root that its member signed.
     pub(super) fn proven(&self, member: PartyId, block: BlockId) -> Option<(&[u8], Vec<Digest>)> {
         let packed = self.summed.get(&member)?.get(&block)?;
-        let leaves = self.leaves.get(&member)?;
-        let index = leaves.keys().position(|own| *own == block)?;
-        let leaves: Vec<Digest> = leaves.values().copied().collect();
-        Some((packed, merkle::path(&leaves, index)))
+        let (blocks, tree) = self.trees.get(&member)?;
+        let index = blocks.binary_search(&block).ok()?;
+        Some((packed, tree.path(index)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The end of a round at a member: the published sums, and what they make of its model.
 
+use std::collections::BTreeSet;
+
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::rule;
 use cloister_wire::frame::Chunk;
@@ -104,8 +106,9 @@ impl RoundState {
     /// The opened blocks that a member is summed in, each with how many members are. None for one that did not see the
     /// second seal.
     fn summed_with(&self, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
+        let sums: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
         let cohorts = self.cohorts.iter().flat_map(SealedCohorts::valid);
-        let opened = |cohort: &&SummedCohort| closing.sums.iter().any(|sum| sum.block == cohort.block());
+        let opened = |cohort: &&SummedCohort| sums.contains(&cohort.block());
         let with_member = cohorts.filter(opened).filter(|cohort| cohort.members().any(|own| own == member));
         with_member.map(|cohort| (cohort.block(), cohort.weighted().len() as u32)).collect()
     }

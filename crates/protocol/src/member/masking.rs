@@ -1,5 +1,8 @@
 //! Masking a member's blocks for its upload.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_crypto::group::AgreedSecret;
 use cloister_crypto::mask::Sign;
 use cloister_params::id::{BlockId, PartyId};
 
@@ -18,12 +21,31 @@ pub(super) struct Masking<'a> {
 
 impl Masking<'_> {
     pub(super) fn all(&self, contribution: &Contribution) -> MaskedBlocks {
+        let agreed = self.agreed();
         let blocks = self.sealed.manifest().blocks_of(self.id).iter();
-        blocks.map(|(block, weight)| (*block, self.one(*block, *weight, contribution))).collect()
+        blocks.map(|(block, weight)| (*block, self.one(*block, *weight, contribution, &agreed))).collect()
+    }
+
+    /// What this member agrees on with each companion: the same for all blocks.
+    fn agreed(&self) -> BTreeMap<PartyId, AgreedSecret> {
+        let manifest = self.sealed.manifest();
+        let blocks = manifest.blocks_of(self.id).iter();
+        let companions: BTreeSet<PartyId> = blocks.flat_map(|(block, _)| self.companions(*block)).collect();
+        let agree = |other: PartyId| {
+            let public = mask_key_of(manifest.announcements(), other).expect("announcements were checked");
+            (other, self.secrets.mask_key().agree(&public))
+        };
+        companions.into_iter().map(agree).collect()
     }
 
     /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
-    fn one(&self, block: BlockId, weight: u8, contribution: &Contribution) -> Vec<u8> {
+    fn one(
+        &self,
+        block: BlockId,
+        weight: u8,
+        contribution: &Contribution,
+        agreed: &BTreeMap<PartyId, AgreedSecret>,
+    ) -> Vec<u8> {
         let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
         let context = self.context.masking(planned, self.sealed.manifest().digest());
         let weight = u32::from(weight);
@@ -33,10 +55,8 @@ impl Masking<'_> {
         let seed = self.secrets.seed(self.context, block);
         context.self_key(self.id, &seed).apply(Sign::Plus, &mut words);
         for other in self.companions(block) {
-            let announcements = self.sealed.manifest().announcements();
-            let public = mask_key_of(announcements, other).expect("announcements were checked");
-            let agreed = self.secrets.mask_key().agree(&public);
-            context.pair_key(self.id, other, &agreed).apply(Sign::of_pair(self.id, other), &mut words);
+            let mask = context.pair_key(self.id, other, &agreed[&other]);
+            mask.apply(Sign::of_pair(self.id, other), &mut words);
         }
         self.context.plan().settings.ring.pack(&words)
     }

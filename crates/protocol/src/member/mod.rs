@@ -342,7 +342,7 @@ impl Member {
     fn send_upload(&mut self, received: &[BlockId]) {
         let Some(state) = &self.round else { return };
         let Some(upload) = &state.upload else { return };
-        let round = state.context.round();
+        let (round, received) = (state.context.round(), received.iter().collect::<BTreeSet<_>>());
         for (block, packed) in upload.blocks.iter().filter(|(block, _)| !received.contains(block)) {
             let frames = chunks(round, self.id, *block, packed).map(Frame::Chunk);
             self.outputs.extend(frames.map(MemberOutput::Send));
