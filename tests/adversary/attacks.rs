@@ -56,6 +56,8 @@ macro_rules! attacks {
 attacks! {
     bodies::one_round_planned_twice by "ROUND-03",
     bodies::another_scale_after_an_abort by "ROUND-03",
+    bodies::late_sketches_after_an_abort by "ROUND-03",
+    bodies::other_weights_after_an_abort by "ROUND-03",
     bodies::a_plan_for_each_member by "ROUND-10",
     bodies::a_reveal_of_both_kinds by "ROUND-01",
     bodies::a_self_seed_of_an_absent_member by "ROUND-01",

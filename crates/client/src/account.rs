@@ -230,6 +230,23 @@ mod tests {
         }
     }
 
+    /// ROUND-03: what was charged may go out again while the policy lasts, although nothing more fits into the budget.
+    #[test]
+    fn what_goes_out_again_is_checked_and_not_charged_again() {
+        let limits = format!("expires = \"2026-11-23\"\n{BUDGET}");
+        let (path, mut account) = account("again", policy(&limits));
+        let mut round = 1;
+        while account.refusal(&plan(round), today()).expect("a sound ledger").is_none() {
+            let _ = account.charge(&plan(round)).expect("admitted").redeem();
+            round += 1;
+        }
+        assert_eq!(account.refusal_to_repeat(&plan(round - 1), today()).expect("a sound ledger"), None);
+        let tomorrow = Date::try_from("2026-11-24".to_owned()).expect("a day");
+        let reason = account.refusal_to_repeat(&plan(round - 1), tomorrow).expect("a sound ledger");
+        assert!(reason.is_some_and(|reason| reason.contains("policy `expires`")));
+        std::fs::remove_file(path).expect("it was written");
+    }
+
     /// PRIV-08
     #[test]
     fn a_policy_that_has_ended_refuses_before_anything_is_trained() {
