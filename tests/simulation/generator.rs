@@ -59,13 +59,6 @@ impl fmt::Display for Report {
     }
 }
 
-/// Whether sums of one block that start from one model are of the same members (`ROUND-30`). Until then lists have no
-/// members that come to the same integers twice.
-pub(crate) const SAME_MEMBERS_FROM_ONE_MODEL: bool = false;
-
-/// Whether custodians check what is shared against what is announced (`MASK-08`). Until then lists have no wrong keys.
-pub(crate) const SHARES_ARE_OF_ANNOUNCED_KEYS: bool = false;
-
 /// How often things go wrong in one list, in thousandths of its operations.
 #[derive(Clone, Copy)]
 struct Weather {
@@ -120,12 +113,12 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
         experts: 1,
         seed: random.next_u64(),
         byzantine_custodians,
-        corrupt_members: if SHARES_ARE_OF_ANNOUNCED_KEYS { corrupt_members } else { 0 },
+        corrupt_members,
         coordinator_is_byzantine: true,
         late_sketches,
         lying_members: if late_sketches { lying } else { 0 },
         every_block_is_sketched: late_sketches,
-        trains_afresh: trains_afresh || !SAME_MEMBERS_FROM_ONE_MODEL,
+        trains_afresh,
         ..Configuration::of(members)
     }
 }

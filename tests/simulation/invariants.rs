@@ -16,13 +16,13 @@ use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message};
+use cloister_wire::message::{Ending, Message, RevealedSeeds};
 use cloister_wire::statement::{
     Abort, Closing, Manifest, ManifestCohort, Seal1, Seal2, SumCheck, WeightedMember,
 };
 use serde::Serialize;
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Revealer};
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -90,7 +90,7 @@ impl Invariants {
     /// For a consortium that starts from the model `genesis`.
     pub(crate) fn new(epoch: Arc<Epoch>, byzantine: BTreeSet<PartyId>, genesis: Digest) -> Self {
         Self {
-            evidence: Evidence::new(epoch.digest(), genesis),
+            evidence: Evidence::new(&epoch, genesis),
             epoch,
             byzantine,
             votes: Votes::new(),
@@ -247,23 +247,20 @@ impl Invariants {
                 let ended = self.endings(Round(round.0 - 1));
                 self.evidence.check_announcement(member, body, &ended)
             }
-            Message::Seeds { round, seeds } => seeds.iter().try_for_each(|seed| {
-                self.check_seed(member, *round, seed.block)?;
-                self.evidence.check_seed(member, *round, seed)
-            }),
+            Message::Seeds { round, seeds } => self.check_seeds((member, *round), Revealer::Dealer, seeds),
             _ => Ok(()),
         }
     }
 
     fn check_custodian(&mut self, custodian: PartyId, message: &Message) -> Result<(), Violation> {
         match message {
-            Message::Shares { round, dealer, shares } => shares.iter().try_for_each(|share| {
-                match share.index.checked_sub(1) {
-                    None => self.check_mask_key(*dealer, *round)?,
-                    Some(block) => self.check_seed(*dealer, *round, BlockId(block))?,
-                }
-                self.evidence.check_share(custodian, (*dealer, *round), share)
-            }),
+            Message::SeedParts { round, dealer, parts } => {
+                self.check_seeds((*dealer, *round), Revealer::Custodian(custodian), parts)
+            }
+            Message::MaskKeyShare { round, dealer, share } => {
+                self.check_mask_key(*dealer, *round)?;
+                self.evidence.check_mask_key_share(custodian, (*dealer, *round), *share)
+            }
             Message::Vote { body, .. } => {
                 let kept = self.votes.values().filter_map(|bodies| bodies.get(body));
                 hold(kept.flatten().any(|voter| *voter == custodian), "R4", || {
@@ -274,14 +271,25 @@ impl Invariants {
         }
     }
 
-    /// R1 for a seed: only of members in `U2`, only of valid blocks that they are summed in, and no mask key.
+    /// R1 and R5 for seeds, or a custodian's parts of them.
+    fn check_seeds(
+        &mut self,
+        (dealer, round): (PartyId, Round),
+        by: Revealer,
+        revealed: &RevealedSeeds,
+    ) -> Result<(), Violation> {
+        revealed.seeds.iter().try_for_each(|seed| self.check_seed(dealer, round, seed.block))?;
+        self.evidence.check_seeds((dealer, round), by, revealed)
+    }
+
+    /// R1 for a seed: only of members in `U2`, only of valid blocks (neither void nor repeated) that they are summed in, and no mask key.
     fn check_seed(&mut self, dealer: PartyId, round: Round, block: BlockId) -> Result<(), Violation> {
         let (seal, manifest) = self.sealed(round)?;
         let cohort = manifest.cohorts.iter().find(|cohort| cohort.block == block);
         let is_summed = cohort.is_some_and(|cohort| {
             self.reaches_floor(seal, cohort) && summed(seal, cohort).any(|listed| listed.member == dealer)
         });
-        hold(is_summed && !seal.void.contains(&block), "R1", || {
+        hold(is_summed && is_open(seal, block), "R1", || {
             format!("the seed of {dealer} for {block} was revealed in {round}")
         })?;
         self.note(dealer, round, |revealed| revealed.seeds = true)
@@ -292,7 +300,7 @@ impl Invariants {
         let (seal, manifest) = self.sealed(round)?;
         let uploaded = seal.uploaded.iter().any(|listed| listed.member == dealer);
         let needed = manifest.cohorts.iter().any(|cohort| {
-            !seal.void.contains(&cohort.block) && cohort.members.iter().any(|listed| listed.member == dealer)
+            is_open(seal, cohort.block) && cohort.members.iter().any(|listed| listed.member == dealer)
         });
         hold(needed && !uploaded, "R1", || format!("the mask key of {dealer} was revealed in {round}"))?;
         self.note(dealer, round, |revealed| revealed.mask_key = true)
@@ -331,6 +339,11 @@ impl Invariants {
             Ending::Aborted(_) => hold(report.opened.is_empty(), "R3", || "an abort with sums".into()),
         }
     }
+}
+
+/// Whether a seal lets a block be summed: it is neither void nor repeated.
+fn is_open(seal: &Seal2, block: BlockId) -> bool {
+    !seal.void.contains(&block) && !seal.repeated.contains(&block)
 }
 
 /// `S2[b]`.
