@@ -8,7 +8,7 @@ use cloister_params::rule;
 
 use crate::generator::{Report, run_differences};
 use crate::invariants::Violation;
-use crate::operation::Attack::{EndingByPlan, LeaveOut, WithholdSketches};
+use crate::operation::Attack::{EndingByPlan, HideSums, LeaveOut, WithholdSketches};
 use crate::operation::Operation::{Attack, Expire, Settle, StartRound};
 use crate::operation::{self, Configuration, Operation};
 use crate::simulation::replay;
@@ -127,4 +127,22 @@ fn a_model_that_is_summed_twice_is_told() {
 fn random_lists_find_a_model_that_is_summed_twice() {
     assert!(!is_found(&six_that_sketch()));
     assert!(rule::without("ROUND-30", || is_found(&six_that_sketch())));
+}
+
+/// ROUND-25: sums are opened and hidden by an ending without them, and the same model is summed without one member.
+#[test]
+fn hidden_sums_are_told() {
+    let attack = || without_the_first(&six(), &[&[(HideSums, 0)]], 0);
+    assert!(fails(&attack), "with both rules");
+    assert!(rule::without("ROUND-30", || fails(&attack)), "a closing lists every sum");
+    assert!(rule::without("ROUND-25", || fails(&attack)), "from one model, the same members");
+    assert!(rule::without("ROUND-30", || rule::without("ROUND-25", || succeeds(&attack))), "with neither");
+}
+
+/// ROUND-25, ROUND-30
+#[test]
+fn random_lists_find_hidden_sums() {
+    assert!(!is_found(&six()), "control: with both rules");
+    assert!(rule::without("ROUND-30", || !is_found(&six())), "control: a closing lists every sum");
+    assert!(rule::without("ROUND-30", || rule::without("ROUND-25", || is_found(&six()))));
 }

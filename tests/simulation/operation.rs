@@ -120,11 +120,13 @@ pub(crate) enum Attack {
     EndingByPlan,
     /// A member gets nothing until the round ends.
     LeaveOut,
+    /// Before the next closing is proposed, custodians are asked for one that hides all sums.
+    HideSums,
 }
 
 impl Attack {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Replay,
         Self::Withhold,
         Self::SecondPlan,
@@ -139,9 +141,10 @@ impl Attack {
         Self::WithholdSketches,
         Self::EndingByPlan,
         Self::LeaveOut,
+        Self::HideSums,
     ];
 
     /// Those that could make sums whose difference is one member's integers.
-    pub(crate) const OF_DIFFERENCES: [Self; 4] =
-        [Self::WrongKey, Self::WithholdSketches, Self::EndingByPlan, Self::LeaveOut];
+    pub(crate) const OF_DIFFERENCES: [Self; 5] =
+        [Self::WrongKey, Self::WithholdSketches, Self::EndingByPlan, Self::LeaveOut, Self::HideSums];
 }

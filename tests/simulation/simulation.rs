@@ -26,6 +26,8 @@ pub(crate) struct Simulation {
     /// None for rosters that are not followed.
     knowledge: Option<Knowledge>,
     configuration: Configuration,
+    /// Whether the next closing is replaced by one that hides its sums.
+    hides_sums: bool,
     /// Rounds with sums.
     pub(crate) closed: usize,
     /// Rounds without.
@@ -76,6 +78,7 @@ impl Simulation {
             knowledge: Knowledge::new(&world, corrupt(configuration)),
             configuration: configuration.clone(),
             world,
+            hides_sums: false,
             closed: 0,
             aborted: 0,
         }
@@ -100,10 +103,19 @@ impl Simulation {
             Operation::StartRound => {
                 self.world.start_round();
             }
-            Operation::Settle => self.world.settle(),
+            Operation::Settle => return self.settle(),
             Operation::Attack(attack, choice) => self.attack(attack, choice),
         }
         self.observe()
+    }
+
+    /// Lets everything happen that can without a deadline, with whatever an attacker does in between.
+    fn settle(&mut self) -> Result<(), Violation> {
+        while let Some(step) = self.world.steps().first().copied() {
+            self.world.take(step);
+            self.observe()?;
+        }
+        Ok(())
     }
 
     /// An attack that keeps frames back or changes those of corrupt members; all others are frames of the attacker's.
@@ -120,6 +132,7 @@ impl Simulation {
                 parties.into_iter().for_each(|party| self.world.withhold_ending(party));
             }
             Attack::LeaveOut => self.world.leave_out(self.party(choice)),
+            Attack::HideSums => self.hides_sums = true,
             _ => {
                 for (to, frame) in self.frames_of(attack, choice) {
                     self.world.inject(to, frame);
@@ -144,7 +157,8 @@ impl Simulation {
             | Attack::WrongKey
             | Attack::WithholdSketches
             | Attack::EndingByPlan
-            | Attack::LeaveOut => None,
+            | Attack::LeaveOut
+            | Attack::HideSums => None,
         };
         message.map_or_else(Vec::new, |message| self.attacker.to_some(&message, choice))
     }
@@ -158,6 +172,7 @@ impl Simulation {
                     knowledge.observe(&self.world, &observation)?;
                 }
                 self.attacker.observe(&observation);
+                self.hide_sums(&observation);
                 if let Observation::Ended(report) = &observation {
                     let other = u64::from(self.configuration.members_lie);
                     check_sums(&self.world, report, other)?;
@@ -169,12 +184,39 @@ impl Simulation {
                 }
             }
             if self.configuration.coordinator_is_byzantine {
-                for (to, frame) in self.attacker.use_certificates() {
-                    self.world.inject(to, frame);
-                }
+                self.use_certificates();
             }
         }
         Ok(())
+    }
+
+    /// When a closing is proposed for the first time, has custodians asked for another one before it comes.
+    fn hide_sums(&mut self, observation: &Observation) {
+        let Observation::FromCoordinator(_, Frame::Message(Message::ProposeClosing { closing, before, .. })) =
+            observation
+        else {
+            return;
+        };
+        if std::mem::take(&mut self.hides_sums) {
+            for (to, frame) in self.attacker.hide_sums(closing, before) {
+                self.world.inject(to, frame);
+            }
+        }
+    }
+
+    /// Shows everyone what a quorum has signed for the attacker. With a closing of its own, it goes on to the next round.
+    fn use_certificates(&mut self) {
+        let mut closed = None;
+        for (to, frame) in self.attacker.use_certificates() {
+            if let Frame::Message(Message::Ended(ending @ Ending::Closed { .. })) = &frame {
+                closed = Some(ending.clone());
+            }
+            self.world.inject(to, frame);
+        }
+        if let Some(ending) = closed {
+            self.world.end_round_with(ending);
+            self.closed += 1;
+        }
     }
 
     fn party(&self, choice: u32) -> PartyId {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
-use cloister_params::id::PartyId;
+use cloister_params::id::{Digest, PartyId};
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::round::RoundContext;
 use cloister_protocol::statement::{Verified, check_partys, sign};
@@ -96,6 +96,16 @@ impl Attacker {
                     round.take_seal(manifest, certificate);
                 }
             }
+            Message::Revealed { .. }
+            | Message::LateSketches(_)
+            | Message::BlameAnswer(_)
+            | Message::PairOpened { .. } => {
+                if let Some(round) = &mut self.round
+                    && !round.shown.contains(message)
+                {
+                    round.shown.push(message.clone());
+                }
+            }
             _ => {}
         }
     }
@@ -177,6 +187,13 @@ impl Attacker {
     pub fn second_seal2(&mut self, choice: u32, left_out: usize) -> Option<Message> {
         let epoch = self.epoch.clone();
         self.round.as_mut()?.second_seal2(choice, left_out, &epoch)
+    }
+
+    /// In place of an honest closing one that hides all its sums, for everyone. `before` are digests of the blocks of the
+    /// model that the round started from.
+    pub fn hide_sums(&mut self, closing: &[u8], before: &[Digest]) -> Frames {
+        let messages = self.round.as_mut().map(|round| round.hide_sums(closing, before));
+        messages.iter().flatten().flat_map(|message| self.to_some(message, 0)).collect()
     }
 
     /// A request for one member's seeds.

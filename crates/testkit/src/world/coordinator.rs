@@ -5,7 +5,7 @@ use cloister_protocol::coordinator::{Coordinator, Erasure, Input, ModelParts, St
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::Message;
+use cloister_wire::message::{Ending, Message};
 
 use super::{Observation, World};
 
@@ -102,6 +102,15 @@ impl World {
         self.disk = backup;
         let back = self.coordinator_from_disk();
         self.begin_again_with(back);
+    }
+
+    /// Ends the round under way with an ending that the coordinator's program did not make, though a quorum has signed it: the
+    /// coordinator goes on as one whose chain has it. Links stay.
+    pub fn end_round_with(&mut self, ending: Ending) {
+        let start = Start { last_ending: Some(ending), last_sums: Vec::new(), ..self.coordinator.start() };
+        self.disk = CoordinatorDisk { start, ..CoordinatorDisk::new(&self.coordinator, self.now) };
+        self.coordinator = self.coordinator_from_disk();
+        self.interference.end_round();
     }
 
     fn coordinator_from_disk(&self) -> Coordinator {
