@@ -261,6 +261,7 @@ fn a_plan_that_does_not_follow_or_whose_blocks_overlap() {
     assert_eq!(announced_under(|plan| plan.previous = Digest([7; 32])), Some("R8"));
     assert_eq!(announced_under(|plan| plan.model = Digest([7; 32])), Some("R8"));
     assert_eq!(announced_under(|plan| plan.round = Round(3)), Some("R8"));
+    assert_eq!(announced_under(|plan| plan.barred = vec![PartyId(3)]), Some("bars"));
     let twice = |plan: &mut RoundPlan| {
         plan.settings.blocks[1].shape.kind = plan.settings.blocks[0].shape.kind;
     };

@@ -57,6 +57,11 @@ impl Evidence {
         }
     }
 
+    /// The members that a plan bars.
+    pub(crate) fn barred(&self, plan: Digest) -> &[PartyId] {
+        self.plans.get(&plan).map_or(&[], |plan| &plan.barred)
+    }
+
     /// R6, R7 and R8 for the plan that an honest member announces under. `ended` are the bodies that a quorum can have
     /// signed as the end of the round before.
     pub(crate) fn check_announcement(

@@ -98,6 +98,8 @@ pub(crate) enum Attack {
     Withhold,
     /// Another plan for the same round, to some.
     SecondPlan,
+    /// Made-up evidence that a member dealt badly, to some. A later second plan may bar this member.
+    FalseEvidence,
     /// Another manifest with another first seal, to some.
     SecondManifest,
     /// A manifest with a cohort below the floor.
@@ -126,10 +128,11 @@ pub(crate) enum Attack {
 
 impl Attack {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Replay,
         Self::Withhold,
         Self::SecondPlan,
+        Self::FalseEvidence,
         Self::SecondManifest,
         Self::ThinCohort,
         Self::SecondSeal2,

@@ -14,9 +14,10 @@ use cloister_testkit::world::{Journal, Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
-use crate::invariants::{Invariants, Violation, check_late_sketches, check_sums};
+use crate::invariants::{Invariants, Violation};
 use crate::knowledge::Knowledge;
 use crate::operation::{Attack, Configuration, Operation};
+use crate::sums::{check_late_sketches, check_sums};
 
 /// A world, its observers, and how its rounds ended.
 pub(crate) struct Simulation {
@@ -72,6 +73,9 @@ impl Simulation {
         let genesis = world.coordinator.model().digest();
         let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
         invariants.coordinator_is_honest = !configuration.coordinator_is_byzantine;
+        invariants.bad_dealers = (1..=configuration.corrupt_members)
+            .map(|back| PartyId(configuration.members + 1 - back))
+            .collect();
         Self {
             attacker: Attacker::new(&world.consortium),
             invariants,
@@ -146,6 +150,7 @@ impl Simulation {
         let message = match attack {
             Attack::Replay => return attacker.replayed(choice),
             Attack::SecondPlan => attacker.second_plan(choice),
+            Attack::FalseEvidence => attacker.false_evidence(choice),
             Attack::SecondManifest => attacker.second_manifest(choice),
             Attack::ThinCohort => attacker.thin_cohort(choice),
             Attack::SecondSeal2 => attacker.second_seal2(choice, 1),

@@ -330,7 +330,12 @@ impl World {
                 MemberOutput::Closed { round, model, .. } => {
                     self.observations.push(Observation::Closed(id, round, model.digest()))
                 }
-                MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => node.training = None,
+                MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => {
+                    // After the refusal of a second plan, a member still trains for the first.
+                    let member = node.member.as_ref();
+                    let is_awaited = |plan| member.is_some_and(|member| member.awaits_contribution(plan));
+                    node.training.take_if(|(plan, _)| !is_awaited(*plan));
+                }
             }
         }
     }
