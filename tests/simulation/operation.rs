@@ -31,6 +31,9 @@ pub(crate) struct Configuration {
     /// Whether training twice on one model leads to other integers.
     #[serde(default)]
     pub trains_afresh: bool,
+    /// Whether state machines are compared with what they were before each input that they refuse, which is slow.
+    #[serde(default)]
+    pub faults_are_watched: bool,
     /// Positive control: restarted parties find nothing on their disks.
     pub journals_are_lost: bool,
     /// Positive control: a restarted coordinator finds nothing of its round on its disk.
@@ -54,6 +57,7 @@ impl Configuration {
             every_block_is_sketched: false,
             corrupt_members: 0,
             trains_afresh: false,
+            faults_are_watched: false,
             journals_are_lost: false,
             coordinator_forgets: false,
             members_lie: false,

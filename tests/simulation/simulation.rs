@@ -14,7 +14,7 @@ use cloister_testkit::world::{Journal, Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
-use crate::invariants::{Invariants, Violation};
+use crate::invariants::{Invariants, Violation, hold};
 use crate::knowledge::Knowledge;
 use crate::operation::{Attack, Configuration, Operation};
 use crate::sums::{check_late_sketches, check_sums};
@@ -69,6 +69,9 @@ impl Simulation {
         }
         let mut world = World::new(consortium, template, configuration.seed);
         world.trains_afresh = configuration.trains_afresh;
+        if configuration.faults_are_watched {
+            world.watch_faults();
+        }
         (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
         let genesis = world.coordinator.model().digest();
         let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
@@ -192,7 +195,8 @@ impl Simulation {
                 self.use_certificates();
             }
         }
-        Ok(())
+        let changed = self.world.changed_by_faults.first();
+        hold(changed.is_none(), "fault", || format!("a refused input changed a state machine: {changed:?}"))
     }
 
     /// When a closing is proposed for the first time, has custodians asked for another one before it comes.

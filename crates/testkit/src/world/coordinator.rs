@@ -7,7 +7,7 @@ use cloister_protocol::model::Model;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
-use super::{Observation, World};
+use super::{Observation, StateMachine, World};
 
 /// What the coordinator keeps on disk: what its round began with, and what reached it since.
 #[derive(Clone, Debug)]
@@ -44,11 +44,15 @@ impl World {
 
     /// Gives the coordinator an input, and keeps it if it is taken.
     pub(super) fn tell_coordinator(&mut self, input: Input) -> Result<(), Fault> {
+        let before = self.before_input(StateMachine::Coordinator);
         let result = self.coordinator.handle(input.clone(), self.now);
         if result.is_ok() && input.is_kept() {
             self.disk.inputs.push((input, self.now));
         }
         self.collect_from_coordinator();
+        if let Err(fault) = &result {
+            self.after_fault(StateMachine::Coordinator, before, fault);
+        }
         result
     }
 
