@@ -6,9 +6,9 @@
 
 use cloister_params::rule;
 
-use crate::generator::{Report, SAME_MEMBERS_FROM_ONE_MODEL, SHARES_ARE_OF_ANNOUNCED_KEYS, run_differences};
+use crate::generator::{Report, run_differences};
 use crate::invariants::Violation;
-use crate::operation::Attack::{EndingByPlan, LeaveOut, WithholdSketches, WrongKey};
+use crate::operation::Attack::{EndingByPlan, HideSums, LeaveOut, WithholdSketches};
 use crate::operation::Operation::{Attack, Expire, Settle, StartRound};
 use crate::operation::{self, Configuration, Operation};
 use crate::simulation::replay;
@@ -64,68 +64,85 @@ fn tells_the_first(result: &Result<(), Violation>) -> bool {
     })
 }
 
-/// ROUND-31: a closing that a member learns from the next plan leaves it its contribution, and it sends it again.
+/// Whether the attack tells nothing.
+fn fails(attack: &impl Fn() -> Result<(), Violation>) -> bool {
+    attack() == Ok(())
+}
+
+/// Whether it tells the integers of party 1.
+fn succeeds(attack: &impl Fn() -> Result<(), Violation>) -> bool {
+    tells_the_first(&attack())
+}
+
+/// Each of the two rules stops the attack alone, and nothing else does.
+fn either_rule_stops(attack: impl Fn() -> Result<(), Violation>) {
+    assert!(fails(&attack), "with both rules");
+    assert!(rule::without("ROUND-30", || fails(&attack)), "a closing clears what was contributed to it");
+    assert!(rule::without("ROUND-31", || fails(&attack)), "from one model, the same members");
+    assert!(rule::without("ROUND-30", || rule::without("ROUND-31", || succeeds(&attack))), "with neither");
+}
+
+/// ROUND-30, ROUND-31: a closing that a member learns from the next plan leaves it its contribution, and it sends it again.
 #[test]
 fn a_contribution_that_survives_a_closing_is_told() {
     let configuration = Configuration { trains_afresh: true, ..six_that_sketch() };
-    let attack = || without_the_first(&configuration, &[&[(WithholdSketches, 5), (EndingByPlan, 0)]], 0);
-    assert_eq!(attack(), Ok(()), "control: a closing clears it");
-    assert!(tells_the_first(&rule::without("ROUND-31", attack)));
+    either_rule_stops(|| {
+        without_the_first(&configuration, &[&[(WithholdSketches, 5), (EndingByPlan, 0)]], 0)
+    });
 }
 
-/// ROUND-31: of two endings that a member has not seen it learns the second alone. That one is an abort of a round that
-/// the member was left out of, and the first was a closing.
+/// ROUND-30, ROUND-31: of two endings that a member has not seen it learns the second alone. That one is an abort of a
+/// round that the member was left out of, and the first was a closing.
 #[test]
 fn a_contribution_that_survives_a_closing_behind_an_abort_is_told() {
     let configuration = Configuration { trains_afresh: true, ..six_that_sketch() };
     let nobody: Vec<(operation::Attack, u32)> = (0..6).map(|choice| (LeaveOut, choice)).collect();
     let rounds: [&[_]; 2] = [&[(WithholdSketches, 5), (EndingByPlan, 0)], &nobody];
-    let attack = || without_the_first(&configuration, &rounds, 1);
-    assert_eq!(attack(), Ok(()), "control: a closing clears it, known or not");
-    assert!(tells_the_first(&rule::without("ROUND-31", attack)));
+    either_rule_stops(|| without_the_first(&configuration, &rounds, 1));
 }
 
-/// ROUND-31
+/// ROUND-30, ROUND-31
 #[test]
 fn random_lists_find_a_contribution_that_survives_a_closing() {
     let configuration = Configuration { trains_afresh: true, ..six_that_sketch() };
-    assert!(!is_found(&configuration), "control: a closing clears it");
-    assert!(rule::without("ROUND-31", || is_found(&configuration)));
-}
-
-/// MASK-08: with a mask key that its letters do not share, a member lets a round end without the sums that it and the
-/// coordinator know all the same.
-#[test]
-fn a_sum_that_is_called_lost_is_told() {
-    let configuration = Configuration { corrupt_members: 1, ..six() };
-    assert_eq!(without_the_first(&configuration, &[&[]], 0), Ok(()), "control: with the announced key");
-    let attack = without_the_first(&configuration, &[&[(WrongKey, 0)]], 0);
-    assert_eq!(tells_the_first(&attack), !SHARES_ARE_OF_ANNOUNCED_KEYS);
-}
-
-/// MASK-08
-#[test]
-fn random_lists_find_a_sum_that_is_called_lost() {
-    assert!(!is_found(&six()), "control: nobody deals a wrong key");
-    let configuration = Configuration { corrupt_members: 1, ..six() };
-    assert_eq!(is_found(&configuration), !SHARES_ARE_OF_ANNOUNCED_KEYS);
+    assert!(!is_found(&configuration), "control: with both rules");
+    assert!(rule::without("ROUND-30", || !is_found(&configuration)), "control: a closing clears it");
+    assert!(rule::without("ROUND-30", || rule::without("ROUND-31", || is_found(&configuration))));
 }
 
 /// ROUND-30: members that train again on the model that a closing left as it was come to the same integers.
 #[test]
 fn a_model_that_is_summed_twice_is_told() {
-    let attack = without_the_first(&six_that_sketch(), &[&[(WithholdSketches, 5)]], 0);
-    assert_eq!(tells_the_first(&attack), !SAME_MEMBERS_FROM_ONE_MODEL);
-    let fresh = Configuration { trains_afresh: true, ..six_that_sketch() };
-    assert_eq!(
-        without_the_first(&fresh, &[&[(WithholdSketches, 5)]], 0),
-        Ok(()),
-        "control: to other integers"
-    );
+    let attack = |trains_afresh| {
+        let configuration = Configuration { trains_afresh, ..six_that_sketch() };
+        without_the_first(&configuration, &[&[(WithholdSketches, 5)]], 0)
+    };
+    assert_eq!(attack(false), Ok(()));
+    assert!(rule::without("ROUND-30", || tells_the_first(&attack(false))));
+    assert_eq!(rule::without("ROUND-30", || attack(true)), Ok(()), "control: to other integers");
 }
 
 /// ROUND-30
 #[test]
 fn random_lists_find_a_model_that_is_summed_twice() {
-    assert_eq!(is_found(&six_that_sketch()), !SAME_MEMBERS_FROM_ONE_MODEL);
+    assert!(!is_found(&six_that_sketch()));
+    assert!(rule::without("ROUND-30", || is_found(&six_that_sketch())));
+}
+
+/// ROUND-25: sums are opened and hidden by an ending without them, and the same model is summed without one member.
+#[test]
+fn hidden_sums_are_told() {
+    let attack = || without_the_first(&six(), &[&[(HideSums, 0)]], 0);
+    assert!(fails(&attack), "with both rules");
+    assert!(rule::without("ROUND-30", || fails(&attack)), "a closing lists every sum");
+    assert!(rule::without("ROUND-25", || fails(&attack)), "from one model, the same members");
+    assert!(rule::without("ROUND-30", || rule::without("ROUND-25", || succeeds(&attack))), "with neither");
+}
+
+/// ROUND-25, ROUND-30
+#[test]
+fn random_lists_find_hidden_sums() {
+    assert!(!is_found(&six()), "control: with both rules");
+    assert!(rule::without("ROUND-30", || !is_found(&six())), "control: a closing lists every sum");
+    assert!(rule::without("ROUND-30", || rule::without("ROUND-25", || is_found(&six()))));
 }

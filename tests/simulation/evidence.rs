@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_crypto::commitment::{DealingContext, SharedSecret};
-use cloister_crypto::merkle;
+use cloister_crypto::consortium::Epoch;
+use cloister_crypto::group::ScalarSecret;
+use cloister_crypto::seed::SeedBases;
+use cloister_crypto::sharing::Commitments;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::statement::body_digest;
 use cloister_wire::codec;
-use cloister_wire::message::{Message, RevealedSeed, RevealedShare};
-use cloister_wire::statement::{Abort, Announcement, Closing};
+use cloister_wire::message::{Message, RevealedSeeds};
+use cloister_wire::statement::{Abort, Announcement, Closing, SharedKey};
 
 use crate::invariants::{Violation, hold};
 
@@ -18,6 +20,8 @@ use crate::invariants::{Violation, hold};
 pub(crate) struct Evidence {
     epoch: Digest,
     genesis: Digest,
+    /// Shares that recover a key.
+    threshold: usize,
     plans: BTreeMap<Digest, RoundPlan>,
     /// The model after each proposed ending.
     endings: BTreeMap<Digest, Digest>,
@@ -25,9 +29,10 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    pub(crate) fn new(epoch: Digest, genesis: Digest) -> Self {
+    pub(crate) fn new(epoch: &Epoch, genesis: Digest) -> Self {
         let (plans, endings, announcements) = Default::default();
-        Self { epoch, genesis, plans, endings, announcements }
+        let threshold = epoch.consortium().floors().reveal_threshold;
+        Self { epoch: epoch.digest(), genesis, threshold, plans, endings, announcements }
     }
 
     /// Remembers what the coordinator, or somebody in its place, says.
@@ -50,6 +55,11 @@ impl Evidence {
             }
             _ => {}
         }
+    }
+
+    /// The members that a plan bars.
+    pub(crate) fn barred(&self, plan: Digest) -> &[PartyId] {
+        self.plans.get(&plan).map_or(&[], |plan| &plan.barred)
     }
 
     /// R6, R7 and R8 for the plan that an honest member announces under. `ended` are the bodies that a quorum can have
@@ -76,44 +86,61 @@ impl Evidence {
         Ok(())
     }
 
-    fn dealing(&self, dealer: PartyId, round: Round) -> DealingContext {
-        DealingContext { epoch: self.epoch, round, dealer }
-    }
-
-    /// R5 for a member's own seed.
-    pub(crate) fn check_seed(
+    /// R5 for seeds that a member reveals of its own, or a custodian's parts of them: the secret that the dealer's
+    /// announcement fixes made all of them.
+    pub(crate) fn check_seeds(
         &self,
-        dealer: PartyId,
-        round: Round,
-        seed: &RevealedSeed,
+        (dealer, round): (PartyId, Round),
+        by: Revealer,
+        revealed: &RevealedSeeds,
     ) -> Result<(), Violation> {
-        let committed = self.dealing(dealer, round).seed_commitment(seed.block, &seed.seed);
-        let announced = self.announcements.get(&(dealer, round));
-        let fits = announced.is_some_and(|body| body.seeds.get(seed.block.0 as usize) == Some(&committed));
+        let fits = self.announcements.get(&(dealer, round)).is_some_and(|body| {
+            let public = self.commitments(&body.seed_key).and_then(|key| match by {
+                Revealer::Dealer => Some(*key.key()),
+                Revealer::Custodian(custodian) => key.public_share(custodian),
+            });
+            let blocks = self.plans.get(&body.plan).map_or(0, |plan| plan.settings.blocks.len());
+            let bases = SeedBases::new(self.epoch, round, body.plan, blocks);
+            let listed: Vec<(BlockId, [u8; 32])> =
+                revealed.seeds.iter().map(|seed| (seed.block, seed.seed)).collect();
+            let number = match by {
+                Revealer::Dealer => PartyId(0),
+                Revealer::Custodian(custodian) => custodian,
+            };
+            public.is_some_and(|key| bases.verify((dealer, number), &key, &listed, &revealed.proof).is_ok())
+        });
         hold(fits, "R5", || {
-            format!("{dealer} revealed for {} in {round} what it had not committed to", seed.block)
+            format!("{by:?} revealed seeds of {dealer} in {round} that it had not committed to")
         })
     }
 
-    /// R5 for an honest custodian's share.
-    pub(crate) fn check_share(
+    /// R5 for an honest custodian's share of a mask key.
+    pub(crate) fn check_mask_key_share(
         &self,
         custodian: PartyId,
         (dealer, round): (PartyId, Round),
-        share: &RevealedShare,
+        share: [u8; 32],
     ) -> Result<(), Violation> {
-        let secret =
-            share.index.checked_sub(1).map_or(SharedSecret::MaskKey, |b| SharedSecret::Seed(BlockId(b)));
-        let leaf = self.dealing(dealer, round).share_leaf(custodian, secret, &share.share);
         let fits = self.announcements.get(&(dealer, round)).is_some_and(|body| {
-            let dealt = body.dealings.iter().find(|dealing| dealing.custodian == custodian);
-            let (at, size) = (share.index as usize, 1 + body.seeds.len());
-            dealt.is_some_and(|dealt| merkle::verify(dealt.shares, leaf, at, size, &share.path))
+            let public = self.commitments(&body.mask_key).and_then(|key| key.public_share(custodian));
+            let shown = ScalarSecret::from_revealed(share).map(|share| share.public());
+            shown.is_some() && shown == public
         });
         hold(fits, "R5", || {
             format!("{custodian} revealed a share of {dealer} in {round} that was not dealt to it")
         })
     }
+
+    fn commitments(&self, key: &SharedKey) -> Option<Commitments> {
+        Commitments::decode(&key.commitments, self.threshold).ok()
+    }
+}
+
+/// Who reveals seeds, or parts of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Revealer {
+    Dealer,
+    Custodian(PartyId),
 }
 
 /// R7: numbers count from 0, no kind stands twice, no block is empty.

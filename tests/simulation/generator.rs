@@ -59,13 +59,6 @@ impl fmt::Display for Report {
     }
 }
 
-/// Whether sums of one block that start from one model are of the same members (`ROUND-30`). Until then lists have no
-/// members that come to the same integers twice.
-pub(crate) const SAME_MEMBERS_FROM_ONE_MODEL: bool = false;
-
-/// Whether custodians check what is shared against what is announced (`MASK-08`). Until then lists have no wrong keys.
-pub(crate) const SHARES_ARE_OF_ANNOUNCED_KEYS: bool = false;
-
 /// How often things go wrong in one list, in thousandths of its operations.
 #[derive(Clone, Copy)]
 struct Weather {
@@ -116,16 +109,18 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
     let (corrupt_members, lying) = (random.next_u32() % (corrupt + 1), random.next_u32() % (corrupt + 1));
     let late_sketches = !random.next_u32().is_multiple_of(4);
     let trains_afresh = random.next_u32().is_multiple_of(2);
+    let seed = random.next_u64();
     Configuration {
         experts: 1,
-        seed: random.next_u64(),
+        seed,
+        faults_are_watched: are_faults_watched(members, seed),
         byzantine_custodians,
-        corrupt_members: if SHARES_ARE_OF_ANNOUNCED_KEYS { corrupt_members } else { 0 },
+        corrupt_members,
         coordinator_is_byzantine: true,
         late_sketches,
         lying_members: if late_sketches { lying } else { 0 },
         every_block_is_sketched: late_sketches,
-        trains_afresh: trains_afresh || !SAME_MEMBERS_FROM_ONE_MODEL,
+        trains_afresh,
         ..Configuration::of(members)
     }
 }
@@ -138,9 +133,12 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
     let floors = Floors::of(members as usize, (members as usize).min(DEFAULT_CUSTODIANS))
         .expect("rosters of these sizes have floors");
     let late_sketches = members <= 12 && random.next_u32().is_multiple_of(3);
+    let experts = 1 + (random.next_u32() % 3) as u16;
+    let seed = random.next_u64();
     Configuration {
-        experts: 1 + (random.next_u32() % 3) as u16,
-        seed: random.next_u64(),
+        experts,
+        seed,
+        faults_are_watched: are_faults_watched(members, seed),
         byzantine_custodians: random.next_u32() % (floors.malicious_custodians as u32 + 1),
         coordinator_is_byzantine: random.next_u32().is_multiple_of(2),
         late_sketches,
@@ -151,6 +149,11 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
         },
         ..Configuration::of(members)
     }
+}
+
+/// In one small list of ten.
+fn are_faults_watched(members: u32, seed: u64) -> bool {
+    members <= 8 && seed.is_multiple_of(10)
 }
 
 /// Runs one list of at most so many operations, up to its first violation or until it is stuck.

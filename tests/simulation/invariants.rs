@@ -8,21 +8,17 @@ use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::RoundPlan;
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::custodian::{Phase, SignedRecord};
-use cloister_protocol::opening::OpenedSum;
 use cloister_protocol::statement::body_digest;
-use cloister_testkit::world::{Observation, World};
+use cloister_testkit::world::Observation;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{
-    Abort, Closing, Manifest, ManifestCohort, Seal1, Seal2, SumCheck, WeightedMember,
-};
+use cloister_wire::message::{Ending, Message, RevealedSeeds};
+use cloister_wire::statement::{Abort, Closing, Manifest, ManifestCohort, Seal1, Seal2, WeightedMember};
 use serde::Serialize;
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Revealer};
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -73,6 +69,8 @@ pub(crate) struct Invariants {
     evidence: Evidence,
     /// Whether nobody but the coordinator's own program speaks in its place.
     pub(crate) coordinator_is_honest: bool,
+    /// Members that deal wrong keys.
+    pub(crate) bad_dealers: BTreeSet<PartyId>,
     /// What the coordinator proposed in each step of each round.
     proposed: BTreeMap<(Round, Proposal), Digest>,
 }
@@ -90,7 +88,7 @@ impl Invariants {
     /// For a consortium that starts from the model `genesis`.
     pub(crate) fn new(epoch: Arc<Epoch>, byzantine: BTreeSet<PartyId>, genesis: Digest) -> Self {
         Self {
-            evidence: Evidence::new(epoch.digest(), genesis),
+            evidence: Evidence::new(&epoch, genesis),
             epoch,
             byzantine,
             votes: Votes::new(),
@@ -101,6 +99,7 @@ impl Invariants {
             revealed: BTreeMap::new(),
             models: BTreeMap::new(),
             coordinator_is_honest: true,
+            bad_dealers: BTreeSet::new(),
             proposed: BTreeMap::new(),
         }
     }
@@ -190,10 +189,20 @@ impl Invariants {
                 format!("{custodian} sealed {round} before the round before it ended")
             })?;
         }
+        let manifest = self.manifests.get(&body).filter(|_| phase == Phase::Seal1);
+        manifest.map_or(Ok(()), |manifest| self.check_bars(custodian, manifest.plan))?;
         match self.seals.get(&body) {
             Some(seal) if phase == Phase::Outcome => self.check_floors(seal),
             _ => Ok(()),
         }
+    }
+
+    /// Nobody takes part under a plan that bars an honest member.
+    fn check_bars(&self, party: PartyId, plan: Digest) -> Result<(), Violation> {
+        let barred = self.evidence.barred(plan).iter().find(|member| !self.bad_dealers.contains(member));
+        hold(barred.is_none(), "bars", || {
+            format!("{party} takes part under a plan that bars {barred:?}, who dealt well")
+        })
     }
 
     /// The bodies that a quorum can have signed: honest signatures, and as many as there are byzantine custodians.
@@ -244,26 +253,24 @@ impl Invariants {
                 let (round, digest) = (body.round, body_digest(&signed.body));
                 let before = *self.announced.entry((member, round)).or_insert(digest);
                 hold(before == digest, "R4", || format!("{member} announced twice in {round}"))?;
+                self.check_bars(member, body.plan)?;
                 let ended = self.endings(Round(round.0 - 1));
                 self.evidence.check_announcement(member, body, &ended)
             }
-            Message::Seeds { round, seeds } => seeds.iter().try_for_each(|seed| {
-                self.check_seed(member, *round, seed.block)?;
-                self.evidence.check_seed(member, *round, seed)
-            }),
+            Message::Seeds { round, seeds } => self.check_seeds((member, *round), Revealer::Dealer, seeds),
             _ => Ok(()),
         }
     }
 
     fn check_custodian(&mut self, custodian: PartyId, message: &Message) -> Result<(), Violation> {
         match message {
-            Message::Shares { round, dealer, shares } => shares.iter().try_for_each(|share| {
-                match share.index.checked_sub(1) {
-                    None => self.check_mask_key(*dealer, *round)?,
-                    Some(block) => self.check_seed(*dealer, *round, BlockId(block))?,
-                }
-                self.evidence.check_share(custodian, (*dealer, *round), share)
-            }),
+            Message::SeedParts { round, dealer, parts } => {
+                self.check_seeds((*dealer, *round), Revealer::Custodian(custodian), parts)
+            }
+            Message::MaskKeyShare { round, dealer, share } => {
+                self.check_mask_key(*dealer, *round)?;
+                self.evidence.check_mask_key_share(custodian, (*dealer, *round), *share)
+            }
             Message::Vote { body, .. } => {
                 let kept = self.votes.values().filter_map(|bodies| bodies.get(body));
                 hold(kept.flatten().any(|voter| *voter == custodian), "R4", || {
@@ -274,14 +281,25 @@ impl Invariants {
         }
     }
 
-    /// R1 for a seed: only of members in `U2`, only of valid blocks that they are summed in, and no mask key.
+    /// R1 and R5 for seeds, or a custodian's parts of them.
+    fn check_seeds(
+        &mut self,
+        (dealer, round): (PartyId, Round),
+        by: Revealer,
+        revealed: &RevealedSeeds,
+    ) -> Result<(), Violation> {
+        revealed.seeds.iter().try_for_each(|seed| self.check_seed(dealer, round, seed.block))?;
+        self.evidence.check_seeds((dealer, round), by, revealed)
+    }
+
+    /// R1 for a seed: only of members in `U2`, only of valid blocks (neither void nor repeated) that they are summed in, and no mask key.
     fn check_seed(&mut self, dealer: PartyId, round: Round, block: BlockId) -> Result<(), Violation> {
         let (seal, manifest) = self.sealed(round)?;
         let cohort = manifest.cohorts.iter().find(|cohort| cohort.block == block);
         let is_summed = cohort.is_some_and(|cohort| {
             self.reaches_floor(seal, cohort) && summed(seal, cohort).any(|listed| listed.member == dealer)
         });
-        hold(is_summed && !seal.void.contains(&block), "R1", || {
+        hold(is_summed && is_open(seal, block), "R1", || {
             format!("the seed of {dealer} for {block} was revealed in {round}")
         })?;
         self.note(dealer, round, |revealed| revealed.seeds = true)
@@ -292,7 +310,7 @@ impl Invariants {
         let (seal, manifest) = self.sealed(round)?;
         let uploaded = seal.uploaded.iter().any(|listed| listed.member == dealer);
         let needed = manifest.cohorts.iter().any(|cohort| {
-            !seal.void.contains(&cohort.block) && cohort.members.iter().any(|listed| listed.member == dealer)
+            is_open(seal, cohort.block) && cohort.members.iter().any(|listed| listed.member == dealer)
         });
         hold(needed && !uploaded, "R1", || format!("the mask key of {dealer} was revealed in {round}"))?;
         self.note(dealer, round, |revealed| revealed.mask_key = true)
@@ -333,63 +351,13 @@ impl Invariants {
     }
 }
 
+/// Whether a seal lets a block be summed: it is neither void nor repeated.
+fn is_open(seal: &Seal2, block: BlockId) -> bool {
+    !seal.void.contains(&block) && !seal.repeated.contains(&block)
+}
+
 /// `S2[b]`.
 fn summed<'a>(seal: &'a Seal2, cohort: &'a ManifestCohort) -> impl Iterator<Item = &'a WeightedMember> {
     let uploaded = |member: PartyId| seal.uploaded.iter().any(|listed| listed.member == member);
     cohort.members.iter().filter(move |listed| uploaded(listed.member))
-}
-
-/// Every published sum is the plain weighted sum of the members' own integers. `other` is added to each of them, for
-/// the positive control.
-pub(crate) fn check_sums(world: &World, report: &RoundReport, other: u64) -> Result<(), Violation> {
-    let Ending::Closed { certificate, .. } = &report.ending else {
-        return Ok(());
-    };
-    let closing = certificate.parse().expect("the coordinator encodes closings");
-    let plan: RoundPlan = codec::decode(&report.log.entries()[0].body).expect("a log begins with the plan");
-    for listed in &closing.sums {
-        let cohort = report.cohorts.iter().find(|cohort| cohort.block == listed.block);
-        let present = cohort
-            .into_iter()
-            .flat_map(|cohort| &cohort.members)
-            .filter(|weighted| report.uploaded.contains(&weighted.member));
-        let length = plan.settings.blocks[listed.block.0 as usize].shape.length as usize;
-        let mut sums = vec![0i64; length];
-        for weighted in present {
-            let contribution =
-                world.uploaded(weighted.member, report.round).expect("it is listed as uploaded");
-            let own = &contribution.integers[listed.block.0 as usize];
-            let parts = own.iter().map(|integer| i64::from(*integer) * i64::from(weighted.weight));
-            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
-        }
-        let words: Vec<u32> = sums.iter().map(|sum| *sum as u32 + other as u32).collect();
-        let plain = OpenedSum::digest(listed.block, &plan.settings.ring.pack(&words));
-        hold(listed.sum == plain, "sum", || {
-            format!("the sum of {} in {} is wrong", listed.block, report.round)
-        })?;
-    }
-    Ok(())
-}
-
-/// A sum that the late sketches are said to make up has no liar among its members, and nobody else is ever named.
-pub(crate) fn check_late_sketches(
-    report: &RoundReport,
-    lies: impl Fn(PartyId) -> bool,
-) -> Result<(), Violation> {
-    let Ending::Closed { certificate, .. } = &report.ending else {
-        return Ok(());
-    };
-    let closing = certificate.parse().expect("the coordinator encodes closings");
-    for blamed in &closing.blamed {
-        hold(lies(blamed.member), "late", || format!("{} is named, and did not lie", blamed.member))?;
-    }
-    for listed in closing.sums.iter().filter(|listed| listed.check == SumCheck::Checked) {
-        let cohort = report.cohorts.iter().find(|cohort| cohort.block == listed.block);
-        let members = cohort.into_iter().flat_map(|cohort| &cohort.members);
-        let liar = members
-            .map(|weighted| weighted.member)
-            .find(|member| report.uploaded.contains(member) && lies(*member));
-        hold(liar.is_none(), "late", || format!("{} is called checked with a liar in it", listed.block))?;
-    }
-    Ok(())
 }

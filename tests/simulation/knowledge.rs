@@ -16,7 +16,8 @@
 //!   custodians. Two members may open their pair's masks (`LATE-08`).
 //!
 //! Everything of a corrupt member is known, its part of the pair masks too, so that nothing of it is an unknown. It is
-//! the same whether its letters share the key that it announced or another.
+//! the same whether its letters share the key that it announced or another. A custodian's part of a seed counts as a share of
+//! that seed alone: parts tell nothing of the seed key.
 //!
 //! After each new equation this must hold: no combination of equations has integers of one or two honest members alone
 //! and no mask. The difference of two contributions of one member is such a combination.
@@ -169,7 +170,7 @@ impl Knowledge {
             }
             Message::Seeds { round, seeds } => {
                 let dealing = (member, *round);
-                self.revealed.extend(seeds.iter().map(|seed| (dealing, Secret::Seed(seed.block))));
+                self.revealed.extend(seeds.seeds.iter().map(|seed| (dealing, Secret::Seed(seed.block))));
                 self.open_masks(dealing)
             }
             Message::PairOpened { round, opening } => {
@@ -184,14 +185,15 @@ impl Knowledge {
     /// Takes what an honest custodian reveals of a dealer's secrets.
     fn hear_custodian(&mut self, custodian: PartyId, message: &Message) -> Result<(), Violation> {
         match message {
-            Message::Shares { round, dealer, shares } => {
-                let dealing = (*dealer, *round);
-                for share in shares {
-                    let secret =
-                        share.index.checked_sub(1).map_or(Secret::MaskKey, |b| Secret::Seed(BlockId(b)));
-                    self.shares.entry((dealing, secret)).or_default().insert(custodian);
+            Message::MaskKeyShare { round, dealer, .. } => {
+                self.take_share(custodian, (*dealer, *round), Secret::MaskKey);
+                self.open_masks((*dealer, *round))
+            }
+            Message::SeedParts { round, dealer, parts } => {
+                for part in &parts.seeds {
+                    self.take_share(custodian, (*dealer, *round), Secret::Seed(part.block));
                 }
-                self.open_masks(dealing)
+                self.open_masks((*dealer, *round))
             }
             // Everybody can open the letter then.
             Message::LetterFault { round, dealer, .. } => {
@@ -201,6 +203,10 @@ impl Knowledge {
             }
             _ => Ok(()),
         }
+    }
+
+    fn take_share(&mut self, custodian: PartyId, dealing: Dealing, secret: Secret) {
+        self.shares.entry((dealing, secret)).or_default().insert(custodian);
     }
 
     /// Adds the equation of each block of an upload.

@@ -18,9 +18,12 @@ mod operation;
 mod reproduction;
 mod shrink;
 mod simulation;
+mod sums;
 
 use std::collections::BTreeSet;
 
+use cloister_params::id::PartyId;
+use cloister_protocol::coordinator::Event;
 use generator::{Report, explore, explore_differences};
 use operation::{Configuration, Operation};
 use simulation::replay;
@@ -100,6 +103,46 @@ fn a_coordinator_that_loses_its_journal_is_caught() {
 fn too_many_byzantine_custodians_are_caught() {
     let found = broken(|configuration| configuration.byzantine_custodians = 3);
     assert!(found.contains("R3"), "{found:?}");
+}
+
+/// Positive control of the bars: parties that need no evidence let an honest member be barred.
+#[test]
+fn a_barred_honest_member_is_caught() {
+    let configuration = Configuration { coordinator_is_byzantine: true, ..Configuration::of(5) };
+    let found = || {
+        let broken = (0..40).filter_map(|steps| {
+            let before = [vec![Operation::StartRound], vec![Operation::Step(0); steps]].concat();
+            let second_plan = Operation::Attack(operation::Attack::SecondPlan, 3);
+            let list = [before, vec![second_plan, Operation::Settle]].concat();
+            replay(&configuration, &list).1.err()
+        });
+        broken.map(|violation| violation.rule).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(found(), BTreeSet::new(), "control: with evidence alone");
+    let unproven = cloister_params::rule::without("PLAN-14", found);
+    assert!(unproven.contains("bars"), "{unproven:?}");
+}
+
+/// PLAN-14, ROUND-33: whoever deals a wrong key is out of the round, and barred from the next ones, which go on.
+#[test]
+fn who_deals_a_wrong_key_is_barred_and_rounds_go_on() {
+    use operation::Attack::WrongKey;
+    use operation::Operation::{Attack, Settle, StartRound};
+    let configuration =
+        Configuration { coordinator_is_byzantine: true, corrupt_members: 1, ..Configuration::of(6) };
+    let list = [Attack(WrongKey, 0), StartRound, Settle, StartRound, Settle];
+    let barred = |simulation: &simulation::Simulation| {
+        let told = simulation.world.events.iter().filter_map(|event| match event {
+            Event::Barred(members) => Some(members.clone()),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let (simulation, result) = replay(&configuration, &list);
+    assert_eq!((result, simulation.closed, simulation.aborted), (Ok(()), 2, 0));
+    assert_eq!(barred(&simulation), [vec![PartyId(6)]]);
+    let (simulation, _) = replay(&configuration, &list[1..]);
+    assert_eq!((simulation.closed, barred(&simulation)), (2, vec![]), "control: nobody deals a wrong key");
 }
 
 /// Positive control of the sums: a coordinator that expects other updates than the members' sees wrong sums.

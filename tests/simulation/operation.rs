@@ -31,6 +31,9 @@ pub(crate) struct Configuration {
     /// Whether training twice on one model leads to other integers.
     #[serde(default)]
     pub trains_afresh: bool,
+    /// Whether state machines are compared with what they were before each input that they refuse, which is slow.
+    #[serde(default)]
+    pub faults_are_watched: bool,
     /// Positive control: restarted parties find nothing on their disks.
     pub journals_are_lost: bool,
     /// Positive control: a restarted coordinator finds nothing of its round on its disk.
@@ -54,6 +57,7 @@ impl Configuration {
             every_block_is_sketched: false,
             corrupt_members: 0,
             trains_afresh: false,
+            faults_are_watched: false,
             journals_are_lost: false,
             coordinator_forgets: false,
             members_lie: false,
@@ -98,6 +102,8 @@ pub(crate) enum Attack {
     Withhold,
     /// Another plan for the same round, to some.
     SecondPlan,
+    /// Made-up evidence that a member dealt badly, to some. A later second plan may bar this member.
+    FalseEvidence,
     /// Another manifest with another first seal, to some.
     SecondManifest,
     /// A manifest with a cohort below the floor.
@@ -120,14 +126,17 @@ pub(crate) enum Attack {
     EndingByPlan,
     /// A member gets nothing until the round ends.
     LeaveOut,
+    /// Before the next closing is proposed, custodians are asked for one that hides all sums.
+    HideSums,
 }
 
 impl Attack {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Replay,
         Self::Withhold,
         Self::SecondPlan,
+        Self::FalseEvidence,
         Self::SecondManifest,
         Self::ThinCohort,
         Self::SecondSeal2,
@@ -139,9 +148,10 @@ impl Attack {
         Self::WithholdSketches,
         Self::EndingByPlan,
         Self::LeaveOut,
+        Self::HideSums,
     ];
 
     /// Those that could make sums whose difference is one member's integers.
-    pub(crate) const OF_DIFFERENCES: [Self; 4] =
-        [Self::WrongKey, Self::WithholdSketches, Self::EndingByPlan, Self::LeaveOut];
+    pub(crate) const OF_DIFFERENCES: [Self; 5] =
+        [Self::WrongKey, Self::WithholdSketches, Self::EndingByPlan, Self::LeaveOut, Self::HideSums];
 }

@@ -9,6 +9,7 @@ mod knowledge;
 mod operation;
 mod shrink;
 mod simulation;
+mod sums;
 
 use std::process::ExitCode;
 

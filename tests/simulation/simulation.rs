@@ -14,9 +14,10 @@ use cloister_testkit::world::{Journal, Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
-use crate::invariants::{Invariants, Violation, check_late_sketches, check_sums};
+use crate::invariants::{Invariants, Violation, hold};
 use crate::knowledge::Knowledge;
 use crate::operation::{Attack, Configuration, Operation};
+use crate::sums::{check_late_sketches, check_sums};
 
 /// A world, its observers, and how its rounds ended.
 pub(crate) struct Simulation {
@@ -26,6 +27,8 @@ pub(crate) struct Simulation {
     /// None for rosters that are not followed.
     knowledge: Option<Knowledge>,
     configuration: Configuration,
+    /// Whether the next closing is replaced by one that hides its sums.
+    hides_sums: bool,
     /// Rounds with sums.
     pub(crate) closed: usize,
     /// Rounds without.
@@ -66,16 +69,23 @@ impl Simulation {
         }
         let mut world = World::new(consortium, template, configuration.seed);
         world.trains_afresh = configuration.trains_afresh;
+        if configuration.faults_are_watched {
+            world.watch_faults();
+        }
         (1..=configuration.byzantine_custodians).for_each(|id| world.corrupt_custodian(PartyId(id)));
         let genesis = world.coordinator.model().digest();
         let mut invariants = Invariants::new(world.consortium.epoch.clone(), world.byzantine(), genesis);
         invariants.coordinator_is_honest = !configuration.coordinator_is_byzantine;
+        invariants.bad_dealers = (1..=configuration.corrupt_members)
+            .map(|back| PartyId(configuration.members + 1 - back))
+            .collect();
         Self {
             attacker: Attacker::new(&world.consortium),
             invariants,
             knowledge: Knowledge::new(&world, corrupt(configuration)),
             configuration: configuration.clone(),
             world,
+            hides_sums: false,
             closed: 0,
             aborted: 0,
         }
@@ -100,10 +110,19 @@ impl Simulation {
             Operation::StartRound => {
                 self.world.start_round();
             }
-            Operation::Settle => self.world.settle(),
+            Operation::Settle => return self.settle(),
             Operation::Attack(attack, choice) => self.attack(attack, choice),
         }
         self.observe()
+    }
+
+    /// Lets everything happen that can without a deadline, with whatever an attacker does in between.
+    fn settle(&mut self) -> Result<(), Violation> {
+        while let Some(step) = self.world.steps().first().copied() {
+            self.world.take(step);
+            self.observe()?;
+        }
+        Ok(())
     }
 
     /// An attack that keeps frames back or changes those of corrupt members; all others are frames of the attacker's.
@@ -120,6 +139,7 @@ impl Simulation {
                 parties.into_iter().for_each(|party| self.world.withhold_ending(party));
             }
             Attack::LeaveOut => self.world.leave_out(self.party(choice)),
+            Attack::HideSums => self.hides_sums = true,
             _ => {
                 for (to, frame) in self.frames_of(attack, choice) {
                     self.world.inject(to, frame);
@@ -133,6 +153,7 @@ impl Simulation {
         let message = match attack {
             Attack::Replay => return attacker.replayed(choice),
             Attack::SecondPlan => attacker.second_plan(choice),
+            Attack::FalseEvidence => attacker.false_evidence(choice),
             Attack::SecondManifest => attacker.second_manifest(choice),
             Attack::ThinCohort => attacker.thin_cohort(choice),
             Attack::SecondSeal2 => attacker.second_seal2(choice, 1),
@@ -144,7 +165,8 @@ impl Simulation {
             | Attack::WrongKey
             | Attack::WithholdSketches
             | Attack::EndingByPlan
-            | Attack::LeaveOut => None,
+            | Attack::LeaveOut
+            | Attack::HideSums => None,
         };
         message.map_or_else(Vec::new, |message| self.attacker.to_some(&message, choice))
     }
@@ -158,6 +180,7 @@ impl Simulation {
                     knowledge.observe(&self.world, &observation)?;
                 }
                 self.attacker.observe(&observation);
+                self.hide_sums(&observation);
                 if let Observation::Ended(report) = &observation {
                     let other = u64::from(self.configuration.members_lie);
                     check_sums(&self.world, report, other)?;
@@ -169,12 +192,40 @@ impl Simulation {
                 }
             }
             if self.configuration.coordinator_is_byzantine {
-                for (to, frame) in self.attacker.use_certificates() {
-                    self.world.inject(to, frame);
-                }
+                self.use_certificates();
             }
         }
-        Ok(())
+        let changed = self.world.changed_by_faults.first();
+        hold(changed.is_none(), "fault", || format!("a refused input changed a state machine: {changed:?}"))
+    }
+
+    /// When a closing is proposed for the first time, has custodians asked for another one before it comes.
+    fn hide_sums(&mut self, observation: &Observation) {
+        let Observation::FromCoordinator(_, Frame::Message(Message::ProposeClosing { closing, before, .. })) =
+            observation
+        else {
+            return;
+        };
+        if std::mem::take(&mut self.hides_sums) {
+            for (to, frame) in self.attacker.hide_sums(closing, before) {
+                self.world.inject(to, frame);
+            }
+        }
+    }
+
+    /// Shows everyone what a quorum has signed for the attacker. With a closing of its own, it goes on to the next round.
+    fn use_certificates(&mut self) {
+        let mut closed = None;
+        for (to, frame) in self.attacker.use_certificates() {
+            if let Frame::Message(Message::Ended(ending @ Ending::Closed { .. })) = &frame {
+                closed = Some(ending.clone());
+            }
+            self.world.inject(to, frame);
+        }
+        if let Some(ending) = closed {
+            self.world.end_round_with(ending);
+            self.closed += 1;
+        }
     }
 
     fn party(&self, choice: u32) -> PartyId {

@@ -217,9 +217,11 @@ impl Openings {
             .map(|(_, kept)| kept)
     }
 
-    /// Forgets what was opened from other models than this one, for a coordinator, to whom custodians say no.
+    /// Forgets what was opened from other models than this one, for a coordinator, to whom custodians say no. How rounds ended
+    /// it keeps elsewhere: what stays is what [`Openings::records`] brings back (`ROUND-27`).
     pub(crate) fn retain_model(&mut self, model: Digest) {
         self.rounds.retain(|_, kept| kept.model == Some(model));
+        self.rounds.values_mut().for_each(|kept| kept.ended = None);
     }
 
     /// The records that make these openings.

@@ -59,7 +59,7 @@ impl std::fmt::Debug for Contribution {
 }
 
 /// A round whose plan this party accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RoundContext {
     epoch: Arc<Epoch>,
     plan: CheckedPlan,
@@ -67,6 +67,13 @@ pub struct RoundContext {
     plan_digest: Digest,
     /// Made when they are needed for the first time.
     seed_bases: Arc<OnceLock<SeedBases>>,
+}
+
+/// Without the seed bases: whether they were needed is no part of the state (`ROUND-27`).
+impl std::fmt::Debug for RoundContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoundContext").field("plan", &self.plan).finish_non_exhaustive()
+    }
 }
 
 impl RoundContext {

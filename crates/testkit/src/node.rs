@@ -82,23 +82,20 @@ pub struct Node {
 }
 
 impl Node {
-    /// Gives a frame to the roles that it is for and that it reaches; what they refuse.
+    /// Gives a frame to the roles that it is for and that it reaches; what the member and the custodian make of it.
     pub(crate) fn handle_frame(
         &mut self,
         frame: &Frame,
         reaches_member: bool,
         random: &mut impl CryptoRng,
-    ) -> Vec<Fault> {
-        let mut results = Vec::new();
-        if let Some(member) = self.member.as_mut().filter(|_| !self.member_is_silent && reaches_member)
-            && frame.is_for_members()
-        {
-            results.push(member.handle_frame(frame.clone(), random));
-        }
-        if let Some(custodian) = self.custodian.as_mut().filter(|_| frame.is_for_custodians()) {
-            results.push(custodian.handle_frame(frame.clone(), random));
-        }
-        results.into_iter().filter_map(Result::err).collect()
+    ) -> [Result<(), Fault>; 2] {
+        let hears = !self.member_is_silent && reaches_member && frame.is_for_members();
+        let member = self.member.as_mut().filter(|_| hears);
+        let of_member = member.map_or(Ok(()), |member| member.handle_frame(frame.clone(), random));
+        let custodian = self.custodian.as_mut().filter(|_| frame.is_for_custodians());
+        let of_custodian =
+            custodian.map_or(Ok(()), |custodian| custodian.handle_frame(frame.clone(), random));
+        [of_member, of_custodian]
     }
 }
 

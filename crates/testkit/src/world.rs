@@ -4,6 +4,7 @@
 //! disk and send is observed in order, so that invariants can be checked after every step.
 
 mod coordinator;
+mod faults;
 mod interference;
 mod training;
 
@@ -29,6 +30,7 @@ use crate::consortium::TestConsortium;
 pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
 use crate::plan;
 pub use coordinator::CoordinatorDisk;
+pub use faults::{ChangedByFault, StateMachine};
 use interference::Interference;
 use training::Training;
 
@@ -45,12 +47,15 @@ pub struct World {
     pub observations: Vec<Observation>,
     /// What state machines refused, with who refused it.
     pub faults: Vec<(PartyId, Fault)>,
+    /// State machines that an input changed which they refused, where faults are watched ([`World::watch_faults`]).
+    pub changed_by_faults: Vec<ChangedByFault>,
     /// What the coordinator told.
     pub events: Vec<Event>,
     /// What these members contribute to every round, in place of something random.
     pub fixed_contributions: BTreeMap<PartyId, Contribution>,
     /// Whether training twice on one model leads to other integers, as with randomness of a hospital's own.
     pub trains_afresh: bool,
+    watches_faults: bool,
     training: Training,
     interference: Interference,
     template: RoundSettings,
@@ -78,9 +83,11 @@ impl World {
             nodes: BTreeMap::new(),
             observations: Vec::new(),
             faults: Vec::new(),
+            changed_by_faults: Vec::new(),
             events: Vec::new(),
             fixed_contributions: BTreeMap::new(),
             trains_afresh: false,
+            watches_faults: false,
             training: Training::default(),
             interference: Interference::default(),
             template,
@@ -268,14 +275,27 @@ impl World {
     }
 
     fn give_to_party(&mut self, to: PartyId, frame: &Frame) {
+        let before =
+            [StateMachine::Member(to), StateMachine::Custodian(to)].map(|machine| self.before_input(machine));
         let Some(node) = self.nodes.get_mut(&to) else {
             return;
         };
         let reaches_member = self.interference.reaches_member(to, frame);
-        let faults = node.handle_frame(frame, reaches_member, &mut self.random);
-        self.faults.extend(faults.into_iter().map(|fault| (to, fault)));
+        let [of_member, of_custodian] = node.handle_frame(frame, reaches_member, &mut self.random);
         self.collect_from_member(to);
         self.collect_from_custodian(to);
+        let [member, custodian] = before;
+        self.note_fault(StateMachine::Member(to), member, of_member);
+        self.note_fault(StateMachine::Custodian(to), custodian, of_custodian);
+    }
+
+    /// Notes what a party refused, and whether it is as it was before.
+    fn note_fault(&mut self, machine: StateMachine, before: Option<String>, result: Result<(), Fault>) {
+        let (StateMachine::Member(party) | StateMachine::Custodian(party)) = machine else { return };
+        if let Err(fault) = &result {
+            self.after_fault(machine, before, fault);
+        }
+        self.note(party, result);
     }
 
     fn note(&mut self, who: PartyId, result: Result<(), Fault>) {
@@ -330,7 +350,12 @@ impl World {
                 MemberOutput::Closed { round, model, .. } => {
                     self.observations.push(Observation::Closed(id, round, model.digest()))
                 }
-                MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => node.training = None,
+                MemberOutput::Aborted(_) | MemberOutput::Refused { .. } => {
+                    // After the refusal of a second plan, a member still trains for the first.
+                    let member = node.member.as_ref();
+                    let is_awaited = |plan| member.is_some_and(|member| member.awaits_contribution(plan));
+                    node.training.take_if(|(plan, _)| !is_awaited(*plan));
+                }
             }
         }
     }

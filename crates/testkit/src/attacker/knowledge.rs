@@ -13,7 +13,8 @@ use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{
-    Abort, AbortReason, Body, Certificate, Seal1, Seal2, Signature, Signed, Upload, UploadedMember, Vote,
+    Abort, AbortReason, Body, Certificate, Closing, Seal1, Seal2, Signature, Signed, Upload, UploadedMember,
+    Vote,
 };
 
 /// A proposal of the attacker's own.
@@ -22,6 +23,7 @@ enum Proposal {
     Seal1 { manifest: Vec<u8>, seal: Vec<u8> },
     Seal2(Vec<u8>),
     Abort(Vec<u8>),
+    Closing(Vec<u8>),
 }
 
 /// What the attacker knows of the present round.
@@ -31,6 +33,8 @@ pub(super) struct Knowledge {
     pub(super) plan: Message,
     pub(super) announcements: Announcements,
     sealed: Option<SealedManifest>,
+    /// What was revealed, and what members said of their uploads, as the coordinator shows it.
+    pub(super) shown: Vec<Message>,
     pub(super) uploads: BTreeMap<PartyId, Signed<Upload>>,
     proposals: BTreeMap<Digest, Proposal>,
     pub(super) votes: BTreeMap<Digest, BTreeMap<PartyId, Signature>>,
@@ -44,6 +48,7 @@ impl Knowledge {
             plan,
             announcements: Announcements::new(),
             sealed: None,
+            shown: Vec::new(),
             uploads: BTreeMap::new(),
             proposals: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -56,6 +61,22 @@ impl Knowledge {
         let sealed =
             checked.and_then(|manifest| SealedManifest::establish(&self.context, manifest, certificate)).ok();
         self.sealed = sealed.or(self.sealed.take());
+    }
+
+    /// A closing that hides all sums of an honest one, after everything that custodians must have seen for either.
+    pub(super) fn hide_sums(&mut self, honest: &[u8], before: &[Digest]) -> Vec<Message> {
+        let Ok(honest) = codec::decode::<Closing>(honest) else { return Vec::new() };
+        let body = Closing {
+            sums: Vec::new(),
+            blamed: Vec::new(),
+            parameters: before.to_vec(),
+            model: self.context.plan().model,
+            ..honest
+        };
+        let closing = codec::encode(&body);
+        self.proposals.insert(body_digest(&closing), Proposal::Closing(closing.clone()));
+        let proposal = Message::ProposeClosing { closing, before: before.to_vec(), recompute: Vec::new() };
+        self.shown.iter().cloned().chain([proposal]).collect()
     }
 
     /// The announced members without one of them.
@@ -190,6 +211,10 @@ impl Knowledge {
             },
             Proposal::Seal2(seal) => Message::Sealed2 { certificate: quorum::<Seal2>(seal, votes, epoch)? },
             Proposal::Abort(abort) => Message::Ended(Ending::Aborted(quorum::<Abort>(abort, votes, epoch)?)),
+            Proposal::Closing(closing) => {
+                let certificate = quorum::<Closing>(closing, votes, epoch)?;
+                Message::Ended(Ending::Closed { certificate, recomputed: Vec::new() })
+            }
         })
     }
 }

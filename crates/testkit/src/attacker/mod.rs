@@ -3,17 +3,19 @@
 
 mod knowledge;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
-use cloister_params::id::PartyId;
+use cloister_params::id::{Digest, PartyId};
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::round::RoundContext;
 use cloister_protocol::statement::{Verified, check_partys, sign};
 use cloister_wire::frame::Frame;
-use cloister_wire::message::Message;
+use cloister_wire::message::{BadDealing, Message};
+use cloister_wire::statement::{Announcement, Signed};
 
 use crate::consortium::TestConsortium;
 use crate::world::Observation;
@@ -35,6 +37,10 @@ pub struct Attacker {
     frames: Frames,
     seen: usize,
     round: Option<Knowledge>,
+    /// The last announcement of each member, with one letter of it.
+    dealt: BTreeMap<PartyId, (Signed<Announcement>, Option<(PartyId, Vec<u8>)>)>,
+    /// Whom it last accused of dealing badly.
+    accused: Option<PartyId>,
 }
 
 impl Attacker {
@@ -48,6 +54,8 @@ impl Attacker {
             frames: Vec::new(),
             seen: 0,
             round: None,
+            dealt: BTreeMap::new(),
+            accused: None,
         }
     }
 
@@ -96,11 +104,32 @@ impl Attacker {
                     round.take_seal(manifest, certificate);
                 }
             }
+            Message::Revealed { .. }
+            | Message::LateSketches(_)
+            | Message::BlameAnswer(_)
+            | Message::PairOpened { .. } => {
+                if let Some(round) = &mut self.round
+                    && !round.shown.contains(message)
+                {
+                    round.shown.push(message.clone());
+                }
+            }
             _ => {}
         }
     }
 
     fn learn_from_member(&mut self, member: PartyId, message: &Message) {
+        match message {
+            Message::Announcement(signed) => {
+                self.dealt.insert(member, (signed.clone(), None));
+            }
+            Message::Letter { custodian, sealed, .. } => {
+                if let Some((_, letter)) = self.dealt.get_mut(&member) {
+                    letter.get_or_insert((*custodian, sealed.clone()));
+                }
+            }
+            _ => {}
+        }
         let Some(round) = &mut self.round else { return };
         match message {
             Message::Announcement(signed) => {
@@ -158,14 +187,30 @@ impl Attacker {
         self.frames.get(at).cloned().into_iter().collect()
     }
 
-    /// The present plan with another learning rate, signed by the coordinator.
+    /// Evidence that shows nothing, of a good letter. The member is accused from then on.
+    pub fn false_evidence(&mut self, choice: u32) -> Option<Message> {
+        let place = choice as usize % self.dealt.len().max(1);
+        let (dealer, (announcement, letter)) = self.dealt.iter().nth(place)?;
+        let (custodian, letter) = letter.clone()?;
+        self.accused = Some(*dealer);
+        let (announcement, agreed, proof) = (announcement.clone(), [0; 32], [0; 64]);
+        Some(Message::BadDealing(BadDealing { announcement, custodian, letter, agreed, proof }))
+    }
+
+    /// The present plan with another learning rate, or with one member barred: the accused, if there is one. It is signed by
+    /// the coordinator.
     pub fn second_plan(&self, choice: u32) -> Option<Message> {
         let round = self.round.as_ref()?;
         let Message::Plan { receiving_keys, previous, .. } = &round.plan else {
             return None;
         };
         let mut plan: RoundPlan = (**round.context.plan()).clone();
-        plan.settings.training.learning_rate_micro += 1 + choice % 2;
+        if choice % 5 > 1 {
+            let victim = self.accused.unwrap_or(self.parties[choice as usize % self.parties.len()]);
+            plan.barred = vec![victim];
+        } else {
+            plan.settings.training.learning_rate_micro += 1 + choice % 2;
+        }
         Some(Message::Plan {
             plan: sign(&self.key, PartyId::COORDINATOR, &plan),
             receiving_keys: receiving_keys.clone(),
@@ -177,6 +222,13 @@ impl Attacker {
     pub fn second_seal2(&mut self, choice: u32, left_out: usize) -> Option<Message> {
         let epoch = self.epoch.clone();
         self.round.as_mut()?.second_seal2(choice, left_out, &epoch)
+    }
+
+    /// In place of an honest closing one that hides all its sums, for everyone. `before` are digests of the blocks of the
+    /// model that the round started from.
+    pub fn hide_sums(&mut self, closing: &[u8], before: &[Digest]) -> Frames {
+        let messages = self.round.as_mut().map(|round| round.hide_sums(closing, before));
+        messages.iter().flatten().flat_map(|message| self.to_some(message, 0)).collect()
     }
 
     /// A request for one member's seeds.

@@ -5,9 +5,9 @@ use cloister_protocol::coordinator::{Coordinator, Erasure, Input, ModelParts, St
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
 use cloister_wire::frame::Frame;
-use cloister_wire::message::Message;
+use cloister_wire::message::{Ending, Message};
 
-use super::{Observation, World};
+use super::{Observation, StateMachine, World};
 
 /// What the coordinator keeps on disk: what its round began with, and what reached it since.
 #[derive(Clone, Debug)]
@@ -44,11 +44,15 @@ impl World {
 
     /// Gives the coordinator an input, and keeps it if it is taken.
     pub(super) fn tell_coordinator(&mut self, input: Input) -> Result<(), Fault> {
+        let before = self.before_input(StateMachine::Coordinator);
         let result = self.coordinator.handle(input.clone(), self.now);
         if result.is_ok() && input.is_kept() {
             self.disk.inputs.push((input, self.now));
         }
         self.collect_from_coordinator();
+        if let Err(fault) = &result {
+            self.after_fault(StateMachine::Coordinator, before, fault);
+        }
         result
     }
 
@@ -102,6 +106,15 @@ impl World {
         self.disk = backup;
         let back = self.coordinator_from_disk();
         self.begin_again_with(back);
+    }
+
+    /// Ends the round under way with an ending that the coordinator's program did not make, though a quorum has signed it: the
+    /// coordinator goes on as one whose chain has it. Links stay.
+    pub fn end_round_with(&mut self, ending: Ending) {
+        let start = Start { last_ending: Some(ending), last_sums: Vec::new(), ..self.coordinator.start() };
+        self.disk = CoordinatorDisk { start, ..CoordinatorDisk::new(&self.coordinator, self.now) };
+        self.coordinator = self.coordinator_from_disk();
+        self.interference.end_round();
     }
 
     fn coordinator_from_disk(&self) -> Coordinator {

@@ -1,6 +1,6 @@
 //! What a corrupt coordinator and the members on its side do to the frames of a [`World`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_crypto::group::{ScalarSecret, prove_knowledge};
 use cloister_crypto::sharing::{DealingContext, DealtKey};
@@ -17,6 +17,8 @@ use super::World;
 pub(super) struct Interference {
     /// Members whose next announcement has another mask key than their letters share.
     dealing_wrong_keys: BTreeSet<PartyId>,
+    /// The last announcement of each member: the body that it made, and what it sent.
+    announced: BTreeMap<PartyId, (Vec<u8>, Signed<Announcement>)>,
     /// Members that get no frame until the round ends.
     left_out: BTreeSet<PartyId>,
     /// Members whose late sketches are kept back until the round ends.
@@ -85,14 +87,33 @@ impl World {
     /// What a member sends in place of this frame.
     pub(super) fn as_sent(&mut self, member: PartyId, frame: Frame) -> Frame {
         match frame {
-            Frame::Message(Message::Announcement(signed))
-                if self.interference.dealing_wrong_keys.remove(&member) =>
-            {
-                self.leave_out(member);
-                Frame::Message(Message::Announcement(self.with_wrong_key(member, &signed)))
+            Frame::Message(Message::Announcement(signed)) => {
+                let sent = self.announcement_as_sent(member, signed);
+                Frame::Message(Message::Announcement(sent))
             }
             frame => frame,
         }
+    }
+
+    /// An announcement that is sent again is the same again.
+    fn announcement_as_sent(
+        &mut self,
+        member: PartyId,
+        signed: Signed<Announcement>,
+    ) -> Signed<Announcement> {
+        let before = self.interference.announced.get(&member).filter(|(made, _)| *made == signed.body);
+        if let Some((_, sent)) = before {
+            return sent.clone();
+        }
+        let made = signed.body.clone();
+        let sent = if self.interference.dealing_wrong_keys.remove(&member) {
+            self.leave_out(member);
+            self.with_wrong_key(member, &signed)
+        } else {
+            signed
+        };
+        self.interference.announced.insert(member, (made, sent.clone()));
+        sent
     }
 
     fn with_wrong_key(&mut self, member: PartyId, signed: &Signed<Announcement>) -> Signed<Announcement> {

@@ -10,7 +10,7 @@ use cloister_wire::message::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::World;
+use super::{StateMachine, World};
 use crate::plan;
 
 /// What was trained so far.
@@ -67,6 +67,7 @@ impl World {
         plan: Digest,
         contribution: Contribution,
     ) -> Result<(), Fault> {
+        let before = self.before_input(StateMachine::Member(party));
         let Some(member) = self.nodes.get_mut(&party).and_then(|node| node.member.as_mut()) else {
             return Ok(());
         };
@@ -75,6 +76,9 @@ impl World {
             self.training.last.insert(party, contribution);
         }
         self.collect_from_member(party);
+        if let Err(fault) = &result {
+            self.after_fault(StateMachine::Member(party), before, fault);
+        }
         result
     }
 

@@ -1,0 +1,103 @@
+//! A fault leaves a state machine as it was ([`Fault`]): it is printed before each input, and again after one that it refuses.
+//!
+//! Secrets do not print, so that a change of these alone is not seen. What a refusal says aloud is taken out before.
+
+use cloister_params::id::PartyId;
+use cloister_protocol::fault::Fault;
+
+use super::World;
+
+/// One of a world's state machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StateMachine {
+    /// The coordinator.
+    Coordinator,
+    /// A party's member.
+    Member(PartyId),
+    /// A party's custodian.
+    Custodian(PartyId),
+}
+
+/// A state machine that an input changed which it refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangedByFault {
+    /// Which one.
+    pub machine: StateMachine,
+    /// Why it refused the input.
+    pub fault: Fault,
+    /// What it printed before and after, from shortly before where the two differ.
+    pub change: [String; 2],
+}
+
+/// Characters of a change that are kept.
+const EXCERPT: usize = 240;
+
+impl World {
+    /// Prints state machines before and after what they refuse, from now on. This is slow.
+    pub fn watch_faults(&mut self) {
+        self.watches_faults = true;
+    }
+
+    /// What a state machine prints, if anybody compares it later.
+    pub(super) fn before_input(&self, machine: StateMachine) -> Option<String> {
+        self.watches_faults.then(|| self.print(machine))
+    }
+
+    fn print(&self, machine: StateMachine) -> String {
+        match machine {
+            StateMachine::Coordinator => format!("{:?}", self.coordinator),
+            StateMachine::Member(party) => {
+                format!("{:?}", self.nodes.get(&party).map(|node| &node.member))
+            }
+            StateMachine::Custodian(party) => {
+                format!("{:?}", self.nodes.get(&party).map(|node| &node.custodian))
+            }
+        }
+    }
+
+    /// Compares a state machine with what it was before an input that it refused.
+    pub(super) fn after_fault(&mut self, machine: StateMachine, before: Option<String>, fault: &Fault) {
+        let Some(before) = before else { return };
+        let after = self.print(machine);
+        if before == after {
+            return;
+        }
+        let same = before.chars().zip(after.chars()).take_while(|(one, other)| one == other).count();
+        let start = same.saturating_sub(EXCERPT / 2);
+        let change = [before, after].map(|printed| printed.chars().skip(start).take(EXCERPT).collect());
+        self.changed_by_faults.push(ChangedByFault { machine, fault: fault.clone(), change });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consortium::consortium;
+    use crate::plan::template;
+
+    const MACHINES: [StateMachine; 3] =
+        [StateMachine::Coordinator, StateMachine::Member(PartyId(2)), StateMachine::Custodian(PartyId(2))];
+
+    /// The state machines that are said to have changed by a fault, when this happens before it is raised.
+    fn changed_by(happens: impl Fn(&mut World)) -> Vec<StateMachine> {
+        let mut world = World::new(consortium(&[1; 5]), template(1, 4, 15), 2);
+        world.watch_faults();
+        let before = MACHINES.map(|machine| world.before_input(machine));
+        happens(&mut world);
+        let fault = Fault::ApiMisuse("made by hand");
+        for (machine, before) in MACHINES.into_iter().zip(before) {
+            world.after_fault(machine, before, &fault);
+        }
+        world.changed_by_faults.iter().map(|changed| changed.machine).collect()
+    }
+
+    #[test]
+    fn a_change_before_a_fault_is_seen() {
+        let round = |world: &mut World| {
+            world.start_round();
+            world.settle();
+        };
+        assert_eq!(changed_by(round), MACHINES);
+        assert_eq!(changed_by(|_| {}), [], "control: nothing happens");
+    }
+}
