@@ -1,13 +1,18 @@
 //! Attacks on the order of rounds.
 
 use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::plan::{LateSketches, RoundSettings};
+use cloister_params::policy::Policy;
 use cloister_protocol::fault::{Misbehaviour, Refusal};
+use cloister_protocol::member::Member;
+use cloister_protocol::openings::Openings;
 use cloister_protocol::statement::body_digest;
+use cloister_testkit::plan::task;
 use cloister_testkit::world::Observation;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::Certificate;
 
-use crate::stage::{Answer, Stage, votes};
+use crate::stage::{Answer, Stage, settings, votes};
 
 fn is_sealed2(message: &Message) -> bool {
     matches!(message, Message::Sealed2 { .. })
@@ -81,4 +86,33 @@ fn another_model_under_the_next_plan() {
     assert!(answer.faults.len() == 2 && answer.refusals().iter().all(chained), "{answer:?}");
     let same = stage.forged_plan(2, previous, model, Some(ending));
     assert!(stage.give(1, same).is_accepted(), "control: the model of the closing");
+}
+
+/// ROUND-03: a member with a budget trains and is charged anew for other settings, and sends the same for the same.
+#[test]
+fn other_settings_after_an_abort_are_charged_anew() {
+    let trains_anew = |change: fn(&mut RoundSettings)| {
+        let mut stage = Stage::seven();
+        let consortium = &stage.world.consortium;
+        let budget = "[privacy]\nunit = \"member\"\nmaximum_epsilon = 1e6\nmaximum_delta = 1e-6\n";
+        let text =
+            format!("governance_key = \"{}\"\nallow_late_sketches = true\n{budget}", consortium.governance);
+        let (id, model) = (PartyId(7), stage.world.coordinator.model().clone());
+        let member = Member::new(
+            id,
+            consortium.keys[&id].clone(),
+            consortium.epoch.clone(),
+            Policy::parse(&text).unwrap(),
+            task(&settings()),
+            model,
+            (None, Openings::default()),
+        );
+        stage.world.nodes.get_mut(&id).unwrap().member = Some(member);
+        stage.run_to_a_plan_after_an_abort(change);
+        let answer = stage.deliver_to(7);
+        assert!(answer.is_accepted());
+        !answer.done.contains(&Observation::Announced(id, Round(2)))
+    };
+    assert!(trains_anew(|settings| settings.late_sketches = LateSketches::Optional));
+    assert!(!trains_anew(|settings| settings.deadlines.upload += 1), "control: other deadlines alone");
 }

@@ -86,6 +86,21 @@ impl Stage {
         }
     }
 
+    /// A round in which three members are silent, and then one with other settings, up to its plan for member 7.
+    pub(crate) fn run_to_a_plan_after_an_abort(&mut self, change: impl FnOnce(&mut RoundSettings)) {
+        let silent = [1, 2, 3].map(PartyId);
+        silent.iter().for_each(|member| self.world.silence_member(*member));
+        self.world.start_round();
+        self.finish();
+        for member in silent {
+            self.world.restart(member);
+            self.world.connect(member);
+        }
+        change(self.world.template_mut());
+        self.world.start_round();
+        self.run_to(7, |message| matches!(message, Message::Plan { .. }));
+    }
+
     /// Runs to the next message of a kind to a party, and withholds it.
     pub(crate) fn withhold_from(&mut self, party: u32, wanted: fn(&Message) -> bool) -> Message {
         let message = self.run_to(party, wanted);

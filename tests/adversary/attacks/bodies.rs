@@ -4,14 +4,11 @@ use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Party, Role};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, LateSketches, RoundPlan, RoundSettings};
-use cloister_params::policy::Policy;
+
 use cloister_protocol::custodian::{Phase, SignedRecord};
-use cloister_protocol::member::Member;
-use cloister_protocol::openings::Openings;
 use cloister_protocol::statement::{body_digest, sign};
 use cloister_testkit::consortium::{consortium, party, with_parties};
-use cloister_testkit::plan::task;
-use cloister_testkit::world::{CustodianNode, Journal, Observation};
+use cloister_testkit::world::{CustodianNode, Journal};
 use cloister_wire::codec;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Certificate, Seal2};
@@ -64,52 +61,8 @@ pub(super) fn other_weights_after_an_abort() -> bool {
 
 /// Whether member 7, whose contribution an abort left, takes a plan with other settings.
 fn is_taken_after_an_abort(mut stage: Stage, change: impl FnOnce(&mut RoundSettings)) -> bool {
-    to_the_plan_after_an_abort(&mut stage, change);
+    stage.run_to_a_plan_after_an_abort(change);
     stage.deliver_to(7).is_accepted()
-}
-
-/// A round in which three members are silent, and then one with other settings, up to its plan for member 7.
-fn to_the_plan_after_an_abort(stage: &mut Stage, change: impl FnOnce(&mut RoundSettings)) {
-    let silent = [1, 2, 3].map(PartyId);
-    silent.iter().for_each(|member| stage.world.silence_member(*member));
-    stage.world.start_round();
-    stage.finish();
-    for member in silent {
-        stage.world.restart(member);
-        stage.world.connect(member);
-    }
-    change(stage.world.template_mut());
-    stage.world.start_round();
-    stage.run_to(7, is_plan);
-}
-
-/// ROUND-03: a member with a budget trains and is charged anew for other settings, and sends the same for the same.
-#[test]
-fn other_settings_after_an_abort_are_charged_anew() {
-    let trains_anew = |change: fn(&mut RoundSettings)| {
-        let mut stage = Stage::seven();
-        let consortium = &stage.world.consortium;
-        let budget = "[privacy]\nunit = \"member\"\nmaximum_epsilon = 1e6\nmaximum_delta = 1e-6\n";
-        let text =
-            format!("governance_key = \"{}\"\nallow_late_sketches = true\n{budget}", consortium.governance);
-        let (id, model) = (PartyId(7), stage.world.coordinator.model().clone());
-        let member = Member::new(
-            id,
-            consortium.keys[&id].clone(),
-            consortium.epoch.clone(),
-            Policy::parse(&text).unwrap(),
-            task(&settings()),
-            model,
-            (None, Openings::default()),
-        );
-        stage.world.nodes.get_mut(&id).unwrap().member = Some(member);
-        to_the_plan_after_an_abort(&mut stage, change);
-        let answer = stage.deliver_to(7);
-        assert!(answer.is_accepted());
-        !answer.done.contains(&Observation::Announced(id, Round(2)))
-    };
-    assert!(trains_anew(|settings| settings.late_sketches = LateSketches::Optional));
-    assert!(!trains_anew(|settings| settings.deadlines.upload += 1), "control: other deadlines alone");
 }
 
 pub(super) fn a_plan_for_each_member() -> bool {
