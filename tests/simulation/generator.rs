@@ -151,9 +151,12 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
     }
 }
 
-/// In one small list of ten.
+/// Of so many small lists, faults are watched in one; it has at most so many operations.
+const WATCHED: u64 = 10;
+const WATCHED_LENGTH: usize = 600;
+
 fn are_faults_watched(members: u32, seed: u64) -> bool {
-    members <= 8 && seed.is_multiple_of(10)
+    members <= 8 && seed.is_multiple_of(WATCHED)
 }
 
 /// Runs one list of at most so many operations, up to its first violation or until it is stuck.
@@ -182,6 +185,11 @@ fn run(
     report: &mut Report,
 ) {
     report.largest = report.largest.max(configuration.members);
+    let (mut weather, mut length) = (weather, length);
+    if configuration.faults_are_watched {
+        length = length.min(WATCHED_LENGTH);
+        (weather.attacks, weather.kinds) = (200, &Attack::OF_FAULTS);
+    }
     let mut simulation = Simulation::new(&configuration);
     let mut list = Vec::new();
     while list.len() < length && !simulation.is_stuck() {

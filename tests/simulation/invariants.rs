@@ -129,7 +129,7 @@ impl Invariants {
         self.evidence.learn(message);
         match message {
             Message::ProposeSeal1 { manifest, seal } => {
-                if let Ok(body) = codec::decode(manifest) {
+                if let Some(body) = sealed_manifest(manifest, seal) {
                     self.manifests.insert(body_digest(seal), body);
                 }
             }
@@ -349,6 +349,12 @@ impl Invariants {
             Ending::Aborted(_) => hold(report.opened.is_empty(), "R3", || "an abort with sums".into()),
         }
     }
+}
+
+/// A manifest, if it is the one that a first seal names.
+pub(crate) fn sealed_manifest(manifest: &[u8], seal: &[u8]) -> Option<Manifest> {
+    let seal: Seal1 = codec::decode(seal).ok()?;
+    codec::decode(manifest).ok().filter(|_| seal.manifest == body_digest(manifest))
 }
 
 /// Whether a seal lets a block be summed: it is neither void nor repeated.

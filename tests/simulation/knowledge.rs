@@ -48,12 +48,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::{Observation, World};
-use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Manifest, Upload};
 
-use crate::invariants::{Violation, hold};
+use crate::invariants::{Violation, hold, sealed_manifest};
 use field::{LARGE_PRIME, Residue};
 use span::{Row, Span};
 
@@ -154,7 +153,7 @@ impl Knowledge {
             Message::Sealed1 { manifest, certificate, .. } => (manifest, &certificate.body),
             _ => return,
         };
-        if let Ok(body) = codec::decode(manifest) {
+        if let Some(body) = sealed_manifest(manifest, seal) {
             self.manifests.insert(body_digest(seal), body);
         }
     }

@@ -128,6 +128,9 @@ pub(crate) enum Attack {
     LeaveOut,
     /// Before the next closing is proposed, custodians are asked for one that hides all sums.
     HideSums,
+    /// The next frame of a link arrives with one bit changed, before it arrives as it is. Of an honest coordinator's frames
+    /// none is changed.
+    BendFrame,
 }
 
 impl Attack {
@@ -150,6 +153,9 @@ impl Attack {
         Self::LeaveOut,
         Self::HideSums,
     ];
+
+    /// What makes state machines refuse the most.
+    pub(crate) const OF_FAULTS: [Self; 4] = [Self::BendFrame, Self::BendFrame, Self::BendFrame, Self::Replay];
 
     /// Those that could make sums whose difference is one member's integers.
     pub(crate) const OF_DIFFERENCES: [Self; 5] =

@@ -140,6 +140,7 @@ impl Simulation {
             }
             Attack::LeaveOut => self.world.leave_out(self.party(choice)),
             Attack::HideSums => self.hides_sums = true,
+            Attack::BendFrame => self.bend_frame(choice),
             _ => {
                 for (to, frame) in self.frames_of(attack, choice) {
                     self.world.inject(to, frame);
@@ -166,7 +167,8 @@ impl Simulation {
             | Attack::WithholdSketches
             | Attack::EndingByPlan
             | Attack::LeaveOut
-            | Attack::HideSums => None,
+            | Attack::HideSums
+            | Attack::BendFrame => None,
         };
         message.map_or_else(Vec::new, |message| self.attacker.to_some(&message, choice))
     }
@@ -292,6 +294,26 @@ impl Simulation {
         }
     }
 
+    /// Delivers a frame in which one bit is another than in the next frame of a link.
+    fn bend_frame(&mut self, choice: u32) {
+        let mut links = self.links();
+        let bends_own = self.configuration.coordinator_is_byzantine;
+        links.retain(|(from, _)| bends_own || *from != PartyId::COORDINATOR);
+        if links.is_empty() {
+            return;
+        }
+        let (from, to) = links[choice as usize % links.len()];
+        let frame = self.world.next_frame(from, to);
+        match frame.and_then(|frame| bent(&frame.encode(), choice)) {
+            Some(frame) if to == PartyId::COORDINATOR => {
+                let result = self.world.say(from, frame);
+                self.world.faults.extend(result.err().map(|fault| (to, fault)));
+            }
+            Some(frame) => self.world.inject(to, frame),
+            None => {}
+        }
+    }
+
     fn connect(&mut self, choice: u32) {
         let party = self.party(choice);
         if !self.world.is_connected(party) {
@@ -322,6 +344,18 @@ impl Simulation {
             && self.world.steps().is_empty()
             && self.away().is_empty()
     }
+}
+
+/// The first frame of some that differ in one bit from this one. Most bits are near the beginning, where numbers and
+/// digests are.
+fn bent(bytes: &[u8], choice: u32) -> Option<Frame> {
+    (1..32).find_map(|attempt: u32| {
+        let number = choice.wrapping_mul(2 * attempt + 1).rotate_left(attempt) as usize;
+        let reach = if attempt.is_multiple_of(4) { bytes.len() } else { bytes.len().min(96) };
+        let mut bytes = bytes.to_vec();
+        bytes[number / 8 % reach] ^= 1 << (number % 8);
+        Frame::decode(&bytes).ok()
+    })
 }
 
 /// Carries out a list up to the first violation.

@@ -1,6 +1,7 @@
 //! Opening: from masked blocks and revealed secrets to the sum over a cohort, and to nothing else.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::hash::{Domain, digest};
@@ -161,6 +162,19 @@ pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<Opened
 /// The announced mask key of a member.
 pub(crate) fn mask_key_of(announcements: &Announcements, member: PartyId) -> Option<Element> {
     Element::decode(*announcements.get(&member)?.body().mask_key.commitments.first()?).ok()
+}
+
+/// Appends a chunk to its block's vector, which is new if the chunk is the first. A chunk that does not fit changes nothing.
+pub(crate) fn append_chunk_to(blocks: &mut MaskedBlocks, chunk: &Chunk, whole: usize) -> Option<()> {
+    match blocks.entry(chunk.block) {
+        Entry::Occupied(mut vector) => append_chunk(vector.get_mut(), chunk, whole),
+        Entry::Vacant(place) => {
+            let mut vector = Vec::new();
+            append_chunk(&mut vector, chunk, whole)?;
+            place.insert(vector);
+            Some(())
+        }
+    }
 }
 
 /// Appends a chunk if it is the next one of a vector of `whole` bytes, or passes over one that is here; chunk 0 starts over.

@@ -17,7 +17,7 @@ use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed, Signed, Sum
 use crate::fault::{Misbehaviour, expect};
 use crate::late::{LateEvidence, is_applied, judge};
 use crate::model::{Model, apply, floats, parameters_digest};
-use crate::opening::{MaskedBlocks, Openings, append_chunk, is_under_root, open_block};
+use crate::opening::{MaskedBlocks, Openings, append_chunk_to, is_under_root, open_block};
 use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort, log_to_uploads};
@@ -59,6 +59,7 @@ impl HandedBlocks {
             return Err(Misbehaviour::Sum { block, why: format!("{member} is not summed in it") });
         }
         self.paths.insert((member, block), path);
+        self.blocks.entry(member).or_default();
         Ok(())
     }
 
@@ -66,8 +67,8 @@ impl HandedBlocks {
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
         let expected = self.paths.contains_key(&(chunk.owner, chunk.block)) && chunk.round == round.round();
         let block = round.block(chunk.block).filter(|_| expected).ok_or(wrong.clone())?;
-        let vector = self.blocks.entry(chunk.owner).or_default().entry(chunk.block).or_default();
-        append_chunk(vector, chunk, round.plan().packed_bytes(block)).ok_or(wrong)
+        let blocks = self.blocks.get_mut(&chunk.owner).ok_or(wrong.clone())?;
+        append_chunk_to(blocks, chunk, round.plan().packed_bytes(block)).ok_or(wrong)
     }
 
     /// Checks that a block's masked blocks are whole and what their members signed.
@@ -91,13 +92,14 @@ impl HandedBlocks {
         let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
         let block = round.block(part.block).ok_or(wrong.clone())?;
         let whole = usize::try_from(block.shape.length).unwrap_or(usize::MAX).saturating_mul(4);
-        let bytes = self.parameters.entry(part.block).or_default();
-        if part.index == 0 {
-            bytes.clear();
-        }
-        if bytes.len() + part.bytes.len() > whole {
+        let here = self.parameters.get(&part.block).map_or(0, Vec::len);
+        // The first part starts over.
+        let start = if part.index == 0 { 0 } else { here };
+        if start + part.bytes.len() > whole {
             return Err(wrong);
         }
+        let bytes = self.parameters.entry(part.block).or_default();
+        bytes.truncate(start);
         bytes.extend_from_slice(&part.bytes);
         Ok(())
     }
@@ -124,7 +126,31 @@ pub(crate) struct ClosedBlock {
     pub(crate) after: Digest,
 }
 
-/// Recomputes the sum of one block, judges it, applies it, and compares all of that with the closing.
+/// Checks that everything is here from which the sum of a block is recomputed: nothing is opened before, so that what is
+/// missing can still come.
+pub(crate) fn check_handed(
+    cohorts: &SealedCohorts,
+    handed: &HandedBlocks,
+    reveals: &CheckedReveals,
+    closed: &ClosedBlock,
+) -> Result<(), Misbehaviour> {
+    let block = closed.sum.block;
+    let wrong = |why: &str| Misbehaviour::Sum { block, why: why.into() };
+    let cohort = cohorts.valid_cohort(block).ok_or(wrong("it is not valid"))?;
+    cohort.members().try_for_each(|member| handed.check(cohorts, block, member))?;
+    let parameters = floats(handed.parameters.get(&block).map_or(&[][..], Vec::as_slice));
+    if parameters_digest(block, &parameters) != closed.before {
+        return Err(wrong("the parameters that came are not those before the round"));
+    }
+    let mut needed = cohort.members().chain(cohort.absent().iter().copied());
+    if !needed.all(|dealer| reveals.has_all_of(cohorts, dealer)) {
+        return Err(wrong("a secret that it needs was not revealed"));
+    }
+    Ok(())
+}
+
+/// Recomputes the sum of one block for which everything is here ([`check_handed`]), judges it, applies it, and compares all of
+/// that with the closing.
 pub(crate) fn recompute(
     round: &RoundContext,
     cohorts: &mut SealedCohorts,
@@ -134,15 +160,7 @@ pub(crate) fn recompute(
 ) -> Result<(), Misbehaviour> {
     let block = closed.sum.block;
     let wrong = |why: &str| Misbehaviour::Sum { block, why: why.into() };
-    let cohort = cohorts.valid_cohort(block);
-    let members: Vec<PartyId> = cohort.ok_or(wrong("it is not valid"))?.members().collect();
-    for member in members {
-        handed.check(cohorts, block, member)?;
-    }
     let mut parameters = floats(handed.parameters.get(&block).map_or(&[][..], Vec::as_slice));
-    if parameters_digest(block, &parameters) != closed.before {
-        return Err(wrong("the parameters that came are not those before the round"));
-    }
     let permit = cohorts.take_permit(block).ok_or(wrong("it was recomputed before"))?;
     let manifest = cohorts.sealed_manifest().manifest();
     let openings = Openings {

@@ -1,17 +1,17 @@
 //! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its recomputation.
 
-use std::collections::BTreeSet;
-
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::codec;
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::{Message, ModelPart, Reveal};
-use cloister_wire::statement::{Body, Closing, Recomputed};
+use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed};
 
-use super::{Custodian, Phase, no_round};
+use super::{Custodian, Phase, RoundState, no_round};
 use crate::fault::{Misbehaviour, expect};
 use crate::late::LateEvidence;
-use crate::recompute::{ClosedBlock, check_closing, log_to_evidence, recompute as recompute_block};
+use crate::recompute::{
+    ClosedBlock, check_closing, check_handed, log_to_evidence, recompute as recompute_block,
+};
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 use crate::statement::{body_digest, sign};
@@ -25,8 +25,8 @@ impl Custodian {
         before: &[Digest],
         recompute: &[BlockId],
     ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a closing"))?;
-        let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
+        let state = self.round.as_ref().ok_or(no_round("a closing"))?;
+        let cohorts = state.cohorts.as_ref().ok_or(no_round("a closing"))?;
         let body: Closing = codec::decode(closing)?;
         expect(Closing::TAG, "epoch", body.epoch, self.epoch.digest())?;
         expect(Closing::TAG, "round", body.round, state.context.round())?;
@@ -35,31 +35,35 @@ impl Custodian {
         check_closing(&state.context, cohorts, &body, before)?;
         let log = log_to_evidence(&state.context, cohorts, &state.reveals, &state.evidence);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
-        let asked: BTreeSet<BlockId> = recompute.iter().copied().collect();
-        let mut blocks = Vec::new();
-        for sum in &body.sums {
-            let place = sum.block.0 as usize;
-            let closed = ClosedBlock {
-                sum: *sum,
-                blamed: blamed_for(&body, sum.block),
-                before: before[place],
-                after: body.parameters[place],
-            };
-            let known = state.recomputed.get(&sum.block) == Some(&closed);
-            if !known && asked.contains(&sum.block) {
-                let shown = (&state.reveals, &state.evidence);
-                recompute_block(&state.context, cohorts, &mut state.handed, shown, &closed)?;
-                state.recomputed.insert(sum.block, closed);
-            }
-            if known || asked.contains(&sum.block) {
-                blocks.push(sum.block);
-            }
+        let is_asked = |closed: &ClosedBlock| recompute.contains(&closed.sum.block);
+        let mut blocks = closed_blocks(&body, before);
+        blocks.retain(|closed| is_asked(closed) || state.has_recomputed(closed));
+        for closed in blocks.iter().filter(|closed| !state.has_recomputed(closed)) {
+            check_handed(cohorts, &state.handed, &state.reveals, closed)?;
         }
+        self.check_vote::<Closing>(body.round, Phase::Closing, closing)?;
+        self.recompute_blocks(&blocks)?;
         self.vote::<Closing>(body.round, Phase::Closing, closing)?;
         let (epoch, round) = (self.epoch.digest(), body.round);
+        let blocks = blocks.iter().map(|closed| closed.sum.block).collect();
         let statement = Recomputed { epoch, round, closing: body_digest(closing), blocks };
         let signed = sign(&self.key, self.id, &statement);
         self.send(Message::Recomputed(signed));
+        Ok(())
+    }
+
+    /// Recomputes the sums of blocks that were not recomputed before. A block's permit is used up whether its sum is right or
+    /// not.
+    fn recompute_blocks(&mut self, blocks: &[ClosedBlock]) -> Result<(), Misbehaviour> {
+        let state = self.round.as_mut().ok_or(no_round("a closing"))?;
+        for closed in blocks {
+            if !state.has_recomputed(closed) {
+                let cohorts = state.cohorts.as_mut().ok_or(no_round("a closing"))?;
+                let shown = (&state.reveals, &state.evidence);
+                recompute_block(&state.context, cohorts, &mut state.handed, shown, closed)?;
+                state.recomputed.insert(closed.sum.block, closed.clone());
+            }
+        }
         Ok(())
     }
 
@@ -102,6 +106,27 @@ impl Custodian {
         let state = self.round.as_mut().ok_or(no_round("a chunk"))?;
         state.handed.take_chunk(&state.context, chunk)
     }
+}
+
+impl RoundState {
+    /// Whether this custodian came to the same of a block.
+    fn has_recomputed(&self, closed: &ClosedBlock) -> bool {
+        self.recomputed.get(&closed.sum.block) == Some(closed)
+    }
+}
+
+/// What a closing that was checked says of each block that it lists.
+fn closed_blocks(closing: &Closing, before: &[Digest]) -> Vec<ClosedBlock> {
+    let closed = |sum: &OpenedSum| {
+        let place = sum.block.0 as usize;
+        ClosedBlock {
+            sum: *sum,
+            blamed: blamed_for(closing, sum.block),
+            before: before[place],
+            after: closing.parameters[place],
+        }
+    };
+    closing.sums.iter().map(closed).collect()
 }
 
 fn blamed_for(closing: &Closing, block: BlockId) -> Vec<PartyId> {

@@ -11,7 +11,7 @@ use cloister_wire::statement::Closing;
 use super::{Kept, Member, MemberOutput, RoundState};
 use crate::fault::Misbehaviour;
 use crate::late::is_applied;
-use crate::opening::{OpenedSum, append_chunk};
+use crate::opening::{OpenedSum, append_chunk_to};
 use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SummedCohort};
 
@@ -27,7 +27,7 @@ impl Member {
         if chunk.owner != PartyId::COORDINATOR {
             return Err(wrong);
         }
-        append_chunk(state.sums.entry(chunk.block).or_default(), &chunk, whole).ok_or(wrong)
+        append_chunk_to(&mut state.sums, &chunk, whole).ok_or(wrong)
     }
 
     /// Takes the ending (step 7). Without the round's plan or all its sums this member is behind, and asks for the model.
