@@ -1,5 +1,7 @@
 //! What a custodian needs to sign a closing: evidence of members, masked blocks and parameters, and its recomputation.
 
+use std::collections::BTreeSet;
+
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::codec;
 use cloister_wire::frame::Chunk;
@@ -35,9 +37,9 @@ impl Custodian {
         check_closing(&state.context, cohorts, &body, before)?;
         let log = log_to_evidence(&state.context, cohorts, &state.reveals, &state.evidence);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
-        let is_asked = |closed: &ClosedBlock| recompute.contains(&closed.sum.block);
+        let asked: BTreeSet<BlockId> = recompute.iter().copied().collect();
         let mut blocks = closed_blocks(&body, before);
-        blocks.retain(|closed| is_asked(closed) || state.has_recomputed(closed));
+        blocks.retain(|closed| asked.contains(&closed.sum.block) || state.has_recomputed(closed));
         for closed in blocks.iter().filter(|closed| !state.has_recomputed(closed)) {
             check_handed(cohorts, &state.handed, &state.reveals, closed)?;
         }
