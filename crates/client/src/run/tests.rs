@@ -168,6 +168,11 @@ fn what_one_plan_was_trained_for_is_not_charged_or_sent_under_another() {
     assert!(plan.settings.training.private.is_some());
     expire(&mut world, &mut client);
     world.template_mut().training.private = None;
+    // Whoever announced in the first round would refuse other settings after its abort (`ROUND-03`).
+    for member in [5, 6, 7].map(PartyId) {
+        world.restart(member);
+        world.connect(member);
+    }
     world.start_round();
     show(&mut world, &mut client);
     let (second, plan, _) = train_job(&given);
