@@ -13,7 +13,7 @@ use cloister_wire::message::Message;
 const COORDINATOR: PartyId = PartyId::COORDINATOR;
 
 /// Five parties: four signatures make a certificate, four organisations a cohort.
-fn five() -> World {
+pub(crate) fn five() -> World {
     World::new(consortium(&[1; 5]), template(2, 4, 15), 9)
 }
 
@@ -22,7 +22,7 @@ fn is(frame: &Frame, wanted: fn(&Message) -> bool) -> bool {
 }
 
 /// Runs until the coordinator's next message of a kind to a party, which stays on its link.
-fn run_to(world: &mut World, party: u32, wanted: fn(&Message) -> bool) {
+pub(crate) fn run_to(world: &mut World, party: u32, wanted: fn(&Message) -> bool) {
     let found = world.run_until(|_, to, frame| to == PartyId(party) && is(frame, wanted));
     assert!(found.is_some(), "the message is sent");
 }
@@ -32,7 +32,7 @@ fn deliver_to(world: &mut World, party: u32) {
 }
 
 /// Lets everything happen, deadlines too.
-fn finish(world: &mut World) {
+pub(crate) fn finish(world: &mut World) {
     world.settle();
     for _ in 0..8 {
         world.expire();
@@ -40,18 +40,18 @@ fn finish(world: &mut World) {
     }
 }
 
-fn reconnect(world: &mut World, party: u32) {
+pub(crate) fn reconnect(world: &mut World, party: u32) {
     world.disconnect(PartyId(party));
     world.connect(PartyId(party));
 }
 
-fn endings(world: &World) -> usize {
+pub(crate) fn endings(world: &World) -> usize {
     let ended = |observation: &&Observation| matches!(observation, Observation::Ended(_));
     world.observations.iter().filter(ended).count()
 }
 
 /// Members that applied the sums of a round.
-fn closings(world: &World) -> usize {
+pub(crate) fn closings(world: &World) -> usize {
     let closed = |observation: &&Observation| matches!(observation, Observation::Closed(..));
     world.observations.iter().filter(closed).count()
 }

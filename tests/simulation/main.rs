@@ -10,6 +10,7 @@
 mod controls;
 mod differences;
 mod evidence;
+mod faults;
 mod generator;
 mod invariants;
 mod knowledge;
