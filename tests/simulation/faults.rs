@@ -30,11 +30,11 @@ fn faults_of(world: &mut World, happens: impl FnOnce(&mut World)) -> Vec<Fault> 
 
 /// A chunk of a masked block that was handed to party 1.
 fn handed_chunk(world: &World) -> Chunk {
-    let chunks = world.observations.iter().filter_map(|observation| match observation {
+    let mut chunks = world.observations.iter().filter_map(|observation| match observation {
         Observation::FromCoordinator(to, Frame::Chunk(chunk)) if *to == CUSTODIAN => Some(chunk.clone()),
         _ => None,
     });
-    chunks.last().expect("it is asked to recompute")
+    chunks.next_back().expect("it is asked to recompute")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The consortium file: who takes part, pinned by a signature of the governance key over the file's bytes.
 
 mod error;
+mod start;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,10 +9,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::floors::Floors;
-use crate::id::{PartyId, Round};
+use crate::id::PartyId;
 use crate::rule;
 
 pub use error::ConsortiumError;
+pub use start::{EpochStart, LastEnding};
 
 /// The largest consortium file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -113,29 +115,6 @@ pub struct ConsortiumFile {
     /// All members and custodians.
     #[serde(rename = "party")]
     pub parties: Vec<Party>,
-}
-
-/// On what an epoch begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EpochStart {
-    /// Digest of the consortium file of the epoch before.
-    pub epoch: PublicBytes,
-    /// Digest of the model that this epoch starts from.
-    pub model: PublicBytes,
-    /// The last ending of the epoch before; none if it had none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ending: Option<LastEnding>,
-}
-
-/// How the epoch before ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LastEnding {
-    /// Its last round.
-    pub round: Round,
-    /// Digest of that round's closing or abort body.
-    pub digest: PublicBytes,
 }
 
 /// A consortium whose file obeys its rules. Its signature is checked where keys are: `crypto::consortium`.

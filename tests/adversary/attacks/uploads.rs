@@ -131,14 +131,20 @@ pub(super) fn an_announcement_of_another_round() -> bool {
     stage.give(1, replayed).is_accepted()
 }
 
-/// Whether the coordinator takes a message of a kind that a party changed.
-fn taken(party: u32, wanted: fn(&Message) -> bool, change: fn(&mut Message)) -> bool {
+/// A stage before the second seal's certificate reaches anybody, in which member 7 uploaded nothing.
+fn without_seven() -> Stage {
     let mut stage = Stage::seven();
     stage.world.start_round();
     stage.run_to(1, |message| matches!(message, Message::Sealed1 { .. }));
     stage.world.silence_member(PartyId(7));
     stage.world.settle();
     stage.world.expire();
+    stage
+}
+
+/// Whether the coordinator takes a message of a kind that a party changed.
+fn taken(party: u32, wanted: fn(&Message) -> bool, change: fn(&mut Message)) -> bool {
+    let mut stage = without_seven();
     let mut message = stage.take_from(party, wanted);
     change(&mut message);
     stage.world.say(PartyId(party), Frame::Message(message)).is_ok()
@@ -168,12 +174,7 @@ pub(super) fn a_wrong_share() -> bool {
 
 /// The coordinator shows custodians another mask key of member 7, which did not upload.
 pub(super) fn a_wrong_mask_key() -> bool {
-    let mut stage = Stage::seven();
-    stage.world.start_round();
-    stage.run_to(1, |message| matches!(message, Message::Sealed1 { .. }));
-    stage.world.silence_member(PartyId(7));
-    stage.world.settle();
-    stage.world.expire();
+    let mut stage = without_seven();
     stage.run_to(1, |message| matches!(message, Message::Sealed2 { .. }));
     stage.deliver_to(1);
     let secret = RevealedSecret::MaskKey(*ScalarSecret::random(&mut random(8)).reveal());
