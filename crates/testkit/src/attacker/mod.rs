@@ -24,6 +24,9 @@ use knowledge::Knowledge;
 /// Frames that are remembered for replays.
 const REMEMBERED: usize = 600;
 
+/// A custodian, and what was sealed to it.
+type Letter = (PartyId, Vec<u8>);
+
 /// Frames and whom they go to.
 pub type Frames = Vec<(PartyId, Frame)>;
 
@@ -38,7 +41,7 @@ pub struct Attacker {
     seen: usize,
     round: Option<Knowledge>,
     /// The last announcement of each member, with one letter of it.
-    dealt: BTreeMap<PartyId, (Signed<Announcement>, Option<(PartyId, Vec<u8>)>)>,
+    dealt: BTreeMap<PartyId, (Signed<Announcement>, Option<Letter>)>,
     /// Whom it last accused of dealing badly.
     accused: Option<PartyId>,
 }
