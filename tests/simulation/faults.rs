@@ -28,13 +28,13 @@ fn faults_of(world: &mut World, happens: impl FnOnce(&mut World)) -> Vec<Fault> 
     world.faults[before..].iter().map(|(_, fault)| fault.clone()).collect()
 }
 
-/// A chunk of a masked block that was handed to party 1.
+/// A chunk of the last block that was handed to party 1.
 fn handed_chunk(world: &World) -> Chunk {
-    let mut chunks = world.observations.iter().filter_map(|observation| match observation {
+    let chunks = world.observations.iter().filter_map(|observation| match observation {
         Observation::FromCoordinator(to, Frame::Chunk(chunk)) if *to == CUSTODIAN => Some(chunk.clone()),
         _ => None,
     });
-    chunks.next_back().expect("it is asked to recompute")
+    chunks.max_by_key(|chunk| chunk.block).expect("it is asked to recompute")
 }
 
 #[test]

@@ -206,6 +206,24 @@ fn one_custodian_that_restarts_in_mid_round_lets_it_end() {
     assert_eq!(endings(&world), 1, "four others sign and recompute");
 }
 
+/// ROUND-22: that nothing came of a request says nothing of the next one, once the custodian's link is open anew.
+#[test]
+fn custodians_that_were_given_up_are_asked_again_when_they_come_back() {
+    let mut world = five();
+    world.start_round();
+    run_to(&mut world, 1, |message| matches!(message, Message::ProposeClosing { .. }));
+    for _ in 0..4 {
+        (1..=5).for_each(|party| while world.lose_next(COORDINATOR, PartyId(party)).is_some() {});
+        world.expire();
+    }
+    assert!(world.events.iter().any(|event| matches!(event, Event::QuorumLost(_))), "all were asked in vain");
+    world.settle();
+    assert_eq!(endings(&world), 0, "control: nobody comes back");
+    (1..=5).for_each(|party| reconnect(&mut world, party));
+    finish(&mut world);
+    assert_eq!((endings(&world), closings(&world)), (1, 5));
+}
+
 #[test]
 fn custodians_that_restart_in_mid_round_let_it_end() {
     let mut world = five();

@@ -130,6 +130,11 @@ impl Closing {
         }
     }
 
+    /// A custodian that comes back is asked again: what it was asked before may have been lost with its link.
+    pub(super) fn reconsider(&mut self, custodian: PartyId) {
+        self.given_up.retain(|(given_up, _)| *given_up != custodian);
+    }
+
     /// Assigns each block to custodians by rotation until enough of those that can be reached have it; says who
     /// got something new.
     fn assign(&mut self, round: Round, reachable: &[PartyId], quorum: usize) -> BTreeSet<PartyId> {

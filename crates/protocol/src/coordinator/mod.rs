@@ -192,6 +192,9 @@ impl Coordinator {
     /// A party is reachable, again or for the first time: it gets what the present step needs of it.
     pub fn handle_connected(&mut self, party: PartyId, now: Time) {
         self.connected.insert(party);
+        if let Some(Phase::Closing(_, closing)) = self.round.as_mut().map(|active| &mut active.phase) {
+            closing.reconsider(party);
+        }
         for frame in self.frames_to_catch_up(party) {
             self.outputs.push_back(CoordinatorOutput::Send { to: party, frame });
         }

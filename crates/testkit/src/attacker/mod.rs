@@ -24,8 +24,8 @@ use knowledge::Knowledge;
 /// Frames that are remembered for replays.
 const REMEMBERED: usize = 600;
 
-/// An announcement with one of its letters, and the custodian that it is for.
-type AnnouncedLetter = (Signed<Announcement>, Option<(PartyId, Vec<u8>)>);
+/// A custodian, and what was sealed to it.
+type Letter = (PartyId, Vec<u8>);
 
 /// Frames and whom they go to.
 pub type Frames = Vec<(PartyId, Frame)>;
@@ -41,7 +41,7 @@ pub struct Attacker {
     seen: usize,
     round: Option<Knowledge>,
     /// The last announcement of each member, with one letter of it.
-    dealt: BTreeMap<PartyId, AnnouncedLetter>,
+    dealt: BTreeMap<PartyId, (Signed<Announcement>, Option<Letter>)>,
     /// Whom it last accused of dealing badly.
     accused: Option<PartyId>,
 }
