@@ -113,6 +113,7 @@ attacks! {
     uploads::blame_with_another_row by "LATE-07",
     uploads::leaked_receiving_keys_after_the_close by "ROUND-26",
     uploads::a_sum_that_the_log_does_not_explain by "ROUND-22",
+    uploads::a_closing_that_hides_its_sums by "ROUND-25",
     limits::a_model_for_each_of_many_requests by "ROUND-32",
     limits::an_upload_hashed_again_for_each_claim by "ROUND-32",
     limits::a_refusal_that_fills_the_screen by "ROUND-32",

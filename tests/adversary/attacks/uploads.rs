@@ -6,8 +6,9 @@ use cloister_crypto::letter;
 use cloister_crypto::sharing::{DealingContext, DealtKey, SharingSecret};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, LateSketches as Policy, RoundPlan, RoundSettings};
+use cloister_protocol::model::Model;
 use cloister_protocol::round::KnownEnding;
 use cloister_protocol::statement::{body_digest, sign};
 use cloister_testkit::world::Observation;
@@ -299,8 +300,8 @@ pub(super) fn leaked_receiving_keys_after_the_close() -> bool {
     custodian.is_some_and(|custodian| custodian.holds_receiving_key())
 }
 
-/// A closing with a sum that nobody recomputed, and the votes of custodians that were not asked to.
-pub(super) fn a_sum_that_the_log_does_not_explain() -> bool {
+/// Shows every custodian the closing of an honest round with a change; whether the ending that comes of it holds.
+fn closes_otherwise(change: impl Fn(&mut Closing, &[Digest])) -> bool {
     let is_closing: fn(&Message) -> bool = |message| matches!(message, Message::ProposeClosing { .. });
     let mut stage = Stage::seven();
     stage.world.start_round();
@@ -308,9 +309,9 @@ pub(super) fn a_sum_that_the_log_does_not_explain() -> bool {
         (1..=SEVEN as u32).map(|party| stage.withhold_from(party, is_closing)).collect();
     let (mut body_bytes, mut signatures) = (Vec::new(), Vec::new());
     for (party, mut proposal) in (1..).zip(proposals) {
-        let Message::ProposeClosing { closing, recompute, .. } = &mut proposal else { unreachable!() };
+        let Message::ProposeClosing { closing, before, recompute } = &mut proposal else { unreachable!() };
         let mut body: Closing = codec::decode(closing).unwrap();
-        body.sums[4].sum.0[0] ^= 1;
+        change(&mut body, before);
         body_bytes = codec::encode(&body);
         closing.clone_from(&body_bytes);
         recompute.clear();
@@ -319,4 +320,19 @@ pub(super) fn a_sum_that_the_log_does_not_explain() -> bool {
     let certificate = Certificate::new(body_bytes, votes(signatures));
     let ending = Ending::Closed { certificate, recomputed: Vec::new() };
     KnownEnding::check(&ending, &stage.world.consortium.epoch).is_ok()
+}
+
+/// A closing with a sum that nobody recomputed, and the votes of custodians that were not asked to.
+pub(super) fn a_sum_that_the_log_does_not_explain() -> bool {
+    closes_otherwise(|closing, _| closing.sums[4].sum.0[0] ^= 1)
+}
+
+/// Every block was opened; the closing lists no sum, and leaves the model as it was.
+pub(super) fn a_closing_that_hides_its_sums() -> bool {
+    closes_otherwise(|closing, before| {
+        closing.sums.clear();
+        closing.blamed.clear();
+        closing.parameters = before.to_vec();
+        closing.model = Model::digest_of(before);
+    })
 }
