@@ -30,6 +30,11 @@ fn every_committed_experiment_is_a_configuration() {
 
 /// Notes of the synthetic hospitals as a file, and where a run of them reads and writes; `None` without weights.
 fn folders(name: &str) -> Option<Folders> {
+    folders_with(name, 160)
+}
+
+/// The same, with so many notes.
+fn folders_with(name: &str, notes: usize) -> Option<Folders> {
     let Some(minilm) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
         return None;
@@ -37,7 +42,7 @@ fn folders(name: &str) -> Option<Folders> {
     let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&data);
     fs::create_dir_all(&data).expect("the folder of the tests can be written to");
-    let notes = synthetic::generate(160, &[1.0; 8], Style::Bullets, 1);
+    let notes = synthetic::generate(notes, &[1.0; 8], Style::Bullets, 1);
     let line = |note: &cloister_experts::Note| {
         format!("{}\n", serde_json::json!({ "text": note.text, "label": note.label }))
     };
@@ -279,33 +284,33 @@ fn members_with_a_wrong_list_of_classes_are_seen_in_the_result() {
     assert!(none > 0.4 && all < 0.125, "{none} {all}");
 }
 
-/// ALIGN-07: behind masks too.
+/// ALIGN-07: behind masks too. Counted over the last rounds of two seeds, as noise and chance decide single rounds.
 #[test]
 fn members_with_a_wrong_list_of_classes_are_those_that_experts_leave_out() {
-    let Some(folders) = folders("left-out") else {
+    let Some(folders) = folders_with("left-out", 640) else {
         return;
     };
     let left_out = |miscoded: &str| {
         let settings = [
-            &[
-                "partition.members=8",
-                "partition.division=iid",
-                "partition.seeds=[0]",
-                "head.kind=none",
-                miscoded,
-            ][..],
+            &["partition.members=8", "partition.division=iid", "head.kind=none", miscoded][..],
             &["strategy.num_rounds=5", "strategy.learning_rate=4e-3", "strategy.batch_size=4"],
             &["strategy.balanced=false", "scoring.minimum_tokens=10", "scoring.coordinates=128"],
             &["secure=true", "strategy.expert_clip=0.5", "scoring.shared_cohort=Majority"],
         ];
         let summary = run(&config(&settings.concat()), &folders, None, &mut |_| ()).expect("it runs");
-        let last = summary.measured[0].rounds[5].clone();
-        let known: Vec<f64> = last.consensus.iter().flatten().flatten().copied().collect();
-        assert!(known.len() == 8 && known.iter().all(|own| (0.0..=1.0).contains(own)), "{known:?}");
-        (last.left_out.expect("experts choose"), last.head_without.expect("so does the head"))
+        let (mut experts, mut head) = ([0; 8], [0; 8]);
+        for round in summary.measured.iter().flat_map(|seed| &seed.rounds[3..]) {
+            let known: Vec<f64> = round.consensus.iter().flatten().flatten().copied().collect();
+            assert!(known.len() == 8 && known.iter().all(|own| (0.0..=1.0).contains(own)), "{known:?}");
+            let of_round = round.left_out.iter().flatten();
+            experts.iter_mut().zip(of_round).for_each(|(sum, times)| *sum += times);
+            round.head_without.iter().flatten().for_each(|member| head[member - 1] += 1);
+        }
+        (experts, head)
     };
     let (wrong, right) = (left_out("partition.miscoded=2"), left_out("partition.miscoded=0"));
-    let clear = |own: &[usize]| own[6..].iter().min() > own[..6].iter().max();
-    assert!(clear(&wrong.0) && wrong.1 == [7, 8], "{wrong:?}");
-    assert!(!clear(&right.0) && right.1 != [7, 8], "control: {right:?}");
+    let clear = |times: &[usize; 8]| times[6..].iter().min() > times[..6].iter().max();
+    println!("left out of experts and of the head: {wrong:?}; with right lists {right:?}");
+    assert!(clear(&wrong.0) && clear(&wrong.1), "{wrong:?}");
+    assert!(!clear(&right.0) && !clear(&right.1), "control: {right:?}");
 }
