@@ -37,9 +37,9 @@ impl Bars {
     }
 
     /// The round of the bad letter for which a plan bars this member, and the first round that it is not barred from.
-    pub fn of(&self, member: PartyId, plan: &RoundPlan) -> Option<(Round, Round)> {
+    pub fn term(&self, member: PartyId, plan: &RoundPlan) -> Option<(Round, Round)> {
         let (shown, _) = self.0.get(&member).filter(|_| plan.barred.contains(&member))?;
-        Some((*shown, Round(shown.0 + BARRED_ROUNDS + 1)))
+        Some((*shown, first_free_round(*shown)))
     }
 
     /// The evidence that bars members from a round, ascending by member.
@@ -75,5 +75,22 @@ impl Bars {
     /// Forgets what bars nobody any more.
     pub fn expire(&mut self, round: Round) {
         self.0.retain(|_, (shown, _)| round.0.saturating_sub(shown.0) <= BARRED_ROUNDS);
+    }
+}
+
+/// The first round that a bad letter of this round does not bar its dealer from. A dealer can sign any round number.
+fn first_free_round(shown: Round) -> Round {
+    Round(shown.0.saturating_add(BARRED_ROUNDS + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ROUND-33
+    #[test]
+    fn a_bar_ends_after_sixteen_rounds_and_at_the_last_number_of_a_round() {
+        assert_eq!(first_free_round(Round(1)), Round(18));
+        assert_eq!(first_free_round(Round(u64::MAX)), Round(u64::MAX));
     }
 }

@@ -207,6 +207,9 @@ pub(crate) fn check_closing(
     if !closing.blamed.is_sorted() || closing.blamed.iter().any(|blamed| !is_refuted(closing, blamed.block)) {
         return Err(Misbehaviour::Closing("a closing blames members of refuted blocks, ascending"));
     }
+    // A custodian that is no member does not know how many blocks the task has (`PLAN-16`).
+    let planned = round.plan().settings.blocks.len();
+    expect(Closing::TAG, "number of blocks before", before.len(), planned)?;
     expect(Closing::TAG, "model before", Model::digest_of(before), round.plan().model)?;
     expect(Closing::TAG, "model", closing.model, Model::digest_of(&closing.parameters))?;
     expect(Closing::TAG, "number of blocks", closing.parameters.len(), before.len())?;

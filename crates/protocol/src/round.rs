@@ -237,6 +237,15 @@ pub struct KnownEnding {
 }
 
 impl KnownEnding {
+    /// Checks the previous ending that comes with a plan, if one does.
+    ///
+    /// # Errors
+    /// That the coordinator showed one that does not hold ([`KnownEnding::check`]).
+    pub(crate) fn check_previous(previous: Option<&Ending>, epoch: &Epoch) -> Result<Option<Self>, Fault> {
+        let known = previous.map(|ending| Self::check(ending, epoch)).transpose();
+        known.map_err(|what| what.by(PartyId::COORDINATOR))
+    }
+
     /// Checks the certificate of an ending.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_params::consortium::Role;
-use cloister_params::id::{PartyId, Round};
+use cloister_params::id::Round;
 use cloister_params::plan::RoundPlan;
 use cloister_params::rule;
 use cloister_wire::message::{Ending, Message};
@@ -24,8 +24,7 @@ impl Custodian {
         receiving_keys: &[Signed<ReceivingKey>],
         previous: Option<&Ending>,
     ) -> Result<(), Fault> {
-        let known = previous.map(|ending| KnownEnding::check(ending, &self.epoch)).transpose();
-        let known = known.map_err(|what| what.by(PartyId::COORDINATOR))?;
+        let known = KnownEnding::check_previous(previous, &self.epoch)?;
         let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
             Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
             checked => checked?,

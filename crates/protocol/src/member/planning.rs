@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_params::consortium::Role;
-use cloister_params::id::{PartyId, Round};
+use cloister_params::id::Round;
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::rule;
 use cloister_wire::frame::Frame;
@@ -12,7 +12,7 @@ use cloister_wire::statement::{ReceivingKey, Signed};
 
 use super::late::OwnLate;
 use super::{Member, MemberOutput, RoundState};
-use crate::fault::{Fault, Misbehaviour, Refusal};
+use crate::fault::{Fault, Refusal};
 use crate::manifest::Announcements;
 use crate::round::{KnownEnding, RoundContext};
 
@@ -23,9 +23,7 @@ impl Member {
         receiving_keys: &[Signed<ReceivingKey>],
         previous: Option<&Ending>,
     ) -> Result<(), Fault> {
-        let by_coordinator = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        let known = previous.map(|ending| KnownEnding::check(ending, &self.epoch)).transpose();
-        let known = known.map_err(by_coordinator)?;
+        let known = KnownEnding::check_previous(previous, &self.epoch)?;
         let context = match RoundContext::check(&self.epoch, signed, receiving_keys) {
             Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
             checked => checked?,
@@ -106,7 +104,7 @@ impl Member {
             return Err(Refusal::ChangedAfterAbort);
         }
         self.bars.check(context.plan())?;
-        if let Some((shown, until)) = self.bars.of(self.id, context.plan()) {
+        if let Some((shown, until)) = self.bars.term(self.id, context.plan()) {
             return Err(Refusal::Barred { shown, until });
         }
         self.policy.admit(context.plan())?;
