@@ -47,7 +47,7 @@ impl OpeningsFile {
         Ok(())
     }
 
-    /// Keeps a record; on disk when this returns. Member and custodian of one party keep some records both.
+    /// Keeps a record; it is on disk when this returns. A party that is member and custodian gives some records twice.
     pub(crate) fn keep(&mut self, record: OpeningRecord) -> Result<(), JournalError> {
         let before = self.openings.clone();
         self.openings.take(record.clone());

@@ -32,6 +32,14 @@ pub fn root(leaves: &[Digest]) -> Digest {
     }
 }
 
+/// The node above one or two of a level: the last node of an odd level stands for itself on the next.
+fn parent(nodes: &[Digest]) -> Digest {
+    match nodes {
+        [left, right] => node_hash(*left, *right),
+        _ => nodes[0],
+    }
+}
+
 /// All nodes of a tree, so that each of many paths costs its length alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tree {
@@ -44,12 +52,7 @@ impl Tree {
     pub fn new(leaves: Vec<Digest>) -> Self {
         let mut levels = vec![leaves];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
-            let pair = |pair: &[Digest]| match pair {
-                [left, right] => node_hash(*left, *right),
-                // The last node of an odd level stands for itself on the next.
-                _ => pair[0],
-            };
-            let next = level.chunks(2).map(pair).collect();
+            let next = level.chunks(2).map(parent).collect();
             levels.push(next);
         }
         Self { levels }

@@ -68,12 +68,8 @@ impl SeedBases {
     /// The bases of a plan with so many blocks.
     pub fn new(epoch: Digest, round: Round, plan: Digest, blocks: usize) -> Self {
         let place = [&epoch.0[..], &round.0.to_be_bytes(), &plan.0].concat();
-        let base = |block: u32| {
-            let hash = wide(b"cloister/v1/seed-base", &[&place, &block.to_be_bytes()]);
-            Element::from_point(RistrettoPoint::from_uniform_bytes(&hash))
-                .expect("a hash gives the identity with a probability of 2⁻²⁵²")
-        };
-        let bases = (0..u32::try_from(blocks).unwrap_or(u32::MAX)).map(base).collect();
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+        let bases = (0..blocks).map(|block| base_of(&place, block)).collect();
         Self { place, bases }
     }
 
@@ -180,11 +176,7 @@ impl SeedBases {
         transcript: &[u8; 64],
         seeds: &[(BlockId, Element)],
     ) -> (RistrettoPoint, RistrettoPoint) {
-        let weight = |(block, _): &(BlockId, Element)| {
-            let hash = wide(b"cloister/v1/seed-weight", &[transcript, &block.0.to_be_bytes()]);
-            Scalar::from_bytes_mod_order_wide(&hash)
-        };
-        let weights: Vec<Scalar> = seeds.iter().map(weight).collect();
+        let weights: Vec<Scalar> = seeds.iter().map(|(block, _)| batch_weight(transcript, *block)).collect();
         let bases = seeds.iter().map(|(block, _)| self.bases[block.0 as usize].point());
         let values = seeds.iter().map(|(_, seed)| seed.point());
         (
@@ -192,6 +184,21 @@ impl SeedBases {
             RistrettoPoint::vartime_multiscalar_mul(&weights, values),
         )
     }
+}
+
+/// The base of a block, at a place that epoch, round and plan make.
+fn base_of(place: &[u8], block: u32) -> Element {
+    let hash = wide(b"cloister/v1/seed-base", &[place, &block.to_be_bytes()]);
+    Element::from_point(RistrettoPoint::from_uniform_bytes(&hash))
+        .expect("a hash gives the identity with a probability of 2⁻²⁵²")
+}
+
+/// The weight of a block's seed in the one proof for all of them.
+fn batch_weight(transcript: &[u8; 64], block: BlockId) -> Scalar {
+    Scalar::from_bytes_mod_order_wide(&wide(
+        b"cloister/v1/seed-weight",
+        &[transcript, &block.0.to_be_bytes()],
+    ))
 }
 
 fn proof_context(transcript: &[u8; 64]) -> Vec<u8> {

@@ -44,10 +44,8 @@ impl Bars {
 
     /// The evidence that bars members from a round, ascending by member.
     pub fn evidence(&self, round: Round) -> impl Iterator<Item = (PartyId, &BadDealing)> {
-        let bars = move |shown: &Round| {
-            *shown < round && round.0 - shown.0 <= BARRED_ROUNDS && rule::in_force("ROUND-33")
-        };
-        self.0.iter().filter(move |(_, (shown, _))| bars(shown)).map(|(dealer, (_, it))| (*dealer, it))
+        let barring = self.0.iter().filter(move |(_, (shown, _))| bars(*shown, round));
+        barring.map(|(dealer, (_, evidence))| (*dealer, evidence))
     }
 
     /// Checks that a plan bars nobody without evidence (`PLAN-14`).
@@ -76,6 +74,11 @@ impl Bars {
     pub fn expire(&mut self, round: Round) {
         self.0.retain(|_, (shown, _)| round.0.saturating_sub(shown.0) <= BARRED_ROUNDS);
     }
+}
+
+/// Whether a bad letter of one round bars its dealer from another (`ROUND-33`).
+fn bars(shown: Round, round: Round) -> bool {
+    shown < round && round < first_free_round(shown) && rule::in_force("ROUND-33")
 }
 
 /// The first round that a bad letter of this round does not bar its dealer from. A dealer can sign any round number.

@@ -196,12 +196,7 @@ impl Openings {
             return Vec::new();
         }
         let earlier: Vec<&KeptRound> = self.others_from(round).collect();
-        let conflicts = |block: &OpenedBlock| {
-            let before = earlier.iter().filter_map(|kept| opened_in(kept, block.block));
-            let mut others = before.filter(|opened| opened.name != block.name);
-            others.any(|opened| !(opened.all_have_budgets && block.all_have_budgets))
-        };
-        blocks.iter().filter(|block| conflicts(block)).map(|block| block.block).collect()
+        blocks.iter().filter(|block| conflicts(&earlier, block)).map(|block| block.block).collect()
     }
 
     /// Whether a second seal of another round has opened anything from the round's model.
@@ -283,6 +278,13 @@ impl Openings {
         }
         Ok(())
     }
+}
+
+/// Whether one of these rounds opened the block under another name, and not all members of both openings have budgets.
+fn conflicts(earlier: &[&KeptRound], block: &OpenedBlock) -> bool {
+    let before = earlier.iter().filter_map(|kept| opened_in(kept, block.block));
+    let mut others = before.filter(|opened| opened.name != block.name);
+    others.any(|opened| !(opened.all_have_budgets && block.all_have_budgets))
 }
 
 fn opened_in(kept: &KeptRound, block: BlockId) -> Option<&OpenedBlock> {

@@ -119,16 +119,13 @@ impl RoundState {
 
 /// What a closing that was checked says of each block that it lists.
 fn closed_blocks(closing: &Closing, before: &[Digest]) -> Vec<ClosedBlock> {
-    let closed = |sum: &OpenedSum| {
-        let place = sum.block.0 as usize;
-        ClosedBlock {
-            sum: *sum,
-            blamed: blamed_for(closing, sum.block),
-            before: before[place],
-            after: closing.parameters[place],
-        }
-    };
-    closing.sums.iter().map(closed).collect()
+    closing.sums.iter().map(|sum| closed_block(closing, before, sum)).collect()
+}
+
+fn closed_block(closing: &Closing, before: &[Digest], sum: &OpenedSum) -> ClosedBlock {
+    let (block, place) = (sum.block, sum.block.0 as usize);
+    let (before, after) = (before[place], closing.parameters[place]);
+    ClosedBlock { sum: *sum, blamed: blamed_for(closing, block), before, after }
 }
 
 fn blamed_for(closing: &Closing, block: BlockId) -> Vec<PartyId> {
