@@ -28,16 +28,16 @@ fn announces(answer: &Answer, stage: &mut Stage, party: u32, round: u64) -> bool
 #[test]
 fn a_round_left_without_a_close_and_the_next_on_the_same_model() {
     let mut stage = Stage::started_to(1, is_sealed2);
-    let model = stage.world.coordinator.model().digest();
-    let left = stage.forged_plan(2, Digest([9; 32]), model, None);
+    let parameters = stage.world.coordinator.model().block_digests();
+    let left = stage.forged_plan(2, Digest([9; 32]), parameters, None);
     assert_eq!(stage.give(1, left).refusals(), [&Refusal::NoEnding; 2]);
 
     let mut stage = Stage::seven();
     stage.world.start_round();
     stage.finish();
     let ending = stage.reports()[0].ending.clone();
-    let (previous, model) = (closing_digest(&ending), stage.world.coordinator.model().digest());
-    let next = stage.forged_plan(2, previous, model, Some(ending));
+    let parameters = stage.world.coordinator.model().block_digests();
+    let next = stage.forged_plan(2, closing_digest(&ending), parameters, Some(ending));
     let answer = stage.give(1, next);
     assert!(announces(&answer, &mut stage, 1, 2), "control: after a close");
 }
@@ -57,8 +57,8 @@ fn plan_after_an_abort(signers: u32) -> (Stage, Message) {
     let signatures: Vec<_> =
         (1..=signers).map(|party| (party, stage.give(party, proposal.clone()).vote())).collect();
     let ending = Ending::Aborted(Certificate::new(abort.clone(), votes(signatures)));
-    let model = stage.world.coordinator.model().digest();
-    let plan = stage.forged_plan(2, body_digest(&abort), model, Some(ending));
+    let parameters = stage.world.coordinator.model().block_digests();
+    let plan = stage.forged_plan(2, body_digest(&abort), parameters, Some(ending));
     (stage, plan)
 }
 
@@ -79,12 +79,13 @@ fn another_model_under_the_next_plan() {
     stage.world.start_round();
     stage.finish();
     let ending = stage.reports()[0].ending.clone();
-    let (previous, model) = (closing_digest(&ending), stage.world.coordinator.model().digest());
-    let other = stage.forged_plan(2, previous, Digest([9; 32]), Some(ending.clone()));
+    let (previous, parameters) = (closing_digest(&ending), stage.world.coordinator.model().block_digests());
+    let others = vec![Digest([9; 32]); parameters.len()];
+    let other = stage.forged_plan(2, previous, others, Some(ending.clone()));
     let answer = stage.give(1, other);
     let chained = |why: &&Refusal| matches!(why, Refusal::Chain { field: "starting model", .. });
     assert!(answer.faults.len() == 2 && answer.refusals().iter().all(chained), "{answer:?}");
-    let same = stage.forged_plan(2, previous, model, Some(ending));
+    let same = stage.forged_plan(2, previous, parameters, Some(ending));
     assert!(stage.give(1, same).is_accepted(), "control: the model of the closing");
 }
 

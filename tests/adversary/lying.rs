@@ -27,9 +27,9 @@ pub(crate) fn stage(policy: Policy) -> Stage {
     settings.late_sketches = policy;
     settings.blocks[LONG.0 as usize].shape.length = LENGTH;
     let mut stage = Stage::of(consortium(&[1; SEVEN]), settings, 3);
-    let model = stage.world.coordinator.model().digest();
+    let parameters = stage.world.coordinator.model().block_digests();
     for member in (1..=SEVEN as u32).map(PartyId) {
-        let contribution = stage.world.contribution(member, model);
+        let contribution = stage.world.contribution(member, &parameters);
         stage.world.fixed_contributions.insert(member, contribution);
     }
     stage

@@ -6,6 +6,7 @@
 mod attacks;
 mod certificates;
 mod chain;
+mod closed;
 mod late;
 mod letters;
 mod lying;

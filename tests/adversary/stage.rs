@@ -8,6 +8,7 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan, RoundSettings};
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::fault::{Fault, Misbehaviour, Refusal};
+use cloister_protocol::model::Model;
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::Attacker;
 use cloister_testkit::consortium::{TestConsortium, consortium};
@@ -46,10 +47,10 @@ impl Stage {
     /// of one of the five makes its block void.
     pub(crate) fn of_two_minds() -> Self {
         let mut stage = Self::seven();
-        let model = stage.world.coordinator.model().digest();
-        let common = stage.world.contribution(PartyId(1), model).sketches[&BlockId(0)].clone();
+        let parameters = stage.world.coordinator.model().block_digests();
+        let common = stage.world.contribution(PartyId(1), &parameters).sketches[&BlockId(0)].clone();
         for member in (1..=SEVEN as u32).map(PartyId) {
-            let mut contribution = stage.world.contribution(member, model);
+            let mut contribution = stage.world.contribution(member, &parameters);
             let mut sketch = common.clone();
             if member > PartyId(5) {
                 sketch.update.iter_mut().for_each(|coordinate| *coordinate = -*coordinate);
@@ -195,7 +196,7 @@ impl Stage {
         &mut self,
         round: u64,
         previous: Digest,
-        model: Digest,
+        parameters: Vec<Digest>,
         ending: Option<Ending>,
     ) -> Message {
         let mut receiving_keys = Vec::new();
@@ -211,7 +212,8 @@ impl Stage {
             epoch: self.world.consortium.epoch.digest(),
             round: Round(round),
             previous,
-            model,
+            model: Model::digest_of(&parameters),
+            parameters,
             custodians: receiving_keys.iter().map(entry).collect(),
             barred: Vec::new(),
             settings: settings(),

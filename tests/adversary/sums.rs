@@ -40,13 +40,13 @@ fn closed_otherwise(
 ) -> Ending {
     let (mut body_bytes, mut signatures, mut recomputed) = (Vec::new(), Vec::new(), Vec::new());
     for (party, proposal) in (1..).zip(proposals) {
-        let Message::ProposeClosing { closing, before, mut recompute } = proposal else { unreachable!() };
+        let Message::ProposeClosing { closing, mut recompute } = proposal else { unreachable!() };
         let mut body: Closing = codec::decode(&closing).unwrap();
         change(&mut body);
         recompute.retain(|_| asks_to_recompute);
         body_bytes = codec::encode(&body);
         let closing = body_bytes.clone();
-        let answer = stage.give(party, Message::ProposeClosing { closing, before, recompute });
+        let answer = stage.give(party, Message::ProposeClosing { closing, recompute });
         signatures.push((party, answer.vote()));
         recomputed.extend(answer.messages().into_iter().filter_map(|message| match message {
             Message::Recomputed(signed) => Some(signed),
@@ -89,9 +89,11 @@ fn adopts_another_model(replaced: bool) -> (Digest, Digest) {
     };
     let ending = closed_otherwise(&mut stage, proposals, true, change);
     let Ending::Closed { certificate, .. } = &ending else { unreachable!() };
-    let (previous, model) = (body_digest(&certificate.body), certificate.parse().unwrap().model);
+    let closed = certificate.parse().unwrap().parameters;
+    let parameters = if replaced { other.block_digests() } else { closed };
+    let previous = body_digest(&certificate.body);
     stage.give(1, Message::Ended(ending.clone()));
-    let next = stage.forged_plan(2, previous, model, Some(ending));
+    let next = stage.forged_plan(2, previous, parameters, Some(ending));
     stage.give(1, next);
     for (block, parameters) in (0..).map(BlockId).zip(other.blocks()) {
         let bytes = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -115,10 +117,10 @@ fn a_model_that_does_not_follow_from_the_sums() {
 #[test]
 fn a_closing_without_the_sums_that_were_opened() {
     let (mut stage, proposals) = closing();
-    let model = stage.world.coordinator.model().digest();
+    let parameters = stage.world.coordinator.model().block_digests();
     let without = |body: &mut Closing| {
         body.sums.clear();
-        body.model = model;
+        body.model = Model::digest_of(&parameters);
     };
     let ending = closed_otherwise(&mut stage, proposals, true, without);
     let Ending::Closed { certificate, .. } = &ending else { unreachable!() };
@@ -126,7 +128,7 @@ fn a_closing_without_the_sums_that_were_opened() {
     for party in 1..=SEVEN as u32 {
         stage.give(party, Message::Ended(ending.clone()));
     }
-    let again = stage.forged_plan(2, previous, model, Some(ending.clone()));
+    let again = stage.forged_plan(2, previous, parameters, Some(ending.clone()));
     stage.give(1, again);
     stage.train(1);
     let announced = Observation::Announced(PartyId(1), Round(2));
@@ -186,9 +188,9 @@ fn reveals_that_are_not_permitted_in_the_log() {
 
 /// Contributions of all members with the consistency weight of the router set to so many steps.
 fn with_consistency(stage: &Stage, steps: i32) -> BTreeMap<PartyId, Contribution> {
-    let model = stage.world.coordinator.model().digest();
+    let parameters = stage.world.coordinator.model().block_digests();
     let changed = |member: PartyId| {
-        let mut contribution = stage.world.contribution(member, model);
+        let mut contribution = stage.world.contribution(member, &parameters);
         *contribution.integers[3].last_mut().unwrap() = steps;
         (member, contribution)
     };
@@ -220,9 +222,9 @@ fn sums_at_the_edge_of_the_ring() {
     settings.ring = RingWidth::new(24).unwrap();
     settings.blocks.iter_mut().for_each(|block| block.scale.clip_steps = clip);
     let mut stage = Stage::of(consortium(&[15; SEVEN]), settings.clone(), 3);
-    let model = stage.world.coordinator.model().digest();
+    let parameters = stage.world.coordinator.model().block_digests();
     let at_the_clip = |member: PartyId| {
-        let mut contribution = stage.world.contribution(member, model);
+        let mut contribution = stage.world.contribution(member, &parameters);
         contribution.integers[4].iter_mut().for_each(|integer| *integer = -(clip as i32));
         (member, contribution)
     };
@@ -258,8 +260,8 @@ fn sketches_at_the_edge_of_their_type() {
 fn integers_beyond_the_clip() {
     let announced = |integer: i32| {
         let mut stage = Stage::seven();
-        let model = stage.world.coordinator.model().digest();
-        let mut contribution = stage.world.contribution(PartyId(1), model);
+        let parameters = stage.world.coordinator.model().block_digests();
+        let mut contribution = stage.world.contribution(PartyId(1), &parameters);
         contribution.integers[4][0] = integer;
         stage.world.fixed_contributions.insert(PartyId(1), contribution);
         stage.world.start_round();

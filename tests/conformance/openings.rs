@@ -1,8 +1,7 @@
 //! The names of openings.
 
-use cloister_params::block::BlockShape;
-use cloister_params::fixed::Scale;
 use cloister_params::id::Digest;
+use cloister_params::plan::PlannedBlock;
 use cloister_protocol::openings::opening_name;
 use cloister_wire::statement::WeightedMember;
 use serde::Deserialize;
@@ -16,15 +15,15 @@ pub(crate) struct Names {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Named {
-    shape: BlockShape,
-    scale: Scale,
+    block: PlannedBlock,
     cohort: Vec<WeightedMember>,
+    routing: Option<Digest>,
     name: Digest,
 }
 
 /// ROUND-30
 pub(crate) fn check(file: Names) {
     for case in file.cases {
-        assert_eq!(opening_name(&case.shape, &case.scale, &case.cohort), case.name);
+        assert_eq!(opening_name(&case.block, &case.cohort, case.routing), case.name);
     }
 }

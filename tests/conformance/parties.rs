@@ -17,6 +17,7 @@ use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
+use cloister_wire::opening::{ForgottenBlock, OpeningRecord};
 use cloister_wire::statement::{AnnouncedSketch, BlamedMember, Signed};
 use rand_core::CryptoRng;
 use serde::Deserialize;
@@ -39,6 +40,8 @@ pub(crate) struct Rounds {
     /// For each member that opens a pair the random bytes behind its proof.
     pub(crate) pair_draws: BTreeMap<u32, Hex>,
     model: Vec<Hex>,
+    /// For each member whose disk was restored, the blocks that it may have uploaded from this model before.
+    closed: BTreeMap<u32, Vec<BlockId>>,
     /// For each round in which members announce, the random bytes of each.
     draws: Vec<BTreeMap<u32, Draws>>,
     contributions: BTreeMap<u32, MadeUp>,
@@ -188,8 +191,20 @@ impl Rounds {
         let (key, epoch) = (self.key(number), self.epoch());
         let planned = self.first_plan().parse().unwrap().settings.blocks;
         let blocks = planned.iter().map(|block| block.shape).collect();
-        let (task, kept) = (MemberTask { digest: self.task, blocks }, (None, Openings::default()));
+        let (task, kept) = (MemberTask { digest: self.task, blocks }, (None, self.forgotten(number)));
         Member::new(PartyId(number), key, epoch, self.policy(), task, self.model(), kept)
+    }
+
+    /// What a member knows of earlier openings (`ROUND-38`).
+    fn forgotten(&self, number: u32) -> Openings {
+        let plan = self.first_plan().parse().unwrap();
+        let parameters = self.model().block_digests();
+        let closed = self.closed.get(&number).into_iter().flatten().map(|block| block.0 as usize);
+        let forgotten = closed.map(|at| ForgottenBlock {
+            kind: plan.settings.blocks[at].shape.kind,
+            parameters: parameters[at],
+        });
+        Openings::new([OpeningRecord::Forgotten { blocks: forgotten.collect() }])
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {

@@ -203,13 +203,13 @@ impl Simulation {
 
     /// When a closing is proposed for the first time, has custodians asked for another one before it comes.
     fn hide_sums(&mut self, observation: &Observation) {
-        let Observation::FromCoordinator(_, Frame::Message(Message::ProposeClosing { closing, before, .. })) =
+        let Observation::FromCoordinator(_, Frame::Message(Message::ProposeClosing { closing, .. })) =
             observation
         else {
             return;
         };
         if std::mem::take(&mut self.hides_sums) {
-            for (to, frame) in self.attacker.hide_sums(closing, before) {
+            for (to, frame) in self.attacker.hide_sums(closing) {
                 self.world.inject(to, frame);
             }
         }

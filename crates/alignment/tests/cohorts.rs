@@ -24,6 +24,7 @@ fn setting(weights: &[u8], change: impl FnOnce(&mut RoundSettings)) -> (TestCons
         round: Round::FIRST,
         previous: Digest::default(),
         model: Digest::default(),
+        parameters: vec![Digest::default(); settings.blocks.len()],
         custodians: custodians.map(|custodian| ReceivingKeyEntry { custodian, key: [0; 32] }).collect(),
         barred: Vec::new(),
         settings,

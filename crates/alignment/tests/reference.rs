@@ -34,6 +34,7 @@ fn plan(consortium: &TestConsortium, threshold: Threshold, fraction: u16) -> Che
         round: Round::FIRST,
         previous: Digest::default(),
         model: Digest::default(),
+        parameters: vec![Digest::default(); settings.blocks.len()],
         custodians: custodians.map(|custodian| ReceivingKeyEntry { custodian, key: [0; 32] }).collect(),
         barred: Vec::new(),
         settings,

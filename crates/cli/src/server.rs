@@ -263,10 +263,10 @@ fn round_text(event: &Event) -> String {
             format!("{} dealt badly in an earlier round, and may not take part", names(parties))
         }
         Event::Repeated(blocks) => {
-            let blocks: Vec<String> = blocks.iter().map(BlockId::to_string).collect();
-            let blocks = blocks.join(", ");
             format!(
-                "these blocks stay closed, as they were opened from this model over other members: {blocks}"
+                "not summed: {}, as they were or may have been opened from the same parameters over other members; they are summed \
+                 again over the same members, or once an epoch starts with other parameters for them",
+                listed(blocks)
             )
         }
         Event::Refuted(block) => {
@@ -279,5 +279,16 @@ fn round_text(event: &Event) -> String {
             format!("{custodians} custodians know how {round} ended, which this coordinator does not")
         }
         Event::QuorumLost(why) => format!("the round waits without a sum: {why}"),
+    }
+}
+
+/// The first blocks of a list, and how many more there are.
+fn listed(blocks: &[BlockId]) -> String {
+    const SHOWN: usize = 8;
+    let named: Vec<String> = blocks.iter().take(SHOWN).map(BlockId::to_string).collect();
+    let named = named.join(", ");
+    match blocks.len().saturating_sub(SHOWN) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }

@@ -138,6 +138,7 @@ mod tests {
             round,
             previous: epoch,
             model: epoch,
+            parameters: vec![epoch; settings.blocks.len()],
             custodians: vec![],
             barred: vec![],
             settings,

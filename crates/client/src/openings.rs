@@ -49,12 +49,12 @@ impl OpeningsFile {
 
     /// Keeps a record; it is on disk when this returns. A party that is member and custodian gives some records twice.
     pub(crate) fn keep(&mut self, record: OpeningRecord) -> Result<(), JournalError> {
-        let before = self.openings.clone();
-        self.openings.take(record.clone());
-        if self.openings == before {
+        if !self.openings.is_new(&record) {
             return Ok(());
         }
-        self.file.append(&written(&record))
+        let line = written(&record);
+        self.openings.take(record);
+        self.file.append(&line)
     }
 
     /// What is kept.
@@ -73,6 +73,8 @@ fn read(line: &str) -> Option<OpeningRecord> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_params::block::BlockKind;
+    use cloister_params::consortium::{LastEnding, PublicBytes};
     use cloister_params::id::{BlockId, Round};
     use cloister_testkit::consortium::{consortium, next_epoch};
     use cloister_wire::opening::OpenedBlock;
@@ -87,41 +89,36 @@ mod tests {
         let first = consortium(&[1; 5]);
         let (epoch, round, model) = (first.epoch.digest(), Round(1), Digest([7; 32]));
         let mut file = OpeningsFile::open(&path).expect("a new file");
-        file.begin(&first.epoch, model).expect("nothing was opened");
-        let blocks = vec![OpenedBlock { block: BlockId(0), name: Digest([3; 32]), all_have_budgets: false }];
-        let sealed = OpeningRecord::Sealed { epoch, round, model, blocks };
+        file.begin(&first.epoch, model).expect("nothing is known");
+        let opened = OpenedBlock {
+            block: BlockId(0),
+            kind: BlockKind::Shared,
+            parameters: Digest([3; 32]),
+            name: Some(Digest([4; 32])),
+            all_have_budgets: false,
+        };
+        let sealed = OpeningRecord::Sealed { epoch, round, blocks: vec![opened] };
         file.keep(sealed.clone()).expect("writable");
         file.keep(sealed).expect("the same again, from the party's other role");
+        let (ending, dropped) = (Digest([1; 32]), Vec::new());
+        let ended = OpeningRecord::Ended { epoch, round, ending, model, aborted: false, dropped };
+        file.keep(ended).expect("writable");
         let lines = std::fs::read_to_string(&path).expect("there").lines().count();
-        assert_eq!(lines, 2, "the epoch and the seal");
+        assert_eq!(lines, 3, "the epoch, the seal and the ending");
+        let before = file.openings().clone();
         drop(file);
         let mut file = OpeningsFile::open(&path).expect("readable");
+        assert_eq!(file.openings(), &before);
         file.begin(&first.epoch, model).expect("the same epoch goes on");
-        let second = next_epoch(&first, model, None);
-        let refused =
-            file.begin(&second.epoch, model).expect_err("its updates from this model may be summed");
-        assert!(matches!(refused, OpeningsError::Start(StartRefusal::OpenedModel { .. })), "{refused}");
-        let other = Digest([8; 32]);
-        file.begin(&next_epoch(&first, other, None).epoch, other).expect("control: from another model");
+        let start = |digest| {
+            let ending = LastEnding { round, digest: PublicBytes(digest) };
+            next_epoch(&first, model, Some(ending)).epoch
+        };
+        let refused = file.begin(&start([2; 32]), model).expect_err("it ended otherwise");
+        assert!(matches!(refused, OpeningsError::Start(StartRefusal::OtherEnding { .. })), "{refused}");
+        file.begin(&start([1; 32]), model).expect("control: on the ending that is known");
         let back = file.begin(&first.epoch, model).expect_err("a newer epoch was begun");
         assert!(matches!(back, OpeningsError::Start(StartRefusal::OlderEpoch { .. })), "{back}");
         std::fs::remove_file(path).expect("it was written");
-    }
-
-    #[test]
-    fn an_aborted_round_leaves_its_model_free() {
-        let mut openings = Openings::default();
-        let first = consortium(&[1; 5]);
-        let (epoch, round, model) = (first.epoch.digest(), Round(1), Digest([7; 32]));
-        openings.take(OpeningRecord::Uploading { epoch, round, model });
-        let second = next_epoch(&first, model, None);
-        assert!(openings.clone().begin(&second.epoch, model).is_err(), "control: how it ended is not known");
-        openings.take(OpeningRecord::Ended { epoch, round, ending: Digest([1; 32]), model, aborted: true });
-        let ending = cloister_params::consortium::LastEnding {
-            round,
-            digest: cloister_params::consortium::PublicBytes([1; 32]),
-        };
-        let second = next_epoch(&first, model, Some(ending));
-        openings.begin(&second.epoch, model).expect("nothing was opened");
     }
 }

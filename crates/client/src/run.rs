@@ -123,7 +123,9 @@ impl<'a> Client<'a> {
         let member = has(Role::Member).then(|| {
             let (task, model) = (MemberTask { digest: config.task, blocks }, config.model.clone());
             let kept = (records.journal.last_announced(), records.openings.openings().clone());
-            Member::new(config.party, key.clone(), epoch.clone(), policy.clone(), task, model, kept)
+            let member =
+                Member::new(config.party, key.clone(), epoch.clone(), policy.clone(), task, model, kept);
+            if config.restored { member.restored_from_backup() } else { member }
         });
         let custodian = has(Role::Custodian).then(|| {
             let signed = records.journal.signed().iter().copied();

@@ -262,11 +262,13 @@ impl Federation<'_> {
 
 /// The plan as a member gets it, as far as preparing a contribution reads it.
 pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize) -> RoundPlan {
+    let parameters = Model::new(global.values().to_vec()).block_digests();
     RoundPlan {
         epoch: Digest::default(),
         round: RoundNumber(round as u64),
         previous: Digest::default(),
-        model: Model::new(global.values().to_vec()).digest(),
+        model: Model::digest_of(&parameters),
+        parameters,
         custodians: Vec::new(),
         barred: Vec::new(),
         settings: settings.clone(),

@@ -57,6 +57,7 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
         round: Round::FIRST,
         previous: Digest::default(),
         model: Digest::default(),
+        parameters: vec![Digest::default(); settings.blocks.len()],
         custodians: Vec::new(),
         barred: Vec::new(),
         settings: settings.clone(),

@@ -11,7 +11,12 @@ const LENGTHS_PER_ROW: u64 = 100;
 
 /// Whether members sketch this block, where the plan has late sketches at all (`LATE-01`).
 pub fn is_sketched(block: &PlannedBlock) -> bool {
-    block.shape.length >= LENGTHS_PER_ROW * LATE_ROWS as u64
+    most_sketches(block) > 0
+}
+
+/// How many late sketches a member without a budget sends of a block with the same parameters (`LATE-10`).
+pub fn most_sketches(block: &PlannedBlock) -> u64 {
+    block.shape.length / (LENGTHS_PER_ROW * LATE_ROWS as u64)
 }
 
 /// The largest sum of squares of an honest member's late sketch, in steps (`LATE-04`).
@@ -48,6 +53,15 @@ mod tests {
     #[test]
     fn short_blocks_have_none() {
         assert!(!is_sketched(&block(4799, 0)) && is_sketched(&block(4800, 0)));
+    }
+
+    /// LATE-10
+    #[test]
+    fn rows_of_the_same_parameters_are_at_most_a_hundredth_of_the_coordinates() {
+        for length in [4799, 4800, 9599, 9600, 1 << 32] {
+            let rows = most_sketches(&block(length, 0)) * LATE_ROWS as u64;
+            assert!(rows <= length / 100 && rows + LATE_ROWS as u64 > length / 100, "{length}: {rows}");
+        }
     }
 
     /// LATE-04

@@ -9,8 +9,8 @@ use crate::fixed::{RingWidth, Scale};
 use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::rule;
 use rules::{
-    check_count_noise, check_custodians, check_late_sketches, check_partition, check_private_training,
-    check_ring, check_routing_noise, check_sizes, check_weights,
+    check_count_noise, check_custodians, check_late_sketches, check_parameters, check_partition,
+    check_private_training, check_ring, check_routing_noise, check_sizes, check_weights,
 };
 
 mod error;
@@ -301,6 +301,8 @@ pub struct RoundPlan {
     pub previous: Digest,
     /// Digest of the model that the round starts from, published routing distribution included.
     pub model: Digest,
+    /// Digest of each block's parameters in that model, in the order of the block table (`PLAN-18`).
+    pub parameters: Vec<Digest>,
     /// The receiving keys of the custodians that take part, ascending.
     pub custodians: Vec<ReceivingKeyEntry>,
     /// Members that are barred from the round, ascending (`PLAN-14`).
@@ -323,6 +325,7 @@ impl CheckedPlan {
             return Err(PlanError::Epoch { got: plan.epoch, expected: epoch });
         }
         plan.settings.check(consortium)?;
+        check_parameters(&plan)?;
         check_custodians(&plan, consortium)?;
         Ok(Self(plan))
     }
@@ -330,6 +333,11 @@ impl CheckedPlan {
     /// A block of the table.
     pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
         self.0.settings.blocks.get(id.0 as usize)
+    }
+
+    /// The digest of a block's parameters before the round (`PLAN-18`).
+    pub fn parameters_of(&self, id: BlockId) -> Option<Digest> {
+        self.0.parameters.get(id.0 as usize).copied()
     }
 
     /// The size of a masked block in bytes.

@@ -19,6 +19,15 @@ use crate::fault::{Misbehaviour, expect};
 use crate::round::{Contribution, RoundContext};
 use crate::statement::check_partys;
 
+/// What a member says of its contribution in its announcement.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Terms {
+    /// Whether its policy has a privacy budget (`ROUND-30`).
+    pub has_budget: bool,
+    /// Blocks that it does not give to the round, ascending (`ROUND-38`).
+    pub closed: Vec<BlockId>,
+}
+
 /// A member's mask key and seed key for one round. They live in memory only and are erased when dropped.
 pub struct RoundSecrets {
     dealer: PartyId,
@@ -71,7 +80,7 @@ impl RoundSecrets {
     pub fn announce(
         &self,
         round: &RoundContext,
-        (contribution, has_budget): (&Contribution, bool),
+        (contribution, terms): (&Contribution, Terms),
         random: &mut impl CryptoRng,
     ) -> (Announcement, Vec<SealedLetter>) {
         let threshold = round.roster().floors().reveal_threshold;
@@ -93,7 +102,8 @@ impl RoundSecrets {
             plan: round.plan_digest(),
             mask_key,
             seed_key,
-            has_budget,
+            has_budget: terms.has_budget,
+            closed: terms.closed,
             dealings,
             sketches: announced_sketches(contribution),
         };
@@ -217,6 +227,10 @@ pub fn check_announcement(
         return Err(Misbehaviour::Announcement(
             "one dealing for each custodian, ascending, with its receiving key",
         ));
+    }
+    let ascending = body.closed.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ascending || body.closed.iter().any(|block| round.block(*block).is_none()) {
+        return Err(Misbehaviour::Announcement("closed blocks of the plan, ascending"));
     }
     let scored = round.plan().settings.blocks.iter().filter(|block| block.shape.kind.is_scored());
     if !body.sketches.iter().map(|sketch| sketch.block).eq(scored.map(|block| block.shape.id)) {

@@ -36,6 +36,16 @@ pub enum Fault {
         /// What it was.
         what: &'static str,
     },
+    /// A second seal under which a block would be opened that this custodian said it does not help to open (`ROUND-38`). Nobody's
+    /// fault: others may sign it.
+    #[error(
+        "this custodian does not sign a second seal that opens {block}: it may have opened it from the same parameters in another \
+         epoch, or before it was restored"
+    )]
+    ClosedBlock {
+        /// The block.
+        block: BlockId,
+    },
     /// The caller used the state machine wrongly.
     #[error("the state machine was misused: {0}")]
     ApiMisuse(&'static str),
@@ -158,9 +168,10 @@ pub enum Misbehaviour {
         /// What is wrong.
         why: &'static str,
     },
-    /// A second seal under which a block would be opened from one model over two cohorts (`ROUND-30`).
+    /// A second seal under which a block would be opened from the same parameters over two cohorts (`ROUND-30`).
     #[error(
-        "{block} was opened from this model over other members, or in another scale: it must be listed as repeated, and stay closed"
+        "{block} was opened from the same parameters over other members, or in another scale: it must be listed as repeated, \
+         and stay closed"
     )]
     Repeated {
         /// The block.
@@ -268,6 +279,14 @@ pub enum Refusal {
          was made for another task"
     )]
     Blocks,
+    /// The digests of the blocks' parameters are not those of the plan's model (`PLAN-18`).
+    #[error("the plan names parameters that make up the model {got}, and starts from the model {expected}")]
+    Parameters {
+        /// The model that the parameters make up.
+        got: Digest,
+        /// The plan's model.
+        expected: Digest,
+    },
     /// The plan lacks the certificate of the round before, or has one of another round.
     #[error("the plan does not come with the certificate of the round before it")]
     NoEnding,

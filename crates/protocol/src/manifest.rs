@@ -62,7 +62,7 @@ pub fn write(round: &RoundContext, announcements: &Announcements) -> Manifest {
                 announcement: announcement.digest(),
             })
             .collect(),
-        cohorts: cohorts.into_iter().map(manifest_cohort).collect(),
+        cohorts: cohorts.into_iter().map(|cohort| manifest_cohort(round, announcements, cohort)).collect(),
     }
 }
 
@@ -75,8 +75,23 @@ fn member_sketches(announcement: &Announcement) -> MemberSketches {
     announcement.sketches.iter().map(|announced| (announced.block, sketch(announced))).collect()
 }
 
-fn manifest_cohort(cohort: Cohort) -> ManifestCohort {
+/// A cohort without the members for whom its block is closed (`ROUND-38`); void where the others are too few.
+fn manifest_cohort(
+    round: &RoundContext,
+    announcements: &Announcements,
+    mut cohort: Cohort,
+) -> ManifestCohort {
+    let block = cohort.block;
+    let is_closed = |member: &PartyId| {
+        announcements.get(member).is_some_and(|known| known.body().closed.binary_search(&block).is_ok())
+    };
+    cohort.members.retain(|member| !is_closed(&member.party));
+    let is_void = !round.reaches_floor(cohort.members.iter().map(|member| member.party));
+    if is_void {
+        cohort.members.clear();
+    }
     let choice = match cohort.choice {
+        _ if is_void => CohortChoice::Void,
         Choice::Everyone => CohortChoice::Everyone,
         Choice::Aligned => CohortChoice::Aligned,
         Choice::Fallback => CohortChoice::Fallback,

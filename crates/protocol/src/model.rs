@@ -55,7 +55,7 @@ impl Model {
 
     /// The digest of each block's parameters, in order.
     pub fn block_digests(&self) -> Vec<Digest> {
-        (0u32..).map(BlockId).zip(self.blocks()).map(|(id, block)| parameters_digest(id, block)).collect()
+        self.blocks().iter().map(|block| parameters_digest(block)).collect()
     }
 
     /// The digest over all blocks (`ROUND-20`).
@@ -124,10 +124,10 @@ pub(crate) fn block_part(block: BlockId, parameters: &[f32], index: u32) -> Opti
     Some(ModelPart { block, index, bytes })
 }
 
-/// The digest of one block's parameters.
-pub(crate) fn parameters_digest(block: BlockId, parameters: &[f32]) -> Digest {
+/// The digest of one block's parameters, whatever its number is: numbers may change between epochs.
+pub(crate) fn parameters_digest(parameters: &[f32]) -> Digest {
     let bytes: Vec<u8> = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
-    digest(Domain::Parameters, &[&block.0.to_le_bytes(), &bytes])
+    digest(Domain::Parameters, &[&bytes])
 }
 
 #[cfg(test)]

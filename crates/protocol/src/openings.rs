@@ -1,32 +1,36 @@
-//! What was opened from which model, over rounds and epochs.
+//! What was opened from which parameters, over rounds and epochs.
 //!
-//! From one model a block is opened again only over the same members (`ROUND-30`): training on one model repeats itself,
-//! so that the difference of two sums would be somebody's update. Two seals share an honest custodian, and each custodian
-//! keeps here what it signed. Members keep what they uploaded, so that none begins an epoch on such a model (`CONS-06`).
+//! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from them repeats
+//! itself, so that the difference of two sums would be somebody's update. Two seals share an honest custodian, and each
+//! custodian keeps here what it signed. Members keep what they uploaded, so that none begins an epoch on such parameters
+//! (`CONS-06`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
-use cloister_params::block::BlockShape;
-use cloister_params::fixed::Scale;
+use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_params::rule;
 use cloister_wire::codec;
-use cloister_wire::opening::{OpenedBlock, OpeningRecord};
+use cloister_wire::message::Ending;
+use cloister_wire::opening::{ForgottenBlock, OpenedBlock, OpeningRecord};
 use cloister_wire::statement::{Seal2, WeightedMember};
-use thiserror::Error;
 
 use crate::fault::Misbehaviour;
 use crate::round::{KnownEnding, RoundContext};
 use crate::sealed::{SealedManifest, SummedCohort};
 
+pub use start::StartRefusal;
+
+mod start;
+
 /// What one party keeps of one round.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct KeptRound {
-    /// The model from which this party uploaded, or for which it signed or revealed.
-    model: Option<Digest>,
-    blocks: Vec<OpenedBlock>,
+    /// The blocks that were opened, or may have been.
+    blocks: BTreeMap<BlockKind, OpenedBlock>,
     ended: Option<KeptEnding>,
 }
 
@@ -40,76 +44,10 @@ struct KeptEnding {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Openings {
     rounds: BTreeMap<(Digest, Round), KeptRound>,
+    /// Blocks with parameters from which this party, restored from a backup, may have opened them.
+    forgotten: BTreeSet<ForgottenBlock>,
     /// The latest epoch that it began.
     epoch: Option<(u32, Digest)>,
-}
-
-/// Why a party does not begin an epoch (`CONS-06`).
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum StartRefusal {
-    /// A newer epoch was begun before.
-    #[error(
-        "the consortium file has the number {got}, and this party has begun an epoch with the number {latest}; use the newest file"
-    )]
-    OlderEpoch {
-        /// The file's number.
-        got: u32,
-        /// The latest number that was begun.
-        latest: u32,
-    },
-    /// Another file with the same number.
-    #[error(
-        "this party has begun another epoch with the same number {number}; the consortium has to give each file a number of its own"
-    )]
-    SameNumber {
-        /// The number.
-        number: u32,
-    },
-    /// The party was given another model than the file names.
-    #[error(
-        "the consortium file starts from the model {expected}, this party was given {got}; get the model that the file names"
-    )]
-    OtherModel {
-        /// The model that was given.
-        got: Digest,
-        /// The file's.
-        expected: Digest,
-    },
-    /// Sums from the model may be known.
-    #[error(
-        "this party's update was uploaded or unsealed from the starting model {model} in {round} of an earlier epoch, which was not aborted; \
-         sums over other members could be subtracted, so the consortium has to start from another model"
-    )]
-    OpenedModel {
-        /// The starting model.
-        model: Digest,
-        /// In which round.
-        round: Round,
-    },
-    /// The file names another ending than this party knows.
-    #[error(
-        "the consortium file starts on the ending {got} of {round}, this party checked the certificate of {expected}; \
-         ask the holder of the governance key for a file that starts on it"
-    )]
-    OtherEnding {
-        /// The round.
-        round: Round,
-        /// What the file names.
-        got: Digest,
-        /// What this party checked.
-        expected: Digest,
-    },
-    /// The file leaves out rounds that this party knows the endings of.
-    #[error(
-        "the consortium file starts after {got}, this party knows how {latest} ended; \
-         ask the holder of the governance key for a file that starts on the last ending"
-    )]
-    EarlierEnding {
-        /// The round that the file starts after; 0 for none.
-        got: Round,
-        /// The last round whose ending this party knows.
-        latest: Round,
-    },
 }
 
 impl Openings {
@@ -124,51 +62,59 @@ impl Openings {
     pub fn take(&mut self, record: OpeningRecord) {
         match record {
             OpeningRecord::Began { epoch, number } => self.epoch = Some((number, epoch)),
-            OpeningRecord::Uploading { epoch, round, model } => {
-                self.rounds.entry((epoch, round)).or_default().model = Some(model);
-            }
-            OpeningRecord::Sealed { epoch, round, model, blocks } => {
+            OpeningRecord::Uploading { epoch, round, blocks } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
-                (kept.model, kept.blocks) = (Some(model), blocks);
-            }
-            OpeningRecord::Ended { epoch, round, ending, aborted, .. } => {
-                let kept = self.rounds.entry((epoch, round)).or_default();
-                kept.ended = Some(KeptEnding { digest: ending, aborted });
-                if aborted {
-                    (kept.model, kept.blocks) = (None, Vec::new());
+                for uploaded in blocks {
+                    kept.blocks.entry(uploaded.kind).or_insert(uploaded);
                 }
             }
+            OpeningRecord::Sealed { epoch, round, blocks } => {
+                let kept = self.rounds.entry((epoch, round)).or_default();
+                kept.blocks.extend(blocks.into_iter().map(|opened| (opened.kind, opened)));
+            }
+            OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
+                let kept = self.rounds.entry((epoch, round)).or_default();
+                kept.ended = Some(KeptEnding { digest: ending, aborted });
+                kept.blocks.retain(|_, opened| !aborted && dropped.binary_search(&opened.block).is_err());
+            }
+            OpeningRecord::Forgotten { blocks } => self.forgotten.extend(blocks),
         }
     }
 
     /// The record of an ending, if it is not here yet.
-    pub(crate) fn ended(&mut self, epoch: &Epoch, known: &KnownEnding) -> Option<OpeningRecord> {
-        let place = (epoch.digest(), known.round);
-        if self.rounds.get(&place).is_some_and(|kept| kept.ended.is_some()) {
-            return None;
-        }
-        let (epoch, round) = place;
+    pub(crate) fn ended(
+        &mut self,
+        epoch: &Epoch,
+        ending: &Ending,
+        known: &KnownEnding,
+    ) -> Option<OpeningRecord> {
+        let (epoch, round) = (epoch.digest(), known.round);
+        let kept = self.rounds.get(&(epoch, round));
+        let dropped = kept.map(|kept| kept.not_opened(ending)).unwrap_or_default();
         let (ending, model, aborted) = (known.digest, known.model, known.is_abort());
-        let record = OpeningRecord::Ended { epoch, round, ending, model, aborted };
-        self.take(record.clone());
-        Some(record)
+        let record = OpeningRecord::Ended { epoch, round, ending, model, aborted, dropped };
+        self.is_new(&record).then(|| {
+            self.take(record.clone());
+            record
+        })
     }
 
     /// The record that this member is about to upload, if it is not here yet.
-    pub(crate) fn uploading(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
-        let (epoch, model, number) = (round.epoch().digest(), round.plan().model, round.round());
-        if self.rounds.get(&(epoch, number)).is_some_and(|kept| kept.model.is_some()) {
-            return None;
-        }
-        let record = OpeningRecord::Uploading { epoch, round: number, model };
-        self.take(record.clone());
-        Some(record)
+    pub(crate) fn uploading(
+        &mut self,
+        round: &RoundContext,
+        blocks: impl IntoIterator<Item = BlockId>,
+    ) -> Option<OpeningRecord> {
+        let (epoch, number) = (round.epoch().digest(), round.round());
+        let blocks = blocks.into_iter().filter_map(|block| round.block(block));
+        let blocks = blocks.map(|planned| kept_block(round.plan(), planned, None, false)).collect();
+        self.keep(OpeningRecord::Uploading { epoch, round: number, blocks })
     }
 
     /// The record of a second seal, if no other is here: whoever keeps it may sign the seal and reveal for it.
     ///
     /// # Errors
-    /// A valid block that was opened from the same model over others (`ROUND-30`).
+    /// A valid block that was opened from the same parameters over others (`ROUND-30`).
     pub(crate) fn sealed(
         &mut self,
         round: &RoundContext,
@@ -179,117 +125,152 @@ impl Openings {
         if let Some(block) = self.repeated(round, &blocks).first() {
             return Err(Misbehaviour::Repeated { block: *block });
         }
-        let (epoch, model, number) = (round.epoch().digest(), round.plan().model, round.round());
-        if self.rounds.get(&(epoch, number)).is_some_and(|kept| kept.blocks == blocks && kept.model.is_some())
-        {
-            return Ok(None);
-        }
-        let record = OpeningRecord::Sealed { epoch, round: number, model, blocks };
-        self.take(record.clone());
-        Ok(Some(record))
+        let (epoch, number) = (round.epoch().digest(), round.round());
+        Ok(self.keep(OpeningRecord::Sealed { epoch, round: number, blocks }))
     }
 
-    /// The blocks that were opened from the round's model before, in another round, under another name: unless all members of
-    /// both openings have budgets.
+    /// The record that this party was restored from a backup when it saw this round's plan, if it is not here yet (`ROUND-04`).
+    pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
+        let blocks = planned_blocks(round.plan());
+        let blocks =
+            blocks.map(|(planned, parameters)| ForgottenBlock { kind: planned.shape.kind, parameters });
+        self.keep(OpeningRecord::Forgotten { blocks: blocks.collect() })
+    }
+
+    /// Takes a record, and gives it back if it says anything new.
+    fn keep(&mut self, record: OpeningRecord) -> Option<OpeningRecord> {
+        let is_new = self.is_new(&record);
+        self.take(record.clone());
+        is_new.then_some(record)
+    }
+
+    /// Whether a record says anything that is not here.
+    pub fn is_new(&self, record: &OpeningRecord) -> bool {
+        let kept = |epoch: &Digest, round: &Round| self.rounds.get(&(*epoch, *round));
+        match record {
+            OpeningRecord::Began { epoch, number } => self.epoch != Some((*number, *epoch)),
+            OpeningRecord::Uploading { epoch, round, blocks } => {
+                let kept = kept(epoch, round);
+                blocks
+                    .iter()
+                    .any(|uploaded| kept.is_none_or(|kept| !kept.blocks.contains_key(&uploaded.kind)))
+            }
+            OpeningRecord::Sealed { epoch, round, blocks } => {
+                let kept = kept(epoch, round);
+                blocks
+                    .iter()
+                    .any(|opened| kept.and_then(|kept| kept.blocks.get(&opened.kind)) != Some(opened))
+            }
+            OpeningRecord::Ended { epoch, round, .. } => {
+                kept(epoch, round).is_none_or(|kept| kept.ended.is_none())
+            }
+            OpeningRecord::Forgotten { blocks } => blocks.iter().any(|block| !self.forgotten.contains(block)),
+        }
+    }
+
+    /// The blocks that were opened from the same parameters before, in another round, under another name: unless all members
+    /// of both openings have budgets.
     pub(crate) fn repeated(&self, round: &RoundContext, blocks: &[OpenedBlock]) -> Vec<BlockId> {
         if !rule::in_force("ROUND-30") {
             return Vec::new();
         }
-        let earlier: Vec<&KeptRound> = self.others_from(round).collect();
-        blocks.iter().filter(|block| conflicts(&earlier, block)).map(|block| block.block).collect()
+        let conflicts = |opened: &&OpenedBlock| {
+            let mut earlier = self.opened_from(round, opened.kind, opened.parameters);
+            earlier.any(|(_, before)| is_another_opening(before, opened))
+        };
+        blocks.iter().filter(conflicts).map(|opened| opened.block).collect()
     }
 
-    /// Whether a second seal of another round has opened anything from the round's model.
-    pub(crate) fn has_opened_before(&self, round: &RoundContext) -> bool {
-        self.others_from(round).any(|kept| !kept.blocks.is_empty())
+    /// The blocks that this party does not give to a round, or does not help to open (`ROUND-38`): it may have opened them from the
+    /// round's parameters in another epoch, before it was restored, or before they had others in this epoch.
+    pub(crate) fn closed(&self, round: &RoundContext) -> Vec<BlockId> {
+        if !rule::in_force("ROUND-38") {
+            return Vec::new();
+        }
+        let is_closed = |planned: &PlannedBlock, parameters: Digest| {
+            let kind = planned.shape.kind;
+            self.forgotten.contains(&ForgottenBlock { kind, parameters })
+                || self.returned(round, kind, parameters)
+        };
+        let closed =
+            planned_blocks(round.plan()).filter(|(planned, parameters)| is_closed(planned, *parameters));
+        closed.map(|(planned, _)| planned.shape.id).collect()
     }
 
-    fn others_from(&self, round: &RoundContext) -> impl Iterator<Item = &KeptRound> {
-        let (model, present) = (round.plan().model, (round.epoch().digest(), round.round()));
-        self.rounds
-            .iter()
-            .filter(move |(place, kept)| **place != present && kept.model == Some(model))
-            .map(|(_, kept)| kept)
+    /// Whether a block has parameters from which it may have been opened in another epoch, or in this one before it had others.
+    fn returned(&self, round: &RoundContext, kind: BlockKind, parameters: Digest) -> bool {
+        let epoch = round.epoch().digest();
+        let mut opened = self.opened_from(round, kind, parameters);
+        opened.any(|((opened_in, at), _)| {
+            *opened_in != epoch || self.had_others_after(epoch, *at, kind, parameters)
+        })
     }
 
-    /// Forgets what was opened from other models than this one, for a coordinator, to whom custodians say no. How rounds ended
+    /// Whether a block was opened from other parameters after a round.
+    fn had_others_after(&self, epoch: Digest, round: Round, kind: BlockKind, parameters: Digest) -> bool {
+        let later = self.rounds.range((epoch, round.next())..).take_while(|((later, _), _)| *later == epoch);
+        later.filter_map(|(_, kept)| kept.blocks.get(&kind)).any(|opened| opened.parameters != parameters)
+    }
+
+    /// How often a block was opened from the round's parameters in other rounds.
+    pub(crate) fn times_opened(&self, round: &RoundContext, block: BlockId) -> u64 {
+        let planned = round.block(block).zip(round.plan().parameters_of(block));
+        planned.map_or(0, |(planned, parameters)| {
+            self.opened_from(round, planned.shape.kind, parameters).count() as u64
+        })
+    }
+
+    /// Openings of a block from some parameters in other rounds than this, each with its epoch and round.
+    fn opened_from(
+        &self,
+        round: &RoundContext,
+        kind: BlockKind,
+        parameters: Digest,
+    ) -> impl Iterator<Item = (&(Digest, Round), &OpenedBlock)> {
+        let present = (round.epoch().digest(), round.round());
+        let others = self.rounds.iter().filter(move |(place, _)| **place != present);
+        let opened = others.filter_map(move |(place, kept)| Some((place, kept.blocks.get(&kind)?)));
+        opened.filter(move |(_, opened)| opened.parameters == parameters)
+    }
+
+    /// Forgets what was opened from other parameters than these, for a coordinator, to whom custodians say no. How rounds ended
     /// it keeps elsewhere: what stays is what [`Openings::records`] brings back (`ROUND-27`).
-    pub(crate) fn retain_model(&mut self, model: Digest) {
-        self.rounds.retain(|_, kept| kept.model == Some(model));
-        self.rounds.values_mut().for_each(|kept| kept.ended = None);
+    pub(crate) fn retain(&mut self, parameters: &[Digest]) {
+        let is_present =
+            |opened: &OpenedBlock| parameters.get(opened.block.0 as usize) == Some(&opened.parameters);
+        for kept in self.rounds.values_mut() {
+            kept.blocks.retain(|_, opened| is_present(opened));
+            kept.ended = None;
+        }
+        self.rounds.retain(|_, kept| !kept.blocks.is_empty());
     }
 
     /// The records that make these openings.
     pub fn records(&self) -> Vec<OpeningRecord> {
-        let mut records = Vec::new();
-        for ((epoch, round), kept) in &self.rounds {
-            if let Some(model) = kept.model {
-                let (epoch, round, blocks) = (*epoch, *round, kept.blocks.clone());
-                records.push(OpeningRecord::Sealed { epoch, round, model, blocks });
-            }
-        }
-        records
-    }
-
-    /// Begins an epoch with a model, or refuses to (`CONS-06`). Gives the record of a new epoch.
-    ///
-    /// # Errors
-    /// See [`StartRefusal`].
-    pub fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<Option<OpeningRecord>, StartRefusal> {
-        let (number, present) = (epoch.consortium().epoch_number(), epoch.digest());
-        match self.epoch {
-            Some((_, known)) if known == present => return Ok(None),
-            Some((latest, _)) if latest == number => return Err(StartRefusal::SameNumber { number }),
-            Some((latest, _)) if latest > number => {
-                return Err(StartRefusal::OlderEpoch { got: number, latest });
-            }
-            _ => {}
-        }
-        self.check_start(epoch, model)?;
-        let opened = self.rounds.iter().find(|(_, kept)| kept.model == Some(model));
-        if let Some(((_, round), _)) = opened.filter(|_| rule::in_force("CONS-06")) {
-            return Err(StartRefusal::OpenedModel { model, round: *round });
-        }
-        let record = OpeningRecord::Began { epoch: present, number };
-        self.take(record.clone());
-        Ok(Some(record))
-    }
-
-    /// Compares the model and the ending that the file starts on with what this party knows.
-    fn check_start(&self, epoch: &Epoch, model: Digest) -> Result<(), StartRefusal> {
-        let Some(start) = epoch.consortium().start() else { return Ok(()) };
-        let expected = Digest(start.model.0);
-        if model != expected {
-            return Err(StartRefusal::OtherModel { got: model, expected });
-        }
-        let before = Digest(start.epoch.0);
-        let known = self.rounds.iter().filter(|((epoch, _), _)| *epoch == before);
-        let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));
-        let named = start.ending.map_or(Round(0), |ending| ending.round);
-        for (round, kept) in ended {
-            if round > named {
-                return Err(StartRefusal::EarlierEnding { got: named, latest: round });
-            }
-            let got =
-                start.ending.filter(|ending| ending.round == round).map(|ending| Digest(ending.digest.0));
-            if let Some(got) = got.filter(|got| *got != kept.digest) {
-                return Err(StartRefusal::OtherEnding { round, got, expected: kept.digest });
-            }
-        }
-        Ok(())
+        let record = |((epoch, round), kept): (&(Digest, Round), &KeptRound)| {
+            let blocks = kept.blocks.values().copied().collect();
+            OpeningRecord::Sealed { epoch: *epoch, round: *round, blocks }
+        };
+        self.rounds.iter().map(record).collect()
     }
 }
 
-/// Whether one of these rounds opened the block under another name, and not all members of both openings have budgets.
-fn conflicts(earlier: &[&KeptRound], block: &OpenedBlock) -> bool {
-    let before = earlier.iter().filter_map(|kept| opened_in(kept, block.block));
-    let mut others = before.filter(|opened| opened.name != block.name);
-    others.any(|opened| !(opened.all_have_budgets && block.all_have_budgets))
+impl KeptRound {
+    /// Of the blocks that are kept: those that a closing does not list (`ROUND-30`).
+    fn not_opened(&self, ending: &Ending) -> Vec<BlockId> {
+        let Ending::Closed { certificate, .. } = ending else { return Vec::new() };
+        let Ok(closing) = certificate.parse() else { return Vec::new() };
+        let listed: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
+        let kept = self.blocks.values().map(|kept| kept.block);
+        kept.filter(|block| !listed.contains(block)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
-fn opened_in(kept: &KeptRound, block: BlockId) -> Option<&OpenedBlock> {
-    let place = kept.blocks.binary_search_by_key(&block, |opened| opened.block).ok()?;
-    kept.blocks.get(place)
+/// Whether a block was opened before over others, and not all members of both openings have budgets. Over whom a member's
+/// upload was opened it does not know before the second seal; custodians do.
+fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
+    let both_have_budgets = before.all_have_budgets && opened.all_have_budgets;
+    before.name.is_some() && before.name != opened.name && !both_have_budgets
 }
 
 /// How the valid blocks of a second seal are kept.
@@ -301,15 +282,40 @@ pub(crate) fn opened_blocks(
     let announcements = sealed.manifest().announcements();
     let has_budget = |member| announcements.get(&member).is_some_and(|known| known.body().has_budget);
     let opened = |cohort: &SummedCohort| {
-        let block = cohort.block();
-        let planned = round.block(block).expect("the manifest was checked to name blocks of the plan");
-        let name = opening_name(&planned.shape, &planned.scale, cohort.weighted());
-        OpenedBlock { block, name, all_have_budgets: cohort.members().all(has_budget) }
+        let planned =
+            round.block(cohort.block()).expect("the manifest was checked to name blocks of the plan");
+        let name = opening_name(planned, cohort.weighted(), routing_parameters(round.plan(), planned));
+        kept_block(round.plan(), planned, Some(name), cohort.members().all(has_budget))
     };
     cohorts.iter().map(opened).collect()
 }
 
-/// Names what a block is opened over: its shape and scale, and who is summed with which weight.
-pub fn opening_name(shape: &BlockShape, scale: &Scale, cohort: &[WeightedMember]) -> Digest {
-    digest(Domain::Opening, &[&codec::encode(&(shape, scale, cohort))])
+fn kept_block(
+    plan: &CheckedPlan,
+    planned: &PlannedBlock,
+    name: Option<Digest>,
+    all_have_budgets: bool,
+) -> OpenedBlock {
+    let (block, kind) = (planned.shape.id, planned.shape.kind);
+    let parameters =
+        plan.parameters_of(block).expect("the plan was checked to have parameters for each block");
+    OpenedBlock { block, kind, parameters, name, all_have_budgets }
+}
+
+/// A plan's blocks, each with the digest of its parameters.
+fn planned_blocks(plan: &CheckedPlan) -> impl Iterator<Item = (&PlannedBlock, Digest)> {
+    plan.settings.blocks.iter().zip(plan.parameters.iter().copied())
+}
+
+/// The digest of the routing distribution by which members weigh their updates of a router (`ALIGN-11`).
+fn routing_parameters(plan: &CheckedPlan, planned: &PlannedBlock) -> Option<Digest> {
+    let BlockKind::Router { layer } = planned.shape.kind else { return None };
+    let is_its = |other: &PlannedBlock| other.shape.kind == BlockKind::Routing { layer };
+    planned_blocks(plan).find(|(other, _)| is_its(other)).map(|(_, parameters)| parameters)
+}
+
+/// Names what a block is opened over: its shape and scale, who is summed with which weight, and for a router the digest of its
+/// layer's routing distribution, by which members weigh what they add.
+pub fn opening_name(planned: &PlannedBlock, cohort: &[WeightedMember], routing: Option<Digest>) -> Digest {
+    digest(Domain::Opening, &[&codec::encode(&(planned.shape, planned.scale, cohort, routing))])
 }

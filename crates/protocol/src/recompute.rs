@@ -139,7 +139,7 @@ pub(crate) fn check_handed(
     let cohort = cohorts.valid_cohort(block).ok_or(wrong("it is not valid"))?;
     cohort.members().try_for_each(|member| handed.check(cohorts, block, member))?;
     let parameters = floats(handed.parameters.get(&block).map_or(&[][..], Vec::as_slice));
-    if parameters_digest(block, &parameters) != closed.before {
+    if parameters_digest(&parameters) != closed.before {
         return Err(wrong("the parameters that came are not those before the round"));
     }
     let mut needed = cohort.members().chain(cohort.absent().iter().copied());
@@ -180,7 +180,7 @@ pub(crate) fn recompute(
     if is_applied(round, judgement.check) {
         apply(round.plan(), &sum, &mut parameters).ok_or(wrong("the plan has no such block"))?;
     }
-    let same = parameters_digest(block, &parameters) == closed.after;
+    let same = parameters_digest(&parameters) == closed.after;
     if same { Ok(()) } else { Err(wrong("the closing lists other parameters after the sum")) }
 }
 
@@ -190,7 +190,6 @@ pub(crate) fn check_closing(
     round: &RoundContext,
     cohorts: &SealedCohorts,
     closing: &Closing,
-    before: &[Digest],
 ) -> Result<(), Misbehaviour> {
     let expected: Vec<(BlockId, u32)> =
         cohorts.valid().iter().map(|cohort| (cohort.block(), cohort.weight())).collect();
@@ -207,10 +206,7 @@ pub(crate) fn check_closing(
     if !closing.blamed.is_sorted() || closing.blamed.iter().any(|blamed| !is_refuted(closing, blamed.block)) {
         return Err(Misbehaviour::Closing("a closing blames members of refuted blocks, ascending"));
     }
-    // A custodian that is no member does not know how many blocks the task has (`PLAN-16`).
-    let planned = round.plan().settings.blocks.len();
-    expect(Closing::TAG, "number of blocks before", before.len(), planned)?;
-    expect(Closing::TAG, "model before", Model::digest_of(before), round.plan().model)?;
+    let before = &round.plan().parameters;
     expect(Closing::TAG, "model", closing.model, Model::digest_of(&closing.parameters))?;
     expect(Closing::TAG, "number of blocks", closing.parameters.len(), before.len())?;
     let applied = closing.sums.iter().filter(|sum| is_applied(round, sum.check));

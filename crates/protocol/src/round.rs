@@ -18,6 +18,7 @@ use cloister_wire::statement::{Abort, Closing, ReceivingKey, Signed};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::fault::{Fault, Misbehaviour, Refusal};
+use crate::model::Model;
 use crate::recompute::check_recomputed;
 use crate::statement::{Verified, check_certificate, check_coordinators, check_partys};
 
@@ -29,6 +30,23 @@ pub struct Contribution {
     pub integers: Vec<Vec<i32>>,
     /// For each expert block, the noised sketches.
     pub sketches: MemberSketches,
+}
+
+/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
+const NOISE_REACH: u32 = 12;
+
+impl Contribution {
+    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each expert.
+    pub(crate) fn fits(&self, context: &RoundContext) -> bool {
+        let blocks = &context.plan().settings.blocks;
+        let lengths = blocks.iter().map(|block| block.shape.length as usize);
+        let scored = blocks.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
+        let within = blocks.iter().zip(&self.integers).all(|(block, integers)| {
+            let most = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
+            integers.iter().all(|integer| integer.unsigned_abs() <= most)
+        });
+        within && self.integers.iter().map(Vec::len).eq(lengths) && self.sketches.keys().eq(scored)
+    }
 }
 
 /// It holds the unmasked update, so nothing of it is left in memory.
@@ -93,6 +111,7 @@ impl RoundContext {
         let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
             .map_err(|error| refuse(error.into()))?;
         check_projection(&checked).map_err(refuse)?;
+        check_model(&checked).map_err(refuse)?;
         check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
         let (epoch, seed_bases) = (epoch.clone(), Arc::default());
         Ok(Self { epoch, plan: checked, plan_bytes, plan_digest, seed_bases })
@@ -179,6 +198,15 @@ fn check_projection(plan: &CheckedPlan) -> Result<(), Refusal> {
     let (got, expected) = (plan.settings.sketch.seed, projection_seed(plan.settings.task));
     if got != expected && rule::in_force("PLAN-15") {
         return Err(Refusal::Projection { got, expected });
+    }
+    Ok(())
+}
+
+/// `PLAN-18`: the parameters that the plan names make up its model.
+fn check_model(plan: &CheckedPlan) -> Result<(), Refusal> {
+    let (got, expected) = (Model::digest_of(&plan.parameters), plan.model);
+    if got != expected && rule::in_force("PLAN-18") {
+        return Err(Refusal::Parameters { got, expected });
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ impl World {
     }
 
     /// A member as it starts with this journal, from the first model.
-    fn fresh_member(&self, id: PartyId, journal: &Journal) -> Member {
+    pub fn fresh_member(&self, id: PartyId, journal: &Journal) -> Member {
         Member::new(
             id,
             self.consortium.keys[&id].clone(),

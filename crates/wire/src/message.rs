@@ -127,8 +127,6 @@ pub enum Message {
         /// The closing's body.
         #[serde(with = "serde_bytes")]
         closing: Vec<u8>,
-        /// Digests of every block's parameters before the round.
-        before: Vec<Digest>,
         /// The blocks that this custodian is asked to recompute; their masked blocks came before as chunks.
         recompute: Vec<BlockId>,
     },
@@ -221,6 +219,13 @@ pub enum Message {
     Ahead {
         /// That round.
         round: Round,
+    },
+    /// Custodian → coordinator, step 2: blocks that it does not help to open (`ROUND-38`).
+    ClosedBlocks {
+        /// The round.
+        round: Round,
+        /// The blocks, ascending.
+        blocks: Vec<BlockId>,
     },
 }
 

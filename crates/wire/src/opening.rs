@@ -1,5 +1,6 @@
 //! What a party keeps on its disk of what it helped to open (`ROUND-30`), in the canonical encoding.
 
+use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, Digest, Round};
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,8 @@ pub enum OpeningRecord {
         epoch: Digest,
         /// The round.
         round: Round,
-        /// Digest of the model that the round starts from.
-        model: Digest,
+        /// The blocks that it uploads, ascending. It does not know yet over whom they are opened.
+        blocks: Vec<OpenedBlock>,
     },
     /// This party is about to sign a second seal, or to reveal secrets for one.
     Sealed {
@@ -28,8 +29,6 @@ pub enum OpeningRecord {
         epoch: Digest,
         /// The round.
         round: Round,
-        /// Digest of the model that the round starts from.
-        model: Digest,
         /// The valid blocks, ascending.
         blocks: Vec<OpenedBlock>,
     },
@@ -45,16 +44,36 @@ pub enum OpeningRecord {
         model: Digest,
         /// Whether it was aborted, so that nothing was opened.
         aborted: bool,
+        /// Of the blocks that were kept of the round: those that the closing does not list, as they were not opened.
+        dropped: Vec<BlockId>,
+    },
+    /// This party's disk was restored from a backup: it does not know whether these blocks were opened from these parameters.
+    Forgotten {
+        /// All blocks of a plan.
+        blocks: Vec<ForgottenBlock>,
     },
 }
 
-/// A block as it was opened.
+/// A block of which a party does not know whether it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct ForgottenBlock {
+    /// What the block holds. Numbers may change between epochs.
+    pub kind: BlockKind,
+    /// Digest of its parameters.
+    pub parameters: Digest,
+}
+
+/// A block that was opened, or may have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OpenedBlock {
     /// The block.
     pub block: BlockId,
-    /// Names the members with their weights, and the scale.
-    pub name: Digest,
+    /// What it holds. Numbers may change between epochs.
+    pub kind: BlockKind,
+    /// Digest of its parameters before the round.
+    pub parameters: Digest,
+    /// Names the members with their weights, and the scale; none while no second seal is known.
+    pub name: Option<Digest>,
     /// Whether all members announced that their policies have a budget.
     pub all_have_budgets: bool,
 }

@@ -125,6 +125,8 @@ pub struct Announcement {
     pub seed_key: SharedKey,
     /// Whether the member's policy has a privacy budget, to which this contribution was charged (`ROUND-30`).
     pub has_budget: bool,
+    /// The blocks that the member does not give to this round, ascending (`ROUND-38`).
+    pub closed: Vec<BlockId>,
     /// For each custodian of the plan, what it was dealt.
     pub dealings: Vec<Dealing>,
     /// For each expert block, ascending, the noised sketches.

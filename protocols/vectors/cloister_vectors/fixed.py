@@ -78,9 +78,7 @@ def apply(scale, kind, parameters, total, weight, max_weight=1, noise_steps=0):
 
 def block_digests(blocks):
     """ROUND-20: the digests of blocks of single-precision numbers."""
-    return [
-        digest("parameters", u32_little(block), singles_to_bytes(values)) for block, values in enumerate(blocks)
-    ]
+    return [digest("parameters", singles_to_bytes(values)) for values in blocks]
 
 
 def model_digest(blocks):

@@ -12,7 +12,7 @@ from .statements import signed
 class LateRound(RoundOne):
     """The first round of the vectors with late sketches, in which nobody leaves before it reveals."""
 
-    left_before_reveal = None
+    left_before_reveal, closed = None, {}
 
     def planned(self):
         """A shared block that is long enough, and the plan's word that sketches are required."""

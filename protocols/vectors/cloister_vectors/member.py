@@ -69,7 +69,7 @@ class Dealer:
         proof = dealing.prove_knowledge(key.secret, context, scalar_of_wide(draw))
         return {"commitments": key.commitments, "proof": proof}
 
-    def announcement(self, letters, sketches):
+    def announcement(self, letters, sketches, closed):
         """The body of the announcement; no member of the vectors has a budget."""
         dealt = [
             {"custodian": e["custodian"], "recipient": e["key"], "letter": digest("letter", letters[e["custodian"]])}
@@ -79,7 +79,7 @@ class Dealer:
             "epoch": self.plan["epoch"], "round": self.plan["round"], "plan": self.plan_digest,
             "mask_key": self.announced_key(self.mask_key, dealing.MASK_KEY, self.draws.mask_proof),
             "seed_key": self.announced_key(self.seed_key, dealing.SEED_KEY, self.draws.seed_proof),
-            "has_budget": False, "dealings": dealt, "sketches": sketches,
+            "has_budget": False, "closed": closed, "dealings": dealt, "sketches": sketches,
         }
 
     def own_seeds(self, blocks):

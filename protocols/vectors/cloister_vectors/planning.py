@@ -1,4 +1,4 @@
-"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-17)."""
+"""The plan of the vectors, and the rules for plans (PLAN-01 to PLAN-18)."""
 
 from math import isqrt
 
@@ -146,6 +146,8 @@ def check_plan(plan, roster, receiving_keys, evidence=()):
         check_block(chosen, row, len(roster.members))
     check_counts(chosen)
     check_private_training(chosen["training"])
+    require(len(plan["parameters"]) == len(chosen["blocks"]), "parameters")  # PLAN-18
+    require(digest("model", b"".join(plan["parameters"])) == plan["model"], "parameters")
     named = [entry["custodian"] for entry in plan["custodians"]]
     require(named == sorted(set(named)) and set(named) <= set(roster.custodians), "custodians")
     require(len(named) >= roster.floors["seal_quorum"], "too-few-custodians")

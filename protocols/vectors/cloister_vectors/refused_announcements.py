@@ -9,6 +9,8 @@ from .schema import BODIES
 from .statements import body_bytes, certificate
 
 DEALER, CUSTODIAN = 3, 2
+# A member for whom the block of the shared rest is closed (ROUND-38).
+CLOSED_FOR, SHARED = 2, 4
 ANNOUNCEMENT = BODIES["Announcement"][1]
 
 
@@ -48,6 +50,9 @@ def broken_announcements(refusals):
     yield "announcement", "a dealing too few", body | {"dealings": rows[:-1]}
     yield "announcement", "dealings not ascending", body | {"dealings": rows[::-1]}
     yield "announcement", "a dealing for no custodian", body | {"dealings": [*rows, rows[0] | {"custodian": 6}]}
+    yield "announcement", "closed blocks not ascending", body | {"closed": [2, 1]}
+    yield "announcement", "a closed block twice", body | {"closed": [1, 1]}
+    yield "announcement", "a closed block that the plan does not have", body | {"closed": [len(first.settings["blocks"])]}
     yield "announcement", "a sketch too few", body | {"sketches": sketches[1:]}
     yield "announcement", "sketches not ascending", body | {"sketches": sketches[::-1]}
     yield "announcement", "a short region", body | {"sketches": sized(region=sketches[0]["region"][:-1])}
@@ -130,6 +135,11 @@ def broken_manifests(manifest):
     yield "score", "another weight", with_cohort(members=heavier)
     yield "score", "another consensus", with_cohort(consensus=higher)
     yield "score", "another choice", with_cohort(choice="Fallback")
+    shared = cohorts[SHARED]["members"]
+    with_member = sorted([*shared, {"member": CLOSED_FOR, "weight": 1}], key=lambda one: one["member"])
+    assert all(one["member"] != CLOSED_FOR for one in shared)
+    with_closed = [row | {"members": with_member} if row["block"] == SHARED else row for row in cohorts]
+    yield "score", "a member for whom the block is closed", manifest | {"cohorts": with_closed}
     yield "score", "blocks exchanged", manifest | {"cohorts": [cohorts[1], cohorts[0], *cohorts[2:]]}
 
 

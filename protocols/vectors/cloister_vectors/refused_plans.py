@@ -1,7 +1,7 @@
 """Plans that every party must refuse (PLAN-01 to PLAN-17, ROUND-03, ROUND-08)."""
 
 from .dealing import public_of
-from .hashing import body_digest
+from .hashing import body_digest, digest
 from .planning import CLIP_STEPS, check_plan, projection_seed
 from .refusal import step_of
 from .refusals import flipped
@@ -109,6 +109,10 @@ def add_rules(refusals, at, receiver):
     ]
     cases += [("barred-without-evidence", about, plan | {"barred": listed}) for about, listed in barred_without_evidence()]
     cases.append(("epoch", "another epoch", plan | {"epoch": seed("another epoch")}))
+    listed = plan["parameters"]
+    cases.append(("parameters", "parameters of a block too few", plan | {"parameters": listed[:-1]}))
+    cases.append(("parameters", "other parameters than the model's", plan | {"parameters": [seed("parameters"), *listed[1:]]}))
+    cases.append(("parameters", "parameters exchanged", plan | {"parameters": [listed[1], listed[0], *listed[2:]]}))
     for step, about, broken in cases:
         assert step_of(check_plan, broken, first.roster, first.vouched) == step, about
         message = {"Plan": original | {"plan": refusals.signed("RoundPlan", broken, COORDINATOR)}}
@@ -161,13 +165,18 @@ def add_statements(refusals, at, receiver):
         refusals.add(at, receiver, step, about, {"Plan": original | {"plan": statement}})
 
 
+def with_model(plan, parameters):
+    """A plan that starts from the model of these parameters."""
+    return plan | {"parameters": parameters, "model": digest("model", b"".join(parameters))}
+
+
 def add_chain(refusals, at, receiver):
     """ROUND-08 and PLAN-10: plans that obey the rules and do not follow, or are for another task."""
     first, plan = refusals.first, refusals.first.plan
     keys = {entry["custodian"]: entry["key"] for entry in plan["custodians"]}
     cases = [
         ("chain", "another predecessor", plan | {"previous": seed("ending")}),
-        ("chain", "another model", plan | {"model": seed("model")}),
+        ("chain", "another model", with_model(plan, [seed("model"), *plan["parameters"][1:]])),
         ("no-ending", "a later round", plan | {"round": 3}),
         ("second-plan", "round 0", plan | {"round": 0}),
     ]

@@ -1,4 +1,4 @@
-"""Second seals under which a block would be opened again from one model over others (ROUND-30)."""
+"""Second seals under which a block would be opened again from the same parameters over others (ROUND-30)."""
 
 from .canonical import decode
 from .log import Log

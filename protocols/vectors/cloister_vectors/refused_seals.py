@@ -138,8 +138,6 @@ def add_closings(refusals):
     for step, about, broken in broken_closings(first, closing):
         message = original | {"closing": body_bytes("Closing", broken)}
         refusals.add(at, RECEIVER, step, about, {"ProposeClosing": message})
-    message = original | {"before": [seed("before"), *original["before"][1:]]}
-    refusals.add(at, RECEIVER, "mismatch", "another model before", {"ProposeClosing": message})
     add_recomputed(refusals, at, original, closing)
     add_masked_blocks(refusals, at, original)
 

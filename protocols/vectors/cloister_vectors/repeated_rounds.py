@@ -1,8 +1,8 @@
-"""Two rounds from one model: the first leaves it as it was, the second opens the same blocks over the same members."""
+"""Two rounds from the same parameters: the first leaves them as they were, the second opens the same blocks over the same members."""
 
 from .contributions import Contribution
 from .hashing import body_digest
-from .openings import opening_name
+from .openings import opening_name, routing_of
 from .planning import planned_block, settings
 from .round_one import LATER_SEALERS, LEFT_BEFORE_UPLOAD, RoundOne
 
@@ -12,7 +12,7 @@ BLOCKS = [("Shared", 5), *(({"Routing": {"layer": layer}}, 2 + layer) for layer 
 class UnchangedRound(RoundOne):
     """All sums are zero, so that the model stays what it was; one member leaves before it uploads."""
 
-    left_before_reveal = None
+    left_before_reveal, closed = None, {}
 
     def planned(self):
         """Blocks that zero leaves unchanged."""
@@ -26,9 +26,12 @@ class UnchangedRound(RoundOne):
 
     def opening_names(self):
         """ROUND-30: what each opened block is named by."""
-        return {
-            block: opening_name(self.settings["blocks"][block], self.summed_cohort(block)) for block in self.summed
-        }
+        return {block: self.opening_name(block) for block in self.summed}
+
+    def opening_name(self, block):
+        """The name of one block's opening."""
+        planned, routing = self.settings["blocks"][block], routing_of(self.plan, block)
+        return opening_name(planned, self.summed_cohort(block), routing)
 
     def summed_cohort(self, block):
         """`S2[b]` with weights."""

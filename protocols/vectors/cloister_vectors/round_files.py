@@ -92,6 +92,7 @@ def rounds(first, *more):
         "signing_seeds": {str(n): first.seeds[n].hex() for n in [COORDINATOR, *roster.parties]},
         "receiving_draws": receiving, "pair_draws": {str(m): draw.hex() for m, draw in first.pair_draws.items()},
         "model": model_json(first.model),
+        "closed": {str(number): blocks for number, blocks in first.closed.items()},
         "draws": [{str(m): dealer.draws.to_json() for m, dealer in one.dealers.items()} for one in announced],
         "contributions": {str(m): made.to_json() for m, made in first.contributions.items()},
     }

@@ -7,6 +7,7 @@ from .framing import chunk_frames
 from .hashing import body_digest, digest, leaf_hash, path, root, u32_little
 from .log import Log
 from .member import Dealer, block_context, mask_blocks, open_sum
+from .openings import without_closed
 from .planning import check_plan, settings
 from .revealing import check_reveal
 from .ristretto import BASE, scalar_bytes, scalar_of_wide
@@ -49,6 +50,7 @@ class RoundOne:
     number = 1
     left_before_upload, left_before_reveal = LEFT_BEFORE_UPLOAD, LEFT_BEFORE_REVEAL
     first_sealers = FIRST_SEALERS
+    closed = {2: [4]}
 
     def __init__(self):
         self.roster, self.log = the_roster(), Log()
@@ -77,6 +79,10 @@ class RoundOne:
     def draw_label(self, number):
         """What the random bytes of a member's dealing follow from."""
         return f"member {number}"
+
+    def closed_for(self, number):
+        """ROUND-38: the blocks that a member does not give, as it may have uploaded them before its disk was restored."""
+        return self.closed.get(number, [])
 
     def check_uploads(self):
         """Step 6a: nothing, without late sketches."""
@@ -112,7 +118,7 @@ class RoundOne:
         for statement in self.vouched:
             self.script.tell(custodian(statement["signer"]), {"ReceivingKey": statement})
         self.plan = self.names(
-            previous=self.previous, model=fixed.model_digest(self.model),
+            previous=self.previous, model=fixed.model_digest(self.model), parameters=fixed.block_digests(self.model),
             custodians=[{"custodian": c, "key": key} for c, key in keys.items()], barred=[], settings=self.settings,
         )
         check_plan(self.plan, self.roster, self.vouched)
@@ -129,7 +135,7 @@ class RoundOne:
             label, threshold = self.draw_label(number), self.roster.floors["reveal_threshold"]
             dealer = Dealer(number, label, self.plan, self.plan_digest, threshold)
             letters = dealer.letters()
-            body = dealer.announcement(letters, self.contributions[number].sketches)
+            body = dealer.announcement(letters, self.contributions[number].sketches, self.closed_for(number))
             statement = signed("Announcement", body, number, self.seeds[number])
             self.dealers[number], self.announcements[number] = dealer, statement
             self.letters[number] = letters
@@ -154,7 +160,9 @@ class RoundOne:
     def seal_1(self):
         """Step 3."""
         sketches = {m: {s["block"]: s for s in self.contributions[m].sketches} for m in self.members}
-        self.cohorts = choose(self.settings, self.roster.organisation_of, self.roster.weight_of, sketches)
+        cohorts = choose(self.settings, self.roster.organisation_of, self.roster.weight_of, sketches)
+        reaches_floor = lambda listed: self.roster.organisations(listed) >= self.settings["cohort_floor"]
+        self.cohorts = without_closed(cohorts, {m: self.closed_for(m) for m in self.members}, reaches_floor)
         listed = [
             {"member": m, "announcement": body_digest(statement["body"])}
             for m, statement in self.announcements.items()
@@ -337,8 +345,7 @@ class RoundOne:
             for block in blocks:
                 self.hand_block(custodian(holder), block)
             self.show_evidence(holder)
-            before = fixed.block_digests(self.model)
-            proposal = {"closing": self.closing, "before": before, "recompute": blocks}
+            proposal = {"closing": self.closing, "recompute": blocks}
             self.script.ask([custodian(holder)], {"ProposeClosing": proposal})
             vote = vote_message("Closing", self.closing, self.seeds[holder])
             self.script.tell(custodian(holder), vote)

@@ -43,6 +43,7 @@ class RoundTwo:
         plan = self.names | {
             "previous": body_digest(self.first.closing),
             "model": fixed.model_digest(self.first.closed_model),
+            "parameters": fixed.block_digests(self.first.closed_model),
             "custodians": [{"custodian": c, "key": key} for c, key in keys.items()],
             "barred": [BARRED], "settings": self.first.settings,
         }

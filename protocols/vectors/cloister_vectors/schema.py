@@ -56,6 +56,7 @@ ROUND_PLAN = Structure(
     round=ROUND,
     previous=DIGEST,
     model=DIGEST,
+    parameters=Many(DIGEST),
     custodians=Many(Structure(custodian=PARTY, key=KEY)),
     barred=Many(PARTY),
     settings=ROUND_SETTINGS,
@@ -69,6 +70,7 @@ ANNOUNCEMENT = Structure(
     mask_key=SHARED_KEY,
     seed_key=SHARED_KEY,
     has_budget=Truth(),
+    closed=Many(BLOCK),
     dealings=Many(Structure(custodian=PARTY, recipient=KEY, letter=DIGEST)),
     sketches=Many(Structure(block=BLOCK, region=Many(I16), update=Many(I16), tokens=U32)),
 )
@@ -169,7 +171,7 @@ MESSAGE = Variants(
     SeedSharesRequest=Structure(round=ROUND, dealer=PARTY),
     Seeds=Structure(round=ROUND, seeds=REVEALED_SEEDS),
     MaskKeyShare=Structure(round=ROUND, dealer=PARTY, share=KEY),
-    ProposeClosing=Structure(closing=BODY, before=Many(DIGEST), recompute=Many(BLOCK)),
+    ProposeClosing=Structure(closing=BODY, recompute=Many(BLOCK)),
     OldParameters=MODEL_PART,
     Recomputed=SIGNED,
     MaskedBlock=Structure(round=ROUND, member=PARTY, block=BLOCK, path=Many(DIGEST)),
@@ -187,6 +189,7 @@ MESSAGE = Variants(
     BadDealing=BAD_DEALING,
     SeedParts=Structure(round=ROUND, dealer=PARTY, parts=REVEALED_SEEDS),
     Ahead=Structure(round=ROUND),
+    ClosedBlocks=Structure(round=ROUND, blocks=Many(BLOCK)),
 )
 
 TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}

@@ -7,7 +7,7 @@ from .planning import settings
 from .rfc_values import BAD_ELEMENTS
 from .ristretto import decode_scalar, scalar_bytes
 from .samples import scalar, seed
-from .schema import BLOCK_SHAPE, SCALE
+from .schema import PLANNED_BLOCK
 from .seeds import MEMBER_ITSELF, RoundSeeds
 from .sharing import SharedKey
 
@@ -217,15 +217,16 @@ def openings():
     shape = lambda at, **fields: planned[at] | {"shape": planned[at]["shape"] | fields}
     scale = lambda **fields: planned[0] | {"scale": planned[0]["scale"] | fields}
     cases = [(row, cohort) for row in planned] + [
+        (planned[3], cohort, seed("routing")), (planned[3], cohort, seed("other routing")),
         (planned[0], cohort[1:]), (planned[0], cohort[:1]), (planned[0], [cohort[0] | {"weight": 15}, *cohort[1:]]),
         (planned[0], [cohort[0] | {"member": 0}, *cohort[1:]]), (planned[0], [*cohort, {"member": 301, "weight": 1}]),
         (planned[0], []), (shape(0, id=1), cohort), (shape(0, length=6), cohort), (shape(0, kind="Shared"), cohort),
         (scale(step_log2=-11), cohort), (scale(clip_steps=1), cohort),
     ]
     listed = [
-        {"shape": BLOCK_SHAPE.to_json(row["shape"]), "scale": SCALE.to_json(row["scale"]),
-         "cohort": members, "name": opening_name(row, members).hex()}
-        for row, members in cases
+        {"block": PLANNED_BLOCK.to_json(row), "cohort": members, "routing": routing[0].hex() if routing else None,
+         "name": opening_name(row, members, *routing).hex()}
+        for row, members, *routing in cases
     ]
     assert len({case["name"] for case in listed}) == len(listed)
     return {"cases": listed}

@@ -287,8 +287,8 @@ fn a_restored_custodian_comes_back() {
 
 pub(super) fn a_round_left_without_a_close() -> bool {
     let mut stage = Stage::started_to(1, is_sealed2);
-    let model = stage.world.coordinator.model().digest();
-    let left = stage.forged_plan(2, Digest([9; 32]), model, None);
+    let parameters = stage.world.coordinator.model().block_digests();
+    let left = stage.forged_plan(2, Digest([9; 32]), parameters, None);
     stage.give(1, left).is_accepted()
 }
 
@@ -309,7 +309,8 @@ pub(super) fn another_model_under_the_next_plan() -> bool {
     let ending = stage.reports()[0].ending.clone();
     let Ending::Closed { certificate, .. } = &ending else { unreachable!() };
     let previous = body_digest(&certificate.body);
-    let other = stage.forged_plan(2, previous, Digest([9; 32]), Some(ending));
+    let others = vec![Digest([9; 32]); settings().blocks.len()];
+    let other = stage.forged_plan(2, previous, others, Some(ending));
     stage.give(1, other).is_accepted()
 }
 

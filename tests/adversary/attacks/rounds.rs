@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use cloister_params::consortium::{LastEnding, PublicBytes};
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::LateSketches as Policy;
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::openings::Openings;
+use cloister_protocol::round::Contribution;
 use cloister_protocol::statement::{body_digest, sign};
 use cloister_testkit::consortium::{consortium, next_epoch};
+use cloister_testkit::world::Journal;
 use cloister_testkit::world::Observation;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
@@ -32,9 +34,26 @@ fn all_sketched() -> Stage {
     Stage::of(consortium(&[1; SEVEN]), settings, 3)
 }
 
+/// The same with experts alone that are long enough: the other blocks' sums are applied whatever members say of them.
+fn experts_sketched() -> Stage {
+    let mut settings = settings();
+    settings.late_sketches = Policy::Required;
+    let experts = settings.blocks.iter_mut().filter(|block| block.shape.kind.is_scored());
+    experts.for_each(|block| block.shape.length = LENGTH);
+    (settings.scoring.spread_factor, settings.scoring.consensus_fraction) = (u16::MAX, 0);
+    Stage::of(consortium(&[1; SEVEN]), settings, 3)
+}
+
 /// Runs a round in which member 7 says nothing of its upload: every sum is opened, and none is applied. Some members are not
 /// told how it ended.
 fn round_that_applies_nothing(stage: &mut Stage, untold: &[PartyId]) {
+    let before = stage.world.coordinator.model().digest();
+    round_with_a_silent_member(stage, untold);
+    assert_eq!(stage.world.coordinator.model().digest(), before, "the model is what it was");
+}
+
+/// Runs a round in which member 7 says nothing of its upload: no sum of a sketched block is applied.
+fn round_with_a_silent_member(stage: &mut Stage, untold: &[PartyId]) {
     let before = stage.reports().len();
     stage.world.start_round();
     while stage.reports().len() == before {
@@ -53,9 +72,6 @@ fn round_that_applies_nothing(stage: &mut Stage, untold: &[PartyId]) {
         }
         stage.note();
     }
-    let model = &stage.reports()[before].model;
-    let zeros = model.blocks().iter().flatten().all(|parameter| *parameter == 0.0);
-    assert!(zeros, "the model is what it was");
 }
 
 /// The words of every sum that the last round published.
@@ -73,19 +89,56 @@ fn published(stage: &Stage) -> BTreeMap<BlockId, Vec<i32>> {
 /// the victim's integers.
 pub(super) fn a_second_cohort_from_one_model() -> bool {
     let mut stage = all_sketched();
-    let model = stage.world.coordinator.model().digest();
-    let victim = stage.world.contribution(VICTIM, model);
+    let parameters = stage.world.coordinator.model().block_digests();
+    let victim = stage.world.contribution(VICTIM, &parameters);
     round_that_applies_nothing(&mut stage, &[]);
     let with = published(&stage);
     stage.world.silence_member(VICTIM);
     round_that_applies_nothing(&mut stage, &[]);
-    let without = published(&stage);
+    differences_that_are(&victim, &with, &published(&stage)) == 6
+}
+
+/// The same where other blocks are applied in between, so that the second round starts from another model: the experts'
+/// parameters are what they were.
+pub(super) fn a_second_cohort_from_the_same_parameters_in_another_model() -> bool {
+    let mut stage = experts_sketched();
+    let parameters = stage.world.coordinator.model().block_digests();
+    let victim = stage.world.contribution(VICTIM, &parameters);
+    round_with_a_silent_member(&mut stage, &[]);
+    let (with, after) = (published(&stage), stage.world.coordinator.model().block_digests());
+    assert!(parameters[..3] == after[..3] && parameters[3..] != after[3..], "the experts alone stay");
+    stage.world.silence_member(VICTIM);
+    round_with_a_silent_member(&mut stage, &[]);
+    differences_that_are(&victim, &with, &published(&stage)) == 3
+}
+
+/// In how many blocks the difference of two rounds' sums is a member's integers.
+fn differences_that_are(
+    victim: &Contribution,
+    with: &BTreeMap<BlockId, Vec<i32>>,
+    without: &BTreeMap<BlockId, Vec<i32>>,
+) -> usize {
     let difference = |block: &BlockId| -> Option<Vec<i32>> {
         let pairs = with.get(block)?.iter().zip(without.get(block)?);
         Some(pairs.map(|(one, other)| one.wrapping_sub(*other)).collect())
     };
-    let is_open = |block: u32| difference(&BlockId(block)).as_ref() == victim.integers.get(block as usize);
-    (0..6).filter(|block| is_open(*block)).count() == 6
+    let blocks = (0..).map(BlockId).zip(&victim.integers);
+    blocks.filter(|(block, integers)| difference(block).as_ref() == Some(integers)).count()
+}
+
+/// The coordinator names other parameters of the experts than the model has, so that nobody knows that they were opened.
+pub(super) fn parameters_that_the_model_does_not_have() -> bool {
+    let mut stage = experts_sketched();
+    round_with_a_silent_member(&mut stage, &[]);
+    stage.world.start_round();
+    let Message::Plan { mut plan, receiving_keys, previous } = stage.withhold_from(1, is_plan) else {
+        unreachable!()
+    };
+    let mut body: RoundPlan = plan.parse().unwrap();
+    body.parameters[0] = Digest([9; 32]);
+    plan = sign(stage.key(0), PartyId::COORDINATOR, &body);
+    let answer = stage.give(1, Message::Plan { plan, receiving_keys, previous });
+    answer.faults.is_empty()
 }
 
 /// The closing reaches a member by the next plan alone: its contribution must not survive that.
@@ -101,27 +154,70 @@ pub(super) fn a_contribution_summed_twice() -> bool {
     answer.done.contains(&Observation::Announced(PartyId(1), Round(2)))
 }
 
-/// Late sketches of updates that nearly repeat themselves, round after round from one model, until they make up the update.
+/// Late sketches of updates that nearly repeat themselves, round after round from the same parameters, until they make up the update.
 pub(super) fn late_sketches_again_from_one_model() -> bool {
     let mut stage = all_sketched();
     round_that_applies_nothing(&mut stage, &[]);
     stage.world.start_round();
     stage.run_to(1, |message| matches!(message, Message::LateRequest { .. }));
     let messages = stage.deliver_to(1).messages();
-    messages.iter().any(|message| matches!(message, Message::LateSketches(_)))
+    let rows = |message: &Message| match message {
+        Message::LateSketches(signed) => signed.parse().is_ok_and(|body| !body.sketches.is_empty()),
+        _ => false,
+    };
+    messages.iter().any(rows)
 }
 
-/// The next consortium file starts from a model from which member 1 has uploaded.
-pub(super) fn an_epoch_on_an_opened_model() -> bool {
+/// The next consortium file starts on another ending than member 1 knows.
+pub(super) fn an_epoch_on_another_ending() -> bool {
+    let mut stage = Stage::seven();
+    stage.world.start_round();
+    stage.finish();
+    let model = stage.world.coordinator.model().digest();
+    let records = stage.world.nodes[&PartyId(1)].journal.openings.clone();
+    let other = LastEnding { round: Round(1), digest: PublicBytes([9; 32]) };
+    let next = next_epoch(&stage.world.consortium, model, Some(other));
+    Openings::new(records).begin(&next.epoch, model).is_ok()
+}
+
+/// The next consortium file starts from parameters from which members have uploaded, with custodians that know nothing of it.
+pub(super) fn an_epoch_on_opened_parameters() -> bool {
     let mut stage = Stage::seven();
     let model = stage.world.coordinator.model().digest();
     stage.world.start_round();
     stage.finish();
-    let records = stage.world.nodes[&PartyId(1)].journal.openings.clone();
     let Ending::Closed { certificate, .. } = &stage.reports()[0].ending else { unreachable!() };
     let digest = PublicBytes(body_digest(&certificate.body).0);
     let next = next_epoch(&stage.world.consortium, model, Some(LastEnding { round: Round(1), digest }));
-    Openings::new(records).begin(&next.epoch, model).is_ok()
+    let mut second = Stage::of(next, settings(), 3);
+    for (id, node) in &stage.world.nodes {
+        let kept = node.journal.openings.clone();
+        let member = second.world.fresh_member(*id, &Journal { openings: kept, ..Journal::default() });
+        second.world.nodes.get_mut(id).unwrap().member = Some(member);
+    }
+    second.world.start_round();
+    second.finish();
+    !published(&second).is_empty()
+}
+
+/// What the members move one way in the first round they move back in the second: the third starts from the parameters of the first.
+pub(super) fn parameters_that_come_back() -> bool {
+    let mut stage = Stage::seven();
+    let parameters = stage.world.coordinator.model().block_digests();
+    for steps in [1024, -1024] {
+        for member in (1..=SEVEN as u32).map(PartyId) {
+            let mut contribution = stage.world.contribution(member, &parameters);
+            contribution.integers[0].fill(steps);
+            stage.world.fixed_contributions.insert(member, contribution);
+        }
+        stage.world.start_round();
+        stage.finish();
+    }
+    let back = stage.world.coordinator.model().block_digests();
+    assert_eq!(back[0], parameters[0], "the first expert is what it was");
+    stage.world.start_round();
+    stage.finish();
+    published(&stage).contains_key(&BlockId(0))
 }
 
 /// Member 3 shares its mask key by another polynomial than it commits to; then it takes part in the next round.

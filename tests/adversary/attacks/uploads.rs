@@ -193,6 +193,7 @@ fn is_valid(change: impl FnOnce(&mut RoundSettings)) -> bool {
     };
     let mut body: RoundPlan = plan.parse().unwrap();
     change(&mut body.settings);
+    body.parameters.resize(body.settings.blocks.len(), Digest::default());
     let epoch = &stage.world.consortium.epoch;
     CheckedPlan::check(body, epoch.consortium(), epoch.digest()).is_ok()
 }
@@ -233,9 +234,9 @@ pub(super) fn weights_as_digits() -> bool {
 /// Consistency weights of one step each: the router would move thousands of times as far as its clip.
 pub(super) fn a_weight_that_makes_the_divisor_tiny() -> bool {
     let mut stage = Stage::seven();
-    let model = stage.world.coordinator.model().digest();
+    let parameters = stage.world.coordinator.model().block_digests();
     for member in (1..=SEVEN as u32).map(PartyId) {
-        let mut contribution = stage.world.contribution(member, model);
+        let mut contribution = stage.world.contribution(member, &parameters);
         *contribution.integers[3].last_mut().unwrap() = 1;
         stage.world.fixed_contributions.insert(member, contribution);
     }
@@ -246,8 +247,8 @@ pub(super) fn a_weight_that_makes_the_divisor_tiny() -> bool {
 
 pub(super) fn integers_beyond_the_clip() -> bool {
     let mut stage = Stage::seven();
-    let model = stage.world.coordinator.model().digest();
-    let mut contribution = stage.world.contribution(PartyId(1), model);
+    let parameters = stage.world.coordinator.model().block_digests();
+    let mut contribution = stage.world.contribution(PartyId(1), &parameters);
     contribution.integers[4][0] = 1 << 20;
     stage.world.fixed_contributions.insert(PartyId(1), contribution);
     stage.world.start_round();
@@ -305,13 +306,14 @@ fn closes_otherwise(change: impl Fn(&mut Closing, &[Digest])) -> bool {
     let is_closing: fn(&Message) -> bool = |message| matches!(message, Message::ProposeClosing { .. });
     let mut stage = Stage::seven();
     stage.world.start_round();
+    let before = stage.world.coordinator.model().block_digests();
     let proposals: Vec<Message> =
         (1..=SEVEN as u32).map(|party| stage.withhold_from(party, is_closing)).collect();
     let (mut body_bytes, mut signatures) = (Vec::new(), Vec::new());
     for (party, mut proposal) in (1..).zip(proposals) {
-        let Message::ProposeClosing { closing, before, recompute } = &mut proposal else { unreachable!() };
+        let Message::ProposeClosing { closing, recompute } = &mut proposal else { unreachable!() };
         let mut body: Closing = codec::decode(closing).unwrap();
-        change(&mut body, before);
+        change(&mut body, &before);
         body_bytes = codec::encode(&body);
         closing.clone_from(&body_bytes);
         recompute.clear();

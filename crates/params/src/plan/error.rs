@@ -104,6 +104,14 @@ pub enum PlanError {
     /// A receiving key of somebody who is no custodian, or keys out of order.
     #[error("the plan's custodians are not distinct custodians of the consortium in ascending order")]
     Custodians,
+    /// Digests of parameters that are not one for each block.
+    #[error("the plan names the parameters of {got} blocks; its block table has {expected}")]
+    Parameters {
+        /// Digests in the plan.
+        got: usize,
+        /// Blocks in its table.
+        expected: usize,
+    },
     /// DP-SGD that is none.
     #[error("the plan's private training has the {what} {got}; it must be {limit}")]
     PrivateTraining {

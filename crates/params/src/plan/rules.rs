@@ -34,6 +34,12 @@ pub(super) fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> 
     }
 }
 
+/// `PLAN-18`: a digest of parameters for each block.
+pub(super) fn check_parameters(plan: &RoundPlan) -> Result<(), PlanError> {
+    let (got, expected) = (plan.parameters.len(), plan.settings.blocks.len());
+    if got == expected { Ok(()) } else { Err(PlanError::Parameters { got, expected }) }
+}
+
 /// `PLAN-03`: sizes that decoding cannot check.
 pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     if !settings.ring.is_supported() {

@@ -80,6 +80,7 @@ fn plan() -> RoundPlan {
         round: Round::FIRST,
         previous: EPOCH,
         model: Digest::default(),
+        parameters: vec![Digest::default(); settings.blocks.len()],
         custodians: (1..=8).map(key).collect(),
         barred: Vec::new(),
         settings,

@@ -99,7 +99,6 @@ impl Closing {
         }
         frames.push(Frame::Message(Message::ProposeClosing {
             closing: self.ballot.body().to_vec(),
-            before: self.evidence.before.block_digests(),
             recompute: assigned.into_iter().collect(),
         }));
         frames

@@ -6,7 +6,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_wire::codec;
 use cloister_wire::frame::{Chunk, Frame};
-use cloister_wire::message::{Ending, Message};
+use cloister_wire::message::Message;
 use cloister_wire::statement::{
     Abort, AbortReason, Certificate, Seal1, Seal2, Signature, Signed, Upload, UploadedMember,
 };
@@ -14,12 +14,10 @@ use cloister_wire::statement::{
 use super::ballot::Ballot;
 use super::revealing::Revealing;
 use super::uploads::{Arriving, Uploads};
-use super::{Announced, Coordinator, CoordinatorOutput, Event, Phase, RoundReport, Time, not_awaited};
+use super::{Coordinator, CoordinatorOutput, Event, Phase, Time, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
-use crate::model::Model;
 use crate::openings::opened_blocks;
-use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SealedManifest, expected_seal1, log_to_manifest, log_to_uploads};
 use crate::statement::{Verified, body_digest, check_partys};
 
@@ -308,7 +306,12 @@ impl Coordinator {
         };
         let valid = uploading.sealed.valid_cohorts(&body);
         let blocks = opened_blocks(&announced.context, &uploading.sealed, &valid);
-        body.repeated = self.openings.repeated(&announced.context, &blocks);
+        let mut repeated: BTreeSet<BlockId> =
+            self.openings.repeated(&announced.context, &blocks).into_iter().collect();
+        repeated.extend(
+            blocks.iter().map(|opened| opened.block).filter(|block| announced.lacks_custodians(*block)),
+        );
+        body.repeated = repeated.into_iter().collect();
         if !body.repeated.is_empty() {
             self.event(Event::Repeated(body.repeated.clone()));
         }
@@ -346,47 +349,6 @@ impl Coordinator {
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
         self.put_phase(Phase::Revealing(announced, Box::new(revealing)));
         self.send_to(self.everyone(), &Frame::Message(message));
-    }
-
-    fn finish_abort(&mut self, certificate: Certificate<Abort>) {
-        let Some(Phase::Aborting(announced, _)) = self.take_phase() else {
-            return;
-        };
-        let model = self.model.clone();
-        self.last_sums.clear();
-        self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
-    }
-
-    pub(super) fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
-        let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
-        self.chain.advance(&known);
-        self.openings.ended(&self.epoch, &known);
-        self.openings.retain_model(known.model);
-        self.bars.expire(known.round);
-        self.model = model.clone();
-        self.last_ending = Some(ending.clone());
-        self.round = None;
-        self.deadline = None;
-        self.send_to(self.everyone(), &Frame::Message(Message::Ended(ending.clone())));
-        let mut log = announced.log;
-        let (kind, body) = match &ending {
-            Ending::Closed { certificate, .. } => {
-                (cloister_transcript::EntryKind::Closing, &certificate.body)
-            }
-            Ending::Aborted(certificate) => (cloister_transcript::EntryKind::Abort, &certificate.body),
-        };
-        log.push(kind, PartyId::COORDINATOR, body.clone());
-        self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
-            round: known.round,
-            ending,
-            log,
-            announced: announced.announcements.keys().copied().collect(),
-            uploaded: announced.uploaded,
-            cohorts: announced.cohorts,
-            opened,
-            masked_bytes: announced.masked_bytes,
-            model,
-        })));
     }
 
     pub(super) fn take_phase(&mut self) -> Option<Phase> {

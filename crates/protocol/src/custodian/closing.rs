@@ -24,7 +24,6 @@ impl Custodian {
     pub(super) fn handle_propose_closing(
         &mut self,
         closing: &[u8],
-        before: &[Digest],
         recompute: &[BlockId],
     ) -> Result<(), Misbehaviour> {
         let state = self.round.as_ref().ok_or(no_round("a closing"))?;
@@ -34,11 +33,11 @@ impl Custodian {
         expect(Closing::TAG, "round", body.round, state.context.round())?;
         expect(Closing::TAG, "plan", body.plan, state.context.plan_digest())?;
         expect(Closing::TAG, "second seal", body.seal2, cohorts.seal2().digest())?;
-        check_closing(&state.context, cohorts, &body, before)?;
+        check_closing(&state.context, cohorts, &body)?;
         let log = log_to_evidence(&state.context, cohorts, &state.reveals, &state.evidence);
         expect(Closing::TAG, "tree", body.tree, log.root())?;
         let asked: BTreeSet<BlockId> = recompute.iter().copied().collect();
-        let mut blocks = closed_blocks(&body, before);
+        let mut blocks = closed_blocks(&body, &state.context.plan().parameters);
         blocks.retain(|closed| asked.contains(&closed.sum.block) || state.has_recomputed(closed));
         for closed in blocks.iter().filter(|closed| !state.has_recomputed(closed)) {
             check_handed(cohorts, &state.handed, &state.reveals, closed)?;

@@ -152,8 +152,8 @@ impl Custodian {
     }
 
     /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has closed a
-    /// round whose plan names a receiving key that it made since, and which left another model: whatever it signed before,
-    /// that round is over, and so is what it may have opened from that model (`ROUND-04`).
+    /// round whose plan names a receiving key that it made since: whatever it signed before, that round is over. What it may
+    /// have opened from the parameters of that plan it does not open again (`ROUND-04`).
     pub fn restored_from_backup(self) -> Self {
         Self { memory: Memory::Restored, ..self }
     }
@@ -193,9 +193,9 @@ impl Custodian {
             Message::Sealed1 { manifest, certificate, .. } => {
                 self.handle_sealed1(manifest, &certificate).map_err(by)
             }
-            Message::ProposeSeal2 { seal, uploads } => self.handle_propose_seal2(&seal, &uploads).map_err(by),
+            Message::ProposeSeal2 { seal, uploads } => self.handle_propose_seal2(&seal, &uploads),
             Message::ProposeAbort { abort } => self.handle_propose_abort(&abort).map_err(by),
-            Message::Sealed2 { certificate } => self.handle_sealed2(&certificate).map_err(by),
+            Message::Sealed2 { certificate } => self.handle_sealed2(&certificate),
             Message::SeedSharesRequest { round, dealer } => self.handle_seed_shares_request(round, dealer),
             Message::BadDealing(evidence) => self.bars.take(&self.epoch, &evidence).map_err(by),
             Message::Revealed { round, reveal } => self.handle_revealed(round, &reveal).map_err(by),
@@ -218,8 +218,8 @@ impl Custodian {
                 })
                 .map_err(by),
             Message::OldParameters(part) => self.handle_old_parameters(&part).map_err(by),
-            Message::ProposeClosing { closing, before, recompute } => {
-                self.handle_propose_closing(&closing, &before, &recompute).map_err(by)
+            Message::ProposeClosing { closing, recompute } => {
+                self.handle_propose_closing(&closing, &recompute).map_err(by)
             }
             Message::Ended(ending) => self.handle_ended(&ending).map_err(by),
             _ => Err(not_awaited("a message that is not for custodians")),
@@ -295,7 +295,7 @@ impl Custodian {
     /// Takes the ending, and forgets every secret of the round.
     fn handle_ended(&mut self, ending: &Ending) -> Result<(), Misbehaviour> {
         let known = KnownEnding::check(ending, &self.epoch)?;
-        self.take_ending(&known);
+        self.take_ending(ending, &known);
         if self.round.as_ref().is_some_and(|state| state.context.round() <= known.round) {
             self.round = None;
         }
@@ -308,12 +308,11 @@ impl Custodian {
     }
 
     /// Takes an ending into account that a quorum has signed, whatever message brought it.
-    fn take_ending(&mut self, known: &KnownEnding) {
-        let moved_on = known.model != self.chain.model;
+    fn take_ending(&mut self, ending: &Ending, known: &KnownEnding) {
         self.chain.advance(known);
-        let record = self.openings.ended(&self.epoch, known);
+        let record = self.openings.ended(&self.epoch, ending, known);
         self.outputs.extend(record.map(CustodianOutput::KeepOpening));
-        if self.memory == Memory::Watching(known.plan) && moved_on {
+        if self.memory == Memory::Watching(known.plan) && !known.is_abort() {
             self.memory = Memory::Whole;
         }
     }

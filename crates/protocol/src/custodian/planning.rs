@@ -34,7 +34,9 @@ impl Custodian {
             self.tell_ahead(round);
             return Err(self.refuse(round, why));
         }
-        known.iter().for_each(|known| self.take_ending(known));
+        if let (Some(ending), Some(known)) = (previous, known) {
+            self.take_ending(ending, &known);
+        }
         if let Err(why) = self.policy.admit(context.plan()) {
             self.decline(context, why.to_string());
             return Ok(());
@@ -42,6 +44,8 @@ impl Custodian {
         if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
             if self.holds_key(&context) {
                 self.memory = Memory::Watching(context.plan_digest());
+                let record = self.openings.forgotten(&context);
+                self.outputs.extend(record.map(CustodianOutput::KeepOpening));
             }
             let reason = Refusal::Restored.to_string();
             self.send(Message::Refusal { round, role: Role::Custodian, reason });
@@ -51,6 +55,10 @@ impl Custodian {
             let reason =
                 "this custodian has no receiving key for the round; it can sign an abort alone".into();
             self.send(Message::Refusal { round, role: Role::Custodian, reason });
+        }
+        let blocks = self.openings.closed(&context);
+        if !blocks.is_empty() {
+            self.send(Message::ClosedBlocks { round, blocks });
         }
         if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
             self.round = Some(RoundState {

@@ -53,12 +53,28 @@ impl Custodian {
         Ok(())
     }
 
-    /// Signs the second seal if every listed upload is signed by its member and the void blocks follow (step 5).
+    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no block is opened again
+    /// over others (step 5).
     pub(super) fn handle_propose_seal2(
         &mut self,
         seal: &[u8],
         uploads: &[Signed<Upload>],
-    ) -> Result<(), Misbehaviour> {
+    ) -> Result<(), Fault> {
+        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        let body = self.check_proposed_seal2(seal, uploads).map_err(by)?;
+        let state = self.round.as_ref().ok_or(not_awaited("a second seal"))?;
+        let sealed = state.sealed.as_ref().ok_or(not_awaited("a second seal"))?;
+        let closed = self.openings.closed(&state.context);
+        let opened = sealed.valid_cohorts(&body);
+        if let Some(cohort) = opened.iter().find(|cohort| closed.contains(&cohort.block())) {
+            return Err(Fault::ClosedBlock { block: cohort.block() });
+        }
+        let record = self.openings.sealed(&state.context, sealed, &body).map_err(by)?;
+        self.outputs.extend(record.map(CustodianOutput::KeepOpening));
+        self.vote::<Seal2>(body.round, Phase::Outcome, seal).map_err(by)
+    }
+
+    fn check_proposed_seal2(&self, seal: &[u8], uploads: &[Signed<Upload>]) -> Result<Seal2, Misbehaviour> {
         let state = self.round.as_ref().ok_or(no_round("a second seal"))?;
         let sealed = state.sealed.as_ref().ok_or(no_round("a second seal"))?;
         let body: Seal2 = codec::decode(seal)?;
@@ -67,9 +83,7 @@ impl Custodian {
         let log = log_to_uploads(&state.context, sealed, &body.uploaded);
         expect(Seal2::TAG, "tree", body.tree, log.root())?;
         self.check_vote::<Seal2>(body.round, Phase::Outcome, seal)?;
-        let record = self.openings.sealed(&state.context, sealed, &body)?;
-        self.outputs.extend(record.map(CustodianOutput::KeepOpening));
-        self.vote::<Seal2>(body.round, Phase::Outcome, seal)
+        Ok(body)
     }
 
     pub(super) fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
@@ -85,13 +99,14 @@ impl Custodian {
     }
 
     /// Takes the certificate of the second seal and reveals shares of the mask keys of those who left (step 6).
-    pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a second seal"))?;
+    pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
+        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
+        let state = self.round.as_mut().ok_or(not_awaited("a second seal"))?;
         if state.cohorts.is_none() {
-            let sealed = state.sealed.clone().ok_or(no_round("a second seal"))?;
-            let cohorts = SealedCohorts::establish(&state.context, sealed, certificate)?;
-            let record =
-                self.openings.sealed(&state.context, cohorts.sealed_manifest(), cohorts.seal2().body())?;
+            let sealed = state.sealed.clone().ok_or(not_awaited("a second seal"))?;
+            let cohorts = SealedCohorts::establish(&state.context, sealed, certificate).map_err(by)?;
+            let sealed = (cohorts.sealed_manifest(), cohorts.seal2().body());
+            let record = self.openings.sealed(&state.context, sealed.0, sealed.1).map_err(by)?;
             self.outputs.extend(record.map(CustodianOutput::KeepOpening));
             state.cohorts = Some(cohorts);
         }

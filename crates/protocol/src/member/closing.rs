@@ -48,7 +48,7 @@ impl Member {
         }
         self.chain.advance(known);
         self.catching_up = None;
-        let record = self.openings.ended(&self.epoch, known);
+        let record = self.openings.ended(&self.epoch, ending, known);
         self.outputs.extend(record.map(MemberOutput::KeepOpening));
         if !self.kept.as_ref().is_some_and(|kept| self.survives(kept, Some(known))) {
             self.kept = None;

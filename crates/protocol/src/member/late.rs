@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_params::id::{BlockId, PartyId, Round};
-use cloister_params::rule;
+use cloister_params::{late, rule};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, Reveal};
 use cloister_wire::statement::{BlameAnswer, LateSketch, LateSketches, PairValue, Signed};
@@ -16,6 +16,7 @@ use crate::late::check::first_failing_row;
 use crate::late::{LateEvidence, projection, sketched_blocks};
 use crate::opening::mask_key_of;
 use crate::reveals::CheckedReveals;
+use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 use crate::statement::sign;
 
@@ -47,9 +48,6 @@ impl Member {
     /// other seeds come later, the same sketches go out again.
     pub(super) fn handle_late_request(&mut self, round: Round) -> Result<(), Fault> {
         let (state, cohorts) = self.sealed_round(round, "a request for late sketches")?;
-        if self.has_shown_enough(state) {
-            return Err(not_awaited("a second request for late sketches of an update from one model"));
-        }
         if state.late.sketches.is_none() || !rule::in_force("LATE-02") {
             let signed = sign(&self.key, self.id, &self.sketch_uploads(state, cohorts)?);
             if let Some(state) = &mut self.round {
@@ -61,11 +59,11 @@ impl Member {
         Ok(())
     }
 
-    /// Whether an earlier round from this model was unsealed, so that late sketches would show more of an update that nearly
-    /// repeats itself, and no budget counts them (`LATE-10`).
-    fn has_shown_enough(&self, state: &RoundState) -> bool {
+    /// Whether enough late sketches of a block from the same parameters were sent, which no budget counts (`LATE-10`).
+    fn has_shown_enough(&self, round: &RoundContext, block: BlockId) -> bool {
         let counts = self.policy.privacy.is_some() || !rule::in_force("LATE-10");
-        !counts && self.openings.has_opened_before(&state.context)
+        let most = round.block(block).map_or(0, late::most_sketches);
+        !counts && self.openings.times_opened(round, block) >= most
     }
 
     fn sketch_uploads(&self, state: &RoundState, cohorts: &SealedCohorts) -> Result<LateSketches, Fault> {
@@ -80,6 +78,7 @@ impl Member {
             LateSketch { block, rows: projection.rows(ring, words) }
         };
         let own = sketched_blocks(&state.context, cohorts, self.id, &state.late.reveals.seeds);
+        let own = own.filter(|(cohort, _)| !self.has_shown_enough(&state.context, cohort.block()));
         Ok(LateSketches {
             epoch: state.context.epoch().digest(),
             round: state.context.round(),

@@ -28,7 +28,7 @@ use late::OwnLate;
 use masking::Masking;
 
 use crate::bars::Bars;
-use crate::dealing::{RoundSecrets, check_announcement};
+use crate::dealing::{RoundSecrets, Terms, check_announcement};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
@@ -112,6 +112,8 @@ pub struct Member {
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
     kept: Option<Kept>,
     openings: Openings,
+    /// Whether its disk was restored from a backup, and it has seen no plan since.
+    is_restored: bool,
     bars: Bars,
     catching_up: Option<CatchingUp>,
     outputs: VecDeque<MemberOutput>,
@@ -176,10 +178,17 @@ impl Member {
             round: None,
             kept: None,
             openings,
+            is_restored: false,
             bars: Bars::default(),
             catching_up: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// A member whose disk was restored from a backup: it may have uploaded from the parameters of the first plan that it sees, and
+    /// gives no block until its parameters are others (`ROUND-38`).
+    pub fn restored_from_backup(self) -> Self {
+        Self { is_restored: true, ..self }
     }
 
     /// The model after the last round that this member applied.
@@ -245,7 +254,7 @@ impl Member {
         }
         let state = self.round.as_mut().ok_or(misuse("no round is under way"))?;
         let round = state.context.round();
-        if rule::in_force("MASK-07") && !contribution_fits(&state.context, &contribution) {
+        if rule::in_force("MASK-07") && !contribution.fits(&state.context) {
             return Err(misuse("the contribution has not the plan's blocks"));
         }
         let settings = state.context.plan().settings.clone();
@@ -273,7 +282,9 @@ impl Member {
         let (Some(state), Some(kept)) = (&mut self.round, &self.kept) else { return Err(misuse) };
         let round = state.context.round();
         let secrets = RoundSecrets::generate(self.id, random);
-        let contribution = (&kept.contribution, self.policy.privacy.is_some());
+        let terms =
+            Terms { has_budget: self.policy.privacy.is_some(), closed: self.openings.closed(&state.context) };
+        let contribution = (&kept.contribution, terms);
         let (announcement, letters) = secrets.announce(&state.context, contribution, random);
         let signed = sign(&self.key, self.id, &announcement);
         let mut frames = vec![Frame::Message(Message::Announcement(signed))];
@@ -331,7 +342,7 @@ impl Member {
             let root = upload_root(&blocks);
             let body = upload_body(&state.context, &sealed, root);
             let signed = sign(&self.key, self.id, &body);
-            let record = self.openings.uploading(&state.context);
+            let record = self.openings.uploading(&state.context, blocks.keys().copied());
             state.upload = Some(OwnUpload { sealed, blocks, root, signed });
             self.outputs.extend(record.map(MemberOutput::KeepOpening));
         }
@@ -380,28 +391,4 @@ impl Member {
 
 fn not_awaited(what: &'static str) -> Fault {
     Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
-}
-
-/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
-const NOISE_REACH: u32 = 12;
-
-/// Whether a contribution has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each
-/// expert.
-fn contribution_fits(context: &RoundContext, contribution: &Contribution) -> bool {
-    let plan = context.plan();
-    let lengths = plan.settings.blocks.iter().map(|block| block.shape.length as usize);
-    let scored: BTreeSet<BlockId> = plan
-        .settings
-        .blocks
-        .iter()
-        .filter(|block| block.shape.kind.is_scored())
-        .map(|block| block.shape.id)
-        .collect();
-    let within = plan.settings.blocks.iter().zip(&contribution.integers).all(|(block, integers)| {
-        let most = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
-        integers.iter().all(|integer| integer.unsigned_abs() <= most)
-    });
-    within
-        && contribution.integers.iter().map(Vec::len).eq(lengths)
-        && contribution.sketches.keys().eq(scored.iter())
 }

@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
+use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Chunk;
 use cloister_wire::opening::{OpenedBlock, OpeningRecord};
@@ -20,8 +21,13 @@ fn beginning() -> Beginning {
     let opening = OpeningRecord::Sealed {
         epoch: Digest([1; 32]),
         round: Round(3),
-        model: Digest([2; 32]),
-        blocks: vec![OpenedBlock { block: BlockId(0), name: Digest([4; 32]), all_have_budgets: true }],
+        blocks: vec![OpenedBlock {
+            block: BlockId(0),
+            kind: BlockKind::Shared,
+            parameters: Digest([2; 32]),
+            name: Some(Digest([4; 32])),
+            all_have_budgets: true,
+        }],
     };
     let start = Start {
         model,

@@ -64,18 +64,18 @@ impl Knowledge {
     }
 
     /// A closing that hides all sums of an honest one, after everything that custodians must have seen for either.
-    pub(super) fn hide_sums(&mut self, honest: &[u8], before: &[Digest]) -> Vec<Message> {
+    pub(super) fn hide_sums(&mut self, honest: &[u8]) -> Vec<Message> {
         let Ok(honest) = codec::decode::<Closing>(honest) else { return Vec::new() };
         let body = Closing {
             sums: Vec::new(),
             blamed: Vec::new(),
-            parameters: before.to_vec(),
+            parameters: self.context.plan().parameters.clone(),
             model: self.context.plan().model,
             ..honest
         };
         let closing = codec::encode(&body);
         self.proposals.insert(body_digest(&closing), Proposal::Closing(closing.clone()));
-        let proposal = Message::ProposeClosing { closing, before: before.to_vec(), recompute: Vec::new() };
+        let proposal = Message::ProposeClosing { closing, recompute: Vec::new() };
         self.shown.iter().cloned().chain([proposal]).collect()
     }
 

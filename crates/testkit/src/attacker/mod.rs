@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::Role;
-use cloister_params::id::{Digest, PartyId};
+use cloister_params::id::PartyId;
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::round::RoundContext;
 use cloister_protocol::statement::{Verified, check_partys, sign};
@@ -229,8 +229,8 @@ impl Attacker {
 
     /// In place of an honest closing one that hides all its sums, for everyone. `before` are digests of the blocks of the
     /// model that the round started from.
-    pub fn hide_sums(&mut self, closing: &[u8], before: &[Digest]) -> Frames {
-        let messages = self.round.as_mut().map(|round| round.hide_sums(closing, before));
+    pub fn hide_sums(&mut self, closing: &[u8]) -> Frames {
+        let messages = self.round.as_mut().map(|round| round.hide_sums(closing));
         messages.iter().flatten().flat_map(|message| self.to_some(message, 0)).collect()
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_protocol::fault::Fault;
+use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -29,18 +30,30 @@ impl World {
         self.training.uploaded.get(&(member, round))
     }
 
-    /// What a member contributes to a model: the same whenever it trains on that model, or another each time.
-    pub fn contribution(&self, member: PartyId, model: Digest) -> Contribution {
+    /// What a member contributes to a model, of which this is the digest of each block's parameters. A block's integers are the
+    /// same whenever its parameters are, or others each time.
+    pub fn contribution(&self, member: PartyId, parameters: &[Digest]) -> Contribution {
         if let Some(fixed) = self.fixed_contributions.get(&member) {
             return fixed.clone();
         }
-        let mut seed = model.0;
+        let mut of_model = self.random_of(member, Model::digest_of(parameters));
+        let mut contribution = plan::contribution(&self.template, &mut of_model);
+        let blocks = self.template.blocks.iter().zip(parameters);
+        for (integers, (block, parameters)) in contribution.integers.iter_mut().zip(blocks) {
+            *integers = plan::integers(block, &mut self.random_of(member, *parameters));
+        }
+        contribution
+    }
+
+    /// What a member's training from some parameters is drawn from.
+    fn random_of(&self, member: PartyId, parameters: Digest) -> ChaCha20Rng {
+        let mut seed = parameters.0;
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..12].copy_from_slice(&member.0.to_le_bytes());
         if self.trains_afresh {
             seed[12..20].copy_from_slice(&self.training.count.to_le_bytes());
         }
-        plan::contribution(&self.template, &mut ChaCha20Rng::from_seed(seed))
+        ChaCha20Rng::from_seed(seed)
     }
 
     pub(super) fn finish_training(&mut self, party: PartyId) {
@@ -54,7 +67,7 @@ impl World {
     pub fn take_training(&mut self, party: PartyId) -> Option<(Digest, Contribution)> {
         let (digest, plan) = self.nodes.get_mut(&party)?.training.take()?;
         self.training.count += 1;
-        Some((digest, self.contribution(party, plan.model)))
+        Some((digest, self.contribution(party, &plan.parameters)))
     }
 
     /// Gives a member the result of a training for the plan of this digest.

@@ -1,0 +1,52 @@
+//! The coordinator's last step: what an ending leaves, and the report of its round.
+
+use cloister_params::id::{BlockId, PartyId};
+use cloister_transcript::EntryKind;
+use cloister_wire::frame::Frame;
+use cloister_wire::message::{Ending, Message};
+use cloister_wire::statement::{Abort, Certificate};
+
+use super::{Announced, Coordinator, CoordinatorOutput, Phase, RoundReport};
+use crate::model::Model;
+use crate::round::KnownEnding;
+
+impl Coordinator {
+    pub(super) fn finish_abort(&mut self, certificate: Certificate<Abort>) {
+        let Some(Phase::Aborting(announced, _)) = self.take_phase() else {
+            return;
+        };
+        let model = self.model.clone();
+        self.last_sums.clear();
+        self.end(*announced, Ending::Aborted(certificate), Vec::new(), model);
+    }
+
+    pub(super) fn end(&mut self, announced: Announced, ending: Ending, opened: Vec<BlockId>, model: Model) {
+        let known = KnownEnding::check(&ending, &self.epoch).expect("votes were checked one by one");
+        self.chain.advance(&known);
+        self.openings.ended(&self.epoch, &ending, &known);
+        self.openings.retain(&model.block_digests());
+        self.bars.expire(known.round);
+        self.model = model.clone();
+        self.last_ending = Some(ending.clone());
+        self.round = None;
+        self.deadline = None;
+        self.send_to(self.everyone(), &Frame::Message(Message::Ended(ending.clone())));
+        let mut log = announced.log;
+        let (kind, body) = match &ending {
+            Ending::Closed { certificate, .. } => (EntryKind::Closing, &certificate.body),
+            Ending::Aborted(certificate) => (EntryKind::Abort, &certificate.body),
+        };
+        log.push(kind, PartyId::COORDINATOR, body.clone());
+        self.outputs.push_back(CoordinatorOutput::Ended(Box::new(RoundReport {
+            round: known.round,
+            ending,
+            log,
+            announced: announced.announcements.keys().copied().collect(),
+            uploaded: announced.uploaded,
+            cohorts: announced.cohorts,
+            opened,
+            masked_bytes: announced.masked_bytes,
+            model,
+        })));
+    }
+}

@@ -1,0 +1,114 @@
+//! Whether a party begins an epoch, by what it knows of earlier ones (`CONS-06`).
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::id::{Digest, Round};
+use cloister_params::rule;
+use cloister_wire::opening::OpeningRecord;
+use thiserror::Error;
+
+use super::Openings;
+
+/// Why a party does not begin an epoch (`CONS-06`).
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum StartRefusal {
+    /// A newer epoch was begun before.
+    #[error(
+        "the consortium file has the number {got}, and this party has begun an epoch with the number {latest}; use the newest file"
+    )]
+    OlderEpoch {
+        /// The file's number.
+        got: u32,
+        /// The latest number that was begun.
+        latest: u32,
+    },
+    /// Another file with the same number.
+    #[error(
+        "this party has begun another epoch with the same number {number}; the consortium has to give each file a number of its own"
+    )]
+    SameNumber {
+        /// The number.
+        number: u32,
+    },
+    /// The party was given another model than the file names.
+    #[error(
+        "the consortium file starts from the model {expected}, this party was given {got}; get the model that the file names"
+    )]
+    OtherModel {
+        /// The model that was given.
+        got: Digest,
+        /// The file's.
+        expected: Digest,
+    },
+    /// The file names another ending than this party knows.
+    #[error(
+        "the consortium file starts on the ending {got} of {round}, this party checked the certificate of {expected}; \
+         ask the holder of the governance key for a file that starts on it"
+    )]
+    OtherEnding {
+        /// The round.
+        round: Round,
+        /// What the file names.
+        got: Digest,
+        /// What this party checked.
+        expected: Digest,
+    },
+    /// The file leaves out rounds that this party knows the endings of.
+    #[error(
+        "the consortium file starts after {got}, this party knows how {latest} ended; \
+         ask the holder of the governance key for a file that starts on the last ending"
+    )]
+    EarlierEnding {
+        /// The round that the file starts after; 0 for none.
+        got: Round,
+        /// The last round whose ending this party knows.
+        latest: Round,
+    },
+}
+
+impl Openings {
+    /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new epoch.
+    ///
+    /// # Errors
+    /// See [`StartRefusal`].
+    pub fn begin(&mut self, epoch: &Epoch, model: Digest) -> Result<Option<OpeningRecord>, StartRefusal> {
+        let (number, present) = (epoch.consortium().epoch_number(), epoch.digest());
+        match self.epoch {
+            Some((_, known)) if known == present => return Ok(None),
+            Some((latest, _)) if latest == number => return Err(StartRefusal::SameNumber { number }),
+            Some((latest, _)) if latest > number => {
+                return Err(StartRefusal::OlderEpoch { got: number, latest });
+            }
+            _ => {}
+        }
+        if rule::in_force("CONS-06") {
+            self.check_start(epoch, model)?;
+        }
+        let record = OpeningRecord::Began { epoch: present, number };
+        self.take(record.clone());
+        Ok(Some(record))
+    }
+
+    /// Compares the model and the ending that the file starts on with what this party knows.
+    fn check_start(&self, epoch: &Epoch, model: Digest) -> Result<(), StartRefusal> {
+        let Some(start) = epoch.consortium().start() else { return Ok(()) };
+        let expected = Digest(start.model.0);
+        if model != expected {
+            return Err(StartRefusal::OtherModel { got: model, expected });
+        }
+        let before = Digest(start.epoch.0);
+        let known = self.rounds.iter().filter(|((epoch, _), _)| *epoch == before);
+        let ended = known.filter_map(|((_, round), kept)| Some((*round, kept.ended?)));
+        let named = start.ending.map_or(Round(0), |ending| ending.round);
+        for (round, kept) in ended {
+            if round > named {
+                return Err(StartRefusal::EarlierEnding { got: named, latest: round });
+            }
+            let got =
+                start.ending.filter(|ending| ending.round == round).map(|ending| Digest(ending.digest.0));
+            if let Some(got) = got.filter(|got| *got != kept.digest) {
+                return Err(StartRefusal::OtherEnding { round, got, expected: kept.digest });
+            }
+        }
+        Ok(())
+    }
+}
