@@ -17,7 +17,7 @@ use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
-use cloister_wire::opening::{ForgottenBlock, OpeningRecord};
+use cloister_wire::opening::OpeningRecord;
 use cloister_wire::statement::{AnnouncedSketch, BlamedMember, Signed};
 use rand_core::CryptoRng;
 use serde::Deserialize;
@@ -197,14 +197,10 @@ impl Rounds {
 
     /// What a member knows of earlier openings (`ROUND-38`).
     fn forgotten(&self, number: u32) -> Openings {
-        let plan = self.first_plan().parse().unwrap();
         let parameters = self.model().block_digests();
-        let closed = self.closed.get(&number).into_iter().flatten().map(|block| block.0 as usize);
-        let forgotten = closed.map(|at| ForgottenBlock {
-            kind: plan.settings.blocks[at].shape.kind,
-            parameters: parameters[at],
-        });
-        Openings::new([OpeningRecord::Forgotten { blocks: forgotten.collect() }])
+        let closed = self.closed.get(&number).into_iter().flatten();
+        let forgotten = closed.map(|block| parameters[block.0 as usize]).collect();
+        Openings::new([OpeningRecord::Forgotten { parameters: forgotten }])
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {

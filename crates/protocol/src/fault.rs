@@ -36,16 +36,13 @@ pub enum Fault {
         /// What it was.
         what: &'static str,
     },
-    /// A second seal under which a block would be opened that this custodian said it does not help to open (`ROUND-38`). Nobody's
-    /// fault: others may sign it.
+    /// This custodian was restored from a backup in this epoch, and does not know what it helped to open (`ROUND-04`). Nobody's
+    /// fault: others sign.
     #[error(
-        "this custodian does not sign a second seal that opens {block}: it may have opened it from the same parameters in another \
-         epoch, or before it was restored"
+        "this custodian was restored from a backup in this epoch, and leaves its second seals to the others, as it does not know what \
+         it helped to open"
     )]
-    ClosedBlock {
-        /// The block.
-        block: BlockId,
-    },
+    Restored,
     /// The caller used the state machine wrongly.
     #[error("the state machine was misused: {0}")]
     ApiMisuse(&'static str),

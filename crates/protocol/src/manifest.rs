@@ -75,7 +75,7 @@ fn member_sketches(announcement: &Announcement) -> MemberSketches {
     announcement.sketches.iter().map(|announced| (announced.block, sketch(announced))).collect()
 }
 
-/// A cohort without the members for whom its block is closed (`ROUND-38`); void where the others are too few.
+/// A cohort without the members for whom its block is closed (`ALIGN-13`); void where the others are too few.
 fn manifest_cohort(
     round: &RoundContext,
     announcements: &Announcements,

@@ -1,9 +1,9 @@
-//! What was opened from which parameters, over rounds and epochs.
+//! What was uploaded and opened from which parameters, over rounds and epochs.
 //!
 //! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from them repeats
-//! itself, so that the difference of two sums would be somebody's update. Two seals share an honest custodian, and each
-//! custodian keeps here what it signed. Members keep what they uploaded, so that none begins an epoch on such parameters
-//! (`CONS-06`).
+//! itself, so that the difference of two sums would be somebody's update. Within an epoch two seals share an honest
+//! custodian, and each custodian keeps here what it signed. Over epochs custodians change, so each member keeps what it
+//! uploaded, and gives no block again from parameters of another epoch (`ROUND-38`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_params::rule;
 use cloister_wire::codec;
 use cloister_wire::message::Ending;
-use cloister_wire::opening::{ForgottenBlock, OpenedBlock, OpeningRecord};
+use cloister_wire::opening::{OpenedBlock, OpeningRecord, UploadedBlock};
 use cloister_wire::statement::{Seal2, WeightedMember};
 
 use crate::fault::Misbehaviour;
@@ -29,8 +29,9 @@ mod start;
 /// What one party keeps of one round.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct KeptRound {
-    /// The blocks that were opened, or may have been.
-    blocks: BTreeMap<BlockKind, OpenedBlock>,
+    /// The blocks that it uploaded as a member, each with the digest of its parameters.
+    uploaded: BTreeMap<BlockId, Digest>,
+    opened: BTreeMap<BlockId, OpenedBlock>,
     ended: Option<KeptEnding>,
 }
 
@@ -43,9 +44,14 @@ struct KeptEnding {
 /// Everything that one party keeps.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Openings {
+    /// By epoch and round.
     rounds: BTreeMap<(Digest, Round), KeptRound>,
-    /// Blocks with parameters from which this party, restored from a backup, may have opened them.
-    forgotten: BTreeSet<ForgottenBlock>,
+    /// Epochs in which its disk was restored from a backup.
+    restored: BTreeSet<Digest>,
+    /// Whether it was restored, and no announcement that it made since was sealed.
+    is_unsettled: bool,
+    /// Parameters from which it may have uploaded before it was restored.
+    forgotten: BTreeSet<Digest>,
     /// The latest epoch that it began.
     epoch: Option<(u32, Digest)>,
 }
@@ -64,20 +70,56 @@ impl Openings {
             OpeningRecord::Began { epoch, number } => self.epoch = Some((number, epoch)),
             OpeningRecord::Uploading { epoch, round, blocks } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
-                for uploaded in blocks {
-                    kept.blocks.entry(uploaded.kind).or_insert(uploaded);
-                }
+                kept.uploaded.extend(blocks.iter().map(|uploaded| (uploaded.block, uploaded.parameters)));
             }
             OpeningRecord::Sealed { epoch, round, blocks } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
-                kept.blocks.extend(blocks.into_iter().map(|opened| (opened.kind, opened)));
+                kept.opened.extend(blocks.into_iter().map(|opened| (opened.block, opened)));
             }
             OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
                 kept.ended = Some(KeptEnding { digest: ending, aborted });
-                kept.blocks.retain(|_, opened| !aborted && dropped.binary_search(&opened.block).is_err());
+                let stays = |block: &BlockId| !aborted && dropped.binary_search(block).is_err();
+                kept.uploaded.retain(|block, _| stays(block));
+                kept.opened.retain(|block, _| stays(block));
             }
-            OpeningRecord::Forgotten { blocks } => self.forgotten.extend(blocks),
+            OpeningRecord::Restored { epoch } => {
+                self.restored.insert(epoch);
+                self.is_unsettled = true;
+            }
+            OpeningRecord::Forgotten { parameters } => self.forgotten.extend(parameters),
+            OpeningRecord::Settled => self.is_unsettled = false,
+        }
+    }
+
+    /// Takes a record, and gives it back if it says anything new.
+    fn keep(&mut self, record: OpeningRecord) -> Option<OpeningRecord> {
+        let is_new = self.is_new(&record);
+        self.take(record.clone());
+        is_new.then_some(record)
+    }
+
+    /// Whether a record says anything that is not here.
+    pub fn is_new(&self, record: &OpeningRecord) -> bool {
+        let kept = |epoch: &Digest, round: &Round| self.rounds.get(&(*epoch, *round));
+        match record {
+            OpeningRecord::Began { epoch, number } => self.epoch != Some((*number, *epoch)),
+            OpeningRecord::Uploading { epoch, round, blocks } => {
+                let known = |block| kept(epoch, round).and_then(|kept| kept.uploaded.get(block));
+                blocks.iter().any(|uploaded| known(&uploaded.block) != Some(&uploaded.parameters))
+            }
+            OpeningRecord::Sealed { epoch, round, blocks } => {
+                let known = |block| kept(epoch, round).and_then(|kept| kept.opened.get(block));
+                blocks.iter().any(|opened| known(&opened.block) != Some(opened))
+            }
+            OpeningRecord::Ended { epoch, round, .. } => {
+                kept(epoch, round).is_none_or(|kept| kept.ended.is_none())
+            }
+            OpeningRecord::Restored { epoch } => !self.is_unsettled || !self.restored.contains(epoch),
+            OpeningRecord::Forgotten { parameters } => {
+                parameters.iter().any(|known| !self.forgotten.contains(known))
+            }
+            OpeningRecord::Settled => self.is_unsettled,
         }
     }
 
@@ -93,22 +135,24 @@ impl Openings {
         let dropped = kept.map(|kept| kept.not_opened(ending)).unwrap_or_default();
         let (ending, model, aborted) = (known.digest, known.model, known.is_abort());
         let record = OpeningRecord::Ended { epoch, round, ending, model, aborted, dropped };
+        // The first stays: a party that shows an ending again changes nothing.
         self.is_new(&record).then(|| {
             self.take(record.clone());
             record
         })
     }
 
-    /// The record that this member is about to upload, if it is not here yet.
+    /// The record that this member is about to upload blocks, if it is not here yet.
     pub(crate) fn uploading(
         &mut self,
         round: &RoundContext,
         blocks: impl IntoIterator<Item = BlockId>,
     ) -> Option<OpeningRecord> {
-        let (epoch, number) = (round.epoch().digest(), round.round());
-        let blocks = blocks.into_iter().filter_map(|block| round.block(block));
-        let blocks = blocks.map(|planned| kept_block(round.plan(), planned, None, false)).collect();
-        self.keep(OpeningRecord::Uploading { epoch, round: number, blocks })
+        let parameters_of = |block| round.plan().parameters_of(block);
+        let uploaded = |block| Some(UploadedBlock { block, parameters: parameters_of(block)? });
+        let blocks = blocks.into_iter().filter_map(uploaded).collect();
+        let (epoch, round) = (round.epoch().digest(), round.round());
+        self.keep(OpeningRecord::Uploading { epoch, round, blocks })
     }
 
     /// The record of a second seal, if no other is here: whoever keeps it may sign the seal and reveal for it.
@@ -129,108 +173,68 @@ impl Openings {
         Ok(self.keep(OpeningRecord::Sealed { epoch, round: number, blocks }))
     }
 
-    /// The record that this party was restored from a backup when it saw this round's plan, if it is not here yet (`ROUND-04`).
-    pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
-        let blocks = planned_blocks(round.plan());
-        let blocks =
-            blocks.map(|(planned, parameters)| ForgottenBlock { kind: planned.shape.kind, parameters });
-        self.keep(OpeningRecord::Forgotten { blocks: blocks.collect() })
-    }
-
-    /// Takes a record, and gives it back if it says anything new.
-    fn keep(&mut self, record: OpeningRecord) -> Option<OpeningRecord> {
-        let is_new = self.is_new(&record);
-        self.take(record.clone());
-        is_new.then_some(record)
-    }
-
-    /// Whether a record says anything that is not here.
-    pub fn is_new(&self, record: &OpeningRecord) -> bool {
-        let kept = |epoch: &Digest, round: &Round| self.rounds.get(&(*epoch, *round));
-        match record {
-            OpeningRecord::Began { epoch, number } => self.epoch != Some((*number, *epoch)),
-            OpeningRecord::Uploading { epoch, round, blocks } => {
-                let kept = kept(epoch, round);
-                blocks
-                    .iter()
-                    .any(|uploaded| kept.is_none_or(|kept| !kept.blocks.contains_key(&uploaded.kind)))
-            }
-            OpeningRecord::Sealed { epoch, round, blocks } => {
-                let kept = kept(epoch, round);
-                blocks
-                    .iter()
-                    .any(|opened| kept.and_then(|kept| kept.blocks.get(&opened.kind)) != Some(opened))
-            }
-            OpeningRecord::Ended { epoch, round, .. } => {
-                kept(epoch, round).is_none_or(|kept| kept.ended.is_none())
-            }
-            OpeningRecord::Forgotten { blocks } => blocks.iter().any(|block| !self.forgotten.contains(block)),
-        }
-    }
-
-    /// The blocks that were opened from the same parameters before, in another round, under another name: unless all members
-    /// of both openings have budgets.
+    /// The blocks that were opened from the same parameters in another round of the epoch, under another name: unless all
+    /// members of both openings have budgets.
     pub(crate) fn repeated(&self, round: &RoundContext, blocks: &[OpenedBlock]) -> Vec<BlockId> {
         if !rule::in_force("ROUND-30") {
             return Vec::new();
         }
-        let conflicts = |opened: &&OpenedBlock| {
-            let mut earlier = self.opened_from(round, opened.kind, opened.parameters);
-            earlier.any(|(_, before)| is_another_opening(before, opened))
+        let (epoch, number) = (round.epoch().digest(), round.round());
+        let of_epoch = self.rounds.iter().filter(|((opened_in, at), _)| *opened_in == epoch && *at != number);
+        let earlier: Vec<&KeptRound> = of_epoch.map(|(_, kept)| kept).collect();
+        let is_repeated = |opened: &&OpenedBlock| {
+            let mut before = earlier.iter().filter_map(|kept| kept.opened.get(&opened.block));
+            before.any(|before| is_another_opening(before, opened))
         };
-        blocks.iter().filter(conflicts).map(|opened| opened.block).collect()
+        blocks.iter().filter(is_repeated).map(|opened| opened.block).collect()
     }
 
-    /// The blocks that this party does not give to a round, or does not help to open (`ROUND-38`): it may have opened them from the
-    /// round's parameters in another epoch, before it was restored, or before they had others in this epoch.
+    /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the same parameters in
+    /// another epoch, or may have before it was restored.
     pub(crate) fn closed(&self, round: &RoundContext) -> Vec<BlockId> {
         if !rule::in_force("ROUND-38") {
             return Vec::new();
         }
-        let is_closed = |planned: &PlannedBlock, parameters: Digest| {
-            let kind = planned.shape.kind;
-            self.forgotten.contains(&ForgottenBlock { kind, parameters })
-                || self.returned(round, kind, parameters)
-        };
-        let closed =
-            planned_blocks(round.plan()).filter(|(planned, parameters)| is_closed(planned, *parameters));
-        closed.map(|(planned, _)| planned.shape.id).collect()
-    }
-
-    /// Whether a block has parameters from which it may have been opened in another epoch, or in this one before it had others.
-    fn returned(&self, round: &RoundContext, kind: BlockKind, parameters: Digest) -> bool {
         let epoch = round.epoch().digest();
-        let mut opened = self.opened_from(round, kind, parameters);
-        opened.any(|((opened_in, at), _)| {
-            *opened_in != epoch || self.had_others_after(epoch, *at, kind, parameters)
-        })
+        let others = self.rounds.iter().filter(|((uploaded_in, _), _)| *uploaded_in != epoch);
+        let uploaded = others.flat_map(|(_, kept)| kept.uploaded.values());
+        let closed: BTreeSet<&Digest> = uploaded.chain(&self.forgotten).collect();
+        let parameters = (0..).map(BlockId).zip(&round.plan().parameters);
+        parameters.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
 
-    /// Whether a block was opened from other parameters after a round.
-    fn had_others_after(&self, epoch: Digest, round: Round, kind: BlockKind, parameters: Digest) -> bool {
-        let later = self.rounds.range((epoch, round.next())..).take_while(|((later, _), _)| *later == epoch);
-        later.filter_map(|(_, kept)| kept.blocks.get(&kind)).any(|opened| opened.parameters != parameters)
+    /// In how many other rounds this member uploaded a block from the round's parameters (`LATE-10`).
+    pub(crate) fn times_uploaded(&self, round: &RoundContext, block: BlockId) -> u64 {
+        let (present, parameters) =
+            ((round.epoch().digest(), round.round()), round.plan().parameters_of(block));
+        let others = self.rounds.iter().filter(|(place, _)| **place != present);
+        let uploaded = others.filter(|((epoch, _), kept)| {
+            let mut same = kept.uploaded.iter().filter(|(_, known)| Some(**known) == parameters);
+            // Numbers may change between epochs.
+            same.any(|(known, _)| *known == block || *epoch != present.0)
+        });
+        uploaded.count() as u64
     }
 
-    /// How often a block was opened from the round's parameters in other rounds.
-    pub(crate) fn times_opened(&self, round: &RoundContext, block: BlockId) -> u64 {
-        let planned = round.block(block).zip(round.plan().parameters_of(block));
-        planned.map_or(0, |(planned, parameters)| {
-            self.opened_from(round, planned.shape.kind, parameters).count() as u64
-        })
+    /// The record that this party was restored from a backup, if it is not here yet.
+    pub(crate) fn restored(&mut self, epoch: &Epoch) -> Option<OpeningRecord> {
+        self.keep(OpeningRecord::Restored { epoch: epoch.digest() })
     }
 
-    /// Openings of a block from some parameters in other rounds than this, each with its epoch and round.
-    fn opened_from(
-        &self,
-        round: &RoundContext,
-        kind: BlockKind,
-        parameters: Digest,
-    ) -> impl Iterator<Item = (&(Digest, Round), &OpenedBlock)> {
-        let present = (round.epoch().digest(), round.round());
-        let others = self.rounds.iter().filter(move |(place, _)| **place != present);
-        let opened = others.filter_map(move |(place, kept)| Some((place, kept.blocks.get(&kind)?)));
-        opened.filter(move |(_, opened)| opened.parameters == parameters)
+    /// Whether this party was restored from a backup in an epoch.
+    pub(crate) fn was_restored_in(&self, epoch: &Epoch) -> bool {
+        self.restored.contains(&epoch.digest())
+    }
+
+    /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not here yet.
+    pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
+        let parameters = round.plan().parameters.clone();
+        if self.is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
+    }
+
+    /// The record that the others have sealed an announcement of this member, if it was restored before.
+    pub(crate) fn settled(&mut self) -> Option<OpeningRecord> {
+        self.keep(OpeningRecord::Settled)
     }
 
     /// Forgets what was opened from other parameters than these, for a coordinator, to whom custodians say no. How rounds ended
@@ -239,16 +243,16 @@ impl Openings {
         let is_present =
             |opened: &OpenedBlock| parameters.get(opened.block.0 as usize) == Some(&opened.parameters);
         for kept in self.rounds.values_mut() {
-            kept.blocks.retain(|_, opened| is_present(opened));
+            kept.opened.retain(|_, opened| is_present(opened));
             kept.ended = None;
         }
-        self.rounds.retain(|_, kept| !kept.blocks.is_empty());
+        self.rounds.retain(|_, kept| !kept.opened.is_empty());
     }
 
-    /// The records that make these openings.
+    /// The records of the openings that a coordinator keeps.
     pub fn records(&self) -> Vec<OpeningRecord> {
         let record = |((epoch, round), kept): (&(Digest, Round), &KeptRound)| {
-            let blocks = kept.blocks.values().copied().collect();
+            let blocks = kept.opened.values().copied().collect();
             OpeningRecord::Sealed { epoch: *epoch, round: *round, blocks }
         };
         self.rounds.iter().map(record).collect()
@@ -261,16 +265,15 @@ impl KeptRound {
         let Ending::Closed { certificate, .. } = ending else { return Vec::new() };
         let Ok(closing) = certificate.parse() else { return Vec::new() };
         let listed: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
-        let kept = self.blocks.values().map(|kept| kept.block);
-        kept.filter(|block| !listed.contains(block)).collect::<BTreeSet<_>>().into_iter().collect()
+        let kept: BTreeSet<BlockId> = self.uploaded.keys().chain(self.opened.keys()).copied().collect();
+        kept.difference(&listed).copied().collect()
     }
 }
 
-/// Whether a block was opened before over others, and not all members of both openings have budgets. Over whom a member's
-/// upload was opened it does not know before the second seal; custodians do.
+/// Whether a block was opened before from the same parameters over others, and not all members of both openings have budgets.
 fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let both_have_budgets = before.all_have_budgets && opened.all_have_budgets;
-    before.name.is_some() && before.name != opened.name && !both_have_budgets
+    before.parameters == opened.parameters && before.name != opened.name && !both_have_budgets
 }
 
 /// How the valid blocks of a second seal are kept.
@@ -279,39 +282,26 @@ pub(crate) fn opened_blocks(
     sealed: &SealedManifest,
     cohorts: &[SummedCohort],
 ) -> Vec<OpenedBlock> {
-    let announcements = sealed.manifest().announcements();
+    let (plan, announcements) = (round.plan(), sealed.manifest().announcements());
     let has_budget = |member| announcements.get(&member).is_some_and(|known| known.body().has_budget);
     let opened = |cohort: &SummedCohort| {
-        let planned =
-            round.block(cohort.block()).expect("the manifest was checked to name blocks of the plan");
-        let name = opening_name(planned, cohort.weighted(), routing_parameters(round.plan(), planned));
-        kept_block(round.plan(), planned, Some(name), cohort.members().all(has_budget))
+        let block = cohort.block();
+        let (planned, parameters) = plan
+            .block(block)
+            .zip(plan.parameters_of(block))
+            .expect("plan and manifest were checked to have the same blocks");
+        let name = opening_name(planned, cohort.weighted(), routing_parameters(plan, planned));
+        OpenedBlock { block, parameters, name, all_have_budgets: cohort.members().all(has_budget) }
     };
     cohorts.iter().map(opened).collect()
-}
-
-fn kept_block(
-    plan: &CheckedPlan,
-    planned: &PlannedBlock,
-    name: Option<Digest>,
-    all_have_budgets: bool,
-) -> OpenedBlock {
-    let (block, kind) = (planned.shape.id, planned.shape.kind);
-    let parameters =
-        plan.parameters_of(block).expect("the plan was checked to have parameters for each block");
-    OpenedBlock { block, kind, parameters, name, all_have_budgets }
-}
-
-/// A plan's blocks, each with the digest of its parameters.
-fn planned_blocks(plan: &CheckedPlan) -> impl Iterator<Item = (&PlannedBlock, Digest)> {
-    plan.settings.blocks.iter().zip(plan.parameters.iter().copied())
 }
 
 /// The digest of the routing distribution by which members weigh their updates of a router (`ALIGN-11`).
 fn routing_parameters(plan: &CheckedPlan, planned: &PlannedBlock) -> Option<Digest> {
     let BlockKind::Router { layer } = planned.shape.kind else { return None };
-    let is_its = |other: &PlannedBlock| other.shape.kind == BlockKind::Routing { layer };
-    planned_blocks(plan).find(|(other, _)| is_its(other)).map(|(_, parameters)| parameters)
+    let is_its = |other: &&PlannedBlock| other.shape.kind == BlockKind::Routing { layer };
+    let routing = plan.settings.blocks.iter().find(is_its)?;
+    plan.parameters_of(routing.shape.id)
 }
 
 /// Names what a block is opened over: its shape and scale, who is summed with which weight, and for a router the digest of its

@@ -220,13 +220,6 @@ pub enum Message {
         /// That round.
         round: Round,
     },
-    /// Custodian → coordinator, step 2: blocks that it does not help to open (`ROUND-38`).
-    ClosedBlocks {
-        /// The round.
-        round: Round,
-        /// The blocks, ascending.
-        blocks: Vec<BlockId>,
-    },
 }
 
 /// What two members agree on, shown by one of them when their signed answers differ.

@@ -1,6 +1,5 @@
-//! What a party keeps on its disk of what it helped to open (`ROUND-30`), in the canonical encoding.
+//! What a party keeps on its disk of what it gave and helped to open (`ROUND-30`, `ROUND-38`), in the canonical encoding.
 
-use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, Digest, Round};
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +19,8 @@ pub enum OpeningRecord {
         epoch: Digest,
         /// The round.
         round: Round,
-        /// The blocks that it uploads, ascending. It does not know yet over whom they are opened.
-        blocks: Vec<OpenedBlock>,
+        /// The blocks that it uploads, ascending.
+        blocks: Vec<UploadedBlock>,
     },
     /// This party is about to sign a second seal, or to reveal secrets for one.
     Sealed {
@@ -44,36 +43,41 @@ pub enum OpeningRecord {
         model: Digest,
         /// Whether it was aborted, so that nothing was opened.
         aborted: bool,
-        /// Of the blocks that were kept of the round: those that the closing does not list, as they were not opened.
+        /// Of the blocks that were kept of the round: those that the closing does not list, as they were not opened; ascending.
         dropped: Vec<BlockId>,
     },
-    /// This party's disk was restored from a backup: it does not know whether these blocks were opened from these parameters.
-    Forgotten {
-        /// All blocks of a plan.
-        blocks: Vec<ForgottenBlock>,
+    /// This party's disk was restored from a backup in an epoch.
+    Restored {
+        /// The epoch.
+        epoch: Digest,
     },
+    /// This member may have uploaded from these parameters before its disk was restored.
+    Forgotten {
+        /// Of each block of a plan.
+        parameters: Vec<Digest>,
+    },
+    /// The others have sealed an announcement that this member made since its disk was restored.
+    Settled,
 }
 
-/// A block of which a party does not know whether it was opened.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct ForgottenBlock {
-    /// What the block holds. Numbers may change between epochs.
-    pub kind: BlockKind,
-    /// Digest of its parameters.
+/// A block that a member uploads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UploadedBlock {
+    /// The block.
+    pub block: BlockId,
+    /// Digest of its parameters before the round.
     pub parameters: Digest,
 }
 
-/// A block that was opened, or may have been.
+/// A block as it was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OpenedBlock {
     /// The block.
     pub block: BlockId,
-    /// What it holds. Numbers may change between epochs.
-    pub kind: BlockKind,
     /// Digest of its parameters before the round.
     pub parameters: Digest,
-    /// Names the members with their weights, and the scale; none while no second seal is known.
-    pub name: Option<Digest>,
+    /// Names the members with their weights, and the scale.
+    pub name: Digest,
     /// Whether all members announced that their policies have a budget.
     pub all_have_budgets: bool,
 }

@@ -21,7 +21,7 @@ def routing_of(plan, block):
 
 
 def without_closed(cohorts, closed, reaches_floor):
-    """ROUND-38: cohorts without the members for whom their block is closed; void where the others are too few."""
+    """ALIGN-13: cohorts without the members for whom their block is closed; void where the others are too few."""
     for cohort in cohorts:
         cohort["members"] = [one for one in cohort["members"] if cohort["block"] not in closed[one["member"]]]
         if not reaches_floor([one["member"] for one in cohort["members"]]):

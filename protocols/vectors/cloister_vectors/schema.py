@@ -189,7 +189,6 @@ MESSAGE = Variants(
     BadDealing=BAD_DEALING,
     SeedParts=Structure(round=ROUND, dealer=PARTY, parts=REVEALED_SEEDS),
     Ahead=Structure(round=ROUND),
-    ClosedBlocks=Structure(round=ROUND, blocks=Many(BLOCK)),
 )
 
 TYPES = {name: schema for name, (_, schema) in BODIES.items()} | {"Message": MESSAGE}

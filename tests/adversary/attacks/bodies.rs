@@ -258,7 +258,7 @@ pub(super) fn a_plan_of_another_epoch() -> bool {
 }
 
 /// A custodian whose journal is a backup from before this round is asked to sign other seals than it did.
-pub(super) fn a_second_seal_after_a_restored_backup() -> bool {
+pub(super) fn a_seal_after_a_restored_backup() -> bool {
     let mut stage = restored();
     stage.run_to(1, is_seal1);
     stage.deliver_to(1).vote().is_some()
@@ -274,7 +274,7 @@ fn restored() -> Stage {
     stage
 }
 
-/// It signs again in the round after one that the others ended.
+/// It signs first seals again in the round after one that the others ended.
 #[test]
 fn a_restored_custodian_comes_back() {
     let mut stage = restored();
@@ -283,6 +283,15 @@ fn a_restored_custodian_comes_back() {
     stage.world.start_round();
     stage.run_to(1, is_seal1);
     assert!(stage.deliver_to(1).vote().is_some());
+}
+
+/// A custodian that was restored in this epoch is asked, a round later, to open blocks: it does not know over whom they were opened.
+pub(super) fn a_second_seal_without_memory() -> bool {
+    let mut stage = restored();
+    stage.finish();
+    stage.world.start_round();
+    stage.run_to(1, is_seal2);
+    stage.deliver_to(1).vote().is_some()
 }
 
 pub(super) fn a_round_left_without_a_close() -> bool {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::letter::LetterEvidence;
 use cloister_params::consortium::Role;
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{PartyId, Round};
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan};
 use cloister_params::rule;
 use cloister_transcript::RoundLog;
@@ -99,7 +99,6 @@ impl Coordinator {
             relay: BTreeMap::new(),
             letters: BTreeMap::new(),
             opened_letters: BTreeSet::new(),
-            closed: BTreeMap::new(),
             cohorts: Vec::new(),
             uploaded: Vec::new(),
             masked_bytes: 0,
@@ -232,23 +231,6 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A custodian says which blocks it does not help to open (`ROUND-38`).
-    pub(super) fn handle_closed_blocks(
-        &mut self,
-        from: PartyId,
-        round: Round,
-        blocks: Vec<BlockId>,
-    ) -> Result<(), Fault> {
-        let active = self.round.as_mut().filter(|active| active.number == round);
-        let announced = active.and_then(|active| active.phase.before_second_seal());
-        let announced = announced.ok_or(not_awaited(from, "closed blocks"))?;
-        if !announced.context.custodians().any(|custodian| custodian == from) {
-            return Err(not_awaited(from, "closed blocks of a party that is no custodian of the round"));
-        }
-        announced.closed.insert(from, blocks.into_iter().collect());
-        Ok(())
-    }
-
     /// A custodian shows that a letter is bad: its dealer is out of this round and barred from the next (`ROUND-24`,
     /// `ROUND-33`). After the first seal was proposed the round is aborted, as the custodian lacks a share that may be needed.
     pub(super) fn handle_letter_fault(
@@ -331,26 +313,7 @@ impl Coordinator {
     }
 }
 
-impl Phase {
-    /// What stays with a round whose second seal is not proposed yet.
-    fn before_second_seal(&mut self) -> Option<&mut Announced> {
-        match self {
-            Self::Announcing(announced) | Self::Sealing1(announced, _) | Self::Uploading(announced, _) => {
-                Some(announced)
-            }
-            _ => None,
-        }
-    }
-}
-
 impl Announced {
-    /// Whether so many custodians do not help to open a block that the others are too few to seal it (`ROUND-38`).
-    pub(super) fn lacks_custodians(&self, block: BlockId) -> bool {
-        let closed = |custodian: &PartyId| self.closed.get(custodian).is_some_and(|it| it.contains(&block));
-        let others = self.context.custodians().filter(|custodian| !closed(custodian)).count();
-        others < self.context.roster().floors().seal_quorum
-    }
-
     /// Whether every custodian that can be reached has opened this dealer's letter.
     fn is_settled(&self, dealer: PartyId, reachable: &BTreeSet<PartyId>) -> bool {
         let mut custodians = self.context.custodians().filter(|custodian| reachable.contains(custodian));

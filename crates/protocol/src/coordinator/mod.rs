@@ -107,8 +107,6 @@ struct Announced {
     letters: BTreeMap<(PartyId, PartyId), Frame>,
     /// Letters that their custodian opened and found good.
     opened_letters: BTreeSet<(PartyId, PartyId)>,
-    /// Blocks that a custodian does not help to open (`ROUND-38`).
-    closed: BTreeMap<PartyId, BTreeSet<BlockId>>,
     cohorts: Vec<ManifestCohort>,
     uploaded: Vec<PartyId>,
     masked_bytes: u64,
@@ -237,9 +235,6 @@ impl Coordinator {
                 self.handle_vote(from, body, signature, now)?
             }
             Frame::Message(Message::Uploaded(signed)) => self.handle_uploaded(from, &signed)?,
-            Frame::Message(Message::ClosedBlocks { round, blocks }) => {
-                self.handle_closed_blocks(from, round, blocks)?
-            }
             Frame::Message(Message::LetterOpened { round, dealer }) => {
                 self.handle_letter_opened(from, round, dealer)?;
             }

@@ -306,12 +306,7 @@ impl Coordinator {
         };
         let valid = uploading.sealed.valid_cohorts(&body);
         let blocks = opened_blocks(&announced.context, &uploading.sealed, &valid);
-        let mut repeated: BTreeSet<BlockId> =
-            self.openings.repeated(&announced.context, &blocks).into_iter().collect();
-        repeated.extend(
-            blocks.iter().map(|opened| opened.block).filter(|block| announced.lacks_custodians(*block)),
-        );
-        body.repeated = repeated.into_iter().collect();
+        body.repeated = self.openings.repeated(&announced.context, &blocks);
         if !body.repeated.is_empty() {
             self.event(Event::Repeated(body.repeated.clone()));
         }

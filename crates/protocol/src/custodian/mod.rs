@@ -131,7 +131,7 @@ impl Custodian {
         let chain = ChainPosition::genesis(&epoch, model);
         let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
         let (receiving, round, outputs) = (None, None, VecDeque::new());
-        let memory = Memory::Whole;
+        let memory = if openings.was_restored_in(&epoch) { Memory::Restored } else { Memory::Whole };
         let bars = Bars::default();
         let declined = None;
         Self {
@@ -152,10 +152,13 @@ impl Custodian {
     }
 
     /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has closed a
-    /// round whose plan names a receiving key that it made since: whatever it signed before, that round is over. What it may
-    /// have opened from the parameters of that plan it does not open again (`ROUND-04`).
-    pub fn restored_from_backup(self) -> Self {
-        Self { memory: Memory::Restored, ..self }
+    /// round whose plan names a receiving key that it made since: whatever it signed before, that round is over. As it does not know
+    /// what it helped to open, it signs no second seal in this epoch (`ROUND-04`).
+    pub fn restored_from_backup(mut self) -> Self {
+        self.memory = Memory::Restored;
+        let record = self.openings.restored(&self.epoch);
+        self.outputs.extend(record.map(CustodianOutput::KeepOpening));
+        self
     }
 
     /// Whether it holds a receiving key: between the request for one and the end of the round (`ROUND-26`).

@@ -44,8 +44,6 @@ impl Custodian {
         if self.memory != Memory::Whole && rule::in_force("ROUND-04") {
             if self.holds_key(&context) {
                 self.memory = Memory::Watching(context.plan_digest());
-                let record = self.openings.forgotten(&context);
-                self.outputs.extend(record.map(CustodianOutput::KeepOpening));
             }
             let reason = Refusal::Restored.to_string();
             self.send(Message::Refusal { round, role: Role::Custodian, reason });
@@ -55,10 +53,6 @@ impl Custodian {
             let reason =
                 "this custodian has no receiving key for the round; it can sign an abort alone".into();
             self.send(Message::Refusal { round, role: Role::Custodian, reason });
-        }
-        let blocks = self.openings.closed(&context);
-        if !blocks.is_empty() {
-            self.send(Message::ClosedBlocks { round, blocks });
         }
         if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
             self.round = Some(RoundState {

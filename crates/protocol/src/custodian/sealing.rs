@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cloister_params::consortium::Role;
 use cloister_params::id::{PartyId, Round};
+use cloister_params::rule;
 use cloister_wire::codec;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Abort, Body, Certificate, Seal1, Seal2, Signed, Upload};
@@ -64,10 +65,8 @@ impl Custodian {
         let body = self.check_proposed_seal2(seal, uploads).map_err(by)?;
         let state = self.round.as_ref().ok_or(not_awaited("a second seal"))?;
         let sealed = state.sealed.as_ref().ok_or(not_awaited("a second seal"))?;
-        let closed = self.openings.closed(&state.context);
-        let opened = sealed.valid_cohorts(&body);
-        if let Some(cohort) = opened.iter().find(|cohort| closed.contains(&cohort.block())) {
-            return Err(Fault::ClosedBlock { block: cohort.block() });
+        if self.openings.was_restored_in(&self.epoch) && rule::in_force("ROUND-04") {
+            return Err(Fault::Restored);
         }
         let record = self.openings.sealed(&state.context, sealed, &body).map_err(by)?;
         self.outputs.extend(record.map(CustodianOutput::KeepOpening));

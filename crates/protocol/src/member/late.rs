@@ -63,7 +63,7 @@ impl Member {
     fn has_shown_enough(&self, round: &RoundContext, block: BlockId) -> bool {
         let counts = self.policy.privacy.is_some() || !rule::in_force("LATE-10");
         let most = round.block(block).map_or(0, late::most_sketches);
-        !counts && self.openings.times_opened(round, block) >= most
+        !counts && self.openings.times_uploaded(round, block) >= most
     }
 
     fn sketch_uploads(&self, state: &RoundState, cohorts: &SealedCohorts) -> Result<LateSketches, Fault> {

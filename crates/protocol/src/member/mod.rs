@@ -112,8 +112,6 @@ pub struct Member {
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
     kept: Option<Kept>,
     openings: Openings,
-    /// Whether its disk was restored from a backup, and it has seen no plan since.
-    is_restored: bool,
     bars: Bars,
     catching_up: Option<CatchingUp>,
     outputs: VecDeque<MemberOutput>,
@@ -178,17 +176,18 @@ impl Member {
             round: None,
             kept: None,
             openings,
-            is_restored: false,
             bars: Bars::default(),
             catching_up: None,
             outputs: VecDeque::new(),
         }
     }
 
-    /// A member whose disk was restored from a backup: it may have uploaded from the parameters of the first plan that it sees, and
-    /// gives no block until its parameters are others (`ROUND-38`).
-    pub fn restored_from_backup(self) -> Self {
-        Self { is_restored: true, ..self }
+    /// A member whose disk was restored from a backup: it may have uploaded from the parameters of the plans that it sees, until the
+    /// others seal an announcement that it made since (`ROUND-38`).
+    pub fn restored_from_backup(mut self) -> Self {
+        let record = self.openings.restored(&self.epoch);
+        self.outputs.extend(record.map(MemberOutput::KeepOpening));
+        self
     }
 
     /// The model after the last round that this member applied.
@@ -342,6 +341,8 @@ impl Member {
             let root = upload_root(&blocks);
             let body = upload_body(&state.context, &sealed, root);
             let signed = sign(&self.key, self.id, &body);
+            let settled = self.openings.settled();
+            self.outputs.extend(settled.map(MemberOutput::KeepOpening));
             let record = self.openings.uploading(&state.context, blocks.keys().copied());
             state.upload = Some(OwnUpload { sealed, blocks, root, signed });
             self.outputs.extend(record.map(MemberOutput::KeepOpening));

@@ -40,10 +40,8 @@ impl Member {
         if let (Some(ending), Some(known)) = (previous, known) {
             self.take_ending(ending, &known);
         }
-        if std::mem::take(&mut self.is_restored) {
-            let record = self.openings.forgotten(&context);
-            self.outputs.extend(record.map(MemberOutput::KeepOpening));
-        }
+        let record = self.openings.forgotten(&context);
+        self.outputs.extend(record.map(MemberOutput::KeepOpening));
         self.round = Some(RoundState {
             context,
             announcements: Announcements::new(),
