@@ -1,6 +1,8 @@
 //! Blocks that members do not give, as they may have given them before (`ROUND-38`).
 
 use cloister_params::id::{BlockId, PartyId};
+use cloister_testkit::consortium::consortium;
+use cloister_testkit::plan::template;
 use cloister_testkit::world::Journal;
 use cloister_wire::message::Ending;
 
@@ -35,4 +37,25 @@ fn a_restored_member_gives_no_block_until_its_parameters_are_others() {
     stage.world.start_round();
     stage.finish();
     assert!(cohort_members(&stage, shared).contains(&restored), "control: the parameters are others");
+}
+
+/// The blocks that are opened without the last member, after two rounds with it, where a layer has so many experts.
+fn opened_without_the_last(experts: u16) -> Vec<BlockId> {
+    let mut stage = Stage::of(consortium(&[1; SEVEN]), template(experts, 5, 1), 3);
+    for _ in 0..2 {
+        stage.world.start_round();
+        stage.finish();
+    }
+    stage.world.silence_member(PartyId(SEVEN as u32));
+    stage.world.start_round();
+    stage.finish();
+    opened(&stage)
+}
+
+/// ROUND-30: routing over a single expert is the same after each round, and with it the members' weights of the router, whatever
+/// the router's own parameters are.
+#[test]
+fn a_router_is_not_opened_over_others_while_routing_stays_the_same() {
+    assert!(!opened_without_the_last(1).contains(&BlockId(1)));
+    assert!(opened_without_the_last(2).contains(&BlockId(2)), "control: routing over two experts changes");
 }

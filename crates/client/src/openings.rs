@@ -73,6 +73,7 @@ fn read(line: &str) -> Option<OpeningRecord> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_params::block::BlockKind;
     use cloister_params::consortium::{LastEnding, PublicBytes};
     use cloister_params::id::{BlockId, Round};
     use cloister_testkit::consortium::{consortium, next_epoch};
@@ -91,7 +92,9 @@ mod tests {
         file.begin(&first.epoch, model).expect("nothing is known");
         let opened = OpenedBlock {
             block: BlockId(0),
+            kind: BlockKind::Shared,
             parameters: Digest([3; 32]),
+            routing: None,
             name: Digest([4; 32]),
             all_have_budgets: false,
         };

@@ -36,11 +36,10 @@ pub enum Fault {
         /// What it was.
         what: &'static str,
     },
-    /// This custodian was restored from a backup in this epoch, and does not know what it helped to open (`ROUND-04`). Nobody's
-    /// fault: others sign.
+    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). Nobody's fault: others sign.
     #[error(
-        "this custodian was restored from a backup in this epoch, and leaves its second seals to the others, as it does not know what \
-         it helped to open"
+        "this custodian was restored from a backup, and does not know what it helped to open; it leaves second seals to the others \
+         until an epoch that it has seen from its first round on"
     )]
     Restored,
     /// The caller used the state machine wrongly.

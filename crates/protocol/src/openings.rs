@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
+use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_params::rule;
@@ -31,7 +32,7 @@ mod start;
 struct KeptRound {
     /// The blocks that it uploaded as a member, each with the digest of its parameters.
     uploaded: BTreeMap<BlockId, Digest>,
-    opened: BTreeMap<BlockId, OpenedBlock>,
+    opened: BTreeMap<BlockKind, OpenedBlock>,
     ended: Option<KeptEnding>,
 }
 
@@ -46,10 +47,8 @@ struct KeptEnding {
 pub struct Openings {
     /// By epoch and round.
     rounds: BTreeMap<(Digest, Round), KeptRound>,
-    /// Epochs in which its disk was restored from a backup.
-    restored: BTreeSet<Digest>,
-    /// Whether it was restored, and no announcement that it made since was sealed.
-    is_unsettled: bool,
+    /// Roles in which it may have done what it does not know, before its disk was restored from a backup.
+    unsettled: BTreeSet<Role>,
     /// Parameters from which it may have uploaded before it was restored.
     forgotten: BTreeSet<Digest>,
     /// The latest epoch that it began.
@@ -74,21 +73,20 @@ impl Openings {
             }
             OpeningRecord::Sealed { epoch, round, blocks } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
-                kept.opened.extend(blocks.into_iter().map(|opened| (opened.block, opened)));
+                kept.opened.extend(blocks.into_iter().map(|opened| (opened.kind, opened)));
             }
             OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
                 kept.ended = Some(KeptEnding { digest: ending, aborted });
                 let stays = |block: &BlockId| !aborted && dropped.binary_search(block).is_err();
                 kept.uploaded.retain(|block, _| stays(block));
-                kept.opened.retain(|block, _| stays(block));
+                kept.opened.retain(|_, opened| stays(&opened.block));
             }
-            OpeningRecord::Restored { epoch } => {
-                self.restored.insert(epoch);
-                self.is_unsettled = true;
-            }
+            OpeningRecord::Restored => self.unsettled.extend([Role::Member, Role::Custodian]),
             OpeningRecord::Forgotten { parameters } => self.forgotten.extend(parameters),
-            OpeningRecord::Settled => self.is_unsettled = false,
+            OpeningRecord::Settled { role } => {
+                self.unsettled.remove(&role);
+            }
         }
     }
 
@@ -109,17 +107,17 @@ impl Openings {
                 blocks.iter().any(|uploaded| known(&uploaded.block) != Some(&uploaded.parameters))
             }
             OpeningRecord::Sealed { epoch, round, blocks } => {
-                let known = |block| kept(epoch, round).and_then(|kept| kept.opened.get(block));
-                blocks.iter().any(|opened| known(&opened.block) != Some(opened))
+                let known = |kind| kept(epoch, round).and_then(|kept| kept.opened.get(kind));
+                blocks.iter().any(|opened| known(&opened.kind) != Some(opened))
             }
             OpeningRecord::Ended { epoch, round, .. } => {
                 kept(epoch, round).is_none_or(|kept| kept.ended.is_none())
             }
-            OpeningRecord::Restored { epoch } => !self.is_unsettled || !self.restored.contains(epoch),
+            OpeningRecord::Restored => self.unsettled.len() < 2,
             OpeningRecord::Forgotten { parameters } => {
                 parameters.iter().any(|known| !self.forgotten.contains(known))
             }
-            OpeningRecord::Settled => self.is_unsettled,
+            OpeningRecord::Settled { role } => self.unsettled.contains(role),
         }
     }
 
@@ -183,7 +181,7 @@ impl Openings {
         let of_epoch = self.rounds.iter().filter(|((opened_in, at), _)| *opened_in == epoch && *at != number);
         let earlier: Vec<&KeptRound> = of_epoch.map(|(_, kept)| kept).collect();
         let is_repeated = |opened: &&OpenedBlock| {
-            let mut before = earlier.iter().filter_map(|kept| kept.opened.get(&opened.block));
+            let mut before = earlier.iter().filter_map(|kept| kept.opened.get(&opened.kind));
             before.any(|before| is_another_opening(before, opened))
         };
         blocks.iter().filter(is_repeated).map(|opened| opened.block).collect()
@@ -203,47 +201,46 @@ impl Openings {
         parameters.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
 
-    /// In how many other rounds this member uploaded a block from the round's parameters (`LATE-10`).
+    /// In how many other rounds this member uploaded some block from the parameters that a block has in this round (`LATE-10`).
     pub(crate) fn times_uploaded(&self, round: &RoundContext, block: BlockId) -> u64 {
-        let (present, parameters) =
-            ((round.epoch().digest(), round.round()), round.plan().parameters_of(block));
+        let present = (round.epoch().digest(), round.round());
+        let Some(parameters) = round.plan().parameters_of(block) else { return 0 };
         let others = self.rounds.iter().filter(|(place, _)| **place != present);
-        let uploaded = others.filter(|((epoch, _), kept)| {
-            let mut same = kept.uploaded.iter().filter(|(_, known)| Some(**known) == parameters);
-            // Numbers may change between epochs.
-            same.any(|(known, _)| *known == block || *epoch != present.0)
-        });
-        uploaded.count() as u64
+        others.filter(|(_, kept)| kept.uploaded.values().any(|known| *known == parameters)).count() as u64
     }
 
     /// The record that this party was restored from a backup, if it is not here yet.
-    pub(crate) fn restored(&mut self, epoch: &Epoch) -> Option<OpeningRecord> {
-        self.keep(OpeningRecord::Restored { epoch: epoch.digest() })
+    pub(crate) fn restored(&mut self) -> Option<OpeningRecord> {
+        self.keep(OpeningRecord::Restored)
     }
 
-    /// Whether this party was restored from a backup in an epoch.
-    pub(crate) fn was_restored_in(&self, epoch: &Epoch) -> bool {
-        self.restored.contains(&epoch.digest())
+    /// Whether this party may have done in a role what it does not know, before it was restored.
+    pub(crate) fn is_unsettled(&self, role: Role) -> bool {
+        self.unsettled.contains(&role)
+    }
+
+    /// The record that a restored party knows in a role what matters, if that is new.
+    pub(crate) fn settled(&mut self, role: Role) -> Option<OpeningRecord> {
+        self.keep(OpeningRecord::Settled { role })
     }
 
     /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not here yet.
     pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
         let parameters = round.plan().parameters.clone();
-        if self.is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
-    }
-
-    /// The record that the others have sealed an announcement of this member, if it was restored before.
-    pub(crate) fn settled(&mut self) -> Option<OpeningRecord> {
-        self.keep(OpeningRecord::Settled)
+        let is_unsettled = self.is_unsettled(Role::Member);
+        if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
 
     /// Forgets what was opened from other parameters than these, for a coordinator, to whom custodians say no. How rounds ended
     /// it keeps elsewhere: what stays is what [`Openings::records`] brings back (`ROUND-27`).
     pub(crate) fn retain(&mut self, parameters: &[Digest]) {
-        let is_present =
-            |opened: &OpenedBlock| parameters.get(opened.block.0 as usize) == Some(&opened.parameters);
+        let present: BTreeSet<&Digest> = parameters.iter().collect();
+        let may_repeat = |opened: &OpenedBlock| {
+            present.contains(&opened.parameters)
+                || opened.routing.is_some_and(|routing| present.contains(&routing))
+        };
         for kept in self.rounds.values_mut() {
-            kept.opened.retain(|_, opened| is_present(opened));
+            kept.opened.retain(|_, opened| may_repeat(opened));
             kept.ended = None;
         }
         self.rounds.retain(|_, kept| !kept.opened.is_empty());
@@ -265,15 +262,19 @@ impl KeptRound {
         let Ending::Closed { certificate, .. } = ending else { return Vec::new() };
         let Ok(closing) = certificate.parse() else { return Vec::new() };
         let listed: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
-        let kept: BTreeSet<BlockId> = self.uploaded.keys().chain(self.opened.keys()).copied().collect();
+        let kept: BTreeSet<BlockId> =
+            self.uploaded.keys().chain(self.opened.values().map(|opened| &opened.block)).copied().collect();
         kept.difference(&listed).copied().collect()
     }
 }
 
 /// Whether a block was opened before from the same parameters over others, and not all members of both openings have budgets.
+/// Members' weights of a router do not follow from its parameters, but from the routing distribution.
 fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let both_have_budgets = before.all_have_budgets && opened.all_have_budgets;
-    before.parameters == opened.parameters && before.name != opened.name && !both_have_budgets
+    let is_same_routing = opened.routing.is_some() && before.routing == opened.routing;
+    let repeats_itself = before.parameters == opened.parameters || is_same_routing;
+    repeats_itself && before.name != opened.name && !both_have_budgets
 }
 
 /// How the valid blocks of a second seal are kept.
@@ -290,8 +291,10 @@ pub(crate) fn opened_blocks(
             .block(block)
             .zip(plan.parameters_of(block))
             .expect("plan and manifest were checked to have the same blocks");
-        let name = opening_name(planned, cohort.weighted(), routing_parameters(plan, planned));
-        OpenedBlock { block, parameters, name, all_have_budgets: cohort.members().all(has_budget) }
+        let (kind, routing) = (planned.shape.kind, routing_parameters(plan, planned));
+        let name = opening_name(planned, cohort.weighted(), routing);
+        let all_have_budgets = cohort.members().all(has_budget);
+        OpenedBlock { block, kind, parameters, routing, name, all_have_budgets }
     };
     cohorts.iter().map(opened).collect()
 }

@@ -1,5 +1,7 @@
 //! What a party keeps on its disk of what it gave and helped to open (`ROUND-30`, `ROUND-38`), in the canonical encoding.
 
+use cloister_params::block::BlockKind;
+use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, Round};
 use serde::{Deserialize, Serialize};
 
@@ -46,18 +48,18 @@ pub enum OpeningRecord {
         /// Of the blocks that were kept of the round: those that the closing does not list, as they were not opened; ascending.
         dropped: Vec<BlockId>,
     },
-    /// This party's disk was restored from a backup in an epoch.
-    Restored {
-        /// The epoch.
-        epoch: Digest,
-    },
+    /// This party's disk was restored from a backup: it does not know what it signed, gave and helped to open since.
+    Restored,
     /// This member may have uploaded from these parameters before its disk was restored.
     Forgotten {
         /// Of each block of a plan.
         parameters: Vec<Digest>,
     },
-    /// The others have sealed an announcement that this member made since its disk was restored.
-    Settled,
+    /// What this party may have done in a role before its disk was restored does not matter any more, or is kept.
+    Settled {
+        /// The role.
+        role: Role,
+    },
 }
 
 /// A block that a member uploads.
@@ -74,8 +76,12 @@ pub struct UploadedBlock {
 pub struct OpenedBlock {
     /// The block.
     pub block: BlockId,
+    /// What it holds.
+    pub kind: BlockKind,
     /// Digest of its parameters before the round.
     pub parameters: Digest,
+    /// Of a router the digest of its layer's routing distribution, by which members weigh what they add.
+    pub routing: Option<Digest>,
     /// Names the members with their weights, and the scale.
     pub name: Digest,
     /// Whether all members announced that their policies have a budget.

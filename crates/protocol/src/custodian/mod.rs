@@ -131,7 +131,7 @@ impl Custodian {
         let chain = ChainPosition::genesis(&epoch, model);
         let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
         let (receiving, round, outputs) = (None, None, VecDeque::new());
-        let memory = if openings.was_restored_in(&epoch) { Memory::Restored } else { Memory::Whole };
+        let memory = if openings.is_unsettled(Role::Custodian) { Memory::Restored } else { Memory::Whole };
         let bars = Bars::default();
         let declined = None;
         Self {
@@ -153,10 +153,10 @@ impl Custodian {
 
     /// A custodian whose disk was restored from a backup. It signs nothing until a quorum of the others has closed a
     /// round whose plan names a receiving key that it made since: whatever it signed before, that round is over. As it does not know
-    /// what it helped to open, it signs no second seal in this epoch (`ROUND-04`).
+    /// what it helped to open, it signs no second seal before an epoch whose first round was such a round (`ROUND-04`).
     pub fn restored_from_backup(mut self) -> Self {
         self.memory = Memory::Restored;
-        let record = self.openings.restored(&self.epoch);
+        let record = self.openings.restored();
         self.outputs.extend(record.map(CustodianOutput::KeepOpening));
         self
     }
@@ -317,6 +317,10 @@ impl Custodian {
         self.outputs.extend(record.map(CustodianOutput::KeepOpening));
         if self.memory == Memory::Watching(known.plan) && !known.is_abort() {
             self.memory = Memory::Whole;
+            if known.round == Round::FIRST {
+                let record = self.openings.settled(Role::Custodian);
+                self.outputs.extend(record.map(CustodianOutput::KeepOpening));
+            }
         }
     }
 

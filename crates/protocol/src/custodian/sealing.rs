@@ -65,7 +65,7 @@ impl Custodian {
         let body = self.check_proposed_seal2(seal, uploads).map_err(by)?;
         let state = self.round.as_ref().ok_or(not_awaited("a second seal"))?;
         let sealed = state.sealed.as_ref().ok_or(not_awaited("a second seal"))?;
-        if self.openings.was_restored_in(&self.epoch) && rule::in_force("ROUND-04") {
+        if self.openings.is_unsettled(Role::Custodian) && rule::in_force("ROUND-04") {
             return Err(Fault::Restored);
         }
         let record = self.openings.sealed(&state.context, sealed, &body).map_err(by)?;

@@ -185,7 +185,7 @@ impl Member {
     /// A member whose disk was restored from a backup: it may have uploaded from the parameters of the plans that it sees, until the
     /// others seal an announcement that it made since (`ROUND-38`).
     pub fn restored_from_backup(mut self) -> Self {
-        let record = self.openings.restored(&self.epoch);
+        let record = self.openings.restored();
         self.outputs.extend(record.map(MemberOutput::KeepOpening));
         self
     }
@@ -341,7 +341,7 @@ impl Member {
             let root = upload_root(&blocks);
             let body = upload_body(&state.context, &sealed, root);
             let signed = sign(&self.key, self.id, &body);
-            let settled = self.openings.settled();
+            let settled = self.openings.settled(Role::Member);
             self.outputs.extend(settled.map(MemberOutput::KeepOpening));
             let record = self.openings.uploading(&state.context, blocks.keys().copied());
             state.upload = Some(OwnUpload { sealed, blocks, root, signed });

@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
+use cloister_params::block::BlockKind;
 use cloister_params::id::{BlockId, PartyId, Round};
 use cloister_wire::frame::Chunk;
 use cloister_wire::opening::{OpenedBlock, OpeningRecord};
@@ -22,7 +23,9 @@ fn beginning() -> Beginning {
         round: Round(3),
         blocks: vec![OpenedBlock {
             block: BlockId(0),
+            kind: BlockKind::Shared,
             parameters: Digest([2; 32]),
+            routing: None,
             name: Digest([4; 32]),
             all_have_budgets: true,
         }],
