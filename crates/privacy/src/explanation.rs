@@ -129,8 +129,8 @@ pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec
         let unbounded = releases.iter().filter(|release| release.mechanism == Mechanism::Unbounded);
         Kind {
             released,
-            count: releases.iter().map(|release| u64::from(release.count)).sum(),
-            unbounded: unbounded.map(|release| u64::from(release.count)).sum(),
+            count: releases.iter().fold(0, |sum, release| sum.saturating_add(release.count)),
+            unbounded: unbounded.fold(0, |sum: u64, release| sum.saturating_add(release.count)),
             alone: Spent::of(&crate::release::account(releases.iter().copied()), delta),
         }
     };
@@ -177,3 +177,6 @@ impl fmt::Display for Explanation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

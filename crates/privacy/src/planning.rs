@@ -154,7 +154,7 @@ impl MemberTarget {
 
     fn account(&self, rho: f64) -> Account {
         let mut account = Account::default();
-        account.add(Mechanism::Concentrated { rho }, self.rounds);
+        account.add(Mechanism::Concentrated { rho }, self.rounds.into());
         account
     }
 }
@@ -181,7 +181,7 @@ pub struct RecordPlan {
     /// Probability that a record is in a batch, in millionths.
     pub sampling_probability_micro: u32,
     /// Steps of all rounds.
-    pub steps: u32,
+    pub steps: u64,
     /// ε of all rounds by the filter that the ledger enforces.
     pub epsilon_by_filter: f64,
     /// ε of all rounds by the accountant.
@@ -239,8 +239,9 @@ impl RecordTarget {
         }
     }
 
-    fn steps(&self, milli: u32) -> u32 {
-        self.rounds.saturating_mul(self.training(milli).steps(self.local_epochs))
+    /// 32 bits of rounds, 16 of passes and 20 of steps in each are no more than 64.
+    fn steps(&self, milli: u32) -> u64 {
+        u64::from(self.rounds) * self.training(milli).steps(self.local_epochs)
     }
 
     fn account(&self, milli: u32) -> Account {

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
-use cloister_privacy::accountant::Account;
+use cloister_privacy::accountant::{Account, Mechanism};
 use cloister_privacy::accuracy::AccuracyCost;
 use cloister_privacy::budget::Budget;
 use cloister_privacy::explanation::{Explanation, Kind, Spent, kinds};
@@ -170,7 +170,7 @@ fn of_file(path: &Path, error: impl std::fmt::Display) -> Failure {
 /// A policy, with its budget if it has one.
 fn read_policy(path: &Path) -> Result<(Policy, Option<Budget>), Failure> {
     let policy = Policy::parse(&read_text(path)?).map_err(|error| of_file(path, error))?;
-    let budget = policy.privacy.map(|limits| Budget::new(limits.maximum_epsilon, limits.maximum_delta));
+    let budget = policy.privacy.map(|limits| Budget::from(limits).checked());
     let budget = budget.transpose().map_err(|error| of_file(path, error))?;
     Ok((policy, budget))
 }
@@ -185,7 +185,11 @@ fn check_delta(delta: f64) -> Result<f64, Failure> {
 fn account_of(releases: &[Release], rounds: u32) -> Account {
     let mut account = Account::default();
     for release in releases {
-        account.add(release.mechanism, release.count.saturating_mul(rounds));
+        match release.count.checked_mul(rounds.into()) {
+            Some(count) => account.add(release.mechanism, count),
+            // Settings that nobody checked, with more steps than can be counted.
+            None => account.add(Mechanism::Unbounded, 1),
+        }
     }
     account
 }

@@ -55,7 +55,7 @@ fn statements_fit_the_published_schema_and_lies_do_not() {
         Mechanism::Unbounded,
         Mechanism::Concentrated { rho: 0.01 },
         Mechanism::Gaussian { noise_multiplier: 2.0, sampling_probability: 0.1 },
-        Mechanism::DiscreteGaussian { sigma: 40.0, sensitivity: 2.0 },
+        Mechanism::DiscreteGaussian { sigma: 40, parties: 3, coordinates: 10, sensitivity: 2.0 },
     ];
     for mechanism in mechanisms {
         for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
