@@ -149,6 +149,16 @@ impl Budget {
     }
 }
 
+/// A warning about a δ with which a record could be published: each of so many, with a chance of δ, makes one in expectation.
+pub fn warning_about_delta(delta: f64, records: u64) -> Option<String> {
+    (delta * records as f64 >= 1.0).then(|| {
+        format!(
+            "δ = {delta:e} is not below one over {records} records: publishing one of them at random would keep to it; take a δ well below {:e}",
+            1.0 / records as f64
+        )
+    })
+}
+
 /// The policy's training as the accountant takes it.
 fn reserved(limits: TrainingLimits) -> Reserved {
     Reserved {
@@ -278,6 +288,13 @@ mod tests {
         whole.add(noise, fits - 1);
         let exact = whole.epsilon(1e-5).epsilon;
         assert!(fits > 20 && exact <= 4.0 && exact > 3.8, "{fits} {exact}");
+    }
+
+    #[test]
+    fn a_delta_that_lets_a_record_be_published_is_warned_of() {
+        assert_eq!(warning_about_delta(1e-6, 999_999), None);
+        let warning = warning_about_delta(1e-3, 1000).expect("as likely as one of them");
+        assert!(warning.contains("well below 1e-3"), "{warning}");
     }
 
     #[test]

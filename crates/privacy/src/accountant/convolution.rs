@@ -46,6 +46,14 @@ pub(super) struct Composition {
     pub(super) points: usize,
 }
 
+/// An ε that is at least the tight one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Bound {
+    pub(super) epsilon: f64,
+    /// Whether the grid has room for the composition. If not, no finer one has.
+    pub(super) has_room: bool,
+}
+
 /// The losses between which the tilted composition lies, but for [`OUTSIDE`] on each side, in steps.
 struct Window {
     first: i64,
@@ -169,15 +177,17 @@ impl Composition {
 
     /// The least ε whose δ is at most `delta`, rounded up, read under a tilt: where the grid has no room, the largest loss. None where
     /// infinite losses are likelier.
-    pub(super) fn epsilon(&self, delta: f64, tilt: f64) -> Option<f64> {
+    pub(super) fn epsilon(&self, delta: f64, tilt: f64) -> Option<Bound> {
         let finite: f64 = self.parts.iter().map(|part| part.count * (-part.losses.infinity).ln_1p()).sum();
         let delta = delta / (1.0 + ROUNDING) + finite.exp_m1();
         if delta.is_nan() || delta <= 0.0 {
             return None;
         }
         let most = Some(self.highest().max(0.0)).filter(|epsilon| epsilon.is_finite());
-        let read = self.window(tilt).and_then(|window| self.read(delta, tilt, &window));
-        read.into_iter().chain(most).reduce(f64::min)
+        let window = self.window(tilt);
+        let read = window.as_ref().and_then(|window| self.read(delta, tilt, window));
+        let epsilon = read.into_iter().chain(most).reduce(f64::min)?;
+        Some(Bound { epsilon, has_room: window.is_some() })
     }
 
     fn read(&self, delta: f64, tilt: f64, window: &Window) -> Option<f64> {

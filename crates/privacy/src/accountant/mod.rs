@@ -28,6 +28,9 @@ const LARGEST: f64 = 1e18;
 /// The most kinds of mechanisms among which an equal one is looked for.
 const KINDS: usize = 256;
 
+/// The most parties whose noise is in a sum: more than a consortium has members.
+const MOST_PARTIES: u32 = 4096;
+
 /// What a release does to the data of one unit.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -104,12 +107,21 @@ impl Mechanism {
                     && (LARGEST.recip()..=1.0).contains(&sampling_probability)
             }
             Self::DiscreteGaussian { sigma, parties, coordinates, sensitivity } => {
-                sigma > 0 && parties > 0 && coordinates > 0 && not_negative(sensitivity)
+                sigma > 0
+                    && (1..=MOST_PARTIES).contains(&parties)
+                    && coordinates > 0
+                    && not_negative(sensitivity)
             }
             Self::Concentrated { rho } => not_negative(rho),
             Self::Unbounded => true,
         }
     }
+}
+
+/// A count as a number that is at least as large.
+fn rounded_up(count: u64) -> f64 {
+    let near = count as f64;
+    if (near as u64) < count { near.next_up() } else { near }
 }
 
 /// Mechanisms that were or will be applied to the same data, with how often.
@@ -142,13 +154,14 @@ impl Account {
         }
     }
 
+    /// How many kinds of mechanisms there are in it.
+    pub fn kinds(&self) -> usize {
+        self.parts.len()
+    }
+
     /// The parts, with counts that are rounded up.
     fn counted(&self) -> Vec<(Mechanism, f64)> {
-        let rounded = |count: u64| {
-            let near = count as f64;
-            if (near as u64) < count { near.next_up() } else { near }
-        };
-        self.parts.iter().map(|(mechanism, count)| (*mechanism, rounded(*count))).collect()
+        self.parts.iter().map(|(mechanism, count)| (*mechanism, rounded_up(*count))).collect()
     }
 
     /// The Rényi divergence of everything together, at an order above 1.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::tight::Known;
-use super::{Account, Mechanism};
+use super::{Account, Mechanism, rounded_up};
 
 /// How far the density of all noise beside the steps may be from Gaussian, as a logarithm: fixed, as everything that the filter counts
 /// with is fixed but the Gaussian noise.
@@ -59,27 +59,27 @@ impl Account {
     /// Something in the account that is neither.
     pub fn epsilon_with_reserved(&self, reserved: Reserved, delta: f64) -> Result<f64, NotPlanned> {
         let (mut steps, mut beside) = (0u64, Vec::new());
-        for (mechanism, count) in &self.parts {
-            match *mechanism {
+        for (mechanism, count) in self.counted() {
+            match mechanism {
                 Mechanism::Gaussian { noise_multiplier, sampling_probability } => {
                     let covered = noise_multiplier >= reserved.noise_multiplier
                         && sampling_probability <= reserved.sampling_probability;
                     if !covered {
                         return Err(NotPlanned::Noise { noise_multiplier, sampling_probability });
                     }
-                    steps = steps.saturating_add(*count);
+                    // A count that is too large for a number is the largest that there is.
+                    steps = steps.saturating_add(count as u64);
                 }
-                noise => beside.push((noise, *count as f64)),
+                noise => beside.push((noise, count)),
             }
         }
         if steps > reserved.steps {
             return Err(NotPlanned::Steps { got: steps });
         }
         let known = Known::gaussian(&beside, MOST_LN_DENSITY).ok_or(NotPlanned::NotGaussian)?;
-        let mut worst = Self::default();
-        worst.add(reserved.mechanism(), reserved.steps);
-        let at_most = worst.epsilon_by_renyi(delta).max(known.epsilon(delta, 0.0).unwrap_or(f64::INFINITY));
-        let found = known.with(&worst.counted()).and_then(|known| known.epsilon(delta, at_most));
-        Ok(found.unwrap_or(f64::INFINITY))
+        let worst = [(reserved.mechanism(), rounded_up(reserved.steps))];
+        let renyi = known.epsilon_by_renyi(&worst, delta);
+        let tight = known.with(&worst).and_then(|known| known.epsilon(delta, renyi));
+        Ok(tight.map_or(renyi, |tight| tight.min(renyi)))
     }
 }

@@ -1,9 +1,9 @@
 //! The tight bound: what every mechanism's losses are, and how finely they are looked at.
 
-use super::Mechanism;
-use super::convolution::{Composition, Part};
+use super::convolution::{Bound, Composition, Part};
 use super::gaussian::{self, DiscreteNoise, Near};
 use super::loss::{Direction, Grid, NoisedInteger, SampledGaussian};
+use super::{Mechanism, renyi};
 
 /// The most points of all distributions' grids together, and of their composition.
 const MOST_POINTS: usize = 1 << 18;
@@ -55,6 +55,17 @@ impl Known {
     pub(super) fn with(mut self, parts: &[(Mechanism, f64)]) -> Option<Self> {
         parts.iter().try_for_each(|(mechanism, count)| self.add(*mechanism, *count))?;
         Some(self)
+    }
+
+    /// ε at `delta` by Rényi divergences of the Gaussian noise and further mechanisms.
+    pub(super) fn epsilon_by_renyi(&self, parts: &[(Mechanism, f64)], delta: f64) -> f64 {
+        let (delta, rho) = (delta * (-self.ln_density).exp(), self.mean_squared / 2.0);
+        let at = |order: f64| {
+            let others: f64 =
+                parts.iter().map(|(mechanism, count)| count * mechanism.divergence(order)).sum();
+            renyi::to_epsilon(order, order * rho + others, delta)
+        };
+        renyi::orders().map(at).fold(f64::INFINITY, f64::min) + 2.0 * self.ln_density
     }
 
     /// Discrete noise, as Gaussian noise.
@@ -130,13 +141,12 @@ impl Known {
             tilt = composition.best_tilt(delta, tilt);
             let found = composition.epsilon(delta, tilt);
             let before = least.map_or(f64::INFINITY, |(epsilon, _)| epsilon);
-            if let Some(epsilon) = found.filter(|epsilon| *epsilon <= before) {
+            let Some(Bound { epsilon, has_room }) = found else { break };
+            // Each of them is at least the truth.
+            if epsilon <= before {
                 least = Some((epsilon, step));
             }
-            // Each of them is at least the truth.
-            let settled =
-                found.is_some_and(|epsilon| before - epsilon <= WORTH * epsilon || epsilon <= enough);
-            if settled || (found.is_none() && least.is_some()) {
+            if before - epsilon <= WORTH * epsilon || epsilon <= enough || !has_room {
                 break;
             }
             step /= 4.0;

@@ -49,11 +49,50 @@ fn every_round_has_the_epsilon_up_to_it_and_a_hundred_take_no_time() {
     let explanation = Explanation::of(&history((0..100).map(|_| round(1.1))), 1e-6, None);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     println!("a hundred rounds in {:?}", began.elapsed());
-    assert!(explanation.rounds.iter().all(|round| round.so_far.method == "pld"));
-    let at = |round: usize| explanation.rounds[round - 1].so_far.epsilon.expect("noised");
+    let so_far = |round: usize| explanation.rounds[round - 1].so_far.expect("said for each");
+    assert!((1..=100).all(|round| so_far(round).method == "pld"));
+    let at = |round: usize| so_far(round).epsilon.expect("noised");
     assert!((1..100).all(|round| at(round) < at(round + 1)));
     let alone = history((0..7).map(|_| round(1.1))).account().epsilon(1e-6).epsilon;
     assert_eq!(at(7), alone);
+}
+
+/// A ledger that somebody wrote by hand, with figures as far out as a mechanism may have and none of them twice.
+#[test]
+fn no_ledger_takes_forever() {
+    let mut all = history((0..600).map(|at| {
+        let sigma = 1e-6 * 1.05f64.powi(at);
+        let mut releases = round(sigma);
+        releases.iter_mut().for_each(|release| release.count = u64::MAX - at as u64);
+        releases[1].mechanism = Mechanism::DiscreteGaussian {
+            sigma: u32::MAX - at as u32,
+            parties: 4096,
+            coordinates: u64::MAX,
+            sensitivity: 1e18 / (1.0 + f64::from(at)),
+        };
+        releases[2].mechanism = Mechanism::DiscreteGaussian {
+            sigma: 1 + at as u32 % 64,
+            parties: 1,
+            coordinates: 1,
+            sensitivity: f64::from(at),
+        };
+        releases
+    }));
+    all.charges[7].releases[1].mechanism = Mechanism::Concentrated { rho: 0.0 };
+    let releases = || all.charges.iter().flat_map(|charge| &charge.releases);
+    assert!(releases().all(|release| release.mechanism.is_valid()), "a ledger may say so");
+    let too_many =
+        Mechanism::DiscreteGaussian { sigma: 1, parties: u32::MAX, coordinates: 1, sensitivity: 1.0 };
+    assert!(!too_many.is_valid(), "control: not so");
+    let began = Instant::now();
+    let explanation = Explanation::of(&all, 1e-6, Budget::new(4.0, 1e-6).ok());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    println!("{} kinds in {:?}", all.account().kinds(), began.elapsed());
+    let said: Vec<bool> = explanation.rounds.iter().map(|round| round.so_far.is_some()).collect();
+    assert_eq!((said.len(), said.last()), (600, Some(&true)));
+    assert!((1..=200).contains(&said.iter().filter(|said| **said).count()));
+    assert!(explanation.spent.epsilon.is_none_or(|epsilon| epsilon > 1e6));
+    assert!(!explanation.to_string().is_empty());
 }
 
 /// Rounds whose plans all differ cost a little more time, and no more than a little more ε.
