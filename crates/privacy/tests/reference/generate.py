@@ -2,8 +2,9 @@
 
 Run it as `cargo xtask accounting`. It shares no code with the crate, which is held to these values. They are of `exact.py`, and PyPI
 `dp-accounting` confirms them where it can: at a δ below 1e-9 rounding in its plain FFT is as large as δ, losses that are small against
-its grid of 1e-4 come out too large, large ones take it too long, and its Rényi divergences between integers add up the sizes of alternating terms. Each setting
-that it can speak of has its value beside ours, and this program fails if ours is above, or more than 2 % below.
+its grid of 1e-4 come out too large, large ones take it too long, and its Rényi divergences between integers add up the sizes of
+alternating terms. Each setting that it can speak of has its value beside ours, and this program fails if ours is above, or more than
+2 % below.
 """
 
 import json
