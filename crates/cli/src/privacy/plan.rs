@@ -139,7 +139,7 @@ fn record(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
 }
 
 fn print(answer: &Answer) {
-    let Budget { epsilon, delta } = answer.target;
+    let Budget { epsilon, delta, .. } = answer.target;
     println!(
         "unit {}, {} rounds, {} members, target ε = {epsilon} at δ = {delta:e}\n",
         answer.unit, answer.rounds, answer.members
