@@ -49,9 +49,7 @@ impl ReleaseAccount {
         // PRIV-01
         let unit = limits.map_or(DEFAULT_UNIT, |limits| limits.unit);
         let ledger = Ledger::open(path, Opening { holder, unit })?;
-        let budget =
-            limits.map(|limits| Budget { epsilon: limits.maximum_epsilon, delta: limits.maximum_delta });
-        Ok(Self { ledger, policy, budget, unit })
+        Ok(Self { ledger, policy, budget: limits.map(Budget::from), unit })
     }
 
     /// Why the policy does not let this round's contribution be made today, if so.

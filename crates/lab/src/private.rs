@@ -24,7 +24,7 @@ pub(crate) fn epsilon(strategy: &Strategy, texts: usize) -> Option<f64> {
     let (round, private) = (training(strategy, texts)?, strategy.private?);
     let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;
     let mut account = Account::default();
-    let steps = u32::try_from(round.steps * strategy.num_rounds).unwrap_or(u32::MAX);
+    let steps = round.steps as u64 * strategy.num_rounds as u64;
     account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability }, steps);
     Some(account.epsilon(private.delta).epsilon)
 }

@@ -34,6 +34,21 @@ pub struct PrivacyLimits {
     pub maximum_epsilon: f64,
     /// The δ at which ε is taken.
     pub maximum_delta: f64,
+    /// The private training that the budget is for; if not given, none is reserved, and any is counted by Rényi divergences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingLimits>,
+}
+
+/// The private training that a budget is for, fixed before anything of it is charged (`PRIV-05`).
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingLimits {
+    /// The least standard deviation of the noise on a step's sum over the clipping norm, in thousandths.
+    pub noise_multiplier_milli: u32,
+    /// The largest probability with which a record is in a step's batch, in millionths.
+    pub sampling_probability_micro: u32,
+    /// Steps of all rounds together.
+    pub steps: u64,
 }
 
 /// A day of the Gregorian calendar, in UTC; written `2027-06-30`.

@@ -165,6 +165,13 @@ pub struct PrivateTrainingPlan {
 /// What a [`PrivateTrainingPlan::sampling_probability_micro`] of 1 is.
 pub const CERTAIN_MICRO: u32 = 1_000_000;
 
+/// The least noise of private training over the clip, in thousandths (`PLAN-13`). With it, one step that takes every record
+/// costs an ε of 97 at a δ of 10⁻⁶: what is quieter hides no record.
+pub const LEAST_NOISE_MULTIPLIER_MILLI: u32 = 100;
+
+/// The most passes over a member's records in a round (`PLAN-03`).
+pub const MOST_LOCAL_EPOCHS: u16 = 1000;
+
 impl PrivateTrainingPlan {
     /// The noise multiplier as the accountant takes it.
     pub fn noise_multiplier(&self) -> f64 {
@@ -183,8 +190,8 @@ impl PrivateTrainingPlan {
 
     /// Steps of a round with so many passes: one pass takes each record once in expectation. The number of a member's records
     /// plays no part, so that the steps tell nothing of it.
-    pub fn steps(&self, local_epochs: u16) -> u32 {
-        u32::from(local_epochs) * CERTAIN_MICRO.div_ceil(self.sampling_probability_micro.max(1))
+    pub fn steps(&self, local_epochs: u16) -> u64 {
+        u64::from(local_epochs) * u64::from(CERTAIN_MICRO.div_ceil(self.sampling_probability_micro.max(1)))
     }
 }
 

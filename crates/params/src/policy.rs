@@ -32,6 +32,9 @@ pub struct Policy {
     /// Whether training must be private, record by record: DP-SGD at every member.
     #[serde(default)]
     pub require_private_training: bool,
+    /// The least noise of private training over its clip, in thousandths, where a plan has private training.
+    #[serde(default = "default_noise_multiplier")]
+    pub minimum_noise_multiplier_milli: u32,
     /// The scoring rules that this party takes part in; every one if not given.
     #[serde(default = "every_scoring_rule")]
     pub allowed_scoring_rules: Vec<Threshold>,
@@ -52,6 +55,12 @@ fn default_weight() -> u8 {
 
 fn default_fallback() -> bool {
     true
+}
+
+/// With it, one step that takes every record costs an ε of 21 at a δ of 10⁻⁶: less noise is no meaningful promise, as statements
+/// of privacy say (`PRIV-09`).
+fn default_noise_multiplier() -> u32 {
+    300
 }
 
 fn every_scoring_rule() -> Vec<Threshold> {
@@ -109,6 +118,16 @@ pub enum PolicyRefusal {
         "policy `require_private_training`: the plan trains without clipping and noise for each record, this party demands both"
     )]
     NoPrivateTraining,
+    /// Private training with too little noise.
+    #[error(
+        "policy `minimum_noise_multiplier_milli`: the plan's private training has noise of {got} thousandths of its clip, this party demands {limit}"
+    )]
+    NoiseMultiplier {
+        /// The plan's noise.
+        got: u32,
+        /// The policy's.
+        limit: u32,
+    },
     /// A scoring rule that is not allowed.
     #[error("policy `allowed_scoring_rules`: the plan scores by {got:?}, this party allows {limit:?}")]
     ScoringRule {
@@ -185,6 +204,10 @@ impl Policy {
         }
         if settings.training.private.is_none() && self.require_private_training {
             return Err(PolicyRefusal::NoPrivateTraining);
+        }
+        let multiplier = settings.training.private.map(|private| private.noise_multiplier_milli);
+        if let Some(got) = multiplier.filter(|got| *got < self.minimum_noise_multiplier_milli) {
+            return Err(PolicyRefusal::NoiseMultiplier { got, limit: self.minimum_noise_multiplier_milli });
         }
         self.admit_model(settings)
     }

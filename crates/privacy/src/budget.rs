@@ -1,13 +1,20 @@
 //! Budgets: how much may be spent, and the filter that says when the next release would be too much.
 //!
-//! The filter adds up Rényi divergences at one order, fixed by the budget alone. It holds however later releases are
-//! chosen from what earlier ones showed (Feldman and Zrnic, "Individual Privacy Accounting via a Rényi Filter", 2021,
-//! theorem 4.3), which a sum of (ε, δ) or a privacy loss distribution does not.
+//! Two filters, of which the policy fixes one beforehand. Both hold however later releases are chosen from what earlier ones
+//! showed, which a sum of (ε, δ) or a privacy loss distribution of what happened to be released does not.
+//!
+//! The first adds up Rényi divergences at one order, fixed by the budget alone (Feldman and Zrnic, "Individual Privacy Accounting via a
+//! Rényi Filter", 2021, theorem 4.3). The second is for a policy that names the private training that its budget is for: so many
+//! steps, with at least so much noise and at most so much sampling. All of them are taken for spent from the beginning, each as the
+//! worst that it may be, and everything else is counted as Gaussian noise, whose squares of change over noise add up. What is
+//! counted then does not depend on what is chosen when (`PRIV-05`), so that a privacy loss distribution may be taken of it.
 
+use cloister_params::limits::{PrivacyLimits, TrainingLimits};
+use cloister_params::plan::CERTAIN_MICRO;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::accountant::{Account, renyi};
+use crate::accountant::{Account, NotPlanned, Reserved, renyi};
 
 /// The most that a member's releases may cost together.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -17,6 +24,15 @@ pub struct Budget {
     pub epsilon: f64,
     /// The δ at which it holds.
     pub delta: f64,
+    /// The private training that it is for, and that the second filter reserves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingLimits>,
+}
+
+impl From<PrivacyLimits> for Budget {
+    fn from(limits: PrivacyLimits) -> Self {
+        Self { epsilon: limits.maximum_epsilon, delta: limits.maximum_delta, training: limits.training }
+    }
 }
 
 /// Figures that are no budget.
@@ -28,35 +44,68 @@ pub enum BudgetError {
     /// A δ that is no small probability.
     #[error("δ = {0} is not between 0 and 1; take it well below one over the number of units")]
     Delta(f64),
+    /// Training without noise, or with a probability that is none.
+    #[error(
+        "policy `training`: a noise multiplier of {} thousandths and a sampling probability of {} millionths make no private training; both are at least 1, and a probability at most 1000000",
+        .0.noise_multiplier_milli, .0.sampling_probability_micro
+    )]
+    Training(TrainingLimits),
 }
 
-/// A release that would exceed the budget.
+/// A release that the budget has no room for.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
-#[error(
-    "policy `maximum_epsilon`: with this release ε would be {got:.3} at δ = {delta:e} (by the filter that holds for any choice of releases), this party allows {limit}"
-)]
-pub struct WouldExceed {
-    /// ε with the release.
-    pub got: f64,
-    /// The budget's ε.
-    pub limit: f64,
-    /// The budget's δ.
-    pub delta: f64,
+pub enum WouldExceed {
+    /// Too much of everything together.
+    #[error(
+        "policy `maximum_epsilon`: with this release ε would be {got:.3} at δ = {delta:e} (by the filter that holds for any choice of releases), this party allows {limit}"
+    )]
+    Epsilon {
+        /// ε with the release.
+        got: f64,
+        /// The budget's ε.
+        limit: f64,
+        /// The budget's δ.
+        delta: f64,
+    },
+    /// Something that the policy's training does not cover.
+    #[error(
+        "policy `training`: {why}, and this party's budget is for {} steps with noise of at least {} thousandths of the clip and a sampling probability of at most {} millionths; the plan must keep to them, or the privacy officer decide on others",
+        .limit.steps, .limit.noise_multiplier_milli, .limit.sampling_probability_micro
+    )]
+    Training {
+        /// What is not covered.
+        why: NotPlanned,
+        /// The policy's training.
+        limit: TrainingLimits,
+    },
 }
 
 impl Budget {
-    /// A budget.
+    /// A budget, without training that is fixed beforehand.
     ///
     /// # Errors
-    /// An ε that is not positive, or a δ that is not between 0 and 1.
+    /// As [`Self::checked`].
     pub fn new(epsilon: f64, delta: f64) -> Result<Self, BudgetError> {
-        if !(epsilon.is_finite() && epsilon > 0.0) {
-            return Err(BudgetError::Epsilon(epsilon));
+        Self { epsilon, delta, training: None }.checked()
+    }
+
+    /// The same, if its figures make a budget.
+    ///
+    /// # Errors
+    /// An ε that is not positive, a δ that is not between 0 and 1, or training that is not private.
+    pub fn checked(self) -> Result<Self, BudgetError> {
+        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
+            return Err(BudgetError::Epsilon(self.epsilon));
         }
-        if !(delta > 0.0 && delta < 1.0) {
-            return Err(BudgetError::Delta(delta));
+        if !(self.delta > 0.0 && self.delta < 1.0) {
+            return Err(BudgetError::Delta(self.delta));
         }
-        Ok(Self { epsilon, delta })
+        match self.training {
+            Some(training) if !reserved(training).mechanism().is_valid() => {
+                Err(BudgetError::Training(training))
+            }
+            _ => Ok(self),
+        }
     }
 
     /// The order at which the filter counts: the one at which most Gaussian releases fit.
@@ -71,10 +120,18 @@ impl Budget {
         renyi::from_epsilon(self.order(), self.epsilon, self.delta)
     }
 
-    /// ε of an account by the filter.
+    /// ε of an account by the filter; infinite where the policy's training does not cover it.
     pub fn epsilon_by_filter(self, account: &Account) -> f64 {
-        let order = self.order();
-        renyi::to_epsilon(order, account.divergence(order), self.delta)
+        self.counted(account).unwrap_or(f64::INFINITY)
+    }
+
+    fn counted(self, account: &Account) -> Result<f64, WouldExceed> {
+        let Some(limit) = self.training else {
+            let order = self.order();
+            return Ok(renyi::to_epsilon(order, account.divergence(order), self.delta));
+        };
+        let found = account.epsilon_with_reserved(reserved(limit), self.delta);
+        found.map_err(|why| WouldExceed::Training { why, limit })
     }
 
     /// Whether everything in an account fits (`PRIV-05`).
@@ -82,9 +139,32 @@ impl Budget {
     /// # Errors
     /// What it would come to instead.
     pub fn admit(self, account: &Account) -> Result<(), WouldExceed> {
-        let got = self.epsilon_by_filter(account);
-        let fits = account.divergence(self.order()) <= self.limit();
-        if fits { Ok(()) } else { Err(WouldExceed { got, limit: self.epsilon, delta: self.delta }) }
+        let got = self.counted(account)?;
+        let fits = match self.training {
+            None => account.divergence(self.order()) <= self.limit(),
+            Some(_) => got <= self.epsilon,
+        };
+        let (limit, delta) = (self.epsilon, self.delta);
+        if fits { Ok(()) } else { Err(WouldExceed::Epsilon { got, limit, delta }) }
+    }
+}
+
+/// A warning about a δ with which a record could be published: each of so many, with a chance of δ, makes one in expectation.
+pub fn warning_about_delta(delta: f64, records: u64) -> Option<String> {
+    (delta * records as f64 >= 1.0).then(|| {
+        format!(
+            "δ = {delta:e} is not below one over {records} records: publishing one of them at random would keep to it; take a δ well below {:e}",
+            1.0 / records as f64
+        )
+    })
+}
+
+/// The policy's training as the accountant takes it.
+fn reserved(limits: TrainingLimits) -> Reserved {
+    Reserved {
+        noise_multiplier: f64::from(limits.noise_multiplier_milli) / 1e3,
+        sampling_probability: f64::from(limits.sampling_probability_micro) / f64::from(CERTAIN_MICRO),
+        steps: limits.steps,
     }
 }
 
@@ -140,10 +220,92 @@ mod tests {
         assert!(answers > 5, "{answers}");
     }
 
+    fn training(milli: u32, micro: u32, steps: u64) -> TrainingLimits {
+        TrainingLimits { noise_multiplier_milli: milli, sampling_probability_micro: micro, steps }
+    }
+
+    fn step(noise_multiplier: f64, sampling_probability: f64) -> Mechanism {
+        Mechanism::Gaussian { noise_multiplier, sampling_probability }
+    }
+
+    /// PRIV-05
+    #[test]
+    fn training_that_is_fixed_beforehand_is_counted_as_it_is_and_no_more_of_it_admitted() {
+        let limits = training(1000, 10_000, 1000);
+        let exact = {
+            let mut account = Account::default();
+            account.add(step(1.0, 0.01), 1000);
+            account.epsilon(1e-5).epsilon
+        };
+        let budget = Budget { training: Some(limits), ..Budget::new(exact * 1.001, 1e-5).expect("a budget") };
+        let mut account = Account::default();
+        assert!(
+            budget.epsilon_by_filter(&account) >= exact,
+            "all of it is taken for spent from the beginning"
+        );
+        account.add(step(1.0, 0.01), 400);
+        account.add(step(2.0, 0.001), 600);
+        assert_eq!(budget.admit(&account), Ok(()));
+        account.add(step(2.0, 0.001), 1);
+        let refused = |account: &Account| match budget.admit(account) {
+            Err(WouldExceed::Training { why, limit }) if limit == limits => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(&account), NotPlanned::Steps { got: 1001 });
+        for (sigma, q) in [(0.999, 0.01), (1.0, 0.010_001)] {
+            let mut account = Account::default();
+            account.add(step(sigma, q), 1);
+            assert!(matches!(refused(&account), NotPlanned::Noise { .. }), "{sigma} {q}");
+        }
+        let mut account = Account::default();
+        account.add(Mechanism::Concentrated { rho: 1e-9 }, 1);
+        assert_eq!(refused(&account), NotPlanned::NotGaussian);
+        // Without the limits the filter by an order admits less of the same training.
+        let mut account = Account::default();
+        account.add(step(1.0, 0.01), 1000);
+        assert!(Budget { training: None, ..budget }.admit(&account).is_err());
+    }
+
+    /// PRIV-05: what is released beside training adds up to the budget, whatever came first.
+    #[test]
+    fn noise_beside_the_training_adds_up_to_the_budget() {
+        let limits = Some(training(1000, 10_000, 1000));
+        let budget = Budget { training: limits, ..Budget::new(4.0, 1e-5).expect("a budget") };
+        let noise =
+            Mechanism::DiscreteGaussian { sigma: 1000, parties: 1, coordinates: 64, sensitivity: 100.0 };
+        let mut account = Account::default();
+        let mut fits = 0;
+        while budget.admit(&account).is_ok() {
+            account.add(noise, 1);
+            fits += 1;
+        }
+        let Err(WouldExceed::Epsilon { got, limit, delta }) = budget.admit(&account) else {
+            panic!("too much")
+        };
+        assert!((4.0..4.2).contains(&got) && (limit, delta) == (4.0, 1e-5), "{got}");
+        let mut whole = Account::default();
+        whole.add(step(1.0, 0.01), 1000);
+        whole.add(noise, fits - 1);
+        let exact = whole.epsilon(1e-5).epsilon;
+        assert!(fits > 20 && exact <= 4.0 && exact > 3.8, "{fits} {exact}");
+    }
+
+    #[test]
+    fn a_delta_that_lets_a_record_be_published_is_warned_of() {
+        assert_eq!(warning_about_delta(1e-6, 999_999), None);
+        let warning = warning_about_delta(1e-3, 1000).expect("as likely as one of them");
+        assert!(warning.contains("well below 1e-3"), "{warning}");
+    }
+
     #[test]
     fn figures_that_are_no_budget_are_refused() {
         assert_eq!(Budget::new(0.0, 1e-6), Err(BudgetError::Epsilon(0.0)));
         assert_eq!(Budget::new(1.0, 1.0), Err(BudgetError::Delta(1.0)));
         assert!(Budget::new(f64::NAN, 1e-6).is_err());
+        let budget = Budget::new(1.0, 1e-6).expect("a budget");
+        for wrong in [training(0, 1000, 5), training(1000, 0, 5), training(1000, 1_000_001, 5)] {
+            let refused = Budget { training: Some(wrong), ..budget }.checked();
+            assert_eq!(refused, Err(BudgetError::Training(wrong)));
+        }
     }
 }

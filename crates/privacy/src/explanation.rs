@@ -13,6 +13,11 @@ use crate::closed::ClosedRound;
 use crate::ledger::{Charge, History};
 use crate::release::{Release, Released};
 
+/// The most rounds of which it is said what there was up to them.
+const MOST_LINES: usize = 200;
+/// The most kinds of mechanisms that are looked at for them, all rounds together.
+const MOST_PARTS: usize = 100_000;
+
 /// An ε, or why there is none.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Spent {
@@ -63,8 +68,8 @@ pub struct RoundSpent {
     pub epoch: Digest,
     /// The round.
     pub round: Round,
-    /// What everything up to and with this round comes to.
-    pub so_far: Spent,
+    /// What everything up to and with this round comes to; none where there are so many rounds that it is not said for each.
+    pub so_far: Option<Spent>,
     /// The sums that were opened; none where the round did not close, or was not seen to.
     pub closed: Option<ClosedRound>,
 }
@@ -129,24 +134,27 @@ pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec
         let unbounded = releases.iter().filter(|release| release.mechanism == Mechanism::Unbounded);
         Kind {
             released,
-            count: releases.iter().map(|release| u64::from(release.count)).sum(),
-            unbounded: unbounded.map(|release| u64::from(release.count)).sum(),
+            count: releases.iter().fold(0, |sum, release| sum.saturating_add(release.count)),
+            unbounded: unbounded.fold(0, |sum: u64, release| sum.saturating_add(release.count)),
             alone: Spent::of(&crate::release::account(releases.iter().copied()), delta),
         }
     };
     groups.into_iter().map(kind).collect()
 }
 
+/// Every so many rounds, and for the last, what there was up to it: no ledger takes longer than a hundred or two of ε do.
 fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
+    let lines = (MOST_PARTS / history.account().kinds().max(1)).clamp(1, MOST_LINES);
+    let (rounds, every) = (history.charges.len(), history.charges.len().div_ceil(lines).max(1));
     let mut account = Account::default();
-    let charge = |(charge, closed): (&Charge, &Option<ClosedRound>)| {
+    let charge = |(number, (charge, closed)): (usize, (&Charge, &Option<ClosedRound>))| {
         for release in &charge.releases {
             account.add(release.mechanism, release.count);
         }
-        let so_far = Spent::of(&account, delta);
+        let so_far = ((rounds - number) % every == 0).then(|| Spent::of(&account, delta));
         RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() }
     };
-    history.charges.iter().zip(&history.closed).map(charge).collect()
+    (1..).zip(history.charges.iter().zip(&history.closed)).map(charge).collect()
 }
 
 /// A table for people.
@@ -162,7 +170,8 @@ impl fmt::Display for Explanation {
         for round in &self.rounds {
             let name = format!("{} of {}", round.round.0, &round.epoch.to_string()[..8]);
             let (opened, members) = round.opened();
-            writeln!(f, "{name:<20}{:>14}{opened:>16}{members:>20}", round.so_far)?;
+            let so_far = round.so_far.map_or(String::new(), |spent| spent.to_string());
+            writeln!(f, "{name:<20}{so_far:>14}{opened:>16}{members:>20}")?;
         }
         writeln!(f, "\nε in all: {}", self.spent)?;
         if let Some(by_filter) = self.by_filter {
@@ -177,3 +186,6 @@ impl fmt::Display for Explanation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! From a target (ε, δ) over so many rounds to the noise that keeps to it, and what that noise is against the signal.
 //!
 //! The noise is calibrated to the filter that the ledger enforces ([`Budget::admit`]), so that a plan made here is not refused
-//! in its last round; the ε that accountants then find is a little less.
+//! in its last round. For private training it is the filter of a policy that names the training of the plan, which loses nothing; for
+//! sums the ε that accountants then find is a little less.
 
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::{RingWidth, Scale};
-use cloister_params::plan::{CERTAIN_MICRO, PrivateTrainingPlan, ring_reach};
+use cloister_params::limits::TrainingLimits;
+use cloister_params::plan::{CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, PrivateTrainingPlan, ring_reach};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -154,7 +156,7 @@ impl MemberTarget {
 
     fn account(&self, rho: f64) -> Account {
         let mut account = Account::default();
-        account.add(Mechanism::Concentrated { rho }, self.rounds);
+        account.add(Mechanism::Concentrated { rho }, self.rounds.into());
         account
     }
 }
@@ -181,7 +183,7 @@ pub struct RecordPlan {
     /// Probability that a record is in a batch, in millionths.
     pub sampling_probability_micro: u32,
     /// Steps of all rounds.
-    pub steps: u32,
+    pub steps: u64,
     /// ε of all rounds by the filter that the ledger enforces.
     pub epsilon_by_filter: f64,
     /// ε of all rounds by the accountant.
@@ -206,8 +208,8 @@ impl RecordTarget {
     /// # Errors
     /// A target that no noise reaches.
     pub fn plan(&self) -> Result<RecordPlan, PlanningError> {
-        let admits = |milli| self.budget.admit(&self.account(milli)).is_ok();
-        let (mut low, mut high) = (0, 1000);
+        let admits = |milli| self.budget_for(milli).admit(&self.account(milli)).is_ok();
+        let (mut low, mut high) = (LEAST_NOISE_MULTIPLIER_MILLI - 1, 1000);
         while !admits(high) {
             if high > LARGEST_MULTIPLIER_MILLI {
                 return Err(PlanningError::Multiplier(self.budget.epsilon));
@@ -223,9 +225,17 @@ impl RecordTarget {
             noise_multiplier_milli: high,
             sampling_probability_micro: self.sampling_probability_micro,
             steps: self.steps(high),
-            epsilon_by_filter: self.budget.epsilon_by_filter(&account),
+            epsilon_by_filter: self.budget_for(high).epsilon_by_filter(&account),
             epsilon: account.epsilon(self.budget.delta),
         })
+    }
+
+    /// The budget of a policy that names this training (`PRIV-05`).
+    fn budget_for(&self, noise_multiplier_milli: u32) -> Budget {
+        let (sampling_probability_micro, steps) =
+            (self.sampling_probability_micro, self.steps(noise_multiplier_milli));
+        let training = TrainingLimits { noise_multiplier_milli, sampling_probability_micro, steps };
+        Budget { training: Some(training), ..self.budget }
     }
 
     /// What the plans of these rounds have; neither clip nor averages play a part in the cost of training.
@@ -239,8 +249,9 @@ impl RecordTarget {
         }
     }
 
-    fn steps(&self, milli: u32) -> u32 {
-        self.rounds.saturating_mul(self.training(milli).steps(self.local_epochs))
+    /// 32 bits of rounds, 16 of passes and 20 of steps in each are no more than 64.
+    fn steps(&self, milli: u32) -> u64 {
+        u64::from(self.rounds) * self.training(milli).steps(self.local_epochs)
     }
 
     fn account(&self, milli: u32) -> Account {
@@ -285,6 +296,36 @@ mod tests {
         assert!(matches!(strict.plan(), Err(PlanningError::Ring { bits: 16, .. })));
     }
 
+    /// PRIV-05: rare records, which one order of Rényi divergences counts many times.
+    #[test]
+    fn hardly_anything_of_a_target_is_lost() {
+        for (epsilon, micro, epochs) in [(1.0, 100, 2), (3.0, 10_000, 10), (0.5, 1000, 20)] {
+            let budget = Budget::new(epsilon, 1e-6).expect("a budget");
+            let target =
+                RecordTarget { budget, rounds: 1, local_epochs: epochs, sampling_probability_micro: micro };
+            let plan = target.plan().expect("reachable");
+            assert!((0.97 * epsilon..=epsilon).contains(&plan.epsilon.epsilon), "{plan:?}");
+        }
+    }
+
+    /// Steps beyond 32 bits are counted, and cost more than fewer do.
+    #[test]
+    fn any_number_of_rounds_is_counted() {
+        let target = |rounds| RecordTarget {
+            budget: Budget::new(50.0, 1e-6).expect("a budget"),
+            rounds,
+            local_epochs: 1000,
+            sampling_probability_micro: 200,
+        };
+        let noise = |rounds| target(rounds).plan().expect("reachable").noise_multiplier_milli;
+        let (few, many) = (noise(850), noise(1700));
+        assert_eq!(target(850).steps(1000), 4_250_000_000, "more than 32 bits hold");
+        assert!((1.35..1.45).contains(&(f64::from(many) / f64::from(few))), "{few} {many}");
+        let all = target(u32::MAX);
+        assert_eq!(all.steps(1000), u64::from(u32::MAX) * 5_000_000);
+        assert!(all.account(1000).epsilon(1e-6).epsilon > 1e5);
+    }
+
     #[test]
     fn a_records_plan_keeps_to_its_target() {
         let q = sampling_probability_micro(50, 2000).expect("a sample");
@@ -293,9 +334,12 @@ mod tests {
         let plan = target.plan().expect("reachable");
         assert_eq!((plan.steps, plan.sampling_probability_micro), (200, 25_000));
         assert!(plan.epsilon_by_filter <= 4.0 && plan.epsilon_by_filter > 3.98, "{plan:?}");
-        assert!(plan.epsilon.epsilon < plan.epsilon_by_filter && plan.epsilon.method == "pld", "{plan:?}");
+        assert!(plan.epsilon.epsilon <= plan.epsilon_by_filter && plan.epsilon.method == "pld", "{plan:?}");
         let less = plan.noise_multiplier_milli - 1;
-        assert!(budget().admit(&target.account(less)).is_err(), "a thousandth less is too little");
+        assert!(
+            target.budget_for(less).admit(&target.account(less)).is_err(),
+            "a thousandth less is too little"
+        );
         assert!(matches!(sampling_probability_micro(0, 10), Err(PlanningError::Batch { .. })));
         assert!(matches!(sampling_probability_micro(11, 10), Err(PlanningError::Batch { .. })));
     }

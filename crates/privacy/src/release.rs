@@ -7,6 +7,8 @@
 //! With private training and unit `record`, the steps of DP-SGD are charged, and what follows from the trained parameters
 //! alone (sums and sketches of updates) costs nothing more, noised or not (`PRIV-10`).
 
+use std::f64::consts::SQRT_2;
+
 use cloister_params::block::BlockKind;
 use cloister_params::floors::HONEST_COMPANIONS;
 use cloister_params::late::is_sketched;
@@ -88,7 +90,7 @@ pub struct Release {
     /// What is released.
     pub released: Released,
     /// How many of them.
-    pub count: u32,
+    pub count: u64,
     /// Coordinates of each.
     pub coordinates: u64,
     /// The most by which one unit changes each, in L2 norm, in integer steps.
@@ -158,10 +160,12 @@ struct Noised {
     coordinates: u64,
     /// The largest norm that one member's part has, in steps.
     norm: f64,
+    /// The largest distance of any two parts that one member may have, in steps.
+    change: f64,
     /// The most by which rounding moves a coordinate, in steps.
     rounding: f64,
-    /// Where it is an average over records: the largest norm of one record's part, in steps.
-    bound_of_average: Option<f64>,
+    /// Where it is an average over records: the largest distance of one record's part from an average of others', in steps.
+    change_of_average: Option<f64>,
     sigma: u32,
     parties: u32,
 }
@@ -174,16 +178,17 @@ impl Noised {
         let released = Released::sum_of(block.shape.kind);
         let shown_alone = settings.late_sketches != LateSketches::Off && is_sketched(block);
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
-        // A distribution has a norm of at most 1.
-        let of_distribution = 2f64.powi(-i32::from(block.scale.step_log2));
-        let bound_of_average = (released == Released::RoutingHistogram).then_some(of_distribution);
+        // Distributions have norms of at most 1, and no angle of more than a right one between them.
+        let of_distributions = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
+        let change_of_average = (released == Released::RoutingHistogram).then_some(of_distributions);
         Self {
             released,
             coordinates: block.shape.length,
             // PRIV-04: rounding keeps to the clip, and may take a step for it.
             norm: block.scale.largest_norm(block.shape.kind),
+            change: block.scale.largest_change(block.shape.kind),
             rounding: 1.0,
-            bound_of_average,
+            change_of_average,
             sigma: block.noise_steps,
             parties,
         }
@@ -194,45 +199,46 @@ impl Noised {
         let plan = &settings.sketch;
         let coordinates = u64::from(plan.coordinates);
         let norm = sketch_norm(coordinates);
-        let sketch = |released, bound_of_average| Self {
+        let sketch = |released, change_of_average| Self {
             released,
             coordinates,
             norm,
+            change: 2.0 * norm,
             rounding: 0.5,
-            bound_of_average,
+            change_of_average,
             sigma: u32::from(plan.noise_steps),
             parties: 1,
         };
+        // A count is between 0 and its largest, so that two of them are no further apart than one is from 0.
+        let largest = f64::from(settings.scoring.largest_count());
         let count = Self {
             released: Released::TokenCount,
             coordinates: 1,
-            norm: f64::from(settings.scoring.largest_count()),
+            norm: largest,
+            change: largest,
             rounding: 0.0,
-            bound_of_average: None,
+            change_of_average: None,
             sigma: u32::from(plan.count_noise),
             parties: 1,
         };
         let clip = f64::from(SKETCH_CLIP_STEPS);
-        [sketch(Released::RegionSketch, Some(clip)), sketch(Released::UpdateSketch, None), count]
+        [sketch(Released::RegionSketch, Some(2.0 * clip)), sketch(Released::UpdateSketch, None), count]
     }
 
     /// With private training, `private` says what one record moves averages over records by, rounding included.
     fn release(self, unit: PrivacyUnit, private: Option<PrivateTrainingPlan>) -> Result<Release, MapError> {
-        let sensitivity = match (unit, self.bound_of_average, private) {
+        let sensitivity = match (unit, self.change_of_average, private) {
             (PrivacyUnit::Member, _, _) => self.norm,
             // PRIV-11
-            (PrivacyUnit::Record, Some(bound), Some(private)) => {
-                let moved = 2.0 * bound / f64::from(private.minimum_records);
-                (moved + 2.0 * self.rounding * (self.coordinates as f64).sqrt()).min(2.0 * self.norm)
+            (PrivacyUnit::Record, Some(change), Some(private)) => {
+                let moved = change / f64::from(private.minimum_records);
+                (moved + 2.0 * self.rounding * (self.coordinates as f64).sqrt()).min(self.change)
             }
-            // From any contribution within the clip to any other.
-            (PrivacyUnit::Record, _, _) => 2.0 * self.norm,
+            // From any contribution to any other.
+            (PrivacyUnit::Record, _, _) => self.change,
         };
         let noise = SummedNoise { sigma: self.sigma, parties: self.parties, length: self.coordinates };
-        let mechanism = match noise.rho(sensitivity)? {
-            rho if rho.is_finite() => Mechanism::Concentrated { rho },
-            _ => Mechanism::Unbounded,
-        };
+        let mechanism = Mechanism::of_noise(noise, sensitivity)?;
         Ok(Release {
             released: self.released,
             count: 1,

@@ -63,7 +63,7 @@ struct RoundStatement {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 struct ReleaseStatement {
     released: Released,
-    count: u32,
+    count: u64,
     coordinates: u64,
     sensitivity: f64,
     norm: &'static str,

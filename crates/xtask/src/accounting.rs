@@ -45,7 +45,7 @@ fn committed() -> PathBuf {
 fn generate() -> Result<String, Failure> {
     let python =
         Python::ensure("accounting", "`dp-accounting` for the accountant's reference values", REQUIREMENTS)?;
-    eprintln!("computing 205 reference values with dp-accounting (about a minute)");
+    eprintln!("computing the accountant's reference values with dp-accounting (minutes)");
     let output = python.command().arg(folder().join("generate.py")).output();
     let output = output.map_err(|error| format!("cannot start Python: {error}"))?;
     if !output.status.success() {

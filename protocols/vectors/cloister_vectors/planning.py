@@ -73,6 +73,7 @@ def check_sizes(chosen):
     require(chosen["sketch"]["coordinates"] in (16, 32, 64, 128), "sketch")
     require(chosen["sketch"]["seed"] == projection_seed(chosen["task"]), "projection")
     require(1 <= chosen["max_weight"] <= 15, "weight")
+    require(1 <= chosen["training"]["local_epochs"] <= 1000, "local-epochs")
 
 
 def check_block(chosen, row, members):
@@ -98,7 +99,7 @@ def check_private_training(training):
     private = training["private"]
     if private is not None:
         require(private["clipping_norm_milli"] > 0, "private-training")
-        require(private["noise_multiplier_milli"] > 0, "private-training")
+        require(private["noise_multiplier_milli"] >= 100, "private-training")
         require(private["minimum_records"] > 0, "private-training")
         require(100 <= private["sampling_probability_micro"] <= 1_000_000, "private-training")
 

@@ -45,6 +45,7 @@ def broken_settings(chosen):
     reach = lambda clip: block(4, scale={"clip_steps": clip})
     limit = (2**23 - 1 - 6 * 16 * 3 * 3) // (3 * 6)
     trained = chosen["training"]
+    passes = lambda count: chosen | {"training": chosen["training"] | {"local_epochs": count}}
     private = lambda **fields: chosen | {"training": trained | {"private": trained["private"] | fields}}
     counts = lambda noise, least: chosen | {
         "sketch": chosen["sketch"] | {"count_noise": noise}, "scoring": chosen["scoring"] | {"minimum_tokens": least},
@@ -73,6 +74,8 @@ def broken_settings(chosen):
         ("counts-without-noise", "the largest threshold", counts(2**16 - 1, 2**32 - 1)),
         ("private-training", "no clip", private(clipping_norm_milli=0)),
         ("private-training", "no noise", private(noise_multiplier_milli=0)),
+        ("private-training", "too little noise", private(noise_multiplier_milli=99)),
+        ("local-epochs", "no pass", passes(0)), ("local-epochs", "1,001 passes", passes(1001)),
         ("private-training", "averages over nobody", private(minimum_records=0)),
         ("private-training", "too rare", private(sampling_probability_micro=99)),
         ("private-training", "more than certain", private(sampling_probability_micro=1_000_001)),

@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
-use cloister_privacy::accountant::Account;
+use cloister_privacy::accountant::{Account, Mechanism};
 use cloister_privacy::accuracy::AccuracyCost;
-use cloister_privacy::budget::Budget;
+use cloister_privacy::budget::{Budget, warning_about_delta};
 use cloister_privacy::explanation::{Explanation, Kind, Spent, kinds};
 use cloister_privacy::ledger::History;
 use cloister_privacy::release::{Release, releases};
@@ -170,7 +170,7 @@ fn of_file(path: &Path, error: impl std::fmt::Display) -> Failure {
 /// A policy, with its budget if it has one.
 fn read_policy(path: &Path) -> Result<(Policy, Option<Budget>), Failure> {
     let policy = Policy::parse(&read_text(path)?).map_err(|error| of_file(path, error))?;
-    let budget = policy.privacy.map(|limits| Budget::new(limits.maximum_epsilon, limits.maximum_delta));
+    let budget = policy.privacy.map(|limits| Budget::from(limits).checked());
     let budget = budget.transpose().map_err(|error| of_file(path, error))?;
     Ok((policy, budget))
 }
@@ -182,10 +182,22 @@ fn check_delta(delta: f64) -> Result<f64, Failure> {
         .map_err(|error| Failure::new(FailureKind::Usage, error))
 }
 
+/// Of how many records there are, a plan says only what averages divide by at least.
+fn warn_about_delta(settings: &RoundSettings, delta: f64) {
+    let records = settings.training.private.map(|private| private.minimum_records);
+    if let Some(warning) = records.and_then(|records| warning_about_delta(delta, records.into())) {
+        eprintln!("warning: {warning}");
+    }
+}
+
 fn account_of(releases: &[Release], rounds: u32) -> Account {
     let mut account = Account::default();
     for release in releases {
-        account.add(release.mechanism, release.count.saturating_mul(rounds));
+        match release.count.checked_mul(rounds.into()) {
+            Some(count) => account.add(release.mechanism, count),
+            // Settings that nobody checked, with more steps than can be counted.
+            None => account.add(Mechanism::Unbounded, 1),
+        }
     }
     account
 }
@@ -202,7 +214,9 @@ struct Cost {
 
 fn cost(arguments: &CostArguments) -> Result<(), Failure> {
     let (unit, delta) = (arguments.unit.into(), check_delta(arguments.delta)?);
-    let all = releases(&read_settings(&arguments.settings)?, unit).map_err(Failure::error)?;
+    let settings = read_settings(&arguments.settings)?;
+    warn_about_delta(&settings, delta);
+    let all = releases(&settings, unit).map_err(Failure::error)?;
     let spent = Spent::of(&account_of(&all, arguments.rounds), delta);
     let kinds = kinds(all.iter(), delta);
     let cost = Cost { unit, rounds: arguments.rounds, delta, spent, kinds_of_one_round: kinds };
@@ -228,6 +242,7 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         println!("the policy has no privacy budget and admits these settings");
         return Ok(());
     };
+    warn_about_delta(&settings, budget.delta);
     let all = releases(&settings, limits.unit).map_err(Failure::error)?;
     let mut account = account_of(&all, arguments.rounds);
     if let Some(path) = &arguments.ledger {

@@ -4,7 +4,7 @@ use clap::Args;
 use cloister_params::fixed::RingWidth;
 use cloister_params::limits::PrivacyUnit;
 use cloister_privacy::accuracy::AccuracyCost;
-use cloister_privacy::budget::Budget;
+use cloister_privacy::budget::{Budget, warning_about_delta};
 use cloister_privacy::planning::{
     MemberPlan, MemberTarget, RecordPlan, RecordTarget, sampling_probability_micro,
 };
@@ -129,12 +129,17 @@ fn record(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
             return Err(usage(&"unit `record` needs --records, or --sampling-probability-micro"));
         }
     };
+    if let Some(warning) =
+        arguments.records.and_then(|records| warning_about_delta(budget.delta, records.into()))
+    {
+        eprintln!("warning: {warning}");
+    }
     let plan = RecordTarget { budget, rounds, local_epochs, sampling_probability_micro }.plan();
     plan.map(Settings::RecordSettings).map_err(|error| usage(&error))
 }
 
 fn print(answer: &Answer) {
-    let Budget { epsilon, delta } = answer.target;
+    let Budget { epsilon, delta, .. } = answer.target;
     println!(
         "unit {}, {} rounds, {} members, target ε = {epsilon} at δ = {delta:e}\n",
         answer.unit, answer.rounds, answer.members
@@ -174,10 +179,15 @@ fn print(answer: &Answer) {
         );
     }
     if let Settings::RecordSettings(plan) = &answer.settings {
+        let (multiplier, probability) = (plan.noise_multiplier_milli, plan.sampling_probability_micro);
         println!(
             "\nIn the round settings, with a clipping norm and a minimum of records of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
-             noise_multiplier_milli = {}\nsampling_probability_micro = {}\nminimum_records = 100",
-            plan.noise_multiplier_milli, plan.sampling_probability_micro
+             noise_multiplier_milli = {multiplier}\nsampling_probability_micro = {probability}\nminimum_records = 100",
+        );
+        println!(
+            "\nIn the hospitals' policies; without it their ledgers count by one order, and refuse earlier:\n[privacy.training]\n\
+             noise_multiplier_milli = {multiplier}\nsampling_probability_micro = {probability}\nsteps = {}",
+            plan.steps
         );
     }
     println!("\nNot covered:");

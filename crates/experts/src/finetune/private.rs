@@ -51,12 +51,16 @@ impl FineTuner {
             let reason = "private training keeps what every layer computed; turn recompute_layers off";
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
+        if settings.dropout > 0.0 {
+            let reason = "what dropout leaves out of a record would depend on the records beside it, and private training counts on a record's gradient being its own; set dropout to 0";
+            return Err(ExpertsError::Settings(reason.to_owned()));
+        }
         self.check(examples)?;
         check_records(examples)?;
         tch::manual_seed(settings.seed as i64);
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
-        self.model.attach_recorded(&self.adapter, settings.dropout, &recorder)?;
+        self.model.attach_recorded(&self.adapter, 0.0, &recorder)?;
         let result = self.descend_privately(examples, settings, private, (&tape, random), progress);
         self.model.attach(&self.adapter, 0.0)?;
         self.adapter.freeze();
@@ -311,6 +315,8 @@ mod tests {
         };
         let recompute = FineTuning { recompute_layers: true, ..settings() };
         assert!(refusal(recompute, private()).contains("turn recompute_layers off"));
+        let dropout = FineTuning { dropout: 0.1, ..settings() };
+        assert!(refusal(dropout, private()).contains("set dropout to 0"));
         let none = PrivateTraining { noise_multiplier: 0.0, ..private() };
         assert!(refusal(settings(), none).contains("noise_multiplier must be"));
     }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{NOISE_STEPS_FOR_WEIGHTS, ROUTING_NOISE_STEPS};
+use super::{MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, ROUTING_NOISE_STEPS};
 use crate::consortium::MAX_WEIGHT;
 use crate::id::{BlockId, Digest};
 
@@ -53,6 +53,12 @@ pub enum PlanError {
     Weight {
         /// The plan's largest weight.
         got: u8,
+    },
+    /// No training, or more of it than can be meant.
+    #[error("{got} passes over the records of a member are planned; 1 to {MOST_LOCAL_EPOCHS} are possible")]
+    LocalEpochs {
+        /// The plan's passes.
+        got: u16,
     },
     /// Weights other than 1 without the noise that keeps them from separating members.
     #[error("{block} has noise of {got} steps; weights above 1 need at least {NOISE_STEPS_FOR_WEIGHTS}")]

@@ -1,8 +1,9 @@
 //! The rules of a plan, one function each.
 
 use super::{
-    CERTAIN_MICRO, LateSketches, MAX_BLOCK_LENGTH, MAX_BLOCKS, NOISE_STEPS_FOR_WEIGHTS, PlanError,
-    PlannedBlock, ROUTING_NOISE_STEPS, RoundPlan, RoundSettings, SKETCH_COORDINATES, TrainingPlan,
+    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LateSketches, MAX_BLOCK_LENGTH, MAX_BLOCKS,
+    MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS, RoundPlan,
+    RoundSettings, SKETCH_COORDINATES, TrainingPlan,
 };
 use crate::block::BlockKind;
 use crate::consortium::{Consortium, MAX_WEIGHT, Role};
@@ -50,6 +51,10 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     }
     if !(1..=MAX_WEIGHT).contains(&settings.max_weight) {
         return Err(PlanError::Weight { got: settings.max_weight });
+    }
+    let got = settings.training.local_epochs;
+    if !(1..=MOST_LOCAL_EPOCHS).contains(&got) {
+        return Err(PlanError::LocalEpochs { got });
     }
     Ok(())
 }
@@ -137,8 +142,9 @@ pub(super) fn check_private_training(training: &TrainingPlan) -> Result<(), Plan
     if private.clipping_norm_milli == 0 {
         return refuse("clipping norm in thousandths", 0, "at least 1");
     }
-    if private.noise_multiplier_milli == 0 {
-        return refuse("noise multiplier in thousandths", 0, "at least 1");
+    let got = private.noise_multiplier_milli;
+    if got < LEAST_NOISE_MULTIPLIER_MILLI {
+        return refuse("noise multiplier in thousandths", got, "at least 100");
     }
     if private.minimum_records == 0 {
         return refuse("minimum of records", 0, "at least 1");

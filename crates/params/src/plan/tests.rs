@@ -278,6 +278,16 @@ fn settings_survive_their_file() {
     assert!(RoundSettings::parse(&typo).is_err());
 }
 
+/// PLAN-03
+#[test]
+fn training_makes_one_pass_at_least_and_a_thousand_at_most() {
+    let with = |epochs| check(|plan| plan.settings.training.local_epochs = epochs);
+    assert_eq!([with(1), with(1000)], [Ok(()), Ok(())]);
+    for got in [0, 1001, u16::MAX] {
+        assert_eq!(with(got), Err(PlanError::LocalEpochs { got }));
+    }
+}
+
 /// PLAN-13
 #[test]
 fn private_training_without_clip_noise_or_sampling_is_refused() {
@@ -289,9 +299,10 @@ fn private_training_without_clip_noise_or_sampling_is_refused() {
     };
     let with = |private| check(|plan| plan.settings.training.private = Some(private));
     assert_eq!(with(sound), Ok(()));
+    assert_eq!(with(PrivateTrainingPlan { noise_multiplier_milli: 100, ..sound }), Ok(()));
     for wrong in [
         PrivateTrainingPlan { clipping_norm_milli: 0, ..sound },
-        PrivateTrainingPlan { noise_multiplier_milli: 0, ..sound },
+        PrivateTrainingPlan { noise_multiplier_milli: 99, ..sound },
         PrivateTrainingPlan { minimum_records: 0, ..sound },
         PrivateTrainingPlan { sampling_probability_micro: 99, ..sound },
         PrivateTrainingPlan { sampling_probability_micro: 1_000_001, ..sound },
@@ -299,6 +310,8 @@ fn private_training_without_clip_noise_or_sampling_is_refused() {
         assert!(matches!(with(wrong), Err(PlanError::PrivateTraining { .. })), "{wrong:?}");
     }
     assert_eq!(sound.steps(2), 2 * 34, "a pass is 1/q steps, rounded up");
+    let most = PrivateTrainingPlan { sampling_probability_micro: 1, ..sound };
+    assert_eq!(most.steps(u16::MAX), 65_535_000_000, "more than 32 bits hold");
     assert_eq!(
         (sound.clipping_norm(), sound.noise_multiplier(), sound.sampling_probability()),
         (0.5, 1.1, 0.03)
@@ -323,6 +336,16 @@ fn a_policy_can_demand_private_training() {
         minimum_records: 50,
     });
     assert_eq!(demands.admit_settings(&settings), Ok(()));
+    let refusal = Err(PolicyRefusal::NoiseMultiplier { got: 1100, limit: 1101 });
+    assert_eq!(policy("minimum_noise_multiplier_milli = 1101").admit_settings(&settings), refusal);
+    let quiet = |settings: &mut RoundSettings| {
+        settings.training.private.as_mut().expect("private").noise_multiplier_milli = 299;
+    };
+    let mut weak = settings.clone();
+    quiet(&mut weak);
+    let refusal = Err(PolicyRefusal::NoiseMultiplier { got: 299, limit: 300 });
+    assert_eq!([policy(""), demands].map(|policy| policy.admit_settings(&weak)), [refusal.clone(), refusal]);
+    assert_eq!(policy("minimum_noise_multiplier_milli = 0").admit_settings(&weak), Ok(()));
     let text = settings.to_toml().expect("TOML");
     assert!(text.contains("[training.private]"), "{text}");
     assert_eq!(RoundSettings::parse(&text).expect("the same"), settings);

@@ -1,135 +1,279 @@
 //! Composition of privacy loss distributions: their convolution by FFT, tilted towards the losses that δ depends on.
 //!
 //! Multiplying each mass with `exp(tilt·loss)` before the transform, and dividing it out afterwards, makes the errors of
-//! the transform small against the tail that δ is read from, however small δ is. What is left of them is bounded
-//! and added to δ. Sources: Koskela, Jälkö and Honkela, "Computing Tight Differential Privacy Guarantees Using FFT"
-//! (2020); the tilt is that of saddle-point approximations (Alghamdi et al. 2023).
+//! the transform small against the tail that δ is read from, however small δ is. Moments are those of log masses. What
+//! is left of the errors is bounded and added to δ. Sources: Koskela, Jälkö and Honkela, "Computing Tight Differential
+//! Privacy Guarantees Using FFT" (2020); the tilt is that of saddle-point approximations (Alghamdi et al. 2023).
+
+use std::f64::consts::TAU;
 
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
 
 use super::loss::LossDistribution;
 
-/// The probability, under the tilted distribution, of what may lie outside the window of the transform.
-const OUTSIDE: f64 = 1e-16;
+/// The probability, under the tilted distribution, of what may lie outside the window of the transform, on each side.
+const OUTSIDE: f64 = 1e-10;
 
-/// What is added to a δ, relatively, for rounding in floating point and for tails that are cut off.
+/// What is added to a δ, relatively, for rounding in floating point that is not bounded one by one.
 const ROUNDING: f64 = 1e-3;
 
+/// The error of a transform for each halving of its size, relative to the sum of what is transformed, as each entry is a sum over
+/// paths with an addition and a multiplication at each halving.
+const TRANSFORM_ERROR: f64 = 8.0 * f64::EPSILON;
+
+/// `ln` of what is taken for 0 in a transform.
+const NEGLIGIBLE: f64 = -70.0;
+
+/// The smallest tilt that is looked for.
+const SMALLEST_TILT: f64 = 1e-12;
+
+/// The largest tilt times a grid's step: with it, the mass of a point is divided by 3,000 against that of the next.
+const LARGEST_TILT_IN_STEPS: f64 = 8.0;
+
 /// A distribution and how often it is composed.
-pub(super) type Part = (LossDistribution, u32);
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Part {
+    pub(super) losses: LossDistribution,
+    pub(super) count: f64,
+}
 
-/// Composed losses: `mass(i) = tilted[i]·exp(ln_scale - tilt·loss(i))`.
+/// Distributions on one grid that are composed.
 #[derive(Debug)]
-pub(super) struct ComposedLosses {
-    step: f64,
+pub(super) struct Composition {
+    pub(super) parts: Vec<Part>,
+    /// The most points of the transform.
+    pub(super) points: usize,
+}
+
+/// An ε that is at least the tight one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Bound {
+    pub(super) epsilon: f64,
+    /// Whether the grid has room for the composition. If not, no finer one has.
+    pub(super) has_room: bool,
+}
+
+/// The losses between which the tilted composition lies, but for [`OUTSIDE`] on each side, in steps.
+struct Window {
     first: i64,
-    tilted: Vec<f64>,
-    tilt: f64,
-    ln_scale: f64,
-    /// The most by which an entry of `tilted` may be wrong.
+    size: usize,
+    /// The largest loss in it.
+    high: f64,
+}
+
+/// The composition under its tilted distribution: what lies outside the window is folded into it.
+struct Tilted {
+    mass: Vec<f64>,
+    /// The most by which an entry may be wrong.
     error: f64,
-    infinity: f64,
 }
 
-/// `ln E[exp(tilt·loss)]` of the composition.
-fn ln_moment(parts: &[Part], tilt: f64) -> f64 {
-    parts.iter().map(|(losses, count)| f64::from(*count) * losses.ln_moment(tilt)).sum()
+/// An entry of a product of transforms, all of it as logarithms.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    ln: f64,
+    angle: f64,
+    /// How far `ln` and the angle may be off.
+    off: f64,
+    /// The most that `ln` may be.
+    most: f64,
 }
 
-/// Candidates for tilts and for Chernoff's bound.
-fn tilts() -> impl Iterator<Item = f64> {
-    (0..22).map(|power| 0.02 * 1.9f64.powi(power))
-}
-
-/// The tilt with the least Chernoff bound on where the tail of probability `delta` begins.
-fn best_tilt(parts: &[Part], delta: f64) -> f64 {
-    let start = |tilt: f64| (ln_moment(parts, tilt) - delta.ln()) / tilt;
-    tilts().min_by(|a, b| start(*a).total_cmp(&start(*b))).unwrap_or(1.0)
-}
-
-/// The losses between which the tilted composition lies, but for [`OUTSIDE`] on each side (Chernoff).
-fn window(parts: &[Part], tilt: f64) -> (f64, f64) {
-    let base = ln_moment(parts, tilt);
-    let bound = |further: f64| (ln_moment(parts, tilt + further) - base - OUTSIDE.ln()) / further;
-    let high = tilts().map(bound).fold(f64::INFINITY, f64::min);
-    let low = tilts().map(|further| bound(-further)).fold(f64::NEG_INFINITY, f64::max);
-    (low, high)
-}
-
-/// Composes distributions on one grid, for reading ε at about `delta`.
-pub(super) fn compose(parts: &[Part], delta: f64) -> ComposedLosses {
-    let step = parts[0].0.step;
-    let tilt = best_tilt(parts, delta);
-    let (low, high) = window(parts, tilt);
-    let first = (low / step).floor() as i64;
-    let size = (((high - low) / step) as usize + 2).next_power_of_two();
-    let mut planner = FftPlanner::new();
-    let mut spectrum = vec![Complex64::new(1.0, 0.0); size];
-    for (losses, count) in parts {
-        let own = tilted_spectrum(losses, tilt, size, &mut planner);
-        for (product, factor) in spectrum.iter_mut().zip(own) {
-            *product *= factor.powu(*count);
+impl Entry {
+    /// Multiplies a value that may be off by `error`, so often.
+    fn multiply(&mut self, value: Complex64, error: f64, count: f64) {
+        if self.most < NEGLIGIBLE {
+            return;
+        }
+        let norm = value.norm();
+        self.most += count * (norm + error).ln().min(0.0);
+        if self.most >= NEGLIGIBLE {
+            self.ln += count * norm.ln();
+            self.angle += (count * value.arg()) % TAU;
+            self.off += count * (error / norm + TRANSFORM_ERROR);
         }
     }
-    let transforms: u32 = parts.iter().map(|(_, count)| count).sum();
-    let weight = spectrum.iter().map(|value| value.norm()).sum::<f64>() / size as f64;
-    let error = 4.0 * f64::EPSILON * (f64::from(transforms) + (size as f64).log2()) * weight;
-    planner.plan_fft_inverse(size).process(&mut spectrum);
-    let tilted = (0..size).map(|i| spectrum[ring(first + i as i64, size)].re / size as f64).collect();
-    let ln_scale = ln_moment(parts, tilt);
-    let finite: f64 =
-        parts.iter().map(|(losses, count)| f64::from(*count) * (-losses.infinity).ln_1p()).sum();
-    let beyond = OUTSIDE * (ln_scale - tilt * high).exp();
-    ComposedLosses { step, first, tilted, tilt, ln_scale, error, infinity: -finite.exp_m1() + beyond }
+
+    /// The value and its error.
+    fn value(self) -> (Complex64, f64) {
+        if self.most < NEGLIGIBLE {
+            return (Complex64::new(0.0, 0.0), self.most.exp());
+        }
+        let by_ln = if self.off < 1.0 { self.ln.exp() * self.off.exp_m1() } else { f64::INFINITY };
+        (Complex64::from_polar(self.ln.exp(), self.angle), by_ln.min(2.0 * self.most.exp()))
+    }
+}
+
+impl Composition {
+    fn step(&self) -> f64 {
+        self.parts[0].losses.step
+    }
+
+    /// `ln E[exp(tilt·loss)]` of the composition, without its infinite losses.
+    fn ln_moment(&self, tilt: f64) -> f64 {
+        self.parts.iter().map(|part| part.count * part.losses.ln_moment(tilt)).sum()
+    }
+
+    /// The tilt with about the least Chernoff bound on the ε of `delta`, near `hint`: the divergence at ε is at most
+    /// `E[exp(tilt·(loss - ε))]` times the most that `(1 - exp(-u))·exp(-tilt·u)` may be. Tilts that leave one grid point alone in
+    /// the tail are as good as any larger one.
+    pub(super) fn best_tilt(&self, delta: f64, hint: f64) -> f64 {
+        let most = |tilt: f64| -tilt.ln_1p() - tilt * tilt.recip().ln_1p();
+        let start = |tilt: f64| (self.ln_moment(tilt) + most(tilt) - delta.ln()) / tilt;
+        let (power, least) = least_at_power(start, hint, LARGEST_TILT_IN_STEPS / self.step());
+        let between = [-0.75f64, -0.5, -0.25, 0.25, 0.5, 0.75].map(|part| power * part.exp2());
+        let better = between.into_iter().map(|tilt| (tilt, start(tilt)));
+        better.fold((power, least), |best, other| if other.1 < best.1 { other } else { best }).0
+    }
+
+    /// Chernoff's bounds, and the ends of the distributions.
+    fn window(&self, tilt: f64) -> Option<Window> {
+        let base = self.ln_moment(tilt);
+        let bound = |further: f64| (self.ln_moment(tilt + further) - base - OUTSIDE.ln()) / further;
+        let largest = 16.0 * LARGEST_TILT_IN_STEPS / self.step();
+        let high = least_at_power(bound, tilt, largest).1.min(self.highest());
+        let low = -least_at_power(|further| -bound(-further), tilt, largest).1;
+        let low = low.max(self.parts.iter().map(|part| part.count * part.losses.loss(0)).sum());
+        let first = (low / self.step()).floor();
+        let size = (high / self.step()).ceil() - first + 1.0;
+        // What is no number fails this.
+        if !(size >= 1.0 && size <= self.points as f64 && first.abs() < 2f64.powi(52)) {
+            return None;
+        }
+        Some(Window { first: first as i64, size: transform_size(size as usize), high })
+    }
+
+    /// The largest finite loss.
+    fn highest(&self) -> f64 {
+        self.parts.iter().map(|part| part.count * part.losses.highest()).sum()
+    }
+
+    /// The composition's transform, and a bound on each of its entries' error.
+    fn spectrum(&self, tilt: f64, size: usize, planner: &mut FftPlanner<f64>) -> (Vec<Complex64>, Vec<f64>) {
+        // The transform of real numbers is that of its first half, mirrored.
+        let mut entries = vec![Entry::default(); size / 2 + 1];
+        for Part { losses, count } in &self.parts {
+            let (own, error) = tilted_transform(losses, tilt, size, planner);
+            for (entry, value) in entries.iter_mut().zip(own) {
+                entry.multiply(value, error, *count);
+            }
+        }
+        let half: Vec<(Complex64, f64)> = entries.into_iter().map(Entry::value).collect();
+        let mirrored = half[1..size.div_ceil(2)].iter().rev().map(|(value, error)| (value.conj(), *error));
+        half.iter().copied().chain(mirrored).unzip()
+    }
+
+    fn tilted(&self, tilt: f64, window: &Window) -> Tilted {
+        let mut planner = FftPlanner::new();
+        let (mut spectrum, errors) = self.spectrum(tilt, window.size, &mut planner);
+        let size = window.size as f64;
+        let sum = spectrum.iter().map(|value| value.norm()).sum::<f64>();
+        let error = (errors.iter().sum::<f64>() + TRANSFORM_ERROR * size.log2().max(1.0) * sum) / size;
+        planner.plan_fft_inverse(window.size).process(&mut spectrum);
+        let mass = |index| spectrum[ring(window.first + index as i64, window.size)].re / size;
+        Tilted { mass: (0..window.size).map(mass).collect(), error }
+    }
+
+    /// The least ε whose δ is at most `delta`, rounded up, read under a tilt: where the grid has no room, the largest loss. None where
+    /// infinite losses are likelier.
+    pub(super) fn epsilon(&self, delta: f64, tilt: f64) -> Option<Bound> {
+        let finite: f64 = self.parts.iter().map(|part| part.count * (-part.losses.infinity).ln_1p()).sum();
+        let delta = delta / (1.0 + ROUNDING) + finite.exp_m1();
+        if delta.is_nan() || delta <= 0.0 {
+            return None;
+        }
+        let most = Some(self.highest().max(0.0)).filter(|epsilon| epsilon.is_finite());
+        let window = self.window(tilt);
+        let read = window.as_ref().and_then(|window| self.read(delta, tilt, window));
+        let epsilon = read.into_iter().chain(most).reduce(f64::min)?;
+        Some(Bound { epsilon, has_room: window.is_some() })
+    }
+
+    fn read(&self, delta: f64, tilt: f64, window: &Window) -> Option<f64> {
+        let Tilted { mass, error } = self.tilted(tilt, window);
+        let ln_scale = self.ln_moment(tilt);
+        let outside = if window.high < self.highest() { OUTSIDE } else { 0.0 };
+        let beyond = outside * (ln_scale - tilt * window.high).exp();
+        // Rounding of the tilted masses, which are products of as many factors as there are compositions.
+        let exponent = |part: &Part| part.count * (20.0 + (tilt * part.losses.highest()).abs());
+        let rounding = 8.0 * f64::EPSILON * self.parts.iter().map(exponent).sum::<f64>();
+        let target = delta * (-rounding).exp() - beyond;
+        if target.is_nan() || target <= 0.0 {
+            return None;
+        }
+        let untilted = |index: usize| {
+            let loss = (window.first + index as i64) as f64 * self.step();
+            (mass[index].max(0.0) + error) * (ln_scale - tilt * loss).exp()
+        };
+        let (above, from) = self.crossing(target, mass.len(), untilted)?;
+        let epsilon = (window.first + from as i64) as f64 * self.step() - above;
+        (epsilon.is_finite()).then_some(epsilon.max(0.0))
+    }
+
+    /// Walks down from the highest loss until the divergence is above `target`: by how much ε is below which grid point.
+    ///
+    /// With `A` the mass of the losses above `ε`, the divergence at `ε - y` is `(1 - exp(-y))·A + exp(-y)·δ(ε)`, all of it
+    /// positive, while no further loss is passed.
+    fn crossing(&self, target: f64, size: usize, mass: impl Fn(usize) -> f64) -> Option<(f64, usize)> {
+        let (keep, width) = ((-self.step()).exp(), -(-self.step()).exp_m1());
+        let (mut above, mut delta) = (0.0, 0.0);
+        for index in (0..size).rev() {
+            above += mass(index);
+            let below = width * above + keep * delta;
+            if below.is_nan() || below > target {
+                let y = -((above - target) / (above - delta)).ln();
+                // The mass up to here may be infinite, where nothing is known of ε.
+                return y.is_finite().then_some((y.max(0.0), index));
+            }
+            delta = below;
+        }
+        // The divergence is small enough at the window's lower end.
+        Some((self.step(), 0))
+    }
+}
+
+/// The power of two near `hint`, and at most `largest`, where a function that has one minimum is least, and its value there.
+fn least_at_power(function: impl Fn(f64) -> f64, hint: f64, largest: f64) -> (f64, f64) {
+    let mut at = hint.min(largest).log2().floor().exp2();
+    let mut least = function(at);
+    for factor in [2.0, 0.5] {
+        while (SMALLEST_TILT..=largest).contains(&(factor * at)) {
+            let next = function(factor * at);
+            if next.is_nan() || next >= least {
+                break;
+            }
+            (at, least) = (factor * at, next);
+        }
+    }
+    (at, least)
+}
+
+/// The least size that transforms are fast with and that is at least this: a power of two, or three times one.
+fn transform_size(least: usize) -> usize {
+    let power = least.next_power_of_two();
+    if power >= 4 && least <= power / 4 * 3 { power / 4 * 3 } else { power }
 }
 
 fn ring(index: i64, size: usize) -> usize {
     index.rem_euclid(size as i64) as usize
 }
 
-/// The transform of a tilted, normalised distribution, folded into the window.
-fn tilted_spectrum(
+/// The transform of a tilted, normalised distribution, folded into the window, and how far each entry may be off.
+fn tilted_transform(
     losses: &LossDistribution,
     tilt: f64,
     size: usize,
     planner: &mut FftPlanner<f64>,
-) -> Vec<Complex64> {
+) -> (Vec<Complex64>, f64) {
     let ln_total = losses.ln_moment(tilt);
     let mut values = vec![Complex64::new(0.0, 0.0); size];
-    for (index, mass) in losses.mass.iter().enumerate() {
-        let at = ring(losses.first + index as i64, size);
-        values[at].re += mass * (tilt * losses.loss(index) - ln_total).exp();
+    let mut at = ring(losses.first, size);
+    for (index, ln_mass) in losses.ln_mass.iter().enumerate() {
+        values[at].re += (ln_mass + tilt * losses.loss(index) - ln_total).exp();
+        at = if at + 1 == size { 0 } else { at + 1 };
     }
     planner.plan_fft_forward(size).process(&mut values);
-    values
-}
-
-impl ComposedLosses {
-    /// The hockey-stick divergence at `epsilon`: an upper bound on δ.
-    pub(super) fn delta(&self, epsilon: f64) -> f64 {
-        let start = ((epsilon / self.step).floor() as i64 + 1 - self.first).max(0) as usize;
-        let parts = (start..self.tilted.len()).map(|index| {
-            let loss = (self.first + index as i64) as f64 * self.step;
-            let mass = self.tilted[index].max(0.0) + self.error;
-            mass * (self.ln_scale - self.tilt * loss).exp() * -(epsilon - loss).exp_m1()
-        });
-        (self.infinity + parts.sum::<f64>()) * (1.0 + ROUNDING)
-    }
-
-    /// The least ε whose δ is at most `delta`, by bisection, rounded up; infinite where there is none.
-    pub(super) fn epsilon(&self, delta: f64) -> f64 {
-        let (mut low, mut high) = (0.0, (self.first + self.tilted.len() as i64) as f64 * self.step);
-        if self.delta(low) <= delta {
-            return low;
-        }
-        if self.delta(high) > delta {
-            return f64::INFINITY;
-        }
-        while high - low > 1e-9 * high {
-            let middle = f64::midpoint(low, high);
-            if self.delta(middle) <= delta { high = middle } else { low = middle }
-        }
-        high
-    }
+    // They sum to 1.
+    (values, 2.0 * TRANSFORM_ERROR * (size as f64).log2().max(1.0))
 }

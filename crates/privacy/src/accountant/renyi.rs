@@ -4,7 +4,7 @@
 //! sections 3.3 (orders that are integers and orders that are not); Canonne, Kamath and Steinke, "The Discrete
 //! Gaussian for Differential Privacy" (2020), proposition 12 (conversion) and theorem 4 (discrete Gaussian).
 
-use super::normal::ln_erfc;
+use super::normal::{ln_add, ln_erfc};
 
 /// The orders at which the accountant looks for the least ε.
 pub fn orders() -> impl Iterator<Item = f64> {
@@ -15,7 +15,9 @@ pub fn orders() -> impl Iterator<Item = f64> {
 
 /// The ε at `delta` that a Rényi divergence of `divergence` at `order` gives.
 pub fn to_epsilon(order: f64, divergence: f64, delta: f64) -> f64 {
-    (divergence + slack(order, delta)).max(0.0)
+    let epsilon = divergence + slack(order, delta);
+    // What is no number bounds nothing.
+    if epsilon.is_nan() { f64::INFINITY } else { epsilon.max(0.0) }
 }
 
 /// The divergence at `order` that may be spent so that the ε at `delta` stays at most `epsilon`; below 0 there is none.
@@ -42,7 +44,9 @@ pub(super) fn sampled_gaussian(q: f64, sigma: f64, order: f64) -> f64 {
     } else {
         fractional_moment(q, sigma, order).unwrap_or_else(|| between_whole_orders(q, sigma, order))
     };
-    moment / (order - 1.0)
+    let divergence = moment / (order - 1.0);
+    // Noise that is too little for floating-point numbers bounds nothing; rounding makes no divergence negative.
+    if divergence.is_nan() { f64::INFINITY } else { divergence.max(0.0) }
 }
 
 /// `ln E[(p/q)^order]` by the binomial theorem (section 3.3, equation 5).
@@ -91,11 +95,6 @@ fn fractional_moment(q: f64, sigma: f64, order: f64) -> Option<f64> {
 fn between_whole_orders(q: f64, sigma: f64, order: f64) -> f64 {
     let (low, part) = (order.floor(), order.fract());
     (1.0 - part) * whole_moment(q, sigma, low) + part * whole_moment(q, sigma, low + 1.0)
-}
-
-fn ln_add(a: f64, b: f64) -> f64 {
-    let (low, high) = if a < b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
 #[cfg(test)]

@@ -59,17 +59,16 @@ fn one(all: &[Release], released: Released) -> Release {
 }
 
 fn rho(release: Release) -> f64 {
-    match release.mechanism {
-        Mechanism::Concentrated { rho } => rho,
-        other => panic!("{other:?}"),
-    }
+    let Release { coordinates, sensitivity, noise_per_member: sigma, honest_noises: parties, .. } = release;
+    assert_eq!(release.mechanism, Mechanism::DiscreteGaussian { sigma, parties, coordinates, sensitivity });
+    release.mechanism.divergence(2.0) / 2.0
 }
 
 /// PRIV-03
 #[test]
 fn everything_that_leaves_is_charged() {
     let all = releases(&settings(1000, 1), PrivacyUnit::Member).expect("charged");
-    let counts: Vec<(Released, u32)> = all.iter().map(|release| (release.released, release.count)).collect();
+    let counts: Vec<(Released, u64)> = all.iter().map(|release| (release.released, release.count)).collect();
     let expected = [
         (Released::ExpertSum, 2),
         (Released::RegionSketch, 2),
@@ -98,6 +97,11 @@ fn sensitivities_are_clips_whatever_is_rounded_and_noise_is_that_of_honest_membe
     assert_eq!(one(&all, Released::TokenCount).sensitivity, 60.0);
     let record = releases(&settings(1000, 1), PrivacyUnit::Record).expect("charged");
     assert!((rho(one(&record, Released::ExpertSum)) / rho(expert) - 4.0).abs() < 1e-9);
+    let of_record = |released| one(&record, released).sensitivity;
+    assert_eq!(of_record(Released::RouterSum), 2000f64.hypot(750.0), "a weight is between a quarter and 1");
+    assert_eq!(of_record(Released::RoutingHistogram), 2f64.sqrt() * 1000.0, "distributions are not negative");
+    assert_eq!(of_record(Released::TokenCount), 60.0, "counts are between 0 and 60");
+    assert_eq!(of_record(Released::RegionSketch), 2.0 * 8196.0);
 }
 
 /// PRIV-04
@@ -136,13 +140,13 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
     assert_eq!((steps.count, steps.coordinates), (68, 404));
     assert_eq!(steps.mechanism, Mechanism::Gaussian { noise_multiplier: 1.25, sampling_probability: 0.03 });
     assert_eq!(f64::from(steps.noise_per_member) / steps.sensitivity, 1.25, "both in the same steps");
-    // PRIV-11: a record moves a region by 2/100 of the clip, and a distribution by 2/100, with rounding.
+    // PRIV-11: a record moves a region by 2/100 of the clip, and a distribution by sqrt(2)/100, with rounding.
     assert_eq!(one(&record, Released::RegionSketch).sensitivity, 2.0 * 8192.0 / 100.0 + 8.0);
     assert_eq!(
         one(&record, Released::RoutingHistogram).sensitivity,
-        2.0 * 1024.0 / 100.0 + 2.0 * 101f64.sqrt()
+        1024.0 * 2f64.sqrt() / 100.0 + 2.0 * 101f64.sqrt()
     );
-    assert_eq!(one(&record, Released::TokenCount).sensitivity, 120.0);
+    assert_eq!(one(&record, Released::TokenCount).sensitivity, 60.0);
     let training = account([&steps]).epsilon(1e-6);
     assert!((0.5..2.5).contains(&training.epsilon) && training.method == "pld", "{training:?}");
     // Control: for the whole member nothing is gained, and without private training sums without noise have no bound.

@@ -1,6 +1,8 @@
 use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
 
+use cloister_params::limits::TrainingLimits;
+
 use super::*;
 use crate::closed::OpenedSums;
 use crate::ledger::{Charge, Opening};
@@ -55,7 +57,7 @@ fn statements_fit_the_published_schema_and_lies_do_not() {
         Mechanism::Unbounded,
         Mechanism::Concentrated { rho: 0.01 },
         Mechanism::Gaussian { noise_multiplier: 2.0, sampling_probability: 0.1 },
-        Mechanism::DiscreteGaussian { sigma: 40.0, sensitivity: 2.0 },
+        Mechanism::DiscreteGaussian { sigma: 40, parties: 3, coordinates: 10, sensitivity: 2.0 },
     ];
     for mechanism in mechanisms {
         for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
@@ -63,6 +65,15 @@ fn statements_fit_the_published_schema_and_lies_do_not() {
         }
     }
     let whole = statement(PrivacyUnit::Record, mechanisms[1]);
+    let limits =
+        TrainingLimits { noise_multiplier_milli: 2000, sampling_probability_micro: 100_000, steps: 30 };
+    let budget = Budget { training: Some(limits), ..Budget::new(4.0, 1e-6).expect("a budget") };
+    let planned = stated(&history(PrivacyUnit::Record, mechanisms[2]), Some(budget));
+    assert!(is_valid(&planned) && planned["budget"]["training"]["steps"] == 30, "{planned}");
+    assert!(
+        planned["epsilon_counted_against_budget"].as_f64() > planned["epsilon"].as_f64(),
+        "12 of 30 steps"
+    );
     let items =
         ["unit", "neighbouring_relation", "trust_model", "delta", "accountant", "accuracy_cost", "rounds"];
     for item in items.into_iter().chain(["ledger_head"]) {
