@@ -2,7 +2,6 @@
 
 mod told;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ use cloister_experts::task::Task;
 use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
-use cloister_transport::{Settings, printable};
+use cloister_transport::{HostPort, Settings, printable};
 
 use crate::create::create_folder;
 use crate::events;
@@ -40,9 +39,9 @@ pub(crate) struct Arguments {
     /// This hospital's folder: certificate.pem, key.pem, signing.key, policy.toml.
     #[arg(long, env = "CLOISTER_IDENTITY")]
     identity: PathBuf,
-    /// The coordinator's address and UDP port.
+    /// The coordinator's name or address, and its UDP port, as in cloister.example.org:443.
     #[arg(long, env = "CLOISTER_COORDINATOR")]
-    coordinator: SocketAddr,
+    coordinator: HostPort,
     /// The task file: the base model, what is trained of it, and what it learns.
     #[arg(long)]
     task: PathBuf,
@@ -78,9 +77,9 @@ pub(crate) struct Arguments {
     /// Tokens that a window shares with the one before.
     #[arg(long, default_value_t = 0)]
     window_overlap: usize,
-    /// CPU threads for training.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    /// CPU threads for training, at most 256.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
     /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
@@ -207,7 +206,7 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         program: arguments.trainer.program(&arguments.data)?,
         part: arguments.evaluate.0,
         of: arguments.evaluate.1,
-        threads: arguments.threads,
+        threads: arguments.threads.into(),
         device: arguments.device,
         compare_local: arguments.compare_local,
         folder: arguments.data.clone(),

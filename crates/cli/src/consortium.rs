@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use cloister_params::floors::{COHORTS_FROM, DEFAULT_CUSTODIANS, Floors};
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Flags of `cloister consortium`.
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ enum Command {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Floors => print!("{}", floors_table()?),
+        Command::Floors => output::print(floors_table()?)?,
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
 use crate::failure::{Failure, Kind};
+use crate::output;
 use adapter_flags::AdapterFlags;
 use new_task::NewTask;
 
@@ -150,8 +151,8 @@ enum LayoutFlag {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Task(arguments) => return new_task::write(&arguments),
-        Command::Blocks(arguments) => print_blocks(&arguments),
-        Command::Check(arguments) => check(&arguments),
+        Command::Blocks(arguments) => return print_blocks(&arguments),
+        Command::Check(arguments) => return check(&arguments),
         Command::Convert(Convert { file, target }) => gguf::convert(&file, &target),
         Command::Upcycle(arguments) => {
             let Upcycle { model, target, experts, experts_per_token, seed } = arguments;
@@ -169,14 +170,13 @@ fn failure(error: ExpertsError) -> Failure {
     }
 }
 
-fn print_blocks(arguments: &Blocks) -> Result<(), ExpertsError> {
-    let config = AnyConfig::read(&arguments.model)?;
-    let table = AdapterBlocks::new(&config.sites(), &arguments.adapter.settings())?;
+fn print_blocks(arguments: &Blocks) -> Result<(), Failure> {
+    let config = AnyConfig::read(&arguments.model).map_err(failure)?;
+    let table = AdapterBlocks::new(&config.sites(), &arguments.adapter.settings()).map_err(failure)?;
     match arguments.json {
-        true => println!("{}", blocks_json(&config, &table)),
-        false => print!("{}", blocks_text(&table)),
+        true => output::line(blocks_json(&config, &table)),
+        false => output::print(blocks_text(&table)),
     }
-    Ok(())
 }
 
 fn blocks_json(config: &AnyConfig, table: &AdapterBlocks) -> Value {
@@ -202,7 +202,7 @@ fn blocks_text(table: &AdapterBlocks) -> String {
     text
 }
 
-fn check(arguments: &Check) -> Result<(), ExpertsError> {
+fn check(arguments: &Check) -> Result<(), Failure> {
     let precision = arguments.precision.into();
     let workload = Workload {
         texts: arguments.batch_size,
@@ -210,22 +210,23 @@ fn check(arguments: &Check) -> Result<(), ExpertsError> {
         recompute_layers: arguments.recompute_layers,
         device: arguments.device,
     };
-    let seen = overview(&arguments.model, &arguments.adapter.settings(), precision, workload)?;
-    seen.memory.check(arguments.device)?;
-    eprintln!("loading {} of weights", bytes(seen.memory.weights as u64));
-    let model = Model::open(&arguments.model, precision, arguments.device)?;
+    let seen =
+        overview(&arguments.model, &arguments.adapter.settings(), precision, workload).map_err(failure)?;
+    seen.memory.check(arguments.device).map_err(failure)?;
+    output::tell(format_args!("loading {} of weights", bytes(seen.memory.weights as u64)));
+    let model = Model::open(&arguments.model, precision, arguments.device).map_err(failure)?;
     let finite = model.runs(&checked_tokens(arguments.device));
     let ignored = model.ignored();
     match arguments.json {
-        true => println!("{}", json!({"overview": seen, "ignored": ignored, "forward_is_finite": finite})),
-        false => print!("{}", check_text(&seen, arguments, ignored)),
+        true => output::line(json!({"overview": seen, "ignored": ignored, "forward_is_finite": finite}))?,
+        false => output::print(check_text(&seen, arguments, ignored))?,
     }
     match finite {
         true => Ok(()),
-        false => Err(ExpertsError::Content {
+        false => Err(failure(ExpertsError::Content {
             path: arguments.model.clone(),
             reason: "its logits are not finite numbers".to_owned(),
-        }),
+        })),
     }
 }
 

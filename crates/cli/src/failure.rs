@@ -6,6 +6,8 @@ use std::process::ExitCode;
 /// The kinds of failure that have an exit code of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
+    /// Whoever read the results went away, so that nothing is left to do or to tell.
+    ReaderLeft = 0,
     /// Anything else.
     Error = 1,
     /// Flags that make no sense together.
@@ -40,6 +42,16 @@ impl Failure {
     /// Anything else.
     pub(crate) fn error(sentence: impl fmt::Display) -> Self {
         Self::new(Kind::Error, sentence)
+    }
+
+    /// Whoever read the results went away.
+    pub(crate) fn reader_left() -> Self {
+        Self::new(Kind::ReaderLeft, "the reader of the results went away")
+    }
+
+    /// Whether anybody is to be told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.kind != Kind::ReaderLeft
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::create::write;
 use crate::failure::Failure;
+use crate::output;
 
 /// Flags of `cloister lab`.
 #[derive(Debug, Args)]
@@ -130,8 +131,7 @@ fn run_config(arguments: &Run) -> Result<(), Failure> {
     let summary =
         cloister_lab::run(&config, &folders, arguments.test.as_deref(), &mut show).map_err(failure)?;
     screen.finish();
-    print(&config, &summary, &folders.out, common.json);
-    Ok(())
+    print(&config, &summary, &folders.out, common.json)
 }
 
 fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
@@ -146,14 +146,22 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
     let all = ladder.run(&folders, &mut begin, &mut show).map_err(failure)?;
     screen.finish();
     if common.json {
-        println!("{}", ladder::to_json(&all));
+        output::line(ladder::to_json(&all))?;
         return Ok(());
     }
-    println!("accuracy  spread  row");
+    output::line("accuracy  spread  row")?;
     for row in &all {
-        println!("{:8.2}  {:6.2}  {}", 100.0 * row.summary.mean, 100.0 * row.summary.std, row.name);
+        output::line(format_args!(
+            "{:8.2}  {:6.2}  {}",
+            100.0 * row.summary.mean,
+            100.0 * row.summary.std,
+            row.name
+        ))?;
     }
-    println!("results.csv, manifest.json and plots over rounds are under {}", folders.out.display());
+    output::line(format_args!(
+        "results.csv, manifest.json and plots over rounds are under {}",
+        folders.out.display()
+    ))?;
     Ok(())
 }
 
@@ -168,15 +176,15 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
         write(path, plot(&rows).as_bytes())?;
     }
     if common.json {
-        println!("{}", serde_json::to_string(&rows).map_err(Failure::error)?);
+        output::line(serde_json::to_string(&rows).map_err(Failure::error)?)?;
         return Ok(());
     }
-    println!("coordinates  noise  judged alike  overlap of cohorts");
+    output::line("coordinates  noise  judged alike  overlap of cohorts")?;
     for row in &rows {
         let Degradation { coordinates, noise, judged_alike, overlap } = row;
-        println!("{coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}");
+        output::line(format_args!("{coordinates:11}  {noise:5}  {judged_alike:12.3}  {overlap:18.3}"))?;
     }
-    println!("0 coordinates: cohorts drawn at random, as large as those chosen without sketches");
+    output::line("0 coordinates: cohorts drawn at random, as large as those chosen without sketches")?;
     Ok(())
 }
 
@@ -221,15 +229,17 @@ fn failure(error: LabError) -> Failure {
     }
 }
 
-fn print(config: &Config, summary: &Summary, out: &Path, json: bool) {
+fn print(config: &Config, summary: &Summary, out: &Path, json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", summary.to_json(config));
-        return;
+        return output::line(summary.to_json(config));
     }
     let (mean, std) = (100.0 * summary.mean, 100.0 * summary.std);
     let masks = if config.secure { "behind masks" } else { "in the clear" };
-    println!("{} {:?}, {masks}: {mean:.2} % ± {std:.2}", config.dataset, config.strategy.name);
-    println!("results.csv and manifest.json are under {}", out.display());
+    output::line(format_args!(
+        "{} {:?}, {masks}: {mean:.2} % ± {std:.2}",
+        config.dataset, config.strategy.name
+    ))?;
+    output::line(format_args!("results.csv and manifest.json are under {}", out.display()))
 }
 
 /// A bar with the time left, on stderr, and a line a round above it.
@@ -277,7 +287,7 @@ impl Screen {
     /// Also where stderr is no terminal, and the bar is not drawn.
     fn note(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{text}"));
+            self.bar.suspend(|| output::tell(text));
         }
     }
 

@@ -2,6 +2,8 @@
 
 // This program does IO: the clock and randomness of the system enter here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// What is printed goes through `output`, as readers may go away.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
@@ -21,6 +23,7 @@ mod failure;
 mod folder;
 #[cfg(feature = "training")]
 mod lab;
+mod output;
 mod privacy;
 #[cfg(feature = "training")]
 mod progress;
@@ -77,7 +80,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("cloister: {failure}");
+            if failure.is_told() {
+                output::tell(format_args!("cloister: {failure}"));
+            }
             failure.exit_code()
         }
     }

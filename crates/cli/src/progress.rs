@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output;
+
 /// What is told on stderr. `NO_COLOR` is heeded by the library that draws.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -27,7 +29,7 @@ impl Progress {
             self.bar.set_message(what.to_owned());
             self.bar.set_position(done);
         } else if let Some(percent) = self.tenth(what, done, total) {
-            eprintln!("{what}: {percent} %");
+            output::tell(format_args!("{what}: {percent} %"));
         }
         if done >= total {
             self.bar.reset();
@@ -36,7 +38,7 @@ impl Progress {
 
     /// A sentence, which stays.
     pub(crate) fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| output::tell(text));
     }
 
     /// The percentage, where it is a tenth that was not told yet.

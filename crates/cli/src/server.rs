@@ -1,6 +1,6 @@
 //! `cloister server`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use clap::Args;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
+use cloister_protocol::model::Model;
 use cloister_server::{JournalError, ServerConfig, ServerError, ServerEvent};
 use cloister_transport::{Settings, printable};
 use cloister_wire::message::Ending;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use crate::events;
 use crate::failure::{Failure, Kind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
+use crate::output;
 
 /// Flags of `cloister server`.
 #[derive(Debug, Args)]
@@ -38,8 +40,8 @@ pub(crate) struct Arguments {
     /// it stopped, whatever stopped it.
     #[arg(long)]
     data: PathBuf,
-    /// Address and UDP port to listen on.
-    #[arg(long, default_value = "0.0.0.0:443")]
+    /// Address and UDP port to listen on; a port alone stands for all addresses of this machine.
+    #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
     listen: SocketAddr,
     /// Rounds to run, those before a restart included.
     #[arg(long, default_value_t = NonZeroU64::MIN)]
@@ -74,7 +76,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             events::print(&to_json(&event));
         } else if verbose || !matches!(event, ServerEvent::NotAwaited(..)) {
             // A refusal's reason, for one, is a peer's.
-            eprintln!("{}", printable(to_text(&event).as_bytes()));
+            output::tell(printable(to_text(&event).as_bytes()));
         }
     };
     runtime
@@ -109,12 +111,16 @@ fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
         .check(epoch.consortium())
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
     let members = epoch.consortium().members().count();
+    let model = load_model(&arguments.model)?;
+    check_model(&settings, &model).map_err(|why| {
+        Failure::config(format!("{} and {}: {why}", arguments.settings.display(), arguments.model.display()))
+    })?;
     Ok(ServerConfig {
         signing_key: folder.signing_key,
         identity: folder.identity,
         listen: arguments.listen,
         settings,
-        model: load_model(&arguments.model)?,
+        model,
         num_rounds: arguments.num_rounds.get(),
         min_available_nodes: arguments.min_available_nodes.unwrap_or(members),
         start_within: Duration::from_secs(arguments.start_within_s),
@@ -125,6 +131,37 @@ fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
         },
         folder: arguments.data,
         epoch,
+    })
+}
+
+/// That the parameters have the blocks of the settings: before anybody connects.
+fn check_model(settings: &RoundSettings, model: &Model) -> Result<(), String> {
+    let (planned, had) = (settings.blocks.len(), model.blocks().len());
+    if planned != had {
+        return Err(format!(
+            "the settings have {planned} blocks, the parameters {had}; make both for one task"
+        ));
+    }
+    let lengths = settings.blocks.iter().zip(model.blocks());
+    match lengths.into_iter().find(|(block, values)| block.shape.length != values.len() as u64) {
+        Some((block, values)) => Err(format!(
+            "{} has {} numbers in the settings and {} in the parameters; make both for one task",
+            block.shape.id,
+            block.shape.length,
+            values.len()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// An address of this machine with a port, or a port alone.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+    }
+    text.parse().map_err(|_| {
+        "an address of this machine with a UDP port is expected, like 0.0.0.0:443, or a port alone".to_owned()
     })
 }
 

@@ -3,117 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod site;
+
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-use cloister_crypto::consortium::sign_file;
-use cloister_crypto::sign::SigningKey;
-use cloister_params::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
-use cloister_params::id::PartyId;
-use cloister_testkit::plan::{model, template};
-use cloister_transport::Identity;
-
-/// A coordinator's files on disk, before a test breaks one of them.
-struct Site {
-    folder: PathBuf,
-    file: ConsortiumFile,
-    governance: SigningKey,
-}
-
-fn write_key(folder: &Path, seed: [u8; 32]) {
-    let path = folder.join("signing.key");
-    std::fs::write(&path, hex::encode(seed)).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-impl Site {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("cloister-bad-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(folder.join("data")).unwrap();
-        let governance = SigningKey::from_seed(&[1; 32]);
-        let identity = Identity::generate("coordinator").unwrap();
-        identity.save(&folder).unwrap();
-        write_key(&folder, [2; 32]);
-        let policy = format!("governance_key = \"{}\"", governance.public());
-        std::fs::write(folder.join("policy.toml"), policy).unwrap();
-        let party = |number: u8| Party {
-            id: PartyId(u32::from(number)),
-            name: format!("hospital {number}"),
-            organisation: format!("organisation {number}"),
-            roles: vec![Role::Member, Role::Custodian],
-            signing_key: PublicBytes([number; 32]),
-            certificate: PublicBytes([100 + number; 32]),
-            weight: 1,
-        };
-        let coordinator = Coordinator {
-            name: "coordinator".into(),
-            signing_key: SigningKey::from_seed(&[2; 32]).public(),
-            certificate: PublicBytes(identity.fingerprint().0),
-        };
-        let file = ConsortiumFile {
-            name: "test".into(),
-            epoch: 1,
-            start: None,
-            coordinator,
-            parties: (1..=5).map(party).collect(),
-        };
-        let site = Self { folder, file, governance };
-        site.write_settings(4);
-        site
-    }
-
-    fn write_settings(&self, floor: usize) {
-        let settings = template(2, floor, 1);
-        std::fs::write(self.folder.join("settings.toml"), settings.to_toml().unwrap()).unwrap();
-        std::fs::write(self.folder.join("model"), model(&settings).to_bytes()).unwrap();
-    }
-
-    fn write_consortium(&self) {
-        let text = self.file.to_toml().unwrap();
-        let path = self.folder.join("consortium.toml");
-        std::fs::write(path.with_added_extension("sig"), hex::encode(sign_file(&text, &self.governance)))
-            .unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
-
-    fn serve(&self, listen: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
-        command.args(["server", "--start-within-s", "0", "--listen", listen]);
-        let flags = [
-            ("--consortium", "consortium.toml"),
-            ("--identity", ""),
-            ("--settings", "settings.toml"),
-            ("--model", "model"),
-            ("--data", "data"),
-        ];
-        for (flag, name) in flags {
-            command.arg(flag).arg(self.path(name));
-        }
-        command.output().unwrap()
-    }
-
-    fn fails(&self, listen: &str, code: i32, words: &[&str]) {
-        let output = self.serve(listen);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{errors}");
-        for word in words {
-            assert!(errors.contains(word), "{word:?} is not in: {errors}");
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
+use site::Site;
 
 #[test]
 fn the_honest_site_gets_as_far_as_waiting_for_members() {
@@ -169,6 +65,14 @@ fn keys_that_others_can_read() {
 
 #[cfg(feature = "training")]
 mod hospital {
+    use std::path::PathBuf;
+    use std::process::{Command, Output};
+
+    use cloister_crypto::sign::SigningKey;
+    use cloister_params::consortium::PublicBytes;
+    use cloister_transport::Identity;
+
+    use super::site::write_key;
     use super::*;
 
     fn join(site: &Site, identity: &Path, notes: &str) -> Output {

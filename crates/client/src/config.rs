@@ -1,6 +1,5 @@
 //! What a hospital's loop starts from.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
-use cloister_transport::{Identity, Settings};
+use cloister_transport::{HostPort, Identity, Settings};
 
 use crate::training::TrainingConfig;
 
@@ -32,7 +31,7 @@ pub struct ClientConfig {
     /// The model to start from.
     pub model: Model,
     /// Where the coordinator listens.
-    pub coordinator: SocketAddr,
+    pub coordinator: HostPort,
     /// Limits of the link.
     pub transport: Settings,
     /// How long to try to reach the coordinator.

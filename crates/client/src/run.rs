@@ -14,7 +14,7 @@ use cloister_params::plan::{RoundPlan, TrainingPlan};
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput, MemberTask};
-use cloister_transport::{ConnectError, Fingerprint, FrameReceiver, FrameSender, connect};
+use cloister_transport::{ConnectError, Fingerprint, FrameReceiver, FrameSender, Link, connect};
 use cloister_wire::frame::Frame;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -156,19 +156,29 @@ impl<'a> Client<'a> {
         let pinned = Fingerprint(config.epoch.consortium().coordinator().certificate.0);
         let limit = tokio::time::Instant::now() + config.reach_within;
         loop {
-            let attempt =
-                connect(config.coordinator, &config.identity, pinned, config.party, &config.transport);
-            match attempt.await {
+            match self.connect(pinned).await {
                 Ok(link) => {
                     (self.events)(ClientEvent::Connected);
                     return Ok(link.split());
                 }
-                Err(ConnectError::Unreachable { .. }) if tokio::time::Instant::now() < limit => {
+                Err(ConnectError::Unreachable { .. } | ConnectError::Name { .. })
+                    if tokio::time::Instant::now() < limit =>
+                {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Looks the coordinator up, and makes a link to it.
+    async fn connect(&self, pinned: Fingerprint) -> Result<Link, ConnectError> {
+        let config = self.config;
+        let address = config.coordinator.resolve().await.map_err(|error| ConnectError::Name {
+            host: config.coordinator.to_string(),
+            detail: error.to_string(),
+        })?;
+        connect(address, &config.identity, pinned, config.party, &config.transport).await
     }
 
     async fn serve(

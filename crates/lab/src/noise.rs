@@ -106,10 +106,14 @@ fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<T
         BlockKind::Shared => SHARED,
         BlockKind::Routing { .. } => HISTOGRAMS,
     };
-    let norm = scale.largest_norm(shape.kind);
+    let sensitivity = |unit| match unit {
+        PrivacyUnit::Member => scale.largest_norm(shape.kind),
+        PrivacyUnit::Record => scale.largest_change(shape.kind),
+    };
     let alike = table.iter().filter(|other| same_kind(other.kind, shape.kind)).count() as f64;
     let least = if histogram { ROUTING_NOISE_STEPS } else { 0 };
-    let noise = |target: Target| sigma(target, part / alike, norm, HONEST_NOISES) as u32;
+    let noise =
+        |target: Target| sigma(target.rho, part / alike, sensitivity(target.unit), HONEST_NOISES) as u32;
     PlannedBlock { shape, scale, noise_steps: target.map_or(least, noise) }
 }
 
@@ -121,29 +125,33 @@ fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Resul
     const COORDINATES: u16 = 64;
     let experts = table.iter().filter(|shape| shape.kind.is_scored()).count() as f64;
     let norm = sketch_norm(u64::from(COORDINATES));
-    let fitting = |part: f64, norm: f64, least: u16| match target {
+    let sketch = |unit| match unit {
+        PrivacyUnit::Member => norm,
+        PrivacyUnit::Record => 2.0 * norm,
+    };
+    // A count is between 0 and its largest, whose data ever changes.
+    let count = |_| f64::from(2 * MINIMUM_TOKENS);
+    let fitting = |part: f64, sensitivity: &dyn Fn(PrivacyUnit) -> f64, least: u16| match target {
         None => Ok(least),
-        Some(target) => u16::try_from(sigma(target, part / experts, norm, 1) as u64).map_err(|_| {
-            LabError::config("rho", format!("{} needs more noise than sketches hold", target.rho))
-        }),
+        Some(target) => {
+            let noise = sigma(target.rho, part / experts, sensitivity(target.unit), 1);
+            u16::try_from(noise as u64).map_err(|_| {
+                LabError::config("rho", format!("{} needs more noise than sketches hold", target.rho))
+            })
+        }
     };
     Ok(SketchPlan {
         seed: projection_seed(TASK),
         coordinates: COORDINATES,
-        noise_steps: fitting(REGIONS.min(UPDATES), norm, LEAST_SKETCH_NOISE)?,
+        noise_steps: fitting(REGIONS.min(UPDATES), &sketch, LEAST_SKETCH_NOISE)?,
         region_clip_milli: clips.region_milli,
-        count_noise: fitting(COUNTS, f64::from(2 * MINIMUM_TOKENS), LEAST_COUNT_NOISE)?
-            .max(LEAST_COUNT_NOISE),
+        count_noise: fitting(COUNTS, &count, LEAST_COUNT_NOISE)?.max(LEAST_COUNT_NOISE),
     })
 }
 
-/// The noise of each of `parties` members with which a release costs this part of the target.
-fn sigma(target: Target, part: f64, norm: f64, parties: u32) -> f64 {
-    let sensitivity = match target.unit {
-        PrivacyUnit::Member => norm,
-        PrivacyUnit::Record => 2.0 * norm,
-    };
-    (sensitivity / (2.0 * target.rho * part * f64::from(parties)).sqrt()).ceil()
+/// The noise of each of `parties` members with which a release of this sensitivity costs this part of `rho`.
+fn sigma(rho: f64, part: f64, sensitivity: f64, parties: u32) -> f64 {
+    (sensitivity / (2.0 * rho * part * f64::from(parties)).sqrt()).ceil()
 }
 
 #[cfg(test)]

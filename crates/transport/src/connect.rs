@@ -60,6 +60,14 @@ pub enum ConnectError {
         /// Where the coordinator should be.
         address: SocketAddr,
     },
+    /// The coordinator's name has no address.
+    #[error("the host of {host} is not found: {detail}; check the name and this machine's name service")]
+    Name {
+        /// The host and port that were given.
+        host: String,
+        /// What the system says.
+        detail: String,
+    },
     /// The coordinator does not know this side's certificate.
     #[error(
         "the coordinator at {address} refused us: our certificate {ours} is not in the consortium file that it uses; ask for it to be added, or load the identity that was enrolled"

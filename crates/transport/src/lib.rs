@@ -21,6 +21,7 @@
 // This crate does IO: the clock and randomness of the system enter here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod address;
 mod connect;
 mod counters;
 mod doorway;
@@ -37,6 +38,7 @@ mod settings;
 mod socket;
 mod uplink;
 
+pub use address::{HostPort, HostPortError};
 pub use connect::{ConnectError, connect};
 pub use counters::LinkCounters;
 pub use fingerprint::{Fingerprint, FingerprintError};

@@ -34,6 +34,21 @@ pub enum BindError {
         /// The address that was asked for.
         address: SocketAddr,
     },
+    /// The port is reserved.
+    #[error(
+        "no permission to listen at {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE (with systemd, \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE); give it, or choose a port from 1024 on"
+    )]
+    Permission {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The address is another machine's.
+    #[error("{address} is no address of this machine; listen at 0.0.0.0:{} for all of its addresses", address.port())]
+    NotHere {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
     /// The system refused the address.
     #[error("cannot listen at {address}: {source}")]
     Socket {
@@ -137,6 +152,8 @@ impl Listener {
             })
             .map_err(|source| match source.kind() {
                 io::ErrorKind::AddrInUse => BindError::PortInUse { address },
+                io::ErrorKind::PermissionDenied => BindError::Permission { address },
+                io::ErrorKind::AddrNotAvailable => BindError::NotHere { address },
                 _ => BindError::Socket { address, source },
             })?;
         let doorway = Doorway::new(settings.handshakes_of_one_source);

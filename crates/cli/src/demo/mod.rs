@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::create::{create_folder, write};
 use crate::failure::Failure;
+use crate::output;
 use processes::Processes;
 use result::{DemoResult, WrittenFile};
 use screen::{Screen, closing_table};
@@ -189,8 +190,7 @@ fn finish(arguments: &Arguments, mut result: DemoResult) -> Result<(), Failure> 
     write(&report, report::render(&result).as_bytes())?;
     write(&results, serde_json::to_string_pretty(&result).map_err(Failure::error)?.as_bytes())?;
     if !arguments.json {
-        print!("{}", closing_table(&result));
-        return Ok(());
+        return output::print(closing_table(&result));
     }
     let opened: usize = result.rounds.iter().flat_map(|round| &round.experts).filter(|e| e.opened).count();
     let summary = json!({
@@ -203,6 +203,5 @@ fn finish(arguments: &Arguments, mut result: DemoResult) -> Result<(), Failure> 
         "wall_s": result.wall_s,
         "report": report.display().to_string(),
     });
-    println!("{summary}");
-    Ok(())
+    output::line(summary)
 }

@@ -15,6 +15,7 @@ use super::{AdapterFlags, failure};
 use crate::create::{create_folder, write as write_file};
 use crate::demo::format::whole;
 use crate::failure::Failure;
+use crate::output;
 use crate::round_settings::{Agreement, round_settings};
 
 /// Flags of `cloister experts task`.
@@ -108,7 +109,7 @@ pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
     write_file(&path("settings.toml"), settings.to_toml().map_err(Failure::error)?.as_bytes())?;
     let (blocks, numbers) = (initial.table().len(), initial.values().iter().map(Vec::len).sum());
     write_file(&path("initial.parameters"), &Model::new(initial.into_values()).to_bytes())?;
-    say(arguments, &settings.task.to_string(), (blocks, numbers));
+    say(arguments, &settings.task.to_string(), (blocks, numbers))?;
     Ok(())
 }
 
@@ -130,20 +131,20 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     Ok(AdapterTask { trained_experts, seed: arguments.seed, ..task.map_err(failure)? })
 }
 
-fn say(arguments: &NewTask, digest: &str, (blocks, numbers): (usize, usize)) {
+fn say(arguments: &NewTask, digest: &str, (blocks, numbers): (usize, usize)) -> Result<(), Failure> {
     match arguments.json {
-        true => println!("{}", json!({"task": digest, "blocks": blocks, "numbers": numbers})),
+        true => output::line(json!({"task": digest, "blocks": blocks, "numbers": numbers})),
         false => {
-            println!("task       {digest}, for `allowed_models` in policies");
-            println!(
+            output::line(format_args!("task       {digest}, for `allowed_models` in policies"))?;
+            output::line(format_args!(
                 "blocks     {}, {} numbers that a hospital uploads a round",
                 whole(blocks),
                 whole(numbers)
-            );
-            println!(
+            ))?;
+            output::line(format_args!(
                 "written    task.json, initial.parameters and settings.toml in {}",
                 arguments.target.display()
-            );
+            ))
         }
     }
 }

@@ -8,6 +8,7 @@ use cloister_lab::attacks::{Progress, Report, Settings, Sizes, attack};
 use super::failure;
 use crate::create::{create_folder, write};
 use crate::failure::Failure;
+use crate::output;
 
 /// Public texts, in the folder of data.
 const DATA: [(&str, &str); 2] =
@@ -41,7 +42,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut show = |progress| {
         if !arguments.quiet {
-            eprintln!("{}", line(&progress));
+            output::tell(line(&progress));
         }
     };
     let report = attack(&arguments.settings(), &arguments.minilm, &mut show).map_err(failure)?;
@@ -52,12 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         write(&folder.join("attacks.json"), text.as_bytes())?;
         write(&folder.join("attacks.svg"), report.to_svg().as_bytes())?;
     }
-    if arguments.json {
-        println!("{text}");
-    } else {
-        print(&report);
-    }
-    Ok(())
+    if arguments.json { output::line(text) } else { print(&report) }
 }
 
 impl Arguments {
@@ -81,12 +77,12 @@ fn line(progress: &Progress) -> String {
     }
 }
 
-fn print(report: &Report) {
-    print!("{}", report.to_table());
-    println!(
+fn print(report: &Report) -> Result<(), Failure> {
+    output::print(report.to_table())?;
+    output::line(format_args!(
         "In per cent. AUC, TPR@1, TPR@.1: was a text trained on, at false-positive rates of 1 and 0.1 %. text, of 8: \
          which of {} texts it was, alone or in a batch. words: frequent words found with ten guesses. mix R²: of shares of classes. \
          noise: over what it covers. ε of a round for a member: {:.0} with slight noise, {:.2} with noise, δ = {:e}.",
         report.settings.sizes.candidates, report.epsilon_slight, report.epsilon, report.delta
-    );
+    ))
 }

@@ -8,6 +8,7 @@ use cloister_lab::audit::{Report, Scores, Settings, audit};
 use super::failure;
 use crate::create::write;
 use crate::failure::Failure;
+use crate::output;
 
 /// Canaries of each run; with the quick ones, every fault is still caught.
 const CANARIES: usize = 9000;
@@ -48,10 +49,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         if !arguments.quiet {
             let finding = &scores.finding;
             let (unit, what) = (finding.unit, finding.fault.in_words());
-            eprintln!(
+            output::tell(format_args!(
                 "unit {unit}, {what}, seed {}: at least ε = {:.2}",
                 finding.seed, finding.epsilon_lower_bound
-            );
+            ));
         }
         if arguments.scores.is_some() {
             kept.push(scores.clone());
@@ -62,8 +63,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let object = serde_json::json!({ "settings": settings, "runs": kept });
         write(path, object.to_string().as_bytes())?;
     }
-    print(&report, arguments.json)?;
-    verdict(&report)
+    let printed = print(&report, arguments.json);
+    // An audit that fails does so whether or not somebody reads to its end.
+    verdict(&report).and(printed)
 }
 
 impl Arguments {
@@ -77,16 +79,14 @@ impl Arguments {
 
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", serde_json::to_string(report).map_err(Failure::error)?);
-        return Ok(());
+        return output::line(serde_json::to_string(report).map_err(Failure::error)?);
     }
-    print!("{}", report.to_table());
+    output::print(report.to_table())?;
     let confidence = 100.0 * report.settings.confidence;
-    println!(
+    output::line(format_args!(
         "Each run's bounds hold with a probability of {confidence} %, at δ = {:e}.",
         report.settings.delta
-    );
-    Ok(())
+    ))
 }
 
 /// An audit that fails is an error to whoever called.

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::folder::read_text;
+use crate::output;
 
 /// The δ of explanations where nothing else says one.
 const DEFAULT_DELTA: &str = "1e-6";
@@ -186,7 +187,7 @@ fn check_delta(delta: f64) -> Result<f64, Failure> {
 fn warn_about_delta(settings: &RoundSettings, delta: f64) {
     let records = settings.training.private.map(|private| private.minimum_records);
     if let Some(warning) = records.and_then(|records| warning_about_delta(delta, records.into())) {
-        eprintln!("warning: {warning}");
+        output::tell(format_args!("warning: {warning}"));
     }
 }
 
@@ -223,13 +224,15 @@ fn cost(arguments: &CostArguments) -> Result<(), Failure> {
     if arguments.json {
         return print_json(&cost);
     }
-    println!("{:<36}{:>9}{:>12}{:>14}", "released in a round", "times", "no noise", "ε alone");
+    output::line(format_args!(
+        "{:<36}{:>9}{:>12}{:>14}",
+        "released in a round", "times", "no noise", "ε alone"
+    ))?;
     for kind in &cost.kinds_of_one_round {
         let what = kind.released.in_words();
-        println!("{what:<36}{:>9}{:>12}{:>14}", kind.count, kind.unbounded, kind.alone);
+        output::line(format_args!("{what:<36}{:>9}{:>12}{:>14}", kind.count, kind.unbounded, kind.alone))?;
     }
-    println!("\nε of {} rounds at δ = {delta:e}, unit {unit}: {spent}", cost.rounds);
-    Ok(())
+    output::line(format_args!("\nε of {} rounds at δ = {delta:e}, unit {unit}: {spent}", cost.rounds))
 }
 
 fn check(arguments: &CheckArguments) -> Result<(), Failure> {
@@ -239,8 +242,7 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let settings = read_settings(&arguments.settings)?;
     policy.admit_settings(&settings).map_err(|why| refused(&why))?;
     let (Some(budget), Some(limits)) = (budget, policy.privacy) else {
-        println!("the policy has no privacy budget and admits these settings");
-        return Ok(());
+        return output::line("the policy has no privacy budget and admits these settings");
     };
     warn_about_delta(&settings, budget.delta);
     let all = releases(&settings, limits.unit).map_err(Failure::error)?;
@@ -251,8 +253,10 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     }
     budget.admit(&account).map_err(|why| refused(&why))?;
     let (rounds, counted) = (arguments.rounds, budget.epsilon_by_filter(&account));
-    println!("the policy admits {rounds} rounds: ε would be {counted:.3} of {}", budget.epsilon);
-    Ok(())
+    output::line(format_args!(
+        "the policy admits {rounds} rounds: ε would be {counted:.3} of {}",
+        budget.epsilon
+    ))
 }
 
 fn explain(arguments: &LedgerArguments) -> Result<(), Failure> {
@@ -261,8 +265,7 @@ fn explain(arguments: &LedgerArguments) -> Result<(), Failure> {
     if arguments.json {
         return print_json(&explanation);
     }
-    print!("{explanation}");
-    Ok(())
+    output::print(explanation)
 }
 
 fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
@@ -274,15 +277,12 @@ fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
     })?;
     let statement = Statement::of(&history, check_delta(delta)?, budget, arguments.runs.accuracy_cost()?);
     if arguments.plain {
-        println!("{}", statement.in_plain_words());
-        return Ok(());
+        return output::line(statement.in_plain_words());
     }
     let text = serde_json::to_string_pretty(&statement).map_err(Failure::error)?;
-    println!("{text}");
-    Ok(())
+    output::line(text)
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    println!("{}", json!(value));
-    Ok(())
+    output::line(json!(value))
 }

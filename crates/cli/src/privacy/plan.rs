@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{Runs, Unit, print_json};
 use crate::failure::{Failure, Kind};
+use crate::output;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -105,8 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         return print_json(&answer);
     }
-    print(&answer);
-    Ok(())
+    print(&answer)
 }
 
 fn member(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
@@ -132,68 +132,69 @@ fn record(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
     if let Some(warning) =
         arguments.records.and_then(|records| warning_about_delta(budget.delta, records.into()))
     {
-        eprintln!("warning: {warning}");
+        output::tell(format_args!("warning: {warning}"));
     }
     let plan = RecordTarget { budget, rounds, local_epochs, sampling_probability_micro }.plan();
     plan.map(Settings::RecordSettings).map_err(|error| usage(&error))
 }
 
-fn print(answer: &Answer) {
+fn print(answer: &Answer) -> Result<(), Failure> {
     let Budget { epsilon, delta, .. } = answer.target;
-    println!(
+    output::line(format_args!(
         "unit {}, {} rounds, {} members, target ε = {epsilon} at δ = {delta:e}\n",
         answer.unit, answer.rounds, answer.members
-    );
-    let row = |what: &str, value: String| println!("{what:<52}{value}");
+    ))?;
     match &answer.settings {
         Settings::MemberSettings(plan) => {
-            row("clip of the whole update, steps", plan.clip_steps.to_string());
-            row("noise of each member, steps", plan.noise_steps.to_string());
-            row("sensitivity with rounding, steps", format!("{:.1}", plan.sensitivity));
-            row("honest members whose noise is counted", plan.honest_noises.to_string());
-            row("noise multiplier", format!("{:.4}", plan.noise_multiplier));
-            row("bits used of the ring's", format!("{} of {}", plan.bits_used, plan.bits_of_ring));
-            row("norm of the noise in the mean, in clips", format!("{:.1}", plan.noise_of_mean_over_clip));
-            print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
+            row("clip of the whole update, steps", plan.clip_steps.to_string())?;
+            row("noise of each member, steps", plan.noise_steps.to_string())?;
+            row("sensitivity with rounding, steps", format!("{:.1}", plan.sensitivity))?;
+            row("honest members whose noise is counted", plan.honest_noises.to_string())?;
+            row("noise multiplier", format!("{:.4}", plan.noise_multiplier))?;
+            row("bits used of the ring's", format!("{} of {}", plan.bits_used, plan.bits_of_ring))?;
+            row("norm of the noise in the mean, in clips", format!("{:.1}", plan.noise_of_mean_over_clip))?;
+            print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method)?;
         }
         Settings::RecordSettings(plan) => {
             let thousandths = f64::from(plan.noise_multiplier_milli) / 1e3;
             let millionths = f64::from(plan.sampling_probability_micro) / 1e6;
-            row("noise multiplier of DP-SGD", format!("{thousandths:.3}"));
-            row("sampling probability of a record", format!("{millionths:.6}"));
-            row("steps in all", plan.steps.to_string());
-            print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method);
+            row("noise multiplier of DP-SGD", format!("{thousandths:.3}"))?;
+            row("sampling probability of a record", format!("{millionths:.6}"))?;
+            row("steps in all", plan.steps.to_string())?;
+            print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method)?;
         }
     }
-    row("cost in accuracy", accuracy_in_words(&answer.accuracy_cost));
+    row("cost in accuracy", accuracy_in_words(&answer.accuracy_cost))?;
     if let Settings::MemberSettings(plan) = &answer.settings
         && plan.noise_of_mean_over_clip > 1.0
     {
-        println!(
-            "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more members or a larger ε help."
-        );
+        output::line(
+            "\nThe noise is larger than any mean of updates can be. Fewer coordinates, fewer rounds, more members or a larger ε help.",
+        )?;
     }
     if answer.steps_of_a_coordinate.is_some_and(|steps| steps < 1.0) {
-        println!(
-            "\nA step is larger than a coordinate of most updates: rounding loses much of them. Take a wider ring."
-        );
+        output::line(
+            "\nA step is larger than a coordinate of most updates: rounding loses much of them. Take a wider ring.",
+        )?;
     }
     if let Settings::RecordSettings(plan) = &answer.settings {
         let (multiplier, probability) = (plan.noise_multiplier_milli, plan.sampling_probability_micro);
-        println!(
+        output::line(format_args!(
             "\nIn the round settings, with a clipping norm and a minimum of records of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
              noise_multiplier_milli = {multiplier}\nsampling_probability_micro = {probability}\nminimum_records = 100",
-        );
-        println!(
+        ))?;
+        output::line(format_args!(
             "\nIn the hospitals' policies; without it their ledgers count by one order, and refuse earlier:\n[privacy.training]\n\
              noise_multiplier_milli = {multiplier}\nsampling_probability_micro = {probability}\nsteps = {}",
             plan.steps
-        );
+        ))?;
     }
-    println!("\nNot covered:");
-    for what in answer.not_covered {
-        println!("- {what}");
-    }
+    output::line("\nNot covered:")?;
+    answer.not_covered.iter().try_for_each(|what| output::line(format_args!("- {what}")))
+}
+
+fn row(what: &str, value: String) -> Result<(), Failure> {
+    output::line(format_args!("{what:<52}{value}"))
 }
 
 /// The cost, with what it was measured on: the noise of a run of the lab is its own, and need not be this plan's.
@@ -211,7 +212,7 @@ fn accuracy_in_words(cost: &AccuracyCost) -> String {
     }
 }
 
-fn print_epsilon(by_filter: f64, epsilon: f64, method: &str) {
-    println!("{:<52}{by_filter:.4}", "ε that the ledger will count");
-    println!("{:<52}{epsilon:.4} ({method})", "ε by the accountant");
+fn print_epsilon(by_filter: f64, epsilon: f64, method: &str) -> Result<(), Failure> {
+    row("ε that the ledger will count", format!("{by_filter:.4}"))?;
+    row("ε by the accountant", format!("{epsilon:.4} ({method})"))
 }

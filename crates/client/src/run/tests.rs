@@ -99,7 +99,7 @@ fn config_of(world: &World, settings: &RoundSettings, folder: &std::path::Path) 
         policy: policy(&world.consortium),
         task: settings.task,
         model: model(settings),
-        coordinator: ([127, 0, 0, 1], 1).into(),
+        coordinator: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
         transport: Settings::default(),
         reach_within: Duration::ZERO,
         journal: folder.join("journal"),

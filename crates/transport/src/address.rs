@@ -1,0 +1,94 @@
+//! Where a coordinator is reached: a name or an address, with a port.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A host and a UDP port. A name is looked up whenever a link is made, so that it may move.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPort {
+    text: String,
+}
+
+/// A text that is no host with a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum HostPortError {
+    /// The port is missing, or no number from 1 to 65535.
+    #[error(
+        "a name or an address with a UDP port is expected, like cloister.example.org:443 or [2001:db8::1]:443"
+    )]
+    Port,
+    /// A link, with a scheme or a path.
+    #[error(
+        "a name or an address with a UDP port is expected, without a scheme or a path, like cloister.example.org:443"
+    )]
+    Link,
+}
+
+impl HostPort {
+    /// The address that the host has now.
+    ///
+    /// # Errors
+    /// What the system says of a name that it does not find.
+    pub async fn resolve(&self) -> io::Result<SocketAddr> {
+        let mut found = tokio::net::lookup_host(&self.text).await?;
+        found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self { text: address.to_string() }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        if text.contains('/') {
+            return Err(HostPortError::Link);
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(HostPortError::Port)?;
+        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_bare_v6 = host.contains(':') && !host.starts_with('[');
+        if host.is_empty() || !is_port || is_bare_v6 {
+            return Err(HostPortError::Port);
+        }
+        Ok(Self { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_have_a_port() {
+        for text in ["coordinator:443", "cloister.example.org:8443", "10.0.0.1:1", "[2001:db8::1]:443"] {
+            assert_eq!(text.parse::<HostPort>().expect(text).to_string(), text);
+        }
+        for text in ["coordinator", "443", ":443", "10.0.0.1:0", "10.0.0.1:65536", "2001:db8::1:443", ""] {
+            assert_eq!(text.parse::<HostPort>(), Err(HostPortError::Port), "{text}");
+        }
+        assert_eq!("https://coordinator:443".parse::<HostPort>(), Err(HostPortError::Link));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up() {
+        let here =
+            "localhost:443".parse::<HostPort>().expect("a name").resolve().await.expect("every machine");
+        assert!(here.ip().is_loopback() && here.port() == 443);
+        let nowhere = "no-such-host.invalid:443".parse::<HostPort>().expect("a name");
+        assert!(nowhere.resolve().await.is_err(), "the domain invalid has no hosts");
+    }
+}
