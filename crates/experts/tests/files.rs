@@ -32,18 +32,21 @@ fn plain_gzip_and_zstd_read_alike() {
     assert_eq!(read_notes(&write("notes.gz", &gzip)).expect("valid notes"), plain);
     assert_eq!(read_notes(&write("notes.zst", &zstd)).expect("valid notes"), plain);
     let cut = read_notes(&write("cut.gz", &gzip[..gzip.len() - 12])).expect_err("the file is cut");
-    assert!(matches!(cut, NotesError::File { .. }), "{cut}");
+    assert!(matches!(cut, NotesError::Damaged { .. }), "{cut}");
 }
 
 #[test]
 fn broken_lines_are_named() {
     for (name, line, reason) in [
-        ("json", "{\"text\": \"a\"", "EOF"),
-        ("blank", "", "EOF"),
+        ("json", "{\"text\": \"a\"", "does not end on its line"),
         ("text", "{\"label\": 1}", "there is no “text”"),
         ("none", "{\"text\": \"a\"}", "neither “label_name” nor “label”"),
-        ("float", "{\"text\": \"a\", \"label\": 1.5}", "not 1.5"),
-        ("list", "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}", "not [1]"),
+        ("float", "{\"text\": \"a\", \"label\": 1.5}", "not another number"),
+        (
+            "list",
+            "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}",
+            "“label_name” must be a text or a whole number, not a list",
+        ),
     ] {
         let path = write(&format!("broken-{name}.jsonl"), format!("{LINES}{line}\n{LINES}").as_bytes());
         let error = read_notes(&path).expect_err("a line is broken").to_string();
