@@ -92,6 +92,9 @@ fn reason(line: &[u8], error: &serde_json::Error) -> String {
     if let Some(word) = ["NaN", "Infinity"].into_iter().find(|word| near(word)) {
         return format!("{word} at byte {at} is no JSON; write null where a value is missing");
     }
+    if line.get(at.saturating_sub(1)) == Some(&b'\'') {
+        return format!("no JSON at byte {at}: names and texts must be in double quotation marks");
+    }
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or_default();
     format!("no JSON at byte {at}: {words}")

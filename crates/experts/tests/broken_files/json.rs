@@ -77,7 +77,11 @@ fn what_is_no_json_is_told_with_its_line_and_reason() {
         ("nan-other", r#"{"text": "a", "label": "heart", "age": NaN}"#, "NaN at byte 40"),
         ("infinity", r#"{"text": "a", "label": "heart", "age": -Infinity}"#, "Infinity at byte"),
         ("surrogate", r#"{"text": "smile \ud83d cut", "label": "heart"}"#, "no JSON at byte"),
-        ("single-quotes", "{'text': 'a', 'label': 'heart'}", "no JSON at byte 2: key must be a string"),
+        (
+            "single-quotes",
+            "{'text': 'a', 'label': 'heart'}",
+            "no JSON at byte 2: names and texts must be in double quotation marks",
+        ),
         ("trailing-comma", r#"{"text": "a", "label": "heart",}"#, "no JSON at byte 32: trailing comma"),
         ("two", r#"{"text": "a", "label": "b"} {"text": "a", "label": "b"}"#, "trailing characters"),
         ("list", r#"["a", "b"]"#, "each line must be a JSON object, and this is a list"),

@@ -56,7 +56,7 @@ fn files_of_other_programs_are_called_what_they_are() {
         ("encrypted.parquet", b"PARE....PARE".to_vec(), "is an encrypted Parquet file; decrypt it"),
     ] {
         refused(name, &bytes, &[words]);
-        let error = read_notes(&write(name, &bytes)).expect_err("it was refused").to_string();
+        let error = read_notes(write(name, &bytes)).expect_err("it was refused").to_string();
         assert!(!error.contains("whole") && !error.contains("damaged"), "{error}");
     }
 }
@@ -73,6 +73,6 @@ fn a_folder_is_told() {
     let folder = part.parent().expect("it is in a folder");
     let error = read_notes(folder).expect_err("a folder of parts").to_string();
     assert!(error.contains("is a folder; give one file, which may be one of the folder's parts"), "{error}");
-    let error = read_notes(&folder.join("none.jsonl")).expect_err("there is none").to_string();
+    let error = read_notes(folder.join("none.jsonl")).expect_err("there is none").to_string();
     assert!(error.contains("check the path and its permissions"), "{error}");
 }

@@ -42,7 +42,7 @@ fn blanks_and_forms_make_no_class_and_near_twins_are_told() {
     assert_eq!(of("spaces.jsonl", &["\"heart\"", "\"heart \"", "\" heart\""]), ["heart"; 3]);
     assert_eq!(of("forms.jsonl", &["\"bu\u{308}ro\"", "\"büro\""]), ["büro"; 2]);
     let told = |name: &str, labels: &[&str]| -> Vec<String> {
-        let notes = read_notes(&write(name, lines(labels))).expect("sound notes");
+        let notes = read_notes(write(name, lines(labels))).expect("sound notes");
         near_twins(&classes(&notes)).iter().map(ToString::to_string).collect()
     };
     let case = told("case.jsonl", &["\"Heart\"", "\"heart\"", "\"HEART\"", "\"bone\""]);

@@ -26,7 +26,7 @@ fn write(name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
 
 /// The notes of a file, each as text and label.
 fn read(name: &str, bytes: impl AsRef<[u8]>) -> Vec<(String, String)> {
-    pairs(read_notes(&write(name, bytes)).unwrap_or_else(|error| panic!("{name}: {error}")))
+    pairs(read_notes(write(name, bytes)).unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
 fn read_in(encoding: &str, name: &str, bytes: impl AsRef<[u8]>) -> Result<Vec<(String, String)>, String> {
@@ -41,7 +41,7 @@ fn pairs(notes: Vec<Note>) -> Vec<(String, String)> {
 
 /// Checks that a file is refused in these words, and that it is named.
 fn refused(name: &str, bytes: impl AsRef<[u8]>, words: &[&str]) {
-    let error = read_notes(&write(name, bytes)).err().unwrap_or_else(|| panic!("{name} was read"));
+    let error = read_notes(write(name, bytes)).err().unwrap_or_else(|| panic!("{name} was read"));
     let error = error.to_string();
     for word in words.iter().chain(&[name]) {
         assert!(error.contains(word), "“{word}” is not in: {error}");

@@ -43,7 +43,7 @@ fn texts() -> Vec<(String, Vec<u8>)> {
         format!("\"{m}\""),
         format!("[\"{m}\"]"),
         format!("{{'text': '{m}'}}"),
-        format!("{m}"),
+        m.to_owned(),
     ];
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let sound = "{\"text\": \"a\", \"label\": \"b\"}\n";
