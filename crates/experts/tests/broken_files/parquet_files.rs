@@ -227,6 +227,15 @@ fn cut_and_encrypted_files_are_told() {
     refused("encrypted-footer.parquet", encrypted, &["is an encrypted Parquet file; decrypt it"]);
 }
 
+/// Found by fuzzing: the library reserved memory for as many values as the dictionary claims, 12 GB of it.
+#[test]
+fn a_dictionary_that_claims_more_than_it_has_is_damaged() {
+    let claims = "../../tests/fuzz/regressions/parquet/dictionary-that-claims-more-than-it-has";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(claims);
+    let bytes = fs::read(path).expect("it is committed");
+    refused("claims.parquet", bytes, &["row 1: its Parquet data is wrong"]);
+}
+
 /// Lists and structs as the standard has them, and bytes within.
 #[test]
 fn bytes_within_lists_are_refused_too() {

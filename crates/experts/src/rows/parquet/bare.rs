@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parquet::basic::Type as PhysicalType;
 use parquet::bloom_filter::Sbbf;
-use parquet::column::page::PageReader;
-use parquet::errors::Result;
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
@@ -102,7 +102,7 @@ impl RowGroupReader for BareGroup<'_> {
     }
 
     fn get_column_page_reader(&self, column: usize) -> Result<Box<dyn PageReader>> {
-        self.inner.get_column_page_reader(column)
+        Ok(Box::new(CheckedPages(self.inner.get_column_page_reader(column)?)))
     }
 
     fn get_column_bloom_filter(&self, column: usize) -> Option<&Sbbf> {
@@ -111,5 +111,40 @@ impl RowGroupReader for BareGroup<'_> {
 
     fn get_row_iter(&self, projection: Option<Type>) -> Result<RowIter<'_>> {
         RowIter::from_row_group(projection, self)
+    }
+}
+
+/// Pages of a column. The library reserves memory for as many values as a dictionary claims; one that claims more values than it
+/// has bytes is damaged.
+struct CheckedPages(Box<dyn PageReader>);
+
+impl Iterator for CheckedPages {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Result<Page>> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for CheckedPages {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        match self.0.get_next_page()? {
+            Some(Page::DictionaryPage { buf, num_values, .. }) if num_values as usize > buf.len() => {
+                Err(ParquetError::General("a dictionary has fewer values than it claims".to_owned()))
+            }
+            page => Ok(page),
+        }
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.0.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.0.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.0.at_record_boundary()
     }
 }
