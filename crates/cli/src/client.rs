@@ -16,6 +16,7 @@ use cloister_client::{
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_experts::memory::BOUNDED_CACHE;
+use cloister_experts::notes::{Encoding, NotesFile};
 use cloister_experts::task::Task;
 use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
@@ -57,7 +58,7 @@ pub(crate) struct Arguments {
     /// Keep only what enters each layer of a published model, and compute the rest once more: less memory, more time
     #[arg(long)]
     recompute_layers: bool,
-    /// This hospital's notes: JSON Lines (plain, gz or zst) or Parquet, with `text` and `label`; for a published model as its
+    /// This hospital's notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet, with `text` and `label`; for a published model as its
     /// task has it: `text` and `label`, or `prompt` and `completion`, `messages`, `text`, or `question`, `choices` and
     /// `answer`.
     #[arg(long)]
@@ -65,6 +66,9 @@ pub(crate) struct Arguments {
     /// Notes to evaluate on.
     #[arg(long)]
     held_out: PathBuf,
+    /// How the text of both files is encoded, such as windows-1252; a byte-order mark in a file counts more
+    #[arg(long, default_value = "utf-8", conflicts_with = "trainer_cmd")]
+    encoding: Encoding,
     /// Where the journal, the privacy ledger and the final model are written.
     #[arg(long)]
     data: PathBuf,
@@ -200,8 +204,8 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         base_model: arguments.base_model,
         precision: arguments.precision.into(),
         recompute_layers: arguments.recompute_layers,
-        notes: arguments.notes,
-        held_out: arguments.held_out,
+        notes: NotesFile { path: arguments.notes, encoding: arguments.encoding },
+        held_out: NotesFile { path: arguments.held_out, encoding: arguments.encoding },
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         program: arguments.trainer.program(&arguments.data)?,
         part: arguments.evaluate.0,

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use cloister_experts::{Device, device};
 use cloister_lab::sketching::{Degradation, plot};
 use cloister_lab::{Config, Folders, LabError, Ladder, Progress, Round, Summary, ladder};
+use cloister_transport::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::create::write;
@@ -274,6 +275,7 @@ impl Screen {
             Progress::Clipped { round, blocks, of } => self.note(&format!(
                 "round {round}: {blocks} of {of} members' updates of a block were clipped; `strategy.expert_clip` is what experts have"
             )),
+            Progress::Twins(twins) => self.note(&format!("warning: {}", printable(twins.to_string().as_bytes()))),
             Progress::Measured(round) => self.note(&line(&round)),
         }
     }

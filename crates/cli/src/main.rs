@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[cfg(feature = "training")]
+mod classes;
+#[cfg(feature = "training")]
 mod client;
 mod consortium;
 #[cfg(feature = "training")]

@@ -76,9 +76,15 @@ mod hospital {
     use super::*;
 
     fn join(site: &Site, identity: &Path, notes: &str) -> Output {
+        join_with(site, identity, (notes.as_bytes(), notes.as_bytes()), &[])
+    }
+
+    /// Starts a hospital on rows to train on and rows that are held out.
+    fn join_with(site: &Site, identity: &Path, (notes, held_out): (&[u8], &[u8]), more: &[&str]) -> Output {
         let config = cloister_experts::ModelConfig::new(vec!["a".into(), "b".into()]);
         std::fs::write(site.folder.join("task.json"), serde_json::to_string(&config).unwrap()).unwrap();
         std::fs::write(site.folder.join("notes.jsonl"), notes).unwrap();
+        std::fs::write(site.folder.join("held-out.jsonl"), held_out).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
         command
             .args(["client", "--coordinator", "127.0.0.1:1", "--base-model", "nowhere", "--identity"])
@@ -88,13 +94,13 @@ mod hospital {
             ("--task", "task.json"),
             ("--model", "model"),
             ("--notes", "notes.jsonl"),
-            ("--held-out", "notes.jsonl"),
+            ("--held-out", "held-out.jsonl"),
             ("--data", "data"),
         ];
         for (flag, name) in flags {
             command.arg(flag).arg(site.path(name));
         }
-        command.output().unwrap()
+        command.args(more).output().unwrap()
     }
 
     fn fails(output: &Output, words: &[&str]) {
@@ -136,9 +142,36 @@ mod hospital {
         fails(&join(&site, &own, ""), &["notes.jsonl"]);
         fails(
             &join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")),
-            &["notes.jsonl, line 1: the label “c”", "a, b"],
+            &["notes.jsonl, line 1: its label is none of the task's classes: a, b"],
         );
         fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
+    }
+
+    #[test]
+    fn held_out_notes_are_checked_before_anything_is_loaded_or_reached() {
+        let mut site = Site::new("held-out");
+        let own = enrol(&mut site);
+        site.write_consortium();
+        let of = |held_out: &str| join_with(&site, &own, (NOTE.as_bytes(), held_out.as_bytes()), &[]);
+        let beyond = format!("{NOTE}{}", NOTE.replace("\"a\"", "\"c\""));
+        fails(&of(&beyond), &["held-out.jsonl, line 2: its label is none of the task's classes: a, b"]);
+        fails(&of(&NOTE.replace("a note", " ")), &["held-out.jsonl, line 1: “text” is empty"]);
+        fails(&of("\n"), &["held-out.jsonl holds no notes"]);
+    }
+
+    #[test]
+    fn tables_in_an_encoding_are_read_where_it_is_said_and_no_note_is_printed() {
+        let mut site = Site::new("tables");
+        let own = enrol(&mut site);
+        site.write_consortium();
+        let table = b"text;label\nFr\xfchgeborenes;a\nReif geboren;b\n".as_slice();
+        let unsaid = join_with(&site, &own, (table, table), &[]);
+        fails(&unsaid, &["notes.jsonl, row 1 (line 2): its text is not UTF-8", "--encoding"]);
+        let printed = String::from_utf8_lossy(&unsaid.stderr).into_owned();
+        assert!(!printed.contains("geboren"), "{printed}");
+        // Both are read, and what is missing next is the base model.
+        let said = join_with(&site, &own, (table, table), &["--encoding", "windows-1252"]);
+        fails(&said, &["nowhere"]);
     }
 
     #[test]

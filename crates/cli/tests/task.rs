@@ -58,6 +58,30 @@ fn a_task_that_sorts_texts_takes_its_classes_from_a_file_and_may_train_experts_w
     fs::remove_dir_all(folder).expect("it was made above");
 }
 
+/// Which labels may be meant to be one is told, as all sign the list of classes.
+#[test]
+fn labels_of_a_table_become_classes_and_near_twins_are_told() {
+    let folder = scratch("twins");
+    let rows = folder.join("rows.csv");
+    fs::write(&rows, b"text;label\na;Nieren\xe4rzte\nb;Heart \nc;heart\nd;Heart\n")
+        .expect("it can be written");
+    let of_rows = rows.to_str().expect("text");
+    let flags =
+        ["--objective", "classification", "--classes-of", of_rows, "--encoding", "windows-1252", "--json"];
+    let target = folder.join("task");
+    let output = new_task(&target, &flags);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("warning: the classes “Heart”, “heart” differ in case, blanks"), "{told}");
+    let text = fs::read_to_string(target.join("task.json")).expect("the file was written");
+    let Task::Adapter(task) = Task::parse(&text).expect("a sound task") else { panic!("an adapter's task") };
+    assert_eq!(task.adapter.classes, ["Heart", "Nierenärzte", "heart"]);
+    fs::remove_dir_all(folder).expect("it was made above");
+    let unknown =
+        refused(&["--objective", "classification", "--classes-of", "rows", "--encoding", "latin-9000"]);
+    assert!(unknown.contains("no such encoding; common ones are utf-8, windows-1252"), "{unknown}");
+}
+
 #[test]
 fn tasks_that_make_no_sense_are_refused_with_what_to_do() {
     let without = refused(&["--objective", "classification"]);

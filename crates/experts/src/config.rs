@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ExpertsError;
+use crate::notes::{check_differ, class_number, normal};
 
 /// Width of MiniLM's hidden states.
 pub const HIDDEN: usize = 384;
@@ -56,16 +57,7 @@ impl ModelConfig {
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(ExpertsError::Config(format!("alpha must be a positive number, not {}", self.alpha)));
         }
-        self.check_classes_differ()
-    }
-
-    fn check_classes_differ(&self) -> Result<(), ExpertsError> {
-        let mut names = self.classes.clone();
-        names.sort();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(ExpertsError::Config(format!("the class “{}” is named twice", pair[0]))),
-            None => Ok(()),
-        }
+        check_differ(&self.classes).map_err(ExpertsError::Config)
     }
 
     /// The class with this name, as a row of the head.
@@ -78,9 +70,7 @@ impl ModelConfig {
     /// # Errors
     /// There is no such class.
     pub fn known_class(&self, name: &str) -> Result<usize, String> {
-        let none =
-            || format!("the label “{name}” is none of the task's classes: {}", self.classes.join(", "));
-        self.class(name).ok_or_else(none)
+        class_number(&normal(name), &self.classes)
     }
 
     /// Index in MiniLM of the first MoE layer.

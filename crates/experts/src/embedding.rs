@@ -57,7 +57,8 @@ impl Encoder {
     fn all_windows(&self, notes: &[Note], windows: usize) -> Result<Vec<Window>, ExpertsError> {
         let mut all = Vec::new();
         for (index, note) in notes.iter().enumerate() {
-            let (own, _) = self.windows(index, note, Windows { most: windows.max(1), overlap: 0 })?;
+            let own = self.windows(note, Windows { most: windows.max(1), overlap: 0 });
+            let (own, _) = own.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })?;
             all.extend(own.into_iter().map(|tokens| Window { note: index, tokens }));
         }
         all.sort_by_key(|window| window.tokens.len());

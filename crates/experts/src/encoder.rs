@@ -10,9 +10,11 @@ use crate::device::set_threads;
 use crate::error::ExpertsError;
 use crate::families::Precision;
 use crate::features::Features;
+use crate::finetune::beyond;
 use crate::minilm::{MiniLm, unusable};
-use crate::notes::{Note, NoteReader};
+use crate::notes::{Note, NoteReader, NotesFile};
 use crate::packing::Packing;
+use crate::quiet::quietly;
 use crate::rows::ReadSoFar;
 
 /// Notes that pass through the frozen layers together.
@@ -75,10 +77,10 @@ impl Encoder {
         let encode = |(index, note): (usize, &Note)| {
             let label = self.config.class(&note.label).ok_or_else(|| ExpertsError::UnknownLabel {
                 note: index + 1,
-                label: note.label.clone(),
                 classes: self.config.classes.clone(),
             })?;
-            self.encode(index, note, label, Windows::default())
+            let encoded = self.encode(note, label, Windows::default());
+            encoded.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })
         };
         self.gather(&mut notes.iter().enumerate().map(encode))
     }
@@ -90,13 +92,13 @@ impl Encoder {
     /// [`ExpertsError::Notes`], naming file and row of a note that cannot be used.
     pub fn read_features(
         &self,
-        path: &Path,
+        file: impl Into<NotesFile>,
         (part, of): (usize, usize),
         windows: Windows,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Features, ExpertsError> {
         windows.check(&self.config)?;
-        let mut reader = NoteReader::open(path).map_err(ExpertsError::Notes)?;
+        let mut reader = NoteReader::open(file).map_err(ExpertsError::Notes)?;
         let mut index = 0;
         self.gather(&mut std::iter::from_fn(|| {
             loop {
@@ -106,25 +108,19 @@ impl Encoder {
                 };
                 progress(reader.so_far());
                 index += 1;
-                let label = match self.config.known_class(&note.label) {
-                    Ok(label) => label,
-                    Err(reason) => return Some(Err(ExpertsError::Notes(reader.fault(reason)))),
-                };
-                if (index - 1) % of.max(1) == part {
-                    return Some(self.encode(index - 1, &note, label, windows));
+                // Those of other parts are looked at too, as all are measured on at the end.
+                let label = self.config.known_class(&note.label);
+                let encoded = label.and_then(|label| self.encode(&note, label, windows));
+                let encoded = encoded.map_err(|reason| ExpertsError::Notes(reader.fault(reason)));
+                if encoded.is_err() || (index - 1) % of.max(1) == part {
+                    return Some(encoded);
                 }
             }
         }))
     }
 
-    fn encode(
-        &self,
-        index: usize,
-        note: &Note,
-        label: usize,
-        windows: Windows,
-    ) -> Result<Encoded, ExpertsError> {
-        let (windows, cut) = self.windows(index, note, windows)?;
+    fn encode(&self, note: &Note, label: usize, windows: Windows) -> Result<Encoded, String> {
+        let (windows, cut) = self.windows(note, windows)?;
         Ok(Encoded { windows, cut, label: label as i64 })
     }
 
@@ -153,24 +149,22 @@ impl Encoder {
         }
     }
 
-    /// All token numbers of a note, the special tokens included.
-    fn whole(&self, index: usize, note: &Note) -> Result<Vec<i64>, ExpertsError> {
-        let encoding = self
-            .tokenizer
-            .encode(note.text.as_str(), true)
-            .map_err(|error| ExpertsError::Tokenizer { note: index + 1, reason: error.to_string() })?;
-        Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    /// All token numbers of a note, the special tokens included. The tokenizer's own words, where it refuses, may quote the
+    /// note.
+    fn whole(&self, note: &Note) -> Result<Vec<i64>, String> {
+        let encoding = quietly(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
+        let encoding = encoding.ok_or_else(|| "the tokenizer refuses its text".to_owned())?;
+        let vocabulary = self.minilm.embeddings.vocabulary();
+        match encoding.get_ids().iter().find(|&&id| i64::from(id) >= vocabulary) {
+            Some(id) => Err(beyond(i64::from(*id), vocabulary as usize)),
+            None => Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect()),
+        }
     }
 
     /// A note's tokens in windows of the configured length, each between the two special tokens, and whether there
     /// would have been more of them.
-    pub(crate) fn windows(
-        &self,
-        index: usize,
-        note: &Note,
-        windows: Windows,
-    ) -> Result<(Vec<Vec<i64>>, bool), ExpertsError> {
-        let tokens = self.whole(index, note)?;
+    pub(crate) fn windows(&self, note: &Note, windows: Windows) -> Result<(Vec<Vec<i64>>, bool), String> {
+        let tokens = self.whole(note)?;
         let [first, content @ .., last] = tokens.as_slice() else {
             return Ok((vec![tokens], false));
         };

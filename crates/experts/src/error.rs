@@ -84,12 +84,10 @@ pub enum ExpertsError {
         available: usize,
     },
     /// A note's label is none of the model's classes.
-    #[error("note {note} (counted from 1) has the label “{label}”; the model's classes are {}", classes.join(", "))]
+    #[error("note {note} (counted from 1) has a label that is none of the model's classes: {}", classes.join(", "))]
     UnknownLabel {
         /// The note's place, counted from 1.
         note: usize,
-        /// Its label.
-        label: String,
         /// The classes that there are.
         classes: Vec<String>,
     },

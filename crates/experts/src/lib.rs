@@ -30,6 +30,7 @@ mod optimizer;
 mod packing;
 pub mod partition;
 pub mod private;
+mod quiet;
 mod regularizer;
 pub mod rows;
 mod statistics;

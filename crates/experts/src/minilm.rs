@@ -197,6 +197,11 @@ pub(crate) struct Embeddings {
 }
 
 impl Embeddings {
+    /// Rows of the vocabulary.
+    pub(crate) fn vocabulary(&self) -> i64 {
+        self.words.size()[0]
+    }
+
     /// Packed token numbers `[tokens]` to hidden states `[tokens, 384]`.
     pub(crate) fn forward(&self, tokens: &Tensor, packing: &Packing) -> Tensor {
         let words = self.words.index_select(0, tokens);

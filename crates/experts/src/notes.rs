@@ -1,15 +1,20 @@
 //! Notes and how they are read, one after the other or all at once.
 
-use std::path::Path;
+mod labels;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-pub use crate::rows::NotesError;
-use crate::rows::{ReadSoFar, Rows};
+pub use self::labels::{Twins, near_twins};
+pub(crate) use self::labels::{check_differ, class_number, normal};
+pub use crate::rows::{Encoding, NotesError, NotesFile};
+use crate::rows::{ReadSoFar, Row, Rows, kind_of};
 
 /// The columns that a note is made of.
 const COLUMNS: &[&str] = &["text", "title", "description", "question", "label_name", "label", "subject"];
+/// The columns that have a note's class, the first that is there.
+const LABELS: [&str; 3] = ["label_name", "label", "subject"];
+/// The largest whole number up to which every whole number has a float of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A text with the name of its class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -22,9 +27,9 @@ pub struct Note {
 
 /// Reads notes one after the other, so that the file is never held as a whole.
 ///
-/// JSON Lines (plain, gzip, zstd) or Parquet, told apart by their first bytes. Each row has a string `text`, or `title`
-/// and `description` or a `question` in its place, and, as the class, `label_name`, else `label`, else `subject`, a string or an
-/// integer; other fields are ignored.
+/// JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet, told apart by their content. Each row has a text `text`, or
+/// `question`, or `title` and `description` in its place, and, as the class, `label_name`, else `label`, else `subject`, a text
+/// or a whole number; other fields are ignored. Labels lose blanks around them, and are brought into Unicode's form NFC.
 pub struct NoteReader {
     rows: Rows,
     found: bool,
@@ -34,9 +39,9 @@ impl NoteReader {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`NotesError::File`] or [`NotesError::Columns`].
-    pub fn open(path: &Path) -> Result<Self, NotesError> {
-        Ok(Self { rows: Rows::open(path, COLUMNS)?, found: false })
+    /// As [`Rows::open`].
+    pub fn open(file: impl Into<NotesFile>) -> Result<Self, NotesError> {
+        Ok(Self { rows: Rows::open(file, COLUMNS)?, found: false })
     }
 
     /// How much of the file is read.
@@ -71,8 +76,8 @@ impl Iterator for NoteReader {
 ///
 /// # Errors
 /// [`NotesError`], naming the row where there is one.
-pub fn read_notes(path: &Path) -> Result<Vec<Note>, NotesError> {
-    NoteReader::open(path)?.collect()
+pub fn read_notes(file: impl Into<NotesFile>) -> Result<Vec<Note>, NotesError> {
+    NoteReader::open(file)?.collect()
 }
 
 /// The names of the notes' classes, sorted, each once.
@@ -81,34 +86,54 @@ pub fn classes(notes: &[Note]) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-#[derive(Deserialize)]
-struct Row {
-    text: Option<String>,
-    title: Option<String>,
-    description: Option<String>,
-    question: Option<String>,
-    label_name: Option<Value>,
-    label: Option<Value>,
-    subject: Option<Value>,
-}
-
 /// A row as a note, or what it lacks.
-pub(crate) fn labelled_text(row: Value) -> Result<Note, String> {
-    note(row).map_err(|reason| format!("{reason}; each row must have “text” and “label”"))
+pub(crate) fn labelled_text(row: &Row) -> Result<Note, String> {
+    let note = label(row).and_then(|label| Ok(Note { text: text(row)?, label }));
+    note.map_err(|reason| format!("{reason}; each row must have “text” and “label”"))
 }
 
-fn note(row: Value) -> Result<Note, String> {
-    let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
-    let label = match row.label_name.or(row.label).or(row.subject) {
-        Some(Value::String(name)) => name,
-        Some(Value::Number(number)) if !number.is_f64() => number.to_string(),
-        Some(other) => return Err(format!("the label must be a string or an integer, not {other}")),
-        None => return Err("there is neither “label_name” nor “label”".to_owned()),
+fn text(row: &Row) -> Result<String, String> {
+    let (name, text) = if let Some(text) = row.text("text")? {
+        ("text", text.to_owned())
+    } else if let Some(question) = row.text("question")? {
+        ("question", question.to_owned())
+    } else if let (Some(title), Some(description)) = (row.text("title")?, row.text("description")?) {
+        ("title", format!("{title} {description}"))
+    } else {
+        return Err("there is no “text”, nor “title” with “description”".to_owned());
     };
-    let text = match (row.text.or(row.question), row.title, row.description) {
-        (Some(text), _, _) => text,
-        (None, Some(title), Some(description)) => format!("{title} {description}"),
-        _ => return Err("there is no “text”, nor “title” with “description”".to_owned()),
+    match text.trim().is_empty() {
+        true => Err(format!("“{name}” is empty")),
+        false => Ok(text),
+    }
+}
+
+fn label(row: &Row) -> Result<String, String> {
+    let Some(name) = LABELS.into_iter().find(|name| row.has(name)) else {
+        return Err("there is neither “label_name” nor “label”".to_owned());
     };
-    Ok(Note { text, label })
+    let label = match row.value(name)? {
+        Some(serde_json::Value::String(label)) => normal(label),
+        Some(serde_json::Value::Number(number)) => whole(number).ok_or_else(|| {
+            format!("“{name}” must be a text or a whole number of at most 64 bits, not another number")
+        })?,
+        other => {
+            let kind = other.map_or("null", kind_of);
+            return Err(format!("“{name}” must be a text or a whole number, not {kind}"));
+        }
+    };
+    match label.is_empty() {
+        true => Err(format!("“{name}” is empty, and a class has a name")),
+        false => Ok(label),
+    }
+}
+
+/// A whole number's digits: pandas writes whole numbers as floats where one of a column is missing.
+fn whole(number: &serde_json::Number) -> Option<String> {
+    match number.as_f64() {
+        Some(float) if number.is_f64() => {
+            (float.fract() == 0.0 && float.abs() <= EXACT).then(|| (float as i64).to_string())
+        }
+        _ => Some(number.to_string()),
+    }
 }

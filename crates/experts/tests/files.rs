@@ -24,32 +24,35 @@ fn plain_gzip_and_zstd_read_alike() {
     gzip.write_all(LINES.as_bytes()).expect("writes to memory");
     let gzip = gzip.finish().expect("writes to memory");
     let zstd = zstd::encode_all(LINES.as_bytes(), 1).expect("writes to memory");
-    let plain = read_notes(&write("notes.jsonl", LINES.as_bytes())).expect("valid notes");
+    let plain = read_notes(write("notes.jsonl", LINES.as_bytes())).expect("valid notes");
     assert_eq!(plain.len(), 2);
     assert_eq!((plain[0].text.as_str(), plain[0].label.as_str()), ("one\u{2028}line", "3"));
     assert_eq!(plain[1].label, "heart");
     assert_eq!(classes(&plain), ["3", "heart"]);
-    assert_eq!(read_notes(&write("notes.gz", &gzip)).expect("valid notes"), plain);
-    assert_eq!(read_notes(&write("notes.zst", &zstd)).expect("valid notes"), plain);
-    let cut = read_notes(&write("cut.gz", &gzip[..gzip.len() - 12])).expect_err("the file is cut");
-    assert!(matches!(cut, NotesError::File { .. }), "{cut}");
+    assert_eq!(read_notes(write("notes.gz", &gzip)).expect("valid notes"), plain);
+    assert_eq!(read_notes(write("notes.zst", &zstd)).expect("valid notes"), plain);
+    let cut = read_notes(write("cut.gz", &gzip[..gzip.len() - 12])).expect_err("the file is cut");
+    assert!(matches!(cut, NotesError::Damaged { .. }), "{cut}");
 }
 
 #[test]
 fn broken_lines_are_named() {
     for (name, line, reason) in [
-        ("json", "{\"text\": \"a\"", "EOF"),
-        ("blank", "", "EOF"),
+        ("json", "{\"text\": \"a\"", "does not end on its line"),
         ("text", "{\"label\": 1}", "there is no “text”"),
         ("none", "{\"text\": \"a\"}", "neither “label_name” nor “label”"),
-        ("float", "{\"text\": \"a\", \"label\": 1.5}", "not 1.5"),
-        ("list", "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}", "not [1]"),
+        ("float", "{\"text\": \"a\", \"label\": 1.5}", "not another number"),
+        (
+            "list",
+            "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}",
+            "“label_name” must be a text or a whole number, not a list",
+        ),
     ] {
         let path = write(&format!("broken-{name}.jsonl"), format!("{LINES}{line}\n{LINES}").as_bytes());
         let error = read_notes(&path).expect_err("a line is broken").to_string();
         assert!(error.contains("line 3: ") && error.contains(reason), "{error}");
     }
-    let empty = read_notes(&write("empty.jsonl", b"")).expect_err("there is nothing");
+    let empty = read_notes(write("empty.jsonl", b"")).expect_err("there is nothing");
     assert!(matches!(empty, NotesError::Empty { .. }));
     let missing = read_notes(Path::new("no/such/file")).expect_err("there is no file");
     assert!(matches!(missing, NotesError::File { .. }));

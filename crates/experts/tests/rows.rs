@@ -129,9 +129,9 @@ fn columns_that_do_not_fit_are_named() {
     let bytes = "message notes { optional binary text; required int64 label; }";
     let path = write_parquet("bytes.parquet", bytes, Compression::SNAPPY, &[group(&[Some("one")])]);
     let error = read_notes(&path).expect_err("bytes are no text").to_string();
-    assert!(error.contains("column text holds bytes"), "{error}");
+    assert!(error.contains("“text” holds bytes that are not marked as text"), "{error}");
     let cut = path_of_half(&path);
-    assert!(matches!(read_notes(&cut).expect_err("half a file"), NotesError::File { .. }));
+    assert!(matches!(read_notes(&cut).expect_err("half a file"), NotesError::Damaged { .. }));
     let empty = write_parquet("empty.parquet", SCHEMA, Compression::SNAPPY, &[]);
     assert!(matches!(read_notes(&empty).expect_err("no rows"), NotesError::Empty { .. }));
 }
@@ -219,10 +219,12 @@ fn memory_does_not_grow_with_the_file() {
 fn progress_reaches_the_end_of_the_file() {
     let _turn = turn();
     let path = path("progress.jsonl");
-    fs::write(&path, "{\"text\": \"a\", \"label\": 1}\n".repeat(10)).expect("it can be written");
+    let rows = 100_000;
+    fs::write(&path, "{\"text\": \"a\", \"label\": 1}\n".repeat(rows)).expect("it can be written");
+    let total = 26 * rows as u64;
     let mut reader = NoteReader::open(&path).expect("it opens");
-    assert_eq!(reader.so_far().done, 0);
-    assert_eq!(reader.by_ref().count(), 10);
+    assert!(reader.so_far().done < total / 10, "{:?}", reader.so_far());
+    assert_eq!(reader.by_ref().count(), rows);
     let so_far = reader.so_far();
-    assert_eq!((so_far.done, so_far.total), (260, 260));
+    assert_eq!((so_far.done, so_far.total), (total, total));
 }

@@ -57,7 +57,7 @@ impl Dataset {
         if let Some(file) = &files.test {
             notes.extend(limited(read_notes(file)?, data.limit_of_test()));
         }
-        let labels = labels(&notes, &classes)?;
+        let labels = labels(&notes, &classes, domains.len())?;
         Ok(Self { classes, notes, labels, domains, held_out: data.held_out })
     }
 
@@ -77,14 +77,17 @@ fn named(note: Note, domain: usize, domains: usize) -> Note {
     Note { label, ..note }
 }
 
-fn labels(notes: &[Note], classes: &[String]) -> Result<Vec<usize>, LabError> {
-    let of = |note: &Note| {
+/// The class of each text; the first `own` of them are trained on, the others the test file's.
+fn labels(notes: &[Note], classes: &[String], own: usize) -> Result<Vec<usize>, LabError> {
+    let of = |(place, note): (usize, &Note)| {
         classes.iter().position(|class| *class == note.label).ok_or_else(|| {
-            let reason = format!("“{}” is no class of the texts that are trained on", note.label);
+            let number = (place + 1).saturating_sub(own);
+            let reason =
+                format!("the label of its text {number} is no class of the texts that are trained on");
             LabError::config("the test file", reason)
         })
     };
-    notes.iter().map(of).collect()
+    notes.iter().enumerate().map(of).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloister_experts::Device;
+use cloister_experts::notes::Twins;
 use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
@@ -66,6 +67,8 @@ pub enum Progress {
         /// All blocks of all members.
         of: usize,
     },
+    /// Classes of the texts may be meant to be one.
+    Twins(Twins),
     /// A round was measured.
     Measured(Round),
 }

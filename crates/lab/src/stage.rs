@@ -1,5 +1,6 @@
 //! What the seeds of a run share, and what one seed does with it.
 
+use cloister_experts::notes::near_twins;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 
 use crate::checkpoint::Checkpoints;
@@ -52,6 +53,7 @@ impl<'a> Stage<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, LabError> {
         let dataset = Dataset::read(config, files)?;
+        near_twins(&dataset.classes).into_iter().for_each(|twins| progress(Progress::Twins(twins)));
         let features = FrozenFeatures::open(config, &dataset, folders)?;
         let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;

@@ -156,7 +156,11 @@ fn a_test_file_replaces_what_is_held_out_and_unknown_classes_are_named() {
     let strange = folders.data.join("strange.jsonl");
     fs::write(&strange, "{\"text\":\"a\",\"label\":\"astrology\"}\n").expect("a file");
     let error = run(&config, &folders, Some(&strange), &mut |_| ()).expect_err("there is no such class");
-    assert!(matches!(&error, LabError::Config { .. }) && error.to_string().contains("astrology"), "{error}");
+    assert!(
+        matches!(&error, LabError::Config { .. })
+            && error.to_string().contains("the label of its text 1 is no class"),
+        "{error}"
+    );
 }
 
 #[test]

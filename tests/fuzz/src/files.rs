@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use cloister_client::Journal;
 use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
-use cloister_experts::notes::read_notes;
+use cloister_experts::notes::{Note, read_notes};
 use cloister_privacy::ledger::History;
 use sha2::{Digest, Sha256};
 
@@ -15,11 +15,16 @@ use crate::target::Target;
 /// Bytes for a line of notes, which may be 16 MiB long however well it was compressed, with what is parsed of it.
 const LONGEST_LINE: usize = 64 << 20;
 
+/// Bytes for what Parquet's library reserves: the size that a page of each column claims, up to 2 GiB.
+const PAGES: usize = 3 << 30;
+
 /// Every reader of a party's own files.
 pub(crate) const FILES: &[Target] = &[
     Target::new("journal", journal),
     Target::new("ledger", ledger),
     Target { allowance: LONGEST_LINE, ..Target::new("notes", notes) },
+    Target { allowance: LONGEST_LINE, ..Target::new("table", table) },
+    Target { allowance: PAGES, ..Target::new("parquet", parquet) },
     Target::new("checkpoint", checkpoint),
 ];
 
@@ -70,15 +75,45 @@ fn ledger(bytes: &[u8]) {
     let _ = history.account();
 }
 
-/// Rows of text, compressed or not. Parquet is read by a library that panics on damaged files, which its caller catches and
-/// the fuzzer does not.
+/// Rows of text, compressed or not. Notes that are read are the same once they are written as JSON Lines and read again.
 fn notes(bytes: &[u8]) {
     if bytes.starts_with(b"PAR1") {
         return;
     }
-    if let Ok(notes) = read_notes(write(bytes)) {
-        assert!(!notes.is_empty(), "a file without notes is refused");
+    let Ok(notes) = read_notes(write(bytes)) else { return };
+    assert!(!notes.is_empty(), "a file without notes is refused");
+    let line = |note: &Note| serde_json::to_string(note).expect("texts are JSON") + "\n";
+    let lines: String = notes.iter().map(line).collect();
+    assert!(read_notes(write(lines.as_bytes())).is_ok_and(|again| again == notes), "other notes come back");
+}
+
+/// A table, whose header row is there. Notes that are read are the same once they are written with every cell in quotation
+/// marks and read again.
+fn table(bytes: &[u8]) {
+    const HEADERS: [&str; 4] = ["text,label\n", "label;text;x\n", "label\ttext\n", "text|label\r\n"];
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let header = HEADERS[usize::from(*first) % HEADERS.len()];
+    let Ok(notes) = read_notes(write(&[header.as_bytes(), rest].concat())) else { return };
+    assert!(!notes.is_empty(), "a file without notes is refused");
+    // A file that starts with zeros is no text.
+    if notes.iter().any(|note| note.text.contains('\0') || note.label.contains('\0')) {
+        return;
     }
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let row = |note: &Note| format!("{};{}\n", quoted(&note.text), quoted(&note.label));
+    let again = format!("text;label\n{}", notes.iter().map(row).collect::<String>());
+    assert!(read_notes(write(again.as_bytes())).is_ok_and(|again| again == notes), "other notes come back");
+}
+
+/// Parquet. The library that reads it panics on damaged files, which its caller catches without a word.
+fn parquet(bytes: &[u8]) {
+    if !bytes.starts_with(b"PAR1") {
+        return;
+    }
+    let path = write(bytes);
+    let Ok(notes) = read_notes(path) else { return };
+    assert!(!notes.is_empty(), "a file without notes is refused");
+    assert!(read_notes(path).is_ok_and(|again| again == notes), "other notes come back");
 }
 
 /// A checkpoint that is read and written is read as the same model.

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use cloister_experts::notes::Encoding;
 use serde_json::json;
 
 use crate::create::{create_folder, write};
@@ -34,9 +35,12 @@ pub(crate) struct Arguments {
     /// Rounds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
-    /// A JSON Lines file with `text` and `label` (plain, gz or zst) instead of synthetic notes.
+    /// A file with `text` and `label` instead of synthetic notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet.
     #[arg(long)]
     notes: Option<PathBuf>,
+    /// How the text of that file is encoded, such as windows-1252; a byte-order mark in it counts more
+    #[arg(long, default_value = "utf-8", requires = "notes")]
+    encoding: Encoding,
     /// At most so many notes for each hospital, on average.
     #[arg(long, default_value_t = 110)]
     notes_per_member: usize,

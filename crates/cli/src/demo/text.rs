@@ -1,11 +1,12 @@
 //! The demo's text: synthetic notes in house styles, or a file divided among the hospitals.
 
 use cloister_experts::Note;
-use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::notes::{NotesFile, classes, read_notes};
 use cloister_experts::partition::{hold_out, label_dirichlet};
 use cloister_experts::synthetic::{CLASSES, Style, generate};
 
 use super::Arguments;
+use crate::classes::warn_of_twins;
 use crate::failure::Failure;
 
 /// Notes held out for every hospital, of a file: a fifth of it, at most this many.
@@ -88,8 +89,10 @@ fn synthetic(arguments: &Arguments) -> Text {
 }
 
 fn from_file(arguments: &Arguments, path: &std::path::Path) -> Result<Text, Failure> {
-    let notes = read_notes(path).map_err(Failure::config)?;
+    let file = NotesFile { path: path.to_owned(), encoding: arguments.encoding };
+    let notes = read_notes(file).map_err(Failure::config)?;
     let classes = classes(&notes);
+    warn_of_twins(&classes);
     if classes.len() < 2 {
         return Err(Failure::config(format!(
             "{}: all notes have one label; at least two are needed",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cloister_experts::ExpertsError;
-use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::notes::{Encoding, NotesFile, classes, read_notes};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
 use cloister_params::plan::{LateSketches, TrainingPlan};
@@ -12,6 +12,7 @@ use cloister_protocol::model::Model;
 use serde_json::json;
 
 use super::{AdapterFlags, failure};
+use crate::classes::warn_of_twins;
 use crate::create::{create_folder, write as write_file};
 use crate::demo::format::whole;
 use crate::failure::Failure;
@@ -33,9 +34,13 @@ pub(super) struct NewTask {
     members: usize,
     #[command(flatten)]
     adapter: AdapterFlags,
-    /// A file of rows with labels, each of which is a class, in alphabetical order.
+    /// A file of rows with labels, each of which is a class, in alphabetical order: JSON Lines, CSV or TSV (plain, gz or zst) or
+    /// Parquet.
     #[arg(long, conflicts_with = "classes")]
     classes_of: Option<PathBuf>,
+    /// How the text of that file is encoded, such as windows-1252; a byte-order mark in it counts more
+    #[arg(long, default_value = "utf-8", requires = "classes_of")]
+    encoding: Encoding,
     /// What people call the base model; its folder's name if not given.
     #[arg(long)]
     name: Option<String>,
@@ -122,9 +127,11 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     let name = arguments.name.clone().unwrap_or_else(|| folder_name(&arguments.model));
     let mut adapter = arguments.adapter.settings();
     if let Some(path) = &arguments.classes_of {
-        let notes = read_notes(path).map_err(|error| failure(ExpertsError::Notes(error)))?;
+        let file = NotesFile { path: path.clone(), encoding: arguments.encoding };
+        let notes = read_notes(file).map_err(|error| failure(ExpertsError::Notes(error)))?;
         adapter.classes = classes(&notes);
     }
+    warn_of_twins(&adapter.classes);
     let objective = arguments.objective.into();
     let task = AdapterTask::of_base(&arguments.model, name, objective, adapter, arguments.max_tokens);
     let trained_experts = arguments.trained_experts.clone();

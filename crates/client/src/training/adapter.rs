@@ -23,9 +23,8 @@ pub(super) struct AdapterTrainer {
     config: TrainingConfig,
     task: AdapterTask,
     trainer: RoundTrainer,
-    reader: Reader,
     rows: Rows,
-    part: Measured,
+    held_out: Measured,
 }
 
 /// What is trained on.
@@ -35,7 +34,7 @@ struct Rows {
     truncated: usize,
 }
 
-/// What a model is measured on.
+/// What a model is measured on: all held-out rows, which are read once, so that nothing about them is found out at the end.
 enum Measured {
     /// Of which tokens are predicted, or classes.
     Texts(Vec<Example>),
@@ -64,19 +63,22 @@ impl AdapterTrainer {
         task: &AdapterTask,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Self, TrainingError> {
-        task.check_limits(&AnyConfig::read(&config.base_model)?)?;
+        let base = AnyConfig::read(&config.base_model)?;
+        task.check_limits(&base)?;
         let long = match config.windows.most {
             1 => Long::Cut,
             _ => Long::Split { overlap: config.windows.overlap },
         };
         let reader = Reader::open(&config.base_model, task.end_token, task.max_tokens, long)?
-            .with_classes(task.adapter.classes.clone())?;
+            .with_classes(task.adapter.classes.clone())?
+            .for_model(&base);
         let rows = Rows::read(&reader, config, progress)?;
-        let part = Measured::read(&reader, config, task.objective, (config.part, config.of))?;
+        let held_out = Measured::read(&reader, config, task.objective)?;
+        held_out.check_part(config)?;
         set_threads(config.threads)?;
         let model = Model::open(&config.base_model, config.precision, config.device)?;
         let trainer = RoundTrainer::new(model, &task.adapter, task.seed)?;
-        Ok(Self { config: config.clone(), task: task.clone(), trainer, reader, rows, part })
+        Ok(Self { config: config.clone(), task: task.clone(), trainer, rows, held_out })
     }
 
     fn settings(&self, local: &LocalTraining) -> FineTuning {
@@ -96,7 +98,7 @@ impl Rows {
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Self, ExpertsError> {
         let mut rows = Self { examples: vec![], read: 0, truncated: 0 };
-        reader.each(&config.notes, &mut |mut own, so_far| {
+        reader.each(config.notes.clone(), &mut |mut own, so_far| {
             let cut = own.len() > config.windows.most || own.iter().any(|example| example.cut);
             own.truncate(config.windows.most);
             rows.read += 1;
@@ -110,25 +112,43 @@ impl Rows {
 }
 
 impl Measured {
-    /// Every `of`-th held-out row from `part` on.
-    fn read(
-        reader: &Reader,
-        config: &TrainingConfig,
-        objective: Objective,
-        (part, of): (usize, usize),
-    ) -> Result<Self, ExpertsError> {
-        let is_own = |row: usize| row % of == part;
-        let path = &config.held_out;
+    fn read(reader: &Reader, config: &TrainingConfig, objective: Objective) -> Result<Self, ExpertsError> {
+        let file = config.held_out.clone();
         Ok(match objective {
-            Objective::LanguageModel | Objective::Classification => {
-                let own = |example: &Example| example.record.is_some_and(is_own);
-                Self::Texts(reader.read(path)?.into_iter().filter(own).collect())
-            }
-            Objective::MultipleChoice => {
-                let numbered = reader.questions(path)?.into_iter().enumerate();
-                Self::Questions(numbered.filter(|(row, _)| is_own(*row)).map(|(_, own)| own).collect())
-            }
+            Objective::LanguageModel | Objective::Classification => Self::Texts(reader.read(file)?),
+            Objective::MultipleChoice => Self::Questions(reader.questions(file)?),
         })
+    }
+
+    /// Refuses a part without a row.
+    fn check_part(&self, config: &TrainingConfig) -> Result<(), ExpertsError> {
+        let rows = match self {
+            Self::Texts(examples) => examples.last().and_then(|last| last.record).map_or(0, |last| last + 1),
+            Self::Questions(questions) => questions.len(),
+        };
+        let (part, of, file) = (config.part, config.of, config.held_out.path.display());
+        match part < rows {
+            true => Ok(()),
+            false => Err(ExpertsError::Settings(format!(
+                "{file} has {rows} rows, and every {of}th from number {part} on, counted from 0, is none of them; hold out more \
+                 rows, or choose another part"
+            ))),
+        }
+    }
+
+    /// Every `of`-th row from `part` on.
+    fn part(&self, (part, of): (usize, usize)) -> Self {
+        let is_own = |row: usize| row % of == part;
+        match self {
+            Self::Texts(examples) => {
+                let own = examples.iter().filter(|example| example.record.is_some_and(is_own));
+                Self::Texts(own.cloned().collect())
+            }
+            Self::Questions(questions) => {
+                let own = questions.iter().enumerate().filter(|(row, _)| is_own(*row));
+                Self::Questions(own.map(|(_, own)| own.clone()).collect())
+            }
+        }
     }
 
     fn measure(&self, trainer: &RoundTrainer, objective: Objective) -> Result<Accuracy, ExpertsError> {
@@ -187,12 +207,12 @@ impl LocalTrainer for AdapterTrainer {
 
     fn evaluate(&mut self, model: &BlockVectors, rows: HeldOut) -> Result<Accuracy, TrainingError> {
         self.trainer.load(model)?;
+        let objective = self.task.objective;
         Ok(match rows {
-            HeldOut::Part => self.part.measure(&self.trainer, self.task.objective)?,
-            HeldOut::All => {
-                let all = Measured::read(&self.reader, &self.config, self.task.objective, (0, 1))?;
-                all.measure(&self.trainer, self.task.objective)?
+            HeldOut::Part => {
+                self.held_out.part((self.config.part, self.config.of)).measure(&self.trainer, objective)?
             }
+            HeldOut::All => self.held_out.measure(&self.trainer, objective)?,
         })
     }
 }

@@ -1,9 +1,7 @@
 //! This program's own trainer: MiniLM with experts, held in memory from round to round.
 
-use std::path::Path;
-
 use cloister_experts::memory::{MemoryEstimate, classifier_memory};
-use cloister_experts::notes::{NoteReader, NotesError};
+use cloister_experts::notes::{NoteReader, NotesError, NotesFile};
 use cloister_experts::rows::ReadSoFar;
 use cloister_experts::{
     BlockVectors, Encoder, ExpertsError, Features, LocalTraining, ModelConfig, Score, Trainer,
@@ -32,7 +30,7 @@ impl Classifier {
         config: &TrainingConfig,
         model: &ModelConfig,
     ) -> Result<MemoryEstimate, TrainingError> {
-        let count = |path| count(path, model).map_err(ExpertsError::Notes);
+        let count = |file: &NotesFile| count(file, model).map_err(ExpertsError::Notes);
         let notes = count(&config.notes)? + count(&config.held_out)?;
         let batch_size = LocalTraining::default().batch_size;
         Ok(classifier_memory(model, notes, config.windows, batch_size))
@@ -46,17 +44,17 @@ impl Classifier {
     ) -> Result<Self, TrainingError> {
         let encoder = Encoder::open(&config.base_model, model.clone(), config.threads, config.device)?
             .in_precision(config.precision);
-        let own = encoder.read_features(&config.notes, (0, 1), config.windows, progress)?;
+        let own = encoder.read_features(config.notes.clone(), (0, 1), config.windows, progress)?;
         let part = (config.part, config.of);
-        let part = encoder.read_features(&config.held_out, part, config.windows, &mut |_| ())?;
+        let part = encoder.read_features(config.held_out.clone(), part, config.windows, &mut |_| ())?;
         let trainer = Trainer::new(&encoder, own);
         Ok(Self { config: config.clone(), encoder, trainer, part })
     }
 }
 
 /// How many notes a file has, each of one of the model's classes.
-fn count(path: &Path, model: &ModelConfig) -> Result<usize, NotesError> {
-    let mut reader = NoteReader::open(path)?;
+fn count(file: &NotesFile, model: &ModelConfig) -> Result<usize, NotesError> {
+    let mut reader = NoteReader::open(file.clone())?;
     let mut notes = 0;
     while let Some(note) = reader.next() {
         model.known_class(&note?.label).map_err(|reason| reader.fault(reason))?;
@@ -100,8 +98,8 @@ impl LocalTrainer for Classifier {
         let score = match notes {
             HeldOut::Part => self.trainer.evaluate(&self.part),
             HeldOut::All => {
-                let (path, windows) = (&self.config.held_out, self.config.windows);
-                let all = self.encoder.read_features(path, (0, 1), windows, &mut |_| ())?;
+                let (file, windows) = (self.config.held_out.clone(), self.config.windows);
+                let all = self.encoder.read_features(file, (0, 1), windows, &mut |_| ())?;
                 self.trainer.evaluate(&all)
             }
         };

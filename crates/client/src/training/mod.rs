@@ -22,6 +22,7 @@ use std::time::Duration;
 use cloister_alignment::sketch::{Subject, projection};
 use cloister_experts::exchange::ExchangeError;
 use cloister_experts::families::Precision;
+use cloister_experts::notes::NotesFile;
 use cloister_experts::task::{Objective, Task};
 use cloister_experts::{
     Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,
@@ -52,9 +53,9 @@ pub struct TrainingConfig {
     /// time.
     pub recompute_layers: bool,
     /// The hospital's own notes.
-    pub notes: PathBuf,
+    pub notes: NotesFile,
     /// Notes that nobody trains on.
-    pub held_out: PathBuf,
+    pub held_out: NotesFile,
     /// Which part of them this hospital evaluates each round: every `of`-th note from `part` on.
     pub part: usize,
     /// How many hospitals share that evaluation.

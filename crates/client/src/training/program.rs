@@ -30,12 +30,10 @@ impl Program {
         let absolute = |path: &Path| {
             std::path::absolute(path).map_err(|source| ProgramError::Folder { path: path.to_owned(), source })
         };
-        let config = TrainingConfig {
-            base_model: absolute(&config.base_model)?,
-            notes: absolute(&config.notes)?,
-            held_out: absolute(&config.held_out)?,
-            ..config.clone()
-        };
+        let mut config = TrainingConfig { base_model: absolute(&config.base_model)?, ..config.clone() };
+        for file in [&mut config.notes, &mut config.held_out] {
+            file.path = absolute(&file.path)?;
+        }
         let program = TrainerProgram { folder: absolute(&program.folder)?, ..program.clone() };
         let exchange = match &config.task {
             Task::Classifier(model) => Exchange::of_classifier(model),
@@ -68,7 +66,7 @@ impl Program {
             "model": self.config.task,
             "table": self.exchange.table(),
             "base": self.config.base_model,
-            "notes": self.config.notes,
+            "notes": self.config.notes.path,
             "threads": self.config.threads,
             "settings": {
                 "local_epochs": settings.epochs,
@@ -90,7 +88,7 @@ impl Program {
             "model": self.config.task,
             "table": self.exchange.table(),
             "base": self.config.base_model,
-            "notes": self.config.held_out,
+            "notes": self.config.held_out.path,
             "threads": self.config.threads,
             "part": part,
             "of": of,

@@ -3,15 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cloister_experts::checkpoint::read_checkpoint;
 use cloister_experts::families::{AdapterSettings, Precision};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{
     Averaging, BlockVectors, Device, LocalTraining, ModelConfig, PrivateTraining, Windows, initial_blocks,
 };
 use cloister_params::block::BlockKind;
+use cloister_protocol::model::Model;
 
 use super::program::Program;
-use super::{HeldOut, LocalTrainer, Private, Trained, TrainerProgram, TrainingConfig, TrainingError};
+use super::{
+    HeldOut, Job, LocalTrainer, Private, Report, Trained, TrainerProgram, TrainingConfig, TrainingError,
+    spawn,
+};
 
 fn model() -> ModelConfig {
     ModelConfig { rank: 1, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) }
@@ -36,7 +41,14 @@ fn program_on(
 ) -> (Program, PathBuf) {
     let name = format!("cloister-trainer-{}-{}", std::process::id(), fault.replace(' ', "-"));
     let folder = std::env::temp_dir().join(name);
-    let config = TrainingConfig {
+    let config = config(task, base_model, "data".into());
+    let program = TrainerProgram { command, timeout, environment: vec![], folder: folder.clone() };
+    (Program::new(&config, &program).expect("its paths can be made absolute"), folder)
+}
+
+/// What a hospital trains that writes its model to a folder.
+fn config(task: Task, base_model: PathBuf, folder: PathBuf) -> TrainingConfig {
+    TrainingConfig {
         task,
         base_model,
         precision: Precision::Float32,
@@ -49,11 +61,9 @@ fn program_on(
         threads: 1,
         device: Device::Cpu,
         compare_local: false,
-        folder: "data".into(),
+        folder,
         program: None,
-    };
-    let program = TrainerProgram { command, timeout, environment: vec![], folder: folder.clone() };
-    (Program::new(&config, &program).expect("its paths can be made absolute"), folder)
+    }
 }
 
 fn global() -> BlockVectors {
@@ -155,6 +165,42 @@ fn an_evaluation_is_the_program_s_too() {
     let (mut lying, _) = program("all right", Duration::from_secs(60));
     let error = lying.evaluate(&global(), HeldOut::All).expect_err("5 of 4").to_string();
     assert!(error.contains("result.json: 5 of 4 notes cannot be right"), "{error}");
+}
+
+/// What the rounds made is on the disk before anything is measured that may fail.
+#[test]
+fn the_federated_model_is_written_whatever_becomes_of_its_evaluation() {
+    let name = format!("cloister-trainer-{}-finish", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer.py");
+    let program = TrainerProgram {
+        command: vec!["python3".to_owned(), script.display().to_string(), "all right".to_owned()],
+        timeout: Duration::from_secs(60),
+        environment: vec![],
+        folder: folder.join("job"),
+    };
+    let config = TrainingConfig {
+        program: Some(program),
+        ..config(Task::Classifier(model()), "minilm".into(), folder.clone())
+    };
+    let (jobs, mut reports) = spawn(config);
+    let made = initial_blocks(&model()).map(|shape, values| match shape.kind {
+        BlockKind::Shared => vec![0.5; values.len()],
+        _ => values.to_vec(),
+    });
+    let model = Box::new(Model::new(made.values().to_vec()));
+    let finish = Job::Finish { model, trained: vec![] };
+    jobs.send(finish).expect("the thread is there");
+    let failed = std::iter::from_fn(|| reports.blocking_recv()).find_map(|report| match report {
+        Report::Failed(error) => Some(error.to_string()),
+        _ => None,
+    });
+    let failed = failed.expect("the program says that 5 of 4 are right");
+    assert!(failed.contains("5 of 4 notes cannot be right"), "{failed}");
+    let (_, written) = read_checkpoint(&folder.join("model.safetensors")).expect("it was written first");
+    assert!(written == made, "another model was written");
+    std::fs::remove_dir_all(folder).expect("it was made above");
 }
 
 /// TRAIN-02

@@ -135,8 +135,9 @@ impl Worker<'_> {
 
     fn finish(&mut self, model: &Model, trained: &[(TrainingPlan, LocalSeed)]) -> Result<(), TrainingError> {
         let blocks = self.blocks(model)?;
-        let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
+        // The model first: whatever a measurement fails at, the rounds are not lost.
         self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
+        let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
         let local = if self.config.compare_local { Some(self.train_alone(trained)?) } else { None };
         self.report(Report::Finished(FinalResult { federated, local }));
         Ok(())

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::finetune::Limits;
+
 /// A model family, by the `model_type` of its `config.json`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -244,6 +246,11 @@ pub struct MoeConfig {
 }
 
 impl DecoderConfig {
+    /// What its models take, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
+        Limits { vocabulary: self.vocabulary, positions: Some(self.positions), has_encoder: false, classes }
+    }
+
     /// Indices of the layers that have experts.
     pub fn sparse_layers(&self) -> Vec<usize> {
         let sparse = |(_, layer): &(usize, &FeedForwardConfig)| **layer == FeedForwardConfig::Sparse;

@@ -15,7 +15,7 @@ use crate::families::sites::{Site, SiteShape};
 use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
-use crate::finetune::Batch;
+use crate::finetune::{Batch, Limits};
 use crate::private::Recorder;
 
 /// A model with frozen weights, to which an adapter can be attached.
@@ -88,11 +88,11 @@ impl Model {
         logits.isfinite().all().int64_value(&[]) == 1
     }
 
-    /// Rows of its vocabulary, and the most tokens of a text where there is such a limit.
-    pub(crate) fn limits(&self) -> (usize, Option<usize>) {
+    /// What it takes, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
         match self {
-            Self::Decoder(model) => (model.config().vocabulary, Some(model.config().positions)),
-            Self::Switch(model) => (model.config().vocabulary, None),
+            Self::Decoder(model) => model.config().limits(classes),
+            Self::Switch(model) => model.config().limits(classes),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::families::read_config::{read_decoder, read_family};
 use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::switch_config::SwitchConfig;
 use crate::families::weights::Checkpoint;
+use crate::finetune::Limits;
 use crate::memory::MemoryEstimate;
 
 /// A model's configuration, of whichever kind.
@@ -77,6 +78,14 @@ impl AnyConfig {
         match self {
             Self::Decoder(config) => Some(config.positions),
             Self::Switch(_) => None,
+        }
+    }
+
+    /// What its models take, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
+        match self {
+            Self::Decoder(config) => config.limits(classes),
+            Self::Switch(config) => config.limits(classes),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::error::ExpertsError;
 use crate::families::config::{MoeConfig, Scoring};
 use crate::families::fields::Fields;
+use crate::finetune::Limits;
 
 /// A T5 encoder and decoder with top-1 experts in some layers (Fedus et al. 2022).
 #[derive(Clone, PartialEq, Debug)]
@@ -40,6 +41,11 @@ pub struct SwitchConfig {
 }
 
 impl SwitchConfig {
+    /// What its models take, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
+        Limits { vocabulary: self.vocabulary, positions: None, has_encoder: true, classes }
+    }
+
     pub(crate) fn read(fields: &Fields) -> Result<Self, ExpertsError> {
         fields.demand("dense_act_fn", &["relu"])?;
         fields.demand("feed_forward_proj", &["relu"])?;

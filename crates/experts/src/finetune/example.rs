@@ -5,7 +5,6 @@ use std::ops::Range;
 use tch::{Device, Tensor};
 
 use crate::device::uploaded;
-use crate::error::ExpertsError;
 use crate::families::{Model, Tokens};
 
 /// A text as tokens, some of which are to be learnt.
@@ -60,28 +59,45 @@ impl Example {
         (self.given.max(1)..self.tokens.len()).filter(move |place| !skipped(place))
     }
 
-    /// Checks that the model, with a head over so many classes, can learn from the example number `number`, counted from 1.
-    pub(crate) fn check(&self, number: usize, model: &Model, classes: usize) -> Result<(), ExpertsError> {
-        let fail = |reason: String| Err(ExpertsError::Example { example: number, reason });
-        self.check_class(classes).or_else(fail)?;
-        let (vocabulary, positions) = model.limits();
-        if self.learnt() == 0 || (matches!(model, Model::Switch(_)) && self.given == 0) {
-            return fail("there is nothing to learn, or nothing to learn it from".to_owned());
+    /// Checks that a model can learn from it and be measured on it.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), String> {
+        let Limits { vocabulary, positions, has_encoder, classes } = *limits;
+        self.check_class(classes)?;
+        if self.learnt() == 0 || (has_encoder && self.given == 0) {
+            return Err("there is nothing to learn, or nothing to learn it from".to_owned());
         }
-        if matches!(model, Model::Switch(_)) && !self.skipped.is_empty() {
-            return fail("a Switch Transformer learns all of its target, and skips nothing".to_owned());
+        if has_encoder && !self.skipped.is_empty() {
+            return Err("a Switch Transformer learns all of its target, and skips nothing".to_owned());
         }
-        if positions.is_some_and(|most| self.tokens.len() > most) {
-            let most = positions.unwrap_or(0);
-            return fail(format!("it has {} tokens; the model reads {most}", self.tokens.len()));
+        if let Some(most) = positions.filter(|&most| self.tokens.len() > most) {
+            return Err(format!("it has {} tokens; the model reads {most}", self.tokens.len()));
         }
         match self.tokens.iter().find(|&&token| token < 0 || token >= vocabulary as i64) {
-            Some(token) => {
-                fail(format!("the token {token} is not in the model's vocabulary of {vocabulary}"))
-            }
+            Some(&token) => Err(beyond(token, vocabulary)),
             None => Ok(()),
         }
     }
+}
+
+/// What is wrong with a text that has this token.
+pub(crate) fn beyond(token: i64, vocabulary: usize) -> String {
+    format!(
+        "its text has the token number {token}, and the model's vocabulary has {vocabulary}, from 0 on; use the tokenizer that \
+         belongs to the model"
+    )
+}
+
+/// What a model with its head takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    /// Rows of the vocabulary.
+    pub(crate) vocabulary: usize,
+    /// The most tokens of a text, where there is such a limit.
+    pub(crate) positions: Option<usize>,
+    /// Whether what is given goes through an encoder of its own, as in a Switch Transformer.
+    pub(crate) has_encoder: bool,
+    /// Classes that a head tells apart; 0 without a head.
+    pub(crate) classes: usize,
 }
 
 impl Example {

@@ -29,7 +29,7 @@ use crate::families::losses::{self, Totals};
 use crate::families::names::is_router;
 use crate::families::{Adapter, Model, Routing};
 use crate::finetune::backward::{Learning, keep, recompute};
-pub(crate) use crate::finetune::example::Batch;
+pub(crate) use crate::finetune::example::{Batch, Limits, beyond};
 use crate::finetune::routing::{Gathered, plain};
 use crate::losses::Losses;
 use crate::optimizer::{Group, Optimizer};
@@ -151,7 +151,10 @@ impl FineTuner {
             return Err(ExpertsError::NoNotes);
         }
         let classes = self.adapter.classes.len();
-        examples.iter().zip(1..).try_for_each(|(example, number)| example.check(number, &self.model, classes))
+        let limits = self.model.limits(classes);
+        examples.iter().zip(1..).try_for_each(|(example, number)| {
+            example.check(&limits).map_err(|reason| ExpertsError::Example { example: number, reason })
+        })
     }
 
     fn descend(

@@ -2,21 +2,23 @@
 //! their classes ([`Reader::with_classes`]).
 
 mod labelled;
+mod messages;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Tokenizer};
 
 use super::template::{Message, Template};
 use crate::encoder::open_tokenizer;
 use crate::error::ExpertsError;
-use crate::finetune::example::{Example, Question};
-use crate::rows::{NotesError, ReadSoFar, Rows};
+use crate::families::AnyConfig;
+use crate::finetune::example::{Example, Limits, Question};
+use crate::quiet::quietly;
+use crate::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
 
+/// The columns of all kinds of rows.
 const COLUMNS: &[&str] = &[
     "prompt",
     "completion",
@@ -29,18 +31,10 @@ const COLUMNS: &[&str] = &[
     "description",
     "label_name",
     "label",
+    "subject",
 ];
-
-#[derive(Deserialize)]
-struct Row {
-    prompt: Option<String>,
-    completion: Option<String>,
-    messages: Option<Vec<Message>>,
-    question: Option<String>,
-    choices: Option<Vec<String>>,
-    answer: Option<usize>,
-    text: Option<String>,
-}
+/// What a row that a language model learns from must have.
+const NEEDED: &str = "a row has “prompt” with “completion”, or “messages”, or “question” with “choices” and “answer”, or “text”";
 
 /// What becomes of a text that is longer than a model reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +59,8 @@ pub struct Reader {
     long: Long,
     /// What each row's text is sorted into; none where rows are what a language model learns from.
     classes: Vec<String>,
+    /// What the model takes, where rows are read for a model.
+    limits: Option<Limits>,
 }
 
 /// A text as tokens, with what is to be learnt.
@@ -91,17 +87,22 @@ impl Reader {
         }
         let tokenizer = open_tokenizer(&model.join("tokenizer.json"))?;
         let template = Template::open(model)?;
-        Ok(Self { tokenizer, template, end, max_tokens, long, classes: vec![] })
+        Ok(Self { tokenizer, template, end, max_tokens, long, classes: vec![], limits: None })
     }
 
-    /// The examples of a file: JSON Lines (plain, gzip, zstd) or Parquet. Of a conversation, what the assistant says is
+    /// Refuses each row that this model cannot learn from or be measured on, such as one with a token beyond its vocabulary.
+    pub fn for_model(self, config: &AnyConfig) -> Self {
+        Self { limits: Some(config.limits(0)), ..self }
+    }
+
+    /// The examples of a file: JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet. Of a conversation, what the assistant says is
     /// learnt; of a question with `choices`, the one whose number, from 0, is the `answer`.
     ///
     /// # Errors
     /// [`ExpertsError::Notes`], naming file and row where there is one.
-    pub fn read(&self, path: &Path) -> Result<Vec<Example>, ExpertsError> {
+    pub fn read(&self, file: impl Into<NotesFile>) -> Result<Vec<Example>, ExpertsError> {
         let mut examples = Vec::new();
-        self.each(path, &mut |own, _| {
+        self.each(file, &mut |own, _| {
             examples.extend(own);
             Ok(())
         })?;
@@ -115,17 +116,17 @@ impl Reader {
     /// As [`read`](Self::read), and what `take` returns.
     pub fn each(
         &self,
-        path: &Path,
+        file: impl Into<NotesFile>,
         take: &mut dyn FnMut(Vec<Example>, ReadSoFar) -> Result<(), ExpertsError>,
     ) -> Result<(), ExpertsError> {
-        let mut rows = Rows::open(path, COLUMNS).map_err(ExpertsError::Notes)?;
+        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
         let mut record = 0;
         while let Some(examples) = rows.next(|row| self.examples(row, record)) {
             take(examples.map_err(ExpertsError::Notes)?, rows.so_far())?;
             record += 1;
         }
         match record {
-            0 => Err(ExpertsError::Notes(NotesError::Empty { path: path.to_owned() })),
+            0 => Err(ExpertsError::Notes(NotesError::Empty { path: rows.path().to_owned() })),
             _ => Ok(()),
         }
     }
@@ -135,85 +136,104 @@ impl Reader {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn questions(&self, path: &Path) -> Result<Vec<(Question, usize)>, ExpertsError> {
-        let mut rows = Rows::open(path, COLUMNS).map_err(ExpertsError::Notes)?;
-        let read = |row| {
-            let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
-            self.asked(&row)
-        };
-        let questions = std::iter::from_fn(|| rows.next(read)).collect::<Result<Vec<_>, _>>();
+    pub fn questions(&self, file: impl Into<NotesFile>) -> Result<Vec<(Question, usize)>, ExpertsError> {
+        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
+        let questions =
+            std::iter::from_fn(|| rows.next(|row| self.asked(row))).collect::<Result<Vec<_>, _>>();
         let questions = questions.map_err(ExpertsError::Notes)?;
         match questions.is_empty() {
-            true => Err(ExpertsError::Notes(NotesError::Empty { path: path.to_owned() })),
+            true => Err(ExpertsError::Notes(NotesError::Empty { path: rows.path().to_owned() })),
             false => Ok(questions),
         }
     }
 
     fn asked(&self, row: &Row) -> Result<(Question, usize), String> {
-        let Row { question: Some(question), choices: Some(choices), answer: Some(answer), .. } = row else {
+        let Some(Choice { question, choices, answer }) = Choice::of(row)? else {
             return Err("there is no “question” with “choices” and “answer”".to_owned());
         };
-        chosen(choices, *answer)?;
         let options: Vec<String> = choices.iter().map(|choice| option(choice)).collect();
-        let question = self.question(question, &options).map_err(|error| error.to_string())?;
-        Ok((question, *answer))
+        Ok((self.question(question, &options)?, answer))
     }
 
     /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
     /// but for a quarter of the tokens that are its own.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`] for a text that the tokenizer refuses.
-    pub fn question(&self, prompt: &str, options: &[String]) -> Result<Question, ExpertsError> {
-        let tokens = |text: &str, first| self.tokens(text, first).map_err(ExpertsError::Settings);
-        let prompt = tokens(prompt, true)?;
+    /// What is wrong with it, where the tokenizer refuses it or the model cannot be measured on it.
+    pub fn question(&self, prompt: &str, options: &[String]) -> Result<Question, String> {
+        let prompt = self.tokens(prompt, true)?;
         let kept = prompt.len().min(self.max_tokens / 4);
         let option = |option: &String| {
-            let mut own = tokens(option, false)?;
+            let mut own = self.tokens(option, false)?;
             own.truncate(self.max_tokens - kept);
             Ok(own)
         };
-        let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, ExpertsError>>()?;
+        let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, String>>()?;
         let room = self.max_tokens - options.iter().map(Vec::len).max().unwrap_or(0);
-        Ok(Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options })
+        let question = Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options };
+        question.examples().try_for_each(|example| self.check(&example))?;
+        Ok(question)
+    }
+
+    fn check(&self, example: &Example) -> Result<(), String> {
+        let limits = self.limits.map(|limits| Limits { classes: self.classes.len(), ..limits });
+        limits.map_or(Ok(()), |limits| example.check(&limits))
     }
 
     /// One row as examples of one record.
-    fn examples(&self, row: Value, record: usize) -> Result<Vec<Example>, String> {
-        if !self.classes.is_empty() {
-            return Ok(vec![Example { record: Some(record), ..self.labelled(row)? }]);
-        }
-        let sequence = self.sequence(serde_json::from_value(row).map_err(|error| error.to_string())?)?;
-        let mut examples = match self.long {
-            Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
-            Long::Cut => {
-                let cut = sequence.tokens.len() > self.max_tokens;
-                vec![Example { cut, ..sequence.cut(self.max_tokens) }]
-            }
+    fn examples(&self, row: &Row, record: usize) -> Result<Vec<Example>, String> {
+        let mut examples = match self.classes.is_empty() {
+            true => self.windows(self.sequence(row)?),
+            false => vec![self.labelled(row)?],
         };
         examples.iter_mut().for_each(|example| example.record = Some(record));
+        examples.iter().try_for_each(|example| self.check(example))?;
         match examples.is_empty() {
             true => Err("there is nothing to learn".to_owned()),
             false => Ok(examples),
         }
     }
 
-    fn sequence(&self, row: Row) -> Result<Sequence, String> {
-        match row {
-            Row { prompt: Some(prompt), completion: Some(completion), .. } => self.answered(&prompt, &completion),
-            Row { messages: Some(messages), .. } => self.conversation(&messages),
-            Row { question: Some(question), choices: Some(choices), answer: Some(answer), .. } => {
-                self.answered(&question, &option(chosen(&choices, answer)?))
+    fn windows(&self, sequence: Sequence) -> Vec<Example> {
+        match self.long {
+            Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
+            Long::Cut => {
+                let cut = sequence.tokens.len() > self.max_tokens;
+                vec![Example { cut, ..sequence.cut(self.max_tokens) }]
             }
-            Row { text: Some(text), .. } => self.answered("", &text),
-            _ => Err("there is neither “prompt” with “completion”, nor “messages”, nor “question” with “choices” and \
-                      “answer”, nor “text”"
+        }
+    }
+
+    /// What a language model learns from a row. Fields of the first kind of row that is whole count, and no others.
+    fn sequence(&self, row: &Row) -> Result<Sequence, String> {
+        let fields = |reason| format!("{reason}; {NEEDED}");
+        if row.has("prompt") && row.has("completion") {
+            let prompt = row.text("prompt").map_err(fields)?.unwrap_or_default();
+            return self.answered(
+                prompt,
+                row.text("completion").map_err(fields)?.unwrap_or_default(),
+                "completion",
+            );
+        }
+        if let Some(messages) = messages::messages(row).map_err(fields)? {
+            return self.conversation(&messages);
+        }
+        if let Some(choice) = Choice::of(row).map_err(fields)? {
+            return self.answered(choice.question, &option(choice.right()), "choices");
+        }
+        match row.text("text").map_err(fields)? {
+            Some(text) => self.answered("", text, "text"),
+            None => Err("there is neither “prompt” with “completion”, nor “messages”, nor “question” with “choices” and \
+                         “answer”, nor “text”"
                 .to_owned()),
         }
     }
 
-    /// A prompt, which is given, and what is learnt after it.
-    fn answered(&self, prompt: &str, completion: &str) -> Result<Sequence, String> {
+    /// A prompt, which is given, and what is learnt after it, which is the field of this name.
+    fn answered(&self, prompt: &str, completion: &str, name: &str) -> Result<Sequence, String> {
+        if completion.is_empty() {
+            return Err(format!("“{name}” is empty, so there is nothing to learn"));
+        }
         let mut tokens = if prompt.is_empty() { vec![] } else { self.tokens(prompt, true)? };
         let given = tokens.len();
         tokens.extend(self.tokens(completion, prompt.is_empty())?);
@@ -232,7 +252,7 @@ impl Reader {
             text += &span.text;
             ends.push((text.len(), span.learnt));
         }
-        let encoding = self.tokenizer.encode(text, false).map_err(|error| error.to_string())?;
+        let encoding = self.encoded(&text, false)?;
         let is_learnt = |&(start, _): &(usize, usize)| {
             ends.iter().find(|(end, _)| start < *end).is_some_and(|(_, learnt)| *learnt)
         };
@@ -243,15 +263,48 @@ impl Reader {
     }
 
     fn tokens(&self, text: &str, first: bool) -> Result<Vec<i64>, String> {
-        let encoding = self.tokenizer.encode(text, first).map_err(|error| error.to_string())?;
-        Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+        Ok(self.encoded(text, first)?.get_ids().iter().map(|&id| i64::from(id)).collect())
+    }
+
+    /// What the tokenizer makes of a text. Its own words, where it refuses, may quote the text.
+    fn encoded(&self, text: &str, first: bool) -> Result<Encoding, String> {
+        let encoding = quietly(|| self.tokenizer.encode(text, first));
+        encoding.and_then(Result::ok).ok_or_else(|| "the tokenizer refuses its text".to_owned())
     }
 }
 
-/// The choice that is the answer.
-fn chosen(choices: &[String], answer: usize) -> Result<&str, String> {
-    let none = || format!("the answer is choice {answer} (counted from 0) of {}", choices.len());
-    choices.get(answer).map(String::as_str).ok_or_else(none)
+/// A row's question with its choices.
+struct Choice<'a> {
+    question: &'a str,
+    choices: Vec<&'a str>,
+    answer: usize,
+}
+
+impl<'a> Choice<'a> {
+    /// The question of a row that has all three fields.
+    fn of(row: &'a Row) -> Result<Option<Self>, String> {
+        if !["question", "choices", "answer"].into_iter().all(|name| row.has(name)) {
+            return Ok(None);
+        }
+        let (question, choices) = (row.text("question")?, row.texts("choices")?);
+        let (Some(question), Some(choices), Some(answer)) = (question, choices, row.number("answer")?) else {
+            return Ok(None);
+        };
+        if choices.len() < 2 {
+            return Err(format!("“choices” has {} entries; a question needs at least two", choices.len()));
+        }
+        if let Some(empty) = choices.iter().position(|choice| choice.trim().is_empty()) {
+            return Err(format!("entry {} of “choices” is empty", empty + 1));
+        }
+        match answer < choices.len() {
+            true => Ok(Some(Self { question, choices, answer })),
+            false => Err(format!("“answer” must be from 0 to {}, the number of a choice", choices.len() - 1)),
+        }
+    }
+
+    fn right(&self) -> &'a str {
+        self.choices[self.answer]
+    }
 }
 
 /// A choice as it follows the question.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value as Item, context};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::ExpertsError;
 use crate::minilm::{read_file, unusable};
+use crate::quiet::quietly;
 
 /// ChatML, as SmolLM2, Qwen and many others have it: for folders that bring no template.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -16,10 +16,10 @@ const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['
 const NAME: &str = "chat";
 
 /// A message of a conversation.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Message {
-    role: String,
-    content: String,
+    pub(super) role: String,
+    pub(super) content: String,
 }
 
 /// A piece of a conversation's text.
@@ -113,8 +113,19 @@ impl Template {
             bos_token => self.tokens.beginning.as_str(),
             eos_token => self.tokens.end.as_str(),
         };
-        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|error| format!("the chat template: {error}"))
+        let rendered =
+            quietly(|| self.environment.get_template(NAME).and_then(|template| template.render(context)));
+        let rendered = rendered.ok_or_else(|| "the chat template cannot be followed".to_owned())?;
+        rendered.map_err(|error| refusal(messages, &error.to_string()))
+    }
+}
+
+/// What a template says of messages that it does not lay out, unless it quotes one of them.
+fn refusal(messages: &[Message], words: &str) -> String {
+    let quoted = |text: &str| !text.trim().is_empty() && words.contains(text.trim());
+    match messages.iter().any(|message| quoted(&message.content)) {
+        true => "the chat template refuses its messages".to_owned(),
+        false => format!("the chat template: {words}"),
     }
 }
 
@@ -193,6 +204,10 @@ mod tests {
         let refusing = "{{ raise_exception('no system role') }}";
         let refused = spans(refusing, &[message("assistant", "a")]).expect_err("the template refuses");
         assert!(refused.contains("no system role"), "{refused}");
+        let quoting =
+            "{% for message in messages %}{{ raise_exception('not ' + message.content) }}{% endfor %}";
+        let refused = spans(quoting, &[message("assistant", "a note")]).expect_err("the template refuses");
+        assert_eq!(refused, "the chat template refuses its messages");
         let last_only =
             "{% for message in messages %}{% if loop.last %}{{ message.content }}{% endif %}{% endfor %}";
         let torn =

@@ -1,69 +1,132 @@
-//! JSON Lines: an object a line, lines ending at `\n` only; plain, gzip or zstd.
+//! JSON Lines: an object a line, lines ending at `\n` only. Blank lines are skipped.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
 
-use serde_json::Value;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
-use super::{Broken, ReadSoFar, Source};
+use super::fault::Broken;
+use super::row::{Row, kind_of};
+use super::stream::{Progress, Stream};
+use super::{LONGEST_ROW, Place, ReadSoFar, Source};
 
-/// The longest line, in bytes: what is longer is no note, and would be held in memory.
-const LONGEST_LINE: u64 = 16 << 20;
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// The byte-order mark, which stays within files that were put together from several.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
 pub(super) struct JsonLines {
     reader: Box<dyn BufRead>,
+    columns: &'static [&'static str],
     line: Vec<u8>,
-    read: Arc<AtomicU64>,
-    total: u64,
+    number: usize,
+    progress: Progress,
 }
 
-/// Opens a file that starts with these bytes.
-pub(super) fn open(file: File, start: &[u8]) -> io::Result<JsonLines> {
-    let total = file.metadata()?.len();
-    let read = Arc::new(AtomicU64::new(0));
-    let file = BufReader::new(Counted { file, read: read.clone() });
-    let reader: Box<dyn BufRead> = if start.starts_with(GZIP) {
-        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
-    } else if start.starts_with(ZSTD) {
-        Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?))
-    } else {
-        Box::new(file)
-    };
-    Ok(JsonLines { reader, line: Vec::new(), read, total })
+impl JsonLines {
+    pub(super) fn new(stream: Stream, columns: &'static [&'static str]) -> Self {
+        let (text, progress) = stream.into_parts();
+        Self { reader: Box::new(BufReader::new(text)), columns, line: Vec::new(), number: 0, progress }
+    }
 }
 
 impl Source for JsonLines {
-    fn next(&mut self) -> Option<Result<Value, Broken>> {
-        self.line.clear();
-        match self.reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut self.line) {
-            Ok(0) => None,
-            Ok(length) if length as u64 > LONGEST_LINE => {
-                Some(Err(Broken::Row(format!("the line is longer than {} MiB", LONGEST_LINE >> 20))))
+    fn next(&mut self) -> Option<Result<Row, Broken>> {
+        loop {
+            self.line.clear();
+            self.number += 1;
+            match self.reader.by_ref().take(LONGEST_ROW + 1).read_until(b'\n', &mut self.line) {
+                Ok(0) => return None,
+                Ok(length) if length as u64 > LONGEST_ROW => {
+                    let reason = format!("the line is longer than {} MiB", LONGEST_ROW >> 20);
+                    return Some(Err(Broken::Row(reason)));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(Err(error.into())),
             }
-            Ok(_) => Some(serde_json::from_slice(&self.line).map_err(|error| Broken::Row(error.to_string()))),
-            Err(error) => Some(Err(Broken::File(error))),
+            let line = self.line.strip_prefix(MARK).unwrap_or(&self.line).trim_ascii();
+            if !line.is_empty() {
+                return Some(parse(line, self.columns).map_err(Broken::Row));
+            }
         }
     }
 
+    fn place(&self) -> Place {
+        Place::Line(self.number)
+    }
+
     fn so_far(&self) -> ReadSoFar {
-        ReadSoFar { done: self.read.load(Ordering::Relaxed), total: self.total }
+        self.progress.so_far()
     }
 }
 
-/// A file that counts what is read of it, before any decompression.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
+/// A line as a row.
+fn parse(line: &[u8], columns: &'static [&'static str]) -> Result<Row, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    let fields = Fields(columns).deserialize(&mut deserializer);
+    match fields.and_then(|fields| deserializer.end().map(|()| fields)) {
+        Ok(fields) => Ok(Row::typed(fields)),
+        Err(error) => Err(reason(line, &error)),
+    }
 }
 
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read(buffer)?;
-        self.read.fetch_add(length as u64, Ordering::Relaxed);
-        Ok(length)
+/// Why a line is no JSON object. Only the library's words on syntax are passed on, which are the same for every line; those on
+/// values quote them.
+fn reason(line: &[u8], error: &serde_json::Error) -> String {
+    let at = error.column();
+    if error.is_data() {
+        let value = serde_json::from_slice::<Value>(line);
+        let kind = value.as_ref().map_or("something else", kind_of);
+        return format!("each line must be a JSON object, and this is {kind}");
+    }
+    if error.is_eof() {
+        return format!(
+            "the JSON object does not end on its line (after {at} bytes); each object must be on one line, as `jq -c .` \
+             writes it"
+        );
+    }
+    let rest = line.get(at.saturating_sub(2)..).unwrap_or_default();
+    let near = |word: &str| {
+        rest[..rest.len().min(word.len() + 1)].windows(word.len()).any(|own| own == word.as_bytes())
+    };
+    if let Some(word) = ["NaN", "Infinity"].into_iter().find(|word| near(word)) {
+        return format!("{word} at byte {at} is no JSON; write null where a value is missing");
+    }
+    if line.get(at.saturating_sub(1)) == Some(&b'\'') {
+        return format!("no JSON at byte {at}: names and texts must be in double quotation marks");
+    }
+    let words = error.to_string();
+    let words = words.split(" at line ").next().unwrap_or_default();
+    format!("no JSON at byte {at}: {words}")
+}
+
+/// Reads those fields of an object that have these names; others are only passed over, however deep they are. Of a name that
+/// comes twice, the last counts, as in Python.
+struct Fields(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Fields {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            match self.0.contains(&name.as_str()) {
+                true => drop(fields.insert(name, entries.next_value()?)),
+                false => drop(entries.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(fields)
     }
 }

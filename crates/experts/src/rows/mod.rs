@@ -1,28 +1,84 @@
-//! Rows of a file, one after the other: JSON Lines (plain, gzip, zstd) or Parquet, told apart by their first bytes.
+//! Rows of a file, one after the other: JSON Lines, CSV and TSV (plain, gzip, zstd), or Parquet, told apart by their content.
 //!
-//! A file is never held as a whole: of JSON Lines one line is in memory, of Parquet a page of each column that is
-//! wanted.
+//! A file is never held as a whole: of text one row is in memory, of Parquet a page of each column that is wanted.
+//! Whatever the format, a row is a [`Row`], and the rules for its fields are the same. What is wrong with a row is told by
+//! file, place and field, and never by what the row holds.
 
+mod encoding;
+mod fault;
+mod gzip;
 mod json_lines;
+mod kind;
 mod parquet;
+mod quotes;
+mod row;
+mod stream;
+mod table;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use thiserror::Error;
+
+pub use self::encoding::Encoding;
+use self::fault::Broken;
+use self::kind::Kind;
+pub use self::row::{Row, kind_of};
+use self::stream::Stream;
+
+/// The longest row of text, in bytes: what is longer is no note, and would be held in memory.
+const LONGEST_ROW: u64 = 16 << 20;
+
+/// A file of notes, and how its text is encoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotesFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The encoding of its text, where no byte-order mark says it. Parquet has its own.
+    pub encoding: Encoding,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for NotesFile {
+    fn from(path: &P) -> Self {
+        path.as_ref().to_owned().into()
+    }
+}
+
+impl From<PathBuf> for NotesFile {
+    fn from(path: PathBuf) -> Self {
+        Self { path, encoding: Encoding::default() }
+    }
+}
 
 /// A file of rows that cannot be used.
 #[derive(Debug, Error)]
 pub enum NotesError {
-    /// The file cannot be read or decompressed.
-    #[error("{path}: {source}; check the path, and that the file is whole")]
+    /// The operating system does not give the file.
+    #[error("{path}: {source}; check the path and its permissions")]
     File {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// What the operating system says.
         source: io::Error,
+    },
+    /// The file is whole, and of a kind that is not read.
+    #[error("{path} {reason}")]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        reason: String,
+    },
+    /// The file is of a kind that is read, and damaged.
+    #[error("{path}{}: {reason}; the file is damaged or cut: copy or export it again", at(*place))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The row that was to be read, if it got so far.
+        place: Option<Place>,
+        /// What is wrong.
+        reason: String,
     },
     /// A row is not what it must be.
     #[error("{path}, {place}: {reason}")]
@@ -31,10 +87,10 @@ pub enum NotesError {
         path: PathBuf,
         /// Which row.
         place: Place,
-        /// What was expected and what is there.
+        /// What was expected and what kind of thing is there.
         reason: String,
     },
-    /// A Parquet file lacks what is needed of every row.
+    /// A table lacks what is needed of every row.
     #[error("{path}: {reason}")]
     Columns {
         /// The file.
@@ -57,6 +113,13 @@ pub enum Place {
     Line(usize),
     /// A row of Parquet.
     Row(usize),
+    /// A row of CSV, which may go over several lines.
+    Record {
+        /// Its number, the header row not counted.
+        row: usize,
+        /// The line after the row before.
+        line: usize,
+    },
 }
 
 impl std::fmt::Display for Place {
@@ -64,8 +127,14 @@ impl std::fmt::Display for Place {
         match self {
             Self::Line(number) => write!(f, "line {number}"),
             Self::Row(number) => write!(f, "row {number}"),
+            Self::Record { row, line } => write!(f, "row {row} (line {line})"),
         }
     }
+}
+
+/// A place after a file's name, where there is one.
+fn at(place: Option<Place>) -> String {
+    place.map_or_else(String::new, |place| format!(", {place}"))
 }
 
 /// How much of a file is read: bytes of it, or rows of Parquet.
@@ -79,62 +148,59 @@ pub struct ReadSoFar {
 
 /// A format that rows are read from.
 trait Source {
-    fn next(&mut self) -> Option<Result<Value, Broken>>;
+    /// The next row that is not blank.
+    fn next(&mut self) -> Option<Result<Row, Broken>>;
+    /// Where the row is that was read last, or could not be read.
+    fn place(&self) -> Place;
     fn so_far(&self) -> ReadSoFar;
 }
 
-/// Why a row does not come.
-enum Broken {
-    File(io::Error),
-    Row(String),
-}
-
-/// The rows of a file, in their order, each a JSON object.
+/// The rows of a file, in their order.
 pub struct Rows {
     path: PathBuf,
     source: Box<dyn Source>,
-    place: fn(usize) -> Place,
-    number: usize,
 }
 
 impl Rows {
-    /// Opens a file. Of Parquet, only the columns of these names are read; of JSON Lines, every field.
+    /// Opens a file. Only the columns of these names are read.
     ///
     /// # Errors
-    /// [`NotesError::File`], or [`NotesError::Columns`] when a Parquet file has none of the columns.
-    pub fn open(path: &Path, columns: &[&str]) -> Result<Self, NotesError> {
-        let failed = |source| NotesError::File { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(failed)?;
-        let mut start = [0; 4];
-        let length = read_start(&mut file, &mut start).map_err(failed)?;
-        let file = File::open(path).map_err(failed)?;
-        let (source, place): (Box<dyn Source>, fn(usize) -> Place) = match &start[..length] {
-            b"PAR1" => (Box::new(parquet::open(file, path, columns)?), Place::Row),
-            start => (Box::new(json_lines::open(file, start).map_err(failed)?), Place::Line),
+    /// [`NotesError::File`], [`NotesError::Kind`], [`NotesError::Damaged`], or [`NotesError::Columns`] when a table has
+    /// none of the columns.
+    pub fn open(file: impl Into<NotesFile>, columns: &'static [&'static str]) -> Result<Self, NotesError> {
+        let NotesFile { path, encoding } = file.into();
+        let failed = |source| NotesError::File { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_dir() {
+            let reason = "is a folder; give one file, which may be one of the folder's parts".to_owned();
+            return Err(NotesError::Kind { path, reason });
+        }
+        let kind = kind::of_file(&mut file).map_err(failed)?;
+        let source: Result<Box<dyn Source>, Broken> = match kind {
+            Kind::Parquet => parquet::open(file, columns).map(|rows| Box::new(rows) as Box<dyn Source>),
+            Kind::Foreign(foreign) => Err(Broken::Kind(foreign.to_owned())),
+            kind => text(file, kind, encoding, columns),
         };
-        Ok(Self { path: path.to_owned(), source, place, number: 0 })
+        match source {
+            Ok(source) => Ok(Self { path, source }),
+            Err(broken) => Err(broken.of_file(&path, None)),
+        }
     }
 
     /// The next row, as `read` takes it; what it objects to is told with file and place.
     ///
     /// # Errors
-    /// [`NotesError::File`] or [`NotesError::Row`].
-    pub fn next<T>(
-        &mut self,
-        read: impl FnOnce(Value) -> Result<T, String>,
-    ) -> Option<Result<T, NotesError>> {
-        self.number += 1;
-        let value = self.source.next()?;
-        Some(match value {
-            Ok(value) => read(value).map_err(|reason| self.fault(reason)),
-            Err(Broken::Row(reason)) => Err(self.fault(reason)),
-            Err(Broken::File(source)) => Err(NotesError::File { path: self.path.clone(), source }),
+    /// [`NotesError::File`], [`NotesError::Damaged`] or [`NotesError::Row`].
+    pub fn next<T>(&mut self, read: impl FnOnce(&Row) -> Result<T, String>) -> Option<Result<T, NotesError>> {
+        Some(match self.source.next()? {
+            Ok(row) => read(&row).map_err(|reason| self.fault(reason)),
+            Err(broken) => Err(broken.of_file(&self.path, Some(self.source.place()))),
         })
     }
 
     /// An error of the row that was read last.
     pub fn fault(&self, reason: String) -> NotesError {
-        NotesError::Row { path: self.path.clone(), place: (self.place)(self.number), reason }
+        NotesError::Row { path: self.path.clone(), place: self.source.place(), reason }
     }
 
     /// How much is read.
@@ -148,14 +214,17 @@ impl Rows {
     }
 }
 
-/// The first bytes of a file, fewer where it is shorter.
-fn read_start(file: &mut File, start: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < start.len() {
-        match file.read(&mut start[length..])? {
-            0 => break,
-            more => length += more,
-        }
-    }
-    Ok(length)
+/// Opens a file of text, compressed or not.
+fn text(
+    file: File,
+    kind: Kind,
+    encoding: Encoding,
+    columns: &'static [&'static str],
+) -> Result<Box<dyn Source>, Broken> {
+    let stream = Stream::open(file, kind, encoding)?;
+    Ok(match kind::of_text(stream.start()) {
+        Kind::Foreign(foreign) => return Err(Broken::Kind(foreign.to_owned())),
+        Kind::Lines => Box::new(json_lines::JsonLines::new(stream, columns)),
+        _ => Box::new(table::open(stream, columns)?),
+    })
 }

@@ -1,91 +1,117 @@
 //! Parquet, a page of each wanted column at a time.
 
+mod bare;
+mod schema;
+mod values;
+
 use std::fs::File;
-use std::io;
-use std::panic::{self, AssertUnwindSafe};
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom};
 
-use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Row as Record;
 use parquet::record::reader::RowIter;
-use parquet::schema::types::Type;
-use serde_json::Value;
 
-use super::{Broken, NotesError, ReadSoFar, Source};
+use self::bare::BareFile;
+use self::schema::Wanted;
+use super::fault::Broken;
+use super::row::Row;
+use super::{Place, ReadSoFar, Source};
+use crate::quiet::quietly;
 
 /// Rows whose columns are decoded together.
 const BATCH: usize = 64;
+const CUT: &str = "it has no whole footer";
+const WRONG: &str = "its Parquet data is wrong";
 
 pub(super) struct ParquetRows {
     /// Nothing after the library has panicked.
     rows: Option<RowIter<'static>>,
+    wanted: Wanted,
     done: u64,
     total: u64,
 }
 
 /// Opens a file, for the columns of these names.
-pub(super) fn open(file: File, path: &Path, columns: &[&str]) -> Result<ParquetRows, NotesError> {
-    let failed = |source| NotesError::File { path: path.to_owned(), source };
-    let reader = caught(|| SerializedFileReader::new(file)).map_err(failed)?;
-    let file_metadata = reader.metadata().file_metadata();
-    let total = file_metadata.num_rows().max(0) as u64;
-    let wanted = wanted(file_metadata.schema(), columns)
-        .map_err(|reason| NotesError::Columns { path: path.to_owned(), reason })?;
-    let rows = caught(|| RowIter::from_file_into(Box::new(reader)).project(Some(wanted))).map_err(failed)?;
-    Ok(ParquetRows { rows: Some(rows.with_batch_size(BATCH)), done: 0, total })
+pub(super) fn open(mut file: File, columns: &'static [&'static str]) -> Result<ParquetRows, Broken> {
+    if ends_encrypted(&mut file)? {
+        return Err(Broken::Kind("is an encrypted Parquet file; decrypt it".to_owned()));
+    }
+    let reader = caught(CUT, || SerializedFileReader::new(file))?;
+    let metadata = reader.metadata();
+    let total = metadata.file_metadata().num_rows().max(0) as u64;
+    let (wanted, schema) = Wanted::of(metadata.file_metadata().schema(), columns).map_err(Broken::Columns)?;
+    if let Some(codec) = unread_codec(metadata, columns) {
+        return Err(Broken::Kind(format!(
+            "is a Parquet file that is compressed with {codec}; write it with zstd, snappy, gzip, brotli, lz4, or uncompressed"
+        )));
+    }
+    let rows = caught(WRONG, || {
+        let file = BareFile::new(reader)?;
+        RowIter::from_file_into(Box::new(file)).project(Some(schema))
+    })?;
+    Ok(ParquetRows { rows: Some(rows.with_batch_size(BATCH)), wanted, done: 0, total })
+}
+
+fn ends_encrypted(file: &mut File) -> std::io::Result<bool> {
+    let mut end = [0; 4];
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4)))?;
+    let read = file.read(&mut end)?;
+    file.rewind()?;
+    Ok(end[..read] == *b"PARE")
+}
+
+/// A compression that is not read, of a wanted column.
+fn unread_codec(metadata: &ParquetMetaData, columns: &[&str]) -> Option<&'static str> {
+    let is_wanted = |name: &str| columns.contains(&name);
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let wanted =
+        chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|name| is_wanted(name)));
+    wanted.map(|chunk| chunk.compression()).find_map(|codec| match codec {
+        Compression::LZO => Some("LZO"),
+        _ => None,
+    })
 }
 
 impl Source for ParquetRows {
-    fn next(&mut self) -> Option<Result<Value, Broken>> {
+    fn next(&mut self) -> Option<Result<Row, Broken>> {
         let mut rows = self.rows.take()?;
-        let row = caught(|| Ok((rows.next().transpose()?.map(|row| row.to_json_value()), rows)));
+        let record =
+            caught(WRONG, || Ok::<(Option<Record>, _), ParquetError>((rows.next().transpose()?, rows)));
         self.done += 1;
-        match row {
-            Ok((row, rows)) => {
+        match record {
+            Ok((record, rows)) => {
                 self.rows = Some(rows);
-                row.map(Ok)
+                record.map(|record| Ok(self.wanted.row(&record)))
             }
-            Err(error) => Some(Err(Broken::File(error))),
+            Err(broken) => Some(Err(broken)),
         }
     }
 
+    fn place(&self) -> Place {
+        Place::Row(self.done as usize)
+    }
+
     fn so_far(&self) -> ReadSoFar {
-        ReadSoFar { done: self.done, total: self.total }
+        ReadSoFar { done: self.done.min(self.total), total: self.total }
     }
 }
 
-/// Runs the library, which panics on some damaged files.
-fn caught<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> io::Result<T> {
-    let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    match panic::catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(damaged),
-        Err(_) => Err(io::Error::other("it is damaged")),
+/// Runs the library, which panics on some damaged files. What it says may quote values, so it is not passed on.
+fn caught<T>(reason: &str, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Broken> {
+    let damaged = || Err(Broken::Damaged(reason.to_owned()));
+    match quietly(read) {
+        Some(Ok(read)) => Ok(read),
+        Some(Err(ParquetError::NYI(_))) => {
+            Err(Broken::Kind("uses a part of Parquet that is not read; save it as JSON Lines".to_owned()))
+        }
+        Some(Err(ParquetError::External(error))) => match error.downcast::<std::io::Error>() {
+            Ok(error) if error.raw_os_error().is_some() => Err(Broken::File(*error)),
+            _ => damaged(),
+        },
+        Some(Err(_)) | None => damaged(),
     }
-}
-
-/// The part of a schema that is read. Bytes that are not marked as text are refused, as they could mean anything.
-fn wanted(schema: &Type, columns: &[&str]) -> Result<Type, String> {
-    let names = || schema.get_fields().iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
-    let fields: Vec<_> =
-        schema.get_fields().iter().filter(|field| columns.contains(&field.name())).cloned().collect();
-    if fields.is_empty() {
-        return Err(format!("it has none of the columns {}, but {}", columns.join(", "), names()));
-    }
-    if let Some(field) = fields.iter().find(|field| is_bytes(field)) {
-        return Err(format!("its column {} holds bytes that are not marked as text", field.name()));
-    }
-    let group = Type::group_type_builder(schema.name()).with_fields(fields);
-    group.build().map_err(|error| error.to_string())
-}
-
-fn is_bytes(field: &Type) -> bool {
-    let info = field.get_basic_info();
-    let text =
-        matches!(info.logical_type_ref(), Some(LogicalType::String | LogicalType::Json | LogicalType::Enum))
-            || matches!(
-                info.converted_type(),
-                ConvertedType::UTF8 | ConvertedType::JSON | ConvertedType::ENUM
-            );
-    field.is_primitive() && field.get_physical_type() == PhysicalType::BYTE_ARRAY && !text
 }

@@ -205,7 +205,10 @@ fn examples_and_settings_that_make_no_sense_are_named() {
         own.train(&[Example::new(tokens, given)], &settings, &mut |_| {}).expect_err("no sense").to_string()
     };
     let sound = FineTuning::default;
-    assert!(refusal(vec![5, 99], 1, sound()).contains("example 1 (counted from 1): the token 99 is not in"));
+    assert!(
+        refusal(vec![5, 99], 1, sound())
+            .contains("example 1 (counted from 1): its text has the token number 99")
+    );
     assert!(refusal(vec![5, 6], 2, sound()).contains("nothing to learn"));
     assert!(refusal(vec![5; 65], 1, sound()).contains("it has 65 tokens; the model reads 64"));
     assert!(

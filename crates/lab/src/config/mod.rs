@@ -45,7 +45,7 @@ pub struct Config {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// JSON Lines files with `text` and `label`, relative to the data folder. Several files are domains: their
+    /// Files (JSON Lines, CSV, TSV or Parquet) with `text` and `label`, relative to the data folder. Several files are domains: their
     /// classes are told apart by the file.
     pub train: Vec<PathBuf>,
     /// A file that is measured on; without one, a share of each label is held out.

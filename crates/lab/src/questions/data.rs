@@ -4,12 +4,11 @@ use std::path::Path;
 
 use cloister_experts::Note;
 use cloister_experts::embedding::EMBEDDING_WIDTH;
+use cloister_experts::families::AnyConfig;
 use cloister_experts::finetune::{Long, Question, Reader};
 use cloister_experts::partition::{Split, hold_out};
-use cloister_experts::rows::Rows;
+use cloister_experts::rows::{Row, Rows};
 use cloister_experts::{Encoder, ModelConfig};
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::config::Config;
 use crate::data::Files;
@@ -19,8 +18,8 @@ use crate::questions::clusters::clusters;
 use crate::run::Folders;
 
 /// A question as a file has it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Asked {
+#[derive(Clone)]
+struct Asked {
     /// What a model is shown.
     prompt: String,
     options: Vec<String>,
@@ -50,22 +49,21 @@ impl Questions {
         folders: &Folders,
     ) -> Result<Self, LabError> {
         let data = &config.data;
+        let reader =
+            Reader::open(model, None, data.max_tokens, Long::Cut)?.for_model(&AnyConfig::read(model)?);
         let mut asked = Vec::new();
         let mut domains = Vec::new();
         for (domain, file) in files.train.iter().enumerate() {
-            let own = limited(read(file)?, data.limit);
+            let own = limited(read(file, &reader)?, data.limit);
             domains.resize(domains.len() + own.len(), domain);
             asked.extend(own);
         }
         let topics = topics(&asked, config, folders)?;
         if let Some(file) = &files.test {
-            asked.extend(limited(read(file)?, data.limit_of_test()));
+            asked.extend(limited(read(file, &reader)?, data.limit_of_test()));
         }
-        let reader = Reader::open(model, None, data.max_tokens, Long::Cut)?;
-        let question = |own: &Asked| reader.question(&own.prompt, &own.options);
-        let all: Result<Vec<Question>, _> = asked.iter().map(question).collect();
-        let right = asked.iter().map(|own| own.right).collect();
-        Ok(Self { all: all?, right, topics, domains, held_out: data.held_out })
+        let (all, right) = asked.into_iter().map(|(own, question)| (question, own.right)).unzip();
+        Ok(Self { all, right, topics, domains, held_out: data.held_out })
     }
 
     /// Questions to train on and questions to measure on: the test file's, or a share of each topic by the seed.
@@ -81,58 +79,49 @@ impl Questions {
 const COLUMNS: &[&str] =
     &["goal", "sol1", "sol2", "query", "endings", "label", "question", "choices", "answer", "subject"];
 
-#[derive(Deserialize)]
-struct Row {
-    goal: Option<String>,
-    sol1: Option<String>,
-    sol2: Option<String>,
-    query: Option<String>,
-    endings: Option<Vec<String>>,
-    label: Option<usize>,
-    question: Option<String>,
-    choices: Option<Vec<String>>,
-    answer: Option<usize>,
-    subject: Option<String>,
-}
-
-fn read(path: &Path) -> Result<Vec<Asked>, LabError> {
+fn read(path: &Path, reader: &Reader) -> Result<Vec<(Asked, Question)>, LabError> {
     let mut rows = Rows::open(path, COLUMNS)?;
-    std::iter::from_fn(|| rows.next(asked)).map(|asked| Ok(asked?)).collect()
+    let read = |row: &Row| {
+        let asked = asked(row)?;
+        let question = reader.question(&asked.prompt, &asked.options)?;
+        Ok((asked, question))
+    };
+    std::iter::from_fn(|| rows.next(read)).map(|asked| Ok(asked?)).collect()
 }
 
-fn asked(row: Value) -> Result<Asked, String> {
-    let row: Row = serde_json::from_value(row).map_err(|error| error.to_string())?;
+fn asked(row: &Row) -> Result<Asked, String> {
+    let has = |names: &[&str]| names.iter().all(|name| row.has(name));
+    let text = |name| row.text(name).map(|text| text.unwrap_or_default().to_owned());
+    let texts = |name| row.texts(name).map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned));
     let answered = |text: String| format!("Question: {text}\nAnswer:");
-    let (prompt, options, right) = match row {
-        Row { goal: Some(goal), sol1: Some(one), sol2: Some(two), label: Some(right), .. } => {
-            (answered(goal), vec![one, two], right)
-        }
-        Row { query: Some(query), endings: Some(endings), label: Some(right), .. } => (query, endings, right),
-        Row { question: Some(question), choices: Some(choices), answer: Some(right), .. } => {
-            (answered(question), choices, right)
-        }
-        _ => {
-            let known = ["goal, sol1, sol2, label", "query, endings, label", "question, choices, answer"];
-            return Err(format!("a question has the fields {}", known.join("; or ")));
-        }
+    let (prompt, options, right): (String, Vec<String>, _) = if has(&["goal", "sol1", "sol2", "label"]) {
+        (answered(text("goal")?), vec![text("sol1")?, text("sol2")?], row.number("label")?)
+    } else if has(&["query", "endings", "label"]) {
+        (text("query")?, texts("endings")?.collect(), row.number("label")?)
+    } else if has(&["question", "choices", "answer"]) {
+        (answered(text("question")?), texts("choices")?.collect(), row.number("answer")?)
+    } else {
+        let known = ["goal, sol1, sol2, label", "query, endings, label", "question, choices, answer"];
+        return Err(format!("a question has the fields {}", known.join("; or ")));
     };
-    if right >= options.len() || options.iter().any(|option| option.trim().is_empty()) {
-        return Err(format!("there is no right option number {right}, or an option is empty"));
-    }
+    let right = right.filter(|&right| right < options.len());
+    let Some(right) = right.filter(|_| options.iter().all(|option| !option.trim().is_empty())) else {
+        return Err("there is no option of the right one's number, or an option is empty".to_owned());
+    };
     let options = options.iter().map(|option| format!(" {}", option.trim())).collect();
-    Ok(Asked { prompt, options, right, subject: row.subject })
+    Ok(Asked { prompt, options, right, subject: row.text("subject")?.map(str::to_owned) })
 }
 
 /// Each question's subject, or, where none is named, its cluster.
-fn topics(asked: &[Asked], config: &Config, folders: &Folders) -> Result<Vec<usize>, LabError> {
-    let subjects: Option<Vec<&String>> = asked.iter().map(|own| own.subject.as_ref()).collect();
+fn topics(asked: &[(Asked, Question)], config: &Config, folders: &Folders) -> Result<Vec<usize>, LabError> {
+    let subjects: Option<Vec<&String>> = asked.iter().map(|(own, _)| own.subject.as_ref()).collect();
     if let Some(subjects) = subjects {
         let mut names = subjects.clone();
         names.sort();
         names.dedup();
         return Ok(subjects.iter().map(|own| names.binary_search(own).unwrap_or(0)).collect());
     }
-    let note = |own: &Asked| Note { text: own.prompt.clone(), label: String::new() };
+    let note = |(own, _): &(Asked, Question)| Note { text: own.prompt.clone(), label: String::new() };
     let notes: Vec<Note> = asked.iter().map(note).collect();
     let model = ModelConfig { max_tokens: 64, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) };
     let encoder = Encoder::open(&folders.minilm, model, 1, folders.device)?;
@@ -144,8 +133,15 @@ fn topics(asked: &[Asked], config: &Config, folders: &Folders) -> Result<Vec<usi
 mod tests {
     use super::*;
 
+    /// The question of a file's one line.
     fn asked_of(line: &str) -> Result<Asked, String> {
-        asked(serde_json::from_str(line).expect("JSON"))
+        let name = format!("cloister-lab-asked-{}-{}.jsonl", std::process::id(), line.len());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, format!("{line}\n")).expect("a file");
+        let rows = Rows::open(&path, COLUMNS);
+        let read = rows.and_then(|mut rows| rows.next(asked).expect("a row"));
+        std::fs::remove_file(path).expect("it was written");
+        read.map_err(|error| error.to_string())
     }
 
     #[test]

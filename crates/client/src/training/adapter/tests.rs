@@ -35,7 +35,9 @@ fn scratch(name: &str) -> Scratch {
         }
     }
     let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
-    let vocabulary: BTreeMap<String, i64> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
+    // A token was added, and the model not resized.
+    let others = [("?".to_owned(), 0), ("é".to_owned(), 100_000)];
+    let vocabulary: BTreeMap<String, i64> = others.into_iter().chain(letters).collect();
     let tokenizer = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "post_processor": null, "decoder": null,
@@ -66,8 +68,8 @@ fn config(scratch: &Scratch, task: &AdapterTask, member: usize, windows: Windows
         base_model: scratch.0.join("base"),
         precision: Precision::Float32,
         recompute_layers: false,
-        notes: scratch.0.join(format!("{member}.jsonl")),
-        held_out: scratch.0.join("held-out.jsonl"),
+        notes: scratch.0.join(format!("{member}.jsonl")).into(),
+        held_out: scratch.0.join("held-out.jsonl").into(),
         part: 0,
         of: 2,
         windows,
@@ -159,5 +161,38 @@ fn a_label_of_no_class_and_windows_are_refused_before_the_model_is_loaded() {
     assert!(error.contains("are not split"), "{error}");
     fs::write(scratch.0.join("0.jsonl"), r#"{"text": "hab", "label": "skin"}"#).expect("it can be written");
     let error = refused(Windows::default());
-    assert!(error.contains("line 1: the label “skin” is none of the task's classes: heart, lung"), "{error}");
+    assert!(error.contains("line 1: its label is none of the task's classes: heart, lung"), "{error}");
+    write_rows(&scratch.0.join("0.jsonl"), &["hab", "hé"]);
+    let error = refused(Windows::default());
+    assert!(error.contains("0.jsonl, line 2: its text has the token number 100000"), "{error}");
+}
+
+/// A round of five hospitals would end without a measurement for one row, which another hospital's part has.
+#[test]
+fn held_out_rows_that_cannot_be_measured_are_refused_before_the_model_is_loaded() {
+    let scratch = scratch("held-out");
+    let task = task(&scratch, ExpertTraining::LowRank);
+    write_rows(&scratch.0.join("0.jsonl"), &["hab", "lab"]);
+    for shard in ["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"] {
+        fs::remove_file(scratch.0.join("base").join(shard)).expect("it was copied");
+    }
+    let refused = |rows: &str| {
+        fs::write(scratch.0.join("held-out.jsonl"), rows).expect("the folder can be written");
+        let config = TrainingConfig { part: 0, of: 5, ..config(&scratch, &task, 0, Windows::default()) };
+        let opened = AdapterTrainer::open(&config, &task, &mut |_| ());
+        opened.err().expect("it cannot be measured on").to_string()
+    };
+    let sound = "{\"text\": \"hab\", \"label\": \"heart\"}\n";
+    for (row, words) in [
+        ("{\"text\": \"hab\", \"label\": \"skin\"}", "its label is none of the task's classes"),
+        ("{\"text\": \"hé\", \"label\": \"heart\"}", "its text has the token number 100000"),
+        ("{\"text\": \"\", \"label\": \"heart\"}", "“text” is empty"),
+    ] {
+        let error = refused(&format!("{sound}{sound}{row}\n"));
+        assert!(error.contains("held-out.jsonl, line 3: ") && error.contains(words), "{error}");
+    }
+    let last = TrainingConfig { part: 4, of: 5, ..config(&scratch, &task, 0, Windows::default()) };
+    fs::write(scratch.0.join("held-out.jsonl"), sound.repeat(4)).expect("the folder can be written");
+    let error = AdapterTrainer::open(&last, &task, &mut |_| ()).err().expect("there are 4 rows").to_string();
+    assert!(error.contains("has 4 rows, and every 5th from number 4 on, counted from 0, is none"), "{error}");
 }

@@ -23,6 +23,7 @@ use crate::error::ExpertsError;
 use crate::families::names::HEAD;
 use crate::families::projection::Lora;
 use crate::families::sites::{SiteKind, SiteShape};
+use crate::notes::check_differ;
 use crate::private::Recorder;
 
 /// How experts are trained.
@@ -101,10 +102,7 @@ fn check_classes(classes: &[String], sites: &[SiteShape]) -> Result<(), String> 
     if classes.is_empty() {
         return Ok(());
     }
-    let repeated = (1..classes.len()).find(|&place| classes[..place].contains(&classes[place]));
-    if let Some(place) = repeated {
-        return Err(format!("the class “{}” is named twice", classes[place]));
-    }
+    check_differ(classes)?;
     if classes.len() < 2 || classes.iter().any(String::is_empty) {
         return Err("there must be at least two classes, each with a name".to_owned());
     }

@@ -1,11 +1,10 @@
 //! Rows that have a text and its class.
 
-use serde_json::Value;
-
 use super::{Long, Reader};
 use crate::error::ExpertsError;
 use crate::finetune::Example;
-use crate::notes::{Note, labelled_text};
+use crate::notes::{Note, class_number, labelled_text};
+use crate::rows::Row;
 
 impl Reader {
     /// Reads each row as a text and one of these classes, as [`NoteReader`](crate::notes::NoteReader) has them, in place of
@@ -25,11 +24,9 @@ impl Reader {
     }
 
     /// One row as an example.
-    pub(super) fn labelled(&self, row: Value) -> Result<Example, String> {
+    pub(super) fn labelled(&self, row: &Row) -> Result<Example, String> {
         let Note { text, label } = labelled_text(row)?;
-        let class = self.classes.iter().position(|class| *class == label).ok_or_else(|| {
-            format!("the label “{label}” is none of the task's classes: {}", self.classes.join(", "))
-        })?;
+        let class = class_number(&label, &self.classes)?;
         let mut tokens = self.tokens(&text, true)?;
         let cut = tokens.len() > self.max_tokens;
         tokens.truncate(self.max_tokens);

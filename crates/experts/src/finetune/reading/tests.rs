@@ -88,7 +88,7 @@ fn bad_rows_are_named_with_file_and_line() {
     let error = refused("last", r#"{"messages": [{"role": "user", "content": "a"}]}"#);
     assert!(error.contains("line 1: none of “messages” is the assistant's"), "{error}");
     let error = refused("choice", r#"{"question": "a", "choices": ["b"], "answer": 1}"#);
-    assert!(error.contains("line 1: the answer is choice 1"), "{error}");
+    assert!(error.contains("line 1: “choices” has 1 entries"), "{error}");
     assert!(refused("none", "").contains("at least one is needed"));
 }
 
@@ -138,11 +138,8 @@ fn rows_with_labels_become_texts_with_classes() {
     };
     assert_eq!(examples, [own(&[1, 2], 1, 0, false), own(&[3, 3, 2], 0, 1, true)]);
     for (row, expected) in [
-        (
-            r#"{"text": "a", "label": "left"}"#,
-            "line 1: the label “left” is none of the task's classes: up, down",
-        ),
-        (r#"{"text": "", "label": "up"}"#, "line 1: there is no text to sort"),
+        (r#"{"text": "a", "label": "left"}"#, "line 1: its label is none of the task's classes: up, down"),
+        (r#"{"text": "", "label": "up"}"#, "line 1: “text” is empty"),
         (r#"{"text": "a"}"#, "each row must have “text” and “label”"),
     ] {
         fs::write(&path, row).expect("the folder can be written");

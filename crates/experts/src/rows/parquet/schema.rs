@@ -1,0 +1,91 @@
+//! The columns of a Parquet file that are read, and how.
+
+use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use parquet::record::Row as Record;
+use parquet::schema::types::Type;
+use serde_json::Map;
+
+use super::super::row::Row;
+use super::values::value;
+
+const BYTES: &str = "holds bytes that are not marked as text; write the column as text (STRING, UTF8)";
+
+/// What is made of the columns of a file.
+pub(super) struct Wanted {
+    columns: &'static [&'static str],
+    /// Columns that are not read, and why.
+    unreadable: Vec<(&'static str, String)>,
+}
+
+impl Wanted {
+    /// The columns of these names, and the part of the schema that is read.
+    pub(super) fn of(schema: &Type, columns: &'static [&'static str]) -> Result<(Self, Type), String> {
+        let (mut fields, mut unreadable) = (Vec::new(), Vec::new());
+        for name in columns {
+            for field in schema.get_fields().iter().filter(|field| field.name() == *name) {
+                match holds_bytes(field) {
+                    true => unreadable.push((*name, BYTES.to_owned())),
+                    false => fields.push(field.clone()),
+                }
+            }
+        }
+        if fields.is_empty() && unreadable.is_empty() {
+            let names: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
+            return Err(format!(
+                "it has none of the columns {}, but {}",
+                columns.join(", "),
+                names.join(", ")
+            ));
+        }
+        if fields.is_empty() {
+            let (name, reason) = &unreadable[0];
+            return Err(format!("its column “{name}” {reason}"));
+        }
+        let group = Type::group_type_builder(schema.name()).with_fields(fields);
+        let schema = group.build().map_err(|_| "its columns cannot be read together".to_owned())?;
+        Ok((Self { columns, unreadable }, schema))
+    }
+
+    /// A row as the library has it.
+    pub(super) fn row(&self, record: &Record) -> Row {
+        let (mut fields, mut failed) = (Map::new(), Vec::new());
+        for (name, field) in record.get_column_iter() {
+            match value(field) {
+                Ok(value) => drop(fields.insert(name.clone(), value)),
+                Err(unfit) => failed.push((name, unfit)),
+            }
+        }
+        let mut row = Row::typed(fields);
+        for (name, reason) in &self.unreadable {
+            row.set_unreadable(name, reason.clone());
+        }
+        for (name, unfit) in failed {
+            if let Some(name) = self.columns.iter().find(|column| *column == name) {
+                row.set_unreadable(name, unfit.to_string());
+            }
+        }
+        row
+    }
+}
+
+/// Whether a column holds bytes that are not marked as text, in lists and structs too: they could mean anything.
+fn holds_bytes(field: &Type) -> bool {
+    if field.is_group() {
+        return field.get_fields().iter().any(|field| holds_bytes(field));
+    }
+    let info = field.get_basic_info();
+    let is_number = info.converted_type() == ConvertedType::DECIMAL
+        || matches!(info.logical_type_ref(), Some(LogicalType::Decimal { .. } | LogicalType::Float16));
+    match field.get_physical_type() {
+        PhysicalType::BYTE_ARRAY => !is_text(field) && !is_number,
+        PhysicalType::FIXED_LEN_BYTE_ARRAY => !is_number,
+        _ => false,
+    }
+}
+
+/// Whether a column is marked as text.
+pub(super) fn is_text(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    matches!(info.logical_type_ref(), Some(LogicalType::String | LogicalType::Json | LogicalType::Enum))
+        || matches!(info.converted_type(), ConvertedType::UTF8 | ConvertedType::JSON | ConvertedType::ENUM)
+}

@@ -1,0 +1,159 @@
+//! A note's text is in no message. A word is planted in each kind of bad row, in each format, and looked for in everything that
+//! is told of it, and in what a process prints of it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use parquet::basic::Compression;
+
+use super::parquet_files::{Column, parquet};
+use super::write;
+use cloister_experts::notes::{Encoding, NotesFile, read_notes};
+
+/// The word. It is no word of a message, and each of its parts is told apart.
+const MARKER: &str = "Zaphod7391";
+/// Tells the process that a test starts to read all files.
+const READ: &str = "CLOISTER_READ_MARKED_FILES";
+
+/// A name of this process alone: two of them read at a time.
+fn own(name: &str) -> String {
+    format!("marked-{}-{name}", std::process::id())
+}
+
+/// Bad files of text, with the word in all of their fields.
+fn texts() -> Vec<(String, Vec<u8>)> {
+    let m = MARKER;
+    let rows = [
+        format!("{{\"text\": \"{m}\", \"label\": 1.5}}"),
+        format!("{{\"text\": \"{m}\"}}"),
+        format!("{{\"text\": [\"{m}\"], \"label\": \"{m}\"}}"),
+        format!("{{\"text\": {{\"{m}\": \"{m}\"}}, \"label\": \"a\"}}"),
+        format!("{{\"text\": \"a\", \"label\": [\"{m}\"]}}"),
+        format!("{{\"text\": \"a\", \"label\": {{\"{m}\": 1}}}}"),
+        format!("{{\"text\": \" \", \"label\": \"{m}\"}}"),
+        format!("{{\"text\": {m}, \"label\": \"a\"}}"),
+        format!("{{\"text\": \"{m}\\q\", \"label\": \"a\"}}"),
+        format!("{{\"text\": \"{m}\\ud83d\", \"label\": \"a\"}}"),
+        format!("{{\"text\": \"{m}\u{1}\", \"label\": \"a\"}}"),
+        format!("{{\"text\": \"{m}\", \"label\": NaN}}"),
+        format!("{{\"text\": \"{m}\" \"label\": \"a\"}}"),
+        format!("{{\"text\": \"{m}"),
+        format!("{{\"{m}\": \"{m}\"}}"),
+        format!("\"{m}\""),
+        format!("[\"{m}\"]"),
+        format!("{{'text': '{m}'}}"),
+        m.to_owned(),
+    ];
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let sound = "{\"text\": \"a\", \"label\": \"b\"}\n";
+    for (number, row) in rows.iter().enumerate() {
+        files.push((format!("row-{number}.jsonl"), format!("{sound}{row}\n").into_bytes()));
+        files.push((format!("first-{number}.jsonl"), format!("{row}\n").into_bytes()));
+    }
+    let latin: Vec<u8> = [format!("{{\"text\": \"{m} ").as_bytes(), b"\xfc\", \"label\": \"a\"}"].concat();
+    files.push(("latin.jsonl".to_owned(), latin));
+    for (number, table) in [
+        format!("text,label\n{m},{m},{m}\n"),
+        format!("text,label\n{m},\n"),
+        format!("text,label\n,{m}\n"),
+        format!("text,label\n\"{m},a\n"),
+        format!("text,label\n\"{m}\"{m},a\n"),
+        format!("{m},{m}\n{m},{m}\n"),
+        format!("{m}\n"),
+        format!("text,text,{m}\n{m},{m},{m}\n"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        files.push((format!("table-{number}.csv"), table.clone().into_bytes()));
+    }
+    files.push(("latin.csv".to_owned(), [b"text,label\n".as_slice(), m.as_bytes(), b" \xfc,a\n"].concat()));
+    files
+}
+
+/// Bad files of Parquet.
+fn parquet_files() -> Vec<PathBuf> {
+    let m = MARKER;
+    let bad: Vec<u8> = [m.as_bytes(), b" \xfc"].concat();
+    let of = |name: &str, fields: &str, columns: Vec<Column>| {
+        parquet(&own(name), fields, Compression::UNCOMPRESSED, columns)
+    };
+    let mut files = vec![
+        of(
+            "utf8.parquet",
+            "required binary text (STRING); required binary label (STRING);",
+            vec![Column::bytes(&[&bad]), Column::texts(&["a"])],
+        ),
+        of(
+            "label.parquet",
+            "required binary text (STRING); required binary label (STRING);",
+            vec![Column::texts(&[m]), Column::bytes(&[&bad])],
+        ),
+        of(
+            "bytes.parquet",
+            "required binary text; required binary label (STRING);",
+            vec![Column::texts(&[m]), Column::texts(&[m])],
+        ),
+        of("none.parquet", "required binary text (STRING);", vec![Column::texts(&[m])]),
+    ];
+    let whole = std::fs::read(&files[3]).expect("it was written");
+    for at in (4..whole.len()).step_by(3) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x80;
+        files.push(write(&own(&format!("damaged-{at}.parquet")), damaged));
+    }
+    files
+}
+
+/// All files that are read; what each is refused with is in the text that comes back.
+fn told() -> String {
+    let written = texts().into_iter().map(|(name, bytes)| write(&own(&name), bytes));
+    let mut told = String::new();
+    let mut refused = 0;
+    for path in written.chain(parquet_files()) {
+        for encoding in ["utf-8", "utf-16le"] {
+            let encoding: Encoding = encoding.parse().expect("a known encoding");
+            if let Err(error) = read_notes(NotesFile { path: path.clone(), encoding }) {
+                refused += 1;
+                let mut source: Option<&dyn std::error::Error> = Some(&error);
+                writeln!(told, "{error} {error:?}").expect("memory");
+                while let Some(inner) = source {
+                    writeln!(told, "{inner} {inner:?}").expect("memory");
+                    source = inner.source();
+                }
+            }
+        }
+        std::fs::remove_file(path).expect("it was written");
+    }
+    assert!(refused > 100, "{refused} files were refused");
+    told
+}
+
+#[test]
+fn a_note_s_text_is_in_no_message() {
+    let told = told();
+    let parts = [MARKER, "Zaphod", "7391", "[90, 97, 112", "WmFwaG9k"];
+    let found = parts.iter().find(|part| told.contains(**part));
+    let line = found.and_then(|part| told.lines().find(|line| line.contains(*part)));
+    assert_eq!(line, None);
+}
+
+/// The library of Parquet panics on some damaged files, and what it says of them is printed by nobody.
+#[test]
+fn a_note_s_text_is_printed_by_nobody() {
+    if std::env::var_os(READ).is_some() {
+        told();
+        return;
+    }
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "marker::a_note_s_text_is_printed_by_nobody", "--nocapture"])
+        .env(READ, "yes")
+        .output()
+        .expect("it starts");
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(printed.contains("1 passed"), "{printed}");
+    assert!(!printed.contains("Zaphod") && !printed.contains("[90, 97"), "{printed}");
+    assert!(!printed.contains("panicked"), "{printed}");
+}

@@ -1,0 +1,260 @@
+//! Parquet: compressions, types that are no text, and damage.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cloister_experts::notes::read_notes;
+use parquet::basic::Compression;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+use super::{pairs, refused, write};
+
+/// The values of a column, with their levels of definition and repetition, where it has those.
+pub(super) struct Column {
+    values: Values,
+    levels: Option<(Vec<i16>, Vec<i16>)>,
+}
+
+enum Values {
+    Bytes(Vec<Vec<u8>>),
+    Fixed(Vec<Vec<u8>>),
+    Whole(Vec<i64>),
+    Small(Vec<i32>),
+    Floats(Vec<f64>),
+}
+
+impl Column {
+    fn of(values: Values) -> Self {
+        Self { values, levels: None }
+    }
+
+    pub(super) fn texts(texts: &[&str]) -> Self {
+        Self::of(Values::Bytes(texts.iter().map(|text| text.as_bytes().to_vec()).collect()))
+    }
+
+    pub(super) fn bytes(values: &[&[u8]]) -> Self {
+        Self::of(Values::Bytes(values.iter().map(|value| value.to_vec()).collect()))
+    }
+}
+
+/// Writes one group of rows.
+pub(super) fn parquet(name: &str, fields: &str, compression: Compression, columns: Vec<Column>) -> PathBuf {
+    let path = write(name, b"");
+    let schema = parse_message_type(&format!("message notes {{ {fields} }}")).expect("a sound schema");
+    let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
+    let file = File::create(&path).expect("it can be written");
+    let mut writer =
+        SerializedFileWriter::new(file, Arc::new(schema), properties).expect("it can be written");
+    let mut group = writer.next_row_group().expect("it can be written");
+    for column in columns {
+        let mut sink = group.next_column().expect("it can be written").expect("the schema has it");
+        let levels = column.levels.as_ref();
+        let (definition, repetition) =
+            (levels.map(|(own, _)| own.as_slice()), levels.map(|(_, own)| own.as_slice()));
+        let bytes = |values: Vec<Vec<u8>>| values.into_iter().map(ByteArray::from).collect::<Vec<_>>();
+        match (sink.untyped(), column.values) {
+            (ColumnWriter::ByteArrayColumnWriter(sink), Values::Bytes(values)) => {
+                sink.write_batch(&bytes(values), definition, repetition).expect("it fits");
+            }
+            (ColumnWriter::FixedLenByteArrayColumnWriter(sink), Values::Fixed(values)) => {
+                let values: Vec<FixedLenByteArray> = bytes(values).into_iter().map(Into::into).collect();
+                sink.write_batch(&values, definition, repetition).expect("it fits");
+            }
+            (ColumnWriter::Int64ColumnWriter(sink), Values::Whole(values)) => {
+                sink.write_batch(&values, definition, repetition).expect("it fits");
+            }
+            (ColumnWriter::Int32ColumnWriter(sink), Values::Small(values)) => {
+                sink.write_batch(&values, definition, repetition).expect("it fits");
+            }
+            (ColumnWriter::DoubleColumnWriter(sink), Values::Floats(values)) => {
+                sink.write_batch(&values, definition, repetition).expect("it fits");
+            }
+            _ => panic!("the columns are those of the schema"),
+        }
+        sink.close().expect("it can be written");
+    }
+    group.close().expect("it can be written");
+    writer.close().expect("it can be written");
+    path
+}
+
+const TEXT_AND_LABEL: &str = "required binary text (STRING); required binary label (STRING);";
+
+fn sound(name: &str, compression: Compression) -> PathBuf {
+    parquet(name, TEXT_AND_LABEL, compression, vec![Column::texts(&["a", "två"]), Column::texts(&["x", "y"])])
+}
+
+fn read(path: &PathBuf) -> Vec<(String, String)> {
+    pairs(read_notes(path).unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn expected(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+    rows.iter().map(|(text, label)| ((*text).to_owned(), (*label).to_owned())).collect()
+}
+
+/// What a file with these columns is refused with.
+fn error_of(name: &str, fields: &str, columns: Vec<Column>) -> String {
+    let path = parquet(name, fields, Compression::SNAPPY, columns);
+    read_notes(&path).expect_err(name).to_string()
+}
+
+#[test]
+fn every_compression_of_the_readme_is_read() {
+    for (name, compression) in [
+        ("none.parquet", Compression::UNCOMPRESSED),
+        ("snappy.parquet", Compression::SNAPPY),
+        ("gzip.parquet", Compression::GZIP(Default::default())),
+        ("brotli.parquet", Compression::BROTLI(Default::default())),
+        ("lz4-raw.parquet", Compression::LZ4_RAW),
+        ("lz4.parquet", Compression::LZ4),
+        ("zstd.parquet", Compression::ZSTD(Default::default())),
+    ] {
+        assert_eq!(read(&sound(name, compression)), expected(&[("a", "x"), ("två", "y")]), "{name}");
+    }
+}
+
+/// A codec is a number in the footer: 0 for none, 3 for LZO.
+#[test]
+fn a_compression_that_is_not_read_is_named() {
+    let path = sound("lzo.parquet", Compression::UNCOMPRESSED);
+    let mut bytes = fs::read(&path).expect("it was written");
+    // Each column's metadata ends its list of names with the name and then has the codec.
+    let mut codecs = 0;
+    for name in ["text", "label"] {
+        let mark = [&[0x19, 0x18, name.len() as u8], name.as_bytes(), &[0x15, 0x00]].concat();
+        let places: Vec<usize> = (0..bytes.len())
+            .filter(|place| bytes[*place..].starts_with(&mark))
+            .map(|place| place + mark.len() - 1)
+            .collect();
+        codecs += places.len();
+        places.into_iter().for_each(|place| bytes[place] = 6);
+    }
+    assert_eq!(codecs, 2, "each column has its codec");
+    refused("lzo.parquet", bytes, &["is a Parquet file that is compressed with LZO; write it with zstd"]);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_by_their_field() {
+    let label = || Column::texts(&["x"]);
+    let not_text = "holds bytes that are not marked as text";
+    let words = |field: &str| format!("“{field}” {not_text}");
+    let fixed = || Column::of(Values::Fixed(vec![b"abcd".to_vec()]));
+    let error = error_of(
+        "fixed.parquet",
+        "required fixed_len_byte_array(4) text; required binary label (STRING);",
+        vec![fixed(), label()],
+    );
+    assert!(error.contains("row 1: ") && error.contains(&words("text")), "{error}");
+    let error = error_of(
+        "bytes-label.parquet",
+        "required binary text (STRING); required binary label;",
+        vec![label(), Column::bytes(&[b"x"])],
+    );
+    assert!(error.contains(&words("label")), "{error}");
+    let only = error_of("only-bytes.parquet", "required binary text;", vec![Column::bytes(&[b"x"])]);
+    assert!(only.contains(&words("text")), "{only}");
+    // Nobody needs the title.
+    let fields = "required fixed_len_byte_array(4) title; required binary text (STRING); required binary label (STRING);";
+    let path = parquet(
+        "bytes-title.parquet",
+        fields,
+        Compression::SNAPPY,
+        vec![fixed(), Column::texts(&["a"]), label()],
+    );
+    assert_eq!(read(&path), expected(&[("a", "x")]));
+}
+
+#[test]
+fn numbers_of_every_kind_are_labels_as_they_are_written() {
+    let of = |name: &str, field: &str, labels: Values, count: usize| -> Vec<String> {
+        let texts = vec!["a"; count];
+        let columns = vec![Column::texts(&texts), Column::of(labels)];
+        let path =
+            parquet(name, &format!("required binary text (STRING); {field};"), Compression::SNAPPY, columns);
+        read(&path).into_iter().map(|(_, label)| label).collect()
+    };
+    let whole =
+        of("scale-0.parquet", "required int64 label (DECIMAL(10, 0))", Values::Whole(vec![1, -20]), 2);
+    assert_eq!(whole, ["1", "-20"]);
+    let scaled =
+        of("scale-2.parquet", "required int32 label (DECIMAL(5, 2))", Values::Small(vec![100, 2000]), 2);
+    assert_eq!(scaled, ["1", "20"]);
+    let wide = Values::Fixed(vec![[&[0; 15][..], &[7]].concat(), vec![0xff; 16]]);
+    let field = "required fixed_len_byte_array(16) label (DECIMAL(38, 0))";
+    assert_eq!(of("wide.parquet", field, wide, 2), ["7", "-1"]);
+    assert_eq!(of("double.parquet", "required double label", Values::Floats(vec![0.0, 1.0]), 2), ["0", "1"]);
+    let error = error_of(
+        "half.parquet",
+        "required binary text (STRING); required int32 label (DECIMAL(5, 2));",
+        vec![Column::texts(&["a"]), Column::of(Values::Small(vec![150]))],
+    );
+    assert!(error.contains("row 1: “label” must be a text or a whole number"), "{error}");
+    let error = error_of(
+        "nan.parquet",
+        "required binary text (STRING); required double label;",
+        vec![Column::texts(&["a"]), Column::of(Values::Floats(vec![f64::NAN]))],
+    );
+    assert!(error.contains("row 1: there is neither “label_name” nor “label”"), "{error}");
+    let error = error_of(
+        "date.parquet",
+        "required binary text (STRING); required int32 label (DATE);",
+        vec![Column::texts(&["a"]), Column::of(Values::Small(vec![1]))],
+    );
+    assert!(error.contains("row 1: “label” holds a date or a time"), "{error}");
+}
+
+#[test]
+fn text_that_is_no_utf_8_is_told_with_row_and_field_and_nothing_of_it() {
+    let columns = vec![Column::bytes(&[b"sound", b"M\xfcller"]), Column::texts(&["x", "y"])];
+    let error = error_of("bad-utf8.parquet", TEXT_AND_LABEL, columns);
+    assert!(error.contains("row 2: “text” is marked as text, and is not UTF-8"), "{error}");
+    assert!(!error.contains("ller") && !error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn cut_and_encrypted_files_are_told() {
+    let whole = fs::read(sound("whole.parquet", Compression::SNAPPY)).expect("it was written");
+    let damaged = "the file is damaged or cut: copy or export it again";
+    refused("cut.parquet", &whole[..whole.len() - 30], &["it has no whole footer", damaged]);
+    refused("cut-data.parquet", &whole[..30], &["it has no whole footer", damaged]);
+    refused("only-magic.parquet", b"PAR1", &["it has no whole footer"]);
+    let encrypted = [&whole[..whole.len() - 4], b"PARE"].concat();
+    refused("encrypted-footer.parquet", encrypted, &["is an encrypted Parquet file; decrypt it"]);
+}
+
+/// Found by fuzzing: the library reserved memory for as many values as the dictionary claims, 12 GB of it.
+#[test]
+fn a_dictionary_that_claims_more_than_it_has_is_damaged() {
+    let claims = "../../tests/fuzz/regressions/parquet/dictionary-that-claims-more-than-it-has";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(claims);
+    let bytes = fs::read(path).expect("it is committed");
+    refused("claims.parquet", bytes, &["row 1: its Parquet data is wrong"]);
+}
+
+/// Lists and structs as the standard has them, and bytes within.
+#[test]
+fn bytes_within_lists_are_refused_too() {
+    let fields = |text: &str| {
+        format!(
+            "required binary question (STRING); required int64 answer; \
+             required group choices (LIST) {{ repeated group list {{ required binary element {text}; }} }}"
+        )
+    };
+    let choices = || Column {
+        values: Values::Bytes(vec![b"radius".to_vec(), b"femur".to_vec()]),
+        levels: Some((vec![1, 1], vec![0, 1])),
+    };
+    let columns = || vec![Column::texts(&["Which bone?"]), Column::of(Values::Whole(vec![1])), choices()];
+    let text = parquet("list.parquet", &fields("(STRING)"), Compression::SNAPPY, columns());
+    let bytes = parquet("list-bytes.parquet", &fields(""), Compression::SNAPPY, columns());
+    let reader = super::examples::reader("lists", 64);
+    let questions = reader.questions(&text).expect("a sound question");
+    assert_eq!((questions.len(), questions[0].1, questions[0].0.options.len()), (1, 1, 2));
+    let error = reader.questions(&bytes).expect_err("bytes in a list").to_string();
+    assert!(error.contains("row 1: “choices” holds bytes that are not marked as text"), "{error}");
+}
