@@ -66,7 +66,7 @@ def rounds():
 
 
 def repeated_rounds():
-    """Two rounds from one model, and what must be refused of the second."""
+    """Two rounds from the same parameters, and what must be refused of the second."""
     first = UnchangedRound()
     second = RepeatingRound(first)
     refusals = Refusals(first)

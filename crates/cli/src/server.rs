@@ -9,7 +9,6 @@ use clap::Args;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
-use cloister_protocol::model::Model;
 use cloister_server::{JournalError, ServerConfig, ServerError, ServerEvent};
 use cloister_transport::{Settings, printable};
 use cloister_wire::message::Ending;
@@ -112,7 +111,7 @@ fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.settings.display())))?;
     let members = epoch.consortium().members().count();
     let model = load_model(&arguments.model)?;
-    check_model(&settings, &model).map_err(|why| {
+    model.check(&settings.blocks).map_err(|why| {
         Failure::config(format!("{} and {}: {why}", arguments.settings.display(), arguments.model.display()))
     })?;
     Ok(ServerConfig {
@@ -132,26 +131,6 @@ fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
         folder: arguments.data,
         epoch,
     })
-}
-
-/// That the parameters have the blocks of the settings: before anybody connects.
-fn check_model(settings: &RoundSettings, model: &Model) -> Result<(), String> {
-    let (planned, had) = (settings.blocks.len(), model.blocks().len());
-    if planned != had {
-        return Err(format!(
-            "the settings have {planned} blocks, the parameters {had}; make both for one task"
-        ));
-    }
-    let lengths = settings.blocks.iter().zip(model.blocks());
-    match lengths.into_iter().find(|(block, values)| block.shape.length != values.len() as u64) {
-        Some((block, values)) => Err(format!(
-            "{} has {} numbers in the settings and {} in the parameters; make both for one task",
-            block.shape.id,
-            block.shape.length,
-            values.len()
-        )),
-        None => Ok(()),
-    }
 }
 
 /// An address of this machine with a port, or a port alone.

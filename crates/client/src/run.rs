@@ -171,14 +171,20 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Looks the coordinator up, and makes a link to it.
+    /// Looks the coordinator up, and makes a link to the first of its addresses at which it answers.
     async fn connect(&self, pinned: Fingerprint) -> Result<Link, ConnectError> {
         let config = self.config;
-        let address = config.coordinator.resolve().await.map_err(|error| ConnectError::Name {
-            host: config.coordinator.to_string(),
-            detail: error.to_string(),
-        })?;
-        connect(address, &config.identity, pinned, config.party, &config.transport).await
+        let name = |detail: String| ConnectError::Name { host: config.coordinator.to_string(), detail };
+        let addresses = config.coordinator.resolve().await.map_err(|error| name(error.to_string()))?;
+        let mut outcome = Err(name("it has no address".to_owned()));
+        for address in addresses {
+            outcome = connect(address, &config.identity, pinned, config.party, &config.transport).await;
+            // A host may have addresses of a family that this machine has no way to.
+            if !matches!(outcome, Err(ConnectError::Unreachable { .. } | ConnectError::Socket { .. })) {
+                break;
+            }
+        }
+        outcome
     }
 
     async fn serve(

@@ -79,15 +79,13 @@ fn named(note: Note, domain: usize, domains: usize) -> Note {
 
 /// The class of each text; the first `own` of them are trained on, the others the test file's.
 fn labels(notes: &[Note], classes: &[String], own: usize) -> Result<Vec<usize>, LabError> {
-    let of = |(place, note): (usize, &Note)| {
-        classes.iter().position(|class| *class == note.label).ok_or_else(|| {
-            let number = (place + 1).saturating_sub(own);
-            let reason =
-                format!("the label of its text {number} is no class of the texts that are trained on");
-            LabError::config("the test file", reason)
-        })
+    let unknown = |place: usize| {
+        let number = (place + 1).saturating_sub(own);
+        let reason = format!("the label of its text {number} is no class of the texts that are trained on");
+        LabError::config("the test file", reason)
     };
-    notes.iter().enumerate().map(of).collect()
+    let class = |note: &Note| classes.iter().position(|class| *class == note.label);
+    notes.iter().enumerate().map(|(place, note)| class(note).ok_or_else(|| unknown(place))).collect()
 }
 
 #[cfg(test)]

@@ -125,28 +125,28 @@ fn sketches(table: &[BlockShape], clips: Clips, target: Option<Target>) -> Resul
     const COORDINATES: u16 = 64;
     let experts = table.iter().filter(|shape| shape.kind.is_scored()).count() as f64;
     let norm = sketch_norm(u64::from(COORDINATES));
-    let sketch = |unit| match unit {
-        PrivacyUnit::Member => norm,
-        PrivacyUnit::Record => 2.0 * norm,
+    let sketch = match target.map(|target| target.unit) {
+        Some(PrivacyUnit::Record) => 2.0 * norm,
+        Some(PrivacyUnit::Member) | None => norm,
     };
-    // A count is between 0 and its largest, whose data ever changes.
-    let count = |_| f64::from(2 * MINIMUM_TOKENS);
-    let fitting = |part: f64, sensitivity: &dyn Fn(PrivacyUnit) -> f64, least: u16| match target {
-        None => Ok(least),
-        Some(target) => {
-            let noise = sigma(target.rho, part / experts, sensitivity(target.unit), 1);
-            u16::try_from(noise as u64).map_err(|_| {
-                LabError::config("rho", format!("{} needs more noise than sketches hold", target.rho))
-            })
-        }
-    };
+    // A count is between 0 and its largest, whosever data change.
+    let count = f64::from(2 * MINIMUM_TOKENS);
+    let rho = target.map(|target| target.rho);
     Ok(SketchPlan {
         seed: projection_seed(TASK),
         coordinates: COORDINATES,
-        noise_steps: fitting(REGIONS.min(UPDATES), &sketch, LEAST_SKETCH_NOISE)?,
+        noise_steps: fitting(rho, REGIONS.min(UPDATES) / experts, sketch)?.unwrap_or(LEAST_SKETCH_NOISE),
         region_clip_milli: clips.region_milli,
-        count_noise: fitting(COUNTS, &count, LEAST_COUNT_NOISE)?.max(LEAST_COUNT_NOISE),
+        count_noise: fitting(rho, COUNTS / experts, count)?.unwrap_or(0).max(LEAST_COUNT_NOISE),
     })
+}
+
+/// The noise on what is announced with which it costs this part of `rho`, if there is a `rho`.
+fn fitting(rho: Option<f64>, part: f64, sensitivity: f64) -> Result<Option<u16>, LabError> {
+    let Some(rho) = rho else { return Ok(None) };
+    let noise = u16::try_from(sigma(rho, part, sensitivity, 1) as u64);
+    let too_large = |_| LabError::config("rho", format!("{rho} needs more noise than sketches hold"));
+    noise.map(Some).map_err(too_large)
 }
 
 /// The noise of each of `parties` members with which a release of this sensitivity costs this part of `rho`.

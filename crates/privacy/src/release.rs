@@ -14,7 +14,7 @@ use cloister_params::floors::HONEST_COMPANIONS;
 use cloister_params::late::is_sketched;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
-    LateSketches, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS,
+    LateSketches, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS, SketchPlan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -196,19 +196,6 @@ impl Noised {
 
     /// What an announcement shows of an expert: it carries the member's own noise alone.
     fn sketch(settings: &RoundSettings) -> [Self; 3] {
-        let plan = &settings.sketch;
-        let coordinates = u64::from(plan.coordinates);
-        let norm = sketch_norm(coordinates);
-        let sketch = |released, change_of_average| Self {
-            released,
-            coordinates,
-            norm,
-            change: 2.0 * norm,
-            rounding: 0.5,
-            change_of_average,
-            sigma: u32::from(plan.noise_steps),
-            parties: 1,
-        };
         // A count is between 0 and its largest, so that two of them are no further apart than one is from 0.
         let largest = f64::from(settings.scoring.largest_count());
         let count = Self {
@@ -218,11 +205,31 @@ impl Noised {
             change: largest,
             rounding: 0.0,
             change_of_average: None,
-            sigma: u32::from(plan.count_noise),
+            sigma: u32::from(settings.sketch.count_noise),
             parties: 1,
         };
-        let clip = f64::from(SKETCH_CLIP_STEPS);
-        [sketch(Released::RegionSketch, Some(2.0 * clip)), sketch(Released::UpdateSketch, None), count]
+        let of_regions = 2.0 * f64::from(SKETCH_CLIP_STEPS);
+        [
+            Self::projected(&settings.sketch, Released::RegionSketch, Some(of_regions)),
+            Self::projected(&settings.sketch, Released::UpdateSketch, None),
+            count,
+        ]
+    }
+
+    /// A sketch of an expert's region or update.
+    fn projected(plan: &SketchPlan, released: Released, change_of_average: Option<f64>) -> Self {
+        let coordinates = u64::from(plan.coordinates);
+        let norm = sketch_norm(coordinates);
+        Self {
+            released,
+            coordinates,
+            norm,
+            change: 2.0 * norm,
+            rounding: 0.5,
+            change_of_average,
+            sigma: u32::from(plan.noise_steps),
+            parties: 1,
+        }
     }
 
     /// With private training, `private` says what one record moves averages over records by, rounding included.

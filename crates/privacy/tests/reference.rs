@@ -77,16 +77,20 @@ fn renyi_divergences_agree_with_the_reference() {
     println!("between integers the reference is at most {most:.1e} above");
 }
 
-/// PRIV-07: a setting that is a little off is noticed, so that the tests above test something.
-#[test]
-fn five_percent_less_noise_is_noticed() {
-    let quieter = |part: (Mechanism, u64)| match part {
+/// The same with 5 % less noise, where it is Gaussian.
+fn quieter(part: (Mechanism, u64)) -> (Mechanism, u64) {
+    match part {
         (Mechanism::Gaussian { noise_multiplier, sampling_probability }, count) => {
             let noise_multiplier = noise_multiplier * 0.95;
             (Mechanism::Gaussian { noise_multiplier, sampling_probability }, count)
         }
         other => other,
-    };
+    }
+}
+
+/// PRIV-07: a setting that is a little off is noticed, so that the tests above test something.
+#[test]
+fn five_percent_less_noise_is_noticed() {
     let with_divergences = rows().into_iter().filter(|row| row.divergences.is_some());
     let rows: Vec<Row> = with_divergences
         .map(|row| Row { parts: row.parts.into_iter().map(quieter).collect(), ..row })

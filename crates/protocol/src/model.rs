@@ -5,9 +5,10 @@ use std::sync::Arc;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::fixed::CohortTotal;
 use cloister_params::id::{BlockId, Digest};
-use cloister_params::plan::CheckedPlan;
+use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_wire::frame::CHUNK_BYTES;
 use cloister_wire::message::ModelPart;
+use thiserror::Error;
 
 use crate::fault::Misbehaviour;
 use crate::opening::OpenedSum;
@@ -84,11 +85,53 @@ impl Model {
         Ok(next)
     }
 
-    /// Whether the model has the plan's blocks, each with its length.
-    pub fn fits(&self, plan: &CheckedPlan) -> bool {
-        let lengths = plan.settings.blocks.iter().map(|block| block.shape.length as usize);
-        self.blocks.len() == plan.settings.blocks.len() && self.blocks.iter().map(Vec::len).eq(lengths)
+    /// Whether the model has these blocks, each with its length.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check(&self, planned: &[PlannedBlock]) -> Result<(), ModelMismatch> {
+        let (expected, got) = (planned.len(), self.blocks.len());
+        if got != expected {
+            return Err(ModelMismatch::Blocks { got, expected });
+        }
+        for (block, parameters) in planned.iter().zip(self.blocks()) {
+            let (expected, got) = (block.shape.length, parameters.len() as u64);
+            if got != expected {
+                return Err(ModelMismatch::Length { block: block.shape.id, got, expected });
+            }
+        }
+        Ok(())
     }
+
+    /// The same of a plan's blocks.
+    pub fn fits(&self, plan: &CheckedPlan) -> bool {
+        self.check(&plan.settings.blocks).is_ok()
+    }
+}
+
+/// Parameters that are not those of a block table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum ModelMismatch {
+    /// Another number of blocks.
+    #[error("the parameters have {got} blocks, the settings {expected}; make both for one task")]
+    Blocks {
+        /// Blocks of the model.
+        got: usize,
+        /// Blocks of the table.
+        expected: usize,
+    },
+    /// A block of another length.
+    #[error(
+        "{block} has {got} numbers in the parameters and {expected} in the settings; make both for one task"
+    )]
+    Length {
+        /// The block.
+        block: BlockId,
+        /// Numbers of the model's block.
+        got: u64,
+        /// Numbers of the table's.
+        expected: u64,
+    },
 }
 
 /// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range keeps

@@ -201,12 +201,16 @@ impl Openings {
         parameters.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
 
-    /// In how many other rounds this member uploaded some block from the parameters that a block has in this round (`LATE-10`).
-    pub(crate) fn times_uploaded(&self, round: &RoundContext, block: BlockId) -> u64 {
+    /// From which parameters this member uploaded in other rounds than this, and in how many of them (`LATE-10`).
+    pub(crate) fn rounds_uploaded_from(&self, round: &RoundContext) -> BTreeMap<Digest, u64> {
         let present = (round.epoch().digest(), round.round());
-        let Some(parameters) = round.plan().parameters_of(block) else { return 0 };
-        let others = self.rounds.iter().filter(|(place, _)| **place != present);
-        others.filter(|(_, kept)| kept.uploaded.values().any(|known| *known == parameters)).count() as u64
+        let mut rounds = BTreeMap::new();
+        for (_, kept) in self.rounds.iter().filter(|(place, _)| **place != present) {
+            for parameters in kept.uploaded.values().collect::<BTreeSet<_>>() {
+                *rounds.entry(*parameters).or_default() += 1;
+            }
+        }
+        rounds
     }
 
     /// The record that this party was restored from a backup, if it is not here yet.
@@ -235,12 +239,8 @@ impl Openings {
     /// it keeps elsewhere: what stays is what [`Openings::records`] brings back (`ROUND-27`).
     pub(crate) fn retain(&mut self, parameters: &[Digest]) {
         let present: BTreeSet<&Digest> = parameters.iter().collect();
-        let may_repeat = |opened: &OpenedBlock| {
-            present.contains(&opened.parameters)
-                || opened.routing.is_some_and(|routing| present.contains(&routing))
-        };
         for kept in self.rounds.values_mut() {
-            kept.opened.retain(|_, opened| may_repeat(opened));
+            kept.opened.retain(|_, opened| may_repeat(opened, &present));
             kept.ended = None;
         }
         self.rounds.retain(|_, kept| !kept.opened.is_empty());
@@ -275,6 +275,11 @@ fn is_another_opening(before: &OpenedBlock, opened: &OpenedBlock) -> bool {
     let is_same_routing = opened.routing.is_some() && before.routing == opened.routing;
     let repeats_itself = before.parameters == opened.parameters || is_same_routing;
     repeats_itself && before.name != opened.name && !both_have_budgets
+}
+
+/// Whether a block could be opened again from parameters that are present now.
+fn may_repeat(opened: &OpenedBlock, present: &BTreeSet<&Digest>) -> bool {
+    present.contains(&opened.parameters) || opened.routing.is_some_and(|routing| present.contains(&routing))
 }
 
 /// How the valid blocks of a second seal are kept.

@@ -29,13 +29,16 @@ pub enum HostPortError {
 }
 
 impl HostPort {
-    /// The address that the host has now.
+    /// The addresses that the host has now, at least one.
     ///
     /// # Errors
     /// What the system says of a name that it does not find.
-    pub async fn resolve(&self) -> io::Result<SocketAddr> {
-        let mut found = tokio::net::lookup_host(&self.text).await?;
-        found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    pub async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<SocketAddr> = tokio::net::lookup_host(&self.text).await?.collect();
+        match found.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            false => Ok(found),
+        }
     }
 }
 
@@ -87,7 +90,8 @@ mod tests {
     async fn a_name_is_looked_up() {
         let here =
             "localhost:443".parse::<HostPort>().expect("a name").resolve().await.expect("every machine");
-        assert!(here.ip().is_loopback() && here.port() == 443);
+        assert!(!here.is_empty());
+        assert!(here.iter().all(|address| address.ip().is_loopback() && address.port() == 443), "{here:?}");
         let nowhere = "no-such-host.invalid:443".parse::<HostPort>().expect("a name");
         assert!(nowhere.resolve().await.is_err(), "the domain invalid has no hosts");
     }

@@ -285,7 +285,7 @@ pub struct Seal2 {
     pub uploaded: Vec<UploadedMember>,
     /// Blocks whose cohort fell below its floor, ascending.
     pub void: Vec<BlockId>,
-    /// Blocks that stay closed because they were opened from the same model over others, ascending (`ROUND-30`).
+    /// Blocks that stay masked because they were opened from the same parameters over others, ascending (`ROUND-30`).
     pub repeated: Vec<BlockId>,
     /// Root of the round's log up to the uploads.
     pub tree: Digest,

@@ -26,6 +26,18 @@ pub(crate) fn write_key(folder: &Path, seed: [u8; 32]) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+fn party(number: u8) -> Party {
+    Party {
+        id: PartyId(u32::from(number)),
+        name: format!("hospital {number}"),
+        organisation: format!("organisation {number}"),
+        roles: vec![Role::Member, Role::Custodian],
+        signing_key: PublicBytes([number; 32]),
+        certificate: PublicBytes([100 + number; 32]),
+        weight: 1,
+    }
+}
+
 impl Site {
     pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("cloister-bad-{}-{name}", std::process::id()));
@@ -37,15 +49,6 @@ impl Site {
         write_key(&folder, [2; 32]);
         let policy = format!("governance_key = \"{}\"", governance.public());
         std::fs::write(folder.join("policy.toml"), policy).unwrap();
-        let party = |number: u8| Party {
-            id: PartyId(u32::from(number)),
-            name: format!("hospital {number}"),
-            organisation: format!("organisation {number}"),
-            roles: vec![Role::Member, Role::Custodian],
-            signing_key: PublicBytes([number; 32]),
-            certificate: PublicBytes([100 + number; 32]),
-            weight: 1,
-        };
         let coordinator = Coordinator {
             name: "coordinator".into(),
             signing_key: SigningKey::from_seed(&[2; 32]).public(),

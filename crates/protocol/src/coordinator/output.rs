@@ -62,7 +62,7 @@ pub enum Event {
     Recovering(Vec<PartyId>),
     /// Members that are barred from the round, as they dealt badly before.
     Barred(Vec<PartyId>),
-    /// Blocks that stay closed, as they were opened from the same model over other members.
+    /// Blocks that stay masked, as they were opened from the same parameters over other members.
     Repeated(Vec<BlockId>),
     /// The late sketches of a block do not make up its sum; its members are asked who lied.
     Refuted(BlockId),

@@ -59,11 +59,17 @@ impl Member {
         Ok(())
     }
 
-    /// Whether enough late sketches of a block from the same parameters were sent, which no budget counts (`LATE-10`).
-    fn has_shown_enough(&self, round: &RoundContext, block: BlockId) -> bool {
-        let counts = self.policy.privacy.is_some() || !rule::in_force("LATE-10");
-        let most = round.block(block).map_or(0, late::most_sketches);
-        !counts && self.openings.times_uploaded(round, block) >= most
+    /// The blocks of which enough late sketches from the same parameters were sent, which no budget counts (`LATE-10`).
+    fn shown_enough(&self, round: &RoundContext) -> BTreeSet<BlockId> {
+        if self.policy.privacy.is_some() || !rule::in_force("LATE-10") {
+            return BTreeSet::new();
+        }
+        let shown = self.openings.rounds_uploaded_from(round);
+        let blocks = round.plan().settings.blocks.iter().zip(&round.plan().parameters);
+        let enough = blocks.filter(|(planned, parameters)| {
+            shown.get(parameters).is_some_and(|rounds| *rounds >= late::most_sketches(planned))
+        });
+        enough.map(|(planned, _)| planned.shape.id).collect()
     }
 
     fn sketch_uploads(&self, state: &RoundState, cohorts: &SealedCohorts) -> Result<LateSketches, Fault> {
@@ -78,7 +84,8 @@ impl Member {
             LateSketch { block, rows: projection.rows(ring, words) }
         };
         let own = sketched_blocks(&state.context, cohorts, self.id, &state.late.reveals.seeds);
-        let own = own.filter(|(cohort, _)| !self.has_shown_enough(&state.context, cohort.block()));
+        let shown_enough = self.shown_enough(&state.context);
+        let own = own.filter(|(cohort, _)| !shown_enough.contains(&cohort.block()));
         Ok(LateSketches {
             epoch: state.context.epoch().digest(),
             round: state.context.round(),
