@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -253,16 +254,24 @@ fn one_case_in_a_process_of_its_own() {
     println!("measured {}", measured(&name.to_string_lossy()));
 }
 
-/// Has a process of its own measure a case, with the environment that `cloister client` gives itself.
+/// Makes glibc return freed memory at once, so that resident memory is live memory. By default it keeps a part that
+/// differs by tens of MiB from run to run. Training does not set these variables: they cost half as much CPU time again.
+const RETURNED_AT_ONCE: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "65536")];
+
+/// Measures a case in a process of its own, with the bounded cache that `cloister client` sets for itself.
 fn measure(name: &str) -> Value {
-    let mut own = Command::new(std::env::current_exe().expect("this program"));
-    own.args(["--exact", "one_case_in_a_process_of_its_own", "--nocapture"]).env(CASE, name);
-    own.env(BOUNDED_CACHE.0, BOUNDED_CACHE.1);
-    let output = own.output().expect("it can be started");
+    let mut process = Command::new(std::env::current_exe().expect("this program"));
+    process.args(["--exact", "one_case_in_a_process_of_its_own", "--nocapture"]).env(CASE, name);
+    process.env(BOUNDED_CACHE.0, BOUNDED_CACHE.1).envs(RETURNED_AT_ONCE);
+    let output = process.output().expect("it can be started");
     let text = String::from_utf8_lossy(&output.stdout);
     let told = text.lines().find_map(|line| serde_json::from_str(line.split_once("measured ")?.1).ok());
     told.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
+
+/// The estimate over live memory: a quarter is what an allocator may keep of freed memory, as glibc does by default.
+const ESTIMATE: RangeInclusive<f64> = 1.25..=1.6;
 
 #[test]
 fn the_estimate_is_no_less_than_what_training_takes_and_not_much_more() {
@@ -273,7 +282,7 @@ fn the_estimate_is_no_less_than_what_training_takes_and_not_much_more() {
             overview(&case.folder(), &case.adapter(), case.precision, case.load()).expect("it was written");
         let ratio = seen.memory.total() as f64 / measured as f64;
         println!("| {} | {} | {} | {ratio:.2} |", case.name, seen.memory.total() >> 20, measured >> 20);
-        assert!((1.0..=1.6).contains(&ratio), "{}: {:?}, measured {measured}", case.name, seen.memory);
+        assert!(ESTIMATE.contains(&ratio), "{}: {:?}, measured {measured}", case.name, seen.memory);
         fs::remove_dir_all(case.folder()).expect("it was written");
     }
 }
@@ -281,12 +290,10 @@ fn the_estimate_is_no_less_than_what_training_takes_and_not_much_more() {
 /// Rounds that are looked at; in the first ones libtorch sets itself up.
 const ROUNDS: usize = 20;
 const FIRST: usize = 3;
-/// Rounds whose median is compared, as what is resident falls and rises by tens of MiB from round to round.
+/// Rounds whose median is compared.
 const COMPARED: usize = 6;
-/// How much more may be resident in the last rounds than in those after the third, in MiB.
-const GROWTH: u64 = 16;
-/// How often a leaking round keeps what it had: once is about what the allocator has spare after the first rounds.
-const COPIES: usize = 6;
+/// How much more may be resident in the last rounds than in those after the third, in MiB. Rounds differ by 1 MiB.
+const GROWTH: u64 = 8;
 /// What the process is told to measure.
 const SOUND: &str = "rounds";
 const LEAKING: &str = "leaking-rounds";
@@ -310,14 +317,14 @@ fn config() -> ModelConfig {
     ModelConfig::new(synthetic::CLASSES.map(str::to_owned).to_vec())
 }
 
-/// What is resident after each round, on 32 notes; where it leaks, each round keeps the features of all notes, [`COPIES`] times.
+/// What is resident after each round, on 32 notes; where it leaks, each round keeps the features of all notes.
 fn rounds_of(leaks: bool) -> Vec<usize> {
     let folder = std::env::var_os("CLOISTER_MINILM").expect("it was looked for");
     let encoder = Encoder::open(folder.as_ref(), config(), 1, cloister_experts::Device::Cpu)
         .expect("the weights are there");
     let notes = synthetic::generate(32, &[1.0; 8], Style::Bullets, 1);
     let mut trainer = Trainer::new(&encoder, encoder.features(&notes).expect("the labels are known"));
-    let all = (0..notes.len()).collect::<Vec<usize>>().repeat(COPIES);
+    let all = (0..notes.len()).collect::<Vec<usize>>();
     let mut kept = vec![];
     rounds(&mut trainer, |trainer| {
         if leaks {
