@@ -69,6 +69,10 @@ pub(crate) struct Arguments {
     /// How the text of both files is encoded, such as windows-1252; a byte-order mark in a file counts more
     #[arg(long, default_value = "utf-8", conflicts_with = "trainer_cmd")]
     encoding: Encoding,
+    /// The column of `--notes` that groups rows into records, such as a patient's number: private training and the privacy account
+    /// then protect all rows with the same value together. Without it, one record is one row
+    #[arg(long, value_name = "COLUMN", conflicts_with = "trainer_cmd")]
+    group_by: Option<String>,
     /// Where the journal, the privacy ledger and the final model are written.
     #[arg(long)]
     data: PathBuf,
@@ -204,8 +208,12 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         base_model: arguments.base_model,
         precision: arguments.precision.into(),
         recompute_layers: arguments.recompute_layers,
-        notes: NotesFile { path: arguments.notes, encoding: arguments.encoding },
-        held_out: NotesFile { path: arguments.held_out, encoding: arguments.encoding },
+        notes: NotesFile {
+            path: arguments.notes,
+            encoding: arguments.encoding,
+            group_by: arguments.group_by,
+        },
+        held_out: NotesFile { path: arguments.held_out, encoding: arguments.encoding, group_by: None },
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         program: arguments.trainer.program(&arguments.data)?,
         part: arguments.evaluate.0,

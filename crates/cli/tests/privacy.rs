@@ -182,7 +182,7 @@ fn a_policy_without_room_refuses_with_status_5_and_says_rule_value_and_limit() {
 fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     let folder = folder("privacy-ledger");
     let path = folder.join("privacy-ledger");
-    let opening = Opening { holder: "Hospital North".into(), unit: PrivacyUnit::Member };
+    let opening = Opening { holder: "Hospital North".into(), unit: PrivacyUnit::Member, group_by: None };
     let mut ledger = Ledger::open(&path, opening).expect("a new ledger");
     let released = releases(&settings(true), PrivacyUnit::Member).expect("charged");
     for round in [1, 2] {

@@ -7,7 +7,7 @@ use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::limits::{Date, PrivacyUnit};
 use cloister_params::plan::RoundPlan;
 use cloister_params::policy::Policy;
-use cloister_privacy::budget::Budget;
+use cloister_privacy::budget::{self, Budget};
 use cloister_privacy::closed::ClosedRound;
 use cloister_privacy::ledger::{Charge, Ledger, LedgerError, Opening, ReleasePermit};
 use cloister_privacy::release::releases;
@@ -17,6 +17,13 @@ use crate::journal::Journal;
 
 /// The unit of a hospital whose policy has no budget: what is released is counted all the same.
 const DEFAULT_UNIT: PrivacyUnit = PrivacyUnit::Record;
+
+/// A warning about the δ of a policy that counts records, where so many records make it no promise.
+pub(crate) fn warning_about_delta(policy: &Policy, records: usize) -> Option<String> {
+    let limits = policy.privacy.filter(|limits| limits.unit == PrivacyUnit::Record)?;
+    let why = budget::warning_about_delta(limits.maximum_delta, records as u64)?;
+    Some(format!("policy `maximum_delta`: {why}"))
+}
 
 /// The account of one hospital's data.
 #[derive(Debug)]
@@ -33,7 +40,8 @@ impl ReleaseAccount {
     pub(crate) fn open(config: &ClientConfig, journal: &Journal) -> Result<Option<Self>, LedgerError> {
         let party = config.epoch.consortium().party(config.party);
         let Some(member) = party.filter(|party| party.roles.contains(&Role::Member)) else { return Ok(None) };
-        let mut account = Self::of(&config.ledger, member.name.clone(), config.policy.clone())?;
+        let group_by = config.training.notes.group_by.clone();
+        let mut account = Self::of(&config.ledger, member.name.clone(), config.policy.clone(), group_by)?;
         account.require(journal)?;
         Ok(Some(account))
     }
@@ -44,11 +52,18 @@ impl ReleaseAccount {
     }
 
     /// The account that a ledger file and a policy make.
-    fn of(path: &Path, holder: String, policy: Policy) -> Result<Self, LedgerError> {
+    fn of(
+        path: &Path,
+        holder: String,
+        policy: Policy,
+        group_by: Option<String>,
+    ) -> Result<Self, LedgerError> {
         let limits = policy.privacy;
         // PRIV-01
         let unit = limits.map_or(DEFAULT_UNIT, |limits| limits.unit);
-        let ledger = Ledger::open(path, Opening { holder, unit })?;
+        // A member is all of its records, whatever they are.
+        let group_by = group_by.filter(|_| unit == PrivacyUnit::Record);
+        let ledger = Ledger::open(path, Opening { holder, unit, group_by })?;
         Ok(Self { ledger, policy, budget: limits.map(Budget::from), unit })
     }
 
@@ -146,7 +161,7 @@ mod tests {
     fn account(name: &str, policy: Policy) -> (std::path::PathBuf, ReleaseAccount) {
         let path = std::env::temp_dir().join(format!("cloister-account-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let account = ReleaseAccount::of(&path, "hospital 1".into(), policy).expect("a new ledger");
+        let account = ReleaseAccount::of(&path, "hospital 1".into(), policy, None).expect("a new ledger");
         (path, account)
     }
 
@@ -206,7 +221,7 @@ mod tests {
         account.close(&plan(2), closing, vec![(BlockId(0), 4)]).expect("writable");
         drop(account);
         let reopened = || {
-            let mut account = ReleaseAccount::of(&path, "hospital 1".into(), policy(""))?;
+            let mut account = ReleaseAccount::of(&path, "hospital 1".into(), policy(""), None)?;
             account.require(&journal)?;
             Ok::<_, LedgerError>(account)
         };
@@ -244,6 +259,18 @@ mod tests {
         let reason = account.refusal_to_repeat(&plan(round - 1), tomorrow).expect("a sound ledger");
         assert!(reason.is_some_and(|reason| reason.contains("policy `expires`")));
         std::fs::remove_file(path).expect("it was written");
+    }
+
+    #[test]
+    fn a_delta_that_is_not_below_one_over_the_records_is_warned_of() {
+        let policy = policy(BUDGET);
+        assert_eq!(warning_about_delta(&policy, 999_999), None);
+        let warning = warning_about_delta(&policy, 1_000_000).expect("δ is 1e-6");
+        assert!(
+            warning.contains("policy `maximum_delta`") && warning.contains("1000000 records"),
+            "{warning}"
+        );
+        assert_eq!(warning_about_delta(&self::policy(""), 1_000_000), None, "no budget");
     }
 
     /// PRIV-08

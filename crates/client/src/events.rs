@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_experts::PrivateReport;
 use cloister_params::id::{BlockId, Round};
 use cloister_privacy::ledger::LedgerError;
 use cloister_transport::{ConnectError, LinkError};
@@ -9,7 +10,7 @@ use thiserror::Error;
 
 use crate::openings::OpeningsError;
 use crate::record_file::JournalError;
-use crate::training::{Accuracy, FinalResult, TrainingError};
+use crate::training::{Accuracy, FinalResult, RowCounts, TrainingError};
 
 /// What happened, for people and programs that watch.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,12 +30,11 @@ pub enum ClientEvent {
         total: u64,
     },
     /// Everything is loaded and the link is open next.
-    Ready {
-        /// Notes; nothing where a program of the hospital's own reads them.
-        notes: Option<usize>,
-        /// Notes that were cut at the token limit.
-        truncated: Option<usize>,
-    },
+    ///
+    /// Nothing is known of the notes where a program of the hospital's own reads them.
+    Ready(Option<RowCounts>),
+    /// Something that the hospital should think about before it goes on.
+    Warning(String),
     /// The link is open.
     Connected,
     /// The link was lost and is opened again.
@@ -49,14 +49,7 @@ pub enum ClientEvent {
         local: bool,
     },
     /// What private training did. It tells of the records, and is for this hospital's eyes.
-    PrivatelyTrained {
-        /// Steps.
-        steps: usize,
-        /// Records drawn in all steps.
-        drawn: usize,
-        /// Those of them whose gradient was clipped.
-        clipped: usize,
-    },
+    PrivatelyTrained(PrivateReport),
     /// A round's training is done. Its numbers are for this hospital's own eyes and are sent to nobody.
     Trained {
         /// The round.

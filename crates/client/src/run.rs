@@ -20,7 +20,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::sync::mpsc;
 
-use crate::account::ReleaseAccount;
+use crate::account::{ReleaseAccount, warning_about_delta};
 use crate::config::ClientConfig;
 use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
@@ -88,7 +88,9 @@ pub async fn run(
 ) -> Result<(), ClientError> {
     let records = Records::open(&config)?;
     let (jobs, mut reports) = spawn(config.training.clone());
-    let blocks = wait_until_ready(&mut reports, events).await?;
+    let (rows, blocks) = wait_until_ready(&mut reports, events).await?;
+    let warning = rows.and_then(|rows| warning_about_delta(&config.policy, rows.records));
+    warning.into_iter().map(ClientEvent::Warning).for_each(&mut *events);
     let mut client = Client::new(&config, records, (jobs, blocks), events);
     loop {
         let (sender, receiver) = client.reach_coordinator().await?;

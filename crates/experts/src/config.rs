@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ExpertsError;
-use crate::notes::{check_differ, class_number, normal};
+use crate::notes::{check_differ, class_number};
+use crate::rows::normal;
 
 /// Width of MiniLM's hidden states.
 pub const HIDDEN: usize = 384;

@@ -79,7 +79,7 @@ impl Encoder {
                 note: index + 1,
                 classes: self.config.classes.clone(),
             })?;
-            let encoded = self.encode(note, label, Windows::default());
+            let encoded = self.encode(note, label, Windows::default(), index);
             encoded.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })
         };
         self.gather(&mut notes.iter().enumerate().map(encode))
@@ -110,7 +110,7 @@ impl Encoder {
                 index += 1;
                 // Those of other parts are looked at too, as all are measured on at the end.
                 let label = self.config.known_class(&note.label);
-                let encoded = label.and_then(|label| self.encode(&note, label, windows));
+                let encoded = label.and_then(|label| self.encode(&note, label, windows, reader.record()));
                 let encoded = encoded.map_err(|reason| ExpertsError::Notes(reader.fault(reason)));
                 if encoded.is_err() || (index - 1) % of.max(1) == part {
                     return Some(encoded);
@@ -119,16 +119,17 @@ impl Encoder {
         }))
     }
 
-    fn encode(&self, note: &Note, label: usize, windows: Windows) -> Result<Encoded, String> {
+    fn encode(&self, note: &Note, label: usize, windows: Windows, record: usize) -> Result<Encoded, String> {
         let (windows, cut) = self.windows(note, windows)?;
-        Ok(Encoded { windows, cut, label: label as i64 })
+        Ok(Encoded { windows, cut, label: label as i64, record })
     }
 
     fn gather(
         &self,
         notes: &mut dyn Iterator<Item = Result<Encoded, ExpertsError>>,
     ) -> Result<Features, ExpertsError> {
-        let (mut hidden, mut lengths, mut labels, mut truncated) = (vec![], vec![], vec![], 0);
+        let (mut hidden, mut lengths, mut labels, mut records, mut truncated) =
+            (vec![], vec![], vec![], vec![], 0);
         loop {
             let batch = notes.take(BATCH).collect::<Result<Vec<Encoded>, _>>()?;
             if batch.is_empty() {
@@ -140,12 +141,15 @@ impl Encoder {
             for note in batch {
                 lengths.push(note.windows.iter().map(|window| window.len() as i64).collect());
                 labels.push(note.label);
+                records.push(note.record);
                 truncated += usize::from(note.cut);
             }
         }
         match hidden.is_empty() {
             true => Err(ExpertsError::NoNotes),
-            false => Features::new(Tensor::cat(&hidden, 0), lengths, labels, truncated),
+            false => {
+                Ok(Features::new(Tensor::cat(&hidden, 0), lengths, labels, truncated)?.with_records(records))
+            }
         }
     }
 
@@ -233,6 +237,8 @@ struct Encoded {
     /// Whether something was cut off.
     cut: bool,
     label: i64,
+    /// The record that it is a part of.
+    record: usize,
 }
 
 pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {

@@ -5,6 +5,7 @@ use tch::Tensor;
 use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::packing::Packing;
+use crate::private::{RecordBatch, by_record, record_batches};
 
 /// Notes as the first MoE layer sees them: the hidden states that enter its router, kept in memory as f32
 /// (1,536 bytes a token), with each note's class. They hold as much about patients as the notes do.
@@ -17,6 +18,8 @@ pub struct Features {
     starts: Vec<i64>,
     /// Class of each note.
     labels: Vec<i64>,
+    /// The record of each note.
+    records: Vec<usize>,
     /// What is added to each note's logits, `[notes, classes]`, where there is anything.
     offsets: Option<Tensor>,
     truncated: usize,
@@ -40,7 +43,8 @@ impl Features {
                 Some(start)
             })
             .collect();
-        Ok(Self { hidden, lengths, starts, labels, offsets: None, truncated })
+        let records = (0..lengths.len()).collect();
+        Ok(Self { hidden, lengths, starts, labels, records, offsets: None, truncated })
     }
 
     /// Adds fixed values to each note's logits, in training and evaluation: the logits of another model that this one
@@ -74,6 +78,16 @@ impl Features {
         Ok(self)
     }
 
+    /// The same, with the number of each note's record: notes with the same number are one record for privacy.
+    pub(crate) fn with_records(self, records: Vec<usize>) -> Self {
+        Self { records, ..self }
+    }
+
+    /// The notes of each record. Without [`with_records`](Self::with_records) each note is one.
+    pub(crate) fn by_record(&self) -> Vec<Vec<usize>> {
+        by_record(self.records.iter().copied())
+    }
+
     /// The notes with these indices, in this order, as features of their own.
     ///
     /// # Errors
@@ -88,12 +102,18 @@ impl Features {
         let lengths = notes.iter().map(|&note| self.lengths[note].clone()).collect();
         let labels = notes.iter().map(|&note| self.labels[note]).collect();
         let selected = Self::new(self.hidden_of(notes), lengths, labels, 0)?;
-        Ok(Self { offsets: self.offsets_of(notes), ..selected })
+        let records = notes.iter().map(|&note| self.records[note]).collect();
+        Ok(Self { offsets: self.offsets_of(notes), records, ..selected })
     }
 
     /// How many notes there are.
     pub fn notes(&self) -> usize {
         self.lengths.len()
+    }
+
+    /// How many records the notes make.
+    pub fn records(&self) -> usize {
+        self.by_record().len()
     }
 
     /// How many tokens all notes have together, special tokens included.
@@ -128,6 +148,13 @@ impl Features {
     fn hidden_of(&self, notes: &[usize]) -> Tensor {
         let rows = |note: usize| self.hidden.narrow(0, self.starts[note], self.lengths[note].iter().sum());
         Tensor::cat(&notes.iter().map(|&note| rows(note)).collect::<Vec<Tensor>>(), 0)
+    }
+
+    /// All notes record by record, in batches of at most so many tokens, or of one note.
+    pub(crate) fn record_batches(&self, most_tokens: i64) -> Vec<RecordBatch> {
+        let records = self.by_record();
+        let tokens = |note: usize| self.lengths[note].iter().sum();
+        record_batches(records.iter().map(Vec::as_slice), tokens, most_tokens)
     }
 
     fn offsets_of(&self, notes: &[usize]) -> Option<Tensor> {

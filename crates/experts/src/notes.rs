@@ -5,16 +5,14 @@ mod labels;
 use serde::{Deserialize, Serialize};
 
 pub use self::labels::{Twins, near_twins};
-pub(crate) use self::labels::{check_differ, class_number, normal};
+pub(crate) use self::labels::{check_differ, class_number};
 pub use crate::rows::{Encoding, NotesError, NotesFile};
-use crate::rows::{ReadSoFar, Row, Rows, kind_of};
+use crate::rows::{ReadSoFar, Row, Rows};
 
 /// The columns that a note is made of.
 const COLUMNS: &[&str] = &["text", "title", "description", "question", "label_name", "label", "subject"];
 /// The columns that have a note's class, the first that is there.
 const LABELS: [&str; 3] = ["label_name", "label", "subject"];
-/// The largest whole number up to which every whole number has a float of its own.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A text with the name of its class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -47,6 +45,11 @@ impl NoteReader {
     /// How much of the file is read.
     pub fn so_far(&self) -> ReadSoFar {
         self.rows.so_far()
+    }
+
+    /// The number of the record that the note that was read last is a part of, from 0 in the order in which records first appear.
+    pub fn record(&self) -> usize {
+        self.rows.record()
     }
 
     /// An error of the note that was read last, with file and place.
@@ -112,28 +115,9 @@ fn label(row: &Row) -> Result<String, String> {
     let Some(name) = LABELS.into_iter().find(|name| row.has(name)) else {
         return Err("there is neither “label_name” nor “label”".to_owned());
     };
-    let label = match row.value(name)? {
-        Some(serde_json::Value::String(label)) => normal(label),
-        Some(serde_json::Value::Number(number)) => whole(number).ok_or_else(|| {
-            format!("“{name}” must be a text or a whole number of at most 64 bits, not another number")
-        })?,
-        other => {
-            let kind = other.map_or("null", kind_of);
-            return Err(format!("“{name}” must be a text or a whole number, not {kind}"));
-        }
-    };
+    let label = row.name(name)?.unwrap_or_default();
     match label.is_empty() {
         true => Err(format!("“{name}” is empty, and a class has a name")),
         false => Ok(label),
-    }
-}
-
-/// A whole number's digits: pandas writes whole numbers as floats where one of a column is missing.
-fn whole(number: &serde_json::Number) -> Option<String> {
-    match number.as_f64() {
-        Some(float) if number.is_f64() => {
-            (float.fract() == 0.0 && float.abs() <= EXACT).then(|| (float as i64).to_string())
-        }
-        _ => Some(number.to_string()),
     }
 }

@@ -40,7 +40,7 @@ impl Accounts {
         let folder = temporary().join(name);
         fs::create_dir_all(&folder).map_err(LabError::file(&folder))?;
         let open = |member: usize| {
-            let opening = Opening { holder: format!("member {}", member + 1), unit };
+            let opening = Opening { holder: format!("member {}", member + 1), unit, group_by: None };
             Ledger::open(&path(&folder, member), opening)
         };
         let ledgers = (0..members).map(open).collect::<Result<_, LedgerError>>()?;

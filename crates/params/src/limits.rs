@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivacyUnit {
-    /// One patient's notes at one hospital.
+    /// One record of one hospital: a row of its file, or all rows with the same value in a column that the hospital names, such as
+    /// all notes of a patient (`PRIV-01`).
     Record,
     /// Everything that one hospital contributes.
     Member,

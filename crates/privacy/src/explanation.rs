@@ -91,6 +91,8 @@ pub struct Explanation {
     pub holder: String,
     /// The unit that is protected.
     pub unit: PrivacyUnit,
+    /// What one record is.
+    pub record: String,
     /// The δ of every ε here.
     pub delta: f64,
     /// What everything comes to.
@@ -114,6 +116,7 @@ impl Explanation {
         Self {
             holder: history.opening.holder.clone(),
             unit: history.opening.unit,
+            record: history.opening.record(),
             delta,
             spent: Spent::of(&account, delta),
             by_filter,
@@ -161,6 +164,9 @@ fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, unit {}, at δ = {:e}", self.holder, self.unit, self.delta)?;
+        if self.unit == PrivacyUnit::Record {
+            writeln!(f, "one record is {}", self.record)?;
+        }
         writeln!(f, "\n{:<36}{:>9}{:>12}{:>14}", "released", "times", "no noise", "ε alone")?;
         for kind in &self.kinds {
             let (what, count, unbounded) = (kind.released.in_words(), kind.count, kind.unbounded);

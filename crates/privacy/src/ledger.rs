@@ -7,6 +7,7 @@
 
 mod history;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,30 @@ pub struct Opening {
     pub holder: String,
     /// The unit that is protected.
     pub unit: PrivacyUnit,
+    /// What a record is: all rows with the same value in this column of the hospital's file, such as all notes of a patient. Without
+    /// it, each row is a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+}
+
+impl Opening {
+    /// What one record is, for people.
+    pub fn record(&self) -> String {
+        match &self.group_by {
+            None => "one row of the file".to_owned(),
+            Some(column) => format!("all rows of the file with the same value in the column “{column}”"),
+        }
+    }
+}
+
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {} and counts by {}", self.holder, self.unit)?;
+        match self.unit {
+            PrivacyUnit::Record => write!(f, ", which is {}", self.record()),
+            PrivacyUnit::Member => Ok(()),
+        }
+    }
 }
 
 /// What one round's contribution releases.
@@ -51,6 +76,8 @@ pub struct Charge {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Entry {
     Opened(Opening),
+    /// The budget that later charges are held to, where it differs from the one before; none without a budget.
+    Budgeted(Option<Budget>),
     Charged(Charge),
     Closed(ClosedRound),
 }
@@ -122,21 +149,18 @@ pub enum LedgerError {
         /// What names it.
         witness: PathBuf,
     },
-    /// A ledger of somebody else's data, or for another unit.
+    /// A ledger of somebody else's data, for another unit, or with another meaning of a record.
     #[error(
-        "the privacy ledger {path} is {got}'s, counted by {got_unit}; {expected} counting by {expected_unit} needs one of its own"
+        "the privacy ledger {path} is {}, and one that is {} was expected. What was charged to one says nothing of the other: start \
+         with the settings of this ledger, or have your privacy officer decide on a new one", .found, .expected
     )]
     Other {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
-        got: String,
-        /// Its unit.
-        got_unit: PrivacyUnit,
-        /// Who asked.
-        expected: String,
-        /// In what unit.
-        expected_unit: PrivacyUnit,
+        /// What it is about.
+        found: Box<Opening>,
+        /// What was expected.
+        expected: Box<Opening>,
     },
     /// A plan whose charges cannot be computed.
     #[error(transparent)]
@@ -190,7 +214,11 @@ impl Ledger {
             if let Some(budget) = budget {
                 budget.admit(&account(history.releases().chain(&charge.releases)))?;
             }
-            ledger.append(history.head(), &Entry::Charged(charge))
+            let mut head = history.head();
+            if history.budget() != budget {
+                head = ledger.append(head, &Entry::Budgeted(budget))?;
+            }
+            ledger.append(head, &Entry::Charged(charge))
         })?;
         Ok(ReleasePermit { round, entry })
     }
@@ -258,10 +286,8 @@ impl Ledger {
             Some(history) if history.opening == self.opening => self.with_required(history),
             Some(history) => Err(LedgerError::Other {
                 path: self.path.clone(),
-                got: history.opening.holder,
-                got_unit: history.opening.unit,
-                expected: self.opening.holder.clone(),
-                expected_unit: self.opening.unit,
+                found: Box::new(history.opening),
+                expected: Box::new(self.opening.clone()),
             }),
             None => self.begin().and_then(|history| self.with_required(history)),
         }

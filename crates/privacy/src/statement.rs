@@ -13,6 +13,10 @@ use crate::explanation::Spent;
 use crate::ledger::{Charge, History};
 use crate::release::{Release, Released};
 
+mod leaving;
+
+use leaving::{Leaving, leaving};
+
 /// Names the format; another one has another schema.
 pub const FORMAT: &str = "cloister/dp-statement/v1";
 
@@ -22,6 +26,7 @@ pub struct Statement {
     format: &'static str,
     holder: String,
     unit: PrivacyUnit,
+    record: Record,
     neighbouring_relation: &'static str,
     sampling: Sampling,
     trust_model: &'static str,
@@ -29,13 +34,31 @@ pub struct Statement {
     epsilon: Option<f64>,
     epsilon_method: &'static str,
     budget: Option<Budget>,
+    budgets_before: Vec<EarlierBudget>,
     epsilon_counted_against_budget: Option<f64>,
     accountant: Accountant,
     accuracy_cost: AccuracyCost,
+    what_left: Vec<Leaving>,
     rounds: Vec<RoundStatement>,
     ledger_head: Digest,
-    not_covered: [&'static str; 4],
+    not_covered: Vec<&'static str>,
     in_plain_words: String,
+}
+
+/// What one record is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct Record {
+    definition: String,
+    group_by: Option<String>,
+}
+
+/// A budget that charges were held to when they were made.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+struct EarlierBudget {
+    /// How many rounds were charged before it.
+    after_rounds: usize,
+    /// None where the policy had no budget.
+    budget: Option<Budget>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -100,6 +123,9 @@ hospital and their own noise. Sums are opened only over cohorts with at least H 
 and only the noise of the hospital and of H honest companions is counted; sketches and counts are protected by the \
 hospital's own noise alone.";
 
+/// What is not covered where each row is a record.
+const SEVERAL_ROWS: &str = "a person with several rows in the file: the promise is for one row, and it is weaker for several together";
+
 const NOT_COVERED: [&str; 4] = [
     "who takes part, how often, how long training takes, sizes and times of messages",
     "what a hospital's own staff and systems see of its data",
@@ -119,6 +145,10 @@ impl Statement {
             format: FORMAT,
             holder: history.opening.holder.clone(),
             unit: history.opening.unit,
+            record: Record {
+                definition: history.opening.record(),
+                group_by: history.opening.group_by.clone(),
+            },
             neighbouring_relation: neighbouring_relation(history.opening.unit),
             sampling: Sampling {
                 of_members: "none: every member takes part in every round, and nothing is amplified",
@@ -129,6 +159,7 @@ impl Statement {
             epsilon: spent.epsilon,
             epsilon_method: spent.method,
             budget,
+            budgets_before: history.budgets.iter().map(|&budget| EarlierBudget::from(budget)).collect(),
             epsilon_counted_against_budget: counted,
             accountant: Accountant { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
             accuracy_cost,
@@ -138,8 +169,9 @@ impl Statement {
                 .zip(&history.closed)
                 .map(|(charge, closed)| RoundStatement::of(charge, closed.as_ref()))
                 .collect(),
+            what_left: leaving(history),
             ledger_head: history.head(),
-            not_covered: NOT_COVERED,
+            not_covered: not_covered(history),
             in_plain_words: in_plain_words(history, spent, delta),
         }
     }
@@ -148,6 +180,17 @@ impl Statement {
     pub fn in_plain_words(&self) -> &str {
         &self.in_plain_words
     }
+}
+
+impl From<(usize, Option<Budget>)> for EarlierBudget {
+    fn from((after_rounds, budget): (usize, Option<Budget>)) -> Self {
+        Self { after_rounds, budget }
+    }
+}
+
+fn not_covered(history: &History) -> Vec<&'static str> {
+    let is_by_row = history.opening.unit == PrivacyUnit::Record && history.opening.group_by.is_none();
+    NOT_COVERED.into_iter().chain(is_by_row.then_some(SEVERAL_ROWS)).collect()
 }
 
 impl RoundStatement {
@@ -226,13 +269,18 @@ fn sampling_of_records(history: &History) -> String {
 /// by a factor of at most `e^ε`, but for a chance of `δ`.
 fn in_plain_words(history: &History, spent: Spent, delta: f64) -> String {
     let (holder, rounds) = (&history.opening.holder, history.charges.len());
-    let whose = match history.opening.unit {
-        PrivacyUnit::Record => "one patient's record was",
-        PrivacyUnit::Member => "this hospital's records were",
+    let whose = match (history.opening.unit, &history.opening.group_by) {
+        (PrivacyUnit::Member, _) => "this hospital's records were".to_owned(),
+        (PrivacyUnit::Record, None) => "one row of its file was".to_owned(),
+        (PrivacyUnit::Record, Some(column)) => format!("the rows with one value of “{column}” were"),
+    };
+    let left: Vec<String> = leaving(history).iter().map(Leaving::in_words).collect();
+    let left = match left.is_empty() {
+        true => "Nothing left it yet.".to_owned(),
+        false => format!("What left it: {}.", left.join("; ")),
     };
     let training = format!(
-        "{holder} helped to train a shared language model in {rounds} round(s). No notes left the hospital. What left it was \
-         changes to the model, added up with those of other hospitals before anybody could read them, and short summaries."
+        "{holder} helped to train a shared language model in {rounds} round(s). No notes left the hospital. {left}"
     );
     let promise = match spent.epsilon {
         Some(epsilon) if epsilon <= 20.0 => format!(
@@ -245,8 +293,9 @@ fn in_plain_words(history: &History, spent: Spent, delta: f64) -> String {
             " Random noise was added to all of it, but so little (ε = {epsilon:.0}) that it is no meaningful promise that nobody can tell whether {whose} used."
         ),
         None => format!(
-            " Not all of it carried random noise, so there is no mathematical promise that nobody can tell whether {whose} used; \
-             the protection is that sums of several hospitals alone can be read."
+            " Not all of it carried random noise, so there is no mathematical promise that nobody can tell whether {whose} used. \
+             Sums of several hospitals hide what one of them added; what leaves as the hospital's own is protected by its noise alone, \
+             and not at all where it has none."
         ),
     };
     training + &promise

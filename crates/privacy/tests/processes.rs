@@ -35,7 +35,7 @@ fn charge(round: u64) -> Charge {
 }
 
 fn open(path: &Path) -> Ledger {
-    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member };
+    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member, group_by: None };
     Ledger::open(path, opening).expect("a ledger")
 }
 

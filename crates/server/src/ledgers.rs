@@ -30,7 +30,7 @@ pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> R
     for unit in [PrivacyUnit::Record, PrivacyUnit::Member] {
         let holder = format!("a member of {consortium} in every round");
         let path = folder.join(format!("privacy-ledger-{unit}"));
-        let mut ledger = Ledger::open(&path, Opening { holder, unit })?;
+        let mut ledger = Ledger::open(&path, Opening { holder, unit, group_by: None })?;
         charge(&mut ledger, &plan, report, unit)?;
         if let Ending::Closed { certificate, .. } = &report.ending {
             let closing = body_digest(&certificate.body);

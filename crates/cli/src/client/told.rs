@@ -1,6 +1,7 @@
 //! What a hospital is told of its rounds.
 
-use cloister_client::{Accuracy, ClientEvent};
+use cloister_client::{Accuracy, ClientEvent, RowCounts};
+use cloister_experts::PrivateReport;
 use serde_json::{Value, json};
 
 use crate::demo::format::bytes;
@@ -19,16 +20,19 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::NotEvaluated(round, reason) => {
             json!({"event": "not_evaluated", "round": round.0, "reason": reason})
         }
-        ClientEvent::Ready { notes, truncated } => {
-            json!({"event": "ready", "notes": notes, "truncated": truncated})
-        }
+        ClientEvent::Ready(rows) => json!({
+            "event": "ready", "notes": rows.map(|rows| rows.notes), "records": rows.map(|rows| rows.records),
+            "truncated": rows.map(|rows| rows.truncated),
+        }),
+        ClientEvent::Warning(reason) => json!({"event": "warning", "reason": reason}),
         ClientEvent::Connected => json!({"event": "connected"}),
         ClientEvent::Reconnecting(reason) => json!({"event": "reconnecting", "reason": reason}),
         ClientEvent::Training { done, total, local } => {
             json!({"event": "training", "done": done, "total": total, "local": local})
         }
-        ClientEvent::PrivatelyTrained { steps, drawn, clipped } => json!({
+        ClientEvent::PrivatelyTrained(PrivateReport { steps, drawn, clipped, not_finite }) => json!({
             "event": "privately_trained", "steps": steps, "records_drawn": drawn, "gradients_clipped": clipped,
+            "gradients_not_finite": not_finite,
         }),
         ClientEvent::Clipped { blocks } => json!({"event": "clipped", "blocks": blocks}),
         ClientEvent::Uploading { sent, total } => json!({"event": "uploading", "sent": sent, "total": total}),
@@ -83,11 +87,11 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Reading { done, total } => format!("{done} of {total}"),
         ClientEvent::Training { done, total, .. } => format!("step {done} of {total}"),
         ClientEvent::Uploading { sent, total } => format!("chunk {sent} of {total}"),
-        ClientEvent::Ready { notes: Some(notes), truncated } => {
-            let cut = truncated.unwrap_or_default();
-            format!("{notes} notes are read, {cut} of them cut at the token limit")
+        ClientEvent::Ready(Some(RowCounts { notes, records, truncated })) => {
+            format!("{notes} notes of {records} records are read, {truncated} of them cut at the token limit")
         }
-        ClientEvent::Ready { .. } => "ready; the notes are the training program's affair".into(),
+        ClientEvent::Warning(reason) => format!("warning: {reason}"),
+        ClientEvent::Ready(None) => "ready; the notes are the training program's affair".into(),
         ClientEvent::Trained { round, metrics } => {
             let metrics: Vec<String> =
                 metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
@@ -99,9 +103,16 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         }
         ClientEvent::Connected => "connected to the coordinator".into(),
         ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
-        ClientEvent::PrivatelyTrained { steps, drawn, clipped } => format!(
-            "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped (kept here)"
-        ),
+        ClientEvent::PrivatelyTrained(PrivateReport { steps, drawn, clipped, not_finite }) => {
+            let broken = match not_finite {
+                0 => String::new(),
+                count => format!(", and those of {count} were not finite and counted as 0"),
+            };
+            format!(
+                "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped{broken} (kept \
+                 here)"
+            )
+        }
         ClientEvent::Clipped { blocks } => format!("the updates of {blocks} blocks were clipped"),
         ClientEvent::Closed { round, applied, summed } => {
             let (all, own) = (applied.len(), summed.len());
@@ -154,8 +165,13 @@ mod tests {
 
     #[test]
     fn what_private_training_did_is_told_to_the_hospital() {
-        let event = ClientEvent::PrivatelyTrained { steps: 34, drawn: 270, clipped: 90 };
+        let report = PrivateReport { steps: 34, drawn: 270, clipped: 90, not_finite: 0 };
+        let event = ClientEvent::PrivatelyTrained(report);
         assert_eq!(to_json(2, &event)["gradients_clipped"], 90);
-        assert!(to_text(&event).contains("34 steps on 270 records"), "{}", to_text(&event));
+        let text = to_text(&event);
+        assert!(text.contains("34 steps on 270 records") && !text.contains("finite"), "{text}");
+        let broken = ClientEvent::PrivatelyTrained(PrivateReport { not_finite: 2, ..report });
+        assert_eq!(to_json(2, &broken)["gradients_not_finite"], 2);
+        assert!(to_text(&broken).contains("those of 2 were not finite"), "{}", to_text(&broken));
     }
 }

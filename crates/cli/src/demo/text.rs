@@ -89,7 +89,7 @@ fn synthetic(arguments: &Arguments) -> Text {
 }
 
 fn from_file(arguments: &Arguments, path: &std::path::Path) -> Result<Text, Failure> {
-    let file = NotesFile { path: path.to_owned(), encoding: arguments.encoding };
+    let file = NotesFile { encoding: arguments.encoding, ..path.into() };
     let notes = read_notes(file).map_err(Failure::config)?;
     let classes = classes(&notes);
     warn_of_twins(&classes);

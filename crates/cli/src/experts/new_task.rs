@@ -127,7 +127,7 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     let name = arguments.name.clone().unwrap_or_else(|| folder_name(&arguments.model));
     let mut adapter = arguments.adapter.settings();
     if let Some(path) = &arguments.classes_of {
-        let file = NotesFile { path: path.clone(), encoding: arguments.encoding };
+        let file = NotesFile { encoding: arguments.encoding, ..path.clone().into() };
         let notes = read_notes(file).map_err(|error| failure(ExpertsError::Notes(error)))?;
         adapter.classes = classes(&notes);
     }

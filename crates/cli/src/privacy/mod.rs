@@ -50,7 +50,7 @@ enum Command {
 /// Whose data is protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Unit {
-    /// One patient's notes at one hospital.
+    /// One record of one hospital: a row of its file, or all rows that `cloister client --group-by` groups.
     Record,
     /// Everything that one hospital contributes.
     Member,

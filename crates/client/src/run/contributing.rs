@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use cloister_experts::PrivateReport;
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, Round};
@@ -19,7 +18,7 @@ use tokio::sync::mpsc;
 use super::Client;
 use crate::events::{ClientError, ClientEvent};
 use crate::prepare::prepare;
-use crate::training::{Job, LocalSeed, Report, Trained};
+use crate::training::{Job, LocalSeed, Report, RowCounts, Trained};
 
 /// A training that the thread was asked for.
 pub(super) struct PlannedTraining {
@@ -28,16 +27,16 @@ pub(super) struct PlannedTraining {
     seed: LocalSeed,
 }
 
-/// Waits until the thread has loaded what it trains on; the blocks of its task.
+/// Waits until the thread has loaded what it trains on; what that is in numbers, and the blocks of its task.
 pub(super) async fn wait_until_ready(
     reports: &mut mpsc::UnboundedReceiver<Report>,
     events: &mut (dyn FnMut(ClientEvent) + Send),
-) -> Result<Vec<BlockShape>, ClientError> {
+) -> Result<(Option<RowCounts>, Vec<BlockShape>), ClientError> {
     while let Some(report) = reports.recv().await {
         match report {
-            Report::Ready { notes, truncated, table } => {
-                events(ClientEvent::Ready { notes, truncated });
-                return Ok(table);
+            Report::Ready { rows, table } => {
+                events(ClientEvent::Ready(rows));
+                return Ok((rows, table));
             }
             Report::Failed(error) => return Err(ClientError::Setup(error)),
             other => told(other).into_iter().for_each(&mut *events),
@@ -111,8 +110,8 @@ impl Client<'_> {
             Report::Finished(_) => {}
             Report::Trained(digest, trained) => {
                 let Some(training) = self.take_training(digest) else { return Ok(()) };
-                if let Some(PrivateReport { steps, drawn, clipped }) = trained.private {
-                    (self.events)(ClientEvent::PrivatelyTrained { steps, drawn, clipped });
+                if let Some(report) = trained.private {
+                    (self.events)(ClientEvent::PrivatelyTrained(report));
                 }
                 self.contribute(training, *trained)?;
             }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use cloister_experts::device::set_threads;
 use cloister_experts::families::{AnyConfig, Model, Workload, overview};
 use cloister_experts::finetune::{Example, FineTuning, Long, Question, Reader, RoundTrainer};
@@ -15,7 +17,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
 use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, Steps, Trained, TrainingConfig, TrainingError, losses,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, Trained, TrainingConfig,
+    TrainingError, losses,
 };
 
 /// The model with the hospital's rows.
@@ -176,8 +179,11 @@ impl Measured {
 }
 
 impl LocalTrainer for AdapterTrainer {
-    fn notes(&self) -> Option<(usize, usize)> {
-        Some((self.rows.read, self.rows.truncated))
+    fn rows(&self) -> Option<RowCounts> {
+        let Rows { read, truncated, .. } = self.rows;
+        let records: BTreeSet<Option<usize>> =
+            self.rows.examples.iter().map(|example| example.record).collect();
+        Some(RowCounts { notes: read, records: records.len(), truncated })
     }
 
     fn train(

@@ -12,7 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
 use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, Steps, Trained, TrainingConfig, TrainingError, losses,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, Trained, TrainingConfig,
+    TrainingError, losses,
 };
 
 /// The model with the hospital's notes.
@@ -64,9 +65,10 @@ fn count(file: &NotesFile, model: &ModelConfig) -> Result<usize, NotesError> {
 }
 
 impl LocalTrainer for Classifier {
-    fn notes(&self) -> Option<(usize, usize)> {
-        let own = self.trainer.features();
-        Some((own.notes(), own.truncated()))
+    fn rows(&self) -> Option<RowCounts> {
+        let features = self.trainer.features();
+        let (notes, records, truncated) = (features.notes(), features.records(), features.truncated());
+        Some(RowCounts { notes, records, truncated })
     }
 
     fn train(

@@ -199,7 +199,7 @@ pub(crate) enum Report {
     /// How much of the hospital's notes is read.
     Reading { done: u64, total: u64 },
     /// Training can begin, on a model of these blocks.
-    Ready { notes: Option<usize>, truncated: Option<usize>, table: Vec<BlockShape> },
+    Ready { rows: Option<RowCounts>, table: Vec<BlockShape> },
     /// A step of local training is done; `local` when it is the comparison.
     Progress { done: usize, total: usize, local: bool },
     /// The training for the plan of this digest is done.
@@ -254,13 +254,24 @@ pub(crate) enum HeldOut {
     All,
 }
 
+/// What a hospital trains on, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RowCounts {
+    /// Notes.
+    pub notes: usize,
+    /// Records that they make: what private training draws and clips, and unit `record` counts.
+    pub records: usize,
+    /// Notes that are longer than the model reads.
+    pub truncated: usize,
+}
+
 /// Is told of a training's steps: done, and in all.
 pub(crate) type Steps<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// Whatever trains at a hospital.
 pub(crate) trait LocalTrainer {
-    /// How many notes there are, and how many of them are truncated; nothing where that is not known before training.
-    fn notes(&self) -> Option<(usize, usize)>;
+    /// How many notes there are; nothing where that is not known before training.
+    fn rows(&self) -> Option<RowCounts>;
 
     /// Trains from a model, with DP-SGD where that is asked for.
     fn train(

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::folder::JobFolder;
 use super::process::{ProgramError, run};
 use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, Steps, Trained, TrainerProgram, TrainingConfig,
-    TrainingError, losses,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, Trained, TrainerProgram,
+    TrainingConfig, TrainingError, losses,
 };
 
 /// What the program is to do, in a job's folder.
@@ -97,7 +97,7 @@ impl Program {
 }
 
 impl LocalTrainer for Program {
-    fn notes(&self) -> Option<(usize, usize)> {
+    fn rows(&self) -> Option<RowCounts> {
         None
     }
 

@@ -34,9 +34,9 @@ pub(super) fn work(
     let width = config.task.hidden_width(&config.base_model)?;
     let trainer = open(config, reports)?;
     let mut worker = Worker { config, initial, width, trainer, reports };
-    let (notes, truncated) = worker.trainer.notes().unzip();
+    let rows = worker.trainer.rows();
     let table = worker.initial.table().to_vec();
-    worker.report(Report::Ready { notes, truncated, table });
+    worker.report(Report::Ready { rows, table });
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Train { digest, plan, model, seed } => worker.train(digest, &plan, &model, &seed),

@@ -6,6 +6,7 @@ use tch::{Device, Tensor};
 
 use crate::device::uploaded;
 use crate::families::{Model, Tokens};
+use crate::private::by_record;
 
 /// A text as tokens, some of which are to be learnt.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -20,8 +21,8 @@ pub struct Example {
     pub class: Option<usize>,
     /// Tokens after those that are given too, in ascending ranges: what others than the assistant say in a conversation.
     pub skipped: Vec<Range<usize>>,
-    /// The record that it comes from, where several examples come from one: windows of one note count as one record for
-    /// privacy. An example without one is a record of its own.
+    /// The record that it is a part of: windows of one note, and all notes of a patient where a column names patients, count as one
+    /// record for privacy. An example without one is a record of its own.
     pub record: Option<usize>,
     /// Whether its text was longer than a model reads, so that something of it is missing.
     pub cut: bool,
@@ -77,6 +78,14 @@ impl Example {
             None => Ok(()),
         }
     }
+}
+
+/// The examples of each record.
+pub(super) fn records(examples: &[Example]) -> Vec<Vec<usize>> {
+    // An example without a record gets a number that no other has.
+    let unused = examples.iter().filter_map(|example| example.record).max().map_or(0, |largest| largest + 1);
+    let number = |(place, example): (usize, &Example)| example.record.unwrap_or(unused + place);
+    by_record(examples.iter().enumerate().map(number))
 }
 
 /// What is wrong with a text that has this token.

@@ -1,8 +1,6 @@
 //! DP-SGD of adapters.
 
 use rand_core::CryptoRng;
-use std::collections::BTreeSet;
-
 use tch::{Kind, Tensor};
 
 use super::backward::{Learning, of_each_example};
@@ -11,15 +9,18 @@ use crate::error::ExpertsError;
 use crate::families::Routing;
 use crate::families::losses::Totals;
 use crate::finetune::Batch;
+use crate::finetune::example::records;
 use crate::losses::Losses;
 use crate::optimizer::{Optimizer, Plan};
-use crate::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
+use crate::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, RecordSums, Tape, record_batches};
 use crate::trainer::TrainingProgress;
 
 /// What one private training works with.
 struct Private<'a> {
     tuner: &'a FineTuner,
     examples: &'a [Example],
+    /// The examples of each record.
+    records: Vec<Vec<usize>>,
     settings: &'a FineTuning,
     learning: Learning,
     tape: &'a Tape,
@@ -29,14 +30,14 @@ impl FineTuner {
     /// Trains the adapter by DP-SGD. `settings.epochs` plays no part: there are `private.steps` steps on batches that
     /// `random` draws. At most `settings.batch_size` examples pass through the model together, each with gradients of its
     /// own, so that there is memory for as many adapters; each step's sum is divided by `batch_size · accumulate`.
-    /// The loss of an example is its mean over the tokens that it teaches.
+    /// The loss of an example is its mean over the tokens that it teaches, and that of a record the mean over its examples.
     ///
     /// # Errors
     /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, or for
     /// `recompute_layers`: private training keeps what every layer computed.
     ///
     /// # Leakage
-    /// The adapter says of each example what the charge for `private` says; losses are not covered.
+    /// The adapter says of each record what the charge for `private` says; losses are not covered.
     pub fn train_privately(
         &mut self,
         examples: &[Example],
@@ -56,7 +57,6 @@ impl FineTuner {
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         self.check(examples)?;
-        check_records(examples)?;
         tch::manual_seed(settings.seed as i64);
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
@@ -77,44 +77,49 @@ impl FineTuner {
     ) -> Result<(FineTuned, PrivateReport), ExpertsError> {
         let (learning, groups) = self.learning(settings)?;
         let grid = Grid::new(private, learning.coordinates())?;
-        let own = Private { tuner: self, examples, settings, learning, tape };
+        let own = Private { tuner: self, examples, records: records(examples), settings, learning, tape };
         let plan = Plan { max_norm: None, ..settings.plan() };
         let mut optimizer = Optimizer::new(groups, private.steps, plan);
         let divisor = settings.batch_size * settings.accumulate;
         let mut losses = Losses::new(private.steps);
         let (mut drawn_in_all, mut tokens) = (0, 0);
-        let mut clipped = Tensor::zeros([], (Kind::Int64, self.model.device()));
+        let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
         for _ in 0..private.steps {
-            let drawn = private.draw(examples.len(), random);
-            tokens += drawn.iter().map(|&number| examples[number].tokens.len()).sum::<usize>();
+            let drawn = private.draw(own.records.len(), random);
+            tokens += own.tokens(&drawn);
             let (loss, sum) = own.clipped_sum(&drawn, grid.bound);
             let mut gradients = sum.noised(grid, divisor, random);
             own.learning.mask(&mut gradients);
             optimizer.apply(&gradients);
             drawn_in_all += drawn.len();
-            clipped += &sum.clipped;
-            losses.push(sum.judged(&loss), progress)?;
+            counts += &sum.counts;
+            losses.push(loss, progress)?;
         }
         let losses = losses.finish(progress)?;
-        let clipped = clipped.int64_value(&[]) as usize;
-        Ok((
-            FineTuned { losses, tokens },
-            PrivateReport { steps: private.steps, drawn: drawn_in_all, clipped },
-        ))
+        Ok((FineTuned { losses, tokens }, PrivateReport::new(private.steps, drawn_in_all, &counts)))
     }
 }
 
 impl Private<'_> {
-    /// The mean loss of the drawn examples, 0 where there are none, and the sum of their clipped gradients.
+    /// The tokens of the drawn records.
+    fn tokens(&self, drawn: &[usize]) -> usize {
+        let examples = drawn.iter().flat_map(|&record| &self.records[record]);
+        examples.map(|&example| self.examples[example].tokens.len()).sum()
+    }
+
+    /// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' clipped gradients.
     fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
         let mut sum = ClippedSum::new(bound, &self.learning.parameters);
-        let mut losses = Tensor::zeros([], (Kind::Float, self.tuner.model.device()));
-        for numbers in drawn.chunks(self.settings.batch_size) {
-            let (loss, gradients) = self.gradients(numbers);
-            losses += loss;
-            sum.add(&gradients);
+        let mut records = RecordSums::default();
+        let (mut losses, mut examples) = (Tensor::zeros([], (Kind::Float, self.tuner.model.device())), 0);
+        let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
+        for batch in record_batches(drawn, |_| 1, self.settings.batch_size as i64) {
+            let (loss, gradients) = self.gradients(&batch.examples);
+            examples += batch.examples.len();
+            losses += loss.nan_to_num(0.0, 0.0, 0.0);
+            sum.add(&records.complete(&batch, batch.means(gradients)));
         }
-        (losses / drawn.len().max(1) as f64, sum)
+        (losses / examples.max(1) as f64, sum)
     }
 
     /// The sum of some examples' losses, and each one's gradient, `[examples, …]` for each parameter.
@@ -128,18 +133,6 @@ impl Private<'_> {
     }
 }
 
-/// Each example is drawn, clipped and counted as one record, so no two may come from one.
-fn check_records(examples: &[Example]) -> Result<(), ExpertsError> {
-    let mut seen = BTreeSet::new();
-    match examples.iter().filter_map(|example| example.record).find(|record| !seen.insert(*record)) {
-        Some(record) => Err(ExpertsError::Settings(format!(
-            "record {record} (counted from 0) has several windows; private training takes one example of each record, so cut \
-             long texts instead of splitting them"
-        ))),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -150,13 +143,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn windows_of_one_record_are_refused() {
-        let window = |record| Example { record, ..Example::new(vec![1, 2], 0) };
-        check_records(&[window(Some(0)), window(Some(1)), window(None), window(None)]).expect("four records");
-        let error = check_records(&[window(Some(4)), window(Some(4))]).expect_err("two windows of one");
-        assert!(error.to_string().contains("record 4 (counted from 0) has several windows"), "{error}");
-    }
     use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
 
     const FAMILIES: [(&str, &[&str]); 7] = [
@@ -237,7 +223,14 @@ mod tests {
         let recorder = |module: &str| tape.recorder(module.to_owned());
         own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
         let names = learning.parameters.iter().map(|(name, _)| name.clone()).collect();
-        let together = Private { tuner: own, examples: &examples, settings, learning, tape: &tape };
+        let together = Private {
+            tuner: own,
+            examples: &examples,
+            records: records(&examples),
+            settings,
+            learning,
+            tape: &tape,
+        };
         let (_, together) = together.gradients(&[0, 1, 2, 3, 4]);
         (names, together, alone)
     }
@@ -282,6 +275,32 @@ mod tests {
         for (batched, alone) in together.iter().zip(&alone[4]) {
             assert!(largest(&(batched.get(4) - alone)) < 1e-5);
         }
+    }
+
+    /// PRIV-10
+    #[test]
+    fn a_record_s_gradient_is_the_mean_of_its_examples() {
+        let mut own = tuner(FAMILIES[0]);
+        let settings = settings();
+        let (learning, _) = own.learning(&settings).expect("sound settings");
+        let of_record = |(example, record): (Example, usize)| Example { record: Some(record), ..example };
+        let examples: Vec<Example> = examples().into_iter().zip([4, 2, 4, 4, 4]).map(of_record).collect();
+        let alone: Vec<Vec<Tensor>> =
+            examples.iter().map(|example| own.gradients(&[example], &settings, &learning, None).1).collect();
+        let tape = Tape::default();
+        let recorder = |module: &str| tape.recorder(module.to_owned());
+        own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
+        let records = records(&examples);
+        let private =
+            Private { tuner: &own, examples: &examples, records, settings: &settings, learning, tape: &tape };
+        let (_, sum) = private.clipped_sum(&[0, 1], 1e9);
+        for (index, sum) in sum.sums.iter().enumerate() {
+            let of_four: Tensor =
+                [0, 2, 3, 4].iter().map(|&example: &usize| &alone[example][index] / 4.0).sum();
+            let off = largest(&(sum - (of_four + &alone[1][index])));
+            assert!(off < 1e-5, "{} differs by {off}", private.learning.parameters[index].0);
+        }
+        assert_eq!(sum.counts.int64_value(&[1]), 0);
     }
 
     #[test]

@@ -120,14 +120,16 @@ impl Reader {
         take: &mut dyn FnMut(Vec<Example>, ReadSoFar) -> Result<(), ExpertsError>,
     ) -> Result<(), ExpertsError> {
         let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
-        let mut record = 0;
-        while let Some(examples) = rows.next(|row| self.examples(row, record)) {
-            take(examples.map_err(ExpertsError::Notes)?, rows.so_far())?;
-            record += 1;
+        let mut is_empty = true;
+        while let Some(examples) = rows.next(|row| self.examples(row)) {
+            let mut examples = examples.map_err(ExpertsError::Notes)?;
+            examples.iter_mut().for_each(|example| example.record = Some(rows.record()));
+            take(examples, rows.so_far())?;
+            is_empty = false;
         }
-        match record {
-            0 => Err(ExpertsError::Notes(NotesError::Empty { path: rows.path().to_owned() })),
-            _ => Ok(()),
+        match is_empty {
+            true => Err(ExpertsError::Notes(NotesError::Empty { path: rows.path().to_owned() })),
+            false => Ok(()),
         }
     }
 
@@ -181,12 +183,11 @@ impl Reader {
     }
 
     /// One row as examples of one record.
-    fn examples(&self, row: &Row, record: usize) -> Result<Vec<Example>, String> {
-        let mut examples = match self.classes.is_empty() {
+    fn examples(&self, row: &Row) -> Result<Vec<Example>, String> {
+        let examples = match self.classes.is_empty() {
             true => self.windows(self.sequence(row)?),
             false => vec![self.labelled(row)?],
         };
-        examples.iter_mut().for_each(|example| example.record = Some(record));
         examples.iter().try_for_each(|example| self.check(example))?;
         match examples.is_empty() {
             true => Err("there is nothing to learn".to_owned()),

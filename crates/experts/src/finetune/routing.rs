@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind};
 
-use super::example::Batch;
+use super::example::{Batch, records};
 use super::{Example, FineTuner};
 use crate::error::ExpertsError;
 use crate::families::Routing;
 use crate::moe;
-use crate::private::{Averaging, LayerAverages, RecordAverages};
+use crate::private::{Averaging, LayerAverages, RecordAverages, RecordBatch, record_batches};
 use crate::statistics::LayerStatistics;
 use crate::trainer::ExpertRegion;
 
@@ -55,11 +55,15 @@ impl FineTuner {
     /// As [`train`](Self::train).
     pub fn routing(&self, examples: &[Example], batch_size: usize) -> Result<RoutingSummary, ExpertsError> {
         let mut gathered = Gathered::default();
-        self.each_routing(examples, batch_size, &mut |index, routing, _| gathered.add(index, routing))?;
+        self.check(examples)?;
+        let numbers: Vec<usize> = (0..examples.len()).collect();
+        for batch in numbers.chunks(batch_size.max(1)) {
+            self.each_routing(examples, batch, &mut |index, routing| gathered.add(index, routing));
+        }
         Ok(gathered.summary())
     }
 
-    /// Averages over the examples, each a record of its own, none of which one example moves by much.
+    /// Averages over the examples' records, none of which one record moves by much.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -70,31 +74,29 @@ impl FineTuner {
         batch_size: usize,
     ) -> Result<RecordAverages, ExpertsError> {
         let mut layers: Vec<LayerAverages<'_>> = Vec::new();
-        self.each_routing(examples, batch_size, &mut |index, routing, own| {
-            if layers.len() == index {
-                layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
-            }
-            let owners = routing.owners.to_device(Device::Cpu);
-            layers[index].add(&plain(routing).to_host(), &owners, own);
-        })?;
+        self.check(examples)?;
+        let records = records(examples);
+        let batches: Vec<RecordBatch> =
+            record_batches(records.iter().map(Vec::as_slice), |_| 1, batch_size.max(1) as i64);
+        for batch in batches {
+            self.each_routing(examples, &batch.examples, &mut |index, routing| {
+                if layers.len() == index {
+                    layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
+                }
+                let owners = routing.owners.to_device(Device::Cpu);
+                layers[index].add(&plain(routing).to_host(), &owners, &batch);
+            });
+        }
         Ok(RecordAverages::of(&layers))
     }
 
-    /// How each sparse layer, by its place among them, routes each batch of so many examples.
-    fn each_routing(
-        &self,
-        examples: &[Example],
-        batch_size: usize,
-        take: &mut dyn FnMut(usize, &Routing, i64),
-    ) -> Result<(), ExpertsError> {
-        self.check(examples)?;
-        for own in examples.chunks(batch_size.max(1)) {
-            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
-            for (index, routing) in self.model.route(&batch).iter().enumerate() {
-                take(index, routing, own.len() as i64);
-            }
+    /// How each sparse layer, by its place among them, routes the examples of these numbers.
+    fn each_routing(&self, examples: &[Example], numbers: &[usize], take: &mut dyn FnMut(usize, &Routing)) {
+        let batch: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
+        let batch = Batch::new(&batch, &self.model);
+        for (index, routing) in self.model.route(&batch).iter().enumerate() {
+            take(index, routing);
         }
-        Ok(())
     }
 }
 

@@ -5,10 +5,7 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// A label without the blanks around it, in Unicode's form NFC.
-pub(crate) fn normal(label: &str) -> String {
-    label.trim().nfc().collect()
-}
+use crate::rows::normal;
 
 /// Checks that no class is named twice, blanks around names and their forms not counted.
 pub(crate) fn check_differ(classes: &[String]) -> Result<(), String> {

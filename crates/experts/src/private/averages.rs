@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::model::values;
 use crate::moe::Routing;
+use crate::private::{RecordBatch, RecordSums};
 use crate::regularizer::Over;
 
 /// How records are averaged.
@@ -71,6 +72,7 @@ pub(crate) struct LayerAverages<'a> {
     regions: Tensor,
     /// Records that use each expert, `[experts, 1]`.
     users: Tensor,
+    sums: RecordSums,
 }
 
 impl<'a> LayerAverages<'a> {
@@ -80,23 +82,37 @@ impl<'a> LayerAverages<'a> {
         let projection = Tensor::from_slice(&rows).view([inputs, -1]).to_kind(Kind::Float);
         let zeros = |width| Tensor::zeros([experts as i64, width], (Kind::Float, tch::Device::Cpu));
         let (routing, regions, users) = (zeros(1).squeeze_dim(1), zeros(projection.size()[1]), zeros(1));
-        Self { averaging, projection, records: 0.0, routing, regions, users }
+        let sums = RecordSums::default();
+        Self { averaging, projection, records: 0.0, routing, regions, users, sums }
     }
 
-    /// Counts the records of one batch.
-    pub(crate) fn add(&mut self, routing: &Routing, owners: &Tensor, records: i64) {
-        let over = Over::Examples { owners, examples: records };
+    /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all tokens of its examples.
+    pub(crate) fn add(&mut self, routing: &Routing, owners: &Tensor, batch: &RecordBatch) {
+        let owners = batch.places(owners.device()).index_select(0, owners);
+        let over = Over::Examples { owners: &owners, examples: batch.records };
         let assigned = routing.probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
         let projected = routing.hidden.matmul(&self.projection);
         // For each token the experts' sums side by side, `[tokens, experts · coordinates]`.
         let parts = (assigned.unsqueeze(2) * projected.unsqueeze(1)).flatten(1, 2);
-        let counts = over.sum(&assigned).unsqueeze(2);
-        let means = over.sum(&parts).view([records, assigned.size()[1], -1]) / counts.clamp_min(1.0);
+        let probabilities = &routing.probabilities;
+        let sums =
+            vec![over.sum(&parts), over.sum(&assigned), over.sum(probabilities), over.count(probabilities)];
+        let sums = self.sums.complete(batch, sums);
+        if sums[0].size()[0] > 0 {
+            self.add_complete(&sums[0], &sums[1].unsqueeze(2), &sums[2], &sums[3]);
+        }
+    }
+
+    /// Counts records that are complete, from the sums over their tokens of projected hidden states for each expert, of assignments to
+    /// experts, of routing distributions, and of tokens.
+    fn add_complete(&mut self, parts: &Tensor, counts: &Tensor, routing: &Tensor, tokens: &Tensor) {
+        let records = counts.size()[0];
+        let means = parts.view([records, counts.size()[1], -1]) / counts.clamp_min(1.0);
         let norms = means.norm_scalaropt_dim(2.0, [2i64], true);
-        let clipped = means * (norms.clamp_min(self.averaging.clip).reciprocal() * self.averaging.clip);
+        let clipped = &means * (norms.clamp_min(self.averaging.clip).reciprocal() * self.averaging.clip);
         self.records += records as f64;
-        self.routing += over.mean(&routing.probabilities).sum_dim_intlist(0, false, Kind::Float);
-        self.regions += clipped.sum_dim_intlist(0, false, Kind::Float);
+        self.routing += finite_or_0(&(routing / tokens)).sum_dim_intlist(0, false, Kind::Float);
+        self.regions += finite_or_0(&clipped).sum_dim_intlist(0, false, Kind::Float);
         self.users += counts.gt(0.0).to_kind(Kind::Float).sum_dim_intlist(0, false, Kind::Float);
     }
 
@@ -111,30 +127,46 @@ impl<'a> LayerAverages<'a> {
     }
 }
 
+/// Rows that are finite, `[…, width]`; one that is not counts as 0, so that it cannot make the whole average no number.
+fn finite_or_0(rows: &Tensor) -> Tensor {
+    let finite = rows.isfinite().all_dim(-1, true);
+    rows.where_self(&finite, &rows.zeros_like())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::private::record_batches;
 
-    const OWNERS: [i64; 11] = [0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4];
+    /// The example of each token.
+    const OWNERS: [usize; 11] = [0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4];
 
-    /// Averages over five records of different lengths, routed at random among four experts; but for one left out.
-    fn averages(left_out: Option<i64>, minimum_records: usize, scale: f64) -> RecordAverages {
+    /// Each example is a record.
+    fn singles() -> Vec<Vec<usize>> {
+        (0..5).map(|example| vec![example]).collect()
+    }
+
+    /// Averages over records of five examples of different lengths, routed at random among four experts, in batches of at most
+    /// `most` examples.
+    fn averages(records: &[Vec<usize>], minimum_records: usize, scale: f64, most: i64) -> RecordAverages {
         tch::manual_seed(4);
-        let of = |width| Tensor::randn([11, width], (Kind::Float, tch::Device::Cpu));
-        let (hidden, logits) = (of(6) * scale, of(4) * 3.0);
-        let kept: Vec<i64> = (0..11).filter(|&row| Some(OWNERS[row as usize]) != left_out).collect();
-        let rows = Tensor::from_slice(&kept);
-        let routing = Routing::new(hidden.index_select(0, &rows), &logits.index_select(0, &rows));
-        let number = |row: &i64| {
-            let own = OWNERS[*row as usize];
-            own - i64::from(left_out.is_some_and(|out| out < own))
-        };
-        let owners = Tensor::from_slice(&kept.iter().map(number).collect::<Vec<i64>>());
+        let random = |width| Tensor::randn([11, width], (Kind::Float, tch::Device::Cpu));
+        let (hidden, logits) = (random(6) * scale, random(4) * 3.0);
         let row = |row: usize| (0..3).map(|at| ((row * 3 + at) as f64).cos()).collect();
         let averaging = Averaging { projection: (0..6).map(row).collect(), clip: 0.5, minimum_records };
-        let mut own = LayerAverages::new(&averaging, 4);
-        own.add(&routing, &owners, 5 - i64::from(left_out.is_some()));
-        RecordAverages::of(&[own])
+        let mut layer = LayerAverages::new(&averaging, 4);
+        for batch in record_batches(records.iter().map(Vec::as_slice), |_| 1, most) {
+            let (mut rows, mut owners) = (Vec::new(), Vec::new());
+            for (place, &example) in (0_i64..).zip(&batch.examples) {
+                let tokens = (0..11).filter(|&row| OWNERS[row as usize] == example);
+                rows.extend(tokens.clone());
+                owners.extend(tokens.map(|_| place));
+            }
+            let [rows, owners] = [rows, owners].map(|numbers: Vec<i64>| Tensor::from_slice(&numbers));
+            let routing = Routing::new(hidden.index_select(0, &rows), &logits.index_select(0, &rows));
+            layer.add(&routing, &owners, &batch);
+        }
+        RecordAverages::of(&[layer])
     }
 
     fn distance<T: Copy + Into<f64>>(one: &[T], other: &[T]) -> f64 {
@@ -145,11 +177,21 @@ mod tests {
     /// PRIV-11
     #[test]
     fn no_record_moves_an_average_by_more_than_its_bound() {
-        for (minimum, scale) in [(1, 0.1), (2, 10.0), (3, 10.0), (8, 1e4)] {
-            let all = averages(None, minimum, scale);
+        let grouped = vec![vec![0, 3], vec![1], vec![2, 4]];
+        for (records, minimum, scale) in [
+            (singles(), 1, 0.1),
+            (singles(), 2, 10.0),
+            (singles(), 3, 10.0),
+            (singles(), 8, 1e4),
+            (grouped.clone(), 1, 0.1),
+            (grouped, 2, 1e4),
+        ] {
+            let all = averages(&records, minimum, scale, 3);
             let mut largest: f64 = 0.0;
-            for left_out in 0..5 {
-                let others = averages(Some(left_out), minimum, scale);
+            for left_out in 0..records.len() {
+                let mut rest = records.clone();
+                rest.remove(left_out);
+                let others = averages(&rest, minimum, scale, 3);
                 for (one, other) in all.regions.iter().zip(&others.regions) {
                     largest = largest.max(distance(one, other));
                 }
@@ -163,9 +205,38 @@ mod tests {
         }
     }
 
+    /// A record's mean is over all of its tokens, in whatever batches its examples come.
+    #[test]
+    fn a_record_of_several_examples_is_averaged_as_one() {
+        let grouped = [vec![0, 3], vec![1], vec![2, 4]];
+        let whole = averages(&grouped, 1, 10.0, 9);
+        for most in 1..5 {
+            let parts = averages(&grouped, 1, 10.0, most);
+            assert!(distance(&whole.routing[0], &parts.routing[0]) < 1e-6, "batches of {most}");
+            for (one, other) in whole.regions.iter().zip(&parts.regions) {
+                assert!(distance(one, other) < 1e-6, "batches of {most}");
+            }
+        }
+        let apart = averages(&singles(), 1, 10.0, 9);
+        assert!(
+            distance(&whole.routing[0], &apart.routing[0]) > 0.01,
+            "control: examples counted one by one"
+        );
+    }
+
+    /// A hidden state that is not finite would make the whole average no number, which tells of its record.
+    #[test]
+    fn a_record_that_is_not_finite_counts_as_0() {
+        let sound = averages(&singles(), 1, 1.0, 9);
+        assert!(sound.regions.iter().flatten().any(|&value| value != 0.0));
+        let broken = averages(&singles(), 1, f64::INFINITY, 9);
+        assert!(broken.regions.iter().flatten().all(|&value| value == 0.0), "every record is broken");
+        assert!(broken.routing[0].iter().all(|value| value.is_finite()));
+    }
+
     #[test]
     fn a_large_minimum_makes_them_smaller_than_means() {
-        let (means, few) = (averages(None, 1, 0.01), averages(None, 10, 0.01));
+        let (means, few) = (averages(&singles(), 1, 0.01, 9), averages(&singles(), 10, 0.01, 9));
         assert!((means.routing[0].iter().sum::<f32>() - 1.0).abs() < 1e-5);
         assert!((few.routing[0].iter().sum::<f32>() - 0.5).abs() < 1e-5, "five of at least ten");
         let kind = BlockKind::Expert { layer: 0, expert: 1 };

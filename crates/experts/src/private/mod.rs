@@ -1,22 +1,26 @@
 //! DP-SGD (Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1): training that says little of any one
-//! example.
+//! record.
 //!
-//! In each step every example is in the batch with the same probability, whatever the others do (Poisson sampling); its
-//! gradient over all trained tensors together is clipped to a norm, the clipped gradients are summed, noise is added
+//! A record is one example or several: windows of a note, or all notes of a patient ([`records`]). In each step every record is in
+//! the batch with the same probability, whatever the others do (Poisson sampling). Its gradient is the mean of its examples'
+//! gradients. It is clipped to a norm, over all trained tensors together. The clipped gradients are summed, noise is added
 //! ([`noise`]), and the sum is divided by the batch size that the plan expects, a public number, as the number of
-//! examples is not. The loss of an example is that of a batch of it alone: what a plain batch averages over its tokens
-//! together (load balance, the routing regulariser) is averaged over the example's own.
+//! records is not. The loss of an example is that of a batch of it alone: what a plain batch averages over its tokens
+//! together (load balance, the routing regulariser) is averaged over the example's own tokens.
 //!
-//! Neighbouring data sets differ in one example that is there or not. What the accountant charges is the Gaussian mechanism
+//! A record whose gradient is not finite counts as a gradient of 0. If training failed instead, its failure would tell of the record.
+//!
+//! Neighbouring data sets differ in one record that is there or not. What the accountant charges is the Gaussian mechanism
 //! with `noise_multiplier` on a sample of `sampling_probability`, `steps` times.
 //!
 //! # Leakage
 //! The trained parameters say what the charge says. Losses, the number of clipped gradients and the time that training takes
-//! are not covered, and stay with the member. The gradient of an example may differ in its last bits with the examples
+//! are not covered, and stay with the member. The gradient of a record may differ in its last bits with the records
 //! beside it, as everywhere in batched arithmetic; the norm that gradients are clipped to leaves room for it.
 
 mod averages;
 mod noise;
+mod records;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,7 @@ use tch::{Kind, Tensor};
 pub(crate) use averages::LayerAverages;
 pub use averages::{Averaging, RecordAverages};
 pub(crate) use noise::Grid;
+pub(crate) use records::{RecordBatch, RecordSums, batches as record_batches, by_record};
 pub(crate) use tape::{Place, Recorder, Tape};
 
 use crate::error::ExpertsError;
@@ -36,13 +41,13 @@ use crate::error::ExpertsError;
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivateTraining {
-    /// The most that one example adds to a step's sum, as an L2 norm over all trained tensors together.
+    /// The most that one record adds to a step's sum, as an L2 norm over all trained tensors together.
     pub clipping_norm: f64,
     /// Standard deviation of the noise on each coordinate of a step's sum, over `clipping_norm`.
     pub noise_multiplier: f64,
-    /// Probability with which each example is in a step's batch.
+    /// Probability with which each record is in a step's batch.
     pub sampling_probability: f64,
-    /// Steps, however many examples there are.
+    /// Steps, however many records there are.
     pub steps: usize,
 }
 
@@ -62,32 +67,42 @@ impl PrivateTraining {
         Ok(())
     }
 
-    /// The examples of one step, of `examples`: each with the same probability, independently; there may be none
+    /// The records of one step, of `records`: each with the same probability, independently; there may be none
     /// (`PRIV-10`).
-    pub(crate) fn draw(&self, examples: usize, random: &mut impl CryptoRng) -> Vec<usize> {
+    pub(crate) fn draw(&self, records: usize, random: &mut impl CryptoRng) -> Vec<usize> {
         // Rounded down to a multiple of 2⁻⁶⁴; certainty is 2⁶⁴ of them.
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
-        (0..examples).filter(|_| u128::from(random.next_u64()) < threshold).collect()
+        (0..records).filter(|_| u128::from(random.next_u64()) < threshold).collect()
     }
 }
 
-/// What DP-SGD did. It tells of the examples, and stays with the member.
+/// What DP-SGD did. It tells of the records, and stays with the member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PrivateReport {
     /// Steps.
     pub steps: usize,
-    /// Examples drawn in all steps.
+    /// Records drawn in all steps.
     pub drawn: usize,
     /// Those whose gradient was clipped.
     pub clipped: usize,
+    /// Those whose gradient was not finite, and counted as 0.
+    pub not_finite: usize,
+}
+
+impl PrivateReport {
+    /// The report of so many steps, with the sum of their [`ClippedSum::counts`].
+    pub(crate) fn new(steps: usize, drawn: usize, counts: &Tensor) -> Self {
+        let count = |index| counts.int64_value(&[index]) as usize;
+        Self { steps, drawn, clipped: count(0), not_finite: count(1) }
+    }
 }
 
 /// A step's sum of clipped gradients, as its batches come.
 pub(crate) struct ClippedSum {
     bound: f64,
     pub(crate) sums: Vec<Tensor>,
-    /// Gradients that were clipped, a scalar on the device.
-    pub(crate) clipped: Tensor,
+    /// How many gradients were clipped, and how many were not finite, `[2]` on the device.
+    pub(crate) counts: Tensor,
 }
 
 impl ClippedSum {
@@ -95,33 +110,31 @@ impl ClippedSum {
     pub(crate) fn new(bound: f64, parameters: &[(String, Tensor)]) -> Self {
         let sums: Vec<Tensor> = parameters.iter().map(|(_, tensor)| tensor.detach().zeros_like()).collect();
         let device = sums.first().map_or(tch::Device::Cpu, Tensor::device);
-        Self { bound, sums, clipped: Tensor::zeros([], (Kind::Int64, device)) }
+        Self { bound, sums, counts: Tensor::zeros([2], (Kind::Int64, device)) }
     }
 
-    /// Clips and adds the gradients of the examples of a batch, `[examples, …]` for each parameter (`PRIV-10`).
+    /// Clips and adds the gradients of records, `[records, …]` for each parameter. One that is not finite adds 0 (`PRIV-10`).
     pub(crate) fn add(&mut self, gradients: &[Tensor]) {
         tch::no_grad(|| {
             let flat: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(1, -1)).collect();
             let norms: Vec<Tensor> =
                 flat.iter().map(|gradient| gradient.norm_scalaropt_dim(2.0, [1i64], false)).collect();
             let norms = Tensor::stack(&norms, 0).norm_scalaropt_dim(2.0, [0i64], false);
-            let factors = norms.clamp_min(self.bound).reciprocal() * self.bound;
+            let finite = norms.isfinite();
+            let nothing = norms.zeros_like().unsqueeze(1);
+            let factors = (norms.clamp_min(self.bound).reciprocal() * self.bound).unsqueeze(0);
+            let factors = factors.where_self(&finite.unsqueeze(0), &nothing.tr());
             for (sum, gradient) in self.sums.iter_mut().zip(&flat) {
-                *sum += factors.unsqueeze(0).matmul(gradient).view(sum.size().as_slice());
+                let gradient = gradient.where_self(&finite.unsqueeze(1), &nothing);
+                *sum += factors.matmul(&gradient).view(sum.size().as_slice());
             }
-            self.clipped += norms.gt(self.bound).sum(Kind::Int64);
+            let clipped = norms.gt(self.bound).logical_and(&finite).sum(Kind::Int64);
+            self.counts += Tensor::stack(&[clipped, finite.logical_not().sum(Kind::Int64)], 0);
         });
     }
 
     /// The sum with its noise, divided by `divisor`.
     pub(crate) fn noised(&self, grid: Grid, divisor: usize, random: &mut impl CryptoRng) -> Vec<Tensor> {
         tch::no_grad(|| self.sums.iter().map(|sum| grid.noised(sum, divisor as f64, random)).collect())
-    }
-
-    /// The loss of a step, which is no number where its gradients are none, so that whoever reads losses sees both.
-    pub(crate) fn judged(&self, loss: &Tensor) -> Tensor {
-        tch::no_grad(|| {
-            self.sums.iter().fold(loss.shallow_clone(), |loss, sum| loss + (sum * 0.0).sum(Kind::Float))
-        })
     }
 }

@@ -105,16 +105,30 @@ fn sums_keep_their_mean_and_land_on_the_grid() {
     assert_eq!(broken.iter().map(|value| value.is_finite()).collect::<Vec<_>>(), [false, false, true]);
 }
 
+/// PRIV-10: training that failed would tell of the record that it failed at.
 #[test]
-fn a_loss_says_whether_its_gradients_are_numbers() {
-    let judged = |value: f64| {
-        let mut sum =
-            ClippedSum::new(1.0, &[("a".to_owned(), Tensor::zeros([3], (Kind::Float, tch::Device::Cpu)))]);
-        sum.sums[0] += value;
-        sum.judged(&Tensor::from(0.5_f32)).double_value(&[])
+fn a_gradient_that_is_not_finite_counts_as_0_and_is_told() {
+    let whole = gradients(3, 4, 1.0);
+    let parameters: Vec<(String, Tensor)> =
+        whole.iter().map(|all| (String::new(), all.get(0).zeros_like())).collect();
+    let sum_of = |gradients: &[Tensor]| {
+        let mut sum = ClippedSum::new(0.7, &parameters);
+        sum.add(gradients);
+        let counts: Vec<i64> = Vec::try_from(&sum.counts).expect("two counts");
+        (sum.sums, counts)
     };
-    assert_eq!(judged(7.0), 0.5);
-    assert!(judged(f64::NAN).is_nan() && judged(f64::INFINITY).is_nan());
+    let without: Vec<Tensor> =
+        whole.iter().map(|all| all.index_select(0, &Tensor::from_slice(&[0_i64, 2, 3]))).collect();
+    for value in [f64::NAN, f64::INFINITY] {
+        let broken: Vec<Tensor> = whole.iter().map(Tensor::copy).collect();
+        let _ = broken[1].get(1).narrow(0, 2, 1).fill_(value);
+        let ((sums, counts), (expected, _)) = (sum_of(&broken), sum_of(&without));
+        assert_eq!(counts, [3, 1], "three are clipped, and one is not finite");
+        for (sum, expected) in sums.iter().zip(&expected) {
+            assert!(sum.allclose(expected, 1e-6, 1e-6, false), "what is left is as if it were not there");
+        }
+    }
+    assert_eq!(sum_of(&whole).1, [4, 0], "control");
 }
 
 #[test]

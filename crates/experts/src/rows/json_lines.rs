@@ -10,21 +10,21 @@ use serde_json::{Map, Value};
 use super::fault::Broken;
 use super::row::{Row, kind_of};
 use super::stream::{Progress, Stream};
-use super::{LONGEST_ROW, Place, ReadSoFar, Source};
+use super::{Columns, LONGEST_ROW, Place, ReadSoFar, Source};
 
 /// The byte-order mark, which stays within files that were put together from several.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
 pub(super) struct JsonLines {
     reader: Box<dyn BufRead>,
-    columns: &'static [&'static str],
+    columns: Columns,
     line: Vec<u8>,
     number: usize,
     progress: Progress,
 }
 
 impl JsonLines {
-    pub(super) fn new(stream: Stream, columns: &'static [&'static str]) -> Self {
+    pub(super) fn new(stream: Stream, columns: Columns) -> Self {
         let (text, progress) = stream.into_parts();
         Self { reader: Box::new(BufReader::new(text)), columns, line: Vec::new(), number: 0, progress }
     }
@@ -46,7 +46,7 @@ impl Source for JsonLines {
             }
             let line = self.line.strip_prefix(MARK).unwrap_or(&self.line).trim_ascii();
             if !line.is_empty() {
-                return Some(parse(line, self.columns).map_err(Broken::Row));
+                return Some(parse(line, &self.columns).map_err(Broken::Row));
             }
         }
     }
@@ -61,7 +61,7 @@ impl Source for JsonLines {
 }
 
 /// A line as a row.
-fn parse(line: &[u8], columns: &'static [&'static str]) -> Result<Row, String> {
+fn parse(line: &[u8], columns: &[String]) -> Result<Row, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let fields = Fields(columns).deserialize(&mut deserializer);
     match fields.and_then(|fields| deserializer.end().map(|()| fields)) {
@@ -102,9 +102,9 @@ fn reason(line: &[u8], error: &serde_json::Error) -> String {
 
 /// Reads those fields of an object that have these names; others are only passed over, however deep they are. Of a name that
 /// comes twice, the last counts, as in Python.
-struct Fields(&'static [&'static str]);
+struct Fields<'a>(&'a [String]);
 
-impl<'de> DeserializeSeed<'de> for Fields {
+impl<'de> DeserializeSeed<'de> for Fields<'_> {
     type Value = Map<String, Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -112,7 +112,7 @@ impl<'de> DeserializeSeed<'de> for Fields {
     }
 }
 
-impl<'de> Visitor<'de> for Fields {
+impl<'de> Visitor<'de> for Fields<'_> {
     type Value = Map<String, Value>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,7 +122,7 @@ impl<'de> Visitor<'de> for Fields {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut fields = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            match self.0.contains(&name.as_str()) {
+            match self.0.contains(&name) {
                 true => drop(fields.insert(name, entries.next_value()?)),
                 false => drop(entries.next_value::<IgnoredAny>()?),
             }

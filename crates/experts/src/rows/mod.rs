@@ -11,6 +11,7 @@ mod json_lines;
 mod kind;
 mod parquet;
 mod quotes;
+mod records;
 mod row;
 mod stream;
 mod table;
@@ -18,25 +19,34 @@ mod table;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 pub use self::encoding::Encoding;
 use self::fault::Broken;
 use self::kind::Kind;
+use self::records::Records;
+pub(crate) use self::row::normal;
 pub use self::row::{Row, kind_of};
 use self::stream::Stream;
 
 /// The longest row of text, in bytes: what is longer is no note, and would be held in memory.
 const LONGEST_ROW: u64 = 16 << 20;
 
-/// A file of notes, and how its text is encoded.
+/// The names of the columns that are read.
+type Columns = Arc<[String]>;
+
+/// A file of notes, how its text is encoded, and which of its rows make a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotesFile {
     /// Where it is.
     pub path: PathBuf,
     /// The encoding of its text, where no byte-order mark says it. Parquet has its own.
     pub encoding: Encoding,
+    /// The column that groups rows into records: rows with the same value in it, such as all notes of a patient, are one. Without
+    /// it, each row is a record.
+    pub group_by: Option<String>,
 }
 
 impl<P: AsRef<Path> + ?Sized> From<&P> for NotesFile {
@@ -47,7 +57,7 @@ impl<P: AsRef<Path> + ?Sized> From<&P> for NotesFile {
 
 impl From<PathBuf> for NotesFile {
     fn from(path: PathBuf) -> Self {
-        Self { path, encoding: Encoding::default() }
+        Self { path, encoding: Encoding::default(), group_by: None }
     }
 }
 
@@ -159,16 +169,20 @@ trait Source {
 pub struct Rows {
     path: PathBuf,
     source: Box<dyn Source>,
+    records: Records,
+    record: usize,
 }
 
 impl Rows {
-    /// Opens a file. Only the columns of these names are read.
+    /// Opens a file. Only the columns of these names are read, and the one that groups rows.
     ///
     /// # Errors
     /// [`NotesError::File`], [`NotesError::Kind`], [`NotesError::Damaged`], or [`NotesError::Columns`] when a table has
     /// none of the columns.
-    pub fn open(file: impl Into<NotesFile>, columns: &'static [&'static str]) -> Result<Self, NotesError> {
-        let NotesFile { path, encoding } = file.into();
+    pub fn open(file: impl Into<NotesFile>, columns: &[&str]) -> Result<Self, NotesError> {
+        let NotesFile { path, encoding, group_by } = file.into();
+        let columns: Columns =
+            columns.iter().copied().chain(group_by.as_deref()).map(str::to_owned).collect();
         let failed = |source| NotesError::File { path: path.clone(), source };
         let mut file = File::open(&path).map_err(failed)?;
         if file.metadata().map_err(failed)?.is_dir() {
@@ -182,7 +196,7 @@ impl Rows {
             kind => text(file, kind, encoding, columns),
         };
         match source {
-            Ok(source) => Ok(Self { path, source }),
+            Ok(source) => Ok(Self { path, source, records: Records::new(group_by), record: 0 }),
             Err(broken) => Err(broken.of_file(&path, None)),
         }
     }
@@ -193,9 +207,19 @@ impl Rows {
     /// [`NotesError::File`], [`NotesError::Damaged`] or [`NotesError::Row`].
     pub fn next<T>(&mut self, read: impl FnOnce(&Row) -> Result<T, String>) -> Option<Result<T, NotesError>> {
         Some(match self.source.next()? {
-            Ok(row) => read(&row).map_err(|reason| self.fault(reason)),
+            Ok(row) => self.taken(&row, read).map_err(|reason| self.fault(reason)),
             Err(broken) => Err(broken.of_file(&self.path, Some(self.source.place()))),
         })
+    }
+
+    fn taken<T>(&mut self, row: &Row, read: impl FnOnce(&Row) -> Result<T, String>) -> Result<T, String> {
+        self.record = self.records.number(row)?;
+        read(row)
+    }
+
+    /// The number of the record that the row that was read last is a part of, from 0 in the order in which records first appear.
+    pub fn record(&self) -> usize {
+        self.record
     }
 
     /// An error of the row that was read last.
@@ -215,16 +239,11 @@ impl Rows {
 }
 
 /// Opens a file of text, compressed or not.
-fn text(
-    file: File,
-    kind: Kind,
-    encoding: Encoding,
-    columns: &'static [&'static str],
-) -> Result<Box<dyn Source>, Broken> {
+fn text(file: File, kind: Kind, encoding: Encoding, columns: Columns) -> Result<Box<dyn Source>, Broken> {
     let stream = Stream::open(file, kind, encoding)?;
     Ok(match kind::of_text(stream.start()) {
         Kind::Foreign(foreign) => return Err(Broken::Kind(foreign.to_owned())),
         Kind::Lines => Box::new(json_lines::JsonLines::new(stream, columns)),
-        _ => Box::new(table::open(stream, columns)?),
+        _ => Box::new(table::open(stream, &columns)?),
     })
 }

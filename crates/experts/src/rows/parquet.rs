@@ -18,7 +18,7 @@ use self::bare::BareFile;
 use self::schema::Wanted;
 use super::fault::Broken;
 use super::row::Row;
-use super::{Place, ReadSoFar, Source};
+use super::{Columns, Place, ReadSoFar, Source};
 use crate::quiet::quietly;
 
 /// Rows whose columns are decoded together.
@@ -35,19 +35,19 @@ pub(super) struct ParquetRows {
 }
 
 /// Opens a file, for the columns of these names.
-pub(super) fn open(mut file: File, columns: &'static [&'static str]) -> Result<ParquetRows, Broken> {
+pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Broken> {
     if ends_encrypted(&mut file)? {
         return Err(Broken::Kind("is an encrypted Parquet file; decrypt it".to_owned()));
     }
     let reader = caught(CUT, || SerializedFileReader::new(file))?;
     let metadata = reader.metadata();
     let total = metadata.file_metadata().num_rows().max(0) as u64;
-    let (wanted, schema) = Wanted::of(metadata.file_metadata().schema(), columns).map_err(Broken::Columns)?;
-    if let Some(codec) = unread_codec(metadata, columns) {
+    if let Some(codec) = unread_codec(metadata, &columns) {
         return Err(Broken::Kind(format!(
             "is a Parquet file that is compressed with {codec}; write it with zstd, snappy, gzip, brotli, lz4, or uncompressed"
         )));
     }
+    let (wanted, schema) = Wanted::of(metadata.file_metadata().schema(), columns).map_err(Broken::Columns)?;
     let rows = caught(WRONG, || {
         let file = BareFile::new(reader)?;
         RowIter::from_file_into(Box::new(file)).project(Some(schema))
@@ -65,8 +65,8 @@ fn ends_encrypted(file: &mut File) -> std::io::Result<bool> {
 }
 
 /// A compression that is not read, of a wanted column.
-fn unread_codec(metadata: &ParquetMetaData, columns: &[&str]) -> Option<&'static str> {
-    let is_wanted = |name: &str| columns.contains(&name);
+fn unread_codec(metadata: &ParquetMetaData, columns: &[String]) -> Option<&'static str> {
+    let is_wanted = |name: &String| columns.contains(name);
     let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
     let wanted =
         chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|name| is_wanted(name)));

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+use unicode_normalization::UnicodeNormalization;
+
+/// The largest whole number up to which every whole number has a float of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A row of a file.
 #[derive(Default)]
 pub struct Row {
     values: Map<String, Value>,
     /// Why fields cannot be read.
-    unreadable: BTreeMap<&'static str, String>,
+    unreadable: BTreeMap<String, String>,
     /// Whether its values are cells of a table of text, which are all written as text.
     cells: bool,
 }
@@ -21,15 +25,15 @@ impl Row {
     }
 
     /// A row of cells. An empty cell is a missing value.
-    pub(super) fn of_cells<'a>(cells: impl Iterator<Item = (&'static str, &'a str)>) -> Self {
+    pub(super) fn of_cells<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let filled = cells.filter(|(_, cell)| !cell.is_empty());
         let values = filled.map(|(name, cell)| (name.to_owned(), Value::String(cell.to_owned()))).collect();
         Self { values, cells: true, ..Self::default() }
     }
 
     /// Says of a field that it cannot be read; that is told where the field is needed.
-    pub(super) fn set_unreadable(&mut self, name: &'static str, reason: String) {
-        self.unreadable.insert(name, reason);
+    pub(super) fn set_unreadable(&mut self, name: &str, reason: String) {
+        self.unreadable.insert(name.to_owned(), reason);
     }
 
     /// Whether a field is there and not null.
@@ -57,6 +61,22 @@ impl Row {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(format!("“{name}” must be text, not {}", kind_of(other))),
+        }
+    }
+
+    /// A field that names something, such as a class or a patient, if it is there: a text, without the blanks around it and in
+    /// Unicode's form NFC, or the digits of a whole number.
+    ///
+    /// # Errors
+    /// Its name, and what kind of thing it is.
+    pub fn name(&self, name: &str) -> Result<Option<String>, String> {
+        match self.value(name)? {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(normal(text))),
+            Some(Value::Number(number)) => whole(number).map(Some).ok_or_else(|| {
+                format!("“{name}” must be a text or a whole number of at most 64 bits, not another number")
+            }),
+            Some(other) => Err(format!("“{name}” must be a text or a whole number, not {}", kind_of(other))),
         }
     }
 
@@ -102,6 +122,21 @@ impl Row {
             Some(other) => return Err(format!("“{name}” must be a whole number, not {}", kind_of(other))),
         };
         number.map(Some).ok_or_else(|| format!("“{name}” must be a whole number from 0 on"))
+    }
+}
+
+/// A name without the blanks around it, in Unicode's form NFC.
+pub(crate) fn normal(name: &str) -> String {
+    name.trim().nfc().collect()
+}
+
+/// A whole number's digits: pandas writes whole numbers as floats where one of a column is missing.
+fn whole(number: &Number) -> Option<String> {
+    match number.as_f64() {
+        Some(float) if number.is_f64() => {
+            (float.fract() == 0.0 && float.abs() <= EXACT).then(|| (float as i64).to_string())
+        }
+        _ => Some(number.to_string()),
     }
 }
 

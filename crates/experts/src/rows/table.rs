@@ -18,7 +18,7 @@ pub(super) struct Table {
     reader: csv::Reader<Quotes<Box<dyn Read>>>,
     record: StringRecord,
     /// The wanted columns, each with its place.
-    columns: Vec<(&'static str, usize)>,
+    columns: Vec<(String, usize)>,
     /// Cells of the header row.
     width: usize,
     row: usize,
@@ -35,13 +35,13 @@ fn builder(separator: u8) -> ReaderBuilder {
 }
 
 /// The wanted columns of a header row, with their places.
-fn wanted(header: &StringRecord, columns: &[&'static str]) -> Vec<(&'static str, usize)> {
-    let place = |name: &'static str| Some((name, header.iter().position(|cell| cell.trim() == name)?));
-    columns.iter().filter_map(|name| place(name)).collect()
+fn wanted(header: &StringRecord, columns: &[String]) -> Vec<(String, usize)> {
+    let place = |name: &String| Some((name.clone(), header.iter().position(|cell| cell.trim() == name)?));
+    columns.iter().filter_map(place).collect()
 }
 
 /// The separator by which the header row has most of the wanted columns, or else most cells.
-fn likely_separator(start: &[u8], columns: &[&'static str]) -> u8 {
+fn likely_separator(start: &[u8], columns: &[String]) -> u8 {
     let worth = |separator: &u8| {
         let header = builder(*separator).from_reader(start).records().next().and_then(Result::ok);
         header.map_or((0, 0), |header| (wanted(&header, columns).len(), header.len()))
@@ -51,7 +51,7 @@ fn likely_separator(start: &[u8], columns: &[&'static str]) -> u8 {
 }
 
 /// Opens a table.
-pub(super) fn open(stream: Stream, columns: &'static [&'static str]) -> Result<Table, Broken> {
+pub(super) fn open(stream: Stream, columns: &[String]) -> Result<Table, Broken> {
     let (above, said) = said_separator(stream.start());
     let separator = said.unwrap_or_else(|| likely_separator(stream.start(), columns));
     let (text, progress) = stream.into_parts();
@@ -95,7 +95,7 @@ impl Table {
     }
 
     /// Takes the record that was read for the header row.
-    fn take_header(&mut self, columns: &'static [&'static str]) -> Result<(), Broken> {
+    fn take_header(&mut self, columns: &[String]) -> Result<(), Broken> {
         let header = &self.record;
         self.columns = wanted(header, columns);
         self.width = header.len();
@@ -117,15 +117,16 @@ impl Table {
     }
 
     fn cells(&self) -> Result<Row, Broken> {
-        let (cells, width) = (self.record.len(), self.width);
-        if cells != width {
+        let (found, width) = (self.record.len(), self.width);
+        if found != width {
             return Err(Broken::Row(format!(
-                "it has {cells} cells, and the header row {width}; cells with a separator or a line end within must be in \
+                "it has {found} cells, and the header row {width}; cells with a separator or a line end within must be in \
                  quotation marks"
             )));
         }
-        let cell = |(name, place): &(&'static str, usize)| Some((*name, self.record.get(*place)?));
-        Ok(Row::of_cells(self.columns.iter().filter_map(cell)))
+        let cells =
+            self.columns.iter().filter_map(|(name, place)| Some((name.as_str(), self.record.get(*place)?)));
+        Ok(Row::of_cells(cells))
     }
 }
 

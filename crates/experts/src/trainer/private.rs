@@ -12,7 +12,8 @@ use crate::model::Parameters;
 use crate::moe::Routing;
 use crate::optimizer::{Optimizer, Plan};
 use crate::private::{
-    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
+    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, RecordSums,
+    Tape, record_batches,
 };
 use crate::regularizer::Over;
 use crate::statistics::{LayerStatistics, RegionForm};
@@ -21,6 +22,8 @@ use crate::statistics::{LayerStatistics, RegionForm};
 struct Private<'a> {
     trainer: &'a Trainer,
     settings: &'a LocalTraining,
+    /// The notes of each record.
+    records: Vec<Vec<usize>>,
     tape: Tape,
     recorded: Parameters,
     trained: Vec<(String, Tensor)>,
@@ -35,7 +38,7 @@ impl Trainer {
     /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits.
     ///
     /// # Leakage
-    /// `updates` of trained blocks say of each note what the charge for `private` says. All else in the result tells of the
+    /// `updates` of trained blocks say of each record what the charge for `private` says. All else in the result tells of the
     /// notes as it does without privacy.
     pub fn train_privately(
         &mut self,
@@ -61,16 +64,20 @@ impl Trainer {
         statistics
     }
 
-    /// Averages over the notes with the present parameters, none of which one note moves by much.
+    /// Averages over the records with the present parameters, none of which one record moves by much.
     pub fn record_averages(&self, averaging: &Averaging) -> RecordAverages {
         let layer = |_| LayerAverages::new(averaging, self.config.experts);
         let mut layers: Vec<LayerAverages<'_>> = (0..self.config.moe_layers).map(layer).collect();
         tch::no_grad(|| {
-            for batch in self.features.batches(EVALUATION_TOKENS) {
-                let (owners, notes) = (batch.packing.owners().to_device(Device::Cpu), batch.packing.notes);
+            for records in self.features.record_batches(EVALUATION_TOKENS) {
+                let batch = self.features.batch(&records.examples);
+                let owners = batch.packing.owners().to_device(Device::Cpu);
                 let routings = self.model.route(&batch, &self.parameters);
                 let routings = routings.iter().map(Routing::to_host);
-                layers.iter_mut().zip(routings).for_each(|(own, routing)| own.add(&routing, &owners, notes));
+                layers
+                    .iter_mut()
+                    .zip(routings)
+                    .for_each(|(layer, routing)| layer.add(&routing, &owners, &records));
             }
         });
         RecordAverages::of(&layers)
@@ -92,21 +99,20 @@ impl Trainer {
         let anchor = Anchor::new(&optimizer, settings.proximal);
         let mut losses = Losses::new(steps);
         let mut drawn_in_steps = Vec::with_capacity(steps);
-        let mut clipped = Tensor::zeros([], (Kind::Int64, self.model.device()));
+        let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
         for _ in 0..steps {
-            let drawn = private.draw(self.features.notes(), random);
+            let drawn = private.draw(own.records.len(), random);
             let (loss, sum) = own.clipped_sum(&drawn, grid.bound);
             let mut gradients = sum.noised(grid, settings.batch_size, random);
             anchor.add_pull(&optimizer, &mut gradients);
             optimizer.apply(&gradients);
             drawn_in_steps.push(drawn.len());
-            clipped += &sum.clipped;
-            losses.push(sum.judged(&loss), progress)?;
+            counts += &sum.counts;
+            losses.push(loss, progress)?;
         }
         let losses = losses.finish(progress)?.into_iter().zip(&drawn_in_steps);
         let losses = losses.filter(|(_, drawn)| **drawn > 0).map(|(loss, _)| loss).collect();
-        let clipped = clipped.int64_value(&[]) as usize;
-        Ok((losses, PrivateReport { steps, drawn: drawn_in_steps.iter().sum(), clipped }))
+        Ok((losses, PrivateReport::new(steps, drawn_in_steps.iter().sum(), &counts)))
     }
 }
 
@@ -114,19 +120,24 @@ impl<'a> Private<'a> {
     fn new(trainer: &'a Trainer, settings: &'a LocalTraining) -> Self {
         let tape = Tape::default();
         let recorded = trainer.parameters.recorded(&tape);
-        Self { trainer, settings, tape, recorded, trained: trainer.trained(settings.frozen) }
+        let (records, trained) = (trainer.features.by_record(), trainer.trained(settings.frozen));
+        Self { trainer, settings, records, tape, recorded, trained }
     }
 
-    /// The task's mean loss over the drawn notes, 0 where there are none, and the sum of their clipped gradients.
+    /// The task's mean loss over the notes of the drawn records, 0 where there are none, and the sum of the records' clipped
+    /// gradients.
     fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
         let mut sum = ClippedSum::new(bound, &self.trained);
-        let mut losses = Tensor::zeros([], (Kind::Float, self.trainer.model.device()));
-        for notes in drawn.chunks(self.settings.batch_size) {
-            let (loss, gradients) = self.gradients(notes);
-            losses += loss;
-            sum.add(&gradients);
+        let mut records = RecordSums::default();
+        let (mut losses, mut notes) = (Tensor::zeros([], (Kind::Float, self.trainer.model.device())), 0);
+        let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
+        for batch in record_batches(drawn, |_| 1, self.settings.batch_size as i64) {
+            let (loss, gradients) = self.gradients(&batch.examples);
+            notes += batch.examples.len();
+            losses += loss.nan_to_num(0.0, 0.0, 0.0);
+            sum.add(&records.complete(&batch, batch.means(gradients)));
         }
-        (losses / drawn.len().max(1) as f64, sum)
+        (losses / notes.max(1) as f64, sum)
     }
 
     /// The sum of the task's losses over some notes, and each note's gradient, `[notes, …]` for each parameter.
@@ -240,7 +251,7 @@ mod tests {
         sorted.sort_by(f64::total_cmp);
         let bound = sorted[4];
         let (_, sum) = own.clipped_sum(&drawn, bound);
-        assert_eq!(sum.clipped.int64_value(&[]), 4, "those above the median");
+        assert_eq!(sum.counts.int64_value(&[0]), 4, "those above the median");
         for (index, sum) in sum.sums.iter().enumerate() {
             let naive: Tensor = gradients
                 .iter()
@@ -256,12 +267,44 @@ mod tests {
         }
     }
 
+    /// PRIV-10
+    #[test]
+    fn a_record_s_gradient_is_the_mean_of_its_notes_and_clipped_as_one() {
+        let Some(mut trainer) = trainer() else { return };
+        let settings = LocalTraining { batch_size: 3, ..settings() };
+        let patients = [7, 1, 7, 7, 2, 1, 7, 7, 2];
+        trainer.features = trainer.features.with_records(patients.to_vec());
+        assert_eq!(trainer.features.records(), 3);
+        let own = Private::new(&trainer, &settings);
+        let mean = |notes: &[usize]| -> Vec<Tensor> {
+            let gradients: Vec<Vec<Tensor>> =
+                notes.iter().map(|&note| alone(&trainer, &settings, note)).collect();
+            let mean = |index: usize| -> Tensor {
+                gradients.iter().map(|gradient| &gradient[index] / notes.len() as f64).sum()
+            };
+            (0..own.trained.len()).map(mean).collect()
+        };
+        let means = [mean(&[0, 2, 3, 6, 7]), mean(&[1, 5]), mean(&[4, 8])];
+        let mut norms = means.each_ref().map(|own| norm(own));
+        norms.sort_by(f64::total_cmp);
+        let bound = norms[1];
+        let (_, sum) = own.clipped_sum(&[0, 1, 2], bound);
+        assert_eq!(sum.counts.int64_value(&[0]), 1, "the one above the median");
+        for (index, sum) in sum.sums.iter().enumerate() {
+            let clipped = means.each_ref().map(|mean| &mean[index] * (bound / norm(mean)).min(1.0));
+            let off = off(sum, &clipped.iter().sum());
+            assert!(off < 1e-5, "{} differs by {off}", own.trained[index].0);
+        }
+        let (_, one) = own.clipped_sum(&[0], 0.1 * norms[0]);
+        assert!((norm(&one.sums) / (0.1 * norms[0]) - 1.0).abs() < 1e-5, "five notes weigh no more than one");
+    }
+
     #[test]
     fn no_note_and_what_is_frozen_have_no_gradient() {
         let Some(trainer) = trainer() else { return };
         let mut settings = settings();
         let (loss, none) = Private::new(&trainer, &settings).clipped_sum(&[], 1.0);
-        assert_eq!((loss.double_value(&[]), norm(&none.sums), none.clipped.int64_value(&[])), (0.0, 0.0, 0));
+        assert_eq!((loss.double_value(&[]), norm(&none.sums), none.counts.int64_value(&[0])), (0.0, 0.0, 0));
         settings.frozen = crate::Frozen { routers: true, head: true };
         let names: Vec<String> =
             Private::new(&trainer, &settings).trained.into_iter().map(|(name, _)| name).collect();

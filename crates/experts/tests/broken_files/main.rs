@@ -31,7 +31,7 @@ fn read(name: &str, bytes: impl AsRef<[u8]>) -> Vec<(String, String)> {
 
 fn read_in(encoding: &str, name: &str, bytes: impl AsRef<[u8]>) -> Result<Vec<(String, String)>, String> {
     let encoding: Encoding = encoding.parse().expect("a known encoding");
-    let file = NotesFile { path: write(name, bytes), encoding };
+    let file = NotesFile { encoding, ..write(name, bytes).into() };
     read_notes(file).map(pairs).map_err(|error| error.to_string())
 }
 

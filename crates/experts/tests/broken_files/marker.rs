@@ -114,7 +114,7 @@ fn told() -> String {
     for path in written.chain(parquet_files()) {
         for encoding in ["utf-8", "utf-16le"] {
             let encoding: Encoding = encoding.parse().expect("a known encoding");
-            if let Err(error) = read_notes(NotesFile { path: path.clone(), encoding }) {
+            if let Err(error) = read_notes(NotesFile { encoding, ..path.clone().into() }) {
                 refused += 1;
                 let mut source: Option<&dyn std::error::Error> = Some(&error);
                 writeln!(told, "{error} {error:?}").expect("memory");

@@ -30,7 +30,7 @@ fn round(noise_multiplier: f64) -> Vec<Release> {
 }
 
 fn history(rounds: impl Iterator<Item = Vec<Release>>) -> History {
-    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Record };
+    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Record, group_by: None };
     let charge = |(round, releases)| Charge {
         epoch: Digest([1; 32]),
         round: Round(round),
@@ -38,7 +38,13 @@ fn history(rounds: impl Iterator<Item = Vec<Release>>) -> History {
         releases,
     };
     let charges: Vec<Charge> = (1..).zip(rounds).map(charge).collect();
-    History { opening, closed: vec![None; charges.len()], charges, lines: vec![Digest([3; 32])] }
+    History {
+        opening,
+        budgets: vec![],
+        closed: vec![None; charges.len()],
+        charges,
+        lines: vec![Digest([3; 32])],
+    }
 }
 
 /// PRIV-07: each line is what its rounds alone come to, and a hundred rounds are explained in a time that nobody minds: two

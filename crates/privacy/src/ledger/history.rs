@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Charge, Entry, LedgerError, Opening};
 use crate::accountant::Account;
+use crate::budget::Budget;
 use crate::closed::ClosedRound;
 use crate::release::{Release, account};
 
@@ -15,6 +16,8 @@ use crate::release::{Release, account};
 pub struct History {
     /// What it is about.
     pub opening: Opening,
+    /// Each budget that charges were held to, with the number of charges before it; none where a policy no longer had one.
+    pub budgets: Vec<(usize, Option<Budget>)>,
     /// The charges, oldest first.
     pub charges: Vec<Charge>,
     /// What became of each charge; none where its round has not closed, or was not seen to.
@@ -26,12 +29,17 @@ pub struct History {
 impl History {
     /// Of a ledger that has nothing but its first line.
     pub(super) fn new(opening: Opening, line: Digest) -> Self {
-        Self { opening, charges: Vec::new(), closed: Vec::new(), lines: vec![line] }
+        Self { opening, budgets: Vec::new(), charges: Vec::new(), closed: Vec::new(), lines: vec![line] }
     }
 
     /// Digest of the last line.
     pub fn head(&self) -> Digest {
         self.lines.last().copied().unwrap_or_default()
+    }
+
+    /// The budget that the last charge was held to; none without charges or without a budget.
+    pub fn budget(&self) -> Option<Budget> {
+        self.budgets.last().and_then(|(_, budget)| *budget)
     }
 
     /// Everything that was released.
@@ -101,6 +109,7 @@ impl History {
     fn follow(&mut self, entry: Entry, line: Digest) -> Result<(), String> {
         match entry {
             Entry::Opened(_) => return Err("an opening is the first line and no other".into()),
+            Entry::Budgeted(budget) => self.budgets.push((self.charges.len(), budget)),
             Entry::Charged(charge) => {
                 self.charges.push(charge);
                 self.closed.push(None);
@@ -123,6 +132,9 @@ fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
     }
     let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is no entry: {error}"))?;
     match &entry {
+        Entry::Budgeted(Some(budget)) if budget.checked().is_err() => {
+            Err("it has a budget that cannot be".into())
+        }
         Entry::Closed(round) if !round.is_valid() => Err("it has sums that cannot be".into()),
         Entry::Charged(charge) if !charge.releases.iter().all(|release| release.mechanism.is_valid()) => {
             Err("it has a mechanism that cannot be".into())

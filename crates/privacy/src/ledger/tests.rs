@@ -9,7 +9,7 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 fn opening() -> Opening {
-    Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member }
+    Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member, group_by: None }
 }
 
 fn charge(round: u64, mechanism: Mechanism) -> Charge {
@@ -90,11 +90,34 @@ fn without_line(text: &str, index: usize) -> String {
 fn a_ledger_of_another_hospital_or_unit_is_refused() {
     let path = scratch("other");
     drop(Ledger::open(&path, opening()).expect("a new file"));
-    let other = Opening { holder: "hospital 2".into(), unit: PrivacyUnit::Member };
+    let other = Opening { holder: "hospital 2".into(), ..opening() };
     assert!(matches!(Ledger::open(&path, other), Err(LedgerError::Other { .. })));
     let record = Opening { unit: PrivacyUnit::Record, ..opening() };
     let error = Ledger::open(&path, record).expect_err("another unit").to_string();
-    assert!(error.contains("counted by member"), "{error}");
+    assert!(error.contains("counts by member") && error.contains("one row of the file"), "{error}");
+    std::fs::remove_file(&path).expect("there");
+    let by_row = Opening { unit: PrivacyUnit::Record, ..opening() };
+    drop(Ledger::open(&path, by_row.clone()).expect("a new file"));
+    let by_patient = Opening { group_by: Some("patient".into()), ..by_row };
+    let error = Ledger::open(&path, by_patient).expect_err("another record").to_string();
+    assert!(error.contains("one row of the file") && error.contains("“patient”"), "{error}");
+    std::fs::remove_file(path).expect("there");
+}
+
+/// PRIV-05: a filter holds for a budget that is fixed beforehand, so a ledger says which one each charge was held to.
+#[test]
+fn each_budget_that_charges_are_held_to_is_a_line_of_the_ledger() {
+    let path = scratch("budgets");
+    let mut ledger = Ledger::open(&path, opening()).expect("a new file");
+    for (round, budget) in [(1, budget(2.0)), (2, budget(2.0)), (3, budget(3.0)), (4, None), (5, None)] {
+        let small = charge(round, Mechanism::Concentrated { rho: 0.01 });
+        let _ = ledger.charge(small, budget).expect("there is room").redeem();
+    }
+    let history = History::read(&path).expect("a ledger");
+    assert_eq!(history.budgets, [(0, budget(2.0)), (2, budget(3.0)), (3, None)]);
+    assert_eq!(history.charges.len(), 5);
+    let text = std::fs::read_to_string(&path).expect("there");
+    assert_eq!(text.lines().count(), 1 + 5 + 3);
     std::fs::remove_file(path).expect("there");
 }
 

@@ -23,12 +23,18 @@ fn history(unit: PrivacyUnit, mechanism: Mechanism) -> History {
         model: Digest([2; 32]),
         releases: vec![release],
     };
-    let opening = Opening { holder: "Hospital North".into(), unit };
+    let opening = Opening { holder: "Hospital North".into(), unit, group_by: None };
     // The second round was not seen to close, and nothing of the third with this hospital in it was opened.
     let closed = |sums| Some(ClosedRound { round: Round(1), closing: Digest([4; 32]), sums });
     let sums = OpenedSums { released: Released::ExpertSum, count: 4, members: 5, noises: 5.0 };
     let closed = vec![closed(vec![sums]), None, closed(vec![])];
-    History { opening, charges: (1..=3).map(charge).collect(), closed, lines: vec![Digest([3; 32])] }
+    History {
+        opening,
+        budgets: vec![],
+        charges: (1..=3).map(charge).collect(),
+        closed,
+        lines: vec![Digest([3; 32])],
+    }
 }
 
 fn stated(history: &History, budget: Option<Budget>) -> Value {
@@ -74,8 +80,17 @@ fn statements_fit_the_published_schema_and_lies_do_not() {
         planned["epsilon_counted_against_budget"].as_f64() > planned["epsilon"].as_f64(),
         "12 of 30 steps"
     );
-    let items =
-        ["unit", "neighbouring_relation", "trust_model", "delta", "accountant", "accuracy_cost", "rounds"];
+    let items = [
+        "unit",
+        "record",
+        "what_left",
+        "neighbouring_relation",
+        "trust_model",
+        "delta",
+        "accountant",
+        "accuracy_cost",
+        "rounds",
+    ];
     for item in items.into_iter().chain(["ledger_head"]) {
         let mut without = whole.clone();
         without.as_object_mut().expect("an object").remove(item);
@@ -97,10 +112,19 @@ fn a_statement_claims_an_epsilon_only_where_everything_is_noised() {
     assert!((2.0..3.5).contains(&epsilon), "{epsilon}");
     let words = private["in_plain_words"].as_str().expect("words");
     assert!(
-        words.contains("one patient's record") && words.contains(&format!("{:.1}", epsilon.exp())),
+        words.contains("one row of its file was") && words.contains(&format!("{:.1}", epsilon.exp())),
         "{words}"
     );
     assert_eq!(private["rounds"][0]["releases"][0]["noise_guaranteed"].as_f64(), Some(4000.0 * 3f64.sqrt()));
+    let mut by_patient = history(PrivacyUnit::Record, Mechanism::Concentrated { rho: 0.01 });
+    by_patient.opening.group_by = Some("patient".into());
+    let by_patient = stated(&by_patient, None);
+    assert!(is_valid(&by_patient), "{by_patient}");
+    assert_eq!(by_patient["record"]["group_by"], "patient");
+    let words = by_patient["in_plain_words"].as_str().expect("words");
+    assert!(words.contains("the rows with one value of “patient” were"), "{words}");
+    let several = |statement: &Value| statement["not_covered"].to_string().contains("several rows");
+    assert!(several(&private) && !several(&by_patient));
     let open = statement(PrivacyUnit::Member, Mechanism::Unbounded);
     assert_eq!((&open["epsilon"], &open["epsilon_method"]), (&Value::Null, &json!("unbounded")));
     assert!(open["in_plain_words"].as_str().expect("words").contains("no mathematical promise"));
@@ -126,6 +150,44 @@ fn a_statement_names_the_sampling_of_private_training() {
     assert!(is_valid(&private), "{private}");
     let sampling = private["sampling"]["of_records"].as_str().expect("words");
     assert!(sampling.starts_with("Poisson:") && sampling.contains("0.03"), "{sampling}");
+}
+
+/// PRIV-09
+#[test]
+fn a_statement_says_what_left_kind_by_kind_and_who_reads_it() {
+    let mut history = history(PrivacyUnit::Record, Mechanism::Unbounded);
+    history.charges[1].releases[0].released = Released::UpdateSketch;
+    history.charges[2].releases[0].noise_per_member = 7;
+    let stated = stated(&history, None);
+    assert!(is_valid(&stated), "{stated}");
+    let left = stated["what_left"].as_array().expect("a list");
+    let kind = |index: usize| {
+        let text = |name: &str| left[index][name].as_str().expect("text").to_owned();
+        (text("released"), text("readable_as"), text("noise"), left[index]["count"].as_u64())
+    };
+    let own =
+        |[one, two, three]: [&str; 3], count| (one.to_owned(), two.to_owned(), three.to_owned(), Some(count));
+    assert_eq!(left.len(), 2);
+    assert_eq!(kind(0), own(["expert_sum", "sum", "some"], 8));
+    assert_eq!(kind(1), own(["update_sketch", "this_hospitals", "none"], 4));
+    let words = stated["in_plain_words"].as_str().expect("words");
+    assert!(
+        words.contains("short summaries of each expert's change, which the coordinator reads"),
+        "{words}"
+    );
+    assert!(words.contains("(without noise)") && words.contains("(some of them without noise)"), "{words}");
+}
+
+/// PRIV-05
+#[test]
+fn a_statement_names_each_budget_that_charges_were_held_to() {
+    let mut history = history(PrivacyUnit::Record, Mechanism::Concentrated { rho: 0.01 });
+    let first = Budget::new(2.0, 1e-6).expect("a budget");
+    history.budgets = vec![(0, Some(first)), (2, None)];
+    let stated = stated(&history, Some(Budget::new(4.0, 1e-6).expect("a budget")));
+    assert!(is_valid(&stated), "{stated}");
+    assert_eq!(stated["budgets_before"][0]["budget"]["epsilon"], 2.0);
+    assert_eq!(stated["budgets_before"][1], json!({"after_rounds": 2, "budget": null}));
 }
 
 /// PRIV-09

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
 use cloister_experts::task::Task;
-use cloister_experts::{Device, Windows};
+use cloister_experts::{Averaging, Device, PrivateTraining, Windows};
 use cloister_params::block::BlockKind;
 
 use super::*;
@@ -122,7 +122,8 @@ fn members_learn_classes_together_with_low_rank_and_with_whole_experts() {
         let scratch = scratch(&format!("{experts:?}"));
         let task = task(&scratch, experts);
         let mut members = members(&scratch, &task);
-        assert_eq!(members[0].notes(), Some((3, 1)), "one of three is longer than 8 tokens");
+        let rows = RowCounts { notes: 3, records: 3, truncated: 1 };
+        assert_eq!(members[0].rows(), Some(rows), "one of three is longer than 8 tokens");
         let agreed = Task::Adapter(task);
         let base = scratch.0.join("base");
         let mut model = agreed.initial(&base).expect("the fixture is whole");
@@ -142,6 +143,43 @@ fn members_learn_classes_together_with_low_rank_and_with_whole_experts() {
             _ => assert_eq!(Adapter::read(&written, &mut opened).expect("PEFT's layout").classes, CLASSES),
         }
     }
+}
+
+/// PRIV-10: what is drawn, clipped and counted is a patient, where a column names patients.
+#[test]
+fn rows_are_grouped_into_records_by_a_column() {
+    let scratch = scratch("patients");
+    let task = task(&scratch, ExpertTraining::LowRank);
+    let row = |text: &str, patient: &str| {
+        let label = CLASSES[usize::from(text.starts_with('l'))];
+        format!("{}\n", serde_json::json!({"text": text, "label": label, "patient": patient}))
+    };
+    let rows = [row("hab", "p7"), row("lab", "p2"), row("hcc", "p7 "), row("hdd", "p7")];
+    fs::write(scratch.0.join("0.jsonl"), rows.concat()).expect("the folder can be written");
+    write_rows(&scratch.0.join("held-out.jsonl"), &["hba", "lba"]);
+    let mut config = config(&scratch, &task, 0, Windows::default());
+    let counts = |config: &TrainingConfig| {
+        AdapterTrainer::open(config, &task, &mut |_| ()).expect("sound rows").rows().expect("they were read")
+    };
+    assert_eq!(counts(&config).records, 4, "each row is a record");
+    config.notes.group_by = Some("patient".into());
+    assert_eq!(counts(&config), RowCounts { notes: 4, records: 2, truncated: 0 });
+    let mut trainer = AdapterTrainer::open(&config, &task, &mut |_| ()).expect("sound rows");
+    let model = Task::Adapter(task.clone()).initial(&scratch.0.join("base")).expect("the fixture is whole");
+    let width = Task::Adapter(task.clone()).hidden_width(&scratch.0.join("base")).expect("it is whole");
+    let private = Private {
+        training: PrivateTraining {
+            clipping_norm: 1.0,
+            noise_multiplier: 1.0,
+            sampling_probability: 1.0,
+            steps: 3,
+        },
+        averaging: Averaging { projection: vec![vec![1.0; 2]; width], clip: 1.0, minimum_records: 1 },
+    };
+    let settings = LocalTraining { batch_size: 2, ..LocalTraining::default() };
+    let trained = trainer.train(&model, &settings, Some(&private), &mut |_, _| ()).expect("training works");
+    let report = trained.private.expect("it was private");
+    assert_eq!((report.steps, report.drawn), (3, 6), "two records in each step, of four rows");
 }
 
 #[test]

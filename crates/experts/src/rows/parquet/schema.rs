@@ -5,6 +5,7 @@ use parquet::record::Row as Record;
 use parquet::schema::types::Type;
 use serde_json::Map;
 
+use super::super::Columns;
 use super::super::row::Row;
 use super::values::value;
 
@@ -12,19 +13,19 @@ const BYTES: &str = "holds bytes that are not marked as text; write the column a
 
 /// What is made of the columns of a file.
 pub(super) struct Wanted {
-    columns: &'static [&'static str],
+    columns: Columns,
     /// Columns that are not read, and why.
-    unreadable: Vec<(&'static str, String)>,
+    unreadable: Vec<(String, String)>,
 }
 
 impl Wanted {
     /// The columns of these names, and the part of the schema that is read.
-    pub(super) fn of(schema: &Type, columns: &'static [&'static str]) -> Result<(Self, Type), String> {
+    pub(super) fn of(schema: &Type, columns: Columns) -> Result<(Self, Type), String> {
         let (mut fields, mut unreadable) = (Vec::new(), Vec::new());
-        for name in columns {
-            for field in schema.get_fields().iter().filter(|field| field.name() == *name) {
+        for name in columns.iter() {
+            for field in schema.get_fields().iter().filter(|field| field.name() == name) {
                 match holds_bytes(field) {
-                    true => unreadable.push((*name, BYTES.to_owned())),
+                    true => unreadable.push((name.clone(), BYTES.to_owned())),
                     false => fields.push(field.clone()),
                 }
             }
@@ -60,7 +61,7 @@ impl Wanted {
             row.set_unreadable(name, reason.clone());
         }
         for (name, unfit) in failed {
-            if let Some(name) = self.columns.iter().find(|column| *column == name) {
+            if self.columns.contains(name) {
                 row.set_unreadable(name, unfit.to_string());
             }
         }
