@@ -22,7 +22,7 @@ use crate::closed::ClosedRound;
 use crate::concentrated::MapError;
 use crate::release::{Release, account};
 pub use history::History;
-use history::{chained, parse, whole_lines};
+use history::{chained, parse, read_bytes, whole_lines};
 
 /// What a ledger is about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -271,12 +271,7 @@ impl Ledger {
     /// Reads everything that any process has written, and drops a last line that was cut off while it was written: no
     /// permit came of it.
     fn history(&mut self) -> Result<History, LedgerError> {
-        let mut bytes = Vec::new();
-        let read = self
-            .file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| io::Read::read_to_end(&mut self.file, &mut bytes));
-        read.map_err(|source| self.io(source))?;
+        let bytes = read_bytes(&mut self.file).map_err(|source| self.io(source))?;
         let whole = whole_lines(&bytes);
         self.file.set_len(whole as u64).map_err(|source| self.io(source))?;
         let parsed = parse(&bytes[..whole]);

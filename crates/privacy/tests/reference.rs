@@ -1,6 +1,8 @@
 //! The accountant against the tight ε and PyPI `dp-accounting`: `reference/reference.json`, written by `reference/generate.py`.
 
+use cloister_params::limits::TrainingLimits;
 use cloister_privacy::accountant::{Account, Mechanism};
+use cloister_privacy::budget::Budget;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -105,4 +107,61 @@ fn five_percent_less_noise_is_noticed() {
     let above = |row: &Row| row.account().epsilon_by_losses(row.delta) > Some(row.epsilon * 1.005);
     let noticed = rows.iter().filter(|row| above(row)).count();
     assert!(noticed * 10 > rows.len() * 9, "{noticed} of {}", rows.len());
+}
+
+/// The training that a policy would name for these parts: the one kind of sampled noise among them, if there is at most one and
+/// if a policy's integers can name it.
+fn planned(parts: &[(Mechanism, u64)]) -> Option<TrainingLimits> {
+    let mut limits =
+        TrainingLimits { noise_multiplier_milli: 1000, sampling_probability_micro: 1_000_000, steps: 0 };
+    for (mechanism, count) in parts {
+        let Mechanism::Gaussian { noise_multiplier, sampling_probability } = *mechanism else { continue };
+        let (milli, micro) = (noise_multiplier * 1e3, sampling_probability * 1e6);
+        let can_be_named = (milli - milli.round()).abs() < 1e-9 && (micro - micro.round()).abs() < 1e-9;
+        if limits.steps > 0 || !can_be_named {
+            return None;
+        }
+        limits = TrainingLimits {
+            noise_multiplier_milli: milli.round() as u32,
+            sampling_probability_micro: micro.round() as u32,
+            steps: *count,
+        };
+    }
+    Some(limits)
+}
+
+/// Noise of fewer steps is taken for Gaussian noise of a clearly smaller variance, which costs more.
+const FINE_NOISE: u32 = 16;
+
+fn has_coarse_noise(row: &Row) -> bool {
+    let is_coarse = |mechanism: &Mechanism| matches!(mechanism, Mechanism::DiscreteGaussian { sigma, .. } if *sigma < FINE_NOISE);
+    row.parts.iter().any(|(mechanism, _)| is_coarse(mechanism))
+}
+
+/// PRIV-05: what a budget counts, where the policy names the training that the plans have, is what was spent.
+#[test]
+fn a_filter_whose_training_is_named_loses_little() {
+    let (mut named, mut by_an_order) = (Vec::new(), Vec::new());
+    for row in rows().into_iter().filter(|row| !has_coarse_noise(row)) {
+        let Some(training) = planned(&row.parts) else { continue };
+        let order = Budget::new(row.epsilon, row.delta).expect("a budget");
+        let counted = Budget { training: Some(training), ..order }.epsilon_by_filter(&row.account());
+        // Infinite where noise is too little on too many coordinates to be taken for Gaussian.
+        if !counted.is_finite() {
+            continue;
+        }
+        let loss = counted / row.epsilon - 1.0;
+        assert!((0.0..=0.1).contains(&loss), "{}: {counted}, spent are {}", row.name(), row.epsilon);
+        named.push(loss);
+        by_an_order.push(order.epsilon_by_filter(&row.account()) / row.epsilon - 1.0);
+    }
+    let worst = |losses: &[f64]| losses.iter().copied().fold(0.0, f64::max);
+    println!(
+        "{} settings: at most {:.1e}; by an order {:.1e}",
+        named.len(),
+        worst(&named),
+        worst(&by_an_order)
+    );
+    assert!(named.len() > 120, "{}", named.len());
+    assert!(worst(&by_an_order) > 0.1, "control: an order loses more");
 }

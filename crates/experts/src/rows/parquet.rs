@@ -68,8 +68,7 @@ fn ends_encrypted(file: &mut File) -> std::io::Result<bool> {
 fn unread_codec(metadata: &ParquetMetaData, columns: &[String]) -> Option<&'static str> {
     let is_wanted = |name: &String| columns.contains(name);
     let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
-    let wanted =
-        chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|name| is_wanted(name)));
+    let wanted = chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(is_wanted));
     wanted.map(|chunk| chunk.compression()).find_map(|codec| match codec {
         Compression::LZO => Some("LZO"),
         _ => None,

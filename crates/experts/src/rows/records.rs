@@ -1,7 +1,7 @@
 //! Which rows make one record, the unit that privacy of unit `record` protects: each row alone, or all rows with the same value
 //! in a column, such as all notes of a patient.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::row::Row;
 
@@ -10,13 +10,13 @@ pub(super) struct Records {
     /// The column that says which record a row is a part of; without one, each row is a record.
     column: Option<String>,
     /// The number of each value. Values identify patients, so they are never printed.
-    numbers: HashMap<String, usize>,
+    numbers: BTreeMap<String, usize>,
     rows: usize,
 }
 
 impl Records {
     pub(super) fn new(column: Option<String>) -> Self {
-        Self { column, numbers: HashMap::new(), rows: 0 }
+        Self { column, numbers: BTreeMap::new(), rows: 0 }
     }
 
     /// The number of the next row's record. A row that does not say whose it is may be anybody's, so it is refused.

@@ -1,5 +1,7 @@
 //! What a ledger's file says: its lines, their chain, and what they come to.
 
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use cloister_params::id::Digest;
@@ -57,14 +59,31 @@ impl History {
     /// # Errors
     /// A file that is no ledger, or was changed.
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
+        let bytes = File::open(path)
+            .and_then(|mut file| read_bytes(&mut file))
+            .map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
         let broken =
             |line, why: &str| LedgerError::Broken { path: path.to_path_buf(), line, why: why.into() };
         parse(&bytes[..whole_lines(&bytes)])
             .map_err(|(line, why)| broken(line, &why))?
             .ok_or_else(|| broken(1, "it is empty"))
     }
+}
+
+/// The most bytes of a ledger, about 100,000 rounds: what is longer is none, and would be held in memory.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Reads a ledger's bytes from its file's start.
+pub(super) fn read_bytes(file: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    if length > MOST_BYTES {
+        let reason = format!("it has {length} bytes, and a ledger has at most {MOST_BYTES}");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The bytes up to the last line's end.

@@ -104,6 +104,21 @@ fn a_ledger_of_another_hospital_or_unit_is_refused() {
     std::fs::remove_file(path).expect("there");
 }
 
+#[test]
+fn a_file_that_is_too_long_for_a_ledger_is_refused_before_it_is_read() {
+    let path = scratch("long");
+    let file = File::create(&path).expect("it can be made");
+    file.set_len(1 << 40).expect("it takes no room");
+    for error in [
+        History::read(&path).expect_err("a terabyte"),
+        Ledger::open(&path, opening()).expect_err("a terabyte"),
+    ] {
+        let error = error.to_string();
+        assert!(error.contains("it has 1099511627776 bytes, and a ledger has at most"), "{error}");
+    }
+    std::fs::remove_file(path).expect("there");
+}
+
 /// PRIV-05: a filter holds for a budget that is fixed beforehand, so a ledger says which one each charge was held to.
 #[test]
 fn each_budget_that_charges_are_held_to_is_a_line_of_the_ledger() {
