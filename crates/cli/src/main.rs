@@ -17,6 +17,8 @@ mod consortium;
 #[cfg(feature = "training")]
 mod create;
 #[cfg(feature = "training")]
+mod data;
+#[cfg(feature = "training")]
 mod demo;
 mod events;
 #[cfg(feature = "training")]
@@ -52,6 +54,9 @@ enum Command {
     Client(client::Arguments),
     /// Look at a consortium's rules.
     Consortium(consortium::Arguments),
+    /// Look at a hospital's files before it trains on them.
+    #[cfg(feature = "training")]
+    Data(data::Arguments),
     /// Look at Mixture-of-Experts models, their blocks and adapters.
     #[cfg(feature = "training")]
     Experts(experts::Arguments),
@@ -72,6 +77,8 @@ fn main() -> ExitCode {
         Command::Client(arguments) => client::run(arguments),
         Command::Consortium(arguments) => consortium::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),
+        #[cfg(feature = "training")]
+        Command::Data(arguments) => data::run(&arguments),
         #[cfg(feature = "training")]
         Command::Experts(arguments) => experts::run(arguments),
         #[cfg(feature = "training")]

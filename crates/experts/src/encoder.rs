@@ -10,12 +10,13 @@ use crate::device::set_threads;
 use crate::error::ExpertsError;
 use crate::families::Precision;
 use crate::features::Features;
-use crate::finetune::beyond;
+use crate::finetune::{Long, beyond};
 use crate::minilm::{MiniLm, unusable};
 use crate::notes::{Note, NoteReader, NotesFile};
 use crate::packing::Packing;
 use crate::quiet::quietly;
 use crate::rows::ReadSoFar;
+use crate::survey::SurveyedRow;
 
 /// Notes that pass through the frozen layers together.
 const BATCH: usize = 8;
@@ -119,6 +120,12 @@ impl Encoder {
         }))
     }
 
+    /// All tokens of a note, its class, and its record.
+    pub(crate) fn surveyed(&self, note: &Note, record: usize) -> Result<SurveyedRow, String> {
+        let class = self.config.known_class(&note.label)?;
+        Ok(SurveyedRow { tokens: self.whole(note)?, class: Some(self.config.classes[class].clone()), record })
+    }
+
     fn encode(&self, note: &Note, label: usize, windows: Windows, record: usize) -> Result<Encoded, String> {
         let (windows, cut) = self.windows(note, windows)?;
         Ok(Encoded { windows, cut, label: label as i64, record })
@@ -219,8 +226,25 @@ impl Default for Windows {
 }
 
 impl Windows {
+    /// The most tokens of a text that are read, where a window has room for so many.
+    pub(crate) fn read_tokens(self, room: usize) -> Result<usize, ExpertsError> {
+        self.check_room(room)?;
+        Ok(room + (self.most - 1) * (room - self.overlap))
+    }
+
+    /// What becomes of long texts of a published model.
+    pub fn long(self) -> Long {
+        match self.most {
+            1 => Long::Cut,
+            _ => Long::Split { overlap: self.overlap },
+        }
+    }
+
     fn check(self, config: &ModelConfig) -> Result<(), ExpertsError> {
-        let room = config.max_tokens - 2;
+        self.check_room(config.max_tokens - 2)
+    }
+
+    fn check_room(self, room: usize) -> Result<(), ExpertsError> {
         if self.most == 0 || self.overlap >= room {
             return Err(ExpertsError::Settings(format!(
                 "a note must have at least 1 window, and windows may share at most {} of their {room} tokens",

@@ -34,6 +34,7 @@ mod quiet;
 mod regularizer;
 pub mod rows;
 mod statistics;
+pub mod survey;
 pub mod synthetic;
 pub mod task;
 pub mod trainer;

@@ -24,9 +24,6 @@ use super::text::{Hospital, Text};
 use crate::create::{create_folder, create_party, write};
 use crate::failure::Failure;
 
-/// Tokens of a published model's texts, as many as of MiniLM's notes.
-const MAX_TOKENS: usize = 64;
-
 /// Where the files are that processes are started with.
 #[derive(Debug)]
 pub(super) struct DemoConsortium {
@@ -161,12 +158,13 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
 /// What the hospitals train.
 fn agree(arguments: &Arguments, text: &Text) -> Result<Task, Failure> {
     let Some(base) = &arguments.base_model else {
-        let config = ModelConfig { seed: arguments.seed, ..ModelConfig::new(text.classes.clone()) };
+        let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
+        let config = ModelConfig { seed, max_tokens, ..ModelConfig::new(text.classes.clone()) };
         return Ok(Task::Classifier(config));
     };
     let name = base.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let settings = AdapterSettings { router: true, ..AdapterSettings::default() };
-    let task = AdapterTask::of_base(base, name, Objective::MultipleChoice, settings, MAX_TOKENS);
+    let task = AdapterTask::of_base(base, name, Objective::MultipleChoice, settings, arguments.max_tokens());
     Ok(Task::Adapter(AdapterTask { seed: arguments.seed, ..task.map_err(Failure::config)? }))
 }
 

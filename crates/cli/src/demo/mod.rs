@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// How the text of that file is encoded, such as windows-1252; a byte-order mark in it counts more
     #[arg(long, default_value = "utf-8", requires = "notes")]
     encoding: Encoding,
+    /// Tokens of a note that the model reads, 3 to 512: by default 64 for synthetic notes, which are short, and 256 for a file
+    #[arg(long, value_parser = clap::value_parser!(u16).range(3..=512))]
+    max_tokens: Option<u16>,
     /// At most so many notes for each hospital, on average.
     #[arg(long, default_value_t = 110)]
     notes_per_member: usize,
@@ -87,7 +90,18 @@ pub(crate) struct Arguments {
     quiet: bool,
 }
 
+/// Tokens of a note that the model reads, where no flag says it.
+const TOKENS_OF_SYNTHETIC_NOTES: u16 = 64;
+/// As many as MiniLM was trained with. Short notes cost no more for it.
+const TOKENS_OF_NOTES: u16 = 256;
+
 impl Arguments {
+    /// Tokens of a note that the model reads.
+    fn max_tokens(&self) -> usize {
+        let default = if self.notes.is_some() { TOKENS_OF_NOTES } else { TOKENS_OF_SYNTHETIC_NOTES };
+        self.max_tokens.unwrap_or(default).into()
+    }
+
     /// The folder of the model that is trained.
     fn base(&self) -> &std::path::Path {
         self.base_model.as_deref().or(self.minilm.as_deref()).expect("the flags demand one of them")

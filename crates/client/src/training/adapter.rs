@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use cloister_experts::device::set_threads;
 use cloister_experts::families::{AnyConfig, Model, Workload, overview};
-use cloister_experts::finetune::{Example, FineTuning, Long, Question, Reader, RoundTrainer};
+use cloister_experts::finetune::{Example, FineTuning, Question, Reader, RoundTrainer};
 use cloister_experts::memory::MemoryEstimate;
 use cloister_experts::rows::ReadSoFar;
 use cloister_experts::task::{AdapterTask, Objective};
@@ -68,10 +68,7 @@ impl AdapterTrainer {
     ) -> Result<Self, TrainingError> {
         let base = AnyConfig::read(&config.base_model)?;
         task.check_limits(&base)?;
-        let long = match config.windows.most {
-            1 => Long::Cut,
-            _ => Long::Split { overlap: config.windows.overlap },
-        };
+        let long = config.windows.long();
         let reader = Reader::open(&config.base_model, task.end_token, task.max_tokens, long)?
             .with_classes(task.adapter.classes.clone())?
             .for_model(&base);

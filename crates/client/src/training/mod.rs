@@ -12,6 +12,7 @@ mod program;
 mod seed;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use crate::prepare::region_clip;
 
 pub use self::process::ProgramError;
 pub(crate) use self::seed::LocalSeed;
+pub use self::trial::{Memory, Trial, UpdateNorm, block_table, training_memory, try_round};
 
 /// What a hospital trains on and with.
 #[derive(Clone, Debug)]
@@ -266,7 +268,7 @@ pub struct RowCounts {
 }
 
 /// Is told of a training's steps: done, and in all.
-pub(crate) type Steps<'a> = &'a mut dyn FnMut(usize, usize);
+pub type Steps<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// Whatever trains at a hospital.
 pub(crate) trait LocalTrainer {

@@ -48,7 +48,7 @@ pub(super) fn work(
 }
 
 /// The hospital's own program, or the built-in trainer if it has room.
-fn open(
+pub(super) fn open(
     config: &TrainingConfig,
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<Box<dyn LocalTrainer>, TrainingError> {
@@ -186,7 +186,7 @@ fn progress(
 }
 
 /// What the plan asks for, with randomness that is not the plan's (`TRAIN-07`).
-fn local_training(plan: &TrainingPlan, seed: &LocalSeed) -> LocalTraining {
+pub(super) fn local_training(plan: &TrainingPlan, seed: &LocalSeed) -> LocalTraining {
     LocalTraining {
         epochs: usize::from(plan.local_epochs),
         batch_size: usize::from(plan.batch_size),

@@ -15,8 +15,10 @@ use crate::encoder::open_tokenizer;
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
 use crate::finetune::example::{Example, Limits, Question};
+use crate::notes::labelled_text;
 use crate::quiet::quietly;
 use crate::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
+use crate::survey::SurveyedRow;
 
 /// The columns of all kinds of rows.
 const COLUMNS: &[&str] = &[
@@ -131,6 +133,35 @@ impl Reader {
             true => Err(ExpertsError::Notes(NotesError::Empty { path: rows.path().to_owned() })),
             false => Ok(()),
         }
+    }
+
+    /// Hands over each row with all of its tokens, and goes on after a bad one, unlike [`each`](Self::each).
+    pub(crate) fn survey(
+        &self,
+        file: NotesFile,
+        are_questions: bool,
+        take: &mut dyn FnMut(Result<SurveyedRow, NotesError>, ReadSoFar) -> Result<(), ExpertsError>,
+    ) -> Result<(), ExpertsError> {
+        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
+        while let Some(row) = rows.next(|row| self.surveyed(row, are_questions)) {
+            let row = row.map(|(tokens, class)| SurveyedRow { tokens, class, record: rows.record() });
+            take(row, rows.so_far())?;
+        }
+        Ok(())
+    }
+
+    /// All tokens of a row, and the name of its class; an error where training would refuse it.
+    fn surveyed(&self, row: &Row, are_questions: bool) -> Result<(Vec<i64>, Option<String>), String> {
+        let examples = self.examples(row)?;
+        if are_questions {
+            self.asked(row)?;
+        }
+        if self.classes.is_empty() {
+            return Ok((self.sequence(row)?.tokens, None));
+        }
+        let class = examples.first().and_then(|example| example.class);
+        let tokens = self.tokens(&labelled_text(row)?.text, true)?;
+        Ok((tokens, class.map(|class| self.classes[class].clone())))
     }
 
     /// The questions of a file, each with the number of its right choice, from 0. Rows have `question`, `choices` and

@@ -1,0 +1,180 @@
+//! `cloister data`: looks at a hospital's files before it trains on them.
+
+mod answer;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use cloister_client::{TrainingConfig, TrainingError, block_table, training_memory, try_round};
+use cloister_experts::notes::{Encoding, NotesFile};
+use cloister_experts::rows::ReadSoFar;
+use cloister_experts::survey::{Survey, Surveyor};
+use cloister_experts::task::Task;
+use cloister_experts::{Device, ExpertsError, Windows, device};
+use cloister_params::plan::RoundSettings;
+
+use crate::experts::PrecisionFlag;
+use crate::failure::{Failure, Kind};
+use crate::folder::read_text;
+use crate::output;
+use crate::progress::Progress;
+use answer::{Answer, TriedRound};
+
+/// Flags of `cloister data`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what files of notes hold, which rows cannot be learnt, and what training on them takes. Nothing leaves this machine; status 78
+    /// if a row cannot be learnt
+    Check(Box<Check>),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Files of notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The task file: the base model, what is trained of it, and what it learns.
+    #[arg(long)]
+    task: PathBuf,
+    /// The folder of the base model's files: of MiniLM for tasks with classes, else of the model that the task names.
+    #[arg(long, env = "CLOISTER_BASE_MODEL")]
+    base_model: PathBuf,
+    /// Notes to evaluate on, which nobody should train on.
+    #[arg(long)]
+    held_out: Option<PathBuf>,
+    /// How the text of the files is encoded, such as windows-1252; a byte-order mark in a file counts more
+    #[arg(long, default_value = "utf-8")]
+    encoding: Encoding,
+    /// The column that groups rows into records, such as a patient's number
+    #[arg(long, value_name = "COLUMN")]
+    group_by: Option<String>,
+    /// The most windows that a long note is split into.
+    #[arg(long, default_value_t = 1)]
+    windows: usize,
+    /// Tokens that a window shares with the one before.
+    #[arg(long, default_value_t = 0)]
+    window_overlap: usize,
+    /// Round settings: train one round on the first file as they say, and tell how long it takes and what their clips cut
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// What the model computes in, for that round.
+    #[arg(long, value_enum, default_value = "float32")]
+    precision: PrecisionFlag,
+    /// CPU threads for that round, at most 256.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Where that round computes: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    #[arg(long, default_value = "auto", value_parser = device::named)]
+    device: Device,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Check(arguments) => check(arguments),
+    }
+}
+
+fn check(arguments: &Check) -> Result<(), Failure> {
+    let task = Task::parse(&read_text(&arguments.task)?)
+        .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
+    let settings = arguments.settings.as_ref().map(|path| {
+        RoundSettings::parse(&read_text(path)?)
+            .map_err(|error| Failure::config(format!("{}: {error}", path.display())))
+    });
+    let settings = settings.transpose()?;
+    let windows = Windows { most: arguments.windows, overlap: arguments.window_overlap };
+    let surveyor = Surveyor::open(&task, &arguments.base_model, windows).map_err(Failure::config)?;
+    let mut progress = Progress::new();
+    let mut survey = Survey::default();
+    for path in &arguments.files {
+        add(&surveyor, &mut survey, notes_file(arguments, path, true), &mut progress)?;
+    }
+    let held_out = arguments.held_out.as_ref().map(|path| {
+        let mut survey = Survey::default();
+        add(&surveyor, &mut survey, notes_file(arguments, path, false), &mut progress)?;
+        Ok(survey)
+    });
+    let held_out = held_out.transpose()?;
+    let rows_held_out = held_out.as_ref().map(|survey| surveyor.report(survey, None));
+    let mut answer = Answer::new(surveyor.report(&survey, held_out.as_ref()), rows_held_out);
+    drop(surveyor);
+    // What training would refuse is not tried.
+    if answer.can_be_trained_on() {
+        let config = training_config(arguments, task);
+        answer.memory = Some(training_memory(&config).map_err(failure)?);
+        answer.round = settings.map(|settings| tried(&config, &settings, &mut progress)).transpose()?;
+    }
+    match arguments.json {
+        true => output::line(serde_json::to_string(&answer).map_err(Failure::error)?)?,
+        false => output::print(&answer)?,
+    }
+    answer.verdict()
+}
+
+fn notes_file(arguments: &Check, path: &std::path::Path, is_grouped: bool) -> NotesFile {
+    let group_by = arguments.group_by.clone().filter(|_| is_grouped);
+    NotesFile { path: path.to_owned(), encoding: arguments.encoding, group_by }
+}
+
+fn add(
+    surveyor: &Surveyor,
+    survey: &mut Survey,
+    file: NotesFile,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let mut step = |so_far: ReadSoFar| progress.step("reading notes", so_far.done, so_far.total);
+    surveyor.add(survey, file, &mut step).map_err(Failure::config)
+}
+
+fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
+    let notes = notes_file(arguments, &arguments.files[0], true);
+    let held_out = arguments.held_out.as_ref().unwrap_or(&arguments.files[0]);
+    TrainingConfig {
+        task,
+        base_model: arguments.base_model.clone(),
+        precision: arguments.precision.into(),
+        recompute_layers: false,
+        notes,
+        held_out: notes_file(arguments, held_out, false),
+        part: 0,
+        of: 1,
+        windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
+        threads: arguments.threads.into(),
+        device: arguments.device,
+        compare_local: false,
+        folder: PathBuf::new(),
+        program: None,
+    }
+}
+
+fn tried(
+    config: &TrainingConfig,
+    settings: &RoundSettings,
+    progress: &mut Progress,
+) -> Result<TriedRound, Failure> {
+    let table = block_table(&config.task, &config.base_model).map_err(failure)?;
+    if !settings.blocks.iter().map(|block| block.shape).eq(table) {
+        return Err(Failure::config(
+            "the settings' blocks are not those of the task: use settings that were made for this task file",
+        ));
+    }
+    let mut step = |done: usize, total: usize| progress.step("training", done as u64, total as u64);
+    Ok(TriedRound::new(&try_round(config, settings, &mut step).map_err(failure)?))
+}
+
+fn failure(error: TrainingError) -> Failure {
+    let kind = match error {
+        TrainingError::Experts(ExpertsError::Memory { .. }) => Kind::Unavailable,
+        _ => Kind::Config,
+    };
+    Failure::new(kind, error)
+}

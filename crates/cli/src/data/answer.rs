@@ -1,0 +1,235 @@
+//! What `cloister data check` found, for people and as JSON.
+
+use std::fmt;
+
+use cloister_client::{Memory, Trial};
+use cloister_experts::survey::Report;
+use cloister_params::block::BlockKind;
+use cloister_transport::printable;
+use serde::Serialize;
+
+use crate::demo::format::{bytes, percent, seconds, whole};
+use crate::failure::Failure;
+
+/// Fewer rows of a class than this are told.
+const FEW: usize = 5;
+/// Texts are told to be cut where more than one of so many is.
+const ONE_OF: usize = 20;
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    #[serde(flatten)]
+    notes: Report,
+    /// The held-out file; none without one.
+    held_out: Option<HeldOut>,
+    /// Memory that training takes; none where there is a row that training refuses.
+    pub(super) memory: Option<Memory>,
+    /// One round of training, where settings were given.
+    pub(super) round: Option<TriedRound>,
+}
+
+/// Rows that nobody trains on.
+#[derive(Debug, Serialize)]
+pub(super) struct HeldOut {
+    rows: usize,
+    /// Rows that cannot be measured on.
+    bad_rows: usize,
+    /// The first of them, each with its place and what is wrong.
+    first_bad_rows: Vec<String>,
+}
+
+impl From<Report> for HeldOut {
+    fn from(report: Report) -> Self {
+        let Report { rows, bad_rows, first_bad_rows, .. } = report;
+        Self { rows, bad_rows, first_bad_rows }
+    }
+}
+
+/// A round of training on this machine.
+#[derive(Debug, Serialize)]
+pub(super) struct TriedRound {
+    seconds: f64,
+    /// Experts, routers and shared parameters whose update the settings' clips would cut.
+    clips: Vec<Clip>,
+    /// The share of records' gradients that private training clipped; none where training is not private.
+    share_of_gradients_clipped: Option<f64>,
+}
+
+/// Blocks of one kind.
+#[derive(Debug, Serialize)]
+struct Clip {
+    kind: &'static str,
+    blocks: usize,
+    /// Those whose update is longer than the clip.
+    cut: usize,
+    /// The longest update over the clip.
+    largest_over_clip: f64,
+}
+
+impl Answer {
+    pub(super) fn new(notes: Report, held_out: Option<Report>) -> Self {
+        Self { notes, held_out: held_out.map(HeldOut::from), memory: None, round: None }
+    }
+
+    /// Bad rows and rows of all files.
+    fn bad_and_all(&self) -> (usize, usize) {
+        let (bad, all) = self.held_out.as_ref().map_or((0, 0), |rows| (rows.bad_rows, rows.rows));
+        (self.notes.bad_rows + bad, self.notes.rows + all)
+    }
+
+    fn has_rows(&self) -> bool {
+        self.notes.rows > 0 && self.held_out.as_ref().is_none_or(|held_out| held_out.rows > 0)
+    }
+
+    /// Whether the client would start.
+    pub(super) fn can_be_trained_on(&self) -> bool {
+        self.has_rows() && self.bad_and_all().0 == 0
+    }
+
+    /// The status that the command ends with.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        match self.bad_and_all() {
+            _ if !self.has_rows() => Err(Failure::config("a file has no rows; at least one is needed")),
+            (0, _) => Ok(()),
+            (bad, rows) => Err(Failure::config(format!(
+                "{} of {} rows cannot be used; the client refuses a file with such a row, so correct them or leave them out",
+                whole(bad),
+                whole(rows)
+            ))),
+        }
+    }
+
+    /// What a hospital should look at before it joins.
+    fn hints(&self) -> Vec<String> {
+        let Report { lengths, .. } = &self.notes;
+        let learnt = self.notes.rows - self.notes.bad_rows;
+        let mut hints = Vec::new();
+        if lengths.cut * ONE_OF > learnt {
+            hints.push(format!(
+                "{} of {} texts are longer than the {} tokens that the model reads, and {} of all tokens are lost: more --windows, or a \
+                 task with a larger max_tokens (nine of ten texts have at most {})",
+                whole(lengths.cut),
+                whole(learnt),
+                whole(lengths.read),
+                percent(lengths.share_of_tokens_cut),
+                whole(lengths.ninth_decile)
+            ));
+        }
+        let classes = self.notes.classes.iter();
+        let few =
+            classes.filter(|(_, count)| **count < FEW).map(|(class, count)| format!("{class} ({count})"));
+        let few: Vec<String> = few.collect();
+        if !few.is_empty() {
+            hints.push(format!("classes with fewer than {FEW} rows: {}", few.join(", ")));
+        }
+        hints.extend(self.notes.near_twins.iter().map(|twins| {
+            format!("the classes {} may be meant to be one; if so, correct the labels", twins.join(", "))
+        }));
+        if self.notes.duplicates > 0 {
+            hints.push(format!(
+                "{} rows repeat the text of another; private training counts each as a record of its own",
+                whole(self.notes.duplicates)
+            ));
+        }
+        if self.notes.texts_of_several_classes > 0 {
+            let count = whole(self.notes.texts_of_several_classes);
+            hints.push(format!("{count} texts stand under several classes; at most one of them is right"));
+        }
+        if let Some(both @ 1..) = self.notes.rows_held_out_too {
+            hints.push(format!(
+                "{} rows stand among the held-out rows too, so that the measured accuracy is too good: hold out others",
+                whole(both)
+            ));
+        }
+        if let Some(Memory { needed, free: Some(free) }) = self.memory
+            && needed > free
+        {
+            hints.push(
+                "less memory is free than training takes; the client would end with status 69".to_owned(),
+            );
+        }
+        hints
+    }
+}
+
+impl TriedRound {
+    pub(super) fn new(trial: &Trial) -> Self {
+        let kinds = ["experts", "routers", "shared parameters"];
+        let clip = |kind: &'static str| {
+            let norms = trial.updates.iter().filter(|update| name(update.kind) == kind);
+            let norms: Vec<f64> = norms.map(|update| update.over_clip).collect();
+            let cut = norms.iter().filter(|&&norm| norm > 1.0).count();
+            Clip {
+                kind,
+                blocks: norms.len(),
+                cut,
+                largest_over_clip: norms.iter().copied().fold(0.0, f64::max),
+            }
+        };
+        let share =
+            |report: cloister_experts::PrivateReport| report.clipped as f64 / report.drawn.max(1) as f64;
+        Self {
+            seconds: trial.seconds,
+            clips: kinds.into_iter().map(clip).filter(|clip| clip.blocks > 0).collect(),
+            share_of_gradients_clipped: trial.private.map(share),
+        }
+    }
+}
+
+fn name(kind: BlockKind) -> &'static str {
+    match kind {
+        BlockKind::Expert { .. } => "experts",
+        BlockKind::Router { .. } => "routers",
+        BlockKind::Shared => "shared parameters",
+        BlockKind::Routing { .. } => "routing",
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { lengths, .. } = &self.notes;
+        let row = |f: &mut fmt::Formatter<'_>, what: &str, value: String| writeln!(f, "{what:<28}{value}");
+        row(f, "rows", whole(self.notes.rows))?;
+        row(f, "rows that cannot be learnt", whole(self.notes.bad_rows))?;
+        for bad in &self.notes.first_bad_rows {
+            writeln!(f, "  {}", printable(bad.as_bytes()))?;
+        }
+        let most = whole(self.notes.most_rows_of_a_record);
+        row(f, "records", format!("{}, of at most {most} rows", whole(self.notes.records)))?;
+        let (median, ninth, longest) =
+            (whole(lengths.median), whole(lengths.ninth_decile), whole(lengths.longest));
+        row(
+            f,
+            "tokens of a text",
+            format!("{median} in the middle, nine of ten at most {ninth}, longest {longest}"),
+        )?;
+        let cut = format!("{}, of which the model reads {}", whole(lengths.cut), whole(lengths.read));
+        row(f, "texts that are cut", format!("{cut} tokens"))?;
+        row(f, "repeated texts", whole(self.notes.duplicates))?;
+        if let Some(HeldOut { rows, bad_rows, first_bad_rows }) = &self.held_out {
+            let bad = format!("{}, of which {} cannot be measured on", whole(*rows), whole(*bad_rows));
+            row(f, "held-out rows", bad)?;
+            first_bad_rows.iter().try_for_each(|bad| writeln!(f, "  {}", printable(bad.as_bytes())))?;
+        }
+        for (class, count) in &self.notes.classes {
+            row(f, "class", format!("{:>6}  {}", whole(*count), printable(class.as_bytes())))?;
+        }
+        if let Some(Memory { needed, free }) = self.memory {
+            let free = free.map_or_else(String::new, |free| format!("; {} are free", bytes(free as u64)));
+            row(f, "memory for training", format!("about {}{free}", bytes(needed as u64)))?;
+        }
+        if let Some(round) = &self.round {
+            row(f, "a round of training", format!("{} s", seconds(round.seconds)))?;
+            for Clip { kind, blocks, cut, largest_over_clip } in &round.clips {
+                let value =
+                    format!("{cut} of {blocks}; the longest update is {largest_over_clip:.2} of the clip");
+                row(f, &format!("clipped {kind}"), value)?;
+            }
+            if let Some(share) = round.share_of_gradients_clipped {
+                row(f, "clipped gradients", percent(share))?;
+            }
+        }
+        self.hints().iter().try_for_each(|hint| writeln!(f, "\n- {}", printable(hint.as_bytes())))
+    }
+}

@@ -1,0 +1,132 @@
+//! `cloister data check`: what a hospital runs before it joins.
+
+#![cfg(feature = "training")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+const CLOISTER: &str = env!("CARGO_BIN_EXE_cloister");
+/// Stands in every text, and in nothing that is printed.
+const MARKER: &str = "qzx";
+
+/// A folder with a tiny published model as `base`, with a token for each letter, and a task and settings for it.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    let base = folder.join("base");
+    fs::create_dir_all(&base).expect("the folder can be made");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures/mixtral");
+    for entry in fs::read_dir(fixture).expect("the fixture is committed") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_file() {
+            fs::copy(&path, base.join(path.file_name().expect("a file"))).expect("it can be copied");
+        }
+    }
+    let letters = "abcdefghijklmnopqrstuvwxyz ".chars().map(|letter| letter.to_string()).zip(3..);
+    let vocabulary: Vec<(String, i64)> = [("?".to_owned(), 0)].into_iter().chain(letters).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "post_processor": null, "decoder": null,
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+        "model": {"type": "WordLevel", "unk_token": "?",
+            "vocab": vocabulary.into_iter().collect::<std::collections::BTreeMap<_, _>>()},
+    });
+    fs::write(base.join("tokenizer.json"), tokenizer.to_string()).expect("it can be written");
+    fs::write(folder.join("classes.jsonl"), format!("{}{}", row("a", "heart"), row("a", "lung")))
+        .expect("it can be written");
+    let mut command = Command::new(CLOISTER);
+    command.args(["experts", "task"]).arg(&base).arg(folder.join("task"));
+    command.args(["--members", "5", "--max-tokens", "8", "--objective", "classification", "--classes-of"]);
+    let output = command.arg(folder.join("classes.jsonl")).output().expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder
+}
+
+fn row(text: &str, label: &str) -> String {
+    format!("{}\n", json!({"text": text, "label": label}))
+}
+
+fn check(folder: &Path, notes: &str, flags: &[&str]) -> Output {
+    let mut command = Command::new(CLOISTER);
+    command.current_dir(folder).args([
+        "data",
+        "check",
+        notes,
+        "--task",
+        "task/task.json",
+        "--base-model",
+        "base",
+    ]);
+    let output = command.args(flags).output().expect("the program starts");
+    let said = [output.stdout.as_slice(), &output.stderr].concat();
+    assert!(!String::from_utf8_lossy(&said).contains(MARKER), "no text is printed");
+    output
+}
+
+#[test]
+fn good_files_are_counted_and_a_round_is_tried() {
+    let folder = scratch("good");
+    let text = |rest: &str| format!("{MARKER} {rest}");
+    let rows = [
+        row(&text("aaa"), "heart"),
+        row(&text("aaa"), "lung"),
+        row(&text("a long text"), "heart"),
+        row(&text("b"), "heart"),
+    ];
+    fs::write(folder.join("notes.jsonl"), rows.concat()).expect("it can be written");
+    fs::write(folder.join("held.jsonl"), &rows[3]).expect("it can be written");
+    let flags = ["--held-out", "held.jsonl", "--settings", "task/settings.toml", "--json"];
+    let output = check(&folder, "notes.jsonl", &flags);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&found["rows"], &found["bad_rows"], &found["records"]), (&json!(4), &json!(0), &json!(4)));
+    assert_eq!(found["classes"], json!({"heart": 3, "lung": 1}));
+    assert_eq!((&found["duplicates"], &found["texts_of_several_classes"]), (&json!(1), &json!(1)));
+    assert_eq!(found["rows_held_out_too"], 1);
+    assert_eq!((&found["lengths"]["read"], &found["lengths"]["longest"]), (&json!(8), &json!(15)));
+    assert_eq!(found["lengths"]["cut"], 1);
+    assert!(found["memory"]["needed"].as_u64() > Some(0));
+    assert!(found["round"]["seconds"].as_f64() > Some(0.0));
+    let clips = found["round"]["clips"].as_array().expect("a list");
+    assert!(
+        clips.iter().any(|clip| clip["kind"] == "experts" && clip["largest_over_clip"].as_f64() > Some(0.0))
+    );
+    let text = check(&folder, "notes.jsonl", &flags[..2]).stdout;
+    let text = String::from_utf8(text).expect("text");
+    assert!(text.contains("1 of 4 texts are longer than the 8 tokens that the model reads"), "{text}");
+    assert!(text.contains("1 rows stand among the held-out rows too"), "{text}");
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+/// The client stops at the first bad row; the check names more, in a table as in JSON Lines, and groups rows by patient.
+#[test]
+fn bad_rows_are_counted_and_named_and_end_with_status_78() {
+    let folder = scratch("bad");
+    let table = format!(
+        "patient;text;label\n7;{MARKER};heart\n8;{MARKER} b;lung\n7;c;heart\n9;{MARKER};skin\n;d;lung\n8;;lung\n"
+    );
+    fs::write(folder.join("notes.csv"), table).expect("it can be written");
+    let output = check(&folder, "notes.csv", &["--group-by", "patient", "--json"]);
+    assert_eq!(output.status.code(), Some(78));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&found["rows"], &found["bad_rows"], &found["records"]), (&json!(6), &json!(3), &json!(2)));
+    assert_eq!(found["most_rows_of_a_record"], 2);
+    let named = found["first_bad_rows"].as_array().expect("a list");
+    let words = [
+        "row 4 (line 5): its label is none",
+        "row 5 (line 6): “patient” is missing",
+        "row 6 (line 7): there is no “text”",
+    ];
+    for (named, words) in named.iter().zip(words) {
+        assert!(named.as_str().is_some_and(|named| named.contains(words)), "{named}");
+    }
+    assert_eq!(found["memory"], Value::Null, "what the client refuses is not tried");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.contains("3 of 6 rows cannot be used"), "{said}");
+    let other = check(&folder, "task/task.json", &[]);
+    assert_eq!(other.status.code(), Some(78), "a file of another kind");
+    fs::remove_dir_all(folder).expect("it was made above");
+}

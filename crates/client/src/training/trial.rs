@@ -1,0 +1,104 @@
+//! What training takes and yields on this machine, tried before a hospital joins anything. Nothing leaves.
+
+use std::path::Path;
+use std::time::Instant;
+
+use cloister_experts::memory::{MemoryEstimate, available};
+use cloister_experts::task::Task;
+use cloister_experts::{BlockVectors, PrivateReport};
+use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::plan::{PlannedBlock, RoundSettings};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::adapter::AdapterTrainer;
+use super::classifier::Classifier;
+use super::worker::{local_training, open};
+use super::{LocalSeed, Private, Steps, TrainingConfig, TrainingError};
+
+/// Memory that training takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Memory {
+    /// Bytes that it takes, about.
+    pub needed: usize,
+    /// Bytes that are free, where that can be told.
+    pub free: Option<usize>,
+}
+
+/// One round of training.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trial {
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Each trained block's update.
+    pub updates: Vec<UpdateNorm>,
+    /// What private training did, where the settings ask for it.
+    pub private: Option<PrivateReport>,
+}
+
+/// How large the update of a block is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct UpdateNorm {
+    /// The block's kind.
+    pub kind: BlockKind,
+    /// Its L2 norm over the clip: above 1, the clip cuts it.
+    pub over_clip: f64,
+}
+
+/// The memory that training takes, of the built-in trainer.
+///
+/// # Errors
+/// Notes or a base model that cannot be used.
+pub fn training_memory(config: &TrainingConfig) -> Result<Memory, TrainingError> {
+    let estimate: MemoryEstimate = match &config.task {
+        Task::Classifier(model) => Classifier::memory(config, model)?,
+        Task::Adapter(task) => AdapterTrainer::memory(config, task)?,
+    };
+    Ok(Memory { needed: estimate.total(), free: available(config.device) })
+}
+
+/// The blocks of a task.
+///
+/// # Errors
+/// A base model that cannot be used.
+pub fn block_table(task: &Task, base: &Path) -> Result<Vec<BlockShape>, TrainingError> {
+    Ok(task.initial(base)?.table().to_vec())
+}
+
+/// Trains one round from the task's initial parameters, as these settings say.
+///
+/// # Errors
+/// Notes, a base model or settings that training fails with.
+pub fn try_round(
+    config: &TrainingConfig,
+    settings: &RoundSettings,
+    steps: Steps<'_>,
+) -> Result<Trial, TrainingError> {
+    let initial = config.task.initial(&config.base_model)?;
+    let width = config.task.hidden_width(&config.base_model)?;
+    // What is read and what it takes is told elsewhere.
+    let (reports, _unread) = mpsc::unbounded_channel();
+    let mut trainer = open(config, &reports)?;
+    let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
+    let private = Private::of(settings, width);
+    let local = local_training(&settings.training, &seed);
+    let start = Instant::now();
+    let trained = trainer.train(&initial, &local, private.as_ref(), steps)?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Trial { seconds, updates: norms(&trained.result.updates, settings), private: trained.private })
+}
+
+/// The norms of all blocks but routing distributions, which are no updates.
+fn norms(updates: &BlockVectors, settings: &RoundSettings) -> Vec<UpdateNorm> {
+    let planned =
+        settings.blocks.iter().filter(|block| !matches!(block.shape.kind, BlockKind::Routing { .. }));
+    let norm = |block: &PlannedBlock| {
+        let update = updates.get(block.shape.kind)?;
+        let squares = update.iter().map(|value| f64::from(*value) * f64::from(*value));
+        let over_clip = squares.sum::<f64>().sqrt() / block.scale.clip();
+        Some(UpdateNorm { kind: block.shape.kind, over_clip })
+    };
+    planned.filter_map(norm).collect()
+}
