@@ -85,15 +85,14 @@ impl FineTuner {
         let (mut drawn_in_all, mut tokens) = (0, 0);
         let mut clipped = Tensor::zeros([], (Kind::Int64, self.model.device()));
         for _ in 0..private.steps {
-            let drawn = private.draw(examples.len(), random);
-            tokens += drawn.iter().map(|&number| examples[number].tokens.len()).sum::<usize>();
-            let (loss, sum) = own.clipped_sum(&drawn, grid.bound);
-            let mut gradients = sum.noised(grid, divisor, random);
-            own.learning.mask(&mut gradients);
-            optimizer.apply(&gradients);
-            drawn_in_all += drawn.len();
-            clipped += &sum.clipped;
-            losses.push(sum.judged(&loss), progress)?;
+            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
+            let mut step = private.step(grid, (examples.len(), divisor), random, clipped_sum);
+            tokens += step.drawn.iter().map(|&number| examples[number].tokens.len()).sum::<usize>();
+            own.learning.mask(&mut step.gradients);
+            optimizer.apply(&step.gradients);
+            drawn_in_all += step.drawn.len();
+            clipped += &step.clipped;
+            losses.push(step.loss, progress)?;
         }
         let losses = losses.finish(progress)?;
         let clipped = clipped.int64_value(&[]) as usize;

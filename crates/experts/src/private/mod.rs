@@ -17,6 +17,7 @@
 
 mod averages;
 mod noise;
+mod planted;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 pub(crate) use averages::LayerAverages;
-pub use averages::{Averaging, RecordAverages};
+pub use averages::{Averaging, RecordAverages, RoutedToken};
 pub(crate) use noise::Grid;
+pub use planted::{PlantedGradients, ReleasedStep};
 pub(crate) use tape::{Place, Recorder, Tape};
 
 use crate::error::ExpertsError;
@@ -69,6 +71,33 @@ impl PrivateTraining {
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
         (0..examples).filter(|_| u128::from(random.next_u64()) < threshold).collect()
     }
+
+    /// One step, the same whatever is trained: draws from so many examples, has `clipped_sum` sum their gradients clipped to
+    /// the grid's bound, adds noise and divides by `divisor`. `clipped_sum` also says the loss.
+    pub(crate) fn step(
+        &self,
+        grid: Grid,
+        (examples, divisor): (usize, usize),
+        random: &mut impl CryptoRng,
+        clipped_sum: impl FnOnce(&[usize], f64) -> (Tensor, ClippedSum),
+    ) -> Step {
+        let drawn = self.draw(examples, random);
+        let (loss, sum) = clipped_sum(&drawn, grid.bound);
+        let gradients = sum.noised(grid, divisor, random);
+        Step { drawn, loss: sum.judged(&loss), gradients, clipped: sum.clipped }
+    }
+}
+
+/// What one step yields.
+pub(crate) struct Step {
+    /// The examples that were drawn.
+    pub(crate) drawn: Vec<usize>,
+    /// The loss, which is no number where a gradient is none.
+    pub(crate) loss: Tensor,
+    /// The noised sum over the divisor, for each parameter.
+    pub(crate) gradients: Vec<Tensor>,
+    /// Gradients that were clipped, a scalar on the device.
+    pub(crate) clipped: Tensor,
 }
 
 /// What DP-SGD did. It tells of the examples, and stays with the member.
