@@ -46,6 +46,14 @@ pub struct Evidence {
     pub(crate) noise: NoiseSeen,
 }
 
+impl Evidence {
+    /// The scores of the canaries that were included, or of those that were not.
+    pub(crate) fn scores_where(&self, wanted: bool) -> Vec<f64> {
+        let scores = self.scores.iter().zip(&self.included);
+        scores.filter(|(_, included)| **included == wanted).map(|(score, _)| *score).collect()
+    }
+}
+
 /// A mechanism that canaries pass through, each included with probability ½.
 pub trait Mechanism {
     /// Releases what so many canaries make, or a few more, and scores them for each subject.

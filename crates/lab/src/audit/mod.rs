@@ -101,13 +101,10 @@ impl Auditor<'_> {
                 if !fault.befalls(released, case.private_training) {
                     continue;
                 }
-                let case = Case { fault, ..case };
-                if fault.changes_data() {
-                    let planned = planned.with_fault(fault, released)?;
-                    self.run(case, &Rounds::with_fault(&planned, fault, released))?;
-                } else {
-                    self.run(case, &Rounds::with_fault(planned, fault, released))?;
-                }
+                let changed =
+                    fault.changes_data().then(|| planned.with_fault(fault, released)).transpose()?;
+                let planned = changed.as_ref().unwrap_or(planned);
+                self.run(Case { fault, ..case }, &Rounds::with_fault(planned, fault, released))?;
             }
         }
         Ok(())
@@ -149,11 +146,7 @@ impl Auditor<'_> {
 
 /// What the evidence says of a claim, where each test may err with probability `significance`.
 pub fn judge(case: Case, evidence: &Evidence, delta: f64, significance: f64) -> Scores {
-    let of = |wanted: bool| -> Vec<f64> {
-        let scores = evidence.scores.iter().zip(&evidence.included);
-        scores.filter(|(_, bit)| **bit == wanted).map(|(score, _)| *score).collect()
-    };
-    let (inside, outside) = (of(true), of(false));
+    let (inside, outside) = (evidence.scores_where(true), evidence.scores_where(false));
     let guesses = most_likely(&evidence.scores, &evidence.included);
     let decisions = decide(&inside, &outside);
     let (by_one_run, by_decisions) =

@@ -59,7 +59,7 @@ impl Constant {
     /// In these releases, of which there must be some.
     pub(crate) fn of(noise: &[Vec<i64>]) -> Self {
         let first = &noise[0];
-        let is_constant = |at: &usize| noise.iter().all(|own| own[*at] == first[*at]);
+        let is_constant = |at: &usize| noise.iter().all(|release| release[*at] == first[*at]);
         Self {
             releases: noise.len() as u32,
             coordinates: first.len() as u64,
@@ -157,7 +157,7 @@ mod tests {
             assert!(!repeats(&fresh), "fresh noise of {sigma}");
             let shared = |share: usize| -> Vec<Vec<i64>> {
                 let mut noise = fresh.clone();
-                noise[1..].iter_mut().for_each(|own| own[..share].copy_from_slice(&fresh[0][..share]));
+                noise[1..].iter_mut().for_each(|next| next[..share].copy_from_slice(&fresh[0][..share]));
                 noise
             };
             assert!(repeats(&shared(200)), "all of it, {sigma}");
@@ -176,7 +176,7 @@ mod tests {
     fn one_coordinate_without_noise_is_seen() {
         let mut noise = noise(20, 5000, 2);
         assert!(!Constant::of(&noise).repeats(SIGNIFICANCE));
-        noise.iter_mut().for_each(|own| own[4321] = 0);
+        noise.iter_mut().for_each(|release| release[4321] = 0);
         assert!(Constant::of(&noise).repeats(SIGNIFICANCE));
         assert!(!Constant::of(&noise[..4]).repeats(SIGNIFICANCE), "chance may do it four times");
     }

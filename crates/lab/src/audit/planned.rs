@@ -49,8 +49,8 @@ pub(crate) struct Planted {
     pub(crate) result: LocalResult,
     /// What is prepared of it without noise.
     pub(crate) prepared: Contribution,
-    /// What the noise protects. Where a member is absent it is zero (`PRIV-01`), although a member that is there always has a
-    /// consistency weight.
+    /// What the noise protects. Where a member is absent its integers are zero (`PRIV-01`), although a member that is there
+    /// always has a consistency weight; its sketches and counts are zero already.
     pub(crate) protected: Contribution,
 }
 
@@ -99,25 +99,35 @@ impl Planned {
         })
     }
 
-    /// What canaries make by these settings.
+    /// What canaries make by these settings, by direction.
     fn canaries(&self, settings: &RoundSettings) -> Result<Vec<[Planted; 2]>, LabError> {
-        let plan = self.plan(&self.without_noise(settings));
         let mut permits = Permits::counting(self.unit)?;
-        let mut planted = |canary: Canary| -> Result<Planted, LabError> {
-            let result = canary.result(self.unit, &self.model, (&self.settings, settings))?;
-            let no_noise = &mut ChaCha20Rng::seed_from_u64(0);
-            let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, no_noise)?;
-            let mut protected = prepared.clone();
-            if self.unit == PrivacyUnit::Member && !canary.included {
-                protected.integers.iter_mut().for_each(|block| block.fill(0));
-            }
-            Ok(Planted { result, prepared, protected })
-        };
-        let both = |number| -> Result<[Planted; 2], LabError> {
+        let mut canaries = Vec::with_capacity(DIRECTIONS);
+        for number in 0..DIRECTIONS {
             let [absent, included] = [false, true].map(|included| Canary { number, included });
-            Ok([planted(absent)?, planted(included)?])
-        };
-        (0..DIRECTIONS).map(both).collect()
+            canaries.push([
+                self.plant(absent, settings, &mut permits)?,
+                self.plant(included, settings, &mut permits)?,
+            ]);
+        }
+        Ok(canaries)
+    }
+
+    fn plant(
+        &self,
+        canary: Canary,
+        settings: &RoundSettings,
+        permits: &mut Permits,
+    ) -> Result<Planted, LabError> {
+        let plan = self.plan(&self.without_noise(settings));
+        let result = canary.result(self.unit, &self.model, (&self.settings, settings))?;
+        let unused = &mut ChaCha20Rng::seed_from_u64(0);
+        let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, unused)?;
+        let mut protected = prepared.clone();
+        if self.unit == PrivacyUnit::Member && !canary.included {
+            protected.integers.iter_mut().for_each(|block| block.fill(0));
+        }
+        Ok(Planted { result, prepared, protected })
     }
 
     fn without_noise(&self, settings: &RoundSettings) -> RoundSettings {
@@ -135,7 +145,7 @@ impl Planned {
     }
 
     /// What a canary makes.
-    pub(crate) fn of(&self, canary: Canary) -> &Planted {
+    pub(crate) fn planted(&self, canary: Canary) -> &Planted {
         &self.canaries[canary.number % DIRECTIONS][usize::from(canary.included)]
     }
 
@@ -173,21 +183,22 @@ impl Planned {
     /// The standard deviation of the noise that a release of this kind is said to carry: in all, and by each member.
     pub(crate) fn deviation(&self, released: Released) -> (f64, f64) {
         let release = self.releases.iter().find(|release| release.released == released);
-        let (sigma, noises) =
-            release.map_or((0.0, 0.0), |own| (f64::from(own.noise_per_member), f64::from(own.honest_noises)));
+        let sigma = release.map_or(0.0, |release| f64::from(release.noise_per_member));
+        let noises = release.map_or(0.0, |release| f64::from(release.honest_noises));
         (sigma * noises.sqrt(), sigma)
     }
 
     /// The furthest that a canary moves releases of one kind before noise, over the sensitivity that is charged.
     pub(crate) fn moved(&self, released: Released) -> f64 {
-        let charged = self.releases.iter().filter(|release| release.released == released);
-        let squares: f64 = charged.map(|own| own.count as f64 * own.sensitivity.powi(2)).sum();
-        let distance = |both: &[Planted; 2]| {
-            let [absent, present] = both.each_ref().map(|own| self.part(&own.protected, released));
-            let squares = absent.iter().zip(present).map(|(one, other)| ((one - other) as f64).powi(2));
-            squares.sum::<f64>().sqrt()
-        };
-        self.canaries.iter().map(distance).fold(0.0, f64::max) / squares.sqrt()
+        let charged = squared_sensitivity(&self.releases, released).sqrt();
+        self.canaries.iter().map(|both| self.distance(both, released) / charged).fold(0.0, f64::max)
+    }
+
+    /// How far what is protected of a canary is from what is without it.
+    fn distance(&self, both: &[Planted; 2], released: Released) -> f64 {
+        let [absent, present] = both.each_ref().map(|planted| self.part(&planted.protected, released));
+        let squares = absent.iter().zip(present).map(|(absent, present)| ((present - absent) as f64).powi(2));
+        squares.sum::<f64>().sqrt()
     }
 
     /// The released integers of one kind in a contribution.
@@ -195,27 +206,32 @@ impl Planned {
         let sketches = contribution.sketches.values();
         match released {
             Released::RegionSketch => {
-                sketches.flat_map(|own| own.region.iter().map(|value| i64::from(*value))).collect()
+                sketches.flat_map(|sketch| sketch.region.iter().map(|value| i64::from(*value))).collect()
             }
             Released::UpdateSketch => {
-                sketches.flat_map(|own| own.update.iter().map(|value| i64::from(*value))).collect()
+                sketches.flat_map(|sketch| sketch.update.iter().map(|value| i64::from(*value))).collect()
             }
-            Released::TokenCount => sketches.map(|own| i64::from(own.tokens)).collect(),
+            Released::TokenCount => sketches.map(|sketch| i64::from(sketch.tokens)).collect(),
             _ => {
                 let blocks = self.settings.blocks.iter().zip(&contribution.integers);
                 let of_kind = blocks.filter(|(block, _)| Released::sum_of(block.shape.kind) == released);
-                of_kind.flat_map(|(_, own)| own.iter().map(|value| i64::from(*value))).collect()
+                of_kind.flat_map(|(_, block)| block.iter().map(|value| i64::from(*value))).collect()
             }
         }
     }
+}
+
+/// Of all releases of one kind together.
+fn squared_sensitivity(releases: &[Release], released: Released) -> f64 {
+    let of_kind = releases.iter().filter(|release| release.released == released);
+    of_kind.map(|release| release.count as f64 * release.sensitivity.powi(2)).sum()
 }
 
 /// Gives every kind of release as much noise as costs [`RHO`]. Both kinds of sketches have one noise.
 fn calibrate(settings: &mut RoundSettings, unit: PrivacyUnit) -> Result<(), LabError> {
     let all = releases(settings, unit).map_err(LedgerError::from)?;
     for release in all.iter().filter(|release| release.released != Released::PrivateStep) {
-        let alike = all.iter().filter(|other| other.released == release.released);
-        let squares: f64 = alike.map(|own| own.count as f64 * own.sensitivity.powi(2)).sum();
+        let squares = squared_sensitivity(&all, release.released);
         let sigma = (squares / (2.0 * RHO * f64::from(release.honest_noises))).sqrt().ceil();
         change_noise(settings, release.released, |_| sigma as u32);
     }

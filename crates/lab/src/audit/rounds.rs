@@ -80,14 +80,15 @@ impl<'a> Rounds<'a> {
         let Running { plans, permits, random } = running;
         let fault = self.broken.map_or(Fault::None, |(fault, _)| fault);
         for (member, (canary, plan)) in canaries.iter().zip(plans).enumerate() {
-            let result = &self.planned.of(*canary).result;
+            let planted = self.planned.planted(*canary);
             let mut generator = fault.generator(member, random);
             let permit = permits.next(plan)?;
-            let mut own = prepare(plan, &self.planned.model(), result, permit, &mut generator)?.0;
+            let (mut contribution, _) =
+                prepare(plan, &self.planned.model(), &planted.result, permit, &mut generator)?;
             if let Some((Fault::BareCoordinate, released)) = self.broken {
-                self.bare(&mut own, &self.planned.of(*canary).prepared, released);
+                self.bare(&mut contribution, &planted.prepared, released);
             }
-            contributions.push(own);
+            contributions.push(contribution);
         }
         Ok(Round { canaries, contributions })
     }
@@ -98,37 +99,44 @@ impl<'a> Rounds<'a> {
         if let Some(at) = blocks.iter().rposition(|block| Released::sum_of(block.shape.kind) == released) {
             copy_last(&mut contribution.integers[at], &known.integers[at]);
         }
-        let Some((own, known)) = contribution.sketches.values_mut().zip(known.sketches.values()).last()
-        else {
-            return;
-        };
-        match released {
-            Released::RegionSketch => copy_last(&mut own.region, &known.region),
-            Released::UpdateSketch => copy_last(&mut own.update, &known.update),
-            Released::TokenCount => own.tokens = known.tokens,
+        let sketches = contribution.sketches.values_mut().zip(known.sketches.values());
+        match (released, sketches.last()) {
+            (Released::RegionSketch, Some((sketch, known))) => copy_last(&mut sketch.region, &known.region),
+            (Released::UpdateSketch, Some((sketch, known))) => copy_last(&mut sketch.update, &known.update),
+            (Released::TokenCount, Some((sketch, known))) => sketch.tokens = known.tokens,
             _ => {}
         }
     }
 
     /// Each member's noise on releases of one kind: what it prepared, without what is known of it.
     fn noise(&self, round: &Round, released: Released) -> Vec<Vec<i64>> {
-        let of = |(canary, own): (&Canary, &Contribution)| {
-            let known = self.planned.part(&self.planned.of(*canary).prepared, released);
-            self.planned.part(own, released).iter().zip(known).map(|(own, known)| own - known).collect()
-        };
-        round.canaries.iter().zip(&round.contributions).map(of).collect()
+        let members = round.canaries.iter().zip(&round.contributions);
+        members.map(|(canary, contribution)| self.member_noise(*canary, contribution, released)).collect()
     }
 
-    /// Whether noise comes again: the same members, each the same canary, in some rounds.
-    fn compared(&self, running: &mut Running) -> Result<Vec<NoiseSeen>, LabError> {
+    fn member_noise(&self, canary: Canary, contribution: &Contribution, released: Released) -> Vec<i64> {
+        let known = self.planned.part(&self.planned.planted(canary).prepared, released);
+        self.planned
+            .part(contribution, released)
+            .iter()
+            .zip(known)
+            .map(|(value, known)| value - known)
+            .collect()
+    }
+
+    /// What is seen of each kind of release before canaries are scored: the same members, each the same canary, in some
+    /// rounds.
+    fn before_scores(&self, running: &mut Running) -> Result<Vec<Evidence>, LabError> {
         let canaries: Vec<Canary> = (0..HONEST).map(|number| Canary { number, included: true }).collect();
         let rounds =
             (0..COMPARED).map(|_| self.round(canaries.clone(), running)).collect::<Result<Vec<_>, _>>()?;
-        let seen = |released: &Released| {
-            let noise: Vec<Vec<Vec<i64>>> = rounds.iter().map(|round| self.noise(round, *released)).collect();
-            self.seen(*released, &noise)
-        };
-        Ok(self.kinds.iter().map(seen).collect())
+        let mut all = Vec::with_capacity(self.kinds.len());
+        for &released in &self.kinds {
+            let noise: Vec<Vec<Vec<i64>>> = rounds.iter().map(|round| self.noise(round, released)).collect();
+            let subject = Subject::Release(released);
+            all.push(self.evidence_of(subject, self.planned.moved(released), self.seen(released, &noise)));
+        }
+        Ok(all)
     }
 
     /// `noise[round][member]` as what is judged of it.
@@ -136,12 +144,12 @@ impl<'a> Rounds<'a> {
         let mut seen = NoiseSeen::default();
         let (_, deviation) = self.planned.deviation(released);
         for member in 0..HONEST {
-            let own: Vec<Vec<i64>> = noise.iter().map(|round| round[member].clone()).collect();
-            seen.comparisons.push(Comparison::of_successive(&own));
-            seen.constants.push(Constant::of(&own));
+            let rounds: Vec<Vec<i64>> = noise.iter().map(|round| round[member].clone()).collect();
+            seen.comparisons.push(Comparison::of_successive(&rounds));
+            seen.constants.push(Constant::of(&rounds));
             // Sketches and counts are cut where their integers end. Noise of one round is independent, whatever comes again.
             if released.is_sum() {
-                let first: Vec<f64> = own[0].iter().map(|value| *value as f64).collect();
+                let first: Vec<f64> = rounds[0].iter().map(|value| *value as f64).collect();
                 seen.squares.push(Squares::of(&first, deviation));
             }
         }
@@ -153,39 +161,34 @@ impl<'a> Rounds<'a> {
         seen
     }
 
-    /// What is seen of each kind of release before canaries are scored.
-    fn before_scores(&self, running: &mut Running) -> Result<Vec<Evidence>, LabError> {
-        let evidence = |(released, noise): (&Released, NoiseSeen)| {
-            self.of_subject(Subject::Release(*released), self.planned.moved(*released), noise)
-        };
-        Ok(self.kinds.iter().zip(self.compared(running)?).map(evidence).collect())
-    }
-
-    fn of_subject(&self, subject: Subject, moved: f64, noise: NoiseSeen) -> Evidence {
+    fn evidence_of(&self, subject: Subject, moved: f64, noise: NoiseSeen) -> Evidence {
         let claimed = self.planned.claimed(subject);
         Evidence { subject, claimed, moved, scores: Vec::new(), included: Vec::new(), noise }
     }
 
-    /// The scores of a round's canaries by releases of one kind: how much likelier the release is with the canary than without,
-    /// as a logarithm, were the noise what it is said to be. What the other members contributed is known.
+    /// The scores of a round's canaries by releases of one kind. What the other members contributed is known, so that what is
+    /// seen is the canary's part with the noise that the release carries.
     fn scores(&self, round: &Round, released: Released) -> Vec<f64> {
         let noise = self.noise(round, released);
+        let sums: Vec<i64> =
+            (0..noise[0].len()).map(|at| noise.iter().map(|member| member[at]).sum()).collect();
+        let scored = round.canaries.iter().zip(&noise).take(scored(released));
+        let carried = |noise| if released.is_sum() { &sums } else { noise };
+        scored.map(|(canary, noise)| self.score(*canary, carried(noise), released)).collect()
+    }
+
+    /// How much likelier a release is with the canary than without, as a logarithm, were the noise what it is said to be.
+    fn score(&self, canary: Canary, noise: &[i64], released: Released) -> f64 {
+        let [absent, present] = [false, true].map(|included| {
+            self.planned.part(&self.planned.planted(Canary { included, ..canary }).protected, released)
+        });
+        let protected = if canary.included { &present } else { &absent };
+        let seen = protected.iter().zip(noise).map(|(protected, noise)| (protected + noise) as f64);
+        let ratios = seen.zip(present.iter().zip(&absent)).map(|(seen, (present, absent))| {
+            (present - absent) as f64 * (seen - (present + absent) as f64 / 2.0)
+        });
         let (deviation, _) = self.planned.deviation(released);
-        let all: Vec<i64> = (0..noise[0].len()).map(|at| noise.iter().map(|own| own[at]).sum()).collect();
-        let score = |(canary, own): (&Canary, &Vec<i64>)| {
-            let carried = if released.is_sum() { &all } else { own };
-            let [absent, present] = [false, true].map(|included| {
-                let planted = self.planned.of(Canary { included, ..*canary });
-                self.planned.part(&planted.protected, released)
-            });
-            let protected = if canary.included { &present } else { &absent };
-            let seen = protected.iter().zip(carried).map(|(own, noise)| (own + noise) as f64);
-            let ratios = seen.zip(present.iter().zip(&absent)).map(|(seen, (present, absent))| {
-                (present - absent) as f64 * (seen - (present + absent) as f64 / 2.0)
-            });
-            ratios.sum::<f64>() / deviation.powi(2)
-        };
-        round.canaries.iter().zip(&noise).take(scored(released)).map(score).collect()
+        ratios.sum::<f64>() / deviation.powi(2)
     }
 
     /// The round behind masks must yield the model that the plain sums yield.
@@ -207,7 +210,7 @@ impl Mechanism for Rounds<'_> {
     fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<Evidence>, LabError> {
         let mut running = self.start(seed)?;
         let mut all = self.before_scores(&mut running)?;
-        let mut whole = self.of_subject(Subject::Round, furthest(&all), NoiseSeen::default());
+        let mut whole = self.evidence_of(Subject::Round, furthest(&all), NoiseSeen::default());
         let most = self.kinds.iter().map(|released| scored(*released)).max().unwrap_or(1);
         let coins = coins(canaries.div_ceil(most) * HONEST, seed);
         for (number, coins) in coins.chunks(HONEST).enumerate() {
@@ -217,11 +220,11 @@ impl Mechanism for Rounds<'_> {
                 self.check(&round.contributions, &sums(&round.contributions), seed)?;
             }
             let mut together = 0.0;
-            for (own, released) in all.iter_mut().zip(&self.kinds) {
+            for (evidence, released) in all.iter_mut().zip(&self.kinds) {
                 let scores = self.scores(&round, *released);
                 together += scores[0];
-                own.included.extend(&coins[..scores.len()]);
-                own.scores.extend(scores);
+                evidence.included.extend(&coins[..scores.len()]);
+                evidence.scores.extend(scores);
             }
             whole.scores.push(together);
             whole.included.push(coins[0]);
@@ -239,9 +242,9 @@ fn furthest(all: &[Evidence]) -> f64 {
 }
 
 /// Replaces the last value by the known one.
-fn copy_last<T: Copy>(own: &mut [T], known: &[T]) {
-    if let (Some(own), Some(known)) = (own.last_mut(), known.last()) {
-        *own = *known;
+fn copy_last<T: Copy>(values: &mut [T], known: &[T]) {
+    if let (Some(value), Some(known)) = (values.last_mut(), known.last()) {
+        *value = *known;
     }
 }
 
@@ -270,15 +273,14 @@ fn applied(block: &PlannedBlock, start: &[f32], sum: &[i64]) -> Vec<f32> {
 
 /// The sum of each block over members.
 fn sums(contributions: &[Contribution]) -> Vec<Vec<i64>> {
-    let blocks = contributions.first().map_or(0, |own| own.integers.len());
-    let of = |block: usize| {
-        let mut sum = vec![0i64; contributions[0].integers[block].len()];
-        for own in contributions {
-            sum.iter_mut().zip(&own.integers[block]).for_each(|(sum, value)| *sum += i64::from(*value));
+    let lengths = contributions.first().into_iter().flat_map(|first| first.integers.iter().map(Vec::len));
+    let mut sums: Vec<Vec<i64>> = lengths.map(|length| vec![0; length]).collect();
+    for contribution in contributions {
+        for (sum, block) in sums.iter_mut().zip(&contribution.integers) {
+            sum.iter_mut().zip(block).for_each(|(sum, value)| *sum += i64::from(*value));
         }
-        sum
-    };
-    (0..blocks).map(of).collect()
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Mechanism for Steps {
 /// A step's sum in the direction of a canary.
 fn along(step: &ReleasedStep, canary: usize) -> f64 {
     let direction = gradient(canary, DIVISOR as f64);
-    step.gradient.iter().zip(direction).map(|(own, part)| f64::from(*own) * part).sum()
+    step.gradient.iter().zip(direction).map(|(value, part)| f64::from(*value) * part).sum()
 }
 
 /// A gradient of this norm in the direction of a canary.
