@@ -2,7 +2,8 @@
 
 Run it as `cargo xtask audit`. With the threshold and the error probability that our program used, `epsilon_one_run`
 must give our bound of one run, and `epsilon_from_gdp`, on decisions in place of scores, our bound by decisions. With its own
-correction for all thresholds, no bound of it may exceed the claim of a mechanism without a fault.
+correction for all thresholds, no bound of it may exceed the claim of a mechanism without a fault. Each bound may be wrong with the
+probability `significance`, which is one test's share of what all tests of the audit may be wrong with together.
 """
 
 import importlib.util
