@@ -176,14 +176,14 @@ impl Fault {
     }
 }
 
-/// Changes the noise of releases of this kind; both kinds of sketches have one noise.
+/// Changes the noise of releases of this kind; both kinds of sketches have one noise. What is announced has noise of 16 bits.
 pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, change: impl Fn(u32) -> u32) {
     let sketch = &mut settings.sketch;
     match released {
         Released::RegionSketch | Released::UpdateSketch => {
-            sketch.noise_steps = change(sketch.noise_steps.into()) as u16;
+            sketch.noise_steps = within_16_bits(change(sketch.noise_steps.into()));
         }
-        Released::TokenCount => sketch.count_noise = change(sketch.count_noise.into()) as u16,
+        Released::TokenCount => sketch.count_noise = within_16_bits(change(sketch.count_noise.into())),
         _ => {
             let blocks = settings.blocks.iter_mut();
             blocks
@@ -191,4 +191,8 @@ pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, cha
                 .for_each(|block| block.noise_steps = change(block.noise_steps));
         }
     }
+}
+
+fn within_16_bits(noise: u32) -> u16 {
+    u16::try_from(noise).unwrap_or(u16::MAX)
 }

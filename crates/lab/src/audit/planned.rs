@@ -31,7 +31,7 @@ const DIRECTIONS: usize = 10 * HONEST;
 /// What averages over records divide by at least.
 const MINIMUM_RECORDS: u32 = 32;
 
-/// A plan whose every kind of release costs [`RHO`].
+/// A plan in which every kind of release costs the same.
 #[derive(Debug)]
 pub struct Planned {
     pub(crate) unit: PrivacyUnit,
@@ -227,7 +227,8 @@ fn squared_sensitivity(releases: &[Release], released: Released) -> f64 {
     of_kind.map(|release| release.count as f64 * release.sensitivity.powi(2)).sum()
 }
 
-/// Gives every kind of release as much noise as costs [`RHO`]. Both kinds of sketches have one noise.
+/// Gives every kind of release as much noise as costs [`RHO`]. Both kinds of sketches have one noise, and one sensitivity where
+/// both are charged.
 fn calibrate(settings: &mut RoundSettings, unit: PrivacyUnit) -> Result<(), LabError> {
     let all = releases(settings, unit).map_err(LedgerError::from)?;
     for release in all.iter().filter(|release| release.released != Released::PrivateStep) {
