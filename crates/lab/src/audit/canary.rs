@@ -3,10 +3,12 @@
 
 use cloister_client::averaging;
 use cloister_experts::config::HIDDEN;
-use cloister_experts::{BlockVectors, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken};
+use cloister_experts::{
+    Averaging, BlockVectors, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken,
+};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::{PlannedBlock, PrivateTrainingPlan, RoundSettings};
+use cloister_params::plan::{PlannedBlock, RoundSettings};
 
 use super::fault::EXCESS;
 use crate::error::LabError;
@@ -25,18 +27,18 @@ pub(crate) struct Canary {
 
 impl Canary {
     /// What training would have to yield for it. It is as long as the promised settings say; averages over records are taken
-    /// by the actual ones. Absent, a record has changed the contribution of its member to the opposite; with private
+    /// by the actual ones, over so many others. Absent, a record has changed the contribution of its member to the opposite; with private
     /// training it has changed what averages over records say, and nothing else.
     pub(crate) fn result(
         self,
         unit: PrivacyUnit,
         model: &ModelConfig,
         (settings, actual): (&RoundSettings, &RoundSettings),
+        others: usize,
     ) -> Result<LocalResult, LabError> {
         let length = f64::from(EXCESS) * self.sign(unit);
-        let private = actual.training.private;
         // What private training has trained tells of no record but what its steps do.
-        let trained = if private.is_some() { 0.0 } else { length };
+        let trained = if actual.training.private.is_some() { 0.0 } else { length };
         let vectors = settings.blocks.iter().map(|block| self.update(block, trained)).collect();
         let kinds = settings.blocks.iter().map(|block| block.shape.kind);
         let tokens = if self.included { u64::from(EXCESS * settings.scoring.largest_count()) } else { 0 };
@@ -56,7 +58,9 @@ impl Canary {
             loss_last: 0.0,
             truncated: 0,
             notes: 1,
-            by_record: private.map(|private| self.averages(model, actual, private)).transpose()?,
+            by_record: averaging(actual, HIDDEN)
+                .map(|averaging| self.averages(model, actual, &averaging, others))
+                .transpose()?,
         })
     }
 
@@ -87,29 +91,29 @@ impl Canary {
         hidden
     }
 
-    /// Averages over as many records as averages divide by at least, and the canary, which is opposite to all of them.
+    /// Averages over other records and the canary, which is opposite to all of them.
     fn averages(
         self,
         model: &ModelConfig,
         settings: &RoundSettings,
-        private: PrivateTrainingPlan,
+        averaging: &Averaging,
+        others: usize,
     ) -> Result<RecordAverages, LabError> {
         let length = f64::from(EXCESS);
         let record = |expert: usize, length: f64| -> Vec<RoutedToken> {
             let expert = expert % model.experts;
-            let others = (0..model.experts).filter(|&other| other != expert);
-            let token = |other| RoutedToken {
+            let seconds = (0..model.experts).filter(|&second| second != expert);
+            let token = |second| RoutedToken {
                 hidden: self.hidden(settings, length),
-                logits: logits(model.experts, [expert, other]),
+                logits: logits(model.experts, [expert, second]),
             };
-            others.map(token).collect()
+            seconds.map(token).collect()
         };
-        let mut records = vec![record(self.number + 1, -length); private.minimum_records as usize];
+        let mut records = vec![record(self.number + 1, -length); others];
         if self.included {
             records.push(record(self.number, length));
         }
-        let averaging = averaging(settings, HIDDEN).expect("training is private");
-        Ok(RecordAverages::of_tokens(&averaging, &records)?)
+        Ok(RecordAverages::of_tokens(averaging, &records)?)
     }
 }
 

@@ -15,7 +15,7 @@ use rand_core::SeedableRng;
 
 use super::RHO;
 use super::canary::Canary;
-use super::fault::{Fault, change_noise};
+use super::fault::{EXCESS, Fault, change_noise};
 use super::mechanism::Subject;
 use crate::accounts::Permits;
 use crate::error::LabError;
@@ -39,7 +39,8 @@ pub struct Planned {
     pub(crate) settings: RoundSettings,
     pub(crate) start: BlockVectors,
     releases: Vec<Release>,
-    /// By direction: the canary absent and included.
+    /// By direction: the canary absent and included. With private training one more, beside few records: it shows whether
+    /// averages divide by the minimum.
     canaries: Vec<[Planted; 2]>,
 }
 
@@ -102,12 +103,14 @@ impl Planned {
     /// What canaries make by these settings, by direction.
     fn canaries(&self, settings: &RoundSettings) -> Result<Vec<[Planted; 2]>, LabError> {
         let mut permits = Permits::counting(self.unit)?;
+        let minimum = settings.training.private.map_or(0, |private| private.minimum_records as usize);
+        let few = (minimum > 0).then_some(minimum / EXCESS as usize);
         let mut canaries = Vec::with_capacity(DIRECTIONS);
-        for number in 0..DIRECTIONS {
+        for (number, others) in std::iter::repeat_n(minimum, DIRECTIONS).chain(few).enumerate() {
             let [absent, included] = [false, true].map(|included| Canary { number, included });
             canaries.push([
-                self.plant(absent, settings, &mut permits)?,
-                self.plant(included, settings, &mut permits)?,
+                self.plant(absent, others, settings, &mut permits)?,
+                self.plant(included, others, settings, &mut permits)?,
             ]);
         }
         Ok(canaries)
@@ -116,11 +119,12 @@ impl Planned {
     fn plant(
         &self,
         canary: Canary,
+        others: usize,
         settings: &RoundSettings,
         permits: &mut Permits,
     ) -> Result<Planted, LabError> {
         let plan = self.plan(&self.without_noise(settings));
-        let result = canary.result(self.unit, &self.model, (&self.settings, settings))?;
+        let result = canary.result(self.unit, &self.model, (&self.settings, settings), others)?;
         let unused = &mut ChaCha20Rng::seed_from_u64(0);
         let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, unused)?;
         let mut protected = prepared.clone();
