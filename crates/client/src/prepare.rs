@@ -4,7 +4,7 @@ use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::score::ExpertSketch;
 use cloister_alignment::sketch::{self, Subject, sketch};
-use cloister_experts::{ExpertRegion, LocalResult};
+use cloister_experts::{Averaging, ExpertRegion, LocalResult};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::id::Round;
@@ -114,8 +114,19 @@ fn region_sketch(
     Ok(sketch::clipped(average.ok_or(PrepareError::MissingBlock(kind))?, region_clip(own)))
 }
 
+/// How averages over records are taken in rounds with private training (`PRIV-11`), for routers that read hidden states of
+/// this width; nothing where training is not private.
+pub fn averaging(settings: &RoundSettings, width: usize) -> Option<Averaging> {
+    let private = settings.training.private?;
+    Some(Averaging {
+        projection: sketch::projection(&settings.sketch, Subject::Region, width),
+        clip: region_clip(&settings.sketch),
+        minimum_records: private.minimum_records as usize,
+    })
+}
+
 /// The L2 norm that sketches of regions are clipped to.
-pub(crate) fn region_clip(plan: &SketchPlan) -> f64 {
+fn region_clip(plan: &SketchPlan) -> f64 {
     f64::from(plan.region_clip_milli) / 1000.0
 }
 

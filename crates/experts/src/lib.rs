@@ -45,7 +45,9 @@ pub use encoder::{Encoder, Windows};
 pub use error::ExpertsError;
 pub use features::Features;
 pub use notes::Note;
-pub use private::{Averaging, PrivateReport, PrivateTraining, RecordAverages};
+pub use private::{
+    Averaging, PlantedGradients, PrivateReport, PrivateTraining, RecordAverages, ReleasedStep, RoutedToken,
+};
 pub use regularizer::RoutingForm;
 pub use statistics::RegionForm;
 pub use tch::Device;

@@ -10,13 +10,14 @@ use crate::create::write;
 use crate::failure::Failure;
 use crate::output;
 
-/// Canaries of each run; with the quick ones, every fault is still caught.
+/// Canaries of each run in which nothing is wrong; with the quick ones, every fault is still caught.
 const CANARIES: usize = 9000;
 const QUICK_CANARIES: usize = 3000;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Canaries of each run, three of them a round; a thousand or more tell noise from half of it.
+    /// Canaries of each run in which nothing is wrong, three of them a round; runs with a fault take a quarter or fewer. Two
+    /// thousand or more tell noise from half of it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     canaries: Option<u32>,
     /// A run for each seed, separated by commas.
@@ -48,10 +49,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut found = |scores: &Scores| {
         if !arguments.quiet {
             let finding = &scores.finding;
-            let (unit, what) = (finding.unit, finding.fault.in_words());
+            let case = finding.case;
             output::tell(format_args!(
-                "unit {unit}, {what}, seed {}: at least ε = {:.2}",
-                finding.seed, finding.epsilon_lower_bound
+                "unit {}, {}, {}, seed {}: at least ε = {:.2}, {}",
+                case.unit,
+                finding.subject.in_words(),
+                case.fault.in_words(),
+                case.seed,
+                finding.epsilon_lower_bound,
+                finding.verdict()
             ));
         }
         if arguments.scores.is_some() {
@@ -60,7 +66,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let report = audit(&settings, &mut found).map_err(failure)?;
     if let Some(path) = &arguments.scores {
-        let object = serde_json::json!({ "settings": settings, "runs": kept });
+        let object = serde_json::json!({
+            "settings": settings,
+            "significance": report.significance,
+            "runs": kept,
+        });
         write(path, object.to_string().as_bytes())?;
     }
     let printed = print(&report, arguments.json);
@@ -84,8 +94,9 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
     output::print(report.to_table())?;
     let confidence = 100.0 * report.settings.confidence;
     output::line(format_args!(
-        "Each run's bounds hold with a probability of {confidence} %, at δ = {:e}.",
-        report.settings.delta
+        "Where nothing is wrong, all bounds hold together with a probability of {confidence} %, at δ = {:e}; each is wrong with \
+         a probability of at most {:.1e}.",
+        report.settings.delta, report.significance
     ))
 }
 

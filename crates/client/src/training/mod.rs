@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
-use cloister_alignment::sketch::{Subject, projection};
 use cloister_experts::exchange::ExchangeError;
 use cloister_experts::families::Precision;
 use cloister_experts::notes::NotesFile;
@@ -36,7 +35,7 @@ use cloister_protocol::model::Model;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::prepare::region_clip;
+use crate::prepare::averaging;
 
 pub use self::process::ProgramError;
 pub(crate) use self::seed::LocalSeed;
@@ -238,11 +237,7 @@ impl Private {
                 sampling_probability: plan.sampling_probability(),
                 steps: plan.steps(settings.training.local_epochs) as usize,
             },
-            averaging: Averaging {
-                projection: projection(&settings.sketch, Subject::Region, width),
-                clip: region_clip(&settings.sketch),
-                minimum_records: plan.minimum_records as usize,
-            },
+            averaging: averaging(settings, width)?,
         })
     }
 }

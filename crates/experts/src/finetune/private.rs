@@ -85,15 +85,14 @@ impl FineTuner {
         let (mut drawn_in_all, mut tokens) = (0, 0);
         let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
         for _ in 0..private.steps {
-            let drawn = private.draw(own.records.len(), random);
-            tokens += own.tokens(&drawn);
-            let (loss, sum) = own.clipped_sum(&drawn, grid.bound);
-            let mut gradients = sum.noised(grid, divisor, random);
-            own.learning.mask(&mut gradients);
-            optimizer.apply(&gradients);
-            drawn_in_all += drawn.len();
-            counts += &sum.counts;
-            losses.push(loss, progress)?;
+            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
+            let mut step = private.step(grid, (own.records.len(), divisor), random, clipped_sum);
+            tokens += own.tokens(&step.drawn);
+            own.learning.mask(&mut step.gradients);
+            optimizer.apply(&step.gradients);
+            drawn_in_all += step.drawn.len();
+            counts += &step.counts;
+            losses.push(step.loss, progress)?;
         }
         let losses = losses.finish(progress)?;
         Ok((FineTuned { losses, tokens }, PrivateReport::new(private.steps, drawn_in_all, &counts)))

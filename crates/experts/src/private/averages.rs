@@ -3,9 +3,10 @@
 use cloister_params::block::BlockKind;
 use tch::{Kind, Tensor};
 
+use crate::error::ExpertsError;
 use crate::model::values;
 use crate::moe::Routing;
-use crate::private::{RecordBatch, RecordSums};
+use crate::private::{RecordBatch, RecordSums, record_batches};
 use crate::regularizer::Over;
 
 /// How records are averaged.
@@ -37,7 +38,51 @@ impl std::fmt::Debug for RecordAverages {
     }
 }
 
+/// A token whose hidden state a router reads, and the router's logits for it.
+#[derive(Clone, PartialEq)]
+pub struct RoutedToken {
+    /// The hidden state.
+    pub hidden: Vec<f32>,
+    /// A logit for each expert.
+    pub logits: Vec<f32>,
+}
+
+/// It tells of a record, so it is never printed.
+impl std::fmt::Debug for RoutedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RoutedToken({} logits)", self.logits.len())
+    }
+}
+
 impl RecordAverages {
+    /// The averages of a model with one MoE layer over records whose tokens are given, for audits that plant records. Every
+    /// token has the lengths of the first.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] where there is no token, or a token has other lengths.
+    pub fn of_tokens(averaging: &Averaging, records: &[Vec<RoutedToken>]) -> Result<Self, ExpertsError> {
+        let tokens: Vec<&RoutedToken> = records.iter().flatten().collect();
+        let first = tokens.first().ok_or_else(|| settings_error("records without a token"))?;
+        let (width, experts) = (first.hidden.len(), first.logits.len());
+        if tokens.iter().any(|token| (token.hidden.len(), token.logits.len()) != (width, experts)) {
+            return Err(settings_error("tokens of different lengths"));
+        }
+        let rows = |values: Vec<f32>, width: usize| Tensor::from_slice(&values).view([-1, width as i64]);
+        let hidden = tokens.iter().flat_map(|token| token.hidden.iter().copied()).collect();
+        let logits = tokens.iter().flat_map(|token| token.logits.iter().copied()).collect();
+        let routing = Routing::new(rows(hidden, width), &rows(logits, experts));
+        let owners =
+            records.iter().zip(0_i64..).flat_map(|(record, owner)| record.iter().map(move |_| owner));
+        let owners = Tensor::from_slice(&owners.collect::<Vec<i64>>());
+        let mut layer = LayerAverages::new(averaging, experts);
+        // Each record is one example, and all are one batch.
+        let examples: Vec<[usize; 1]> = (0..records.len()).map(|record| [record]).collect();
+        for batch in record_batches(examples.iter().map(<[usize; 1]>::as_slice), |_| 1, i64::MAX) {
+            layer.add(&routing, &owners, &batch);
+        }
+        Ok(Self::of(&[layer]))
+    }
+
     pub(crate) fn of(layers: &[LayerAverages<'_>]) -> Self {
         Self {
             experts: layers.first().map_or(0, |layer| layer.users.numel()),
@@ -58,6 +103,10 @@ impl RecordAverages {
         let BlockKind::Routing { layer } = kind else { return None };
         self.routing.get(usize::from(layer)).map(Vec::as_slice)
     }
+}
+
+fn settings_error(what: &str) -> ExpertsError {
+    ExpertsError::Settings(format!("averages need tokens, all of the first one's lengths; there are {what}"))
 }
 
 /// Running sums of one layer.
@@ -136,7 +185,6 @@ fn finite_or_0(rows: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::private::record_batches;
 
     /// The example of each token.
     const OWNERS: [usize; 11] = [0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4];
@@ -232,6 +280,35 @@ mod tests {
         let broken = averages(&singles(), 1, f64::INFINITY, 9);
         assert!(broken.regions.iter().flatten().all(|&value| value == 0.0), "every record is broken");
         assert!(broken.routing[0].iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn planted_records_are_averaged_as_they_are_routed() {
+        let token = |hidden: [f32; 2], logits: [f32; 3]| RoutedToken {
+            hidden: hidden.to_vec(),
+            logits: logits.to_vec(),
+        };
+        let averaging = Averaging { projection: vec![vec![1.0], vec![2.0]], clip: 10.0, minimum_records: 4 };
+        let records = [
+            vec![token([1.0, 0.0], [90.0, 45.0, 0.0]), token([3.0, 0.0], [90.0, 0.0, 45.0])],
+            vec![token([0.0, 50.0], [0.0, 90.0, 45.0])],
+        ];
+        let averages = RecordAverages::of_tokens(&averaging, &records).expect("sound tokens");
+        let region = |expert| averages.region(BlockKind::Expert { layer: 0, expert }).expect("there")[0];
+        // The second record's own means, 100, are clipped to 10; all divide by the minimum of 4.
+        for (expert, expected) in [2.0, 1.0 + 10.0, 3.0 + 10.0].into_iter().enumerate() {
+            let got = region(expert as u16);
+            assert!((got - expected / 4.0).abs() < 1e-6, "{got} of expert {expert}");
+        }
+        let routing = averages.routing(BlockKind::Routing { layer: 0 }).expect("there");
+        assert!(distance(routing, &[0.25, 0.25, 0.0]) < 1e-6, "{routing:?}");
+        let refused = |records: &[Vec<RoutedToken>]| {
+            RecordAverages::of_tokens(&averaging, records).expect_err("not averaged").to_string()
+        };
+        assert!(refused(&[vec![]]).contains("without a token"));
+        let short = token([1.0, 0.0], [0.0; 3]);
+        let short = RoutedToken { hidden: vec![1.0], ..short };
+        assert!(refused(&[records[0].clone(), vec![short]]).contains("different lengths"));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 
 mod averages;
 mod noise;
+mod planted;
 mod records;
 mod tape;
 #[cfg(test)]
@@ -30,8 +31,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 pub(crate) use averages::LayerAverages;
-pub use averages::{Averaging, RecordAverages};
+pub use averages::{Averaging, RecordAverages, RoutedToken};
 pub(crate) use noise::Grid;
+pub use planted::{PlantedGradients, ReleasedStep};
 pub(crate) use records::{RecordBatch, RecordSums, batches as record_batches, by_record};
 pub(crate) use tape::{Place, Recorder, Tape};
 
@@ -74,6 +76,33 @@ impl PrivateTraining {
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
         (0..records).filter(|_| u128::from(random.next_u64()) < threshold).collect()
     }
+
+    /// One step, the same whatever is trained: draws from so many records, has `clipped_sum` sum their gradients clipped to
+    /// the grid's bound, adds noise and divides by `divisor`. `clipped_sum` also says the loss.
+    pub(crate) fn step(
+        &self,
+        grid: Grid,
+        (records, divisor): (usize, usize),
+        random: &mut impl CryptoRng,
+        clipped_sum: impl FnOnce(&[usize], f64) -> (Tensor, ClippedSum),
+    ) -> Step {
+        let drawn = self.draw(records, random);
+        let (loss, sum) = clipped_sum(&drawn, grid.bound);
+        let gradients = sum.noised(grid, divisor, random);
+        Step { drawn, loss, gradients, counts: sum.counts }
+    }
+}
+
+/// What one step yields.
+pub(crate) struct Step {
+    /// The records that were drawn.
+    pub(crate) drawn: Vec<usize>,
+    /// The loss.
+    pub(crate) loss: Tensor,
+    /// The noised sum over the divisor, for each parameter.
+    pub(crate) gradients: Vec<Tensor>,
+    /// How many gradients were clipped, and how many were not finite, `[2]` on the device.
+    pub(crate) counts: Tensor,
 }
 
 /// What DP-SGD did. It tells of the records, and stays with the member.

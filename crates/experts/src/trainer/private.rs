@@ -101,14 +101,14 @@ impl Trainer {
         let mut drawn_in_steps = Vec::with_capacity(steps);
         let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
         for _ in 0..steps {
-            let drawn = private.draw(own.records.len(), random);
-            let (loss, sum) = own.clipped_sum(&drawn, grid.bound);
-            let mut gradients = sum.noised(grid, settings.batch_size, random);
-            anchor.add_pull(&optimizer, &mut gradients);
-            optimizer.apply(&gradients);
-            drawn_in_steps.push(drawn.len());
-            counts += &sum.counts;
-            losses.push(loss, progress)?;
+            let sizes = (own.records.len(), settings.batch_size);
+            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
+            let mut step = private.step(grid, sizes, random, clipped_sum);
+            anchor.add_pull(&optimizer, &mut step.gradients);
+            optimizer.apply(&step.gradients);
+            drawn_in_steps.push(step.drawn.len());
+            counts += &step.counts;
+            losses.push(step.loss, progress)?;
         }
         let losses = losses.finish(progress)?.into_iter().zip(&drawn_in_steps);
         let losses = losses.filter(|(_, drawn)| **drawn > 0).map(|(loss, _)| loss).collect();

@@ -1,112 +1,130 @@
-//! Canaries: contributions that are as large as their clips allow, each in a direction of its own.
+//! Canaries: what training yields for a hospital, or for a record, whose every part is longer than its clip and lies along
+//! one direction.
 
-use cloister_alignment::score::ExpertSketch;
-use cloister_alignment::sketch::{Subject, sketch};
-use cloister_experts::{BlockVectors, ExpertRegion, LocalResult, ModelConfig, initial_blocks};
+use cloister_client::averaging;
+use cloister_experts::config::HIDDEN;
+use cloister_experts::{
+    Averaging, BlockVectors, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken,
+};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{PlannedBlock, RoundSettings};
 
+use super::fault::EXCESS;
 use crate::error::LabError;
 
-/// A contribution whose every part lies along one axis.
+/// Logits of the experts that a token is sent to; the first has all of its probability.
+const LOGITS: [f32; 2] = [60.0, 30.0];
+
+/// One canary, there or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Canary {
-    /// Chooses the axis; canaries of different numbers within a round do not overlap.
+    /// Chooses the direction; those of neighbouring numbers are orthogonal in all but routing.
     pub(crate) number: usize,
-    /// Whose data is protected, which says what the canary's absence is.
-    pub(crate) unit: PrivacyUnit,
+    /// Whether it is there.
+    pub(crate) included: bool,
 }
 
 impl Canary {
-    /// The coordinate of a block that the canary is in. A router's last one is no parameter.
-    pub(crate) fn coordinate(self, shape: &BlockShape) -> usize {
-        let parameters = match shape.kind {
-            BlockKind::Router { .. } => shape.length - 1,
-            _ => shape.length,
+    /// What training would have to yield for it. It is as long as the promised settings say; averages over records are taken
+    /// by the actual ones, over so many others. Absent, a record has changed the contribution of its member to the opposite; with private
+    /// training it has changed what averages over records say, and nothing else.
+    pub(crate) fn result(
+        self,
+        unit: PrivacyUnit,
+        model: &ModelConfig,
+        (settings, actual): (&RoundSettings, &RoundSettings),
+        others: usize,
+    ) -> Result<LocalResult, LabError> {
+        let length = f64::from(EXCESS) * self.sign(unit);
+        // What private training has trained tells of no record but what its steps do.
+        let trained = if actual.training.private.is_some() { 0.0 } else { length };
+        let vectors = settings.blocks.iter().map(|block| self.update(block, trained)).collect();
+        let kinds = settings.blocks.iter().map(|block| block.shape.kind);
+        let tokens = if self.included { u64::from(EXCESS * settings.scoring.largest_count()) } else { 0 };
+        let region = |kind| match kind {
+            BlockKind::Expert { layer, expert } => {
+                Some(ExpertRegion { layer, expert, mean_hidden: self.hidden(settings, length), tokens })
+            }
+            _ => None,
         };
-        self.number % parameters as usize
+        // They make the consistency weight the largest or the least, where a distribution is published.
+        let margin = if self.included { 1.0 } else { 0.0 };
+        Ok(LocalResult {
+            updates: BlockVectors::new(model, vectors)?,
+            regions: kinds.filter_map(region).collect(),
+            margins: vec![vec![margin; model.experts]; model.moe_layers],
+            loss_first: 0.0,
+            loss_last: 0.0,
+            truncated: 0,
+            notes: 1,
+            by_record: averaging(actual, HIDDEN)
+                .map(|averaging| self.averages(model, actual, &averaging, others))
+                .transpose()?,
+        })
     }
 
-    /// How many clips long it is, along its axis. Absent, a member's contribution is zero, and a record has changed the
-    /// contribution of its member to the opposite (`PRIV-01`).
-    pub(crate) fn length(self, included: bool) -> f64 {
-        match (included, self.unit) {
+    fn sign(self, unit: PrivacyUnit) -> f64 {
+        match (self.included, unit) {
             (true, _) => 1.0,
             (false, PrivacyUnit::Member) => 0.0,
             (false, PrivacyUnit::Record) => -1.0,
         }
     }
 
-    /// What training would have to yield for it.
-    pub(crate) fn result(
-        self,
-        included: bool,
-        model: &ModelConfig,
-        settings: &RoundSettings,
-    ) -> Result<LocalResult, LabError> {
-        let length = self.length(included);
-        let vectors = settings.blocks.iter().map(|block| self.update(block, length)).collect();
-        let kinds = settings.blocks.iter().map(|block| block.shape.kind);
-        Ok(LocalResult {
-            updates: BlockVectors::new(model, vectors)?,
-            regions: kinds.filter_map(|kind| self.region(kind, settings, included)).collect(),
-            margins: vec![vec![0.0; model.experts]; model.moe_layers],
-            loss_first: 0.0,
-            loss_last: 0.0,
-            truncated: 0,
-            notes: 1,
-            by_record: None,
-        })
-    }
-
+    /// `length` clips along the block's coordinate. No routing distribution is opposite to another; the furthest has another
+    /// expert.
     fn update(self, block: &PlannedBlock, length: f64) -> Vec<f32> {
         let mut update = vec![0.0; block.shape.length as usize];
-        update[self.coordinate(&block.shape)] = (length * block.scale.clip()) as f32;
+        let opposite = length < 0.0 && matches!(block.shape.kind, BlockKind::Routing { .. });
+        let at = if opposite { self.number + 1 } else { self.number } % parameters(&block.shape);
+        let length = if opposite { length.abs() } else { length };
+        update[at] = (length * block.scale.clip()) as f32;
         update
     }
 
-    fn region(self, kind: BlockKind, settings: &RoundSettings, included: bool) -> Option<ExpertRegion> {
-        let BlockKind::Expert { layer, expert } = kind else {
-            return None;
-        };
-        let tokens = if included { u64::from(settings.scoring.largest_count()) } else { 0 };
-        Some(ExpertRegion { layer, expert, mean_hidden: self.hidden(settings, included), tokens })
-    }
-
-    fn hidden(self, settings: &RoundSettings, included: bool) -> Vec<f32> {
-        let mut hidden = vec![0.0; cloister_experts::config::HIDDEN];
-        let at = self.number % hidden.len();
-        hidden[at] = (self.length(included) * region_clip(settings)) as f32;
+    /// A hidden state whose sketch is `length` clips long.
+    fn hidden(self, settings: &RoundSettings, length: f64) -> Vec<f32> {
+        let mut hidden = vec![0.0; HIDDEN];
+        let clip = f64::from(settings.sketch.region_clip_milli) / 1000.0;
+        hidden[self.number % HIDDEN] = (length * clip) as f32;
         hidden
     }
 
-    /// What it announces of an expert, before noise: included and absent.
-    pub(crate) fn sketches(self, block: &PlannedBlock, settings: &RoundSettings) -> [ExpertSketch; 2] {
-        let plan = &settings.sketch;
-        let included = ExpertSketch {
-            region: sketch(plan, Subject::Region, &self.hidden(settings, true), region_clip(settings)),
-            update: sketch(
-                plan,
-                Subject::Update(block.shape.id),
-                &self.update(block, 1.0),
-                block.scale.clip(),
-            ),
-            tokens: settings.scoring.largest_count(),
+    /// Averages over other records and the canary, which is opposite to all of them.
+    fn averages(
+        self,
+        model: &ModelConfig,
+        settings: &RoundSettings,
+        averaging: &Averaging,
+        others: usize,
+    ) -> Result<RecordAverages, LabError> {
+        let length = f64::from(EXCESS);
+        let record = |expert: usize, length: f64| -> Vec<RoutedToken> {
+            let expert = expert % model.experts;
+            let seconds = (0..model.experts).filter(|&second| second != expert);
+            let token = |second| RoutedToken {
+                hidden: self.hidden(settings, length),
+                logits: logits(model.experts, [expert, second]),
+            };
+            seconds.map(token).collect()
         };
-        // A projection is linear, and its rounding the same on both sides of 0.
-        let other = |own: &[i16]| own.iter().map(|value| value * self.length(false) as i16).collect();
-        let absent =
-            ExpertSketch { region: other(&included.region), update: other(&included.update), tokens: 0 };
-        [included, absent]
+        let mut records = vec![record(self.number + 1, -length); others];
+        if self.included {
+            records.push(record(self.number, length));
+        }
+        Ok(RecordAverages::of_tokens(averaging, &records)?)
     }
 }
 
-fn region_clip(settings: &RoundSettings) -> f64 {
-    f64::from(settings.sketch.region_clip_milli) / 1000.0
+/// A router's last coordinate is no parameter.
+fn parameters(shape: &BlockShape) -> usize {
+    let length = shape.length as usize;
+    if matches!(shape.kind, BlockKind::Router { .. }) { length - 1 } else { length }
 }
 
-/// A model of zeros: nothing that a canary is measured against.
-pub(crate) fn zeros(model: &ModelConfig) -> BlockVectors {
-    initial_blocks(model).map(|_, values| vec![0.0; values.len()])
+fn logits(experts: usize, chosen: [usize; 2]) -> Vec<f32> {
+    let mut logits = vec![0.0; experts];
+    chosen.iter().zip(LOGITS).for_each(|(&expert, logit)| logits[expert] = logit);
+    logits
 }

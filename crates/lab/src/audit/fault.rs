@@ -1,58 +1,198 @@
 //! Faults that an audit has to notice. They are made here, around the product: none of it can be switched off.
 
+use cloister_experts::PrivateTraining;
 use cloister_params::plan::RoundSettings;
 use cloister_privacy::release::Released;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use serde::Serialize;
 
-/// What is wrong with a mechanism.
+use super::planned::HONEST;
+
+/// What a fault that lengthens multiplies a clip by; canaries are that much longer than their clips.
+pub(crate) const EXCESS: u32 = 4;
+/// What stands for no noise in private training, which refuses to do without: a share of the noise that is promised.
+pub(crate) const NO_NOISE: f64 = 1e-6;
+
+/// What is wrong with one kind of release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// Nothing.
     None,
-    /// Everybody's noise has half of its standard deviation.
-    HalvedNoise,
+    /// Everybody's noise has half of its standard deviation; on token counts a quarter.
+    LessNoise,
     /// One of the honest members adds no noise.
     SilentMember,
-    /// Sketches are announced and not charged.
-    UnchargedSketches,
+    /// A member's noise is the same in every round, or in every step.
+    ReusedNoise,
+    /// Everybody's noise is the same.
+    SharedNoise,
+    /// One coordinate of a release has no noise: of a router, the consistency weight.
+    BareCoordinate,
+    /// What is longer than its clip stays so, up to four times.
+    NotClipped,
+    /// Averages over records divide by the number of records, which is less than the minimum that is promised.
+    FewRecords,
+    /// A step's sum is divided by the number of examples that were drawn.
+    DividedByDrawn,
+    /// A step's sum is divided by half of what the plan says.
+    HalvedDivisor,
+    /// It is released and not charged.
+    NotCharged,
 }
 
 impl Fault {
-    /// All that is wrong with anything.
-    pub const BREAKS: [Self; 3] = [Self::HalvedNoise, Self::SilentMember, Self::UnchargedSketches];
+    /// What can be wrong with what is released.
+    pub(crate) const MECHANICAL: [Self; 9] = [
+        Self::LessNoise,
+        Self::SilentMember,
+        Self::ReusedNoise,
+        Self::SharedNoise,
+        Self::BareCoordinate,
+        Self::NotClipped,
+        Self::FewRecords,
+        Self::DividedByDrawn,
+        Self::HalvedDivisor,
+    ];
 
     /// In words, for people.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::None => "as it is",
-            Self::HalvedNoise => "noise halved",
-            Self::SilentMember => "one member without noise",
-            Self::UnchargedSketches => "sketches not charged",
+            Self::LessNoise => "less noise",
+            Self::SilentMember => "a member without noise",
+            Self::ReusedNoise => "the same noise again",
+            Self::SharedNoise => "all with the same noise",
+            Self::BareCoordinate => "a value without noise",
+            Self::NotClipped => "not clipped",
+            Self::FewRecords => "averages of few records",
+            Self::DividedByDrawn => "divided by the drawn",
+            Self::HalvedDivisor => "divided by half",
+            Self::NotCharged => "not charged",
         }
     }
 
-    /// The settings by which a member adds its noise.
-    pub(crate) fn settings(self, promised: &RoundSettings, member: usize) -> RoundSettings {
+    /// Whether it can be wrong with releases of this kind, where training is private or not. The clip of a sketch is the
+    /// scale that it is rounded to, and averages over records are clipped before they are averaged: nothing of them is beyond
+    /// the clip.
+    pub(crate) fn befalls(self, released: Released, private_training: bool) -> bool {
         match self {
-            Self::HalvedNoise => with_noise(promised, |noise| noise / 2),
-            Self::SilentMember if member == 0 => with_noise(promised, |_| 0),
-            _ => promised.clone(),
+            Self::NotClipped => match released {
+                Released::RegionSketch | Released::UpdateSketch => false,
+                Released::RoutingHistogram => !private_training,
+                _ => true,
+            },
+            Self::FewRecords => {
+                let averages = [Released::RegionSketch, Released::RoutingHistogram];
+                private_training && averages.contains(&released)
+            }
+            Self::DividedByDrawn | Self::HalvedDivisor => released == Released::PrivateStep,
+            // A step is one member's.
+            Self::SharedNoise => released != Released::PrivateStep,
+            _ => true,
         }
     }
 
-    /// Whether what is released is charged.
-    pub(crate) fn charges(self, released: Released) -> bool {
-        let sketch = matches!(released, Released::RegionSketch | Released::UpdateSketch);
-        !(self == Self::UnchargedSketches && sketch)
+    /// Whether it changes what is made of data before noise.
+    pub(crate) fn changes_data(self) -> bool {
+        matches!(self, Self::NotClipped | Self::FewRecords)
+    }
+
+    /// The part of an audit's canaries that this fault takes to be noticed.
+    pub(crate) fn canaries(self, all: usize) -> usize {
+        let part = match self {
+            Self::None | Self::NotCharged => 1,
+            Self::LessNoise | Self::DividedByDrawn => 4,
+            Self::NotClipped | Self::FewRecords => 12,
+            // Noticed by comparing noise, or before there is any.
+            Self::SilentMember
+            | Self::ReusedNoise
+            | Self::SharedNoise
+            | Self::BareCoordinate
+            | Self::HalvedDivisor => 120,
+        };
+        all.div_ceil(part)
+    }
+
+    /// The settings by which a member prepares releases of this kind.
+    pub(crate) fn settings(
+        self,
+        promised: &RoundSettings,
+        released: Released,
+        member: usize,
+    ) -> RoundSettings {
+        let mut settings = promised.clone();
+        match self {
+            Self::LessNoise => {
+                let divisor = if released == Released::TokenCount { 4 } else { 2 };
+                change_noise(&mut settings, released, |noise| noise / divisor);
+            }
+            Self::SilentMember if member == 0 => change_noise(&mut settings, released, |_| 0),
+            Self::FewRecords => {
+                let private = settings.training.private.as_mut();
+                private.into_iter().for_each(|private| private.minimum_records /= EXCESS);
+            }
+            Self::NotClipped if released == Released::TokenCount => settings.scoring.minimum_tokens *= EXCESS,
+            Self::NotClipped => {
+                let blocks = settings.blocks.iter_mut();
+                blocks
+                    .filter(|block| Released::sum_of(block.shape.kind) == released)
+                    .for_each(|block| block.scale.clip_steps *= EXCESS);
+            }
+            _ => {}
+        }
+        settings
+    }
+
+    /// The settings by which a member trains.
+    pub(crate) fn training(self, promised: &PrivateTraining) -> PrivateTraining {
+        let mut training = *promised;
+        match self {
+            Self::LessNoise => training.noise_multiplier /= 2.0,
+            Self::SilentMember => training.noise_multiplier *= NO_NOISE,
+            Self::NotClipped => {
+                training.clipping_norm *= f64::from(EXCESS);
+                // Noise stays as large as it is.
+                training.noise_multiplier /= f64::from(EXCESS);
+            }
+            _ => {}
+        }
+        training
+    }
+
+    /// What a member divides a step's sum by.
+    pub(crate) fn divisor(self, promised: usize) -> usize {
+        if self == Self::HalvedDivisor { promised / 2 } else { promised }
+    }
+
+    /// Where a member's next contribution, or its next step, has its randomness from.
+    pub(crate) fn generator(self, member: usize, random: &mut ChaCha20Rng) -> ChaCha20Rng {
+        match self {
+            Self::ReusedNoise => ChaCha20Rng::seed_from_u64(member as u64),
+            Self::SharedNoise if member + 1 < HONEST => ChaCha20Rng::from_rng(&mut random.clone()),
+            _ => ChaCha20Rng::from_rng(random),
+        }
     }
 }
 
-fn with_noise(promised: &RoundSettings, change: fn(u32) -> u32) -> RoundSettings {
-    let mut settings = promised.clone();
-    settings.blocks.iter_mut().for_each(|block| block.noise_steps = change(block.noise_steps));
+/// Changes the noise of releases of this kind; both kinds of sketches have one noise. What is announced has noise of 16 bits.
+pub(crate) fn change_noise(settings: &mut RoundSettings, released: Released, change: impl Fn(u32) -> u32) {
     let sketch = &mut settings.sketch;
-    sketch.noise_steps = change(sketch.noise_steps.into()) as u16;
-    sketch.count_noise = change(sketch.count_noise.into()) as u16;
-    settings
+    match released {
+        Released::RegionSketch | Released::UpdateSketch => {
+            sketch.noise_steps = within_16_bits(change(sketch.noise_steps.into()));
+        }
+        Released::TokenCount => sketch.count_noise = within_16_bits(change(sketch.count_noise.into())),
+        _ => {
+            let blocks = settings.blocks.iter_mut();
+            blocks
+                .filter(|block| Released::sum_of(block.shape.kind) == released)
+                .for_each(|block| block.noise_steps = change(block.noise_steps));
+        }
+    }
+}
+
+fn within_16_bits(noise: u32) -> u16 {
+    u16::try_from(noise).unwrap_or(u16::MAX)
 }

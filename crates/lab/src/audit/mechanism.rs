@@ -1,21 +1,64 @@
-//! What can be audited.
+//! What can be audited, and what an audit sees of it.
 
 use cloister_privacy::accountant::Account;
+use cloister_privacy::release::Released;
+use serde::Serialize;
 
+use super::noise::NoiseSeen;
 use crate::error::LabError;
 
-/// A mechanism that canaries pass through, each included or left out.
-pub trait Mechanism {
-    /// What the accountant says that it costs one canary to be there.
-    ///
-    /// # Errors
-    /// A plan whose charges cannot be computed.
-    fn claimed(&self) -> Result<Account, LabError>;
+/// What a claim is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// Everything that a round releases.
+    Round,
+    /// Releases of one kind.
+    #[serde(untagged)]
+    Release(Released),
+}
 
-    /// Releases what canaries of which these are included make, and scores each canary from nothing but the release: the
-    /// likelier that it was included, the higher. A score of 0 is undecided by what the mechanism is said to be.
+impl Subject {
+    /// In words, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Round => "everything in a round",
+            Self::Release(released) => released.in_words(),
+        }
+    }
+}
+
+/// What is seen of releases in which canaries were included or not.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What was released.
+    pub(crate) subject: Subject,
+    /// What the accountant says that it costs one canary to be there.
+    pub(crate) claimed: Account,
+    /// The furthest that a canary moves the release before noise, over what is charged for.
+    pub(crate) moved: f64,
+    /// A score of each canary, from nothing but the release: the likelier that it was included, the higher. A score of 0 is
+    /// undecided by what the mechanism is said to be.
+    pub(crate) scores: Vec<f64>,
+    /// Whether each was included.
+    pub(crate) included: Vec<bool>,
+    /// What the noise looks like.
+    pub(crate) noise: NoiseSeen,
+}
+
+impl Evidence {
+    /// The scores of the canaries that were included, or of those that were not.
+    pub(crate) fn scores_where(&self, wanted: bool) -> Vec<f64> {
+        let scores = self.scores.iter().zip(&self.included);
+        scores.filter(|(_, included)| **included == wanted).map(|(score, _)| *score).collect()
+    }
+}
+
+/// A mechanism that canaries pass through, each included with probability ½.
+pub trait Mechanism {
+    /// Releases what so many canaries make, or a few more, and scores them for each subject.
     ///
     /// # Errors
-    /// A release that fails.
-    fn scores(&mut self, included: &[bool], seed: u64) -> Result<Vec<f64>, LabError>;
+    /// A release that fails, or a plan whose charges cannot be computed.
+    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<Evidence>, LabError>;
 }

@@ -2,164 +2,174 @@
 //!
 //! Canaries are included with probability ½ each; whoever sees the release, knows everything but those coins and the
 //! noise, and guesses. A claimed (ε, δ) bounds how well that can go, so guesses that go better refute the claim, and
-//! every run yields a lower bound on ε ([`bounds`]). The bound of an honest mechanism stays below its claim, that of
-//! one with a [`Fault`] rises above: an audit that shows only the former shows nothing.
+//! every run yields a lower bound on ε ([`bounds`]). Each kind of release has a claim of its own, what the accountant says
+//! of that kind alone, and is guessed from alone: noise that is missing from one kind is not hidden by the others'.
+//! Noise that comes again, or is too small, is looked for as such: no guess about one round notices the former.
 //!
-//! What is audited is a [`Mechanism`]; [`Rounds`] is the product's own.
+//! The bound of an honest mechanism stays below its claim, and its noise is fresh; one with a [`Fault`] is refuted: an audit
+//! that shows only the former shows nothing.
+//!
+//! What is audited is a [`Mechanism`]: [`Rounds`] and [`Steps`] are the product's own.
 
 pub mod bounds;
 mod canary;
 mod fault;
 mod mechanism;
+mod noise;
+mod planned;
+mod report;
 mod rounds;
+mod steps;
 
 use cloister_params::limits::PrivacyUnit;
+use cloister_privacy::accountant::Account;
+use cloister_privacy::release::Released;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::error::LabError;
-use crate::noise::Target;
 use bounds::{Decisions, Guesses};
 pub use fault::Fault;
-pub use mechanism::Mechanism;
+pub use mechanism::{Evidence, Mechanism, Subject};
+pub use planned::Planned;
+pub use report::{Case, Finding, Report, Scores};
 pub use rounds::Rounds;
+pub use steps::Steps;
 
-/// `rho` of an audited round: the noise that a bound tells best from half of it with some thousand canaries.
+/// `rho` of each kind of release in an audited round: the noise that a bound tells best from half of it with some thousand
+/// canaries.
 const RHO: f64 = 1.125;
-/// One guess for so many canaries: those that look most as if they were included.
-const CANARIES_A_GUESS: usize = 20;
-/// Bounds that are taken of each run; their error probabilities add up.
-const BOUNDS: f64 = 2.0;
+/// One guess for so many canaries: those that look most as if they were included. Of fewer guesses, what the bound of one run
+/// pays for δ leaves nothing.
+const CANARIES_A_GUESS: usize = 4;
+/// What is tested of each claim: two bounds on ε, and the noise.
+const TESTS: f64 = 3.0;
 
 /// How to audit.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Settings {
-    /// Canaries of each run.
+    /// Canaries of each run in which nothing is wrong; those with a fault take fewer.
     pub canaries: usize,
     /// A run for each seed.
     pub seeds: Vec<u64>,
     /// The δ of claims and bounds.
     pub delta: f64,
-    /// The probability with which each run's bounds hold.
+    /// The probability with which every test of every claim holds in every run in which nothing is wrong, together.
     pub confidence: f64,
 }
 
-/// What one run found.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Finding {
-    /// Whose data is protected.
-    pub unit: PrivacyUnit,
-    /// What was wrong with the mechanism.
-    pub fault: Fault,
-    /// The seed of canaries and noise.
-    pub seed: u64,
-    /// What the accountant claims.
-    pub epsilon_claimed: f64,
-    /// What the guesses refute: the larger of both bounds.
-    pub epsilon_lower_bound: f64,
-    /// The bound that assumes nothing of the mechanism.
-    pub by_one_run: f64,
-    /// The bound that assumes the shape of Gaussian noise.
-    pub by_decisions: f64,
-    /// Guesses that a canary was included.
-    pub guesses: u64,
-    /// Those that are right.
-    pub correct: u64,
-    /// Share of the canaries left out that were taken for included, by the likelier of both.
-    pub false_positive_rate: f64,
-    /// Share of the canaries included that were taken for left out.
-    pub false_negative_rate: f64,
-}
-
-impl Finding {
-    /// Whether the claim is refuted.
-    pub fn refutes(&self) -> bool {
-        self.epsilon_lower_bound > self.epsilon_claimed
-    }
-}
-
-/// The scores behind a finding, for other programs to bound ε by.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Scores {
-    /// What was found with them.
-    pub finding: Finding,
-    /// Of the canaries that were included.
-    pub inside: Vec<f64>,
-    /// Of those that were left out.
-    pub outside: Vec<f64>,
-}
-
-/// All runs.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
-    /// The claimed ε of unit `member`, the mechanism as it is.
-    pub epsilon_claimed: f64,
-    /// The largest lower bound of all seeds for it.
-    pub epsilon_lower_bound: f64,
-    /// Whether no claim was refuted where nothing is wrong.
-    pub claims_hold: bool,
-    /// Whether the claim was refuted in every run with something wrong.
-    pub broken_caught: bool,
-    /// How it was audited.
-    pub settings: Settings,
-    /// Every run.
-    pub findings: Vec<Finding>,
-}
-
-/// Audits both units of privacy, as they are and with each fault. `found` is told of every run as it ends.
+/// Audits every kind of release, as it is and with each fault. `found` is told of every finding as it comes.
 ///
 /// # Errors
 /// [`LabError::OtherSum`] for a fault of the program; [`LabError::File`] for ledgers that cannot be written.
 pub fn audit(settings: &Settings, found: &mut dyn FnMut(&Scores)) -> Result<Report, LabError> {
-    let mut findings = Vec::new();
-    for unit in [PrivacyUnit::Member, PrivacyUnit::Record] {
-        for fault in [Fault::None].into_iter().chain(Fault::BREAKS) {
-            for &seed in &settings.seeds {
-                let mut rounds = Rounds::new(Target { unit, rho: RHO }, fault)?;
-                let scores = run(&mut rounds, settings, (unit, fault, seed))?;
-                found(&scores);
-                findings.push(scores.finding);
-            }
+    let plans = [
+        Planned::new(PrivacyUnit::Member, false)?,
+        Planned::new(PrivacyUnit::Record, false)?,
+        Planned::new(PrivacyUnit::Record, true)?,
+    ];
+    let subjects = |planned: &Planned| planned.kinds().count() + 1;
+    let claims: usize = plans.iter().map(subjects).sum();
+    let tests = TESTS * claims as f64 * settings.seeds.len() as f64;
+    let mut auditor =
+        Auditor { settings, significance: (1.0 - settings.confidence) / tests, found, findings: Vec::new() };
+    for &seed in &settings.seeds {
+        for planned in &plans {
+            auditor.rounds(planned, seed)?;
         }
+        auditor.steps(seed)?;
     }
-    Ok(Report::of(settings, findings))
+    Ok(Report::of(settings, auditor.significance, auditor.findings))
 }
 
-/// One run of a mechanism.
-///
-/// # Errors
-/// As the mechanism.
-pub fn run(
-    mechanism: &mut dyn Mechanism,
-    settings: &Settings,
-    (unit, fault, seed): (PrivacyUnit, Fault, u64),
-) -> Result<Scores, LabError> {
-    let included = coins(settings.canaries, seed);
-    let scores = mechanism.scores(&included, seed)?;
-    let of = |wanted: bool| -> Vec<f64> {
-        scores.iter().zip(&included).filter(|(_, bit)| **bit == wanted).map(|(score, _)| *score).collect()
-    };
-    let (inside, outside) = (of(true), of(false));
-    let significance = (1.0 - settings.confidence) / BOUNDS;
-    let guesses = most_likely(&scores, &included);
+/// An audit as it runs.
+struct Auditor<'a> {
+    settings: &'a Settings,
+    /// The probability with which one test may err.
+    significance: f64,
+    found: &'a mut dyn FnMut(&Scores),
+    findings: Vec<Finding>,
+}
+
+impl Auditor<'_> {
+    fn rounds(&mut self, planned: &Planned, seed: u64) -> Result<(), LabError> {
+        let case =
+            Case { unit: planned.unit, private_training: !planned.is_whole(), fault: Fault::None, seed };
+        self.sound(case, &Rounds::sound(planned))?;
+        for released in planned.kinds() {
+            for fault in Fault::MECHANICAL {
+                if !fault.befalls(released, case.private_training) {
+                    continue;
+                }
+                let changed =
+                    fault.changes_data().then(|| planned.with_fault(fault, released)).transpose()?;
+                let planned = changed.as_ref().unwrap_or(planned);
+                self.run(Case { fault, ..case }, &Rounds::with_fault(planned, fault, released))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, seed: u64) -> Result<(), LabError> {
+        let case = Case { unit: PrivacyUnit::Record, private_training: true, fault: Fault::None, seed };
+        self.sound(case, &Steps::new(Fault::None)?)?;
+        for fault in Fault::MECHANICAL.into_iter().filter(|fault| fault.befalls(Released::PrivateStep, true))
+        {
+            self.run(Case { fault, ..case }, &Steps::new(fault)?)?;
+        }
+        Ok(())
+    }
+
+    /// A run in which nothing is wrong, and the same one were each kind of release not charged.
+    fn sound(&mut self, case: Case, mechanism: &dyn Mechanism) -> Result<(), LabError> {
+        let all = self.run(case, mechanism)?;
+        for evidence in all.into_iter().filter(|evidence| evidence.subject != Subject::Round) {
+            let uncharged = Evidence { claimed: Account::default(), ..evidence };
+            self.find(Case { fault: Fault::NotCharged, ..case }, &uncharged);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, case: Case, mechanism: &dyn Mechanism) -> Result<Vec<Evidence>, LabError> {
+        let canaries = case.fault.canaries(self.settings.canaries);
+        let all = mechanism.evidence(canaries, case.seed)?;
+        all.iter().for_each(|evidence| self.find(case, evidence));
+        Ok(all)
+    }
+
+    fn find(&mut self, case: Case, evidence: &Evidence) {
+        let scores = judge(case, evidence, self.settings.delta, self.significance);
+        (self.found)(&scores);
+        self.findings.push(scores.finding);
+    }
+}
+
+/// What the evidence says of a claim, where each test may err with probability `significance`.
+pub fn judge(case: Case, evidence: &Evidence, delta: f64, significance: f64) -> Scores {
+    let (inside, outside) = (evidence.scores_where(true), evidence.scores_where(false));
+    let guesses = most_likely(&evidence.scores, &evidence.included);
     let decisions = decide(&inside, &outside);
     let (by_one_run, by_decisions) =
-        (guesses.epsilon(settings.delta, significance), decisions.epsilon(settings.delta, significance));
+        (guesses.epsilon(delta, significance), decisions.epsilon(delta, significance));
+    let (noise_repeats, noise_small) = evidence.noise.judge(significance);
     let finding = Finding {
-        unit,
-        fault,
-        seed,
-        epsilon_claimed: mechanism.claimed()?.epsilon(settings.delta).epsilon,
+        case,
+        subject: evidence.subject,
+        epsilon_claimed: evidence.claimed.epsilon(delta).epsilon,
         epsilon_lower_bound: by_one_run.max(by_decisions),
         by_one_run,
         by_decisions,
+        moved: evidence.moved,
+        noise_repeats,
+        noise_small,
+        canaries: guesses.canaries,
         guesses: guesses.guesses,
         correct: guesses.correct,
-        false_positive_rate: decisions.false_positives as f64 / decisions.outside as f64,
-        false_negative_rate: decisions.false_negatives as f64 / decisions.inside as f64,
+        false_positive_rate: decisions.false_positives as f64 / decisions.outside.max(1) as f64,
+        false_negative_rate: decisions.false_negatives as f64 / decisions.inside.max(1) as f64,
     };
-    Ok(Scores { finding, inside, outside })
+    Scores { finding, inside, outside }
 }
 
 /// Which canaries are included; their stream is not that of the noise.
@@ -169,15 +179,17 @@ fn coins(canaries: usize, seed: u64) -> Vec<bool> {
     (0..canaries).map(|_| random.next_u32() & 1 == 1).collect()
 }
 
-/// Guesses that the canaries with the largest scores were included, as many as were fixed beforehand.
+/// Guesses that the canaries with the largest scores were included: as many as were fixed beforehand, and those whose score
+/// is that of the last.
 fn most_likely(scores: &[f64], included: &[bool]) -> Guesses {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
-    let guessed = &order[..scores.len().div_ceil(CANARIES_A_GUESS)];
+    let mut descending = scores.to_vec();
+    descending.sort_by(|one, other| other.total_cmp(one));
+    let last = descending.get(scores.len().div_ceil(CANARIES_A_GUESS).saturating_sub(1));
+    let guessed = || scores.iter().zip(included).filter(|(score, _)| last.is_some_and(|last| *score >= last));
     Guesses {
         canaries: scores.len() as u64,
-        guesses: guessed.len() as u64,
-        correct: guessed.iter().filter(|&&canary| included[canary]).count() as u64,
+        guesses: guessed().count() as u64,
+        correct: guessed().filter(|(_, included)| **included).count() as u64,
     }
 }
 
@@ -188,53 +200,5 @@ fn decide(inside: &[f64], outside: &[f64]) -> Decisions {
         false_positives: outside.iter().filter(|score| **score > 0.0).count() as u64,
         inside: inside.len() as u64,
         false_negatives: inside.iter().filter(|score| **score <= 0.0).count() as u64,
-    }
-}
-
-impl Report {
-    fn of(settings: &Settings, findings: Vec<Finding>) -> Self {
-        let (sound, broken): (Vec<&Finding>, Vec<&Finding>) =
-            findings.iter().partition(|finding| finding.fault == Fault::None);
-        let members = || sound.iter().filter(|finding| finding.unit == PrivacyUnit::Member);
-        let largest = |of: fn(&Finding) -> f64| members().map(|finding| of(finding)).fold(0.0, f64::max);
-        Self {
-            epsilon_claimed: largest(|finding| finding.epsilon_claimed),
-            epsilon_lower_bound: largest(|finding| finding.epsilon_lower_bound),
-            claims_hold: !sound.iter().any(|finding| finding.refutes()),
-            broken_caught: broken.iter().all(|finding| finding.refutes()),
-            settings: settings.clone(),
-            findings,
-        }
-    }
-
-    /// A table for people.
-    pub fn to_table(&self) -> String {
-        let mut lines = vec![format!(
-            "{:<7} {:<24} {:>4}  {:>9}  {:>13}  {:>8}  {:>9}  {:>13}",
-            "unit",
-            "mechanism",
-            "seed",
-            "ε claimed",
-            "ε lower bound",
-            "one run",
-            "decisions",
-            "right guesses"
-        )];
-        lines.extend(self.findings.iter().map(|finding| {
-            let Finding { unit, fault, seed, epsilon_claimed, epsilon_lower_bound, by_one_run, by_decisions, .. } =
-                finding;
-            format!(
-                "{:<7} {:<24} {seed:>4}  {epsilon_claimed:>9.2}  {epsilon_lower_bound:>13.2}  {by_one_run:>8.2}  \
-                 {by_decisions:>9.2}  {:>6} of {:<4} {}",
-                unit.to_string(),
-                fault.in_words(),
-                finding.correct,
-                finding.guesses,
-                if finding.refutes() { "refuted" } else { "" }
-            )
-            .trim_end()
-            .to_owned()
-        }));
-        lines.join("\n") + "\n"
     }
 }

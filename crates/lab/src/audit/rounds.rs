@@ -1,196 +1,301 @@
 //! Rounds of the product as a mechanism: what members prepare, and the sums of it.
 //!
 //! Four members, as few as tolerate a corrupt one. Three are honest, which is how many noises are counted; the fourth
-//! contributes zeros without noise. Each honest member is a canary in each round, so that a run with `m` canaries has
-//! `m/3` rounds. Clipping, rounding, sketching and noise are the client's own ([`cloister_client::prepare`]).
-//! The first round of each run goes through the protocol's own state machines, and what is opened there must be what
-//! the plain sum of the prepared integers makes; later rounds are summed in plain.
+//! contributes zeros without noise. Each honest member is a canary in each round. Clipping, rounding, sketching and noise
+//! are the client's own ([`cloister_client::prepare`]).
+//! Where nothing is wrong, the first round goes through the protocol's own state machines, and what is opened there must be
+//! what the plain sum of the prepared integers makes; later rounds are summed in plain.
 
-use cloister_alignment::score::ExpertSketch;
 use cloister_client::prepare;
-use cloister_experts::ModelConfig;
 use cloister_params::fixed::CohortTotal;
-use cloister_params::limits::PrivacyUnit;
-use cloister_params::plan::{PlannedBlock, RoundSettings};
-use cloister_privacy::accountant::Account;
-use cloister_privacy::ledger::LedgerError;
-use cloister_privacy::release::{HONEST_NOISES, account, releases};
-use cloister_protocol::model::Model;
+use cloister_params::plan::{PlannedBlock, RoundPlan};
+use cloister_privacy::release::Released;
 use cloister_protocol::round::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::canary::{Canary, zeros};
+use super::canary::Canary;
+use super::coins;
 use super::fault::Fault;
-use super::mechanism::Mechanism;
+use super::mechanism::{Evidence, Mechanism, Subject};
+use super::noise::{Comparison, Constant, NoiseSeen, Squares};
+use super::planned::{HONEST, MEMBERS, Planned};
 use crate::accounts::Permits;
 use crate::error::LabError;
-use crate::federation::plan;
 use crate::masked::Masked;
-use crate::noise::{Clips, Target, settings};
 
-/// Members whose noise is counted, each of them a canary.
-const HONEST: usize = HONEST_NOISES as usize;
-/// With one that is corrupt.
-const MEMBERS: usize = HONEST + 1;
+/// Rounds of the same canaries that are compared with each other. With noise that comes again, even the counts of three
+/// experts agree too often for chance.
+const COMPARED: usize = 20;
 
 /// Rounds of a small model.
 #[derive(Debug)]
-pub struct Rounds {
-    unit: PrivacyUnit,
-    fault: Fault,
-    model: ModelConfig,
-    settings: RoundSettings,
+pub struct Rounds<'a> {
+    planned: &'a Planned,
+    /// What is wrong with which kind of release, if anything is.
+    broken: Option<(Fault, Released)>,
+    /// What is looked at.
+    kinds: Vec<Released>,
 }
 
-impl Rounds {
-    /// Rounds that cost `target` each, with this fault.
-    ///
-    /// # Errors
-    /// [`LabError::Config`] for a target whose noise does not fit.
-    pub fn new(target: Target, fault: Fault) -> Result<Self, LabError> {
-        let classes = vec!["one".to_owned(), "other".to_owned()];
-        let model = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
-        let clips = Clips { update_log2: 0, region_milli: 1000 };
-        let settings = settings(&model, MEMBERS, clips, Some(target))?;
-        Ok(Self { unit: target.unit, fault, model, settings })
+/// One round: who was a canary, and what each prepared.
+struct Round {
+    canaries: Vec<Canary>,
+    contributions: Vec<Contribution>,
+}
+
+/// What a run of rounds goes on with.
+struct Running {
+    plans: Vec<RoundPlan>,
+    permits: Permits,
+    random: ChaCha20Rng,
+}
+
+impl<'a> Rounds<'a> {
+    /// Rounds in which nothing is wrong; every kind of release is looked at, and all of them together.
+    pub fn sound(planned: &'a Planned) -> Self {
+        Self { planned, broken: None, kinds: planned.kinds().collect() }
     }
 
-    fn round(
-        &self,
-        canaries: &[(Canary, bool)],
-        permits: &mut Permits,
-        random: &mut ChaCha20Rng,
-    ) -> Result<Vec<Contribution>, LabError> {
-        let mut contributions = Vec::with_capacity(MEMBERS);
-        for (member, (canary, included)) in canaries.iter().enumerate() {
-            let settings = self.fault.settings(&self.settings, member);
-            let plan = plan(&settings, &zeros(&self.model), 1);
-            let result = canary.result(*included, &self.model, &self.settings)?;
-            let permit = permits.next(&plan)?;
-            contributions.push(prepare(&plan, &self.start(), &result, permit, random)?.0);
+    /// Rounds with a fault in one kind of release, which alone is looked at. No other kind has noise, which takes most of the
+    /// time.
+    pub fn with_fault(planned: &'a Planned, fault: Fault, released: Released) -> Self {
+        Self { planned, broken: Some((fault, released)), kinds: vec![released] }
+    }
+
+    fn start(&self, seed: u64) -> Result<Running, LabError> {
+        let settings = |member| match self.broken {
+            None => self.planned.settings.clone(),
+            Some((fault, released)) => fault.settings(&self.planned.noise_on(released), released, member),
+        };
+        Ok(Running {
+            plans: (0..HONEST).map(|member| self.planned.plan(&settings(member))).collect(),
+            permits: Permits::counting(self.planned.unit)?,
+            random: ChaCha20Rng::seed_from_u64(seed),
+        })
+    }
+
+    fn round(&self, canaries: Vec<Canary>, running: &mut Running) -> Result<Round, LabError> {
+        let mut contributions = Vec::with_capacity(HONEST);
+        let Running { plans, permits, random } = running;
+        let fault = self.broken.map_or(Fault::None, |(fault, _)| fault);
+        for (member, (canary, plan)) in canaries.iter().zip(plans).enumerate() {
+            let planted = self.planned.planted(*canary);
+            let mut generator = fault.generator(member, random);
+            let permit = permits.next(plan)?;
+            let (mut contribution, _) =
+                prepare(plan, &self.planned.model(), &planted.result, permit, &mut generator)?;
+            if let Some((Fault::BareCoordinate, released)) = self.broken {
+                self.bare(&mut contribution, &planted.prepared, released);
+            }
+            contributions.push(contribution);
         }
-        Ok(contributions)
+        Ok(Round { canaries, contributions })
     }
 
-    fn start(&self) -> Model {
-        Model::new(zeros(&self.model).into_values())
+    /// Takes the noise off the last value of a kind of release: of a router, its consistency weight.
+    fn bare(&self, contribution: &mut Contribution, known: &Contribution, released: Released) {
+        let blocks = &self.planned.settings.blocks;
+        if let Some(at) = blocks.iter().rposition(|block| Released::sum_of(block.shape.kind) == released) {
+            copy_last(&mut contribution.integers[at], &known.integers[at]);
+        }
+        let sketches = contribution.sketches.values_mut().zip(known.sketches.values());
+        match (released, sketches.last()) {
+            (Released::RegionSketch, Some((sketch, known))) => copy_last(&mut sketch.region, &known.region),
+            (Released::UpdateSketch, Some((sketch, known))) => copy_last(&mut sketch.update, &known.update),
+            (Released::TokenCount, Some((sketch, known))) => sketch.tokens = known.tokens,
+            _ => {}
+        }
     }
 
-    /// How much likelier the release is with the canary than without, as a logarithm, were the noise what it is said to be.
-    fn likelihood_ratio(&self, canary: Canary, sums: &[Vec<i64>], own: &Contribution) -> f64 {
-        let of_block = |(block, sum): (&PlannedBlock, &Vec<i64>)| {
-            let at = canary.coordinate(&block.shape);
-            let clip = f64::from(block.scale.clip_steps);
-            let expected = [true, false].map(|included| canary.length(included) * clip);
-            let variance = f64::from(block.noise_steps).powi(2) * HONEST as f64;
-            let announced = own.sketches.get(&block.shape.id);
-            let sketched = announced.map_or(0.0, |announced| self.of_sketches(canary, block, announced));
-            log_ratio(sum[at] as f64, expected) / variance + sketched
-        };
-        self.settings.blocks.iter().zip(sums).map(of_block).sum()
+    /// Each member's noise on releases of one kind: what it prepared, without what is known of it.
+    fn noise(&self, round: &Round, released: Released) -> Vec<Vec<i64>> {
+        let members = round.canaries.iter().zip(&round.contributions);
+        members.map(|(canary, contribution)| self.member_noise(*canary, contribution, released)).collect()
     }
 
-    fn of_sketches(&self, canary: Canary, block: &PlannedBlock, announced: &ExpertSketch) -> f64 {
-        let [present, absent] = canary.sketches(block, &self.settings);
-        let of = |announced: &[i16], present: &[i16], absent: &[i16]| -> f64 {
-            let pairs = present.iter().zip(absent).map(|(one, other)| [f64::from(*one), f64::from(*other)]);
-            pairs.zip(announced).map(|(expected, seen)| log_ratio(f64::from(*seen), expected)).sum()
-        };
-        let counts = [present.tokens, absent.tokens].map(f64::from);
-        let sketch = &self.settings.sketch;
-        let coordinates = of(&announced.region, &present.region, &absent.region)
-            + of(&announced.update, &present.update, &absent.update);
-        coordinates / f64::from(sketch.noise_steps).powi(2)
-            + log_ratio(f64::from(announced.tokens), counts) / f64::from(sketch.count_noise).powi(2)
+    fn member_noise(&self, canary: Canary, contribution: &Contribution, released: Released) -> Vec<i64> {
+        let known = self.planned.part(&self.planned.planted(canary).prepared, released);
+        self.planned
+            .part(contribution, released)
+            .iter()
+            .zip(known)
+            .map(|(value, known)| value - known)
+            .collect()
+    }
+
+    /// What is seen of each kind of release before canaries are scored: the same members, each the same canary, in some
+    /// rounds.
+    fn before_scores(&self, running: &mut Running) -> Result<Vec<Evidence>, LabError> {
+        let canaries: Vec<Canary> = (0..HONEST).map(|number| Canary { number, included: true }).collect();
+        let rounds =
+            (0..COMPARED).map(|_| self.round(canaries.clone(), running)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::with_capacity(self.kinds.len());
+        for &released in &self.kinds {
+            let noise: Vec<Vec<Vec<i64>>> = rounds.iter().map(|round| self.noise(round, released)).collect();
+            let subject = Subject::Release(released);
+            all.push(self.evidence_of(subject, self.planned.moved(released), self.seen(released, &noise)));
+        }
+        Ok(all)
+    }
+
+    /// `noise[round][member]` as what is judged of it.
+    fn seen(&self, released: Released, noise: &[Vec<Vec<i64>>]) -> NoiseSeen {
+        let mut seen = NoiseSeen::default();
+        let (_, deviation) = self.planned.deviation(released);
+        for member in 0..HONEST {
+            let rounds: Vec<Vec<i64>> = noise.iter().map(|round| round[member].clone()).collect();
+            seen.comparisons.push(Comparison::of_successive(&rounds));
+            seen.constants.push(Constant::of(&rounds));
+            // Sketches and counts are cut where their integers end. Noise of one round is independent, whatever comes again.
+            if released.is_sum() {
+                let first: Vec<f64> = rounds[0].iter().map(|value| *value as f64).collect();
+                seen.squares.push(Squares::of(&first, deviation));
+            }
+        }
+        for next in 1..HONEST {
+            let mut comparison = Comparison::default();
+            noise.iter().for_each(|round| comparison.add(&round[next - 1], &round[next]));
+            seen.comparisons.push(comparison);
+        }
+        seen
+    }
+
+    fn evidence_of(&self, subject: Subject, moved: f64, noise: NoiseSeen) -> Evidence {
+        let claimed = self.planned.claimed(subject);
+        Evidence { subject, claimed, moved, scores: Vec::new(), included: Vec::new(), noise }
+    }
+
+    /// The scores of a round's canaries by releases of one kind. What the other members contributed is known, so that what is
+    /// seen is the canary's part with the noise that the release carries.
+    fn scores(&self, round: &Round, released: Released) -> Vec<f64> {
+        let noise = self.noise(round, released);
+        let sums: Vec<i64> =
+            (0..noise[0].len()).map(|at| noise.iter().map(|member| member[at]).sum()).collect();
+        let scored = round.canaries.iter().zip(&noise).take(scored(released));
+        let carried = |noise| if released.is_sum() { &sums } else { noise };
+        scored.map(|(canary, noise)| self.score(*canary, carried(noise), released)).collect()
+    }
+
+    /// How much likelier a release is with the canary than without, as a logarithm, were the noise what it is said to be.
+    fn score(&self, canary: Canary, noise: &[i64], released: Released) -> f64 {
+        let [absent, present] = [false, true].map(|included| {
+            self.planned.part(&self.planned.planted(Canary { included, ..canary }).protected, released)
+        });
+        let protected = if canary.included { &present } else { &absent };
+        let seen = protected.iter().zip(noise).map(|(protected, noise)| (protected + noise) as f64);
+        let ratios = seen.zip(present.iter().zip(&absent)).map(|(seen, (present, absent))| {
+            (present - absent) as f64 * (seen - (present + absent) as f64 / 2.0)
+        });
+        let (deviation, _) = self.planned.deviation(released);
+        ratios.sum::<f64>() / deviation.powi(2)
     }
 
     /// The round behind masks must yield the model that the plain sums yield.
     fn check(&self, contributions: &[Contribution], sums: &[Vec<i64>], seed: u64) -> Result<(), LabError> {
+        let planned = self.planned;
         let mut all = contributions.to_vec();
-        all.push(self.corrupt(&contributions[0]));
-        let mut masked = Masked::new(MEMBERS, self.settings.clone(), zeros(&self.model).into_values(), seed)?;
+        all.push(corrupt(&contributions[0]));
+        let start = planned.start.values().to_vec();
+        let mut masked = Masked::new(MEMBERS, planned.settings.clone(), start, seed)?;
         let opened = masked.round(all)?.model;
+        let blocks = planned.settings.blocks.iter().zip(planned.start.values());
         let expected: Vec<Vec<f32>> =
-            self.settings.blocks.iter().zip(sums).map(|(block, sum)| self.applied(block, sum)).collect();
+            blocks.zip(sums).map(|((block, start), sum)| applied(block, start, sum)).collect();
         if opened == expected { Ok(()) } else { Err(LabError::OtherSum) }
-    }
-
-    /// What the corrupt member contributes: zeros. Its sketches are as good as any.
-    fn corrupt(&self, honest: &Contribution) -> Contribution {
-        let integers = honest.integers.iter().map(|block| vec![0; block.len()]).collect();
-        Contribution { integers, sketches: honest.sketches.clone() }
-    }
-
-    fn applied(&self, block: &PlannedBlock, sum: &[i64]) -> Vec<f32> {
-        let mut parameters = vec![0.0; sum.len()];
-        let total = CohortTotal { weight: MEMBERS as u64, max_weight: 1, noise_steps: block.noise_steps };
-        // As the protocol has it, a block whose sum is out of range stays as it is.
-        let _ = block.scale.apply(block.shape.kind, &mut parameters, sum, total);
-        parameters
     }
 }
 
-impl Mechanism for Rounds {
-    fn claimed(&self) -> Result<Account, LabError> {
-        let all = releases(&self.settings, self.unit).map_err(LedgerError::from)?;
-        Ok(account(all.iter().filter(|release| self.fault.charges(release.released))))
-    }
-
-    fn scores(&mut self, included: &[bool], seed: u64) -> Result<Vec<f64>, LabError> {
-        let mut random = ChaCha20Rng::seed_from_u64(seed);
-        let mut permits = Permits::counting(self.unit)?;
-        let mut scores = Vec::with_capacity(included.len());
-        for (round, bits) in included.chunks(HONEST).enumerate() {
-            let canary = |(member, bit): (usize, &bool)| {
-                (Canary { number: round * HONEST + member, unit: self.unit }, *bit)
-            };
-            // A last round of fewer canaries still has every honest member's noise.
-            let padded = bits.iter().chain(std::iter::repeat(&false)).take(HONEST);
-            let canaries: Vec<(Canary, bool)> = padded.enumerate().map(canary).collect();
-            let contributions = self.round(&canaries, &mut permits, &mut random)?;
-            let sums = sums(&contributions);
-            if round == 0 {
-                self.check(&contributions, &sums, seed)?;
+impl Mechanism for Rounds<'_> {
+    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<Evidence>, LabError> {
+        let mut running = self.start(seed)?;
+        let mut all = self.before_scores(&mut running)?;
+        let mut whole = self.evidence_of(Subject::Round, furthest(&all), NoiseSeen::default());
+        let most = self.kinds.iter().map(|released| scored(*released)).max().unwrap_or(1);
+        let coins = coins(canaries.div_ceil(most) * HONEST, seed);
+        for (number, coins) in coins.chunks(HONEST).enumerate() {
+            let canary = |(member, &included)| Canary { number: number * HONEST + member, included };
+            let round = self.round(coins.iter().enumerate().map(canary).collect(), &mut running)?;
+            if number == 0 && self.broken.is_none() {
+                self.check(&round.contributions, &sums(&round.contributions), seed)?;
             }
-            let own = canaries.iter().zip(&contributions).take(bits.len());
-            scores.extend(own.map(|((canary, _), own)| self.likelihood_ratio(*canary, &sums, own)));
+            let mut together = 0.0;
+            for (evidence, released) in all.iter_mut().zip(&self.kinds) {
+                let scores = self.scores(&round, *released);
+                together += scores[0];
+                evidence.included.extend(&coins[..scores.len()]);
+                evidence.scores.extend(scores);
+            }
+            whole.scores.push(together);
+            whole.included.push(coins[0]);
         }
-        Ok(scores)
+        if self.broken.is_none() && self.planned.is_whole() {
+            all.push(whole);
+        }
+        Ok(all)
     }
+}
+
+/// The furthest that a canary moves releases of any kind.
+fn furthest(all: &[Evidence]) -> f64 {
+    all.iter().map(|evidence| evidence.moved).fold(0.0, f64::max)
+}
+
+/// Replaces the last value by the known one.
+fn copy_last<T: Copy>(values: &mut [T], known: &[T]) {
+    if let (Some(value), Some(known)) = (values.last_mut(), known.last()) {
+        *value = *known;
+    }
+}
+
+/// How many members' canaries are scored in a round. Those in routing and consistency weights are not orthogonal to each
+/// other: only one is guessed, by who knows the rest.
+fn scored(released: Released) -> usize {
+    match released {
+        Released::RouterSum | Released::RoutingHistogram => 1,
+        _ => HONEST,
+    }
+}
+
+/// What the corrupt member contributes: zeros. Its sketches are as good as any.
+fn corrupt(honest: &Contribution) -> Contribution {
+    let integers = honest.integers.iter().map(|block| vec![0; block.len()]).collect();
+    Contribution { integers, sketches: honest.sketches.clone() }
+}
+
+fn applied(block: &PlannedBlock, start: &[f32], sum: &[i64]) -> Vec<f32> {
+    let mut parameters = start.to_vec();
+    let total = CohortTotal { weight: MEMBERS as u64, max_weight: 1, noise_steps: block.noise_steps };
+    // As the protocol has it, a block whose sum is out of range stays as it is.
+    let _ = block.scale.apply(block.shape.kind, &mut parameters, sum, total);
+    parameters
 }
 
 /// The sum of each block over members.
-pub(super) fn sums(contributions: &[Contribution]) -> Vec<Vec<i64>> {
-    let blocks = contributions.first().map_or(0, |own| own.integers.len());
-    let of = |block: usize| {
-        let mut sum = vec![0i64; contributions[0].integers[block].len()];
-        for own in contributions {
-            sum.iter_mut().zip(&own.integers[block]).for_each(|(sum, value)| *sum += i64::from(*value));
+fn sums(contributions: &[Contribution]) -> Vec<Vec<i64>> {
+    let lengths = contributions.first().into_iter().flat_map(|first| first.integers.iter().map(Vec::len));
+    let mut sums: Vec<Vec<i64>> = lengths.map(|length| vec![0; length]).collect();
+    for contribution in contributions {
+        for (sum, block) in sums.iter_mut().zip(&contribution.integers) {
+            sum.iter_mut().zip(block).for_each(|(sum, value)| *sum += i64::from(*value));
         }
-        sum
-    };
-    (0..blocks).map(of).collect()
-}
-
-/// The logarithm of the ratio of two normal densities of variance 1 around the expected values.
-fn log_ratio(seen: f64, [present, absent]: [f64; 2]) -> f64 {
-    (present - absent) * (seen - f64::midpoint(present, absent))
+    }
+    sums
 }
 
 #[cfg(test)]
 mod tests {
+    use cloister_params::limits::PrivacyUnit;
+
     use super::*;
 
     #[test]
     fn a_sum_other_than_what_opens_behind_masks_is_noticed() {
-        let rounds =
-            Rounds::new(Target { unit: PrivacyUnit::Member, rho: 1.0 }, Fault::None).expect("it fits");
-        let mut permits = Permits::counting(PrivacyUnit::Member).expect("a folder for ledgers");
-        let canary = |number| (Canary { number, unit: PrivacyUnit::Member }, true);
-        let mut random = ChaCha20Rng::seed_from_u64(1);
-        let contributions =
-            rounds.round(&[canary(0), canary(1), canary(2)], &mut permits, &mut random).expect("prepared");
+        let planned = Planned::new(PrivacyUnit::Member, false).expect("it fits");
+        let rounds = Rounds::sound(&planned);
+        let mut running = rounds.start(1).expect("a folder for ledgers");
+        let canaries = (0..HONEST).map(|number| Canary { number, included: true }).collect();
+        let contributions = rounds.round(canaries, &mut running).expect("prepared").contributions;
         let mut sums = sums(&contributions);
         rounds.check(&contributions, &sums, 1).expect("the plain sum is what opens");
         sums[0][7] += 1 << 12;

@@ -2,7 +2,8 @@
 
 Run it as `cargo xtask audit`. With the threshold and the error probability that our program used, `epsilon_one_run`
 must give our bound of one run, and `epsilon_from_gdp`, on decisions in place of scores, our bound by decisions. With its own
-correction for all thresholds, no bound of it may exceed the claim of a mechanism without a fault.
+correction for all thresholds, no bound of it may exceed the claim of a mechanism without a fault. Each bound may be wrong with the
+probability `significance`, which is one test's share of what all tests of the audit may be wrong with together.
 """
 
 import importlib.util
@@ -23,6 +24,23 @@ def load(path):
     return module
 
 
+def from_gdp(auditing, auditor, significance, delta):
+    """Its `epsilon_from_gdp`, but for thresholds at which the limits of both error rates come to 1 or more.
+
+    There it takes the magnitude of a negative separation, for which it would need lower limits: at a threshold that next to
+    nothing is above, it refutes mechanisms that are private.
+    """
+    thresholds = len(auditor._fn_counts)
+    inside, outside = auditor._fn_counts[-1], auditor._tn_counts[-1]
+    each = significance / (2 * thresholds)
+    missed = auditing._clopper_pearson_upper(auditor._fn_counts, inside, each)
+    mistaken = auditing._clopper_pearson_upper(outside - auditor._tn_counts, outside, each)
+    kept = missed + mistaken < 1.0
+    kept[-1] = True  # It reads the number of canaries there, and the limit of 1 leaves the threshold out.
+    auditor._fn_counts, auditor._tn_counts = auditor._fn_counts[kept], auditor._tn_counts[kept]
+    return auditor.epsilon_from_gdp(significance * kept.sum() / thresholds, delta)
+
+
 def ours_again(auditing, inside, outside, finding, significance, delta):
     """Our two bounds, by their functions."""
     threshold = np.sort(np.concatenate([inside, outside]))[-finding["guesses"]]
@@ -31,7 +49,7 @@ def ours_again(auditing, inside, outside, finding, significance, delta):
     )
     decided = auditing.CanaryScoreAuditor((inside > 0) * 1.0, (outside > 0) * 1.0)
     # It divides by the number of thresholds; ours was fixed beforehand.
-    by_decisions = decided.epsilon_from_gdp(significance * len(decided._fn_counts), delta)
+    by_decisions = from_gdp(auditing, decided, significance * len(decided._fn_counts), delta)
     return one_run, by_decisions
 
 
@@ -39,21 +57,26 @@ def main():
     auditing = load(sys.argv[1])
     with open(sys.argv[2], encoding="utf-8") as file:
         written = json.load(file)
-    settings = written["settings"]
-    delta, whole = settings["delta"], 1.0 - settings["confidence"]
+    delta, significance = written["settings"]["delta"], written["significance"]
     faults = []
-    print(f"{'unit':7} {'fault':19} {'claimed':>8} {'one run':>8} {'theirs':>8} {'decisions':>9} {'theirs':>8} {'all thresholds':>15}")
+    print(
+        f"{'unit':7} {'training':8} {'released':18} {'fault':16} {'claimed':>8} {'one run':>8} {'theirs':>8}"
+        f" {'decisions':>9} {'theirs':>8} {'all thresholds':>15}"
+    )
     for run in written["runs"]:
         finding = run["finding"]
         inside, outside = np.array(run["inside"]), np.array(run["outside"])
-        one_run, by_decisions = ours_again(auditing, inside, outside, finding, whole / 2, delta)
+        if min(len(inside), len(outside)) == 0:
+            continue  # All canaries of a short run fell on one side.
+        one_run, by_decisions = ours_again(auditing, inside, outside, finding, significance, delta)
         theirs = auditing.CanaryScoreAuditor(inside, outside)
         alone = [
-            theirs.epsilon_one_run(whole, delta),
-            theirs.epsilon_clopper_pearson(whole, delta),
-            theirs.epsilon_from_gdp(whole, delta),
+            theirs.epsilon_one_run(significance, delta),
+            theirs.epsilon_clopper_pearson(significance, delta),
+            from_gdp(auditing, theirs, significance, delta),
         ]
-        name = f"{finding['unit']:7} {finding['fault']:19}"
+        training = "private" if finding["private_training"] else "plain"
+        name = f"{finding['unit']:7} {training:8} {finding['subject']:18} {finding['fault']:16}"
         print(
             f"{name} {finding['epsilon_claimed']:8.3f} {finding['by_one_run']:8.3f} {one_run:8.3f}"
             f" {finding['by_decisions']:9.3f} {by_decisions:8.3f} {max(alone):15.3f}"

@@ -1,0 +1,199 @@
+//! What is seen of noise itself, by who knows everything that it was added to: whether it comes again, and whether it is
+//! large enough. Neither needs an ε: noise that comes again is no noise, as the difference of two releases is then that of
+//! what is protected.
+
+/// Noise of the same coordinates in one pair of releases after another.
+///
+/// Noise is symmetric around 0, and no value of it has a probability above ½. So whatever was seen before, noise that is
+/// drawn afresh equals it in a coordinate with a probability of at most ½, and where neither is 0 it has its sign with a
+/// probability of ½.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Comparison {
+    /// Pairs of coordinates.
+    pairs: u64,
+    /// Those with the same value.
+    equal: u64,
+    /// Those with the same sign.
+    alike: u64,
+    /// Those with opposite signs.
+    opposite: u64,
+}
+
+impl Comparison {
+    /// Each release with the next one.
+    pub(crate) fn of_successive(noise: &[Vec<i64>]) -> Self {
+        let mut comparison = Self::default();
+        noise.windows(2).for_each(|pair| comparison.add(&pair[0], &pair[1]));
+        comparison
+    }
+
+    /// Counts one more pair of releases.
+    pub(crate) fn add(&mut self, one: &[i64], other: &[i64]) {
+        for (one, other) in one.iter().zip(other) {
+            self.pairs += 1;
+            self.equal += u64::from(one == other);
+            self.alike += u64::from(one.signum() * other.signum() == 1);
+            self.opposite += u64::from(one.signum() * other.signum() == -1);
+        }
+    }
+
+    /// Whether fresh noise would look like this with a probability of at most `significance`.
+    fn repeats(self, significance: f64) -> bool {
+        let signed = self.alike + self.opposite;
+        let tails = [(self.pairs, self.equal), (signed, self.alike), (signed, self.opposite)];
+        tails.iter().any(|&(trials, count)| at_least(trials, count) <= significance / tails.len() as f64)
+    }
+}
+
+/// Coordinates whose noise is the same in every one of some releases.
+///
+/// No value of the noise of audited releases has a probability above ¼, where counts and sketches are cut included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Constant {
+    releases: u32,
+    coordinates: u64,
+    constant: u64,
+}
+
+impl Constant {
+    /// In these releases, of which there must be some.
+    pub(crate) fn of(noise: &[Vec<i64>]) -> Self {
+        let first = &noise[0];
+        let is_constant = |at: &usize| noise.iter().all(|release| release[*at] == first[*at]);
+        Self {
+            releases: noise.len() as u32,
+            coordinates: first.len() as u64,
+            constant: (0..first.len()).filter(is_constant).count() as u64,
+        }
+    }
+
+    /// Whether there is one, and fresh noise would have one with a probability of at most `significance`.
+    fn repeats(self, significance: f64) -> bool {
+        let by_chance = self.coordinates as f64 * 0.25f64.powi(self.releases as i32 - 1);
+        self.constant > 0 && by_chance <= significance
+    }
+}
+
+/// The squares of noise over the variance that it is said to have.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Squares {
+    coordinates: f64,
+    sum: f64,
+}
+
+impl Squares {
+    /// Of noise whose standard deviation is said to be `deviation`.
+    pub(crate) fn of(noise: &[f64], deviation: f64) -> Self {
+        let sum = noise.iter().map(|value| (value / deviation).powi(2)).sum();
+        Self { coordinates: noise.len() as f64, sum }
+    }
+
+    /// Whether Gaussian noise of that deviation is so small with a probability of at most `significance` (Laurent and Massart
+    /// 2000, lemma 1).
+    fn are_small(self, significance: f64) -> bool {
+        self.sum < self.coordinates - 2.0 * (self.coordinates * -significance.ln()).sqrt()
+    }
+}
+
+/// All that is seen of the noise of one kind of release.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub(crate) struct NoiseSeen {
+    /// Of the same member in other rounds, and of other members in the same round.
+    pub(crate) comparisons: Vec<Comparison>,
+    /// Of the same member in all rounds.
+    pub(crate) constants: Vec<Constant>,
+    /// Of noise that nothing cuts.
+    pub(crate) squares: Vec<Squares>,
+}
+
+impl NoiseSeen {
+    /// Whether noise comes again, and whether it is too small; honest noise is called either with a probability of at most
+    /// `significance` in all.
+    pub(crate) fn judge(&self, significance: f64) -> (bool, bool) {
+        let tests = self.comparisons.len() + self.constants.len() + self.squares.len();
+        let each = significance / tests.max(1) as f64;
+        let repeats = self.comparisons.iter().any(|comparison| comparison.repeats(each))
+            || self.constants.iter().any(|constant| constant.repeats(each));
+        (repeats, self.squares.iter().any(|squares| squares.are_small(each)))
+    }
+}
+
+/// A bound on the probability of `count` or more of so many independent events, each of a probability of at most ½
+/// (Chernoff 1952).
+fn at_least(trials: u64, count: u64) -> f64 {
+    if 2 * count <= trials {
+        return 1.0;
+    }
+    let share = count as f64 / trials as f64;
+    // 0 times the logarithm of 0 is 0 here.
+    let part = |share: f64| if share == 0.0 { 0.0 } else { share * (2.0 * share).ln() };
+    (-(trials as f64) * (part(share) + part(1.0 - share))).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_privacy::discrete_gaussian::sample;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    const SIGNIFICANCE: f64 = 1e-4;
+
+    fn noise(releases: usize, coordinates: usize, sigma: u32) -> Vec<Vec<i64>> {
+        let mut random = ChaCha20Rng::seed_from_u64(8);
+        let mut release = |_| (0..coordinates).map(|_| sample(sigma, &mut random)).collect();
+        (0..releases).map(&mut release).collect()
+    }
+
+    fn repeats(noise: &[Vec<i64>]) -> bool {
+        Comparison::of_successive(noise).repeats(SIGNIFICANCE)
+    }
+
+    #[test]
+    fn noise_that_comes_again_is_seen_and_fresh_noise_is_not() {
+        for sigma in [1, 4, 1000] {
+            let fresh = noise(16, 200, sigma);
+            assert!(!repeats(&fresh), "fresh noise of {sigma}");
+            let shared = |share: usize| -> Vec<Vec<i64>> {
+                let mut noise = fresh.clone();
+                noise[1..].iter_mut().for_each(|next| next[..share].copy_from_slice(&fresh[0][..share]));
+                noise
+            };
+            assert!(repeats(&shared(200)), "all of it, {sigma}");
+            assert!(repeats(&shared(40)), "a fifth of it, {sigma}");
+        }
+        let turned: Vec<Vec<i64>> = (0..4)
+            .map(|at| {
+                noise(1, 60, 9)[0].iter().map(|value| if at % 2 == 0 { *value } else { -value }).collect()
+            })
+            .collect();
+        assert!(repeats(&turned), "with its sign turned");
+        assert!(repeats(&vec![vec![0; 3]; 16]), "no noise at all");
+    }
+
+    #[test]
+    fn one_coordinate_without_noise_is_seen() {
+        let mut noise = noise(20, 5000, 2);
+        assert!(!Constant::of(&noise).repeats(SIGNIFICANCE));
+        noise.iter_mut().for_each(|release| release[4321] = 0);
+        assert!(Constant::of(&noise).repeats(SIGNIFICANCE));
+        assert!(!Constant::of(&noise[..4]).repeats(SIGNIFICANCE), "chance may do it four times");
+    }
+
+    #[test]
+    fn smaller_noise_is_seen_and_noise_of_its_size_is_not() {
+        let drawn: Vec<f64> = noise(1, 1000, 1000)[0].iter().map(|value| *value as f64).collect();
+        assert!(!Squares::of(&drawn, 1000.0).are_small(SIGNIFICANCE));
+        assert!(!Squares::of(&drawn, 500.0).are_small(SIGNIFICANCE), "more noise than is said is no fault");
+        assert!(Squares::of(&drawn, 1200.0).are_small(SIGNIFICANCE));
+    }
+
+    #[test]
+    fn a_bound_on_a_tail_is_no_less_than_the_tail() {
+        assert!((at_least(45, 45) / 0.5f64.powi(45) - 1.0).abs() < 1e-9);
+        // 1 - (1 + 10 + 45 + 120 + 210 + 252 + 210 + 120)/2¹⁰
+        assert!(at_least(10, 8) > 56.0 / 1024.0 && at_least(10, 8) < 0.2);
+        assert_eq!((at_least(10, 5), at_least(0, 0)), (1.0, 1.0));
+    }
+}

@@ -1,0 +1,244 @@
+//! The plan of audited rounds, and what canaries make in them before noise.
+
+use cloister_client::prepare;
+use cloister_experts::{BlockVectors, LocalResult, ModelConfig, initial_blocks};
+use cloister_params::block::BlockKind;
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings};
+use cloister_privacy::accountant::Account;
+use cloister_privacy::ledger::LedgerError;
+use cloister_privacy::release::{HONEST_NOISES, Release, Released, account, releases};
+use cloister_protocol::model::Model;
+use cloister_protocol::round::Contribution;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::RHO;
+use super::canary::Canary;
+use super::fault::{EXCESS, Fault, change_noise};
+use super::mechanism::Subject;
+use crate::accounts::Permits;
+use crate::error::LabError;
+use crate::federation::plan;
+use crate::noise::{Clips, settings};
+
+/// Members whose noise is counted, each of them a canary.
+pub(crate) const HONEST: usize = HONEST_NOISES as usize;
+/// With one that is corrupt.
+pub(crate) const MEMBERS: usize = HONEST + 1;
+/// Canaries with a direction of their own: a multiple of [`HONEST`], so that those of one round differ.
+const DIRECTIONS: usize = 10 * HONEST;
+/// What averages over records divide by at least.
+const MINIMUM_RECORDS: u32 = 32;
+
+/// A plan in which every kind of release costs the same.
+#[derive(Debug)]
+pub struct Planned {
+    pub(crate) unit: PrivacyUnit,
+    model: ModelConfig,
+    pub(crate) settings: RoundSettings,
+    pub(crate) start: BlockVectors,
+    releases: Vec<Release>,
+    /// By direction: the canary absent and included. With private training one more, beside few records: it shows whether
+    /// averages divide by the minimum.
+    canaries: Vec<[Planted; 2]>,
+}
+
+/// What one canary makes.
+#[derive(Debug)]
+pub(crate) struct Planted {
+    pub(crate) result: LocalResult,
+    /// What is prepared of it without noise.
+    pub(crate) prepared: Contribution,
+    /// What the noise protects. Where a member is absent its integers are zero (`PRIV-01`), although a member that is there
+    /// always has a consistency weight; its sketches and counts are zero already.
+    pub(crate) protected: Contribution,
+}
+
+impl Planned {
+    /// A plan for this unit, with private training or without.
+    ///
+    /// # Errors
+    /// A plan whose charges cannot be computed; [`LabError::File`] for ledgers that cannot be written.
+    pub fn new(unit: PrivacyUnit, private_training: bool) -> Result<Self, LabError> {
+        let classes = vec!["one".to_owned(), "other".to_owned()];
+        let model = ModelConfig { moe_layers: 1, experts: 3, rank: 1, ..ModelConfig::new(classes) };
+        let clips = Clips { update_log2: 0, region_milli: 1000 };
+        let mut settings = settings(&model, MEMBERS, clips, None)?;
+        settings.training.private = private_training.then_some(PrivateTrainingPlan {
+            clipping_norm_milli: 1000,
+            noise_multiplier_milli: 1000,
+            sampling_probability_micro: 500_000,
+            minimum_records: MINIMUM_RECORDS,
+        });
+        calibrate(&mut settings, unit)?;
+        // A published distribution makes consistency weights differ.
+        let start = initial_blocks(&model).map(|shape, values| match shape.kind {
+            BlockKind::Routing { .. } => vec![1.0 / values.len() as f32; values.len()],
+            _ => vec![0.0; values.len()],
+        });
+        let releases = releases(&settings, unit).map_err(LedgerError::from)?;
+        let mut planned = Self { unit, model, settings, start, releases, canaries: Vec::new() };
+        planned.canaries = planned.canaries(&planned.settings)?;
+        Ok(planned)
+    }
+
+    /// The same plan, where members make something else of their data because of a fault in one kind of release.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn with_fault(&self, fault: Fault, released: Released) -> Result<Self, LabError> {
+        let canaries = self.canaries(&fault.settings(&self.settings, released, 0))?;
+        let (unit, model, settings) = (self.unit, self.model.clone(), self.settings.clone());
+        Ok(Self {
+            unit,
+            model,
+            settings,
+            start: self.start.clone(),
+            releases: self.releases.clone(),
+            canaries,
+        })
+    }
+
+    /// What canaries make by these settings, by direction.
+    fn canaries(&self, settings: &RoundSettings) -> Result<Vec<[Planted; 2]>, LabError> {
+        let mut permits = Permits::counting(self.unit)?;
+        let minimum = settings.training.private.map_or(0, |private| private.minimum_records as usize);
+        let few = (minimum > 0).then_some(minimum / EXCESS as usize);
+        let mut canaries = Vec::with_capacity(DIRECTIONS);
+        for (number, others) in std::iter::repeat_n(minimum, DIRECTIONS).chain(few).enumerate() {
+            let [absent, included] = [false, true].map(|included| Canary { number, included });
+            canaries.push([
+                self.plant(absent, others, settings, &mut permits)?,
+                self.plant(included, others, settings, &mut permits)?,
+            ]);
+        }
+        Ok(canaries)
+    }
+
+    fn plant(
+        &self,
+        canary: Canary,
+        others: usize,
+        settings: &RoundSettings,
+        permits: &mut Permits,
+    ) -> Result<Planted, LabError> {
+        let plan = self.plan(&self.without_noise(settings));
+        let result = canary.result(self.unit, &self.model, (&self.settings, settings), others)?;
+        let unused = &mut ChaCha20Rng::seed_from_u64(0);
+        let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, unused)?;
+        let mut protected = prepared.clone();
+        if self.unit == PrivacyUnit::Member && !canary.included {
+            protected.integers.iter_mut().for_each(|block| block.fill(0));
+        }
+        Ok(Planted { result, prepared, protected })
+    }
+
+    fn without_noise(&self, settings: &RoundSettings) -> RoundSettings {
+        let mut silent = settings.clone();
+        self.kinds().for_each(|released| change_noise(&mut silent, released, |_| 0));
+        silent
+    }
+
+    /// The settings with noise on releases of one kind alone, for runs that look at nothing else.
+    pub(crate) fn noise_on(&self, released: Released) -> RoundSettings {
+        let mut settings = self.without_noise(&self.settings);
+        let (_, sigma) = self.deviation(released);
+        change_noise(&mut settings, released, |_| sigma as u32);
+        settings
+    }
+
+    /// What a canary makes.
+    pub(crate) fn planted(&self, canary: Canary) -> &Planted {
+        &self.canaries[canary.number % DIRECTIONS][usize::from(canary.included)]
+    }
+
+    /// The plan of a round with these settings.
+    pub(crate) fn plan(&self, settings: &RoundSettings) -> RoundPlan {
+        plan(settings, &self.start, 1)
+    }
+
+    /// The model that rounds start from.
+    pub(crate) fn model(&self) -> Model {
+        Model::new(self.start.values().to_vec())
+    }
+
+    /// The kinds of releases of a round that are charged one by one. Steps of private training are no part of a contribution.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Released> {
+        let mut kinds: Vec<Released> = self.releases.iter().map(|release| release.released).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds.into_iter().filter(|released| *released != Released::PrivateStep)
+    }
+
+    /// Whether contributions are everything that is charged: steps of private training are audited apart.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.settings.training.private.is_none()
+    }
+
+    /// What the accountant says of it.
+    pub(crate) fn claimed(&self, subject: Subject) -> Account {
+        account(self.releases.iter().filter(|release| match subject {
+            Subject::Round => true,
+            Subject::Release(released) => release.released == released,
+        }))
+    }
+
+    /// The standard deviation of the noise that a release of this kind is said to carry: in all, and by each member.
+    pub(crate) fn deviation(&self, released: Released) -> (f64, f64) {
+        let release = self.releases.iter().find(|release| release.released == released);
+        let sigma = release.map_or(0.0, |release| f64::from(release.noise_per_member));
+        let noises = release.map_or(0.0, |release| f64::from(release.honest_noises));
+        (sigma * noises.sqrt(), sigma)
+    }
+
+    /// The furthest that a canary moves releases of one kind before noise, over the sensitivity that is charged.
+    pub(crate) fn moved(&self, released: Released) -> f64 {
+        let charged = squared_sensitivity(&self.releases, released).sqrt();
+        self.canaries.iter().map(|both| self.distance(both, released) / charged).fold(0.0, f64::max)
+    }
+
+    /// How far what is protected of a canary is from what is without it.
+    fn distance(&self, both: &[Planted; 2], released: Released) -> f64 {
+        let [absent, present] = both.each_ref().map(|planted| self.part(&planted.protected, released));
+        let squares = absent.iter().zip(present).map(|(absent, present)| ((present - absent) as f64).powi(2));
+        squares.sum::<f64>().sqrt()
+    }
+
+    /// The released integers of one kind in a contribution.
+    pub(crate) fn part(&self, contribution: &Contribution, released: Released) -> Vec<i64> {
+        let sketches = contribution.sketches.values();
+        match released {
+            Released::RegionSketch => {
+                sketches.flat_map(|sketch| sketch.region.iter().map(|value| i64::from(*value))).collect()
+            }
+            Released::UpdateSketch => {
+                sketches.flat_map(|sketch| sketch.update.iter().map(|value| i64::from(*value))).collect()
+            }
+            Released::TokenCount => sketches.map(|sketch| i64::from(sketch.tokens)).collect(),
+            _ => {
+                let blocks = self.settings.blocks.iter().zip(&contribution.integers);
+                let of_kind = blocks.filter(|(block, _)| Released::sum_of(block.shape.kind) == released);
+                of_kind.flat_map(|(_, block)| block.iter().map(|value| i64::from(*value))).collect()
+            }
+        }
+    }
+}
+
+/// Of all releases of one kind together.
+fn squared_sensitivity(releases: &[Release], released: Released) -> f64 {
+    let of_kind = releases.iter().filter(|release| release.released == released);
+    of_kind.map(|release| release.count as f64 * release.sensitivity.powi(2)).sum()
+}
+
+/// Gives every kind of release as much noise as costs [`RHO`]. Both kinds of sketches have one noise, and one sensitivity where
+/// both are charged.
+fn calibrate(settings: &mut RoundSettings, unit: PrivacyUnit) -> Result<(), LabError> {
+    let all = releases(settings, unit).map_err(LedgerError::from)?;
+    for release in all.iter().filter(|release| release.released != Released::PrivateStep) {
+        let squares = squared_sensitivity(&all, release.released);
+        let sigma = (squares / (2.0 * RHO * f64::from(release.honest_noises))).sqrt().ceil();
+        change_noise(settings, release.released, |_| sigma as u32);
+    }
+    Ok(())
+}
