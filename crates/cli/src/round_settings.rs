@@ -26,8 +26,17 @@ pub(crate) struct Agreement<'a> {
     pub(crate) late_sketches: LateSketches,
 }
 
+/// Noise on sketches where training is private, in sketch steps: twice the clip, so that a sketch costs nearly nothing and tells nothing.
+const PRIVATE_SKETCH_NOISE: u16 = 16_384;
+/// Noise of each member on routing distributions where training is private, in steps: a quarter of the whole.
+const PRIVATE_ROUTING_NOISE: u32 = 16_384;
+
 /// Settings that suit hospitals with some hundred notes on small machines; deadlines are generous for one that is busy.
+///
+/// With private training the cohort of each expert is everyone. Sketches and token counts touch records, and choosing by them costs
+/// more than a budget of some ε has; they carry so much noise that they cost nearly nothing, and nothing is chosen by them.
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
+    let is_private = agreement.training.private.is_some();
     let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
     let cohort_floor = u16::try_from(agreement.floors.cohort).map_err(Failure::error)?;
     let task = digest(Domain::Task, &[agreement.task.as_bytes()]);
@@ -39,7 +48,7 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
         sketch: SketchPlan {
             seed: projection_seed(task),
             coordinates: 64,
-            noise_steps: 80,
+            noise_steps: if is_private { PRIVATE_SKETCH_NOISE } else { 80 },
             region_clip_milli: 10_000,
             count_noise: 4,
         },
@@ -47,25 +56,27 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
-            minimum_tokens: 30,
-            slack: 1,
+            // A count is cut at twice this: at 0 it says nothing.
+            minimum_tokens: if is_private { 0 } else { 30 },
+            // No scored cohort reaches the floor and so much more, so that the fallback holds.
+            slack: if is_private { u16::MAX } else { 1 },
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
         },
         late_sketches: agreement.late_sketches,
         training: agreement.training,
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },
-        blocks: agreement.table.iter().copied().map(planned).collect(),
+        blocks: agreement.table.iter().map(|shape| planned(*shape, is_private)).collect(),
     })
 }
 
 /// Clips are a little above what an epoch or two of training moves; steps leave room for 300 members.
-fn planned(shape: BlockShape) -> PlannedBlock {
+fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
         BlockKind::Expert { .. } => (-18, 1.0, 0),
         BlockKind::Router { .. } => (-18, 2.0, 0),
         BlockKind::Shared => (-17, 8.0, 0),
-        BlockKind::Routing { .. } => (-16, 1.0, 64),
+        BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
     };
     let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }

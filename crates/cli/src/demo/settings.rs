@@ -29,7 +29,8 @@ pub(super) fn settings(
         local_epochs: 1,
         batch_size: BATCH_SIZE,
         learning_rate_micro: if arguments.base_model.is_some() { ADAPTER_RATE } else { CLASSIFIER_RATE },
-        routing_penalty_milli: 100,
+        // Published routing is mostly noise where training is private.
+        routing_penalty_milli: if private.is_some() { 0 } else { 100 },
         private: private.transpose()?,
     };
     let late_sketches = if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off };
