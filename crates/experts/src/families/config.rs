@@ -175,10 +175,23 @@ pub enum RopeScaling {
         beta_fast: f64,
         /// Wavelengths that fit in less often than this are stretched in full.
         beta_slow: f64,
+        /// Whether the pairs between which the stretch grows are whole ones.
+        truncated: bool,
         /// Factor of the rotated vectors.
         magnitude: f64,
         /// Factor of the attention scores, where the family has one.
         score_magnitude: f64,
+    },
+    /// Long wavelengths by a factor, short ones not, and those between by a part of it (Llama 3.1).
+    Llama3 {
+        /// The stretch of long wavelengths.
+        factor: f64,
+        /// Tokens of the original model.
+        original_positions: f64,
+        /// Wavelengths that fit in less often than this are stretched in full.
+        low: f64,
+        /// Wavelengths that fit in more often than this are not stretched.
+        high: f64,
     },
 }
 

@@ -10,7 +10,7 @@ use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig,
 use crate::families::experts::{Activation, ExpertProjection, Experts};
 use crate::families::head::Head;
 use crate::families::loader::{Loader, Precision};
-use crate::families::names::sparse_names;
+use crate::families::names::{CORRECTION, sparse_names};
 use crate::families::projection::{GatedNetwork, Norm};
 use crate::families::rope::Rotation;
 use crate::families::router::{Router, Routing};
@@ -230,7 +230,7 @@ fn read_sparse(
     let up_weight =
         loader.stacked(experts, |expert| vec![map(expert, gate), map(expert, up)], intermediate, hidden)?;
     let down_weight = loader.stacked(experts, |expert| vec![map(expert, down)], hidden, intermediate)?;
-    let correction = format!("{block}.gate.e_score_correction_bias");
+    let correction = format!("{block}.gate.{CORRECTION}");
     let shared = moe.shared.map(|shared| {
         let name = format!("{block}.{}", names.shared);
         let gate = shared.gated.then(|| loader.tensor(&format!("{name}_gate.weight"), &[1, hidden]));

@@ -64,10 +64,25 @@ impl Loader {
     ) -> Result<(Tensor, Tensor), ExpertsError> {
         let embedding = self.tensor(name, &shape)?;
         let head = match tied {
-            true => embedding.shallow_clone(),
+            true => self.tied("lm_head.weight", name, &embedding)?,
             false => self.tensor("lm_head.weight", &shape)?,
         };
         Ok((embedding, head))
+    }
+
+    /// The embedding `name`, loaded before, in place of `twin`, which is to have the same values where the checkpoint has
+    /// it too: releases of transformers take either.
+    pub(crate) fn tied(&self, twin: &str, name: &str, embedding: &Tensor) -> Result<Tensor, ExpertsError> {
+        let is_same = match self.checkpoint.has(twin) {
+            true => self.checkpoint.take_any(twin)?.equal(&self.checkpoint.take_any(name)?),
+            false => true,
+        };
+        match is_same {
+            true => Ok(embedding.shallow_clone()),
+            false => Err(self.checkpoint.unsupported(format!(
+                "tie_word_embeddings is true, and {twin} has other values than {name}; set it to false, or remove {twin}"
+            ))),
+        }
     }
 
     /// The map `name`, weight `[outputs, inputs]`.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::minilm::{read_file, unusable};
+use crate::minilm::{read_file, unsupported, unusable};
 
 /// Names the file of each tensor, where there are several.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -144,7 +144,7 @@ impl Checkpoint {
             .ok_or_else(|| unusable(&self.folder, format!("the tensor {name} is missing")))?;
         let kind = kind(location.dtype).ok_or_else(|| {
             let reason = format!("{name} is stored as {:?}; only F32, F16 and BF16 are read", location.dtype);
-            unusable(&self.path_of(name), reason)
+            unsupported(&self.path_of(name), reason)
         })?;
         self.taken.borrow_mut().insert(name.to_owned());
         let bytes = &self.shards[location.shard].bytes;
@@ -153,6 +153,11 @@ impl Checkpoint {
         let aligned = location.start.is_multiple_of(kind.elt_size_in_bytes());
         let own = if aligned { own } else { own.copy() };
         Ok(own.view_dtype(kind).view(location.shape.as_slice()))
+    }
+
+    /// The error that the folder is sound, and holds what is not computed.
+    pub(crate) fn unsupported(&self, reason: String) -> ExpertsError {
+        unsupported(&self.folder, reason)
     }
 
     fn path_of(&self, name: &str) -> PathBuf {
