@@ -223,14 +223,17 @@ fn read_sparse(
     layer: &str,
 ) -> Result<Sparse, ExpertsError> {
     let names = sparse_names(config.family);
-    let block = format!("{layer}.{}", names.block);
+    let router = loader.checkpoint.module(config.family, &format!("{layer}.mlp.gate"));
+    let block = router.trim_end_matches(".gate");
     let [gate, up, down] = names.maps;
     let map = |expert: usize, map: &str| format!("{block}.experts.{expert}.{map}.weight");
     let (experts, hidden, intermediate) = (moe.experts, config.hidden, moe.intermediate);
-    let up_weight =
-        loader.stacked(experts, |expert| vec![map(expert, gate), map(expert, up)], intermediate, hidden)?;
-    let down_weight = loader.stacked(experts, |expert| vec![map(expert, down)], hidden, intermediate)?;
-    let correction = format!("{block}.gate.{CORRECTION}");
+    let fused = |map: &str| format!("{layer}.mlp.experts.{map}");
+    let up_names = |expert| vec![map(expert, gate), map(expert, up)];
+    let up_weight = loader.experts(&fused("gate_up_proj"), experts, up_names, (intermediate, hidden))?;
+    let down_names = |expert| vec![map(expert, down)];
+    let down_weight = loader.experts(&fused("down_proj"), experts, down_names, (hidden, intermediate))?;
+    let correction = format!("{router}.{CORRECTION}");
     let shared = moe.shared.map(|shared| {
         let name = format!("{block}.{}", names.shared);
         let gate = shared.gated.then(|| loader.tensor(&format!("{name}_gate.weight"), &[1, hidden]));
@@ -238,7 +241,7 @@ fn read_sparse(
     });
     Ok(Sparse {
         router: Router {
-            frozen: loader.tensor(&format!("{block}.gate.weight"), &[experts, hidden])?,
+            frozen: loader.tensor(&format!("{router}.weight"), &[experts, hidden])?,
             trained: None,
             correction: moe.correction.then(|| loader.tensor(&correction, &[experts])).transpose()?,
         },

@@ -120,6 +120,21 @@ impl Loader {
         })
     }
 
+    /// One map of all experts, `[experts, parts · outputs, inputs]`: the tensor `fused` where the checkpoint has it, else
+    /// [`stacked`](Self::stacked).
+    pub(crate) fn experts(
+        &self,
+        fused: &str,
+        experts: usize,
+        names: impl Fn(usize) -> Vec<String>,
+        (outputs, inputs): (usize, usize),
+    ) -> Result<Tensor, ExpertsError> {
+        match self.checkpoint.has(fused) {
+            true => self.tensor(fused, &[experts, names(0).len() * outputs, inputs]),
+            false => self.stacked(experts, names, outputs, inputs),
+        }
+    }
+
     /// One map of all experts: the parts `names(expert)` of each, one below the other; `[experts, parts · outputs,
     /// inputs]`. Filled expert by expert, so that no second copy of all is ever held.
     pub(crate) fn stacked(

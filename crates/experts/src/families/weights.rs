@@ -15,6 +15,8 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
+use crate::families::config::Family;
+use crate::families::names::on_disk;
 use crate::minilm::{read_file, unsupported, unusable};
 
 /// Names the file of each tensor, where there are several.
@@ -115,6 +117,15 @@ impl Checkpoint {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// What a module is called in these files: its name of run time, where a release of transformers has written that, or
+    /// the family's name on disk.
+    pub(crate) fn module(&self, family: Family, module: &str) -> String {
+        match self.has(module) || self.has(&format!("{module}.weight")) {
+            true => module.to_owned(),
+            false => on_disk(family, module),
+        }
     }
 
     /// A tensor of this shape, as it is stored.

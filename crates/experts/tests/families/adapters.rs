@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{CLASSIFIERS, DECODERS, Scratch, difference, expected, fixture, logits, open, texts};
+use crate::common::{
+    CLASSIFIERS, DECODERS, Scratch, difference, expected, fixture, logits, open, texts, variant,
+};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{
     Adapter, AdapterSettings, ExpertTraining, Layout, Model, Precision, upcycle,
@@ -62,6 +64,32 @@ fn merged_weights_compute_what_the_adapter_does() {
         let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
         let off = difference(&tch::no_grad(|| logits(&merged, &texts)), &before);
         assert!(off < most, "{family}: the merged model differs by {off}");
+    }
+}
+
+/// Experts that lie in one tensor on disk are merged there, and whole ones start as they are.
+#[test]
+fn adapters_of_fused_experts_are_merged_where_they_lie() {
+    let scratch = Scratch::new("fused");
+    let folder = variant("fused-experts");
+    let mut model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("a sound model");
+    let texts = texts(&expected("qwen3_moe"));
+    let adapter =
+        Adapter::read(&fixture("qwen3_moe").join("adapter"), &mut model).expect("the fixture is whole");
+    let before = adapted_logits(&mut model, &adapter, &texts);
+    write_merged(&folder, &adapter, &scratch.0).expect("the folder can be written");
+    let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect("just written");
+    let off = difference(&tch::no_grad(|| logits(&merged, &texts)), &before);
+    assert!(off < 0.1, "the merged model differs by {off}");
+    model.detach();
+    let plain = difference(&tch::no_grad(|| logits(&model, &texts)), &before);
+    assert!(plain > 0.2, "the adapter changes the model by {plain}");
+    let settings =
+        AdapterSettings { experts: ExpertTraining::Whole, router: true, ..AdapterSettings::default() };
+    let read = Adapter::of_folder(&folder, &settings, 7).expect("the settings are sound");
+    let held = Adapter::new(&mut model, &settings, 7).expect("the settings are sound");
+    for ((name, ours), (_, theirs)) in read.tensors().into_iter().zip(held.tensors()) {
+        assert!(ours.equal(theirs), "{name}");
     }
 }
 

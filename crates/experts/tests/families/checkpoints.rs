@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{difference, expected, fixture, logits, open, texts};
+use crate::common::{difference, expected, fixture, logits, open, tensors, texts, variant};
 use cloister_experts::families::{Family, Model, Precision, upcycle};
 use tch::{Device, Kind, Tensor};
 
@@ -89,6 +89,33 @@ fn files_that_are_cut_short_or_missing_are_named() {
     assert!(open_error(&folder).contains("is no file name"));
 }
 
+/// Releases of transformers take either for the head, so nobody knows what is meant.
+#[test]
+fn a_head_that_is_said_to_be_the_embedding_and_is_not_is_refused() {
+    for (family, embedding, twin) in [
+        ("llama", "model.embed_tokens.weight", "lm_head.weight"),
+        ("switch_transformers", "shared.weight", "lm_head.weight"),
+        ("switch_transformers", "shared.weight", "encoder.embed_tokens.weight"),
+    ] {
+        let folder = copy(family, "twin");
+        let add = |folder: &Path, by: f64| {
+            change(folder, |tensors| {
+                tensors.retain(|(name, _)| name != twin);
+                let found = tensors.iter().find(|(name, _)| name == embedding).expect("it is there");
+                let twin_values = &found.1 + by;
+                tensors.push((twin.to_owned(), twin_values));
+            });
+        };
+        add(&folder, 0.0);
+        let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("both are the same");
+        assert!(model.ignored().is_empty(), "{:?}", model.ignored());
+        add(&folder, 0.5);
+        let error = open_error(&folder);
+        assert!(error.contains(&format!("{twin} has other values than {embedding}")), "{error}");
+        assert!(!error.contains("fetch or write it again"), "{error}");
+    }
+}
+
 #[test]
 fn tensors_that_no_model_takes_are_told() {
     let folder = copy("deepseek_v3", "more");
@@ -125,6 +152,14 @@ fn an_upcycled_model_computes_what_the_dense_one_does() {
     assert_eq!(model.family(), Family::Mixtral);
     assert_eq!(model.moe().map(|moe| (moe.experts, moe.chosen)), Some((4, 2)));
     let expected = expected("llama");
+    let off = difference(&logits(&model, &texts(&expected)), &expected["logits"]);
+    assert!(off < 1e-4, "the upcycled model differs by {off}");
+    fs::remove_dir_all(&folder).expect("it was written above");
+
+    // What an old file leaves out has other defaults in Mixtral.
+    upcycle(&variant("old-llama"), &folder, 4, 2, 1).expect("a Llama can be upcycled");
+    let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("just written");
+    let expected = tensors(&variant("old-llama").join("expected.safetensors"));
     let off = difference(&logits(&model, &texts(&expected)), &expected["logits"]);
     assert!(off < 1e-4, "the upcycled model differs by {off}");
     fs::remove_dir_all(&folder).expect("it was written above");

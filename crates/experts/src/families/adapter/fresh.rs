@@ -11,7 +11,7 @@ use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained
 use crate::families::config::Family;
 use crate::families::loader::{Loader, Precision};
 use crate::families::model::Model;
-use crate::families::names::{CORRECTION, expert_maps, expert_module, on_disk};
+use crate::families::names::{CORRECTION, expert_maps, expert_module};
 use crate::families::overview::AnyConfig;
 use crate::families::sites::{SiteKind, SiteShape};
 
@@ -42,7 +42,7 @@ impl Adapter {
         let has_corrections = config.moe().is_some_and(|moe| moe.correction);
         for site in sites.iter().filter(|site| has_corrections && site.kind == SiteKind::Router) {
             if adapter.modules.contains_key(&site.name) {
-                let name = format!("{}.{CORRECTION}", on_disk(config.family(), &site.name));
+                let name = format!("{}.{CORRECTION}", loader.checkpoint.module(config.family(), &site.name));
                 let correction = loader.tensor(&name, &site.shape[..1])?.copy();
                 adapter.corrections.insert(site.name.clone(), correction);
             }
@@ -81,7 +81,7 @@ fn head(site: &SiteShape, settings: &AdapterSettings, device: Device) -> Tensor 
 
 /// A module's own weight in 32-bit floats; that of experts is stacked as the model has it, expert by expert.
 fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
-    let module = on_disk(family, &site.name);
+    let module = loader.checkpoint.module(family, &site.name);
     let &[experts, outputs, inputs] = site.shape.as_slice() else {
         return Ok(loader.tensor(&format!("{module}.weight"), &site.shape)?.copy());
     };
@@ -89,7 +89,7 @@ fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tenso
     let maps = expert_maps(family, map);
     let name = |expert, map| format!("{}.weight", expert_module(family, block, expert, map));
     let names = |expert| maps.iter().map(|map| name(expert, map)).collect();
-    loader.stacked(experts, names, outputs / maps.len(), inputs)
+    Ok(loader.experts(&site.name, experts, names, (outputs / maps.len(), inputs))?.copy())
 }
 
 fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {

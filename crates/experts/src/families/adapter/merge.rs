@@ -14,7 +14,7 @@ use crate::error::ExpertsError;
 use crate::families::adapter::write::plain;
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::names::{HEAD, expert_maps, expert_module, on_disk};
+use crate::families::names::{HEAD, expert_maps, expert_module};
 use crate::families::read_config::read_family;
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::minilm::unusable;
@@ -33,7 +33,7 @@ use crate::minilm::unusable;
 pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<(), ExpertsError> {
     let (family, _) = read_family(&model.join("config.json"))?;
     let checkpoint = Checkpoint::open(model)?;
-    let changes = changes(family, adapter);
+    let changes = changes(&checkpoint, family, adapter);
     let head = format!("{HEAD}.weight");
     if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name) && *name != head) {
         return Err(ExpertsError::Adapter(format!("the model has no tensor {missing}")));
@@ -69,17 +69,18 @@ enum Change {
 }
 
 /// By the names of the tensors on disk.
-fn changes(family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
+fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
     for (name, trained) in &adapter.modules {
-        let module = on_disk(family, name);
-        changes.extend(match trained {
-            Trained::Whole(weight) => on_tensors(family, &module, plain(weight), Change::Replaced),
-            Trained::Low { a, b } => {
-                let added = plain(b).matmul(&plain(a)) * adapter.scale;
-                on_tensors(family, &module, added, Change::Added)
-            }
-        });
+        let (weight, change): (Tensor, fn(Tensor) -> Change) = match trained {
+            Trained::Whole(weight) => (plain(weight), Change::Replaced),
+            Trained::Low { a, b } => (plain(b).matmul(&plain(a)) * adapter.scale, Change::Added),
+        };
+        match checkpoint.has(name) {
+            // All experts lie in one tensor, as at run time.
+            true => changes.push((name.clone(), change(weight))),
+            false => changes.extend(on_tensors(family, &checkpoint.module(family, name), weight, change)),
+        }
     }
     changes
 }
