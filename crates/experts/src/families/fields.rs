@@ -28,7 +28,8 @@ impl Fields {
         }
     }
 
-    fn of(path: &Path, object: Map<String, Value>) -> Self {
+    /// The fields of an object out of a file.
+    pub(crate) fn of(path: &Path, object: Map<String, Value>) -> Self {
         Self { path: path.to_owned(), object, asked: RefCell::default() }
     }
 
