@@ -74,7 +74,7 @@ impl AnyConfig {
     }
 
     /// The most tokens of a text, where there is such a limit.
-    pub(crate) fn positions(&self) -> Option<usize> {
+    pub fn positions(&self) -> Option<usize> {
         match self {
             Self::Decoder(config) => Some(config.positions),
             Self::Switch(_) => None,
@@ -87,6 +87,11 @@ impl AnyConfig {
             Self::Decoder(config) => config.limits(classes),
             Self::Switch(config) => config.limits(classes),
         }
+    }
+
+    /// Tokens that there are: rows of the embedding.
+    pub fn vocabulary(&self) -> usize {
+        self.widths().1
     }
 
     /// Hidden width, and rows of the embedding.

@@ -124,6 +124,13 @@ pub(crate) struct Part {
     bytes: Vec<u8>,
 }
 
+impl Part {
+    /// What its tensors are called.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
 /// The tensors of one file: those of feed-forward networks once for each expert, and a router beside each.
 fn upcycled(
     checkpoint: &Checkpoint,

@@ -17,6 +17,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::ExpertsError;
 use crate::families::config::Family;
 use crate::families::names::on_disk;
+use crate::families::pickled::is_pickled;
 use crate::minilm::{read_file, unsupported, unusable};
 
 /// Names the file of each tensor, where there are several.
@@ -190,6 +191,11 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let single = folder.join("model.safetensors");
     let index = folder.join(INDEX);
+    if !single.is_file() && !index.is_file() && is_pickled(folder) {
+        let reason = "its weights are pickled, which is a program; `cloister experts convert FOLDER TARGET` writes them as \
+                      safetensors without running it";
+        return Err(unsupported(folder, reason.to_owned()));
+    }
     if single.is_file() || !index.is_file() {
         return Ok(vec![single]);
     }

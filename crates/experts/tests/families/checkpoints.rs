@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::{difference, expected, fixture, logits, open, tensors, texts, variant};
-use cloister_experts::families::{Family, Model, Precision, upcycle};
+use cloister_experts::families::{Family, Model, Precision, pickled, upcycle};
 use tch::{Device, Kind, Tensor};
 
 /// A copy of a fixture's model, to be spoilt.
@@ -87,6 +87,30 @@ fn files_that_are_cut_short_or_missing_are_named() {
     let text = fs::read_to_string(&index).expect("it was copied").replace("model-00002", "../model-00002");
     fs::write(index, text).expect("the folder can be written");
     assert!(open_error(&folder).contains("is no file name"));
+}
+
+#[test]
+fn pickled_weights_are_written_as_safetensors_and_not_run() {
+    let folder = variant("pickled");
+    let error = Model::open(&folder, Precision::Float32, Device::Cpu).err().expect("it is a program");
+    assert!(error.to_string().contains("cloister experts convert"), "{error}");
+    let target = std::env::temp_dir().join(format!("cloister-pickled-{}", std::process::id()));
+    pickled::convert(&folder, &target).expect("a sound folder");
+    let model = Model::open(&target, Precision::Float32, Device::Cpu).expect("just written");
+    let expected = tensors(&folder.join("expected.safetensors"));
+    let off = difference(&tch::no_grad(|| logits(&model, &texts(&expected))), &expected["logits"]);
+    assert!(off < 1e-4, "the logits differ by {off}");
+    assert!(!target.join("pytorch_model.bin").exists(), "the pickle stays behind");
+    fs::remove_dir_all(&target).expect("it was written above");
+
+    let broken = copy("mixtral", "pickled");
+    fs::remove_file(broken.join("model.safetensors")).expect("it was copied");
+    fs::write(broken.join("pytorch_model.bin"), b"cos\nsystem\n(S'ls'\ntR.")
+        .expect("the folder can be written");
+    let error = pickled::convert(&broken, &target).expect_err("no tensors").to_string();
+    assert!(error.contains("it is no pickle of tensors"), "{error}");
+    assert!(!target.exists(), "nothing is written");
+    fs::remove_dir_all(broken).expect("it was made above");
 }
 
 /// Releases of transformers take either for the head, so nobody knows what is meant.

@@ -15,6 +15,7 @@ use crate::families::adapter::write::plain;
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::names::{HEAD, expert_maps, expert_module};
+use crate::families::pickled::PICKLED_INDEX;
 use crate::families::read_config::read_family;
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::minilm::unusable;
@@ -161,15 +162,21 @@ pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// Copies configuration, tokenizer and the like into a folder, which is made if need be.
+/// Endings of files that hold weights, in whichever form.
+const WEIGHTS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
+
+/// Copies configuration, tokenizer and the like into a folder, which is made if need be. Weights in other forms stay behind:
+/// they would be another model's.
 pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
     let failed = |source| ExpertsError::File { path: target.to_owned(), source };
     fs::create_dir_all(target).map_err(failed)?;
     for entry in fs::read_dir(model).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let weights = path.extension().is_some_and(|extension| extension == "safetensors");
-        if path.is_file() && !weights {
-            fs::copy(&path, target.join(path.file_name().unwrap_or_default())).map_err(failed)?;
+        let ends_so = |ending: &&str| path.extension().is_some_and(|extension| extension == *ending);
+        let name = path.file_name().unwrap_or_default();
+        let is_weights = WEIGHTS.iter().any(|ending| ends_so(&ending)) || name == PICKLED_INDEX;
+        if path.is_file() && !is_weights {
+            fs::copy(&path, target.join(name)).map_err(failed)?;
         }
     }
     Ok(())
