@@ -14,6 +14,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
 use crate::families::adapter::copy_others;
+use crate::families::gguf::first_line;
 use crate::families::upcycle::{Part, part, write, write_json};
 use crate::families::weights::INDEX;
 use crate::minilm::{read_file, unsupported, unusable};
@@ -76,7 +77,7 @@ fn parts(path: &Path) -> Result<Vec<Part>, ExpertsError> {
     fs::metadata(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })?;
     let broken = |reason: String| unusable(path, format!("it is no pickle of tensors: {reason}"));
     let file = quietly(|| PthTensors::new(path, None)).ok_or_else(|| broken("it is damaged".to_owned()))?;
-    let file = file.map_err(|error| broken(error.to_string()))?;
+    let file = file.map_err(|error| broken(first_line(&error)))?;
     let mut names: Vec<&String> = file.tensor_infos().keys().collect();
     names.sort();
     if names.is_empty() {
@@ -102,7 +103,7 @@ fn tensor(file: &PthTensors, name: &str, path: &Path) -> Result<Tensor, ExpertsE
     });
     match values {
         Some(Ok(Some(values))) => Ok(Tensor::from_slice(&values).view(shape.as_slice()).to_kind(kind)),
-        Some(Err(error)) => Err(unusable(path, format!("{name}: {error}"))),
+        Some(Err(error)) => Err(unusable(path, format!("{name}: {}", first_line(&error)))),
         Some(Ok(None)) | None => Err(unusable(path, format!("{name} cannot be read"))),
     }
 }

@@ -6,6 +6,7 @@
 
 mod functions;
 mod marks;
+mod percent;
 #[cfg(test)]
 mod tests;
 
@@ -104,7 +105,8 @@ impl Template {
         environment.add_function(TODAY, |format: &str| functions::strftime(None, format));
         environment.add_filter("tojson", functions::to_json);
         environment.set_fuel(Some(FUEL));
-        environment.add_template_owned(NAME, marks::without_generation_marks(&source))?;
+        let program = percent::with_format_filter(&marks::without_generation_marks(&source));
+        environment.add_template_owned(NAME, program)?;
         Ok(Self { environment, source, tokens })
     }
 

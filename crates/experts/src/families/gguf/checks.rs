@@ -67,11 +67,13 @@ pub(super) fn settings(gguf: &Gguf<'_>) -> Result<(), ExpertsError> {
             format!("nothing is known of its setting {unknown}, and what it changes would not be computed");
         return Err(unsupported(gguf.path, reason));
     }
+    let mut has_experts = gguf.content.tensor_infos.keys().any(|name| name.contains("_exps."));
     for experts in ["llama.expert_count", "llama.expert_used_count"] {
-        if gguf.optional(experts, Gguf::whole)?.is_some_and(|count| count > 0) {
-            let reason = "it is a mixture of experts; only dense models are read from GGUF".to_owned();
-            return Err(unsupported(gguf.path, reason));
-        }
+        has_experts |= gguf.optional(experts, Gguf::whole)?.is_some_and(|count| count > 0);
+    }
+    if has_experts {
+        let reason = "it is a mixture of experts; only dense models are read from GGUF".to_owned();
+        return Err(unsupported(gguf.path, reason));
     }
     match gguf.optional("llama.tensor_data_layout", Gguf::text)? {
         None | Some("Meta AI original pth") => Ok(()),

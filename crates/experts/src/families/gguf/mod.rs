@@ -71,8 +71,9 @@ impl<'a> Gguf<'a> {
     fn open(path: &'a Path) -> Result<Self, ExpertsError> {
         let broken = |source| ExpertsError::File { path: path.to_owned(), source };
         let mut file = BufReader::new(File::open(path).map_err(broken)?);
-        let content = Content::read(&mut file)
-            .map_err(|error| unusable(path, format!("it is no GGUF file that can be read: {error}")))?;
+        let content = Content::read(&mut file).map_err(|error| {
+            unusable(path, format!("it is no GGUF file that can be read: {}", first_line(&error)))
+        })?;
         Ok(Self { path, file, content })
     }
 
@@ -220,10 +221,16 @@ impl<'a> Gguf<'a> {
             let tensor = tensor.dequantize(&host)?;
             Ok((tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1::<f32>()?))
         });
-        let (shape, values) = read.map_err(|error| unusable(self.path, format!("{name}: {error}")))?;
+        let (shape, values) =
+            read.map_err(|error| unusable(self.path, format!("{name}: {}", first_line(&error))))?;
         let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         Ok(Tensor::from_slice(&values).view(shape.as_slice()))
     }
+}
+
+/// What candle says is wrong; behind it, it prints where in the program that was, if the environment asks for it.
+pub(crate) fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// A whole number from 0, of whatever width.

@@ -101,6 +101,13 @@ fn fields_come_in_the_order_of_rows_and_further_fields_are_the_templates() {
     assert_eq!(pieces, expected(&[(given, false), ("b;name=n;", true)]));
 }
 
+#[test]
+fn texts_are_formatted_as_python_does() {
+    let source = "{% for m in messages %}{{ '%s says %s;' % (m.role, m.content|upper) ~ ('%s' % m.role) }}{% endfor %}";
+    let pieces = one_text(source, &[message("assistant", "a")]).expect("it is laid out");
+    assert_eq!(pieces, expected(&[("", false), ("assistant says A;assistant", true)]));
+}
+
 /// `tests/fixtures/generate.py` has transformers lay the conversations out.
 #[test]
 fn published_templates_lay_out_what_transformers_does() {
