@@ -19,6 +19,9 @@ use crate::families::fields::Fields;
 
 const EXPERTS: &[&str] = &["num_experts", "num_local_experts", "n_routed_experts"];
 
+/// No model comes near so many.
+const MOST_LAYERS: usize = 10_000;
+
 /// The family that a `config.json` names.
 ///
 /// # Errors
@@ -152,6 +155,9 @@ fn latent(fields: &Fields) -> Result<AttentionConfig, ExpertsError> {
 
 fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfig>, ExpertsError> {
     let layers = fields.size(&["num_hidden_layers"])?;
+    if layers > MOST_LAYERS {
+        return Err(fields.wrong(format!("num_hidden_layers must be at most {MOST_LAYERS}, not {layers}")));
+    }
     let sparse: Vec<bool> = match family {
         Family::Llama => vec![false; layers],
         Family::DeepseekV2 | Family::DeepseekV3 => {

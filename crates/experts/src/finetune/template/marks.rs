@@ -6,7 +6,7 @@ pub(super) fn without_generation_marks(template: &str) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(start) = rest.find("{%") {
-        let Some(end) = rest[start..].find("%}").map(|length| start + length) else { break };
+        let Some(end) = rest[start + 2..].find("%}").map(|length| start + 2 + length) else { break };
         let tag = &rest[start + 2..end];
         let word = tag.trim_matches(['-', '+']).trim();
         text += &rest[..start];
