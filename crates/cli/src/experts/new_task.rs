@@ -171,3 +171,41 @@ fn say(arguments: &NewTask, digest: &str, (blocks, numbers): (usize, usize)) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        new: NewTask,
+    }
+
+    #[test]
+    fn a_task_has_a_date_where_its_template_prints_one() {
+        let folder = std::env::temp_dir().join(format!("cloister-new-task-{}", std::process::id()));
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures");
+        fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        for name in ["config.json", "model.safetensors"] {
+            fs::copy(fixtures.join("qwen3_moe").join(name), folder.join(name)).expect("a file");
+        }
+        let model = folder.to_str().expect("a plain path");
+        let given =
+            ["task", model, "out", "--objective", "language-model", "--members", "5", "--max-tokens", "32"];
+        let dated = ["--date", "2026-11-29"];
+        let date = |flags: &[&str]| {
+            task(&Program::parse_from(given.iter().chain(flags)).new).expect("a sound task").date
+        };
+        assert_eq!(date(&dated), None, "ChatML prints none");
+        fs::copy(fixtures.join("templates/llama.jinja"), folder.join("chat_template.jinja")).expect("a file");
+        assert_eq!(date(&dated).map(|day| day.to_string()), Some("2026-11-29".to_owned()));
+        assert!(date(&[]).is_some(), "today, if no day is given");
+        assert!(Program::try_parse_from(given.iter().chain(&["--date", "29 November"])).is_err());
+        fs::remove_dir_all(&folder).expect("it was made above");
+    }
+}

@@ -65,15 +65,14 @@ fn frequencies(config: &RopeConfig) -> Vec<f64> {
             };
             plain.enumerate().map(stretched).collect()
         }
-        RopeScaling::Llama3 { factor, original_positions, low, high } => {
-            let stretched = |frequency: f64| {
+        RopeScaling::Llama3 { factor, original_positions, low, high } => plain
+            .map(|frequency| {
                 // How often the wavelength fits into the original model's positions.
                 let turns = original_positions * frequency / TAU;
                 let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                 frequency / factor * (1.0 - share) + frequency * share
-            };
-            plain.map(stretched).collect()
-        }
+            })
+            .collect(),
     }
 }
 

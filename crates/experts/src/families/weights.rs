@@ -135,10 +135,14 @@ impl Checkpoint {
     /// [`ExpertsError::Content`] when it is missing, has another shape or is stored in a format that is not read.
     pub(crate) fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-        let tensor = self.take_any(name).map_err(|error| match self.has(name) {
-            true => error,
-            false => unusable(&self.folder, format!("the tensor {name} of shape {expected:?} is missing")),
-        })?;
+        let tensor =
+            self.take_any(name).map_err(|error| match (self.has(name), self.is_quantised(name)) {
+                (true, _) => error,
+                (_, true) => {
+                    self.unsupported(format!("{name} is quantised; only F32, F16 and BF16 are read"))
+                }
+                _ => unusable(&self.folder, format!("the tensor {name} of shape {expected:?} is missing")),
+            })?;
         match tensor.size() == expected {
             true => Ok(tensor),
             false => {
@@ -170,6 +174,11 @@ impl Checkpoint {
     /// The error that the folder is sound, and holds what is not computed.
     pub(crate) fn unsupported(&self, reason: String) -> ExpertsError {
         unsupported(&self.folder, reason)
+    }
+
+    /// Whether a weight is there as integers of few bits, as GPTQ and AWQ have it.
+    fn is_quantised(&self, name: &str) -> bool {
+        name.strip_suffix(".weight").is_some_and(|module| self.has(&format!("{module}.qweight")))
     }
 
     fn path_of(&self, name: &str) -> PathBuf {

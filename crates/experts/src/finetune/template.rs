@@ -233,11 +233,12 @@ fn in_config(config: &Value) -> Option<&str> {
     }
 }
 
-/// The special tokens of a `tokenizer_config.json`: each is a string, or an object with the string as its content.
+/// The special tokens of a `tokenizer_config.json`.
 fn tokens(config: &Value) -> BTreeMap<&'static str, String> {
-    let token = |name: &'static str| {
-        let entry = &config[name];
-        Some((name, entry.as_str().or(entry["content"].as_str())?.to_owned()))
-    };
-    TOKENS.into_iter().filter_map(token).collect()
+    TOKENS.into_iter().filter_map(|name| Some((name, token(&config[name])?.to_owned()))).collect()
+}
+
+/// A special token: a string, or an object with the string as its content.
+fn token(entry: &Value) -> Option<&str> {
+    entry.as_str().or(entry["content"].as_str())
 }

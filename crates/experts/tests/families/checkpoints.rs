@@ -65,6 +65,19 @@ fn a_tensor_of_another_shape_or_kind_is_named() {
 }
 
 #[test]
+fn quantised_weights_are_named_for_what_they_are() {
+    let quantised = Tensor::ones([2, 16], (Kind::Int, Device::Cpu));
+    let folder = copy("qwen3_moe", "gptq");
+    change(&folder, |tensors| {
+        tensors.retain(|(name, _)| name != "model.layers.0.self_attn.q_proj.weight");
+        tensors.push(("model.layers.0.self_attn.q_proj.qweight".to_owned(), quantised));
+    });
+    let error = open_error(&folder);
+    assert!(error.contains("q_proj.weight is quantised"), "{error}");
+    assert!(!error.contains("fetch or write it again"), "{error}");
+}
+
+#[test]
 fn files_that_are_cut_short_or_missing_are_named() {
     let folder = copy("llama", "cut");
     let path = folder.join("model.safetensors");

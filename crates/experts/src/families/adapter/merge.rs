@@ -172,9 +172,9 @@ pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsErro
     fs::create_dir_all(target).map_err(failed)?;
     for entry in fs::read_dir(model).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let ends_so = |ending: &&str| path.extension().is_some_and(|extension| extension == *ending);
+        let ends_so = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
         let name = path.file_name().unwrap_or_default();
-        let is_weights = WEIGHTS.iter().any(|ending| ends_so(&ending)) || name == PICKLED_INDEX;
+        let is_weights = WEIGHTS.iter().any(|ending| ends_so(ending)) || name == PICKLED_INDEX;
         if path.is_file() && !is_weights {
             fs::copy(&path, target.join(name)).map_err(failed)?;
         }

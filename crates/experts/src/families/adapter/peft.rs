@@ -18,7 +18,7 @@ use crate::families::model::Model;
 use crate::families::names::{CORRECTION, expert_maps, expert_module, on_disk};
 use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
-use crate::minilm::unusable;
+use crate::minilm::unsupported;
 
 /// What PEFT puts before every name.
 pub(super) const PREFIX: &str = "base_model.model.";
@@ -52,11 +52,11 @@ impl Adapter {
         let corrections = model.corrections(&modules);
         corrections.iter().try_for_each(|(module, bias)| reader.check_correction(module, bias))?;
         if let Some(unused) = file.untaken().first() {
-            return Err(unusable(&path, format!("the model has no place for {unused}")));
+            return Err(unsupported(&path, format!("the model has no place for {unused}")));
         }
         let mut adapter = Self { scale: settings.scale, modules, corrections, classes: vec![] };
         adapter.classes = labels::read(folder, adapter.head().map_or(0, |weight| weight.size()[0] as usize))?;
-        adapter.check(&sites).map_err(|error| unusable(&path, error.to_string()))?;
+        adapter.check(&sites).map_err(|error| unsupported(&path, error.to_string()))?;
         Ok(adapter)
     }
 }
@@ -159,8 +159,8 @@ fn check_orientation(fields: &Fields) -> Result<(), ExpertsError> {
     if release >= (0, 19) {
         return Ok(());
     }
-    Err(fields.wrong(format!(
-        "peft_version is “{version}”, which lays out the adapters of experts otherwise; load and save the adapter \
+    Err(fields.unsupported(format!(
+        "its peft_version is “{version}”, which lays out the adapters of experts otherwise; load and save the adapter \
          with PEFT 0.19 or newer"
     )))
 }

@@ -181,6 +181,18 @@ fn a_date_is_the_tasks_or_refused() {
 }
 
 #[test]
+fn a_template_that_prints_the_date_is_told_from_others() {
+    let folder = std::env::temp_dir().join(format!("cloister-template-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    assert_eq!(prints_date(&folder).ok(), Some(false), "ChatML prints none");
+    for (family, prints) in [("llama", true), ("qwen3_moe", false)] {
+        fs::copy(fixture(&format!("{family}.jinja")), folder.join("chat_template.jinja")).expect("a file");
+        assert_eq!(prints_date(&folder).ok(), Some(prints), "{family}");
+    }
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
 fn what_cannot_be_laid_out_is_said() {
     let none = one_text(CHATML, &[message("user", "a")]).expect_err("nobody answers");
     assert_eq!(none, "none of “messages” is the assistant's");
