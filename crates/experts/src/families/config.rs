@@ -74,7 +74,7 @@ pub struct DecoderConfig {
     pub hidden: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Longest text that the model was made for, in tokens; no longer than its sliding window, if it has one.
+    /// Longest text that the model was made for, in tokens; no longer than its sliding window, if that is not computed.
     pub positions: usize,
     /// Added to variances in normalisations.
     pub norm_epsilon: f64,
@@ -127,6 +127,8 @@ pub enum AttentionConfig {
         output_bias: bool,
         /// Queries, keys and values are cut to this magnitude.
         clip: Option<f64>,
+        /// Tokens that each looks back on, itself among them; all before it where there is no such window.
+        window: Option<usize>,
     },
     /// Multi-head latent attention (DeepSeek-V2, section 2.1).
     Latent {

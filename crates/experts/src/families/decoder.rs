@@ -261,7 +261,7 @@ fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result
     };
     let norm = |part: &str, width| loader.norm(&format!("{name}.{part}"), width, config.norm_epsilon);
     match config.attention {
-        AttentionConfig::Grouped { key_value_heads, head, norm: kind, bias, output_bias, clip } => {
+        AttentionConfig::Grouped { key_value_heads, head, norm: kind, bias, output_bias, clip, window } => {
             let (wide, narrow) = (heads * head, key_value_heads * head);
             let widths = match kind {
                 QueryNorm::None => None,
@@ -277,6 +277,7 @@ fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result
                 norms: norms.transpose()?,
                 per_head: kind == QueryNorm::PerHead,
                 clip,
+                window: window.map(|window| window as i64),
                 head: head as i64,
             }))
         }

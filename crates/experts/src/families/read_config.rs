@@ -80,19 +80,27 @@ pub(crate) fn refuse_quantised(fields: &Fields) -> Result<(), ExpertsError> {
     )))
 }
 
-/// A sliding window is not computed; texts that fit in it do not need it, and longer ones are refused.
-fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
-    let positions = fields.size(&["max_position_embeddings"])?;
+/// Tokens that each looks back on in the layers that have a sliding window.
+fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError> {
     let slides = match family {
         Family::Mixtral => true,
         Family::Qwen2Moe | Family::Qwen3Moe => fields.flag("use_sliding_window", false)?,
-        _ => return Ok(positions),
+        _ => return Ok(None),
     };
-    let window = fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0);
-    if family == Family::Qwen2Moe && window.is_none() {
-        refuse_other_layers(fields)?;
+    Ok(fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0))
+}
+
+/// Releases of transformers disagree in which layers of Qwen2-MoE have a window. Texts that fit in it do not need it, and
+/// longer ones are refused.
+fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
+    let positions = fields.size(&["max_position_embeddings"])?;
+    if family != Family::Qwen2Moe {
+        return Ok(positions);
     }
-    Ok(window.map_or(positions, |window| window.min(positions)))
+    match window(family, fields)? {
+        Some(window) => Ok(window.min(positions)),
+        None => refuse_other_layers(fields).map(|()| positions),
+    }
 }
 
 /// Refuses layers that look back otherwise than the rest does.
@@ -139,6 +147,7 @@ fn grouped(
         bias: bias || qkv_bias,
         output_bias: bias,
         clip: if family == Family::Olmoe { fields.number(&["clip_qkv"])? } else { None },
+        window: if family == Family::Qwen2Moe { None } else { window(family, fields)? },
     })
 }
 

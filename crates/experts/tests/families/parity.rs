@@ -57,7 +57,14 @@ fn logits_and_choices_of_switch_are_those_of_transformers() {
 
 #[test]
 fn settings_and_files_of_other_published_kinds_compute_what_transformers_does() {
-    for name in ["llama3-positions", "yarn-between-pairs", "untied-switch", "fused-experts", "old-llama"] {
+    for name in [
+        "llama3-positions",
+        "yarn-between-pairs",
+        "untied-switch",
+        "fused-experts",
+        "sliding-window",
+        "old-llama",
+    ] {
         let model = Model::open(&variant(name), Precision::Float32, Device::Cpu).expect(name);
         let expected = tensors(&variant(name).join("expected.safetensors"));
         let off = difference(&tch::no_grad(|| logits(&model, &texts(&expected))), &expected["logits"]);

@@ -55,11 +55,25 @@ fn stretched_positions_of_transformers_4_mean_the_same() {
 }
 
 #[test]
-fn a_window_bounds_the_length_of_texts_only_where_it_is_used() {
-    let json = QWEN3_BEFORE_5.replace(r#""sliding_window": null"#, r#""sliding_window": 32"#);
-    assert_eq!(read("unused", &json).expect("sound").positions, 64);
-    let json = json.replace(r#""use_sliding_window": false"#, r#""use_sliding_window": true"#);
-    assert_eq!(read("used", &json).expect("sound").positions, 32);
+fn a_window_counts_where_it_is_used_and_bounds_texts_where_it_is_not_computed() {
+    let windows = |family: &str, used: bool| {
+        let mut settings = settings(family);
+        settings["sliding_window"] = json!(32);
+        settings["use_sliding_window"] = json!(used);
+        let config = read("window", &settings.to_string()).expect(family);
+        match config.attention {
+            AttentionConfig::Grouped { window, .. } => (window, config.positions),
+            AttentionConfig::Latent { .. } => panic!("{family} has grouped attention"),
+        }
+    };
+    assert_eq!(windows("qwen3_moe", false), (None, 64));
+    assert_eq!(windows("qwen3_moe", true), (Some(32), 64));
+    assert_eq!(windows("qwen2_moe", false), (None, 64));
+    assert_eq!(windows("qwen2_moe", true), (None, 32));
+    let mut mixtral = settings("mixtral");
+    mixtral["sliding_window"] = json!(8);
+    let config = read("mixtral-window", &mixtral.to_string()).expect("sound settings");
+    assert!(matches!(config.attention, AttentionConfig::Grouped { window: Some(8), .. }));
 }
 
 #[test]
