@@ -243,7 +243,8 @@ fn read_sparse(
         router: Router {
             frozen: loader.tensor(&format!("{router}.weight"), &[experts, hidden])?,
             trained: None,
-            correction: moe.correction.then(|| loader.tensor(&correction, &[experts])).transpose()?,
+            // transformers keeps it in 32-bit floats too: rounded, it would choose other experts.
+            correction: moe.correction.then(|| loader.exact(&correction, &[experts])).transpose()?,
         },
         experts: Experts {
             up: ExpertProjection::new(up_weight),

@@ -22,21 +22,21 @@ impl Fields {
     /// Reads a file that holds one JSON object.
     pub(crate) fn read(path: &Path) -> Result<Self, ExpertsError> {
         match serde_json::from_slice(&read_file(path)?) {
-            Ok(Value::Object(object)) => Ok(Self::of(path, object)),
+            Ok(Value::Object(object)) => Ok(Self::from_object(path, object)),
             Ok(_) => Err(unusable(path, "it is no JSON object".to_owned())),
             Err(error) => Err(unusable(path, error.to_string())),
         }
     }
 
     /// The fields of an object out of a file.
-    pub(crate) fn of(path: &Path, object: Map<String, Value>) -> Self {
+    pub(crate) fn from_object(path: &Path, object: Map<String, Value>) -> Self {
         Self { path: path.to_owned(), object, asked: RefCell::default() }
     }
 
     /// The object in the first of these fields that is there.
     pub(crate) fn inner(&self, names: &[&str]) -> Result<Option<Self>, ExpertsError> {
         let object = self.get(names, "an object", |value| value.as_object().cloned())?;
-        Ok(object.map(|object| Self::of(&self.path, object)))
+        Ok(object.map(|object| Self::from_object(&self.path, object)))
     }
 
     /// Refuses each field that is there, that nobody has asked for, and that is not one of these.
@@ -199,7 +199,7 @@ mod tests {
 
     fn fields(json: &str) -> Fields {
         let object = serde_json::from_str(json).expect("an object");
-        Fields::of(Path::new("config.json"), object)
+        Fields::from_object(Path::new("config.json"), object)
     }
 
     #[test]

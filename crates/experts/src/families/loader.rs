@@ -51,6 +51,11 @@ impl Loader {
         Ok(self.placed(&self.checkpoint.take(name, shape)?))
     }
 
+    /// A tensor of this shape in 32-bit floats, whatever the rest computes in.
+    pub(crate) fn exact(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
+        Ok(self.checkpoint.take(name, shape)?.to_device(self.device).to_kind(Kind::Float))
+    }
+
     fn placed(&self, tensor: &Tensor) -> Tensor {
         tensor.to_device(self.device).to_kind(self.precision.kind())
     }

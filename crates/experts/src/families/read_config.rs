@@ -60,7 +60,9 @@ pub(crate) fn read_decoder(family: Family, fields: &Fields) -> Result<DecoderCon
         hidden,
         heads,
         positions: positions(family, fields)?,
-        norm_epsilon: fields.number(&["rms_norm_eps"])?.unwrap_or(defaults::of(family).norm_epsilon),
+        norm_epsilon: fields
+            .number(&["rms_norm_eps"])?
+            .unwrap_or(defaults::family_defaults(family).norm_epsilon),
         tied: fields.flag("tie_word_embeddings", false)?,
         rope: rope::read(family, fields, &attention)?,
         attention,
@@ -125,7 +127,7 @@ fn grouped(
             fields.unsupported(format!("its attention_bias is true, which {} has not", family.name()))
         );
     }
-    let missing = defaults::of(family).key_value_heads.unwrap_or(heads);
+    let missing = defaults::family_defaults(family).key_value_heads.unwrap_or(heads);
     let key_value_heads = match fields.has("num_key_value_heads") {
         true => fields.integer(&["num_key_value_heads"])?.unwrap_or(heads),
         false => missing,
@@ -172,8 +174,9 @@ fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfi
         Family::DeepseekV2 | Family::DeepseekV3 => {
             // DeepSeek's own code makes every so many layers sparse, transformers all.
             fields.demand_number("moe_layer_freq", 1.0)?;
-            let dense =
-                fields.integer(&["first_k_dense_replace"])?.unwrap_or(defaults::of(family).dense_first);
+            let dense = fields
+                .integer(&["first_k_dense_replace"])?
+                .unwrap_or(defaults::family_defaults(family).dense_first);
             (0..layers).map(|layer| layer >= dense).collect()
         }
         Family::Qwen2Moe | Family::Qwen3Moe => {
@@ -192,7 +195,7 @@ fn moe(family: Family, fields: &Fields) -> Result<MoeConfig, ExpertsError> {
     let intermediate =
         fields.size(&[if own_width { "moe_intermediate_size" } else { "intermediate_size" }])?;
     let deepseek = matches!(family, Family::DeepseekV2 | Family::DeepseekV3);
-    let missing = defaults::of(family);
+    let missing = defaults::family_defaults(family);
     if deepseek {
         fields.demand("scoring_func", &[if family == Family::DeepseekV3 { "sigmoid" } else { "softmax" }])?;
     }

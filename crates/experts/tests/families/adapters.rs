@@ -10,7 +10,7 @@ use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{
     Adapter, AdapterSettings, ExpertTraining, Layout, Model, Precision, upcycle,
 };
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 fn all_families() -> impl Iterator<Item = &'static str> {
     DECODERS.into_iter().chain(["switch_transformers"])
@@ -132,6 +132,20 @@ fn a_routers_bias_goes_along_and_must_be_the_models() {
         assert!(written[name].equal(&theirs.expect("PEFT saves the bias").1));
         Adapter::read(&scratch.0, &mut model).expect("the bias is the model's");
     }
+    let base = copied_model("deepseek_v3");
+    let file = base.0.join("model.safetensors");
+    let mut weights = Tensor::read_safetensors(&file).expect("a copy of a fixture");
+    for (_, bias) in weights.iter_mut().filter(|(name, _)| name.ends_with("e_score_correction_bias")) {
+        *bias = bias.to_kind(Kind::Float) + 0.001;
+    }
+    Tensor::write_safetensors(&weights, &file).expect("the folder can be written");
+    let biases = |precision| {
+        let mut model = Model::open(&base.0, precision, Device::Cpu).expect("a sound model");
+        Adapter::new(&mut model, &settings, 7).expect("the settings are sound").corrections
+    };
+    let (exact, rough) = (biases(Precision::Float32), biases(Precision::Bfloat16));
+    assert!(exact.iter().zip(&rough).all(|((_, ours), (_, theirs))| ours.equal(theirs)), "it is not rounded");
+
     let mut tensors = Tensor::read_safetensors(&path).expect("just written");
     let bias = tensors.iter_mut().find(|(saved, _)| saved == name).expect("it is there");
     bias.1 = &bias.1 + 0.5;
@@ -192,6 +206,15 @@ fn whole_experts_are_not_read_from_peft() {
     with_config(&scratch.0, "olmoe", from, to);
     let error = Adapter::read(&scratch.0, &mut open("olmoe")).expect_err("PEFT would replace a whole module");
     assert!(error.to_string().contains("the merged layout"), "{error}");
+}
+
+/// A copy of a fixture's model that has one file of weights, to be changed.
+fn copied_model(family: &str) -> Scratch {
+    let scratch = Scratch::new(&format!("copied-{family}"));
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(fixture(family).join(name), scratch.0.join(name)).expect("the fixture is committed");
+    }
+    scratch
 }
 
 /// Copies an adapter's files with its configuration changed.

@@ -132,7 +132,7 @@ impl<'a> Gguf<'a> {
         }
         checks::settings(self)?;
         let config = self.config()?;
-        let fields = Fields::of(self.path, config.as_object().cloned().unwrap_or_default());
+        let fields = Fields::from_object(self.path, config.as_object().cloned().unwrap_or_default());
         let decoder = read_decoder(Family::Llama, &fields)?;
         checks::sizes(self, &decoder)?;
         checks::tensors(self, &decoder)?;

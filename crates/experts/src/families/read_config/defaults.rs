@@ -22,7 +22,7 @@ pub(super) struct Defaults {
 }
 
 /// Those of a family.
-pub(super) fn of(family: Family) -> Defaults {
+pub(super) fn family_defaults(family: Family) -> Defaults {
     let usual = Defaults {
         norm_epsilon: 1e-6,
         theta: 1e4,

@@ -78,7 +78,7 @@ const GENERATION: &[&str] = &[
 const DECODERS: &[&str] = &["attention_dropout", "initializer_range", "pretraining_tp"];
 
 /// Of one family.
-fn of_family(family: Family) -> &'static [&'static str] {
+fn family_settings(family: Family) -> &'static [&'static str] {
     match family {
         // How SmolLM2 names its own kind, and its positions in a way that transformers does not read.
         Family::Llama => &["is_llama_config", "rope_interleaved"],
@@ -126,5 +126,5 @@ pub(crate) fn refuse_others(family: Family, fields: &Fields) -> Result<(), Exper
         fields.demand_empty(setting)?;
     }
     let decoders = if family == Family::SwitchTransformers { &[][..] } else { DECODERS };
-    fields.refuse_others(&[EVERYWHERE, TOKENS, GENERATION, decoders, of_family(family)])
+    fields.refuse_others(&[EVERYWHERE, TOKENS, GENERATION, decoders, family_settings(family)])
 }

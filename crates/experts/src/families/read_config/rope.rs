@@ -25,7 +25,7 @@ pub(super) fn read(
     };
     let latent = matches!(attention, AttentionConfig::Latent { .. });
     Ok(RopeConfig {
-        theta: theta.or(fields.number(&["rope_theta"])?).unwrap_or(defaults::of(family).theta),
+        theta: theta.or(fields.number(&["rope_theta"])?).unwrap_or(defaults::family_defaults(family).theta),
         width: match attention {
             AttentionConfig::Grouped { head, .. } => *head,
             AttentionConfig::Latent { rotary, .. } => *rotary,

@@ -242,6 +242,6 @@ fn heads_of_keys_and_values_that_are_not_named_are_the_familys_own() {
             AttentionConfig::Latent { .. } => panic!("{family} has grouped attention"),
         }
     };
-    let own = [("llama", 32), ("olmoe", 32), ("mixtral", 8), ("qwen2_moe", 16), ("qwen3_moe", 4)];
-    own.iter().for_each(|(family, expected)| assert_eq!(heads(family, 32), *expected, "{family}"));
+    let expected = [("llama", 32), ("olmoe", 32), ("mixtral", 8), ("qwen2_moe", 16), ("qwen3_moe", 4)];
+    expected.iter().for_each(|(family, expected)| assert_eq!(heads(family, 32), *expected, "{family}"));
 }
