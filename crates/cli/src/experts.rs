@@ -145,7 +145,7 @@ impl From<PrecisionFlag> for Precision {
 enum LayoutFlag {
     /// All experts of a layer together, as PEFT 0.19 and newer have it.
     PeftFused,
-    /// Each map of each expert on its own, as models of transformers 4 have it.
+    /// Each map of each expert on its own, as models of transformers 4 have it; not of Qwen2-MoE, which PEFT misreads.
     PerExpert,
 }
 

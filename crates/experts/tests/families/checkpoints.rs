@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{difference, expected, fixture, logits, open, tensors, texts, variant};
+use crate::common::{DECODERS, difference, expected, fixture, logits, open, tensors, texts, variant};
 use cloister_experts::families::{Family, Model, Precision, pickled, upcycle};
 use tch::{Device, Kind, Tensor};
 
@@ -169,7 +169,7 @@ fn tensors_that_no_model_takes_are_told() {
 
 #[test]
 fn bfloat16_computes_nearly_the_same() {
-    for family in ["mixtral", "deepseek_v2", "switch_transformers"] {
+    for family in DECODERS.into_iter().chain(["switch_transformers"]) {
         let texts = texts(&expected(family));
         let exact = logits(&open(family), &texts);
         let model = Model::open(&fixture(family), Precision::Bfloat16, Device::Cpu).expect(family);
