@@ -20,8 +20,9 @@ const LONGEST_LINE: usize = 64 << 20;
 /// Bytes for what Parquet's library reserves: the size that a page of each column claims, up to 2 GiB.
 const PAGES: usize = 3 << 30;
 
-/// Bytes for what a chat template may compute before it is stopped, once for its text and once for the library's own.
-const TEMPLATE: usize = 768 << 20;
+/// Bytes for what a chat template may compute before it is stopped, 256 MiB in each of three texts that are compared, and for
+/// the room that texts grow into.
+const TEMPLATE: usize = 2 << 30;
 
 /// Every reader of a party's own files.
 pub(crate) const FILES: &[Target] = &[

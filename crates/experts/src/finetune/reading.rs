@@ -95,7 +95,7 @@ impl Reader {
 
     /// Chat templates that print today's date print this one. Without it such a template is refused.
     pub fn with_date(self, date: Option<Date>) -> Self {
-        Self { template: self.template.on(date), ..self }
+        Self { template: self.template.with_today(date), ..self }
     }
 
     /// Refuses each row that this model cannot learn from or be measured on, such as one with a token beyond its vocabulary.

@@ -111,7 +111,7 @@ impl Template {
     }
 
     /// The same, for which today is this day.
-    pub(super) fn on(mut self, today: Option<Date>) -> Self {
+    pub(super) fn with_today(mut self, today: Option<Date>) -> Self {
         let strftime = move |format: &str| functions::strftime(today, format);
         self.environment.add_function(TODAY, strftime);
         self

@@ -43,7 +43,7 @@ fn today() -> Option<Date> {
 /// A published template, or its equivalent.
 fn published(family: &str) -> Template {
     template(&fs::read_to_string(fixture(&format!("{family}.jinja"))).expect("the fixture is committed"))
-        .on(today())
+        .with_today(today())
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -176,7 +176,7 @@ fn a_date_is_the_tasks_or_refused() {
     let source = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}";
     let refused = all_texts(&template(source), &talk).expect_err("no date is agreed on");
     assert!(refused.contains("cloister experts task --date"), "{refused}");
-    let texts = all_texts(&template(source).on(today()), &talk).expect("it is laid out");
+    let texts = all_texts(&template(source).with_today(today()), &talk).expect("it is laid out");
     assert_eq!(texts, [expected(&[("29 Nov 2026a", false), ("b", true)])]);
 }
 
