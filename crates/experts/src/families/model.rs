@@ -31,8 +31,8 @@ impl Model {
     /// Reads `config.json` and the weights of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the architecture that is not supported, or the tensor
-    /// that is missing or has another shape.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the tensor that is missing or has another shape;
+    /// [`ExpertsError::Unsupported`] naming the architecture, the setting or the kind of weights that is not computed.
     pub fn open(folder: &Path, precision: Precision, device: Device) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {

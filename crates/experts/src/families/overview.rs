@@ -29,7 +29,8 @@ impl AnyConfig {
     /// Reads the `config.json` of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`] or [`ExpertsError::Content`], naming an architecture that is not supported.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Unsupported`] naming an architecture or a setting
+    /// that is not computed.
     pub fn read(folder: &Path) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {

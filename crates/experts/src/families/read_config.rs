@@ -25,7 +25,7 @@ const MOST_LAYERS: usize = 10_000;
 /// The family that a `config.json` names.
 ///
 /// # Errors
-/// [`ExpertsError::Content`] for an unknown architecture, with those that are known.
+/// [`ExpertsError::Unsupported`] for an unknown architecture, with those that are known.
 pub(crate) fn read_family(path: &Path) -> Result<(Family, Fields), ExpertsError> {
     let fields = Fields::read(path)?;
     let name = fields.text(&["model_type"])?.unwrap_or_default();

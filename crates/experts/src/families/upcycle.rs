@@ -31,8 +31,8 @@ const ROUTER_BOUND: f32 = 0.02;
 /// Every token uses `chosen` of `experts` experts; routers are drawn from the seed.
 ///
 /// # Errors
-/// [`ExpertsError::Settings`] for numbers of experts that make no sense, [`ExpertsError::Content`] when the model is
-/// not dense or has biases, which Mixtral has not, or [`ExpertsError::File`].
+/// [`ExpertsError::Settings`] for numbers of experts that make no sense, [`ExpertsError::Unsupported`] when the model is
+/// not dense or has biases, which Mixtral has not, [`ExpertsError::Content`] or [`ExpertsError::File`].
 pub fn upcycle(
     dense: &Path,
     target: &Path,

@@ -132,7 +132,8 @@ impl Checkpoint {
     /// A tensor of this shape, as it is stored.
     ///
     /// # Errors
-    /// [`ExpertsError::Content`] when it is missing, has another shape or is stored in a format that is not read.
+    /// [`ExpertsError::Content`] when it is missing or has another shape, [`ExpertsError::Unsupported`] when it is stored in a
+    /// format that is not read.
     pub(crate) fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         let tensor =

@@ -29,9 +29,9 @@ impl Adapter {
     /// Reads a folder that PEFT, or [`Adapter::write`], has written for this model.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is not LoRA, for a variant of it that is not
-    /// supported, for an adapter of another model, and for tensors that nothing of the model takes;
-    /// [`ExpertsError::WholeExperts`] for one that has whole experts.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for settings that make no sense; [`ExpertsError::Unsupported`] for
+    /// what is not LoRA, for an adapter that is more than its matrices, for one of another model, and for tensors that
+    /// nothing of the model takes; [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut Model) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
