@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::{
     Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload, gguf, overview,
-    upcycle,
+    pickled, upcycle,
 };
 use cloister_experts::memory::available;
 use cloister_experts::{Device, ExpertsError, device};
@@ -22,7 +22,7 @@ use adapter_flags::AdapterFlags;
 use new_task::NewTask;
 
 /// Tokens that `check` runs through a model.
-const CHECKED_TOKENS: i64 = 16;
+const CHECKED_TOKENS: usize = 16;
 
 /// Flags of `cloister experts`.
 #[derive(Debug, Args)]
@@ -37,7 +37,8 @@ enum Command {
     Blocks(Blocks),
     /// Load a model, run it once, and print what it is and what training it takes.
     Check(Check),
-    /// Write the model of a GGUF file, as llama.cpp has it, as a Hugging Face folder.
+    /// Write the model of a GGUF file, as llama.cpp has it, or of a folder with pickled weights (pytorch_model.bin), as a Hugging
+    /// Face folder with safetensors.
     Convert(Convert),
     /// Make a dense Llama-like model a mixture of experts that computes the same at first.
     Upcycle(Upcycle),
@@ -86,8 +87,8 @@ struct Check {
 
 #[derive(Debug, Args)]
 struct Convert {
-    /// The GGUF file.
-    file: PathBuf,
+    /// The GGUF file, or the folder.
+    model: PathBuf,
     /// The folder to write.
     target: PathBuf,
 }
@@ -144,7 +145,7 @@ impl From<PrecisionFlag> for Precision {
 enum LayoutFlag {
     /// All experts of a layer together, as PEFT 0.19 and newer have it.
     PeftFused,
-    /// Each map of each expert on its own, as models of transformers 4 have it.
+    /// Each map of each expert on its own, as models of transformers 4 have it; not of Qwen2-MoE, which PEFT misreads.
     PerExpert,
 }
 
@@ -153,7 +154,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Task(arguments) => return new_task::write(&arguments),
         Command::Blocks(arguments) => return print_blocks(&arguments),
         Command::Check(arguments) => return check(&arguments),
-        Command::Convert(Convert { file, target }) => gguf::convert(&file, &target),
+        Command::Convert(Convert { model, target }) if model.is_dir() => pickled::convert(&model, &target),
+        Command::Convert(Convert { model, target }) => gguf::convert(&model, &target),
         Command::Upcycle(arguments) => {
             let Upcycle { model, target, experts, experts_per_token, seed } = arguments;
             upcycle(&model, &target, experts, experts_per_token, seed)
@@ -215,11 +217,13 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     seen.memory.check(arguments.device).map_err(failure)?;
     output::tell(format_args!("loading {} of weights", bytes(seen.memory.weights as u64)));
     let model = Model::open(&arguments.model, precision, arguments.device).map_err(failure)?;
-    let finite = model.runs(&checked_tokens(arguments.device));
+    let checked = checked_tokens(&AnyConfig::read(&arguments.model).map_err(failure)?);
+    let count = checked.len();
+    let finite = model.runs(&Tokens::new(&[checked], arguments.device));
     let ignored = model.ignored();
     match arguments.json {
         true => output::line(json!({"overview": seen, "ignored": ignored, "forward_is_finite": finite}))?,
-        false => output::print(check_text(&seen, arguments, ignored))?,
+        false => output::print(check_text(&seen, arguments, ignored, count))?,
     }
     match finite {
         true => Ok(()),
@@ -230,12 +234,13 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     }
 }
 
-/// Numbers that every vocabulary has.
-fn checked_tokens(device: Device) -> Tokens {
-    Tokens::new(&[(3..3 + CHECKED_TOKENS).collect::<Vec<i64>>()], device)
+/// The first tokens of a model, no more than it reads at once.
+fn checked_tokens(config: &AnyConfig) -> Vec<i64> {
+    let most = config.positions().map_or(CHECKED_TOKENS, |positions| CHECKED_TOKENS.min(positions));
+    (0..most).map(|place| (place % config.vocabulary()) as i64).collect()
 }
 
-fn check_text(seen: &Overview, arguments: &Check, ignored: &[String]) -> String {
+fn check_text(seen: &Overview, arguments: &Check, ignored: &[String], checked: usize) -> String {
     let experts = match seen.experts {
         0 => "none; `cloister experts upcycle` makes some".to_owned(),
         experts => format!("{experts} a layer, {} a token", seen.experts_per_token),
@@ -274,7 +279,7 @@ fn check_text(seen: &Overview, arguments: &Check, ignored: &[String]) -> String 
         ),
         ("memory, free", available(arguments.device).map_or(NONE.to_owned(), |free| bytes(free as u64))),
         ("not used", ignored),
-        ("forward pass", format!("{} tokens", CHECKED_TOKENS)),
+        ("forward pass", counted(checked, "token")),
     ];
     rows.iter().map(|(name, value)| format!("{name:<15}{value}\n")).collect()
 }
@@ -310,6 +315,21 @@ mod tests {
     fn flags() -> AdapterFlags {
         let (modules, classes) = (vec![], vec![]);
         AdapterFlags { rank: 2, alpha: 16.0, experts: ExpertsFlag::LowRank, modules, router: true, classes }
+    }
+
+    #[test]
+    fn no_more_tokens_are_checked_than_a_model_has_and_reads() {
+        let folder = std::env::temp_dir().join(format!("cloister-checked-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        let text = std::fs::read_to_string(fixture("mixtral").join("config.json")).expect("a file");
+        let small = text
+            .replace(r#""vocab_size": 48"#, r#""vocab_size": 3"#)
+            .replace(r#""max_position_embeddings": 64"#, r#""max_position_embeddings": 5"#);
+        std::fs::write(folder.join("config.json"), small).expect("the folder can be written");
+        let tokens = |folder: &Path| checked_tokens(&AnyConfig::read(folder).expect("sound settings"));
+        assert_eq!(tokens(&folder), [0, 1, 2, 0, 1]);
+        assert_eq!(tokens(&fixture("mixtral")).len(), CHECKED_TOKENS);
+        std::fs::remove_dir_all(folder).expect("it was made above");
     }
 
     #[test]
@@ -368,7 +388,7 @@ mod tests {
             device: Device::Cpu,
             json: false,
         };
-        let text = check_text(&seen.expect("the fixture is whole"), &arguments, &["a".to_owned()]);
+        let text = check_text(&seen.expect("the fixture is whole"), &arguments, &["a".to_owned()], 16);
         for line in ["family         olmoe", "experts        6 a layer, 2 a token", "1 tensor, the first a"] {
             assert!(text.contains(line), "{text}");
         }

@@ -236,7 +236,7 @@ impl Windows {
     pub fn long(self) -> Long {
         match self.most {
             1 => Long::Cut,
-            _ => Long::Split { overlap: self.overlap },
+            most => Long::Split { overlap: self.overlap, most },
         }
     }
 

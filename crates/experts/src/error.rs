@@ -40,6 +40,14 @@ pub enum ExpertsError {
         /// What was expected and what is there.
         reason: String,
     },
+    /// A file is sound, and asks for what is not computed here.
+    #[error("{path} is not supported: {reason}; use another model, or another form of this one")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is supported and what is there.
+        reason: String,
+    },
     /// A base model is not the one that the task names.
     #[error(
         "{path} has the SHA-256 {got}, and the task on {base_model} names {expected}; use the same files as all other \
@@ -65,6 +73,15 @@ pub enum ExpertsError {
     )]
     WholeExperts {
         /// What was to be written or read.
+        path: PathBuf,
+    },
+    /// PEFT would load an adapter without an error and compute something else.
+    #[error(
+        "{path}: of adapters for experts that are laid out one by one, PEFT takes those of Qwen2-MoE for the dense network's; \
+         write them in the layout peft-fused, or add them to the model's weights (--merge)"
+    )]
+    Layout {
+        /// What was to be written.
         path: PathBuf,
     },
     /// A file of notes cannot be used.

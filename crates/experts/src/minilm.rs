@@ -345,3 +345,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ExpertsError> {
 pub(crate) fn unusable(path: &Path, reason: String) -> ExpertsError {
     ExpertsError::Content { path: path.to_owned(), reason }
 }
+
+pub(crate) fn unsupported(path: &Path, reason: String) -> ExpertsError {
+    ExpertsError::Unsupported { path: path.to_owned(), reason }
+}

@@ -81,6 +81,32 @@ impl Date {
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         Self { year: year as u16, month: month as u8, day: day as u8 }
     }
+
+    /// Days since 1970-01-01.
+    ///
+    /// Source: Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
+    pub fn days_since_1970(self) -> u64 {
+        let year = u64::from(self.year) - u64::from(self.month <= 2);
+        let (era, year_of_era) = (year / 400, year % 400);
+        let from_march = (u64::from(self.month) + 9) % 12;
+        let of_year = (153 * from_march + 2) / 5 + u64::from(self.day) - 1;
+        era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468
+    }
+
+    /// Its year.
+    pub fn year(self) -> u16 {
+        self.year
+    }
+
+    /// Its month, from 1.
+    pub fn month(self) -> u8 {
+        self.month
+    }
+
+    /// Its day of the month, from 1.
+    pub fn day(self) -> u8 {
+        self.day
+    }
 }
 
 impl TryFrom<String> for Date {
@@ -121,6 +147,7 @@ mod tests {
         for (seconds, text) in days {
             assert_eq!(Date::of_unix_time(seconds).to_string(), text);
             assert_eq!(Date::try_from(text.to_owned()), Ok(Date::of_unix_time(seconds)));
+            assert_eq!(Date::of_unix_time(seconds).days_since_1970(), seconds / 86_400);
         }
         assert_eq!(Date::of_time(UNIX_EPOCH), Date::of_unix_time(0));
         assert!(Date::of_unix_time(1_795_392_000) > Date::of_unix_time(1_795_391_999));

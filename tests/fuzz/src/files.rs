@@ -1,11 +1,13 @@
-//! What is fuzzed of a party's own files: its journal, ledger, notes and checkpoints. They are read from a path, so each input
-//! is written to a file first.
+//! What is fuzzed of a party's own files: its journal, ledger, notes and checkpoints, and what a base model brings. They are
+//! read from a path, so each input is written to a file first.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cloister_client::Journal;
 use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
+use cloister_experts::families::gguf;
+use cloister_experts::finetune::{Long, Reader};
 use cloister_experts::notes::{Note, read_notes};
 use cloister_privacy::ledger::History;
 use sha2::{Digest, Sha256};
@@ -18,6 +20,10 @@ const LONGEST_LINE: usize = 64 << 20;
 /// Bytes for what Parquet's library reserves: the size that a page of each column claims, up to 2 GiB.
 const PAGES: usize = 3 << 30;
 
+/// Bytes for what a chat template may compute before it is stopped, 256 MiB in each of three texts that are compared, and for
+/// the room that texts grow into.
+const TEMPLATE: usize = 2 << 30;
+
 /// Every reader of a party's own files.
 pub(crate) const FILES: &[Target] = &[
     Target::new("journal", journal),
@@ -26,6 +32,8 @@ pub(crate) const FILES: &[Target] = &[
     Target { allowance: LONGEST_LINE, ..Target::new("table", table) },
     Target { allowance: PAGES, ..Target::new("parquet", parquet) },
     Target::new("checkpoint", checkpoint),
+    Target::new("gguf", gguf_header),
+    Target { allowance: TEMPLATE, ..Target::new("chat-template", chat_template) },
 ];
 
 /// A file in memory where there is such a folder.
@@ -122,4 +130,39 @@ fn checkpoint(bytes: &[u8]) {
     write_checkpoint(scratch(), &config, &blocks).expect("what was read can be written");
     let (config_again, blocks_again) = read_checkpoint(scratch()).expect("what was written can be read");
     assert!(config == config_again && blocks == blocks_again, "another model comes back");
+}
+
+/// The header of a GGUF file: what is said of it is said twice alike.
+fn gguf_header(bytes: &[u8]) {
+    let path = write(bytes);
+    let said = || gguf::check_header(path).map_err(|error| error.to_string());
+    assert!(said() == said(), "another header comes back");
+}
+
+/// The content of a message that no fault may quote.
+const SECRET: &str = "Qzx7 coughs";
+const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+    "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+    "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "a": 1}}}"#;
+
+/// A chat template, whatever it is, ends, and says nothing of the conversation that it lays out.
+fn chat_template(bytes: &[u8]) {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = scratch().with_extension("model");
+        std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        std::fs::write(folder.join("tokenizer.json"), TOKENIZER).expect("the folder can be written");
+        let rows = format!(
+            r#"{{"messages": [{{"role": "user", "content": "{SECRET}"}}, {{"role": "assistant", "content": "a"}},
+                {{"role": "user", "content": "a"}}, {{"role": "assistant", "content": "{SECRET}"}}]}}"#
+        );
+        std::fs::write(folder.join("rows.jsonl"), rows.replace('\n', "")).expect("the folder can be written");
+        folder
+    });
+    std::fs::write(folder.join("chat_template.jinja"), bytes).expect("the folder can be written");
+    let Ok(reader) = Reader::open(folder, None, 64, Long::Cut) else { return };
+    let Err(fault) = reader.read(folder.join("rows.jsonl")) else { return };
+    let fault = fault.to_string();
+    let quotes = |word: &str| fault.contains(word) && !String::from_utf8_lossy(bytes).contains(word);
+    assert!(!SECRET.split(' ').any(quotes), "a fault quotes a message");
 }

@@ -35,12 +35,15 @@ const VECTORS: [&str; 8] =
     ["codec", "consortium", "frames", "late_round", "late_round_bad", "letters", "rounds", "rounds_bad"];
 
 /// Samples of what the vectors do not have.
-const SAMPLES: [(&str, &str); 6] = [
+const SAMPLES: [(&str, &str); 9] = [
     ("policy", include_str!("../../../deploy/config/policy.toml")),
     (
         "notes",
         "{\"text\":\"chest pain\",\"label\":\"cardiology\"}\n{\"text\":\"\",\"label_name\":\"x\",\"label\":3}\n",
     ),
+    ("chat-template", include_str!("../../../crates/experts/tests/fixtures/templates/qwen3_moe.jinja")),
+    ("chat-template", include_str!("../../../crates/experts/tests/fixtures/templates/deepseek_v3.jinja")),
+    ("chat-template", include_str!("../../../crates/experts/tests/fixtures/templates/llama.jinja")),
     ("table", "0chest pain,cardiology\n\"a \"\"fall\"\",\non ice\",bone\n\n"),
     ("table", "1cardiology;chest pain;\r\n3;\"a; b\";x\r\n"),
     ("table", "2cardiology\tchest pain, left\n"),

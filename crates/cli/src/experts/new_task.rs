@@ -1,12 +1,15 @@
 //! `cloister experts task`: the files that a consortium agrees on before it trains a published model.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use cloister_experts::ExpertsError;
+use cloister_experts::finetune::prints_date;
 use cloister_experts::notes::{Encoding, NotesFile, classes, read_notes};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
+use cloister_params::limits::Date;
 use cloister_params::plan::{LateSketches, TrainingPlan};
 use cloister_protocol::model::Model;
 use serde_json::json;
@@ -59,6 +62,10 @@ pub(super) struct NewTask {
     /// Passes of a round over a hospital's rows.
     #[arg(long, default_value_t = 1)]
     local_epochs: u16,
+    /// The day that the model's chat template prints where it prints today's, such as 2027-06-30; today if not given. All
+    /// members learn the same one.
+    #[arg(long, value_parser = day)]
+    date: Option<Date>,
     /// Seed of the adapter's first halves, of projections and of the order of rows.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -85,6 +92,10 @@ impl From<ObjectiveFlag> for Objective {
             ObjectiveFlag::Classification => Self::Classification,
         }
     }
+}
+
+fn day(text: &str) -> Result<Date, String> {
+    Date::try_from(text.to_owned())
 }
 
 /// Writes the files, and says what they hold.
@@ -135,7 +146,12 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     let objective = arguments.objective.into();
     let task = AdapterTask::of_base(&arguments.model, name, objective, adapter, arguments.max_tokens);
     let trained_experts = arguments.trained_experts.clone();
-    Ok(AdapterTask { trained_experts, seed: arguments.seed, ..task.map_err(failure)? })
+    let task = task.map_err(failure)?;
+    let date = match prints_date(&arguments.model).map_err(failure)? {
+        true => Some(arguments.date.unwrap_or_else(|| Date::of_time(SystemTime::now()))),
+        false => None,
+    };
+    Ok(AdapterTask { trained_experts, seed: arguments.seed, date, ..task })
 }
 
 fn say(arguments: &NewTask, digest: &str, (blocks, numbers): (usize, usize)) -> Result<(), Failure> {
@@ -153,5 +169,43 @@ fn say(arguments: &NewTask, digest: &str, (blocks, numbers): (usize, usize)) -> 
                 arguments.target.display()
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        new: NewTask,
+    }
+
+    #[test]
+    fn a_task_has_a_date_where_its_template_prints_one() {
+        let folder = std::env::temp_dir().join(format!("cloister-new-task-{}", std::process::id()));
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experts/tests/fixtures");
+        fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        for name in ["config.json", "model.safetensors"] {
+            fs::copy(fixtures.join("qwen3_moe").join(name), folder.join(name)).expect("a file");
+        }
+        let model = folder.to_str().expect("a plain path");
+        let given =
+            ["task", model, "out", "--objective", "language-model", "--members", "5", "--max-tokens", "32"];
+        let dated = ["--date", "2026-11-29"];
+        let date = |flags: &[&str]| {
+            task(&Program::parse_from(given.iter().chain(flags)).new).expect("a sound task").date
+        };
+        assert_eq!(date(&dated), None, "ChatML prints none");
+        fs::copy(fixtures.join("templates/llama.jinja"), folder.join("chat_template.jinja")).expect("a file");
+        assert_eq!(date(&dated).map(|day| day.to_string()), Some("2026-11-29".to_owned()));
+        assert!(date(&[]).is_some(), "today, if no day is given");
+        assert!(Program::try_parse_from(given.iter().chain(&["--date", "29 November"])).is_err());
+        fs::remove_dir_all(&folder).expect("it was made above");
     }
 }

@@ -71,6 +71,7 @@ impl AdapterTrainer {
         let long = config.windows.long();
         let reader = Reader::open(&config.base_model, task.end_token, task.max_tokens, long)?
             .with_classes(task.adapter.classes.clone())?
+            .with_date(task.date)
             .for_model(&base);
         let rows = Rows::read(&reader, config, progress)?;
         let held_out = Measured::read(&reader, config, task.objective)?;
@@ -98,12 +99,10 @@ impl Rows {
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Self, ExpertsError> {
         let mut rows = Self { examples: vec![], read: 0, truncated: 0 };
-        reader.each(config.notes.clone(), &mut |mut own, so_far| {
-            let cut = own.len() > config.windows.most || own.iter().any(|example| example.cut);
-            own.truncate(config.windows.most);
+        reader.each(config.notes.clone(), &mut |examples, so_far| {
             rows.read += 1;
-            rows.truncated += usize::from(cut);
-            rows.examples.extend(own);
+            rows.truncated += usize::from(examples.iter().any(|example| example.cut));
+            rows.examples.extend(examples);
             progress(so_far);
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 //! The two kinds of attention. Texts are padded on the right, so looking back only is enough of a mask: no token of a
 //! text ever sees padding.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::families::config::{AttentionConfig, RopeScaling};
 use crate::families::projection::{Norm, Projection};
@@ -59,6 +59,8 @@ pub(crate) struct Grouped {
     /// Whether they act head by head.
     pub(crate) per_head: bool,
     pub(crate) clip: Option<f64>,
+    /// Tokens that each looks back on, itself among them.
+    pub(crate) window: Option<i64>,
     /// Width of a head.
     pub(crate) head: i64,
 }
@@ -69,7 +71,11 @@ impl Grouped {
         let query = self.heads(&self.query, norms.map(|(query, _)| query), rows, packing);
         let key = self.heads(&self.key, norms.map(|(_, key)| key), rows, packing);
         let value = self.heads(&self.value, None, rows, packing);
-        let attended = attend(&rotation.apply(&query), &rotation.apply(&key), &value, None);
+        let (query, key) = (rotation.apply(&query), rotation.apply(&key));
+        let attended = match self.window.filter(|&window| window < packing.longest) {
+            None => attend(&query, &key, &value, None),
+            Some(window) => attend_within(window, &query, &key, &value),
+        };
         self.output.forward(&join(&attended, packing), packing)
     }
 
@@ -151,6 +157,15 @@ pub(crate) fn latent_scale(config: &AttentionConfig, scaling: &RopeScaling) -> f
 fn attend(query: &Tensor, key: &Tensor, value: &Tensor, scale: Option<f64>) -> Tensor {
     let shared = query.size()[1] != key.size()[1];
     Tensor::scaled_dot_product_attention(query, key, value, None::<&Tensor>, 0.0, true, scale, shared)
+}
+
+/// The same, each token looking back on so many, itself among them.
+fn attend_within(window: i64, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
+    let shared = query.size()[1] != key.size()[1];
+    let longest = query.size()[2];
+    let open = Tensor::ones([longest, longest], (Kind::Bool, query.device()));
+    let open = open.tril(0).logical_and(&open.triu(1 - window));
+    Tensor::scaled_dot_product_attention(query, key, value, Some(&open), 0.0, false, None, shared)
 }
 
 /// Packed rows `[tokens, heads · width]` as `[texts, heads, longest, width]`.

@@ -74,7 +74,7 @@ pub struct DecoderConfig {
     pub hidden: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Longest text that the model was made for, in tokens; no longer than its sliding window, if it has one.
+    /// Longest text that the model was made for, in tokens; no longer than its sliding window, if that is not computed.
     pub positions: usize,
     /// Added to variances in normalisations.
     pub norm_epsilon: f64,
@@ -127,6 +127,8 @@ pub enum AttentionConfig {
         output_bias: bool,
         /// Queries, keys and values are cut to this magnitude.
         clip: Option<f64>,
+        /// Tokens that each looks back on, itself among them; all before it where there is no such window.
+        window: Option<usize>,
     },
     /// Multi-head latent attention (DeepSeek-V2, section 2.1).
     Latent {
@@ -175,10 +177,23 @@ pub enum RopeScaling {
         beta_fast: f64,
         /// Wavelengths that fit in less often than this are stretched in full.
         beta_slow: f64,
+        /// Whether the pairs between which the stretch grows are whole ones.
+        truncated: bool,
         /// Factor of the rotated vectors.
         magnitude: f64,
         /// Factor of the attention scores, where the family has one.
         score_magnitude: f64,
+    },
+    /// Long wavelengths by a factor, short ones not, and those between by a part of it (Llama 3.1).
+    Llama3 {
+        /// The stretch of long wavelengths.
+        factor: f64,
+        /// Tokens of the original model.
+        original_positions: f64,
+        /// Wavelengths that fit in less often than this are stretched in full.
+        low: f64,
+        /// Wavelengths that fit in more often than this are not stretched.
+        high: f64,
     },
 }
 

@@ -10,7 +10,7 @@ use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig,
 use crate::families::experts::{Activation, ExpertProjection, Experts};
 use crate::families::head::Head;
 use crate::families::loader::{Loader, Precision};
-use crate::families::names::sparse_names;
+use crate::families::names::{CORRECTION, sparse_names};
 use crate::families::projection::{GatedNetwork, Norm};
 use crate::families::rope::Rotation;
 use crate::families::router::{Router, Routing};
@@ -223,14 +223,17 @@ fn read_sparse(
     layer: &str,
 ) -> Result<Sparse, ExpertsError> {
     let names = sparse_names(config.family);
-    let block = format!("{layer}.{}", names.block);
+    let router = loader.checkpoint.module(config.family, &format!("{layer}.mlp.gate"));
+    let block = router.trim_end_matches(".gate");
     let [gate, up, down] = names.maps;
     let map = |expert: usize, map: &str| format!("{block}.experts.{expert}.{map}.weight");
     let (experts, hidden, intermediate) = (moe.experts, config.hidden, moe.intermediate);
-    let up_weight =
-        loader.stacked(experts, |expert| vec![map(expert, gate), map(expert, up)], intermediate, hidden)?;
-    let down_weight = loader.stacked(experts, |expert| vec![map(expert, down)], hidden, intermediate)?;
-    let correction = format!("{block}.gate.e_score_correction_bias");
+    let fused = |map: &str| format!("{layer}.mlp.experts.{map}");
+    let up_names = |expert| vec![map(expert, gate), map(expert, up)];
+    let up_weight = loader.experts(&fused("gate_up_proj"), experts, up_names, (intermediate, hidden))?;
+    let down_names = |expert| vec![map(expert, down)];
+    let down_weight = loader.experts(&fused("down_proj"), experts, down_names, (hidden, intermediate))?;
+    let correction = format!("{router}.{CORRECTION}");
     let shared = moe.shared.map(|shared| {
         let name = format!("{block}.{}", names.shared);
         let gate = shared.gated.then(|| loader.tensor(&format!("{name}_gate.weight"), &[1, hidden]));
@@ -238,9 +241,10 @@ fn read_sparse(
     });
     Ok(Sparse {
         router: Router {
-            frozen: loader.tensor(&format!("{block}.gate.weight"), &[experts, hidden])?,
+            frozen: loader.tensor(&format!("{router}.weight"), &[experts, hidden])?,
             trained: None,
-            correction: moe.correction.then(|| loader.tensor(&correction, &[experts])).transpose()?,
+            // transformers keeps it in 32-bit floats too: rounded, it would choose other experts.
+            correction: moe.correction.then(|| loader.exact(&correction, &[experts])).transpose()?,
         },
         experts: Experts {
             up: ExpertProjection::new(up_weight),
@@ -258,7 +262,7 @@ fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result
     };
     let norm = |part: &str, width| loader.norm(&format!("{name}.{part}"), width, config.norm_epsilon);
     match config.attention {
-        AttentionConfig::Grouped { key_value_heads, head, norm: kind, bias, output_bias, clip } => {
+        AttentionConfig::Grouped { key_value_heads, head, norm: kind, bias, output_bias, clip, window } => {
             let (wide, narrow) = (heads * head, key_value_heads * head);
             let widths = match kind {
                 QueryNorm::None => None,
@@ -274,6 +278,7 @@ fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result
                 norms: norms.transpose()?,
                 per_head: kind == QueryNorm::PerHead,
                 clip,
+                window: window.map(|window| window as i64),
                 head: head as i64,
             }))
         }

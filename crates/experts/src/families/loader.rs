@@ -51,6 +51,11 @@ impl Loader {
         Ok(self.placed(&self.checkpoint.take(name, shape)?))
     }
 
+    /// A tensor of this shape in 32-bit floats, whatever the rest computes in.
+    pub(crate) fn exact(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
+        Ok(self.checkpoint.take(name, shape)?.to_device(self.device).to_kind(Kind::Float))
+    }
+
     fn placed(&self, tensor: &Tensor) -> Tensor {
         tensor.to_device(self.device).to_kind(self.precision.kind())
     }
@@ -64,10 +69,25 @@ impl Loader {
     ) -> Result<(Tensor, Tensor), ExpertsError> {
         let embedding = self.tensor(name, &shape)?;
         let head = match tied {
-            true => embedding.shallow_clone(),
+            true => self.tied("lm_head.weight", name, &embedding)?,
             false => self.tensor("lm_head.weight", &shape)?,
         };
         Ok((embedding, head))
+    }
+
+    /// The embedding `name`, loaded before, in place of `twin`, which is to have the same values where the checkpoint has
+    /// it too: releases of transformers take either.
+    pub(crate) fn tied(&self, twin: &str, name: &str, embedding: &Tensor) -> Result<Tensor, ExpertsError> {
+        let is_same = match self.checkpoint.has(twin) {
+            true => self.checkpoint.take_any(twin)?.equal(&self.checkpoint.take_any(name)?),
+            false => true,
+        };
+        match is_same {
+            true => Ok(embedding.shallow_clone()),
+            false => Err(self.checkpoint.unsupported(format!(
+                "tie_word_embeddings is true, and {twin} has other values than {name}; set it to false, or remove {twin}"
+            ))),
+        }
     }
 
     /// The map `name`, weight `[outputs, inputs]`.
@@ -103,6 +123,21 @@ impl Loader {
             gate_up: Tensor::cat(&[part("gate_proj")?, part("up_proj")?], 0),
             down: self.tensor(&format!("{name}.down_proj.weight"), &[hidden, intermediate])?,
         })
+    }
+
+    /// One map of all experts, `[experts, parts · outputs, inputs]`: the tensor `fused` where the checkpoint has it, else
+    /// [`stacked`](Self::stacked).
+    pub(crate) fn experts(
+        &self,
+        fused: &str,
+        experts: usize,
+        names: impl Fn(usize) -> Vec<String>,
+        (outputs, inputs): (usize, usize),
+    ) -> Result<Tensor, ExpertsError> {
+        match self.checkpoint.has(fused) {
+            true => self.tensor(fused, &[experts, names(0).len() * outputs, inputs]),
+            false => self.stacked(experts, names, outputs, inputs),
+        }
     }
 
     /// One map of all experts: the parts `names(expert)` of each, one below the other; `[experts, parts · outputs,

@@ -19,6 +19,7 @@ pub mod losses;
 pub mod model;
 pub(crate) mod names;
 pub mod overview;
+pub mod pickled;
 mod projection;
 mod read_config;
 mod relative;

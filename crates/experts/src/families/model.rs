@@ -1,17 +1,18 @@
 //! Any model of any family.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::families::adapter::{Adapter, Trained};
+use crate::families::adapter::{Adapter, Trained, plain};
 use crate::families::config::{Family, MoeConfig};
 use crate::families::decoder::Decoder;
 use crate::families::loader::Precision;
 use crate::families::read_config::{read_decoder, read_family};
 use crate::families::router::Routing;
-use crate::families::sites::{Site, SiteShape};
+use crate::families::sites::{Part, Site, SiteShape};
 use crate::families::switch::Switch;
 use crate::families::switch_config::SwitchConfig;
 use crate::families::tokens::Tokens;
@@ -30,8 +31,8 @@ impl Model {
     /// Reads `config.json` and the weights of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the architecture that is not supported, or the tensor
-    /// that is missing or has another shape.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the tensor that is missing or has another shape;
+    /// [`ExpertsError::Unsupported`] naming the architecture, the setting or the kind of weights that is not computed.
     pub fn open(folder: &Path, precision: Precision, device: Device) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {
@@ -139,6 +140,19 @@ impl Model {
         let site =
             sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
         site.own().expect("a head is the adapter's").to_kind(Kind::Float).copy()
+    }
+
+    /// Copies of the biases of those routers' choices that are among these modules, in 32-bit floats on the CPU.
+    pub(crate) fn corrections(&mut self, modules: &BTreeMap<String, Trained>) -> BTreeMap<String, Tensor> {
+        let mut corrections = BTreeMap::new();
+        for site in self.sites_mut().iter().filter(|site| modules.contains_key(&site.name)) {
+            if let Part::Router(router) = &site.part
+                && let Some(correction) = &router.correction
+            {
+                corrections.insert(site.name.clone(), plain(correction).copy());
+            }
+        }
+        corrections
     }
 
     /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of

@@ -6,6 +6,9 @@ use crate::families::config::Family;
 /// The head over classes, as transformers' models for sequence classification call it.
 pub(crate) const HEAD: &str = "score";
 
+/// The bias of a router's choice, beside its weight.
+pub(crate) const CORRECTION: &str = "e_score_correction_bias";
+
 /// Names within a layer that has experts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SparseNames {

@@ -29,7 +29,8 @@ impl AnyConfig {
     /// Reads the `config.json` of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`] or [`ExpertsError::Content`], naming an architecture that is not supported.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Unsupported`] naming an architecture or a setting
+    /// that is not computed.
     pub fn read(folder: &Path) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {
@@ -74,7 +75,7 @@ impl AnyConfig {
     }
 
     /// The most tokens of a text, where there is such a limit.
-    pub(crate) fn positions(&self) -> Option<usize> {
+    pub fn positions(&self) -> Option<usize> {
         match self {
             Self::Decoder(config) => Some(config.positions),
             Self::Switch(_) => None,
@@ -87,6 +88,11 @@ impl AnyConfig {
             Self::Decoder(config) => config.limits(classes),
             Self::Switch(config) => config.limits(classes),
         }
+    }
+
+    /// Tokens that there are: rows of the embedding.
+    pub fn vocabulary(&self) -> usize {
+        self.widths().1
     }
 
     /// Hidden width, and rows of the embedding.

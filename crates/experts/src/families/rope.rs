@@ -51,18 +51,94 @@ fn frequencies(config: &RopeConfig) -> Vec<f64> {
     match config.scaling {
         RopeScaling::None => plain.collect(),
         RopeScaling::Linear(factor) => plain.map(|frequency| frequency / factor).collect(),
-        RopeScaling::Yarn { factor, original_positions, beta_fast, beta_slow, .. } => {
+        RopeScaling::Yarn { factor, original_positions, beta_fast, beta_slow, truncated, .. } => {
             // The pair that turns this often over the original model's positions.
             let pair =
                 |turns: f64| width * (original_positions / (turns * TAU)).ln() / (2.0 * config.theta.ln());
-            let low = pair(beta_fast).floor().max(0.0);
-            let high = pair(beta_slow).ceil().min(width - 1.0);
+            let (low, high) = (pair(beta_fast), pair(beta_slow));
+            let (low, high) = if truncated { (low.floor(), high.ceil()) } else { (low, high) };
+            let (low, high) = (low.max(0.0), high.min(width - 1.0));
             let span = if low == high { 0.001 } else { high - low };
             let stretched = |(index, frequency): (usize, f64)| {
                 let share = ((index as f64 - low) / span).clamp(0.0, 1.0);
                 frequency / factor * share + frequency * (1.0 - share)
             };
             plain.enumerate().map(stretched).collect()
+        }
+        RopeScaling::Llama3 { factor, original_positions, low, high } => plain
+            .map(|frequency| {
+                // How often the wavelength fits into the original model's positions.
+                let turns = original_positions * frequency / TAU;
+                let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                frequency / factor * (1.0 - share) + frequency * share
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frequencies of `ROPE_INIT_FUNCTIONS` of transformers 5.23, base 500,000 and width 16.
+    #[test]
+    fn stretched_frequencies_are_those_of_transformers() {
+        let llama = RopeScaling::Llama3 { factor: 8.0, original_positions: 8192.0, low: 1.0, high: 4.0 };
+        let yarn = |truncated| RopeScaling::Yarn {
+            factor: 4.0,
+            original_positions: 4096.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            truncated,
+            magnitude: 1.0,
+            score_magnitude: 1.0,
+        };
+        let expected = [
+            (
+                llama,
+                [
+                    1.0,
+                    0.193_922_76,
+                    0.037_606_03,
+                    0.007_292_665,
+                    0.000_524_846,
+                    3.428_102e-5,
+                    6.647_87e-6,
+                    1.289_173e-6,
+                ],
+            ),
+            (
+                yarn(false),
+                [
+                    1.0,
+                    0.193_922_76,
+                    0.035_437_73,
+                    0.004_283_528,
+                    0.000_353_553_4,
+                    6.856_205e-5,
+                    1.329_574e-5,
+                    2.578_346e-6,
+                ],
+            ),
+            (
+                yarn(true),
+                [
+                    1.0,
+                    0.193_922_76,
+                    0.028_204_52,
+                    0.003_646_332,
+                    0.000_353_553_4,
+                    6.856_205e-5,
+                    1.329_574e-5,
+                    2.578_346e-6,
+                ],
+            ),
+        ];
+        for (scaling, expected) in expected {
+            let config = RopeConfig { theta: 500_000.0, width: 16, interleaved: false, scaling };
+            for (got, expected) in frequencies(&config).into_iter().zip(expected) {
+                assert!((got / expected - 1.0).abs() < 1e-5, "{:?}: {got} for {expected}", config.scaling);
+            }
         }
     }
 }

@@ -66,6 +66,7 @@ pub(crate) struct Layer {
 
 /// The encoder or the decoder.
 pub(crate) struct Stack {
+    embedding: Tensor,
     pub(crate) layers: Vec<Layer>,
     norm: Norm,
     /// `[buckets, heads]`.
@@ -76,7 +77,6 @@ pub(crate) struct Stack {
 /// A Switch Transformer. Its weights are frozen; what is trained is attached to it.
 pub struct Switch {
     pub(crate) config: SwitchConfig,
-    embedding: Tensor,
     head: Tensor,
     pub(crate) encoder: Stack,
     pub(crate) decoder: Stack,
@@ -102,11 +102,11 @@ impl Switch {
     ) -> Result<Self, ExpertsError> {
         let loader = Loader::open(folder, precision, device)?;
         let shape = [config.vocabulary, config.hidden];
-        let (embedding, head) = loader.embedding_and_head("shared.weight", shape, config.tied)?;
-        let encoder = read_stack(&loader, &config, "encoder")?;
-        let decoder = read_stack(&loader, &config, "decoder")?;
+        let (embedding, head) = loader.embedding_and_head(EMBEDDING, shape, config.tied)?;
+        let encoder = read_stack(&loader, &config, &embedding, "encoder")?;
+        let decoder = read_stack(&loader, &config, &embedding, "decoder")?;
         let ignored = loader.checkpoint.untaken();
-        Ok(Self { embedding, head, encoder, decoder, precision, device, ignored, config })
+        Ok(Self { head, encoder, decoder, precision, device, ignored, config })
     }
 
     /// What the model is made of.
@@ -149,7 +149,7 @@ impl Switch {
         memory: Option<(&Tensor, &Tokens)>,
         routings: &mut Vec<Routing>,
     ) -> Tensor {
-        let mut rows = self.embedding.index_select(0, ids);
+        let mut rows = stack.embedding.index_select(0, ids);
         let kind = rows.kind();
         let scores = bias(&self.config, &stack.relative, tokens.packing.longest, stack.looks_ahead);
         // Looking back only, no token sees the padding on its right.
@@ -200,11 +200,35 @@ impl Switch {
     }
 }
 
-fn read_stack(loader: &Loader, config: &SwitchConfig, name: &str) -> Result<Stack, ExpertsError> {
+/// The embedding that the encoder and the decoder share, unless they have their own.
+const EMBEDDING: &str = "shared.weight";
+
+/// What the encoder or the decoder embeds tokens with. Untied, each has one of its own; releases of transformers before 5
+/// write none, and share.
+fn read_embedding(
+    loader: &Loader,
+    config: &SwitchConfig,
+    shared: &Tensor,
+    stack: &str,
+) -> Result<Tensor, ExpertsError> {
+    let name = format!("{stack}.embed_tokens.weight");
+    match config.tied || !loader.checkpoint.has(&name) {
+        true => loader.tied(&name, EMBEDDING, shared),
+        false => loader.tensor(&name, &[config.vocabulary, config.hidden]),
+    }
+}
+
+fn read_stack(
+    loader: &Loader,
+    config: &SwitchConfig,
+    shared: &Tensor,
+    name: &str,
+) -> Result<Stack, ExpertsError> {
     let looks_ahead = name == "encoder";
     let sparse = if looks_ahead { &config.encoder } else { &config.decoder };
     let relative = format!("{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
     Ok(Stack {
+        embedding: read_embedding(loader, config, shared, name)?,
         layers: sparse
             .iter()
             .enumerate()

@@ -1,8 +1,9 @@
 //! What a Switch Transformer is made of.
 
 use crate::error::ExpertsError;
-use crate::families::config::{MoeConfig, Scoring};
+use crate::families::config::{Family, MoeConfig, Scoring};
 use crate::families::fields::Fields;
+use crate::families::read_config::{harmless, refuse_quantised};
 use crate::finetune::Limits;
 
 /// A T5 encoder and decoder with top-1 experts in some layers (Fedus et al. 2022).
@@ -47,14 +48,25 @@ impl SwitchConfig {
     }
 
     pub(crate) fn read(fields: &Fields) -> Result<Self, ExpertsError> {
+        refuse_quantised(fields)?;
         fields.demand("dense_act_fn", &["relu"])?;
         fields.demand("feed_forward_proj", &["relu"])?;
+        fields.demand_false("is_gated_act")?;
         fields.demand_false("router_bias")?;
+        fields.demand_false("batch_prioritized_routing")?;
+        fields.demand("router_type", &["tokens_masked"])?;
+        // Routers compute in 32-bit floats here, whatever the rest computes in.
+        fields.demand("router_dtype", &["float32"])?;
+        if !fields.flag("is_encoder_decoder", true)? {
+            return Err(fields.unsupported(
+                "its is_encoder_decoder is false, and only both together are computed".to_owned(),
+            ));
+        }
         let intermediate = fields.size(&["d_ff"])?;
         let layers = fields.size(&["num_layers"])?;
         let decoder_layers = fields.integer(&["num_decoder_layers"])?.unwrap_or(layers);
         let sparse = |name: &str| Ok::<_, ExpertsError>(fields.integer(&[name])?.unwrap_or(3));
-        Ok(Self {
+        let config = Self {
             vocabulary: fields.size(&["vocab_size"])?,
             hidden: fields.size(&["d_model"])?,
             heads: fields.size(&["num_heads"])?,
@@ -81,7 +93,9 @@ impl SwitchConfig {
                 shared: None,
                 balance: fields.number(&["router_aux_loss_coef"])?.or(Some(0.001)),
             },
-        })
+        };
+        harmless::refuse_others(Family::SwitchTransformers, fields)?;
+        Ok(config)
     }
 }
 

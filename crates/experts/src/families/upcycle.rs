@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use crate::draw::{Draw, Purpose};
@@ -21,7 +21,7 @@ use crate::families::adapter::{bytes, copy_others, dtype};
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
 use crate::families::read_config::{read_decoder, read_family};
 use crate::families::weights::Checkpoint;
-use crate::minilm::{read_file, unusable};
+use crate::minilm::{read_file, unsupported, unusable};
 
 /// Initial router weights are uniform in (−bound, bound).
 const ROUTER_BOUND: f32 = 0.02;
@@ -31,8 +31,8 @@ const ROUTER_BOUND: f32 = 0.02;
 /// Every token uses `chosen` of `experts` experts; routers are drawn from the seed.
 ///
 /// # Errors
-/// [`ExpertsError::Settings`] for numbers of experts that make no sense, [`ExpertsError::Content`] when the model is
-/// not dense or has biases, which Mixtral has not, or [`ExpertsError::File`].
+/// [`ExpertsError::Settings`] for numbers of experts that make no sense, [`ExpertsError::Unsupported`] when the model is
+/// not dense or has biases, which Mixtral has not, [`ExpertsError::Content`] or [`ExpertsError::File`].
 pub fn upcycle(
     dense: &Path,
     target: &Path,
@@ -61,11 +61,43 @@ pub fn upcycle(
     let path = dense.join("config.json");
     let mut json: Value =
         serde_json::from_slice(&read_file(&path)?).map_err(|error| unusable(&path, error.to_string()))?;
-    json["model_type"] = "mixtral".into();
-    json["architectures"] = json!(["MixtralForCausalLM"]);
-    json["num_local_experts"] = experts.into();
-    json["num_experts_per_tok"] = chosen.into();
+    let object = json.as_object_mut().ok_or_else(|| unusable(&path, "it is no JSON object".to_owned()))?;
+    name_all(object, &config);
+    object.insert("num_local_experts".to_owned(), experts.into());
+    object.insert("num_experts_per_tok".to_owned(), chosen.into());
     write_json(&target.join("config.json"), &json)
+}
+
+/// Makes a Llama's settings a Mixtral's. What a Llama's file leaves out has other defaults there, so all is named; what
+/// Mixtral has no such setting of goes.
+fn name_all(settings: &mut Map<String, Value>, config: &DecoderConfig) {
+    let only_of_llama = [
+        "attention_bias",
+        "is_llama_config",
+        "mlp_bias",
+        "pretraining_tp",
+        "rope_interleaved",
+        "sliding_window",
+    ];
+    only_of_llama.iter().for_each(|name| {
+        settings.remove(*name);
+    });
+    let mut name = |name: &str, value: Value| settings.insert(name.to_owned(), value);
+    name("model_type", "mixtral".into());
+    name("architectures", json!(["MixtralForCausalLM"]));
+    name("hidden_act", "silu".into());
+    name("rms_norm_eps", config.norm_epsilon.into());
+    name("tie_word_embeddings", config.tied.into());
+    name("sliding_window", Value::Null);
+    if let AttentionConfig::Grouped { key_value_heads, head, .. } = config.attention {
+        name("num_key_value_heads", key_value_heads.into());
+        name("head_dim", head.into());
+    }
+    // The base of positions stands among the rest of them, or beside the older name of the rest.
+    match settings.get_mut("rope_parameters").and_then(Value::as_object_mut) {
+        Some(positions) => positions.insert("rope_theta".to_owned(), config.rope.theta.into()),
+        None => settings.insert("rope_theta".to_owned(), config.rope.theta.into()),
+    };
 }
 
 fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
@@ -73,12 +105,12 @@ fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
     let (family, fields) = read_family(&path)?;
     if family != Family::Llama {
         let reason = format!("only llama can be made a mixture of experts, not {}", family.name());
-        return Err(unusable(&path, reason));
+        return Err(unsupported(&path, reason));
     }
     let config = read_decoder(family, &fields)?;
     match config.attention {
         AttentionConfig::Grouped { bias: true, .. } => {
-            Err(unusable(&path, "its attention has biases, which Mixtral has not".to_owned()))
+            Err(unsupported(&path, "its attention has biases, which Mixtral has not".to_owned()))
         }
         _ => Ok(config),
     }
@@ -90,6 +122,13 @@ pub(crate) struct Part {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
+}
+
+impl Part {
+    /// What its tensors are called.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
 }
 
 /// The tensors of one file: those of feed-forward networks once for each expert, and a router beside each.

@@ -15,7 +15,10 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::minilm::{read_file, unusable};
+use crate::families::config::Family;
+use crate::families::names::on_disk;
+use crate::families::pickled::is_pickled;
+use crate::minilm::{read_file, unsupported, unusable};
 
 /// Names the file of each tensor, where there are several.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -117,16 +120,30 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// What a module is called in these files: its name of run time, where a release of transformers has written that, or
+    /// the family's name on disk.
+    pub(crate) fn module(&self, family: Family, module: &str) -> String {
+        match self.has(module) || self.has(&format!("{module}.weight")) {
+            true => module.to_owned(),
+            false => on_disk(family, module),
+        }
+    }
+
     /// A tensor of this shape, as it is stored.
     ///
     /// # Errors
-    /// [`ExpertsError::Content`] when it is missing, has another shape or is stored in a format that is not read.
+    /// [`ExpertsError::Content`] when it is missing or has another shape, [`ExpertsError::Unsupported`] when it is stored in a
+    /// format that is not read.
     pub(crate) fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-        let tensor = self.take_any(name).map_err(|error| match self.has(name) {
-            true => error,
-            false => unusable(&self.folder, format!("the tensor {name} of shape {expected:?} is missing")),
-        })?;
+        let tensor =
+            self.take_any(name).map_err(|error| match (self.has(name), self.is_quantised(name)) {
+                (true, _) => error,
+                (_, true) => {
+                    self.unsupported(format!("{name} is quantised; only F32, F16 and BF16 are read"))
+                }
+                _ => unusable(&self.folder, format!("the tensor {name} of shape {expected:?} is missing")),
+            })?;
         match tensor.size() == expected {
             true => Ok(tensor),
             false => {
@@ -144,7 +161,7 @@ impl Checkpoint {
             .ok_or_else(|| unusable(&self.folder, format!("the tensor {name} is missing")))?;
         let kind = kind(location.dtype).ok_or_else(|| {
             let reason = format!("{name} is stored as {:?}; only F32, F16 and BF16 are read", location.dtype);
-            unusable(&self.path_of(name), reason)
+            unsupported(&self.path_of(name), reason)
         })?;
         self.taken.borrow_mut().insert(name.to_owned());
         let bytes = &self.shards[location.shard].bytes;
@@ -153,6 +170,16 @@ impl Checkpoint {
         let aligned = location.start.is_multiple_of(kind.elt_size_in_bytes());
         let own = if aligned { own } else { own.copy() };
         Ok(own.view_dtype(kind).view(location.shape.as_slice()))
+    }
+
+    /// The error that the folder is sound, and holds what is not computed.
+    pub(crate) fn unsupported(&self, reason: String) -> ExpertsError {
+        unsupported(&self.folder, reason)
+    }
+
+    /// Whether a weight is there as integers of few bits, as GPTQ and AWQ have it.
+    fn is_quantised(&self, name: &str) -> bool {
+        name.strip_suffix(".weight").is_some_and(|module| self.has(&format!("{module}.qweight")))
     }
 
     fn path_of(&self, name: &str) -> PathBuf {
@@ -174,6 +201,11 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let single = folder.join("model.safetensors");
     let index = folder.join(INDEX);
+    if !single.is_file() && !index.is_file() && is_pickled(folder) {
+        let reason = "its weights are pickled, which is a program; `cloister experts convert FOLDER TARGET` writes them as \
+                      safetensors without running it";
+        return Err(unsupported(folder, reason.to_owned()));
+    }
     if single.is_file() || !index.is_file() {
         return Ok(vec![single]);
     }

@@ -22,6 +22,7 @@ pub use reading::{Long, Reader};
 pub use rounds::RoundTrainer;
 pub use routing::RoutingSummary;
 pub use settings::FineTuning;
+pub use template::prints_date;
 
 use crate::device::uploaded;
 use crate::error::ExpertsError;

@@ -8,9 +8,10 @@ mod tests;
 
 use std::path::Path;
 
+use cloister_params::limits::Date;
 use tokenizers::{Encoding, Tokenizer};
 
-use super::template::{Message, Template};
+use super::template::{Message, Span, Template};
 use crate::encoder::open_tokenizer;
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
@@ -48,6 +49,8 @@ pub enum Long {
     Split {
         /// Tokens that two windows share, at least 1 and fewer than a window has.
         overlap: usize,
+        /// Windows that a text may become; what is behind them is cut.
+        most: usize,
     },
 }
 
@@ -80,7 +83,7 @@ impl Reader {
     /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] for windows that share nothing
     /// or everything.
     pub fn open(model: &Path, end: Option<i64>, max_tokens: usize, long: Long) -> Result<Self, ExpertsError> {
-        if let Long::Split { overlap } = long
+        if let Long::Split { overlap, .. } = long
             && !(1..max_tokens).contains(&overlap)
         {
             let reason =
@@ -90,6 +93,11 @@ impl Reader {
         let tokenizer = open_tokenizer(&model.join("tokenizer.json"))?;
         let template = Template::open(model)?;
         Ok(Self { tokenizer, template, end, max_tokens, long, classes: vec![], limits: None })
+    }
+
+    /// Chat templates that print today's date print this one. Without it such a template is refused.
+    pub fn with_date(self, date: Option<Date>) -> Self {
+        Self { template: self.template.with_today(date), ..self }
     }
 
     /// Refuses each row that this model cannot learn from or be measured on, such as one with a token beyond its vocabulary.
@@ -157,7 +165,9 @@ impl Reader {
             self.asked(row)?;
         }
         if self.classes.is_empty() {
-            return Ok((self.sequence(row)?.tokens, None));
+            // Of a conversation that is learnt turn by turn, the longest text.
+            let texts = self.sequences(row)?.into_iter().map(|sequence| sequence.tokens);
+            return Ok((texts.max_by_key(Vec::len).unwrap_or_default(), None));
         }
         let class = examples.first().and_then(|example| example.class);
         let tokens = self.tokens(&labelled_text(row)?.text, true)?;
@@ -215,8 +225,8 @@ impl Reader {
 
     /// One row as examples of one record.
     fn examples(&self, row: &Row) -> Result<Vec<Example>, String> {
-        let examples = match self.classes.is_empty() {
-            true => self.windows(self.sequence(row)?),
+        let examples: Vec<Example> = match self.classes.is_empty() {
+            true => self.sequences(row)?.into_iter().flat_map(|sequence| self.windows(sequence)).collect(),
             false => vec![self.labelled(row)?],
         };
         examples.iter().try_for_each(|example| self.check(example))?;
@@ -228,7 +238,15 @@ impl Reader {
 
     fn windows(&self, sequence: Sequence) -> Vec<Example> {
         match self.long {
-            Long::Split { overlap } => sequence.windows(self.max_tokens, overlap),
+            Long::Split { overlap, most } => {
+                let mut windows = sequence.windows(self.max_tokens, overlap);
+                let cut = windows.len() > most;
+                windows.truncate(most);
+                if let Some(last) = windows.last_mut() {
+                    last.cut = cut;
+                }
+                windows
+            }
             Long::Cut => {
                 let cut = sequence.tokens.len() > self.max_tokens;
                 vec![Example { cut, ..sequence.cut(self.max_tokens) }]
@@ -236,8 +254,9 @@ impl Reader {
         }
     }
 
-    /// What a language model learns from a row. Fields of the first kind of row that is whole count, and no others.
-    fn sequence(&self, row: &Row) -> Result<Sequence, String> {
+    /// What a language model learns from a row: one text, or several of a conversation. Fields of the first kind of row that
+    /// is whole count, and no others.
+    fn sequences(&self, row: &Row) -> Result<Vec<Sequence>, String> {
         let fields = |reason| format!("{reason}; {NEEDED}");
         if row.has("prompt") && row.has("completion") {
             let prompt = row.text("prompt").map_err(fields)?.unwrap_or_default();
@@ -261,8 +280,8 @@ impl Reader {
         }
     }
 
-    /// A prompt, which is given, and what is learnt after it, which is the field of this name.
-    fn answered(&self, prompt: &str, completion: &str, name: &str) -> Result<Sequence, String> {
+    /// A prompt, which is given, and what is learnt after it, which is the field of this name: one text.
+    fn answered(&self, prompt: &str, completion: &str, name: &str) -> Result<Vec<Sequence>, String> {
         if completion.is_empty() {
             return Err(format!("“{name}” is empty, so there is nothing to learn"));
         }
@@ -271,16 +290,18 @@ impl Reader {
         tokens.extend(self.tokens(completion, prompt.is_empty())?);
         tokens.extend(self.end);
         let learnt = (0..tokens.len()).map(|place| place >= given).collect();
-        Ok(Sequence { tokens, learnt })
+        Ok(vec![Sequence { tokens, learnt }])
     }
 
-    /// A conversation as the template lays it out, tokenised as one text. A token is learnt where it begins in what
-    /// the assistant says.
-    fn conversation(&self, messages: &[Message]) -> Result<Sequence, String> {
-        let spans = self.template.spans(messages)?;
+    fn conversation(&self, messages: &[Message]) -> Result<Vec<Sequence>, String> {
+        self.template.texts(messages)?.iter().map(|text| self.laid_out(text)).collect()
+    }
+
+    /// A text as the template lays it out, tokenised as one. A token is learnt where it begins in what the assistant says.
+    fn laid_out(&self, spans: &[Span]) -> Result<Sequence, String> {
         let mut ends = Vec::with_capacity(spans.len());
         let mut text = String::new();
-        for span in &spans {
+        for span in spans {
             text += &span.text;
             ends.push((text.len(), span.learnt));
         }

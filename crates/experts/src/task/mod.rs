@@ -9,6 +9,7 @@ mod base;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cloister_params::limits::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,6 +62,9 @@ pub struct AdapterTask {
     pub end_token: Option<i64>,
     /// Seed of the adapter's first halves, which all members draw alike.
     pub seed: u64,
+    /// The day that the base model's chat template prints where it prints today's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Date>,
 }
 
 impl Task {
@@ -162,6 +166,7 @@ impl AdapterTask {
             max_tokens,
             end_token: base::end_token(folder)?,
             seed: 0,
+            date: None,
         };
         task.check()?;
         task.check_limits(&AnyConfig::read(folder)?)?;

@@ -15,6 +15,11 @@ pub(crate) fn fixture(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family)
 }
 
+/// The folder of a checkpoint with settings or files of another published kind.
+pub(crate) fn variant(name: &str) -> PathBuf {
+    fixture("variants").join(name)
+}
+
 /// The family's model.
 pub(crate) fn open(family: &str) -> Model {
     Model::open(&fixture(family), Precision::Float32, Device::Cpu).expect(family)

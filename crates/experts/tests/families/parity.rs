@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{DECODERS, difference, expected, fixture, logits, open, texts, trained};
-use cloister_experts::families::{Adapter, Model, Routing, Tokens};
+use crate::common::{
+    DECODERS, difference, expected, fixture, logits, open, tensors, texts, trained, variant,
+};
+use cloister_experts::families::{Adapter, Model, Precision, Routing, Tokens};
 use tch::{Device, Kind, Reduction, Tensor};
 
 fn assert_choices(family: &str, routers: &[String], routings: &[Routing]) {
@@ -51,6 +53,24 @@ fn logits_and_choices_of_switch_are_those_of_transformers() {
     assert_choices(family, &routers.map(str::to_owned), &output.routings);
     let beyond = output.routings[0].weights.eq(0.0).any().int64_value(&[]);
     assert_eq!(beyond, 1, "the fixture has tokens beyond an expert's capacity");
+}
+
+#[test]
+fn settings_and_files_of_other_published_kinds_compute_what_transformers_does() {
+    for name in [
+        "llama3-positions",
+        "yarn-between-pairs",
+        "untied-switch",
+        "fused-experts",
+        "sliding-window",
+        "old-llama",
+    ] {
+        let model = Model::open(&variant(name), Precision::Float32, Device::Cpu).expect(name);
+        let expected = tensors(&variant(name).join("expected.safetensors"));
+        let off = difference(&tch::no_grad(|| logits(&model, &texts(&expected))), &expected["logits"]);
+        assert!(off < 1e-4, "{name}: the logits differ by {off}");
+        assert!(model.ignored().is_empty(), "{name} ignores {:?}", model.ignored());
+    }
 }
 
 /// Mean cross-entropy of the next token of a decoder, or of each target token of a Switch Transformer.

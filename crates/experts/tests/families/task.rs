@@ -8,6 +8,7 @@ use cloister_experts::finetune::{Example, FineTuning, RoundTrainer};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{Averaging, BlockVectors, PrivateTraining};
 use cloister_params::block::BlockKind;
+use cloister_params::limits::Date;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -94,6 +95,11 @@ fn task_files_are_read_back_and_what_makes_no_sense_is_named() {
     let adapter = AdapterSettings { modules, ..settings() };
     assert!(refused(AdapterTask { adapter, ..own.clone() }).contains("no module up_proj"));
     assert!(Task::parse(&text.replace("seed", "sead")).is_err());
+    assert!(!text.contains("date"), "a task whose template prints no date has none");
+    let day = Date::try_from("2026-11-29".to_owned()).expect("a day");
+    let dated = AdapterTask { date: Some(day), ..own.clone() };
+    let text = serde_json::to_string(&dated).expect("plain data");
+    assert_eq!(Task::parse(&text).expect("what was written"), Task::Adapter(dated));
     let long = AdapterTask::of_base(&fixture("olmoe"), "m".into(), Objective::LanguageModel, settings(), 65);
     assert!(long.expect_err("the model reads 64").to_string().contains("max_tokens is 65, and m reads 64"));
 }

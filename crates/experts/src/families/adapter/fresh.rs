@@ -11,7 +11,7 @@ use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained
 use crate::families::config::Family;
 use crate::families::loader::{Loader, Precision};
 use crate::families::model::Model;
-use crate::families::names::{expert_maps, expert_module, on_disk};
+use crate::families::names::{CORRECTION, expert_maps, expert_module};
 use crate::families::overview::AnyConfig;
 use crate::families::sites::{SiteKind, SiteShape};
 
@@ -23,7 +23,10 @@ impl Adapter {
     /// [`ExpertsError::Settings`].
     pub fn new(model: &mut Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
         let (sites, device) = (model.sites(), model.device());
-        Self::fresh(&sites, settings, seed, device, &mut |site| Ok(model.weight(&site.name)))
+        let mut adapter =
+            Self::fresh(&sites, settings, seed, device, &mut |site| Ok(model.weight(&site.name)))?;
+        adapter.corrections = model.corrections(&adapter.modules);
+        Ok(adapter)
     }
 
     /// As [`new`](Self::new), for the model of a folder of which only what is trained whole is read.
@@ -33,8 +36,18 @@ impl Adapter {
     pub fn of_folder(folder: &Path, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
         let config = AnyConfig::read(folder)?;
         let loader = Loader::open(folder, Precision::Float32, Device::Cpu)?;
+        let sites = config.sites();
         let mut own = |site: &SiteShape| own_weight(&loader, config.family(), site);
-        Self::fresh(&config.sites(), settings, seed, Device::Cpu, &mut own)
+        let mut adapter = Self::fresh(&sites, settings, seed, Device::Cpu, &mut own)?;
+        let has_corrections = config.moe().is_some_and(|moe| moe.correction);
+        for site in sites.iter().filter(|site| has_corrections && site.kind == SiteKind::Router) {
+            if adapter.modules.contains_key(&site.name) {
+                let name = format!("{}.{CORRECTION}", loader.checkpoint.module(config.family(), &site.name));
+                let correction = loader.tensor(&name, &site.shape[..1])?.copy();
+                adapter.corrections.insert(site.name.clone(), correction);
+            }
+        }
+        Ok(adapter)
     }
 
     fn fresh(
@@ -56,7 +69,7 @@ impl Adapter {
             modules.insert(site.name.clone(), trained);
         }
         let scale = settings.alpha / settings.rank as f64;
-        Ok(Self { scale, modules, classes: settings.classes.clone() })
+        Ok(Self { scale, modules, corrections: BTreeMap::new(), classes: settings.classes.clone() })
     }
 }
 
@@ -68,7 +81,7 @@ fn head(site: &SiteShape, settings: &AdapterSettings, device: Device) -> Tensor 
 
 /// A module's own weight in 32-bit floats; that of experts is stacked as the model has it, expert by expert.
 fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
-    let module = on_disk(family, &site.name);
+    let module = loader.checkpoint.module(family, &site.name);
     let &[experts, outputs, inputs] = site.shape.as_slice() else {
         return Ok(loader.tensor(&format!("{module}.weight"), &site.shape)?.copy());
     };
@@ -76,7 +89,7 @@ fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tenso
     let maps = expert_maps(family, map);
     let name = |expert, map| format!("{}.weight", expert_module(family, block, expert, map));
     let names = |expert| maps.iter().map(|map| name(expert, map)).collect();
-    loader.stacked(experts, names, outputs / maps.len(), inputs)
+    Ok(loader.experts(&site.name, experts, names, (outputs / maps.len(), inputs))?.copy())
 }
 
 fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {

@@ -14,7 +14,8 @@ use crate::error::ExpertsError;
 use crate::families::adapter::write::plain;
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::names::{HEAD, expert_maps, expert_module, on_disk};
+use crate::families::names::{HEAD, expert_maps, expert_module};
+use crate::families::pickled::PICKLED_INDEX;
 use crate::families::read_config::read_family;
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::minilm::unusable;
@@ -33,7 +34,7 @@ use crate::minilm::unusable;
 pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<(), ExpertsError> {
     let (family, _) = read_family(&model.join("config.json"))?;
     let checkpoint = Checkpoint::open(model)?;
-    let changes = changes(family, adapter);
+    let changes = changes(&checkpoint, family, adapter);
     let head = format!("{HEAD}.weight");
     if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name) && *name != head) {
         return Err(ExpertsError::Adapter(format!("the model has no tensor {missing}")));
@@ -69,17 +70,18 @@ enum Change {
 }
 
 /// By the names of the tensors on disk.
-fn changes(family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
+fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
     for (name, trained) in &adapter.modules {
-        let module = on_disk(family, name);
-        changes.extend(match trained {
-            Trained::Whole(weight) => on_tensors(family, &module, plain(weight), Change::Replaced),
-            Trained::Low { a, b } => {
-                let added = plain(b).matmul(&plain(a)) * adapter.scale;
-                on_tensors(family, &module, added, Change::Added)
-            }
-        });
+        let (weight, change): (Tensor, fn(Tensor) -> Change) = match trained {
+            Trained::Whole(weight) => (plain(weight), Change::Replaced),
+            Trained::Low { a, b } => (plain(b).matmul(&plain(a)) * adapter.scale, Change::Added),
+        };
+        match checkpoint.has(name) {
+            // All experts lie in one tensor, as at run time.
+            true => changes.push((name.clone(), change(weight))),
+            false => changes.extend(on_tensors(family, &checkpoint.module(family, name), weight, change)),
+        }
     }
     changes
 }
@@ -160,15 +162,21 @@ pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// Copies configuration, tokenizer and the like into a folder, which is made if need be.
+/// Endings of files that hold weights, in whichever form.
+const WEIGHTS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
+
+/// Copies configuration, tokenizer and the like into a folder, which is made if need be. Weights in other forms stay behind:
+/// they would be another model's.
 pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
     let failed = |source| ExpertsError::File { path: target.to_owned(), source };
     fs::create_dir_all(target).map_err(failed)?;
     for entry in fs::read_dir(model).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let weights = path.extension().is_some_and(|extension| extension == "safetensors");
-        if path.is_file() && !weights {
-            fs::copy(&path, target.join(path.file_name().unwrap_or_default())).map_err(failed)?;
+        let ends_so = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
+        let name = path.file_name().unwrap_or_default();
+        let is_weights = WEIGHTS.iter().any(|ending| ends_so(ending)) || name == PICKLED_INDEX;
+        if path.is_file() && !is_weights {
+            fs::copy(&path, target.join(name)).map_err(failed)?;
         }
     }
     Ok(())

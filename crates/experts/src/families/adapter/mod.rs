@@ -18,6 +18,7 @@ use tch::Tensor;
 pub use merge::write_merged;
 pub(crate) use merge::{bytes, copy_others, dtype};
 pub use write::Layout;
+pub(crate) use write::plain;
 
 use crate::error::ExpertsError;
 use crate::families::names::HEAD;
@@ -134,6 +135,9 @@ pub struct Adapter {
     pub scale: f64,
     /// By the names of the modules.
     pub modules: BTreeMap<String, Trained>,
+    /// By the names of the trained routers, the bias of their choice where the family has one (DeepSeek-V3): the model's own,
+    /// which is not trained. PEFT saves it beside a router's weight, and asks for it.
+    pub corrections: BTreeMap<String, Tensor>,
     /// The names of the classes of its head, in the order of its rows; none where it has no head.
     pub classes: Vec<String>,
 }

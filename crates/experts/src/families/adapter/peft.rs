@@ -15,10 +15,10 @@ use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::fields::Fields;
 use crate::families::model::Model;
-use crate::families::names::{expert_maps, expert_module, on_disk};
+use crate::families::names::{CORRECTION, expert_maps, expert_module, on_disk};
 use crate::families::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
-use crate::minilm::unusable;
+use crate::minilm::unsupported;
 
 /// What PEFT puts before every name.
 pub(super) const PREFIX: &str = "base_model.model.";
@@ -29,9 +29,9 @@ impl Adapter {
     /// Reads a folder that PEFT, or [`Adapter::write`], has written for this model.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is not LoRA, for a variant of it that is not
-    /// supported, for an adapter of another model, and for tensors that nothing of the model takes;
-    /// [`ExpertsError::WholeExperts`] for one that has whole experts.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for settings that make no sense; [`ExpertsError::Unsupported`] for
+    /// what is not LoRA, for an adapter that is more than its matrices, for one of another model, and for tensors that
+    /// nothing of the model takes; [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut Model) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
@@ -49,15 +49,57 @@ impl Adapter {
                 modules.insert(site.name.clone(), trained);
             }
         }
+        let corrections = model.corrections(&modules);
+        corrections.iter().try_for_each(|(module, bias)| reader.check_correction(module, bias))?;
         if let Some(unused) = file.untaken().first() {
-            return Err(unusable(&path, format!("the model has no place for {unused}")));
+            return Err(unsupported(&path, format!("the model has no place for {unused}")));
         }
-        let mut adapter = Self { scale: settings.scale, modules, classes: vec![] };
+        let mut adapter = Self { scale: settings.scale, modules, corrections, classes: vec![] };
         adapter.classes = labels::read(folder, adapter.head().map_or(0, |weight| weight.size()[0] as usize))?;
-        adapter.check(&sites).map_err(|error| unusable(&path, error.to_string()))?;
+        adapter.check(&sites).map_err(|error| unsupported(&path, error.to_string()))?;
         Ok(adapter)
     }
 }
+
+/// Settings of `adapter_config.json` with which an adapter is more than its matrices.
+const CHANGING: [&str; 12] = [
+    "alora_invocation_tokens",
+    "alpha_pattern",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "loftq_config",
+    "megatron_config",
+    "monteclora_config",
+    "rank_pattern",
+    "trainable_token_indices",
+    "use_bdlora",
+    "velora_config",
+];
+
+/// Settings that change nothing of what is computed: names and versions, how the matrices started, which modules were
+/// meant (the tensors say which have any), and what acts in PEFT's own training alone.
+const HARMLESS: &[&str] = &[
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "modules_to_save",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+];
 
 /// What matters of `adapter_config.json`.
 struct Settings {
@@ -72,26 +114,40 @@ impl Settings {
     fn read(fields: &Fields) -> Result<Self, ExpertsError> {
         fields.demand("peft_type", &["LORA"])?;
         fields.demand("bias", &["none"])?;
-        for unsupported in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"] {
-            fields.demand_false(unsupported)?;
+        for off in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora"] {
+            fields.demand_false(off)?;
         }
-        for pattern in ["rank_pattern", "alpha_pattern"] {
-            if fields.inner(&[pattern]).is_some_and(|inner| !inner.is_empty()) {
-                return Err(fields.wrong(format!("{pattern} is set, which is not supported")));
-            }
+        for empty in CHANGING {
+            fields.demand_empty(empty)?;
         }
+        check_start(fields)?;
         let rank = fields.size(&["r"])? as f64;
         let alpha = fields.required("lora_alpha")?;
         let fused = fields.texts("target_parameters")?;
         if !fused.is_empty() {
             check_orientation(fields)?;
         }
+        let rank_or_root = if fields.flag("use_rslora", false)? { rank.sqrt() } else { rank };
+        fields.refuse_others(&[HARMLESS])?;
         let has = |name: &str| fused.iter().any(|target| target.ends_with(name));
         Ok(Self {
-            scale: alpha / if fields.flag("use_rslora", false)? { rank.sqrt() } else { rank },
+            scale: alpha / rank_or_root,
             down_only: has("down_proj") && !has("gate_up_proj"),
             up_only: has("gate_up_proj") && !has("down_proj"),
         })
+    }
+}
+
+/// Refuses additions that started as a part of the model's weights: PEFT has taken that part out of the weights of its own
+/// copy, so that the same additions to the published weights are another model.
+fn check_start(fields: &Fields) -> Result<(), ExpertsError> {
+    let kind = fields.text_or_flag("init_lora_weights")?;
+    match kind.as_deref() {
+        None | Some("true" | "false" | "gaussian" | "eva" | "orthogonal") => Ok(()),
+        Some(kind) => Err(fields.unsupported(format!(
+            "its init_lora_weights is “{kind}”, for which PEFT changes the model's own weights; have PEFT convert it \
+             (save_pretrained with path_initial_model_for_weight_conversion)"
+        ))),
     }
 }
 
@@ -103,8 +159,8 @@ fn check_orientation(fields: &Fields) -> Result<(), ExpertsError> {
     if release >= (0, 19) {
         return Ok(());
     }
-    Err(fields.wrong(format!(
-        "peft_version is “{version}”, which lays out the adapters of experts otherwise; load and save the adapter \
+    Err(fields.unsupported(format!(
+        "its peft_version is “{version}”, which lays out the adapters of experts otherwise; load and save the adapter \
          with PEFT 0.19 or newer"
     )))
 }
@@ -153,6 +209,20 @@ impl Reader<'_> {
             found => found,
         };
         Ok(own.map(Trained::Whole))
+    }
+
+    /// A router's bias, where the file has it, is the model's own, as exactly as bfloat16 has it: it is not trained.
+    fn check_correction(&self, module: &str, bias: &Tensor) -> Result<(), ExpertsError> {
+        let names = [module.to_owned(), on_disk(self.family, module)]
+            .map(|name| format!("{PREFIX}{name}.{CORRECTION}"));
+        let Some(name) = names.iter().find(|name| self.file.has(name)) else { return Ok(()) };
+        let saved = self.file.take_any(name)?.to_kind(Kind::BFloat16);
+        match saved.size() == bias.size() && saved.equal(&bias.to_kind(Kind::BFloat16)) {
+            true => Ok(()),
+            false => {
+                Err(self.file.unsupported(format!("its {name} is another than the model's, which counts")))
+            }
+        }
     }
 
     /// The halves of all experts in one.

@@ -12,7 +12,7 @@ use crate::error::ExpertsError;
 use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS};
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::names::{HEAD, expert_maps, expert_module, on_disk};
+use crate::families::names::{CORRECTION, HEAD, expert_maps, expert_module, on_disk};
 use crate::minilm::unusable;
 
 /// The release of PEFT whose layout is written.
@@ -29,8 +29,8 @@ pub enum Layout {
     /// are written expert by expert.
     #[default]
     PeftFused,
-    /// Each map of each expert on its own, as models of transformers 4 have it. With transformers 5, PEFT 0.20 and 0.21
-    /// load this of Qwen2-MoE without an error and compute something else.
+    /// Each map of each expert on its own, as models of transformers 4 have it. Experts of Qwen2-MoE are not written so:
+    /// PEFT 0.20 and 0.21 load that over transformers 5 without an error, and compute something else.
     PerExpert,
 }
 
@@ -39,17 +39,25 @@ impl Adapter {
     /// with a head over classes `id2label.json` too, for [`Adapter::read`].
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::WholeExperts`] where experts are trained
-    /// whole: PEFT has no layout for them, and [`write_merged`](super::write_merged) has.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Layout`] for a layout that PEFT reads wrongly, or
+    /// [`ExpertsError::WholeExperts`] where experts are trained whole: PEFT has no layout for them, and
+    /// [`write_merged`](super::write_merged) has.
     pub fn write(&self, folder: &Path, family: Family, layout: Layout) -> Result<(), ExpertsError> {
         if self.has_whole_experts() {
             return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
         }
+        let has_experts =
+            self.modules.values().any(|trained| matches!(trained, Trained::Low { a, .. } if a.dim() == 3));
+        if family == Family::Qwen2Moe && layout == Layout::PerExpert && has_experts {
+            return Err(ExpertsError::Layout { path: folder.to_owned() });
+        }
         let failed = |source| ExpertsError::File { path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(failed)?;
         let writer = Writer { family, layout, rank: self.rank().max(1) as i64 };
-        let tensors: BTreeMap<String, Tensor> =
+        let mut tensors: BTreeMap<String, Tensor> =
             self.modules.iter().flat_map(|(name, trained)| writer.tensors(name, trained)).collect();
+        let beside = |(name, bias): (&String, &Tensor)| (format!("{PREFIX}{name}.{CORRECTION}"), plain(bias));
+        tensors.extend(self.corrections.iter().map(beside));
         let path = folder.join(WEIGHTS);
         Tensor::write_safetensors(&tensors.iter().collect::<Vec<_>>(), &path)
             .map_err(|error| unusable(&path, error.to_string()))?;
@@ -187,6 +195,6 @@ fn padded(tensor: &Tensor, dimension: i64, size: i64) -> Tensor {
 }
 
 /// The same values in 32-bit floats on the CPU.
-pub(super) fn plain(tensor: &Tensor) -> Tensor {
+pub(crate) fn plain(tensor: &Tensor) -> Tensor {
     tensor.detach().to_kind(Kind::Float).to_device(tch::Device::Cpu).contiguous()
 }

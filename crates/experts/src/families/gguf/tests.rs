@@ -57,6 +57,11 @@ fn stored(tensor: &Tensor, halved: bool) -> QTensor {
 
 /// The fixture's llama as a GGUF file, its embeddings in 16-bit floats where that is asked for.
 fn write_gguf(path: &Path, halved: bool, changes: &[(&str, Value)]) {
+    write_some(path, halved, changes, &|_| true);
+}
+
+/// The same with some of its tensors.
+fn write_some(path: &Path, halved: bool, changes: &[(&str, Value)], keep: &dyn Fn(&str) -> bool) {
     let (config, checkpoint) = (config(), Checkpoint::open(&fixture()).expect("the fixture is whole"));
     let number = |key: &str| config[key].as_u64().expect("the fixture says so");
     let take = |name: &str| checkpoint.take_any(name).expect("the fixture has it");
@@ -103,6 +108,7 @@ fn write_gguf(path: &Path, halved: bool, changes: &[(&str, Value)]) {
     ];
     metadata.retain(|(key, _)| !changes.iter().any(|(changed, _)| changed == key));
     metadata.extend(changes.iter().cloned());
+    tensors.retain(|(name, _)| keep(name));
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
     let tensors: Vec<(&str, &QTensor)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -147,11 +153,70 @@ fn the_tokenizer_comes_along() {
 }
 
 #[test]
+fn a_tokenizer_puts_first_and_last_what_the_file_asks_for() {
+    let folder = scratch("around");
+    let file = folder.join("model.gguf");
+    let ids = |changes: &[(&str, Value)]| {
+        write_gguf(&file, false, changes);
+        convert(&file, &folder.join("out")).expect("a sound file");
+        let tokenizer = open_tokenizer(&folder.join("out/tokenizer.json")).expect("a sound tokenizer");
+        tokenizer.encode("a b", true).expect("plain text").get_ids().to_vec()
+    };
+    let (bos, eos) = ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token");
+    assert_eq!(ids(&[]), [1, 3, 2]);
+    assert_eq!(ids(&[(bos, Value::Bool(false))]), [1, 3, 2]);
+    assert_eq!(ids(&[(bos, Value::Bool(true))]), [0, 1, 3, 2]);
+    let last = ("tokenizer.ggml.eos_token_id", Value::U32(4));
+    assert_eq!(ids(&[(bos, Value::Bool(true)), (eos, Value::Bool(true)), last]), [0, 1, 3, 2, 4]);
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
+fn a_file_that_is_not_whole_leaves_nothing_behind() {
+    let folder = scratch("parts");
+    let (file, out) = (folder.join("model.gguf"), folder.join("out"));
+    let refused = |expected: &str| {
+        let error = convert(&file, &out).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!out.exists(), "nothing is written");
+    };
+    write_some(&file, false, &[], &|name| !name.starts_with("blk.1."));
+    refused("its tensor blk.1.attn_k.weight is missing");
+    write_some(&file, false, &[("llama.block_count", Value::U32(1))], &|_| true);
+    refused("nothing is known of its tensor blk.1.");
+    write_some(&file, false, &[("split.count", Value::U16(2))], &|_| true);
+    refused("one of several files");
+    write_gguf(&file, false, &[]);
+    let bytes = fs::read(&file).expect("just written");
+    fs::write(&file, &bytes[..bytes.len() - 64]).expect("the folder is there");
+    refused("remaining in file");
+    fs::write(&file, bytes).expect("the folder is there");
+    convert(&file, &out).expect("the control: the whole file is read");
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
 fn what_is_not_read_is_named() {
     let folder = scratch("refused");
     let file = folder.join("model.gguf");
     let text = |text: &str| Value::String(text.to_owned());
+    let twos = || Value::Array(vec![Value::U32(2), Value::U32(2)]);
     let refusals = [
+        (("llama.attention.head_count_kv", twos()), "head_count_kv is a list"),
+        (("llama.attention.head_count_kv", text("2")), "head_count_kv is no whole number"),
+        (("llama.attention.head_count", Value::U32(0)), "num_attention_heads must be at least 1"),
+        (("llama.attention.key_length", Value::U32(8)), "key_length is 8"),
+        (("llama.rope.dimension_count", Value::U32(2)), "dimension_count is 2"),
+        (("llama.rope.scaling.attn_factor", Value::F32(2.0)), "setting llama.rope.scaling.attn_factor"),
+        (("llama.rope.freq_base", text("high")), "freq_base is no number"),
+        (("llama.expert_count", Value::U32(8)), "a mixture of experts"),
+        (("llama.tensor_data_layout", text("other")), "“other”"),
+        (("tokenizer.ggml.precompiled_charsmap", twos()), "setting tokenizer.ggml.precompiled_charsmap"),
+        (("tokenizer.ggml.add_space_prefix", Value::Bool(true)), "puts a blank before texts"),
+        (("tokenizer.ggml.add_eos_token", Value::Bool(true)), "names none"),
+        (("tokenizer.ggml.bos_token_id", Value::U32(5)), "bos_token_id is 5, and it has 5 tokens"),
+        (("tokenizer.ggml.token_type", twos()), "5 tokens with 2 types"),
+        (("tokenizer.ggml.tokens", Value::Array(["a"; 5].map(text).to_vec())), "two of its tokens"),
         (("general.architecture", text("gemma")), "its architecture is “gemma”; only llama is read"),
         (("tokenizer.ggml.model", text("llama")), "its tokenizer is “llama”"),
         (("tokenizer.ggml.pre", text("qwen2")), "its text is cut as “qwen2” has it"),

@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::finetune::template::Message;
 use crate::rows::{Row, kind_of};
 
-/// The field `messages`: each an object with `role` and `content`, which is a text or a list of parts that are texts.
+/// The field `messages`: each an object with `role` and `content`, which is a text or a list of parts that are texts, joined.
+/// Further fields are the template's to read.
 pub(super) fn messages(row: &Row) -> Result<Option<Vec<Message>>, String> {
     let Some(entries) = row.list("messages")? else { return Ok(None) };
     let message = |(number, entry): (usize, &Value)| {
@@ -18,6 +19,8 @@ fn message(entry: &Value) -> Result<Message, String> {
     let Value::Object(fields) = entry else {
         return Err(format!("must be an object, not {}", kind_of(entry)));
     };
+    let mut others = fields.clone();
+    others.retain(|name, _| !["role", "content"].contains(&name.as_str()));
     let field = |name: &str| fields.get(name).unwrap_or(&Value::Null);
     let Value::String(role) = field("role") else {
         return Err(format!("must have a text “role”, not {}", kind_of(field("role"))));
@@ -32,7 +35,7 @@ fn message(entry: &Value) -> Result<Message, String> {
             ));
         }
     };
-    Ok(Message { role: role.clone(), content })
+    Ok(Message { role: role.clone(), content, others })
 }
 
 /// The text of a part of a message, `{"type": "text", "text": …}`.

@@ -55,6 +55,27 @@ fn of_a_conversation_every_answer_is_learnt_and_no_question() {
 }
 
 #[test]
+fn a_template_that_rewrites_earlier_turns_makes_several_texts_of_one_record() {
+    let folder = scratch("rewritten");
+    let path = folder.join("examples.jsonl");
+    let lines = r#"{"messages": [{"role": "user", "content": "b c"}, {"role": "assistant", "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]},
+            {"role": "user", "content": "b"}, {"role": "assistant", "content": "a"}]}"#
+        .replace('\n', "");
+    fs::write(&path, format!("{{\"text\": \"a\"}}\n{lines}")).expect("the folder can be written");
+    // Of what the assistant said before, the first word is left out.
+    let template = "{% for m in messages %}{{ m.content if m.role == 'user' or loop.last else m.content[2:] }} {% endfor %}";
+    fs::write(folder.join("chat_template.jinja"), template).expect("the folder can be written");
+    let reader = Reader::open(&folder, Some(9), 16, Long::Cut).expect("a sound tokenizer");
+    let examples = reader.read(&path).expect("sound rows");
+    assert_eq!(examples[1..], [example(&[2, 3, 1, 2], 2, 1), example(&[2, 3, 2, 2, 1], 4, 1)]);
+    let short =
+        Reader::open(&folder, Some(9), 3, Long::Split { overlap: 1, most: 1 }).expect("a sound tokenizer");
+    let cut: Vec<bool> = short.read(&path).expect("sound rows").iter().map(|example| example.cut).collect();
+    assert_eq!(cut, [false, true, false], "each text has its own windows");
+    fs::remove_dir_all(folder).expect("it was made above");
+}
+
+#[test]
 fn long_prompts_lose_their_start_and_long_completions_their_end() {
     let lines = r#"{"prompt": "a b c a b", "completion": "c"}
 {"prompt": "a b", "completion": "a b c a b c"}"#;
@@ -68,7 +89,7 @@ fn long_prompts_lose_their_start_and_long_completions_their_end() {
 fn windows_of_one_row_share_a_record_and_learn_every_token_once() {
     let text = "a b c a b c a b";
     let lines = format!("{{\"text\": \"{text}\"}}\n{{\"prompt\": \"{text}\", \"completion\": \"c\"}}");
-    let examples = read("windows", &lines, 4, Long::Split { overlap: 2 }).expect("sound rows");
+    let examples = read("windows", &lines, 4, Long::Split { overlap: 2, most: 16 }).expect("sound rows");
     let texts: Vec<&Example> = examples.iter().filter(|example| example.record == Some(0)).collect();
     assert_eq!(texts[0], &example(&[1, 2, 3, 1], 0, 0));
     assert_eq!(texts[1], &example(&[3, 1, 2, 3], 2, 0));
@@ -76,7 +97,8 @@ fn windows_of_one_row_share_a_record_and_learn_every_token_once() {
     assert_eq!(texts.iter().map(|window| window.learnt()).sum::<usize>(), 8);
     let answered: Vec<&Example> = examples.iter().filter(|example| example.record == Some(1)).collect();
     assert_eq!(answered, [&example(&[1, 2, 3, 9], 2, 1)]);
-    let error = read("apart", &lines, 4, Long::Split { overlap: 0 }).expect_err("windows share nothing");
+    let error =
+        read("apart", &lines, 4, Long::Split { overlap: 0, most: 16 }).expect_err("windows share nothing");
     assert!(error.contains("must share from 1 to 3"), "{error}");
 }
 
@@ -146,8 +168,10 @@ fn rows_with_labels_become_texts_with_classes() {
         let error = reader.read(&path).expect_err(row).to_string();
         assert!(error.contains(expected), "{error}");
     }
-    let split = open(Long::Split { overlap: 1 }).with_classes(classes());
+    let split = open(Long::Split { overlap: 1, most: 16 }).with_classes(classes());
     assert!(split.err().expect("windows of one text").to_string().contains("are not split"));
-    open(Long::Split { overlap: 1 }).with_classes(vec![]).expect("a language model's texts may be split");
+    open(Long::Split { overlap: 1, most: 16 })
+        .with_classes(vec![])
+        .expect("a language model's texts may be split");
     fs::remove_dir_all(folder).expect("it was made above");
 }

@@ -1,0 +1,43 @@
+//! What a setting is where a `config.json` does not have it: the defaults of the families' classes in transformers, which
+//! differ.
+
+use crate::families::config::Family;
+
+/// Defaults of one family.
+pub(super) struct Defaults {
+    /// `rms_norm_eps`.
+    pub(super) norm_epsilon: f64,
+    /// `rope_theta`.
+    pub(super) theta: f64,
+    /// `num_key_value_heads`; nothing where it is the number of heads.
+    pub(super) key_value_heads: Option<usize>,
+    /// `norm_topk_prob`.
+    pub(super) normalised: bool,
+    /// `routed_scaling_factor`.
+    pub(super) scale: f64,
+    /// `router_aux_loss_coef`.
+    pub(super) balance: f64,
+    /// `first_k_dense_replace`.
+    pub(super) dense_first: usize,
+}
+
+/// Those of a family.
+pub(super) fn family_defaults(family: Family) -> Defaults {
+    let usual = Defaults {
+        norm_epsilon: 1e-6,
+        theta: 1e4,
+        key_value_heads: None,
+        normalised: false,
+        scale: 1.0,
+        balance: 0.001,
+        dense_first: 0,
+    };
+    match family {
+        Family::Olmoe => Defaults { norm_epsilon: 1e-5, balance: 0.01, ..usual },
+        Family::Mixtral => Defaults { norm_epsilon: 1e-5, theta: 1e6, key_value_heads: Some(8), ..usual },
+        Family::Qwen2Moe => Defaults { key_value_heads: Some(16), ..usual },
+        Family::Qwen3Moe => Defaults { key_value_heads: Some(4), ..usual },
+        Family::DeepseekV3 => Defaults { normalised: true, scale: 2.5, dense_first: 3, ..usual },
+        Family::Llama | Family::DeepseekV2 | Family::SwitchTransformers => usual,
+    }
+}

@@ -1,0 +1,193 @@
+//! What templates call: as `transformers` has it, but for the clock.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use cloister_params::limits::Date;
+use minijinja::value::Kwargs;
+use minijinja::{Error, ErrorKind, Value};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+/// From the day of 1970-01-01 on.
+const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+
+/// Why a template does not lay messages out.
+#[derive(Debug)]
+pub(super) enum Raised {
+    /// What the template says, which may quote a message.
+    ByTemplate(String),
+    /// What a function of this module says, which quotes none.
+    ByFunction(String),
+}
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::ByTemplate(words) | Self::ByFunction(words)) = self;
+        f.write_str(words)
+    }
+}
+
+impl StdError for Raised {}
+
+fn refused(why: Raised) -> Error {
+    Error::new(ErrorKind::InvalidOperation, "it refuses").with_source(why)
+}
+
+fn refused_here(words: String) -> Error {
+    refused(Raised::ByFunction(words))
+}
+
+/// `raise_exception(words)`.
+pub(super) fn raise(words: String) -> Result<String, Error> {
+    Err(refused(Raised::ByTemplate(words)))
+}
+
+/// `strftime_now(format)`, of a day that everybody agrees on: of the clock, each hospital and each round would learn another
+/// text.
+pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Error> {
+    let today = today.ok_or_else(|| {
+        refused_here(
+            "it prints today's date, and the task names none; write the task with `cloister experts task --date \
+             YYYY-MM-DD`"
+                .to_owned(),
+        )
+    })?;
+    let mut text = String::new();
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            text.push(letter);
+            continue;
+        }
+        let directive = match letters.next() {
+            Some('-') => format!("-{}", letters.next().map(String::from).unwrap_or_default()),
+            other => other.map(String::from).unwrap_or_default(),
+        };
+        text += &directive_text(today, &directive).ok_or_else(|| {
+            refused_here(format!("it prints a date with %{directive}, which is not known here"))
+        })?;
+    }
+    Ok(text)
+}
+
+/// What a directive of `strftime` prints of midnight of a day, in English.
+fn directive_text(date: Date, directive: &str) -> Option<String> {
+    let (year, month, day) = (date.year(), date.month(), date.day());
+    let month_name = MONTHS[usize::from(month) - 1];
+    let weekday = (date.days_since_1970() % 7) as usize;
+    Some(match directive {
+        "Y" => year.to_string(),
+        "y" => format!("{:02}", year % 100),
+        "m" => format!("{month:02}"),
+        "-m" => month.to_string(),
+        "B" => month_name.to_owned(),
+        "b" | "h" => month_name[..3].to_owned(),
+        "d" => format!("{day:02}"),
+        "-d" => day.to_string(),
+        "e" => format!("{day:2}"),
+        "A" => WEEKDAYS[weekday].to_owned(),
+        "a" => WEEKDAYS[weekday][..3].to_owned(),
+        "F" => date.to_string(),
+        "H" | "M" | "S" => "00".to_owned(),
+        "I" => "12".to_owned(),
+        "p" => "AM".to_owned(),
+        "T" | "X" => "00:00:00".to_owned(),
+        "%" => "%".to_owned(),
+        _ => return None,
+    })
+}
+
+/// `value | tojson(indent=…)` as Python's `json.dumps` writes it, with letters as they are.
+pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let mut bytes = Vec::new();
+    let written = match indent {
+        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, OneLine)),
+        Some(width) => {
+            let indent = " ".repeat(width.min(16));
+            let formatter = PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
+        }
+    };
+    written.map_err(|_| Error::new(ErrorKind::BadSerialization, "it is no JSON"))?;
+    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::BadSerialization, "it is no text"))
+}
+
+/// JSON on one line, with a blank after commas and colons.
+struct OneLine;
+
+impl Formatter for OneLine {
+    fn begin_array_value<W: std::io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: std::io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(text: &str) -> Date {
+        Date::try_from(text.to_owned()).expect("a day")
+    }
+
+    #[test]
+    fn dates_are_printed_as_python_does() {
+        let printed =
+            |text: &str, format: &str| strftime(Some(date(text)), format).expect("known directives");
+        assert_eq!(
+            printed("2026-11-29", "%A, %d %b %Y; %B %-d %y, %F, 100 %%"),
+            "Sunday, 29 Nov 2026; November 29 26, 2026-11-29, 100 %"
+        );
+        assert_eq!(printed("2024-02-05", "%a %e/%-m %I:%M %p"), "Mon  5/2 12:00 AM");
+        for (today, format, expected) in
+            [(Some(date("2024-02-05")), "%c", "%c"), (None, "%d", "--date YYYY-MM-DD")]
+        {
+            let error = strftime(today, format).expect_err(expected);
+            let reason = error.source().expect("a reason").to_string();
+            assert!(reason.contains(expected), "{reason}");
+        }
+    }
+
+    #[test]
+    fn json_is_written_as_python_does() {
+        let value = Value::from(minijinja::value::Serde(serde_json::json!({"a": [1, "<é>"], "b": {}})));
+        let written = |indent: Option<usize>| {
+            let options = indent.map(|indent| ("indent", Value::from(indent)));
+            to_json(&value, Kwargs::from_iter(options)).expect("plain data")
+        };
+        assert_eq!(written(None), r#"{"a": [1, "<é>"], "b": {}}"#);
+        assert_eq!(written(Some(2)), "{\n  \"a\": [\n    1,\n    \"<é>\"\n  ],\n  \"b\": {}\n}");
+    }
+}
