@@ -93,3 +93,32 @@ fn tasks_that_make_no_sense_are_refused_with_what_to_do() {
     let nothing = refused(&["--objective", "language-model", "--experts", "frozen"]);
     assert!(nothing.contains("the adapter trains nothing"), "{nothing}");
 }
+
+/// A limit on the size of files stands for a full disk: writing fails as it does there, but for the number of the error.
+#[test]
+fn a_disk_that_is_full_is_told_with_the_file_and_what_to_do() {
+    let folder = scratch("full");
+    let limited = |arguments: &[&str], target: &Path| {
+        let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_cloister"), "experts"])
+            .args(arguments)
+            .arg(target);
+        let output = command.output().expect("there is a shell");
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let base = base();
+    let model = base.to_str().expect("text");
+    let adapter = base.join("adapter");
+    let said = limited(&["export", model, adapter.to_str().expect("text")], &folder.join("exported"));
+    assert!(
+        said.contains("exported/adapter_model.safetensors") && said.contains("make room for it"),
+        "{said}"
+    );
+    let flags = ["task", "--objective", "language-model", "--members", "5", "--max-tokens", "16", model];
+    let said = limited(&flags, &folder.join("task"));
+    assert!(said.contains("cannot write ") && said.contains("/task/"), "{said}");
+    fs::remove_dir_all(folder).expect("it was made above");
+}

@@ -1,8 +1,10 @@
 //! What can go wrong in loading a model or training it.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use cloister_params::block::BlockKind;
+use safetensors::SafeTensorError;
 use thiserror::Error;
 
 use crate::rows::NotesError;
@@ -25,7 +27,7 @@ pub enum ExpertsError {
     #[error("training settings: {0}; correct them and train again")]
     Settings(String),
     /// A file cannot be read or written.
-    #[error("{path}: {source}; check the path and its permissions")]
+    #[error("{path}: {source}; {}", hint(.source))]
     File {
         /// The file.
         path: PathBuf,
@@ -169,4 +171,25 @@ pub enum ExpertsError {
 
 fn gibibytes(bytes: usize) -> f64 {
     bytes as f64 / f64::from(1 << 30)
+}
+
+impl ExpertsError {
+    /// Why a file of tensors could not be written.
+    pub(crate) fn unwritable(path: &Path, error: SafeTensorError) -> Self {
+        let path = path.to_owned();
+        match error {
+            SafeTensorError::IoError(source) => Self::File { path, source },
+            other => Self::Content { path, reason: other.to_string() },
+        }
+    }
+}
+
+/// What to do about an error of the operating system.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "make room for it, or write it elsewhere"
+        }
+        _ => "check the path and its permissions",
+    }
 }

@@ -170,7 +170,7 @@ pub(crate) fn part(names: Vec<String>, tensor: &Tensor) -> Part {
 
 /// Writes one safetensors file.
 pub(crate) fn write(parts: &[Part], path: &Path) -> Result<(), ExpertsError> {
-    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
+    let broken = |error: safetensors::SafeTensorError| ExpertsError::unwritable(path, error);
     let mut views = Vec::new();
     for part in parts {
         for name in &part.names {

@@ -114,7 +114,7 @@ fn write_shard(
     changes: &[(String, Change)],
     path: &Path,
 ) -> Result<(), ExpertsError> {
-    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
+    let broken = |error: safetensors::SafeTensorError| ExpertsError::unwritable(path, error);
     let mut tensors = Vec::new();
     for &name in names {
         let change = changes.iter().find(|(changed, _)| changed == name).map(|(_, change)| change);

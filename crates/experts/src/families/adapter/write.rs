@@ -13,7 +13,7 @@ use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS};
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::names::{CORRECTION, HEAD, expert_maps, expert_module, on_disk};
-use crate::minilm::unusable;
+use crate::families::upcycle::{Part, part, write as write_tensors};
 
 /// The release of PEFT whose layout is written.
 const PEFT_VERSION: &str = "0.21.2";
@@ -58,9 +58,9 @@ impl Adapter {
             self.modules.iter().flat_map(|(name, trained)| writer.tensors(name, trained)).collect();
         let beside = |(name, bias): (&String, &Tensor)| (format!("{PREFIX}{name}.{CORRECTION}"), plain(bias));
         tensors.extend(self.corrections.iter().map(beside));
-        let path = folder.join(WEIGHTS);
-        Tensor::write_safetensors(&tensors.iter().collect::<Vec<_>>(), &path)
-            .map_err(|error| unusable(&path, error.to_string()))?;
+        let parts: Vec<Part> =
+            tensors.iter().map(|(name, tensor)| part(vec![name.clone()], tensor)).collect();
+        write_tensors(&parts, &folder.join(WEIGHTS))?;
         labels::write(&self.classes, folder)?;
         let path = folder.join(CONFIG);
         let config = serde_json::to_string_pretty(&writer.config(self)).expect("the settings are plain data");
