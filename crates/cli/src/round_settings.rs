@@ -81,3 +81,42 @@ fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
     let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_experts::task::Task;
+    use cloister_params::plan::PrivateTrainingPlan;
+
+    use super::*;
+
+    const TASK: &str = include_str!("../../../deploy/config/private/task.json");
+    const SETTINGS: &str = include_str!("../../../deploy/config/private/settings.toml");
+
+    /// What five hospitals with about 220 notes each would agree on.
+    fn shipped() -> RoundSettings {
+        let Ok(Task::Classifier(model)) = Task::parse(TASK) else { panic!("a task with classes") };
+        let private = PrivateTrainingPlan {
+            clipping_norm_milli: 1000,
+            noise_multiplier_milli: 1400,
+            sampling_probability_micro: 290_910,
+            minimum_records: 200,
+        };
+        let training = TrainingPlan {
+            local_epochs: 2,
+            batch_size: 64,
+            learning_rate_micro: 20_000,
+            routing_penalty_milli: 0,
+            private: Some(private),
+        };
+        let floors = Floors::of(5, 5).expect("five members");
+        let table = cloister_experts::block_table(&model);
+        let late_sketches = LateSketches::Off;
+        let agreement = Agreement { task: TASK, floors: &floors, table: &table, training, late_sketches };
+        round_settings(&agreement).expect("sound settings")
+    }
+
+    #[test]
+    fn the_shipped_private_settings_are_those_of_their_task() {
+        assert_eq!(RoundSettings::parse(SETTINGS).expect("sound settings"), shipped());
+    }
+}

@@ -220,3 +220,26 @@ fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     let changed = written(&folder, "changed", &text);
     assert!(refused(&["explain", &changed], 78).contains("line 1: its digest is"));
 }
+
+/// PRIV-05: the files that hospitals start from fit one another, and no more rounds than they say.
+#[test]
+fn the_shipped_private_settings_fit_the_shipped_private_policy() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/config");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (settings, policy) = (file("private/settings.toml"), file("private/policy.toml"));
+    let check =
+        |rounds: &'static str| ["check", "--settings", &settings, "--policy", &policy, "--rounds", rounds];
+    let said = succeeded(&check("5"));
+    assert!(said.contains("admits 5 rounds: ε would be 7.7"), "{said}");
+    let said = refused(&check("6"), 5);
+    assert!(said.contains("there would be 48 steps of private training"), "{said}");
+    let cost = json(&["cost", "--settings", &settings, "--rounds", "5", "--delta", "1e-5", "--json"]);
+    assert!(cost["kinds_of_one_round"].as_array().is_some_and(|kinds| {
+        kinds
+            .iter()
+            .all(|kind| kind["released"] == "private_step" || kind["alone"]["epsilon"].as_f64() < Some(0.1))
+    }));
+    let strict = file("policy.toml");
+    let said = refused(&["check", "--settings", &settings, "--policy", &strict, "--rounds", "5"], 5);
+    assert!(said.contains("policy `"), "control: a policy with a smaller budget and a larger cohort: {said}");
+}
