@@ -70,6 +70,10 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
     })
 }
 
+/// How much larger clips are where training is private: its learning rates are larger, noise moves parameters too, and for one record
+/// clips of whole updates promise nothing more.
+const PRIVATE_CLIPS: f64 = 4.0;
+
 /// Clips are a little above what an epoch or two of training moves; steps leave room for 300 members.
 fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
@@ -78,6 +82,8 @@ fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
         BlockKind::Shared => (-17, 8.0, 0),
         BlockKind::Routing { .. } => (-16, 1.0, if is_private { PRIVATE_ROUTING_NOISE } else { 64 }),
     };
+    let is_update = !matches!(shape.kind, BlockKind::Routing { .. });
+    let clip = if is_private && is_update { PRIVATE_CLIPS * clip } else { clip };
     let clip_steps = (clip / power_of_two(step_log2)) as u32;
     PlannedBlock { shape, scale: Scale { step_log2, clip_steps }, noise_steps }
 }
