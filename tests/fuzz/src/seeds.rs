@@ -93,7 +93,7 @@ fn smallest_checkpoint(path: &Path) {
 
 /// A ledger with one charge.
 fn one_charge(path: &Path) {
-    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member };
+    let opening = Opening { holder: "hospital 1".into(), unit: PrivacyUnit::Member, group_by: None };
     let release = Release {
         released: Released::SharedSum,
         count: 1,
