@@ -141,6 +141,8 @@ impl<'a> Fuzzer<'a> {
 
     fn command(&self, target: &Target) -> Command {
         let mut command = self.program(&target.program);
+        // A backtrace in a library's error takes as long as an input may, as the instrumented program is large.
+        command.env("RUST_LIB_BACKTRACE", "0");
         command.env("CLOISTER_FUZZ_TARGET", &target.name).args(["-timeout=20", "-rss_limit_mb=4096"]);
         command
     }
