@@ -1,6 +1,7 @@
 //! Parquet, a page of each wanted column at a time.
 
 mod bare;
+mod ending;
 mod schema;
 mod values;
 
@@ -15,6 +16,7 @@ use parquet::record::Row as Record;
 use parquet::record::reader::RowIter;
 
 use self::bare::BareFile;
+use self::ending::EndingFile;
 use self::schema::Wanted;
 use super::fault::Broken;
 use super::row::Row;
@@ -39,7 +41,7 @@ pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Brok
     if ends_encrypted(&mut file)? {
         return Err(Broken::Kind("is an encrypted Parquet file; decrypt it".to_owned()));
     }
-    let reader = caught(CUT, || SerializedFileReader::new(file))?;
+    let reader = caught(CUT, || SerializedFileReader::new(EndingFile(file)))?;
     let metadata = reader.metadata();
     let total = metadata.file_metadata().num_rows().max(0) as u64;
     if let Some(codec) = unread_codec(metadata, &columns) {

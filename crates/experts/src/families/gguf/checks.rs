@@ -102,6 +102,14 @@ pub(super) fn sizes(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), Exper
 
 /// Every tensor of the model with its shape, by its name in the file.
 pub(super) fn tensors(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), ExpertsError> {
+    // Each layer has tensors. More layers than that would be listed by the file's word alone.
+    let (layers, found) = (config.layers.len(), gguf.content.tensor_infos.len());
+    if layers > found {
+        let reason = format!(
+            "it has {found} tensors, too few for its {layers} layers, as of a file that was split or cut"
+        );
+        return Err(unusable(gguf.path, reason));
+    }
     let expected = expected(config);
     for (name, shape) in &expected {
         let Some(info) = gguf.content.tensor_infos.get(name) else {

@@ -1,7 +1,6 @@
 //! A file whose texts the library takes for bare bytes. It quotes a text that is no UTF-8 in what it says, so that it does not
 //! get to see what is text; and which text it was is told here.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use parquet::basic::Type as PhysicalType;
@@ -13,16 +12,17 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 
+use super::ending::EndingFile;
 use super::schema::is_text;
 
 /// A file, with metadata in which no column is marked as text.
 pub(super) struct BareFile {
-    inner: SerializedFileReader<File>,
+    inner: SerializedFileReader<EndingFile>,
     metadata: ParquetMetaData,
 }
 
 impl BareFile {
-    pub(super) fn new(inner: SerializedFileReader<File>) -> Result<Self> {
+    pub(super) fn new(inner: SerializedFileReader<EndingFile>) -> Result<Self> {
         let file = inner.metadata().file_metadata();
         let schema = Arc::new(SchemaDescriptor::new(bare(&file.schema_descr().root_schema_ptr())?));
         let groups = inner.metadata().row_groups().iter().map(|group| bare_group(group, &schema));

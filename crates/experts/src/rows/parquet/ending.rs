@@ -1,0 +1,67 @@
+//! A file that is not read on and on behind its end. Of a page's header the library passes over as many entries as the header claims,
+//! up to 2³¹, and takes the end of the file for empty entries.
+
+use std::fs::File;
+use std::io::{BufReader, Error, ErrorKind, Read, Result};
+
+use bytes::Bytes;
+use parquet::errors::Result as ParquetResult;
+use parquet::file::reader::{ChunkReader, Length};
+
+/// How often a part of a file may be read at its end: a reader that is told once has no need of more than a few.
+const MOST_READS_AT_END: usize = 64;
+
+/// Such a file.
+pub(super) struct EndingFile(pub(super) File);
+
+impl Length for EndingFile {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for EndingFile {
+    type T = Ending<BufReader<File>>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(Ending { inner: self.0.get_read(start)?, reads_at_end: 0 })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}
+
+/// A reader that fails where it is read behind its end again and again.
+pub(super) struct Ending<R> {
+    inner: R,
+    reads_at_end: usize,
+}
+
+impl<R: Read> Read for Ending<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if read == 0 && !buffer.is_empty() {
+            self.reads_at_end += 1;
+        }
+        match self.reads_at_end > MOST_READS_AT_END {
+            true => Err(Error::from(ErrorKind::UnexpectedEof)),
+            false => Ok(read),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_ends_after_some_reads_behind_its_end() {
+        let mut file = Ending { inner: &b"ab"[..], reads_at_end: 0 };
+        let mut text = String::new();
+        assert_eq!(file.read_to_string(&mut text).expect("a text"), 2);
+        let mut ends = (0..1000).map(|_| file.read(&mut [0; 8]).map_err(|error| error.kind()));
+        assert_eq!(ends.next(), Some(Ok(0)));
+        assert_eq!(ends.last(), Some(Err(ErrorKind::UnexpectedEof)));
+    }
+}
