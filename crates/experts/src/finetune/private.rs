@@ -12,7 +12,7 @@ use crate::finetune::Batch;
 use crate::finetune::example::records;
 use crate::losses::Losses;
 use crate::optimizer::{Optimizer, Plan};
-use crate::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, RecordSums, Tape, record_batches};
+use crate::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
 use crate::trainer::TrainingProgress;
 
 /// What one private training works with.
@@ -108,17 +108,9 @@ impl Private<'_> {
 
     /// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' clipped gradients.
     fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
-        let mut sum = ClippedSum::new(bound, &self.learning.parameters);
-        let mut records = RecordSums::default();
-        let (mut losses, mut examples) = (Tensor::zeros([], (Kind::Float, self.tuner.model.device())), 0);
         let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
-        for batch in record_batches(drawn, |_| 1, self.settings.batch_size as i64) {
-            let (loss, gradients) = self.gradients(&batch.examples);
-            examples += batch.examples.len();
-            losses += loss.nan_to_num(0.0, 0.0, 0.0);
-            sum.add(&records.complete(&batch, batch.means(gradients)));
-        }
-        (losses / examples.max(1) as f64, sum)
+        let sum = ClippedSum::new(bound, &self.learning.parameters);
+        sum.of_drawn(drawn, self.settings.batch_size, |numbers| self.gradients(numbers))
     }
 
     /// The sum of some examples' losses, and each one's gradient, `[examples, …]` for each parameter.

@@ -142,6 +142,25 @@ impl ClippedSum {
         Self { bound, sums, counts: Tensor::zeros([2], (Kind::Int64, device)) }
     }
 
+    /// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' clipped gradients.
+    /// `gradients` gives the sum of some examples' losses, and each one's gradient; it is asked for at most `most` examples at once.
+    pub(crate) fn of_drawn<'a>(
+        mut self,
+        drawn: impl Iterator<Item = &'a [usize]>,
+        most: usize,
+        gradients: impl Fn(&[usize]) -> (Tensor, Vec<Tensor>),
+    ) -> (Tensor, Self) {
+        let (mut records, mut examples) = (RecordSums::default(), 0);
+        let mut losses = Tensor::zeros([], (Kind::Float, self.counts.device()));
+        for batch in record_batches(drawn, |_| 1, most as i64) {
+            let (loss, gradients) = gradients(&batch.examples);
+            examples += batch.examples.len();
+            losses += loss.nan_to_num(0.0, 0.0, 0.0);
+            self.add(&records.complete(&batch, batch.means(gradients)));
+        }
+        (losses / examples.max(1) as f64, self)
+    }
+
     /// Clips and adds the gradients of records, `[records, …]` for each parameter. One that is not finite adds 0 (`PRIV-10`).
     pub(crate) fn add(&mut self, gradients: &[Tensor]) {
         tch::no_grad(|| {

@@ -12,8 +12,7 @@ use crate::model::Parameters;
 use crate::moe::Routing;
 use crate::optimizer::{Optimizer, Plan};
 use crate::private::{
-    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, RecordSums,
-    Tape, record_batches,
+    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
 };
 use crate::regularizer::Over;
 use crate::statistics::{LayerStatistics, RegionForm};
@@ -127,17 +126,9 @@ impl<'a> Private<'a> {
     /// The task's mean loss over the notes of the drawn records, 0 where there are none, and the sum of the records' clipped
     /// gradients.
     fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
-        let mut sum = ClippedSum::new(bound, &self.trained);
-        let mut records = RecordSums::default();
-        let (mut losses, mut notes) = (Tensor::zeros([], (Kind::Float, self.trainer.model.device())), 0);
         let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
-        for batch in record_batches(drawn, |_| 1, self.settings.batch_size as i64) {
-            let (loss, gradients) = self.gradients(&batch.examples);
-            notes += batch.examples.len();
-            losses += loss.nan_to_num(0.0, 0.0, 0.0);
-            sum.add(&records.complete(&batch, batch.means(gradients)));
-        }
-        (losses / notes.max(1) as f64, sum)
+        let sum = ClippedSum::new(bound, &self.trained);
+        sum.of_drawn(drawn, self.settings.batch_size, |numbers| self.gradients(numbers))
     }
 
     /// The sum of the task's losses over some notes, and each note's gradient, `[notes, …]` for each parameter.
