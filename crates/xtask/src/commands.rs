@@ -99,6 +99,13 @@ pub(crate) fn attack(arguments: &[String]) -> Result<ExitCode, Failure> {
     example("attack", arguments)
 }
 
+/// Sizes, names, circles and prose. The checker is a crate of its own, so that a demo does not compile its parser.
+pub(crate) fn style(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "style", "--"]).args(arguments);
+    Ok(exit_code(run(&mut command)?))
+}
+
 /// A program that the test suites bring.
 fn example(name: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
     let mut command = cargo();

@@ -116,7 +116,7 @@ fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     list(&metadata["packages"])
         .iter()
-        .filter(|package| package["name"] != "xtask")
+        .filter(|package| package["name"] != "xtask" && package["name"] != "style")
         .map(|package| {
             let dependencies = list(&package["dependencies"])
                 .iter()

@@ -34,6 +34,8 @@ cargo xtask COMMAND
   env              print that environment as shell exports
   check            formatting, clippy with warnings denied, the crate graph, the dependencies, the traces
   fence            check the crate graph alone
+  style [--figures | --json]
+                   check sizes, names, closures, circles of modules, front pages and prose, or print what they count
   vetting          check where dependencies are from, their licences, their versions
   trace [--write]  check that every requirement is defined once, in code, and tested
   simulate [--seed N] [--operations N] [--json] | --replay FILE [--json]
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         "audit" => audit::run(rest),
         "fixtures" => fixtures::run(rest),
         "vetting" => vetting::check().map(|()| ExitCode::SUCCESS),
+        "style" => commands::style(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

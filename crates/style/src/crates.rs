@@ -1,0 +1,32 @@
+//! Each library crate opens with what it is and an example that runs as a test, and has a README from that text.
+
+use crate::sources::{Sources, root};
+
+pub(crate) fn violations(sources: &Sources) -> Vec<String> {
+    let mut violations = Vec::new();
+    for file in sources.rust.iter().filter(|file| file.path.ends_with("/src/lib.rs")) {
+        let Some(folder) = file.crate_folder() else { continue };
+        if !has_example(&front_page(&file.text)) {
+            violations
+                .push(format!("{}: the crate's first page has no example that runs as a test", file.path));
+        }
+        if !root().join(folder).join("README.md").is_file() {
+            violations.push(format!("{folder}: no README.md"));
+        }
+    }
+    violations
+}
+
+/// The lines of a file's `//!` comment.
+fn front_page(text: &str) -> Vec<&str> {
+    text.lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect()
+}
+
+/// Whether one of the code blocks is compiled and run.
+fn has_example(page: &[&str]) -> bool {
+    page.iter().any(|line| matches!(line.trim_end(), "```" | "```rust" | "```no_run"))
+        && page.iter().any(|line| line.contains("assert"))
+}
