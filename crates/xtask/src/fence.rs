@@ -2,11 +2,13 @@
 //! dangerous or native dependency. `protocols/decisions/0001-crates.md` gives the reasons.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::Failure;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, root};
 
 /// For each crate, the crates of the workspace that it may depend on (development dependencies apart).
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -15,11 +17,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("crypto", &["params"]),
     ("alignment", &["params"]),
     ("wire", &["params"]),
-    ("transcript", &["params", "crypto", "alignment", "wire"]),
+    ("transcript", &["params", "crypto"]),
     ("protocol", &["params", "crypto", "alignment", "wire", "transcript"]),
     ("privacy", &["params", "storage"]),
-    ("experts", &["params", "alignment", "privacy"]),
-    ("transport", &["params", "wire", "storage"]),
+    ("experts", &["params", "privacy"]),
+    ("transport", &["params", "storage"]),
     ("server", &["params", "storage", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
     (
         "client",
@@ -37,7 +39,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "params",
             "storage",
             "crypto",
-            "alignment",
             "wire",
             "protocol",
             "privacy",
@@ -45,24 +46,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "server",
             "client",
             "experts",
-            "transcript",
-        ],
-    ),
-    (
-        "tests",
-        &[
-            "params",
-            "crypto",
-            "alignment",
-            "wire",
-            "protocol",
-            "transport",
-            "server",
-            "client",
-            "experts",
-            "transcript",
-            "privacy",
-            "testkit",
         ],
     ),
 ];
@@ -87,7 +70,8 @@ const FENCED: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
 ];
 
-/// Reads the workspace from `cargo metadata` and fails on an edge that is not allowed.
+/// Reads the workspace from `cargo metadata` and fails on an edge that is not allowed, and on an allowed one that
+/// nobody uses.
 pub(crate) fn check() -> Result<(), Failure> {
     let output = cargo()
         .args(["metadata", "--format-version", "1", "--no-deps"])
@@ -98,6 +82,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     let mut faults = Vec::new();
     for (name, dependencies) in edges(&metadata) {
         faults.extend(dependencies.iter().filter_map(|dependency| fault(&name, dependency)));
+        faults.extend(unused(&name, &dependencies, &source_text(&name)?));
     }
     faults.extend(switchers(&metadata).iter().map(|name| format!("{name} may not switch rules off")));
     if faults.is_empty() {
@@ -156,6 +141,44 @@ fn fault(name: &str, dependency: &str) -> Option<String> {
     (!fine).then(|| format!("{name} {what} {subject}"))
 }
 
+/// The edges of a crate that nobody uses: allowed ones that its manifest does not have, and those of its manifest that
+/// its sources do not name.
+fn unused(name: &str, dependencies: &[String], sources: &str) -> Vec<String> {
+    let allowed = ALLOWED.iter().find(|(entry, _)| *entry == name).map_or(&[][..], |(_, list)| list);
+    let mut faults = Vec::new();
+    for to in allowed {
+        let package = format!("cloister-{to}");
+        if !dependencies.contains(&package) {
+            faults.push(format!("{name} may depend on {to}, but does not"));
+        } else if !sources.contains(&package.replace('-', "_")) {
+            faults.push(format!("{name} depends on {to}, but its sources do not name it"));
+        }
+    }
+    faults
+}
+
+/// All Rust sources of a crate, the test suites' of `tests`.
+fn source_text(name: &str) -> Result<String, Failure> {
+    let folder =
+        if name == "tests" { root().join(name) } else { root().join("crates").join(name).join("src") };
+    let mut text = String::new();
+    append_sources(&folder, &mut text)?;
+    Ok(text)
+}
+
+fn append_sources(folder: &Path, text: &mut String) -> Result<(), Failure> {
+    let failure = |error| format!("cannot read {}: {error}", folder.display());
+    for entry in fs::read_dir(folder).map_err(failure)? {
+        let path = entry.map_err(failure)?.path();
+        if path.is_dir() {
+            append_sources(&path, text)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).map_err(failure)?);
+        }
+    }
+    Ok(())
+}
+
 fn short(package: &str) -> &str {
     package.strip_prefix("cloister-").unwrap_or(package)
 }
@@ -176,6 +199,17 @@ mod tests {
         assert_eq!(fault("server", "cloister-experts").as_deref(), Some("server may not depend on experts"));
         assert_eq!(fault("protocol", "ring").as_deref(), Some("protocol may not name ring"));
         assert_eq!(fault("unlisted", "cloister-wire").as_deref(), Some("unlisted may not depend on wire"));
+    }
+
+    #[test]
+    fn names_the_edges_that_nobody_uses() {
+        let dependencies = ["cloister-params".to_owned()];
+        assert_eq!(unused("crypto", &dependencies, "use cloister_params::id::Round;"), Vec::<String>::new());
+        assert_eq!(
+            unused("crypto", &dependencies, ""),
+            ["crypto depends on params, but its sources do not name it"]
+        );
+        assert_eq!(unused("crypto", &[], ""), ["crypto may depend on params, but does not"]);
     }
 
     #[test]
