@@ -256,5 +256,4 @@ fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-#[path = "journal/tests.rs"]
 mod tests;

@@ -371,5 +371,4 @@ fn sender(input: &Input) -> PartyId {
 }
 
 #[cfg(test)]
-#[path = "run/tests.rs"]
 mod tests;

@@ -212,5 +212,4 @@ async fn read_frames(
 }
 
 #[cfg(test)]
-#[path = "links/tests.rs"]
 mod tests;
