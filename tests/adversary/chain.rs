@@ -1,5 +1,6 @@
 //! Attacks on the order of rounds.
 
+use cloister_cluster::plan::task;
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::plan::{LateSketches, RoundSettings};
 use cloister_params::policy::Policy;
@@ -7,7 +8,6 @@ use cloister_protocol::fault::{Misbehaviour, Refusal};
 use cloister_protocol::member::Member;
 use cloister_protocol::openings::Openings;
 use cloister_protocol::statement::body_digest;
-use cloister_testkit::plan::task;
 use cloister_testkit::world::Observation;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::Certificate;

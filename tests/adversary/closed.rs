@@ -1,8 +1,8 @@
 //! Blocks that members do not give, as they may have given them before (`ROUND-38`).
 
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::template;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_testkit::consortium::consortium;
-use cloister_testkit::plan::template;
 use cloister_testkit::world::Journal;
 use cloister_wire::message::Ending;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cloister_cluster::consortium::consortium;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId, Round};
@@ -9,7 +10,6 @@ use cloister_params::plan::LateSketches as Policy;
 use cloister_params::rule;
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::statement::sign;
-use cloister_testkit::consortium::consortium;
 use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{BlameAnswer, Closing, LateSketches, OpenedSum, SumCheck};

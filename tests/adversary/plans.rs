@@ -1,5 +1,6 @@
 //! Attacks by plans.
 
+use cloister_cluster::consortium::consortium;
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId};
@@ -9,7 +10,6 @@ use cloister_protocol::custodian::{Custodian, Phase};
 use cloister_protocol::fault::{Misbehaviour, Refusal};
 use cloister_protocol::openings::Openings;
 use cloister_protocol::statement::sign;
-use cloister_testkit::consortium::consortium;
 use cloister_testkit::world::CustodianNode;
 use cloister_wire::message::{Ending, Message};
 

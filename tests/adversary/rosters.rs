@@ -1,8 +1,8 @@
 //! Attacks by the roster: one organisation under several names.
 
+use cloister_cluster::consortium::{consortium, party, with_parties};
 use cloister_params::consortium::{Consortium, ConsortiumFile, Coordinator, Party, Role};
 use cloister_params::id::PartyId;
-use cloister_testkit::consortium::{consortium, party, with_parties};
 use cloister_wire::message::Ending;
 
 use crate::stage::{Stage, settings};

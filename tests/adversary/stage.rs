@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use cloister_cluster::consortium::{TestConsortium, consortium};
+use cloister_cluster::plan::template;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
@@ -11,8 +13,6 @@ use cloister_protocol::fault::{Fault, Misbehaviour, Refusal};
 use cloister_protocol::model::Model;
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::Attacker;
-use cloister_testkit::consortium::{TestConsortium, consortium};
-use cloister_testkit::plan::template;
 use cloister_testkit::world::{Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};

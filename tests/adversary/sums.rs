@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_cluster::consortium::consortium;
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
@@ -9,7 +10,6 @@ use cloister_protocol::fault::Refusal;
 use cloister_protocol::model::Model;
 use cloister_protocol::round::{Contribution, KnownEnding};
 use cloister_protocol::statement::body_digest;
-use cloister_testkit::consortium::consortium;
 use cloister_testkit::world::{Observation, Step};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;

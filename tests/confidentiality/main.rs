@@ -4,10 +4,10 @@
 
 use std::collections::HashSet;
 
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::template;
+use cloister_cluster::{Cluster, DropOut};
 use cloister_params::id::{BlockId, PartyId, Round};
-use cloister_testkit::cluster::{Cluster, DropOut};
-use cloister_testkit::consortium::consortium;
-use cloister_testkit::plan::template;
 use cloister_wire::frame::{Frame, chunks};
 
 const PLANTED_AT: PartyId = PartyId(3);

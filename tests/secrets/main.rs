@@ -6,12 +6,12 @@ mod printed;
 mod sources;
 
 use cloister_alignment::score::ExpertSketch;
+use cloister_cluster::plan::{contribution, template};
 use cloister_crypto::group::{AgreedSecret, ScalarSecret};
 use cloister_crypto::keystream::StreamSecret;
 use cloister_crypto::mask::MaskKey;
 use cloister_protocol::dealing::{HeldShares, RoundSecrets};
 use cloister_protocol::round::Contribution;
-use cloister_testkit::plan::{contribution, template};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use sources::{Declaration, declarations, declared};

@@ -1,13 +1,13 @@
 //! What secrets print.
 
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::template;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::keystream::StreamSecret;
 use cloister_crypto::mask::MaskContext;
 use cloister_crypto::seed::SeedSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_testkit::consortium::consortium;
-use cloister_testkit::plan::template;
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;

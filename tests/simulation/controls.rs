@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::{model, template};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::custodian::{Phase, SignedRecord};
 use cloister_protocol::statement::body_digest;
-use cloister_testkit::consortium::consortium;
-use cloister_testkit::plan::{model, template};
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;

@@ -1,11 +1,11 @@
 //! A round ends once everyone is back: nothing that honest parties lose or forget may hold it up for ever.
 
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::template;
 use cloister_crypto::hash::projection_seed;
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_protocol::coordinator::Event;
 use cloister_protocol::fault::Fault;
-use cloister_testkit::consortium::consortium;
-use cloister_testkit::plan::template;
 use cloister_testkit::world::{Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use cloister_cluster::consortium::{TestConsortium, large_consortium};
+use cloister_cluster::plan::template;
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
 use cloister_params::plan::{LateSketches, RoundSettings, SharedCohort};
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::{Attacker, Frames};
-use cloister_testkit::consortium::{TestConsortium, large_consortium};
-use cloister_testkit::plan::template;
 use cloister_testkit::world::{Journal, Observation, Step, World};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 
+use cloister_cluster::consortium::{TestConsortium, consortium};
+use cloister_cluster::plan::template;
+use cloister_cluster::{Cluster, DropOut};
 use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::opening::OpenedSum;
 use cloister_protocol::statement::sign;
-use cloister_testkit::cluster::{Cluster, DropOut};
-use cloister_testkit::consortium::{TestConsortium, consortium};
-use cloister_testkit::plan::template;
 use cloister_transcript::EntryKind;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;

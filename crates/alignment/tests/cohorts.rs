@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
 use cloister_alignment::score::ExpertSketch;
+use cloister_cluster::consortium::{TestConsortium, consortium};
+use cloister_cluster::plan::template;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{
     CheckedPlan, Fallback, ReceivingKeyEntry, RoundPlan, RoundSettings, SharedCohort,
 };
-use cloister_testkit::consortium::{TestConsortium, consortium};
-use cloister_testkit::plan::template;
 
 const EXPERT: BlockId = BlockId(0);
 const SHARED: BlockId = BlockId(2);

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
 use cloister_alignment::reference::{Gate, Role, Scores, common_direction, majority, score, soft_weights};
 use cloister_alignment::score::ExpertSketch;
+use cloister_cluster::consortium::{TestConsortium, consortium};
+use cloister_cluster::plan::template;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, ReceivingKeyEntry, RoundPlan, SharedCohort, Threshold};
-use cloister_testkit::consortium::{TestConsortium, consortium};
-use cloister_testkit::plan::template;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 

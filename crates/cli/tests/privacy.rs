@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cloister_cluster::plan::template;
 use cloister_params::id::{Digest, Round};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundSettings;
 use cloister_privacy::ledger::{Charge, Ledger, Opening};
 use cloister_privacy::release::releases;
-use cloister_testkit::plan::template;
 use serde_json::Value;
 
 fn privacy(arguments: &[&str]) -> Output {

@@ -123,9 +123,9 @@ impl ReleaseAccount {
 
 #[cfg(test)]
 mod tests {
+    use cloister_cluster::plan::template;
     use cloister_params::id::{Digest, Round};
     use cloister_params::plan::PrivateTrainingPlan;
-    use cloister_testkit::plan::template;
 
     use super::*;
 

@@ -73,10 +73,10 @@ fn read(line: &str) -> Option<OpeningRecord> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_cluster::consortium::{consortium, next_epoch};
     use cloister_params::block::BlockKind;
     use cloister_params::consortium::{LastEnding, PublicBytes};
     use cloister_params::id::{BlockId, Round};
-    use cloister_testkit::consortium::{consortium, next_epoch};
     use cloister_wire::opening::OpenedBlock;
 
     use super::*;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use cloister_alignment::score::UNIT;
+use cloister_cluster::Cluster;
+use cloister_cluster::consortium::large_consortium;
 use cloister_crypto::hash::projection_seed;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale, power_of_two};
@@ -13,8 +15,6 @@ use cloister_params::plan::{
 };
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
-use cloister_testkit::cluster::Cluster;
-use cloister_testkit::consortium::large_consortium;
 use cloister_wire::statement::CohortChoice;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;

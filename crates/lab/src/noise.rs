@@ -156,9 +156,9 @@ fn sigma(rho: f64, part: f64, sensitivity: f64, parties: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use cloister_cluster::consortium::large_consortium;
     use cloister_privacy::accountant::Mechanism;
     use cloister_privacy::release::{account, releases};
-    use cloister_testkit::consortium::large_consortium;
 
     use super::*;
 

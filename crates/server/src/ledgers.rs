@@ -76,11 +76,11 @@ fn opened(report: &RoundReport) -> Vec<(BlockId, u32)> {
 mod tests {
     use std::path::PathBuf;
 
+    use cloister_cluster::consortium::consortium;
+    use cloister_cluster::plan::template;
+    use cloister_cluster::{Cluster, DropOut};
     use cloister_privacy::ledger::History;
     use cloister_privacy::release::Released;
-    use cloister_testkit::cluster::{Cluster, DropOut};
-    use cloister_testkit::consortium::consortium;
-    use cloister_testkit::plan::template;
 
     use super::*;
 

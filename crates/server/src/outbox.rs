@@ -125,7 +125,7 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use cloister_testkit::plan::{model, template};
+    use cloister_cluster::plan::{model, template};
 
     use super::*;
 

@@ -1,11 +1,10 @@
-//! Whole rounds in one process: the real state machines over a seeded network, with drop-outs at every step.
+//! Attackers and faulty worlds for tests: a coordinator that lies, custodians that sign and reveal everything, frames that
+//! are lost or late, programs that restart.
 //!
-//! Every frame is encoded and decoded on its way, so that what is tested is what travels.
+//! What the shipped program links of this kind, the honest cluster in one process, is `cloister-cluster`; `cargo xtask fence`
+//! fails if the program could reach this crate.
 
 pub mod attacker;
 pub mod byzantine;
-pub mod cluster;
-pub mod consortium;
 mod node;
-pub mod plan;
 pub mod world;

@@ -25,10 +25,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::byzantine::ByzantineCustodian;
-use crate::cluster::policy;
-use crate::consortium::TestConsortium;
 pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
-use crate::plan;
+use cloister_cluster::consortium::TestConsortium;
+use cloister_cluster::plan;
+use cloister_cluster::policy;
 pub use coordinator::CoordinatorDisk;
 pub use faults::{ChangedByFault, StateMachine};
 use interference::Interference;

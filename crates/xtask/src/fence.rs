@@ -1,7 +1,7 @@
 //! The crate graph: which crate of the workspace may depend on which, and which crate alone may name a
 //! dangerous or native dependency. `protocols/decisions/0001-crates.md` gives the reasons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
@@ -27,10 +27,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "client",
         &["params", "storage", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"],
     ),
-    ("testkit", &["params", "crypto", "alignment", "wire", "protocol", "transcript"]),
+    ("cluster", &["params", "crypto", "alignment", "wire", "protocol"]),
+    ("testkit", &["params", "crypto", "wire", "protocol", "transcript", "cluster"]),
     (
         "lab",
-        &["params", "crypto", "alignment", "wire", "protocol", "privacy", "client", "experts", "testkit"],
+        &["params", "crypto", "alignment", "wire", "protocol", "privacy", "client", "experts", "cluster"],
     ),
     (
         "cli",
@@ -70,6 +71,11 @@ const FENCED: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
 ];
 
+/// The crate of the program that hospitals install.
+const SHIPPED: &str = "cli";
+/// The crate of lying coordinators and custodians. It is for tests, and no part of what is shipped.
+const ATTACKERS: &str = "testkit";
+
 /// Reads the workspace from `cargo metadata` and fails on an edge that is not allowed, and on an allowed one that
 /// nobody uses.
 pub(crate) fn check() -> Result<(), Failure> {
@@ -80,9 +86,13 @@ pub(crate) fn check() -> Result<(), Failure> {
     let metadata: Value = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("cargo metadata printed no JSON: {error}"))?;
     let mut faults = Vec::new();
-    for (name, dependencies) in edges(&metadata) {
-        faults.extend(dependencies.iter().filter_map(|dependency| fault(&name, dependency)));
-        faults.extend(unused(&name, &dependencies, &source_text(&name)?));
+    let edges = edges(&metadata);
+    for (name, dependencies) in &edges {
+        faults.extend(dependencies.iter().filter_map(|dependency| fault(name, dependency)));
+        faults.extend(unused(name, dependencies, &source_text(name)?));
+    }
+    if let Some(path) = path_between(&edges, SHIPPED, ATTACKERS) {
+        faults.push(format!("the shipped program links attacker code: {}", path.join(" -> ")));
     }
     faults.extend(switchers(&metadata).iter().map(|name| format!("{name} may not switch rules off")));
     if faults.is_empty() {
@@ -111,6 +121,25 @@ fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
             (short(&text(&package["name"])).to_owned(), dependencies)
         })
         .collect()
+}
+
+/// A chain of dependencies from one crate of the workspace to another, if there is one.
+fn path_between(edges: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> Option<Vec<String>> {
+    let mut paths = VecDeque::from([vec![from.to_owned()]]);
+    let mut visited = BTreeSet::new();
+    while let Some(path) = paths.pop_front() {
+        let last = path.last()?;
+        if last == to {
+            return Some(path);
+        }
+        for dependency in edges.get(last).into_iter().flatten() {
+            let name = short(dependency).to_owned();
+            if visited.insert(name.clone()) {
+                paths.push_back([path.clone(), vec![name]].concat());
+            }
+        }
+    }
+    None
 }
 
 /// The packages, but for the test suites, that ask for the feature by which rules can be switched off.
@@ -218,6 +247,21 @@ mod tests {
         let metadata =
             serde_json::json!({"packages": [package("cloister-tests"), package("cloister-server")]});
         assert_eq!(switchers(&metadata), ["server"]);
+    }
+
+    #[test]
+    fn a_chain_of_dependencies_is_found() {
+        let edges: BTreeMap<String, Vec<String>> = [
+            ("cli", vec!["serde", "cloister-lab", "cloister-client"]),
+            ("lab", vec!["cloister-cluster"]),
+            ("client", vec!["cloister-lab", "cloister-testkit"]),
+            ("testkit", vec!["cloister-cluster"]),
+        ]
+        .map(|(name, list)| (name.to_owned(), list.into_iter().map(str::to_owned).collect()))
+        .into();
+        let path = path_between(&edges, "cli", "testkit");
+        assert_eq!(path, Some(["cli", "client", "testkit"].map(str::to_owned).to_vec()));
+        assert_eq!(path_between(&edges, "lab", "testkit"), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use cloister_params::consortium::{Party, Role};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, LateSketches, RoundPlan, RoundSettings};
 
+use cloister_cluster::consortium::{consortium, party, with_parties};
 use cloister_protocol::custodian::{Phase, SignedRecord};
 use cloister_protocol::statement::{body_digest, sign};
-use cloister_testkit::consortium::{consortium, party, with_parties};
 use cloister_testkit::world::{CustodianNode, Journal};
 use cloister_wire::codec;
 use cloister_wire::message::{Ending, Message};

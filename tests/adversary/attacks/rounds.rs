@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloister_cluster::consortium::{consortium, next_epoch};
 use cloister_params::consortium::{LastEnding, PublicBytes};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::LateSketches as Policy;
@@ -9,7 +10,6 @@ use cloister_params::plan::RoundPlan;
 use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
 use cloister_protocol::statement::{body_digest, sign};
-use cloister_testkit::consortium::{consortium, next_epoch};
 use cloister_testkit::world::Journal;
 use cloister_testkit::world::Observation;
 use cloister_wire::frame::Frame;

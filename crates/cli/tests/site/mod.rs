@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cloister_cluster::plan::{model, template};
 use cloister_crypto::consortium::sign_file;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
 use cloister_params::id::PartyId;
-use cloister_testkit::plan::{model, template};
 use cloister_transport::Identity;
 
 /// A coordinator's files on disk, before a test breaks one of them.

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
+use cloister_cluster::consortium::consortium;
+use cloister_cluster::plan::{model, task, template};
+use cloister_cluster::policy;
 use cloister_experts::families::Precision;
 use cloister_experts::task::Task;
 use cloister_experts::{BlockVectors, Device, ExpertRegion, LocalResult, ModelConfig, Windows};
 use cloister_params::id::PartyId;
 use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
 use cloister_privacy::ledger::History;
-use cloister_testkit::cluster::policy;
-use cloister_testkit::consortium::consortium;
-use cloister_testkit::plan::{model, task, template};
 use cloister_testkit::world::World;
 use cloister_transport::{Identity, Settings};
 use cloister_wire::message::Message;

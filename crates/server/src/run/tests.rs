@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use cloister_cluster::consortium::{TestConsortium, party, with_parties};
+use cloister_cluster::plan::{model, template};
 use cloister_params::id::Digest;
-use cloister_testkit::consortium::{TestConsortium, party, with_parties};
-use cloister_testkit::plan::{model, template};
 use cloister_transport::{FrameReceiver, FrameSender, Identity, LinkError, Settings, connect};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;

@@ -17,8 +17,8 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{Announcement, Signed};
 
-use crate::consortium::TestConsortium;
 use crate::world::Observation;
+use cloister_cluster::consortium::TestConsortium;
 use knowledge::Knowledge;
 
 /// Frames that are remembered for replays.

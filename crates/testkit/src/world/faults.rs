@@ -72,8 +72,8 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consortium::consortium;
-    use crate::plan::template;
+    use cloister_cluster::consortium::consortium;
+    use cloister_cluster::plan::template;
 
     const MACHINES: [StateMachine; 3] =
         [StateMachine::Coordinator, StateMachine::Member(PartyId(2)), StateMachine::Custodian(PartyId(2))];

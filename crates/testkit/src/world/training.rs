@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::{StateMachine, World};
-use crate::plan;
+use cloister_cluster::plan;
 
 /// What was trained so far.
 #[derive(Debug, Default)]

@@ -91,7 +91,7 @@ fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
 }
 
 /// The integers of one block.
-pub(crate) fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
+pub fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
     // A long block's norm is within its clip too: it may be sketched.
     let clip = if is_sketched(block) { clip / 80 } else { clip };
