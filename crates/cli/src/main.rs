@@ -67,7 +67,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Compare strategies of federated training on public data, in one process.
     #[cfg(feature = "training")]
-    Lab(lab::Arguments),
+    Lab(lab::LabArguments),
 }
 
 fn main() -> ExitCode {

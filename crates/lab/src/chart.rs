@@ -8,7 +8,7 @@ const LEGEND_TOP: f64 = 24.0;
 const LEGEND_LINE: f64 = 12.0;
 
 /// The frame of a chart of shares.
-pub(crate) struct Frame {
+pub(crate) struct ChartFrame {
     /// The shares at its bottom and at its top.
     pub(crate) range: (f64, f64),
     /// Width of the part with the lines, margins included.
@@ -21,7 +21,7 @@ pub(crate) struct Frame {
     pub(crate) entries: usize,
 }
 
-impl Frame {
+impl ChartFrame {
     /// The picture up to its lines.
     pub(crate) fn open(&self, title: &str, below: &str) -> String {
         let mut svg = format!(

@@ -7,8 +7,8 @@ use cloister_experts::BlockVectors;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
-use crate::results::Round;
-use crate::strategy::{Memory, Strategy};
+use crate::results::MeasuredRound;
+use crate::strategy::{Strategy, StrategyMemory};
 
 /// The file of one seed: a line of JSON that says what follows, then 64-bit floats, so that no bit is lost.
 #[derive(Clone, Debug)]
@@ -20,19 +20,19 @@ pub(crate) struct Checkpoints {
 
 /// A seed after some of its rounds.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Checkpoint {
+pub(crate) struct SeedCheckpoint {
     /// What was measured, the state before training in front.
-    pub(crate) rounds: Vec<Round>,
+    pub(crate) rounds: Vec<MeasuredRound>,
     /// The common model, by block.
     pub(crate) model: Vec<Vec<f32>>,
     /// What the strategy remembers.
-    pub(crate) memory: Memory,
+    pub(crate) memory: StrategyMemory,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     run: String,
-    rounds: Vec<Round>,
+    rounds: Vec<MeasuredRound>,
     /// Values of each block.
     model: Vec<usize>,
     /// Keys of the strategy's vectors, and values of each.
@@ -45,7 +45,7 @@ impl Checkpoints {
     }
 
     /// What an interrupted run of the same configuration has left, if anything.
-    pub(crate) fn read(&self) -> Option<Checkpoint> {
+    pub(crate) fn read(&self) -> Option<SeedCheckpoint> {
         let bytes = fs::read(&self.path).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let header: Header = serde_json::from_slice(&bytes[..end]).ok()?;
@@ -57,7 +57,7 @@ impl Checkpoints {
     /// Keeps where the seed is, in place of what was kept before.
     pub(crate) fn write(
         &self,
-        rounds: &[Round],
+        rounds: &[MeasuredRound],
         model: &BlockVectors,
         strategy: &dyn Strategy,
     ) -> Result<(), LabError> {
@@ -89,7 +89,7 @@ impl Checkpoints {
 
 impl Header {
     /// The values in their order; `None` where there are fewer than the header says.
-    fn checkpoint(self, values: &mut impl Iterator<Item = f64>) -> Option<Checkpoint> {
+    fn checkpoint(self, values: &mut impl Iterator<Item = f64>) -> Option<SeedCheckpoint> {
         let mut take = |count: usize| {
             let taken: Vec<f64> = values.take(count).collect();
             (taken.len() == count).then_some(taken)
@@ -98,6 +98,6 @@ impl Header {
         let model = self.model.into_iter().map(block).collect::<Option<_>>()?;
         let vector = |(one, other, length)| Some(((one, other), take(length)?));
         let memory = self.memory.into_iter().map(vector).collect::<Option<_>>()?;
-        Some(Checkpoint { rounds: self.rounds, model, memory })
+        Some(SeedCheckpoint { rounds: self.rounds, model, memory })
     }
 }

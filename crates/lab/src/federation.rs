@@ -9,17 +9,17 @@ use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::checkpoint::{Checkpoint, Checkpoints};
-use crate::chosen::Chosen;
+use crate::checkpoint::{Checkpoints, SeedCheckpoint};
+use crate::cohort_record::CohortRecord;
 use crate::config::{Config, StrategyName};
 use crate::error::LabError;
 use crate::head::LinearHead;
 use crate::learners::{Learners, POOLED_NORM};
 use crate::masked::{Masked, MaskedRound, training_settings};
-use crate::results::Round;
-use crate::run::Progress;
+use crate::progress::RunProgress;
+use crate::results::MeasuredRound;
 use crate::statistics::Statistics;
-use crate::strategy::{Gathered, Strategy, named};
+use crate::strategy::{MemberUpdates, Strategy, named};
 use crate::totals::total_statistics;
 
 /// The members of a run and the model that they share.
@@ -34,10 +34,10 @@ pub(crate) struct Federation<'a> {
 
 /// What a round did.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Trained {
+pub(crate) struct RoundOutcome {
     /// Mean loss over the last quarter of the members' steps, in nats a text.
     pub(crate) loss: f64,
-    pub(crate) chosen: Chosen,
+    pub(crate) chosen: CohortRecord,
 }
 
 /// Data of each member, divided by the mean over members.
@@ -50,44 +50,52 @@ impl Federation<'_> {
     /// All rounds of the configuration, `before` in front; those that an interrupted run has kept are not run again.
     pub(crate) fn rounds(
         &mut self,
-        before: Round,
+        before: MeasuredRound,
         checkpoints: &Checkpoints,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Vec<Round>, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<Vec<MeasuredRound>, LabError> {
         let mut strategy = self.strategy();
         let mut rounds = match checkpoints.read() {
             Some(earlier) => self.go_on(&mut *strategy, earlier)?,
             None => vec![self.with_head(before, &*strategy)?],
         };
-        rounds.iter().for_each(|round| progress(Progress::Measured(round.clone())));
+        rounds.iter().for_each(|round| progress(RunProgress::Measured(round.clone())));
         let mut masked = self.masked(&*strategy)?;
         for round in rounds.len()..=self.config.strategy.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
             self.estimate_head(round)?;
             let accuracy = self.accuracy(&*strategy)?;
-            let Trained { loss, chosen } = trained;
-            let measured = Round { round, loss: Some(loss), ..Round::before(Some(accuracy)) };
+            let RoundOutcome { loss, chosen } = trained;
+            let measured = MeasuredRound { round, loss: Some(loss), ..MeasuredRound::before(Some(accuracy)) };
             let chooses = self.config.strategy.name == StrategyName::FedAlignMoE;
             rounds.push(if chooses { chosen.into_round(measured) } else { measured });
             checkpoints.write(&rounds, &self.global, &*strategy)?;
-            progress(Progress::Measured(rounds[round].clone()));
+            progress(RunProgress::Measured(rounds[round].clone()));
         }
         Ok(rounds)
     }
 
     /// Takes up what an interrupted run has kept; its rounds.
-    fn go_on(&mut self, strategy: &mut dyn Strategy, earlier: Checkpoint) -> Result<Vec<Round>, LabError> {
+    fn go_on(
+        &mut self,
+        strategy: &mut dyn Strategy,
+        earlier: SeedCheckpoint,
+    ) -> Result<Vec<MeasuredRound>, LabError> {
         self.global = self.global.with_values(earlier.model)?;
         strategy.recall(earlier.memory);
         Ok(earlier.rounds)
     }
 
     /// What is measured before training, where the model's own head is estimated from sums first.
-    fn with_head(&mut self, before: Round, strategy: &dyn Strategy) -> Result<Round, LabError> {
+    fn with_head(
+        &mut self,
+        before: MeasuredRound,
+        strategy: &dyn Strategy,
+    ) -> Result<MeasuredRound, LabError> {
         if !self.estimate_head(0)? {
             return Ok(before);
         }
-        Ok(Round { accuracy: Some(self.accuracy(strategy)?), ..before })
+        Ok(MeasuredRound { accuracy: Some(self.accuracy(strategy)?), ..before })
     }
 
     /// Puts linear discriminants from sums of the members' features, as the present model makes them, in place of the
@@ -151,15 +159,15 @@ impl Federation<'_> {
         strategy: &mut dyn Strategy,
         masked: Option<&mut Masked>,
         round: usize,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Trained, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<RoundOutcome, LabError> {
         let results = self.train(strategy, round, progress)?;
         let loss = results.iter().map(|result| result.loss_last).sum::<f64>() / results.len() as f64;
         let chosen = match masked {
             Some(masked) => self.sum_masked(strategy, masked, &results, round, progress)?,
             None => self.sum_plain(strategy, &results, round)?,
         };
-        Ok(Trained { loss, chosen })
+        Ok(RoundOutcome { loss, chosen })
     }
 
     /// What each member's training yields, from what the strategy has it start with.
@@ -167,7 +175,7 @@ impl Federation<'_> {
         &mut self,
         strategy: &mut dyn Strategy,
         round: usize,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<LocalResult>, LabError> {
         let of = self.learners.members();
         let mut results = Vec::with_capacity(of);
@@ -177,7 +185,7 @@ impl Federation<'_> {
             let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy) };
             let result = self.learners.train(member, &start, &settings)?;
             strategy.keep(member, &start, &result.updates);
-            progress(Progress::Training { round, member: member + 1, of });
+            progress(RunProgress::Training { round, member: member + 1, of });
             results.push(result);
         }
         Ok(results)
@@ -189,12 +197,12 @@ impl Federation<'_> {
         strategy: &mut dyn Strategy,
         results: &[LocalResult],
         round: usize,
-    ) -> Result<Chosen, LabError> {
-        let gathered = Gathered { global: &self.global, sizes: &self.sizes, results, round };
-        let mut chosen = Chosen::new(results.len());
+    ) -> Result<CohortRecord, LabError> {
+        let updates = MemberUpdates { global: &self.global, sizes: &self.sizes, results, round };
+        let mut chosen = CohortRecord::new(results.len());
         let next = self.global.map(|shape, before| {
-            let shares = strategy.shares(shape, &gathered);
-            let consensus = strategy.consensus(shape, &gathered);
+            let shares = strategy.shares(shape, &updates);
+            let consensus = strategy.consensus(shape, &updates);
             chosen.note(shape.kind, |member| shares[member] != 0.0, &consensus);
             let sum = weighted_sum(shape, results, &shares);
             match shape.kind {
@@ -214,8 +222,8 @@ impl Federation<'_> {
         masked: &mut Masked,
         results: &[LocalResult],
         round: usize,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Chosen, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<CohortRecord, LabError> {
         masked.start_from(self.global.values());
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
@@ -231,14 +239,14 @@ impl Federation<'_> {
             clipped += own;
         }
         if clipped > 0 {
-            progress(Progress::Clipped {
+            progress(RunProgress::Clipped {
                 round,
                 blocks: clipped,
                 of: results.len() * plan.settings.blocks.len(),
             });
         }
         let outcome = masked.round(contributions)?;
-        let mut chosen = Chosen::new(results.len());
+        let mut chosen = CohortRecord::new(results.len());
         for shape in self.global.table() {
             let cohort = outcome.aligned.get(&shape.id);
             let is_in = |member| cohort.is_none_or(|own| own.contains(&member));

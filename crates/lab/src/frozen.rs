@@ -7,11 +7,12 @@ use cloister_experts::config::HIDDEN;
 use cloister_experts::embedding::EMBEDDING_WIDTH;
 use cloister_experts::{Encoder, ModelConfig, Note};
 
-use crate::config::{Config, Head, HeadKind};
+use crate::config::{Config, HeadConfig, HeadKind};
 use crate::data::Dataset;
 use crate::digest;
 use crate::error::LabError;
-use crate::run::{Folders, Progress};
+use crate::folders::RunFolders;
+use crate::progress::RunProgress;
 
 /// MiniLM, and where its embeddings are kept from one run to the next.
 pub(crate) struct FrozenFeatures<'a> {
@@ -21,7 +22,11 @@ pub(crate) struct FrozenFeatures<'a> {
 }
 
 impl<'a> FrozenFeatures<'a> {
-    pub(crate) fn open(config: &Config, dataset: &Dataset, folders: &'a Folders) -> Result<Self, LabError> {
+    pub(crate) fn open(
+        config: &Config,
+        dataset: &Dataset,
+        folders: &'a RunFolders,
+    ) -> Result<Self, LabError> {
         let model = ModelConfig {
             moe_layers: config.model.moe_layers,
             experts: config.model.experts,
@@ -39,8 +44,8 @@ impl<'a> FrozenFeatures<'a> {
     pub(crate) fn of_head(
         &self,
         notes: &[Note],
-        head: &Head,
-        progress: &mut dyn FnMut(Progress),
+        head: &HeadConfig,
+        progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<f32>, LabError> {
         if head.kind == HeadKind::None {
             return Ok(Vec::new());
@@ -62,7 +67,7 @@ impl<'a> FrozenFeatures<'a> {
         &self,
         notes: &[Note],
         windows: usize,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<f32>, LabError> {
         let path = self.cached(notes, windows);
         if let Ok(bytes) = fs::read(&path)
@@ -71,7 +76,7 @@ impl<'a> FrozenFeatures<'a> {
             let (values, _) = bytes.as_chunks();
             return Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect());
         }
-        let mut show = |done, of| progress(Progress::Embedding { done, of });
+        let mut show = |done, of| progress(RunProgress::Embedding { done, of });
         let values = self.encoder.embeddings(notes, windows, &mut show)?;
         fs::create_dir_all(self.cache).map_err(LabError::file(self.cache))?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

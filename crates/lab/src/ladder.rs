@@ -5,11 +5,13 @@ use std::fs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::chart::{Frame, range};
+use crate::chart::{ChartFrame, range};
 use crate::config::{Config, ROWS};
 use crate::error::LabError;
-use crate::results::{Summary, write_json};
-use crate::run::{Folders, Progress, run};
+use crate::folders::RunFolders;
+use crate::progress::RunProgress;
+use crate::results::{RunSummary, write_json};
+use crate::run::run;
 
 /// A configuration in rows: a TOML file as [`Config`] has it, with tables `[[rows]]` of a `name` and what to `set`.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,18 +22,18 @@ pub struct Ladder {
 
 /// What a row measured.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Measured {
+pub struct RowResult {
     /// Its name.
     pub name: String,
     /// Its configuration.
     pub config: Config,
     /// Its results.
-    pub summary: Summary,
+    pub summary: RunSummary,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct RowTable {
     name: String,
     #[serde(default)]
     set: Vec<String>,
@@ -45,10 +47,10 @@ impl Ladder {
     pub fn parse(text: &str, place: &str, settings: &[String], only: &[String]) -> Result<Self, LabError> {
         let mut table: toml::Table = text.parse().map_err(|error| LabError::config(place, error))?;
         let rows = table.remove(ROWS).unwrap_or(toml::Value::Array(Vec::new()));
-        let rows: Vec<Row> = rows.try_into().map_err(|error| LabError::config(place, error))?;
+        let rows: Vec<RowTable> = rows.try_into().map_err(|error| LabError::config(place, error))?;
         check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
         let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
-        let of = |row: Row| {
+        let of = |row: RowTable| {
             let all = [&row.set[..], settings].concat();
             let config = Config::parse(&base, &format!("{place}, row {}", row.name), &all)?;
             Ok((row.name, config))
@@ -69,16 +71,16 @@ impl Ladder {
     /// [`LabError`], which says what to change.
     pub fn run(
         &self,
-        folders: &Folders,
+        folders: &RunFolders,
         begin: &mut dyn FnMut(&str),
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Vec<Measured>, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<Vec<RowResult>, LabError> {
         let mut all = Vec::with_capacity(self.rows.len());
         for (name, config) in &self.rows {
             begin(name);
-            let own = Folders { out: folders.out.join(name), ..folders.clone() };
+            let own = RunFolders { out: folders.out.join(name), ..folders.clone() };
             let summary = run(config, &own, None, progress)?;
-            all.push(Measured { name: name.clone(), config: config.clone(), summary });
+            all.push(RowResult { name: name.clone(), config: config.clone(), summary });
         }
         write(&all, folders)?;
         Ok(all)
@@ -86,7 +88,7 @@ impl Ladder {
 }
 
 /// Names are folders, and there is one row of each.
-fn check(rows: &[Row], only: &[String]) -> Result<(), String> {
+fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     let plain = |name: &&str| {
         !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
@@ -105,22 +107,22 @@ fn check(rows: &[Row], only: &[String]) -> Result<(), String> {
 }
 
 /// The object that a ladder ends with, and its manifest holds.
-pub fn to_json(all: &[Measured]) -> Value {
-    let row = |own: &Measured| json!({ "row": own.name, "summary": own.summary.to_json(&own.config) });
+pub fn to_json(all: &[RowResult]) -> Value {
+    let row = |own: &RowResult| json!({ "row": own.name, "summary": own.summary.to_json(&own.config) });
     all.iter().map(row).collect()
 }
 
-fn write(all: &[Measured], folders: &Folders) -> Result<(), LabError> {
+fn write(all: &[RowResult], folders: &RunFolders) -> Result<(), LabError> {
     let file = |name: &str, text: String| {
         let path = folders.out.join(name);
         fs::write(&path, text).map_err(LabError::file(&path))
     };
     file("results.csv", to_csv(all))?;
-    file("rounds.svg", plot(all, ACCURACY, Summary::by_round))?;
+    file("rounds.svg", plot(all, ACCURACY, RunSummary::by_round))?;
     if all.iter().any(|own| !own.summary.consensus_by_round().is_empty()) {
-        file("consensus.svg", plot(all, CONSENSUS, Summary::consensus_by_round))?;
+        file("consensus.svg", plot(all, CONSENSUS, RunSummary::consensus_by_round))?;
     }
-    let row = |own: &Measured| {
+    let row = |own: &RowResult| {
         let path = folders.out.join(&own.name).join("manifest.json");
         let text = fs::read(&path).map_err(LabError::file(&path))?;
         let manifest: Value =
@@ -132,7 +134,7 @@ fn write(all: &[Measured], folders: &Folders) -> Result<(), LabError> {
 }
 
 /// A line for each row, seed and round.
-fn to_csv(all: &[Measured]) -> String {
+fn to_csv(all: &[RowResult]) -> String {
     let mut lines = Vec::new();
     for own in all {
         let csv = own.summary.to_csv();
@@ -153,13 +155,13 @@ const ACCURACY: &str = "Accuracy after each round, mean over seeds";
 const CONSENSUS: &str = "Consensus of two members on an expert, mean over members, experts and seeds";
 
 /// Shares after each round, a line for each row that has any.
-fn plot(all: &[Measured], title: &str, by_round: fn(&Summary) -> Vec<(usize, f64)>) -> String {
+fn plot(all: &[RowResult], title: &str, by_round: fn(&RunSummary) -> Vec<(usize, f64)>) -> String {
     let rounds = all.iter().flat_map(|own| own.summary.measured.iter().map(|seed| seed.rounds.len())).max();
     let ticks = (0..rounds.unwrap_or(1)).map(|round| round.to_string()).collect();
     let lines: Vec<_> = all.iter().map(|own| (own, by_round(&own.summary))).collect();
     let lines: Vec<_> = lines.into_iter().filter(|(_, values)| !values.is_empty()).collect();
     let range = range(lines.iter().flat_map(|(_, values)| values).map(|(_, share)| *share));
-    let frame = Frame { range, width: 480.0, legend: 160.0, ticks, entries: lines.len() };
+    let frame = ChartFrame { range, width: 480.0, legend: 160.0, ticks, entries: lines.len() };
     let mut svg = frame.open(title, "round; 0 is before training");
     for (at, (own, values)) in lines.iter().enumerate() {
         let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);

@@ -5,7 +5,7 @@ use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Train
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::config::Strategy;
+use crate::config::StrategyConfig;
 use crate::error::LabError;
 use crate::private;
 use crate::statistics::Statistics;
@@ -43,7 +43,7 @@ pub(crate) trait Learners {
 
 /// Members whose models classify texts.
 pub(crate) struct Classifiers<'a> {
-    pub(crate) strategy: &'a Strategy,
+    pub(crate) strategy: &'a StrategyConfig,
     pub(crate) classes: usize,
     pub(crate) trainers: Vec<Trainer>,
     pub(crate) test: Features,

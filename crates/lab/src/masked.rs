@@ -20,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::accounts::Accounts;
-use crate::config::{Config, Scoring};
+use crate::config::{Config, ScoringConfig};
 use crate::error::LabError;
 
 /// A consortium of members that are never lost, and the model that it trains.
@@ -154,7 +154,7 @@ pub(crate) fn settings(
 ) -> RoundSettings {
     let members = config.partition.members;
     let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
-    let Scoring { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
+    let ScoringConfig { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     let task = task_of_run(seed);
     RoundSettings {
         late_sketches: LateSketches::Off,

@@ -4,7 +4,7 @@ use cloister_experts::partition::{PartitionError, label_dirichlet};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::config::{Division, Partition};
+use crate::config::{Division, PartitionConfig};
 
 /// What a division goes by, for each text.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +22,11 @@ pub struct Texts<'a> {
 /// # Errors
 /// [`PartitionError`] when the texts admit no such division.
 pub fn divide(
-    partition: &Partition,
+    partition: &PartitionConfig,
     texts: &Texts<'_>,
     seed: u64,
 ) -> Result<Vec<Vec<usize>>, PartitionError> {
-    let Partition { members, alpha, minimum, .. } = *partition;
+    let PartitionConfig { members, alpha, minimum, .. } = *partition;
     let mixed = || shuffled((0..texts.labels.len()).collect(), seed);
     match partition.division {
         Division::Dirichlet => return label_dirichlet(texts.labels, members, alpha, minimum, seed),
@@ -77,7 +77,11 @@ fn cut(order: &[usize], shares: &[f64], minimum: usize) -> Vec<Vec<usize>> {
 }
 
 /// Members take turns at the domains; those of one domain share its texts evenly.
-fn by_domain(partition: &Partition, domains: &[usize], seed: u64) -> Result<Vec<Vec<usize>>, PartitionError> {
+fn by_domain(
+    partition: &PartitionConfig,
+    domains: &[usize],
+    seed: u64,
+) -> Result<Vec<Vec<usize>>, PartitionError> {
     let count = domains.iter().max().map_or(1, |most| most + 1);
     let mut parts = vec![Vec::new(); partition.members];
     for domain in 0..count {
@@ -130,8 +134,8 @@ pub(crate) fn shuffled(mut items: Vec<usize>, seed: u64) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn partition(division: Division, members: usize) -> Partition {
-        Partition { division, members, ..Partition::default() }
+    fn partition(division: Division, members: usize) -> PartitionConfig {
+        PartitionConfig { division, members, ..PartitionConfig::default() }
     }
 
     #[test]

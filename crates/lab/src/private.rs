@@ -6,10 +6,10 @@
 use cloister_experts::PrivateTraining;
 use cloister_privacy::accountant::{Account, Mechanism};
 
-use crate::config::Strategy;
+use crate::config::StrategyConfig;
 
 /// One round's private training of a member with so many texts, if training is private.
-pub(crate) fn training(strategy: &Strategy, texts: usize) -> Option<PrivateTraining> {
+pub(crate) fn training(strategy: &StrategyConfig, texts: usize) -> Option<PrivateTraining> {
     let private = strategy.private?;
     Some(PrivateTraining {
         clipping_norm: private.clipping_norm,
@@ -20,7 +20,7 @@ pub(crate) fn training(strategy: &Strategy, texts: usize) -> Option<PrivateTrain
 }
 
 /// ε of all rounds' training for each of a member's texts, of which there are so many; fewer texts have a larger ε.
-pub(crate) fn epsilon(strategy: &Strategy, texts: usize) -> Option<f64> {
+pub(crate) fn epsilon(strategy: &StrategyConfig, texts: usize) -> Option<f64> {
     let (round, private) = (training(strategy, texts)?, strategy.private?);
     let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;
     let mut account = Account::default();
@@ -32,17 +32,17 @@ pub(crate) fn epsilon(strategy: &Strategy, texts: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Private;
+    use crate::config::PrivateTrainingConfig;
 
     #[test]
     fn the_cost_follows_from_noise_sampling_and_steps() {
-        let private = Private { noise_multiplier: 0.8, clipping_norm: 1.0, delta: 1e-6 };
-        let strategy = Strategy {
+        let private = PrivateTrainingConfig { noise_multiplier: 0.8, clipping_norm: 1.0, delta: 1e-6 };
+        let strategy = StrategyConfig {
             private: Some(private),
             num_rounds: 10,
             local_epochs: 1,
             batch_size: 16,
-            ..Strategy::default()
+            ..StrategyConfig::default()
         };
         let round = training(&strategy, 320).expect("private");
         assert_eq!((round.sampling_probability, round.steps), (0.05, 20));
@@ -54,6 +54,6 @@ mod tests {
             "fewer texts, a larger share of each batch"
         );
         assert_eq!(training(&strategy, 8).expect("private").sampling_probability, 1.0);
-        assert_eq!(epsilon(&Strategy { private: None, ..strategy }, 320), None);
+        assert_eq!(epsilon(&StrategyConfig { private: None, ..strategy }, 320), None);
     }
 }

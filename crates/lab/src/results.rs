@@ -12,7 +12,7 @@ use crate::private;
 
 /// What was measured after a round; round 0 is before any training, with the head from sums alone.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Round {
+pub struct MeasuredRound {
     /// The round.
     pub round: usize,
     /// Share of the texts that nobody trained on that are classified right; of members with models of their own the
@@ -34,7 +34,7 @@ pub struct Round {
     pub consensus: Option<Vec<Option<f64>>>,
 }
 
-impl Round {
+impl MeasuredRound {
     /// Before training.
     pub(crate) fn before(accuracy: Option<f64>) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Round {
 
 /// What was measured with one seed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Measured {
+pub struct SeedResult {
     /// The seed.
     pub seed: u64,
     /// Digest of everything that decides the result but the seed.
@@ -59,22 +59,22 @@ pub struct Measured {
     /// How many texts each member has of each class, by their right labels; of questions, of each topic.
     pub labels: Vec<Vec<usize>>,
     /// After each round.
-    pub rounds: Vec<Round>,
+    pub rounds: Vec<MeasuredRound>,
     /// ε of the head from sums, where it carries noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon_of_head: Option<f64>,
 }
 
 /// What one seed yields.
-pub(crate) struct Outcome {
+pub(crate) struct SeedOutcome {
     /// How many texts each member has of each class; of questions, of each topic.
     pub(crate) labels: Vec<Vec<usize>>,
-    pub(crate) rounds: Vec<Round>,
+    pub(crate) rounds: Vec<MeasuredRound>,
     /// ε of the head from sums, where it carries noise.
     pub(crate) epsilon_of_head: Option<f64>,
 }
 
-impl Measured {
+impl SeedResult {
     fn last(&self) -> f64 {
         self.rounds.last().and_then(|round| round.accuracy).unwrap_or(0.0)
     }
@@ -82,19 +82,19 @@ impl Measured {
 
 /// A whole run.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Summary {
+pub struct RunSummary {
     /// One for each seed.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<SeedResult>,
     /// The last round's accuracy, mean over seeds.
     pub mean: f64,
     /// Its standard deviation over seeds (with n − 1); 0 for one seed.
     pub std: f64,
 }
 
-impl Summary {
-    pub(crate) fn new(measured: Vec<Measured>) -> Self {
+impl RunSummary {
+    pub(crate) fn new(measured: Vec<SeedResult>) -> Self {
         let count = measured.len() as f64;
-        let mean = measured.iter().map(Measured::last).sum::<f64>() / count;
+        let mean = measured.iter().map(SeedResult::last).sum::<f64>() / count;
         let squares: f64 = measured.iter().map(|own| (own.last() - mean).powi(2)).sum();
         let std = if measured.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
         Self { measured, mean, std }
@@ -114,7 +114,7 @@ impl Summary {
     pub fn consensus_by_round(&self) -> Vec<(usize, f64)> {
         let rounds = self.measured.iter().map(|own| own.rounds.len()).max().unwrap_or(0);
         let mean_of = |round: usize| {
-            let of_seed = |own: &Measured| own.rounds.get(round).and_then(|round| round.consensus.clone());
+            let of_seed = |own: &SeedResult| own.rounds.get(round).and_then(|round| round.consensus.clone());
             let all: Vec<f64> = self.measured.iter().filter_map(of_seed).flatten().flatten().collect();
             (!all.is_empty()).then(|| (round, mean(&all)))
         };
@@ -187,9 +187,9 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// What an earlier run measured with a seed, if it was this run.
-pub(crate) fn resume(path: &Path, run: &str) -> Option<Measured> {
+pub(crate) fn resume(path: &Path, run: &str) -> Option<SeedResult> {
     let text = fs::read(path).ok()?;
-    serde_json::from_slice(&text).ok().filter(|own: &Measured| own.run == run)
+    serde_json::from_slice(&text).ok().filter(|own: &SeedResult| own.run == run)
 }
 
 /// Writes an object with a line end.
@@ -202,19 +202,25 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), LabE
 mod tests {
     use super::*;
 
-    fn measured(seed: u64, accuracy: f64) -> Measured {
+    fn measured(seed: u64, accuracy: f64) -> SeedResult {
         let (left_out, consensus) = (Some(vec![0, 3]), Some(vec![Some(accuracy / 2.0), None]));
         let head_without = Some(vec![2]);
-        let after = Round { round: 1, left_out, head_without, consensus, ..Round::before(Some(accuracy)) };
-        let rounds = vec![Round::before(None), after];
-        Measured { seed, run: "r".to_owned(), labels: vec![vec![1]], rounds, epsilon_of_head: None }
+        let after = MeasuredRound {
+            round: 1,
+            left_out,
+            head_without,
+            consensus,
+            ..MeasuredRound::before(Some(accuracy))
+        };
+        let rounds = vec![MeasuredRound::before(None), after];
+        SeedResult { seed, run: "r".to_owned(), labels: vec![vec![1]], rounds, epsilon_of_head: None }
     }
 
     #[test]
     fn the_summary_is_of_the_last_round() {
-        let summary = Summary::new(vec![measured(0, 0.8), measured(1, 0.9)]);
+        let summary = RunSummary::new(vec![measured(0, 0.8), measured(1, 0.9)]);
         assert!((summary.mean - 0.85).abs() < 1e-12 && (summary.std - 0.070_710_678).abs() < 1e-6);
-        assert_eq!(Summary::new(vec![measured(0, 0.8)]).std, 0.0);
+        assert_eq!(RunSummary::new(vec![measured(0, 0.8)]).std, 0.0);
         let by_round = summary.by_round();
         assert!(by_round.len() == 1 && by_round[0].0 == 1 && (by_round[0].1 - 0.85).abs() < 1e-12);
         assert_eq!(summary.aligned(), None);

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::Device;
-use cloister_experts::notes::Twins;
 use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
@@ -12,66 +10,12 @@ use crate::config::{Config, HeadKind};
 use crate::data::Files;
 use crate::digest;
 use crate::error::LabError;
-use crate::questions::QuestionStage;
-use crate::results::{Measured, Outcome, Round, Summary, resume, write_json};
+use crate::folders::RunFolders;
+use crate::progress::RunProgress;
+use crate::questions::QuestionRun;
+use crate::results::{RunSummary, SeedOutcome, SeedResult, resume, write_json};
 use crate::sketching::{Degradation, mean};
-use crate::stage::Stage;
-
-/// Where a run reads, computes and writes.
-#[derive(Clone, Debug)]
-pub struct Folders {
-    /// What the configuration's files are relative to.
-    pub data: PathBuf,
-    /// MiniLM's files.
-    pub minilm: PathBuf,
-    /// Where models compute.
-    pub device: Device,
-    /// Where frozen features are kept for the next run.
-    pub cache: PathBuf,
-    /// Where results are written.
-    pub out: PathBuf,
-}
-
-/// How far a run is.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Progress {
-    /// Texts pass through the frozen layers, in windows.
-    Embedding {
-        /// Windows that have.
-        done: usize,
-        /// All windows.
-        of: usize,
-    },
-    /// A seed begins.
-    Seed {
-        /// Which.
-        seed: u64,
-        /// Whether an earlier run has measured it.
-        resumed: bool,
-    },
-    /// A member has trained.
-    Training {
-        /// The round, from 1.
-        round: usize,
-        /// The member, from 1.
-        member: usize,
-        /// Members.
-        of: usize,
-    },
-    /// Members' updates of some blocks were longer than what masks leave room for.
-    Clipped {
-        /// The round, from 1.
-        round: usize,
-        /// Blocks that were clipped, of all members.
-        blocks: usize,
-        /// All blocks of all members.
-        of: usize,
-    },
-    /// Classes of the texts may be meant to be one.
-    Twins(Twins),
-    /// A round was measured.
-    Measured(Round),
-}
+use crate::text_run::TextRun;
 
 /// Runs every seed of a configuration, or reads what an earlier run of it has measured (a seed that was interrupted goes on
 /// with the round that it was at), and writes `results.csv`,
@@ -81,10 +25,10 @@ pub enum Progress {
 /// [`LabError`], which says what to change.
 pub fn run(
     config: &Config,
-    folders: &Folders,
+    folders: &RunFolders,
     test: Option<&Path>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Summary, LabError> {
+    progress: &mut dyn FnMut(RunProgress),
+) -> Result<RunSummary, LabError> {
     let files = Files::of(config, &folders.data, test);
     fs::create_dir_all(&folders.out).map_err(LabError::file(&folders.out))?;
     let digests = file_digests(&files)?;
@@ -95,43 +39,43 @@ pub fn run(
     for &seed in &config.partition.seeds {
         let path = folders.out.join(format!("seed-{seed}.json"));
         let earlier = resume(&path, &run);
-        progress(Progress::Seed { seed, resumed: earlier.is_some() });
+        progress(RunProgress::Seed { seed, resumed: earlier.is_some() });
         if let Some(own) = earlier {
             measured.push(own);
             continue;
         }
         let bench = match &mut bench {
             Some(bench) => bench,
-            empty => empty.insert(Bench::set(config, &files, folders, progress)?),
+            empty => empty.insert(PreparedRun::set(config, &files, folders, progress)?),
         };
         let checkpoints = Checkpoints::new(folders.out.join(format!("seed-{seed}.rounds")), &run);
-        let Outcome { labels, rounds, epsilon_of_head } = bench.measure(seed, &checkpoints, progress)?;
-        let own = Measured { seed, run: run.clone(), labels, rounds, epsilon_of_head };
+        let SeedOutcome { labels, rounds, epsilon_of_head } = bench.measure(seed, &checkpoints, progress)?;
+        let own = SeedResult { seed, run: run.clone(), labels, rounds, epsilon_of_head };
         write_json(&path, &own)?;
         checkpoints.remove()?;
         measured.push(own);
     }
-    let summary = Summary::new(measured);
+    let summary = RunSummary::new(measured);
     write_results(config, folders, &summary, &text, &digests)?;
     Ok(summary)
 }
 
 /// What all seeds share, by what the model does.
-enum Bench<'a> {
-    Texts(Box<Stage<'a>>),
-    Questions(Box<QuestionStage<'a>>),
+enum PreparedRun<'a> {
+    Texts(Box<TextRun<'a>>),
+    Questions(Box<QuestionRun<'a>>),
 }
 
-impl<'a> Bench<'a> {
+impl<'a> PreparedRun<'a> {
     fn set(
         config: &'a Config,
         files: &Files,
-        folders: &'a Folders,
-        progress: &mut dyn FnMut(Progress),
+        folders: &'a RunFolders,
+        progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Self, LabError> {
         Ok(match config.model.folder {
-            Some(_) => Self::Questions(Box::new(QuestionStage::set(config, files, folders)?)),
-            None => Self::Texts(Box::new(Stage::set(config, files, folders, progress)?)),
+            Some(_) => Self::Questions(Box::new(QuestionRun::set(config, files, folders)?)),
+            None => Self::Texts(Box::new(TextRun::set(config, files, folders, progress)?)),
         })
     }
 
@@ -139,8 +83,8 @@ impl<'a> Bench<'a> {
         &mut self,
         seed: u64,
         checkpoints: &Checkpoints,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Outcome, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<SeedOutcome, LabError> {
         match self {
             Self::Texts(stage) => stage.measure(seed, checkpoints, progress),
             Self::Questions(stage) => stage.measure(seed, checkpoints, progress),
@@ -155,16 +99,16 @@ impl<'a> Bench<'a> {
 /// [`LabError`], which says what to change.
 pub fn sketches(
     config: &Config,
-    folders: &Folders,
-    progress: &mut dyn FnMut(Progress),
+    folders: &RunFolders,
+    progress: &mut dyn FnMut(RunProgress),
 ) -> Result<Vec<Degradation>, LabError> {
     let mut config = config.clone();
     config.head.kind = HeadKind::None;
     let files = Files::of(&config, &folders.data, None);
-    let stage = Stage::set(&config, &files, folders, progress)?;
+    let stage = TextRun::set(&config, &files, folders, progress)?;
     let mut comparisons = Vec::new();
     for &seed in &config.partition.seeds {
-        progress(Progress::Seed { seed, resumed: false });
+        progress(RunProgress::Seed { seed, resumed: false });
         comparisons.push(stage.compare_sketches(seed, progress)?);
     }
     Ok(mean(&comparisons))
@@ -190,8 +134,8 @@ fn run_digest(config: &Config, files: &[(String, String)]) -> Result<String, Lab
 
 fn write_results(
     config: &Config,
-    folders: &Folders,
-    summary: &Summary,
+    folders: &RunFolders,
+    summary: &RunSummary,
     text: &str,
     files: &[(String, String)],
 ) -> Result<(), LabError> {

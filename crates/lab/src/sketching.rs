@@ -15,11 +15,11 @@ use rand_core::SeedableRng;
 use serde::Serialize;
 
 use crate::accounts::Accounts;
-use crate::chart::Frame;
+use crate::chart::ChartFrame;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::partition::shuffled;
-use crate::strategy::Gathered;
+use crate::strategy::MemberUpdates;
 
 /// Noise on each coordinate, as a share of the sketch's clip.
 pub const NOISE: [f64; 6] = [0.0, 0.003, 0.01, 0.03, 0.1, 0.3];
@@ -43,19 +43,19 @@ pub struct Degradation {
 /// [`LabError::Prepare`] for updates that are not finite.
 pub fn compare(
     settings: &RoundSettings,
-    gathered: &Gathered<'_>,
+    updates: &MemberUpdates<'_>,
     seed: u64,
 ) -> Result<Vec<Degradation>, LabError> {
     let experts: Vec<&BlockShape> =
-        gathered.global.table().iter().filter(|shape| shape.kind.is_scored()).collect();
-    let truth = cohorts(settings, &experts, &true_roles(&experts, gathered));
+        updates.global.table().iter().filter(|shape| shape.kind.is_scored()).collect();
+    let truth = cohorts(settings, &experts, &true_roles(&experts, updates));
     let mut rows = vec![chance(&truth, seed)];
     for coordinates in SKETCH_COORDINATES {
         for noise in NOISE {
             let mut settings = settings.clone();
             settings.sketch.coordinates = coordinates;
             settings.sketch.noise_steps = (noise * f64::from(SKETCH_CLIP_STEPS)).round() as u16;
-            let roles = sketched_roles(&settings, &experts, gathered, seed)?;
+            let roles = sketched_roles(&settings, &experts, updates, seed)?;
             let (judged_alike, overlap) = agreement(&truth, &cohorts(&settings, &experts, &roles));
             rows.push(Degradation { coordinates, noise, judged_alike, overlap });
         }
@@ -81,9 +81,9 @@ pub fn mean(comparisons: &[Vec<Degradation>]) -> Vec<Degradation> {
 }
 
 /// Each expert's members as they are.
-fn true_roles(experts: &[&BlockShape], gathered: &Gathered<'_>) -> Vec<Vec<Role>> {
+fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<Role>> {
     let of = |shape: &&BlockShape| match shape.kind {
-        BlockKind::Expert { layer, expert } => gathered.roles(shape, layer, expert),
+        BlockKind::Expert { layer, expert } => updates.roles(shape, layer, expert),
         _ => Vec::new(),
     };
     experts.iter().map(of).collect()
@@ -93,20 +93,19 @@ fn true_roles(experts: &[&BlockShape], gathered: &Gathered<'_>) -> Vec<Vec<Role>
 fn sketched_roles(
     settings: &RoundSettings,
     experts: &[&BlockShape],
-    gathered: &Gathered<'_>,
+    updates: &MemberUpdates<'_>,
     seed: u64,
 ) -> Result<Vec<Vec<Role>>, LabError> {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
-    let plan = plan(settings, gathered.global, gathered.round);
-    let model = Model::new(gathered.global.values().to_vec());
-    let mut accounts = Accounts::open(gathered.results.len())?;
+    let plan = plan(settings, updates.global, updates.round);
+    let model = Model::new(updates.global.values().to_vec());
+    let mut accounts = Accounts::open(updates.results.len())?;
     let announce = |(member, result): (usize, &LocalResult)| {
         let permit = accounts.permit(member, &plan)?;
         let (mut contribution, _) = prepare(&plan, &model, result, permit, &mut random)?;
         Ok(std::mem::take(&mut contribution.sketches))
     };
-    let announced =
-        gathered.results.iter().enumerate().map(announce).collect::<Result<Vec<_>, LabError>>()?;
+    let announced = updates.results.iter().enumerate().map(announce).collect::<Result<Vec<_>, LabError>>()?;
     let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
     let of = |shape: &&BlockShape| {
         let sketches = announced.iter().filter_map(|own| own.get(&shape.id));
@@ -167,7 +166,7 @@ const COLOURS: [&str; 4] = ["#9ecae1", "#6baed6", "#3182bd", "#08519c"];
 
 /// A plot of the overlap over the noise, a line for each size of sketch, as SVG.
 pub fn plot(rows: &[Degradation]) -> String {
-    let frame = Frame {
+    let frame = ChartFrame {
         range: (0.0, 1.0),
         width: 560.0,
         legend: 0.0,

@@ -1,15 +1,16 @@
 //! The audit finds what is wrong with noise, and nothing where nothing is.
 
 use cloister_lab::audit::{
-    Case, Fault, Finding, Mechanism, Planned, Report, Rounds, Settings, Steps, Subject, audit, judge,
+    AuditCase, AuditPlan, AuditReport, AuditSettings, AuditSubject, AuditedMechanism, AuditedRounds,
+    AuditedSteps, Finding, PlantedFault, audit, judge,
 };
 use cloister_params::limits::PrivacyUnit;
 use cloister_privacy::release::Released;
 
 const DELTA: f64 = 1e-5;
 
-fn report() -> Report {
-    let settings = Settings { canaries: 2400, seeds: vec![6], delta: DELTA, confidence: 0.95 };
+fn report() -> AuditReport {
+    let settings = AuditSettings { canaries: 2400, seeds: vec![6], delta: DELTA, confidence: 0.95 };
     audit(&settings, &mut |_| ()).expect("it runs")
 }
 
@@ -24,15 +25,16 @@ fn stands(finding: &Finding) -> bool {
 fn is_found(finding: &Finding) -> bool {
     let above = |times: f64| finding.epsilon_lower_bound > times * finding.epsilon_claimed;
     match finding.case.fault {
-        Fault::None => stands(finding),
-        Fault::NotCharged => finding.epsilon_claimed == 0.0 && finding.epsilon_lower_bound > 2.0,
-        Fault::LessNoise => above(1.1),
-        Fault::NotClipped | Fault::FewRecords => above(1.1) && finding.moved > 2.5,
-        Fault::SilentMember | Fault::ReusedNoise | Fault::SharedNoise | Fault::BareCoordinate => {
-            finding.noise_repeats
-        }
-        Fault::DividedByDrawn => finding.noise_small,
-        Fault::HalvedDivisor => finding.moved > 1.9,
+        PlantedFault::None => stands(finding),
+        PlantedFault::NotCharged => finding.epsilon_claimed == 0.0 && finding.epsilon_lower_bound > 2.0,
+        PlantedFault::LessNoise => above(1.1),
+        PlantedFault::NotClipped | PlantedFault::FewRecords => above(1.1) && finding.moved > 2.5,
+        PlantedFault::SilentMember
+        | PlantedFault::ReusedNoise
+        | PlantedFault::SharedNoise
+        | PlantedFault::BareCoordinate => finding.noise_repeats,
+        PlantedFault::DividedByDrawn => finding.noise_small,
+        PlantedFault::HalvedDivisor => finding.moved > 1.9,
     }
 }
 
@@ -57,15 +59,20 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
     for finding in &report.findings {
         assert!(is_found(finding), "{finding:?}\n{table}");
     }
-    let everywhere =
-        [Fault::None, Fault::NotCharged, Fault::LessNoise, Fault::SilentMember, Fault::ReusedNoise];
+    let everywhere = [
+        PlantedFault::None,
+        PlantedFault::NotCharged,
+        PlantedFault::LessNoise,
+        PlantedFault::SilentMember,
+        PlantedFault::ReusedNoise,
+    ];
     let plans = [(PrivacyUnit::Member, false), (PrivacyUnit::Record, false), (PrivacyUnit::Record, true)];
     for (unit, private_training) in plans {
         for released in charged(unit, private_training) {
             for fault in everywhere {
                 let is_it = |finding: &&Finding| {
                     let case = finding.case;
-                    finding.subject == Subject::Release(released)
+                    finding.subject == AuditSubject::Release(released)
                         && (case.unit, case.private_training, case.fault) == (unit, private_training, fault)
                 };
                 let found = report.findings.iter().filter(is_it).count();
@@ -74,25 +81,26 @@ fn every_claim_stands_and_every_fault_in_every_kind_of_release_is_found() {
         }
     }
     let special = [
-        (Fault::SharedNoise, 17),
-        (Fault::NotClipped, 12),
-        (Fault::FewRecords, 2),
-        (Fault::DividedByDrawn, 1),
-        (Fault::HalvedDivisor, 1),
+        (PlantedFault::SharedNoise, 17),
+        (PlantedFault::NotClipped, 12),
+        (PlantedFault::FewRecords, 2),
+        (PlantedFault::DividedByDrawn, 1),
+        (PlantedFault::HalvedDivisor, 1),
     ];
     for (fault, expected) in special {
         let found = report.findings.iter().filter(|finding| finding.case.fault == fault).count();
         assert_eq!(found, expected, "{fault:?}\n{table}");
     }
-    let of_members =
-        |finding: &&Finding| finding.subject == Subject::Round && finding.case.unit == PrivacyUnit::Member;
+    let of_members = |finding: &&Finding| {
+        finding.subject == AuditSubject::Round && finding.case.unit == PrivacyUnit::Member
+    };
     let whole = report.findings.iter().find(of_members).expect("it was audited");
     assert_eq!(report.epsilon_claimed, whole.epsilon_claimed);
     assert_eq!(report.epsilon_lower_bound, whole.epsilon_lower_bound);
 }
 
 /// Whether every claim stands in a run in which nothing is wrong. With so few canaries bounds are far below.
-fn all_stand(case: Case, mechanism: &dyn Mechanism) {
+fn all_stand(case: AuditCase, mechanism: &dyn AuditedMechanism) {
     const CANARIES: usize = 600;
     const SIGNIFICANCE: f64 = 1e-4;
     for evidence in mechanism.evidence(CANARIES, case.seed).expect("it runs") {
@@ -106,12 +114,12 @@ fn all_stand(case: Case, mechanism: &dyn Mechanism) {
 fn no_claim_is_refuted_where_nothing_is_wrong_whatever_the_seed() {
     let units = [(PrivacyUnit::Member, false), (PrivacyUnit::Record, false), (PrivacyUnit::Record, true)];
     for (unit, private_training) in units {
-        let planned = Planned::new(unit, private_training).expect("it fits");
+        let planned = AuditPlan::new(unit, private_training).expect("it fits");
         for seed in 1..4 {
-            let case = Case { unit, private_training, fault: Fault::None, seed };
-            all_stand(case, &Rounds::sound(&planned));
+            let case = AuditCase { unit, private_training, fault: PlantedFault::None, seed };
+            all_stand(case, &AuditedRounds::sound(&planned));
             if private_training {
-                all_stand(case, &Steps::new(Fault::None).expect("sound settings"));
+                all_stand(case, &AuditedSteps::new(PlantedFault::None).expect("sound settings"));
             }
         }
     }

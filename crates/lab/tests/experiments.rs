@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
 use cloister_lab::config::{HeadKind, StrategyName};
-use cloister_lab::{Config, Folders, LabError, Ladder, Progress, run, sketches};
+use cloister_lab::{Config, LabError, Ladder, RunFolders, RunProgress, run, sketches};
 
 fn experiments() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
@@ -29,12 +29,12 @@ fn every_committed_experiment_is_a_configuration() {
 }
 
 /// Notes of the synthetic hospitals as a file, and where a run of them reads and writes; `None` without weights.
-fn folders(name: &str) -> Option<Folders> {
+fn folders(name: &str) -> Option<RunFolders> {
     folders_with(name, 160)
 }
 
 /// The same, with so many notes.
-fn folders_with(name: &str, notes: usize) -> Option<Folders> {
+fn folders_with(name: &str, notes: usize) -> Option<RunFolders> {
     let Some(minilm) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
         return None;
@@ -47,7 +47,7 @@ fn folders_with(name: &str, notes: usize) -> Option<Folders> {
         format!("{}\n", serde_json::json!({ "text": note.text, "label": note.label }))
     };
     fs::write(data.join("notes.jsonl"), notes.iter().map(line).collect::<String>()).expect("a file");
-    Some(Folders { minilm, device: Device::Cpu, cache: data.join("cache"), out: data.join("out"), data })
+    Some(RunFolders { minilm, device: Device::Cpu, cache: data.join("cache"), out: data.join("out"), data })
 }
 
 fn config(settings: &[&str]) -> Config {
@@ -67,7 +67,7 @@ fn a_head_behind_masks_is_that_in_the_clear_and_a_run_is_not_run_twice() {
     let plain = run(&head("secure=false"), &folders, None, &mut |_| ()).expect("it runs");
     let mut resumed = 0;
     let mut count =
-        |progress| resumed += usize::from(matches!(progress, Progress::Seed { resumed: true, .. }));
+        |progress| resumed += usize::from(matches!(progress, RunProgress::Seed { resumed: true, .. }));
     let again = run(&head("secure=false"), &folders, None, &mut count).expect("it runs");
     assert_eq!((resumed, &again), (2, &plain));
     let secure = run(&head("secure=true"), &folders, None, &mut |_| ()).expect("it runs");
@@ -181,9 +181,9 @@ fn larger_sketches_without_noise_choose_better_than_chance() {
 }
 
 /// Runs until a round was measured, as if the process ended there.
-fn interrupted(config: &Config, folders: &Folders, after: usize) {
+fn interrupted(config: &Config, folders: &RunFolders, after: usize) {
     let mut stop = |progress| {
-        if let Progress::Measured(round) = progress
+        if let RunProgress::Measured(round) = progress
             && round.round == after
         {
             std::panic::resume_unwind(Box::new("the process ended"));
@@ -212,14 +212,14 @@ fn an_interrupted_seed_goes_on_with_its_round_and_ends_with_the_same_bytes() {
         let config = config(&[&own[..], &settings].concat());
         let bytes =
             |out: &Path| ["seed-3.json", "results.csv"].map(|file| fs::read(out.join(file)).expect("a file"));
-        let whole = Folders { out: folders.data.join("whole"), ..folders.clone() };
+        let whole = RunFolders { out: folders.data.join("whole"), ..folders.clone() };
         run(&config, &whole, None, &mut |_| ()).expect("it runs");
-        let parted = Folders { out: folders.data.join("parted"), ..folders.clone() };
+        let parted = RunFolders { out: folders.data.join("parted"), ..folders.clone() };
         interrupted(&config, &parted, 1);
         assert!(!parted.out.join("seed-3.json").exists());
         let mut rounds = Vec::new();
         let mut note = |progress| {
-            if let Progress::Training { round, .. } = progress {
+            if let RunProgress::Training { round, .. } = progress {
                 rounds.push(round);
             }
         };

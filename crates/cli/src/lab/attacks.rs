@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cloister_lab::attacks::{Progress, Report, Settings, Sizes, attack};
+use cloister_lab::attacks::{AttackProgress, AttackReport, AttackSettings, Sizes, attack};
 
 use super::failure;
 use crate::create::{create_folder, write};
@@ -15,7 +15,7 @@ const DATA: [(&str, &str); 2] =
     [("AG News", "agnews_train_subset.jsonl.zst"), ("MTSamples", "mtsamples_notes.jsonl.zst")];
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct AttackArguments {
     /// A run for each seed, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3])]
     seeds: Vec<u64>,
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     quiet: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
     let mut show = |progress| {
         if !arguments.quiet {
             output::tell(line(&progress));
@@ -56,28 +56,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json { output::line(text) } else { print(&report) }
 }
 
-impl Arguments {
-    fn settings(&self) -> Settings {
+impl AttackArguments {
+    fn settings(&self) -> AttackSettings {
         let (data, seeds, sizes) = match self.quick {
             true => (&DATA[..1], &self.seeds[..1], Sizes::QUICK),
             false => (&DATA[..], &self.seeds[..], Sizes::FULL),
         };
         let files = data.iter().map(|(name, file)| ((*name).to_owned(), self.data.join(file)));
-        Settings { data: files.collect(), seeds: seeds.to_vec(), sizes }
+        AttackSettings { data: files.collect(), seeds: seeds.to_vec(), sizes }
     }
 }
 
-fn line(progress: &Progress) -> String {
+fn line(progress: &AttackProgress) -> String {
     match progress {
-        Progress::Trained { done, of } => format!("{done} of {of} trainings"),
-        Progress::Attacked(row) => {
+        AttackProgress::Trained { done, of } => format!("{done} of {of} trainings"),
+        AttackProgress::Attacked(row) => {
             let (protection, seen) = (row.view.protection.in_words(), row.view.in_words());
             format!("{}, seed {}, {protection}, {seen}: AUC {:.3}", row.data, row.seed, row.membership.auc)
         }
     }
 }
 
-fn print(report: &Report) -> Result<(), Failure> {
+fn print(report: &AttackReport) -> Result<(), Failure> {
     output::print(report.to_table())?;
     output::line(format_args!(
         "In per cent. AUC, TPR@1, TPR@.1: was a text trained on, at false-positive rates of 1 and 0.1 %. text, of 8: \

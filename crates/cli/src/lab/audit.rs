@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cloister_lab::audit::{Report, Scores, Settings, audit};
+use cloister_lab::audit::{AuditReport, AuditSettings, CanaryScores, audit};
 
 use super::failure;
 use crate::create::write;
@@ -15,7 +15,7 @@ const CANARIES: usize = 9000;
 const QUICK_CANARIES: usize = 3000;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct AuditArguments {
     /// Canaries of each run in which nothing is wrong, three of them a round; runs with a fault take a quarter or fewer. Two
     /// thousand or more tell noise from half of it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
@@ -40,13 +40,13 @@ pub(super) struct Arguments {
     quiet: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &AuditArguments) -> Result<(), Failure> {
     if !(arguments.delta > 0.0 && arguments.delta < 1.0) {
         return Err(Failure::config(format!("δ = {} is not between 0 and 1", arguments.delta)));
     }
     let settings = arguments.settings();
     let mut kept = Vec::new();
-    let mut found = |scores: &Scores| {
+    let mut found = |scores: &CanaryScores| {
         if !arguments.quiet {
             let finding = &scores.finding;
             let case = finding.case;
@@ -78,16 +78,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     verdict(&report).and(printed)
 }
 
-impl Arguments {
-    fn settings(&self) -> Settings {
+impl AuditArguments {
+    fn settings(&self) -> AuditSettings {
         let canaries =
             self.canaries.map_or(if self.quick { QUICK_CANARIES } else { CANARIES }, |n| n as usize);
         let seeds = if self.quick { self.seeds[..1].to_vec() } else { self.seeds.clone() };
-        Settings { canaries, seeds, delta: self.delta, confidence: 0.95 }
+        AuditSettings { canaries, seeds, delta: self.delta, confidence: 0.95 }
     }
 }
 
-fn print(report: &Report, json: bool) -> Result<(), Failure> {
+fn print(report: &AuditReport, json: bool) -> Result<(), Failure> {
     if json {
         return output::line(serde_json::to_string(report).map_err(Failure::error)?);
     }
@@ -101,7 +101,7 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
 }
 
 /// An audit that fails is an error to whoever called.
-fn verdict(report: &Report) -> Result<(), Failure> {
+fn verdict(report: &AuditReport) -> Result<(), Failure> {
     if !report.claims_hold {
         return Err(Failure::error(
             "a claimed ε is refuted: do not rely on the noise before it is known why",

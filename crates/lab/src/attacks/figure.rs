@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Mean, Report, Summary};
+use super::report::{AttackReport, AttackSummary, Mean};
 use super::view::Protection;
 
 const LABELS: f64 = 250.0;
@@ -15,9 +15,9 @@ const HEADING: f64 = 24.0;
 /// What a panel shows.
 struct Panel {
     title: &'static str,
-    value: fn(&Summary) -> Mean,
+    value: fn(&AttackSummary) -> Mean,
     /// What chance achieves.
-    chance: fn(&Report, &Summary) -> f64,
+    chance: fn(&AttackReport, &AttackSummary) -> f64,
 }
 
 const PANELS: [Panel; 5] = [
@@ -32,8 +32,14 @@ const PANELS: [Panel; 5] = [
     Panel { title: "class mix explained", value: |row| row.class_mix_explained, chance: |_, _| 0.0 },
 ];
 
-/// The figure of a report.
-pub(super) fn draw(report: &Report) -> String {
+impl AttackReport {
+    /// A figure of the means over seeds, as SVG: a bar for each attack and view.
+    pub fn to_svg(&self) -> String {
+        draw(self)
+    }
+}
+
+fn draw(report: &AttackReport) -> String {
     let data: Vec<&str> = report.settings.data.iter().map(|(name, _)| name.as_str()).collect();
     let rows = report.summary.len() as f64;
     let width = LABELS + PANELS.len() as f64 * (PANEL + GAP);
@@ -45,7 +51,7 @@ pub(super) fn draw(report: &Report) -> String {
     legend(&mut svg);
     let mut y = TOP;
     for name in data {
-        let own: Vec<&Summary> = report.summary.iter().filter(|row| row.data == name).collect();
+        let own: Vec<&AttackSummary> = report.summary.iter().filter(|row| row.data == name).collect();
         section(&mut svg, report, name, &own, y);
         y += HEADING + own.len() as f64 * ROW;
     }
@@ -70,7 +76,7 @@ fn legend(svg: &mut String) {
     }
 }
 
-fn section(svg: &mut String, report: &Report, name: &str, rows: &[&Summary], top: f64) {
+fn section(svg: &mut String, report: &AttackReport, name: &str, rows: &[&AttackSummary], top: f64) {
     let _ = writeln!(svg, "<text x=\"16\" y=\"{:.1}\" font-weight=\"bold\">{name}</text>", top + 15.0);
     let first = top + HEADING;
     let bottom = first + rows.len() as f64 * ROW;
@@ -92,7 +98,7 @@ fn section(svg: &mut String, report: &Report, name: &str, rows: &[&Summary], top
     }
 }
 
-fn bar(svg: &mut String, report: &Report, row: &Summary, (at, panel): (usize, &Panel), y: f64) {
+fn bar(svg: &mut String, report: &AttackReport, row: &AttackSummary, (at, panel): (usize, &Panel), y: f64) {
     let Mean { mean, std } = (panel.value)(row);
     let x = |share: f64| left(at) + share.clamp(0.0, 1.0) * PANEL;
     let (start, colour) = (left(at), colour(row.view.protection));

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::ridge::{Ridge, dot};
 use super::view::{Observer, Sent, View, Whose};
-use super::world::World;
+use super::world::AttackedData;
 use crate::error::LabError;
 
 /// The most frequent words that are looked for, and how many of them a guess names.
@@ -32,7 +32,7 @@ pub struct Ranking {
 
 /// How words are recovered from what was trained on one text.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Words {
+pub struct WordsFound {
     /// Share of the texts' frequent words that are among ten guesses for each text.
     pub found: f64,
     /// The same with the ten most frequent words as guesses: what is guessed without looking.
@@ -58,14 +58,14 @@ pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], cand
 }
 
 /// The words of texts.
-pub(crate) struct Vocabulary {
+pub(crate) struct WordGuesser {
     /// For each text, which of the words are in it.
     present: Vec<Vec<bool>>,
 }
 
-impl Vocabulary {
+impl WordGuesser {
     /// The most frequent words of all texts.
-    pub(crate) fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &AttackedData) -> Self {
         let texts: Vec<Vec<String>> = world.notes.iter().map(|note| words(&note.text)).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for word in texts.iter().flatten() {
@@ -87,7 +87,7 @@ impl Vocabulary {
         view: View,
         (known, known_texts): (&[Sent], &[usize]),
         (attacked, attacked_texts): (&[Sent], &[usize]),
-    ) -> Result<Words, LabError> {
+    ) -> Result<WordsFound, LabError> {
         let row =
             |text: &usize| self.present[*text].iter().map(|is_in| f64::from(u8::from(*is_in))).collect();
         let targets: Vec<Vec<f64>> = known_texts.iter().map(row).collect();
@@ -99,7 +99,7 @@ impl Vocabulary {
                 .map(|word| targets.iter().map(|row| row[word]).sum::<f64>())
                 .collect()
         };
-        Ok(Words {
+        Ok(WordsFound {
             found: self.found(&seen, attacked_texts, guess),
             by_frequency: self.found(&seen, attacked_texts, frequencies),
         })

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::ridge::dot;
 use super::roc::Roc;
 use super::view::{Observer, Sent, View, Whose};
-use super::world::World;
+use super::world::AttackedData;
 use crate::error::LabError;
 
 /// What membership inference achieves.
@@ -37,7 +37,7 @@ pub(crate) struct Trainings {
 
 impl Trainings {
     pub(crate) fn run(
-        world: &World,
+        world: &AttackedData,
         candidates: &[usize],
         alone: &[Sent],
         count: usize,

@@ -29,13 +29,13 @@ use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::error::LabError;
-use inversion::{Ranking, Vocabulary, Words, rank};
+use inversion::{Ranking, WordGuesser, WordsFound, rank};
 use membership::{Membership, Trainings};
 use property::{ClassMix, Mixes};
-pub use report::{Mean, Report, Summary};
+pub use report::{AttackReport, AttackSummary, Mean};
+pub use view::{Observed, Protection, View};
 use view::{Observer, Sent, Whose};
-pub use view::{Protection, Source, View};
-use world::World;
+use world::AttackedData;
 
 /// Texts of companions, of members whose mix is asked for, and of the batches that one text is looked for in.
 const MEMBER_TEXTS: usize = 24;
@@ -71,7 +71,7 @@ impl Sizes {
 
 /// What to attack.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Settings {
+pub struct AttackSettings {
     /// Names and files of the data.
     pub data: Vec<(String, PathBuf)>,
     /// A run for each seed.
@@ -82,7 +82,7 @@ pub struct Settings {
 
 /// What the attacks achieve from one view.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Row {
+pub struct AttackResult {
     /// Name of the data.
     pub data: String,
     /// The seed of everything.
@@ -99,14 +99,14 @@ pub struct Row {
     /// Which text was one of a batch of eight?
     pub in_a_batch: Ranking,
     /// Which words were in it, where it was the only one?
-    pub words: Words,
+    pub words: WordsFound,
     /// How many texts of each class are there?
     pub class_mix: ClassMix,
 }
 
 /// How far the attacks are.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Progress {
+pub enum AttackProgress {
     /// Trainings of one run are done.
     Trained {
         /// How many.
@@ -115,7 +115,7 @@ pub enum Progress {
         of: usize,
     },
     /// A view was attacked.
-    Attacked(Box<Row>),
+    Attacked(Box<AttackResult>),
 }
 
 /// Runs every attack from every view, for every seed of every data set. `minilm` is the folder of MiniLM's files.
@@ -123,31 +123,31 @@ pub enum Progress {
 /// # Errors
 /// [`LabError`], which says what to change.
 pub fn attack(
-    settings: &Settings,
+    settings: &AttackSettings,
     minilm: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Report, LabError> {
+    progress: &mut dyn FnMut(AttackProgress),
+) -> Result<AttackReport, LabError> {
     let mut rows = Vec::new();
     let mut epsilons = [0.0; 2];
     for (data, file) in &settings.data {
         for &seed in &settings.seeds {
             let sizes = settings.sizes;
-            let world = World::open(file, minilm, sizes.texts(), seed)?;
+            let world = AttackedData::open(file, minilm, sizes.texts(), seed)?;
             epsilons = epsilons_of(&world)?;
-            let stage = Stage::set(&world, sizes, seed, progress)?;
+            let stage = TrainedAttack::set(&world, sizes, seed, progress)?;
             for view in View::all() {
                 let row = stage.row(data, view)?;
-                progress(Progress::Attacked(Box::new(row.clone())));
+                progress(AttackProgress::Attacked(Box::new(row.clone())));
                 rows.push(row);
             }
         }
     }
-    Ok(Report::new(settings, (epsilons, DELTA), rows))
+    Ok(AttackReport::new(settings, (epsilons, DELTA), rows))
 }
 
 /// What the ledger charges a member for a round with noise, slight and covering. It follows from the model's shape alone but for
 /// the number of classes.
-fn epsilons_of(world: &World) -> Result<[f64; 2], LabError> {
+fn epsilons_of(world: &AttackedData) -> Result<[f64; 2], LabError> {
     let of = |settings| {
         let all = releases(settings, PrivacyUnit::Member).map_err(LedgerError::from)?;
         Ok::<_, LabError>(account(&all).epsilon(DELTA).epsilon)
@@ -167,8 +167,8 @@ impl Sizes {
 }
 
 /// Everything that was trained, with one seed.
-struct Stage<'a> {
-    world: &'a World,
+struct TrainedAttack<'a> {
+    world: &'a AttackedData,
     seed: u64,
     companions: Vec<Sent>,
     candidates: Vec<usize>,
@@ -180,15 +180,15 @@ struct Stage<'a> {
     known: Vec<Sent>,
     trainings: Trainings,
     mixes: Mixes,
-    vocabulary: Vocabulary,
+    vocabulary: WordGuesser,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> TrainedAttack<'a> {
     fn set(
-        world: &'a World,
+        world: &'a AttackedData,
         sizes: Sizes,
         seed: u64,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(AttackProgress),
     ) -> Result<Self, LabError> {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let count = world.notes.len();
@@ -207,7 +207,7 @@ impl<'a> Stage<'a> {
                 sent.push(world.send(&own, number)?);
             }
             done += sent.len();
-            progress(Progress::Trained { done, of: sizes.trainings() });
+            progress(AttackProgress::Trained { done, of: sizes.trainings() });
             Ok(sent)
         };
         let companions = send_all((0..sizes.companions).map(|_| draw(MEMBER_TEXTS)).collect())?;
@@ -216,10 +216,10 @@ impl<'a> Stage<'a> {
         let batches = send_all(candidates.iter().map(with_others).collect())?;
         let known = send_all(known_texts.iter().map(|&text| vec![text]).collect())?;
         let trainings = Trainings::run(world, &candidates, &alone, sizes.trainings, seed)?;
-        progress(Progress::Trained { done: sizes.trainings() - sizes.mixes, of: sizes.trainings() });
+        progress(AttackProgress::Trained { done: sizes.trainings() - sizes.mixes, of: sizes.trainings() });
         let mixes = Mixes::run(world, &pool, (sizes.mixes, MEMBER_TEXTS), seed)?;
-        progress(Progress::Trained { done: sizes.trainings(), of: sizes.trainings() });
-        let vocabulary = Vocabulary::of(world);
+        progress(AttackProgress::Trained { done: sizes.trainings(), of: sizes.trainings() });
+        let vocabulary = WordGuesser::of(world);
         Ok(Self {
             world,
             seed,
@@ -235,12 +235,12 @@ impl<'a> Stage<'a> {
         })
     }
 
-    fn row(&self, data: &str, view: View) -> Result<Row, LabError> {
+    fn row(&self, data: &str, view: View) -> Result<AttackResult, LabError> {
         let observer =
             Observer { settings: self.world.settings(), companions: &self.companions, seed: self.seed };
         let known = (self.known.as_slice(), self.known_texts.as_slice());
         let attacked = (self.alone.as_slice(), self.candidates.as_slice());
-        Ok(Row {
+        Ok(AttackResult {
             data: data.to_owned(),
             seed: self.seed,
             view,

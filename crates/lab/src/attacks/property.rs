@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::ridge::Ridge;
 use super::view::{Observer, Sent, View, Whose};
-use super::world::World;
+use super::world::AttackedData;
 use crate::error::LabError;
 
 /// What property inference achieves.
@@ -33,7 +33,7 @@ impl Mixes {
     /// Trains `members` on `texts` texts each, drawn from `pool` with shares of classes that are uniform over all mixes
     /// (a flat Dirichlet distribution).
     pub(crate) fn run(
-        world: &World,
+        world: &AttackedData,
         pool: &[usize],
         (members, texts): (usize, usize),
         seed: u64,
@@ -71,7 +71,7 @@ impl Mixes {
 }
 
 /// Texts with classes by uniform shares.
-fn draw(world: &World, pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
+fn draw(world: &AttackedData, pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
     let uniform = |random: &mut ChaCha20Rng| (f64::from(random.next_u32()) + 0.5) / 4_294_967_296.0;
     // Shares of exponential draws are uniform over all mixes.
     let weights: Vec<f64> = world.classes.iter().map(|_| -uniform(random).ln()).collect();

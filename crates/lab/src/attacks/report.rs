@@ -4,14 +4,13 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::figure;
-use super::{Row, Settings, View};
+use super::{AttackResult, AttackSettings, View};
 
 /// Everything that was found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct AttackReport {
     /// What was attacked.
-    pub settings: Settings,
+    pub settings: AttackSettings,
     /// What the ledger charges a member for a round with slight noise.
     pub epsilon_slight: f64,
     /// What it charges for a round with noise that covers a member.
@@ -19,9 +18,9 @@ pub struct Report {
     /// The δ at which.
     pub delta: f64,
     /// Means over seeds, a row for each view of each data set.
-    pub summary: Vec<Summary>,
+    pub summary: Vec<AttackSummary>,
     /// A row for each view of each data set and seed.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AttackResult>,
 }
 
 /// A mean over seeds.
@@ -35,7 +34,7 @@ pub struct Mean {
 
 /// What the attacks achieve from one view, over seeds.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Summary {
+pub struct AttackSummary {
     /// Name of the data.
     pub data: String,
     /// Where the coordinator looks.
@@ -65,7 +64,7 @@ pub struct Summary {
 }
 
 impl Mean {
-    fn of(rows: &[&Row], value: impl Fn(&Row) -> f64) -> Self {
+    fn of(rows: &[&AttackResult], value: impl Fn(&AttackResult) -> f64) -> Self {
         let count = rows.len() as f64;
         let mean = rows.iter().map(|row| value(row)).sum::<f64>() / count;
         let squares: f64 = rows.iter().map(|row| (value(row) - mean).powi(2)).sum();
@@ -73,9 +72,9 @@ impl Mean {
     }
 }
 
-impl Summary {
-    fn of(data: &str, view: View, rows: &[&Row]) -> Self {
-        let mean = |value: fn(&Row) -> f64| Mean::of(rows, value);
+impl AttackSummary {
+    fn of(data: &str, view: View, rows: &[&AttackResult]) -> Self {
+        let mean = |value: fn(&AttackResult) -> f64| Mean::of(rows, value);
         Self {
             data: data.to_owned(),
             view,
@@ -94,18 +93,18 @@ impl Summary {
     }
 }
 
-impl Report {
+impl AttackReport {
     pub(super) fn new(
-        settings: &Settings,
+        settings: &AttackSettings,
         ([epsilon_slight, epsilon], delta): ([f64; 2], f64),
-        rows: Vec<Row>,
+        rows: Vec<AttackResult>,
     ) -> Self {
         let mut summary = Vec::new();
         for (data, _) in &settings.data {
             for view in View::all() {
-                let own: Vec<&Row> =
+                let own: Vec<&AttackResult> =
                     rows.iter().filter(|row| row.data == *data && row.view == view).collect();
-                summary.push(Summary::of(data, view, &own));
+                summary.push(AttackSummary::of(data, view, &own));
             }
         }
         Self { settings: settings.clone(), epsilon_slight, epsilon, delta, summary, rows }
@@ -156,7 +155,7 @@ impl Report {
                        class_mix_explained,class_mix_error,class_mix_error_of_mean\n"
                 .to_owned();
         for row in &self.rows {
-            let Row { membership, alone, in_a_batch, words, class_mix, .. } = row;
+            let AttackResult { membership, alone, in_a_batch, words, class_mix, .. } = row;
             let values = [
                 row.noise_over_signal,
                 membership.auc,
@@ -177,10 +176,5 @@ impl Report {
             let _ = writeln!(csv, "{},{},{protection},{seen},{}", row.data, row.seed, values.join(","));
         }
         csv
-    }
-
-    /// A figure of the means, as SVG.
-    pub fn to_svg(&self) -> String {
-        figure::draw(self)
     }
 }

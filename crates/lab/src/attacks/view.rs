@@ -25,7 +25,7 @@ pub enum Protection {
 /// Where in what it sees the coordinator looks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum Observed {
     /// Updates: one member's, or the sum over a cohort.
     Updates,
     /// Routing histograms: one member's, or the sum over a cohort.
@@ -40,7 +40,7 @@ pub struct View {
     /// What stands in between.
     pub protection: Protection,
     /// Where it looks.
-    pub source: Source,
+    pub source: Observed,
     /// Members that are summed.
     pub members: usize,
 }
@@ -49,13 +49,15 @@ impl View {
     /// Everything that is looked at.
     pub fn all() -> Vec<Self> {
         let view = |protection, source, members| Self { protection, source, members };
-        let sums = |protection| [4, 8, 16].map(|members| view(protection, Source::Updates, members));
-        let mut all =
-            vec![view(Protection::None, Source::Updates, 1), view(Protection::None, Source::Histograms, 1)];
+        let sums = |protection| [4, 8, 16].map(|members| view(protection, Observed::Updates, members));
+        let mut all = vec![
+            view(Protection::None, Observed::Updates, 1),
+            view(Protection::None, Observed::Histograms, 1),
+        ];
         for protection in Protection::MASKED {
             all.extend(sums(protection));
-            all.push(view(protection, Source::Histograms, 8));
-            all.push(view(protection, Source::Sketches, 1));
+            all.push(view(protection, Observed::Histograms, 8));
+            all.push(view(protection, Observed::Sketches, 1));
         }
         all
     }
@@ -64,11 +66,11 @@ impl View {
     pub fn in_words(self) -> String {
         let Self { source, members, .. } = self;
         match (source, members) {
-            (Source::Updates, 1) => "own update".to_owned(),
-            (Source::Updates, _) => format!("sum of {members} updates"),
-            (Source::Histograms, 1) => "own histogram".to_owned(),
-            (Source::Histograms, _) => format!("sum of {members} histograms"),
-            (Source::Sketches, _) => "own sketches".to_owned(),
+            (Observed::Updates, 1) => "own update".to_owned(),
+            (Observed::Updates, _) => format!("sum of {members} updates"),
+            (Observed::Histograms, 1) => "own histogram".to_owned(),
+            (Observed::Histograms, _) => format!("sum of {members} histograms"),
+            (Observed::Sketches, _) => "own sketches".to_owned(),
         }
     }
 }
@@ -159,7 +161,7 @@ impl Observer<'_> {
         trainings.iter().map(&mut of).collect()
     }
 
-    fn mean(&self, source: Source, companions: &[Sent]) -> Vec<f32> {
+    fn mean(&self, source: Observed, companions: &[Sent]) -> Vec<f32> {
         let mut mean = vec![0.0; companions.first().map_or(0, |own| self.vector(source, &own.bare).len())];
         let share = 1.0 / companions.len() as f32;
         companions.iter().for_each(|own| add(&mut mean, &self.vector(source, &own.bare), share));
@@ -189,20 +191,20 @@ impl Observer<'_> {
     /// The blocks that a source is made of.
     fn blocks<'b>(
         &self,
-        source: Source,
+        source: Observed,
         settings: &'b RoundSettings,
     ) -> impl Iterator<Item = &'b PlannedBlock> + use<'b> {
         let is_histogram = |block: &PlannedBlock| matches!(block.shape.kind, BlockKind::Routing { .. });
-        settings.blocks.iter().filter(move |block| is_histogram(block) == (source == Source::Histograms))
+        settings.blocks.iter().filter(move |block| is_histogram(block) == (source == Observed::Histograms))
     }
 
     /// What would be seen of each training alone and without noise: what an attacker can make for itself.
-    pub(crate) fn imagine(&self, source: Source, trainings: &[Sent]) -> Vec<Vec<f32>> {
+    pub(crate) fn imagine(&self, source: Observed, trainings: &[Sent]) -> Vec<Vec<f32>> {
         trainings.iter().map(|own| self.vector(source, &own.bare)).collect()
     }
 
-    fn vector(&self, source: Source, contribution: &Contribution) -> Vec<f32> {
-        if source == Source::Sketches {
+    fn vector(&self, source: Observed, contribution: &Contribution) -> Vec<f32> {
+        if source == Observed::Sketches {
             return self.sketches(contribution);
         }
         let blocks = self.blocks(source, self.settings[0]);

@@ -36,7 +36,7 @@ pub(crate) const COVERING: f64 = 1.125;
 pub(crate) const SLIGHT: f64 = 4000.0;
 
 /// Texts with their features, and the model that members train.
-pub(crate) struct World {
+pub(crate) struct AttackedData {
     encoder: Encoder,
     features: Features,
     /// The texts, those that the model has seen not among them.
@@ -53,7 +53,7 @@ pub(crate) struct World {
     seed: u64,
 }
 
-impl World {
+impl AttackedData {
     /// `texts` texts of a file and a model that was trained a little, chosen by the seed.
     pub(crate) fn open(file: &Path, minilm: &Path, texts: usize, seed: u64) -> Result<Self, LabError> {
         let all = read_notes(file)?;

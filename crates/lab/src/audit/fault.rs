@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use serde::Serialize;
 
-use super::planned::HONEST;
+use super::HONEST;
 
 /// What a fault that lengthens multiplies a clip by; canaries are that much longer than their clips.
 pub(crate) const EXCESS: u32 = 4;
@@ -17,7 +17,7 @@ pub(crate) const NO_NOISE: f64 = 1e-6;
 /// What is wrong with one kind of release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub enum PlantedFault {
     /// Nothing.
     None,
     /// Everybody's noise has half of its standard deviation; on token counts a quarter.
@@ -42,7 +42,7 @@ pub enum Fault {
     NotCharged,
 }
 
-impl Fault {
+impl PlantedFault {
     /// What can be wrong with what is released.
     pub(crate) const MECHANICAL: [Self; 9] = [
         Self::LessNoise,

@@ -10,7 +10,7 @@ use crate::error::LabError;
 /// What a claim is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Subject {
+pub enum AuditSubject {
     /// Everything that a round releases.
     Round,
     /// Releases of one kind.
@@ -18,7 +18,7 @@ pub enum Subject {
     Release(Released),
 }
 
-impl Subject {
+impl AuditSubject {
     /// In words, for people.
     pub fn in_words(self) -> &'static str {
         match self {
@@ -30,9 +30,9 @@ impl Subject {
 
 /// What is seen of releases in which canaries were included or not.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub struct CanaryEvidence {
     /// What was released.
-    pub(crate) subject: Subject,
+    pub(crate) subject: AuditSubject,
     /// What the accountant says that it costs one canary to be there.
     pub(crate) claimed: Account,
     /// The furthest that a canary moves the release before noise, over what is charged for.
@@ -46,7 +46,7 @@ pub struct Evidence {
     pub(crate) noise: NoiseSeen,
 }
 
-impl Evidence {
+impl CanaryEvidence {
     /// The scores of the canaries that were included, or of those that were not.
     pub(crate) fn scores_where(&self, wanted: bool) -> Vec<f64> {
         let scores = self.scores.iter().zip(&self.included);
@@ -55,10 +55,10 @@ impl Evidence {
 }
 
 /// A mechanism that canaries pass through, each included with probability ½.
-pub trait Mechanism {
+pub trait AuditedMechanism {
     /// Releases what so many canaries make, or a few more, and scores them for each subject.
     ///
     /// # Errors
     /// A release that fails, or a plan whose charges cannot be computed.
-    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<Evidence>, LabError>;
+    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<CanaryEvidence>, LabError>;
 }

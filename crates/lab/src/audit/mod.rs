@@ -6,10 +6,10 @@
 //! of that kind alone, and is guessed from alone: noise that is missing from one kind is not hidden by the others'.
 //! Noise that comes again, or is too small, is looked for as such: no guess about one round notices the former.
 //!
-//! The bound of an honest mechanism stays below its claim, and its noise is fresh; one with a [`Fault`] is refuted: an audit
+//! The bound of an honest mechanism stays below its claim, and its noise is fresh; one with a [`PlantedFault`] is refuted: an audit
 //! that shows only the former shows nothing.
 //!
-//! What is audited is a [`Mechanism`]: [`Rounds`] and [`Steps`] are the product's own.
+//! What is audited is an [`AuditedMechanism`]: [`AuditedRounds`] and [`AuditedSteps`] are the product's own.
 
 pub mod bounds;
 mod canary;
@@ -23,20 +23,22 @@ mod steps;
 
 use cloister_params::limits::PrivacyUnit;
 use cloister_privacy::accountant::Account;
-use cloister_privacy::release::Released;
+use cloister_privacy::release::{HONEST_NOISES, Released};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::error::LabError;
 use bounds::{Decisions, Guesses};
-pub use fault::Fault;
-pub use mechanism::{Evidence, Mechanism, Subject};
-pub use planned::Planned;
-pub use report::{Case, Finding, Report, Scores};
-pub use rounds::Rounds;
-pub use steps::Steps;
+pub use fault::PlantedFault;
+pub use mechanism::{AuditSubject, AuditedMechanism, CanaryEvidence};
+pub use planned::AuditPlan;
+pub use report::{AuditCase, AuditReport, CanaryScores, Finding};
+pub use rounds::AuditedRounds;
+pub use steps::AuditedSteps;
 
+/// Members whose noise is counted, each of them a canary.
+const HONEST: usize = HONEST_NOISES as usize;
 /// `rho` of each kind of release in an audited round: the noise that a bound tells best from half of it with some thousand
 /// canaries.
 const RHO: f64 = 1.125;
@@ -48,7 +50,7 @@ const TESTS: f64 = 3.0;
 
 /// How to audit.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Settings {
+pub struct AuditSettings {
     /// Canaries of each run in which nothing is wrong; those with a fault take fewer.
     pub canaries: usize,
     /// A run for each seed.
@@ -63,13 +65,16 @@ pub struct Settings {
 ///
 /// # Errors
 /// [`LabError::OtherSum`] for a fault of the program; [`LabError::File`] for ledgers that cannot be written.
-pub fn audit(settings: &Settings, found: &mut dyn FnMut(&Scores)) -> Result<Report, LabError> {
+pub fn audit(
+    settings: &AuditSettings,
+    found: &mut dyn FnMut(&CanaryScores),
+) -> Result<AuditReport, LabError> {
     let plans = [
-        Planned::new(PrivacyUnit::Member, false)?,
-        Planned::new(PrivacyUnit::Record, false)?,
-        Planned::new(PrivacyUnit::Record, true)?,
+        AuditPlan::new(PrivacyUnit::Member, false)?,
+        AuditPlan::new(PrivacyUnit::Record, false)?,
+        AuditPlan::new(PrivacyUnit::Record, true)?,
     ];
-    let subjects = |planned: &Planned| planned.kinds().count() + 1;
+    let subjects = |planned: &AuditPlan| planned.kinds().count() + 1;
     let claims: usize = plans.iter().map(subjects).sum();
     let tests = TESTS * claims as f64 * settings.seeds.len() as f64;
     let mut auditor =
@@ -80,65 +85,75 @@ pub fn audit(settings: &Settings, found: &mut dyn FnMut(&Scores)) -> Result<Repo
         }
         auditor.steps(seed)?;
     }
-    Ok(Report::of(settings, auditor.significance, auditor.findings))
+    Ok(AuditReport::of(settings, auditor.significance, auditor.findings))
 }
 
 /// An audit as it runs.
 struct Auditor<'a> {
-    settings: &'a Settings,
+    settings: &'a AuditSettings,
     /// The probability with which one test may err.
     significance: f64,
-    found: &'a mut dyn FnMut(&Scores),
+    found: &'a mut dyn FnMut(&CanaryScores),
     findings: Vec<Finding>,
 }
 
 impl Auditor<'_> {
-    fn rounds(&mut self, planned: &Planned, seed: u64) -> Result<(), LabError> {
-        let case =
-            Case { unit: planned.unit, private_training: !planned.is_whole(), fault: Fault::None, seed };
-        self.sound(case, &Rounds::sound(planned))?;
+    fn rounds(&mut self, planned: &AuditPlan, seed: u64) -> Result<(), LabError> {
+        let case = AuditCase {
+            unit: planned.unit,
+            private_training: !planned.is_whole(),
+            fault: PlantedFault::None,
+            seed,
+        };
+        self.sound(case, &AuditedRounds::sound(planned))?;
         for released in planned.kinds() {
-            for fault in Fault::MECHANICAL {
+            for fault in PlantedFault::MECHANICAL {
                 if !fault.befalls(released, case.private_training) {
                     continue;
                 }
                 let changed =
                     fault.changes_data().then(|| planned.with_fault(fault, released)).transpose()?;
                 let planned = changed.as_ref().unwrap_or(planned);
-                self.run(Case { fault, ..case }, &Rounds::with_fault(planned, fault, released))?;
+                self.run(AuditCase { fault, ..case }, &AuditedRounds::with_fault(planned, fault, released))?;
             }
         }
         Ok(())
     }
 
     fn steps(&mut self, seed: u64) -> Result<(), LabError> {
-        let case = Case { unit: PrivacyUnit::Record, private_training: true, fault: Fault::None, seed };
-        self.sound(case, &Steps::new(Fault::None)?)?;
-        for fault in Fault::MECHANICAL.into_iter().filter(|fault| fault.befalls(Released::PrivateStep, true))
+        let case =
+            AuditCase { unit: PrivacyUnit::Record, private_training: true, fault: PlantedFault::None, seed };
+        self.sound(case, &AuditedSteps::new(PlantedFault::None)?)?;
+        for fault in
+            PlantedFault::MECHANICAL.into_iter().filter(|fault| fault.befalls(Released::PrivateStep, true))
         {
-            self.run(Case { fault, ..case }, &Steps::new(fault)?)?;
+            self.run(AuditCase { fault, ..case }, &AuditedSteps::new(fault)?)?;
         }
         Ok(())
     }
 
     /// A run in which nothing is wrong, and the same one were each kind of release not charged.
-    fn sound(&mut self, case: Case, mechanism: &dyn Mechanism) -> Result<(), LabError> {
+    fn sound(&mut self, case: AuditCase, mechanism: &dyn AuditedMechanism) -> Result<(), LabError> {
         let all = self.run(case, mechanism)?;
-        for evidence in all.into_iter().filter(|evidence| evidence.subject != Subject::Round) {
-            let uncharged = Evidence { claimed: Account::default(), ..evidence };
-            self.find(Case { fault: Fault::NotCharged, ..case }, &uncharged);
+        for evidence in all.into_iter().filter(|evidence| evidence.subject != AuditSubject::Round) {
+            let uncharged = CanaryEvidence { claimed: Account::default(), ..evidence };
+            self.find(AuditCase { fault: PlantedFault::NotCharged, ..case }, &uncharged);
         }
         Ok(())
     }
 
-    fn run(&mut self, case: Case, mechanism: &dyn Mechanism) -> Result<Vec<Evidence>, LabError> {
+    fn run(
+        &mut self,
+        case: AuditCase,
+        mechanism: &dyn AuditedMechanism,
+    ) -> Result<Vec<CanaryEvidence>, LabError> {
         let canaries = case.fault.canaries(self.settings.canaries);
         let all = mechanism.evidence(canaries, case.seed)?;
         all.iter().for_each(|evidence| self.find(case, evidence));
         Ok(all)
     }
 
-    fn find(&mut self, case: Case, evidence: &Evidence) {
+    fn find(&mut self, case: AuditCase, evidence: &CanaryEvidence) {
         let scores = judge(case, evidence, self.settings.delta, self.significance);
         (self.found)(&scores);
         self.findings.push(scores.finding);
@@ -146,7 +161,7 @@ impl Auditor<'_> {
 }
 
 /// What the evidence says of a claim, where each test may err with probability `significance`.
-pub fn judge(case: Case, evidence: &Evidence, delta: f64, significance: f64) -> Scores {
+pub fn judge(case: AuditCase, evidence: &CanaryEvidence, delta: f64, significance: f64) -> CanaryScores {
     let (inside, outside) = (evidence.scores_where(true), evidence.scores_where(false));
     let guesses = most_likely(&evidence.scores, &evidence.included);
     let decisions = decide(&inside, &outside);
@@ -169,7 +184,7 @@ pub fn judge(case: Case, evidence: &Evidence, delta: f64, significance: f64) -> 
         false_positive_rate: decisions.false_positives as f64 / decisions.outside.max(1) as f64,
         false_negative_rate: decisions.false_negatives as f64 / decisions.inside.max(1) as f64,
     };
-    Scores { finding, inside, outside }
+    CanaryScores { finding, inside, outside }
 }
 
 /// Which canaries are included; their stream is not that of the noise.

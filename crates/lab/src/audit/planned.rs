@@ -7,23 +7,21 @@ use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings};
 use cloister_privacy::accountant::Account;
 use cloister_privacy::ledger::LedgerError;
-use cloister_privacy::release::{HONEST_NOISES, Release, Released, account, releases};
+use cloister_privacy::release::{Release, Released, account, releases};
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::RHO;
 use super::canary::Canary;
-use super::fault::{EXCESS, Fault, change_noise};
-use super::mechanism::Subject;
+use super::fault::{EXCESS, PlantedFault, change_noise};
+use super::mechanism::AuditSubject;
+use super::{HONEST, RHO};
 use crate::accounts::Permits;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::noise::{Clips, settings};
 
-/// Members whose noise is counted, each of them a canary.
-pub(crate) const HONEST: usize = HONEST_NOISES as usize;
 /// With one that is corrupt.
 pub(crate) const MEMBERS: usize = HONEST + 1;
 /// Canaries with a direction of their own: a multiple of [`HONEST`], so that those of one round differ.
@@ -33,7 +31,7 @@ const MINIMUM_RECORDS: u32 = 32;
 
 /// A plan in which every kind of release costs the same.
 #[derive(Debug)]
-pub struct Planned {
+pub struct AuditPlan {
     pub(crate) unit: PrivacyUnit,
     model: ModelConfig,
     pub(crate) settings: RoundSettings,
@@ -55,7 +53,7 @@ pub(crate) struct Planted {
     pub(crate) protected: Contribution,
 }
 
-impl Planned {
+impl AuditPlan {
     /// A plan for this unit, with private training or without.
     ///
     /// # Errors
@@ -87,7 +85,7 @@ impl Planned {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub(crate) fn with_fault(&self, fault: Fault, released: Released) -> Result<Self, LabError> {
+    pub(crate) fn with_fault(&self, fault: PlantedFault, released: Released) -> Result<Self, LabError> {
         let canaries = self.canaries(&fault.settings(&self.settings, released, 0))?;
         let (unit, model, settings) = (self.unit, self.model.clone(), self.settings.clone());
         Ok(Self {
@@ -177,10 +175,10 @@ impl Planned {
     }
 
     /// What the accountant says of it.
-    pub(crate) fn claimed(&self, subject: Subject) -> Account {
+    pub(crate) fn claimed(&self, subject: AuditSubject) -> Account {
         account(self.releases.iter().filter(|release| match subject {
-            Subject::Round => true,
-            Subject::Release(released) => release.released == released,
+            AuditSubject::Round => true,
+            AuditSubject::Release(released) => release.released == released,
         }))
     }
 

@@ -3,19 +3,19 @@
 use cloister_params::limits::PrivacyUnit;
 use serde::Serialize;
 
-use super::Settings;
-use super::fault::Fault;
-use super::mechanism::Subject;
+use super::AuditSettings;
+use super::fault::PlantedFault;
+use super::mechanism::AuditSubject;
 
 /// What was audited in one run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Case {
+pub struct AuditCase {
     /// Whose data is protected.
     pub unit: PrivacyUnit,
     /// Whether members train by DP-SGD.
     pub private_training: bool,
     /// What was wrong with the mechanism.
-    pub fault: Fault,
+    pub fault: PlantedFault,
     /// The seed of canaries and noise.
     pub seed: u64,
 }
@@ -25,9 +25,9 @@ pub struct Case {
 pub struct Finding {
     /// What was audited.
     #[serde(flatten)]
-    pub case: Case,
+    pub case: AuditCase,
     /// What the claim is about, and what was wrong where there was a fault.
-    pub subject: Subject,
+    pub subject: AuditSubject,
     /// What the accountant claims.
     pub epsilon_claimed: f64,
     /// What the guesses refute: the larger of both bounds.
@@ -87,7 +87,7 @@ impl Finding {
 
 /// The scores behind a finding, for other programs to bound ε by.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Scores {
+pub struct CanaryScores {
     /// What was found with them.
     pub finding: Finding,
     /// Of the canaries that were included.
@@ -98,7 +98,7 @@ pub struct Scores {
 
 /// All runs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
+pub struct AuditReport {
     /// The claimed ε of everything in a round, for unit `member`, where nothing is wrong.
     pub epsilon_claimed: f64,
     /// The largest lower bound of all seeds for it.
@@ -108,19 +108,19 @@ pub struct Report {
     /// Whether the claim was refuted in every run with something wrong.
     pub broken_caught: bool,
     /// How it was audited.
-    pub settings: Settings,
+    pub settings: AuditSettings,
     /// The probability with which one test of one claim may err, so that all together keep to `settings.confidence`.
     pub significance: f64,
     /// Every finding.
     pub findings: Vec<Finding>,
 }
 
-impl Report {
-    pub(crate) fn of(settings: &Settings, significance: f64, findings: Vec<Finding>) -> Self {
+impl AuditReport {
+    pub(crate) fn of(settings: &AuditSettings, significance: f64, findings: Vec<Finding>) -> Self {
         let (sound, broken): (Vec<&Finding>, Vec<&Finding>) =
-            findings.iter().partition(|finding| finding.case.fault == Fault::None);
+            findings.iter().partition(|finding| finding.case.fault == PlantedFault::None);
         let of_members = |finding: &&&Finding| {
-            finding.case.unit == PrivacyUnit::Member && finding.subject == Subject::Round
+            finding.case.unit == PrivacyUnit::Member && finding.subject == AuditSubject::Round
         };
         let largest = |of: fn(&Finding) -> f64| {
             sound.iter().filter(of_members).map(|finding| of(finding)).fold(0.0, f64::max)
@@ -143,7 +143,7 @@ impl Report {
             "unit", "training", "released", "mechanism", "seed", "ε claimed", "ε lower bound", "claim"
         )];
         lines.extend(self.findings.iter().map(|finding| {
-            let Case { unit, private_training, fault, seed } = finding.case;
+            let AuditCase { unit, private_training, fault, seed } = finding.case;
             format!(
                 "{:<7} {:<8} {:<34} {:<24} {seed:>4}  {:>9.2}  {:>13.2}  {}",
                 unit.to_string(),

@@ -14,12 +14,13 @@ use cloister_protocol::round::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::HONEST;
 use super::canary::Canary;
 use super::coins;
-use super::fault::Fault;
-use super::mechanism::{Evidence, Mechanism, Subject};
+use super::fault::PlantedFault;
+use super::mechanism::{AuditSubject, AuditedMechanism, CanaryEvidence};
 use super::noise::{Comparison, Constant, NoiseSeen, Squares};
-use super::planned::{HONEST, MEMBERS, Planned};
+use super::planned::{AuditPlan, MEMBERS};
 use crate::accounts::Permits;
 use crate::error::LabError;
 use crate::masked::Masked;
@@ -30,10 +31,10 @@ const COMPARED: usize = 20;
 
 /// Rounds of a small model.
 #[derive(Debug)]
-pub struct Rounds<'a> {
-    planned: &'a Planned,
+pub struct AuditedRounds<'a> {
+    planned: &'a AuditPlan,
     /// What is wrong with which kind of release, if anything is.
-    broken: Option<(Fault, Released)>,
+    broken: Option<(PlantedFault, Released)>,
     /// What is looked at.
     kinds: Vec<Released>,
 }
@@ -51,15 +52,15 @@ struct Running {
     random: ChaCha20Rng,
 }
 
-impl<'a> Rounds<'a> {
+impl<'a> AuditedRounds<'a> {
     /// Rounds in which nothing is wrong; every kind of release is looked at, and all of them together.
-    pub fn sound(planned: &'a Planned) -> Self {
+    pub fn sound(planned: &'a AuditPlan) -> Self {
         Self { planned, broken: None, kinds: planned.kinds().collect() }
     }
 
     /// Rounds with a fault in one kind of release, which alone is looked at. No other kind has noise, which takes most of the
     /// time.
-    pub fn with_fault(planned: &'a Planned, fault: Fault, released: Released) -> Self {
+    pub fn with_fault(planned: &'a AuditPlan, fault: PlantedFault, released: Released) -> Self {
         Self { planned, broken: Some((fault, released)), kinds: vec![released] }
     }
 
@@ -78,14 +79,14 @@ impl<'a> Rounds<'a> {
     fn round(&self, canaries: Vec<Canary>, running: &mut Running) -> Result<Round, LabError> {
         let mut contributions = Vec::with_capacity(HONEST);
         let Running { plans, permits, random } = running;
-        let fault = self.broken.map_or(Fault::None, |(fault, _)| fault);
+        let fault = self.broken.map_or(PlantedFault::None, |(fault, _)| fault);
         for (member, (canary, plan)) in canaries.iter().zip(plans).enumerate() {
             let planted = self.planned.planted(*canary);
             let mut generator = fault.generator(member, random);
             let permit = permits.next(plan)?;
             let (mut contribution, _) =
                 prepare(plan, &self.planned.model(), &planted.result, permit, &mut generator)?;
-            if let Some((Fault::BareCoordinate, released)) = self.broken {
+            if let Some((PlantedFault::BareCoordinate, released)) = self.broken {
                 self.bare(&mut contribution, &planted.prepared, released);
             }
             contributions.push(contribution);
@@ -126,14 +127,14 @@ impl<'a> Rounds<'a> {
 
     /// What is seen of each kind of release before canaries are scored: the same members, each the same canary, in some
     /// rounds.
-    fn before_scores(&self, running: &mut Running) -> Result<Vec<Evidence>, LabError> {
+    fn before_scores(&self, running: &mut Running) -> Result<Vec<CanaryEvidence>, LabError> {
         let canaries: Vec<Canary> = (0..HONEST).map(|number| Canary { number, included: true }).collect();
         let rounds =
             (0..COMPARED).map(|_| self.round(canaries.clone(), running)).collect::<Result<Vec<_>, _>>()?;
         let mut all = Vec::with_capacity(self.kinds.len());
         for &released in &self.kinds {
             let noise: Vec<Vec<Vec<i64>>> = rounds.iter().map(|round| self.noise(round, released)).collect();
-            let subject = Subject::Release(released);
+            let subject = AuditSubject::Release(released);
             all.push(self.evidence_of(subject, self.planned.moved(released), self.seen(released, &noise)));
         }
         Ok(all)
@@ -161,9 +162,9 @@ impl<'a> Rounds<'a> {
         seen
     }
 
-    fn evidence_of(&self, subject: Subject, moved: f64, noise: NoiseSeen) -> Evidence {
+    fn evidence_of(&self, subject: AuditSubject, moved: f64, noise: NoiseSeen) -> CanaryEvidence {
         let claimed = self.planned.claimed(subject);
-        Evidence { subject, claimed, moved, scores: Vec::new(), included: Vec::new(), noise }
+        CanaryEvidence { subject, claimed, moved, scores: Vec::new(), included: Vec::new(), noise }
     }
 
     /// The scores of a round's canaries by releases of one kind. What the other members contributed is known, so that what is
@@ -206,11 +207,11 @@ impl<'a> Rounds<'a> {
     }
 }
 
-impl Mechanism for Rounds<'_> {
-    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<Evidence>, LabError> {
+impl AuditedMechanism for AuditedRounds<'_> {
+    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<CanaryEvidence>, LabError> {
         let mut running = self.start(seed)?;
         let mut all = self.before_scores(&mut running)?;
-        let mut whole = self.evidence_of(Subject::Round, furthest(&all), NoiseSeen::default());
+        let mut whole = self.evidence_of(AuditSubject::Round, furthest(&all), NoiseSeen::default());
         let most = self.kinds.iter().map(|released| scored(*released)).max().unwrap_or(1);
         let coins = coins(canaries.div_ceil(most) * HONEST, seed);
         for (number, coins) in coins.chunks(HONEST).enumerate() {
@@ -237,7 +238,7 @@ impl Mechanism for Rounds<'_> {
 }
 
 /// The furthest that a canary moves releases of any kind.
-fn furthest(all: &[Evidence]) -> f64 {
+fn furthest(all: &[CanaryEvidence]) -> f64 {
     all.iter().map(|evidence| evidence.moved).fold(0.0, f64::max)
 }
 
@@ -291,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_sum_other_than_what_opens_behind_masks_is_noticed() {
-        let planned = Planned::new(PrivacyUnit::Member, false).expect("it fits");
-        let rounds = Rounds::sound(&planned);
+        let planned = AuditPlan::new(PrivacyUnit::Member, false).expect("it fits");
+        let rounds = AuditedRounds::sound(&planned);
         let mut running = rounds.start(1).expect("a folder for ledgers");
         let canaries = (0..HONEST).map(|number| Canary { number, included: true }).collect();
         let contributions = rounds.round(canaries, &mut running).expect("prepared").contributions;

@@ -11,8 +11,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::RHO;
-use super::fault::{EXCESS, Fault, NO_NOISE};
-use super::mechanism::{Evidence, Mechanism, Subject};
+use super::fault::{EXCESS, NO_NOISE, PlantedFault};
+use super::mechanism::{AuditSubject, AuditedMechanism, CanaryEvidence};
 use super::noise::{Comparison, Constant, NoiseSeen, Squares};
 use crate::error::LabError;
 
@@ -32,20 +32,20 @@ const COMPARED_UNIT: f64 = 1.0 / 65536.0;
 
 /// Steps of private training.
 #[derive(Debug)]
-pub struct Steps {
-    fault: Fault,
+pub struct AuditedSteps {
+    fault: PlantedFault,
     promised: PrivateTraining,
     planted: PlantedGradients,
     /// How far each canary moves a step's sum before noise, in its direction.
     lengths: Vec<f64>,
 }
 
-impl Steps {
+impl AuditedSteps {
     /// Steps with this fault.
     ///
     /// # Errors
     /// None but a fault of the program.
-    pub fn new(fault: Fault) -> Result<Self, LabError> {
+    pub fn new(fault: PlantedFault) -> Result<Self, LabError> {
         let promised = PrivateTraining {
             clipping_norm: CLIPPING_NORM,
             noise_multiplier: (2.0 * RHO).sqrt().recip(),
@@ -73,11 +73,11 @@ impl Steps {
         let mut generator = self.fault.generator(0, random);
         let (training, divisor) = (self.fault.training(training), self.fault.divisor(DIVISOR));
         let mut step = self.planted.step(&training, divisor, &mut generator)?;
-        if self.fault == Fault::DividedByDrawn {
+        if self.fault == PlantedFault::DividedByDrawn {
             let factor = DIVISOR as f32 / step.drawn.len().max(1) as f32;
             step.gradient.iter_mut().for_each(|value| *value *= factor);
         }
-        if self.fault == Fault::BareCoordinate {
+        if self.fault == PlantedFault::BareCoordinate {
             step.gradient[LENGTHS.iter().sum::<usize>() - 1] = 0.0;
         }
         Ok(step)
@@ -118,8 +118,8 @@ impl Steps {
     }
 }
 
-impl Mechanism for Steps {
-    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<Evidence>, LabError> {
+impl AuditedMechanism for AuditedSteps {
+    fn evidence(&self, canaries: usize, seed: u64) -> Result<Vec<CanaryEvidence>, LabError> {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let mut noise = self.compared(&mut random)?;
         let (mut scores, mut included) = (Vec::new(), Vec::new());
@@ -132,9 +132,9 @@ impl Mechanism for Steps {
         let mut claimed = Account::default();
         let noise_multiplier = self.promised.noise_multiplier;
         claimed.add(Charged::Gaussian { noise_multiplier, sampling_probability: 1.0 }, 1);
-        let subject = Subject::Release(Released::PrivateStep);
+        let subject = AuditSubject::Release(Released::PrivateStep);
         let moved = self.lengths.iter().copied().fold(0.0, f64::max) / self.promised.clipping_norm;
-        Ok(vec![Evidence { subject, claimed, moved, scores, included, noise }])
+        Ok(vec![CanaryEvidence { subject, claimed, moved, scores, included, noise }])
     }
 }
 

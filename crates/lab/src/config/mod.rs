@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 pub use training::{
-    CohortRule, ConsistencyOf, Head, HeadKind, HeadNoise, Model, ModelPrecision, Private, Scoring, Signal,
-    Strategy, StrategyName,
+    BaseModelConfig, CohortRule, ConsistencyOf, HeadConfig, HeadKind, HeadNoise, ModelPrecision,
+    PrivateTrainingConfig, ScoringConfig, Signal, StrategyConfig, StrategyName,
 };
 
 /// A run: every setting has a default but the files of the data.
@@ -20,22 +20,22 @@ pub struct Config {
     /// Name of the data in results.
     pub dataset: String,
     /// The texts.
-    pub data: Data,
+    pub data: DataConfig,
     /// How they are divided among members.
     #[serde(default)]
-    pub partition: Partition,
+    pub partition: PartitionConfig,
     /// The head fitted from sums.
     #[serde(default)]
-    pub head: Head,
+    pub head: HeadConfig,
     /// The model that is trained.
     #[serde(default)]
-    pub model: Model,
+    pub model: BaseModelConfig,
     /// How it is trained.
     #[serde(default)]
-    pub strategy: Strategy,
+    pub strategy: StrategyConfig,
     /// Sketches and scoring.
     #[serde(default)]
-    pub scoring: Scoring,
+    pub scoring: ScoringConfig,
     /// Whether sums and rounds go behind masks, through the protocol's own state machines.
     #[serde(default)]
     pub secure: bool,
@@ -44,7 +44,7 @@ pub struct Config {
 /// The texts of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Data {
+pub struct DataConfig {
     /// Files (JSON Lines, CSV, TSV or Parquet) with `text` and `label`, relative to the data folder. Several files are domains: their
     /// classes are told apart by the file.
     pub train: Vec<PathBuf>,
@@ -52,7 +52,7 @@ pub struct Data {
     #[serde(default)]
     pub test: Option<PathBuf>,
     /// The share that is held out where there is no test file.
-    #[serde(default = "Data::default_held_out")]
+    #[serde(default = "DataConfig::default_held_out")]
     pub held_out: f64,
     /// At most so many texts of each file, the same for every seed; 0 for all.
     #[serde(default)]
@@ -61,11 +61,11 @@ pub struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
     /// Tokens after which a text is cut.
-    #[serde(default = "Data::default_max_tokens")]
+    #[serde(default = "DataConfig::default_max_tokens")]
     pub max_tokens: usize,
 }
 
-impl Data {
+impl DataConfig {
     /// How many texts of the test file are measured on; 0 for all.
     pub(crate) fn limit_of_test(&self) -> usize {
         self.test_limit.unwrap_or(self.limit)
@@ -99,7 +99,7 @@ pub enum Division {
 /// The division among members.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Partition {
+pub struct PartitionConfig {
     /// How texts are divided.
     pub division: Division,
     /// Concentration of the Dirichlet distribution.
@@ -118,7 +118,7 @@ pub struct Partition {
     pub seeds: Vec<u64>,
 }
 
-impl Default for Partition {
+impl Default for PartitionConfig {
     fn default() -> Self {
         Self {
             division: Division::Dirichlet,
@@ -242,7 +242,7 @@ impl Config {
 
     /// A majority of experts needs experts that choose.
     fn check_majority(&self) -> Result<(), String> {
-        let Strategy { name, cohorts, .. } = &self.strategy;
+        let StrategyConfig { name, cohorts, .. } = &self.strategy;
         let chosen = *name == StrategyName::FedAlignMoE && !(self.secure && *cohorts == CohortRule::Everyone);
         match self.scoring.shared_cohort {
             SharedCohort::Majority if !chosen => Err(
@@ -279,7 +279,7 @@ impl Config {
     }
 
     /// What else would say of the texts what DP-SGD does not let training say.
-    fn check_private(&self, private: &Private) -> Result<(), String> {
+    fn check_private(&self, private: &PrivateTrainingConfig) -> Result<(), String> {
         if self.strategy.balanced || self.head.kind != HeadKind::None {
             return Err("`strategy.private` needs `strategy.balanced = false` and `head.kind = \"none\"`: class shares and \
                         heads from sums carry no noise"

@@ -25,7 +25,7 @@ pub enum HeadKind {
 /// The head from sums.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Head {
+pub struct HeadConfig {
     /// Which one.
     pub kind: HeadKind,
     /// The layers of MiniLM whose mean states are its features: 0 is the embeddings, 6 the last layer.
@@ -60,14 +60,14 @@ impl Default for HeadNoise {
     }
 }
 
-impl Head {
+impl HeadConfig {
     /// Values of a text's features.
     pub(crate) fn width(&self) -> usize {
         self.layers.len() * self.windows.len() * HIDDEN
     }
 }
 
-impl Default for Head {
+impl Default for HeadConfig {
     fn default() -> Self {
         Self {
             kind: HeadKind::Lda,
@@ -83,7 +83,7 @@ impl Default for Head {
 /// The Mixture of Experts.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Model {
+pub struct BaseModelConfig {
     /// Upper layers of MiniLM that become MoE layers.
     pub moe_layers: usize,
     /// Experts of a layer.
@@ -126,7 +126,7 @@ impl From<ModelPrecision> for Precision {
     }
 }
 
-impl Default for Model {
+impl Default for BaseModelConfig {
     fn default() -> Self {
         let (folder, precision, modules) = (None, ModelPrecision::Float32, vec![]);
         let expert_training = ExpertTraining::default();
@@ -224,7 +224,7 @@ impl ConsistencyOf {
 /// DP-SGD at every member.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Private {
+pub struct PrivateTrainingConfig {
     /// Standard deviation of a step's noise over the clipping norm.
     pub noise_multiplier: f64,
     /// The L2 norm that each text's gradient is clipped to.
@@ -233,7 +233,7 @@ pub struct Private {
     pub delta: f64,
 }
 
-impl Default for Private {
+impl Default for PrivateTrainingConfig {
     fn default() -> Self {
         Self { noise_multiplier: 1.0, clipping_norm: 1.0, delta: 1e-5 }
     }
@@ -242,7 +242,7 @@ impl Default for Private {
 /// How the model is trained.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Strategy {
+pub struct StrategyConfig {
     /// Which strategy.
     pub name: StrategyName,
     /// Rounds; 0 trains nothing.
@@ -254,7 +254,7 @@ pub struct Strategy {
     /// Learning rate of experts and routers.
     pub learning_rate: f64,
     /// DP-SGD, if so.
-    pub private: Option<Private>,
+    pub private: Option<PrivateTrainingConfig>,
     /// The L2 norm that a member's update of an expert is clipped to behind masks, and that sketches of it are scaled by.
     #[serde(skip_serializing_if = "is_usual_clip")]
     pub expert_clip: f64,
@@ -303,7 +303,7 @@ fn is_usual_clip(clip: &f64) -> bool {
     *clip == USUAL_CLIP
 }
 
-impl Default for Strategy {
+impl Default for StrategyConfig {
     fn default() -> Self {
         Self {
             name: StrategyName::default(),
@@ -333,7 +333,7 @@ impl Default for Strategy {
 /// Sketches and scoring, as a round plan has them.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Scoring {
+pub struct ScoringConfig {
     /// Coordinates of a sketch.
     pub coordinates: u16,
     /// Noise on each of them, in steps; the clip is 8192 steps.
@@ -356,7 +356,7 @@ fn is_everyone(cohort: &SharedCohort) -> bool {
     *cohort == SharedCohort::Everyone
 }
 
-impl Default for Scoring {
+impl Default for ScoringConfig {
     fn default() -> Self {
         Self {
             coordinates: 64,

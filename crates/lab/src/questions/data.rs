@@ -13,9 +13,9 @@ use cloister_experts::{Encoder, ModelConfig};
 use crate::config::Config;
 use crate::data::Files;
 use crate::error::LabError;
+use crate::folders::RunFolders;
 use crate::partition::limited;
 use crate::questions::clusters::clusters;
-use crate::run::Folders;
 
 /// A question as a file has it.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Questions {
         config: &Config,
         files: &Files,
         model: &Path,
-        folders: &Folders,
+        folders: &RunFolders,
     ) -> Result<Self, LabError> {
         let data = &config.data;
         let reader =
@@ -113,7 +113,11 @@ fn asked(row: &Row) -> Result<Asked, String> {
 }
 
 /// Each question's subject, or, where none is named, its cluster.
-fn topics(asked: &[(Asked, Question)], config: &Config, folders: &Folders) -> Result<Vec<usize>, LabError> {
+fn topics(
+    asked: &[(Asked, Question)],
+    config: &Config,
+    folders: &RunFolders,
+) -> Result<Vec<usize>, LabError> {
     let subjects: Option<Vec<&String>> = asked.iter().map(|(own, _)| own.subject.as_ref()).collect();
     if let Some(subjects) = subjects {
         let mut names = subjects.clone();

@@ -13,26 +13,27 @@ use crate::config::{Config, StrategyName};
 use crate::data::Files;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
+use crate::folders::RunFolders;
 use crate::learners::Learners;
 use crate::partition::{Texts, counts, divide};
+use crate::progress::RunProgress;
 use crate::questions::data::Questions;
-use crate::results::{Outcome, Round};
-use crate::run::{Folders, Progress};
+use crate::results::{MeasuredRound, SeedOutcome};
 use crate::statistics::Statistics;
 
 /// Options that pass through the model together when it answers.
 const ANSWER_BATCH: usize = 64;
 
 /// What all seeds share: the questions and one model, which serves all members in turn.
-pub(crate) struct QuestionStage<'a> {
+pub(crate) struct QuestionRun<'a> {
     config: &'a Config,
     questions: Questions,
     trainer: RoundTrainer,
     initial: BlockVectors,
 }
 
-impl<'a> QuestionStage<'a> {
-    pub(crate) fn set(config: &'a Config, files: &Files, folders: &Folders) -> Result<Self, LabError> {
+impl<'a> QuestionRun<'a> {
+    pub(crate) fn set(config: &'a Config, files: &Files, folders: &RunFolders) -> Result<Self, LabError> {
         let folder = config.model.folder.as_deref().ok_or_else(|| {
             LabError::config("model.folder", "name the folder of a causal model with experts")
         })?;
@@ -54,8 +55,8 @@ impl<'a> QuestionStage<'a> {
         &mut self,
         seed: u64,
         checkpoints: &Checkpoints,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Outcome, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<SeedOutcome, LabError> {
         let split = self.questions.split(seed)?;
         let parts = self.parts(&split.train, seed)?;
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
@@ -73,10 +74,10 @@ impl<'a> QuestionStage<'a> {
             global: self.initial.clone(),
             seed,
         };
-        let before = Round::before(Some(before));
+        let before = MeasuredRound::before(Some(before));
         let rounds = federation.rounds(before, checkpoints, progress)?;
         let labels = counts(&parts, &self.questions.topics);
-        Ok(Outcome { labels, rounds, epsilon_of_head: None })
+        Ok(SeedOutcome { labels, rounds, epsilon_of_head: None })
     }
 
     /// Each member's questions; one member has them all where training is centralised.

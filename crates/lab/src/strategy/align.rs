@@ -7,13 +7,13 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::{ScoringRule, SharedCohort};
 
 use super::personal::OwnRouters;
-use super::{Gathered, Memory, Strategy, base};
+use super::{MemberUpdates, Strategy, StrategyMemory, base};
 use crate::config::{self, CohortRule, ConsistencyOf, Signal};
 use crate::partition::shuffled;
 
 /// FedAlign-MoE (Fang et al., arXiv 2603.21276), in the form of `protocols/alignment.md` or an ablation of it.
 pub(super) struct FedAlignMoE {
-    pub(super) settings: config::Strategy,
+    pub(super) settings: config::StrategyConfig,
     pub(super) rule: ScoringRule,
     pub(super) seed: u64,
     /// Routers that stay with their members, where the gate is local.
@@ -21,10 +21,10 @@ pub(super) struct FedAlignMoE {
 }
 
 impl FedAlignMoE {
-    fn scores(&self, roles: &[Role], layer: u16, gathered: &Gathered<'_>) -> Scores {
-        let of_layer = gathered.global.table().iter().filter_map(|shape| match shape.kind {
+    fn scores(&self, roles: &[Role], layer: u16, updates: &MemberUpdates<'_>) -> Scores {
+        let of_layer = updates.global.table().iter().filter_map(|shape| match shape.kind {
             BlockKind::Expert { layer: own, expert } if own == layer => {
-                Some(gathered.roles(shape, layer, expert))
+                Some(updates.roles(shape, layer, expert))
             }
             _ => None,
         });
@@ -37,36 +37,36 @@ impl FedAlignMoE {
         block: &BlockShape,
         layer: u16,
         expert: u16,
-        gathered: &Gathered<'_>,
+        updates: &MemberUpdates<'_>,
     ) -> Vec<f64> {
-        let roles = gathered.roles(block, layer, expert);
-        let scores = self.scores(&roles, layer, gathered);
+        let roles = updates.roles(block, layer, expert);
+        let scores = self.scores(&roles, layer, updates);
         let everyone = vec![true; roles.len()];
         let cohort = match self.settings.cohorts {
             CohortRule::Soft => return soft_weights(&roles, &scores),
             CohortRule::Everyone => everyone,
             CohortRule::Aligned => scores.aligned,
-            CohortRule::Random => self.random(&scores.aligned, block, gathered.round),
+            CohortRule::Random => self.random(&scores.aligned, block, updates.round),
             CohortRule::Complementary => complementary(&scores),
         };
-        shares_of(&cohort, gathered)
+        shares_of(&cohort, updates)
     }
 
     /// The scores of a block that is an expert.
-    fn scores_of(&self, block: &BlockShape, gathered: &Gathered<'_>) -> Option<Scores> {
+    fn scores_of(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Option<Scores> {
         match block.kind {
             BlockKind::Expert { layer, expert } => {
-                Some(self.scores(&gathered.roles(block, layer, expert), layer, gathered))
+                Some(self.scores(&updates.roles(block, layer, expert), layer, updates))
             }
             _ => None,
         }
     }
 
     /// Shares of the head by those whom most experts align (`ALIGN-09`).
-    fn majority_shares(&self, gathered: &Gathered<'_>) -> Vec<f64> {
-        let blocks = gathered.global.table().iter();
-        let scores: Vec<Scores> = blocks.filter_map(|block| self.scores_of(block, gathered)).collect();
-        shares_of(&majority(&scores), gathered)
+    fn majority_shares(&self, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        let blocks = updates.global.table().iter();
+        let scores: Vec<Scores> = blocks.filter_map(|block| self.scores_of(block, updates)).collect();
+        shares_of(&majority(&scores), updates)
     }
 
     /// As many members as align, drawn for each block and round.
@@ -79,23 +79,23 @@ impl FedAlignMoE {
     }
 
     /// Members' routers by texts and consistency, divided by the sum of consistency weights (`ALIGN-12`).
-    fn router_shares(&self, layer: u16, gathered: &Gathered<'_>) -> Vec<f64> {
-        let of = |own| consistency_of(own, layer, gathered.global, self.settings.consistency_of);
-        let weights: Vec<f64> = gathered.results.iter().map(of).collect();
+    fn router_shares(&self, layer: u16, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        let of = |own| consistency_of(own, layer, updates.global, self.settings.consistency_of);
+        let weights: Vec<f64> = updates.results.iter().map(of).collect();
         let total: f64 = weights.iter().sum();
-        gathered.sizes.iter().zip(&weights).map(|(size, weight)| size * weight / total).collect()
+        updates.sizes.iter().zip(&weights).map(|(size, weight)| size * weight / total).collect()
     }
 }
 
 /// The shares of a cohort's members by their texts. As in the protocol, a cohort below the floor falls back to everyone.
-fn shares_of(cohort: &[bool], gathered: &Gathered<'_>) -> Vec<f64> {
+fn shares_of(cohort: &[bool], updates: &MemberUpdates<'_>) -> Vec<f64> {
     let members = cohort.iter().filter(|is_in| **is_in).count();
     let floor = cloister_params::floors::Floors::of(cohort.len(), cohort.len()).map_or(1, |f| f.cohort);
     if members < floor {
-        return gathered.by_texts();
+        return updates.by_texts();
     }
     let share = |(size, is_in): (&f64, &bool)| if *is_in { size / members as f64 } else { 0.0 };
-    gathered.sizes.iter().zip(cohort).map(share).collect()
+    updates.sizes.iter().zip(cohort).map(share).collect()
 }
 
 /// As many members as align, but those that agree least with the others.
@@ -123,7 +123,7 @@ pub(super) fn consistency_of(own: &LocalResult, layer: u16, global: &BlockVector
 }
 
 impl Strategy for FedAlignMoE {
-    fn training(&self, settings: &config::Strategy) -> LocalTraining {
+    fn training(&self, settings: &config::StrategyConfig) -> LocalTraining {
         LocalTraining { region_form: settings.region_form, ..base(settings) }
     }
 
@@ -137,11 +137,11 @@ impl Strategy for FedAlignMoE {
         }
     }
 
-    fn memory(&self) -> Memory {
-        self.own_routers.as_ref().map_or_else(Memory::new, OwnRouters::memory)
+    fn memory(&self) -> StrategyMemory {
+        self.own_routers.as_ref().map_or_else(StrategyMemory::new, OwnRouters::memory)
     }
 
-    fn recall(&mut self, memory: Memory) {
+    fn recall(&mut self, memory: StrategyMemory) {
         if let Some(own) = &mut self.own_routers {
             own.recall(memory);
         }
@@ -155,19 +155,19 @@ impl Strategy for FedAlignMoE {
         self.own_routers.as_ref().is_some_and(OwnRouters::keeps_routers)
     }
 
-    fn consensus(&self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<Option<f64>> {
-        self.scores_of(block, gathered).map_or_else(Vec::new, |scores| scores.consensus)
+    fn consensus(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<Option<f64>> {
+        self.scores_of(block, updates).map_or_else(Vec::new, |scores| scores.consensus)
     }
 
-    fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+    fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
         match block.kind {
-            BlockKind::Expert { layer, expert } => self.expert_shares(block, layer, expert, gathered),
-            BlockKind::Router { .. } if self.keeps_routers() => gathered.nobody(),
-            BlockKind::Router { layer } if self.settings.consistency => self.router_shares(layer, gathered),
+            BlockKind::Expert { layer, expert } => self.expert_shares(block, layer, expert, updates),
+            BlockKind::Router { .. } if self.keeps_routers() => updates.nobody(),
+            BlockKind::Router { layer } if self.settings.consistency => self.router_shares(layer, updates),
             BlockKind::Shared if self.rule.shared_cohort == SharedCohort::Majority => {
-                self.majority_shares(gathered)
+                self.majority_shares(updates)
             }
-            _ => gathered.by_texts(),
+            _ => updates.by_texts(),
         }
     }
 

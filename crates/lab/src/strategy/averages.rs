@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloister_experts::{Frozen, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
 
-use super::{Gathered, Memory, Strategy, base};
+use super::{MemberUpdates, Strategy, StrategyMemory, base};
 use crate::config;
 
 /// The mean of the updates by texts; with a proximal term it is FedProx.
@@ -16,13 +16,13 @@ pub(super) struct FedAvg {
 }
 
 impl Strategy for FedAvg {
-    fn training(&self, settings: &config::Strategy) -> LocalTraining {
+    fn training(&self, settings: &config::StrategyConfig) -> LocalTraining {
         let frozen = Frozen { routers: self.freezes_routers, head: settings.freeze_head };
         LocalTraining { proximal: self.proximal, frozen, routing_penalty: 0.0, ..base(settings) }
     }
 
-    fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
-        gathered.by_texts()
+    fn shares(&mut self, _block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        updates.by_texts()
     }
 }
 
@@ -44,8 +44,8 @@ impl FedAdam {
 }
 
 impl Strategy for FedAdam {
-    fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
-        gathered.by_texts()
+    fn shares(&mut self, _block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        updates.by_texts()
     }
 
     fn step(&mut self, block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
@@ -59,12 +59,12 @@ impl Strategy for FedAdam {
         sum.iter().enumerate().map(&mut step).collect()
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> StrategyMemory {
         let of = |moment: usize| self.moments[moment].iter().map(move |(block, own)| ((moment, *block), own));
         [0, 1].into_iter().flat_map(of).map(|(key, own)| (key, own.clone())).collect()
     }
 
-    fn recall(&mut self, memory: Memory) {
+    fn recall(&mut self, memory: StrategyMemory) {
         for ((moment, block), values) in memory {
             self.moments[moment].insert(block, values);
         }
@@ -75,11 +75,11 @@ impl Strategy for FedAdam {
 pub(super) struct FedMoE;
 
 impl Strategy for FedMoE {
-    fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+    fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
         let BlockKind::Expert { layer, expert } = block.kind else {
-            return gathered.by_texts();
+            return updates.by_texts();
         };
-        let tokens: Vec<f64> = gathered.roles(block, layer, expert).iter().map(|role| role.tokens).collect();
+        let tokens: Vec<f64> = updates.roles(block, layer, expert).iter().map(|role| role.tokens).collect();
         let total = tokens.iter().sum::<f64>().max(1.0);
         tokens.iter().map(|own| own / total).collect()
     }

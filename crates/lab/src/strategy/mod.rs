@@ -21,7 +21,7 @@ use averages::{FedAdam, FedAvg, FedMoE};
 use personal::{Alone, OwnRouters};
 
 /// What members trained in one round, in their order.
-pub struct Gathered<'a> {
+pub struct MemberUpdates<'a> {
     /// The model that they started from.
     pub global: &'a BlockVectors,
     /// Texts of each member, divided by the mean over members.
@@ -32,7 +32,7 @@ pub struct Gathered<'a> {
     pub round: usize,
 }
 
-impl Gathered<'_> {
+impl MemberUpdates<'_> {
     /// The share of FedAvg: the mean over members of updates that are scaled by their texts.
     fn by_texts(&self) -> Vec<f64> {
         self.sizes.iter().map(|size| size / self.sizes.len() as f64).collect()
@@ -59,12 +59,12 @@ impl Gathered<'_> {
 }
 
 /// What a strategy remembers: vectors by the member (or the moment) and the block that they belong to.
-pub type Memory = BTreeMap<(usize, u32), Vec<f64>>;
+pub type StrategyMemory = BTreeMap<(usize, u32), Vec<f64>>;
 
 /// A way of training together.
 pub trait Strategy {
     /// How members train.
-    fn training(&self, settings: &config::Strategy) -> LocalTraining {
+    fn training(&self, settings: &config::StrategyConfig) -> LocalTraining {
         LocalTraining { routing_penalty: 0.0, ..base(settings) }
     }
 
@@ -77,12 +77,12 @@ pub trait Strategy {
     fn keep(&mut self, _member: usize, _start: &BlockVectors, _updates: &BlockVectors) {}
 
     /// What it remembers from one round to the next.
-    fn memory(&self) -> Memory {
-        Memory::new()
+    fn memory(&self) -> StrategyMemory {
+        StrategyMemory::new()
     }
 
     /// Goes on with what [`memory`](Self::memory) gave.
-    fn recall(&mut self, _memory: Memory) {}
+    fn recall(&mut self, _memory: StrategyMemory) {}
 
     /// Whether members end with models of their own.
     fn is_personal(&self) -> bool {
@@ -95,7 +95,7 @@ pub trait Strategy {
     }
 
     /// The share with which each member's update enters this block.
-    fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64>;
+    fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64>;
 
     /// What is added to a block, given the sum of updates by their shares.
     fn step(&mut self, _block: &BlockShape, sum: Vec<f64>) -> Vec<f64> {
@@ -105,7 +105,7 @@ pub trait Strategy {
     /// The consensus of each member on a block ([`Scores::consensus`]); empty where it is not scored.
     ///
     /// [`Scores::consensus`]: cloister_alignment::reference::Scores::consensus
-    fn consensus(&self, _block: &BlockShape, _gathered: &Gathered<'_>) -> Vec<Option<f64>> {
+    fn consensus(&self, _block: &BlockShape, _gathered: &MemberUpdates<'_>) -> Vec<Option<f64>> {
         Vec::new()
     }
 
@@ -120,7 +120,7 @@ pub trait Strategy {
     }
 }
 
-fn base(settings: &config::Strategy) -> LocalTraining {
+fn base(settings: &config::StrategyConfig) -> LocalTraining {
     LocalTraining {
         epochs: settings.local_epochs,
         batch_size: settings.batch_size,
@@ -133,7 +133,7 @@ fn base(settings: &config::Strategy) -> LocalTraining {
 }
 
 /// The strategy that the settings name; [`StrategyName::Head`] trains nothing, and is FedAvg over no rounds.
-pub fn named(settings: &config::Strategy, rule: ScoringRule, seed: u64) -> Box<dyn Strategy> {
+pub fn named(settings: &config::StrategyConfig, rule: ScoringRule, seed: u64) -> Box<dyn Strategy> {
     match settings.name {
         StrategyName::Head | StrategyName::Centralised | StrategyName::FedAvg => Box::new(FedAvg::default()),
         StrategyName::FedProx => Box::new(FedAvg { proximal: settings.proximal, ..FedAvg::default() }),

@@ -3,12 +3,12 @@
 use cloister_experts::BlockVectors;
 use cloister_params::block::{BlockKind, BlockShape};
 
-use super::{Gathered, Memory, Strategy};
+use super::{MemberUpdates, Strategy, StrategyMemory};
 
 /// Each member for itself.
 #[derive(Default)]
 pub(super) struct Alone {
-    models: Memory,
+    models: StrategyMemory,
 }
 
 impl Strategy for Alone {
@@ -27,11 +27,11 @@ impl Strategy for Alone {
         }
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> StrategyMemory {
         self.models.clone()
     }
 
-    fn recall(&mut self, memory: Memory) {
+    fn recall(&mut self, memory: StrategyMemory) {
         self.models = memory;
     }
 
@@ -39,8 +39,8 @@ impl Strategy for Alone {
         true
     }
 
-    fn shares(&mut self, _block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
-        gathered.nobody()
+    fn shares(&mut self, _block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        updates.nobody()
     }
 }
 
@@ -49,12 +49,12 @@ impl Strategy for Alone {
 pub(super) struct OwnRouters {
     /// How much of a member's router is its own; the rest is the common one.
     own_part: f32,
-    routers: Memory,
+    routers: StrategyMemory,
 }
 
 impl OwnRouters {
     pub(super) fn keeping(own_part: f32) -> Self {
-        Self { own_part, routers: Memory::new() }
+        Self { own_part, routers: StrategyMemory::new() }
     }
 }
 
@@ -79,11 +79,11 @@ impl Strategy for OwnRouters {
         }
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> StrategyMemory {
         self.routers.clone()
     }
 
-    fn recall(&mut self, memory: Memory) {
+    fn recall(&mut self, memory: StrategyMemory) {
         self.routers = memory;
     }
 
@@ -95,10 +95,10 @@ impl Strategy for OwnRouters {
         self.own_part == 1.0
     }
 
-    fn shares(&mut self, block: &BlockShape, gathered: &Gathered<'_>) -> Vec<f64> {
+    fn shares(&mut self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
         match block.kind {
-            BlockKind::Router { .. } if self.keeps_routers() => gathered.nobody(),
-            _ => gathered.by_texts(),
+            BlockKind::Router { .. } if self.keeps_routers() => updates.nobody(),
+            _ => updates.by_texts(),
         }
     }
 }

@@ -43,17 +43,17 @@ fn results() -> Vec<LocalResult> {
     (0..MEMBERS).map(of).collect()
 }
 
-fn shares(settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
+fn shares(settings: &config::StrategyConfig, kind: BlockKind) -> Vec<f64> {
     shares_with(SharedCohort::Everyone, settings, kind)
 }
 
-fn shares_with(shared_cohort: SharedCohort, settings: &config::Strategy, kind: BlockKind) -> Vec<f64> {
+fn shares_with(shared_cohort: SharedCohort, settings: &config::StrategyConfig, kind: BlockKind) -> Vec<f64> {
     let (global, results) = (initial_blocks(&model()), results());
     let sizes = [0.5, 1.5, 1.0, 1.0, 1.0, 1.0];
-    let gathered = Gathered { global: &global, sizes: &sizes, results: &results, round: 1 };
+    let updates = MemberUpdates { global: &global, sizes: &sizes, results: &results, round: 1 };
     let rule = ScoringRule { shared_cohort, ..rule() };
     let block = global.table().iter().find(|shape| shape.kind == kind).expect("the block is there");
-    named(settings, rule, 0).shares(block, &gathered)
+    named(settings, rule, 0).shares(block, &updates)
 }
 
 fn rule() -> ScoringRule {
@@ -64,13 +64,13 @@ fn rule() -> ScoringRule {
 
 const EXPERT: BlockKind = BlockKind::Expert { layer: 0, expert: 1 };
 
-fn align(cohorts: CohortRule) -> config::Strategy {
-    config::Strategy { name: StrategyName::FedAlignMoE, cohorts, ..config::Strategy::default() }
+fn align(cohorts: CohortRule) -> config::StrategyConfig {
+    config::StrategyConfig { name: StrategyName::FedAlignMoE, cohorts, ..config::StrategyConfig::default() }
 }
 
 #[test]
 fn averages_follow_texts_or_tokens() {
-    let of = |name| config::Strategy { name, ..config::Strategy::default() };
+    let of = |name| config::StrategyConfig { name, ..config::StrategyConfig::default() };
     let sum = |shares: &[f64]| shares.iter().sum::<f64>();
     let by_texts = shares(&of(StrategyName::FedAvg), EXPERT);
     assert!((sum(&by_texts) - 1.0).abs() < 1e-9 && by_texts[1] == 3.0 * by_texts[0]);
@@ -108,12 +108,12 @@ fn the_head_follows_the_majority_where_the_rule_says_so_whatever_experts_are_sum
 
 #[test]
 fn a_local_gate_leaves_routers_with_their_members_and_experts_to_their_cohorts() {
-    let settings = config::Strategy { local_gate: true, ..align(CohortRule::Aligned) };
+    let settings = config::StrategyConfig { local_gate: true, ..align(CohortRule::Aligned) };
     assert_eq!(shares(&settings, EXPERT), shares(&align(CohortRule::Aligned), EXPERT));
     let initial = initial_blocks(&model());
     let updates = initial.map(|_, own| vec![2.0; own.len()]);
     let moved = |local_gate| {
-        let mut strategy = named(&config::Strategy { local_gate, ..settings.clone() }, rule(), 0);
+        let mut strategy = named(&config::StrategyConfig { local_gate, ..settings.clone() }, rule(), 0);
         strategy.keep(3, &initial, &updates);
         let start = strategy.start(3, &initial);
         [BlockKind::Router { layer: 0 }, EXPERT].map(|kind| start.get(kind) != initial.get(kind))

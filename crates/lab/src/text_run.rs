@@ -4,23 +4,24 @@ use cloister_experts::notes::near_twins;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 
 use crate::checkpoint::Checkpoints;
-use crate::config::{Config, Head, HeadKind, Partition, StrategyName};
+use crate::config::{Config, HeadConfig, HeadKind, PartitionConfig, StrategyName};
 use crate::data::{Dataset, Files};
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
+use crate::folders::RunFolders;
 use crate::frozen::FrozenFeatures;
 use crate::head::{LinearHead, correct};
 use crate::learners::Classifiers;
 use crate::partition::{Texts, counts, divide};
-use crate::results::{Outcome, Round};
-use crate::run::{Folders, Progress};
+use crate::progress::RunProgress;
+use crate::results::{MeasuredRound, SeedOutcome};
 use crate::sketching::{Degradation, compare};
 use crate::statistics::Statistics;
-use crate::strategy::Gathered;
+use crate::strategy::MemberUpdates;
 use crate::totals::total_statistics;
 
 /// What all seeds share: features of all texts.
-pub(crate) struct Stage<'a> {
+pub(crate) struct TextRun<'a> {
     config: &'a Config,
     dataset: Dataset,
     model: ModelConfig,
@@ -33,7 +34,7 @@ pub(crate) struct Stage<'a> {
 }
 
 /// What one seed decides.
-struct Setting {
+struct SeedData {
     /// Texts of each member.
     parts: Vec<Vec<usize>>,
     /// Texts that are measured on.
@@ -45,15 +46,15 @@ struct Setting {
     epsilon_of_head: Option<f64>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> TextRun<'a> {
     pub(crate) fn set(
         config: &'a Config,
         files: &Files,
-        folders: &'a Folders,
-        progress: &mut dyn FnMut(Progress),
+        folders: &'a RunFolders,
+        progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Self, LabError> {
         let dataset = Dataset::read(config, files)?;
-        near_twins(&dataset.classes).into_iter().for_each(|twins| progress(Progress::Twins(twins)));
+        near_twins(&dataset.classes).into_iter().for_each(|twins| progress(RunProgress::Twins(twins)));
         let features = FrozenFeatures::open(config, &dataset, folders)?;
         let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;
@@ -70,26 +71,26 @@ impl<'a> Stage<'a> {
         &self,
         seed: u64,
         checkpoints: &Checkpoints,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Outcome, LabError> {
+        progress: &mut dyn FnMut(RunProgress),
+    ) -> Result<SeedOutcome, LabError> {
         let setting = self.setting(seed)?;
         let before = self.before_training(&setting);
         let rounds = match &self.hidden {
             Some(hidden) => self.federation(hidden, &setting, seed)?.rounds(before, checkpoints, progress)?,
             None => {
-                progress(Progress::Measured(before.clone()));
+                progress(RunProgress::Measured(before.clone()));
                 vec![before]
             }
         };
         let labels = counts(&setting.parts, &self.dataset.labels);
-        Ok(Outcome { labels, rounds, epsilon_of_head: setting.epsilon_of_head })
+        Ok(SeedOutcome { labels, rounds, epsilon_of_head: setting.epsilon_of_head })
     }
 
     /// Trains in the clear, and compares cohorts from sketches with those from what the last round yielded.
     pub(crate) fn compare_sketches(
         &self,
         seed: u64,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<Degradation>, LabError> {
         let hidden = self.hidden.as_ref().ok_or_else(|| {
             LabError::config("strategy", "a strategy that trains, and at least one round of it, are needed")
@@ -102,20 +103,20 @@ impl<'a> Stage<'a> {
         }
         let results = federation.train(&mut *strategy, last, progress)?;
         let Federation { global, sizes, .. } = &federation;
-        let gathered = Gathered { global, sizes, results: &results, round: last };
-        compare(&federation.settings(false), &gathered, seed)
+        let updates = MemberUpdates { global, sizes, results: &results, round: last };
+        compare(&federation.settings(false), &updates, seed)
     }
 
-    fn setting(&self, seed: u64) -> Result<Setting, LabError> {
+    fn setting(&self, seed: u64) -> Result<SeedData, LabError> {
         let split = self.dataset.split(seed)?;
         let parts = self.parts(&split.train, seed)?;
         let (total, epsilon_of_head) = self.statistics(&parts, seed)?;
-        let Head { kind, shrinkage, .. } = self.config.head;
+        let HeadConfig { kind, shrinkage, .. } = self.config.head;
         let head = match &total {
             Some(total) => LinearHead::fit(kind, total, shrinkage)?,
             None => None,
         };
-        Ok(Setting { parts, held_out: split.held_out, total, head, epsilon_of_head })
+        Ok(SeedData { parts, held_out: split.held_out, total, head, epsilon_of_head })
     }
 
     /// Each member's texts; one member has them all where training is centralised.
@@ -140,7 +141,7 @@ impl<'a> Stage<'a> {
 
     /// What a member takes its texts' classes for: those of the last `partition.miscoded` members are off by one.
     fn believed(&self, member: usize, texts: &[usize]) -> Vec<usize> {
-        let Partition { members, miscoded, .. } = self.config.partition;
+        let PartitionConfig { members, miscoded, .. } = self.config.partition;
         let shift = usize::from(member + miscoded >= members);
         self.labels(texts).into_iter().map(|label| (label + shift) % self.dataset.classes.len()).collect()
     }
@@ -170,18 +171,18 @@ impl<'a> Stage<'a> {
         Ok(total.map_or((None, None), |total| (Some(total.statistics), total.epsilon)))
     }
 
-    fn before_training(&self, setting: &Setting) -> Round {
+    fn before_training(&self, setting: &SeedData) -> MeasuredRound {
         let texts = &setting.held_out;
         let right = setting.head.as_ref().map(|head| {
             correct(&head.logits(&self.rows(texts)), &self.labels(texts), self.dataset.classes.len())
         });
-        Round::before(right.map(|right| right as f64 / texts.len() as f64))
+        MeasuredRound::before(right.map(|right| right as f64 / texts.len() as f64))
     }
 
     fn federation(
         &self,
         hidden: &Features,
-        setting: &Setting,
+        setting: &SeedData,
         seed: u64,
     ) -> Result<Federation<'_>, LabError> {
         let (parts, classes) = (&setting.parts, self.dataset.classes.len());
@@ -207,7 +208,7 @@ impl<'a> Stage<'a> {
     fn beneath(
         &self,
         hidden: &Features,
-        setting: &Setting,
+        setting: &SeedData,
         texts: &[usize],
         prior: Option<&[f32]>,
     ) -> Result<Features, LabError> {

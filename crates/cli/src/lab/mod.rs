@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use cloister_experts::{Device, device};
 use cloister_lab::sketching::{Degradation, plot};
-use cloister_lab::{Config, Folders, LabError, Ladder, Progress, Round, Summary, ladder};
+use cloister_lab::{Config, LabError, Ladder, MeasuredRound, RunFolders, RunProgress, RunSummary, ladder};
 use cloister_transport::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -19,7 +19,7 @@ use crate::output;
 
 /// Flags of `cloister lab`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct LabArguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -33,9 +33,9 @@ enum Command {
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
     /// Look for less noise than the privacy ledger counts, in what members really release.
-    Audit(audit::Arguments),
+    Audit(audit::AuditArguments),
     /// Attack members' trainings as a coordinator could, in the clear, behind masks, and behind masks and noise.
-    Attacks(attacks::Arguments),
+    Attacks(attacks::AttackArguments),
 }
 
 /// Flags of every subcommand.
@@ -107,7 +107,7 @@ struct Sketches {
     plot: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: LabArguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(arguments) => run_config(&arguments),
         Command::Ladder(arguments) => run_ladder(&arguments),
@@ -205,11 +205,11 @@ impl Common {
     }
 
     /// Runs with other settings do not share a folder with those of the file.
-    fn folders(&self, out: Option<PathBuf>) -> Folders {
+    fn folders(&self, out: Option<PathBuf>) -> RunFolders {
         let stem = self.config.file_stem().unwrap_or_default().to_string_lossy();
         let quick = if self.quick { "-quick" } else { "" };
         let set: String = self.set.iter().map(|setting| format!("-{}", setting.replace('/', "_"))).collect();
-        Folders {
+        RunFolders {
             data: self.data.clone(),
             minilm: self.minilm.clone(),
             device: self.device,
@@ -230,7 +230,7 @@ fn failure(error: LabError) -> Failure {
     }
 }
 
-fn print(config: &Config, summary: &Summary, out: &Path, json: bool) -> Result<(), Failure> {
+fn print(config: &Config, summary: &RunSummary, out: &Path, json: bool) -> Result<(), Failure> {
     if json {
         return output::line(summary.to_json(config));
     }
@@ -261,22 +261,22 @@ impl Screen {
         Self { bar, quiet, rounds, seeds }
     }
 
-    fn show(&self, progress: Progress) {
+    fn show(&self, progress: RunProgress) {
         match progress {
-            Progress::Embedding { done, of } => self.set("texts through the frozen layers", done, of),
-            Progress::Seed { seed, resumed } => {
+            RunProgress::Embedding { done, of } => self.set("texts through the frozen layers", done, of),
+            RunProgress::Seed { seed, resumed } => {
                 let how = if resumed { "measured before" } else { "begins" };
                 self.note(&format!("seed {seed} (of {}) {how}", self.seeds));
                 self.bar.reset();
             }
-            Progress::Training { round, member, of } => {
+            RunProgress::Training { round, member, of } => {
                 self.set("members' training", (round - 1) * of + member, self.rounds * of);
             }
-            Progress::Clipped { round, blocks, of } => self.note(&format!(
+            RunProgress::Clipped { round, blocks, of } => self.note(&format!(
                 "round {round}: {blocks} of {of} members' updates of a block were clipped; `strategy.expert_clip` is what experts have"
             )),
-            Progress::Twins(twins) => self.note(&format!("warning: {}", printable(twins.to_string().as_bytes()))),
-            Progress::Measured(round) => self.note(&line(&round)),
+            RunProgress::Twins(twins) => self.note(&format!("warning: {}", printable(twins.to_string().as_bytes()))),
+            RunProgress::Measured(round) => self.note(&line(&round)),
         }
     }
 
@@ -298,7 +298,7 @@ impl Screen {
     }
 }
 
-fn line(round: &Round) -> String {
+fn line(round: &MeasuredRound) -> String {
     let loss = round.loss.map_or(String::new(), |loss| format!(", loss {loss:.3}"));
     let aligned = round
         .aligned

@@ -2,11 +2,11 @@
 
 use cloister_params::block::BlockKind;
 
-use crate::results::Round;
+use crate::results::MeasuredRound;
 
 /// Whom experts and the head were summed over.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct CohortRecord {
     /// Experts whose cohort was not everyone.
     aligned: usize,
     /// Of each member, experts whose cohort was without it.
@@ -17,7 +17,7 @@ pub(crate) struct Chosen {
     consensus: Vec<Vec<f64>>,
 }
 
-impl Chosen {
+impl CohortRecord {
     pub(crate) fn new(members: usize) -> Self {
         Self {
             aligned: 0,
@@ -47,9 +47,9 @@ impl Chosen {
     }
 
     /// A round with what was measured, and whom it summed.
-    pub(crate) fn into_round(self, measured: Round) -> Round {
+    pub(crate) fn into_round(self, measured: MeasuredRound) -> MeasuredRound {
         let mean = |own: &Vec<f64>| (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
-        Round {
+        MeasuredRound {
             aligned: Some(self.aligned),
             consensus: Some(self.consensus.iter().map(mean).collect()),
             left_out: Some(self.left_out),
