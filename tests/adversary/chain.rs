@@ -2,7 +2,7 @@
 
 use cloister_cluster::plan::task;
 use cloister_params::id::{Digest, PartyId, Round};
-use cloister_params::plan::{LateSketches, RoundSettings};
+use cloister_params::plan::{LateSketchMode, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_protocol::fault::{Misbehaviour, Refusal};
 use cloister_protocol::member::Member;
@@ -114,6 +114,6 @@ fn other_settings_after_an_abort_are_charged_anew() {
         assert!(answer.is_accepted());
         !answer.done.contains(&Observation::Announced(id, Round(2)))
     };
-    assert!(trains_anew(|settings| settings.late_sketches = LateSketches::Optional));
+    assert!(trains_anew(|settings| settings.late_sketches = LateSketchMode::Optional));
     assert!(!trains_anew(|settings| settings.deadlines.upload += 1), "control: other deadlines alone");
 }

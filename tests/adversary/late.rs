@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cloister_params::id::{PartyId, Round};
-use cloister_params::plan::LateSketches as Policy;
+use cloister_params::plan::LateSketchMode;
 use cloister_params::rule;
 use cloister_wire::message::{Message, RevealedSecret};
 use cloister_wire::statement::{BlameAnswer, LateSketches, SumCheck};
@@ -17,9 +17,9 @@ use crate::stage::Stage;
 /// LATE-01, LATE-03, LATE-05
 #[test]
 fn sums_of_honest_members_are_checked_and_applied() {
-    let without = run(&mut stage(Policy::Off), Lie::default(), &[]);
+    let without = run(&mut stage(LateSketchMode::Off), Lie::default(), &[]);
     assert_eq!(outcome(&without), (SumCheck::NotSketched, named(&[]), true));
-    for policy in [Policy::Optional, Policy::Required] {
+    for policy in [LateSketchMode::Optional, LateSketchMode::Required] {
         let report = run(&mut stage(policy), Lie::default(), &[]);
         assert_eq!(outcome(&report), (SumCheck::Checked, named(&[]), true));
         assert_eq!(report.model, without.model, "late sketches change no sum");
@@ -32,20 +32,20 @@ fn sums_of_honest_members_are_checked_and_applied() {
 #[test]
 fn a_silent_member_leaves_its_block_unchecked() {
     let outcome = |policy| outcome(&run(&mut stage(policy), Lie::default(), &[PartyId(5)]));
-    assert_eq!(outcome(Policy::Optional), (SumCheck::Unchecked, named(&[]), true));
-    assert_eq!(outcome(Policy::Required), (SumCheck::Unchecked, named(&[]), false));
+    assert_eq!(outcome(LateSketchMode::Optional), (SumCheck::Unchecked, named(&[]), true));
+    assert_eq!(outcome(LateSketchMode::Required), (SumCheck::Unchecked, named(&[]), false));
 }
 
 /// LATE-02, LATE-03, LATE-06
 #[test]
 fn a_lie_of_half_the_ring_in_two_coordinates() {
     let lie = || Lie { upload: Some(half_the_ring), sketch: Some(hides_half_the_ring), ..Lie::default() };
-    let report = run(&mut stage(Policy::Required), lie(), &[]);
+    let report = run(&mut stage(LateSketchMode::Required), lie(), &[]);
     assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false));
     let open = Lie { upload: Some(half_the_ring), ..Lie::default() };
-    let report = run(&mut stage(Policy::Required), open, &[]);
+    let report = run(&mut stage(LateSketchMode::Required), open, &[]);
     assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false), "its own sketch is too large");
-    let control = run(&mut stage(Policy::Off), lie(), &[]);
+    let control = run(&mut stage(LateSketchMode::Off), lie(), &[]);
     assert_eq!(
         outcome(&control),
         (SumCheck::NotSketched, named(&[]), true),
@@ -61,11 +61,11 @@ fn a_lie_behind_an_honest_sketch_names_exactly_the_liar() {
         || Lie { sketch: Some(|body| body.sketches[0].rows[7] ^= 1), ..Lie::default() },
     ];
     for lie in lies {
-        let report = run(&mut stage(Policy::Required), lie(), &[]);
+        let report = run(&mut stage(LateSketchMode::Required), lie(), &[]);
         assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false));
     }
     let lie = Lie { sketch: Some(claims_nothing), ..Lie::default() };
-    let report = rule::without("LATE-03", || run_to_end(&mut stage(Policy::Required), &lie, &[]));
+    let report = rule::without("LATE-03", || run_to_end(&mut stage(LateSketchMode::Required), &lie, &[]));
     assert_eq!(
         outcome(&report),
         (SumCheck::Checked, named(&[]), true),
@@ -82,9 +82,13 @@ fn an_upload_beyond_the_clip_is_named_by_its_own_sketch() {
         contribution.integers[LONG.0 as usize].iter_mut().for_each(|integer| *integer *= factor);
         outcome(&run(&mut stage, Lie::default(), &[]))
     };
-    assert_eq!(large(70, Policy::Required), (SumCheck::Refuted, named(&[LIAR]), false));
-    assert_eq!(large(1, Policy::Required), (SumCheck::Checked, named(&[]), true), "control: within the clip");
-    assert!(large(70, Policy::Off).2, "control: without late sketches it is applied");
+    assert_eq!(large(70, LateSketchMode::Required), (SumCheck::Refuted, named(&[LIAR]), false));
+    assert_eq!(
+        large(1, LateSketchMode::Required),
+        (SumCheck::Checked, named(&[]), true),
+        "control: within the clip"
+    );
+    assert!(large(70, LateSketchMode::Off).2, "control: without late sketches it is applied");
 }
 
 /// LATE-08, LATE-09
@@ -95,11 +99,11 @@ fn a_liar_that_puts_it_on_a_pair_is_named_by_what_the_pair_agreed_on() {
         answer: Some(|answer| answer.pairs[3].value = answer.pairs[3].value.wrapping_add(12345)),
         ..Lie::default()
     };
-    let mut stage = stage(Policy::Required);
+    let mut stage = stage(LateSketchMode::Required);
     let report = run(&mut stage, lie, &[]);
     assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[LIAR]), false));
     assert_eq!(opened_pairs(&stage), [(PartyId(5), LIAR)].into(), "its honest companion opens one pair");
-    let mut honest = self::stage(Policy::Required);
+    let mut honest = self::stage(LateSketchMode::Required);
     run(&mut honest, Lie { sketch: Some(claims_nothing), ..Lie::default() }, &[]);
     assert_eq!(opened_pairs(&honest), [].into(), "control: where no answers differ no pair opens");
 }
@@ -109,10 +113,10 @@ fn a_liar_that_puts_it_on_a_pair_is_named_by_what_the_pair_agreed_on() {
 fn who_gives_no_answer_about_the_row_is_not_named() {
     let sketch = Some(claims_nothing as fn(&mut LateSketches));
     let evades = Lie { sketch, answer: Some(answers_another_row), ..Lie::default() };
-    let report = run(&mut stage(Policy::Required), evades, &[]);
+    let report = run(&mut stage(LateSketchMode::Required), evades, &[]);
     assert_eq!(outcome(&report), (SumCheck::Refuted, named(&[]), false), "its sum is not applied either");
     let control = Lie { sketch, ..Lie::default() };
-    let report = run(&mut stage(Policy::Required), control, &[]);
+    let report = run(&mut stage(LateSketchMode::Required), control, &[]);
     assert_eq!(outcome(&report).1, named(&[LIAR]), "control: it answers");
 }
 
@@ -151,7 +155,7 @@ fn blame_with_another_row_or_twice() {
 /// LATE-07
 #[test]
 fn blame_where_nothing_fails() {
-    let mut stage = stage(Policy::Required);
+    let mut stage = stage(LateSketchMode::Required);
     stage.world.start_round();
     stage.run_to(1, |message| matches!(message, Message::ProposeClosing { .. }));
     let request = Message::BlameRequest { round: Round(1), block: LONG };
@@ -164,7 +168,7 @@ fn blame_where_nothing_fails() {
 /// LATE-02: what a member sketches follows from the seeds that the announced keys make, and it does so once.
 #[test]
 fn a_projection_of_the_coordinators_choice() {
-    let mut stage = stage(Policy::Required);
+    let mut stage = stage(LateSketchMode::Required);
     stage.world.start_round();
     let honest = stage.run_to(1, |message| matches!(message, Message::Revealed { .. }));
     let Message::Revealed { round, reveal: mut other } = honest.clone() else { unreachable!() };

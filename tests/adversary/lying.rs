@@ -6,7 +6,7 @@ use cloister_cluster::consortium::consortium;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId, Round};
-use cloister_params::plan::LateSketches as Policy;
+use cloister_params::plan::LateSketchMode;
 use cloister_params::rule;
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::statement::sign;
@@ -22,7 +22,7 @@ pub(crate) const LENGTH: u64 = 4800;
 pub(crate) const LIAR: PartyId = PartyId(2);
 
 /// Seven members whose shared block is long, and whose updates of it are within the clip.
-pub(crate) fn stage(policy: Policy) -> Stage {
+pub(crate) fn stage(policy: LateSketchMode) -> Stage {
     let mut settings = settings();
     settings.late_sketches = policy;
     settings.blocks[LONG.0 as usize].shape.length = LENGTH;
@@ -140,7 +140,7 @@ pub(crate) fn claims_nothing(body: &mut LateSketches) {
 
 /// A stage at which the liar claimed to have uploaded nothing, and member 1 has all that it needs to answer for it.
 pub(crate) fn before_blame() -> (Stage, Message) {
-    let mut stage = stage(Policy::Required);
+    let mut stage = stage(LateSketchMode::Required);
     stage.world.start_round();
     let signed = stage.take_from(LIAR.0, |message| matches!(message, Message::LateSketches(_)));
     let Message::LateSketches(signed) = signed else { unreachable!() };

@@ -4,7 +4,7 @@ use cloister_cluster::consortium::consortium;
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_params::plan::{CheckedPlan, LateSketches, PlanError, RoundPlan, RoundSettings};
+use cloister_params::plan::{CheckedPlan, LateSketchMode, PlanError, RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_protocol::custodian::{Custodian, Phase};
 use cloister_protocol::fault::{Misbehaviour, Refusal};
@@ -197,7 +197,7 @@ fn a_routing_histogram_without_noise() {
 #[test]
 fn custodians_that_decline_a_plan_sign_its_abort_alone() {
     let mut stage = Stage::seven();
-    stage.world.template_mut().late_sketches = LateSketches::Optional;
+    stage.world.template_mut().late_sketches = LateSketchMode::Optional;
     let consortium = &stage.world.consortium;
     let policy = Policy::parse(&format!("governance_key = \"{}\"", consortium.governance)).unwrap();
     let (epoch, model) = (consortium.epoch.clone(), stage.world.coordinator.model().digest());
@@ -214,7 +214,7 @@ fn custodians_that_decline_a_plan_sign_its_abort_alone() {
     let signed = stage.world.nodes[&PartyId(1)].journal.signed.clone();
     assert_eq!(signed.iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Outcome]);
     let mut control = Stage::seven();
-    control.world.template_mut().late_sketches = LateSketches::Optional;
+    control.world.template_mut().late_sketches = LateSketchMode::Optional;
     control.world.start_round();
     control.finish();
     assert!(matches!(control.reports()[0].ending, Ending::Closed { .. }), "control: policies that admit it");

@@ -1,7 +1,7 @@
 //! Attacks by the roster: one organisation under several names.
 
 use cloister_cluster::consortium::{consortium, party, with_parties};
-use cloister_params::consortium::{Consortium, ConsortiumFile, Coordinator, Party, Role};
+use cloister_params::consortium::{Consortium, ConsortiumFile, CoordinatorEntry, Party, Role};
 use cloister_params::id::PartyId;
 use cloister_wire::message::Ending;
 
@@ -47,7 +47,7 @@ fn file(parties: Vec<Party>) -> ConsortiumFile {
         name: "test".into(),
         epoch: 1,
         start: None,
-        coordinator: Coordinator {
+        coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: coordinator.signing_key,
             certificate: coordinator.certificate,

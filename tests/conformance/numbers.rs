@@ -1,7 +1,7 @@
 //! Fixed point, packed words, sketches and consistency weights.
 
-use cloister_alignment::late::Projection;
-use cloister_alignment::sketch::{Subject, sketch};
+use cloister_alignment::late::LateProjection;
+use cloister_alignment::sketch::{SketchSubject, sketch};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::{CohortTotal, RingWidth, Scale};
@@ -189,8 +189,8 @@ pub(crate) fn sketch_plan(seed: Digest, coordinates: u16) -> SketchPlan {
     SketchPlan { seed, coordinates, noise_steps: 0, region_clip_milli: 1, count_noise: 0 }
 }
 
-pub(crate) fn subject(block: Option<u32>) -> Subject {
-    block.map_or(Subject::Region, |block| Subject::Update(BlockId(block)))
+pub(crate) fn subject(block: Option<u32>) -> SketchSubject {
+    block.map_or(SketchSubject::Region, |block| SketchSubject::Update(BlockId(block)))
 }
 
 pub(crate) fn sketches(file: Sketches) {
@@ -234,7 +234,7 @@ pub(crate) fn late(file: Late) {
         let seeds: Vec<u8> = case.seeds.iter().flat_map(|seed| seed.0.clone()).collect();
         let seed = digest(Domain::Late, &[&case.seal2.0, &case.block.to_be_bytes(), &seeds]);
         assert_eq!(seed, case.seed);
-        let rows = Projection::new(seed).rows(RingWidth::new(case.bits).unwrap(), case.words);
+        let rows = LateProjection::new(seed).rows(RingWidth::new(case.bits).unwrap(), case.words);
         assert_eq!(rows, case.rows);
     }
     for case in file.bounds {

@@ -7,7 +7,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::{LateSketches, RoundPlan};
+use cloister_params::plan::{LateSketchMode, RoundPlan};
 use cloister_params::policy::Policy;
 use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
@@ -182,7 +182,7 @@ impl Rounds {
     }
 
     fn policy(&self) -> Policy {
-        let late = self.first_plan().parse().unwrap().settings.late_sketches != LateSketches::Off;
+        let late = self.first_plan().parse().unwrap().settings.late_sketches != LateSketchMode::Off;
         let text = format!("governance_key = \"{}\"\nallow_late_sketches = {late}", self.governance());
         Policy::parse(&text).unwrap()
     }

@@ -7,7 +7,7 @@ use cloister_cluster::plan::template;
 use cloister_params::block::BlockKind;
 use cloister_params::floors::Floors;
 use cloister_params::id::PartyId;
-use cloister_params::plan::{LateSketches, RoundSettings, SharedCohort};
+use cloister_params::plan::{LateSketchMode, RoundSettings, SharedCohort};
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::{Attacker, Frames};
 use cloister_testkit::world::{Journal, Observation, Step, World};
@@ -43,7 +43,7 @@ fn consortium(configuration: &Configuration) -> TestConsortium {
 
 /// Late sketches, with a shared block, or with all blocks, long enough to have one.
 fn make_sketched(template: &mut RoundSettings, every_block: bool) {
-    template.late_sketches = LateSketches::Required;
+    template.late_sketches = LateSketchMode::Required;
     let is_sketched = |kind| every_block || kind == BlockKind::Shared;
     let sketched = template.blocks.iter_mut().filter(|block| is_sketched(block.shape.kind));
     sketched.for_each(|block| block.shape.length = 4_800);

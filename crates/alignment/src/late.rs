@@ -14,11 +14,11 @@ use rand_core::{Rng, SeedableRng};
 /// Coordinate `i` takes words `2i` and `2i + 1` of the ChaCha20 stream under the seed (64-bit words, stream 0): row `r`
 /// is 0 if bit `r` of the first is 0, else plus if bit `r` of the second is 1, else minus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Projection {
+pub struct LateProjection {
     seed: Digest,
 }
 
-impl Projection {
+impl LateProjection {
     /// The projection under a seed.
     pub fn new(seed: Digest) -> Self {
         Self { seed }
@@ -80,7 +80,7 @@ mod tests {
             seed in any::<[u8; 32]>(),
             bits in prop::sample::select(vec![16u8, 24, 32]),
         ) {
-            let (ring, projection) = (ring(bits), Projection::new(Digest(seed)));
+            let (ring, projection) = (ring(bits), LateProjection::new(Digest(seed)));
             let of = |words: Vec<u32>| projection.rows(ring, words);
             let first = of(pairs.iter().map(|pair| pair.0).collect());
             let second = of(pairs.iter().map(|pair| pair.1).collect());
@@ -98,7 +98,7 @@ mod tests {
         let mut counts = [0usize; 3];
         for at in 0..400 {
             let unit = (0..400).map(|i| u32::from(i == at));
-            for row in Projection::new(Digest([5; 32])).rows(ring(32), unit) {
+            for row in LateProjection::new(Digest([5; 32])).rows(ring(32), unit) {
                 counts[row.wrapping_add(1) as usize] += 1;
             }
         }
@@ -114,7 +114,7 @@ mod tests {
     fn half_the_ring_in_two_coordinates_shows() {
         let half = 1u32 << 31;
         let lie = (0..5000).map(|i| if i == 17 || i == 4000 { half } else { 0 });
-        let rows = Projection::new(Digest([6; 32])).rows(ring(32), lie);
+        let rows = LateProjection::new(Digest([6; 32])).rows(ring(32), lie);
         let hit = rows.iter().filter(|row| **row == half).count();
         assert!((8..40).contains(&hit), "{hit}");
         assert!(squared_norm(ring(32), &rows) >= 1 << 62);

@@ -12,7 +12,7 @@ use cloister_params::plan::{ScoringRule, Threshold};
 
 /// What one member knows of one of its experts after local training.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Role {
+pub struct TrainedExpert {
     /// `mu`: the mean hidden state of the tokens routed to the expert, or a sketch of it.
     pub region: Vec<f64>,
     /// `d`: the update of the expert's parameters, or a sketch of it.
@@ -34,7 +34,7 @@ pub enum Gate {
 
 /// How members of one expert agree.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Scores {
+pub struct ExpertScores {
     /// `c_i = sum over j of g[i,j]`; none for a member with too few tokens or nothing to compare.
     pub consensus: Vec<Option<f64>>,
     /// Which members are aligned.
@@ -45,13 +45,13 @@ pub struct Scores {
 }
 
 /// The mean region of all members' experts of a layer that have enough tokens (`ALIGN-03`).
-pub fn common_direction<'a>(layer: impl Iterator<Item = &'a Role>, rule: &ScoringRule) -> Vec<f64> {
+pub fn common_direction<'a>(layer: impl Iterator<Item = &'a TrainedExpert>, rule: &ScoringRule) -> Vec<f64> {
     let with_tokens = layer.filter(|role| role.tokens >= f64::from(rule.minimum_tokens));
     mean(with_tokens.map(|role| (role.region.as_slice(), 1.0)))
 }
 
-/// Scores one expert: centred regions, adaptive threshold, gate, consensus (`ALIGN-02` to `ALIGN-07`).
-pub fn score(roles: &[Role], common: &[f64], rule: &ScoringRule, gate: Gate) -> Scores {
+/// ExpertScores one expert: centred regions, adaptive threshold, gate, consensus (`ALIGN-02` to `ALIGN-07`).
+pub fn score(roles: &[TrainedExpert], common: &[f64], rule: &ScoringRule, gate: Gate) -> ExpertScores {
     let units: Vec<Option<Unit>> = roles.iter().map(|role| Unit::of(role, common, rule)).collect();
     let pairs = pairs(&units);
     let threshold = threshold(&pairs.iter().map(|pair| pair.regions).collect::<Vec<_>>(), rule);
@@ -67,11 +67,11 @@ pub fn score(roles: &[Role], common: &[f64], rule: &ScoringRule, gate: Gate) -> 
     let gates = pairs.iter().map(|pair| (pair.regions - threshold).abs());
     let cuts = known.iter().map(|sum| distance(*sum, least));
     let margin = gates.chain(cuts).fold(f64::INFINITY, f64::min);
-    Scores { consensus, aligned, margin }
+    ExpertScores { consensus, aligned, margin }
 }
 
 /// Whom more than half of the experts that know them align, from the scores of all experts (`ALIGN-09`).
-pub fn majority(experts: &[Scores]) -> Vec<bool> {
+pub fn majority(experts: &[ExpertScores]) -> Vec<bool> {
     let members = experts.first().map_or(0, |scores| scores.aligned.len());
     let passes = |member: usize| {
         let known = experts.iter().filter(|scores| scores.consensus[member].is_some()).count();
@@ -83,8 +83,8 @@ pub fn majority(experts: &[Scores]) -> Vec<bool> {
 
 /// The paper's soft weights `w_i = n_i·sum_j g[i,j]`, scaled to sum to 1; plain shares of the tokens where the
 /// members that have any do not agree at all.
-pub fn soft_weights(roles: &[Role], scores: &Scores) -> Vec<f64> {
-    let agreeing = |(role, sum): (&Role, &Option<f64>)| role.tokens * sum.unwrap_or(0.0);
+pub fn soft_weights(roles: &[TrainedExpert], scores: &ExpertScores) -> Vec<f64> {
+    let agreeing = |(role, sum): (&TrainedExpert, &Option<f64>)| role.tokens * sum.unwrap_or(0.0);
     let weights: Vec<f64> = roles.iter().zip(&scores.consensus).map(agreeing).collect();
     let total: f64 = weights.iter().sum();
     if total > 0.0 {
@@ -153,7 +153,7 @@ struct Unit {
 
 impl Unit {
     /// None for too few tokens or an empty direction (`ALIGN-02`).
-    fn of(role: &Role, common: &[f64], rule: &ScoringRule) -> Option<Self> {
+    fn of(role: &TrainedExpert, common: &[f64], rule: &ScoringRule) -> Option<Self> {
         if role.tokens < f64::from(rule.minimum_tokens) {
             return None;
         }

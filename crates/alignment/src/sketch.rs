@@ -7,7 +7,7 @@ use rand_core::{Rng, SeedableRng};
 
 /// What a sketch is of; each has a projection of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Subject {
+pub enum SketchSubject {
     /// The mean hidden state of the tokens routed to an expert (`mu`). All experts share one projection, as
     /// their regions are compared with a direction common to the layer.
     Region,
@@ -15,7 +15,7 @@ pub enum Subject {
     Update(BlockId),
 }
 
-impl Subject {
+impl SketchSubject {
     fn stream(self) -> u64 {
         match self {
             Self::Region => 0,
@@ -29,7 +29,7 @@ impl Subject {
 ///
 /// Sign `j` of input coordinate `i` is bit `j` of the `i`-th group of `coordinates/64` (at least one) 64-bit
 /// words of the ChaCha20 stream: 1 is plus. A vector with a coordinate that is not finite has an all-zero sketch.
-pub fn sketch(plan: &SketchPlan, subject: Subject, vector: &[f32], clip: f64) -> Vec<i16> {
+pub fn sketch(plan: &SketchPlan, subject: SketchSubject, vector: &[f32], clip: f64) -> Vec<i16> {
     clipped(&project(plan, subject, vector), clip)
 }
 
@@ -44,7 +44,7 @@ pub fn clipped(projected: &[f64], clip: f64) -> Vec<i16> {
 }
 
 /// The projection of vectors of so many coordinates, as rows: row `i` is what input coordinate `i` is multiplied with.
-pub fn projection(plan: &SketchPlan, subject: Subject, length: usize) -> Vec<Vec<f64>> {
+pub fn projection(plan: &SketchPlan, subject: SketchSubject, length: usize) -> Vec<Vec<f64>> {
     let row = |at: usize| {
         let basis: Vec<f32> = (0..=at).map(|place| if place == at { 1.0 } else { 0.0 }).collect();
         project(plan, subject, &basis)
@@ -52,7 +52,7 @@ pub fn projection(plan: &SketchPlan, subject: Subject, length: usize) -> Vec<Vec
     (0..length).map(row).collect()
 }
 
-fn project(plan: &SketchPlan, subject: Subject, vector: &[f32]) -> Vec<f64> {
+fn project(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> Vec<f64> {
     let coordinates = usize::from(plan.coordinates);
     let mut signs = ChaCha20Rng::from_seed(plan.seed.0);
     signs.set_stream(subject.stream());
@@ -99,33 +99,34 @@ mod tests {
         let two: Vec<f32> = (0..5000).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();
         let near: Vec<f32> = one.iter().zip(&two).map(|(a, b)| a + 0.2 * b).collect();
         for coordinates in [16, 32, 64, 128] {
-            let of = |vector: &[f32]| sketch(&plan(coordinates), Subject::Update(BlockId(3)), vector, 100.0);
+            let of =
+                |vector: &[f32]| sketch(&plan(coordinates), SketchSubject::Update(BlockId(3)), vector, 100.0);
             assert_eq!(of(&one).len(), usize::from(coordinates));
             assert!(cosine(&of(&one), &of(&near)) > 0.9, "{coordinates}");
         }
-        let wide = |vector: &[f32]| sketch(&plan(128), Subject::Region, vector, 100.0);
+        let wide = |vector: &[f32]| sketch(&plan(128), SketchSubject::Region, vector, 100.0);
         assert!(cosine(&wide(&one), &wide(&two)).abs() < 0.3);
     }
 
     /// ALIGN-01
     #[test]
     fn the_clip_bounds_a_sketch_and_bad_vectors_are_empty() {
-        let long = sketch(&plan(64), Subject::Region, &[1000.0; 100], 1.0);
+        let long = sketch(&plan(64), SketchSubject::Region, &[1000.0; 100], 1.0);
         let norm = long.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
         assert!((norm - f64::from(SKETCH_CLIP_STEPS)).abs() < 8.0, "{norm}");
-        assert!(sketch(&plan(64), Subject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
-        assert!(sketch(&plan(64), Subject::Region, &[], 1.0).iter().all(|value| *value == 0));
+        assert!(sketch(&plan(64), SketchSubject::Region, &[f32::NAN], 1.0).iter().all(|value| *value == 0));
+        assert!(sketch(&plan(64), SketchSubject::Region, &[], 1.0).iter().all(|value| *value == 0));
     }
 
     /// ALIGN-01
     #[test]
     fn a_projection_written_out_projects_alike() {
         let vector: Vec<f32> = (0..30).map(|at| (at as f32 * 0.9).sin()).collect();
-        let rows = projection(&plan(64), Subject::Region, 30);
+        let rows = projection(&plan(64), SketchSubject::Region, 30);
         let sums: Vec<f64> = (0..64)
             .map(|at| rows.iter().zip(&vector).map(|(row, value)| row[at] * f64::from(*value)).sum())
             .collect();
-        let whole = sketch(&plan(64), Subject::Region, &vector, 10.0);
+        let whole = sketch(&plan(64), SketchSubject::Region, &vector, 10.0);
         let apart = clipped(&sums, 10.0).into_iter().zip(whole).map(|(one, other)| (one - other).abs());
         assert!(apart.max() <= Some(1), "but for the last step of rounding");
     }
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn subjects_have_projections_of_their_own() {
         let of = |subject| sketch(&plan(64), subject, &[1.0, 2.0, 3.0], 10.0);
-        assert_ne!(of(Subject::Region), of(Subject::Update(BlockId(0))));
-        assert_ne!(of(Subject::Update(BlockId(0))), of(Subject::Update(BlockId(1))));
+        assert_ne!(of(SketchSubject::Region), of(SketchSubject::Update(BlockId(0))));
+        assert_ne!(of(SketchSubject::Update(BlockId(0))), of(SketchSubject::Update(BlockId(1))));
     }
 }

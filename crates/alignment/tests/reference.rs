@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use cloister_alignment::cohort::{Choice, Cohort, MemberSketches, choose};
-use cloister_alignment::reference::{Gate, Role, Scores, common_direction, majority, score, soft_weights};
+use cloister_alignment::reference::{
+    ExpertScores, Gate, TrainedExpert, common_direction, majority, score, soft_weights,
+};
 use cloister_alignment::score::ExpertSketch;
 use cloister_cluster::consortium::{TestConsortium, consortium};
 use cloister_cluster::plan::template;
@@ -61,14 +63,19 @@ fn expert() -> impl Strategy<Value = Vec<ExpertSketch>> {
     )
 }
 
-fn role(sketch: &ExpertSketch) -> Role {
+fn role(sketch: &ExpertSketch) -> TrainedExpert {
     let floats = |vector: &[i16]| vector.iter().map(|value| f64::from(*value)).collect();
-    Role { region: floats(&sketch.region), update: floats(&sketch.update), tokens: f64::from(sketch.tokens) }
+    TrainedExpert {
+        region: floats(&sketch.region),
+        update: floats(&sketch.update),
+        tokens: f64::from(sketch.tokens),
+    }
 }
 
 /// The scores of every expert of a layer.
-fn reference(layer: &[Vec<ExpertSketch>], plan: &CheckedPlan) -> Vec<Scores> {
-    let layer: Vec<Vec<Role>> = layer.iter().map(|expert| expert.iter().map(role).collect()).collect();
+fn reference(layer: &[Vec<ExpertSketch>], plan: &CheckedPlan) -> Vec<ExpertScores> {
+    let layer: Vec<Vec<TrainedExpert>> =
+        layer.iter().map(|expert| expert.iter().map(role).collect()).collect();
     let common = common_direction(layer.iter().flatten(), &plan.settings.scoring);
     layer.iter().map(|expert| score(expert, &common, &plan.settings.scoring, Gate::Both)).collect()
 }
@@ -93,7 +100,7 @@ fn assert_chosen(cohort: &Cohort, chosen: &[bool]) {
 }
 
 /// Compares one expert; false when a decision is too close for rounding to be sure of it.
-fn agrees(expected: &Scores, cohort: &Cohort) -> bool {
+fn agrees(expected: &ExpertScores, cohort: &Cohort) -> bool {
     if expected.margin < ROUNDING {
         return false;
     }
@@ -132,8 +139,8 @@ fn integers_choose_the_cohort_of_the_reference() {
     assert!(majorities.get() > 20, "only {} majorities to compare", majorities.get());
 }
 
-fn plain_role(region: [f64; 2], update: [f64; 2]) -> Role {
-    Role { region: region.to_vec(), update: update.to_vec(), tokens: 10.0 }
+fn plain_role(region: [f64; 2], update: [f64; 2]) -> TrainedExpert {
+    TrainedExpert { region: region.to_vec(), update: update.to_vec(), tokens: 10.0 }
 }
 
 /// ALIGN-05: each signal alone sees less than both.

@@ -21,7 +21,7 @@ use cloister_experts::task::Task;
 use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
-use cloister_transport::{HostPort, Settings, printable};
+use cloister_transport::{HostPort, TransportSettings, printable};
 
 use crate::create::create_folder;
 use crate::events;
@@ -232,10 +232,10 @@ fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
         model: load_model(&arguments.model)?,
         restored: arguments.restored,
         coordinator: arguments.coordinator,
-        transport: Settings {
+        transport: TransportSettings {
             idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
             uplink_bytes_per_second: arguments.uplink_bytes_per_second,
-            ..Settings::default()
+            ..TransportSettings::default()
         },
         reach_within: Duration::from_secs(arguments.reach_within_s),
         journal: arguments.data.join(format!("journal-{}", &epoch.digest().to_string()[..16])),

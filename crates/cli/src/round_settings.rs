@@ -5,7 +5,7 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
     Threshold, TrainingPlan,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Agreement<'a> {
     /// What hospitals do in a round.
     pub(crate) training: TrainingPlan,
     /// Whether uploads are answered for.
-    pub(crate) late_sketches: LateSketches,
+    pub(crate) late_sketches: LateSketchMode,
 }
 
 /// Noise on sketches where training is private, in sketch steps: twice the clip, so that a sketch costs nearly nothing and tells nothing.
@@ -116,7 +116,7 @@ mod tests {
         };
         let floors = Floors::of(5, 5).expect("five members");
         let table = cloister_experts::block_table(&model);
-        let late_sketches = LateSketches::Off;
+        let late_sketches = LateSketchMode::Off;
         let agreement = Agreement { task: TASK, floors: &floors, table: &table, training, late_sketches };
         round_settings(&agreement).expect("sound settings")
     }

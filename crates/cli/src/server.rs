@@ -9,8 +9,8 @@ use clap::Args;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
-use cloister_server::{JournalError, ServerConfig, ServerError, ServerEvent};
-use cloister_transport::{Settings, printable};
+use cloister_server::{RoundJournalError, ServerConfig, ServerError, ServerEvent};
+use cloister_transport::{TransportSettings, printable};
 use cloister_wire::message::Ending;
 use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn kind(error: &ServerError) -> Kind {
     match error {
         ServerError::Bind(_)
         | ServerError::TooFewMembers { .. }
-        | ServerError::Journal(JournalError::InUse(_)) => Kind::Unavailable,
+        | ServerError::Journal(RoundJournalError::InUse(_)) => Kind::Unavailable,
         ServerError::QuorumLost(_)
         | ServerError::RefusedWithoutQuorum { .. }
         | ServerError::Refused { .. }
@@ -96,7 +96,7 @@ fn kind(error: &ServerError) -> Kind {
         | ServerError::Outdated { .. }
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
-        | ServerError::Journal(JournalError::Epoch { .. }) => Kind::Config,
+        | ServerError::Journal(RoundJournalError::Epoch { .. }) => Kind::Config,
         ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => Kind::Error,
     }
 }
@@ -124,9 +124,9 @@ fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
         min_available_nodes: arguments.min_available_nodes.unwrap_or(members),
         start_within: Duration::from_secs(arguments.start_within_s),
         reconnect_within: Duration::from_secs(arguments.reconnect_within_s),
-        transport: Settings {
+        transport: TransportSettings {
             idle_timeout: Duration::from_secs(arguments.idle_timeout_s),
-            ..Settings::default()
+            ..TransportSettings::default()
         },
         folder: arguments.data,
         epoch,

@@ -9,7 +9,7 @@ use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{Digest, PartyId};
 use cloister_params::policy::Policy;
 use cloister_protocol::model::Model;
-use cloister_transport::{HostPort, Identity, Settings};
+use cloister_transport::{HostPort, Identity, TransportSettings};
 
 use crate::training::TrainingConfig;
 
@@ -33,7 +33,7 @@ pub struct ClientConfig {
     /// Where the coordinator listens.
     pub coordinator: HostPort,
     /// Limits of the link.
-    pub transport: Settings,
+    pub transport: TransportSettings,
     /// How long to try to reach the coordinator.
     pub reach_within: Duration,
     /// The journal's file.

@@ -3,7 +3,7 @@
 use cloister_alignment::cohort::MemberSketches;
 use cloister_alignment::consistency;
 use cloister_alignment::score::ExpertSketch;
-use cloister_alignment::sketch::{self, Subject, sketch};
+use cloister_alignment::sketch::{self, SketchSubject, sketch};
 use cloister_experts::{Averaging, ExpertRegion, LocalResult};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::FixedPointError;
@@ -107,7 +107,7 @@ fn region_sketch(
     let own = &plan.settings.sketch;
     if plan.settings.training.private.is_none() {
         let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
-        return Ok(sketch(own, Subject::Region, mean_hidden, region_clip(own)));
+        return Ok(sketch(own, SketchSubject::Region, mean_hidden, region_clip(own)));
     }
     // PRIV-11
     let average = local.by_record.as_ref().and_then(|averages| averages.region(kind));
@@ -119,7 +119,7 @@ fn region_sketch(
 pub fn averaging(settings: &RoundSettings, width: usize) -> Option<Averaging> {
     let private = settings.training.private?;
     Some(Averaging {
-        projection: sketch::projection(&settings.sketch, Subject::Region, width),
+        projection: sketch::projection(&settings.sketch, SketchSubject::Region, width),
         clip: region_clip(&settings.sketch),
         minimum_records: private.minimum_records as usize,
     })
@@ -170,7 +170,7 @@ fn noised_sketch(
     ExpertSketch {
         region: noised_coordinates(sketched, plan, random),
         update: noised_coordinates(
-            sketch(plan, Subject::Update(block.shape.id), update, block.scale.clip()),
+            sketch(plan, SketchSubject::Update(block.shape.id), update, block.scale.clip()),
             plan,
             random,
         ),

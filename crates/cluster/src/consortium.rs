@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloister_crypto::consortium::{Epoch, sign_file};
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::{
-    ConsortiumFile, Coordinator, EpochStart, LastEnding, Party, PublicBytes, Role,
+    ConsortiumFile, CoordinatorEntry, EpochStart, LastEnding, Party, PublicBytes, Role,
 };
 use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::{Digest, PartyId};
@@ -81,7 +81,7 @@ fn signed(number: u32, start: Option<EpochStart>, parties: Vec<Party>) -> TestCo
         name: "test".into(),
         epoch: number,
         start,
-        coordinator: Coordinator {
+        coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: key(0).public(),
             certificate: certificate(0),

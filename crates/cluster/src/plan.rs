@@ -9,7 +9,7 @@ use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::late::is_sketched;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
     Threshold, TrainingPlan,
 };
 use cloister_protocol::member::MemberTask;
@@ -52,7 +52,7 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
         },
-        late_sketches: LateSketches::Off,
+        late_sketches: LateSketchMode::Off,
         max_weight,
         cohort_floor: u16::try_from(floor).expect("small"),
         training: TrainingPlan {

@@ -11,7 +11,7 @@ use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
 };
 use cloister_protocol::model::Model;
 use cloister_protocol::round::Contribution;
@@ -157,7 +157,7 @@ pub(crate) fn settings(
     let ScoringConfig { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     let task = task_of_run(seed);
     RoundSettings {
-        late_sketches: LateSketches::Off,
+        late_sketches: LateSketchMode::Off,
         task,
         ring: RingWidth::new(32).expect("32 is a supported width"),
         max_weight: 1,

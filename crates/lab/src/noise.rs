@@ -8,7 +8,7 @@ use cloister_params::floors::Floors;
 use cloister_params::id::Digest;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
-    Deadlines, Fallback, LateSketches, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
+    Deadlines, Fallback, LateSketchMode, PlannedBlock, ROUTING_NOISE_STEPS, RoundSettings, ScoringRule,
     SharedCohort, SketchPlan, Threshold, TrainingPlan,
 };
 use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
@@ -82,7 +82,7 @@ pub fn settings(
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
         },
-        late_sketches: LateSketches::Off,
+        late_sketches: LateSketchMode::Off,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,

@@ -4,7 +4,7 @@
 //! [`cloister_alignment::reference`]), and again from the noised sketches that a member would announce. What is
 //! compared is who aligns.
 
-use cloister_alignment::reference::{Gate, Role, common_direction, score};
+use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score};
 use cloister_client::prepare;
 use cloister_experts::LocalResult;
 use cloister_params::block::{BlockKind, BlockShape};
@@ -81,7 +81,7 @@ pub fn mean(comparisons: &[Vec<Degradation>]) -> Vec<Degradation> {
 }
 
 /// Each expert's members as they are.
-fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<Role>> {
+fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<TrainedExpert>> {
     let of = |shape: &&BlockShape| match shape.kind {
         BlockKind::Expert { layer, expert } => updates.roles(shape, layer, expert),
         _ => Vec::new(),
@@ -95,7 +95,7 @@ fn sketched_roles(
     experts: &[&BlockShape],
     updates: &MemberUpdates<'_>,
     seed: u64,
-) -> Result<Vec<Vec<Role>>, LabError> {
+) -> Result<Vec<Vec<TrainedExpert>>, LabError> {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let plan = plan(settings, updates.global, updates.round);
     let model = Model::new(updates.global.values().to_vec());
@@ -109,7 +109,7 @@ fn sketched_roles(
     let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
     let of = |shape: &&BlockShape| {
         let sketches = announced.iter().filter_map(|own| own.get(&shape.id));
-        let role = |sketch: &cloister_alignment::score::ExpertSketch| Role {
+        let role = |sketch: &cloister_alignment::score::ExpertSketch| TrainedExpert {
             region: floats(&sketch.region),
             update: floats(&sketch.update),
             tokens: f64::from(sketch.tokens),
@@ -120,14 +120,18 @@ fn sketched_roles(
 }
 
 /// Who aligns on each expert.
-fn cohorts(settings: &RoundSettings, experts: &[&BlockShape], roles: &[Vec<Role>]) -> Vec<Vec<bool>> {
+fn cohorts(
+    settings: &RoundSettings,
+    experts: &[&BlockShape],
+    roles: &[Vec<TrainedExpert>],
+) -> Vec<Vec<bool>> {
     let layer = |shape: &BlockShape| match shape.kind {
         BlockKind::Expert { layer, .. } => Some(layer),
         _ => None,
     };
-    let of = |(shape, own): (&&BlockShape, &Vec<Role>)| {
+    let of = |(shape, own): (&&BlockShape, &Vec<TrainedExpert>)| {
         let same = experts.iter().zip(roles).filter(|(other, _)| layer(other) == layer(shape));
-        let all: Vec<&Role> =
+        let all: Vec<&TrainedExpert> =
             same.flat_map(|(_, roles)| roles).filter(|role| !role.region.is_empty()).collect();
         let common = common_direction(all.into_iter(), &settings.scoring);
         score(own, &common, &settings.scoring, Gate::Both).aligned

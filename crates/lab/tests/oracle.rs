@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cloister_alignment::consistency;
-use cloister_alignment::reference::{Gate, Role, Scores, common_direction, majority, mean, score};
+use cloister_alignment::reference::{
+    ExpertScores, Gate, TrainedExpert, common_direction, majority, mean, score,
+};
 use cloister_client::prepare;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
@@ -46,7 +48,7 @@ struct Both {
     settings: RoundSettings,
     global: BlockVectors,
     results: Vec<LocalResult>,
-    sketches: Vec<BTreeMap<BlockId, Role>>,
+    sketches: Vec<BTreeMap<BlockId, TrainedExpert>>,
     masked: MaskedRound,
 }
 
@@ -77,7 +79,7 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
     let sketches = contributions
         .iter()
         .map(|own| {
-            let role = |sketch: &cloister_alignment::score::ExpertSketch| Role {
+            let role = |sketch: &cloister_alignment::score::ExpertSketch| TrainedExpert {
                 region: floats(&sketch.region),
                 update: floats(&sketch.update),
                 tokens: f64::from(sketch.tokens),
@@ -93,10 +95,10 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
 
 impl Both {
     /// The reference's scores of an expert; `None` where a decision is too close for rounding to be sure of it.
-    fn scores(&self, block: BlockId) -> Option<Scores> {
+    fn scores(&self, block: BlockId) -> Option<ExpertScores> {
         let common =
             common_direction(self.sketches.iter().flat_map(BTreeMap::values), &self.settings.scoring);
-        let roles: Vec<Role> = self.sketches.iter().map(|own| own[&block].clone()).collect();
+        let roles: Vec<TrainedExpert> = self.sketches.iter().map(|own| own[&block].clone()).collect();
         let scores = score(&roles, &common, &self.settings.scoring, Gate::Both);
         (scores.margin >= ROUNDING).then_some(scores)
     }

@@ -1,7 +1,7 @@
 //! Sizes of late sketches: which blocks have one, and how large an honest one can be.
 
 use crate::block::BlockKind;
-use crate::plan::PlannedBlock;
+use crate::planned_block::PlannedBlock;
 
 /// Rows of a late sketch.
 pub const LATE_ROWS: usize = 48;

@@ -11,5 +11,6 @@ pub mod id;
 pub mod late;
 pub mod limits;
 pub mod plan;
+mod planned_block;
 pub mod policy;
 pub mod rule;

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::consortium::PublicBytes;
 use crate::id::Digest;
 use crate::limits::{Date, PrivacyLimits};
-use crate::plan::{CheckedPlan, Fallback, LateSketches, RoundSettings, Threshold};
+use crate::plan::{CheckedPlan, Fallback, LateSketchMode, RoundSettings, Threshold};
 
 /// Limits that a hospital sets for itself. Every limit may only tighten the specification's floors.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -199,7 +199,7 @@ impl Policy {
         if settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
             return Err(PolicyRefusal::Fallback);
         }
-        if settings.late_sketches != LateSketches::Off && !self.allow_late_sketches {
+        if settings.late_sketches != LateSketchMode::Off && !self.allow_late_sketches {
             return Err(PolicyRefusal::LateSketches);
         }
         if settings.training.private.is_none() && self.require_private_training {

@@ -18,9 +18,9 @@ pub enum AccuracyCost {
         /// The data.
         dataset: String,
         /// Accuracy with noise.
-        with_noise: Measured,
+        with_noise: RunAccuracy,
         /// Accuracy without.
-        without_noise: Measured,
+        without_noise: RunAccuracy,
         /// By how much the mean accuracy is lower with noise, as a share of the texts; below 0 where it is higher.
         cost: f64,
     },
@@ -33,7 +33,7 @@ pub enum AccuracyCost {
 
 /// What a run of the lab measured.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Measured {
+pub struct RunAccuracy {
     /// Mean over seeds of the share of texts that nobody trained on that are classified right.
     pub accuracy: f64,
     /// Its standard deviation over seeds.
@@ -142,8 +142,8 @@ impl Summary {
         ]
     }
 
-    fn measured(&self, manifest: &[u8]) -> Measured {
-        Measured {
+    fn measured(&self, manifest: &[u8]) -> RunAccuracy {
+        RunAccuracy {
             accuracy: self.accuracy.mean,
             deviation: self.accuracy.std,
             seeds: self.seeds.len(),

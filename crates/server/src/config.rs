@@ -11,7 +11,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::coordinator::{Event, RoundReport};
 use cloister_protocol::model::Model;
-use cloister_transport::{AcceptError, Identity, Settings};
+use cloister_transport::{AcceptError, Identity, TransportSettings};
 
 /// Everything that a coordinator needs, loaded and checked.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct ServerConfig {
     /// How long a party that lost its link is waited for.
     pub reconnect_within: Duration,
     /// Limits of links.
-    pub transport: Settings,
+    pub transport: TransportSettings,
     /// Where logs and the model are written.
     pub folder: PathBuf,
 }

@@ -11,7 +11,7 @@ use cloister_protocol::coordinator::ResumeError;
 use cloister_transport::{BindError, RosterError};
 use thiserror::Error;
 
-use crate::journal::JournalError;
+use crate::journal::RoundJournalError;
 
 /// Parties that take no part in a round, each with its reason; there is at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,7 +50,7 @@ pub enum ServerError {
     },
     /// The journal cannot be used.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(#[from] RoundJournalError),
     /// The account of what rounds released cannot be kept.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -11,13 +11,13 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::fingerprint::Fingerprint;
-use crate::greeting::{self, Failure, Streams};
+use crate::greeting::{self, GreetingFailure, Streams};
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::link_error::{REFUSED, printable};
 use crate::pinning::{self, Presented, alert_raised_by_peer, alert_raised_here};
 use crate::roster::Roster;
-use crate::settings::Settings;
+use crate::settings::TransportSettings;
 use crate::socket;
 
 /// TLS wants a name; the pinned certificate makes it irrelevant.
@@ -116,7 +116,7 @@ pub async fn connect(
     identity: &Identity,
     coordinator: Fingerprint,
     party: PartyId,
-    settings: &Settings,
+    settings: &TransportSettings,
 ) -> Result<Link, ConnectError> {
     let endpoint = local_endpoint(address)
         .map_err(|error| ConnectError::Socket { address, detail: error.to_string() })?;
@@ -157,8 +157,8 @@ impl Attempt {
             .map_err(|error| ConnectError::Socket { address, detail: error.to_string() })?;
         let connection = connecting.await.map_err(|error| self.lost(error))?;
         let streams = greeting::introduce(&connection, party).await.map_err(|failure| match failure {
-            Failure::Lost(error) => self.lost(error),
-            Failure::Broken(detail) => ConnectError::Handshake { address, detail: detail.to_owned() },
+            GreetingFailure::Lost(error) => self.lost(error),
+            GreetingFailure::Broken(detail) => ConnectError::Handshake { address, detail: detail.to_owned() },
         })?;
         Ok((connection, streams))
     }

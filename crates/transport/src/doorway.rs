@@ -8,9 +8,9 @@ const MOST: usize = 256;
 
 /// Where a peer comes from, as far as one owner is likely to have all of it: an address, or a network of 64 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Source(IpAddr);
+pub(crate) struct PeerSource(IpAddr);
 
-impl Source {
+impl PeerSource {
     pub(crate) fn new(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),
@@ -24,7 +24,7 @@ impl Source {
 pub(crate) struct Doorway {
     most_of_one: usize,
     count: usize,
-    by_source: BTreeMap<Source, usize>,
+    by_source: BTreeMap<PeerSource, usize>,
 }
 
 impl Doorway {
@@ -43,7 +43,7 @@ impl Doorway {
     }
 
     /// Whether a peer of this source may come in; it counts if so.
-    pub(crate) fn enter(&mut self, source: Source) -> bool {
+    pub(crate) fn enter(&mut self, source: PeerSource) -> bool {
         let of_this = self.by_source.get(&source).copied().unwrap_or(0);
         if !self.has_room() || of_this >= self.most_of_one {
             return false;
@@ -54,7 +54,7 @@ impl Doorway {
     }
 
     /// A peer of this source is in, or was sent away.
-    pub(crate) fn leave(&mut self, source: Source) {
+    pub(crate) fn leave(&mut self, source: PeerSource) {
         let Some(of_this) = self.by_source.get_mut(&source) else { return };
         self.count -= 1;
         *of_this -= 1;
@@ -68,8 +68,8 @@ impl Doorway {
 mod tests {
     use super::*;
 
-    fn source(address: &str) -> Source {
-        Source::new(address.parse().expect("an address"))
+    fn source(address: &str) -> PeerSource {
+        PeerSource::new(address.parse().expect("an address"))
     }
 
     /// WIRE-05

@@ -21,7 +21,7 @@ pub(crate) struct Assembly {
 
 /// What an [`Assembly`] needs or has.
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Step {
+pub(crate) enum AssemblyStep {
     /// At most this many bytes more belong to the frame.
     Read(usize),
     /// The frame is complete.
@@ -36,27 +36,27 @@ pub(crate) struct TooLong(pub(crate) usize);
 
 impl Assembly {
     /// What to do next.
-    pub(crate) fn step(&mut self) -> Result<Step, TooLong> {
+    pub(crate) fn step(&mut self) -> Result<AssemblyStep, TooLong> {
         let Ok(header) = <[u8; HEADER]>::try_from(self.header.as_slice()) else {
-            return Ok(Step::Read(HEADER - self.header.len()));
+            return Ok(AssemblyStep::Read(HEADER - self.header.len()));
         };
         if header == END_OF_FRAMES {
-            return Ok(Step::End);
+            return Ok(AssemblyStep::End);
         }
         match u32::from_be_bytes(header) as usize {
             length if length > MAX_FRAME => Err(TooLong(length)),
-            length if length == self.body.len() => Ok(Step::Frame(self.take())),
-            length => Ok(Step::Read(length - self.body.len())),
+            length if length == self.body.len() => Ok(AssemblyStep::Frame(self.take())),
+            length => Ok(AssemblyStep::Read(length - self.body.len())),
         }
     }
 
-    /// Adds bytes that came, no more than the last [`Step::Read`] allowed.
+    /// Adds bytes that came, no more than the last [`AssemblyStep::Read`] allowed.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let part = if self.header.len() < HEADER { &mut self.header } else { &mut self.body };
         part.extend_from_slice(bytes);
     }
 
-    /// What has come of the reason, after [`Step::End`].
+    /// What has come of the reason, after [`AssemblyStep::End`].
     pub(crate) fn reason(&self) -> &[u8] {
         &self.body
     }
@@ -78,12 +78,12 @@ mod tests {
         let mut frames = Vec::new();
         for byte in stream {
             assembly.extend(&[byte]);
-            if let Ok(Step::Frame(frame)) = assembly.step() {
+            if let Ok(AssemblyStep::Frame(frame)) = assembly.step() {
                 frames.push(frame);
             }
         }
         assert_eq!(frames, [vec![7, 8], vec![]]);
-        assert_eq!(assembly.step(), Ok(Step::End));
+        assert_eq!(assembly.step(), Ok(AssemblyStep::End));
         assert_eq!(assembly.reason(), b"ok");
     }
 
@@ -99,9 +99,9 @@ mod tests {
     fn memory_grows_with_what_came_and_not_with_what_was_announced() {
         let mut assembly = Assembly::default();
         assembly.extend(&(MAX_FRAME as u32).to_be_bytes());
-        assert_eq!(assembly.step(), Ok(Step::Read(MAX_FRAME)));
+        assert_eq!(assembly.step(), Ok(AssemblyStep::Read(MAX_FRAME)));
         assembly.extend(&[1; 1000]);
-        assert_eq!(assembly.step(), Ok(Step::Read(MAX_FRAME - 1000)));
+        assert_eq!(assembly.step(), Ok(AssemblyStep::Read(MAX_FRAME - 1000)));
         assert!(assembly.body.capacity() <= 2000);
     }
 }

@@ -10,46 +10,50 @@ use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, 
 pub(crate) type Streams = (SendStream, RecvStream);
 
 /// How a greeting failed.
-pub(crate) enum Failure {
+pub(crate) enum GreetingFailure {
     Lost(ConnectionError),
     Broken(&'static str),
 }
 
 /// The party's side: opens the link's stream, says who it is and awaits the answer.
-pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result<Streams, Failure> {
+pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result<Streams, GreetingFailure> {
     let (mut send, mut receive) = connection.open_bi().await?;
     say(&mut send, party).await?;
     match hear(&mut receive).await? {
         answer if answer == party => Ok((send, receive)),
-        _ => Err(Failure::Broken("the coordinator answered the greeting with another party's number")),
+        _ => {
+            Err(GreetingFailure::Broken("the coordinator answered the greeting with another party's number"))
+        }
     }
 }
 
 /// The coordinator's side: awaits the link's stream and who the party says that it is.
-pub(crate) async fn await_introduction(connection: &Connection) -> Result<(Streams, PartyId), Failure> {
+pub(crate) async fn await_introduction(
+    connection: &Connection,
+) -> Result<(Streams, PartyId), GreetingFailure> {
     let (send, mut receive) = connection.accept_bi().await?;
     let party = hear(&mut receive).await?;
     Ok(((send, receive), party))
 }
 
 /// Writes a party's number.
-pub(crate) async fn say(stream: &mut SendStream, party: PartyId) -> Result<(), Failure> {
+pub(crate) async fn say(stream: &mut SendStream, party: PartyId) -> Result<(), GreetingFailure> {
     Ok(stream.write_all(&party.0.to_be_bytes()).await?)
 }
 
-async fn hear(stream: &mut RecvStream) -> Result<PartyId, Failure> {
+async fn hear(stream: &mut RecvStream) -> Result<PartyId, GreetingFailure> {
     let mut number = [0; 4];
     stream.read_exact(&mut number).await?;
     Ok(PartyId(u32::from_be_bytes(number)))
 }
 
-impl From<ConnectionError> for Failure {
+impl From<ConnectionError> for GreetingFailure {
     fn from(error: ConnectionError) -> Self {
         Self::Lost(error)
     }
 }
 
-impl From<WriteError> for Failure {
+impl From<WriteError> for GreetingFailure {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::ConnectionLost(error) => Self::Lost(error),
@@ -58,7 +62,7 @@ impl From<WriteError> for Failure {
     }
 }
 
-impl From<ReadExactError> for Failure {
+impl From<ReadExactError> for GreetingFailure {
     fn from(error: ReadExactError) -> Self {
         match error {
             ReadExactError::ReadError(ReadError::ConnectionLost(error)) => Self::Lost(error),

@@ -48,4 +48,4 @@ pub use link::{FrameReceiver, FrameSender, Link, LinkHandle};
 pub use link_error::{LinkError, commands_terminals, printable};
 pub use listener::{AcceptError, BindError, Listener};
 pub use roster::{Roster, RosterError};
-pub use settings::Settings;
+pub use settings::TransportSettings;

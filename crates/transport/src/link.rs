@@ -9,9 +9,9 @@ use quinn::{
 };
 
 use crate::counters::LinkCounters;
-use crate::frame::{Assembly, END_OF_FRAMES, MAX_FRAME, MAX_REASON, Step};
+use crate::frame::{Assembly, AssemblyStep, END_OF_FRAMES, MAX_FRAME, MAX_REASON};
 use crate::link_error::{ABORTED, CLOSED, HEARD, LinkError, printable};
-use crate::settings::Settings;
+use crate::settings::TransportSettings;
 use crate::uplink::UplinkCap;
 
 /// Bytes written at once, so that a cap on the uplink works smoothly.
@@ -29,7 +29,7 @@ impl Link {
         connection: Connection,
         streams: (SendStream, RecvStream),
         peer: PartyId,
-        settings: &Settings,
+        settings: &TransportSettings,
     ) -> Self {
         let handle = LinkHandle { connection, peer, counters: LinkCounters::default() };
         let uplink = settings.uplink_bytes_per_second.map(UplinkCap::new);
@@ -225,10 +225,10 @@ impl FrameReceiver {
     pub async fn recv(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
         loop {
             match self.assembly.step() {
-                Ok(Step::Frame(frame)) => return Ok(Some(frame)),
-                Ok(Step::End) => return self.end().await.map(|()| None),
-                Ok(Step::Read(most)) if self.read(most).await? => {}
-                Ok(Step::Read(_)) => {
+                Ok(AssemblyStep::Frame(frame)) => return Ok(Some(frame)),
+                Ok(AssemblyStep::End) => return self.end().await.map(|()| None),
+                Ok(AssemblyStep::Read(most)) if self.read(most).await? => {}
+                Ok(AssemblyStep::Read(_)) => {
                     return Err(LinkError::Dropped { peer: self.handle.peer });
                 }
                 Err(too_long) => return Err(self.refuse(too_long.0)),

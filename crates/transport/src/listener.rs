@@ -14,15 +14,15 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::doorway::{Doorway, Source};
+use crate::doorway::{Doorway, PeerSource};
 use crate::fingerprint::Fingerprint;
-use crate::greeting::{self, Failure, Streams};
+use crate::greeting::{self, GreetingFailure, Streams};
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::link_error::{REFUSED, printable};
 use crate::pinning::{self, Presented, alert_raised_here};
 use crate::roster::Roster;
-use crate::settings::Settings;
+use crate::settings::TransportSettings;
 use crate::socket;
 
 /// Why a listener could not be opened.
@@ -129,7 +129,7 @@ pub struct Listener {
     endpoint: Endpoint,
     reception: Arc<Reception>,
     doorway: Doorway,
-    handshakes: JoinSet<(Source, Result<Link, AcceptError>)>,
+    handshakes: JoinSet<(PeerSource, Result<Link, AcceptError>)>,
 }
 
 impl Listener {
@@ -142,7 +142,7 @@ impl Listener {
         address: SocketAddr,
         identity: &Identity,
         roster: Roster,
-        settings: &Settings,
+        settings: &TransportSettings,
     ) -> Result<Self, BindError> {
         let reception = Reception::new(identity.clone(), roster, settings.clone());
         let endpoint = socket::bind(address)
@@ -203,7 +203,7 @@ impl Listener {
             let _ = incoming.retry();
             return;
         }
-        let source = Source::new(incoming.remote_address().ip());
+        let source = PeerSource::new(incoming.remote_address().ip());
         // WIRE-05
         if !self.doorway.enter(source) {
             // Without an answer an honest peer tries again, a second later and then twice as late each time.
@@ -226,12 +226,12 @@ impl Drop for Listener {
 struct Reception {
     identity: Identity,
     roster: Arc<Roster>,
-    settings: Settings,
+    settings: TransportSettings,
     config: ServerConfig,
 }
 
 impl Reception {
-    fn new(identity: Identity, roster: Roster, settings: Settings) -> Self {
+    fn new(identity: Identity, roster: Roster, settings: TransportSettings) -> Self {
         let roster = Arc::new(roster);
         let (tls, _) = pinning::server_side(&identity, roster.clone());
         let mut config = ServerConfig::with_crypto(tls);
@@ -294,10 +294,10 @@ impl Arrival<'_> {
         }
     }
 
-    fn failed(&self, failure: Failure) -> AcceptError {
+    fn failed(&self, failure: GreetingFailure) -> AcceptError {
         match failure {
-            Failure::Lost(error) => self.lost(error),
-            Failure::Broken(detail) => self.handshake(detail),
+            GreetingFailure::Lost(error) => self.lost(error),
+            GreetingFailure::Broken(detail) => self.handshake(detail),
         }
     }
 

@@ -12,9 +12,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// What a stream may hold in flight, in bytes. Larger windows help only on long fat networks.
 const WINDOW: u32 = 8 << 20;
 
-/// Settings of a side. Of two idle timeouts, the shorter one counts for both sides.
+/// TransportSettings of a side. Of two idle timeouts, the shorter one counts for both sides.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
+pub struct TransportSettings {
     /// A link is lost when nothing has come from the peer for this long. From 1 ms to 49 days.
     pub idle_timeout: Duration,
     /// How long a new link may take from its first packet until both sides have accepted each other.
@@ -27,7 +27,7 @@ pub struct Settings {
     pub uplink_bytes_per_second: Option<NonZeroU64>,
 }
 
-impl Default for Settings {
+impl Default for TransportSettings {
     fn default() -> Self {
         Self {
             idle_timeout: Duration::from_secs(30),
@@ -39,7 +39,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl TransportSettings {
     /// The transport parameters of a side that accepts at most this many streams, opened by the peer.
     pub(crate) fn transport(&self, streams: u32) -> Arc<TransportConfig> {
         // Zero milliseconds would mean no timeout at all.

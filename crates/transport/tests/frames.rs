@@ -7,7 +7,7 @@ mod common;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use cloister_transport::{FrameReceiver, FrameSender, Link, LinkError, MAX_FRAME, Settings};
+use cloister_transport::{FrameReceiver, FrameSender, Link, LinkError, MAX_FRAME, TransportSettings};
 use common::{Consortium, FIRST, pattern, raw};
 use tokio::time::timeout;
 
@@ -147,7 +147,7 @@ async fn after_a_cancelled_send_the_link_says_so_instead_of_mixing_frames() {
 }
 
 async fn time_to_carry(bytes: usize, uplink_bytes_per_second: Option<NonZeroU64>) -> Duration {
-    let settings = Settings { uplink_bytes_per_second, ..Settings::default() };
+    let settings = TransportSettings { uplink_bytes_per_second, ..TransportSettings::default() };
     let (at_coordinator, at_party) = Consortium { settings, ..Consortium::new() }.link().await;
     let (mut sender, _party_receiver) = at_party.split();
     let (_coordinator_sender, mut receiver) = at_coordinator.split();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloister_params::id::PartyId;
 use cloister_transport::{
-    AcceptError, BindError, ConnectError, LinkError, Listener, MAX_FRAME, Roster, Settings,
+    AcceptError, BindError, ConnectError, LinkError, Listener, MAX_FRAME, Roster, TransportSettings,
 };
 use common::{Consortium, FIRST, SECOND, failure, pattern, raw, refusal};
 use tokio::net::UdpSocket;
@@ -96,7 +96,7 @@ async fn a_peer_that_vanishes_is_missed_within_the_idle_timeout() {
     let consortium = Consortium::with_idle_timeout(Duration::from_secs(1));
     let (mut listener, address) = consortium.listen();
     let (first, coordinator) = (consortium.first.clone(), consortium.coordinator.fingerprint());
-    let settings = Settings::default();
+    let settings = TransportSettings::default();
     let party = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let link = cloister_transport::connect(address, &first, coordinator, FIRST, &settings);
@@ -138,7 +138,8 @@ async fn a_port_in_use_is_named() {
 async fn nobody_at_the_address_is_unreachable() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
     let address = silent.local_addr().expect("bound");
-    let settings = Settings { handshake_timeout: Duration::from_millis(300), ..Settings::default() };
+    let settings =
+        TransportSettings { handshake_timeout: Duration::from_millis(300), ..TransportSettings::default() };
     let consortium = Consortium { settings, ..Consortium::new() };
     let error = failure(consortium.connect(address, &consortium.first, FIRST).await);
     assert!(matches!(error, ConnectError::Unreachable { address: tried } if tried == address), "{error}");
@@ -171,7 +172,8 @@ async fn a_slow_peer_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_peer_that_never_greets_is_sent_away() {
-    let settings = Settings { handshake_timeout: Duration::from_millis(1000), ..Settings::default() };
+    let settings =
+        TransportSettings { handshake_timeout: Duration::from_millis(1000), ..TransportSettings::default() };
     let consortium = Consortium { settings, ..Consortium::new() };
     let (mut listener, address) = consortium.listen();
     let endpoint = raw::honest_client(&consortium.first);
@@ -197,7 +199,8 @@ async fn rubbish_does_not_stop_a_listener() {
 
 #[tokio::test]
 async fn links_outlive_their_listener_which_lets_nobody_in_any_more() {
-    let settings = Settings { handshake_timeout: Duration::from_millis(2000), ..Settings::default() };
+    let settings =
+        TransportSettings { handshake_timeout: Duration::from_millis(2000), ..TransportSettings::default() };
     let consortium = Consortium { settings, ..Consortium::new() };
     let (mut listener, address) = consortium.listen();
     let (accepted, connected) =

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use cloister_transport::{AcceptError, ConnectError, Listener, Settings};
+use cloister_transport::{AcceptError, ConnectError, Listener, TransportSettings};
 use common::{Consortium, FIRST, SECOND, failure, raw, refusal};
 use tokio::time::timeout;
 
@@ -28,7 +28,11 @@ async fn wait_for_handshakes(listener: &mut Listener, wanted: usize) {
 /// WIRE-05
 #[tokio::test]
 async fn silent_strangers_of_one_address_keep_no_party_out() {
-    let patient = Settings { handshake_timeout: LONG, certificate_timeout: LONG, ..Settings::default() };
+    let patient = TransportSettings {
+        handshake_timeout: LONG,
+        certificate_timeout: LONG,
+        ..TransportSettings::default()
+    };
     let consortium = Consortium { settings: patient.clone(), ..Consortium::new() };
     let (mut listener, address) = consortium.listen();
     let strangers = raw::silent_strangers(address, STRANGERS).await;
@@ -41,12 +45,13 @@ async fn silent_strangers_of_one_address_keep_no_party_out() {
     drop(strangers);
 
     // Control: without the limit for each address there is no place left.
-    let unlimited = Settings { handshakes_of_one_source: usize::MAX, ..patient };
+    let unlimited = TransportSettings { handshakes_of_one_source: usize::MAX, ..patient };
     let consortium = Consortium { settings: unlimited, ..consortium };
     let (mut listener, address) = consortium.listen();
     let _strangers = raw::silent_strangers(address, STRANGERS).await;
     wait_for_handshakes(&mut listener, 256).await;
-    let hurried = Settings { handshake_timeout: Duration::from_secs(2), ..Settings::default() };
+    let hurried =
+        TransportSettings { handshake_timeout: Duration::from_secs(2), ..TransportSettings::default() };
     let consortium = Consortium { settings: hurried, ..consortium };
     let outcome = tokio::select! {
         connected = consortium.connect(address, &consortium.first, FIRST) => failure(connected),
@@ -58,10 +63,10 @@ async fn silent_strangers_of_one_address_keep_no_party_out() {
 /// WIRE-05
 #[tokio::test]
 async fn a_place_is_a_strangers_for_a_short_time() {
-    let settings = Settings {
+    let settings = TransportSettings {
         handshake_timeout: LONG,
         certificate_timeout: Duration::from_millis(300),
-        ..Settings::default()
+        ..TransportSettings::default()
     };
     let consortium = Consortium { settings, ..Consortium::new() };
     let (mut listener, address) = consortium.listen();

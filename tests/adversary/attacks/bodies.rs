@@ -3,7 +3,7 @@
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Party, Role};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::{CheckedPlan, LateSketches, RoundPlan, RoundSettings};
+use cloister_params::plan::{CheckedPlan, LateSketchMode, RoundPlan, RoundSettings};
 
 use cloister_cluster::consortium::{consortium, party, with_parties};
 use cloister_protocol::custodian::{Phase, SignedRecord};
@@ -51,7 +51,7 @@ pub(super) fn another_scale_after_an_abort() -> bool {
 
 /// What was contributed was charged for a round without late sketches.
 pub(super) fn late_sketches_after_an_abort() -> bool {
-    is_taken_after_an_abort(Stage::seven(), |settings| settings.late_sketches = LateSketches::Optional)
+    is_taken_after_an_abort(Stage::seven(), |settings| settings.late_sketches = LateSketchMode::Optional)
 }
 
 /// What was contributed was charged for weights of 1.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloister_cluster::consortium::{consortium, next_epoch};
 use cloister_params::consortium::{LastEnding, PublicBytes};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::LateSketches as Policy;
+use cloister_params::plan::LateSketchMode;
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::openings::Openings;
 use cloister_protocol::round::Contribution;
@@ -28,7 +28,7 @@ fn is_plan(message: &Message) -> bool {
 /// Seven members whose blocks are all long enough for late sketches, which the plan demands, and summed over everybody.
 fn all_sketched() -> Stage {
     let mut settings = settings();
-    settings.late_sketches = Policy::Required;
+    settings.late_sketches = LateSketchMode::Required;
     settings.blocks.iter_mut().for_each(|block| block.shape.length = LENGTH);
     (settings.scoring.spread_factor, settings.scoring.consensus_fraction) = (u16::MAX, 0);
     Stage::of(consortium(&[1; SEVEN]), settings, 3)
@@ -37,7 +37,7 @@ fn all_sketched() -> Stage {
 /// The same with experts alone that are long enough: the other blocks' sums are applied whatever members say of them.
 fn experts_sketched() -> Stage {
     let mut settings = settings();
-    settings.late_sketches = Policy::Required;
+    settings.late_sketches = LateSketchMode::Required;
     let experts = settings.blocks.iter_mut().filter(|block| block.shape.kind.is_scored());
     experts.for_each(|block| block.shape.length = LENGTH);
     (settings.scoring.spread_factor, settings.scoring.consensus_fraction) = (u16::MAX, 0);
@@ -204,7 +204,7 @@ pub(super) fn an_epoch_on_opened_parameters() -> bool {
 /// first, and leaves the victim out.
 pub(super) fn a_second_cohort_when_parameters_come_back() -> bool {
     let mut stage = all_sketched();
-    stage.world.template_mut().late_sketches = Policy::Off;
+    stage.world.template_mut().late_sketches = LateSketchMode::Off;
     let parameters = stage.world.coordinator.model().block_digests();
     let mut victim = stage.world.contribution(VICTIM, &parameters);
     victim.integers[0].iter_mut().for_each(|integer| *integer *= SEVEN as i32);

@@ -7,7 +7,7 @@ use cloister_crypto::sharing::{DealingContext, DealtKey, SharingSecret};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
-use cloister_params::plan::{CheckedPlan, LateSketches as Policy, RoundPlan, RoundSettings};
+use cloister_params::plan::{CheckedPlan, LateSketchMode, RoundPlan, RoundSettings};
 use cloister_protocol::model::Model;
 use cloister_protocol::round::KnownEnding;
 use cloister_protocol::statement::{body_digest, sign};
@@ -259,7 +259,7 @@ pub(super) fn integers_beyond_the_clip() -> bool {
 
 /// Whether a lie got into the model, of which no block is to be applied unchecked.
 fn is_applied(lie: Lie) -> bool {
-    let (check, blamed, applied) = outcome(&run(&mut stage(Policy::Required), lie, &[]));
+    let (check, blamed, applied) = outcome(&run(&mut stage(LateSketchMode::Required), lie, &[]));
     assert_eq!(applied, check == SumCheck::Checked && blamed.is_empty());
     applied
 }
@@ -279,7 +279,7 @@ pub(super) fn an_upload_larger_than_its_clip() -> bool {
 
 /// The coordinator asks before it shows all seeds, and again after: other sketches would tell more.
 pub(super) fn another_projection_for_the_same_upload() -> bool {
-    let mut stage = stage(Policy::Required);
+    let mut stage = stage(LateSketchMode::Required);
     stage.world.start_round();
     stage.run_to(1, |message| matches!(message, Message::Revealed { .. }));
     let first = stage.give(1, Message::LateRequest { round: Round(1) }).messages();

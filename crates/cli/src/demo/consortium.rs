@@ -7,7 +7,7 @@ use cloister_crypto::sign::SigningKey;
 use cloister_experts::families::AdapterSettings;
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{ModelConfig, Note};
-use cloister_params::consortium::{Consortium, ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use cloister_params::consortium::{Consortium, ConsortiumFile, CoordinatorEntry, Party, PublicBytes, Role};
 use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
@@ -146,7 +146,7 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
         name: "demo".into(),
         epoch: 1,
         start: None,
-        coordinator: Coordinator {
+        coordinator: CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: coordinator.signing_key,
             certificate: coordinator.certificate(),

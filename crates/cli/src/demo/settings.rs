@@ -2,7 +2,7 @@
 
 use cloister_params::block::BlockShape;
 use cloister_params::floors::Floors;
-use cloister_params::plan::{LateSketches, PrivateTrainingPlan, RoundSettings, TrainingPlan};
+use cloister_params::plan::{LateSketchMode, PrivateTrainingPlan, RoundSettings, TrainingPlan};
 use cloister_privacy::planning::sampling_probability_micro;
 
 use super::Arguments;
@@ -33,7 +33,7 @@ pub(super) fn settings(
         routing_penalty_milli: if private.is_some() { 0 } else { 100 },
         private: private.transpose()?,
     };
-    let late_sketches = if arguments.late_sketches { LateSketches::Required } else { LateSketches::Off };
+    let late_sketches = if arguments.late_sketches { LateSketchMode::Required } else { LateSketchMode::Off };
     round_settings(&Agreement { task, floors, table, training, late_sketches })
 }
 

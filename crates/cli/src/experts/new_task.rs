@@ -10,7 +10,7 @@ use cloister_experts::notes::{Encoding, NotesFile, classes, read_notes};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
 use cloister_params::limits::Date;
-use cloister_params::plan::{LateSketches, TrainingPlan};
+use cloister_params::plan::{LateSketchMode, TrainingPlan};
 use cloister_protocol::model::Model;
 use serde_json::json;
 
@@ -116,7 +116,7 @@ pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
             routing_penalty_milli: 100,
             private: None,
         },
-        late_sketches: LateSketches::Off,
+        late_sketches: LateSketchMode::Off,
     };
     let settings = round_settings(&agreement)?;
     create_folder(&arguments.target)?;

@@ -12,7 +12,7 @@ use cloister_params::policy::Policy;
 use cloister_privacy::accountant::{Account, Mechanism};
 use cloister_privacy::accuracy::AccuracyCost;
 use cloister_privacy::budget::{Budget, warning_about_delta};
-use cloister_privacy::explanation::{Explanation, Kind, Spent, kinds};
+use cloister_privacy::explanation::{Explanation, KindSpent, Spent, kinds};
 use cloister_privacy::ledger::History;
 use cloister_privacy::release::{Release, releases};
 use cloister_privacy::statement::Statement;
@@ -210,7 +210,7 @@ struct Cost {
     rounds: u32,
     delta: f64,
     spent: Spent,
-    kinds_of_one_round: Vec<Kind>,
+    kinds_of_one_round: Vec<KindSpent>,
 }
 
 fn cost(arguments: &CostArguments) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::process::Command;
 use cloister_cluster::plan::{model, template};
 use cloister_crypto::consortium::sign_file;
 use cloister_crypto::sign::SigningKey;
-use cloister_params::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use cloister_params::consortium::{ConsortiumFile, CoordinatorEntry, Party, PublicBytes, Role};
 use cloister_params::id::PartyId;
 use cloister_transport::Identity;
 
@@ -49,7 +49,7 @@ impl Site {
         write_key(&folder, [2; 32]);
         let policy = format!("governance_key = \"{}\"", governance.public());
         std::fs::write(folder.join("policy.toml"), policy).unwrap();
-        let coordinator = Coordinator {
+        let coordinator = CoordinatorEntry {
             name: "coordinator".into(),
             signing_key: SigningKey::from_seed(&[2; 32]).public(),
             certificate: PublicBytes(identity.fingerprint().0),

@@ -14,7 +14,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::{PrivateTrainingPlan, RoundSettings};
 use cloister_privacy::ledger::History;
 use cloister_testkit::world::World;
-use cloister_transport::{Identity, Settings};
+use cloister_transport::{Identity, TransportSettings};
 use cloister_wire::message::Message;
 
 use super::*;
@@ -100,7 +100,7 @@ fn config_of(world: &World, settings: &RoundSettings, folder: &std::path::Path) 
         task: settings.task,
         model: model(settings),
         coordinator: std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
-        transport: Settings::default(),
+        transport: TransportSettings::default(),
         reach_within: Duration::ZERO,
         journal: folder.join("journal"),
         openings: folder.join("openings"),

@@ -1,7 +1,9 @@
 //! FedAlign-MoE and its ablations.
 
 use cloister_alignment::consistency;
-use cloister_alignment::reference::{Role, Scores, common_direction, majority, score, soft_weights};
+use cloister_alignment::reference::{
+    ExpertScores, TrainedExpert, common_direction, majority, score, soft_weights,
+};
 use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::{ScoringRule, SharedCohort};
@@ -21,14 +23,14 @@ pub(super) struct FedAlignMoE {
 }
 
 impl FedAlignMoE {
-    fn scores(&self, roles: &[Role], layer: u16, updates: &MemberUpdates<'_>) -> Scores {
+    fn scores(&self, roles: &[TrainedExpert], layer: u16, updates: &MemberUpdates<'_>) -> ExpertScores {
         let of_layer = updates.global.table().iter().filter_map(|shape| match shape.kind {
             BlockKind::Expert { layer: own, expert } if own == layer => {
                 Some(updates.roles(shape, layer, expert))
             }
             _ => None,
         });
-        let all: Vec<Role> = of_layer.flatten().filter(|role| !role.region.is_empty()).collect();
+        let all: Vec<TrainedExpert> = of_layer.flatten().filter(|role| !role.region.is_empty()).collect();
         score(roles, &common_direction(all.iter(), &self.rule), &self.rule, self.settings.signal.gate())
     }
 
@@ -53,7 +55,7 @@ impl FedAlignMoE {
     }
 
     /// The scores of a block that is an expert.
-    fn scores_of(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Option<Scores> {
+    fn scores_of(&self, block: &BlockShape, updates: &MemberUpdates<'_>) -> Option<ExpertScores> {
         match block.kind {
             BlockKind::Expert { layer, expert } => {
                 Some(self.scores(&updates.roles(block, layer, expert), layer, updates))
@@ -65,7 +67,7 @@ impl FedAlignMoE {
     /// Shares of the head by those whom most experts align (`ALIGN-09`).
     fn majority_shares(&self, updates: &MemberUpdates<'_>) -> Vec<f64> {
         let blocks = updates.global.table().iter();
-        let scores: Vec<Scores> = blocks.filter_map(|block| self.scores_of(block, updates)).collect();
+        let scores: Vec<ExpertScores> = blocks.filter_map(|block| self.scores_of(block, updates)).collect();
         shares_of(&majority(&scores), updates)
     }
 
@@ -99,7 +101,7 @@ fn shares_of(cohort: &[bool], updates: &MemberUpdates<'_>) -> Vec<f64> {
 }
 
 /// As many members as align, but those that agree least with the others.
-fn complementary(scores: &Scores) -> Vec<bool> {
+fn complementary(scores: &ExpertScores) -> Vec<bool> {
     let count = scores.aligned.iter().filter(|is_in| **is_in).count();
     let known = scores.consensus.iter().enumerate();
     let mut known: Vec<(f64, usize)> = known.filter_map(|(member, sum)| Some(((*sum)?, member))).collect();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cloister_alignment::reference::Role;
+use cloister_alignment::reference::TrainedExpert;
 use cloister_experts::{BlockVectors, Frozen, LocalResult, LocalTraining};
 use cloister_params::block::BlockShape;
 use cloister_params::plan::ScoringRule;
@@ -44,11 +44,11 @@ impl MemberUpdates<'_> {
     }
 
     /// What each member knows of one expert.
-    pub fn roles(&self, block: &BlockShape, layer: u16, expert: u16) -> Vec<Role> {
+    pub fn roles(&self, block: &BlockShape, layer: u16, expert: u16) -> Vec<TrainedExpert> {
         let floats = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect();
         let role = |result: &LocalResult| {
             let region = result.regions.iter().find(|own| (own.layer, own.expert) == (layer, expert));
-            Role {
+            TrainedExpert {
                 region: region.map_or_else(Vec::new, |own| floats(&own.mean_hidden)),
                 update: floats(&result.updates.values()[block.id.0 as usize]),
                 tokens: region.map_or(0.0, |own| own.tokens as f64),
@@ -102,9 +102,9 @@ pub trait Strategy {
         sum
     }
 
-    /// The consensus of each member on a block ([`Scores::consensus`]); empty where it is not scored.
+    /// The consensus of each member on a block ([`ExpertScores::consensus`]); empty where it is not scored.
     ///
-    /// [`Scores::consensus`]: cloister_alignment::reference::Scores::consensus
+    /// [`ExpertScores::consensus`]: cloister_alignment::reference::ExpertScores::consensus
     fn consensus(&self, _block: &BlockShape, _gathered: &MemberUpdates<'_>) -> Vec<Option<f64>> {
         Vec::new()
     }

@@ -90,7 +90,7 @@ fn one() -> u8 {
 /// The coordinator as the consortium file lists it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Coordinator {
+pub struct CoordinatorEntry {
     /// Its name.
     pub name: String,
     /// Its Ed25519 public key for plans.
@@ -108,7 +108,7 @@ pub struct ConsortiumFile {
     /// Counts the editions of this file; a new one starts a new epoch.
     pub epoch: u32,
     /// The coordinator.
-    pub coordinator: Coordinator,
+    pub coordinator: CoordinatorEntry,
     /// On what this epoch begins; from the second one on (`CONS-06`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<EpochStart>,
@@ -123,7 +123,7 @@ pub struct Consortium {
     name: String,
     epoch_number: u32,
     start: Option<EpochStart>,
-    coordinator: Coordinator,
+    coordinator: CoordinatorEntry,
     parties: BTreeMap<PartyId, Party>,
     floors: Floors,
 }
@@ -180,7 +180,7 @@ impl Consortium {
     }
 
     /// The coordinator's entry.
-    pub fn coordinator(&self) -> &Coordinator {
+    pub fn coordinator(&self) -> &CoordinatorEntry {
         &self.coordinator
     }
 
@@ -309,7 +309,7 @@ mod tests {
             name: "test".into(),
             epoch: 1,
             start: None,
-            coordinator: Coordinator {
+            coordinator: CoordinatorEntry {
                 name: "coordinator".into(),
                 signing_key: bytes(0, 0),
                 certificate: bytes(100, 0),

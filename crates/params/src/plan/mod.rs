@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::block::BlockShape;
 use crate::consortium::Consortium;
-use crate::fixed::{RingWidth, Scale};
+use crate::fixed::RingWidth;
 use crate::id::{BlockId, Digest, PartyId, Round};
 use crate::rule;
 use rules::{
@@ -16,6 +15,7 @@ use rules::{
 mod error;
 mod rules;
 
+pub use crate::planned_block::PlannedBlock;
 pub use error::PlanError;
 pub use rules::ring_reach;
 
@@ -32,17 +32,6 @@ pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
 
 /// The least noise on routing distributions, which touch data directly, in steps (`PLAN-11`).
 pub const ROUTING_NOISE_STEPS: u32 = 16;
-
-/// A block of the plan: its shape and how its reals become integers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PlannedBlock {
-    /// Number, kind and length.
-    pub shape: BlockShape,
-    /// Clip and quantisation step.
-    pub scale: Scale,
-    /// Standard deviation of the noise that each member adds before masking, in steps; 0 is none.
-    pub noise_steps: u32,
-}
 
 /// How sketches are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -123,7 +112,7 @@ impl ScoringRule {
 
 /// Whether members send a late sketch of what they uploaded, and what a sum without all of them is worth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum LateSketches {
+pub enum LateSketchMode {
     /// Nobody sends one; a lying upload is not seen.
     Off,
     /// A sum that not all of its members answered for is applied, and published as unchecked.
@@ -234,7 +223,7 @@ pub struct RoundSettings {
     /// Scoring.
     pub scoring: ScoringRule,
     /// Late sketches.
-    pub late_sketches: LateSketches,
+    pub late_sketches: LateSketchMode,
     /// Local training.
     pub training: TrainingPlan,
     /// Deadlines.

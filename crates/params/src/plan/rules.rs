@@ -1,7 +1,7 @@
 //! The rules of a plan, one function each.
 
 use super::{
-    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LateSketches, MAX_BLOCK_LENGTH, MAX_BLOCKS,
+    CERTAIN_MICRO, LEAST_NOISE_MULTIPLIER_MILLI, LateSketchMode, MAX_BLOCK_LENGTH, MAX_BLOCKS,
     MOST_LOCAL_EPOCHS, NOISE_STEPS_FOR_WEIGHTS, PlanError, PlannedBlock, ROUTING_NOISE_STEPS, RoundPlan,
     RoundSettings, SKETCH_COORDINATES, TrainingPlan,
 };
@@ -124,7 +124,7 @@ pub(super) fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Res
 
 /// `PLAN-12`: a late sketch of an honest upload can be told from one of an upload that is off by half the ring.
 pub(super) fn check_late_sketches(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
-    if settings.late_sketches == LateSketches::Off || !late::is_sketched(block) {
+    if settings.late_sketches == LateSketchMode::Off || !late::is_sketched(block) {
         return Ok(());
     }
     let bound = late::norm_bound(block, settings.max_weight);

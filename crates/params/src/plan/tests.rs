@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::BlockKind;
-use crate::consortium::{ConsortiumFile, Coordinator, Party, PublicBytes, Role};
+use crate::block::{BlockKind, BlockShape};
+use crate::consortium::{ConsortiumFile, CoordinatorEntry, Party, PublicBytes, Role};
+use crate::fixed::Scale;
 use crate::policy::{Policy, PolicyRefusal};
 
 const EPOCH: Digest = Digest([9; 32]);
@@ -19,7 +20,7 @@ fn consortium() -> Consortium {
         certificate: PublicBytes([100 + number; 32]),
         weight: 1,
     };
-    let coordinator = Coordinator {
+    let coordinator = CoordinatorEntry {
         name: "coordinator".into(),
         signing_key: PublicBytes([0; 32]),
         certificate: PublicBytes([100; 32]),
@@ -63,7 +64,7 @@ fn plan() -> RoundPlan {
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
         },
-        late_sketches: LateSketches::Off,
+        late_sketches: LateSketchMode::Off,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
@@ -218,11 +219,11 @@ fn late_sketches_need_room_in_the_ring() {
             plan.settings.blocks[2].scale.clip_steps = clip_steps;
         })
     };
-    assert_eq!(with(LateSketches::Required, 1 << 16, 4800), Ok(()));
+    assert_eq!(with(LateSketchMode::Required, 1 << 16, 4800), Ok(()));
     let refused = PlanError::LateSketchWrap { block: BlockId(2), bits: 32 };
-    assert_eq!(with(LateSketches::Optional, 230_000_000, 4800), Err(refused));
-    assert_eq!(with(LateSketches::Off, 230_000_000, 4800), Ok(()));
-    assert_eq!(with(LateSketches::Optional, 230_000_000, 4799), Ok(()), "a short block has none");
+    assert_eq!(with(LateSketchMode::Optional, 230_000_000, 4800), Err(refused));
+    assert_eq!(with(LateSketchMode::Off, 230_000_000, 4800), Ok(()));
+    assert_eq!(with(LateSketchMode::Optional, 230_000_000, 4799), Ok(()), "a short block has none");
 }
 
 /// PLAN-09
@@ -247,7 +248,7 @@ fn a_partys_own_limits_are_kept() {
     assert_eq!(admits("minimum_sketch_noise = 81"), Err(refusal));
     assert_eq!(admits("maximum_weight = 1"), Err(PolicyRefusal::Weight { got: 15, limit: 1 }));
     let mut late = plan();
-    late.settings.late_sketches = LateSketches::Optional;
+    late.settings.late_sketches = LateSketchMode::Optional;
     let late = CheckedPlan::check(late, &consortium(), EPOCH).expect("valid");
     let policy = |limit: &str| Policy::parse(&format!("{key}{limit}")).expect("a policy");
     assert_eq!(policy("").admit(&late), Err(PolicyRefusal::LateSketches), "unless the policy says so");

@@ -33,7 +33,7 @@ const LARGEST_TILT_IN_STEPS: f64 = 8.0;
 
 /// A distribution and how often it is composed.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Part {
+pub(super) struct RepeatedLosses {
     pub(super) losses: LossDistribution,
     pub(super) count: f64,
 }
@@ -41,7 +41,7 @@ pub(super) struct Part {
 /// Distributions on one grid that are composed.
 #[derive(Debug)]
 pub(super) struct Composition {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<RepeatedLosses>,
     /// The most points of the transform.
     pub(super) points: usize,
 }
@@ -153,7 +153,7 @@ impl Composition {
     fn spectrum(&self, tilt: f64, size: usize, planner: &mut FftPlanner<f64>) -> (Vec<Complex64>, Vec<f64>) {
         // The transform of real numbers is that of its first half, mirrored.
         let mut entries = vec![Entry::default(); size / 2 + 1];
-        for Part { losses, count } in &self.parts {
+        for RepeatedLosses { losses, count } in &self.parts {
             let (own, error) = tilted_transform(losses, tilt, size, planner);
             for (entry, value) in entries.iter_mut().zip(own) {
                 entry.multiply(value, error, *count);
@@ -196,7 +196,7 @@ impl Composition {
         let outside = if window.high < self.highest() { OUTSIDE } else { 0.0 };
         let beyond = outside * (ln_scale - tilt * window.high).exp();
         // Rounding of the tilted masses, which are products of as many factors as there are compositions.
-        let exponent = |part: &Part| part.count * (20.0 + (tilt * part.losses.highest()).abs());
+        let exponent = |part: &RepeatedLosses| part.count * (20.0 + (tilt * part.losses.highest()).abs());
         let rounding = 8.0 * f64::EPSILON * self.parts.iter().map(exponent).sum::<f64>();
         let target = delta * (-rounding).exp() - beyond;
         if target.is_nan() || target <= 0.0 {

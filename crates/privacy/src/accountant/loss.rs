@@ -19,7 +19,7 @@ pub(super) enum Direction {
 
 /// How finely, and how far, losses are looked at.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Grid {
+pub(super) struct LossGrid {
     /// The distance of two losses.
     pub(super) step: f64,
     /// The probability that may lie beyond the grid's end, where it has an infinite loss.
@@ -28,7 +28,7 @@ pub(super) struct Grid {
     pub(super) points: usize,
 }
 
-impl Grid {
+impl LossGrid {
     /// How many standard deviations a normal distribution of this mass must be looked at: its tail beyond `x` is less than
     /// `exp(-x²/2)/2` of it.
     fn reach(self, mass: f64) -> f64 {
@@ -64,7 +64,7 @@ struct Cell {
 
 impl Cells {
     /// None where the grid has too many points, or no finite end.
-    fn new(grid: Grid, low: f64, high: f64) -> Option<Self> {
+    fn new(grid: LossGrid, low: f64, high: f64) -> Option<Self> {
         let (first, last) = ((low / grid.step).floor(), (high / grid.step).ceil().max(low / grid.step + 1.0));
         let exact = first.abs().max(last.abs()) < 2f64.powi(52) && last - first < grid.points as f64;
         let cells = if exact { (last - first).ceil() as usize } else { return None };
@@ -139,7 +139,7 @@ pub(super) struct SampledGaussian {
 
 impl SampledGaussian {
     /// Its loss distribution; none where the grid has too few points for it.
-    pub(super) fn losses(self, direction: Direction, grid: Grid) -> Option<LossDistribution> {
+    pub(super) fn losses(self, direction: Direction, grid: LossGrid) -> Option<LossDistribution> {
         // Of the moved component there is `q` alone.
         let (reach, moved) = (grid.reach(1.0) * self.sigma, 1.0 + grid.reach(self.q) * self.sigma);
         let ends = [self.log_ratio(-reach), self.log_ratio(moved.max(reach))];
@@ -229,7 +229,7 @@ impl NoisedInteger {
     ///
     /// The pair is symmetric, so that both directions have the same losses. A smaller change has smaller divergences, as
     /// the density is log-concave.
-    pub(super) fn losses(self, grid: Grid) -> Option<LossDistribution> {
+    pub(super) fn losses(self, grid: LossGrid) -> Option<LossDistribution> {
         let (sigma, change) = (self.sigma, self.sensitivity.floor());
         let reach = (grid.reach(1.0) * sigma).ceil();
         let loss = |x: f64| change * (change - 2.0 * x) / (2.0 * sigma * sigma);
@@ -260,8 +260,8 @@ mod tests {
 
     const DIRECTIONS: [Direction; 2] = [Direction::Add, Direction::Remove];
 
-    fn grid(step: f64) -> Grid {
-        Grid { step, beyond: 1e-22, points: 1 << 20 }
+    fn grid(step: f64) -> LossGrid {
+        LossGrid { step, beyond: 1e-22, points: 1 << 20 }
     }
 
     fn delta(losses: &LossDistribution, epsilon: f64) -> f64 {
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_grid_without_room_gives_none() {
-        let few = Grid { points: 100, ..grid(1e-3) };
+        let few = LossGrid { points: 100, ..grid(1e-3) };
         assert_eq!(SampledGaussian { sigma: 1.0, q: 0.5 }.losses(Direction::Add, few), None);
         assert_eq!(NoisedInteger { sigma: 1e9, sensitivity: 1.0 }.losses(grid(1e-3)), None);
     }

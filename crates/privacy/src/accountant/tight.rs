@@ -1,8 +1,8 @@
 //! The tight bound: what every mechanism's losses are, and how finely they are looked at.
 
-use super::convolution::{Bound, Composition, Part};
+use super::convolution::{Bound, Composition, RepeatedLosses};
 use super::gaussian::{self, DiscreteNoise, Near};
-use super::loss::{Direction, Grid, NoisedInteger, SampledGaussian};
+use super::loss::{Direction, LossGrid, NoisedInteger, SampledGaussian};
 use super::{Mechanism, renyi};
 
 /// The most points of all distributions' grids together, and of their composition.
@@ -158,14 +158,14 @@ impl Known {
         let count = self.sampled.iter().map(|(_, count)| count).sum::<f64>()
             + self.integers.iter().map(|(_, count)| count).sum::<f64>();
         let kinds = self.sampled.len() + self.integers.len() + 1;
-        let grid = Grid { step, beyond: BEYOND * delta / (count + 1.0), points: MOST_POINTS / kinds };
+        let grid = LossGrid { step, beyond: BEYOND * delta / (count + 1.0), points: MOST_POINTS / kinds };
         let gaussian = SampledGaussian { sigma: self.mean_squared.sqrt().recip(), q: 1.0 };
         let gaussian = (self.mean_squared > 0.0).then_some((gaussian, 1.0));
-        let part = |losses, count| Some(Part { losses: losses?, count });
+        let part = |losses, count| Some(RepeatedLosses { losses: losses?, count });
         let sampled = self.sampled.iter().copied().chain(gaussian);
         let sampled = sampled.map(|(noise, count)| part(noise.losses(direction, grid), count));
         let integers = self.integers.iter().map(|(noise, count)| part(noise.losses(grid), *count));
-        let parts = sampled.chain(integers).collect::<Option<Vec<Part>>>()?;
+        let parts = sampled.chain(integers).collect::<Option<Vec<RepeatedLosses>>>()?;
         Some(Composition { parts, points: MOST_POINTS })
     }
 }

@@ -50,7 +50,7 @@ impl fmt::Display for Spent {
 
 /// One kind of release over all rounds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-pub struct Kind {
+pub struct KindSpent {
     /// What was released.
     pub released: Released,
     /// How often.
@@ -100,7 +100,7 @@ pub struct Explanation {
     /// What a budget's filter counts, where a budget is given.
     pub by_filter: Option<f64>,
     /// By what was released.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<KindSpent>,
     /// By round.
     pub rounds: Vec<RoundSpent>,
     /// Digest of the ledger's last line.
@@ -128,14 +128,14 @@ impl Explanation {
 }
 
 /// Releases by kind, each kind with what it alone comes to.
-pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec<Kind> {
+pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec<KindSpent> {
     let mut groups: BTreeMap<Released, Vec<&Release>> = BTreeMap::new();
     for release in releases {
         groups.entry(release.released).or_default().push(release);
     }
     let kind = |(released, releases): (Released, Vec<&Release>)| {
         let unbounded = releases.iter().filter(|release| release.mechanism == Mechanism::Unbounded);
-        Kind {
+        KindSpent {
             released,
             count: releases.iter().fold(0, |sum, release| sum.saturating_add(release.count)),
             unbounded: unbounded.fold(0, |sum: u64, release| sum.saturating_add(release.count)),

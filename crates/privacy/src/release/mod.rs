@@ -14,7 +14,7 @@ use cloister_params::floors::HONEST_COMPANIONS;
 use cloister_params::late::is_sketched;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{
-    LateSketches, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS, SketchPlan,
+    LateSketchMode, PlannedBlock, PrivateTrainingPlan, RoundSettings, SKETCH_CLIP_STEPS, SketchPlan,
 };
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +176,7 @@ impl Noised {
     /// noise counts; it is no release beside the sum.
     fn sum(settings: &RoundSettings, block: &PlannedBlock) -> Self {
         let released = Released::sum_of(block.shape.kind);
-        let shown_alone = settings.late_sketches != LateSketches::Off && is_sketched(block);
+        let shown_alone = settings.late_sketches != LateSketchMode::Off && is_sketched(block);
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
         // Distributions have norms of at most 1, and no angle of more than a right one between them.
         let of_distributions = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;

@@ -41,7 +41,7 @@ fn settings(noise_steps: u32, max_weight: u8) -> RoundSettings {
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
         },
-        late_sketches: LateSketches::Off,
+        late_sketches: LateSketchMode::Off,
         training: TrainingPlan {
             local_epochs: 1,
             batch_size: 8,
@@ -110,7 +110,7 @@ fn weights_leave_only_the_own_noise_and_no_noise_is_unbounded() {
     let weighted = releases(&settings(1000, 3), PrivacyUnit::Member).expect("charged");
     assert_eq!(one(&weighted, Released::SharedSum).honest_noises, 1);
     let mut late = settings(1000, 1);
-    late.late_sketches = LateSketches::Optional;
+    late.late_sketches = LateSketchMode::Optional;
     late.blocks[3].shape.length = 4800;
     let late = releases(&late, PrivacyUnit::Member).expect("charged");
     assert_eq!(one(&late, Released::SharedSum).honest_noises, 1, "a late sketch shows one member's upload");

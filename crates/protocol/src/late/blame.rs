@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use cloister_alignment::late::Projection;
+use cloister_alignment::late::LateProjection;
 use cloister_crypto::group::AgreedSecret;
 use cloister_crypto::mask::{MaskKey, Sign};
 use cloister_params::id::PartyId;
@@ -27,7 +27,7 @@ pub struct BlamedRow<'a> {
     /// The cohort that is summed.
     pub cohort: &'a SummedCohort,
     /// The block's projection.
-    pub projection: Projection,
+    pub projection: LateProjection,
     /// The first row that fails.
     pub row: usize,
 }

@@ -1,6 +1,6 @@
 //! What the late sketches of a block say of its sum.
 
-use cloister_alignment::late::{Projection, squared_norm};
+use cloister_alignment::late::{LateProjection, squared_norm};
 use cloister_params::id::PartyId;
 use cloister_params::late::{LATE_ROWS, norm_bound};
 use cloister_params::rule;
@@ -19,7 +19,7 @@ pub struct SumVerdict {
     /// Members whose own sketch is larger than the plan's clip and weight allow, ascending.
     pub too_large: Vec<PartyId>,
     /// The first row that the sketches do not make up, and the projection.
-    pub failing: Option<(usize, Projection)>,
+    pub failing: Option<(usize, LateProjection)>,
 }
 
 /// Compares a block's late sketches with its sum (`LATE-03`), and each with its bound (`LATE-04`).
@@ -70,7 +70,7 @@ pub fn first_failing_row(
     round: &RoundContext,
     cohort: &SummedCohort,
     evidence: &LateEvidence,
-    projection: Projection,
+    projection: LateProjection,
     sum: &[u32],
 ) -> Option<usize> {
     let ring = round.plan().settings.ring;

@@ -11,12 +11,12 @@ mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_alignment::late::Projection;
+use cloister_alignment::late::LateProjection;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::seed::SeedSecret;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::late;
-use cloister_params::plan::LateSketches;
+use cloister_params::plan::LateSketchMode;
 use cloister_wire::statement::SumCheck;
 
 use crate::late::blame::BlamedRow;
@@ -34,14 +34,14 @@ pub type Seeds = BTreeMap<(PartyId, BlockId), SeedSecret>;
 /// Whether members of this block's cohort are asked for late sketches (`LATE-01`).
 pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {
     let planned = round.block(block).is_some_and(late::is_sketched);
-    planned && round.plan().settings.late_sketches != LateSketches::Off
+    planned && round.plan().settings.late_sketches != LateSketchMode::Off
 }
 
 /// Whether a sum is applied to the model (`LATE-05`).
 pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
     match check {
         SumCheck::NotSketched | SumCheck::Checked => true,
-        SumCheck::Unchecked => round.plan().settings.late_sketches == LateSketches::Optional,
+        SumCheck::Unchecked => round.plan().settings.late_sketches == LateSketchMode::Optional,
         SumCheck::Refuted => false,
     }
 }
@@ -49,12 +49,12 @@ pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
 /// The projection of a block, from the second seal and all seeds of its cohort; `None` while one is missing.
 ///
 /// No upload could be made with knowledge of it: the uploads were sealed before any seed was open.
-pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds) -> Option<Projection> {
+pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds) -> Option<LateProjection> {
     let block = cohort.block();
     let own = cohort.members().map(|member| seeds.get(&(member, block)).map(|seed| *seed.reveal()));
     let seeds = own.collect::<Option<Vec<[u8; 32]>>>()?.concat();
     let parts = [&cohorts.seal2().digest().0[..], &block.0.to_be_bytes(), &seeds];
-    Some(Projection::new(digest(Domain::Late, &parts)))
+    Some(LateProjection::new(digest(Domain::Late, &parts)))
 }
 
 /// The sketched blocks of a cohort that has a member, of which all seeds are known, ascending.
@@ -63,7 +63,7 @@ pub fn sketched_blocks<'a>(
     cohorts: &'a SealedCohorts,
     member: PartyId,
     seeds: &'a Seeds,
-) -> impl Iterator<Item = (&'a SummedCohort, Projection)> {
+) -> impl Iterator<Item = (&'a SummedCohort, LateProjection)> {
     let own = cohorts.valid().iter().filter(move |cohort| cohort.members().any(|listed| listed == member));
     own.filter(|cohort| is_sketched(round, cohort.block()))
         .filter_map(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))

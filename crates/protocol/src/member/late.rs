@@ -77,7 +77,7 @@ impl Member {
         let ring = state.context.plan().settings.ring;
         let weights: BTreeMap<BlockId, u8> =
             cohorts.sealed_manifest().manifest().blocks_of(self.id).iter().copied().collect();
-        let sketch = |block: BlockId, projection: cloister_alignment::late::Projection| {
+        let sketch = |block: BlockId, projection: cloister_alignment::late::LateProjection| {
             let weight = weights.get(&block).copied().map_or(0, u32::from);
             let integers = &kept.contribution.integers[block.0 as usize];
             let words = integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight));

@@ -21,7 +21,7 @@ const NAME: &str = "journal";
 
 /// A journal that cannot be used.
 #[derive(Debug, Error)]
-pub enum JournalError {
+pub enum RoundJournalError {
     /// The file cannot be read or written.
     #[error("the journal {path}: {source}; without it the coordinator cannot go on safely")]
     Io {
@@ -79,7 +79,7 @@ pub(crate) struct Kept {
 
 /// The journal file of a coordinator.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub(crate) struct RoundJournal {
     folder: PathBuf,
     /// Held while the program runs.
     _lock: File,
@@ -87,17 +87,17 @@ pub(crate) struct Journal {
     is_synced: bool,
 }
 
-impl Journal {
+impl RoundJournal {
     /// Takes a folder into use, and reads what an earlier coordinator left in it.
     ///
     /// # Errors
-    /// See [`JournalError`].
-    pub(crate) fn open(folder: &Path, epoch: Digest) -> Result<(Self, Option<Kept>), JournalError> {
+    /// See [`RoundJournalError`].
+    pub(crate) fn open(folder: &Path, epoch: Digest) -> Result<(Self, Option<Kept>), RoundJournalError> {
         let path = folder.join(NAME);
-        let io = |source| JournalError::Io { path: path.clone(), source };
+        let io = |source| RoundJournalError::Io { path: path.clone(), source };
         cloister_storage::create_folder(folder).map_err(io)?;
         let lock = cloister_storage::open(&folder.join("lock")).map_err(io)?;
-        lock.try_lock().map_err(|_| JournalError::InUse(folder.to_path_buf()))?;
+        lock.try_lock().map_err(|_| RoundJournalError::InUse(folder.to_path_buf()))?;
         let mut journal = Self { folder: folder.to_path_buf(), _lock: lock, file: None, is_synced: true };
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((journal, None)),
@@ -106,7 +106,7 @@ impl Journal {
         let (records, whole) = records(&bytes);
         let kept = journal.interpret(&records, bytes.len() - whole)?;
         if kept.beginning.epoch != epoch {
-            return Err(JournalError::Epoch { path, got: kept.beginning.epoch, expected: epoch });
+            return Err(RoundJournalError::Epoch { path, got: kept.beginning.epoch, expected: epoch });
         }
         let mut file = cloister_storage::open(&path).map_err(io)?;
         file.set_len(whole as u64).map_err(io)?;
@@ -115,8 +115,8 @@ impl Journal {
         Ok((journal, Some(kept)))
     }
 
-    fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<Kept, JournalError> {
-        let wrong = |record: usize, why: String| JournalError::Record { path: self.path(), record, why };
+    fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<Kept, RoundJournalError> {
+        let wrong = |record: usize, why: String| RoundJournalError::Record { path: self.path(), record, why };
         let (beginning, inputs) =
             decode_beginning(records).ok_or_else(|| wrong(1, "it is no round's beginning".into()))?;
         let first = 1 + records.len() - inputs.len();
@@ -135,7 +135,7 @@ impl Journal {
         &mut self,
         beginning: &Beginning,
         inputs: impl IntoIterator<Item = Vec<u8>>,
-    ) -> Result<(), JournalError> {
+    ) -> Result<(), RoundJournalError> {
         let mut records = encode_beginning(beginning).into_iter().chain(inputs);
         let begun = cloister_storage::replace(&self.path(), |file| {
             records.try_for_each(|record| write_record(file, &record))
@@ -149,7 +149,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be read or written, or was changed meanwhile.
-    pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), JournalError> {
+    pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), RoundJournalError> {
         let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
         let (records, _) = records(&bytes);
         let kept = self.interpret(&records, 0)?;
@@ -164,7 +164,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn append(&mut self, input: &[u8]) -> Result<(), JournalError> {
+    pub(crate) fn append(&mut self, input: &[u8]) -> Result<(), RoundJournalError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         self.is_synced = false;
         write_record(file, input).map_err(|source| self.failed(source))
@@ -174,7 +174,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written; nothing may be sent then.
-    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
+    pub(crate) fn sync(&mut self) -> Result<(), RoundJournalError> {
         if let Some(file) = self.file.as_ref().filter(|_| !self.is_synced) {
             file.sync_data().map_err(|source| self.failed(source))?;
             self.is_synced = true;
@@ -186,8 +186,8 @@ impl Journal {
         self.folder.join(NAME)
     }
 
-    fn failed(&self, source: io::Error) -> JournalError {
-        JournalError::Io { path: self.path(), source }
+    fn failed(&self, source: io::Error) -> RoundJournalError {
+        RoundJournalError::Io { path: self.path(), source }
     }
 }
 

@@ -50,7 +50,7 @@ fn bytes_of((input, now): (Input, Time)) -> Vec<u8> {
 
 /// A journal of two inputs, closed.
 fn written(folder: &Path) {
-    let (mut journal, kept) = Journal::open(folder, EPOCH).expect("a new folder");
+    let (mut journal, kept) = RoundJournal::open(folder, EPOCH).expect("a new folder");
     assert!(kept.is_none());
     journal.begin(&beginning(), [bytes_of(input(1))]).expect("writable");
     journal.append(&bytes_of(input(2))).expect("writable");
@@ -67,13 +67,13 @@ fn a_round_survives_a_restart_and_what_was_torn_is_dropped() {
     for torn in [0, 1, 39, 52] {
         let tail = [&whole[..], &whole[whole.len() - 53..][..torn]].concat();
         fs::write(&path, tail).expect("writable");
-        let (mut journal, kept) = Journal::open(&folder, EPOCH).expect("readable");
+        let (mut journal, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
         let kept = kept.expect("it was begun");
         assert_eq!((kept.beginning, kept.torn), (beginning(), torn));
         assert_eq!(kept.inputs, [input(1), input(2)]);
         journal.append(&bytes_of(input(3))).expect("writable");
         drop(journal);
-        let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
+        let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
         assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(3)]);
         fs::write(&path, &whole).expect("writable");
     }
@@ -84,11 +84,11 @@ fn a_round_survives_a_restart_and_what_was_torn_is_dropped() {
 fn the_next_round_begins_without_the_inputs_of_the_last() {
     let folder = scratch("next");
     written(&folder);
-    let (mut journal, _) = Journal::open(&folder, EPOCH).expect("readable");
+    let (mut journal, _) = RoundJournal::open(&folder, EPOCH).expect("readable");
     let next = Beginning { closed_rounds: 4, ..beginning() };
     journal.begin(&next, [bytes_of(input(9))]).expect("writable");
     drop(journal);
-    let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
+    let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
     let kept = kept.expect("it was begun");
     assert_eq!((kept.beginning, kept.inputs), (next, vec![input(9)]));
     fs::remove_dir_all(folder).expect("there");
@@ -115,7 +115,7 @@ fn what_the_coordinator_keeps_is_its_owners_alone() {
 fn what_is_erased_is_not_in_the_file() {
     let folder = scratch("erased");
     written(&folder);
-    let (mut journal, _) = Journal::open(&folder, EPOCH).expect("readable");
+    let (mut journal, _) = RoundJournal::open(&folder, EPOCH).expect("readable");
     let secret = b"a masked block of a void cohort";
     let chunk =
         Chunk { round: Round(4), owner: PartyId(7), block: BlockId(1), index: 0, bytes: secret.to_vec() };
@@ -129,7 +129,7 @@ fn what_is_erased_is_not_in_the_file() {
     assert!(!holds());
     journal.append(&bytes_of(input(4))).expect("writable");
     drop(journal);
-    let (_, kept) = Journal::open(&folder, EPOCH).expect("readable");
+    let (_, kept) = RoundJournal::open(&folder, EPOCH).expect("readable");
     assert_eq!(kept.expect("it was begun").inputs, [input(1), input(2), input(4)]);
     fs::remove_dir_all(folder).expect("there");
 }
@@ -138,16 +138,16 @@ fn what_is_erased_is_not_in_the_file() {
 fn a_folder_in_use_or_of_another_epoch_or_damaged_is_refused() {
     let folder = scratch("refused");
     written(&folder);
-    let (journal, _) = Journal::open(&folder, EPOCH).expect("readable");
-    assert!(matches!(Journal::open(&folder, EPOCH), Err(JournalError::InUse(_))));
+    let (journal, _) = RoundJournal::open(&folder, EPOCH).expect("readable");
+    assert!(matches!(RoundJournal::open(&folder, EPOCH), Err(RoundJournalError::InUse(_))));
     drop(journal);
-    let other = Journal::open(&folder, Digest([2; 32]));
-    assert!(matches!(other, Err(JournalError::Epoch { got: EPOCH, .. })), "{other:?}");
+    let other = RoundJournal::open(&folder, Digest([2; 32]));
+    assert!(matches!(other, Err(RoundJournalError::Epoch { got: EPOCH, .. })), "{other:?}");
     let path = folder.join(NAME);
     let mut bytes = fs::read(&path).expect("there");
     bytes[50] ^= 1;
     fs::write(&path, bytes).expect("writable");
-    let damaged = Journal::open(&folder, EPOCH);
-    assert!(matches!(damaged, Err(JournalError::Record { record: 1, .. })), "{damaged:?}");
+    let damaged = RoundJournal::open(&folder, EPOCH);
+    assert!(matches!(damaged, Err(RoundJournalError::Record { record: 1, .. })), "{damaged:?}");
     fs::remove_dir_all(folder).expect("there");
 }

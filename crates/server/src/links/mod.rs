@@ -14,6 +14,9 @@ use tokio::task::AbortHandle;
 
 use crate::outbox::{Outbox, ToWrite, Waiting, outbox};
 
+/// The reason with which links are closed after the last round; a client that reads it ends without an error.
+const FINISHED: &str = "the last round has ended";
+
 /// How long the last frames of a link may take to arrive before it is dropped.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -170,7 +173,7 @@ async fn write_frames(mut sender: FrameSender, mut waiting: Waiting, handle: Lin
             return false;
         }
     }
-    let closed = tokio::time::timeout(CLOSE_WITHIN, sender.close(crate::run::FINISHED)).await;
+    let closed = tokio::time::timeout(CLOSE_WITHIN, sender.close(FINISHED)).await;
     matches!(closed, Ok(Ok(())))
 }
 

@@ -1,5 +1,5 @@
 use cloister_params::id::{BlockId, Digest, Round};
-use cloister_transport::{Fingerprint, Identity, LinkError, Listener, Roster, Settings, connect};
+use cloister_transport::{Fingerprint, Identity, LinkError, Listener, Roster, TransportSettings, connect};
 use cloister_wire::frame::{CHUNK_BYTES, Chunk};
 use cloister_wire::message::Message;
 use tokio::time::timeout;
@@ -25,13 +25,15 @@ impl Site {
         let pins = identities.iter().map(|(party, identity)| (identity.fingerprint(), *party));
         let roster = Roster::new(pins).expect("two parties");
         let any = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::bind(any, &coordinator, roster, &Settings::default()).expect("a free port");
+        let listener =
+            Listener::bind(any, &coordinator, roster, &TransportSettings::default()).expect("a free port");
         Self { listener, identities, coordinator: coordinator.fingerprint() }
     }
 
     /// Lets a party in, and takes its link into use.
     async fn connect(&mut self, party: PartyId, links: &mut Links) -> (FrameSender, FrameReceiver) {
-        let (address, settings) = (self.listener.local_address().expect("bound"), Settings::default());
+        let (address, settings) =
+            (self.listener.local_address().expect("bound"), TransportSettings::default());
         let identity = self.identities[&party].clone();
         let connecting = connect(address, &identity, self.coordinator, party, &settings);
         let (accepted, connected) = tokio::join!(self.listener.accept(), connecting);

@@ -14,13 +14,10 @@ use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
 use crate::error::{Refusals, ServerError};
 use crate::files::write_round;
-use crate::journal::{Beginning, Journal};
+use crate::journal::{Beginning, RoundJournal};
 use crate::ledgers::record;
 use crate::links::{LinkReport, Links, NEVER};
 use crate::outbox::most_waiting;
-
-/// The reason with which links are closed after the last round; clients end well when they read it.
-pub(crate) const FINISHED: &str = "the last round has ended";
 
 /// How long a party may take, once it is there after the last round, to ask for the model.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -31,7 +28,7 @@ const GIVE_UP_AFTER: u64 = 3;
 struct Server<'a> {
     config: &'a ServerConfig,
     coordinator: Coordinator,
-    journal: Journal,
+    journal: RoundJournal,
     allowance: Allowance,
     links: Links,
     /// Parties whose link is gone and that are waited for.
@@ -88,7 +85,7 @@ impl<'a> Server<'a> {
         links: Links,
         events: &'a mut (dyn FnMut(ServerEvent) + Send),
     ) -> Result<Self, ServerError> {
-        let (journal, kept) = Journal::open(&config.folder, config.epoch.digest())?;
+        let (journal, kept) = RoundJournal::open(&config.folder, config.epoch.digest())?;
         let (key, epoch) = (config.signing_key.clone(), config.epoch.clone());
         let server = |coordinator, closed_rounds| Self {
             config,

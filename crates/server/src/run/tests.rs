@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use cloister_cluster::consortium::{TestConsortium, party, with_parties};
 use cloister_cluster::plan::{model, template};
 use cloister_params::id::Digest;
-use cloister_transport::{FrameReceiver, FrameSender, Identity, LinkError, Settings, connect};
+use cloister_transport::{FrameReceiver, FrameSender, Identity, LinkError, TransportSettings, connect};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 
@@ -43,7 +43,7 @@ impl Site {
             min_available_nodes: 5,
             start_within: LONG,
             reconnect_within: LONG,
-            transport: Settings::default(),
+            transport: TransportSettings::default(),
             folder: scratch(name),
         };
         Self { config, identities }

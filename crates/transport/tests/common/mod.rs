@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cloister_params::id::PartyId;
-use cloister_transport::{AcceptError, ConnectError, Identity, Link, Listener, Roster, Settings, connect};
+use cloister_transport::{
+    AcceptError, ConnectError, Identity, Link, Listener, Roster, TransportSettings, connect,
+};
 
 pub(crate) const FIRST: PartyId = PartyId(1);
 pub(crate) const SECOND: PartyId = PartyId(2);
@@ -17,7 +19,7 @@ pub(crate) struct Consortium {
     pub(crate) coordinator: Identity,
     pub(crate) first: Identity,
     pub(crate) second: Identity,
-    pub(crate) settings: Settings,
+    pub(crate) settings: TransportSettings,
 }
 
 impl Consortium {
@@ -26,12 +28,12 @@ impl Consortium {
             coordinator: identity("coordinator"),
             first: identity("first"),
             second: identity("second"),
-            settings: Settings::default(),
+            settings: TransportSettings::default(),
         }
     }
 
     pub(crate) fn with_idle_timeout(idle_timeout: Duration) -> Self {
-        Self { settings: Settings { idle_timeout, ..Settings::default() }, ..Self::new() }
+        Self { settings: TransportSettings { idle_timeout, ..TransportSettings::default() }, ..Self::new() }
     }
 
     pub(crate) fn listen(&self) -> (Listener, SocketAddr) {
