@@ -1,6 +1,6 @@
 //! What a user is told of classes.
 
-use cloister_experts::notes::near_twins;
+use cloister_experts::files::notes::near_twins;
 use cloister_transport::printable;
 
 use crate::output;

@@ -15,9 +15,9 @@ use cloister_client::{
 };
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
-use cloister_experts::memory::BOUNDED_CACHE;
-use cloister_experts::notes::{Encoding, NotesFile};
+use cloister_experts::files::notes::{Encoding, NotesFile};
 use cloister_experts::task::Task;
+use cloister_experts::training::memory::BOUNDED_CACHE;
 use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;

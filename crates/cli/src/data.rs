@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use cloister_client::{TrainingConfig, TrainingError, block_table, training_memory, try_round};
-use cloister_experts::notes::{Encoding, NotesFile};
-use cloister_experts::rows::ReadSoFar;
+use cloister_experts::files::notes::{Encoding, NotesFile};
+use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::survey::{Survey, Surveyor};
 use cloister_experts::task::Task;
 use cloister_experts::{Device, ExpertsError, Windows, device};

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
+use cloister_experts::families::convert::{gguf, pickled};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload, gguf, overview,
-    pickled, upcycle,
+    Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload, overview,
+    upcycle,
 };
-use cloister_experts::memory::available;
+use cloister_experts::training::memory::available;
 use cloister_experts::{Device, ExpertsError, device};
 use serde_json::{Value, json};
 

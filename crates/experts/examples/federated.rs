@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
-use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::files::notes::{classes, read_notes};
 use cloister_experts::partition::{hold_out, label_dirichlet};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{

@@ -11,8 +11,8 @@
 
 use std::path::Path;
 
+use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
-use cloister_experts::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::{Device, ExpertsError};
 
 /// Seconds that this thread has spent on a core, so that other programs on the machine do not count.

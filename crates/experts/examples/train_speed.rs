@@ -11,8 +11,8 @@
 use std::path::Path;
 use std::time::Instant;
 
+use cloister_experts::families::finetune::{Decay, Example, FineTuner, FineTuning};
 use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
-use cloister_experts::finetune::{Decay, Example, FineTuner, FineTuning};
 use cloister_experts::{ExpertsError, device};
 
 const UNCOUNTED_STEPS: usize = 2;

@@ -3,7 +3,7 @@
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
 
-use crate::config::{HIDDEN, INTERMEDIATE, ModelConfig};
+use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
 use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
 

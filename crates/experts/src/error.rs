@@ -7,7 +7,7 @@ use cloister_params::block::BlockKind;
 use safetensors::SafeTensorError;
 use thiserror::Error;
 
-use crate::rows::NotesError;
+use crate::files::rows::NotesError;
 
 /// An error of this crate's model and training.
 #[derive(Debug, Error)]

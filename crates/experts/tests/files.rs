@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::checkpoint::{read_checkpoint, write_checkpoint};
-use cloister_experts::notes::{NotesError, classes, read_notes};
+use cloister_experts::classifier::checkpoint::{read_checkpoint, write_checkpoint};
+use cloister_experts::files::notes::{NotesError, classes, read_notes};
 use cloister_experts::{BlockVectors, ExpertsError, ModelConfig, block_table, initial_blocks};
 use cloister_params::block::BlockKind;
 

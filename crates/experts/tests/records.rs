@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use cloister_experts::notes::{NoteReader, NotesFile};
+use cloister_experts::files::notes::{NoteReader, NotesFile};
 
 fn file(name: &str, content: &str) -> NotesFile {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("records");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap::Cap;
-use cloister_experts::notes::{Note, NoteReader, NotesError, read_notes};
+use cloister_experts::files::notes::{Note, NoteReader, NotesError, read_notes};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;

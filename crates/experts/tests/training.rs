@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cloister_experts::embedding::{EMBEDDING_WIDTH, second_moments};
+use cloister_experts::classifier::embedding::{EMBEDDING_WIDTH, second_moments};
 use cloister_experts::families::Precision;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
@@ -234,8 +234,9 @@ fn a_model_travels_through_a_checkpoint() {
     trainer.train(&settings(), &mut |_| ()).expect("training works");
     let blocks = trainer.blocks().expect("finite");
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("trained.safetensors");
-    cloister_experts::checkpoint::write_checkpoint(&path, &config(), &blocks).expect("it can be written");
-    let read = cloister_experts::checkpoint::read_checkpoint(&path).expect("it can be read");
+    cloister_experts::classifier::checkpoint::write_checkpoint(&path, &config(), &blocks)
+        .expect("it can be written");
+    let read = cloister_experts::classifier::checkpoint::read_checkpoint(&path).expect("it can be read");
     assert_eq!(read, (config(), blocks));
 }
 

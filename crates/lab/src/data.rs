@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cloister_experts::Note;
-use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::files::notes::{classes, read_notes};
 use cloister_experts::partition::{Split, hold_out};
 
 use crate::config::Config;

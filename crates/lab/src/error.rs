@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_client::PrepareError;
 use cloister_experts::ExpertsError;
-use cloister_experts::notes::NotesError;
+use cloister_experts::files::notes::NotesError;
 use cloister_experts::partition::PartitionError;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::plan::PlanError;

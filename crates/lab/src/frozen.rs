@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::config::HIDDEN;
-use cloister_experts::embedding::EMBEDDING_WIDTH;
+use cloister_experts::classifier::config::HIDDEN;
+use cloister_experts::classifier::embedding::EMBEDDING_WIDTH;
 use cloister_experts::{Encoder, ModelConfig, Note};
 
 use crate::config::{Config, HeadConfig, HeadKind};

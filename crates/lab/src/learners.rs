@@ -1,6 +1,6 @@
 //! What a federation trains: members' data and models, behind one interface.
 
-use cloister_experts::config::HIDDEN;
+use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Trainer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;

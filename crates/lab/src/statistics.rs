@@ -5,7 +5,7 @@
 //! The totals are published: how many texts of each class all members have together, the classes' mean features, and
 //! one matrix of second moments. Noise, and what it costs, are matters of [`crate::totals`].
 
-use cloister_experts::embedding::second_moments;
+use cloister_experts::classifier::embedding::second_moments;
 
 /// Sums over texts.
 #[derive(Clone, PartialEq, Debug)]

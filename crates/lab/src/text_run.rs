@@ -1,6 +1,6 @@
 //! What the seeds of a run share, and what one seed does with it.
 
-use cloister_experts::notes::near_twins;
+use cloister_experts::files::notes::near_twins;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 
 use crate::checkpoint::Checkpoints;

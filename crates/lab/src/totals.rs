@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloister_experts::config::HIDDEN;
+use cloister_experts::classifier::config::HIDDEN;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::Scale;
 use cloister_params::id::{BlockId, Digest, Round};

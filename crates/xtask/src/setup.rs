@@ -67,7 +67,7 @@ impl Installed {
             ("LIBTORCH_CXX11_ABI", "1".into()),
             ("LD_LIBRARY_PATH", library_path),
             ("CLOISTER_MINILM", self.minilm.clone().into()),
-            // As `cloister client` has it: crates/experts/src/memory.rs says why.
+            // As `cloister client` has it: crates/experts/src/training/memory.rs says why.
             ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64".into()),
         ];
         if std::env::var_os("OMP_NUM_THREADS").is_none() {

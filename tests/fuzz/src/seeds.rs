@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use cloister_crypto::hash::{self, Domain};
-use cloister_experts::checkpoint::write_checkpoint;
+use cloister_experts::classifier::checkpoint::write_checkpoint;
 use cloister_experts::{ModelConfig, initial_blocks};
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::limits::PrivacyUnit;

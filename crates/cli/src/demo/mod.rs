@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use cloister_experts::notes::Encoding;
+use cloister_experts::files::notes::Encoding;
 use serde_json::json;
 
 use crate::create::{create_folder, write};

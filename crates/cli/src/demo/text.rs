@@ -1,7 +1,7 @@
 //! The demo's text: synthetic notes in house styles, or a file divided among the hospitals.
 
 use cloister_experts::Note;
-use cloister_experts::notes::{NotesFile, classes, read_notes};
+use cloister_experts::files::notes::{NotesFile, classes, read_notes};
 use cloister_experts::partition::{hold_out, label_dirichlet};
 use cloister_experts::synthetic::{CLASSES, Style, generate};
 

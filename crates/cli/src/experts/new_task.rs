@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use cloister_experts::ExpertsError;
-use cloister_experts::finetune::prints_date;
-use cloister_experts::notes::{Encoding, NotesFile, classes, read_notes};
+use cloister_experts::families::finetune::prints_date;
+use cloister_experts::files::notes::{Encoding, NotesFile, classes, read_notes};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::floors::{DEFAULT_CUSTODIANS, Floors};
 use cloister_params::limits::Date;

@@ -6,11 +6,11 @@ mod tests;
 use std::collections::BTreeSet;
 
 use cloister_experts::device::set_threads;
+use cloister_experts::families::finetune::{Example, FineTuning, Question, Reader, RoundTrainer};
 use cloister_experts::families::{AnyConfig, Model, Workload, overview};
-use cloister_experts::finetune::{Example, FineTuning, Question, Reader, RoundTrainer};
-use cloister_experts::memory::MemoryEstimate;
-use cloister_experts::rows::ReadSoFar;
+use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::task::{AdapterTask, Objective};
+use cloister_experts::training::memory::MemoryEstimate;
 use cloister_experts::{BlockVectors, ExpertsError, LocalTraining, TrainingProgress};
 use getrandom::SysRng;
 use rand_chacha::ChaCha20Rng;

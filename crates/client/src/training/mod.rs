@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use cloister_experts::exchange::ExchangeError;
 use cloister_experts::families::Precision;
-use cloister_experts::notes::NotesFile;
+use cloister_experts::files::notes::NotesFile;
 use cloister_experts::task::{Objective, Task};
 use cloister_experts::{
     Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,

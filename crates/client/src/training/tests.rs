@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cloister_experts::checkpoint::read_checkpoint;
+use cloister_experts::classifier::checkpoint::read_checkpoint;
 use cloister_experts::families::{AdapterSettings, Precision};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{

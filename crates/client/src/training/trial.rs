@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cloister_experts::memory::{MemoryEstimate, available};
 use cloister_experts::task::Task;
+use cloister_experts::training::memory::{MemoryEstimate, available};
 use cloister_experts::{BlockVectors, PrivateReport};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::{PlannedBlock, RoundSettings};

@@ -2,9 +2,9 @@
 
 use std::sync::mpsc as blocking;
 
-use cloister_experts::memory::{MemoryEstimate, available};
-use cloister_experts::rows::ReadSoFar;
+use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::task::Task;
+use cloister_experts::training::memory::{MemoryEstimate, available};
 use cloister_experts::{BlockVectors, Device, ExpertsError, LocalResult, LocalTraining};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round};

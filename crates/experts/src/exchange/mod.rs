@@ -10,8 +10,8 @@ use cloister_params::block::BlockKind;
 use serde_json::{Value, json};
 
 use crate::blocks::BlockVectors;
-use crate::checkpoint::{classifier_blocks, frozen_tensors};
-use crate::config::{HIDDEN, ModelConfig, TOP_K};
+use crate::classifier::checkpoint::{classifier_blocks, frozen_tensors};
+use crate::classifier::config::{HIDDEN, ModelConfig, TOP_K};
 use crate::error::ExpertsError;
 use crate::families::{Adapter, AdapterBlocks, AnyConfig};
 use crate::task::AdapterTask;

@@ -12,11 +12,11 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 
 use crate::blocks::BlockVectors;
+use crate::classifier::minilm::unusable;
+use crate::classifier::model::values;
 use crate::error::ExpertsError;
-use crate::families::blocks::Piece;
+use crate::families::adapter::blocks::Piece;
 use crate::families::{Adapter, AdapterBlocks};
-use crate::minilm::unusable;
-use crate::model::values;
 
 /// A tensor of 32-bit floats.
 #[derive(Clone, PartialEq, Debug)]
@@ -84,7 +84,7 @@ pub(super) fn of_blocks(blocks: &AdapterBlocks, vectors: &BlockVectors) -> Vec<N
 
 /// The blocks that tensors make up; reserved coordinates and routing blocks are 0.
 pub(super) fn to_blocks(blocks: &AdapterBlocks, tensors: &BTreeMap<String, Vec<f32>>) -> Vec<Vec<f32>> {
-    let values = |block: &crate::families::blocks::Block| {
+    let values = |block: &crate::families::adapter::blocks::Block| {
         let pieces = block.pieces.iter().filter_map(|piece| Some(&tensors.get(&piece.tensor)?[range(piece)]));
         let mut vector: Vec<f32> = pieces.flatten().copied().collect();
         debug_assert!(!vector.is_empty() || matches!(block.shape.kind, BlockKind::Routing { .. }));

@@ -6,16 +6,16 @@ use serde::Serialize;
 use tch::Device;
 
 use crate::error::ExpertsError;
+use crate::families::adapter::blocks::AdapterBlocks;
 use crate::families::adapter::{AdapterSettings, ExpertTraining};
-use crate::families::blocks::AdapterBlocks;
+use crate::families::config::read::{read_decoder, read_family};
+use crate::families::config::switch::SwitchConfig;
 use crate::families::config::{DecoderConfig, Family, MoeConfig};
-use crate::families::loader::Precision;
-use crate::families::read_config::{read_decoder, read_family};
-use crate::families::sites::{SiteKind, SiteShape};
-use crate::families::switch_config::SwitchConfig;
+use crate::families::finetune::Limits;
+use crate::families::models::loader::Precision;
+use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
-use crate::finetune::Limits;
-use crate::memory::MemoryEstimate;
+use crate::training::memory::MemoryEstimate;
 
 /// A model's configuration, of whichever kind.
 pub enum AnyConfig {

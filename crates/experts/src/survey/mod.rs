@@ -11,12 +11,12 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 pub use self::report::{Lengths, Report};
-use crate::encoder::{Encoder, Windows};
+use crate::classifier::encoder::{Encoder, Windows};
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
-use crate::finetune::Reader;
-use crate::notes::{NoteReader, NotesError, NotesFile};
-use crate::rows::ReadSoFar;
+use crate::families::finetune::Reader;
+use crate::files::notes::{NoteReader, NotesError, NotesFile};
+use crate::files::rows::ReadSoFar;
 use crate::task::{Objective, Task};
 
 /// Bad rows that are named; others are counted.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Survey;
-use crate::notes::near_twins;
+use crate::files::notes::near_twins;
 
 /// What files hold.
 #[derive(Clone, PartialEq, Debug, Serialize)]

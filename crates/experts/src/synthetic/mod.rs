@@ -10,7 +10,7 @@ mod vocabulary;
 pub use style::Style;
 
 use crate::draw::{Draw, Purpose};
-use crate::notes::Note;
+use crate::files::notes::Note;
 use vocabulary::{DURATIONS, SHARED, SPECIALTIES, Vocabulary};
 
 /// The names of the specialties, in the order of the weights that [`generate`] takes.

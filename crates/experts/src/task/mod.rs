@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::blocks::{BlockVectors, initial_blocks};
-use crate::checkpoint::write_checkpoint;
-use crate::config::{HIDDEN, ModelConfig};
+use crate::classifier::checkpoint::write_checkpoint;
+use crate::classifier::config::{HIDDEN, ModelConfig};
 use crate::error::ExpertsError;
 use crate::families::adapter::write_merged;
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Layout};

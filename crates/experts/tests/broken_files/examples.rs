@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloister_experts::families::AnyConfig;
-use cloister_experts::finetune::{Long, Reader};
+use cloister_experts::families::finetune::{Long, Reader};
 
 use super::{refused, write};
 

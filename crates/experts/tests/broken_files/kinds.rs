@@ -1,6 +1,6 @@
 //! Whole files of other kinds, refused by what they are.
 
-use cloister_experts::notes::read_notes;
+use cloister_experts::files::notes::read_notes;
 
 use super::{refused, write};
 

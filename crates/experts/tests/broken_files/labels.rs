@@ -1,6 +1,6 @@
 //! Labels: what names a class, and which names may be meant to be one.
 
-use cloister_experts::notes::{classes, near_twins, read_notes};
+use cloister_experts::files::notes::{classes, near_twins, read_notes};
 
 use super::{read, refused, write};
 

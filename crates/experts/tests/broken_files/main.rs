@@ -13,7 +13,7 @@ mod tables;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::notes::{Encoding, Note, NotesFile, read_notes};
+use cloister_experts::files::notes::{Encoding, Note, NotesFile, read_notes};
 
 /// Writes a file of a test.
 fn write(name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {

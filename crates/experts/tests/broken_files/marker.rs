@@ -9,7 +9,7 @@ use parquet::basic::Compression;
 
 use super::parquet_files::{Column, parquet};
 use super::write;
-use cloister_experts::notes::{Encoding, NotesFile, read_notes};
+use cloister_experts::files::notes::{Encoding, NotesFile, read_notes};
 
 /// The word. It is no word of a message, and each of its parts is told apart.
 const MARKER: &str = "Zaphod7391";

@@ -1,6 +1,6 @@
 //! The table of blocks and what is known of a model before it is loaded.
 
-use cloister_experts::families::losses::{self, Totals};
+use cloister_experts::families::layers::losses::{self, Totals};
 use cloister_experts::families::{
     Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Precision, Tokens, Workload, overview,
 };

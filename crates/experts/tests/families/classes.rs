@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use cloister_experts::families::adapter::write_merged;
+use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::families::{
     Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Precision, Tokens,
 };
-use cloister_experts::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::block::BlockKind;
 use serde_json::Value;

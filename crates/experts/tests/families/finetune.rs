@@ -1,7 +1,7 @@
 //! Adapters learn.
 
+use cloister_experts::families::finetune::{Decay, Example, FineTuner, FineTuning, Question, Rule};
 use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
-use cloister_experts::finetune::{Decay, Example, FineTuner, FineTuning, Question, Rule};
 use tch::{Device, Tensor};
 
 use crate::common::{expected, fixture, open, texts};

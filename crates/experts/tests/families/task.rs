@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cloister_experts::families::finetune::{Example, FineTuning, RoundTrainer};
 use cloister_experts::families::{Adapter, AdapterSettings};
-use cloister_experts::finetune::{Example, FineTuning, RoundTrainer};
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{Averaging, BlockVectors, PrivateTraining};
 use cloister_params::block::BlockKind;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use cloister_client::prepare;
-use cloister_experts::notes::{classes, read_notes};
+use cloister_experts::files::notes::{classes, read_notes};
 use cloister_experts::{
     BlockVectors, Device, Encoder, Features, LocalResult, LocalTraining, ModelConfig, Note, Trainer,
     initial_blocks,

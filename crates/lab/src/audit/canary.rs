@@ -2,7 +2,7 @@
 //! one direction.
 
 use cloister_client::averaging;
-use cloister_experts::config::HIDDEN;
+use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::{
     Averaging, BlockVectors, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken,
 };

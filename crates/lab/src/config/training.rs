@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cloister_alignment::reference::Gate;
-use cloister_experts::config::HIDDEN;
+use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::families::{ExpertTraining, Precision};
 use cloister_experts::{RegionForm, RoutingForm};
 use cloister_params::limits::PrivacyUnit;

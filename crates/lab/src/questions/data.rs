@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use cloister_experts::Note;
-use cloister_experts::embedding::EMBEDDING_WIDTH;
+use cloister_experts::classifier::embedding::EMBEDDING_WIDTH;
 use cloister_experts::families::AnyConfig;
-use cloister_experts::finetune::{Long, Question, Reader};
+use cloister_experts::families::finetune::{Long, Question, Reader};
+use cloister_experts::files::rows::{Row, Rows};
 use cloister_experts::partition::{Split, hold_out};
-use cloister_experts::rows::{Row, Rows};
 use cloister_experts::{Encoder, ModelConfig};
 
 use crate::config::Config;

@@ -4,8 +4,8 @@
 mod clusters;
 mod data;
 
+use cloister_experts::families::finetune::{Example, FineTuning, Question, RoundTrainer};
 use cloister_experts::families::{AdapterSettings, Model};
-use cloister_experts::finetune::{Example, FineTuning, Question, RoundTrainer};
 use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
 
 use crate::checkpoint::Checkpoints;

@@ -9,11 +9,11 @@ use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained};
 use crate::families::config::Family;
-use crate::families::loader::{Loader, Precision};
-use crate::families::model::Model;
-use crate::families::names::{CORRECTION, expert_maps, expert_module};
+use crate::families::config::names::{CORRECTION, expert_maps, expert_module};
+use crate::families::models::loader::{Loader, Precision};
+use crate::families::models::published::Model;
+use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::overview::AnyConfig;
-use crate::families::sites::{SiteKind, SiteShape};
 
 impl Adapter {
     /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,

@@ -4,6 +4,7 @@
 //! experts and a head over classes where that is asked for. It is written and read as PEFT does ([`peft`]), or added to
 //! the weights for good ([`merge`]).
 
+pub mod blocks;
 mod fresh;
 mod labels;
 mod merge;
@@ -21,11 +22,11 @@ pub use write::Layout;
 pub(crate) use write::plain;
 
 use crate::error::ExpertsError;
-use crate::families::names::HEAD;
-use crate::families::projection::Lora;
-use crate::families::sites::{SiteKind, SiteShape};
-use crate::notes::check_differ;
-use crate::private::Recorder;
+use crate::families::config::names::HEAD;
+use crate::families::layers::projection::Lora;
+use crate::families::models::sites::{SiteKind, SiteShape};
+use crate::files::notes::check_differ;
+use crate::training::private::Recorder;
 
 /// How experts are trained.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]

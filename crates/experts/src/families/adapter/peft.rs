@@ -10,15 +10,15 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::classifier::minilm::unsupported;
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::fields::Fields;
-use crate::families::model::Model;
-use crate::families::names::{CORRECTION, expert_maps, expert_module, on_disk};
-use crate::families::sites::{SiteKind, SiteShape};
+use crate::families::config::fields::Fields;
+use crate::families::config::names::{CORRECTION, expert_maps, expert_module, on_disk};
+use crate::families::models::published::Model;
+use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
-use crate::minilm::unsupported;
 
 /// What PEFT puts before every name.
 pub(super) const PREFIX: &str = "base_model.model.";

@@ -12,8 +12,8 @@ use crate::error::ExpertsError;
 use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS};
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
-use crate::families::names::{CORRECTION, HEAD, expert_maps, expert_module, on_disk};
-use crate::families::upcycle::{Part, part, write as write_tensors};
+use crate::families::config::names::{CORRECTION, HEAD, expert_maps, expert_module, on_disk};
+use crate::families::convert::upcycle::{Part, part, write as write_tensors};
 
 /// The release of PEFT whose layout is written.
 const PEFT_VERSION: &str = "0.21.2";

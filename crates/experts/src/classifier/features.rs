@@ -1,0 +1,193 @@
+//! What training and evaluation need of a note once the frozen layers have run over it.
+
+use tch::Tensor;
+
+use crate::device::uploaded;
+use crate::error::ExpertsError;
+use crate::packing::Packing;
+use crate::training::private::{RecordBatch, by_record, record_batches};
+
+/// Notes as the first MoE layer sees them: the hidden states that enter its router, kept in memory as f32
+/// (1,536 bytes a token), with each note's class. They hold as much about patients as the notes do.
+pub struct Features {
+    /// Packed hidden states of all notes, `[tokens, 384]`.
+    hidden: Tensor,
+    /// Tokens of each note's windows.
+    lengths: Vec<Vec<i64>>,
+    /// First row of each note.
+    starts: Vec<i64>,
+    /// Class of each note.
+    labels: Vec<i64>,
+    /// The record of each note.
+    records: Vec<usize>,
+    /// What is added to each note's logits, `[notes, classes]`, where there is anything.
+    offsets: Option<Tensor>,
+    truncated: usize,
+}
+
+impl Features {
+    pub(crate) fn new(
+        hidden: Tensor,
+        lengths: Vec<Vec<i64>>,
+        labels: Vec<i64>,
+        truncated: usize,
+    ) -> Result<Self, ExpertsError> {
+        if lengths.is_empty() {
+            return Err(ExpertsError::NoNotes);
+        }
+        let starts = lengths
+            .iter()
+            .scan(0, |next, length: &Vec<i64>| {
+                let start = *next;
+                *next += length.iter().sum::<i64>();
+                Some(start)
+            })
+            .collect();
+        let records = (0..lengths.len()).collect();
+        Ok(Self { hidden, lengths, starts, labels, records, offsets: None, truncated })
+    }
+
+    /// Adds fixed values to each note's logits, in training and evaluation: the logits of another model that this one
+    /// is to improve on, or log priors of the classes (balanced softmax). `offsets` has a row of `classes` values a
+    /// note.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when there are not as many rows as notes, or a value is not finite.
+    pub fn with_offsets(mut self, offsets: &[f32], classes: usize) -> Result<Self, ExpertsError> {
+        if offsets.len() != self.notes() * classes || offsets.iter().any(|value| !value.is_finite()) {
+            let (rows, notes) = (offsets.len() / classes.max(1), self.notes());
+            let reason = format!("offsets must be {notes} rows of {classes} finite values, not {rows} rows");
+            return Err(ExpertsError::Settings(reason));
+        }
+        let offsets = Tensor::from_slice(offsets).view([self.notes() as i64, classes as i64]);
+        self.offsets = Some(offsets.to_device(self.hidden.device()));
+        Ok(self)
+    }
+
+    /// Other classes for the notes, as rows of the head: what a member believes that they are.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when there are not as many classes as notes.
+    pub fn with_labels(mut self, labels: &[usize]) -> Result<Self, ExpertsError> {
+        if labels.len() != self.notes() {
+            let (notes, got) = (self.notes(), labels.len());
+            let reason = format!("labels must be one for each of {notes} notes, not {got}");
+            return Err(ExpertsError::Settings(reason));
+        }
+        self.labels = labels.iter().map(|&label| label as i64).collect();
+        Ok(self)
+    }
+
+    /// The same, with the number of each note's record: notes with the same number are one record for privacy.
+    pub(crate) fn with_records(self, records: Vec<usize>) -> Self {
+        Self { records, ..self }
+    }
+
+    /// The notes of each record. Without [`with_records`](Self::with_records) each note is one.
+    pub(crate) fn by_record(&self) -> Vec<Vec<usize>> {
+        by_record(self.records.iter().copied())
+    }
+
+    /// The notes with these indices, in this order, as features of their own.
+    ///
+    /// # Errors
+    /// [`ExpertsError::NoNotes`] for no index at all.
+    ///
+    /// # Panics
+    /// Where there is no such note.
+    pub fn select(&self, notes: &[usize]) -> Result<Self, ExpertsError> {
+        if notes.is_empty() {
+            return Err(ExpertsError::NoNotes);
+        }
+        let lengths = notes.iter().map(|&note| self.lengths[note].clone()).collect();
+        let labels = notes.iter().map(|&note| self.labels[note]).collect();
+        let selected = Self::new(self.hidden_of(notes), lengths, labels, 0)?;
+        let records = notes.iter().map(|&note| self.records[note]).collect();
+        Ok(Self { offsets: self.offsets_of(notes), records, ..selected })
+    }
+
+    /// How many notes there are.
+    pub fn notes(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// How many records the notes make.
+    pub fn records(&self) -> usize {
+        self.by_record().len()
+    }
+
+    /// How many tokens all notes have together, special tokens included.
+    pub fn tokens(&self) -> usize {
+        self.lengths.iter().flatten().sum::<i64>() as usize
+    }
+
+    /// How many notes were longer than the model reads and were cut.
+    pub fn truncated(&self) -> usize {
+        self.truncated
+    }
+
+    /// The class of each note, as rows of the head.
+    pub fn labels(&self) -> Vec<usize> {
+        self.labels.iter().map(|&label| label as usize).collect()
+    }
+
+    /// The notes with these indices, as one batch.
+    pub(crate) fn batch(&self, notes: &[usize]) -> Batch {
+        let lengths: Vec<&[i64]> = notes.iter().map(|&note| self.lengths[note].as_slice()).collect();
+        let labels: Vec<i64> = notes.iter().map(|&note| self.labels[note]).collect();
+        let device = self.hidden.device();
+        Batch {
+            hidden: self.hidden_of(notes),
+            labels: uploaded(&Tensor::from_slice(&labels), device),
+            offsets: self.offsets_of(notes),
+            packing: Packing::of_windows(&lengths).to_device(device),
+        }
+    }
+
+    /// Their packed hidden states.
+    fn hidden_of(&self, notes: &[usize]) -> Tensor {
+        let rows = |note: usize| self.hidden.narrow(0, self.starts[note], self.lengths[note].iter().sum());
+        Tensor::cat(&notes.iter().map(|&note| rows(note)).collect::<Vec<Tensor>>(), 0)
+    }
+
+    /// All notes record by record, in batches of at most so many tokens, or of one note.
+    pub(crate) fn record_batches(&self, most_tokens: i64) -> Vec<RecordBatch> {
+        let records = self.by_record();
+        let tokens = |note: usize| self.lengths[note].iter().sum();
+        record_batches(records.iter().map(Vec::as_slice), tokens, most_tokens)
+    }
+
+    fn offsets_of(&self, notes: &[usize]) -> Option<Tensor> {
+        let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
+        let rows = uploaded(&Tensor::from_slice(&rows), self.hidden.device());
+        self.offsets.as_ref().map(|all| all.index_select(0, &rows))
+    }
+
+    /// All notes in their order, in batches of at most so many tokens, or of one note.
+    pub(crate) fn batches(&self, most_tokens: i64) -> impl Iterator<Item = Batch> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let start = next;
+            let mut tokens = 0;
+            while let Some(lengths) = self.lengths.get(next) {
+                tokens += lengths.iter().sum::<i64>();
+                if next > start && tokens > most_tokens {
+                    break;
+                }
+                next += 1;
+            }
+            (next > start).then(|| self.batch(&(start..next).collect::<Vec<usize>>()))
+        })
+    }
+}
+
+/// A few notes, ready for the model.
+pub(crate) struct Batch {
+    /// Packed hidden states, `[tokens, 384]`.
+    pub(crate) hidden: Tensor,
+    /// Class of each note, `[notes]`.
+    pub(crate) labels: Tensor,
+    /// What is added to the logits, `[notes, classes]`.
+    pub(crate) offsets: Option<Tensor>,
+    pub(crate) packing: Packing,
+}

@@ -1,0 +1,161 @@
+//! A MoE feed-forward network whose experts start as copies of one dense network.
+//!
+//! Expert `e` is `down_e(gelu(up_e(x)))` with `up_e = W + (alpha / rank) · B · A`, and `down_e` alike. Only `B` is
+//! trained; `A` is drawn from the seed, frozen, and equal at every member (FFA-LoRA, Sun et al. 2024, "Improving
+//! LoRA in Privacy-preserving Federated Learning"). The adapter is then linear in what is trained, so the average
+//! of the members' updates is the update of the average, which it is not when `A` is trained too.
+//!
+//! All experts share the frozen `W`, so each token passes through it once, whatever the number of its experts:
+//! going up, `W x` is the same for all of them; going down, the weighted sum over experts moves inside the product,
+//! `sum_e w_e · W h_e = W · sum_e w_e h_e`. The low-rank products are made for all experts at once too: `A` of all of them,
+//! side by side, gives each token `experts · rank` values, of which only those of its own expert stay before `B` of all of them.
+//! Nothing is sorted, so that the host never waits for a count.
+//! This suits few experts of low rank: where `experts · rank` is far above 384, most of what is multiplied is 0.
+
+use tch::{Kind, Tensor};
+
+use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
+use crate::classifier::minilm::{FeedForward, filled};
+use crate::draw::{Draw, Purpose};
+use crate::packing::Packing;
+use crate::training::private::{Place, Recorder};
+
+const K: i64 = TOP_K as i64;
+
+/// What a MoE layer learns.
+pub(crate) struct MoeParameters {
+    /// `[experts, 384]`.
+    pub(crate) router: Tensor,
+    /// Trained halves of the adapters on the map up, `[experts, 1536, rank]`.
+    pub(crate) up: Tensor,
+    /// Trained halves of the adapters on the map down, `[experts, 384, rank]`.
+    pub(crate) down: Tensor,
+    /// Notes the products with these parameters, in private training.
+    pub(crate) recorder: Recorder,
+}
+
+/// Where a router sends the tokens of a batch.
+pub(crate) struct Routing {
+    /// The hidden states that were routed, `[tokens, 384]`.
+    pub(crate) hidden: Tensor,
+    /// Softmax over all experts, `[tokens, experts]`.
+    pub(crate) probabilities: Tensor,
+    /// The two likeliest experts of each token, `[tokens, 2]`.
+    pub(crate) chosen: Tensor,
+    /// Probabilities of the chosen, `[tokens, 2]`.
+    pub(crate) chosen_probabilities: Tensor,
+}
+
+impl Routing {
+    /// Routes hidden states `[tokens, 384]` by their logits, `[tokens, experts]`.
+    pub(crate) fn new(hidden: Tensor, logits: &Tensor) -> Self {
+        let probabilities = logits.softmax(-1, Kind::Float);
+        let (chosen_probabilities, chosen) = probabilities.topk(K, -1, true, true);
+        Self { hidden, probabilities, chosen, chosen_probabilities }
+    }
+
+    /// The same on the CPU.
+    pub(crate) fn to_host(&self) -> Self {
+        let host = |tensor: &Tensor| tensor.to_device(tch::Device::Cpu);
+        Self {
+            hidden: host(&self.hidden),
+            probabilities: host(&self.probabilities),
+            chosen: host(&self.chosen),
+            chosen_probabilities: host(&self.chosen_probabilities),
+        }
+    }
+
+    /// The chosen probabilities, renormalised to sum to 1, `[tokens, 2]`.
+    fn weights(&self) -> Tensor {
+        &self.chosen_probabilities / self.chosen_probabilities.sum_dim_intlist(-1, true, Kind::Float)
+    }
+}
+
+/// The frozen part of a MoE layer.
+pub(crate) struct MoeLayer {
+    dense: FeedForward,
+    experts: i64,
+    /// Frozen halves of the experts' adapters on the map up side by side, `[384, experts · rank]`, scaled by
+    /// `alpha / rank`.
+    adapters_up: Tensor,
+    /// Frozen halves of the adapters on the map down, `[1536, experts · rank]`, alike.
+    adapters_down: Tensor,
+}
+
+impl MoeLayer {
+    /// Upcycles a dense network into the MoE layer number `layer`.
+    pub(crate) fn new(config: &ModelConfig, layer: usize, dense: FeedForward) -> Self {
+        let frozen = |purpose, inputs: usize| {
+            let of = |expert| frozen_adapter(config, purpose, layer, expert);
+            let values: Vec<f32> = (0..config.experts).flat_map(of).collect();
+            let rows =
+                Tensor::from_slice(&values).view([-1, inputs as i64]) * (config.alpha / config.rank as f64);
+            rows.tr().contiguous().to_device(dense.device()).to_kind(dense.kind())
+        };
+        Self {
+            experts: config.experts as i64,
+            adapters_up: frozen(Purpose::AdapterUp, HIDDEN),
+            adapters_down: frozen(Purpose::AdapterDown, INTERMEDIATE),
+            dense,
+        }
+    }
+
+    /// Routed hidden states through the experts, with residual connection and normalisation, `[tokens, 384]`.
+    pub(crate) fn forward(&self, routing: &Routing, parameters: &MoeParameters, packing: &Packing) -> Tensor {
+        let (hidden, kind) = (&routing.hidden, self.dense.kind());
+        let rows = filled(hidden.to_kind(kind));
+        let chosen = filled(routing.chosen.one_hot(self.experts).flatten(1, 2).to_kind(kind));
+        let weights = filled(routing.weights().to_kind(kind));
+        let (up, down) = (side_by_side(&parameters.up, kind), side_by_side(&parameters.down, kind));
+        let dense_up = self.dense.up.forward(&rows);
+        let reduced = rows.matmul(&self.adapters_up);
+        let (mut intermediate, mut low_rank) = (Vec::new(), Vec::new());
+        let choices = chosen.chunk(K, 1);
+        for (choice, chosen) in choices.iter().enumerate() {
+            let own = self.of_chosen(&reduced, chosen);
+            let lifted = dense_up.addmm(&own, &up);
+            let rows = move || {
+                let of_rows = chosen.argmax(1, false);
+                (Place::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
+            };
+            parameters.recorder.record("up", (&own, &lifted), rows);
+            let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
+            low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
+            intermediate.push(weighted);
+        }
+        let lowered = total(low_rank.iter().map(|(own, _)| own)).matmul(&down);
+        for (own, rows) in low_rank {
+            parameters.recorder.record("down", (&own, &lowered), rows);
+        }
+        let out = self.dense.down.forward(&total(intermediate.iter())) + lowered;
+        self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
+    }
+
+    /// Rows `[tokens, experts · rank]`, 0 but in the columns of each token's expert; `chosen` is `[tokens, experts]`, 1 for it.
+    fn of_chosen(&self, rows: &Tensor, chosen: &Tensor) -> Tensor {
+        (rows.view([rows.size()[0], self.experts, -1]) * chosen.unsqueeze(-1)).flatten(1, 2)
+    }
+}
+
+/// Second halves of all experts' adapters, `[experts, out, rank]`, as one `[experts · rank, out]`.
+fn side_by_side(halves: &Tensor, kind: Kind) -> Tensor {
+    halves.to_kind(kind).transpose(1, 2).flatten(0, 1)
+}
+
+/// The sum of one tensor or more.
+fn total<'a>(mut tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
+    let first = tensors.next().expect("every token has experts").shallow_clone();
+    tensors.fold(first, |sum, tensor| sum + tensor)
+}
+
+/// The frozen half of one adapter, `rank` rows, uniform in ±1/√inputs as LoRA has it.
+pub(crate) fn frozen_adapter(
+    config: &ModelConfig,
+    purpose: Purpose,
+    layer: usize,
+    expert: usize,
+) -> Vec<f32> {
+    let inputs = if matches!(purpose, Purpose::AdapterUp) { HIDDEN } else { INTERMEDIATE };
+    let bound = 1.0 / (inputs as f32).sqrt();
+    Draw::new(config.seed, purpose, layer * config.experts + expert).symmetric(config.rank * inputs, bound)
+}

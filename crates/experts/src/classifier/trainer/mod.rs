@@ -1,0 +1,354 @@
+//! Local training at one member.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Reduction, Tensor};
+
+use cloister_params::block::BlockKind;
+
+use crate::blocks::{BlockVectors, initial_blocks};
+use crate::classifier::config::{HIDDEN, ModelConfig};
+use crate::classifier::encoder::Encoder;
+use crate::classifier::features::{Batch, Features};
+use crate::classifier::model::{Model, Output, Parameters, integers};
+use crate::classifier::moe::Routing;
+use crate::draw::{Draw, Purpose};
+use crate::error::ExpertsError;
+use crate::training::losses::Losses;
+use crate::training::optimizer::{Group, Optimizer, Plan};
+use crate::training::regularizer::{Over, RoutingForm, consistency, load_balance, published};
+use crate::training::statistics::{LayerStatistics, RegionForm};
+
+mod pooling;
+mod private;
+mod result;
+
+pub use result::{Evaluation, ExpertRegion, LocalResult, Score};
+
+/// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
+pub const HEAD_RATE_RATIO: f64 = 3.0;
+/// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not move.
+pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
+/// Tokens of a batch that is only evaluated.
+const EVALUATION_TOKENS: i64 = 1024;
+
+/// Settings of one local training.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalTraining {
+    /// Passes over the member's notes.
+    pub epochs: usize,
+    /// Notes of a batch; working memory grows with it.
+    pub batch_size: usize,
+    /// Learning rate of experts and routers; the head's is [`HEAD_RATE_RATIO`] times it.
+    pub learning_rate: f64,
+    /// Weight `lambda` of the routing regulariser, which acts only when a routing distribution is published.
+    pub routing_penalty: f64,
+    /// Weight of the load balance.
+    pub load_balance: f64,
+    /// What the routing regulariser compares, and how strongly for each expert.
+    pub routing_form: RoutingForm,
+    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds the parameters near those that training
+    /// started from (FedProx, Li et al. 2020).
+    pub proximal: f64,
+    /// What stays as it was loaded.
+    pub frozen: Frozen,
+    /// What is told of the experts' regions.
+    pub region_form: RegionForm,
+    /// Seed of the order of the notes.
+    pub seed: u64,
+}
+
+/// Parameters that a training leaves as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Frozen {
+    /// The routers.
+    pub routers: bool,
+    /// The head.
+    pub head: bool,
+}
+
+impl Default for LocalTraining {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            batch_size: 8,
+            learning_rate: 3e-3,
+            routing_penalty: 0.1,
+            load_balance: 0.01,
+            routing_form: RoutingForm::default(),
+            proximal: 0.0,
+            frozen: Frozen::default(),
+            region_form: RegionForm::default(),
+            seed: 0,
+        }
+    }
+}
+
+impl LocalTraining {
+    fn check(&self) -> Result<(), ExpertsError> {
+        let fail = |reason: &str| Err(ExpertsError::Settings(reason.to_owned()));
+        if self.epochs == 0 || self.batch_size == 0 {
+            return fail("epochs and batch_size must be at least 1");
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return fail("learning_rate must be a positive number");
+        }
+        let weight = |value: f64| value.is_finite() && value >= 0.0;
+        if !(weight(self.routing_penalty) && weight(self.load_balance) && weight(self.proximal)) {
+            return fail("routing_penalty, load_balance and proximal must be numbers of at least 0");
+        }
+        Ok(())
+    }
+}
+
+/// How far a training is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TrainingProgress {
+    /// Steps done.
+    pub step: usize,
+    /// Steps of the whole training.
+    pub steps: usize,
+    /// Loss of the task in the last batch, in nats a note.
+    pub loss: f64,
+}
+
+/// A member's model and the notes that it learns from.
+pub struct Trainer {
+    config: ModelConfig,
+    model: Model,
+    parameters: Parameters,
+    /// For each layer, the published routing distribution, if any.
+    published: Vec<Option<Tensor>>,
+    features: Features,
+}
+
+impl Trainer {
+    /// Starts from [`initial_blocks`]. The encoder may be dropped afterwards, and shared by many trainers before.
+    pub fn new(encoder: &Encoder, features: Features) -> Self {
+        let config = encoder.config().clone();
+        let parameters = Parameters::from_blocks(&config, &initial_blocks(&config), encoder.device());
+        let published = (0..config.moe_layers).map(|_| None).collect();
+        Self { model: Model::new(encoder), parameters, published, features, config }
+    }
+
+    /// Takes over the consortium's model; its routing blocks are the published routing distributions, 0 where there
+    /// are none yet. The reserved coordinates of the routers are not read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another configuration's.
+    pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
+        blocks.check(&self.config)?;
+        let device = self.model.device();
+        self.parameters = Parameters::from_blocks(&self.config, blocks, device);
+        let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
+        self.published =
+            routing.map(|(_, values)| published(values).map(|tensor| tensor.to_device(device))).collect();
+        Ok(())
+    }
+
+    /// The notes that it learns from.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The present parameters; routing blocks and reserved coordinates are 0.
+    ///
+    /// # Errors
+    /// [`ExpertsError::NotFinite`] when training has ruined them.
+    pub fn blocks(&self) -> Result<BlockVectors, ExpertsError> {
+        BlockVectors::new(&self.config, self.parameters.to_values(&self.config))
+    }
+
+    /// Trains from the present parameters, with a fresh optimizer. Equal settings give equal bits on one
+    /// thread of the CPU.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`], [`ExpertsError::Diverged`] or [`ExpertsError::NotFinite`].
+    pub fn train(
+        &mut self,
+        settings: &LocalTraining,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<LocalResult, ExpertsError> {
+        settings.check()?;
+        let before = self.parameters.to_values(&self.config);
+        let (losses, statistics) = self.descend(settings, progress)?;
+        self.result(before, &losses, &statistics)
+    }
+
+    /// What a training yields that started from `before`, had these losses, and routed like this.
+    fn result(
+        &self,
+        before: Vec<Vec<f32>>,
+        losses: &[f64],
+        statistics: &[LayerStatistics],
+    ) -> Result<LocalResult, ExpertsError> {
+        let (loss_first, loss_last) = first_and_last(losses);
+        Ok(LocalResult {
+            updates: self.updates(before, statistics)?,
+            regions: (0..).zip(statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
+            margins: statistics.iter().map(LayerStatistics::margins).collect(),
+            loss_first,
+            loss_last,
+            truncated: self.features.truncated(),
+            notes: self.features.notes(),
+            by_record: None,
+        })
+    }
+
+    /// How many notes it trains on.
+    pub fn notes(&self) -> usize {
+        self.features.notes()
+    }
+
+    /// Classifies notes with the present parameters.
+    pub fn evaluate(&self, notes: &Features) -> Evaluation {
+        let mut per_class = vec![Score::default(); self.config.classes.len()];
+        for batch in notes.batches(EVALUATION_TOKENS) {
+            let output = tch::no_grad(|| self.model.forward(&batch, &self.parameters));
+            let correct = output.logits.argmax(-1, false).eq_tensor(&batch.labels);
+            for (label, correct) in integers(&batch.labels).into_iter().zip(integers(&correct)) {
+                per_class[label as usize].total += 1;
+                per_class[label as usize].correct += correct as usize;
+            }
+        }
+        let overall = per_class.iter().fold(Score::default(), |sum, class| Score {
+            correct: sum.correct + class.correct,
+            total: sum.total + class.total,
+        });
+        Evaluation { overall, per_class }
+    }
+
+    /// The steps of a training; returns the task's loss in each, and how the last epoch's steps routed.
+    fn descend(
+        &self,
+        settings: &LocalTraining,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(Vec<f64>, Vec<LayerStatistics>), ExpertsError> {
+        let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
+        let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
+        let anchor = Anchor::new(&optimizer, settings.proximal);
+        let mut losses = Losses::new(steps);
+        let mut statistics = self.no_statistics(settings.region_form);
+        for epoch in 0..settings.epochs {
+            for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
+                let batch = self.features.batch(notes);
+                let output = self.model.forward(&batch, &self.parameters);
+                let task = task_loss(&output, &batch, Reduction::Mean);
+                losses.push(task.detach(), progress)?;
+                let routing = self.routing_loss(&output, settings, Over::Batch);
+                if epoch + 1 == settings.epochs {
+                    count(&mut statistics, &output.routings, &batch, settings.region_form);
+                }
+                let mut gradients = optimizer.gradients(&(task + routing));
+                anchor.add_pull(&optimizer, &mut gradients);
+                optimizer.apply(&gradients);
+            }
+        }
+        Ok((losses.finish(progress)?, statistics))
+    }
+
+    /// What is trained, with its name.
+    fn trained(&self, frozen: Frozen) -> Vec<(String, Tensor)> {
+        let is_frozen = |name: &str| {
+            (frozen.routers && name.ends_with(".router")) || (frozen.head && name.starts_with("head."))
+        };
+        let trained = self.parameters.named().into_iter().filter(|(name, _)| !is_frozen(name));
+        trained.map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
+    }
+
+    /// What is trained, with its learning rate.
+    fn groups(&self, settings: &LocalTraining) -> Vec<Group> {
+        let group = |(name, parameter): (String, Tensor)| {
+            let (ratio, weight_decay) = match name.as_str() {
+                "head.weight" => (HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY),
+                "head.bias" => (HEAD_RATE_RATIO, 0.0),
+                _ => (1.0, 0.0),
+            };
+            Group { parameter, learning_rate: settings.learning_rate * ratio, weight_decay }
+        };
+        self.trained(settings.frozen).into_iter().map(group).collect()
+    }
+
+    fn routing_loss(&self, output: &Output, settings: &LocalTraining, over: Over<'_>) -> Tensor {
+        let mut sum = Tensor::zeros([], (Kind::Float, self.model.device()));
+        for (routing, published) in output.routings.iter().zip(&self.published) {
+            sum += load_balance(routing, over) * settings.load_balance;
+            if let Some(published) = published {
+                let penalty = consistency(routing, published, settings.routing_form, over);
+                sum += penalty * settings.routing_penalty;
+            }
+        }
+        sum
+    }
+
+    fn no_statistics(&self, form: RegionForm) -> Vec<LayerStatistics> {
+        let new = || LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
+        let of = |_| match form {
+            RegionForm::Mean => new(),
+            RegionForm::WithinClasses => new().within(self.config.classes.len()),
+        };
+        (0..self.config.moe_layers).map(of).collect()
+    }
+
+    fn updates(
+        &self,
+        before: Vec<Vec<f32>>,
+        statistics: &[LayerStatistics],
+    ) -> Result<BlockVectors, ExpertsError> {
+        let mut updates = self.parameters.to_values(&self.config);
+        for (update, before) in updates.iter_mut().zip(&before) {
+            update.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
+        }
+        let first_routing = updates.len() - statistics.len();
+        for (update, own) in updates[first_routing..].iter_mut().zip(statistics) {
+            *update = own.distribution();
+        }
+        BlockVectors::new(&self.config, updates)
+    }
+}
+
+/// Where a training started, for the proximal term.
+pub(crate) struct Anchor {
+    start: Vec<Tensor>,
+    proximal: f64,
+}
+
+impl Anchor {
+    pub(crate) fn new(optimizer: &Optimizer, proximal: f64) -> Self {
+        let copies = || optimizer.parameters().map(|parameter| parameter.detach().copy()).collect();
+        Self { start: if proximal > 0.0 { copies() } else { Vec::new() }, proximal }
+    }
+
+    /// Adds the pull's gradient, `mu · (w − w_0)`, to those of the parameters.
+    pub(crate) fn add_pull(&self, optimizer: &Optimizer, gradients: &mut [Tensor]) {
+        for ((now, start), gradient) in optimizer.parameters().zip(&self.start).zip(gradients) {
+            *gradient += (now.detach() - start) * self.proximal;
+        }
+    }
+}
+
+/// Counts how each layer routed a batch.
+fn count(statistics: &mut [LayerStatistics], routings: &[Routing], batch: &Batch, form: RegionForm) {
+    let within = form == RegionForm::WithinClasses;
+    let classes = within.then(|| batch.labels.index_select(0, &batch.packing.owners()));
+    statistics.iter_mut().zip(routings).for_each(|(own, routing)| own.add(routing, classes.as_ref()));
+}
+
+fn task_loss(output: &Output, batch: &Batch, reduction: Reduction) -> Tensor {
+    output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, reduction, -100, 0.0)
+}
+
+/// The order of the notes in an epoch.
+pub(crate) fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..notes).collect();
+    Draw::new(seed, Purpose::Order, epoch).shuffle(&mut order);
+    order
+}
+
+/// The mean loss over the first and over the last quarter of the steps.
+pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
+    let quarter = losses.len().div_ceil(4);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+    (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
+}

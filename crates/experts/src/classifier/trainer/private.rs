@@ -1,0 +1,304 @@
+//! DP-SGD of MiniLM upcycled.
+
+use rand_core::CryptoRng;
+use tch::{Device, Kind, Reduction, Tensor};
+
+use super::{
+    Anchor, EVALUATION_TOKENS, LocalResult, LocalTraining, Trainer, TrainingProgress, count, task_loss,
+};
+use crate::classifier::model::Parameters;
+use crate::classifier::moe::Routing;
+use crate::error::ExpertsError;
+use crate::training::losses::Losses;
+use crate::training::optimizer::{Optimizer, Plan};
+use crate::training::private::{
+    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
+};
+use crate::training::regularizer::Over;
+use crate::training::statistics::{LayerStatistics, RegionForm};
+
+/// One private training: the parameters, and the tape that their products are written to.
+struct Private<'a> {
+    trainer: &'a Trainer,
+    settings: &'a LocalTraining,
+    /// The notes of each record.
+    records: Vec<Vec<usize>>,
+    tape: Tape,
+    recorded: Parameters,
+    trained: Vec<(String, Tensor)>,
+}
+
+impl Trainer {
+    /// Trains from the present parameters by DP-SGD. `settings.epochs` and `settings.seed` play no part: there are
+    /// `private.steps` steps on batches that `random` draws; `settings.batch_size` is how many notes pass through the model
+    /// together, and what each step's sum is divided by.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits.
+    ///
+    /// # Leakage
+    /// `updates` of trained blocks say of each record what the charge for `private` says. All else in the result tells of the
+    /// notes as it does without privacy.
+    pub fn train_privately(
+        &mut self,
+        settings: &LocalTraining,
+        private: &PrivateTraining,
+        random: &mut impl CryptoRng,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(LocalResult, PrivateReport), ExpertsError> {
+        settings.check()?;
+        private.check()?;
+        let before = self.parameters.to_values(&self.config);
+        let (losses, report) = self.descend_privately(settings, private, random, progress)?;
+        Ok((self.result(before, &losses, &self.statistics(settings.region_form))?, report))
+    }
+
+    /// How the present parameters route the notes.
+    fn statistics(&self, form: RegionForm) -> Vec<LayerStatistics> {
+        let mut statistics = self.no_statistics(form);
+        for batch in self.features.batches(EVALUATION_TOKENS) {
+            let routings = tch::no_grad(|| self.model.route(&batch, &self.parameters));
+            count(&mut statistics, &routings, &batch, form);
+        }
+        statistics
+    }
+
+    /// Averages over the records with the present parameters, none of which one record moves by much.
+    pub fn record_averages(&self, averaging: &Averaging) -> RecordAverages {
+        let layer = |_| LayerAverages::new(averaging, self.config.experts);
+        let mut layers: Vec<LayerAverages<'_>> = (0..self.config.moe_layers).map(layer).collect();
+        tch::no_grad(|| {
+            for records in self.features.record_batches(EVALUATION_TOKENS) {
+                let batch = self.features.batch(&records.examples);
+                let owners = batch.packing.owners().to_device(Device::Cpu);
+                let routings = self.model.route(&batch, &self.parameters);
+                let routings = routings.iter().map(Routing::to_host);
+                layers
+                    .iter_mut()
+                    .zip(routings)
+                    .for_each(|(layer, routing)| layer.add(&routing, &owners, &records));
+            }
+        });
+        RecordAverages::of(&layers)
+    }
+
+    fn descend_privately(
+        &self,
+        settings: &LocalTraining,
+        private: &PrivateTraining,
+        random: &mut impl CryptoRng,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(Vec<f64>, PrivateReport), ExpertsError> {
+        let steps = private.steps;
+        let own = Private::new(self, settings);
+        let coordinates = own.trained.iter().map(|(_, tensor)| tensor.numel()).sum();
+        let grid = Grid::new(private, coordinates)?;
+        let plan = Plan { max_norm: None, ..Plan::default() };
+        let mut optimizer = Optimizer::new(self.groups(settings), steps, plan);
+        let anchor = Anchor::new(&optimizer, settings.proximal);
+        let mut losses = Losses::new(steps);
+        let mut drawn_in_steps = Vec::with_capacity(steps);
+        let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
+        for _ in 0..steps {
+            let sizes = (own.records.len(), settings.batch_size);
+            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
+            let mut step = private.step(grid, sizes, random, clipped_sum);
+            anchor.add_pull(&optimizer, &mut step.gradients);
+            optimizer.apply(&step.gradients);
+            drawn_in_steps.push(step.drawn.len());
+            counts += &step.counts;
+            losses.push(step.loss, progress)?;
+        }
+        let losses = losses.finish(progress)?.into_iter().zip(&drawn_in_steps);
+        let losses = losses.filter(|(_, drawn)| **drawn > 0).map(|(loss, _)| loss).collect();
+        Ok((losses, PrivateReport::new(steps, drawn_in_steps.iter().sum(), &counts)))
+    }
+}
+
+impl<'a> Private<'a> {
+    fn new(trainer: &'a Trainer, settings: &'a LocalTraining) -> Self {
+        let tape = Tape::default();
+        let recorded = trainer.parameters.recorded(&tape);
+        let (records, trained) = (trainer.features.by_record(), trainer.trained(settings.frozen));
+        Self { trainer, settings, records, tape, recorded, trained }
+    }
+
+    /// The task's mean loss over the notes of the drawn records, 0 where there are none, and the sum of the records' clipped
+    /// gradients.
+    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
+        let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
+        let sum = ClippedSum::new(bound, &self.trained);
+        sum.of_drawn(drawn, self.settings.batch_size, |numbers| self.gradients(numbers))
+    }
+
+    /// The sum of the task's losses over some notes, and each note's gradient, `[notes, …]` for each parameter.
+    fn gradients(&self, notes: &[usize]) -> (Tensor, Vec<Tensor>) {
+        let batch = self.trainer.features.batch(notes);
+        let output = self.trainer.model.forward(&batch, &self.recorded);
+        let task = task_loss(&output, &batch, Reduction::Sum);
+        let (owners, examples) = (batch.packing.owners(), batch.packing.notes);
+        let over = Over::Examples { owners: &owners, examples };
+        let loss = &task + self.trainer.routing_loss(&output, self.settings, over);
+        (task.detach(), self.tape.gradients(&loss, examples, &self.trained))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::{BlockVectors, initial_blocks};
+    use crate::classifier::config::ModelConfig;
+    use crate::classifier::encoder::Encoder;
+    use crate::files::notes::Note;
+    use crate::synthetic::{self, Style};
+    use crate::training::regularizer::RoutingForm;
+
+    /// Notes of very different lengths.
+    fn notes() -> Vec<Note> {
+        let mut notes = synthetic::generate(9, &[1.0; 8], Style::Dictated, 4);
+        for (index, note) in notes.iter_mut().enumerate() {
+            let words: Vec<&str> = note.text.split(' ').take(3 + 5 * index).collect();
+            note.text = words.join(" ");
+        }
+        notes
+    }
+
+    /// A trainer whose adapters, head and published distributions are not 0.
+    fn trainer() -> Option<Trainer> {
+        let Some(folder) = std::env::var_os("CLOISTER_MINILM") else {
+            eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
+            return None;
+        };
+        let config = ModelConfig::new(synthetic::CLASSES.map(str::to_owned).to_vec());
+        let encoder = Encoder::open(folder.as_ref(), config.clone(), 1, tch::Device::Cpu)
+            .expect("the weights are there");
+        let mut trainer = Trainer::new(&encoder, encoder.features(&notes()).expect("the labels are known"));
+        let scrambled = |values: &Vec<f32>| {
+            let value = |(index, value): (usize, &f32)| value + ((index * 37 % 101) as f32 - 50.0) * 2e-4;
+            values.iter().enumerate().map(value).collect()
+        };
+        let values = initial_blocks(&config).values().iter().map(scrambled).collect();
+        let mut values: Vec<Vec<f32>> = values;
+        let routing = values.len() - config.moe_layers;
+        values[routing..].fill(vec![0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05]);
+        trainer.load(&BlockVectors::new(&config, values).expect("lengths are kept")).expect("the same model");
+        Some(trainer)
+    }
+
+    fn settings() -> LocalTraining {
+        LocalTraining { batch_size: 4, load_balance: 0.5, routing_penalty: 0.5, ..LocalTraining::default() }
+    }
+
+    /// The gradient of one note by the plain loss of a batch of it alone.
+    fn alone(trainer: &Trainer, settings: &LocalTraining, note: usize) -> Vec<Tensor> {
+        let batch = trainer.features.batch(&[note]);
+        let output = trainer.model.forward(&batch, &trainer.parameters);
+        let task = task_loss(&output, &batch, Reduction::Mean);
+        let loss = task + trainer.routing_loss(&output, settings, Over::Batch);
+        let optimizer = Optimizer::new(trainer.groups(settings), 1, Plan::default());
+        optimizer.gradients(&loss)
+    }
+
+    fn norm(gradients: &[Tensor]) -> f64 {
+        let squares = gradients.iter().map(|gradient| gradient.square().sum(Kind::Double).double_value(&[]));
+        squares.sum::<f64>().sqrt()
+    }
+
+    fn off(one: &Tensor, other: &Tensor) -> f64 {
+        (one - other).abs().max().double_value(&[])
+    }
+
+    /// PRIV-10
+    #[test]
+    fn the_gradients_of_a_batch_are_those_of_each_note_alone() {
+        let Some(trainer) = trainer() else { return };
+        for form in [RoutingForm::Adaptive, RoutingForm::Uniform, RoutingForm::BatchMean] {
+            let settings = LocalTraining { routing_form: form, ..settings() };
+            let own = Private::new(&trainer, &settings);
+            let all: Vec<usize> = (0..9).collect();
+            let (_, together) = own.gradients(&all);
+            for note in all {
+                for ((name, _), (batched, alone)) in
+                    own.trained.iter().zip(together.iter().zip(alone(&trainer, &settings, note)))
+                {
+                    let off = off(&batched.get(note as i64), &alone);
+                    assert!(off < 1e-5, "{form:?}: {name} of note {note} differs by {off}");
+                    assert!(alone.abs().max().double_value(&[]) > 1e-4, "{name} has a gradient to compare");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_clipped_sum_is_that_of_the_naive_loop_and_bounded() {
+        let Some(trainer) = trainer() else { return };
+        let settings = settings();
+        let own = Private::new(&trainer, &settings);
+        let drawn: Vec<usize> = (0..9).collect();
+        let gradients: Vec<Vec<Tensor>> =
+            drawn.iter().map(|&note| alone(&trainer, &settings, note)).collect();
+        let norms: Vec<f64> = gradients.iter().map(|own| norm(own)).collect();
+        let mut sorted = norms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let bound = sorted[4];
+        let (_, sum) = own.clipped_sum(&drawn, bound);
+        assert_eq!(sum.counts.int64_value(&[0]), 4, "those above the median");
+        for (index, sum) in sum.sums.iter().enumerate() {
+            let naive: Tensor = gradients
+                .iter()
+                .zip(&norms)
+                .map(|(gradient, norm)| &gradient[index] * (bound / norm).min(1.0))
+                .sum();
+            let off = off(sum, &naive);
+            assert!(off < 1e-5, "{} differs by {off}", own.trained[index].0);
+        }
+        for note in drawn {
+            let (_, one) = own.clipped_sum(&[note], 0.5 * sorted[0]);
+            assert!((norm(&one.sums) / (0.5 * sorted[0]) - 1.0).abs() < 1e-5, "note {note}");
+        }
+    }
+
+    /// PRIV-10
+    #[test]
+    fn a_record_s_gradient_is_the_mean_of_its_notes_and_clipped_as_one() {
+        let Some(mut trainer) = trainer() else { return };
+        let settings = LocalTraining { batch_size: 3, ..settings() };
+        let patients = [7, 1, 7, 7, 2, 1, 7, 7, 2];
+        trainer.features = trainer.features.with_records(patients.to_vec());
+        assert_eq!(trainer.features.records(), 3);
+        let own = Private::new(&trainer, &settings);
+        let mean = |notes: &[usize]| -> Vec<Tensor> {
+            let gradients: Vec<Vec<Tensor>> =
+                notes.iter().map(|&note| alone(&trainer, &settings, note)).collect();
+            let mean = |index: usize| -> Tensor {
+                gradients.iter().map(|gradient| &gradient[index] / notes.len() as f64).sum()
+            };
+            (0..own.trained.len()).map(mean).collect()
+        };
+        let means = [mean(&[0, 2, 3, 6, 7]), mean(&[1, 5]), mean(&[4, 8])];
+        let mut norms = means.each_ref().map(|own| norm(own));
+        norms.sort_by(f64::total_cmp);
+        let bound = norms[1];
+        let (_, sum) = own.clipped_sum(&[0, 1, 2], bound);
+        assert_eq!(sum.counts.int64_value(&[0]), 1, "the one above the median");
+        for (index, sum) in sum.sums.iter().enumerate() {
+            let clipped = means.each_ref().map(|mean| &mean[index] * (bound / norm(mean)).min(1.0));
+            let off = off(sum, &clipped.iter().sum());
+            assert!(off < 1e-5, "{} differs by {off}", own.trained[index].0);
+        }
+        let (_, one) = own.clipped_sum(&[0], 0.1 * norms[0]);
+        assert!((norm(&one.sums) / (0.1 * norms[0]) - 1.0).abs() < 1e-5, "five notes weigh no more than one");
+    }
+
+    #[test]
+    fn no_note_and_what_is_frozen_have_no_gradient() {
+        let Some(trainer) = trainer() else { return };
+        let mut settings = settings();
+        let (loss, none) = Private::new(&trainer, &settings).clipped_sum(&[], 1.0);
+        assert_eq!((loss.double_value(&[]), norm(&none.sums), none.counts.int64_value(&[0])), (0.0, 0.0, 0));
+        settings.frozen = crate::Frozen { routers: true, head: true };
+        let names: Vec<String> =
+            Private::new(&trainer, &settings).trained.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["layer.0.up", "layer.0.down", "layer.1.up", "layer.1.down"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a local training or an evaluation yields.
+
+use crate::blocks::BlockVectors;
+use crate::training::private::RecordAverages;
+
+/// The tokens that one expert was responsible for in the last pass of a training. Private training, which draws its
+/// notes, has a pass of its own for this after the last step.
+#[derive(Clone, PartialEq)]
+pub struct ExpertRegion {
+    /// Index of the MoE layer, from 0.
+    pub layer: u16,
+    /// Index of the expert in its layer.
+    pub expert: u16,
+    /// Mean of the router's inputs over the tokens routed to the expert, 384 values; 0 where there are none.
+    pub mean_hidden: Vec<f32>,
+    /// How many of the member's tokens are routed to the expert.
+    pub tokens: u64,
+}
+
+/// It tells of the member's notes, so it is never printed.
+impl std::fmt::Debug for ExpertRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExpertRegion(layer {}, expert {})", self.layer, self.expert)
+    }
+}
+
+/// What a local training yields. It tells of the member's notes: only what a round plan names may leave.
+#[derive(Clone, PartialEq)]
+pub struct LocalResult {
+    /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is the mean
+    /// softmax routing distribution over the member's tokens.
+    pub updates: BlockVectors,
+    /// One for each layer and expert, in the order of the block table.
+    pub regions: Vec<ExpertRegion>,
+    /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the chosen
+    /// expert minus that of the best expert not chosen.
+    pub margins: Vec<Vec<f32>>,
+    /// Mean loss of the task over the first quarter of the steps, in nats a note.
+    pub loss_first: f64,
+    /// Mean loss of the task over the last quarter of the steps, in nats a note.
+    pub loss_last: f64,
+    /// Notes that were truncated.
+    pub truncated: usize,
+    /// Notes trained on.
+    pub notes: usize,
+    /// Averages that no note moves by much, for rounds with private training.
+    pub by_record: Option<RecordAverages>,
+}
+
+/// It holds the unmasked update, so it is never printed.
+impl std::fmt::Debug for LocalResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalResult({} regions)", self.regions.len())
+    }
+}
+
+/// Notes of one class, or of all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Score {
+    /// Notes that the model classifies as labelled.
+    pub correct: usize,
+    /// Notes evaluated.
+    pub total: usize,
+}
+
+impl Score {
+    /// The share of correct notes; 0 where there are no notes.
+    pub fn accuracy(self) -> f64 {
+        self.correct as f64 / self.total.max(1) as f64
+    }
+}
+
+/// How well a model classifies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evaluation {
+    /// Over all notes.
+    pub overall: Score,
+    /// For each class.
+    pub per_class: Vec<Score>,
+}

@@ -1,0 +1,279 @@
+//! What a decoder is made of. Families differ in these values alone; the code that computes is one.
+
+pub(crate) mod fields;
+pub(crate) mod names;
+pub(crate) mod read;
+pub mod switch;
+
+use serde::Serialize;
+
+use crate::families::finetune::Limits;
+
+/// A model family, by the `model_type` of its `config.json`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Llama and its likes (SmolLM2): no experts, to be upcycled.
+    Llama,
+    /// OLMoE (Muennighoff et al. 2024).
+    Olmoe,
+    /// Mixtral (Jiang et al. 2024).
+    Mixtral,
+    /// Qwen2-MoE, Qwen1.5-MoE.
+    #[serde(rename = "qwen2_moe")]
+    Qwen2Moe,
+    /// Qwen3-MoE.
+    #[serde(rename = "qwen3_moe")]
+    Qwen3Moe,
+    /// DeepSeek-V2 (DeepSeek-AI 2024).
+    #[serde(rename = "deepseek_v2")]
+    DeepseekV2,
+    /// DeepSeek-V3 (DeepSeek-AI 2024).
+    #[serde(rename = "deepseek_v3")]
+    DeepseekV3,
+    /// Switch Transformers (Fedus et al. 2022): T5 with top-1 experts.
+    SwitchTransformers,
+}
+
+impl Family {
+    /// All families that can be read.
+    pub const ALL: [Self; 8] = [
+        Self::Llama,
+        Self::Olmoe,
+        Self::Mixtral,
+        Self::Qwen2Moe,
+        Self::Qwen3Moe,
+        Self::DeepseekV2,
+        Self::DeepseekV3,
+        Self::SwitchTransformers,
+    ];
+
+    /// Its `model_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Olmoe => "olmoe",
+            Self::Mixtral => "mixtral",
+            Self::Qwen2Moe => "qwen2_moe",
+            Self::Qwen3Moe => "qwen3_moe",
+            Self::DeepseekV2 => "deepseek_v2",
+            Self::DeepseekV3 => "deepseek_v3",
+            Self::SwitchTransformers => "switch_transformers",
+        }
+    }
+
+    /// The family with this `model_type`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.name() == name)
+    }
+}
+
+/// A decoder-only model with pre-normalised layers and rotary positions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DecoderConfig {
+    /// The family.
+    pub family: Family,
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+    /// Width of hidden states.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Longest text that the model was made for, in tokens; no longer than its sliding window, if that is not computed.
+    pub positions: usize,
+    /// Added to variances in normalisations.
+    pub norm_epsilon: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+    /// How tokens attend to each other.
+    pub attention: AttentionConfig,
+    /// Rotary positions.
+    pub rope: RopeConfig,
+    /// The feed-forward network of each layer.
+    pub layers: Vec<FeedForwardConfig>,
+    /// The experts of all sparse layers; nothing where there are none.
+    pub moe: Option<MoeConfig>,
+}
+
+/// A layer's feed-forward network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FeedForwardConfig {
+    /// One gated network of this intermediate width.
+    Dense(usize),
+    /// Experts behind a router.
+    Sparse,
+}
+
+/// How queries and keys are normalised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QueryNorm {
+    /// Not at all.
+    None,
+    /// All heads together (OLMoE).
+    Whole,
+    /// Head by head (Qwen3).
+    PerHead,
+}
+
+/// The two kinds of attention.
+#[derive(Clone, PartialEq, Debug)]
+pub enum AttentionConfig {
+    /// Several query heads share a head of keys and values (Ainslie et al. 2023).
+    Grouped {
+        /// Heads of keys and values.
+        key_value_heads: usize,
+        /// Width of a head.
+        head: usize,
+        /// Normalisation of queries and keys.
+        norm: QueryNorm,
+        /// Whether queries, keys and values have a bias.
+        bias: bool,
+        /// Whether the output has a bias.
+        output_bias: bool,
+        /// Queries, keys and values are cut to this magnitude.
+        clip: Option<f64>,
+        /// Tokens that each looks back on, itself among them; all before it where there is no such window.
+        window: Option<usize>,
+    },
+    /// Multi-head latent attention (DeepSeek-V2, section 2.1).
+    Latent {
+        /// Width that queries are squeezed through, if they are.
+        query_rank: Option<usize>,
+        /// Width that keys and values are squeezed through.
+        key_value_rank: usize,
+        /// Width of a head's part that has positions.
+        rotary: usize,
+        /// Width of a head's part that has none.
+        plain: usize,
+        /// Width of a head's values.
+        value: usize,
+        /// Whether the squeezing maps and the output have a bias.
+        bias: bool,
+    },
+}
+
+/// Rotary positions (Su et al. 2021).
+#[derive(Clone, PartialEq, Debug)]
+pub struct RopeConfig {
+    /// Base of the wavelengths.
+    pub theta: f64,
+    /// Width that is rotated in each head.
+    pub width: usize,
+    /// Whether neighbours are rotated together, rather than halves.
+    pub interleaved: bool,
+    /// How wavelengths are stretched to longer texts.
+    pub scaling: RopeScaling,
+}
+
+/// How rotary positions are stretched.
+#[derive(Clone, PartialEq, Debug)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All wavelengths by this factor (Chen et al. 2023).
+    Linear(f64),
+    /// Long wavelengths more than short ones (YaRN, Peng et al. 2023, section 3).
+    Yarn {
+        /// The largest stretch.
+        factor: f64,
+        /// Tokens of the original model.
+        original_positions: f64,
+        /// Wavelengths that fit in more often than this are not stretched.
+        beta_fast: f64,
+        /// Wavelengths that fit in less often than this are stretched in full.
+        beta_slow: f64,
+        /// Whether the pairs between which the stretch grows are whole ones.
+        truncated: bool,
+        /// Factor of the rotated vectors.
+        magnitude: f64,
+        /// Factor of the attention scores, where the family has one.
+        score_magnitude: f64,
+    },
+    /// Long wavelengths by a factor, short ones not, and those between by a part of it (Llama 3.1).
+    Llama3 {
+        /// The stretch of long wavelengths.
+        factor: f64,
+        /// Tokens of the original model.
+        original_positions: f64,
+        /// Wavelengths that fit in less often than this are stretched in full.
+        low: f64,
+        /// Wavelengths that fit in more often than this are not stretched.
+        high: f64,
+    },
+}
+
+/// How a router turns logits into scores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scoring {
+    /// Over all experts together.
+    Softmax,
+    /// For each expert alone (DeepSeek-V3).
+    Sigmoid,
+}
+
+/// How a group of experts is scored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupScore {
+    /// By its best expert (DeepSeek-V2).
+    Best,
+    /// By its two best experts together (DeepSeek-V3).
+    BestTwo,
+}
+
+/// A router first chooses groups of experts (DeepSeek-V2, section 2.2.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupConfig {
+    /// Groups that there are.
+    pub groups: usize,
+    /// Groups that a token may use.
+    pub chosen: usize,
+    /// What decides between groups.
+    pub score: GroupScore,
+}
+
+/// Experts that every token uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedConfig {
+    /// Intermediate width of them all together.
+    pub intermediate: usize,
+    /// Whether a gate weighs their output (Qwen2-MoE).
+    pub gated: bool,
+}
+
+/// The experts of a layer and their router.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MoeConfig {
+    /// Experts.
+    pub experts: usize,
+    /// Experts that a token uses.
+    pub chosen: usize,
+    /// Intermediate width of an expert.
+    pub intermediate: usize,
+    /// How logits become scores.
+    pub scoring: Scoring,
+    /// Whether the chosen scores are made to sum to 1.
+    pub normalised: bool,
+    /// Factor of the scores.
+    pub scale: f64,
+    /// Groups, where a token may use only some of them.
+    pub groups: Option<GroupConfig>,
+    /// Whether a trained bias takes part in the choice, though not in the scores (DeepSeek-V3, section 2.1.2).
+    pub correction: bool,
+    /// Experts that every token uses.
+    pub shared: Option<SharedConfig>,
+    /// Weight of the load-balance loss in training, where the family defines one.
+    pub balance: Option<f64>,
+}
+
+impl DecoderConfig {
+    /// What its models take, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
+        Limits { vocabulary: self.vocabulary, positions: Some(self.positions), has_encoder: false, classes }
+    }
+
+    /// Indices of the layers that have experts.
+    pub fn sparse_layers(&self) -> Vec<usize> {
+        let sparse = |(_, layer): &(usize, &FeedForwardConfig)| **layer == FeedForwardConfig::Sparse;
+        self.layers.iter().enumerate().filter(sparse).map(|(index, _)| index).collect()
+    }
+}

@@ -1,0 +1,279 @@
+//! Reads the `config.json` of each decoder family, in the spellings of transformers 4 and 5.
+//!
+//! Each setting of a file is read, is one that changes nothing here ([`harmless`]), or is refused.
+
+mod defaults;
+pub(crate) mod harmless;
+mod rope;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::error::ExpertsError;
+use crate::families::config::fields::Fields;
+use crate::families::config::{
+    AttentionConfig, DecoderConfig, Family, FeedForwardConfig, GroupConfig, GroupScore, MoeConfig, QueryNorm,
+    Scoring, SharedConfig,
+};
+
+const EXPERTS: &[&str] = &["num_experts", "num_local_experts", "n_routed_experts"];
+
+/// No model comes near so many.
+const MOST_LAYERS: usize = 10_000;
+
+/// The family that a `config.json` names.
+///
+/// # Errors
+/// [`ExpertsError::Unsupported`] for an unknown architecture, with those that are known.
+pub(crate) fn read_family(path: &Path) -> Result<(Family, Fields), ExpertsError> {
+    let fields = Fields::read(path)?;
+    let name = fields.text(&["model_type"])?.unwrap_or_default();
+    match Family::named(&name) {
+        Some(family) => Ok((family, fields)),
+        None => {
+            let known: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
+            Err(fields.unsupported(format!(
+                "its model_type is “{name}”; those that are read are {}",
+                known.join(", ")
+            )))
+        }
+    }
+}
+
+/// The configuration of a decoder.
+pub(crate) fn read_decoder(family: Family, fields: &Fields) -> Result<DecoderConfig, ExpertsError> {
+    refuse_quantised(fields)?;
+    fields.demand("hidden_act", &["silu"])?;
+    fields.demand_false("mlp_bias")?;
+    fields.demand_false("is_encoder_decoder")?;
+    let hidden = fields.size(&["hidden_size"])?;
+    let heads = fields.size(&["num_attention_heads"])?;
+    let attention = match family {
+        Family::DeepseekV2 | Family::DeepseekV3 => latent(fields)?,
+        _ => grouped(family, fields, hidden, heads)?,
+    };
+    let moe = if family == Family::Llama { None } else { Some(moe(family, fields)?) };
+    let config = DecoderConfig {
+        family,
+        vocabulary: fields.size(&["vocab_size"])?,
+        hidden,
+        heads,
+        positions: positions(family, fields)?,
+        norm_epsilon: fields
+            .number(&["rms_norm_eps"])?
+            .unwrap_or(defaults::family_defaults(family).norm_epsilon),
+        tied: fields.flag("tie_word_embeddings", false)?,
+        rope: rope::read(family, fields, &attention)?,
+        attention,
+        layers: feed_forwards(family, fields)?,
+        moe,
+    };
+    harmless::refuse_others(family, fields)?;
+    Ok(config)
+}
+
+/// Weights of fewer than 16 bits are not read: their scales lie beside them, in a way of their own for each method.
+pub(crate) fn refuse_quantised(fields: &Fields) -> Result<(), ExpertsError> {
+    let Some(inner) = fields.inner(&["quantization_config", "compression_config"])? else { return Ok(()) };
+    let method = inner.text(&["quant_method"])?.unwrap_or_else(|| "a method without a name".to_owned());
+    Err(fields.unsupported(format!(
+        "its weights are quantised ({method}), and only weights in F32, F16 and BF16 are read"
+    )))
+}
+
+/// Tokens that each looks back on in the layers that have a sliding window.
+fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError> {
+    let slides = match family {
+        Family::Mixtral => true,
+        Family::Qwen2Moe | Family::Qwen3Moe => fields.flag("use_sliding_window", false)?,
+        _ => return Ok(None),
+    };
+    Ok(fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0))
+}
+
+/// Releases of transformers disagree in which layers of Qwen2-MoE have a window. Texts that fit in it do not need it, and
+/// longer ones are refused.
+fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
+    let positions = fields.size(&["max_position_embeddings"])?;
+    if family != Family::Qwen2Moe {
+        return Ok(positions);
+    }
+    match window(family, fields)? {
+        Some(window) => Ok(window.min(positions)),
+        None => refuse_other_layers(fields).map(|()| positions),
+    }
+}
+
+/// Refuses layers that look back otherwise than the rest does.
+fn refuse_other_layers(fields: &Fields) -> Result<(), ExpertsError> {
+    match fields.texts("layer_types")?.iter().find(|&kind| kind != "full_attention") {
+        None => Ok(()),
+        Some(kind) => Err(fields.unsupported(format!(
+            "its layer_types have “{kind}” without a sliding window; only full_attention is computed"
+        ))),
+    }
+}
+
+fn grouped(
+    family: Family,
+    fields: &Fields,
+    hidden: usize,
+    heads: usize,
+) -> Result<AttentionConfig, ExpertsError> {
+    let bias = fields.flag("attention_bias", false)?;
+    if bias && matches!(family, Family::Mixtral | Family::Qwen2Moe) {
+        return Err(
+            fields.unsupported(format!("its attention_bias is true, which {} has not", family.name()))
+        );
+    }
+    let missing = defaults::family_defaults(family).key_value_heads.unwrap_or(heads);
+    let key_value_heads = match fields.has("num_key_value_heads") {
+        true => fields.integer(&["num_key_value_heads"])?.unwrap_or(heads),
+        false => missing,
+    };
+    if key_value_heads == 0 || !heads.is_multiple_of(key_value_heads) {
+        return Err(fields.wrong(format!(
+            "num_attention_heads, {heads}, must be a multiple of num_key_value_heads, {key_value_heads}"
+        )));
+    }
+    let qkv_bias = family == Family::Qwen2Moe && fields.flag("qkv_bias", true)?;
+    Ok(AttentionConfig::Grouped {
+        key_value_heads,
+        head: fields.integer(&["head_dim"])?.unwrap_or(hidden / heads),
+        norm: match family {
+            Family::Olmoe => QueryNorm::Whole,
+            Family::Qwen3Moe => QueryNorm::PerHead,
+            _ => QueryNorm::None,
+        },
+        bias: bias || qkv_bias,
+        output_bias: bias,
+        clip: if family == Family::Olmoe { fields.number(&["clip_qkv"])? } else { None },
+        window: if family == Family::Qwen2Moe { None } else { window(family, fields)? },
+    })
+}
+
+fn latent(fields: &Fields) -> Result<AttentionConfig, ExpertsError> {
+    Ok(AttentionConfig::Latent {
+        query_rank: fields.integer(&["q_lora_rank"])?,
+        key_value_rank: fields.size(&["kv_lora_rank"])?,
+        rotary: fields.size(&["qk_rope_head_dim"])?,
+        plain: fields.size(&["qk_nope_head_dim"])?,
+        value: fields.size(&["v_head_dim"])?,
+        bias: fields.flag("attention_bias", false)?,
+    })
+}
+
+fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfig>, ExpertsError> {
+    let layers = fields.size(&["num_hidden_layers"])?;
+    if layers > MOST_LAYERS {
+        return Err(fields.wrong(format!("num_hidden_layers must be at most {MOST_LAYERS}, not {layers}")));
+    }
+    let sparse: Vec<bool> = match family {
+        Family::Llama => vec![false; layers],
+        Family::DeepseekV2 | Family::DeepseekV3 => {
+            // DeepSeek's own code makes every so many layers sparse, transformers all.
+            fields.demand_number("moe_layer_freq", 1.0)?;
+            let dense = fields
+                .integer(&["first_k_dense_replace"])?
+                .unwrap_or(defaults::family_defaults(family).dense_first);
+            (0..layers).map(|layer| layer >= dense).collect()
+        }
+        Family::Qwen2Moe | Family::Qwen3Moe => {
+            let step = fields.integer(&["decoder_sparse_step"])?.unwrap_or(1).max(1);
+            let dense = fields.integers("mlp_only_layers")?;
+            (0..layers).map(|layer| (layer + 1).is_multiple_of(step) && !dense.contains(&layer)).collect()
+        }
+        _ => vec![true; layers],
+    };
+    let dense = FeedForwardConfig::Dense(fields.size(&["intermediate_size"])?);
+    Ok(sparse.into_iter().map(|sparse| if sparse { FeedForwardConfig::Sparse } else { dense }).collect())
+}
+
+fn moe(family: Family, fields: &Fields) -> Result<MoeConfig, ExpertsError> {
+    let own_width = !matches!(family, Family::Olmoe | Family::Mixtral);
+    let intermediate =
+        fields.size(&[if own_width { "moe_intermediate_size" } else { "intermediate_size" }])?;
+    let deepseek = matches!(family, Family::DeepseekV2 | Family::DeepseekV3);
+    let missing = defaults::family_defaults(family);
+    if deepseek {
+        fields.demand("scoring_func", &[if family == Family::DeepseekV3 { "sigmoid" } else { "softmax" }])?;
+    }
+    let scale = if deepseek { fields.number(&["routed_scaling_factor"])? } else { None };
+    let moe = MoeConfig {
+        experts: fields.size(EXPERTS)?,
+        chosen: fields.size(&["num_experts_per_tok"])?,
+        intermediate,
+        scoring: if family == Family::DeepseekV3 { Scoring::Sigmoid } else { Scoring::Softmax },
+        normalised: family == Family::Mixtral || fields.flag("norm_topk_prob", missing.normalised)?,
+        scale: scale.unwrap_or(missing.scale),
+        groups: if deepseek { groups(family, fields)? } else { None },
+        correction: family == Family::DeepseekV3,
+        shared: shared(family, fields, intermediate)?,
+        balance: match deepseek {
+            true => None,
+            false => Some(fields.number(&["router_aux_loss_coef"])?.unwrap_or(missing.balance)),
+        },
+    };
+    check_moe(family, &moe, fields)?;
+    Ok(moe)
+}
+
+fn check_moe(family: Family, moe: &MoeConfig, fields: &Fields) -> Result<(), ExpertsError> {
+    if moe.chosen > moe.experts {
+        return Err(fields.wrong(format!(
+            "num_experts_per_tok, {}, is more than the {} experts",
+            moe.chosen, moe.experts
+        )));
+    }
+    // transformers ignores the field here, DeepSeek's own code does not: whoever sets it would get either.
+    if family == Family::DeepseekV2 && moe.normalised {
+        let reason = "its norm_topk_prob is true, which has no agreed meaning in deepseek_v2";
+        return Err(fields.unsupported(reason.to_owned()));
+    }
+    match moe.groups {
+        Some(GroupConfig { groups, chosen, .. })
+            if chosen > groups || !moe.experts.is_multiple_of(groups) =>
+        {
+            Err(fields.wrong(format!(
+                "topk_group, {chosen}, must be at most n_group, {groups}, which must divide the {} experts",
+                moe.experts
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn groups(family: Family, fields: &Fields) -> Result<Option<GroupConfig>, ExpertsError> {
+    if family == Family::DeepseekV3 {
+        fields.demand("topk_method", &["noaux_tc"])?;
+    } else {
+        fields.demand("topk_method", &["greedy", "group_limited_greedy"])?;
+        if fields.text(&["topk_method"])?.is_none_or(|method| method == "greedy") {
+            return Ok(None);
+        }
+    }
+    Ok(Some(GroupConfig {
+        groups: fields.size(&["n_group"])?,
+        chosen: fields.size(&["topk_group"])?,
+        score: if family == Family::DeepseekV3 { GroupScore::BestTwo } else { GroupScore::Best },
+    }))
+}
+
+fn shared(
+    family: Family,
+    fields: &Fields,
+    intermediate: usize,
+) -> Result<Option<SharedConfig>, ExpertsError> {
+    Ok(match family {
+        Family::Qwen2Moe => Some(SharedConfig {
+            intermediate: fields.size(&["shared_expert_intermediate_size"])?,
+            gated: true,
+        }),
+        Family::DeepseekV2 | Family::DeepseekV3 => Some(SharedConfig {
+            intermediate: intermediate * fields.size(&["n_shared_experts"])?,
+            gated: false,
+        }),
+        _ => None,
+    })
+}

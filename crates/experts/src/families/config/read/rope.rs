@@ -1,0 +1,102 @@
+//! Reads how positions are rotated.
+
+use std::cmp::Ordering;
+
+use super::defaults;
+use crate::error::ExpertsError;
+use crate::families::config::fields::Fields;
+use crate::families::config::{AttentionConfig, Family, RopeConfig, RopeScaling};
+
+/// The rotary positions of a decoder.
+pub(super) fn read(
+    family: Family,
+    fields: &Fields,
+    attention: &AttentionConfig,
+) -> Result<RopeConfig, ExpertsError> {
+    if fields.inner(&["rope_parameters"])?.is_some() && fields.inner(&["rope_scaling"])?.is_some() {
+        return Err(fields
+            .unsupported("it has rope_parameters and rope_scaling, of which one would count".to_owned()));
+    }
+    let inner = fields.inner(&["rope_parameters", "rope_scaling"])?;
+    let theta = inner.as_ref().map(|inner| inner.number(&["rope_theta"])).transpose()?.flatten();
+    let scaling = match &inner {
+        Some(inner) => rope_scaling(family, inner, fields)?,
+        None => RopeScaling::None,
+    };
+    let latent = matches!(attention, AttentionConfig::Latent { .. });
+    Ok(RopeConfig {
+        theta: theta.or(fields.number(&["rope_theta"])?).unwrap_or(defaults::family_defaults(family).theta),
+        width: match attention {
+            AttentionConfig::Grouped { head, .. } => *head,
+            AttentionConfig::Latent { rotary, .. } => *rotary,
+        },
+        interleaved: match family {
+            Family::DeepseekV3 => fields.flag("rope_interleave", true)?,
+            _ => latent,
+        },
+        scaling,
+    })
+}
+
+fn rope_scaling(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeScaling, ExpertsError> {
+    inner.demand_number("partial_rotary_factor", 1.0)?;
+    let scaling = match inner.text(&["rope_type", "type"])?.as_deref() {
+        None | Some("default") => RopeScaling::None,
+        Some("linear") => RopeScaling::Linear(inner.required("factor")?),
+        Some("yarn") => yarn(family, inner, fields)?,
+        Some("llama3") => llama3(inner, fields)?,
+        Some(other) => {
+            return Err(inner.unsupported(format!(
+                "its rope_type is “{other}”, and only default, linear, llama3 and yarn are computed"
+            )));
+        }
+    };
+    // transformers asks for one of both; the second is the older name.
+    inner.text(&["type"])?;
+    inner.refuse_others(&[])?;
+    Ok(scaling)
+}
+
+/// Positions of the original model; where the file does not say, those of this one, as transformers has it.
+fn original_positions(inner: &Fields, fields: &Fields) -> Result<f64, ExpertsError> {
+    match inner.number(&["original_max_position_embeddings"])? {
+        Some(positions) => Ok(positions),
+        None => fields.required("max_position_embeddings"),
+    }
+}
+
+/// As `_compute_llama3_parameters` of transformers has it.
+fn llama3(inner: &Fields, fields: &Fields) -> Result<RopeScaling, ExpertsError> {
+    let (low, high) = (inner.required("low_freq_factor")?, inner.required("high_freq_factor")?);
+    if low.partial_cmp(&high) != Some(Ordering::Less) {
+        return Err(inner.wrong(format!("low_freq_factor, {low}, must be below high_freq_factor, {high}")));
+    }
+    Ok(RopeScaling::Llama3 {
+        factor: inner.required("factor")?,
+        original_positions: original_positions(inner, fields)?,
+        low,
+        high,
+    })
+}
+
+/// As `_compute_yarn_parameters` and `yarn_apply_mscale` of transformers have it.
+fn yarn(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeScaling, ExpertsError> {
+    let factor = inner.required("factor")?;
+    let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+    let part = inner.number(&["mscale"])?.unwrap_or(0.0);
+    let whole = inner.number(&["mscale_all_dim"])?.unwrap_or(0.0);
+    let inferred = match part != 0.0 && whole != 0.0 {
+        true => magnitude(part) / magnitude(whole),
+        false => magnitude(1.0),
+    };
+    let latent = matches!(family, Family::DeepseekV2 | Family::DeepseekV3);
+    Ok(RopeScaling::Yarn {
+        factor,
+        original_positions: original_positions(inner, fields)?,
+        beta_fast: inner.number(&["beta_fast"])?.filter(|&turns| turns != 0.0).unwrap_or(32.0),
+        beta_slow: inner.number(&["beta_slow"])?.filter(|&turns| turns != 0.0).unwrap_or(1.0),
+        truncated: inner.flag("truncate", true)?,
+        magnitude: inner.number(&["attention_factor"])?.unwrap_or(inferred),
+        score_magnitude: if latent && whole != 0.0 { magnitude(whole).powi(2) } else { 1.0 },
+    })
+}

@@ -1,0 +1,118 @@
+//! What a Switch Transformer is made of.
+
+use crate::error::ExpertsError;
+use crate::families::config::fields::Fields;
+use crate::families::config::read::{harmless, refuse_quantised};
+use crate::families::config::{Family, MoeConfig, Scoring};
+use crate::families::finetune::Limits;
+
+/// A T5 encoder and decoder with top-1 experts in some layers (Fedus et al. 2022).
+#[derive(Clone, PartialEq, Debug)]
+pub struct SwitchConfig {
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+    /// Width of hidden states.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub head: usize,
+    /// Intermediate width of every feed-forward network.
+    pub intermediate: usize,
+    /// For each layer of the encoder whether it has experts.
+    pub encoder: Vec<bool>,
+    /// For each layer of the decoder whether it has experts.
+    pub decoder: Vec<bool>,
+    /// Most tokens of a text that one expert takes; what comes later skips the layer.
+    pub capacity: usize,
+    /// Buckets of relative positions.
+    pub buckets: usize,
+    /// Distance from which on all positions share a bucket.
+    pub distance: usize,
+    /// Added to variances in normalisations.
+    pub norm_epsilon: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+    /// The token that the decoder starts with.
+    pub start: i64,
+    /// Weight of the z loss in training.
+    pub z: f64,
+    /// The experts.
+    pub moe: MoeConfig,
+}
+
+impl SwitchConfig {
+    /// What its models take, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
+        Limits { vocabulary: self.vocabulary, positions: None, has_encoder: true, classes }
+    }
+
+    pub(crate) fn read(fields: &Fields) -> Result<Self, ExpertsError> {
+        refuse_quantised(fields)?;
+        fields.demand("dense_act_fn", &["relu"])?;
+        fields.demand("feed_forward_proj", &["relu"])?;
+        fields.demand_false("is_gated_act")?;
+        fields.demand_false("router_bias")?;
+        fields.demand_false("batch_prioritized_routing")?;
+        fields.demand("router_type", &["tokens_masked"])?;
+        // Routers compute in 32-bit floats here, whatever the rest computes in.
+        fields.demand("router_dtype", &["float32"])?;
+        if !fields.flag("is_encoder_decoder", true)? {
+            return Err(fields.unsupported(
+                "its is_encoder_decoder is false, and only both together are computed".to_owned(),
+            ));
+        }
+        let intermediate = fields.size(&["d_ff"])?;
+        let layers = fields.size(&["num_layers"])?;
+        let decoder_layers = fields.integer(&["num_decoder_layers"])?.unwrap_or(layers);
+        let sparse = |name: &str| Ok::<_, ExpertsError>(fields.integer(&[name])?.unwrap_or(3));
+        let config = Self {
+            vocabulary: fields.size(&["vocab_size"])?,
+            hidden: fields.size(&["d_model"])?,
+            heads: fields.size(&["num_heads"])?,
+            head: fields.size(&["d_kv"])?,
+            intermediate,
+            encoder: sparse_layers(layers, sparse("num_sparse_encoder_layers")?),
+            decoder: sparse_layers(decoder_layers, sparse("num_sparse_decoder_layers")?),
+            capacity: fields.size(&["expert_capacity"])?,
+            buckets: fields.size(&["relative_attention_num_buckets"])?,
+            distance: fields.integer(&["relative_attention_max_distance"])?.unwrap_or(128),
+            norm_epsilon: fields.number(&["layer_norm_epsilon"])?.unwrap_or(1e-6),
+            tied: fields.flag("tie_word_embeddings", true)?,
+            start: fields.integer(&["decoder_start_token_id", "pad_token_id"])?.unwrap_or(0) as i64,
+            z: fields.number(&["router_z_loss_coef"])?.unwrap_or(0.001),
+            moe: MoeConfig {
+                experts: fields.size(&["num_experts"])?,
+                chosen: 1,
+                intermediate,
+                scoring: Scoring::Softmax,
+                normalised: false,
+                scale: 1.0,
+                groups: None,
+                correction: false,
+                shared: None,
+                balance: fields.number(&["router_aux_loss_coef"])?.or(Some(0.001)),
+            },
+        };
+        harmless::refuse_others(Family::SwitchTransformers, fields)?;
+        Ok(config)
+    }
+}
+
+/// Which of `layers` layers are sparse when `sparse` of them are to be: every `layers / sparse`-th, from the second on.
+fn sparse_layers(layers: usize, sparse: usize) -> Vec<bool> {
+    let step = layers.checked_div(sparse).unwrap_or(layers);
+    (0..layers).map(|layer| step == 1 || (step > 0 && layer % step == 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_layer_of_the_base_model_is_sparse() {
+        let sparse = sparse_layers(12, 6);
+        assert_eq!(sparse.iter().filter(|&&sparse| sparse).count(), 6);
+        assert!(!sparse[0] && sparse[1] && sparse[11]);
+    }
+}

@@ -1,0 +1,284 @@
+//! Llama-like models in GGUF files, as llama.cpp has them, written as a Hugging Face folder.
+//!
+//! Quantised weights are read by `candle-core` and written as 16-bit floats: what quantisation lost does not come back.
+//! llama.cpp lays out the rows of queries and keys so that rotary positions turn neighbours; Hugging Face turns the two
+//! halves of a head, so the rows go back to their places.
+
+mod checks;
+mod tokenizer;
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{Content, Value};
+use serde_json::{Value as Json, json};
+use tch::{Kind, Tensor};
+
+use crate::classifier::minilm::{unsupported, unusable};
+use crate::error::ExpertsError;
+use crate::families::config::fields::Fields;
+use crate::families::config::read::read_decoder;
+use crate::families::config::{AttentionConfig, DecoderConfig, Family};
+use crate::families::convert::upcycle::{Part, part, write, write_json};
+
+/// A GGUF file, its header read.
+struct Gguf<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    content: Content,
+}
+
+/// Writes the model of a GGUF file into the folder `target`: `model.safetensors`, `config.json`, `tokenizer.json` and
+/// `tokenizer_config.json`.
+///
+/// # Errors
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is no GGUF file, or not a whole one;
+/// [`ExpertsError::Unsupported`] for an architecture other than `llama`, for a tokenizer that is not byte-level BPE, and for
+/// settings that are not computed. Then nothing is written.
+pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
+    let mut gguf = Gguf::open(file)?;
+    let Header { config, tokenizer, tokenizer_config, decoder } = gguf.header()?;
+    let parts = gguf.weights(&decoder)?;
+    let in_target = |name: &str| target.join(name);
+    fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
+    write(&parts, &in_target("model.safetensors"))?;
+    for (name, json) in
+        [("config.json", config), ("tokenizer.json", tokenizer), ("tokenizer_config.json", tokenizer_config)]
+    {
+        write_json(&in_target(name), &json)?;
+    }
+    Ok(())
+}
+
+/// What the header of a GGUF file says, as Hugging Face has it.
+struct Header {
+    config: Json,
+    tokenizer: Json,
+    tokenizer_config: Json,
+    decoder: DecoderConfig,
+}
+
+/// Reads the header of a GGUF file, and says whether [`convert`] would go on with its weights.
+///
+/// # Errors
+/// As [`convert`].
+pub fn check_header(file: &Path) -> Result<(), ExpertsError> {
+    Gguf::open(file)?.header().map(|_| ())
+}
+
+impl<'a> Gguf<'a> {
+    fn open(path: &'a Path) -> Result<Self, ExpertsError> {
+        let broken = |source| ExpertsError::File { path: path.to_owned(), source };
+        let mut file = BufReader::new(File::open(path).map_err(broken)?);
+        let content = Content::read(&mut file).map_err(|error| {
+            unusable(path, format!("it is no GGUF file that can be read: {}", first_line(&error)))
+        })?;
+        Ok(Self { path, file, content })
+    }
+
+    fn value(&self, key: &str) -> Result<&Value, ExpertsError> {
+        let missing = || unusable(self.path, format!("its header lacks {key}"));
+        self.content.metadata.get(key).ok_or_else(missing)
+    }
+
+    /// A value that may be absent; one that is there must be what `read` reads.
+    fn optional<'b, T>(
+        &'b self,
+        key: &str,
+        read: fn(&'b Self, &str) -> Result<T, ExpertsError>,
+    ) -> Result<Option<T>, ExpertsError> {
+        match self.content.metadata.contains_key(key) {
+            true => read(self, key).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, ExpertsError> {
+        self.value(key)?
+            .to_bool()
+            .map_err(|_| unusable(self.path, format!("{key} is neither true nor false")))
+    }
+
+    fn text(&self, key: &str) -> Result<&str, ExpertsError> {
+        let text = self.value(key)?.to_string();
+        text.map(String::as_str).map_err(|_| unusable(self.path, format!("{key} is no text")))
+    }
+
+    fn whole(&self, key: &str) -> Result<u64, ExpertsError> {
+        let value = self.value(key)?;
+        if matches!(value, Value::Array(_)) {
+            let reason =
+                format!("its {key} is a list, with a number for each layer; only one for all is computed");
+            return Err(unsupported(self.path, reason));
+        }
+        whole(value).ok_or_else(|| unusable(self.path, format!("{key} is no whole number")))
+    }
+
+    fn number(&self, key: &str) -> Result<f64, ExpertsError> {
+        match *self.value(key)? {
+            Value::F32(number) => Ok(f64::from(number)),
+            Value::F64(number) => Ok(number),
+            _ => Err(unusable(self.path, format!("{key} is no number"))),
+        }
+    }
+
+    /// All that is not weights; the tensors are those that it asks for.
+    fn header(&self) -> Result<Header, ExpertsError> {
+        let architecture = self.text("general.architecture")?;
+        if architecture != "llama" {
+            let reason = format!("its architecture is “{architecture}”; only llama is read from GGUF");
+            return Err(unsupported(self.path, reason));
+        }
+        checks::settings(self)?;
+        let config = self.config()?;
+        let fields = Fields::from_object(self.path, config.as_object().cloned().unwrap_or_default());
+        let decoder = read_decoder(Family::Llama, &fields)?;
+        checks::sizes(self, &decoder)?;
+        checks::tensors(self, &decoder)?;
+        let (tokenizer, tokenizer_config) = tokenizer::read(self, decoder.vocabulary)?;
+        Ok(Header { config, tokenizer, tokenizer_config, decoder })
+    }
+
+    /// A configuration of Hugging Face's `llama`.
+    fn config(&self) -> Result<Json, ExpertsError> {
+        let heads = self.whole("llama.attention.head_count")?;
+        let embedding = self.content.tensor_infos.get("token_embd.weight");
+        let rows = embedding.and_then(|info| info.shape.dims().first().copied());
+        Ok(json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "hidden_size": self.whole("llama.embedding_length")?,
+            "intermediate_size": self.whole("llama.feed_forward_length")?,
+            "num_hidden_layers": self.whole("llama.block_count")?,
+            "num_attention_heads": heads,
+            "num_key_value_heads": self.optional("llama.attention.head_count_kv", Self::whole)?.unwrap_or(heads),
+            "max_position_embeddings": self.whole("llama.context_length")?,
+            "rms_norm_eps": self.number("llama.attention.layer_norm_rms_epsilon")?,
+            "rope_theta": self.optional("llama.rope.freq_base", Self::number)?.unwrap_or(10_000.0),
+            "rope_scaling": self.rope_scaling()?,
+            "vocab_size": rows.unwrap_or(0),
+            "tie_word_embeddings": !self.content.tensor_infos.contains_key("output.weight"),
+            "attention_bias": false,
+            "mlp_bias": false,
+            "bos_token_id": self.special("bos")?,
+            "eos_token_id": self.special("eos")?,
+            "dtype": "float16",
+        }))
+    }
+
+    /// The number of a special token, if there is one.
+    fn special(&self, which: &str) -> Result<Option<u64>, ExpertsError> {
+        self.optional(&format!("tokenizer.ggml.{which}_token_id"), Self::whole)
+    }
+
+    /// How rotary positions are stretched, if they are.
+    fn rope_scaling(&self) -> Result<Json, ExpertsError> {
+        match self.optional("llama.rope.scaling.type", Self::text)?.unwrap_or("none") {
+            "none" => Ok(Json::Null),
+            "linear" => Ok(json!({"type": "linear", "factor": self.number("llama.rope.scaling.factor")?})),
+            other => {
+                let reason =
+                    format!("its rotary positions are stretched as “{other}” has it; only linear is read");
+                Err(unsupported(self.path, reason))
+            }
+        }
+    }
+
+    /// All tensors, as Hugging Face has them.
+    fn weights(&mut self, config: &DecoderConfig) -> Result<Vec<Part>, ExpertsError> {
+        let AttentionConfig::Grouped { key_value_heads, .. } = config.attention else {
+            unreachable!("a Llama has grouped attention")
+        };
+        let mut names: Vec<String> = self.content.tensor_infos.keys().cloned().collect();
+        names.sort();
+        let mut parts = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(target) = hugging_face_name(&name) else {
+                return Err(unsupported(self.path, format!("nothing is known of its tensor {name}")));
+            };
+            let tensor = self.tensor(&name)?;
+            let placed = match name.rsplit('.').nth(1) {
+                Some("attn_q") => halves(&tensor, config.heads as i64),
+                Some("attn_k") => halves(&tensor, key_value_heads as i64),
+                _ => tensor,
+            };
+            let halved = placed.to_kind(Kind::Half);
+            if halved.isfinite().all().int64_value(&[]) == 0 {
+                let reason = format!("{name} has values that no 16-bit float holds");
+                return Err(unsupported(self.path, reason));
+            }
+            parts.push(part(vec![target], &halved));
+        }
+        Ok(parts)
+    }
+
+    /// A tensor in 32-bit floats, its rows as Hugging Face has them.
+    fn tensor(&mut self, name: &str) -> Result<Tensor, ExpertsError> {
+        let host = candle_core::Device::Cpu;
+        let read = self.content.tensor(&mut self.file, name, &host).and_then(|tensor| {
+            let tensor = tensor.dequantize(&host)?;
+            Ok((tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1::<f32>()?))
+        });
+        let (shape, values) =
+            read.map_err(|error| unusable(self.path, format!("{name}: {}", first_line(&error))))?;
+        let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        Ok(Tensor::from_slice(&values).view(shape.as_slice()))
+    }
+}
+
+/// What candle says is wrong; behind it, it prints where in the program that was, if the environment asks for it.
+pub(crate) fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// A whole number from 0, of whatever width.
+fn whole(value: &Value) -> Option<u64> {
+    match *value {
+        Value::U8(number) => Some(number.into()),
+        Value::U16(number) => Some(number.into()),
+        Value::U32(number) => Some(number.into()),
+        Value::U64(number) => Some(number),
+        Value::I8(number) => number.try_into().ok(),
+        Value::I16(number) => number.try_into().ok(),
+        Value::I32(number) => number.try_into().ok(),
+        Value::I64(number) => number.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// The rows of queries or keys, from neighbours that turn together to halves that do.
+fn halves(weight: &Tensor, heads: i64) -> Tensor {
+    let size = weight.size();
+    weight.view([heads, size[0] / heads / 2, 2, size[1]]).transpose(1, 2).reshape([size[0], size[1]])
+}
+
+fn hugging_face_name(name: &str) -> Option<String> {
+    let whole = match name {
+        "token_embd.weight" => Some("model.embed_tokens.weight"),
+        "output_norm.weight" => Some("model.norm.weight"),
+        "output.weight" => Some("lm_head.weight"),
+        _ => None,
+    };
+    if let Some(whole) = whole {
+        return Some(whole.to_owned());
+    }
+    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    let part = match part.strip_suffix(".weight")? {
+        "attn_norm" => "input_layernorm",
+        "ffn_norm" => "post_attention_layernorm",
+        "attn_q" => "self_attn.q_proj",
+        "attn_k" => "self_attn.k_proj",
+        "attn_v" => "self_attn.v_proj",
+        "attn_output" => "self_attn.o_proj",
+        "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" => "mlp.up_proj",
+        "ffn_down" => "mlp.down_proj",
+        _ => return None,
+    };
+    Some(format!("model.layers.{layer}.{part}.weight"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Weights that PyTorch has pickled (`pytorch_model.bin`), written as safetensors.
+//!
+//! A pickle is a program, and Python runs it. It is read here by `candle-core`, whose machine builds lists, names and
+//! descriptions of tensors and calls nothing; what it does not know it leaves out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+use candle_core::pickle::PthTensors;
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+use crate::classifier::minilm::{read_file, unsupported, unusable};
+use crate::error::ExpertsError;
+use crate::families::adapter::copy_others;
+use crate::families::convert::gguf::first_line;
+use crate::families::convert::upcycle::{Part, part, write, write_json};
+use crate::families::weights::INDEX;
+use crate::files::quiet::quietly;
+
+/// The weights of a folder that has one file of them.
+const SINGLE: &str = "pytorch_model.bin";
+/// Names the file of each tensor, where there are several.
+pub(crate) const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
+
+/// Whether the weights of a folder are pickled.
+pub(crate) fn is_pickled(folder: &Path) -> bool {
+    [SINGLE, PICKLED_INDEX].iter().any(|name| folder.join(name).is_file())
+}
+
+/// Writes a model whose weights are pickled into the folder `target`, with the weights as safetensors in the precision
+/// that they have, and every other file beside them. One file's tensors are held in memory at a time.
+///
+/// # Errors
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no pickle of tensors;
+/// [`ExpertsError::Unsupported`] for tensors that are neither F32, F16 nor BF16.
+pub fn convert(folder: &Path, target: &Path) -> Result<(), ExpertsError> {
+    let files = files(folder)?;
+    let several = files.len() > 1;
+    let mut index = BTreeMap::new();
+    for path in files {
+        let parts = parts(&path)?;
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let name = name.replace("pytorch_model", "model").replace(".bin", ".safetensors");
+        copy_others(folder, target)?;
+        write(&parts, &target.join(&name))?;
+        index.extend(parts.iter().flat_map(Part::names).map(|tensor| (tensor.clone(), name.clone())));
+    }
+    match several {
+        true => write_json(&target.join(INDEX), &json!({"metadata": {}, "weight_map": index})),
+        false => Ok(()),
+    }
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
+    let index = folder.join(PICKLED_INDEX);
+    if !index.is_file() {
+        return Ok(vec![folder.join(SINGLE)]);
+    }
+    let json: Value =
+        serde_json::from_slice(&read_file(&index)?).map_err(|error| unusable(&index, error.to_string()))?;
+    let map = json["weight_map"].as_object();
+    let map = map.ok_or_else(|| unusable(&index, "it has no weight_map".to_owned()))?;
+    let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
+        return Err(unusable(&index, format!("{outside} is no file name")));
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// The tensors of one file, in the order of their names.
+fn parts(path: &Path) -> Result<Vec<Part>, ExpertsError> {
+    fs::metadata(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })?;
+    let broken = |reason: String| unusable(path, format!("it is no pickle of tensors: {reason}"));
+    let file = quietly(|| PthTensors::new(path, None)).ok_or_else(|| broken("it is damaged".to_owned()))?;
+    let file = file.map_err(|error| broken(first_line(&error)))?;
+    let mut names: Vec<&String> = file.tensor_infos().keys().collect();
+    names.sort();
+    if names.is_empty() {
+        return Err(broken("there is none in it".to_owned()));
+    }
+    names.into_iter().map(|name| Ok(part(vec![name.clone()], &tensor(&file, name, path)?))).collect()
+}
+
+fn tensor(file: &PthTensors, name: &str, path: &Path) -> Result<Tensor, ExpertsError> {
+    let info = &file.tensor_infos()[name];
+    let kind = match info.dtype {
+        DType::F32 => Kind::Float,
+        DType::F16 => Kind::Half,
+        DType::BF16 => Kind::BFloat16,
+        other => {
+            let reason = format!("{name} is stored as {other:?}; only F32, F16 and BF16 are read");
+            return Err(unsupported(path, reason));
+        }
+    };
+    let shape: Vec<i64> = info.layout.dims().iter().map(|&size| size as i64).collect();
+    let values = quietly(|| {
+        file.get(name)?.map(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()).transpose()
+    });
+    match values {
+        Some(Ok(Some(values))) => Ok(Tensor::from_slice(&values).view(shape.as_slice()).to_kind(kind)),
+        Some(Err(error)) => Err(unusable(path, format!("{name}: {}", first_line(&error)))),
+        Some(Ok(None)) | None => Err(unusable(path, format!("{name} cannot be read"))),
+    }
+}

@@ -1,0 +1,187 @@
+//! Upcycling (Komatsuzaki et al. 2022): a dense Llama-like model as a Mixture-of-Experts whose experts all start as the
+//! dense network's copies.
+//!
+//! Llama with experts in every layer is Mixtral, name for name, so what is written is a Mixtral that any tool loads. As
+//! Mixtral's weights sum to 1 and all experts are equal, it computes at first exactly what the dense model does.
+
+// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
+#![allow(clippy::disallowed_types)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
+use tch::Tensor;
+
+use crate::classifier::minilm::{read_file, unsupported, unusable};
+use crate::draw::{Draw, Purpose};
+use crate::error::ExpertsError;
+use crate::families::adapter::{bytes, copy_others, dtype};
+use crate::families::config::read::{read_decoder, read_family};
+use crate::families::config::{AttentionConfig, DecoderConfig, Family};
+use crate::families::weights::Checkpoint;
+
+/// Initial router weights are uniform in (−bound, bound).
+const ROUTER_BOUND: f32 = 0.02;
+
+/// Writes the dense model of the folder `dense` as a Mixtral into the folder `target`.
+///
+/// Every token uses `chosen` of `experts` experts; routers are drawn from the seed.
+///
+/// # Errors
+/// [`ExpertsError::Settings`] for numbers of experts that make no sense, [`ExpertsError::Unsupported`] when the model is
+/// not dense or has biases, which Mixtral has not, [`ExpertsError::Content`] or [`ExpertsError::File`].
+pub fn upcycle(
+    dense: &Path,
+    target: &Path,
+    experts: usize,
+    chosen: usize,
+    seed: u64,
+) -> Result<(), ExpertsError> {
+    if chosen == 0 || chosen > experts {
+        let reason = format!("a token cannot use {chosen} of {experts} experts");
+        return Err(ExpertsError::Settings(reason));
+    }
+    let config = read_dense(dense)?;
+    let checkpoint = Checkpoint::open(dense)?;
+    copy_others(dense, target)?;
+    let mut index = BTreeMap::new();
+    for (path, names) in checkpoint.shards() {
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or("model.safetensors");
+        let parts = upcycled(&checkpoint, &names, &config, experts, seed)?;
+        write(&parts, &target.join(file))?;
+        index.extend(parts.iter().flat_map(|part| &part.names).map(|name| (name.clone(), file.to_owned())));
+    }
+    if checkpoint.shards().len() > 1 {
+        let index = json!({"metadata": {}, "weight_map": index});
+        write_json(&target.join("model.safetensors.index.json"), &index)?;
+    }
+    let path = dense.join("config.json");
+    let mut json: Value =
+        serde_json::from_slice(&read_file(&path)?).map_err(|error| unusable(&path, error.to_string()))?;
+    let object = json.as_object_mut().ok_or_else(|| unusable(&path, "it is no JSON object".to_owned()))?;
+    name_all(object, &config);
+    object.insert("num_local_experts".to_owned(), experts.into());
+    object.insert("num_experts_per_tok".to_owned(), chosen.into());
+    write_json(&target.join("config.json"), &json)
+}
+
+/// Makes a Llama's settings a Mixtral's. What a Llama's file leaves out has other defaults there, so all is named; what
+/// Mixtral has no such setting of goes.
+fn name_all(settings: &mut Map<String, Value>, config: &DecoderConfig) {
+    let only_of_llama = [
+        "attention_bias",
+        "is_llama_config",
+        "mlp_bias",
+        "pretraining_tp",
+        "rope_interleaved",
+        "sliding_window",
+    ];
+    only_of_llama.iter().for_each(|name| {
+        settings.remove(*name);
+    });
+    let mut name = |name: &str, value: Value| settings.insert(name.to_owned(), value);
+    name("model_type", "mixtral".into());
+    name("architectures", json!(["MixtralForCausalLM"]));
+    name("hidden_act", "silu".into());
+    name("rms_norm_eps", config.norm_epsilon.into());
+    name("tie_word_embeddings", config.tied.into());
+    name("sliding_window", Value::Null);
+    if let AttentionConfig::Grouped { key_value_heads, head, .. } = config.attention {
+        name("num_key_value_heads", key_value_heads.into());
+        name("head_dim", head.into());
+    }
+    // The base of positions stands among the rest of them, or beside the older name of the rest.
+    match settings.get_mut("rope_parameters").and_then(Value::as_object_mut) {
+        Some(positions) => positions.insert("rope_theta".to_owned(), config.rope.theta.into()),
+        None => settings.insert("rope_theta".to_owned(), config.rope.theta.into()),
+    };
+}
+
+fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
+    let path = folder.join("config.json");
+    let (family, fields) = read_family(&path)?;
+    if family != Family::Llama {
+        let reason = format!("only llama can be made a mixture of experts, not {}", family.name());
+        return Err(unsupported(&path, reason));
+    }
+    let config = read_decoder(family, &fields)?;
+    match config.attention {
+        AttentionConfig::Grouped { bias: true, .. } => {
+            Err(unsupported(&path, "its attention has biases, which Mixtral has not".to_owned()))
+        }
+        _ => Ok(config),
+    }
+}
+
+/// Bytes that become one tensor of the file, or several with equal values.
+pub(crate) struct Part {
+    names: Vec<String>,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Part {
+    /// What its tensors are called.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// The tensors of one file: those of feed-forward networks once for each expert, and a router beside each.
+fn upcycled(
+    checkpoint: &Checkpoint,
+    names: &[&str],
+    config: &DecoderConfig,
+    experts: usize,
+    seed: u64,
+) -> Result<Vec<Part>, ExpertsError> {
+    let mut parts = Vec::new();
+    for &name in names {
+        let tensor = checkpoint.take_any(name)?;
+        let map = [("gate_proj", "w1"), ("up_proj", "w3"), ("down_proj", "w2")]
+            .into_iter()
+            .find_map(|(dense, sparse)| Some((name.strip_suffix(&format!(".mlp.{dense}.weight"))?, sparse)));
+        let Some((layer, map)) = map else {
+            parts.push(part(vec![name.to_owned()], &tensor));
+            continue;
+        };
+        let block = format!("{layer}.block_sparse_moe");
+        let copies = (0..experts).map(|expert| format!("{block}.experts.{expert}.{map}.weight")).collect();
+        parts.push(part(copies, &tensor));
+        if map == "w1" {
+            let number = layer.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+            let mut draw = Draw::new(seed, Purpose::Router, number);
+            let values = draw.symmetric(experts * config.hidden, ROUTER_BOUND);
+            let router = Tensor::from_slice(&values).view([experts as i64, config.hidden as i64]);
+            parts.push(part(vec![format!("{block}.gate.weight")], &router.to_kind(tensor.kind())));
+        }
+    }
+    Ok(parts)
+}
+
+pub(crate) fn part(names: Vec<String>, tensor: &Tensor) -> Part {
+    let shape = tensor.size().iter().map(|&size| size as usize).collect();
+    Part { names, dtype: dtype(tensor.kind()), shape, bytes: bytes(tensor) }
+}
+
+/// Writes one safetensors file.
+pub(crate) fn write(parts: &[Part], path: &Path) -> Result<(), ExpertsError> {
+    let broken = |error: safetensors::SafeTensorError| ExpertsError::unwritable(path, error);
+    let mut views = Vec::new();
+    for part in parts {
+        for name in &part.names {
+            views.push((name, TensorView::new(part.dtype, part.shape.clone(), &part.bytes).map_err(broken)?));
+        }
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
+}
+
+pub(crate) fn write_json(path: &Path, json: &Value) -> Result<(), ExpertsError> {
+    let text = serde_json::to_string_pretty(json).expect("the value is plain data");
+    fs::write(path, text + "\n").map_err(|source| ExpertsError::File { path: path.to_owned(), source })
+}

@@ -1,0 +1,160 @@
+//! Gradients of a batch, in two ways that give the same: keeping what every layer computed, or only what enters each
+//! layer, and computing the layer once more when its gradient's turn comes (gradient checkpointing, Chen et al. 2016).
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Reduction, Tensor};
+
+use crate::families::config::names::HEAD;
+use crate::families::finetune::example::Batch;
+use crate::families::layers::losses::Totals;
+use crate::families::{Decoder, Model, Routing};
+use crate::training::private::Tape;
+
+/// What is trained.
+#[derive(Default)]
+pub(super) struct Learning {
+    /// Names and tensors.
+    pub(super) parameters: Vec<(String, Tensor)>,
+    /// For each, what its gradient is multiplied by, if anything.
+    pub(super) masks: Vec<Option<Tensor>>,
+}
+
+impl Learning {
+    fn tensors(&self) -> Vec<&Tensor> {
+        self.parameters.iter().map(|(_, tensor)| tensor).collect()
+    }
+
+    /// How many coordinates are trained.
+    pub(super) fn coordinates(&self) -> usize {
+        let of = |((_, tensor), mask): (&(String, Tensor), &Option<Tensor>)| {
+            let share = mask.as_ref().map_or(1.0, |mask| mask.mean(Kind::Double).double_value(&[]));
+            (tensor.numel() as f64 * share).round() as usize
+        };
+        self.parameters.iter().zip(&self.masks).map(of).sum()
+    }
+
+    pub(super) fn mask(&self, gradients: &mut [Tensor]) {
+        for (gradient, mask) in gradients.iter_mut().zip(&self.masks) {
+            if let Some(mask) = mask {
+                *gradient *= mask;
+            }
+        }
+    }
+}
+
+/// What a sparse layer, by its place among them, adds to the loss.
+pub(super) type RouterLoss<'a> = &'a mut dyn FnMut(usize, &Routing, &Totals) -> Option<Tensor>;
+
+/// Cross-entropy of what a batch is to learn, as a share of the mean over `learnt` tokens.
+fn task_loss(logits: &Tensor, batch: &Batch, learnt: usize) -> Tensor {
+    logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::Sum, -100, 0.0) / learnt as f64
+}
+
+/// The task's loss and the gradient by each parameter.
+pub(super) fn keep(
+    model: &Model,
+    batch: &Batch,
+    learnt: usize,
+    routers: RouterLoss<'_>,
+    learning: &Learning,
+) -> (Tensor, Vec<Tensor>) {
+    let (logits, routings) = model.learn(batch);
+    let task = task_loss(&logits, batch, learnt);
+    let totals = Totals::of(&routings);
+    let loss = with_routers(&task, &routings, totals.as_ref(), routers);
+    (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
+}
+
+/// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter, `[examples, …]`. What
+/// the model multiplies with its parameters must be on the tape.
+pub(super) fn of_each_example(
+    model: &Model,
+    batch: &Batch,
+    routers: RouterLoss<'_>,
+    learning: &Learning,
+    tape: &Tape,
+) -> (Tensor, Vec<Tensor>) {
+    let (logits, routings) = model.learn(batch);
+    let losses = logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::None, -100, 0.0);
+    let task = (losses * batch.shares()).sum(Kind::Float);
+    let examples = batch.counts.len() as i64;
+    let totals = Totals::of_examples(&routings, examples);
+    let loss = with_routers(&task, &routings, totals.as_ref(), routers);
+    let mut gradients = tape.gradients(&loss, examples, &learning.parameters);
+    learning.mask(&mut gradients);
+    (task.detach(), gradients)
+}
+
+/// The task's loss and what sparse layers add to it.
+fn with_routers(
+    task: &Tensor,
+    routings: &[Routing],
+    totals: Option<&Totals>,
+    routers: RouterLoss<'_>,
+) -> Tensor {
+    let Some(totals) = totals else { return task.shallow_clone() };
+    let terms = routings.iter().enumerate().filter_map(|(index, routing)| routers(index, routing, totals));
+    terms.fold(task.shallow_clone(), |sum, term| sum + term)
+}
+
+/// As [`keep`], holding one layer's values at a time.
+pub(super) fn recompute(
+    model: &Decoder,
+    batch: &Batch,
+    learnt: usize,
+    routers: RouterLoss<'_>,
+    learning: &Learning,
+) -> (Tensor, Vec<Tensor>) {
+    let (tokens, rotation) = (&batch.texts, model.rotation(&batch.texts));
+    let (mut inputs, totals) = tch::no_grad(|| {
+        let (mut inputs, mut routings) = (vec![model.embed(tokens)], Vec::new());
+        for index in 0..model.layers.len() {
+            let (rows, routing) = model.layer(index, &inputs[index], tokens, &rotation);
+            inputs.push(rows);
+            routings.extend(routing);
+        }
+        (inputs, Totals::of(&routings))
+    });
+    let last = inputs.pop().expect("there is one more than layers").set_requires_grad(true);
+    let learning_rows = batch.rows.as_ref().map(|rows| last.index_select(0, rows));
+    let task = task_loss(&model.head(learning_rows.as_ref().unwrap_or(&last)), batch, learnt);
+    let mut found = BTreeMap::new();
+    let mut upstream = back(&task, &last, &format!("{HEAD}."), learning, &mut found);
+    let mut sparse = model.config().sparse_layers().len();
+    while let Some(input) = inputs.pop() {
+        let index = inputs.len();
+        let input = input.set_requires_grad(true);
+        let (rows, routing) = model.layer(index, &input, tokens, &rotation);
+        // Its gradient by the rows is what came from above.
+        let mut sum = (rows.to_kind(Kind::Float) * upstream.to_kind(Kind::Float)).sum(Kind::Float);
+        if let (Some(routing), Some(totals)) = (routing, &totals) {
+            sparse -= 1;
+            sum = routers(sparse, &routing, totals).map_or(sum.shallow_clone(), |term| sum + term);
+        }
+        upstream = back(&sum, &input, &format!("model.layers.{index}."), learning, &mut found);
+    }
+    let gradients = learning
+        .parameters
+        .iter()
+        .map(|(name, tensor)| found.remove(name).unwrap_or_else(|| tensor.zeros_like()));
+    (task.detach(), gradients.collect())
+}
+
+/// The gradient by what entered a part of the model; those by the trained tensors `inside` it are noted.
+fn back<'a>(
+    loss: &Tensor,
+    input: &Tensor,
+    inside: &str,
+    learning: &'a Learning,
+    found: &mut BTreeMap<&'a String, Tensor>,
+) -> Tensor {
+    let own: Vec<&(String, Tensor)> =
+        learning.parameters.iter().filter(|(name, _)| name.starts_with(inside)).collect();
+    let mut by = vec![input];
+    by.extend(own.iter().map(|(_, tensor)| tensor));
+    let mut gradients = Tensor::run_backward(&[loss], &by, false, false).into_iter();
+    let upstream = gradients.next().expect("the first is by the input");
+    found.extend(own.iter().map(|(name, _)| name).zip(gradients));
+    upstream
+}

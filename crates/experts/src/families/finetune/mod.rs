@@ -1,0 +1,349 @@
+//! Fine-tuning of the model families: an adapter learns from examples while the model stays as it is.
+//!
+//! The model computes in its own precision; what is trained, its gradients' sums and the optimizer's state are 32-bit
+//! floats. Only hidden states that predict a token to be learnt reach the head. Losses stay on the device until the
+//! training is over or somebody asks how far it is, so no step waits for the host.
+
+mod backward;
+mod classify;
+mod example;
+mod private;
+mod reading;
+mod rounds;
+mod routing;
+mod settings;
+mod template;
+
+use tch::{Kind, Tensor};
+
+pub use crate::training::optimizer::{Decay, Rule};
+pub use example::{Example, Question};
+pub use reading::{Long, Reader};
+pub use rounds::RoundTrainer;
+pub use routing::RoutingSummary;
+pub use settings::FineTuning;
+pub use template::prints_date;
+
+use crate::classifier::trainer::{Anchor, TrainingProgress, shuffled};
+use crate::device::uploaded;
+use crate::error::ExpertsError;
+use crate::families::config::names::is_router;
+use crate::families::finetune::backward::{Learning, keep, recompute};
+pub(crate) use crate::families::finetune::example::{Batch, Limits, beyond};
+use crate::families::finetune::routing::{Gathered, plain};
+use crate::families::layers::losses::{self, Totals};
+use crate::families::{Adapter, Model, Routing};
+use crate::training::losses::Losses;
+use crate::training::optimizer::{Group, Optimizer};
+use crate::training::regularizer::{consistency, published};
+
+/// A model, the adapter that learns, and the consortium's routing distributions.
+pub struct FineTuner {
+    model: Model,
+    adapter: Adapter,
+    /// For each sparse layer, the published routing distribution, if any.
+    published: Vec<Option<Tensor>>,
+}
+
+/// What fine-tuning yields.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FineTuned {
+    /// Loss of each step, in nats a token that is learnt.
+    pub losses: Vec<f64>,
+    /// Tokens that passed through the model.
+    pub tokens: usize,
+}
+
+/// How well a model predicts tokens, or with a head over classes the classes of texts.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Prediction {
+    /// Tokens, or texts' classes, that the model finds likeliest among all.
+    pub right: usize,
+    /// Tokens, or texts' classes, that were to be predicted.
+    pub tokens: usize,
+    /// Mean loss, in nats for each of them.
+    pub loss: f64,
+}
+
+impl FineTuner {
+    /// Starts from an adapter.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Adapter`] when the adapter is another model's.
+    pub fn new(mut model: Model, adapter: Adapter) -> Result<Self, ExpertsError> {
+        model.attach(&adapter, 0.0)?;
+        Ok(Self { model, adapter, published: vec![] })
+    }
+
+    /// The adapter as it stands.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// The model, with the adapter attached.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Gives up the model and the adapter.
+    pub fn into_parts(self) -> (Model, Adapter) {
+        (self.model, self.adapter)
+    }
+
+    /// Takes over the consortium's routing distributions, one for each sparse layer, all 0 where there is none yet.
+    pub fn publish(&mut self, distributions: &[Vec<f32>]) {
+        let device = self.model.device();
+        let own = |values: &Vec<f32>| published(values).map(|tensor| tensor.to_device(device));
+        self.published = distributions.iter().map(own).collect();
+    }
+
+    /// Trains the adapter with a fresh optimizer. Equal settings give equal bits on one thread.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`], [`ExpertsError::NoNotes`] when there are no examples, [`ExpertsError::Example`] for
+    /// one that the model cannot learn from, or [`ExpertsError::Diverged`].
+    pub fn train(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<FineTuned, ExpertsError> {
+        self.train_gathering(examples, settings, None, progress)
+    }
+
+    /// As [`train`](Self::train), and tells how the last epoch's steps routed the examples, without a further pass.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn train_with_routing(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(FineTuned, RoutingSummary), ExpertsError> {
+        let mut gathered = Gathered::default();
+        let trained = self.train_gathering(examples, settings, Some(&mut gathered), progress)?;
+        Ok((trained, gathered.summary()))
+    }
+
+    fn train_gathering(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        gathered: Option<&mut Gathered>,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<FineTuned, ExpertsError> {
+        settings.check()?;
+        if settings.recompute_layers && matches!(self.model, Model::Switch(_)) {
+            let reason = "recompute_layers is for decoders; a Switch Transformer keeps all layers";
+            return Err(ExpertsError::Settings(reason.to_owned()));
+        }
+        self.check(examples)?;
+        tch::manual_seed(settings.seed as i64);
+        self.model.attach(&self.adapter, settings.dropout)?;
+        let result = self.descend(examples, settings, gathered, progress);
+        self.model.attach(&self.adapter, 0.0)?;
+        self.adapter.freeze();
+        result
+    }
+
+    fn check(&self, examples: &[Example]) -> Result<(), ExpertsError> {
+        if examples.is_empty() {
+            return Err(ExpertsError::NoNotes);
+        }
+        let classes = self.adapter.classes.len();
+        let limits = self.model.limits(classes);
+        examples.iter().zip(1..).try_for_each(|(example, number)| {
+            example.check(&limits).map_err(|reason| ExpertsError::Example { example: number, reason })
+        })
+    }
+
+    fn descend(
+        &self,
+        examples: &[Example],
+        settings: &FineTuning,
+        mut gathered: Option<&mut Gathered>,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<FineTuned, ExpertsError> {
+        let a_step = settings.batch_size * settings.accumulate;
+        let steps = settings.epochs * examples.len().div_ceil(a_step);
+        let (learning, groups) = self.learning(settings)?;
+        let mut optimizer = Optimizer::new(groups, steps, settings.plan());
+        let anchor = Anchor::new(&optimizer, settings.proximal);
+        let mut losses = Losses::new(steps);
+        let mut tokens = 0;
+        for epoch in 0..settings.epochs {
+            for numbers in shuffled(examples.len(), settings.seed, epoch).chunks(a_step) {
+                let own: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
+                tokens += own.iter().map(|example| example.tokens.len()).sum::<usize>();
+                let gathered = gathered.as_deref_mut().filter(|_| epoch + 1 == settings.epochs);
+                let (loss, mut gradients) = self.gradients(&own, settings, &learning, gathered);
+                anchor.add_pull(&optimizer, &mut gradients);
+                learning.mask(&mut gradients);
+                optimizer.apply(&gradients);
+                losses.push(loss, progress)?;
+            }
+        }
+        Ok(FineTuned { losses: losses.finish(progress)?, tokens })
+    }
+
+    /// The loss of a step, and its gradients summed over its batches.
+    fn gradients(
+        &self,
+        examples: &[&Example],
+        settings: &FineTuning,
+        learning: &Learning,
+        mut gathered: Option<&mut Gathered>,
+    ) -> (Tensor, Vec<Tensor>) {
+        let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
+        let mut sums: Vec<Tensor> = Vec::new();
+        let mut task_sum = Tensor::zeros([], (Kind::Float, self.model.device()));
+        for own in examples.chunks(settings.batch_size) {
+            let batch = Batch::new(own, &self.model);
+            let share = own.len() as f64 / examples.len() as f64;
+            let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
+                if let Some(gathered) = &mut gathered {
+                    gathered.add(index, routing);
+                }
+                self.layer_loss(index, routing, totals, settings).map(|loss| loss * share)
+            };
+            let (task, gradients) = match (&self.model, settings.recompute_layers) {
+                (Model::Decoder(model), true) => recompute(model, &batch, learnt, &mut routers, learning),
+                _ => keep(&self.model, &batch, learnt, &mut routers, learning),
+            };
+            task_sum += task;
+            match sums.is_empty() {
+                true => sums = gradients,
+                false => sums.iter_mut().zip(gradients).for_each(|(sum, own)| *sum += own),
+            }
+        }
+        (task_sum, sums)
+    }
+
+    /// What one sparse layer adds to the loss for its router's sake.
+    fn layer_loss(
+        &self,
+        index: usize,
+        routing: &Routing,
+        totals: &Totals,
+        settings: &FineTuning,
+    ) -> Option<Tensor> {
+        let own = self.model.moe().and_then(|moe| moe.balance).unwrap_or(0.0);
+        let balance = settings.balance.unwrap_or(own);
+        let published = self.published.get(index).and_then(Option::as_ref);
+        let terms = [
+            (balance > 0.0).then(|| losses::balance(routing, totals) * balance),
+            (settings.z > 0.0).then(|| losses::z(routing, totals) * settings.z),
+            published.filter(|_| settings.routing_penalty > 0.0).map(|published| {
+                let over = totals.over(routing);
+                consistency(&plain(routing), published, settings.routing_form, over)
+                    * settings.routing_penalty
+            }),
+        ];
+        terms.into_iter().flatten().reduce(|sum, term| sum + term)
+    }
+
+    /// What is trained, and for tensors of experts of which only some are trained, a mask of their gradients.
+    fn learning(&self, settings: &FineTuning) -> Result<(Learning, Vec<Group>), ExpertsError> {
+        let experts = self.model.moe().map_or(0, |moe| moe.experts);
+        if let Some(expert) = settings.experts.iter().find(|&&expert| expert >= experts) {
+            let reason = format!("there is no expert {expert}; the model has {experts} a layer");
+            return Err(ExpertsError::Settings(reason));
+        }
+        let (mut learning, mut groups) = (Learning::default(), Vec::new());
+        for (name, tensor) in self.adapter.tensors() {
+            let is_frozen = name.ends_with("lora_A") && !settings.first_halves
+                || is_router(&name) && settings.freeze_routers;
+            if is_frozen {
+                continue;
+            }
+            let masked = tensor.dim() == 3 && !settings.experts.is_empty();
+            let parameter = tensor.set_requires_grad(true);
+            learning.masks.push(masked.then(|| mask(&settings.experts, experts, tensor)));
+            learning.parameters.push((name, parameter.shallow_clone()));
+            // Decay would move experts that are not trained.
+            let weight_decay = if masked { 0.0 } else { settings.weight_decay };
+            groups.push(Group { parameter, learning_rate: settings.learning_rate, weight_decay });
+        }
+        Ok((learning, groups))
+    }
+
+    /// Mean loss over examples, in nats a token that is learnt.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn loss(&self, examples: &[Example], batch_size: usize) -> Result<f64, ExpertsError> {
+        let likelihoods = self.likelihoods(examples, batch_size)?;
+        let learnt: usize = examples.iter().map(Example::learnt).sum();
+        Ok(-likelihoods.iter().sum::<f64>() / learnt as f64)
+    }
+
+    /// How well the model predicts the tokens that are learnt of examples.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn predict(&self, examples: &[Example], batch_size: usize) -> Result<Prediction, ExpertsError> {
+        let (mut sum, mut right, mut tokens) = (0.0, 0, 0);
+        self.each_batch(examples, batch_size, &mut |batch, logits| {
+            sum += picked(batch, logits).sum(Kind::Double).double_value(&[]);
+            right += logits.argmax(-1, false).eq_tensor(&batch.learnt).sum(Kind::Int64).int64_value(&[]);
+            tokens += batch.learnt.numel();
+        })?;
+        Ok(Prediction { right: right as usize, tokens, loss: -sum / tokens as f64 })
+    }
+
+    /// Log-likelihood of what is to be learnt of each example, in nats.
+    fn likelihoods(&self, examples: &[Example], batch_size: usize) -> Result<Vec<f64>, ExpertsError> {
+        let mut likelihoods = Vec::with_capacity(examples.len());
+        self.each_batch(examples, batch_size, &mut |batch, logits| {
+            let parts = picked(batch, logits).split_with_sizes(&batch.counts, 0);
+            likelihoods.extend(parts.iter().map(|part| part.sum(Kind::Double).double_value(&[])));
+        })?;
+        Ok(likelihoods)
+    }
+
+    /// Runs examples through the model, without gradients; the logits are those of tokens that are learnt.
+    fn each_batch(
+        &self,
+        examples: &[Example],
+        batch_size: usize,
+        take: &mut dyn FnMut(&Batch, &Tensor),
+    ) -> Result<(), ExpertsError> {
+        self.check(examples)?;
+        for own in examples.chunks(batch_size.max(1)) {
+            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
+            let (logits, _) = tch::no_grad(|| self.model.learn(&batch));
+            take(&batch, &logits);
+        }
+        Ok(())
+    }
+
+    /// Answers multiple-choice questions: of each the option that is likeliest after the prompt, by its mean
+    /// log-likelihood a token, so that long options are not at a disadvantage. `batch_size` options pass through the
+    /// model together.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn choose(&self, questions: &[Question], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
+        let examples: Vec<Example> = questions.iter().flat_map(Question::examples).collect();
+        let sums = self.likelihoods(&examples, batch_size)?;
+        let mut means = sums.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
+        let best = |question: &Question| {
+            let own: Vec<f64> = means.by_ref().take(question.options.len()).collect();
+            (0..own.len()).max_by(|&one, &other| own[one].total_cmp(&own[other])).ok_or(ExpertsError::NoNotes)
+        };
+        questions.iter().map(best).collect()
+    }
+}
+
+/// Log-likelihood of each token that is learnt, `[learnt]`.
+fn picked(batch: &Batch, logits: &Tensor) -> Tensor {
+    logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
+}
+
+/// 1 for experts that are trained, `[experts, 1, 1]`.
+fn mask(trained: &[usize], experts: usize, like: &Tensor) -> Tensor {
+    let values: Vec<f32> =
+        (0..experts).map(|expert| if trained.contains(&expert) { 1.0 } else { 0.0 }).collect();
+    uploaded(&Tensor::from_slice(&values).view([-1, 1, 1]), like.device())
+}

@@ -1,0 +1,333 @@
+//! DP-SGD of adapters.
+
+use rand_core::CryptoRng;
+use tch::{Kind, Tensor};
+
+use super::backward::{Learning, of_each_example};
+use super::{Example, FineTuned, FineTuner, FineTuning};
+use crate::classifier::trainer::TrainingProgress;
+use crate::error::ExpertsError;
+use crate::families::Routing;
+use crate::families::finetune::Batch;
+use crate::families::finetune::example::records;
+use crate::families::layers::losses::Totals;
+use crate::training::losses::Losses;
+use crate::training::optimizer::{Optimizer, Plan};
+use crate::training::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
+
+/// What one private training works with.
+struct Private<'a> {
+    tuner: &'a FineTuner,
+    examples: &'a [Example],
+    /// The examples of each record.
+    records: Vec<Vec<usize>>,
+    settings: &'a FineTuning,
+    learning: Learning,
+    tape: &'a Tape,
+}
+
+impl FineTuner {
+    /// Trains the adapter by DP-SGD. `settings.epochs` plays no part: there are `private.steps` steps on batches that
+    /// `random` draws. At most `settings.batch_size` examples pass through the model together, each with gradients of its
+    /// own, so that there is memory for as many adapters; each step's sum is divided by `batch_size · accumulate`.
+    /// The loss of an example is its mean over the tokens that it teaches, and that of a record the mean over its examples.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, or for
+    /// `recompute_layers`: private training keeps what every layer computed.
+    ///
+    /// # Leakage
+    /// The adapter says of each record what the charge for `private` says; losses are not covered.
+    pub fn train_privately(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        private: &PrivateTraining,
+        random: &mut impl CryptoRng,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(FineTuned, PrivateReport), ExpertsError> {
+        settings.check()?;
+        private.check()?;
+        if settings.recompute_layers {
+            let reason = "private training keeps what every layer computed; turn recompute_layers off";
+            return Err(ExpertsError::Settings(reason.to_owned()));
+        }
+        if settings.dropout > 0.0 {
+            let reason = "what dropout leaves out of a record would depend on the records beside it, and private training counts on a record's gradient being its own; set dropout to 0";
+            return Err(ExpertsError::Settings(reason.to_owned()));
+        }
+        self.check(examples)?;
+        tch::manual_seed(settings.seed as i64);
+        let tape = Tape::default();
+        let recorder = |module: &str| tape.recorder(module.to_owned());
+        self.model.attach_recorded(&self.adapter, 0.0, &recorder)?;
+        let result = self.descend_privately(examples, settings, private, (&tape, random), progress);
+        self.model.attach(&self.adapter, 0.0)?;
+        self.adapter.freeze();
+        result
+    }
+
+    fn descend_privately(
+        &self,
+        examples: &[Example],
+        settings: &FineTuning,
+        private: &PrivateTraining,
+        (tape, random): (&Tape, &mut impl CryptoRng),
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(FineTuned, PrivateReport), ExpertsError> {
+        let (learning, groups) = self.learning(settings)?;
+        let grid = Grid::new(private, learning.coordinates())?;
+        let own = Private { tuner: self, examples, records: records(examples), settings, learning, tape };
+        let plan = Plan { max_norm: None, ..settings.plan() };
+        let mut optimizer = Optimizer::new(groups, private.steps, plan);
+        let divisor = settings.batch_size * settings.accumulate;
+        let mut losses = Losses::new(private.steps);
+        let (mut drawn_in_all, mut tokens) = (0, 0);
+        let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
+        for _ in 0..private.steps {
+            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
+            let mut step = private.step(grid, (own.records.len(), divisor), random, clipped_sum);
+            tokens += own.tokens(&step.drawn);
+            own.learning.mask(&mut step.gradients);
+            optimizer.apply(&step.gradients);
+            drawn_in_all += step.drawn.len();
+            counts += &step.counts;
+            losses.push(step.loss, progress)?;
+        }
+        let losses = losses.finish(progress)?;
+        Ok((FineTuned { losses, tokens }, PrivateReport::new(private.steps, drawn_in_all, &counts)))
+    }
+}
+
+impl Private<'_> {
+    /// The tokens of the drawn records.
+    fn tokens(&self, drawn: &[usize]) -> usize {
+        let examples = drawn.iter().flat_map(|&record| &self.records[record]);
+        examples.map(|&example| self.examples[example].tokens.len()).sum()
+    }
+
+    /// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' clipped gradients.
+    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
+        let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
+        let sum = ClippedSum::new(bound, &self.learning.parameters);
+        sum.of_drawn(drawn, self.settings.batch_size, |numbers| self.gradients(numbers))
+    }
+
+    /// The sum of some examples' losses, and each one's gradient, `[examples, …]` for each parameter.
+    fn gradients(&self, numbers: &[usize]) -> (Tensor, Vec<Tensor>) {
+        let examples: Vec<&Example> = numbers.iter().map(|&number| &self.examples[number]).collect();
+        let batch = Batch::new(&examples, &self.tuner.model);
+        let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
+            self.tuner.layer_loss(index, routing, totals, self.settings)
+        };
+        of_each_example(&self.tuner.model, &batch, &mut routers, &self.learning, self.tape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+    use tch::Device;
+
+    use super::*;
+
+    use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
+
+    const FAMILIES: [(&str, &[&str]); 7] = [
+        ("olmoe", &["q_proj", "k_proj", "v_proj", "o_proj"]),
+        ("mixtral", &["q_proj", "v_proj", "o_proj"]),
+        ("qwen2_moe", &["q_proj", "k_proj", "o_proj"]),
+        ("qwen3_moe", &["q_proj", "k_proj", "v_proj", "o_proj"]),
+        ("deepseek_v2", &["kv_b_proj", "o_proj"]),
+        ("deepseek_v3", &["kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]),
+        ("switch_transformers", &["q", "k", "v", "o", "wi", "wo"]),
+    ];
+
+    /// Texts of different lengths, of which different parts are learnt.
+    fn examples() -> Vec<Example> {
+        let token = |number: usize, place: usize| ((7 * number + place * place + 3) % 40) as i64;
+        let text = |number: usize| {
+            Example::new((0..5 + 2 * number).map(|place| token(number, place)).collect(), 2 + number % 3)
+        };
+        (0..5).map(text).collect()
+    }
+
+    /// The same texts with a class each.
+    fn classified() -> Vec<Example> {
+        let of_class = |(number, text): (usize, Example)| Example::of_class(text.tokens, number % 3);
+        examples().into_iter().enumerate().map(of_class).collect()
+    }
+
+    /// A tuner whose adapter is not 0 anywhere, with everything trained that can be but a head.
+    fn tuner(family: (&str, &[&str])) -> FineTuner {
+        tuner_of(family, ExpertTraining::LowRank, &[])
+    }
+
+    fn tuner_of((family, modules): (&str, &[&str]), experts: ExpertTraining, classes: &[&str]) -> FineTuner {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
+        let mut model = Model::open(&folder, Precision::Float32, Device::Cpu).expect(family);
+        let [modules, classes] =
+            [modules, classes].map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        let settings = AdapterSettings { rank: 4, alpha: 8.0, experts, router: true, modules, classes };
+        let adapter = Adapter::new(&mut model, &settings, 5).expect("sound settings");
+        // Not from libtorch's generator, which tests beside this one draw from.
+        for (_, tensor) in adapter.tensors() {
+            let mut tensor = tensor.shallow_clone();
+            let waves = Tensor::arange(tensor.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7;
+            tensor += waves.sin().view(tensor.size().as_slice()) * 0.07;
+        }
+        let mut own = FineTuner::new(model, adapter).expect("the adapter is this model's");
+        let moe = own.model.moe().expect("it has experts");
+        let distribution: Vec<f32> = (1..=moe.experts).map(|expert| expert as f32).collect();
+        own.publish(&vec![distribution; 4]);
+        own
+    }
+
+    fn settings() -> FineTuning {
+        FineTuning {
+            batch_size: 3,
+            balance: Some(0.3),
+            z: 0.1,
+            routing_penalty: 0.3,
+            ..FineTuning::default()
+        }
+    }
+
+    fn private() -> PrivateTraining {
+        PrivateTraining { clipping_norm: 1.0, noise_multiplier: 0.05, sampling_probability: 0.8, steps: 30 }
+    }
+
+    /// Each example's gradients by private training's pass over all of them, and by plain training's over it alone.
+    fn both(own: &mut FineTuner, settings: &FineTuning) -> (Vec<String>, Vec<Tensor>, Vec<Vec<Tensor>>) {
+        let (learning, _) = own.learning(settings).expect("sound settings");
+        let examples = if own.adapter.classes.is_empty() { examples() } else { classified() };
+        let alone = examples.iter().map(|example| {
+            let (_, mut gradients) = own.gradients(&[example], settings, &learning, None);
+            learning.mask(&mut gradients);
+            gradients
+        });
+        let alone = alone.collect();
+        let tape = Tape::default();
+        let recorder = |module: &str| tape.recorder(module.to_owned());
+        own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
+        let names = learning.parameters.iter().map(|(name, _)| name.clone()).collect();
+        let together = Private {
+            tuner: own,
+            examples: &examples,
+            records: records(&examples),
+            settings,
+            learning,
+            tape: &tape,
+        };
+        let (_, together) = together.gradients(&[0, 1, 2, 3, 4]);
+        (names, together, alone)
+    }
+
+    fn largest(tensor: &Tensor) -> f64 {
+        tensor.abs().max().double_value(&[])
+    }
+
+    /// PRIV-10
+    #[test]
+    fn in_every_family_the_gradients_of_a_batch_are_those_of_each_example_alone() {
+        let kinds = [ExpertTraining::LowRank, ExpertTraining::Whole].map(|experts| (experts, [].as_slice()));
+        let kinds = kinds.into_iter().chain([(ExpertTraining::LowRank, ["a", "b", "c"].as_slice())]);
+        let cases = kinds.flat_map(|(experts, classes)| FAMILIES.map(|family| (family, experts, classes)));
+        let has_no_head =
+            |family: &str, classes: &[&str]| family.starts_with("switch") && !classes.is_empty();
+        for (family, experts, classes) in cases.filter(|(family, _, classes)| !has_no_head(family.0, classes))
+        {
+            let (names, together, alone) = both(&mut tuner_of(family, experts, classes), &settings());
+            assert_eq!(names.iter().any(|name| name == "score.weight"), !classes.is_empty());
+            let mut moving = 0;
+            for (example, alone) in alone.iter().enumerate() {
+                for ((name, batched), alone) in names.iter().zip(&together).zip(alone) {
+                    let off = largest(&(batched.get(example as i64) - alone));
+                    assert!(off < 1e-5, "{}, {experts:?}: {name} of {example} differs by {off}", family.0);
+                    moving += usize::from(largest(alone) > 1e-3);
+                }
+            }
+            assert!(moving > alone.len() * names.len() / 2, "{}: gradients to compare", family.0);
+        }
+    }
+
+    #[test]
+    fn experts_and_halves_that_are_not_trained_are_not_counted_in_the_norm() {
+        let settings = FineTuning { experts: vec![1, 3], first_halves: false, ..settings() };
+        let (names, together, alone) = both(&mut tuner(FAMILIES[0]), &settings);
+        assert!(names.iter().all(|name| !name.ends_with("lora_A")));
+        for (name, batched) in names.iter().zip(&together).filter(|(_, batched)| batched.dim() == 4) {
+            assert_eq!(largest(&batched.select(1, 2)), 0.0, "{name} of expert 2");
+            assert!(largest(&batched.select(1, 1)) > 0.0, "{name} of expert 1");
+        }
+        for (batched, alone) in together.iter().zip(&alone[4]) {
+            assert!(largest(&(batched.get(4) - alone)) < 1e-5);
+        }
+    }
+
+    /// PRIV-10
+    #[test]
+    fn a_record_s_gradient_is_the_mean_of_its_examples() {
+        let mut own = tuner(FAMILIES[0]);
+        let settings = settings();
+        let (learning, _) = own.learning(&settings).expect("sound settings");
+        let of_record = |(example, record): (Example, usize)| Example { record: Some(record), ..example };
+        let examples: Vec<Example> = examples().into_iter().zip([4, 2, 4, 4, 4]).map(of_record).collect();
+        let alone: Vec<Vec<Tensor>> =
+            examples.iter().map(|example| own.gradients(&[example], &settings, &learning, None).1).collect();
+        let tape = Tape::default();
+        let recorder = |module: &str| tape.recorder(module.to_owned());
+        own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
+        let records = records(&examples);
+        let private =
+            Private { tuner: &own, examples: &examples, records, settings: &settings, learning, tape: &tape };
+        let (_, sum) = private.clipped_sum(&[0, 1], 1e9);
+        for (index, sum) in sum.sums.iter().enumerate() {
+            let of_four: Tensor =
+                [0, 2, 3, 4].iter().map(|&example: &usize| &alone[example][index] / 4.0).sum();
+            let off = largest(&(sum - (of_four + &alone[1][index])));
+            assert!(off < 1e-5, "{} differs by {off}", private.learning.parameters[index].0);
+        }
+        assert_eq!(sum.counts.int64_value(&[1]), 0);
+    }
+
+    #[test]
+    fn adapters_learn_privately_and_the_same_draws_give_the_same_bits() {
+        let train = |seed, private: &PrivateTraining| {
+            let mut own = tuner(FAMILIES[1]);
+            let before = own.loss(&examples(), 5).expect("sound examples");
+            let settings = FineTuning { learning_rate: 1e-2, ..settings() };
+            let random = &mut ChaCha20Rng::seed_from_u64(seed);
+            let (tuned, report) =
+                own.train_privately(&examples(), &settings, private, random, &mut |_| {}).expect("sound");
+            (before, own.loss(&examples(), 5).expect("sound examples"), tuned, report)
+        };
+        let (before, after, tuned, report) = train(1, &private());
+        assert!(after < 0.9 * before, "{before} fell to {after} only");
+        assert_eq!((tuned.losses.len(), report.steps), (30, 30));
+        assert!((90..=150).contains(&report.drawn) && report.clipped <= report.drawn, "{report:?}");
+        assert_eq!(train(1, &private()).2, tuned);
+        assert_ne!(train(2, &private()).2, tuned);
+        let drowned = PrivateTraining { noise_multiplier: 50.0, ..private() };
+        assert!(train(1, &drowned).1 > after, "control: noise drowns what there is to learn");
+    }
+
+    #[test]
+    fn what_private_training_cannot_do_is_refused() {
+        let mut own = tuner(FAMILIES[0]);
+        let mut refusal = |settings: FineTuning, private: PrivateTraining| {
+            let random = &mut ChaCha20Rng::seed_from_u64(1);
+            let refused = own.train_privately(&examples(), &settings, &private, random, &mut |_| {});
+            refused.expect_err("it makes no sense").to_string()
+        };
+        let recompute = FineTuning { recompute_layers: true, ..settings() };
+        assert!(refusal(recompute, private()).contains("turn recompute_layers off"));
+        let dropout = FineTuning { dropout: 0.1, ..settings() };
+        assert!(refusal(dropout, private()).contains("set dropout to 0"));
+        let none = PrivateTraining { noise_multiplier: 0.0, ..private() };
+        assert!(refusal(settings(), none).contains("noise_multiplier must be"));
+    }
+}

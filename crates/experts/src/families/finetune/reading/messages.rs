@@ -1,0 +1,47 @@
+//! Conversations of a row.
+
+use serde_json::Value;
+
+use crate::families::finetune::template::Message;
+use crate::files::rows::{Row, kind_of};
+
+/// The field `messages`: each an object with `role` and `content`, which is a text or a list of parts that are texts, joined.
+/// Further fields are the template's to read.
+pub(super) fn messages(row: &Row) -> Result<Option<Vec<Message>>, String> {
+    let Some(entries) = row.list("messages")? else { return Ok(None) };
+    let message = |(number, entry): (usize, &Value)| {
+        message(entry).map_err(|reason| format!("entry {number} of “messages” {reason}"))
+    };
+    (1..).zip(entries).map(message).collect::<Result<_, _>>().map(Some)
+}
+
+fn message(entry: &Value) -> Result<Message, String> {
+    let Value::Object(fields) = entry else {
+        return Err(format!("must be an object, not {}", kind_of(entry)));
+    };
+    let mut others = fields.clone();
+    others.retain(|name, _| !["role", "content"].contains(&name.as_str()));
+    let field = |name: &str| fields.get(name).unwrap_or(&Value::Null);
+    let Value::String(role) = field("role") else {
+        return Err(format!("must have a text “role”, not {}", kind_of(field("role"))));
+    };
+    let content = match field("content") {
+        Value::String(content) => content.clone(),
+        Value::Array(parts) => parts.iter().map(part).collect::<Result<String, _>>()?,
+        other => {
+            return Err(format!(
+                "must have a “content” that is text or a list of texts, not {}",
+                kind_of(other)
+            ));
+        }
+    };
+    Ok(Message { role: role.clone(), content, others })
+}
+
+/// The text of a part of a message, `{"type": "text", "text": …}`.
+fn part(part: &Value) -> Result<&str, String> {
+    match (&part["type"], &part["text"]) {
+        (Value::String(kind), Value::String(text)) if kind == "text" => Ok(text),
+        _ => Err("has a part of “content” that is not of the type “text” with a “text”".to_owned()),
+    }
+}

@@ -1,0 +1,40 @@
+//! Rows as a survey looks at them.
+
+use super::{COLUMNS, Reader};
+use crate::error::ExpertsError;
+use crate::files::notes::labelled_text;
+use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
+use crate::survey::SurveyedRow;
+
+impl Reader {
+    /// Hands over each row with all of its tokens, and goes on after a bad one, unlike [`each`](Self::each).
+    pub(crate) fn survey(
+        &self,
+        file: NotesFile,
+        are_questions: bool,
+        take: &mut dyn FnMut(Result<SurveyedRow, NotesError>, ReadSoFar) -> Result<(), ExpertsError>,
+    ) -> Result<(), ExpertsError> {
+        let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
+        while let Some(row) = rows.next(|row| self.surveyed(row, are_questions)) {
+            let row = row.map(|(tokens, class)| SurveyedRow { tokens, class, record: rows.record() });
+            take(row, rows.so_far())?;
+        }
+        Ok(())
+    }
+
+    /// All tokens of a row, and the name of its class; an error where training would refuse it.
+    fn surveyed(&self, row: &Row, are_questions: bool) -> Result<(Vec<i64>, Option<String>), String> {
+        let examples = self.examples(row)?;
+        if are_questions {
+            self.asked(row)?;
+        }
+        if self.classes.is_empty() {
+            // Of a conversation that is learnt turn by turn, the longest text.
+            let texts = self.sequences(row)?.into_iter().map(|sequence| sequence.tokens);
+            return Ok((texts.max_by_key(Vec::len).unwrap_or_default(), None));
+        }
+        let class = examples.first().and_then(|example| example.class);
+        let tokens = self.tokens(&labelled_text(row)?.text, true)?;
+        Ok((tokens, class.map(|class| self.classes[class].clone())))
+    }
+}

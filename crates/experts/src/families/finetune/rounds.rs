@@ -1,0 +1,132 @@
+//! A family's model in federated rounds: blocks in, training, blocks and what scoring needs out.
+
+use cloister_params::block::BlockKind;
+use rand_core::CryptoRng;
+
+use crate::blocks::BlockVectors;
+use crate::classifier::trainer::{LocalResult, TrainingProgress, first_and_last};
+use crate::error::ExpertsError;
+use crate::families::finetune::{Example, FineTuned, FineTuner, FineTuning, RoutingSummary};
+use crate::families::{Adapter, AdapterBlocks, AdapterSettings, Model};
+use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
+
+/// A model whose adapter is trained in rounds. Whose examples it is given is the caller's affair: one model serves
+/// several members that are trained one after the other.
+pub struct RoundTrainer {
+    tuner: FineTuner,
+    blocks: AdapterBlocks,
+}
+
+impl RoundTrainer {
+    /// Attaches a fresh adapter, which changes nothing, with equal bits at every member.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Settings`] when the settings do not fit the model.
+    pub fn new(mut model: Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+        let blocks = AdapterBlocks::new(&model.sites(), settings)?;
+        let adapter = Adapter::new(&mut model, settings, seed)?;
+        Ok(Self { tuner: FineTuner::new(model, adapter)?, blocks })
+    }
+
+    /// The model with its adapter.
+    pub fn tuner(&self) -> &FineTuner {
+        &self.tuner
+    }
+
+    /// The adapter as it stands; routing blocks and reserved coordinates are 0.
+    ///
+    /// # Errors
+    /// [`ExpertsError::NotFinite`] when training has ruined it.
+    pub fn vectors(&self) -> Result<BlockVectors, ExpertsError> {
+        BlockVectors::of_table(self.blocks.table(), self.blocks.vectors(self.tuner.adapter())?)
+    }
+
+    /// Takes over the consortium's adapter; its routing blocks are the published routing distributions.
+    ///
+    /// # Errors
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another model's.
+    pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
+        self.blocks.load(blocks.values(), self.tuner.adapter())?;
+        let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
+        let published: Vec<Vec<f32>> = routing.map(|(_, values)| values.to_vec()).collect();
+        self.tuner.publish(&published);
+        Ok(())
+    }
+
+    /// Trains second halves of low-rank additions and routers from what was loaded, and tells the update and how the last epoch's steps routed the examples.
+    ///
+    /// # Errors
+    /// As [`FineTuner::train`], and [`ExpertsError::Settings`] where first halves are to be trained, which no block holds.
+    pub fn train(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<LocalResult, ExpertsError> {
+        check(settings)?;
+        let before = self.vectors()?;
+        let (trained, routing) = self.tuner.train_with_routing(examples, settings, progress)?;
+        self.result(&before, &trained, routing, examples)
+    }
+
+    /// As [`train`](Self::train), by DP-SGD. Of the result, `updates` of trained blocks and `by_record` may leave with the
+    /// noise that the charge counts on; all else tells of the examples as it does without privacy.
+    ///
+    /// # Errors
+    /// As [`FineTuner::train_privately`] and [`train`](Self::train).
+    pub fn train_privately(
+        &mut self,
+        examples: &[Example],
+        settings: &FineTuning,
+        (private, averaging): (&PrivateTraining, &Averaging),
+        random: &mut impl CryptoRng,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(LocalResult, PrivateReport), ExpertsError> {
+        check(settings)?;
+        let before = self.vectors()?;
+        let (trained, report) = self.tuner.train_privately(examples, settings, private, random, progress)?;
+        let routing = self.tuner.routing(examples, settings.batch_size)?;
+        let mut result = self.result(&before, &trained, routing, examples)?;
+        result.by_record = Some(self.tuner.record_averages(examples, averaging, settings.batch_size)?);
+        Ok((result, report))
+    }
+
+    /// What a training yields that started from `before`.
+    fn result(
+        &self,
+        before: &BlockVectors,
+        trained: &FineTuned,
+        routing: RoutingSummary,
+        examples: &[Example],
+    ) -> Result<LocalResult, ExpertsError> {
+        let after = self.vectors()?;
+        let updates = after.map(|shape, values| match shape.kind {
+            BlockKind::Routing { layer } => routing.distributions[usize::from(layer)].clone(),
+            _ => {
+                let before = &before.values()[shape.id.0 as usize];
+                values.iter().zip(before).map(|(after, before)| after - before).collect()
+            }
+        });
+        let (loss_first, loss_last) = first_and_last(&trained.losses);
+        Ok(LocalResult {
+            updates,
+            regions: routing.regions,
+            margins: routing.margins,
+            loss_first,
+            loss_last,
+            truncated: examples.iter().filter(|example| example.cut).count(),
+            notes: examples.len(),
+            by_record: None,
+        })
+    }
+}
+
+/// First halves stay as they were drawn (`TASK-02`).
+fn check(settings: &FineTuning) -> Result<(), ExpertsError> {
+    match settings.first_halves {
+        true => {
+            Err(ExpertsError::Settings("members share second halves alone; turn first_halves off".to_owned()))
+        }
+        false => Ok(()),
+    }
+}

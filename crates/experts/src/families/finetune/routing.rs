@@ -1,0 +1,111 @@
+//! How a model routes examples: gathered within the steps of a training, or in a pass of its own.
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind};
+
+use super::example::{Batch, records};
+use super::{Example, FineTuner};
+use crate::classifier::moe;
+use crate::classifier::trainer::ExpertRegion;
+use crate::error::ExpertsError;
+use crate::families::Routing;
+use crate::training::private::{Averaging, LayerAverages, RecordAverages, RecordBatch, record_batches};
+use crate::training::statistics::LayerStatistics;
+
+/// How a model routes examples, layer by layer. It tells of the examples: only what a round plan names may leave.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoutingSummary {
+    /// Mean routing distribution of each sparse layer.
+    pub distributions: Vec<Vec<f32>>,
+    /// For each layer and expert the mean decision margin of the tokens routed to it; 0 where there are none.
+    pub margins: Vec<Vec<f32>>,
+    /// One for each layer and expert.
+    pub regions: Vec<ExpertRegion>,
+}
+
+/// Statistics of every sparse layer, by its place among them.
+#[derive(Default)]
+pub(super) struct Gathered {
+    layers: BTreeMap<usize, LayerStatistics>,
+}
+
+impl Gathered {
+    /// Counts how one layer routed one batch.
+    pub(super) fn add(&mut self, index: usize, routing: &Routing) {
+        let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
+        let new = || LayerStatistics::new(experts as usize, width as usize, routing.hidden.device());
+        self.layers.entry(index).or_insert_with(new).add(&plain(routing), None);
+    }
+
+    pub(super) fn summary(&self) -> RoutingSummary {
+        let layers = self.layers.values();
+        RoutingSummary {
+            distributions: layers.clone().map(LayerStatistics::distribution).collect(),
+            margins: layers.clone().map(LayerStatistics::margins).collect(),
+            regions: (0..).zip(layers).flat_map(|(layer, own)| own.regions(layer)).collect(),
+        }
+    }
+}
+
+impl FineTuner {
+    /// How the model routes examples.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn routing(&self, examples: &[Example], batch_size: usize) -> Result<RoutingSummary, ExpertsError> {
+        let mut gathered = Gathered::default();
+        self.check(examples)?;
+        let numbers: Vec<usize> = (0..examples.len()).collect();
+        for batch in numbers.chunks(batch_size.max(1)) {
+            self.each_routing(examples, batch, &mut |index, routing| gathered.add(index, routing));
+        }
+        Ok(gathered.summary())
+    }
+
+    /// Averages over the examples' records, none of which one record moves by much.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn record_averages(
+        &self,
+        examples: &[Example],
+        averaging: &Averaging,
+        batch_size: usize,
+    ) -> Result<RecordAverages, ExpertsError> {
+        let mut layers: Vec<LayerAverages<'_>> = Vec::new();
+        self.check(examples)?;
+        let records = records(examples);
+        let batches: Vec<RecordBatch> =
+            record_batches(records.iter().map(Vec::as_slice), |_| 1, batch_size.max(1) as i64);
+        for batch in batches {
+            self.each_routing(examples, &batch.examples, &mut |index, routing| {
+                if layers.len() == index {
+                    layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
+                }
+                let owners = routing.owners.to_device(Device::Cpu);
+                layers[index].add(&plain(routing).to_host(), &owners, &batch);
+            });
+        }
+        Ok(RecordAverages::of(&layers))
+    }
+
+    /// How each sparse layer, by its place among them, routes the examples of these numbers.
+    fn each_routing(&self, examples: &[Example], numbers: &[usize], take: &mut dyn FnMut(usize, &Routing)) {
+        let batch: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
+        let batch = Batch::new(&batch, &self.model);
+        for (index, routing) in self.model.route(&batch).iter().enumerate() {
+            take(index, routing);
+        }
+    }
+}
+
+/// What the regulariser and the statistics look at.
+pub(super) fn plain(routing: &Routing) -> moe::Routing {
+    moe::Routing {
+        hidden: routing.hidden.detach().to_kind(Kind::Float),
+        probabilities: routing.probabilities.shallow_clone(),
+        chosen: routing.chosen.shallow_clone(),
+        chosen_probabilities: routing.probabilities.gather(1, &routing.chosen, false),
+    }
+}

@@ -1,0 +1,360 @@
+//! The experts of a layer, as products over the rows of each expert: no token is looked at alone.
+//!
+//! Pairs of a token and one of its experts are sorted by expert. In bfloat16 all experts' products are one grouped
+//! product whose bounds stay on the device, so the host does not wait (`protocols/decisions/0015`); in 32-bit floats,
+//! and for shapes that grouped products do not take, the rows of each expert that has any pass through its network. A
+//! low-rank adapter adds two products of its rank, never a weight of full size; experts that are trained whole compute
+//! with the adapter's weights.
+//!
+//! A processor compiles its bfloat16 products anew for each number of rows, which took most of a step. There an expert's
+//! rows are filled up to a multiple of [`FILLED_ROWS`], so that the numbers come again; nothing reads what fills them.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::device::FILLED_ROWS;
+use crate::families::layers::projection::{Lora, Whole, gate};
+use crate::families::layers::router::Routing;
+use crate::training::private::{Place, Recorder};
+
+/// What lies between an expert's two maps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Activation {
+    /// `silu(gate) · up`, both in the first map.
+    GatedSilu,
+    /// As T5 has it.
+    Relu,
+}
+
+/// One map of all experts, weight `[experts, out, in]`.
+pub(crate) struct ExpertProjection {
+    /// The model's own.
+    pub(crate) weight: Tensor,
+    pub(crate) lora: Option<Lora>,
+    /// What an adapter puts in the weight's place.
+    pub(crate) trained: Option<Whole>,
+}
+
+/// The networks of all experts of a layer.
+pub(crate) struct Experts {
+    /// From the hidden to the intermediate width, twice that for gated ones.
+    pub(crate) up: ExpertProjection,
+    /// Back to the hidden width.
+    pub(crate) down: ExpertProjection,
+    pub(crate) activation: Activation,
+}
+
+/// The pairs of a token and one of its experts, sorted by expert: the rows that products are made over.
+struct Dispatch {
+    /// The token of each row, `[rows]`.
+    tokens: Tensor,
+    /// The row of each pair, `[pairs]`.
+    places: Tensor,
+    /// Rows of each expert, `[experts]`.
+    counts: Tensor,
+}
+
+impl Dispatch {
+    fn new(chosen: &Tensor, experts: i64) -> Self {
+        let flat = chosen.flatten(0, 1);
+        let order = flat.argsort_stable(true, 0, false);
+        let ones = flat.ones_like();
+        let counts = Tensor::zeros([experts], (Kind::Int64, flat.device())).scatter_add(0, &flat, &ones);
+        let ranks = Tensor::arange(flat.size()[0], (Kind::Int64, flat.device()));
+        let places = order.empty_like().scatter(0, &order, &ranks);
+        Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
+    }
+
+    /// The same with each expert's rows filled up to a multiple of `rows` by the first token's.
+    fn filled(self, rows: i64) -> Self {
+        let counts = (&self.counts + (rows - 1)).divide_scalar_mode(rows, "floor") * rows;
+        // Every row of an expert moves by what the experts before it are filled with.
+        let moves = (&counts - &self.counts).cumsum(0, Kind::Int64) - (&counts - &self.counts);
+        let moves = moves.repeat_interleave_self_tensor(&self.counts, 0, self.tokens.size()[0]);
+        let now = Tensor::arange(self.tokens.size()[0], (Kind::Int64, self.tokens.device())) + moves;
+        let all = counts.sum(Kind::Int64).int64_value(&[]);
+        let tokens = Tensor::zeros([all], (Kind::Int64, self.tokens.device())).scatter(0, &now, &self.tokens);
+        Self { tokens, places: now.index_select(0, &self.places), counts }
+    }
+}
+
+impl Experts {
+    /// The weighted sum over each token's experts, `[tokens, hidden]`.
+    pub(crate) fn forward(&self, routing: &Routing) -> Tensor {
+        let rows = &routing.hidden;
+        let dispatch = Dispatch::new(&routing.chosen, self.up.weight.size()[0]);
+        let dispatch = match (rows.kind(), rows.device()) {
+            (Kind::BFloat16, Device::Cpu) => dispatch.filled(FILLED_ROWS),
+            _ => dispatch,
+        };
+        let sorted = rows.index_select(0, &dispatch.tokens);
+        let owners = routing.owners.index_select(0, &dispatch.tokens);
+        let outputs = match self.can_be_grouped(rows.kind()) {
+            true => self.grouped(&sorted, &dispatch, &owners),
+            false => self.one_by_one(&sorted, &dispatch, &owners),
+        };
+        let (tokens, chosen) = (routing.chosen.size()[0], routing.chosen.size()[1]);
+        let outputs = outputs.index_select(0, &dispatch.places).view([tokens, chosen, -1]);
+        routing.weights.to_kind(rows.kind()).unsqueeze(1).bmm(&outputs).squeeze_dim(1)
+    }
+
+    /// Whether grouped products take these values and shapes: bfloat16, in rows of whole 16 bytes.
+    fn can_be_grouped(&self, kind: Kind) -> bool {
+        let sizes = [&self.up, &self.down].map(|map| {
+            let rank = map.lora.as_ref().map_or(0, |lora| lora.a.size()[1]);
+            [map.weight.size()[1], map.weight.size()[2], rank]
+        });
+        let aligned = sizes.iter().flatten().all(|size| size % 8 == 0);
+        kind == Kind::BFloat16 && aligned
+    }
+
+    fn grouped(&self, sorted: &Tensor, dispatch: &Dispatch, owners: &Tensor) -> Tensor {
+        let ends = dispatch.counts.cumsum(0, Kind::Int);
+        let product = |rows: &Tensor, weight: &Tensor| {
+            rows.internal_grouped_mm(&weight.transpose(-2, -1), Some(&ends), None, None)
+        };
+        let whole = |map: &ExpertProjection| Parts {
+            weight: map.used(sorted.kind()),
+            lora: map.halves(sorted.kind()),
+        };
+        let place = || Place::Sorted(dispatch.counts.shallow_clone());
+        let rows = Rows { rows: sorted, owners, place: &place };
+        self.network(&rows, &whole(&self.up), &whole(&self.down), &product)
+    }
+
+    fn one_by_one(&self, sorted: &Tensor, dispatch: &Dispatch, owners: &Tensor) -> Tensor {
+        let counts: Vec<i64> = Vec::try_from(&dispatch.counts).expect("counts are a vector of integers");
+        let product = |rows: &Tensor, weight: &Tensor| rows.matmul(&weight.tr());
+        let split = |rows: &Tensor| rows.split_with_sizes(&counts, 0);
+        let (parts, owners) = (split(sorted), split(owners));
+        let (up, down) = (self.up.by_expert(sorted.kind()), self.down.by_expert(sorted.kind()));
+        let outputs: Vec<Tensor> = (0..counts.len())
+            .filter(|&expert| counts[expert] > 0)
+            .map(|expert| {
+                let place = || Place::Expert(expert);
+                let rows = Rows { rows: &parts[expert], owners: &owners[expert], place: &place };
+                self.network(&rows, &up[expert], &down[expert], &product)
+            })
+            .collect();
+        Tensor::cat(&outputs, 0)
+    }
+
+    fn network(
+        &self,
+        rows: &Rows<'_>,
+        up: &Parts,
+        down: &Parts,
+        product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
+    ) -> Tensor {
+        let lifted = up.apply(rows, &self.up, product);
+        let activated = match self.activation {
+            Activation::GatedSilu => gate(&lifted),
+            Activation::Relu => lifted.relu(),
+        };
+        down.apply(&Rows { rows: &activated, ..*rows }, &self.down, product)
+    }
+}
+
+/// Rows of one expert, or of all in one, sorted.
+struct Rows<'a> {
+    rows: &'a Tensor,
+    /// The text of each.
+    owners: &'a Tensor,
+    place: &'a dyn Fn() -> Place,
+}
+
+impl Rows<'_> {
+    /// Notes a product with a trained tensor of these experts.
+    fn record(&self, recorder: &Recorder, part: &str, input: &Tensor, output: &Tensor) {
+        recorder.record(part, (input, output), || ((self.place)(), self.owners.shallow_clone()));
+    }
+}
+
+/// The weight and adapter halves of one expert, or of all in one.
+struct Parts {
+    weight: Tensor,
+    lora: Option<(Tensor, Tensor)>,
+}
+
+impl Parts {
+    fn apply(
+        &self,
+        own: &Rows<'_>,
+        map: &ExpertProjection,
+        product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
+    ) -> Tensor {
+        let out = product(own.rows, &self.weight);
+        if let Some(trained) = &map.trained {
+            own.record(&trained.recorder, "weight", own.rows, &out);
+        }
+        match (&self.lora, &map.lora) {
+            (Some((a, b)), Some(lora)) => {
+                let record =
+                    |half, input: &Tensor, output: &Tensor| own.record(&lora.recorder, half, input, output);
+                let inputs = lora.inputs(own.rows);
+                let first = product(&inputs, a);
+                record("lora_A", &inputs, &first);
+                let reduced = first * lora.scale;
+                let second = product(&reduced, b);
+                record("lora_B", &reduced, &second);
+                out + second
+            }
+            _ => out,
+        }
+    }
+}
+
+impl ExpertProjection {
+    /// The map of a model, nothing of which is trained.
+    pub(crate) fn new(weight: Tensor) -> Self {
+        Self { weight, lora: None, trained: None }
+    }
+
+    /// The weight that it computes with, in the precision of the rows.
+    fn used(&self, kind: Kind) -> Tensor {
+        match &self.trained {
+            Some(trained) => trained.weight.to_kind(kind),
+            None => self.weight.shallow_clone(),
+        }
+    }
+
+    /// The adapter's halves in the precision of the rows, converted for all experts at once.
+    fn halves(&self, kind: Kind) -> Option<(Tensor, Tensor)> {
+        self.lora.as_ref().map(|lora| (lora.a.to_kind(kind), lora.b.to_kind(kind)))
+    }
+
+    fn by_expert(&self, kind: Kind) -> Vec<Parts> {
+        let mut halves = self.halves(kind).map(|(a, b)| a.unbind(0).into_iter().zip(b.unbind(0)));
+        let part = |weight| Parts { weight, lora: halves.as_mut().and_then(Iterator::next) };
+        self.used(kind).unbind(0).into_iter().map(part).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::training::private::Tape;
+
+    fn random(shape: &[i64]) -> Tensor {
+        Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3
+    }
+
+    fn projection(outputs: i64, inputs: i64) -> ExpertProjection {
+        let (a, b) = (random(&[4, 8, inputs]), random(&[4, outputs, 8]));
+        let lora = Lora { a, b, scale: 2.0, dropout: 0.0, recorder: Recorder::default() };
+        let weight = random(&[4, outputs, inputs]).to_kind(Kind::BFloat16);
+        ExpertProjection { lora: Some(lora), ..ExpertProjection::new(weight) }
+    }
+
+    #[test]
+    fn grouped_products_are_those_of_each_expert_alone() {
+        tch::manual_seed(1);
+        let experts =
+            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        assert!(experts.can_be_grouped(Kind::BFloat16) && !experts.can_be_grouped(Kind::Float));
+        // Expert 2 has no tokens.
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let dispatch = Dispatch::new(&chosen, 4);
+        let sorted = random(&[5, 16]).to_kind(Kind::BFloat16).index_select(0, &dispatch.tokens);
+        let owners = dispatch.tokens.zeros_like();
+        let grouped = experts.grouped(&sorted, &dispatch, &owners).to_kind(Kind::Float);
+        let alone = experts.one_by_one(&sorted, &dispatch, &owners).to_kind(Kind::Float);
+        let off = (&grouped - &alone).abs().max().double_value(&[]);
+        let size = alone.abs().max().double_value(&[]);
+        assert!(off < 0.02 * size, "they differ by {off} of {size}");
+        let gradient = |out: Tensor, half: &Tensor| {
+            Tensor::run_backward(&[out.square().sum(Kind::Float)], &[half], false, false).remove(0)
+        };
+        let half = &experts.down.lora.as_ref().expect("it has one").b.set_requires_grad(true);
+        let one = gradient(experts.grouped(&sorted, &dispatch, &owners), half);
+        let other = gradient(experts.one_by_one(&sorted, &dispatch, &owners), half);
+        let off = (&one - &other).abs().max() / other.abs().max();
+        assert!(off.double_value(&[]) < 0.05, "the gradients differ");
+    }
+
+    #[test]
+    fn rows_that_fill_up_change_neither_outputs_nor_gradients() {
+        tch::manual_seed(3);
+        let experts =
+            Experts { up: projection(32, 16), down: projection(16, 16), activation: Activation::GatedSilu };
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let rows = random(&[5, 16]).to_kind(Kind::BFloat16);
+        let half = &experts.down.lora.as_ref().expect("it has one").b.set_requires_grad(true);
+        let run = |dispatch: &Dispatch| {
+            let sorted = rows.index_select(0, &dispatch.tokens);
+            let outputs = experts.grouped(&sorted, dispatch, &dispatch.tokens.zeros_like());
+            let outputs = outputs.index_select(0, &dispatch.places).to_kind(Kind::Float);
+            let sum = outputs.square().sum(Kind::Float);
+            (outputs.detach(), Tensor::run_backward(&[sum], &[half], false, false).remove(0))
+        };
+        let (plain, filled) = (Dispatch::new(&chosen, 4), Dispatch::new(&chosen, 4).filled(8));
+        assert_eq!(Vec::<i64>::try_from(&filled.counts).expect("counts"), [8, 8, 0, 8]);
+        let (one, other) = (run(&plain), run(&filled));
+        assert!(one.0.allclose(&other.0, 1e-2, 1e-3, false), "outputs differ");
+        assert!(one.1.allclose(&other.1, 1e-2, 1e-3, false), "gradients differ");
+        let off = run(&Dispatch { places: filled.places.flip([0]), ..filled });
+        assert!(!one.0.allclose(&off.0, 1e-2, 1e-3, false), "control: other rows are other outputs");
+    }
+
+    fn whole(outputs: i64, inputs: i64) -> ExpertProjection {
+        let trained = Whole { weight: random(&[4, outputs, inputs]), recorder: Recorder::default() };
+        ExpertProjection { lora: None, trained: Some(trained), ..projection(outputs, inputs) }
+    }
+
+    /// What is trained of a map, written to a tape.
+    fn recorded(map: &mut ExpertProjection, tape: &Tape) -> Vec<(String, Tensor)> {
+        let recorder = tape.recorder("down".to_owned());
+        let tensors = match (&mut map.lora, &mut map.trained) {
+            (Some(lora), _) => {
+                lora.recorder = recorder;
+                vec![("down.lora_A", &lora.a), ("down.lora_B", &lora.b)]
+            }
+            (None, Some(trained)) => {
+                trained.recorder = recorder;
+                vec![("down.weight", &trained.weight)]
+            }
+            (None, None) => vec![],
+        };
+        tensors.into_iter().map(|(name, own)| (name.to_owned(), own.set_requires_grad(true))).collect()
+    }
+
+    /// The gradients of each of three texts by what is trained of the map down, in one order of products or the other.
+    fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
+        let tape = Tape::default();
+        let parameters = recorded(&mut experts.down, &tape);
+        let chosen = Tensor::from_slice(&[0_i64, 1, 3, 0, 1, 3, 3, 0, 0, 1]).view([5, 2]);
+        let dispatch = Dispatch::new(&chosen, 4);
+        let rows = (Tensor::arange(80, (Kind::Float, Device::Cpu)) * 0.7).sin().view([5, 16]);
+        let sorted = rows.to_kind(Kind::BFloat16).index_select(0, &dispatch.tokens);
+        let owners = Tensor::from_slice(&[0_i64, 0, 1, 2, 2]).index_select(0, &dispatch.tokens);
+        let out = match grouped {
+            true => experts.grouped(&sorted, &dispatch, &owners),
+            false => experts.one_by_one(&sorted, &dispatch, &owners),
+        };
+        tape.gradients(&out.square().sum(Kind::Float), 3, &parameters)
+    }
+
+    #[test]
+    fn grouped_products_give_each_text_the_same_gradients() {
+        tch::manual_seed(2);
+        let activation = Activation::GatedSilu;
+        assert_same_gradients(Experts { up: projection(32, 16), down: projection(16, 16), activation });
+        assert_same_gradients(Experts { up: whole(32, 16), down: whole(16, 16), activation });
+    }
+
+    fn assert_same_gradients(mut experts: Experts) {
+        let grouped = of_each_text(&mut experts, true);
+        let alone = of_each_text(&mut experts, false);
+        assert!(!alone.is_empty() && grouped.len() == alone.len());
+        for (one, other) in grouped.iter().zip(&alone) {
+            assert_eq!(one.size()[..2], [3, 4], "for each text and each expert");
+            let off = ((one - other).abs().max() / other.abs().max()).double_value(&[]);
+            assert!(off < 0.05, "they differ by {off} of the largest");
+            let unused = one.select(1, 2).abs().max().double_value(&[]);
+            assert_eq!(unused, 0.0, "expert 2 has no tokens");
+            let absent = one.get(1).get(0).abs().max().double_value(&[]);
+            assert_eq!(absent, 0.0, "text 1 does not use expert 0");
+        }
+    }
+}

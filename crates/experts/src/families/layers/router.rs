@@ -1,0 +1,97 @@
+//! Which experts a token uses, and how much each counts.
+
+use tch::{Kind, Tensor};
+
+use crate::families::config::{GroupConfig, GroupScore, MoeConfig, Scoring};
+use crate::families::layers::projection::Whole;
+use crate::packing::Packing;
+use crate::training::private::Place;
+
+/// A router's weight, trained whole or frozen.
+pub(crate) struct Router {
+    /// `[experts, hidden]`, as the checkpoint has it.
+    pub(crate) frozen: Tensor,
+    /// What an adapter puts in its place.
+    pub(crate) trained: Option<Whole>,
+    /// Bias of the choice, `[experts]`.
+    pub(crate) correction: Option<Tensor>,
+}
+
+/// Where a router sends the tokens of a batch.
+pub struct Routing {
+    /// What was routed, `[tokens, hidden]`.
+    pub hidden: Tensor,
+    /// Logits, `[tokens, experts]`, f32.
+    pub logits: Tensor,
+    /// Scores as a distribution over the experts, `[tokens, experts]`, f32: a softmax, or sigmoids that are made to
+    /// sum to 1.
+    pub probabilities: Tensor,
+    /// The experts of each token, `[tokens, chosen]`.
+    pub chosen: Tensor,
+    /// How much each counts, `[tokens, chosen]`, f32.
+    pub weights: Tensor,
+    /// The text of each token, `[tokens]`.
+    pub(crate) owners: Tensor,
+}
+
+impl Router {
+    /// Routes packed rows `[tokens, hidden]`.
+    pub(crate) fn forward(&self, rows: &Tensor, config: &MoeConfig, packing: &Packing) -> Routing {
+        let weight = self.trained.as_ref().map_or(&self.frozen, |trained| &trained.weight);
+        // In 32-bit floats whatever the model computes in (Switch Transformers, section 2.4).
+        let logits = rows.to_kind(Kind::Float).matmul(&weight.to_kind(Kind::Float).tr());
+        let owners = packing.owners();
+        if let Some(trained) = &self.trained {
+            trained.recorder.record("weight", (rows, &logits), || (Place::Whole, owners.shallow_clone()));
+        }
+        let scores = match config.scoring {
+            Scoring::Softmax => logits.softmax(-1, Kind::Float),
+            Scoring::Sigmoid => logits.sigmoid(),
+        };
+        let chosen = tch::no_grad(|| self.choose(&scores, config));
+        let mut weights = scores.gather(1, &chosen, false);
+        if config.normalised {
+            weights = &weights / (sum(&weights) + 1e-20);
+        }
+        Routing {
+            hidden: rows.shallow_clone(),
+            probabilities: match config.scoring {
+                Scoring::Softmax => scores,
+                Scoring::Sigmoid => &scores / sum(&scores),
+            },
+            logits,
+            owners,
+            chosen,
+            weights: if config.scale == 1.0 { weights } else { weights * config.scale },
+        }
+    }
+
+    /// The experts of each token.
+    fn choose(&self, scores: &Tensor, config: &MoeConfig) -> Tensor {
+        let mut scores = match &self.correction {
+            Some(bias) => scores + bias,
+            None => scores.detach(),
+        };
+        if let Some(groups) = config.groups {
+            scores = scores.masked_fill(&outside(&scores, groups), f64::NEG_INFINITY);
+        }
+        scores.topk(config.chosen as i64, -1, true, true).1
+    }
+}
+
+/// True for the experts whose group a token may not use, `[tokens, experts]`.
+fn outside(scores: &Tensor, config: GroupConfig) -> Tensor {
+    let grouped = scores.view([-1, config.groups as i64, scores.size()[1] / config.groups as i64]);
+    let best = match config.score {
+        GroupScore::Best => 1,
+        GroupScore::BestTwo => 2.min(grouped.size()[2]),
+    };
+    let strength = grouped.topk(best, -1, true, true).0.sum_dim_intlist(-1, false, Kind::Float);
+    let chosen = strength.topk(config.chosen as i64, -1, true, true).1;
+    let open = strength.zeros_like().scatter_value(1, &chosen, 1.0).gt(0.0);
+    open.logical_not().unsqueeze(-1).expand_as(&grouped).reshape(scores.size().as_slice())
+}
+
+fn sum(scores: &Tensor) -> Tensor {
+    scores.sum_dim_intlist(-1, true, Kind::Float)
+}

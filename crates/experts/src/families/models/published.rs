@@ -1,0 +1,191 @@
+//! Any model of any family.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::adapter::{Adapter, Trained, plain};
+use crate::families::config::read::{read_decoder, read_family};
+use crate::families::config::switch::SwitchConfig;
+use crate::families::config::{Family, MoeConfig};
+use crate::families::finetune::{Batch, Limits};
+use crate::families::layers::router::Routing;
+use crate::families::layers::tokens::Tokens;
+use crate::families::models::decoder::Decoder;
+use crate::families::models::loader::Precision;
+use crate::families::models::sites::{Part, Site, SiteShape};
+use crate::families::models::switch::Switch;
+use crate::training::private::Recorder;
+
+/// A model with frozen weights, to which an adapter can be attached.
+pub enum Model {
+    /// A decoder-only language model.
+    Decoder(Box<Decoder>),
+    /// A Switch Transformer.
+    Switch(Box<Switch>),
+}
+
+impl Model {
+    /// Reads `config.json` and the weights of a folder.
+    ///
+    /// # Errors
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the tensor that is missing or has another shape;
+    /// [`ExpertsError::Unsupported`] naming the architecture, the setting or the kind of weights that is not computed.
+    pub fn open(folder: &Path, precision: Precision, device: Device) -> Result<Self, ExpertsError> {
+        let (family, fields) = read_family(&folder.join("config.json"))?;
+        Ok(match family {
+            Family::SwitchTransformers => {
+                let config = SwitchConfig::read(&fields)?;
+                Self::Switch(Box::new(Switch::read(folder, config, precision, device)?))
+            }
+            _ => {
+                let config = read_decoder(family, &fields)?;
+                Self::Decoder(Box::new(Decoder::read(folder, config, precision, device)?))
+            }
+        })
+    }
+
+    /// The family.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Decoder(model) => model.config().family,
+            Self::Switch(_) => Family::SwitchTransformers,
+        }
+    }
+
+    /// The experts of its sparse layers; nothing where it has none.
+    pub fn moe(&self) -> Option<&MoeConfig> {
+        match self {
+            Self::Decoder(model) => model.config().moe.as_ref(),
+            Self::Switch(model) => Some(&model.config().moe),
+        }
+    }
+
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Decoder(model) => model.device(),
+            Self::Switch(model) => model.device(),
+        }
+    }
+
+    /// Names of tensors in the checkpoint that the model does not use.
+    pub fn ignored(&self) -> &[String] {
+        match self {
+            Self::Decoder(model) => model.ignored(),
+            Self::Switch(model) => model.ignored(),
+        }
+    }
+
+    /// Runs texts through the model, without gradients, and says whether all logits are finite numbers. A Switch
+    /// Transformer gets them as sources and as targets.
+    pub fn runs(&self, tokens: &Tokens) -> bool {
+        let logits = tch::no_grad(|| match self {
+            Self::Decoder(model) => model.logits(&model.hidden(tokens).rows),
+            Self::Switch(model) => model.forward(tokens, tokens).logits,
+        });
+        logits.isfinite().all().int64_value(&[]) == 1
+    }
+
+    /// What it takes, with a head over so many classes.
+    pub(crate) fn limits(&self, classes: usize) -> Limits {
+        match self {
+            Self::Decoder(model) => model.config().limits(classes),
+            Self::Switch(model) => model.config().limits(classes),
+        }
+    }
+
+    /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of each text,
+    /// `[texts, classes]`; and how the sparse layers routed.
+    pub(crate) fn learn(&self, batch: &Batch) -> (Tensor, Vec<Routing>) {
+        match (self, &batch.targets) {
+            (Self::Switch(model), Some(targets)) => {
+                let output = model.forward(&batch.texts, targets);
+                (output.logits, output.routings)
+            }
+            (Self::Decoder(model), _) => {
+                let hidden = model.hidden(&batch.texts);
+                let rows = batch.rows.as_ref().map(|rows| hidden.rows.index_select(0, rows));
+                (model.predict(&rows.unwrap_or(hidden.rows)), hidden.routings)
+            }
+            (Self::Switch(_), None) => unreachable!("batches are made for the model that learns"),
+        }
+    }
+
+    /// How the sparse layers route a batch, without gradients; a decoder's head is not computed.
+    pub(crate) fn route(&self, batch: &Batch) -> Vec<Routing> {
+        tch::no_grad(|| match self {
+            Self::Decoder(model) => model.hidden(&batch.texts).routings,
+            Self::Switch(_) => self.learn(batch).1,
+        })
+    }
+
+    fn sites_mut(&mut self) -> Vec<Site<'_>> {
+        match self {
+            Self::Decoder(model) => model.sites(),
+            Self::Switch(model) => model.sites(),
+        }
+    }
+
+    /// The modules that an adapter can train, layer by layer, and at last a decoder's head over classes.
+    pub fn sites(&mut self) -> Vec<SiteShape> {
+        self.sites_mut().iter().map(Site::shape).collect()
+    }
+
+    /// A copy of a module's own weight, in 32-bit floats.
+    pub(crate) fn weight(&mut self, name: &str) -> Tensor {
+        let sites = self.sites_mut();
+        let site =
+            sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
+        site.own().expect("a head is the adapter's").to_kind(Kind::Float).copy()
+    }
+
+    /// Copies of the biases of those routers' choices that are among these modules, in 32-bit floats on the CPU.
+    pub(crate) fn corrections(&mut self, modules: &BTreeMap<String, Trained>) -> BTreeMap<String, Tensor> {
+        let mut corrections = BTreeMap::new();
+        for site in self.sites_mut().iter().filter(|site| modules.contains_key(&site.name)) {
+            if let Part::Router(router) = &site.part
+                && let Some(correction) = &router.correction
+            {
+                corrections.insert(site.name.clone(), plain(correction).copy());
+            }
+        }
+        corrections
+    }
+
+    /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of
+    /// an addition is left out with the probability `dropout`, which is 0 but in training.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Adapter`] when it is another model's; then nothing is attached.
+    pub fn attach(&mut self, adapter: &Adapter, dropout: f64) -> Result<(), ExpertsError> {
+        self.attach_recorded(adapter, dropout, &|_| Recorder::default())
+    }
+
+    /// As [`attach`](Self::attach), with what notes the products with each module's tensors.
+    pub(crate) fn attach_recorded(
+        &mut self,
+        adapter: &Adapter,
+        dropout: f64,
+        recorder: &dyn Fn(&str) -> Recorder,
+    ) -> Result<(), ExpertsError> {
+        adapter.check(&self.sites())?;
+        for mut site in self.sites_mut() {
+            site.detach();
+            if let Some(lora) = adapter.lora(&site.name, dropout, recorder(&site.name)) {
+                site.attach_low(lora);
+            } else if let Some(Trained::Whole(weight)) = adapter.modules.get(&site.name) {
+                let recorder = recorder(&site.name);
+                site.attach_whole(weight.shallow_clone(), recorder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to the model's own weights.
+    pub fn detach(&mut self) {
+        self.sites_mut().iter_mut().for_each(Site::detach);
+    }
+}

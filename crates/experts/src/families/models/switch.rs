@@ -1,0 +1,307 @@
+//! Switch Transformers: T5 whose feed-forward networks are, in some layers, experts of which each token uses one.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::ExpertsError;
+use crate::families::config::switch::SwitchConfig;
+use crate::families::layers::experts::{Activation, ExpertProjection, Experts};
+use crate::families::layers::projection::{Norm, Projection};
+use crate::families::layers::relative::bias;
+use crate::families::layers::router::{Router, Routing};
+use crate::families::layers::tokens::Tokens;
+use crate::families::models::loader::{Loader, Precision};
+use crate::packing::Packing;
+
+/// Attention as T5 has it: scores are not scaled.
+pub(crate) struct Attention {
+    /// Query, key, value, output.
+    pub(crate) maps: [Projection; 4],
+    /// Width of a head.
+    head: i64,
+}
+
+/// Last parts of the names of an attention's maps.
+pub(crate) const ATTENTION_MAPS: [&str; 4] = ["q", "k", "v", "o"];
+
+impl Attention {
+    /// Rows of one packing attend to rows of another; `scores` is added to the scores.
+    fn forward(&self, rows: (&Tensor, &Packing), others: (&Tensor, &Packing), scores: &Tensor) -> Tensor {
+        let [query, key, value, output] = &self.maps;
+        let split = |map: &Projection, (rows, packing): (&Tensor, &Packing)| {
+            let spread = packing.spread(&map.forward(rows, packing));
+            spread.view([packing.notes, packing.longest, -1, self.head]).transpose(1, 2)
+        };
+        let attended = Tensor::scaled_dot_product_attention(
+            &split(query, rows),
+            &split(key, others),
+            &split(value, others),
+            Some(scores),
+            0.0,
+            false,
+            1.0,
+            false,
+        );
+        let packing = rows.1;
+        let joined = attended.transpose(1, 2).reshape([packing.notes * packing.longest, -1]);
+        output.forward(&packing.pack(&joined), packing)
+    }
+}
+
+pub(crate) enum FeedForward {
+    /// The maps `wi` and `wo`.
+    Dense([Projection; 2]),
+    Sparse(Box<(Router, Experts)>),
+}
+
+pub(crate) struct Layer {
+    attention_norm: Norm,
+    pub(crate) attention: Attention,
+    /// Attention to the encoder, in layers of the decoder.
+    pub(crate) cross: Option<(Norm, Attention)>,
+    feed_forward_norm: Norm,
+    pub(crate) feed_forward: FeedForward,
+}
+
+/// The encoder or the decoder.
+pub(crate) struct Stack {
+    embedding: Tensor,
+    pub(crate) layers: Vec<Layer>,
+    norm: Norm,
+    /// `[buckets, heads]`.
+    relative: Tensor,
+    looks_ahead: bool,
+}
+
+/// A Switch Transformer. Its weights are frozen; what is trained is attached to it.
+pub struct Switch {
+    pub(crate) config: SwitchConfig,
+    head: Tensor,
+    pub(crate) encoder: Stack,
+    pub(crate) decoder: Stack,
+    precision: Precision,
+    device: Device,
+    ignored: Vec<String>,
+}
+
+/// What the model says of pairs of texts.
+pub struct SwitchOutput {
+    /// Logits of each token of the targets, `[target tokens, vocabulary]`, f32.
+    pub logits: Tensor,
+    /// How each sparse layer routed, first those of the encoder.
+    pub routings: Vec<Routing>,
+}
+
+impl Switch {
+    pub(crate) fn read(
+        folder: &Path,
+        config: SwitchConfig,
+        precision: Precision,
+        device: Device,
+    ) -> Result<Self, ExpertsError> {
+        let loader = Loader::open(folder, precision, device)?;
+        let shape = [config.vocabulary, config.hidden];
+        let (embedding, head) = loader.embedding_and_head(EMBEDDING, shape, config.tied)?;
+        let encoder = read_stack(&loader, &config, &embedding, "encoder")?;
+        let decoder = read_stack(&loader, &config, &embedding, "decoder")?;
+        let ignored = loader.checkpoint.untaken();
+        Ok(Self { head, encoder, decoder, precision, device, ignored, config })
+    }
+
+    /// What the model is made of.
+    pub fn config(&self) -> &SwitchConfig {
+        &self.config
+    }
+
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// What it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Names of tensors in the checkpoint that the model does not use.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// Logits of the targets' tokens, each from what comes before it and from the source.
+    pub fn forward(&self, source: &Tokens, target: &Tokens) -> SwitchOutput {
+        let mut routings = Vec::new();
+        let memory = self.run(&self.encoder, source, &source.ids, None, &mut routings);
+        let shifted = target.shifted(self.config.start);
+        let mut rows = self.run(&self.decoder, target, &shifted, Some((&memory, source)), &mut routings);
+        if self.config.tied {
+            rows /= (self.config.hidden as f64).sqrt();
+        }
+        SwitchOutput { logits: rows.matmul(&self.head.tr()).to_kind(Kind::Float), routings }
+    }
+
+    fn run(
+        &self,
+        stack: &Stack,
+        tokens: &Tokens,
+        ids: &Tensor,
+        memory: Option<(&Tensor, &Tokens)>,
+        routings: &mut Vec<Routing>,
+    ) -> Tensor {
+        let mut rows = stack.embedding.index_select(0, ids);
+        let kind = rows.kind();
+        let scores = bias(&self.config, &stack.relative, tokens.packing.longest, stack.looks_ahead);
+        // Looking back only, no token sees the padding on its right.
+        let scores = if stack.looks_ahead { scores + &tokens.packing.mask } else { scores }.to_kind(kind);
+        for layer in &stack.layers {
+            let own = (&layer.attention_norm.forward(&rows), &tokens.packing);
+            rows = &rows + layer.attention.forward(own, own, &scores);
+            if let (Some((norm, cross)), Some((memory, source))) = (&layer.cross, memory) {
+                let normed = norm.forward(&rows);
+                let mask = source.packing.mask.to_kind(kind);
+                rows = &rows + cross.forward((&normed, &tokens.packing), (memory, &source.packing), &mask);
+            }
+            rows = &rows + self.feed_forward(layer, &rows, tokens, routings);
+        }
+        stack.norm.forward(&rows)
+    }
+
+    fn feed_forward(
+        &self,
+        layer: &Layer,
+        rows: &Tensor,
+        tokens: &Tokens,
+        routings: &mut Vec<Routing>,
+    ) -> Tensor {
+        let normed = layer.feed_forward_norm.forward(rows);
+        match &layer.feed_forward {
+            FeedForward::Dense([up, down]) => {
+                let packing = &tokens.packing;
+                down.forward(&up.forward(&normed, packing).relu(), packing)
+            }
+            FeedForward::Sparse(sparse) => {
+                let mut routing = sparse.0.forward(&normed, &self.config.moe, &tokens.packing);
+                routing.weights *= self.within_capacity(&routing.chosen, &tokens.packing);
+                let out = sparse.1.forward(&routing);
+                routings.push(routing);
+                out
+            }
+        }
+    }
+
+    /// 1 for tokens that come early enough in their text for their expert, else 0; `[tokens, 1]`.
+    fn within_capacity(&self, chosen: &Tensor, packing: &Packing) -> Tensor {
+        let experts = self.config.moe.experts as i64;
+        let assigned = packing.spread(&chosen.squeeze_dim(1).one_hot(experts).to_kind(Kind::Float));
+        let place = assigned.view([packing.notes, packing.longest, experts]).cumsum(1, Kind::Float);
+        let place = packing.pack(&place.view([-1, experts])).gather(1, chosen, false);
+        place.le(self.config.capacity as f64).to_kind(Kind::Float)
+    }
+}
+
+/// The embedding that the encoder and the decoder share, unless they have their own.
+const EMBEDDING: &str = "shared.weight";
+
+/// What the encoder or the decoder embeds tokens with. Untied, each has one of its own; releases of transformers before 5
+/// write none, and share.
+fn read_embedding(
+    loader: &Loader,
+    config: &SwitchConfig,
+    shared: &Tensor,
+    stack: &str,
+) -> Result<Tensor, ExpertsError> {
+    let name = format!("{stack}.embed_tokens.weight");
+    match config.tied || !loader.checkpoint.has(&name) {
+        true => loader.tied(&name, EMBEDDING, shared),
+        false => loader.tensor(&name, &[config.vocabulary, config.hidden]),
+    }
+}
+
+fn read_stack(
+    loader: &Loader,
+    config: &SwitchConfig,
+    shared: &Tensor,
+    name: &str,
+) -> Result<Stack, ExpertsError> {
+    let looks_ahead = name == "encoder";
+    let sparse = if looks_ahead { &config.encoder } else { &config.decoder };
+    let relative = format!("{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+    Ok(Stack {
+        embedding: read_embedding(loader, config, shared, name)?,
+        layers: sparse
+            .iter()
+            .enumerate()
+            .map(|(index, &sparse)| {
+                read_layer(loader, config, &format!("{name}.block.{index}.layer"), sparse)
+            })
+            .collect::<Result<_, _>>()?,
+        norm: loader.norm(&format!("{name}.final_layer_norm"), config.hidden, config.norm_epsilon)?,
+        relative: loader.tensor(&relative, &[config.buckets, config.heads])?,
+        looks_ahead,
+    })
+}
+
+fn read_layer(
+    loader: &Loader,
+    config: &SwitchConfig,
+    name: &str,
+    sparse: bool,
+) -> Result<Layer, ExpertsError> {
+    let norm = |part| loader.norm(&format!("{name}.{part}.layer_norm"), config.hidden, config.norm_epsilon);
+    let decodes = name.starts_with("decoder");
+    let last = if decodes { 2 } else { 1 };
+    let cross = decodes
+        .then(|| Ok((norm(1)?, read_attention(loader, config, &format!("{name}.1.EncDecAttention"))?)));
+    let feed_forward = format!("{name}.{last}.mlp");
+    Ok(Layer {
+        attention_norm: norm(0)?,
+        attention: read_attention(loader, config, &format!("{name}.0.SelfAttention"))?,
+        cross: cross.transpose()?,
+        feed_forward_norm: norm(last)?,
+        feed_forward: match sparse {
+            true => FeedForward::Sparse(Box::new(read_sparse(loader, config, &feed_forward)?)),
+            false => FeedForward::Dense([
+                loader.projection(
+                    &format!("{feed_forward}.wi"),
+                    config.intermediate,
+                    config.hidden,
+                    false,
+                )?,
+                loader.projection(
+                    &format!("{feed_forward}.wo"),
+                    config.hidden,
+                    config.intermediate,
+                    false,
+                )?,
+            ]),
+        },
+    })
+}
+
+fn read_attention(loader: &Loader, config: &SwitchConfig, name: &str) -> Result<Attention, ExpertsError> {
+    let wide = config.heads * config.head;
+    let map = |part: &str| loader.projection(&format!("{name}.{part}"), wide, config.hidden, false);
+    let output = loader.projection(&format!("{name}.o"), config.hidden, wide, false)?;
+    Ok(Attention { maps: [map("q")?, map("k")?, map("v")?, output], head: config.head as i64 })
+}
+
+fn read_sparse(
+    loader: &Loader,
+    config: &SwitchConfig,
+    name: &str,
+) -> Result<(Router, Experts), ExpertsError> {
+    let (experts, hidden, intermediate) = (config.moe.experts, config.hidden, config.intermediate);
+    let map = |map: &str, outputs, inputs| {
+        let names = |expert| vec![format!("{name}.experts.expert_{expert}.{map}.weight")];
+        Ok(ExpertProjection::new(loader.stacked(experts, names, outputs, inputs)?))
+    };
+    let router = Router {
+        frozen: loader.tensor(&format!("{name}.router.classifier.weight"), &[experts, hidden])?,
+        trained: None,
+        correction: None,
+    };
+    let up = map("wi", intermediate, hidden)?;
+    let down = map("wo", hidden, intermediate)?;
+    Ok((router, Experts { up, down, activation: Activation::Relu }))
+}

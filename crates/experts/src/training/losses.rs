@@ -1,0 +1,66 @@
+//! The losses of a training's steps.
+
+use tch::{Device, Tensor};
+
+use crate::classifier::trainer::TrainingProgress;
+use crate::error::ExpertsError;
+
+/// Steps between two looks at losses on a GPU, each of which waits until everything before it is done.
+const STEPS_BETWEEN_LOOKS: usize = 16;
+
+/// Losses of steps, read at once on the CPU and only now and then on a GPU.
+pub(crate) struct Losses {
+    waiting: Vec<Tensor>,
+    read: Vec<f64>,
+    steps: usize,
+}
+
+impl Losses {
+    pub(crate) fn new(steps: usize) -> Self {
+        Self { waiting: vec![], read: vec![], steps }
+    }
+
+    /// Takes the loss of one step; `progress` is told of those that are read.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Diverged`] for a loss that is no number; on a GPU some steps later.
+    pub(crate) fn push(
+        &mut self,
+        loss: Tensor,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<(), ExpertsError> {
+        let most = if loss.device() == Device::Cpu { 1 } else { STEPS_BETWEEN_LOOKS };
+        self.waiting.push(loss);
+        match self.waiting.len() == most {
+            true => self.look(progress),
+            false => Ok(()),
+        }
+    }
+
+    fn look(&mut self, progress: &mut dyn FnMut(TrainingProgress)) -> Result<(), ExpertsError> {
+        for loss in self.waiting.drain(..) {
+            let loss = loss.double_value(&[]);
+            if !loss.is_finite() {
+                return Err(ExpertsError::Diverged { step: self.read.len() + 1, loss });
+            }
+            self.read.push(loss);
+        }
+        let loss = self.read.last().copied().unwrap_or(0.0);
+        progress(TrainingProgress { step: self.read.len(), steps: self.steps, loss });
+        Ok(())
+    }
+
+    /// The loss of each step.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(crate) fn finish(
+        mut self,
+        progress: &mut dyn FnMut(TrainingProgress),
+    ) -> Result<Vec<f64>, ExpertsError> {
+        if !self.waiting.is_empty() {
+            self.look(progress)?;
+        }
+        Ok(self.read)
+    }
+}

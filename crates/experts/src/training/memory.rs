@@ -1,0 +1,138 @@
+//! What training takes, before anything is loaded, and what there is.
+
+use std::fs;
+
+use serde::Serialize;
+use tch::Device;
+
+use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
+use crate::classifier::encoder::Windows;
+use crate::error::ExpertsError;
+
+/// A variable that libtorch reads when it starts, and what it must be: how many compiled kernels oneDNN keeps. Batches
+/// differ in their numbers of tokens, so almost every step compiles new ones; by default 1,024 are kept, which took
+/// 120 MiB over 20 rounds of training.
+pub const BOUNDED_CACHE: (&str, &str) = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64");
+
+/// Numbers in MiniLM's tensors.
+const MINILM_PARAMETERS: usize = 22_713_216;
+/// What libtorch, the tokenizer and the rest of a program take, in bytes.
+const PROGRAM: usize = 300 << 20;
+
+/// Memory that training takes, in bytes: 25 to 60 % more than what is live at the peak (`tests/memory.rs` measures
+/// it), because an allocator keeps a part of what training freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct MemoryEstimate {
+    /// The model's frozen weights.
+    pub weights: usize,
+    /// What is trained.
+    pub adapter: usize,
+    /// Its gradients.
+    pub gradients: usize,
+    /// The optimizer's two moments of it.
+    pub optimizer: usize,
+    /// What the backward pass keeps of one batch; of the built-in classifier, its encoded notes too.
+    pub activations: usize,
+    /// The head's outputs.
+    pub logits: usize,
+}
+
+impl MemoryEstimate {
+    /// All together.
+    pub fn total(&self) -> usize {
+        self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.logits
+    }
+
+    /// Refuses what a machine has not.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Memory`] when less is free on the device. Where that cannot be told, everything is accepted.
+    pub fn check(&self, device: Device) -> Result<(), ExpertsError> {
+        let needed = self.total() + PROGRAM;
+        match available(device) {
+            Some(available) if needed > available => Err(ExpertsError::Memory { needed, available }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// For MiniLM with experts and so many notes, each at its longest.
+pub fn classifier_memory(
+    config: &ModelConfig,
+    notes: usize,
+    windows: Windows,
+    batch_size: usize,
+) -> MemoryEstimate {
+    let experts = config.moe_layers * config.experts * config.rank * (HIDDEN + INTERMEDIATE);
+    let rest = config.moe_layers * config.experts * HIDDEN + config.classes.len() * (HIDDEN + 1);
+    let trained = experts + rest;
+    let tokens = windows.most * config.max_tokens;
+    // Encoded notes are there twice while they are put together.
+    let features = 2 * notes * tokens * HIDDEN * 4;
+    let a_token = config.moe_layers * (20 * HIDDEN + TOP_K * (4 * HIDDEN + 6 * INTERMEDIATE));
+    MemoryEstimate {
+        weights: 4 * (MINILM_PARAMETERS + experts),
+        adapter: 4 * trained,
+        gradients: 4 * trained,
+        optimizer: 8 * trained,
+        activations: features + 4 * batch_size * tokens * a_token,
+        logits: 3 * 4 * batch_size * config.classes.len(),
+    }
+}
+
+/// Bytes that are free: of a GPU as its driver tells, of this machine as Linux tells, within the limit of the container.
+pub fn available(device: Device) -> Option<usize> {
+    match device {
+        Device::Cpu => [free_of_machine(), free_of_container()].into_iter().flatten().min(),
+        Device::Cuda(number) => free_of_gpu(number),
+        _ => None,
+    }
+}
+
+fn free_of_machine() -> Option<usize> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<usize>().ok()? * 1024)
+}
+
+fn free_of_container() -> Option<usize> {
+    let number = |name: &str| -> Option<usize> {
+        fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?.trim().parse().ok()
+    };
+    Some(number("max")?.saturating_sub(number("current")?))
+}
+
+fn free_of_gpu(number: usize) -> Option<usize> {
+    let query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id"];
+    let output =
+        std::process::Command::new("nvidia-smi").args(query).arg(number.to_string()).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().parse::<usize>().ok()? << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        let fits = MemoryEstimate {
+            weights: 1 << 20,
+            adapter: 0,
+            gradients: 0,
+            optimizer: 0,
+            activations: 0,
+            logits: 0,
+        };
+        fits.check(Device::Cpu).expect("every machine has so much");
+        let error =
+            MemoryEstimate { weights: 1 << 50, ..fits }.check(Device::Cpu).expect_err("no machine has");
+        assert!(error.to_string().contains("training takes about 1048576.3 GiB"), "{error}");
+    }
+
+    #[test]
+    fn more_notes_and_longer_ones_take_more() {
+        let config = ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]);
+        let total = |notes, most| classifier_memory(&config, notes, Windows { most, overlap: 0 }, 8).total();
+        assert!(total(2_000, 1) > total(1_000, 1) && total(1_000, 4) > total(1_000, 1));
+    }
+}
