@@ -1,6 +1,6 @@
 //! How far a run is.
 
-use cloister_experts::notes::Twins;
+use cloister_experts::files::notes::Twins;
 
 use crate::results::MeasuredRound;
 
