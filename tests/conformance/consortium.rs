@@ -39,7 +39,7 @@ struct BadSizes {
 
 pub(crate) fn floors(file: FloorsFile) {
     for case in file.cases {
-        let floors = Floors::of(case.organisations, case.custodians).unwrap();
+        let floors = Floors::for_roster(case.organisations, case.custodians).unwrap();
         assert_eq!(floors.malicious_custodians, case.malicious_custodians);
         assert_eq!(floors.corrupt_organisations, case.corrupt_organisations);
         assert_eq!((floors.cohort, floors.seal_quorum), (case.cohort, case.seal_quorum));
@@ -47,7 +47,7 @@ pub(crate) fn floors(file: FloorsFile) {
         assert_eq!(floors.tolerated_losses(), case.tolerated_losses);
     }
     for bad in file.bad {
-        let error = Floors::of(bad.organisations, bad.custodians).unwrap_err();
+        let error = Floors::for_roster(bad.organisations, bad.custodians).unwrap_err();
         assert_eq!(variant(&error), bad.step);
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn scores(file: Scores) {
         let input = &file.inputs[case.input];
         let sketches: Vec<ExpertSketch> = input.sketches.iter().map(Sketch::expert).collect();
         let scored = consensus(&sketches.iter().collect::<Vec<_>>(), &input.common, &case.rule);
-        assert_eq!((scored.threshold, scored.of_member), (case.threshold, case.consensus.clone()));
+        assert_eq!((scored.threshold, scored.per_member), (case.threshold, case.consensus.clone()));
     }
     for case in &file.commons {
         let sketches: Vec<ExpertSketch> = case.sketches.iter().map(Sketch::expert).collect();

@@ -186,7 +186,7 @@ pub(crate) enum Action {
 impl Seals {
     /// The consortium of so many members and custodians, with every rule.
     pub(crate) fn new(members: usize, custodians: usize, restores: u8) -> Self {
-        let floors = Floors::of(members, custodians).expect("floors exist for these sizes");
+        let floors = Floors::for_roster(members, custodians).expect("floors exist for these sizes");
         Self { members, custodians, floors, restores, rules: Rules::ALL }
     }
 

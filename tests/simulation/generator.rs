@@ -103,7 +103,8 @@ pub(crate) fn explore_differences(seed: u64, operations: usize) -> Report {
 fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
     let sizes = [3, 4, 5, 6, 6, 7, 8, 8];
     let members = sizes[random.next_u32() as usize % sizes.len()];
-    let floors = Floors::of(members as usize, members as usize).expect("rosters of these sizes have floors");
+    let floors =
+        Floors::for_roster(members as usize, members as usize).expect("rosters of these sizes have floors");
     let byzantine_custodians = random.next_u32() % (floors.malicious_custodians as u32 + 1);
     let corrupt = floors.corrupt_organisations as u32 - byzantine_custodians;
     let (corrupt_members, lying) = (random.next_u32() % (corrupt + 1), random.next_u32() % (corrupt + 1));
@@ -130,7 +131,7 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
     let large = random.next_u32().is_multiple_of(24);
     let members =
         if large { 13 + random.next_u32() % 28 } else { sizes[random.next_u32() as usize % sizes.len()] };
-    let floors = Floors::of(members as usize, (members as usize).min(DEFAULT_CUSTODIANS))
+    let floors = Floors::for_roster(members as usize, (members as usize).min(DEFAULT_CUSTODIANS))
         .expect("rosters of these sizes have floors");
     let late_sketches = members <= 12 && random.next_u32().is_multiple_of(3);
     let experts = 1 + (random.next_u32() % 3) as u16;

@@ -21,7 +21,7 @@ use cloister_wire::statement::{Announcement, Closing};
 use proptest::prelude::*;
 
 fn cluster(weights: &[u8], experts: u16, seed: u64) -> Cluster {
-    let floor = Floors::of(weights.len(), weights.len()).unwrap().cohort;
+    let floor = Floors::for_roster(weights.len(), weights.len()).unwrap().cohort;
     Cluster::new(consortium(weights), template(experts, floor, 15), seed)
 }
 

@@ -59,7 +59,7 @@ pub fn choose(
     let commons = common_directions(plan, announced);
     let scored = plan.settings.blocks.iter().filter_map(|block| match block.shape.kind {
         BlockKind::Expert { layer, .. } => {
-            Some((block.shape.id, Scored::of(block.shape.id, &commons[&layer], plan, announced)))
+            Some((block.shape.id, Scored::new(block.shape.id, &commons[&layer], plan, announced)))
         }
         _ => None,
     });
@@ -94,7 +94,7 @@ struct Scored {
 }
 
 impl Scored {
-    fn of(
+    fn new(
         block: BlockId,
         common: &[i32],
         plan: &CheckedPlan,
@@ -103,7 +103,7 @@ impl Scored {
         let rule = &plan.settings.scoring;
         let own = announced.iter().filter_map(|(party, own)| Some((*party, own.get(&block)?)));
         let (parties, sketches): (Vec<PartyId>, Vec<&ExpertSketch>) = own.unzip();
-        let consensus = consensus(&sketches, common, rule).of_member;
+        let consensus = consensus(&sketches, common, rule).per_member;
         let aligned = aligned(&parties, &consensus, rule.consensus_fraction);
         Self { parties, consensus, aligned }
     }

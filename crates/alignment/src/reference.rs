@@ -52,7 +52,7 @@ pub fn common_direction<'a>(layer: impl Iterator<Item = &'a TrainedExpert>, rule
 
 /// ExpertScores one expert: centred regions, adaptive threshold, gate, consensus (`ALIGN-02` to `ALIGN-07`).
 pub fn score(roles: &[TrainedExpert], common: &[f64], rule: &ScoringRule, gate: Gate) -> ExpertScores {
-    let units: Vec<Option<Unit>> = roles.iter().map(|role| Unit::of(role, common, rule)).collect();
+    let units: Vec<Option<Unit>> = roles.iter().map(|role| Unit::new(role, common, rule)).collect();
     let pairs = pairs(&units);
     let threshold = threshold(&pairs.iter().map(|pair| pair.regions).collect::<Vec<_>>(), rule);
     let mut consensus: Vec<Option<f64>> = units.iter().map(|unit| unit.as_ref().map(|_| 0.0)).collect();
@@ -153,7 +153,7 @@ struct Unit {
 
 impl Unit {
     /// None for too few tokens or an empty direction (`ALIGN-02`).
-    fn of(role: &TrainedExpert, common: &[f64], rule: &ScoringRule) -> Option<Self> {
+    fn new(role: &TrainedExpert, common: &[f64], rule: &ScoringRule) -> Option<Self> {
         if role.tokens < f64::from(rule.minimum_tokens) {
             return None;
         }

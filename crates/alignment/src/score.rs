@@ -25,7 +25,7 @@ pub struct ExpertSketch {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Consensus {
     /// `c_i = sum_j g[i,j]`, in units of 2⁻¹⁴; `None` for a member with too few tokens or an empty sketch.
-    pub of_member: Vec<Option<u32>>,
+    pub per_member: Vec<Option<u32>>,
     /// The threshold that region agreement had to reach.
     pub threshold: i64,
 }
@@ -61,8 +61,8 @@ pub fn consensus(sketches: &[&ExpertSketch], common: &[i32], rule: &ScoringRule)
         .map(|(region, update)| Some((region.as_deref()?, update.as_deref()?)))
         .collect();
     let threshold = adaptive_threshold(&pair_agreements(&units), rule);
-    let of_member = (0..units.len()).map(|own| member_consensus(&units, own, threshold)).collect();
-    Consensus { of_member, threshold }
+    let per_member = (0..units.len()).map(|own| member_consensus(&units, own, threshold)).collect();
+    Consensus { per_member, threshold }
 }
 
 fn region_unit(sketch: &ExpertSketch, common: &[i32], rule: &ScoringRule) -> Option<Vec<i64>> {
@@ -143,8 +143,8 @@ mod tests {
         let other = expert([-1000, 30, 0, 0], [0, -500, 0, 0]);
         let all = [&same, &same, &same, &other];
         let scored = consensus(&all, &[0; 4], &RULE);
-        assert_eq!(scored.of_member[3], Some(0));
-        assert!(scored.of_member[0].expect("scored") > UNIT as u32);
+        assert_eq!(scored.per_member[3], Some(0));
+        assert!(scored.per_member[0].expect("scored") > UNIT as u32);
     }
 
     #[test]
@@ -153,9 +153,9 @@ mod tests {
         let rare = ExpertSketch { tokens: 4, ..full.clone() };
         let still = expert([1000, 0, 0, 0], [0; 4]);
         let scored = consensus(&[&full, &rare, &still, &full], &[0; 4], &RULE);
-        assert_eq!(scored.of_member[1], None);
-        assert_eq!(scored.of_member[2], None);
-        assert!(scored.of_member[0].is_some());
+        assert_eq!(scored.per_member[1], None);
+        assert_eq!(scored.per_member[2], None);
+        assert!(scored.per_member[0].is_some());
     }
 
     /// ALIGN-03
@@ -187,7 +187,7 @@ mod tests {
             let extreme = ExpertSketch { region: vec![value; 128], update: vec![value; 128], tokens: u32::MAX };
             let all: Vec<&ExpertSketch> = std::iter::repeat_n(&extreme, 300).collect();
             let scored = consensus(&all, &vec![0; 128], &RULE);
-            prop_assert!(scored.of_member.iter().all(Option::is_some));
+            prop_assert!(scored.per_member.iter().all(Option::is_some));
         }
     }
 }

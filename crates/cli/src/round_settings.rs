@@ -114,7 +114,7 @@ mod tests {
             routing_penalty_milli: 0,
             private: Some(private),
         };
-        let floors = Floors::of(5, 5).expect("five members");
+        let floors = Floors::for_roster(5, 5).expect("five members");
         let table = cloister_experts::block_table(&model);
         let late_sketches = LateSketchMode::Off;
         let agreement = Agreement { task: TASK, floors: &floors, table: &table, training, late_sketches };

@@ -153,7 +153,7 @@ pub(crate) fn settings(
     seed: u64,
 ) -> RoundSettings {
     let members = config.partition.members;
-    let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
+    let floor = Floors::for_roster(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     let ScoringConfig { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     let task = task_of_run(seed);
     RoundSettings {

@@ -65,7 +65,7 @@ pub fn settings(
     target: Option<Target>,
 ) -> Result<RoundSettings, LabError> {
     let table = block_table(model);
-    let floor = Floors::of(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
+    let floor = Floors::for_roster(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     Ok(RoundSettings {
         task: TASK,
         ring: RingWidth::new(32).expect("32 is a supported width"),

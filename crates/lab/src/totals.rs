@@ -132,7 +132,7 @@ impl Sum {
             sensitivity: self.sensitivity,
             noise_per_member: sigma,
             honest_noises: HONEST_NOISES,
-            mechanism: Mechanism::of_noise(noise, self.sensitivity)?,
+            mechanism: Mechanism::from_noise(noise, self.sensitivity)?,
         })
     }
 

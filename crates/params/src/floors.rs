@@ -71,7 +71,7 @@ impl Floors {
     ///
     /// # Errors
     /// A roster outside the sizes that the specification covers.
-    pub fn of(member_organisations: usize, custodians: usize) -> Result<Self, FloorsError> {
+    pub fn for_roster(member_organisations: usize, custodians: usize) -> Result<Self, FloorsError> {
         let (n, c) = (member_organisations, custodians);
         if !(MIN_MEMBERS..=MAX_MEMBERS).contains(&n) {
             return Err(FloorsError::Members { got: n });
@@ -123,7 +123,7 @@ mod tests {
             (16, 5, 5, 8, 11, 9),
         ];
         for (n, f, t, cohort, seal, reveal) in rows {
-            let floors = Floors::of(n, n).expect("a covered size");
+            let floors = Floors::for_roster(n, n).expect("a covered size");
             let got = (floors.malicious_custodians, floors.corrupt_organisations, floors.cohort);
             assert_eq!(got, (f, t, cohort), "n = {n}");
             assert_eq!((floors.seal_quorum, floors.reveal_threshold), (seal, reveal), "n = {n}");
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn two_certificates_share_an_honest_custodian_and_f_shares_open_nothing() {
         for c in 3..=40 {
-            let floors = Floors::of(c, c).expect("a covered size");
+            let floors = Floors::for_roster(c, c).expect("a covered size");
             assert!(2 * floors.seal_quorum - c > floors.malicious_custodians, "c = {c}");
             assert!(floors.reveal_threshold > floors.malicious_custodians, "c = {c}");
             assert!(floors.seal_quorum <= c - floors.malicious_custodians, "liveness, c = {c}");
@@ -145,18 +145,18 @@ mod tests {
     #[test]
     fn cohorts_keep_honest_companions() {
         for n in 3..=MAX_MEMBERS {
-            let floors = Floors::of(n, n.min(DEFAULT_CUSTODIANS)).expect("a covered size");
+            let floors = Floors::for_roster(n, n.min(DEFAULT_CUSTODIANS)).expect("a covered size");
             assert!(floors.cohort > floors.corrupt_organisations + HONEST_COMPANIONS, "n = {n}");
         }
     }
 
     #[test]
     fn sizes_outside_the_specification_are_refused() {
-        assert_eq!(Floors::of(2, 5), Err(FloorsError::Members { got: 2 }));
-        assert_eq!(Floors::of(301, 16), Err(FloorsError::Members { got: 301 }));
-        assert_eq!(Floors::of(5, 2), Err(FloorsError::Custodians { got: 2 }));
+        assert_eq!(Floors::for_roster(2, 5), Err(FloorsError::Members { got: 2 }));
+        assert_eq!(Floors::for_roster(301, 16), Err(FloorsError::Members { got: 301 }));
+        assert_eq!(Floors::for_roster(5, 2), Err(FloorsError::Custodians { got: 2 }));
         assert_eq!(
-            Floors::of(5, 16),
+            Floors::for_roster(5, 16),
             Err(FloorsError::Unreachable { members: 5, custodians: 16, cohort: 8 })
         );
     }

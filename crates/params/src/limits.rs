@@ -63,14 +63,14 @@ pub struct Date {
 
 impl Date {
     /// The day of a time; times before 1970 are its first day.
-    pub fn of_time(time: SystemTime) -> Self {
-        Self::of_unix_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    pub fn from_time(time: SystemTime) -> Self {
+        Self::from_unix_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 
     /// The day of a time in seconds since 1970-01-01T00:00Z.
     ///
     /// Source: Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-    fn of_unix_time(seconds: u64) -> Self {
+    fn from_unix_time(seconds: u64) -> Self {
         let days = seconds / 86_400 + 719_468;
         let (era, of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -145,12 +145,12 @@ mod tests {
     fn days_are_those_of_the_calendar() {
         let days = [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_795_391_999, "2026-11-22")];
         for (seconds, text) in days {
-            assert_eq!(Date::of_unix_time(seconds).to_string(), text);
-            assert_eq!(Date::try_from(text.to_owned()), Ok(Date::of_unix_time(seconds)));
-            assert_eq!(Date::of_unix_time(seconds).days_since_1970(), seconds / 86_400);
+            assert_eq!(Date::from_unix_time(seconds).to_string(), text);
+            assert_eq!(Date::try_from(text.to_owned()), Ok(Date::from_unix_time(seconds)));
+            assert_eq!(Date::from_unix_time(seconds).days_since_1970(), seconds / 86_400);
         }
-        assert_eq!(Date::of_time(UNIX_EPOCH), Date::of_unix_time(0));
-        assert!(Date::of_unix_time(1_795_392_000) > Date::of_unix_time(1_795_391_999));
+        assert_eq!(Date::from_time(UNIX_EPOCH), Date::from_unix_time(0));
+        assert!(Date::from_unix_time(1_795_392_000) > Date::from_unix_time(1_795_391_999));
         for wrong in ["2027-6-30", "2027-13-01", "30.06.2027", "2027-06-30T00:00", "10131-2-31", "+027-06-30"]
         {
             assert!(Date::try_from(wrong.to_owned()).is_err(), "{wrong}");

@@ -103,7 +103,7 @@ impl AccuracyCost {
     ///
     /// # Errors
     /// Files that are no manifests, or runs that differ in more than noise.
-    pub fn of_runs(with_noise: &[u8], without_noise: &[u8]) -> Result<Self, RunsError> {
+    pub fn from_runs(with_noise: &[u8], without_noise: &[u8]) -> Result<Self, RunsError> {
         let read = |bytes| serde_json::from_slice::<Manifest>(bytes).map(|manifest| manifest.summary);
         let (noised, plain) = (read(with_noise)?, read(without_noise)?);
         noised.compare(&plain)?;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn cost(with: &Value, without: &Value) -> Result<AccuracyCost, RunsError> {
-        AccuracyCost::of_runs(with.to_string().as_bytes(), without.to_string().as_bytes())
+        AccuracyCost::from_runs(with.to_string().as_bytes(), without.to_string().as_bytes())
     }
 
     /// PRIV-09
@@ -185,6 +185,6 @@ mod tests {
         let mut other = plain;
         other["summary"]["members"] = 6.into();
         assert!(matches!(cost(&noised, &other), Err(RunsError::Differ { what: "members", .. })));
-        assert!(matches!(AccuracyCost::of_runs(b"{}", b"{}"), Err(RunsError::Manifest(_))));
+        assert!(matches!(AccuracyCost::from_runs(b"{}", b"{}"), Err(RunsError::Manifest(_))));
     }
 }

@@ -19,7 +19,7 @@ pub struct Refusals(BTreeMap<PartyId, String>);
 
 impl Refusals {
     /// None, if nobody refused.
-    pub(crate) fn of(refusals: &BTreeMap<PartyId, String>) -> Option<Self> {
+    pub(crate) fn new(refusals: &BTreeMap<PartyId, String>) -> Option<Self> {
         (!refusals.is_empty()).then(|| Self(refusals.clone()))
     }
 }
@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn whoever_refused_is_named_with_the_reason() {
-        assert_eq!(Refusals::of(&BTreeMap::new()), None);
+        assert_eq!(Refusals::new(&BTreeMap::new()), None);
         let refused = BTreeMap::from([
             (PartyId(2), "policy `minimum_cohort`: 4, this party demands 5".to_owned()),
             (PartyId(5), "local training failed".to_owned()),
         ]);
-        let refusals = Refusals::of(&refused).expect("two refused");
+        let refusals = Refusals::new(&refused).expect("two refused");
         let told = ServerError::Refused { rounds: 3, refusals: refusals.clone() }.to_string();
         for (party, why) in &refused {
             assert!(told.contains(&format!("{party} ({why})")), "{told}");

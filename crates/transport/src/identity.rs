@@ -138,7 +138,7 @@ impl Identity {
 
     /// What others pin.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.certificate)
+        Fingerprint::of_certificate(&self.certificate)
     }
 
     /// Writes `certificate.pem`, and `key.pem` for the owner's eyes only, into a folder, which it makes if

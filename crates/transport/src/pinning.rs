@@ -39,7 +39,7 @@ struct PinnedVerifier {
 
 impl PinnedVerifier {
     fn check_pin(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let fingerprint = *self.presented.get_or_init(|| Fingerprint::of(certificate));
+        let fingerprint = *self.presented.get_or_init(|| Fingerprint::of_certificate(certificate));
         match self.roster.party(fingerprint) {
             Some(_) => Ok(()),
             None => Err(CertificateError::ApplicationVerificationFailure.into()),

@@ -104,7 +104,7 @@ pub(super) fn write(arguments: &NewTask) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(&task).map_err(Failure::error)? + "\n";
     let initial = task.initial(&arguments.model).map_err(failure)?;
     let custodians = arguments.members.min(DEFAULT_CUSTODIANS);
-    let floors = Floors::of(arguments.members, custodians).map_err(Failure::config)?;
+    let floors = Floors::for_roster(arguments.members, custodians).map_err(Failure::config)?;
     let agreement = Agreement {
         task: &text,
         floors: &floors,
@@ -148,7 +148,7 @@ fn task(arguments: &NewTask) -> Result<AdapterTask, Failure> {
     let trained_experts = arguments.trained_experts.clone();
     let task = task.map_err(failure)?;
     let date = match prints_date(&arguments.model).map_err(failure)? {
-        true => Some(arguments.date.unwrap_or_else(|| Date::of_time(SystemTime::now()))),
+        true => Some(arguments.date.unwrap_or_else(|| Date::from_time(SystemTime::now()))),
         false => None,
     };
     Ok(AdapterTask { trained_experts, seed: arguments.seed, date, ..task })

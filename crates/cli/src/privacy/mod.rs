@@ -145,7 +145,7 @@ impl Runs {
         let (Some(with_noise), Some(without_noise)) = (&self.with_noise, &self.without_noise) else {
             return Ok(AccuracyCost::not_named());
         };
-        AccuracyCost::of_runs(read_text(with_noise)?.as_bytes(), read_text(without_noise)?.as_bytes())
+        AccuracyCost::from_runs(read_text(with_noise)?.as_bytes(), read_text(without_noise)?.as_bytes())
             .map_err(|error| of_file(with_noise, error))
     }
 }
@@ -218,7 +218,7 @@ fn cost(arguments: &CostArguments) -> Result<(), Failure> {
     let settings = read_settings(&arguments.settings)?;
     warn_about_delta(&settings, delta);
     let all = releases(&settings, unit).map_err(Failure::error)?;
-    let spent = Spent::of(&account_of(&all, arguments.rounds), delta);
+    let spent = Spent::from_account(&account_of(&all, arguments.rounds), delta);
     let kinds = kinds(all.iter(), delta);
     let cost = Cost { unit, rounds: arguments.rounds, delta, spent, kinds_of_one_round: kinds };
     if arguments.json {
@@ -238,7 +238,7 @@ fn cost(arguments: &CostArguments) -> Result<(), Failure> {
 fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let refused = |why: &dyn std::fmt::Display| Failure::new(FailureKind::PrivacyRefused, why);
     let (policy, budget) = read_policy(&arguments.policy)?;
-    policy.check_expiry(Date::of_time(SystemTime::now())).map_err(|why| refused(&why))?;
+    policy.check_expiry(Date::from_time(SystemTime::now())).map_err(|why| refused(&why))?;
     let settings = read_settings(&arguments.settings)?;
     policy.admit_settings(&settings).map_err(|why| refused(&why))?;
     let (Some(budget), Some(limits)) = (budget, policy.privacy) else {
@@ -261,7 +261,7 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
 
 fn explain(arguments: &LedgerArguments) -> Result<(), Failure> {
     let history = History::read(&arguments.ledger).map_err(Failure::config)?;
-    let explanation = Explanation::of(&history, check_delta(arguments.delta)?, None);
+    let explanation = Explanation::from_history(&history, check_delta(arguments.delta)?, None);
     if arguments.json {
         return print_json(&explanation);
     }
@@ -275,7 +275,8 @@ fn statement(arguments: &StatementArguments) -> Result<(), Failure> {
     let delta = delta.ok_or_else(|| {
         Failure::new(FailureKind::Usage, "give --delta, or a --policy that has a privacy budget")
     })?;
-    let statement = Statement::of(&history, check_delta(delta)?, budget, arguments.runs.accuracy_cost()?);
+    let statement =
+        Statement::from_history(&history, check_delta(delta)?, budget, arguments.runs.accuracy_cost()?);
     if arguments.plain {
         return output::line(statement.in_plain_words());
     }

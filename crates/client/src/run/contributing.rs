@@ -68,7 +68,7 @@ impl Client<'_> {
         let (Some(member), Some(account)) = (self.member.as_ref(), self.records.account.as_mut()) else {
             return Ok(());
         };
-        if let Some(reason) = account.refusal(&plan, Date::of_time(SystemTime::now()))? {
+        if let Some(reason) = account.refusal(&plan, Date::from_time(SystemTime::now()))? {
             self.refuse(plan.round, reason);
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Client<'_> {
         let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
             return Ok(());
         };
-        if let Some(reason) = account.refusal_to_repeat(plan, Date::of_time(SystemTime::now()))? {
+        if let Some(reason) = account.refusal_to_repeat(plan, Date::from_time(SystemTime::now()))? {
             self.refuse(plan.round, reason);
             return Ok(());
         }

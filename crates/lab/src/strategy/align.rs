@@ -92,7 +92,8 @@ impl FedAlignMoE {
 /// The shares of a cohort's members by their texts. As in the protocol, a cohort below the floor falls back to everyone.
 fn shares_of(cohort: &[bool], updates: &MemberUpdates<'_>) -> Vec<f64> {
     let members = cohort.iter().filter(|is_in| **is_in).count();
-    let floor = cloister_params::floors::Floors::of(cohort.len(), cohort.len()).map_or(1, |f| f.cohort);
+    let floor =
+        cloister_params::floors::Floors::for_roster(cohort.len(), cohort.len()).map_or(1, |f| f.cohort);
     if members < floor {
         return updates.by_texts();
     }

@@ -156,7 +156,7 @@ impl Consortium {
             file.parties.into_iter().map(|party| (party.id, party)).collect();
         let organisations = organisations(parties.values().filter(|party| has(party, Role::Member)));
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
-        let floors = Floors::of(organisations, custodians)?;
+        let floors = Floors::for_roster(organisations, custodians)?;
         let (epoch_number, start) = (file.epoch, file.start);
         if epoch_number == 0 || start.is_some() != (epoch_number > 1) {
             return Err(ConsortiumError::Start { epoch: epoch_number });
@@ -336,7 +336,7 @@ mod tests {
     fn a_file_survives_its_text() {
         let consortium = parse(&file(5)).expect("valid");
         assert_eq!(consortium.members().count(), 5);
-        assert_eq!(consortium.floors(), Floors::of(5, 5).expect("covered"));
+        assert_eq!(consortium.floors(), Floors::for_roster(5, 5).expect("covered"));
     }
 
     /// CONS-03

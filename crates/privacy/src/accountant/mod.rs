@@ -67,7 +67,7 @@ impl Mechanism {
     ///
     /// # Errors
     /// A sensitivity that is not finite, or negative.
-    pub fn of_noise(noise: SummedNoise, sensitivity: f64) -> Result<Self, MapError> {
+    pub fn from_noise(noise: SummedNoise, sensitivity: f64) -> Result<Self, MapError> {
         let SummedNoise { sigma, parties, length: coordinates } = noise;
         let bounded = noise.rho(sensitivity)?.is_finite();
         let mechanism = Self::DiscreteGaussian { sigma, parties, coordinates, sensitivity };
@@ -220,7 +220,7 @@ impl Account {
         if self.parts.is_empty() {
             return Some(0.0);
         }
-        Known::of(&alike::together(self.counted()))?.epsilon(delta, at_most)
+        Known::from_mechanisms(&alike::together(self.counted()))?.epsilon(delta, at_most)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Known {
 
 impl Known {
     /// None where a mechanism's losses are not known.
-    pub(super) fn of(parts: &[(Mechanism, f64)]) -> Option<Self> {
+    pub(super) fn from_mechanisms(parts: &[(Mechanism, f64)]) -> Option<Self> {
         Self::default().with(parts)
     }
 

@@ -29,7 +29,7 @@ pub struct Spent {
 
 impl Spent {
     /// What an account comes to at `delta`.
-    pub fn of(account: &Account, delta: f64) -> Self {
+    pub fn from_account(account: &Account, delta: f64) -> Self {
         let Epsilon { epsilon, method } = account.epsilon(delta);
         if epsilon.is_finite() {
             Self { epsilon: Some(epsilon), method }
@@ -109,7 +109,7 @@ pub struct Explanation {
 
 impl Explanation {
     /// Explains a ledger at `delta`, against a budget if there is one.
-    pub fn of(history: &History, delta: f64, budget: Option<Budget>) -> Self {
+    pub fn from_history(history: &History, delta: f64, budget: Option<Budget>) -> Self {
         let account = history.account();
         let by_filter =
             budget.map(|budget| budget.epsilon_by_filter(&account)).filter(|epsilon| epsilon.is_finite());
@@ -118,7 +118,7 @@ impl Explanation {
             unit: history.opening.unit,
             record: history.opening.record(),
             delta,
-            spent: Spent::of(&account, delta),
+            spent: Spent::from_account(&account, delta),
             by_filter,
             kinds: kinds(history.releases(), delta),
             rounds: rounds(history, delta),
@@ -139,7 +139,7 @@ pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec
             released,
             count: releases.iter().fold(0, |sum, release| sum.saturating_add(release.count)),
             unbounded: unbounded.fold(0, |sum: u64, release| sum.saturating_add(release.count)),
-            alone: Spent::of(&crate::release::account(releases.iter().copied()), delta),
+            alone: Spent::from_account(&crate::release::account(releases.iter().copied()), delta),
         }
     };
     groups.into_iter().map(kind).collect()
@@ -154,7 +154,7 @@ fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
         for release in &charge.releases {
             account.add(release.mechanism, release.count);
         }
-        let so_far = ((rounds - number) % every == 0).then(|| Spent::of(&account, delta));
+        let so_far = ((rounds - number) % every == 0).then(|| Spent::from_account(&account, delta));
         RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() }
     };
     (1..).zip(history.charges.iter().zip(&history.closed)).map(charge).collect()

@@ -15,7 +15,7 @@ fn release(released: Released, count: u64, mechanism: Mechanism) -> Release {
 /// What a round of private training charges for unit `record`, with eight experts in four layers.
 fn round(noise_multiplier: f64) -> Vec<Release> {
     let of = |sigma, parties, length, sensitivity| {
-        Mechanism::of_noise(SummedNoise { sigma, parties, length }, sensitivity).expect("in range")
+        Mechanism::from_noise(SummedNoise { sigma, parties, length }, sensitivity).expect("in range")
     };
     vec![
         release(
@@ -52,7 +52,7 @@ fn history(rounds: impl Iterator<Item = Vec<Release>>) -> History {
 #[test]
 fn every_round_has_the_epsilon_up_to_it_and_a_hundred_take_no_time() {
     let began = Instant::now();
-    let explanation = Explanation::of(&history((0..100).map(|_| round(1.1))), 1e-6, None);
+    let explanation = Explanation::from_history(&history((0..100).map(|_| round(1.1))), 1e-6, None);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     println!("a hundred rounds in {:?}", began.elapsed());
     let so_far = |round: usize| explanation.rounds[round - 1].so_far.expect("said for each");
@@ -91,7 +91,7 @@ fn no_ledger_takes_forever() {
         Mechanism::DiscreteGaussian { sigma: 1, parties: u32::MAX, coordinates: 1, sensitivity: 1.0 };
     assert!(!too_many.is_valid(), "control: not so");
     let began = Instant::now();
-    let explanation = Explanation::of(&all, 1e-6, Budget::new(4.0, 1e-6).ok());
+    let explanation = Explanation::from_history(&all, 1e-6, Budget::new(4.0, 1e-6).ok());
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     println!("{} kinds in {:?}", all.account().kinds(), began.elapsed());
     let said: Vec<bool> = explanation.rounds.iter().map(|round| round.so_far.is_some()).collect();

@@ -245,7 +245,7 @@ impl Noised {
             (PrivacyUnit::Record, _, _) => self.change,
         };
         let noise = SummedNoise { sigma: self.sigma, parties: self.parties, length: self.coordinates };
-        let mechanism = Mechanism::of_noise(noise, sensitivity)?;
+        let mechanism = Mechanism::from_noise(noise, sensitivity)?;
         Ok(Release {
             released: self.released,
             count: 1,

@@ -136,9 +136,14 @@ const NOT_COVERED: [&str; 4] = [
 impl Statement {
     /// The statement of a ledger at `delta` (`PRIV-09`), with the budget of the hospital's policy if it has one, and what is
     /// known of the noise's cost.
-    pub fn of(history: &History, delta: f64, budget: Option<Budget>, accuracy_cost: AccuracyCost) -> Self {
+    pub fn from_history(
+        history: &History,
+        delta: f64,
+        budget: Option<Budget>,
+        accuracy_cost: AccuracyCost,
+    ) -> Self {
         let account = history.account();
-        let spent = Spent::of(&account, delta);
+        let spent = Spent::from_account(&account, delta);
         let counted =
             budget.map(|budget| budget.epsilon_by_filter(&account)).filter(|epsilon| epsilon.is_finite());
         Self {
@@ -167,7 +172,7 @@ impl Statement {
                 .charges
                 .iter()
                 .zip(&history.closed)
-                .map(|(charge, closed)| RoundStatement::of(charge, closed.as_ref()))
+                .map(|(charge, closed)| RoundStatement::new(charge, closed.as_ref()))
                 .collect(),
             what_left: leaving(history),
             ledger_head: history.head(),
@@ -194,15 +199,15 @@ fn not_covered(history: &History) -> Vec<&'static str> {
 }
 
 impl RoundStatement {
-    fn of(charge: &Charge, closed: Option<&ClosedRound>) -> Self {
-        let releases = charge.releases.iter().map(|release| ReleaseStatement::of(release, closed)).collect();
+    fn new(charge: &Charge, closed: Option<&ClosedRound>) -> Self {
+        let releases = charge.releases.iter().map(|release| ReleaseStatement::new(release, closed)).collect();
         let closing = closed.map(|closed| closed.closing);
         Self { epoch: charge.epoch, round: charge.round, model: charge.model, closing, releases }
     }
 }
 
 impl ReleaseStatement {
-    fn of(release: &Release, closed: Option<&ClosedRound>) -> Self {
+    fn new(release: &Release, closed: Option<&ClosedRound>) -> Self {
         Self {
             released: release.released,
             count: release.count,
@@ -212,14 +217,14 @@ impl ReleaseStatement {
             distribution: if release.noise_per_member == 0 { "none" } else { "discrete_gaussian" },
             noise_per_member: release.noise_per_member,
             noise_guaranteed: f64::from(release.noise_per_member) * f64::from(release.honest_noises).sqrt(),
-            noise_realised: NoiseRealised::of(release, closed),
+            noise_realised: NoiseRealised::new(release, closed),
             mechanism: release.mechanism,
         }
     }
 }
 
 impl NoiseRealised {
-    fn of(release: &Release, closed: Option<&ClosedRound>) -> Self {
+    fn new(release: &Release, closed: Option<&ClosedRound>) -> Self {
         let own = f64::from(release.noise_per_member);
         if !release.released.is_sum() {
             return Self::Known { standard_deviation: own, members: 1 };

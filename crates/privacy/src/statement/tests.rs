@@ -38,7 +38,7 @@ fn history(unit: PrivacyUnit, mechanism: Mechanism) -> History {
 }
 
 fn stated(history: &History, budget: Option<Budget>) -> Value {
-    let statement = Statement::of(history, 1e-6, budget, AccuracyCost::not_named());
+    let statement = Statement::from_history(history, 1e-6, budget, AccuracyCost::not_named());
     serde_json::to_value(statement).expect("JSON")
 }
 
@@ -225,8 +225,8 @@ fn the_cost_in_accuracy_is_stated_or_why_it_is_not_known() {
         }})
         .to_string()
     };
-    let cost = AccuracyCost::of_runs(run(0.75, Some(3.0)).as_bytes(), run(0.875, None).as_bytes());
-    let measured = Statement::of(&history, 1e-6, None, cost.expect("two runs"));
+    let cost = AccuracyCost::from_runs(run(0.75, Some(3.0)).as_bytes(), run(0.875, None).as_bytes());
+    let measured = Statement::from_history(&history, 1e-6, None, cost.expect("two runs"));
     let measured = serde_json::to_value(measured).expect("JSON");
     assert!(is_valid(&measured), "{measured}");
     assert_eq!(measured["accuracy_cost"]["cost"], 0.125);

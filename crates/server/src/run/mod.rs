@@ -341,7 +341,7 @@ impl Server<'_> {
 impl Server<'_> {
     /// Why the round cannot go on: whoever refused it comes first.
     fn quorum_lost(&self, why: &'static str) -> ServerError {
-        match Refusals::of(&self.refusals) {
+        match Refusals::new(&self.refusals) {
             Some(refusals) => ServerError::RefusedWithoutQuorum { why, refusals },
             None => ServerError::QuorumLost(why),
         }
@@ -349,7 +349,7 @@ impl Server<'_> {
 
     fn nothing_summed(&self) -> ServerError {
         let rounds = self.aborted_in_a_row;
-        match Refusals::of(&self.refusals) {
+        match Refusals::new(&self.refusals) {
             Some(refusals) => ServerError::Refused { rounds, refusals },
             None => ServerError::NothingSummed(rounds),
         }
