@@ -11,8 +11,8 @@ use cloister_params::id::Round;
 use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings, SketchPlan};
 use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::ReleasePermit;
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
-use cloister_protocol::round::Contribution;
 use rand_core::CryptoRng;
 use thiserror::Error;
 

@@ -12,9 +12,9 @@ use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
     Threshold, TrainingPlan,
 };
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::member::MemberTask;
 use cloister_protocol::model::Model;
-use cloister_protocol::round::Contribution;
 use rand_core::Rng;
 
 /// A plan template with experts, a router, shared parameters and a routing block; the coordinator fills in the

@@ -13,8 +13,8 @@ use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
 };
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
-use cloister_protocol::round::Contribution;
 use cloister_wire::statement::CohortChoice;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;

@@ -13,7 +13,7 @@ use cloister_privacy::concentrated::SummedNoise;
 use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::{Charge, LedgerError};
 use cloister_privacy::release::{HONEST_NOISES, Release, Released};
-use cloister_protocol::round::Contribution;
+use cloister_protocol::contribution::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 

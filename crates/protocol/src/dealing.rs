@@ -15,8 +15,9 @@ use cloister_wire::statement::{AnnouncedSketch, Announcement, Body, Dealing, Sha
 use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+use crate::contribution::Contribution;
 use crate::fault::{Misbehaviour, expect};
-use crate::round::{Contribution, RoundContext};
+use crate::round::RoundContext;
 use crate::statement::check_partys;
 
 /// What a member says of its contribution in its announcement.

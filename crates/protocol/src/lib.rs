@@ -7,10 +7,13 @@
 //! [`manifest::CheckedManifest`] (scored) → [`sealed::SealedCohorts`] → [`opening::OpenedSum`] →
 //! [`model::Model`]. Requirement ids refer to `protocols/`.
 
+mod applying;
 pub mod bars;
+pub mod contribution;
 pub mod coordinator;
 pub mod custodian;
 pub mod dealing;
+pub mod ending;
 pub mod fault;
 pub mod late;
 pub mod manifest;

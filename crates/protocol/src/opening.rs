@@ -7,18 +7,21 @@ use cloister_crypto::group::{Element, ScalarSecret};
 use cloister_crypto::hash::{Domain, digest};
 use cloister_crypto::mask::Sign;
 use cloister_crypto::merkle;
+use cloister_crypto::seed::SeedSecret;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_wire::frame::{CHUNK_BYTES, Chunk};
 use cloister_wire::statement;
 
 use crate::fault::Misbehaviour;
-use crate::late::Seeds;
 use crate::manifest::Announcements;
 use crate::round::RoundContext;
 use crate::sealed::BlockPermit;
 
 /// A member's masked blocks, packed.
 pub type MaskedBlocks = BTreeMap<BlockId, Vec<u8>>;
+
+/// Revealed seeds by member and block, each checked against its dealer's commitments.
+pub type Seeds = BTreeMap<(PartyId, BlockId), SeedSecret>;
 
 /// The leaf of a masked block under an upload's root.
 pub(crate) fn masked_block_leaf(block: BlockId, packed: &[u8]) -> Digest {

@@ -19,8 +19,9 @@ use cloister_wire::message::Ending;
 use cloister_wire::opening::{OpenedBlock, OpeningRecord, UploadedBlock};
 use cloister_wire::statement::{Seal2, WeightedMember};
 
+use crate::ending::KnownEnding;
 use crate::fault::Misbehaviour;
-use crate::round::{KnownEnding, RoundContext};
+use crate::round::RoundContext;
 use crate::sealed::{SealedManifest, SummedCohort};
 
 pub use start::StartRefusal;

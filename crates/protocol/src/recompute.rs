@@ -5,23 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_crypto::consortium::Epoch;
-use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId};
 use cloister_params::rule;
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::ModelPart;
-use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed, Signed, SumCheck};
+use cloister_wire::statement::{Body, Closing, OpenedSum, SumCheck};
 
+use crate::applying::apply;
 use crate::fault::{Misbehaviour, expect};
 use crate::late::{LateEvidence, is_applied, judge};
-use crate::model::{Model, apply, floats, parameters_digest};
+use crate::model::{Model, floats, parameters_digest};
 use crate::opening::{MaskedBlocks, Openings, append_chunk_to, is_under_root, open_block};
 use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort, log_to_uploads};
-use crate::statement::check_partys;
 
 /// The log of a round up to the reveals and what members said of their uploads after them; its root is in the closing.
 pub(crate) fn log_to_evidence(
@@ -223,35 +221,4 @@ pub(crate) fn check_closing(
 
 fn is_refuted(closing: &Closing, block: BlockId) -> bool {
     closing.sums.iter().any(|sum| sum.block == block && sum.check == SumCheck::Refuted)
-}
-
-/// Checks that for each opened block `f + 1` custodians signed that they recomputed its sum (`ROUND-22`).
-///
-/// # Errors
-/// A statement that is not a custodian's, or of another epoch or round; a block with too few.
-pub fn check_recomputed(
-    epoch: &Epoch,
-    closing: &Closing,
-    digest: Digest,
-    statements: &[Signed<Recomputed>],
-) -> Result<(), Misbehaviour> {
-    let mut recomputed_by: BTreeMap<BlockId, BTreeSet<PartyId>> = BTreeMap::new();
-    for signed in statements {
-        let statement = check_partys(signed, epoch, Role::Custodian)?;
-        expect(Recomputed::TAG, "epoch", statement.body().epoch, closing.epoch)?;
-        expect(Recomputed::TAG, "round", statement.body().round, closing.round)?;
-        if statement.body().closing == digest {
-            for block in &statement.body().blocks {
-                recomputed_by.entry(*block).or_default().insert(statement.signer());
-            }
-        }
-    }
-    let quorum = epoch.consortium().floors().malicious_custodians + 1;
-    for sum in &closing.sums {
-        let got = recomputed_by.get(&sum.block).map_or(0, BTreeSet::len);
-        if got < quorum {
-            return Err(Misbehaviour::Quorum { what: Recomputed::TAG, got, quorum });
-        }
-    }
-    Ok(())
 }

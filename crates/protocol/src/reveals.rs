@@ -15,7 +15,7 @@ use cloister_wire::message::{Message, Reveal, RevealedSecret, RevealedSeeds};
 
 use crate::dealing::DealtKeys;
 use crate::fault::Misbehaviour;
-use crate::late::Seeds;
+use crate::opening::Seeds;
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
 

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cloister_alignment::cohort::MemberSketches;
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::group::Element;
 use cloister_crypto::hash::projection_seed;
@@ -13,68 +12,11 @@ use cloister_params::consortium::{Consortium, Role};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, PlannedBlock, RoundPlan};
 use cloister_params::rule;
-use cloister_wire::message::Ending;
-use cloister_wire::statement::{Abort, Closing, ReceivingKey, Signed};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use cloister_wire::statement::{ReceivingKey, Signed};
 
-use crate::fault::{Fault, Misbehaviour, Refusal};
+use crate::fault::{Fault, Refusal};
 use crate::model::Model;
-use crate::recompute::check_recomputed;
-use crate::statement::{Verified, check_certificate, check_coordinators, check_partys};
-
-/// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
-/// the protocol.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Contribution {
-    /// For each block, the clipped and quantised update with whatever noise the plan asks for.
-    pub integers: Vec<Vec<i32>>,
-    /// For each expert block, the noised sketches.
-    pub sketches: MemberSketches,
-}
-
-/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
-const NOISE_REACH: u32 = 12;
-
-impl Contribution {
-    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each expert.
-    pub(crate) fn fits(&self, context: &RoundContext) -> bool {
-        let blocks = &context.plan().settings.blocks;
-        let lengths = blocks.iter().map(|block| block.shape.length as usize);
-        let scored = blocks.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
-        let within = blocks.iter().zip(&self.integers).all(|(block, integers)| {
-            let most = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
-            integers.iter().all(|integer| integer.unsigned_abs() <= most)
-        });
-        within && self.integers.iter().map(Vec::len).eq(lengths) && self.sketches.keys().eq(scored)
-    }
-}
-
-/// It holds the unmasked update, so nothing of it is left in memory.
-impl Zeroize for Contribution {
-    fn zeroize(&mut self) {
-        self.integers.zeroize();
-        for sketch in self.sketches.values_mut() {
-            sketch.region.zeroize();
-            sketch.update.zeroize();
-            sketch.tokens.zeroize();
-        }
-    }
-}
-
-impl Drop for Contribution {
-    fn drop(&mut self) {
-        self.zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for Contribution {}
-
-/// For the same reason it is never printed.
-impl std::fmt::Debug for Contribution {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Contribution({} blocks)", self.integers.len())
-    }
-}
+use crate::statement::{check_coordinators, check_partys};
 
 /// A round whose plan this party accepted.
 #[derive(Clone)]
@@ -238,119 +180,4 @@ fn check_receiving_keys(
 /// Whether what a custodian signed as its receiving key is one (`PLAN-09`).
 pub(crate) fn is_receiving_key(signed: &ReceivingKey) -> bool {
     Element::decode(signed.key).is_ok() || !rule::in_force("PLAN-09")
-}
-
-/// Whether a round ended with sums.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EndingKind {
-    /// With sums.
-    Closed,
-    /// Without.
-    Aborted,
-}
-
-/// How a round ended, as a party that checked the certificate knows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KnownEnding {
-    /// Whether it ended with sums.
-    pub kind: EndingKind,
-    /// The round that ended.
-    pub round: Round,
-    /// The digest of its plan.
-    pub plan: Digest,
-    /// The digest of its closing or abort body.
-    pub digest: Digest,
-    /// The model after it; an abort leaves it as it was.
-    pub model: Digest,
-}
-
-impl KnownEnding {
-    /// Checks the previous ending that comes with a plan, if one does.
-    ///
-    /// # Errors
-    /// That the coordinator showed one that does not hold ([`KnownEnding::check`]).
-    pub(crate) fn check_previous(previous: Option<&Ending>, epoch: &Epoch) -> Result<Option<Self>, Fault> {
-        let known = previous.map(|ending| Self::check(ending, epoch)).transpose();
-        known.map_err(|what| what.by(PartyId::COORDINATOR))
-    }
-
-    /// Checks the certificate of an ending.
-    ///
-    /// # Errors
-    /// A certificate that does not hold, or one of another epoch.
-    pub fn check(ending: &Ending, epoch: &Epoch) -> Result<Self, Misbehaviour> {
-        let (of_epoch, known) = match ending {
-            Ending::Closed { certificate, recomputed } => {
-                let closing: Verified<Closing> = check_certificate(certificate, epoch)?;
-                let body = closing.body();
-                if rule::in_force("ROUND-22") {
-                    check_recomputed(epoch, body, closing.digest(), recomputed)?;
-                }
-                let (digest, model) = (closing.digest(), body.model);
-                let known =
-                    Self { kind: EndingKind::Closed, round: body.round, plan: body.plan, digest, model };
-                (body.epoch, known)
-            }
-            Ending::Aborted(certificate) => {
-                let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
-                let (body, digest) = (abort.body(), abort.digest());
-                let (plan, model) = (body.plan, body.model);
-                let known = Self { kind: EndingKind::Aborted, round: body.round, plan, digest, model };
-                (abort.body().epoch, known)
-            }
-        };
-        crate::fault::expect("ending", "epoch", of_epoch, epoch.digest())?;
-        Ok(known)
-    }
-
-    /// Whether nothing was opened in the round.
-    pub fn is_abort(&self) -> bool {
-        self.kind == EndingKind::Aborted
-    }
-}
-
-/// Where a party stands in the chain of rounds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChainPosition {
-    /// The last round whose ending was checked; 0 before the first.
-    pub round: Round,
-    /// The digest that the next plan must name as previous.
-    pub previous: Digest,
-    /// The digest of the model that the next plan must start from.
-    pub model: Digest,
-}
-
-impl ChainPosition {
-    /// Before the first round: the epoch's digest stands for the previous ending.
-    pub fn genesis(epoch: &Epoch, model: Digest) -> Self {
-        Self { round: Round(0), previous: epoch.digest(), model }
-    }
-
-    /// The position after an ending; a party that missed rounds jumps to it.
-    pub fn advance(&mut self, ending: &KnownEnding) {
-        if ending.round > self.round {
-            *self = Self { round: ending.round, previous: ending.digest, model: ending.model };
-        }
-    }
-
-    /// Checks that a plan follows (`ROUND-03`, `ROUND-08`).
-    ///
-    /// # Errors
-    /// A plan of another round, with another predecessor or model.
-    pub fn check(&self, plan: &RoundPlan) -> Result<(), Refusal> {
-        if plan.round <= self.round && rule::in_force("ROUND-03") {
-            return Err(Refusal::SecondPlan);
-        }
-        if plan.round != self.round.next() && rule::in_force("ROUND-08") {
-            return Err(Refusal::NoEnding);
-        }
-        let fields =
-            [("previous ending", plan.previous, self.previous), ("starting model", plan.model, self.model)];
-        match fields.into_iter().find(|(_, got, expected)| got != expected) {
-            Some((field, got, expected)) if rule::in_force("ROUND-08") => {
-                Err(Refusal::Chain { field, got, expected })
-            }
-            _ => Ok(()),
-        }
-    }
 }

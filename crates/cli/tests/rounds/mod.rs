@@ -7,7 +7,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::merkle;
 use cloister_params::id::{Digest, Round};
 use cloister_params::policy::Policy;
-use cloister_protocol::round::KnownEnding;
+use cloister_protocol::ending::KnownEnding;
 use cloister_wire::codec;
 use cloister_wire::message::Ending;
 use serde_json::Value;

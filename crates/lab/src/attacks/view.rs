@@ -3,7 +3,7 @@
 use cloister_params::block::BlockKind;
 use cloister_params::plan::{PlannedBlock, RoundSettings, SKETCH_CLIP_STEPS};
 use cloister_privacy::discrete_gaussian::sample;
-use cloister_protocol::round::Contribution;
+use cloister_protocol::contribution::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;

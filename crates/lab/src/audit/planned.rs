@@ -8,8 +8,8 @@ use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings};
 use cloister_privacy::accountant::Account;
 use cloister_privacy::ledger::LedgerError;
 use cloister_privacy::release::{Release, Released, account, releases};
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
-use cloister_protocol::round::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 

@@ -10,7 +10,7 @@ use cloister_client::prepare;
 use cloister_params::fixed::CohortTotal;
 use cloister_params::plan::{PlannedBlock, RoundPlan};
 use cloister_privacy::release::Released;
-use cloister_protocol::round::Contribution;
+use cloister_protocol::contribution::Contribution;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 

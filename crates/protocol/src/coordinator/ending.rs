@@ -7,8 +7,8 @@ use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Abort, Certificate};
 
 use super::{Announced, Coordinator, CoordinatorOutput, Phase, RoundReport};
+use crate::ending::KnownEnding;
 use crate::model::Model;
-use crate::round::KnownEnding;
 
 /// The digest of each block's parameters after the round, which the closing lists.
 fn parameters_after(announced: &Announced, ending: &Ending) -> Vec<Digest> {

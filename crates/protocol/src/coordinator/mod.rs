@@ -12,6 +12,7 @@ mod ending;
 mod input;
 mod model_sending;
 mod output;
+mod restoring;
 mod revealing;
 mod sealing;
 mod uploads;
@@ -30,20 +31,22 @@ use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{AbortReason, ManifestCohort, ReceivingKey, Signed};
 
 use crate::bars::Bars;
+use crate::ending::ChainPosition;
 use crate::fault::Fault;
 use crate::manifest::Announcements;
 use crate::model::Model;
 use crate::openings::Openings;
-use crate::round::{ChainPosition, RoundContext};
+use crate::round::RoundContext;
 use ballot::Ballot;
 use checking::Checking;
 use closing::Closing;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
-pub use input::{Input, InputError, ResumeError, Start};
+pub use input::{Input, InputError};
 pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
 pub use output::{CoordinatorOutput, Event, RoundReport};
+pub use restoring::{ResumeError, Start};
 pub use uploads::Erasure;
 
 /// Milliseconds since an origin of the driver's choice.

@@ -23,13 +23,14 @@ use rand_core::CryptoRng;
 
 use crate::bars::Bars;
 use crate::dealing::{HeldShares, check_announcement, is_announced_letter};
+use crate::ending::{ChainPosition, KnownEnding};
 use crate::fault::{Fault, Misbehaviour};
 use crate::late::LateEvidence;
 use crate::manifest::{Announcements, keep_announcement};
 use crate::openings::Openings;
 use crate::recompute::{ClosedBlock, HandedBlocks};
 use crate::reveals::CheckedReveals;
-use crate::round::{ChainPosition, KnownEnding, RoundContext};
+use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SealedManifest};
 use crate::statement::{body_digest, check_partys, sign};
 

@@ -10,12 +10,13 @@ use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{ReceivingKey, Signed};
 
 use super::{Custodian, CustodianOutput, Memory, RoundState};
+use crate::ending::KnownEnding;
 use crate::fault::{Fault, Refusal};
 use crate::late::LateEvidence;
 use crate::manifest::Announcements;
 use crate::recompute::HandedBlocks;
 use crate::reveals::CheckedReveals;
-use crate::round::{KnownEnding, RoundContext};
+use crate::round::RoundContext;
 
 impl Custodian {
     pub(super) fn handle_plan(

@@ -12,7 +12,7 @@ use cloister_crypto::mask::{MaskKey, Sign};
 use cloister_params::id::PartyId;
 use cloister_wire::statement::{BlameAnswer, PairValue};
 
-use crate::late::LateEvidence;
+use crate::late::{LateEvidence, contradicts};
 use crate::opening::Openings;
 use crate::round::RoundContext;
 use crate::sealed::SummedCohort;
@@ -106,17 +106,6 @@ impl BlamedRow<'_> {
         let agreed = evidence.agreed(member, pair.other);
         agreed.is_some_and(|agreed| self.over_pair(member, pair.other, agreed) != pair.value)
     }
-}
-
-/// Whether two signed answers about one row differ about the pair of their signers (`LATE-08`).
-pub(crate) fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
-    let (ours, theirs) = (value_for(first, other), value_for(second, one));
-    first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
-}
-
-/// What an answer says of the pair with another member.
-fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
-    answer.pairs.iter().find(|pair| pair.other == other).map(|pair| pair.value)
 }
 
 /// Takes the row over a pair mask off, with the sign that the member gave it.

@@ -6,8 +6,8 @@ use cloister_params::late::{LATE_ROWS, norm_bound};
 use cloister_params::rule;
 use cloister_wire::statement::SumCheck;
 
-use crate::late::{LateEvidence, Seeds, is_sketched, projection};
-use crate::opening::OpenedSum;
+use crate::late::{LateEvidence, is_sketched, projection};
+use crate::opening::{OpenedSum, Seeds};
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort};
 

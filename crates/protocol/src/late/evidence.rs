@@ -13,7 +13,6 @@ use cloister_wire::statement::{BlameAnswer, Body, LateSketches, Signed};
 use rand_core::CryptoRng;
 
 use crate::fault::{Misbehaviour, expect};
-use crate::late::blame::contradicts;
 use crate::late::is_sketched;
 use crate::opening::mask_key_of;
 use crate::round::RoundContext;
@@ -205,6 +204,17 @@ fn is_asked(round: &RoundContext, cohorts: &SealedCohorts, member: PartyId, bloc
     let cohort = cohorts.valid_cohort(block);
     let summed = cohort.is_some_and(|cohort| cohort.members().any(|listed| listed == member));
     summed && is_sketched(round, block)
+}
+
+/// Whether two signed answers about one row differ about the pair of their signers (`LATE-08`).
+pub(crate) fn contradicts(one: PartyId, first: &BlameAnswer, other: PartyId, second: &BlameAnswer) -> bool {
+    let (ours, theirs) = (value_for(first, other), value_for(second, one));
+    first.row == second.row && ours.is_some() && theirs.is_some() && ours != theirs
+}
+
+/// What an answer says of the pair with another member.
+fn value_for(answer: &BlameAnswer, other: PartyId) -> Option<u32> {
+    answer.pairs.iter().find(|pair| pair.other == other).map(|pair| pair.value)
 }
 
 /// Shows what a member and another agree on (`LATE-08`).

@@ -9,11 +9,10 @@ pub mod blame;
 pub mod check;
 mod evidence;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cloister_alignment::late::LateProjection;
 use cloister_crypto::hash::{Domain, digest};
-use cloister_crypto::seed::SeedSecret;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::late;
 use cloister_params::plan::LateSketchMode;
@@ -21,15 +20,12 @@ use cloister_wire::statement::SumCheck;
 
 use crate::late::blame::BlamedRow;
 use crate::late::check::check_sum;
-use crate::opening::{OpenedSum, Openings};
+use crate::opening::{OpenedSum, Openings, Seeds};
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort};
 
 pub use evidence::LateEvidence;
-pub(crate) use evidence::open_pair;
-
-/// Revealed seeds, checked.
-pub type Seeds = BTreeMap<(PartyId, BlockId), SeedSecret>;
+pub(crate) use evidence::{contradicts, open_pair};
 
 /// Whether members of this block's cohort are asked for late sketches (`LATE-01`).
 pub fn is_sketched(round: &RoundContext, block: BlockId) -> bool {

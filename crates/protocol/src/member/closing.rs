@@ -9,10 +9,10 @@ use cloister_wire::message::Ending;
 use cloister_wire::statement::Closing;
 
 use super::{Kept, Member, MemberOutput, RoundState};
+use crate::ending::KnownEnding;
 use crate::fault::Misbehaviour;
 use crate::late::is_applied;
 use crate::opening::{OpenedSum, append_chunk_to};
-use crate::round::KnownEnding;
 use crate::sealed::{SealedCohorts, SummedCohort};
 
 impl Member {

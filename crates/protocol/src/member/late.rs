@@ -11,9 +11,9 @@ use rand_core::CryptoRng;
 
 use super::{Member, MemberOutput, RoundState, not_awaited};
 use crate::fault::{Fault, Misbehaviour};
-use crate::late::blame::{BlamedRow, contradicts};
+use crate::late::blame::BlamedRow;
 use crate::late::check::first_failing_row;
-use crate::late::{LateEvidence, projection, sketched_blocks};
+use crate::late::{LateEvidence, contradicts, projection, sketched_blocks};
 use crate::opening::mask_key_of;
 use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;

@@ -6,9 +6,10 @@ use cloister_crypto::group::AgreedSecret;
 use cloister_crypto::mask::Sign;
 use cloister_params::id::{BlockId, PartyId};
 
+use crate::contribution::Contribution;
 use crate::dealing::RoundSecrets;
 use crate::opening::{MaskedBlocks, mask_key_of};
-use crate::round::{Contribution, RoundContext};
+use crate::round::RoundContext;
 use crate::sealed::SealedManifest;
 
 /// Masks a member's blocks (`MASK-09`).

@@ -28,13 +28,15 @@ use late::OwnLate;
 use masking::Masking;
 
 use crate::bars::Bars;
+use crate::contribution::Contribution;
 use crate::dealing::{RoundSecrets, Terms, check_announcement};
+use crate::ending::ChainPosition;
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, upload_root};
 use crate::openings::Openings;
-use crate::round::{ChainPosition, Contribution, RoundContext};
+use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
 use crate::statement::{check_partys, sign};
 

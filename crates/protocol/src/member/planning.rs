@@ -12,9 +12,10 @@ use cloister_wire::statement::{ReceivingKey, Signed};
 
 use super::late::OwnLate;
 use super::{Member, MemberOutput, RoundState};
+use crate::ending::KnownEnding;
 use crate::fault::{Fault, Refusal};
 use crate::manifest::Announcements;
-use crate::round::{KnownEnding, RoundContext};
+use crate::round::RoundContext;
 
 impl Member {
     pub(super) fn handle_plan(

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cloister_params::id::{Digest, PartyId, Round};
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
-use cloister_protocol::round::Contribution;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use rand_chacha::ChaCha20Rng;

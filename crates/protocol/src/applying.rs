@@ -1,0 +1,43 @@
+//! What opened sums make of the model. Coordinator, custodians and members compute it alike, bit by bit.
+
+use std::sync::Arc;
+
+use cloister_params::fixed::CohortTotal;
+use cloister_params::plan::CheckedPlan;
+
+use crate::fault::Misbehaviour;
+use crate::model::Model;
+use crate::opening::OpenedSum;
+
+impl Model {
+    /// The model after a round: each opened sum applied to its block, every other block unchanged (`ROUND-21`).
+    ///
+    /// # Errors
+    /// A sum for a block that the model lacks.
+    pub fn after(&self, plan: &CheckedPlan, sums: &[OpenedSum]) -> Result<Self, Misbehaviour> {
+        let mut next = self.clone();
+        for opened in sums {
+            let why = || "the model has no such block".into();
+            let missing = || Misbehaviour::Sum { block: opened.block(), why: why() };
+            let blocks = Arc::make_mut(&mut next.blocks);
+            let parameters = blocks.get_mut(opened.block().0 as usize).ok_or_else(missing)?;
+            apply(plan, opened, parameters).ok_or_else(missing)?;
+        }
+        Ok(next)
+    }
+}
+
+/// Applies an opened sum to its block's parameters; a router whose sum of consistency weights is out of range keeps
+/// them (`ALIGN-12`). `None` when the plan has no such block.
+pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f32]) -> Option<()> {
+    let planned = plan.block(opened.block())?;
+    let lifted: Vec<i64> = opened.words().iter().map(|word| plan.settings.ring.lift(*word)).collect();
+    let total = CohortTotal {
+        weight: u64::from(opened.weight()),
+        max_weight: plan.settings.max_weight,
+        noise_steps: planned.noise_steps,
+    };
+    // The one error of applying says that the block stays as it is, for everybody alike.
+    let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, total);
+    Some(())
+}

@@ -1,0 +1,60 @@
+//! What a member contributes to a round: nothing else of its local training enters the protocol.
+
+use cloister_alignment::cohort::MemberSketches;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::round::RoundContext;
+
+/// A member's contribution to one round, as integers and noised sketches: nothing else of local training enters
+/// the protocol.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Contribution {
+    /// For each block, the clipped and quantised update with whatever noise the plan asks for.
+    pub integers: Vec<Vec<i32>>,
+    /// For each expert block, the noised sketches.
+    pub sketches: MemberSketches,
+}
+
+/// Standard deviations that a member's own noise may add to the clip; more does not happen by chance.
+const NOISE_REACH: u32 = 12;
+
+impl Contribution {
+    /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each expert.
+    pub(crate) fn fits(&self, context: &RoundContext) -> bool {
+        let blocks = &context.plan().settings.blocks;
+        let lengths = blocks.iter().map(|block| block.shape.length as usize);
+        let scored = blocks.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
+        let within = blocks.iter().zip(&self.integers).all(|(block, integers)| {
+            let most = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
+            integers.iter().all(|integer| integer.unsigned_abs() <= most)
+        });
+        within && self.integers.iter().map(Vec::len).eq(lengths) && self.sketches.keys().eq(scored)
+    }
+}
+
+/// It holds the unmasked update, so nothing of it is left in memory.
+impl Zeroize for Contribution {
+    fn zeroize(&mut self) {
+        self.integers.zeroize();
+        for sketch in self.sketches.values_mut() {
+            sketch.region.zeroize();
+            sketch.update.zeroize();
+            sketch.tokens.zeroize();
+        }
+    }
+}
+
+impl Drop for Contribution {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Contribution {}
+
+/// For the same reason it is never printed.
+impl std::fmt::Debug for Contribution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contribution({} blocks)", self.integers.len())
+    }
+}

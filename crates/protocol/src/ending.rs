@@ -1,0 +1,163 @@
+//! How rounds end, and the chain that their endings make: each plan names the ending before it.
+//!
+//! A party learns of an ending by its certificate ([`KnownEnding::check`]), whatever message brings it, and moves its
+//! [`ChainPosition`] on. A closing counts only together with the statements of custodians that recomputed its sums.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloister_crypto::consortium::Epoch;
+use cloister_params::consortium::Role;
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::plan::RoundPlan;
+use cloister_params::rule;
+use cloister_wire::message::Ending;
+use cloister_wire::statement::{Abort, Body, Closing, Recomputed, Signed};
+
+use crate::fault::{Fault, Misbehaviour, Refusal, expect};
+use crate::statement::{Verified, check_certificate, check_partys};
+
+/// Whether a round ended with sums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndingKind {
+    /// With sums.
+    Closed,
+    /// Without.
+    Aborted,
+}
+
+/// How a round ended, as a party that checked the certificate knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KnownEnding {
+    /// Whether it ended with sums.
+    pub kind: EndingKind,
+    /// The round that ended.
+    pub round: Round,
+    /// The digest of its plan.
+    pub plan: Digest,
+    /// The digest of its closing or abort body.
+    pub digest: Digest,
+    /// The model after it; an abort leaves it as it was.
+    pub model: Digest,
+}
+
+impl KnownEnding {
+    /// Checks the previous ending that comes with a plan, if one does.
+    ///
+    /// # Errors
+    /// That the coordinator showed one that does not hold ([`KnownEnding::check`]).
+    pub(crate) fn check_previous(previous: Option<&Ending>, epoch: &Epoch) -> Result<Option<Self>, Fault> {
+        let known = previous.map(|ending| Self::check(ending, epoch)).transpose();
+        known.map_err(|what| what.by(PartyId::COORDINATOR))
+    }
+
+    /// Checks the certificate of an ending.
+    ///
+    /// # Errors
+    /// A certificate that does not hold, or one of another epoch.
+    pub fn check(ending: &Ending, epoch: &Epoch) -> Result<Self, Misbehaviour> {
+        let (of_epoch, known) = match ending {
+            Ending::Closed { certificate, recomputed } => {
+                let closing: Verified<Closing> = check_certificate(certificate, epoch)?;
+                let body = closing.body();
+                if rule::in_force("ROUND-22") {
+                    check_recomputed(epoch, body, closing.digest(), recomputed)?;
+                }
+                let (digest, model) = (closing.digest(), body.model);
+                let known =
+                    Self { kind: EndingKind::Closed, round: body.round, plan: body.plan, digest, model };
+                (body.epoch, known)
+            }
+            Ending::Aborted(certificate) => {
+                let abort: Verified<Abort> = check_certificate(certificate, epoch)?;
+                let (body, digest) = (abort.body(), abort.digest());
+                let (plan, model) = (body.plan, body.model);
+                let known = Self { kind: EndingKind::Aborted, round: body.round, plan, digest, model };
+                (abort.body().epoch, known)
+            }
+        };
+        expect("ending", "epoch", of_epoch, epoch.digest())?;
+        Ok(known)
+    }
+
+    /// Whether nothing was opened in the round.
+    pub fn is_abort(&self) -> bool {
+        self.kind == EndingKind::Aborted
+    }
+}
+
+/// Where a party stands in the chain of rounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChainPosition {
+    /// The last round whose ending was checked; 0 before the first.
+    pub round: Round,
+    /// The digest that the next plan must name as previous.
+    pub previous: Digest,
+    /// The digest of the model that the next plan must start from.
+    pub model: Digest,
+}
+
+impl ChainPosition {
+    /// Before the first round: the epoch's digest stands for the previous ending.
+    pub fn genesis(epoch: &Epoch, model: Digest) -> Self {
+        Self { round: Round(0), previous: epoch.digest(), model }
+    }
+
+    /// The position after an ending; a party that missed rounds jumps to it.
+    pub fn advance(&mut self, ending: &KnownEnding) {
+        if ending.round > self.round {
+            *self = Self { round: ending.round, previous: ending.digest, model: ending.model };
+        }
+    }
+
+    /// Checks that a plan follows (`ROUND-03`, `ROUND-08`).
+    ///
+    /// # Errors
+    /// A plan of another round, with another predecessor or model.
+    pub fn check(&self, plan: &RoundPlan) -> Result<(), Refusal> {
+        if plan.round <= self.round && rule::in_force("ROUND-03") {
+            return Err(Refusal::SecondPlan);
+        }
+        if plan.round != self.round.next() && rule::in_force("ROUND-08") {
+            return Err(Refusal::NoEnding);
+        }
+        let fields =
+            [("previous ending", plan.previous, self.previous), ("starting model", plan.model, self.model)];
+        match fields.into_iter().find(|(_, got, expected)| got != expected) {
+            Some((field, got, expected)) if rule::in_force("ROUND-08") => {
+                Err(Refusal::Chain { field, got, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that for each opened block `f + 1` custodians signed that they recomputed its sum (`ROUND-22`).
+///
+/// # Errors
+/// A statement that is not a custodian's, or of another epoch or round; a block with too few.
+pub fn check_recomputed(
+    epoch: &Epoch,
+    closing: &Closing,
+    digest: Digest,
+    statements: &[Signed<Recomputed>],
+) -> Result<(), Misbehaviour> {
+    let mut recomputed_by: BTreeMap<BlockId, BTreeSet<PartyId>> = BTreeMap::new();
+    for signed in statements {
+        let statement = check_partys(signed, epoch, Role::Custodian)?;
+        expect(Recomputed::TAG, "epoch", statement.body().epoch, closing.epoch)?;
+        expect(Recomputed::TAG, "round", statement.body().round, closing.round)?;
+        if statement.body().closing == digest {
+            for block in &statement.body().blocks {
+                recomputed_by.entry(*block).or_default().insert(statement.signer());
+            }
+        }
+    }
+    let quorum = epoch.consortium().floors().malicious_custodians + 1;
+    for sum in &closing.sums {
+        let got = recomputed_by.get(&sum.block).map_or(0, BTreeSet::len);
+        if got < quorum {
+            return Err(Misbehaviour::Quorum { what: Recomputed::TAG, got, quorum });
+        }
+    }
+    Ok(())
+}
