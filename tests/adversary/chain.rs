@@ -6,7 +6,7 @@ use cloister_params::plan::{LateSketchMode, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_protocol::fault::{Misbehaviour, Refusal};
 use cloister_protocol::member::Member;
-use cloister_protocol::openings::Openings;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::Observation;
 use cloister_wire::message::{Ending, Message};
@@ -106,7 +106,7 @@ fn other_settings_after_an_abort_are_charged_anew() {
             Policy::parse(&text).unwrap(),
             task(&settings()),
             model,
-            (None, Openings::default()),
+            (None, OpeningHistory::default()),
         );
         stage.world.nodes.get_mut(&id).unwrap().member = Some(member);
         stage.run_to_a_plan_after_an_abort(change);

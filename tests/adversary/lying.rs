@@ -12,7 +12,7 @@ use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::statement::sign;
 use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{BlameAnswer, Closing, LateSketches, OpenedSum, SumCheck};
+use cloister_wire::statement::{BlameAnswer, Closing, LateSketches, ListedSum, SumCheck};
 
 use crate::stage::{SEVEN, Stage, settings};
 
@@ -106,7 +106,7 @@ pub(crate) fn closing(report: &RoundReport) -> Closing {
 /// What is said of the long block, who is named, and whether its sum is in the model.
 pub(crate) fn outcome(report: &RoundReport) -> (SumCheck, BTreeSet<PartyId>, bool) {
     let closing = closing(report);
-    let listed: &OpenedSum = closing.sums.iter().find(|sum| sum.block == LONG).unwrap();
+    let listed: &ListedSum = closing.sums.iter().find(|sum| sum.block == LONG).unwrap();
     assert!(closing.blamed.iter().all(|blamed| blamed.block == LONG));
     let blamed = closing.blamed.iter().map(|blamed| blamed.member).collect();
     let applied = report.model.blocks()[LONG.0 as usize].iter().any(|value| *value != 0.0);

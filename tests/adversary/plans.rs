@@ -6,9 +6,9 @@ use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::{CheckedPlan, LateSketchMode, PlanError, RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
-use cloister_protocol::custodian::{Custodian, Phase};
+use cloister_protocol::custodian::{Custodian, SignedStep};
 use cloister_protocol::fault::{Misbehaviour, Refusal};
-use cloister_protocol::openings::Openings;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::sign;
 use cloister_testkit::world::CustodianNode;
 use cloister_wire::message::{Ending, Message};
@@ -203,7 +203,7 @@ fn custodians_that_decline_a_plan_sign_its_abort_alone() {
     let (epoch, model) = (consortium.epoch.clone(), stage.world.coordinator.model().digest());
     for id in (1..=SEVEN as u32).map(PartyId) {
         let key = consortium.keys[&id].clone();
-        let kept = ([], Openings::default());
+        let kept = ([], OpeningHistory::default());
         let strict = Custodian::new(id, key, epoch.clone(), policy.clone(), model, kept);
         stage.world.nodes.get_mut(&id).unwrap().custodian = Some(CustodianNode::Honest(Box::new(strict)));
     }
@@ -212,7 +212,7 @@ fn custodians_that_decline_a_plan_sign_its_abort_alone() {
     let endings: Vec<_> = stage.reports().iter().map(|report| &report.ending).collect();
     assert!(matches!(endings[..], [Ending::Aborted(_)]), "the round ends without a sum");
     let signed = stage.world.nodes[&PartyId(1)].journal.signed.clone();
-    assert_eq!(signed.iter().map(|record| record.phase).collect::<Vec<_>>(), [Phase::Outcome]);
+    assert_eq!(signed.iter().map(|record| record.step).collect::<Vec<_>>(), [SignedStep::Outcome]);
     let mut control = Stage::seven();
     control.world.template_mut().late_sketches = LateSketchMode::Optional;
     control.world.start_round();

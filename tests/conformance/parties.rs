@@ -14,7 +14,7 @@ use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput, MemberTask};
 use cloister_protocol::model::Model;
-use cloister_protocol::openings::Openings;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use cloister_wire::opening::OpeningRecord;
@@ -196,16 +196,16 @@ impl Rounds {
     }
 
     /// What a member knows of earlier openings (`ROUND-38`).
-    fn forgotten(&self, number: u32) -> Openings {
+    fn forgotten(&self, number: u32) -> OpeningHistory {
         let parameters = self.model().block_digests();
         let closed = self.closed.get(&number).into_iter().flatten();
         let forgotten = closed.map(|block| parameters[block.0 as usize]).collect();
-        Openings::new([OpeningRecord::Forgotten { parameters: forgotten }])
+        OpeningHistory::new([OpeningRecord::Forgotten { parameters: forgotten }])
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {
         let model = self.model().digest();
-        let kept = ([], Openings::default());
+        let kept = ([], OpeningHistory::default());
         Custodian::new(PartyId(number), self.key(number), self.epoch(), self.policy(), model, kept)
     }
 }

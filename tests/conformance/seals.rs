@@ -10,7 +10,7 @@ use cloister_protocol::late::{LateEvidence, is_applied, judge};
 use cloister_protocol::manifest::{Announcements, CheckedManifest, write};
 use cloister_protocol::model::Model;
 use cloister_protocol::opening::Seeds;
-use cloister_protocol::opening::{MaskedBlocks, OpenedSum, Openings, open_block, upload_root};
+use cloister_protocol::opening::{MaskedBlocks, OpenedSum, OpeningInputs, open_block, upload_root};
 use cloister_protocol::round::RoundContext;
 use cloister_protocol::sealed::{SealedCohorts, SealedManifest, expected_seal1};
 use cloister_protocol::statement::check_partys;
@@ -154,7 +154,7 @@ fn evidence(rounds: &Rounds, round: &RoundContext, cohorts: &SealedCohorts) -> L
 fn check_sums(rounds: &Rounds, held: &Held, mut cohorts: SealedCohorts) {
     let (seeds, mask_keys) = secrets(rounds);
     let manifest = cohorts.sealed_manifest().manifest().clone();
-    let openings = Openings {
+    let openings = OpeningInputs {
         round: &held.round,
         manifest: manifest.digest(),
         announcements: manifest.announcements(),

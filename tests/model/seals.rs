@@ -10,7 +10,7 @@
 
 use cloister_params::floors::Floors;
 use cloister_params::id::Round;
-use cloister_protocol::custodian::Phase;
+use cloister_protocol::custodian::SignedStep;
 use stateright::{Model, Property};
 
 /// A consortium, and which rules are in force.
@@ -72,11 +72,11 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    fn phase(self) -> Phase {
+    fn signed_step(self) -> SignedStep {
         match self {
-            Self::Seal1(_) => Phase::Seal1,
-            Self::Seal2(..) | Self::Abort => Phase::Outcome,
-            Self::Closing(..) => Phase::Closing,
+            Self::Seal1(_) => SignedStep::Seal1,
+            Self::Seal2(..) | Self::Abort => SignedStep::Outcome,
+            Self::Closing(..) => SignedStep::Closing,
         }
     }
 }
@@ -89,8 +89,8 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    fn step(self) -> (Round, Phase) {
-        (Round(self.round.into()), self.body.phase())
+    fn step(self) -> (Round, SignedStep) {
+        (Round(self.round.into()), self.body.signed_step())
     }
 }
 

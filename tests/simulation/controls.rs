@@ -6,7 +6,7 @@ use cloister_cluster::consortium::consortium;
 use cloister_cluster::plan::{model, template};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
-use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::custodian::{SignedRecord, SignedStep};
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::{Observation, World};
 use cloister_wire::codec;
@@ -96,8 +96,8 @@ fn seed_parts(round: u64, block: u32) -> Observation {
     from_custodian(Message::SeedParts { round: Round(round), dealer: PartyId(1), parts })
 }
 
-fn signed(round: u64, phase: Phase, body: &[u8]) -> Observation {
-    Observation::Signed(PartyId(2), SignedRecord { round: Round(round), phase, body: body_digest(body) })
+fn signed(round: u64, step: SignedStep, body: &[u8]) -> Observation {
+    Observation::Signed(PartyId(2), SignedRecord { round: Round(round), step, body: body_digest(body) })
 }
 
 /// The first thing of a kind that was observed.
@@ -293,7 +293,7 @@ fn a_second_seal_below_the_floor() {
         let seal = codec::encode(seal);
         let message = Message::ProposeSeal2 { seal: seal.clone(), uploads: Vec::new() };
         let proposal = Observation::FromCoordinator(PartyId(2), Frame::Message(message));
-        [proposal, signed(2, Phase::Outcome, &seal)]
+        [proposal, signed(2, SignedStep::Outcome, &seal)]
     };
     assert_eq!(broken_by(proposed(&seal)), None, "control: with all of them");
     seal.uploaded.truncate(3);
@@ -302,13 +302,13 @@ fn a_second_seal_below_the_floor() {
 
 #[test]
 fn a_first_seal_before_the_round_before_has_ended() {
-    assert_eq!(broken_by([signed(2, Phase::Seal1, b"body")]), None, "control: round 1 has ended");
-    assert_eq!(broken_by([signed(3, Phase::Seal1, b"body")]), Some("R3"));
+    assert_eq!(broken_by([signed(2, SignedStep::Seal1, b"body")]), None, "control: round 1 has ended");
+    assert_eq!(broken_by([signed(3, SignedStep::Seal1, b"body")]), Some("R3"));
 }
 
 #[test]
 fn signing_or_announcing_twice_or_before_it_is_on_disk() {
-    assert_eq!(broken_by([signed(1, Phase::Outcome, b"another")]), Some("R4"));
+    assert_eq!(broken_by([signed(1, SignedStep::Outcome, b"another")]), Some("R4"));
     let unwritten = Message::Vote { body: body_digest(b"body"), signature: Signature([0; 64]) };
     assert_eq!(broken_by([from_custodian(unwritten)]), Some("R4"));
     let mut again = honest_round().into_iter().find_map(|observation| match observation {

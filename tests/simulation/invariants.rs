@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_protocol::coordinator::RoundReport;
-use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::custodian::{SignedRecord, SignedStep};
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::Observation;
 use cloister_wire::codec;
@@ -52,7 +52,7 @@ struct Revealed {
     seeds: bool,
 }
 
-type Votes = BTreeMap<(Round, Phase), BTreeMap<Digest, BTreeSet<PartyId>>>;
+type Votes = BTreeMap<(Round, SignedStep), BTreeMap<Digest, BTreeSet<PartyId>>>;
 
 /// Everything that the rules speak of, as it was observed.
 pub(crate) struct Invariants {
@@ -177,22 +177,22 @@ impl Invariants {
 
     /// R4, R3 and R2 for a signature.
     fn check_signature(&mut self, custodian: PartyId, record: &SignedRecord) -> Result<(), Violation> {
-        let SignedRecord { round, phase, body } = *record;
-        let bodies = self.votes.entry((round, phase)).or_default();
+        let SignedRecord { round, step, body } = *record;
+        let bodies = self.votes.entry((round, step)).or_default();
         bodies.entry(body).or_default().insert(custodian);
         let once = bodies.values().filter(|voters| voters.contains(&custodian)).count() == 1;
-        hold(once, "R4", || format!("{custodian} signed two bodies for {phase:?} of {round}"))?;
-        let certified: Vec<Digest> = self.certifiable(round, phase).collect();
-        hold(certified.len() <= 1, "R3", || format!("two bodies of {round}, {phase:?} can be certified"))?;
-        if phase == Phase::Seal1 && round > Round::FIRST {
+        hold(once, "R4", || format!("{custodian} signed two bodies for {step:?} of {round}"))?;
+        let certified: Vec<Digest> = self.certifiable(round, step).collect();
+        hold(certified.len() <= 1, "R3", || format!("two bodies of {round}, {step:?} can be certified"))?;
+        if step == SignedStep::Seal1 && round > Round::FIRST {
             hold(self.has_ended(Round(round.0 - 1)), "R3", || {
                 format!("{custodian} sealed {round} before the round before it ended")
             })?;
         }
-        let manifest = self.manifests.get(&body).filter(|_| phase == Phase::Seal1);
+        let manifest = self.manifests.get(&body).filter(|_| step == SignedStep::Seal1);
         manifest.map_or(Ok(()), |manifest| self.check_bars(custodian, manifest.plan))?;
         match self.seals.get(&body) {
-            Some(seal) if phase == Phase::Outcome => self.check_floors(seal),
+            Some(seal) if step == SignedStep::Outcome => self.check_floors(seal),
             _ => Ok(()),
         }
     }
@@ -206,9 +206,9 @@ impl Invariants {
     }
 
     /// The bodies that a quorum can have signed: honest signatures, and as many as there are byzantine custodians.
-    fn certifiable(&self, round: Round, phase: Phase) -> impl Iterator<Item = Digest> + '_ {
+    fn certifiable(&self, round: Round, step: SignedStep) -> impl Iterator<Item = Digest> + '_ {
         let quorum = self.epoch.consortium().floors().seal_quorum;
-        let bodies = self.votes.get(&(round, phase)).into_iter().flatten();
+        let bodies = self.votes.get(&(round, step)).into_iter().flatten();
         bodies.filter(move |(_, voters)| voters.len() + self.byzantine.len() >= quorum).map(|(body, _)| *body)
     }
 
@@ -218,8 +218,8 @@ impl Invariants {
 
     /// The bodies that a quorum can have signed as the end of a round.
     fn endings(&self, round: Round) -> Vec<Digest> {
-        let aborts = self.certifiable(round, Phase::Outcome).filter(|body| self.aborts.contains(body));
-        self.certifiable(round, Phase::Closing).chain(aborts).collect()
+        let aborts = self.certifiable(round, SignedStep::Outcome).filter(|body| self.aborts.contains(body));
+        self.certifiable(round, SignedStep::Closing).chain(aborts).collect()
     }
 
     /// R2: every block of a second seal is void or reaches the floor.
@@ -326,7 +326,7 @@ impl Invariants {
 
     /// The second seal of a round that a quorum can have signed, and its manifest.
     fn sealed(&self, round: Round) -> Result<(&Seal2, &Manifest), Violation> {
-        let mut seals = self.certifiable(round, Phase::Outcome);
+        let mut seals = self.certifiable(round, SignedStep::Outcome);
         let sealed = seals.find_map(|body| {
             let seal = self.seals.get(&body)?;
             Some((seal, self.manifests.get(&seal.seal1)?))

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use cloister_params::id::{Digest, Round};
-use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::custodian::{SignedRecord, SignedStep};
 
 use crate::record_file::{JournalError, RecordFile};
 
@@ -73,8 +73,8 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; nothing may be sent then.
     pub fn keep_signed(&mut self, record: SignedRecord) -> Result<(), JournalError> {
-        let SignedRecord { round, phase, body } = record;
-        self.file.append(&format!("signed {} {} {body}", round.0, phase_name(phase)))?;
+        let SignedRecord { round, step, body } = record;
+        self.file.append(&format!("signed {} {} {body}", round.0, step_name(step)))?;
         self.remember(Record::Signed(record));
         Ok(())
     }
@@ -98,11 +98,11 @@ impl Journal {
     }
 }
 
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Seal1 => "seal-1",
-        Phase::Outcome => "outcome",
-        Phase::Closing => "closing",
+fn step_name(step: SignedStep) -> &'static str {
+    match step {
+        SignedStep::Seal1 => "seal-1",
+        SignedStep::Outcome => "outcome",
+        SignedStep::Closing => "closing",
     }
 }
 
@@ -111,12 +111,12 @@ fn parse(line: &str) -> Option<Record> {
     match words[..] {
         ["announced", round] => Some(Record::Announced(Round(round.parse().ok()?))),
         ["charged", entry] => Some(Record::Charged(digest(entry)?)),
-        ["signed", round, phase, body] => {
-            let phase = [Phase::Seal1, Phase::Outcome, Phase::Closing]
+        ["signed", round, step, body] => {
+            let step = [SignedStep::Seal1, SignedStep::Outcome, SignedStep::Closing]
                 .into_iter()
-                .find(|p| phase_name(*p) == phase)?;
+                .find(|p| step_name(*p) == step)?;
             let round = Round(round.parse().ok()?);
-            Some(Record::Signed(SignedRecord { round, phase, body: digest(body)? }))
+            Some(Record::Signed(SignedRecord { round, step, body: digest(body)? }))
         }
         _ => None,
     }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn records_survive_a_restart_and_a_torn_line_is_dropped() {
         let path = scratch("torn");
-        let record = SignedRecord { round: Round(3), phase: Phase::Outcome, body: Digest([7; 32]) };
+        let record = SignedRecord { round: Round(3), step: SignedStep::Outcome, body: Digest([7; 32]) };
         let mut journal = Journal::open(&path).expect("a new file");
         journal.keep_signed(record).expect("writable");
         journal.keep_announced(Round(3)).expect("writable");

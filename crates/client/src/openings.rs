@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cloister_crypto::consortium::Epoch;
 use cloister_params::id::Digest;
-use cloister_protocol::openings::{Openings, StartRefusal};
+use cloister_protocol::openings::{OpeningHistory, StartRefusal};
 use cloister_wire::codec;
 use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
@@ -28,7 +28,7 @@ pub enum OpeningsError {
 #[derive(Debug)]
 pub(crate) struct OpeningsFile {
     file: RecordFile,
-    openings: Openings,
+    openings: OpeningHistory,
 }
 
 impl OpeningsFile {
@@ -36,7 +36,7 @@ impl OpeningsFile {
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         let (file, lines) = RecordFile::open(path)?;
         let records = file.parse(&lines, read)?;
-        Ok(Self { file, openings: Openings::new(records) })
+        Ok(Self { file, openings: OpeningHistory::new(records) })
     }
 
     /// Begins an epoch with a model, or goes on in it (`CONS-06`).
@@ -58,7 +58,7 @@ impl OpeningsFile {
     }
 
     /// What is kept.
-    pub(crate) fn openings(&self) -> &Openings {
+    pub(crate) fn openings(&self) -> &OpeningHistory {
         &self.openings
     }
 }

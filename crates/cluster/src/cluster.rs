@@ -11,7 +11,7 @@ use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
-use cloister_protocol::openings::Openings;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 use rand_chacha::ChaCha20Rng;
@@ -115,7 +115,7 @@ impl Cluster {
                 policy(&consortium),
                 plan::task(&template),
                 model.clone(),
-                (None, Openings::default()),
+                (None, OpeningHistory::default()),
             );
             let custodian = Custodian::new(
                 id,
@@ -123,7 +123,7 @@ impl Cluster {
                 epoch,
                 policy(&consortium),
                 model.digest(),
-                ([], Openings::default()),
+                ([], OpeningHistory::default()),
             );
             parties.insert(
                 id,
@@ -168,7 +168,7 @@ impl Cluster {
     pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
         let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
         let (task, model) = (plan::task(&self.template), plan::model(&self.template));
-        let kept = (last_announced, Openings::default());
+        let kept = (last_announced, OpeningHistory::default());
         let member = Member::new(party, key, epoch, policy(&self.consortium), task, model, kept);
         if let Some(node) = self.parties.get_mut(&party) {
             node.member = member;

@@ -47,7 +47,7 @@ pub fn upload_root(blocks: &MaskedBlocks) -> Digest {
 
 /// Everything that opening needs, all of it checked against its commitments before.
 #[derive(Debug)]
-pub struct Openings<'a> {
+pub struct OpeningInputs<'a> {
     /// The round.
     pub round: &'a RoundContext,
     /// Digest of the sealed manifest.
@@ -84,7 +84,7 @@ impl OpenedSum {
     /// Words of another length or digest.
     pub fn published(
         round: &RoundContext,
-        listed: &statement::OpenedSum,
+        listed: &statement::ListedSum,
         packed: &[u8],
     ) -> Result<Self, Misbehaviour> {
         let wrong = |why: &str| Misbehaviour::Sum { block: listed.block, why: why.into() };
@@ -127,9 +127,9 @@ impl OpenedSum {
     }
 
     /// The sum's entry in the closing, with what the late sketches say of it.
-    pub fn listed(&self, round: &RoundContext, check: statement::SumCheck) -> statement::OpenedSum {
+    pub fn listed(&self, round: &RoundContext, check: statement::SumCheck) -> statement::ListedSum {
         let sum = Self::digest(self.block, &self.packed(round));
-        statement::OpenedSum { block: self.block, sum, weight: self.weight, check }
+        statement::ListedSum { block: self.block, sum, weight: self.weight, check }
     }
 }
 
@@ -138,7 +138,7 @@ impl OpenedSum {
 ///
 /// # Errors
 /// [`NotOpened`], with the member whose secret is missing.
-pub fn open_block(permit: BlockPermit, openings: &Openings<'_>) -> Result<OpenedSum, NotOpened> {
+pub fn open_block(permit: BlockPermit, openings: &OpeningInputs<'_>) -> Result<OpenedSum, NotOpened> {
     let cohort = permit.cohort();
     let block = *openings.round.block(cohort.block()).expect("sealed cohorts name blocks of the plan");
     let context = openings.round.masking(&block, openings.manifest);

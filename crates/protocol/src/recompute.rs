@@ -10,13 +10,13 @@ use cloister_params::rule;
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::ModelPart;
-use cloister_wire::statement::{Body, Closing, OpenedSum, SumCheck};
+use cloister_wire::statement::{Body, Closing, ListedSum, SumCheck};
 
 use crate::applying::apply;
 use crate::fault::{Misbehaviour, expect};
 use crate::late::{LateEvidence, is_applied, judge};
 use crate::model::{Model, floats, parameters_digest};
-use crate::opening::{MaskedBlocks, Openings, append_chunk_to, is_under_root, open_block};
+use crate::opening::{MaskedBlocks, OpeningInputs, append_chunk_to, is_under_root, open_block};
 use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort, log_to_uploads};
@@ -115,7 +115,7 @@ impl HandedBlocks {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ClosedBlock {
     /// Its sum and weight, and what the late sketches say of it.
-    pub(crate) sum: OpenedSum,
+    pub(crate) sum: ListedSum,
     /// Who lied about it.
     pub(crate) blamed: Vec<PartyId>,
     /// Digest of its parameters before the round.
@@ -161,7 +161,7 @@ pub(crate) fn recompute(
     let mut parameters = floats(handed.parameters.get(&block).map_or(&[][..], Vec::as_slice));
     let permit = cohorts.take_permit(block).ok_or(wrong("it was recomputed before"))?;
     let manifest = cohorts.sealed_manifest().manifest();
-    let openings = Openings {
+    let openings = OpeningInputs {
         round,
         manifest: manifest.digest(),
         announcements: manifest.announcements(),

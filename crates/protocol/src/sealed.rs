@@ -18,8 +18,8 @@
 //!
 //! ```compile_fail
 //! // It cannot be used twice.
-//! use cloister_protocol::opening::{Openings, open_block};
-//! fn twice(permit: cloister_protocol::sealed::BlockPermit, openings: &Openings<'_>) {
+//! use cloister_protocol::opening::{OpeningInputs, open_block};
+//! fn twice(permit: cloister_protocol::sealed::BlockPermit, openings: &OpeningInputs<'_>) {
 //!     let _ = open_block(permit, openings);
 //!     let _ = open_block(permit, openings);
 //! }
@@ -27,8 +27,8 @@
 //!
 //! ```
 //! // The same, used once, compiles.
-//! use cloister_protocol::opening::{Openings, open_block};
-//! fn once(permit: cloister_protocol::sealed::BlockPermit, openings: &Openings<'_>) {
+//! use cloister_protocol::opening::{OpeningInputs, open_block};
+//! fn once(permit: cloister_protocol::sealed::BlockPermit, openings: &OpeningInputs<'_>) {
 //!     let _ = open_block(permit, openings);
 //! }
 //! ```

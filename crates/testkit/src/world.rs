@@ -19,7 +19,7 @@ use cloister_protocol::custodian::{Custodian, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberOutput};
 use cloister_protocol::model::Model;
-use cloister_protocol::openings::Openings;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -149,7 +149,7 @@ impl World {
             policy(&self.consortium),
             plan::task(&self.template),
             self.genesis.clone(),
-            (journal.announced, Openings::new(journal.openings.iter().cloned())),
+            (journal.announced, OpeningHistory::new(journal.openings.iter().cloned())),
         )
     }
 
@@ -161,7 +161,7 @@ impl World {
             self.consortium.epoch.clone(),
             policy(&self.consortium),
             self.genesis.digest(),
-            (journal.signed.iter().copied(), Openings::new(journal.openings.iter().cloned())),
+            (journal.signed.iter().copied(), OpeningHistory::new(journal.openings.iter().cloned())),
         )
     }
 

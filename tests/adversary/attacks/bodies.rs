@@ -6,7 +6,7 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{CheckedPlan, LateSketchMode, RoundPlan, RoundSettings};
 
 use cloister_cluster::consortium::{consortium, party, with_parties};
-use cloister_protocol::custodian::{Phase, SignedRecord};
+use cloister_protocol::custodian::{SignedRecord, SignedStep};
 use cloister_protocol::statement::{body_digest, sign};
 use cloister_testkit::world::{CustodianNode, Journal};
 use cloister_wire::codec;
@@ -235,7 +235,7 @@ pub(super) fn a_second_manifest_after_a_restart() -> bool {
 /// Its journal has the second seal of this round alone, as if the first had been the same.
 pub(super) fn a_second_second_seal_after_a_restart() -> bool {
     let mut signed = journal_of(0);
-    signed.retain(|record| record.phase == Phase::Outcome);
+    signed.retain(|record| record.step == SignedStep::Outcome);
     signs(with_journal(signed, 1), is_seal2)
 }
 

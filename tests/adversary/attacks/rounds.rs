@@ -8,7 +8,7 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::LateSketchMode;
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::contribution::Contribution;
-use cloister_protocol::openings::Openings;
+use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::{body_digest, sign};
 use cloister_testkit::world::Journal;
 use cloister_testkit::world::Observation;
@@ -177,7 +177,7 @@ pub(super) fn an_epoch_on_another_ending() -> bool {
     let records = stage.world.nodes[&PartyId(1)].journal.openings.clone();
     let other = LastEnding { round: Round(1), digest: PublicBytes([9; 32]) };
     let next = next_epoch(&stage.world.consortium, model, Some(other));
-    Openings::new(records).begin(&next.epoch, model).is_ok()
+    OpeningHistory::new(records).begin(&next.epoch, model).is_ok()
 }
 
 /// The next consortium file starts from parameters from which members have uploaded, with custodians that know nothing of it.

@@ -33,7 +33,7 @@ enum Stage {
     /// Answers about the first failing rows of these blocks.
     Answers(Vec<BlockId>),
     /// What pairs agreed on whose answers about these blocks differ.
-    Openings(Vec<BlockId>),
+    OpeningHistory(Vec<BlockId>),
 }
 
 impl Checking {
@@ -41,7 +41,7 @@ impl Checking {
     pub(super) fn frames(&self, context: &RoundContext, party: PartyId) -> Vec<Frame> {
         let before = self.opened.before.iter().cloned().map(Frame::Message);
         let mut frames: Vec<Frame> = before.chain(self.request(context)).collect();
-        if let Stage::Answers(blocks) | Stage::Openings(blocks) = &self.stage {
+        if let Stage::Answers(blocks) | Stage::OpeningHistory(blocks) = &self.stage {
             frames.extend(blocks.iter().flat_map(|block| self.blame_frames(context, *block, party)));
         }
         frames
@@ -136,7 +136,7 @@ impl Coordinator {
                 members.filter(|member| !checking.evidence.has_sketches(*member)).collect()
             }
             Stage::Answers(blocks) => checking.silent(blocks).into_iter().collect(),
-            Stage::Openings(_) => {
+            Stage::OpeningHistory(_) => {
                 let disputes = checking.disputes(context).into_iter();
                 disputes.flat_map(|(_, one, other)| [one, other]).collect()
             }
@@ -147,7 +147,7 @@ impl Coordinator {
         match checking.stage.clone() {
             Stage::Sketches => self.ask_for_answers(now),
             Stage::Answers(blocks) => self.ask_for_openings(blocks, now),
-            Stage::Openings(_) => self.finish_checking(now),
+            Stage::OpeningHistory(_) => self.finish_checking(now),
         }
     }
 
@@ -187,7 +187,7 @@ impl Coordinator {
             frames.extend(checking.evidence.signed_answer(one, block).map(|answer| (other, answer)));
             frames.extend(checking.evidence.signed_answer(other, block).map(|answer| (one, answer)));
         }
-        self.enter(Stage::Openings(blocks), now);
+        self.enter(Stage::OpeningHistory(blocks), now);
         for (member, answer) in frames {
             self.send_to([member], &Frame::Message(answer));
         }

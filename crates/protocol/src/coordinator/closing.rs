@@ -7,7 +7,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::{Ending, Message};
-use cloister_wire::statement::{BlamedMember, Certificate, Recomputed, Signature, Signed};
+use cloister_wire::statement::{BlamedMember, Certificate, Closing, Recomputed, Signature, Signed};
 
 use super::ballot::Ballot;
 use super::checking::Checking;
@@ -21,11 +21,9 @@ use crate::recompute::log_to_evidence;
 use crate::sealed::SealedCohorts;
 use crate::statement::{body_digest, check_partys};
 
-type Body = cloister_wire::statement::Closing;
-
 /// What custodians need to check a closing.
 #[derive(Debug)]
-pub(super) struct Evidence {
+pub(super) struct ClosingMaterial {
     /// The model before the round.
     pub(super) before: Model,
     /// What was revealed, and what members said of their uploads.
@@ -34,12 +32,12 @@ pub(super) struct Evidence {
 
 /// Waiting for votes on the closing, and for recomputations of its sums.
 #[derive(Debug)]
-pub(super) struct Closing {
-    ballot: Ballot<Body>,
-    certificate: Option<Certificate<Body>>,
+pub(super) struct Recomputing {
+    ballot: Ballot<Closing>,
+    certificate: Option<Certificate<Closing>>,
     /// What revealing sent, for custodians that come back.
     before: Vec<Message>,
-    evidence: Evidence,
+    evidence: ClosingMaterial,
     sums: Vec<OpenedSum>,
     model: Model,
     cohorts: SealedCohorts,
@@ -50,11 +48,11 @@ pub(super) struct Closing {
     recomputed: BTreeMap<PartyId, (Signed<Recomputed>, BTreeSet<BlockId>)>,
 }
 
-impl Closing {
+impl Recomputing {
     pub(super) fn new(
-        body: &Body,
+        body: &Closing,
         before: Vec<Message>,
-        evidence: Evidence,
+        evidence: ClosingMaterial,
         (sums, model): (Vec<OpenedSum>, Model),
         (cohorts, uploads): (SealedCohorts, Uploads),
     ) -> Self {
@@ -188,7 +186,7 @@ impl Coordinator {
                 .map(move |member| BlamedMember { block, member: *member })
                 .collect::<Vec<_>>()
         };
-        let body = Body {
+        let body = Closing {
             epoch: self.epoch.digest(),
             round: context.round(),
             plan: context.plan_digest(),
@@ -204,9 +202,9 @@ impl Coordinator {
         }
         let mut shown = opened.reveals.messages(&announced.context);
         shown.extend(evidence.messages(&announced.context));
-        let evidence = Evidence { before: self.model.clone(), shown };
+        let evidence = ClosingMaterial { before: self.model.clone(), shown };
         let summed = (opened.cohorts, opened.uploads);
-        let closing = Closing::new(&body, opened.before, evidence, (opened.sums, model), summed);
+        let closing = Recomputing::new(&body, opened.before, evidence, (opened.sums, model), summed);
         self.put_phase(Phase::Closing(announced, Box::new(closing)));
         self.assign_recomputation(now);
     }

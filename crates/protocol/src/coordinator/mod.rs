@@ -35,11 +35,11 @@ use crate::ending::ChainPosition;
 use crate::fault::Fault;
 use crate::manifest::Announcements;
 use crate::model::Model;
-use crate::openings::Openings;
+use crate::openings::OpeningHistory;
 use crate::round::RoundContext;
 use ballot::Ballot;
 use checking::Checking;
-use closing::Closing;
+use closing::Recomputing;
 use revealing::Revealing;
 use sealing::{Sealing1, Sealing2, Uploading};
 
@@ -64,7 +64,7 @@ pub struct Coordinator {
     /// The sums of the last round, for members that were away when it ended; until the next plan.
     last_sums: Vec<Frame>,
     /// What was opened from the present model.
-    openings: Openings,
+    openings: OpeningHistory,
     /// Who dealt badly.
     bars: Bars,
     connected: BTreeSet<PartyId>,
@@ -95,7 +95,7 @@ enum Phase {
     Aborting(Box<Announced>, Ballot<cloister_wire::statement::Abort>),
     Revealing(Box<Announced>, Box<Revealing>),
     Checking(Box<Announced>, Box<Checking>),
-    Closing(Box<Announced>, Box<Closing>),
+    Closing(Box<Announced>, Box<Recomputing>),
 }
 
 /// What stays with a round from its plan on.
@@ -136,7 +136,7 @@ impl Coordinator {
             model,
             last_ending: None,
             last_sums: Vec::new(),
-            openings: Openings::default(),
+            openings: OpeningHistory::default(),
             bars: Bars::default(),
             connected: BTreeSet::new(),
             round: None,

@@ -14,7 +14,7 @@ use super::{Coordinator, CoordinatorOutput, Phase, Time};
 use crate::ending::KnownEnding;
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::Model;
-use crate::openings::Openings;
+use crate::openings::OpeningHistory;
 
 /// What a coordinator begins a round with.
 #[derive(Clone, PartialEq, Debug)]
@@ -97,7 +97,7 @@ impl Coordinator {
             coordinator.last_ending = Some(ending);
             coordinator.last_sums = start.last_sums;
         }
-        coordinator.openings = Openings::new(start.openings);
+        coordinator.openings = OpeningHistory::new(start.openings);
         for evidence in &start.bad_dealings {
             coordinator.bars.take(&coordinator.epoch, evidence)?;
         }

@@ -12,7 +12,7 @@ use cloister_wire::message::{Message, Reveal, RevealedSecret, RevealedSeeds};
 use super::uploads::Uploads;
 use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
 use crate::fault::{Fault, Misbehaviour};
-use crate::opening::{OpenedSum, Openings, open_block};
+use crate::opening::{OpenedSum, OpeningInputs, open_block};
 use crate::reveals::{CheckedReveals, dealt_keys};
 use crate::round::RoundContext;
 use crate::sealed::SealedCohorts;
@@ -132,9 +132,9 @@ pub(super) struct Opened {
 
 impl Opened {
     /// What opening, and judging what was opened, needs.
-    pub(super) fn openings<'a>(&'a self, round: &'a RoundContext) -> Openings<'a> {
+    pub(super) fn openings<'a>(&'a self, round: &'a RoundContext) -> OpeningInputs<'a> {
         let manifest = self.cohorts.sealed_manifest().manifest();
-        Openings {
+        OpeningInputs {
             round,
             manifest: manifest.digest(),
             announcements: manifest.announcements(),

@@ -6,9 +6,9 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::codec;
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::{Message, ModelPart, Reveal};
-use cloister_wire::statement::{Body, Closing, OpenedSum, Recomputed};
+use cloister_wire::statement::{Body, Closing, ListedSum, Recomputed};
 
-use super::{Custodian, Phase, RoundState, no_round};
+use super::{Custodian, RoundState, SignedStep, no_round};
 use crate::fault::{Misbehaviour, expect};
 use crate::late::LateEvidence;
 use crate::recompute::{
@@ -42,9 +42,9 @@ impl Custodian {
         for closed in blocks.iter().filter(|closed| !state.has_recomputed(closed)) {
             check_handed(cohorts, &state.handed, &state.reveals, closed)?;
         }
-        self.check_vote::<Closing>(body.round, Phase::Closing, closing)?;
+        self.check_vote::<Closing>(body.round, SignedStep::Closing, closing)?;
         self.recompute_blocks(&blocks)?;
-        self.vote::<Closing>(body.round, Phase::Closing, closing)?;
+        self.vote::<Closing>(body.round, SignedStep::Closing, closing)?;
         let (epoch, round) = (self.epoch.digest(), body.round);
         let blocks = blocks.iter().map(|closed| closed.sum.block).collect();
         let statement = Recomputed { epoch, round, closing: body_digest(closing), blocks };
@@ -121,7 +121,7 @@ fn closed_blocks(closing: &Closing, before: &[Digest]) -> Vec<ClosedBlock> {
     closing.sums.iter().map(|sum| closed_block(closing, before, sum)).collect()
 }
 
-fn closed_block(closing: &Closing, before: &[Digest], sum: &OpenedSum) -> ClosedBlock {
+fn closed_block(closing: &Closing, before: &[Digest], sum: &ListedSum) -> ClosedBlock {
     let (block, place) = (sum.block, sum.block.0 as usize);
     let (before, after) = (before[place], closing.parameters[place]);
     ClosedBlock { sum: *sum, blamed: blamed_for(closing, block), before, after }

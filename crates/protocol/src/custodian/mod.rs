@@ -27,7 +27,7 @@ use crate::ending::{ChainPosition, KnownEnding};
 use crate::fault::{Fault, Misbehaviour};
 use crate::late::LateEvidence;
 use crate::manifest::{Announcements, keep_announcement};
-use crate::openings::Openings;
+use crate::openings::OpeningHistory;
 use crate::recompute::{ClosedBlock, HandedBlocks};
 use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
@@ -54,7 +54,7 @@ pub enum CustodianOutput {
 
 /// The steps of a round that a custodian signs for, in their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Phase {
+pub enum SignedStep {
     /// The first seal.
     Seal1,
     /// The second seal, or the abort: one of them.
@@ -69,7 +69,7 @@ pub struct SignedRecord {
     /// The round.
     pub round: Round,
     /// The step.
-    pub phase: Phase,
+    pub step: SignedStep,
     /// Digest of the body.
     pub body: Digest,
 }
@@ -93,9 +93,9 @@ pub struct Custodian {
     epoch: Arc<Epoch>,
     policy: Policy,
     chain: ChainPosition,
-    /// Everything signed in this epoch, by round and phase.
-    signed: BTreeMap<(Round, Phase), Digest>,
-    openings: Openings,
+    /// Everything signed in this epoch, by round and step.
+    signed: BTreeMap<(Round, SignedStep), Digest>,
+    openings: OpeningHistory,
     bars: Bars,
     memory: Memory,
     receiving: Option<(Round, ScalarSecret)>,
@@ -127,10 +127,10 @@ impl Custodian {
         epoch: Arc<Epoch>,
         policy: Policy,
         model: Digest,
-        (records, openings): (impl IntoIterator<Item = SignedRecord>, Openings),
+        (records, openings): (impl IntoIterator<Item = SignedRecord>, OpeningHistory),
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model);
-        let signed = records.into_iter().map(|record| ((record.round, record.phase), record.body)).collect();
+        let signed = records.into_iter().map(|record| ((record.round, record.step), record.body)).collect();
         let (receiving, round, outputs) = (None, None, VecDeque::new());
         let memory = if openings.is_unsettled(Role::Custodian) { Memory::Restored } else { Memory::Whole };
         let bars = Bars::default();
@@ -326,13 +326,13 @@ impl Custodian {
     }
 
     /// Whether a body may be signed: never another for the same step, never a step before one that was signed (`ROUND-03`).
-    fn check_vote<T: Body>(&self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
+    fn check_vote<T: Body>(&self, round: Round, step: SignedStep, body: &[u8]) -> Result<(), Misbehaviour> {
         let digest = body_digest(body);
-        let is_other = self.signed.get(&(round, phase)).is_some_and(|before| *before != digest);
+        let is_other = self.signed.get(&(round, step)).is_some_and(|before| *before != digest);
         if is_other && rule::in_force("ROUND-03") {
             return Err(Misbehaviour::Equivocation { what: T::TAG, round });
         }
-        let is_past = self.signed.keys().next_back().is_some_and(|last| *last > (round, phase));
+        let is_past = self.signed.keys().next_back().is_some_and(|last| *last > (round, step));
         if is_past && rule::in_force("ROUND-03") {
             return Err(Misbehaviour::Order { what: T::TAG, round, after: "a later step or round" });
         }
@@ -340,11 +340,11 @@ impl Custodian {
     }
 
     /// Signs a body once.
-    fn vote<T: Body>(&mut self, round: Round, phase: Phase, body: &[u8]) -> Result<(), Misbehaviour> {
-        self.check_vote::<T>(round, phase, body)?;
+    fn vote<T: Body>(&mut self, round: Round, step: SignedStep, body: &[u8]) -> Result<(), Misbehaviour> {
+        self.check_vote::<T>(round, step, body)?;
         let digest = body_digest(body);
-        if self.signed.insert((round, phase), digest).is_none() {
-            self.outputs.push_back(CustodianOutput::Keep(SignedRecord { round, phase, body: digest }));
+        if self.signed.insert((round, step), digest).is_none() {
+            self.outputs.push_back(CustodianOutput::Keep(SignedRecord { round, step, body: digest }));
         }
         let signature = Signature(self.key.sign(T::TAG, body));
         self.send(Message::Vote { body: digest, signature });

@@ -9,7 +9,7 @@ use cloister_wire::codec;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Abort, Body, Certificate, Seal1, Seal2, Signed, Upload};
 
-use super::{Custodian, CustodianOutput, Phase, no_round, not_awaited};
+use super::{Custodian, CustodianOutput, SignedStep, no_round, not_awaited};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::CheckedManifest;
 use crate::round::RoundContext;
@@ -37,7 +37,7 @@ impl Custodian {
         }
         let body: Seal1 = codec::decode(seal)?;
         check_seal1(&state.context, &manifest, &body)?;
-        self.vote::<Seal1>(body.round, Phase::Seal1, seal)
+        self.vote::<Seal1>(body.round, SignedStep::Seal1, seal)
     }
 
     pub(super) fn handle_sealed1(
@@ -70,7 +70,7 @@ impl Custodian {
         }
         let record = self.openings.sealed(&state.context, sealed, &body).map_err(by)?;
         self.outputs.extend(record.map(CustodianOutput::KeepOpening));
-        self.vote::<Seal2>(body.round, Phase::Outcome, seal).map_err(by)
+        self.vote::<Seal2>(body.round, SignedStep::Outcome, seal).map_err(by)
     }
 
     fn check_proposed_seal2(&self, seal: &[u8], uploads: &[Signed<Upload>]) -> Result<Seal2, Misbehaviour> {
@@ -81,7 +81,7 @@ impl Custodian {
         check_uploads(&state.context, sealed, &body, uploads)?;
         let log = log_to_uploads(&state.context, sealed, &body.uploaded);
         expect(Seal2::TAG, "tree", body.tree, log.root())?;
-        self.check_vote::<Seal2>(body.round, Phase::Outcome, seal)?;
+        self.check_vote::<Seal2>(body.round, SignedStep::Outcome, seal)?;
         Ok(body)
     }
 
@@ -94,7 +94,7 @@ impl Custodian {
         expect(Abort::TAG, "round", body.round, context.round())?;
         expect(Abort::TAG, "plan", body.plan, context.plan_digest())?;
         expect(Abort::TAG, "model", body.model, context.plan().model)?;
-        self.vote::<Abort>(body.round, Phase::Outcome, abort)
+        self.vote::<Abort>(body.round, SignedStep::Outcome, abort)
     }
 
     /// Takes the certificate of the second seal and reveals shares of the mask keys of those who left (step 6).

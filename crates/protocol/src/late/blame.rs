@@ -13,7 +13,7 @@ use cloister_params::id::PartyId;
 use cloister_wire::statement::{BlameAnswer, PairValue};
 
 use crate::late::{LateEvidence, contradicts};
-use crate::opening::Openings;
+use crate::opening::OpeningInputs;
 use crate::round::RoundContext;
 use crate::sealed::SummedCohort;
 
@@ -52,7 +52,7 @@ impl BlamedRow<'_> {
 
     /// The row of a member's late sketch that follows from its upload, once the pair masks that its answer names, its
     /// self mask, and those it shares with members that did not arrive are taken off (`LATE-06`).
-    fn follows(&self, openings: &Openings<'_>, member: PartyId, pairs: &[PairValue]) -> Option<u32> {
+    fn follows(&self, openings: &OpeningInputs<'_>, member: PartyId, pairs: &[PairValue]) -> Option<u32> {
         let block = self.round.block(self.cohort.block())?;
         let context = self.round.masking(block, self.manifest);
         let ring = self.round.plan().settings.ring;
@@ -92,7 +92,7 @@ impl BlamedRow<'_> {
 
     /// Members whose own answers show that they lied, ascending (`LATE-09`): a value that is not the opened pair's, or
     /// an answer from which another row follows than they sketched.
-    pub fn liars(&self, openings: &Openings<'_>, evidence: &LateEvidence) -> BTreeSet<PartyId> {
+    pub fn liars(&self, openings: &OpeningInputs<'_>, evidence: &LateEvidence) -> BTreeSet<PartyId> {
         let lied = |(member, answer): &(PartyId, &BlameAnswer)| {
             let sketched = evidence.rows(*member, self.cohort.block()).and_then(|rows| rows.get(self.row));
             let followed = self.follows(openings, *member, &answer.pairs);

@@ -20,7 +20,7 @@ use cloister_wire::statement::SumCheck;
 
 use crate::late::blame::BlamedRow;
 use crate::late::check::check_sum;
-use crate::opening::{OpenedSum, Openings, Seeds};
+use crate::opening::{OpenedSum, OpeningInputs, Seeds};
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SummedCohort};
 
@@ -77,7 +77,7 @@ pub struct Judgement {
 /// Judges a sum by everything that members signed and showed; every custodian that recomputes the sum comes to the
 /// same.
 pub fn judge(
-    openings: &Openings<'_>,
+    openings: &OpeningInputs<'_>,
     cohorts: &SealedCohorts,
     evidence: &LateEvidence,
     sum: &OpenedSum,

@@ -35,7 +35,7 @@ use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
 use crate::model::Model;
 use crate::opening::{MaskedBlocks, upload_root};
-use crate::openings::Openings;
+use crate::openings::OpeningHistory;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
 use crate::statement::{check_partys, sign};
@@ -113,7 +113,7 @@ pub struct Member {
     round: Option<RoundState>,
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
     kept: Option<Kept>,
-    openings: Openings,
+    openings: OpeningHistory,
     bars: Bars,
     catching_up: Option<CatchingUp>,
     outputs: VecDeque<MemberOutput>,
@@ -163,7 +163,7 @@ impl Member {
         policy: Policy,
         task: MemberTask,
         model: Model,
-        (last_announced, openings): (Option<Round>, Openings),
+        (last_announced, openings): (Option<Round>, OpeningHistory),
     ) -> Self {
         let chain = ChainPosition::genesis(&epoch, model.digest());
         Self {

@@ -6,7 +6,7 @@ use cloister_params::rule;
 use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
 
-use super::Openings;
+use super::OpeningHistory;
 
 /// Why a party does not begin an epoch (`CONS-06`).
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -65,7 +65,7 @@ pub enum StartRefusal {
     },
 }
 
-impl Openings {
+impl OpeningHistory {
     /// Begins an epoch with the model of this digest, or refuses to (`CONS-06`). Gives the record of a new epoch.
     ///
     /// # Errors

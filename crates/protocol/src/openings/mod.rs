@@ -45,7 +45,7 @@ struct KeptEnding {
 
 /// Everything that one party keeps.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Openings {
+pub struct OpeningHistory {
     /// By epoch and round.
     rounds: BTreeMap<(Digest, Round), KeptRound>,
     /// Roles in which it may have done what it does not know, before its disk was restored from a backup.
@@ -56,7 +56,7 @@ pub struct Openings {
     epoch: Option<(u32, Digest)>,
 }
 
-impl Openings {
+impl OpeningHistory {
     /// What records make, in their order.
     pub fn new(records: impl IntoIterator<Item = OpeningRecord>) -> Self {
         let mut openings = Self::default();
@@ -237,7 +237,7 @@ impl Openings {
     }
 
     /// Forgets what was opened from other parameters than these, for a coordinator, to whom custodians say no. How rounds ended
-    /// it keeps elsewhere: what stays is what [`Openings::records`] brings back (`ROUND-27`).
+    /// it keeps elsewhere: what stays is what [`OpeningHistory::records`] brings back (`ROUND-27`).
     pub(crate) fn retain(&mut self, parameters: &[Digest]) {
         let present: BTreeSet<&Digest> = parameters.iter().collect();
         for kept in self.rounds.values_mut() {
