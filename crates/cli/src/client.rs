@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_client::{
-    ClientConfig, ClientError, ClientEvent, TrainerProgram, TrainingConfig, TrainingError,
-};
+use cloister_client::{ClientConfig, ClientError, ClientEvent, TrainingConfig, TrainingError};
 use cloister_crypto::consortium::Epoch;
 use cloister_crypto::hash::{Domain, digest};
 use cloister_experts::files::notes::{Encoding, NotesFile};
@@ -21,6 +19,7 @@ use cloister_experts::training::memory::BOUNDED_CACHE;
 use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::PartyId;
+use cloister_trainer::TrainerProgram;
 use cloister_transport::{HostPort, TransportSettings, printable};
 
 use crate::create::create_folder;

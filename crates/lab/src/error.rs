@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cloister_client::PrepareError;
 use cloister_experts::ExpertsError;
 use cloister_experts::files::notes::NotesError;
 use cloister_experts::partition::PartitionError;
+use cloister_gate::PrepareError;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::plan::PlanError;
 use cloister_privacy::ledger::LedgerError;

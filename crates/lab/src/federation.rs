@@ -1,7 +1,7 @@
 //! Members that train in rounds.
 
-use cloister_client::prepare;
 use cloister_experts::{BlockVectors, LocalResult, LocalTraining};
+use cloister_gate::prepare;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{Digest, Round as RoundNumber};
 use cloister_params::plan::{RoundPlan, RoundSettings};

@@ -5,8 +5,8 @@
 //! compared is who aligns.
 
 use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score};
-use cloister_client::prepare;
 use cloister_experts::LocalResult;
+use cloister_gate::prepare;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::{RoundSettings, SKETCH_CLIP_STEPS, SKETCH_COORDINATES};
 use cloister_protocol::model::Model;

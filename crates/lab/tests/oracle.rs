@@ -7,12 +7,12 @@ use cloister_alignment::consistency;
 use cloister_alignment::reference::{
     ExpertScores, Gate, TrainedExpert, common_direction, majority, mean, score,
 };
-use cloister_client::prepare;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertRegion, LocalResult, LocalTraining, ModelConfig, Trainer,
     block_table, initial_blocks,
 };
+use cloister_gate::prepare;
 use cloister_lab::Config;
 use cloister_lab::accounts::Accounts;
 use cloister_lab::masked::{Masked, MaskedRound, training_settings};

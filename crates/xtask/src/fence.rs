@@ -21,18 +21,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &["params", "crypto", "alignment", "wire", "transcript"]),
     ("privacy", &["params", "storage"]),
     ("experts", &["params", "privacy"]),
+    ("gate", &["params", "alignment", "protocol", "privacy", "experts"]),
+    ("trainer", &["experts"]),
     ("transport", &["params", "storage"]),
     ("server", &["params", "storage", "crypto", "wire", "protocol", "transport", "transcript", "privacy"]),
     (
         "client",
-        &["params", "storage", "crypto", "alignment", "wire", "protocol", "transport", "privacy", "experts"],
+        &[
+            "params",
+            "storage",
+            "crypto",
+            "wire",
+            "protocol",
+            "transport",
+            "privacy",
+            "experts",
+            "gate",
+            "trainer",
+        ],
     ),
     ("cluster", &["params", "crypto", "alignment", "wire", "protocol"]),
     ("testkit", &["params", "crypto", "wire", "protocol", "transcript", "cluster"]),
-    (
-        "lab",
-        &["params", "crypto", "alignment", "wire", "protocol", "privacy", "client", "experts", "cluster"],
-    ),
+    ("lab", &["params", "crypto", "alignment", "wire", "protocol", "privacy", "gate", "experts", "cluster"]),
     (
         "cli",
         &[
@@ -47,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "server",
             "client",
             "experts",
+            "trainer",
         ],
     ),
 ];

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 
 use super::Client;
 use crate::events::{ClientError, ClientEvent};
-use crate::prepare::prepare;
 use crate::training::{Job, LocalSeed, Report, RowCounts, Trained};
+use cloister_gate::prepare;
 
 /// A training that the thread was asked for.
 pub(super) struct PlannedTraining {

@@ -6,8 +6,6 @@
 
 mod adapter;
 mod classifier;
-mod folder;
-mod process;
 mod program;
 mod seed;
 #[cfg(test)]
@@ -18,9 +16,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc as blocking;
-use std::time::Duration;
 
-use cloister_experts::exchange::ExchangeError;
 use cloister_experts::families::Precision;
 use cloister_experts::files::notes::NotesFile;
 use cloister_experts::task::{Objective, Task};
@@ -28,16 +24,15 @@ use cloister_experts::{
     Averaging, BlockVectors, Device, ExpertsError, LocalResult, LocalTraining, PrivateReport,
     PrivateTraining, Windows,
 };
+use cloister_gate::averaging;
 use cloister_params::block::BlockShape;
 use cloister_params::id::{Digest, Round};
 use cloister_params::plan::{RoundPlan, RoundSettings, TrainingPlan};
 use cloister_protocol::model::Model;
+use cloister_trainer::{Steps, TrainerError, TrainerProgram};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::prepare::averaging;
-
-pub use self::process::ProgramError;
 pub(crate) use self::seed::LocalSeed;
 pub use self::trial::{Memory, Trial, UpdateNorm, block_table, training_memory, try_round};
 
@@ -73,19 +68,6 @@ pub struct TrainingConfig {
     pub folder: PathBuf,
     /// A program that trains in this program's place.
     pub program: Option<TrainerProgram>,
-}
-
-/// A training program of the hospital's own, as `protocols/trainer.md` has it.
-#[derive(Clone, Debug)]
-pub struct TrainerProgram {
-    /// The program and its first arguments; a job's folder follows.
-    pub command: Vec<String>,
-    /// How long one job may take.
-    pub timeout: Duration,
-    /// Names of variables of this program's environment that the program gets, beyond the few that every program needs.
-    pub environment: Vec<String>,
-    /// Where the folders of jobs are made.
-    pub folder: PathBuf,
 }
 
 /// Right answers of all.
@@ -156,12 +138,9 @@ pub enum TrainingError {
     /// This program's own trainer, its files or the hospital's notes.
     #[error(transparent)]
     Experts(#[from] ExpertsError),
-    /// The hospital's training program did not do its job.
+    /// The hospital's training program did not do its job, or wrote something else than it should.
     #[error(transparent)]
-    Program(#[from] ProgramError),
-    /// The hospital's training program wrote something else than it should.
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
+    Program(#[from] TrainerError),
     /// The plan asks for what a program of the hospital's own cannot be held to.
     #[error(
         "the plan asks for training with DP-SGD, which this program charges to the ledger and so must do itself; leave \
@@ -261,9 +240,6 @@ pub struct RowCounts {
     /// Notes that are longer than the model reads.
     pub truncated: usize,
 }
-
-/// Is told of a training's steps: done, and in all.
-pub type Steps<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// Whatever trains at a hospital.
 pub(crate) trait LocalTrainer {

@@ -24,7 +24,7 @@ fn model() -> ModelConfig {
 
 /// The program of the tests with a fault, and the folder of its jobs.
 fn program(fault: &str, timeout: Duration) -> (Program, PathBuf) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../trainer/tests/trainer.py");
     let command = vec!["python3".to_owned(), script.display().to_string(), fault.to_owned()];
     program_of(command, fault, timeout)
 }
@@ -128,7 +128,7 @@ fn a_program_trains_an_adapter_of_a_published_model() {
         .expect("the fixture is whole");
     let task = Task::Adapter(task);
     let initial = task.initial(&base).expect("the fixture is whole");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../trainer/tests/trainer.py");
     let command = vec!["python3".to_owned(), script.display().to_string(), "none".to_owned()];
     let (mut program, _) = program_on(task, base, command, ("adapter", Duration::from_secs(60)));
     let trained = program
@@ -173,7 +173,7 @@ fn the_federated_model_is_written_whatever_becomes_of_its_evaluation() {
     let name = format!("cloister-trainer-{}-finish", std::process::id());
     let folder = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../trainer/tests/trainer.py");
     let program = TrainerProgram {
         command: vec!["python3".to_owned(), script.display().to_string(), "all right".to_owned()],
         timeout: Duration::from_secs(60),

@@ -3,7 +3,7 @@
 //! Three attacks on the same trainings, from every [`View`] that a coordinator has: [`membership`] inference,
 //! [`inversion`] to a text or its words, and inference of a [`property`], the member's mix of classes. The attacker has
 //! the model and trains it like a member; it knows the attacked members' settings, and other texts of the same kind.
-//! Updates, sketches and noise are the client's own ([`cloister_client::prepare`]); sums are those of the prepared
+//! Updates, sketches and noise are the client's own ([`cloister_gate::prepare`]); sums are those of the prepared
 //! integers, which is what opens behind masks (`tests/sums`, and the first round of every audit).
 //!
 //! # Leakage

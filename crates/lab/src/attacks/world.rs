@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use cloister_client::prepare;
 use cloister_experts::files::notes::{classes, read_notes};
 use cloister_experts::{
     BlockVectors, Device, Encoder, Features, LocalResult, LocalTraining, ModelConfig, Note, Trainer,
     initial_blocks,
 };
+use cloister_gate::prepare;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::model::Model;

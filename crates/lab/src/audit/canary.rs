@@ -1,11 +1,11 @@
 //! Canaries: what training yields for a hospital, or for a record, whose every part is longer than its clip and lies along
 //! one direction.
 
-use cloister_client::averaging;
 use cloister_experts::classifier::config::HIDDEN;
 use cloister_experts::{
     Averaging, BlockVectors, ExpertRegion, LocalResult, ModelConfig, RecordAverages, RoutedToken,
 };
+use cloister_gate::averaging;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{PlannedBlock, RoundSettings};

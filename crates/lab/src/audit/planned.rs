@@ -1,7 +1,7 @@
 //! The plan of audited rounds, and what canaries make in them before noise.
 
-use cloister_client::prepare;
 use cloister_experts::{BlockVectors, LocalResult, ModelConfig, initial_blocks};
+use cloister_gate::prepare;
 use cloister_params::block::BlockKind;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{PrivateTrainingPlan, RoundPlan, RoundSettings};

@@ -2,11 +2,11 @@
 //!
 //! Four members, as few as tolerate a corrupt one. Three are honest, which is how many noises are counted; the fourth
 //! contributes zeros without noise. Each honest member is a canary in each round. Clipping, rounding, sketching and noise
-//! are the client's own ([`cloister_client::prepare`]).
+//! are the client's own ([`cloister_gate::prepare`]).
 //! Where nothing is wrong, the first round goes through the protocol's own state machines, and what is opened there must be
 //! what the plain sum of the prepared integers makes; later rounds are summed in plain.
 
-use cloister_client::prepare;
+use cloister_gate::prepare;
 use cloister_params::fixed::CohortTotal;
 use cloister_params::plan::{PlannedBlock, RoundPlan};
 use cloister_privacy::release::Released;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 /// A folder that removes itself.
 #[derive(Debug)]
-pub(super) struct JobFolder(PathBuf);
+pub(crate) struct JobFolder(PathBuf);
 
 impl JobFolder {
     /// Makes the folder afresh: what a job left that was killed with this program is removed.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -20,7 +20,7 @@ impl JobFolder {
         Ok(Self(path.to_owned()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

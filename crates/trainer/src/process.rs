@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use thiserror::Error;
-
-use super::{Steps, TrainerProgram};
 
 /// Bytes of its last words that are kept.
 const LAST_WORDS: usize = 2_000;
@@ -21,6 +19,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const WORDS_WITHIN: Duration = Duration::from_secs(2);
 /// Variables that every program gets, where this one has them.
 const KEPT: &[&str] = &["PATH", "LANG", "LC_ALL", "TZ"];
+
+/// A training program of the hospital's own, as `protocols/trainer.md` specifies it.
+#[derive(Clone, Debug)]
+pub struct TrainerProgram {
+    /// The program and its first arguments; the path of the job's folder is appended.
+    pub command: Vec<String>,
+    /// How long one job may take.
+    pub timeout: Duration,
+    /// Names of variables of this process's environment that the program gets, beyond the few that every program needs.
+    pub environment: Vec<String>,
+    /// The folder of a job. It is made for each job and removed after it.
+    pub folder: PathBuf,
+}
+
+/// A function that is told of a training's steps: how many are done, and how many there are.
+pub type Steps<'a> = &'a mut dyn FnMut(usize, usize);
 
 /// A training program that did not do its job.
 #[derive(Debug, Error)]
@@ -62,7 +76,7 @@ pub enum ProgramError {
     )]
     Folder {
         /// The folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
@@ -82,7 +96,7 @@ enum Said {
 }
 
 /// Runs the program on a job's folder, with so many threads.
-pub(super) fn run(
+pub(crate) fn run(
     program: &TrainerProgram,
     folder: &Path,
     threads: usize,
