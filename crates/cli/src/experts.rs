@@ -9,11 +9,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::convert::{gguf, pickled};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Precision, Tokens, Workload, overview,
-    upcycle,
+    Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Tokens, Workload, overview, upcycle,
 };
 use cloister_experts::training::memory::available;
-use cloister_experts::{Device, ExpertsError, device};
+use cloister_experts::{Device, ExpertsError, Precision, device};
 use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};

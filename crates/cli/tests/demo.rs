@@ -8,9 +8,9 @@ mod rounds;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use cloister_experts::Device;
-use cloister_experts::families::{Adapter, Model, Precision};
+use cloister_experts::families::{Adapter, Model};
 use cloister_experts::task::Task;
+use cloister_experts::{Device, Precision};
 use serde_json::Value;
 
 fn scratch(name: &str) -> PathBuf {

@@ -11,8 +11,9 @@
 
 use std::path::Path;
 
+use cloister_experts::Precision;
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
+use cloister_experts::families::{Adapter, AdapterSettings, Model};
 use cloister_experts::{
     Device, Encoder, ExpertsError, LocalTraining, ModelConfig, Note, PrivateTraining, Trainer,
 };

@@ -12,8 +12,8 @@
 use std::path::Path;
 
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
-use cloister_experts::{Device, ExpertsError};
+use cloister_experts::families::{Adapter, AdapterSettings, Model};
+use cloister_experts::{Device, ExpertsError, Precision};
 
 /// Seconds that this thread has spent on a core, so that other programs on the machine do not count.
 fn core_seconds() -> f64 {

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use cloister_experts::families::finetune::{Decay, Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
-use cloister_experts::{ExpertsError, device};
+use cloister_experts::families::{Adapter, AdapterSettings, Model};
+use cloister_experts::{ExpertsError, Precision, device};
 
 const UNCOUNTED_STEPS: usize = 2;
 

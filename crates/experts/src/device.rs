@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use dlopen2::raw::Library;
-use tch::{Cuda, Device, Tensor};
+use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
 
@@ -44,6 +44,43 @@ pub(crate) fn uploaded(own: &Tensor, device: Device) -> Tensor {
     match device {
         Device::Cuda(_) => own.internal_pin_memory(device).to_dtype_layout((own.kind(), device), true, false),
         _ => own.to_device(device),
+    }
+}
+
+/// The values of a tensor, row by row.
+pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
+    let own = tensor.detach().to_device(Device::Cpu).flatten(0, -1);
+    Vec::try_from(own).expect("every tensor read out is a non-empty f32 tensor")
+}
+
+/// The values of a vector of integers or truth values.
+pub(crate) fn integers(tensor: &Tensor) -> Vec<i64> {
+    Vec::try_from(tensor.to_kind(Kind::Int64)).expect("the tensor is a vector")
+}
+
+/// What a model computes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    /// 32-bit floats.
+    Float32,
+    /// bfloat16, with 32-bit masters of whatever is trained.
+    Bfloat16,
+}
+
+impl Precision {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Float32 => Kind::Float,
+            Self::Bfloat16 => Kind::BFloat16,
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Float32 => 4,
+            Self::Bfloat16 => 2,
+        }
     }
 }
 

@@ -16,25 +16,31 @@ pub mod error;
 pub mod exchange;
 pub mod families;
 pub mod files;
+mod model_files;
 mod packing;
 pub mod partition;
 pub mod survey;
 pub mod synthetic;
 pub mod task;
+pub mod texts;
 pub mod training;
 
-pub use blocks::{BlockVectors, block_table, initial_blocks};
+pub use blocks::BlockVectors;
+pub use classifier::blocks::{block_table, initial_blocks};
 pub use classifier::config::ModelConfig;
-pub use classifier::encoder::{Encoder, Windows};
+pub use classifier::encoder::Encoder;
 pub use classifier::features::Features;
-pub use classifier::trainer::{
-    Evaluation, ExpertRegion, Frozen, LocalResult, LocalTraining, Score, Trainer, TrainingProgress,
-};
+pub use classifier::trainer::{Evaluation, Score, Trainer};
+pub use device::Precision;
 pub use error::ExpertsError;
 pub use files::notes::Note;
 pub use tch::Device;
+pub use texts::{Long, Windows};
 pub use training::private::{
     Averaging, PlantedGradients, PrivateReport, PrivateTraining, RecordAverages, ReleasedStep, RoutedToken,
 };
+pub use training::progress::TrainingProgress;
 pub use training::regularizer::RoutingForm;
+pub use training::result::{ExpertRegion, LocalResult};
+pub use training::settings::{Frozen, LocalTraining};
 pub use training::statistics::RegionForm;

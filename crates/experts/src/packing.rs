@@ -117,7 +117,7 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::classifier::model::values;
+    use crate::device::values;
 
     #[test]
     fn packing_undoes_spreading_and_means_stay_within_notes() {

@@ -13,12 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
-use cloister_experts::families::{
-    Adapter, AdapterSettings, ExpertTraining, Model, Precision, Workload, overview,
-};
+use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model, Workload, overview};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::training::memory::BOUNDED_CACHE;
-use cloister_experts::{Device, Encoder, LocalTraining, ModelConfig, Trainer, initial_blocks};
+use cloister_experts::{Device, Encoder, LocalTraining, ModelConfig, Precision, Trainer, initial_blocks};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 

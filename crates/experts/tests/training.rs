@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use cloister_experts::Precision;
 use cloister_experts::classifier::embedding::{EMBEDDING_WIDTH, second_moments};
-use cloister_experts::families::Precision;
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::{
     BlockVectors, Device, Encoder, ExpertsError, Frozen, LocalTraining, ModelConfig, Note, Trainer, Windows,

@@ -1,8 +1,9 @@
 //! This program's own trainer: MiniLM with experts, held in memory from round to round.
 
+use cloister_experts::classifier::memory::classifier_memory;
 use cloister_experts::files::notes::{NoteReader, NotesError, NotesFile};
 use cloister_experts::files::rows::ReadSoFar;
-use cloister_experts::training::memory::{MemoryEstimate, classifier_memory};
+use cloister_experts::training::memory::MemoryEstimate;
 use cloister_experts::{
     BlockVectors, Encoder, ExpertsError, Features, LocalTraining, ModelConfig, Score, Trainer,
     TrainingProgress,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc as blocking;
 
-use cloister_experts::families::Precision;
+use cloister_experts::Precision;
 use cloister_experts::files::notes::NotesFile;
 use cloister_experts::task::{Objective, Task};
 use cloister_experts::{

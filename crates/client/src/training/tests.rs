@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cloister_experts::Precision;
 use cloister_experts::classifier::checkpoint::read_checkpoint;
-use cloister_experts::families::{AdapterSettings, Precision};
+use cloister_experts::families::AdapterSettings;
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_experts::{
     Averaging, BlockVectors, Device, LocalTraining, ModelConfig, PrivateTraining, Windows, initial_blocks,

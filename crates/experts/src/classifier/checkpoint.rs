@@ -14,20 +14,18 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::block::BlockKind;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{BlockVectors, block_table};
+use crate::blocks::BlockVectors;
+use crate::classifier::blocks::block_table;
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
-use crate::classifier::minilm::{read_file, unusable};
 use crate::classifier::moe::frozen_adapter;
 use crate::draw::Purpose;
 use crate::error::ExpertsError;
-use crate::exchange::NamedTensor;
-use crate::families::AdapterBlocks;
-use crate::families::adapter::blocks::{Block, Piece};
+use crate::model_files::{read_file, unusable};
 
 const BASE_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
 const METADATA: &str = "cloister";
@@ -40,10 +38,10 @@ struct Metadata {
 }
 
 /// A tensor of the file.
-struct Entry {
-    name: String,
-    shape: Vec<usize>,
-    values: Vec<f32>,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
 }
 
 /// Writes a model. The reserved coordinates of the routers are left out.
@@ -84,7 +82,7 @@ fn metadata(config: &ModelConfig) -> HashMap<String, String> {
 }
 
 /// The tensors of one block; an expert's frozen halves are among them.
-fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> {
+pub(crate) fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> {
     let entry = |name: String, shape: [usize; 2], values: &[f32]| Entry {
         name,
         shape: shape.to_vec(),
@@ -120,29 +118,8 @@ fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> 
     }
 }
 
-/// Which tensors each block is made of, under the names that this file has for them.
-pub(crate) fn classifier_blocks(config: &ModelConfig) -> AdapterBlocks {
-    let piece = |entry: Entry| Piece { tensor: entry.name, expert: None, shape: entry.shape };
-    let block = |shape: BlockShape| {
-        let of_block = match shape.kind {
-            BlockKind::Routing { .. } => vec![],
-            kind => entries(config, kind, &vec![0.0; shape.length as usize]),
-        };
-        let trained = of_block.into_iter().filter(|entry| !is_frozen(entry));
-        Block { shape, pieces: trained.map(piece).collect() }
-    };
-    AdapterBlocks::of_blocks(block_table(config).into_iter().map(block).collect())
-}
-
-/// The frozen halves of all adapters.
-pub(crate) fn frozen_tensors(config: &ModelConfig) -> Vec<NamedTensor> {
-    let experts = block_table(config).into_iter().filter(|shape| shape.kind.is_scored());
-    let all = experts.flat_map(|shape| entries(config, shape.kind, &vec![0.0; shape.length as usize]));
-    let named = |Entry { name, shape, values }| NamedTensor { name, shape, values };
-    all.filter(is_frozen).map(named).collect()
-}
-
-fn is_frozen(entry: &Entry) -> bool {
+/// Whether a tensor is a frozen half of an adapter.
+pub(crate) fn is_frozen(entry: &Entry) -> bool {
     entry.name.ends_with("lora_A")
 }
 

@@ -3,11 +3,12 @@
 use tch::{Kind, Tensor};
 
 use crate::classifier::config::{HIDDEN, LAYERS};
-use crate::classifier::encoder::{Encoder, Windows};
-use crate::classifier::model::values;
+use crate::classifier::encoder::Encoder;
+use crate::device::values;
 use crate::error::ExpertsError;
 use crate::files::notes::Note;
 use crate::packing::Packing;
+use crate::texts::Windows;
 
 /// Values of one note's embedding: the word embeddings' mean, then that of each layer's output.
 pub const EMBEDDING_WIDTH: usize = (LAYERS + 1) * HIDDEN;

@@ -7,16 +7,14 @@ use tokenizers::Tokenizer;
 
 use crate::classifier::config::ModelConfig;
 use crate::classifier::features::Features;
-use crate::classifier::minilm::{MiniLm, unusable};
-use crate::device::set_threads;
+use crate::classifier::minilm::MiniLm;
+use crate::device::{Precision, set_threads};
 use crate::error::ExpertsError;
-use crate::families::Precision;
-use crate::families::finetune::{Long, beyond};
 use crate::files::notes::{Note, NoteReader, NotesFile};
 use crate::files::quiet::quietly;
 use crate::files::rows::ReadSoFar;
 use crate::packing::Packing;
-use crate::survey::SurveyedRow;
+use crate::texts::{SurveyedRow, Windows, beyond, open_tokenizer};
 
 /// Notes that pass through the frozen layers together.
 const BATCH: usize = 8;
@@ -98,7 +96,8 @@ impl Encoder {
         windows: Windows,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Features, ExpertsError> {
-        windows.check(&self.config)?;
+        // The two special tokens stand around each window.
+        windows.check_room(self.config.max_tokens - 2)?;
         let mut reader = NoteReader::open(file).map_err(ExpertsError::Notes)?;
         let mut index = 0;
         self.gather(&mut std::iter::from_fn(|| {
@@ -209,52 +208,6 @@ impl Encoder {
     }
 }
 
-/// How a note that is longer than the model reads is split. Windows of a note stay one note: they are pooled together
-/// before the head, so the note has one label, one loss, and counts as one record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Windows {
-    /// The most windows of a note; what is beyond them is cut off.
-    pub most: usize,
-    /// Tokens that a window shares with the one before.
-    pub overlap: usize,
-}
-
-impl Default for Windows {
-    fn default() -> Self {
-        Self { most: 1, overlap: 0 }
-    }
-}
-
-impl Windows {
-    /// The most tokens of a text that are read, where a window has room for so many.
-    pub(crate) fn read_tokens(self, room: usize) -> Result<usize, ExpertsError> {
-        self.check_room(room)?;
-        Ok(room + (self.most - 1) * (room - self.overlap))
-    }
-
-    /// What becomes of long texts of a published model.
-    pub fn long(self) -> Long {
-        match self.most {
-            1 => Long::Cut,
-            most => Long::Split { overlap: self.overlap, most },
-        }
-    }
-
-    fn check(self, config: &ModelConfig) -> Result<(), ExpertsError> {
-        self.check_room(config.max_tokens - 2)
-    }
-
-    fn check_room(self, room: usize) -> Result<(), ExpertsError> {
-        if self.most == 0 || self.overlap >= room {
-            return Err(ExpertsError::Settings(format!(
-                "a note must have at least 1 window, and windows may share at most {} of their {room} tokens",
-                room - 1
-            )));
-        }
-        Ok(())
-    }
-}
-
 /// A note as token numbers.
 struct Encoded {
     windows: Vec<Vec<i64>>,
@@ -263,16 +216,4 @@ struct Encoded {
     label: i64,
     /// The record that it is a part of.
     record: usize,
-}
-
-pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
-    // Reading first tells a missing file from a broken one.
-    let bytes = crate::classifier::minilm::read_file(path)?;
-    let mut tokenizer =
-        Tokenizer::from_bytes(bytes).map_err(|error| unusable(path, format!("no tokenizer: {error}")))?;
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| unusable(path, format!("its truncation cannot be turned off: {error}")))?;
-    Ok(tokenizer)
 }

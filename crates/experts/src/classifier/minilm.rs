@@ -1,7 +1,6 @@
 //! The parts of a BERT encoder and how they are read from MiniLM's files. All of them are frozen.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -12,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::classifier::config::{HEADS, HIDDEN, INTERMEDIATE, LAYERS, POSITIONS};
 use crate::device::FILLED_ROWS;
 use crate::error::ExpertsError;
+use crate::model_files::{read_file, unusable};
 use crate::packing::Packing;
 
 const NORM_EPSILON: f64 = 1e-12;
@@ -336,16 +336,4 @@ impl Weights {
 fn to_tensor(view: &TensorView<'_>) -> Tensor {
     let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
     Tensor::from_data_size(view.data(), &shape, Kind::Float)
-}
-
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ExpertsError> {
-    fs::read(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })
-}
-
-pub(crate) fn unusable(path: &Path, reason: String) -> ExpertsError {
-    ExpertsError::Content { path: path.to_owned(), reason }
-}
-
-pub(crate) fn unsupported(path: &Path, reason: String) -> ExpertsError {
-    ExpertsError::Unsupported { path: path.to_owned(), reason }
 }

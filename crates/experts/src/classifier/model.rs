@@ -3,14 +3,17 @@
 use cloister_params::block::BlockKind;
 use tch::{Device, Kind, Tensor};
 
-use crate::blocks::{BlockVectors, block_table};
-use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
+use crate::blocks::BlockVectors;
+use crate::classifier::blocks::block_table;
+use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
 use crate::classifier::encoder::Encoder;
 use crate::classifier::features::Batch;
 use crate::classifier::minilm::Attention;
-use crate::classifier::moe::{MoeLayer, MoeParameters, Routing};
+use crate::classifier::moe::{MoeLayer, MoeParameters};
+use crate::device::values;
 use crate::packing::Packing;
 use crate::training::private::{Place, Recorder, Tape};
+use crate::training::routing::LayerRouting;
 
 /// Everything that is trained.
 pub(crate) struct Parameters {
@@ -122,17 +125,6 @@ fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     Tensor::from_slice(values).view(shape.as_slice()).to_device(device).set_requires_grad(true)
 }
 
-/// The values of a tensor, row by row.
-pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
-    let own = tensor.detach().to_device(Device::Cpu).flatten(0, -1);
-    Vec::try_from(own).expect("every tensor read out is a non-empty f32 tensor")
-}
-
-/// The values of a vector of integers or truth values.
-pub(crate) fn integers(tensor: &Tensor) -> Vec<i64> {
-    Vec::try_from(tensor.to_kind(Kind::Int64)).expect("the tensor is a vector")
-}
-
 /// A MoE layer with the attention before it.
 struct UpperLayer {
     attention: Attention,
@@ -150,7 +142,7 @@ pub(crate) struct Output {
     /// `[notes, classes]`.
     pub(crate) logits: Tensor,
     /// How each MoE layer routed the tokens.
-    pub(crate) routings: Vec<Routing>,
+    pub(crate) routings: Vec<LayerRouting>,
 }
 
 impl Model {
@@ -189,12 +181,12 @@ impl Model {
     }
 
     /// What leaves the experts of the layer that was routed last, its mean over each note's tokens: `[notes, 384]`.
-    pub(crate) fn pooled(&self, routings: &[Routing], batch: &Batch, parameters: &Parameters) -> Tensor {
+    pub(crate) fn pooled(&self, routings: &[LayerRouting], batch: &Batch, parameters: &Parameters) -> Tensor {
         batch.packing.mean(&self.experts(routings, parameters, &batch.packing))
     }
 
     /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
-    pub(crate) fn route(&self, batch: &Batch, parameters: &Parameters) -> Vec<Routing> {
+    pub(crate) fn route(&self, batch: &Batch, parameters: &Parameters) -> Vec<LayerRouting> {
         let mut routings = Vec::with_capacity(self.layers.len());
         for (layer, own) in self.layers.iter().zip(&parameters.layers) {
             let input = match routings.is_empty() {
@@ -206,13 +198,13 @@ impl Model {
             };
             let logits = input.matmul(&own.router.tr());
             own.recorder.record("router", (&input, &logits), || (Place::Whole, batch.packing.owners()));
-            routings.push(Routing::new(input, &logits));
+            routings.push(LayerRouting::new(input, &logits, TOP_K));
         }
         routings
     }
 
     /// What leaves the experts of the layer that was routed last, `[tokens, 384]`.
-    fn experts(&self, routings: &[Routing], parameters: &Parameters, packing: &Packing) -> Tensor {
+    fn experts(&self, routings: &[LayerRouting], parameters: &Parameters, packing: &Packing) -> Tensor {
         let layer = routings.len() - 1;
         self.layers[layer].experts.forward(&routings[layer], &parameters.layers[layer], packing)
     }
@@ -221,11 +213,11 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocks::initial_blocks;
-    use crate::classifier::encoder::Windows;
-    use crate::families::Precision;
+    use crate::classifier::blocks::initial_blocks;
+    use crate::device::Precision;
     use crate::files::notes::Note;
     use crate::synthetic::{self, Style};
+    use crate::texts::Windows;
 
     fn encoder(classes: &[&str]) -> Option<Encoder> {
         let Some(folder) = std::env::var_os("CLOISTER_MINILM") else {

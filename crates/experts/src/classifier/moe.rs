@@ -19,6 +19,7 @@ use crate::classifier::minilm::{FeedForward, filled};
 use crate::draw::{Draw, Purpose};
 use crate::packing::Packing;
 use crate::training::private::{Place, Recorder};
+use crate::training::routing::LayerRouting;
 
 const K: i64 = TOP_K as i64;
 
@@ -32,43 +33,6 @@ pub(crate) struct MoeParameters {
     pub(crate) down: Tensor,
     /// Notes the products with these parameters, in private training.
     pub(crate) recorder: Recorder,
-}
-
-/// Where a router sends the tokens of a batch.
-pub(crate) struct Routing {
-    /// The hidden states that were routed, `[tokens, 384]`.
-    pub(crate) hidden: Tensor,
-    /// Softmax over all experts, `[tokens, experts]`.
-    pub(crate) probabilities: Tensor,
-    /// The two likeliest experts of each token, `[tokens, 2]`.
-    pub(crate) chosen: Tensor,
-    /// Probabilities of the chosen, `[tokens, 2]`.
-    pub(crate) chosen_probabilities: Tensor,
-}
-
-impl Routing {
-    /// Routes hidden states `[tokens, 384]` by their logits, `[tokens, experts]`.
-    pub(crate) fn new(hidden: Tensor, logits: &Tensor) -> Self {
-        let probabilities = logits.softmax(-1, Kind::Float);
-        let (chosen_probabilities, chosen) = probabilities.topk(K, -1, true, true);
-        Self { hidden, probabilities, chosen, chosen_probabilities }
-    }
-
-    /// The same on the CPU.
-    pub(crate) fn to_host(&self) -> Self {
-        let host = |tensor: &Tensor| tensor.to_device(tch::Device::Cpu);
-        Self {
-            hidden: host(&self.hidden),
-            probabilities: host(&self.probabilities),
-            chosen: host(&self.chosen),
-            chosen_probabilities: host(&self.chosen_probabilities),
-        }
-    }
-
-    /// The chosen probabilities, renormalised to sum to 1, `[tokens, 2]`.
-    fn weights(&self) -> Tensor {
-        &self.chosen_probabilities / self.chosen_probabilities.sum_dim_intlist(-1, true, Kind::Float)
-    }
 }
 
 /// The frozen part of a MoE layer.
@@ -101,7 +65,12 @@ impl MoeLayer {
     }
 
     /// Routed hidden states through the experts, with residual connection and normalisation, `[tokens, 384]`.
-    pub(crate) fn forward(&self, routing: &Routing, parameters: &MoeParameters, packing: &Packing) -> Tensor {
+    pub(crate) fn forward(
+        &self,
+        routing: &LayerRouting,
+        parameters: &MoeParameters,
+        packing: &Packing,
+    ) -> Tensor {
         let (hidden, kind) = (&routing.hidden, self.dense.kind());
         let rows = filled(hidden.to_kind(kind));
         let chosen = filled(routing.chosen.one_hot(self.experts).flatten(1, 2).to_kind(kind));

@@ -1,6 +1,7 @@
 //! What a hospital's own training program gets and gives back, as `protocols/trainer.md` has it: the model as a
 //! safetensors file, and an update with the sums that scoring needs, of which nothing is believed unchecked.
 
+mod classifier;
 mod result;
 mod tensors;
 
@@ -10,7 +11,6 @@ use cloister_params::block::BlockKind;
 use serde_json::{Value, json};
 
 use crate::blocks::BlockVectors;
-use crate::classifier::checkpoint::{classifier_blocks, frozen_tensors};
 use crate::classifier::config::{HIDDEN, ModelConfig, TOP_K};
 use crate::error::ExpertsError;
 use crate::families::{Adapter, AdapterBlocks, AnyConfig};
@@ -38,8 +38,8 @@ impl Exchange {
     /// For MiniLM with experts.
     pub fn of_classifier(config: &ModelConfig) -> Self {
         Self {
-            blocks: classifier_blocks(config),
-            frozen: frozen_tensors(config),
+            blocks: classifier::blocks(config),
+            frozen: classifier::frozen_tensors(config),
             width: HIDDEN,
             experts_per_token: TOP_K,
         }

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::{CONTRACT, Exchange, tensors};
 use crate::blocks::BlockVectors;
-use crate::classifier::trainer::{ExpertRegion, LocalResult};
+use crate::training::result::{ExpertRegion, LocalResult};
 
 /// The trained parameters or their update, in a job's folder.
 pub const UPDATE: &str = "update.safetensors";

@@ -12,11 +12,11 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 
 use crate::blocks::BlockVectors;
-use crate::classifier::minilm::unusable;
-use crate::classifier::model::values;
+use crate::device::values;
 use crate::error::ExpertsError;
 use crate::families::adapter::blocks::Piece;
 use crate::families::{Adapter, AdapterBlocks};
+use crate::model_files::unusable;
 
 /// A tensor of 32-bit floats.
 #[derive(Clone, PartialEq, Debug)]

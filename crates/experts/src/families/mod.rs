@@ -21,7 +21,6 @@ pub use convert::upcycle::upcycle;
 pub use layers::router::Routing;
 pub use layers::tokens::Tokens;
 pub use models::decoder::Decoder;
-pub use models::loader::Precision;
 pub use models::published::Model;
 pub use models::switch::Switch;
 pub use overview::{AnyConfig, Overview, Workload, overview};

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use tch::Device;
 
+use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::adapter::blocks::AdapterBlocks;
 use crate::families::adapter::{AdapterSettings, ExpertTraining};
@@ -12,7 +13,6 @@ use crate::families::config::read::{read_decoder, read_family};
 use crate::families::config::switch::SwitchConfig;
 use crate::families::config::{DecoderConfig, Family, MoeConfig};
 use crate::families::finetune::Limits;
-use crate::families::models::loader::Precision;
 use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
 use crate::training::memory::MemoryEstimate;

@@ -14,11 +14,11 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::classifier::minilm::{read_file, unsupported, unusable};
 use crate::error::ExpertsError;
 use crate::families::config::Family;
 use crate::families::config::names::on_disk;
 use crate::families::convert::pickled::is_pickled;
+use crate::model_files::{read_file, unsupported, unusable};
 
 /// Names the file of each tensor, where there are several.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";

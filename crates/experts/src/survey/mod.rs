@@ -11,26 +11,17 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 pub use self::report::{Lengths, Report};
-use crate::classifier::encoder::{Encoder, Windows};
+use crate::classifier::encoder::Encoder;
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
 use crate::families::finetune::Reader;
 use crate::files::notes::{NoteReader, NotesError, NotesFile};
 use crate::files::rows::ReadSoFar;
 use crate::task::{Objective, Task};
+use crate::texts::{SurveyedRow, Windows};
 
 /// Bad rows that are named; others are counted.
 const NAMED: usize = 10;
-
-/// A row's text as the model reads it, its class, and its record.
-pub(crate) struct SurveyedRow {
-    /// All tokens of it, however many the model reads.
-    pub(crate) tokens: Vec<i64>,
-    /// The name of its class, where there are classes.
-    pub(crate) class: Option<String>,
-    /// The number of its record in its file.
-    pub(crate) record: usize,
-}
 
 /// Reads rows as a task has them.
 pub struct Surveyor {

@@ -9,9 +9,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::AdapterTask;
-use crate::classifier::minilm::{read_file, unusable};
 use crate::error::ExpertsError;
 use crate::families::shard_paths;
+use crate::model_files::{read_file, unusable};
 
 /// Bytes that are digested at once.
 const BUFFER: usize = 1 << 20;

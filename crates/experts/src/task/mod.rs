@@ -13,7 +13,8 @@ use cloister_params::limits::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::blocks::{BlockVectors, initial_blocks};
+use crate::blocks::BlockVectors;
+use crate::classifier::blocks::initial_blocks;
 use crate::classifier::checkpoint::write_checkpoint;
 use crate::classifier::config::{HIDDEN, ModelConfig};
 use crate::error::ExpertsError;

@@ -5,8 +5,6 @@ use std::fs;
 use serde::Serialize;
 use tch::Device;
 
-use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
-use crate::classifier::encoder::Windows;
 use crate::error::ExpertsError;
 
 /// A variable that libtorch reads when it starts, and what it must be: how many compiled kernels oneDNN keeps. Batches
@@ -14,8 +12,6 @@ use crate::error::ExpertsError;
 /// 120 MiB over 20 rounds of training.
 pub const BOUNDED_CACHE: (&str, &str) = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64");
 
-/// Numbers in MiniLM's tensors.
-const MINILM_PARAMETERS: usize = 22_713_216;
 /// What libtorch, the tokenizer and the rest of a program take, in bytes.
 const PROGRAM: usize = 300 << 20;
 
@@ -53,30 +49,6 @@ impl MemoryEstimate {
             Some(available) if needed > available => Err(ExpertsError::Memory { needed, available }),
             _ => Ok(()),
         }
-    }
-}
-
-/// For MiniLM with experts and so many notes, each at its longest.
-pub fn classifier_memory(
-    config: &ModelConfig,
-    notes: usize,
-    windows: Windows,
-    batch_size: usize,
-) -> MemoryEstimate {
-    let experts = config.moe_layers * config.experts * config.rank * (HIDDEN + INTERMEDIATE);
-    let rest = config.moe_layers * config.experts * HIDDEN + config.classes.len() * (HIDDEN + 1);
-    let trained = experts + rest;
-    let tokens = windows.most * config.max_tokens;
-    // Encoded notes are there twice while they are put together.
-    let features = 2 * notes * tokens * HIDDEN * 4;
-    let a_token = config.moe_layers * (20 * HIDDEN + TOP_K * (4 * HIDDEN + 6 * INTERMEDIATE));
-    MemoryEstimate {
-        weights: 4 * (MINILM_PARAMETERS + experts),
-        adapter: 4 * trained,
-        gradients: 4 * trained,
-        optimizer: 8 * trained,
-        activations: features + 4 * batch_size * tokens * a_token,
-        logits: 3 * 4 * batch_size * config.classes.len(),
     }
 }
 
@@ -127,12 +99,5 @@ mod tests {
         let error =
             MemoryEstimate { weights: 1 << 50, ..fits }.check(Device::Cpu).expect_err("no machine has");
         assert!(error.to_string().contains("training takes about 1048576.3 GiB"), "{error}");
-    }
-
-    #[test]
-    fn more_notes_and_longer_ones_take_more() {
-        let config = ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]);
-        let total = |notes, most| classifier_memory(&config, notes, Windows { most, overlap: 0 }, 8).total();
-        assert!(total(2_000, 1) > total(1_000, 1) && total(1_000, 4) > total(1_000, 1));
     }
 }

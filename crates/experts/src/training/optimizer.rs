@@ -150,7 +150,7 @@ fn clipping_factor(gradients: &[Tensor], most: f64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classifier::model::values;
+    use crate::device::values;
 
     fn group(start: &[f32], weight_decay: f64) -> Group {
         let parameter = Tensor::from_slice(start).set_requires_grad(true);

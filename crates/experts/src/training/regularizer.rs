@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::classifier::moe::Routing;
+use crate::training::routing::LayerRouting;
 
 /// A published routing probability counts as no less than this.
 const LEAST_PROBABILITY: f32 = 1e-4;
@@ -90,7 +90,7 @@ impl Over<'_> {
 
 /// The divergence of the routing from the published distribution, a scalar.
 pub(crate) fn consistency(
-    routing: &Routing,
+    routing: &LayerRouting,
     published: &Tensor,
     form: RoutingForm,
     over: Over<'_>,
@@ -114,7 +114,7 @@ pub(crate) fn consistency(
 }
 
 /// How unevenly the tokens use the experts, a scalar: 1 where all are used alike.
-pub(crate) fn load_balance(routing: &Routing, over: Over<'_>) -> Tensor {
+pub(crate) fn load_balance(routing: &LayerRouting, over: Over<'_>) -> Tensor {
     let probabilities = &routing.probabilities;
     let (experts, chosen) = (probabilities.size()[1], routing.chosen.size()[1]);
     let assigned = probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
@@ -126,9 +126,9 @@ pub(crate) fn load_balance(routing: &Routing, over: Over<'_>) -> Tensor {
 mod tests {
     use super::*;
 
-    fn routing(logits: &[f32]) -> Routing {
+    fn routing(logits: &[f32]) -> LayerRouting {
         let logits = Tensor::from_slice(logits).view([2, 3]);
-        Routing::new(logits.shallow_clone(), &logits)
+        LayerRouting::new(logits.shallow_clone(), &logits, 2)
     }
 
     #[test]
@@ -166,8 +166,7 @@ mod tests {
     #[test]
     fn the_mean_form_is_0_where_the_means_agree_and_the_token_form_is_not() {
         let routing = routing(&[4.0, 0.0, -4.0, -4.0, 0.0, 4.0]);
-        let mean: Vec<f32> =
-            crate::classifier::model::values(&routing.probabilities.mean_dim(0, false, Kind::Float));
+        let mean: Vec<f32> = crate::device::values(&routing.probabilities.mean_dim(0, false, Kind::Float));
         let published = published(&mean).expect("not all zero");
         let of = |form| consistency(&routing, &published, form, Over::Batch).double_value(&[]);
         assert!(of(RoutingForm::BatchMean).abs() < 1e-5);

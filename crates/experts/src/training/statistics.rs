@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::classifier::model::values;
-use crate::classifier::moe::Routing;
-use crate::classifier::trainer::ExpertRegion;
+use crate::device::values;
+use crate::training::result::ExpertRegion;
+use crate::training::routing::LayerRouting;
 
 /// What a member tells of its experts' regions.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -95,11 +95,11 @@ impl LayerStatistics {
     }
 
     /// Counts the tokens of one batch; for regions within classes, with the class of each token's note.
-    pub(crate) fn add(&mut self, routing: &Routing, classes: Option<&Tensor>) {
+    pub(crate) fn add(&mut self, routing: &LayerRouting, classes: Option<&Tensor>) {
         tch::no_grad(|| self.sum(routing, classes));
     }
 
-    fn sum(&mut self, routing: &Routing, classes: Option<&Tensor>) {
+    fn sum(&mut self, routing: &LayerRouting, classes: Option<&Tensor>) {
         let chosen = routing.chosen.size()[1];
         let (best, _) = routing.probabilities.topk(chosen + 1, -1, true, true);
         let best_not_chosen = best.narrow(1, chosen, 1);
@@ -151,7 +151,7 @@ mod tests {
     fn sums_follow_the_tokens() {
         let routing = |hidden: [f32; 3]| {
             let hidden = Tensor::from_slice(&hidden).view([1, 3]);
-            Routing::new(hidden.shallow_clone(), &hidden)
+            LayerRouting::new(hidden.shallow_clone(), &hidden, 2)
         };
         let (first, second) = (routing([3.0, 1.0, 0.0]), routing([1.0, 3.0, 0.0]));
         let mut statistics = LayerStatistics::new(3, 3, Device::Cpu);
@@ -189,7 +189,7 @@ mod tests {
             let hidden = Tensor::from_slice(&hidden).view([40, 3]);
             let logits =
                 &hidden * Tensor::from_slice(&[1.0_f32, 1.0, 0.0]) + Tensor::from_slice(&[0.0_f32, 0.0, 5.0]);
-            statistics.add(&Routing::new(hidden, &logits), Some(&Tensor::from_slice(&classes)));
+            statistics.add(&LayerRouting::new(hidden, &logits, 2), Some(&Tensor::from_slice(&classes)));
             statistics.regions(0)[0].mean_hidden.clone()
         };
         let (few, many) = (regions(10, true), regions(30, true));

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cloister_experts::Long;
 use cloister_experts::families::AnyConfig;
-use cloister_experts::families::finetune::{Long, Reader};
+use cloister_experts::families::finetune::Reader;
 
 use super::{refused, write};
 

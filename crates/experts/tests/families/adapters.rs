@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::common::{
     CLASSIFIERS, DECODERS, Scratch, difference, expected, fixture, logits, open, texts, variant,
 };
+use cloister_experts::Precision;
 use cloister_experts::families::adapter::write_merged;
-use cloister_experts::families::{
-    Adapter, AdapterSettings, ExpertTraining, Layout, Model, Precision, upcycle,
-};
+use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Layout, Model, upcycle};
 use tch::{Device, Kind, Tensor};
 
 fn all_families() -> impl Iterator<Item = &'static str> {

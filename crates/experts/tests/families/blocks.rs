@@ -1,8 +1,9 @@
 //! The table of blocks and what is known of a model before it is loaded.
 
+use cloister_experts::Precision;
 use cloister_experts::families::layers::losses::{self, Totals};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Precision, Tokens, Workload, overview,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Tokens, Workload, overview,
 };
 use cloister_params::block::BlockKind;
 use tch::{Device, Kind, Tensor};

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::{DECODERS, difference, expected, fixture, logits, open, tensors, texts, variant};
+use cloister_experts::Precision;
 use cloister_experts::families::convert::pickled;
-use cloister_experts::families::{Family, Model, Precision, upcycle};
+use cloister_experts::families::{Family, Model, upcycle};
 use tch::{Device, Kind, Tensor};
 
 /// A copy of a fixture's model, to be spoilt.

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use cloister_experts::Precision;
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Precision, Tokens,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Tokens,
 };
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::block::BlockKind;

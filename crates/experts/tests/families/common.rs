@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::families::{Adapter, Model, Precision, Tokens};
+use cloister_experts::Precision;
+use cloister_experts::families::{Adapter, Model, Tokens};
 use tch::{Device, Tensor};
 
 /// Families of decoders.

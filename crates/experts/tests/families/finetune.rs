@@ -1,7 +1,8 @@
 //! Adapters learn.
 
+use cloister_experts::Precision;
 use cloister_experts::families::finetune::{Decay, Example, FineTuner, FineTuning, Question, Rule};
-use cloister_experts::families::{Adapter, AdapterSettings, Model, Precision};
+use cloister_experts::families::{Adapter, AdapterSettings, Model};
 use tch::{Device, Tensor};
 
 use crate::common::{expected, fixture, open, texts};

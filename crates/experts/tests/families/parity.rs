@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::common::{
     DECODERS, difference, expected, fixture, logits, open, tensors, texts, trained, variant,
 };
-use cloister_experts::families::{Adapter, Model, Precision, Routing, Tokens};
+use cloister_experts::Precision;
+use cloister_experts::families::{Adapter, Model, Routing, Tokens};
 use tch::{Device, Kind, Reduction, Tensor};
 
 fn assert_choices(family: &str, routers: &[String], routings: &[Routing]) {

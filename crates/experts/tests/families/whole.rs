@@ -1,10 +1,10 @@
 //! Experts that are trained whole.
 
+use cloister_experts::Precision;
 use cloister_experts::families::adapter::{Trained, write_merged};
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Precision, Workload,
-    overview,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Workload, overview,
 };
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::block::BlockKind;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use cloister_alignment::reference::Gate;
 use cloister_experts::classifier::config::HIDDEN;
-use cloister_experts::families::{ExpertTraining, Precision};
-use cloister_experts::{RegionForm, RoutingForm};
+use cloister_experts::families::ExpertTraining;
+use cloister_experts::{Precision, RegionForm, RoutingForm};
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::{SharedCohort, Threshold};
 use serde::{Deserialize, Serialize};

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use cloister_experts::Note;
 use cloister_experts::classifier::embedding::EMBEDDING_WIDTH;
 use cloister_experts::families::AnyConfig;
-use cloister_experts::families::finetune::{Long, Question, Reader};
+use cloister_experts::families::finetune::{Question, Reader};
 use cloister_experts::files::rows::{Row, Rows};
 use cloister_experts::partition::{Split, hold_out};
-use cloister_experts::{Encoder, ModelConfig};
+use cloister_experts::{Encoder, Long, ModelConfig, Note};
 
 use crate::config::Config;
 use crate::data::Files;

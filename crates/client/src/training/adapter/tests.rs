@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
+use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model};
 use cloister_experts::task::Task;
-use cloister_experts::{Averaging, Device, PrivateTraining, Windows};
+use cloister_experts::{Averaging, Device, Precision, PrivateTraining, Windows};
 use cloister_params::block::BlockKind;
 
 use super::*;

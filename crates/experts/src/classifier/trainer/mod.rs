@@ -1,28 +1,31 @@
 //! Local training at one member.
 
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
 use cloister_params::block::BlockKind;
 
-use crate::blocks::{BlockVectors, initial_blocks};
+use crate::blocks::BlockVectors;
+use crate::classifier::blocks::initial_blocks;
 use crate::classifier::config::{HIDDEN, ModelConfig};
 use crate::classifier::encoder::Encoder;
 use crate::classifier::features::{Batch, Features};
-use crate::classifier::model::{Model, Output, Parameters, integers};
-use crate::classifier::moe::Routing;
+use crate::classifier::model::{Model, Output, Parameters};
+use crate::device::integers;
 use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
-use crate::training::losses::Losses;
 use crate::training::optimizer::{Group, Optimizer, Plan};
-use crate::training::regularizer::{Over, RoutingForm, consistency, load_balance, published};
+use crate::training::progress::{Losses, TrainingProgress};
+use crate::training::regularizer::{Over, consistency, load_balance, published};
+use crate::training::result::LocalResult;
+use crate::training::routing::LayerRouting;
+use crate::training::settings::{Frozen, LocalTraining};
 use crate::training::statistics::{LayerStatistics, RegionForm};
 
+mod evaluation;
 mod pooling;
 mod private;
-mod result;
 
-pub use result::{Evaluation, ExpertRegion, LocalResult, Score};
+pub use evaluation::{Evaluation, Score};
 
 /// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
 pub const HEAD_RATE_RATIO: f64 = 3.0;
@@ -30,88 +33,6 @@ pub const HEAD_RATE_RATIO: f64 = 3.0;
 pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
 /// Tokens of a batch that is only evaluated.
 const EVALUATION_TOKENS: i64 = 1024;
-
-/// Settings of one local training.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LocalTraining {
-    /// Passes over the member's notes.
-    pub epochs: usize,
-    /// Notes of a batch; working memory grows with it.
-    pub batch_size: usize,
-    /// Learning rate of experts and routers; the head's is [`HEAD_RATE_RATIO`] times it.
-    pub learning_rate: f64,
-    /// Weight `lambda` of the routing regulariser, which acts only when a routing distribution is published.
-    pub routing_penalty: f64,
-    /// Weight of the load balance.
-    pub load_balance: f64,
-    /// What the routing regulariser compares, and how strongly for each expert.
-    pub routing_form: RoutingForm,
-    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds the parameters near those that training
-    /// started from (FedProx, Li et al. 2020).
-    pub proximal: f64,
-    /// What stays as it was loaded.
-    pub frozen: Frozen,
-    /// What is told of the experts' regions.
-    pub region_form: RegionForm,
-    /// Seed of the order of the notes.
-    pub seed: u64,
-}
-
-/// Parameters that a training leaves as they are.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Frozen {
-    /// The routers.
-    pub routers: bool,
-    /// The head.
-    pub head: bool,
-}
-
-impl Default for LocalTraining {
-    fn default() -> Self {
-        Self {
-            epochs: 1,
-            batch_size: 8,
-            learning_rate: 3e-3,
-            routing_penalty: 0.1,
-            load_balance: 0.01,
-            routing_form: RoutingForm::default(),
-            proximal: 0.0,
-            frozen: Frozen::default(),
-            region_form: RegionForm::default(),
-            seed: 0,
-        }
-    }
-}
-
-impl LocalTraining {
-    fn check(&self) -> Result<(), ExpertsError> {
-        let fail = |reason: &str| Err(ExpertsError::Settings(reason.to_owned()));
-        if self.epochs == 0 || self.batch_size == 0 {
-            return fail("epochs and batch_size must be at least 1");
-        }
-        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return fail("learning_rate must be a positive number");
-        }
-        let weight = |value: f64| value.is_finite() && value >= 0.0;
-        if !(weight(self.routing_penalty) && weight(self.load_balance) && weight(self.proximal)) {
-            return fail("routing_penalty, load_balance and proximal must be numbers of at least 0");
-        }
-        Ok(())
-    }
-}
-
-/// How far a training is.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct TrainingProgress {
-    /// Steps done.
-    pub step: usize,
-    /// Steps of the whole training.
-    pub steps: usize,
-    /// Loss of the task in the last batch, in nats a note.
-    pub loss: f64,
-}
 
 /// A member's model and the notes that it learns from.
 pub struct Trainer {
@@ -329,7 +250,7 @@ impl Anchor {
 }
 
 /// Counts how each layer routed a batch.
-fn count(statistics: &mut [LayerStatistics], routings: &[Routing], batch: &Batch, form: RegionForm) {
+fn count(statistics: &mut [LayerStatistics], routings: &[LayerRouting], batch: &Batch, form: RegionForm) {
     let within = form == RegionForm::WithinClasses;
     let classes = within.then(|| batch.labels.index_select(0, &batch.packing.owners()));
     statistics.iter_mut().zip(routings).for_each(|(own, routing)| own.add(routing, classes.as_ref()));

@@ -2,7 +2,7 @@
 
 use super::{EVALUATION_TOKENS, Trainer};
 use crate::classifier::features::{Batch, Features};
-use crate::classifier::model::values;
+use crate::device::values;
 
 impl Trainer {
     /// The head's inputs under the present parameters: mean states of the last layer, 384 values a note. They tell of

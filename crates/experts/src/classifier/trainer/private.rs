@@ -3,18 +3,18 @@
 use rand_core::CryptoRng;
 use tch::{Device, Kind, Reduction, Tensor};
 
-use super::{
-    Anchor, EVALUATION_TOKENS, LocalResult, LocalTraining, Trainer, TrainingProgress, count, task_loss,
-};
+use super::{Anchor, EVALUATION_TOKENS, Trainer, count, task_loss};
 use crate::classifier::model::Parameters;
-use crate::classifier::moe::Routing;
 use crate::error::ExpertsError;
-use crate::training::losses::Losses;
 use crate::training::optimizer::{Optimizer, Plan};
 use crate::training::private::{
     Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
 };
+use crate::training::progress::{Losses, TrainingProgress};
 use crate::training::regularizer::Over;
+use crate::training::result::LocalResult;
+use crate::training::routing::LayerRouting;
+use crate::training::settings::LocalTraining;
 use crate::training::statistics::{LayerStatistics, RegionForm};
 
 /// One private training: the parameters, and the tape that their products are written to.
@@ -72,7 +72,7 @@ impl Trainer {
                 let batch = self.features.batch(&records.examples);
                 let owners = batch.packing.owners().to_device(Device::Cpu);
                 let routings = self.model.route(&batch, &self.parameters);
-                let routings = routings.iter().map(Routing::to_host);
+                let routings = routings.iter().map(LayerRouting::to_host);
                 layers
                     .iter_mut()
                     .zip(routings)
@@ -146,7 +146,8 @@ impl<'a> Private<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocks::{BlockVectors, initial_blocks};
+    use crate::blocks::BlockVectors;
+    use crate::classifier::blocks::initial_blocks;
     use crate::classifier::config::ModelConfig;
     use crate::classifier::encoder::Encoder;
     use crate::files::notes::Note;

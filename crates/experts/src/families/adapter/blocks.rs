@@ -113,9 +113,7 @@ impl AdapterBlocks {
         let vector = |block: &Block| {
             let mut values = Vec::with_capacity(block.shape.length as usize);
             for piece in &block.pieces {
-                values.extend(crate::classifier::model::values(
-                    &find(piece, &tensors)?.to_device(tch::Device::Cpu),
-                ));
+                values.extend(crate::device::values(&find(piece, &tensors)?.to_device(tch::Device::Cpu)));
             }
             values.resize(block.shape.length as usize, 0.0);
             match values.iter().position(|value| !value.is_finite()) {

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::Precision;
 use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained};
 use crate::families::config::Family;
 use crate::families::config::names::{CORRECTION, expert_maps, expert_module};
-use crate::families::models::loader::{Loader, Precision};
+use crate::families::models::loader::Loader;
 use crate::families::models::published::Model;
 use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::overview::AnyConfig;

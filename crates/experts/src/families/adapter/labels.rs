@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::classifier::minilm::{read_file, unusable};
 use crate::error::ExpertsError;
 use crate::families::config::Family;
 use crate::families::config::names::sequence_classifier;
 use crate::families::convert::upcycle::write_json;
+use crate::model_files::{read_file, unusable};
 
 /// Beside an adapter's files. PEFT keeps no names of classes: without this file they are called as transformers does.
 const FILE: &str = "id2label.json";

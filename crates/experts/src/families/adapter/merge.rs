@@ -10,7 +10,6 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Kind, Tensor};
 
-use crate::classifier::minilm::unusable;
 use crate::error::ExpertsError;
 use crate::families::adapter::write::plain;
 use crate::families::adapter::{Adapter, Trained, labels};
@@ -19,6 +18,7 @@ use crate::families::config::names::{HEAD, expert_maps, expert_module};
 use crate::families::config::read::read_family;
 use crate::families::convert::pickled::PICKLED_INDEX;
 use crate::families::weights::{Checkpoint, INDEX};
+use crate::model_files::unusable;
 
 /// Writes the model of the folder `model` with an adapter added to it into the folder `target`: the same files and
 /// names, the weights in the precision that they were stored in, and every other file beside them. One file's tensors

@@ -10,7 +10,6 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::classifier::minilm::unsupported;
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
@@ -19,6 +18,7 @@ use crate::families::config::names::{CORRECTION, expert_maps, expert_module, on_
 use crate::families::models::published::Model;
 use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
+use crate::model_files::unsupported;
 
 /// What PEFT puts before every name.
 pub(super) const PREFIX: &str = "base_model.model.";

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::classifier::minilm::{read_file, unsupported, unusable};
 use crate::error::ExpertsError;
+use crate::model_files::{read_file, unsupported, unusable};
 
 /// An object of a configuration file. Each field is asked for by all its spellings; `null` counts as absent. A field that
 /// nobody has asked for would change nothing here, so [`refuse_others`](Self::refuse_others) refuses it.

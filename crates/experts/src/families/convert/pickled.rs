@@ -12,13 +12,13 @@ use candle_core::pickle::PthTensors;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use crate::classifier::minilm::{read_file, unsupported, unusable};
 use crate::error::ExpertsError;
 use crate::families::adapter::copy_others;
 use crate::families::convert::gguf::first_line;
 use crate::families::convert::upcycle::{Part, part, write, write_json};
 use crate::families::weights::INDEX;
 use crate::files::quiet::quietly;
+use crate::model_files::{read_file, unsupported, unusable};
 
 /// The weights of a folder that has one file of them.
 const SINGLE: &str = "pytorch_model.bin";

@@ -15,13 +15,13 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use crate::classifier::minilm::{read_file, unsupported, unusable};
 use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
 use crate::families::adapter::{bytes, copy_others, dtype};
 use crate::families::config::read::{read_decoder, read_family};
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
 use crate::families::weights::Checkpoint;
+use crate::model_files::{read_file, unsupported, unusable};
 
 /// Initial router weights are uniform in (−bound, bound).
 const ROUTER_BOUND: f32 = 0.02;

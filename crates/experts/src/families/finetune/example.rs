@@ -6,6 +6,7 @@ use tch::{Device, Tensor};
 
 use crate::device::uploaded;
 use crate::families::{Model, Tokens};
+use crate::texts::beyond;
 use crate::training::private::by_record;
 
 /// A text as tokens, some of which are to be learnt.
@@ -86,14 +87,6 @@ pub(super) fn records(examples: &[Example]) -> Vec<Vec<usize>> {
     let unused = examples.iter().filter_map(|example| example.record).max().map_or(0, |largest| largest + 1);
     let number = |(place, example): (usize, &Example)| example.record.unwrap_or(unused + place);
     by_record(examples.iter().enumerate().map(number))
-}
-
-/// What is wrong with a text that has this token.
-pub(crate) fn beyond(token: i64, vocabulary: usize) -> String {
-    format!(
-        "its text has the token number {token}, and the model's vocabulary has {vocabulary}, from 0 on; use the tokenizer that \
-         belongs to the model"
-    )
 }
 
 /// What a model with its head takes.

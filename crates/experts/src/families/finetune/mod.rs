@@ -18,23 +18,23 @@ use tch::{Kind, Tensor};
 
 pub use crate::training::optimizer::{Decay, Rule};
 pub use example::{Example, Question};
-pub use reading::{Long, Reader};
+pub use reading::Reader;
 pub use rounds::RoundTrainer;
 pub use routing::RoutingSummary;
 pub use settings::FineTuning;
 pub use template::prints_date;
 
-use crate::classifier::trainer::{Anchor, TrainingProgress, shuffled};
+use crate::classifier::trainer::{Anchor, shuffled};
 use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::families::config::names::is_router;
 use crate::families::finetune::backward::{Learning, keep, recompute};
-pub(crate) use crate::families::finetune::example::{Batch, Limits, beyond};
+pub(crate) use crate::families::finetune::example::{Batch, Limits};
 use crate::families::finetune::routing::{Gathered, plain};
 use crate::families::layers::losses::{self, Totals};
 use crate::families::{Adapter, Model, Routing};
-use crate::training::losses::Losses;
 use crate::training::optimizer::{Group, Optimizer};
+use crate::training::progress::{Losses, TrainingProgress};
 use crate::training::regularizer::{consistency, published};
 
 /// A model, the adapter that learns, and the consortium's routing distributions.

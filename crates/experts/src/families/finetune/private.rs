@@ -5,15 +5,14 @@ use tch::{Kind, Tensor};
 
 use super::backward::{Learning, of_each_example};
 use super::{Example, FineTuned, FineTuner, FineTuning};
-use crate::classifier::trainer::TrainingProgress;
 use crate::error::ExpertsError;
 use crate::families::Routing;
 use crate::families::finetune::Batch;
 use crate::families::finetune::example::records;
 use crate::families::layers::losses::Totals;
-use crate::training::losses::Losses;
 use crate::training::optimizer::{Optimizer, Plan};
 use crate::training::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
+use crate::training::progress::{Losses, TrainingProgress};
 
 /// What one private training works with.
 struct Private<'a> {
@@ -134,7 +133,8 @@ mod tests {
 
     use super::*;
 
-    use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model, Precision};
+    use crate::device::Precision;
+    use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model};
 
     const FAMILIES: [(&str, &[&str]); 7] = [
         ("olmoe", &["q_proj", "k_proj", "v_proj", "o_proj"]),

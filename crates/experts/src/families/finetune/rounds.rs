@@ -4,11 +4,13 @@ use cloister_params::block::BlockKind;
 use rand_core::CryptoRng;
 
 use crate::blocks::BlockVectors;
-use crate::classifier::trainer::{LocalResult, TrainingProgress, first_and_last};
+use crate::classifier::trainer::first_and_last;
 use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuned, FineTuner, FineTuning, RoutingSummary};
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, Model};
 use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
+use crate::training::progress::TrainingProgress;
+use crate::training::result::LocalResult;
 
 /// A model whose adapter is trained in rounds. Whose examples it is given is the caller's affair: one model serves
 /// several members that are trained one after the other.

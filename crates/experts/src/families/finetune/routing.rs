@@ -6,11 +6,11 @@ use tch::{Device, Kind};
 
 use super::example::{Batch, records};
 use super::{Example, FineTuner};
-use crate::classifier::moe;
-use crate::classifier::trainer::ExpertRegion;
 use crate::error::ExpertsError;
 use crate::families::Routing;
 use crate::training::private::{Averaging, LayerAverages, RecordAverages, RecordBatch, record_batches};
+use crate::training::result::ExpertRegion;
+use crate::training::routing::LayerRouting;
 use crate::training::statistics::LayerStatistics;
 
 /// How a model routes examples, layer by layer. It tells of the examples: only what a round plan names may leave.
@@ -101,8 +101,8 @@ impl FineTuner {
 }
 
 /// What the regulariser and the statistics look at.
-pub(super) fn plain(routing: &Routing) -> moe::Routing {
-    moe::Routing {
+pub(super) fn plain(routing: &Routing) -> LayerRouting {
+    LayerRouting {
         hidden: routing.hidden.detach().to_kind(Kind::Float),
         probabilities: routing.probabilities.shallow_clone(),
         chosen: routing.chosen.shallow_clone(),

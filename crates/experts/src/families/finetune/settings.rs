@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::classifier::trainer::LocalTraining;
 use crate::error::ExpertsError;
 use crate::training::optimizer::{Decay, Plan, Rule};
 use crate::training::regularizer::RoutingForm;
+use crate::training::settings::LocalTraining;
 
 /// How a family's model is fine-tuned.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

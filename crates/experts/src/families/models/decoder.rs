@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::config::names::{CORRECTION, sparse_names};
 use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig, MoeConfig, QueryNorm};
@@ -14,7 +15,7 @@ use crate::families::layers::projection::{GatedNetwork, Norm};
 use crate::families::layers::rope::Rotation;
 use crate::families::layers::router::{Router, Routing};
 use crate::families::layers::tokens::Tokens;
-use crate::families::models::loader::{Loader, Precision};
+use crate::families::models::loader::Loader;
 
 /// Experts that every token uses.
 struct Shared {

@@ -4,35 +4,10 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::layers::projection::{GatedNetwork, Norm, Projection};
 use crate::families::weights::Checkpoint;
-
-/// What a model computes in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Precision {
-    /// 32-bit floats.
-    Float32,
-    /// bfloat16, with 32-bit masters of whatever is trained.
-    Bfloat16,
-}
-
-impl Precision {
-    pub(crate) fn kind(self) -> Kind {
-        match self {
-            Self::Float32 => Kind::Float,
-            Self::Bfloat16 => Kind::BFloat16,
-        }
-    }
-
-    /// Bytes of a value.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Float32 => 4,
-            Self::Bfloat16 => 2,
-        }
-    }
-}
 
 /// A checkpoint with a precision and a device.
 pub(crate) struct Loader {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, Trained, plain};
 use crate::families::config::read::{read_decoder, read_family};
@@ -14,7 +15,6 @@ use crate::families::finetune::{Batch, Limits};
 use crate::families::layers::router::Routing;
 use crate::families::layers::tokens::Tokens;
 use crate::families::models::decoder::Decoder;
-use crate::families::models::loader::Precision;
 use crate::families::models::sites::{Part, Site, SiteShape};
 use crate::families::models::switch::Switch;
 use crate::training::private::Recorder;

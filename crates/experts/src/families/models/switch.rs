@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::config::switch::SwitchConfig;
 use crate::families::layers::experts::{Activation, ExpertProjection, Experts};
@@ -11,7 +12,7 @@ use crate::families::layers::projection::{Norm, Projection};
 use crate::families::layers::relative::bias;
 use crate::families::layers::router::{Router, Routing};
 use crate::families::layers::tokens::Tokens;
-use crate::families::models::loader::{Loader, Precision};
+use crate::families::models::loader::Loader;
 use crate::packing::Packing;
 
 /// Attention as T5 has it: scores are not scaled.

@@ -3,11 +3,14 @@
 use cloister_params::block::BlockKind;
 use tch::{Kind, Tensor};
 
-use crate::classifier::model::values;
-use crate::classifier::moe::Routing;
+use crate::device::values;
 use crate::error::ExpertsError;
 use crate::training::private::{RecordBatch, RecordSums, record_batches};
 use crate::training::regularizer::Over;
+use crate::training::routing::LayerRouting;
+
+/// Experts that each token of an audited record is sent to, as in the classifier.
+const EXPERTS_PER_TOKEN: usize = 2;
 
 /// How records are averaged.
 #[derive(Clone, PartialEq, Debug)]
@@ -70,7 +73,7 @@ impl RecordAverages {
         let rows = |values: Vec<f32>, width: usize| Tensor::from_slice(&values).view([-1, width as i64]);
         let hidden = tokens.iter().flat_map(|token| token.hidden.iter().copied()).collect();
         let logits = tokens.iter().flat_map(|token| token.logits.iter().copied()).collect();
-        let routing = Routing::new(rows(hidden, width), &rows(logits, experts));
+        let routing = LayerRouting::new(rows(hidden, width), &rows(logits, experts), EXPERTS_PER_TOKEN);
         let owners =
             records.iter().zip(0_i64..).flat_map(|(record, owner)| record.iter().map(move |_| owner));
         let owners = Tensor::from_slice(&owners.collect::<Vec<i64>>());
@@ -136,7 +139,7 @@ impl<'a> LayerAverages<'a> {
     }
 
     /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all tokens of its examples.
-    pub(crate) fn add(&mut self, routing: &Routing, owners: &Tensor, batch: &RecordBatch) {
+    pub(crate) fn add(&mut self, routing: &LayerRouting, owners: &Tensor, batch: &RecordBatch) {
         let owners = batch.places(owners.device()).index_select(0, owners);
         let over = Over::Examples { owners: &owners, examples: batch.records };
         let assigned = routing.probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
@@ -211,7 +214,7 @@ mod tests {
                 owners.extend(tokens.map(|_| place));
             }
             let [rows, owners] = [rows, owners].map(|numbers: Vec<i64>| Tensor::from_slice(&numbers));
-            let routing = Routing::new(hidden.index_select(0, &rows), &logits.index_select(0, &rows));
+            let routing = LayerRouting::new(hidden.index_select(0, &rows), &logits.index_select(0, &rows), 2);
             layer.add(&routing, &owners, &batch);
         }
         RecordAverages::of(&[layer])

@@ -5,7 +5,7 @@ use rand_core::CryptoRng;
 use tch::{Kind, Tensor};
 
 use super::{ClippedSum, Grid, PrivateTraining};
-use crate::classifier::model::values;
+use crate::device::values;
 use crate::error::ExpertsError;
 
 /// A gradient for each example, over several parameters.

@@ -130,7 +130,7 @@ mod tests {
             let values: Vec<f32> = batch.examples.iter().map(|&example| example as f32).collect();
             let parts = batch.means(vec![Tensor::from_slice(&values).view([-1, 1, 1])]);
             let complete = sums.complete(&batch, parts);
-            found.extend(crate::classifier::model::values(&complete[0]));
+            found.extend(crate::device::values(&complete[0]));
         }
         assert!(sums.incomplete.is_none(), "every record is complete");
         found

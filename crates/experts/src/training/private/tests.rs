@@ -71,7 +71,7 @@ fn looks_gaussian(values: &[f64], deviation: f64) -> bool {
 
 fn noised(grid: Grid, sum: &[f32], divisor: f64, random: &mut ChaCha20Rng) -> Vec<f64> {
     let noised = grid.noised(&Tensor::from_slice(sum), divisor, random);
-    crate::classifier::model::values(&noised).into_iter().map(f64::from).collect()
+    crate::device::values(&noised).into_iter().map(f64::from).collect()
 }
 
 /// PRIV-10

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::classifier::minilm::{unsupported, unusable};
 use crate::error::ExpertsError;
 use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig};
 use crate::families::convert::gguf::Gguf;
+use crate::model_files::{unsupported, unusable};
 
 /// Settings of the model that the configuration is made of, or that [`settings`] compares.
 const READ: [&str; 17] = [

@@ -15,12 +15,12 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use serde_json::{Value as Json, json};
 use tch::{Kind, Tensor};
 
-use crate::classifier::minilm::{unsupported, unusable};
 use crate::error::ExpertsError;
 use crate::families::config::fields::Fields;
 use crate::families::config::read::read_decoder;
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
 use crate::families::convert::upcycle::{Part, part, write, write_json};
+use crate::model_files::{unsupported, unusable};
 
 /// A GGUF file, its header read.
 struct Gguf<'a> {

@@ -5,9 +5,10 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use tch::Device;
 
 use super::*;
-use crate::classifier::encoder::open_tokenizer;
+use crate::device::Precision;
 use crate::families::weights::Checkpoint;
-use crate::families::{Model, Precision, Tokens};
+use crate::families::{Model, Tokens};
+use crate::texts::open_tokenizer;
 
 const PARTS: [(&str, &str); 9] = [
     ("attn_norm", "input_layernorm"),
@@ -49,7 +50,7 @@ fn neighbours(tensor: &Tensor, heads: i64) -> Tensor {
 
 fn stored(tensor: &Tensor, halved: bool) -> QTensor {
     let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-    let values = crate::classifier::model::values(&tensor.to_kind(Kind::Float));
+    let values = crate::device::values(&tensor.to_kind(Kind::Float));
     let stored = Stored::from_vec(values, shape, &candle_core::Device::Cpu).expect("sound sizes");
     let kind = if halved { GgmlDType::F16 } else { GgmlDType::F32 };
     QTensor::quantize(&stored, kind).expect("sound sizes")

@@ -3,9 +3,9 @@
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
 
-use crate::classifier::minilm::{unsupported, unusable};
 use crate::error::ExpertsError;
 use crate::families::convert::gguf::{Gguf, whole};
+use crate::model_files::{unsupported, unusable};
 
 /// Types of tokens, as GGUF numbers them: control tokens and those that a user has defined are never split.
 const CONTROL: u64 = 3;

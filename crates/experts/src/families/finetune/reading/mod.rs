@@ -13,12 +13,12 @@ use cloister_params::limits::Date;
 use tokenizers::{Encoding, Tokenizer};
 
 use super::template::{Message, Span, Template};
-use crate::classifier::encoder::open_tokenizer;
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
 use crate::families::finetune::example::{Example, Limits, Question};
 use crate::files::quiet::quietly;
 use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
+use crate::texts::{Long, open_tokenizer};
 
 /// The columns of all kinds of rows.
 const COLUMNS: &[&str] = &[
@@ -37,21 +37,6 @@ const COLUMNS: &[&str] = &[
 ];
 /// What a row that a language model learns from must have.
 const NEEDED: &str = "a row has “prompt” with “completion”, or “messages”, or “question” with “choices” and “answer”, or “text”";
-
-/// What becomes of a text that is longer than a model reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Long {
-    /// What is given is cut from its start, and what is learnt from its end.
-    Cut,
-    /// The text becomes several windows, each an example of the same record. Each starts with the last tokens of the
-    /// one before, so many of them, as context: every token is learnt once. For decoders.
-    Split {
-        /// Tokens that two windows share, at least 1 and fewer than a window has.
-        overlap: usize,
-        /// Windows that a text may become; what is behind them is cut.
-        most: usize,
-    },
-}
 
 /// Turns rows of a file into examples.
 pub struct Reader {

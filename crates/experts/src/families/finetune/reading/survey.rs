@@ -4,7 +4,7 @@ use super::{COLUMNS, Reader};
 use crate::error::ExpertsError;
 use crate::files::notes::labelled_text;
 use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
-use crate::survey::SurveyedRow;
+use crate::texts::SurveyedRow;
 
 impl Reader {
     /// Hands over each row with all of its tokens, and goes on after a bad one, unlike [`each`](Self::each).

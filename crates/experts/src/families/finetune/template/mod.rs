@@ -20,9 +20,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value as Item, context};
 use serde_json::{Map, Value};
 
-use crate::classifier::minilm::{read_file, unusable};
 use crate::error::ExpertsError;
 use crate::files::quiet::quietly;
+use crate::model_files::{read_file, unusable};
 use functions::Raised;
 
 /// ChatML, as SmolLM2, Qwen and many others have it: for folders that bring no template.

@@ -1,4 +1,4 @@
-//! What a local training or an evaluation yields.
+//! What a local training yields.
 
 use crate::blocks::BlockVectors;
 use crate::training::private::RecordAverages;
@@ -52,29 +52,4 @@ impl std::fmt::Debug for LocalResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LocalResult({} regions)", self.regions.len())
     }
-}
-
-/// Notes of one class, or of all.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Score {
-    /// Notes that the model classifies as labelled.
-    pub correct: usize,
-    /// Notes evaluated.
-    pub total: usize,
-}
-
-impl Score {
-    /// The share of correct notes; 0 where there are no notes.
-    pub fn accuracy(self) -> f64 {
-        self.correct as f64 / self.total.max(1) as f64
-    }
-}
-
-/// How well a model classifies.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Evaluation {
-    /// Over all notes.
-    pub overall: Score,
-    /// For each class.
-    pub per_class: Vec<Score>,
 }

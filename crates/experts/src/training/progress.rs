@@ -1,9 +1,19 @@
-//! The losses of a training's steps.
+//! How far a training is, and the losses of its steps.
 
 use tch::{Device, Tensor};
 
-use crate::classifier::trainer::TrainingProgress;
 use crate::error::ExpertsError;
+
+/// How far a training is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TrainingProgress {
+    /// Steps done.
+    pub step: usize,
+    /// Steps of the whole training.
+    pub steps: usize,
+    /// Loss of the task in the last batch, in nats a note.
+    pub loss: f64,
+}
 
 /// Steps between two looks at losses on a GPU, each of which waits until everything before it is done.
 const STEPS_BETWEEN_LOOKS: usize = 16;

@@ -1,0 +1,26 @@
+//! What an evaluation yields.
+
+/// Notes of one class, or of all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Score {
+    /// Notes that the model classifies as labelled.
+    pub correct: usize,
+    /// Notes evaluated.
+    pub total: usize,
+}
+
+impl Score {
+    /// The share of correct notes; 0 where there are no notes.
+    pub fn accuracy(self) -> f64 {
+        self.correct as f64 / self.total.max(1) as f64
+    }
+}
+
+/// How well a model classifies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evaluation {
+    /// Over all notes.
+    pub overall: Score,
+    /// For each class.
+    pub per_class: Vec<Score>,
+}

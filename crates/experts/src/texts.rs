@@ -1,0 +1,96 @@
+//! How texts become tokens, whichever model reads them.
+
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use crate::error::ExpertsError;
+use crate::model_files::{read_file, unusable};
+
+/// How a note that is longer than the model reads is split. Windows of a note stay one note: they are pooled together
+/// before the head, so the note has one label, one loss, and counts as one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Windows {
+    /// The most windows of a note; what is beyond them is cut off.
+    pub most: usize,
+    /// Tokens that a window shares with the one before.
+    pub overlap: usize,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { most: 1, overlap: 0 }
+    }
+}
+
+impl Windows {
+    /// The most tokens of a text that are read, where a window has room for so many.
+    pub(crate) fn read_tokens(self, room: usize) -> Result<usize, ExpertsError> {
+        self.check_room(room)?;
+        Ok(room + (self.most - 1) * (room - self.overlap))
+    }
+
+    /// What becomes of long texts of a published model.
+    pub fn long(self) -> Long {
+        match self.most {
+            1 => Long::Cut,
+            most => Long::Split { overlap: self.overlap, most },
+        }
+    }
+
+    /// Checks that windows with room for so many tokens of a text can share as many as they are to.
+    pub(crate) fn check_room(self, room: usize) -> Result<(), ExpertsError> {
+        if self.most == 0 || self.overlap >= room {
+            return Err(ExpertsError::Settings(format!(
+                "a note must have at least 1 window, and windows may share at most {} of their {room} tokens",
+                room - 1
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a text that is longer than a model reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Long {
+    /// What is given is cut from its start, and what is learnt from its end.
+    Cut,
+    /// The text becomes several windows, each an example of the same record. Each starts with the last tokens of the
+    /// one before, so many of them, as context: every token is learnt once. For decoders.
+    Split {
+        /// Tokens that two windows share, at least 1 and fewer than a window has.
+        overlap: usize,
+        /// Windows that a text may become; what is behind them is cut.
+        most: usize,
+    },
+}
+
+/// A row's text as the model reads it, its class, and its record.
+pub(crate) struct SurveyedRow {
+    /// All tokens of it, however many the model reads.
+    pub(crate) tokens: Vec<i64>,
+    /// The name of its class, where there are classes.
+    pub(crate) class: Option<String>,
+    /// The number of its record in its file.
+    pub(crate) record: usize,
+}
+
+pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
+    // Reading first tells a missing file from a broken one.
+    let bytes = read_file(path)?;
+    let mut tokenizer =
+        Tokenizer::from_bytes(bytes).map_err(|error| unusable(path, format!("no tokenizer: {error}")))?;
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| unusable(path, format!("its truncation cannot be turned off: {error}")))?;
+    Ok(tokenizer)
+}
+
+/// What is wrong with a text that has this token.
+pub(crate) fn beyond(token: i64, vocabulary: usize) -> String {
+    format!(
+        "its text has the token number {token}, and the model's vocabulary has {vocabulary}, from 0 on; use the tokenizer that \
+         belongs to the model"
+    )
+}
