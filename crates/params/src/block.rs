@@ -1,4 +1,4 @@
-//! The partition of what is aggregated into blocks, each with a cohort of its own.
+//! The partition of everything that is aggregated into blocks. Each block has a cohort of its own.
 
 use std::fmt;
 
@@ -16,23 +16,24 @@ pub enum BlockKind {
         /// Index of the expert in its layer.
         expert: u16,
     },
-    /// The parameters of one layer's router and, as its last coordinate, the consistency weight that the
-    /// member scaled them by. Its cohort is everyone.
+    /// The parameters of one layer's router and, as its last coordinate, the consistency weight by which the
+    /// member scaled them. Its cohort is everyone.
     Router {
-        /// Index of the MoE layer.
+        /// Index of the MoE layer, from 0 over the MoE layers only.
         layer: u16,
     },
-    /// All other trainable parameters. Its cohort is everyone.
+    /// All other trainable parameters. Its cohort is everyone, or a majority if the plan says so
+    /// ([`SharedCohort`](crate::plan::SharedCohort)).
     Shared,
-    /// The routing distribution of one layer, one coordinate an expert, noised. Its cohort is everyone.
+    /// The routing distribution of one layer: one noised coordinate for each expert. Its cohort is everyone.
     Routing {
-        /// Index of the MoE layer.
+        /// Index of the MoE layer, from 0 over the MoE layers only.
         layer: u16,
     },
 }
 
 impl BlockKind {
-    /// Whether members of the cohort are chosen by alignment; every other block's cohort is everyone.
+    /// Whether the block has sketches that choose its cohort by alignment. Only experts have them.
     pub fn is_scored(self) -> bool {
         matches!(self, Self::Expert { .. })
     }
@@ -52,10 +53,10 @@ impl fmt::Display for BlockKind {
 /// One row of the partition: a block and how many coordinates it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlockShape {
-    /// The block's number, its place in the table.
+    /// The block's number, which is also its place in the table.
     pub id: BlockId,
-    /// What it holds.
+    /// What the block holds.
     pub kind: BlockKind,
-    /// Coordinates in the block.
+    /// Coordinates in the block, from 1 to [`MAX_BLOCK_LENGTH`](crate::plan::MAX_BLOCK_LENGTH).
     pub length: u64,
 }

@@ -1,23 +1,25 @@
-//! The privacy floors and quorums of a roster. They are computed here and nowhere else; files and plans may
-//! tighten them and never loosen them.
+//! The privacy floors and quorums of a roster. They are computed here and nowhere else. Files and plans may
+//! tighten them, and never loosen them.
 
 use thiserror::Error;
 
-/// Honest companions that every member of a summed cohort is promised (`H` of the specification).
+/// How many other honest members every member of a summed cohort is promised (`H` of the specification).
 pub const HONEST_COMPANIONS: usize = 2;
-/// The largest roster: above it a sparse mask graph would be needed, which has a check of its own.
+/// The largest number of member organisations. Every member shares a mask with every other, so that more
+/// members would need a sparse graph of masks, whose connectivity would have to be checked
+/// (`protocols/growth.md`).
 pub const MAX_MEMBERS: usize = 300;
-/// The smallest roster in which a sum hides anybody.
+/// The smallest number of member organisations, and of custodians, with which a sum hides anybody.
 pub const MIN_MEMBERS: usize = 3;
-/// By default every member is a custodian up to this many.
+/// By default every member is a custodian, up to this many.
 pub const DEFAULT_CUSTODIANS: usize = 16;
-/// From this many members on, cohorts smaller than everyone are possible with room for drop-outs.
+/// From this many members on, cohorts smaller than everyone are possible with room for dropouts.
 pub const COHORTS_FROM: usize = 8;
 
-/// A roster that no floors exist for.
+/// A roster for which no floors exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum FloorsError {
-    /// Too few organisations for a sum to hide anybody, or more than the mask graph is checked for.
+    /// Too few organisations for a sum to hide anybody, or more than [`MAX_MEMBERS`].
     #[error(
         "the roster has {got} member organisations; between {MIN_MEMBERS} and {MAX_MEMBERS} are possible"
     )]
@@ -25,13 +27,13 @@ pub enum FloorsError {
         /// Member organisations in the roster.
         got: usize,
     },
-    /// Too few custodians for shares to be safe with any one of them.
+    /// Too few custodians: shares would not be safe with any one of them.
     #[error("the roster has {got} custodians; at least {MIN_MEMBERS} are needed")]
     Custodians {
         /// Custodians in the roster.
         got: usize,
     },
-    /// So many custodians may be corrupt that no cohort of the members could be opened.
+    /// So many custodians may be corrupt that the cohort floor exceeds the number of members.
     #[error(
         "{custodians} custodians need cohorts of {cohort} organisations, but there are {members}; list fewer custodians"
     )]
@@ -45,9 +47,8 @@ pub enum FloorsError {
     },
 }
 
-/// What a roster of `n` member organisations and `c` custodians tolerates and demands.
-///
-/// Source: protocol specification, requirements `FLOOR-01` to `FLOOR-04`.
+/// What a roster of `n` member organisations and `c` custodians tolerates and demands (`FLOOR-01` to
+/// `FLOOR-04`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Floors {
     /// Member organisations, `n`.
@@ -60,9 +61,11 @@ pub struct Floors {
     pub corrupt_organisations: usize,
     /// The fewest organisations of a cohort whose sum is opened, `F = T + H + 1`.
     pub cohort: usize,
-    /// Signatures that make a certificate, `h_s = floor((c+f)/2) + 1`: two certificates share an honest signer.
+    /// Signatures that make a certificate, `h_s = floor((c+f)/2) + 1`. Any two certificates then share an
+    /// honest signer, and an honest custodian signs one body only: a round cannot have two results.
     pub seal_quorum: usize,
-    /// Shares that open a secret, `h_r = floor(c/2) + 1 > f`.
+    /// Shares that open a secret, `h_r = floor(c/2) + 1`. It is above `f`, so that malicious custodians alone
+    /// open nothing.
     pub reveal_threshold: usize,
 }
 
@@ -99,7 +102,7 @@ impl Floors {
         })
     }
 
-    /// Members that may be lost in a round that still sums.
+    /// How many members may drop out of a round that still has sums.
     pub fn tolerated_losses(&self) -> usize {
         (self.members - self.cohort).min(self.custodians.saturating_sub(self.seal_quorum))
     }

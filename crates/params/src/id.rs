@@ -1,4 +1,4 @@
-//! Identifiers. Each is a type of its own, so that a block can never be passed for a member.
+//! Identifiers. Each is a type of its own, so that a block cannot be mistaken for a member.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct PartyId(pub u32);
 
 impl PartyId {
-    /// The coordinator, which is no member and holds no share.
+    /// The coordinator. It is neither member nor custodian, and holds no share.
     pub const COORDINATOR: Self = Self(0);
 }
 
@@ -23,7 +23,8 @@ impl fmt::Display for PartyId {
     }
 }
 
-/// A block of the partition of the trainable parameters, numbered from 0 in the order of the plan's block table.
+/// A block of the partition of the trainable parameters, numbered from 0 in the order of the plan's block
+/// table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BlockId(pub u32);
@@ -55,11 +56,11 @@ impl fmt::Display for Round {
     }
 }
 
-/// A SHA-256 digest over a canonical body.
+/// A SHA-256 digest. What it is a digest of, `cloister_crypto::hash::Domain` says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 
-/// Hex in files, raw bytes on the wire.
+/// Hexadecimal digits in files that people read, raw bytes on the wire.
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {

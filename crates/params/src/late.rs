@@ -1,4 +1,7 @@
 //! Sizes of late sketches: which blocks have one, and how large an honest one can be.
+//!
+//! A late sketch is 48 sums over an upload. Members send it after all uploads are sealed, so that a lying
+//! upload shows (`protocols/late-sketches.md`).
 
 use crate::block::BlockKind;
 use crate::planned_block::PlannedBlock;
@@ -6,30 +9,32 @@ use crate::planned_block::PlannedBlock;
 /// Rows of a late sketch.
 pub const LATE_ROWS: usize = 48;
 
-/// A block has a late sketch if it is at least this many times as long: shorter ones would be told, not sketched.
+/// A block has a late sketch if it is at least this many times as long as the sketch. The rows over a shorter
+/// block would tell too much of each coordinate.
 const LENGTHS_PER_ROW: u64 = 100;
 
-/// Whether members sketch this block, where the plan has late sketches at all (`LATE-01`).
+/// Whether members sketch this block if the plan has late sketches at all (`LATE-01`).
 pub fn is_sketched(block: &PlannedBlock) -> bool {
     most_sketches(block) > 0
 }
 
-/// How many late sketches a member without a budget sends of a block with the same parameters (`LATE-10`).
+/// How many late sketches a member without a privacy budget sends of a block while its parameters stay the
+/// same (`LATE-10`). Together they have at most a hundredth as many rows as the block has coordinates.
 pub fn most_sketches(block: &PlannedBlock) -> u64 {
     block.shape.length / (LENGTHS_PER_ROW * LATE_ROWS as u64)
 }
 
 /// The largest sum of squares of an honest member's late sketch, in steps (`LATE-04`).
 ///
-/// A row is sub-Gaussian with variance proxy `|x|^2 / 2`, so by the chi-square bound the sum over 48 rows exceeds
-/// `4 * 48 * |x|^2 / 2` with a probability below `exp(-24 * (3 - ln 4))`, about 2^-56.
+/// A row over a vector `x` is sub-Gaussian with variance proxy `|x|^2 / 2`. By the chi-square bound the sum
+/// over 48 rows exceeds `4 * 48 * |x|^2 / 2` with a probability below `exp(-24 * (3 - ln 4))`, about 2^-56.
 pub fn norm_bound(block: &PlannedBlock, weight: u8) -> u128 {
     let norm = u128::from(weight) * upload_norm(block);
     2 * LATE_ROWS as u128 * norm * norm
 }
 
-/// The largest norm of an honest upload before its weight, in steps: the clip, rounding, twice the expected norm of
-/// its noise, and for a router the consistency weight.
+/// The largest L2 norm of an honest upload before its weight, in steps: the clip, rounding, twice the
+/// expected norm of its noise, and for a router its consistency weight.
 fn upload_norm(block: &PlannedBlock) -> u128 {
     let clip = u128::from(block.scale.clip_steps);
     let root = u128::from(block.shape.length.isqrt() + 1);

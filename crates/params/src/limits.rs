@@ -1,16 +1,16 @@
-//! What a hospital's policy says about privacy: the unit that it counts in, its budget, and the day it ends.
+//! What a hospital's policy says about privacy: the unit in which it counts, its budget, and its last day.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Whose data one release may say little about.
+/// Whose data is protected: what neighbouring data sets differ in (`PRIV-01`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivacyUnit {
-    /// One record of one hospital: a row of its file, or all rows with the same value in a column that the hospital names, such as
-    /// all notes of a patient (`PRIV-01`).
+    /// One record of one hospital: a row of its file, or all rows with the same value in a column that the
+    /// hospital names, such as all notes of a patient.
     Record,
     /// Everything that one hospital contributes.
     Member,
@@ -25,30 +25,35 @@ impl fmt::Display for PrivacyUnit {
     }
 }
 
-/// The most that everything released of a hospital's data may cost together.
+/// The most that everything released of a hospital's data may cost together. The hospital sets it in its
+/// policy.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivacyLimits {
     /// Whose data is protected.
     pub unit: PrivacyUnit,
-    /// The largest ε.
+    /// The largest ε, above 0. A few units are a promise; above about 20 it is none.
     pub maximum_epsilon: f64,
-    /// The δ at which ε is taken.
+    /// The δ at which ε is taken, between 0 and 1. It should be well below one over the number of records.
     pub maximum_delta: f64,
-    /// The private training that the budget is for; if not given, none is reserved, and any is counted by Rényi divergences.
+    /// The private training that the budget is for. All of it counts as spent from the beginning, and as
+    /// tightly as it can be counted. If it is not given, no training is reserved, and any is counted more
+    /// roughly, by Rényi divergences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLimits>,
 }
 
-/// The private training that a budget is for, fixed before anything of it is charged (`PRIV-05`).
+/// The private training that a budget is for, fixed before anything is charged (`PRIV-05`). `cloister privacy
+/// plan` prints it.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingLimits {
-    /// The least standard deviation of the noise on a step's sum over the clipping norm, in thousandths.
+    /// The least noise multiplier: the standard deviation of the noise on a step's sum, divided by the
+    /// clipping norm, in thousandths.
     pub noise_multiplier_milli: u32,
     /// The largest probability with which a record is in a step's batch, in millionths.
     pub sampling_probability_micro: u32,
-    /// Steps of all rounds together.
+    /// The most steps of all rounds together.
     pub steps: u64,
 }
 
@@ -62,7 +67,7 @@ pub struct Date {
 }
 
 impl Date {
-    /// The day of a time; times before 1970 are its first day.
+    /// The day of a time, in UTC. Times before 1970 give 1970-01-01.
     pub fn from_time(time: SystemTime) -> Self {
         Self::from_unix_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
@@ -93,17 +98,17 @@ impl Date {
         era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468
     }
 
-    /// Its year.
+    /// The year, from 1970.
     pub fn year(self) -> u16 {
         self.year
     }
 
-    /// Its month, from 1.
+    /// The month, from 1 to 12.
     pub fn month(self) -> u8 {
         self.month
     }
 
-    /// Its day of the month, from 1.
+    /// The day of the month, from 1 to 31.
     pub fn day(self) -> u8 {
         self.day
     }
@@ -113,16 +118,17 @@ impl TryFrom<String> for Date {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let parts: Vec<&str> = text.split('-').collect();
-        let wrong = || format!("{text:?} is no day; write it like 2027-06-30");
-        let [year, month, day] = parts[..] else { return Err(wrong()) };
-        let parsed = (year.parse().ok(), month.parse().ok(), day.parse().ok());
-        let (Some(year), Some(month), Some(day)) = parsed else { return Err(wrong()) };
-        let date = Self { year, month, day };
-        let holds =
-            [year >= 1970, (1..=12).contains(&month), (1..=31).contains(&day), date.to_string() == text];
-        if holds.contains(&false) { Err(wrong()) } else { Ok(date) }
+        parse_date(&text).ok_or_else(|| format!("{text:?} is not a date; write it like 2027-06-30"))
     }
+}
+
+fn parse_date(text: &str) -> Option<Date> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [year, month, day] = parts[..] else { return None };
+    let date = Date { year: year.parse().ok()?, month: month.parse().ok()?, day: day.parse().ok()? };
+    let in_range = date.year >= 1970 && (1..=12).contains(&date.month) && (1..=31).contains(&date.day);
+    // Numbers also parse with a sign, or with fewer or more digits; a date has one spelling only.
+    (in_range && date.to_string() == text).then_some(date)
 }
 
 impl From<Date> for String {

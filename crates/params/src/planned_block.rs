@@ -12,7 +12,7 @@ pub struct PlannedBlock {
     pub shape: BlockShape,
     /// Clip and quantisation step.
     pub scale: Scale,
-    /// Standard deviation of the noise that each member adds to each coordinate before masking, in quantisation
-    /// steps; 0 is no noise.
+    /// Standard deviation of the noise that each member adds to each coordinate before masking, in
+    /// quantisation steps; 0 is no noise.
     pub noise_steps: u32,
 }

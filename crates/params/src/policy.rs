@@ -1,4 +1,5 @@
-//! A party's own policy file: what it accepts of a plan, whatever the coordinator proposes.
+//! A party's policy file: what it accepts of a plan, whatever the coordinator proposes.
+//! `deploy/config/policy.toml` is a sample with all settings.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -8,43 +9,48 @@ use crate::id::Digest;
 use crate::limits::{Date, PrivacyLimits};
 use crate::plan::{CheckedPlan, Fallback, LateSketchMode, RoundSettings, Threshold};
 
-/// Limits that a hospital sets for itself. Every limit may only tighten the specification's floors.
+/// Limits that a hospital sets for itself. A limit can only tighten the specification's floors.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// The governance key whose signature makes a consortium file acceptable.
     pub governance_key: PublicBytes,
-    /// The fewest organisations of a cohort that this party lets its update be summed in.
+    /// The fewest organisations of a cohort in which this party's update may be summed, this party included.
+    /// By default the consortium's floor alone holds.
     #[serde(default)]
     pub minimum_cohort: u16,
-    /// The least noise on sketch coordinates, in sketch steps.
+    /// The least standard deviation of the noise on each coordinate of a sketch, in sketch steps (a sketch's
+    /// clip is 8192 steps). By default 0.
     #[serde(default)]
     pub minimum_sketch_noise: u16,
-    /// The largest aggregation weight.
+    /// The largest aggregation weight that any member may have, 1 to 15. By default 15.
     #[serde(default = "default_weight")]
     pub maximum_weight: u8,
-    /// Whether a block without an aligned cohort may be summed over everyone.
+    /// Whether an expert without an aligned cohort may be summed over everyone. By default yes.
     #[serde(default = "default_fallback")]
     pub allow_fallback_to_everyone: bool,
-    /// Whether members may be asked for late sketches: 48 sums over each of its uploads, seen by everybody.
+    /// Whether a plan may ask members for late sketches: 48 sums over each upload of this party, which
+    /// everybody sees. By default no.
     #[serde(default)]
     pub allow_late_sketches: bool,
-    /// Whether training must be private, record by record: DP-SGD at every member.
+    /// Whether plans must train with DP-SGD at every member, so that training says little about any one
+    /// record. By default no.
     #[serde(default)]
     pub require_private_training: bool,
-    /// The least noise of private training over its clip, in thousandths, where a plan has private training.
+    /// The least noise multiplier of private training, in thousandths, if a plan has private training. By
+    /// default 300.
     #[serde(default = "default_noise_multiplier")]
     pub minimum_noise_multiplier_milli: u32,
-    /// The scoring rules that this party takes part in; every one if not given.
+    /// The scoring rules that this party accepts. By default all.
     #[serde(default = "every_scoring_rule")]
     pub allowed_scoring_rules: Vec<Threshold>,
-    /// Digests of the tasks (classes and shape of the model) that this party takes part in; any if not given.
+    /// Digests of the tasks (classes and shape of the model) that this party accepts. By default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_models: Option<Vec<Digest>>,
-    /// The last day on which this policy admits a plan.
+    /// The last day, in UTC, on which this policy admits a plan. By default it does not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Date>,
-    /// The privacy budget; none if not given, which the ledger then says.
+    /// The privacy budget. Without one, releases are counted in the ledger, and none is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<PrivacyLimits>,
 }
@@ -57,8 +63,8 @@ fn default_fallback() -> bool {
     true
 }
 
-/// With it, one step that takes every record costs an ε of 21 at a δ of 10⁻⁶: less noise is no meaningful promise, as statements
-/// of privacy say (`PRIV-09`).
+/// With this noise, one step that takes every record costs an ε of 21 at a δ of 10⁻⁶. Privacy statements call
+/// an ε above 20 no meaningful promise (`PRIV-09`).
 fn default_noise_multiplier() -> u32 {
     300
 }
@@ -72,15 +78,16 @@ fn every_scoring_rule() -> Vec<Threshold> {
 #[error("the policy file cannot be read: {0}")]
 pub struct PolicySyntax(String);
 
-/// A plan that this party refuses. The sentence names the rule, the plan's value and the limit.
+/// Why this party refuses a plan. The message names the policy's setting, the plan's value and the limit. The
+/// party sends it to the coordinator in its `Refusal`.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PolicyRefusal {
-    /// Cohorts too small.
+    /// Cohorts that are too small.
     #[error(
         "policy `minimum_cohort`: the plan opens cohorts of {got} organisations, this party demands {limit}"
     )]
     Cohort {
-        /// The plan's floor.
+        /// The plan's floor, in organisations.
         got: u16,
         /// The policy's.
         limit: u16,
@@ -95,7 +102,7 @@ pub enum PolicyRefusal {
         /// The policy's.
         limit: u16,
     },
-    /// Weights too large.
+    /// Weights that are too large.
     #[error("policy `maximum_weight`: the plan uses weights up to {got}, this party allows {limit}")]
     Weight {
         /// The plan's largest weight.
@@ -103,17 +110,17 @@ pub enum PolicyRefusal {
         /// The policy's.
         limit: u8,
     },
-    /// A fallback that is not allowed.
+    /// A fallback that the policy does not allow.
     #[error(
-        "policy `allow_fallback_to_everyone`: the plan sums unaligned experts over everyone, this party does not allow it"
+        "policy `allow_fallback_to_everyone`: the plan sums experts without an aligned cohort over everyone, this party does not allow it"
     )]
     Fallback,
-    /// Late sketches that are not allowed.
+    /// Late sketches that the policy does not allow.
     #[error(
         "policy `allow_late_sketches`: the plan asks members for late sketches, this party does not allow them"
     )]
     LateSketches,
-    /// Training that no record's privacy is counted of.
+    /// Training that is not private.
     #[error(
         "policy `require_private_training`: the plan trains without clipping and noise for each record, this party demands both"
     )]
@@ -128,7 +135,7 @@ pub enum PolicyRefusal {
         /// The policy's.
         limit: u32,
     },
-    /// A scoring rule that is not allowed.
+    /// A scoring rule that the policy does not list.
     #[error("policy `allowed_scoring_rules`: the plan scores by {got:?}, this party allows {limit:?}")]
     ScoringRule {
         /// The plan's rule.
@@ -136,17 +143,17 @@ pub enum PolicyRefusal {
         /// The policy's.
         limit: Vec<Threshold>,
     },
-    /// A model that is not allowed.
+    /// A task that the policy does not list.
     #[error(
-        "policy `allowed_models`: the plan trains the model {got}, which is none of the {count} that this party allows"
+        "policy `allowed_models`: the plan trains the task {got}, which is none of the {count} that this party allows"
     )]
     Model {
-        /// The plan's task.
+        /// Digest of the plan's task.
         got: Digest,
-        /// How many the policy lists.
+        /// How many tasks the policy lists.
         count: usize,
     },
-    /// A policy that has ended.
+    /// A policy whose last day is over.
     #[error("policy `expires`: it admitted plans until {limit}, today is {got}; have it renewed")]
     Expired {
         /// Today.
@@ -160,7 +167,8 @@ impl Policy {
     /// Reads a policy file.
     ///
     /// # Errors
-    /// A file that is no policy; unknown settings are errors, so that a typing error cannot loosen a limit.
+    /// A file that is not a policy in TOML. An unknown setting is an error, so that a typing error cannot
+    /// loosen a limit.
     pub fn parse(text: &str) -> Result<Self, PolicySyntax> {
         toml::from_str(text).map_err(|error| PolicySyntax(error.to_string()))
     }
@@ -212,7 +220,7 @@ impl Policy {
         self.admit_model(settings)
     }
 
-    /// `PRIV-08`: the rules about what is learned, and how cohorts are chosen.
+    /// `PRIV-08`: the limits on what is learned and on how cohorts are chosen.
     fn admit_model(&self, settings: &RoundSettings) -> Result<(), PolicyRefusal> {
         let got = settings.scoring.threshold;
         if !self.allowed_scoring_rules.contains(&got) {
@@ -227,10 +235,10 @@ impl Policy {
         }
     }
 
-    /// Whether the policy still admits plans today (`PRIV-08`).
+    /// Checks that the policy still admits plans today (`PRIV-08`).
     ///
     /// # Errors
-    /// A policy whose last day is over.
+    /// [`PolicyRefusal::Expired`] after the policy's last day.
     pub fn check_expiry(&self, today: Date) -> Result<(), PolicyRefusal> {
         match self.expires {
             Some(limit) if today > limit => Err(PolicyRefusal::Expired { got: today, limit }),

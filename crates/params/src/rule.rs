@@ -1,8 +1,9 @@
-//! The rules of the specification at the lines that enforce them.
+//! Switches for the rules of the specification, at the lines that enforce them. They exist for tests alone.
 //!
-//! In a program that people run, every rule is [`in_force`], and the compiler knows it. The attack suite builds this
-//! crate with the feature `switches`, and shows of each attack that it succeeds when its one rule is switched off;
-//! `cargo xtask check` fails if any other package asks for the feature.
+//! In a program that people run, every rule is [`in_force`]: the function is the constant `true`, and the
+//! compiler removes the test. The attack suite builds this crate with the feature `switches` and shows for
+//! each attack that it succeeds when its one rule is switched off. Without that control, an attack that fails
+//! could fail for another reason. `cargo xtask check` fails if any other package asks for the feature.
 
 /// Whether a rule is in force: always.
 #[cfg(not(feature = "switches"))]
@@ -27,11 +28,11 @@ mod switched {
         OFF.with_borrow(|off| !off.contains(&rule))
     }
 
-    /// Does something with one rule switched off in this thread.
-    pub fn without<T>(rule: &'static str, what: impl FnOnce() -> T) -> T {
+    /// Runs a function with one rule switched off in this thread.
+    pub fn without<T>(rule: &'static str, run: impl FnOnce() -> T) -> T {
         OFF.with_borrow_mut(|off| off.push(rule));
-        let done = what();
+        let result = run();
         OFF.with_borrow_mut(Vec::pop);
-        done
+        result
     }
 }

@@ -9,12 +9,12 @@ use crate::floors::FloorsError;
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ConsortiumError {
     /// Larger than any real consortium's file.
-    #[error("the consortium file has {got} bytes; at most {MAX_FILE_BYTES} are read")]
+    #[error("the consortium file has {got} bytes; at most {MAX_FILE_BYTES} are accepted")]
     TooLarge {
-        /// Its size.
+        /// The file's size, in bytes.
         got: usize,
     },
-    /// No consortium file in TOML.
+    /// Not a consortium file in TOML.
     #[error("the consortium file cannot be read: {0}")]
     Syntax(String),
     /// A party with the coordinator's number.
@@ -30,7 +30,7 @@ pub enum ConsortiumError {
         first: String,
         /// The later entry.
         second: String,
-        /// What they share.
+        /// The property that both share.
         what: &'static str,
     },
     /// A party that does nothing.
@@ -56,16 +56,16 @@ pub enum ConsortiumError {
     Weight {
         /// The party.
         name: String,
-        /// Its weight.
+        /// The party's weight.
         got: u8,
     },
-    /// A roster without floors.
+    /// A roster for which no floors exist.
     #[error(transparent)]
     Floors(#[from] FloorsError),
-    /// A first epoch that begins on another, or a later one that does not say on what it begins.
+    /// A first epoch that continues from another, or a later one that does not say what it continues from.
     #[error(
-        "the file has the epoch number {epoch}: a first epoch has the number 1 and no table `start`, a later one a higher number and a table \
-         `start` with the digests `epoch` and `model`"
+        "the consortium file has the epoch number {epoch}. The first epoch has the number 1 and no table `start`; a later epoch has \
+         a higher number and a table `start` with the digests `epoch` and `model`"
     )]
     Start {
         /// The file's number.

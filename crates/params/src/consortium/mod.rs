@@ -1,4 +1,5 @@
-//! The consortium file: who takes part, pinned by a signature of the governance key over the file's bytes.
+//! The consortium file: who takes part, with which keys and roles. The governance key signs the file's bytes;
+//! each party has pinned that key in its policy.
 
 mod error;
 mod start;
@@ -17,10 +18,11 @@ pub use start::{EpochStart, LastEnding};
 
 /// The largest consortium file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
-/// The largest public aggregation weight (`PLAN-07`).
+/// The largest aggregation weight. Weights are public (`PLAN-07`).
 pub const MAX_WEIGHT: u8 = 15;
 
-/// Thirty-two public bytes that a file writes in hex: a key or a certificate's SHA-256.
+/// Thirty-two public bytes, which a file writes as 64 hexadecimal digits: a key, or the SHA-256 of a
+/// certificate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicBytes(pub [u8; 32]);
 
@@ -56,9 +58,9 @@ impl<'de> Deserialize<'de> for PublicBytes {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Trains on its own notes and uploads masked blocks.
+    /// The party trains on its own notes and uploads masked blocks.
     Member,
-    /// Holds shares of members' round secrets and signs seals.
+    /// The party holds shares of the members' round secrets and signs seals.
     Custodian,
 }
 
@@ -66,24 +68,25 @@ pub enum Role {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Party {
-    /// Its number, unique, from 1.
+    /// The party's number, from 1; no other party has it.
     pub id: PartyId,
-    /// Its name, unique.
+    /// The party's name; no other party has it.
     pub name: String,
-    /// The organisation that it belongs to; floors count organisations.
+    /// The organisation to which the party belongs. Floors count organisations, so that one with several
+    /// members counts once.
     pub organisation: String,
     /// Member, custodian, or both.
     pub roles: Vec<Role>,
-    /// Its Ed25519 public key for protocol statements.
+    /// The party's Ed25519 public key, which signs its statements.
     pub signing_key: PublicBytes,
-    /// SHA-256 of its TLS certificate (DER).
+    /// SHA-256 of the party's TLS certificate (DER).
     pub certificate: PublicBytes,
-    /// Its public aggregation weight, 1 to 15.
-    #[serde(default = "one")]
+    /// The party's aggregation weight, from 1 to [`MAX_WEIGHT`]; a plan may lower it. Everybody sees it.
+    #[serde(default = "default_party_weight")]
     pub weight: u8,
 }
 
-fn one() -> u8 {
+fn default_party_weight() -> u8 {
     1
 }
 
@@ -91,25 +94,25 @@ fn one() -> u8 {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoordinatorEntry {
-    /// Its name.
+    /// The coordinator's name.
     pub name: String,
-    /// Its Ed25519 public key for plans.
+    /// The coordinator's Ed25519 public key, which signs plans.
     pub signing_key: PublicBytes,
-    /// SHA-256 of its TLS certificate (DER).
+    /// SHA-256 of the coordinator's TLS certificate (DER).
     pub certificate: PublicBytes,
 }
 
-/// The file as written, before its rules are checked.
+/// The file as it is written, before its rules are checked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsortiumFile {
     /// The consortium's name.
     pub name: String,
-    /// Counts the editions of this file; a new one starts a new epoch.
+    /// The number of this edition of the file, from 1. Each edition starts a new epoch.
     pub epoch: u32,
-    /// The coordinator.
+    /// The coordinator's entry.
     pub coordinator: CoordinatorEntry,
-    /// On what this epoch begins; from the second one on (`CONS-06`).
+    /// What this epoch continues from; given from the second epoch on (`CONS-06`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<EpochStart>,
     /// All members and custodians.
@@ -117,7 +120,8 @@ pub struct ConsortiumFile {
     pub parties: Vec<Party>,
 }
 
-/// A consortium whose file obeys its rules. Its signature is checked where keys are: `crypto::consortium`.
+/// A consortium whose file obeys its rules. That the governance key signed the file,
+/// `cloister_crypto::consortium::Epoch` shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Consortium {
     name: String,
@@ -132,7 +136,7 @@ impl Consortium {
     /// Reads and checks a consortium file.
     ///
     /// # Errors
-    /// The first rule that the file breaks (`CONS-01` to `CONS-05`).
+    /// The first rule that the file breaks (`CONS-03` to `CONS-06`, `FLOOR-06`).
     pub fn parse(text: &str) -> Result<Self, ConsortiumError> {
         if text.len() > MAX_FILE_BYTES {
             return Err(ConsortiumError::TooLarge { got: text.len() });
@@ -145,16 +149,16 @@ impl Consortium {
         for party in &file.parties {
             check_party(party)?;
         }
-        unique(&file, "number", |party| party.id.0.to_string(), None)?;
-        unique(&file, "name", |party| party.name.clone(), Some(file.coordinator.name.clone()))?;
+        check_unique(&file, "number", |party| party.id.0.to_string(), None)?;
+        check_unique(&file, "name", |party| party.name.clone(), Some(file.coordinator.name.clone()))?;
         let key = file.coordinator.signing_key.to_string();
-        unique(&file, "signing key", |party| party.signing_key.to_string(), Some(key))?;
+        check_unique(&file, "signing key", |party| party.signing_key.to_string(), Some(key))?;
         let certificate = file.coordinator.certificate.to_string();
-        unique(&file, "certificate", |party| party.certificate.to_string(), Some(certificate))?;
+        check_unique(&file, "certificate", |party| party.certificate.to_string(), Some(certificate))?;
         check_custodians(&file)?;
         let parties: BTreeMap<PartyId, Party> =
             file.parties.into_iter().map(|party| (party.id, party)).collect();
-        let organisations = organisations(parties.values().filter(|party| has(party, Role::Member)));
+        let organisations = count_organisations(parties.values().filter(|party| has(party, Role::Member)));
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         let floors = Floors::for_roster(organisations, custodians)?;
         let (epoch_number, start) = (file.epoch, file.start);
@@ -164,12 +168,12 @@ impl Consortium {
         Ok(Self { name: file.name, epoch_number, start, coordinator: file.coordinator, parties, floors })
     }
 
-    /// The number of the file's edition.
+    /// The number of the file's edition, from 1.
     pub fn epoch_number(&self) -> u32 {
         self.epoch_number
     }
 
-    /// On what the epoch begins; none for the first.
+    /// What the epoch continues from; `None` for the first one.
     pub fn start(&self) -> Option<&EpochStart> {
         self.start.as_ref()
     }
@@ -189,7 +193,7 @@ impl Consortium {
         self.parties.get(&id)
     }
 
-    /// All parties by number.
+    /// All parties, in the order of their numbers.
     pub fn parties(&self) -> impl Iterator<Item = &Party> {
         self.parties.values()
     }
@@ -204,7 +208,7 @@ impl Consortium {
         self.with_role(Role::Custodian)
     }
 
-    /// Whether this party is listed with that role.
+    /// Whether the party is listed with this role.
     pub fn has_role(&self, id: PartyId, role: Role) -> bool {
         self.party(id).is_some_and(|party| has(party, role))
     }
@@ -222,9 +226,10 @@ impl Consortium {
         self.floors
     }
 
-    /// How many organisations stand behind these parties; two members of one count once (`FLOOR-05`).
+    /// How many organisations these parties belong to. Two members of one organisation count once
+    /// (`FLOOR-05`).
     pub fn organisations(&self, parties: impl IntoIterator<Item = PartyId>) -> usize {
-        organisations(parties.into_iter().filter_map(|id| self.party(id)))
+        count_organisations(parties.into_iter().filter_map(|id| self.party(id)))
     }
 
     fn with_role(&self, role: Role) -> impl Iterator<Item = PartyId> + '_ {
@@ -246,7 +251,8 @@ fn has(party: &Party, role: Role) -> bool {
     party.roles.contains(&role)
 }
 
-fn organisations<'a>(parties: impl Iterator<Item = &'a Party>) -> usize {
+/// How many organisations these parties belong to (`FLOOR-05`).
+fn count_organisations<'a>(parties: impl Iterator<Item = &'a Party>) -> usize {
     let mut names: Vec<&str> = parties.map(|party| party.organisation.as_str()).collect();
     names.sort_unstable();
     if rule::in_force("FLOOR-05") {
@@ -255,6 +261,7 @@ fn organisations<'a>(parties: impl Iterator<Item = &'a Party>) -> usize {
     names.len()
 }
 
+/// `CONS-04`: what an entry must be on its own.
 fn check_party(party: &Party) -> Result<(), ConsortiumError> {
     let name = party.name.clone();
     if party.id == PartyId::COORDINATOR {
@@ -269,7 +276,8 @@ fn check_party(party: &Party) -> Result<(), ConsortiumError> {
     Ok(())
 }
 
-/// `FLOOR-06`: quorums and thresholds count custodians, so each must be another organisation.
+/// `FLOOR-06`: no organisation has two custodians, because quorums and thresholds count custodians, not
+/// organisations.
 fn check_custodians(file: &ConsortiumFile) -> Result<(), ConsortiumError> {
     let mut seen: BTreeMap<&str, &Party> = BTreeMap::new();
     for party in file.parties.iter().filter(|party| has(party, Role::Custodian)) {
@@ -282,16 +290,17 @@ fn check_custodians(file: &ConsortiumFile) -> Result<(), ConsortiumError> {
     Ok(())
 }
 
-fn unique(
+/// `CONS-03`: no two parties have the same value of one property, and none has the coordinator's.
+fn check_unique(
     file: &ConsortiumFile,
     what: &'static str,
-    key: impl Fn(&Party) -> String,
-    coordinators: Option<String>,
+    value_of: impl Fn(&Party) -> String,
+    coordinator_value: Option<String>,
 ) -> Result<(), ConsortiumError> {
     let mut seen: BTreeMap<String, String> =
-        coordinators.into_iter().map(|key| (key, file.coordinator.name.clone())).collect();
+        coordinator_value.into_iter().map(|value| (value, file.coordinator.name.clone())).collect();
     for party in &file.parties {
-        if let Some(first) = seen.insert(key(party), party.name.clone()) {
+        if let Some(first) = seen.insert(value_of(party), party.name.clone()) {
             return Err(ConsortiumError::Duplicate { first, second: party.name.clone(), what });
         }
     }
@@ -299,99 +308,4 @@ fn unique(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::floors::FloorsError;
-
-    fn file(members: u32) -> ConsortiumFile {
-        let bytes = |tag: u8, number: u32| PublicBytes([tag + u8::try_from(number).expect("small"); 32]);
-        ConsortiumFile {
-            name: "test".into(),
-            epoch: 1,
-            start: None,
-            coordinator: CoordinatorEntry {
-                name: "coordinator".into(),
-                signing_key: bytes(0, 0),
-                certificate: bytes(100, 0),
-            },
-            parties: (1..=members)
-                .map(|number| Party {
-                    id: PartyId(number),
-                    name: format!("hospital {number}"),
-                    organisation: format!("organisation {number}"),
-                    roles: vec![Role::Member, Role::Custodian],
-                    signing_key: bytes(0, number),
-                    certificate: bytes(100, number),
-                    weight: 1,
-                })
-                .collect(),
-        }
-    }
-
-    fn parse(file: &ConsortiumFile) -> Result<Consortium, ConsortiumError> {
-        Consortium::parse(&file.to_toml().expect("serialisable"))
-    }
-
-    #[test]
-    fn a_file_survives_its_text() {
-        let consortium = parse(&file(5)).expect("valid");
-        assert_eq!(consortium.members().count(), 5);
-        assert_eq!(consortium.floors(), Floors::for_roster(5, 5).expect("covered"));
-    }
-
-    /// CONS-03
-    #[test]
-    fn two_members_with_one_name_are_refused() {
-        let mut twice = file(5);
-        twice.parties[3].name = "hospital 1".into();
-        let error = parse(&twice).expect_err("a duplicate");
-        assert_eq!(
-            error.to_string(),
-            "\"hospital 1\" and \"hospital 1\" have the same name; every party needs its own"
-        );
-    }
-
-    /// CONS-03
-    #[test]
-    fn one_key_for_two_parties_is_refused() {
-        let mut twice = file(5);
-        twice.parties[3].signing_key = twice.coordinator.signing_key;
-        assert!(matches!(parse(&twice), Err(ConsortiumError::Duplicate { what: "signing key", .. })));
-    }
-
-    /// FLOOR-06
-    #[test]
-    fn two_custodians_of_one_organisation_are_refused() {
-        let mut padded = file(5);
-        padded.parties[4].organisation = padded.parties[0].organisation.clone();
-        assert!(matches!(parse(&padded), Err(ConsortiumError::CustodianOrganisation { .. })));
-        padded.parties[4].roles = vec![Role::Member];
-        assert_eq!(parse(&padded).map(|consortium| consortium.floors().members), Ok(4));
-    }
-
-    /// FLOOR-05, CONS-05
-    #[test]
-    fn one_organisation_twice_counts_once() {
-        let mut padded = file(5);
-        for party in &mut padded.parties {
-            party.organisation = format!("organisation {}", party.id.0 % 2);
-            party.roles = vec![Role::Member];
-        }
-        assert_eq!(parse(&padded), Err(ConsortiumError::Floors(FloorsError::Members { got: 2 })));
-    }
-
-    /// CONS-04
-    #[test]
-    fn roles_weights_numbers_and_unknown_fields_are_checked() {
-        let mut bad = file(5);
-        bad.parties[0].weight = 16;
-        assert!(matches!(parse(&bad), Err(ConsortiumError::Weight { got: 16, .. })));
-        let mut bad = file(5);
-        bad.parties[0].roles.clear();
-        assert!(matches!(parse(&bad), Err(ConsortiumError::NoRole { .. })));
-        let mut bad = file(5);
-        bad.parties[0].id = PartyId::COORDINATOR;
-        assert!(matches!(parse(&bad), Err(ConsortiumError::ReservedId { .. })));
-        assert!(matches!(Consortium::parse("colour = 'blue'"), Err(ConsortiumError::Syntax(_))));
-    }
-}
+mod tests;

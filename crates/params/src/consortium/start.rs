@@ -1,28 +1,28 @@
-//! On what an epoch begins, as the consortium file says it (`CONS-06`).
+//! What an epoch continues from, as the consortium file says it (`CONS-06`).
 
 use serde::{Deserialize, Serialize};
 
 use super::PublicBytes;
 use crate::id::Round;
 
-/// On what an epoch begins.
+/// What an epoch continues from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EpochStart {
-    /// Digest of the consortium file of the epoch before.
+    /// Digest of the consortium file of the previous epoch.
     pub epoch: PublicBytes,
-    /// Digest of the model that this epoch starts from.
+    /// Digest of the model from which this epoch starts.
     pub model: PublicBytes,
-    /// The last ending of the epoch before; none if it had none.
+    /// How the previous epoch ended; `None` if no round of it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<LastEnding>,
 }
 
-/// How the epoch before ended.
+/// How the previous epoch ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LastEnding {
-    /// Its last round.
+    /// The last round of that epoch.
     pub round: Round,
     /// Digest of that round's closing or abort body.
     pub digest: PublicBytes,

@@ -1,4 +1,8 @@
-//! The fixed-point domain: how an update becomes integers of a ring, and a sum of them becomes a mean again.
+//! The fixed-point domain: how an update becomes integers of a ring, and how a sum of them becomes a mean.
+//!
+//! Masks only cancel in a ring of integers. Everything here is exact or rounded the same way on every
+//! machine, because every party computes the model from the opened sums, and its digest must be the same
+//! everywhere (`ROUND-21`).
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -6,17 +10,21 @@ use thiserror::Error;
 use crate::block::BlockKind;
 use crate::rule;
 
-/// What went wrong between reals and ring.
+/// Why an update did not become integers, or a sum did not become parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum FixedPointError {
     /// An update holds NaN or an infinity, which no clip can mend.
-    #[error("coordinate {index} of the update is not a finite number; local training diverged")]
+    #[error(
+        "coordinate {index} of the update is not a finite number: local training diverged; check the learning rate and the data"
+    )]
     NotFinite {
         /// Index of the coordinate in its block.
         index: usize,
     },
-    /// A consistency weight outside the range that the specification allows.
-    #[error("a sum of consistency weights of {got} steps is outside {low} to {high}")]
+    /// A sum of consistency weights that honest members cannot have made.
+    #[error(
+        "a router's sum of consistency weights is {got} steps; honest members make {low} to {high}, so that a member of the cohort lied about its weight"
+    )]
     ConsistencyWeight {
         /// The opened sum, in steps.
         got: i64,
@@ -33,7 +41,7 @@ pub enum FixedPointError {
 pub struct RingWidth(u8);
 
 impl RingWidth {
-    /// A ring of `bits`, if it is one of the supported widths.
+    /// A ring of `bits`; `None` if this is not one of the supported widths.
     pub fn new(bits: u8) -> Option<Self> {
         matches!(bits, 16 | 24 | 32).then_some(Self(bits))
     }
@@ -48,7 +56,7 @@ impl RingWidth {
         usize::from(self.0 / 8)
     }
 
-    /// Whether the width is one of those that [`RingWidth::new`] accepts; a decoded one may not be.
+    /// Whether the width is one that [`RingWidth::new`] accepts. A decoded one may not be.
     pub fn is_supported(self) -> bool {
         Self::new(self.0).is_some()
     }
@@ -62,19 +70,20 @@ impl RingWidth {
         packed
     }
 
-    /// Reads packed words; a last incomplete word is left out, so lengths are checked before.
+    /// Reads packed words. An incomplete word at the end is left out; the caller checks the length before.
     pub fn unpack(self, packed: &[u8]) -> Vec<u32> {
         packed.chunks_exact(self.bytes()).map(le_word).collect()
     }
 
-    /// Adds packed words to running sums mod 2³², which any narrower ring divides.
+    /// Adds packed words to running sums mod 2³². Every narrower ring's size divides 2³², so that the low
+    /// bits of the sums are right in each ring, and nothing needs to be reduced in between.
     pub fn add_packed(self, sums: &mut [u32], packed: &[u8]) {
         for (sum, chunk) in sums.iter_mut().zip(packed.chunks_exact(self.bytes())) {
             *sum = sum.wrapping_add(le_word(chunk));
         }
     }
 
-    /// The low bits of a word, which are the ring element that it stands for.
+    /// The low bits of a word: the ring element that it stands for.
     pub fn reduce(self, word: u32) -> u32 {
         word & (u32::MAX >> (32 - u32::from(self.0)))
     }
@@ -90,55 +99,59 @@ fn le_word(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
-/// 2 to this power, made of its bits: a mathematical library may round it in one way here and in another there, and what is
-/// made with it enters digests that every party computes (`ROUND-21`).
+/// 2 to this power, built from the bits of a float. `exp2` of a mathematical library may round differently on
+/// another machine, and what is computed with this number enters digests that every party compares
+/// (`ROUND-21`).
 pub const fn power_of_two(exponent: i8) -> f64 {
     const BIAS: u64 = 1023;
     const FRACTION_BITS: u32 = 52;
     f64::from_bits(BIAS.wrapping_add_signed(exponent as i64) << FRACTION_BITS)
 }
 
-/// How one block's reals become integers.
+/// How one block's reals become integers. The plan sets it for each block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scale {
-    /// A quantisation step is 2 to this power.
+    /// A quantisation step is 2 to this power, in the unit of the update.
     pub step_log2: i8,
-    /// The L2 clip of the block's update, in steps; also the largest size of one integer.
+    /// The L2 clip of the block's update, in steps; also the largest size of one integer. Below 2³¹
+    /// (`PLAN-06`).
     pub clip_steps: u32,
 }
 
-/// An update as integers, and whether the clip changed it.
+/// An update as integers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Quantised {
-    /// One integer a coordinate, each at most `clip_steps` in size.
+    /// One integer for each coordinate, of at most `clip_steps` in size.
     pub integers: Vec<i32>,
     /// Whether the update's norm was above the clip, so that it was scaled down.
     pub clipped: bool,
 }
 
 impl Scale {
-    /// The size of a step.
+    /// The size of a step, in the unit of the update.
     pub fn step(self) -> f64 {
         power_of_two(self.step_log2)
     }
 
-    /// The L2 clip in the update's own units.
+    /// The L2 clip, in the unit of the update.
     pub fn clip(self) -> f64 {
         f64::from(self.clip_steps) * self.step()
     }
 
-    /// The largest L2 norm, in steps, of the integers that [`Scale::quantise`] makes of a block (`PRIV-04`): the clip, as
-    /// rounding keeps to it, and for a router its consistency weight beside it.
+    /// The largest L2 norm, in steps, of the integers that [`Scale::quantise`] makes of a block (`PRIV-04`):
+    /// the clip, because rounding keeps to it. A router's consistency weight, of at most the clip as well,
+    /// comes on top.
     pub fn largest_norm(self, kind: BlockKind) -> f64 {
         let clip = f64::from(self.clip_steps);
         if matches!(kind, BlockKind::Router { .. }) { std::f64::consts::SQRT_2 * clip } else { clip }
     }
 
-    /// The largest L2 distance, in steps, of the integers that [`Scale::quantise`] makes of two updates of a block (`PRIV-04`).
+    /// The largest L2 distance, in steps, of the integers that [`Scale::quantise`] makes of two updates of a
+    /// block (`PRIV-04`).
     ///
-    /// Two updates within the clip are at most twice the clip apart. A router's consistency weights are apart by no more than
-    /// their range. Distributions have no coordinate below 0, so that the scalar product of two is at least 0, and the square of
-    /// their distance at most the sum of their squares.
+    /// Two updates within the clip are at most twice the clip apart. The consistency weights of a router are
+    /// apart by no more than their range. Distributions have no coordinate below 0, so that the scalar
+    /// product of two is at least 0 and the square of their distance is at most the sum of their squares.
     pub fn largest_change(self, kind: BlockKind) -> f64 {
         let clip = f64::from(self.clip_steps);
         match kind {
@@ -148,16 +161,16 @@ impl Scale {
         }
     }
 
-    /// A consistency weight in steps, held within its range.
+    /// A consistency weight in steps, clamped to its range of ¼ to 1.
     fn weight_steps(self, weight: f32) -> i32 {
         (f64::from(weight).clamp(0.25, 1.0) * f64::from(self.clip_steps)).round_ties_even() as i32
     }
 
-    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even, such that the integers keep to
-    /// the clip as well (`MASK-07`).
+    /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even, so that the
+    /// integers keep to the clip as well (`MASK-07`).
     ///
-    /// A router's last coordinate is its consistency weight: it is outside the norm, and 1 is `clip_steps`. A routing distribution has
-    /// no coordinate below 0.
+    /// A router's last coordinate is its consistency weight: it does not count in the norm, and a weight of 1
+    /// becomes `clip_steps`. The integers of a routing distribution are not negative.
     ///
     /// # Errors
     /// A coordinate that is not finite.
@@ -171,23 +184,26 @@ impl Scale {
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
         let least = if matches!(kind, BlockKind::Routing { .. }) { 0.0 } else { -limit };
-        let steps = |value: f64| value.round_ties_even().clamp(least, limit) as i32;
-        let exact = |value: &f32| f64::from(*value) * shrink / self.step();
-        let mut integers: Vec<i32> = clipped_part.iter().map(|value| steps(exact(value))).collect();
-        let rounded_away =
-            |at: usize, integer: i32| f64::from(integer.unsigned_abs()) > exact(&clipped_part[at]).abs();
-        keep_within(&mut integers, self.clip_steps, rounded_away);
+        let mut integers = Vec::with_capacity(update.len());
+        let mut rounded_away = Vec::with_capacity(clipped_part.len());
+        for value in clipped_part {
+            let exact = f64::from(*value) * shrink / self.step();
+            let integer = exact.round_ties_even().clamp(least, limit) as i32;
+            integers.push(integer);
+            rounded_away.push(f64::from(integer.unsigned_abs()) > exact.abs());
+        }
+        keep_within(&mut integers, self.clip_steps, &rounded_away);
         if let Some(index) = weight_at {
             integers.push(self.weight_steps(update[index]));
         }
         Ok(Quantised { integers, clipped: shrink < 1.0 })
     }
 
-    /// Applies an opened sum to the parameters of its block (`ROUND-21`): every party that does this holds the
-    /// same bits, as it is one IEEE 754 multiplication, division and addition for each coordinate.
+    /// Applies an opened sum to the parameters of its block (`ROUND-21`). Every party that does this gets the
+    /// same bits, because it is one IEEE 754 multiplication, division and addition for each coordinate.
     ///
     /// # Errors
-    /// A router's sum of consistency weights outside what weights between ¼ and 1 can make, noise included.
+    /// A router's sum of consistency weights that weights between ¼ and 1 cannot make, noise included.
     pub fn apply(
         self,
         kind: BlockKind,
@@ -217,8 +233,9 @@ impl Scale {
         }
     }
 
-    /// The sum of weighted consistency weights: refused outside the range that it has with its noise, and put into the
-    /// range that it has without (`ALIGN-12`).
+    /// The sum of weighted consistency weights: rejected outside the range that it has with its noise, and
+    /// clamped to the range that it has without noise (`ALIGN-12`). Without the clamp, noise could make the
+    /// divisor small and the router's step larger than any member's.
     fn consistency_total(self, opened: i64, total: CohortTotal) -> Result<f64, FixedPointError> {
         let weight = total.weight.cast_signed();
         let [least, most] = [self.clip_steps / 4, self.clip_steps].map(|steps| i64::from(steps) * weight);
@@ -233,18 +250,19 @@ impl Scale {
     }
 }
 
-/// Takes coordinates one step toward zero, in order, until their L2 norm is at most `clip` steps: first those that were rounded away
-/// from zero. Without them a clipped vector is within the clip, so others are taken only for what 64-bit floats err by.
-fn keep_within(integers: &mut [i32], clip: u32, rounded_away: impl Fn(usize, i32) -> bool) {
-    let square = |value: u32| u128::from(value) * u128::from(value);
-    let most = square(clip);
-    let mut squares: u128 = integers.iter().map(|integer| square(integer.unsigned_abs())).sum();
+/// Moves coordinates one step toward zero, in order, until their L2 norm is at most `clip` steps: first those
+/// that were rounded away from zero. Before rounding, a clipped vector is within the clip. So the first pass
+/// is enough, but for the rounding errors of 64-bit floats, for which the second pass takes any coordinate.
+fn keep_within(integers: &mut [i32], clip: u32, rounded_away: &[bool]) {
+    let most = u128::from(clip).pow(2);
+    let mut squares: u128 = integers.iter().map(|integer| u128::from(integer.unsigned_abs()).pow(2)).sum();
     for any in [false, true] {
-        for (at, integer) in integers.iter_mut().enumerate() {
+        for (integer, rounded_away) in integers.iter_mut().zip(rounded_away) {
             if squares <= most {
                 return;
             }
-            if *integer != 0 && (any || rounded_away(at, *integer)) {
+            if *integer != 0 && (any || *rounded_away) {
+                // n² - (n - 1)²
                 squares -= 2 * u128::from(integer.unsigned_abs()) - 1;
                 *integer -= integer.signum();
             }
@@ -255,16 +273,16 @@ fn keep_within(integers: &mut [i32], clip: u32, rounded_away: impl Fn(usize, i32
 /// What applying a sum needs to know of its cohort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CohortTotal {
-    /// The weights of the cohort, added up.
+    /// The sum of the cohort's weights.
     pub weight: u64,
-    /// The largest weight that the plan allows.
+    /// The largest weight that the plan allows, 1 to 15.
     pub max_weight: u8,
     /// Standard deviation of each member's noise, in steps.
     pub noise_steps: u32,
 }
 
 impl CohortTotal {
-    /// Six standard deviations of the sum's noise, or a little more: `sum of w^2 <= w_max * sum of w`.
+    /// Six standard deviations of the sum's noise, or a little more, because `sum of w² <= w_max · sum of w`.
     fn noise_reach(self) -> i64 {
         let squares = u64::from(self.max_weight) * self.weight;
         let root = squares.isqrt() + u64::from(squares.isqrt().pow(2) < squares);
@@ -272,7 +290,8 @@ impl CohortTotal {
     }
 }
 
-/// A noised sum of distributions, made a distribution again: negative entries become 0 and the rest sums to 1.
+/// Makes a noised sum of distributions a distribution: negative entries become 0, and the others are scaled
+/// to sum to 1. A sum without a positive entry changes nothing.
 fn publish_distribution(distribution: &mut [f32], sum: &[i64]) {
     let total: i64 = sum.iter().map(|entry| (*entry).max(0)).sum();
     if total > 0 {

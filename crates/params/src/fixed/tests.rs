@@ -82,7 +82,7 @@ fn rounding_keeps_to_the_clip_and_changes_no_more_than_it_must() {
 
 /// Every integer vector of a length that a block's contribution may be.
 fn contributions(kind: BlockKind, clip: i32, length: usize) -> Vec<Vec<i32>> {
-    let mut all = vec![vec![]];
+    let mut all: Vec<Vec<i32>> = vec![vec![]];
     for at in 0..length {
         let weight = matches!(kind, BlockKind::Router { .. }) && at + 1 == length;
         let least = match kind {
@@ -90,14 +90,23 @@ fn contributions(kind: BlockKind, clip: i32, length: usize) -> Vec<Vec<i32>> {
             _ if weight => Scale { step_log2: 0, clip_steps: clip as u32 }.weight_steps(0.0),
             _ => -clip,
         };
-        let longer = |own: Vec<i32>| (least..=clip).map(move |value| [own.clone(), vec![value]].concat());
-        let within = |own: &Vec<i32>| weight || squares(own) <= u64::from(clip.unsigned_abs()).pow(2);
-        all = all.into_iter().flat_map(longer).filter(within).collect();
+        let most = u64::from(clip.unsigned_abs()).pow(2);
+        let mut longer = Vec::new();
+        for shorter in all {
+            let extended = (least..=clip).map(|value| [&shorter[..], &[value]].concat());
+            longer.extend(extended.filter(|vector| weight || squares(vector) <= most));
+        }
+        all = longer;
     }
     all
 }
 
-/// PRIV-04, by brute force: no two contributions are further apart than is charged for, and the furthest are hardly nearer.
+fn distance(one: &[i32], other: &[i32]) -> f64 {
+    one.iter().zip(other).map(|(one, other)| f64::from(one - other).powi(2)).sum::<f64>().sqrt()
+}
+
+/// PRIV-04, by brute force: no two contributions are further apart than is charged for, and the furthest are
+/// hardly nearer.
 #[test]
 fn contributions_are_no_further_apart_than_is_charged_for() {
     let kinds = [
@@ -109,13 +118,10 @@ fn contributions_are_no_further_apart_than_is_charged_for() {
     for (kind, clip) in kinds.into_iter().flat_map(|kind| [1, 2, 5].map(|clip| (kind, clip))) {
         let scale = Scale { step_log2: 0, clip_steps: clip };
         let all = contributions(kind, clip as i32, 3);
-        let distance = |one: &[i32], other: &[i32]| {
-            one.iter().zip(other).map(|(one, other)| f64::from(one - other).powi(2)).sum::<f64>().sqrt()
-        };
         let furthest = all.iter().flat_map(|one| all.iter().map(|other| distance(one, other)));
         let (furthest, charged) = (furthest.fold(0.0, f64::max), scale.largest_change(kind));
         assert!((furthest - charged).abs() < 1e-12, "{kind:?} {clip}: {furthest} {charged}");
-        let longest = all.iter().map(|own| (squares(own) as f64).sqrt()).fold(0.0, f64::max);
+        let longest = all.iter().map(|vector| (squares(vector) as f64).sqrt()).fold(0.0, f64::max);
         assert!((longest - scale.largest_norm(kind)).abs() < 1e-12, "{kind:?} {clip}: {longest}");
     }
 }

@@ -1,4 +1,8 @@
-//! The round plan: everything that a round fixes before anybody trains, and the checks that every party makes.
+//! The round plan: everything that a round fixes before anybody trains, and the checks that every party
+//! makes.
+//!
+//! The consortium agrees on [`RoundSettings`], a TOML file. The coordinator adds what each round needs, which
+//! makes a [`RoundPlan`], and signs it. A party works with a [`CheckedPlan`] only.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -19,39 +23,51 @@ pub use crate::planned_block::PlannedBlock;
 pub use error::PlanError;
 pub use rules::ring_reach;
 
-/// The most blocks of a plan: Qwen3-30B has 6,144 experts. With it, announcements fit into a message.
+/// The most blocks of a plan. Qwen3-30B, for example, has 6,144 experts; with this limit an announcement fits
+/// into one message.
 pub const MAX_BLOCKS: usize = 8_192;
-/// The most pairs of a block and a member; with it, manifests and lists of reveals fit into a message.
+/// The most pairs of a block and a member. With this limit manifests and lists of reveals fit into one
+/// message.
 pub const MAX_BLOCKS_TIMES_MEMBERS: usize = 1 << 17;
 /// The longest block, in coordinates.
 pub const MAX_BLOCK_LENGTH: u64 = 1 << 32;
 /// The sketch sizes that a plan may choose.
 pub const SKETCH_COORDINATES: [u16; 4] = [16, 32, 64, 128];
-/// With weights other than 1, a member's own noise is at least this many quantisation steps (`PLAN-08`).
+/// The least noise of each member, in quantisation steps, if a plan has weights above 1 (`PLAN-08`). At a
+/// coarse scale without noise, weights would act as digits that separate the members of one sum.
 pub const NOISE_STEPS_FOR_WEIGHTS: u32 = 16;
 
-/// The least noise on routing distributions, which touch data directly, in steps (`PLAN-11`).
+/// The least noise on routing distributions, in steps (`PLAN-11`). They are computed from data directly, and
+/// not only from trained parameters.
 pub const ROUTING_NOISE_STEPS: u32 = 16;
 
-/// How sketches are made.
+/// How members make the sketches that they announce of their experts.
+///
+/// # Leakage
+/// The coordinator, the custodians and the auditors see each member's sketches and counts. Their noise is the
+/// member's own, and all that protects them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SketchPlan {
-    /// Seeds the Rademacher projections. It follows from the task (`PLAN-15`), so that it is the same in every round.
+    /// Seed of the Rademacher projections. It follows from the task (`PLAN-15`) and is the same in every
+    /// round: with another one in each round, a coordinator would collect further projections of one member's
+    /// update.
     pub seed: Digest,
     /// Coordinates of a sketch: 16, 32, 64 or 128.
     pub coordinates: u16,
-    /// Standard deviation of the noise on each coordinate, in sketch steps (the clip is [`SKETCH_CLIP_STEPS`]).
+    /// Standard deviation of the noise on each coordinate, in sketch steps (the clip is
+    /// [`SKETCH_CLIP_STEPS`]); 0 is no noise.
     pub noise_steps: u16,
-    /// L2 clip of a region sketch, in thousandths of the hidden state's unit.
+    /// L2 clip of a region sketch, in thousandths of the unit of hidden states.
     pub region_clip_milli: u32,
-    /// Standard deviation of the noise on each expert's token count.
+    /// Standard deviation of the noise on each expert's token count, in tokens. At least
+    /// [`ScoringRule::least_count_noise`] (`PLAN-17`).
     pub count_noise: u16,
 }
 
-/// A sketch whose L2 norm is at the clip has this norm in integer steps.
+/// The norm, in integer steps, of a sketch whose L2 norm is at the clip.
 pub const SKETCH_CLIP_STEPS: u16 = 8192;
 
-/// Centre and spread of the region agreements.
+/// How the centre and the spread of the region agreements are measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Threshold {
     /// Mean and standard deviation, as in the paper.
@@ -60,7 +76,7 @@ pub enum Threshold {
     MedianDeviation,
 }
 
-/// What happens to a block whose cohort would be below the floor plus slack.
+/// What happens to a scored block whose cohort would be smaller than the floor plus the slack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Fallback {
     /// The cohort is everyone who announced.
@@ -69,122 +85,135 @@ pub enum Fallback {
     Skip,
 }
 
-/// Who is summed for the shared rest, the head among it.
+/// Whose update is summed for the shared parameters, which include the classifier's head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SharedCohort {
     /// Everyone who announced.
     Everyone,
-    /// Those whom most of the experts that know them align: for members with alike mixes of labels, some of whom may
-    /// be wrong.
+    /// The members that most of the experts with a consensus for them align (`ALIGN-09`). It fits consortia
+    /// whose members have similar mixes of labels, while some members' labels may be wrong.
     Majority,
 }
 
-/// The scoring rule with its constants; fractions are in 256ths.
+/// The scoring rule with its constants (`protocols/alignment.md`). Fractions are in 256ths, so that scoring
+/// is integer arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScoringRule {
-    /// Centre and spread.
+    /// How the centre and the spread of the agreements are measured.
     pub threshold: Threshold,
     /// `beta`: how many spreads below the centre the threshold lies, in 256ths.
     pub spread_factor: u16,
     /// The least consensus of a cohort member, as a fraction of the median consensus, in 256ths.
     pub consensus_fraction: u16,
-    /// The fewest noised tokens with which a member counts for an expert.
+    /// The fewest tokens, noise included, with which a member counts for an expert.
     pub minimum_tokens: u32,
-    /// Members above the floor that a scored cohort must have, so that drop-outs leave it valid.
+    /// How many organisations above the floor a scored cohort must have, so that it stays valid after
+    /// dropouts.
     pub slack: u16,
-    /// What happens below floor plus slack.
+    /// What happens to a cohort below floor plus slack.
     pub fallback: Fallback,
-    /// The cohort of the shared rest.
+    /// The cohort of the shared parameters.
     pub shared_cohort: SharedCohort,
 }
 
 impl ScoringRule {
-    /// The largest token count that a member announces: more say nothing that scoring asks for (`PRIV-04`).
+    /// The largest token count that a member announces, in tokens; larger counts are cut to it. Scoring only
+    /// asks whether a count reaches the minimum, and each token more would cost privacy (`PRIV-04`).
     pub fn largest_count(&self) -> u32 {
         self.minimum_tokens.saturating_mul(2)
     }
 
-    /// The least noise on token counts (`PLAN-17`): an eighth of the count that scoring asks for, and at least 1.
+    /// The least noise on token counts (`PLAN-17`), in tokens: an eighth of the minimum, and at least 1.
     pub fn least_count_noise(&self) -> u32 {
         self.minimum_tokens.div_ceil(8).max(1)
     }
 }
 
-/// Whether members send a late sketch of what they uploaded, and what a sum without all of them is worth.
+/// Whether members send late sketches of their uploads, and what happens to a sum for which some are missing.
+///
+/// # Leakage
+/// A late sketch is 48 sums over one member's upload, noise included, and everybody sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LateSketchMode {
-    /// Nobody sends one; a lying upload is not seen.
+    /// Nobody sends one. A lying upload stays unnoticed.
     Off,
-    /// A sum that not all of its members answered for is applied, and published as unchecked.
+    /// A sum for which late sketches of some members are missing is applied, and published as unchecked.
     Optional,
-    /// A sum that not all of its members answered for is published and not applied.
+    /// A sum for which late sketches of some members are missing is published, but not applied.
     Required,
 }
 
-/// What local training does; hospitals' trainers take it as given.
+/// What local training does. The consortium sets it, and every hospital's trainer obeys it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrainingPlan {
-    /// Passes over the member's notes.
+    /// Passes over the member's notes in a round, from 1 to [`MOST_LOCAL_EPOCHS`].
     pub local_epochs: u16,
     /// Notes in a batch.
     pub batch_size: u16,
-    /// Learning rate in millionths.
+    /// Learning rate, in millionths.
     pub learning_rate_micro: u32,
-    /// `lambda` of the routing regulariser, in thousandths.
+    /// `lambda`, the weight of the routing regulariser in the loss, in thousandths.
     pub routing_penalty_milli: u32,
-    /// DP-SGD at every member, if so: then one record changes little of what training yields.
+    /// DP-SGD at every member. Without it, one record may change everything that training yields, within the
+    /// clips.
     pub private: Option<PrivateTrainingPlan>,
 }
 
-/// DP-SGD (Abadi et al. 2016): each step sums the clipped gradients of a Poisson sample of the records, and adds noise.
+/// DP-SGD (Abadi et al. 2016): each step sums the clipped gradients of a Poisson sample of the records, and
+/// adds noise.
+///
+/// Its range is checked by `PLAN-13`. What it costs, `cloister_privacy` computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivateTrainingPlan {
-    /// The L2 norm that a record's gradient, over everything trained, is clipped to, in thousandths.
+    /// The L2 norm to which a record's gradient, over everything trained, is clipped, in thousandths; at
+    /// least 1.
     pub clipping_norm_milli: u32,
-    /// Standard deviation of the noise on each coordinate of a step's sum over the clipping norm, in thousandths.
+    /// The noise multiplier: the standard deviation of the noise on each coordinate of a step's sum, divided
+    /// by the clipping norm, in thousandths; at least [`LEAST_NOISE_MULTIPLIER_MILLI`].
     pub noise_multiplier_milli: u32,
-    /// Probability with which each record is in a step's batch, in millionths.
+    /// Probability with which each record is in a step's batch, in millionths; from 100 to [`CERTAIN_MICRO`].
     pub sampling_probability_micro: u32,
-    /// Averages over records (expert regions, routing) divide by no less than this, so that one record moves an average by at
-    /// most twice its bound over this.
+    /// Averages over records (expert regions, routing) divide by at least this number, which is at least 1.
+    /// One record then moves an average by at most twice its bound divided by this number (`PRIV-11`).
     pub minimum_records: u32,
 }
 
-/// What a [`PrivateTrainingPlan::sampling_probability_micro`] of 1 is.
+/// The [`PrivateTrainingPlan::sampling_probability_micro`] of a batch that takes every record.
 pub const CERTAIN_MICRO: u32 = 1_000_000;
 
-/// The least noise of private training over the clip, in thousandths (`PLAN-13`). With it, one step that takes every record
-/// costs an ε of 97 at a δ of 10⁻⁶: what is quieter hides no record.
+/// The least noise multiplier of private training, in thousandths (`PLAN-13`). With it, one step that takes
+/// every record costs an ε of 97 at a δ of 10⁻⁶. Less noise hides no record.
 pub const LEAST_NOISE_MULTIPLIER_MILLI: u32 = 100;
 
 /// The most passes over a member's records in a round (`PLAN-03`).
 pub const MOST_LOCAL_EPOCHS: u16 = 1000;
 
 impl PrivateTrainingPlan {
-    /// The noise multiplier as the accountant takes it.
+    /// The noise multiplier as a number, for the accountant.
     pub fn noise_multiplier(&self) -> f64 {
         f64::from(self.noise_multiplier_milli) / 1e3
     }
 
-    /// The sampling probability as the accountant takes it.
+    /// The sampling probability as a number, for the accountant.
     pub fn sampling_probability(&self) -> f64 {
         f64::from(self.sampling_probability_micro) / f64::from(CERTAIN_MICRO)
     }
 
-    /// The clipping norm.
+    /// The clipping norm as a number, in the unit of gradients.
     pub fn clipping_norm(&self) -> f64 {
         f64::from(self.clipping_norm_milli) / 1e3
     }
 
-    /// Steps of a round with so many passes: one pass takes each record once in expectation. The number of a member's records
-    /// plays no part, so that the steps tell nothing of it.
+    /// The steps of a round with so many passes. One pass takes each record once in expectation. The number
+    /// does not depend on how many records a member has, so that it reveals nothing about them.
     pub fn steps(&self, local_epochs: u16) -> u64 {
         u64::from(local_epochs) * u64::from(CERTAIN_MICRO.div_ceil(self.sampling_probability_micro.max(1)))
     }
 }
 
-/// How long each step may take, in milliseconds from its start.
+/// How long each step of a round may take, in milliseconds from its start. Afterwards the round goes on
+/// without the parties that are late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Deadlines {
     /// Training and announcing.
@@ -202,33 +231,36 @@ pub struct Deadlines {
 pub struct ReceivingKeyEntry {
     /// The custodian.
     pub custodian: PartyId,
-    /// Its ristretto255 public key for sealed letters.
+    /// Its ristretto255 public key for sealed letters, in canonical encoding.
     pub key: [u8; 32],
 }
 
-/// What a round does: the part of a plan that the consortium chooses, as the coordinator's settings file has it.
+/// What a round does: the part of a plan that the consortium chooses. The coordinator reads it from its
+/// settings file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundSettings {
-    /// Digest of what is learned: classes, base model, shape of the experts.
+    /// Digest of the task: classes, base model, shape of the experts.
     pub task: Digest,
-    /// Width of the ring.
+    /// Width of the ring in which uploads are masked: 16, 24 or 32 bits. It must have room for the sums of
+    /// all blocks (`PLAN-06`).
     pub ring: RingWidth,
-    /// The largest weight used, 1 to 15.
+    /// The largest aggregation weight, 1 to 15. A member's weight is that of the consortium file, cut to this
+    /// one.
     pub max_weight: u8,
-    /// The fewest organisations of an opened cohort; at least the consortium's floor.
+    /// The fewest organisations of a cohort whose sum is opened; at least the consortium's floor (`PLAN-04`).
     pub cohort_floor: u16,
-    /// Sketches.
+    /// How members make sketches.
     pub sketch: SketchPlan,
-    /// Scoring.
+    /// How sketches are scored, and cohorts are chosen.
     pub scoring: ScoringRule,
-    /// Late sketches.
+    /// Whether members send late sketches.
     pub late_sketches: LateSketchMode,
-    /// Local training.
+    /// What local training does.
     pub training: TrainingPlan,
-    /// Deadlines.
+    /// How long each step may take.
     pub deadlines: Deadlines,
-    /// The block table, a partition.
+    /// The block table: a partition of everything that is aggregated (`PLAN-02`).
     pub blocks: Vec<PlannedBlock>,
 }
 
@@ -238,18 +270,18 @@ pub struct RoundSettings {
 pub struct SettingsSyntax(String);
 
 impl RoundSettings {
-    /// Reads a settings file; unknown settings are errors.
+    /// Reads a settings file. An unknown setting is an error.
     ///
     /// # Errors
-    /// A file that holds no round settings.
+    /// A file that is not TOML, lacks a setting or has an unknown one.
     pub fn parse(text: &str) -> Result<Self, SettingsSyntax> {
         toml::from_str(text).map_err(|error| SettingsSyntax(error.to_string()))
     }
 
-    /// Checks the settings against a consortium: everything of a plan that is known before its round.
+    /// Checks the settings against a consortium: everything in a plan that is known before its round.
     ///
     /// # Errors
-    /// The first rule that they break (`PLAN-02` to `PLAN-08`).
+    /// The first rule that they break (`PLAN-02` to `PLAN-08`, `PLAN-11` to `PLAN-13`, `PLAN-17`).
     pub fn check(&self, consortium: &Consortium) -> Result<(), PlanError> {
         let (got, floor) = (usize::from(self.cohort_floor), consortium.floors().cohort);
         // PLAN-04
@@ -286,28 +318,29 @@ impl RoundSettings {
     }
 }
 
-/// What the coordinator proposes for one round. Unchecked: see [`CheckedPlan`].
+/// What the coordinator proposes for one round. It is unchecked: see [`CheckedPlan`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RoundPlan {
     /// Digest of the consortium file.
     pub epoch: Digest,
-    /// The round's number.
+    /// The round's number in the epoch, from 1.
     pub round: Round,
     /// Digest of the previous round's closing or abort body; for the first round, the epoch.
     pub previous: Digest,
-    /// Digest of the model that the round starts from, published routing distribution included.
+    /// Digest of the model from which the round starts, published routing distribution included.
     pub model: Digest,
     /// Digest of each block's parameters in that model, in the order of the block table (`PLAN-18`).
     pub parameters: Vec<Digest>,
-    /// The receiving keys of the custodians that take part, ascending.
+    /// The receiving keys of the custodians that take part, in ascending order; at least a seal quorum.
     pub custodians: Vec<ReceivingKeyEntry>,
-    /// Members that are barred from the round, ascending (`PLAN-14`).
+    /// Members that are barred from the round, in ascending order (`PLAN-14`).
     pub barred: Vec<PartyId>,
     /// What the round does.
     pub settings: RoundSettings,
 }
 
-/// A plan that obeys every rule of the specification for this consortium. There is no other way to make one.
+/// A plan that obeys every rule of the specification for this consortium. [`CheckedPlan::check`] alone makes
+/// one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckedPlan(RoundPlan);
 
@@ -315,7 +348,8 @@ impl CheckedPlan {
     /// Checks a plan against the consortium and the epoch that this party pinned.
     ///
     /// # Errors
-    /// The first rule that the plan breaks (`PLAN-01` to `PLAN-09`).
+    /// The first rule that the plan breaks (`PLAN-01` to `PLAN-09`, `PLAN-18`, and those of
+    /// [`RoundSettings::check`]).
     pub fn check(plan: RoundPlan, consortium: &Consortium, epoch: Digest) -> Result<Self, PlanError> {
         if plan.epoch != epoch && rule::in_force("PLAN-01") {
             return Err(PlanError::Epoch { got: plan.epoch, expected: epoch });
@@ -336,12 +370,12 @@ impl CheckedPlan {
         self.0.parameters.get(id.0 as usize).copied()
     }
 
-    /// The size of a masked block in bytes.
+    /// The size of a masked block, in bytes.
     pub fn packed_bytes(&self, block: &PlannedBlock) -> usize {
         block.shape.length as usize * self.0.settings.ring.bytes()
     }
 
-    /// The receiving key of a custodian that takes part.
+    /// The receiving key of a custodian; `None` if it does not take part.
     pub fn receiving_key(&self, custodian: PartyId) -> Option<[u8; 32]> {
         self.0.custodians.iter().find(|entry| entry.custodian == custodian).map(|entry| entry.key)
     }

@@ -10,38 +10,45 @@ use crate::consortium::{Consortium, MAX_WEIGHT, Role};
 use crate::late;
 use crate::rule;
 
-/// Below it, a pass over the records would take more than 10,000 steps.
+/// The least sampling probability, in millionths. With less, a pass over the records would take more than
+/// 10,000 steps.
 const LEAST_SAMPLING_MICRO: u32 = 100;
 
-/// `PLAN-02`: numbers ascend from 0, no kind stands twice, layers are whole.
+/// `PLAN-02`: block numbers ascend from 0, lengths are in range, and no kind appears twice.
 pub(super) fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> {
-    let broken = |why: String| Err(PlanError::BlockTable(why));
     if blocks.is_empty() || blocks.len() > MAX_BLOCKS {
-        return broken(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
+        return broken_table(format!("it has {} blocks; 1 to {MAX_BLOCKS} are possible", blocks.len()));
     }
     for (index, block) in blocks.iter().enumerate() {
-        if block.shape.id.0 as usize != index {
-            return broken(format!("{} stands at place {index}", block.shape.id));
+        let (id, length) = (block.shape.id, block.shape.length);
+        if id.0 as usize != index {
+            return broken_table(format!("{id} is at place {index}; blocks are numbered from 0 in order"));
         }
-        if !(1..=MAX_BLOCK_LENGTH).contains(&block.shape.length) {
-            return broken(format!("{} has {} coordinates", block.shape.id, block.shape.length));
+        if !(1..=MAX_BLOCK_LENGTH).contains(&length) {
+            return broken_table(format!(
+                "{id} has {length} coordinates; 1 to {MAX_BLOCK_LENGTH} are possible"
+            ));
         }
     }
     let mut kinds: Vec<BlockKind> = blocks.iter().map(|block| block.shape.kind).collect();
     kinds.sort_unstable();
     match kinds.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => broken(format!("{} stands in it twice", pair[0])),
+        Some(pair) => broken_table(format!("{} appears twice", pair[0])),
         None => Ok(()),
     }
 }
 
-/// `PLAN-18`: a digest of parameters for each block.
+fn broken_table(why: String) -> Result<(), PlanError> {
+    Err(PlanError::BlockTable(why))
+}
+
+/// `PLAN-18`: there is a digest of parameters for each block.
 pub(super) fn check_parameters(plan: &RoundPlan) -> Result<(), PlanError> {
     let (got, expected) = (plan.parameters.len(), plan.settings.blocks.len());
     if got == expected { Ok(()) } else { Err(PlanError::Parameters { got, expected }) }
 }
 
-/// `PLAN-03`: sizes that decoding cannot check.
+/// `PLAN-03`: sizes are in the ranges that decoding cannot check.
 pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     if !settings.ring.is_supported() {
         return Err(PlanError::Ring { got: settings.ring.bits() });
@@ -59,7 +66,8 @@ pub(super) fn check_sizes(settings: &RoundSettings) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// The largest size of a sum with six standard deviations of its noise, in steps.
+/// The largest size of a sum with six standard deviations of its noise, in steps. Beyond six, noise has a
+/// probability of about 2·10⁻⁹ for each coordinate.
 pub fn ring_reach(clip_steps: u32, noise_steps: u32, max_weight: u8, members: u32) -> u128 {
     let (weight, n) = (u128::from(max_weight), u128::from(members));
     let root = n.isqrt() + u128::from(n.isqrt().pow(2) < n);
@@ -84,7 +92,8 @@ pub(super) fn check_ring(
     Err(PlanError::RingWrap { block: block.shape.id, reach, bits: settings.ring.bits(), limit })
 }
 
-/// `PLAN-08`: at a coarse scale, weights act as digits that separate members of one sum.
+/// `PLAN-08`: weights above 1 need noise. Without it, at a coarse scale, weights act as digits that separate
+/// the members of one sum.
 pub(super) fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
     if settings.max_weight > 1 && block.noise_steps < NOISE_STEPS_FOR_WEIGHTS && rule::in_force("PLAN-08") {
         return Err(PlanError::WeightsWithoutNoise { block: block.shape.id, got: block.noise_steps });
@@ -92,7 +101,7 @@ pub(super) fn check_weights(settings: &RoundSettings, block: &PlannedBlock) -> R
     Ok(())
 }
 
-/// `PLAN-11`: routing distributions are always noised.
+/// `PLAN-11`: routing distributions always have noise.
 pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError> {
     let routing = matches!(block.shape.kind, BlockKind::Routing { .. });
     if routing && block.noise_steps < ROUTING_NOISE_STEPS {
@@ -101,7 +110,7 @@ pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError>
     Ok(())
 }
 
-/// `PLAN-17`: token counts, which touch data directly, are always noised.
+/// `PLAN-17`: token counts, which are computed from data directly, always have noise.
 pub(super) fn check_count_noise(settings: &RoundSettings) -> Result<(), PlanError> {
     let (got, least) = (u32::from(settings.sketch.count_noise), settings.scoring.least_count_noise());
     if got < least && rule::in_force("PLAN-17") {
@@ -111,7 +120,8 @@ pub(super) fn check_count_noise(settings: &RoundSettings) -> Result<(), PlanErro
     Ok(())
 }
 
-/// `PLAN-09`: distinct custodians of the roster, enough of them to seal.
+/// `PLAN-09`: receiving keys are those of distinct custodians of the roster, and of enough custodians to
+/// seal.
 pub(super) fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
     let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
     let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
@@ -122,13 +132,15 @@ pub(super) fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Res
     if got < quorum { Err(PlanError::TooFewCustodians { got, quorum }) } else { Ok(()) }
 }
 
-/// `PLAN-12`: a late sketch of an honest upload can be told from one of an upload that is off by half the ring.
+/// `PLAN-12`: late sketches of honest uploads are smaller than those of an upload that is off by half the
+/// ring.
 pub(super) fn check_late_sketches(settings: &RoundSettings, block: &PlannedBlock) -> Result<(), PlanError> {
     if settings.late_sketches == LateSketchMode::Off || !late::is_sketched(block) {
         return Ok(());
     }
     let bound = late::norm_bound(block, settings.max_weight);
     let half = 1u128 << (settings.ring.bits() - 1);
+    // The bound is on a sum of squares. A lie of half the ring shows in some row as half the ring.
     if bound < half * half {
         return Ok(());
     }
@@ -138,20 +150,17 @@ pub(super) fn check_late_sketches(settings: &RoundSettings, block: &PlannedBlock
 /// `PLAN-13`: private training clips, adds noise and samples.
 pub(super) fn check_private_training(training: &TrainingPlan) -> Result<(), PlanError> {
     let Some(private) = training.private else { return Ok(()) };
-    let refuse = |what, got, limit| Err(PlanError::PrivateTraining { what, got, limit });
-    if private.clipping_norm_milli == 0 {
-        return refuse("clipping norm in thousandths", 0, "at least 1");
-    }
-    let got = private.noise_multiplier_milli;
-    if got < LEAST_NOISE_MULTIPLIER_MILLI {
-        return refuse("noise multiplier in thousandths", got, "at least 100");
-    }
-    if private.minimum_records == 0 {
-        return refuse("minimum of records", 0, "at least 1");
-    }
-    if !(LEAST_SAMPLING_MICRO..=CERTAIN_MICRO).contains(&private.sampling_probability_micro) {
-        let got = private.sampling_probability_micro;
-        return refuse("sampling probability in millionths", got, "between 100 and 1000000");
-    }
-    Ok(())
+    let (noise, sampling) = (private.noise_multiplier_milli, private.sampling_probability_micro);
+    let (what, got, limit) = if private.clipping_norm_milli == 0 {
+        ("clipping norm in thousandths", 0, "at least 1")
+    } else if noise < LEAST_NOISE_MULTIPLIER_MILLI {
+        ("noise multiplier in thousandths", noise, "at least 100")
+    } else if private.minimum_records == 0 {
+        ("minimum of records", 0, "at least 1")
+    } else if !(LEAST_SAMPLING_MICRO..=CERTAIN_MICRO).contains(&sampling) {
+        ("sampling probability in millionths", sampling, "between 100 and 1000000")
+    } else {
+        return Ok(());
+    };
+    Err(PlanError::PrivateTraining { what, got, limit })
 }
