@@ -5,7 +5,7 @@ use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::plan::{LateSketchMode, RoundSettings};
 use cloister_params::policy::Policy;
 use cloister_protocol::fault::{Misbehaviour, Refusal};
-use cloister_protocol::member::Member;
+use cloister_protocol::member::{Member, MemberConfig};
 use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::body_digest;
 use cloister_testkit::world::Observation;
@@ -99,15 +99,16 @@ fn other_settings_after_an_abort_are_charged_anew() {
         let text =
             format!("governance_key = \"{}\"\nallow_late_sketches = true\n{budget}", consortium.governance);
         let (id, model) = (PartyId(7), stage.world.coordinator.model().clone());
-        let member = Member::new(
+        let member = Member::new(MemberConfig {
             id,
-            consortium.keys[&id].clone(),
-            consortium.epoch.clone(),
-            Policy::parse(&text).unwrap(),
-            task(&settings()),
+            key: consortium.keys[&id].clone(),
+            epoch: consortium.epoch.clone(),
+            policy: Policy::parse(&text).unwrap(),
+            task: task(&settings()),
             model,
-            (None, OpeningHistory::default()),
-        );
+            last_announced: None,
+            openings: OpeningHistory::default(),
+        });
         stage.world.nodes.get_mut(&id).unwrap().member = Some(member);
         stage.run_to_a_plan_after_an_abort(change);
         let answer = stage.deliver_to(7);

@@ -129,7 +129,7 @@ fn a_letter_after_the_close() {
     stage.finish();
     assert_eq!(stage.reports().len(), 1);
     let answer = stage.give(1, letter_to_first(2, sealed));
-    assert!(matches!(answer.faults[..], [Fault::NotAwaited { .. }]), "its key is erased: {answer:?}");
+    assert!(matches!(answer.faults[..], [Fault::Unexpected { .. }]), "its key is erased: {answer:?}");
 }
 
 /// ROUND-10

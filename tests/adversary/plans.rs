@@ -6,7 +6,7 @@ use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, PartyId};
 use cloister_params::plan::{CheckedPlan, LateSketchMode, PlanError, RoundPlan, RoundSettings};
 use cloister_params::policy::Policy;
-use cloister_protocol::custodian::{Custodian, SignedStep};
+use cloister_protocol::custodian::{Custodian, CustodianConfig, SignedStep};
 use cloister_protocol::fault::{Misbehaviour, Refusal};
 use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::sign;
@@ -202,9 +202,15 @@ fn custodians_that_decline_a_plan_sign_its_abort_alone() {
     let policy = Policy::parse(&format!("governance_key = \"{}\"", consortium.governance)).unwrap();
     let (epoch, model) = (consortium.epoch.clone(), stage.world.coordinator.model().digest());
     for id in (1..=SEVEN as u32).map(PartyId) {
-        let key = consortium.keys[&id].clone();
-        let kept = ([], OpeningHistory::default());
-        let strict = Custodian::new(id, key, epoch.clone(), policy.clone(), model, kept);
+        let strict = Custodian::new(CustodianConfig {
+            id,
+            key: consortium.keys[&id].clone(),
+            epoch: epoch.clone(),
+            policy: policy.clone(),
+            model,
+            signed: Vec::new(),
+            openings: OpeningHistory::default(),
+        });
         stage.world.nodes.get_mut(&id).unwrap().custodian = Some(CustodianNode::Honest(Box::new(strict)));
     }
     stage.world.start_round();

@@ -68,7 +68,7 @@ fn a_self_seed_of_an_absent_member() {
     stage.deliver_to(1);
     let answer = stage.give(1, request(7));
     assert!(revealed(&answer.done).is_empty());
-    assert!(matches!(answer.faults[..], [Fault::NotAwaited { .. }]), "{answer:?}");
+    assert!(matches!(answer.faults[..], [Fault::Unexpected { .. }]), "{answer:?}");
     assert!(!revealed(&stage.give(1, request(6)).done).is_empty(), "control: of a member that uploaded");
 }
 
@@ -219,7 +219,7 @@ fn revealed_secrets_of_an_earlier_round() {
     stage.world.start_round();
     let fresh = stage.take_from(2, |message| matches!(message, Message::Seeds { .. }));
     let result = stage.world.say(PartyId(2), Frame::Message(old.clone()));
-    assert!(matches!(result, Err(Fault::NotAwaited { .. })), "{result:?}");
+    assert!(matches!(result, Err(Fault::Unexpected { .. })), "{result:?}");
     refused_when(&mut stage, 2, &old, |message| {
         let Message::Seeds { round, .. } = message else { unreachable!() };
         *round = Round(2);

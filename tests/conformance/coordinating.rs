@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
             interfere(self, at);
             let result = self.give(at, bytes);
             // The first shares that reach the threshold open a secret; one that comes after them is not awaited.
-            let is_spare = matches!(result, Err(Fault::NotAwaited { .. })) && is_from_share(bytes);
+            let is_spare = matches!(result, Err(Fault::Unexpected { .. })) && is_from_share(bytes);
             assert!(result.is_ok() || is_spare, "entry {at}: {result:?}");
             let gone: Vec<PartyId> =
                 self.last.iter().filter(|(_, last)| **last == at).map(|(party, _)| *party).collect();

@@ -10,9 +10,9 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::plan::{LateSketchMode, RoundPlan};
 use cloister_params::policy::Policy;
 use cloister_protocol::contribution::Contribution;
-use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
-use cloister_protocol::member::{Member, MemberOutput, MemberTask};
+use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
 use cloister_protocol::model::Model;
 use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
@@ -188,11 +188,18 @@ impl Rounds {
     }
 
     pub(crate) fn member(&self, number: u32) -> Member {
-        let (key, epoch) = (self.key(number), self.epoch());
         let planned = self.first_plan().parse().unwrap().settings.blocks;
         let blocks = planned.iter().map(|block| block.shape).collect();
-        let (task, kept) = (MemberTask { digest: self.task, blocks }, (None, self.forgotten(number)));
-        Member::new(PartyId(number), key, epoch, self.policy(), task, self.model(), kept)
+        Member::new(MemberConfig {
+            id: PartyId(number),
+            key: self.key(number),
+            epoch: self.epoch(),
+            policy: self.policy(),
+            task: MemberTask { digest: self.task, blocks },
+            model: self.model(),
+            last_announced: None,
+            openings: self.forgotten(number),
+        })
     }
 
     /// What a member knows of earlier openings (`ROUND-38`).
@@ -204,9 +211,15 @@ impl Rounds {
     }
 
     pub(crate) fn custodian(&self, number: u32) -> Custodian {
-        let model = self.model().digest();
-        let kept = ([], OpeningHistory::default());
-        Custodian::new(PartyId(number), self.key(number), self.epoch(), self.policy(), model, kept)
+        Custodian::new(CustodianConfig {
+            id: PartyId(number),
+            key: self.key(number),
+            epoch: self.epoch(),
+            policy: self.policy(),
+            model: self.model().digest(),
+            signed: Vec::new(),
+            openings: OpeningHistory::default(),
+        })
     }
 }
 

@@ -11,9 +11,9 @@ use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::Round;
 use cloister_params::plan::{RoundPlan, TrainingPlan};
-use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
-use cloister_protocol::member::{Member, MemberOutput, MemberTask};
+use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
 use cloister_transport::{ConnectError, Fingerprint, FrameReceiver, FrameSender, Link, connect};
 use cloister_wire::frame::Frame;
 use getrandom::SysRng;
@@ -123,17 +123,28 @@ impl<'a> Client<'a> {
         let has = |role| config.epoch.consortium().has_role(config.party, role);
         let (key, epoch, policy) = (&config.signing_key, &config.epoch, &config.policy);
         let member = has(Role::Member).then(|| {
-            let (task, model) = (MemberTask { digest: config.task, blocks }, config.model.clone());
-            let kept = (records.journal.last_announced(), records.openings.openings().clone());
-            let member =
-                Member::new(config.party, key.clone(), epoch.clone(), policy.clone(), task, model, kept);
+            let member = Member::new(MemberConfig {
+                id: config.party,
+                key: key.clone(),
+                epoch: epoch.clone(),
+                policy: policy.clone(),
+                task: MemberTask { digest: config.task, blocks },
+                model: config.model.clone(),
+                last_announced: records.journal.last_announced(),
+                openings: records.openings.openings().clone(),
+            });
             if config.restored { member.restored_from_backup() } else { member }
         });
         let custodian = has(Role::Custodian).then(|| {
-            let signed = records.journal.signed().iter().copied();
-            let kept = (signed, records.openings.openings().clone());
-            let (policy, model) = (policy.clone(), config.model.digest());
-            let custodian = Custodian::new(config.party, key.clone(), epoch.clone(), policy, model, kept);
+            let custodian = Custodian::new(CustodianConfig {
+                id: config.party,
+                key: key.clone(),
+                epoch: epoch.clone(),
+                policy: policy.clone(),
+                model: config.model.digest(),
+                signed: records.journal.signed().to_vec(),
+                openings: records.openings.openings().clone(),
+            });
             if config.restored { custodian.restored_from_backup() } else { custodian }
         });
         Self {
@@ -241,7 +252,7 @@ impl<'a> Client<'a> {
         let of_member = of_member.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
         for fault in [of_member, of_custodian].into_iter().flatten() {
             (self.events)(match fault {
-                Fault::NotAwaited { .. } => ClientEvent::NotAwaited(fault.to_string()),
+                Fault::Unexpected { .. } => ClientEvent::NotAwaited(fault.to_string()),
                 Fault::PlanRefused { round, why } => ClientEvent::Refused(round, why.to_string()),
                 fault => ClientEvent::Fault(fault.to_string()),
             });

@@ -7,9 +7,9 @@ use cloister_params::plan::RoundSettings;
 use cloister_params::policy::Policy;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, ModelParts, RoundReport, Time};
-use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
-use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::member::{Member, MemberConfig, MemberOutput};
 use cloister_protocol::model::Model;
 use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
@@ -108,23 +108,25 @@ impl Cluster {
         for party in consortium.epoch.consortium().parties() {
             let (id, key) = (party.id, consortium.keys[&party.id].clone());
             let epoch = consortium.epoch.clone();
-            let member = Member::new(
+            let member = Member::new(MemberConfig {
                 id,
-                key.clone(),
-                epoch.clone(),
-                policy(&consortium),
-                plan::task(&template),
-                model.clone(),
-                (None, OpeningHistory::default()),
-            );
-            let custodian = Custodian::new(
+                key: key.clone(),
+                epoch: epoch.clone(),
+                policy: policy(&consortium),
+                task: plan::task(&template),
+                model: model.clone(),
+                last_announced: None,
+                openings: OpeningHistory::default(),
+            });
+            let custodian = Custodian::new(CustodianConfig {
                 id,
                 key,
                 epoch,
-                policy(&consortium),
-                model.digest(),
-                ([], OpeningHistory::default()),
-            );
+                policy: policy(&consortium),
+                model: model.digest(),
+                signed: Vec::new(),
+                openings: OpeningHistory::default(),
+            });
             parties.insert(
                 id,
                 PartyNode {
@@ -168,8 +170,16 @@ impl Cluster {
     pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
         let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
         let (task, model) = (plan::task(&self.template), plan::model(&self.template));
-        let kept = (last_announced, OpeningHistory::default());
-        let member = Member::new(party, key, epoch, policy(&self.consortium), task, model, kept);
+        let member = Member::new(MemberConfig {
+            id: party,
+            key,
+            epoch,
+            policy: policy(&self.consortium),
+            task,
+            model,
+            last_announced,
+            openings: OpeningHistory::default(),
+        });
         if let Some(node) = self.parties.get_mut(&party) {
             node.member = member;
             node.member_is_up = true;

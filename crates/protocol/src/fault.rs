@@ -28,9 +28,9 @@ pub enum Fault {
         #[source]
         why: Refusal,
     },
-    /// A frame that does not belong to the present step: late, early or repeated. Harmless.
-    #[error("{what} from {peer} is not awaited now")]
-    NotAwaited {
+    /// A frame that does not belong to the present phase: late, early or repeated. Harmless.
+    #[error("unexpected in this phase: {what} from {peer}")]
+    Unexpected {
         /// Who sent it.
         peer: PartyId,
         /// What it was.
@@ -313,12 +313,24 @@ pub enum Refusal {
     },
 }
 
+impl Fault {
+    /// A frame of the coordinator that does not belong to the present phase.
+    pub(crate) fn unexpected(what: &'static str) -> Self {
+        Self::Unexpected { peer: PartyId::COORDINATOR, what }
+    }
+}
+
 impl Misbehaviour {
+    /// Puts the blame on the coordinator, from which every frame of a party's link comes.
+    pub(crate) fn by_coordinator(self) -> Fault {
+        self.by(PartyId::COORDINATOR)
+    }
+
     /// Puts the blame on a peer. A frame without what it follows is nobody's fault: a party that restarted, or whose round ended,
     /// lacks what came before.
     pub fn by(self, peer: PartyId) -> Fault {
         match self {
-            Self::TooEarly(what) => Fault::NotAwaited { peer, what },
+            Self::TooEarly(what) => Fault::Unexpected { peer, what },
             what => Fault::PeerMisbehaved { peer, what },
         }
     }

@@ -245,6 +245,11 @@ impl SummedCohort {
         self.present.iter().map(|listed| listed.member)
     }
 
+    /// Whether a member is in `S2[b]`.
+    pub fn has(&self, member: PartyId) -> bool {
+        self.members().any(|present| present == member)
+    }
+
     /// `S2[b]`, with weights.
     pub fn weighted(&self) -> &[WeightedMember] {
         &self.present

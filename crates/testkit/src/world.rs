@@ -15,9 +15,9 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::coordinator::{Coordinator, CoordinatorOutput, Event, Input, ModelUnderWay, Time};
-use cloister_protocol::custodian::{Custodian, CustodianOutput};
+use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
-use cloister_protocol::member::{Member, MemberOutput};
+use cloister_protocol::member::{Member, MemberConfig, MemberOutput};
 use cloister_protocol::model::Model;
 use cloister_protocol::openings::OpeningHistory;
 use cloister_wire::frame::Frame;
@@ -142,27 +142,29 @@ impl World {
 
     /// A member as it starts with this journal, from the first model.
     pub fn fresh_member(&self, id: PartyId, journal: &Journal) -> Member {
-        Member::new(
+        Member::new(MemberConfig {
             id,
-            self.consortium.keys[&id].clone(),
-            self.consortium.epoch.clone(),
-            policy(&self.consortium),
-            plan::task(&self.template),
-            self.genesis.clone(),
-            (journal.announced, OpeningHistory::new(journal.openings.iter().cloned())),
-        )
+            key: self.consortium.keys[&id].clone(),
+            epoch: self.consortium.epoch.clone(),
+            policy: policy(&self.consortium),
+            task: plan::task(&self.template),
+            model: self.genesis.clone(),
+            last_announced: journal.announced,
+            openings: OpeningHistory::new(journal.openings.iter().cloned()),
+        })
     }
 
     /// A custodian as it starts with this journal.
     pub fn fresh_custodian(&self, id: PartyId, journal: &Journal) -> Custodian {
-        Custodian::new(
+        Custodian::new(CustodianConfig {
             id,
-            self.consortium.keys[&id].clone(),
-            self.consortium.epoch.clone(),
-            policy(&self.consortium),
-            self.genesis.digest(),
-            (journal.signed.iter().copied(), OpeningHistory::new(journal.openings.iter().cloned())),
-        )
+            key: self.consortium.keys[&id].clone(),
+            epoch: self.consortium.epoch.clone(),
+            policy: policy(&self.consortium),
+            model: self.genesis.digest(),
+            signed: journal.signed.clone(),
+            openings: OpeningHistory::new(journal.openings.iter().cloned()),
+        })
     }
 
     /// Ends a party's process and starts it again from its journal, without a link. Byzantine custodians stay.

@@ -8,7 +8,7 @@ use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::Message;
 
 use super::revealing::Opened;
-use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour};
 use crate::late::blame::BlamedRow;
 use crate::late::check::check_sum;
@@ -33,7 +33,7 @@ enum Stage {
     /// Answers about the first failing rows of these blocks.
     Answers(Vec<BlockId>),
     /// What pairs agreed on whose answers about these blocks differ.
-    OpeningHistory(Vec<BlockId>),
+    PairOpenings(Vec<BlockId>),
 }
 
 impl Checking {
@@ -41,7 +41,7 @@ impl Checking {
     pub(super) fn frames(&self, context: &RoundContext, party: PartyId) -> Vec<Frame> {
         let before = self.opened.before.iter().cloned().map(Frame::Message);
         let mut frames: Vec<Frame> = before.chain(self.request(context)).collect();
-        if let Stage::Answers(blocks) | Stage::OpeningHistory(blocks) = &self.stage {
+        if let Stage::Answers(blocks) | Stage::PairOpenings(blocks) = &self.stage {
             frames.extend(blocks.iter().flat_map(|block| self.blame_frames(context, *block, party)));
         }
         frames
@@ -136,7 +136,7 @@ impl Coordinator {
                 members.filter(|member| !checking.evidence.has_sketches(*member)).collect()
             }
             Stage::Answers(blocks) => checking.silent(blocks).into_iter().collect(),
-            Stage::OpeningHistory(_) => {
+            Stage::PairOpenings(_) => {
                 let disputes = checking.disputes(context).into_iter();
                 disputes.flat_map(|(_, one, other)| [one, other]).collect()
             }
@@ -147,7 +147,7 @@ impl Coordinator {
         match checking.stage.clone() {
             Stage::Sketches => self.ask_for_answers(now),
             Stage::Answers(blocks) => self.ask_for_openings(blocks, now),
-            Stage::OpeningHistory(_) => self.finish_checking(now),
+            Stage::PairOpenings(_) => self.finish_checking(now),
         }
     }
 
@@ -187,7 +187,7 @@ impl Coordinator {
             frames.extend(checking.evidence.signed_answer(one, block).map(|answer| (other, answer)));
             frames.extend(checking.evidence.signed_answer(other, block).map(|answer| (one, answer)));
         }
-        self.enter(Stage::OpeningHistory(blocks), now);
+        self.enter(Stage::PairOpenings(blocks), now);
         for (member, answer) in frames {
             self.send_to([member], &Frame::Message(answer));
         }
@@ -214,7 +214,7 @@ impl Coordinator {
     pub(super) fn handle_evidence(&mut self, from: PartyId, message: &Message) -> Result<(), Fault> {
         let Some(Phase::Checking(announced, checking)) = self.round.as_mut().map(|active| &mut active.phase)
         else {
-            return Err(not_awaited(from, "what a member says of its upload"));
+            return Err(unexpected(from, "what a member says of its upload"));
         };
         let (context, cohorts) = (&announced.context, &checking.opened.cohorts);
         let evidence = &mut checking.evidence;
@@ -222,7 +222,7 @@ impl Coordinator {
             Message::LateSketches(signed) => signed.signer,
             Message::BlameAnswer(signed) => signed.signer,
             Message::PairOpened { opening, .. } => opening.member,
-            _ => return Err(not_awaited(from, "what a member says of its upload")),
+            _ => return Err(unexpected(from, "what a member says of its upload")),
         };
         if signer != from {
             let why = "somebody else sent it";

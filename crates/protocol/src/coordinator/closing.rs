@@ -12,7 +12,7 @@ use cloister_wire::statement::{BlamedMember, Certificate, Closing, Recomputed, S
 use super::ballot::Ballot;
 use super::checking::Checking;
 use super::uploads::Uploads;
-use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::late::{Judgement, is_applied, judge};
 use crate::model::{Model, block_parts};
@@ -267,7 +267,7 @@ impl Coordinator {
         let statement = check_partys(&signed, &epoch, Role::Custodian).map_err(by)?;
         let body = statement.body();
         if statement.signer() != from {
-            return Err(not_awaited(from, "another custodian's recomputation"));
+            return Err(unexpected(from, "another custodian's recomputation"));
         }
         expect("recomputation", "epoch", body.epoch, epoch.digest()).map_err(by)?;
         expect("recomputation", "round", body.round, announced.context.round()).map_err(by)?;

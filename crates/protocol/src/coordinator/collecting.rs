@@ -13,7 +13,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 
-use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, keep_announcement};
@@ -30,10 +30,10 @@ impl Coordinator {
         signed: Signed<ReceivingKey>,
     ) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
-        let active = self.round.as_mut().ok_or(not_awaited(from, "a receiving key"))?;
+        let active = self.round.as_mut().ok_or(unexpected(from, "a receiving key"))?;
         let number = active.number;
         let Phase::Keys(keys) = &mut active.phase else {
-            return Err(not_awaited(from, "a receiving key"));
+            return Err(unexpected(from, "a receiving key"));
         };
         let key = check_partys(&signed, &epoch, Role::Custodian).map_err(|what| what.by(from))?;
         expect("receiving key", "signer", key.signer(), from).map_err(|what| what.by(from))?;
@@ -153,7 +153,7 @@ impl Coordinator {
         let liars = self.epoch.consortium().floors().malicious_custodians;
         let is_custodian = self.epoch.consortium().has_role(from, Role::Custodian);
         let active = self.round.as_mut().filter(|active| is_custodian && round >= active.number);
-        let active = active.ok_or(not_awaited(from, "word of a later round"))?;
+        let active = active.ok_or(unexpected(from, "word of a later round"))?;
         active.ahead.insert(from, round);
         let mut known: Vec<Round> = active.ahead.values().copied().collect();
         known.sort_unstable_by(|one, other| other.cmp(one));
@@ -172,7 +172,7 @@ impl Coordinator {
         let epoch = self.epoch.clone();
         let out = self.round.as_ref().is_some_and(|active| active.refused.contains(&from));
         if out {
-            return Err(not_awaited(from, "an announcement of a party that is out of the round"));
+            return Err(unexpected(from, "an announcement of a party that is out of the round"));
         }
         let announced = self.announcing(from, "an announcement")?;
         let verified = check_partys(signed, &epoch, Role::Member).map_err(|what| what.by(from))?;
@@ -198,7 +198,7 @@ impl Coordinator {
         let announced = self.announcing(from, "a letter")?;
         expect("letter", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
         expect("letter", "dealer", dealer, from).map_err(|what| what.by(from))?;
-        let announcement = announced.announcements.get(&from).ok_or(not_awaited(from, "a letter"))?;
+        let announcement = announced.announcements.get(&from).ok_or(unexpected(from, "a letter"))?;
         let dealing = announcement.body().dealings.iter().find(|dealing| dealing.custodian == custodian);
         if dealing.map(|dealing| dealing.letter) != Some(digest(Domain::Letter, &[&sealed])) {
             let why = "it is not the announced letter";
@@ -245,10 +245,10 @@ impl Coordinator {
             Phase::Announcing(announced) | Phase::Sealing1(announced, _) | Phase::Uploading(announced, _),
         ) = self.round.as_mut().map(|active| &mut active.phase)
         else {
-            return Err(not_awaited(from, "a complaint about a letter"));
+            return Err(unexpected(from, "a complaint about a letter"));
         };
         expect("complaint", "round", round, announced.context.round()).map_err(|what| what.by(from))?;
-        let awaited = not_awaited(from, "a complaint about a letter that did not come");
+        let awaited = unexpected(from, "a complaint about a letter that did not come");
         let announcement = announced.announcements.get(&dealer).ok_or(awaited.clone())?;
         let Some(Frame::Message(Message::Letter { sealed, .. })) = announced.letters.get(&(dealer, from))
         else {
@@ -284,7 +284,7 @@ impl Coordinator {
     fn announcing(&mut self, from: PartyId, what: &'static str) -> Result<&mut Announced, Fault> {
         match self.round.as_mut().map(|active| &mut active.phase) {
             Some(Phase::Announcing(announced)) => Ok(announced),
-            _ => Err(not_awaited(from, what)),
+            _ => Err(unexpected(from, what)),
         }
     }
 

@@ -260,7 +260,7 @@ impl Coordinator {
             Frame::Message(
                 message @ (Message::LateSketches(_) | Message::BlameAnswer(_) | Message::PairOpened { .. }),
             ) => self.handle_evidence(from, &message)?,
-            Frame::Message(_) => return Err(not_awaited(from, "a message that is not for the coordinator")),
+            Frame::Message(_) => return Err(unexpected(from, "a message that is not for the coordinator")),
         }
         self.advance(now, false);
         Ok(())
@@ -380,6 +380,6 @@ impl Phase {
     }
 }
 
-fn not_awaited(peer: PartyId, what: &'static str) -> Fault {
-    Fault::NotAwaited { peer, what }
+fn unexpected(peer: PartyId, what: &'static str) -> Fault {
+    Fault::Unexpected { peer, what }
 }

@@ -10,7 +10,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, Reveal, RevealedSecret, RevealedSeeds};
 
 use super::uploads::Uploads;
-use super::{Announced, Coordinator, Event, Phase, Time, not_awaited};
+use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour};
 use crate::opening::{OpenedSum, OpeningInputs, open_block};
 use crate::reveals::{CheckedReveals, dealt_keys};
@@ -203,7 +203,7 @@ impl Coordinator {
             Some(Phase::Revealing(announced, revealing)) if announced.context.round() == round => {
                 Ok((announced, revealing))
             }
-            _ => Err(not_awaited(from, what)),
+            _ => Err(unexpected(from, what)),
         }
     }
 

@@ -14,7 +14,7 @@ use cloister_wire::statement::{
 use super::ballot::Ballot;
 use super::revealing::Revealing;
 use super::uploads::{Arriving, Uploads};
-use super::{Coordinator, CoordinatorOutput, Event, Phase, Time, not_awaited};
+use super::{Coordinator, CoordinatorOutput, Event, Phase, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::openings::opened_blocks;
@@ -190,11 +190,11 @@ impl Coordinator {
         let Some(Phase::Uploading(announced, uploading)) =
             self.round.as_mut().map(|active| &mut active.phase)
         else {
-            return Err(not_awaited(from, "a chunk"));
+            return Err(unexpected(from, "a chunk"));
         };
         let wrong = || Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
         if chunk.round != announced.context.round() || uploading.arrived.contains_key(&from) {
-            return Err(not_awaited(from, "a chunk"));
+            return Err(unexpected(from, "a chunk"));
         }
         if chunk.owner != from {
             return Err(wrong());
@@ -203,7 +203,7 @@ impl Coordinator {
         let whole = announced.context.plan().packed_bytes(block);
         let arriving = uploading.arriving.get_mut(&from).ok_or_else(wrong)?;
         if arriving.is_whole() {
-            return Err(not_awaited(from, "a chunk of an upload that is whole"));
+            return Err(unexpected(from, "a chunk of an upload that is whole"));
         }
         arriving.append(chunk, whole).ok_or_else(wrong)
     }
@@ -234,10 +234,10 @@ impl Coordinator {
         let Some(Phase::Uploading(announced, uploading)) =
             self.round.as_mut().map(|active| &mut active.phase)
         else {
-            return Err(not_awaited(from, "an upload"));
+            return Err(unexpected(from, "an upload"));
         };
         if uploading.arrived.contains_key(&from) {
-            return Err(not_awaited(from, "an upload that is here"));
+            return Err(unexpected(from, "an upload that is here"));
         }
         let by = |what: Misbehaviour| what.by(from);
         let upload = check_partys(signed, &epoch, Role::Member).map_err(by)?;

@@ -1,7 +1,5 @@
 //! Whether a custodian takes part in a round: the rules that its plan must obey.
 
-use std::collections::BTreeMap;
-
 use cloister_params::consortium::Role;
 use cloister_params::id::Round;
 use cloister_params::plan::RoundPlan;
@@ -9,13 +7,10 @@ use cloister_params::rule;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{ReceivingKey, Signed};
 
-use super::{Custodian, CustodianOutput, Memory, RoundState};
+use super::phase::{Phase, PlannedRound};
+use super::{Custodian, CustodianOutput, Memory};
 use crate::ending::KnownEnding;
 use crate::fault::{Fault, Refusal};
-use crate::late::LateEvidence;
-use crate::manifest::Announcements;
-use crate::recompute::HandedBlocks;
-use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 
 impl Custodian {
@@ -46,71 +41,70 @@ impl Custodian {
             if self.holds_key(&context) {
                 self.memory = Memory::Watching(context.plan_digest());
             }
-            let reason = Refusal::Restored.to_string();
-            self.send(Message::Refusal { round, role: Role::Custodian, reason });
+            self.send_refusal(round, Refusal::Restored.to_string());
             return Ok(());
         }
         if !self.holds_key(&context) {
-            let reason =
-                "this custodian has no receiving key for the round; it can sign an abort alone".into();
-            self.send(Message::Refusal { round, role: Role::Custodian, reason });
+            let reason = "this custodian has no receiving key for the round; it can sign only an abort";
+            self.send_refusal(round, reason.into());
         }
-        if self.round.as_ref().is_none_or(|state| state.context.round() != round) {
-            self.round = Some(RoundState {
-                context,
-                announcements: Announcements::new(),
-                shares: BTreeMap::new(),
-                sealed: None,
-                cohorts: None,
-                handed: HandedBlocks::default(),
-                reveals: CheckedReveals::default(),
-                evidence: LateEvidence::default(),
-                recomputed: BTreeMap::new(),
-            });
+        // A plan that comes once more, after a lost link, leaves what this custodian holds of its round.
+        if self.phase.planned_round() != Some(round) {
+            self.phase = Phase::Announcing(Box::new(PlannedRound::new(context)));
         }
         Ok(())
     }
 
-    /// Tells a coordinator that begins a round which has ended how far the others are: its disk was restored from an old copy
-    /// (`ROUND-37`).
+    /// Tells a coordinator that begins a round which has ended how far the others are: its disk was restored from an
+    /// old copy (`ROUND-37`).
     pub(super) fn tell_ahead(&mut self, asked: Round) {
         if asked <= self.chain.round {
             self.send(Message::Ahead { round: self.chain.round });
         }
     }
 
-    /// Says aloud that this custodian's policy does not admit a plan (`PLAN-10`). It keeps what it needs to sign the plan's
-    /// abort, so that the round can end.
+    /// Sends a `Refusal` because this custodian's policy does not admit a plan (`PLAN-10`). It keeps what it needs to
+    /// sign the plan's abort, so that the round can end.
     fn decline(&mut self, context: RoundContext, reason: String) {
         let round = context.round();
-        self.send(Message::Refusal { round, role: Role::Custodian, reason: reason.clone() });
+        self.send_refusal(round, reason.clone());
         self.outputs.push_back(CustodianOutput::Declined { round, reason });
-        self.round.take_if(|state| state.context.round() < round);
-        self.declined = Some(context);
+        self.phase = Phase::Declined(Box::new(context));
     }
 
-    /// Says aloud why this custodian takes no part (`PLAN-10`).
+    /// Sends a `Refusal` with the rule that a plan breaks (`PLAN-10`).
     fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
-        self.send(Message::Refusal { round, role: Role::Custodian, reason: why.to_string() });
+        self.send_refusal(round, why.to_string());
         Fault::PlanRefused { round, why }
     }
 
+    fn send_refusal(&mut self, round: Round, reason: String) {
+        self.send(Message::Refusal { round, role: Role::Custodian, reason });
+    }
+
+    /// The rules that hold for every custodian: one plan for each round, in the chain of endings, with proven bars.
     fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
-        let other = |state: &RoundState| {
-            state.context.round() == context.round() && state.context.plan_digest() != context.plan_digest()
-        };
-        if rule::in_force("ROUND-03") && self.round.as_ref().is_some_and(other) {
+        let round = context.round();
+        if let Ok(planned) = self.phase.planned("a plan")
+            && planned.context.round() == round
+            && planned.context.plan_digest() != context.plan_digest()
+            && rule::in_force("ROUND-03")
+        {
             return Err(Refusal::SecondPlan);
         }
         let mut chain = self.chain;
-        previous.into_iter().for_each(|known| chain.advance(known));
+        if let Some(ending) = previous {
+            chain.advance(ending);
+        }
         chain.check(context.plan())?;
         self.bars.check(context.plan())
     }
 
     /// Whether this custodian can open letters of the round: a restart loses the key.
     fn holds_key(&self, context: &RoundContext) -> bool {
-        let own = self.receiving.as_ref().filter(|(round, _)| *round == context.round());
-        own.is_some_and(|(_, secret)| context.plan().receiving_key(self.id) == Some(secret.public().bytes()))
+        self.receiving.as_ref().is_some_and(|(made_for, secret)| {
+            *made_for == context.round()
+                && context.plan().receiving_key(self.id) == Some(secret.public().bytes())
+        })
     }
 }

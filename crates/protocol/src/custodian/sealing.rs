@@ -9,7 +9,8 @@ use cloister_wire::codec;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Abort, Body, Certificate, Seal1, Seal2, Signed, Upload};
 
-use super::{Custodian, CustodianOutput, SignedStep, no_round, not_awaited};
+use super::phase::Phase;
+use super::{Custodian, SignedStep};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::CheckedManifest;
 use crate::round::RoundContext;
@@ -24,72 +25,78 @@ impl Custodian {
         manifest: Vec<u8>,
         seal: &[u8],
     ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
-        let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        let missing = manifest.announcements().keys().find(|dealer| !state.shares.contains_key(dealer));
+        let planned = self.phase.planned("a first seal")?;
+        let round = planned.context.round();
+        let manifest = CheckedManifest::check(&planned.context, manifest, &planned.announcements)?;
+        let missing = manifest.announcements().keys().find(|dealer| !planned.shares.contains_key(dealer));
         if let Some(dealer) = missing {
-            let round = state.context.round();
             if self.receiving.as_ref().is_none_or(|(made_for, _)| *made_for != round) {
-                return Err(no_round("a first seal over letters whose key a restart erased"));
+                // Nobody's fault: this custodian restarted and could open no letter.
+                return Err(Misbehaviour::TooEarly("a first seal over letters whose key a restart erased"));
             }
             let why = "it did not arrive or could not be opened";
             return Err(Misbehaviour::Letter { dealer: *dealer, custodian: self.id, why });
         }
         let body: Seal1 = codec::decode(seal)?;
-        check_seal1(&state.context, &manifest, &body)?;
+        check_seal1(&planned.context, &manifest, &body)?;
         self.vote::<Seal1>(body.round, SignedStep::Seal1, seal)
     }
 
+    /// Takes the certificate of the first seal; one that comes once more changes nothing.
     pub(super) fn handle_sealed1(
         &mut self,
         manifest: Vec<u8>,
         certificate: &Certificate<Seal1>,
     ) -> Result<(), Misbehaviour> {
-        let state = self.round.as_mut().ok_or(no_round("a first seal"))?;
-        if state.sealed.is_some() {
-            return Ok(());
-        }
-        let manifest = CheckedManifest::check(&state.context, manifest, &state.announcements)?;
-        state.sealed = Some(SealedManifest::establish(&state.context, manifest, certificate)?);
+        let Phase::Announcing(planned) = &self.phase else {
+            return self.phase.planned("a first seal").map(|_| ());
+        };
+        let manifest = CheckedManifest::check(&planned.context, manifest, &planned.announcements)?;
+        let sealed = SealedManifest::establish(&planned.context, manifest, certificate)?;
+        self.phase.seal(sealed);
         Ok(())
     }
 
-    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no block is opened again
-    /// over others (step 5).
+    /// Signs the second seal if every listed upload is signed by its member, the void blocks follow, and no block is
+    /// opened again over others (step 5).
     pub(super) fn handle_propose_seal2(
         &mut self,
         seal: &[u8],
         uploads: &[Signed<Upload>],
     ) -> Result<(), Fault> {
-        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        let body = self.check_proposed_seal2(seal, uploads).map_err(by)?;
-        let state = self.round.as_ref().ok_or(not_awaited("a second seal"))?;
-        let sealed = state.sealed.as_ref().ok_or(not_awaited("a second seal"))?;
+        let body = self.check_proposed_seal2(seal, uploads).map_err(Misbehaviour::by_coordinator)?;
         if self.openings.is_unsettled(Role::Custodian) && rule::in_force("ROUND-04") {
             return Err(Fault::Restored);
         }
-        let record = self.openings.sealed(&state.context, sealed, &body).map_err(by)?;
-        self.outputs.extend(record.map(CustodianOutput::KeepOpening));
-        self.vote::<Seal2>(body.round, SignedStep::Outcome, seal).map_err(by)
+        self.sign_seal2(&body, seal).map_err(Misbehaviour::by_coordinator)
     }
 
     fn check_proposed_seal2(&self, seal: &[u8], uploads: &[Signed<Upload>]) -> Result<Seal2, Misbehaviour> {
-        let state = self.round.as_ref().ok_or(no_round("a second seal"))?;
-        let sealed = state.sealed.as_ref().ok_or(no_round("a second seal"))?;
+        let (planned, sealed) = self.phase.sealed("a second seal")?;
         let body: Seal2 = codec::decode(seal)?;
-        sealed.check_seal2(&state.context, &body)?;
-        check_uploads(&state.context, sealed, &body, uploads)?;
-        let log = log_to_uploads(&state.context, sealed, &body.uploaded);
+        sealed.check_seal2(&planned.context, &body)?;
+        check_uploads(&planned.context, sealed, &body, uploads)?;
+        let log = log_to_uploads(&planned.context, sealed, &body.uploaded);
         expect(Seal2::TAG, "tree", body.tree, log.root())?;
+        // Before the openings are recorded: what may not be signed leaves no record.
         self.check_vote::<Seal2>(body.round, SignedStep::Outcome, seal)?;
         Ok(body)
     }
 
+    fn sign_seal2(&mut self, body: &Seal2, seal: &[u8]) -> Result<(), Misbehaviour> {
+        let (planned, sealed) = self.phase.sealed("a second seal")?;
+        let record = self.openings.sealed(&planned.context, sealed, body)?;
+        self.keep_opening(record);
+        self.vote::<Seal2>(body.round, SignedStep::Outcome, seal)
+    }
+
+    /// Signs the abort of the round, also of one whose plan this custodian's policy did not admit.
     pub(super) fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
         let body: Abort = codec::decode(abort)?;
-        let declined = self.declined.as_ref().filter(|context| context.round() == body.round);
-        let context = declined.or(self.round.as_ref().map(|state| &state.context));
-        let context = context.ok_or(no_round("an abort"))?;
+        let context = match &self.phase {
+            Phase::Declined(context) if context.round() == body.round => context,
+            phase => &phase.planned("an abort")?.context,
+        };
         expect(Abort::TAG, "epoch", body.epoch, self.epoch.digest())?;
         expect(Abort::TAG, "round", body.round, context.round())?;
         expect(Abort::TAG, "plan", body.plan, context.plan_digest())?;
@@ -97,51 +104,56 @@ impl Custodian {
         self.vote::<Abort>(body.round, SignedStep::Outcome, abort)
     }
 
-    /// Takes the certificate of the second seal and reveals shares of the mask keys of those who left (step 6).
-    pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
-        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        let state = self.round.as_mut().ok_or(not_awaited("a second seal"))?;
-        if state.cohorts.is_none() {
-            let sealed = state.sealed.clone().ok_or(not_awaited("a second seal"))?;
-            let cohorts = SealedCohorts::establish(&state.context, sealed, certificate).map_err(by)?;
-            let sealed = (cohorts.sealed_manifest(), cohorts.seal2().body());
-            let record = self.openings.sealed(&state.context, sealed.0, sealed.1).map_err(by)?;
-            self.outputs.extend(record.map(CustodianOutput::KeepOpening));
-            state.cohorts = Some(cohorts);
+    /// Takes the certificate of the second seal, and reveals shares of the mask keys of those that left (step 6). It
+    /// reveals them once more for a certificate that comes once more: the shares may have been lost with a link.
+    pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
+        if let Phase::Uploading(planned, sealed) = &self.phase {
+            let cohorts =
+                SealedCohorts::establish(&planned.context, SealedManifest::clone(sealed), certificate)?;
+            let record = self.openings.sealed(&planned.context, sealed, cohorts.seal2().body())?;
+            self.keep_opening(record);
+            self.phase.open(cohorts);
         }
-        let departed = state.cohorts.as_ref().map(SealedCohorts::departed).unwrap_or_default();
-        for dealer in departed {
-            self.reveal(dealer);
+        let (_, recomputation) = self.phase.opening("a second seal")?;
+        for dealer in recomputation.cohorts().departed() {
+            self.reveal(dealer)?;
         }
         Ok(())
     }
 
-    pub(super) fn handle_seed_shares_request(&mut self, round: Round, dealer: PartyId) -> Result<(), Fault> {
-        let cohorts = self.round.as_ref().filter(|state| state.context.round() == round);
-        let cohorts = cohorts.and_then(|state| state.cohorts.as_ref());
-        if !cohorts.ok_or(not_awaited("a request for shares"))?.has_uploaded(dealer) {
-            return Err(not_awaited("a request for seeds of a member that did not upload"));
+    /// Reveals parts of the seeds of a member that uploaded and did not reveal them itself.
+    pub(super) fn handle_seed_shares_request(
+        &mut self,
+        round: Round,
+        dealer: PartyId,
+    ) -> Result<(), Misbehaviour> {
+        let (planned, recomputation) = self.phase.opening("a request for shares")?;
+        if planned.context.round() != round {
+            return Err(Misbehaviour::TooEarly("a request for shares of another round"));
         }
-        self.reveal(dealer);
-        Ok(())
+        if !recomputation.cohorts().has_uploaded(dealer) {
+            return Err(Misbehaviour::TooEarly("a request for seeds of a member that did not upload"));
+        }
+        self.reveal(dealer)
     }
 
-    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`).
-    fn reveal(&mut self, dealer: PartyId) {
-        let Some(state) = &self.round else { return };
-        let (Some(cohorts), Some(held)) = (&state.cohorts, state.shares.get(&dealer)) else {
-            return;
-        };
-        let (round, permitted) = (state.context.round(), cohorts.revealable(dealer));
-        let mut messages = Vec::new();
-        if permitted.mask_key {
-            messages.push(Message::MaskKeyShare { round, dealer, share: held.reveal_mask_key() });
+    /// Reveals this custodian's shares of what the seals permit of one member, and of nothing else (`ROUND-01`). It
+    /// has none of a member whose letter it could not open.
+    fn reveal(&mut self, dealer: PartyId) -> Result<(), Misbehaviour> {
+        let (planned, recomputation) = self.phase.opening("a request for shares")?;
+        let Some(held) = planned.shares.get(&dealer) else { return Ok(()) };
+        let round = planned.context.round();
+        let permitted = recomputation.cohorts().revealable(dealer);
+        let mask_key_share = permitted.mask_key.then(|| held.reveal_mask_key());
+        let seed_parts =
+            (!permitted.seeds.is_empty()).then(|| held.reveal_seed_parts(&planned.context, &permitted.seeds));
+        if let Some(share) = mask_key_share {
+            self.send(Message::MaskKeyShare { round, dealer, share });
         }
-        if !permitted.seeds.is_empty() {
-            let parts = held.reveal_seed_parts(&state.context, &permitted.seeds);
-            messages.push(Message::SeedParts { round, dealer, parts });
+        if let Some(parts) = seed_parts {
+            self.send(Message::SeedParts { round, dealer, parts });
         }
-        messages.into_iter().for_each(|message| self.send(message));
+        Ok(())
     }
 }
 

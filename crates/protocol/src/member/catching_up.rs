@@ -1,10 +1,10 @@
 //! Catching up: a member that missed a closing asks for the model, and checks it against the closing's digest.
 
 use cloister_params::id::Round;
-use cloister_wire::frame::{CHUNK_BYTES, Frame};
+use cloister_wire::frame::CHUNK_BYTES;
 use cloister_wire::message::{Message, ModelPart};
 
-use super::{Member, MemberOutput};
+use super::Member;
 use crate::fault::Misbehaviour;
 use crate::model::{Model, floats};
 
@@ -36,8 +36,7 @@ impl Member {
     /// that is sending it does not begin anew (`ROUND-32`), and one that does is passed over up to where this member is.
     pub(super) fn ask_again(&mut self) {
         if self.catching_up.is_some() {
-            let request = Message::ModelRequest { model: self.chain.model };
-            self.outputs.push_back(MemberOutput::Send(Frame::Message(request)));
+            self.send(Message::ModelRequest { model: self.chain.model });
         }
     }
 

@@ -2,32 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::id::{BlockId, PartyId};
 use cloister_params::rule;
 use cloister_wire::frame::Chunk;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::Closing;
 
-use super::{Kept, Member, MemberOutput, RoundState};
+use super::phase::{Phase, PlannedRound};
+use super::{KeptContribution, Member, MemberOutput};
 use crate::ending::KnownEnding;
 use crate::fault::Misbehaviour;
 use crate::late::is_applied;
+use crate::model::Model;
 use crate::opening::{OpenedSum, append_chunk_to};
-use crate::sealed::{SealedCohorts, SummedCohort};
 
 impl Member {
-    pub(super) fn handle_sum_chunk(&mut self, chunk: Chunk) -> Result<(), Misbehaviour> {
-        let Some(state) = self.round.as_mut().filter(|state| state.context.round() == chunk.round) else {
-            // Of a round that ended, or whose plan did not come: whoever lacks sums asks for the model.
-            return Ok(());
-        };
+    /// Takes a chunk of a published sum.
+    pub(super) fn handle_sum_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehaviour> {
+        let planned = self.phase.planned_mut().filter(|planned| planned.context.round() == chunk.round);
+        // A chunk of a round that ended, or whose plan did not come, is harmless: a member that lacks sums asks for the
+        // model.
+        let Some(planned) = planned else { return Ok(()) };
         let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index };
-        let block = state.context.block(chunk.block).ok_or(wrong.clone())?;
-        let whole = state.context.plan().packed_bytes(block);
+        let block = planned.context.block(chunk.block).ok_or(wrong.clone())?;
+        let whole = planned.context.plan().packed_bytes(block);
         if chunk.owner != PartyId::COORDINATOR {
             return Err(wrong);
         }
-        append_chunk_to(&mut state.sums, &chunk, whole).ok_or(wrong)
+        append_chunk_to(&mut planned.sums, chunk, whole).ok_or(wrong)
     }
 
     /// Takes the ending (step 7). Without the round's plan or all its sums this member is behind, and asks for the model.
@@ -49,18 +51,27 @@ impl Member {
         self.chain.advance(known);
         self.catching_up = None;
         let record = self.openings.ended(&self.epoch, ending, known);
-        self.outputs.extend(record.map(MemberOutput::KeepOpening));
+        self.keep_opening(record);
         if !self.kept.as_ref().is_some_and(|kept| self.survives(kept, Some(known))) {
             self.kept = None;
         }
-        let round = self.round.take_if(|state| state.context.round() <= known.round);
-        let Some(state) = round.filter(|state| state.context.round() == known.round) else { return };
+        let ended = self.phase.end(known.round);
+        let Some(planned) = ended.planned().filter(|planned| planned.context.round() == known.round) else {
+            return;
+        };
         match ending {
             Ending::Closed { certificate, .. } => {
                 if let Ok(closing) = certificate.parse()
-                    && let Some(applied) = self.apply(&state, &closing, known.digest)
+                    && let Some((model, applied)) = self.apply(planned, &closing)
                 {
-                    self.outputs.push_back(applied);
+                    self.model = model.clone();
+                    self.outputs.push_back(MemberOutput::Closed {
+                        round: closing.round,
+                        model: Box::new(model),
+                        applied,
+                        closing: known.digest,
+                        summed: summed_with(&ended, self.id, &closing),
+                    });
                 }
             }
             Ending::Aborted(_) => self.outputs.push_back(MemberOutput::Aborted(known.round)),
@@ -69,47 +80,38 @@ impl Member {
 
     /// Whether a contribution may be sent again once an ending is known: only the abort of the round that it was last announced
     /// in leaves it (`ROUND-31`).
-    pub(super) fn survives(&self, kept: &Kept, known: Option<&KnownEnding>) -> bool {
+    pub(super) fn survives(&self, kept: &KeptContribution, known: Option<&KnownEnding>) -> bool {
         let is_its_abort = |known: &KnownEnding| known.is_abort() && known.round == kept.round;
         known.is_none_or(is_its_abort) || !rule::in_force("ROUND-31")
     }
 
-    /// Applies the sums of a closing; `None` when not all of them are here, and this member has to ask for the model.
-    fn apply(&mut self, state: &RoundState, closing: &Closing, digest: Digest) -> Option<MemberOutput> {
-        if closing.plan != state.context.plan_digest() {
+    /// The model after a closing, and the blocks whose sums were applied. `None` when not all sums are here, and this
+    /// member has to ask for the model.
+    fn apply(&self, planned: &PlannedRound, closing: &Closing) -> Option<(Model, Vec<BlockId>)> {
+        let context = &planned.context;
+        if closing.plan != context.plan_digest() {
             return None;
         }
-        let applied = closing.sums.iter().filter(|listed| is_applied(&state.context, listed.check));
-        let sums = applied
-            .map(|listed| {
-                let packed = state.sums.get(&listed.block).map_or(&[][..], Vec::as_slice);
-                OpenedSum::published(&state.context, listed, packed).ok()
-            })
-            .collect::<Option<Vec<_>>>()?;
-        let model = self.model.after(state.context.plan(), &sums).ok()?;
-        if closing.model != model.digest() {
-            return None;
+        let mut sums = Vec::new();
+        for listed in closing.sums.iter().filter(|listed| is_applied(context, listed.check)) {
+            let packed = planned.sums.get(&listed.block).map_or(&[][..], Vec::as_slice);
+            sums.push(OpenedSum::published(context, listed, packed).ok()?);
         }
-        let summed = state.summed_with(self.id, closing);
-        self.model = model.clone();
-        Some(MemberOutput::Closed {
-            round: closing.round,
-            model: Box::new(model),
-            applied: sums.iter().map(OpenedSum::block).collect(),
-            closing: digest,
-            summed,
-        })
+        let model = self.model.after(context.plan(), &sums).ok()?;
+        (closing.model == model.digest()).then(|| (model, sums.iter().map(OpenedSum::block).collect()))
     }
 }
 
-impl RoundState {
-    /// The opened blocks that a member is summed in, each with how many members are. None for one that did not see the
-    /// second seal.
-    fn summed_with(&self, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
-        let sums: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
-        let cohorts = self.cohorts.iter().flat_map(SealedCohorts::valid);
-        let opened = |cohort: &&SummedCohort| sums.contains(&cohort.block());
-        let with_member = cohorts.filter(opened).filter(|cohort| cohort.members().any(|own| own == member));
-        with_member.map(|cohort| (cohort.block(), cohort.weighted().len() as u32)).collect()
+/// The opened blocks that a member is summed in, each with how many members are. None for a member that did not see the
+/// second seal.
+fn summed_with(ended: &Phase, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
+    let Phase::Revealed(_, sealed) = ended else { return Vec::new() };
+    let listed: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
+    let mut summed = Vec::new();
+    for cohort in sealed.cohorts.valid() {
+        if listed.contains(&cohort.block()) && cohort.has(member) {
+            summed.push((cohort.block(), cohort.weighted().len() as u32));
+        }
     }
+    summed
 }

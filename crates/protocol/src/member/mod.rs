@@ -4,9 +4,10 @@ mod catching_up;
 mod closing;
 mod late;
 mod masking;
+mod phase;
 mod planning;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cloister_crypto::consortium::Epoch;
@@ -20,23 +21,22 @@ use cloister_params::rule;
 use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::Message;
 use cloister_wire::opening::OpeningRecord;
-use cloister_wire::statement::{Announcement, Certificate, Seal1, Seal2, Signed, Upload};
+use cloister_wire::statement::{Announcement, Certificate, Seal1, Seal2, Signed};
 use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
-use late::OwnLate;
 use masking::Masking;
+use phase::{Phase, SentAnnouncement, SentUpload};
 
 use crate::bars::Bars;
 use crate::contribution::Contribution;
-use crate::dealing::{RoundSecrets, Terms, check_announcement};
+use crate::dealing::{RoundSecrets, SealedLetter, Terms, check_announcement};
 use crate::ending::ChainPosition;
 use crate::fault::{Fault, Misbehaviour, expect};
-use crate::manifest::{Announcements, CheckedManifest, keep_announcement};
+use crate::manifest::{CheckedManifest, keep_announcement};
 use crate::model::Model;
-use crate::opening::{MaskedBlocks, upload_root};
+use crate::opening::upload_root;
 use crate::openings::OpeningHistory;
-use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SealedManifest, upload_body};
 use crate::statement::{check_partys, sign};
 
@@ -81,11 +81,11 @@ pub enum MemberOutput {
     },
     /// The round ended without a sum.
     Aborted(Round),
-    /// This party takes no part in the round.
+    /// This member does not take part in the round.
     Refused {
-        /// The round.
+        /// The round of the plan.
         round: Round,
-        /// Why.
+        /// The rule or limit that the plan breaks.
         reason: String,
     },
 }
@@ -110,9 +110,9 @@ pub struct Member {
     chain: ChainPosition,
     model: Model,
     last_announced: Option<Round>,
-    round: Option<RoundState>,
+    phase: Phase,
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
-    kept: Option<Kept>,
+    kept: Option<KeptContribution>,
     openings: OpeningHistory,
     bars: Bars,
     catching_up: Option<CatchingUp>,
@@ -121,61 +121,48 @@ pub struct Member {
 
 /// A contribution, with the model and the settings that it was made for, and the last round that it was announced in.
 #[derive(Debug)]
-struct Kept {
+struct KeptContribution {
     model: Digest,
     settings: RoundSettings,
     round: Round,
     contribution: Contribution,
 }
 
+/// What a member starts from.
 #[derive(Debug)]
-struct RoundState {
-    context: RoundContext,
-    announcements: Announcements,
-    own: Option<OwnAnnouncement>,
-    upload: Option<OwnUpload>,
-    cohorts: Option<SealedCohorts>,
-    late: OwnLate,
-    sums: BTreeMap<BlockId, Vec<u8>>,
-}
-
-#[derive(Debug)]
-struct OwnAnnouncement {
-    secrets: RoundSecrets,
-    frames: Vec<Frame>,
-}
-
-#[derive(Debug)]
-struct OwnUpload {
-    sealed: SealedManifest,
-    blocks: MaskedBlocks,
-    root: Digest,
-    signed: Signed<Upload>,
+pub struct MemberConfig {
+    /// The member's number in the consortium file.
+    pub id: PartyId,
+    /// The key that the consortium file lists for it.
+    pub key: Arc<SigningKey>,
+    /// The consortium file, checked.
+    pub epoch: Arc<Epoch>,
+    /// What this member accepts of a plan.
+    pub policy: Policy,
+    /// What this member trains.
+    pub task: MemberTask,
+    /// The model that the epoch starts from.
+    pub model: Model,
+    /// The last round that it announced in before it restarted, from its journal.
+    pub last_announced: Option<Round>,
+    /// What it uploaded and helped to open in this and earlier epochs, from its journal.
+    pub openings: OpeningHistory,
 }
 
 impl Member {
-    /// A member before the first round, holding the model that the consortium starts from, the last round
-    /// that it announced in before a restart, and what it helped to open.
-    pub fn new(
-        id: PartyId,
-        key: Arc<SigningKey>,
-        epoch: Arc<Epoch>,
-        policy: Policy,
-        task: MemberTask,
-        model: Model,
-        (last_announced, openings): (Option<Round>, OpeningHistory),
-    ) -> Self {
-        let chain = ChainPosition::genesis(&epoch, model.digest());
+    /// A member before its first frame, restored from its journal if it has one.
+    pub fn new(config: MemberConfig) -> Self {
+        let MemberConfig { id, key, epoch, policy, task, model, last_announced, openings } = config;
         Self {
             id,
             key,
-            epoch,
             policy,
             task,
-            chain,
+            chain: ChainPosition::genesis(&epoch, model.digest()),
+            epoch,
             model,
             last_announced,
-            round: None,
+            phase: Phase::Idle,
             kept: None,
             openings,
             bars: Bars::default(),
@@ -205,99 +192,102 @@ impl Member {
     /// Takes a frame of the coordinator.
     ///
     /// # Errors
-    /// A frame that breaks a rule or is not awaited; the state is unchanged.
+    /// A frame that breaks a rule, or one that is unexpected in this phase; the state is unchanged.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        match frame {
-            Frame::Chunk(chunk) => self.handle_sum_chunk(chunk).map_err(by),
-            Frame::Message(Message::Plan { plan, receiving_keys, previous }) => {
+        let message = match frame {
+            Frame::Chunk(chunk) => {
+                return self.handle_sum_chunk(&chunk).map_err(Misbehaviour::by_coordinator);
+            }
+            Frame::Message(message) => message,
+        };
+        match message {
+            Message::Plan { plan, receiving_keys, previous } => {
                 self.handle_plan(&plan, &receiving_keys, previous.as_ref())
             }
-            Frame::Message(Message::Announcement(signed)) => self.handle_announcement(&signed),
-            Frame::Message(Message::Sealed1 { manifest, certificate, received }) => {
+            Message::Announcement(signed) => self.handle_announcement(&signed),
+            Message::Sealed1 { manifest, certificate, received } => {
                 self.handle_sealed1(manifest, &certificate, &received)
             }
-            Frame::Message(Message::Sealed2 { certificate }) => self.handle_sealed2(&certificate),
-            Frame::Message(Message::BadDealing(evidence)) => {
-                self.bars.take(&self.epoch, &evidence).map_err(by)
+            Message::Sealed2 { certificate } => self.handle_sealed2(&certificate),
+            Message::BadDealing(evidence) => {
+                self.bars.take(&self.epoch, &evidence).map_err(Misbehaviour::by_coordinator)
             }
-            Frame::Message(Message::Revealed { round, reveal }) => self.handle_revealed(round, &reveal),
-            Frame::Message(Message::LateRequest { round }) => self.handle_late_request(round),
-            Frame::Message(Message::LateSketches(signed)) => self.handle_late_sketches(&signed),
-            Frame::Message(Message::BlameRequest { round, block }) => self.handle_blame_request(round, block),
-            Frame::Message(Message::BlameAnswer(signed)) => self.handle_blame_answer(&signed, random),
-            Frame::Message(Message::ModelPart(part)) => self.handle_model_part(&part).map_err(by),
-            Frame::Message(Message::Ended(ending)) => self.handle_ended(&ending).map_err(by),
-            Frame::Message(_) => Err(not_awaited("a message that is not for members")),
+            Message::Revealed { round, reveal } => self.handle_revealed(round, &reveal),
+            Message::LateRequest { round } => self.handle_late_request(round),
+            Message::LateSketches(signed) => self.handle_late_sketches(&signed),
+            Message::BlameRequest { round, block } => self.handle_blame_request(round, block),
+            Message::BlameAnswer(signed) => self.handle_blame_answer(&signed, random),
+            Message::ModelPart(part) => self.handle_model_part(&part).map_err(Misbehaviour::by_coordinator),
+            Message::Ended(ending) => self.handle_ended(&ending).map_err(Misbehaviour::by_coordinator),
+            _ => Err(Fault::unexpected("a message that is not for members")),
         }
     }
 
-    /// Whether the result of a training for the plan of this digest is awaited.
+    /// Whether this member waits for the result of a training for the plan of this digest.
     pub fn awaits_contribution(&self, plan: Digest) -> bool {
-        let for_plan = |state: &RoundState| state.context.plan_digest() == plan || !rule::in_force("PRIV-14");
-        self.round.as_ref().is_some_and(|state| for_plan(state) && state.own.is_none())
+        match &self.phase {
+            Phase::Training(planned) => planned.context.plan_digest() == plan || !rule::in_force("PRIV-14"),
+            _ => false,
+        }
     }
 
     /// Takes the result of local training for the plan of this digest, and announces it (step 2).
     ///
     /// # Errors
-    /// A contribution that no training was asked for, or that has not the plan's shape.
+    /// A contribution that no training was asked for, or that does not have the plan's shape.
     pub fn contribute(
         &mut self,
         plan: Digest,
         contribution: Contribution,
         random: &mut impl CryptoRng,
     ) -> Result<(), Fault> {
-        let misuse = Fault::ApiMisuse;
         // PRIV-14
         if !self.awaits_contribution(plan) {
-            return Err(misuse("no contribution to this plan is awaited"));
+            return Err(Fault::ApiMisuse("no contribution to this plan is expected"));
         }
-        let state = self.round.as_mut().ok_or(misuse("no round is under way"))?;
-        let round = state.context.round();
-        if rule::in_force("MASK-07") && !contribution.fits(&state.context) {
-            return Err(misuse("the contribution has not the plan's blocks"));
+        let context = &self.phase.planned().ok_or(Fault::ApiMisuse("no round is in progress"))?.context;
+        if rule::in_force("MASK-07") && !contribution.fits(context) {
+            return Err(Fault::ApiMisuse("the contribution does not have the plan's blocks"));
         }
-        let settings = state.context.plan().settings.clone();
-        self.kept = Some(Kept { model: self.chain.model, settings, round, contribution });
+        self.kept = Some(KeptContribution {
+            model: self.chain.model,
+            settings: context.plan().settings.clone(),
+            round: context.round(),
+            contribution,
+        });
         self.announce(random)
     }
 
     /// Announces the contribution of an aborted round in this one.
     ///
     /// # Errors
-    /// Nothing is kept, or nothing of it is awaited.
+    /// There is no such contribution, or none is expected.
     pub fn contribute_again(&mut self, plan: Digest, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let is_awaited = self.awaits_contribution(plan);
-        let kept = self.kept.as_mut().filter(|kept| is_awaited && kept.model == self.chain.model);
-        let (Some(state), Some(kept)) = (&self.round, kept) else {
-            return Err(Fault::ApiMisuse("no contribution is to be sent again"));
+        let is_expected = self.awaits_contribution(plan);
+        let kept = self.kept.as_mut().filter(|kept| is_expected && kept.model == self.chain.model);
+        let (Some(round), Some(kept)) = (self.phase.round(), kept) else {
+            return Err(Fault::ApiMisuse("there is no contribution to send again"));
         };
-        kept.round = state.context.round();
+        kept.round = round;
         self.announce(random)
     }
 
-    /// Announces what is kept, under fresh secrets.
+    /// Announces the contribution that this member holds, under fresh secrets (`MASK-01`).
     fn announce(&mut self, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let misuse = Fault::ApiMisuse("nothing is kept that could be announced");
-        let (Some(state), Some(kept)) = (&mut self.round, &self.kept) else { return Err(misuse) };
-        let round = state.context.round();
+        let (Phase::Training(planned), Some(kept)) = (&self.phase, &self.kept) else {
+            return Err(Fault::ApiMisuse("there is no contribution to announce"));
+        };
+        let (context, round) = (&planned.context, planned.context.round());
         let secrets = RoundSecrets::generate(self.id, random);
         let terms =
-            Terms { has_budget: self.policy.privacy.is_some(), closed: self.openings.closed(&state.context) };
-        let contribution = (&kept.contribution, terms);
-        let (announcement, letters) = secrets.announce(&state.context, contribution, random);
+            Terms { has_budget: self.policy.privacy.is_some(), closed: self.openings.closed(context) };
+        let (announcement, letters) = secrets.announce(context, (&kept.contribution, terms), random);
         let signed = sign(&self.key, self.id, &announcement);
         let mut frames = vec![Frame::Message(Message::Announcement(signed))];
-        frames.extend(letters.into_iter().map(|letter| {
-            Frame::Message(Message::Letter {
-                round,
-                dealer: self.id,
-                custodian: letter.custodian,
-                sealed: letter.sealed,
-            })
-        }));
-        state.own = Some(OwnAnnouncement { secrets, frames });
+        for SealedLetter { custodian, sealed } in letters {
+            frames.push(Frame::Message(Message::Letter { round, dealer: self.id, custodian, sealed }));
+        }
+        self.phase.announce(SentAnnouncement { secrets, frames });
         self.last_announced = Some(round);
         self.outputs.push_back(MemberOutput::Keep(round));
         self.resend_announcement();
@@ -305,93 +295,96 @@ impl Member {
     }
 
     fn resend_announcement(&mut self) {
-        let own = self.round.as_ref().and_then(|state| state.own.as_ref());
-        let frames = own.map(|own| own.frames.clone()).unwrap_or_default();
-        self.outputs.extend(frames.into_iter().map(MemberOutput::Send));
+        if let Some(announcement) = self.phase.announcement() {
+            self.outputs.extend(announcement.frames.iter().cloned().map(MemberOutput::Send));
+        }
     }
 
     fn handle_announcement(&mut self, signed: &Signed<Announcement>) -> Result<(), Fault> {
-        let state = self.round.as_mut().ok_or(not_awaited("an announcement"))?;
+        let planned = self.phase.planned_mut().ok_or(Fault::unexpected("an announcement"))?;
         let verified =
-            check_partys(signed, &self.epoch, Role::Member).map_err(|what| what.by(PartyId::COORDINATOR))?;
-        check_announcement(&state.context, verified.signer(), verified.body())
-            .map_err(|what| what.by(verified.signer()))?;
-        keep_announcement(&mut state.announcements, verified)
+            check_partys(signed, &self.epoch, Role::Member).map_err(Misbehaviour::by_coordinator)?;
+        let dealer = verified.signer();
+        check_announcement(&planned.context, dealer, verified.body()).map_err(|what| what.by(dealer))?;
+        keep_announcement(&mut planned.announcements, verified)
     }
 
-    /// Checks manifest and certificate, then masks and uploads each block that this member is summed in (step 4).
+    /// Checks manifest and certificate, then masks and uploads each block that this member is summed in (step 4). After
+    /// a lost link the same upload goes out once more, without the blocks that the coordinator received.
     fn handle_sealed1(
         &mut self,
         manifest: Vec<u8>,
         certificate: &Certificate<Seal1>,
         received: &[BlockId],
     ) -> Result<(), Fault> {
-        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        let state = self.round.as_mut().ok_or(not_awaited("a first seal"))?;
-        let own = state.own.as_ref().ok_or(not_awaited("a first seal"))?;
-        if state.upload.is_none() {
-            let manifest =
-                CheckedManifest::check(&state.context, manifest, &state.announcements).map_err(by)?;
+        if let Phase::Announced(planned, announcement) = &self.phase {
+            let context = &planned.context;
+            let manifest = CheckedManifest::check(context, manifest, &planned.announcements)
+                .map_err(Misbehaviour::by_coordinator)?;
             if !manifest.announcements().contains_key(&self.id) {
-                return Err(not_awaited("a first seal without this member"));
+                return Err(Fault::unexpected("a first seal without this member"));
             }
-            let sealed = SealedManifest::establish(&state.context, manifest, certificate).map_err(by)?;
-            let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is kept"))?;
-            let masking =
-                Masking { id: self.id, context: &state.context, sealed: &sealed, secrets: &own.secrets };
+            let sealed = SealedManifest::establish(context, manifest, certificate)
+                .map_err(Misbehaviour::by_coordinator)?;
+            let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is held"))?;
+            let masking = Masking { id: self.id, context, sealed: &sealed, secrets: &announcement.secrets };
             let blocks = masking.all(&kept.contribution);
             let root = upload_root(&blocks);
-            let body = upload_body(&state.context, &sealed, root);
-            let signed = sign(&self.key, self.id, &body);
+            let signed = sign(&self.key, self.id, &upload_body(context, &sealed, root));
+            // The others sealed an announcement that this member made since it was restored: what it forgot is over.
             let settled = self.openings.settled(Role::Member);
-            self.outputs.extend(settled.map(MemberOutput::KeepOpening));
-            let record = self.openings.uploading(&state.context, blocks.keys().copied());
-            state.upload = Some(OwnUpload { sealed, blocks, root, signed });
-            self.outputs.extend(record.map(MemberOutput::KeepOpening));
+            let uploading = self.openings.uploading(context, blocks.keys().copied());
+            self.phase.upload(SentUpload { sealed, blocks, root, signed });
+            self.keep_opening(settled);
+            self.keep_opening(uploading);
         }
-        self.send_upload(received);
-        Ok(())
+        self.send_upload(received)
     }
 
-    fn send_upload(&mut self, received: &[BlockId]) {
-        let Some(state) = &self.round else { return };
-        let Some(upload) = &state.upload else { return };
-        let (round, received) = (state.context.round(), received.iter().collect::<BTreeSet<_>>());
-        for (block, packed) in upload.blocks.iter().filter(|(block, _)| !received.contains(block)) {
-            let frames = chunks(round, self.id, *block, packed).map(Frame::Chunk);
-            self.outputs.extend(frames.map(MemberOutput::Send));
+    fn send_upload(&mut self, received: &[BlockId]) -> Result<(), Fault> {
+        let (planned, _, upload) = self.phase.uploaded("a first seal")?;
+        let round = planned.context.round();
+        for (block, packed) in &upload.blocks {
+            if !received.contains(block) {
+                let frames = chunks(round, self.id, *block, packed).map(Frame::Chunk);
+                self.outputs.extend(frames.map(MemberOutput::Send));
+            }
         }
         let uploaded = Frame::Message(Message::Uploaded(upload.signed.clone()));
         self.outputs.push_back(MemberOutput::Send(uploaded));
+        Ok(())
     }
 
-    /// Reveals the seeds of valid blocks that this member is summed in, if the seal has its upload (step 6).
+    /// Reveals the seeds of valid blocks that this member is summed in, if the seal lists its upload (step 6).
     fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Fault> {
-        let by = |what: Misbehaviour| what.by(PartyId::COORDINATOR);
-        let state = self.round.as_mut().ok_or(not_awaited("a second seal"))?;
-        let (Some(own), Some(upload)) = (&state.own, &state.upload) else {
-            return Err(not_awaited("a second seal"));
-        };
-        let cohorts =
-            SealedCohorts::establish(&state.context, upload.sealed.clone(), certificate).map_err(by)?;
+        let (planned, announcement, upload) = self.phase.uploaded("a second seal")?;
+        let context = &planned.context;
+        let cohorts = SealedCohorts::establish(context, upload.sealed.clone(), certificate)
+            .map_err(Misbehaviour::by_coordinator)?;
         let Some(listed) = cohorts.uploaded().iter().find(|listed| listed.member == self.id) else {
             return Ok(());
         };
-        expect("second seal", "our root", listed.root, upload.root).map_err(by)?;
-        let record =
-            self.openings.sealed(&state.context, &upload.sealed, cohorts.seal2().body()).map_err(by)?;
+        expect("second seal", "our root", listed.root, upload.root).map_err(Misbehaviour::by_coordinator)?;
+        let record = self
+            .openings
+            .sealed(context, &upload.sealed, cohorts.seal2().body())
+            .map_err(Misbehaviour::by_coordinator)?;
         self.outputs.extend(record.map(MemberOutput::KeepOpening));
         let blocks = &cohorts.revealable(self.id).seeds;
         if !blocks.is_empty() {
-            let seeds = own.secrets.reveal_seeds(&state.context, blocks);
-            let message = Message::Seeds { round: state.context.round(), seeds };
+            let seeds = announcement.secrets.reveal_seeds(context, blocks);
+            let message = Message::Seeds { round: context.round(), seeds };
             self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
         }
-        state.cohorts = Some(cohorts);
+        self.phase.reveal(cohorts);
         Ok(())
     }
-}
 
-fn not_awaited(what: &'static str) -> Fault {
-    Fault::NotAwaited { peer: PartyId::COORDINATOR, what }
+    fn keep_opening(&mut self, record: Option<OpeningRecord>) {
+        self.outputs.extend(record.map(MemberOutput::KeepOpening));
+    }
+
+    fn send(&mut self, message: Message) {
+        self.outputs.push_back(MemberOutput::Send(Frame::Message(message)));
+    }
 }

@@ -1,20 +1,16 @@
 //! Whether a member takes part in a round: the rules that its plan must obey.
 
-use std::collections::BTreeMap;
-
 use cloister_params::consortium::Role;
 use cloister_params::id::Round;
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_params::rule;
-use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{ReceivingKey, Signed};
 
-use super::late::OwnLate;
-use super::{Member, MemberOutput, RoundState};
+use super::phase::{Phase, PlannedRound};
+use super::{Member, MemberOutput};
 use crate::ending::KnownEnding;
 use crate::fault::{Fault, Refusal};
-use crate::manifest::Announcements;
 use crate::round::RoundContext;
 
 impl Member {
@@ -29,8 +25,8 @@ impl Member {
             Err(Fault::PlanRefused { round, why }) => return Err(self.refuse(round, why)),
             checked => checked?,
         };
-        let same = |state: &RoundState| state.context.plan_digest() == context.plan_digest();
-        if self.round.as_ref().is_some_and(same) {
+        let planned = self.phase.planned();
+        if planned.is_some_and(|planned| planned.context.plan_digest() == context.plan_digest()) {
             self.resend_announcement();
             self.ask_again();
             return Ok(());
@@ -42,25 +38,16 @@ impl Member {
             self.take_ending(ending, &known);
         }
         let record = self.openings.forgotten(&context);
-        self.outputs.extend(record.map(MemberOutput::KeepOpening));
-        self.round = Some(RoundState {
-            context,
-            announcements: Announcements::new(),
-            own: None,
-            upload: None,
-            cohorts: None,
-            late: OwnLate::default(),
-            sums: BTreeMap::new(),
-        });
+        self.keep_opening(record);
+        self.phase = Phase::Training(Box::new(PlannedRound::new(context)));
         self.take_part();
         Ok(())
     }
 
-    /// Says aloud why this member takes no part (`PLAN-10`).
+    /// Sends a `Refusal` with the reason (`PLAN-10`).
     fn refuse(&mut self, round: Round, why: Refusal) -> Fault {
         let reason = why.to_string();
-        let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
-        self.outputs.push_back(MemberOutput::Send(Frame::Message(refusal)));
+        self.send(Message::Refusal { round, role: Role::Member, reason: reason.clone() });
         self.outputs.push_back(MemberOutput::Refused { round, reason });
         Fault::PlanRefused { round, why }
     }
@@ -71,57 +58,62 @@ impl Member {
             self.catch_up();
             return;
         }
-        let Some(state) = &self.round else { return };
-        let (digest, plan) = (state.context.plan_digest(), Box::new((**state.context.plan()).clone()));
+        let Some(planned) = self.phase.planned() else { return };
+        let digest = planned.context.plan_digest();
+        let plan = Box::new(RoundPlan::clone(planned.context.plan()));
         let is_usable = self.kept.as_ref().is_some_and(|kept| {
             kept.model == self.chain.model && differ_in_deadlines_alone(&kept.settings, &plan.settings)
         });
-        if !is_usable {
-            self.kept = None;
-        }
-        self.outputs.push_back(if is_usable {
-            MemberOutput::SendAgain { digest, plan }
+        if is_usable {
+            self.outputs.push_back(MemberOutput::SendAgain { digest, plan });
         } else {
-            MemberOutput::Train { digest, plan }
-        });
+            self.kept = None;
+            self.outputs.push_back(MemberOutput::Train { digest, plan });
+        }
     }
 
     /// Every rule that a plan must obey before this member takes part (`PLAN-10`, `ROUND-08`), given the ending that came
     /// with it.
     fn admit(&self, context: &RoundContext, previous: Option<&KnownEnding>) -> Result<(), Refusal> {
-        let already = self.round.as_ref().is_some_and(|state| state.context.round() == context.round());
-        if already && rule::in_force("ROUND-03") {
+        let plan = context.plan();
+        if self.phase.round() == Some(context.round()) && rule::in_force("ROUND-03") {
             return Err(Refusal::SecondPlan);
         }
         if self.last_announced.is_some_and(|last| last >= context.round()) {
             return Err(Refusal::AnnouncedBefore);
         }
         let mut chain = self.chain;
-        previous.into_iter().for_each(|known| chain.advance(known));
-        chain.check(context.plan())?;
-        let kept =
-            self.kept.as_ref().filter(|kept| kept.model == chain.model && self.survives(kept, previous));
-        let changed =
-            kept.is_some_and(|kept| !differ_in_deadlines_alone(&kept.settings, &context.plan().settings));
-        if changed && self.policy.privacy.is_none() && rule::in_force("ROUND-03") {
+        if let Some(ending) = previous {
+            chain.advance(ending);
+        }
+        chain.check(plan)?;
+        let is_changed = self.kept.as_ref().is_some_and(|kept| {
+            kept.model == chain.model
+                && self.survives(kept, previous)
+                && !differ_in_deadlines_alone(&kept.settings, &plan.settings)
+        });
+        // The contribution was charged for the aborted plan's settings. A member with a budget trains and is charged
+        // anew; any other rejects the plan.
+        if is_changed && self.policy.privacy.is_none() && rule::in_force("ROUND-03") {
             return Err(Refusal::ChangedAfterAbort);
         }
-        self.bars.check(context.plan())?;
-        if let Some((shown, until)) = self.bars.term(self.id, context.plan()) {
+        self.bars.check(plan)?;
+        if let Some((shown, until)) = self.bars.term(self.id, plan) {
             return Err(Refusal::Barred { shown, until });
         }
-        self.policy.admit(context.plan())?;
-        let (got, expected) = (context.plan().settings.task, self.task.digest);
+        self.policy.admit(plan)?;
+        let (got, expected) = (plan.settings.task, self.task.digest);
         if got != expected {
             return Err(Refusal::Task { got, expected });
         }
+        self.check_blocks(context)
+    }
+
+    /// `PLAN-16`: the plan's blocks are those of this member's task, and its model has them.
+    fn check_blocks(&self, context: &RoundContext) -> Result<(), Refusal> {
         let planned = context.plan().settings.blocks.iter().map(|block| &block.shape);
-        // PLAN-16
         let is_tasks_table = planned.eq(&self.task.blocks) || !rule::in_force("PLAN-16");
-        if !is_tasks_table || !self.model.fits(context.plan()) {
-            return Err(Refusal::Blocks);
-        }
-        Ok(())
+        if is_tasks_table && self.model.fits(context.plan()) { Ok(()) } else { Err(Refusal::Blocks) }
     }
 }
 

@@ -227,7 +227,7 @@ impl Server<'_> {
         match self.coordinator.handle(input, now) {
             Ok(()) if is_kept => self.journal.append(&record)?,
             Ok(()) => {}
-            Err(fault @ Fault::NotAwaited { .. }) => {
+            Err(fault @ Fault::Unexpected { .. }) => {
                 (self.events)(ServerEvent::NotAwaited(from, fault.to_string()));
             }
             Err(fault) => (self.events)(ServerEvent::Fault(from, fault.to_string())),
