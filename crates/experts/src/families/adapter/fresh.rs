@@ -11,10 +11,10 @@ use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained};
 use crate::families::config::Family;
 use crate::families::config::names::{CORRECTION, expert_maps, expert_module};
+use crate::families::models::any_config::AnyConfig;
 use crate::families::models::loader::Loader;
 use crate::families::models::published::Model;
 use crate::families::models::sites::{SiteKind, SiteShape};
-use crate::families::overview::AnyConfig;
 
 impl Adapter {
     /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::error::ExpertsError;
 use crate::families::config::Family;
 use crate::families::config::names::sequence_classifier;
-use crate::families::convert::upcycle::write_json;
+use crate::families::weights::write::write_json;
 use crate::model_files::{read_file, unusable};
 
 /// Beside an adapter's files. PEFT keeps no names of classes: without this file they are called as transformers does.

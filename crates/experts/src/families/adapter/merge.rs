@@ -1,13 +1,7 @@
 //! Adds an adapter to a model's weights for good.
 
-// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
-#![allow(clippy::disallowed_types)]
-
-use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
 use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
@@ -16,7 +10,7 @@ use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::config::names::{HEAD, expert_maps, expert_module};
 use crate::families::config::read::read_family;
-use crate::families::convert::pickled::PICKLED_INDEX;
+use crate::families::weights::write::{copy_others, stored, write};
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::model_files::unusable;
 
@@ -114,21 +108,12 @@ fn write_shard(
     changes: &[(String, Change)],
     path: &Path,
 ) -> Result<(), ExpertsError> {
-    let broken = |error: safetensors::SafeTensorError| ExpertsError::unwritable(path, error);
     let mut tensors = Vec::new();
     for &name in names {
         let change = changes.iter().find(|(changed, _)| changed == name).map(|(_, change)| change);
-        let tensor = changed(checkpoint, name, change)?;
-        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        tensors.push((name, dtype(tensor.kind()), shape, bytes(&tensor)));
+        tensors.push(stored(vec![name.to_owned()], &changed(checkpoint, name, change)?));
     }
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(broken)?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
+    write(&tensors, path)
 }
 
 /// What becomes of one tensor, in the precision that it was stored in; one that is new has 32-bit floats.
@@ -142,42 +127,4 @@ fn changed(checkpoint: &Checkpoint, name: &str, change: Option<&Change>) -> Resu
         }
         None => checkpoint.take_any(name)?,
     })
-}
-
-/// How a kind of values is called in a file.
-pub(crate) fn dtype(kind: Kind) -> Dtype {
-    match kind {
-        Kind::Half => Dtype::F16,
-        Kind::BFloat16 => Dtype::BF16,
-        Kind::Int64 => Dtype::I64,
-        _ => Dtype::F32,
-    }
-}
-
-/// A tensor's values, row by row.
-pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
-    let tensor = tensor.contiguous();
-    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-    tensor.copy_data_u8(&mut bytes, tensor.numel());
-    bytes
-}
-
-/// Endings of files that hold weights, in whichever form.
-const WEIGHTS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
-
-/// Copies configuration, tokenizer and the like into a folder, which is made if need be. Weights in other forms stay behind:
-/// they would be another model's.
-pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
-    let failed = |source| ExpertsError::File { path: target.to_owned(), source };
-    fs::create_dir_all(target).map_err(failed)?;
-    for entry in fs::read_dir(model).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let ends_so = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
-        let name = path.file_name().unwrap_or_default();
-        let is_weights = WEIGHTS.iter().any(|ending| ends_so(ending)) || name == PICKLED_INDEX;
-        if path.is_file() && !is_weights {
-            fs::copy(&path, target.join(name)).map_err(failed)?;
-        }
-    }
-    Ok(())
 }

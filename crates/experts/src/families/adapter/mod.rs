@@ -4,6 +4,7 @@
 //! experts and a head over classes where that is asked for. It is written and read as PEFT does ([`peft`]), or added to
 //! the weights for good ([`merge`]).
 
+mod attach;
 pub mod blocks;
 mod fresh;
 mod labels;
@@ -17,9 +18,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 pub use merge::write_merged;
-pub(crate) use merge::{bytes, copy_others, dtype};
 pub use write::Layout;
-pub(crate) use write::plain;
 
 use crate::error::ExpertsError;
 use crate::families::config::names::HEAD;

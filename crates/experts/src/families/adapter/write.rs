@@ -13,7 +13,7 @@ use crate::families::adapter::peft::{CONFIG, PREFIX, WEIGHTS};
 use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::config::names::{CORRECTION, HEAD, expert_maps, expert_module, on_disk};
-use crate::families::convert::upcycle::{Part, part, write as write_tensors};
+use crate::families::weights::write::{StoredTensor, stored, write as write_tensors};
 
 /// The release of PEFT whose layout is written.
 const PEFT_VERSION: &str = "0.21.2";
@@ -58,8 +58,8 @@ impl Adapter {
             self.modules.iter().flat_map(|(name, trained)| writer.tensors(name, trained)).collect();
         let beside = |(name, bias): (&String, &Tensor)| (format!("{PREFIX}{name}.{CORRECTION}"), plain(bias));
         tensors.extend(self.corrections.iter().map(beside));
-        let parts: Vec<Part> =
-            tensors.iter().map(|(name, tensor)| part(vec![name.clone()], tensor)).collect();
+        let parts: Vec<StoredTensor> =
+            tensors.iter().map(|(name, tensor)| stored(vec![name.clone()], tensor)).collect();
         write_tensors(&parts, &folder.join(WEIGHTS))?;
         labels::write(&self.classes, folder)?;
         let path = folder.join(CONFIG);

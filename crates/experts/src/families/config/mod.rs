@@ -1,13 +1,14 @@
 //! What a decoder is made of. Families differ in these values alone; the code that computes is one.
 
 pub(crate) mod fields;
+pub(crate) mod limits;
 pub(crate) mod names;
 pub(crate) mod read;
 pub mod switch;
 
 use serde::Serialize;
 
-use crate::families::finetune::Limits;
+use crate::families::config::limits::Limits;
 
 /// A model family, by the `model_type` of its `config.json`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

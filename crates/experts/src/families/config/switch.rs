@@ -2,9 +2,9 @@
 
 use crate::error::ExpertsError;
 use crate::families::config::fields::Fields;
+use crate::families::config::limits::Limits;
 use crate::families::config::read::{harmless, refuse_quantised};
 use crate::families::config::{Family, MoeConfig, Scoring};
-use crate::families::finetune::Limits;
 
 /// A T5 encoder and decoder with top-1 experts in some layers (Fedus et al. 2022).
 #[derive(Clone, PartialEq, Debug)]

@@ -13,22 +13,11 @@ use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use crate::error::ExpertsError;
-use crate::families::adapter::copy_others;
-use crate::families::convert::gguf::first_line;
-use crate::families::convert::upcycle::{Part, part, write, write_json};
-use crate::families::weights::INDEX;
+use crate::families::convert::first_line;
+use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
+use crate::families::weights::{INDEX, PICKLED, PICKLED_INDEX};
 use crate::files::quiet::quietly;
 use crate::model_files::{read_file, unsupported, unusable};
-
-/// The weights of a folder that has one file of them.
-const SINGLE: &str = "pytorch_model.bin";
-/// Names the file of each tensor, where there are several.
-pub(crate) const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
-
-/// Whether the weights of a folder are pickled.
-pub(crate) fn is_pickled(folder: &Path) -> bool {
-    [SINGLE, PICKLED_INDEX].iter().any(|name| folder.join(name).is_file())
-}
 
 /// Writes a model whose weights are pickled into the folder `target`, with the weights as safetensors in the precision
 /// that they have, and every other file beside them. One file's tensors are held in memory at a time.
@@ -46,7 +35,7 @@ pub fn convert(folder: &Path, target: &Path) -> Result<(), ExpertsError> {
         let name = name.replace("pytorch_model", "model").replace(".bin", ".safetensors");
         copy_others(folder, target)?;
         write(&parts, &target.join(&name))?;
-        index.extend(parts.iter().flat_map(Part::names).map(|tensor| (tensor.clone(), name.clone())));
+        index.extend(parts.iter().flat_map(StoredTensor::names).map(|tensor| (tensor.clone(), name.clone())));
     }
     match several {
         true => write_json(&target.join(INDEX), &json!({"metadata": {}, "weight_map": index})),
@@ -57,7 +46,7 @@ pub fn convert(folder: &Path, target: &Path) -> Result<(), ExpertsError> {
 fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let index = folder.join(PICKLED_INDEX);
     if !index.is_file() {
-        return Ok(vec![folder.join(SINGLE)]);
+        return Ok(vec![folder.join(PICKLED)]);
     }
     let json: Value =
         serde_json::from_slice(&read_file(&index)?).map_err(|error| unusable(&index, error.to_string()))?;
@@ -73,7 +62,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
 }
 
 /// The tensors of one file, in the order of their names.
-fn parts(path: &Path) -> Result<Vec<Part>, ExpertsError> {
+fn parts(path: &Path) -> Result<Vec<StoredTensor>, ExpertsError> {
     fs::metadata(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })?;
     let broken = |reason: String| unusable(path, format!("it is no pickle of tensors: {reason}"));
     let file = quietly(|| PthTensors::new(path, None)).ok_or_else(|| broken("it is damaged".to_owned()))?;
@@ -83,7 +72,7 @@ fn parts(path: &Path) -> Result<Vec<Part>, ExpertsError> {
     if names.is_empty() {
         return Err(broken("there is none in it".to_owned()));
     }
-    names.into_iter().map(|name| Ok(part(vec![name.clone()], &tensor(&file, name, path)?))).collect()
+    names.into_iter().map(|name| Ok(stored(vec![name.clone()], &tensor(&file, name, path)?))).collect()
 }
 
 fn tensor(file: &PthTensors, name: &str, path: &Path) -> Result<Tensor, ExpertsError> {

@@ -4,23 +4,18 @@
 //! Llama with experts in every layer is Mixtral, name for name, so what is written is a Mixtral that any tool loads. As
 //! Mixtral's weights sum to 1 and all experts are equal, it computes at first exactly what the dense model does.
 
-// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
-#![allow(clippy::disallowed_types)]
-
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
-use crate::families::adapter::{bytes, copy_others, dtype};
 use crate::families::config::read::{read_decoder, read_family};
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
 use crate::families::weights::Checkpoint;
+use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
 use crate::model_files::{read_file, unsupported, unusable};
 
 /// Initial router weights are uniform in (−bound, bound).
@@ -52,7 +47,7 @@ pub fn upcycle(
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or("model.safetensors");
         let parts = upcycled(&checkpoint, &names, &config, experts, seed)?;
         write(&parts, &target.join(file))?;
-        index.extend(parts.iter().flat_map(|part| &part.names).map(|name| (name.clone(), file.to_owned())));
+        index.extend(parts.iter().flat_map(StoredTensor::names).map(|name| (name.clone(), file.to_owned())));
     }
     if checkpoint.shards().len() > 1 {
         let index = json!({"metadata": {}, "weight_map": index});
@@ -116,21 +111,6 @@ fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
     }
 }
 
-/// Bytes that become one tensor of the file, or several with equal values.
-pub(crate) struct Part {
-    names: Vec<String>,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Part {
-    /// What its tensors are called.
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
-    }
-}
-
 /// The tensors of one file: those of feed-forward networks once for each expert, and a router beside each.
 fn upcycled(
     checkpoint: &Checkpoint,
@@ -138,7 +118,7 @@ fn upcycled(
     config: &DecoderConfig,
     experts: usize,
     seed: u64,
-) -> Result<Vec<Part>, ExpertsError> {
+) -> Result<Vec<StoredTensor>, ExpertsError> {
     let mut parts = Vec::new();
     for &name in names {
         let tensor = checkpoint.take_any(name)?;
@@ -146,42 +126,19 @@ fn upcycled(
             .into_iter()
             .find_map(|(dense, sparse)| Some((name.strip_suffix(&format!(".mlp.{dense}.weight"))?, sparse)));
         let Some((layer, map)) = map else {
-            parts.push(part(vec![name.to_owned()], &tensor));
+            parts.push(stored(vec![name.to_owned()], &tensor));
             continue;
         };
         let block = format!("{layer}.block_sparse_moe");
         let copies = (0..experts).map(|expert| format!("{block}.experts.{expert}.{map}.weight")).collect();
-        parts.push(part(copies, &tensor));
+        parts.push(stored(copies, &tensor));
         if map == "w1" {
             let number = layer.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
             let mut draw = Draw::new(seed, Purpose::Router, number);
             let values = draw.symmetric(experts * config.hidden, ROUTER_BOUND);
             let router = Tensor::from_slice(&values).view([experts as i64, config.hidden as i64]);
-            parts.push(part(vec![format!("{block}.gate.weight")], &router.to_kind(tensor.kind())));
+            parts.push(stored(vec![format!("{block}.gate.weight")], &router.to_kind(tensor.kind())));
         }
     }
     Ok(parts)
-}
-
-pub(crate) fn part(names: Vec<String>, tensor: &Tensor) -> Part {
-    let shape = tensor.size().iter().map(|&size| size as usize).collect();
-    Part { names, dtype: dtype(tensor.kind()), shape, bytes: bytes(tensor) }
-}
-
-/// Writes one safetensors file.
-pub(crate) fn write(parts: &[Part], path: &Path) -> Result<(), ExpertsError> {
-    let broken = |error: safetensors::SafeTensorError| ExpertsError::unwritable(path, error);
-    let mut views = Vec::new();
-    for part in parts {
-        for name in &part.names {
-            views.push((name, TensorView::new(part.dtype, part.shape.clone(), &part.bytes).map_err(broken)?));
-        }
-    }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
-}
-
-pub(crate) fn write_json(path: &Path, json: &Value) -> Result<(), ExpertsError> {
-    let text = serde_json::to_string_pretty(json).expect("the value is plain data");
-    fs::write(path, text + "\n").map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }

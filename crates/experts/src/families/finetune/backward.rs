@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use tch::{Kind, Reduction, Tensor};
 
 use crate::families::config::names::HEAD;
-use crate::families::finetune::example::Batch;
 use crate::families::layers::losses::Totals;
+use crate::families::models::batch::ExampleBatch;
 use crate::families::{Decoder, Model, Routing};
 use crate::training::private::Tape;
 
@@ -47,14 +47,14 @@ impl Learning {
 pub(super) type RouterLoss<'a> = &'a mut dyn FnMut(usize, &Routing, &Totals) -> Option<Tensor>;
 
 /// Cross-entropy of what a batch is to learn, as a share of the mean over `learnt` tokens.
-fn task_loss(logits: &Tensor, batch: &Batch, learnt: usize) -> Tensor {
+fn task_loss(logits: &Tensor, batch: &ExampleBatch, learnt: usize) -> Tensor {
     logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::Sum, -100, 0.0) / learnt as f64
 }
 
 /// The task's loss and the gradient by each parameter.
 pub(super) fn keep(
     model: &Model,
-    batch: &Batch,
+    batch: &ExampleBatch,
     learnt: usize,
     routers: RouterLoss<'_>,
     learning: &Learning,
@@ -70,7 +70,7 @@ pub(super) fn keep(
 /// the model multiplies with its parameters must be on the tape.
 pub(super) fn of_each_example(
     model: &Model,
-    batch: &Batch,
+    batch: &ExampleBatch,
     routers: RouterLoss<'_>,
     learning: &Learning,
     tape: &Tape,
@@ -101,7 +101,7 @@ fn with_routers(
 /// As [`keep`], holding one layer's values at a time.
 pub(super) fn recompute(
     model: &Decoder,
-    batch: &Batch,
+    batch: &ExampleBatch,
     learnt: usize,
     routers: RouterLoss<'_>,
     learning: &Learning,

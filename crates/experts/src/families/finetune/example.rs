@@ -5,6 +5,8 @@ use std::ops::Range;
 use tch::{Device, Tensor};
 
 use crate::device::uploaded;
+use crate::families::config::limits::Limits;
+use crate::families::models::batch::ExampleBatch;
 use crate::families::{Model, Tokens};
 use crate::texts::beyond;
 use crate::training::private::by_record;
@@ -89,19 +91,6 @@ pub(super) fn records(examples: &[Example]) -> Vec<Vec<usize>> {
     by_record(examples.iter().enumerate().map(number))
 }
 
-/// What a model with its head takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Limits {
-    /// Rows of the vocabulary.
-    pub(crate) vocabulary: usize,
-    /// The most tokens of a text, where there is such a limit.
-    pub(crate) positions: Option<usize>,
-    /// Whether what is given goes through an encoder of its own, as in a Switch Transformer.
-    pub(crate) has_encoder: bool,
-    /// Classes that a head tells apart; 0 without a head.
-    pub(crate) classes: usize,
-}
-
 impl Example {
     /// Whether it teaches what a head over so many classes learns; where there is no head, that is no class.
     fn check_class(&self, classes: usize) -> Result<(), String> {
@@ -135,21 +124,7 @@ impl Question {
     }
 }
 
-/// Examples as a model takes them.
-pub(crate) struct Batch {
-    /// The texts of a decoder, or the sources of a Switch Transformer.
-    pub(crate) texts: Tokens,
-    /// The targets of a Switch Transformer.
-    pub(crate) targets: Option<Tokens>,
-    /// For each token or class that is learnt, the row of hidden states that predicts it; nothing for all rows.
-    pub(crate) rows: Option<Tensor>,
-    /// The tokens or classes that are learnt.
-    pub(crate) learnt: Tensor,
-    /// How many there are of each example.
-    pub(crate) counts: Vec<i64>,
-}
-
-impl Batch {
+impl ExampleBatch {
     pub(crate) fn new(examples: &[&Example], model: &Model) -> Self {
         let device = model.device();
         let counts = examples.iter().map(|example| example.learnt() as i64).collect();
@@ -170,14 +145,6 @@ impl Batch {
                 Self { texts: sources, targets: Some(targets), rows: None, learnt, counts }
             }
         }
-    }
-}
-
-impl Batch {
-    /// The share of each learnt token in its example's mean loss, `[learnt]`.
-    pub(crate) fn shares(&self) -> Tensor {
-        let shares = self.counts.iter().flat_map(|&count| vec![1.0 / count as f32; count as usize]);
-        uploaded(&Tensor::from_slice(&shares.collect::<Vec<f32>>()), self.learnt.device())
     }
 }
 

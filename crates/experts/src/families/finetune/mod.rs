@@ -29,9 +29,9 @@ use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::families::config::names::is_router;
 use crate::families::finetune::backward::{Learning, keep, recompute};
-pub(crate) use crate::families::finetune::example::{Batch, Limits};
 use crate::families::finetune::routing::{Gathered, plain};
 use crate::families::layers::losses::{self, Totals};
+pub(crate) use crate::families::models::batch::ExampleBatch;
 use crate::families::{Adapter, Model, Routing};
 use crate::training::optimizer::{Group, Optimizer};
 use crate::training::progress::{Losses, TrainingProgress};
@@ -199,7 +199,7 @@ impl FineTuner {
         let mut sums: Vec<Tensor> = Vec::new();
         let mut task_sum = Tensor::zeros([], (Kind::Float, self.model.device()));
         for own in examples.chunks(settings.batch_size) {
-            let batch = Batch::new(own, &self.model);
+            let batch = ExampleBatch::new(own, &self.model);
             let share = own.len() as f64 / examples.len() as f64;
             let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
                 if let Some(gathered) = &mut gathered {
@@ -307,11 +307,11 @@ impl FineTuner {
         &self,
         examples: &[Example],
         batch_size: usize,
-        take: &mut dyn FnMut(&Batch, &Tensor),
+        take: &mut dyn FnMut(&ExampleBatch, &Tensor),
     ) -> Result<(), ExpertsError> {
         self.check(examples)?;
         for own in examples.chunks(batch_size.max(1)) {
-            let batch = Batch::new(&own.iter().collect::<Vec<_>>(), &self.model);
+            let batch = ExampleBatch::new(&own.iter().collect::<Vec<_>>(), &self.model);
             let (logits, _) = tch::no_grad(|| self.model.learn(&batch));
             take(&batch, &logits);
         }
@@ -337,7 +337,7 @@ impl FineTuner {
 }
 
 /// Log-likelihood of each token that is learnt, `[learnt]`.
-fn picked(batch: &Batch, logits: &Tensor) -> Tensor {
+fn picked(batch: &ExampleBatch, logits: &Tensor) -> Tensor {
     logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
 }
 

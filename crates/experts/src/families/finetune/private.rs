@@ -7,9 +7,9 @@ use super::backward::{Learning, of_each_example};
 use super::{Example, FineTuned, FineTuner, FineTuning};
 use crate::error::ExpertsError;
 use crate::families::Routing;
-use crate::families::finetune::Batch;
 use crate::families::finetune::example::records;
 use crate::families::layers::losses::Totals;
+use crate::families::models::batch::ExampleBatch;
 use crate::training::optimizer::{Optimizer, Plan};
 use crate::training::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
 use crate::training::progress::{Losses, TrainingProgress};
@@ -115,7 +115,7 @@ impl Private<'_> {
     /// The sum of some examples' losses, and each one's gradient, `[examples, …]` for each parameter.
     fn gradients(&self, numbers: &[usize]) -> (Tensor, Vec<Tensor>) {
         let examples: Vec<&Example> = numbers.iter().map(|&number| &self.examples[number]).collect();
-        let batch = Batch::new(&examples, &self.tuner.model);
+        let batch = ExampleBatch::new(&examples, &self.tuner.model);
         let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
             self.tuner.layer_loss(index, routing, totals, self.settings)
         };

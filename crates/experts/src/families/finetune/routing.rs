@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind};
 
-use super::example::{Batch, records};
+use super::example::records;
 use super::{Example, FineTuner};
 use crate::error::ExpertsError;
 use crate::families::Routing;
+use crate::families::models::batch::ExampleBatch;
 use crate::training::private::{Averaging, LayerAverages, RecordAverages, RecordBatch, record_batches};
 use crate::training::result::ExpertRegion;
 use crate::training::routing::LayerRouting;
@@ -93,7 +94,7 @@ impl FineTuner {
     /// How each sparse layer, by its place among them, routes the examples of these numbers.
     fn each_routing(&self, examples: &[Example], numbers: &[usize], take: &mut dyn FnMut(usize, &Routing)) {
         let batch: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
-        let batch = Batch::new(&batch, &self.model);
+        let batch = ExampleBatch::new(&batch, &self.model);
         for (index, routing) in self.model.route(&batch).iter().enumerate() {
             take(index, routing);
         }

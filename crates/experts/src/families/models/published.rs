@@ -1,23 +1,21 @@
 //! Any model of any family.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::device::Precision;
 use crate::error::ExpertsError;
-use crate::families::adapter::{Adapter, Trained, plain};
+use crate::families::config::limits::Limits;
 use crate::families::config::read::{read_decoder, read_family};
 use crate::families::config::switch::SwitchConfig;
 use crate::families::config::{Family, MoeConfig};
-use crate::families::finetune::{Batch, Limits};
 use crate::families::layers::router::Routing;
 use crate::families::layers::tokens::Tokens;
+use crate::families::models::batch::ExampleBatch;
 use crate::families::models::decoder::Decoder;
-use crate::families::models::sites::{Part, Site, SiteShape};
+use crate::families::models::sites::{Site, SiteShape};
 use crate::families::models::switch::Switch;
-use crate::training::private::Recorder;
 
 /// A model with frozen weights, to which an adapter can be attached.
 pub enum Model {
@@ -99,7 +97,7 @@ impl Model {
 
     /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of each text,
     /// `[texts, classes]`; and how the sparse layers routed.
-    pub(crate) fn learn(&self, batch: &Batch) -> (Tensor, Vec<Routing>) {
+    pub(crate) fn learn(&self, batch: &ExampleBatch) -> (Tensor, Vec<Routing>) {
         match (self, &batch.targets) {
             (Self::Switch(model), Some(targets)) => {
                 let output = model.forward(&batch.texts, targets);
@@ -115,14 +113,14 @@ impl Model {
     }
 
     /// How the sparse layers route a batch, without gradients; a decoder's head is not computed.
-    pub(crate) fn route(&self, batch: &Batch) -> Vec<Routing> {
+    pub(crate) fn route(&self, batch: &ExampleBatch) -> Vec<Routing> {
         tch::no_grad(|| match self {
             Self::Decoder(model) => model.hidden(&batch.texts).routings,
             Self::Switch(_) => self.learn(batch).1,
         })
     }
 
-    fn sites_mut(&mut self) -> Vec<Site<'_>> {
+    pub(crate) fn sites_mut(&mut self) -> Vec<Site<'_>> {
         match self {
             Self::Decoder(model) => model.sites(),
             Self::Switch(model) => model.sites(),
@@ -140,48 +138,6 @@ impl Model {
         let site =
             sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
         site.own().expect("a head is the adapter's").to_kind(Kind::Float).copy()
-    }
-
-    /// Copies of the biases of those routers' choices that are among these modules, in 32-bit floats on the CPU.
-    pub(crate) fn corrections(&mut self, modules: &BTreeMap<String, Trained>) -> BTreeMap<String, Tensor> {
-        let mut corrections = BTreeMap::new();
-        for site in self.sites_mut().iter().filter(|site| modules.contains_key(&site.name)) {
-            if let Part::Router(router) = &site.part
-                && let Some(correction) = &router.correction
-            {
-                corrections.insert(site.name.clone(), plain(correction).copy());
-            }
-        }
-        corrections
-    }
-
-    /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of
-    /// an addition is left out with the probability `dropout`, which is 0 but in training.
-    ///
-    /// # Errors
-    /// [`ExpertsError::Adapter`] when it is another model's; then nothing is attached.
-    pub fn attach(&mut self, adapter: &Adapter, dropout: f64) -> Result<(), ExpertsError> {
-        self.attach_recorded(adapter, dropout, &|_| Recorder::default())
-    }
-
-    /// As [`attach`](Self::attach), with what notes the products with each module's tensors.
-    pub(crate) fn attach_recorded(
-        &mut self,
-        adapter: &Adapter,
-        dropout: f64,
-        recorder: &dyn Fn(&str) -> Recorder,
-    ) -> Result<(), ExpertsError> {
-        adapter.check(&self.sites())?;
-        for mut site in self.sites_mut() {
-            site.detach();
-            if let Some(lora) = adapter.lora(&site.name, dropout, recorder(&site.name)) {
-                site.attach_low(lora);
-            } else if let Some(Trained::Whole(weight)) = adapter.modules.get(&site.name) {
-                let recorder = recorder(&site.name);
-                site.attach_whole(weight.shallow_clone(), recorder);
-            }
-        }
-        Ok(())
     }
 
     /// Goes back to the model's own weights.

@@ -19,7 +19,8 @@ use crate::error::ExpertsError;
 use crate::families::config::fields::Fields;
 use crate::families::config::read::read_decoder;
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
-use crate::families::convert::upcycle::{Part, part, write, write_json};
+use crate::families::convert::first_line;
+use crate::families::weights::write::{StoredTensor, stored, write, write_json};
 use crate::model_files::{unsupported, unusable};
 
 /// A GGUF file, its header read.
@@ -187,7 +188,7 @@ impl<'a> Gguf<'a> {
     }
 
     /// All tensors, as Hugging Face has them.
-    fn weights(&mut self, config: &DecoderConfig) -> Result<Vec<Part>, ExpertsError> {
+    fn weights(&mut self, config: &DecoderConfig) -> Result<Vec<StoredTensor>, ExpertsError> {
         let AttentionConfig::Grouped { key_value_heads, .. } = config.attention else {
             unreachable!("a Llama has grouped attention")
         };
@@ -209,7 +210,7 @@ impl<'a> Gguf<'a> {
                 let reason = format!("{name} has values that no 16-bit float holds");
                 return Err(unsupported(self.path, reason));
             }
-            parts.push(part(vec![target], &halved));
+            parts.push(stored(vec![target], &halved));
         }
         Ok(parts)
     }
@@ -226,11 +227,6 @@ impl<'a> Gguf<'a> {
         let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         Ok(Tensor::from_slice(&values).view(shape.as_slice()))
     }
-}
-
-/// What candle says is wrong; behind it, it prints where in the program that was, if the environment asks for it.
-pub(crate) fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// A whole number from 0, of whatever width.

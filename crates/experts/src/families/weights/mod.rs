@@ -4,6 +4,8 @@
 //! that is used in the precision that it is stored in is never copied. What a map brings with it stays true: another
 //! program that cuts the file short while it is used ends this one, so model folders should not be written to.
 
+pub(crate) mod write;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,13 +19,21 @@ use tch::{Device, Kind, Tensor};
 use crate::error::ExpertsError;
 use crate::families::config::Family;
 use crate::families::config::names::on_disk;
-use crate::families::convert::pickled::is_pickled;
 use crate::model_files::{read_file, unsupported, unusable};
 
 /// Names the file of each tensor, where there are several.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// The weights of a folder that has one file of them.
+pub(crate) const PICKLED: &str = "pytorch_model.bin";
+/// Names the file of each tensor, where there are several.
+pub(crate) const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 /// No header of a real checkpoint comes near this many bytes.
 const MAX_HEADER: u64 = 100 << 20;
+
+/// Whether the weights of a folder are pickled.
+pub(crate) fn is_pickled(folder: &Path) -> bool {
+    [PICKLED, PICKLED_INDEX].iter().any(|name| folder.join(name).is_file())
+}
 
 /// Where a tensor lies.
 struct Location {

@@ -1,0 +1,56 @@
+//! Attaches adapters to models.
+
+use std::collections::BTreeMap;
+
+use tch::Tensor;
+
+use crate::error::ExpertsError;
+use crate::families::adapter::write::plain;
+use crate::families::adapter::{Adapter, Trained};
+use crate::families::models::published::Model;
+use crate::families::models::sites::Part;
+use crate::training::private::Recorder;
+
+impl Model {
+    /// Copies of the biases of those routers' choices that are among these modules, in 32-bit floats on the CPU.
+    pub(crate) fn corrections(&mut self, modules: &BTreeMap<String, Trained>) -> BTreeMap<String, Tensor> {
+        let mut corrections = BTreeMap::new();
+        for site in self.sites_mut().iter().filter(|site| modules.contains_key(&site.name)) {
+            if let Part::Router(router) = &site.part
+                && let Some(correction) = &router.correction
+            {
+                corrections.insert(site.name.clone(), plain(correction).copy());
+            }
+        }
+        corrections
+    }
+
+    /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of
+    /// an addition is left out with the probability `dropout`, which is 0 but in training.
+    ///
+    /// # Errors
+    /// [`ExpertsError::Adapter`] when it is another model's; then nothing is attached.
+    pub fn attach(&mut self, adapter: &Adapter, dropout: f64) -> Result<(), ExpertsError> {
+        self.attach_recorded(adapter, dropout, &|_| Recorder::default())
+    }
+
+    /// As [`attach`](Self::attach), with what notes the products with each module's tensors.
+    pub(crate) fn attach_recorded(
+        &mut self,
+        adapter: &Adapter,
+        dropout: f64,
+        recorder: &dyn Fn(&str) -> Recorder,
+    ) -> Result<(), ExpertsError> {
+        adapter.check(&self.sites())?;
+        for mut site in self.sites_mut() {
+            site.detach();
+            if let Some(lora) = adapter.lora(&site.name, dropout, recorder(&site.name)) {
+                site.attach_low(lora);
+            } else if let Some(Trained::Whole(weight)) = adapter.modules.get(&site.name) {
+                let recorder = recorder(&site.name);
+                site.attach_whole(weight.shallow_clone(), recorder);
+            }
+        }
+        Ok(())
+    }
+}

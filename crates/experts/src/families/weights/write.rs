@@ -1,0 +1,94 @@
+//! Writes folders of safetensors files.
+
+// The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
+#![allow(clippy::disallowed_types)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use super::PICKLED_INDEX;
+use crate::error::ExpertsError;
+
+/// Bytes that become one tensor of the file, or several with equal values.
+pub(crate) struct StoredTensor {
+    names: Vec<String>,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl StoredTensor {
+    /// What its tensors are called.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// What a file stores of a tensor under these names.
+pub(crate) fn stored(names: Vec<String>, tensor: &Tensor) -> StoredTensor {
+    let shape = tensor.size().iter().map(|&size| size as usize).collect();
+    StoredTensor { names, dtype: dtype(tensor.kind()), shape, bytes: bytes(tensor) }
+}
+
+/// Writes one safetensors file.
+pub(crate) fn write(tensors: &[StoredTensor], path: &Path) -> Result<(), ExpertsError> {
+    let broken = |error: safetensors::SafeTensorError| ExpertsError::unwritable(path, error);
+    let mut views = Vec::new();
+    for tensor in tensors {
+        for name in &tensor.names {
+            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes).map_err(broken)?;
+            views.push((name, view));
+        }
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
+}
+
+/// Writes a JSON file as people read it.
+pub(crate) fn write_json(path: &Path, json: &Value) -> Result<(), ExpertsError> {
+    let text = serde_json::to_string_pretty(json).expect("the value is plain data");
+    fs::write(path, text + "\n").map_err(|source| ExpertsError::File { path: path.to_owned(), source })
+}
+
+/// How a kind of values is called in a file.
+pub(crate) fn dtype(kind: Kind) -> Dtype {
+    match kind {
+        Kind::Half => Dtype::F16,
+        Kind::BFloat16 => Dtype::BF16,
+        Kind::Int64 => Dtype::I64,
+        _ => Dtype::F32,
+    }
+}
+
+/// A tensor's values, row by row.
+pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// Endings of files that hold weights, in whichever form.
+const WEIGHTS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
+
+/// Copies configuration, tokenizer and the like into a folder, which is made if need be. Weights in other forms stay behind:
+/// they would be another model's.
+pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
+    let failed = |source| ExpertsError::File { path: target.to_owned(), source };
+    fs::create_dir_all(target).map_err(failed)?;
+    for entry in fs::read_dir(model).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let ends_so = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
+        let name = path.file_name().unwrap_or_default();
+        let is_weights = WEIGHTS.iter().any(|ending| ends_so(ending)) || name == PICKLED_INDEX;
+        if path.is_file() && !is_weights {
+            fs::copy(&path, target.join(name)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
