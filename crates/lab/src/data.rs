@@ -8,7 +8,8 @@ use cloister_experts::partition::{Split, hold_out};
 
 use crate::config::Config;
 use crate::error::LabError;
-use crate::partition::limited;
+use crate::seeds::{Purpose, seed_for};
+use crate::shuffle::limited;
 
 /// The files of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +68,7 @@ impl Dataset {
         if self.notes.len() > own {
             return Ok(Split { train: (0..own).collect(), held_out: (own..self.notes.len()).collect() });
         }
-        Ok(hold_out(&self.labels, self.held_out, seed)?)
+        Ok(hold_out(&self.labels, self.held_out, seed_for(seed, Purpose::HeldOut))?)
     }
 }
 

@@ -11,15 +11,16 @@ use rand_core::SeedableRng;
 
 use crate::checkpoint::{Checkpoints, SeedCheckpoint};
 use crate::cohort_record::CohortRecord;
-use crate::config::{Config, StrategyName};
+use crate::config::Config;
 use crate::error::LabError;
 use crate::head::LinearHead;
 use crate::learners::{Learners, POOLED_NORM};
 use crate::masked::{Masked, MaskedRound, training_settings};
 use crate::progress::RunProgress;
 use crate::results::MeasuredRound;
+use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
-use crate::strategy::{MemberUpdates, Strategy, named};
+use crate::strategy::{MemberUpdates, Strategy};
 use crate::totals::total_statistics;
 
 /// The members of a run and the model that they share.
@@ -61,14 +62,14 @@ impl Federation<'_> {
         };
         rounds.iter().for_each(|round| progress(RunProgress::Measured(round.clone())));
         let mut masked = self.masked(&*strategy)?;
-        for round in rounds.len()..=self.config.strategy.num_rounds {
+        for round in rounds.len()..=self.config.strategy.training.num_rounds {
             let trained = self.round(&mut *strategy, masked.as_mut(), round, progress)?;
             self.estimate_head(round)?;
             let accuracy = self.accuracy(&*strategy)?;
             let RoundOutcome { loss, chosen } = trained;
             let measured = MeasuredRound { round, loss: Some(loss), ..MeasuredRound::before(Some(accuracy)) };
-            let chooses = self.config.strategy.name == StrategyName::FedAlignMoE;
-            rounds.push(if chooses { chosen.into_round(measured) } else { measured });
+            let scores_members = self.config.strategy.kind.settings().scores_members();
+            rounds.push(if scores_members { chosen.into_round(measured) } else { measured });
             checkpoints.write(&rounds, &self.global, &*strategy)?;
             progress(RunProgress::Measured(rounds[round].clone()));
         }
@@ -101,7 +102,7 @@ impl Federation<'_> {
     /// Puts linear discriminants from sums of the members' features, as the present model makes them, in place of the
     /// model's own head, where this round is one of those that the configuration says; whether it was.
     fn estimate_head(&mut self, round: usize) -> Result<bool, LabError> {
-        let due = self.config.strategy.head_every.is_some_and(|every| round.is_multiple_of(every));
+        let due = self.config.strategy.training.head_every.is_some_and(|every| round.is_multiple_of(every));
         if !due {
             return Ok(false);
         }
@@ -109,8 +110,7 @@ impl Federation<'_> {
         let of = |member| learners.statistics(member, global).transpose();
         let members = (0..self.sizes.len()).filter_map(of).collect::<Result<Vec<_>, LabError>>()?;
         let total = match self.config.secure {
-            true => total_statistics(self.config, &members, self.seed ^ (round as u64) << 48)?
-                .map(|total| total.statistics),
+            true => total_statistics(self.config, &members, self.seed, round)?.map(|total| total.statistics),
             false => Statistics::total(&members),
         };
         let Some(total) = total else {
@@ -126,7 +126,7 @@ impl Federation<'_> {
 
     /// What the configuration names.
     pub(crate) fn strategy(&self) -> Box<dyn Strategy> {
-        named(&self.config.strategy, self.settings(false).scoring, self.seed)
+        self.config.strategy.kind.settings().start(self.settings(false).scoring, self.seed)
     }
 
     /// The settings of a round behind masks.
@@ -140,7 +140,7 @@ impl Federation<'_> {
         }
         let settings = self.settings(!strategy.aligns());
         let (members, model) = (self.learners.members(), self.global.values().to_vec());
-        Masked::new(members, settings, model, self.seed).map(Some)
+        Masked::new(members, settings, model, seed_for(self.seed, Purpose::Consortium)).map(Some)
     }
 
     /// Accuracy of the common model, or the mean of the members' own.
@@ -181,8 +181,8 @@ impl Federation<'_> {
         let mut results = Vec::with_capacity(of);
         for member in 0..of {
             let start = strategy.start(member, &self.global);
-            let seed = self.seed ^ (member as u64 + 1) << 32 ^ round as u64;
-            let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy) };
+            let seed = seed_for(self.seed, Purpose::Training { member, round });
+            let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy.training) };
             let result = self.learners.train(member, &start, &settings)?;
             strategy.keep(member, &start, &result.updates);
             progress(RunProgress::Training { round, member: member + 1, of });
@@ -227,7 +227,8 @@ impl Federation<'_> {
         masked.start_from(self.global.values());
         let plan = plan(masked.settings(), &self.global, round);
         let published = self.published(strategy);
-        let mut random = ChaCha20Rng::seed_from_u64(self.seed ^ (round as u64) << 16);
+        let noise_seed = seed_for(self.seed, Purpose::ContributionNoise { round });
+        let mut random = ChaCha20Rng::seed_from_u64(noise_seed);
         let mut contributions = Vec::with_capacity(results.len());
         let mut clipped = 0;
         for (member, (result, size)) in results.iter().zip(&self.sizes).enumerate() {

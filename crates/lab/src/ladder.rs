@@ -188,9 +188,9 @@ mod tests {
         let rows = "[[rows]]\nname = \"mean\"\nset = [\"strategy.name=FedAvg\"]\n[[rows]]\nname = \"ours\"\n";
         let ladder = parse(rows, &[]).expect("a ladder");
         let names: Vec<String> =
-            ladder.rows.iter().map(|(_, own)| format!("{:?}", own.strategy.name)).collect();
+            ladder.rows.iter().map(|(_, own)| own.strategy.kind.name().to_owned()).collect();
         assert_eq!(names, ["FedAvg", "Head"]);
-        assert!(ladder.rows.iter().all(|(_, config)| config.strategy.num_rounds == 2));
+        assert!(ladder.rows.iter().all(|(_, config)| config.strategy.training.num_rounds == 2));
         assert_eq!(parse(rows, &["ours"]).expect("a ladder").rows.len(), 1);
     }
 

@@ -5,10 +5,10 @@ use cloister_experts::{BlockVectors, Features, LocalResult, LocalTraining, Train
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::config::StrategyConfig;
 use crate::error::LabError;
 use crate::private;
 use crate::statistics::Statistics;
+use crate::training::TrainingConfig;
 
 /// A norm that what MiniLM's head sees seldom exceeds.
 pub(crate) const POOLED_NORM: f64 = 16.0;
@@ -43,7 +43,7 @@ pub(crate) trait Learners {
 
 /// Members whose models classify texts.
 pub(crate) struct Classifiers<'a> {
-    pub(crate) strategy: &'a StrategyConfig,
+    pub(crate) training: &'a TrainingConfig,
     pub(crate) classes: usize,
     pub(crate) trainers: Vec<Trainer>,
     pub(crate) test: Features,
@@ -62,7 +62,7 @@ impl Learners for Classifiers<'_> {
     ) -> Result<LocalResult, LabError> {
         let trainer = &mut self.trainers[member];
         trainer.load(start)?;
-        Ok(match private::training(self.strategy, trainer.notes()) {
+        Ok(match private::training(self.training, trainer.notes()) {
             None => trainer.train(settings, &mut |_| ())?,
             Some(private) => {
                 let random = &mut ChaCha20Rng::seed_from_u64(settings.seed);

@@ -33,11 +33,14 @@ mod progress;
 mod questions;
 mod results;
 mod run;
+mod seeds;
+mod shuffle;
 pub mod sketching;
 pub mod statistics;
 pub mod strategy;
 mod text_run;
 pub mod totals;
+mod training;
 
 pub use config::Config;
 pub use error::LabError;

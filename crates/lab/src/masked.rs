@@ -22,6 +22,7 @@ use rand_core::SeedableRng;
 use crate::accounts::Accounts;
 use crate::config::{Config, ScoringConfig};
 use crate::error::LabError;
+use crate::seeds::{Purpose, seed_for};
 
 /// A consortium of members that are never lost, and the model that it trains.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Masked {
     pub(crate) fn start_from(&mut self, model: &[Vec<f32>]) {
         if self.model != model {
             self.model = model.to_vec();
-            let seed = self.seed ^ (self.rounds as u64) << 32;
+            let seed = seed_for(self.seed, Purpose::RestartedConsortium { rounds: self.rounds });
             self.cluster = cluster(self.members, &self.settings, model, seed);
         }
     }
@@ -125,7 +126,8 @@ fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {
 
 /// The settings of the rounds that train a model.
 pub fn training_settings(config: &Config, table: &[BlockShape], everyone: bool, seed: u64) -> RoundSettings {
-    let blocks = table.iter().map(|shape| training_block(*shape, config.strategy.expert_clip)).collect();
+    let blocks =
+        table.iter().map(|shape| training_block(*shape, config.strategy.training.expert_clip)).collect();
     settings(config, blocks, everyone, seed)
 }
 
@@ -156,6 +158,7 @@ pub(crate) fn settings(
     let floor = Floors::for_roster(members, members.min(16)).map_or(members, |floors| floors.cohort) as u16;
     let ScoringConfig { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     let task = task_of_run(seed);
+    let training = &config.strategy.training;
     RoundSettings {
         late_sketches: LateSketchMode::Off,
         task,
@@ -180,10 +183,10 @@ pub(crate) fn settings(
             shared_cohort: config.scoring.shared_cohort,
         },
         training: TrainingPlan {
-            local_epochs: config.strategy.local_epochs as u16,
-            batch_size: config.strategy.batch_size as u16,
-            learning_rate_micro: (config.strategy.learning_rate * 1e6) as u32,
-            routing_penalty_milli: (config.strategy.routing_penalty * 1e3) as u32,
+            local_epochs: training.local_epochs as u16,
+            batch_size: training.batch_size as u16,
+            learning_rate_micro: (training.learning_rate * 1e6) as u32,
+            routing_penalty_milli: (config.strategy.kind.settings().routing_penalty() * 1e3) as u32,
             private: None,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },

@@ -1,10 +1,9 @@
 //! Who gets which texts.
 
 use cloister_experts::partition::{PartitionError, label_dirichlet};
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 
 use crate::config::{Division, PartitionConfig};
+use crate::shuffle::shuffled;
 
 /// What a division goes by, for each text.
 #[derive(Clone, Copy, Debug)]
@@ -110,24 +109,6 @@ fn deal(texts: Vec<usize>, members: usize) -> Vec<Vec<usize>> {
     texts.into_iter().enumerate().for_each(|(turn, text)| parts[turn % members].push(text));
     parts.iter_mut().for_each(|part| part.sort_unstable());
     parts
-}
-
-/// At most so many items, the same for every seed; 0 is all.
-pub(crate) fn limited<T: Clone>(items: Vec<T>, limit: usize) -> Vec<T> {
-    if limit == 0 {
-        return items;
-    }
-    let order = shuffled((0..items.len()).collect(), 0);
-    order.into_iter().take(limit).map(|item| items[item].clone()).collect()
-}
-
-/// Fisher–Yates shuffle by the seed.
-pub(crate) fn shuffled(mut items: Vec<usize>, seed: u64) -> Vec<usize> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    for last in (1..items.len()).rev() {
-        items.swap(last, (random.next_u64() % (last as u64 + 1)) as usize);
-    }
-    items
 }
 
 #[cfg(test)]

@@ -6,25 +6,25 @@
 use cloister_experts::PrivateTraining;
 use cloister_privacy::accountant::{Account, Mechanism};
 
-use crate::config::StrategyConfig;
+use crate::training::TrainingConfig;
 
 /// One round's private training of a member with so many texts, if training is private.
-pub(crate) fn training(strategy: &StrategyConfig, texts: usize) -> Option<PrivateTraining> {
-    let private = strategy.private?;
+pub(crate) fn training(config: &TrainingConfig, texts: usize) -> Option<PrivateTraining> {
+    let private = config.private?;
     Some(PrivateTraining {
         clipping_norm: private.clipping_norm,
         noise_multiplier: private.noise_multiplier,
-        sampling_probability: (strategy.batch_size as f64 / texts as f64).min(1.0),
-        steps: strategy.local_epochs * texts.div_ceil(strategy.batch_size),
+        sampling_probability: (config.batch_size as f64 / texts as f64).min(1.0),
+        steps: config.local_epochs * texts.div_ceil(config.batch_size),
     })
 }
 
 /// ε of all rounds' training for each of a member's texts, of which there are so many; fewer texts have a larger ε.
-pub(crate) fn epsilon(strategy: &StrategyConfig, texts: usize) -> Option<f64> {
-    let (round, private) = (training(strategy, texts)?, strategy.private?);
+pub(crate) fn epsilon(config: &TrainingConfig, texts: usize) -> Option<f64> {
+    let (round, private) = (training(config, texts)?, config.private?);
     let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;
     let mut account = Account::default();
-    let steps = round.steps as u64 * strategy.num_rounds as u64;
+    let steps = round.steps as u64 * config.num_rounds as u64;
     account.add(Mechanism::Gaussian { noise_multiplier, sampling_probability }, steps);
     Some(account.epsilon(private.delta).epsilon)
 }
@@ -32,28 +32,25 @@ pub(crate) fn epsilon(strategy: &StrategyConfig, texts: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::PrivateTrainingConfig;
+    use crate::training::PrivateTrainingConfig;
 
     #[test]
     fn the_cost_follows_from_noise_sampling_and_steps() {
         let private = PrivateTrainingConfig { noise_multiplier: 0.8, clipping_norm: 1.0, delta: 1e-6 };
-        let strategy = StrategyConfig {
+        let config = TrainingConfig {
             private: Some(private),
             num_rounds: 10,
             local_epochs: 1,
             batch_size: 16,
-            ..StrategyConfig::default()
+            ..TrainingConfig::default()
         };
-        let round = training(&strategy, 320).expect("private");
+        let round = training(&config, 320).expect("private");
         assert_eq!((round.sampling_probability, round.steps), (0.05, 20));
         // 0.8, 0.05, 200 steps, 10⁻⁶: dp-accounting's tight bound is 8.8657.
-        let found = epsilon(&strategy, 320).expect("private");
+        let found = epsilon(&config, 320).expect("private");
         assert!((8.8657..8.8657 * 1.03).contains(&found), "{found}");
-        assert!(
-            epsilon(&strategy, 160).expect("private") > found,
-            "fewer texts, a larger share of each batch"
-        );
-        assert_eq!(training(&strategy, 8).expect("private").sampling_probability, 1.0);
-        assert_eq!(epsilon(&StrategyConfig { private: None, ..strategy }, 320), None);
+        assert!(epsilon(&config, 160).expect("private") > found, "fewer texts, a larger share of each batch");
+        assert_eq!(training(&config, 8).expect("private").sampling_probability, 1.0);
+        assert_eq!(epsilon(&TrainingConfig { private: None, ..config }, 320), None);
     }
 }

@@ -133,7 +133,7 @@ impl RunSummary {
         let partition = &config.partition;
         json!({
             "dataset": config.dataset,
-            "strategy": format!("{:?}", config.strategy.name),
+            "strategy": config.strategy.kind.name(),
             "head": config.head.kind,
             "division": partition.division,
             "alpha": (partition.division == Division::Dirichlet).then_some(partition.alpha),
@@ -152,7 +152,7 @@ impl RunSummary {
     /// private training. Routing, sketches and counts, which strategies may use too, are not in it.
     pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
         let texts = self.measured.iter().flat_map(|own| &own.labels).map(|own| own.iter().sum());
-        private::epsilon(&config.strategy, texts.min()?)
+        private::epsilon(&config.strategy.training, texts.min()?)
     }
 
     /// The largest ε over seeds of the head from sums alone, by the members' ledgers; none where it carries no noise.

@@ -18,7 +18,8 @@ use crate::accounts::Accounts;
 use crate::chart::ChartFrame;
 use crate::error::LabError;
 use crate::federation::plan;
-use crate::partition::shuffled;
+use crate::seeds::{Purpose, seed_for};
+use crate::shuffle::shuffled;
 use crate::strategy::MemberUpdates;
 
 /// Noise on each coordinate, as a share of the sketch's clip.
@@ -96,7 +97,7 @@ fn sketched_roles(
     updates: &MemberUpdates<'_>,
     seed: u64,
 ) -> Result<Vec<Vec<TrainedExpert>>, LabError> {
-    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let mut random = ChaCha20Rng::seed_from_u64(seed_for(seed, Purpose::SketchNoise));
     let plan = plan(settings, updates.global, updates.round);
     let model = Model::new(updates.global.values().to_vec());
     let mut accounts = Accounts::open(updates.results.len())?;
@@ -157,7 +158,7 @@ fn agreement(truth: &[Vec<bool>], other: &[Vec<bool>]) -> (f64, f64) {
 /// Cohorts drawn at random, each as large as the true one.
 fn chance(truth: &[Vec<bool>], seed: u64) -> Degradation {
     let draw = |(expert, own): (usize, &Vec<bool>)| {
-        let order = shuffled((0..own.len()).collect(), seed ^ (expert as u64) << 32);
+        let order = shuffled((0..own.len()).collect(), seed_for(seed, Purpose::ChanceCohort { expert }));
         let count = own.iter().filter(|is_in| **is_in).count();
         (0..own.len()).map(|member| order[..count].contains(&member)).collect()
     };

@@ -4,7 +4,7 @@ use cloister_experts::files::notes::near_twins;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
 
 use crate::checkpoint::Checkpoints;
-use crate::config::{Config, HeadConfig, HeadKind, PartitionConfig, StrategyName};
+use crate::config::{Config, HeadConfig, HeadKind, PartitionConfig};
 use crate::data::{Dataset, Files};
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
@@ -15,6 +15,7 @@ use crate::learners::Classifiers;
 use crate::partition::{Texts, counts, divide};
 use crate::progress::RunProgress;
 use crate::results::{MeasuredRound, SeedOutcome};
+use crate::seeds::{Purpose, seed_for};
 use crate::sketching::{Degradation, compare};
 use crate::statistics::Statistics;
 use crate::strategy::MemberUpdates;
@@ -58,7 +59,7 @@ impl<'a> TextRun<'a> {
         let features = FrozenFeatures::open(config, &dataset, folders)?;
         let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;
-        let trains = config.strategy.num_rounds > 0 && config.strategy.name != StrategyName::Head;
+        let trains = config.strategy.trains();
         let hidden = if trains { Some(encoder.features(&dataset.notes)?) } else { None };
         // Features, the head's among them, are made in 32-bit floats, whatever members train in.
         let encoder = encoder.in_precision(config.model.precision.into());
@@ -97,7 +98,7 @@ impl<'a> TextRun<'a> {
         })?;
         let mut federation = self.federation(hidden, &self.setting(seed)?, seed)?;
         let mut strategy = federation.strategy();
-        let last = self.config.strategy.num_rounds;
+        let last = self.config.strategy.training.num_rounds;
         for round in 1..last {
             federation.round(&mut *strategy, None, round, progress)?;
         }
@@ -121,7 +122,7 @@ impl<'a> TextRun<'a> {
 
     /// Each member's texts; one member has them all where training is centralised.
     fn parts(&self, train: &[usize], seed: u64) -> Result<Vec<Vec<usize>>, LabError> {
-        if self.config.strategy.name == StrategyName::Centralised {
+        if self.config.strategy.kind.settings().pools_data() {
             return Ok(vec![train.to_vec()]);
         }
         let of =
@@ -131,7 +132,7 @@ impl<'a> TextRun<'a> {
             domains: &of(&|text| self.dataset.domains[text]),
             lengths: &of(&|text| self.dataset.notes[text].text.len()),
         };
-        let parts = divide(&self.config.partition, &texts, seed)?;
+        let parts = divide(&self.config.partition, &texts, seed_for(seed, Purpose::Division))?;
         Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
     }
 
@@ -167,7 +168,7 @@ impl<'a> TextRun<'a> {
         if !self.config.secure {
             return Ok((Statistics::total(&members), None));
         }
-        let total = total_statistics(self.config, &members, seed)?;
+        let total = total_statistics(self.config, &members, seed, 0)?;
         Ok(total.map_or((None, None), |total| (Some(total.statistics), total.epsilon)))
     }
 
@@ -197,7 +198,12 @@ impl<'a> TextRun<'a> {
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         Ok(Federation {
             config: self.config,
-            learners: Box::new(Classifiers { strategy: &self.config.strategy, classes, trainers, test }),
+            learners: Box::new(Classifiers {
+                training: &self.config.strategy.training,
+                classes,
+                trainers,
+                test,
+            }),
             sizes: relative_sizes(&sizes),
             global: self.initial(seed)?,
             seed,
@@ -225,14 +231,17 @@ impl<'a> TextRun<'a> {
 
     /// The initial routers follow the seed; everything else starts at zero.
     fn initial(&self, seed: u64) -> Result<BlockVectors, LabError> {
-        let drawn = initial_blocks(&ModelConfig { seed, ..self.model.clone() });
+        let drawn = initial_blocks(&ModelConfig {
+            seed: seed_for(seed, Purpose::InitialModel),
+            ..self.model.clone()
+        });
         Ok(BlockVectors::new(&self.model, drawn.into_values())?)
     }
 
     /// The log of the class shares of a member's labels, over those of all members where they are known.
     fn prior(&self, labels: &[usize], total: Option<&Statistics>) -> Vec<f32> {
         let classes = self.dataset.classes.len();
-        if !self.config.strategy.balanced {
+        if !self.config.strategy.training.balanced {
             return vec![0.0; classes];
         }
         let log_share = |class: usize| {

@@ -21,6 +21,7 @@ use crate::accounts::Accounts;
 use crate::config::{Config, HeadNoise};
 use crate::error::LabError;
 use crate::masked::{Masked, settings};
+use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
 
 /// What the members' statistics add up to.
@@ -38,7 +39,8 @@ const UNIT_STEPS: f64 = 65_536.0;
 /// The total of the members' statistics, by one round whose only block they are. `None` for no member.
 ///
 /// Each member's vector is divided by the mean number of texts, so that the mean over members is that of a text. That
-/// number, and the largest member's share, are taken as known: members would declare them.
+/// number, and the largest member's share, are taken as known: members would declare them. `round` is the round that the
+/// head is fitted after, or 0 before training.
 ///
 /// # Errors
 /// [`LabError::Plan`], [`LabError::NoSum`], [`LabError::Ledger`], or [`LabError::FixedPoint`] for features that are not
@@ -46,16 +48,19 @@ const UNIT_STEPS: f64 = 65_536.0;
 pub fn total_statistics(
     config: &Config,
     members: &[Statistics],
-    seed: u64,
+    run_seed: u64,
+    round: usize,
 ) -> Result<Option<Total>, LabError> {
     let Some(first) = members.first() else {
         return Ok(None);
     };
     let sum = Sum::of(config, members);
-    let settings = settings(config, vec![sum.planned], true, seed);
+    let settings = settings(config, vec![sum.planned], true, run_seed);
     let length = first.values().len();
-    let mut masked = Masked::new(members.len(), settings, vec![vec![0.0; length]], seed)?;
-    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let consortium = seed_for(run_seed, Purpose::HeadConsortium { round });
+    let mut masked = Masked::new(members.len(), settings, vec![vec![0.0; length]], consortium)?;
+    let noise_seed = seed_for(run_seed, Purpose::HeadNoise { round });
+    let mut random = ChaCha20Rng::seed_from_u64(noise_seed);
     let mut contributions = Vec::with_capacity(members.len());
     let epsilon = sum.charge(members.len())?;
     for own in members {

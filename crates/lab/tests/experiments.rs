@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
-use cloister_lab::config::{HeadKind, StrategyName};
+use cloister_lab::config::HeadKind;
+use cloister_lab::strategy::StrategyKind;
 use cloister_lab::{Config, LabError, Ladder, RunFolders, RunProgress, run, sketches};
 
 fn experiments() -> Vec<(String, String)> {
@@ -26,6 +27,35 @@ fn every_committed_experiment_is_a_configuration() {
             Ladder::parse(&text, &place, &[], &[]).expect("a ladder");
         }
     }
+}
+
+/// Manifests of earlier versions list the settings of every strategy.
+#[test]
+fn every_manifest_of_a_committed_result_has_a_configuration_that_is_read() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/results");
+    let mut manifests = vec![results];
+    let mut read = 0;
+    while let Some(path) = manifests.pop() {
+        if path.is_dir() {
+            manifests
+                .extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if path.file_name().is_some_and(|name| name == "manifest.json") {
+            let text = fs::read(&path).expect("a file");
+            read += configurations(&serde_json::from_slice(&text).expect("JSON"), &path);
+        }
+    }
+    assert!(read > 100, "{read}");
+}
+
+/// Reads the configurations of a manifest, or of a ladder's manifests; how many there are.
+fn configurations(manifest: &serde_json::Value, path: &Path) -> usize {
+    if let Some(rows) = manifest.as_array() {
+        return rows.iter().map(|row| configurations(&row["manifest"], path)).sum();
+    }
+    let text = manifest["configuration"].as_str().expect("a configuration");
+    let config = Config::parse(text, &path.display().to_string(), &[]).expect("a configuration");
+    assert_eq!(manifest["summary"]["strategy"], config.strategy.kind.name());
+    1
 }
 
 /// Notes of the synthetic hospitals as a file, and where a run of them reads and writes; `None` without weights.
@@ -83,26 +113,13 @@ fn a_head_behind_masks_is_that_in_the_clear_and_a_run_is_not_run_twice() {
 
 #[test]
 fn every_strategy_runs_and_those_of_sums_alone_run_behind_masks() {
-    use StrategyName::*;
     let Some(folders) = folders("strategies") else {
         return;
     };
-    let all = [
-        Centralised,
-        LocalOnly,
-        FedAvg,
-        FedProx,
-        FedAdam,
-        FrozenRouter,
-        LocalRouters,
-        FedMoE,
-        PflMoE,
-        FedAlignMoE,
-    ];
-    for name in all {
-        let mut config = config(&["partition.seeds=[0]"]);
-        config.strategy.name = name;
-        config.secure = name.goes_behind_masks();
+    for name in StrategyKind::NAMES.iter().filter(|name| **name != "Head") {
+        let named = format!("strategy.name={name}");
+        let sums_alone = !["Centralised", "LocalOnly", "FedMoE"].contains(name);
+        let config = config(&["partition.seeds=[0]", &named, &format!("secure={sums_alone}")]);
         let summary = run(&config, &folders, None, &mut |_| ()).expect("it runs");
         let rounds = &summary.measured[0].rounds;
         assert_eq!(rounds.len(), 2, "{name:?}");
@@ -117,18 +134,17 @@ fn every_strategy_runs_and_those_of_sums_alone_run_behind_masks() {
 /// sketches besides, and `tests/oracle.rs` has those.
 #[test]
 fn strategies_behind_masks_do_what_they_do_in_the_clear() {
-    use StrategyName::*;
     let Some(folders) = folders("masked-strategies") else {
         return;
     };
     let mut seen: Vec<f64> = Vec::new();
-    for name in [FedAvg, FedProx, FedAdam, FrozenRouter, LocalRouters, PflMoE] {
+    for name in ["FedAvg", "FedProx", "FedAdam", "FrozenRouter", "LocalRouters", "PflMoE"] {
         let losses = |secure| {
             let rounds = ["partition.seeds=[0]", "strategy.num_rounds=3", "strategy.batch_size=4"];
             let own = ["head.kind=none", "strategy.learning_rate=4e-3", "strategy.expert_clip=16"];
-            let mut config = config(&[rounds, own].concat());
-            (config.strategy.name, config.secure) = (name, secure);
-            config.strategy.server_learning_rate = 0.01;
+            let named = [&*format!("strategy.name={name}"), &*format!("secure={secure}")];
+            let rate = if name == "FedAdam" { &["strategy.server_learning_rate=0.01"][..] } else { &[] };
+            let config = config(&[&rounds[..], &own, &named, rate].concat());
             let summary = run(&config, &folders, None, &mut |_| ()).expect("it runs");
             [1, 2, 3].map(|round| summary.measured[0].rounds[round].loss.expect("they train"))
         };

@@ -237,8 +237,9 @@ fn print(config: &Config, summary: &RunSummary, out: &Path, json: bool) -> Resul
     let (mean, std) = (100.0 * summary.mean, 100.0 * summary.std);
     let masks = if config.secure { "behind masks" } else { "in the clear" };
     output::line(format_args!(
-        "{} {:?}, {masks}: {mean:.2} % ± {std:.2}",
-        config.dataset, config.strategy.name
+        "{} {}, {masks}: {mean:.2} % ± {std:.2}",
+        config.dataset,
+        config.strategy.kind.name()
     ))?;
     output::line(format_args!("results.csv and manifest.json are under {}", out.display()))
 }
@@ -253,7 +254,7 @@ struct Screen {
 
 impl Screen {
     fn new(quiet: bool, config: &Config) -> Self {
-        let (rounds, seeds) = (config.strategy.num_rounds, config.partition.seeds.len());
+        let (rounds, seeds) = (config.strategy.training.num_rounds, config.partition.seeds.len());
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::no_length() };
         let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}, {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -20,7 +20,7 @@ use crate::accounts::Permits;
 use crate::error::LabError;
 use crate::federation::plan;
 use crate::noise::{Clips, Target, settings};
-use crate::partition::shuffled;
+use crate::shuffle::shuffled;
 
 /// Tokens after which a text is cut.
 const MAX_TOKENS: usize = 48;

@@ -1,6 +1,7 @@
 //! What a run does, as a TOML file says.
 
-mod training;
+mod sections;
+mod strategy;
 
 use std::path::PathBuf;
 
@@ -8,10 +9,10 @@ use cloister_params::plan::{SKETCH_COORDINATES, SharedCohort};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
-pub use training::{
-    BaseModelConfig, CohortRule, ConsistencyOf, HeadConfig, HeadKind, HeadNoise, ModelPrecision,
-    PrivateTrainingConfig, ScoringConfig, Signal, StrategyConfig, StrategyName,
-};
+use crate::strategy::RunConditions;
+pub use crate::training::{PrivateTrainingConfig, TrainingConfig};
+pub use sections::{BaseModelConfig, HeadConfig, HeadKind, HeadNoise, ModelPrecision, ScoringConfig};
+pub use strategy::StrategyConfig;
 
 /// A run: every setting has a default but the files of the data.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct Config {
     /// The model that is trained.
     #[serde(default)]
     pub model: BaseModelConfig,
-    /// How it is trained.
+    /// The strategy, and how members train.
     #[serde(default)]
     pub strategy: StrategyConfig,
     /// Sketches and scoring.
@@ -167,110 +168,82 @@ impl Config {
         self.data.test_limit = self.data.test_limit.map(|limit| at_most(limit, most));
         self.data.max_tokens = self.data.max_tokens.min(48);
         self.partition.seeds.truncate(1);
-        self.strategy.num_rounds = self.strategy.num_rounds.min(rounds);
+        self.strategy.training.num_rounds = self.strategy.training.num_rounds.min(rounds);
         self
     }
 
+    /// Rejects what each table alone cannot: settings of several tables that do not go together.
     fn check(&self) -> Result<(), String> {
-        let fail = |reason: String| Err(reason);
+        self.check_data()?;
+        self.check_model()?;
+        self.check_head()?;
+        self.check_private()?;
+        self.check_strategy()
+    }
+
+    fn check_data(&self) -> Result<(), String> {
         if self.data.train.is_empty() || self.partition.seeds.is_empty() {
-            return fail("`data.train` and `partition.seeds` must name at least one each".to_owned());
+            return Err("`data.train` and `partition.seeds` must name at least one each".to_owned());
         }
         if self.partition.division == Division::Domains && self.data.train.len() < 2 {
-            return fail(
-                "`partition.division = \"domains\"` needs two files or more in `data.train`".to_owned(),
+            return Err(
+                "`partition.division = \"domains\"` needs two files or more in `data.train`".to_owned()
             );
         }
         if self.partition.miscoded > self.partition.members {
-            return fail("`partition.miscoded` is at most `partition.members`".to_owned());
+            return Err("`partition.miscoded` is at most `partition.members`".to_owned());
         }
-        if !SKETCH_COORDINATES.contains(&self.scoring.coordinates) {
-            return fail(format!("`scoring.coordinates` must be one of {SKETCH_COORDINATES:?}"));
-        }
-        if self.head.kind != HeadKind::None && self.head.layers.iter().any(|layer| *layer > 6) {
-            return fail("`head.layers` must be numbers from 0 to 6".to_owned());
-        }
-        if self.head.layers.is_empty() || self.head.windows.is_empty() || self.head.windows.contains(&0) {
-            return fail(
-                "`head.layers` and `head.windows` need a number each, and windows more than 0".to_owned(),
-            );
-        }
-        if self.model.folder.is_some() && self.strategy.private.is_some() {
-            return fail("a causal model (`model.folder`) is not trained with DP-SGD in the lab; leave `strategy.private` out".to_owned());
-        }
-        if self.model.folder.is_some() && self.head.kind != HeadKind::None {
-            return fail(
-                "a causal model (`model.folder`) has no head from sums; set `head.kind = \"none\"`"
-                    .to_owned(),
-            );
-        }
-        if self.head.kind == HeadKind::None && self.strategy.name == StrategyName::Head {
-            return fail(
-                "`strategy.name = \"Head\"`, the default, trains nothing and needs a `head.kind` other than \"none\"; to \
-                 train, name another strategy, such as \"FedAvg\""
-                    .to_owned(),
-            );
-        }
-        if self.secure && !self.strategy.name.goes_behind_masks() {
-            let name = self.strategy.name;
-            return fail(format!("{name:?} sums nothing, or needs what masks hide; set `secure = false`"));
-        }
-        if !(self.strategy.expert_clip > 0.0 && self.strategy.expert_clip <= 64.0) {
-            return fail("`strategy.expert_clip` is above 0 and at most 64".to_owned());
-        }
-        let bare = self.model.folder.is_none() && self.strategy.private.is_none();
-        if !self.strategy.region_form.is_mean() && !bare {
-            return fail(
-                "`strategy.region_form` other than \"mean\" is for models that classify texts, without `strategy.private`"
-                    .to_owned(),
-            );
-        }
-        self.check_head()?;
-        if let Some(private) = &self.strategy.private {
-            self.check_private(private)?;
-        }
-        let plain_rule = !matches!(self.strategy.cohorts, CohortRule::Aligned | CohortRule::Everyone);
-        let plain_form = self.strategy.consistency_of != ConsistencyOf::Both;
-        if self.secure && (plain_rule || plain_form || self.strategy.signal != Signal::Both) {
-            return fail(
-                "`cohorts`, `signal` and `consistency_of` other than the defaults exist in the clear alone"
-                    .to_owned(),
-            );
-        }
-        self.check_majority()
+        Ok(())
     }
 
-    /// A majority of experts needs experts that choose.
-    fn check_majority(&self) -> Result<(), String> {
-        let StrategyConfig { name, cohorts, .. } = &self.strategy;
-        let chosen = *name == StrategyName::FedAlignMoE && !(self.secure && *cohorts == CohortRule::Everyone);
-        match self.scoring.shared_cohort {
-            SharedCohort::Majority if !chosen => Err(
-                "`scoring.shared_cohort = \"Majority\"` needs `strategy.name = \"FedAlignMoE\"`, and behind masks `strategy.cohorts = \"aligned\"`"
-                    .to_owned(),
-            ),
-            _ => Ok(()),
+    /// What a causal model cannot do in the lab.
+    fn check_model(&self) -> Result<(), String> {
+        if self.model.folder.is_none() {
+            return Ok(());
         }
+        if self.strategy.training.private.is_some() {
+            return Err("a causal model (`model.folder`) is not trained with DP-SGD in the lab; leave \
+                        `strategy.private` out"
+                .to_owned());
+        }
+        if self.head.kind != HeadKind::None {
+            return Err("a causal model (`model.folder`) has no head from sums; set `head.kind = \"none\"`"
+                .to_owned());
+        }
+        Ok(())
     }
 
     /// What heads from sums can and cannot be asked for.
     fn check_head(&self) -> Result<(), String> {
-        if let Some(noise) = &self.head.noise {
-            if !self.secure || self.head.kind == HeadKind::None {
+        let head = &self.head;
+        if head.kind != HeadKind::None && head.layers.iter().any(|layer| *layer > 6) {
+            return Err("`head.layers` must be numbers from 0 to 6".to_owned());
+        }
+        if head.layers.is_empty() || head.windows.is_empty() || head.windows.contains(&0) {
+            return Err(
+                "`head.layers` and `head.windows` need a number each, and windows more than 0".to_owned()
+            );
+        }
+        if let Some(noise) = &head.noise {
+            if !self.secure || head.kind == HeadKind::None {
                 return Err(
                     "`head.noise` is for sums behind masks: set `secure = true` and a `head.kind`".to_owned()
                 );
             }
             let (multiplier, delta) = (noise.noise_multiplier, noise.delta);
             if !(multiplier > 0.0 && multiplier <= 16.0 && delta > 0.0 && delta < 1.0) {
-                return Err("`head.noise` needs a `noise_multiplier` above 0, at most 16, and a `delta` between 0 and 1".to_owned());
+                return Err(
+                    "`head.noise` needs a `noise_multiplier` above 0, at most 16, and a `delta` between 0 \
+                            and 1"
+                        .to_owned(),
+                );
             }
         }
-        let Some(every) = self.strategy.head_every else {
+        let Some(every) = self.strategy.training.head_every else {
             return Ok(());
         };
-        let private = self.strategy.private.is_some();
-        if every == 0 || private || self.head.kind != HeadKind::None || self.model.folder.is_some() {
+        let is_private = self.strategy.training.private.is_some();
+        if every == 0 || is_private || head.kind != HeadKind::None || self.model.folder.is_some() {
             return Err("`strategy.head_every` is a number of rounds, for models that classify texts, with \
                         `head.kind = \"none\"` and without `strategy.private`"
                 .to_owned());
@@ -278,17 +251,59 @@ impl Config {
         Ok(())
     }
 
-    /// What else would say of the texts what DP-SGD does not let training say.
-    fn check_private(&self, private: &PrivateTrainingConfig) -> Result<(), String> {
-        if self.strategy.balanced || self.head.kind != HeadKind::None {
-            return Err("`strategy.private` needs `strategy.balanced = false` and `head.kind = \"none\"`: class shares and \
-                        heads from sums carry no noise"
-                .to_owned());
+    /// Rejects what would release of the texts what DP-SGD keeps training from releasing.
+    fn check_private(&self) -> Result<(), String> {
+        let Some(private) = &self.strategy.training.private else {
+            return Ok(());
+        };
+        if self.strategy.training.balanced || self.head.kind != HeadKind::None {
+            return Err(
+                "`strategy.private` needs `strategy.balanced = false` and `head.kind = \"none\"`: class \
+                        shares and heads from sums carry no noise"
+                    .to_owned(),
+            );
         }
         if !(private.delta > 0.0 && private.delta < 1.0) {
             return Err(format!("`strategy.private.delta` must lie between 0 and 1, not {}", private.delta));
         }
         Ok(())
+    }
+
+    /// What the strategy, and the scoring that it may use, need of the rest.
+    fn check_strategy(&self) -> Result<(), String> {
+        let strategy = self.strategy.kind.settings();
+        if self.head.kind == HeadKind::None && !strategy.trains() {
+            return Err(
+                "`strategy.name = \"Head\"`, the default, trains nothing and needs a `head.kind` other than \
+                        \"none\"; to train, name another strategy, such as \"FedAvg\""
+                    .to_owned(),
+            );
+        }
+        let clip = self.strategy.training.expert_clip;
+        if !(clip > 0.0 && clip <= 64.0) {
+            return Err(format!("`strategy.expert_clip` is above 0 and at most 64, not {clip}"));
+        }
+        if !SKETCH_COORDINATES.contains(&self.scoring.coordinates) {
+            return Err(format!("`scoring.coordinates` must be one of {SKETCH_COORDINATES:?}"));
+        }
+        strategy.check(self.conditions())?;
+        let follows_majority = self.scoring.shared_cohort == SharedCohort::Majority;
+        if follows_majority && !strategy.has_cohorts_for_the_head(self.conditions()) {
+            return Err(
+                "`scoring.shared_cohort = \"Majority\"` needs `strategy.name = \"FedAlignMoE\"`, and behind \
+                        masks `strategy.cohorts = \"aligned\"`"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn conditions(&self) -> RunConditions {
+        RunConditions {
+            secure: self.secure,
+            is_causal: self.model.folder.is_some(),
+            is_private: self.strategy.training.private.is_some(),
+        }
     }
 }
 

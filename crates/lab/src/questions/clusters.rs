@@ -1,7 +1,7 @@
 //! Topics of texts that name none: k-means (Lloyd 1982) over the directions of their embeddings.
 
 use crate::linear::dot;
-use crate::partition::shuffled;
+use crate::shuffle::shuffled;
 
 const ITERATIONS: usize = 25;
 

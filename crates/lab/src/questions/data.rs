@@ -13,8 +13,9 @@ use crate::config::Config;
 use crate::data::Files;
 use crate::error::LabError;
 use crate::folders::RunFolders;
-use crate::partition::limited;
 use crate::questions::clusters::clusters;
+use crate::seeds::{Purpose, seed_for};
+use crate::shuffle::limited;
 
 /// A question as a file has it.
 #[derive(Clone)]
@@ -71,7 +72,7 @@ impl Questions {
         if self.all.len() > own {
             return Ok(Split { train: (0..own).collect(), held_out: (own..self.all.len()).collect() });
         }
-        Ok(hold_out(&self.topics, self.held_out, seed)?)
+        Ok(hold_out(&self.topics, self.held_out, seed_for(seed, Purpose::HeldOut))?)
     }
 }
 

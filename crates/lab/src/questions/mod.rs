@@ -9,7 +9,7 @@ use cloister_experts::families::{AdapterSettings, Model};
 use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
 
 use crate::checkpoint::Checkpoints;
-use crate::config::{Config, StrategyName};
+use crate::config::Config;
 use crate::data::Files;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
@@ -19,6 +19,7 @@ use crate::partition::{Texts, counts, divide};
 use crate::progress::RunProgress;
 use crate::questions::data::Questions;
 use crate::results::{MeasuredRound, SeedOutcome};
+use crate::seeds::{Purpose, seed_for};
 use crate::statistics::Statistics;
 
 /// Options that pass through the model together when it answers.
@@ -82,14 +83,14 @@ impl<'a> QuestionRun<'a> {
 
     /// Each member's questions; one member has them all where training is centralised.
     fn parts(&self, train: &[usize], seed: u64) -> Result<Vec<Vec<usize>>, LabError> {
-        if self.config.strategy.name == StrategyName::Centralised {
+        if self.config.strategy.kind.settings().pools_data() {
             return Ok(vec![train.to_vec()]);
         }
         let of = |all: &[usize]| train.iter().map(|&own| all[own]).collect::<Vec<_>>();
         let lengths: Vec<usize> = self.questions.all.iter().map(|own| own.prompt.len()).collect();
         let Questions { topics, domains, .. } = &self.questions;
         let texts = Texts { labels: &of(topics), domains: &of(domains), lengths: &of(&lengths) };
-        let parts = divide(&self.config.partition, &texts, seed)?;
+        let parts = divide(&self.config.partition, &texts, seed_for(seed, Purpose::Division))?;
         Ok(parts.iter().map(|part| part.iter().map(|&own| train[own]).collect()).collect())
     }
 }

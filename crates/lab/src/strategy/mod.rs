@@ -1,24 +1,121 @@
 //! Strategies of federated training: what members start from, how they train, and what becomes of their updates.
 //!
-//! A strategy decides with which share each member's update enters each block ([`Strategy::shares`]); those that use
-//! sums alone also run behind masks, where the protocol takes the place of the shares.
+//! A strategy is a module of this folder and a line of the list below. The module has the strategy's settings, as
+//! configuration files spell them ([`StrategySettings`]), and the strategy at work over the rounds of one seed
+//! ([`Strategy`]). The latter decides with which share each member's update enters each block ([`Strategy::shares`]).
+//! Strategies that use nothing but sums also run behind masks, where the protocol takes the place of the shares.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use cloister_alignment::reference::TrainedExpert;
 use cloister_experts::{BlockVectors, Frozen, LocalResult, LocalTraining};
 use cloister_params::block::BlockShape;
 use cloister_params::plan::ScoringRule;
 
-use crate::config::{self, StrategyName};
+use crate::training::TrainingConfig;
 
-mod align;
-mod averages;
-mod personal;
+mod centralised;
+mod fedadam;
+mod fedalign;
+mod fedavg;
+mod fedmoe;
+mod fedprox;
+mod frozen_router;
+mod head;
+mod local_only;
+mod local_routers;
+mod personal_routers;
+mod pflmoe;
+mod registry;
 
-use align::FedAlignMoE;
-use averages::{FedAdam, FedAvg, FedMoE};
-use personal::{Alone, OwnRouters};
+registry::strategies! {
+    /// The head from sums, and no training: the default, because nothing that was trained under label skew was above
+    /// it by more than the spread over seeds (`crates/lab/experiments`).
+    Head => head::HeadAlone,
+    /// All texts at one place: the upper bound.
+    Centralised => centralised::Centralised,
+    /// Each member alone: the lower bound.
+    LocalOnly => local_only::LocalOnly,
+    /// The mean of the updates, by texts (McMahan et al. 2017).
+    FedAvg => fedavg::FedAvg,
+    /// FedAvg with a proximal term (Li et al. 2020).
+    FedProx => fedprox::FedProx,
+    /// FedAvg with Adam at the server (Reddi et al. 2021).
+    FedAdam => fedadam::FedAdam,
+    /// FedAvg whose routers stay at their initial values.
+    FrozenRouter => frozen_router::FrozenRouter,
+    /// FedAvg of all but the routers, which stay with their members (as in FLEx, arXiv 2506.00965).
+    LocalRouters => local_routers::LocalRouters,
+    /// Experts by the tokens that each member routed to them (as in FedMoE, arXiv 2408.11304).
+    FedMoE => fedmoe::FedMoE,
+    /// Members use the mean of their own and the common router (as in PFL-MoE).
+    PflMoE => pflmoe::PflMoE,
+    /// FedAlign-MoE (Fang et al., arXiv 2603.21276).
+    FedAlignMoE => fedalign::FedAlignMoE,
+}
+
+pub use fedadam::FedAdam;
+pub use fedalign::{CohortRule, ConsistencyOf, FedAlignMoE, RouterRule, Signal};
+pub use fedprox::FedProx;
+
+/// What else a run does, as far as a strategy has to agree with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunConditions {
+    /// Whether rounds go through the protocol's state machines, which show sums alone.
+    pub secure: bool,
+    /// Whether the model is a causal one, which answers questions.
+    pub is_causal: bool,
+    /// Whether members train with DP-SGD.
+    pub is_private: bool,
+}
+
+/// The settings of a strategy. Their serde names are the keys of `[strategy]` in configuration files.
+pub trait StrategySettings: Debug {
+    /// The strategy at work, for all rounds of a run with this seed. `rule` is the scoring rule of the run's plans.
+    fn start(&self, rule: ScoringRule, seed: u64) -> Box<dyn Strategy>;
+
+    /// Whether it trains at all.
+    fn trains(&self) -> bool {
+        true
+    }
+
+    /// Whether one member has all of the data.
+    fn pools_data(&self) -> bool {
+        false
+    }
+
+    /// Whether it scores members, so that results name cohorts and consensus.
+    fn scores_members(&self) -> bool {
+        false
+    }
+
+    /// Whether it chooses cohorts of experts that a majority of them can decide the head's cohort (`ALIGN-09`).
+    fn has_cohorts_for_the_head(&self, _conditions: RunConditions) -> bool {
+        false
+    }
+
+    /// `lambda` of the routing regulariser, which a plan names.
+    fn routing_penalty(&self) -> f64 {
+        0.0
+    }
+
+    /// Rejects what does not go with the rest of the run, and says what to change.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    fn check(&self, _conditions: RunConditions) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Rejects a strategy that needs more than sums, where nothing but sums is seen.
+fn clear_only(conditions: RunConditions, name: &str) -> Result<(), String> {
+    match conditions.secure {
+        true => Err(format!("{name} sums nothing, or needs what masks hide; set `secure = false`")),
+        false => Ok(()),
+    }
+}
 
 /// What members trained in one round, in their order.
 pub struct MemberUpdates<'a> {
@@ -33,39 +130,44 @@ pub struct MemberUpdates<'a> {
 }
 
 impl MemberUpdates<'_> {
-    /// The share of FedAvg: the mean over members of updates that are scaled by their texts.
+    /// FedAvg's shares: the mean over members of updates that are scaled by their texts.
     fn by_texts(&self) -> Vec<f64> {
         self.sizes.iter().map(|size| size / self.sizes.len() as f64).collect()
     }
 
-    /// Shares of a block that stays as it is.
-    fn nobody(&self) -> Vec<f64> {
+    /// The shares of a block that stays as it is.
+    fn none(&self) -> Vec<f64> {
         vec![0.0; self.sizes.len()]
     }
 
     /// What each member knows of one expert.
     pub fn roles(&self, block: &BlockShape, layer: u16, expert: u16) -> Vec<TrainedExpert> {
-        let floats = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect();
-        let role = |result: &LocalResult| {
-            let region = result.regions.iter().find(|own| (own.layer, own.expert) == (layer, expert));
-            TrainedExpert {
-                region: region.map_or_else(Vec::new, |own| floats(&own.mean_hidden)),
-                update: floats(&result.updates.values()[block.id.0 as usize]),
-                tokens: region.map_or(0.0, |own| own.tokens as f64),
-            }
-        };
-        self.results.iter().map(role).collect()
+        self.results.iter().map(|result| role_of(result, block, layer, expert)).collect()
     }
+}
+
+/// What one member knows of one expert; without a token routed to it, there is no region.
+fn role_of(result: &LocalResult, block: &BlockShape, layer: u16, expert: u16) -> TrainedExpert {
+    let region = result.regions.iter().find(|region| (region.layer, region.expert) == (layer, expert));
+    TrainedExpert {
+        region: region.map_or_else(Vec::new, |region| floats(&region.mean_hidden)),
+        update: floats(&result.updates.values()[block.id.0 as usize]),
+        tokens: region.map_or(0.0, |region| region.tokens as f64),
+    }
+}
+
+fn floats(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
 }
 
 /// What a strategy remembers: vectors by the member (or the moment) and the block that they belong to.
 pub type StrategyMemory = BTreeMap<(usize, u32), Vec<f64>>;
 
-/// A way of training together.
+/// A strategy at work. Only [`shares`](Self::shares) has no default: the defaults are those of FedAvg.
 pub trait Strategy {
-    /// How members train.
-    fn training(&self, settings: &config::StrategyConfig) -> LocalTraining {
-        LocalTraining { routing_penalty: 0.0, ..base(settings) }
+    /// How members train. The seed is set by the caller, for each member and round.
+    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+        local_training(config)
     }
 
     /// What a member trains from, and what it is measured with.
@@ -73,18 +175,18 @@ pub trait Strategy {
         global.clone()
     }
 
-    /// Takes note of what a member trained.
+    /// Called with what each member trained, before any sum.
     fn keep(&mut self, _member: usize, _start: &BlockVectors, _updates: &BlockVectors) {}
 
-    /// What it remembers from one round to the next.
+    /// What it remembers from one round to the next, for a checkpoint.
     fn memory(&self) -> StrategyMemory {
         StrategyMemory::new()
     }
 
-    /// Goes on with what [`memory`](Self::memory) gave.
+    /// Restores what [`memory`](Self::memory) gave.
     fn recall(&mut self, _memory: StrategyMemory) {}
 
-    /// Whether members end with models of their own.
+    /// Whether each member ends with a model of its own; the accuracy is then the mean over members.
     fn is_personal(&self) -> bool {
         false
     }
@@ -102,10 +204,10 @@ pub trait Strategy {
         sum
     }
 
-    /// The consensus of each member on a block ([`ExpertScores::consensus`]); empty where it is not scored.
+    /// The consensus of each member on a block ([`ExpertScores::consensus`]); empty for blocks that are not scored.
     ///
     /// [`ExpertScores::consensus`]: cloister_alignment::reference::ExpertScores::consensus
-    fn consensus(&self, _block: &BlockShape, _gathered: &MemberUpdates<'_>) -> Vec<Option<f64>> {
+    fn consensus(&self, _block: &BlockShape, _updates: &MemberUpdates<'_>) -> Vec<Option<f64>> {
         Vec::new()
     }
 
@@ -120,33 +222,15 @@ pub trait Strategy {
     }
 }
 
-fn base(settings: &config::StrategyConfig) -> LocalTraining {
+/// FedAvg's training: by the configuration, without the routing regulariser.
+fn local_training(config: &TrainingConfig) -> LocalTraining {
     LocalTraining {
-        epochs: settings.local_epochs,
-        batch_size: settings.batch_size,
-        learning_rate: settings.learning_rate,
-        routing_penalty: settings.routing_penalty,
-        routing_form: settings.routing_form,
-        frozen: Frozen { routers: false, head: settings.freeze_head },
+        epochs: config.local_epochs,
+        batch_size: config.batch_size,
+        learning_rate: config.learning_rate,
+        routing_penalty: 0.0,
+        frozen: Frozen { routers: false, head: config.freeze_head },
         ..LocalTraining::default()
-    }
-}
-
-/// The strategy that the settings name; [`StrategyName::Head`] trains nothing, and is FedAvg over no rounds.
-pub fn named(settings: &config::StrategyConfig, rule: ScoringRule, seed: u64) -> Box<dyn Strategy> {
-    match settings.name {
-        StrategyName::Head | StrategyName::Centralised | StrategyName::FedAvg => Box::new(FedAvg::default()),
-        StrategyName::FedProx => Box::new(FedAvg { proximal: settings.proximal, ..FedAvg::default() }),
-        StrategyName::FrozenRouter => Box::new(FedAvg { freezes_routers: true, ..FedAvg::default() }),
-        StrategyName::LocalOnly => Box::new(Alone::default()),
-        StrategyName::FedAdam => Box::new(FedAdam::new(settings.server_learning_rate)),
-        StrategyName::LocalRouters => Box::new(OwnRouters::keeping(1.0)),
-        StrategyName::PflMoE => Box::new(OwnRouters::keeping(0.5)),
-        StrategyName::FedMoE => Box::new(FedMoE),
-        StrategyName::FedAlignMoE => {
-            let own_routers = settings.local_gate.then(|| OwnRouters::keeping(1.0));
-            Box::new(FedAlignMoE { settings: settings.clone(), rule, seed, own_routers })
-        }
     }
 }
 

@@ -4,9 +4,9 @@ use cloister_experts::{ExpertRegion, ModelConfig, block_table, initial_blocks};
 use cloister_params::block::BlockKind;
 use cloister_params::plan::SharedCohort;
 
-use super::align::consistency_of;
+use super::personal_routers::PersonalRouters;
 use super::*;
-use crate::config::{CohortRule, ConsistencyOf};
+use crate::config::Config;
 use crate::masked::training_settings;
 
 const MEMBERS: usize = 6;
@@ -43,40 +43,43 @@ fn results() -> Vec<LocalResult> {
     (0..MEMBERS).map(of).collect()
 }
 
-fn shares(settings: &config::StrategyConfig, kind: BlockKind) -> Vec<f64> {
+/// The strategy of these settings at work.
+fn started(settings: &dyn StrategySettings, shared_cohort: SharedCohort) -> Box<dyn Strategy> {
+    settings.start(ScoringRule { shared_cohort, ..rule() }, 0)
+}
+
+fn shares(settings: &dyn StrategySettings, kind: BlockKind) -> Vec<f64> {
     shares_with(SharedCohort::Everyone, settings, kind)
 }
 
-fn shares_with(shared_cohort: SharedCohort, settings: &config::StrategyConfig, kind: BlockKind) -> Vec<f64> {
+fn shares_with(shared_cohort: SharedCohort, settings: &dyn StrategySettings, kind: BlockKind) -> Vec<f64> {
     let (global, results) = (initial_blocks(&model()), results());
     let sizes = [0.5, 1.5, 1.0, 1.0, 1.0, 1.0];
     let updates = MemberUpdates { global: &global, sizes: &sizes, results: &results, round: 1 };
-    let rule = ScoringRule { shared_cohort, ..rule() };
     let block = global.table().iter().find(|shape| shape.kind == kind).expect("the block is there");
-    named(settings, rule, 0).shares(block, &updates)
+    started(settings, shared_cohort).shares(block, &updates)
 }
 
 fn rule() -> ScoringRule {
     let text = "dataset = \"x\"\n[data]\ntrain = [\"x\"]";
-    let config = config::Config::parse(text, "the test", &[]).expect("a configuration");
+    let config = Config::parse(text, "the test", &[]).expect("a configuration");
     training_settings(&config, &block_table(&model()), false, 0).scoring
 }
 
 const EXPERT: BlockKind = BlockKind::Expert { layer: 0, expert: 1 };
 
-fn align(cohorts: CohortRule) -> config::StrategyConfig {
-    config::StrategyConfig { name: StrategyName::FedAlignMoE, cohorts, ..config::StrategyConfig::default() }
+fn align(cohorts: CohortRule) -> FedAlignMoE {
+    FedAlignMoE { cohorts, ..FedAlignMoE::default() }
 }
 
 #[test]
 fn averages_follow_texts_or_tokens() {
-    let of = |name| config::StrategyConfig { name, ..config::StrategyConfig::default() };
     let sum = |shares: &[f64]| shares.iter().sum::<f64>();
-    let by_texts = shares(&of(StrategyName::FedAvg), EXPERT);
+    let by_texts = shares(&fedavg::FedAvg::default(), EXPERT);
     assert!((sum(&by_texts) - 1.0).abs() < 1e-9 && by_texts[1] == 3.0 * by_texts[0]);
-    let by_tokens = shares(&of(StrategyName::FedMoE), EXPERT);
+    let by_tokens = shares(&fedmoe::FedMoE::default(), EXPERT);
     assert!((sum(&by_tokens) - 1.0).abs() < 1e-9 && (by_tokens[5] - 6.0 * by_tokens[0]).abs() < 1e-9);
-    assert_eq!(shares(&of(StrategyName::FedMoE), BlockKind::Shared), by_texts);
+    assert_eq!(shares(&fedmoe::FedMoE::default(), BlockKind::Shared), by_texts);
 }
 
 #[test]
@@ -108,17 +111,17 @@ fn the_head_follows_the_majority_where_the_rule_says_so_whatever_experts_are_sum
 
 #[test]
 fn a_local_gate_leaves_routers_with_their_members_and_experts_to_their_cohorts() {
-    let settings = config::StrategyConfig { local_gate: true, ..align(CohortRule::Aligned) };
+    let settings = FedAlignMoE { routers: RouterRule::Local, ..align(CohortRule::Aligned) };
     assert_eq!(shares(&settings, EXPERT), shares(&align(CohortRule::Aligned), EXPERT));
     let initial = initial_blocks(&model());
     let updates = initial.map(|_, own| vec![2.0; own.len()]);
-    let moved = |local_gate| {
-        let mut strategy = named(&config::StrategyConfig { local_gate, ..settings.clone() }, rule(), 0);
+    let moved = |settings: &FedAlignMoE| {
+        let mut strategy = started(settings, SharedCohort::Everyone);
         strategy.keep(3, &initial, &updates);
         let start = strategy.start(3, &initial);
         [BlockKind::Router { layer: 0 }, EXPERT].map(|kind| start.get(kind) != initial.get(kind))
     };
-    assert_eq!((moved(true), moved(false)), ([true, false], [false, false]));
+    assert_eq!((moved(&settings), moved(&align(CohortRule::Aligned))), ([true, false], [false, false]));
     let router = BlockKind::Router { layer: 0 };
     assert_eq!(shares(&settings, router), [0.0; MEMBERS], "they enter no sum");
     assert!(shares(&align(CohortRule::Aligned), router).iter().all(|share| *share > 0.0), "control");
@@ -126,7 +129,7 @@ fn a_local_gate_leaves_routers_with_their_members_and_experts_to_their_cohorts()
 
 #[test]
 fn adam_at_the_server_bounds_its_steps_and_remembers() {
-    let mut adam = FedAdam::new(0.1);
+    let mut adam = fedadam::ServerAdam::new(0.1);
     let block = initial_blocks(&model()).table()[0];
     let first = adam.step(&block, vec![100.0, 0.0]);
     assert!(first[0] > 0.05 && first[0] < 0.2 && first[1] == 0.0, "{first:?}");
@@ -138,7 +141,7 @@ fn own_routers_are_mixed_in_by_their_part() {
     let initial = initial_blocks(&model());
     let updates = initial.map(|_, own| vec![2.0; own.len()]);
     let router = |part| {
-        let mut strategy = OwnRouters::keeping(part);
+        let mut strategy = PersonalRouters::with_personal_part(part);
         strategy.keep(3, &initial, &updates);
         let zeros = initial.map(|_, own| vec![0.0; own.len()]);
         let of =
@@ -162,7 +165,7 @@ fn consistency_may_count_overlap_or_margin_alone() {
     };
     own.updates = own.updates.map(routing(&[0.1, 0.2, 0.7]));
     global = global.map(routing(&[0.7, 0.2, 0.1]));
-    let weight = |of| consistency_of(&own, 0, &global, of);
+    let weight = |of| fedalign::consistency_weight(&own, 0, &global, of);
     // The distributions differ, and the margins are all a half.
     let [both, overlap, margin] =
         [ConsistencyOf::Both, ConsistencyOf::Overlap, ConsistencyOf::Margin].map(weight);
@@ -176,8 +179,11 @@ fn memories_are_handed_over_whole() {
     let initial = initial_blocks(&model());
     let updates = initial.map(|_, own| vec![0.3; own.len()]);
     let pairs: [(Box<dyn Strategy>, Box<dyn Strategy>); 2] = [
-        (Box::new(Alone::default()), Box::new(Alone::default())),
-        (Box::new(OwnRouters::keeping(0.5)), Box::new(OwnRouters::keeping(0.5))),
+        (Box::new(local_only::LocalModels::default()), Box::new(local_only::LocalModels::default())),
+        (
+            Box::new(PersonalRouters::with_personal_part(0.5)),
+            Box::new(PersonalRouters::with_personal_part(0.5)),
+        ),
     ];
     for (mut one, mut other) in pairs {
         one.keep(2, &initial, &updates);
@@ -185,7 +191,8 @@ fn memories_are_handed_over_whole() {
         other.recall(one.memory());
         assert_eq!(one.start(2, &initial), other.start(2, &initial));
     }
-    let (block, mut one, mut other) = (initial.table()[0], FedAdam::new(0.1), FedAdam::new(0.1));
+    let (block, mut one, mut other) =
+        (initial.table()[0], fedadam::ServerAdam::new(0.1), fedadam::ServerAdam::new(0.1));
     one.step(&block, vec![1.0, -2.0]);
     other.recall(one.memory());
     assert_eq!(one.step(&block, vec![0.5, 0.5]), other.step(&block, vec![0.5, 0.5]));

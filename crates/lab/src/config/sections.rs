@@ -1,0 +1,174 @@
+//! What is trained, and how.
+
+use std::path::PathBuf;
+
+use cloister_experts::Precision;
+use cloister_experts::classifier::config::HIDDEN;
+use cloister_experts::families::ExpertTraining;
+use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::{SharedCohort, Threshold};
+use serde::{Deserialize, Serialize};
+
+/// Which head is fitted from sums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadKind {
+    /// None: the model's own head starts at zero.
+    None,
+    /// The nearest class mean.
+    ClassMean,
+    /// Linear discriminants with a shared covariance.
+    Lda,
+}
+
+/// The head from sums.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeadConfig {
+    /// Which one.
+    pub kind: HeadKind,
+    /// The layers of MiniLM whose mean states are its features: 0 is the embeddings, 6 the last layer.
+    pub layers: Vec<usize>,
+    /// Windows of `data.max_tokens` tokens that the means are taken over; of several numbers, all their means are
+    /// features, side by side.
+    pub windows: Vec<usize>,
+    /// What is added to the covariance's diagonal, as a share of its mean.
+    pub shrinkage: f64,
+    /// What its logits are multiplied by where the model is trained on top of it.
+    pub temper: f64,
+    /// Noise on the sums, if any.
+    pub noise: Option<HeadNoise>,
+}
+
+/// Noise on the sums that a head is fitted from.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeadNoise {
+    /// Whose data is protected: one text of a member, or all of them.
+    pub unit: PrivacyUnit,
+    /// Standard deviation of the noise that three honest members add together (`PRIV-02`), over the most by which one unit
+    /// changes the sums. All members add as much each.
+    pub noise_multiplier: f64,
+    /// The δ of the ε that results name.
+    pub delta: f64,
+}
+
+impl Default for HeadNoise {
+    fn default() -> Self {
+        Self { unit: PrivacyUnit::Record, noise_multiplier: 1.0, delta: 1e-5 }
+    }
+}
+
+impl HeadConfig {
+    /// Values of a text's features.
+    pub(crate) fn width(&self) -> usize {
+        self.layers.len() * self.windows.len() * HIDDEN
+    }
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self {
+            kind: HeadKind::Lda,
+            layers: (0..=6).collect(),
+            windows: vec![1],
+            shrinkage: 0.01,
+            temper: 1.0,
+            noise: None,
+        }
+    }
+}
+
+/// The Mixture of Experts.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BaseModelConfig {
+    /// Upper layers of MiniLM that become MoE layers.
+    pub moe_layers: usize,
+    /// Experts of a layer.
+    pub experts: usize,
+    /// Rank of their adapters.
+    pub rank: usize,
+    /// A Hugging Face folder of a causal model with experts, which answers multiple-choice questions. Without one,
+    /// MiniLM's experts classify texts, and `moe_layers` and `experts` say how it is upcycled.
+    pub folder: Option<PathBuf>,
+    /// What members compute in.
+    pub precision: ModelPrecision,
+    /// Its modules with adapters besides the experts, such as `q_proj`.
+    pub modules: Vec<String>,
+    /// How its experts are trained.
+    #[serde(skip_serializing_if = "is_low_rank")]
+    pub expert_training: ExpertTraining,
+}
+
+/// Not written where it is the default, so that digests of earlier runs stay theirs.
+fn is_low_rank(training: &ExpertTraining) -> bool {
+    *training == ExpertTraining::LowRank
+}
+
+/// What a model computes in; what is trained is kept in 32-bit floats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelPrecision {
+    /// 32-bit floats.
+    Float32,
+    /// bfloat16.
+    Bfloat16,
+}
+
+impl From<ModelPrecision> for Precision {
+    fn from(own: ModelPrecision) -> Self {
+        match own {
+            ModelPrecision::Float32 => Self::Float32,
+            ModelPrecision::Bfloat16 => Self::Bfloat16,
+        }
+    }
+}
+
+impl Default for BaseModelConfig {
+    fn default() -> Self {
+        let (folder, precision, modules) = (None, ModelPrecision::Float32, vec![]);
+        let expert_training = ExpertTraining::default();
+        Self { moe_layers: 1, experts: 8, rank: 8, folder, precision, modules, expert_training }
+    }
+}
+
+/// Sketches and scoring, as a round plan has them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScoringConfig {
+    /// Coordinates of a sketch.
+    pub coordinates: u16,
+    /// Noise on each of them, in steps; the clip is 8192 steps.
+    pub noise_steps: u16,
+    /// Centre and spread of the threshold.
+    pub threshold: Threshold,
+    /// `beta`: how many spreads the threshold lies below the centre.
+    pub beta: f64,
+    /// The least consensus of a cohort member, as a share of the median.
+    pub consensus_fraction: f64,
+    /// The fewest tokens with which a member counts for an expert.
+    pub minimum_tokens: u32,
+    /// Who is summed for the head.
+    #[serde(skip_serializing_if = "is_everyone")]
+    pub shared_cohort: SharedCohort,
+}
+
+/// Not written where it is the default, so that digests of earlier runs stay theirs.
+fn is_everyone(cohort: &SharedCohort) -> bool {
+    *cohort == SharedCohort::Everyone
+}
+
+impl Default for ScoringConfig {
+    fn default() -> Self {
+        Self {
+            coordinates: 64,
+            noise_steps: 80,
+            threshold: Threshold::MeanDeviation,
+            beta: 1.0,
+            consensus_fraction: 0.5,
+            minimum_tokens: 30,
+            shared_cohort: SharedCohort::Everyone,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! All texts at one place: what federated strategies are measured against from above.
+
+use cloister_params::plan::ScoringRule;
+use serde::{Deserialize, Serialize};
+
+use super::fedavg::MeanByTexts;
+use super::{RunConditions, Strategy, StrategySettings, clear_only};
+
+/// One member with the texts of all.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Centralised {}
+
+impl StrategySettings for Centralised {
+    /// The mean over one member is its update.
+    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+        Box::new(MeanByTexts)
+    }
+
+    fn pools_data(&self) -> bool {
+        true
+    }
+
+    fn check(&self, conditions: RunConditions) -> Result<(), String> {
+        clear_only(conditions, "Centralised")
+    }
+}

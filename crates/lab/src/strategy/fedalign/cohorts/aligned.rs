@@ -1,0 +1,7 @@
+//! The members that align, as `protocols/alignment.md` has them.
+
+use super::{ScoredExpert, shares_of_cohort};
+
+pub(super) fn shares(expert: &ScoredExpert<'_>) -> Vec<f64> {
+    shares_of_cohort(&expert.scores.aligned, expert.updates)
+}

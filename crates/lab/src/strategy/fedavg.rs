@@ -1,0 +1,27 @@
+//! FedAvg: the mean of the updates by texts.
+
+use cloister_params::block::BlockShape;
+use cloister_params::plan::ScoringRule;
+use serde::{Deserialize, Serialize};
+
+use super::{MemberUpdates, Strategy, StrategySettings};
+
+/// The mean of the updates, by texts (McMahan et al. 2017). It has no settings of its own.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FedAvg {}
+
+impl StrategySettings for FedAvg {
+    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+        Box::new(MeanByTexts)
+    }
+}
+
+/// FedAvg at work.
+pub(super) struct MeanByTexts;
+
+impl Strategy for MeanByTexts {
+    fn shares(&mut self, _block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        updates.by_texts()
+    }
+}

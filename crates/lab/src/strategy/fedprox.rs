@@ -1,0 +1,43 @@
+//! FedProx: FedAvg whose members are held near the common model.
+
+use cloister_experts::LocalTraining;
+use cloister_params::block::BlockShape;
+use cloister_params::plan::ScoringRule;
+use serde::{Deserialize, Serialize};
+
+use super::{MemberUpdates, Strategy, StrategySettings, local_training};
+use crate::training::TrainingConfig;
+
+/// FedAvg with a proximal term (Li et al. 2020).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FedProx {
+    /// `mu`: half of it weighs the squared distance from the common model in each member's loss.
+    pub proximal: f64,
+}
+
+impl Default for FedProx {
+    fn default() -> Self {
+        Self { proximal: 0.1 }
+    }
+}
+
+impl StrategySettings for FedProx {
+    fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
+        Box::new(ProximalMean { proximal: self.proximal })
+    }
+}
+
+struct ProximalMean {
+    proximal: f64,
+}
+
+impl Strategy for ProximalMean {
+    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+        LocalTraining { proximal: self.proximal, ..local_training(config) }
+    }
+
+    fn shares(&mut self, _block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
+        updates.by_texts()
+    }
+}
