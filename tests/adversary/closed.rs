@@ -3,7 +3,7 @@
 use cloister_cluster::consortium::consortium;
 use cloister_cluster::plan::template;
 use cloister_params::id::{BlockId, PartyId};
-use cloister_testkit::world::Journal;
+use cloister_testkit::world::PartyDisk;
 use cloister_wire::message::Ending;
 
 use crate::stage::{SEVEN, Stage};
@@ -27,7 +27,7 @@ fn cohort_members(stage: &Stage, block: BlockId) -> Vec<PartyId> {
 fn a_restored_member_gives_no_block_until_its_parameters_are_others() {
     let mut stage = Stage::seven();
     let restored = PartyId(1);
-    let member = stage.world.fresh_member(restored, &Journal::default()).restored_from_backup();
+    let member = stage.world.fresh_member(restored, &PartyDisk::default()).restored_from_backup();
     stage.world.nodes.get_mut(&restored).unwrap().member = Some(member);
     let shared = BlockId(4);
     stage.world.start_round();

@@ -2,7 +2,7 @@
 
 use cloister_params::id::PartyId;
 use cloister_protocol::fault::Misbehaviour;
-use cloister_testkit::world::{Journal, Observation};
+use cloister_testkit::world::{Observation, PartyDisk};
 use cloister_wire::codec;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Seal1, Seal2};
@@ -69,7 +69,7 @@ fn votes_after(
 ) -> (usize, Vec<Misbehaviour>) {
     let mut stage = Stage::seven();
     let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
-    node.journal = Journal { signed: journal, ..Journal::default() };
+    node.journal = PartyDisk { signed: journal, ..PartyDisk::default() };
     stage.world.restart(PartyId(1));
     stage.world.connect(PartyId(1));
     // Another member's silence makes this round another than the one of the journal.

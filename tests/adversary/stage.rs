@@ -13,7 +13,7 @@ use cloister_protocol::fault::{Fault, Misbehaviour, Refusal};
 use cloister_protocol::model::Model;
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::Attacker;
-use cloister_testkit::world::{Observation, Step, World};
+use cloister_testkit::world::{Observation, World, WorldStep};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Announcement, ReceivingKey, Signature, Signed, Vote};
@@ -124,7 +124,7 @@ impl Stage {
 
     /// Delivers the next message of the coordinator to a party.
     pub(crate) fn deliver_to(&mut self, party: u32) -> Answer {
-        let step = Step::Deliver { from: PartyId::COORDINATOR, to: PartyId(party) };
+        let step = WorldStep::Deliver { from: PartyId::COORDINATOR, to: PartyId(party) };
         self.answer(|world| world.take(step))
     }
 
@@ -135,7 +135,7 @@ impl Stage {
 
     /// Ends a member's training.
     pub(crate) fn train(&mut self, party: u32) -> Answer {
-        self.answer(|world| world.take(Step::Train(PartyId(party))))
+        self.answer(|world| world.take(WorldStep::Train(PartyId(party))))
     }
 
     fn answer(&mut self, what: impl FnOnce(&mut World)) -> Answer {

@@ -11,7 +11,7 @@ use cloister_protocol::ending::KnownEnding;
 use cloister_protocol::fault::Refusal;
 use cloister_protocol::model::Model;
 use cloister_protocol::statement::body_digest;
-use cloister_testkit::world::{Observation, Step};
+use cloister_testkit::world::{Observation, WorldStep};
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message, ModelPart};
@@ -315,7 +315,7 @@ fn the_same_contribution_after_an_abort() {
     stage.world.start_round();
     stage.run_to(7, is_plan);
     stage.deliver_to(7);
-    let trains = |stage: &Stage, member| stage.world.steps().contains(&Step::Train(PartyId(member)));
+    let trains = |stage: &Stage, member| stage.world.steps().contains(&WorldStep::Train(PartyId(member)));
     assert!(!trains(&stage, 7), "a member that trained on this model does not train again");
     assert!(trains(&stage, 1), "control: one that did not does");
 }

@@ -6,7 +6,7 @@ use cloister_crypto::hash::projection_seed;
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_protocol::coordinator::Event;
 use cloister_protocol::fault::Fault;
-use cloister_testkit::world::{Observation, Step, World};
+use cloister_testkit::world::{Observation, World, WorldStep};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
 
@@ -28,7 +28,7 @@ pub(crate) fn run_to(world: &mut World, party: u32, wanted: fn(&Message) -> bool
 }
 
 fn deliver_to(world: &mut World, party: u32) {
-    world.take(Step::Deliver { from: COORDINATOR, to: PartyId(party) });
+    world.take(WorldStep::Deliver { from: COORDINATOR, to: PartyId(party) });
 }
 
 /// Lets everything happen, deadlines too.
@@ -122,7 +122,7 @@ fn an_upload_that_was_cut_goes_on_where_it_stopped() {
     world.run_until(|from, _, frame| is_chunk(from, frame));
     let blocks = sent(&world);
     assert!(blocks > 2, "one chunk a block, all of them on the link");
-    world.take(Step::Deliver { from: PartyId(5), to: COORDINATOR });
+    world.take(WorldStep::Deliver { from: PartyId(5), to: COORDINATOR });
     reconnect(&mut world, 5);
     finish(&mut world);
     assert_eq!(sent(&world), 2 * blocks - 1, "the block that had arrived is not sent again");
@@ -275,7 +275,7 @@ fn a_member_whose_custodian_lost_its_key_is_waited_for() {
     run_to(&mut world, 5, |message| matches!(message, Message::Plan { .. }));
     world.restart(PartyId(5));
     world.connect(PartyId(5));
-    let slow = Step::Train(PartyId(5));
+    let slow = WorldStep::Train(PartyId(5));
     while let Some(step) = world.steps().into_iter().find(|step| *step != slow) {
         world.take(step);
     }

@@ -10,7 +10,7 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::{LateSketchMode, RoundSettings, SharedCohort};
 use cloister_protocol::statement::sign;
 use cloister_testkit::attacker::{Attacker, Frames};
-use cloister_testkit::world::{Journal, Observation, Step, World};
+use cloister_testkit::world::{Observation, PartyDisk, World, WorldStep};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
@@ -240,7 +240,7 @@ impl Simulation {
             return;
         }
         match steps[choice as usize % steps.len()] {
-            Step::Deliver { from, to } if self.lies(from) => self.deliver_lie(from, to),
+            WorldStep::Deliver { from, to } if self.lies(from) => self.deliver_lie(from, to),
             step => self.world.take(step),
         }
     }
@@ -262,14 +262,14 @@ impl Simulation {
                 let result = self.world.say(from, Frame::Message(Message::LateSketches(signed)));
                 self.world.faults.extend(result.err().map(|fault| (to, fault)));
             }
-            _ => self.world.take(Step::Deliver { from, to }),
+            _ => self.world.take(WorldStep::Deliver { from, to }),
         }
     }
 
     fn links(&self) -> Vec<(PartyId, PartyId)> {
         let link = |step| match step {
-            Step::Deliver { from, to } => Some((from, to)),
-            Step::Train(_) => None,
+            WorldStep::Deliver { from, to } => Some((from, to)),
+            WorldStep::Train(_) => None,
         };
         self.world.steps().into_iter().filter_map(link).collect()
     }
@@ -326,7 +326,7 @@ impl Simulation {
         if self.configuration.journals_are_lost
             && let Some(node) = self.world.nodes.get_mut(&party)
         {
-            node.journal = Journal::default();
+            node.journal = PartyDisk::default();
         }
         self.world.restart(party);
     }

@@ -8,7 +8,7 @@ use crate::output;
 
 /// Flags of `cloister consortium`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ConsortiumArguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -19,7 +19,7 @@ enum Command {
     Floors,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &ConsortiumArguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Floors => output::print(floors_table()?)?,
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// The kinds of failure that have an exit code of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// Whoever read the results went away, so that nothing is left to do or to tell.
     ReaderLeft = 0,
     /// Anything else.
@@ -25,33 +25,33 @@ pub(crate) enum Kind {
 /// A failure to be told to the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Failure {
-    kind: Kind,
+    kind: FailureKind,
     sentence: String,
 }
 
 impl Failure {
-    pub(crate) fn new(kind: Kind, sentence: impl fmt::Display) -> Self {
+    pub(crate) fn new(kind: FailureKind, sentence: impl fmt::Display) -> Self {
         Self { kind, sentence: sentence.to_string() }
     }
 
     /// A wrong file or setting.
     pub(crate) fn config(sentence: impl fmt::Display) -> Self {
-        Self::new(Kind::Config, sentence)
+        Self::new(FailureKind::Config, sentence)
     }
 
     /// Anything else.
     pub(crate) fn error(sentence: impl fmt::Display) -> Self {
-        Self::new(Kind::Error, sentence)
+        Self::new(FailureKind::Error, sentence)
     }
 
     /// Whoever read the results went away.
     pub(crate) fn reader_left() -> Self {
-        Self::new(Kind::ReaderLeft, "the reader of the results went away")
+        Self::new(FailureKind::ReaderLeft, "the reader of the results went away")
     }
 
     /// Whether anybody is to be told.
     pub(crate) fn is_told(&self) -> bool {
-        self.kind != Kind::ReaderLeft
+        self.kind != FailureKind::ReaderLeft
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

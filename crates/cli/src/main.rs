@@ -48,23 +48,23 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a coordinator.
-    Server(server::Arguments),
+    Server(server::ServerArguments),
     /// Run a hospital: a member, a custodian, or both, as the consortium file says.
     #[cfg(feature = "training")]
-    Client(client::Arguments),
+    Client(client::ClientArguments),
     /// Look at a consortium's rules.
-    Consortium(consortium::Arguments),
+    Consortium(consortium::ConsortiumArguments),
     /// Look at a hospital's files before it trains on them.
     #[cfg(feature = "training")]
-    Data(data::Arguments),
+    Data(data::DataArguments),
     /// Look at Mixture-of-Experts models, their blocks and adapters.
     #[cfg(feature = "training")]
-    Experts(experts::Arguments),
+    Experts(experts::ExpertsArguments),
     /// Plan, count and state what differential privacy promises.
-    Privacy(privacy::Arguments),
+    Privacy(privacy::PrivacyArguments),
     /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
     #[cfg(feature = "training")]
-    Demo(demo::Arguments),
+    Demo(demo::DemoArguments),
     /// Compare strategies of federated training on public data, in one process.
     #[cfg(feature = "training")]
     Lab(lab::LabArguments),

@@ -7,14 +7,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::output;
 
 /// What is told on stderr. `NO_COLOR` is heeded by the library that draws.
-pub(crate) struct Progress {
+pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
     is_terminal: bool,
     /// What was told last, and to which tenth.
     told: (String, u64),
 }
 
-impl Progress {
+impl ProgressDisplay {
     pub(crate) fn new() -> Self {
         let style = ProgressStyle::with_template("{msg:20} {wide_bar:.cyan/dim} {pos}/{len}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_tenth_is_told_once() {
-        let mut progress = Progress::new();
+        let mut progress = ProgressDisplay::new();
         let mut told =
             |what| -> Vec<u64> { (1..=40).filter_map(|done| progress.tenth(what, done, 40)).collect() };
         let tenths: Vec<u64> = (1..=10).map(|tenth| 10 * tenth).collect();

@@ -16,13 +16,13 @@ use cloister_wire::statement::CohortChoice;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
 use crate::output;
 
 /// Flags of `cloister server`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ServerArguments {
     /// The consortium file; its signature lies beside it with `.sig` appended.
     #[arg(long, env = "CLOISTER_CONSORTIUM")]
     consortium: PathBuf,
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     verbose: bool,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
@@ -83,25 +83,25 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::new(kind(&error), error))
 }
 
-fn kind(error: &ServerError) -> Kind {
+fn kind(error: &ServerError) -> FailureKind {
     match error {
         ServerError::Bind(_)
         | ServerError::TooFewMembers { .. }
-        | ServerError::Journal(RoundJournalError::InUse(_)) => Kind::Unavailable,
+        | ServerError::Journal(RoundJournalError::InUse(_)) => FailureKind::Unavailable,
         ServerError::QuorumLost(_)
         | ServerError::RefusedWithoutQuorum { .. }
         | ServerError::Refused { .. }
-        | ServerError::NothingSummed(_) => Kind::QuorumLost,
+        | ServerError::NothingSummed(_) => FailureKind::QuorumLost,
         ServerError::InvalidPlan(_)
         | ServerError::Outdated { .. }
         | ServerError::Roster(_)
         | ServerError::Ledger(_)
-        | ServerError::Journal(RoundJournalError::Epoch { .. }) => Kind::Config,
-        ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => Kind::Error,
+        | ServerError::Journal(RoundJournalError::Epoch { .. }) => FailureKind::Config,
+        ServerError::Io { .. } | ServerError::Journal(_) | ServerError::Resume { .. } => FailureKind::Error,
     }
 }
 
-fn configure(arguments: Arguments) -> Result<ServerConfig, Failure> {
+fn configure(arguments: ServerArguments) -> Result<ServerConfig, Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let settings = RoundSettings::parse(&read_text(&arguments.settings)?)

@@ -14,7 +14,7 @@ use crate::byzantine::ByzantineCustodian;
 
 /// Something that can happen next without anybody's doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum WorldStep {
     /// The next frame of a link arrives.
     Deliver {
         /// The sender.
@@ -49,7 +49,7 @@ pub enum Observation {
 
 /// What a party finds on its disk after a restart.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Journal {
+pub struct PartyDisk {
     /// What its custodian signed.
     pub signed: Vec<SignedRecord>,
     /// The last round that its member announced in.
@@ -75,7 +75,7 @@ pub struct Node {
     /// The custodian, if the party is one.
     pub custodian: Option<CustodianNode>,
     /// What is on its disk.
-    pub journal: Journal,
+    pub journal: PartyDisk,
     pub(crate) member_is_silent: bool,
     /// What is trained for: the plan with its digest.
     pub(crate) training: Option<(Digest, Box<RoundPlan>)>,

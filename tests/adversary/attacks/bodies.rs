@@ -8,7 +8,7 @@ use cloister_params::plan::{CheckedPlan, LateSketchMode, RoundPlan, RoundSetting
 use cloister_cluster::consortium::{consortium, party, with_parties};
 use cloister_protocol::custodian::{SignedRecord, SignedStep};
 use cloister_protocol::statement::{body_digest, sign};
-use cloister_testkit::world::{CustodianNode, Journal};
+use cloister_testkit::world::{CustodianNode, PartyDisk};
 use cloister_wire::codec;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Certificate, Seal2};
@@ -210,7 +210,7 @@ fn silence(stage: &mut Stage, silent: u32) {
 fn with_journal(signed: Vec<SignedRecord>, silent: u32) -> Stage {
     let mut stage = Stage::seven();
     let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
-    node.journal = Journal { signed, ..Journal::default() };
+    node.journal = PartyDisk { signed, ..PartyDisk::default() };
     stage.world.restart(PartyId(1));
     stage.world.connect(PartyId(1));
     silence(&mut stage, silent);
@@ -276,7 +276,7 @@ fn restored_after(rounds: usize) -> Stage {
         stage.world.start_round();
         stage.finish();
     }
-    let restored = stage.world.fresh_custodian(PartyId(1), &Journal::default()).restored_from_backup();
+    let restored = stage.world.fresh_custodian(PartyId(1), &PartyDisk::default()).restored_from_backup();
     let node = stage.world.nodes.get_mut(&PartyId(1)).unwrap();
     node.custodian = Some(CustodianNode::Honest(Box::new(restored)));
     stage.world.start_round();

@@ -10,8 +10,8 @@ use cloister_params::plan::RoundPlan;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::openings::OpeningHistory;
 use cloister_protocol::statement::{body_digest, sign};
-use cloister_testkit::world::Journal;
 use cloister_testkit::world::Observation;
+use cloister_testkit::world::PartyDisk;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 
@@ -192,7 +192,7 @@ pub(super) fn an_epoch_on_opened_parameters() -> bool {
     let mut second = Stage::of(next, settings(), 3);
     for (id, node) in &stage.world.nodes {
         let kept = node.journal.openings.clone();
-        let member = second.world.fresh_member(*id, &Journal { openings: kept, ..Journal::default() });
+        let member = second.world.fresh_member(*id, &PartyDisk { openings: kept, ..PartyDisk::default() });
         second.world.nodes.get_mut(id).unwrap().member = Some(member);
     }
     second.world.start_round();

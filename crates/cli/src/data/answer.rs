@@ -22,7 +22,7 @@ pub(super) struct Answer {
     #[serde(flatten)]
     notes: Report,
     /// The held-out file; none without one.
-    held_out: Option<HeldOut>,
+    held_out: Option<HeldOutRows>,
     /// Memory that training takes; none where there is a row that training refuses.
     pub(super) memory: Option<Memory>,
     /// One round of training, where settings were given.
@@ -31,7 +31,7 @@ pub(super) struct Answer {
 
 /// Rows that nobody trains on.
 #[derive(Debug, Serialize)]
-pub(super) struct HeldOut {
+pub(super) struct HeldOutRows {
     rows: usize,
     /// Rows that cannot be measured on.
     bad_rows: usize,
@@ -39,7 +39,7 @@ pub(super) struct HeldOut {
     first_bad_rows: Vec<String>,
 }
 
-impl From<Report> for HeldOut {
+impl From<Report> for HeldOutRows {
     fn from(report: Report) -> Self {
         let Report { rows, bad_rows, first_bad_rows, .. } = report;
         Self { rows, bad_rows, first_bad_rows }
@@ -69,7 +69,7 @@ struct Clip {
 
 impl Answer {
     pub(super) fn new(notes: Report, held_out: Option<Report>) -> Self {
-        Self { notes, held_out: held_out.map(HeldOut::from), memory: None, round: None }
+        Self { notes, held_out: held_out.map(HeldOutRows::from), memory: None, round: None }
     }
 
     /// Bad rows and rows of all files.
@@ -207,7 +207,7 @@ impl fmt::Display for Answer {
         let cut = format!("{}, of which the model reads {}", whole(lengths.cut), whole(lengths.read));
         row(f, "texts that are cut", format!("{cut} tokens"))?;
         row(f, "repeated texts", whole(self.notes.duplicates))?;
-        if let Some(HeldOut { rows, bad_rows, first_bad_rows }) = &self.held_out {
+        if let Some(HeldOutRows { rows, bad_rows, first_bad_rows }) = &self.held_out {
             let bad = format!("{}, of which {} cannot be measured on", whole(*rows), whole(*bad_rows));
             row(f, "held-out rows", bad)?;
             first_bad_rows.iter().try_for_each(|bad| writeln!(f, "  {}", printable(bad.as_bytes())))?;

@@ -18,7 +18,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use serde_json::{Value, json};
 
-use super::Arguments;
+use super::DemoArguments;
 use super::settings::settings;
 use super::text::{Hospital, Text};
 use crate::create::{create_folder, create_party, write};
@@ -86,7 +86,7 @@ impl NewParty {
 }
 
 /// Creates everything.
-pub(super) fn create(arguments: &Arguments, text: &Text) -> Result<DemoConsortium, Failure> {
+pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConsortium, Failure> {
     let folder = arguments.folder.clone();
     let (governance, _) = SigningKey::generate(&mut UnwrapErr(SysRng));
     let late = arguments.late_sketches;
@@ -156,7 +156,7 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
 }
 
 /// What the hospitals train.
-fn agree(arguments: &Arguments, text: &Text) -> Result<Task, Failure> {
+fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
     let Some(base) = &arguments.base_model else {
         let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
         let config = ModelConfig { seed, max_tokens, ..ModelConfig::new(text.classes.clone()) };

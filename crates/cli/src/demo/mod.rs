@@ -28,7 +28,7 @@ use watch::Watch;
 
 /// Flags of `cloister demo`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoArguments {
     /// Hospitals, each a member and (the first 16 of them) a custodian.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(5..=40))]
     members: u32,
@@ -95,7 +95,7 @@ const TOKENS_OF_SYNTHETIC_NOTES: u16 = 64;
 /// As many as MiniLM was trained with. Short notes cost no more for it.
 const TOKENS_OF_NOTES: u16 = 256;
 
-impl Arguments {
+impl DemoArguments {
     /// Tokens of a note that the model reads.
     fn max_tokens(&self) -> usize {
         let default = if self.notes.is_some() { TOKENS_OF_NOTES } else { TOKENS_OF_SYNTHETIC_NOTES };
@@ -140,7 +140,7 @@ fn kill_of(text: &str) -> Result<Kill, String> {
     parsed.ok_or_else(|| "expected M@R, like 2@1".into())
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
     if let Some(kill) = arguments.kill.iter().find(|kill| !(1..=arguments.members).contains(&kill.party)) {
         return Err(Failure::config(format!(
             "--kill {}@{}: there is no such hospital",
@@ -199,7 +199,7 @@ fn clear(folder: &std::path::Path) -> Result<(), Failure> {
 }
 
 /// Writes the report and the results, and shows them.
-fn finish(arguments: &Arguments, mut result: DemoResult) -> Result<(), Failure> {
+fn finish(arguments: &DemoArguments, mut result: DemoResult) -> Result<(), Failure> {
     let report = arguments.folder.join("report.html");
     let results = arguments.folder.join("result.json");
     for (what, path) in [("report, one page", &report), ("all results", &results)] {

@@ -9,9 +9,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
-use super::Arguments;
+use super::DemoArguments;
 use super::consortium::DemoConsortium;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 
 /// How slowly a hospital uploads that is to be killed in the middle: slow enough to be caught, in bytes a second.
 const VICTIMS_UPLINK: u32 = 200_000;
@@ -44,7 +44,7 @@ const COORDINATOR: u32 = 0;
 
 impl Processes {
     /// Starts the coordinator, and the hospitals once it listens.
-    pub(super) async fn start(arguments: &Arguments, demo: &DemoConsortium) -> Result<Self, Failure> {
+    pub(super) async fn start(arguments: &DemoArguments, demo: &DemoConsortium) -> Result<Self, Failure> {
         let (sender, events) = mpsc::unbounded_channel();
         let (kill, _) = watch::channel(BTreeSet::new());
         let mut processes = Self { events, sender: Some(sender), kill, address: String::new() };
@@ -64,7 +64,7 @@ impl Processes {
     /// Starts the coordinator again, at the same address with the same files; once.
     pub(super) fn restart_coordinator(
         &mut self,
-        arguments: &Arguments,
+        arguments: &DemoArguments,
         demo: &DemoConsortium,
     ) -> Result<(), Failure> {
         self.kill.send_modify(|called| {
@@ -97,7 +97,9 @@ impl Processes {
             Some(ProcessEvent::Coordinator(event)) if event["event"] == "listening" => {
                 Ok(event["address"].as_str().unwrap_or_default().to_owned())
             }
-            Some(ProcessEvent::Ended(_, _, words)) => Err(Failure::new(Kind::Unavailable, words.trim())),
+            Some(ProcessEvent::Ended(_, _, words)) => {
+                Err(Failure::new(FailureKind::Unavailable, words.trim()))
+            }
             other => Err(Failure::error(format!("the coordinator did not start: {other:?}"))),
         }
     }
@@ -165,7 +167,7 @@ fn program() -> Result<PathBuf, Failure> {
 }
 
 fn coordinator_command(
-    arguments: &Arguments,
+    arguments: &DemoArguments,
     demo: &DemoConsortium,
     listen: &str,
 ) -> Result<Command, Failure> {
@@ -189,7 +191,7 @@ fn coordinator_command(
 }
 
 fn hospital_command(
-    arguments: &Arguments,
+    arguments: &DemoArguments,
     demo: &DemoConsortium,
     party: u32,
     address: &str,

@@ -5,7 +5,7 @@ use cloister_params::floors::Floors;
 use cloister_params::plan::{LateSketchMode, PrivateTrainingPlan, RoundSettings, TrainingPlan};
 use cloister_privacy::planning::sampling_probability_micro;
 
-use super::Arguments;
+use super::DemoArguments;
 use crate::failure::Failure;
 use crate::round_settings::{Agreement, round_settings};
 
@@ -19,7 +19,7 @@ const ADAPTER_RATE: u32 = 1_000;
 
 /// The demo's settings.
 pub(super) fn settings(
-    arguments: &Arguments,
+    arguments: &DemoArguments,
     table: &[BlockShape],
     task: &str,
     floors: &Floors,

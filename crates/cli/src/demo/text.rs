@@ -5,7 +5,7 @@ use cloister_experts::files::notes::{NotesFile, classes, read_notes};
 use cloister_experts::partition::{hold_out, label_dirichlet};
 use cloister_experts::synthetic::{CLASSES, Style, generate};
 
-use super::Arguments;
+use super::DemoArguments;
 use crate::classes::warn_of_twins;
 use crate::failure::Failure;
 
@@ -58,7 +58,7 @@ fn name_of(party: u32) -> String {
     if index < NAMES.len() { name.to_owned() } else { format!("{name} {}", index / NAMES.len() + 1) }
 }
 
-pub(super) fn prepare(arguments: &Arguments) -> Result<Text, Failure> {
+pub(super) fn prepare(arguments: &DemoArguments) -> Result<Text, Failure> {
     match &arguments.notes {
         None => Ok(synthetic(arguments)),
         Some(path) => from_file(arguments, path),
@@ -66,7 +66,7 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Text, Failure> {
 }
 
 /// Each hospital has its house style and two specialties that make up most of its notes.
-fn synthetic(arguments: &Arguments) -> Text {
+fn synthetic(arguments: &DemoArguments) -> Text {
     let hospital = |party: u32| {
         let index = party as usize - 1;
         let style = Style::ALL[index % Style::ALL.len()];
@@ -88,7 +88,7 @@ fn synthetic(arguments: &Arguments) -> Text {
     }
 }
 
-fn from_file(arguments: &Arguments, path: &std::path::Path) -> Result<Text, Failure> {
+fn from_file(arguments: &DemoArguments, path: &std::path::Path) -> Result<Text, Failure> {
     let file = NotesFile { encoding: arguments.encoding, ..path.into() };
     let notes = read_notes(file).map_err(Failure::config)?;
     let classes = classes(&notes);

@@ -11,8 +11,8 @@ use super::processes::{ProcessEvent, Processes};
 use super::result::{DemoResult, ExpertResult, MemberResult, RoundResult, WrittenFile};
 use super::screen::Screen;
 use super::text::Text;
-use super::{Arguments, Kill};
-use crate::failure::{Failure, Kind};
+use super::{DemoArguments, Kill};
+use crate::failure::{Failure, FailureKind};
 
 /// Consensus 1 in the coordinator's fixed point.
 const CONSENSUS_UNIT: f64 = 16384.0;
@@ -41,7 +41,7 @@ impl Tally {
 
 /// What is known so far.
 pub(super) struct Watch<'a> {
-    arguments: &'a Arguments,
+    arguments: &'a DemoArguments,
     demo: &'a DemoConsortium,
     screen: &'a Screen,
     round: u64,
@@ -56,7 +56,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(arguments: &'a Arguments, demo: &'a DemoConsortium, screen: &'a Screen) -> Self {
+    pub(super) fn new(arguments: &'a DemoArguments, demo: &'a DemoConsortium, screen: &'a Screen) -> Self {
         Self {
             arguments,
             demo,
@@ -183,7 +183,11 @@ impl<'a> Watch<'a> {
                 words.trim()
             ))),
             (None, code) => {
-                let kind = if code == Some(Kind::QuorumLost as i32) { Kind::QuorumLost } else { Kind::Error };
+                let kind = if code == Some(FailureKind::QuorumLost as i32) {
+                    FailureKind::QuorumLost
+                } else {
+                    FailureKind::Error
+                };
                 Err(Failure::new(kind, format!("the coordinator: {}", words.trim())))
             }
         }

@@ -19,7 +19,7 @@ use cloister_privacy::statement::Statement;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::failure::{Failure, Kind as FailureKind};
+use crate::failure::{Failure, FailureKind};
 use crate::folder::read_text;
 use crate::output;
 
@@ -28,7 +28,7 @@ const DEFAULT_DELTA: &str = "1e-6";
 
 /// Flags of `cloister privacy`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct PrivacyArguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Find the noise that keeps to a target ε over so many rounds.
-    Plan(plan::Arguments),
+    Plan(plan::PlanArguments),
     /// Say what rounds with given settings would cost.
     Cost(CostArguments),
     /// Say whether a hospital's policy, and its ledger if given, have room for rounds with given settings; status 5 if not.
@@ -150,7 +150,7 @@ impl Runs {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &PrivacyArguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Plan(arguments) => plan::run(arguments),
         Command::Cost(arguments) => cost(arguments),

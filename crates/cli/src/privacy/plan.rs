@@ -11,11 +11,11 @@ use cloister_privacy::planning::{
 use serde::Serialize;
 
 use super::{Runs, Unit, print_json};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::output;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct PlanArguments {
     /// The ε to keep to.
     #[arg(long)]
     target_epsilon: f64,
@@ -86,8 +86,8 @@ const NOT_COVERED_RECORD: &[&str] = &[
      `cloister privacy cost` has them all",
 ];
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::new(Kind::Usage, error);
+pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::new(FailureKind::Usage, error);
     let target = Budget::new(arguments.target_epsilon, arguments.delta).map_err(|error| usage(&error))?;
     let (settings, not_covered) = match arguments.unit {
         Unit::Member => (member(arguments, target)?, NOT_COVERED_MEMBER),
@@ -109,16 +109,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     print(&answer)
 }
 
-fn member(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
+fn member(arguments: &PlanArguments, budget: Budget) -> Result<Settings, Failure> {
     let ring = RingWidth::new(arguments.ring);
-    let ring = ring.ok_or_else(|| Failure::new(Kind::Usage, "--ring is 16, 24 or 32"))?;
+    let ring = ring.ok_or_else(|| Failure::new(FailureKind::Usage, "--ring is 16, 24 or 32"))?;
     let (rounds, members, coordinates) = (arguments.rounds, arguments.members, arguments.coordinates);
     let plan = MemberTarget { budget, rounds, members, coordinates, ring }.plan();
-    plan.map(Settings::MemberSettings).map_err(|error| Failure::new(Kind::Usage, error))
+    plan.map(Settings::MemberSettings).map_err(|error| Failure::new(FailureKind::Usage, error))
 }
 
-fn record(arguments: &Arguments, budget: Budget) -> Result<Settings, Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::new(Kind::Usage, error);
+fn record(arguments: &PlanArguments, budget: Budget) -> Result<Settings, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::new(FailureKind::Usage, error);
     let (rounds, local_epochs) = (arguments.rounds, arguments.local_epochs);
     let sampling_probability_micro = match (arguments.sampling_probability_micro, arguments.records) {
         (Some(micro), _) => micro,

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::Client;
 use crate::events::{ClientError, ClientEvent};
-use crate::training::{Job, LocalSeed, Report, RowCounts, Trained};
+use crate::training::{Job, LocalSeed, RowCounts, TrainedRound, WorkerReport};
 use cloister_gate::prepare;
 
 /// A training that the thread was asked for.
@@ -29,16 +29,16 @@ pub(super) struct PlannedTraining {
 
 /// Waits until the thread has loaded what it trains on; what that is in numbers, and the blocks of its task.
 pub(super) async fn wait_until_ready(
-    reports: &mut mpsc::UnboundedReceiver<Report>,
+    reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(Option<RowCounts>, Vec<BlockShape>), ClientError> {
     while let Some(report) = reports.recv().await {
         match report {
-            Report::Ready { rows, table } => {
+            WorkerReport::Ready { rows, table } => {
                 events(ClientEvent::Ready(rows));
                 return Ok((rows, table));
             }
-            Report::Failed(error) => return Err(ClientError::Setup(error)),
+            WorkerReport::Failed(error) => return Err(ClientError::Setup(error)),
             other => told(other).into_iter().for_each(&mut *events),
         }
     }
@@ -46,18 +46,18 @@ pub(super) async fn wait_until_ready(
 }
 
 /// The event of a report that asks for nothing to be done.
-fn told(report: Report) -> Option<ClientEvent> {
+fn told(report: WorkerReport) -> Option<ClientEvent> {
     Some(match report {
-        Report::Memory { needed, free } => ClientEvent::Memory { needed, free },
-        Report::Reading { done, total } => ClientEvent::Reading { done, total },
-        Report::Progress { done, total, local } => ClientEvent::Training { done, total, local },
-        Report::Evaluated(round, accuracy) => ClientEvent::Evaluated(round, accuracy),
-        Report::NotEvaluated(round, reason) => ClientEvent::NotEvaluated(round, reason),
-        Report::Ready { .. }
-        | Report::Trained(..)
-        | Report::NotTrained(..)
-        | Report::Finished(_)
-        | Report::Failed(_) => return None,
+        WorkerReport::Memory { needed, free } => ClientEvent::Memory { needed, free },
+        WorkerReport::Reading { done, total } => ClientEvent::Reading { done, total },
+        WorkerReport::Progress { done, total, local } => ClientEvent::Training { done, total, local },
+        WorkerReport::Evaluated(round, accuracy) => ClientEvent::Evaluated(round, accuracy),
+        WorkerReport::NotEvaluated(round, reason) => ClientEvent::NotEvaluated(round, reason),
+        WorkerReport::Ready { .. }
+        | WorkerReport::Trained(..)
+        | WorkerReport::NotTrained(..)
+        | WorkerReport::Finished(_)
+        | WorkerReport::Failed(_) => return None,
     })
 }
 
@@ -105,22 +105,22 @@ impl Client<'_> {
         self.jobs.send(job).map_err(|_| ClientError::Training("the training thread ended".into()))
     }
 
-    pub(super) fn handle_report(&mut self, report: Report) -> Result<(), ClientError> {
+    pub(super) fn handle_report(&mut self, report: WorkerReport) -> Result<(), ClientError> {
         match report {
-            Report::Finished(_) => {}
-            Report::Trained(digest, trained) => {
+            WorkerReport::Finished(_) => {}
+            WorkerReport::Trained(digest, trained) => {
                 let Some(training) = self.take_training(digest) else { return Ok(()) };
                 if let Some(report) = trained.private {
                     (self.events)(ClientEvent::PrivatelyTrained(report));
                 }
                 self.contribute(training, *trained)?;
             }
-            Report::NotTrained(digest, reason) => {
+            WorkerReport::NotTrained(digest, reason) => {
                 if let Some(training) = self.take_training(digest) {
                     self.sit_out(training.plan.round, reason);
                 }
             }
-            Report::Failed(error) => return Err(ClientError::Training(error.to_string())),
+            WorkerReport::Failed(error) => return Err(ClientError::Training(error.to_string())),
             other => told(other).into_iter().for_each(&mut *self.events),
         }
         Ok(())
@@ -144,12 +144,12 @@ impl Client<'_> {
     }
 
     /// Turns a training result into this hospital's contribution.
-    fn contribute(&mut self, training: PlannedTraining, trained: Trained) -> Result<(), ClientError> {
+    fn contribute(&mut self, training: PlannedTraining, trained: TrainedRound) -> Result<(), ClientError> {
         let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
             return Ok(());
         };
         let PlannedTraining { digest, plan, seed } = training;
-        let Trained { result, metrics, .. } = trained;
+        let TrainedRound { result, metrics, .. } = trained;
         (self.events)(ClientEvent::Trained { round: plan.round, metrics });
         let permit = match account.charge(&plan) {
             Err(LedgerError::WouldExceed(why)) => {

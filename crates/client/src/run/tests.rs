@@ -17,7 +17,7 @@ use cloister_transport::{Identity, TransportSettings};
 use cloister_wire::message::Message;
 
 use super::*;
-use crate::training::{Accuracy, Counted, Trained, TrainingConfig};
+use crate::training::{Accuracy, Counted, TrainedRound, TrainingConfig};
 
 const OWN: PartyId = PartyId(1);
 
@@ -121,11 +121,11 @@ fn client<'a>(
 }
 
 /// What a training yields that changed nothing.
-fn trained(settings: &RoundSettings) -> Box<Trained> {
+fn trained(settings: &RoundSettings) -> Box<TrainedRound> {
     let blocks = task(settings).blocks;
     let values = blocks.iter().map(|shape| vec![0.0; shape.length as usize]).collect();
     let region = |expert| ExpertRegion { layer: 0, expert, mean_hidden: vec![1.0; 8], tokens: 40 };
-    Box::new(Trained {
+    Box::new(TrainedRound {
         result: LocalResult {
             updates: BlockVectors::of_table(blocks, values).expect("it fits its table"),
             regions: (0..3).map(region).collect(),
@@ -178,12 +178,14 @@ fn what_one_plan_was_trained_for_is_not_charged_or_sent_under_another() {
     assert!(plan.settings.training.private.is_none() && first != second);
     client.to_send.clear();
 
-    client.handle_report(Report::Trained(first, trained(&settings))).expect("it is dropped");
+    client.handle_report(WorkerReport::Trained(first, trained(&settings))).expect("it is dropped");
     assert!(client.to_send.is_empty() && charges(&config) == 0, "nothing is sent or charged");
-    client.handle_report(Report::NotTrained(first, "no space".to_owned())).expect("it is dropped");
+    client.handle_report(WorkerReport::NotTrained(first, "no space".to_owned())).expect("it is dropped");
     assert!(client.to_send.is_empty(), "the present round is not sat out");
 
-    client.handle_report(Report::Trained(second, trained(&settings))).expect("the journal can be written");
+    client
+        .handle_report(WorkerReport::Trained(second, trained(&settings)))
+        .expect("the journal can be written");
     assert!(announces(&client.to_send), "control: the present plan's result is announced");
     assert_eq!(charges(&config), 1);
     drop(client);
@@ -202,7 +204,7 @@ fn what_comes_after_its_round_is_not_charged() {
     show(&mut world, &mut client);
     let (plan, ..) = train_job(&given);
     expire(&mut world, &mut client);
-    client.handle_report(Report::Trained(plan, trained(&settings))).expect("it is dropped");
+    client.handle_report(WorkerReport::Trained(plan, trained(&settings))).expect("it is dropped");
     assert!(!announces(&client.to_send) && charges(&config) == 0);
 }
 
@@ -233,9 +235,9 @@ fn an_evaluation_is_told_of_the_round_that_it_is_of() {
     let (mut client, _given) = client(&config, &settings, &mut events);
     let accuracy = Accuracy { correct: 1, total: 2, counted: Counted::Notes, loss: None };
     for round in [Round(1), Round(2)] {
-        client.handle_report(Report::Evaluated(round, accuracy)).expect("it is told");
+        client.handle_report(WorkerReport::Evaluated(round, accuracy)).expect("it is told");
     }
-    client.handle_report(Report::NotEvaluated(Round(3), "no space".to_owned())).expect("it is told");
+    client.handle_report(WorkerReport::NotEvaluated(Round(3), "no space".to_owned())).expect("it is told");
     drop(client);
     let rounds = [Round(1), Round(2)].map(|round| ClientEvent::Evaluated(round, accuracy));
     let failed = ClientEvent::NotEvaluated(Round(3), "no space".to_owned());

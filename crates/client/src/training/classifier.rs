@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
 use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, Trained, TrainingConfig,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, TrainedRound, TrainingConfig,
     TrainingError, losses,
 };
 
@@ -78,7 +78,7 @@ impl LocalTrainer for Classifier {
         settings: &LocalTraining,
         private: Option<&Private>,
         steps: Steps<'_>,
-    ) -> Result<Trained, TrainingError> {
+    ) -> Result<TrainedRound, TrainingError> {
         self.trainer.load(model)?;
         let mut tell = |progress: TrainingProgress| steps(progress.step, progress.steps);
         let (result, private) = match private {
@@ -93,7 +93,7 @@ impl LocalTrainer for Classifier {
                 (result, Some(report))
             }
         };
-        Ok(Trained { metrics: losses(&result), result, private })
+        Ok(TrainedRound { metrics: losses(&result), result, private })
     }
 
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError> {

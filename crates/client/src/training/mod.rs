@@ -162,7 +162,7 @@ pub(crate) enum Job {
 
 /// What training yields.
 #[derive(Debug)]
-pub(crate) struct Trained {
+pub(crate) struct TrainedRound {
     /// What enters the protocol.
     pub(crate) result: LocalResult,
     /// Numbers for the hospital's own eyes.
@@ -173,7 +173,7 @@ pub(crate) struct Trained {
 
 /// What the thread reports.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub(crate) enum WorkerReport {
     /// Bytes that training takes, about, and that are free where that can be told.
     Memory { needed: usize, free: Option<usize> },
     /// How much of the hospital's notes is read.
@@ -183,7 +183,7 @@ pub(crate) enum Report {
     /// A step of local training is done; `local` when it is the comparison.
     Progress { done: usize, total: usize, local: bool },
     /// The training for the plan of this digest is done.
-    Trained(Digest, Box<Trained>),
+    Trained(Digest, Box<TrainedRound>),
     /// The training for the plan of this digest failed; later rounds may do better.
     NotTrained(Digest, String),
     /// The evaluation of the model after this round is done.
@@ -253,19 +253,21 @@ pub(crate) trait LocalTrainer {
         settings: &LocalTraining,
         private: Option<&Private>,
         steps: Steps<'_>,
-    ) -> Result<Trained, TrainingError>;
+    ) -> Result<TrainedRound, TrainingError>;
 
     /// Evaluates a model on held-out notes.
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError>;
 }
 
 /// Starts the thread. It ends when the jobs' sender is dropped.
-pub(crate) fn spawn(config: TrainingConfig) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<Report>) {
+pub(crate) fn spawn(
+    config: TrainingConfig,
+) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<WorkerReport>) {
     let (jobs, incoming) = blocking::channel();
     let (reports, outgoing) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         if let Err(error) = worker::work(&config, &incoming, &reports) {
-            let _ = reports.send(Report::Failed(error));
+            let _ = reports.send(WorkerReport::Failed(error));
         }
     });
     (jobs, outgoing)

@@ -6,8 +6,8 @@ use cloister_experts::{BlockVectors, LocalTraining};
 use cloister_trainer::{JobInputs, ProgramTrainer, Steps, TrainerProgram};
 
 use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Trained, TrainingConfig, TrainingError,
-    losses,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, TrainedRound, TrainingConfig,
+    TrainingError, losses,
 };
 
 /// The program, with what its evaluations count and which part of the held-out notes is this hospital's.
@@ -46,14 +46,14 @@ impl LocalTrainer for Program {
         settings: &LocalTraining,
         private: Option<&Private>,
         steps: Steps<'_>,
-    ) -> Result<Trained, TrainingError> {
+    ) -> Result<TrainedRound, TrainingError> {
         // Whether a program clips and noises each record's gradient cannot be seen from outside (`TRAIN-04`).
         if private.is_some() {
             return Err(TrainingError::PrivateProgram);
         }
         let ProgramResult { local, mut metrics } = self.trainer.train(model, settings, steps)?;
         metrics.extend(losses(&local));
-        Ok(Trained { result: local, metrics, private: None })
+        Ok(TrainedRound { result: local, metrics, private: None })
     }
 
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError> {

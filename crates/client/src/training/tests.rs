@@ -15,8 +15,8 @@ use cloister_protocol::model::Model;
 
 use super::program::Program;
 use super::{
-    HeldOut, Job, LocalTrainer, Private, Report, Trained, TrainerProgram, TrainingConfig, TrainingError,
-    spawn,
+    HeldOut, Job, LocalTrainer, Private, TrainedRound, TrainerProgram, TrainingConfig, TrainingError,
+    WorkerReport, spawn,
 };
 
 fn model() -> ModelConfig {
@@ -72,7 +72,7 @@ fn global() -> BlockVectors {
     initial.map(|_, values| values.iter().map(|value| value + 0.25).collect())
 }
 
-fn train(fault: &str) -> Result<Trained, TrainingError> {
+fn train(fault: &str) -> Result<TrainedRound, TrainingError> {
     let (mut program, folder) = program(fault, Duration::from_secs(60));
     let result = program.train(&global(), &LocalTraining::default(), None, &mut |_, _| ());
     assert!(!folder.exists(), "{fault}: nothing of a job is left");
@@ -194,7 +194,7 @@ fn the_federated_model_is_written_whatever_becomes_of_its_evaluation() {
     let finish = Job::Finish { model, trained: vec![] };
     jobs.send(finish).expect("the thread is there");
     let failed = std::iter::from_fn(|| reports.blocking_recv()).find_map(|report| match report {
-        Report::Failed(error) => Some(error.to_string()),
+        WorkerReport::Failed(error) => Some(error.to_string()),
         _ => None,
     });
     let failed = failed.expect("the program says that 5 of 4 are right");

@@ -16,15 +16,15 @@ use super::adapter::AdapterTrainer;
 use super::classifier::Classifier;
 use super::program::Program;
 use super::{
-    Accuracy, FinalResult, HeldOut, Job, LocalSeed, LocalTrainer, Private, Report, TrainingConfig,
-    TrainingError,
+    Accuracy, FinalResult, HeldOut, Job, LocalSeed, LocalTrainer, Private, TrainingConfig, TrainingError,
+    WorkerReport,
 };
 
 /// Opens the trainer, and takes jobs until there are no more.
 pub(super) fn work(
     config: &TrainingConfig,
     jobs: &blocking::Receiver<Job>,
-    reports: &mpsc::UnboundedSender<Report>,
+    reports: &mpsc::UnboundedSender<WorkerReport>,
 ) -> Result<(), TrainingError> {
     if let Task::Adapter(task) = &config.task {
         // TASK-01
@@ -36,7 +36,7 @@ pub(super) fn work(
     let mut worker = Worker { config, initial, width, trainer, reports };
     let rows = worker.trainer.rows();
     let table = worker.initial.table().to_vec();
-    worker.report(Report::Ready { rows, table });
+    worker.report(WorkerReport::Ready { rows, table });
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Train { digest, plan, model, seed } => worker.train(digest, &plan, &model, &seed),
@@ -50,7 +50,7 @@ pub(super) fn work(
 /// The hospital's own program, or the built-in trainer if it has room.
 pub(super) fn open(
     config: &TrainingConfig,
-    reports: &mpsc::UnboundedSender<Report>,
+    reports: &mpsc::UnboundedSender<WorkerReport>,
 ) -> Result<Box<dyn LocalTrainer>, TrainingError> {
     if let Some(program) = &config.program {
         return Ok(Box::new(Program::new(config, program)?));
@@ -71,20 +71,20 @@ pub(super) fn open(
 fn check_memory(
     estimate: MemoryEstimate,
     device: Device,
-    reports: &mpsc::UnboundedSender<Report>,
+    reports: &mpsc::UnboundedSender<WorkerReport>,
 ) -> Result<(), ExpertsError> {
-    let _ = reports.send(Report::Memory { needed: estimate.total(), free: available(device) });
+    let _ = reports.send(WorkerReport::Memory { needed: estimate.total(), free: available(device) });
     estimate.check(device)
 }
 
 /// Reports each further percent of a file.
-fn reading(reports: &mpsc::UnboundedSender<Report>) -> impl FnMut(ReadSoFar) {
+fn reading(reports: &mpsc::UnboundedSender<WorkerReport>) -> impl FnMut(ReadSoFar) {
     let mut told = 0;
     move |ReadSoFar { done, total }| {
         let percent = 100 * done / total.max(1);
         if percent > told {
             told = percent;
-            let _ = reports.send(Report::Reading { done, total });
+            let _ = reports.send(WorkerReport::Reading { done, total });
         }
     }
 }
@@ -96,11 +96,11 @@ struct Worker<'a> {
     /// Width of the hidden states that routers read.
     width: usize,
     trainer: Box<dyn LocalTrainer>,
-    reports: &'a mpsc::UnboundedSender<Report>,
+    reports: &'a mpsc::UnboundedSender<WorkerReport>,
 }
 
 impl Worker<'_> {
-    fn report(&self, report: Report) {
+    fn report(&self, report: WorkerReport) {
         // Nobody listens any more when the program is ending.
         let _ = self.reports.send(report);
     }
@@ -119,8 +119,8 @@ impl Worker<'_> {
             self.trainer.train(&blocks, &settings, private.as_ref(), steps)
         });
         self.report(match result {
-            Ok(trained) => Report::Trained(digest, Box::new(trained)),
-            Err(error) => Report::NotTrained(digest, error.to_string()),
+            Ok(trained) => WorkerReport::Trained(digest, Box::new(trained)),
+            Err(error) => WorkerReport::NotTrained(digest, error.to_string()),
         });
     }
 
@@ -128,8 +128,8 @@ impl Worker<'_> {
         let blocks = self.blocks(model).map_err(TrainingError::from);
         let accuracy = blocks.and_then(|blocks| self.trainer.evaluate(&blocks, HeldOut::Part));
         self.report(match accuracy {
-            Ok(accuracy) => Report::Evaluated(round, accuracy),
-            Err(error) => Report::NotEvaluated(round, error.to_string()),
+            Ok(accuracy) => WorkerReport::Evaluated(round, accuracy),
+            Err(error) => WorkerReport::NotEvaluated(round, error.to_string()),
         });
     }
 
@@ -139,7 +139,7 @@ impl Worker<'_> {
         self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
         let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
         let local = if self.config.compare_local { Some(self.train_alone(trained)?) } else { None };
-        self.report(Report::Finished(FinalResult { federated, local }));
+        self.report(WorkerReport::Finished(FinalResult { federated, local }));
         Ok(())
     }
 
@@ -175,13 +175,13 @@ fn is_routing(shape: &BlockShape) -> bool {
 
 /// Reports the steps of one of several trainings; `span` is how many of them are done of how many.
 fn progress(
-    reports: &mpsc::UnboundedSender<Report>,
+    reports: &mpsc::UnboundedSender<WorkerReport>,
     span: (usize, usize),
     local: bool,
 ) -> impl FnMut(usize, usize) {
     move |step, steps| {
         let done = span.0 * steps + step;
-        let _ = reports.send(Report::Progress { done, total: span.1 * steps, local });
+        let _ = reports.send(WorkerReport::Progress { done, total: span.1 * steps, local });
     }
 }
 

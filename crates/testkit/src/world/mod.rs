@@ -25,7 +25,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::byzantine::ByzantineCustodian;
-pub use crate::node::{CustodianNode, Journal, Node, Observation, Step};
+pub use crate::node::{CustodianNode, Node, Observation, PartyDisk, WorldStep};
 use cloister_cluster::consortium::TestConsortium;
 use cloister_cluster::plan;
 use cloister_cluster::policy;
@@ -101,7 +101,7 @@ impl World {
             now: Time(0),
         };
         for id in world.parties() {
-            let node = world.fresh_node(id, Journal::default());
+            let node = world.fresh_node(id, PartyDisk::default());
             world.nodes.insert(id, node);
             world.connect(id);
         }
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    fn fresh_node(&self, id: PartyId, journal: Journal) -> Node {
+    fn fresh_node(&self, id: PartyId, journal: PartyDisk) -> Node {
         let roster = self.consortium.epoch.consortium();
         Node {
             member: roster.has_role(id, Role::Member).then(|| self.fresh_member(id, &journal)),
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// A member as it starts with this journal, from the first model.
-    pub fn fresh_member(&self, id: PartyId, journal: &Journal) -> Member {
+    pub fn fresh_member(&self, id: PartyId, journal: &PartyDisk) -> Member {
         Member::new(MemberConfig {
             id,
             key: self.consortium.keys[&id].clone(),
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// A custodian as it starts with this journal.
-    pub fn fresh_custodian(&self, id: PartyId, journal: &Journal) -> Custodian {
+    pub fn fresh_custodian(&self, id: PartyId, journal: &PartyDisk) -> Custodian {
         Custodian::new(CustodianConfig {
             id,
             key: self.consortium.keys[&id].clone(),
@@ -190,12 +190,12 @@ impl World {
     }
 
     /// What can happen next, in a fixed order.
-    pub fn steps(&self) -> Vec<Step> {
+    pub fn steps(&self) -> Vec<WorldStep> {
         let links = self.links.iter().filter(|(_, queue)| !queue.is_empty());
-        let deliveries = links.map(|((from, to), _)| Step::Deliver { from: *from, to: *to });
+        let deliveries = links.map(|((from, to), _)| WorldStep::Deliver { from: *from, to: *to });
         let training =
             self.nodes.iter().filter(|(id, node)| node.training.is_some() && self.is_connected(**id));
-        deliveries.chain(training.map(|(id, _)| Step::Train(*id))).collect()
+        deliveries.chain(training.map(|(id, _)| WorldStep::Train(*id))).collect()
     }
 
     /// The frame that a link delivers next.
@@ -212,10 +212,10 @@ impl World {
     }
 
     /// Lets a step happen.
-    pub fn take(&mut self, step: Step) {
+    pub fn take(&mut self, step: WorldStep) {
         match step {
-            Step::Train(party) => self.finish_training(party),
-            Step::Deliver { from, to } => {
+            WorldStep::Train(party) => self.finish_training(party),
+            WorldStep::Deliver { from, to } => {
                 if let Some(frame) = self.lose_next(from, to) {
                     self.hand(from, to, frame);
                 }
@@ -237,7 +237,7 @@ impl World {
         stop: impl Fn(PartyId, PartyId, &Frame) -> bool,
     ) -> Option<(PartyId, PartyId, Frame)> {
         while let Some(step) = self.steps().first().copied() {
-            if let Step::Deliver { from, to } = step
+            if let WorldStep::Deliver { from, to } = step
                 && let Some(frame) = self.next_frame(from, to)
                 && stop(from, to, &frame)
             {

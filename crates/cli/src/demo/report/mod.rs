@@ -9,9 +9,9 @@ use self::html::{escape, section, strong};
 use super::format::{bytes, counted, percent, seconds};
 use super::result::{DemoResult, MemberResult};
 
-const STYLE: &str = include_str!("report/style.css");
+const STYLE: &str = include_str!("style.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-const VISIBILITY: &str = include_str!("report/visibility.html");
+const VISIBILITY: &str = include_str!("visibility.html");
 
 /// The whole page. Every text that comes from the result is escaped.
 pub(crate) fn render(result: &DemoResult) -> String {

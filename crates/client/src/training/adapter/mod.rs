@@ -17,7 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng, UnwrapErr};
 
 use super::{
-    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, Trained, TrainingConfig,
+    Accuracy, Counted, HeldOut, LocalTrainer, Private, RowCounts, Steps, TrainedRound, TrainingConfig,
     TrainingError, losses,
 };
 
@@ -188,7 +188,7 @@ impl LocalTrainer for AdapterTrainer {
         settings: &LocalTraining,
         private: Option<&Private>,
         steps: Steps<'_>,
-    ) -> Result<Trained, TrainingError> {
+    ) -> Result<TrainedRound, TrainingError> {
         self.trainer.load(model)?;
         let settings = self.settings(settings);
         let mut tell = |progress: TrainingProgress| steps(progress.step, progress.steps);
@@ -204,7 +204,7 @@ impl LocalTrainer for AdapterTrainer {
                 (result, Some(report))
             }
         };
-        Ok(Trained { metrics: losses(&result), result, private })
+        Ok(TrainedRound { metrics: losses(&result), result, private })
     }
 
     fn evaluate(&mut self, model: &BlockVectors, rows: HeldOut) -> Result<Accuracy, TrainingError> {

@@ -14,15 +14,15 @@ use cloister_experts::{Device, ExpertsError, Windows, device};
 use cloister_params::plan::RoundSettings;
 
 use crate::experts::PrecisionFlag;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::folder::read_text;
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::ProgressDisplay;
 use answer::{Answer, TriedRound};
 
 /// Flags of `cloister data`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DataArguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -77,7 +77,7 @@ struct Check {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &DataArguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Check(arguments) => check(arguments),
     }
@@ -93,7 +93,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     let settings = settings.transpose()?;
     let windows = Windows { most: arguments.windows, overlap: arguments.window_overlap };
     let surveyor = Surveyor::open(&task, &arguments.base_model, windows).map_err(Failure::config)?;
-    let mut progress = Progress::new();
+    let mut progress = ProgressDisplay::new();
     let mut survey = Survey::default();
     for path in &arguments.files {
         add(&surveyor, &mut survey, notes_file(arguments, path, true), &mut progress)?;
@@ -129,7 +129,7 @@ fn add(
     surveyor: &Surveyor,
     survey: &mut Survey,
     file: NotesFile,
-    progress: &mut Progress,
+    progress: &mut ProgressDisplay,
 ) -> Result<(), Failure> {
     let mut step = |so_far: ReadSoFar| progress.step("reading notes", so_far.done, so_far.total);
     surveyor.add(survey, file, &mut step).map_err(Failure::config)
@@ -159,7 +159,7 @@ fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
 fn tried(
     config: &TrainingConfig,
     settings: &RoundSettings,
-    progress: &mut Progress,
+    progress: &mut ProgressDisplay,
 ) -> Result<TriedRound, Failure> {
     let table = block_table(&config.task, &config.base_model).map_err(failure)?;
     if !settings.blocks.iter().map(|block| block.shape).eq(table) {
@@ -173,8 +173,8 @@ fn tried(
 
 fn failure(error: TrainingError) -> Failure {
     let kind = match error {
-        TrainingError::Experts(ExpertsError::Memory { .. }) => Kind::Unavailable,
-        _ => Kind::Config,
+        TrainingError::Experts(ExpertsError::Memory { .. }) => FailureKind::Unavailable,
+        _ => FailureKind::Config,
     };
     Failure::new(kind, error)
 }

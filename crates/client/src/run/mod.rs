@@ -26,7 +26,7 @@ use crate::events::{ClientError, ClientEvent};
 use crate::journal::Journal;
 use crate::openings::OpeningsFile;
 use crate::outgoing::{Outgoing, write_frames};
-use crate::training::{Job, LocalSeed, Report, spawn};
+use crate::training::{Job, LocalSeed, WorkerReport, spawn};
 
 /// How long to wait before the next try to connect.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -204,7 +204,7 @@ impl<'a> Client<'a> {
         &mut self,
         sender: FrameSender,
         mut receiver: FrameReceiver,
-        reports: &mut mpsc::UnboundedReceiver<Report>,
+        reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     ) -> Result<End, ClientError> {
         let (frames, queue) = mpsc::channel(1);
         let (progress, mut sent) = mpsc::unbounded_channel();
@@ -301,13 +301,16 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    async fn finish(mut self, reports: &mut mpsc::UnboundedReceiver<Report>) -> Result<(), ClientError> {
+    async fn finish(
+        mut self,
+        reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
+    ) -> Result<(), ClientError> {
         let Some(member) = &self.member else { return Ok(()) };
         let model = Box::new(member.model().clone());
         let trained = std::mem::take(&mut self.trained);
         self.give(Job::Finish { model, trained })?;
         while let Some(report) = reports.recv().await {
-            if let Report::Finished(result) = report {
+            if let WorkerReport::Finished(result) = report {
                 (self.events)(ClientEvent::Finished(result));
                 return Ok(());
             }

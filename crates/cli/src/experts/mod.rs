@@ -16,7 +16,7 @@ use cloister_experts::{Device, ExpertsError, Precision, device};
 use serde_json::{Value, json};
 
 use crate::demo::format::{NONE, bytes, counted, whole};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::output;
 use adapter_flags::AdapterFlags;
 use new_task::NewTask;
@@ -26,7 +26,7 @@ const CHECKED_TOKENS: usize = 16;
 
 /// Flags of `cloister experts`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ExpertsArguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -149,7 +149,7 @@ enum LayoutFlag {
     PerExpert,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: ExpertsArguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Task(arguments) => return new_task::write(&arguments),
         Command::Blocks(arguments) => return print_blocks(&arguments),
@@ -167,7 +167,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn failure(error: ExpertsError) -> Failure {
     match error {
-        ExpertsError::Memory { .. } => Failure::new(Kind::Unavailable, error),
+        ExpertsError::Memory { .. } => Failure::new(FailureKind::Unavailable, error),
         _ => Failure::config(error),
     }
 }

@@ -1,6 +1,6 @@
 //! `cloister client`.
 
-mod told;
+mod event_text;
 
 use std::num::NonZeroU64;
 use std::os::unix::process::CommandExt;
@@ -25,14 +25,14 @@ use cloister_transport::{HostPort, TransportSettings, printable};
 use crate::create::create_folder;
 use crate::events;
 use crate::experts::PrecisionFlag;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::folder::{PartyFolder, load_consortium, load_model, read_text};
-use crate::progress::Progress;
-use told::{steps_of, to_json, to_text};
+use crate::progress::ProgressDisplay;
+use event_text::{steps_of, to_json, to_text};
 
 /// Flags of `cloister client`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ClientArguments {
     /// The consortium file; its signature lies beside it with `.sig` appended.
     #[arg(long, env = "CLOISTER_CONSORTIUM")]
     consortium: PathBuf,
@@ -134,9 +134,9 @@ impl TrainerFlags {
     fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
         let Some(text) = self.trainer_cmd else { return Ok(None) };
         let command = shell_words::split(&text)
-            .map_err(|error| Failure::new(Kind::Usage, format!("--trainer-cmd {text}: {error}")))?;
+            .map_err(|error| Failure::new(FailureKind::Usage, format!("--trainer-cmd {text}: {error}")))?;
         if command.is_empty() {
-            return Err(Failure::new(Kind::Usage, "--trainer-cmd names no program"));
+            return Err(Failure::new(FailureKind::Usage, "--trainer-cmd names no program"));
         }
         Ok(Some(TrainerProgram {
             command,
@@ -162,14 +162,14 @@ fn bound_caches() {
     }
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     bound_caches();
     cloister_storage::restrict_new_files();
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
     let party = config.party.0;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
-    let mut progress = Progress::new();
+    let mut progress = ProgressDisplay::new();
     let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
         (true, _) => events::print(&to_json(party, &event)),
         (false, Some((what, done, total))) => progress.step(what, done, total),
@@ -182,19 +182,19 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn failure(error: ClientError) -> Failure {
     let kind = match error {
-        ClientError::Connect(_) | ClientError::Link(_) | ClientError::Behind => Kind::Unavailable,
-        ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => Kind::Unavailable,
+        ClientError::Connect(_) | ClientError::Link(_) | ClientError::Behind => FailureKind::Unavailable,
+        ClientError::Setup(TrainingError::Experts(ExpertsError::Memory { .. })) => FailureKind::Unavailable,
         ClientError::Openings(_)
         | ClientError::Journal(_)
         | ClientError::Ledger(_)
-        | ClientError::Setup(_) => Kind::Config,
-        ClientError::PrivacyRefused { .. } => Kind::PrivacyRefused,
-        ClientError::Training(_) => Kind::Error,
+        | ClientError::Setup(_) => FailureKind::Config,
+        ClientError::PrivacyRefused { .. } => FailureKind::PrivacyRefused,
+        ClientError::Training(_) => FailureKind::Error,
     };
     Failure::new(kind, error)
 }
 
-fn configure(arguments: Arguments) -> Result<ClientConfig, Failure> {
+fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
     let party = own_number(&epoch, &folder)?;
