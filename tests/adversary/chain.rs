@@ -80,7 +80,7 @@ fn another_model_under_the_next_plan() {
     stage.finish();
     let ending = stage.reports()[0].ending.clone();
     let (previous, parameters) = (closing_digest(&ending), stage.world.coordinator.model().block_digests());
-    let others = vec![Digest([9; 32]); parameters.len()];
+    let others = parameters.map(|_| Digest([9; 32]));
     let other = stage.forged_plan(2, previous, others, Some(ending.clone()));
     let answer = stage.give(1, other);
     let chained = |why: &&Refusal| matches!(why, Refusal::Chain { field: "starting model", .. });

@@ -79,7 +79,7 @@ fn an_upload_beyond_the_clip_is_named_by_its_own_sketch() {
     let large = |factor: i32, policy| {
         let mut stage = stage(policy);
         let contribution = stage.world.fixed_contributions.get_mut(&LIAR).unwrap();
-        contribution.integers[LONG.0 as usize].iter_mut().for_each(|integer| *integer *= factor);
+        contribution.integers[LONG].iter_mut().for_each(|integer| *integer *= factor);
         outcome(&run(&mut stage, Lie::default(), &[]))
     };
     assert_eq!(large(70, LateSketchMode::Required), (SumCheck::Refuted, named(&[LIAR]), false));

@@ -66,7 +66,7 @@ impl Lie {
 pub(crate) fn run(stage: &mut Stage, lie: Lie, silent: &[PartyId]) -> RoundReport {
     if let Some(change) = lie.upload {
         let contribution = stage.world.fixed_contributions.get_mut(&LIAR).unwrap();
-        change(&mut contribution.integers[LONG.0 as usize]);
+        change(&mut contribution.integers[LONG]);
     }
     rule::without("MASK-07", || run_to_end(stage, &lie, silent))
 }
@@ -109,7 +109,7 @@ pub(crate) fn outcome(report: &RoundReport) -> (SumCheck, BTreeSet<PartyId>, boo
     let listed: &ListedSum = closing.sums.iter().find(|sum| sum.block == LONG).unwrap();
     assert!(closing.blamed.iter().all(|blamed| blamed.block == LONG));
     let blamed = closing.blamed.iter().map(|blamed| blamed.member).collect();
-    let applied = report.model.blocks()[LONG.0 as usize].iter().any(|value| *value != 0.0);
+    let applied = report.model.blocks()[LONG].iter().any(|value| *value != 0.0);
     (listed.check, blamed, applied)
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn ask_about_another_sum(
 ) -> Vec<BlameAnswer> {
     let mut words = vec![0u32; LENGTH as usize];
     for (_, contribution) in stage.world.fixed_contributions.iter().filter(|(member, _)| **member != LIAR) {
-        let integers = &contribution.integers[LONG.0 as usize];
+        let integers = &contribution.integers[LONG];
         words.iter_mut().zip(integers).for_each(|(word, own)| *word = word.wrapping_add(own.cast_unsigned()));
     }
     words[coordinate] = words[coordinate].wrapping_add(1);

@@ -7,7 +7,10 @@ use cloister_cluster::plan::template;
 use cloister_crypto::group::ScalarSecret;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{ReceivingKeyEntry, RoundPlan, RoundSettings};
+use cloister_params::router::RouterUpdate;
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::coordinator::RoundReport;
 use cloister_protocol::fault::{Fault, Misbehaviour, Refusal};
 use cloister_protocol::model::Model;
@@ -22,6 +25,11 @@ use rand_core::SeedableRng;
 
 /// Members of the ordinary stage: five signatures make a certificate, five organisations a cohort, four shares open.
 pub(crate) const SEVEN: usize = 7;
+
+/// The blocks of the ordinary settings that attacks aim at.
+pub(crate) const FIRST_EXPERT: BlockId = BlockId(0);
+pub(crate) const ROUTER: BlockId = BlockId(3);
+pub(crate) const SHARED: BlockId = BlockId(4);
 
 /// A world, its attacker, and everything that was observed.
 pub(crate) struct Stage {
@@ -196,7 +204,7 @@ impl Stage {
         &mut self,
         round: u64,
         previous: Digest,
-        parameters: Vec<Digest>,
+        parameters: PerBlock<Digest>,
         ending: Option<Ending>,
     ) -> Message {
         let mut receiving_keys = Vec::new();
@@ -234,6 +242,12 @@ impl Stage {
 
 fn entry(signed: &Signed<ReceivingKey>) -> ReceivingKeyEntry {
     ReceivingKeyEntry { custodian: signed.signer, key: signed.parse().unwrap().key }
+}
+
+/// Sets the consistency weight of a contribution's router, in steps.
+pub(crate) fn set_consistency_weight(contribution: &mut Contribution, steps: i32) {
+    let router = RouterUpdate::split(&contribution.integers[ROUTER]).unwrap();
+    contribution.integers[ROUTER] = RouterUpdate::join(router.parameters.to_vec(), steps);
 }
 
 /// Seeded randomness of an attacker.

@@ -17,7 +17,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message, ModelPart};
 use cloister_wire::statement::{Certificate, Closing};
 
-use crate::stage::{SEVEN, Stage, settings, votes};
+use crate::stage::{ROUTER, SEVEN, SHARED, Stage, set_consistency_weight, settings, votes};
 
 fn is_closing(message: &Message) -> bool {
     matches!(message, Message::ProposeClosing { .. })
@@ -80,9 +80,9 @@ fn a_sum_that_the_log_does_not_explain() {
 /// Replaces the model that follows from the sums; whether a member holds the other one when the next round begins.
 fn adopts_another_model(replaced: bool) -> (Digest, Digest) {
     let (mut stage, proposals) = closing();
-    let mut blocks = stage.world.coordinator.model().blocks().to_vec();
-    blocks[4].fill(1000.0);
-    let other = Model::new(blocks);
+    let mut blocks = stage.world.coordinator.model().blocks().clone();
+    blocks[SHARED].fill(1000.0);
+    let other = Model::new(blocks.into_values());
     let change = |body: &mut Closing| {
         if replaced {
             body.model = other.digest();
@@ -96,7 +96,7 @@ fn adopts_another_model(replaced: bool) -> (Digest, Digest) {
     stage.give(1, Message::Ended(ending.clone()));
     let next = stage.forged_plan(2, previous, parameters, Some(ending));
     stage.give(1, next);
-    for (block, parameters) in (0..).map(BlockId).zip(other.blocks()) {
+    for (block, parameters) in other.blocks().iter() {
         let bytes = parameters.iter().flat_map(|value| value.to_le_bytes()).collect();
         stage.give(1, Message::ModelPart(ModelPart { block, index: 0, bytes }));
     }
@@ -192,7 +192,7 @@ fn with_consistency(stage: &Stage, steps: i32) -> BTreeMap<PartyId, Contribution
     let parameters = stage.world.coordinator.model().block_digests();
     let changed = |member: PartyId| {
         let mut contribution = stage.world.contribution(member, &parameters);
-        *contribution.integers[3].last_mut().unwrap() = steps;
+        set_consistency_weight(&mut contribution, steps);
         (member, contribution)
     };
     (1..=SEVEN as u32).map(PartyId).map(changed).collect()
@@ -207,7 +207,7 @@ fn consistency_weights_that_make_the_divisor_tiny() {
         stage.world.start_round();
         stage.finish();
         assert!(stage.reports()[0].opened.contains(&BlockId(3)), "it is opened and listed");
-        stage.world.coordinator.model().blocks()[3].iter().any(|parameter| *parameter != 0.0)
+        stage.world.coordinator.model().blocks()[ROUTER].iter().any(|parameter| *parameter != 0.0)
     };
     assert!(matches!(settings().blocks[3].shape.kind, BlockKind::Router { .. }));
     assert!(!applied(1), "the sum is outside of what weights between a quarter and 1 can make");
@@ -226,7 +226,7 @@ fn sums_at_the_edge_of_the_ring() {
     let parameters = stage.world.coordinator.model().block_digests();
     let at_the_clip = |member: PartyId| {
         let mut contribution = stage.world.contribution(member, &parameters);
-        contribution.integers[4].iter_mut().for_each(|integer| *integer = -(clip as i32));
+        contribution.integers[SHARED].iter_mut().for_each(|integer| *integer = -(clip as i32));
         (member, contribution)
     };
     let contributions = (1..=SEVEN as u32).map(PartyId).map(at_the_clip).collect();
@@ -234,7 +234,7 @@ fn sums_at_the_edge_of_the_ring() {
     stage.world.start_round();
     stage.finish();
     let expected = -(f64::from(clip) * settings.blocks[4].scale.step()) as f32;
-    let shared = &stage.world.coordinator.model().blocks()[4];
+    let shared = &stage.world.coordinator.model().blocks()[SHARED];
     assert!(shared.iter().all(|parameter| *parameter == expected), "{shared:?}");
 }
 
@@ -263,7 +263,7 @@ fn integers_beyond_the_clip() {
         let mut stage = Stage::seven();
         let parameters = stage.world.coordinator.model().block_digests();
         let mut contribution = stage.world.contribution(PartyId(1), &parameters);
-        contribution.integers[4][0] = integer;
+        contribution.integers[SHARED][0] = integer;
         stage.world.fixed_contributions.insert(PartyId(1), contribution);
         stage.world.start_round();
         stage.run_to(1, |message| matches!(message, Message::Plan { .. }));

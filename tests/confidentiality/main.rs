@@ -17,7 +17,7 @@ const PLANTED_AT: PartyId = PartyId(3);
 fn needles(cluster: &Cluster) -> HashSet<[u8; 8]> {
     let integers = cluster.contributions[&PLANTED_AT].integers.iter();
     integers
-        .flat_map(|block| {
+        .flat_map(|(_, block)| {
             block.windows(2).flat_map(|pair| {
                 let reals = [pair[0], pair[1]].map(|integer| (integer as f32 / 4096.0).to_le_bytes());
                 let words = [pair[0], pair[1]].map(i32::to_le_bytes);
@@ -79,7 +79,7 @@ fn without_masks_it_would_be_found() {
     let mut cluster = cluster();
     let needles = needles(&cluster);
     let mut kept = everything(&mut cluster);
-    let words: Vec<u8> = cluster.contributions[&PLANTED_AT].integers[0]
+    let words: Vec<u8> = cluster.contributions[&PLANTED_AT].integers[BlockId(0)]
         .iter()
         .flat_map(|integer| integer.to_le_bytes())
         .collect();

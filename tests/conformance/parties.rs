@@ -7,6 +7,7 @@ use cloister_crypto::consortium::Epoch;
 use cloister_crypto::sign::SigningKey;
 use cloister_params::consortium::PublicBytes;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{LateSketchMode, RoundPlan};
 use cloister_params::policy::Policy;
 use cloister_protocol::contribution::Contribution;
@@ -167,7 +168,8 @@ impl Rounds {
 
     pub(crate) fn contribution(&self, member: u32) -> Contribution {
         let made = &self.contributions[&member];
-        Contribution { integers: made.integers.clone(), sketches: member_sketches(&made.sketches) }
+        let integers = PerBlock::in_table_order(made.integers.clone());
+        Contribution { integers, sketches: member_sketches(&made.sketches) }
     }
 
     /// What a member draws for its dealing of a round; nothing if it does not announce in that round.
@@ -206,7 +208,7 @@ impl Rounds {
     fn forgotten(&self, number: u32) -> OpeningHistory {
         let parameters = self.model().block_digests();
         let closed = self.closed.get(&number).into_iter().flatten();
-        let forgotten = closed.map(|block| parameters[block.0 as usize]).collect();
+        let forgotten = closed.map(|block| parameters[*block]).collect();
         OpeningHistory::new([OpeningRecord::Forgotten { parameters: forgotten }])
     }
 

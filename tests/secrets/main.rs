@@ -133,7 +133,7 @@ fn nothing_of_an_erased_contribution_is_left() {
     let sketches = contribution.sketches.clone();
     assert!(sketches.values().all(|sketch| sketch.tokens > 0 && !sketch.update.is_empty()), "control");
     contribution.zeroize();
-    assert!(contribution.integers.is_empty());
+    assert!(contribution.integers.values().iter().all(Vec::is_empty));
     let erased =
         |sketch: &ExpertSketch| sketch.region.is_empty() && sketch.update.is_empty() && sketch.tokens == 0;
     assert!(contribution.sketches.values().all(erased));

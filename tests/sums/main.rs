@@ -42,7 +42,7 @@ fn check_sums(cluster: &Cluster, report: &RoundReport) {
             cohort.block
         );
         let Some(listed) = listed else { continue };
-        let of = |member: PartyId| &cluster.contributions[&member].integers[cohort.block.0 as usize];
+        let of = |member: PartyId| &cluster.contributions[&member].integers[cohort.block];
         let length = of(present[0].member).len();
         let plain: Vec<u8> = (0..length)
             .flat_map(|at| {
@@ -177,7 +177,7 @@ fn a_member_that_missed_closings_gets_the_model_and_takes_part_again() {
     for _ in 0..2 {
         assert!(!cluster.run_round().expect("nobody else is lost").uploaded.contains(&PartyId(3)));
         // The same routing twice would leave its block as it is, closed to other cohorts (ROUND-30).
-        cluster.contributions.values_mut().for_each(|contribution| contribution.integers[4][0] += 1);
+        cluster.contributions.values_mut().for_each(|contribution| contribution.integers[BlockId(4)][0] += 1);
     }
     cluster.restart_member(PartyId(3), Some(Round(1)));
     let report = cluster.run_round().expect("nobody is lost");

@@ -7,6 +7,7 @@ use cloister_alignment::score::ExpertSketch;
 use cloister_cluster::consortium::{TestConsortium, consortium};
 use cloister_cluster::plan::template;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
     CheckedPlan, Fallback, ReceivingKeyEntry, RoundPlan, RoundSettings, SharedCohort,
 };
@@ -24,7 +25,7 @@ fn setting(weights: &[u8], change: impl FnOnce(&mut RoundSettings)) -> (TestCons
         round: Round::FIRST,
         previous: Digest::default(),
         model: Digest::default(),
-        parameters: vec![Digest::default(); settings.blocks.len()],
+        parameters: PerBlock::from_table(&settings.blocks, |_| Digest::default()),
         custodians: custodians.map(|custodian| ReceivingKeyEntry { custodian, key: [0; 32] }).collect(),
         barred: Vec::new(),
         settings,

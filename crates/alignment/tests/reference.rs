@@ -11,6 +11,7 @@ use cloister_alignment::score::ExpertSketch;
 use cloister_cluster::consortium::{TestConsortium, consortium};
 use cloister_cluster::plan::template;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, ReceivingKeyEntry, RoundPlan, SharedCohort, Threshold};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -36,7 +37,7 @@ fn plan(consortium: &TestConsortium, threshold: Threshold, fraction: u16) -> Che
         round: Round::FIRST,
         previous: Digest::default(),
         model: Digest::default(),
-        parameters: vec![Digest::default(); settings.blocks.len()],
+        parameters: PerBlock::from_table(&settings.blocks, |_| Digest::default()),
         custodians: custodians.map(|custodian| ReceivingKeyEntry { custodian, key: [0; 32] }).collect(),
         barred: Vec::new(),
         settings,

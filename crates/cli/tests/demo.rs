@@ -238,7 +238,7 @@ fn a_consortium_trains_an_adapter_of_a_published_model() {
 fn adapters_are_the_coordinator_s_model(folder: &Path, base: &Path) {
     let parameters = |name: &str| {
         let bytes = std::fs::read(folder.join(name)).unwrap();
-        cloister_protocol::model::Model::from_bytes(&bytes).unwrap().blocks().to_vec()
+        cloister_protocol::model::Model::from_bytes(&bytes).unwrap().blocks().values().to_vec()
     };
     let (initial, federated) =
         (parameters("initial.parameters"), parameters("coordinator/data/model.parameters"));

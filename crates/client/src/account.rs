@@ -125,6 +125,7 @@ impl ReleaseAccount {
 mod tests {
     use cloister_cluster::plan::template;
     use cloister_params::id::{Digest, Round};
+    use cloister_params::per_block::PerBlock;
     use cloister_params::plan::PrivateTrainingPlan;
 
     use super::*;
@@ -151,7 +152,7 @@ mod tests {
             round,
             previous: epoch,
             model: epoch,
-            parameters: vec![epoch; settings.blocks.len()],
+            parameters: PerBlock::from_table(&settings.blocks, |_| epoch),
             custodians: vec![],
             barred: vec![],
             settings,

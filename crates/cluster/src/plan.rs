@@ -8,10 +8,12 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale};
 use cloister_params::id::{BlockId, Digest};
 use cloister_params::late::is_sketched;
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SharedCohort, SketchPlan,
     Threshold, TrainingPlan,
 };
+use cloister_params::router::RouterUpdate;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::member::MemberTask;
 use cloister_protocol::model::Model;
@@ -80,7 +82,7 @@ pub fn model(template: &RoundSettings) -> Model {
 /// their range, sketches that agree with a common direction more or less.
 pub fn contribution(template: &RoundSettings, random: &mut impl Rng) -> Contribution {
     Contribution {
-        integers: template.blocks.iter().map(|block| integers(block, random)).collect(),
+        integers: PerBlock::from_table(&template.blocks, |block| integers(block, random)),
         sketches: sketches(template, random),
     }
 }
@@ -98,8 +100,8 @@ pub fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
     match block.shape.kind {
         BlockKind::Router { .. } => {
-            let last = integers.len() - 1;
-            integers[last] = between(clip / 4 + 1, clip, random);
+            integers.pop();
+            integers = RouterUpdate::join(integers, between(clip / 4 + 1, clip, random));
         }
         BlockKind::Routing { .. } => integers.iter_mut().for_each(|integer| *integer = integer.abs()),
         BlockKind::Expert { .. } | BlockKind::Shared => {}

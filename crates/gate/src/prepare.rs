@@ -8,7 +8,9 @@ use cloister_experts::{Averaging, ExpertRegion, LocalResult};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::id::Round;
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings, SketchPlan};
+use cloister_params::router::RouterUpdate;
 use cloister_privacy::discrete_gaussian::sample;
 use cloister_privacy::ledger::ReleasePermit;
 use cloister_protocol::contribution::Contribution;
@@ -55,21 +57,20 @@ pub fn prepare(
     if charged != round {
         return Err(PrepareError::Permit { charged, round });
     }
-    let mut integers = Vec::new();
+    let mut integers = Vec::with_capacity(plan.settings.blocks.len());
     let mut sketches = MemberSketches::new();
     let mut clipped = 0;
-    for (block, published) in plan.settings.blocks.iter().zip(global.blocks()) {
+    for block in &plan.settings.blocks {
         let kind = block.shape.kind;
         let mut update = what_leaves(plan, local, kind)?.to_vec();
         if let BlockKind::Router { layer } = kind
-            && let Some(last) = update.last_mut()
+            && let Some(router) = RouterUpdate::split(&update)
         {
-            *last = consistency_weight(layer, plan, global, local)?;
-            let weight = *last;
-            let parameters = update.len() - 1;
-            update[..parameters].iter_mut().for_each(|value| *value *= weight);
+            let weight = consistency_weight(layer, plan, global, local)?;
+            let scaled = router.parameters.iter().map(|value| value * weight).collect();
+            update = RouterUpdate::join(scaled, weight);
         }
-        debug_assert_eq!(update.len(), published.len());
+        debug_assert_eq!(global.blocks().get(block.shape.id).map(Vec::len), Some(update.len()));
         let quantised = block.scale.quantise(kind, &update)?;
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
@@ -80,7 +81,7 @@ pub fn prepare(
         }
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
-    Ok((Contribution { integers, sketches }, clipped))
+    Ok((Contribution { integers: PerBlock::in_table_order(integers), sketches }, clipped))
 }
 
 /// What leaves of a block: its update, and of routing in private rounds the average that no record moves by much.
@@ -142,9 +143,10 @@ fn consistency_weight(
         return Ok(1.0);
     }
     let routing = BlockKind::Routing { layer };
-    let at = plan.settings.blocks.iter().position(|block| block.shape.kind == routing);
+    let planned = plan.settings.blocks.iter().find(|block| block.shape.kind == routing);
     let own = local.updates.get(routing).ok_or(PrepareError::MissingBlock(routing))?;
-    let published = at.and_then(|at| global.blocks().get(at)).ok_or(PrepareError::MissingBlock(routing))?;
+    let published = planned.and_then(|block| global.blocks().get(block.shape.id));
+    let published = published.ok_or(PrepareError::MissingBlock(routing))?;
     let margins = local.margins.get(usize::from(layer)).ok_or(PrepareError::MissingBlock(routing))?;
     Ok(consistency::weight(own, published, margins))
 }

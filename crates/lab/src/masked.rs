@@ -97,7 +97,7 @@ impl Masked {
         let aligned = report.cohorts.iter().filter(|cohort| cohort.choice == CohortChoice::Aligned);
         let experts = self.settings.blocks.iter().zip(&report.cohorts);
         let experts = experts.filter(|(block, _)| block.shape.kind.is_scored());
-        self.model = report.model.blocks().to_vec();
+        self.model = report.model.blocks().values().to_vec();
         Ok(MaskedRound {
             model: self.model.clone(),
             consensus: experts.map(|(_, cohort)| (cohort.block, cosines(&cohort.consensus))).collect(),

@@ -7,6 +7,7 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::Scale;
 use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::limits::PrivacyUnit;
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::PlannedBlock;
 use cloister_privacy::accountant::Mechanism;
 use cloister_privacy::concentrated::SummedNoise;
@@ -123,7 +124,7 @@ impl Sum {
         if noise_steps > 0 {
             integers.iter_mut().for_each(|value| *value += sample(noise_steps, random) as i32);
         }
-        Ok(Contribution { integers: vec![integers], sketches: BTreeMap::new() })
+        Ok(Contribution { integers: PerBlock::in_table_order(vec![integers]), sketches: BTreeMap::new() })
     }
 
     /// What a member's ledger is charged: its own noise and that of `HONEST_NOISES − 1` others (`PRIV-02`).

@@ -18,6 +18,7 @@ use cloister_lab::accounts::Accounts;
 use cloister_lab::masked::{Masked, MaskedRound, training_settings};
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{RoundPlan, RoundSettings};
 use cloister_protocol::model::Model;
 use proptest::prelude::*;
@@ -59,7 +60,7 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
         round: Round::FIRST,
         previous: Digest::default(),
         model: Digest::default(),
-        parameters: vec![Digest::default(); settings.blocks.len()],
+        parameters: PerBlock::from_table(&settings.blocks, |_| Digest::default()),
         custodians: Vec::new(),
         barred: Vec::new(),
         settings: settings.clone(),

@@ -53,7 +53,7 @@ impl ClosedRound {
         let heaviest = f64::from(settings.max_weight).powi(2);
         let mut sums: Vec<OpenedSums> = Vec::new();
         for (block, members) in opened {
-            let Some(planned) = settings.blocks.get(block.0 as usize) else { continue };
+            let Some(planned) = settings.block(block) else { continue };
             // Whatever the weights: its own noise, and the others' at least as if it had the largest weight and they 1.
             let noises = 1.0 + f64::from(members.saturating_sub(1)) / heaviest;
             let own =

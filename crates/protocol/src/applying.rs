@@ -20,7 +20,7 @@ impl Model {
             let why = || "the model has no such block".into();
             let missing = || Misbehaviour::Sum { block: opened.block(), why: why() };
             let blocks = Arc::make_mut(&mut next.blocks);
-            let parameters = blocks.get_mut(opened.block().0 as usize).ok_or_else(missing)?;
+            let parameters = blocks.get_mut(opened.block()).ok_or_else(missing)?;
             apply(plan, opened, parameters).ok_or_else(missing)?;
         }
         Ok(next)

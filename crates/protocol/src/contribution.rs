@@ -1,6 +1,8 @@
 //! What a member contributes to a round: nothing else of its local training enters the protocol.
 
 use cloister_alignment::cohort::MemberSketches;
+use cloister_params::per_block::PerBlock;
+use cloister_params::plan::PlannedBlock;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::round::RoundContext;
@@ -9,8 +11,8 @@ use crate::round::RoundContext;
 /// the protocol.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contribution {
-    /// For each block, the clipped and quantised update with whatever noise the plan asks for.
-    pub integers: Vec<Vec<i32>>,
+    /// The clipped and quantised update of each block, with whatever noise the plan asks for.
+    pub integers: PerBlock<Vec<i32>>,
     /// For each expert block, the noised sketches.
     pub sketches: MemberSketches,
 }
@@ -21,21 +23,27 @@ const NOISE_REACH: u32 = 12;
 impl Contribution {
     /// Whether it has the plan's blocks, within the clip and its noise (`MASK-07`), and a sketch for each expert.
     pub(crate) fn fits(&self, context: &RoundContext) -> bool {
-        let blocks = &context.plan().settings.blocks;
-        let lengths = blocks.iter().map(|block| block.shape.length as usize);
-        let scored = blocks.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
-        let within = blocks.iter().zip(&self.integers).all(|(block, integers)| {
-            let most = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
-            integers.iter().all(|integer| integer.unsigned_abs() <= most)
-        });
-        within && self.integers.iter().map(Vec::len).eq(lengths) && self.sketches.keys().eq(scored)
+        let table = &context.plan().settings.blocks;
+        let scored = table.iter().filter(|block| block.shape.kind.is_scored()).map(|block| &block.shape.id);
+        self.integers.fits(table)
+            && self.sketches.keys().eq(scored)
+            && table.iter().all(|block| is_within(block, &self.integers[block.shape.id]))
     }
+}
+
+/// Whether a block's integers have its length, and are within its clip and noise.
+fn is_within(block: &PlannedBlock, integers: &[i32]) -> bool {
+    let largest = block.scale.clip_steps.saturating_add(NOISE_REACH.saturating_mul(block.noise_steps));
+    integers.len() as u64 == block.shape.length
+        && integers.iter().all(|integer| integer.unsigned_abs() <= largest)
 }
 
 /// It holds the unmasked update, so nothing of it is left in memory.
 impl Zeroize for Contribution {
     fn zeroize(&mut self) {
-        self.integers.zeroize();
+        for (_, integers) in self.integers.iter_mut() {
+            integers.zeroize();
+        }
         for sketch in self.sketches.values_mut() {
             sketch.region.zeroize();
             sketch.update.zeroize();

@@ -4,25 +4,31 @@ use std::sync::Arc;
 
 use cloister_crypto::hash::{Domain, digest};
 use cloister_params::id::{BlockId, Digest};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_wire::frame::CHUNK_BYTES;
 use cloister_wire::message::ModelPart;
 use thiserror::Error;
 
-/// Trainable parameters, one vector a block, in the order of the block table. Clones share them.
+/// Trainable parameters, one vector a block. Clones share them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
-    pub(crate) blocks: Arc<Vec<Vec<f32>>>,
+    pub(crate) blocks: Arc<PerBlock<Vec<f32>>>,
 }
 
 impl Model {
-    /// A model of these blocks.
+    /// A model of these blocks, in the order of a block table.
     pub fn new(blocks: Vec<Vec<f32>>) -> Self {
+        Self { blocks: Arc::new(PerBlock::in_table_order(blocks)) }
+    }
+
+    /// A model of these blocks.
+    pub(crate) fn from_blocks(blocks: PerBlock<Vec<f32>>) -> Self {
         Self { blocks: Arc::new(blocks) }
     }
 
     /// The parameters by block.
-    pub fn blocks(&self) -> &[Vec<f32>] {
+    pub fn blocks(&self) -> &PerBlock<Vec<f32>> {
         &self.blocks
     }
 
@@ -30,7 +36,7 @@ impl Model {
     /// all little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for block in self.blocks() {
+        for (_, block) in self.blocks.iter() {
             bytes.extend_from_slice(&(block.len() as u64).to_le_bytes());
             bytes.extend(block.iter().flat_map(|value| value.to_le_bytes()));
         }
@@ -50,9 +56,9 @@ impl Model {
         Some(Self::new(blocks))
     }
 
-    /// The digest of each block's parameters, in order.
-    pub fn block_digests(&self) -> Vec<Digest> {
-        self.blocks().iter().map(|block| parameters_digest(block)).collect()
+    /// The digest of each block's parameters.
+    pub fn block_digests(&self) -> PerBlock<Digest> {
+        self.blocks.map(|parameters| parameters_digest(parameters))
     }
 
     /// The digest over all blocks (`ROUND-20`).
@@ -61,8 +67,8 @@ impl Model {
     }
 
     /// The model's digest from those of its blocks.
-    pub fn digest_of(blocks: &[Digest]) -> Digest {
-        digest(Domain::Model, &[&blocks.iter().flat_map(|block| block.0).collect::<Vec<u8>>()])
+    pub fn digest_of(blocks: &PerBlock<Digest>) -> Digest {
+        digest(Domain::Model, &[&blocks.values().iter().flat_map(|block| block.0).collect::<Vec<u8>>()])
     }
 
     /// Whether the model has these blocks, each with its length.
@@ -74,7 +80,7 @@ impl Model {
         if got != expected {
             return Err(ModelMismatch::Blocks { got, expected });
         }
-        for (block, parameters) in planned.iter().zip(self.blocks()) {
+        for (block, parameters) in planned.iter().zip(self.blocks.values()) {
             let (expected, got) = (block.shape.length, parameters.len() as u64);
             if got != expected {
                 return Err(ModelMismatch::Length { block: block.shape.id, got, expected });
@@ -151,7 +157,7 @@ mod tests {
         assert_eq!(Model::from_bytes(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Model::from_bytes(&[0xff; 8]), None);
         let mut other = model.clone();
-        Arc::make_mut(&mut other.blocks)[2][0] = 0.5;
+        Arc::make_mut(&mut other.blocks)[BlockId(2)][0] = 0.5;
         assert_ne!(other.digest(), model.digest());
     }
 }

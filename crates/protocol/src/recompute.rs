@@ -54,7 +54,7 @@ pub(crate) fn closed_blocks(closing: &Closing, plan: &CheckedPlan) -> Vec<Closed
     let mut blocks = Vec::new();
     for sum in &closing.sums {
         let before = plan.parameters_of(sum.block);
-        let after = closing.parameters.get(sum.block.0 as usize);
+        let after = closing.parameters.get(sum.block);
         let (before, after) =
             before.zip(after.copied()).expect("the closing was checked to list blocks of the plan");
         let blamed = closing.blamed.iter().filter(|blamed| blamed.block == sum.block);
@@ -306,9 +306,8 @@ pub(crate) fn check_closing(
     expect(Closing::TAG, "number of blocks", closing.parameters.len(), before.len())?;
     let applied = closing.sums.iter().filter(|sum| is_applied(round, sum.check));
     let applied: BTreeSet<BlockId> = applied.map(|sum| sum.block).collect();
-    let blocks = (0u32..).map(BlockId).zip(before.iter().zip(&closing.parameters));
-    for (block, (old, new)) in blocks.filter(|(block, _)| !applied.contains(block)) {
-        if old != new {
+    for (block, after) in closing.parameters.iter() {
+        if !applied.contains(&block) && before.get(block) != Some(after) {
             let why = "its parameters change without a sum that is applied".into();
             return Err(Misbehaviour::Sum { block, why });
         }

@@ -3,6 +3,7 @@
 use cloister_crypto::consortium::Epoch;
 use cloister_params::consortium::{Party, Role};
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, LateSketchMode, RoundPlan, RoundSettings};
 
 use cloister_cluster::consortium::{consortium, party, with_parties};
@@ -331,7 +332,7 @@ pub(super) fn another_model_under_the_next_plan() -> bool {
     let ending = stage.reports()[0].ending.clone();
     let Ending::Closed { certificate, .. } = &ending else { unreachable!() };
     let previous = body_digest(&certificate.body);
-    let others = vec![Digest([9; 32]); settings().blocks.len()];
+    let others = PerBlock::from_table(&settings().blocks, |_| Digest([9; 32]));
     let other = stage.forged_plan(2, previous, others, Some(ending));
     stage.give(1, other).is_accepted()
 }

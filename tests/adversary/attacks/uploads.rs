@@ -7,6 +7,7 @@ use cloister_crypto::sharing::{DealingContext, DealtKey, SharingSecret};
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, LateSketchMode, RoundPlan, RoundSettings};
 use cloister_protocol::ending::KnownEnding;
 use cloister_protocol::model::Model;
@@ -21,7 +22,7 @@ use crate::lying::{
     Lie, answers, ask_about_another_sum, before_blame, claims_nothing, half_the_ring, hides_half_the_ring,
     outcome, run, stage,
 };
-use crate::stage::{SEVEN, Stage, announcements, random, votes};
+use crate::stage::{ROUTER, SEVEN, SHARED, Stage, announcements, random, set_consistency_weight, votes};
 
 /// The letter that one member sealed for a custodian.
 fn letter_of(stage: &Stage, from: u32, to: u32) -> Vec<u8> {
@@ -193,7 +194,9 @@ fn is_valid(change: impl FnOnce(&mut RoundSettings)) -> bool {
     };
     let mut body: RoundPlan = plan.parse().unwrap();
     change(&mut body.settings);
-    body.parameters.resize(body.settings.blocks.len(), Digest::default());
+    body.parameters = PerBlock::from_table(&body.settings.blocks, |block| {
+        body.parameters.get(block.shape.id).copied().unwrap_or_default()
+    });
     let epoch = &stage.world.consortium.epoch;
     CheckedPlan::check(body, epoch.consortium(), epoch.digest()).is_ok()
 }
@@ -237,19 +240,19 @@ pub(super) fn a_weight_that_makes_the_divisor_tiny() -> bool {
     let parameters = stage.world.coordinator.model().block_digests();
     for member in (1..=SEVEN as u32).map(PartyId) {
         let mut contribution = stage.world.contribution(member, &parameters);
-        *contribution.integers[3].last_mut().unwrap() = 1;
+        set_consistency_weight(&mut contribution, 1);
         stage.world.fixed_contributions.insert(member, contribution);
     }
     stage.world.start_round();
     stage.finish();
-    stage.world.coordinator.model().blocks()[3].iter().any(|parameter| *parameter != 0.0)
+    stage.world.coordinator.model().blocks()[ROUTER].iter().any(|parameter| *parameter != 0.0)
 }
 
 pub(super) fn integers_beyond_the_clip() -> bool {
     let mut stage = Stage::seven();
     let parameters = stage.world.coordinator.model().block_digests();
     let mut contribution = stage.world.contribution(PartyId(1), &parameters);
-    contribution.integers[4][0] = 1 << 20;
+    contribution.integers[SHARED][0] = 1 << 20;
     stage.world.fixed_contributions.insert(PartyId(1), contribution);
     stage.world.start_round();
     stage.run_to(1, |message| matches!(message, Message::Plan { .. }));
@@ -302,7 +305,7 @@ pub(super) fn leaked_receiving_keys_after_the_close() -> bool {
 }
 
 /// Shows every custodian the closing of an honest round with a change; whether the ending that comes of it holds.
-fn closes_otherwise(change: impl Fn(&mut Closing, &[Digest])) -> bool {
+fn closes_otherwise(change: impl Fn(&mut Closing, &PerBlock<Digest>)) -> bool {
     let is_closing: fn(&Message) -> bool = |message| matches!(message, Message::ProposeClosing { .. });
     let mut stage = Stage::seven();
     stage.world.start_round();
@@ -334,7 +337,7 @@ pub(super) fn a_closing_that_hides_its_sums() -> bool {
     closes_otherwise(|closing, before| {
         closing.sums.clear();
         closing.blamed.clear();
-        closing.parameters = before.to_vec();
+        closing.parameters = before.clone();
         closing.model = Model::digest_of(before);
     })
 }

@@ -216,7 +216,7 @@ impl Knowledge {
         let mut equations = Vec::new();
         for cohort in &manifest.cohorts {
             let Some(own) = cohort.members.iter().find(|listed| listed.member == member) else { continue };
-            let integers = digest_of(&contribution.integers[cohort.block.0 as usize]);
+            let integers = digest_of(&contribution.integers[cohort.block]);
             let companions = cohort.members.iter().map(|listed| listed.member);
             let honest = companions.filter(|other| *other != member && !self.corrupt.contains(other));
             let pairs = honest.map(|other| {

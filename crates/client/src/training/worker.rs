@@ -106,7 +106,7 @@ impl Worker<'_> {
     }
 
     fn blocks(&self, model: &Model) -> Result<BlockVectors, ExpertsError> {
-        self.initial.with_values(model.blocks().to_vec())
+        self.initial.with_values(model.blocks().values().to_vec())
     }
 
     /// A failure costs the round and not the party: it may be a custodian, and the next round may go well.

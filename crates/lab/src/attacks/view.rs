@@ -208,7 +208,7 @@ impl Observer<'_> {
             return self.sketches(contribution);
         }
         let blocks = self.blocks(source, self.settings[0]);
-        let integers = |block: &PlannedBlock| contribution.integers[block.shape.id.0 as usize].iter();
+        let integers = |block: &PlannedBlock| contribution.integers[block.shape.id].iter();
         blocks.flat_map(|block| integers(block).map(|value| *value as f32)).collect()
     }
 

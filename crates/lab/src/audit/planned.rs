@@ -127,7 +127,7 @@ impl AuditPlan {
         let (prepared, _) = prepare(&plan, &self.model(), &result, permits.next(&plan)?, unused)?;
         let mut protected = prepared.clone();
         if self.unit == PrivacyUnit::Member && !canary.included {
-            protected.integers.iter_mut().for_each(|block| block.fill(0));
+            protected.integers.iter_mut().for_each(|(_, block)| block.fill(0));
         }
         Ok(Planted { result, prepared, protected })
     }
@@ -215,7 +215,7 @@ impl AuditPlan {
             }
             Released::TokenCount => sketches.map(|sketch| i64::from(sketch.tokens)).collect(),
             _ => {
-                let blocks = self.settings.blocks.iter().zip(&contribution.integers);
+                let blocks = self.settings.blocks.iter().zip(contribution.integers.values());
                 let of_kind = blocks.filter(|(block, _)| Released::sum_of(block.shape.kind) == released);
                 of_kind.flat_map(|(_, block)| block.iter().map(|value| i64::from(*value))).collect()
             }

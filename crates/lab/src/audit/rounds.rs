@@ -97,8 +97,9 @@ impl<'a> AuditedRounds<'a> {
     /// Takes the noise off the last value of a kind of release: of a router, its consistency weight.
     fn bare(&self, contribution: &mut Contribution, known: &Contribution, released: Released) {
         let blocks = &self.planned.settings.blocks;
-        if let Some(at) = blocks.iter().rposition(|block| Released::sum_of(block.shape.kind) == released) {
-            copy_last(&mut contribution.integers[at], &known.integers[at]);
+        let last = blocks.iter().rev().find(|block| Released::sum_of(block.shape.kind) == released);
+        if let Some(block) = last.map(|block| block.shape.id) {
+            copy_last(&mut contribution.integers[block], &known.integers[block]);
         }
         let sketches = contribution.sketches.values_mut().zip(known.sketches.values());
         match (released, sketches.last()) {
@@ -260,7 +261,7 @@ fn scored(released: Released) -> usize {
 
 /// What the corrupt member contributes: zeros. Its sketches are as good as any.
 fn corrupt(honest: &Contribution) -> Contribution {
-    let integers = honest.integers.iter().map(|block| vec![0; block.len()]).collect();
+    let integers = honest.integers.map(|block| vec![0; block.len()]);
     Contribution { integers, sketches: honest.sketches.clone() }
 }
 
@@ -274,10 +275,11 @@ fn applied(block: &PlannedBlock, start: &[f32], sum: &[i64]) -> Vec<f32> {
 
 /// The sum of each block over members.
 fn sums(contributions: &[Contribution]) -> Vec<Vec<i64>> {
-    let lengths = contributions.first().into_iter().flat_map(|first| first.integers.iter().map(Vec::len));
+    let first = contributions.first().into_iter();
+    let lengths = first.flat_map(|first| first.integers.values().iter().map(Vec::len));
     let mut sums: Vec<Vec<i64>> = lengths.map(|length| vec![0; length]).collect();
     for contribution in contributions {
-        for (sum, block) in sums.iter_mut().zip(&contribution.integers) {
+        for (sum, block) in sums.iter_mut().zip(contribution.integers.values()) {
             sum.iter_mut().zip(block).for_each(|(sum, value)| *sum += i64::from(*value));
         }
     }

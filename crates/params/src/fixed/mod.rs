@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::block::BlockKind;
+use crate::router::RouterUpdate;
 use crate::rule;
 
 /// Why an update did not become integers, or a sum did not become parameters.
@@ -169,8 +170,8 @@ impl Scale {
     /// Clips a block's update to the L2 norm of the plan and rounds it to steps, ties to even, so that the
     /// integers keep to the clip as well (`MASK-07`).
     ///
-    /// A router's last coordinate is its consistency weight: it does not count in the norm, and a weight of 1
-    /// becomes `clip_steps`. The integers of a routing distribution are not negative.
+    /// A router's consistency weight ([`RouterUpdate`]) does not count in the norm, and a weight of 1 becomes
+    /// `clip_steps`. The integers of a routing distribution are not negative.
     ///
     /// # Errors
     /// A coordinate that is not finite.
@@ -178,8 +179,11 @@ impl Scale {
         if let Some(index) = update.iter().position(|value| !value.is_finite()) {
             return Err(FixedPointError::NotFinite { index });
         }
-        let weight_at = matches!(kind, BlockKind::Router { .. }).then(|| update.len().saturating_sub(1));
-        let clipped_part = &update[..weight_at.unwrap_or(update.len())];
+        let router = match kind {
+            BlockKind::Router { .. } => RouterUpdate::split(update),
+            _ => None,
+        };
+        let clipped_part = router.map_or(update, |router| router.parameters);
         let norm = clipped_part.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
@@ -193,8 +197,8 @@ impl Scale {
             rounded_away.push(f64::from(integer.unsigned_abs()) > exact.abs());
         }
         keep_within(&mut integers, self.clip_steps, &rounded_away);
-        if let Some(index) = weight_at {
-            integers.push(self.weight_steps(update[index]));
+        if let Some(router) = router {
+            integers = RouterUpdate::join(integers, self.weight_steps(router.consistency_weight));
         }
         Ok(Quantised { integers, clipped: shrink < 1.0 })
     }
@@ -216,11 +220,9 @@ impl Scale {
                 self.add_mean(parameters, sum, total.weight as f64);
             }
             BlockKind::Router { .. } => {
-                let Some((consistency, sums)) = sum.split_last() else {
-                    return Ok(());
-                };
-                let divisor = self.consistency_total(*consistency, total)?;
-                self.add_mean(parameters, sums, divisor);
+                let Some(router) = RouterUpdate::split(sum) else { return Ok(()) };
+                let divisor = self.consistency_total(router.consistency_weight, total)?;
+                self.add_mean(parameters, router.parameters, divisor);
             }
             BlockKind::Routing { .. } => publish_distribution(parameters, sum),
         }

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::consortium::Consortium;
 use crate::fixed::RingWidth;
 use crate::id::{BlockId, Digest, PartyId, Round};
+use crate::per_block::PerBlock;
 use crate::rule;
 use rules::{
     check_count_noise, check_custodians, check_late_sketches, check_parameters, check_partition,
@@ -270,6 +271,11 @@ pub struct RoundSettings {
 pub struct SettingsSyntax(String);
 
 impl RoundSettings {
+    /// A block of the table. Tables are checked to number their blocks by their places (`PLAN-02`).
+    pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
+        self.blocks.get(id.0 as usize)
+    }
+
     /// Reads a settings file. An unknown setting is an error.
     ///
     /// # Errors
@@ -329,8 +335,8 @@ pub struct RoundPlan {
     pub previous: Digest,
     /// Digest of the model from which the round starts, published routing distribution included.
     pub model: Digest,
-    /// Digest of each block's parameters in that model, in the order of the block table (`PLAN-18`).
-    pub parameters: Vec<Digest>,
+    /// Digest of each block's parameters in that model (`PLAN-18`).
+    pub parameters: PerBlock<Digest>,
     /// The receiving keys of the custodians that take part, in ascending order; at least a seal quorum.
     pub custodians: Vec<ReceivingKeyEntry>,
     /// Members that are barred from the round, in ascending order (`PLAN-14`).
@@ -362,12 +368,12 @@ impl CheckedPlan {
 
     /// A block of the table.
     pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
-        self.0.settings.blocks.get(id.0 as usize)
+        self.0.settings.block(id)
     }
 
     /// The digest of a block's parameters before the round (`PLAN-18`).
     pub fn parameters_of(&self, id: BlockId) -> Option<Digest> {
-        self.0.parameters.get(id.0 as usize).copied()
+        self.0.parameters.get(id).copied()
     }
 
     /// The size of a masked block, in bytes.

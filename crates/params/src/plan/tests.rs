@@ -81,7 +81,7 @@ fn plan() -> RoundPlan {
         round: Round::FIRST,
         previous: EPOCH,
         model: Digest::default(),
-        parameters: vec![Digest::default(); settings.blocks.len()],
+        parameters: PerBlock::from_table(&settings.blocks, |_| Digest::default()),
         custodians: (1..=8).map(key).collect(),
         barred: Vec::new(),
         settings,

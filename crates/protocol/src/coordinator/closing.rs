@@ -91,7 +91,7 @@ impl Recomputing {
             frames.extend(chunks(round, member, block, packed).map(Frame::Chunk));
         }
         for block in &assigned {
-            let parameters = self.evidence.before.blocks().get(block.0 as usize);
+            let parameters = self.evidence.before.blocks().get(*block);
             let parts = parameters.into_iter().flat_map(|parameters| block_parts(*block, parameters));
             frames.extend(parts.map(|part| Frame::Message(Message::OldParameters(part))));
         }

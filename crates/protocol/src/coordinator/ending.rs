@@ -1,6 +1,7 @@
 //! The coordinator's last step: what an ending leaves, and the report of its round.
 
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::per_block::PerBlock;
 use cloister_transcript::EntryKind;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
@@ -11,7 +12,7 @@ use crate::ending::KnownEnding;
 use crate::model::Model;
 
 /// The digest of each block's parameters after the round, which the closing lists.
-fn parameters_after(announced: &Announced, ending: &Ending) -> Vec<Digest> {
+fn parameters_after(announced: &Announced, ending: &Ending) -> PerBlock<Digest> {
     match ending {
         Ending::Closed { certificate, .. } => {
             certificate.parse().expect("custodians sign closings that they read").parameters

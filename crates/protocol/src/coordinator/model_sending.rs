@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use cloister_params::id::BlockId;
+use cloister_params::per_block::PerBlock;
 use cloister_params::rule;
 use cloister_wire::frame::Frame;
 use cloister_wire::message::Message;
@@ -42,7 +43,7 @@ pub struct OutdatedModel;
 /// hold the models of past rounds.
 #[derive(Clone, Debug)]
 pub struct ModelParts {
-    blocks: Weak<Vec<Vec<f32>>>,
+    blocks: Weak<PerBlock<Vec<f32>>>,
     next: (BlockId, u32),
 }
 
@@ -58,7 +59,7 @@ impl ModelParts {
     /// Nobody holds the model any more.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, OutdatedModel> {
         let blocks = self.blocks.upgrade().ok_or(OutdatedModel)?;
-        while let Some(parameters) = blocks.get(self.next.0.0 as usize) {
+        while let Some(parameters) = blocks.get(self.next.0) {
             let (block, index) = self.next;
             if let Some(part) = block_part(block, parameters, index) {
                 self.next.1 += 1;

@@ -1,6 +1,7 @@
 //! Catching up: a member that missed a closing asks for the model, and checks it against the closing's digest.
 
 use cloister_params::id::Round;
+use cloister_params::per_block::PerBlock;
 use cloister_wire::frame::CHUNK_BYTES;
 use cloister_wire::message::{Message, ModelPart};
 
@@ -8,10 +9,11 @@ use super::Member;
 use crate::fault::Misbehaviour;
 use crate::model::{Model, floats};
 
-/// What came of the model so far, by block.
+/// What came of the model so far.
 #[derive(Debug)]
 pub(super) struct CatchingUp {
-    blocks: Vec<Vec<u8>>,
+    /// Each block's parameters as little-endian floats, as far as their parts came.
+    blocks: PerBlock<Vec<u8>>,
 }
 
 impl Member {
@@ -28,7 +30,7 @@ impl Member {
 
     /// Asks for the model after the last round (`ROUND-23`).
     pub(super) fn catch_up(&mut self) {
-        self.catching_up = Some(CatchingUp { blocks: vec![Vec::new(); self.model.blocks().len()] });
+        self.catching_up = Some(CatchingUp { blocks: self.model.blocks().map(|_| Vec::new()) });
         self.ask_again();
     }
 
@@ -48,9 +50,9 @@ impl Member {
         if !catching_up.is_whole(&self.model) {
             return Ok(());
         }
-        let model = Model::new(catching_up.blocks.iter().map(|bytes| floats(bytes)).collect());
+        let model = Model::from_blocks(catching_up.blocks.map(|bytes| floats(bytes)));
         if model.digest() != self.chain.model {
-            catching_up.blocks[part.block.0 as usize].truncate(length);
+            catching_up.blocks[part.block].truncate(length);
             let why = "the model that came is not the one that the closing names".into();
             return Err(Misbehaviour::Sum { block: part.block, why });
         }
@@ -62,12 +64,11 @@ impl Member {
 }
 
 impl CatchingUp {
-    /// Appends a part in order, or passes over one that is here; how long its block was before.
-    fn take(&mut self, own: &Model, part: &ModelPart) -> Result<usize, Misbehaviour> {
+    /// Appends a part in order, or passes over one that is here. Gives the length of its block before.
+    fn take(&mut self, model: &Model, part: &ModelPart) -> Result<usize, Misbehaviour> {
         let wrong = Misbehaviour::Chunk { block: part.block, index: part.index };
-        let at = part.block.0 as usize;
-        let whole = own.blocks().get(at).ok_or(wrong.clone())?.len() * 4;
-        let bytes = self.blocks.get_mut(at).ok_or(wrong.clone())?;
+        let whole = model.blocks().get(part.block).ok_or(wrong.clone())?.len() * size_of::<f32>();
+        let bytes = self.blocks.get_mut(part.block).ok_or(wrong.clone())?;
         let (start, before) = (part.index as usize * CHUNK_BYTES, bytes.len());
         if start > before || start + part.bytes.len() > whole {
             return Err(wrong);
@@ -78,9 +79,9 @@ impl CatchingUp {
         Ok(before)
     }
 
-    /// Whether every block is as long as the own model's.
-    fn is_whole(&self, own: &Model) -> bool {
-        let lengths = own.blocks().iter().map(|block| block.len() * 4);
-        self.blocks.iter().map(Vec::len).eq(lengths)
+    /// Whether every block is as long as the one of this member's model.
+    fn is_whole(&self, model: &Model) -> bool {
+        let lengths = model.blocks().values().iter().map(|block| block.len() * size_of::<f32>());
+        self.blocks.values().iter().map(Vec::len).eq(lengths)
     }
 }

@@ -92,7 +92,7 @@ impl Member {
                 continue;
             }
             let weight = weights.get(&block).copied().map_or(0, u32::from);
-            let integers = &kept.contribution.integers[block.0 as usize];
+            let integers = &kept.contribution.integers[block];
             // The words that it uploaded, before their masks.
             let words = integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight));
             sketches.push(LateSketch { block, rows: projection.rows(ring, words) });

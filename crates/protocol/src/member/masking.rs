@@ -50,7 +50,7 @@ impl Masking<'_> {
         let planned = self.context.block(block).expect("the manifest was checked to name blocks of the plan");
         let context = self.context.masking(planned, self.sealed.manifest().digest());
         let weight = u32::from(weight);
-        let integers = &contribution.integers[block.0 as usize];
+        let integers = &contribution.integers[block];
         let mut words: Vec<u32> =
             integers.iter().map(|integer| integer.cast_unsigned().wrapping_mul(weight)).collect();
         let seed = self.secrets.seed(self.context, block);

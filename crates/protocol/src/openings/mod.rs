@@ -12,6 +12,7 @@ use cloister_crypto::hash::{Domain, digest};
 use cloister_params::block::BlockKind;
 use cloister_params::consortium::Role;
 use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{CheckedPlan, PlannedBlock};
 use cloister_params::rule;
 use cloister_wire::codec;
@@ -198,8 +199,8 @@ impl OpeningHistory {
         let others = self.rounds.iter().filter(|((uploaded_in, _), _)| *uploaded_in != epoch);
         let uploaded = others.flat_map(|(_, kept)| kept.uploaded.values());
         let closed: BTreeSet<&Digest> = uploaded.chain(&self.forgotten).collect();
-        let parameters = (0..).map(BlockId).zip(&round.plan().parameters);
-        parameters.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
+        let planned = round.plan().parameters.iter();
+        planned.filter(|(_, present)| closed.contains(present)).map(|(block, _)| block).collect()
     }
 
     /// From which parameters this member uploaded in other rounds than this, and in how many of them (`LATE-10`).
@@ -231,15 +232,15 @@ impl OpeningHistory {
 
     /// The record that a restored member may have uploaded from a plan's parameters, if that is so and not here yet.
     pub(crate) fn forgotten(&mut self, round: &RoundContext) -> Option<OpeningRecord> {
-        let parameters = round.plan().parameters.clone();
+        let parameters = round.plan().parameters.values().to_vec();
         let is_unsettled = self.is_unsettled(Role::Member);
         if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
 
     /// Forgets what was opened from other parameters than these, for a coordinator, to whom custodians say no. How rounds ended
     /// it keeps elsewhere: what stays is what [`OpeningHistory::records`] brings back (`ROUND-27`).
-    pub(crate) fn retain(&mut self, parameters: &[Digest]) {
-        let present: BTreeSet<&Digest> = parameters.iter().collect();
+    pub(crate) fn retain(&mut self, parameters: &PerBlock<Digest>) {
+        let present: BTreeSet<&Digest> = parameters.values().iter().collect();
         for kept in self.rounds.values_mut() {
             kept.opened.retain(|_, opened| may_repeat(opened, &present));
             kept.ended = None;

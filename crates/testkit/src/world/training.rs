@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloister_params::id::{Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use cloister_protocol::contribution::Contribution;
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
@@ -32,15 +33,15 @@ impl World {
 
     /// What a member contributes to a model, of which this is the digest of each block's parameters. A block's integers are the
     /// same whenever its parameters are, or others each time.
-    pub fn contribution(&self, member: PartyId, parameters: &[Digest]) -> Contribution {
+    pub fn contribution(&self, member: PartyId, parameters: &PerBlock<Digest>) -> Contribution {
         if let Some(fixed) = self.fixed_contributions.get(&member) {
             return fixed.clone();
         }
         let mut of_model = self.random_of(member, Model::digest_of(parameters));
         let mut contribution = plan::contribution(&self.template, &mut of_model);
-        let blocks = self.template.blocks.iter().zip(parameters);
-        for (integers, (block, parameters)) in contribution.integers.iter_mut().zip(blocks) {
-            *integers = plan::integers(block, &mut self.random_of(member, *parameters));
+        for (block, parameters) in parameters.iter() {
+            let planned = self.template.block(block).expect("the model has the template's blocks");
+            contribution.integers[block] = plan::integers(planned, &mut self.random_of(member, *parameters));
         }
         contribution
     }

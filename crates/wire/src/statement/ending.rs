@@ -1,6 +1,7 @@
 //! How a round ends: an abort, or a closing with the statements of custodians that recomputed its sums.
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
+use cloister_params::per_block::PerBlock;
 use serde::{Deserialize, Serialize};
 
 use super::Body;
@@ -52,8 +53,8 @@ pub struct Closing {
     pub sums: Vec<ListedSum>,
     /// Who was shown to have lied about a block, ascending.
     pub blamed: Vec<BlamedMember>,
-    /// Digests of every block's parameters after the sums are applied, in the order of the block table.
-    pub parameters: Vec<Digest>,
+    /// Digest of each block's parameters after the sums are applied.
+    pub parameters: PerBlock<Digest>,
     /// Digest of the model, over these.
     pub model: Digest,
     /// Root of the round's log up to the reveals, late sketches and answers.
