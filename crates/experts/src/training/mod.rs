@@ -1,5 +1,6 @@
 //! What the built-in classifier and published models train with.
 
+pub(crate) mod descent;
 pub mod memory;
 pub(crate) mod optimizer;
 pub mod private;

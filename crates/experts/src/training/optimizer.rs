@@ -98,12 +98,6 @@ impl Optimizer {
         self.groups.iter().map(|group| &group.parameter)
     }
 
-    /// The gradient of `loss` by each parameter.
-    pub(crate) fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
-        let parameters: Vec<&Tensor> = self.parameters().collect();
-        Tensor::run_backward(&[loss], &parameters, false, false)
-    }
-
     /// One step down these gradients.
     pub(crate) fn apply(&mut self, gradients: &[Tensor]) {
         self.step += 1;
@@ -158,7 +152,8 @@ mod tests {
     }
 
     fn step(optimizer: &mut Optimizer, loss: &Tensor) {
-        let gradients = optimizer.gradients(loss);
+        let parameters: Vec<&Tensor> = optimizer.parameters().collect();
+        let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
         optimizer.apply(&gradients);
     }
 

@@ -1,6 +1,6 @@
 //! Local training at one member.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use cloister_params::block::BlockKind;
 
@@ -8,24 +8,25 @@ use crate::blocks::BlockVectors;
 use crate::classifier::blocks::initial_blocks;
 use crate::classifier::config::{HIDDEN, ModelConfig};
 use crate::classifier::encoder::Encoder;
-use crate::classifier::features::{Batch, Features};
+use crate::classifier::features::Features;
 use crate::classifier::model::{Model, Output, Parameters};
 use crate::device::integers;
-use crate::draw::{Draw, Purpose};
 use crate::error::ExpertsError;
-use crate::training::optimizer::{Group, Optimizer, Plan};
-use crate::training::progress::{Losses, TrainingProgress};
+use crate::training::descent::{Descent, Epochs, first_and_last};
+use crate::training::optimizer::{Group, Plan};
+use crate::training::progress::TrainingProgress;
 use crate::training::regularizer::{Over, consistency, load_balance, published};
 use crate::training::result::LocalResult;
-use crate::training::routing::LayerRouting;
 use crate::training::settings::{Frozen, LocalTraining};
 use crate::training::statistics::{LayerStatistics, RegionForm};
 
 mod evaluation;
+mod learner;
 mod pooling;
 mod private;
 
 pub use evaluation::{Evaluation, Score};
+use learner::{ClassifierLearner, count, task_loss};
 
 /// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
 pub const HEAD_RATE_RATIO: f64 = 3.0;
@@ -140,33 +141,23 @@ impl Trainer {
         Evaluation { overall, per_class }
     }
 
-    /// The steps of a training; returns the task's loss in each, and how the last epoch's steps routed.
+    /// Runs the steps of a training; returns the task's loss in each, and how the last epoch's steps routed.
     fn descend(
         &self,
         settings: &LocalTraining,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(Vec<f64>, Vec<LayerStatistics>), ExpertsError> {
-        let steps = settings.epochs * self.features.notes().div_ceil(settings.batch_size);
-        let mut optimizer = Optimizer::new(self.groups(settings), steps, Plan::default());
-        let anchor = Anchor::new(&optimizer, settings.proximal);
-        let mut losses = Losses::new(steps);
-        let mut statistics = self.no_statistics(settings.region_form);
-        for epoch in 0..settings.epochs {
-            for notes in shuffled(self.features.notes(), settings.seed, epoch).chunks(settings.batch_size) {
-                let batch = self.features.batch(notes);
-                let output = self.model.forward(&batch, &self.parameters);
-                let task = task_loss(&output, &batch, Reduction::Mean);
-                losses.push(task.detach(), progress)?;
-                let routing = self.routing_loss(&output, settings, Over::Batch);
-                if epoch + 1 == settings.epochs {
-                    count(&mut statistics, &output.routings, &batch, settings.region_form);
-                }
-                let mut gradients = optimizer.gradients(&(task + routing));
-                anchor.add_pull(&optimizer, &mut gradients);
-                optimizer.apply(&gradients);
-            }
-        }
-        Ok((losses.finish(progress)?, statistics))
+        let mut learner = ClassifierLearner::new(self, settings);
+        let notes = self.features.notes();
+        let mut epochs =
+            Epochs::new(&mut learner, notes, settings.epochs, settings.batch_size, settings.seed);
+        let losses = self.descent(settings, Plan::default()).run(&mut epochs, progress)?;
+        Ok((losses, learner.statistics))
+    }
+
+    /// How the parameters follow their gradients.
+    fn descent(&self, settings: &LocalTraining, plan: Plan) -> Descent {
+        Descent { groups: self.groups(settings), plan, proximal: settings.proximal }
     }
 
     /// What is trained, with its name.
@@ -227,49 +218,4 @@ impl Trainer {
         }
         BlockVectors::new(&self.config, updates)
     }
-}
-
-/// Where a training started, for the proximal term.
-pub(crate) struct Anchor {
-    start: Vec<Tensor>,
-    proximal: f64,
-}
-
-impl Anchor {
-    pub(crate) fn new(optimizer: &Optimizer, proximal: f64) -> Self {
-        let copies = || optimizer.parameters().map(|parameter| parameter.detach().copy()).collect();
-        Self { start: if proximal > 0.0 { copies() } else { Vec::new() }, proximal }
-    }
-
-    /// Adds the pull's gradient, `mu · (w − w_0)`, to those of the parameters.
-    pub(crate) fn add_pull(&self, optimizer: &Optimizer, gradients: &mut [Tensor]) {
-        for ((now, start), gradient) in optimizer.parameters().zip(&self.start).zip(gradients) {
-            *gradient += (now.detach() - start) * self.proximal;
-        }
-    }
-}
-
-/// Counts how each layer routed a batch.
-fn count(statistics: &mut [LayerStatistics], routings: &[LayerRouting], batch: &Batch, form: RegionForm) {
-    let within = form == RegionForm::WithinClasses;
-    let classes = within.then(|| batch.labels.index_select(0, &batch.packing.owners()));
-    statistics.iter_mut().zip(routings).for_each(|(own, routing)| own.add(routing, classes.as_ref()));
-}
-
-fn task_loss(output: &Output, batch: &Batch, reduction: Reduction) -> Tensor {
-    output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, reduction, -100, 0.0)
-}
-
-/// The order of the notes in an epoch.
-pub(crate) fn shuffled(notes: usize, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..notes).collect();
-    Draw::new(seed, Purpose::Order, epoch).shuffle(&mut order);
-    order
-}
-
-/// The mean loss over the first and over the last quarter of the steps.
-pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
-    let quarter = losses.len().div_ceil(4);
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
-    (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
 }

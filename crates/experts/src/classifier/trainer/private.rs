@@ -1,16 +1,17 @@
 //! DP-SGD of MiniLM upcycled.
 
 use rand_core::CryptoRng;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Reduction, Tensor};
 
-use super::{Anchor, EVALUATION_TOKENS, Trainer, count, task_loss};
+use super::{EVALUATION_TOKENS, Trainer, count, task_loss};
 use crate::classifier::model::Parameters;
 use crate::error::ExpertsError;
-use crate::training::optimizer::{Optimizer, Plan};
+use crate::training::optimizer::Plan;
+use crate::training::private::steps::{PrivateSteps, RecordLearner};
 use crate::training::private::{
-    Averaging, ClippedSum, Grid, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
+    Averaging, LayerAverages, PrivateReport, PrivateTraining, RecordAverages, Tape,
 };
-use crate::training::progress::{Losses, TrainingProgress};
+use crate::training::progress::TrainingProgress;
 use crate::training::regularizer::Over;
 use crate::training::result::LocalResult;
 use crate::training::routing::LayerRouting;
@@ -18,7 +19,7 @@ use crate::training::settings::LocalTraining;
 use crate::training::statistics::{LayerStatistics, RegionForm};
 
 /// One private training: the parameters, and the tape that their products are written to.
-struct Private<'a> {
+struct PrivateClassifierLearner<'a> {
     trainer: &'a Trainer,
     settings: &'a LocalTraining,
     /// The notes of each record.
@@ -89,50 +90,37 @@ impl Trainer {
         random: &mut impl CryptoRng,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(Vec<f64>, PrivateReport), ExpertsError> {
-        let steps = private.steps;
-        let own = Private::new(self, settings);
-        let coordinates = own.trained.iter().map(|(_, tensor)| tensor.numel()).sum();
-        let grid = Grid::new(private, coordinates)?;
+        let mut learner = PrivateClassifierLearner::new(self, settings);
+        let sizes = (settings.batch_size, settings.batch_size);
+        let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
+        // Each record's gradient is clipped already.
         let plan = Plan { max_norm: None, ..Plan::default() };
-        let mut optimizer = Optimizer::new(self.groups(settings), steps, plan);
-        let anchor = Anchor::new(&optimizer, settings.proximal);
-        let mut losses = Losses::new(steps);
-        let mut drawn_in_steps = Vec::with_capacity(steps);
-        let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
-        for _ in 0..steps {
-            let sizes = (own.records.len(), settings.batch_size);
-            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
-            let mut step = private.step(grid, sizes, random, clipped_sum);
-            anchor.add_pull(&optimizer, &mut step.gradients);
-            optimizer.apply(&step.gradients);
-            drawn_in_steps.push(step.drawn.len());
-            counts += &step.counts;
-            losses.push(step.loss, progress)?;
-        }
-        let losses = losses.finish(progress)?.into_iter().zip(&drawn_in_steps);
-        let losses = losses.filter(|(_, drawn)| **drawn > 0).map(|(loss, _)| loss).collect();
-        Ok((losses, PrivateReport::new(steps, drawn_in_steps.iter().sum(), &counts)))
+        let losses = self.descent(settings, plan).run(&mut steps, progress)?;
+        // A step that drew no record has no loss.
+        let with_records = losses.into_iter().zip(steps.drawn_in_steps()).filter(|(_, drawn)| **drawn > 0);
+        Ok((with_records.map(|(loss, _)| loss).collect(), steps.report()))
     }
 }
 
-impl<'a> Private<'a> {
+impl<'a> PrivateClassifierLearner<'a> {
     fn new(trainer: &'a Trainer, settings: &'a LocalTraining) -> Self {
         let tape = Tape::default();
         let recorded = trainer.parameters.recorded(&tape);
         let (records, trained) = (trainer.features.by_record(), trainer.trained(settings.frozen));
         Self { trainer, settings, records, tape, recorded, trained }
     }
+}
 
-    /// The task's mean loss over the notes of the drawn records, 0 where there are none, and the sum of the records' clipped
-    /// gradients.
-    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
-        let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
-        let sum = ClippedSum::new(bound, &self.trained);
-        sum.of_drawn(drawn, self.settings.batch_size, |numbers| self.gradients(numbers))
+impl RecordLearner for PrivateClassifierLearner<'_> {
+    fn records(&self) -> &[Vec<usize>] {
+        &self.records
     }
 
-    /// The sum of the task's losses over some notes, and each note's gradient, `[notes, …]` for each parameter.
-    fn gradients(&self, notes: &[usize]) -> (Tensor, Vec<Tensor>) {
+    fn parameters(&self) -> &[(String, Tensor)] {
+        &self.trained
+    }
+
+    fn example_gradients(&mut self, notes: &[usize]) -> (Tensor, Vec<Tensor>) {
         let batch = self.trainer.features.batch(notes);
         let output = self.trainer.model.forward(&batch, &self.recorded);
         let task = task_loss(&output, &batch, Reduction::Sum);
@@ -145,13 +133,18 @@ impl<'a> Private<'a> {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
     use crate::blocks::BlockVectors;
     use crate::classifier::blocks::initial_blocks;
     use crate::classifier::config::ModelConfig;
     use crate::classifier::encoder::Encoder;
+    use crate::classifier::trainer::ClassifierLearner;
     use crate::files::notes::Note;
     use crate::synthetic::{self, Style};
+    use crate::training::descent::BatchLearner;
+    use crate::training::private::steps::clipped_sum;
     use crate::training::regularizer::RoutingForm;
 
     /// Notes of very different lengths.
@@ -192,12 +185,7 @@ mod tests {
 
     /// The gradient of one note by the plain loss of a batch of it alone.
     fn alone(trainer: &Trainer, settings: &LocalTraining, note: usize) -> Vec<Tensor> {
-        let batch = trainer.features.batch(&[note]);
-        let output = trainer.model.forward(&batch, &trainer.parameters);
-        let task = task_loss(&output, &batch, Reduction::Mean);
-        let loss = task + trainer.routing_loss(&output, settings, Over::Batch);
-        let optimizer = Optimizer::new(trainer.groups(settings), 1, Plan::default());
-        optimizer.gradients(&loss)
+        ClassifierLearner::new(trainer, settings).gradients(&[note], false).gradients
     }
 
     fn norm(gradients: &[Tensor]) -> f64 {
@@ -215,12 +203,12 @@ mod tests {
         let Some(trainer) = trainer() else { return };
         for form in [RoutingForm::Adaptive, RoutingForm::Uniform, RoutingForm::BatchMean] {
             let settings = LocalTraining { routing_form: form, ..settings() };
-            let own = Private::new(&trainer, &settings);
+            let mut learner = PrivateClassifierLearner::new(&trainer, &settings);
             let all: Vec<usize> = (0..9).collect();
-            let (_, together) = own.gradients(&all);
+            let (_, together) = learner.example_gradients(&all);
             for note in all {
                 for ((name, _), (batched, alone)) in
-                    own.trained.iter().zip(together.iter().zip(alone(&trainer, &settings, note)))
+                    learner.trained.iter().zip(together.iter().zip(alone(&trainer, &settings, note)))
                 {
                     let off = off(&batched.get(note as i64), &alone);
                     assert!(off < 1e-5, "{form:?}: {name} of note {note} differs by {off}");
@@ -234,7 +222,7 @@ mod tests {
     fn the_clipped_sum_is_that_of_the_naive_loop_and_bounded() {
         let Some(trainer) = trainer() else { return };
         let settings = settings();
-        let own = Private::new(&trainer, &settings);
+        let mut learner = PrivateClassifierLearner::new(&trainer, &settings);
         let drawn: Vec<usize> = (0..9).collect();
         let gradients: Vec<Vec<Tensor>> =
             drawn.iter().map(|&note| alone(&trainer, &settings, note)).collect();
@@ -242,7 +230,7 @@ mod tests {
         let mut sorted = norms.clone();
         sorted.sort_by(f64::total_cmp);
         let bound = sorted[4];
-        let (_, sum) = own.clipped_sum(&drawn, bound);
+        let (_, sum) = clipped_sum(&mut learner, &drawn, bound, settings.batch_size);
         assert_eq!(sum.counts.int64_value(&[0]), 4, "those above the median");
         for (index, sum) in sum.sums.iter().enumerate() {
             let naive: Tensor = gradients
@@ -251,10 +239,10 @@ mod tests {
                 .map(|(gradient, norm)| &gradient[index] * (bound / norm).min(1.0))
                 .sum();
             let off = off(sum, &naive);
-            assert!(off < 1e-5, "{} differs by {off}", own.trained[index].0);
+            assert!(off < 1e-5, "{} differs by {off}", learner.trained[index].0);
         }
         for note in drawn {
-            let (_, one) = own.clipped_sum(&[note], 0.5 * sorted[0]);
+            let (_, one) = clipped_sum(&mut learner, &[note], 0.5 * sorted[0], settings.batch_size);
             assert!((norm(&one.sums) / (0.5 * sorted[0]) - 1.0).abs() < 1e-5, "note {note}");
         }
     }
@@ -267,27 +255,27 @@ mod tests {
         let patients = [7, 1, 7, 7, 2, 1, 7, 7, 2];
         trainer.features = trainer.features.with_records(patients.to_vec());
         assert_eq!(trainer.features.records(), 3);
-        let own = Private::new(&trainer, &settings);
+        let mut learner = PrivateClassifierLearner::new(&trainer, &settings);
         let mean = |notes: &[usize]| -> Vec<Tensor> {
             let gradients: Vec<Vec<Tensor>> =
                 notes.iter().map(|&note| alone(&trainer, &settings, note)).collect();
             let mean = |index: usize| -> Tensor {
                 gradients.iter().map(|gradient| &gradient[index] / notes.len() as f64).sum()
             };
-            (0..own.trained.len()).map(mean).collect()
+            (0..learner.trained.len()).map(mean).collect()
         };
         let means = [mean(&[0, 2, 3, 6, 7]), mean(&[1, 5]), mean(&[4, 8])];
         let mut norms = means.each_ref().map(|own| norm(own));
         norms.sort_by(f64::total_cmp);
         let bound = norms[1];
-        let (_, sum) = own.clipped_sum(&[0, 1, 2], bound);
+        let (_, sum) = clipped_sum(&mut learner, &[0, 1, 2], bound, settings.batch_size);
         assert_eq!(sum.counts.int64_value(&[0]), 1, "the one above the median");
         for (index, sum) in sum.sums.iter().enumerate() {
             let clipped = means.each_ref().map(|mean| &mean[index] * (bound / norm(mean)).min(1.0));
             let off = off(sum, &clipped.iter().sum());
-            assert!(off < 1e-5, "{} differs by {off}", own.trained[index].0);
+            assert!(off < 1e-5, "{} differs by {off}", learner.trained[index].0);
         }
-        let (_, one) = own.clipped_sum(&[0], 0.1 * norms[0]);
+        let (_, one) = clipped_sum(&mut learner, &[0], 0.1 * norms[0], settings.batch_size);
         assert!((norm(&one.sums) / (0.1 * norms[0]) - 1.0).abs() < 1e-5, "five notes weigh no more than one");
     }
 
@@ -295,11 +283,15 @@ mod tests {
     fn no_note_and_what_is_frozen_have_no_gradient() {
         let Some(trainer) = trainer() else { return };
         let mut settings = settings();
-        let (loss, none) = Private::new(&trainer, &settings).clipped_sum(&[], 1.0);
+        let mut learner = PrivateClassifierLearner::new(&trainer, &settings);
+        let (loss, none) = clipped_sum(&mut learner, &[], 1.0, settings.batch_size);
         assert_eq!((loss.double_value(&[]), norm(&none.sums), none.counts.int64_value(&[0])), (0.0, 0.0, 0));
         settings.frozen = crate::Frozen { routers: true, head: true };
-        let names: Vec<String> =
-            Private::new(&trainer, &settings).trained.into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = PrivateClassifierLearner::new(&trainer, &settings)
+            .trained
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(names, ["layer.0.up", "layer.0.down", "layer.1.up", "layer.1.down"]);
     }
 }

@@ -7,6 +7,7 @@
 mod backward;
 mod classify;
 mod example;
+mod learner;
 mod private;
 mod reading;
 mod rounds;
@@ -24,17 +25,18 @@ pub use routing::RoutingSummary;
 pub use settings::FineTuning;
 pub use template::prints_date;
 
-use crate::classifier::trainer::{Anchor, shuffled};
 use crate::device::uploaded;
 use crate::error::ExpertsError;
 use crate::families::config::names::is_router;
-use crate::families::finetune::backward::{Learning, keep, recompute};
-use crate::families::finetune::routing::{Gathered, plain};
+use crate::families::finetune::backward::Learning;
+use crate::families::finetune::learner::AdapterLearner;
+use crate::families::finetune::routing::{RoutingSums, plain};
 use crate::families::layers::losses::{self, Totals};
 pub(crate) use crate::families::models::batch::ExampleBatch;
 use crate::families::{Adapter, Model, Routing};
-use crate::training::optimizer::{Group, Optimizer};
-use crate::training::progress::{Losses, TrainingProgress};
+use crate::training::descent::{Descent, Epochs};
+use crate::training::optimizer::Group;
+use crate::training::progress::TrainingProgress;
 use crate::training::regularizer::{consistency, published};
 
 /// A model, the adapter that learns, and the consortium's routing distributions.
@@ -108,7 +110,7 @@ impl FineTuner {
         settings: &FineTuning,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
-        self.train_gathering(examples, settings, None, progress)
+        self.train_and_collect(examples, settings, None, progress)
     }
 
     /// As [`train`](Self::train), and tells how the last epoch's steps routed the examples, without a further pass.
@@ -121,16 +123,16 @@ impl FineTuner {
         settings: &FineTuning,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(FineTuned, RoutingSummary), ExpertsError> {
-        let mut gathered = Gathered::default();
-        let trained = self.train_gathering(examples, settings, Some(&mut gathered), progress)?;
-        Ok((trained, gathered.summary()))
+        let mut routing = RoutingSums::default();
+        let trained = self.train_and_collect(examples, settings, Some(&mut routing), progress)?;
+        Ok((trained, routing.summary()))
     }
 
-    fn train_gathering(
+    fn train_and_collect(
         &mut self,
         examples: &[Example],
         settings: &FineTuning,
-        gathered: Option<&mut Gathered>,
+        routing: Option<&mut RoutingSums>,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
         settings.check()?;
@@ -141,7 +143,7 @@ impl FineTuner {
         self.check(examples)?;
         tch::manual_seed(settings.seed as i64);
         self.model.attach(&self.adapter, settings.dropout)?;
-        let result = self.descend(examples, settings, gathered, progress);
+        let result = self.descend(examples, settings, routing, progress);
         self.model.attach(&self.adapter, 0.0)?;
         self.adapter.freeze();
         result
@@ -162,62 +164,17 @@ impl FineTuner {
         &self,
         examples: &[Example],
         settings: &FineTuning,
-        mut gathered: Option<&mut Gathered>,
+        routing: Option<&mut RoutingSums>,
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
-        let a_step = settings.batch_size * settings.accumulate;
-        let steps = settings.epochs * examples.len().div_ceil(a_step);
         let (learning, groups) = self.learning(settings)?;
-        let mut optimizer = Optimizer::new(groups, steps, settings.plan());
-        let anchor = Anchor::new(&optimizer, settings.proximal);
-        let mut losses = Losses::new(steps);
-        let mut tokens = 0;
-        for epoch in 0..settings.epochs {
-            for numbers in shuffled(examples.len(), settings.seed, epoch).chunks(a_step) {
-                let own: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
-                tokens += own.iter().map(|example| example.tokens.len()).sum::<usize>();
-                let gathered = gathered.as_deref_mut().filter(|_| epoch + 1 == settings.epochs);
-                let (loss, mut gradients) = self.gradients(&own, settings, &learning, gathered);
-                anchor.add_pull(&optimizer, &mut gradients);
-                learning.mask(&mut gradients);
-                optimizer.apply(&gradients);
-                losses.push(loss, progress)?;
-            }
-        }
-        Ok(FineTuned { losses: losses.finish(progress)?, tokens })
-    }
-
-    /// The loss of a step, and its gradients summed over its batches.
-    fn gradients(
-        &self,
-        examples: &[&Example],
-        settings: &FineTuning,
-        learning: &Learning,
-        mut gathered: Option<&mut Gathered>,
-    ) -> (Tensor, Vec<Tensor>) {
-        let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
-        let mut sums: Vec<Tensor> = Vec::new();
-        let mut task_sum = Tensor::zeros([], (Kind::Float, self.model.device()));
-        for own in examples.chunks(settings.batch_size) {
-            let batch = ExampleBatch::new(own, &self.model);
-            let share = own.len() as f64 / examples.len() as f64;
-            let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
-                if let Some(gathered) = &mut gathered {
-                    gathered.add(index, routing);
-                }
-                self.layer_loss(index, routing, totals, settings).map(|loss| loss * share)
-            };
-            let (task, gradients) = match (&self.model, settings.recompute_layers) {
-                (Model::Decoder(model), true) => recompute(model, &batch, learnt, &mut routers, learning),
-                _ => keep(&self.model, &batch, learnt, &mut routers, learning),
-            };
-            task_sum += task;
-            match sums.is_empty() {
-                true => sums = gradients,
-                false => sums.iter_mut().zip(gradients).for_each(|(sum, own)| *sum += own),
-            }
-        }
-        (task_sum, sums)
+        let mut learner = AdapterLearner::new(self, examples, settings, &learning, routing);
+        let examples_per_step = settings.batch_size * settings.accumulate;
+        let mut epochs =
+            Epochs::new(&mut learner, examples.len(), settings.epochs, examples_per_step, settings.seed);
+        let descent = Descent { groups, plan: settings.plan(), proximal: settings.proximal };
+        let losses = descent.run(&mut epochs, progress)?;
+        Ok(FineTuned { losses, tokens: learner.tokens })
     }
 
     /// What one sparse layer adds to the loss for its router's sake.

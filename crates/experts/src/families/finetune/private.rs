@@ -1,7 +1,7 @@
 //! DP-SGD of adapters.
 
 use rand_core::CryptoRng;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::backward::{Learning, of_each_example};
 use super::{Example, FineTuned, FineTuner, FineTuning};
@@ -10,19 +10,23 @@ use crate::families::Routing;
 use crate::families::finetune::example::records;
 use crate::families::layers::losses::Totals;
 use crate::families::models::batch::ExampleBatch;
-use crate::training::optimizer::{Optimizer, Plan};
-use crate::training::private::{ClippedSum, Grid, PrivateReport, PrivateTraining, Tape};
-use crate::training::progress::{Losses, TrainingProgress};
+use crate::training::descent::Descent;
+use crate::training::optimizer::Plan;
+use crate::training::private::steps::{PrivateSteps, RecordLearner};
+use crate::training::private::{PrivateReport, PrivateTraining, Tape};
+use crate::training::progress::TrainingProgress;
 
-/// What one private training works with.
-struct Private<'a> {
+/// Learns from records of examples; the model must note its products with the adapter on the tape.
+struct PrivateAdapterLearner<'a> {
     tuner: &'a FineTuner,
     examples: &'a [Example],
     /// The examples of each record.
     records: Vec<Vec<usize>>,
     settings: &'a FineTuning,
-    learning: Learning,
+    learning: &'a Learning,
     tape: &'a Tape,
+    /// Tokens that passed through the model so far.
+    tokens: usize,
 }
 
 impl FineTuner {
@@ -75,51 +79,54 @@ impl FineTuner {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(FineTuned, PrivateReport), ExpertsError> {
         let (learning, groups) = self.learning(settings)?;
-        let grid = Grid::new(private, learning.coordinates())?;
-        let own = Private { tuner: self, examples, records: records(examples), settings, learning, tape };
+        let mut learner = PrivateAdapterLearner::new(self, examples, settings, &learning, tape);
+        let sizes = (settings.batch_size, settings.batch_size * settings.accumulate);
+        let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
+        // Each record's gradient is clipped already. Private training of adapters has no proximal term.
         let plan = Plan { max_norm: None, ..settings.plan() };
-        let mut optimizer = Optimizer::new(groups, private.steps, plan);
-        let divisor = settings.batch_size * settings.accumulate;
-        let mut losses = Losses::new(private.steps);
-        let (mut drawn_in_all, mut tokens) = (0, 0);
-        let mut counts = Tensor::zeros([2], (Kind::Int64, self.model.device()));
-        for _ in 0..private.steps {
-            let clipped_sum = |drawn: &[usize], bound| own.clipped_sum(drawn, bound);
-            let mut step = private.step(grid, (own.records.len(), divisor), random, clipped_sum);
-            tokens += own.tokens(&step.drawn);
-            own.learning.mask(&mut step.gradients);
-            optimizer.apply(&step.gradients);
-            drawn_in_all += step.drawn.len();
-            counts += &step.counts;
-            losses.push(step.loss, progress)?;
-        }
-        let losses = losses.finish(progress)?;
-        Ok((FineTuned { losses, tokens }, PrivateReport::new(private.steps, drawn_in_all, &counts)))
+        let losses = Descent { groups, plan, proximal: 0.0 }.run(&mut steps, progress)?;
+        let report = steps.report();
+        Ok((FineTuned { losses, tokens: learner.tokens }, report))
     }
 }
 
-impl Private<'_> {
-    /// The tokens of the drawn records.
-    fn tokens(&self, drawn: &[usize]) -> usize {
-        let examples = drawn.iter().flat_map(|&record| &self.records[record]);
-        examples.map(|&example| self.examples[example].tokens.len()).sum()
+impl<'a> PrivateAdapterLearner<'a> {
+    fn new(
+        tuner: &'a FineTuner,
+        examples: &'a [Example],
+        settings: &'a FineTuning,
+        learning: &'a Learning,
+        tape: &'a Tape,
+    ) -> Self {
+        Self { tuner, examples, records: records(examples), settings, learning, tape, tokens: 0 }
+    }
+}
+
+impl RecordLearner for PrivateAdapterLearner<'_> {
+    fn records(&self) -> &[Vec<usize>] {
+        &self.records
     }
 
-    /// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' clipped gradients.
-    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
-        let drawn = drawn.iter().map(|&record| self.records[record].as_slice());
-        let sum = ClippedSum::new(bound, &self.learning.parameters);
-        sum.of_drawn(drawn, self.settings.batch_size, |numbers| self.gradients(numbers))
+    fn parameters(&self) -> &[(String, Tensor)] {
+        &self.learning.parameters
     }
 
-    /// The sum of some examples' losses, and each one's gradient, `[examples, …]` for each parameter.
-    fn gradients(&self, numbers: &[usize]) -> (Tensor, Vec<Tensor>) {
+    fn coordinates(&self) -> usize {
+        self.learning.coordinates()
+    }
+
+    fn example_gradients(&mut self, numbers: &[usize]) -> (Tensor, Vec<Tensor>) {
         let examples: Vec<&Example> = numbers.iter().map(|&number| &self.examples[number]).collect();
+        self.tokens += examples.iter().map(|example| example.tokens.len()).sum::<usize>();
         let batch = ExampleBatch::new(&examples, &self.tuner.model);
         let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
             self.tuner.layer_loss(index, routing, totals, self.settings)
         };
-        of_each_example(&self.tuner.model, &batch, &mut routers, &self.learning, self.tape)
+        of_each_example(&self.tuner.model, &batch, &mut routers, self.learning, self.tape)
+    }
+
+    fn mask(&self, gradients: &mut [Tensor]) {
+        self.learning.mask(gradients);
     }
 }
 
@@ -129,12 +136,15 @@ mod tests {
 
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 
     use crate::device::Precision;
+    use crate::families::finetune::learner::AdapterLearner;
     use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model};
+    use crate::training::descent::BatchLearner;
+    use crate::training::private::steps::clipped_sum;
 
     const FAMILIES: [(&str, &[&str]); 7] = [
         ("olmoe", &["q_proj", "k_proj", "v_proj", "o_proj"]),
@@ -204,9 +214,10 @@ mod tests {
     fn both(own: &mut FineTuner, settings: &FineTuning) -> (Vec<String>, Vec<Tensor>, Vec<Vec<Tensor>>) {
         let (learning, _) = own.learning(settings).expect("sound settings");
         let examples = if own.adapter.classes.is_empty() { examples() } else { classified() };
-        let alone = examples.iter().map(|example| {
-            let (_, mut gradients) = own.gradients(&[example], settings, &learning, None);
-            learning.mask(&mut gradients);
+        let mut plain = AdapterLearner::new(own, &examples, settings, &learning, None);
+        let alone = (0..examples.len()).map(|example| {
+            let mut gradients = plain.gradients(&[example], false).gradients;
+            plain.mask(&mut gradients);
             gradients
         });
         let alone = alone.collect();
@@ -214,15 +225,8 @@ mod tests {
         let recorder = |module: &str| tape.recorder(module.to_owned());
         own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
         let names = learning.parameters.iter().map(|(name, _)| name.clone()).collect();
-        let together = Private {
-            tuner: own,
-            examples: &examples,
-            records: records(&examples),
-            settings,
-            learning,
-            tape: &tape,
-        };
-        let (_, together) = together.gradients(&[0, 1, 2, 3, 4]);
+        let mut together = PrivateAdapterLearner::new(own, &examples, settings, &learning, &tape);
+        let (_, together) = together.example_gradients(&[0, 1, 2, 3, 4]);
         (names, together, alone)
     }
 
@@ -276,20 +280,19 @@ mod tests {
         let (learning, _) = own.learning(&settings).expect("sound settings");
         let of_record = |(example, record): (Example, usize)| Example { record: Some(record), ..example };
         let examples: Vec<Example> = examples().into_iter().zip([4, 2, 4, 4, 4]).map(of_record).collect();
+        let mut plain = AdapterLearner::new(&own, &examples, &settings, &learning, None);
         let alone: Vec<Vec<Tensor>> =
-            examples.iter().map(|example| own.gradients(&[example], &settings, &learning, None).1).collect();
+            (0..examples.len()).map(|example| plain.gradients(&[example], false).gradients).collect();
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
         own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
-        let records = records(&examples);
-        let private =
-            Private { tuner: &own, examples: &examples, records, settings: &settings, learning, tape: &tape };
-        let (_, sum) = private.clipped_sum(&[0, 1], 1e9);
+        let mut private = PrivateAdapterLearner::new(&own, &examples, &settings, &learning, &tape);
+        let (_, sum) = clipped_sum(&mut private, &[0, 1], 1e9, settings.batch_size);
         for (index, sum) in sum.sums.iter().enumerate() {
             let of_four: Tensor =
                 [0, 2, 3, 4].iter().map(|&example: &usize| &alone[example][index] / 4.0).sum();
             let off = largest(&(sum - (of_four + &alone[1][index])));
-            assert!(off < 1e-5, "{} differs by {off}", private.learning.parameters[index].0);
+            assert!(off < 1e-5, "{} differs by {off}", learning.parameters[index].0);
         }
         assert_eq!(sum.counts.int64_value(&[1]), 0);
     }

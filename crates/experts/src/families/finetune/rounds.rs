@@ -4,10 +4,10 @@ use cloister_params::block::BlockKind;
 use rand_core::CryptoRng;
 
 use crate::blocks::BlockVectors;
-use crate::classifier::trainer::first_and_last;
 use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuned, FineTuner, FineTuning, RoutingSummary};
 use crate::families::{Adapter, AdapterBlocks, AdapterSettings, Model};
+use crate::training::descent::first_and_last;
 use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
 use crate::training::progress::TrainingProgress;
 use crate::training::result::LocalResult;

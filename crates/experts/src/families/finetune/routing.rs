@@ -1,4 +1,4 @@
-//! How a model routes examples: gathered within the steps of a training, or in a pass of its own.
+//! How a model routes examples: collected within the steps of a training, or in a pass of its own.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +27,11 @@ pub struct RoutingSummary {
 
 /// Statistics of every sparse layer, by its place among them.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct RoutingSums {
     layers: BTreeMap<usize, LayerStatistics>,
 }
 
-impl Gathered {
+impl RoutingSums {
     /// Counts how one layer routed one batch.
     pub(super) fn add(&mut self, index: usize, routing: &Routing) {
         let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
@@ -44,7 +44,7 @@ impl Gathered {
         RoutingSummary {
             distributions: layers.clone().map(LayerStatistics::distribution).collect(),
             margins: layers.clone().map(LayerStatistics::margins).collect(),
-            regions: (0..).zip(layers).flat_map(|(layer, own)| own.regions(layer)).collect(),
+            regions: (0..).zip(layers).flat_map(|(layer, statistics)| statistics.regions(layer)).collect(),
         }
     }
 }
@@ -55,13 +55,13 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train).
     pub fn routing(&self, examples: &[Example], batch_size: usize) -> Result<RoutingSummary, ExpertsError> {
-        let mut gathered = Gathered::default();
+        let mut sums = RoutingSums::default();
         self.check(examples)?;
         let numbers: Vec<usize> = (0..examples.len()).collect();
         for batch in numbers.chunks(batch_size.max(1)) {
-            self.each_routing(examples, batch, &mut |index, routing| gathered.add(index, routing));
+            self.each_routing(examples, batch, &mut |index, routing| sums.add(index, routing));
         }
-        Ok(gathered.summary())
+        Ok(sums.summary())
     }
 
     /// Averages over the examples' records, none of which one record moves by much.

@@ -1,10 +1,10 @@
 //! DP-SGD (Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1): training that says little of any one
 //! record.
 //!
-//! A record is one example or several: windows of a note, or all notes of a patient ([`records`]). In each step every record is in
+//! A record is one example or several: windows of a note, or all notes of a patient (the module `records`). In each step every record is in
 //! the batch with the same probability, whatever the others do (Poisson sampling). Its gradient is the mean of its examples'
 //! gradients. It is clipped to a norm, over all trained tensors together. The clipped gradients are summed, noise is added
-//! ([`noise`]), and the sum is divided by the batch size that the plan expects, a public number, as the number of
+//! (the module `noise`), and the sum is divided by the batch size that the plan expects, a public number, as the number of
 //! records is not. The loss of an example is that of a batch of it alone: what a plain batch averages over its tokens
 //! together (load balance, the routing regulariser) is averaged over the example's own tokens.
 //!
@@ -22,6 +22,7 @@ mod averages;
 mod noise;
 mod planted;
 mod records;
+pub(crate) mod steps;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -76,33 +77,6 @@ impl PrivateTraining {
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
         (0..records).filter(|_| u128::from(random.next_u64()) < threshold).collect()
     }
-
-    /// One step, the same whatever is trained: draws from so many records, has `clipped_sum` sum their gradients clipped to
-    /// the grid's bound, adds noise and divides by `divisor`. `clipped_sum` also says the loss.
-    pub(crate) fn step(
-        &self,
-        grid: Grid,
-        (records, divisor): (usize, usize),
-        random: &mut impl CryptoRng,
-        clipped_sum: impl FnOnce(&[usize], f64) -> (Tensor, ClippedSum),
-    ) -> Step {
-        let drawn = self.draw(records, random);
-        let (loss, sum) = clipped_sum(&drawn, grid.bound);
-        let gradients = sum.noised(grid, divisor, random);
-        Step { drawn, loss, gradients, counts: sum.counts }
-    }
-}
-
-/// What one step yields.
-pub(crate) struct Step {
-    /// The records that were drawn.
-    pub(crate) drawn: Vec<usize>,
-    /// The loss.
-    pub(crate) loss: Tensor,
-    /// The noised sum over the divisor, for each parameter.
-    pub(crate) gradients: Vec<Tensor>,
-    /// How many gradients were clipped, and how many were not finite, `[2]` on the device.
-    pub(crate) counts: Tensor,
 }
 
 /// What DP-SGD did. It tells of the records, and stays with the member.
@@ -116,14 +90,6 @@ pub struct PrivateReport {
     pub clipped: usize,
     /// Those whose gradient was not finite, and counted as 0.
     pub not_finite: usize,
-}
-
-impl PrivateReport {
-    /// The report of so many steps, with the sum of their [`ClippedSum::counts`].
-    pub(crate) fn new(steps: usize, drawn: usize, counts: &Tensor) -> Self {
-        let count = |index| counts.int64_value(&[index]) as usize;
-        Self { steps, drawn, clipped: count(0), not_finite: count(1) }
-    }
 }
 
 /// A step's sum of clipped gradients, as its batches come.
@@ -140,25 +106,6 @@ impl ClippedSum {
         let sums: Vec<Tensor> = parameters.iter().map(|(_, tensor)| tensor.detach().zeros_like()).collect();
         let device = sums.first().map_or(tch::Device::Cpu, Tensor::device);
         Self { bound, sums, counts: Tensor::zeros([2], (Kind::Int64, device)) }
-    }
-
-    /// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' clipped gradients.
-    /// `gradients` gives the sum of some examples' losses, and each one's gradient; it is asked for at most `most` examples at once.
-    pub(crate) fn of_drawn<'a>(
-        mut self,
-        drawn: impl Iterator<Item = &'a [usize]>,
-        most: usize,
-        gradients: impl Fn(&[usize]) -> (Tensor, Vec<Tensor>),
-    ) -> (Tensor, Self) {
-        let (mut records, mut examples) = (RecordSums::default(), 0);
-        let mut losses = Tensor::zeros([], (Kind::Float, self.counts.device()));
-        for batch in record_batches(drawn, |_| 1, most as i64) {
-            let (loss, gradients) = gradients(&batch.examples);
-            examples += batch.examples.len();
-            losses += loss.nan_to_num(0.0, 0.0, 0.0);
-            self.add(&records.complete(&batch, batch.means(gradients)));
-        }
-        (losses / examples.max(1) as f64, self)
     }
 
     /// Clips and adds the gradients of records, `[records, …]` for each parameter. One that is not finite adds 0 (`PRIV-10`).

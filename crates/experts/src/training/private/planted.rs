@@ -1,10 +1,11 @@
 //! Steps of DP-SGD over gradients that are given, for audits: draws, clipping, noise and divisor are those of every private
-//! training ([`PrivateTraining::step`]), and what is known of each gradient can be compared with what is released.
+//! training (the module `steps`), and what is known of each gradient can be compared with what is released.
 
 use rand_core::CryptoRng;
 use tch::{Kind, Tensor};
 
-use super::{ClippedSum, Grid, PrivateTraining};
+use super::PrivateTraining;
+use super::steps::{PrivateSteps, RecordLearner};
 use crate::device::values;
 use crate::error::ExpertsError;
 
@@ -14,7 +15,8 @@ pub struct PlantedGradients {
     parameters: Vec<(String, Tensor)>,
     /// `[examples, length]` for each parameter.
     gradients: Vec<Tensor>,
-    examples: usize,
+    /// Each example is a record of its own.
+    records: Vec<Vec<usize>>,
 }
 
 /// What a step with planted gradients yields.
@@ -47,7 +49,7 @@ impl PlantedGradients {
         Ok(Self {
             parameters: widths.iter().enumerate().map(zeros).collect(),
             gradients: all.split_with_sizes(&widths, 1),
-            examples: gradients.len(),
+            records: (0..gradients.len()).map(|example| vec![example]).collect(),
         })
     }
 
@@ -62,21 +64,30 @@ impl PlantedGradients {
         random: &mut impl CryptoRng,
     ) -> Result<ReleasedStep, ExpertsError> {
         private.check()?;
-        let coordinates = self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum();
-        let grid = Grid::new(private, coordinates)?;
-        let sizes = (self.examples, divisor);
-        let step = private.step(grid, sizes, random, |drawn, bound| self.clipped_sum(drawn, bound));
-        Ok(ReleasedStep { drawn: step.drawn, gradient: step.gradients.iter().flat_map(values).collect() })
+        let mut learner = PlantedLearner(self);
+        let mut steps = PrivateSteps::new(&mut learner, private, (self.records.len(), divisor), random)?;
+        let (drawn, step) = steps.step();
+        Ok(ReleasedStep { drawn, gradient: step.gradients.iter().flat_map(values).collect() })
+    }
+}
+
+/// Learns nothing: its gradients are given.
+struct PlantedLearner<'a>(&'a PlantedGradients);
+
+impl RecordLearner for PlantedLearner<'_> {
+    fn records(&self) -> &[Vec<usize>] {
+        &self.0.records
+    }
+
+    fn parameters(&self) -> &[(String, Tensor)] {
+        &self.0.parameters
     }
 
     /// There is no loss that the gradients would be of.
-    fn clipped_sum(&self, drawn: &[usize], bound: f64) -> (Tensor, ClippedSum) {
-        let rows = Tensor::from_slice(&drawn.iter().map(|&example| example as i64).collect::<Vec<i64>>());
-        let gradients: Vec<Tensor> =
-            self.gradients.iter().map(|gradient| gradient.index_select(0, &rows)).collect();
-        let mut sum = ClippedSum::new(bound, &self.parameters);
-        sum.add(&gradients);
-        (Tensor::zeros([], (Kind::Float, tch::Device::Cpu)), sum)
+    fn example_gradients(&mut self, examples: &[usize]) -> (Tensor, Vec<Tensor>) {
+        let rows = Tensor::from_slice(&examples.iter().map(|&example| example as i64).collect::<Vec<i64>>());
+        let gradients = self.0.gradients.iter().map(|gradient| gradient.index_select(0, &rows)).collect();
+        (Tensor::zeros([], (Kind::Float, tch::Device::Cpu)), gradients)
     }
 }
 

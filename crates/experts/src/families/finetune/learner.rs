@@ -1,0 +1,84 @@
+//! An adapter as a plain training sees it.
+
+use tch::{Kind, Tensor};
+
+use super::backward::{Learning, keep, recompute};
+use super::routing::RoutingSums;
+use super::{Example, FineTuner, FineTuning};
+use crate::families::layers::losses::Totals;
+use crate::families::models::batch::ExampleBatch;
+use crate::families::{Model, Routing};
+use crate::training::descent::{BatchLearner, StepGradients};
+
+/// Learns from batches of examples.
+pub(super) struct AdapterLearner<'a> {
+    tuner: &'a FineTuner,
+    examples: &'a [Example],
+    settings: &'a FineTuning,
+    learning: &'a Learning,
+    /// How the last epoch's steps routed, where that is asked for.
+    routing: Option<&'a mut RoutingSums>,
+    /// Tokens that passed through the model so far.
+    pub(super) tokens: usize,
+}
+
+impl<'a> AdapterLearner<'a> {
+    pub(super) fn new(
+        tuner: &'a FineTuner,
+        examples: &'a [Example],
+        settings: &'a FineTuning,
+        learning: &'a Learning,
+        routing: Option<&'a mut RoutingSums>,
+    ) -> Self {
+        Self { tuner, examples, settings, learning, routing, tokens: 0 }
+    }
+
+    /// The loss of one of a step's batches as a share of the step's, and its gradients. `learnt` tokens are learnt in the
+    /// step, and `share` of its examples are in the batch.
+    fn batch_gradients(
+        &mut self,
+        examples: &[&Example],
+        (learnt, share): (usize, f64),
+        is_last_epoch: bool,
+    ) -> StepGradients {
+        let (tuner, settings) = (self.tuner, self.settings);
+        let batch = ExampleBatch::new(examples, &tuner.model);
+        let mut sums = self.routing.as_deref_mut().filter(|_| is_last_epoch);
+        let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
+            if let Some(sums) = &mut sums {
+                sums.add(index, routing);
+            }
+            tuner.layer_loss(index, routing, totals, settings).map(|loss| loss * share)
+        };
+        let (loss, gradients) = match (&tuner.model, settings.recompute_layers) {
+            (Model::Decoder(model), true) => recompute(model, &batch, learnt, &mut routers, self.learning),
+            _ => keep(&tuner.model, &batch, learnt, &mut routers, self.learning),
+        };
+        StepGradients { loss, gradients }
+    }
+}
+
+impl BatchLearner for AdapterLearner<'_> {
+    /// Sums the gradients of the step's batches (gradient accumulation).
+    fn gradients(&mut self, numbers: &[usize], is_last_epoch: bool) -> StepGradients {
+        let examples: Vec<&Example> = numbers.iter().map(|&number| &self.examples[number]).collect();
+        self.tokens += examples.iter().map(|example| example.tokens.len()).sum::<usize>();
+        let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
+        let mut loss = Tensor::zeros([], (Kind::Float, self.tuner.model.device()));
+        let mut sums: Vec<Tensor> = Vec::new();
+        for batch in examples.chunks(self.settings.batch_size) {
+            let share = batch.len() as f64 / examples.len() as f64;
+            let part = self.batch_gradients(batch, (learnt, share), is_last_epoch);
+            loss += part.loss;
+            match sums.is_empty() {
+                true => sums = part.gradients,
+                false => sums.iter_mut().zip(part.gradients).for_each(|(sum, gradient)| *sum += gradient),
+            }
+        }
+        StepGradients { loss, gradients: sums }
+    }
+
+    fn mask(&self, gradients: &mut [Tensor]) {
+        self.learning.mask(gradients);
+    }
+}
