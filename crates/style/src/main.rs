@@ -11,6 +11,7 @@ mod circles;
 mod closures;
 mod crates;
 mod figures;
+mod links;
 mod modules;
 mod prose;
 mod repeated;
@@ -63,6 +64,7 @@ fn report(sources: &Sources) -> ExitCode {
     violations.extend(closures::violations(sources));
     violations.extend(words::violations(sources));
     violations.extend(prose::violations(sources));
+    violations.extend(links::violations(sources));
     violations.extend(crates::violations(sources));
     violations.extend(modules::violations(sources));
     for violation in &violations {

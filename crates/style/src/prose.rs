@@ -4,9 +4,12 @@ use crate::sources::Sources;
 
 const COLUMNS: usize = 120;
 
+/// Files that `cargo xtask vectors` writes, and whose bytes are compared.
+const GENERATED: &str = "protocols/vectors/v1/";
+
 pub(crate) fn violations(sources: &Sources) -> Vec<String> {
     let mut violations = Vec::new();
-    for file in &sources.markdown {
+    for file in sources.markdown.iter().filter(|file| !file.path.starts_with(GENERATED)) {
         let mut in_code = false;
         for (number, line) in file.text.lines().enumerate() {
             in_code ^= line.trim_start().starts_with("```");
