@@ -10,6 +10,7 @@ use cloister_gate::PrepareError;
 use cloister_params::fixed::FixedPointError;
 use cloister_params::plan::PlanError;
 use cloister_privacy::ledger::LedgerError;
+use cloister_trainer::TrainerError;
 use thiserror::Error;
 
 /// A run that cannot go on.
@@ -43,6 +44,9 @@ pub enum LabError {
     /// A member's privacy ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The training program failed, or wrote something else than it should.
+    #[error(transparent)]
+    Trainer(#[from] TrainerError),
     /// A training result does not make a contribution.
     #[error(transparent)]
     Prepare(#[from] PrepareError),

@@ -11,7 +11,7 @@ use rand_core::SeedableRng;
 
 use crate::checkpoint::{Checkpoints, SeedCheckpoint};
 use crate::cohort_record::CohortRecord;
-use crate::config::Config;
+use crate::config::{Config, StrategyConfig};
 use crate::error::LabError;
 use crate::head::LinearHead;
 use crate::learners::{Learners, POOLED_NORM};
@@ -178,11 +178,13 @@ impl Federation<'_> {
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<LocalResult>, LabError> {
         let of = self.learners.members();
+        let StrategyConfig { kind, training } = &self.config.strategy;
+        let training = kind.settings().training(training);
         let mut results = Vec::with_capacity(of);
         for member in 0..of {
             let start = strategy.start(member, &self.global);
             let seed = seed_for(self.seed, Purpose::Training { member, round });
-            let settings = LocalTraining { seed, ..strategy.training(&self.config.strategy.training) };
+            let settings = LocalTraining { seed, ..training.clone() };
             let result = self.learners.train(member, &start, &settings)?;
             strategy.keep(member, &start, &result.updates);
             progress(RunProgress::Training { round, member: member + 1, of });

@@ -10,8 +10,8 @@ use cloister_experts::{Encoder, ModelConfig, Note};
 use crate::config::{Config, HeadConfig, HeadKind};
 use crate::data::Dataset;
 use crate::digest;
+use crate::environment::RunEnvironment;
 use crate::error::LabError;
-use crate::folders::RunFolders;
 use crate::progress::RunProgress;
 
 /// MiniLM, and where its embeddings are kept from one run to the next.
@@ -25,7 +25,7 @@ impl<'a> FrozenFeatures<'a> {
     pub(crate) fn open(
         config: &Config,
         dataset: &Dataset,
-        folders: &'a RunFolders,
+        environment: &'a RunEnvironment,
     ) -> Result<Self, LabError> {
         let model = ModelConfig {
             moe_layers: config.model.moe_layers,
@@ -34,9 +34,9 @@ impl<'a> FrozenFeatures<'a> {
             max_tokens: config.data.max_tokens,
             ..ModelConfig::new(dataset.classes.clone())
         };
-        let encoder = Encoder::open(&folders.minilm, model, 1, folders.device)?;
-        let minilm = digest::of_file(&folders.minilm.join("model.safetensors"))?;
-        Ok(Self { encoder, cache: &folders.cache, minilm })
+        let encoder = Encoder::open(&environment.minilm, model, 1, environment.device)?;
+        let minilm = digest::of_file(&environment.minilm.join("model.safetensors"))?;
+        Ok(Self { encoder, cache: &environment.cache, minilm })
     }
 
     /// The head's features of each text: the chosen layers' mean states over the chosen windows, each scaled to norm

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::chart::{ChartFrame, range};
 use crate::config::{Config, ROWS};
+use crate::environment::RunEnvironment;
 use crate::error::LabError;
-use crate::folders::RunFolders;
 use crate::progress::RunProgress;
 use crate::results::{RunSummary, write_json};
 use crate::run::run;
@@ -71,23 +71,23 @@ impl Ladder {
     /// [`LabError`], which says what to change.
     pub fn run(
         &self,
-        folders: &RunFolders,
+        environment: &RunEnvironment,
         begin: &mut dyn FnMut(&str),
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<RowResult>, LabError> {
         let mut all = Vec::with_capacity(self.rows.len());
         for (name, config) in &self.rows {
             begin(name);
-            let own = RunFolders { out: folders.out.join(name), ..folders.clone() };
+            let own = RunEnvironment { out: environment.out.join(name), ..environment.clone() };
             let summary = run(config, &own, None, progress)?;
             all.push(RowResult { name: name.clone(), config: config.clone(), summary });
         }
-        write(&all, folders)?;
+        write(&all, environment)?;
         Ok(all)
     }
 }
 
-/// Names are folders, and there is one row of each.
+/// Names are environment, and there is one row of each.
 fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     let plain = |name: &&str| {
@@ -112,9 +112,9 @@ pub fn to_json(all: &[RowResult]) -> Value {
     all.iter().map(row).collect()
 }
 
-fn write(all: &[RowResult], folders: &RunFolders) -> Result<(), LabError> {
+fn write(all: &[RowResult], environment: &RunEnvironment) -> Result<(), LabError> {
     let file = |name: &str, text: String| {
-        let path = folders.out.join(name);
+        let path = environment.out.join(name);
         fs::write(&path, text).map_err(LabError::file(&path))
     };
     file("results.csv", to_csv(all))?;
@@ -123,14 +123,14 @@ fn write(all: &[RowResult], folders: &RunFolders) -> Result<(), LabError> {
         file("consensus.svg", plot(all, CONSENSUS, RunSummary::consensus_by_round))?;
     }
     let row = |own: &RowResult| {
-        let path = folders.out.join(&own.name).join("manifest.json");
+        let path = environment.out.join(&own.name).join("manifest.json");
         let text = fs::read(&path).map_err(LabError::file(&path))?;
         let manifest: Value =
             serde_json::from_slice(&text).map_err(|error| LabError::config("a row's manifest", error))?;
         Ok(json!({ "row": own.name, "manifest": manifest }))
     };
     let manifests = all.iter().map(row).collect::<Result<Vec<Value>, LabError>>()?;
-    write_json(&folders.out.join("manifest.json"), &manifests)
+    write_json(&environment.out.join("manifest.json"), &manifests)
 }
 
 /// A line for each row, seed and round.

@@ -159,6 +159,7 @@ pub(crate) fn settings(
     let ScoringConfig { coordinates, noise_steps, threshold, minimum_tokens, .. } = config.scoring;
     let task = task_of_run(seed);
     let training = &config.strategy.training;
+    let local = config.strategy.kind.settings().training(training);
     RoundSettings {
         late_sketches: LateSketchMode::Off,
         task,
@@ -186,7 +187,7 @@ pub(crate) fn settings(
             local_epochs: training.local_epochs as u16,
             batch_size: training.batch_size as u16,
             learning_rate_micro: (training.learning_rate * 1e6) as u32,
-            routing_penalty_milli: (config.strategy.kind.settings().routing_penalty() * 1e3) as u32,
+            routing_penalty_milli: (local.routing_penalty * 1e3) as u32,
             private: None,
         },
         deadlines: Deadlines { announce: 600_000, seal: 60_000, upload: 120_000, reveal: 60_000 },

@@ -1,16 +1,18 @@
 //! A run from its configuration to its results.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use cloister_trainer::TrainerProgram;
 use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{Config, HeadKind};
 use crate::data::Files;
 use crate::digest;
+use crate::environment::RunEnvironment;
 use crate::error::LabError;
-use crate::folders::RunFolders;
+use crate::program;
 use crate::progress::RunProgress;
 use crate::questions::QuestionRun;
 use crate::results::{RunSummary, SeedOutcome, SeedResult, resume, write_json};
@@ -25,38 +27,43 @@ use crate::text_run::TextRun;
 /// [`LabError`], which says what to change.
 pub fn run(
     config: &Config,
-    folders: &RunFolders,
+    environment: &RunEnvironment,
     test: Option<&Path>,
     progress: &mut dyn FnMut(RunProgress),
 ) -> Result<RunSummary, LabError> {
-    let files = Files::of(config, &folders.data, test);
-    fs::create_dir_all(&folders.out).map_err(LabError::file(&folders.out))?;
+    if environment.trainer.is_some() {
+        program::check(config)?;
+    }
+    let files = Files::of(config, &environment.data, test);
+    fs::create_dir_all(&environment.out).map_err(LabError::file(&environment.out))?;
     let digests = file_digests(&files)?;
     let text = toml::to_string(config).map_err(|error| LabError::config("the configuration", error))?;
-    let run = run_digest(config, &digests)?;
-    let mut bench = None;
+    let run = run_digest(config, environment.trainer.as_ref(), &digests)?;
+    let mut prepared = None;
     let mut measured = Vec::new();
     for &seed in &config.partition.seeds {
-        let path = folders.out.join(format!("seed-{seed}.json"));
+        let path = environment.out.join(format!("seed-{seed}.json"));
         let earlier = resume(&path, &run);
         progress(RunProgress::Seed { seed, resumed: earlier.is_some() });
-        if let Some(own) = earlier {
-            measured.push(own);
+        if let Some(earlier) = earlier {
+            measured.push(earlier);
             continue;
         }
-        let bench = match &mut bench {
-            Some(bench) => bench,
-            empty => empty.insert(PreparedRun::set(config, &files, folders, progress)?),
+        // Prepared only once it is needed: a run that was measured before reads no model.
+        let prepared = match &mut prepared {
+            Some(prepared) => prepared,
+            empty => empty.insert(PreparedRun::new(config, &files, environment, progress)?),
         };
-        let checkpoints = Checkpoints::new(folders.out.join(format!("seed-{seed}.rounds")), &run);
-        let SeedOutcome { labels, rounds, epsilon_of_head } = bench.measure(seed, &checkpoints, progress)?;
-        let own = SeedResult { seed, run: run.clone(), labels, rounds, epsilon_of_head };
-        write_json(&path, &own)?;
+        let checkpoints = Checkpoints::new(environment.out.join(format!("seed-{seed}.rounds")), &run);
+        let SeedOutcome { labels, rounds, epsilon_of_head } =
+            prepared.measure(seed, &checkpoints, progress)?;
+        let result = SeedResult { seed, run: run.clone(), labels, rounds, epsilon_of_head };
+        write_json(&path, &result)?;
         checkpoints.remove()?;
-        measured.push(own);
+        measured.push(result);
     }
     let summary = RunSummary::new(measured);
-    write_results(config, folders, &summary, &text, &digests)?;
+    write_results(config, environment, &summary, &text, &digests)?;
     Ok(summary)
 }
 
@@ -67,15 +74,15 @@ enum PreparedRun<'a> {
 }
 
 impl<'a> PreparedRun<'a> {
-    fn set(
+    fn new(
         config: &'a Config,
         files: &Files,
-        folders: &'a RunFolders,
+        environment: &'a RunEnvironment,
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Self, LabError> {
         Ok(match config.model.folder {
-            Some(_) => Self::Questions(Box::new(QuestionRun::set(config, files, folders)?)),
-            None => Self::Texts(Box::new(TextRun::set(config, files, folders, progress)?)),
+            Some(_) => Self::Questions(Box::new(QuestionRun::new(config, files, environment)?)),
+            None => Self::Texts(Box::new(TextRun::new(config, files, environment, progress)?)),
         })
     }
 
@@ -86,8 +93,8 @@ impl<'a> PreparedRun<'a> {
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<SeedOutcome, LabError> {
         match self {
-            Self::Texts(stage) => stage.measure(seed, checkpoints, progress),
-            Self::Questions(stage) => stage.measure(seed, checkpoints, progress),
+            Self::Texts(texts) => texts.measure(seed, checkpoints, progress),
+            Self::Questions(questions) => questions.measure(seed, checkpoints, progress),
         }
     }
 }
@@ -99,57 +106,72 @@ impl<'a> PreparedRun<'a> {
 /// [`LabError`], which says what to change.
 pub fn sketches(
     config: &Config,
-    folders: &RunFolders,
+    environment: &RunEnvironment,
     progress: &mut dyn FnMut(RunProgress),
 ) -> Result<Vec<Degradation>, LabError> {
     let mut config = config.clone();
     config.head.kind = HeadKind::None;
-    let files = Files::of(&config, &folders.data, None);
-    let stage = TextRun::set(&config, &files, folders, progress)?;
+    let files = Files::of(&config, &environment.data, None);
+    let texts = TextRun::new(&config, &files, environment, progress)?;
     let mut comparisons = Vec::new();
     for &seed in &config.partition.seeds {
         progress(RunProgress::Seed { seed, resumed: false });
-        comparisons.push(stage.compare_sketches(seed, progress)?);
+        comparisons.push(texts.compare_sketches(seed, progress)?);
     }
     Ok(mean(&comparisons))
 }
 
 fn file_digests(files: &Files) -> Result<Vec<(String, String)>, LabError> {
-    let of = |path: &PathBuf| {
+    let mut digests = Vec::new();
+    for path in files.all() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok((name, digest::of_file(path)?))
-    };
-    files.all().iter().map(of).collect()
+        digests.push((name, digest::of_file(&path)?));
+    }
+    Ok(digests)
 }
 
-/// What decides a seed's result: the configuration but for the list of seeds, the files, and the program's version.
-fn run_digest(config: &Config, files: &[(String, String)]) -> Result<String, LabError> {
+/// What decides a seed's result: the configuration but for the list of seeds, the files, this program's version, and a
+/// training program with those of its arguments that are files.
+fn run_digest(
+    config: &Config,
+    trainer: Option<&TrainerProgram>,
+    files: &[(String, String)],
+) -> Result<String, LabError> {
     let mut config = config.clone();
     config.partition.seeds.clear();
     let text = toml::to_string(&config).map_err(|error| LabError::config("the configuration", error))?;
-    let digests = files.iter().map(|(_, digest)| digest.as_bytes());
-    let own = [text.as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()];
-    Ok(digest::of_bytes(&digests.chain(own).collect::<Vec<_>>()))
+    let mut parts: Vec<Vec<u8>> = files.iter().map(|(_, digest)| digest.clone().into_bytes()).collect();
+    parts.push(text.into_bytes());
+    parts.push(env!("CARGO_PKG_VERSION").into());
+    for argument in trainer.into_iter().flat_map(|trainer| &trainer.command) {
+        let path = Path::new(argument);
+        parts.push(argument.clone().into_bytes());
+        if path.is_file() {
+            parts.push(digest::of_file(path)?.into_bytes());
+        }
+    }
+    Ok(digest::of_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }
 
 fn write_results(
     config: &Config,
-    folders: &RunFolders,
+    environment: &RunEnvironment,
     summary: &RunSummary,
     text: &str,
     files: &[(String, String)],
 ) -> Result<(), LabError> {
     let csv = summary.to_csv();
-    let path = folders.out.join("results.csv");
+    let path = environment.out.join("results.csv");
     fs::write(&path, &csv).map_err(LabError::file(&path))?;
     let files = files.iter().map(|(name, digest)| json!({ "file": name, "sha256": digest }));
     let manifest = json!({
         "cloister": env!("CARGO_PKG_VERSION"),
         "summary": summary.to_json(config),
         "configuration": text,
-        "device": format!("{:?}", folders.device),
+        "device": format!("{:?}", environment.device),
+        "trainer": environment.trainer.as_ref().map(|trainer| &trainer.command),
         "data": files.collect::<Vec<_>>(),
         "results.csv": digest::of_file(&path)?,
     });
-    write_json(&folders.out.join("manifest.json"), &manifest)
+    write_json(&environment.out.join("manifest.json"), &manifest)
 }

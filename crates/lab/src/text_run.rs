@@ -2,17 +2,19 @@
 
 use cloister_experts::files::notes::near_twins;
 use cloister_experts::{BlockVectors, Encoder, Features, ModelConfig, Trainer, initial_blocks};
+use cloister_trainer::TrainerProgram;
 
 use crate::checkpoint::Checkpoints;
 use crate::config::{Config, HeadConfig, HeadKind, PartitionConfig};
 use crate::data::{Dataset, Files};
+use crate::environment::RunEnvironment;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
-use crate::folders::RunFolders;
 use crate::frozen::FrozenFeatures;
 use crate::head::{LinearHead, correct};
-use crate::learners::Classifiers;
+use crate::learners::{Classifiers, Learners};
 use crate::partition::{Texts, counts, divide};
+use crate::program::{LabelledTexts, ProgramLearners};
 use crate::progress::RunProgress;
 use crate::results::{MeasuredRound, SeedOutcome};
 use crate::seeds::{Purpose, seed_for};
@@ -24,6 +26,7 @@ use crate::totals::total_statistics;
 /// What all seeds share: features of all texts.
 pub(crate) struct TextRun<'a> {
     config: &'a Config,
+    environment: &'a RunEnvironment,
     dataset: Dataset,
     model: ModelConfig,
     encoder: Encoder,
@@ -48,23 +51,24 @@ struct SeedData {
 }
 
 impl<'a> TextRun<'a> {
-    pub(crate) fn set(
+    pub(crate) fn new(
         config: &'a Config,
         files: &Files,
-        folders: &'a RunFolders,
+        environment: &'a RunEnvironment,
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Self, LabError> {
         let dataset = Dataset::read(config, files)?;
         near_twins(&dataset.classes).into_iter().for_each(|twins| progress(RunProgress::Twins(twins)));
-        let features = FrozenFeatures::open(config, &dataset, folders)?;
+        let features = FrozenFeatures::open(config, &dataset, environment)?;
         let embeddings = features.of_head(&dataset.notes, &config.head, progress)?;
         let encoder = features.encoder;
-        let trains = config.strategy.trains();
-        let hidden = if trains { Some(encoder.features(&dataset.notes)?) } else { None };
+        // A training program computes its own features.
+        let trains_here = config.strategy.trains() && environment.trainer.is_none();
+        let hidden = if trains_here { Some(encoder.features(&dataset.notes)?) } else { None };
         // Features, the head's among them, are made in 32-bit floats, whatever members train in.
         let encoder = encoder.in_precision(config.model.precision.into());
         let (model, width) = (encoder.config().clone(), config.head.width());
-        Ok(Self { config, dataset, model, encoder, embeddings, width, hidden })
+        Ok(Self { config, environment, dataset, model, encoder, embeddings, width, hidden })
     }
 
     /// Runs one seed.
@@ -76,8 +80,17 @@ impl<'a> TextRun<'a> {
     ) -> Result<SeedOutcome, LabError> {
         let setting = self.setting(seed)?;
         let before = self.before_training(&setting);
-        let rounds = match &self.hidden {
-            Some(hidden) => self.federation(hidden, &setting, seed)?.rounds(before, checkpoints, progress)?,
+        let learners = match (&self.hidden, &self.environment.trainer) {
+            (Some(hidden), _) => Some(self.classifiers(hidden, &setting)?),
+            (None, Some(program)) if self.config.strategy.trains() => {
+                Some(self.program_learners(program, &setting, seed)?)
+            }
+            _ => None,
+        };
+        let rounds = match learners {
+            Some(learners) => {
+                self.federation(learners, &setting, seed)?.rounds(before, checkpoints, progress)?
+            }
             None => {
                 progress(RunProgress::Measured(before.clone()));
                 vec![before]
@@ -96,7 +109,8 @@ impl<'a> TextRun<'a> {
         let hidden = self.hidden.as_ref().ok_or_else(|| {
             LabError::config("strategy", "a strategy that trains, and at least one round of it, are needed")
         })?;
-        let mut federation = self.federation(hidden, &self.setting(seed)?, seed)?;
+        let setting = self.setting(seed)?;
+        let mut federation = self.federation(self.classifiers(hidden, &setting)?, &setting, seed)?;
         let mut strategy = federation.strategy();
         let last = self.config.strategy.training.num_rounds;
         for round in 1..last {
@@ -180,12 +194,8 @@ impl<'a> TextRun<'a> {
         MeasuredRound::before(right.map(|right| right as f64 / texts.len() as f64))
     }
 
-    fn federation(
-        &self,
-        hidden: &Features,
-        setting: &SeedData,
-        seed: u64,
-    ) -> Result<Federation<'_>, LabError> {
+    /// The members with the built-in trainer.
+    fn classifiers(&self, hidden: &Features, setting: &SeedData) -> Result<Box<dyn Learners + '_>, LabError> {
         let (parts, classes) = (&setting.parts, self.dataset.classes.len());
         let mut trainers = Vec::with_capacity(parts.len());
         for (member, part) in parts.iter().enumerate() {
@@ -195,15 +205,45 @@ impl<'a> TextRun<'a> {
             trainers.push(Trainer::new(&self.encoder, own));
         }
         let test = self.beneath(hidden, setting, &setting.held_out, None)?;
-        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+        Ok(Box::new(Classifiers { training: &self.config.strategy.training, classes, trainers, test }))
+    }
+
+    /// The members with a program of the researcher's own.
+    fn program_learners(
+        &self,
+        program: &TrainerProgram,
+        setting: &SeedData,
+        seed: u64,
+    ) -> Result<Box<dyn Learners + '_>, LabError> {
+        let mut members = Vec::with_capacity(setting.parts.len());
+        for (member, part) in setting.parts.iter().enumerate() {
+            members.push(self.labelled_texts(part, &self.believed(member, part)));
+        }
+        let held_out = self.labelled_texts(&setting.held_out, &self.labels(&setting.held_out));
+        let model = (&self.model, self.environment.minilm.as_path());
+        let folder = self.environment.out.join(format!("seed-{seed}.trainer"));
+        Ok(Box::new(ProgramLearners::new(program, model, &members, &held_out, folder)?))
+    }
+
+    fn labelled_texts(&self, texts: &[usize], labels: &[usize]) -> LabelledTexts<'_> {
+        let pairs = texts.iter().zip(labels);
+        pairs
+            .map(|(&text, &label)| {
+                (self.dataset.notes[text].text.as_str(), self.dataset.classes[label].as_str())
+            })
+            .collect()
+    }
+
+    fn federation<'b>(
+        &'b self,
+        learners: Box<dyn Learners + 'b>,
+        setting: &SeedData,
+        seed: u64,
+    ) -> Result<Federation<'b>, LabError> {
+        let sizes: Vec<usize> = setting.parts.iter().map(Vec::len).collect();
         Ok(Federation {
             config: self.config,
-            learners: Box::new(Classifiers {
-                training: &self.config.strategy.training,
-                classes,
-                trainers,
-                test,
-            }),
+            learners,
             sizes: relative_sizes(&sizes),
             global: self.initial(seed)?,
             seed,

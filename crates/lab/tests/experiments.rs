@@ -7,7 +7,7 @@ use cloister_experts::Device;
 use cloister_experts::synthetic::{self, Style};
 use cloister_lab::config::HeadKind;
 use cloister_lab::strategy::StrategyKind;
-use cloister_lab::{Config, LabError, Ladder, RunFolders, RunProgress, run, sketches};
+use cloister_lab::{Config, LabError, Ladder, RunEnvironment, RunProgress, run, sketches};
 
 fn experiments() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
@@ -59,12 +59,12 @@ fn configurations(manifest: &serde_json::Value, path: &Path) -> usize {
 }
 
 /// Notes of the synthetic hospitals as a file, and where a run of them reads and writes; `None` without weights.
-fn folders(name: &str) -> Option<RunFolders> {
+fn folders(name: &str) -> Option<RunEnvironment> {
     folders_with(name, 160)
 }
 
 /// The same, with so many notes.
-fn folders_with(name: &str, notes: usize) -> Option<RunFolders> {
+fn folders_with(name: &str, notes: usize) -> Option<RunEnvironment> {
     let Some(minilm) = std::env::var_os("CLOISTER_MINILM").map(PathBuf::from) else {
         eprintln!("SKIPPED: CLOISTER_MINILM names no folder with MiniLM's weights");
         return None;
@@ -77,7 +77,14 @@ fn folders_with(name: &str, notes: usize) -> Option<RunFolders> {
         format!("{}\n", serde_json::json!({ "text": note.text, "label": note.label }))
     };
     fs::write(data.join("notes.jsonl"), notes.iter().map(line).collect::<String>()).expect("a file");
-    Some(RunFolders { minilm, device: Device::Cpu, cache: data.join("cache"), out: data.join("out"), data })
+    Some(RunEnvironment {
+        trainer: None,
+        minilm,
+        device: Device::Cpu,
+        cache: data.join("cache"),
+        out: data.join("out"),
+        data,
+    })
 }
 
 fn config(settings: &[&str]) -> Config {
@@ -197,7 +204,7 @@ fn larger_sketches_without_noise_choose_better_than_chance() {
 }
 
 /// Runs until a round was measured, as if the process ended there.
-fn interrupted(config: &Config, folders: &RunFolders, after: usize) {
+fn interrupted(config: &Config, folders: &RunEnvironment, after: usize) {
     let mut stop = |progress| {
         if let RunProgress::Measured(round) = progress
             && round.round == after
@@ -228,9 +235,9 @@ fn an_interrupted_seed_goes_on_with_its_round_and_ends_with_the_same_bytes() {
         let config = config(&[&own[..], &settings].concat());
         let bytes =
             |out: &Path| ["seed-3.json", "results.csv"].map(|file| fs::read(out.join(file)).expect("a file"));
-        let whole = RunFolders { out: folders.data.join("whole"), ..folders.clone() };
+        let whole = RunEnvironment { out: folders.data.join("whole"), ..folders.clone() };
         run(&config, &whole, None, &mut |_| ()).expect("it runs");
-        let parted = RunFolders { out: folders.data.join("parted"), ..folders.clone() };
+        let parted = RunEnvironment { out: folders.data.join("parted"), ..folders.clone() };
         interrupted(&config, &parted, 1);
         assert!(!parted.out.join("seed-3.json").exists());
         let mut rounds = Vec::new();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloister_experts::Device;
-use cloister_lab::{Config, LabError, RunFolders, RunSummary, run};
+use cloister_lab::{Config, LabError, RunEnvironment, RunSummary, run};
 use serde_json::json;
 
 /// Words of the tiny tokenizer, each a token of its own.
@@ -30,7 +30,7 @@ const WORDS: [&str; 16] = [
 const PAIRS: [(&str, &str); 3] = [("sun", "hot"), ("sea", "wet"), ("leaf", "soft")];
 
 /// A model that reads those words, questions whose answer follows from one word, and where a run reads and writes.
-fn folders(name: &str) -> RunFolders {
+fn folders(name: &str) -> RunEnvironment {
     let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("questions-{name}"));
     let _ = fs::remove_dir_all(&data);
     let model = data.join("model");
@@ -58,10 +58,17 @@ fn folders(name: &str) -> RunFolders {
     };
     fs::write(data.join("questions.jsonl"), (0..180).map(question).collect::<String>()).expect("a file");
     let minilm = data.join("none");
-    RunFolders { minilm, device: Device::Cpu, cache: data.join("cache"), out: data.join("out"), data }
+    RunEnvironment {
+        trainer: None,
+        minilm,
+        device: Device::Cpu,
+        cache: data.join("cache"),
+        out: data.join("out"),
+        data,
+    }
 }
 
-fn config(folders: &RunFolders, settings: &[&str]) -> Config {
+fn config(folders: &RunEnvironment, settings: &[&str]) -> Config {
     let text = format!(
         "dataset = \"q\"\n[data]\ntrain = [\"questions.jsonl\"]\nmax_tokens = 16\n[partition]\nmembers = 5\n\
          alpha = 0.5\nseeds = [0]\n[head]\nkind = \"none\"\n[model]\nfolder = {:?}\nrank = 4\n\
@@ -72,9 +79,9 @@ fn config(folders: &RunFolders, settings: &[&str]) -> Config {
     Config::parse(&text, "the test", &settings).expect("a configuration")
 }
 
-fn measured(folders: &RunFolders, settings: &[&str]) -> RunSummary {
+fn measured(folders: &RunEnvironment, settings: &[&str]) -> RunSummary {
     let out = folders.out.join(settings.concat().replace('=', "-"));
-    let folders = RunFolders { out, ..folders.clone() };
+    let folders = RunEnvironment { out, ..folders.clone() };
     run(&config(&folders, settings), &folders, None, &mut |_| ()).expect("it runs")
 }
 

@@ -42,7 +42,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cluster", &["params", "crypto", "alignment", "wire", "protocol"]),
     ("testkit", &["params", "crypto", "wire", "protocol", "transcript", "cluster"]),
-    ("lab", &["params", "crypto", "alignment", "wire", "protocol", "privacy", "gate", "experts", "cluster"]),
+    (
+        "lab",
+        &[
+            "params",
+            "crypto",
+            "alignment",
+            "wire",
+            "protocol",
+            "privacy",
+            "gate",
+            "experts",
+            "cluster",
+            "trainer",
+        ],
+    ),
     (
         "cli",
         &[

@@ -116,11 +116,11 @@ pub(crate) struct ClientArguments {
 }
 
 /// A training program of the hospital's own.
-#[derive(Debug, Args)]
-struct TrainerFlags {
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TrainerFlags {
     /// A program that trains in place of the built-in trainer, with its arguments, such as `python3 train.py`; it gets
     /// the folder of a job as its last argument. `protocols/trainer.md` says what it reads and writes.
-    #[arg(long, value_name = "COMMAND", env = "CLOISTER_TRAINER_CMD")]
+    #[arg(long, alias = "trainer", value_name = "COMMAND", env = "CLOISTER_TRAINER_CMD")]
     trainer_cmd: Option<String>,
     /// Seconds that the program may take for one job.
     #[arg(long, default_value_t = 3600, requires = "trainer_cmd")]
@@ -131,7 +131,8 @@ struct TrainerFlags {
 }
 
 impl TrainerFlags {
-    fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
+    /// The program that they name, if any, whose jobs have their folder below `data`.
+    pub(crate) fn program(self, data: &Path) -> Result<Option<TrainerProgram>, Failure> {
         let Some(text) = self.trainer_cmd else { return Ok(None) };
         let command = shell_words::split(&text)
             .map_err(|error| Failure::new(FailureKind::Usage, format!("--trainer-cmd {text}: {error}")))?;

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use cloister_experts::{Device, device};
 use cloister_lab::sketching::{Degradation, plot};
-use cloister_lab::{Config, LabError, Ladder, MeasuredRound, RunFolders, RunProgress, RunSummary, ladder};
+use cloister_lab::{
+    Config, LabError, Ladder, MeasuredRound, RunEnvironment, RunProgress, RunSummary, ladder,
+};
 use cloister_transport::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::client::TrainerFlags;
 use crate::create::write;
 use crate::failure::Failure;
 use crate::output;
@@ -81,6 +84,9 @@ struct Run {
     /// the configuration's name under target/lab.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// A program as every member's local step.
+    #[command(flatten)]
+    trainer: TrainerFlags,
 }
 
 /// Flags of `cloister lab ladder`.
@@ -120,19 +126,23 @@ pub(crate) fn run(arguments: LabArguments) -> Result<(), Failure> {
 fn run_config(arguments: &Run) -> Result<(), Failure> {
     let common = &arguments.common;
     let config = common.read()?;
-    let mut folders = common.folders(arguments.out.clone());
+    let mut environment = common.environment(arguments.out.clone());
+    environment.trainer = arguments.trainer.clone().program(&environment.out)?;
+    if environment.trainer.is_some() && arguments.out.is_none() {
+        environment.out.as_mut_os_string().push("-trainer");
+    }
     let screen = Screen::new(common.quiet, &config);
     if common.text()?.0.contains("[[rows]]") {
         screen.note("the file has rows; `cloister lab ladder` runs them, and this what they have in common");
         if arguments.out.is_none() {
-            folders.out.push("without-rows");
+            environment.out.push("without-rows");
         }
     }
     let mut show = |progress| screen.show(progress);
     let summary =
-        cloister_lab::run(&config, &folders, arguments.test.as_deref(), &mut show).map_err(failure)?;
+        cloister_lab::run(&config, &environment, arguments.test.as_deref(), &mut show).map_err(failure)?;
     screen.finish();
-    print(&config, &summary, &folders.out, common.json)
+    print(&config, &summary, &environment.out, common.json)
 }
 
 fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
@@ -140,11 +150,11 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
     let (text, place) = common.text()?;
     let ladder = Ladder::parse(&text, &place, &common.set, &arguments.rows).map_err(failure)?;
     let ladder = if common.quick { ladder.quick() } else { ladder };
-    let folders = common.folders(arguments.out.clone());
+    let environment = common.environment(arguments.out.clone());
     let screen = Screen::new(common.quiet, &ladder.rows[0].1);
     let mut begin = |row: &str| screen.note(&format!("row {row}"));
     let mut show = |progress| screen.show(progress);
-    let all = ladder.run(&folders, &mut begin, &mut show).map_err(failure)?;
+    let all = ladder.run(&environment, &mut begin, &mut show).map_err(failure)?;
     screen.finish();
     if common.json {
         output::line(ladder::to_json(&all))?;
@@ -161,7 +171,7 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
     }
     output::line(format_args!(
         "results.csv, manifest.json and plots over rounds are under {}",
-        folders.out.display()
+        environment.out.display()
     ))?;
     Ok(())
 }
@@ -171,7 +181,7 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
     let config = common.read()?;
     let screen = Screen::new(common.quiet, &config);
     let mut show = |progress| screen.show(progress);
-    let rows = cloister_lab::sketches(&config, &common.folders(None), &mut show).map_err(failure)?;
+    let rows = cloister_lab::sketches(&config, &common.environment(None), &mut show).map_err(failure)?;
     screen.finish();
     if let Some(path) = &arguments.plot {
         write(path, plot(&rows).as_bytes())?;
@@ -205,15 +215,16 @@ impl Common {
     }
 
     /// Runs with other settings do not share a folder with those of the file.
-    fn folders(&self, out: Option<PathBuf>) -> RunFolders {
+    fn environment(&self, out: Option<PathBuf>) -> RunEnvironment {
         let stem = self.config.file_stem().unwrap_or_default().to_string_lossy();
         let quick = if self.quick { "-quick" } else { "" };
         let set: String = self.set.iter().map(|setting| format!("-{}", setting.replace('/', "_"))).collect();
-        RunFolders {
+        RunEnvironment {
             data: self.data.clone(),
             minilm: self.minilm.clone(),
             device: self.device,
             cache: self.cache.clone(),
+            trainer: None,
             out: out.unwrap_or_else(|| Path::new("target/lab").join(format!("{stem}{quick}{set}"))),
         }
     }

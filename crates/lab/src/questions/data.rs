@@ -11,8 +11,8 @@ use cloister_experts::{Encoder, Long, ModelConfig, Note};
 
 use crate::config::Config;
 use crate::data::Files;
+use crate::environment::RunEnvironment;
 use crate::error::LabError;
-use crate::folders::RunFolders;
 use crate::questions::clusters::clusters;
 use crate::seeds::{Purpose, seed_for};
 use crate::shuffle::limited;
@@ -46,7 +46,7 @@ impl Questions {
         config: &Config,
         files: &Files,
         model: &Path,
-        folders: &RunFolders,
+        environment: &RunEnvironment,
     ) -> Result<Self, LabError> {
         let data = &config.data;
         let reader =
@@ -58,7 +58,7 @@ impl Questions {
             domains.resize(domains.len() + own.len(), domain);
             asked.extend(own);
         }
-        let topics = topics(&asked, config, folders)?;
+        let topics = topics(&asked, config, environment)?;
         if let Some(file) = &files.test {
             asked.extend(limited(read(file, &reader)?, data.limit_of_test()));
         }
@@ -116,7 +116,7 @@ fn asked(row: &Row) -> Result<Asked, String> {
 fn topics(
     asked: &[(Asked, Question)],
     config: &Config,
-    folders: &RunFolders,
+    environment: &RunEnvironment,
 ) -> Result<Vec<usize>, LabError> {
     let subjects: Option<Vec<&String>> = asked.iter().map(|(own, _)| own.subject.as_ref()).collect();
     if let Some(subjects) = subjects {
@@ -128,7 +128,7 @@ fn topics(
     let note = |(own, _): &(Asked, Question)| Note { text: own.prompt.clone(), label: String::new() };
     let notes: Vec<Note> = asked.iter().map(note).collect();
     let model = ModelConfig { max_tokens: 64, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) };
-    let encoder = Encoder::open(&folders.minilm, model, 1, folders.device)?;
+    let encoder = Encoder::open(&environment.minilm, model, 1, environment.device)?;
     let rows = encoder.embeddings(&notes, 1, &mut |_, _| ())?;
     Ok(clusters(&rows, EMBEDDING_WIDTH, config.partition.clusters, 0))
 }

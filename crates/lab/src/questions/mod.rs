@@ -11,9 +11,9 @@ use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::data::Files;
+use crate::environment::RunEnvironment;
 use crate::error::LabError;
 use crate::federation::{Federation, relative_sizes};
-use crate::folders::RunFolders;
 use crate::learners::Learners;
 use crate::partition::{Texts, counts, divide};
 use crate::progress::RunProgress;
@@ -34,12 +34,16 @@ pub(crate) struct QuestionRun<'a> {
 }
 
 impl<'a> QuestionRun<'a> {
-    pub(crate) fn set(config: &'a Config, files: &Files, folders: &RunFolders) -> Result<Self, LabError> {
+    pub(crate) fn new(
+        config: &'a Config,
+        files: &Files,
+        environment: &RunEnvironment,
+    ) -> Result<Self, LabError> {
         let folder = config.model.folder.as_deref().ok_or_else(|| {
             LabError::config("model.folder", "name the folder of a causal model with experts")
         })?;
-        let questions = Questions::read(config, files, folder, folders)?;
-        let model = Model::open(folder, config.model.precision.into(), folders.device)?;
+        let questions = Questions::read(config, files, folder, environment)?;
+        let model = Model::open(folder, config.model.precision.into(), environment.device)?;
         let settings = AdapterSettings {
             rank: config.model.rank,
             experts: config.model.expert_training,

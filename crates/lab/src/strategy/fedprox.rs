@@ -1,11 +1,11 @@
 //! FedProx: FedAvg whose members are held near the common model.
 
 use cloister_experts::LocalTraining;
-use cloister_params::block::BlockShape;
 use cloister_params::plan::ScoringRule;
 use serde::{Deserialize, Serialize};
 
-use super::{MemberUpdates, Strategy, StrategySettings, local_training};
+use super::fedavg::MeanByTexts;
+use super::{Strategy, StrategySettings, local_training};
 use crate::training::TrainingConfig;
 
 /// FedAvg with a proximal term (Li et al. 2020).
@@ -24,20 +24,9 @@ impl Default for FedProx {
 
 impl StrategySettings for FedProx {
     fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
-        Box::new(ProximalMean { proximal: self.proximal })
+        Box::new(MeanByTexts)
     }
-}
-
-struct ProximalMean {
-    proximal: f64,
-}
-
-impl Strategy for ProximalMean {
     fn training(&self, config: &TrainingConfig) -> LocalTraining {
         LocalTraining { proximal: self.proximal, ..local_training(config) }
-    }
-
-    fn shares(&mut self, _block: &BlockShape, updates: &MemberUpdates<'_>) -> Vec<f64> {
-        updates.by_texts()
     }
 }

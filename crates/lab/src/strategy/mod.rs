@@ -95,9 +95,10 @@ pub trait StrategySettings: Debug {
         false
     }
 
-    /// `lambda` of the routing regulariser, which a plan names.
-    fn routing_penalty(&self) -> f64 {
-        0.0
+    /// How members train: FedAvg's way, unless the strategy says otherwise. The seed is the caller's to set, for each
+    /// member and round.
+    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+        local_training(config)
     }
 
     /// Rejects what does not go with the rest of the run, and says what to change.
@@ -165,11 +166,6 @@ pub type StrategyMemory = BTreeMap<(usize, u32), Vec<f64>>;
 
 /// A strategy at work. Only [`shares`](Self::shares) has no default: the defaults are those of FedAvg.
 pub trait Strategy {
-    /// How members train. The seed is set by the caller, for each member and round.
-    fn training(&self, config: &TrainingConfig) -> LocalTraining {
-        local_training(config)
-    }
-
     /// What a member trains from, and what it is measured with.
     fn start(&self, _member: usize, global: &BlockVectors) -> BlockVectors {
         global.clone()

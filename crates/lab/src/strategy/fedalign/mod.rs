@@ -31,8 +31,13 @@ impl StrategySettings for FedAlignMoE {
         !(conditions.secure && self.cohorts == CohortRule::Everyone)
     }
 
-    fn routing_penalty(&self) -> f64 {
-        self.routing_penalty
+    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+        LocalTraining {
+            routing_penalty: self.routing_penalty,
+            routing_form: self.routing_form,
+            region_form: self.region_form,
+            ..local_training(config)
+        }
     }
 
     fn check(&self, conditions: RunConditions) -> Result<(), String> {
@@ -144,15 +149,6 @@ pub(super) fn consistency_weight(
 }
 
 impl Strategy for Alignment {
-    fn training(&self, config: &TrainingConfig) -> LocalTraining {
-        LocalTraining {
-            routing_penalty: self.settings.routing_penalty,
-            routing_form: self.settings.routing_form,
-            region_form: self.settings.region_form,
-            ..local_training(config)
-        }
-    }
-
     fn start(&self, member: usize, global: &BlockVectors) -> BlockVectors {
         match &self.local_routers {
             Some(routers) => routers.start(member, global),
