@@ -1,11 +1,127 @@
-//! The round as deterministic state machines: member, custodian, coordinator.
+//! The rounds of a consortium as deterministic state machines: [`Coordinator`], [`Member`] and [`Custodian`].
 //!
-//! Frames, time and randomness come in through `handle_*`; frames, tasks and records to keep come out of
-//! `poll_output`, in the order in which they must be carried out. Nothing here does IO or reads a clock.
+//! In each round, members train one model on their own data. Only sums over enough of them are opened, and every party
+//! checks each step before it acts on it. Requirement ids such as `ROUND-03` refer to `protocols/`, which starts with
+//! `protocols/README.md`.
 //!
-//! Received bytes pass through types, each with one way in: `Signed` (parsed) → [`statement::Verified`] →
-//! [`manifest::CheckedManifest`] (scored) → [`sealed::SealedCohorts`] → [`opening::OpenedSum`] →
-//! [`model::Model`]. Requirement ids refer to `protocols/`.
+//! # What it is not
+//! Nothing here does IO, reads a clock, starts a thread or draws randomness by itself. The caller (a *driver*) moves
+//! frames, stores what it is told to store, and passes time and randomness in. How masks, seals and signatures are
+//! made is in `cloister_crypto`; what travels is in `cloister_wire`; training is the driver's.
+//!
+//! # Trust
+//! - The coordinator is trusted for availability alone. It sees masked uploads, noised sketches and sums; what it
+//!   proposes is checked by everybody.
+//! - Custodians hold shares of members' secrets. As long as at most `f` of them collude with the coordinator, it opens
+//!   no sum but those that both seals permit; the consortium file's floors say how many `f` is.
+//! - Members are trusted for nothing that others depend on: a bad dealing or a lying upload is shown by evidence that
+//!   everybody can check.
+//!
+//! # Call order
+//! 1. Make a state machine with `new`. After a restart, pass in what it had stored ([`MemberConfig`],
+//!    [`CustodianConfig`], [`Coordinator::restore`]).
+//! 2. Call `handle_…` for whatever happens: a frame, a link that opens or closes, a deadline that passes. An error says
+//!    whose fault it is, and the state is as it was before.
+//! 3. After each call, carry out everything that `poll_output` gives, **in its order**: what is to be stored must be on
+//!    disk before a frame that comes after it leaves.
+//! 4. When a member says [`MemberOutput::Train`], train, and call [`Member::contribute`].
+//!
+//! The modules follow the data. Received bytes pass through types, each with one way in: `Signed` (parsed) →
+//! [`statement::Verified`] → [`manifest::CheckedManifest`] (scored) → [`sealed::SealedCohorts`] →
+//! [`opening::OpenedSum`] → [`Model`].
+//!
+//! # Example
+//! A round of seven hospitals, each of them member and custodian, in memory:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use cloister_cluster::consortium::consortium;
+//! use cloister_cluster::{plan, policy};
+//! use cloister_params::id::{PartyId, Round};
+//! use cloister_protocol::{
+//!     Coordinator, CoordinatorOutput, Custodian, CustodianConfig, CustodianOutput, Member, MemberConfig, MemberOutput,
+//!     OpeningHistory, Time,
+//! };
+//! use rand_chacha::ChaCha20Rng;
+//! use rand_core::SeedableRng;
+//!
+//! let hospitals = consortium(&[1; 7]);
+//! let settings = plan::template(2, 5, 1);
+//! let model = plan::model(&settings);
+//! let epoch = hospitals.epoch.clone();
+//! let random = &mut ChaCha20Rng::seed_from_u64(1);
+//!
+//! let mut coordinator =
+//!     Coordinator::new(hospitals.keys[&PartyId::COORDINATOR].clone(), epoch.clone(), model.clone());
+//! let mut parties = BTreeMap::new();
+//! for id in epoch.consortium().members() {
+//!     let (key, policy, openings) = (hospitals.keys[&id].clone(), policy(&hospitals), OpeningHistory::default());
+//!     let member = Member::new(MemberConfig {
+//!         id,
+//!         key: key.clone(),
+//!         epoch: epoch.clone(),
+//!         policy: policy.clone(),
+//!         task: plan::task(&settings),
+//!         model: model.clone(),
+//!         last_announced: None,
+//!         openings: openings.clone(),
+//!     });
+//!     let (epoch, model) = (epoch.clone(), model.digest());
+//!     let custodian =
+//!         Custodian::new(CustodianConfig { id, key, epoch, policy, model, signed: Vec::new(), openings });
+//!     parties.insert(id, (member, custodian));
+//!     coordinator.handle_connected(id, Time(0));
+//! }
+//!
+//! assert_eq!(coordinator.start_round(settings.clone(), Time(0)), Ok(Round(1)));
+//! let report = loop {
+//!     // A driver stores what `Keep` outputs hold; this one has no disk.
+//!     let mut ended = None;
+//!     while let Some(output) = coordinator.poll_output() {
+//!         match output {
+//!             CoordinatorOutput::Send { to, frame } => {
+//!                 let (member, custodian) = parties.get_mut(&to).unwrap();
+//!                 if frame.is_for_members() {
+//!                     member.handle_frame(frame.clone(), random)?;
+//!                 }
+//!                 if frame.is_for_custodians() {
+//!                     custodian.handle_frame(frame, random)?;
+//!                 }
+//!             }
+//!             CoordinatorOutput::Ended(report) => ended = Some(report),
+//!             _ => {}
+//!         }
+//!     }
+//!     if let Some(report) = ended {
+//!         break report;
+//!     }
+//!     for (id, (member, custodian)) in &mut parties {
+//!         while let Some(output) = member.poll_output() {
+//!             match output {
+//!                 MemberOutput::Send(frame) => coordinator.handle_frame(*id, frame, Time(0))?,
+//!                 MemberOutput::Train { digest, .. } => {
+//!                     let trained = plan::contribution(&settings, random);
+//!                     member.contribute(digest, trained, random)?;
+//!                 }
+//!                 _ => {}
+//!             }
+//!         }
+//!         while let Some(output) = custodian.poll_output() {
+//!             if let CustodianOutput::Send(frame) = output {
+//!                 coordinator.handle_frame(*id, frame, Time(0))?;
+//!             }
+//!         }
+//!     }
+//! };
+//!
+//! assert_eq!(report.uploaded.len(), 7);
+//! assert_eq!(report.opened.len(), settings.blocks.len());
+//! for (member, _) in parties.values() {
+//!     assert_eq!(member.model(), &report.model);
+//! }
+//! # Ok::<(), cloister_protocol::Fault>(())
+//! ```
 
 mod applying;
 pub mod bars;
@@ -21,8 +137,16 @@ pub mod member;
 pub mod model;
 pub mod opening;
 pub mod openings;
-pub mod recompute;
+mod recompute;
 mod reveals;
 pub mod round;
 pub mod sealed;
 pub mod statement;
+
+pub use contribution::Contribution;
+pub use coordinator::{Coordinator, CoordinatorOutput, RoundReport, Time};
+pub use custodian::{Custodian, CustodianConfig, CustodianOutput};
+pub use fault::{Fault, Misbehaviour, Refusal};
+pub use member::{Member, MemberConfig, MemberOutput, MemberTask};
+pub use model::Model;
+pub use openings::OpeningHistory;

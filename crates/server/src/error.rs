@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use cloister_params::id::{PartyId, Round};
 use cloister_privacy::ledger::LedgerError;
-use cloister_protocol::coordinator::ResumeError;
+use cloister_protocol::coordinator::RestoreError;
 use cloister_transport::{BindError, RosterError};
 use thiserror::Error;
 
@@ -60,7 +60,7 @@ pub enum ServerError {
         /// The folder.
         folder: PathBuf,
         /// What is wrong.
-        why: Box<ResumeError>,
+        why: Box<RestoreError>,
     },
     /// Too few members came.
     #[error(

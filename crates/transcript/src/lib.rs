@@ -1,7 +1,38 @@
-//! The log of a round: an RFC 6962 tree over canonical bodies, without any signature in a leaf (`LOG-01`).
+//! The log of a round: a Merkle tree (RFC 6962) over everything that the round's outcome follows from (`LOG-01`).
 //!
-//! Each seal names the root of the log up to it, so that whoever signs a seal signs everything before it. Rounds
-//! are chained through the digests of their endings.
+//! Each seal names the root of the log up to it, so a custodian that signs a seal signs everything before it. Rounds are
+//! chained by the digests of their endings, which the next plan names. Leaves are canonical bodies without signatures:
+//! whoever signs, and however often, the root stays the same.
+//!
+//! # What it is not
+//! The log holds masked blocks by their digests only, and no secret that both seals did not permit to reveal. It does
+//! not check what it is given: `cloister_protocol` appends only what it checked.
+//!
+//! # Trust
+//! The coordinator writes the log. Anybody who holds the bodies computes the same root, and compares it with the one
+//! that a quorum of custodians signed.
+//!
+//! # Example
+//! Reading a log: two parties that hold the same bodies agree on the root, and one other byte changes it.
+//!
+//! ```
+//! use cloister_params::id::PartyId;
+//! use cloister_transcript::{EntryKind, RoundLog};
+//!
+//! let mut log = RoundLog::default();
+//! log.push(EntryKind::Plan, PartyId::COORDINATOR, b"the plan's body".to_vec());
+//! log.push(EntryKind::Announcement, PartyId(3), b"the announcement's body".to_vec());
+//!
+//! let mut recomputed = RoundLog::default();
+//! for entry in log.entries() {
+//!     recomputed.push(entry.kind, entry.party, entry.body.clone());
+//! }
+//! assert_eq!(recomputed.root(), log.root());
+//!
+//! recomputed.push(EntryKind::Manifest, PartyId::COORDINATOR, Vec::new());
+//! assert_ne!(recomputed.root(), log.root());
+//! assert!(log.entries()[1].to_json_line().starts_with(r#"{"kind":"announcement","party":3,"#));
+//! ```
 
 use cloister_crypto::merkle;
 use cloister_params::id::{Digest, PartyId};
@@ -58,7 +89,7 @@ impl EntryKind {
 
 /// An entry: what, of whom, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct LogEntry {
     /// What it is.
     pub kind: EntryKind,
     /// Whose statement it is; the coordinator's for plans, manifests, seals and endings.
@@ -67,7 +98,7 @@ pub struct Entry {
     pub body: Vec<u8>,
 }
 
-impl Entry {
+impl LogEntry {
     /// The hash of the entry's leaf: kind, party (little-endian) and body.
     pub fn leaf(&self) -> Digest {
         merkle::leaf_hash(&[&[self.kind as u8], &self.party.0.to_le_bytes()[..], &self.body].concat())
@@ -88,14 +119,14 @@ impl Entry {
 /// The log of one round.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RoundLog {
-    entries: Vec<Entry>,
+    entries: Vec<LogEntry>,
     leaves: Vec<Digest>,
 }
 
 impl RoundLog {
     /// Appends an entry.
     pub fn push(&mut self, kind: EntryKind, party: PartyId, body: Vec<u8>) {
-        let entry = Entry { kind, party, body };
+        let entry = LogEntry { kind, party, body };
         self.leaves.push(entry.leaf());
         self.entries.push(entry);
     }
@@ -106,7 +137,7 @@ impl RoundLog {
     }
 
     /// All entries so far.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[LogEntry] {
         &self.entries
     }
 }
@@ -132,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_file_holds_the_entry() {
-        let entry = Entry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab] };
+        let entry = LogEntry { kind: EntryKind::Seal1, party: PartyId(3), body: vec![0xab] };
         let line = entry.to_json_line();
         assert!(
             line.starts_with(r#"{"kind":"seal-1","party":3,"leaf":""#) && line.ends_with(r#""body":"ab"}"#)

@@ -77,7 +77,7 @@ fn round_with_a_silent_member(stage: &mut Stage, untold: &[PartyId]) {
 /// The words of every sum that the last round published.
 fn published(stage: &Stage) -> BTreeMap<BlockId, Vec<i32>> {
     let mut sums: BTreeMap<BlockId, Vec<i32>> = BTreeMap::new();
-    for frame in stage.world.coordinator.start().last_sums {
+    for frame in stage.world.coordinator.checkpoint().last_sums {
         let Frame::Chunk(chunk) = frame else { continue };
         let words = chunk.bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word));
         sums.entry(chunk.block).or_default().extend(words);

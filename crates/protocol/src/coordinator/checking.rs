@@ -8,7 +8,7 @@ use cloister_wire::frame::{Frame, chunks};
 use cloister_wire::message::Message;
 
 use super::revealing::Opened;
-use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
+use super::{Announced, Coordinator, CoordinatorPhase, Event, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour};
 use crate::late::blame::BlamedRow;
 use crate::late::check::check_sum;
@@ -118,14 +118,15 @@ impl Coordinator {
         let members: Vec<PartyId> = checking.sketchers(&announced.context).into_iter().collect();
         let request = if members.is_empty() { Vec::new() } else { checking.request(&announced.context) };
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
-        self.put_phase(Phase::Checking(announced, Box::new(checking)));
+        self.put_phase(CoordinatorPhase::Checking(announced, Box::new(checking)));
         request.iter().for_each(|frame| self.send_to(members.clone(), frame));
         self.advance_checking(now, false);
     }
 
     /// Goes to the next stage when everyone who is connected has said what this one asks for.
     pub(super) fn advance_checking(&mut self, now: Time, expired: bool) {
-        let Some(Phase::Checking(announced, checking)) = self.round.as_ref().map(|active| &active.phase)
+        let Some(CoordinatorPhase::Checking(announced, checking)) =
+            self.round.as_ref().map(|active| &active.phase)
         else {
             return;
         };
@@ -152,7 +153,8 @@ impl Coordinator {
     }
 
     fn ask_for_answers(&mut self, now: Time) {
-        let Some(Phase::Checking(announced, checking)) = self.round.as_ref().map(|active| &active.phase)
+        let Some(CoordinatorPhase::Checking(announced, checking)) =
+            self.round.as_ref().map(|active| &active.phase)
         else {
             return;
         };
@@ -178,7 +180,8 @@ impl Coordinator {
 
     /// Shows the members of each pair whose answers differ the other's answer.
     fn ask_for_openings(&mut self, blocks: Vec<BlockId>, now: Time) {
-        let Some(Phase::Checking(announced, checking)) = self.round.as_ref().map(|active| &active.phase)
+        let Some(CoordinatorPhase::Checking(announced, checking)) =
+            self.round.as_ref().map(|active| &active.phase)
         else {
             return;
         };
@@ -195,7 +198,7 @@ impl Coordinator {
     }
 
     fn enter(&mut self, stage: Stage, now: Time) {
-        if let Some(Phase::Checking(announced, checking)) =
+        if let Some(CoordinatorPhase::Checking(announced, checking)) =
             self.round.as_mut().map(|active| &mut active.phase)
         {
             checking.stage = stage;
@@ -205,14 +208,15 @@ impl Coordinator {
     }
 
     fn finish_checking(&mut self, now: Time) {
-        if let Some(Phase::Checking(announced, checking)) = self.take_phase() {
+        if let Some(CoordinatorPhase::Checking(announced, checking)) = self.take_phase() {
             self.propose_closing(announced, *checking, now);
         }
     }
 
     /// Takes something that a member signed or showed of its upload.
     pub(super) fn handle_evidence(&mut self, from: PartyId, message: &Message) -> Result<(), Fault> {
-        let Some(Phase::Checking(announced, checking)) = self.round.as_mut().map(|active| &mut active.phase)
+        let Some(CoordinatorPhase::Checking(announced, checking)) =
+            self.round.as_mut().map(|active| &mut active.phase)
         else {
             return Err(unexpected(from, "what a member says of its upload"));
         };

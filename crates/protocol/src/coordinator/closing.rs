@@ -12,7 +12,7 @@ use cloister_wire::statement::{BlamedMember, Certificate, Closing, Recomputed, S
 use super::ballot::Ballot;
 use super::checking::Checking;
 use super::uploads::Uploads;
-use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
+use super::{Announced, Coordinator, CoordinatorPhase, Event, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::late::{Judgement, is_applied, judge};
 use crate::model::{Model, block_parts};
@@ -205,7 +205,7 @@ impl Coordinator {
         let evidence = ClosingMaterial { before: self.model.clone(), shown };
         let summed = (opened.cohorts, opened.uploads);
         let closing = Recomputing::new(&body, opened.before, evidence, (opened.sums, model), summed);
-        self.put_phase(Phase::Closing(announced, Box::new(closing)));
+        self.put_phase(CoordinatorPhase::Closing(announced, Box::new(closing)));
         self.assign_recomputation(now);
     }
 
@@ -217,7 +217,8 @@ impl Coordinator {
     pub(super) fn assign_recomputation(&mut self, now: Time) {
         let quorum = self.recompute_quorum();
         let connected = self.connected.clone();
-        let Some(Phase::Closing(announced, closing)) = self.round.as_mut().map(|active| &mut active.phase)
+        let Some(CoordinatorPhase::Closing(announced, closing)) =
+            self.round.as_mut().map(|active| &mut active.phase)
         else {
             return;
         };
@@ -241,7 +242,8 @@ impl Coordinator {
 
     pub(super) fn advance_closing(&mut self, now: Time, expired: bool) {
         if expired
-            && let Some(Phase::Closing(_, closing)) = self.round.as_mut().map(|active| &mut active.phase)
+            && let Some(CoordinatorPhase::Closing(_, closing)) =
+                self.round.as_mut().map(|active| &mut active.phase)
         {
             closing.give_up_waiting();
         }
@@ -258,7 +260,8 @@ impl Coordinator {
         signed: Signed<Recomputed>,
     ) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
-        let Some(Phase::Closing(announced, closing)) = self.round.as_mut().map(|active| &mut active.phase)
+        let Some(CoordinatorPhase::Closing(announced, closing)) =
+            self.round.as_mut().map(|active| &mut active.phase)
         else {
             // Enough others had recomputed before.
             return Ok(());
@@ -281,14 +284,15 @@ impl Coordinator {
     /// Once it is certified and recomputed, everyone gets the sums and the certificate.
     pub(super) fn finish_closing_if_complete(&mut self) {
         let quorum = self.recompute_quorum();
-        let Some(Phase::Closing(_, closing)) = self.round.as_ref().map(|active| &active.phase) else {
+        let Some(CoordinatorPhase::Closing(_, closing)) = self.round.as_ref().map(|active| &active.phase)
+        else {
             return;
         };
         let Some(certificate) = closing.certificate.clone() else { return };
         if !closing.is_recomputed(quorum) {
             return;
         }
-        let Some(Phase::Closing(announced, closing)) = self.take_phase() else { return };
+        let Some(CoordinatorPhase::Closing(announced, closing)) = self.take_phase() else { return };
         let members: Vec<PartyId> = self.epoch.consortium().members().collect();
         let round = announced.context.round();
         let sums: Vec<Frame> = closing

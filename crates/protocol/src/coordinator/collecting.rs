@@ -13,7 +13,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{AbortReason, Announcement, ReceivingKey, Signed};
 
-use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
+use super::{Announced, Coordinator, CoordinatorPhase, Event, Time, unexpected};
 use crate::dealing::{check_announcement, check_letter_fault};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{Announcements, keep_announcement};
@@ -32,7 +32,7 @@ impl Coordinator {
         let epoch = self.epoch.clone();
         let active = self.round.as_mut().ok_or(unexpected(from, "a receiving key"))?;
         let number = active.number;
-        let Phase::Keys(keys) = &mut active.phase else {
+        let CoordinatorPhase::Keys(keys) = &mut active.phase else {
             return Err(unexpected(from, "a receiving key"));
         };
         let key = check_partys(&signed, &epoch, Role::Custodian).map_err(|what| what.by(from))?;
@@ -50,7 +50,7 @@ impl Coordinator {
     pub(super) fn advance_keys(&mut self, now: Time, expired: bool) {
         let floors = self.epoch.consortium().floors();
         let custodians: BTreeSet<PartyId> = self.epoch.consortium().custodians().collect();
-        let Some(Phase::Keys(keys)) = self.round.as_ref().map(|active| &active.phase) else {
+        let Some(CoordinatorPhase::Keys(keys)) = self.round.as_ref().map(|active| &active.phase) else {
             return;
         };
         let awaited = custodians.iter().filter(|custodian| self.connected.contains(custodian));
@@ -66,7 +66,7 @@ impl Coordinator {
     /// Writes, signs and sends the plan (step 1).
     fn send_plan(&mut self, now: Time) {
         let Some(active) = &mut self.round else { return };
-        let Phase::Keys(keys) = &mut active.phase else {
+        let CoordinatorPhase::Keys(keys) = &mut active.phase else {
             return;
         };
         let keys = std::mem::take(keys);
@@ -107,7 +107,7 @@ impl Coordinator {
         };
         let (number, limit) = (active.number, active.settings.deadlines.announce);
         active.refused.extend(barred.iter().copied());
-        active.phase = Phase::Announcing(Box::new(announced));
+        active.phase = CoordinatorPhase::Announcing(Box::new(announced));
         self.last_sums.clear();
         self.event(Event::Planned(number));
         if !barred.is_empty() {
@@ -242,7 +242,9 @@ impl Coordinator {
         now: Time,
     ) -> Result<(), Fault> {
         let Some(
-            Phase::Announcing(announced) | Phase::Sealing1(announced, _) | Phase::Uploading(announced, _),
+            CoordinatorPhase::Announcing(announced)
+            | CoordinatorPhase::Sealing1(announced, _)
+            | CoordinatorPhase::Uploading(announced, _),
         ) = self.round.as_mut().map(|active| &mut active.phase)
         else {
             return Err(unexpected(from, "a complaint about a letter"));
@@ -273,7 +275,7 @@ impl Coordinator {
     fn exclude(&mut self, dealer: PartyId, now: Time) {
         let Some(active) = &mut self.round else { return };
         active.refused.insert(dealer);
-        let Phase::Announcing(announced) = &mut active.phase else {
+        let CoordinatorPhase::Announcing(announced) = &mut active.phase else {
             return self.propose_abort(AbortReason::BadDealing, now);
         };
         announced.announcements.remove(&dealer);
@@ -283,7 +285,7 @@ impl Coordinator {
 
     fn announcing(&mut self, from: PartyId, what: &'static str) -> Result<&mut Announced, Fault> {
         match self.round.as_mut().map(|active| &mut active.phase) {
-            Some(Phase::Announcing(announced)) => Ok(announced),
+            Some(CoordinatorPhase::Announcing(announced)) => Ok(announced),
             _ => Err(unexpected(from, what)),
         }
     }
@@ -291,7 +293,7 @@ impl Coordinator {
     pub(super) fn advance_announcing(&mut self, now: Time, expired: bool) {
         let awaited = self.awaited_members();
         let Some(active) = &self.round else { return };
-        let Phase::Announcing(announced) = &active.phase else { return };
+        let CoordinatorPhase::Announcing(announced) = &active.phase else { return };
         let reachable: BTreeSet<PartyId> =
             self.connected.difference(&active.silent_custodians).copied().collect();
         let whole: BTreeSet<PartyId> =
@@ -300,7 +302,7 @@ impl Coordinator {
         let members = self.epoch.consortium().members();
         let possible = members.filter(|member| whole.contains(member) || !active.refused.contains(member));
         if !announced.context.reaches_floor(possible) {
-            // Nobody needs to wait for members that said that they take no part.
+            // Nobody needs to wait for members that sent a `Refusal`.
             return self.propose_abort(AbortReason::TooFewAnnounced, now);
         }
         let all_here = awaited.iter().all(|member| whole.contains(member))

@@ -7,7 +7,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{Abort, Certificate};
 
-use super::{Announced, Coordinator, CoordinatorOutput, Phase, RoundReport};
+use super::{Announced, Coordinator, CoordinatorOutput, CoordinatorPhase, RoundReport};
 use crate::ending::KnownEnding;
 use crate::model::Model;
 
@@ -23,7 +23,7 @@ fn parameters_after(announced: &Announced, ending: &Ending) -> PerBlock<Digest> 
 
 impl Coordinator {
     pub(super) fn finish_abort(&mut self, certificate: Certificate<Abort>) {
-        let Some(Phase::Aborting(announced, _)) = self.take_phase() else {
+        let Some(CoordinatorPhase::Aborting(announced, _)) = self.take_phase() else {
             return;
         };
         let model = self.model.clone();

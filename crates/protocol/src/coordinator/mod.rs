@@ -46,7 +46,7 @@ use sealing::{Sealing1, Sealing2, Uploading};
 pub use input::{Input, InputError};
 pub use model_sending::{ModelParts, ModelUnderWay, OutdatedModel};
 pub use output::{CoordinatorOutput, Event, RoundReport};
-pub use restoring::{ResumeError, Start};
+pub use restoring::{CoordinatorCheckpoint, RestoreError};
 pub use uploads::Erasure;
 
 /// Milliseconds since an origin of the driver's choice.
@@ -82,11 +82,11 @@ struct ActiveRound {
     silent_custodians: BTreeSet<PartyId>,
     /// Custodians that know how this round, or a later one, ended.
     ahead: BTreeMap<PartyId, Round>,
-    phase: Phase,
+    phase: CoordinatorPhase,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum CoordinatorPhase {
     Keys(BTreeMap<PartyId, Signed<ReceivingKey>>),
     Announcing(Box<Announced>),
     Sealing1(Box<Announced>, Box<Sealing1>),
@@ -186,7 +186,7 @@ impl Coordinator {
             refused: BTreeSet::new(),
             silent_custodians: BTreeSet::new(),
             ahead: BTreeMap::new(),
-            phase: Phase::Keys(BTreeMap::new()),
+            phase: CoordinatorPhase::Keys(BTreeMap::new()),
         });
         let custodians: Vec<PartyId> = self.epoch.consortium().custodians().collect();
         self.send_to(custodians, &Frame::Message(Message::KeyRequest { round: number }));
@@ -196,7 +196,9 @@ impl Coordinator {
     /// A party is reachable, again or for the first time: it gets what the present step needs of it.
     pub fn handle_connected(&mut self, party: PartyId, now: Time) {
         self.connected.insert(party);
-        if let Some(Phase::Closing(_, closing)) = self.round.as_mut().map(|active| &mut active.phase) {
+        if let Some(CoordinatorPhase::Closing(_, closing)) =
+            self.round.as_mut().map(|active| &mut active.phase)
+        {
             closing.reconsider(party);
         }
         for frame in self.frames_to_catch_up(party) {
@@ -278,14 +280,16 @@ impl Coordinator {
     fn advance(&mut self, now: Time, expired: bool) {
         let Some(active) = &self.round else { return };
         match &active.phase {
-            Phase::Keys(_) => self.advance_keys(now, expired),
-            Phase::Announcing(_) => self.advance_announcing(now, expired),
-            Phase::Uploading(..) => self.advance_uploading(now, expired),
-            Phase::Revealing(..) => self.advance_revealing(now, expired),
-            Phase::Checking(..) => self.advance_checking(now, expired),
-            Phase::Closing(..) => self.advance_closing(now, expired),
-            Phase::Sealing1(..) if expired => self.propose_abort(AbortReason::NotSealed, now),
-            Phase::Sealing1(..) | Phase::Sealing2(..) | Phase::Aborting(..) => {
+            CoordinatorPhase::Keys(_) => self.advance_keys(now, expired),
+            CoordinatorPhase::Announcing(_) => self.advance_announcing(now, expired),
+            CoordinatorPhase::Uploading(..) => self.advance_uploading(now, expired),
+            CoordinatorPhase::Revealing(..) => self.advance_revealing(now, expired),
+            CoordinatorPhase::Checking(..) => self.advance_checking(now, expired),
+            CoordinatorPhase::Closing(..) => self.advance_closing(now, expired),
+            CoordinatorPhase::Sealing1(..) if expired => self.propose_abort(AbortReason::NotSealed, now),
+            CoordinatorPhase::Sealing1(..)
+            | CoordinatorPhase::Sealing2(..)
+            | CoordinatorPhase::Aborting(..) => {
                 if expired {
                     self.event(Event::QuorumLost("custodians' signatures are missing"));
                 }
@@ -349,7 +353,7 @@ impl Coordinator {
     }
 }
 
-impl Phase {
+impl CoordinatorPhase {
     fn announced(&self) -> Option<&Announced> {
         match self {
             Self::Keys(_) => None,

@@ -50,7 +50,7 @@ pub enum Event {
         /// What is wrong.
         why: &'static str,
     },
-    /// A party takes no part and says why.
+    /// A party does not take part in the round, for this reason.
     Refused(PartyId, String),
     /// The first seal is certified.
     Sealed,

@@ -10,15 +10,15 @@ use cloister_wire::opening::OpeningRecord;
 use thiserror::Error;
 
 use super::input::Input;
-use super::{Coordinator, CoordinatorOutput, Phase, Time};
+use super::{Coordinator, CoordinatorOutput, CoordinatorPhase, Time};
 use crate::ending::KnownEnding;
 use crate::fault::{Fault, Misbehaviour};
 use crate::model::Model;
 use crate::openings::OpeningHistory;
 
-/// What a coordinator begins a round with.
+/// What a coordinator begins a round with: with it and the inputs since, the coordinator is restored.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Start {
+pub struct CoordinatorCheckpoint {
     /// The model after the last round.
     pub model: Model,
     /// How the last round ended; none before the first.
@@ -31,17 +31,17 @@ pub struct Start {
     pub bad_dealings: Vec<BadDealing>,
 }
 
-/// Why a coordinator cannot be had again.
+/// Why a coordinator cannot be restored.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum ResumeError {
-    /// The ending, or evidence of a bad dealing, is not one of this epoch, or does not hold.
-    #[error("the last ending or a kept bad dealing does not hold: {0}")]
+pub enum RestoreError {
+    /// The ending, or evidence of a bad dealing, is of another epoch, or a signature in it does not hold.
+    #[error("the stored ending or a stored bad dealing does not hold: {0}")]
     Evidence(#[from] Misbehaviour),
     /// The model is not the one that the ending names.
-    #[error("the model is not the one after the last ending")]
+    #[error("the stored model is not the one after the stored ending")]
     Model,
-    /// An input was refused, which was taken before.
-    #[error("an input was taken before and is refused now: {0}")]
+    /// An input is rejected that was accepted before the restart.
+    #[error("a stored input was accepted before and is rejected now: {0}")]
     Input(#[from] Fault),
 }
 
@@ -49,7 +49,7 @@ impl Coordinator {
     /// Takes an input.
     ///
     /// # Errors
-    /// What the input's own function refuses; the coordinator is unchanged then, and the input need not be kept.
+    /// What the input's own function rejects; the coordinator is unchanged then, and the input need not be stored.
     pub fn handle(&mut self, input: Input, now: Time) -> Result<(), Fault> {
         match input {
             Input::StartRound(settings) => self.start_round(*settings, now).map(|_| ()),
@@ -74,24 +74,25 @@ impl Coordinator {
         }
     }
 
-    /// The coordinator after the inputs that it took since the last round ended, in their order. Whatever it signed,
-    /// proposed or published for them it signs, proposes or publishes again, byte by byte: it has no randomness
-    /// (`ROUND-27`). Only what concerns the disk is still to be carried out; frames are sent again to whoever
-    /// connects.
+    /// Restores a coordinator from the inputs that it accepted since the last round ended, in their order.
+    ///
+    /// Whatever it signed, proposed or published for them it signs, proposes or publishes once more, byte for byte,
+    /// because it has no randomness (`ROUND-27`). Only outputs that concern the disk remain to be carried out; frames
+    /// are sent again to each party that connects.
     ///
     /// # Errors
-    /// See [`ResumeError`]: the records are not those of one coordinator of this epoch.
-    pub fn resume(
+    /// See [`RestoreError`]: the records are not those of one coordinator of this epoch.
+    pub fn restore(
         key: Arc<SigningKey>,
         epoch: Arc<Epoch>,
-        start: Start,
+        start: CoordinatorCheckpoint,
         inputs: impl IntoIterator<Item = (Input, Time)>,
-    ) -> Result<Self, ResumeError> {
+    ) -> Result<Self, RestoreError> {
         let mut coordinator = Self::new(key, epoch, start.model);
         if let Some(ending) = start.last_ending {
             let known = KnownEnding::check(&ending, &coordinator.epoch)?;
             if known.model != coordinator.model.digest() {
-                return Err(ResumeError::Model);
+                return Err(RestoreError::Model);
             }
             coordinator.chain.advance(&known);
             coordinator.last_ending = Some(ending);
@@ -103,16 +104,16 @@ impl Coordinator {
         }
         for (input, now) in inputs {
             coordinator.handle(input, now)?;
-            let is_for_the_disk =
-                |output: &_| matches!(output, CoordinatorOutput::Ended(_) | CoordinatorOutput::Erase(_));
-            coordinator.outputs.retain(is_for_the_disk);
+            coordinator
+                .outputs
+                .retain(|output| matches!(output, CoordinatorOutput::Ended(_) | CoordinatorOutput::Erase(_)));
         }
         Ok(coordinator)
     }
 
-    /// What the next round begins with, once the last has ended.
-    pub fn start(&self) -> Start {
-        Start {
+    /// What to store once a round has ended: the next one begins with it.
+    pub fn checkpoint(&self) -> CoordinatorCheckpoint {
+        CoordinatorCheckpoint {
             model: self.model.clone(),
             last_ending: self.last_ending.clone(),
             last_sums: self.last_sums.clone(),
@@ -121,19 +122,19 @@ impl Coordinator {
         }
     }
 
-    /// Gives the present step its whole time again.
+    /// Gives the present phase its whole time again.
     fn begin_waiting_again(&mut self, now: Time) {
         let Some(active) = &self.round else { return };
         let deadlines = &active.settings.deadlines;
         let limit = match &active.phase {
-            Phase::Announcing(_) => deadlines.announce,
-            Phase::Uploading(..) => deadlines.upload,
-            Phase::Revealing(..) | Phase::Checking(..) => deadlines.reveal,
-            Phase::Keys(_)
-            | Phase::Sealing1(..)
-            | Phase::Sealing2(..)
-            | Phase::Aborting(..)
-            | Phase::Closing(..) => deadlines.seal,
+            CoordinatorPhase::Announcing(_) => deadlines.announce,
+            CoordinatorPhase::Uploading(..) => deadlines.upload,
+            CoordinatorPhase::Revealing(..) | CoordinatorPhase::Checking(..) => deadlines.reveal,
+            CoordinatorPhase::Keys(_)
+            | CoordinatorPhase::Sealing1(..)
+            | CoordinatorPhase::Sealing2(..)
+            | CoordinatorPhase::Aborting(..)
+            | CoordinatorPhase::Closing(..) => deadlines.seal,
         };
         self.wait(now, limit);
     }

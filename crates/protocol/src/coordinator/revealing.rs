@@ -10,7 +10,7 @@ use cloister_wire::frame::Frame;
 use cloister_wire::message::{Message, Reveal, RevealedSecret, RevealedSeeds};
 
 use super::uploads::Uploads;
-use super::{Announced, Coordinator, Event, Phase, Time, unexpected};
+use super::{Announced, Coordinator, CoordinatorPhase, Event, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour};
 use crate::opening::{OpenedSum, OpeningInputs, open_block};
 use crate::reveals::{CheckedReveals, dealt_keys};
@@ -200,7 +200,7 @@ impl Coordinator {
         what: &'static str,
     ) -> Result<(&Announced, &mut Revealing), Fault> {
         match self.round.as_mut().map(|active| &mut active.phase) {
-            Some(Phase::Revealing(announced, revealing)) if announced.context.round() == round => {
+            Some(CoordinatorPhase::Revealing(announced, revealing)) if announced.context.round() == round => {
                 Ok((announced, revealing))
             }
             _ => Err(unexpected(from, what)),
@@ -208,7 +208,7 @@ impl Coordinator {
     }
 
     pub(super) fn advance_revealing(&mut self, now: Time, expired: bool) {
-        let Some(Phase::Revealing(announced, revealing)) =
+        let Some(CoordinatorPhase::Revealing(announced, revealing)) =
             self.round.as_mut().map(|active| &mut active.phase)
         else {
             return;
@@ -242,7 +242,7 @@ impl Coordinator {
 
     /// Opens the sums, and asks for late sketches of them where the plan has them.
     fn open_sums(&mut self, now: Time) {
-        let Some(Phase::Revealing(announced, revealing)) = self.take_phase() else {
+        let Some(CoordinatorPhase::Revealing(announced, revealing)) = self.take_phase() else {
             return;
         };
         let opened = revealing.open_all(&announced.context);

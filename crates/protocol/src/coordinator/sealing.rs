@@ -14,7 +14,7 @@ use cloister_wire::statement::{
 use super::ballot::Ballot;
 use super::revealing::Revealing;
 use super::uploads::{Arriving, Uploads};
-use super::{Coordinator, CoordinatorOutput, Event, Phase, Time, unexpected};
+use super::{Coordinator, CoordinatorOutput, CoordinatorPhase, Event, Time, unexpected};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::{self, CheckedManifest};
 use crate::openings::opened_blocks;
@@ -77,7 +77,7 @@ impl Sealing2 {
 impl Coordinator {
     /// Scores the announcements and proposes the first seal (step 3).
     pub(super) fn propose_seal1(&mut self, whole: &BTreeSet<PartyId>, now: Time) {
-        let Some(Phase::Announcing(announced)) = self.take_phase() else {
+        let Some(CoordinatorPhase::Announcing(announced)) = self.take_phase() else {
             return;
         };
         let mut members = announced.announcements.clone();
@@ -90,16 +90,16 @@ impl Coordinator {
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         self.wait(now, announced.context.plan().settings.deadlines.seal);
-        self.put_phase(Phase::Sealing1(announced, Box::new(sealing)));
+        self.put_phase(CoordinatorPhase::Sealing1(announced, Box::new(sealing)));
         self.send_to(custodians, &proposal);
     }
 
     pub(super) fn propose_abort(&mut self, reason: AbortReason, now: Time) {
         let Some(phase) = self.take_phase() else { return };
         let announced = match phase {
-            Phase::Announcing(announced) | Phase::Sealing1(announced, _) | Phase::Uploading(announced, _) => {
-                announced
-            }
+            CoordinatorPhase::Announcing(announced)
+            | CoordinatorPhase::Sealing1(announced, _)
+            | CoordinatorPhase::Uploading(announced, _) => announced,
             other => return self.put_phase(other),
         };
         let abort = Abort {
@@ -113,7 +113,7 @@ impl Coordinator {
         let proposal = Frame::Message(Message::ProposeAbort { abort: ballot.body().to_vec() });
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         self.wait(now, announced.context.plan().settings.deadlines.seal);
-        self.put_phase(Phase::Aborting(announced, ballot));
+        self.put_phase(CoordinatorPhase::Aborting(announced, ballot));
         self.send_to(custodians, &proposal);
     }
 
@@ -131,22 +131,22 @@ impl Coordinator {
             return Ok(());
         }
         match self.round.as_mut().map(|active| &mut active.phase) {
-            Some(Phase::Sealing1(_, sealing)) => {
+            Some(CoordinatorPhase::Sealing1(_, sealing)) => {
                 if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
                     self.finish_seal1(certificate, now);
                 }
             }
-            Some(Phase::Sealing2(_, sealing)) => {
+            Some(CoordinatorPhase::Sealing2(_, sealing)) => {
                 if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
                     self.finish_seal2(certificate, now);
                 }
             }
-            Some(Phase::Aborting(_, ballot)) => {
+            Some(CoordinatorPhase::Aborting(_, ballot)) => {
                 if let Some(certificate) = ballot.count(from, body, signature, &epoch).map_err(by)? {
                     self.finish_abort(certificate);
                 }
             }
-            Some(Phase::Closing(_, closing)) => {
+            Some(CoordinatorPhase::Closing(_, closing)) => {
                 closing.count_vote(from, body, signature, &epoch).map_err(by)?;
                 self.finish_closing_if_complete();
             }
@@ -166,7 +166,7 @@ impl Coordinator {
 
     /// The first seal is certified: members upload (step 4).
     fn finish_seal1(&mut self, certificate: Certificate<Seal1>, now: Time) {
-        let Some(Phase::Sealing1(mut announced, sealing)) = self.take_phase() else {
+        let Some(CoordinatorPhase::Sealing1(mut announced, sealing)) = self.take_phase() else {
             return;
         };
         announced.cohorts = sealing.manifest.cohorts().to_vec();
@@ -182,12 +182,12 @@ impl Coordinator {
         let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
         self.wait(now, announced.context.plan().settings.deadlines.upload);
-        self.put_phase(Phase::Uploading(announced, Box::new(uploading)));
+        self.put_phase(CoordinatorPhase::Uploading(announced, Box::new(uploading)));
         self.send_to(self.everyone(), &invitation);
     }
 
     pub(super) fn handle_chunk(&mut self, from: PartyId, chunk: &Chunk) -> Result<(), Fault> {
-        let Some(Phase::Uploading(announced, uploading)) =
+        let Some(CoordinatorPhase::Uploading(announced, uploading)) =
             self.round.as_mut().map(|active| &mut active.phase)
         else {
             return Err(unexpected(from, "a chunk"));
@@ -210,7 +210,9 @@ impl Coordinator {
 
     /// Takes what an upload's masked block was erased to before a restart (`ROUND-29`).
     pub(super) fn handle_erased(&mut self, from: PartyId, block: BlockId, leaf: Digest) -> Result<(), Fault> {
-        let Some(Phase::Uploading(_, uploading)) = self.round.as_mut().map(|active| &mut active.phase) else {
+        let Some(CoordinatorPhase::Uploading(_, uploading)) =
+            self.round.as_mut().map(|active| &mut active.phase)
+        else {
             return Err(Fault::ApiMisuse("a block is erased of uploads alone"));
         };
         let arriving = uploading.arriving.get_mut(&from);
@@ -221,7 +223,7 @@ impl Coordinator {
     /// How many bytes of a member's upload were hashed: each that came, once (`ROUND-32`).
     pub fn hashed_bytes(&self, member: PartyId) -> u64 {
         match self.round.as_ref().map(|active| &active.phase) {
-            Some(Phase::Uploading(_, uploading)) => {
+            Some(CoordinatorPhase::Uploading(_, uploading)) => {
                 uploading.arriving.get(&member).map_or(0, Arriving::hashed)
             }
             _ => 0,
@@ -231,7 +233,7 @@ impl Coordinator {
     /// A member says that its upload is whole: it is, if its blocks make up the root that it signed.
     pub(super) fn handle_uploaded(&mut self, from: PartyId, signed: &Signed<Upload>) -> Result<(), Fault> {
         let epoch = self.epoch.clone();
-        let Some(Phase::Uploading(announced, uploading)) =
+        let Some(CoordinatorPhase::Uploading(announced, uploading)) =
             self.round.as_mut().map(|active| &mut active.phase)
         else {
             return Err(unexpected(from, "an upload"));
@@ -255,7 +257,8 @@ impl Coordinator {
 
     pub(super) fn advance_uploading(&mut self, now: Time, expired: bool) {
         let awaited = self.awaited_members();
-        let Some(Phase::Uploading(announced, uploading)) = self.round.as_ref().map(|active| &active.phase)
+        let Some(CoordinatorPhase::Uploading(announced, uploading)) =
+            self.round.as_ref().map(|active| &active.phase)
         else {
             return;
         };
@@ -280,7 +283,7 @@ impl Coordinator {
 
     /// Fixes who arrived, and proposes the second seal (step 5).
     fn propose_seal2(&mut self, now: Time) {
-        let Some(Phase::Uploading(mut announced, uploading)) = self.take_phase() else {
+        let Some(CoordinatorPhase::Uploading(mut announced, uploading)) = self.take_phase() else {
             return;
         };
         let present: BTreeSet<PartyId> = uploading.arrived.keys().copied().collect();
@@ -314,13 +317,13 @@ impl Coordinator {
         let proposal = Frame::Message(sealing.proposal());
         let custodians: Vec<PartyId> = announced.context.custodians().collect();
         self.wait(now, announced.context.plan().settings.deadlines.seal);
-        self.put_phase(Phase::Sealing2(announced, Box::new(sealing)));
+        self.put_phase(CoordinatorPhase::Sealing2(announced, Box::new(sealing)));
         self.send_to(custodians, &proposal);
     }
 
     /// The second seal is certified: secrets of the summed cohorts may be revealed (step 6).
     fn finish_seal2(&mut self, certificate: Certificate<Seal2>, now: Time) {
-        let Some(Phase::Sealing2(mut announced, sealing)) = self.take_phase() else {
+        let Some(CoordinatorPhase::Sealing2(mut announced, sealing)) = self.take_phase() else {
             return;
         };
         announced.certified.insert(body_digest(&certificate.body));
@@ -342,16 +345,16 @@ impl Coordinator {
             self.event(Event::Recovering(departed));
         }
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
-        self.put_phase(Phase::Revealing(announced, Box::new(revealing)));
+        self.put_phase(CoordinatorPhase::Revealing(announced, Box::new(revealing)));
         self.send_to(self.everyone(), &Frame::Message(message));
     }
 
-    pub(super) fn take_phase(&mut self) -> Option<Phase> {
+    pub(super) fn take_phase(&mut self) -> Option<CoordinatorPhase> {
         let active = self.round.as_mut()?;
-        Some(std::mem::replace(&mut active.phase, Phase::Keys(BTreeMap::new())))
+        Some(std::mem::replace(&mut active.phase, CoordinatorPhase::Keys(BTreeMap::new())))
     }
 
-    pub(super) fn put_phase(&mut self, phase: Phase) {
+    pub(super) fn put_phase(&mut self, phase: CoordinatorPhase) {
         if let Some(active) = &mut self.round {
             active.phase = phase;
         }

@@ -27,7 +27,7 @@ use crate::ending::{ChainPosition, KnownEnding};
 use crate::fault::{Fault, Misbehaviour};
 use crate::openings::OpeningHistory;
 use crate::statement::body_digest;
-use phase::Phase;
+use phase::CustodianPhase;
 
 /// What the driver of a custodian must do, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,7 +115,7 @@ pub struct Custodian {
     memory: Memory,
     /// The receiving key of one round, in memory only. It is made before the plan that names it.
     receiving: Option<(Round, ScalarSecret)>,
-    phase: Phase,
+    phase: CustodianPhase,
     outputs: VecDeque<CustodianOutput>,
 }
 
@@ -135,7 +135,7 @@ impl Custodian {
             bars: Bars::default(),
             memory,
             receiving: None,
-            phase: Phase::Idle,
+            phase: CustodianPhase::Idle,
             outputs: VecDeque::new(),
         }
     }

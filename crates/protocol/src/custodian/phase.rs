@@ -14,36 +14,36 @@ use crate::sealed::{SealedCohorts, SealedManifest};
 /// The phases of a round, in their order. A custodian signs by what it recorded as signed, not by its phase, so that
 /// it can sign a body again for a coordinator that lost the first signature.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum CustodianPhase {
     /// There is no plan that this custodian acts on.
     Idle,
     /// This custodian's policy does not admit the plan. It signs the round's abort and nothing else.
     Declined(Box<RoundContext>),
     /// Announcements and letters arrive, until the first seal is certified.
-    Announcing(Box<PlannedRound>),
+    Announcing(Box<CustodianRound>),
     /// Members upload, until the second seal is certified.
-    Uploading(Box<PlannedRound>, Box<SealedManifest>),
+    Uploading(Box<CustodianRound>, Box<SealedManifest>),
     /// Both seals are certified: this custodian reveals, and recomputes sums.
-    Opening(Box<PlannedRound>, Box<Recomputation>),
+    Opening(Box<CustodianRound>, Box<Recomputation>),
 }
 
 /// What a custodian holds of a round from its plan on. The coordinator sends announcements and letters once more after
 /// a lost link, so they are accepted in every later phase, too.
 #[derive(Debug)]
-pub(super) struct PlannedRound {
+pub(super) struct CustodianRound {
     pub(super) context: RoundContext,
     pub(super) announcements: Announcements,
     /// The shares in the letters that this custodian opened, by dealer.
     pub(super) shares: BTreeMap<PartyId, HeldShares>,
 }
 
-impl PlannedRound {
+impl CustodianRound {
     pub(super) fn new(context: RoundContext) -> Self {
         Self { context, announcements: Announcements::new(), shares: BTreeMap::new() }
     }
 }
 
-impl Phase {
+impl CustodianPhase {
     /// The round of the plan, admitted by this custodian's policy or not.
     pub(super) fn round(&self) -> Option<Round> {
         match self {
@@ -61,7 +61,7 @@ impl Phase {
     ///
     /// # Errors
     /// `what` is unexpected without a plan.
-    pub(super) fn planned(&self, what: &'static str) -> Result<&PlannedRound, Misbehaviour> {
+    pub(super) fn planned(&self, what: &'static str) -> Result<&CustodianRound, Misbehaviour> {
         match self {
             Self::Announcing(planned) | Self::Uploading(planned, _) | Self::Opening(planned, _) => {
                 Ok(planned)
@@ -74,7 +74,7 @@ impl Phase {
     ///
     /// # Errors
     /// `what` is unexpected without a plan.
-    pub(super) fn planned_mut(&mut self, what: &'static str) -> Result<&mut PlannedRound, Misbehaviour> {
+    pub(super) fn planned_mut(&mut self, what: &'static str) -> Result<&mut CustodianRound, Misbehaviour> {
         match self {
             Self::Announcing(planned) | Self::Uploading(planned, _) | Self::Opening(planned, _) => {
                 Ok(planned)
@@ -90,7 +90,7 @@ impl Phase {
     pub(super) fn sealed(
         &self,
         what: &'static str,
-    ) -> Result<(&PlannedRound, &SealedManifest), Misbehaviour> {
+    ) -> Result<(&CustodianRound, &SealedManifest), Misbehaviour> {
         match self {
             Self::Uploading(planned, sealed) => Ok((planned, sealed)),
             Self::Opening(planned, recomputation) => Ok((planned, recomputation.cohorts().sealed_manifest())),
@@ -105,7 +105,7 @@ impl Phase {
     pub(super) fn opening(
         &self,
         what: &'static str,
-    ) -> Result<(&PlannedRound, &Recomputation), Misbehaviour> {
+    ) -> Result<(&CustodianRound, &Recomputation), Misbehaviour> {
         match self {
             Self::Opening(planned, recomputation) => Ok((planned, recomputation)),
             _ => Err(Misbehaviour::TooEarly(what)),

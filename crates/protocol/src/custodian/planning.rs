@@ -7,7 +7,7 @@ use cloister_params::rule;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{ReceivingKey, Signed};
 
-use super::phase::{Phase, PlannedRound};
+use super::phase::{CustodianPhase, CustodianRound};
 use super::{Custodian, CustodianOutput, Memory};
 use crate::ending::KnownEnding;
 use crate::fault::{Fault, Refusal};
@@ -50,7 +50,7 @@ impl Custodian {
         }
         // A plan that comes once more, after a lost link, leaves what this custodian holds of its round.
         if self.phase.planned_round() != Some(round) {
-            self.phase = Phase::Announcing(Box::new(PlannedRound::new(context)));
+            self.phase = CustodianPhase::Announcing(Box::new(CustodianRound::new(context)));
         }
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Custodian {
         let round = context.round();
         self.send_refusal(round, reason.clone());
         self.outputs.push_back(CustodianOutput::Declined { round, reason });
-        self.phase = Phase::Declined(Box::new(context));
+        self.phase = CustodianPhase::Declined(Box::new(context));
     }
 
     /// Sends a `Refusal` with the rule that a plan breaks (`PLAN-10`).

@@ -9,7 +9,7 @@ use cloister_wire::codec;
 use cloister_wire::message::Message;
 use cloister_wire::statement::{Abort, Body, Certificate, Seal1, Seal2, Signed, Upload};
 
-use super::phase::Phase;
+use super::phase::CustodianPhase;
 use super::{Custodian, SignedStep};
 use crate::fault::{Fault, Misbehaviour, expect};
 use crate::manifest::CheckedManifest;
@@ -48,7 +48,7 @@ impl Custodian {
         manifest: Vec<u8>,
         certificate: &Certificate<Seal1>,
     ) -> Result<(), Misbehaviour> {
-        let Phase::Announcing(planned) = &self.phase else {
+        let CustodianPhase::Announcing(planned) = &self.phase else {
             return self.phase.planned("a first seal").map(|_| ());
         };
         let manifest = CheckedManifest::check(&planned.context, manifest, &planned.announcements)?;
@@ -94,7 +94,7 @@ impl Custodian {
     pub(super) fn handle_propose_abort(&mut self, abort: &[u8]) -> Result<(), Misbehaviour> {
         let body: Abort = codec::decode(abort)?;
         let context = match &self.phase {
-            Phase::Declined(context) if context.round() == body.round => context,
+            CustodianPhase::Declined(context) if context.round() == body.round => context,
             phase => &phase.planned("an abort")?.context,
         };
         expect(Abort::TAG, "epoch", body.epoch, self.epoch.digest())?;
@@ -107,7 +107,7 @@ impl Custodian {
     /// Takes the certificate of the second seal, and reveals shares of the mask keys of those that left (step 6). It
     /// reveals them once more for a certificate that comes once more: the shares may have been lost with a link.
     pub(super) fn handle_sealed2(&mut self, certificate: &Certificate<Seal2>) -> Result<(), Misbehaviour> {
-        if let Phase::Uploading(planned, sealed) = &self.phase {
+        if let CustodianPhase::Uploading(planned, sealed) = &self.phase {
             let cohorts =
                 SealedCohorts::establish(&planned.context, SealedManifest::clone(sealed), certificate)?;
             let record = self.openings.sealed(&planned.context, sealed, cohorts.seal2().body())?;

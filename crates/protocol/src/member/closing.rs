@@ -8,7 +8,7 @@ use cloister_wire::frame::Chunk;
 use cloister_wire::message::Ending;
 use cloister_wire::statement::Closing;
 
-use super::phase::{Phase, PlannedRound};
+use super::phase::{MemberPhase, MemberRound};
 use super::{KeptContribution, Member, MemberOutput};
 use crate::ending::KnownEnding;
 use crate::fault::Misbehaviour;
@@ -87,7 +87,7 @@ impl Member {
 
     /// The model after a closing, and the blocks whose sums were applied. `None` when not all sums are here, and this
     /// member has to ask for the model.
-    fn apply(&self, planned: &PlannedRound, closing: &Closing) -> Option<(Model, Vec<BlockId>)> {
+    fn apply(&self, planned: &MemberRound, closing: &Closing) -> Option<(Model, Vec<BlockId>)> {
         let context = &planned.context;
         if closing.plan != context.plan_digest() {
             return None;
@@ -104,8 +104,8 @@ impl Member {
 
 /// The opened blocks that a member is summed in, each with how many members are. None for a member that did not see the
 /// second seal.
-fn summed_with(ended: &Phase, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
-    let Phase::Revealed(_, sealed) = ended else { return Vec::new() };
+fn summed_with(ended: &MemberPhase, member: PartyId, closing: &Closing) -> Vec<(BlockId, u32)> {
+    let MemberPhase::Revealed(_, sealed) = ended else { return Vec::new() };
     let listed: BTreeSet<BlockId> = closing.sums.iter().map(|sum| sum.block).collect();
     let mut summed = Vec::new();
     for cohort in sealed.cohorts.valid() {

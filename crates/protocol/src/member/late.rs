@@ -2,36 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Round};
 use cloister_params::{late, rule};
 use cloister_wire::message::{Message, Reveal};
 use cloister_wire::statement::{BlameAnswer, LateSketch, LateSketches, PairValue, Signed};
 use rand_core::CryptoRng;
 
 use super::Member;
-use super::phase::{PlannedRound, SealedRound};
+use super::phase::{MemberRound, SealedRound};
 use crate::fault::{Fault, Misbehaviour};
 use crate::late::blame::BlamedRow;
 use crate::late::check::first_failing_row;
-use crate::late::{LateEvidence, contradicts, open_pair, projection, sketched_blocks};
+use crate::late::{contradicts, open_pair, projection, sketched_blocks};
 use crate::opening::mask_key_of;
-use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::statement::sign;
-
-/// What a member said and saw of late sketches in this round. It says each thing once.
-#[derive(Debug, Default)]
-pub(super) struct LateExchange {
-    reveals: CheckedReveals,
-    /// The sketches that this member sent.
-    sketches: Option<Signed<LateSketches>>,
-    /// What other members sent.
-    evidence: LateEvidence,
-    /// The answers that this member sent.
-    answers: BTreeMap<BlockId, Signed<BlameAnswer>>,
-    /// The members with which it opened what the two agree on.
-    opened: BTreeSet<PartyId>,
-}
 
 impl Member {
     /// Takes seeds, from which the late sketches' own seeds follow. Once this member has sketched, no others count.
@@ -78,7 +63,7 @@ impl Member {
         enough
     }
 
-    fn sketch_uploads(&self, planned: &PlannedRound, sealed: &SealedRound) -> Result<LateSketches, Fault> {
+    fn sketch_uploads(&self, planned: &MemberRound, sealed: &SealedRound) -> Result<LateSketches, Fault> {
         let kept = self.kept.as_ref().ok_or(Fault::ApiMisuse("no contribution is held"))?;
         let (context, cohorts) = (&planned.context, &sealed.cohorts);
         let ring = context.plan().settings.ring;
@@ -184,7 +169,7 @@ impl Member {
 
 /// The row that fails by what this member holds. `None` if no row fails, or if this member sent no sketch of the block.
 fn blamed_row<'a>(
-    planned: &'a PlannedRound,
+    planned: &'a MemberRound,
     sealed: &'a SealedRound,
     block: BlockId,
 ) -> Option<BlamedRow<'a>> {

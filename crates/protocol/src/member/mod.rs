@@ -26,7 +26,7 @@ use rand_core::CryptoRng;
 
 use catching_up::CatchingUp;
 use masking::Masking;
-use phase::{Phase, SentAnnouncement, SentUpload};
+use phase::{MemberPhase, SentAnnouncement, SentUpload};
 
 use crate::bars::Bars;
 use crate::contribution::Contribution;
@@ -110,7 +110,7 @@ pub struct Member {
     chain: ChainPosition,
     model: Model,
     last_announced: Option<Round>,
-    phase: Phase,
+    phase: MemberPhase,
     /// The contribution to the model that `chain` names: after an abort the same one is sent again (`ROUND-03`).
     kept: Option<KeptContribution>,
     openings: OpeningHistory,
@@ -162,7 +162,7 @@ impl Member {
             epoch,
             model,
             last_announced,
-            phase: Phase::Idle,
+            phase: MemberPhase::Idle,
             kept: None,
             openings,
             bars: Bars::default(),
@@ -226,7 +226,9 @@ impl Member {
     /// Whether this member waits for the result of a training for the plan of this digest.
     pub fn awaits_contribution(&self, plan: Digest) -> bool {
         match &self.phase {
-            Phase::Training(planned) => planned.context.plan_digest() == plan || !rule::in_force("PRIV-14"),
+            MemberPhase::Training(planned) => {
+                planned.context.plan_digest() == plan || !rule::in_force("PRIV-14")
+            }
             _ => false,
         }
     }
@@ -274,7 +276,7 @@ impl Member {
 
     /// Announces the contribution that this member holds, under fresh secrets (`MASK-01`).
     fn announce(&mut self, random: &mut impl CryptoRng) -> Result<(), Fault> {
-        let (Phase::Training(planned), Some(kept)) = (&self.phase, &self.kept) else {
+        let (MemberPhase::Training(planned), Some(kept)) = (&self.phase, &self.kept) else {
             return Err(Fault::ApiMisuse("there is no contribution to announce"));
         };
         let (context, round) = (&planned.context, planned.context.round());
@@ -317,7 +319,7 @@ impl Member {
         certificate: &Certificate<Seal1>,
         received: &[BlockId],
     ) -> Result<(), Fault> {
-        if let Phase::Announced(planned, announcement) = &self.phase {
+        if let MemberPhase::Announced(planned, announcement) = &self.phase {
             let context = &planned.context;
             let manifest = CheckedManifest::check(context, manifest, &planned.announcements)
                 .map_err(Misbehaviour::by_coordinator)?;

@@ -1,37 +1,38 @@
 //! Where a member stands in a round. Each phase holds only the data that exists in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_params::id::{BlockId, Digest, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_wire::frame::Frame;
-use cloister_wire::statement::{Signed, Upload};
+use cloister_wire::statement::{BlameAnswer, LateSketches, Signed, Upload};
 
-use super::late::LateExchange;
 use crate::dealing::RoundSecrets;
 use crate::fault::Fault;
+use crate::late::LateEvidence;
 use crate::manifest::Announcements;
 use crate::opening::MaskedBlocks;
+use crate::reveals::CheckedReveals;
 use crate::round::RoundContext;
 use crate::sealed::{SealedCohorts, SealedManifest};
 
 /// The phases of a round, in their order.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum MemberPhase {
     /// There is no plan that this member takes part in.
     Idle,
     /// The plan is admitted; this member trains, or gets the model first.
-    Training(Box<PlannedRound>),
+    Training(Box<MemberRound>),
     /// This member announced, and waits for the first seal.
-    Announced(Box<PlannedRound>, Box<SentAnnouncement>),
+    Announced(Box<MemberRound>, Box<SentAnnouncement>),
     /// This member uploaded under the first seal, and waits for the second.
-    Uploaded(Box<PlannedRound>, Box<SentAnnouncement>, Box<SentUpload>),
+    Uploaded(Box<MemberRound>, Box<SentAnnouncement>, Box<SentUpload>),
     /// Both seals are certified, and the second lists this member's upload: it revealed its seeds.
-    Revealed(Box<PlannedRound>, Box<SealedRound>),
+    Revealed(Box<MemberRound>, Box<SealedRound>),
 }
 
 /// What a member holds of a round from its plan on.
 #[derive(Debug)]
-pub(super) struct PlannedRound {
+pub(super) struct MemberRound {
     pub(super) context: RoundContext,
     /// Other members' announcements, from which it checks the manifest.
     pub(super) announcements: Announcements,
@@ -65,15 +66,29 @@ pub(super) struct SealedRound {
     pub(super) late: LateExchange,
 }
 
-impl PlannedRound {
+/// What a member said and saw of late sketches in this round. It says each thing once.
+#[derive(Debug, Default)]
+pub(super) struct LateExchange {
+    pub(super) reveals: CheckedReveals,
+    /// The sketches that this member sent.
+    pub(super) sketches: Option<Signed<LateSketches>>,
+    /// What other members sent.
+    pub(super) evidence: LateEvidence,
+    /// The answers that this member sent.
+    pub(super) answers: BTreeMap<BlockId, Signed<BlameAnswer>>,
+    /// The members with which it opened what the two agree on.
+    pub(super) opened: BTreeSet<PartyId>,
+}
+
+impl MemberRound {
     pub(super) fn new(context: RoundContext) -> Self {
         Self { context, announcements: Announcements::new(), sums: BTreeMap::new() }
     }
 }
 
-impl Phase {
+impl MemberPhase {
     /// What the plan's round has so far.
-    pub(super) fn planned(&self) -> Option<&PlannedRound> {
+    pub(super) fn planned(&self) -> Option<&MemberRound> {
         match self {
             Self::Idle => None,
             Self::Training(planned)
@@ -84,7 +99,7 @@ impl Phase {
     }
 
     /// The same, to add to it.
-    pub(super) fn planned_mut(&mut self) -> Option<&mut PlannedRound> {
+    pub(super) fn planned_mut(&mut self) -> Option<&mut MemberRound> {
         match self {
             Self::Idle => None,
             Self::Training(planned)
@@ -115,7 +130,7 @@ impl Phase {
     pub(super) fn uploaded(
         &self,
         what: &'static str,
-    ) -> Result<(&PlannedRound, &SentAnnouncement, &SentUpload), Fault> {
+    ) -> Result<(&MemberRound, &SentAnnouncement, &SentUpload), Fault> {
         match self {
             Self::Uploaded(planned, announcement, upload) => Ok((planned, announcement, upload)),
             Self::Revealed(planned, sealed) => Ok((planned, &sealed.announcement, &sealed.upload)),
@@ -127,7 +142,7 @@ impl Phase {
     ///
     /// # Errors
     /// `what` is unexpected before the second seal.
-    pub(super) fn sealed(&self, what: &'static str) -> Result<(&PlannedRound, &SealedRound), Fault> {
+    pub(super) fn sealed(&self, what: &'static str) -> Result<(&MemberRound, &SealedRound), Fault> {
         match self {
             Self::Revealed(planned, sealed) => Ok((planned, sealed)),
             _ => Err(Fault::unexpected(what)),
@@ -141,7 +156,7 @@ impl Phase {
     pub(super) fn sealed_mut(
         &mut self,
         what: &'static str,
-    ) -> Result<(&PlannedRound, &mut SealedRound), Fault> {
+    ) -> Result<(&MemberRound, &mut SealedRound), Fault> {
         match self {
             Self::Revealed(planned, sealed) => Ok((planned, sealed)),
             _ => Err(Fault::unexpected(what)),

@@ -7,7 +7,7 @@ use cloister_params::rule;
 use cloister_wire::message::{Ending, Message};
 use cloister_wire::statement::{ReceivingKey, Signed};
 
-use super::phase::{Phase, PlannedRound};
+use super::phase::{MemberPhase, MemberRound};
 use super::{Member, MemberOutput};
 use crate::ending::KnownEnding;
 use crate::fault::{Fault, Refusal};
@@ -39,7 +39,7 @@ impl Member {
         }
         let record = self.openings.forgotten(&context);
         self.keep_opening(record);
-        self.phase = Phase::Training(Box::new(PlannedRound::new(context)));
+        self.phase = MemberPhase::Training(Box::new(MemberRound::new(context)));
         self.take_part();
         Ok(())
     }

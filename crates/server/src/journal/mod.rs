@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_crypto::merkle::leaf_hash;
 use cloister_params::id::Digest;
-use cloister_protocol::coordinator::{Erasure, Input, Start, Time};
+use cloister_protocol::coordinator::{CoordinatorCheckpoint, Erasure, Input, Time};
 use cloister_protocol::model::Model;
 use cloister_wire::codec;
 use cloister_wire::frame::Frame;
@@ -65,7 +65,7 @@ pub(crate) struct Beginning {
     pub(crate) epoch: Digest,
     /// Rounds with sums so far.
     pub(crate) closed_rounds: u64,
-    pub(crate) start: Start,
+    pub(crate) start: CoordinatorCheckpoint,
 }
 
 /// What a journal held when it was opened.
@@ -217,7 +217,7 @@ fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings (8 bytes each, little-endian) and the
 /// last ending; then the model, each frame, each opening, each bad dealing.
 fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
-    let Start { model, last_ending, last_sums, openings, bad_dealings } = &beginning.start;
+    let CoordinatorCheckpoint { model, last_ending, last_sums, openings, bad_dealings } = &beginning.start;
     let lengths = [last_sums.len(), openings.len(), bad_dealings.len()].map(|length| length as u64);
     let counts = [beginning.closed_rounds].into_iter().chain(lengths).flat_map(u64::to_le_bytes);
     let first = beginning.epoch.0.into_iter().chain(counts).chain(codec::encode(last_ending)).collect();
@@ -240,7 +240,7 @@ fn decode_beginning<'a>(records: &'a [&'a [u8]]) -> Option<(Beginning, &'a [&'a 
     let (sums, rest) = rest.split_at_checked(usize::try_from(sums).ok()?)?;
     let (openings, rest) = rest.split_at_checked(usize::try_from(openings).ok()?)?;
     let (bad_dealings, inputs) = rest.split_at_checked(usize::try_from(bad_dealings).ok()?)?;
-    let start = Start {
+    let start = CoordinatorCheckpoint {
         model: Model::from_bytes(model)?,
         last_ending: codec::decode(ending).ok()?,
         last_sums: sums.iter().map(|frame| Frame::decode(frame).ok()).collect::<Option<_>>()?,

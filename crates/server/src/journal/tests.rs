@@ -30,7 +30,7 @@ fn beginning() -> Beginning {
             all_have_budgets: true,
         }],
     };
-    let start = Start {
+    let start = CoordinatorCheckpoint {
         model,
         last_ending: None,
         last_sums: vec![Frame::Chunk(chunk)],

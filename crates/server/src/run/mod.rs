@@ -106,7 +106,7 @@ impl<'a> Server<'a> {
             server.begin_journal()?;
             return Ok(server);
         };
-        let coordinator = Coordinator::resume(key, epoch, kept.beginning.start, kept.inputs)
+        let coordinator = Coordinator::restore(key, epoch, kept.beginning.start, kept.inputs)
             .map_err(|why| ServerError::Resume { folder: config.folder.clone(), why: Box::new(why) })?;
         let mut server = server(coordinator, kept.beginning.closed_rounds);
         server.resume(kept.torn)?;
@@ -205,7 +205,7 @@ impl Server<'_> {
     }
 
     fn begin_journal(&mut self) -> Result<(), ServerError> {
-        let (closed_rounds, start) = (self.closed_rounds, self.coordinator.start());
+        let (closed_rounds, start) = (self.closed_rounds, self.coordinator.checkpoint());
         let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
         let now = self.now();
         self.allowance.renew();

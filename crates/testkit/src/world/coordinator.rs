@@ -1,7 +1,7 @@
 //! The coordinator's part of a [`World`]: its inputs, its disk, its restarts.
 
 use cloister_params::id::PartyId;
-use cloister_protocol::coordinator::{Coordinator, Erasure, Input, ModelParts, Start, Time};
+use cloister_protocol::coordinator::{Coordinator, CoordinatorCheckpoint, Erasure, Input, ModelParts, Time};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::model::Model;
 use cloister_wire::frame::Frame;
@@ -12,7 +12,7 @@ use super::{Observation, StateMachine, World};
 /// What the coordinator keeps on disk: what its round began with, and what reached it since.
 #[derive(Clone, Debug)]
 pub struct CoordinatorDisk {
-    start: Start,
+    start: CoordinatorCheckpoint,
     inputs: Vec<(Input, Time)>,
 }
 
@@ -20,7 +20,7 @@ impl CoordinatorDisk {
     /// After a round has ended: its inputs are gone.
     pub(super) fn new(coordinator: &Coordinator, now: Time) -> Self {
         let present = coordinator.connected().iter().copied().map(Input::Connected);
-        Self { start: coordinator.start(), inputs: present.map(|input| (input, now)).collect() }
+        Self { start: coordinator.checkpoint(), inputs: present.map(|input| (input, now)).collect() }
     }
 }
 
@@ -111,7 +111,11 @@ impl World {
     /// Ends the round under way with an ending that the coordinator's program did not make, though a quorum has signed it: the
     /// coordinator goes on as one whose chain has it. Links stay.
     pub fn end_round_with(&mut self, ending: Ending) {
-        let start = Start { last_ending: Some(ending), last_sums: Vec::new(), ..self.coordinator.start() };
+        let start = CoordinatorCheckpoint {
+            last_ending: Some(ending),
+            last_sums: Vec::new(),
+            ..self.coordinator.checkpoint()
+        };
         self.disk = CoordinatorDisk { start, ..CoordinatorDisk::new(&self.coordinator, self.now) };
         self.coordinator = self.coordinator_from_disk();
         self.interference.end_round();
@@ -122,7 +126,7 @@ impl World {
         let inputs = self.disk.inputs.iter().map(|(input, now)| {
             Input::decode(&input.encode(*now)).expect("an input that was written can be read")
         });
-        let back = Coordinator::resume(key, self.consortium.epoch.clone(), self.disk.start.clone(), inputs);
+        let back = Coordinator::restore(key, self.consortium.epoch.clone(), self.disk.start.clone(), inputs);
         let mut back = back.expect("what was taken once is taken again");
         while back.poll_output().is_some() {}
         back
