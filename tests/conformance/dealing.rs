@@ -51,7 +51,7 @@ pub(crate) fn group(file: Group) {
         assert_eq!(element(bytes).bytes(), bytes.array());
     }
     for case in file.wides {
-        let drawn = ScalarSecret::random(&mut Tape::of(case.wide.0));
+        let drawn = ScalarSecret::random(&mut Tape::from_bytes(case.wide.0));
         assert_eq!(drawn.reveal().to_vec(), case.scalar.0);
     }
     for bad in file.bad {
@@ -117,7 +117,7 @@ pub(crate) fn knowledge(file: Knowledge) {
         let context = place.knowledge_context(key_of_kind(case.kind));
         assert_eq!(context, case.context.0);
         assert_eq!(secret(&case.secret).public().bytes(), case.element.array());
-        let proof = prove_knowledge(&secret(&case.secret), &context, &mut Tape::of(case.nonce.0));
+        let proof = prove_knowledge(&secret(&case.secret), &context, &mut Tape::from_bytes(case.nonce.0));
         assert_eq!(proof.to_vec(), case.proof.0);
         assert!(verify_knowledge(&element(&case.element), &context, &proof).is_ok());
     }
@@ -163,7 +163,7 @@ pub(crate) fn agreements(file: Agreements) {
     for case in file.cases {
         let (own, public) = (secret(&case.secret), element(&case.public));
         assert_eq!(own.public().bytes(), case.own.array());
-        let made = prove_agreement(&own, &public, &case.context.0, &mut Tape::of(case.nonce.0));
+        let made = prove_agreement(&own, &public, &case.context.0, &mut Tape::from_bytes(case.nonce.0));
         assert_eq!(made, (case.agreed.array(), case.proof.array()));
         assert!(verify_agreement(&own.public(), &public, made.0, &case.context.0, &made.1).is_ok());
     }
@@ -206,7 +206,7 @@ fn points(shares: &[(u32, Hex)]) -> Vec<(u32, [u8; 32])> {
 
 /// A polynomial with these coefficients above the key's.
 fn sharing(key: &ScalarSecret, threshold: usize, draws: Vec<Hex>) -> SharingSecret {
-    let mut tape = Tape::of(draws.into_iter().flat_map(|draw| draw.0));
+    let mut tape = Tape::from_bytes(draws.into_iter().flat_map(|draw| draw.0));
     let made = SharingSecret::new(key, threshold, &mut tape);
     assert!(tape.is_used_up());
     made
@@ -359,7 +359,7 @@ struct BadLetter {
 
 pub(crate) fn letters(file: Letters) {
     for case in file.cases {
-        let mut tape = Tape::of(case.ephemeral.0);
+        let mut tape = Tape::from_bytes(case.ephemeral.0);
         let made = letter::seal(&case.content.0, &element(&case.recipient), &case.context.0, &mut tape);
         assert_eq!(made, case.letter.0);
         assert_eq!(digest(Domain::Letter, &[&made]), case.digest);

@@ -56,7 +56,7 @@ fn key_to_the_good_letter(rounds: &Rounds) -> [u8; 32] {
     let keys = rounds.first_plan().parse().unwrap().custodians;
     let at = keys.iter().position(|entry| entry.custodian == CUSTODIAN).unwrap();
     let receiving = Element::decode(keys[at].key).unwrap();
-    let ephemeral = ScalarSecret::random(&mut Tape::of(rounds.letter_draw(HONEST, at)));
+    let ephemeral = ScalarSecret::random(&mut Tape::from_bytes(rounds.letter_draw(HONEST, at)));
     prove_agreement(&ephemeral, &receiving, b"", &mut ChaCha20Rng::seed_from_u64(1)).0
 }
 

@@ -124,7 +124,7 @@ impl Draws {
         let polynomials = self.mask_coefficients.iter().chain(&self.seed_coefficients);
         let proofs = [&self.mask_proof, &self.seed_proof];
         let parts = keys.into_iter().chain(polynomials).chain(proofs).chain(&self.letters);
-        Tape::of(parts.flat_map(|part| part.0.clone()))
+        Tape::from_bytes(parts.flat_map(|part| part.0.clone()))
     }
 }
 

@@ -86,7 +86,7 @@ fn tape(rounds: &Rounds, name: &str, frame: &Frame) -> Tape {
         Frame::Message(Message::BlameAnswer(_)) => rounds.pair_draws.get(&number),
         _ => None,
     };
-    draw.map_or_else(Tape::default, |draw| Tape::of(draw.0.clone()))
+    draw.map_or_else(Tape::default, |draw| Tape::from_bytes(draw.0.clone()))
 }
 
 /// Gives an actor a frame, with the randomness that it needs.
@@ -128,8 +128,8 @@ impl Refused {
 
     fn tape(&self) -> Tape {
         match &self.draw {
-            Some(draw) => Tape::of(draw.0.clone()),
-            None if self.is_unannounced_letter() => Tape::of([7; 64]),
+            Some(draw) => Tape::from_bytes(draw.0.clone()),
+            None if self.is_unannounced_letter() => Tape::from_bytes([7; 64]),
             None => Tape::default(),
         }
     }

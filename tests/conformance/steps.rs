@@ -52,6 +52,8 @@ pub(crate) fn of_fault(fault: &Fault) -> String {
         Fault::PeerMisbehaved { what, .. } => of_misbehaviour(what),
         Fault::PlanRefused { why: Refusal::Rule(error), .. } => variant(error),
         Fault::PlanRefused { why, .. } => variant(why),
+        // The vectors are older than the variant's name.
+        Fault::Unexpected { .. } => "not-awaited".into(),
         other => variant(other),
     }
 }
@@ -62,7 +64,7 @@ pub(crate) struct Tape(Vec<u8>);
 
 impl Tape {
     /// A tape with these bytes, first to last.
-    pub(crate) fn of(bytes: impl IntoIterator<Item = u8>) -> Self {
+    pub(crate) fn from_bytes(bytes: impl IntoIterator<Item = u8>) -> Self {
         let mut reversed: Vec<u8> = bytes.into_iter().collect();
         reversed.reverse();
         Self(reversed)
