@@ -8,7 +8,7 @@ mod rounds;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use cloister_experts::families::{Adapter, Model};
+use cloister_experts::families::{Adapter, PublishedModel};
 use cloister_experts::task::Task;
 use cloister_experts::{Device, Precision};
 use serde_json::Value;
@@ -246,7 +246,7 @@ fn adapters_are_the_coordinator_s_model(folder: &Path, base: &Path) {
     let Task::Adapter(task) = Task::parse(&text).unwrap() else { panic!("it is an adapter's") };
     let blocks = task.blocks(base).unwrap();
     for hospital in ["hospital-01", "hospital-05"] {
-        let mut model = Model::open(base, Precision::Float32, Device::Cpu).unwrap();
+        let mut model = PublishedModel::open(base, Precision::Float32, Device::Cpu).unwrap();
         let adapter = Adapter::read(&folder.join(hospital).join("data/adapter"), &mut model).unwrap();
         let written = blocks.vectors(&adapter).unwrap();
         for (block, (federated, written)) in blocks.blocks().iter().zip(federated.iter().zip(&written)) {

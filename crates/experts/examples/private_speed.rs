@@ -13,7 +13,7 @@ use std::path::Path;
 
 use cloister_experts::Precision;
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, Model};
+use cloister_experts::families::{Adapter, AdapterSettings, PublishedModel};
 use cloister_experts::{
     Device, Encoder, ExpertsError, LocalTraining, ModelConfig, Note, PrivateTraining, Trainer,
 };
@@ -78,7 +78,7 @@ fn measure(train: &mut Train<'_>, runs: usize) -> Result<(), ExpertsError> {
 }
 
 fn adapters(model: &Path, shape: Shape, runs: usize) -> Result<(), ExpertsError> {
-    let mut model = Model::open(model, Precision::Float32, Device::Cpu)?;
+    let mut model = PublishedModel::open(model, Precision::Float32, Device::Cpu)?;
     let adapter =
         Adapter::new(&mut model, &AdapterSettings { router: true, ..AdapterSettings::default() }, 0)?;
     let mut tuner = FineTuner::new(model, adapter)?;

@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, Model};
+use cloister_experts::families::{Adapter, AdapterSettings, PublishedModel};
 use cloister_experts::{Device, ExpertsError, Precision};
 
 /// Seconds that this thread has spent on a core, so that other programs on the machine do not count.
@@ -55,7 +55,7 @@ fn main() -> Result<(), ExpertsError> {
     };
     tch::set_num_threads(1);
     let (batch, texts) = (number(batch), texts(number(steps) * number(batch), number(length)));
-    let mut model = Model::open(Path::new(model), Precision::Float32, Device::Cpu)?;
+    let mut model = PublishedModel::open(Path::new(model), Precision::Float32, Device::Cpu)?;
     let experts = model.moe().map_or(0, |moe| moe.experts);
     let adapter =
         Adapter::new(&mut model, &AdapterSettings { router: true, ..AdapterSettings::default() }, 0)?;

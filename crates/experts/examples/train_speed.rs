@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use cloister_experts::families::finetune::{Decay, Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, Model};
+use cloister_experts::families::{Adapter, AdapterSettings, PublishedModel};
 use cloister_experts::{ExpertsError, Precision, device};
 
 const UNCOUNTED_STEPS: usize = 2;
@@ -44,8 +44,8 @@ fn main() -> Result<(), ExpertsError> {
     let precision = if precision == "bfloat16" { Precision::Bfloat16 } else { Precision::Float32 };
     tch::set_num_threads(1);
     let device = device::named(device)?;
-    let mut model = Model::open(Path::new(model), precision, device)?;
-    let Model::Decoder(decoder) = &model else { panic!("a decoder is measured") };
+    let mut model = PublishedModel::open(Path::new(model), precision, device)?;
+    let PublishedModel::Decoder(decoder) = &model else { panic!("a decoder is measured") };
     let vocabulary = decoder.config().vocabulary;
     let adapter = Adapter::new(&mut model, &AdapterSettings::default(), 0)?;
     let mut tuner = FineTuner::new(model, adapter)?;

@@ -5,7 +5,7 @@ use rand_core::{Rng, SeedableRng};
 
 /// What values are drawn for; each purpose has streams of its own under one seed.
 #[derive(Clone, Copy)]
-pub(crate) enum Purpose {
+pub(crate) enum DrawPurpose {
     /// Initial weights of a router.
     Router = 1,
     /// Frozen half of an expert's adapter on the map up.
@@ -29,7 +29,7 @@ pub(crate) struct Draw(ChaCha8Rng);
 
 impl Draw {
     /// Streams that differ in purpose or index are independent of each other.
-    pub(crate) fn new(seed: u64, purpose: Purpose, index: usize) -> Self {
+    pub(crate) fn new(seed: u64, purpose: DrawPurpose, index: usize) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream((purpose as u64) << 32 | index as u64);
         Self(generator)
@@ -111,14 +111,14 @@ mod tests {
     #[test]
     fn purposes_and_indices_have_streams_of_their_own() {
         let first = |purpose, index| Draw::new(7, purpose, index).unit();
-        assert_eq!(first(Purpose::Order, 1), first(Purpose::Order, 1));
-        assert_ne!(first(Purpose::Order, 1), first(Purpose::Order, 2));
-        assert_ne!(first(Purpose::Order, 1), first(Purpose::Text, 1));
+        assert_eq!(first(DrawPurpose::Order, 1), first(DrawPurpose::Order, 1));
+        assert_ne!(first(DrawPurpose::Order, 1), first(DrawPurpose::Order, 2));
+        assert_ne!(first(DrawPurpose::Order, 1), first(DrawPurpose::Text, 1));
     }
 
     #[test]
     fn gamma_has_its_mean_for_small_and_large_shapes() {
-        let mut draw = Draw::new(1, Purpose::Partition, 0);
+        let mut draw = Draw::new(1, DrawPurpose::Partition, 0);
         for shape in [0.3, 1.0, 4.0] {
             let mean = (0..20_000).map(|_| draw.gamma(shape)).sum::<f64>() / 20_000.0;
             assert!((mean - shape).abs() < 0.05 * shape.max(1.0), "shape {shape} has the mean {mean}");
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn weights_of_zero_are_never_drawn() {
-        let mut draw = Draw::new(2, Purpose::Text, 0);
+        let mut draw = Draw::new(2, DrawPurpose::Text, 0);
         assert!((0..1000).all(|_| draw.weighted(&[0.0, 1.0, 0.0]) == 1));
     }
 }

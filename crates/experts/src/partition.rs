@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::draw::{Draw, Purpose};
+use crate::draw::{Draw, DrawPurpose};
 
 /// A division that cannot be made.
 #[derive(Debug, PartialEq, Error)]
@@ -47,7 +47,7 @@ pub fn label_dirichlet(
     check(labels, members, alpha, minimum)?;
     let mut parts = vec![Vec::new(); members];
     for (label, mut notes) in by_label(labels).into_iter().enumerate() {
-        let mut draw = Draw::new(seed, Purpose::Partition, label);
+        let mut draw = Draw::new(seed, DrawPurpose::Partition, label);
         draw.shuffle(&mut notes);
         let shares: Vec<f64> = (0..members).map(|_| draw.gamma(alpha)).collect();
         divide(&notes, &shares, &mut parts);
@@ -118,7 +118,7 @@ pub fn hold_out(labels: &[usize], fraction: f64, seed: u64) -> Result<Split, Par
     }
     let mut split = Split { train: Vec::new(), held_out: Vec::new() };
     for (label, mut notes) in by_label(labels).into_iter().enumerate() {
-        Draw::new(seed, Purpose::HoldOut, label).shuffle(&mut notes);
+        Draw::new(seed, DrawPurpose::HoldOut, label).shuffle(&mut notes);
         let held_out = (notes.len() as f64 * fraction).round() as usize;
         split.held_out.extend_from_slice(&notes[..held_out]);
         split.train.extend_from_slice(&notes[held_out..]);

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
-use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model, Workload, overview};
+use cloister_experts::families::{
+    Adapter, AdapterSettings, ExpertTraining, PublishedModel, Workload, overview,
+};
 use cloister_experts::synthetic::{self, Style};
 use cloister_experts::training::memory::BOUNDED_CACHE;
 use cloister_experts::{Device, Encoder, LocalTraining, ModelConfig, Precision, Trainer, initial_blocks};
@@ -213,7 +215,7 @@ impl Case {
 
     /// Loads the model and trains two steps.
     fn train(self, folder: &Path) {
-        let mut model = Model::open(folder, self.precision, Device::Cpu).expect("it was written");
+        let mut model = PublishedModel::open(folder, self.precision, Device::Cpu).expect("it was written");
         let adapter = Adapter::new(&mut model, &self.adapter(), 0).expect("it fits");
         let mut tuner = FineTuner::new(model, adapter).expect("it fits");
         let token = |place: usize| ((place * 7919) % self.shape.vocabulary) as i64;

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::convert::{gguf, pickled};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AnyConfig, Layout, Model, Overview, Tokens, Workload, overview, upcycle,
+    Adapter, AdapterBlocks, AnyConfig, Layout, Overview, PublishedModel, Tokens, Workload, overview, upcycle,
 };
 use cloister_experts::training::memory::available;
 use cloister_experts::{Device, ExpertsError, Precision, device};
@@ -216,7 +216,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
         overview(&arguments.model, &arguments.adapter.settings(), precision, workload).map_err(failure)?;
     seen.memory.check(arguments.device).map_err(failure)?;
     output::tell(format_args!("loading {} of weights", bytes(seen.memory.weights as u64)));
-    let model = Model::open(&arguments.model, precision, arguments.device).map_err(failure)?;
+    let model = PublishedModel::open(&arguments.model, precision, arguments.device).map_err(failure)?;
     let checked = checked_tokens(&AnyConfig::read(&arguments.model).map_err(failure)?);
     let count = checked.len();
     let finite = model.runs(&Tokens::new(&[checked], arguments.device));
@@ -285,7 +285,7 @@ fn check_text(seen: &Overview, arguments: &Check, ignored: &[String], checked: u
 }
 
 fn export(arguments: &Export) -> Result<(), ExpertsError> {
-    let mut model = Model::open(&arguments.model, Precision::Float32, Device::Cpu)?;
+    let mut model = PublishedModel::open(&arguments.model, Precision::Float32, Device::Cpu)?;
     let adapter = Adapter::read(&arguments.adapter, &mut model)?;
     let family = model.family();
     drop(model);

@@ -5,7 +5,7 @@ use cloister_params::id::BlockId;
 
 use crate::blocks::{BlockVectors, check_blocks};
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
-use crate::draw::{Draw, Purpose};
+use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 
 /// Initial router weights are uniform in (−bound, bound).
@@ -60,7 +60,7 @@ pub fn initial_blocks(config: &ModelConfig) -> BlockVectors {
 }
 
 fn initial_router(config: &ModelConfig, layer: u16) -> Vec<f32> {
-    let mut draw = Draw::new(config.seed, Purpose::Router, usize::from(layer));
+    let mut draw = Draw::new(config.seed, DrawPurpose::Router, usize::from(layer));
     let mut router = draw.symmetric(config.experts * HIDDEN, ROUTER_BOUND);
     router.push(0.0);
     router

@@ -23,7 +23,7 @@ use crate::blocks::BlockVectors;
 use crate::classifier::blocks::block_table;
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
 use crate::classifier::moe::frozen_adapter;
-use crate::draw::Purpose;
+use crate::draw::DrawPurpose;
 use crate::error::ExpertsError;
 use crate::model_files::{read_file, unusable};
 
@@ -38,7 +38,7 @@ struct Metadata {
 }
 
 /// A tensor of the file.
-pub(crate) struct Entry {
+pub(crate) struct CheckpointTensor {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f32>,
@@ -56,7 +56,7 @@ pub fn write_checkpoint(
 ) -> Result<(), ExpertsError> {
     config.check()?;
     blocks.check(config)?;
-    let entries: Vec<(Entry, Vec<u8>)> = blocks
+    let entries: Vec<(CheckpointTensor, Vec<u8>)> = blocks
         .iter()
         .flat_map(|(shape, values)| entries(config, shape.kind, values))
         .map(|entry| {
@@ -82,14 +82,17 @@ fn metadata(config: &ModelConfig) -> HashMap<String, String> {
 }
 
 /// The tensors of one block; an expert's frozen halves are among them.
-pub(crate) fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<Entry> {
-    let entry = |name: String, shape: [usize; 2], values: &[f32]| Entry {
+pub(crate) fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<CheckpointTensor> {
+    let entry = |name: String, shape: [usize; 2], values: &[f32]| CheckpointTensor {
         name,
         shape: shape.to_vec(),
         values: values.to_vec(),
     };
-    let vector =
-        |name: String, values: &[f32]| Entry { name, shape: vec![values.len()], values: values.to_vec() };
+    let vector = |name: String, values: &[f32]| CheckpointTensor {
+        name,
+        shape: vec![values.len()],
+        values: values.to_vec(),
+    };
     let rank = config.rank;
     match kind {
         BlockKind::Expert { layer, expert } => {
@@ -97,9 +100,9 @@ pub(crate) fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> 
             let frozen = |purpose| frozen_adapter(config, purpose, layer.into(), expert.into());
             let (up, down) = values.split_at(INTERMEDIATE * rank);
             vec![
-                entry(format!("{name}.up.lora_A"), [rank, HIDDEN], &frozen(Purpose::AdapterUp)),
+                entry(format!("{name}.up.lora_A"), [rank, HIDDEN], &frozen(DrawPurpose::AdapterUp)),
                 entry(format!("{name}.up.lora_B"), [INTERMEDIATE, rank], up),
-                entry(format!("{name}.down.lora_A"), [rank, INTERMEDIATE], &frozen(Purpose::AdapterDown)),
+                entry(format!("{name}.down.lora_A"), [rank, INTERMEDIATE], &frozen(DrawPurpose::AdapterDown)),
                 entry(format!("{name}.down.lora_B"), [HIDDEN, rank], down),
             ]
         }
@@ -119,7 +122,7 @@ pub(crate) fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> 
 }
 
 /// Whether a tensor is a frozen half of an adapter.
-pub(crate) fn is_frozen(entry: &Entry) -> bool {
+pub(crate) fn is_frozen(entry: &CheckpointTensor) -> bool {
     entry.name.ends_with("lora_A")
 }
 
@@ -179,7 +182,7 @@ fn read_block(config: &ModelConfig, kind: BlockKind, file: &SafeTensors<'_>) -> 
     Ok(block)
 }
 
-fn read_values(expected: &Entry, file: &SafeTensors<'_>) -> Result<Vec<f32>, String> {
+fn read_values(expected: &CheckpointTensor, file: &SafeTensors<'_>) -> Result<Vec<f32>, String> {
     let view = file.tensor(&expected.name).map_err(|error| format!("{}: {error}", expected.name))?;
     if view.dtype() != Dtype::F32 || view.shape() != expected.shape {
         let (dtype, shape) = (view.dtype(), view.shape());

@@ -132,11 +132,11 @@ impl Features {
     }
 
     /// The notes with these indices, as one batch.
-    pub(crate) fn batch(&self, notes: &[usize]) -> Batch {
+    pub(crate) fn batch(&self, notes: &[usize]) -> NoteBatch {
         let lengths: Vec<&[i64]> = notes.iter().map(|&note| self.lengths[note].as_slice()).collect();
         let labels: Vec<i64> = notes.iter().map(|&note| self.labels[note]).collect();
         let device = self.hidden.device();
-        Batch {
+        NoteBatch {
             hidden: self.hidden_of(notes),
             labels: uploaded(&Tensor::from_slice(&labels), device),
             offsets: self.offsets_of(notes),
@@ -164,7 +164,7 @@ impl Features {
     }
 
     /// All notes in their order, in batches of at most so many tokens, or of one note.
-    pub(crate) fn batches(&self, most_tokens: i64) -> impl Iterator<Item = Batch> {
+    pub(crate) fn batches(&self, most_tokens: i64) -> impl Iterator<Item = NoteBatch> {
         let mut next = 0;
         std::iter::from_fn(move || {
             let start = next;
@@ -182,7 +182,7 @@ impl Features {
 }
 
 /// A few notes, ready for the model.
-pub(crate) struct Batch {
+pub(crate) struct NoteBatch {
     /// Packed hidden states, `[tokens, 384]`.
     pub(crate) hidden: Tensor,
     /// Class of each note, `[notes]`.

@@ -71,14 +71,14 @@ impl LayerNorm {
 }
 
 /// Self-attention with its residual connection and normalisation.
-pub(crate) struct Attention {
+pub(crate) struct BertAttention {
     /// Queries, keys and values by one product, `[3 · 384, 384]`.
     query_key_value: Linear,
     output: Linear,
     norm: LayerNorm,
 }
 
-impl Attention {
+impl BertAttention {
     /// Packed hidden states `[tokens, 384]` to the same. Scores are in 32-bit floats: a processor is slower at them in bfloat16.
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
         let (windows, longest, heads) = (packing.windows, packing.longest, HEADS as i64);
@@ -120,7 +120,7 @@ impl Attention {
 }
 
 /// The feed-forward network of a layer and the normalisation that follows it.
-pub(crate) struct FeedForward {
+pub(crate) struct BertFeedForward {
     /// From the hidden to the intermediate width.
     pub(crate) up: Linear,
     /// Back from the intermediate to the hidden width.
@@ -129,7 +129,7 @@ pub(crate) struct FeedForward {
     pub(crate) norm: LayerNorm,
 }
 
-impl FeedForward {
+impl BertFeedForward {
     fn forward(&self, hidden: &Tensor) -> Tensor {
         let rows = filled(hidden.to_kind(self.kind()));
         let out = self.down.forward(&self.up.forward(&rows).gelu("none"));
@@ -157,12 +157,12 @@ impl FeedForward {
 }
 
 /// A layer of the encoder.
-pub(crate) struct Layer {
-    pub(crate) attention: Attention,
-    pub(crate) feed_forward: FeedForward,
+pub(crate) struct BertLayer {
+    pub(crate) attention: BertAttention,
+    pub(crate) feed_forward: BertFeedForward,
 }
 
-impl Layer {
+impl BertLayer {
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
         self.feed_forward.forward(&self.attention.forward(hidden, packing))
     }
@@ -174,12 +174,12 @@ impl Layer {
     fn read(weights: &mut Weights, index: usize) -> Result<Self, ExpertsError> {
         let layer = format!("encoder.layer.{index}");
         Ok(Self {
-            attention: Attention {
+            attention: BertAttention {
                 query_key_value: weights.query_key_value(&format!("{layer}.attention.self"))?,
                 output: weights.linear(&format!("{layer}.attention.output.dense"), HIDDEN, HIDDEN)?,
                 norm: weights.layer_norm(&format!("{layer}.attention.output.LayerNorm"))?,
             },
-            feed_forward: FeedForward {
+            feed_forward: BertFeedForward {
                 up: weights.linear(&format!("{layer}.intermediate.dense"), INTERMEDIATE, HIDDEN)?,
                 down: weights.linear(&format!("{layer}.output.dense"), HIDDEN, INTERMEDIATE)?,
                 norm: weights.layer_norm(&format!("{layer}.output.LayerNorm"))?,
@@ -223,7 +223,7 @@ impl Embeddings {
 /// All of MiniLM.
 pub(crate) struct MiniLm {
     pub(crate) embeddings: Embeddings,
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) layers: Vec<BertLayer>,
 }
 
 impl MiniLm {
@@ -231,7 +231,8 @@ impl MiniLm {
     pub(crate) fn read(folder: &Path, device: Device) -> Result<Self, ExpertsError> {
         let mut weights = Weights::read(folder, device)?;
         let embeddings = Embeddings::read(&mut weights)?;
-        let layers = (0..LAYERS).map(|index| Layer::read(&mut weights, index)).collect::<Result<_, _>>()?;
+        let layers =
+            (0..LAYERS).map(|index| BertLayer::read(&mut weights, index)).collect::<Result<_, _>>()?;
         Ok(Self { embeddings, layers })
     }
 

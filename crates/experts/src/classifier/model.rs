@@ -7,12 +7,12 @@ use crate::blocks::BlockVectors;
 use crate::classifier::blocks::block_table;
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
 use crate::classifier::encoder::Encoder;
-use crate::classifier::features::Batch;
-use crate::classifier::minilm::Attention;
+use crate::classifier::features::NoteBatch;
+use crate::classifier::minilm::BertAttention;
 use crate::classifier::moe::{MoeLayer, MoeParameters};
 use crate::device::values;
 use crate::packing::Packing;
-use crate::training::private::{Place, Recorder, Tape};
+use crate::training::private::{Recorder, Tape, WeightPart};
 use crate::training::routing::LayerRouting;
 
 /// Everything that is trained.
@@ -127,12 +127,12 @@ fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
 
 /// A MoE layer with the attention before it.
 struct UpperLayer {
-    attention: Attention,
+    attention: BertAttention,
     experts: MoeLayer,
 }
 
 /// The frozen weights of the upper layers.
-pub(crate) struct Model {
+pub(crate) struct UpcycledModel {
     layers: Vec<UpperLayer>,
     device: Device,
 }
@@ -145,7 +145,7 @@ pub(crate) struct Output {
     pub(crate) routings: Vec<LayerRouting>,
 }
 
-impl Model {
+impl UpcycledModel {
     /// Upcycles the encoder's upper layers, sharing their weights with it.
     pub(crate) fn new(encoder: &Encoder) -> Self {
         let config = encoder.config();
@@ -167,11 +167,12 @@ impl Model {
     }
 
     /// Runs a batch through all layers.
-    pub(crate) fn forward(&self, batch: &Batch, parameters: &Parameters) -> Output {
+    pub(crate) fn forward(&self, batch: &NoteBatch, parameters: &Parameters) -> Output {
         let routings = self.route(batch, parameters);
         let pooled = self.pooled(&routings, batch, parameters);
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
-        let rows = || (Place::Whole, Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device())));
+        let rows =
+            || (WeightPart::Whole, Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device())));
         parameters.recorder.record("weight", (&pooled, &logits), rows);
         // The bias is the weight of an input that is 1.
         let ones = pooled.narrow(1, 0, 1).ones_like();
@@ -181,12 +182,17 @@ impl Model {
     }
 
     /// What leaves the experts of the layer that was routed last, its mean over each note's tokens: `[notes, 384]`.
-    pub(crate) fn pooled(&self, routings: &[LayerRouting], batch: &Batch, parameters: &Parameters) -> Tensor {
+    pub(crate) fn pooled(
+        &self,
+        routings: &[LayerRouting],
+        batch: &NoteBatch,
+        parameters: &Parameters,
+    ) -> Tensor {
         batch.packing.mean(&self.experts(routings, parameters, &batch.packing))
     }
 
     /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
-    pub(crate) fn route(&self, batch: &Batch, parameters: &Parameters) -> Vec<LayerRouting> {
+    pub(crate) fn route(&self, batch: &NoteBatch, parameters: &Parameters) -> Vec<LayerRouting> {
         let mut routings = Vec::with_capacity(self.layers.len());
         for (layer, own) in self.layers.iter().zip(&parameters.layers) {
             let input = match routings.is_empty() {
@@ -197,7 +203,7 @@ impl Model {
                 }
             };
             let logits = input.matmul(&own.router.tr());
-            own.recorder.record("router", (&input, &logits), || (Place::Whole, batch.packing.owners()));
+            own.recorder.record("router", (&input, &logits), || (WeightPart::Whole, batch.packing.owners()));
             routings.push(LayerRouting::new(input, &logits, TOP_K));
         }
         routings
@@ -246,7 +252,7 @@ mod tests {
         let batch = features.batches(i64::MAX).next().expect("there are notes");
         let config = encoder.config();
         let parameters = Parameters::from_blocks(config, &initial_blocks(config), Device::Cpu);
-        let model = Model::new(encoder);
+        let model = UpcycledModel::new(encoder);
         model.pooled(&model.route(&batch, &parameters), &batch, &parameters)
     }
 

@@ -15,10 +15,10 @@
 use tch::{Kind, Tensor};
 
 use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig, TOP_K};
-use crate::classifier::minilm::{FeedForward, filled};
-use crate::draw::{Draw, Purpose};
+use crate::classifier::minilm::{BertFeedForward, filled};
+use crate::draw::{Draw, DrawPurpose};
 use crate::packing::Packing;
-use crate::training::private::{Place, Recorder};
+use crate::training::private::{Recorder, WeightPart};
 use crate::training::routing::LayerRouting;
 
 const K: i64 = TOP_K as i64;
@@ -37,7 +37,7 @@ pub(crate) struct MoeParameters {
 
 /// The frozen part of a MoE layer.
 pub(crate) struct MoeLayer {
-    dense: FeedForward,
+    dense: BertFeedForward,
     experts: i64,
     /// Frozen halves of the experts' adapters on the map up side by side, `[384, experts · rank]`, scaled by
     /// `alpha / rank`.
@@ -48,7 +48,7 @@ pub(crate) struct MoeLayer {
 
 impl MoeLayer {
     /// Upcycles a dense network into the MoE layer number `layer`.
-    pub(crate) fn new(config: &ModelConfig, layer: usize, dense: FeedForward) -> Self {
+    pub(crate) fn new(config: &ModelConfig, layer: usize, dense: BertFeedForward) -> Self {
         let frozen = |purpose, inputs: usize| {
             let of = |expert| frozen_adapter(config, purpose, layer, expert);
             let values: Vec<f32> = (0..config.experts).flat_map(of).collect();
@@ -58,8 +58,8 @@ impl MoeLayer {
         };
         Self {
             experts: config.experts as i64,
-            adapters_up: frozen(Purpose::AdapterUp, HIDDEN),
-            adapters_down: frozen(Purpose::AdapterDown, INTERMEDIATE),
+            adapters_up: frozen(DrawPurpose::AdapterUp, HIDDEN),
+            adapters_down: frozen(DrawPurpose::AdapterDown, INTERMEDIATE),
             dense,
         }
     }
@@ -85,7 +85,7 @@ impl MoeLayer {
             let lifted = dense_up.addmm(&own, &up);
             let rows = move || {
                 let of_rows = chosen.argmax(1, false);
-                (Place::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
+                (WeightPart::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
             };
             parameters.recorder.record("up", (&own, &lifted), rows);
             let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
@@ -120,11 +120,11 @@ fn total<'a>(mut tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
 /// The frozen half of one adapter, `rank` rows, uniform in ±1/√inputs as LoRA has it.
 pub(crate) fn frozen_adapter(
     config: &ModelConfig,
-    purpose: Purpose,
+    purpose: DrawPurpose,
     layer: usize,
     expert: usize,
 ) -> Vec<f32> {
-    let inputs = if matches!(purpose, Purpose::AdapterUp) { HIDDEN } else { INTERMEDIATE };
+    let inputs = if matches!(purpose, DrawPurpose::AdapterUp) { HIDDEN } else { INTERMEDIATE };
     let bound = 1.0 / (inputs as f32).sqrt();
     Draw::new(config.seed, purpose, layer * config.experts + expert).symmetric(config.rank * inputs, bound)
 }

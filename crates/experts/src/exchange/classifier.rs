@@ -4,13 +4,13 @@ use cloister_params::block::{BlockKind, BlockShape};
 
 use super::NamedTensor;
 use crate::classifier::blocks::block_table;
-use crate::classifier::checkpoint::{Entry, entries, is_frozen};
+use crate::classifier::checkpoint::{CheckpointTensor, entries, is_frozen};
 use crate::classifier::config::ModelConfig;
 use crate::families::adapter::blocks::{AdapterBlocks, Block, Piece};
 
 /// Which tensors each block is made of, under the names that this file has for them.
 pub(super) fn blocks(config: &ModelConfig) -> AdapterBlocks {
-    let piece = |entry: Entry| Piece { tensor: entry.name, expert: None, shape: entry.shape };
+    let piece = |entry: CheckpointTensor| Piece { tensor: entry.name, expert: None, shape: entry.shape };
     let block = |shape: BlockShape| {
         let of_block = match shape.kind {
             BlockKind::Routing { .. } => vec![],
@@ -26,6 +26,6 @@ pub(super) fn blocks(config: &ModelConfig) -> AdapterBlocks {
 pub(super) fn frozen_tensors(config: &ModelConfig) -> Vec<NamedTensor> {
     let experts = block_table(config).into_iter().filter(|shape| shape.kind.is_scored());
     let all = experts.flat_map(|shape| entries(config, shape.kind, &vec![0.0; shape.length as usize]));
-    let named = |Entry { name, shape, values }| NamedTensor { name, shape, values };
+    let named = |CheckpointTensor { name, shape, values }| NamedTensor { name, shape, values };
     all.filter(is_frozen).map(named).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! [`config::DecoderConfig`] says in data what distinguishes OLMoE, Mixtral, Qwen2-MoE, Qwen3-MoE, DeepSeek-V2 and -V3
 //! and Llama from each other; [`Decoder`] is the one program that computes them all. [`Switch`] is T5 with experts.
-//! Weights stay as they are read: what is trained is an [`Adapter`], attached to a [`Model`], and goes in and out of
+//! Weights stay as they are read: what is trained is an [`Adapter`], attached to a [`PublishedModel`], and goes in and out of
 //! the folders that PEFT writes.
 
 pub mod adapter;
@@ -22,7 +22,7 @@ pub use layers::router::Routing;
 pub use layers::tokens::Tokens;
 pub use models::any_config::AnyConfig;
 pub use models::decoder::Decoder;
-pub use models::published::Model;
+pub use models::published::PublishedModel;
 pub use models::switch::Switch;
 pub use overview::{Overview, Workload, overview};
 pub(crate) use weights::shard_paths;

@@ -9,7 +9,7 @@ mod vocabulary;
 
 pub use style::Style;
 
-use crate::draw::{Draw, Purpose};
+use crate::draw::{Draw, DrawPurpose};
 use crate::files::notes::Note;
 use vocabulary::{DURATIONS, SHARED, SPECIALTIES, Vocabulary};
 
@@ -47,7 +47,7 @@ pub(crate) struct Case {
 pub fn generate(count: usize, weights: &[f64; 8], style: Style, seed: u64) -> Vec<Note> {
     (0..count)
         .map(|index| {
-            let mut draw = Draw::new(seed, Purpose::Text, index);
+            let mut draw = Draw::new(seed, DrawPurpose::Text, index);
             let specialty = draw.weighted(weights);
             let case = Case::draw(specialty, &mut draw);
             Note { text: style.write(&case, &mut draw), label: CLASSES[specialty].to_owned() }

@@ -17,7 +17,7 @@
 
 use tch::Tensor;
 
-use crate::draw::{Draw, Purpose};
+use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 use crate::training::optimizer::{Group, Optimizer, Plan};
 use crate::training::progress::{Losses, TrainingProgress};
@@ -141,7 +141,7 @@ impl<L: BatchLearner> GradientSource for Epochs<'_, L> {
 /// The order of the examples in an epoch.
 fn shuffled(examples: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..examples).collect();
-    Draw::new(seed, Purpose::Order, epoch).shuffle(&mut order);
+    Draw::new(seed, DrawPurpose::Order, epoch).shuffle(&mut order);
     order
 }
 

@@ -8,7 +8,7 @@ use crate::common::{
 };
 use cloister_experts::Precision;
 use cloister_experts::families::adapter::write_merged;
-use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Layout, Model, upcycle};
+use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Layout, PublishedModel, upcycle};
 use tch::{Device, Kind, Tensor};
 
 fn all_families() -> impl Iterator<Item = &'static str> {
@@ -22,7 +22,7 @@ fn layouts(family: &str) -> Vec<(&'static str, Layout)> {
     layouts
 }
 
-fn adapted_logits(model: &mut Model, adapter: &Adapter, texts: &[Vec<i64>]) -> Tensor {
+fn adapted_logits(model: &mut PublishedModel, adapter: &Adapter, texts: &[Vec<i64>]) -> Tensor {
     model.attach(adapter, 0.0).expect("the adapter is this model's");
     tch::no_grad(|| logits(model, texts))
 }
@@ -60,7 +60,7 @@ fn merged_weights_compute_what_the_adapter_does() {
         let adapter = Adapter::read(&fixture(family).join("adapter"), &mut model).expect(family);
         let before = adapted_logits(&mut model, &adapter, &texts);
         write_merged(&fixture(family), &adapter, &scratch.0).expect("the folder can be written");
-        let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
+        let merged = PublishedModel::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
         let off = difference(&tch::no_grad(|| logits(&merged, &texts)), &before);
         assert!(off < most, "{family}: the merged model differs by {off}");
     }
@@ -71,13 +71,13 @@ fn merged_weights_compute_what_the_adapter_does() {
 fn adapters_of_fused_experts_are_merged_where_they_lie() {
     let scratch = Scratch::new("fused");
     let folder = variant("fused-experts");
-    let mut model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("a sound model");
+    let mut model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect("a sound model");
     let texts = texts(&expected("qwen3_moe"));
     let adapter =
         Adapter::read(&fixture("qwen3_moe").join("adapter"), &mut model).expect("the fixture is whole");
     let before = adapted_logits(&mut model, &adapter, &texts);
     write_merged(&folder, &adapter, &scratch.0).expect("the folder can be written");
-    let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect("just written");
+    let merged = PublishedModel::open(&scratch.0, Precision::Float32, Device::Cpu).expect("just written");
     let off = difference(&tch::no_grad(|| logits(&merged, &texts)), &before);
     assert!(off < 0.1, "the merged model differs by {off}");
     model.detach();
@@ -139,7 +139,7 @@ fn a_routers_bias_goes_along_and_must_be_the_models() {
     }
     Tensor::write_safetensors(&weights, &file).expect("the folder can be written");
     let biases = |precision| {
-        let mut model = Model::open(&base.0, precision, Device::Cpu).expect("a sound model");
+        let mut model = PublishedModel::open(&base.0, precision, Device::Cpu).expect("a sound model");
         Adapter::new(&mut model, &settings, 7).expect("the settings are sound").corrections
     };
     let (exact, rough) = (biases(Precision::Float32), biases(Precision::Bfloat16));

@@ -3,7 +3,7 @@
 use cloister_experts::Precision;
 use cloister_experts::families::layers::losses::{self, Totals};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, Model, Tokens, Workload, overview,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, PublishedModel, Tokens, Workload, overview,
 };
 use cloister_params::block::BlockKind;
 use tch::{Device, Kind, Tensor};
@@ -120,7 +120,7 @@ fn the_overview_counts_what_the_model_holds() {
 #[test]
 fn the_load_balance_is_that_of_transformers() {
     for family in ["olmoe", "mixtral", "qwen2_moe", "qwen3_moe"] {
-        let Model::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
+        let PublishedModel::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
         let expected = expected(family);
         let routings = model.hidden(&Tokens::new(&texts(&expected), Device::Cpu)).routings;
         let totals = Totals::of(&routings).expect("there are routers");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::common::{DECODERS, difference, expected, fixture, logits, open, tensors, texts, variant};
 use cloister_experts::Precision;
 use cloister_experts::families::convert::pickled;
-use cloister_experts::families::{Family, Model, upcycle};
+use cloister_experts::families::{Family, PublishedModel, upcycle};
 use tch::{Device, Kind, Tensor};
 
 /// A copy of a fixture's model, to be spoilt.
@@ -23,7 +23,8 @@ fn copy(family: &str, name: &str) -> PathBuf {
 }
 
 fn open_error(folder: &Path) -> String {
-    let error = Model::open(folder, Precision::Float32, Device::Cpu).err().expect("the folder is spoilt");
+    let error =
+        PublishedModel::open(folder, Precision::Float32, Device::Cpu).err().expect("the folder is spoilt");
     fs::remove_dir_all(folder).expect("it was made above");
     error.to_string()
 }
@@ -107,11 +108,12 @@ fn files_that_are_cut_short_or_missing_are_named() {
 #[test]
 fn pickled_weights_are_written_as_safetensors_and_not_run() {
     let folder = variant("pickled");
-    let error = Model::open(&folder, Precision::Float32, Device::Cpu).err().expect("it is a program");
+    let error =
+        PublishedModel::open(&folder, Precision::Float32, Device::Cpu).err().expect("it is a program");
     assert!(error.to_string().contains("cloister experts convert"), "{error}");
     let target = std::env::temp_dir().join(format!("cloister-pickled-{}", std::process::id()));
     pickled::convert(&folder, &target).expect("a sound folder");
-    let model = Model::open(&target, Precision::Float32, Device::Cpu).expect("just written");
+    let model = PublishedModel::open(&target, Precision::Float32, Device::Cpu).expect("just written");
     let expected = tensors(&folder.join("expected.safetensors"));
     let off = difference(&tch::no_grad(|| logits(&model, &texts(&expected))), &expected["logits"]);
     assert!(off < 1e-4, "the logits differ by {off}");
@@ -146,7 +148,8 @@ fn a_head_that_is_said_to_be_the_embedding_and_is_not_is_refused() {
             });
         };
         add(&folder, 0.0);
-        let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("both are the same");
+        let model =
+            PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect("both are the same");
         assert!(model.ignored().is_empty(), "{:?}", model.ignored());
         add(&folder, 0.5);
         let error = open_error(&folder);
@@ -164,7 +167,7 @@ fn tensors_that_no_model_takes_are_told() {
             Tensor::ones([2], (Kind::Float, Device::Cpu)),
         ));
     });
-    let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("more is no harm");
+    let model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect("more is no harm");
     assert_eq!(model.ignored(), ["model.layers.2.eh_proj.weight"]);
     fs::remove_dir_all(folder).expect("it was made above");
 }
@@ -174,7 +177,7 @@ fn bfloat16_computes_nearly_the_same() {
     for family in DECODERS.into_iter().chain(["switch_transformers"]) {
         let texts = texts(&expected(family));
         let exact = logits(&open(family), &texts);
-        let model = Model::open(&fixture(family), Precision::Bfloat16, Device::Cpu).expect(family);
+        let model = PublishedModel::open(&fixture(family), Precision::Bfloat16, Device::Cpu).expect(family);
         let rough = logits(&model, &texts);
         // A router that is near a tie may choose otherwise, so the typical difference is bounded, not the largest.
         let typical = |one: &Tensor, other: &Tensor| {
@@ -196,7 +199,7 @@ fn bfloat16_computes_nearly_the_same() {
 fn an_upcycled_model_computes_what_the_dense_one_does() {
     let folder = std::env::temp_dir().join(format!("cloister-upcycled-{}", std::process::id()));
     upcycle(&fixture("llama"), &folder, 4, 2, 1).expect("a Llama can be upcycled");
-    let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("just written");
+    let model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect("just written");
     assert_eq!(model.family(), Family::Mixtral);
     assert_eq!(model.moe().map(|moe| (moe.experts, moe.chosen)), Some((4, 2)));
     let expected = expected("llama");
@@ -206,7 +209,7 @@ fn an_upcycled_model_computes_what_the_dense_one_does() {
 
     // What an old file leaves out has other defaults in Mixtral.
     upcycle(&variant("old-llama"), &folder, 4, 2, 1).expect("a Llama can be upcycled");
-    let model = Model::open(&folder, Precision::Float32, Device::Cpu).expect("just written");
+    let model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect("just written");
     let expected = tensors(&variant("old-llama").join("expected.safetensors"));
     let off = difference(&logits(&model, &texts(&expected)), &expected["logits"]);
     assert!(off < 1e-4, "the upcycled model differs by {off}");

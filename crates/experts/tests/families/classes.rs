@@ -7,7 +7,7 @@ use cloister_experts::Precision;
 use cloister_experts::families::adapter::write_merged;
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Tokens,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, PublishedModel, Tokens,
 };
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::block::BlockKind;
@@ -66,7 +66,7 @@ fn heads_of_peft_compute_and_learn_here_what_they_do_in_transformers() {
         assert_eq!(adapter.classes, names(&["LABEL_0", "LABEL_1", "LABEL_2"]));
         let parameters = trained(&adapter);
         model.attach(&adapter, 0.0).expect("the adapter is this model's");
-        let Model::Decoder(decoder) = &model else { panic!("{family} is a decoder") };
+        let PublishedModel::Decoder(decoder) = &model else { panic!("{family} is a decoder") };
         let hidden = decoder.hidden(&Tokens::new(&texts, Device::Cpu)).rows;
         let logits = decoder.predict(&hidden.index_select(0, &last_rows(&texts)));
         let off = difference(&logits, &expected["logits"]);
@@ -174,7 +174,7 @@ fn merged_models_have_the_head_and_say_what_transformers_calls_them() {
         let head = &tensors(&scratch.0.join(file.as_str().expect("a name")))["score.weight"];
         let trained = own.adapter().tensors().into_iter().find(|(name, _)| name == "score.weight");
         assert!(head.equal(trained.expect("it has one").1), "{family}");
-        let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
+        let merged = PublishedModel::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
         assert_eq!(merged.ignored(), ["score.weight"]);
     }
 }

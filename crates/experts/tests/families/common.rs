@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cloister_experts::Precision;
-use cloister_experts::families::{Adapter, Model, Tokens};
+use cloister_experts::families::{Adapter, PublishedModel, Tokens};
 use tch::{Device, Tensor};
 
 /// Families of decoders.
@@ -22,8 +22,8 @@ pub(crate) fn variant(name: &str) -> PathBuf {
 }
 
 /// The family's model.
-pub(crate) fn open(family: &str) -> Model {
-    Model::open(&fixture(family), Precision::Float32, Device::Cpu).expect(family)
+pub(crate) fn open(family: &str) -> PublishedModel {
+    PublishedModel::open(&fixture(family), Precision::Float32, Device::Cpu).expect(family)
 }
 
 /// What the Python program wrote of a family.
@@ -59,11 +59,11 @@ pub(crate) fn difference(got: &Tensor, expected: &Tensor) -> f64 {
 }
 
 /// Logits of all tokens of texts; of Switch Transformers with the texts as sources and as targets.
-pub(crate) fn logits(model: &Model, texts: &[Vec<i64>]) -> Tensor {
+pub(crate) fn logits(model: &PublishedModel, texts: &[Vec<i64>]) -> Tensor {
     let tokens = Tokens::new(texts, Device::Cpu);
     match model {
-        Model::Decoder(model) => model.logits(&model.hidden(&tokens).rows),
-        Model::Switch(model) => model.forward(&tokens, &tokens).logits,
+        PublishedModel::Decoder(model) => model.logits(&model.hidden(&tokens).rows),
+        PublishedModel::Switch(model) => model.forward(&tokens, &tokens).logits,
     }
 }
 

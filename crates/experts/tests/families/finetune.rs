@@ -2,7 +2,7 @@
 
 use cloister_experts::Precision;
 use cloister_experts::families::finetune::{Decay, Example, FineTuner, FineTuning, Question, Rule};
-use cloister_experts::families::{Adapter, AdapterSettings, Model};
+use cloister_experts::families::{Adapter, AdapterSettings, PublishedModel};
 use tch::{Device, Tensor};
 
 use crate::common::{expected, fixture, open, texts};
@@ -11,7 +11,7 @@ fn settings() -> AdapterSettings {
     AdapterSettings { rank: 4, alpha: 8.0, router: true, ..AdapterSettings::default() }
 }
 
-fn tuner_of(mut model: Model, settings: &AdapterSettings) -> FineTuner {
+fn tuner_of(mut model: PublishedModel, settings: &AdapterSettings) -> FineTuner {
     let adapter = Adapter::new(&mut model, settings, 5).expect("sound settings");
     FineTuner::new(model, adapter).expect("the adapter is this model's")
 }
@@ -136,8 +136,8 @@ fn what_is_frozen_does_not_move() {
 
 #[test]
 fn bfloat16_plain_descent_dropout_and_a_constant_rate_learn_too() {
-    let model =
-        Model::open(&fixture("mixtral"), Precision::Bfloat16, Device::Cpu).expect("the fixture is whole");
+    let model = PublishedModel::open(&fixture("mixtral"), Precision::Bfloat16, Device::Cpu)
+        .expect("the fixture is whole");
     let modules = vec!["q_proj".to_owned(), "o_proj".to_owned()];
     let mut own = tuner_of(model, &AdapterSettings { modules, ..settings() });
     let before = own.loss(&examples(), 4).expect("the examples are sound");

@@ -6,7 +6,7 @@ use crate::common::{
     DECODERS, difference, expected, fixture, logits, open, tensors, texts, trained, variant,
 };
 use cloister_experts::Precision;
-use cloister_experts::families::{Adapter, Model, Routing, Tokens};
+use cloister_experts::families::{Adapter, PublishedModel, Routing, Tokens};
 use tch::{Device, Kind, Reduction, Tensor};
 
 fn assert_choices(family: &str, routers: &[String], routings: &[Routing]) {
@@ -27,7 +27,7 @@ fn assert_choices(family: &str, routers: &[String], routings: &[Routing]) {
 #[test]
 fn logits_and_choices_of_every_decoder_are_those_of_transformers() {
     for family in DECODERS {
-        let Model::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
+        let PublishedModel::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
         let expected = expected(family);
         let hidden = tch::no_grad(|| model.hidden(&Tokens::new(&texts(&expected), Device::Cpu)));
         let off = difference(&tch::no_grad(|| model.logits(&hidden.rows)), &expected["logits"]);
@@ -43,7 +43,7 @@ fn logits_and_choices_of_every_decoder_are_those_of_transformers() {
 #[test]
 fn logits_and_choices_of_switch_are_those_of_transformers() {
     let family = "switch_transformers";
-    let Model::Switch(model) = open(family) else { panic!("it is a Switch Transformer") };
+    let PublishedModel::Switch(model) = open(family) else { panic!("it is a Switch Transformer") };
     let expected = expected(family);
     let tokens = Tokens::new(&texts(&expected), Device::Cpu);
     let output = tch::no_grad(|| model.forward(&tokens, &tokens));
@@ -66,7 +66,7 @@ fn settings_and_files_of_other_published_kinds_compute_what_transformers_does() 
         "sliding-window",
         "old-llama",
     ] {
-        let model = Model::open(&variant(name), Precision::Float32, Device::Cpu).expect(name);
+        let model = PublishedModel::open(&variant(name), Precision::Float32, Device::Cpu).expect(name);
         let expected = tensors(&variant(name).join("expected.safetensors"));
         let off = difference(&tch::no_grad(|| logits(&model, &texts(&expected))), &expected["logits"]);
         assert!(off < 1e-4, "{name}: the logits differ by {off}");
@@ -75,11 +75,11 @@ fn settings_and_files_of_other_published_kinds_compute_what_transformers_does() 
 }
 
 /// Mean cross-entropy of the next token of a decoder, or of each target token of a Switch Transformer.
-fn loss(model: &Model, logits: &Tensor, texts: &[Vec<i64>]) -> Tensor {
+fn loss(model: &PublishedModel, logits: &Tensor, texts: &[Vec<i64>]) -> Tensor {
     let (mut rows, mut targets): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
     let mut start = 0;
     for text in texts {
-        let shift = if matches!(model, Model::Decoder(_)) { 1 } else { 0 };
+        let shift = if matches!(model, PublishedModel::Decoder(_)) { 1 } else { 0 };
         rows.extend((0..text.len() - shift).map(|place| (start + place) as i64));
         targets.extend(&text[shift..]);
         start += text.len();

@@ -4,7 +4,8 @@ use cloister_experts::Precision;
 use cloister_experts::families::adapter::{Trained, write_merged};
 use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
 use cloister_experts::families::{
-    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, Model, Workload, overview,
+    Adapter, AdapterBlocks, AdapterSettings, AnyConfig, ExpertTraining, Layout, PublishedModel, Workload,
+    overview,
 };
 use cloister_experts::task::{AdapterTask, Objective, Task};
 use cloister_params::block::BlockKind;
@@ -20,7 +21,7 @@ fn settings() -> AdapterSettings {
 }
 
 fn tuner(family: &str, precision: Precision) -> FineTuner {
-    let mut model = Model::open(&fixture(family), precision, Device::Cpu).expect(family);
+    let mut model = PublishedModel::open(&fixture(family), precision, Device::Cpu).expect(family);
     let adapter = Adapter::new(&mut model, &settings(), 0).expect(family);
     FineTuner::new(model, adapter).expect("the adapter is this model's")
 }
@@ -69,7 +70,7 @@ fn they_learn_and_the_merged_model_computes_what_they_do() {
         assert!(after < 0.9 * before, "{family}: {before} fell to {after} only");
         let scratch = Scratch::new(&format!("whole-{family}"));
         write_merged(&fixture(family), own.adapter(), &scratch.0).expect("the folder can be written");
-        let merged = Model::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
+        let merged = PublishedModel::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
         let texts = texts(&expected(family));
         let off = difference(&logits(&merged, &texts), &tch::no_grad(|| logits(own.model(), &texts)));
         assert!(off < 1e-4, "{family}: the merged model differs by {off}");

@@ -5,7 +5,7 @@ mod clusters;
 mod data;
 
 use cloister_experts::families::finetune::{Example, FineTuning, Question, RoundTrainer};
-use cloister_experts::families::{AdapterSettings, Model};
+use cloister_experts::families::{AdapterSettings, PublishedModel};
 use cloister_experts::{BlockVectors, ExpertsError, LocalResult, LocalTraining};
 
 use crate::checkpoint::Checkpoints;
@@ -43,7 +43,7 @@ impl<'a> QuestionRun<'a> {
             LabError::config("model.folder", "name the folder of a causal model with experts")
         })?;
         let questions = Questions::read(config, files, folder, environment)?;
-        let model = Model::open(folder, config.model.precision.into(), environment.device)?;
+        let model = PublishedModel::open(folder, config.model.precision.into(), environment.device)?;
         let settings = AdapterSettings {
             rank: config.model.rank,
             experts: config.model.expert_training,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use cloister_experts::device::set_threads;
 use cloister_experts::families::finetune::{Example, FineTuning, Question, Reader, RoundTrainer};
-use cloister_experts::families::{AnyConfig, Model, Workload, overview};
+use cloister_experts::families::{AnyConfig, PublishedModel, Workload, overview};
 use cloister_experts::files::rows::ReadSoFar;
 use cloister_experts::task::{AdapterTask, Objective};
 use cloister_experts::training::memory::MemoryEstimate;
@@ -77,7 +77,7 @@ impl AdapterTrainer {
         let held_out = Measured::read(&reader, config, task.objective)?;
         held_out.check_part(config)?;
         set_threads(config.threads)?;
-        let model = Model::open(&config.base_model, config.precision, config.device)?;
+        let model = PublishedModel::open(&config.base_model, config.precision, config.device)?;
         let trainer = RoundTrainer::new(model, &task.adapter, task.seed)?;
         Ok(Self { config: config.clone(), task: task.clone(), trainer, rows, held_out })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, Model};
+use cloister_experts::families::{Adapter, AdapterSettings, ExpertTraining, PublishedModel};
 use cloister_experts::task::Task;
 use cloister_experts::{Averaging, Device, Precision, PrivateTraining, Windows};
 use cloister_params::block::BlockKind;
@@ -137,7 +137,8 @@ fn members_learn_classes_together_with_low_rank_and_with_whole_experts() {
         assert_eq!(accuracy(&mut members[1], &model, HeldOut::Part).total, 2);
         assert!(after.loss < before.loss, "{experts:?}: {after:?}");
         let written = agreed.write(&base, &model, &scratch.0).expect("the folder can be written");
-        let mut opened = Model::open(&base, Precision::Float32, Device::Cpu).expect("the fixture is whole");
+        let mut opened =
+            PublishedModel::open(&base, Precision::Float32, Device::Cpu).expect("the fixture is whole");
         match experts {
             ExpertTraining::Whole => assert!(written.join("config.json").exists()),
             _ => assert_eq!(Adapter::read(&written, &mut opened).expect("PEFT's layout").classes, CLASSES),

@@ -3,7 +3,7 @@
 use tch::{Reduction, Tensor};
 
 use super::Trainer;
-use crate::classifier::features::Batch;
+use crate::classifier::features::NoteBatch;
 use crate::classifier::model::Output;
 use crate::training::descent::{BatchLearner, StepGradients};
 use crate::training::regularizer::Over;
@@ -49,7 +49,7 @@ impl BatchLearner for ClassifierLearner<'_> {
 pub(super) fn count(
     statistics: &mut [LayerStatistics],
     routings: &[LayerRouting],
-    batch: &Batch,
+    batch: &NoteBatch,
     form: RegionForm,
 ) {
     let within = form == RegionForm::WithinClasses;
@@ -58,6 +58,6 @@ pub(super) fn count(
 }
 
 /// Cross-entropy of the notes' classes.
-pub(super) fn task_loss(output: &Output, batch: &Batch, reduction: Reduction) -> Tensor {
+pub(super) fn task_loss(output: &Output, batch: &NoteBatch, reduction: Reduction) -> Tensor {
     output.logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, reduction, -100, 0.0)
 }

@@ -9,7 +9,7 @@ use crate::classifier::blocks::initial_blocks;
 use crate::classifier::config::{HIDDEN, ModelConfig};
 use crate::classifier::encoder::Encoder;
 use crate::classifier::features::Features;
-use crate::classifier::model::{Model, Output, Parameters};
+use crate::classifier::model::{Output, Parameters, UpcycledModel};
 use crate::device::integers;
 use crate::error::ExpertsError;
 use crate::training::descent::{Descent, Epochs, first_and_last};
@@ -38,7 +38,7 @@ const EVALUATION_TOKENS: i64 = 1024;
 /// A member's model and the notes that it learns from.
 pub struct Trainer {
     config: ModelConfig,
-    model: Model,
+    model: UpcycledModel,
     parameters: Parameters,
     /// For each layer, the published routing distribution, if any.
     published: Vec<Option<Tensor>>,
@@ -51,7 +51,7 @@ impl Trainer {
         let config = encoder.config().clone();
         let parameters = Parameters::from_blocks(&config, &initial_blocks(&config), encoder.device());
         let published = (0..config.moe_layers).map(|_| None).collect();
-        Self { model: Model::new(encoder), parameters, published, features, config }
+        Self { model: UpcycledModel::new(encoder), parameters, published, features, config }
     }
 
     /// Takes over the consortium's model; its routing blocks are the published routing distributions, 0 where there

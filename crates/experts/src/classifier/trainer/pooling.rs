@@ -1,14 +1,14 @@
 //! What a model's head sees, for heads that are fitted from sums.
 
 use super::{EVALUATION_TOKENS, Trainer};
-use crate::classifier::features::{Batch, Features};
+use crate::classifier::features::{Features, NoteBatch};
 use crate::device::values;
 
 impl Trainer {
     /// The head's inputs under the present parameters: mean states of the last layer, 384 values a note. They tell of
     /// the notes, so only sums of them that a plan names may leave.
     pub fn pooled(&self, notes: &Features) -> Vec<f32> {
-        let of = |batch: Batch| {
+        let of = |batch: NoteBatch| {
             let routings = self.model.route(&batch, &self.parameters);
             values(&self.model.pooled(&routings, &batch, &self.parameters))
         };

@@ -7,11 +7,11 @@ use tch::Tensor;
 use crate::error::ExpertsError;
 use crate::families::adapter::write::plain;
 use crate::families::adapter::{Adapter, Trained};
-use crate::families::models::published::Model;
+use crate::families::models::published::PublishedModel;
 use crate::families::models::sites::Part;
 use crate::training::private::Recorder;
 
-impl Model {
+impl PublishedModel {
     /// Copies of the biases of those routers' choices that are among these modules, in 32-bit floats on the CPU.
     pub(crate) fn corrections(&mut self, modules: &BTreeMap<String, Trained>) -> BTreeMap<String, Tensor> {
         let mut corrections = BTreeMap::new();

@@ -6,14 +6,14 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use crate::device::Precision;
-use crate::draw::{Draw, Purpose};
+use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, Trained};
 use crate::families::config::Family;
 use crate::families::config::names::{CORRECTION, expert_maps, expert_module};
 use crate::families::models::any_config::AnyConfig;
 use crate::families::models::loader::Loader;
-use crate::families::models::published::Model;
+use crate::families::models::published::PublishedModel;
 use crate::families::models::sites::{SiteKind, SiteShape};
 
 impl Adapter {
@@ -22,7 +22,11 @@ impl Adapter {
     ///
     /// # Errors
     /// [`ExpertsError::Settings`].
-    pub fn new(model: &mut Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+    pub fn new(
+        model: &mut PublishedModel,
+        settings: &AdapterSettings,
+        seed: u64,
+    ) -> Result<Self, ExpertsError> {
         let (sites, device) = (model.sites(), model.device());
         let mut adapter =
             Self::fresh(&sites, settings, seed, device, &mut |site| Ok(model.weight(&site.name)))?;
@@ -65,7 +69,7 @@ impl Adapter {
                 SiteKind::Head => Trained::Whole(head(site, settings, device)),
                 SiteKind::Router => Trained::Whole(own(site)?),
                 SiteKind::Experts if settings.experts == ExpertTraining::Whole => Trained::Whole(own(site)?),
-                _ => initial(site, settings.rank, Draw::new(seed, Purpose::Adapter, index), device),
+                _ => initial(site, settings.rank, Draw::new(seed, DrawPurpose::Adapter, index), device),
             };
             modules.insert(site.name.clone(), trained);
         }

@@ -15,7 +15,7 @@ use crate::families::adapter::{Adapter, Trained, labels};
 use crate::families::config::Family;
 use crate::families::config::fields::Fields;
 use crate::families::config::names::{CORRECTION, expert_maps, expert_module, on_disk};
-use crate::families::models::published::Model;
+use crate::families::models::published::PublishedModel;
 use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
 use crate::model_files::unsupported;
@@ -32,7 +32,7 @@ impl Adapter {
     /// [`ExpertsError::File`]; [`ExpertsError::Content`] for settings that make no sense; [`ExpertsError::Unsupported`] for
     /// what is not LoRA, for an adapter that is more than its matrices, for one of another model, and for tensors that
     /// nothing of the model takes; [`ExpertsError::WholeExperts`] for one that has whole experts.
-    pub fn read(folder: &Path, model: &mut Model) -> Result<Self, ExpertsError> {
+    pub fn read(folder: &Path, model: &mut PublishedModel) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
             return Err(ExpertsError::WholeExperts { path: folder.to_owned() });

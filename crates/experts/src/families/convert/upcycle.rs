@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use crate::draw::{Draw, Purpose};
+use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 use crate::families::config::read::{read_decoder, read_family};
 use crate::families::config::{AttentionConfig, DecoderConfig, Family};
@@ -134,7 +134,7 @@ fn upcycled(
         parts.push(stored(copies, &tensor));
         if map == "w1" {
             let number = layer.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-            let mut draw = Draw::new(seed, Purpose::Router, number);
+            let mut draw = Draw::new(seed, DrawPurpose::Router, number);
             let values = draw.symmetric(experts * config.hidden, ROUTER_BOUND);
             let router = Tensor::from_slice(&values).view([experts as i64, config.hidden as i64]);
             parts.push(stored(vec![format!("{block}.gate.weight")], &router.to_kind(tensor.kind())));

@@ -8,7 +8,7 @@ use tch::{Kind, Reduction, Tensor};
 use crate::families::config::names::HEAD;
 use crate::families::layers::losses::Totals;
 use crate::families::models::batch::ExampleBatch;
-use crate::families::{Decoder, Model, Routing};
+use crate::families::{Decoder, PublishedModel, Routing};
 use crate::training::private::Tape;
 
 /// What is trained.
@@ -53,7 +53,7 @@ fn task_loss(logits: &Tensor, batch: &ExampleBatch, learnt: usize) -> Tensor {
 
 /// The task's loss and the gradient by each parameter.
 pub(super) fn keep(
-    model: &Model,
+    model: &PublishedModel,
     batch: &ExampleBatch,
     learnt: usize,
     routers: RouterLoss<'_>,
@@ -69,7 +69,7 @@ pub(super) fn keep(
 /// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter, `[examples, …]`. What
 /// the model multiplies with its parameters must be on the tape.
 pub(super) fn of_each_example(
-    model: &Model,
+    model: &PublishedModel,
     batch: &ExampleBatch,
     routers: RouterLoss<'_>,
     learning: &Learning,

@@ -7,7 +7,7 @@ use tch::{Device, Tensor};
 use crate::device::uploaded;
 use crate::families::config::limits::Limits;
 use crate::families::models::batch::ExampleBatch;
-use crate::families::{Model, Tokens};
+use crate::families::{PublishedModel, Tokens};
 use crate::texts::beyond;
 use crate::training::private::by_record;
 
@@ -125,19 +125,19 @@ impl Question {
 }
 
 impl ExampleBatch {
-    pub(crate) fn new(examples: &[&Example], model: &Model) -> Self {
+    pub(crate) fn new(examples: &[&Example], model: &PublishedModel) -> Self {
         let device = model.device();
         let counts = examples.iter().map(|example| example.learnt() as i64).collect();
         let learnt: Vec<i64> =
             examples.iter().flat_map(|example| example.targets()).map(|(_, target)| target).collect();
         let learnt = uploaded(&Tensor::from_slice(&learnt), device);
         match model {
-            Model::Decoder(_) => {
+            PublishedModel::Decoder(_) => {
                 let texts: Vec<&[i64]> = examples.iter().map(|example| example.tokens.as_slice()).collect();
                 let rows = Some(uploaded(&Tensor::from_slice(&predicting_rows(examples)), device));
                 Self { texts: Tokens::new(&texts, device), targets: None, rows, learnt, counts }
             }
-            Model::Switch(_) => {
+            PublishedModel::Switch(_) => {
                 let (sources, targets) =
                     examples.iter().map(|example| example.tokens.split_at(example.given)).unzip();
                 let tokens = |texts: Vec<&[i64]>, device: Device| Tokens::new(&texts, device);

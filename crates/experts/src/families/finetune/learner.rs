@@ -7,7 +7,7 @@ use super::routing::RoutingSums;
 use super::{Example, FineTuner, FineTuning};
 use crate::families::layers::losses::Totals;
 use crate::families::models::batch::ExampleBatch;
-use crate::families::{Model, Routing};
+use crate::families::{PublishedModel, Routing};
 use crate::training::descent::{BatchLearner, StepGradients};
 
 /// Learns from batches of examples.
@@ -51,7 +51,9 @@ impl<'a> AdapterLearner<'a> {
             tuner.layer_loss(index, routing, totals, settings).map(|loss| loss * share)
         };
         let (loss, gradients) = match (&tuner.model, settings.recompute_layers) {
-            (Model::Decoder(model), true) => recompute(model, &batch, learnt, &mut routers, self.learning),
+            (PublishedModel::Decoder(model), true) => {
+                recompute(model, &batch, learnt, &mut routers, self.learning)
+            }
             _ => keep(&tuner.model, &batch, learnt, &mut routers, self.learning),
         };
         StepGradients { loss, gradients }

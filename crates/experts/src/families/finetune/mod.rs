@@ -33,7 +33,7 @@ use crate::families::finetune::learner::AdapterLearner;
 use crate::families::finetune::routing::{RoutingSums, plain};
 use crate::families::layers::losses::{self, Totals};
 pub(crate) use crate::families::models::batch::ExampleBatch;
-use crate::families::{Adapter, Model, Routing};
+use crate::families::{Adapter, PublishedModel, Routing};
 use crate::training::descent::{Descent, Epochs};
 use crate::training::optimizer::Group;
 use crate::training::progress::TrainingProgress;
@@ -41,7 +41,7 @@ use crate::training::regularizer::{consistency, published};
 
 /// A model, the adapter that learns, and the consortium's routing distributions.
 pub struct FineTuner {
-    model: Model,
+    model: PublishedModel,
     adapter: Adapter,
     /// For each sparse layer, the published routing distribution, if any.
     published: Vec<Option<Tensor>>,
@@ -72,7 +72,7 @@ impl FineTuner {
     ///
     /// # Errors
     /// [`ExpertsError::Adapter`] when the adapter is another model's.
-    pub fn new(mut model: Model, adapter: Adapter) -> Result<Self, ExpertsError> {
+    pub fn new(mut model: PublishedModel, adapter: Adapter) -> Result<Self, ExpertsError> {
         model.attach(&adapter, 0.0)?;
         Ok(Self { model, adapter, published: vec![] })
     }
@@ -83,12 +83,12 @@ impl FineTuner {
     }
 
     /// The model, with the adapter attached.
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &PublishedModel {
         &self.model
     }
 
     /// Gives up the model and the adapter.
-    pub fn into_parts(self) -> (Model, Adapter) {
+    pub fn into_parts(self) -> (PublishedModel, Adapter) {
         (self.model, self.adapter)
     }
 
@@ -136,7 +136,7 @@ impl FineTuner {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
         settings.check()?;
-        if settings.recompute_layers && matches!(self.model, Model::Switch(_)) {
+        if settings.recompute_layers && matches!(self.model, PublishedModel::Switch(_)) {
             let reason = "recompute_layers is for decoders; a Switch Transformer keeps all layers";
             return Err(ExpertsError::Settings(reason.to_owned()));
         }

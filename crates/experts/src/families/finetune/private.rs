@@ -142,7 +142,7 @@ mod tests {
 
     use crate::device::Precision;
     use crate::families::finetune::learner::AdapterLearner;
-    use crate::families::{Adapter, AdapterSettings, ExpertTraining, Model};
+    use crate::families::{Adapter, AdapterSettings, ExpertTraining, PublishedModel};
     use crate::training::descent::BatchLearner;
     use crate::training::private::steps::clipped_sum;
 
@@ -178,7 +178,7 @@ mod tests {
 
     fn tuner_of((family, modules): (&str, &[&str]), experts: ExpertTraining, classes: &[&str]) -> FineTuner {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
-        let mut model = Model::open(&folder, Precision::Float32, Device::Cpu).expect(family);
+        let mut model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu).expect(family);
         let [modules, classes] =
             [modules, classes].map(|names| names.iter().map(|&name| name.to_owned()).collect());
         let settings = AdapterSettings { rank: 4, alpha: 8.0, experts, router: true, modules, classes };

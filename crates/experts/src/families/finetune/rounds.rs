@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 use crate::blocks::BlockVectors;
 use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuned, FineTuner, FineTuning, RoutingSummary};
-use crate::families::{Adapter, AdapterBlocks, AdapterSettings, Model};
+use crate::families::{Adapter, AdapterBlocks, AdapterSettings, PublishedModel};
 use crate::training::descent::first_and_last;
 use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
 use crate::training::progress::TrainingProgress;
@@ -24,7 +24,11 @@ impl RoundTrainer {
     ///
     /// # Errors
     /// [`ExpertsError::Settings`] when the settings do not fit the model.
-    pub fn new(mut model: Model, settings: &AdapterSettings, seed: u64) -> Result<Self, ExpertsError> {
+    pub fn new(
+        mut model: PublishedModel,
+        settings: &AdapterSettings,
+        seed: u64,
+    ) -> Result<Self, ExpertsError> {
         let blocks = AdapterBlocks::new(&model.sites(), settings)?;
         let adapter = Adapter::new(&mut model, settings, seed)?;
         Ok(Self { tuner: FineTuner::new(model, adapter)?, blocks })

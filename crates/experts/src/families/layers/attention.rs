@@ -9,12 +9,12 @@ use crate::families::layers::rope::Rotation;
 use crate::packing::Packing;
 
 /// Attention of one layer.
-pub(crate) enum Attention {
+pub(crate) enum DecoderAttention {
     Grouped(Grouped),
     Latent(Latent),
 }
 
-impl Attention {
+impl DecoderAttention {
     /// Packed rows `[tokens, hidden]` to the same.
     pub(crate) fn forward(&self, rows: &Tensor, packing: &Packing, rotation: &Rotation) -> Tensor {
         match self {

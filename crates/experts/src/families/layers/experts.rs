@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 use crate::device::FILLED_ROWS;
 use crate::families::layers::projection::{Lora, Whole, gate};
 use crate::families::layers::router::Routing;
-use crate::training::private::{Place, Recorder};
+use crate::training::private::{Recorder, WeightPart};
 
 /// What lies between an expert's two maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +116,7 @@ impl Experts {
             weight: map.used(sorted.kind()),
             lora: map.halves(sorted.kind()),
         };
-        let place = || Place::Sorted(dispatch.counts.shallow_clone());
+        let place = || WeightPart::Sorted(dispatch.counts.shallow_clone());
         let rows = Rows { rows: sorted, owners, place: &place };
         self.network(&rows, &whole(&self.up), &whole(&self.down), &product)
     }
@@ -130,7 +130,7 @@ impl Experts {
         let outputs: Vec<Tensor> = (0..counts.len())
             .filter(|&expert| counts[expert] > 0)
             .map(|expert| {
-                let place = || Place::Expert(expert);
+                let place = || WeightPart::Expert(expert);
                 let rows = Rows { rows: &parts[expert], owners: &owners[expert], place: &place };
                 self.network(&rows, &up[expert], &down[expert], &product)
             })
@@ -159,7 +159,7 @@ struct Rows<'a> {
     rows: &'a Tensor,
     /// The text of each.
     owners: &'a Tensor,
-    place: &'a dyn Fn() -> Place,
+    place: &'a dyn Fn() -> WeightPart,
 }
 
 impl Rows<'_> {

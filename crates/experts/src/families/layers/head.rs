@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use crate::families::layers::projection::Whole;
-use crate::training::private::Place;
+use crate::training::private::WeightPart;
 
 /// The place of the head.
 pub(crate) struct Head {
@@ -26,7 +26,7 @@ impl Head {
         let rows = rows.to_kind(Kind::Float);
         let scores = rows.matmul(&weight.tr());
         let owners = || Tensor::arange(rows.size()[0], (Kind::Int64, rows.device()));
-        recorder.record("weight", (&rows, &scores), || (Place::Whole, owners()));
+        recorder.record("weight", (&rows, &scores), || (WeightPart::Whole, owners()));
         Some(scores)
     }
 }

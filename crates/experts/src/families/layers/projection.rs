@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use crate::packing::Packing;
-use crate::training::private::{Place, Recorder};
+use crate::training::private::{Recorder, WeightPart};
 
 /// A low-rank addition `scale · B · A` to a weight (LoRA, Hu et al. 2021, section 4). Both halves are 32-bit floats,
 /// whatever the model computes in: they are the masters that the optimizer moves.
@@ -51,10 +51,10 @@ impl Projection {
                 let kind = rows.kind();
                 let inputs = lora.inputs(rows);
                 let product = inputs.matmul(&lora.a.to_kind(kind).tr());
-                lora.recorder.record("lora_A", (&inputs, &product), || (Place::Whole, packing.owners()));
+                lora.recorder.record("lora_A", (&inputs, &product), || (WeightPart::Whole, packing.owners()));
                 let reduced = product * lora.scale;
                 let out = out.addmm(&reduced, &lora.b.to_kind(kind).tr());
-                lora.recorder.record("lora_B", (&reduced, &out), || (Place::Whole, packing.owners()));
+                lora.recorder.record("lora_B", (&reduced, &out), || (WeightPart::Whole, packing.owners()));
                 out
             }
         }

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use crate::families::config::{GroupConfig, GroupScore, MoeConfig, Scoring};
 use crate::families::layers::projection::Whole;
 use crate::packing::Packing;
-use crate::training::private::Place;
+use crate::training::private::WeightPart;
 
 /// A router's weight, trained whole or frozen.
 pub(crate) struct Router {
@@ -42,7 +42,9 @@ impl Router {
         let logits = rows.to_kind(Kind::Float).matmul(&weight.to_kind(Kind::Float).tr());
         let owners = packing.owners();
         if let Some(trained) = &self.trained {
-            trained.recorder.record("weight", (rows, &logits), || (Place::Whole, owners.shallow_clone()));
+            trained
+                .recorder
+                .record("weight", (rows, &logits), || (WeightPart::Whole, owners.shallow_clone()));
         }
         let scores = match config.scoring {
             Scoring::Softmax => logits.softmax(-1, Kind::Float),

@@ -8,7 +8,7 @@ use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::config::names::{CORRECTION, sparse_names};
 use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig, MoeConfig, QueryNorm};
-use crate::families::layers::attention::{Attention, Grouped, Latent, LatentQuery, latent_scale};
+use crate::families::layers::attention::{DecoderAttention, Grouped, Latent, LatentQuery, latent_scale};
 use crate::families::layers::experts::{Activation, ExpertProjection, Experts};
 use crate::families::layers::head::Head;
 use crate::families::layers::projection::{GatedNetwork, Norm};
@@ -41,19 +41,19 @@ pub(crate) struct Sparse {
     shared: Option<Shared>,
 }
 
-pub(crate) enum FeedForward {
+pub(crate) enum DecoderFeedForward {
     Dense(GatedNetwork),
     Sparse(Box<Sparse>),
 }
 
-pub(crate) struct Layer {
+pub(crate) struct DecoderLayer {
     attention_norm: Norm,
-    pub(crate) attention: Attention,
+    pub(crate) attention: DecoderAttention,
     feed_forward_norm: Norm,
-    pub(crate) feed_forward: FeedForward,
+    pub(crate) feed_forward: DecoderFeedForward,
 }
 
-impl Layer {
+impl DecoderLayer {
     /// Packed rows `[tokens, hidden]` to the same; a sparse layer says how it routed.
     fn forward(
         &self,
@@ -66,7 +66,7 @@ impl Layer {
         let hidden = hidden + self.attention.forward(&normed, &tokens.packing, rotation);
         let normed = self.feed_forward_norm.forward(&hidden);
         match (&self.feed_forward, moe) {
-            (FeedForward::Sparse(sparse), Some(config)) => {
+            (DecoderFeedForward::Sparse(sparse), Some(config)) => {
                 let routing = sparse.router.forward(&normed, config, &tokens.packing);
                 let own = hidden + sparse.experts.forward(&routing);
                 let out = match &sparse.shared {
@@ -75,8 +75,8 @@ impl Layer {
                 };
                 (out, Some(routing))
             }
-            (FeedForward::Dense(network), _) => (&hidden + network.forward(&normed), None),
-            (FeedForward::Sparse(_), None) => {
+            (DecoderFeedForward::Dense(network), _) => (&hidden + network.forward(&normed), None),
+            (DecoderFeedForward::Sparse(_), None) => {
                 unreachable!("sparse layers come with a configuration of experts")
             }
         }
@@ -87,7 +87,7 @@ impl Layer {
 pub struct Decoder {
     pub(crate) config: DecoderConfig,
     embedding: Tensor,
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) layers: Vec<DecoderLayer>,
     norm: Norm,
     /// `[vocabulary, hidden]`.
     head: Tensor,
@@ -196,19 +196,19 @@ impl Decoder {
     }
 }
 
-fn read_layer(loader: &Loader, config: &DecoderConfig, index: usize) -> Result<Layer, ExpertsError> {
+fn read_layer(loader: &Loader, config: &DecoderConfig, index: usize) -> Result<DecoderLayer, ExpertsError> {
     let layer = format!("model.layers.{index}");
     let norm = |part: &str| loader.norm(&format!("{layer}.{part}"), config.hidden, config.norm_epsilon);
-    Ok(Layer {
+    Ok(DecoderLayer {
         attention_norm: norm("input_layernorm")?,
         attention: read_attention(loader, config, &format!("{layer}.self_attn"))?,
         feed_forward_norm: norm("post_attention_layernorm")?,
         feed_forward: match (config.layers[index], &config.moe) {
             (FeedForwardConfig::Dense(width), _) => {
-                FeedForward::Dense(loader.gated(&format!("{layer}.mlp"), config.hidden, width)?)
+                DecoderFeedForward::Dense(loader.gated(&format!("{layer}.mlp"), config.hidden, width)?)
             }
             (FeedForwardConfig::Sparse, Some(moe)) => {
-                FeedForward::Sparse(Box::new(read_sparse(loader, config, moe, &layer)?))
+                DecoderFeedForward::Sparse(Box::new(read_sparse(loader, config, moe, &layer)?))
             }
             (FeedForwardConfig::Sparse, None) => {
                 unreachable!("sparse layers come with a configuration of experts")
@@ -256,7 +256,11 @@ fn read_sparse(
     })
 }
 
-fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result<Attention, ExpertsError> {
+fn read_attention(
+    loader: &Loader,
+    config: &DecoderConfig,
+    name: &str,
+) -> Result<DecoderAttention, ExpertsError> {
     let (hidden, heads) = (config.hidden, config.heads);
     let map = |part: &str, outputs, inputs, bias| {
         loader.projection(&format!("{name}.{part}"), outputs, inputs, bias)
@@ -271,7 +275,7 @@ fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result
                 QueryNorm::PerHead => Some((head, head)),
             };
             let norms = widths.map(|(query, key)| Ok((norm("q_norm", query)?, norm("k_norm", key)?)));
-            Ok(Attention::Grouped(Grouped {
+            Ok(DecoderAttention::Grouped(Grouped {
                 query: map("q_proj", wide, hidden, bias)?,
                 key: map("k_proj", narrow, hidden, bias)?,
                 value: map("v_proj", narrow, hidden, bias)?,
@@ -295,7 +299,7 @@ fn read_attention(loader: &Loader, config: &DecoderConfig, name: &str) -> Result
                     up: map("q_b_proj", query_width, rank, false)?,
                 },
             };
-            Ok(Attention::Latent(Latent {
+            Ok(DecoderAttention::Latent(Latent {
                 query,
                 key_value_down: map("kv_a_proj_with_mqa", key_value_rank + rotary, hidden, bias)?,
                 key_value_norm: latent_norm("kv_a_layernorm", key_value_rank)?,

@@ -18,14 +18,14 @@ use crate::families::models::sites::{Site, SiteShape};
 use crate::families::models::switch::Switch;
 
 /// A model with frozen weights, to which an adapter can be attached.
-pub enum Model {
+pub enum PublishedModel {
     /// A decoder-only language model.
     Decoder(Box<Decoder>),
     /// A Switch Transformer.
     Switch(Box<Switch>),
 }
 
-impl Model {
+impl PublishedModel {
     /// Reads `config.json` and the weights of a folder.
     ///
     /// # Errors

@@ -3,12 +3,12 @@
 use tch::Tensor;
 
 use crate::families::config::names::HEAD;
-use crate::families::layers::attention::Attention;
+use crate::families::layers::attention::DecoderAttention;
 use crate::families::layers::experts::ExpertProjection;
 use crate::families::layers::head::Head;
 use crate::families::layers::projection::{Lora, Projection, Whole};
 use crate::families::layers::router::Router;
-use crate::families::models::decoder::{Decoder, FeedForward};
+use crate::families::models::decoder::{Decoder, DecoderFeedForward};
 use crate::families::models::switch::{self, ATTENTION_MAPS, Stack, Switch};
 use crate::training::private::Recorder;
 
@@ -126,7 +126,7 @@ impl Decoder {
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let name = format!("model.layers.{index}");
             sites.extend(attention_sites(&name, &mut layer.attention));
-            if let FeedForward::Sparse(sparse) = &mut layer.feed_forward {
+            if let DecoderFeedForward::Sparse(sparse) = &mut layer.feed_forward {
                 let (up, down) = (&mut sparse.experts.up, &mut sparse.experts.down);
                 sites.extend([
                     Site { name: format!("{name}.mlp.experts.gate_up_proj"), part: Part::Experts(up) },
@@ -140,7 +140,7 @@ impl Decoder {
     }
 }
 
-fn attention_sites<'a>(layer: &str, attention: &'a mut Attention) -> Vec<Site<'a>> {
+fn attention_sites<'a>(layer: &str, attention: &'a mut DecoderAttention) -> Vec<Site<'a>> {
     let named = |(part, map): (&str, &'a mut Projection)| Site {
         name: format!("{layer}.self_attn.{part}"),
         part: Part::Linear(map),
@@ -160,7 +160,7 @@ fn stack_sites<'a>(stack: &str, own: &'a mut Stack) -> Vec<Site<'a>> {
     let mut sites = Vec::new();
     for (index, layer) in own.layers.iter_mut().enumerate() {
         let name = format!("{stack}.block.{index}.layer");
-        let mut attend = |part: &str, attention: &'a mut switch::Attention| {
+        let mut attend = |part: &str, attention: &'a mut switch::SwitchAttention| {
             let maps = ATTENTION_MAPS.iter().zip(&mut attention.maps);
             sites.extend(
                 maps.map(|(map, own)| Site { name: format!("{name}.{part}.{map}"), part: Part::Linear(own) }),
@@ -173,11 +173,11 @@ fn stack_sites<'a>(stack: &str, own: &'a mut Stack) -> Vec<Site<'a>> {
         }
         let name = format!("{name}.{last}.mlp");
         match &mut layer.feed_forward {
-            switch::FeedForward::Dense([up, down]) => sites.extend([
+            switch::SwitchFeedForward::Dense([up, down]) => sites.extend([
                 Site { name: format!("{name}.wi"), part: Part::Linear(up) },
                 Site { name: format!("{name}.wo"), part: Part::Linear(down) },
             ]),
-            switch::FeedForward::Sparse(sparse) => {
+            switch::SwitchFeedForward::Sparse(sparse) => {
                 let (router, experts) = &mut **sparse;
                 sites.extend([
                     Site { name: format!("{name}.experts.wi"), part: Part::Experts(&mut experts.up) },

@@ -16,7 +16,7 @@ use crate::families::models::loader::Loader;
 use crate::packing::Packing;
 
 /// Attention as T5 has it: scores are not scaled.
-pub(crate) struct Attention {
+pub(crate) struct SwitchAttention {
     /// Query, key, value, output.
     pub(crate) maps: [Projection; 4],
     /// Width of a head.
@@ -26,7 +26,7 @@ pub(crate) struct Attention {
 /// Last parts of the names of an attention's maps.
 pub(crate) const ATTENTION_MAPS: [&str; 4] = ["q", "k", "v", "o"];
 
-impl Attention {
+impl SwitchAttention {
     /// Rows of one packing attend to rows of another; `scores` is added to the scores.
     fn forward(&self, rows: (&Tensor, &Packing), others: (&Tensor, &Packing), scores: &Tensor) -> Tensor {
         let [query, key, value, output] = &self.maps;
@@ -50,25 +50,25 @@ impl Attention {
     }
 }
 
-pub(crate) enum FeedForward {
+pub(crate) enum SwitchFeedForward {
     /// The maps `wi` and `wo`.
     Dense([Projection; 2]),
     Sparse(Box<(Router, Experts)>),
 }
 
-pub(crate) struct Layer {
+pub(crate) struct SwitchLayer {
     attention_norm: Norm,
-    pub(crate) attention: Attention,
+    pub(crate) attention: SwitchAttention,
     /// Attention to the encoder, in layers of the decoder.
-    pub(crate) cross: Option<(Norm, Attention)>,
+    pub(crate) cross: Option<(Norm, SwitchAttention)>,
     feed_forward_norm: Norm,
-    pub(crate) feed_forward: FeedForward,
+    pub(crate) feed_forward: SwitchFeedForward,
 }
 
 /// The encoder or the decoder.
 pub(crate) struct Stack {
     embedding: Tensor,
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) layers: Vec<SwitchLayer>,
     norm: Norm,
     /// `[buckets, heads]`.
     relative: Tensor,
@@ -170,18 +170,18 @@ impl Switch {
 
     fn feed_forward(
         &self,
-        layer: &Layer,
+        layer: &SwitchLayer,
         rows: &Tensor,
         tokens: &Tokens,
         routings: &mut Vec<Routing>,
     ) -> Tensor {
         let normed = layer.feed_forward_norm.forward(rows);
         match &layer.feed_forward {
-            FeedForward::Dense([up, down]) => {
+            SwitchFeedForward::Dense([up, down]) => {
                 let packing = &tokens.packing;
                 down.forward(&up.forward(&normed, packing).relu(), packing)
             }
-            FeedForward::Sparse(sparse) => {
+            SwitchFeedForward::Sparse(sparse) => {
                 let mut routing = sparse.0.forward(&normed, &self.config.moe, &tokens.packing);
                 routing.weights *= self.within_capacity(&routing.chosen, &tokens.packing);
                 let out = sparse.1.forward(&routing);
@@ -248,21 +248,21 @@ fn read_layer(
     config: &SwitchConfig,
     name: &str,
     sparse: bool,
-) -> Result<Layer, ExpertsError> {
+) -> Result<SwitchLayer, ExpertsError> {
     let norm = |part| loader.norm(&format!("{name}.{part}.layer_norm"), config.hidden, config.norm_epsilon);
     let decodes = name.starts_with("decoder");
     let last = if decodes { 2 } else { 1 };
     let cross = decodes
         .then(|| Ok((norm(1)?, read_attention(loader, config, &format!("{name}.1.EncDecAttention"))?)));
     let feed_forward = format!("{name}.{last}.mlp");
-    Ok(Layer {
+    Ok(SwitchLayer {
         attention_norm: norm(0)?,
         attention: read_attention(loader, config, &format!("{name}.0.SelfAttention"))?,
         cross: cross.transpose()?,
         feed_forward_norm: norm(last)?,
         feed_forward: match sparse {
-            true => FeedForward::Sparse(Box::new(read_sparse(loader, config, &feed_forward)?)),
-            false => FeedForward::Dense([
+            true => SwitchFeedForward::Sparse(Box::new(read_sparse(loader, config, &feed_forward)?)),
+            false => SwitchFeedForward::Dense([
                 loader.projection(
                     &format!("{feed_forward}.wi"),
                     config.intermediate,
@@ -280,11 +280,15 @@ fn read_layer(
     })
 }
 
-fn read_attention(loader: &Loader, config: &SwitchConfig, name: &str) -> Result<Attention, ExpertsError> {
+fn read_attention(
+    loader: &Loader,
+    config: &SwitchConfig,
+    name: &str,
+) -> Result<SwitchAttention, ExpertsError> {
     let wide = config.heads * config.head;
     let map = |part: &str| loader.projection(&format!("{name}.{part}"), wide, config.hidden, false);
     let output = loader.projection(&format!("{name}.o"), config.hidden, wide, false)?;
-    Ok(Attention { maps: [map("q")?, map("k")?, map("v")?, output], head: config.head as i64 })
+    Ok(SwitchAttention { maps: [map("q")?, map("k")?, map("v")?, output], head: config.head as i64 })
 }
 
 fn read_sparse(

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use encoding_rs::{Decoder, DecoderResult};
 
-use super::fault::Fault;
+use super::fault::RowFault;
 
 /// Bytes that are decoded at a time.
 const BUFFER: usize = 16 << 10;
@@ -90,7 +90,7 @@ impl<R: Read> Utf8<R> {
 
     fn malformed(&self) -> io::Error {
         let name = self.encoding.name();
-        Fault::Row(format!(
+        RowFault::Row(format!(
             "its text is not {name}; give the file's encoding with --encoding, such as windows-1252, or save it as UTF-8"
         ))
         .into()

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use super::{NotesError, Place};
+use super::{NotesError, RowPlace};
 
 /// What is wrong with bytes that the operating system gave; it travels through readers as an [`io::Error`].
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub(super) enum Fault {
+pub(super) enum RowFault {
     /// The bytes break the rules of their format.
     #[error("{0}")]
     Damaged(&'static str),
@@ -21,8 +21,8 @@ pub(super) enum Fault {
     Kind(String),
 }
 
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> Self {
+impl From<RowFault> for io::Error {
+    fn from(fault: RowFault) -> Self {
         Self::new(io::ErrorKind::InvalidData, fault)
     }
 }
@@ -43,24 +43,24 @@ pub(super) enum Broken {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<Fault>()) {
-            Some(Fault::Damaged(reason)) => Self::Damaged((*reason).to_owned()),
-            Some(Fault::Row(reason)) => Self::Row(reason.clone()),
-            Some(Fault::Kind(reason)) => Self::Kind(reason.clone()),
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<RowFault>()) {
+            Some(RowFault::Damaged(reason)) => Self::Damaged((*reason).to_owned()),
+            Some(RowFault::Row(reason)) => Self::Row(reason.clone()),
+            Some(RowFault::Kind(reason)) => Self::Kind(reason.clone()),
             None => Self::File(error),
         }
     }
 }
 
 impl Broken {
-    pub(super) fn of_file(self, path: &Path, place: Option<Place>) -> NotesError {
+    pub(super) fn of_file(self, path: &Path, place: Option<RowPlace>) -> NotesError {
         let path = path.to_owned();
         match self {
             Self::File(source) => NotesError::File { path, source },
             Self::Damaged(reason) => NotesError::Damaged { path, place, reason },
             Self::Row(reason) => {
                 // What is wrong before any row comes is wrong with the header row.
-                NotesError::Row { path, place: place.unwrap_or(Place::Line(1)), reason }
+                NotesError::Row { path, place: place.unwrap_or(RowPlace::Line(1)), reason }
             }
             Self::Kind(reason) => NotesError::Kind { path, reason },
             Self::Columns(reason) => NotesError::Columns { path, reason },

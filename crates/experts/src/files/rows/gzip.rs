@@ -5,7 +5,7 @@ use std::mem;
 
 use flate2::bufread::GzDecoder;
 
-use super::fault::Fault;
+use super::fault::RowFault;
 
 /// The members of a file, one after the other. Zeros after the last, with which tapes and block devices fill up, are nothing.
 pub(super) struct Members<R> {
@@ -34,7 +34,7 @@ impl<R: BufRead> Members<R> {
     }
 }
 
-const AFTER: Fault = Fault::Damaged("what follows the last gzip member is no gzip");
+const AFTER: RowFault = RowFault::Damaged("what follows the last gzip member is no gzip");
 
 /// Reads zeros until the end.
 fn zeros(mut reader: impl BufRead) -> io::Result<()> {

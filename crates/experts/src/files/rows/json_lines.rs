@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::fault::Broken;
 use super::row::{Row, kind_of};
 use super::stream::{Progress, Stream};
-use super::{Columns, LONGEST_ROW, Place, ReadSoFar, Source};
+use super::{Columns, LONGEST_ROW, ReadSoFar, RowPlace, Source};
 
 /// The byte-order mark, which stays within files that were put together from several.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -51,8 +51,8 @@ impl Source for JsonLines {
         }
     }
 
-    fn place(&self) -> Place {
-        Place::Line(self.number)
+    fn place(&self) -> RowPlace {
+        RowPlace::Line(self.number)
     }
 
     fn so_far(&self) -> ReadSoFar {

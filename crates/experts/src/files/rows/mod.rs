@@ -86,7 +86,7 @@ pub enum NotesError {
         /// The file.
         path: PathBuf,
         /// The row that was to be read, if it got so far.
-        place: Option<Place>,
+        place: Option<RowPlace>,
         /// What is wrong.
         reason: String,
     },
@@ -96,7 +96,7 @@ pub enum NotesError {
         /// The file.
         path: PathBuf,
         /// Which row.
-        place: Place,
+        place: RowPlace,
         /// What was expected and what kind of thing is there.
         reason: String,
     },
@@ -118,7 +118,7 @@ pub enum NotesError {
 
 /// A row's place in its file, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum RowPlace {
     /// A line of text.
     Line(usize),
     /// A row of Parquet.
@@ -132,7 +132,7 @@ pub enum Place {
     },
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for RowPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Line(number) => write!(f, "line {number}"),
@@ -143,7 +143,7 @@ impl std::fmt::Display for Place {
 }
 
 /// A place after a file's name, where there is one.
-fn at(place: Option<Place>) -> String {
+fn at(place: Option<RowPlace>) -> String {
     place.map_or_else(String::new, |place| format!(", {place}"))
 }
 
@@ -161,7 +161,7 @@ trait Source {
     /// The next row that is not blank.
     fn next(&mut self) -> Option<Result<Row, Broken>>;
     /// Where the row is that was read last, or could not be read.
-    fn place(&self) -> Place;
+    fn place(&self) -> RowPlace;
     fn so_far(&self) -> ReadSoFar;
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use super::LONGEST_ROW;
-use super::fault::Fault;
+use super::fault::RowFault;
 
 const UNCLOSED: &str = "a cell begins with a quotation mark, and none ends it; within a cell in quotation marks each mark is \
                         doubled";
@@ -18,7 +18,7 @@ pub(super) struct Quotes<R> {
     state: State,
     /// Bytes of the row at hand.
     length: u64,
-    failed: Option<Fault>,
+    failed: Option<RowFault>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,17 +36,17 @@ impl<R> Quotes<R> {
         Self { inner, separator, state: State::Start, length: 0, failed: None }
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), Fault> {
+    fn take(&mut self, byte: u8) -> Result<(), RowFault> {
         self.length += 1;
         if self.length > LONGEST_ROW {
-            return Err(Fault::Row(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
+            return Err(RowFault::Row(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
         }
         let ends_row = matches!(byte, b'\n' | b'\r');
         self.state = match (self.state, byte) {
             (State::Quoted, b'"') => State::Mark,
             (State::Quoted, _) | (State::Start | State::Mark, b'"') => State::Quoted,
             (State::Mark, other) if other != self.separator && !ends_row => {
-                return Err(Fault::Row(AFTER.to_owned()));
+                return Err(RowFault::Row(AFTER.to_owned()));
             }
             (_, other) if other == self.separator || ends_row => State::Start,
             _ => State::Unquoted,
@@ -65,7 +65,7 @@ impl<R: Read> Read for Quotes<R> {
         }
         let length = self.inner.read(buffer)?;
         if length == 0 && self.state == State::Quoted {
-            return Err(Fault::Row(UNCLOSED.to_owned()).into());
+            return Err(RowFault::Row(UNCLOSED.to_owned()).into());
         }
         for (place, byte) in buffer[..length].iter().enumerate() {
             if let Err(fault) = self.take(*byte) {

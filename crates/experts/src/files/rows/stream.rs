@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::encoding::{Encoding, Utf8};
-use super::fault::{Broken, Fault};
+use super::fault::{Broken, RowFault};
 use super::gzip::Members;
 use super::kind::{self, Kind, START};
 use super::{LONGEST_ROW, ReadSoFar};
@@ -109,21 +109,21 @@ impl<R: Read> Read for Decompressed<R> {
 
 impl Faults {
     fn of(&self, error: io::Error) -> io::Error {
-        let is_fault = error.get_ref().is_some_and(|inner| inner.is::<Fault>());
+        let is_fault = error.get_ref().is_some_and(|inner| inner.is::<RowFault>());
         match error.kind() {
             _ if is_fault || error.raw_os_error().is_some() => error,
-            io::ErrorKind::UnexpectedEof => Fault::Damaged(self.cut).into(),
-            _ if error.to_string().contains(DICTIONARY) => Fault::Kind(
+            io::ErrorKind::UnexpectedEof => RowFault::Damaged(self.cut).into(),
+            _ if error.to_string().contains(DICTIONARY) => RowFault::Kind(
                 "was compressed with a dictionary of zstd; compress it again without one".to_owned(),
             )
             .into(),
-            _ if error.to_string().contains(TOO_MUCH_MEMORY) => Fault::Kind(format!(
+            _ if error.to_string().contains(TOO_MUCH_MEMORY) => RowFault::Kind(format!(
                 "was compressed with a window of more than {} GiB; compress it again with zstd --long={LONGEST_WINDOW_LOG} \
                  or less",
                 1 << (LONGEST_WINDOW_LOG - 30)
             ))
             .into(),
-            _ => Fault::Damaged(self.wrong).into(),
+            _ => RowFault::Damaged(self.wrong).into(),
         }
     }
 }

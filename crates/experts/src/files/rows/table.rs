@@ -9,7 +9,7 @@ use super::fault::Broken;
 use super::quotes::Quotes;
 use super::row::Row;
 use super::stream::{Progress, Stream};
-use super::{Place, ReadSoFar, Source};
+use super::{ReadSoFar, RowPlace, Source};
 
 /// What may stand between cells.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -143,8 +143,8 @@ impl Source for Table {
         }
     }
 
-    fn place(&self) -> Place {
-        Place::Record { row: self.row, line: self.line as usize }
+    fn place(&self) -> RowPlace {
+        RowPlace::Record { row: self.row, line: self.line as usize }
     }
 
     fn so_far(&self) -> ReadSoFar {

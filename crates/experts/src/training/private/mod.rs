@@ -36,7 +36,7 @@ pub use averages::{Averaging, RecordAverages, RoutedToken};
 pub(crate) use noise::Grid;
 pub use planted::{PlantedGradients, ReleasedStep};
 pub(crate) use records::{RecordBatch, RecordSums, batches as record_batches, by_record};
-pub(crate) use tape::{Place, Recorder, Tape};
+pub(crate) use tape::{Recorder, Tape, WeightPart};
 
 use crate::error::ExpertsError;
 

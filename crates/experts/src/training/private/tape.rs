@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tch::{Device, Kind, Tensor};
 
 /// Which part of a trained tensor a product is made with.
-pub(crate) enum Place {
+pub(crate) enum WeightPart {
     /// All of it.
     Whole,
     /// One expert's part of a stack.
@@ -28,7 +28,7 @@ pub(crate) enum Place {
 struct Product {
     /// Name of the weight.
     parameter: String,
-    place: Place,
+    place: WeightPart,
     /// `[rows, in]`.
     input: Tensor,
     /// `[rows, out]`.
@@ -83,13 +83,19 @@ impl Product {
         let all = || of_each(&self.owners, gradient, &self.input, examples);
         let rows = [&self.owners, gradient, &self.input];
         match &self.place {
-            Place::Whole => vec![(None, all())],
-            Place::Expert(expert) => vec![(Some(*expert), all())],
+            WeightPart::Whole => vec![(None, all())],
+            WeightPart::Expert(expert) => vec![(Some(*expert), all())],
             // A GPU is not asked for counts, for which the host would wait.
-            Place::Sorted(counts) if on_gpu(gradient) => vec![(None, of_grouped(&rows, counts, examples))],
-            Place::Chosen { experts, .. } if on_gpu(gradient) => vec![(None, of_columns(&all(), *experts))],
-            Place::Sorted(counts) => of_sorted(&rows, counts, examples, |_, input| input.shallow_clone()),
-            Place::Chosen { experts, of_rows } => {
+            WeightPart::Sorted(counts) if on_gpu(gradient) => {
+                vec![(None, of_grouped(&rows, counts, examples))]
+            }
+            WeightPart::Chosen { experts, .. } if on_gpu(gradient) => {
+                vec![(None, of_columns(&all(), *experts))]
+            }
+            WeightPart::Sorted(counts) => {
+                of_sorted(&rows, counts, examples, |_, input| input.shallow_clone())
+            }
+            WeightPart::Chosen { experts, of_rows } => {
                 let order = of_rows.argsort_stable(true, 0, false);
                 let sorted = rows.map(|rows| rows.index_select(0, &order));
                 let width = self.input.size()[1] / *experts;
@@ -189,7 +195,7 @@ impl Recorder {
         &self,
         part: &str,
         product: (&Tensor, &Tensor),
-        rows: impl FnOnce() -> (Place, Tensor),
+        rows: impl FnOnce() -> (WeightPart, Tensor),
     ) {
         let Some((tape, module)) = &self.0 else { return };
         let (place, owners) = rows();

@@ -7,7 +7,7 @@ use tch::Device;
 use super::*;
 use crate::device::Precision;
 use crate::families::weights::Checkpoint;
-use crate::families::{Model, Tokens};
+use crate::families::{PublishedModel, Tokens};
 use crate::texts::open_tokenizer;
 
 const PARTS: [(&str, &str); 9] = [
@@ -118,8 +118,8 @@ fn write_some(path: &Path, halved: bool, changes: &[(&str, Value)], keep: &dyn F
 }
 
 fn logits(folder: &Path) -> Tensor {
-    let model = Model::open(folder, Precision::Float32, Device::Cpu).expect("a sound model");
-    let Model::Decoder(decoder) = &model else { panic!("llama is a decoder") };
+    let model = PublishedModel::open(folder, Precision::Float32, Device::Cpu).expect("a sound model");
+    let PublishedModel::Decoder(decoder) = &model else { panic!("llama is a decoder") };
     let tokens = Tokens::new(&[vec![1_i64, 5, 9, 2, 7, 3, 8]], Device::Cpu);
     tch::no_grad(|| decoder.logits(&decoder.hidden(&tokens).rows))
 }

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::families::finetune::template::Message;
+use crate::families::finetune::template::ChatMessage;
 use crate::files::rows::{Row, kind_of};
 
 /// The field `messages`: each an object with `role` and `content`, which is a text or a list of parts that are texts, joined.
 /// Further fields are the template's to read.
-pub(super) fn messages(row: &Row) -> Result<Option<Vec<Message>>, String> {
+pub(super) fn messages(row: &Row) -> Result<Option<Vec<ChatMessage>>, String> {
     let Some(entries) = row.list("messages")? else { return Ok(None) };
     let message = |(number, entry): (usize, &Value)| {
         message(entry).map_err(|reason| format!("entry {number} of “messages” {reason}"))
@@ -15,7 +15,7 @@ pub(super) fn messages(row: &Row) -> Result<Option<Vec<Message>>, String> {
     (1..).zip(entries).map(message).collect::<Result<_, _>>().map(Some)
 }
 
-fn message(entry: &Value) -> Result<Message, String> {
+fn message(entry: &Value) -> Result<ChatMessage, String> {
     let Value::Object(fields) = entry else {
         return Err(format!("must be an object, not {}", kind_of(entry)));
     };
@@ -35,7 +35,7 @@ fn message(entry: &Value) -> Result<Message, String> {
             ));
         }
     };
-    Ok(Message { role: role.clone(), content, others })
+    Ok(ChatMessage { role: role.clone(), content, others })
 }
 
 /// The text of a part of a message, `{"type": "text", "text": …}`.

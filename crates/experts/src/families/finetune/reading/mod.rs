@@ -12,7 +12,7 @@ use std::path::Path;
 use cloister_params::limits::Date;
 use tokenizers::{Encoding, Tokenizer};
 
-use super::template::{Message, Span, Template};
+use super::template::{ChatMessage, Span, Template};
 use crate::error::ExpertsError;
 use crate::families::AnyConfig;
 use crate::families::config::limits::Limits;
@@ -247,7 +247,7 @@ impl Reader {
         Ok(vec![Sequence { tokens, learnt }])
     }
 
-    fn conversation(&self, messages: &[Message]) -> Result<Vec<Sequence>, String> {
+    fn conversation(&self, messages: &[ChatMessage]) -> Result<Vec<Sequence>, String> {
         self.template.texts(messages)?.iter().map(|text| self.laid_out(text)).collect()
     }
 

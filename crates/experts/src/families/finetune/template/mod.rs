@@ -40,7 +40,7 @@ const TOKENS: [&str; 7] =
 
 /// A message of a conversation.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Message {
+pub(super) struct ChatMessage {
     pub(super) role: String,
     pub(super) content: String,
     /// Further fields that the row has, such as `reasoning_content`, for templates that read them.
@@ -123,7 +123,7 @@ impl Template {
     /// A conversation is one text, unless the template lays out earlier messages otherwise once others follow: Qwen3
     /// leaves out what the assistant thought before. Then each of the assistant's messages has a text of its own, which
     /// ends with it, as a model that answers has read it.
-    pub(super) fn texts(&self, messages: &[Message]) -> Result<Vec<Vec<Span>>, String> {
+    pub(super) fn texts(&self, messages: &[ChatMessage]) -> Result<Vec<Vec<Span>>, String> {
         let places = (0..messages.len()).filter(|&place| messages[place].role == "assistant");
         let turns: Vec<Turn> = places.map(|place| self.turn(messages, place)).collect::<Result<_, _>>()?;
         match (turns.is_empty(), in_one(&turns)) {
@@ -135,7 +135,7 @@ impl Template {
 
     /// The message at a place, as the last one. What a template asks for the assistant's words with is given, as far as it
     /// stands before the message too: DeepSeek-R1 opens a thought there that its messages do not have.
-    fn turn(&self, messages: &[Message], place: usize) -> Result<Turn, String> {
+    fn turn(&self, messages: &[ChatMessage], place: usize) -> Result<Turn, String> {
         let asked = self.render(&messages[..place], true)?;
         let said = self.render(&messages[..=place], false)?;
         let common = common_start(&asked, &said);
@@ -150,7 +150,7 @@ impl Template {
         }
     }
 
-    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, String> {
+    fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String, String> {
         let messages: Vec<Item> = messages.iter().map(item).collect();
         let context = context! {
             messages => messages,
@@ -195,7 +195,7 @@ pub fn prints_date(folder: &Path) -> Result<bool, ExpertsError> {
 }
 
 /// A message as templates see it; its role and content come first, as in rows.
-fn item(message: &Message) -> Item {
+fn item(message: &ChatMessage) -> Item {
     let first = [("role", message.role.as_str()), ("content", message.content.as_str())];
     let first = first.map(|(name, text)| (name.to_owned(), Item::from(text)));
     let others = message.others.iter().map(|(name, value)| (name.clone(), Item::from(Serde(value))));

@@ -8,8 +8,8 @@ use super::*;
 /// A piece of a text, and whether it is learnt.
 type Piece = (String, bool);
 
-fn message(role: &str, content: &str) -> Message {
-    Message { role: role.to_owned(), content: content.to_owned(), others: Map::new() }
+fn message(role: &str, content: &str) -> ChatMessage {
+    ChatMessage { role: role.to_owned(), content: content.to_owned(), others: Map::new() }
 }
 
 fn special_tokens() -> BTreeMap<&'static str, String> {
@@ -20,13 +20,13 @@ fn template(source: &str) -> Template {
     Template::new(source.to_owned(), special_tokens()).expect("a sound template")
 }
 
-fn all_texts(template: &Template, messages: &[Message]) -> Result<Vec<Vec<Piece>>, String> {
+fn all_texts(template: &Template, messages: &[ChatMessage]) -> Result<Vec<Vec<Piece>>, String> {
     let pieces = |text: Vec<Span>| text.into_iter().map(|span| (span.text, span.learnt)).collect();
     Ok(template.texts(messages)?.into_iter().map(pieces).collect())
 }
 
 /// The pieces of a conversation that is one text.
-fn one_text(source: &str, messages: &[Message]) -> Result<Vec<Piece>, String> {
+fn one_text(source: &str, messages: &[ChatMessage]) -> Result<Vec<Piece>, String> {
     let mut texts = all_texts(&template(source), messages)?;
     assert_eq!(texts.len(), 1, "the conversation is one text");
     Ok(texts.remove(0))
@@ -56,12 +56,12 @@ fn json(name: &str) -> Value {
 }
 
 /// The messages of one of the fixture's conversations.
-fn talk(name: &str) -> Vec<Message> {
+fn talk(name: &str) -> Vec<ChatMessage> {
     let read = |entry: &Value| {
         let mut others = entry.as_object().expect("an object").clone();
         let mut text =
             |name| others.remove(name).and_then(|value| Some(value.as_str()?.to_owned())).expect("a text");
-        Message { role: text("role"), content: text("content"), others }
+        ChatMessage { role: text("role"), content: text("content"), others }
     };
     json("talks.json")[name].as_array().expect("a list").iter().map(read).collect()
 }

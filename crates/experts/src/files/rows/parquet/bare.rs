@@ -12,17 +12,17 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 
-use super::ending::EndingFile;
+use super::bounded::BoundedFile;
 use super::schema::is_text;
 
 /// A file, with metadata in which no column is marked as text.
 pub(super) struct BareFile {
-    inner: SerializedFileReader<EndingFile>,
+    inner: SerializedFileReader<BoundedFile>,
     metadata: ParquetMetaData,
 }
 
 impl BareFile {
-    pub(super) fn new(inner: SerializedFileReader<EndingFile>) -> Result<Self> {
+    pub(super) fn new(inner: SerializedFileReader<BoundedFile>) -> Result<Self> {
         let file = inner.metadata().file_metadata();
         let schema = Arc::new(SchemaDescriptor::new(bare(&file.schema_descr().root_schema_ptr())?));
         let groups = inner.metadata().row_groups().iter().map(|group| bare_group(group, &schema));

@@ -1,7 +1,7 @@
 //! Parquet, a page of each wanted column at a time.
 
 mod bare;
-mod ending;
+mod bounded;
 mod schema;
 mod values;
 
@@ -16,11 +16,11 @@ use parquet::record::Row as Record;
 use parquet::record::reader::RowIter;
 
 use self::bare::BareFile;
-use self::ending::EndingFile;
+use self::bounded::BoundedFile;
 use self::schema::Wanted;
 use super::fault::Broken;
 use super::row::Row;
-use super::{Columns, Place, ReadSoFar, Source};
+use super::{Columns, ReadSoFar, RowPlace, Source};
 use crate::files::quiet::quietly;
 
 /// Rows whose columns are decoded together.
@@ -41,7 +41,7 @@ pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Brok
     if ends_encrypted(&mut file)? {
         return Err(Broken::Kind("is an encrypted Parquet file; decrypt it".to_owned()));
     }
-    let reader = caught(CUT, || SerializedFileReader::new(EndingFile(file)))?;
+    let reader = caught(CUT, || SerializedFileReader::new(BoundedFile(file)))?;
     let metadata = reader.metadata();
     let total = metadata.file_metadata().num_rows().max(0) as u64;
     if let Some(codec) = unread_codec(metadata, &columns) {
@@ -92,8 +92,8 @@ impl Source for ParquetRows {
         }
     }
 
-    fn place(&self) -> Place {
-        Place::Row(self.done as usize)
+    fn place(&self) -> RowPlace {
+        RowPlace::Row(self.done as usize)
     }
 
     fn so_far(&self) -> ReadSoFar {

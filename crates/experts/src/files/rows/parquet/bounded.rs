@@ -12,19 +12,19 @@ use parquet::file::reader::{ChunkReader, Length};
 const MOST_READS_AT_END: usize = 64;
 
 /// Such a file.
-pub(super) struct EndingFile(pub(super) File);
+pub(super) struct BoundedFile(pub(super) File);
 
-impl Length for EndingFile {
+impl Length for BoundedFile {
     fn len(&self) -> u64 {
         self.0.len()
     }
 }
 
-impl ChunkReader for EndingFile {
-    type T = Ending<BufReader<File>>;
+impl ChunkReader for BoundedFile {
+    type T = BoundedReader<BufReader<File>>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(Ending { inner: self.0.get_read(start)?, reads_at_end: 0 })
+        Ok(BoundedReader { inner: self.0.get_read(start)?, reads_at_end: 0 })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
@@ -33,12 +33,12 @@ impl ChunkReader for EndingFile {
 }
 
 /// A reader that fails where it is read behind its end again and again.
-pub(super) struct Ending<R> {
+pub(super) struct BoundedReader<R> {
     inner: R,
     reads_at_end: usize,
 }
 
-impl<R: Read> Read for Ending<R> {
+impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let read = self.inner.read(buffer)?;
         if read == 0 && !buffer.is_empty() {
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_file_ends_after_some_reads_behind_its_end() {
-        let mut file = Ending { inner: &b"ab"[..], reads_at_end: 0 };
+        let mut file = BoundedReader { inner: &b"ab"[..], reads_at_end: 0 };
         let mut text = String::new();
         assert_eq!(file.read_to_string(&mut text).expect("a text"), 2);
         let mut ends = (0..1000).map(|_| file.read(&mut [0; 8]).map_err(|error| error.kind()));
