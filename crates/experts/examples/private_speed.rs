@@ -90,8 +90,8 @@ fn adapters(model: &Path, shape: Shape, runs: usize) -> Result<(), ExpertsError>
         &mut |private| match private {
             false => tuner.train(&texts, &settings, &mut |_| {}).map(|_| texts.len()),
             true => {
-                let own = shape.private();
-                let done = tuner.train_privately(&texts, &settings, &own, &mut random(), &mut |_| {})?;
+                let private = shape.private();
+                let done = tuner.train_privately(&texts, &settings, &private, &mut random(), &mut |_| {})?;
                 Ok(done.1.drawn)
             }
         },

@@ -40,17 +40,19 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
 
 /// A tensor of the host's memory on this device. A GPU copies from pages that do not move, so that the host need not wait
 /// until the products in line before the copy are done; libtorch keeps the pages until it was made.
-pub(crate) fn uploaded(own: &Tensor, device: Device) -> Tensor {
+pub(crate) fn uploaded(tensor: &Tensor, device: Device) -> Tensor {
     match device {
-        Device::Cuda(_) => own.internal_pin_memory(device).to_dtype_layout((own.kind(), device), true, false),
-        _ => own.to_device(device),
+        Device::Cuda(_) => {
+            tensor.internal_pin_memory(device).to_dtype_layout((tensor.kind(), device), true, false)
+        }
+        _ => tensor.to_device(device),
     }
 }
 
 /// The values of a tensor, row by row.
 pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
-    let own = tensor.detach().to_device(Device::Cpu).flatten(0, -1);
-    Vec::try_from(own).expect("every tensor read out is a non-empty f32 tensor")
+    let flat = tensor.detach().to_device(Device::Cpu).flatten(0, -1);
+    Vec::try_from(flat).expect("every tensor read out is a non-empty f32 tensor")
 }
 
 /// The values of a vector of integers or truth values.

@@ -100,16 +100,16 @@ impl Packing {
 
 /// `[notes, tokens]`: averages the rows of each note, over all its windows.
 fn means(of_notes: &[&[i64]]) -> Tensor {
-    let own: Vec<usize> = of_notes.iter().map(|windows| windows.iter().sum::<i64>() as usize).collect();
-    let tokens: usize = own.iter().sum();
-    let mut mean = vec![0.0_f32; own.len() * tokens];
+    let lengths: Vec<usize> = of_notes.iter().map(|windows| windows.iter().sum::<i64>() as usize).collect();
+    let tokens: usize = lengths.iter().sum();
+    let mut mean = vec![0.0_f32; lengths.len() * tokens];
     let mut start = 0;
-    for (note, length) in own.iter().enumerate() {
+    for (note, length) in lengths.iter().enumerate() {
         let first = note * tokens + start;
         mean[first..first + length].fill(1.0 / *length as f32);
         start += length;
     }
-    Tensor::from_slice(&mean).view([own.len() as i64, tokens as i64])
+    Tensor::from_slice(&mean).view([lengths.len() as i64, tokens as i64])
 }
 
 #[cfg(test)]

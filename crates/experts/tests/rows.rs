@@ -179,7 +179,7 @@ fn big_parquet() -> PathBuf {
     let texts: Vec<String> = (0..ROWS).map(text).collect();
     let groups: Vec<Vec<Column<'_>>> = texts
         .chunks(1_000)
-        .map(|own| group(&own.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>()))
+        .map(|texts| group(&texts.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>()))
         .collect();
     write_parquet("big.parquet", SCHEMA, Compression::ZSTD(Default::default()), &groups)
 }

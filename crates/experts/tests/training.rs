@@ -297,9 +297,9 @@ fn what_is_frozen_stays_and_a_proximal_term_holds_the_rest_back() {
     let held = train(LocalTraining { proximal: 10.0, ..settings() });
     let router = BlockKind::Router { layer: 0 };
     for kind in [router, BlockKind::Shared] {
-        let of = |updates: &BlockVectors| moved(updates.get(kind).expect("the block is there"));
-        assert_eq!(of(&frozen), 0.0);
-        assert!(of(&free) > 0.0 && of(&held) < of(&free), "{kind}");
+        let moved_in = |updates: &BlockVectors| moved(updates.get(kind).expect("the block is there"));
+        assert_eq!(moved_in(&frozen), 0.0);
+        assert!(moved_in(&free) > 0.0 && moved_in(&held) < moved_in(&free), "{kind}");
     }
 }
 
@@ -336,8 +336,8 @@ fn embeddings_end_with_the_model_s_own_mean_and_moments_are_sums_of_squares() {
     assert!(same, "the order and the batch do not matter");
     let text = notes.iter().map(|note| note.text.as_str()).collect::<Vec<_>>().join(" ");
     let long = [Note { text, label: notes[0].label.clone() }];
-    let of = |windows| encoder.embeddings(&long, windows, &mut |_, _| ()).expect("plain text");
-    assert_ne!(of(1), of(2), "a second window is read");
-    assert_eq!(of(100), of(200), "and no more than there are");
+    let embedded = |windows| encoder.embeddings(&long, windows, &mut |_, _| ()).expect("plain text");
+    assert_ne!(embedded(1), embedded(2), "a second window is read");
+    assert_eq!(embedded(100), embedded(200), "and no more than there are");
     assert_eq!(second_moments(&[1.0, 2.0, 0.0, 3.0], 2), [1.0, 2.0, 2.0, 13.0]);
 }

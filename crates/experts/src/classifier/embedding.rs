@@ -37,16 +37,19 @@ impl Encoder {
         let all = self.all_windows(notes, windows)?;
         let mut embeddings = vec![0.0; notes.len() * EMBEDDING_WIDTH];
         let mut lengths = vec![0.0; notes.len()];
-        for (batch, own) in all.chunks(BATCH).enumerate() {
-            let tokens: Vec<&[i64]> = own.iter().map(|window| window.tokens.as_slice()).collect();
+        for (batch, windows_of_batch) in all.chunks(BATCH).enumerate() {
+            let tokens: Vec<&[i64]> =
+                windows_of_batch.iter().map(|window| window.tokens.as_slice()).collect();
             let rows = values(&self.layer_means(&tokens));
-            for (Window { note, tokens }, row) in own.iter().zip(rows.chunks_exact(EMBEDDING_WIDTH)) {
+            for (Window { note, tokens }, row) in
+                windows_of_batch.iter().zip(rows.chunks_exact(EMBEDDING_WIDTH))
+            {
                 let sums = &mut embeddings[note * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH];
                 let length = tokens.len() as f32;
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * length);
                 lengths[*note] += length;
             }
-            done(batch * BATCH + own.len(), all.len());
+            done(batch * BATCH + windows_of_batch.len(), all.len());
         }
         for (row, length) in embeddings.chunks_exact_mut(EMBEDDING_WIDTH).zip(lengths) {
             row.iter_mut().for_each(|sum| *sum /= length);
@@ -58,9 +61,9 @@ impl Encoder {
     fn all_windows(&self, notes: &[Note], windows: usize) -> Result<Vec<Window>, ExpertsError> {
         let mut all = Vec::new();
         for (index, note) in notes.iter().enumerate() {
-            let own = self.windows(note, Windows { most: windows.max(1), overlap: 0 });
-            let (own, _) = own.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })?;
-            all.extend(own.into_iter().map(|tokens| Window { note: index, tokens }));
+            let parts = self.windows(note, Windows { most: windows.max(1), overlap: 0 });
+            let (parts, _) = parts.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })?;
+            all.extend(parts.into_iter().map(|tokens| Window { note: index, tokens }));
         }
         all.sort_by_key(|window| window.tokens.len());
         Ok(all)

@@ -92,7 +92,7 @@ impl Encoder {
     pub fn read_features(
         &self,
         file: impl Into<NotesFile>,
-        (part, of): (usize, usize),
+        (part, parts): (usize, usize),
         windows: Windows,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Features, ExpertsError> {
@@ -112,7 +112,7 @@ impl Encoder {
                 let label = self.config.known_class(&note.label);
                 let encoded = label.and_then(|label| self.encode(&note, label, windows, reader.record()));
                 let encoded = encoded.map_err(|reason| ExpertsError::Notes(reader.fault(reason)));
-                if encoded.is_err() || (index - 1) % of.max(1) == part {
+                if encoded.is_err() || (index - 1) % parts.max(1) == part {
                     return Some(encoded);
                 }
             }

@@ -194,7 +194,7 @@ impl UpcycledModel {
     /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
     pub(crate) fn route(&self, batch: &NoteBatch, parameters: &Parameters) -> Vec<LayerRouting> {
         let mut routings = Vec::with_capacity(self.layers.len());
-        for (layer, own) in self.layers.iter().zip(&parameters.layers) {
+        for (layer, trained) in self.layers.iter().zip(&parameters.layers) {
             let input = match routings.is_empty() {
                 true => batch.hidden.shallow_clone(),
                 false => {
@@ -202,8 +202,10 @@ impl UpcycledModel {
                     layer.attention.forward(&below, &batch.packing)
                 }
             };
-            let logits = input.matmul(&own.router.tr());
-            own.recorder.record("router", (&input, &logits), || (WeightPart::Whole, batch.packing.owners()));
+            let logits = input.matmul(&trained.router.tr());
+            trained
+                .recorder
+                .record("router", (&input, &logits), || (WeightPart::Whole, batch.packing.owners()));
             routings.push(LayerRouting::new(input, &logits, TOP_K));
         }
         routings

@@ -50,8 +50,8 @@ impl MoeLayer {
     /// Upcycles a dense network into the MoE layer number `layer`.
     pub(crate) fn new(config: &ModelConfig, layer: usize, dense: BertFeedForward) -> Self {
         let frozen = |purpose, inputs: usize| {
-            let of = |expert| frozen_adapter(config, purpose, layer, expert);
-            let values: Vec<f32> = (0..config.experts).flat_map(of).collect();
+            let of_expert = |expert| frozen_adapter(config, purpose, layer, expert);
+            let values: Vec<f32> = (0..config.experts).flat_map(of_expert).collect();
             let rows =
                 Tensor::from_slice(&values).view([-1, inputs as i64]) * (config.alpha / config.rank as f64);
             rows.tr().contiguous().to_device(dense.device()).to_kind(dense.kind())
@@ -81,20 +81,20 @@ impl MoeLayer {
         let (mut intermediate, mut low_rank) = (Vec::new(), Vec::new());
         let choices = chosen.chunk(K, 1);
         for (choice, chosen) in choices.iter().enumerate() {
-            let own = self.of_chosen(&reduced, chosen);
-            let lifted = dense_up.addmm(&own, &up);
+            let reduced_of_chosen = self.of_chosen(&reduced, chosen);
+            let lifted = dense_up.addmm(&reduced_of_chosen, &up);
             let rows = move || {
                 let of_rows = chosen.argmax(1, false);
                 (WeightPart::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
             };
-            parameters.recorder.record("up", (&own, &lifted), rows);
+            parameters.recorder.record("up", (&reduced_of_chosen, &lifted), rows);
             let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
             low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
             intermediate.push(weighted);
         }
-        let lowered = total(low_rank.iter().map(|(own, _)| own)).matmul(&down);
-        for (own, rows) in low_rank {
-            parameters.recorder.record("down", (&own, &lowered), rows);
+        let lowered = total(low_rank.iter().map(|(reduced_of_chosen, _)| reduced_of_chosen)).matmul(&down);
+        for (reduced_of_chosen, rows) in low_rank {
+            parameters.recorder.record("down", (&reduced_of_chosen, &lowered), rows);
         }
         let out = self.dense.down.forward(&total(intermediate.iter())) + lowered;
         self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn rows_are_counted_by_class_text_and_record() {
-        let own = survey(&[
+        let training_rows = survey(&[
             (&[1, 2, 3], "heart", 0),
             (&[1, 2, 3], "lung", 1),
             (&[1, 2, 3], "heart", 0),
@@ -124,7 +124,7 @@ mod tests {
         ]);
         let held_out = survey(&[(&[4], "heart", 0), (&[9], "lung", 1)]);
         let classes = ["Heart", "heart", "lung", "skin"].map(str::to_owned);
-        let report = report(&own, Some(&held_out), &classes, 3);
+        let report = report(&training_rows, Some(&held_out), &classes, 3);
         assert_eq!((report.rows, report.records, report.most_rows_of_a_record), (5, 3, 3));
         assert_eq!(report.classes["heart"], 3);
         assert_eq!(report.classes["skin"], 0, "a class without rows is told");

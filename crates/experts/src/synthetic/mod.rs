@@ -86,14 +86,14 @@ fn two(specialty: usize, draw: &mut Draw, field: Field) -> [&'static str; 2] {
 
 /// A phrase of the specialty, of a related one, or of all.
 fn phrase(specialty: usize, draw: &mut Draw, field: Field) -> &'static str {
-    let own = &SPECIALTIES[specialty];
+    let specialty_words = &SPECIALTIES[specialty];
     let origin = draw.unit();
     let vocabulary = if origin < OWN {
-        own
+        specialty_words
     } else if origin < OWN + SHARED_BY_ALL {
         &SHARED
     } else {
-        &SPECIALTIES[draw.pick(&own.related)]
+        &SPECIALTIES[draw.pick(&specialty_words.related)]
     };
     one_of(field(vocabulary), draw)
 }

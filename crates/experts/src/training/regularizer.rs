@@ -168,9 +168,9 @@ mod tests {
         let routing = routing(&[4.0, 0.0, -4.0, -4.0, 0.0, 4.0]);
         let mean: Vec<f32> = crate::device::values(&routing.probabilities.mean_dim(0, false, Kind::Float));
         let published = published(&mean).expect("not all zero");
-        let of = |form| consistency(&routing, &published, form, Over::Batch).double_value(&[]);
-        assert!(of(RoutingForm::BatchMean).abs() < 1e-5);
-        assert!(of(RoutingForm::Uniform) > 0.1);
+        let penalty = |form| consistency(&routing, &published, form, Over::Batch).double_value(&[]);
+        assert!(penalty(RoutingForm::BatchMean).abs() < 1e-5);
+        assert!(penalty(RoutingForm::Uniform) > 0.1);
     }
 
     #[test]

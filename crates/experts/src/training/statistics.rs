@@ -47,10 +47,10 @@ impl ByClass {
     }
 
     fn add(&mut self, hidden: &Tensor, assigned: &Tensor, classes: &Tensor) {
-        let own = classes.one_hot(self.counts.size()[0]).to_kind(Kind::Float);
-        self.hidden += own.tr().matmul(hidden);
-        self.counts += own.sum_dim_intlist(0, false, Kind::Float);
-        self.routed += assigned.tr().matmul(&own);
+        let in_class = classes.one_hot(self.counts.size()[0]).to_kind(Kind::Float);
+        self.hidden += in_class.tr().matmul(hidden);
+        self.counts += in_class.sum_dim_intlist(0, false, Kind::Float);
+        self.routed += assigned.tr().matmul(&in_class);
     }
 
     /// The sum, over the tokens of each expert, of their classes' mean hidden states, `[experts, hidden]`.
@@ -128,11 +128,11 @@ impl LayerStatistics {
 
     /// The region of each expert; 0 where it has no tokens.
     pub(crate) fn regions(&self, layer: u16) -> Vec<ExpertRegion> {
-        let own = match &self.by_class {
+        let sums = match &self.by_class {
             Some(by_class) => &self.hidden - by_class.expected(),
             None => self.hidden.shallow_clone(),
         };
-        let means = own / self.counts.clamp_min(1.0).unsqueeze(-1);
+        let means = sums / self.counts.clamp_min(1.0).unsqueeze(-1);
         let region = |(expert, count): (usize, f32)| ExpertRegion {
             layer,
             expert: expert as u16,

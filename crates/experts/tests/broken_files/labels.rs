@@ -9,15 +9,15 @@ fn lines(labels: &[&str]) -> String {
     labels.iter().map(|label| format!("{{\"text\": \"a note\", \"label\": {label}}}\n")).collect()
 }
 
-fn of(name: &str, labels: &[&str]) -> Vec<String> {
+fn labels_of(name: &str, labels: &[&str]) -> Vec<String> {
     read(name, lines(labels)).into_iter().map(|(_, label)| label).collect()
 }
 
 #[test]
 fn numbers_and_texts_name_classes_and_nothing_else_does() {
-    assert_eq!(of("whole.jsonl", &["0", "1", "10", "-2"]), ["0", "1", "10", "-2"]);
-    assert_eq!(of("floats.jsonl", &["0.0", "1.0", "1e2"]), ["0", "1", "100"]);
-    assert_eq!(of("mixed.jsonl", &["1", "\"1\"", "2", "\"2\""]), ["1", "1", "2", "2"]);
+    assert_eq!(labels_of("whole.jsonl", &["0", "1", "10", "-2"]), ["0", "1", "10", "-2"]);
+    assert_eq!(labels_of("floats.jsonl", &["0.0", "1.0", "1e2"]), ["0", "1", "100"]);
+    assert_eq!(labels_of("mixed.jsonl", &["1", "\"1\"", "2", "\"2\""]), ["1", "1", "2", "2"]);
     for (name, label, words) in [
         ("bool", "true", "“label” must be a text or a whole number, not true or false"),
         ("null", "null", "there is neither “label_name” nor “label”"),
@@ -39,8 +39,8 @@ fn numbers_and_texts_name_classes_and_nothing_else_does() {
 
 #[test]
 fn blanks_and_forms_make_no_class_and_near_twins_are_told() {
-    assert_eq!(of("spaces.jsonl", &["\"heart\"", "\"heart \"", "\" heart\""]), ["heart"; 3]);
-    assert_eq!(of("forms.jsonl", &["\"bu\u{308}ro\"", "\"büro\""]), ["büro"; 2]);
+    assert_eq!(labels_of("spaces.jsonl", &["\"heart\"", "\"heart \"", "\" heart\""]), ["heart"; 3]);
+    assert_eq!(labels_of("forms.jsonl", &["\"bu\u{308}ro\"", "\"büro\""]), ["büro"; 2]);
     let told = |name: &str, labels: &[&str]| -> Vec<String> {
         let notes = read_notes(write(name, lines(labels))).expect("sound notes");
         near_twins(&classes(&notes)).iter().map(ToString::to_string).collect()

@@ -17,7 +17,7 @@ const MARKER: &str = "Zaphod7391";
 const READ: &str = "CLOISTER_READ_MARKED_FILES";
 
 /// A name of this process alone: two of them read at a time.
-fn own(name: &str) -> String {
+fn marked(name: &str) -> String {
     format!("marked-{}-{name}", std::process::id())
 }
 
@@ -76,39 +76,39 @@ fn texts() -> Vec<(String, Vec<u8>)> {
 fn parquet_files() -> Vec<PathBuf> {
     let m = MARKER;
     let bad: Vec<u8> = [m.as_bytes(), b" \xfc"].concat();
-    let of = |name: &str, fields: &str, columns: Vec<Column>| {
-        parquet(&own(name), fields, Compression::UNCOMPRESSED, columns)
+    let table = |name: &str, fields: &str, columns: Vec<Column>| {
+        parquet(&marked(name), fields, Compression::UNCOMPRESSED, columns)
     };
     let mut files = vec![
-        of(
+        table(
             "utf8.parquet",
             "required binary text (STRING); required binary label (STRING);",
             vec![Column::bytes(&[&bad]), Column::texts(&["a"])],
         ),
-        of(
+        table(
             "label.parquet",
             "required binary text (STRING); required binary label (STRING);",
             vec![Column::texts(&[m]), Column::bytes(&[&bad])],
         ),
-        of(
+        table(
             "bytes.parquet",
             "required binary text; required binary label (STRING);",
             vec![Column::texts(&[m]), Column::texts(&[m])],
         ),
-        of("none.parquet", "required binary text (STRING);", vec![Column::texts(&[m])]),
+        table("none.parquet", "required binary text (STRING);", vec![Column::texts(&[m])]),
     ];
     let whole = std::fs::read(&files[3]).expect("it was written");
     for at in (4..whole.len()).step_by(3) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x80;
-        files.push(write(&own(&format!("damaged-{at}.parquet")), damaged));
+        files.push(write(&marked(&format!("damaged-{at}.parquet")), damaged));
     }
     files
 }
 
 /// All files that are read; what each is refused with is in the text that comes back.
 fn told() -> String {
-    let written = texts().into_iter().map(|(name, bytes)| write(&own(&name), bytes));
+    let written = texts().into_iter().map(|(name, bytes)| write(&marked(&name), bytes));
     let mut told = String::new();
     let mut refused = 0;
     for path in written.chain(parquet_files()) {

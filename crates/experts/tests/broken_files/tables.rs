@@ -10,18 +10,18 @@ fn expected(rows: &[(&str, &str)]) -> Vec<(String, String)> {
 fn tables_are_read_with_every_separator_and_line_end() {
     let rows =
         expected(&[("chest pain, ECG normal; stable", "heart"), ("fall\non the \"left\" arm", "bone")]);
-    let of = |separator: char| {
+    let table = |separator: char| {
         let quoted = "\"chest pain, ECG normal; stable\"";
         format!(
             "id{separator}text{separator}label\n1{separator}{quoted}{separator}heart\n2{separator}\"fall\non the \"\"left\"\" arm\"{separator}bone\n"
         )
     };
     for (name, separator) in [("a.csv", ','), ("b.csv", ';'), ("c.tsv", '\t'), ("d.csv", '|')] {
-        assert_eq!(read(name, of(separator)), rows, "{name}");
+        assert_eq!(read(name, table(separator)), rows, "{name}");
     }
-    let marked = format!("\u{feff}{}", of(';'));
+    let marked = format!("\u{feff}{}", table(';'));
     assert_eq!(read("excel.csv", &marked), rows);
-    assert_eq!(read("excel-sep.csv", format!("\u{feff}sep=;\r\n{}", of(';'))), rows);
+    assert_eq!(read("excel-sep.csv", format!("\u{feff}sep=;\r\n{}", table(';'))), rows);
     let crlf = "text;label\r\n\r\nchest pain;heart\r\n;\r\nfall;bone\r\n\r\n";
     assert_eq!(read("crlf.csv", crlf), expected(&[("chest pain", "heart"), ("fall", "bone")]));
     assert_eq!(read("cr.csv", "text;label\rchest pain;heart\r"), expected(&[("chest pain", "heart")]));

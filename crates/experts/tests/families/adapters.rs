@@ -296,9 +296,12 @@ fn adapters_are_written_for_peft_to_load() {
     for family in CLASSIFIERS {
         let mut model = open(family);
         let adapter = Adapter::read(&fixture(family).join("classifier"), &mut model).expect(family);
-        let own = folder.join(family);
-        adapter.write(&own.join("classifier"), model.family(), Layout::PeftFused).expect("it can be written");
-        write_merged(&fixture(family), &adapter, &own.join("classifier-merged")).expect("it can be written");
+        let of_family = folder.join(family);
+        adapter
+            .write(&of_family.join("classifier"), model.family(), Layout::PeftFused)
+            .expect("it can be written");
+        write_merged(&fixture(family), &adapter, &of_family.join("classifier-merged"))
+            .expect("it can be written");
     }
     upcycle(&fixture("llama"), &folder.join("llama/upcycled"), 4, 2, 1).expect("the folder can be written");
 }

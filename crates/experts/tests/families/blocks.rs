@@ -54,12 +54,12 @@ fn blocks_hold_every_trained_number_once_and_give_it_back() {
         table.load(&moved, &adapter).expect("it follows the table");
         let back = table.vectors(&adapter).expect("it is this model's");
         for ((block, moved), back) in table.blocks().iter().zip(&moved).zip(&back) {
-            let own = match block.shape.kind {
+            let length = match block.shape.kind {
                 BlockKind::Routing { .. } => 0,
                 BlockKind::Router { .. } => moved.len() - 1,
                 _ => moved.len(),
             };
-            assert_eq!(moved[..own], back[..own], "{family}: {}", block.shape.kind);
+            assert_eq!(moved[..length], back[..length], "{family}: {}", block.shape.kind);
         }
         let before = logits(&model, &texts);
         model.attach(&adapter, 0.0).expect("it is this model's");
@@ -123,7 +123,7 @@ fn the_load_balance_is_that_of_transformers() {
         let PublishedModel::Decoder(model) = open(family) else { panic!("{family} is a decoder") };
         let expected = expected(family);
         let routings = model.hidden(&Tokens::new(&texts(&expected), Device::Cpu)).routings;
-        let totals = Totals::of(&routings).expect("there are routers");
+        let totals = Totals::of_tokens(&routings).expect("there are routers");
         let got: Tensor = routings.iter().map(|routing| losses::balance(routing, &totals)).sum();
         assert!(difference(&got, &expected["balance"]) < 1e-5, "{family}");
         let z: Tensor = routings.iter().map(|routing| losses::z(routing, &totals)).sum();
@@ -132,5 +132,5 @@ fn the_load_balance_is_that_of_transformers() {
         let by_hand: f64 = squares.map(|sum| sum.log().square().mean(Kind::Float).double_value(&[])).sum();
         assert!((z.double_value(&[]) - by_hand / routings.len() as f64).abs() < 1e-4, "{family}");
     }
-    assert!(Totals::of(&[]).is_none());
+    assert!(Totals::of_tokens(&[]).is_none());
 }

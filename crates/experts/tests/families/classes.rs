@@ -96,14 +96,14 @@ fn assert_tuner_agrees(tuner: FineTuner, expected: &std::collections::BTreeMap<S
 #[test]
 fn every_decoder_learns_classes_and_a_second_pass_gives_the_same() {
     for family in DECODERS {
-        let mut own = tuner(family);
-        let before = own.loss(&examples(), 4).expect("the examples are sound");
+        let mut fine_tuner = tuner(family);
+        let before = fine_tuner.loss(&examples(), 4).expect("the examples are sound");
         assert!((before - 3_f64.ln()).abs() < 1e-6, "{family}: at first all classes are alike");
-        let losses = train(&mut own, &fast());
+        let losses = train(&mut fine_tuner, &fast());
         assert!((losses[0] - before).abs() < 1e-6, "{family}: a class counts once, however long its text");
         let right: Vec<usize> = examples().iter().filter_map(|example| example.class).collect();
-        assert_eq!(own.classify(&examples(), 4).expect("the examples are sound"), right, "{family}");
-        let found = own.predict(&examples(), 4).expect("the examples are sound");
+        assert_eq!(fine_tuner.classify(&examples(), 4).expect("the examples are sound"), right, "{family}");
+        let found = fine_tuner.predict(&examples(), 4).expect("the examples are sound");
         assert_eq!((found.right, found.tokens), (6, 6), "{family}");
         let mut again = tuner(family);
         assert_eq!(train(&mut again, &fast()), losses, "{family}: equal bits");
@@ -121,11 +121,13 @@ fn json(path: &Path) -> Value {
 fn heads_are_written_for_peft_and_come_back_with_their_classes() {
     for family in ["olmoe", "deepseek_v3"] {
         let scratch = Scratch::new(&format!("head-{family}"));
-        let mut own = tuner(family);
-        train(&mut own, &fast());
-        let adapter = own.adapter();
+        let mut fine_tuner = tuner(family);
+        train(&mut fine_tuner, &fast());
+        let adapter = fine_tuner.adapter();
         for layout in [Layout::PeftFused, Layout::PerExpert] {
-            adapter.write(&scratch.0, own.model().family(), layout).expect("the folder can be written");
+            adapter
+                .write(&scratch.0, fine_tuner.model().family(), layout)
+                .expect("the folder can be written");
             let config = json(&scratch.0.join("adapter_config.json"));
             assert_eq!(config["task_type"], "SEQ_CLS");
             assert_eq!(config["modules_to_save"], serde_json::json!(["mlp.gate", "score"]));
@@ -159,9 +161,9 @@ fn merged_models_have_the_head_and_say_what_transformers_calls_them() {
     let cases = [("mixtral", "MixtralForSequenceClassification"), ("olmoe", "OlmoeForCausalLM")];
     for (family, architecture) in cases {
         let scratch = Scratch::new(&format!("head-merged-{family}"));
-        let mut own = tuner(family);
-        train(&mut own, &fast());
-        write_merged(&fixture(family), own.adapter(), &scratch.0).expect("the folder can be written");
+        let mut fine_tuner = tuner(family);
+        train(&mut fine_tuner, &fast());
+        write_merged(&fixture(family), fine_tuner.adapter(), &scratch.0).expect("the folder can be written");
         let config = json(&scratch.0.join("config.json"));
         assert_eq!(config["architectures"], serde_json::json!([architecture]));
         assert_eq!((&config["id2label"]["1"], &config["label2id"]["skin"]), (&"lung".into(), &2.into()));
@@ -172,7 +174,7 @@ fn merged_models_have_the_head_and_say_what_transformers_calls_them() {
             _ => "model.safetensors".into(),
         };
         let head = &tensors(&scratch.0.join(file.as_str().expect("a name")))["score.weight"];
-        let trained = own.adapter().tensors().into_iter().find(|(name, _)| name == "score.weight");
+        let trained = fine_tuner.adapter().tensors().into_iter().find(|(name, _)| name == "score.weight");
         assert!(head.equal(trained.expect("it has one").1), "{family}");
         let merged = PublishedModel::open(&scratch.0, Precision::Float32, Device::Cpu).expect(family);
         assert_eq!(merged.ignored(), ["score.weight"]);
@@ -187,9 +189,9 @@ fn the_head_is_in_the_block_that_all_share() {
         let shared = table.blocks().iter().find(|block| block.shape.kind == BlockKind::Shared);
         shared.map_or(vec![], |block| block.pieces.clone())
     };
-    let own = pieces(&settings());
+    let head = pieces(&settings());
     assert_eq!(
-        (own.len(), own[2].tensor.as_str(), own[2].shape.as_slice()),
+        (head.len(), head[2].tensor.as_str(), head[2].shape.as_slice()),
         (3, "score.weight", &[3, 16][..])
     );
     assert_eq!(pieces(&AdapterSettings { modules: vec![], ..settings() }).len(), 1);
@@ -205,8 +207,8 @@ fn classes_examples_and_tasks_that_make_no_sense_are_named() {
     assert!(refused("switch_transformers", &["a", "b"]).contains("no head over classes"));
     assert!(refused("olmoe", &["a"]).contains("at least two classes"));
     assert!(refused("olmoe", &["a", "b", "a"]).contains("the class “a” is named twice"));
-    let own = tuner("olmoe");
-    let refused = |example| own.loss(&[example], 1).expect_err("it makes no sense").to_string();
+    let fine_tuner = tuner("olmoe");
+    let refused = |example| fine_tuner.loss(&[example], 1).expect_err("it makes no sense").to_string();
     assert!(refused(Example::of_class(vec![3, 4], 3)).contains("its class is number 3"));
     assert!(refused(Example::new(vec![3, 4], 1)).contains("it has no class"));
     assert!(refused(Example::of_class(vec![], 0)).contains("nothing to learn"));
@@ -217,11 +219,11 @@ fn classes_examples_and_tasks_that_make_no_sense_are_named() {
     let error = task(Objective::Classification, &[]).expect_err("classes are missing").to_string();
     assert!(error.contains("needs classes"), "{error}");
     assert!(task(Objective::LanguageModel, &["a", "b"]).is_err());
-    let own = Task::Adapter(task(Objective::Classification, &["a", "b"]).expect("it makes sense"));
-    let text = serde_json::to_string(&own).expect("plain data");
+    let agreed_task = Task::Adapter(task(Objective::Classification, &["a", "b"]).expect("it makes sense"));
+    let text = serde_json::to_string(&agreed_task).expect("plain data");
     assert!(text.contains(r#""objective":"classification""#), "{text}");
-    assert_eq!(Task::parse(&text).expect("what was written"), own);
-    let initial = own.initial(&fixture("olmoe")).expect("the fixture is whole");
+    assert_eq!(Task::parse(&text).expect("what was written"), agreed_task);
+    let initial = agreed_task.initial(&fixture("olmoe")).expect("the fixture is whole");
     let shared = initial.get(BlockKind::Shared).expect("a block of the table");
     assert_eq!(shared[shared.len() - 2 * 16..], [0.0; 32], "a head to which all classes are alike");
 }

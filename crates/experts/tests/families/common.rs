@@ -48,8 +48,8 @@ pub(crate) const CLASSIFIERS: [&str; 2] = ["mixtral", "qwen3_moe"];
 
 /// The tensors of an adapter, which gradients reach from now on.
 pub(crate) fn trained(adapter: &Adapter) -> Vec<(String, Tensor)> {
-    let own = adapter.tensors().into_iter();
-    own.map(|(name, tensor)| (name, tensor.set_requires_grad(true))).collect()
+    let tensors = adapter.tensors().into_iter();
+    tensors.map(|(name, tensor)| (name, tensor.set_requires_grad(true))).collect()
 }
 
 /// The largest difference of any value.

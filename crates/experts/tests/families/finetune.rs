@@ -47,17 +47,19 @@ fn every_family_learns_and_equal_settings_give_equal_bits() {
         .into_iter()
         .chain(["switch_transformers"])
     {
-        let mut own = tuner(family);
-        let before = own.loss(&examples(), 2).expect("the examples are sound");
-        let losses = train(&mut own, &fast());
-        let after = own.loss(&examples(), 3).expect("the examples are sound");
+        let mut fine_tuner = tuner(family);
+        let before = fine_tuner.loss(&examples(), 2).expect("the examples are sound");
+        let losses = train(&mut fine_tuner, &fast());
+        let after = fine_tuner.loss(&examples(), 3).expect("the examples are sound");
         assert_eq!(losses.len(), 12);
         assert!((losses[0] - before).abs() < 1e-4, "{family}: {} is not {before}", losses[0]);
         let least = if family == "switch_transformers" { 0.92 } else { 0.7 };
         assert!(after < least * before, "{family}: {before} fell to {after} only");
         let mut again = tuner(family);
         assert_eq!(train(&mut again, &fast()), losses, "{family}");
-        assert!(values(&own).iter().zip(values(&again)).all(|((_, one), (_, other))| one.equal(&other)));
+        assert!(
+            values(&fine_tuner).iter().zip(values(&again)).all(|((_, one), (_, other))| one.equal(&other))
+        );
     }
 }
 
@@ -116,11 +118,14 @@ fn layers_that_are_computed_twice_give_the_same_gradients() {
 
 #[test]
 fn what_is_frozen_does_not_move() {
-    let mut own = tuner("olmoe");
-    let before = values(&own);
-    train(&mut own, &FineTuning { experts: vec![1, 3], first_halves: false, weight_decay: 0.1, ..fast() });
+    let mut fine_tuner = tuner("olmoe");
+    let before = values(&fine_tuner);
+    train(
+        &mut fine_tuner,
+        &FineTuning { experts: vec![1, 3], first_halves: false, weight_decay: 0.1, ..fast() },
+    );
     let mut moved = 0;
-    for ((name, before), (_, after)) in before.iter().zip(&values(&own)) {
+    for ((name, before), (_, after)) in before.iter().zip(&values(&fine_tuner)) {
         if name.ends_with("lora_A") {
             assert!(before.equal(after), "{name} is a first half");
         } else if before.dim() == 3 {
@@ -139,8 +144,8 @@ fn bfloat16_plain_descent_dropout_and_a_constant_rate_learn_too() {
     let model = PublishedModel::open(&fixture("mixtral"), Precision::Bfloat16, Device::Cpu)
         .expect("the fixture is whole");
     let modules = vec!["q_proj".to_owned(), "o_proj".to_owned()];
-    let mut own = tuner_of(model, &AdapterSettings { modules, ..settings() });
-    let before = own.loss(&examples(), 4).expect("the examples are sound");
+    let mut fine_tuner = tuner_of(model, &AdapterSettings { modules, ..settings() });
+    let before = fine_tuner.loss(&examples(), 4).expect("the examples are sound");
     let settings = FineTuning {
         rule: Rule::Sgd { momentum: 0.9 },
         decay: Decay::Constant,
@@ -149,11 +154,11 @@ fn bfloat16_plain_descent_dropout_and_a_constant_rate_learn_too() {
         z: 1e-3,
         ..fast()
     };
-    train(&mut own, &settings);
-    let after = own.loss(&examples(), 4).expect("the examples are sound");
+    train(&mut fine_tuner, &settings);
+    let after = fine_tuner.loss(&examples(), 4).expect("the examples are sound");
     assert!(after < 0.8 * before, "{before} fell to {after} only");
     assert!(
-        values(&own).iter().all(|(_, tensor)| tensor.kind() == tch::Kind::Float),
+        values(&fine_tuner).iter().all(|(_, tensor)| tensor.kind() == tch::Kind::Float),
         "masters are 32-bit floats"
     );
 }
@@ -161,10 +166,10 @@ fn bfloat16_plain_descent_dropout_and_a_constant_rate_learn_too() {
 #[test]
 fn a_published_distribution_acts_on_the_routers_and_zeros_do_not() {
     let losses = |published: &[Vec<f32>], routing_penalty| {
-        let mut own = tuner("qwen3_moe");
-        own.publish(published);
-        let losses = train(&mut own, &FineTuning { routing_penalty, ..fast() });
-        (losses, own.routing(&examples(), 2).expect("the examples are sound").distributions)
+        let mut fine_tuner = tuner("qwen3_moe");
+        fine_tuner.publish(published);
+        let losses = train(&mut fine_tuner, &FineTuning { routing_penalty, ..fast() });
+        (losses, fine_tuner.routing(&examples(), 2).expect("the examples are sound").distributions)
     };
     let target = vec![vec![0.4, 0.3, 0.2, 0.05, 0.03, 0.02]; 2];
     let free = losses(&[], 5.0);
@@ -188,22 +193,25 @@ fn routing_is_summed_over_all_tokens() {
 
 #[test]
 fn the_likeliest_option_a_token_is_chosen() {
-    let mut own = tuner("mixtral");
-    train(&mut own, &FineTuning { epochs: 30, ..fast() });
+    let mut fine_tuner = tuner("mixtral");
+    train(&mut fine_tuner, &FineTuning { epochs: 30, ..fast() });
     for example in examples() {
         let (prompt, right) = example.tokens.split_at(3);
         let options = vec![vec![40, 41], right.to_vec(), vec![44, 45, 46, 47, 11]];
         let question = Question { prompt: prompt.to_vec(), options };
         let shorter = Question { options: question.options[..2].to_vec(), ..question.clone() };
-        assert_eq!(own.choose(&[shorter, question], 2).expect("sound options"), [1, 1]);
+        assert_eq!(fine_tuner.choose(&[shorter, question], 2).expect("sound options"), [1, 1]);
     }
 }
 
 #[test]
 fn examples_and_settings_that_make_no_sense_are_named() {
-    let mut own = tuner("mixtral");
+    let mut fine_tuner = tuner("mixtral");
     let mut refusal = |tokens: Vec<i64>, given, settings: FineTuning| {
-        own.train(&[Example::new(tokens, given)], &settings, &mut |_| {}).expect_err("no sense").to_string()
+        fine_tuner
+            .train(&[Example::new(tokens, given)], &settings, &mut |_| {})
+            .expect_err("no sense")
+            .to_string()
     };
     let sound = FineTuning::default;
     assert!(
@@ -217,5 +225,5 @@ fn examples_and_settings_that_make_no_sense_are_named() {
     );
     assert!(refusal(vec![5, 6], 1, FineTuning { dropout: 1.0, ..sound() }).contains("below 1"));
     assert!(refusal(vec![5, 6], 1, FineTuning { accumulate: 0, ..sound() }).contains("at least 1"));
-    assert!(own.train(&[], &sound(), &mut |_| {}).is_err());
+    assert!(fine_tuner.train(&[], &sound(), &mut |_| {}).is_err());
 }

@@ -104,7 +104,7 @@ pub(crate) fn assert_gradient(
 ) {
     let switch_expert = name.contains(".experts.w");
     for expert in 0..if switch_expert { gradient.size()[0] } else { 1 } {
-        let (key, own) = match (gradient.dim(), switch_expert) {
+        let (key, computed) = match (gradient.dim(), switch_expert) {
             (3, true) => {
                 let key = name.replace(".experts.", &format!(".experts.expert_{expert}."));
                 (gradient_name(&key), gradient.get(expert))
@@ -118,7 +118,7 @@ pub(crate) fn assert_gradient(
             _ => (gradient_name(name), gradient.shallow_clone()),
         };
         let other = expected.get(&key).unwrap_or_else(|| panic!("{family}: no gradient {key}"));
-        let off = difference(&own, other);
+        let off = difference(&computed, other);
         assert!(
             off < 1e-3 * other.abs().max().double_value(&[]).max(1.0),
             "{family}: {key} differs by {off}"

@@ -77,10 +77,10 @@ fn another_base_is_refused_by_the_name_of_its_file() {
 
 #[test]
 fn task_files_are_read_back_and_what_makes_no_sense_is_named() {
-    let own = task("olmoe");
-    let text = serde_json::to_string(&own).expect("plain data");
-    assert_eq!(Task::parse(&text).expect("what was written"), Task::Adapter(own.clone()));
-    assert_eq!(own.end_token, Some(2));
+    let adapter_task = task("olmoe");
+    let text = serde_json::to_string(&adapter_task).expect("plain data");
+    assert_eq!(Task::parse(&text).expect("what was written"), Task::Adapter(adapter_task.clone()));
+    assert_eq!(adapter_task.end_token, Some(2));
     let refused = |changed: AdapterTask| {
         let text = serde_json::to_string(&changed).expect("plain data");
         let parsed = Task::parse(&text).map(|task| task.initial(&fixture("olmoe")).err());
@@ -89,15 +89,20 @@ fn task_files_are_read_back_and_what_makes_no_sense_is_named() {
             Err(error) => error.to_string(),
         }
     };
-    assert!(refused(AdapterTask { max_tokens: 1, ..own.clone() }).contains("max_tokens must be at least 2"));
-    assert!(refused(AdapterTask { trained_experts: vec![6], ..own.clone() }).contains("no expert 6"));
+    assert!(
+        refused(AdapterTask { max_tokens: 1, ..adapter_task.clone() })
+            .contains("max_tokens must be at least 2")
+    );
+    assert!(
+        refused(AdapterTask { trained_experts: vec![6], ..adapter_task.clone() }).contains("no expert 6")
+    );
     let modules = vec!["up_proj".to_owned()];
     let adapter = AdapterSettings { modules, ..settings() };
-    assert!(refused(AdapterTask { adapter, ..own.clone() }).contains("no module up_proj"));
+    assert!(refused(AdapterTask { adapter, ..adapter_task.clone() }).contains("no module up_proj"));
     assert!(Task::parse(&text.replace("seed", "sead")).is_err());
     assert!(!text.contains("date"), "a task whose template prints no date has none");
     let day = Date::try_from("2026-11-29".to_owned()).expect("a day");
-    let dated = AdapterTask { date: Some(day), ..own.clone() };
+    let dated = AdapterTask { date: Some(day), ..adapter_task.clone() };
     let text = serde_json::to_string(&dated).expect("plain data");
     assert_eq!(Task::parse(&text).expect("what was written"), Task::Adapter(dated));
     let long = AdapterTask::of_base(&fixture("olmoe"), "m".into(), Objective::LanguageModel, settings(), 65);
@@ -119,13 +124,14 @@ fn scrambled(initial: &BlockVectors) -> BlockVectors {
 #[test]
 fn the_adapter_that_is_written_is_the_one_of_the_blocks() {
     for family in ["olmoe", "qwen2_moe"] {
-        let (own, base) = (task(family), fixture(family));
-        let agreed = Task::Adapter(own.clone());
+        let (adapter_task, base) = (task(family), fixture(family));
+        let agreed = Task::Adapter(adapter_task.clone());
         let model = scrambled(&agreed.initial(&base).expect("the fixture is whole"));
         let folder = copied(family, "written");
         let written = agreed.write(&base, &model, &folder).expect("the folder can be written");
         let read = Adapter::read(&written, &mut open(family)).expect("PEFT's layout");
-        let vectors = own.blocks(&base).expect("sound settings").vectors(&read).expect("the same modules");
+        let vectors =
+            adapter_task.blocks(&base).expect("sound settings").vectors(&read).expect("the same modules");
         for ((shape, expected), got) in model.iter().zip(&vectors) {
             if !matches!(shape.kind, BlockKind::Routing { .. }) {
                 assert_eq!(expected, got, "{family}: {}", shape.kind);

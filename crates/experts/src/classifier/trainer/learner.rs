@@ -54,7 +54,7 @@ pub(super) fn count(
 ) {
     let within = form == RegionForm::WithinClasses;
     let classes = within.then(|| batch.labels.index_select(0, &batch.packing.owners()));
-    statistics.iter_mut().zip(routings).for_each(|(own, routing)| own.add(routing, classes.as_ref()));
+    statistics.iter_mut().zip(routings).for_each(|(layer, routing)| layer.add(routing, classes.as_ref()));
 }
 
 /// Cross-entropy of the notes' classes.

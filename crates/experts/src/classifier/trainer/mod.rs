@@ -108,7 +108,7 @@ impl Trainer {
         let (loss_first, loss_last) = first_and_last(losses);
         Ok(LocalResult {
             updates: self.updates(before, statistics)?,
-            regions: (0..).zip(statistics).flat_map(|(layer, own)| own.regions(layer)).collect(),
+            regions: (0..).zip(statistics).flat_map(|(layer, sums)| sums.regions(layer)).collect(),
             margins: statistics.iter().map(LayerStatistics::margins).collect(),
             loss_first,
             loss_last,
@@ -196,11 +196,11 @@ impl Trainer {
 
     fn no_statistics(&self, form: RegionForm) -> Vec<LayerStatistics> {
         let new = || LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
-        let of = |_| match form {
+        let empty = |_| match form {
             RegionForm::Mean => new(),
             RegionForm::WithinClasses => new().within(self.config.classes.len()),
         };
-        (0..self.config.moe_layers).map(of).collect()
+        (0..self.config.moe_layers).map(empty).collect()
     }
 
     fn updates(
@@ -213,8 +213,8 @@ impl Trainer {
             update.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
         }
         let first_routing = updates.len() - statistics.len();
-        for (update, own) in updates[first_routing..].iter_mut().zip(statistics) {
-            *update = own.distribution();
+        for (update, layer) in updates[first_routing..].iter_mut().zip(statistics) {
+            *update = layer.distribution();
         }
         BlockVectors::new(&self.config, updates)
     }

@@ -80,7 +80,7 @@ impl Trainer {
                     .for_each(|(layer, routing)| layer.add(&routing, &owners, &records));
             }
         });
-        RecordAverages::of(&layers)
+        RecordAverages::of_layers(&layers)
     }
 
     fn descend_privately(
@@ -226,7 +226,7 @@ mod tests {
         let drawn: Vec<usize> = (0..9).collect();
         let gradients: Vec<Vec<Tensor>> =
             drawn.iter().map(|&note| alone(&trainer, &settings, note)).collect();
-        let norms: Vec<f64> = gradients.iter().map(|own| norm(own)).collect();
+        let norms: Vec<f64> = gradients.iter().map(|gradient| norm(gradient)).collect();
         let mut sorted = norms.clone();
         sorted.sort_by(f64::total_cmp);
         let bound = sorted[4];
@@ -265,7 +265,7 @@ mod tests {
             (0..learner.trained.len()).map(mean).collect()
         };
         let means = [mean(&[0, 2, 3, 6, 7]), mean(&[1, 5]), mean(&[4, 8])];
-        let mut norms = means.each_ref().map(|own| norm(own));
+        let mut norms = means.each_ref().map(|mean| norm(mean));
         norms.sort_by(f64::total_cmp);
         let bound = norms[1];
         let (_, sum) = clipped_sum(&mut learner, &[0, 1, 2], bound, settings.batch_size);

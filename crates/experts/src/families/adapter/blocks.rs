@@ -158,8 +158,8 @@ fn find(piece: &Piece, tensors: &[(String, &Tensor)]) -> Result<Tensor, ExpertsE
         return Err(ExpertsError::Adapter(format!("the adapter has no tensor {}", piece.tensor)));
     };
     let sizes: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-    let own = if piece.expert.is_some() { sizes.get(1..).unwrap_or(&[]) } else { &sizes };
-    if own != piece.shape || piece.expert.is_some_and(|expert| expert >= sizes[0]) {
+    let of_one = if piece.expert.is_some() { sizes.get(1..).unwrap_or(&[]) } else { &sizes };
+    if of_one != piece.shape || piece.expert.is_some_and(|expert| expert >= sizes[0]) {
         let reason = format!("{} has the shape {sizes:?}, its block another", piece.tensor);
         return Err(ExpertsError::Adapter(reason));
     }
@@ -168,11 +168,11 @@ fn find(piece: &Piece, tensors: &[(String, &Tensor)]) -> Result<Tensor, ExpertsE
 }
 
 fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block {
-    let own: usize = pieces.iter().map(Piece::length).sum();
+    let values: usize = pieces.iter().map(Piece::length).sum();
     let length = match kind {
-        BlockKind::Router { .. } => own + 1,
+        BlockKind::Router { .. } => values + 1,
         BlockKind::Routing { .. } => experts,
-        _ => own,
+        _ => values,
     };
     Block { shape: BlockShape { id: BlockId(id), kind, length: length as u64 }, pieces }
 }
@@ -186,8 +186,8 @@ fn experts(
 ) -> Vec<(BlockKind, Vec<Piece>)> {
     let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
     let inside = format!("{block}.mlp.");
-    let own = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
-    let maps: Vec<&SiteShape> = sites.iter().filter(own).collect();
+    let is_of_layer = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
+    let maps: Vec<&SiteShape> = sites.iter().filter(is_of_layer).collect();
     let of_map = |map: &SiteShape, expert| match settings.experts {
         ExpertTraining::Whole => whole_expert(map, expert),
         _ => second_half(map, settings.rank, Some(expert)),

@@ -42,8 +42,8 @@ impl Adapter {
         let config = AnyConfig::read(folder)?;
         let loader = Loader::open(folder, Precision::Float32, Device::Cpu)?;
         let sites = config.sites();
-        let mut own = |site: &SiteShape| own_weight(&loader, config.family(), site);
-        let mut adapter = Self::fresh(&sites, settings, seed, Device::Cpu, &mut own)?;
+        let mut model_weight = |site: &SiteShape| own_weight(&loader, config.family(), site);
+        let mut adapter = Self::fresh(&sites, settings, seed, Device::Cpu, &mut model_weight)?;
         let has_corrections = config.moe().is_some_and(|moe| moe.correction);
         for site in sites.iter().filter(|site| has_corrections && site.kind == SiteKind::Router) {
             if adapter.modules.contains_key(&site.name) {
@@ -60,15 +60,17 @@ impl Adapter {
         settings: &AdapterSettings,
         seed: u64,
         device: Device,
-        own: &mut dyn FnMut(&SiteShape) -> Result<Tensor, ExpertsError>,
+        model_weight: &mut dyn FnMut(&SiteShape) -> Result<Tensor, ExpertsError>,
     ) -> Result<Self, ExpertsError> {
         settings.check(sites)?;
         let mut modules = BTreeMap::new();
         for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
             let trained = match site.kind {
                 SiteKind::Head => Trained::Whole(head(site, settings, device)),
-                SiteKind::Router => Trained::Whole(own(site)?),
-                SiteKind::Experts if settings.experts == ExpertTraining::Whole => Trained::Whole(own(site)?),
+                SiteKind::Router => Trained::Whole(model_weight(site)?),
+                SiteKind::Experts if settings.experts == ExpertTraining::Whole => {
+                    Trained::Whole(model_weight(site)?)
+                }
                 _ => initial(site, settings.rank, Draw::new(seed, DrawPurpose::Adapter, index), device),
             };
             modules.insert(site.name.clone(), trained);

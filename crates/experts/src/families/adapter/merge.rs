@@ -122,8 +122,8 @@ fn changed(checkpoint: &Checkpoint, name: &str, change: Option<&Change>) -> Resu
         Some(Change::Replaced(weight)) if !checkpoint.has(name) => weight.shallow_clone(),
         Some(Change::Replaced(weight)) => weight.to_kind(checkpoint.take_any(name)?.kind()),
         Some(Change::Added(added)) => {
-            let own = checkpoint.take_any(name)?;
-            (own.to_kind(Kind::Float) + added).to_kind(own.kind())
+            let stored = checkpoint.take_any(name)?;
+            (stored.to_kind(Kind::Float) + added).to_kind(stored.kind())
         }
         None => checkpoint.take_any(name)?,
     })

@@ -1,8 +1,8 @@
 //! Adapters: what is trained of a model, apart from the model.
 //!
 //! An adapter has, for each module that it trains, two low-rank halves, or its whole weight: for a router, and for
-//! experts and a head over classes where that is asked for. It is written and read as PEFT does ([`peft`]), or added to
-//! the weights for good ([`merge`]).
+//! experts and a head over classes where that is asked for. It is written and read as PEFT does
+//! ([`Adapter::write`], [`Adapter::read`]), or added to the weights for good ([`write_merged`]).
 
 mod attach;
 pub mod blocks;

@@ -204,11 +204,11 @@ impl Reader<'_> {
     }
 
     fn router(&self, module: &str) -> Result<Option<Trained>, ExpertsError> {
-        let own = match self.tensor(&format!("{module}.weight"))? {
+        let weight = match self.tensor(&format!("{module}.weight"))? {
             None => self.tensor(&format!("{}.weight", on_disk(self.family, module)))?,
             found => found,
         };
-        Ok(own.map(Trained::Whole))
+        Ok(weight.map(Trained::Whole))
     }
 
     /// A router's bias, where the file has it, is the model's own, as exactly as bfloat16 has it: it is not trained.
@@ -252,12 +252,12 @@ impl Reader<'_> {
         let maps = expert_maps(self.family, map);
         let mut all = Vec::new();
         for expert in 0..site.shape[0] {
-            let mut own = Vec::new();
+            let mut maps_of_expert = Vec::new();
             for map in &maps {
                 let experts = on_disk(self.family, module);
-                own.push(self.pair(&expert_module(self.family, &experts, expert, map))?);
+                maps_of_expert.push(self.pair(&expert_module(self.family, &experts, expert, map))?);
             }
-            all.push(own);
+            all.push(maps_of_expert);
         }
         Ok(stack(&all, site, self.device))
     }
@@ -270,12 +270,12 @@ fn stack(all: &[Vec<Option<Trained>>], site: &SiteShape, device: Device) -> Opti
     let [outputs, inputs] = [site.shape[1], site.shape[2]].map(|size| size as i64);
     let rank = found.iter().filter_map(|trained| rank(trained)).max()?;
     let maps = all[0].len() as i64;
-    let shares = all.iter().all(|own| same_first_half(own));
+    let shares = all.iter().all(|maps| same_first_half(maps));
     let width = if shares { rank } else { rank * maps };
     let zeros = |shape: [i64; 3]| Tensor::zeros(shape, (Kind::Float, device));
     let (a, b) = (zeros([all.len() as i64, width, inputs]), zeros([all.len() as i64, outputs, width]));
-    for (expert, own) in all.iter().enumerate() {
-        for (map, trained) in own.iter().enumerate() {
+    for (expert, maps_of_expert) in all.iter().enumerate() {
+        for (map, trained) in maps_of_expert.iter().enumerate() {
             let Some(Trained::Low { a: own_a, b: own_b }) = trained else { continue };
             let start = if shares { 0 } else { map as i64 * rank };
             let own_rank = own_a.size()[0];
@@ -294,8 +294,8 @@ fn rank(trained: &Trained) -> Option<i64> {
     }
 }
 
-fn same_first_half(own: &[Option<Trained>]) -> bool {
-    let halves: Vec<&Tensor> = own
+fn same_first_half(maps_of_expert: &[Option<Trained>]) -> bool {
+    let halves: Vec<&Tensor> = maps_of_expert
         .iter()
         .flatten()
         .filter_map(|trained| match trained {

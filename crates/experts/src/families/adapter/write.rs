@@ -119,12 +119,12 @@ impl Writer {
 
     fn config(&self, adapter: &Adapter) -> Value {
         let of_kind = |dimensions: usize| {
-            let own = adapter.modules.iter().filter(|(name, _)| *name != HEAD);
-            let own = own.filter(move |(_, trained)| match trained {
+            let modules = adapter.modules.iter().filter(|(name, _)| *name != HEAD);
+            let modules = modules.filter(move |(_, trained)| match trained {
                 Trained::Low { a, .. } => a.dim() == dimensions,
                 Trained::Whole(_) => dimensions == 0,
             });
-            own.map(|(name, _)| name.as_str())
+            modules.map(|(name, _)| name.as_str())
         };
         let mut modules: Vec<String> = last_parts(of_kind(2));
         let mut parameters = Vec::new();

@@ -27,11 +27,11 @@ impl Learning {
 
     /// How many coordinates are trained.
     pub(super) fn coordinates(&self) -> usize {
-        let of = |((_, tensor), mask): (&(String, Tensor), &Option<Tensor>)| {
+        let trained = |((_, tensor), mask): (&(String, Tensor), &Option<Tensor>)| {
             let share = mask.as_ref().map_or(1.0, |mask| mask.mean(Kind::Double).double_value(&[]));
             (tensor.numel() as f64 * share).round() as usize
         };
-        self.parameters.iter().zip(&self.masks).map(of).sum()
+        self.parameters.iter().zip(&self.masks).map(trained).sum()
     }
 
     pub(super) fn mask(&self, gradients: &mut [Tensor]) {
@@ -61,7 +61,7 @@ pub(super) fn keep(
 ) -> (Tensor, Vec<Tensor>) {
     let (logits, routings) = model.learn(batch);
     let task = task_loss(&logits, batch, learnt);
-    let totals = Totals::of(&routings);
+    let totals = Totals::of_tokens(&routings);
     let loss = with_routers(&task, &routings, totals.as_ref(), routers);
     (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
 }
@@ -114,7 +114,7 @@ pub(super) fn recompute(
             inputs.push(rows);
             routings.extend(routing);
         }
-        (inputs, Totals::of(&routings))
+        (inputs, Totals::of_tokens(&routings))
     });
     let last = inputs.pop().expect("there is one more than layers").set_requires_grad(true);
     let learning_rows = batch.rows.as_ref().map(|rows| last.index_select(0, rows));
@@ -149,12 +149,12 @@ fn back<'a>(
     learning: &'a Learning,
     found: &mut BTreeMap<&'a String, Tensor>,
 ) -> Tensor {
-    let own: Vec<&(String, Tensor)> =
+    let inner: Vec<&(String, Tensor)> =
         learning.parameters.iter().filter(|(name, _)| name.starts_with(inside)).collect();
     let mut by = vec![input];
-    by.extend(own.iter().map(|(_, tensor)| tensor));
+    by.extend(inner.iter().map(|(_, tensor)| tensor));
     let mut gradients = Tensor::run_backward(&[loss], &by, false, false).into_iter();
     let upstream = gradients.next().expect("the first is by the input");
-    found.extend(own.iter().map(|(name, _)| name).zip(gradients));
+    found.extend(inner.iter().map(|(name, _)| name).zip(gradients));
     upstream
 }

@@ -95,8 +95,8 @@ impl FineTuner {
     /// Takes over the consortium's routing distributions, one for each sparse layer, all 0 where there is none yet.
     pub fn publish(&mut self, distributions: &[Vec<f32>]) {
         let device = self.model.device();
-        let own = |values: &Vec<f32>| published(values).map(|tensor| tensor.to_device(device));
-        self.published = distributions.iter().map(own).collect();
+        let on_device = |values: &Vec<f32>| published(values).map(|tensor| tensor.to_device(device));
+        self.published = distributions.iter().map(on_device).collect();
     }
 
     /// Trains the adapter with a fresh optimizer. Equal settings give equal bits on one thread.
@@ -185,8 +185,8 @@ impl FineTuner {
         totals: &Totals,
         settings: &FineTuning,
     ) -> Option<Tensor> {
-        let own = self.model.moe().and_then(|moe| moe.balance).unwrap_or(0.0);
-        let balance = settings.balance.unwrap_or(own);
+        let published_weight = self.model.moe().and_then(|moe| moe.balance).unwrap_or(0.0);
+        let balance = settings.balance.unwrap_or(published_weight);
         let published = self.published.get(index).and_then(Option::as_ref);
         let terms = [
             (balance > 0.0).then(|| losses::balance(routing, totals) * balance),
@@ -267,8 +267,8 @@ impl FineTuner {
         take: &mut dyn FnMut(&ExampleBatch, &Tensor),
     ) -> Result<(), ExpertsError> {
         self.check(examples)?;
-        for own in examples.chunks(batch_size.max(1)) {
-            let batch = ExampleBatch::new(&own.iter().collect::<Vec<_>>(), &self.model);
+        for chunk in examples.chunks(batch_size.max(1)) {
+            let batch = ExampleBatch::new(&chunk.iter().collect::<Vec<_>>(), &self.model);
             let (logits, _) = tch::no_grad(|| self.model.learn(&batch));
             take(&batch, &logits);
         }
@@ -286,8 +286,10 @@ impl FineTuner {
         let sums = self.likelihoods(&examples, batch_size)?;
         let mut means = sums.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
         let best = |question: &Question| {
-            let own: Vec<f64> = means.by_ref().take(question.options.len()).collect();
-            (0..own.len()).max_by(|&one, &other| own[one].total_cmp(&own[other])).ok_or(ExpertsError::NoNotes)
+            let likelihoods: Vec<f64> = means.by_ref().take(question.options.len()).collect();
+            (0..likelihoods.len())
+                .max_by(|&one, &other| likelihoods[one].total_cmp(&likelihoods[other]))
+                .ok_or(ExpertsError::NoNotes)
         };
         questions.iter().map(best).collect()
     }

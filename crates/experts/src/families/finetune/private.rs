@@ -189,11 +189,11 @@ mod tests {
             let waves = Tensor::arange(tensor.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7;
             tensor += waves.sin().view(tensor.size().as_slice()) * 0.07;
         }
-        let mut own = FineTuner::new(model, adapter).expect("the adapter is this model's");
-        let moe = own.model.moe().expect("it has experts");
+        let mut fine_tuner = FineTuner::new(model, adapter).expect("the adapter is this model's");
+        let moe = fine_tuner.model.moe().expect("it has experts");
         let distribution: Vec<f32> = (1..=moe.experts).map(|expert| expert as f32).collect();
-        own.publish(&vec![distribution; 4]);
-        own
+        fine_tuner.publish(&vec![distribution; 4]);
+        fine_tuner
     }
 
     fn settings() -> FineTuning {
@@ -211,10 +211,13 @@ mod tests {
     }
 
     /// Each example's gradients by private training's pass over all of them, and by plain training's over it alone.
-    fn both(own: &mut FineTuner, settings: &FineTuning) -> (Vec<String>, Vec<Tensor>, Vec<Vec<Tensor>>) {
-        let (learning, _) = own.learning(settings).expect("sound settings");
-        let examples = if own.adapter.classes.is_empty() { examples() } else { classified() };
-        let mut plain = AdapterLearner::new(own, &examples, settings, &learning, None);
+    fn both(
+        fine_tuner: &mut FineTuner,
+        settings: &FineTuning,
+    ) -> (Vec<String>, Vec<Tensor>, Vec<Vec<Tensor>>) {
+        let (learning, _) = fine_tuner.learning(settings).expect("sound settings");
+        let examples = if fine_tuner.adapter.classes.is_empty() { examples() } else { classified() };
+        let mut plain = AdapterLearner::new(fine_tuner, &examples, settings, &learning, None);
         let alone = (0..examples.len()).map(|example| {
             let mut gradients = plain.gradients(&[example], false).gradients;
             plain.mask(&mut gradients);
@@ -223,9 +226,9 @@ mod tests {
         let alone = alone.collect();
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
-        own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
+        fine_tuner.model.attach_recorded(&fine_tuner.adapter, 0.0, &recorder).expect("the adapter fits");
         let names = learning.parameters.iter().map(|(name, _)| name.clone()).collect();
-        let mut together = PrivateAdapterLearner::new(own, &examples, settings, &learning, &tape);
+        let mut together = PrivateAdapterLearner::new(fine_tuner, &examples, settings, &learning, &tape);
         let (_, together) = together.example_gradients(&[0, 1, 2, 3, 4]);
         (names, together, alone)
     }
@@ -275,18 +278,18 @@ mod tests {
     /// PRIV-10
     #[test]
     fn a_record_s_gradient_is_the_mean_of_its_examples() {
-        let mut own = tuner(FAMILIES[0]);
+        let mut fine_tuner = tuner(FAMILIES[0]);
         let settings = settings();
-        let (learning, _) = own.learning(&settings).expect("sound settings");
+        let (learning, _) = fine_tuner.learning(&settings).expect("sound settings");
         let of_record = |(example, record): (Example, usize)| Example { record: Some(record), ..example };
         let examples: Vec<Example> = examples().into_iter().zip([4, 2, 4, 4, 4]).map(of_record).collect();
-        let mut plain = AdapterLearner::new(&own, &examples, &settings, &learning, None);
+        let mut plain = AdapterLearner::new(&fine_tuner, &examples, &settings, &learning, None);
         let alone: Vec<Vec<Tensor>> =
             (0..examples.len()).map(|example| plain.gradients(&[example], false).gradients).collect();
         let tape = Tape::default();
         let recorder = |module: &str| tape.recorder(module.to_owned());
-        own.model.attach_recorded(&own.adapter, 0.0, &recorder).expect("the adapter fits");
-        let mut private = PrivateAdapterLearner::new(&own, &examples, &settings, &learning, &tape);
+        fine_tuner.model.attach_recorded(&fine_tuner.adapter, 0.0, &recorder).expect("the adapter fits");
+        let mut private = PrivateAdapterLearner::new(&fine_tuner, &examples, &settings, &learning, &tape);
         let (_, sum) = clipped_sum(&mut private, &[0, 1], 1e9, settings.batch_size);
         for (index, sum) in sum.sums.iter().enumerate() {
             let of_four: Tensor =
@@ -300,13 +303,14 @@ mod tests {
     #[test]
     fn adapters_learn_privately_and_the_same_draws_give_the_same_bits() {
         let train = |seed, private: &PrivateTraining| {
-            let mut own = tuner(FAMILIES[1]);
-            let before = own.loss(&examples(), 5).expect("sound examples");
+            let mut fine_tuner = tuner(FAMILIES[1]);
+            let before = fine_tuner.loss(&examples(), 5).expect("sound examples");
             let settings = FineTuning { learning_rate: 1e-2, ..settings() };
             let random = &mut ChaCha20Rng::seed_from_u64(seed);
-            let (tuned, report) =
-                own.train_privately(&examples(), &settings, private, random, &mut |_| {}).expect("sound");
-            (before, own.loss(&examples(), 5).expect("sound examples"), tuned, report)
+            let (tuned, report) = fine_tuner
+                .train_privately(&examples(), &settings, private, random, &mut |_| {})
+                .expect("sound");
+            (before, fine_tuner.loss(&examples(), 5).expect("sound examples"), tuned, report)
         };
         let (before, after, tuned, report) = train(1, &private());
         assert!(after < 0.9 * before, "{before} fell to {after} only");
@@ -320,10 +324,10 @@ mod tests {
 
     #[test]
     fn what_private_training_cannot_do_is_refused() {
-        let mut own = tuner(FAMILIES[0]);
+        let mut fine_tuner = tuner(FAMILIES[0]);
         let mut refusal = |settings: FineTuning, private: PrivateTraining| {
             let random = &mut ChaCha20Rng::seed_from_u64(1);
-            let refused = own.train_privately(&examples(), &settings, &private, random, &mut |_| {});
+            let refused = fine_tuner.train_privately(&examples(), &settings, &private, random, &mut |_| {});
             refused.expect_err("it makes no sense").to_string()
         };
         let recompute = FineTuning { recompute_layers: true, ..settings() };

@@ -88,7 +88,7 @@ impl FineTuner {
                 layers[index].add(&plain(routing).to_host(), &owners, &batch);
             });
         }
-        Ok(RecordAverages::of(&layers))
+        Ok(RecordAverages::of_layers(&layers))
     }
 
     /// How each sparse layer, by its place among them, routes the examples of these numbers.

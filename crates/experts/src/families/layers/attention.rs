@@ -26,21 +26,21 @@ impl DecoderAttention {
     /// Each map with the last part of its name.
     pub(crate) fn projections(&mut self) -> Vec<(&'static str, &mut Projection)> {
         match self {
-            Self::Grouped(own) => vec![
-                ("q_proj", &mut own.query),
-                ("k_proj", &mut own.key),
-                ("v_proj", &mut own.value),
-                ("o_proj", &mut own.output),
+            Self::Grouped(grouped) => vec![
+                ("q_proj", &mut grouped.query),
+                ("k_proj", &mut grouped.key),
+                ("v_proj", &mut grouped.value),
+                ("o_proj", &mut grouped.output),
             ],
-            Self::Latent(own) => {
-                let mut all = match &mut own.query {
+            Self::Latent(latent) => {
+                let mut all = match &mut latent.query {
                     LatentQuery::Whole(query) => vec![("q_proj", query)],
                     LatentQuery::Squeezed { down, up, .. } => vec![("q_a_proj", down), ("q_b_proj", up)],
                 };
                 all.extend([
-                    ("kv_a_proj_with_mqa", &mut own.key_value_down),
-                    ("kv_b_proj", &mut own.key_value_up),
-                    ("o_proj", &mut own.output),
+                    ("kv_a_proj_with_mqa", &mut latent.key_value_down),
+                    ("kv_b_proj", &mut latent.key_value_up),
+                    ("o_proj", &mut latent.output),
                 ]);
                 all
             }

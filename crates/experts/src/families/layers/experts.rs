@@ -178,19 +178,20 @@ struct Parts {
 impl Parts {
     fn apply(
         &self,
-        own: &Rows<'_>,
+        inputs_of_experts: &Rows<'_>,
         map: &ExpertProjection,
         product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
     ) -> Tensor {
-        let out = product(own.rows, &self.weight);
+        let out = product(inputs_of_experts.rows, &self.weight);
         if let Some(trained) = &map.trained {
-            own.record(&trained.recorder, "weight", own.rows, &out);
+            inputs_of_experts.record(&trained.recorder, "weight", inputs_of_experts.rows, &out);
         }
         match (&self.lora, &map.lora) {
             (Some((a, b)), Some(lora)) => {
-                let record =
-                    |half, input: &Tensor, output: &Tensor| own.record(&lora.recorder, half, input, output);
-                let inputs = lora.inputs(own.rows);
+                let record = |half, input: &Tensor, output: &Tensor| {
+                    inputs_of_experts.record(&lora.recorder, half, input, output)
+                };
+                let inputs = lora.inputs(inputs_of_experts.rows);
                 let first = product(&inputs, a);
                 record("lora_A", &inputs, &first);
                 let reduced = first * lora.scale;
@@ -316,7 +317,7 @@ mod tests {
             }
             (None, None) => vec![],
         };
-        tensors.into_iter().map(|(name, own)| (name.to_owned(), own.set_requires_grad(true))).collect()
+        tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.set_requires_grad(true))).collect()
     }
 
     /// The gradients of each of three texts by what is trained of the map down, in one order of products or the other.

@@ -20,7 +20,7 @@ pub struct Totals {
 
 impl Totals {
     /// Over all sparse layers of a model and all tokens together; nothing where there are none.
-    pub fn of(routings: &[Routing]) -> Option<Self> {
+    pub fn of_tokens(routings: &[Routing]) -> Option<Self> {
         Self::over_groups(routings, None)
     }
 
@@ -30,12 +30,12 @@ impl Totals {
     }
 
     fn over_groups(routings: &[Routing], examples: Option<i64>) -> Option<Self> {
-        let of = |routing: &Routing| {
+        let of_layer = |routing: &Routing| {
             let none = routing.probabilities.detach().zeros_like();
             let over = over(routing, examples);
             (over.sum(&none.scatter_value(1, &routing.chosen, 1.0)), over.count(&none))
         };
-        let sums = routings.iter().map(of).reduce(|sum, own| (sum.0 + own.0, sum.1 + own.1));
+        let sums = routings.iter().map(of_layer).reduce(|sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
         sums.map(|(assigned, tokens)| Self { assigned, tokens, layers: routings.len(), examples })
     }
 

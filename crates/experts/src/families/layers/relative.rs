@@ -8,7 +8,7 @@ use crate::families::config::switch::SwitchConfig;
 /// What is added to the scores of `longest` positions, `[1, heads, longest, longest]`: −∞ where a decoder would look
 /// ahead.
 pub(crate) fn bias(config: &SwitchConfig, relative: &Tensor, longest: i64, looks_ahead: bool) -> Tensor {
-    let distances = (0..longest).flat_map(|own| (0..longest).map(move |other| other - own));
+    let distances = (0..longest).flat_map(|place| (0..longest).map(move |other| other - place));
     let buckets: Vec<i64> = distances
         .map(|distance| bucket(distance, config.buckets as i64, config.distance as i64, looks_ahead))
         .collect();

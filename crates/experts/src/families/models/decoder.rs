@@ -68,10 +68,10 @@ impl DecoderLayer {
         match (&self.feed_forward, moe) {
             (DecoderFeedForward::Sparse(sparse), Some(config)) => {
                 let routing = sparse.router.forward(&normed, config, &tokens.packing);
-                let own = hidden + sparse.experts.forward(&routing);
+                let routed = hidden + sparse.experts.forward(&routing);
                 let out = match &sparse.shared {
-                    Some(shared) => own + shared.forward(&normed),
-                    None => own,
+                    Some(shared) => routed + shared.forward(&normed),
+                    None => routed,
                 };
                 (out, Some(routing))
             }

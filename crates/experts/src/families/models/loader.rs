@@ -129,8 +129,8 @@ impl Loader {
         let stacked = Tensor::empty(shape, (self.precision.kind(), self.device));
         for expert in 0..experts {
             for (part, name) in names(expert).iter().enumerate() {
-                let own = stacked.get(expert as i64);
-                let mut rows = own.narrow(0, (part * outputs) as i64, outputs as i64);
+                let stack_of_expert = stacked.get(expert as i64);
+                let mut rows = stack_of_expert.narrow(0, (part * outputs) as i64, outputs as i64);
                 rows.copy_(&self.checkpoint.take(name, &[outputs, inputs])?);
             }
         }

@@ -137,7 +137,7 @@ impl PublishedModel {
         let sites = self.sites_mut();
         let site =
             sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
-        site.own().expect("a head is the adapter's").to_kind(Kind::Float).copy()
+        site.frozen_weight().expect("a head is the adapter's").to_kind(Kind::Float).copy()
     }
 
     /// Goes back to the model's own weights.

@@ -80,7 +80,7 @@ impl Site<'_> {
     }
 
     /// The model's own weight of a module; nothing for a head.
-    pub(crate) fn own(&self) -> Option<&Tensor> {
+    pub(crate) fn frozen_weight(&self) -> Option<&Tensor> {
         match &self.part {
             Part::Linear(map) => Some(&map.weight),
             Part::Experts(map) => Some(&map.weight),
@@ -156,15 +156,16 @@ impl Switch {
     }
 }
 
-fn stack_sites<'a>(stack: &str, own: &'a mut Stack) -> Vec<Site<'a>> {
+fn stack_sites<'a>(stack: &str, weights: &'a mut Stack) -> Vec<Site<'a>> {
     let mut sites = Vec::new();
-    for (index, layer) in own.layers.iter_mut().enumerate() {
+    for (index, layer) in weights.layers.iter_mut().enumerate() {
         let name = format!("{stack}.block.{index}.layer");
         let mut attend = |part: &str, attention: &'a mut switch::SwitchAttention| {
             let maps = ATTENTION_MAPS.iter().zip(&mut attention.maps);
-            sites.extend(
-                maps.map(|(map, own)| Site { name: format!("{name}.{part}.{map}"), part: Part::Linear(own) }),
-            );
+            sites.extend(maps.map(|(map, projection)| Site {
+                name: format!("{name}.{part}.{map}"),
+                part: Part::Linear(projection),
+            }));
         };
         attend("0.SelfAttention", &mut layer.attention);
         let last = if layer.cross.is_some() { 2 } else { 1 };

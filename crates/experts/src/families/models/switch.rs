@@ -156,8 +156,8 @@ impl Switch {
         // Looking back only, no token sees the padding on its right.
         let scores = if stack.looks_ahead { scores + &tokens.packing.mask } else { scores }.to_kind(kind);
         for layer in &stack.layers {
-            let own = (&layer.attention_norm.forward(&rows), &tokens.packing);
-            rows = &rows + layer.attention.forward(own, own, &scores);
+            let normed = (&layer.attention_norm.forward(&rows), &tokens.packing);
+            rows = &rows + layer.attention.forward(normed, normed, &scores);
             if let (Some((norm, cross)), Some((memory, source))) = (&layer.cross, memory) {
                 let normed = norm.forward(&rows);
                 let mask = source.packing.mask.to_kind(kind);

@@ -110,8 +110,8 @@ impl Checkpoint {
     /// The files, in order, each with the names of its tensors.
     pub(crate) fn shards(&self) -> Vec<(&Path, Vec<&str>)> {
         let names = |shard| {
-            let own = self.tensors.iter().filter(move |(_, location)| location.shard == shard);
-            own.map(|(name, _)| name.as_str()).collect()
+            let of_shard = self.tensors.iter().filter(move |(_, location)| location.shard == shard);
+            of_shard.map(|(name, _)| name.as_str()).collect()
         };
         self.shards.iter().enumerate().map(|(index, shard)| (shard.path.as_path(), names(index))).collect()
     }
@@ -175,11 +175,11 @@ impl Checkpoint {
         })?;
         self.taken.borrow_mut().insert(name.to_owned());
         let bytes = &self.shards[location.shard].bytes;
-        let own = bytes.narrow(0, location.start as i64, location.length as i64);
+        let stored = bytes.narrow(0, location.start as i64, location.length as i64);
         // A view needs its values aligned in the file, which the format only recommends.
         let aligned = location.start.is_multiple_of(kind.elt_size_in_bytes());
-        let own = if aligned { own } else { own.copy() };
-        Ok(own.view_dtype(kind).view(location.shape.as_slice()))
+        let stored = if aligned { stored } else { stored.copy() };
+        Ok(stored.view_dtype(kind).view(location.shape.as_slice()))
     }
 
     /// The error that the folder is sound, and holds what is not computed.

@@ -84,14 +84,14 @@ mod tests {
 
     #[test]
     fn near_twins_are_told_and_others_are_not() {
-        let of = |classes: &[&str]| -> Vec<Vec<String>> {
+        let groups = |classes: &[&str]| -> Vec<Vec<String>> {
             let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
             near_twins(&classes).into_iter().map(|twins| twins.0).collect()
         };
-        assert_eq!(of(&["HEART", "Heart", "bone", "heart"]), [["HEART", "Heart", "heart"]]);
-        assert_eq!(of(&["left knee", "left  knee"]), [["left knee", "left  knee"]]);
-        assert_eq!(of(&["1", "1.0", "2", "ﬁbula", "fibula"]), [["1", "1.0"], ["ﬁbula", "fibula"]]);
-        assert!(of(&["heart", "hearts", "1", "10", "a1", "a2"]).is_empty());
+        assert_eq!(groups(&["HEART", "Heart", "bone", "heart"]), [["HEART", "Heart", "heart"]]);
+        assert_eq!(groups(&["left knee", "left  knee"]), [["left knee", "left  knee"]]);
+        assert_eq!(groups(&["1", "1.0", "2", "ﬁbula", "fibula"]), [["1", "1.0"], ["ﬁbula", "fibula"]]);
+        assert!(groups(&["heart", "hearts", "1", "10", "a1", "a2"]).is_empty());
         assert!(Twins(vec!["A".into(), "a".into()]).to_string().contains("“A”, “a” differ in case"));
     }
 }

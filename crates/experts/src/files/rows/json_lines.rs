@@ -87,7 +87,7 @@ fn reason(line: &[u8], error: &serde_json::Error) -> String {
     }
     let rest = line.get(at.saturating_sub(2)..).unwrap_or_default();
     let near = |word: &str| {
-        rest[..rest.len().min(word.len() + 1)].windows(word.len()).any(|own| own == word.as_bytes())
+        rest[..rest.len().min(word.len() + 1)].windows(word.len()).any(|window| window == word.as_bytes())
     };
     if let Some(word) = ["NaN", "Infinity"].into_iter().find(|word| near(word)) {
         return format!("{word} at byte {at} is no JSON; write null where a value is missing");

@@ -24,7 +24,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Opens a file of this kind.
     pub(super) fn open(file: File, kind: Kind, encoding: Encoding) -> Result<Self, Broken> {
-        let (progress, file) = Progress::of(file)?;
+        let (progress, file) = Progress::watch(file)?;
         let file = BufReader::new(file);
         let bytes: Box<dyn Read> = match kind {
             Kind::Gzip => Box::new(Decompressed { inner: Members::new(file), faults: &GZIP }),
@@ -103,12 +103,12 @@ struct Decompressed<R> {
 
 impl<R: Read> Read for Decompressed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| self.faults.of(error))
+        self.inner.read(buffer).map_err(|error| self.faults.translate(error))
     }
 }
 
 impl Faults {
-    fn of(&self, error: io::Error) -> io::Error {
+    fn translate(&self, error: io::Error) -> io::Error {
         let is_fault = error.get_ref().is_some_and(|inner| inner.is::<RowFault>());
         match error.kind() {
             _ if is_fault || error.raw_os_error().is_some() => error,
@@ -135,7 +135,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn of(file: File) -> io::Result<(Self, Counted)> {
+    fn watch(file: File) -> io::Result<(Self, Counted)> {
         let (read, total) = (Arc::new(AtomicU64::new(0)), file.metadata()?.len());
         Ok((Self { read: read.clone(), total }, Counted { file, read }))
     }

@@ -83,10 +83,10 @@ impl RecordAverages {
         for batch in record_batches(examples.iter().map(<[usize; 1]>::as_slice), |_| 1, i64::MAX) {
             layer.add(&routing, &owners, &batch);
         }
-        Ok(Self::of(&[layer]))
+        Ok(Self::of_layers(&[layer]))
     }
 
-    pub(crate) fn of(layers: &[LayerAverages<'_>]) -> Self {
+    pub(crate) fn of_layers(layers: &[LayerAverages<'_>]) -> Self {
         Self {
             experts: layers.first().map_or(0, |layer| layer.users.numel()),
             regions: layers.iter().flat_map(LayerAverages::regions).collect(),
@@ -217,7 +217,7 @@ mod tests {
             let routing = LayerRouting::new(hidden.index_select(0, &rows), &logits.index_select(0, &rows), 2);
             layer.add(&routing, &owners, &batch);
         }
-        RecordAverages::of(&[layer])
+        RecordAverages::of_layers(&[layer])
     }
 
     fn distance<T: Copy + Into<f64>>(one: &[T], other: &[T]) -> f64 {

@@ -66,8 +66,8 @@ impl Tape {
         tch::no_grad(|| {
             let mut found: BTreeMap<String, Vec<(Option<usize>, Tensor)>> = BTreeMap::new();
             for (product, gradient) in products.into_iter().zip(by_output) {
-                let own = product.parts(&gradient, examples);
-                found.entry(product.parameter).or_default().extend(own);
+                let parts = product.parts(&gradient, examples);
+                found.entry(product.parameter).or_default().extend(parts);
             }
             let assembled = |(name, parameter): &(String, Tensor)| {
                 assemble(parameter, examples, found.remove(name).unwrap_or_default())
@@ -117,11 +117,11 @@ fn of_sorted(
 ) -> Vec<(Option<usize>, Tensor)> {
     let counts: Vec<i64> = Vec::try_from(counts).expect("counts are a vector of integers");
     let [owners, gradient, input] = rows.map(|rows| rows.split_with_sizes(&counts, 0));
-    let own = |expert| {
+    let of_expert = |expert| {
         let input = of_input(expert, &input[expert]);
         (Some(expert), of_each(&owners[expert], &gradient[expert], &input, examples))
     };
-    (0..counts.len()).map(own).collect()
+    (0..counts.len()).map(of_expert).collect()
 }
 
 fn on_gpu(tensor: &Tensor) -> bool {
@@ -144,8 +144,8 @@ fn of_each(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) ->
 
 /// Rows `[rows, width]` as `[rows, examples · width]`, 0 but in the columns of each row's example.
 fn laid_out(rows: &Tensor, owners: &Tensor, examples: i64) -> Tensor {
-    let own = owners.one_hot(examples).to_kind(rows.kind()).unsqueeze(2);
-    (own * rows.unsqueeze(1)).view([-1, examples * rows.size()[1]])
+    let is_owner = owners.one_hot(examples).to_kind(rows.kind()).unsqueeze(2);
+    (is_owner * rows.unsqueeze(1)).view([-1, examples * rows.size()[1]])
 }
 
 /// As [`of_sorted`], for all experts in one grouped product, `[examples, experts, out, in]`. The bounds stay on the device, and
@@ -215,17 +215,18 @@ mod tests {
     /// Rows of three texts, sorted by four experts, of which one has none.
     fn rows(outputs: i64, inputs: i64) -> (Tensor, Tensor, Tensor) {
         let owners = Tensor::from_slice(&[0_i64, 0, 1, 2, 2, 0, 1, 1, 2, 0, 0, 1]);
-        let of = |width: i64, pace: f64| {
+        let waves = |width: i64, pace: f64| {
             (Tensor::arange(12 * width, (Kind::Float, Device::Cpu)) * pace).sin().view([12, width])
         };
-        (owners, of(outputs, 0.7), of(inputs, 1.3))
+        (owners, waves(outputs, 0.7), waves(inputs, 1.3))
     }
 
     /// The gradients of each text by each expert's part, as a processor makes them.
     fn expected((owners, gradient, input): &(Tensor, Tensor, Tensor)) -> Tensor {
         let parameter = Tensor::zeros([4, gradient.size()[1], input.size()[1]], (Kind::Float, Device::Cpu));
         let counts = Tensor::from_slice(&COUNTS);
-        let parts = of_sorted(&[owners, gradient, input], &counts, EXAMPLES, |_, own| own.shallow_clone());
+        let parts =
+            of_sorted(&[owners, gradient, input], &counts, EXAMPLES, |_, input| input.shallow_clone());
         assemble(&parameter, EXAMPLES, parts)
     }
 
@@ -233,9 +234,9 @@ mod tests {
     #[test]
     fn without_counts_each_text_has_the_same_gradients() {
         for (outputs, inputs) in [(8, 16), (24, 8)] {
-            let own = rows(outputs, inputs);
-            let (owners, gradient, input) = &own;
-            let expected = expected(&own);
+            let product = rows(outputs, inputs);
+            let (owners, gradient, input) = &product;
+            let expected = expected(&product);
             assert!(expected.abs().max().double_value(&[]) > 1.0, "there is something to compare");
             let halves = [gradient, input].map(|rows| rows.to_kind(Kind::BFloat16));
             let grouped =

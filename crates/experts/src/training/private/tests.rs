@@ -142,8 +142,8 @@ fn rounding_and_floats_have_room_under_the_clipping_norm() {
 
 fn gradients(seed: i64, examples: i64, scale: f64) -> Vec<Tensor> {
     tch::manual_seed(seed);
-    let of = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, tch::Device::Cpu)) * scale;
-    vec![of(&[examples, 4, 3]), of(&[examples, 7]), of(&[examples, 2, 3, 5])]
+    let gaussian = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, tch::Device::Cpu)) * scale;
+    vec![gaussian(&[examples, 4, 3]), gaussian(&[examples, 7]), gaussian(&[examples, 2, 3, 5])]
 }
 
 fn norm(sums: &[Tensor]) -> f64 {
@@ -157,12 +157,14 @@ fn no_example_adds_more_than_the_bound() {
         let scale = 10f64.powi(seed as i32 % 7 - 3);
         let all = gradients(seed, 6, scale);
         let parameters: Vec<(String, Tensor)> =
-            all.iter().map(|own| (String::new(), own.get(0).zeros_like())).collect();
+            all.iter().map(|gradients| (String::new(), gradients.get(0).zeros_like())).collect();
         let bound = 0.7;
         let sum_of = |examples: &[i64]| {
             let mut sum = ClippedSum::new(bound, &parameters);
             sum.add(
-                &all.iter().map(|own| own.index_select(0, &Tensor::from_slice(examples))).collect::<Vec<_>>(),
+                &all.iter()
+                    .map(|gradients| gradients.index_select(0, &Tensor::from_slice(examples)))
+                    .collect::<Vec<_>>(),
             );
             sum.sums
         };
@@ -171,8 +173,8 @@ fn no_example_adds_more_than_the_bound() {
             let others: Vec<i64> = (0..6).filter(|&example| example != left_out).collect();
             let apart: Vec<Tensor> =
                 whole.iter().zip(sum_of(&others)).map(|(one, other)| one - other).collect();
-            let own = norm(&all.iter().map(|own| own.get(left_out)).collect::<Vec<_>>());
-            let expected = own.min(bound);
+            let left = norm(&all.iter().map(|gradients| gradients.get(left_out)).collect::<Vec<_>>());
+            let expected = left.min(bound);
             assert!((norm(&apart) - expected).abs() < 1e-5, "{} is not {expected}", norm(&apart));
         }
     }

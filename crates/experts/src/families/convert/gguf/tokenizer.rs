@@ -30,8 +30,9 @@ pub(super) fn read(gguf: &Gguf<'_>, rows: usize) -> Result<(Json, Json), Experts
         return Err(unusable(gguf.path, reason));
     }
     let added =
-        tokens.iter().zip(&types).enumerate().filter(|(_, (_, own))| [CONTROL, USER_DEFINED].contains(own));
-    let added: Vec<Json> = added.map(|(id, (token, own))| added_token(id, token, *own == CONTROL)).collect();
+        tokens.iter().zip(&types).enumerate().filter(|(_, (_, kind))| [CONTROL, USER_DEFINED].contains(kind));
+    let added: Vec<Json> =
+        added.map(|(id, (token, kind))| added_token(id, token, *kind == CONTROL)).collect();
     let vocabulary: Map<String, Json> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id.into())).collect();
     if vocabulary.len() != tokens.len() {

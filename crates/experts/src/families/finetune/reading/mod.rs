@@ -97,8 +97,8 @@ impl Reader {
     /// [`ExpertsError::Notes`], naming file and row where there is one.
     pub fn read(&self, file: impl Into<NotesFile>) -> Result<Vec<Example>, ExpertsError> {
         let mut examples = Vec::new();
-        self.each(file, &mut |own, _| {
-            examples.extend(own);
+        self.each(file, &mut |of_row, _| {
+            examples.extend(of_row);
             Ok(())
         })?;
         Ok(examples)
@@ -145,7 +145,7 @@ impl Reader {
     }
 
     fn asked(&self, row: &Row) -> Result<(Question, usize), String> {
-        let Some(Choice { question, choices, answer }) = Choice::of(row)? else {
+        let Some(Choice { question, choices, answer }) = Choice::in_row(row)? else {
             return Err("there is no “question” with “choices” and “answer”".to_owned());
         };
         let options: Vec<String> = choices.iter().map(|choice| option(choice)).collect();
@@ -161,9 +161,9 @@ impl Reader {
         let prompt = self.tokens(prompt, true)?;
         let kept = prompt.len().min(self.max_tokens / 4);
         let option = |option: &String| {
-            let mut own = self.tokens(option, false)?;
-            own.truncate(self.max_tokens - kept);
-            Ok(own)
+            let mut tokens = self.tokens(option, false)?;
+            tokens.truncate(self.max_tokens - kept);
+            Ok(tokens)
         };
         let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, String>>()?;
         let room = self.max_tokens - options.iter().map(Vec::len).max().unwrap_or(0);
@@ -223,7 +223,7 @@ impl Reader {
         if let Some(messages) = messages::messages(row).map_err(fields)? {
             return self.conversation(&messages);
         }
-        if let Some(choice) = Choice::of(row).map_err(fields)? {
+        if let Some(choice) = Choice::in_row(row).map_err(fields)? {
             return self.answered(choice.question, &option(choice.right()), "choices");
         }
         match row.text("text").map_err(fields)? {
@@ -289,7 +289,7 @@ struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// The question of a row that has all three fields.
-    fn of(row: &'a Row) -> Result<Option<Self>, String> {
+    fn in_row(row: &'a Row) -> Result<Option<Self>, String> {
         if !["question", "choices", "answer"].into_iter().all(|name| row.has(name)) {
             return Ok(None);
         }

@@ -80,7 +80,7 @@ fn long_prompts_lose_their_start_and_long_completions_their_end() {
     let lines = r#"{"prompt": "a b c a b", "completion": "c"}
 {"prompt": "a b", "completion": "a b c a b c"}"#;
     let examples = read("long", lines, 4, Long::Cut).expect("sound rows");
-    let cut = |own| Example { cut: true, ..own };
+    let cut = |example| Example { cut: true, ..example };
     assert_eq!(examples[0], cut(example(&[1, 2, 3, 9], 2, 0)));
     assert_eq!(examples[1], cut(example(&[2, 1, 2, 3], 1, 1)));
 }
@@ -153,12 +153,12 @@ fn rows_with_labels_become_texts_with_classes() {
 {"title": "c c", "description": "b b", "label_name": "up", "label": 7}"#;
     fs::write(&path, rows).expect("the folder can be written");
     let examples = reader.read(&path).expect("sound rows");
-    let own = |tokens: &[i64], class, record, cut| Example {
+    let classified = |tokens: &[i64], class, record, cut| Example {
         record: Some(record),
         cut,
         ..Example::of_class(tokens.to_vec(), class)
     };
-    assert_eq!(examples, [own(&[1, 2], 1, 0, false), own(&[3, 3, 2], 0, 1, true)]);
+    assert_eq!(examples, [classified(&[1, 2], 1, 0, false), classified(&[3, 3, 2], 0, 1, true)]);
     for (row, expected) in [
         (r#"{"text": "a", "label": "left"}"#, "line 1: its label is none of the task's classes: up, down"),
         (r#"{"text": "", "label": "up"}"#, "line 1: “text” is empty"),

@@ -49,7 +49,8 @@ pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Brok
             "is a Parquet file that is compressed with {codec}; write it with zstd, snappy, gzip, brotli, lz4, or uncompressed"
         )));
     }
-    let (wanted, schema) = Wanted::of(metadata.file_metadata().schema(), columns).map_err(Broken::Columns)?;
+    let (wanted, schema) =
+        Wanted::find(metadata.file_metadata().schema(), columns).map_err(Broken::Columns)?;
     let rows = caught(WRONG, || {
         let file = BareFile::new(reader)?;
         RowIter::from_file_into(Box::new(file)).project(Some(schema))

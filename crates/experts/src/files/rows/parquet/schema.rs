@@ -20,7 +20,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// The columns of these names, and the part of the schema that is read.
-    pub(super) fn of(schema: &Type, columns: Columns) -> Result<(Self, Type), String> {
+    pub(super) fn find(schema: &Type, columns: Columns) -> Result<(Self, Type), String> {
         let (mut fields, mut unreadable) = (Vec::new(), Vec::new());
         for name in columns.iter() {
             for field in schema.get_fields().iter().filter(|field| field.name() == name) {
