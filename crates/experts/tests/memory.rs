@@ -343,10 +343,10 @@ fn memory_returns_to_its_base_after_each_of_20_rounds() {
         let told = measure(name);
         told.as_array().expect("a list").iter().map(|bytes| bytes.as_u64().expect("a number") >> 20).collect()
     };
-    let median = |own: &[u64]| {
-        let mut own = own.to_vec();
-        own.sort_unstable();
-        own[own.len() / 2]
+    let median = |mebibytes: &[u64]| {
+        let mut mebibytes = mebibytes.to_vec();
+        mebibytes.sort_unstable();
+        mebibytes[mebibytes.len() / 2]
     };
     let growth = |resident: &[u64]| {
         median(&resident[ROUNDS - COMPARED..]).saturating_sub(median(&resident[FIRST..][..COMPARED]))

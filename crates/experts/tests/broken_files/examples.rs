@@ -207,7 +207,7 @@ fn questions_that_cannot_be_measured_on_are_refused_when_they_are_read() {
 fn texts_with_classes_are_read_or_refused_when_they_are_read() {
     let sound = r#"{"text": "Echo normal.", "label": "heart"}"#;
     let classes = || vec!["bone".to_owned(), "heart".to_owned()];
-    let of = |name: &str, row: &str| {
+    let rows_read = |name: &str, row: &str| {
         let path = write(&format!("classes-{name}.jsonl"), format!("{sound}\n{row}\n"));
         let reader = reader(&format!("classes-{name}"), 16).with_classes(classes()).expect("texts are cut");
         reader.read(&path).map(|examples| examples.len()).map_err(|error| error.to_string())
@@ -221,7 +221,7 @@ fn texts_with_classes_are_read_or_refused_when_they_are_read() {
         ("blanks", r#"{"text": "Knee pain.", "label": " bone "}"#),
         ("subject", r#"{"question": "Knee pain?", "subject": "bone"}"#),
     ] {
-        assert_eq!(of(name, row), Ok(2), "{name}");
+        assert_eq!(rows_read(name, row), Ok(2), "{name}");
     }
     for (name, row, words) in [
         ("empty-text", r#"{"text": "", "label": "bone"}"#, "“text” is empty"),
@@ -240,7 +240,7 @@ fn texts_with_classes_are_read_or_refused_when_they_are_read() {
         ),
         ("beyond", r#"{"text": "vesicular", "label": "bone"}"#, "the token number 100000"),
     ] {
-        let error = of(name, row).expect_err(name);
+        let error = rows_read(name, row).expect_err(name);
         assert!(error.contains("line 2: ") && error.contains(words), "{name}: {error}");
     }
 }
@@ -248,13 +248,16 @@ fn texts_with_classes_are_read_or_refused_when_they_are_read() {
 #[test]
 fn notes_follow_the_same_rules() {
     let sound = r#"{"text": "Echo normal.", "label": "heart"}"#;
-    let of = |row: &str| format!("{sound}\n{row}\n");
-    assert_eq!(super::read("notes-title.jsonl", of(r#"{"text": "a", "label": "b", "title": 7}"#)).len(), 2);
-    refused("notes-empty.jsonl", of(r#"{"text": "", "label": "b"}"#), &["line 2: “text” is empty"]);
-    refused("notes-white.jsonl", of(r#"{"text": " \n", "label": "b"}"#), &["line 2: “text” is empty"]);
+    let with_row = |row: &str| format!("{sound}\n{row}\n");
+    assert_eq!(
+        super::read("notes-title.jsonl", with_row(r#"{"text": "a", "label": "b", "title": 7}"#)).len(),
+        2
+    );
+    refused("notes-empty.jsonl", with_row(r#"{"text": "", "label": "b"}"#), &["line 2: “text” is empty"]);
+    refused("notes-white.jsonl", with_row(r#"{"text": " \n", "label": "b"}"#), &["line 2: “text” is empty"]);
     refused(
         "notes-title-only.jsonl",
-        of(r#"{"title": 7, "label": "b"}"#),
+        with_row(r#"{"title": 7, "label": "b"}"#),
         &["line 2: “title” must be text, not a number"],
     );
 }
@@ -262,15 +265,15 @@ fn notes_follow_the_same_rules() {
 /// Tables cannot hold lists, and their cells are all text: a number is one where a number is needed.
 #[test]
 fn tables_hold_prompts_and_texts_and_no_lists() {
-    let of = |name: &str, table: &str| {
+    let table_read = |name: &str, table: &str| {
         let path = write(&format!("{name}.csv"), table);
         reader(name, 16).read(&path).map(|examples| examples.len()).map_err(|error| error.to_string())
     };
-    assert_eq!(of("prompts", "prompt;completion\nFindings: cough.;Bronchitis.\na;a\n"), Ok(2));
-    let error = of("prompts-empty", "prompt;completion\na;\n").expect_err("nothing to learn");
+    assert_eq!(table_read("prompts", "prompt;completion\nFindings: cough.;Bronchitis.\na;a\n"), Ok(2));
+    let error = table_read("prompts-empty", "prompt;completion\na;\n").expect_err("nothing to learn");
     assert!(error.contains("row 1 (line 2): there is neither “prompt” with “completion”"), "{error}");
-    let error =
-        of("lists", "question,choices,answer\nbone?,\"[\"\"radius\"\"]\",0\n").expect_err("a list in a cell");
+    let error = table_read("lists", "question,choices,answer\nbone?,\"[\"\"radius\"\"]\",0\n")
+        .expect_err("a list in a cell");
     assert!(
         error.contains("“choices” must be a list, which a table of text cannot hold; use JSON Lines"),
         "{error}"

@@ -29,16 +29,16 @@ enum Values {
 }
 
 impl Column {
-    fn of(values: Values) -> Self {
+    fn required(values: Values) -> Self {
         Self { values, levels: None }
     }
 
     pub(super) fn texts(texts: &[&str]) -> Self {
-        Self::of(Values::Bytes(texts.iter().map(|text| text.as_bytes().to_vec()).collect()))
+        Self::required(Values::Bytes(texts.iter().map(|text| text.as_bytes().to_vec()).collect()))
     }
 
     pub(super) fn bytes(values: &[&[u8]]) -> Self {
-        Self::of(Values::Bytes(values.iter().map(|value| value.to_vec()).collect()))
+        Self::required(Values::Bytes(values.iter().map(|value| value.to_vec()).collect()))
     }
 }
 
@@ -54,8 +54,10 @@ pub(super) fn parquet(name: &str, fields: &str, compression: Compression, column
     for column in columns {
         let mut sink = group.next_column().expect("it can be written").expect("the schema has it");
         let levels = column.levels.as_ref();
-        let (definition, repetition) =
-            (levels.map(|(own, _)| own.as_slice()), levels.map(|(_, own)| own.as_slice()));
+        let (definition, repetition) = (
+            levels.map(|(definition, _)| definition.as_slice()),
+            levels.map(|(_, repetition)| repetition.as_slice()),
+        );
         let bytes = |values: Vec<Vec<u8>>| values.into_iter().map(ByteArray::from).collect::<Vec<_>>();
         match (sink.untyped(), column.values) {
             (ColumnWriter::ByteArrayColumnWriter(sink), Values::Bytes(values)) => {
@@ -143,7 +145,7 @@ fn bytes_that_are_no_text_are_refused_by_their_field() {
     let label = || Column::texts(&["x"]);
     let not_text = "holds bytes that are not marked as text";
     let words = |field: &str| format!("“{field}” {not_text}");
-    let fixed = || Column::of(Values::Fixed(vec![b"abcd".to_vec()]));
+    let fixed = || Column::required(Values::Fixed(vec![b"abcd".to_vec()]));
     let error = error_of(
         "fixed.parquet",
         "required fixed_len_byte_array(4) text; required binary label (STRING);",
@@ -171,39 +173,50 @@ fn bytes_that_are_no_text_are_refused_by_their_field() {
 
 #[test]
 fn numbers_of_every_kind_are_labels_as_they_are_written() {
-    let of = |name: &str, field: &str, labels: Values, count: usize| -> Vec<String> {
+    let labels_read = |name: &str, field: &str, labels: Values, count: usize| -> Vec<String> {
         let texts = vec!["a"; count];
-        let columns = vec![Column::texts(&texts), Column::of(labels)];
+        let columns = vec![Column::texts(&texts), Column::required(labels)];
         let path =
             parquet(name, &format!("required binary text (STRING); {field};"), Compression::SNAPPY, columns);
         read(&path).into_iter().map(|(_, label)| label).collect()
     };
-    let whole =
-        of("scale-0.parquet", "required int64 label (DECIMAL(10, 0))", Values::Whole(vec![1, -20]), 2);
+    let whole = labels_read(
+        "scale-0.parquet",
+        "required int64 label (DECIMAL(10, 0))",
+        Values::Whole(vec![1, -20]),
+        2,
+    );
     assert_eq!(whole, ["1", "-20"]);
-    let scaled =
-        of("scale-2.parquet", "required int32 label (DECIMAL(5, 2))", Values::Small(vec![100, 2000]), 2);
+    let scaled = labels_read(
+        "scale-2.parquet",
+        "required int32 label (DECIMAL(5, 2))",
+        Values::Small(vec![100, 2000]),
+        2,
+    );
     assert_eq!(scaled, ["1", "20"]);
     let wide = Values::Fixed(vec![[&[0; 15][..], &[7]].concat(), vec![0xff; 16]]);
     let field = "required fixed_len_byte_array(16) label (DECIMAL(38, 0))";
-    assert_eq!(of("wide.parquet", field, wide, 2), ["7", "-1"]);
-    assert_eq!(of("double.parquet", "required double label", Values::Floats(vec![0.0, 1.0]), 2), ["0", "1"]);
+    assert_eq!(labels_read("wide.parquet", field, wide, 2), ["7", "-1"]);
+    assert_eq!(
+        labels_read("double.parquet", "required double label", Values::Floats(vec![0.0, 1.0]), 2),
+        ["0", "1"]
+    );
     let error = error_of(
         "half.parquet",
         "required binary text (STRING); required int32 label (DECIMAL(5, 2));",
-        vec![Column::texts(&["a"]), Column::of(Values::Small(vec![150]))],
+        vec![Column::texts(&["a"]), Column::required(Values::Small(vec![150]))],
     );
     assert!(error.contains("row 1: “label” must be a text or a whole number"), "{error}");
     let error = error_of(
         "nan.parquet",
         "required binary text (STRING); required double label;",
-        vec![Column::texts(&["a"]), Column::of(Values::Floats(vec![f64::NAN]))],
+        vec![Column::texts(&["a"]), Column::required(Values::Floats(vec![f64::NAN]))],
     );
     assert!(error.contains("row 1: there is neither “label_name” nor “label”"), "{error}");
     let error = error_of(
         "date.parquet",
         "required binary text (STRING); required int32 label (DATE);",
-        vec![Column::texts(&["a"]), Column::of(Values::Small(vec![1]))],
+        vec![Column::texts(&["a"]), Column::required(Values::Small(vec![1]))],
     );
     assert!(error.contains("row 1: “label” holds a date or a time"), "{error}");
 }
@@ -249,7 +262,8 @@ fn bytes_within_lists_are_refused_too() {
         values: Values::Bytes(vec![b"radius".to_vec(), b"femur".to_vec()]),
         levels: Some((vec![1, 1], vec![0, 1])),
     };
-    let columns = || vec![Column::texts(&["Which bone?"]), Column::of(Values::Whole(vec![1])), choices()];
+    let columns =
+        || vec![Column::texts(&["Which bone?"]), Column::required(Values::Whole(vec![1])), choices()];
     let text = parquet("list.parquet", &fields("(STRING)"), Compression::SNAPPY, columns());
     let bytes = parquet("list-bytes.parquet", &fields(""), Compression::SNAPPY, columns());
     let reader = super::examples::reader("lists", 64);
