@@ -1,4 +1,4 @@
-//! A hospital's privacy account: its ledger, the budget of its policy, and what a plan would release.
+//! A hospital's privacy account: its ledger, the budget of its policy, and what a plan's contribution would release.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::journal::Journal;
 /// The unit of a hospital whose policy has no budget: what is released is counted all the same.
 const DEFAULT_UNIT: PrivacyUnit = PrivacyUnit::Record;
 
-/// A warning about the δ of a policy that counts records, where so many records make it no promise.
+/// A warning if the policy's δ promises nothing for this many records.
 pub(crate) fn warning_about_delta(policy: &Policy, records: usize) -> Option<String> {
     let limits = policy.privacy.filter(|limits| limits.unit == PrivacyUnit::Record)?;
     let why = budget::warning_about_delta(limits.maximum_delta, records as u64)?;
@@ -35,24 +35,25 @@ pub(crate) struct ReleaseAccount {
 }
 
 impl ReleaseAccount {
-    /// Opens a member's ledger, which has to have what the journal says was charged; a party that is no member has no data
-    /// to account for.
+    /// Opens a member's ledger, which must contain the last charge that the journal knows. A party that is not a member has no
+    /// account, because it releases no data.
     pub(crate) fn open(config: &ClientConfig, journal: &Journal) -> Result<Option<Self>, LedgerError> {
         let party = config.epoch.consortium().party(config.party);
         let Some(member) = party.filter(|party| party.roles.contains(&Role::Member)) else { return Ok(None) };
         let group_by = config.training.notes.group_by.clone();
-        let mut account = Self::of(&config.ledger, member.name.clone(), config.policy.clone(), group_by)?;
+        let mut account =
+            Self::with_ledger(&config.ledger, member.name.clone(), config.policy.clone(), group_by)?;
         account.require(journal)?;
         Ok(Some(account))
     }
 
-    /// From now on the ledger has to have what the journal says was charged (`PRIV-12`).
+    /// From now on the ledger must contain the last charge that the journal knows (`PRIV-12`).
     pub(crate) fn require(&mut self, journal: &Journal) -> Result<(), LedgerError> {
         journal.last_charge().map_or(Ok(()), |entry| self.ledger.require(entry, journal.path()))
     }
 
-    /// The account that a ledger file and a policy make.
-    fn of(
+    /// Opens the ledger file for a policy.
+    fn with_ledger(
         path: &Path,
         holder: String,
         policy: Policy,
@@ -61,13 +62,13 @@ impl ReleaseAccount {
         let limits = policy.privacy;
         // PRIV-01
         let unit = limits.map_or(DEFAULT_UNIT, |limits| limits.unit);
-        // A member is all of its records, whatever they are.
+        // If the unit is the member, all records count together, so how they are grouped does not matter.
         let group_by = group_by.filter(|_| unit == PrivacyUnit::Record);
         let ledger = Ledger::open(path, Opening { holder, unit, group_by })?;
         Ok(Self { ledger, policy, budget: limits.map(Budget::from), unit })
     }
 
-    /// Why the policy does not let this round's contribution be made today, if so.
+    /// Why the policy does not allow this round's contribution today. None if it does.
     pub(crate) fn refusal(&mut self, plan: &RoundPlan, today: Date) -> Result<Option<String>, LedgerError> {
         if let Err(why) = self.policy.check_expiry(today) {
             return Ok(Some(why.to_string()));
@@ -76,8 +77,8 @@ impl ReleaseAccount {
         self.refusal_of(&charge)
     }
 
-    /// Why what was charged before may not go out again today, if so: the policy has ended, or the budget is exceeded by what it
-    /// admits now.
+    /// Why a contribution that is already charged must not be sent again today: the policy has expired, or its budget was
+    /// lowered below what is charged. None if it may be sent.
     pub(crate) fn refusal_to_repeat(
         &mut self,
         plan: &RoundPlan,
@@ -99,13 +100,13 @@ impl ReleaseAccount {
         }
     }
 
-    /// Charges a round's contribution, and permits to make it.
+    /// Charges a round's contribution. The permit allows making it once.
     pub(crate) fn charge(&mut self, plan: &RoundPlan) -> Result<ReleasePermit, LedgerError> {
         let charge = self.charge_of(plan)?;
         self.ledger.charge(charge, self.budget)
     }
 
-    /// Notes the round in which what this plan was charged for became public, and over how many members.
+    /// Records in which round the contribution under this plan became public, and over how many members each block was summed.
     pub(crate) fn close(
         &mut self,
         plan: &RoundPlan,
@@ -162,7 +163,8 @@ mod tests {
     fn account(name: &str, policy: Policy) -> (std::path::PathBuf, ReleaseAccount) {
         let path = std::env::temp_dir().join(format!("cloister-account-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let account = ReleaseAccount::of(&path, "hospital 1".into(), policy, None).expect("a new ledger");
+        let account =
+            ReleaseAccount::with_ledger(&path, "hospital 1".into(), policy, None).expect("a new ledger");
         (path, account)
     }
 
@@ -222,7 +224,7 @@ mod tests {
         account.close(&plan(2), closing, vec![(BlockId(0), 4)]).expect("writable");
         drop(account);
         let reopened = || {
-            let mut account = ReleaseAccount::of(&path, "hospital 1".into(), policy(""), None)?;
+            let mut account = ReleaseAccount::with_ledger(&path, "hospital 1".into(), policy(""), None)?;
             account.require(&journal)?;
             Ok::<_, LedgerError>(account)
         };

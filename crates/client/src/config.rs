@@ -1,4 +1,4 @@
-//! What a hospital's loop starts from.
+//! The configuration that a hospital's loop starts from.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,37 +13,37 @@ use cloister_transport::{HostPort, Identity, TransportSettings};
 
 use crate::training::TrainingConfig;
 
-/// Everything that a hospital needs, loaded and checked.
+/// Everything that a hospital needs. Files are read and signatures checked before this is made.
 #[derive(Debug)]
 pub struct ClientConfig {
-    /// Its number in the consortium file.
+    /// This hospital's number in the consortium file.
     pub party: PartyId,
-    /// The consortium.
+    /// The accepted consortium file.
     pub epoch: Arc<Epoch>,
-    /// Its signing key.
+    /// The private half of the signing key that the consortium file lists for it.
     pub signing_key: Arc<SigningKey>,
-    /// Its TLS identity.
+    /// Its TLS certificate and key.
     pub identity: Identity,
-    /// Its own policy.
+    /// What it accepts of a plan, and its privacy budget.
     pub policy: Policy,
-    /// Digest of its task file.
+    /// Digest of its task file. A plan for another task is refused.
     pub task: Digest,
-    /// The model to start from.
+    /// The model that the epoch starts from.
     pub model: Model,
     /// Where the coordinator listens.
     pub coordinator: HostPort,
     /// Limits of the link.
     pub transport: TransportSettings,
-    /// How long to try to reach the coordinator.
+    /// How long to go on trying to reach the coordinator, at each connection.
     pub reach_within: Duration,
     /// The journal's file.
     pub journal: PathBuf,
-    /// The file of what this party helped to open: one for all epochs.
+    /// The file of what this party helped to open. All epochs share one.
     pub openings: PathBuf,
-    /// Whether the data folder was restored from a backup.
+    /// Whether the data folder was restored from a backup: the custodian then signs nothing until a round that the others ended.
     pub restored: bool,
-    /// The privacy ledger's file: one for this hospital's data, over all epochs.
+    /// The privacy ledger's file. There is one for this hospital's data, over all epochs.
     pub ledger: PathBuf,
-    /// Training, for members.
+    /// How and on what a member trains.
     pub training: TrainingConfig,
 }

@@ -1,4 +1,4 @@
-//! What a hospital's loop tells: events on the way, and why it stopped early.
+//! What a hospital's loop reports: events while it runs, and why it stopped early.
 
 use std::collections::BTreeMap;
 
@@ -12,65 +12,64 @@ use crate::openings::OpeningsError;
 use crate::record_file::JournalError;
 use crate::training::{Accuracy, FinalResult, RowCounts, TrainingError};
 
-/// What happened, for people and programs that watch.
+/// What happened, for the operator and for programs that watch. Nothing of it is sent to anybody.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ClientEvent {
-    /// Memory, before anything is loaded.
+    /// An estimate of memory, before anything is loaded.
     Memory {
-        /// Bytes that training takes, about.
+        /// Bytes that training takes, approximately.
         needed: usize,
-        /// Bytes that are free, where that can be told.
+        /// Bytes that are free, if the system says.
         free: Option<usize>,
     },
     /// The hospital's notes are being read.
     Reading {
-        /// So much of the file, in bytes or rows.
+        /// Bytes or rows that are read.
         done: u64,
-        /// Of so much.
+        /// Bytes or rows of the file.
         total: u64,
     },
-    /// Everything is loaded and the link is open next.
-    ///
-    /// Nothing is known of the notes where a program of the hospital's own reads them.
+    /// Everything is loaded; the client connects next. There are no counts if a training program of the hospital's own reads
+    /// the notes.
     Ready(Option<RowCounts>),
-    /// Something that the hospital should think about before it goes on.
+    /// Something that the hospital should consider before it goes on.
     Warning(String),
     /// The link is open.
     Connected,
-    /// The link was lost and is opened again.
+    /// The link was lost for this reason, and the client connects again.
     Reconnecting(String),
     /// A step of training is done.
     Training {
         /// Steps done.
         done: usize,
-        /// Steps in all.
+        /// Steps of the whole training.
         total: usize,
-        /// Whether this is the training alone, for comparison.
+        /// Whether this is the training on the hospital's notes alone, for comparison.
         local: bool,
     },
-    /// What private training did. It tells of the records, and is for this hospital's eyes.
+    /// What private training did. The counts tell something about the records, so they stay in this hospital.
     PrivatelyTrained(PrivateReport),
-    /// A round's training is done. Its numbers are for this hospital's own eyes and are sent to nobody.
+    /// A round's training is done. Its metrics stay in this hospital.
     Trained {
         /// The round.
         round: Round,
-        /// Losses, and whatever else the trainer measures, by name.
+        /// Losses in nats and whatever else the trainer measures, by name.
         metrics: BTreeMap<String, f64>,
     },
-    /// A round's training failed, so this hospital takes no part in it.
+    /// A round's training failed, so this hospital does not take part in it.
     NotTrained(Round, String),
     /// The model of a round could not be evaluated here.
     NotEvaluated(Round, String),
-    /// Blocks whose update was above the clip.
+    /// Updates were longer than the plan's clip, and were shortened to it.
     Clipped {
-        /// How many of the blocks.
+        /// How many blocks.
         blocks: usize,
     },
     /// A chunk of the upload was handed to the network.
     Uploading {
         /// Chunks sent.
         sent: usize,
-        /// Chunks in all.
+        /// Chunks of the upload.
         total: usize,
     },
     /// A round closed.
@@ -79,58 +78,59 @@ pub enum ClientEvent {
         round: Round,
         /// Blocks whose sums were applied.
         applied: Vec<BlockId>,
-        /// Those of them whose sums have this hospital's update; none where it took no part.
+        /// Those of them whose sums contain this hospital's update; empty if it did not take part.
         summed: Vec<BlockId>,
     },
-    /// The model after a round, on this hospital's part of the held-out notes.
+    /// How well the model after a round does on this hospital's part of the held-out notes.
     Evaluated(Round, Accuracy),
     /// A round ended without a sum.
     Aborted(Round),
-    /// This hospital takes no part in a round.
+    /// This hospital does not take part in a round, for this reason.
     Refused(Round, String),
-    /// A frame broke a rule, or something went wrong that a person should read of.
+    /// A frame broke a rule, or something else went wrong that the operator should see.
     Fault(String),
-    /// A frame came late, early or again, as after a restart; it changed nothing, and is nobody's fault.
-    NotAwaited(String),
-    /// The end.
+    /// A frame came late, early or twice, as happens after a restart. It changed nothing, and nobody is at fault.
+    Unexpected(String),
+    /// The rounds are over, the model is written and evaluated.
     Finished(FinalResult),
 }
 
 /// Why a hospital stopped early.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// There is no link.
+    /// The coordinator cannot be reached, or rejects this hospital.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The file of openings failed, or the epoch may not begin.
+    /// The file of openings failed, or this party may not begin the epoch.
     #[error(transparent)]
     Openings(#[from] OpeningsError),
     /// The privacy ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The hospital's policy refused to let its data be released; it went on as a custodian until the end.
+    /// The hospital's policy did not let its data be released. The party went on as a custodian until the end.
     #[error("no contribution to {round}: {reason}")]
     PrivacyRefused {
-        /// The first round that it refused.
+        /// The first round that the policy refused.
         round: Round,
-        /// The rule, the value and the limit.
+        /// The rule of the policy, the value, and the limit.
         reason: String,
     },
     /// The hospital's notes or the model's files cannot be used.
     #[error(transparent)]
     Setup(TrainingError),
-    /// Training failed, in a round or at the end; the party did the rest of its part.
+    /// Training failed, in a round or at the end. The party did everything else.
     #[error("training: {0}")]
     Training(String),
-    /// The rounds are over, and this hospital has an older model than the last.
+    /// The rounds are over, and this hospital does not have the last model.
     #[error(
-        "the rounds are over, and this hospital missed how the last one ended: its model is not the last one. Ask for the coordinator to be started again with the same --data, and start this program again: it then gets the model"
+        "the rounds are over, but this hospital missed the end of the last one and does not have its model. Ask the \
+         coordinator's operator to start it again with the same --data, then start this program again to get the model"
     )]
     Behind,
-    /// The coordinator's link was lost for good.
+    /// The link to the coordinator failed in a way that connecting again does not help.
     #[error("the link to the coordinator: {0}")]
     Link(LinkError),
 }

@@ -1,7 +1,7 @@
-//! What a party must remember over a restart: the bodies that it signed, the rounds that it announced in, and the last charge
-//! of its privacy ledger.
+//! What a party must remember when it restarts: the bodies that it signed, the rounds that it announced in, and the last
+//! charge of its privacy ledger.
 //!
-//! One line each, appended and synced before the first byte that depends on it leaves (`ROUND-04`).
+//! Each record is one line. It is appended and synced before the first byte that depends on it leaves (`ROUND-04`).
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ enum Record {
 }
 
 impl Journal {
-    /// Opens or creates the journal, which is this program's alone while it runs (`ROUND-04`). A last line without its end was never relied on, and is dropped.
+    /// Opens or creates the journal, and locks it for this process (`ROUND-04`). A last line without a line break was torn off
+    /// by a crash before anything relied on it, and is dropped.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -38,17 +39,17 @@ impl Journal {
         Ok(journal)
     }
 
-    /// What was signed so far.
+    /// The bodies that were signed so far, in order.
     pub fn signed(&self) -> &[SignedRecord] {
         &self.signed
     }
 
-    /// The last round that was announced in.
+    /// The last round that this party announced in.
     pub fn last_announced(&self) -> Option<Round> {
         self.last_announced
     }
 
-    /// The entry of the privacy ledger that the last contribution was charged by.
+    /// The privacy ledger's entry for the last contribution. A ledger without it is older than this journal.
     pub fn last_charge(&self) -> Option<Digest> {
         self.last_charge
     }
@@ -58,20 +59,20 @@ impl Journal {
         self.file.path()
     }
 
-    /// Keeps that the privacy ledger has an entry (`PRIV-12`); on disk when this returns.
+    /// Records the privacy ledger's newest entry (`PRIV-12`). It is on disk when this returns.
     ///
     /// # Errors
-    /// The file cannot be written; what was charged may not be sent then.
+    /// The file cannot be written. What was charged must not be sent then.
     pub fn keep_charged(&mut self, entry: Digest) -> Result<(), JournalError> {
         self.file.append(&format!("charged {entry}"))?;
         self.remember(Record::Charged(entry));
         Ok(())
     }
 
-    /// Keeps that a body was signed; on disk when this returns.
+    /// Records that a body was signed. It is on disk when this returns.
     ///
     /// # Errors
-    /// The file cannot be written; nothing may be sent then.
+    /// The file cannot be written. Nothing must be sent then.
     pub fn keep_signed(&mut self, record: SignedRecord) -> Result<(), JournalError> {
         let SignedRecord { round, step, body } = record;
         self.file.append(&format!("signed {} {} {body}", round.0, step_name(step)))?;
@@ -79,10 +80,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps that a round was announced in; on disk when this returns.
+    /// Records that this party announced in a round. It is on disk when this returns.
     ///
     /// # Errors
-    /// The file cannot be written; nothing may be sent then.
+    /// The file cannot be written. Nothing must be sent then.
     pub fn keep_announced(&mut self, round: Round) -> Result<(), JournalError> {
         self.file.append(&format!("announced {}", round.0))?;
         self.remember(Record::Announced(round));
@@ -112,9 +113,8 @@ fn parse(line: &str) -> Option<Record> {
         ["announced", round] => Some(Record::Announced(Round(round.parse().ok()?))),
         ["charged", entry] => Some(Record::Charged(digest(entry)?)),
         ["signed", round, step, body] => {
-            let step = [SignedStep::Seal1, SignedStep::Outcome, SignedStep::Closing]
-                .into_iter()
-                .find(|p| step_name(*p) == step)?;
+            let steps = [SignedStep::Seal1, SignedStep::Outcome, SignedStep::Closing];
+            let step = steps.into_iter().find(|known| step_name(*known) == step)?;
             let round = Round(round.parse().ok()?);
             Some(Record::Signed(SignedRecord { round, step, body: digest(body)? }))
         }

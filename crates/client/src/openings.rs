@@ -1,6 +1,6 @@
-//! What this party helped to open, over rounds and epochs (`ROUND-30`): one file beside the privacy ledger.
+//! What this party helped to open, over all rounds and epochs (`ROUND-30`): one file beside the privacy ledger.
 //!
-//! A line is a record in hex, in its canonical encoding.
+//! Each line is one record in its canonical encoding, in hexadecimal digits.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub enum OpeningsError {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] JournalError),
-    /// The epoch may not begin.
+    /// This party must not begin the epoch: it would go back, or leave out an ending that it knows.
     #[error(transparent)]
     Start(#[from] StartRefusal),
 }
@@ -47,7 +47,7 @@ impl OpeningsFile {
         Ok(())
     }
 
-    /// Keeps a record; it is on disk when this returns. A party that is member and custodian gives some records twice.
+    /// Records an opening. It is on disk when this returns. A party that is member and custodian gives some records twice.
     pub(crate) fn keep(&mut self, record: OpeningRecord) -> Result<(), JournalError> {
         if !self.openings.is_new(&record) {
             return Ok(());
@@ -57,7 +57,7 @@ impl OpeningsFile {
         self.file.append(&line)
     }
 
-    /// What is kept.
+    /// What the file holds.
     pub(crate) fn openings(&self) -> &OpeningHistory {
         &self.openings
     }

@@ -1,4 +1,4 @@
-//! What a hospital has for its link, and the task that writes it.
+//! Frames that wait for the link, and the task that writes them.
 
 use std::collections::VecDeque;
 
@@ -6,10 +6,10 @@ use cloister_transport::FrameSender;
 use cloister_wire::frame::Frame;
 use tokio::sync::mpsc;
 
-/// Frames that wait for the link's writer, from which on nothing more is read: a coordinator that asks and does not read
-/// cannot fill a hospital's memory (`ROUND-32`). An upload is longer, but what a coordinator asks for meanwhile waits at the
-/// coordinator.
-const MOST: usize = 64;
+/// When this many frames wait for the link's writer, nothing more is read. A coordinator that asks and does not read the
+/// answers can therefore not fill a hospital's memory (`ROUND-32`). An upload alone has more frames; whatever the coordinator
+/// asks for meanwhile waits at the coordinator.
+const READ_BELOW: usize = 64;
 
 /// The frames that the link's writer has not taken yet, in order.
 #[derive(Default, Debug)]
@@ -22,16 +22,16 @@ impl Outgoing {
         self.frames.push_back(frame);
     }
 
-    /// Whether a frame may be read, which may call for others in answer.
+    /// Whether another frame may be read. Reading one may queue others in answer.
     pub(crate) fn has_room(&self) -> bool {
-        self.frames.len() < MOST
+        self.frames.len() < READ_BELOW
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// The next frame, and how many chunks follow it.
+    /// Takes the next frame, with the number of chunks that still wait behind it.
     pub(crate) fn pop(&mut self) -> Option<(Frame, usize)> {
         let frame = self.frames.pop_front()?;
         let chunks = self.frames.iter().filter(|frame| matches!(frame, Frame::Chunk(_))).count();
@@ -44,14 +44,14 @@ impl Outgoing {
         self.frames.iter()
     }
 
-    /// Forgets what a link that was lost did not take: it is asked for again on the next one.
+    /// Drops the frames that a lost link did not take. The coordinator asks for them again on the next link.
     pub(crate) fn clear(&mut self) {
         self.frames.clear();
     }
 }
 
-/// Writes frames, each given with how many chunks follow it; tells how many chunks of an upload the network has taken, and of
-/// how many.
+/// Writes frames to the link until it fails. Each frame comes with the number of chunks behind it, from which `progress` is
+/// told how many chunks of an upload the network has taken, and how many the upload has.
 pub(crate) async fn write_frames(
     mut sender: FrameSender,
     mut queue: mpsc::Receiver<(Frame, usize)>,
@@ -93,7 +93,7 @@ mod tests {
             outgoing.push(message());
             read += 1;
         }
-        assert_eq!(read, MOST);
+        assert_eq!(read, READ_BELOW);
         assert_eq!(outgoing.pop(), Some((message(), 0)));
         assert!(outgoing.has_room(), "control: once some is written");
         outgoing.clear();

@@ -18,16 +18,18 @@ use cloister_protocol::model::Model;
 use rand_core::CryptoRng;
 use thiserror::Error;
 
-/// A training result that does not make a contribution.
+/// Why a training result does not become a contribution.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PrepareError {
     /// Training produced numbers that are not finite.
     #[error(transparent)]
     FixedPoint(#[from] FixedPointError),
-    /// Training and plan have other blocks.
-    #[error("local training has no result for {0}; the task file and the plan do not fit")]
+    /// The plan has a block that the training result does not have.
+    #[error(
+        "local training has no result for {0}; the plan is for another task than this hospital's task file"
+    )]
     MissingBlock(BlockKind),
-    /// The ledger was charged for another round.
+    /// The permit is for another round than the plan.
     #[error(
         "the privacy ledger was charged for {charged}, the contribution is to {round}; this is a fault of the program"
     )]
@@ -39,10 +41,11 @@ pub enum PrepareError {
     },
 }
 
-/// Clips, quantises, sketches and noises a training result. Returns also how many blocks were clipped.
+/// Clips, quantises, sketches and noises a training result. Returns the contribution, and how many blocks were clipped.
 ///
-/// There is no other way from a training result to something that leaves, and it uses up the permit that the ledger
-/// gave for it (`PRIV-05`).
+/// There is no other way from a training result to something that leaves a hospital, and it uses up the permit that the
+/// ledger gave for it (`PRIV-05`). `global` is the model that the round starts from. `random` must be unpredictable for
+/// everyone else: a party that knows the noise can subtract it.
 ///
 /// # Errors
 /// See [`PrepareError`].
@@ -62,7 +65,9 @@ pub fn prepare(
     let mut clipped = 0;
     for block in &plan.settings.blocks {
         let kind = block.shape.kind;
-        let mut update = what_leaves(plan, local, kind)?.to_vec();
+        let mut update = released_values(plan, local, kind)?.to_vec();
+        // A router's update is scaled by the consistency weight, which is summed as its last coordinate, so that the sum can be
+        // divided by the sum of weights.
         if let BlockKind::Router { layer } = kind
             && let Some(router) = RouterUpdate::split(&update)
         {
@@ -74,7 +79,7 @@ pub fn prepare(
         let quantised = block.scale.quantise(kind, &update)?;
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
-            let region = region_of(local, layer, expert);
+            let region = find_region(local, layer, expert);
             let sketched = region_sketch(plan, local, kind, region)?;
             let noised = noised_sketch(&plan.settings, block, (region, sketched), &update, random);
             sketches.insert(block.shape.id, noised);
@@ -84,39 +89,43 @@ pub fn prepare(
     Ok((Contribution { integers: PerBlock::in_table_order(integers), sketches }, clipped))
 }
 
-/// What leaves of a block: its update, and of routing in private rounds the average that no record moves by much.
-fn what_leaves<'a>(
+/// The values of a block that are released: its update. For routing in private rounds it is the average that no single record
+/// moves by much, because the plain distribution has no bound for a record.
+fn released_values<'a>(
     plan: &RoundPlan,
     local: &'a LocalResult,
     kind: BlockKind,
 ) -> Result<&'a [f32], PrepareError> {
     let update = match (plan.settings.training.private, kind) {
         // PRIV-11
-        (Some(_), BlockKind::Routing { .. }) => local.by_record.as_ref().and_then(|own| own.routing(kind)),
+        (Some(_), BlockKind::Routing { .. }) => {
+            local.by_record.as_ref().and_then(|averages| averages.routing(kind))
+        }
         _ => local.updates.get(kind),
     };
     update.ok_or(PrepareError::MissingBlock(kind))
 }
 
-/// The sketch of an expert's region before noise.
+/// The sketch of an expert's region, clipped and before noise.
 fn region_sketch(
     plan: &RoundPlan,
     local: &LocalResult,
     kind: BlockKind,
     region: Option<&ExpertRegion>,
 ) -> Result<Vec<i16>, PrepareError> {
-    let own = &plan.settings.sketch;
+    let sketching = &plan.settings.sketch;
     if plan.settings.training.private.is_none() {
         let mean_hidden = region.map_or(&[][..], |region| &region.mean_hidden);
-        return Ok(sketch(own, SketchSubject::Region, mean_hidden, region_clip(own)));
+        return Ok(sketch(sketching, SketchSubject::Region, mean_hidden, region_clip(sketching)));
     }
     // PRIV-11
     let average = local.by_record.as_ref().and_then(|averages| averages.region(kind));
-    Ok(sketch::clipped(average.ok_or(PrepareError::MissingBlock(kind))?, region_clip(own)))
+    let average = average.ok_or(PrepareError::MissingBlock(kind))?;
+    Ok(sketch::clipped(average, region_clip(sketching)))
 }
 
-/// How averages over records are taken in rounds with private training (`PRIV-11`), for routers that read hidden states of
-/// this width; nothing where training is not private.
+/// How a trainer must average over records in rounds with private training (`PRIV-11`), if its routers read hidden states of
+/// this width. None if training is not private.
 pub fn averaging(settings: &RoundSettings, width: usize) -> Option<Averaging> {
     let private = settings.training.private?;
     Some(Averaging {
@@ -131,8 +140,9 @@ fn region_clip(plan: &SketchPlan) -> f64 {
     f64::from(plan.region_clip_milli) / 1000.0
 }
 
-/// `omega`: 1 where training is private, as a weight from routing that was never noised would undo it (`PRIV-10`). Else it
-/// follows from the member's own distribution and margins and the published distribution.
+/// `omega`, by which a member scales its router update: how well its routing agrees with the published distribution. It is 1
+/// if training is private, because a weight that follows from routing without noise would release that routing
+/// (`PRIV-10`).
 fn consistency_weight(
     layer: u16,
     plan: &RoundPlan,
@@ -144,19 +154,22 @@ fn consistency_weight(
     }
     let routing = BlockKind::Routing { layer };
     let planned = plan.settings.blocks.iter().find(|block| block.shape.kind == routing);
-    let own = local.updates.get(routing).ok_or(PrepareError::MissingBlock(routing))?;
     let published = planned.and_then(|block| global.blocks().get(block.shape.id));
-    let published = published.ok_or(PrepareError::MissingBlock(routing))?;
-    let margins = local.margins.get(usize::from(layer)).ok_or(PrepareError::MissingBlock(routing))?;
-    Ok(consistency::weight(own, published, margins))
+    let (Some(published), Some(distribution), Some(margins)) =
+        (published, local.updates.get(routing), local.margins.get(usize::from(layer)))
+    else {
+        return Err(PrepareError::MissingBlock(routing));
+    };
+    Ok(consistency::weight(distribution, published, margins))
 }
 
-fn region_of(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegion> {
+fn find_region(local: &LocalResult, layer: u16, expert: u16) -> Option<&ExpertRegion> {
     local.regions.iter().find(|region| region.layer == layer && region.expert == expert)
 }
 
-/// Noise goes on every coordinate and on the count, also where the expert saw nothing. The count is cut where more of it
-/// says nothing that scoring asks for, so that one member changes it by no more than the ledger charges (`PRIV-04`).
+/// An expert's sketch with noise on every coordinate and on the count of tokens, also if the member routed no token to the
+/// expert: otherwise zeros would show that. The count is cut at the largest one that scoring uses, so that one member changes
+/// it by no more than the ledger charges (`PRIV-04`).
 fn noised_sketch(
     settings: &RoundSettings,
     block: &PlannedBlock,
@@ -180,21 +193,24 @@ fn noised_sketch(
     }
 }
 
-fn noised_coordinates(sketch: Vec<i16>, plan: &SketchPlan, random: &mut impl CryptoRng) -> Vec<i16> {
-    let mut noise = |value: i16| {
-        let sum = i64::from(value) + sample(u32::from(plan.noise_steps), random);
-        sum.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
-    };
-    sketch.into_iter().map(&mut noise).collect()
+/// A sketch with noise on each coordinate. Clamping to what an `i16` holds comes after the noise and needs nothing of the
+/// hospital's data, so it costs no privacy.
+fn noised_coordinates(mut sketch: Vec<i16>, plan: &SketchPlan, random: &mut impl CryptoRng) -> Vec<i16> {
+    for value in &mut sketch {
+        let sum = i64::from(*value) + sample(u32::from(plan.noise_steps), random);
+        *value = sum.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16;
+    }
+    sketch
 }
 
-fn noised(integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Vec<i32> {
+/// A block's integers with discrete Gaussian noise of `sigma` steps on each.
+fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Vec<i32> {
     if sigma == 0 {
         return integers;
     }
-    let mut noise = |value: i32| {
-        let sum = i64::from(value) + sample(sigma, random);
-        sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-    };
-    integers.into_iter().map(&mut noise).collect()
+    for value in &mut integers {
+        let sum = i64::from(*value) + sample(sigma, random);
+        *value = sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+    }
+    integers
 }

@@ -1,16 +1,16 @@
-//! The folder of one job: only this user can read it, and it is gone when the job is over.
+//! The folder of one job. Only this user can read it, and it is removed when the job is over.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// A folder that removes itself.
+/// A folder that is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct JobFolder(PathBuf);
 
 impl JobFolder {
-    /// Makes the folder afresh: what a job left that was killed with this program is removed.
+    /// Makes an empty folder. A job that was killed together with this process may have left an old one, which is removed.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -27,7 +27,7 @@ impl JobFolder {
 
 impl Drop for JobFolder {
     fn drop(&mut self) {
-        // The next job tries again, and fails if it cannot.
+        // The next job removes it, and fails if it cannot.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Runs a program: what it says is read while it runs, and it is killed, with what it started, when its time is up.
+//! Runs a program: reads its output while it runs, and kills it and everything that it started when its time is up.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -11,14 +11,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// Bytes of its last words that are kept.
+/// Bytes of the end of the program's stderr that an error shows.
 const LAST_WORDS: usize = 2_000;
-/// How often is looked whether it has ended.
+/// How often to look whether the program has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long after its end what it said is waited for.
+/// How long to wait for the rest of its output after it has ended. A process that it started and that left its group may
+/// hold the streams open.
 const WORDS_WITHIN: Duration = Duration::from_secs(2);
-/// Variables that every program gets, where this one has them.
-const KEPT: &[&str] = &["PATH", "LANG", "LC_ALL", "TZ"];
+/// Environment variables that every program gets, if this process has them.
+const PASSED_ON: &[&str] = &["PATH", "LANG", "LC_ALL", "TZ"];
 
 /// A training program of the hospital's own, as `protocols/trainer.md` specifies it.
 #[derive(Clone, Debug)]
@@ -40,17 +41,17 @@ pub type Steps<'a> = &'a mut dyn FnMut(usize, usize);
 #[derive(Debug, Error)]
 pub enum ProgramError {
     /// It cannot be started.
-    #[error("the training program {command} cannot be started: {source}; check --trainer-cmd and PATH")]
+    #[error("the training program {command} cannot be started: {source}; check the command and PATH")]
     Start {
-        /// As it was given.
+        /// The command as it was given.
         command: String,
         /// What the system says.
         source: io::Error,
     },
-    /// It said itself that it failed, or crashed.
-    #[error("the training program {command} ended with {status}; its last words: {words}")]
+    /// It ended with a failure, or crashed.
+    #[error("the training program {command} ended with {status}; the end of its stderr: {words}")]
     Failed {
-        /// As it was given.
+        /// The command as it was given.
         command: String,
         /// Its exit code, or the signal.
         status: ExitStatus,
@@ -59,11 +60,11 @@ pub enum ProgramError {
     },
     /// It took too long.
     #[error(
-        "the training program {command} was stopped after {seconds} seconds; raise --trainer-timeout-s if it was at \
-         work; its last words: {words}"
+        "the training program {command} was stopped after {seconds} seconds; allow it more time if it was still \
+         working; the end of its stderr: {words}"
     )]
     TooLong {
-        /// As it was given.
+        /// The command as it was given.
         command: String,
         /// The limit.
         seconds: u64,
@@ -72,7 +73,7 @@ pub enum ProgramError {
     },
     /// This program cannot make or fill the job's folder.
     #[error(
-        "the folder of the training program's job, {path}: {source}; check the space and the permissions there"
+        "the folder of the training program's job, {path}: {source}; check free space and permissions there"
     )]
     Folder {
         /// The folder.
@@ -82,20 +83,21 @@ pub enum ProgramError {
     },
 }
 
-/// A line of a program's stdout that says how far it is.
+/// A line of the program's stdout that reports progress. Other lines are passed over.
 #[derive(Deserialize)]
-struct Progress {
+struct ReportedStep {
     step: usize,
     steps: usize,
 }
 
-enum Said {
-    Progress(Progress),
-    /// All of stderr has been read; its end.
-    Words(String),
+/// What the threads that read the program's streams found.
+enum ProgramOutput {
+    Progress(ReportedStep),
+    /// All of stderr has been read. This is its end.
+    Stderr(String),
 }
 
-/// Runs the program on a job's folder, with so many threads.
+/// Runs the program on a job's folder with `threads` CPU threads, and waits for its end.
 pub(crate) fn run(
     program: &TrainerProgram,
     folder: &Path,
@@ -109,11 +111,11 @@ pub(crate) fn run(
             .spawn()
             .map_err(|source| ProgramError::Start { command: command.clone(), source })?,
     );
-    let said = listen(&mut group.0);
+    let output = read_streams(&mut group.0);
     let mut words = String::new();
     let status = loop {
-        while let Ok(said) = said.recv_timeout(LOOK_EVERY) {
-            hear(said, &mut words, steps);
+        while let Ok(output) = output.recv_timeout(LOOK_EVERY) {
+            take(output, &mut words, steps);
         }
         match group.0.try_wait() {
             Ok(Some(status)) => break Some(status),
@@ -122,8 +124,8 @@ pub(crate) fn run(
         }
     };
     group.kill();
-    while let Ok(said) = said.recv_timeout(WORDS_WITHIN) {
-        hear(said, &mut words, steps);
+    while let Ok(output) = output.recv_timeout(WORDS_WITHIN) {
+        take(output, &mut words, steps);
     }
     let words = if words.trim().is_empty() { "none".to_owned() } else { words.trim().to_owned() };
     // TRAIN-02
@@ -134,51 +136,51 @@ pub(crate) fn run(
     }
 }
 
-fn hear(said: Said, words: &mut String, steps: Steps<'_>) {
-    match said {
-        Said::Progress(progress) => steps(progress.step.min(progress.steps), progress.steps),
-        Said::Words(last) => *words = last,
+fn take(output: ProgramOutput, words: &mut String, steps: Steps<'_>) {
+    match output {
+        ProgramOutput::Progress(progress) => steps(progress.step.min(progress.steps), progress.steps),
+        ProgramOutput::Stderr(last) => *words = last,
     }
 }
 
-/// Nothing of this program's environment reaches it but what is named: it holds paths of keys, and may hold secrets
-/// (`TRAIN-01`).
+/// The program gets no variable of this process's environment except those that are named. The environment holds paths of
+/// keys, and may hold secrets (`TRAIN-01`).
 fn command_of(program: &TrainerProgram, folder: &Path, threads: usize) -> Command {
     let mut command = Command::new(program.command.first().map_or("", String::as_str));
     command.args(program.command.iter().skip(1)).arg(folder).env_clear();
     command.env("HOME", folder).env("TMPDIR", folder).env("OMP_NUM_THREADS", threads.to_string());
-    let named = KEPT.iter().copied().chain(program.environment.iter().map(String::as_str));
+    let named = PASSED_ON.iter().copied().chain(program.environment.iter().map(String::as_str));
     command.envs(named.filter_map(|name| Some((name, std::env::var_os(name)?))));
-    // A process group of its own, so that it is killed with what it started. Its stdin ends when this program does, however
-    // it ends (`TRAIN-06`).
+    // It leads a process group of its own, so that it can be killed together with what it started. Its stdin is a pipe that
+    // the system closes when this process ends, also when it is killed, so the program can notice (`TRAIN-06`).
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Reads both streams on threads of their own, so that a program that says much is not held up.
-fn listen(child: &mut Child) -> Receiver<Said> {
-    let (sender, said) = mpsc::channel();
+/// Reads each stream on a thread of its own, because a program that fills one pipe would wait for ever.
+fn read_streams(child: &mut Child) -> Receiver<ProgramOutput> {
+    let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
         let sender = sender.clone();
         std::thread::spawn(move || read_progress(stdout, &sender));
     }
     if let Some(stderr) = child.stderr.take() {
         std::thread::spawn(move || {
-            let _ = sender.send(Said::Words(last_words(stderr)));
+            let _ = sender.send(ProgramOutput::Stderr(last_words(stderr)));
         });
     }
-    said
+    receiver
 }
 
-fn read_progress(stdout: impl Read, sender: &Sender<Said>) {
+fn read_progress(stdout: impl Read, sender: &Sender<ProgramOutput>) {
     for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
         if let Ok(progress) = serde_json::from_slice(&line) {
-            let _ = sender.send(Said::Progress(progress));
+            let _ = sender.send(ProgramOutput::Progress(progress));
         }
     }
 }
 
-/// The end of a stream, once it has ended.
+/// Reads a stream to its end, and returns the last part of it.
 fn last_words(mut stderr: impl Read) -> String {
     let (mut words, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(length @ 1..) = stderr.read(&mut buffer) {
@@ -188,13 +190,13 @@ fn last_words(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(&words).into_owned()
 }
 
-/// A process with everything that it started; killed when this is dropped.
+/// A process with everything that it started. All of it is killed when this is dropped.
 struct Group(Child);
 
 impl Group {
     fn kill(&mut self) {
         if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // Nothing is left of the group when this fails.
+            // This fails only if no process of the group is left.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.0.wait();

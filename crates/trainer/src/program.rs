@@ -1,6 +1,7 @@
 //! The jobs of a training program: what it is told, and what is read of what it wrote.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cloister_experts::exchange::{Exchange, ExchangeError, GLOBAL, ProgramResult};
@@ -87,7 +88,7 @@ impl ProgramTrainer {
         Ok(self.exchange.read_training(folder.path(), model.values())?)
     }
 
-    /// Evaluates a model on every `of`-th held-out note from `part` on, counted from 0: how many the model gets right, and
+    /// Evaluates a model on every `parts`-th held-out note from `part` on, counted from 0: how many the model gets right, and
     /// of how many.
     ///
     /// # Errors
@@ -95,9 +96,9 @@ impl ProgramTrainer {
     pub fn evaluate(
         &self,
         model: &BlockVectors,
-        (part, of): (usize, usize),
+        (part, parts): (usize, usize),
     ) -> Result<(usize, usize), TrainerError> {
-        let job = self.evaluate_job(part, of);
+        let job = self.evaluate_job(part, parts);
         let folder = self.run_job(&job, model, &mut |_, _| ())?;
         Ok(self.exchange.read_evaluation(folder.path())?)
     }
@@ -110,10 +111,9 @@ impl ProgramTrainer {
         steps: Steps<'_>,
     ) -> Result<JobFolder, TrainerError> {
         let path = &self.program.folder;
-        let failed = |source| ProgramError::Folder { path: path.clone(), source };
-        let folder = JobFolder::create(path).map_err(failed)?;
+        let folder = JobFolder::create(path).map_err(folder_error(path))?;
         self.exchange.write_global(&folder.path().join(GLOBAL), model.values())?;
-        fs::write(folder.path().join(JOB), format!("{job:#}\n")).map_err(failed)?;
+        fs::write(folder.path().join(JOB), format!("{job:#}\n")).map_err(folder_error(path))?;
         run(&self.program, folder.path(), self.inputs.threads, steps)?;
         Ok(folder)
     }
@@ -136,7 +136,7 @@ impl ProgramTrainer {
         })
     }
 
-    fn evaluate_job(&self, part: usize, of: usize) -> Value {
+    fn evaluate_job(&self, part: usize, parts: usize) -> Value {
         json!({
             "job": "evaluate",
             "model": self.inputs.task,
@@ -145,11 +145,16 @@ impl ProgramTrainer {
             "notes": self.inputs.held_out,
             "threads": self.inputs.threads,
             "part": part,
-            "of": of,
+            "of": parts,
         })
     }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, ProgramError> {
-    std::path::absolute(path).map_err(|source| ProgramError::Folder { path: path.to_owned(), source })
+    std::path::absolute(path).map_err(folder_error(path))
+}
+
+/// What makes a system error one of a job's folder.
+fn folder_error(path: &Path) -> impl Fn(io::Error) -> ProgramError {
+    move |source| ProgramError::Folder { path: path.to_owned(), source }
 }

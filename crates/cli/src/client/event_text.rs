@@ -47,7 +47,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             json!({"event": "refused", "round": round.0, "reason": reason})
         }
         ClientEvent::Fault(reason) => json!({"event": "fault", "reason": reason}),
-        ClientEvent::NotAwaited(reason) => json!({"event": "not_awaited", "reason": reason}),
+        ClientEvent::Unexpected(reason) => json!({"event": "not_awaited", "reason": reason}),
         ClientEvent::Finished(result) => json!({
             "event": "finished",
             "federated": of_accuracy(result.federated),
@@ -136,7 +136,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Aborted(round) => format!("{round} ended without a sum"),
         ClientEvent::Refused(round, reason) => format!("no part in {round}: {reason}"),
         ClientEvent::Fault(reason) => format!("a frame was not accepted: {reason}"),
-        ClientEvent::NotAwaited(reason) => format!("a frame was passed over: {reason}"),
+        ClientEvent::Unexpected(reason) => format!("a frame was passed over: {reason}"),
         ClientEvent::Finished(result) => {
             let alone = result.local.as_ref().map(|local| format!(", {:.1} % alone", percent(local)));
             format!("finished: {:.1} % together{}", percent(&result.federated), alone.unwrap_or_default())

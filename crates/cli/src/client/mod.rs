@@ -174,7 +174,7 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
         (true, _) => events::print(&to_json(party, &event)),
         (false, Some((what, done, total))) => progress.step(what, done, total),
-        (false, None) if matches!(event, ClientEvent::NotAwaited(_)) && !verbose => {}
+        (false, None) if matches!(event, ClientEvent::Unexpected(_)) && !verbose => {}
         (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
     };
     let result = runtime.block_on(cloister_client::run(config, &mut show));
@@ -217,7 +217,7 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         program: arguments.trainer.program(&arguments.data)?,
         part: arguments.evaluate.0,
-        of: arguments.evaluate.1,
+        parts: arguments.evaluate.1,
         threads: arguments.threads.into(),
         device: arguments.device,
         compare_local: arguments.compare_local,

@@ -146,7 +146,7 @@ fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
         notes,
         held_out: notes_file(arguments, held_out, false),
         part: 0,
-        of: 1,
+        parts: 1,
         windows: Windows { most: arguments.windows, overlap: arguments.window_overlap },
         threads: arguments.threads.into(),
         device: arguments.device,

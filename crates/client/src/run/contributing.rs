@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use cloister_gate::prepare;
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
 use cloister_params::id::{Digest, Round};
@@ -16,18 +17,12 @@ use rand_core::{SeedableRng, UnwrapErr};
 use tokio::sync::mpsc;
 
 use super::Client;
+use super::phase::{ContributionPhase, PlannedTraining};
 use crate::events::{ClientError, ClientEvent};
 use crate::training::{Job, LocalSeed, RowCounts, TrainedRound, WorkerReport};
-use cloister_gate::prepare;
 
-/// A training that the thread was asked for.
-pub(super) struct PlannedTraining {
-    digest: Digest,
-    plan: Box<RoundPlan>,
-    seed: LocalSeed,
-}
-
-/// Waits until the thread has loaded what it trains on; what that is in numbers, and the blocks of its task.
+/// Waits until the thread has loaded its notes and its model. Returns the numbers of rows, which a training program of the
+/// hospital's own does not tell, and the blocks of the task.
 pub(super) async fn wait_until_ready(
     reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     events: &mut (dyn FnMut(ClientEvent) + Send),
@@ -39,14 +34,14 @@ pub(super) async fn wait_until_ready(
                 return Ok((rows, table));
             }
             WorkerReport::Failed(error) => return Err(ClientError::Setup(error)),
-            other => told(other).into_iter().for_each(&mut *events),
+            other => event_of(other).into_iter().for_each(&mut *events),
         }
     }
     Err(ClientError::Training("the training thread ended".into()))
 }
 
-/// The event of a report that asks for nothing to be done.
-fn told(report: WorkerReport) -> Option<ClientEvent> {
+/// The event of a report that is shown and calls for nothing else.
+fn event_of(report: WorkerReport) -> Option<ClientEvent> {
     Some(match report {
         WorkerReport::Memory { needed, free } => ClientEvent::Memory { needed, free },
         WorkerReport::Reading { done, total } => ClientEvent::Reading { done, total },
@@ -64,7 +59,8 @@ fn told(report: WorkerReport) -> Option<ClientEvent> {
 impl Client<'_> {
     /// Trains, unless what the round would release is more than the hospital's policy allows.
     pub(super) fn train(&mut self, digest: Digest, plan: Box<RoundPlan>) -> Result<(), ClientError> {
-        (self.contributed, self.training) = (None, None);
+        // A new plan ends whatever an earlier one began: its result would be for another round.
+        self.phase = ContributionPhase::WaitingForPlan;
         let (Some(member), Some(account)) = (self.member.as_ref(), self.records.account.as_mut()) else {
             return Ok(());
         };
@@ -74,7 +70,8 @@ impl Client<'_> {
         }
         let model = Box::new(member.model().clone());
         let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
-        self.training = Some(PlannedTraining { digest, plan: plan.clone(), seed: seed.clone() });
+        let training = PlannedTraining { digest, plan: plan.clone(), seed: seed.clone() };
+        self.phase = ContributionPhase::Training(training);
         self.give(Job::Train { digest, plan, model, seed })
     }
 
@@ -93,7 +90,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Says aloud that this hospital does not contribute, so that nobody waits for it.
+    /// Sends a `Refusal` with the reason, so that nobody waits for this hospital's announcement.
     fn refuse(&mut self, round: Round, reason: String) {
         let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
         self.to_send.push(Frame::Message(refusal));
@@ -121,29 +118,30 @@ impl Client<'_> {
                 }
             }
             WorkerReport::Failed(error) => return Err(ClientError::Training(error.to_string())),
-            other => told(other).into_iter().for_each(&mut *self.events),
+            other => event_of(other).into_iter().for_each(&mut *self.events),
         }
         Ok(())
     }
 
-    /// The training for the plan of this digest, if it is the one that goes on and the member still awaits what it yields. A
-    /// round may have ended since, and another have begun: what one plan was trained for is neither charged nor sent under
-    /// another (`PRIV-14`).
+    /// The training for the plan of this digest, if it is the one in progress and the member still waits for its result. The
+    /// round may have ended since, and another may have begun: what was trained for one plan is neither charged nor sent
+    /// under another (`PRIV-14`).
     fn take_training(&mut self, digest: Digest) -> Option<PlannedTraining> {
-        let training = self.training.take_if(|training| training.digest == digest)?;
+        let training = self.phase.take_training(digest)?;
         self.member.as_ref().filter(|member| member.awaits_contribution(digest)).map(|_| training)
     }
 
-    /// Says that this hospital does not contribute, and not why: what a trainer says may tell of patients
-    /// (`TRAIN-03`).
+    /// Sends a `Refusal` with a fixed reason. The real one stays here, because a trainer's message may quote a patient's
+    /// note (`TRAIN-03`).
     fn sit_out(&mut self, round: Round, reason: String) {
-        let told = "local training failed".to_owned();
-        self.to_send.push(Frame::Message(Message::Refusal { round, role: Role::Member, reason: told }));
+        let fixed = "local training failed".to_owned();
+        self.to_send.push(Frame::Message(Message::Refusal { round, role: Role::Member, reason: fixed }));
         (self.events)(ClientEvent::NotTrained(round, reason.clone()));
         self.training_failure.get_or_insert(reason);
     }
 
-    /// Turns a training result into this hospital's contribution.
+    /// Charges the ledger, makes the contribution from a training result, and gives it to the member, in this order: nothing
+    /// is made that is not charged.
     fn contribute(&mut self, training: PlannedTraining, trained: TrainedRound) -> Result<(), ClientError> {
         let (Some(member), Some(account)) = (self.member.as_mut(), self.records.account.as_mut()) else {
             return Ok(());
@@ -153,7 +151,7 @@ impl Client<'_> {
         (self.events)(ClientEvent::Trained { round: plan.round, metrics });
         let permit = match account.charge(&plan) {
             Err(LedgerError::WouldExceed(why)) => {
-                // Another program of this hospital spent what was left while this one trained.
+                // Another program of this hospital spent the rest of the budget while this one trained.
                 self.refuse(plan.round, why.to_string());
                 return Ok(());
             }
@@ -163,7 +161,7 @@ impl Client<'_> {
         self.records.journal.keep_charged(permit.entry())?;
         account.require(&self.records.journal)?;
         let mut random = UnwrapErr(SysRng);
-        // The system's randomness is asked once, not for every draw of noise.
+        // One read of the system's randomness seeds all noise: a system call for each of millions of draws would be slow.
         let mut noise = ChaCha20Rng::from_rng(&mut random);
         let (contribution, clipped) = prepare(&plan, member.model(), &result, permit, &mut noise)
             .map_err(|error| ClientError::Training(error.to_string()))?;
@@ -172,7 +170,7 @@ impl Client<'_> {
         }
         self.trained.push((plan.settings.training, seed));
         match member.contribute(digest, contribution, &mut random) {
-            Ok(()) => self.contributed = Some(plan),
+            Ok(()) => self.phase = ContributionPhase::Contributed(plan),
             Err(fault) => (self.events)(ClientEvent::Fault(fault.to_string())),
         }
         self.carry_out()

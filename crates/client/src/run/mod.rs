@@ -1,6 +1,7 @@
 //! The hospital's loop: one link, a member, a custodian, and the training thread.
 
 mod contributing;
+mod phase;
 #[cfg(test)]
 mod tests;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use cloister_params::block::BlockShape;
 use cloister_params::consortium::Role;
-use cloister_params::id::Round;
-use cloister_params::plan::{RoundPlan, TrainingPlan};
+use cloister_params::id::{BlockId, Round};
+use cloister_params::plan::TrainingPlan;
 use cloister_protocol::custodian::{Custodian, CustodianConfig, CustodianOutput};
 use cloister_protocol::fault::Fault;
 use cloister_protocol::member::{Member, MemberConfig, MemberOutput, MemberTask};
@@ -28,11 +29,13 @@ use crate::openings::OpeningsFile;
 use crate::outgoing::{Outgoing, write_frames};
 use crate::training::{Job, LocalSeed, WorkerReport, spawn};
 
+use contributing::wait_until_ready;
+use phase::ContributionPhase;
+
 /// How long to wait before the next try to connect.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-use contributing::{PlannedTraining, wait_until_ready};
-
+/// A hospital between its link, its disk and its training thread.
 struct Client<'a> {
     config: &'a ClientConfig,
     member: Option<Member>,
@@ -43,11 +46,8 @@ struct Client<'a> {
     /// The first training that failed.
     training_failure: Option<String>,
     jobs: blocking::Sender<Job>,
-    /// What is trained for now: results for anything else are dropped.
-    training: Option<PlannedTraining>,
-    /// The plan of the contribution that no closing has summed yet.
-    contributed: Option<Box<RoundPlan>>,
-    /// How this hospital trained in every round that it trained in.
+    phase: ContributionPhase,
+    /// How this hospital trained in every round that it contributed to: the training alone at the end repeats it.
     trained: Vec<(TrainingPlan, LocalSeed)>,
     to_send: Outgoing,
     events: &'a mut (dyn FnMut(ClientEvent) + Send),
@@ -73,8 +73,10 @@ impl Records {
 }
 
 /// How a link ended.
-enum End {
+enum LinkEnd {
+    /// The coordinator closed it: the last round has ended.
     Finished,
+    /// It broke, for this reason.
     Lost(String),
 }
 
@@ -95,8 +97,8 @@ pub async fn run(
     loop {
         let (sender, receiver) = client.reach_coordinator().await?;
         match client.serve(sender, receiver, &mut reports).await? {
-            End::Finished => break,
-            End::Lost(reason) => {
+            LinkEnd::Finished => break,
+            LinkEnd::Lost(reason) => {
                 (client.events)(ClientEvent::Reconnecting(reason));
                 tokio::time::sleep(RETRY_AFTER).await;
             }
@@ -120,9 +122,9 @@ impl<'a> Client<'a> {
         (jobs, blocks): (blocking::Sender<Job>, Vec<BlockShape>),
         events: &'a mut (dyn FnMut(ClientEvent) + Send),
     ) -> Self {
-        let has = |role| config.epoch.consortium().has_role(config.party, role);
+        let roster = config.epoch.consortium();
         let (key, epoch, policy) = (&config.signing_key, &config.epoch, &config.policy);
-        let member = has(Role::Member).then(|| {
+        let member = roster.has_role(config.party, Role::Member).then(|| {
             let member = Member::new(MemberConfig {
                 id: config.party,
                 key: key.clone(),
@@ -135,7 +137,7 @@ impl<'a> Client<'a> {
             });
             if config.restored { member.restored_from_backup() } else { member }
         });
-        let custodian = has(Role::Custodian).then(|| {
+        let custodian = roster.has_role(config.party, Role::Custodian).then(|| {
             let custodian = Custodian::new(CustodianConfig {
                 id: config.party,
                 key: key.clone(),
@@ -155,15 +157,15 @@ impl<'a> Client<'a> {
             privacy_refusal: None,
             training_failure: None,
             jobs,
-            training: None,
-            contributed: None,
+            phase: ContributionPhase::default(),
             trained: Vec::new(),
             to_send: Outgoing::default(),
             events,
         }
     }
 
-    /// Connects, again and again while nobody answers; a refusal is final.
+    /// Tries to connect until the coordinator answers, for as long as the configuration says. A coordinator that answers and
+    /// rejects this hospital ends it.
     async fn reach_coordinator(&mut self) -> Result<(FrameSender, FrameReceiver), ClientError> {
         let config = self.config;
         let pinned = Fingerprint(config.epoch.consortium().coordinator().certificate.0);
@@ -184,15 +186,15 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Looks the coordinator up, and makes a link to the first of its addresses at which it answers.
+    /// Looks up the coordinator's name, and makes a link to the first of its addresses that answers.
     async fn connect(&self, pinned: Fingerprint) -> Result<Link, ConnectError> {
         let config = self.config;
-        let name = |detail: String| ConnectError::Name { host: config.coordinator.to_string(), detail };
-        let addresses = config.coordinator.resolve().await.map_err(|error| name(error.to_string()))?;
-        let mut outcome = Err(name("it has no address".to_owned()));
+        let addresses = config.coordinator.resolve().await;
+        let addresses = addresses.map_err(|error| name_error(config, error.to_string()))?;
+        let mut outcome = Err(name_error(config, "it has no address".to_owned()));
         for address in addresses {
             outcome = connect(address, &config.identity, pinned, config.party, &config.transport).await;
-            // A host may have addresses of a family that this machine has no way to.
+            // A host may have IPv6 addresses when this machine has IPv4 alone, and the other way round: try the next one.
             if !matches!(outcome, Err(ConnectError::Unreachable { .. } | ConnectError::Socket { .. })) {
                 break;
             }
@@ -200,22 +202,24 @@ impl<'a> Client<'a> {
         outcome
     }
 
+    /// Carries frames and reports until the link ends.
     async fn serve(
         &mut self,
         sender: FrameSender,
         mut receiver: FrameReceiver,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
-    ) -> Result<End, ClientError> {
+    ) -> Result<LinkEnd, ClientError> {
         let (frames, queue) = mpsc::channel(1);
         let (progress, mut sent) = mpsc::unbounded_channel();
         let mut writer = tokio::spawn(write_frames(sender, queue, progress));
+        // What the last link did not take is asked for again on this one.
         self.to_send.clear();
         loop {
             tokio::select! {
                 received = receiver.recv(), if self.to_send.has_room() => match received {
                     Ok(Some(bytes)) => self.handle_bytes(&bytes)?,
-                    Ok(None) => return Ok(End::Finished),
-                    Err(error) => return Ok(End::Lost(error.to_string())),
+                    Ok(None) => return Ok(LinkEnd::Finished),
+                    Err(error) => return Ok(LinkEnd::Lost(error.to_string())),
                 },
                 Ok(place) = frames.reserve(), if !self.to_send.is_empty() => {
                     if let Some(next) = self.to_send.pop() {
@@ -224,7 +228,7 @@ impl<'a> Client<'a> {
                 }
                 Some(report) = reports.recv() => self.handle_report(report)?,
                 Some((sent, total)) = sent.recv() => (self.events)(ClientEvent::Uploading { sent, total }),
-                _ = &mut writer => return Ok(End::Lost("the link cannot be written".into())),
+                _ = &mut writer => return Ok(LinkEnd::Lost("the link cannot be written".into())),
             }
         }
     }
@@ -246,13 +250,13 @@ impl<'a> Client<'a> {
         let custodian = self.custodian.as_mut().filter(|_| frame.is_for_custodians());
         let of_custodian =
             custodian.and_then(|custodian| custodian.handle_frame(frame.clone(), &mut random).err());
-        // What both say is told once.
+        // A fault that both roles report is shown once.
         let of_custodian = of_custodian.filter(|fault| Some(fault) != of_member.as_ref());
-        // The member's refusal of a plan is among its outputs.
+        // The member's refusal of a plan comes again as an output, with its reason.
         let of_member = of_member.filter(|fault| !matches!(fault, Fault::PlanRefused { .. }));
         for fault in [of_member, of_custodian].into_iter().flatten() {
             (self.events)(match fault {
-                Fault::Unexpected { .. } => ClientEvent::NotAwaited(fault.to_string()),
+                Fault::Unexpected { .. } => ClientEvent::Unexpected(fault.to_string()),
                 Fault::PlanRefused { round, why } => ClientEvent::Refused(round, why.to_string()),
                 fault => ClientEvent::Fault(fault.to_string()),
             });
@@ -260,13 +264,15 @@ impl<'a> Client<'a> {
         self.carry_out()
     }
 
+    /// Does what the member and the custodian ask for. Records are on disk before the frames that depend on them are queued
+    /// (`ROUND-04`), because a party gives them out in that order.
     fn carry_out(&mut self) -> Result<(), ClientError> {
         while let Some(output) = self.custodian.as_mut().and_then(Custodian::poll_output) {
             match output {
                 CustodianOutput::Keep(record) => self.records.journal.keep_signed(record)?,
                 CustodianOutput::KeepOpening(record) => self.records.openings.keep(record)?,
                 CustodianOutput::Send(frame) => self.to_send.push(frame),
-                // A party that is a member too is told by its member.
+                // If the party is a member too, its member reports the same refusal.
                 CustodianOutput::Declined { round, reason } if self.member.is_none() => {
                     (self.events)(ClientEvent::Refused(round, reason));
                 }
@@ -287,12 +293,13 @@ impl<'a> Client<'a> {
             MemberOutput::Train { digest, plan } => self.train(digest, plan)?,
             MemberOutput::SendAgain { digest, plan } => self.send_again(digest, &plan)?,
             MemberOutput::Closed { round, model, applied, closing, summed } => {
-                let own = summed.iter().map(|own| own.0).filter(|own| applied.contains(own)).collect();
-                if let (Some(plan), Some(account)) = (self.contributed.take(), self.records.account.as_mut())
-                {
+                let mut summed_and_applied: Vec<BlockId> = summed.iter().map(|(block, _)| *block).collect();
+                summed_and_applied.retain(|block| applied.contains(block));
+                let contributed = self.phase.take_contributed();
+                if let (Some(plan), Some(account)) = (contributed, self.records.account.as_mut()) {
                     account.close(&plan, (round, closing), summed)?;
                 }
-                (self.events)(ClientEvent::Closed { round, applied, summed: own });
+                (self.events)(ClientEvent::Closed { round, applied, summed: summed_and_applied });
                 self.give(Job::Evaluate { round, model })?;
             }
             MemberOutput::Aborted(round) => (self.events)(ClientEvent::Aborted(round)),
@@ -301,6 +308,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
+    /// After the last round: has the thread write and evaluate the model, and train alone for comparison.
     async fn finish(
         mut self,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
@@ -318,4 +326,8 @@ impl<'a> Client<'a> {
         }
         Err(ClientError::Training("the training thread ended".into()))
     }
+}
+
+fn name_error(config: &ClientConfig, detail: String) -> ConnectError {
+    ConnectError::Name { host: config.coordinator.to_string(), detail }
 }

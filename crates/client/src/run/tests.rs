@@ -18,6 +18,8 @@ use cloister_wire::message::Message;
 
 use super::*;
 use crate::training::{Accuracy, Counted, TrainedRound, TrainingConfig};
+use cloister_params::id::Digest;
+use cloister_params::plan::RoundPlan;
 
 const OWN: PartyId = PartyId(1);
 
@@ -82,7 +84,7 @@ fn config_of(world: &World, settings: &RoundSettings, folder: &std::path::Path) 
         notes: "notes.jsonl".into(),
         held_out: "held-out.jsonl".into(),
         part: 0,
-        of: 1,
+        parts: 1,
         windows: Windows::default(),
         threads: 1,
         device: Device::Cpu,
@@ -141,7 +143,7 @@ fn trained(settings: &RoundSettings) -> Box<TrainedRound> {
     })
 }
 
-fn train_job(given: &blocking::Receiver<Job>) -> (cloister_params::id::Digest, Box<RoundPlan>, LocalSeed) {
+fn train_job(given: &blocking::Receiver<Job>) -> (Digest, Box<RoundPlan>, LocalSeed) {
     match given.try_recv() {
         Ok(Job::Train { digest, plan, seed, .. }) => (digest, plan, seed),
         other => panic!("a training is asked for, not {other:?}"),
@@ -181,7 +183,7 @@ fn what_one_plan_was_trained_for_is_not_charged_or_sent_under_another() {
     client.handle_report(WorkerReport::Trained(first, trained(&settings))).expect("it is dropped");
     assert!(client.to_send.is_empty() && charges(&config) == 0, "nothing is sent or charged");
     client.handle_report(WorkerReport::NotTrained(first, "no space".to_owned())).expect("it is dropped");
-    assert!(client.to_send.is_empty(), "the present round is not sat out");
+    assert!(client.to_send.is_empty(), "the current round goes on");
 
     client
         .handle_report(WorkerReport::Trained(second, trained(&settings)))
@@ -264,7 +266,7 @@ fn what_is_nobodys_fault_is_not_told_as_one() {
     let refusals = client.to_send.frames().filter(of_member).count();
     assert_eq!(refusals, 1, "PLAN-16: the experts are in another order than in the task");
     drop(client);
-    let [ClientEvent::NotAwaited(_), ClientEvent::Refused(Round(1), reason)] = &told[..] else {
+    let [ClientEvent::Unexpected(_), ClientEvent::Refused(Round(1), reason)] = &told[..] else {
         panic!("{told:?}")
     };
     assert!(reason.contains("blocks are not those of this member's task"), "{reason}");

@@ -1,4 +1,4 @@
-//! This program's own trainer: MiniLM with experts, held in memory from round to round.
+//! The built-in trainer of classifiers: MiniLM with experts, which stays in memory from round to round.
 
 use cloister_experts::classifier::memory::classifier_memory;
 use cloister_experts::files::notes::{NoteReader, NotesError, NotesFile};
@@ -26,19 +26,18 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
-    /// What it will take; notes are read once for it, so that whatever is wrong with them is told before anything is
-    /// loaded.
+    /// The memory that training takes. All notes are read once for it, so that a bad one is found before anything is loaded.
     pub(super) fn memory(
         config: &TrainingConfig,
         model: &ModelConfig,
     ) -> Result<MemoryEstimate, TrainingError> {
-        let count = |file: &NotesFile| count(file, model).map_err(ExpertsError::Notes);
-        let notes = count(&config.notes)? + count(&config.held_out)?;
+        let to_train_on = count(&config.notes, model).map_err(ExpertsError::Notes)?;
+        let notes = to_train_on + count(&config.held_out, model).map_err(ExpertsError::Notes)?;
         let batch_size = LocalTraining::default().batch_size;
         Ok(classifier_memory(model, notes, config.windows, batch_size))
     }
 
-    /// Reads model and notes; `progress` is told how much of the hospital's own notes is read.
+    /// Reads the model and the notes. `progress` is told how many of the training notes are read.
     pub(super) fn open(
         config: &TrainingConfig,
         model: &ModelConfig,
@@ -46,10 +45,10 @@ impl Classifier {
     ) -> Result<Self, TrainingError> {
         let encoder = Encoder::open(&config.base_model, model.clone(), config.threads, config.device)?
             .in_precision(config.precision);
-        let own = encoder.read_features(config.notes.clone(), (0, 1), config.windows, progress)?;
-        let part = (config.part, config.of);
+        let features = encoder.read_features(config.notes.clone(), (0, 1), config.windows, progress)?;
+        let part = (config.part, config.parts);
         let part = encoder.read_features(config.held_out.clone(), part, config.windows, &mut |_| ())?;
-        let trainer = Trainer::new(&encoder, own);
+        let trainer = Trainer::new(&encoder, features);
         Ok(Self { config: config.clone(), encoder, trainer, part })
     }
 }
@@ -84,7 +83,7 @@ impl LocalTrainer for Classifier {
         let (result, private) = match private {
             None => (self.trainer.train(settings, &mut tell)?, None),
             Some(private) => {
-                // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
+                // Nobody may be able to guess which records are drawn, or the noise, so the system seeds the generator.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
                 let Private { training, averaging } = private;
                 let (mut result, report) =

@@ -1,8 +1,8 @@
-//! Training on a thread of its own: one long-lived trainer, jobs in, results out.
+//! Training on a thread of its own, so that the link stays alive meanwhile: jobs go in, reports come out.
 //!
-//! [`LocalTrainer`] is the seam between the protocol and whatever trains: this program's own trainer ([`classifier`])
-//! or a program of the hospital's ([`program`]). What comes out of it is clipped, noised, charged and masked in the same
-//! way, so a hospital that trains its own way loses nothing of the protocol.
+//! [`LocalTrainer`] is the interface between the protocol and whatever trains: the built-in trainers of classifiers
+//! ([`classifier`]) and of published models ([`adapter`]), or a program of the hospital's own ([`program`]). Results of all of
+//! them are clipped, noised, charged and masked in the same way.
 
 mod adapter;
 mod classifier;
@@ -43,60 +43,61 @@ pub struct TrainingConfig {
     pub task: Task,
     /// The folder of the base model's files.
     pub base_model: PathBuf,
-    /// What the model computes in.
+    /// The floating-point type that the model computes in.
     pub precision: Precision,
-    /// Whether of a published model only what enters each layer is kept for the backward pass: less memory, a third more
-    /// time.
+    /// Whether a published model stores only each layer's input for the backward pass and computes the rest again: less
+    /// memory, a third more time.
     pub recompute_layers: bool,
-    /// The hospital's own notes.
+    /// The hospital's notes, on which it trains.
     pub notes: NotesFile,
     /// Notes that nobody trains on.
     pub held_out: NotesFile,
-    /// Which part of them this hospital evaluates each round: every `of`-th note from `part` on.
+    /// Which part of them this hospital evaluates after each round: every `parts`-th note from number `part` on, counted
+    /// from 0. Hospitals share the evaluation so that a round does not wait long for it.
     pub part: usize,
-    /// How many hospitals share that evaluation.
-    pub of: usize,
-    /// How long notes are split.
+    /// How many hospitals share the evaluation.
+    pub parts: usize,
+    /// How a note that is longer than the model reads is split.
     pub windows: Windows,
-    /// CPU threads.
+    /// CPU threads for training.
     pub threads: usize,
-    /// Where the model computes.
+    /// The device that the model computes on.
     pub device: Device,
-    /// Whether to train on the own notes alone for comparison, when the rounds are over.
+    /// Whether to train on this hospital's notes alone for comparison, after the last round.
     pub compare_local: bool,
     /// The folder in which the federated model is written.
     pub folder: PathBuf,
-    /// A program that trains in this program's place.
+    /// A program that trains in place of the built-in trainer.
     pub program: Option<TrainerProgram>,
 }
 
-/// Right answers of all.
+/// How many evaluated items were answered correctly.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Accuracy {
-    /// How many are right.
+    /// How many were answered correctly.
     pub correct: usize,
-    /// Of how many.
+    /// How many were evaluated.
     pub total: usize,
-    /// What they are.
+    /// What the items are.
     pub counted: Counted,
-    /// Mean loss in nats for each of them, where a published model predicts tokens or classes.
+    /// Mean loss in nats per item, for published models that predict tokens or classes.
     pub loss: Option<f64>,
 }
 
 /// What an evaluation counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counted {
-    /// Notes, sorted into classes.
+    /// Notes, of which the class is predicted.
     Notes,
-    /// Questions, answered by a choice.
+    /// Questions, of which the right choice is predicted.
     Questions,
-    /// Tokens, of which the likeliest is compared with what follows.
+    /// Tokens: the likeliest one is compared with the one that follows.
     Tokens,
 }
 
 impl Counted {
-    /// What a published model is measured by.
-    fn of(objective: Objective) -> Self {
+    /// What a published model with this objective is evaluated on.
+    fn for_objective(objective: Objective) -> Self {
         match objective {
             Objective::LanguageModel => Self::Tokens,
             Objective::MultipleChoice => Self::Questions,
@@ -104,7 +105,7 @@ impl Counted {
         }
     }
 
-    /// The word for one of them.
+    /// The noun in the singular.
     pub fn one(self) -> &'static str {
         match self {
             Self::Notes => "note",
@@ -113,7 +114,7 @@ impl Counted {
         }
     }
 
-    /// The word for them.
+    /// The noun in the plural.
     pub fn name(self) -> &'static str {
         match self {
             Self::Notes => "notes",
@@ -128,63 +129,63 @@ impl Counted {
 pub struct FinalResult {
     /// The federated model on all held-out notes.
     pub federated: Accuracy,
-    /// A model trained on the own notes alone, as long.
+    /// A model that was trained on this hospital's notes alone for as many epochs, if that was asked for.
     pub local: Option<Accuracy>,
 }
 
 /// Why there is no training result.
 #[derive(Debug, Error)]
 pub enum TrainingError {
-    /// This program's own trainer, its files or the hospital's notes.
+    /// The built-in trainer failed, or its files or the hospital's notes cannot be used.
     #[error(transparent)]
     Experts(#[from] ExpertsError),
-    /// The hospital's training program did not do its job, or wrote something else than it should.
+    /// The hospital's training program failed, or wrote something that its contract does not allow.
     #[error(transparent)]
     Program(#[from] TrainerError),
-    /// The plan asks for what a program of the hospital's own cannot be held to.
+    /// The plan asks for DP-SGD, and nobody can check from outside that a program of the hospital's own does it.
     #[error(
-        "the plan asks for training with DP-SGD, which this program charges to the ledger and so must do itself; leave \
-         --trainer-cmd out, or sit these rounds out"
+        "the plan asks for training with DP-SGD, which a program given by --trainer-cmd cannot be checked for; leave \
+         --trainer-cmd out, or do not take part in these rounds"
     )]
     PrivateProgram,
 }
 
-/// What the thread is asked to do. A job says what it is for, and so does its report.
+/// What the thread is asked to do. Each job names its plan or round, and its report names the same.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Train on a model as the plan of this digest says.
     Train { digest: Digest, plan: Box<RoundPlan>, model: Box<Model>, seed: LocalSeed },
     /// Evaluate the model after a round on this hospital's part of the held-out notes.
     Evaluate { round: Round, model: Box<Model> },
-    /// Write the final model, evaluate it, and compare with training alone, as it was trained in each round.
+    /// Write the final model, evaluate it, and train alone for comparison with each round's plan and seed.
     Finish { model: Box<Model>, trained: Vec<(TrainingPlan, LocalSeed)> },
 }
 
-/// What training yields.
+/// The result of one round's training.
 #[derive(Debug)]
 pub(crate) struct TrainedRound {
-    /// What enters the protocol.
+    /// What the privacy gate makes a contribution from.
     pub(crate) result: LocalResult,
-    /// Numbers for the hospital's own eyes.
+    /// Losses and other metrics, which stay in this hospital.
     pub(crate) metrics: BTreeMap<String, f64>,
-    /// What private training did, where the plan asks for it.
+    /// What private training did, if the plan asks for it.
     pub(crate) private: Option<PrivateReport>,
 }
 
 /// What the thread reports.
 #[derive(Debug)]
 pub(crate) enum WorkerReport {
-    /// Bytes that training takes, about, and that are free where that can be told.
+    /// Bytes that training takes, approximately, and bytes that are free, if the system says.
     Memory { needed: usize, free: Option<usize> },
     /// How much of the hospital's notes is read.
     Reading { done: u64, total: u64 },
-    /// Training can begin, on a model of these blocks.
+    /// Everything is loaded, and the model has these blocks.
     Ready { rows: Option<RowCounts>, table: Vec<BlockShape> },
-    /// A step of local training is done; `local` when it is the comparison.
+    /// A step of training is done. `local` is set for the training alone.
     Progress { done: usize, total: usize, local: bool },
     /// The training for the plan of this digest is done.
     Trained(Digest, Box<TrainedRound>),
-    /// The training for the plan of this digest failed; later rounds may do better.
+    /// The training for the plan of this digest failed. Later rounds may go well.
     NotTrained(Digest, String),
     /// The evaluation of the model after this round is done.
     Evaluated(Round, Accuracy),
@@ -192,22 +193,22 @@ pub(crate) enum WorkerReport {
     NotEvaluated(Round, String),
     /// Everything is done.
     Finished(FinalResult),
-    /// Something failed; the thread has ended.
+    /// Something failed for good, and the thread has ended.
     Failed(TrainingError),
 }
 
-/// DP-SGD as a plan asks for it.
+/// DP-SGD with the settings of a plan.
 #[derive(Debug)]
 pub(crate) struct Private {
-    /// The steps.
+    /// Clipping, noise, sampling and number of steps.
     pub(crate) training: PrivateTraining,
     /// How regions and routing are averaged over records.
     pub(crate) averaging: Averaging,
 }
 
 impl Private {
-    /// For a model whose routers read hidden states of this width.
-    fn of(settings: &RoundSettings, width: usize) -> Option<Self> {
+    /// The settings of a plan, for a model whose routers read hidden states of this width. None if training is not private.
+    fn from_settings(settings: &RoundSettings, width: usize) -> Option<Self> {
         let plan = settings.training.private?;
         Some(Self {
             training: PrivateTraining {
@@ -221,32 +222,33 @@ impl Private {
     }
 }
 
-/// Which held-out notes.
+/// Which held-out notes to evaluate on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeldOut {
-    /// This hospital's part.
+    /// This hospital's part of them.
     Part,
-    /// All.
+    /// All of them.
     All,
 }
 
-/// What a hospital trains on, in numbers.
+/// How much a hospital trains on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RowCounts {
     /// Notes.
     pub notes: usize,
-    /// Records that they make: what private training draws and clips, and unit `record` counts.
+    /// Records that the notes are grouped into. Private training draws and clips records, and the privacy unit `record` counts
+    /// them.
     pub records: usize,
-    /// Notes that are longer than the model reads.
+    /// Notes that are cut because they are longer than the model reads.
     pub truncated: usize,
 }
 
-/// Whatever trains at a hospital.
+/// What trains at a hospital.
 pub(crate) trait LocalTrainer {
-    /// How many notes there are; nothing where that is not known before training.
+    /// How many notes there are. None if that is not known before training.
     fn rows(&self) -> Option<RowCounts>;
 
-    /// Trains from a model, with DP-SGD where that is asked for.
+    /// Trains from a model, with DP-SGD if `private` is given.
     fn train(
         &mut self,
         model: &BlockVectors,
@@ -259,7 +261,7 @@ pub(crate) trait LocalTrainer {
     fn evaluate(&mut self, model: &BlockVectors, notes: HeldOut) -> Result<Accuracy, TrainingError>;
 }
 
-/// Starts the thread. It ends when the jobs' sender is dropped.
+/// Starts the thread. It ends when the sender of jobs is dropped.
 pub(crate) fn spawn(
     config: TrainingConfig,
 ) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<WorkerReport>) {
@@ -273,7 +275,7 @@ pub(crate) fn spawn(
     (jobs, outgoing)
 }
 
-/// The losses of a training, for the hospital's own eyes.
+/// The losses of a training, by the names that operators see.
 fn losses(result: &LocalResult) -> BTreeMap<String, f64> {
     let losses = [("loss_first", result.loss_first), ("loss_last", result.loss_last)];
     losses.map(|(name, value)| (name.to_owned(), value)).into()

@@ -21,7 +21,7 @@ impl Program {
     pub(super) fn new(config: &TrainingConfig, program: &TrainerProgram) -> Result<Self, TrainingError> {
         let counted = match &config.task {
             Task::Classifier(_) => Counted::Notes,
-            Task::Adapter(task) => Counted::of(task.objective),
+            Task::Adapter(task) => Counted::for_objective(task.objective),
         };
         let inputs = JobInputs {
             task: config.task.clone(),
@@ -31,7 +31,7 @@ impl Program {
             threads: config.threads,
         };
         let trainer = ProgramTrainer::new(program, inputs)?;
-        Ok(Self { trainer, counted, part: (config.part, config.of) })
+        Ok(Self { trainer, counted, part: (config.part, config.parts) })
     }
 }
 

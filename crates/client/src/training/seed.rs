@@ -3,18 +3,18 @@
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// What shuffles and whatever else is random in one local training follow from. It is this hospital's alone: who knows it can
-/// have a training repeated, and subtract what repeats itself (`TRAIN-07`).
+/// The seed of shuffles and of everything else that is random in one local training. It never leaves this hospital: a party
+/// that knew it could have the same training repeated, and subtract what both results share (`TRAIN-07`).
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct LocalSeed(u64);
 
 impl LocalSeed {
-    /// A fresh one.
+    /// Draws a fresh seed.
     pub(crate) fn generate(random: &mut impl CryptoRng) -> Self {
         Self(random.next_u64())
     }
 
-    /// What the trainer takes.
+    /// The seed as the trainer takes it.
     pub(crate) fn value(&self) -> u64 {
         self.0
     }

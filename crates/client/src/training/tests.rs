@@ -57,7 +57,7 @@ fn config(task: Task, base_model: PathBuf, folder: PathBuf) -> TrainingConfig {
         notes: "notes.jsonl".into(),
         held_out: "held-out.jsonl".into(),
         part: 1,
-        of: 3,
+        parts: 3,
         windows: Windows::default(),
         threads: 1,
         device: Device::Cpu,

@@ -1,4 +1,4 @@
-//! What training takes and yields on this machine, tried before a hospital joins anything. Nothing leaves.
+//! Tries what training takes and yields on this machine, before a hospital joins anything. Nothing leaves it.
 
 use std::path::Path;
 use std::time::Instant;
@@ -21,9 +21,9 @@ use super::{LocalSeed, Private, Steps, TrainingConfig, TrainingError};
 /// Memory that training takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Memory {
-    /// Bytes that it takes, about.
+    /// Bytes that it takes, approximately.
     pub needed: usize,
-    /// Bytes that are free, where that can be told.
+    /// Bytes that are free, if the system says.
     pub free: Option<usize>,
 }
 
@@ -34,7 +34,7 @@ pub struct Trial {
     pub seconds: f64,
     /// Each trained block's update.
     pub updates: Vec<UpdateNorm>,
-    /// What private training did, where the settings ask for it.
+    /// What private training did, if the settings ask for it.
     pub private: Option<PrivateReport>,
 }
 
@@ -43,11 +43,11 @@ pub struct Trial {
 pub struct UpdateNorm {
     /// The block's kind.
     pub kind: BlockKind,
-    /// Its L2 norm over the clip: above 1, the clip cuts it.
+    /// Its L2 norm divided by the clip. The clip shortens an update above 1.
     pub over_clip: f64,
 }
 
-/// The memory that training takes, of the built-in trainer.
+/// The memory that the built-in trainer takes.
 ///
 /// # Errors
 /// Notes or a base model that cannot be used.
@@ -67,7 +67,7 @@ pub fn block_table(task: &Task, base: &Path) -> Result<Vec<BlockShape>, Training
     Ok(task.initial(base)?.table().to_vec())
 }
 
-/// Trains one round from the task's initial parameters, as these settings say.
+/// Trains one round with these settings from the task's initial parameters.
 ///
 /// # Errors
 /// Notes, a base model or settings that training fails with.
@@ -78,11 +78,11 @@ pub fn try_round(
 ) -> Result<Trial, TrainingError> {
     let initial = config.task.initial(&config.base_model)?;
     let width = config.task.hidden_width(&config.base_model)?;
-    // What is read and what it takes is told elsewhere.
+    // Reports of reading and of memory are dropped: `cloister data check` shows both already.
     let (reports, _unread) = mpsc::unbounded_channel();
     let mut trainer = open(config, &reports)?;
     let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
-    let private = Private::of(settings, width);
+    let private = Private::from_settings(settings, width);
     let local = local_training(&settings.training, &seed);
     let start = Instant::now();
     let trained = trainer.train(&initial, &local, private.as_ref(), steps)?;
@@ -90,15 +90,17 @@ pub fn try_round(
     Ok(Trial { seconds, updates: norms(&trained.result.updates, settings), private: trained.private })
 }
 
-/// The norms of all blocks but routing distributions, which are no updates.
+/// The norms of all blocks except routing distributions, which are not updates.
 fn norms(updates: &BlockVectors, settings: &RoundSettings) -> Vec<UpdateNorm> {
     let planned =
         settings.blocks.iter().filter(|block| !matches!(block.shape.kind, BlockKind::Routing { .. }));
-    let norm = |block: &PlannedBlock| {
-        let update = updates.get(block.shape.kind)?;
-        let squares = update.iter().map(|value| f64::from(*value) * f64::from(*value));
-        let over_clip = squares.sum::<f64>().sqrt() / block.scale.clip();
-        Some(UpdateNorm { kind: block.shape.kind, over_clip })
-    };
-    planned.filter_map(norm).collect()
+    planned.filter_map(|block| norm(block, updates)).collect()
+}
+
+/// The norm of one block's update. None if the result does not have the block.
+fn norm(block: &PlannedBlock, updates: &BlockVectors) -> Option<UpdateNorm> {
+    let update = updates.get(block.shape.kind)?;
+    let squares = update.iter().map(|value| f64::from(*value) * f64::from(*value));
+    let over_clip = squares.sum::<f64>().sqrt() / block.scale.clip();
+    Some(UpdateNorm { kind: block.shape.kind, over_clip })
 }

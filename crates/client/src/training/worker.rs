@@ -20,7 +20,7 @@ use super::{
     WorkerReport,
 };
 
-/// Opens the trainer, and takes jobs until there are no more.
+/// Opens the trainer, and does jobs until their sender is dropped.
 pub(super) fn work(
     config: &TrainingConfig,
     jobs: &blocking::Receiver<Job>,
@@ -47,7 +47,7 @@ pub(super) fn work(
     Ok(())
 }
 
-/// The hospital's own program, or the built-in trainer if it has room.
+/// Opens the hospital's own program, or the built-in trainer if there is enough memory for it.
 pub(super) fn open(
     config: &TrainingConfig,
     reports: &mpsc::UnboundedSender<WorkerReport>,
@@ -67,7 +67,7 @@ pub(super) fn open(
     })
 }
 
-/// Tells what training takes, and refuses what the machine has not.
+/// Reports the memory that training takes, and fails if the machine does not have it.
 fn check_memory(
     estimate: MemoryEstimate,
     device: Device,
@@ -101,7 +101,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn report(&self, report: WorkerReport) {
-        // Nobody listens any more when the program is ending.
+        // The receiver is gone only when the program is ending.
         let _ = self.reports.send(report);
     }
 
@@ -109,11 +109,11 @@ impl Worker<'_> {
         self.initial.with_values(model.blocks().values().to_vec())
     }
 
-    /// A failure costs the round and not the party: it may be a custodian, and the next round may go well.
+    /// A failure costs this hospital the round. The thread goes on, because the next round may go well.
     fn train(&mut self, digest: Digest, plan: &RoundPlan, model: &Model, seed: &LocalSeed) {
         let settings = local_training(&plan.settings.training, seed);
         let blocks = self.blocks(model).map_err(TrainingError::from);
-        let private = Private::of(&plan.settings, self.width);
+        let private = Private::from_settings(&plan.settings, self.width);
         let result = blocks.and_then(|blocks| {
             let steps = &mut progress(self.reports, (0, 1), false);
             self.trainer.train(&blocks, &settings, private.as_ref(), steps)
@@ -135,7 +135,7 @@ impl Worker<'_> {
 
     fn finish(&mut self, model: &Model, trained: &[(TrainingPlan, LocalSeed)]) -> Result<(), TrainingError> {
         let blocks = self.blocks(model)?;
-        // The model first: whatever a measurement fails at, the rounds are not lost.
+        // The model is written first, so that a failed evaluation does not lose what the rounds made.
         self.config.task.write(&self.config.base_model, &blocks, &self.config.folder)?;
         let federated = self.trainer.evaluate(&blocks, HeldOut::All)?;
         let local = if self.config.compare_local { Some(self.train_alone(trained)?) } else { None };
@@ -143,8 +143,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The comparison: the same start, the same settings, as many epochs, on the own notes alone. It stays here, so that it
-    /// is never private.
+    /// Trains on this hospital's notes alone for comparison: from the same start, with the settings and seed of each round. The
+    /// result stays here, so it needs no noise.
     fn train_alone(&mut self, rounds: &[(TrainingPlan, LocalSeed)]) -> Result<Accuracy, TrainingError> {
         let mut blocks = self.initial.clone();
         for (done, (plan, seed)) in rounds.iter().enumerate() {
@@ -157,14 +157,15 @@ impl Worker<'_> {
     }
 }
 
-/// A model after its update; there is no routing distribution that others published.
+/// A model after its update. Routing distributions are 0, because nobody published one.
 fn moved(blocks: &BlockVectors, result: &LocalResult) -> Result<BlockVectors, ExpertsError> {
-    let sum =
-        |(old, update): (&Vec<f32>, &Vec<f32>)| old.iter().zip(update).map(|(old, own)| old + own).collect();
-    let table = blocks.table();
-    let mut values: Vec<Vec<f32>> = blocks.values().iter().zip(result.updates.values()).map(sum).collect();
-    for (values, _) in values.iter_mut().zip(table).filter(|(_, shape)| is_routing(shape)) {
-        values.fill(0.0);
+    let mut values = blocks.values().to_vec();
+    for ((values, update), shape) in values.iter_mut().zip(result.updates.values()).zip(blocks.table()) {
+        if is_routing(shape) {
+            values.fill(0.0);
+        } else {
+            values.iter_mut().zip(update).for_each(|(value, change)| *value += change);
+        }
     }
     blocks.with_values(values)
 }
@@ -173,7 +174,7 @@ fn is_routing(shape: &BlockShape) -> bool {
     matches!(shape.kind, BlockKind::Routing { .. })
 }
 
-/// Reports the steps of one of several trainings; `span` is how many of them are done of how many.
+/// Reports the steps of one of several trainings. `span` is how many of them are done, and how many there are.
 fn progress(
     reports: &mpsc::UnboundedSender<WorkerReport>,
     span: (usize, usize),
@@ -185,7 +186,7 @@ fn progress(
     }
 }
 
-/// What the plan asks for, with randomness that is not the plan's (`TRAIN-07`).
+/// The plan's settings, with a seed that does not follow from the plan (`TRAIN-07`).
 pub(super) fn local_training(plan: &TrainingPlan, seed: &LocalSeed) -> LocalTraining {
     LocalTraining {
         epochs: usize::from(plan.local_epochs),

@@ -1,4 +1,4 @@
-//! This program's own trainer of published models: the model and the hospital's rows held in memory from round to round.
+//! The built-in trainer of published models. Model and rows stay in memory from round to round.
 
 #[cfg(test)]
 mod tests;
@@ -30,22 +30,23 @@ pub(super) struct AdapterTrainer {
     held_out: Measured,
 }
 
-/// What is trained on.
+/// The hospital's rows, to train on.
 struct Rows {
     examples: Vec<Example>,
     read: usize,
     truncated: usize,
 }
 
-/// What a model is measured on: all held-out rows, which are read once, so that nothing about them is found out at the end.
+/// All held-out rows. They are read at the start, so that a bad row is found then and not after the last round.
 enum Measured {
-    /// Of which tokens are predicted, or classes.
+    /// Texts, of which tokens or classes are predicted.
     Texts(Vec<Example>),
+    /// Questions, each with the number of its right choice.
     Questions(Vec<(Question, usize)>),
 }
 
 impl AdapterTrainer {
-    /// What it will take. The base model's configuration and the headers of its weights are read for it.
+    /// The memory that training takes, from the base model's configuration and the headers of its weights.
     pub(super) fn memory(
         config: &TrainingConfig,
         task: &AdapterTask,
@@ -59,8 +60,8 @@ impl AdapterTrainer {
         Ok(overview(&config.base_model, &task.adapter, config.precision, workload)?.memory)
     }
 
-    /// Reads rows and model; `progress` is told how much of the hospital's own rows is read. Whatever is wrong with the rows
-    /// is told before the model is loaded.
+    /// Reads the rows, and then the model: loading it takes long, and a bad row should be found before. `progress` is told how
+    /// many of the training rows are read.
     pub(super) fn open(
         config: &TrainingConfig,
         task: &AdapterTask,
@@ -92,7 +93,7 @@ impl AdapterTrainer {
 }
 
 impl Rows {
-    /// The hospital's own rows, each in as many windows as there may be.
+    /// Reads the rows to train on. A long row becomes several examples, one for each window.
     fn read(
         reader: &Reader,
         config: &TrainingConfig,
@@ -119,39 +120,39 @@ impl Measured {
         })
     }
 
-    /// Refuses a part without a row.
+    /// Fails if this hospital's part has no row.
     fn check_part(&self, config: &TrainingConfig) -> Result<(), ExpertsError> {
         let rows = match self {
             Self::Texts(examples) => examples.last().and_then(|last| last.record).map_or(0, |last| last + 1),
             Self::Questions(questions) => questions.len(),
         };
-        let (part, of, file) = (config.part, config.of, config.held_out.path.display());
+        let (part, parts, file) = (config.part, config.parts, config.held_out.path.display());
         match part < rows {
             true => Ok(()),
             false => Err(ExpertsError::Settings(format!(
-                "{file} has {rows} rows, and every {of}th from number {part} on, counted from 0, is none of them; hold out more \
-                 rows, or choose another part"
+                "{file} has {rows} rows, so the part {part}/{parts} of --evaluate has no row; hold out more rows, or evaluate \
+                 another part"
             ))),
         }
     }
 
-    /// Every `of`-th row from `part` on.
-    fn part(&self, (part, of): (usize, usize)) -> Self {
-        let is_own = |row: usize| row % of == part;
+    /// Every `parts`-th row from number `part` on, counted from 0.
+    fn part(&self, part: usize, parts: usize) -> Self {
         match self {
             Self::Texts(examples) => {
-                let own = examples.iter().filter(|example| example.record.is_some_and(is_own));
-                Self::Texts(own.cloned().collect())
+                let mut examples = examples.clone();
+                // An example's record is its row's number, and all windows of a row have the same.
+                examples.retain(|example| example.record.is_some_and(|row| row % parts == part));
+                Self::Texts(examples)
             }
             Self::Questions(questions) => {
-                let own = questions.iter().enumerate().filter(|(row, _)| is_own(*row));
-                Self::Questions(own.map(|(_, own)| own.clone()).collect())
+                Self::Questions(questions.iter().skip(part).step_by(parts).cloned().collect())
             }
         }
     }
 
     fn measure(&self, trainer: &RoundTrainer, objective: Objective) -> Result<Accuracy, ExpertsError> {
-        let counted = Counted::of(objective);
+        let counted = Counted::for_objective(objective);
         let batch_size = LocalTraining::default().batch_size;
         match self {
             Self::Texts(examples) => {
@@ -196,7 +197,7 @@ impl LocalTrainer for AdapterTrainer {
         let (result, private) = match private {
             None => (self.trainer.train(examples, &settings, &mut tell)?, None),
             Some(Private { training, averaging }) => {
-                // Who is drawn, and the noise, must be nobody's to guess: the generator is seeded by the system.
+                // Nobody may be able to guess which records are drawn, or the noise, so the system seeds the generator.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
                 let private = (training, averaging);
                 let (result, report) =
@@ -212,7 +213,7 @@ impl LocalTrainer for AdapterTrainer {
         let objective = self.task.objective;
         Ok(match rows {
             HeldOut::Part => {
-                self.held_out.part((self.config.part, self.config.of)).measure(&self.trainer, objective)?
+                self.held_out.part(self.config.part, self.config.parts).measure(&self.trainer, objective)?
             }
             HeldOut::All => self.held_out.measure(&self.trainer, objective)?,
         })

@@ -71,7 +71,7 @@ fn config(scratch: &Scratch, task: &AdapterTask, member: usize, windows: Windows
         notes: scratch.0.join(format!("{member}.jsonl")).into(),
         held_out: scratch.0.join("held-out.jsonl").into(),
         part: 0,
-        of: 2,
+        parts: 2,
         windows,
         threads: 1,
         device: Device::Cpu,
@@ -217,7 +217,7 @@ fn held_out_rows_that_cannot_be_measured_are_refused_before_the_model_is_loaded(
     }
     let refused = |rows: &str| {
         fs::write(scratch.0.join("held-out.jsonl"), rows).expect("the folder can be written");
-        let config = TrainingConfig { part: 0, of: 5, ..config(&scratch, &task, 0, Windows::default()) };
+        let config = TrainingConfig { part: 0, parts: 5, ..config(&scratch, &task, 0, Windows::default()) };
         let opened = AdapterTrainer::open(&config, &task, &mut |_| ());
         opened.err().expect("it cannot be measured on").to_string()
     };
@@ -230,8 +230,8 @@ fn held_out_rows_that_cannot_be_measured_are_refused_before_the_model_is_loaded(
         let error = refused(&format!("{sound}{sound}{row}\n"));
         assert!(error.contains("held-out.jsonl, line 3: ") && error.contains(words), "{error}");
     }
-    let last = TrainingConfig { part: 4, of: 5, ..config(&scratch, &task, 0, Windows::default()) };
+    let last = TrainingConfig { part: 4, parts: 5, ..config(&scratch, &task, 0, Windows::default()) };
     fs::write(scratch.0.join("held-out.jsonl"), sound.repeat(4)).expect("the folder can be written");
     let error = AdapterTrainer::open(&last, &task, &mut |_| ()).err().expect("there are 4 rows").to_string();
-    assert!(error.contains("has 4 rows, and every 5th from number 4 on, counted from 0, is none"), "{error}");
+    assert!(error.contains("has 4 rows, so the part 4/5 of --evaluate has no row"), "{error}");
 }
