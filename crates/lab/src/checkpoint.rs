@@ -66,7 +66,7 @@ impl Checkpoints {
             run: self.run.clone(),
             rounds: rounds.to_vec(),
             model: model.values().iter().map(Vec::len).collect(),
-            memory: memory.iter().map(|(&(one, other), own)| (one, other, own.len())).collect(),
+            memory: memory.iter().map(|(&(one, other), values)| (one, other, values.len())).collect(),
         };
         let mut bytes = serde_json::to_vec(&header).expect("a header is plain data");
         bytes.push(b'\n');
@@ -90,14 +90,20 @@ impl Checkpoints {
 impl Header {
     /// The values in their order; `None` where there are fewer than the header says.
     fn checkpoint(self, values: &mut impl Iterator<Item = f64>) -> Option<SeedCheckpoint> {
-        let mut take = |count: usize| {
-            let taken: Vec<f64> = values.take(count).collect();
-            (taken.len() == count).then_some(taken)
-        };
-        let block = |length| Some(take(length)?.into_iter().map(|value| value as f32).collect());
-        let model = self.model.into_iter().map(block).collect::<Option<_>>()?;
-        let vector = |(one, other, length)| Some(((one, other), take(length)?));
-        let memory = self.memory.into_iter().map(vector).collect::<Option<_>>()?;
+        let mut model = Vec::with_capacity(self.model.len());
+        for length in self.model {
+            model.push(take(values, length)?.into_iter().map(|value| value as f32).collect());
+        }
+        let mut memory = StrategyMemory::new();
+        for (one, other, length) in self.memory {
+            memory.insert((one, other), take(values, length)?);
+        }
         Some(SeedCheckpoint { rounds: self.rounds, model, memory })
     }
+}
+
+/// The next `count` values; `None` if there are fewer.
+fn take(values: &mut impl Iterator<Item = f64>, count: usize) -> Option<Vec<f64>> {
+    let taken: Vec<f64> = values.take(count).collect();
+    (taken.len() == count).then_some(taken)
 }

@@ -41,20 +41,24 @@ impl CohortRecord {
         self.aligned += usize::from(!absent.is_empty());
         absent.into_iter().for_each(|member| self.left_out[member] += 1);
         let others = self.left_out.len().saturating_sub(1).max(1) as f64;
-        for (all, own) in self.consensus.iter_mut().zip(consensus) {
-            all.extend(own.map(|sum| sum / others));
+        for (by_expert, sum) in self.consensus.iter_mut().zip(consensus) {
+            by_expert.extend(sum.map(|sum| sum / others));
         }
     }
 
     /// A round with what was measured, and whom it summed.
     pub(crate) fn into_round(self, measured: MeasuredRound) -> MeasuredRound {
-        let mean = |own: &Vec<f64>| (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
         MeasuredRound {
             aligned: Some(self.aligned),
-            consensus: Some(self.consensus.iter().map(mean).collect()),
+            consensus: Some(self.consensus.iter().map(|by_expert| mean(by_expert)).collect()),
             left_out: Some(self.left_out),
             head_without: Some(self.head_without.iter().map(|member| member + 1).collect()),
             ..measured
         }
     }
+}
+
+/// `None` of nothing: a member that no expert has a consensus for.
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -20,10 +20,10 @@ pub(crate) struct Files {
 
 impl Files {
     /// Files of a configuration under `folder`; `test` replaces its test file and is relative to the working folder.
-    pub(crate) fn of(config: &Config, folder: &Path, test: Option<&Path>) -> Self {
+    pub(crate) fn of_config(config: &Config, folder: &Path, test: Option<&Path>) -> Self {
         let train = config.data.train.iter().map(|file| folder.join(file)).collect();
-        let own = config.data.test.as_ref().map(|file| folder.join(file));
-        Self { train, test: test.map(Path::to_owned).or(own) }
+        let configured = config.data.test.as_ref().map(|file| folder.join(file));
+        Self { train, test: test.map(Path::to_owned).or(configured) }
     }
 
     pub(crate) fn all(&self) -> Vec<PathBuf> {
@@ -50,9 +50,9 @@ impl Dataset {
         let mut notes = Vec::new();
         let mut domains = Vec::new();
         for (domain, file) in files.train.iter().enumerate() {
-            let own = limited(read_notes(file)?, data.limit);
-            domains.resize(domains.len() + own.len(), domain);
-            notes.extend(own.into_iter().map(|note| named(note, domain, files.train.len())));
+            let read = limited(read_notes(file)?, data.limit);
+            domains.resize(domains.len() + read.len(), domain);
+            notes.extend(read.into_iter().map(|note| named(note, domain, files.train.len())));
         }
         let classes = classes(&notes);
         if let Some(file) = &files.test {
@@ -64,9 +64,12 @@ impl Dataset {
 
     /// Texts to train on and texts to measure on: the test file's, or a share of each label by the seed.
     pub(crate) fn split(&self, seed: u64) -> Result<Split, LabError> {
-        let own = self.domains.len();
-        if self.notes.len() > own {
-            return Ok(Split { train: (0..own).collect(), held_out: (own..self.notes.len()).collect() });
+        let trained = self.domains.len();
+        if self.notes.len() > trained {
+            return Ok(Split {
+                train: (0..trained).collect(),
+                held_out: (trained..self.notes.len()).collect(),
+            });
         }
         Ok(hold_out(&self.labels, self.held_out, seed_for(seed, Purpose::HeldOut))?)
     }
@@ -78,15 +81,20 @@ fn named(note: Note, domain: usize, domains: usize) -> Note {
     Note { label, ..note }
 }
 
-/// The class of each text; the first `own` of them are trained on, the others the test file's.
-fn labels(notes: &[Note], classes: &[String], own: usize) -> Result<Vec<usize>, LabError> {
-    let unknown = |place: usize| {
-        let number = (place + 1).saturating_sub(own);
-        let reason = format!("the label of its text {number} is no class of the texts that are trained on");
-        LabError::config("the test file", reason)
-    };
-    let class = |note: &Note| classes.iter().position(|class| *class == note.label);
-    notes.iter().enumerate().map(|(place, note)| class(note).ok_or_else(|| unknown(place))).collect()
+/// The class of each text; the first `trained` of them are trained on, the others the test file's.
+fn labels(notes: &[Note], classes: &[String], trained: usize) -> Result<Vec<usize>, LabError> {
+    let mut labels = Vec::with_capacity(notes.len());
+    for (place, note) in notes.iter().enumerate() {
+        let class = classes.iter().position(|class| *class == note.label);
+        labels.push(class.ok_or_else(|| {
+            // Classes are those of the texts that are trained on, so that only the test file's can be unknown.
+            let number = (place + 1).saturating_sub(trained);
+            let reason =
+                format!("the label of its text {number} is no class of the texts that are trained on");
+            LabError::config("the test file", reason)
+        })?);
+    }
+    Ok(labels)
 }
 
 #[cfg(test)]
@@ -106,7 +114,7 @@ mod tests {
             let text = "dataset = \"x\"\n[data]\ntrain = [\"a.jsonl\"]\ntest = \"t.jsonl\"\nlimit = 3\n";
             let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
             let config = Config::parse(text, "the test", &settings).expect("a configuration");
-            let dataset = Dataset::read(&config, &Files::of(&config, &folder, None)).expect("texts");
+            let dataset = Dataset::read(&config, &Files::of_config(&config, &folder, None)).expect("texts");
             let split = dataset.split(0).expect("a division");
             (split.train.len(), split.held_out.len())
         };

@@ -106,9 +106,10 @@ impl Federation<'_> {
         if !due {
             return Ok(false);
         }
-        let (learners, global) = (&mut self.learners, &self.global);
-        let of = |member| learners.statistics(member, global).transpose();
-        let members = (0..self.sizes.len()).filter_map(of).collect::<Result<Vec<_>, LabError>>()?;
+        let mut members = Vec::with_capacity(self.sizes.len());
+        for member in 0..self.sizes.len() {
+            members.extend(self.learners.statistics(member, &self.global)?);
+        }
         let total = match self.config.secure {
             true => total_statistics(self.config, &members, self.seed, round)?.map(|total| total.statistics),
             false => Statistics::total(&members),
@@ -177,17 +178,17 @@ impl Federation<'_> {
         round: usize,
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<Vec<LocalResult>, LabError> {
-        let of = self.learners.members();
+        let members = self.learners.members();
         let StrategyConfig { kind, training } = &self.config.strategy;
         let training = kind.settings().training(training);
-        let mut results = Vec::with_capacity(of);
-        for member in 0..of {
+        let mut results = Vec::with_capacity(members);
+        for member in 0..members {
             let start = strategy.start(member, &self.global);
             let seed = seed_for(self.seed, Purpose::Training { member, round });
             let settings = LocalTraining { seed, ..training.clone() };
             let result = self.learners.train(member, &start, &settings)?;
             strategy.keep(member, &start, &result.updates);
-            progress(RunProgress::Training { round, member: member + 1, of });
+            progress(RunProgress::Training { round, member: member + 1, members });
             results.push(result);
         }
         Ok(results)
@@ -237,22 +238,23 @@ impl Federation<'_> {
             let updates = scaled(&result.updates, *size as f32, strategy.keeps_routers());
             let scaled = LocalResult { updates, ..result.clone() };
             let permit = masked.accounts().permit(member, &plan)?;
-            let (contribution, own) = prepare(&plan, &published, &scaled, permit, &mut random)?;
+            let (contribution, clipped_blocks) = prepare(&plan, &published, &scaled, permit, &mut random)?;
             contributions.push(contribution);
-            clipped += own;
+            clipped += clipped_blocks;
         }
         if clipped > 0 {
             progress(RunProgress::Clipped {
                 round,
                 blocks: clipped,
-                of: results.len() * plan.settings.blocks.len(),
+                all: results.len() * plan.settings.blocks.len(),
             });
         }
         let outcome = masked.round(contributions)?;
         let mut chosen = CohortRecord::new(results.len());
         for shape in self.global.table() {
             let cohort = outcome.aligned.get(&shape.id);
-            let is_in = |member| cohort.is_none_or(|own| own.contains(&member));
+            // A block that has no cohort of its own was summed over everyone.
+            let is_in = |member| cohort.is_none_or(|members| members.contains(&member));
             let consensus = outcome.consensus.get(&shape.id).map_or(&[][..], Vec::as_slice);
             chosen.note(shape.kind, is_in, consensus);
         }
@@ -291,11 +293,12 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
 fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
     global.map(|shape, before| {
         let after = &outcome.model[shape.id.0 as usize];
-        let opened = |(before, after): (&f32, &f32)| f64::from(*after) - f64::from(*before);
-        match shape.kind {
-            BlockKind::Routing { .. } => after.clone(),
-            _ => moved(before, &strategy.step(shape, before.iter().zip(after).map(opened).collect())),
+        if matches!(shape.kind, BlockKind::Routing { .. }) {
+            return after.clone();
         }
+        let pairs = before.iter().zip(after);
+        let opened = pairs.map(|(before, after)| f64::from(*after) - f64::from(*before)).collect();
+        moved(before, &strategy.step(shape, opened))
     })
 }
 

@@ -50,8 +50,10 @@ impl<'a> FrozenFeatures<'a> {
         if head.kind == HeadKind::None {
             return Ok(Vec::new());
         }
-        let read = |windows: &usize| self.all_layers(notes, *windows, progress);
-        let by_windows = head.windows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut by_windows = Vec::with_capacity(head.windows.len());
+        for windows in &head.windows {
+            by_windows.push(self.all_layers(notes, *windows, progress)?);
+        }
         let mut rows = Vec::with_capacity(notes.len() * head.width());
         for note in 0..notes.len() {
             for all in &by_windows {
@@ -76,8 +78,9 @@ impl<'a> FrozenFeatures<'a> {
             let (values, _) = bytes.as_chunks();
             return Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect());
         }
-        let mut show = |done, of| progress(RunProgress::Embedding { done, of });
-        let values = self.encoder.embeddings(notes, windows, &mut show)?;
+        let values = self
+            .encoder
+            .embeddings(notes, windows, &mut |done, all| progress(RunProgress::Embedding { done, all }))?;
         fs::create_dir_all(self.cache).map_err(LabError::file(self.cache))?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let unfinished = path.with_extension("part");

@@ -67,12 +67,14 @@ impl LinearHead {
     /// Logits of each row of features, a value for each class.
     pub fn logits(&self, features: &[f32]) -> Vec<f32> {
         let width = self.weights.first().map_or(1, Vec::len);
-        let of = |row: &[f32]| {
+        let mut logits = Vec::with_capacity(features.len() / width * self.biases.len());
+        for row in features.chunks_exact(width) {
             let row: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
-            let logit = |(weights, bias): (&Vec<f64>, &f64)| (dot(weights, &row) + bias) as f32;
-            self.weights.iter().zip(&self.biases).map(logit).collect::<Vec<f32>>()
-        };
-        features.chunks_exact(width).flat_map(of).collect()
+            for (weights, bias) in self.weights.iter().zip(&self.biases) {
+                logits.push((dot(weights, &row) + bias) as f32);
+            }
+        }
+        logits
     }
 }
 
@@ -90,8 +92,12 @@ fn noise_norm(statistics: &Statistics) -> f64 {
 
 /// How many rows of logits are largest at their label.
 pub(crate) fn correct(logits: &[f32], labels: &[usize], classes: usize) -> usize {
-    let largest = |row: &[f32]| (0..classes).max_by(|&one, &other| row[one].total_cmp(&row[other]));
     logits.chunks_exact(classes).zip(labels).filter(|(row, label)| largest(row) == Some(**label)).count()
+}
+
+/// Where the largest value is; the last place of equal ones.
+fn largest(row: &[f32]) -> Option<usize> {
+    (0..row.len()).max_by(|&one, &other| row[one].total_cmp(&row[other]))
 }
 
 #[cfg(test)]
@@ -115,7 +121,7 @@ mod tests {
     #[test]
     fn discriminants_look_past_correlated_noise_and_means_do_not() {
         let (features, labels) = texts();
-        let statistics = Statistics::of(&features, &labels, 2, 2);
+        let statistics = Statistics::of_texts(&features, &labels, 2, 2);
         let share = |head: LinearHead| correct(&head.logits(&features), &labels, 2);
         let lda = share(LinearHead::lda(&statistics, 1e-6).expect("positive definite"));
         let means = share(LinearHead::class_mean(&statistics));
@@ -125,7 +131,7 @@ mod tests {
     #[test]
     fn noise_that_is_told_does_not_make_the_covariance_indefinite() {
         let (features, labels) = texts();
-        let exact = Statistics::of(&features, &labels, 2, 2);
+        let exact = Statistics::of_texts(&features, &labels, 2, 2);
         let wave = |at: usize| if at.is_multiple_of(2) { -40.0 } else { 40.0 };
         let values = exact.values().iter().enumerate().map(|(at, value)| value + wave(at)).collect();
         let noised = Statistics::from_values(values, 2, 2).expect("the same shape");
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn degenerate_features_are_refused_and_shrinkage_mends_them() {
-        let statistics = Statistics::of(&[1.0, 1.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0], &[0, 0, 1, 1], 2, 2);
+        let statistics = Statistics::of_texts(&[1.0, 1.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0], &[0, 0, 1, 1], 2, 2);
         assert!(matches!(LinearHead::lda(&statistics, 0.0), Err(LabError::Singular { .. })));
         assert!(LinearHead::lda(&statistics, 0.1).is_ok());
     }

@@ -1,6 +1,7 @@
 //! Ladders: one configuration in several rows, each with settings of its own, so that strategies and ablations compare.
 
 use std::fs;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,13 +51,14 @@ impl Ladder {
         let rows: Vec<RowTable> = rows.try_into().map_err(|error| LabError::config(place, error))?;
         check(&rows, only).map_err(|reason| LabError::config(place, reason))?;
         let base = toml::to_string(&table).map_err(|error| LabError::config(place, error))?;
-        let of = |row: RowTable| {
+        let mut wanted = Vec::new();
+        for row in rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name)) {
+            // The command line comes last, so that it has the last word.
             let all = [&row.set[..], settings].concat();
             let config = Config::parse(&base, &format!("{place}, row {}", row.name), &all)?;
-            Ok((row.name, config))
-        };
-        let rows = rows.into_iter().filter(|row| only.is_empty() || only.contains(&row.name));
-        Ok(Self { rows: rows.map(of).collect::<Result<_, LabError>>()? })
+            wanted.push((row.name, config));
+        }
+        Ok(Self { rows: wanted })
     }
 
     /// Every row small, to see that it runs.
@@ -78,8 +80,8 @@ impl Ladder {
         let mut all = Vec::with_capacity(self.rows.len());
         for (name, config) in &self.rows {
             begin(name);
-            let own = RunEnvironment { out: environment.out.join(name), ..environment.clone() };
-            let summary = run(config, &own, None, progress)?;
+            let of_row = RunEnvironment { out: environment.out.join(name), ..environment.clone() };
+            let summary = run(config, &of_row, None, progress)?;
             all.push(RowResult { name: name.clone(), config: config.clone(), summary });
         }
         write(&all, environment)?;
@@ -87,13 +89,10 @@ impl Ladder {
     }
 }
 
-/// Names are environment, and there is one row of each.
+/// Names are those of folders, and there is one row of each.
 fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-    let plain = |name: &&str| {
-        !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
-    };
-    if let Some(name) = names.iter().find(|name| !plain(name)) {
+    if let Some(name) = names.iter().find(|name| !is_folder_name(name)) {
         return Err(format!("the row “{name}” needs a name of letters, digits and hyphens"));
     }
     if let Some(name) = names.iter().find(|name| names.iter().filter(|other| other == name).count() > 1) {
@@ -106,44 +105,51 @@ fn check(rows: &[RowTable], only: &[String]) -> Result<(), String> {
     }
 }
 
-/// The object that a ladder ends with, and its manifest holds.
+/// Whether a name is a folder's on every system, and no path.
+fn is_folder_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+}
+
+/// The object that `cloister lab ladder --json` prints: each row with its summary.
 pub fn to_json(all: &[RowResult]) -> Value {
-    let row = |own: &RowResult| json!({ "row": own.name, "summary": own.summary.to_json(&own.config) });
-    all.iter().map(row).collect()
+    let rows = all.iter();
+    rows.map(|row| json!({ "row": row.name, "summary": row.summary.to_json(&row.config) })).collect()
 }
 
 fn write(all: &[RowResult], environment: &RunEnvironment) -> Result<(), LabError> {
-    let file = |name: &str, text: String| {
-        let path = environment.out.join(name);
-        fs::write(&path, text).map_err(LabError::file(&path))
-    };
-    file("results.csv", to_csv(all))?;
-    file("rounds.svg", plot(all, ACCURACY, RunSummary::by_round))?;
-    if all.iter().any(|own| !own.summary.consensus_by_round().is_empty()) {
-        file("consensus.svg", plot(all, CONSENSUS, RunSummary::consensus_by_round))?;
+    let folder = &environment.out;
+    write_text(&folder.join("results.csv"), &to_csv(all))?;
+    write_text(&folder.join("rounds.svg"), &plot(all, ACCURACY, RunSummary::by_round))?;
+    if all.iter().any(|row| !row.summary.consensus_by_round().is_empty()) {
+        write_text(&folder.join("consensus.svg"), &plot(all, CONSENSUS, RunSummary::consensus_by_round))?;
     }
-    let row = |own: &RowResult| {
-        let path = environment.out.join(&own.name).join("manifest.json");
+    let mut manifests = Vec::with_capacity(all.len());
+    for row in all {
+        let path = folder.join(&row.name).join("manifest.json");
         let text = fs::read(&path).map_err(LabError::file(&path))?;
         let manifest: Value =
             serde_json::from_slice(&text).map_err(|error| LabError::config("a row's manifest", error))?;
-        Ok(json!({ "row": own.name, "manifest": manifest }))
-    };
-    let manifests = all.iter().map(row).collect::<Result<Vec<Value>, LabError>>()?;
-    write_json(&environment.out.join("manifest.json"), &manifests)
+        manifests.push(json!({ "row": row.name, "manifest": manifest }));
+    }
+    write_json(&folder.join("manifest.json"), &manifests)
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), LabError> {
+    fs::write(path, text).map_err(LabError::file(path))
 }
 
 /// A line for each row, seed and round.
 fn to_csv(all: &[RowResult]) -> String {
     let mut lines = Vec::new();
-    for own in all {
-        let csv = own.summary.to_csv();
-        let mut rows = csv.lines();
-        let head = rows.next().unwrap_or_default();
+    for row in all {
+        let csv = row.summary.to_csv();
+        let mut measured = csv.lines();
+        // Every row has the same head, which is written once.
+        let head = measured.next().unwrap_or_default();
         if lines.is_empty() {
             lines.push(format!("row,{head}"));
         }
-        lines.extend(rows.map(|line| format!("{},{line}", own.name)));
+        lines.extend(measured.map(|line| format!("{},{line}", row.name)));
     }
     lines.join("\n") + "\n"
 }
@@ -156,18 +162,19 @@ const CONSENSUS: &str = "Consensus of two members on an expert, mean over member
 
 /// Shares after each round, a line for each row that has any.
 fn plot(all: &[RowResult], title: &str, by_round: fn(&RunSummary) -> Vec<(usize, f64)>) -> String {
-    let rounds = all.iter().flat_map(|own| own.summary.measured.iter().map(|seed| seed.rounds.len())).max();
-    let ticks = (0..rounds.unwrap_or(1)).map(|round| round.to_string()).collect();
-    let lines: Vec<_> = all.iter().map(|own| (own, by_round(&own.summary))).collect();
-    let lines: Vec<_> = lines.into_iter().filter(|(_, values)| !values.is_empty()).collect();
+    let seeds = all.iter().flat_map(|row| &row.summary.measured);
+    let rounds = seeds.map(|seed| seed.rounds.len()).max().unwrap_or(1);
+    let ticks = (0..rounds).map(|round| round.to_string()).collect();
+    let mut lines: Vec<_> = all.iter().map(|row| (row, by_round(&row.summary))).collect();
+    lines.retain(|(_, values)| !values.is_empty());
     let range = range(lines.iter().flat_map(|(_, values)| values).map(|(_, share)| *share));
     let frame = ChartFrame { range, width: 480.0, legend: 160.0, ticks, entries: lines.len() };
     let mut svg = frame.open(title, "round; 0 is before training");
-    for (at, (own, values)) in lines.iter().enumerate() {
+    for (at, (row, values)) in lines.iter().enumerate() {
         let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
         let style = format!("stroke=\"{colour}\" stroke-dasharray=\"{dash}\"");
         frame.line(&mut svg, values, &style);
-        frame.entry(&mut svg, at, &own.name, &style);
+        frame.entry(&mut svg, at, &row.name, &style);
     }
     svg + "</svg>\n"
 }
@@ -188,7 +195,7 @@ mod tests {
         let rows = "[[rows]]\nname = \"mean\"\nset = [\"strategy.name=FedAvg\"]\n[[rows]]\nname = \"ours\"\n";
         let ladder = parse(rows, &[]).expect("a ladder");
         let names: Vec<String> =
-            ladder.rows.iter().map(|(_, own)| own.strategy.kind.name().to_owned()).collect();
+            ladder.rows.iter().map(|(_, config)| config.strategy.kind.name().to_owned()).collect();
         assert_eq!(names, ["FedAvg", "Head"]);
         assert!(ladder.rows.iter().all(|(_, config)| config.strategy.training.num_rounds == 2));
         assert_eq!(parse(rows, &["ours"]).expect("a ladder").rows.len(), 1);

@@ -14,17 +14,17 @@ pub(crate) fn solve(
 /// Overwrites the lower triangle with `L` of `L · Lᵀ`.
 fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
     for row in 0..size {
-        let (above, own) = matrix.split_at_mut(row * size);
+        let (above, current) = matrix.split_at_mut(row * size);
         for column in 0..row {
             let other = &above[column * size..][..=column];
-            let rest = own[column] - dot(&own[..column], &other[..column]);
-            own[column] = rest / other[column];
+            let rest = current[column] - dot(&current[..column], &other[..column]);
+            current[column] = rest / other[column];
         }
-        let pivot = own[row] - dot(&own[..row], &own[..row]);
+        let pivot = current[row] - dot(&current[..row], &current[..row]);
         if pivot.is_nan() || pivot <= 0.0 {
             return None;
         }
-        own[row] = pivot.sqrt();
+        current[row] = pivot.sqrt();
     }
     Some(())
 }
@@ -33,14 +33,14 @@ fn factorise(matrix: &mut [f64], size: usize) -> Option<()> {
 fn substitute(factor: &[f64], size: usize, b: &[f64]) -> Vec<f64> {
     let mut x = b.to_vec();
     for row in 0..size {
-        let own = &factor[row * size..][..=row];
-        x[row] = (x[row] - dot(&own[..row], &x[..row])) / own[row];
+        let values = &factor[row * size..][..=row];
+        x[row] = (x[row] - dot(&values[..row], &x[..row])) / values[row];
     }
     for row in (0..size).rev() {
-        let own = &factor[row * size..][..=row];
-        x[row] /= own[row];
+        let values = &factor[row * size..][..=row];
+        x[row] /= values[row];
         let solved = x[row];
-        x[..row].iter_mut().zip(own).for_each(|(rest, value)| *rest -= value * solved);
+        x[..row].iter_mut().zip(values).for_each(|(rest, value)| *rest -= value * solved);
     }
     x
 }

@@ -121,7 +121,7 @@ fn cluster(members: usize, settings: &RoundSettings, model: &[Vec<f32>], seed: u
 }
 
 fn cosines(consensus: &[Option<u32>]) -> Vec<Option<f64>> {
-    consensus.iter().map(|own| own.map(|own| f64::from(own) / UNIT as f64)).collect()
+    consensus.iter().map(|sum| sum.map(|sum| f64::from(sum) / UNIT as f64)).collect()
 }
 
 /// The settings of the rounds that train a model.

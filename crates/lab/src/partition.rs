@@ -26,28 +26,30 @@ pub fn divide(
     seed: u64,
 ) -> Result<Vec<Vec<usize>>, PartitionError> {
     let PartitionConfig { members, alpha, minimum, .. } = *partition;
-    let mixed = || shuffled((0..texts.labels.len()).collect(), seed);
     match partition.division {
         Division::Dirichlet => return label_dirichlet(texts.labels, members, alpha, minimum, seed),
         Division::Domains => return by_domain(partition, texts.domains, seed),
-        _ => check(texts.labels.len(), members, minimum)?,
+        Division::Iid | Division::Sizes | Division::Lengths => {
+            check(texts.labels.len(), members, minimum)?;
+        }
     }
+    let mut order = shuffled((0..texts.labels.len()).collect(), seed);
     Ok(match partition.division {
-        Division::Sizes => by_size(mixed(), members, minimum),
+        Division::Sizes => by_size(order, members, minimum),
         Division::Lengths => {
-            let mut order = mixed();
+            // The sort is stable, so texts of one length stay in their random order.
             order.sort_by_key(|&text| texts.lengths[text]);
             cut(&order, &vec![1.0; members], 0)
         }
-        _ => deal(mixed(), members),
+        _ => deal(order, members),
     })
 }
 
 /// How many texts of each label each part has.
 pub(crate) fn counts(parts: &[Vec<usize>], labels: &[usize]) -> Vec<Vec<usize>> {
     let mut counts = vec![vec![0; labels.iter().max().map_or(0, |most| most + 1)]; parts.len()];
-    for (own, part) in counts.iter_mut().zip(parts) {
-        part.iter().for_each(|&text| own[labels[text]] += 1);
+    for (of_part, part) in counts.iter_mut().zip(parts) {
+        part.iter().for_each(|&text| of_part[labels[text]] += 1);
     }
     counts
 }
@@ -84,10 +86,10 @@ fn by_domain(
     let count = domains.iter().max().map_or(1, |most| most + 1);
     let mut parts = vec![Vec::new(); partition.members];
     for domain in 0..count {
-        let own: Vec<usize> = (domain..partition.members).step_by(count).collect();
+        let members: Vec<usize> = (domain..partition.members).step_by(count).collect();
         let texts: Vec<usize> = (0..domains.len()).filter(|&text| domains[text] == domain).collect();
-        check(texts.len(), own.len(), partition.minimum)?;
-        for (member, part) in own.iter().zip(deal(shuffled(texts, seed), own.len())) {
+        check(texts.len(), members.len(), partition.minimum)?;
+        for (member, part) in members.iter().zip(deal(shuffled(texts, seed), members.len())) {
             parts[*member] = part;
         }
     }
@@ -123,18 +125,18 @@ mod tests {
     fn members_of_an_iid_division_are_equally_large_and_follow_the_seed() {
         let labels: Vec<usize> = (0..103).map(|text| text % 4).collect();
         let texts = Texts { labels: &labels, domains: &[], lengths: &[] };
-        let of = |seed| divide(&partition(Division::Iid, 10), &texts, seed).expect("enough texts");
-        let parts = of(1);
+        let divided = |seed| divide(&partition(Division::Iid, 10), &texts, seed).expect("enough texts");
+        let parts = divided(1);
         let mut all = parts.concat();
         all.sort_unstable();
         assert_eq!(all, (0..103).collect::<Vec<_>>());
         assert!(parts.iter().all(|part| (10..=11).contains(&part.len())));
-        assert_eq!(of(1), parts);
-        assert_ne!(of(2), parts);
+        assert_eq!(divided(1), parts);
+        assert_ne!(divided(2), parts);
         let counts = counts(&parts, &labels);
-        let of_label = |label: usize| counts.iter().map(|own| own[label]).sum::<usize>();
+        let of_label = |label: usize| counts.iter().map(|of_part| of_part[label]).sum::<usize>();
         assert_eq!([0, 1, 2, 3].map(of_label), [26, 26, 26, 25]);
-        assert!(counts.iter().zip(&parts).all(|(own, part)| own.iter().sum::<usize>() == part.len()));
+        assert!(counts.iter().zip(&parts).all(|(of_part, part)| of_part.iter().sum::<usize>() == part.len()));
     }
 
     #[test]
@@ -154,8 +156,8 @@ mod tests {
         let (labels, lengths): (Vec<usize>, Vec<usize>) =
             (0..403).map(|text| (text % 4, text * 17 % 403)).unzip();
         let texts = Texts { labels: &labels, domains: &[], lengths: &lengths };
-        let of = |division| divide(&partition(division, 10), &texts, 1).expect("enough texts");
-        let (sizes, bands) = (of(Division::Sizes), of(Division::Lengths));
+        let divided = |division| divide(&partition(division, 10), &texts, 1).expect("enough texts");
+        let (sizes, bands) = (divided(Division::Sizes), divided(Division::Lengths));
         for parts in [&sizes, &bands] {
             let mut all = parts.concat();
             all.sort_unstable();

@@ -9,10 +9,10 @@ use crate::results::MeasuredRound;
 pub enum RunProgress {
     /// Texts pass through the frozen layers, in windows.
     Embedding {
-        /// Windows that have.
+        /// Windows that have passed.
         done: usize,
         /// All windows.
-        of: usize,
+        all: usize,
     },
     /// A seed begins.
     Seed {
@@ -27,8 +27,8 @@ pub enum RunProgress {
         round: usize,
         /// The member, from 1.
         member: usize,
-        /// Members.
-        of: usize,
+        /// How many members train.
+        members: usize,
     },
     /// Members' updates of some blocks were longer than what masks leave room for.
     Clipped {
@@ -37,7 +37,7 @@ pub enum RunProgress {
         /// Blocks that were clipped, of all members.
         blocks: usize,
         /// All blocks of all members.
-        of: usize,
+        all: usize,
     },
     /// Classes of the texts may be meant to be one.
     Twins(Twins),

@@ -95,36 +95,45 @@ impl RunSummary {
     pub(crate) fn new(measured: Vec<SeedResult>) -> Self {
         let count = measured.len() as f64;
         let mean = measured.iter().map(SeedResult::last).sum::<f64>() / count;
-        let squares: f64 = measured.iter().map(|own| (own.last() - mean).powi(2)).sum();
+        let squares: f64 = measured.iter().map(|seed| (seed.last() - mean).powi(2)).sum();
         let std = if measured.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
         Self { measured, mean, std }
     }
 
     /// Accuracy after each round that was measured, the mean over seeds.
     pub fn by_round(&self) -> Vec<(usize, f64)> {
-        let rounds = self.measured.iter().map(|own| own.rounds.len()).min().unwrap_or(0);
-        let mean = |round: usize| {
-            let all = self.measured.iter().map(|own| own.rounds[round].accuracy);
-            Some((round, all.sum::<Option<f64>>()? / self.measured.len() as f64))
-        };
-        (0..rounds).filter_map(mean).collect()
+        let rounds = self.measured.iter().map(|seed| seed.rounds.len()).min().unwrap_or(0);
+        let mut means = Vec::new();
+        for round in 0..rounds {
+            let accuracies = self.measured.iter().map(|seed| seed.rounds[round].accuracy);
+            // The sum is none if any is: before training there may be no head to measure.
+            if let Some(sum) = accuracies.sum::<Option<f64>>() {
+                means.push((round, sum / self.measured.len() as f64));
+            }
+        }
+        means
     }
 
     /// Consensus of two members after each round, the mean over members and seeds; empty of strategies without scores.
     pub fn consensus_by_round(&self) -> Vec<(usize, f64)> {
-        let rounds = self.measured.iter().map(|own| own.rounds.len()).max().unwrap_or(0);
-        let mean_of = |round: usize| {
-            let of_seed = |own: &SeedResult| own.rounds.get(round).and_then(|round| round.consensus.clone());
-            let all: Vec<f64> = self.measured.iter().filter_map(of_seed).flatten().flatten().collect();
-            (!all.is_empty()).then(|| (round, mean(&all)))
-        };
-        (0..rounds).filter_map(mean_of).collect()
+        let rounds = self.measured.iter().map(|seed| seed.rounds.len()).max().unwrap_or(0);
+        let mut means = Vec::new();
+        for round in 0..rounds {
+            let measured = self.measured.iter().filter_map(|seed| seed.rounds.get(round));
+            let consensus = measured.filter_map(|round| round.consensus.as_deref());
+            let known: Vec<f64> = consensus.flatten().flatten().copied().collect();
+            if !known.is_empty() {
+                means.push((round, mean(&known)));
+            }
+        }
+        means
     }
 
     /// Experts whose cohort was not everyone, the mean over seeds and rounds; none of strategies without cohorts.
     pub fn aligned(&self) -> Option<f64> {
-        let rounds = self.measured.iter().flat_map(|own| &own.rounds);
-        let aligned: Vec<f64> = rounds.filter_map(|round| round.aligned).map(|own| own as f64).collect();
+        let rounds = self.measured.iter().flat_map(|seed| &seed.rounds);
+        let aligned: Vec<f64> =
+            rounds.filter_map(|round| round.aligned).map(|experts| experts as f64).collect();
         (!aligned.is_empty()).then(|| mean(&aligned))
     }
 
@@ -138,7 +147,7 @@ impl RunSummary {
             "division": partition.division,
             "alpha": (partition.division == Division::Dirichlet).then_some(partition.alpha),
             "members": partition.members,
-            "rounds": self.measured.first().map_or(0, |own| own.rounds.len().saturating_sub(1)),
+            "rounds": self.measured.first().map_or(0, |seed| seed.rounds.len().saturating_sub(1)),
             "seeds": partition.seeds,
             "aligned_experts": self.aligned(),
             "accuracy": { "mean": self.mean, "std": self.std },
@@ -151,35 +160,55 @@ impl RunSummary {
     /// The ε of DP-SGD alone, at the configuration's δ, for the texts of the member that has the fewest; none without
     /// private training. Routing, sketches and counts, which strategies may use too, are not in it.
     pub fn epsilon_of_training(&self, config: &Config) -> Option<f64> {
-        let texts = self.measured.iter().flat_map(|own| &own.labels).map(|own| own.iter().sum());
-        private::epsilon(&config.strategy.training, texts.min()?)
+        let members = self.measured.iter().flat_map(|seed| &seed.labels);
+        let fewest = members.map(|labels| labels.iter().sum()).min()?;
+        private::epsilon(&config.strategy.training, fewest)
     }
 
     /// The largest ε over seeds of the head from sums alone, by the members' ledgers; none where it carries no noise.
     pub fn epsilon_of_head(&self) -> Option<f64> {
-        self.measured.iter().filter_map(|own| own.epsilon_of_head).max_by(f64::total_cmp)
+        self.measured.iter().filter_map(|seed| seed.epsilon_of_head).max_by(f64::total_cmp)
     }
 
     /// A line for each seed and round.
     pub fn to_csv(&self) -> String {
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
         let mut lines =
             vec!["seed,round,accuracy,loss,aligned_experts,left_out,head_without,consensus".to_owned()];
-        for own in &self.measured {
-            lines.extend(own.rounds.iter().map(|round| {
-                let aligned = round.aligned.map_or(String::new(), |aligned| aligned.to_string());
-                let consensus = round.consensus.iter().flatten();
-                let consensus: Vec<String> =
-                    consensus.map(|own| own.map_or("-".to_owned(), |own| format!("{own:.3}"))).collect();
-                let (accuracy, loss) = (number(round.accuracy), number(round.loss));
-                let [left_out, head] = [&round.left_out, &round.head_without]
-                    .map(|own| own.iter().flatten().map(usize::to_string).collect::<Vec<_>>().join(" "));
-                let (round, consensus) = (round.round, consensus.join(" "));
-                format!("{},{round},{accuracy},{loss},{aligned},{left_out},{head},{consensus}", own.seed)
-            }));
+        for seed in &self.measured {
+            lines.extend(seed.rounds.iter().map(|round| round.to_csv(seed.seed)));
         }
         lines.join("\n") + "\n"
     }
+}
+
+impl MeasuredRound {
+    /// The round as a line; what was not measured is empty, and a member without a consensus has a hyphen.
+    fn to_csv(&self, seed: u64) -> String {
+        let mut consensus = Vec::new();
+        for member in self.consensus.iter().flatten() {
+            consensus.push(member.map_or("-".to_owned(), |consensus| format!("{consensus:.3}")));
+        }
+        let fields = [
+            seed.to_string(),
+            self.round.to_string(),
+            number(self.accuracy),
+            number(self.loss),
+            self.aligned.map_or(String::new(), |experts| experts.to_string()),
+            spaced(self.left_out.as_deref()),
+            spaced(self.head_without.as_deref()),
+            consensus.join(" "),
+        ];
+        fields.join(",")
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or(String::new(), |value| format!("{value:.4}"))
+}
+
+/// Numbers with spaces between them.
+fn spaced(numbers: Option<&[usize]>) -> String {
+    numbers.unwrap_or_default().iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -189,7 +218,7 @@ fn mean(values: &[f64]) -> f64 {
 /// What an earlier run measured with a seed, if it was this run.
 pub(crate) fn resume(path: &Path, run: &str) -> Option<SeedResult> {
     let text = fs::read(path).ok()?;
-    serde_json::from_slice(&text).ok().filter(|own: &SeedResult| own.run == run)
+    serde_json::from_slice(&text).ok().filter(|result: &SeedResult| result.run == run)
 }
 
 /// Writes an object with a line end.

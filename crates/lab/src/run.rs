@@ -34,7 +34,7 @@ pub fn run(
     if environment.trainer.is_some() {
         program::check(config)?;
     }
-    let files = Files::of(config, &environment.data, test);
+    let files = Files::of_config(config, &environment.data, test);
     fs::create_dir_all(&environment.out).map_err(LabError::file(&environment.out))?;
     let digests = file_digests(&files)?;
     let text = toml::to_string(config).map_err(|error| LabError::config("the configuration", error))?;
@@ -111,7 +111,7 @@ pub fn sketches(
 ) -> Result<Vec<Degradation>, LabError> {
     let mut config = config.clone();
     config.head.kind = HeadKind::None;
-    let files = Files::of(&config, &environment.data, None);
+    let files = Files::of_config(&config, &environment.data, None);
     let texts = TextRun::new(&config, &files, environment, progress)?;
     let mut comparisons = Vec::new();
     for &seed in &config.partition.seeds {

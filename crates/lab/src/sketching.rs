@@ -5,7 +5,7 @@
 //! compared is who aligns.
 
 use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score};
-use cloister_experts::LocalResult;
+use cloister_alignment::score::ExpertSketch;
 use cloister_gate::prepare;
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::plan::{RoundSettings, SKETCH_CLIP_STEPS, SKETCH_COORDINATES};
@@ -70,24 +70,25 @@ pub fn mean(comparisons: &[Vec<Degradation>]) -> Vec<Degradation> {
         return Vec::new();
     };
     let count = comparisons.len() as f64;
-    let of = |at: usize, value: fn(&Degradation) -> f64| {
-        comparisons.iter().map(|rows| value(&rows[at])).sum::<f64>() / count
-    };
-    let row = |(at, row): (usize, &Degradation)| Degradation {
-        judged_alike: of(at, |row| row.judged_alike),
-        overlap: of(at, |row| row.overlap),
-        ..*row
-    };
-    first.iter().enumerate().map(row).collect()
+    let mut means = Vec::with_capacity(first.len());
+    for (at, row) in first.iter().enumerate() {
+        let judged_alike: f64 = comparisons.iter().map(|rows| rows[at].judged_alike).sum();
+        let overlap: f64 = comparisons.iter().map(|rows| rows[at].overlap).sum();
+        means.push(Degradation { judged_alike: judged_alike / count, overlap: overlap / count, ..*row });
+    }
+    means
 }
 
 /// Each expert's members as they are.
 fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<TrainedExpert>> {
-    let of = |shape: &&BlockShape| match shape.kind {
-        BlockKind::Expert { layer, expert } => updates.roles(shape, layer, expert),
-        _ => Vec::new(),
-    };
-    experts.iter().map(of).collect()
+    let mut roles = Vec::with_capacity(experts.len());
+    for shape in experts {
+        roles.push(match shape.kind {
+            BlockKind::Expert { layer, expert } => updates.roles(shape, layer, expert),
+            _ => Vec::new(),
+        });
+    }
+    roles
 }
 
 /// Each expert's members as their noised sketches have them.
@@ -101,23 +102,28 @@ fn sketched_roles(
     let plan = plan(settings, updates.global, updates.round);
     let model = Model::new(updates.global.values().to_vec());
     let mut accounts = Accounts::open(updates.results.len())?;
-    let announce = |(member, result): (usize, &LocalResult)| {
+    let mut roles = vec![Vec::with_capacity(updates.results.len()); experts.len()];
+    for (member, result) in updates.results.iter().enumerate() {
         let permit = accounts.permit(member, &plan)?;
-        let (mut contribution, _) = prepare(&plan, &model, result, permit, &mut random)?;
-        Ok(std::mem::take(&mut contribution.sketches))
-    };
-    let announced = updates.results.iter().enumerate().map(announce).collect::<Result<Vec<_>, LabError>>()?;
-    let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
-    let of = |shape: &&BlockShape| {
-        let sketches = announced.iter().filter_map(|own| own.get(&shape.id));
-        let role = |sketch: &cloister_alignment::score::ExpertSketch| TrainedExpert {
-            region: floats(&sketch.region),
-            update: floats(&sketch.update),
-            tokens: f64::from(sketch.tokens),
-        };
-        sketches.map(role).collect()
-    };
-    Ok(experts.iter().map(of).collect())
+        let (contribution, _) = prepare(&plan, &model, result, permit, &mut random)?;
+        for (shape, members) in experts.iter().zip(&mut roles) {
+            members.extend(contribution.sketches.get(&shape.id).map(sketched_role));
+        }
+    }
+    Ok(roles)
+}
+
+/// A sketch in the place of what it stands for. Scores compare directions, so its unit does not matter.
+fn sketched_role(sketch: &ExpertSketch) -> TrainedExpert {
+    TrainedExpert {
+        region: floats(&sketch.region),
+        update: floats(&sketch.update),
+        tokens: f64::from(sketch.tokens),
+    }
+}
+
+fn floats(values: &[i16]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
 }
 
 /// Who aligns on each expert.
@@ -126,43 +132,54 @@ fn cohorts(
     experts: &[&BlockShape],
     roles: &[Vec<TrainedExpert>],
 ) -> Vec<Vec<bool>> {
-    let layer = |shape: &BlockShape| match shape.kind {
+    let mut cohorts = Vec::with_capacity(experts.len());
+    for (shape, members) in experts.iter().zip(roles) {
+        let mut of_layer: Vec<&TrainedExpert> = Vec::new();
+        for (other, roles) in experts.iter().zip(roles) {
+            if layer(other) == layer(shape) {
+                of_layer.extend(roles.iter().filter(|role| !role.region.is_empty()));
+            }
+        }
+        let common = common_direction(of_layer.into_iter(), &settings.scoring);
+        cohorts.push(score(members, &common, &settings.scoring, Gate::Both).aligned);
+    }
+    cohorts
+}
+
+fn layer(shape: &BlockShape) -> Option<u16> {
+    match shape.kind {
         BlockKind::Expert { layer, .. } => Some(layer),
         _ => None,
-    };
-    let of = |(shape, own): (&&BlockShape, &Vec<TrainedExpert>)| {
-        let same = experts.iter().zip(roles).filter(|(other, _)| layer(other) == layer(shape));
-        let all: Vec<&TrainedExpert> =
-            same.flat_map(|(_, roles)| roles).filter(|role| !role.region.is_empty()).collect();
-        let common = common_direction(all.into_iter(), &settings.scoring);
-        score(own, &common, &settings.scoring, Gate::Both).aligned
-    };
-    experts.iter().zip(roles).map(of).collect()
+    }
 }
 
 /// Members judged alike, and the overlap of cohorts, both as means over experts.
 fn agreement(truth: &[Vec<bool>], other: &[Vec<bool>]) -> (f64, f64) {
-    let share = |hits: usize, of: usize| if of == 0 { 1.0 } else { hits as f64 / of as f64 };
-    let of = |(one, two): (&Vec<bool>, &Vec<bool>)| {
-        let pairs = || one.iter().zip(two);
-        let alike = pairs().filter(|(a, b)| a == b).count();
-        let (both, either) =
-            (pairs().filter(|(a, b)| **a && **b).count(), pairs().filter(|(a, b)| **a || **b));
-        (share(alike, one.len()), share(both, either.count()))
-    };
-    let count = truth.len().max(1) as f64;
-    let sums = truth.iter().zip(other).map(of).fold((0.0, 0.0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
-    (sums.0 / count, sums.1 / count)
+    let (mut judged_alike, mut overlap) = (0.0, 0.0);
+    for (one, two) in truth.iter().zip(other) {
+        let count =
+            |holds: fn(bool, bool) -> bool| one.iter().zip(two).filter(|(a, b)| holds(**a, **b)).count();
+        judged_alike += share(count(|a, b| a == b), one.len());
+        overlap += share(count(|a, b| a && b), count(|a, b| a || b));
+    }
+    let experts = truth.len().max(1) as f64;
+    (judged_alike / experts, overlap / experts)
+}
+
+/// A share of `total`; of nothing it is 1, because two empty cohorts agree.
+fn share(hits: usize, total: usize) -> f64 {
+    if total == 0 { 1.0 } else { hits as f64 / total as f64 }
 }
 
 /// Cohorts drawn at random, each as large as the true one.
 fn chance(truth: &[Vec<bool>], seed: u64) -> Degradation {
-    let draw = |(expert, own): (usize, &Vec<bool>)| {
-        let order = shuffled((0..own.len()).collect(), seed_for(seed, Purpose::ChanceCohort { expert }));
-        let count = own.iter().filter(|is_in| **is_in).count();
-        (0..own.len()).map(|member| order[..count].contains(&member)).collect()
-    };
-    let drawn: Vec<Vec<bool>> = truth.iter().enumerate().map(draw).collect();
+    let mut drawn: Vec<Vec<bool>> = Vec::with_capacity(truth.len());
+    for (expert, cohort) in truth.iter().enumerate() {
+        let members = cohort.len();
+        let order = shuffled((0..members).collect(), seed_for(seed, Purpose::ChanceCohort { expert }));
+        let count = cohort.iter().filter(|is_in| **is_in).count();
+        drawn.push((0..members).map(|member| order[..count].contains(&member)).collect());
+    }
     let (judged_alike, overlap) = agreement(truth, &drawn);
     Degradation { coordinates: 0, noise: 0.0, judged_alike, overlap }
 }
@@ -181,8 +198,8 @@ pub fn plot(rows: &[Degradation]) -> String {
     let title = "Overlap of cohorts from sketches with cohorts from the vectors, by size of sketch";
     let mut svg = frame.open(title, "noise on a coordinate, share of the clip");
     for (coordinates, colour) in SKETCH_COORDINATES.iter().zip(COLOURS) {
-        let own = rows.iter().filter(|row| row.coordinates == *coordinates);
-        let overlaps: Vec<(usize, f64)> = own.map(|row| row.overlap).enumerate().collect();
+        let of_size = rows.iter().filter(|row| row.coordinates == *coordinates);
+        let overlaps: Vec<(usize, f64)> = of_size.map(|row| row.overlap).enumerate().collect();
         frame.line(&mut svg, &overlaps, &format!("stroke=\"{colour}\""));
         frame.label(
             &mut svg,

@@ -24,7 +24,7 @@ impl Statistics {
     ///
     /// # Panics
     /// Where there are not as many rows of features as labels, or a label is no class.
-    pub fn of(features: &[f32], labels: &[usize], classes: usize, width: usize) -> Self {
+    pub fn of_texts(features: &[f32], labels: &[usize], classes: usize, width: usize) -> Self {
         assert_eq!(features.len(), labels.len() * width, "one row of features for each text");
         let mut values = vec![0.0; classes * (1 + width)];
         for (row, &label) in features.chunks_exact(width).zip(labels) {
@@ -65,9 +65,14 @@ impl Statistics {
     /// The total of several members' statistics of one shape; `None` for no member.
     pub fn total(all: &[Self]) -> Option<Self> {
         let first = all.first()?;
-        let sum = |at: usize| all.iter().map(|own| f64::from(own.values[at])).sum::<f64>() as f32;
-        let values = (0..first.values.len()).map(sum).collect();
-        let noise = all.iter().map(|own| own.noise.powi(2)).sum::<f64>().sqrt();
+        // In 64 bits, so that the total of many members is rounded once.
+        let mut sums = vec![0.0; first.values.len()];
+        for member in all {
+            sums.iter_mut().zip(&member.values).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+        let values = sums.into_iter().map(|sum| sum as f32).collect();
+        // Variances of independent noises add up.
+        let noise = all.iter().map(|member| member.noise.powi(2)).sum::<f64>().sqrt();
         Some(Self { classes: first.classes, width: first.width, values, noise })
     }
 
@@ -115,8 +120,8 @@ impl Statistics {
             let (mean, share) = (self.mean(class), self.count(class) / texts);
             for row in 0..width {
                 let factor = share * mean[row];
-                let own = &mut matrix[row * width..][..width];
-                own.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= factor * mean);
+                let values = &mut matrix[row * width..][..width];
+                values.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= factor * mean);
             }
         }
         matrix
@@ -135,9 +140,9 @@ mod tests {
     fn sums_of_parts_are_the_whole_s_statistics() {
         let features: Vec<f32> = (0..40).map(|at| ((at * 7 % 11) as f32 - 5.0) / 5.0).collect();
         let labels: Vec<usize> = (0..10).map(|text| text % 3).collect();
-        let whole = Statistics::of(&features, &labels, 3, 4);
+        let whole = Statistics::of_texts(&features, &labels, 3, 4);
         let parts = [0..2, 2..7, 7..10]
-            .map(|part| Statistics::of(&features[part.start * 4..part.end * 4], &labels[part], 3, 4));
+            .map(|part| Statistics::of_texts(&features[part.start * 4..part.end * 4], &labels[part], 3, 4));
         let total = Statistics::total(&parts).expect("three parts");
         assert!(total.values().iter().zip(whole.values()).all(|(a, b)| (a - b).abs() < 1e-5));
         assert_eq!((whole.count(0), whole.texts()), (4.0, 10.0));
@@ -147,7 +152,7 @@ mod tests {
     fn the_covariance_is_within_the_classes() {
         // Two classes far apart that vary along one axis each.
         let features = [1.0, 0.0, 3.0, 0.0, -5.0, 2.0, -5.0, 4.0];
-        let statistics = Statistics::of(&features, &[0, 0, 1, 1], 2, 2);
+        let statistics = Statistics::of_texts(&features, &[0, 0, 1, 1], 2, 2);
         assert_eq!(statistics.mean(0), [2.0, 0.0]);
         let covariance = statistics.covariance();
         let expected = [0.5, 0.0, 0.0, 0.5];

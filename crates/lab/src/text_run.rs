@@ -78,26 +78,26 @@ impl<'a> TextRun<'a> {
         checkpoints: &Checkpoints,
         progress: &mut dyn FnMut(RunProgress),
     ) -> Result<SeedOutcome, LabError> {
-        let setting = self.setting(seed)?;
-        let before = self.before_training(&setting);
+        let data = self.seed_data(seed)?;
+        let before = self.before_training(&data);
         let learners = match (&self.hidden, &self.environment.trainer) {
-            (Some(hidden), _) => Some(self.classifiers(hidden, &setting)?),
+            (Some(hidden), _) => Some(self.classifiers(hidden, &data)?),
             (None, Some(program)) if self.config.strategy.trains() => {
-                Some(self.program_learners(program, &setting, seed)?)
+                Some(self.program_learners(program, &data, seed)?)
             }
             _ => None,
         };
         let rounds = match learners {
             Some(learners) => {
-                self.federation(learners, &setting, seed)?.rounds(before, checkpoints, progress)?
+                self.federation(learners, &data, seed)?.rounds(before, checkpoints, progress)?
             }
             None => {
                 progress(RunProgress::Measured(before.clone()));
                 vec![before]
             }
         };
-        let labels = counts(&setting.parts, &self.dataset.labels);
-        Ok(SeedOutcome { labels, rounds, epsilon_of_head: setting.epsilon_of_head })
+        let labels = counts(&data.parts, &self.dataset.labels);
+        Ok(SeedOutcome { labels, rounds, epsilon_of_head: data.epsilon_of_head })
     }
 
     /// Trains in the clear, and compares cohorts from sketches with those from what the last round yielded.
@@ -109,8 +109,8 @@ impl<'a> TextRun<'a> {
         let hidden = self.hidden.as_ref().ok_or_else(|| {
             LabError::config("strategy", "a strategy that trains, and at least one round of it, are needed")
         })?;
-        let setting = self.setting(seed)?;
-        let mut federation = self.federation(self.classifiers(hidden, &setting)?, &setting, seed)?;
+        let data = self.seed_data(seed)?;
+        let mut federation = self.federation(self.classifiers(hidden, &data)?, &data, seed)?;
         let mut strategy = federation.strategy();
         let last = self.config.strategy.training.num_rounds;
         for round in 1..last {
@@ -122,7 +122,7 @@ impl<'a> TextRun<'a> {
         compare(&federation.settings(false), &updates, seed)
     }
 
-    fn setting(&self, seed: u64) -> Result<SeedData, LabError> {
+    fn seed_data(&self, seed: u64) -> Result<SeedData, LabError> {
         let split = self.dataset.split(seed)?;
         let parts = self.parts(&split.train, seed)?;
         let (total, epsilon_of_head) = self.statistics(&parts, seed)?;
@@ -139,13 +139,10 @@ impl<'a> TextRun<'a> {
         if self.config.strategy.kind.settings().pools_data() {
             return Ok(vec![train.to_vec()]);
         }
-        let of =
-            |trait_of: &dyn Fn(usize) -> usize| train.iter().map(|&text| trait_of(text)).collect::<Vec<_>>();
-        let texts = Texts {
-            labels: &self.labels(train),
-            domains: &of(&|text| self.dataset.domains[text]),
-            lengths: &of(&|text| self.dataset.notes[text].text.len()),
-        };
+        let domains: Vec<usize> = train.iter().map(|&text| self.dataset.domains[text]).collect();
+        let lengths: Vec<usize> = train.iter().map(|&text| self.dataset.notes[text].text.len()).collect();
+        let texts = Texts { labels: &self.labels(train), domains: &domains, lengths: &lengths };
+        // The division numbers the texts that it was given, and not those of the data set.
         let parts = divide(&self.config.partition, &texts, seed_for(seed, Purpose::Division))?;
         Ok(parts.iter().map(|part| part.iter().map(|&text| train[text]).collect()).collect())
     }
@@ -154,8 +151,8 @@ impl<'a> TextRun<'a> {
         texts.iter().map(|&text| self.dataset.labels[text]).collect()
     }
 
-    /// What a member takes its texts' classes for: those of the last `partition.miscoded` members are off by one.
-    fn believed(&self, member: usize, texts: &[usize]) -> Vec<usize> {
+    /// The classes that a member takes its texts to have: those of the last `partition.miscoded` members are off by one.
+    fn assigned_labels(&self, member: usize, texts: &[usize]) -> Vec<usize> {
         let PartitionConfig { members, miscoded, .. } = self.config.partition;
         let shift = usize::from(member + miscoded >= members);
         self.labels(texts).into_iter().map(|label| (label + shift) % self.dataset.classes.len()).collect()
@@ -175,10 +172,11 @@ impl<'a> TextRun<'a> {
             return Ok((None, None));
         }
         let classes = self.dataset.classes.len();
-        let of = |(member, part): (usize, &Vec<usize>)| {
-            Statistics::of(&self.rows(part), &self.believed(member, part), classes, self.width)
-        };
-        let members: Vec<Statistics> = parts.iter().enumerate().map(of).collect();
+        let mut members = Vec::with_capacity(parts.len());
+        for (member, part) in parts.iter().enumerate() {
+            let labels = self.assigned_labels(member, part);
+            members.push(Statistics::of_texts(&self.rows(part), &labels, classes, self.width));
+        }
         if !self.config.secure {
             return Ok((Statistics::total(&members), None));
         }
@@ -186,25 +184,25 @@ impl<'a> TextRun<'a> {
         Ok(total.map_or((None, None), |total| (Some(total.statistics), total.epsilon)))
     }
 
-    fn before_training(&self, setting: &SeedData) -> MeasuredRound {
-        let texts = &setting.held_out;
-        let right = setting.head.as_ref().map(|head| {
+    fn before_training(&self, data: &SeedData) -> MeasuredRound {
+        let texts = &data.held_out;
+        let right = data.head.as_ref().map(|head| {
             correct(&head.logits(&self.rows(texts)), &self.labels(texts), self.dataset.classes.len())
         });
         MeasuredRound::before(right.map(|right| right as f64 / texts.len() as f64))
     }
 
     /// The members with the built-in trainer.
-    fn classifiers(&self, hidden: &Features, setting: &SeedData) -> Result<Box<dyn Learners + '_>, LabError> {
-        let (parts, classes) = (&setting.parts, self.dataset.classes.len());
+    fn classifiers(&self, hidden: &Features, data: &SeedData) -> Result<Box<dyn Learners + '_>, LabError> {
+        let (parts, classes) = (&data.parts, self.dataset.classes.len());
         let mut trainers = Vec::with_capacity(parts.len());
         for (member, part) in parts.iter().enumerate() {
-            let labels = self.believed(member, part);
-            let prior = self.prior(&labels, setting.total.as_ref());
-            let own = self.beneath(hidden, setting, part, Some(&prior))?.with_labels(&labels)?;
-            trainers.push(Trainer::new(&self.encoder, own));
+            let labels = self.assigned_labels(member, part);
+            let prior = self.prior(&labels, data.total.as_ref());
+            let features = self.with_offsets(hidden, data, part, Some(&prior))?.with_labels(&labels)?;
+            trainers.push(Trainer::new(&self.encoder, features));
         }
-        let test = self.beneath(hidden, setting, &setting.held_out, None)?;
+        let test = self.with_offsets(hidden, data, &data.held_out, None)?;
         Ok(Box::new(Classifiers { training: &self.config.strategy.training, classes, trainers, test }))
     }
 
@@ -212,14 +210,14 @@ impl<'a> TextRun<'a> {
     fn program_learners(
         &self,
         program: &TrainerProgram,
-        setting: &SeedData,
+        data: &SeedData,
         seed: u64,
     ) -> Result<Box<dyn Learners + '_>, LabError> {
-        let mut members = Vec::with_capacity(setting.parts.len());
-        for (member, part) in setting.parts.iter().enumerate() {
-            members.push(self.labelled_texts(part, &self.believed(member, part)));
+        let mut members = Vec::with_capacity(data.parts.len());
+        for (member, part) in data.parts.iter().enumerate() {
+            members.push(self.labelled_texts(part, &self.assigned_labels(member, part)));
         }
-        let held_out = self.labelled_texts(&setting.held_out, &self.labels(&setting.held_out));
+        let held_out = self.labelled_texts(&data.held_out, &self.labels(&data.held_out));
         let model = (&self.model, self.environment.minilm.as_path());
         let folder = self.environment.out.join(format!("seed-{seed}.trainer"));
         Ok(Box::new(ProgramLearners::new(program, model, &members, &held_out, folder)?))
@@ -237,10 +235,10 @@ impl<'a> TextRun<'a> {
     fn federation<'b>(
         &'b self,
         learners: Box<dyn Learners + 'b>,
-        setting: &SeedData,
+        data: &SeedData,
         seed: u64,
     ) -> Result<Federation<'b>, LabError> {
-        let sizes: Vec<usize> = setting.parts.iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = data.parts.iter().map(Vec::len).collect();
         Ok(Federation {
             config: self.config,
             learners,
@@ -250,17 +248,18 @@ impl<'a> TextRun<'a> {
         })
     }
 
-    /// Texts with the head's logits beneath the model's, and a prior where they are trained on.
-    fn beneath(
+    /// Features of texts with what is added to the model's logits: those of the head from sums, and the class prior of a
+    /// member that trains on them.
+    fn with_offsets(
         &self,
         hidden: &Features,
-        setting: &SeedData,
+        data: &SeedData,
         texts: &[usize],
         prior: Option<&[f32]>,
     ) -> Result<Features, LabError> {
         let classes = self.dataset.classes.len();
         let temper = self.config.head.temper as f32;
-        let logits = match &setting.head {
+        let logits = match &data.head {
             Some(head) => head.logits(&self.rows(texts)),
             None => vec![0.0; texts.len() * classes],
         };
@@ -284,12 +283,14 @@ impl<'a> TextRun<'a> {
         if !self.config.strategy.training.balanced {
             return vec![0.0; classes];
         }
-        let log_share = |class: usize| {
-            let own = labels.iter().filter(|&&label| label == class).count();
-            let own = (own as f64 + 1.0) / (labels.len() + classes) as f64;
-            let all = total.map_or(1.0, |total| total.count(class).max(1.0) / total.texts());
-            (own / all).ln() as f32
-        };
-        (0..classes).map(log_share).collect()
+        let mut prior = Vec::with_capacity(classes);
+        for class in 0..classes {
+            let count = labels.iter().filter(|&&label| label == class).count();
+            // One text more of each class, so that a class without texts has no share of 0, whose logarithm is infinite.
+            let share = (count as f64 + 1.0) / (labels.len() + classes) as f64;
+            let overall = total.map_or(1.0, |total| total.count(class).max(1.0) / total.texts());
+            prior.push((share / overall).ln() as f32);
+        }
+        prior
     }
 }

@@ -55,7 +55,7 @@ pub fn total_statistics(
     let Some(first) = members.first() else {
         return Ok(None);
     };
-    let sum = Sum::of(config, members);
+    let sum = Sum::for_members(config, members);
     let settings = settings(config, vec![sum.planned], true, run_seed);
     let length = first.values().len();
     let consortium = seed_for(run_seed, Purpose::HeadConsortium { round });
@@ -64,17 +64,15 @@ pub fn total_statistics(
     let mut random = ChaCha20Rng::seed_from_u64(noise_seed);
     let mut contributions = Vec::with_capacity(members.len());
     let epsilon = sum.charge(members.len())?;
-    for own in members {
-        contributions.push(sum.contribution(own, &mut random)?);
+    for statistics in members {
+        contributions.push(sum.contribution(statistics, &mut random)?);
     }
     let mean = masked.round(contributions)?.model.remove(0);
     let texts = sum.mean_texts * members.len() as f64;
     let total = mean.into_iter().map(|value| (f64::from(value) * texts) as f32).collect();
-    let of = |statistics: Statistics| Total {
-        statistics: statistics.noised_by(sum.deviation(members.len())),
-        epsilon,
-    };
-    Ok(Statistics::from_values(total, first.classes(), first.width()).map(of))
+    let total = Statistics::from_values(total, first.classes(), first.width());
+    let noise = sum.deviation(members.len());
+    Ok(total.map(|total| Total { statistics: total.noised_by(noise), epsilon }))
 }
 
 /// How the members' statistics are summed.
@@ -90,7 +88,7 @@ impl Sum {
     /// Features have norm 1 a layer, so the statistics of one text are no longer than `sqrt(1 + L + L·(L + 1)/2)` for `L`
     /// layers. The largest member's share of the texts, rounded up, bounds how often that counts. Without noise, steps
     /// are as fine as the ring allows: their rounding must stay small against the shrinkage.
-    fn of(config: &Config, members: &[Statistics]) -> Self {
+    fn for_members(config: &Config, members: &[Statistics]) -> Self {
         let layers = members[0].width().div_ceil(HIDDEN) as f64;
         let texts: Vec<f64> = members.iter().map(Statistics::texts).collect();
         let mean_texts = texts.iter().sum::<f64>() / texts.len() as f64;
@@ -111,15 +109,22 @@ impl Sum {
             // With a text more or less each coordinate is rounded by less than a step, to one side or the other (`MASK-07`).
             _ => unit / scale.step() + 2.0 * (length as f64).sqrt(),
         });
-        let of = |noise: HeadNoise| noise.noise_multiplier * sensitivity / f64::from(HONEST_NOISES).sqrt();
-        let noise_steps = noise.map_or(0, |noise| of(noise).ceil() as u32);
+        // Each member adds a part of the noise; three honest members' parts together have the multiplier.
+        let noise_steps = noise.map_or(0, |noise| {
+            (noise.noise_multiplier * sensitivity / f64::from(HONEST_NOISES).sqrt()).ceil() as u32
+        });
         let shape = BlockShape { id: BlockId(0), kind: BlockKind::Shared, length };
         Self { planned: PlannedBlock { shape, scale, noise_steps }, mean_texts, noise, sensitivity }
     }
 
-    fn contribution(&self, own: &Statistics, random: &mut ChaCha20Rng) -> Result<Contribution, LabError> {
+    fn contribution(
+        &self,
+        statistics: &Statistics,
+        random: &mut ChaCha20Rng,
+    ) -> Result<Contribution, LabError> {
         let PlannedBlock { shape, scale, noise_steps } = self.planned;
-        let vector: Vec<f32> = own.values().iter().map(|value| value / self.mean_texts as f32).collect();
+        let vector: Vec<f32> =
+            statistics.values().iter().map(|value| value / self.mean_texts as f32).collect();
         let mut integers = scale.quantise(shape.kind, &vector)?.integers;
         if noise_steps > 0 {
             integers.iter_mut().for_each(|value| *value += sample(noise_steps, random) as i32);

@@ -275,26 +275,27 @@ impl Screen {
 
     fn show(&self, progress: RunProgress) {
         match progress {
-            RunProgress::Embedding { done, of } => self.set("texts through the frozen layers", done, of),
+            RunProgress::Embedding { done, all } => self.set("texts through the frozen layers", done, all),
             RunProgress::Seed { seed, resumed } => {
                 let how = if resumed { "measured before" } else { "begins" };
                 self.note(&format!("seed {seed} (of {}) {how}", self.seeds));
                 self.bar.reset();
             }
-            RunProgress::Training { round, member, of } => {
-                self.set("members' training", (round - 1) * of + member, self.rounds * of);
+            RunProgress::Training { round, member, members } => {
+                let done = (round - 1) * members + member;
+                self.set("members' training", done, self.rounds * members);
             }
-            RunProgress::Clipped { round, blocks, of } => self.note(&format!(
-                "round {round}: {blocks} of {of} members' updates of a block were clipped; `strategy.expert_clip` is what experts have"
+            RunProgress::Clipped { round, blocks, all } => self.note(&format!(
+                "round {round}: {blocks} of {all} members' updates of a block were clipped; `strategy.expert_clip` is what experts have"
             )),
             RunProgress::Twins(twins) => self.note(&format!("warning: {}", printable(twins.to_string().as_bytes()))),
             RunProgress::Measured(round) => self.note(&line(&round)),
         }
     }
 
-    fn set(&self, what: &'static str, done: usize, of: usize) {
+    fn set(&self, what: &'static str, done: usize, all: usize) {
         self.bar.set_message(what);
-        self.bar.set_length(of as u64);
+        self.bar.set_length(all as u64);
         self.bar.set_position(done as u64);
     }
 

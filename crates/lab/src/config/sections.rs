@@ -117,8 +117,8 @@ pub enum ModelPrecision {
 }
 
 impl From<ModelPrecision> for Precision {
-    fn from(own: ModelPrecision) -> Self {
-        match own {
+    fn from(precision: ModelPrecision) -> Self {
+        match precision {
             ModelPrecision::Float32 => Self::Float32,
             ModelPrecision::Bfloat16 => Self::Bfloat16,
         }

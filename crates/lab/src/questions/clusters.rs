@@ -18,9 +18,10 @@ pub(crate) fn clusters(rows: &[f32], width: usize, count: usize, seed: u64) -> V
         }
         assigned = next;
         for (cluster, centre) in centres.iter_mut().enumerate() {
-            let own = rows.iter().zip(&assigned).filter(|(_, own)| **own == cluster);
             let mut sum = vec![0.0; width];
-            own.for_each(|(row, _)| sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
+            for (row, _) in rows.iter().zip(&assigned).filter(|(_, assigned)| **assigned == cluster) {
+                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
             // A cluster without rows keeps its centre.
             if dot(&sum, &sum) > 0.0 {
                 *centre = scaled(sum);
@@ -58,7 +59,9 @@ mod tests {
         };
         let rows: Vec<f32> = around(0.0).chain(around(2.0)).chain(around(4.0)).collect();
         let found = (0..8).map(|seed| clusters(&rows, 2, 3, seed)).find(|found| {
-            [0, 20, 40].iter().all(|&start| found[start..start + 20].iter().all(|own| *own == found[start]))
+            [0, 20, 40]
+                .iter()
+                .all(|&start| found[start..start + 20].iter().all(|cluster| *cluster == found[start]))
         });
         let found = found.expect("some start finds the three directions");
         assert!(found[0] != found[20] && found[20] != found[40] && found[0] != found[40]);

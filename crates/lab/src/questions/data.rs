@@ -14,6 +14,7 @@ use crate::data::Files;
 use crate::environment::RunEnvironment;
 use crate::error::LabError;
 use crate::questions::clusters::clusters;
+use crate::questions::formats::{self, WrittenQuestion};
 use crate::seeds::{Purpose, seed_for};
 use crate::shuffle::limited;
 
@@ -54,60 +55,57 @@ impl Questions {
         let mut asked = Vec::new();
         let mut domains = Vec::new();
         for (domain, file) in files.train.iter().enumerate() {
-            let own = limited(read(file, &reader)?, data.limit);
-            domains.resize(domains.len() + own.len(), domain);
-            asked.extend(own);
+            let read = limited(read(file, &reader)?, data.limit);
+            domains.resize(domains.len() + read.len(), domain);
+            asked.extend(read);
         }
         let topics = topics(&asked, config, environment)?;
         if let Some(file) = &files.test {
             asked.extend(limited(read(file, &reader)?, data.limit_of_test()));
         }
-        let (all, right) = asked.into_iter().map(|(own, question)| (question, own.right)).unzip();
+        let (all, right) = asked.into_iter().map(|(asked, question)| (question, asked.right)).unzip();
         Ok(Self { all, right, topics, domains, held_out: data.held_out })
     }
 
     /// Questions to train on and questions to measure on: the test file's, or a share of each topic by the seed.
     pub(crate) fn split(&self, seed: u64) -> Result<Split, LabError> {
-        let own = self.domains.len();
-        if self.all.len() > own {
-            return Ok(Split { train: (0..own).collect(), held_out: (own..self.all.len()).collect() });
+        let trained = self.domains.len();
+        if self.all.len() > trained {
+            return Ok(Split {
+                train: (0..trained).collect(),
+                held_out: (trained..self.all.len()).collect(),
+            });
         }
         Ok(hold_out(&self.topics, self.held_out, seed_for(seed, Purpose::HeldOut))?)
     }
 }
 
-const COLUMNS: &[&str] =
-    &["goal", "sol1", "sol2", "query", "endings", "label", "question", "choices", "answer", "subject"];
-
 fn read(path: &Path, reader: &Reader) -> Result<Vec<(Asked, Question)>, LabError> {
-    let mut rows = Rows::open(path, COLUMNS)?;
-    let read = |row: &Row| {
-        let asked = asked(row)?;
-        let question = reader.question(&asked.prompt, &asked.options)?;
-        Ok((asked, question))
-    };
-    std::iter::from_fn(|| rows.next(read)).map(|asked| Ok(asked?)).collect()
+    let mut rows = Rows::open(path, &formats::columns())?;
+    let mut questions = Vec::new();
+    while let Some(read) = rows.next(|row| with_tokens(row, reader)) {
+        questions.push(read?);
+    }
+    Ok(questions)
+}
+
+fn with_tokens(row: &Row, reader: &Reader) -> Result<(Asked, Question), String> {
+    let asked = asked(row)?;
+    let question = reader.question(&asked.prompt, &asked.options)?;
+    Ok((asked, question))
 }
 
 fn asked(row: &Row) -> Result<Asked, String> {
-    let has = |names: &[&str]| names.iter().all(|name| row.has(name));
-    let text = |name| row.text(name).map(|text| text.unwrap_or_default().to_owned());
-    let texts = |name| row.texts(name).map(|texts| texts.unwrap_or_default().into_iter().map(str::to_owned));
-    let answered = |text: String| format!("Question: {text}\nAnswer:");
-    let (prompt, options, right): (String, Vec<String>, _) = if has(&["goal", "sol1", "sol2", "label"]) {
-        (answered(text("goal")?), vec![text("sol1")?, text("sol2")?], row.number("label")?)
-    } else if has(&["query", "endings", "label"]) {
-        (text("query")?, texts("endings")?.collect(), row.number("label")?)
-    } else if has(&["question", "choices", "answer"]) {
-        (answered(text("question")?), texts("choices")?.collect(), row.number("answer")?)
-    } else {
-        let known = ["goal, sol1, sol2, label", "query, endings, label", "question, choices, answer"];
+    let Some(format) = formats::FORMATS.iter().find(|format| format.is_of(row)) else {
+        let known: Vec<String> = formats::FORMATS.iter().map(|format| format.fields.join(", ")).collect();
         return Err(format!("a question has the fields {}", known.join("; or ")));
     };
+    let WrittenQuestion { prompt, options, right } = (format.read)(row)?;
     let right = right.filter(|&right| right < options.len());
     let Some(right) = right.filter(|_| options.iter().all(|option| !option.trim().is_empty())) else {
         return Err("there is no option of the right one's number, or an option is empty".to_owned());
     };
+    // A space stands before each option, as it would in the middle of a text: tokens depend on it.
     let options = options.iter().map(|option| format!(" {}", option.trim())).collect();
     Ok(Asked { prompt, options, right, subject: row.text("subject")?.map(str::to_owned) })
 }
@@ -118,15 +116,15 @@ fn topics(
     config: &Config,
     environment: &RunEnvironment,
 ) -> Result<Vec<usize>, LabError> {
-    let subjects: Option<Vec<&String>> = asked.iter().map(|(own, _)| own.subject.as_ref()).collect();
+    let subjects: Option<Vec<&String>> = asked.iter().map(|(asked, _)| asked.subject.as_ref()).collect();
     if let Some(subjects) = subjects {
         let mut names = subjects.clone();
         names.sort();
         names.dedup();
-        return Ok(subjects.iter().map(|own| names.binary_search(own).unwrap_or(0)).collect());
+        return Ok(subjects.iter().map(|subject| names.binary_search(subject).unwrap_or(0)).collect());
     }
-    let note = |(own, _): &(Asked, Question)| Note { text: own.prompt.clone(), label: String::new() };
-    let notes: Vec<Note> = asked.iter().map(note).collect();
+    let prompts = asked.iter().map(|(asked, _)| asked.prompt.clone());
+    let notes: Vec<Note> = prompts.map(|text| Note { text, label: String::new() }).collect();
     let model = ModelConfig { max_tokens: 64, ..ModelConfig::new(vec!["a".to_owned(), "b".to_owned()]) };
     let encoder = Encoder::open(&environment.minilm, model, 1, environment.device)?;
     let rows = encoder.embeddings(&notes, 1, &mut |_, _| ())?;
@@ -142,7 +140,7 @@ mod tests {
         let name = format!("cloister-lab-asked-{}-{}.jsonl", std::process::id(), line.len());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, format!("{line}\n")).expect("a file");
-        let rows = Rows::open(&path, COLUMNS);
+        let rows = Rows::open(&path, &formats::columns());
         let read = rows.and_then(|mut rows| rows.next(asked).expect("a row"));
         std::fs::remove_file(path).expect("it was written");
         read.map_err(|error| error.to_string())

@@ -3,6 +3,7 @@
 
 mod clusters;
 mod data;
+mod formats;
 
 use cloister_experts::families::finetune::{Example, FineTuning, Question, RoundTrainer};
 use cloister_experts::families::{AdapterSettings, PublishedModel};
@@ -68,8 +69,8 @@ impl<'a> QuestionRun<'a> {
         let mut learners = Answerers {
             trainer: &mut self.trainer,
             parts: parts.iter().map(|part| self.questions.lessons(part)).collect(),
-            questions: split.held_out.iter().map(|&own| self.questions.all[own].clone()).collect(),
-            right: split.held_out.iter().map(|&own| self.questions.right[own]).collect(),
+            questions: split.held_out.iter().map(|&question| self.questions.all[question].clone()).collect(),
+            right: split.held_out.iter().map(|&question| self.questions.right[question]).collect(),
         };
         let before = learners.accuracy(0, &self.initial)?;
         let mut federation = Federation {
@@ -90,20 +91,20 @@ impl<'a> QuestionRun<'a> {
         if self.config.strategy.kind.settings().pools_data() {
             return Ok(vec![train.to_vec()]);
         }
-        let of = |all: &[usize]| train.iter().map(|&own| all[own]).collect::<Vec<_>>();
-        let lengths: Vec<usize> = self.questions.all.iter().map(|own| own.prompt.len()).collect();
-        let Questions { topics, domains, .. } = &self.questions;
-        let texts = Texts { labels: &of(topics), domains: &of(domains), lengths: &of(&lengths) };
+        let Questions { all, topics, domains, .. } = &self.questions;
+        let labels: Vec<usize> = train.iter().map(|&question| topics[question]).collect();
+        let domains: Vec<usize> = train.iter().map(|&question| domains[question]).collect();
+        let lengths: Vec<usize> = train.iter().map(|&question| all[question].prompt.len()).collect();
+        let texts = Texts { labels: &labels, domains: &domains, lengths: &lengths };
         let parts = divide(&self.config.partition, &texts, seed_for(seed, Purpose::Division))?;
-        Ok(parts.iter().map(|part| part.iter().map(|&own| train[own]).collect()).collect())
+        Ok(parts.iter().map(|part| part.iter().map(|&question| train[question]).collect()).collect())
     }
 }
 
 impl Questions {
     /// Questions with their right answers, to learn from.
     fn lessons(&self, part: &[usize]) -> Vec<Example> {
-        let lesson = |&own: &usize| self.all[own].examples().nth(self.right[own]);
-        part.iter().filter_map(lesson).collect()
+        part.iter().filter_map(|&question| self.all[question].examples().nth(self.right[question])).collect()
     }
 }
 
