@@ -13,8 +13,8 @@ use crate::error::LabError;
 
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
-/// The ledgers of a run's members, in a folder that goes with them. They keep account and refuse nothing: public data
-/// has no budget.
+/// The ledgers of a run's members, in a folder that is removed with them. They count and refuse nothing, because public
+/// data has no budget.
 #[derive(Debug)]
 pub struct Accounts {
     folder: PathBuf,
@@ -23,7 +23,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Fresh ledgers for so many members, counted by record.
+    /// Opens new ledgers whose unit is a record.
     ///
     /// # Errors
     /// A folder that cannot be made.
@@ -31,7 +31,7 @@ impl Accounts {
         Self::counting(members, PrivacyUnit::Record)
     }
 
-    /// Fresh ledgers for so many members.
+    /// Opens new ledgers with this unit.
     ///
     /// # Errors
     /// A folder that cannot be made.
@@ -39,11 +39,11 @@ impl Accounts {
         let name = format!("cloister-lab-{}-{}", std::process::id(), OPENED.fetch_add(1, Ordering::Relaxed));
         let folder = temporary().join(name);
         fs::create_dir_all(&folder).map_err(LabError::file(&folder))?;
-        let open = |member: usize| {
+        let mut ledgers = Vec::with_capacity(members);
+        for member in 0..members {
             let opening = Opening { holder: format!("member {}", member + 1), unit, group_by: None };
-            Ledger::open(&path(&folder, member), opening)
-        };
-        let ledgers = (0..members).map(open).collect::<Result<_, LedgerError>>()?;
+            ledgers.push(Ledger::open(&path(&folder, member), opening)?);
+        }
         Ok(Self { folder, unit, ledgers })
     }
 
@@ -73,8 +73,8 @@ impl Accounts {
     }
 }
 
-/// Permits for preparing one contribution after another, of nobody in particular: ledgers begin anew after some charges,
-/// as each charge reads its ledger.
+/// Permits for preparing one contribution after another, of no member in particular. A new ledger is opened after
+/// [`CHARGES`] charges, because each charge reads the whole ledger.
 #[derive(Debug)]
 pub(crate) struct Permits {
     accounts: Accounts,

@@ -53,8 +53,10 @@ impl ChartFrame {
             let _ = writeln!(svg, "<path d=\"M{x:.1} {y:.1}h20\" stroke-width=\"2\" {style}/>");
             return;
         }
-        let point = |(step, value): &(usize, f64)| format!("{:.1},{:.1}", self.x(*step), self.y(*value));
-        let points: Vec<String> = values.iter().map(point).collect();
+        let mut points = Vec::with_capacity(values.len());
+        for (step, value) in values {
+            points.push(format!("{:.1},{:.1}", self.x(*step), self.y(*value)));
+        }
         let points = points.join(" ");
         let _ = writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke-width=\"2\" {style}/>");
     }

@@ -1,4 +1,5 @@
-//! Where a seed is between two rounds, so that an interrupted run goes on from there with the same bits.
+//! Checkpoints between rounds: an interrupted run continues from one, and gives the same bits as one that was not
+//! interrupted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,11 +11,11 @@ use crate::error::LabError;
 use crate::results::MeasuredRound;
 use crate::strategy::{Strategy, StrategyMemory};
 
-/// The file of one seed: a line of JSON that says what follows, then 64-bit floats, so that no bit is lost.
+/// The checkpoint file of one seed: a line of JSON that says what follows, then 64-bit floats, so that no bit is lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
     path: PathBuf,
-    /// Digest of what decides the result: a file of another run is none.
+    /// Digest of what decides the result: a file with another digest is ignored.
     run: String,
 }
 
@@ -44,7 +45,7 @@ impl Checkpoints {
         Self { path, run: run.to_owned() }
     }
 
-    /// What an interrupted run of the same configuration has left, if anything.
+    /// What an interrupted run of the same configuration left, if anything.
     pub(crate) fn read(&self) -> Option<SeedCheckpoint> {
         let bytes = fs::read(&self.path).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
@@ -54,7 +55,7 @@ impl Checkpoints {
         if header.run == self.run { header.checkpoint(&mut values) } else { None }
     }
 
-    /// Keeps where the seed is, in place of what was kept before.
+    /// Writes a checkpoint in place of the last one.
     pub(crate) fn write(
         &self,
         rounds: &[MeasuredRound],
@@ -73,6 +74,7 @@ impl Checkpoints {
         let parameters = model.values().iter().flatten().map(|value| f64::from(*value));
         let values = parameters.chain(memory.into_values().flatten());
         bytes.extend(values.flat_map(f64::to_le_bytes));
+        // Renamed once it is whole, so that an interruption leaves the last checkpoint.
         let unfinished = self.path.with_extension("part");
         fs::write(&unfinished, bytes).map_err(LabError::file(&unfinished))?;
         fs::rename(&unfinished, &self.path).map_err(LabError::file(&self.path))

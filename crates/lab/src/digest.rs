@@ -1,4 +1,4 @@
-//! Digests that name files and settings in results.
+//! Digests of files and settings, by which results say what they were measured with.
 
 use std::path::Path;
 

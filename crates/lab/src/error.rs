@@ -16,7 +16,7 @@ use thiserror::Error;
 /// A run that cannot go on.
 #[derive(Debug, Error)]
 pub enum LabError {
-    /// The configuration is not one.
+    /// The configuration cannot be used.
     #[error("{place}: {reason}")]
     Config {
         /// The file, or the option.
@@ -56,14 +56,18 @@ pub enum LabError {
     /// The run's members and model admit no plan.
     #[error("no round can be planned: {0}; change `members` or the model")]
     Plan(#[from] PlanError),
-    /// A round ended without a sum although nobody was lost.
-    #[error("round {round} ended without a sum in a process where nobody is lost; please report this")]
+    /// A round ended without a sum although no member dropped out.
+    #[error(
+        "round {round} ended without a sum although no member dropped out; this is a fault of the program: please report it"
+    )]
     NoSum {
         /// The round.
         round: usize,
     },
     /// A sum that was opened behind masks is not that of what the members prepared.
-    #[error("a sum behind masks is not the sum of what was prepared; please report this")]
+    #[error(
+        "a sum behind masks is not the sum of what was prepared; this is a fault of the program: please report it"
+    )]
     OtherSum,
     /// The shared second moments are not those of a non-degenerate set of texts.
     #[error(

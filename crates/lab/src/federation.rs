@@ -48,7 +48,7 @@ pub(crate) fn relative_sizes(sizes: &[usize]) -> Vec<f64> {
 }
 
 impl Federation<'_> {
-    /// All rounds of the configuration, `before` in front; those that an interrupted run has kept are not run again.
+    /// Runs all rounds of the configuration, with `before` as round 0. Rounds of a checkpoint are not run again.
     pub(crate) fn rounds(
         &mut self,
         before: MeasuredRound,
@@ -57,7 +57,7 @@ impl Federation<'_> {
     ) -> Result<Vec<MeasuredRound>, LabError> {
         let mut strategy = self.strategy();
         let mut rounds = match checkpoints.read() {
-            Some(earlier) => self.go_on(&mut *strategy, earlier)?,
+            Some(earlier) => self.restore(&mut *strategy, earlier)?,
             None => vec![self.with_head(before, &*strategy)?],
         };
         rounds.iter().for_each(|round| progress(RunProgress::Measured(round.clone())));
@@ -76,8 +76,8 @@ impl Federation<'_> {
         Ok(rounds)
     }
 
-    /// Takes up what an interrupted run has kept; its rounds.
-    fn go_on(
+    /// Restores a checkpoint, and returns its rounds.
+    fn restore(
         &mut self,
         strategy: &mut dyn Strategy,
         earlier: SeedCheckpoint,
@@ -99,8 +99,8 @@ impl Federation<'_> {
         Ok(MeasuredRound { accuracy: Some(self.accuracy(strategy)?), ..before })
     }
 
-    /// Puts linear discriminants from sums of the members' features, as the present model makes them, in place of the
-    /// model's own head, where this round is one of those that the configuration says; whether it was.
+    /// Replaces the model's head by linear discriminants from sums of the features that the present model makes of the
+    /// members' texts, if the configuration asks for it after this round. Returns whether it did.
     fn estimate_head(&mut self, round: usize) -> Result<bool, LabError> {
         let due = self.config.strategy.training.head_every.is_some_and(|every| round.is_multiple_of(every));
         if !due {
@@ -273,7 +273,7 @@ impl Federation<'_> {
     }
 }
 
-/// The plan as a member gets it, as far as preparing a contribution reads it.
+/// The parts of a round plan that preparing a contribution reads; the others are empty.
 pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize) -> RoundPlan {
     let parameters = Model::new(global.values().to_vec()).block_digests();
     RoundPlan {
@@ -302,7 +302,8 @@ fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedR
     })
 }
 
-/// Updates as they are uploaded; of routers that stay with their members nothing is.
+/// Updates before they are prepared. Routers that stay with their members are zeros, because a contribution has every
+/// block.
 fn scaled(updates: &BlockVectors, factor: f32, keeps_routers: bool) -> BlockVectors {
     updates.map(|shape, values| match shape.kind {
         BlockKind::Routing { .. } => values.to_vec(),

@@ -1,4 +1,4 @@
-//! Texts as frozen features, kept from one run to the next.
+//! Frozen features of texts, with a cache on disk for the next run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::environment::RunEnvironment;
 use crate::error::LabError;
 use crate::progress::RunProgress;
 
-/// MiniLM, and where its embeddings are kept from one run to the next.
+/// MiniLM, and the folder of the cache.
 pub(crate) struct FrozenFeatures<'a> {
     pub(crate) encoder: Encoder,
     cache: &'a Path,
@@ -40,7 +40,7 @@ impl<'a> FrozenFeatures<'a> {
     }
 
     /// The head's features of each text: the chosen layers' mean states over the chosen windows, each scaled to norm
-    /// 1, so that no text counts for more than another. Empty where there is no head.
+    /// 1, so that no text counts for more than another. Empty without a head.
     pub(crate) fn of_head(
         &self,
         notes: &[Note],

@@ -14,7 +14,7 @@ use crate::progress::RunProgress;
 use crate::results::{RunSummary, write_json};
 use crate::run::run;
 
-/// A configuration in rows: a TOML file as [`Config`] has it, with tables `[[rows]]` of a `name` and what to `set`.
+/// A configuration in rows: a [`Config`]'s TOML file with tables `[[rows]]`, each of a `name` and of what to `set`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Ladder {
     /// Name and configuration of each row.
@@ -67,7 +67,7 @@ impl Ladder {
     }
 
     /// Runs every row into a folder of its name, as [`run`] does, and writes `results.csv`, `manifest.json`,
-    /// `rounds.svg` and, where members are scored, `consensus.svg` of all of them. `begin` is told of each row.
+    /// `rounds.svg` and, where members are scored, `consensus.svg` of all of them. `begin` gets the name of each row before it runs.
     ///
     /// # Errors
     /// [`LabError`], which says what to change.

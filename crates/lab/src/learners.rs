@@ -34,7 +34,7 @@ pub(crate) trait Learners {
     ) -> Result<LocalResult, LabError>;
 
     /// Statistics of what the head of a member with this model sees, divided by [`POOLED_NORM`] and clipped to norm 1, so that
-    /// no text counts for more than a sum behind masks has room for; none where there is no head.
+    /// no text counts for more than a sum behind masks has room for; `None` if there is no head.
     fn statistics(&mut self, member: usize, model: &BlockVectors) -> Result<Option<Statistics>, LabError>;
 
     /// Share of what nobody trained on that a member with this model gets right.

@@ -1,7 +1,7 @@
-//! Dense linear algebra on symmetric matrices, as far as heads need it.
+//! The dense linear algebra on symmetric matrices that heads need.
 
 /// Solves `matrix · x = b` for each right-hand side, by Cholesky's factorisation. `matrix` is symmetric and positive
-/// definite, `[size, size]` row by row, and is overwritten with its factor. `None` where it is not definite.
+/// definite, `[size, size]` row by row, and is overwritten with its factor. `None` if it is not definite.
 pub(crate) fn solve(
     mut matrix: Vec<f64>,
     size: usize,

@@ -24,7 +24,7 @@ use crate::config::{Config, ScoringConfig};
 use crate::error::LabError;
 use crate::seeds::{Purpose, seed_for};
 
-/// A consortium of members that are never lost, and the model that it trains.
+/// A consortium whose members never drop out, and the model that it trains.
 #[derive(Debug)]
 pub struct Masked {
     cluster: Cluster,
@@ -36,13 +36,13 @@ pub struct Masked {
     rounds: usize,
 }
 
-/// What a round behind masks yields: what everybody may know.
+/// What a round behind masks yields. All of it is public.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaskedRound {
     /// The model after the round, by block: what was before, and the means.
     pub model: Vec<Vec<f32>>,
-    /// The members of each cohort that was chosen, from 0: of experts, and of the head where it follows them. Not there
-    /// where everyone was summed.
+    /// The members of each cohort that was chosen, from 0, by block: of experts, and of the head if it follows them. A
+    /// block that was summed over everyone is missing.
     pub aligned: BTreeMap<BlockId, Vec<usize>>,
     /// The consensus of each member on each expert (`ALIGN-06`), a sum of cosines; from noised sketches.
     pub consensus: BTreeMap<BlockId, Vec<Option<f64>>>,
@@ -66,8 +66,8 @@ impl Masked {
         Ok(Self { cluster, settings, accounts: Accounts::open(members)?, model, members, seed, rounds: 0 })
     }
 
-    /// The next round starts from this model. Where that is not what the last round made, as after a step of the
-    /// server's own, the consortium begins anew.
+    /// The next round starts from this model. If the last round made another one, because the server took a step of its
+    /// own, a new consortium starts from this one: a consortium's model changes by its rounds alone.
     pub(crate) fn start_from(&mut self, model: &[Vec<f32>]) {
         if self.model != model {
             self.model = model.to_vec();

@@ -15,7 +15,7 @@ use cloister_privacy::release::{HONEST_NOISES, sketch_norm};
 
 use crate::error::LabError;
 
-/// Parts of a round's `rho`, which add up to 1. Sketches get most of it, as their noise has to fit 16 bits.
+/// Parts of a round's `rho`, which add up to 1. Sketches get most of it, because their noise has to fit 16 bits.
 const EXPERTS: f64 = 0.15;
 const ROUTERS: f64 = 0.05;
 const SHARED: f64 = 0.1;
@@ -50,7 +50,7 @@ pub struct Clips {
     pub region_milli: u32,
 }
 
-/// A clip is so many steps, as a power of two.
+/// The steps of a clip, as a power of two.
 const CLIP_STEPS_LOG2: i8 = 16;
 
 /// Settings of a round over everyone; without a target nothing is promised, and only histograms and sketches carry a
@@ -106,15 +106,19 @@ fn block(shape: BlockShape, table: &[BlockShape], clips: Clips, target: Option<T
         BlockKind::Shared => SHARED,
         BlockKind::Routing { .. } => HISTOGRAMS,
     };
-    let sensitivity = |unit| match unit {
-        PrivacyUnit::Member => scale.largest_norm(shape.kind),
-        PrivacyUnit::Record => scale.largest_change(shape.kind),
-    };
     let alike = table.iter().filter(|other| same_kind(other.kind, shape.kind)).count() as f64;
     let least = if histogram { ROUTING_NOISE_STEPS } else { 0 };
-    let noise =
-        |target: Target| sigma(target.rho, part / alike, sensitivity(target.unit), HONEST_NOISES) as u32;
-    PlannedBlock { shape, scale, noise_steps: target.map_or(least, noise) }
+    let noise_steps = match target {
+        None => least,
+        Some(Target { unit, rho }) => {
+            let sensitivity = match unit {
+                PrivacyUnit::Member => scale.largest_norm(shape.kind),
+                PrivacyUnit::Record => scale.largest_change(shape.kind),
+            };
+            sigma(rho, part / alike, sensitivity, HONEST_NOISES) as u32
+        }
+    };
+    PlannedBlock { shape, scale, noise_steps }
 }
 
 fn same_kind(one: BlockKind, other: BlockKind) -> bool {

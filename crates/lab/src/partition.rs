@@ -54,7 +54,7 @@ pub(crate) fn counts(parts: &[Vec<usize>], labels: &[usize]) -> Vec<Vec<usize>> 
     counts
 }
 
-/// Texts as they come, in sizes that fall as 1, ½, ⅓ … do beyond what every member has.
+/// Parts of an order: `minimum` texts each, and of the rest shares that fall as 1, ½, ⅓ … do.
 fn by_size(order: Vec<usize>, members: usize, minimum: usize) -> Vec<Vec<usize>> {
     let shares: Vec<f64> = (1..=members).map(|member| 1.0 / member as f64).collect();
     cut(&order, &shares, minimum)

@@ -1,14 +1,15 @@
 //! DP-SGD in the lab: settings for a member's texts, and what they cost.
 //!
-//! The lab's texts are public, so that the sampling probability and the steps may follow from their number, as a researcher
-//! expects of `batch_size` and `local_epochs`; rounds of hospitals take both from the plan.
+//! The lab's texts are public, so the sampling probability and the number of steps may follow from the number of texts, as
+//! a researcher expects of `batch_size` and `local_epochs`. Hospitals take both from the plan, so that neither shows how
+//! many records they have.
 
 use cloister_experts::PrivateTraining;
 use cloister_privacy::accountant::{Account, Mechanism};
 
 use crate::training::TrainingConfig;
 
-/// One round's private training of a member with so many texts, if training is private.
+/// One round's private training of a member with `texts` texts; `None` if training is not private.
 pub(crate) fn training(config: &TrainingConfig, texts: usize) -> Option<PrivateTraining> {
     let private = config.private?;
     Some(PrivateTraining {
@@ -19,7 +20,8 @@ pub(crate) fn training(config: &TrainingConfig, texts: usize) -> Option<PrivateT
     })
 }
 
-/// ε of all rounds' training for each of a member's texts, of which there are so many; fewer texts have a larger ε.
+/// ε of all rounds' training for each text of a member with `texts` texts. Fewer texts have a larger ε, because each is in
+/// a larger share of the batches.
 pub(crate) fn epsilon(config: &TrainingConfig, texts: usize) -> Option<f64> {
     let (round, private) = (training(config, texts)?, config.private?);
     let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;

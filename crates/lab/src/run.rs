@@ -19,9 +19,9 @@ use crate::results::{RunSummary, SeedOutcome, SeedResult, resume, write_json};
 use crate::sketching::{Degradation, mean};
 use crate::text_run::TextRun;
 
-/// Runs every seed of a configuration, or reads what an earlier run of it has measured (a seed that was interrupted goes on
-/// with the round that it was at), and writes `results.csv`,
-/// `manifest.json` and a file a seed into the folder of results. `test` replaces the file that is measured on.
+/// Runs every seed of a configuration, and writes `results.csv`, `manifest.json` and a file for each seed into the folder
+/// of results. A seed that an earlier run has measured is read, and one that was interrupted continues from its last
+/// round. `test` replaces the file that is measured on.
 ///
 /// # Errors
 /// [`LabError`], which says what to change.

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// At most so many items, the same for every seed; 0 is all.
+/// At most `limit` items, the same for every seed of a run; 0 keeps all.
 pub(crate) fn limited<T: Clone>(items: Vec<T>, limit: usize) -> Vec<T> {
     if limit == 0 {
         return items;

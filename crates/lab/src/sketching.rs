@@ -1,8 +1,8 @@
 //! How the choice of cohorts degrades with the size of sketches and their noise.
 //!
-//! After some rounds of training, every member's regions and updates are scored as they are (with
-//! [`cloister_alignment::reference`]), and again from the noised sketches that a member would announce. What is
-//! compared is who aligns.
+//! After some rounds of training, every member's regions and updates are scored twice: themselves (with
+//! [`cloister_alignment::reference`]), and by the noised sketches that a member would announce. The two sets of members
+//! that align are compared.
 
 use cloister_alignment::reference::{Gate, TrainedExpert, common_direction, score};
 use cloister_alignment::score::ExpertSketch;
@@ -79,7 +79,7 @@ pub fn mean(comparisons: &[Vec<Degradation>]) -> Vec<Degradation> {
     means
 }
 
-/// Each expert's members as they are.
+/// What each expert's members trained, without sketches in between.
 fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<TrainedExpert>> {
     let mut roles = Vec::with_capacity(experts.len());
     for shape in experts {
@@ -91,7 +91,7 @@ fn true_roles(experts: &[&BlockShape], updates: &MemberUpdates<'_>) -> Vec<Vec<T
     roles
 }
 
-/// Each expert's members as their noised sketches have them.
+/// What the members' noised sketches show of it.
 fn sketched_roles(
     settings: &RoundSettings,
     experts: &[&BlockShape],

@@ -23,7 +23,7 @@ impl Statistics {
     /// Statistics of texts with these features (`width` values a text) and classes.
     ///
     /// # Panics
-    /// Where there are not as many rows of features as labels, or a label is no class.
+    /// If there are not as many rows of features as labels, or a label is no class.
     pub fn of_texts(features: &[f32], labels: &[usize], classes: usize, width: usize) -> Self {
         assert_eq!(features.len(), labels.len() * width, "one row of features for each text");
         let mut values = vec![0.0; classes * (1 + width)];
@@ -47,7 +47,7 @@ impl Statistics {
         Self { noise, ..self }
     }
 
-    /// Standard deviation of the noise on each value; 0 where there is none.
+    /// Standard deviation of the noise on each value; 0 without noise.
     pub fn noise(&self) -> f64 {
         self.noise
     }

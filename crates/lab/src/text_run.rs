@@ -33,7 +33,7 @@ pub(crate) struct TextRun<'a> {
     /// The head's features of each text.
     embeddings: Vec<f32>,
     width: usize,
-    /// Hidden states for training, where there is any.
+    /// Hidden states that the built-in trainer starts from; none if it trains nothing.
     hidden: Option<Features>,
 }
 
@@ -43,10 +43,10 @@ struct SeedData {
     parts: Vec<Vec<usize>>,
     /// Texts that are measured on.
     held_out: Vec<usize>,
-    /// The total of the members' statistics, where a head is fitted.
+    /// The total of the members' statistics, if a head is fitted.
     total: Option<Statistics>,
     head: Option<LinearHead>,
-    /// ε of the total, where it carries noise.
+    /// ε of the total, if it carries noise.
     epsilon_of_head: Option<f64>,
 }
 

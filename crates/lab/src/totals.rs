@@ -34,7 +34,7 @@ pub struct Total {
     pub epsilon: Option<f64>,
 }
 
-/// What one unit changes a sum by takes at least so many steps, so that rounding does not cost more than noise.
+/// The fewest steps that one unit changes a sum by. With fewer, rounding would cost more accuracy than the noise does.
 const UNIT_STEPS: f64 = 65_536.0;
 
 /// The total of the members' statistics, by one round whose only block they are. `None` for no member.
@@ -147,8 +147,8 @@ impl Sum {
         })
     }
 
-    /// Charges every member's ledger before anything noised leaves; ε of one, as all are charged alike. Without noise
-    /// nothing is promised, and there is nothing to charge.
+    /// Charges every member's ledger before anything noised leaves. Returns the ε of one of them, because all are charged
+    /// the same. Without noise nothing is promised, and there is nothing to charge.
     fn charge(&self, members: usize) -> Result<Option<f64>, LabError> {
         let Some(noise) = self.noise else {
             return Ok(None);

@@ -148,10 +148,10 @@ fn strategies_behind_masks_do_what_they_do_in_the_clear() {
     for name in ["FedAvg", "FedProx", "FedAdam", "FrozenRouter", "LocalRouters", "PflMoE"] {
         let losses = |secure| {
             let rounds = ["partition.seeds=[0]", "strategy.num_rounds=3", "strategy.batch_size=4"];
-            let own = ["head.kind=none", "strategy.learning_rate=4e-3", "strategy.expert_clip=16"];
+            let training = ["head.kind=none", "strategy.learning_rate=4e-3", "strategy.expert_clip=16"];
             let named = [&*format!("strategy.name={name}"), &*format!("secure={secure}")];
             let rate = if name == "FedAdam" { &["strategy.server_learning_rate=0.01"][..] } else { &[] };
-            let config = config(&[&rounds[..], &own, &named, rate].concat());
+            let config = config(&[&rounds[..], &training, &named, rate].concat());
             let summary = run(&config, &folders, None, &mut |_| ()).expect("it runs");
             [1, 2, 3].map(|round| summary.measured[0].rounds[round].loss.expect("they train"))
         };
@@ -231,8 +231,8 @@ fn an_interrupted_seed_goes_on_with_its_round_and_ends_with_the_same_bytes() {
     ];
     for settings in settings {
         // A round's sum is seen in the next one's loss: the second round's in that of the third.
-        let own = ["partition.seeds=[3]", "strategy.num_rounds=3"];
-        let config = config(&[&own[..], &settings].concat());
+        let rounds = ["partition.seeds=[3]", "strategy.num_rounds=3"];
+        let config = config(&[&rounds[..], &settings].concat());
         let bytes =
             |out: &Path| ["seed-3.json", "results.csv"].map(|file| fs::read(out.join(file)).expect("a file"));
         let whole = RunEnvironment { out: folders.data.join("whole"), ..folders.clone() };
@@ -261,8 +261,8 @@ fn heads_from_noised_sums_are_charged_and_fall_to_chance() {
         return;
     };
     let run = |settings: &[&str]| {
-        let own = ["strategy.name=Head", "secure=true", "partition.seeds=[0]"];
-        run(&config(&[&own[..], settings].concat()), &folders, None, &mut |_| ()).expect("it runs")
+        let masked = ["strategy.name=Head", "secure=true", "partition.seeds=[0]"];
+        run(&config(&[&masked[..], settings].concat()), &folders, None, &mut |_| ()).expect("it runs")
     };
     let plain = run(&[]);
     assert_eq!(plain.epsilon_of_head(), None);
@@ -284,16 +284,17 @@ fn a_head_that_is_estimated_again_starts_right_and_stays_so() {
     let Some(folders) = folders("head-again") else {
         return;
     };
-    let own = ["partition.seeds=[0]", "head.kind=none", "strategy.head_every=1", "strategy.freeze_head=true"];
-    let summary = run(&config(&own), &folders, None, &mut |_| ()).expect("it runs");
+    let every_round =
+        ["partition.seeds=[0]", "head.kind=none", "strategy.head_every=1", "strategy.freeze_head=true"];
+    let summary = run(&config(&every_round), &folders, None, &mut |_| ()).expect("it runs");
     let rounds = &summary.measured[0].rounds;
     // Eight classes: chance is an eighth.
     assert!(rounds.iter().all(|round| round.accuracy > Some(0.4)), "{rounds:?}");
-    let masked = [&own[..], &["secure=true", "strategy.name=FedAvg"]].concat();
+    let masked = [&every_round[..], &["secure=true", "strategy.name=FedAvg"]].concat();
     let masked = run(&config(&masked), &folders, None, &mut |_| ()).expect("it runs");
     assert_eq!(masked.measured[0].rounds[0].accuracy, rounds[0].accuracy, "sums behind masks are the same");
     assert!(masked.measured[0].rounds.iter().all(|round| round.accuracy > Some(0.4)), "{masked:?}");
-    let without = run(&config(&own[..2]), &folders, None, &mut |_| ()).expect("it runs");
+    let without = run(&config(&every_round[..2]), &folders, None, &mut |_| ()).expect("it runs");
     assert_eq!(without.measured[0].rounds[0].accuracy, None);
 }
 
@@ -328,7 +329,7 @@ fn members_with_a_wrong_list_of_classes_are_those_that_experts_leave_out() {
         let (mut experts, mut head) = ([0; 8], [0; 8]);
         for round in summary.measured.iter().flat_map(|seed| &seed.rounds[3..]) {
             let known: Vec<f64> = round.consensus.iter().flatten().flatten().copied().collect();
-            assert!(known.len() == 8 && known.iter().all(|own| (0.0..=1.0).contains(own)), "{known:?}");
+            assert!(known.len() == 8 && known.iter().all(|share| (0.0..=1.0).contains(share)), "{known:?}");
             let of_round = round.left_out.iter().flatten();
             experts.iter_mut().zip(of_round).for_each(|(sum, times)| *sum += times);
             round.head_without.iter().flatten().for_each(|member| head[member - 1] += 1);

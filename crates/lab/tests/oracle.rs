@@ -79,13 +79,13 @@ fn run(model: &ModelConfig, global: BlockVectors, results: Vec<LocalResult>, see
     let floats = |values: &[i16]| values.iter().map(|value| f64::from(*value)).collect();
     let sketches = contributions
         .iter()
-        .map(|own| {
+        .map(|contribution| {
             let role = |sketch: &cloister_alignment::score::ExpertSketch| TrainedExpert {
                 region: floats(&sketch.region),
                 update: floats(&sketch.update),
                 tokens: f64::from(sketch.tokens),
             };
-            own.sketches.iter().map(|(block, sketch)| (*block, role(sketch))).collect()
+            contribution.sketches.iter().map(|(block, sketch)| (*block, role(sketch))).collect()
         })
         .collect();
     let mut masked =
@@ -99,7 +99,8 @@ impl Both {
     fn scores(&self, block: BlockId) -> Option<ExpertScores> {
         let common =
             common_direction(self.sketches.iter().flat_map(BTreeMap::values), &self.settings.scoring);
-        let roles: Vec<TrainedExpert> = self.sketches.iter().map(|own| own[&block].clone()).collect();
+        let roles: Vec<TrainedExpert> =
+            self.sketches.iter().map(|sketches| sketches[&block].clone()).collect();
         let scores = score(&roles, &common, &self.settings.scoring, Gate::Both);
         (scores.margin >= ROUNDING).then_some(scores)
     }
@@ -110,8 +111,8 @@ impl Both {
             BlockKind::Expert { .. } => self.scores(shape.id)?.aligned,
             BlockKind::Shared => {
                 let table = self.global.table().iter();
-                let experts = table.filter(|own| matches!(own.kind, BlockKind::Expert { .. }));
-                majority(&experts.map(|own| self.scores(own.id)).collect::<Option<Vec<_>>>()?)
+                let experts = table.filter(|shape| matches!(shape.kind, BlockKind::Expert { .. }));
+                majority(&experts.map(|shape| self.scores(shape.id)).collect::<Option<Vec<_>>>()?)
             }
             _ => vec![true; MEMBERS],
         };
@@ -142,18 +143,18 @@ impl Both {
             assert_eq!(*chosen, members, "{}", shape.kind);
             clear += usize::from(matches!(shape.kind, BlockKind::Expert { .. }));
             if let BlockKind::Router { layer } = shape.kind {
-                weights = self.results.iter().map(|own| self.omega(own, layer)).collect();
+                weights = self.results.iter().map(|result| self.omega(result, layer)).collect();
             }
             self.compare_block(shape, before, &self.plain(shape, &members, &weights));
         }
         clear
     }
 
-    fn omega(&self, own: &LocalResult, layer: u16) -> f64 {
+    fn omega(&self, result: &LocalResult, layer: u16) -> f64 {
         let routing = BlockKind::Routing { layer };
-        let distribution = own.updates.get(routing).expect("the block is there");
+        let distribution = result.updates.get(routing).expect("the block is there");
         let published = self.global.get(routing).expect("the block is there");
-        f64::from(consistency::weight(distribution, published, &own.margins[usize::from(layer)]))
+        f64::from(consistency::weight(distribution, published, &result.margins[usize::from(layer)]))
     }
 
     /// A mean of rounded values is within half a step of the mean; a router is divided by rounded weights of at
@@ -185,13 +186,13 @@ fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
     };
     let table = initial_blocks(model);
     let roles: Vec<BlockVectors> =
-        (0..2).map(|_| table.map(|_, own| own.iter().map(|_| uniform()).collect())).collect();
+        (0..2).map(|_| table.map(|_, values| values.iter().map(|_| uniform()).collect())).collect();
     let regions: Vec<Vec<f32>> = (0..2).map(|_| (0..384).map(|_| uniform() * 100.0).collect()).collect();
     (0..MEMBERS)
         .map(|member| {
             let role = usize::from(member >= 6 || uniform() > 0.008);
-            let updates = table.map(|shape, own| match shape.kind {
-                BlockKind::Routing { .. } => vec![1.0 / own.len() as f32; own.len()],
+            let updates = table.map(|shape, values| match shape.kind {
+                BlockKind::Routing { .. } => vec![1.0 / values.len() as f32; values.len()],
                 _ => roles[role].values()[shape.id.0 as usize]
                     .iter()
                     .map(|value| value + uniform() / 2.0)

@@ -102,8 +102,8 @@ fn members_learn_to_answer_and_masks_change_nothing() {
 fn every_strategy_trains_such_a_model() {
     let folders = folders("strategies");
     for name in ["Centralised", "FedProx", "FrozenRouter", "LocalRouters", "FedMoE"] {
-        let own = measured(&folders, &[&format!("strategy.name={name}"), "strategy.num_rounds=2"]);
-        let rounds = &own.measured[0].rounds;
+        let summary = measured(&folders, &[&format!("strategy.name={name}"), "strategy.num_rounds=2"]);
+        let rounds = &summary.measured[0].rounds;
         assert!(rounds[2].loss < rounds[1].loss, "{name}: {rounds:?}");
     }
 }

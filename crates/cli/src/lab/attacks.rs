@@ -40,12 +40,12 @@ pub(super) struct AttackArguments {
 }
 
 pub(super) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
-    let mut show = |progress| {
+    let report = attack(&arguments.settings(), &arguments.minilm, &mut |progress| {
         if !arguments.quiet {
             output::tell(line(&progress));
         }
-    };
-    let report = attack(&arguments.settings(), &arguments.minilm, &mut show).map_err(failure)?;
+    });
+    let report = report.map_err(failure)?;
     let text = serde_json::to_string(&report).map_err(Failure::error)?;
     if let Some(folder) = &arguments.out {
         create_folder(folder)?;
@@ -69,7 +69,7 @@ impl AttackArguments {
 
 fn line(progress: &AttackProgress) -> String {
     match progress {
-        AttackProgress::Trained { done, of } => format!("{done} of {of} trainings"),
+        AttackProgress::Trained { done, all } => format!("{done} of {all} trainings"),
         AttackProgress::Attacked(row) => {
             let (protection, seen) = (row.view.protection.in_words(), row.view.in_words());
             format!("{}, seed {}, {protection}, {seen}: AUC {:.3}", row.data, row.seed, row.membership.auc)

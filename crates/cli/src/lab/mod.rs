@@ -29,13 +29,13 @@ pub(crate) struct LabArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a configuration: every seed of it, or what an earlier run has left.
+    /// Run every seed of a configuration, or those that an earlier run has not finished.
     Run(Run),
-    /// Run a configuration in all of its rows, so that strategies compare.
+    /// Run every row of a configuration, so that strategies can be compared.
     Ladder(Rows),
     /// Compare cohorts chosen on sketches of several sizes and noises with those chosen without sketches.
     Sketches(Sketches),
-    /// Look for less noise than the privacy ledger counts, in what members really release.
+    /// Test whether members release less noise than the privacy ledger counts.
     Audit(audit::AuditArguments),
     /// Attack members' trainings as a coordinator could, in the clear, behind masks, and behind masks and noise.
     Attacks(attacks::AttackArguments),
@@ -46,10 +46,11 @@ enum Command {
 struct Common {
     /// The configuration, a TOML file.
     config: PathBuf,
-    /// Set a value in place of the file's, like strategy.num_rounds=3; may be repeated.
+    /// Set a value in place of the file's, such as strategy.num_rounds=3; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Everything small: one seed, two rounds of 400 texts, or one of 80 questions. Shows that it runs; its figures mean nothing.
+    /// Run one seed with two rounds of 400 texts, or one round of 80 questions. It shows that the configuration runs; its
+    /// figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// Print JSON on stdout at the end.
@@ -58,7 +59,7 @@ struct Common {
     /// The folder that the configuration's files are in.
     #[arg(long, env = "CLOISTER_DATA", default_value = "../shared/data")]
     data: PathBuf,
-    /// Where frozen features are kept for the next run.
+    /// The folder in which frozen features are stored for the next run.
     #[arg(long, default_value = "target/lab/cache")]
     cache: PathBuf,
     /// The folder of MiniLM's files.
@@ -77,11 +78,11 @@ struct Common {
 struct Run {
     #[command(flatten)]
     common: Common,
-    /// Measure on this file in place of the configuration's.
+    /// Measure on this file in place of the configuration's test file.
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
-    /// Where results are written; what is there already of the same run is not run again. By default a folder of
-    /// the configuration's name under target/lab.
+    /// The folder of results. Seeds that it already has results of, from the same run, are not run again. By default it
+    /// is a folder of the configuration's name under target/lab.
     #[arg(long)]
     out: Option<PathBuf>,
     /// A program as every member's local step.
@@ -94,11 +95,11 @@ struct Run {
 struct Rows {
     #[command(flatten)]
     common: Common,
-    /// Run these rows alone, in the file's order.
+    /// Run only these rows, in the file's order.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     rows: Vec<String>,
-    /// Where results are written, a folder a row; what is there already of the same run is not run again. By default
-    /// a folder of the configuration's name under target/lab.
+    /// The folder of results, with a folder for each row. Seeds that it already has results of, from the same run, are not
+    /// run again. By default it is a folder of the configuration's name under target/lab.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -138,9 +139,9 @@ fn run_config(arguments: &Run) -> Result<(), Failure> {
             environment.out.push("without-rows");
         }
     }
-    let mut show = |progress| screen.show(progress);
-    let summary =
-        cloister_lab::run(&config, &environment, arguments.test.as_deref(), &mut show).map_err(failure)?;
+    let test = arguments.test.as_deref();
+    let summary = cloister_lab::run(&config, &environment, test, &mut |progress| screen.show(progress))
+        .map_err(failure)?;
     screen.finish();
     print(&config, &summary, &environment.out, common.json)
 }
@@ -152,9 +153,11 @@ fn run_ladder(arguments: &Rows) -> Result<(), Failure> {
     let ladder = if common.quick { ladder.quick() } else { ladder };
     let environment = common.environment(arguments.out.clone());
     let screen = Screen::new(common.quiet, &ladder.rows[0].1);
-    let mut begin = |row: &str| screen.note(&format!("row {row}"));
-    let mut show = |progress| screen.show(progress);
-    let all = ladder.run(&environment, &mut begin, &mut show).map_err(failure)?;
+    let all = ladder
+        .run(&environment, &mut |row| screen.note(&format!("row {row}")), &mut |progress| {
+            screen.show(progress)
+        })
+        .map_err(failure)?;
     screen.finish();
     if common.json {
         output::line(ladder::to_json(&all))?;
@@ -180,8 +183,9 @@ fn sketches(arguments: &Sketches) -> Result<(), Failure> {
     let common = &arguments.common;
     let config = common.read()?;
     let screen = Screen::new(common.quiet, &config);
-    let mut show = |progress| screen.show(progress);
-    let rows = cloister_lab::sketches(&config, &common.environment(None), &mut show).map_err(failure)?;
+    let environment = common.environment(None);
+    let rows = cloister_lab::sketches(&config, &environment, &mut |progress| screen.show(progress))
+        .map_err(failure)?;
     screen.finish();
     if let Some(path) = &arguments.plot {
         write(path, plot(&rows).as_bytes())?;

@@ -51,9 +51,9 @@ fn draw(report: &AttackReport) -> String {
     legend(&mut svg);
     let mut y = TOP;
     for name in data {
-        let own: Vec<&AttackSummary> = report.summary.iter().filter(|row| row.data == name).collect();
-        section(&mut svg, report, name, &own, y);
-        y += HEADING + own.len() as f64 * ROW;
+        let of_data: Vec<&AttackSummary> = report.summary.iter().filter(|row| row.data == name).collect();
+        section(&mut svg, report, name, &of_data, y);
+        y += HEADING + of_data.len() as f64 * ROW;
     }
     let _ = writeln!(
         svg,

@@ -43,12 +43,15 @@ pub struct WordsFound {
 pub(crate) fn rank(observer: &Observer<'_>, view: View, trainings: &[Sent], candidates: &[Sent]) -> Ranking {
     let directions = observer.imagine(view.source, candidates);
     let lengths: Vec<f64> =
-        directions.iter().map(|own| dot(own, own).sqrt().max(f64::MIN_POSITIVE)).collect();
+        directions.iter().map(|direction| dot(direction, direction).sqrt().max(f64::MIN_POSITIVE)).collect();
     let seen = observer.observe(view, trainings, Whose::Members);
     let (mut first, mut above) = (0.0, 0.0);
-    for (right, own) in seen.iter().enumerate() {
-        let alike: Vec<f64> =
-            directions.iter().zip(&lengths).map(|(other, length)| dot(own, other) / length).collect();
+    for (right, observed) in seen.iter().enumerate() {
+        let alike: Vec<f64> = directions
+            .iter()
+            .zip(&lengths)
+            .map(|(direction, length)| dot(observed, direction) / length)
+            .collect();
         let beaten = alike.iter().filter(|other| **other < alike[right]).count();
         let others = directions.len() - 1;
         first += f64::from(u8::from(beaten == others));
@@ -65,7 +68,7 @@ pub(crate) struct WordGuesser {
 
 impl WordGuesser {
     /// The most frequent words of all texts.
-    pub(crate) fn of(world: &AttackedData) -> Self {
+    pub(crate) fn from_texts(world: &AttackedData) -> Self {
         let texts: Vec<Vec<String>> = world.notes.iter().map(|note| words(&note.text)).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for word in texts.iter().flatten() {
@@ -74,10 +77,11 @@ impl WordGuesser {
         let mut frequent: Vec<(&str, usize)> = counts.into_iter().collect();
         frequent.sort_by_key(|(word, count)| (std::cmp::Reverse(*count), *word));
         frequent.truncate(WORDS);
-        let of = |text: &Vec<String>| {
-            frequent.iter().map(|(word, _)| text.iter().any(|other| other == word)).collect()
-        };
-        Self { present: texts.iter().map(of).collect() }
+        let mut present = Vec::with_capacity(texts.len());
+        for text in &texts {
+            present.push(frequent.iter().map(|(word, _)| text.iter().any(|other| other == word)).collect());
+        }
+        Self { present }
     }
 
     /// Learns from trainings on one text each, and guesses the words of others.
@@ -88,31 +92,31 @@ impl WordGuesser {
         (known, known_texts): (&[Sent], &[usize]),
         (attacked, attacked_texts): (&[Sent], &[usize]),
     ) -> Result<WordsFound, LabError> {
-        let row =
-            |text: &usize| self.present[*text].iter().map(|is_in| f64::from(u8::from(*is_in))).collect();
-        let targets: Vec<Vec<f64>> = known_texts.iter().map(row).collect();
+        let mut targets: Vec<Vec<f64>> = Vec::with_capacity(known_texts.len());
+        for text in known_texts {
+            targets.push(self.present[*text].iter().map(|is_in| f64::from(u8::from(*is_in))).collect());
+        }
         let ridge = Ridge::fit(&observer.observe(view, known, Whose::Attackers), &targets)?;
         let seen = observer.observe(view, attacked, Whose::Members);
-        let guess = |own: &Vec<f32>| ridge.predict(own);
-        let frequencies = |_: &Vec<f32>| {
-            (0..WORDS.min(self.present[0].len()))
-                .map(|word| targets.iter().map(|row| row[word]).sum::<f64>())
-                .collect()
-        };
+        let words = WORDS.min(self.present[0].len());
+        let frequencies: Vec<f64> =
+            (0..words).map(|word| targets.iter().map(|row| row[word]).sum::<f64>()).collect();
         Ok(WordsFound {
-            found: self.found(&seen, attacked_texts, guess),
-            by_frequency: self.found(&seen, attacked_texts, frequencies),
+            found: self.found(&seen, attacked_texts, |observed| ridge.predict(observed)),
+            by_frequency: self.found(&seen, attacked_texts, |_| frequencies.clone()),
         })
     }
 
-    fn found(&self, seen: &[Vec<f32>], texts: &[usize], guess: impl Fn(&Vec<f32>) -> Vec<f64>) -> f64 {
-        let right = |(own, text): (&Vec<f32>, &usize)| {
-            let scores = guess(own);
+    /// The share of all words of the texts that are among the best guesses for their text; `scores` has a score for each
+    /// word.
+    fn found(&self, seen: &[Vec<f32>], texts: &[usize], scores: impl Fn(&[f32]) -> Vec<f64>) -> f64 {
+        let mut hits = 0;
+        for (observed, text) in seen.iter().zip(texts) {
+            let scores = scores(observed);
             let mut order: Vec<usize> = (0..scores.len()).collect();
             order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
-            order.iter().take(GUESSED).filter(|&&word| self.present[*text][word]).count()
-        };
-        let hits: usize = seen.iter().zip(texts).map(right).sum();
+            hits += order.iter().take(GUESSED).filter(|&&word| self.present[*text][word]).count();
+        }
         let there: usize =
             texts.iter().map(|text| self.present[*text].iter().filter(|is_in| **is_in).count()).sum();
         hits as f64 / there.max(1) as f64

@@ -26,6 +26,10 @@ pub struct Membership {
     pub tpr_at_01_percent: f64,
 }
 
+/// The number of the first of these trainings, far above those of trainings on single texts and batches: the number
+/// seeds a training.
+const FIRST_NUMBER: u64 = 1_000_000;
+
 /// Trainings, each on half of the candidates.
 pub(crate) struct Trainings {
     /// For each training, which candidates are in it.
@@ -48,8 +52,9 @@ impl Trainings {
         let mut sent = Vec::with_capacity(count);
         for training in 0..count {
             let coins: Vec<bool> = candidates.iter().map(|_| random.next_u32() & 1 == 1).collect();
-            let own = candidates.iter().zip(&coins).filter(|(_, is_in)| **is_in).map(|(note, _)| *note);
-            sent.push(world.send(&own.collect::<Vec<_>>(), 1_000_000 + training as u64)?);
+            let chosen = candidates.iter().zip(&coins).filter(|(_, is_in)| **is_in);
+            let texts: Vec<usize> = chosen.map(|(note, _)| *note).collect();
+            sent.push(world.send(&texts, FIRST_NUMBER + training as u64)?);
             included.push(coins);
         }
         Ok(Self { included, sent, alone: alone.to_vec() })
@@ -63,16 +68,17 @@ impl Trainings {
         let directions = observer.imagine(view.source, &self.alone);
         let mut roc = Roc::default();
         for (candidate, direction) in directions.iter().enumerate() {
-            let statistics: Vec<f64> = seen.iter().map(|own| dot(own, direction)).collect();
-            let is_in = |training: usize| self.included[training][candidate];
-            let split = |wanted: bool| -> Vec<f64> {
-                (0..shadows)
-                    .filter(|&shadow| is_in(shadow) == wanted)
-                    .map(|shadow| statistics[shadow])
-                    .collect()
-            };
-            let ratio = Ratio::of(&split(true), &split(false));
-            (shadows..seen.len()).for_each(|target| roc.add(is_in(target), ratio.at(statistics[target])));
+            let statistics: Vec<f64> = seen.iter().map(|observed| dot(observed, direction)).collect();
+            let is_in: Vec<bool> = self.included.iter().map(|included| included[candidate]).collect();
+            let (mut inside, mut outside) = (Vec::new(), Vec::new());
+            for (statistic, is_in) in statistics.iter().zip(&is_in).take(shadows) {
+                let same = if *is_in { &mut inside } else { &mut outside };
+                same.push(*statistic);
+            }
+            let ratio = Ratio::fit(&inside, &outside);
+            for (statistic, is_in) in statistics.iter().zip(&is_in).skip(shadows) {
+                roc.add(*is_in, ratio.at(*statistic));
+            }
         }
         Membership {
             auc: roc.area(),
@@ -82,7 +88,7 @@ impl Trainings {
     }
 }
 
-/// Two normal distributions of one variance, as few shadows teach no more.
+/// Two normal distributions with one variance: there are too few shadows to estimate two.
 struct Ratio {
     inside: f64,
     outside: f64,
@@ -90,10 +96,8 @@ struct Ratio {
 }
 
 impl Ratio {
-    fn of(inside: &[f64], outside: &[f64]) -> Self {
-        let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len().max(1) as f64;
+    fn fit(inside: &[f64], outside: &[f64]) -> Self {
         let (one, other) = (mean(inside), mean(outside));
-        let squares = |all: &[f64], mean: f64| all.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         let count = (inside.len() + outside.len()).max(1) as f64;
         let variance = (squares(inside, one) + squares(outside, other)) / count;
         Self { inside: one, outside: other, variance: variance.max(f64::MIN_POSITIVE) }
@@ -105,15 +109,24 @@ impl Ratio {
     }
 }
 
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The sum of squared distances from the mean.
+fn squares(values: &[f64], mean: f64) -> f64 {
+    values.iter().map(|value| (value - mean).powi(2)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_ratio_is_that_of_the_nearer_distribution() {
-        let ratio = Ratio::of(&[2.0, 3.0, 4.0], &[-1.0, 0.0, 1.0]);
+        let ratio = Ratio::fit(&[2.0, 3.0, 4.0], &[-1.0, 0.0, 1.0]);
         assert!(ratio.at(3.0) > 0.0 && ratio.at(0.0) < 0.0 && ratio.at(1.5).abs() < 1e-12);
-        let flipped = Ratio::of(&[-1.0, 0.0, 1.0], &[2.0, 3.0, 4.0]);
+        let flipped = Ratio::fit(&[-1.0, 0.0, 1.0], &[2.0, 3.0, 4.0]);
         assert_eq!(flipped.at(3.0), -ratio.at(3.0));
     }
 }

@@ -22,6 +22,7 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use cloister_params::limits::PrivacyUnit;
+use cloister_params::plan::RoundSettings;
 use cloister_privacy::ledger::LedgerError;
 use cloister_privacy::release::{account, releases};
 use rand_chacha::ChaCha20Rng;
@@ -111,8 +112,8 @@ pub enum AttackProgress {
     Trained {
         /// How many.
         done: usize,
-        /// Of how many.
-        of: usize,
+        /// How many there are.
+        all: usize,
     },
     /// A view was attacked.
     Attacked(Box<AttackResult>),
@@ -134,9 +135,9 @@ pub fn attack(
             let sizes = settings.sizes;
             let world = AttackedData::open(file, minilm, sizes.texts(), seed)?;
             epsilons = epsilons_of(&world)?;
-            let stage = TrainedAttack::set(&world, sizes, seed, progress)?;
+            let trained = TrainedAttack::new(&world, sizes, seed, progress)?;
             for view in View::all() {
-                let row = stage.row(data, view)?;
+                let row = trained.row(data, view)?;
                 progress(AttackProgress::Attacked(Box::new(row.clone())));
                 rows.push(row);
             }
@@ -148,12 +149,13 @@ pub fn attack(
 /// What the ledger charges a member for a round with noise, slight and covering. It follows from the model's shape alone but for
 /// the number of classes.
 fn epsilons_of(world: &AttackedData) -> Result<[f64; 2], LabError> {
-    let of = |settings| {
-        let all = releases(settings, PrivacyUnit::Member).map_err(LedgerError::from)?;
-        Ok::<_, LabError>(account(&all).epsilon(DELTA).epsilon)
-    };
     let [_, slight, covering] = world.settings();
-    Ok([of(slight)?, of(covering)?])
+    Ok([epsilon(slight)?, epsilon(covering)?])
+}
+
+fn epsilon(settings: &RoundSettings) -> Result<f64, LabError> {
+    let all = releases(settings, PrivacyUnit::Member).map_err(LedgerError::from)?;
+    Ok(account(&all).epsilon(DELTA).epsilon)
 }
 
 impl Sizes {
@@ -184,7 +186,7 @@ struct TrainedAttack<'a> {
 }
 
 impl<'a> TrainedAttack<'a> {
-    fn set(
+    fn new(
         world: &'a AttackedData,
         sizes: Sizes,
         seed: u64,
@@ -195,31 +197,24 @@ impl<'a> TrainedAttack<'a> {
         let candidates: Vec<usize> = (0..sizes.candidates).collect();
         let known_texts: Vec<usize> = (sizes.candidates..sizes.candidates + sizes.known).collect();
         let pool: Vec<usize> = (sizes.candidates + sizes.known..count).collect();
-        let mut draw = |texts: usize| -> Vec<usize> {
-            (0..texts).map(|_| pool[(random.next_u64() % pool.len() as u64) as usize]).collect()
-        };
-        let mut number = 0;
-        let mut done = 0;
-        let mut send_all = |texts: Vec<Vec<usize>>| -> Result<Vec<Sent>, LabError> {
-            let mut sent = Vec::with_capacity(texts.len());
-            for own in texts {
-                number += 1;
-                sent.push(world.send(&own, number)?);
-            }
-            done += sent.len();
-            progress(AttackProgress::Trained { done, of: sizes.trainings() });
-            Ok(sent)
-        };
-        let companions = send_all((0..sizes.companions).map(|_| draw(MEMBER_TEXTS)).collect())?;
-        let alone = send_all(candidates.iter().map(|&text| vec![text]).collect())?;
-        let with_others = |text: &usize| [vec![*text], draw(BATCH - 1)].concat();
-        let batches = send_all(candidates.iter().map(with_others).collect())?;
-        let known = send_all(known_texts.iter().map(|&text| vec![text]).collect())?;
+        let mut numbered = NumberedTrainings { world, done: 0, all: sizes.trainings(), progress };
+        let mut companions = Vec::with_capacity(sizes.companions);
+        for _ in 0..sizes.companions {
+            companions.push(draw(&pool, MEMBER_TEXTS, &mut random));
+        }
+        let companions = numbered.send(companions)?;
+        let alone = numbered.send(candidates.iter().map(|&text| vec![text]).collect())?;
+        let mut batches = Vec::with_capacity(candidates.len());
+        for &text in &candidates {
+            batches.push([vec![text], draw(&pool, BATCH - 1, &mut random)].concat());
+        }
+        let batches = numbered.send(batches)?;
+        let known = numbered.send(known_texts.iter().map(|&text| vec![text]).collect())?;
         let trainings = Trainings::run(world, &candidates, &alone, sizes.trainings, seed)?;
-        progress(AttackProgress::Trained { done: sizes.trainings() - sizes.mixes, of: sizes.trainings() });
+        progress(AttackProgress::Trained { done: sizes.trainings() - sizes.mixes, all: sizes.trainings() });
         let mixes = Mixes::run(world, &pool, (sizes.mixes, MEMBER_TEXTS), seed)?;
-        progress(AttackProgress::Trained { done: sizes.trainings(), of: sizes.trainings() });
-        let vocabulary = WordGuesser::of(world);
+        progress(AttackProgress::Trained { done: sizes.trainings(), all: sizes.trainings() });
+        let vocabulary = WordGuesser::from_texts(world);
         Ok(Self {
             world,
             seed,
@@ -256,12 +251,41 @@ impl<'a> TrainedAttack<'a> {
 
 fn noise_over_signal(observer: &Observer<'_>, view: View, trainings: &[Sent]) -> f64 {
     let quiet = View { protection: Protection::Masks, ..view };
-    let norm = |own: &[f32]| own.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-    let of = |(with, without): (Vec<f32>, Vec<f32>)| {
-        let noise: Vec<f32> = with.iter().zip(&without).map(|(one, other)| one - other).collect();
-        norm(&noise) / norm(&without).max(f64::MIN_POSITIVE)
-    };
-    let seen = |view| observer.observe(view, trainings, Whose::Members);
-    let pairs = seen(view).into_iter().zip(seen(quiet));
-    pairs.map(of).sum::<f64>() / trainings.len() as f64
+    let noised = observer.observe(view, trainings, Whose::Members);
+    let bare = observer.observe(quiet, trainings, Whose::Members);
+    let mut ratios = 0.0;
+    for (with, without) in noised.iter().zip(&bare) {
+        let noise: Vec<f32> = with.iter().zip(without).map(|(one, other)| one - other).collect();
+        ratios += norm(&noise) / norm(without).max(f64::MIN_POSITIVE);
+    }
+    ratios / trainings.len() as f64
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Texts of the pool, drawn with replacement.
+fn draw(pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
+    (0..texts).map(|_| pool[(random.next_u64() % pool.len() as u64) as usize]).collect()
+}
+
+/// Trains on lists of texts, each with the next number, which seeds the training.
+struct NumberedTrainings<'a> {
+    world: &'a AttackedData,
+    done: usize,
+    all: usize,
+    progress: &'a mut dyn FnMut(AttackProgress),
+}
+
+impl NumberedTrainings<'_> {
+    fn send(&mut self, lists: Vec<Vec<usize>>) -> Result<Vec<Sent>, LabError> {
+        let mut sent = Vec::with_capacity(lists.len());
+        for texts in lists {
+            self.done += 1;
+            sent.push(self.world.send(&texts, self.done as u64)?);
+        }
+        (self.progress)(AttackProgress::Trained { done: self.done, all: self.all });
+        Ok(sent)
+    }
 }

@@ -23,7 +23,10 @@ pub struct ClassMix {
     pub error_of_mean: f64,
 }
 
-/// Members with mixes of their own.
+/// The number of the first of these trainings, far above those of other attacks: the number seeds a training.
+const FIRST_NUMBER: u64 = 2_000_000;
+
+/// Members that each have a mix of classes.
 pub(crate) struct Mixes {
     shares: Vec<Vec<f64>>,
     sent: Vec<Sent>,
@@ -42,11 +45,10 @@ impl Mixes {
         let (mut shares, mut sent) = (Vec::new(), Vec::new());
         for member in 0..members {
             let drawn = draw(world, pool, texts, &mut random);
-            let share = |class: usize| {
-                drawn.iter().filter(|&&note| world.labels[note] == class).count() as f64 / texts as f64
-            };
-            shares.push((0..world.classes.len()).map(share).collect());
-            sent.push(world.send(&drawn, 2_000_000 + member as u64)?);
+            let mut counts = vec![0.0; world.classes.len()];
+            drawn.iter().for_each(|&note| counts[world.labels[note]] += 1.0);
+            shares.push(counts.into_iter().map(|count| count / texts as f64).collect());
+            sent.push(world.send(&drawn, FIRST_NUMBER + member as u64)?);
         }
         Ok(Self { shares, sent })
     }
@@ -58,11 +60,13 @@ impl Mixes {
         let seen = observer.observe(view, &self.sent[half..], Whose::Members);
         let ridge = Ridge::fit(&known, &self.shares[..half])?;
         let classes = self.shares[0].len();
-        let mean = |class: usize| self.shares[..half].iter().map(|own| own[class]).sum::<f64>() / half as f64;
-        let means: Vec<f64> = (0..classes).map(mean).collect();
+        let mut means = vec![0.0; classes];
+        for (class, mean) in means.iter_mut().enumerate() {
+            *mean = self.shares[..half].iter().map(|shares| shares[class]).sum::<f64>() / half as f64;
+        }
         let mut errors = Errors::default();
-        for (own, truth) in seen.iter().zip(&self.shares[half..]) {
-            for (class, guess) in ridge.predict(own).into_iter().enumerate() {
+        for (observed, truth) in seen.iter().zip(&self.shares[half..]) {
+            for (class, guess) in ridge.predict(observed).into_iter().enumerate() {
                 errors.add(truth[class], guess, means[class]);
             }
         }
@@ -72,23 +76,28 @@ impl Mixes {
 
 /// Texts with classes by uniform shares.
 fn draw(world: &AttackedData, pool: &[usize], texts: usize, random: &mut ChaCha20Rng) -> Vec<usize> {
-    let uniform = |random: &mut ChaCha20Rng| (f64::from(random.next_u32()) + 0.5) / 4_294_967_296.0;
     // Shares of exponential draws are uniform over all mixes.
     let weights: Vec<f64> = world.classes.iter().map(|_| -uniform(random).ln()).collect();
     let total: f64 = weights.iter().sum();
-    let mut one = || {
+    let mut drawn = Vec::with_capacity(texts);
+    for _ in 0..texts {
         let mut left = uniform(random) * total;
-        let chosen = weights.iter().position(|weight| {
+        let class = weights.iter().position(|weight| {
             left -= weight;
             left <= 0.0
         });
-        let own: Vec<usize> =
-            pool.iter().copied().filter(|&note| Some(world.labels[note]) == chosen).collect();
+        let of_class: Vec<usize> =
+            pool.iter().copied().filter(|&note| Some(world.labels[note]) == class).collect();
         // A class without texts in the pool gives way to any.
-        let from = if own.is_empty() { pool } else { own.as_slice() };
-        from[(random.next_u64() % from.len() as u64) as usize]
-    };
-    (0..texts).map(|_| one()).collect()
+        let from = if of_class.is_empty() { pool } else { of_class.as_slice() };
+        drawn.push(from[(random.next_u64() % from.len() as u64) as usize]);
+    }
+    drawn
+}
+
+/// Between 0 and 1, and neither of them, because its logarithm is taken.
+fn uniform(random: &mut ChaCha20Rng) -> f64 {
+    (f64::from(random.next_u32()) + 0.5) / 4_294_967_296.0
 }
 
 #[derive(Default)]

@@ -64,7 +64,7 @@ pub struct AttackSummary {
 }
 
 impl Mean {
-    fn of(rows: &[&AttackResult], value: impl Fn(&AttackResult) -> f64) -> Self {
+    fn over(rows: &[&AttackResult], value: impl Fn(&AttackResult) -> f64) -> Self {
         let count = rows.len() as f64;
         let mean = rows.iter().map(|row| value(row)).sum::<f64>() / count;
         let squares: f64 = rows.iter().map(|row| (value(row) - mean).powi(2)).sum();
@@ -73,8 +73,8 @@ impl Mean {
 }
 
 impl AttackSummary {
-    fn of(data: &str, view: View, rows: &[&AttackResult]) -> Self {
-        let mean = |value: fn(&AttackResult) -> f64| Mean::of(rows, value);
+    fn over(data: &str, view: View, rows: &[&AttackResult]) -> Self {
+        let mean = |value: fn(&AttackResult) -> f64| Mean::over(rows, value);
         Self {
             data: data.to_owned(),
             view,
@@ -102,9 +102,8 @@ impl AttackReport {
         let mut summary = Vec::new();
         for (data, _) in &settings.data {
             for view in View::all() {
-                let own: Vec<&AttackResult> =
-                    rows.iter().filter(|row| row.data == *data && row.view == view).collect();
-                summary.push(AttackSummary::of(data, view, &own));
+                let seeds = rows.iter().filter(|row| row.data == *data && row.view == view);
+                summary.push(AttackSummary::over(data, view, &seeds.collect::<Vec<_>>()));
             }
         }
         Self { settings: settings.clone(), epsilon_slight, epsilon, delta, summary, rows }

@@ -20,13 +20,16 @@ impl Ridge {
     pub(crate) fn fit(observations: &[Vec<f32>], targets: &[Vec<f64>]) -> Result<Self, LabError> {
         let count = observations.len();
         let centre = mean(observations);
-        let centred: Vec<Vec<f32>> = observations.iter().map(|own| less(own, &centre)).collect();
+        let centred: Vec<Vec<f32>> =
+            observations.iter().map(|observation| less(observation, &centre)).collect();
         let gram = gram(&centred);
         let width = targets.first().map_or(0, Vec::len);
-        let of = |at: usize| targets.iter().map(|row| row[at]).sum::<f64>() / count as f64;
-        let means: Vec<f64> = (0..width).map(of).collect();
-        let less_mean = |at: usize| targets.iter().map(|row| row[at] - means[at]).collect();
-        let columns: Vec<Vec<f64>> = (0..width).map(less_mean).collect();
+        let (mut means, mut columns) = (Vec::with_capacity(width), Vec::with_capacity(width));
+        for target in 0..width {
+            let mean = targets.iter().map(|row| row[target]).sum::<f64>() / count as f64;
+            columns.push(targets.iter().map(|row| row[target] - mean).collect());
+            means.push(mean);
+        }
         let fits = RIDGES.iter().map(|share| Duals::fit(&gram, count, &columns, *share));
         let fits = fits.collect::<Result<Vec<_>, LabError>>()?;
         let best = fits.into_iter().min_by(|one, other| one.error.total_cmp(&other.error));
@@ -36,10 +39,10 @@ impl Ridge {
 
     /// The targets of an observation.
     pub(crate) fn predict(&self, observation: &[f32]) -> Vec<f64> {
-        let own = less(observation, &self.centre);
-        let alike: Vec<f64> = self.centred.iter().map(|other| dot(&own, other)).collect();
-        let target = |(dual, mean): (&Vec<f64>, &f64)| mean + crate::linear::dot(dual, &alike);
-        self.duals.iter().zip(&self.means).map(target).collect()
+        let centred = less(observation, &self.centre);
+        let alike: Vec<f64> = self.centred.iter().map(|other| dot(&centred, other)).collect();
+        let targets = self.duals.iter().zip(&self.means);
+        targets.map(|(dual, mean)| mean + crate::linear::dot(dual, &alike)).collect()
     }
 }
 
@@ -71,23 +74,29 @@ impl Duals {
         let ridge = if trace > 0.0 { share * trace / count as f64 } else { 1.0 };
         let mut matrix = gram.to_vec();
         (0..count).for_each(|at| matrix[at * count + at] += ridge);
-        let unit = |at: usize| (0..count).map(|other| f64::from(u8::from(other == at))).collect();
-        let right: Vec<Vec<f64>> = columns.iter().cloned().chain((0..count).map(unit)).collect();
+        // Unit vectors behind the targets: their solutions are the inverse.
+        let mut right = columns.to_vec();
+        for at in 0..count {
+            let mut unit = vec![0.0; count];
+            unit[at] = 1.0;
+            right.push(unit);
+        }
         let mut duals = solve(matrix, count, &right).ok_or(LabError::Singular { shrinkage: share })?;
         let inverse = duals.split_off(columns.len());
-        // Without the own observation, the residual is the dual over the inverse's diagonal.
-        let residual = |dual: &Vec<f64>| -> f64 {
-            dual.iter().enumerate().map(|(at, value)| (value / inverse[at][at]).powi(2)).sum()
-        };
-        let error = duals.iter().map(residual).sum();
+        // An observation's residual, as predicted from all others, is its dual over the inverse's diagonal.
+        let mut error = 0.0;
+        for dual in &duals {
+            error +=
+                dual.iter().enumerate().map(|(at, value)| (value / inverse[at][at]).powi(2)).sum::<f64>();
+        }
         Ok(Self { duals, error })
     }
 }
 
 fn mean(observations: &[Vec<f32>]) -> Vec<f32> {
     let mut sum = vec![0.0f64; observations.first().map_or(0, Vec::len)];
-    for own in observations {
-        sum.iter_mut().zip(own).for_each(|(sum, value)| *sum += f64::from(*value));
+    for observation in observations {
+        sum.iter_mut().zip(observation).for_each(|(sum, value)| *sum += f64::from(*value));
     }
     sum.into_iter().map(|sum| (sum / observations.len() as f64) as f32).collect()
 }
@@ -123,8 +132,8 @@ mod tests {
         let target = |row: &Vec<f32>| vec![1.0 + 2.0 * f64::from(row[1]) - f64::from(row[4])];
         let targets: Vec<Vec<f64>> = observations.iter().map(target).collect();
         let ridge = Ridge::fit(&observations[..40], &targets[..40]).expect("definite");
-        for (own, expected) in observations[40..].iter().zip(&targets[40..]) {
-            assert!((ridge.predict(own)[0] - expected[0]).abs() < 0.3);
+        for (observation, expected) in observations[40..].iter().zip(&targets[40..]) {
+            assert!((ridge.predict(observation)[0] - expected[0]).abs() < 0.3);
         }
         let constant = vec![vec![1.0; 3]; 10];
         let targets: Vec<Vec<f64>> = (0..10).map(|at| vec![f64::from(at)]).collect();

@@ -11,6 +11,7 @@ use cloister_experts::{
 use cloister_gate::prepare;
 use cloister_params::limits::PrivacyUnit;
 use cloister_params::plan::RoundSettings;
+use cloister_protocol::contribution::Contribution;
 use cloister_protocol::model::Model;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -96,20 +97,26 @@ impl AttackedData {
         let seed = self.seed << 32 | number;
         let result = self.train(notes, seed)?;
         let mut random = ChaCha20Rng::seed_from_u64(seed);
-        let mut prepared = |settings: &RoundSettings| {
-            let plan = plan(settings, &self.start, 1);
-            let permit = self.permits.borrow_mut().next(&plan)?;
-            // As in a first round, there is no published distribution yet.
-            let published = self.start.map(|_, values| vec![0.0; values.len()]);
-            Ok::<_, LabError>(
-                prepare(&plan, &Model::new(published.into_values()), &result, permit, &mut random)?.0,
-            )
-        };
         Ok(Sent {
-            bare: prepared(&self.bare)?,
-            slight: prepared(&self.slight)?,
-            noised: prepared(&self.noised)?,
+            bare: self.prepared(&result, &self.bare, &mut random)?,
+            slight: self.prepared(&result, &self.slight, &mut random)?,
+            noised: self.prepared(&result, &self.noised, &mut random)?,
         })
+    }
+
+    /// What a member would contribute to a first round with these settings.
+    fn prepared(
+        &self,
+        result: &LocalResult,
+        settings: &RoundSettings,
+        random: &mut ChaCha20Rng,
+    ) -> Result<Contribution, LabError> {
+        let plan = plan(settings, &self.start, 1);
+        let permit = self.permits.borrow_mut().next(&plan)?;
+        // In a first round there is no published distribution yet.
+        let published = self.start.map(|_, values| vec![0.0; values.len()]);
+        let (contribution, _) = prepare(&plan, &Model::new(published.into_values()), result, permit, random)?;
+        Ok(contribution)
     }
 
     fn train(&self, notes: &[usize], seed: u64) -> Result<LocalResult, LabError> {

@@ -28,13 +28,12 @@ impl Guesses {
         largest(LARGEST_EPSILON, |epsilon| self.likelihood(epsilon, delta) <= significance)
     }
 
-    /// The most probable that so many right guesses can be under (ε, δ).
+    /// The largest probability, under (ε, δ), of as many right guesses.
     fn likelihood(self, epsilon: f64, delta: f64) -> f64 {
         let tails = Binomial { trials: self.guesses, probability: 1.0 / (1.0 + (-epsilon).exp()) }.tails();
-        let at = |count: u64| tails[count as usize];
-        let own = at(self.correct);
-        let slopes = (1..=self.correct).map(|fewer| (at(self.correct - fewer) - own) / fewer as f64);
-        own + 2.0 * self.canaries as f64 * delta * slopes.fold(0.0, f64::max)
+        let correct = self.correct as usize;
+        let slopes = (1..=correct).map(|fewer| (tails[correct - fewer] - tails[correct]) / fewer as f64);
+        tails[correct] + 2.0 * self.canaries as f64 * delta * slopes.fold(0.0, f64::max)
     }
 }
 
@@ -71,11 +70,13 @@ impl Decisions {
 
 /// ε at `delta` of `mu`-Gaussian differential privacy (Dong, Roth and Su 2019, corollary 2.13).
 pub fn gaussian_epsilon(mu: f64, delta: f64) -> f64 {
-    let reaches = |epsilon: f64| {
+    if mu <= 0.0 {
+        return 0.0;
+    }
+    largest(LARGEST_EPSILON, |epsilon| {
         let (near, far) = (epsilon / mu - mu / 2.0, epsilon / mu + mu / 2.0);
         above(near) - epsilon.exp() * above(far) > delta
-    };
-    if mu <= 0.0 { 0.0 } else { largest(LARGEST_EPSILON, reaches) }
+    })
 }
 
 /// The largest probability of an event for which `count` or fewer in `trials` are not too improbable (Clopper and
@@ -99,27 +100,32 @@ fn largest(high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     low
 }
 
+/// A product in which 0 times the logarithm of 0 is 0.
+fn times(count: f64, logarithm: f64) -> f64 {
+    if count == 0.0 { 0.0 } else { count * logarithm }
+}
+
 struct Binomial {
     trials: u64,
     probability: f64,
 }
 
 impl Binomial {
-    /// For each count from 0 to one more than the trials, the probability of so many or more.
+    /// For each count from 0 to one more than the trials, the probability of that count or more.
     fn tails(&self) -> Vec<f64> {
-        let n = self.trials as f64;
-        let (hit, miss) = (self.probability.ln(), (-self.probability).ln_1p());
-        let mass = |k: f64| {
-            let ways = lgamma(n + 1.0) - lgamma(k + 1.0) - lgamma(n - k + 1.0);
-            // 0 times the logarithm of 0 is 0 here.
-            let part = |count: f64, ln: f64| if count == 0.0 { 0.0 } else { count * ln };
-            (ways + part(k, hit) + part(n - k, miss)).exp()
-        };
         let mut tails = vec![0.0; self.trials as usize + 2];
         for count in (0..=self.trials as usize).rev() {
-            tails[count] = (tails[count + 1] + mass(count as f64)).min(1.0);
+            tails[count] = (tails[count + 1] + self.mass(count as f64)).min(1.0);
         }
         tails
+    }
+
+    /// The probability of exactly this count. It is computed by logarithms, because the factors of the product overflow.
+    fn mass(&self, count: f64) -> f64 {
+        let trials = self.trials as f64;
+        let (hit, miss) = (self.probability.ln(), (-self.probability).ln_1p());
+        let ways = lgamma(trials + 1.0) - lgamma(count + 1.0) - lgamma(trials - count + 1.0);
+        (ways + times(count, hit) + times(trials - count, miss)).exp()
     }
 }
 

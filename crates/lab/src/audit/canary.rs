@@ -40,19 +40,19 @@ impl Canary {
         // What private training has trained tells of no record but what its steps do.
         let trained = if actual.training.private.is_some() { 0.0 } else { length };
         let vectors = settings.blocks.iter().map(|block| self.update(block, trained)).collect();
-        let kinds = settings.blocks.iter().map(|block| block.shape.kind);
         let tokens = if self.included { u64::from(EXCESS * settings.scoring.largest_count()) } else { 0 };
-        let region = |kind| match kind {
-            BlockKind::Expert { layer, expert } => {
-                Some(ExpertRegion { layer, expert, mean_hidden: self.hidden(settings, length), tokens })
+        let mut regions = Vec::new();
+        for block in &settings.blocks {
+            if let BlockKind::Expert { layer, expert } = block.shape.kind {
+                let mean_hidden = self.hidden(settings, length);
+                regions.push(ExpertRegion { layer, expert, mean_hidden, tokens });
             }
-            _ => None,
-        };
+        }
         // They make the consistency weight the largest or the least, where a distribution is published.
         let margin = if self.included { 1.0 } else { 0.0 };
         Ok(LocalResult {
             updates: BlockVectors::new(model, vectors)?,
-            regions: kinds.filter_map(region).collect(),
+            regions,
             margins: vec![vec![margin; model.experts]; model.moe_layers],
             loss_first: 0.0,
             loss_last: 0.0,
@@ -100,21 +100,23 @@ impl Canary {
         others: usize,
     ) -> Result<RecordAverages, LabError> {
         let length = f64::from(EXCESS);
-        let record = |expert: usize, length: f64| -> Vec<RoutedToken> {
-            let expert = expert % model.experts;
-            let seconds = (0..model.experts).filter(|&second| second != expert);
-            let token = |second| RoutedToken {
-                hidden: self.hidden(settings, length),
-                logits: logits(model.experts, [expert, second]),
-            };
-            seconds.map(token).collect()
-        };
-        let mut records = vec![record(self.number + 1, -length); others];
+        let experts = model.experts;
+        let mut records = vec![record(self.number + 1, experts, &self.hidden(settings, -length)); others];
         if self.included {
-            records.push(record(self.number, length));
+            records.push(record(self.number, experts, &self.hidden(settings, length)));
         }
         Ok(RecordAverages::of_tokens(averaging, &records)?)
     }
+}
+
+/// The tokens of a record, all in one hidden state: each goes to the record's expert, and to another expert as second.
+fn record(number: usize, experts: usize, hidden: &[f32]) -> Vec<RoutedToken> {
+    let expert = number % experts;
+    let mut tokens = Vec::with_capacity(experts - 1);
+    for second in (0..experts).filter(|&second| second != expert) {
+        tokens.push(RoutedToken { hidden: hidden.to_vec(), logits: logits(experts, [expert, second]) });
+    }
+    tokens
 }
 
 /// A router's last coordinate is no parameter.

@@ -4,7 +4,7 @@
 //! noise, and guesses. A claimed (ε, δ) bounds how well that can go, so guesses that go better refute the claim, and
 //! every run yields a lower bound on ε ([`bounds`]). Each kind of release has a claim of its own, what the accountant says
 //! of that kind alone, and is guessed from alone: noise that is missing from one kind is not hidden by the others'.
-//! Noise that comes again, or is too small, is looked for as such: no guess about one round notices the former.
+//! Reused noise and noise that is too small are tested for directly: no guess about one round can notice reuse.
 //!
 //! The bound of an honest mechanism stays below its claim, and its noise is fresh; one with a [`PlantedFault`] is refuted: an audit
 //! that shows only the former shows nothing.
@@ -42,8 +42,8 @@ const HONEST: usize = HONEST_NOISES as usize;
 /// `rho` of each kind of release in an audited round: the noise that a bound tells best from half of it with some thousand
 /// canaries.
 const RHO: f64 = 1.125;
-/// One guess for so many canaries: those that look most as if they were included. Of fewer guesses, what the bound of one run
-/// pays for δ leaves nothing.
+/// Canaries for each guess. Guessed are the canaries with the largest scores. With fewer guesses, nothing is left of the
+/// bound of one run after what it pays for δ.
 const CANARIES_A_GUESS: usize = 4;
 /// What is tested of each claim: two bounds on ε, and the noise.
 const TESTS: f64 = 3.0;
@@ -61,7 +61,7 @@ pub struct AuditSettings {
     pub confidence: f64,
 }
 
-/// Audits every kind of release, as it is and with each fault. `found` is told of every finding as it comes.
+/// Audits every kind of release, as it is and with each fault. `found` gets every finding as it is made.
 ///
 /// # Errors
 /// [`LabError::OtherSum`] for a fault of the program; [`LabError::File`] for ledgers that cannot be written.
@@ -74,8 +74,8 @@ pub fn audit(
         AuditPlan::new(PrivacyUnit::Record, false)?,
         AuditPlan::new(PrivacyUnit::Record, true)?,
     ];
-    let subjects = |planned: &AuditPlan| planned.kinds().count() + 1;
-    let claims: usize = plans.iter().map(subjects).sum();
+    // Each kind of release has a claim, and so has the whole round.
+    let claims: usize = plans.iter().map(|plan| plan.kinds().count() + 1).sum();
     let tests = TESTS * claims as f64 * settings.seeds.len() as f64;
     let mut auditor =
         Auditor { settings, significance: (1.0 - settings.confidence) / tests, found, findings: Vec::new() };
@@ -85,7 +85,7 @@ pub fn audit(
         }
         auditor.steps(seed)?;
     }
-    Ok(AuditReport::of(settings, auditor.significance, auditor.findings))
+    Ok(AuditReport::new(settings, auditor.significance, auditor.findings))
 }
 
 /// An audit as it runs.
@@ -200,12 +200,14 @@ fn most_likely(scores: &[f64], included: &[bool]) -> Guesses {
     let mut descending = scores.to_vec();
     descending.sort_by(|one, other| other.total_cmp(one));
     let last = descending.get(scores.len().div_ceil(CANARIES_A_GUESS).saturating_sub(1));
-    let guessed = || scores.iter().zip(included).filter(|(score, _)| last.is_some_and(|last| *score >= last));
-    Guesses {
-        canaries: scores.len() as u64,
-        guesses: guessed().count() as u64,
-        correct: guessed().filter(|(_, included)| **included).count() as u64,
+    let mut found = Guesses { canaries: scores.len() as u64, guesses: 0, correct: 0 };
+    for (score, included) in scores.iter().zip(included) {
+        if last.is_some_and(|last| score >= last) {
+            found.guesses += 1;
+            found.correct += u64::from(*included);
+        }
     }
+    found
 }
 
 /// Takes for included what is likelier so, were the noise what it is said to be.

@@ -1,11 +1,11 @@
-//! What is seen of noise itself, by who knows everything that it was added to: whether it comes again, and whether it is
-//! large enough. Neither needs an ε: noise that comes again is no noise, as the difference of two releases is then that of
+//! Tests of the noise itself, by an auditor that knows what it was added to: whether it is reused, and whether it is large
+//! enough. Neither needs an ε: reused noise is no noise, because the difference of two releases is then that of
 //! what is protected.
 
 /// Noise of the same coordinates in one pair of releases after another.
 ///
 /// Noise is symmetric around 0, and no value of it has a probability above ½. So whatever was seen before, noise that is
-/// drawn afresh equals it in a coordinate with a probability of at most ½, and where neither is 0 it has its sign with a
+/// fresh noise equals it in a coordinate with a probability of at most ½, and where neither is 0 it has its sign with a
 /// probability of ½.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Comparison {
@@ -57,14 +57,13 @@ pub(crate) struct Constant {
 
 impl Constant {
     /// In these releases, of which there must be some.
-    pub(crate) fn of(noise: &[Vec<i64>]) -> Self {
+    pub(crate) fn in_releases(noise: &[Vec<i64>]) -> Self {
         let first = &noise[0];
-        let is_constant = |at: &usize| noise.iter().all(|release| release[*at] == first[*at]);
-        Self {
-            releases: noise.len() as u32,
-            coordinates: first.len() as u64,
-            constant: (0..first.len()).filter(is_constant).count() as u64,
+        let mut constant = 0;
+        for (at, value) in first.iter().enumerate() {
+            constant += u64::from(noise.iter().all(|release| release[at] == *value));
         }
+        Self { releases: noise.len() as u32, coordinates: first.len() as u64, constant }
     }
 
     /// Whether there is one, and fresh noise would have one with a probability of at most `significance`.
@@ -83,7 +82,7 @@ pub(crate) struct Squares {
 
 impl Squares {
     /// Of noise whose standard deviation is said to be `deviation`.
-    pub(crate) fn of(noise: &[f64], deviation: f64) -> Self {
+    pub(crate) fn over_variance(noise: &[f64], deviation: f64) -> Self {
         let sum = noise.iter().map(|value| (value / deviation).powi(2)).sum();
         Self { coordinates: noise.len() as f64, sum }
     }
@@ -107,7 +106,7 @@ pub(crate) struct NoiseSeen {
 }
 
 impl NoiseSeen {
-    /// Whether noise comes again, and whether it is too small; honest noise is called either with a probability of at most
+    /// Whether noise is reused, and whether it is too small; honest noise is called either with a probability of at most
     /// `significance` in all.
     pub(crate) fn judge(&self, significance: f64) -> (bool, bool) {
         let tests = self.comparisons.len() + self.constants.len() + self.squares.len();
@@ -125,9 +124,12 @@ fn at_least(trials: u64, count: u64) -> f64 {
         return 1.0;
     }
     let share = count as f64 / trials as f64;
-    // 0 times the logarithm of 0 is 0 here.
-    let part = |share: f64| if share == 0.0 { 0.0 } else { share * (2.0 * share).ln() };
-    (-(trials as f64) * (part(share) + part(1.0 - share))).exp()
+    (-(trials as f64) * (divergence_part(share) + divergence_part(1.0 - share))).exp()
+}
+
+/// A share's part of the divergence from a fair coin, in which 0 times the logarithm of 0 is 0.
+fn divergence_part(share: f64) -> f64 {
+    if share == 0.0 { 0.0 } else { share * (2.0 * share).ln() }
 }
 
 #[cfg(test)]
@@ -175,18 +177,21 @@ mod tests {
     #[test]
     fn one_coordinate_without_noise_is_seen() {
         let mut noise = noise(20, 5000, 2);
-        assert!(!Constant::of(&noise).repeats(SIGNIFICANCE));
+        assert!(!Constant::in_releases(&noise).repeats(SIGNIFICANCE));
         noise.iter_mut().for_each(|release| release[4321] = 0);
-        assert!(Constant::of(&noise).repeats(SIGNIFICANCE));
-        assert!(!Constant::of(&noise[..4]).repeats(SIGNIFICANCE), "chance may do it four times");
+        assert!(Constant::in_releases(&noise).repeats(SIGNIFICANCE));
+        assert!(!Constant::in_releases(&noise[..4]).repeats(SIGNIFICANCE), "chance may do it four times");
     }
 
     #[test]
     fn smaller_noise_is_seen_and_noise_of_its_size_is_not() {
         let drawn: Vec<f64> = noise(1, 1000, 1000)[0].iter().map(|value| *value as f64).collect();
-        assert!(!Squares::of(&drawn, 1000.0).are_small(SIGNIFICANCE));
-        assert!(!Squares::of(&drawn, 500.0).are_small(SIGNIFICANCE), "more noise than is said is no fault");
-        assert!(Squares::of(&drawn, 1200.0).are_small(SIGNIFICANCE));
+        assert!(!Squares::over_variance(&drawn, 1000.0).are_small(SIGNIFICANCE));
+        assert!(
+            !Squares::over_variance(&drawn, 500.0).are_small(SIGNIFICANCE),
+            "more noise than is said is no fault"
+        );
+        assert!(Squares::over_variance(&drawn, 1200.0).are_small(SIGNIFICANCE));
     }
 
     #[test]

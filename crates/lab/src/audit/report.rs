@@ -39,7 +39,7 @@ pub struct Finding {
     /// The furthest that a canary moves the release before noise, over the sensitivity that is charged: above 1 it refutes
     /// what ε was computed from, and far below 1 the canaries would show little.
     pub moved: f64,
-    /// Whether noise comes again, which refutes any ε.
+    /// Whether noise is reused, which refutes any ε.
     pub noise_repeats: bool,
     /// Whether noise is smaller than is said, which refutes what ε was computed from.
     pub noise_small: bool,
@@ -76,7 +76,7 @@ impl Finding {
         let reasons = [
             (self.bound_refutes(), "ε"),
             (self.moves_too_far(), "sensitivity"),
-            (self.noise_repeats, "noise comes again"),
+            (self.noise_repeats, "noise is reused"),
             (self.noise_small, "too little noise"),
         ];
         let reasons: Vec<&str> =
@@ -116,18 +116,19 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    pub(crate) fn of(settings: &AuditSettings, significance: f64, findings: Vec<Finding>) -> Self {
+    pub(crate) fn new(settings: &AuditSettings, significance: f64, findings: Vec<Finding>) -> Self {
         let (sound, broken): (Vec<&Finding>, Vec<&Finding>) =
             findings.iter().partition(|finding| finding.case.fault == PlantedFault::None);
-        let of_members = |finding: &&&Finding| {
-            finding.case.unit == PrivacyUnit::Member && finding.subject == AuditSubject::Round
-        };
-        let largest = |of: fn(&Finding) -> f64| {
-            sound.iter().filter(of_members).map(|finding| of(finding)).fold(0.0, f64::max)
-        };
+        let (mut epsilon_claimed, mut epsilon_lower_bound) = (0.0, 0.0);
+        for finding in &sound {
+            if finding.case.unit == PrivacyUnit::Member && finding.subject == AuditSubject::Round {
+                epsilon_claimed = f64::max(epsilon_claimed, finding.epsilon_claimed);
+                epsilon_lower_bound = f64::max(epsilon_lower_bound, finding.epsilon_lower_bound);
+            }
+        }
         Self {
-            epsilon_claimed: largest(|finding| finding.epsilon_claimed),
-            epsilon_lower_bound: largest(|finding| finding.epsilon_lower_bound),
+            epsilon_claimed,
+            epsilon_lower_bound,
             claims_hold: !sound.iter().any(|finding| finding.refutes()),
             broken_caught: broken.iter().all(|finding| finding.refutes()),
             settings: settings.clone(),

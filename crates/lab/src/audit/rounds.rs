@@ -1,6 +1,6 @@
 //! Rounds of the product as a mechanism: what members prepare, and the sums of it.
 //!
-//! Four members, as few as tolerate a corrupt one. Three are honest, which is how many noises are counted; the fourth
+//! Four members, the fewest that tolerate a corrupt one. Three are honest: their noises are counted. The fourth
 //! contributes zeros without noise. Each honest member is a canary in each round. Clipping, rounding, sketching and noise
 //! are the client's own ([`cloister_gate::prepare`]).
 //! Where nothing is wrong, the first round goes through the protocol's own state machines, and what is opened there must be
@@ -8,7 +8,7 @@
 
 use cloister_gate::prepare;
 use cloister_params::fixed::CohortTotal;
-use cloister_params::plan::{PlannedBlock, RoundPlan};
+use cloister_params::plan::{PlannedBlock, RoundPlan, RoundSettings};
 use cloister_privacy::release::Released;
 use cloister_protocol::contribution::Contribution;
 use rand_chacha::ChaCha20Rng;
@@ -25,7 +25,7 @@ use crate::accounts::Permits;
 use crate::error::LabError;
 use crate::masked::Masked;
 
-/// Rounds of the same canaries that are compared with each other. With noise that comes again, even the counts of three
+/// Rounds of the same canaries that are compared with each other. With reused noise, even the counts of three
 /// experts agree too often for chance.
 const COMPARED: usize = 20;
 
@@ -45,7 +45,7 @@ struct Round {
     contributions: Vec<Contribution>,
 }
 
-/// What a run of rounds goes on with.
+/// The state of a run between two rounds.
 struct Running {
     plans: Vec<RoundPlan>,
     permits: Permits,
@@ -64,13 +64,17 @@ impl<'a> AuditedRounds<'a> {
         Self { planned, broken: Some((fault, released)), kinds: vec![released] }
     }
 
-    fn start(&self, seed: u64) -> Result<Running, LabError> {
-        let settings = |member| match self.broken {
+    /// What a member goes by; a fault may befall some members alone.
+    fn settings_of(&self, member: usize) -> RoundSettings {
+        match self.broken {
             None => self.planned.settings.clone(),
             Some((fault, released)) => fault.settings(&self.planned.noise_on(released), released, member),
-        };
+        }
+    }
+
+    fn start(&self, seed: u64) -> Result<Running, LabError> {
         Ok(Running {
-            plans: (0..HONEST).map(|member| self.planned.plan(&settings(member))).collect(),
+            plans: (0..HONEST).map(|member| self.planned.plan(&self.settings_of(member))).collect(),
             permits: Permits::counting(self.planned.unit)?,
             random: ChaCha20Rng::seed_from_u64(seed),
         })
@@ -148,11 +152,11 @@ impl<'a> AuditedRounds<'a> {
         for member in 0..HONEST {
             let rounds: Vec<Vec<i64>> = noise.iter().map(|round| round[member].clone()).collect();
             seen.comparisons.push(Comparison::of_successive(&rounds));
-            seen.constants.push(Constant::of(&rounds));
-            // Sketches and counts are cut where their integers end. Noise of one round is independent, whatever comes again.
+            seen.constants.push(Constant::in_releases(&rounds));
+            // Sketches and counts are cut where their integers end. Noise of one round is independent, even if rounds reuse it.
             if released.is_sum() {
                 let first: Vec<f64> = rounds[0].iter().map(|value| *value as f64).collect();
-                seen.squares.push(Squares::of(&first, deviation));
+                seen.squares.push(Squares::over_variance(&first, deviation));
             }
         }
         for next in 1..HONEST {
@@ -175,11 +179,15 @@ impl<'a> AuditedRounds<'a> {
         let sums: Vec<i64> =
             (0..noise[0].len()).map(|at| noise.iter().map(|member| member[at]).sum()).collect();
         let scored = round.canaries.iter().zip(&noise).take(scored(released));
-        let carried = |noise| if released.is_sum() { &sums } else { noise };
-        scored.map(|(canary, noise)| self.score(*canary, carried(noise), released)).collect()
+        let mut scores = Vec::new();
+        for (canary, noise) in scored {
+            let carried = if released.is_sum() { &sums } else { noise };
+            scores.push(self.score(*canary, carried, released));
+        }
+        scores
     }
 
-    /// How much likelier a release is with the canary than without, as a logarithm, were the noise what it is said to be.
+    /// The logarithm of how much likelier the release is with the canary than without it, assuming the claimed noise.
     fn score(&self, canary: Canary, noise: &[i64], released: Released) -> f64 {
         let [absent, present] = [false, true].map(|included| {
             self.planned.part(&self.planned.planted(Canary { included, ..canary }).protected, released)
@@ -216,8 +224,11 @@ impl AuditedMechanism for AuditedRounds<'_> {
         let most = self.kinds.iter().map(|released| scored(*released)).max().unwrap_or(1);
         let coins = coins(canaries.div_ceil(most) * HONEST, seed);
         for (number, coins) in coins.chunks(HONEST).enumerate() {
-            let canary = |(member, &included)| Canary { number: number * HONEST + member, included };
-            let round = self.round(coins.iter().enumerate().map(canary).collect(), &mut running)?;
+            let mut canaries = Vec::with_capacity(HONEST);
+            for (member, &included) in coins.iter().enumerate() {
+                canaries.push(Canary { number: number * HONEST + member, included });
+            }
+            let round = self.round(canaries, &mut running)?;
             if number == 0 && self.broken.is_none() {
                 self.check(&round.contributions, &sums(&round.contributions), seed)?;
             }

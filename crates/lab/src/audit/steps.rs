@@ -94,7 +94,7 @@ impl AuditedSteps {
         noise
     }
 
-    /// Whether noise comes again, in steps that draw everybody.
+    /// Whether noise is reused, in steps that draw everybody.
     fn compared(&self, random: &mut ChaCha20Rng) -> Result<NoiseSeen, LabError> {
         let everybody = PrivateTraining { sampling_probability: 1.0, ..self.promised };
         let unit = self.deviation() * COMPARED_UNIT;
@@ -105,7 +105,7 @@ impl AuditedSteps {
         }
         Ok(NoiseSeen {
             comparisons: vec![Comparison::of_successive(&noise)],
-            constants: vec![Constant::of(&noise)],
+            constants: vec![Constant::in_releases(&noise)],
             squares: Vec::new(),
         })
     }
@@ -125,7 +125,7 @@ impl AuditedMechanism for AuditedSteps {
         let (mut scores, mut included) = (Vec::new(), Vec::new());
         for _ in 0..canaries.div_ceil(EXAMPLES) {
             let step = self.step(&self.promised, &mut random)?;
-            noise.squares.push(Squares::of(&self.noise(&step), self.deviation()));
+            noise.squares.push(Squares::over_variance(&self.noise(&step), self.deviation()));
             scores.extend((0..EXAMPLES).map(|canary| self.score(&step, canary)));
             included.extend((0..EXAMPLES).map(|canary| step.drawn.contains(&canary)));
         }

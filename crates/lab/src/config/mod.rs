@@ -1,4 +1,4 @@
-//! What a run does, as a TOML file says.
+//! The configuration of a run, a TOML file.
 
 mod sections;
 mod strategy;
@@ -52,13 +52,13 @@ pub struct DataConfig {
     /// A file that is measured on; without one, a share of each label is held out.
     #[serde(default)]
     pub test: Option<PathBuf>,
-    /// The share that is held out where there is no test file.
+    /// The share of each label that is held out if there is no test file.
     #[serde(default = "DataConfig::default_held_out")]
     pub held_out: f64,
-    /// At most so many texts of each file, the same for every seed; 0 for all.
+    /// The most texts that are used of each file, the same for every seed; 0 uses all.
     #[serde(default)]
     pub limit: usize,
-    /// At most so many texts of the test file, in place of `limit`; 0 for all.
+    /// The most texts that are used of the test file, in place of `limit`; 0 uses all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
     /// Tokens after which a text is cut.
@@ -138,7 +138,7 @@ fn at_most(limit: usize, most: usize) -> usize {
     if limit == 0 { most } else { limit.min(most) }
 }
 
-/// Not written where there are none, so that digests of earlier runs stay theirs.
+/// Zero is not written, so that the digests of runs from before this setting do not change.
 fn is_none(members: &usize) -> bool {
     *members == 0
 }

@@ -101,12 +101,12 @@ pub struct BaseModelConfig {
     pub expert_training: ExpertTraining,
 }
 
-/// Not written where it is the default, so that digests of earlier runs stay theirs.
+/// The default is not written, so that the digests of runs from before this setting do not change.
 fn is_low_rank(training: &ExpertTraining) -> bool {
     *training == ExpertTraining::LowRank
 }
 
-/// What a model computes in; what is trained is kept in 32-bit floats.
+/// What a model computes in. Trained parameters are 32-bit floats in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelPrecision {
@@ -133,7 +133,7 @@ impl Default for BaseModelConfig {
     }
 }
 
-/// Sketches and scoring, as a round plan has them.
+/// Sketches and scoring, with the values that a round plan would have.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScoringConfig {
@@ -154,7 +154,7 @@ pub struct ScoringConfig {
     pub shared_cohort: SharedCohort,
 }
 
-/// Not written where it is the default, so that digests of earlier runs stay theirs.
+/// The default is not written, so that the digests of runs from before this setting do not change.
 fn is_everyone(cohort: &SharedCohort) -> bool {
     *cohort == SharedCohort::Everyone
 }

@@ -1,7 +1,7 @@
 //! The table `[strategy]`: a strategy with its own settings, and how members train.
 //!
-//! Both have their keys in one table, as files have had them since before strategies had settings of their own. A key of
-//! another strategy is an error that names that strategy.
+//! Both have their keys in one table, because that is how configuration files have always spelled them. A key of another
+//! strategy is an error that names that strategy.
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};

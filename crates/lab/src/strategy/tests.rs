@@ -19,11 +19,11 @@ fn model() -> ModelConfig {
 /// Members that agree but for the last, whose experts have the opposite role.
 fn results() -> Vec<LocalResult> {
     let initial = initial_blocks(&model());
-    let of = |member: usize| {
+    let result_of = |member: usize| {
         let sign = if member == MEMBERS - 1 { -1.0 } else { 1.0 };
         let wiggle = |at: usize| sign * (1.0 + ((at * (member + 3)) % 7) as f32 / 20.0);
         LocalResult {
-            updates: initial.map(|_, own| (0..own.len()).map(wiggle).collect()),
+            updates: initial.map(|_, values| (0..values.len()).map(wiggle).collect()),
             regions: (0..3)
                 .map(|expert| ExpertRegion {
                     layer: 0,
@@ -40,7 +40,7 @@ fn results() -> Vec<LocalResult> {
             by_record: None,
         }
     };
-    (0..MEMBERS).map(of).collect()
+    (0..MEMBERS).map(result_of).collect()
 }
 
 /// The strategy of these settings at work.
@@ -114,7 +114,7 @@ fn a_local_gate_leaves_routers_with_their_members_and_experts_to_their_cohorts()
     let settings = FedAlignMoE { routers: RouterRule::Local, ..align(CohortRule::Aligned) };
     assert_eq!(shares(&settings, EXPERT), shares(&align(CohortRule::Aligned), EXPERT));
     let initial = initial_blocks(&model());
-    let updates = initial.map(|_, own| vec![2.0; own.len()]);
+    let updates = initial.map(|_, values| vec![2.0; values.len()]);
     let moved = |settings: &FedAlignMoE| {
         let mut strategy = started(settings, SharedCohort::Everyone);
         strategy.keep(3, &initial, &updates);
@@ -137,25 +137,26 @@ fn adam_at_the_server_bounds_its_steps_and_remembers() {
 }
 
 #[test]
-fn own_routers_are_mixed_in_by_their_part() {
+fn personal_routers_are_mixed_in_by_their_part() {
     let initial = initial_blocks(&model());
-    let updates = initial.map(|_, own| vec![2.0; own.len()]);
+    let updates = initial.map(|_, values| vec![2.0; values.len()]);
     let router = |part| {
         let mut strategy = PersonalRouters::with_personal_part(part);
         strategy.keep(3, &initial, &updates);
-        let zeros = initial.map(|_, own| vec![0.0; own.len()]);
-        let of =
-            |member| strategy.start(member, &zeros).get(BlockKind::Router { layer: 0 }).map(|own| own[0]);
-        (of(3).unwrap_or(f32::NAN), of(4))
+        let zeros = initial.map(|_, values| vec![0.0; values.len()]);
+        let first = |member| {
+            strategy.start(member, &zeros).get(BlockKind::Router { layer: 0 }).map(|values| values[0])
+        };
+        (first(3).unwrap_or(f32::NAN), first(4))
     };
-    let own = initial.get(BlockKind::Router { layer: 0 }).expect("the block is there")[0] + 2.0;
-    assert_eq!(router(1.0), (own, Some(0.0)));
-    assert_eq!(router(0.5), (own / 2.0, Some(0.0)));
+    let trained = initial.get(BlockKind::Router { layer: 0 }).expect("the block is there")[0] + 2.0;
+    assert_eq!(router(1.0), (trained, Some(0.0)));
+    assert_eq!(router(0.5), (trained / 2.0, Some(0.0)));
 }
 
 #[test]
 fn consistency_may_count_overlap_or_margin_alone() {
-    let (mut own, mut global) = (results().remove(0), initial_blocks(&model()));
+    let (mut result, mut global) = (results().remove(0), initial_blocks(&model()));
     let routing = |values: &[f32]| {
         let values = values.to_vec();
         move |shape: &BlockShape, old: &[f32]| match shape.kind {
@@ -163,9 +164,9 @@ fn consistency_may_count_overlap_or_margin_alone() {
             _ => old.to_vec(),
         }
     };
-    own.updates = own.updates.map(routing(&[0.1, 0.2, 0.7]));
+    result.updates = result.updates.map(routing(&[0.1, 0.2, 0.7]));
     global = global.map(routing(&[0.7, 0.2, 0.1]));
-    let weight = |of| fedalign::consistency_weight(&own, 0, &global, of);
+    let weight = |what| fedalign::consistency_weight(&result, 0, &global, what);
     // The distributions differ, and the margins are all a half.
     let [both, overlap, margin] =
         [ConsistencyOf::Both, ConsistencyOf::Overlap, ConsistencyOf::Margin].map(weight);
@@ -177,7 +178,7 @@ fn consistency_may_count_overlap_or_margin_alone() {
 #[test]
 fn memories_are_handed_over_whole() {
     let initial = initial_blocks(&model());
-    let updates = initial.map(|_, own| vec![0.3; own.len()]);
+    let updates = initial.map(|_, values| vec![0.3; values.len()]);
     let pairs: [(Box<dyn Strategy>, Box<dyn Strategy>); 2] = [
         (Box::new(local_only::LocalModels::default()), Box::new(local_only::LocalModels::default())),
         (
