@@ -194,7 +194,7 @@ fn a_ledger_is_explained_and_stated_and_a_changed_one_is_refused() {
     let explained = json(&["explain", &file, "--json"]);
     assert_eq!(explained["rounds"].as_array().map(Vec::len), Some(2));
     let epsilon = explained["spent"]["epsilon"].as_f64().expect("everything was noised");
-    assert!(succeeded(&["explain", &file]).contains(&format!("ε in all: {epsilon:.4}")));
+    assert!(succeeded(&["explain", &file]).contains(&format!("ε of everything: {epsilon:.4}")));
     let stated = json(&["statement", &file, "--delta", "1e-6"]);
     assert_eq!(
         (stated["holder"].as_str(), stated["epsilon"].as_f64()),

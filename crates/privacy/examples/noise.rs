@@ -1,4 +1,5 @@
-//! `cargo xtask bench noise`: how many discrete Gaussians a core draws in a second of its time, beside opendp's sampler.
+//! `cargo xtask bench noise`: how many discrete Gaussians a core draws in a second of its time, beside
+//! opendp's sampler.
 
 // A benchmark reads the clock.
 #![allow(clippy::disallowed_methods)]

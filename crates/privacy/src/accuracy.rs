@@ -1,4 +1,4 @@
-//! What noise costs in accuracy, where the lab has measured it: two runs that differ in nothing but noise.
+//! What noise costs in accuracy, if the lab has measured it by two runs that differ in nothing but noise.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -6,70 +6,73 @@ use thiserror::Error;
 
 use cloister_params::id::Digest;
 
-/// Why nothing is said where nobody named two runs.
-const NOT_NAMED: &str = "no runs of the lab with and without this noise were named";
+/// The reason if nobody named two runs.
+const NOT_NAMED: &str = "no two runs of the lab, with and without this noise, were given";
 
-/// What noise costs in accuracy.
+/// What noise costs in accuracy, as the privacy statement reports it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum AccuracyCost {
-    /// As two runs of the lab have it.
+    /// Two runs of the lab measured it.
     Measured {
-        /// The data.
+        /// The name of the data set.
         dataset: String,
         /// Accuracy with noise.
         with_noise: RunAccuracy,
-        /// Accuracy without.
+        /// Accuracy without noise.
         without_noise: RunAccuracy,
-        /// By how much the mean accuracy is lower with noise, as a share of the texts; below 0 where it is higher.
+        /// By how much noise lowers the mean accuracy, as a share of the texts from −1 to 1. Below 0,
+        /// accuracy is higher with noise.
         cost: f64,
     },
     /// It is not known.
     NotMeasured {
-        /// Why.
+        /// Why it is not known.
         reason: &'static str,
     },
 }
 
-/// What a run of the lab measured.
+/// The accuracy that a run of the lab measured.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RunAccuracy {
-    /// Mean over seeds of the share of texts that nobody trained on that are classified right.
+    /// The share of held-out texts, on which nobody trained, that the model classified correctly: the mean
+    /// over seeds, from 0 to 1.
     pub accuracy: f64,
-    /// Its standard deviation over seeds.
+    /// The standard deviation of that share over seeds.
     pub deviation: f64,
-    /// How many seeds.
+    /// The number of seeds.
     pub seeds: usize,
-    /// ε of private training for each text; none without.
+    /// ε of private training for one text; `None` without private training.
     pub epsilon_of_training: Option<f64>,
     /// SHA-256 of the run's manifest.
     pub manifest: Digest,
 }
 
-/// Two runs that say nothing about noise.
+/// Why two runs do not show what noise costs.
 #[derive(Debug, Error)]
 pub enum RunsError {
     /// Not a manifest of the lab.
-    #[error("it is no manifest of `cloister lab run`: {0}")]
+    #[error("the file is not a manifest of `cloister lab run`: {0}")]
     Manifest(#[from] serde_json::Error),
     /// The runs differ in something else.
     #[error(
-        "the runs with and without noise differ in {what}, {with_noise} and {without_noise}: their difference is not that of noise"
+        "the runs with and without noise differ in {what} ({with_noise} and {without_noise}), so that their accuracies differ \
+         for another reason than noise; give two runs that differ in noise alone"
     )]
     Differ {
-        /// In what.
+        /// The property in which they differ.
         what: &'static str,
-        /// With noise.
+        /// Its value in the run with noise.
         with_noise: String,
-        /// Without.
+        /// Its value in the run without noise.
         without_noise: String,
     },
-    /// They are in the wrong order, or both the same.
-    #[error("private training is in {0}: name a run with it and one without it")]
+    /// The runs are in the wrong order, or noise is in both or in neither.
+    #[error("{0}; give one run with private training and one without it")]
     Noise(&'static str),
 }
 
-/// What is read of a manifest.
+/// The part of a manifest that is read.
 #[derive(Deserialize)]
 struct Manifest {
     summary: Summary,
@@ -94,18 +97,17 @@ struct Accuracy {
 }
 
 impl AccuracyCost {
-    /// Where nobody named two runs.
+    /// What is reported if nobody named two runs.
     pub fn not_named() -> Self {
         Self::NotMeasured { reason: NOT_NAMED }
     }
 
-    /// From the manifests of two runs of the lab, with noise and without.
+    /// The cost from the manifests (JSON) of two runs of the lab.
     ///
     /// # Errors
-    /// Files that are no manifests, or runs that differ in more than noise.
+    /// Files that are not manifests, or runs that differ in more than noise.
     pub fn from_runs(with_noise: &[u8], without_noise: &[u8]) -> Result<Self, RunsError> {
-        let read = |bytes| serde_json::from_slice::<Manifest>(bytes).map(|manifest| manifest.summary);
-        let (noised, plain) = (read(with_noise)?, read(without_noise)?);
+        let (noised, plain) = (Summary::read(with_noise)?, Summary::read(without_noise)?);
         noised.compare(&plain)?;
         let cost = plain.accuracy.mean - noised.accuracy.mean;
         let dataset = noised.dataset.clone();
@@ -115,11 +117,18 @@ impl AccuracyCost {
 }
 
 impl Summary {
+    fn read(manifest: &[u8]) -> Result<Self, RunsError> {
+        Ok(serde_json::from_slice::<Manifest>(manifest)?.summary)
+    }
+
+    /// Checks that the other run is the same but for noise.
     fn compare(&self, other: &Self) -> Result<(), RunsError> {
         match (self.epsilon_of_training, other.epsilon_of_training) {
             (Some(_), None) => {}
-            (None, _) => return Err(RunsError::Noise("neither, or in the one named as without noise")),
-            (Some(_), Some(_)) => return Err(RunsError::Noise("both")),
+            (None, _) => {
+                return Err(RunsError::Noise("the run given as the one with noise has no private training"));
+            }
+            (Some(_), Some(_)) => return Err(RunsError::Noise("both runs have private training")),
         }
         let differ = self.terms().into_iter().zip(other.terms()).find(|(one, other)| one != other);
         match differ {
@@ -130,7 +139,7 @@ impl Summary {
         }
     }
 
-    /// Everything that must be the same.
+    /// Everything that must be the same in both runs.
     fn terms(&self) -> [(&'static str, String); 6] {
         [
             ("data", self.dataset.clone()),
@@ -181,7 +190,7 @@ mod tests {
         assert_eq!((found, with_noise.epsilon_of_training, with_noise.seeds), (0.125, Some(3.5), 2));
         assert_eq!(dataset, "AG News");
         assert!(matches!(cost(&plain, &noised), Err(RunsError::Noise(_))), "the wrong way round");
-        assert!(matches!(cost(&noised, &noised), Err(RunsError::Noise("both"))));
+        assert!(matches!(cost(&noised, &noised), Err(RunsError::Noise("both runs have private training"))));
         let mut other = plain;
         other["summary"]["members"] = 6.into();
         assert!(matches!(cost(&noised, &other), Err(RunsError::Differ { what: "members", .. })));

@@ -1,13 +1,16 @@
-//! Budgets: how much may be spent, and the filter that says when the next release would be too much.
+//! Budgets: how much may be spent, and the filter that decides whether the next release fits.
 //!
-//! Two filters, of which the policy fixes one beforehand. Both hold however later releases are chosen from what earlier ones
-//! showed, which a sum of (ε, δ) or a privacy loss distribution of what happened to be released does not.
+//! There are two filters, and the policy fixes beforehand which one holds. Both stay valid if later releases
+//! are chosen by what earlier ones showed. Adding up (ε, δ), or taking a privacy loss distribution of what
+//! happened to be released, does not.
 //!
-//! The first adds up Rényi divergences at one order, fixed by the budget alone (Feldman and Zrnic, "Individual Privacy Accounting via a
-//! Rényi Filter", 2021, theorem 4.3). The second is for a policy that names the private training that its budget is for: so many
-//! steps, with at least so much noise and at most so much sampling. All of them are taken for spent from the beginning, each as the
-//! worst that it may be, and everything else is counted as Gaussian noise, whose squares of change over noise add up. What is
-//! counted then does not depend on what is chosen when (`PRIV-05`), so that a privacy loss distribution may be taken of it.
+//! 1. Without planned training, Rényi divergences at one order are added up. The budget alone fixes the order
+//!    (Feldman and Zrnic, "Individual Privacy Accounting via a Rényi Filter", 2021, theorem 4.3).
+//! 2. A policy may name the private training that its budget is for: a number of steps, the least noise and
+//!    the largest sampling probability. All of these steps count as spent from the beginning, each at its
+//!    worst. Everything else is counted as Gaussian noise, for which the squares of sensitivity over noise
+//!    add up. What is counted then does not depend on what is chosen when (`PRIV-05`), so that a privacy loss
+//!    distribution of it is valid, which is tighter.
 
 use cloister_params::limits::{PrivacyLimits, TrainingLimits};
 use cloister_params::plan::CERTAIN_MICRO;
@@ -16,15 +19,16 @@ use thiserror::Error;
 
 use crate::accountant::{Account, NotPlanned, Reserved, renyi};
 
-/// The most that a member's releases may cost together.
+/// The most that a member's releases may cost together. The hospital's policy sets it.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// The largest ε.
+    /// The largest ε, above 0.
     pub epsilon: f64,
-    /// The δ at which it holds.
+    /// The δ at which ε holds, between 0 and 1.
     pub delta: f64,
-    /// The private training that it is for, and that the second filter reserves.
+    /// The private training that the budget is for, which the second filter reserves; `None` chooses the
+    /// first filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLimits>,
 }
@@ -35,32 +39,34 @@ impl From<PrivacyLimits> for Budget {
     }
 }
 
-/// Figures that are no budget.
+/// Figures that do not make a budget.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum BudgetError {
     /// An ε that is not positive.
-    #[error("a budget of ε = {0} is none; ε is a positive number")]
+    #[error("ε = {0} is not a budget; ε must be a positive number")]
     Epsilon(f64),
-    /// A δ that is no small probability.
-    #[error("δ = {0} is not between 0 and 1; take it well below one over the number of units")]
+    /// A δ that is not a small probability.
+    #[error("δ = {0} is not between 0 and 1; choose it well below one over the number of units")]
     Delta(f64),
-    /// Training without noise, or with a probability that is none.
+    /// Training without noise, or with a sampling probability out of range.
     #[error(
-        "policy `training`: a noise multiplier of {} thousandths and a sampling probability of {} millionths make no private training; both are at least 1, and a probability at most 1000000",
+        "policy `training`: a noise multiplier of {} thousandths and a sampling probability of {} millionths are not private \
+         training; both must be at least 1, and the probability at most 1000000",
         .0.noise_multiplier_milli, .0.sampling_probability_micro
     )]
     Training(TrainingLimits),
 }
 
-/// A release that the budget has no room for.
+/// Why a release does not fit the budget.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum WouldExceed {
-    /// Too much of everything together.
+    /// Everything together would cost too much.
     #[error(
-        "policy `maximum_epsilon`: with this release ε would be {got:.3} at δ = {delta:e} (by the filter that holds for any choice of releases), this party allows {limit}"
+        "policy `maximum_epsilon`: with this release ε would be {got:.3} at δ = {delta:e} (counted so that it holds however releases \
+         are chosen), this party allows {limit}"
     )]
     Epsilon {
-        /// ε with the release.
+        /// ε with the release, by the filter.
         got: f64,
         /// The budget's ε.
         limit: f64,
@@ -69,7 +75,8 @@ pub enum WouldExceed {
     },
     /// Something that the policy's training does not cover.
     #[error(
-        "policy `training`: {why}, and this party's budget is for {} steps with noise of at least {} thousandths of the clip and a sampling probability of at most {} millionths; the plan must keep to them, or the privacy officer decide on others",
+        "policy `training`: {why}. This party's budget is for {} steps with noise of at least {} thousandths of the clip and a sampling \
+         probability of at most {} millionths; the plan must keep to them, or the privacy officer must decide on others",
         .limit.steps, .limit.noise_multiplier_milli, .limit.sampling_probability_micro
     )]
     Training {
@@ -81,15 +88,15 @@ pub enum WouldExceed {
 }
 
 impl Budget {
-    /// A budget, without training that is fixed beforehand.
+    /// A budget without planned training.
     ///
     /// # Errors
-    /// As [`Self::checked`].
+    /// As for [`Self::checked`].
     pub fn new(epsilon: f64, delta: f64) -> Result<Self, BudgetError> {
         Self { epsilon, delta, training: None }.checked()
     }
 
-    /// The same, if its figures make a budget.
+    /// The same budget, if its figures are possible.
     ///
     /// # Errors
     /// An ε that is not positive, a δ that is not between 0 and 1, or training that is not private.
@@ -108,19 +115,20 @@ impl Budget {
         }
     }
 
-    /// The order at which the filter counts: the one at which most Gaussian releases fit.
+    /// The order at which the first filter counts: the one at which most Gaussian releases fit. It depends on
+    /// the budget alone, because an order that is chosen by what was released would make the filter invalid.
     pub fn order(self) -> f64 {
         let orders = (0..2000).map(|power| 1.0 + 1e-3 * 1.01f64.powi(power));
-        let fits = |order: f64| renyi::from_epsilon(order, self.epsilon, self.delta) / order;
-        orders.max_by(|a, b| fits(*a).total_cmp(&fits(*b))).unwrap_or(2.0)
+        let room = orders.map(|order| (order, renyi::from_epsilon(order, self.epsilon, self.delta) / order));
+        room.max_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(2.0, |(order, _)| order)
     }
 
-    /// The divergence that may be spent at [`Self::order`].
+    /// The Rényi divergence that may be spent at [`Self::order`].
     pub fn limit(self) -> f64 {
         renyi::from_epsilon(self.order(), self.epsilon, self.delta)
     }
 
-    /// ε of an account by the filter; infinite where the policy's training does not cover it.
+    /// ε of an account as the filter counts it; infinite if the policy's training does not cover the account.
     pub fn epsilon_by_filter(self, account: &Account) -> f64 {
         self.counted(account).unwrap_or(f64::INFINITY)
     }
@@ -134,10 +142,10 @@ impl Budget {
         found.map_err(|why| WouldExceed::Training { why, limit })
     }
 
-    /// Whether everything in an account fits (`PRIV-05`).
+    /// Checks that everything in an account fits the budget (`PRIV-05`).
     ///
     /// # Errors
-    /// What it would come to instead.
+    /// What the account would cost, or what in it the policy's training does not cover.
     pub fn admit(self, account: &Account) -> Result<(), WouldExceed> {
         let got = self.counted(account)?;
         let fits = match self.training {
@@ -149,17 +157,22 @@ impl Budget {
     }
 }
 
-/// A warning about a δ with which a record could be published: each of so many, with a chance of δ, makes one in expectation.
+/// A warning about a δ that is too large for the number of records; `None` if it is below one over that
+/// number.
+///
+/// A program that publishes each record with the probability δ keeps to (0, δ). With such a δ it publishes
+/// one record in expectation.
 pub fn warning_about_delta(delta: f64, records: u64) -> Option<String> {
     (delta * records as f64 >= 1.0).then(|| {
         format!(
-            "δ = {delta:e} is not below one over {records} records: publishing one of them at random would keep to it; take a δ well below {:e}",
+            "δ = {delta:e} is not below one over {records} records: a program that publishes one of them at random would keep to \
+             this δ. Choose a δ well below {:e}",
             1.0 / records as f64
         )
     })
 }
 
-/// The policy's training as the accountant takes it.
+/// The policy's training in the form that the accountant uses.
 fn reserved(limits: TrainingLimits) -> Reserved {
     Reserved {
         noise_multiplier: f64::from(limits.noise_multiplier_milli) / 1e3,

@@ -1,4 +1,4 @@
-//! What became of a charge: the sums that a round opened, and the noise that is in them.
+//! What became of a charge: which sums a round opened, and how much noise is in them.
 
 use cloister_params::id::{BlockId, Digest, Round};
 use cloister_params::plan::RoundSettings;
@@ -10,11 +10,11 @@ use crate::release::Released;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClosedRound {
-    /// The round that closed: after an abort a later one than was charged for.
+    /// The round that closed. After an abort it is a later one than the round that was charged.
     pub round: Round,
-    /// Digest of its closing, which a quorum of custodians signed.
+    /// Digest of the round's closing, which a quorum of custodians signed.
     pub closing: Digest,
-    /// What was opened, by kind.
+    /// What was opened: one entry for each kind.
     pub sums: Vec<OpenedSums>,
 }
 
@@ -22,18 +22,20 @@ pub struct ClosedRound {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenedSums {
-    /// Of what.
+    /// What was summed.
     pub released: Released,
-    /// How many.
+    /// How many sums of this kind were opened.
     pub count: u32,
-    /// Members whose upload, with its noise, is in each at least.
+    /// How many members' uploads are at least in each of them, each with its noise.
     pub members: u32,
-    /// Variance of the noise in each at least, in units of what a single member adds, where sums are in units of its own weight.
+    /// The least variance of the noise in any of them, where one member's own noise has variance 1 and sums
+    /// are in units of that member's weight. At least 1, and the number of members if all weights are 1.
     pub noises: f64,
 }
 
 impl OpenedSums {
-    fn and(self, other: Self) -> Self {
+    /// Both together: counts add up, and the least of the others holds for all.
+    fn merged(self, other: Self) -> Self {
         Self {
             released: self.released,
             count: self.count + other.count,
@@ -44,7 +46,7 @@ impl OpenedSums {
 }
 
 impl ClosedRound {
-    /// The round in which these blocks were opened, each over so many members.
+    /// The round in which these blocks were opened, each with the number of members in its sum.
     pub fn new(
         settings: &RoundSettings,
         (round, closing): (Round, Digest),
@@ -54,24 +56,26 @@ impl ClosedRound {
         let mut sums: Vec<OpenedSums> = Vec::new();
         for (block, members) in opened {
             let Some(planned) = settings.block(block) else { continue };
-            // Whatever the weights: its own noise, and the others' at least as if it had the largest weight and they 1.
+            // The weights are not known here. The member's own noise has variance 1. The others' is least, in
+            // units of this member's weight, if this member has the largest weight and each of them the
+            // weight 1.
             let noises = 1.0 + f64::from(members.saturating_sub(1)) / heaviest;
-            let own =
-                OpenedSums { released: Released::sum_of(planned.shape.kind), count: 1, members, noises };
-            match sums.iter_mut().find(|known| known.released == own.released) {
-                Some(known) => *known = known.and(own),
-                None => sums.push(own),
+            let released = Released::sum_of(planned.shape.kind);
+            let opened_sum = OpenedSums { released, count: 1, members, noises };
+            match sums.iter_mut().find(|known| known.released == released) {
+                Some(known) => *known = known.merged(opened_sum),
+                None => sums.push(opened_sum),
             }
         }
         Self { round, closing, sums }
     }
 
-    /// The sums of this kind, if any was opened.
+    /// The sums of this kind; `None` if none was opened.
     pub fn sums_of(&self, released: Released) -> Option<&OpenedSums> {
         self.sums.iter().find(|sums| sums.released == released)
     }
 
-    /// Whether it can be: a decoded one may not.
+    /// Whether its numbers are possible. Those of a decoded one may not be.
     pub(crate) fn is_valid(&self) -> bool {
         self.sums.iter().all(|sums| sums.members > 0 && sums.noises.is_finite() && sums.noises >= 1.0)
     }

@@ -1,8 +1,9 @@
-//! Zero-concentrated differential privacy: what discrete Gaussian noise on vectors costs, by `opendp`'s proven maps.
+//! Zero-concentrated differential privacy (zCDP): what discrete Gaussian noise on vectors costs, by
+//! `opendp`'s proven maps.
 //!
-//! `opendp` rounds every figure up. What it has no map for, a sum of several members' discrete Gaussians, follows
-//! Kairouz, Liu and Steinke, "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure
-//! Aggregation" (2021), theorem 1.
+//! `opendp` rounds every figure up. It has no map for a sum of several members' discrete Gaussians, which is
+//! not exactly a discrete Gaussian. Its cost follows Kairouz, Liu and Steinke, "The Distributed Discrete
+//! Gaussian Mechanism for Federated Learning with Secure Aggregation" (2021), theorem 1.
 
 use opendp::combinators::{CompositionMeasure, ConcentratedMeasure};
 use opendp::domains::{AtomDomain, VectorDomain};
@@ -11,7 +12,7 @@ use opendp::measures::ZeroConcentratedDivergence;
 use opendp::metrics::L2Distance;
 use thiserror::Error;
 
-/// Figures that `opendp` has no answer for, such as a negative sensitivity.
+/// Figures for which `opendp` has no answer, such as a negative sensitivity.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("opendp: {0}")]
 pub struct MapError(String);
@@ -20,8 +21,8 @@ fn map_error(error: opendp::error::Error) -> MapError {
     MapError(error.to_string())
 }
 
-/// `rho` of an integer vector with discrete Gaussian noise `sigma` on each coordinate, where one unit changes the
-/// vector by at most `sensitivity` in L2 norm; infinite without noise.
+/// The zCDP parameter `rho` of an integer vector with discrete Gaussian noise `sigma` on each coordinate, if
+/// one unit changes the vector by at most `sensitivity` in L2 norm. It is infinite without noise.
 ///
 /// # Errors
 /// Values that are not finite, or negative.
@@ -32,15 +33,15 @@ pub fn gaussian(sigma: f64, sensitivity: f64) -> Result<f64, MapError> {
     noise.and_then(|noise| noise.map(&sensitivity)).map_err(map_error)
 }
 
-/// `rho` of everything together.
+/// The `rho` of several releases together.
 ///
 /// # Errors
-/// Values that are no `rho`.
+/// Values that are not a `rho`: negative, or not a number.
 pub fn compose(rhos: Vec<f64>) -> Result<f64, MapError> {
     ZeroConcentratedDivergence.compose(rhos).map_err(map_error)
 }
 
-/// The least ε at `delta` of what is `rho`-zero-concentrated differentially private.
+/// The least ε at `delta` of a release that is `rho`-zCDP.
 ///
 /// # Errors
 /// A `rho` or `delta` out of range.
@@ -48,31 +49,34 @@ pub fn epsilon(rho: f64, delta: f64) -> Result<f64, MapError> {
     ZeroConcentratedDivergence::convert(rho).and_then(|profile| profile.epsilon(delta)).map_err(map_error)
 }
 
-/// The sum of `parties` independent discrete Gaussians with parameter `sigma` on each of `length` coordinates.
+/// The sum of `parties` independent discrete Gaussians with parameter `sigma` on each of `length`
+/// coordinates.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SummedNoise {
-    /// Parameter of each party's noise, in steps.
+    /// Parameter of each party's noise, in integer steps; 0 is no noise.
     pub sigma: u32,
-    /// Honest parties whose noise is in the sum.
+    /// How many honest parties' noise is in the sum.
     pub parties: u32,
-    /// Coordinates.
+    /// Coordinates of the vector.
     pub length: u64,
 }
 
 impl SummedNoise {
-    /// How far the sum is from one discrete Gaussian, `tau`: the larger the noise, the closer it is.
+    /// `tau`: how far the sum is from one discrete Gaussian. The larger the noise, the closer it is.
     fn distance(self) -> f64 {
         let variance = f64::from(self.sigma).powi(2);
-        let term = |k: u32| {
-            let k = f64::from(k);
-            (-2.0 * std::f64::consts::PI.powi(2) * variance * k / (k + 1.0)).exp()
-        };
-        10.0 * (1..self.parties).map(term).sum::<f64>()
+        let mut sum = 0.0;
+        for k in (1..self.parties).map(f64::from) {
+            sum += (-2.0 * std::f64::consts::PI.powi(2) * variance * k / (k + 1.0)).exp();
+        }
+        10.0 * sum
     }
 
-    /// `rho` of a sum of vectors with this noise, where one unit changes the sum by at most `sensitivity` in L2 norm.
+    /// The `rho` of a sum of vectors with this noise, if one unit changes the sum by at most `sensitivity` in
+    /// L2 norm.
     ///
-    /// One party's noise alone is enough for [`gaussian`], so the least of both is taken.
+    /// One party's noise alone already gives the cost of [`gaussian`]; the smaller one of both bounds is
+    /// taken.
     ///
     /// # Errors
     /// A sensitivity that is not finite, or negative.
@@ -85,7 +89,7 @@ impl SummedNoise {
         let ratio = sensitivity / (f64::from(self.sigma) * f64::from(self.parties).sqrt());
         let by_squares = ratio * ratio + tau * length / 2.0;
         let by_sum = (ratio + tau * length.sqrt()).powi(2);
-        // Rounded up, as opendp's own figures are.
+        // Rounded up, because opendp's own figures are.
         Ok(alone.min((by_squares.min(by_sum) / 2.0 * (1.0 + 4.0 * f64::EPSILON)).next_up()))
     }
 }

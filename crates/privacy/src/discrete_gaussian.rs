@@ -1,9 +1,9 @@
 //! An exact sampler of the discrete Gaussian, fast enough for vectors of many millions of coordinates.
 //!
 //! Construction: Canonne, Kamath and Steinke, "The Discrete Gaussian for Differential Privacy" (2020),
-//! algorithms 1 to 3, with the Laplace scale `t = sigma`, in 64-bit integer arithmetic: no floating-point number
-//! comes near a probability. A Bernoulli trial compares the binary digits of a uniform number with a fraction, and
-//! draws more of them only while they do not decide.
+//! algorithms 1 to 3, with the Laplace scale `t = sigma`, in 64-bit integer arithmetic: no floating-point
+//! number comes near a probability. A Bernoulli trial compares the binary digits of a uniform number with a
+//! fraction, and draws more of them only while they do not decide.
 //!
 //! # Timing
 //! Not constant: how long a draw takes depends on the drawn value.
@@ -85,8 +85,8 @@ const FACTORIALS: [(u64, u64); 21] = {
 
 /// True with probability `exp(-1)`: what `bernoulli_exp_at_most_one(1, 1)` gives, mostly from a single draw.
 ///
-/// All of the first `k` trials of that series succeed if a uniform number is below `1/k!`, so that one number decides
-/// how many do, unless its 64 binary digits end at a bound.
+/// All of the first `k` trials of that series succeed if a uniform number is below `1/k!`, so that one number
+/// decides how many do, unless its 64 binary digits end at a bound.
 fn bernoulli_exp_one(random: &mut impl CryptoRng) -> bool {
     let drawn = random.next_u64();
     for (k, (factorial, bound)) in FACTORIALS.iter().enumerate().skip(2) {
@@ -149,7 +149,8 @@ mod tests {
 
     const DRAWS: u32 = 40_000;
 
-    /// Pearson's statistic of draws with `drawn_sigma` against exact probabilities of `sigma`, and its degrees of freedom.
+    /// Pearson's statistic of draws with `drawn_sigma` against exact probabilities of `sigma`, and its
+    /// degrees of freedom.
     fn chi_square(drawn_sigma: u32, sigma: f64) -> (f64, f64) {
         let reach = (4.0 * sigma) as i64;
         let mut random = ChaCha20Rng::seed_from_u64(11);
@@ -194,8 +195,8 @@ mod tests {
         noise.expect("a measurement").invoke(&vec![0; DRAWS as usize]).expect("noise")
     }
 
-    /// The two-sample chi-square statistic of equally many draws, in cells of half a sigma up to four, and its degrees of
-    /// freedom.
+    /// The two-sample chi-square statistic of equally many draws, in cells of half a sigma up to four, and
+    /// its degrees of freedom.
     fn two_samples(ours: &[i64], theirs: &[i64], sigma: f64) -> (f64, f64) {
         let cell = |value: &i64| ((*value as f64 / sigma).clamp(-4.0, 4.0) * 2.0).round() as i64;
         let mut counts = std::collections::BTreeMap::new();
@@ -205,7 +206,8 @@ mod tests {
         (statistic.sum(), counts.len() as f64 - 1.0)
     }
 
-    /// Seven standard deviations above what equal distributions give: opendp cannot be seeded, and this must not fail by chance.
+    /// Seven standard deviations above what equal distributions give: opendp cannot be seeded, and this must
+    /// not fail by chance.
     #[test]
     fn draws_and_opendps_come_from_one_distribution_and_those_of_another_sigma_do_not() {
         for sigma in [3, 40] {

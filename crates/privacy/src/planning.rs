@@ -1,8 +1,9 @@
-//! From a target (ε, δ) over so many rounds to the noise that keeps to it, and what that noise is against the signal.
+//! From a target (ε, δ) over a number of rounds to the noise that keeps to it, and how large that noise is
+//! compared with the signal.
 //!
-//! The noise is calibrated to the filter that the ledger enforces ([`Budget::admit`]), so that a plan made here is not refused
-//! in its last round. For private training it is the filter of a policy that names the training of the plan, which loses nothing; for
-//! sums the ε that accountants then find is a little less.
+//! The noise is calibrated to the filter that the ledger enforces ([`Budget::admit`]), so that no round of
+//! the plan is refused. For private training this is the filter of a policy that names the plan's training,
+//! which loses almost nothing. For sums, the accountant finds a slightly smaller ε afterwards.
 
 use cloister_params::block::BlockKind;
 use cloister_params::fixed::{RingWidth, Scale};
@@ -17,14 +18,15 @@ use crate::concentrated::{MapError, SummedNoise};
 use crate::discrete_gaussian::MAX_SIGMA;
 use crate::release::HONEST_NOISES;
 
-/// The largest clip that is tried, as a power of two in steps.
+/// The largest clip that is tried, in steps: 2 to this power.
 const LARGEST_CLIP_LOG2: u32 = 20;
-/// The smallest: below it, rounding to steps costs more than it is worth.
+/// The smallest clip that is tried, in steps: 2 to this power. With fewer steps, rounding loses too much of
+/// an update.
 const SMALLEST_CLIP_LOG2: u32 = 4;
-/// The largest noise multiplier that is tried, in thousandths; with it nothing is learned.
+/// The largest noise multiplier that is tried, in thousandths. With so much noise nothing is learned.
 const LARGEST_MULTIPLIER_MILLI: u32 = 1_000_000_000;
 
-/// A target that no settings reach.
+/// Why no settings reach a target.
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum PlanningError {
     /// No clip and noise fit the ring.
@@ -34,7 +36,7 @@ pub enum PlanningError {
     Ring {
         /// The target's ε.
         epsilon: f64,
-        /// Its rounds.
+        /// The target's rounds.
         rounds: u32,
         /// The ring's width.
         bits: u8,
@@ -44,14 +46,14 @@ pub enum PlanningError {
     /// A target so strict that no noise reaches it.
     #[error("no noise reaches ε = {0}; take a larger ε or fewer rounds")]
     Multiplier(f64),
-    /// Numbers that make no training.
+    /// An empty batch, or one that is larger than the data.
     #[error(
-        "a batch of {batch} of {records} records is no sample; the batch is at least 1 and at most all records"
+        "a batch of {batch} of {records} records is not a sample; a batch has at least 1 record and at most all records"
     )]
     Batch {
         /// Records in a batch.
         batch: u32,
-        /// Records in all.
+        /// All records of the member.
         records: u32,
     },
     /// `opendp` has no answer.
@@ -59,53 +61,54 @@ pub enum PlanningError {
     Map(#[from] MapError),
 }
 
-/// What unit `member` is to be protected over.
+/// What a plan for the unit `member` must keep to.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct MemberTarget {
-    /// The budget of all rounds.
+    /// The budget for all rounds together.
     pub budget: Budget,
-    /// Rounds.
+    /// The number of rounds.
     pub rounds: u32,
-    /// Members that take part.
+    /// How many members take part.
     pub members: u32,
-    /// Coordinates of the concatenated update.
+    /// Coordinates of a member's update, all blocks together.
     pub coordinates: u64,
-    /// The ring.
+    /// The ring in which sums are computed.
     pub ring: RingWidth,
 }
 
 /// Settings that keep to a [`MemberTarget`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct MemberPlan {
-    /// L2 clip of the concatenated update, in steps.
+    /// L2 clip of a member's update, all blocks together, in steps.
     pub clip_steps: u32,
     /// Standard deviation of the noise that each member adds to each coordinate, in steps.
     pub noise_steps: u32,
-    /// The most by which one member changes the sum, in steps of L2 norm, rounding included.
+    /// The most by which one member changes the sum, in L2 norm, in steps, rounding included.
     pub sensitivity: f64,
-    /// Honest members whose noise is counted.
+    /// How many honest members' noise is counted.
     pub honest_noises: u32,
-    /// The noise that is counted over the sensitivity.
+    /// The standard deviation of the counted noise, divided by the sensitivity.
     pub noise_multiplier: f64,
-    /// `rho` of a round.
+    /// The zCDP parameter `rho` of one round.
     pub rho_per_round: f64,
-    /// ε of all rounds by the filter that the ledger enforces.
+    /// ε of all rounds, by the filter that the ledger enforces.
     pub epsilon_by_filter: f64,
-    /// ε of all rounds by the accountant.
+    /// ε of all rounds, by the accountant.
     pub epsilon: Epsilon,
-    /// Bits that sums and their noise take, sign included.
+    /// Bits that sums and their noise need, sign included.
     pub bits_used: u32,
     /// Bits of the ring.
     pub bits_of_ring: u8,
-    /// Norm of the noise in the mean of all members' updates, over the clip: above 1 the noise is larger than any update.
+    /// The norm of the noise in the mean of all members' updates, divided by the clip. Above 1, the noise is
+    /// larger than any update.
     pub noise_of_mean_over_clip: f64,
 }
 
 impl MemberTarget {
-    /// The settings with the finest step that fits the ring.
+    /// The settings with the finest quantisation step that fits the ring.
     ///
     /// # Errors
-    /// A target that does not fit.
+    /// A target that no clip and noise reach in this ring.
     pub fn plan(&self) -> Result<MemberPlan, PlanningError> {
         for power in (SMALLEST_CLIP_LOG2..=LARGEST_CLIP_LOG2).rev() {
             if let Some(plan) = self.with_clip(1 << power)? {
@@ -117,31 +120,31 @@ impl MemberTarget {
         Err(PlanningError::Ring { epsilon, rounds, bits, coordinates })
     }
 
+    /// The plan with this clip; `None` if no noise reaches the target, or the sums do not fit the ring.
     fn with_clip(&self, clip_steps: u32) -> Result<Option<MemberPlan>, PlanningError> {
-        // Whatever its size, a step is one.
+        // Everything here is in steps, so that the size of a step does not matter.
         let sensitivity = Scale { step_log2: 0, clip_steps }.largest_norm(BlockKind::Shared);
-        let rho =
-            |sigma| SummedNoise { sigma, parties: HONEST_NOISES, length: self.coordinates }.rho(sensitivity);
-        let admits = |sigma| rho(sigma).map(|rho| self.budget.admit(&self.account(rho)).is_ok());
-        if !admits(MAX_SIGMA)? {
+        if !self.admits(MAX_SIGMA, sensitivity)? {
             return Ok(None);
         }
-        let (mut low, mut high) = (0, MAX_SIGMA);
-        while high - low > 1 {
-            let middle = u32::midpoint(low, high);
-            if admits(middle)? { high = middle } else { low = middle }
+        // More noise never costs more, so that bisection finds the least noise that is admitted.
+        let (mut low, mut noise_steps) = (0, MAX_SIGMA);
+        while noise_steps - low > 1 {
+            let middle = u32::midpoint(low, noise_steps);
+            if self.admits(middle, sensitivity)? { noise_steps = middle } else { low = middle }
         }
-        let reach = ring_reach(clip_steps, high, 1, self.members);
+        let reach = ring_reach(clip_steps, noise_steps, 1, self.members);
         if reach >= 1 << (self.ring.bits() - 1) {
             return Ok(None);
         }
-        let rho_per_round = rho(high)?;
+        let rho_per_round = self.rho(noise_steps, sensitivity)?;
         let account = self.account(rho_per_round);
-        let counted = f64::from(high) * f64::from(HONEST_NOISES).sqrt();
-        let noise_of_mean = f64::from(high) * (self.coordinates as f64 / f64::from(self.members)).sqrt();
+        let counted = f64::from(noise_steps) * f64::from(HONEST_NOISES).sqrt();
+        let noise_of_mean =
+            f64::from(noise_steps) * (self.coordinates as f64 / f64::from(self.members)).sqrt();
         Ok(Some(MemberPlan {
             clip_steps,
-            noise_steps: high,
+            noise_steps,
             sensitivity,
             honest_noises: HONEST_NOISES,
             noise_multiplier: counted / sensitivity,
@@ -154,6 +157,18 @@ impl MemberTarget {
         }))
     }
 
+    /// `rho` of one round's sum with noise of `sigma` steps at each member.
+    fn rho(&self, sigma: u32, sensitivity: f64) -> Result<f64, MapError> {
+        SummedNoise { sigma, parties: HONEST_NOISES, length: self.coordinates }.rho(sensitivity)
+    }
+
+    /// Whether the budget has room for all rounds with this noise.
+    fn admits(&self, sigma: u32, sensitivity: f64) -> Result<bool, MapError> {
+        let rho = self.rho(sigma, sensitivity)?;
+        Ok(self.budget.admit(&self.account(rho)).is_ok())
+    }
+
+    /// An account of all rounds, each with this `rho`.
     fn account(&self, rho: f64) -> Account {
         let mut account = Account::default();
         account.add(Mechanism::Concentrated { rho }, self.rounds.into());
@@ -161,39 +176,40 @@ impl MemberTarget {
     }
 }
 
-/// What unit `record` is to be protected over, by DP-SGD at each member.
+/// What a plan for the unit `record`, with DP-SGD at each member, must keep to.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct RecordTarget {
-    /// The budget of all rounds.
+    /// The budget for all rounds together.
     pub budget: Budget,
-    /// Rounds.
+    /// The number of rounds.
     pub rounds: u32,
     /// Passes over the records in a round.
     pub local_epochs: u16,
-    /// Probability with which each record is in a step's batch, in millionths, as a plan has it.
+    /// Probability with which each record is in a step's batch, in millionths, as in a plan.
     pub sampling_probability_micro: u32,
 }
 
 /// Settings that keep to a [`RecordTarget`].
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct RecordPlan {
-    /// Standard deviation of the noise on a batch's summed gradients over the per-record clip, in thousandths, as a plan
-    /// has it.
+    /// The noise multiplier: the standard deviation of the noise on a batch's summed gradients, divided by
+    /// the per-record clip, in thousandths, as in a plan.
     pub noise_multiplier_milli: u32,
-    /// Probability that a record is in a batch, in millionths.
+    /// Probability that a record is in a step's batch, in millionths.
     pub sampling_probability_micro: u32,
-    /// Steps of all rounds.
+    /// Steps of all rounds together.
     pub steps: u64,
-    /// ε of all rounds by the filter that the ledger enforces.
+    /// ε of all rounds, by the filter that the ledger enforces.
     pub epsilon_by_filter: f64,
-    /// ε of all rounds by the accountant.
+    /// ε of all rounds, by the accountant.
     pub epsilon: Epsilon,
 }
 
-/// The sampling probability, in millionths and rounded up, with which a batch of so many of the records is expected.
+/// The sampling probability, in millionths and rounded up, with which a batch has this many of the records in
+/// expectation.
 ///
 /// # Errors
-/// A batch that is no sample of the records.
+/// An empty batch, or one that is larger than the data.
 pub fn sampling_probability_micro(batch: u32, records: u32) -> Result<u32, PlanningError> {
     if batch == 0 || batch > records {
         return Err(PlanningError::Batch { batch, records });
@@ -208,9 +224,9 @@ impl RecordTarget {
     /// # Errors
     /// A target that no noise reaches.
     pub fn plan(&self) -> Result<RecordPlan, PlanningError> {
-        let admits = |milli| self.budget_for(milli).admit(&self.account(milli)).is_ok();
+        // Doubling finds noise that is enough; bisection finds the least such noise.
         let (mut low, mut high) = (LEAST_NOISE_MULTIPLIER_MILLI - 1, 1000);
-        while !admits(high) {
+        while !self.admits(high) {
             if high > LARGEST_MULTIPLIER_MILLI {
                 return Err(PlanningError::Multiplier(self.budget.epsilon));
             }
@@ -218,7 +234,7 @@ impl RecordTarget {
         }
         while high - low > 1 {
             let middle = u32::midpoint(low, high);
-            if admits(middle) { high = middle } else { low = middle }
+            if self.admits(middle) { high = middle } else { low = middle }
         }
         let account = self.account(high);
         Ok(RecordPlan {
@@ -230,6 +246,11 @@ impl RecordTarget {
         })
     }
 
+    /// Whether the budget has room for all rounds with this noise multiplier, in thousandths.
+    fn admits(&self, milli: u32) -> bool {
+        self.budget_for(milli).admit(&self.account(milli)).is_ok()
+    }
+
     /// The budget of a policy that names this training (`PRIV-05`).
     fn budget_for(&self, noise_multiplier_milli: u32) -> Budget {
         let (sampling_probability_micro, steps) =
@@ -238,7 +259,8 @@ impl RecordTarget {
         Budget { training: Some(training), ..self.budget }
     }
 
-    /// What the plans of these rounds have; neither clip nor averages play a part in the cost of training.
+    /// The private training of these rounds' plans. Clip and minimum of records do not matter for the cost of
+    /// training.
     fn training(&self, noise_multiplier_milli: u32) -> PrivateTrainingPlan {
         let sampling_probability_micro = self.sampling_probability_micro;
         PrivateTrainingPlan {
@@ -249,7 +271,8 @@ impl RecordTarget {
         }
     }
 
-    /// 32 bits of rounds, 16 of passes and 20 of steps in each are no more than 64.
+    /// Steps of all rounds. They fit 64 bits: a plan has at most 1000 passes in a round and a sampling
+    /// probability of at least 100 millionths.
     fn steps(&self, milli: u32) -> u64 {
         u64::from(self.rounds) * self.training(milli).steps(self.local_epochs)
     }

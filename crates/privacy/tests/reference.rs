@@ -1,4 +1,5 @@
-//! The accountant against the tight ε and PyPI `dp-accounting`: `reference/reference.json`, written by `reference/generate.py`.
+//! The accountant against the tight ε and PyPI `dp-accounting`: `reference/reference.json`, written by
+//! `reference/generate.py`.
 
 use cloister_params::limits::TrainingLimits;
 use cloister_params::plan::LEAST_NOISE_MULTIPLIER_MILLI;
@@ -72,7 +73,8 @@ fn renyi_divergences_agree_with_the_reference() {
         let Some([between, whole]) = row.divergences else { continue };
         let (ours, name) = (row.account().divergence(8.0), row.name());
         assert!((ours / whole - 1.0).abs() < 1e-6, "{name}: {ours}, not {whole}");
-        // Between integers the package adds up the sizes of alternating terms; numerical integration gives our figures.
+        // Between integers the package adds up the sizes of alternating terms; numerical integration gives
+        // our figures.
         let excess = between / row.account().divergence(5.5) - 1.0;
         assert!((-1e-6..0.03).contains(&excess), "{name}: {excess}");
         most = most.max(excess);
@@ -110,8 +112,9 @@ fn five_percent_less_noise_is_noticed() {
     assert!(noticed * 10 > rows.len() * 9, "{noticed} of {}", rows.len());
 }
 
-/// The training that a policy would name for these parts: the one kind of sampled noise among them, if there is at most one and
-/// its noise is not below what plans may have. Policies have integers, so noise is rounded down and sampling up.
+/// The training that a policy would name for these parts: the one kind of sampled noise among them, if there
+/// is at most one and its noise is not below what plans may have. Policies have integers, so noise is rounded
+/// down and sampling up.
 fn planned(parts: &[(Mechanism, u64)]) -> Option<TrainingLimits> {
     let mut limits =
         TrainingLimits { noise_multiplier_milli: 1000, sampling_probability_micro: 1_000_000, steps: 0 };

@@ -160,6 +160,7 @@ impl Consortium {
             file.parties.into_iter().map(|party| (party.id, party)).collect();
         let organisations = count_organisations(parties.values().filter(|party| has(party, Role::Member)));
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
+        // CONS-05
         let floors = Floors::for_roster(organisations, custodians)?;
         let (epoch_number, start) = (file.epoch, file.start);
         if epoch_number == 0 || start.is_some() != (epoch_number > 1) {

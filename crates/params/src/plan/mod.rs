@@ -329,7 +329,7 @@ impl RoundSettings {
 pub struct RoundPlan {
     /// Digest of the consortium file.
     pub epoch: Digest,
-    /// The round's number in the epoch, from 1.
+    /// The round's number in the epoch, from 1 (`PLAN-05`).
     pub round: Round,
     /// Digest of the previous round's closing or abort body; for the first round, the epoch.
     pub previous: Digest,
@@ -357,6 +357,7 @@ impl CheckedPlan {
     /// The first rule that the plan breaks (`PLAN-01` to `PLAN-09`, `PLAN-18`, and those of
     /// [`RoundSettings::check`]).
     pub fn check(plan: RoundPlan, consortium: &Consortium, epoch: Digest) -> Result<Self, PlanError> {
+        // CONS-02
         if plan.epoch != epoch && rule::in_force("PLAN-01") {
             return Err(PlanError::Epoch { got: plan.epoch, expected: epoch });
         }

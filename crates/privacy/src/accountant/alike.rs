@@ -1,4 +1,5 @@
-//! Mechanisms that are almost alike, taken for one that costs more: an account stays small whatever a ledger says.
+//! Mechanisms that are almost alike, taken for one that costs more: an account stays small whatever a ledger
+//! says.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +7,14 @@ use super::Mechanism;
 
 /// The most sampled mechanisms that are looked at one by one.
 const MOST_SAMPLED: usize = 32;
-/// The least factor by which parameters are taken for alike; each further one is the fourth power of the one before.
+/// The least factor by which parameters are taken for alike; each further one is the fourth power of the one
+/// before.
 const FINEST: f64 = 1.0 + 1.0 / 1024.0;
 
 /// The same mechanisms, or fewer that cost at least as much: less noise and more sampling cost more.
 ///
-/// A sample of probability `q` is, with probability `q/p`, one of probability `p`, and else none; and noise can be added to
-/// what is released. So each mechanism follows from the one that it is taken for.
+/// A sample of probability `q` is, with probability `q/p`, one of probability `p`, and else none; and noise
+/// can be added to what is released. So each mechanism follows from the one that it is taken for.
 pub(super) fn together(parts: Vec<(Mechanism, f64)>) -> Vec<(Mechanism, f64)> {
     let sampled = |(mechanism, _): &(Mechanism, f64)| matches!(mechanism, Mechanism::Gaussian { .. });
     let (gaussian, mut others): (Vec<_>, Vec<_>) = parts.into_iter().partition(sampled);

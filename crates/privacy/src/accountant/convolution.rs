@@ -1,9 +1,11 @@
-//! Composition of privacy loss distributions: their convolution by FFT, tilted towards the losses that δ depends on.
+//! Composition of privacy loss distributions: their convolution by FFT, tilted towards the losses that δ
+//! depends on.
 //!
-//! Multiplying each mass with `exp(tilt·loss)` before the transform, and dividing it out afterwards, makes the errors of
-//! the transform small against the tail that δ is read from, however small δ is. Moments are those of log masses. What
-//! is left of the errors is bounded and added to δ. Sources: Koskela, Jälkö and Honkela, "Computing Tight Differential
-//! Privacy Guarantees Using FFT" (2020); the tilt is that of saddle-point approximations (Alghamdi et al. 2023).
+//! Multiplying each mass with `exp(tilt·loss)` before the transform, and dividing it out afterwards, makes
+//! the errors of the transform small against the tail that δ is read from, however small δ is. Moments are
+//! those of log masses. What is left of the errors is bounded and added to δ. Sources: Koskela, Jälkö and
+//! Honkela, "Computing Tight Differential Privacy Guarantees Using FFT" (2020); the tilt is that of
+//! saddle-point approximations (Alghamdi et al. 2023).
 
 use std::f64::consts::TAU;
 
@@ -12,14 +14,15 @@ use rustfft::num_complex::Complex64;
 
 use super::loss::LossDistribution;
 
-/// The probability, under the tilted distribution, of what may lie outside the window of the transform, on each side.
+/// The probability, under the tilted distribution, of what may lie outside the window of the transform, on
+/// each side.
 const OUTSIDE: f64 = 1e-10;
 
 /// What is added to a δ, relatively, for rounding in floating point that is not bounded one by one.
 const ROUNDING: f64 = 1e-3;
 
-/// The error of a transform for each halving of its size, relative to the sum of what is transformed, as each entry is a sum over
-/// paths with an addition and a multiplication at each halving.
+/// The error of a transform for each halving of its size, relative to the sum of what is transformed, as each
+/// entry is a sum over paths with an addition and a multiplication at each halving.
 const TRANSFORM_ERROR: f64 = 8.0 * f64::EPSILON;
 
 /// `ln` of what is taken for 0 in a transform.
@@ -28,7 +31,8 @@ const NEGLIGIBLE: f64 = -70.0;
 /// The smallest tilt that is looked for.
 const SMALLEST_TILT: f64 = 1e-12;
 
-/// The largest tilt times a grid's step: with it, the mass of a point is divided by 3,000 against that of the next.
+/// The largest tilt times a grid's step: with it, the mass of a point is divided by 3,000 against that of the
+/// next.
 const LARGEST_TILT_IN_STEPS: f64 = 8.0;
 
 /// A distribution and how often it is composed.
@@ -115,9 +119,9 @@ impl Composition {
         self.parts.iter().map(|part| part.count * part.losses.ln_moment(tilt)).sum()
     }
 
-    /// The tilt with about the least Chernoff bound on the ε of `delta`, near `hint`: the divergence at ε is at most
-    /// `E[exp(tilt·(loss - ε))]` times the most that `(1 - exp(-u))·exp(-tilt·u)` may be. Tilts that leave one grid point alone in
-    /// the tail are as good as any larger one.
+    /// The tilt with about the least Chernoff bound on the ε of `delta`, near `hint`: the divergence at ε is
+    /// at most `E[exp(tilt·(loss - ε))]` times the most that `(1 - exp(-u))·exp(-tilt·u)` may be. Tilts that
+    /// leave one grid point alone in the tail are as good as any larger one.
     pub(super) fn best_tilt(&self, delta: f64, hint: f64) -> f64 {
         let most = |tilt: f64| -tilt.ln_1p() - tilt * tilt.recip().ln_1p();
         let start = |tilt: f64| (self.ln_moment(tilt) + most(tilt) - delta.ln()) / tilt;
@@ -175,8 +179,8 @@ impl Composition {
         Tilted { mass: (0..window.size).map(mass).collect(), error }
     }
 
-    /// The least ε whose δ is at most `delta`, rounded up, read under a tilt: where the grid has no room, the largest loss. None where
-    /// infinite losses are likelier.
+    /// The least ε whose δ is at most `delta`, rounded up, read under a tilt: where the grid has no room, the
+    /// largest loss. None where infinite losses are likelier.
     pub(super) fn epsilon(&self, delta: f64, tilt: f64) -> Option<Bound> {
         let finite: f64 = self.parts.iter().map(|part| part.count * (-part.losses.infinity).ln_1p()).sum();
         let delta = delta / (1.0 + ROUNDING) + finite.exp_m1();
@@ -211,10 +215,11 @@ impl Composition {
         (epsilon.is_finite()).then_some(epsilon.max(0.0))
     }
 
-    /// Walks down from the highest loss until the divergence is above `target`: by how much ε is below which grid point.
+    /// Walks down from the highest loss until the divergence is above `target`: by how much ε is below which
+    /// grid point.
     ///
-    /// With `A` the mass of the losses above `ε`, the divergence at `ε - y` is `(1 - exp(-y))·A + exp(-y)·δ(ε)`, all of it
-    /// positive, while no further loss is passed.
+    /// With `A` the mass of the losses above `ε`, the divergence at `ε - y` is `(1 - exp(-y))·A +
+    /// exp(-y)·δ(ε)`, all of it positive, while no further loss is passed.
     fn crossing(&self, target: f64, size: usize, mass: impl Fn(usize) -> f64) -> Option<(f64, usize)> {
         let (keep, width) = ((-self.step()).exp(), -(-self.step()).exp_m1());
         let (mut above, mut delta) = (0.0, 0.0);
@@ -233,7 +238,8 @@ impl Composition {
     }
 }
 
-/// The power of two near `hint`, and at most `largest`, where a function that has one minimum is least, and its value there.
+/// The power of two near `hint`, and at most `largest`, where a function that has one minimum is least, and
+/// its value there.
 fn least_at_power(function: impl Fn(f64) -> f64, hint: f64, largest: f64) -> (f64, f64) {
     let mut at = hint.min(largest).log2().floor().exp2();
     let mut least = function(at);
@@ -249,7 +255,8 @@ fn least_at_power(function: impl Fn(f64) -> f64, hint: f64, largest: f64) -> (f6
     (at, least)
 }
 
-/// The least size that transforms are fast with and that is at least this: a power of two, or three times one.
+/// The least size that transforms are fast with and that is at least this: a power of two, or three times
+/// one.
 fn transform_size(least: usize) -> usize {
     let power = least.next_power_of_two();
     if power >= 4 && least <= power / 4 * 3 { power / 4 * 3 } else { power }
@@ -259,7 +266,8 @@ fn ring(index: i64, size: usize) -> usize {
     index.rem_euclid(size as i64) as usize
 }
 
-/// The transform of a tilted, normalised distribution, folded into the window, and how far each entry may be off.
+/// The transform of a tilted, normalised distribution, folded into the window, and how far each entry may be
+/// off.
 fn tilted_transform(
     losses: &LossDistribution,
     tilt: f64,

@@ -6,13 +6,15 @@ use super::normal::ln_above;
 
 /// What is added to a δ, relatively, for rounding.
 const ROUNDING: f64 = 1e-6;
-/// Below it, rounding is no longer small against the difference of the tails; a smaller mean is taken for this.
+/// Below it, rounding is no longer small against the difference of the tails; a smaller mean is taken for
+/// this.
 const LEAST_MEAN: f64 = 1e-7;
-/// How far the density of all releases together may be from a Gaussian's, relatively, where that costs no more noise than
-/// it must.
+/// How far the density of all releases together may be from a Gaussian's, relatively, where that costs no
+/// more noise than it must.
 const CLOSENESS: f64 = 1e-8;
 
-/// `ln` of the hockey-stick divergence at `epsilon` of two normal distributions of variance 1 whose means are `mean` apart.
+/// `ln` of the hockey-stick divergence at `epsilon` of two normal distributions of variance 1 whose means are
+/// `mean` apart.
 ///
 /// Source: Balle and Wang, "Improving the Gaussian Mechanism for Differential Privacy" (2018), theorem 8.
 fn ln_divergence(mean: f64, epsilon: f64) -> f64 {
@@ -20,8 +22,8 @@ fn ln_divergence(mean: f64, epsilon: f64) -> f64 {
     near + (-(epsilon + far - near).min(0.0).exp_m1()).ln()
 }
 
-/// The least ε at `delta` of Gaussian noise of variance 1 on what changes by at most `mean`, rounded up; none where it is no
-/// number.
+/// The least ε at `delta` of Gaussian noise of variance 1 on what changes by at most `mean`, rounded up; none
+/// where it is no number.
 pub(super) fn epsilon(mean: f64, delta: f64) -> Option<f64> {
     if !mean.is_finite() {
         return None;
@@ -71,12 +73,14 @@ impl DiscreteNoise {
         self.rounded((8.0 * self.coordinates / CLOSENESS).max(16.0).ln() / (2.0 * PI * PI))
     }
 
-    /// A Gaussian that it is close to when that is rounded with noise of variance `rounding`; none where it is far from it.
+    /// A Gaussian that it is close to when that is rounded with noise of variance `rounding`; none where it
+    /// is far from it.
     ///
-    /// Round `x` from a Gaussian of variance `s²` to an integer by the discrete Gaussian around `x` with parameter `r`. By Poisson's
-    /// summation, a sum of `exp(-(k - x)²/2r²)` over all integers `k` is `r·sqrt(2π)` but for a relative `theta(r)`, whatever `x` is; so
-    /// what is rounded has the density of the discrete Gaussian with `sigma² = s² + r²`, but for a relative `2·theta(r)`. Likewise a
-    /// sum of two discrete Gaussians is one but for `theta(sigma/sqrt(2))` and the normalisation of the three.
+    /// Round `x` from a Gaussian of variance `s²` to an integer by the discrete Gaussian around `x` with
+    /// parameter `r`. By Poisson's summation, a sum of `exp(-(k - x)²/2r²)` over all integers `k` is
+    /// `r·sqrt(2π)` but for a relative `theta(r)`, whatever `x` is; so what is rounded has the density of the
+    /// discrete Gaussian with `sigma² = s² + r²`, but for a relative `2·theta(r)`. Likewise a sum of two
+    /// discrete Gaussians is one but for `theta(sigma/sqrt(2))` and the normalisation of the three.
     ///
     /// Source: Peikert, "An Efficient and Parallel Gaussian Sampler for Lattices" (2010), theorem 3.1.
     pub(super) fn rounded(self, rounding: f64) -> Option<Near> {

@@ -1,10 +1,12 @@
-//! Privacy loss distributions on a grid, rounded so that every hockey-stick divergence is at least the true one.
+//! Privacy loss distributions on a grid, rounded so that every hockey-stick divergence is at least the true
+//! one.
 //!
-//! Source: Doroshenko, Ghazi, Kamath, Kumar and Manurangsi, "Connect the Dots: Tighter Discrete Approximations of
-//! Privacy Loss Distributions" (2022), algorithm 1. The mass of each cell between two grid points goes to these two,
-//! so that both distributions of the pair keep their mass; mass above the grid goes to an infinite loss. Masses are
-//! computed as logarithms, as those of small noise are below any floating-point number. What rounding in floating point
-//! may have changed is added: to a mass, and to the share of it that goes to the upper point.
+//! Source: Doroshenko, Ghazi, Kamath, Kumar and Manurangsi, "Connect the Dots: Tighter Discrete
+//! Approximations of Privacy Loss Distributions" (2022), algorithm 1. The mass of each cell between two grid
+//! points goes to these two, so that both distributions of the pair keep their mass; mass above the grid goes
+//! to an infinite loss. Masses are computed as logarithms, as those of small noise are below any
+//! floating-point number. What rounding in floating point may have changed is added: to a mass, and to the
+//! share of it that goes to the upper point.
 
 use super::normal::{Mass, ln_above, mass};
 
@@ -29,14 +31,15 @@ pub(super) struct LossGrid {
 }
 
 impl LossGrid {
-    /// How many standard deviations a normal distribution of this mass must be looked at: its tail beyond `x` is less than
-    /// `exp(-x²/2)/2` of it.
+    /// How many standard deviations a normal distribution of this mass must be looked at: its tail beyond `x`
+    /// is less than `exp(-x²/2)/2` of it.
     fn reach(self, mass: f64) -> f64 {
         (2.0 * (mass / self.beyond).ln()).max(0.0).sqrt()
     }
 }
 
-/// The distribution of the privacy loss: mass `exp(ln_mass[i])` at `(first + i)·step`, and `infinity` at an infinite loss.
+/// The distribution of the privacy loss: mass `exp(ln_mass[i])` at `(first + i)·step`, and `infinity` at an
+/// infinite loss.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct LossDistribution {
     pub(super) step: f64,
@@ -75,7 +78,8 @@ impl Cells {
         (self.first + index as i64) as f64 * self.step
     }
 
-    /// Splits the mass of the cell from grid point `index` on. `loss_error` is by how much its losses may lie outside it.
+    /// Splits the mass of the cell from grid point `index` on. `loss_error` is by how much its losses may lie
+    /// outside it.
     fn put(&mut self, index: usize, cell: Cell, loss_error: f64) {
         let (drawn, compared) = (cell.drawn, cell.compared);
         let total = drawn.at_most();
@@ -227,8 +231,8 @@ pub(super) struct NoisedInteger {
 impl NoisedInteger {
     /// Its loss distribution; none where the grid has too few points for it.
     ///
-    /// The pair is symmetric, so that both directions have the same losses. A smaller change has smaller divergences, as
-    /// the density is log-concave.
+    /// The pair is symmetric, so that both directions have the same losses. A smaller change has smaller
+    /// divergences, as the density is log-concave.
     pub(super) fn losses(self, grid: LossGrid) -> Option<LossDistribution> {
         let (sigma, change) = (self.sigma, self.sensitivity.floor());
         let reach = (grid.reach(1.0) * sigma).ceil();

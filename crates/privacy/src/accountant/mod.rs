@@ -1,8 +1,9 @@
 //! The accountant: what mechanisms cost together, as (ε, δ).
 //!
-//! Two ways of composing, both upper bounds: privacy loss distributions ([`Account::epsilon_by_losses`], tight), and
-//! Rényi divergences ([`Account::epsilon_by_renyi`]), which also cover mechanisms that are known by their
-//! concentrated differential privacy alone. Neighbouring data sets differ in one unit that is added or removed.
+//! Two ways of composing, both upper bounds: privacy loss distributions ([`Account::epsilon_by_losses`],
+//! tight), and Rényi divergences ([`Account::epsilon_by_renyi`]), which also cover mechanisms that are known
+//! by their concentrated differential privacy alone. Neighbouring data sets differ in one unit that is added
+//! or removed.
 
 mod alike;
 mod convolution;
@@ -63,7 +64,8 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// Noise on a vector that one unit changes by at most `sensitivity` in L2 norm; without noise it is unbounded.
+    /// Noise on a vector that one unit changes by at most `sensitivity` in L2 norm; without noise it is
+    /// unbounded.
     ///
     /// # Errors
     /// A sensitivity that is not finite, or negative.
@@ -84,7 +86,8 @@ impl Mechanism {
         }
     }
 
-    /// The least `rho` for which it is known to be `rho`-zero-concentrated differentially private; none where none is.
+    /// The least `rho` for which it is known to be `rho`-zero-concentrated differentially private; none where
+    /// none is.
     fn rho(self) -> Option<f64> {
         match self {
             Self::Gaussian { noise_multiplier, sampling_probability } => {

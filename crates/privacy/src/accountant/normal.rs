@@ -34,7 +34,8 @@ impl Mass {
     }
 }
 
-/// The probability that a standard normal number lies between `low` and `high`, without cancellation in the tails.
+/// The probability that a standard normal number lies between `low` and `high`, without cancellation in the
+/// tails.
 pub(super) fn mass(low: f64, high: f64) -> Mass {
     if low >= high {
         return Mass::NONE;

@@ -1,8 +1,9 @@
 //! Rényi differential privacy of Gaussian mechanisms, and its conversion to (ε, δ).
 //!
 //! Sources: Mironov, Talwar and Zhang, "Rényi Differential Privacy of the Sampled Gaussian Mechanism" (2019),
-//! sections 3.3 (orders that are integers and orders that are not); Canonne, Kamath and Steinke, "The Discrete
-//! Gaussian for Differential Privacy" (2020), proposition 12 (conversion) and theorem 4 (discrete Gaussian).
+//! sections 3.3 (orders that are integers and orders that are not); Canonne, Kamath and Steinke, "The
+//! Discrete Gaussian for Differential Privacy" (2020), proposition 12 (conversion) and theorem 4 (discrete
+//! Gaussian).
 
 use super::normal::{ln_add, ln_erfc};
 
@@ -20,7 +21,8 @@ pub fn to_epsilon(order: f64, divergence: f64, delta: f64) -> f64 {
     if epsilon.is_nan() { f64::INFINITY } else { epsilon.max(0.0) }
 }
 
-/// The divergence at `order` that may be spent so that the ε at `delta` stays at most `epsilon`; below 0 there is none.
+/// The divergence at `order` that may be spent so that the ε at `delta` stays at most `epsilon`; below 0
+/// there is none.
 pub fn from_epsilon(order: f64, epsilon: f64, delta: f64) -> f64 {
     epsilon - slack(order, delta)
 }
@@ -30,8 +32,8 @@ fn slack(order: f64, delta: f64) -> f64 {
     (-1.0 / order).ln_1p() - (delta * order).ln() / (order - 1.0)
 }
 
-/// Rényi divergence at `order` of the Gaussian mechanism with sensitivity 1 and standard deviation `sigma`, on a
-/// Poisson sample with probability `q` (add or remove one).
+/// Rényi divergence at `order` of the Gaussian mechanism with sensitivity 1 and standard deviation `sigma`,
+/// on a Poisson sample with probability `q` (add or remove one).
 pub(super) fn sampled_gaussian(q: f64, sigma: f64, order: f64) -> f64 {
     if q == 0.0 {
         return 0.0;
@@ -45,7 +47,8 @@ pub(super) fn sampled_gaussian(q: f64, sigma: f64, order: f64) -> f64 {
         fractional_moment(q, sigma, order).unwrap_or_else(|| between_whole_orders(q, sigma, order))
     };
     let divergence = moment / (order - 1.0);
-    // Noise that is too little for floating-point numbers bounds nothing; rounding makes no divergence negative.
+    // Noise that is too little for floating-point numbers bounds nothing; rounding makes no divergence
+    // negative.
     if divergence.is_nan() { f64::INFINITY } else { divergence.max(0.0) }
 }
 
@@ -91,7 +94,8 @@ fn fractional_moment(q: f64, sigma: f64, order: f64) -> Option<f64> {
     None
 }
 
-/// An upper bound for an order whose series does not converge: the logarithm of the moment is convex in the order.
+/// An upper bound for an order whose series does not converge: the logarithm of the moment is convex in the
+/// order.
 fn between_whole_orders(q: f64, sigma: f64, order: f64) -> f64 {
     let (low, part) = (order.floor(), order.fract());
     (1.0 - part) * whole_moment(q, sigma, low) + part * whole_moment(q, sigma, low + 1.0)

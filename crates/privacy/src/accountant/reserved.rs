@@ -5,8 +5,8 @@ use thiserror::Error;
 use super::tight::Known;
 use super::{Account, Mechanism, rounded_up};
 
-/// How far the density of all noise beside the steps may be from Gaussian, as a logarithm: fixed, as everything that the filter counts
-/// with is fixed but the Gaussian noise.
+/// How far the density of all noise beside the steps may be from Gaussian, as a logarithm: fixed, as
+/// everything that the filter counts with is fixed but the Gaussian noise.
 const MOST_LN_DENSITY: f64 = 1e-5;
 
 /// Steps that are taken for spent, each as the worst that it may be.

@@ -11,15 +11,15 @@ const MOST_POINTS: usize = 1 << 18;
 const FIRST_STEPS: f64 = 64.0;
 /// How often the step is quartered at most.
 const REFINEMENTS: usize = 14;
-/// By how much less a quarter of the step must make ε for another quarter to be worth it: what is left to gain is a third of
-/// it.
+/// By how much less a quarter of the step must make ε for another quarter to be worth it: what is left to
+/// gain is a third of it.
 const WORTH: f64 = 0.01;
 /// The share of δ that losses beyond the grids' ends may take.
 const BEYOND: f64 = 1e-4;
 /// The widest noise on one integer that is looked at value by value; wider noise is near enough a Gaussian.
 const WIDEST_INTEGER: u32 = 64;
-/// Variance with which Gaussians are rounded to discrete ones where that must be fixed beforehand: on 10¹² coordinates the
-/// densities then differ by 10⁻⁵ together.
+/// Variance with which Gaussians are rounded to discrete ones where that must be fixed beforehand: on 10¹²
+/// coordinates the densities then differ by 10⁻⁵ together.
 const ROUNDING: f64 = 2.1;
 /// The most noised integers of different noise that are looked at so.
 const MOST_INTEGERS: usize = 16;
@@ -41,8 +41,8 @@ impl Known {
         Self::default().with(parts)
     }
 
-    /// Noise that is all taken for Gaussian and for `ln_density` from it; none where it is further. What each release counts for
-    /// does not depend on the others.
+    /// Noise that is all taken for Gaussian and for `ln_density` from it; none where it is further. What each
+    /// release counts for does not depend on the others.
     pub(super) fn gaussian(parts: &[(Mechanism, f64)], ln_density: f64) -> Option<Self> {
         let mut known = Self::default();
         for (mechanism, count) in parts {
@@ -106,8 +106,8 @@ impl Known {
 
     /// ε at `delta`, given one that it is at most; none where there is none, or the grids have no room.
     ///
-    /// Where densities differ from Gaussians' by at most `exp(±d)`, a hockey-stick divergence of theirs at `ε` is at most
-    /// `exp(d)` times that of the Gaussians at `ε - 2d`.
+    /// Where densities differ from Gaussians' by at most `exp(±d)`, a hockey-stick divergence of theirs at
+    /// `ε` is at most `exp(d)` times that of the Gaussians at `ε - 2d`.
     pub(super) fn epsilon(&self, delta: f64, at_most: f64) -> Option<f64> {
         let delta = delta * (-self.ln_density).exp();
         let epsilon = if self.sampled.is_empty() && self.integers.is_empty() {
@@ -127,7 +127,8 @@ impl Known {
         self.refined(Direction::Add, delta, (step, removed)).map(|(added, _)| added.max(removed))
     }
 
-    /// ε in a direction, and the step that it was found with; no finer than it takes to see that it is at most `enough`.
+    /// ε in a direction, and the step that it was found with; no finer than it takes to see that it is at
+    /// most `enough`.
     fn refined(
         &self,
         direction: Direction,

@@ -1,4 +1,4 @@
-//! What a ledger comes to: what was spent on what.
+//! What a ledger says, summed up: how much was spent, on what, and in which round.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,25 +10,25 @@ use serde::Serialize;
 use crate::accountant::{Account, Epsilon, Mechanism};
 use crate::budget::Budget;
 use crate::closed::ClosedRound;
-use crate::ledger::{Charge, History};
+use crate::ledger::History;
 use crate::release::{Release, Released};
 
-/// The most rounds of which it is said what there was up to them.
+/// For how many rounds at most an ε up to the round is computed. Each takes as long as an ε of everything.
 const MOST_LINES: usize = 200;
-/// The most kinds of mechanisms that are looked at for them, all rounds together.
+/// The most kinds of mechanisms that these computations look at, all rounds together.
 const MOST_PARTS: usize = 100_000;
 
-/// An ε, or why there is none.
+/// An ε, or that there is none.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Spent {
-    /// The least ε at the explanation's δ; none where something was released that no ε covers.
+    /// The least ε at the explanation's δ; `None` if something was released that no ε covers.
     pub epsilon: Option<f64>,
-    /// How it was found.
+    /// How it was found: `pld`, `zcdp` or `rdp` as in [`Epsilon`], or `unbounded`.
     pub method: &'static str,
 }
 
 impl Spent {
-    /// What an account comes to at `delta`.
+    /// What an account costs at `delta`.
     pub fn from_account(account: &Account, delta: f64) -> Self {
         let Epsilon { epsilon, method } = account.epsilon(delta);
         if epsilon.is_finite() {
@@ -48,34 +48,35 @@ impl fmt::Display for Spent {
     }
 }
 
-/// One kind of release over all rounds.
+/// One kind of release, over all rounds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct KindSpent {
     /// What was released.
     pub released: Released,
-    /// How often.
+    /// How many releases of this kind there were.
     pub count: u64,
-    /// How often without a bound: without noise.
+    /// How many of them had no noise, so that no ε covers them.
     pub unbounded: u64,
-    /// What these alone would come to. The parts do not add up to the whole: ε grows more slowly than their number.
+    /// What these releases alone would cost. The kinds do not add up to the whole, because ε grows more
+    /// slowly than the number of releases.
     pub alone: Spent,
 }
 
-/// One round.
+/// One round that was charged.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RoundSpent {
-    /// The epoch.
+    /// Digest of the epoch's consortium file.
     pub epoch: Digest,
     /// The round.
     pub round: Round,
-    /// What everything up to and with this round comes to; none where there are so many rounds that it is not said for each.
+    /// What everything up to this round costs, this round included. `None` for some rounds of a long ledger.
     pub so_far: Option<Spent>,
-    /// The sums that were opened; none where the round did not close, or was not seen to.
+    /// The sums that were opened; `None` if the round ended without sums, or the hospital did not see it end.
     pub closed: Option<ClosedRound>,
 }
 
 impl RoundSpent {
-    /// How many sums were opened and how many members each has at least, for people.
+    /// How many sums were opened, and how many members each has at least, as two cells of a table.
     fn opened(&self) -> (String, String) {
         let Some(closed) = &self.closed else { return ("not known".into(), String::new()) };
         let fewest = closed.sums.iter().map(|sums| sums.members).min();
@@ -87,23 +88,24 @@ impl RoundSpent {
 /// A ledger, explained.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Explanation {
-    /// Whose data it is.
+    /// Whose data it is: the hospital's name in the consortium file.
     pub holder: String,
-    /// The unit that is protected.
+    /// The unit whose data is protected.
     pub unit: PrivacyUnit,
-    /// What one record is.
+    /// What one record is, as a part of a sentence.
     pub record: String,
-    /// The δ of every ε here.
+    /// The δ of every ε in the explanation.
     pub delta: f64,
-    /// What everything comes to.
+    /// What everything costs together.
     pub spent: Spent,
-    /// What a budget's filter counts, where a budget is given.
+    /// The ε that the budget's filter counts; `None` without a budget, or if its training does not cover the
+    /// ledger.
     pub by_filter: Option<f64>,
-    /// By what was released.
+    /// What each kind of release costs.
     pub kinds: Vec<KindSpent>,
-    /// By round.
+    /// What was spent round by round, oldest first.
     pub rounds: Vec<RoundSpent>,
-    /// Digest of the ledger's last line.
+    /// Digest of the ledger's last line. It names this state of the ledger.
     pub head: Digest,
 }
 
@@ -127,40 +129,50 @@ impl Explanation {
     }
 }
 
-/// Releases by kind, each kind with what it alone comes to.
+/// Groups releases by kind, each kind with what it costs alone at `delta`.
 pub fn kinds<'a>(releases: impl Iterator<Item = &'a Release>, delta: f64) -> Vec<KindSpent> {
     let mut groups: BTreeMap<Released, Vec<&Release>> = BTreeMap::new();
     for release in releases {
         groups.entry(release.released).or_default().push(release);
     }
-    let kind = |(released, releases): (Released, Vec<&Release>)| {
-        let unbounded = releases.iter().filter(|release| release.mechanism == Mechanism::Unbounded);
-        KindSpent {
-            released,
-            count: releases.iter().fold(0, |sum, release| sum.saturating_add(release.count)),
-            unbounded: unbounded.fold(0, |sum: u64, release| sum.saturating_add(release.count)),
-            alone: Spent::from_account(&crate::release::account(releases.iter().copied()), delta),
-        }
-    };
-    groups.into_iter().map(kind).collect()
+    groups.into_iter().map(|(released, releases)| KindSpent::new(released, &releases, delta)).collect()
 }
 
-/// Every so many rounds, and for the last, what there was up to it: no ledger takes longer than a hundred or two of ε do.
+impl KindSpent {
+    /// Counts are those of a file, which may have any figures; sums of them stay at the largest number.
+    fn new(released: Released, releases: &[&Release], delta: f64) -> Self {
+        let (mut count, mut unbounded) = (0u64, 0u64);
+        for release in releases {
+            count = count.saturating_add(release.count);
+            if release.mechanism == Mechanism::Unbounded {
+                unbounded = unbounded.saturating_add(release.count);
+            }
+        }
+        let alone = Spent::from_account(&crate::release::account(releases.iter().copied()), delta);
+        Self { released, count, unbounded, alone }
+    }
+}
+
+/// What was spent round by round. For a long ledger, only every n-th round and the last one have the ε up to
+/// them: no ledger then takes longer than a few hundred computations of ε.
 fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
     let lines = (MOST_PARTS / history.account().kinds().max(1)).clamp(1, MOST_LINES);
-    let (rounds, every) = (history.charges.len(), history.charges.len().div_ceil(lines).max(1));
+    let every = history.charges.len().div_ceil(lines).max(1);
     let mut account = Account::default();
-    let charge = |(number, (charge, closed)): (usize, (&Charge, &Option<ClosedRound>))| {
+    let mut rounds = Vec::with_capacity(history.charges.len());
+    for (index, (charge, closed)) in history.charges.iter().zip(&history.closed).enumerate() {
         for release in &charge.releases {
             account.add(release.mechanism, release.count);
         }
-        let so_far = ((rounds - number) % every == 0).then(|| Spent::from_account(&account, delta));
-        RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() }
-    };
-    (1..).zip(history.charges.iter().zip(&history.closed)).map(charge).collect()
+        // Counted from the end, so that the last round has its ε.
+        let rounds_after = history.charges.len() - index - 1;
+        let so_far = (rounds_after % every == 0).then(|| Spent::from_account(&account, delta));
+        rounds.push(RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() });
+    }
+    rounds
 }
 
-/// A table for people.
+/// Tables for people.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, unit {}, at δ = {:e}", self.holder, self.unit, self.delta)?;
@@ -179,14 +191,14 @@ impl fmt::Display for Explanation {
             let so_far = round.so_far.map_or(String::new(), |spent| spent.to_string());
             writeln!(f, "{name:<20}{so_far:>14}{opened:>16}{members:>20}")?;
         }
-        writeln!(f, "\nε in all: {}", self.spent)?;
+        writeln!(f, "\nε of everything: {}", self.spent)?;
         if let Some(by_filter) = self.by_filter {
-            writeln!(f, "ε that the budget counts: {by_filter:.4}")?;
+            writeln!(f, "ε as the budget counts it: {by_filter:.4}")?;
         }
         if self.spent.epsilon.is_none() {
             writeln!(
                 f,
-                "Something was released without noise: differential privacy promises nothing of it."
+                "Something was released without noise. Differential privacy promises nothing about it."
             )?;
         }
         Ok(())

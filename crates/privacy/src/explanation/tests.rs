@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::concentrated::SummedNoise;
-use crate::ledger::Opening;
+use crate::ledger::{Charge, Opening};
 
 fn release(released: Released, count: u64, mechanism: Mechanism) -> Release {
     let (coordinates, sensitivity, noise_per_member, honest_noises) = (1, 1.0, 1, 1);
@@ -47,8 +47,8 @@ fn history(rounds: impl Iterator<Item = Vec<Release>>) -> History {
     }
 }
 
-/// PRIV-07: each line is what its rounds alone come to, and a hundred rounds are explained in a time that nobody minds: two
-/// seconds, and more here for machines that do other things as well.
+/// PRIV-07: each line is what its rounds alone come to, and a hundred rounds are explained in a time that
+/// nobody minds: two seconds, and more here for machines that do other things as well.
 #[test]
 fn every_round_has_the_epsilon_up_to_it_and_a_hundred_take_no_time() {
     let began = Instant::now();
@@ -63,7 +63,8 @@ fn every_round_has_the_epsilon_up_to_it_and_a_hundred_take_no_time() {
     assert_eq!(at(7), alone);
 }
 
-/// A ledger that somebody wrote by hand, with figures as far out as a mechanism may have and none of them twice.
+/// A ledger that somebody wrote by hand, with figures as far out as a mechanism may have and none of them
+/// twice.
 #[test]
 fn no_ledger_takes_forever() {
     let mut all = history((0..600).map(|at| {

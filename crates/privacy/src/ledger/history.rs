@@ -1,4 +1,4 @@
-//! What a ledger's file says: its lines, their chain, and what they come to.
+//! What a ledger's file says: its lines, their hash chain, and what they cost together.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,20 +16,22 @@ use crate::release::{Release, account};
 /// What a ledger says.
 #[derive(Clone, PartialEq, Debug)]
 pub struct History {
-    /// What it is about.
+    /// What the ledger is about.
     pub opening: Opening,
-    /// Each budget that charges were held to, with the number of charges before it; none where a policy no longer had one.
+    /// Each budget to which charges were held, with the number of charges before it; `None` from where a
+    /// policy no longer had one.
     pub budgets: Vec<(usize, Option<Budget>)>,
     /// The charges, oldest first.
     pub charges: Vec<Charge>,
-    /// What became of each charge; none where its round has not closed, or was not seen to.
+    /// For each charge, how its round closed; `None` if the round ended without sums, or the hospital did not
+    /// see it end.
     pub closed: Vec<Option<ClosedRound>>,
-    /// Digest of each line.
+    /// Digest of each line, oldest first.
     pub(crate) lines: Vec<Digest>,
 }
 
 impl History {
-    /// Of a ledger that has nothing but its first line.
+    /// The history of a ledger that has its first line only.
     pub(super) fn new(opening: Opening, line: Digest) -> Self {
         Self { opening, budgets: Vec::new(), charges: Vec::new(), closed: Vec::new(), lines: vec![line] }
     }
@@ -39,12 +41,12 @@ impl History {
         self.lines.last().copied().unwrap_or_default()
     }
 
-    /// The budget that the last charge was held to; none without charges or without a budget.
+    /// The budget to which the last charge was held; `None` without charges, or if the policy had no budget.
     pub fn budget(&self) -> Option<Budget> {
         self.budgets.last().and_then(|(_, budget)| *budget)
     }
 
-    /// Everything that was released.
+    /// Everything that was released, for the accountant.
     pub fn account(&self) -> Account {
         account(self.releases())
     }
@@ -54,23 +56,23 @@ impl History {
         self.charges.iter().flat_map(|charge| &charge.releases)
     }
 
-    /// Reads and verifies a ledger without taking part in it.
+    /// Reads and verifies a ledger. The file is neither locked nor changed.
     ///
     /// # Errors
-    /// A file that is no ledger, or was changed.
+    /// A file that is not a ledger, or was changed.
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
         let bytes = File::open(path)
             .and_then(|mut file| read_bytes(&mut file))
             .map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
-        let broken =
-            |line, why: &str| LedgerError::Broken { path: path.to_path_buf(), line, why: why.into() };
-        parse(&bytes[..whole_lines(&bytes)])
-            .map_err(|(line, why)| broken(line, &why))?
-            .ok_or_else(|| broken(1, "it is empty"))
+        let parsed = parse(&bytes[..whole_lines(&bytes)]);
+        parsed
+            .and_then(|history| history.ok_or_else(|| (1, "the file is empty".to_owned())))
+            .map_err(|(line, why)| LedgerError::Broken { path: path.to_path_buf(), line, why })
     }
 }
 
-/// The most bytes of a ledger, about 100,000 rounds: what is longer is none, and would be held in memory.
+/// The most bytes of a ledger, which is about 100,000 rounds. The whole file is read into memory, so that a
+/// longer one, which no hospital writes, is rejected first.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Reads a ledger's bytes from its file's start.
@@ -86,12 +88,13 @@ pub(super) fn read_bytes(file: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The bytes up to the last line's end.
+/// How many bytes the whole lines take: everything up to the last line break.
 pub(super) fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
-/// The digest of a line, which names the one before it.
+/// The digest of a line. The previous line's digest enters it, so that no line can be changed, removed or
+/// inserted unnoticed but by writing all later ones anew.
 pub(super) fn chained(previous: Digest, json: &[u8]) -> Digest {
     let tag = b"cloister/v1/privacy-ledger";
     let mut hash = Sha256::new();
@@ -102,9 +105,10 @@ pub(super) fn chained(previous: Digest, json: &[u8]) -> Digest {
     Digest(hash.finalize().into())
 }
 
-/// Reads whole lines and checks their chain; `None` for no lines. An error names the line and what is wrong.
+/// Reads whole lines and checks their chain; `None` if there is no line. An error is the line's number, from
+/// 1, and what is wrong with it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<History>, (usize, String)> {
-    let text = std::str::from_utf8(bytes).map_err(|_| (1, "it is no text".to_owned()))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| (1, "the file is not text".to_owned()))?;
     let mut history: Option<History> = None;
     for (line, text) in (1..).zip(text.lines()) {
         let previous = history.as_ref().map_or(Digest::default(), History::head);
@@ -120,14 +124,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<History>, (usize, String)> {
 fn begun(entry: Entry, line: Digest) -> Result<History, String> {
     match entry {
         Entry::Opened(opening) => Ok(History::new(opening, line)),
-        _ => Err("the first line is no opening".into()),
+        _ => Err("the first line is not an opening".into()),
     }
 }
 
 impl History {
     fn follow(&mut self, entry: Entry, line: Digest) -> Result<(), String> {
         match entry {
-            Entry::Opened(_) => return Err("an opening is the first line and no other".into()),
+            Entry::Opened(_) => return Err("only the first line may be an opening".into()),
             Entry::Budgeted(budget) => self.budgets.push((self.charges.len(), budget)),
             Entry::Charged(charge) => {
                 self.charges.push(charge);
@@ -144,19 +148,19 @@ impl History {
 }
 
 fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
-    let (digest, json) = text.split_once(' ').ok_or("it is no entry")?;
+    let (digest, json) = text.split_once(' ').ok_or("it is not an entry: a digest and JSON were expected")?;
     let expected = chained(previous, json.as_bytes());
     if digest != expected.to_string() {
         return Err(format!("its digest is {digest}, its content and the lines before it make {expected}"));
     }
-    let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is no entry: {error}"))?;
+    let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is not an entry: {error}"))?;
     match &entry {
         Entry::Budgeted(Some(budget)) if budget.checked().is_err() => {
-            Err("it has a budget that cannot be".into())
+            Err("its budget has impossible figures".into())
         }
-        Entry::Closed(round) if !round.is_valid() => Err("it has sums that cannot be".into()),
+        Entry::Closed(round) if !round.is_valid() => Err("its sums have impossible figures".into()),
         Entry::Charged(charge) if !charge.releases.iter().all(|release| release.mechanism.is_valid()) => {
-            Err("it has a mechanism that cannot be".into())
+            Err("its mechanism has impossible figures".into())
         }
         _ => Ok((expected, entry)),
     }

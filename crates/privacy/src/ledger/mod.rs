@@ -1,9 +1,10 @@
 //! The ledger: an append-only, hash-chained file of everything that was released of a hospital's data.
 //!
-//! One line an entry: the digest of the line before and of this one's JSON, a space, the JSON. What is charged is on
-//! disk before the permit to release it exists (`PRIV-05`, `PRIV-06`); a lock on the file makes reading the balance and
-//! appending one transaction among processes. A charge whose release never happens, because the power failed between
-//! the two, stays spent: the ledger never holds less than what was released.
+//! Each entry is one line: a digest of the previous line's digest and of this line's JSON, a space, the JSON.
+//! What is charged is on disk before the permit to release it exists (`PRIV-05`, `PRIV-06`). A lock on the
+//! file makes reading the balance and appending a charge one transaction among processes. If the power fails
+//! between a charge and its release, the charge stays spent: the ledger never holds less than what was
+//! released.
 
 mod history;
 
@@ -24,22 +25,22 @@ use crate::release::{Release, account};
 pub use history::History;
 use history::{chained, parse, read_bytes, whole_lines};
 
-/// What a ledger is about.
+/// What a ledger is about: its first line.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opening {
     /// Whose data it is: the hospital's name in the consortium file.
     pub holder: String,
-    /// The unit that is protected.
+    /// The unit whose data is protected.
     pub unit: PrivacyUnit,
-    /// What a record is: all rows with the same value in this column of the hospital's file, such as all notes of a patient. Without
-    /// it, each row is a record.
+    /// The column of the hospital's file by which rows form records: all rows with the same value, such as
+    /// all notes of a patient, are one record. Without it, each row is a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<String>,
 }
 
 impl Opening {
-    /// What one record is, for people.
+    /// What one record is, as a part of a sentence.
     pub fn record(&self) -> String {
         match &self.group_by {
             None => "one row of the file".to_owned(),
@@ -58,7 +59,7 @@ impl fmt::Display for Opening {
     }
 }
 
-/// What one round's contribution releases.
+/// What one round's contribution releases, and is charged for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charge {
@@ -66,24 +67,28 @@ pub struct Charge {
     pub epoch: Digest,
     /// The round.
     pub round: Round,
-    /// Digest of the model that the round trains.
+    /// Digest of the model from which the round starts.
     pub model: Digest,
     /// What is released.
     pub releases: Vec<Release>,
 }
 
+/// A line of the ledger.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Entry {
     Opened(Opening),
-    /// The budget that later charges are held to, where it differs from the one before; none without a budget.
+    /// The budget for the charges that follow, if it differs from the one before; `None` if the policy has
+    /// none.
     Budgeted(Option<Budget>),
     Charged(Charge),
     Closed(ClosedRound),
 }
 
-/// The permission to make one contribution to one round: [`Ledger::charge`] alone makes it, once its charge is on disk, and
-/// making the contribution uses it up.
+/// The permission to make one contribution to one round. [`Ledger::charge`] alone makes it, once the charge
+/// is on disk, and making the contribution uses it up.
+///
+/// It can neither be forged nor be used twice:
 ///
 /// ```compile_fail
 /// let forged = cloister_privacy::ledger::ReleasePermit { round: cloister_params::id::Round(1) };
@@ -103,31 +108,35 @@ pub struct ReleasePermit {
 }
 
 impl ReleasePermit {
-    /// The digest of the charge's line: whoever keeps it elsewhere notices an older copy of the ledger ([`Ledger::require`]).
+    /// The digest of the charge's line. A program that stores it elsewhere notices if an older copy of the
+    /// ledger is put back ([`Ledger::require`]).
     pub fn entry(&self) -> Digest {
         self.entry
     }
 
-    /// Uses the permit up, and says for which round it was.
+    /// Uses the permit up, and returns the round for which it was.
     pub fn redeem(self) -> Round {
         self.round
     }
 }
 
-/// A ledger that cannot be used, or a charge that it does not take.
+/// Why a ledger cannot be used, or does not accept a charge.
 #[derive(Debug, Error)]
 pub enum LedgerError {
     /// The file cannot be read or written.
-    #[error("the privacy ledger {path}: {source}; without it nothing may be released")]
+    #[error(
+        "the privacy ledger {path} cannot be read or written: {source}; without it nothing may be released"
+    )]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// A line that is not what was written after the line before it.
+    /// A line that this program did not write after the line before it.
     #[error(
-        "the privacy ledger {path}, line {line}: {why}; it was changed or damaged: restore the file, and find out who changed it"
+        "the privacy ledger {path}, line {line}: {why}. The file was changed or damaged: restore it from a copy, and find out who \
+         changed it"
     )]
     Broken {
         /// The file.
@@ -137,35 +146,37 @@ pub enum LedgerError {
         /// What is wrong.
         why: String,
     },
-    /// A copy from before a charge that is known from elsewhere.
+    /// A copy of the ledger from before a charge that another file knows of.
     #[error(
-        "the privacy ledger {path} is older than what this hospital released: the entry {entry}, which {witness} names, is not in it. Put the newest copy back. If there is none, what was spent is unknown and nothing more may be released under this budget: your privacy officer decides what remains, for a new ledger under a new consortium file"
+        "the privacy ledger {path} is older than what this hospital released: the entry {entry}, which {witness} names, is not in \
+         it. Put the newest copy back. If there is none, it is unknown what was spent, and nothing more may be released under this \
+         budget: your privacy officer decides what remains, for a new ledger under a new consortium file"
     )]
     Older {
         /// The file.
         path: PathBuf,
         /// The digest of the line that is missing.
         entry: Digest,
-        /// What names it.
+        /// The file that names the line.
         witness: PathBuf,
     },
-    /// A ledger of somebody else's data, for another unit, or with another meaning of a record.
+    /// A ledger of another holder's data, for another unit, or with another definition of a record.
     #[error(
-        "the privacy ledger {path} is {}, and one that is {} was expected. What was charged to one says nothing of the other: start \
+        "the privacy ledger {path} is {}; one that is {} was expected. What was charged to one says nothing about the other. Start \
          with the settings of this ledger, or have your privacy officer decide on a new one", .found, .expected
     )]
     Other {
         /// The file.
         path: PathBuf,
-        /// What it is about.
+        /// What the ledger is about.
         found: Box<Opening>,
-        /// What was expected.
+        /// What it was expected to be about.
         expected: Box<Opening>,
     },
     /// A plan whose charges cannot be computed.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// A release that the budget has no room for.
+    /// A release that does not fit the budget.
     #[error(transparent)]
     WouldExceed(#[from] WouldExceed),
 }
@@ -180,33 +191,33 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens or creates a hospital's ledger.
+    /// Opens a hospital's ledger, or creates it.
     ///
     /// # Errors
-    /// A file that cannot be used, was changed, or is about something else.
+    /// A file that cannot be read or written, was changed, or is about something else.
     pub fn open(path: &Path, opening: Opening) -> Result<Self, LedgerError> {
-        let io = |source| LedgerError::Io { path: path.to_path_buf(), source };
-        let file = cloister_storage::open(path).map_err(io)?;
+        let file = cloister_storage::open(path)
+            .map_err(|source| LedgerError::Io { path: path.to_path_buf(), source })?;
         let mut ledger = Self { path: path.to_path_buf(), file, opening, required: None };
         ledger.locked(|ledger| ledger.history().map(|_| ()))?;
         Ok(ledger)
     }
 
-    /// From now on refuses to work without this line, which `witness` names: a ledger that lacks it was restored from an older
-    /// copy (`PRIV-12`).
+    /// Demands from now on that the ledger has this line, which the file `witness` names. A ledger without it
+    /// was restored from an older copy (`PRIV-12`).
     ///
     /// # Errors
-    /// [`LedgerError::Older`] if it is so now, or a file that cannot be used.
+    /// [`LedgerError::Older`] if the line is missing now, or a file that cannot be used.
     pub fn require(&mut self, entry: Digest, witness: &Path) -> Result<(), LedgerError> {
         self.required = Some((entry, witness.to_path_buf()));
         self.locked(|ledger| ledger.history().map(|_| ()))
     }
 
-    /// Charges what a round would release, or refuses because the budget has no room for it; without a budget, only
-    /// keeps account. When this returns a permit, the charge is on disk (`PRIV-05`, `PRIV-06`).
+    /// Charges what a round would release, if the budget has room for it. Without a budget, every charge is
+    /// accepted and only recorded. When this returns a permit, the charge is on disk (`PRIV-05`, `PRIV-06`).
     ///
     /// # Errors
-    /// A budget that would be exceeded, or a file that cannot be used; nothing may be released then.
+    /// A budget that would be exceeded, or a file that cannot be used. Nothing may be released then.
     pub fn charge(&mut self, charge: Charge, budget: Option<Budget>) -> Result<ReleasePermit, LedgerError> {
         let round = charge.round;
         let entry = self.locked(|ledger| {
@@ -223,7 +234,7 @@ impl Ledger {
         Ok(ReleasePermit { round, entry })
     }
 
-    /// Notes what became of the last charge, once: the same again changes nothing.
+    /// Records how the round of the last charge closed. Only the first call after a charge has an effect.
     ///
     /// # Errors
     /// A file that cannot be used.
@@ -237,7 +248,7 @@ impl Ledger {
         })
     }
 
-    /// What it says now.
+    /// What the ledger says now.
     ///
     /// # Errors
     /// A file that cannot be used.
@@ -245,10 +256,10 @@ impl Ledger {
         self.locked(Self::history)
     }
 
-    /// Whether a charge would be taken now. Nothing is written.
+    /// Checks whether a charge would be accepted now. Nothing is written.
     ///
     /// # Errors
-    /// As [`Self::charge`].
+    /// As for [`Self::charge`].
     pub fn would_admit(&mut self, charge: &Charge, budget: Budget) -> Result<(), LedgerError> {
         self.locked(|ledger| {
             let history = ledger.history()?;
@@ -256,7 +267,8 @@ impl Ledger {
         })
     }
 
-    /// Runs a transaction while no other process has the file.
+    /// Runs a transaction while no other process has the file. A transaction reads the whole file again,
+    /// because another process may have appended to it.
     fn locked<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.file.lock().map_err(|source| self.io(source))?;
         let result = run(self);
@@ -268,8 +280,8 @@ impl Ledger {
         LedgerError::Io { path: self.path.clone(), source }
     }
 
-    /// Reads everything that any process has written, and drops a last line that was cut off while it was written: no
-    /// permit came of it.
+    /// Reads everything that any process has written. A last line that was cut off while it was written is
+    /// removed: no permit was made for it.
     fn history(&mut self) -> Result<History, LedgerError> {
         let bytes = read_bytes(&mut self.file).map_err(|source| self.io(source))?;
         let whole = whole_lines(&bytes);
@@ -288,7 +300,7 @@ impl Ledger {
         }
     }
 
-    /// PRIV-12
+    /// The history, if it has the required line (`PRIV-12`).
     fn with_required(&self, history: History) -> Result<History, LedgerError> {
         match &self.required {
             Some((entry, witness)) if !history.lines.contains(entry) => {
@@ -304,7 +316,7 @@ impl Ledger {
         Ok(History::new(self.opening.clone(), head))
     }
 
-    /// Appends an entry; on disk when this returns.
+    /// Appends an entry. It is on disk when this returns.
     fn append(&mut self, previous: Digest, entry: &Entry) -> Result<Digest, LedgerError> {
         let json = serde_json::to_string(entry).map_err(|error| self.io(error.into()))?;
         let digest = chained(previous, json.as_bytes());

@@ -119,7 +119,8 @@ fn a_file_that_is_too_long_for_a_ledger_is_refused_before_it_is_read() {
     std::fs::remove_file(path).expect("there");
 }
 
-/// PRIV-05: a filter holds for a budget that is fixed beforehand, so a ledger says which one each charge was held to.
+/// PRIV-05: a filter holds for a budget that is fixed beforehand, so a ledger says which one each charge was
+/// held to.
 #[test]
 fn each_budget_that_charges_are_held_to_is_a_line_of_the_ledger() {
     let path = scratch("budgets");

@@ -1,11 +1,17 @@
 //! What a round releases of a member's data, and what each release costs (`PRIV-01` to `PRIV-04`).
 //!
-//! Follows from the plan alone, so that every party and every auditor computes the same charges from the log.
-//! Neighbouring data sets: with privacy unit `member`, one member's contribution is there or is all zero, its noise
-//! staying; with unit `record`, one record of a member is there or not, and may change the member's whole contribution
-//! within its clips (group privacy over the member; nothing smaller is promised of training without per-record clips).
-//! With private training and unit `record`, the steps of DP-SGD are charged, and what follows from the trained parameters
-//! alone (sums and sketches of updates) costs nothing more, noised or not (`PRIV-10`).
+//! It follows from the plan alone, so that every party and every auditor computes the same charges from the
+//! log.
+//!
+//! Neighbouring data sets:
+//!
+//! - With the unit `member`, one member's contribution is there or is all zero; its noise is there in both.
+//! - With the unit `record`, one record of a member is there or not. Without private training, one record may
+//!   change the member's whole contribution within its clips: training without per-record clips promises
+//!   nothing smaller.
+//! - With the unit `record` and private training, the steps of DP-SGD are charged. What follows from the
+//!   trained parameters alone (sums and sketches of updates) is post-processing and costs nothing more, with
+//!   noise or without (`PRIV-10`).
 
 use std::f64::consts::SQRT_2;
 
@@ -22,33 +28,34 @@ use crate::accountant::{Account, Mechanism};
 use crate::concentrated::{MapError, SummedNoise};
 use crate::discrete_gaussian::MAX_SIGMA;
 
-/// Honest members whose noise every opened sum carries, the member itself included: `H + 1` (`PRIV-02`).
+/// How many honest members' noise is in every opened sum, the member itself included: `H + 1` (`PRIV-02`).
 pub const HONEST_NOISES: u32 = HONEST_COMPANIONS as u32 + 1;
 
-/// What is released.
+/// A kind of release.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Released {
-    /// The sum of an expert's updates over its cohort.
+    /// The sum of an expert's updates over its cohort. Everybody sees it.
     ExpertSum,
-    /// The sum of router updates, and of consistency weights.
+    /// The sum of router updates and of consistency weights. Everybody sees it.
     RouterSum,
-    /// The sum of the shared parameters' updates.
+    /// The sum of the shared parameters' updates. Everybody sees it.
     SharedSum,
-    /// The sum of routing distributions.
+    /// The sum of routing distributions. Everybody sees it.
     RoutingHistogram,
-    /// A member's own sketch of an expert's region.
+    /// One member's sketch of an expert's region. Coordinator, custodians and auditors see it.
     RegionSketch,
-    /// A member's own sketch of an expert's update.
+    /// One member's sketch of an expert's update. Coordinator, custodians and auditors see it.
     UpdateSketch,
-    /// A member's own count of an expert's tokens.
+    /// One member's count of an expert's tokens. Coordinator, custodians and auditors see it.
     TokenCount,
-    /// A step of a member's private training, and with it everything that follows from the trained parameters.
+    /// A step of a member's private training, and with it everything that follows from the trained
+    /// parameters.
     PrivateStep,
 }
 
 impl Released {
-    /// The sum of a block.
+    /// The kind of a block's sum.
     pub fn sum_of(kind: BlockKind) -> Self {
         match kind {
             BlockKind::Expert { .. } => Self::ExpertSum,
@@ -58,65 +65,70 @@ impl Released {
         }
     }
 
-    /// Whether it is a sum over members, and not a member's own.
+    /// Whether it is a sum over members, and not shown for one member alone.
     pub fn is_sum(self) -> bool {
         matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::RoutingHistogram)
     }
 
-    /// Whether it is computed from trained parameters alone, and not from records.
+    /// Whether it is computed from trained parameters alone, without looking at records again.
     fn follows_from_parameters(self) -> bool {
         matches!(self, Self::ExpertSum | Self::RouterSum | Self::SharedSum | Self::UpdateSketch)
     }
 
-    /// In words, for people.
+    /// The kind in words, in the plural, for tables.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::ExpertSum => "sums of experts' updates",
             Self::RouterSum => "sums of router updates",
             Self::SharedSum => "sums of shared parameters' updates",
             Self::RoutingHistogram => "sums of routing distributions",
-            Self::RegionSketch => "own sketches of experts' regions",
-            Self::UpdateSketch => "own sketches of experts' updates",
-            Self::TokenCount => "own counts of experts' tokens",
+            Self::RegionSketch => "this member's sketches of regions",
+            Self::UpdateSketch => "this member's sketches of updates",
+            Self::TokenCount => "this member's token counts",
             Self::PrivateStep => "steps of private training",
         }
     }
 }
 
-/// Releases of one kind in a round.
+/// Equal releases of one kind in a round, as the ledger holds them.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// What is released.
     pub released: Released,
-    /// How many of them.
+    /// How many there are.
     pub count: u64,
     /// Coordinates of each.
     pub coordinates: u64,
-    /// The most by which one unit changes each, in L2 norm, in integer steps.
+    /// The most by which one unit changes each of them, in L2 norm, in integer steps.
     pub sensitivity: f64,
-    /// Standard deviation of the noise that each member adds, in the same steps.
+    /// Standard deviation of the noise that each member adds to each coordinate, in the same steps; 0 is no
+    /// noise.
     pub noise_per_member: u32,
-    /// Honest members whose noise a release is sure to carry.
+    /// How many honest members' noise is in each, whoever drops out.
     pub honest_noises: u32,
-    /// What each costs.
+    /// The mechanism of each, for the accountant.
     pub mechanism: Mechanism,
 }
 
-/// The releases of a round with these settings, equal ones together.
+/// The releases of a round with these settings. Equal ones are counted together.
 ///
 /// # Errors
 /// Never for settings that passed their checks; `opendp`'s error is passed on.
 pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Release>, MapError> {
-    // PRIV-10
+    // PRIV-10: for a whole member, private training gains nothing.
     let private = settings.training.private.filter(|_| unit == PrivacyUnit::Record);
     let mut all: Vec<Release> = private.map(|private| private_steps(settings, private)).into_iter().collect();
     for block in &settings.blocks {
-        let sum = Noised::sum(settings, block);
-        let own = if block.shape.kind.is_scored() { Noised::sketch(settings).to_vec() } else { Vec::new() };
-        let touches_data = |noised: &Noised| private.is_none() || !noised.released.follows_from_parameters();
-        for noised in std::iter::once(sum).chain(own).filter(touches_data) {
-            let release = noised.release(unit, private)?;
+        let mut vectors = vec![NoisedVector::sum(settings, block)];
+        if block.shape.kind.is_scored() {
+            vectors.extend(NoisedVector::announced(settings));
+        }
+        for vector in vectors {
+            if private.is_some() && vector.released.follows_from_parameters() {
+                continue;
+            }
+            let release = vector.release(unit, private)?;
             match all.iter_mut().find(|known| Release { count: release.count, ..**known } == release) {
                 Some(known) => known.count += 1,
                 None => all.push(release),
@@ -126,8 +138,9 @@ pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Relea
     Ok(all)
 }
 
-/// The steps of a round's private training, in steps of the grid that its noise lies on: `2⁻²⁰` of the noise's standard
-/// deviation. What one record moves a step's sum by has its clip and rounding in it.
+/// The steps of a round's private training. Sensitivity and noise are in units of the grid on which the noise
+/// lies: `2⁻²⁰` of its standard deviation. The most by which one record moves a step's sum includes clip and
+/// rounding.
 fn private_steps(settings: &RoundSettings, private: PrivateTrainingPlan) -> Release {
     let (noise_multiplier, sampling_probability) =
         (private.noise_multiplier(), private.sampling_probability());
@@ -144,7 +157,7 @@ fn private_steps(settings: &RoundSettings, private: PrivateTrainingPlan) -> Rele
     }
 }
 
-/// Everything in an account.
+/// An account of these releases.
 pub fn account<'a>(releases: impl IntoIterator<Item = &'a Release>) -> Account {
     let mut account = Account::default();
     for release in releases {
@@ -153,38 +166,45 @@ pub fn account<'a>(releases: impl IntoIterator<Item = &'a Release>) -> Account {
     account
 }
 
-/// An integer vector with noise.
+/// An integer vector with noise, to which one member contributes.
 #[derive(Clone, Copy, Debug)]
-struct Noised {
+struct NoisedVector {
     released: Released,
     coordinates: u64,
-    /// The largest norm that one member's part has, in steps.
+    /// The largest L2 norm of one member's contribution, in steps.
     norm: f64,
-    /// The largest distance of any two parts that one member may have, in steps.
+    /// The largest L2 distance of any two contributions that one member may make, in steps.
     change: f64,
     /// The most by which rounding moves a coordinate, in steps.
     rounding: f64,
-    /// Where it is an average over records: the largest distance of one record's part from an average of others', in steps.
+    /// If the vector is an average over records: the largest distance of one record's part from an average of
+    /// others', in steps.
     change_of_average: Option<f64>,
+    /// Parameter of each party's noise, in steps.
     sigma: u32,
+    /// How many honest parties' noise counts.
     parties: u32,
 }
 
-impl Noised {
-    /// A block's opened sum. With weights above 1 only the member's own noise counts: multiples of other members'
-    /// noise are no discrete Gaussians. A late sketch shows the member's own upload, so that with it, too, nobody else's
-    /// noise counts; it is no release beside the sum.
+impl NoisedVector {
+    /// A block's opened sum.
+    ///
+    /// With weights above 1 only the member's own noise counts, because multiples of other members' noise are
+    /// not discrete Gaussians. A late sketch shows one member's upload, so that with late sketches nobody
+    /// else's noise counts either. The late sketch is post-processing of that upload, and no further release.
     fn sum(settings: &RoundSettings, block: &PlannedBlock) -> Self {
         let released = Released::sum_of(block.shape.kind);
         let shown_alone = settings.late_sketches != LateSketchMode::Off && is_sketched(block);
         let parties = if settings.max_weight == 1 && !shown_alone { HONEST_NOISES } else { 1 };
-        // Distributions have norms of at most 1, and no angle of more than a right one between them.
+        // Distributions have norms of at most 1 and no negative coordinates, so that two are at most sqrt(2)
+        // apart.
         let of_distributions = 2f64.powi(-i32::from(block.scale.step_log2)) * SQRT_2;
         let change_of_average = (released == Released::RoutingHistogram).then_some(of_distributions);
         Self {
             released,
             coordinates: block.shape.length,
-            // PRIV-04: rounding keeps to the clip, and may take a step for it.
+            // PRIV-04: the integers keep to the clip, for which rounding may move a coordinate by a whole
+            // step.
             norm: block.scale.largest_norm(block.shape.kind),
             change: block.scale.largest_change(block.shape.kind),
             rounding: 1.0,
@@ -194,9 +214,10 @@ impl Noised {
         }
     }
 
-    /// What an announcement shows of an expert: it carries the member's own noise alone.
-    fn sketch(settings: &RoundSettings) -> [Self; 3] {
-        // A count is between 0 and its largest, so that two of them are no further apart than one is from 0.
+    /// What an announcement shows of an expert. It has the member's own noise alone.
+    fn announced(settings: &RoundSettings) -> [Self; 3] {
+        // A count is between 0 and its largest value, so that two counts are no further apart than one is
+        // from 0.
         let largest = f64::from(settings.scoring.largest_count());
         let count = Self {
             released: Released::TokenCount,
@@ -232,16 +253,18 @@ impl Noised {
         }
     }
 
-    /// With private training, `private` says what one record moves averages over records by, rounding included.
+    /// The release of this vector. `private` is given if the round has private training that counts for this
+    /// unit.
     fn release(self, unit: PrivacyUnit, private: Option<PrivateTrainingPlan>) -> Result<Release, MapError> {
         let sensitivity = match (unit, self.change_of_average, private) {
             (PrivacyUnit::Member, _, _) => self.norm,
-            // PRIV-11
+            // PRIV-11: an average divides by at least `minimum_records`. Both averages are rounded, hence the
+            // factor 2.
             (PrivacyUnit::Record, Some(change), Some(private)) => {
                 let moved = change / f64::from(private.minimum_records);
                 (moved + 2.0 * self.rounding * (self.coordinates as f64).sqrt()).min(self.change)
             }
-            // From any contribution to any other.
+            // One record may move a contribution from any point to any other.
             (PrivacyUnit::Record, _, _) => self.change,
         };
         let noise = SummedNoise { sigma: self.sigma, parties: self.parties, length: self.coordinates };
@@ -258,7 +281,8 @@ impl Noised {
     }
 }
 
-/// The largest norm of a sketch once each of its coordinates is rounded to the nearest integer, in steps.
+/// The largest L2 norm of a sketch after each coordinate was rounded to the nearest integer, in steps.
+/// Rounding to the nearest may lengthen a sketch by half a step in each coordinate.
 pub fn sketch_norm(coordinates: u64) -> f64 {
     f64::from(SKETCH_CLIP_STEPS) + (coordinates as f64).sqrt() / 2.0
 }

@@ -140,7 +140,8 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
     assert_eq!((steps.count, steps.coordinates), (68, 404));
     assert_eq!(steps.mechanism, Mechanism::Gaussian { noise_multiplier: 1.25, sampling_probability: 0.03 });
     assert_eq!(f64::from(steps.noise_per_member) / steps.sensitivity, 1.25, "both in the same steps");
-    // PRIV-11: a record moves a region by 2/100 of the clip, and a distribution by sqrt(2)/100, with rounding.
+    // PRIV-11: a record moves a region by 2/100 of the clip, and a distribution by sqrt(2)/100, with
+    // rounding.
     assert_eq!(one(&record, Released::RegionSketch).sensitivity, 2.0 * 8192.0 / 100.0 + 8.0);
     assert_eq!(
         one(&record, Released::RoutingHistogram).sensitivity,
@@ -149,7 +150,8 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
     assert_eq!(one(&record, Released::TokenCount).sensitivity, 60.0);
     let training = account([&steps]).epsilon(1e-6);
     assert!((0.5..2.5).contains(&training.epsilon) && training.method == "pld", "{training:?}");
-    // Control: for the whole member nothing is gained, and without private training sums without noise have no bound.
+    // Control: for the whole member nothing is gained, and without private training sums without noise have
+    // no bound.
     assert_eq!(one(&of(PrivacyUnit::Member), Released::ExpertSum).mechanism, Mechanism::Unbounded);
     settings.training.private = None;
     let plain = releases(&settings, PrivacyUnit::Record).expect("charged");

@@ -1,4 +1,4 @@
-//! What left a hospital, one kind of release after the other.
+//! What left a hospital, kind by kind, in the words of the privacy statement.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::release::{Release, Released};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum ReadableAs {
-    /// Nobody reads it but as a sum with those of other hospitals.
+    /// It can be read only as a sum with those of other hospitals.
     Sum,
     /// The coordinator reads it as this hospital's own.
     ThisHospitals,
-    /// Sums, and summaries of this hospital's own.
+    /// Part of it can be read as a sum only, part of it as this hospital's own.
     SumAndThisHospitals,
 }
 
-/// Which of the releases of a kind carry noise.
+/// Which of the releases of a kind have noise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Noise {
@@ -35,7 +35,7 @@ pub(super) struct Leaving {
     what: &'static str,
     readable_as: ReadableAs,
     noise: Noise,
-    /// How often, over all rounds.
+    /// How many releases there were, over all rounds.
     count: u64,
 }
 
@@ -52,7 +52,7 @@ impl Leaving {
         Self { released, what, readable_as, noise, count }
     }
 
-    /// A part of a sentence for a patient board.
+    /// The kind, as a part of a sentence for a patient board.
     pub(super) fn in_words(&self) -> String {
         let readable = match self.readable_as {
             ReadableAs::Sum => "which can be read only added up with those of other hospitals",
@@ -88,7 +88,7 @@ fn described(released: Released) -> (&'static str, ReadableAs) {
     }
 }
 
-/// What left, by kind.
+/// Everything that left, grouped by kind.
 pub(super) fn leaving(history: &History) -> Vec<Leaving> {
     let mut kinds: BTreeMap<Released, Vec<&Release>> = BTreeMap::new();
     for release in history.releases() {

@@ -1,5 +1,7 @@
-//! The privacy statement, `dp-statement.json`: what NIST SP 800-226 asks of a claim of differential privacy, generated from a
-//! hospital's ledger. Its schema is `protocols/schema/dp-statement.schema.json`.
+//! The privacy statement, `dp-statement.json`: what NIST SP 800-226 asks of a claim of differential privacy,
+//! generated from a hospital's ledger (`PRIV-09`). Its schema is `protocols/schema/dp-statement.schema.json`.
+//!
+//! The field names are those of the JSON file. The texts are read by a compliance officer or a patient board.
 
 use cloister_params::id::{Digest, Round};
 use cloister_params::limits::PrivacyUnit;
@@ -17,7 +19,7 @@ mod leaving;
 
 use leaving::{Leaving, leaving};
 
-/// Names the format; another one has another schema.
+/// The name of the format. A format with another schema would have another name.
 pub const FORMAT: &str = "cloister/dp-statement/v1";
 
 /// A statement about everything that was released of one hospital's data.
@@ -52,21 +54,23 @@ struct Record {
     group_by: Option<String>,
 }
 
-/// A budget that charges were held to when they were made.
+/// A budget to which charges were held when they were made.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 struct EarlierBudget {
-    /// How many rounds were charged before it.
+    /// How many rounds were charged before this budget held.
     after_rounds: usize,
-    /// None where the policy had no budget.
+    /// `None` if the policy had no budget.
     budget: Option<Budget>,
 }
 
+/// Which members and which records took part by chance. Sampling amplifies privacy only if it is counted.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 struct Sampling {
     of_members: &'static str,
     of_records: String,
 }
 
+/// The program that computed ε.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 struct Accountant {
     name: &'static str,
@@ -78,7 +82,7 @@ struct RoundStatement {
     epoch: Digest,
     round: Round,
     model: Digest,
-    /// Digest of the closing that opened its sums; none where none is known.
+    /// Digest of the closing that opened the round's sums; `None` if none is known.
     closing: Option<Digest>,
     releases: Vec<ReleaseStatement>,
 }
@@ -92,21 +96,21 @@ struct ReleaseStatement {
     norm: &'static str,
     distribution: &'static str,
     noise_per_member: u32,
-    /// Standard deviation that is sure to be in the release, whoever drops out.
+    /// The standard deviation of the noise that is in the release whoever drops out, in integer steps.
     noise_guaranteed: f64,
-    /// What there was with those who did not drop out, all of them taken for honest.
+    /// The noise that was in it with the members that did not drop out, if all of them are honest.
     noise_realised: NoiseRealised,
     mechanism: Mechanism,
 }
 
-/// The noise that really was in a release.
+/// The noise that was in a release.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 enum NoiseRealised {
     Known {
-        /// In the release that has the least.
+        /// In the release with the least noise, in integer steps.
         standard_deviation: f64,
-        /// Members whose noise is in it.
+        /// How many members' noise is in it.
         members: u32,
     },
     NotKnown {
@@ -114,28 +118,27 @@ enum NoiseRealised {
     },
 }
 
-const NOT_CLOSED: &str =
-    "the round ended without sums, or the hospital did not see it close; what it released at most is counted";
-const NOT_OPENED: &str = "the round closed, and none of these sums with this hospital in it was opened";
+const NOT_CLOSED: &str = "the round ended without sums, or the hospital did not see it close; the most that it may have released is counted";
+const NOT_OPENED: &str = "the round closed, but no sum of this kind that includes this hospital was opened";
 
-const TRUST_MODEL: &str = "The coordinator, and up to T organisations of the roster with it, may see everything that leaves the \
-hospital and their own noise. Sums are opened only over cohorts with at least H other honest members (secure aggregation), \
-and only the noise of the hospital and of H honest companions is counted; sketches and counts are protected by the \
+const TRUST_MODEL: &str = "The coordinator and up to T organisations of the roster may work together. They may see everything that leaves \
+the hospital, and they know the noise that they added themselves. Sums are opened only over cohorts with at least H other honest members \
+(secure aggregation). Only the noise of this hospital and of H honest companions is counted. Sketches and counts are protected by this \
 hospital's own noise alone.";
 
-/// What is not covered where each row is a record.
-const SEVERAL_ROWS: &str = "a person with several rows in the file: the promise is for one row, and it is weaker for several together";
+/// What is not covered if each row is a record.
+const SEVERAL_ROWS: &str = "a person with several rows in the file: the promise is for one row, and it is weaker for several rows together";
 
 const NOT_COVERED: [&str; 4] = [
-    "who takes part, how often, how long training takes, sizes and times of messages",
-    "what a hospital's own staff and systems see of its data",
+    "who takes part and how often, how long training takes, and the sizes and times of messages",
+    "what the hospital's own staff and systems see of its data",
     "facts that are true of a patient because they are true of patients in general",
     "releases that were charged to another ledger, or to a copy of this one",
 ];
 
 impl Statement {
-    /// The statement of a ledger at `delta` (`PRIV-09`), with the budget of the hospital's policy if it has one, and what is
-    /// known of the noise's cost.
+    /// The statement of a ledger at `delta` (`PRIV-09`), with the budget of the hospital's policy if it has
+    /// one, and with what is known about the noise's cost in accuracy.
     pub fn from_history(
         history: &History,
         delta: f64,
@@ -156,7 +159,7 @@ impl Statement {
             },
             neighbouring_relation: neighbouring_relation(history.opening.unit),
             sampling: Sampling {
-                of_members: "none: every member takes part in every round, and nothing is amplified",
+                of_members: "none: every member takes part in every round, so that sampling of members amplifies nothing",
                 of_records: sampling_of_records(history),
             },
             trust_model: TRUST_MODEL,
@@ -240,16 +243,16 @@ impl NoiseRealised {
 fn neighbouring_relation(unit: PrivacyUnit) -> &'static str {
     match unit {
         PrivacyUnit::Member => {
-            "zero-out: the hospital's contribution is there, or is all zero and carries its noise alone"
+            "zero-out: the hospital's contribution is there, or it is all zero and consists of its noise alone"
         }
         PrivacyUnit::Record => {
-            "add or remove one record of the hospital, which changes each step of private training by at most its clipped \
-             gradient, and anything else that it may touch within the clips"
+            "add or remove one record of the hospital. The record changes each step of private training by at most its clipped \
+             gradient, and everything else that it influences by at most the clips"
         }
     }
 }
 
-/// How records came into what was released.
+/// How records were sampled, in words: the probabilities of all steps of private training.
 fn sampling_of_records(history: &History) -> String {
     let mut sampled: Vec<String> = Vec::new();
     for release in history.releases().filter(|release| release.released == Released::PrivateStep) {
@@ -264,14 +267,15 @@ fn sampling_of_records(history: &History) -> String {
         return "none is counted".into();
     }
     format!(
-        "Poisson: in each step of private training each record takes part with the probability {}, independently of all others; \
-         everything else is computed from all records",
+        "Poisson: in each step of private training, each record takes part with the probability {}, independently of all others. \
+         Everything else is computed from all records",
         sampled.join(" or ")
     )
 }
 
-/// Says what ε means as odds, which is what it is: whatever somebody believed before, the odds that one's data was used change
-/// by a factor of at most `e^ε`, but for a chance of `δ`.
+/// A paragraph for a patient board. It states ε as odds, which is what ε bounds: whatever somebody believed
+/// before, the odds that some data was used change by a factor of at most `e^ε`, except with a probability of
+/// `δ`.
 fn in_plain_words(history: &History, spent: Spent, delta: f64) -> String {
     let (holder, rounds) = (&history.opening.holder, history.charges.len());
     let whose = match (history.opening.unit, &history.opening.group_by) {
@@ -279,32 +283,37 @@ fn in_plain_words(history: &History, spent: Spent, delta: f64) -> String {
         (PrivacyUnit::Record, None) => "one row of its file was".to_owned(),
         (PrivacyUnit::Record, Some(column)) => format!("the rows with one value of “{column}” were"),
     };
-    let left: Vec<String> = leaving(history).iter().map(Leaving::in_words).collect();
-    let left = match left.is_empty() {
-        true => "Nothing left it yet.".to_owned(),
-        false => format!("What left it: {}.", left.join("; ")),
+    let kinds: Vec<String> = leaving(history).iter().map(Leaving::in_words).collect();
+    let what_left = match kinds.is_empty() {
+        true => "Nothing has left it yet.".to_owned(),
+        false => format!("What left it: {}.", kinds.join("; ")),
     };
     let training = format!(
-        "{holder} helped to train a shared language model in {rounds} round(s). No notes left the hospital. {left}"
+        "{holder} helped to train a shared language model in {rounds} round(s). No notes left the hospital. {what_left}"
     );
     let promise = match spent.epsilon {
-        Some(epsilon) if epsilon <= 20.0 => format!(
+        Some(epsilon) if epsilon <= MEANINGFUL_EPSILON => format!(
             " Random noise was added to all of it. Somebody who sees everything that left, and who wants to know whether {whose} used, \
-             can at most change the odds of their guess by a factor of {:.1}, except with a probability of {delta:e}. \
+             can change the odds of their guess by a factor of at most {:.1}, except with a probability of {delta:e}. \
              Without any data, that factor would be 1.",
             epsilon.exp()
         ),
         Some(epsilon) => format!(
-            " Random noise was added to all of it, but so little (ε = {epsilon:.0}) that it is no meaningful promise that nobody can tell whether {whose} used."
+            " Random noise was added to all of it, but so little (ε = {epsilon:.0}) that there is no meaningful promise that nobody can \
+             tell whether {whose} used."
         ),
         None => format!(
-            " Not all of it carried random noise, so there is no mathematical promise that nobody can tell whether {whose} used. \
-             Sums of several hospitals hide what one of them added; what leaves as the hospital's own is protected by its noise alone, \
-             and not at all where it has none."
+            " Some of it had no random noise, so there is no mathematical promise that nobody can tell whether {whose} used. \
+             Sums over several hospitals hide what one of them added. What the coordinator reads as this hospital's own is protected \
+             by its noise alone, and is not protected if it has none."
         ),
     };
     training + &promise
 }
+
+/// Above this ε a statement claims no meaningful promise: the odds of a guess may change by a factor of
+/// `e^20`, which is almost 500 million.
+const MEANINGFUL_EPSILON: f64 = 20.0;
 
 #[cfg(test)]
 mod tests;
