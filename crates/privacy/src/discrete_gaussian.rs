@@ -5,6 +5,9 @@
 //! number comes near a probability. A Bernoulli trial compares the binary digits of a uniform number with a
 //! fraction, and draws more of them only while they do not decide.
 //!
+//! Why not `opendp`'s sampler: a round needs a draw for each trained parameter, and this one is faster
+//! (`cargo xtask bench noise` measures both). Its draws are compared with `opendp`'s in a test.
+//!
 //! # Timing
 //! Not constant: how long a draw takes depends on the drawn value.
 
@@ -13,7 +16,8 @@ use rand_core::CryptoRng;
 /// The largest standard deviation; with it every fraction below has a denominator of less than 2⁶³.
 pub const MAX_SIGMA: u32 = 1 << 20;
 
-/// Draws from the discrete Gaussian with parameter `sigma` (variance at most `sigma²`); 0 is no noise.
+/// Draws from the discrete Gaussian with parameter `sigma`, whose variance is at most `sigma²`. A `sigma` of
+/// 0 gives 0.
 ///
 /// # Panics
 /// When `sigma` is above [`MAX_SIGMA`].
@@ -62,6 +66,8 @@ fn bernoulli_exp(mut numerator: u64, denominator: u64, random: &mut impl CryptoR
     bernoulli_exp_at_most_one(numerator, denominator, random)
 }
 
+/// True with probability `exp(-numerator/denominator)`, if that fraction is at most 1.
+///
 /// `denominator · count` stays below 2⁶⁴: that `count` reaches 2²² has a probability of less than 1/(2²²)!.
 fn bernoulli_exp_at_most_one(numerator: u64, denominator: u64, random: &mut impl CryptoRng) -> bool {
     let mut count = 1;

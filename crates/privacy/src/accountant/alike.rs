@@ -1,23 +1,24 @@
-//! Mechanisms that are almost alike, taken for one that costs more: an account stays small whatever a ledger
-//! says.
+//! Almost equal mechanisms are replaced by one that costs more, so that an account stays small whatever a
+//! ledger says.
 
 use std::collections::BTreeMap;
 
 use super::Mechanism;
 
-/// The most sampled mechanisms that are looked at one by one.
+/// The most sampled mechanisms that are counted one by one. Each needs a transform of its own.
 const MOST_SAMPLED: usize = 32;
-/// The least factor by which parameters are taken for alike; each further one is the fourth power of the one
-/// before.
+/// The first factor within which parameters count as equal. Each further factor is the fourth power of the
+/// one before.
 const FINEST: f64 = 1.0 + 1.0 / 1024.0;
 
 /// The same mechanisms, or fewer that cost at least as much: less noise and more sampling cost more.
 ///
-/// A sample of probability `q` is, with probability `q/p`, one of probability `p`, and else none; and noise
-/// can be added to what is released. So each mechanism follows from the one that it is taken for.
+/// Each mechanism follows by post-processing from the one that replaces it. A sample of probability `q` can
+/// be drawn from one of a larger probability `p`, by keeping each unit with the probability `q/p`, and noise
+/// can be added to what is released.
 pub(super) fn together(parts: Vec<(Mechanism, f64)>) -> Vec<(Mechanism, f64)> {
-    let sampled = |(mechanism, _): &(Mechanism, f64)| matches!(mechanism, Mechanism::Gaussian { .. });
-    let (gaussian, mut others): (Vec<_>, Vec<_>) = parts.into_iter().partition(sampled);
+    let (gaussian, mut others): (Vec<_>, Vec<_>) =
+        parts.into_iter().partition(|(mechanism, _)| matches!(mechanism, Mechanism::Gaussian { .. }));
     let mut factor = FINEST;
     let mut merged = gaussian;
     while merged.len() > MOST_SAMPLED {
@@ -28,8 +29,9 @@ pub(super) fn together(parts: Vec<(Mechanism, f64)>) -> Vec<(Mechanism, f64)> {
     others
 }
 
-/// Parameters at powers of a factor, noise rounded down and sampling up, and equal ones together.
+/// Rounds parameters to powers of a factor, noise down and sampling up, and counts equal ones together.
 fn merge(gaussian: Vec<(Mechanism, f64)>, ln_factor: f64) -> Vec<(Mechanism, f64)> {
+    // Floats are no keys; the bits of positive floats are in the same order.
     let mut counts: BTreeMap<[u64; 2], f64> = BTreeMap::new();
     for (mechanism, count) in gaussian {
         if let Mechanism::Gaussian { noise_multiplier, sampling_probability } = mechanism {
@@ -39,11 +41,12 @@ fn merge(gaussian: Vec<(Mechanism, f64)>, ln_factor: f64) -> Vec<(Mechanism, f64
             *counts.entry([less.to_bits(), more.to_bits()]).or_default() += count;
         }
     }
-    let mechanism = |([less, more], count): ([u64; 2], f64)| {
+    let mut merged = Vec::with_capacity(counts.len());
+    for ([less, more], count) in counts {
         let (noise_multiplier, sampling_probability) = (f64::from_bits(less), f64::from_bits(more));
-        (Mechanism::Gaussian { noise_multiplier, sampling_probability }, count)
-    };
-    counts.into_iter().map(mechanism).collect()
+        merged.push((Mechanism::Gaussian { noise_multiplier, sampling_probability }, count));
+    }
+    merged
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Composition of privacy loss distributions: their convolution by FFT, tilted towards the losses that δ
-//! depends on.
+//! Composition of privacy loss distributions: their convolution by FFT, tilted towards the losses on which δ
+//! depends.
 //!
-//! Multiplying each mass with `exp(tilt·loss)` before the transform, and dividing it out afterwards, makes
-//! the errors of the transform small against the tail that δ is read from, however small δ is. Moments are
-//! those of log masses. What is left of the errors is bounded and added to δ. Sources: Koskela, Jälkö and
-//! Honkela, "Computing Tight Differential Privacy Guarantees Using FFT" (2020); the tilt is that of
-//! saddle-point approximations (Alghamdi et al. 2023).
+//! Each mass is multiplied by `exp(tilt·loss)` before the transform and divided by it afterwards. This makes
+//! the errors of the transform small compared with the tail from which δ is read, however small δ is. Moments
+//! are computed from the logarithms of masses. The remaining errors are bounded and added to δ. Sources:
+//! Koskela, Jälkö and Honkela, "Computing Tight Differential Privacy Guarantees Using FFT" (2020); the tilt
+//! is that of saddle-point approximations (Alghamdi et al. 2023).
 
 use std::f64::consts::TAU;
 
@@ -14,25 +14,24 @@ use rustfft::num_complex::Complex64;
 
 use super::loss::LossDistribution;
 
-/// The probability, under the tilted distribution, of what may lie outside the window of the transform, on
-/// each side.
+/// The probability, under the tilted distribution, that may lie outside the window of the transform on each
+/// side.
 const OUTSIDE: f64 = 1e-10;
 
-/// What is added to a δ, relatively, for rounding in floating point that is not bounded one by one.
+/// A margin on δ, relative to it, for rounding errors in floating point that are not bounded one by one.
 const ROUNDING: f64 = 1e-3;
 
-/// The error of a transform for each halving of its size, relative to the sum of what is transformed, as each
+/// The error of a transform for each halving of its size, relative to the sum of what is transformed. Each
 /// entry is a sum over paths with an addition and a multiplication at each halving.
 const TRANSFORM_ERROR: f64 = 8.0 * f64::EPSILON;
 
-/// `ln` of what is taken for 0 in a transform.
+/// The logarithm below which an entry of a transform counts as 0.
 const NEGLIGIBLE: f64 = -70.0;
 
-/// The smallest tilt that is looked for.
+/// The smallest tilt that is tried.
 const SMALLEST_TILT: f64 = 1e-12;
 
-/// The largest tilt times a grid's step: with it, the mass of a point is divided by 3,000 against that of the
-/// next.
+/// The largest tilt times a grid's step. With it, the weight of a point is a 3,000th of that of the next.
 const LARGEST_TILT_IN_STEPS: f64 = 8.0;
 
 /// A distribution and how often it is composed.
@@ -54,7 +53,7 @@ pub(super) struct Composition {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Bound {
     pub(super) epsilon: f64,
-    /// Whether the grid has room for the composition. If not, no finer one has.
+    /// Whether the grid has enough points for the composition. If not, a finer one does not either.
     pub(super) has_room: bool,
 }
 
@@ -141,7 +140,7 @@ impl Composition {
         let low = low.max(self.parts.iter().map(|part| part.count * part.losses.loss(0)).sum());
         let first = (low / self.step()).floor();
         let size = (high / self.step()).ceil() - first + 1.0;
-        // What is no number fails this.
+        // Written so that NaN fails it too.
         if !(size >= 1.0 && size <= self.points as f64 && first.abs() < 2f64.powi(52)) {
             return None;
         }
@@ -158,8 +157,8 @@ impl Composition {
         // The transform of real numbers is that of its first half, mirrored.
         let mut entries = vec![Entry::default(); size / 2 + 1];
         for RepeatedLosses { losses, count } in &self.parts {
-            let (own, error) = tilted_transform(losses, tilt, size, planner);
-            for (entry, value) in entries.iter_mut().zip(own) {
+            let (transform, error) = tilted_transform(losses, tilt, size, planner);
+            for (entry, value) in entries.iter_mut().zip(transform) {
                 entry.multiply(value, error, *count);
             }
         }
@@ -175,12 +174,15 @@ impl Composition {
         let sum = spectrum.iter().map(|value| value.norm()).sum::<f64>();
         let error = (errors.iter().sum::<f64>() + TRANSFORM_ERROR * size.log2().max(1.0) * sum) / size;
         planner.plan_fft_inverse(window.size).process(&mut spectrum);
-        let mass = |index| spectrum[ring(window.first + index as i64, window.size)].re / size;
-        Tilted { mass: (0..window.size).map(mass).collect(), error }
+        let mut mass = Vec::with_capacity(window.size);
+        for index in 0..window.size {
+            mass.push(spectrum[ring(window.first + index as i64, window.size)].re / size);
+        }
+        Tilted { mass, error }
     }
 
-    /// The least ε whose δ is at most `delta`, rounded up, read under a tilt: where the grid has no room, the
-    /// largest loss. None where infinite losses are likelier.
+    /// The least ε whose δ is at most `delta`, rounded up, read under a tilt. If the grid has too few points,
+    /// it is the largest loss. `None` if infinite losses have a larger probability than `delta`.
     pub(super) fn epsilon(&self, delta: f64, tilt: f64) -> Option<Bound> {
         let finite: f64 = self.parts.iter().map(|part| part.count * (-part.losses.infinity).ln_1p()).sum();
         let delta = delta / (1.0 + ROUNDING) + finite.exp_m1();
@@ -199,9 +201,11 @@ impl Composition {
         let ln_scale = self.ln_moment(tilt);
         let outside = if window.high < self.highest() { OUTSIDE } else { 0.0 };
         let beyond = outside * (ln_scale - tilt * window.high).exp();
-        // Rounding of the tilted masses, which are products of as many factors as there are compositions.
-        let exponent = |part: &RepeatedLosses| part.count * (20.0 + (tilt * part.losses.highest()).abs());
-        let rounding = 8.0 * f64::EPSILON * self.parts.iter().map(exponent).sum::<f64>();
+        // Rounding errors of the tilted masses, which are products of as many factors as there are
+        // compositions.
+        let exponents =
+            self.parts.iter().map(|part| part.count * (20.0 + (tilt * part.losses.highest()).abs()));
+        let rounding = 8.0 * f64::EPSILON * exponents.sum::<f64>();
         let target = delta * (-rounding).exp() - beyond;
         if target.is_nan() || target <= 0.0 {
             return None;
@@ -215,11 +219,11 @@ impl Composition {
         (epsilon.is_finite()).then_some(epsilon.max(0.0))
     }
 
-    /// Walks down from the highest loss until the divergence is above `target`: by how much ε is below which
-    /// grid point.
+    /// Walks down from the highest loss until the divergence is above `target`. The result is a grid point,
+    /// and by how much ε is below it.
     ///
-    /// With `A` the mass of the losses above `ε`, the divergence at `ε - y` is `(1 - exp(-y))·A +
-    /// exp(-y)·δ(ε)`, all of it positive, while no further loss is passed.
+    /// Let `A` be the mass of the losses above `ε`. As long as no further loss is passed, the divergence at
+    /// `ε - y` is `(1 - exp(-y))·A + exp(-y)·δ(ε)`. All terms are positive, so that nothing cancels.
     fn crossing(&self, target: f64, size: usize, mass: impl Fn(usize) -> f64) -> Option<(f64, usize)> {
         let (keep, width) = ((-self.step()).exp(), -(-self.step()).exp_m1());
         let (mut above, mut delta) = (0.0, 0.0);
@@ -228,7 +232,7 @@ impl Composition {
             let below = width * above + keep * delta;
             if below.is_nan() || below > target {
                 let y = -((above - target) / (above - delta)).ln();
-                // The mass up to here may be infinite, where nothing is known of ε.
+                // The mass up to here may be infinite; then nothing is known about ε.
                 return y.is_finite().then_some((y.max(0.0), index));
             }
             delta = below;

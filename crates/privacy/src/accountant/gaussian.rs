@@ -1,16 +1,16 @@
-//! Gaussian noise without sampling: its ε in closed form, and discrete Gaussians as Gaussians.
+//! Gaussian noise without sampling: its ε in closed form, and discrete Gaussians as approximate Gaussians.
 
 use std::f64::consts::PI;
 
 use super::normal::ln_above;
 
-/// What is added to a δ, relatively, for rounding.
+/// A margin on δ, relative to it, for rounding errors.
 const ROUNDING: f64 = 1e-6;
-/// Below it, rounding is no longer small against the difference of the tails; a smaller mean is taken for
-/// this.
+/// The least mean that is computed with. Below it, rounding errors are no longer small compared with the
+/// difference of the tails; a smaller mean is replaced by this one, which costs more.
 const LEAST_MEAN: f64 = 1e-7;
-/// How far the density of all releases together may be from a Gaussian's, relatively, where that costs no
-/// more noise than it must.
+/// How far, relatively, the density of all releases together may be from a Gaussian density in
+/// [`DiscreteNoise::near`].
 const CLOSENESS: f64 = 1e-8;
 
 /// `ln` of the hockey-stick divergence at `epsilon` of two normal distributions of variance 1 whose means are
@@ -22,19 +22,21 @@ fn ln_divergence(mean: f64, epsilon: f64) -> f64 {
     near + (-(epsilon + far - near).min(0.0).exp_m1()).ln()
 }
 
-/// The least ε at `delta` of Gaussian noise of variance 1 on what changes by at most `mean`, rounded up; none
-/// where it is no number.
+/// The least ε at `delta` of Gaussian noise of variance 1 on a value that changes by at most `mean`, rounded
+/// up; `None` if it is not a finite number.
 pub(super) fn epsilon(mean: f64, delta: f64) -> Option<f64> {
     if !mean.is_finite() {
         return None;
     }
     let mean = mean.max(LEAST_MEAN);
-    let fits = |epsilon: f64| ln_divergence(mean, epsilon) <= delta.ln() - ROUNDING;
-    if fits(0.0) {
+    let ln_delta = delta.ln() - ROUNDING;
+    if ln_divergence(mean, 0.0) <= ln_delta {
         return Some(0.0);
     }
+    // Doubling finds an ε that is large enough; bisection keeps `high` large enough, so that the result is
+    // rounded up.
     let (mut low, mut high) = (0.0, mean * mean / 2.0 + mean);
-    while !fits(high) {
+    while !fits(mean, high, ln_delta) {
         if !high.is_finite() {
             return None;
         }
@@ -42,45 +44,51 @@ pub(super) fn epsilon(mean: f64, delta: f64) -> Option<f64> {
     }
     while high - low > 1e-9 * high {
         let middle = f64::midpoint(low, high);
-        if fits(middle) { high = middle } else { low = middle }
+        if fits(mean, middle, ln_delta) { high = middle } else { low = middle }
     }
     Some(high)
 }
 
-/// A sum of discrete Gaussians on each coordinate of an integer vector, of which there are `count`.
+/// Whether the divergence at `epsilon` is at most δ. NaN is not.
+fn fits(mean: f64, epsilon: f64, ln_delta: f64) -> bool {
+    ln_divergence(mean, epsilon) <= ln_delta
+}
+
+/// A sum of discrete Gaussians on each coordinate of integer vectors.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct DiscreteNoise {
-    /// Parameter of each.
+    /// Parameter of each discrete Gaussian, in integer steps.
     pub(super) sigma: f64,
-    /// How many are in the sum.
+    /// How many of them are in the sum.
     pub(super) parties: f64,
     /// Coordinates of all releases together.
     pub(super) coordinates: f64,
 }
 
-/// A Gaussian from which something follows by post-processing that has almost the density of other noise.
+/// A Gaussian whose values, after a post-processing step, have almost the density of some discrete noise.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Near {
     /// The Gaussian's variance.
     pub(super) variance: f64,
-    /// The most by which `ln` of the densities differs, over all coordinates.
+    /// The most by which the logarithms of the densities differ, over all coordinates together.
     pub(super) ln_density: f64,
 }
 
 impl DiscreteNoise {
-    /// A Gaussian as close to it as all of its coordinates ask for; none where there is none.
+    /// The Gaussian that is as close as this number of coordinates needs; `None` if there is none.
     pub(super) fn near(self) -> Option<Near> {
         self.rounded((8.0 * self.coordinates / CLOSENESS).max(16.0).ln() / (2.0 * PI * PI))
     }
 
-    /// A Gaussian that it is close to when that is rounded with noise of variance `rounding`; none where it
-    /// is far from it.
+    /// The Gaussian that is close to this noise after it is rounded with noise of variance `rounding`; `None`
+    /// if it is too far.
     ///
-    /// Round `x` from a Gaussian of variance `s²` to an integer by the discrete Gaussian around `x` with
-    /// parameter `r`. By Poisson's summation, a sum of `exp(-(k - x)²/2r²)` over all integers `k` is
-    /// `r·sqrt(2π)` but for a relative `theta(r)`, whatever `x` is; so what is rounded has the density of the
-    /// discrete Gaussian with `sigma² = s² + r²`, but for a relative `2·theta(r)`. Likewise a sum of two
-    /// discrete Gaussians is one but for `theta(sigma/sqrt(2))` and the normalisation of the three.
+    /// Draw `x` from a Gaussian of variance `s²`, and round it to an integer by the discrete Gaussian around
+    /// `x` with parameter `r`. By Poisson summation, the sum of `exp(-(k - x)²/2r²)` over all integers `k` is
+    /// `r·sqrt(2π)` up to a relative error of `theta(r)`, whatever `x` is. So the rounded value has the
+    /// density of the discrete Gaussian with `sigma² = s² + r²` up to a relative error of `2·theta(r)`. In
+    /// the same way, a sum of two discrete Gaussians is a discrete Gaussian up to `theta(sigma/sqrt(2))` and
+    /// the normalisations of the three.
     ///
     /// Source: Peikert, "An Efficient and Parallel Gaussian Sampler for Lattices" (2010), theorem 3.1.
     pub(super) fn rounded(self, rounding: f64) -> Option<Near> {
@@ -91,7 +99,7 @@ impl DiscreteNoise {
     }
 }
 
-/// The most by which a sum over shifted integers differs from the integral, relatively.
+/// The most by which the sum of a Gaussian over shifted integers differs from its integral, relatively.
 fn theta(sigma: f64) -> f64 {
     let first = (-2.0 * PI * PI * sigma * sigma).exp();
     // The exponents of further terms are 4, 9, 16 … times that of the first.

@@ -10,29 +10,30 @@
 
 use super::normal::{Mass, ln_above, mass};
 
-/// Which of two neighbouring data sets has the record more.
+/// Which of two neighbouring data sets has one record more. The two directions have different losses if
+/// records are sampled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Direction {
     /// The outcome is drawn with the record, and compared with the distribution without it.
     Remove,
-    /// The other way round.
+    /// The outcome is drawn without the record, and compared with the distribution with it.
     Add,
 }
 
-/// How finely, and how far, losses are looked at.
+/// How finely and how far losses are resolved.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct LossGrid {
-    /// The distance of two losses.
+    /// The distance between two losses.
     pub(super) step: f64,
-    /// The probability that may lie beyond the grid's end, where it has an infinite loss.
+    /// The probability that may lie beyond the grid's end. It counts as an infinite loss.
     pub(super) beyond: f64,
     /// The most points of one distribution.
     pub(super) points: usize,
 }
 
 impl LossGrid {
-    /// How many standard deviations a normal distribution of this mass must be looked at: its tail beyond `x`
-    /// is less than `exp(-x²/2)/2` of it.
+    /// Up to how many standard deviations a normal distribution of this mass must be resolved: its tail
+    /// beyond `x` is less than `exp(-x²/2)/2` of it.
     fn reach(self, mass: f64) -> f64 {
         (2.0 * (mass / self.beyond).ln()).max(0.0).sqrt()
     }
@@ -48,7 +49,7 @@ pub(super) struct LossDistribution {
     pub(super) infinity: f64,
 }
 
-/// Masses of a grid's points while cells are added to them.
+/// The masses of a grid's points while cells are added to them.
 struct Cells {
     step: f64,
     first: i64,
@@ -59,14 +60,14 @@ struct Cells {
 /// A cell's probability under both distributions of the pair.
 #[derive(Clone, Copy)]
 struct Cell {
-    /// Under that which the outcome is drawn from.
+    /// Under the distribution from which the outcome is drawn.
     drawn: Mass,
-    /// Under that which it is compared with.
+    /// Under the distribution with which it is compared.
     compared: Mass,
 }
 
 impl Cells {
-    /// None where the grid has too many points, or no finite end.
+    /// `None` if the grid has too many points, or no finite end.
     fn new(grid: LossGrid, low: f64, high: f64) -> Option<Self> {
         let (first, last) = ((low / grid.step).floor(), (high / grid.step).ceil().max(low / grid.step + 1.0));
         let exact = first.abs().max(last.abs()) < 2f64.powi(52) && last - first < grid.points as f64;
@@ -86,7 +87,7 @@ impl Cells {
         let width = -(-self.step).exp_m1();
         let upper = -(self.loss(index) + compared.ln - drawn.ln).exp_m1() / width;
         let upper = upper + (drawn.error + compared.error + loss_error) / width;
-        // What is not known at all is rounded up.
+        // NaN, of which nothing is known, is rounded up.
         let upper = if upper.is_nan() { 1.0 } else { upper.clamp(0.0, 1.0) };
         self.mass[index] += total * (1.0 - upper);
         self.mass[index + 1] += total * upper;
@@ -142,9 +143,9 @@ pub(super) struct SampledGaussian {
 }
 
 impl SampledGaussian {
-    /// Its loss distribution; none where the grid has too few points for it.
+    /// The loss distribution; `None` if it needs more points than the grid may have.
     pub(super) fn losses(self, direction: Direction, grid: LossGrid) -> Option<LossDistribution> {
-        // Of the moved component there is `q` alone.
+        // The component that the record moves has the mass `q` only, so that less of its tail matters.
         let (reach, moved) = (grid.reach(1.0) * self.sigma, 1.0 + grid.reach(self.q) * self.sigma);
         let ends = [self.log_ratio(-reach), self.log_ratio(moved.max(reach))];
         let (low, high) = match direction {
@@ -167,14 +168,14 @@ impl SampledGaussian {
         Some(cells.done())
     }
 
-    /// What lies below the grid counts as its lowest loss.
+    /// Losses below the grid count as its lowest loss.
     fn put_below(self, cells: &mut Cells, direction: Direction, lowest: f64) {
         let end = if direction == Direction::Remove { f64::NEG_INFINITY } else { f64::INFINITY };
         let below = self.cell(direction, lowest, end).drawn;
         cells.mass[0] += below.at_most();
     }
 
-    /// What lies above the grid counts as infinite.
+    /// Losses above the grid count as infinite.
     fn put_beyond(self, cells: &mut Cells, direction: Direction, highest: f64) {
         let end = if direction == Direction::Remove { f64::INFINITY } else { f64::NEG_INFINITY };
         let beyond = self.cell(direction, highest, end).drawn;
@@ -205,7 +206,8 @@ impl SampledGaussian {
         }
     }
 
-    /// The outcome at which [`Self::log_ratio`] is `ratio`; minus infinity where it is below every one.
+    /// The outcome at which [`Self::log_ratio`] is `ratio`; minus infinity if every outcome has a larger
+    /// ratio.
     fn outcome(self, ratio: f64) -> f64 {
         if self.q == 1.0 {
             return self.sigma * self.sigma * ratio + 0.5;
@@ -221,7 +223,7 @@ impl SampledGaussian {
     }
 }
 
-/// One integer with discrete Gaussian noise, that one unit changes by at most `sensitivity`.
+/// One integer with discrete Gaussian noise, which one unit changes by at most `sensitivity`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct NoisedInteger {
     pub(super) sigma: f64,
@@ -229,10 +231,10 @@ pub(super) struct NoisedInteger {
 }
 
 impl NoisedInteger {
-    /// Its loss distribution; none where the grid has too few points for it.
+    /// The loss distribution; `None` if it needs more points than the grid may have.
     ///
     /// The pair is symmetric, so that both directions have the same losses. A smaller change has smaller
-    /// divergences, as the density is log-concave.
+    /// divergences, because the density is log-concave.
     pub(super) fn losses(self, grid: LossGrid) -> Option<LossDistribution> {
         let (sigma, change) = (self.sigma, self.sensitivity.floor());
         let reach = (grid.reach(1.0) * sigma).ceil();

@@ -1,9 +1,9 @@
 //! The accountant: what mechanisms cost together, as (ε, δ).
 //!
-//! Two ways of composing, both upper bounds: privacy loss distributions ([`Account::epsilon_by_losses`],
-//! tight), and Rényi divergences ([`Account::epsilon_by_renyi`]), which also cover mechanisms that are known
-//! by their concentrated differential privacy alone. Neighbouring data sets differ in one unit that is added
-//! or removed.
+//! It composes in two ways, and both give upper bounds. Privacy loss distributions
+//! ([`Account::epsilon_by_losses`]) are tight. Rényi divergences ([`Account::epsilon_by_renyi`]) also cover
+//! mechanisms of which only their concentrated differential privacy is known. Neighbouring data sets differ
+//! in one unit that is added or removed.
 
 mod alike;
 mod convolution;
@@ -23,49 +23,49 @@ use tight::Known;
 /// Names the accountant in what is published, together with the crate's version.
 pub const ACCOUNTANT: &str = concat!("cloister-privacy ", env!("CARGO_PKG_VERSION"));
 
-/// The largest parameter of a mechanism, and one over the least.
+/// The largest parameter of a mechanism. One over it is the smallest noise and the smallest probability.
 const LARGEST: f64 = 1e18;
 
-/// The most kinds of mechanisms among which an equal one is looked for.
+/// How many of the latest kinds of mechanisms are searched for an equal one.
 const KINDS: usize = 256;
 
-/// The most parties whose noise is in a sum: more than a consortium has members.
+/// The most parties whose noise is in a sum. A consortium has at most 300 members.
 const MOST_PARTIES: u32 = 4096;
 
-/// What a release does to the data of one unit.
+/// How a release depends on the data of one unit, and which noise it has.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Mechanism {
     /// Gaussian noise of `noise_multiplier` times the L2 sensitivity, on a Poisson sample of the units.
     Gaussian {
-        /// Standard deviation of the noise over the sensitivity.
+        /// Standard deviation of the noise, divided by the sensitivity.
         noise_multiplier: f64,
-        /// Probability that a unit is in the sample; 1 is everybody.
+        /// Probability that a unit is in the sample; 1 takes all units.
         sampling_probability: f64,
     },
     /// A sum of discrete Gaussians on each coordinate of an integer vector.
     DiscreteGaussian {
-        /// Parameter of each party's noise.
+        /// Parameter of each party's noise, in integer steps.
         sigma: u32,
-        /// Parties whose noise is in the sum.
+        /// How many parties' noise is in the sum.
         parties: u32,
-        /// Coordinates.
+        /// Coordinates of the vector.
         coordinates: u64,
         /// The most by which one unit changes the vector, in L2 norm.
         sensitivity: f64,
     },
     /// Anything that is `rho`-zero-concentrated differentially private.
     Concentrated {
-        /// Its parameter.
+        /// The parameter `rho`, at least 0.
         rho: f64,
     },
-    /// A release without noise, or without a bound on what one unit changes: no ε covers it.
+    /// A release without noise, or without a bound on what one unit changes. No ε covers it.
     Unbounded,
 }
 
 impl Mechanism {
-    /// Noise on a vector that one unit changes by at most `sensitivity` in L2 norm; without noise it is
-    /// unbounded.
+    /// Noise on a vector that one unit changes by at most `sensitivity` in L2 norm; [`Self::Unbounded`]
+    /// without noise.
     ///
     /// # Errors
     /// A sensitivity that is not finite, or negative.
@@ -86,8 +86,7 @@ impl Mechanism {
         }
     }
 
-    /// The least `rho` for which it is known to be `rho`-zero-concentrated differentially private; none where
-    /// none is.
+    /// The least `rho` for which the mechanism is known to be `rho`-zCDP; `None` if none is known.
     fn rho(self) -> Option<f64> {
         match self {
             Self::Gaussian { noise_multiplier, sampling_probability } => {
@@ -101,9 +100,8 @@ impl Mechanism {
         }
     }
 
-    /// Whether its parameters are ones that the accountant covers: any that a plan can have, and more.
+    /// Whether the accountant covers these parameters. It covers all that a plan can have, and more.
     pub fn is_valid(self) -> bool {
-        let not_negative = |value: f64| (0.0..=LARGEST).contains(&value);
         match self {
             Self::Gaussian { noise_multiplier, sampling_probability } => {
                 (LARGEST.recip()..=LARGEST).contains(&noise_multiplier)
@@ -113,32 +111,34 @@ impl Mechanism {
                 sigma > 0
                     && (1..=MOST_PARTIES).contains(&parties)
                     && coordinates > 0
-                    && not_negative(sensitivity)
+                    && (0.0..=LARGEST).contains(&sensitivity)
             }
-            Self::Concentrated { rho } => not_negative(rho),
+            Self::Concentrated { rho } => (0.0..=LARGEST).contains(&rho),
             Self::Unbounded => true,
         }
     }
 }
 
-/// A count as a number that is at least as large.
+/// A count as a float that is at least as large. Floats have 53 bits, so that a plain conversion may round
+/// down.
 fn rounded_up(count: u64) -> f64 {
     let near = count as f64;
     if (near as u64) < count { near.next_up() } else { near }
 }
 
-/// Mechanisms that were or will be applied to the same data, with how often.
+/// Mechanisms that were or will be applied to the same data, each with how often it is applied.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Account {
     parts: Vec<(Mechanism, u64)>,
 }
 
-/// What an account comes to at one δ.
+/// What an account costs at one δ.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Epsilon {
-    /// The least ε of the methods below.
+    /// The least ε that one of the methods finds; infinite if something in the account is unbounded.
     pub epsilon: f64,
-    /// How it was found: `pld`, `zcdp` or `rdp`.
+    /// The method: `pld` (privacy loss distributions), `zcdp` (`opendp`'s composition) or `rdp` (Rényi
+    /// divergences).
     pub method: &'static str,
 }
 
@@ -148,21 +148,21 @@ impl Account {
         if count == 0 {
             return;
         }
-        // Of many kinds, those that came long ago are not looked for.
+        // Only the latest kinds are searched, so that a ledger with many kinds does not take quadratic time.
         let known = self.parts.iter_mut().rev().take(KINDS).find(|(known, _)| *known == mechanism);
         match known.and_then(|(_, times)| Some((times.checked_add(count)?, times))) {
             Some((sum, times)) => *times = sum,
-            // More than a number holds is kept in two parts.
+            // A count that does not fit the number gets a second entry.
             None => self.parts.push((mechanism, count)),
         }
     }
 
-    /// How many kinds of mechanisms there are in it.
+    /// How many entries the account has: about as many as kinds of mechanisms.
     pub fn kinds(&self) -> usize {
         self.parts.len()
     }
 
-    /// The parts, with counts that are rounded up.
+    /// The mechanisms, with counts that are rounded up.
     fn counted(&self) -> Vec<(Mechanism, f64)> {
         self.parts.iter().map(|(mechanism, count)| (*mechanism, rounded_up(*count))).collect()
     }
@@ -172,29 +172,31 @@ impl Account {
         self.counted().iter().map(|(mechanism, count)| count * mechanism.divergence(order)).sum()
     }
 
-    /// The least ε at `delta` (`PRIV-07`).
+    /// The least ε at `delta` (`PRIV-07`). Every method's ε is an upper bound, so that the smallest is one
+    /// too.
     pub fn epsilon(&self, delta: f64) -> Epsilon {
         let renyi = self.epsilon_by_renyi(delta);
-        let tight =
+        let mut best = Epsilon { epsilon: renyi, method: "rdp" };
+        let others =
             [("pld", self.losses_below(delta, renyi)), ("zcdp", self.epsilon_by_concentration(delta))];
-        let found =
-            tight.into_iter().filter_map(|(method, epsilon)| Some(Epsilon { epsilon: epsilon?, method }));
-        found.fold(Epsilon { epsilon: renyi, method: "rdp" }, |best, other| {
-            if other.epsilon <= best.epsilon { other } else { best }
-        })
+        for (method, epsilon) in others {
+            if let Some(epsilon) = epsilon.filter(|epsilon| *epsilon <= best.epsilon) {
+                best = Epsilon { epsilon, method };
+            }
+        }
+        best
     }
 
-    /// ε at `delta` by `opendp`'s composition and conversion; `None` where a mechanism's `rho` is not known.
+    /// ε at `delta` by `opendp`'s composition and conversion; `None` if a mechanism's `rho` is not known.
     fn epsilon_by_concentration(&self, delta: f64) -> Option<f64> {
-        let rhos: Option<Vec<f64>> = self
-            .counted()
-            .into_iter()
-            .map(|(mechanism, count)| mechanism.rho().map(|rho| (rho * count).next_up()))
-            .collect();
-        concentrated::epsilon(concentrated::compose(rhos?).ok()?, delta).ok()
+        let mut rhos = Vec::new();
+        for (mechanism, count) in self.counted() {
+            rhos.push((mechanism.rho()? * count).next_up());
+        }
+        concentrated::epsilon(concentrated::compose(rhos).ok()?, delta).ok()
     }
 
-    /// ε at `delta` by Rényi divergences, the best of [`renyi::orders`].
+    /// ε at `delta` by Rényi divergences: the best of all [`renyi::orders`].
     pub fn epsilon_by_renyi(&self, delta: f64) -> f64 {
         if self.parts.is_empty() {
             return 0.0;
@@ -202,23 +204,19 @@ impl Account {
         let (mut rho, mut others) = (0.0, Vec::new());
         for (mechanism, count) in alike::together(self.counted()) {
             match mechanism.rho() {
-                Some(own) => rho += own * count,
+                Some(mechanism_rho) => rho += mechanism_rho * count,
                 None => others.push((mechanism, count)),
             }
         }
-        let at = |order: f64| {
-            let divergences = others.iter().map(|(mechanism, count)| count * mechanism.divergence(order));
-            renyi::to_epsilon(order, order * rho + divergences.sum::<f64>(), delta)
-        };
-        renyi::orders().map(at).fold(f64::INFINITY, f64::min)
+        renyi::least_epsilon(rho, &others, delta)
     }
 
-    /// ε at `delta` by privacy loss distributions; `None` where a mechanism's is not known.
+    /// ε at `delta` by privacy loss distributions; `None` if a mechanism's distribution is not known.
     pub fn epsilon_by_losses(&self, delta: f64) -> Option<f64> {
         self.losses_below(delta, self.epsilon_by_renyi(delta))
     }
 
-    /// The same, given an ε that it is at most.
+    /// The same, given an upper bound on the result, from which the grid's first step follows.
     fn losses_below(&self, delta: f64, at_most: f64) -> Option<f64> {
         if self.parts.is_empty() {
             return Some(0.0);

@@ -1,36 +1,37 @@
-//! The normal distribution's tails and intervals as logarithms, accurate where they are tiny.
+//! Probabilities of the normal distribution's tails and intervals, as logarithms that are accurate where they
+//! are tiny.
 
 use std::f64::consts::{LN_2, PI, SQRT_2};
 
 /// Error of a computed tail, relatively, for each unit of its logarithm: a few units in the last place.
 const TAIL_ERROR: f64 = 8.0 * f64::EPSILON;
 
-/// A probability and by how much rounding may have changed it.
+/// A probability, and a bound on its rounding error.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Mass {
-    /// Its natural logarithm.
+    /// The natural logarithm of the probability.
     pub(super) ln: f64,
-    /// The most by which it may be off, relatively.
+    /// The most by which the probability may be off, relative to it.
     pub(super) error: f64,
 }
 
 impl Mass {
-    /// Where nothing is.
+    /// The probability 0.
     const NONE: Self = Self { ln: f64::NEG_INFINITY, error: 0.0 };
 
-    /// The most that it may be.
+    /// The most that the probability may be.
     pub(super) fn at_most(self) -> f64 {
         self.ln.exp() * (1.0 + self.error)
     }
 
-    /// A mixture that has the first with probability `1 - q` and the second with probability `q`.
+    /// The mixture of this mass with probability `1 - q` and the other with probability `q`.
     pub(super) fn mixed(self, other: Self, q: f64) -> Self {
-        let (own, theirs) = ((-q).ln_1p() + self.ln, q.ln() + other.ln);
-        let ln = ln_add(own, theirs);
+        let (first, second) = ((-q).ln_1p() + self.ln, q.ln() + other.ln);
+        let ln = ln_add(first, second);
         if ln == f64::NEG_INFINITY {
             return Self::NONE;
         }
-        Self { ln, error: (own - ln).exp() * self.error + (theirs - ln).exp() * other.error }
+        Self { ln, error: (first - ln).exp() * self.error + (second - ln).exp() * other.error }
     }
 }
 
@@ -45,7 +46,7 @@ pub(super) fn mass(low: f64, high: f64) -> Mass {
     if tail == f64::NEG_INFINITY {
         return Mass::NONE;
     }
-    // What is smaller than its error is taken for as large.
+    // A difference that is smaller than its error is replaced by the error, which is larger.
     let (part, error) = (-(ln_above(far) - tail).exp_m1(), TAIL_ERROR * (1.0 - tail));
     Mass { ln: tail + part.max(error).ln(), error: error / part.max(error) }
 }

@@ -5,7 +5,19 @@
 //! Discrete Gaussian for Differential Privacy" (2020), proposition 12 (conversion) and theorem 4 (discrete
 //! Gaussian).
 
+use super::Mechanism;
 use super::normal::{ln_add, ln_erfc};
+
+/// The least ε at `delta`, over all [`orders`], of something that is `rho`-zCDP and of further mechanisms,
+/// each with its count.
+pub(super) fn least_epsilon(rho: f64, others: &[(Mechanism, f64)], delta: f64) -> f64 {
+    let mut least = f64::INFINITY;
+    for order in orders() {
+        let divergences = others.iter().map(|(mechanism, count)| count * mechanism.divergence(order));
+        least = least.min(to_epsilon(order, order * rho + divergences.sum::<f64>(), delta));
+    }
+    least
+}
 
 /// The orders at which the accountant looks for the least ε.
 pub fn orders() -> impl Iterator<Item = f64> {
@@ -14,15 +26,15 @@ pub fn orders() -> impl Iterator<Item = f64> {
     fine.chain(whole).chain([64.0, 96.0, 128.0, 192.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0])
 }
 
-/// The ε at `delta` that a Rényi divergence of `divergence` at `order` gives.
+/// The ε at `delta` that follows from a Rényi divergence at one order.
 pub fn to_epsilon(order: f64, divergence: f64, delta: f64) -> f64 {
     let epsilon = divergence + slack(order, delta);
-    // What is no number bounds nothing.
+    // NaN bounds nothing.
     if epsilon.is_nan() { f64::INFINITY } else { epsilon.max(0.0) }
 }
 
-/// The divergence at `order` that may be spent so that the ε at `delta` stays at most `epsilon`; below 0
-/// there is none.
+/// The divergence at `order` that may be spent so that the ε at `delta` stays at most `epsilon`. Below 0,
+/// nothing may be.
 pub fn from_epsilon(order: f64, epsilon: f64, delta: f64) -> f64 {
     epsilon - slack(order, delta)
 }
@@ -47,8 +59,8 @@ pub(super) fn sampled_gaussian(q: f64, sigma: f64, order: f64) -> f64 {
         fractional_moment(q, sigma, order).unwrap_or_else(|| between_whole_orders(q, sigma, order))
     };
     let divergence = moment / (order - 1.0);
-    // Noise that is too little for floating-point numbers bounds nothing; rounding makes no divergence
-    // negative.
+    // With too little noise for floating-point numbers the result is NaN, which bounds nothing. Rounding must
+    // not make a divergence negative.
     if divergence.is_nan() { f64::INFINITY } else { divergence.max(0.0) }
 }
 
@@ -72,16 +84,21 @@ const SERIES: f64 = 1000.0;
 fn fractional_moment(q: f64, sigma: f64, order: f64) -> Option<f64> {
     let variance = sigma * sigma;
     let crossing = variance * ((1.0 / q) - 1.0).ln() + 0.5;
-    let half =
-        |argument: f64| ln_erfc(argument / (std::f64::consts::SQRT_2 * sigma)) - std::f64::consts::LN_2;
-    let moment = |k: f64| k * (k - 1.0) / (2.0 * variance);
-    // Positive and negative terms apart: their difference is taken once.
+    // Positive and negative terms are added up separately, because their sums are logarithms; the difference
+    // is taken once.
     let (mut plus, mut minus) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
     let (mut coefficient, mut positive, mut k) = (0.0, true, 0.0);
     while k < SERIES {
         let rest = order - k;
-        let left = coefficient + k * q.ln() + rest * (-q).ln_1p() + moment(k) + half(k - crossing);
-        let right = coefficient + rest * q.ln() + k * (-q).ln_1p() + moment(rest) + half(crossing - rest);
+        let left_moment = k * (k - 1.0) / (2.0 * variance);
+        let right_moment = rest * (rest - 1.0) / (2.0 * variance);
+        let left =
+            coefficient + k * q.ln() + rest * (-q).ln_1p() + left_moment + ln_half_erfc(k - crossing, sigma);
+        let right = coefficient
+            + rest * q.ln()
+            + k * (-q).ln_1p()
+            + right_moment
+            + ln_half_erfc(crossing - rest, sigma);
         let sum = if positive { &mut plus } else { &mut minus };
         *sum = ln_add(ln_add(*sum, left), right);
         if k > order && left.max(right) < plus - 30.0 {
@@ -94,8 +111,13 @@ fn fractional_moment(q: f64, sigma: f64, order: f64) -> Option<f64> {
     None
 }
 
+/// `ln` of half of `erfc(argument / (sqrt(2)·sigma))`: the mass of a normal distribution beyond the argument.
+fn ln_half_erfc(argument: f64, sigma: f64) -> f64 {
+    ln_erfc(argument / (std::f64::consts::SQRT_2 * sigma)) - std::f64::consts::LN_2
+}
+
 /// An upper bound for an order whose series does not converge: the logarithm of the moment is convex in the
-/// order.
+/// order, so that the line between the neighbouring whole orders is above it.
 fn between_whole_orders(q: f64, sigma: f64, order: f64) -> f64 {
     let (low, part) = (order.floor(), order.fract());
     (1.0 - part) * whole_moment(q, sigma, low) + part * whole_moment(q, sigma, low + 1.0)

@@ -1,46 +1,49 @@
-//! Steps of private training that are taken for spent before they are, with noise beside them.
+//! Steps of private training that count as spent before they are made, and other noise beside them.
 
 use thiserror::Error;
 
 use super::tight::Known;
 use super::{Account, Mechanism, rounded_up};
 
-/// How far the density of all noise beside the steps may be from Gaussian, as a logarithm: fixed, as
-/// everything that the filter counts with is fixed but the Gaussian noise.
+/// How far the density of all noise beside the steps may be from a Gaussian density, as the logarithm of
+/// their quotient. It is fixed, because the filter stays valid only if nothing that it counts with depends on
+/// what was released, except for the squares of sensitivity over noise.
 const MOST_LN_DENSITY: f64 = 1e-5;
 
-/// Steps that are taken for spent, each as the worst that it may be.
+/// Steps that count as spent from the beginning, each at its worst.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Reserved {
-    /// The least noise over the clip.
+    /// The least noise multiplier: standard deviation of the noise, divided by the clip.
     pub noise_multiplier: f64,
-    /// The largest probability of a record to be in a step's sample.
+    /// The largest probability that a record is in a step's sample.
     pub sampling_probability: f64,
-    /// How many.
+    /// The number of steps.
     pub steps: u64,
 }
 
-/// Something that neither the reserved steps nor Gaussian noise cover.
+/// What neither the reserved steps nor Gaussian noise cover.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 pub enum NotPlanned {
     /// More steps than are reserved.
     #[error("with this release there would be {got} steps of private training")]
     Steps {
-        /// Steps in all.
+        /// All steps, those of the release included.
         got: u64,
     },
     /// A step with less noise, or with more sampling.
     #[error(
-        "a step has noise of {noise_multiplier} of its clip and a sampling probability of {sampling_probability}"
+        "a step has noise of {noise_multiplier} times its clip and a sampling probability of {sampling_probability}"
     )]
     Noise {
-        /// Noise over the clip.
+        /// The step's noise multiplier.
         noise_multiplier: f64,
-        /// Probability of a record.
+        /// The step's sampling probability.
         sampling_probability: f64,
     },
-    /// A release that is not known to be nearly Gaussian.
-    #[error("something was or would be released that has no noise, or too little on too many coordinates")]
+    /// A release whose noise is not known to be nearly Gaussian.
+    #[error(
+        "something was or would be released without noise, or with too little noise on too many coordinates"
+    )]
     NotGaussian,
 }
 
@@ -53,10 +56,11 @@ impl Reserved {
 }
 
 impl Account {
-    /// ε at `delta` of all reserved steps, and of the account's noise beside them (`PRIV-05`).
+    /// ε at `delta` of all reserved steps together with the account's other noise (`PRIV-05`). How many of
+    /// the reserved steps the account has makes no difference.
     ///
     /// # Errors
-    /// Something in the account that is neither.
+    /// Something in the account that is neither a reserved step nor nearly Gaussian noise.
     pub fn epsilon_with_reserved(&self, reserved: Reserved, delta: f64) -> Result<f64, NotPlanned> {
         let (mut steps, mut beside) = (0u64, Vec::new());
         for (mechanism, count) in self.counted() {
@@ -67,7 +71,7 @@ impl Account {
                     if !covered {
                         return Err(NotPlanned::Noise { noise_multiplier, sampling_probability });
                     }
-                    // A count that is too large for a number is the largest that there is.
+                    // A count that does not fit the number becomes the largest number.
                     steps = steps.saturating_add(count as u64);
                 }
                 noise => beside.push((noise, count)),

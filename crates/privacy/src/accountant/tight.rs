@@ -7,42 +7,46 @@ use super::{Mechanism, renyi};
 
 /// The most points of all distributions' grids together, and of their composition.
 const MOST_POINTS: usize = 1 << 18;
-/// The first step is about the sought ε over this, and each further one a quarter of the one before.
+/// The first grid step is about the expected ε divided by this number. Each further step is a quarter of the
+/// one before.
 const FIRST_STEPS: f64 = 64.0;
 /// How often the step is quartered at most.
 const REFINEMENTS: usize = 14;
-/// By how much less a quarter of the step must make ε for another quarter to be worth it: what is left to
-/// gain is a third of it.
+/// Another quartering of the step is worth it if the last one made ε smaller by at least this share. The
+/// grid's error falls with the step, so that all further quarterings together gain about a third of what the
+/// last one gained.
 const WORTH: f64 = 0.01;
 /// The share of δ that losses beyond the grids' ends may take.
 const BEYOND: f64 = 1e-4;
-/// The widest noise on one integer that is looked at value by value; wider noise is near enough a Gaussian.
+/// The widest noise on one integer whose losses are computed value by value. Wider noise is close enough to a
+/// Gaussian.
 const WIDEST_INTEGER: u32 = 64;
-/// Variance with which Gaussians are rounded to discrete ones where that must be fixed beforehand: on 10¹²
+/// The variance with which Gaussians are rounded to discrete ones if it must be fixed beforehand. On 10¹²
 /// coordinates the densities then differ by 10⁻⁵ together.
 const ROUNDING: f64 = 2.1;
-/// The most noised integers of different noise that are looked at so.
+/// How many noised integers with different noise are computed value by value.
 const MOST_INTEGERS: usize = 16;
 
-/// Mechanisms whose losses are known, those that are alike together.
+/// Mechanisms whose loss distributions are known; equal ones are counted together.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Of everything with Gaussian noise and no sampling: the square of the change over the noise.
+    /// All Gaussian noise without sampling: the sum of the squares of sensitivity over noise.
     mean_squared: f64,
-    /// By how much the density of what is taken for a Gaussian differs from one, as a logarithm.
+    /// By how much the density of all noise that counts as Gaussian may differ from a Gaussian density, as a
+    /// logarithm.
     ln_density: f64,
     sampled: Vec<(SampledGaussian, f64)>,
     integers: Vec<(NoisedInteger, f64)>,
 }
 
 impl Known {
-    /// None where a mechanism's losses are not known.
+    /// `None` if the losses of a mechanism are not known.
     pub(super) fn from_mechanisms(parts: &[(Mechanism, f64)]) -> Option<Self> {
         Self::default().with(parts)
     }
 
-    /// Noise that is all taken for Gaussian and for `ln_density` from it; none where it is further. What each
-    /// release counts for does not depend on the others.
+    /// Counts all noise as Gaussian with a density that differs by `ln_density`; `None` if it differs by
+    /// more. What one release counts does not depend on the others.
     pub(super) fn gaussian(parts: &[(Mechanism, f64)], ln_density: f64) -> Option<Self> {
         let mut known = Self::default();
         for (mechanism, count) in parts {
@@ -51,7 +55,7 @@ impl Known {
         (known.ln_density <= ln_density).then_some(Self { ln_density, ..known })
     }
 
-    /// The same with further mechanisms; none where the losses of one are not known.
+    /// The same with further mechanisms; `None` if the losses of one are not known.
     pub(super) fn with(mut self, parts: &[(Mechanism, f64)]) -> Option<Self> {
         parts.iter().try_for_each(|(mechanism, count)| self.add(*mechanism, *count))?;
         Some(self)
@@ -60,15 +64,10 @@ impl Known {
     /// ε at `delta` by Rényi divergences of the Gaussian noise and further mechanisms.
     pub(super) fn epsilon_by_renyi(&self, parts: &[(Mechanism, f64)], delta: f64) -> f64 {
         let (delta, rho) = (delta * (-self.ln_density).exp(), self.mean_squared / 2.0);
-        let at = |order: f64| {
-            let others: f64 =
-                parts.iter().map(|(mechanism, count)| count * mechanism.divergence(order)).sum();
-            renyi::to_epsilon(order, order * rho + others, delta)
-        };
-        renyi::orders().map(at).fold(f64::INFINITY, f64::min) + 2.0 * self.ln_density
+        renyi::least_epsilon(rho, parts, delta) + 2.0 * self.ln_density
     }
 
-    /// Discrete noise, as Gaussian noise.
+    /// Counts discrete noise as the Gaussian noise that `near` finds for it.
     fn add_near(
         &mut self,
         mechanism: Mechanism,
@@ -104,10 +103,11 @@ impl Known {
         Some(())
     }
 
-    /// ε at `delta`, given one that it is at most; none where there is none, or the grids have no room.
+    /// ε at `delta`, given an upper bound on it; `None` if there is none, or the grids do not have enough
+    /// points.
     ///
-    /// Where densities differ from Gaussians' by at most `exp(±d)`, a hockey-stick divergence of theirs at
-    /// `ε` is at most `exp(d)` times that of the Gaussians at `ε - 2d`.
+    /// If densities differ from Gaussian ones by at most a factor of `exp(±d)`, their hockey-stick divergence
+    /// at `ε` is at most `exp(d)` times that of the Gaussians at `ε - 2d`.
     pub(super) fn epsilon(&self, delta: f64, at_most: f64) -> Option<f64> {
         let delta = delta * (-self.ln_density).exp();
         let epsilon = if self.sampled.is_empty() && self.integers.is_empty() {
@@ -127,8 +127,8 @@ impl Known {
         self.refined(Direction::Add, delta, (step, removed)).map(|(added, _)| added.max(removed))
     }
 
-    /// ε in a direction, and the step that it was found with; no finer than it takes to see that it is at
-    /// most `enough`.
+    /// ε in one direction, and the step with which it was found. The step is refined only until ε is at most
+    /// `enough`: the larger ε of both directions counts, so that a smaller one need not be exact.
     fn refined(
         &self,
         direction: Direction,
@@ -162,11 +162,13 @@ impl Known {
         let grid = LossGrid { step, beyond: BEYOND * delta / (count + 1.0), points: MOST_POINTS / kinds };
         let gaussian = SampledGaussian { sigma: self.mean_squared.sqrt().recip(), q: 1.0 };
         let gaussian = (self.mean_squared > 0.0).then_some((gaussian, 1.0));
-        let part = |losses, count| Some(RepeatedLosses { losses: losses?, count });
-        let sampled = self.sampled.iter().copied().chain(gaussian);
-        let sampled = sampled.map(|(noise, count)| part(noise.losses(direction, grid), count));
-        let integers = self.integers.iter().map(|(noise, count)| part(noise.losses(grid), *count));
-        let parts = sampled.chain(integers).collect::<Option<Vec<RepeatedLosses>>>()?;
+        let mut parts = Vec::with_capacity(kinds);
+        for (noise, count) in self.sampled.iter().copied().chain(gaussian) {
+            parts.push(RepeatedLosses { losses: noise.losses(direction, grid)?, count });
+        }
+        for (noise, count) in &self.integers {
+            parts.push(RepeatedLosses { losses: noise.losses(grid)?, count: *count });
+        }
         Some(Composition { parts, points: MOST_POINTS })
     }
 }

@@ -200,14 +200,14 @@ fn noise_is_realised_by_those_that_were_summed_and_what_is_not_known_says_why() 
     assert!(
         known["standard_deviation"].as_f64() > whole["rounds"][0]["releases"][0]["noise_guaranteed"].as_f64()
     );
-    for (round, why) in [(1, "did not see it close"), (2, "none of these sums")] {
+    for (round, why) in [(1, "did not see it close"), (2, "no sum of this kind")] {
         let unknown = realised(round);
         assert_eq!(unknown["status"], "not_known");
         assert!(unknown["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{unknown}");
     }
-    let mut own = history(PrivacyUnit::Member, Mechanism::Concentrated { rho: 0.01 });
-    own.charges[1].releases[0].released = Released::UpdateSketch;
-    let alone = stated(&own, None)["rounds"][1]["releases"][0]["noise_realised"].clone();
+    let mut with_sketch = history(PrivacyUnit::Member, Mechanism::Concentrated { rho: 0.01 });
+    with_sketch.charges[1].releases[0].released = Released::UpdateSketch;
+    let alone = stated(&with_sketch, None)["rounds"][1]["releases"][0]["noise_realised"].clone();
     assert_eq!(alone, json!({"status": "known", "standard_deviation": 4000.0, "members": 1}));
     let mut silent = whole;
     silent["rounds"][1]["releases"][0]["noise_realised"] = Value::Null;
