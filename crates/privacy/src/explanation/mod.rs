@@ -166,7 +166,7 @@ fn rounds(history: &History, delta: f64) -> Vec<RoundSpent> {
         }
         // Counted from the end, so that the last round has its ε.
         let rounds_after = history.charges.len() - index - 1;
-        let so_far = (rounds_after % every == 0).then(|| Spent::from_account(&account, delta));
+        let so_far = rounds_after.is_multiple_of(every).then(|| Spent::from_account(&account, delta));
         rounds.push(RoundSpent { epoch: charge.epoch, round: charge.round, so_far, closed: closed.clone() });
     }
     rounds
