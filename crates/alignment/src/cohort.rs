@@ -10,60 +10,63 @@ use cloister_params::plan::{CheckedPlan, Fallback, SharedCohort};
 use crate::score::{ExpertSketch, common_direction, consensus};
 use crate::statistics::median;
 
-/// What one member announced: a sketch for each expert block.
+/// What one member announced: a sketch for each expert block that it has.
 pub type MemberSketches = BTreeMap<BlockId, ExpertSketch>;
 
 /// A member of a cohort.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CohortMember {
-    /// Who.
+    /// The member.
     pub party: PartyId,
-    /// Its integer weight, 1 to 15.
+    /// The member's weight in the sum, 1 to 15.
     pub weight: u8,
 }
 
-/// How a block came by its cohort.
+/// How a block's cohort was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice {
-    /// A block whose cohort is everyone.
+    /// The block is not scored: its cohort is everyone.
     Everyone,
-    /// The members that align.
+    /// The cohort is the members that align.
     Aligned,
-    /// Too few align, and the plan sums everyone.
+    /// Too few members align, and the plan sums everyone.
     Fallback,
-    /// Too few align or announced, and the block is void.
+    /// Too few members align or announced, and the block stays masked.
     Void,
 }
 
-/// A block's cohort and the scores that it follows from.
+/// A block's cohort, and the scores from which it follows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cohort {
     /// The block.
     pub block: BlockId,
-    /// How it was chosen.
+    /// How the cohort was chosen.
     pub choice: Choice,
-    /// Its members, ascending; none when void.
+    /// The cohort's members, in ascending order; none if the block is void.
     pub members: Vec<CohortMember>,
-    /// The consensus of each member that announced, ascending by member; of the shared rest, where a majority decides, how
-    /// many experts align the member, and none where no expert knows it. Empty for blocks whose cohort is everyone.
+    /// The scores of the members that announced, in ascending order of members.
+    ///
+    /// For an expert, a score is the consensus in units of 2⁻¹⁴. For the shared parameters, if a majority
+    /// decides, it is the number of experts that align the member, and `None` if no expert has a consensus
+    /// for it. Empty for a block whose cohort is everyone.
     pub consensus: Vec<Option<u32>>,
 }
 
-/// Chooses the cohort of every block (`ALIGN-07` to `ALIGN-10`). A pure function of the plan, the roster and the
-/// announced sketches: every custodian and auditor gets the same.
+/// Chooses the cohort of every block (`ALIGN-07` to `ALIGN-10`). It is a pure function of the plan, the
+/// roster and the announced sketches, so that every custodian and auditor gets the same cohorts.
 pub fn choose(
     plan: &CheckedPlan,
     roster: &Consortium,
     announced: &BTreeMap<PartyId, MemberSketches>,
 ) -> Vec<Cohort> {
     let commons = common_directions(plan, announced);
-    let scored = plan.settings.blocks.iter().filter_map(|block| match block.shape.kind {
-        BlockKind::Expert { layer, .. } => {
-            Some((block.shape.id, Scored::new(block.shape.id, &commons[&layer], plan, announced)))
+    let mut scored = BTreeMap::new();
+    for block in &plan.settings.blocks {
+        if let BlockKind::Expert { layer, .. } = block.shape.kind {
+            scored.insert(block.shape.id, Scored::new(block.shape.id, &commons[&layer], plan, announced));
         }
-        _ => None,
-    });
-    let chooser = Chooser { plan, roster, announced, scored: scored.collect() };
+    }
+    let chooser = Chooser { plan, roster, announced, scored };
     plan.settings.blocks.iter().map(|block| chooser.cohort(block.shape.id, block.shape.kind)).collect()
 }
 
@@ -79,16 +82,21 @@ fn common_directions(
         }
     }
     let coordinates = usize::from(plan.settings.sketch.coordinates);
-    let direction = |blocks: &Vec<BlockId>| {
-        let sketches = announced.values().flat_map(|own| blocks.iter().filter_map(|block| own.get(block)));
-        common_direction(sketches, &plan.settings.scoring, coordinates)
-    };
-    blocks_of_layer.iter().map(|(layer, blocks)| (*layer, direction(blocks))).collect()
+    let mut directions = BTreeMap::new();
+    for (layer, blocks) in blocks_of_layer {
+        let sketches = announced
+            .values()
+            .flat_map(|member_sketches| blocks.iter().filter_map(|block| member_sketches.get(block)));
+        directions.insert(layer, common_direction(sketches, &plan.settings.scoring, coordinates));
+    }
+    directions
 }
 
-/// What the sketches of one expert say of the members that announced one, ascending.
+/// The scores of one expert.
 struct Scored {
+    /// The members that announced a sketch of the expert, in ascending order.
     parties: Vec<PartyId>,
+    /// Their consensus, in the same order.
     consensus: Vec<Option<u32>>,
     aligned: Vec<PartyId>,
 }
@@ -101,33 +109,46 @@ impl Scored {
         announced: &BTreeMap<PartyId, MemberSketches>,
     ) -> Self {
         let rule = &plan.settings.scoring;
-        let own = announced.iter().filter_map(|(party, own)| Some((*party, own.get(&block)?)));
-        let (parties, sketches): (Vec<PartyId>, Vec<&ExpertSketch>) = own.unzip();
+        let (mut parties, mut sketches) = (Vec::new(), Vec::new());
+        for (party, member_sketches) in announced {
+            if let Some(sketch) = member_sketches.get(&block) {
+                parties.push(*party);
+                sketches.push(sketch);
+            }
+        }
         let consensus = consensus(&sketches, common, rule).per_member;
         let aligned = aligned(&parties, &consensus, rule.consensus_fraction);
         Self { parties, consensus, aligned }
     }
 
-    /// Whether it has a consensus for this member.
+    /// Whether the expert has a consensus for this member.
     fn knows(&self, party: PartyId) -> bool {
-        let place = self.parties.iter().position(|own| *own == party);
+        let place = self.parties.iter().position(|announcer| *announcer == party);
         place.is_some_and(|place| self.consensus[place].is_some())
     }
 }
 
-/// Members whose consensus is positive and at least this fraction, in 256ths, of the median consensus (`ALIGN-07`).
+/// Members whose consensus is positive and at least this fraction, in 256ths, of the median consensus
+/// (`ALIGN-07`).
 fn aligned(parties: &[PartyId], scores: &[Option<u32>], fraction: u16) -> Vec<PartyId> {
     let known: Vec<i64> = scores.iter().flatten().map(|score| i64::from(*score)).collect();
+    // Both sides are multiplied by 256 instead of dividing the fraction, so that nothing is rounded.
     let least = median(&known) * i64::from(fraction);
-    let passes = |score: Option<u32>| score.is_some_and(|score| score > 0 && i64::from(score) * 256 >= least);
-    parties.iter().zip(scores).filter(|(_, score)| passes(**score)).map(|(party, _)| *party).collect()
+    let mut aligned = Vec::new();
+    for (party, score) in parties.iter().zip(scores) {
+        if score.is_some_and(|score| score > 0 && i64::from(score) * 256 >= least) {
+            aligned.push(*party);
+        }
+    }
+    aligned
 }
 
+/// What the choice of all cohorts is made from.
 struct Chooser<'a> {
     plan: &'a CheckedPlan,
     roster: &'a Consortium,
     announced: &'a BTreeMap<PartyId, MemberSketches>,
-    /// Of each expert.
+    /// The scores of each expert.
     scored: BTreeMap<BlockId, Scored>,
 }
 
@@ -135,46 +156,47 @@ impl Chooser<'_> {
     fn cohort(&self, block: BlockId, kind: BlockKind) -> Cohort {
         match (kind, self.plan.settings.scoring.shared_cohort) {
             (BlockKind::Expert { .. }, _) => {
-                let own = &self.scored[&block];
-                self.settle(block, own.aligned.clone(), own.consensus.clone())
+                let expert = &self.scored[&block];
+                self.with_fallback(block, expert.aligned.clone(), expert.consensus.clone())
             }
             (BlockKind::Shared, SharedCohort::Majority) => self.majority(block),
-            _ => self.finish(block, Choice::Everyone, self.announced.keys().copied(), Vec::new()),
+            _ => self.weighted(block, Choice::Everyone, self.announced.keys().copied(), Vec::new()),
         }
     }
 
-    /// Those whom more than half of the experts that know them align (`ALIGN-09`).
+    /// The members that more than half of the experts with a consensus for them align (`ALIGN-09`).
     fn majority(&self, block: BlockId) -> Cohort {
         let mut votes = Vec::with_capacity(self.announced.len());
         let mut chosen = Vec::new();
         for party in self.announced.keys() {
-            let known = self.scored.values().filter(|own| own.knows(*party)).count();
-            let aligned = self.scored.values().filter(|own| own.aligned.contains(party)).count();
+            let known = self.scored.values().filter(|expert| expert.knows(*party)).count();
+            let aligned = self.scored.values().filter(|expert| expert.aligned.contains(party)).count();
             votes.push((known > 0).then_some(aligned as u32));
             if 2 * aligned > known {
                 chosen.push(*party);
             }
         }
-        self.settle(block, chosen, votes)
+        self.with_fallback(block, chosen, votes)
     }
 
-    /// The chosen members if their organisations reach the plan's floor and slack, the fallback otherwise (`ALIGN-08`).
-    fn settle(&self, block: BlockId, chosen: Vec<PartyId>, scores: Vec<Option<u32>>) -> Cohort {
+    /// The chosen members if their organisations reach the plan's floor and slack, otherwise the fallback
+    /// (`ALIGN-08`).
+    fn with_fallback(&self, block: BlockId, chosen: Vec<PartyId>, scores: Vec<Option<u32>>) -> Cohort {
         let enough =
             usize::from(self.plan.settings.cohort_floor) + usize::from(self.plan.settings.scoring.slack);
         if self.roster.organisations(chosen.iter().copied()) >= enough {
-            return self.finish(block, Choice::Aligned, chosen.into_iter(), scores);
+            return self.weighted(block, Choice::Aligned, chosen.into_iter(), scores);
         }
         match self.plan.settings.scoring.fallback {
             Fallback::Everyone => {
-                self.finish(block, Choice::Fallback, self.announced.keys().copied(), scores)
+                self.weighted(block, Choice::Fallback, self.announced.keys().copied(), scores)
             }
-            Fallback::Skip => self.finish(block, Choice::Void, std::iter::empty(), scores),
+            Fallback::Skip => self.weighted(block, Choice::Void, std::iter::empty(), scores),
         }
     }
 
-    /// Gives each member its weight; a cohort below the floor is void (`ALIGN-10`).
-    fn finish(
+    /// The cohort of these members, each with its weight. A cohort below the floor is void (`ALIGN-10`).
+    fn weighted(
         &self,
         block: BlockId,
         choice: Choice,
@@ -188,6 +210,7 @@ impl Chooser<'_> {
         Cohort { block, choice, members, consensus }
     }
 
+    /// The consortium file's weight, cut to the plan's largest.
     fn weight(&self, party: PartyId) -> u8 {
         self.roster.party(party).map_or(1, |entry| entry.weight).min(self.plan.settings.max_weight)
     }

@@ -1,22 +1,27 @@
 //! Routing consistency: how far a member's router agrees with the published routing distribution.
 //!
-//! Computed by the member from its own noised values, before it masks anything; the coordinator sees the weight
-//! only inside the sum over all members.
+//! The member computes it from its own noised values before it masks anything. The coordinator sees the
+//! weight only as part of the sum over all members.
 
 /// The least consistency weight; it keeps the divisor of a router's sum away from 0 (`ALIGN-12`).
 pub const LEAST: f32 = 0.25;
 
 /// The consistency weight `omega` of a member's router update, between ¼ and 1 (`ALIGN-11`).
 ///
-/// `s(e) = overlap·margin` with overlap `o(e) = p(e)·p_g(e)` (the product is the paper's choice; the forms of
-/// overlap and margin are ours), summed over the layer's experts and divided by what a member with exactly the
-/// published distribution and margins of 1 would have. Without a published distribution the weight is 1.
-pub fn weight(own: &[f32], published: &[f32], margins: &[f32]) -> f32 {
-    let reference: f32 = published.iter().map(|p| p * p).sum();
+/// `distribution` is the member's routing distribution over the layer's experts, `published` is the published
+/// one, and `margins` has the member's margin for each expert; a negative margin counts as 0.
+///
+/// Each expert counts with `overlap·margin`, where the overlap is the product of both shares (the product is
+/// the paper's choice; the forms of overlap and margin are ours). The sum over the experts is divided by what
+/// a member with exactly the published distribution and margins of 1 would have. Without a published
+/// distribution the weight is 1.
+pub fn weight(distribution: &[f32], published: &[f32], margins: &[f32]) -> f32 {
+    let reference: f32 = published.iter().map(|share| share * share).sum();
     if reference <= 0.0 {
         return 1.0;
     }
-    let consistency: f32 = own.iter().zip(published).zip(margins).map(|((p, g), m)| p * g * m.max(0.0)).sum();
+    let overlaps = distribution.iter().zip(published).map(|(share, published)| share * published);
+    let consistency: f32 = overlaps.zip(margins).map(|(overlap, margin)| overlap * margin.max(0.0)).sum();
     let weight = LEAST + (1.0 - LEAST) * consistency / reference;
     if weight.is_finite() { weight.clamp(LEAST, 1.0) } else { LEAST }
 }

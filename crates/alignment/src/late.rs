@@ -1,7 +1,8 @@
 //! Late sketches: projections of uploads that nobody could know before all uploads were sealed (`LATE-02`).
 //!
-//! A row has entries 0 with probability one half and ±1 with a quarter each. Rows of ±1 alone would be blind to half
-//! the ring in an even number of coordinates; with zeros, every row sees such a lie with probability one half.
+//! An entry of a row is 0 with probability one half, and 1 or −1 with a quarter each. Why not ±1 alone: half
+//! the ring, added to an even number of coordinates, would cancel in every row. With zeros, each row shows
+//! such a lie with probability one half.
 
 use cloister_params::fixed::RingWidth;
 use cloister_params::id::Digest;
@@ -11,8 +12,8 @@ use rand_core::{Rng, SeedableRng};
 
 /// The projection of one block in one round.
 ///
-/// Coordinate `i` takes words `2i` and `2i + 1` of the ChaCha20 stream under the seed (64-bit words, stream 0): row `r`
-/// is 0 if bit `r` of the first is 0, else plus if bit `r` of the second is 1, else minus.
+/// Coordinate `i` takes words `2i` and `2i + 1` of the ChaCha20 stream under the seed (64-bit words, stream
+/// 0): row `r` is 0 if bit `r` of the first is 0, else plus if bit `r` of the second is 1, else minus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LateProjection {
     seed: Digest,
@@ -27,7 +28,7 @@ impl LateProjection {
     /// All rows over the words of a vector, as words of the ring.
     ///
     /// # Timing
-    /// Independent of the words, which may be secret; the projection is public.
+    /// It does not depend on the words, which may be secret. The projection is public.
     pub fn rows(self, ring: RingWidth, words: impl IntoIterator<Item = u32>) -> Vec<u32> {
         let mut stream = ChaCha20Rng::from_seed(self.seed.0);
         let mut sums = [0u32; LATE_ROWS];
@@ -51,13 +52,13 @@ impl LateProjection {
     }
 }
 
-/// 0, 1 or −1 mod 2³².
+/// The entry of a row: 0, 1 or −1 mod 2³², without a branch.
 fn entry(present: u64, plus: u64, row: usize) -> u32 {
-    let bit = |word: u64| (word >> row & 1) as u32;
-    bit(present).wrapping_mul(bit(plus).wrapping_mul(2).wrapping_sub(1))
+    let (present, plus) = ((present >> row & 1) as u32, (plus >> row & 1) as u32);
+    present.wrapping_mul(plus.wrapping_mul(2).wrapping_sub(1))
 }
 
-/// The sum of squares of rows, each as the signed integer that it stands for.
+/// The sum of the squares of rows. Each row counts as the signed integer that it stands for.
 pub fn squared_norm(ring: RingWidth, rows: &[u32]) -> u128 {
     rows.iter().map(|row| u128::from(ring.lift(*row).unsigned_abs()).pow(2)).sum()
 }

@@ -1,12 +1,54 @@
-//! FedAlign-MoE behind masks: which members' experts mean the same, computed from noised sketches.
+//! FedAlign-MoE behind masks: which members' experts learned the same, computed from noised sketches.
 //!
-//! Everything from the sketch on is integer arithmetic, so that every custodian and auditor recomputes the same
-//! bytes on any machine. Method: Fang et al., arXiv 2603.21276; what is theirs and what is ours is told apart in
-//! `protocols/alignment.md`.
+//! - [`sketch`]: how a member projects a region or an update to a few dozen integers.
+//! - [`score`], [`cohort`]: from the sketches of all members to the members that are summed in each block.
+//! - [`consistency`]: the weight that a member gives its router update.
+//! - [`late`]: projections of uploads by which a lying upload shows.
+//! - [`mod@reference`]: the paper's aggregation in the clear, for tests and for the lab.
+//!
+//! Everything after the sketch is integer arithmetic, so that every custodian and auditor recomputes the same
+//! bytes on any machine. The method is that of Fang et al., arXiv 2603.21276; `protocols/alignment.md` says
+//! what is theirs and what is ours.
+//!
+//! # What it is not
+//! It adds no noise and counts no cost: members noise their sketches before they announce them
+//! (`cloister_privacy`). It does not aggregate: sums are opened in `cloister_protocol`.
+//!
+//! # Trust
+//! Scoring leaves out a member whose expert learned something else in good faith. A member that shapes its
+//! sketches can pass for an aligned one (`protocols/threat-model.md`). The coordinator scores, and every
+//! custodian scores again before it signs.
 //!
 //! # Leakage
-//! The coordinator, the custodians and the auditors see every sketch and count as given here, and what follows
-//! from them: agreements, consensus, cohorts. Nothing here sees an update.
+//! The coordinator, the custodians and the auditors see every sketch and token count, and what follows from
+//! them: agreements, consensus and cohorts. Nothing here sees an update, except for [`mod@reference`].
+//!
+//! # Example
+//! Three members score one expert. The third member's expert learned the opposite, and has no consensus with
+//! the others:
+//!
+//! ```
+//! use cloister_alignment::{ExpertSketch, UNIT, common_direction, consensus};
+//! use cloister_params::plan::{Fallback, ScoringRule, SharedCohort, Threshold};
+//!
+//! let rule = ScoringRule {
+//!     threshold: Threshold::MeanDeviation,
+//!     spread_factor: 0, // the threshold is the mean agreement
+//!     consensus_fraction: 128,
+//!     minimum_tokens: 5,
+//!     slack: 0,
+//!     fallback: Fallback::Everyone,
+//!     shared_cohort: SharedCohort::Everyone,
+//! };
+//! let same = ExpertSketch { region: vec![900, 40, 0, 0], update: vec![0, 500, 0, 0], tokens: 20 };
+//! let other = ExpertSketch { region: vec![-900, 40, 0, 0], update: vec![0, -500, 0, 0], tokens: 20 };
+//! let sketches = [&same, &same, &other];
+//!
+//! let common = common_direction(sketches.into_iter(), &rule, 4);
+//! let scores = consensus(&sketches, &common, &rule).per_member;
+//! assert!(scores[0] > Some(UNIT as u32 - 10) && scores[0] == scores[1]);
+//! assert_eq!(scores[2], Some(0));
+//! ```
 
 pub mod cohort;
 pub mod consistency;
@@ -15,3 +57,7 @@ pub mod reference;
 pub mod score;
 pub mod sketch;
 mod statistics;
+
+pub use cohort::{Cohort, MemberSketches, choose};
+pub use score::{ExpertSketch, UNIT, common_direction, consensus};
+pub use sketch::{SketchSubject, sketch};

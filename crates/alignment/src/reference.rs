@@ -1,27 +1,28 @@
-//! The paper's aggregation in the clear and in floats, written to be read: the oracle that the integer scoring and
-//! the secure rounds are tested against, and what the lab's runs in the clear use.
+//! The paper's aggregation in the clear and in floats, written for readability. The integer scoring and the
+//! secure rounds are tested against it, and the lab uses it for runs in the clear.
 //!
-//! Source: Fang et al., arXiv 2603.21276, as far as it is known; what the paper leaves open is chosen as in
-//! `protocols/alignment.md`, whose requirements are named here. Every function is for one expert of one layer, over
-//! the members in their order, unless it says otherwise.
+//! Source: Fang et al., arXiv 2603.21276. What the paper leaves open is chosen as in
+//! `protocols/alignment.md`, whose requirements are named here. Every function is about one expert of one
+//! layer, over the members in their order, unless it says otherwise.
 //!
 //! # Leakage
-//! Whoever runs this sees each member's regions and updates. It is for tests and for research on public data.
+//! The program that runs this sees each member's regions and updates. It is for tests and for research on
+//! public data.
 
 use cloister_params::plan::{ScoringRule, Threshold};
 
-/// What one member knows of one of its experts after local training.
+/// What one member knows about one of its experts after local training.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TrainedExpert {
     /// `mu`: the mean hidden state of the tokens routed to the expert, or a sketch of it.
     pub region: Vec<f64>,
     /// `d`: the update of the expert's parameters, or a sketch of it.
     pub update: Vec<f64>,
-    /// Tokens routed to the expert.
+    /// How many tokens were routed to the expert.
     pub tokens: f64,
 }
 
-/// Which of the paper's two signals open the gate between two members; all but [`Gate::Both`] are ablations.
+/// Which of the paper's two signals open the gate between two members. All but [`Gate::Both`] are ablations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gate {
     /// Close regions and a shared direction: `[A >= tau]·max(0, D)`.
@@ -32,15 +33,16 @@ pub enum Gate {
     Directions,
 }
 
-/// How members of one expert agree.
+/// How the members' versions of one expert agree.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ExpertScores {
-    /// `c_i = sum over j of g[i,j]`; none for a member with too few tokens or nothing to compare.
+    /// `c_i = sum over j of g[i,j]`, for each member; `None` for a member with too few tokens or nothing to
+    /// compare.
     pub consensus: Vec<Option<f64>>,
-    /// Which members are aligned.
+    /// Whether each member is aligned.
     pub aligned: Vec<bool>,
-    /// How far the closest decision was from falling otherwise, as a cosine: arithmetic that errs by less than
-    /// this yields the same aligned members.
+    /// How far the closest decision was from going the other way, as a cosine. Arithmetic with smaller errors
+    /// gives the same aligned members.
     pub margin: f64,
 }
 
@@ -70,28 +72,31 @@ pub fn score(roles: &[TrainedExpert], common: &[f64], rule: &ScoringRule, gate: 
     ExpertScores { consensus, aligned, margin }
 }
 
-/// Whom more than half of the experts that know them align, from the scores of all experts (`ALIGN-09`).
+/// For each member, whether more than half of the experts with a consensus for it align it (`ALIGN-09`).
 pub fn majority(experts: &[ExpertScores]) -> Vec<bool> {
     let members = experts.first().map_or(0, |scores| scores.aligned.len());
-    let passes = |member: usize| {
+    let mut passes = Vec::with_capacity(members);
+    for member in 0..members {
         let known = experts.iter().filter(|scores| scores.consensus[member].is_some()).count();
         let aligned = experts.iter().filter(|scores| scores.aligned[member]).count();
-        2 * aligned > known
-    };
-    (0..members).map(passes).collect()
+        passes.push(2 * aligned > known);
+    }
+    passes
 }
 
-/// The paper's soft weights `w_i = n_i·sum_j g[i,j]`, scaled to sum to 1; plain shares of the tokens where the
-/// members that have any do not agree at all.
-pub fn soft_weights(roles: &[TrainedExpert], scores: &ExpertScores) -> Vec<f64> {
-    let agreeing = |(role, sum): (&TrainedExpert, &Option<f64>)| role.tokens * sum.unwrap_or(0.0);
-    let weights: Vec<f64> = roles.iter().zip(&scores.consensus).map(agreeing).collect();
+/// The paper's soft weights `w_i = n_i·sum_j g[i,j]`, scaled to sum to 1. If no members agree, they are each
+/// member's share of the tokens.
+pub fn soft_weights(experts: &[TrainedExpert], scores: &ExpertScores) -> Vec<f64> {
+    let mut weights = Vec::with_capacity(experts.len());
+    for (expert, consensus) in experts.iter().zip(&scores.consensus) {
+        weights.push(expert.tokens * consensus.unwrap_or(0.0));
+    }
     let total: f64 = weights.iter().sum();
     if total > 0.0 {
         return weights.iter().map(|weight| weight / total).collect();
     }
-    let tokens: f64 = roles.iter().map(|role| role.tokens).sum();
-    roles.iter().map(|role| role.tokens / tokens.max(1.0)).collect()
+    let tokens: f64 = experts.iter().map(|expert| expert.tokens).sum();
+    experts.iter().map(|expert| expert.tokens / tokens.max(1.0)).collect()
 }
 
 /// The weighted mean of vectors of one length: a cohort's aggregate. Empty for no vectors or no weight.
@@ -118,16 +123,20 @@ struct Pair {
     directions: f64,
 }
 
+/// All pairs of members that have a unit.
 fn pairs(units: &[Option<Unit>]) -> Vec<Pair> {
-    let scored: Vec<(usize, &Unit)> =
-        units.iter().enumerate().filter_map(|(member, unit)| Some((member, unit.as_ref()?))).collect();
-    let pair = |(one, a): (usize, &Unit), (other, b): (usize, &Unit)| Pair {
-        members: [one, other],
-        regions: dot(&a.region, &b.region),
-        directions: dot(&a.update, &b.update),
-    };
-    let later = |at: usize| scored[at + 1..].iter();
-    scored.iter().enumerate().flat_map(|(at, &one)| later(at).map(move |&other| pair(one, other))).collect()
+    let mut pairs = Vec::new();
+    for (one, a) in units.iter().enumerate() {
+        for (other, b) in units.iter().enumerate().skip(one + 1) {
+            let (Some(a), Some(b)) = (a, b) else { continue };
+            pairs.push(Pair {
+                members: [one, other],
+                regions: dot(&a.region, &b.region),
+                directions: dot(&a.update, &b.update),
+            });
+        }
+    }
+    pairs
 }
 
 fn open(pair: &Pair, threshold: f64, gate: Gate) -> f64 {
@@ -139,7 +148,7 @@ fn open(pair: &Pair, threshold: f64, gate: Gate) -> f64 {
     }
 }
 
-/// How far a consensus is from being cut otherwise: from the least one, and from 0.
+/// How far a consensus is from the other side of a decision: from the least consensus, and from 0.
 fn distance(consensus: f64, least: f64) -> f64 {
     let cut = (consensus - least).abs();
     if consensus > 0.0 { cut.min(consensus) } else { cut }
@@ -193,7 +202,7 @@ fn average(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// The lower median; 0 of none.
+/// The lower median; 0 without values.
 fn lower_median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);

@@ -1,7 +1,7 @@
 //! Scores of one expert: region agreement, adaptive threshold, region-conditioned gate, consensus.
 //!
-//! Fixed point: unit vectors have coordinates of at most 2¹⁴, agreements are cosines in units of 2⁻¹⁴. With at
-//! most 300 members and 128 coordinates no sum leaves an `i64`.
+//! Fixed point: unit vectors have coordinates of at most 2¹⁴, and agreements are cosines in units of 2⁻¹⁴.
+//! With at most 300 members and 128 coordinates every sum fits an `i64`.
 
 use cloister_params::plan::{ScoringRule, Threshold};
 
@@ -10,21 +10,22 @@ use crate::statistics::{deviation, mean, median, median_deviation};
 /// Cosine 1 in fixed point.
 pub const UNIT: i64 = 1 << 14;
 
-/// What one member announced of one expert, noise included.
+/// What one member announced about one expert, noise included.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpertSketch {
-    /// Sketch of the region `mu`.
+    /// Sketch of the region `mu`, in sketch steps: one integer for each sketch coordinate of the plan.
     pub region: Vec<i16>,
-    /// Sketch of the update `d`.
+    /// Sketch of the update `d`, of the same length.
     pub update: Vec<i16>,
-    /// Tokens that the member routed to the expert.
+    /// How many tokens the member routed to the expert, cut to the rule's largest count.
     pub tokens: u32,
 }
 
-/// The consensus of each member on one expert, in their order.
+/// The consensus of the members on one expert.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Consensus {
-    /// `c_i = sum_j g[i,j]`, in units of 2⁻¹⁴; `None` for a member with too few tokens or an empty sketch.
+    /// `c_i = sum_j g[i,j]` for each member, in their order and in units of 2⁻¹⁴; `None` for a member with
+    /// too few tokens or an empty sketch.
     pub per_member: Vec<Option<u32>>,
     /// The threshold that region agreement had to reach.
     pub threshold: i64,
@@ -32,7 +33,8 @@ pub struct Consensus {
 
 /// The layer's common direction: the mean region of all members' experts with enough tokens (`ALIGN-03`).
 ///
-/// Raw regions share a large part, and their cosines sit near 1 without this.
+/// It is subtracted from each region before regions are compared. Hidden states have a large part in common,
+/// so that without this all cosines would be close to 1.
 pub fn common_direction<'a>(
     sketches: impl Iterator<Item = &'a ExpertSketch>,
     rule: &ScoringRule,
@@ -49,45 +51,55 @@ pub fn common_direction<'a>(
     sums.iter().map(|sum| sum.div_euclid(count.max(1)) as i32).collect()
 }
 
-/// Scores one expert over the members that announced.
+/// Scores one expert over the members that announced a sketch of it. `common` is the layer's common
+/// direction.
 pub fn consensus(sketches: &[&ExpertSketch], common: &[i32], rule: &ScoringRule) -> Consensus {
-    let regions: Vec<Option<Vec<i64>>> =
-        sketches.iter().map(|sketch| region_unit(sketch, common, rule)).collect();
-    let updates: Vec<Option<Vec<i64>>> =
-        sketches.iter().map(|sketch| unit(sketch.update.iter().map(|value| i64::from(*value)))).collect();
-    let units: Vec<Option<(&[i64], &[i64])>> = regions
-        .iter()
-        .zip(&updates)
-        .map(|(region, update)| Some((region.as_deref()?, update.as_deref()?)))
-        .collect();
+    let units: Vec<Option<UnitVectors>> =
+        sketches.iter().map(|sketch| UnitVectors::new(sketch, common, rule)).collect();
     let threshold = adaptive_threshold(&pair_agreements(&units), rule);
-    let per_member = (0..units.len()).map(|own| member_consensus(&units, own, threshold)).collect();
+    let per_member = (0..units.len()).map(|member| member_consensus(&units, member, threshold)).collect();
     Consensus { per_member, threshold }
 }
 
-fn region_unit(sketch: &ExpertSketch, common: &[i32], rule: &ScoringRule) -> Option<Vec<i64>> {
-    if sketch.tokens < rule.minimum_tokens {
-        return None;
-    }
-    unit(sketch.region.iter().zip(common).map(|(value, shared)| i64::from(*value) - i64::from(*shared)))
+/// A member's centred region and its update, each scaled to norm [`UNIT`].
+struct UnitVectors {
+    region: Vec<i64>,
+    update: Vec<i64>,
 }
 
-/// Scales a vector to norm [`UNIT`], rounding towards minus infinity; an empty direction has none (`ALIGN-02`).
+impl UnitVectors {
+    /// `None` for a member with too few tokens or an empty direction (`ALIGN-02`).
+    fn new(sketch: &ExpertSketch, common: &[i32], rule: &ScoringRule) -> Option<Self> {
+        if sketch.tokens < rule.minimum_tokens {
+            return None;
+        }
+        let centred =
+            sketch.region.iter().zip(common).map(|(value, shared)| i64::from(*value) - i64::from(*shared));
+        let update = sketch.update.iter().map(|value| i64::from(*value));
+        Some(Self { region: unit(centred)?, update: unit(update)? })
+    }
+}
+
+/// Scales a vector to norm [`UNIT`], rounding towards minus infinity; `None` for the zero vector
+/// (`ALIGN-02`).
 fn unit(vector: impl Iterator<Item = i64> + Clone) -> Option<Vec<i64>> {
     let norm = vector.clone().map(|value| value * value).sum::<i64>().isqrt();
     (norm > 0).then(|| vector.map(|value| (value * UNIT).div_euclid(norm)).collect())
 }
 
+/// The cosine of two unit vectors, in units of 2⁻¹⁴.
 fn agreement(one: &[i64], other: &[i64]) -> i64 {
     one.iter().zip(other).map(|(a, b)| a * b).sum::<i64>().div_euclid(UNIT)
 }
 
 /// Region agreements `A[i,j]` of all pairs `i < j` of scored members.
-fn pair_agreements(units: &[Option<(&[i64], &[i64])>]) -> Vec<i64> {
-    let scored: Vec<&[i64]> = units.iter().flatten().map(|(region, _)| *region).collect();
-    let pairs =
-        scored.iter().enumerate().flat_map(|(at, one)| scored[at + 1..].iter().map(move |two| (one, two)));
-    pairs.map(|(one, two)| agreement(one, two)).collect()
+fn pair_agreements(units: &[Option<UnitVectors>]) -> Vec<i64> {
+    let scored: Vec<&UnitVectors> = units.iter().flatten().collect();
+    let mut agreements = Vec::new();
+    for (index, one) in scored.iter().enumerate() {
+        agreements.extend(scored[index + 1..].iter().map(|other| agreement(&one.region, &other.region)));
+    }
+    agreements
 }
 
 /// `tau = centre(A) - beta·spread(A)` (`ALIGN-04`).
@@ -105,14 +117,18 @@ fn adaptive_threshold(agreements: &[i64], rule: &ScoringRule) -> i64 {
     centre - (i64::from(rule.spread_factor) * spread).div_euclid(256)
 }
 
-/// `c_i`, the sum of `g[i,j] = [A[i,j] >= tau]·max(0, D[i,j])` over the others (`ALIGN-05`, `ALIGN-06`).
-fn member_consensus(units: &[Option<(&[i64], &[i64])>], own: usize, threshold: i64) -> Option<u32> {
-    let (region, update) = units[own]?;
-    let others = units.iter().enumerate().filter(|(other, _)| *other != own).filter_map(|(_, unit)| *unit);
-    let gated = others
-        .filter(|(other_region, _)| agreement(region, other_region) >= threshold)
-        .map(|(_, other_update)| agreement(update, other_update).max(0));
-    Some(gated.sum::<i64>() as u32)
+/// `c_i`, the sum of `g[i,j] = [A[i,j] >= tau]·max(0, D[i,j])` over the other members (`ALIGN-05`,
+/// `ALIGN-06`).
+fn member_consensus(units: &[Option<UnitVectors>], member: usize, threshold: i64) -> Option<u32> {
+    let scored = units[member].as_ref()?;
+    let mut sum = 0;
+    for (index, other) in units.iter().enumerate() {
+        let Some(other) = other.as_ref().filter(|_| index != member) else { continue };
+        if agreement(&scored.region, &other.region) >= threshold {
+            sum += agreement(&scored.update, &other.update).max(0);
+        }
+    }
+    Some(sum as u32)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use cloister_params::plan::{SKETCH_CLIP_STEPS, SketchPlan};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// What a sketch is of; each has a projection of its own.
+/// What is sketched. It decides which projection is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SketchSubject {
-    /// The mean hidden state of the tokens routed to an expert (`mu`). All experts share one projection, as
-    /// their regions are compared with a direction common to the layer.
+    /// The mean hidden state of the tokens routed to an expert (`mu`). All experts share one projection,
+    /// because their regions are compared with a direction that is common to the layer.
     Region,
     /// The update of an expert's parameters (`d`).
     Update(BlockId),
@@ -28,12 +28,13 @@ impl SketchSubject {
 /// [`SKETCH_CLIP_STEPS`] steps (`ALIGN-01`). Noise comes after.
 ///
 /// Sign `j` of input coordinate `i` is bit `j` of the `i`-th group of `coordinates/64` (at least one) 64-bit
-/// words of the ChaCha20 stream: 1 is plus. A vector with a coordinate that is not finite has an all-zero sketch.
+/// words of the ChaCha20 stream: 1 is plus. A vector with a coordinate that is not finite has an all-zero
+/// sketch.
 pub fn sketch(plan: &SketchPlan, subject: SketchSubject, vector: &[f32], clip: f64) -> Vec<i16> {
     clipped(&project(plan, subject, vector), clip)
 }
 
-/// Clips and rounds what is projected already, as [`sketch`] does.
+/// Clips and rounds a vector that is already projected, as [`sketch`] does.
 pub fn clipped(projected: &[f64], clip: f64) -> Vec<i16> {
     let norm = projected.iter().map(|value| value * value).sum::<f64>().sqrt();
     if !norm.is_finite() {
@@ -43,13 +44,17 @@ pub fn clipped(projected: &[f64], clip: f64) -> Vec<i16> {
     projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
 }
 
-/// The projection of vectors of so many coordinates, as rows: row `i` is what input coordinate `i` is multiplied with.
+/// The projection of vectors of this length, as rows: a vector's projection is the sum of its coordinates
+/// times the rows.
 pub fn projection(plan: &SketchPlan, subject: SketchSubject, length: usize) -> Vec<Vec<f64>> {
-    let row = |at: usize| {
-        let basis: Vec<f32> = (0..=at).map(|place| if place == at { 1.0 } else { 0.0 }).collect();
-        project(plan, subject, &basis)
-    };
-    (0..length).map(row).collect()
+    let mut rows = Vec::with_capacity(length);
+    let mut basis = vec![0.0; length];
+    for index in 0..length {
+        basis[index] = 1.0;
+        rows.push(project(plan, subject, &basis[..=index]));
+        basis[index] = 0.0;
+    }
+    rows
 }
 
 fn project(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> Vec<f64> {

@@ -22,8 +22,8 @@ const EXPERTS: usize = 3;
 /// Its number, after those of the experts and their router.
 const SHARED: usize = EXPERTS + 1;
 const COORDINATES: usize = 16;
-/// What rounding can move: unit vectors by 2⁻¹⁴ a coordinate, so cosines by about `2·sqrt(16)·2⁻¹⁴`, thresholds by
-/// twice that, and a consensus of eight agreements by eight times that.
+/// What rounding can move: unit vectors by 2⁻¹⁴ a coordinate, so cosines by about `2·sqrt(16)·2⁻¹⁴`,
+/// thresholds by twice that, and a consensus of eight agreements by eight times that.
 const ROUNDING: f64 = 8.0 * 8.0 / 16384.0;
 
 fn plan(consortium: &TestConsortium, threshold: Threshold, fraction: u16) -> CheckedPlan {

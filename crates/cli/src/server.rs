@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let mut show = |event: ServerEvent| {
         if print_events {
             events::print(&to_json(&event));
-        } else if verbose || !matches!(event, ServerEvent::NotAwaited(..)) {
+        } else if verbose || !matches!(event, ServerEvent::Unexpected(..)) {
             // A refusal's reason, for one, is a peer's.
             output::tell(printable(to_text(&event).as_bytes()));
         }
@@ -160,7 +160,7 @@ fn to_json(event: &ServerEvent) -> Value {
         }
         ServerEvent::PeerRefused(why) => json!({"event": "peer_refused", "reason": why.to_string()}),
         ServerEvent::Fault(party, why) => json!({"event": "fault", "party": party.0, "reason": why}),
-        ServerEvent::NotAwaited(party, why) => {
+        ServerEvent::Unexpected(party, why) => {
             json!({"event": "not_awaited", "party": party.0, "reason": why})
         }
         ServerEvent::Round(event) => round_event(event),
@@ -235,7 +235,7 @@ fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
         ServerEvent::Fault(party, why) => format!("a frame of {party} was not accepted: {why}"),
-        ServerEvent::NotAwaited(party, why) => format!("a frame of {party} was passed over: {why}"),
+        ServerEvent::Unexpected(party, why) => format!("a frame of {party} was passed over: {why}"),
         ServerEvent::Round(event) => round_text(event),
         ServerEvent::Ended(report) => format!(
             "{} ended: {} of {} blocks opened, {} members, {} bytes up",

@@ -15,7 +15,7 @@ use site::Site;
 fn the_honest_site_gets_as_far_as_waiting_for_members() {
     let site = Site::new("honest");
     site.write_consortium();
-    site.fails("127.0.0.1:0", 69, &["0 of the 5 awaited members are connected"]);
+    site.fails("127.0.0.1:0", 69, &["0 of 5 members are connected"]);
 }
 
 #[test]

@@ -95,8 +95,8 @@ fn a_coordinator_goes_on_without_its_watchers() {
 fn a_port_alone_is_listened_at_and_a_name_is_no_address_of_this_machine() {
     let site = Site::new("listen");
     site.write_consortium();
-    site.fails("0", 69, &["0 of the 5 awaited members are connected"]);
-    site.fails(":0", 69, &["0 of the 5 awaited members are connected"]);
+    site.fails("0", 69, &["0 of 5 members are connected"]);
+    site.fails(":0", 69, &["0 of 5 members are connected"]);
     site.fails("coordinator.example.org:443", 2, &["an address of this machine", "0.0.0.0:443"]);
-    site.fails("192.0.2.1:443", 69, &["192.0.2.1:443 is no address of this machine", "0.0.0.0:443"]);
+    site.fails("192.0.2.1:443", 69, &["192.0.2.1:443 is not an address of this machine", "0.0.0.0:443"]);
 }

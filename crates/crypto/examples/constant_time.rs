@@ -1,8 +1,9 @@
-//! `cargo xtask constant-time`: runs what works on secrets with the secrets marked undefined, under Valgrind's memcheck.
+//! `cargo xtask constant-time`: runs what works on secrets with the secrets marked undefined, under
+//! Valgrind's memcheck.
 //!
-//! Memcheck reports every branch and every address that depends on undefined memory, so that it finds what leaks through
-//! time (Langley's *ctgrind*, 2010). Its errors are counted path by path. Controls leak on purpose, and must be caught.
-//! What is opened for everybody to see is no secret any more, and is marked so.
+//! Memcheck reports every branch and every address that depends on undefined memory, so that it finds what
+//! leaks through time (Langley's *ctgrind*, 2010). Its errors are counted path by path. Controls leak on
+//! purpose, and must be caught. What is opened for everybody to see is no secret any more, and is marked so.
 //!
 //! Under Valgrind, processors have no 512-bit registers: that kernel is not among those that run here.
 
@@ -24,7 +25,8 @@ use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 
-/// What memcheck is asked: numbers of `valgrind.h` and `memcheck.h`, which are part of their stable interface.
+/// What memcheck is asked: numbers of `valgrind.h` and `memcheck.h`, which are part of their stable
+/// interface.
 #[derive(Clone, Copy)]
 enum Request {
     RunningOnValgrind = 0x1001,
@@ -37,7 +39,8 @@ enum Request {
 fn ask(request: Request, start: usize, length: usize) -> usize {
     let arguments = [request as usize, start, length, 0, 0, 0];
     let mut answer = 0usize;
-    // SAFETY: the sequence is a no-operation that Valgrind recognises; it reads the arguments and writes one register.
+    // SAFETY: the sequence is a no-operation that Valgrind recognises; it reads the arguments and writes one
+    // register.
     unsafe {
         asm!(
             "rol rdi, 3",

@@ -1,5 +1,6 @@
-//! `cargo xtask bench masks`: how fast each kernel adds a mask to a vector, beside the `ctr` crate on its own and beside adding
-//! a vector that is already there, the bound that memory sets. Runs alternate, and the median is reported.
+//! `cargo xtask bench masks`: how fast each kernel adds a mask to a vector, beside the `ctr` crate on its own
+//! and beside adding a vector that is already there, the bound that memory sets. Runs alternate, and the
+//! median is reported.
 
 // A benchmark reads the clock.
 #![allow(clippy::disallowed_methods)]

@@ -1,5 +1,6 @@
-//! `cargo xtask bench sharing`: what a round's two shared keys cost, at 100 members, 16 custodians and 1,024 blocks unless
-//! other numbers are given: bytes of each party, and processor seconds of each step. Runs alternate, and medians are reported.
+//! `cargo xtask bench sharing`: what a round's two shared keys cost, at 100 members, 16 custodians and 1,024
+//! blocks unless other numbers are given: bytes of each party, and processor seconds of each step. Runs
+//! alternate, and medians are reported.
 
 // A benchmark reads the clock.
 #![allow(clippy::disallowed_methods)]

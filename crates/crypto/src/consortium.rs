@@ -10,23 +10,24 @@ use crate::sign::{SignatureBytes, SigningKey, verify};
 
 const TAG: &str = "cloister/v1/consortium-file";
 
-/// Why a consortium file is not accepted.
+/// Why a party rejects a consortium file.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum RefusedConsortium {
-    /// Not signed by the pinned governance key.
+    /// The pinned governance key has not signed it.
     #[error(
-        "the consortium file is not signed by the governance key {key} that this party pinned; get the file from your consortium again"
+        "the consortium file is not signed by the governance key {key} that this party pinned; get the file and its signature from \
+         your consortium again"
     )]
     Signature {
         /// The pinned key.
         key: PublicBytes,
     },
-    /// Signed, but it breaks a rule.
+    /// It is signed, but it breaks a rule.
     #[error(transparent)]
     Rules(#[from] ConsortiumError),
 }
 
-/// A consortium file whose signature and rules were checked, and its digest, the epoch.
+/// A consortium file whose signature and rules were checked, and its digest, which names the epoch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Epoch {
     consortium: Consortium,
@@ -37,7 +38,8 @@ impl Epoch {
     /// Accepts a file that the pinned governance key signed.
     ///
     /// # Errors
-    /// A signature that does not fit, before anything in the file is read; then the file's first broken rule.
+    /// A signature that does not fit, which is checked before anything in the file is read; then the first
+    /// rule that the file breaks.
     pub fn accept(
         text: &str,
         signature: &SignatureBytes,

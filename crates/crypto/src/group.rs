@@ -15,12 +15,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::hash::wide;
 
-/// Bytes that are no canonical, non-identity element of the group.
+/// The bytes are not a canonical element of the group, or they are the identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("the bytes are no canonical ristretto255 element other than the identity")]
+#[error("the bytes are not a canonical ristretto255 element other than the identity")]
 pub struct BadElement;
 
-/// A proof that does not fit its statement.
+/// The proof does not fit its statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the proof does not fit its statement")]
 pub struct BadProof;
@@ -30,14 +30,14 @@ pub struct BadProof;
 pub struct ScalarSecret(Scalar);
 
 impl ScalarSecret {
-    /// A fresh secret.
+    /// A new secret.
     pub fn random(random: &mut impl CryptoRng) -> Self {
         let mut bytes = Zeroizing::new([0; 64]);
         random.fill_bytes(bytes.as_mut());
         Self(Scalar::from_bytes_mod_order_wide(&bytes))
     }
 
-    /// Reads a revealed secret; `None` when the bytes are not canonical.
+    /// Reads a revealed secret; `None` if the bytes are not canonical.
     pub fn from_revealed(bytes: [u8; 32]) -> Option<Self> {
         Option::from(Scalar::from_canonical_bytes(bytes)).map(Self)
     }
@@ -76,7 +76,7 @@ impl fmt::Debug for ScalarSecret {
     }
 }
 
-/// A shared Diffie–Hellman element; input to a key derivation and nothing else.
+/// A shared Diffie–Hellman element. It is input to a key derivation, and nothing else.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct AgreedSecret(CompressedRistretto);
 
@@ -92,7 +92,7 @@ impl fmt::Debug for AgreedSecret {
     }
 }
 
-/// A public element, decoded once.
+/// A public element of the group, with its encoding, so that it is decoded once only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Element {
     point: RistrettoPoint,
@@ -114,7 +114,8 @@ impl Element {
         (!point.is_identity()).then(|| Self::with_bytes(point))
     }
 
-    /// The element of a point that is not the identity but with a probability of 2⁻²⁵²: a secret is not looked at.
+    /// The element of a point that is the identity only with a probability of 2⁻²⁵². It is not checked,
+    /// because the check would take a time that depends on a secret.
     pub(crate) fn with_bytes(point: RistrettoPoint) -> Self {
         Self { point, bytes: point.compress().to_bytes() }
     }
@@ -159,11 +160,16 @@ pub(crate) fn prove_knowledge_with(
 pub fn verify_knowledge(element: &Element, context: &[u8], proof: &KnowledgeProof) -> Result<(), BadProof> {
     let (commitment, response) = halves(proof);
     let commitment = Element::decode(commitment).map_err(|_| BadProof)?;
-    let response: Scalar = Option::from(Scalar::from_canonical_bytes(response)).ok_or(BadProof)?;
+    let response = canonical_scalar(response)?;
     let challenge = knowledge_challenge(element, &commitment, context);
     let expected =
         RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &element.point, &response);
     if expected == commitment.point { Ok(()) } else { Err(BadProof) }
+}
+
+/// A scalar of a proof. Only its canonical bytes are accepted, so that a proof has one encoding.
+fn canonical_scalar(bytes: [u8; 32]) -> Result<Scalar, BadProof> {
+    Option::from(Scalar::from_canonical_bytes(bytes)).ok_or(BadProof)
 }
 
 fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) -> Scalar {
@@ -174,11 +180,12 @@ fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) 
 /// A proof that one secret stands behind two elements: challenge ‖ response.
 pub type AgreementProof = [u8; 64];
 
-/// Gives away what `secret` agrees on with `public`, with a proof that it is that (Chaum and Pedersen 1992, made
-/// non-interactive), bound to `context` (`MASK-13`).
+/// Reveals the element on which `secret` and `public` agree, with a proof that it is that element (Chaum and
+/// Pedersen 1992, made non-interactive), bound to `context` (`MASK-13`).
 ///
 /// # Leakage
-/// Whoever sees it can compute what was derived from this one agreement; nothing else of the secret.
+/// A party that sees it can compute everything that was derived from this one agreement. It learns nothing
+/// else about the secret.
 pub fn prove_agreement(
     secret: &ScalarSecret,
     public: &Element,
@@ -202,7 +209,8 @@ pub(crate) fn prove_agreement_with(
     (agreed.bytes, join(challenge.to_bytes(), response.to_bytes()))
 }
 
-/// Checks that `agreed` is what the holder of `own` and `public` agree on, and gives it for a derivation.
+/// Checks that `agreed` is the element on which the holder of `prover` and the holder of `public` agree, and
+/// returns it for a derivation.
 ///
 /// # Errors
 /// [`BadProof`].
@@ -210,7 +218,7 @@ pub(crate) fn prove_agreement_with(
 /// # Timing
 /// Variable; everything here is public.
 pub fn verify_agreement(
-    own: &Element,
+    prover: &Element,
     public: &Element,
     agreed: [u8; 32],
     context: &[u8],
@@ -218,12 +226,11 @@ pub fn verify_agreement(
 ) -> Result<AgreedSecret, BadProof> {
     let agreed = Element::decode(agreed).map_err(|_| BadProof)?;
     let (challenge, response) = halves(proof);
-    let scalar = |bytes| Option::<Scalar>::from(Scalar::from_canonical_bytes(bytes)).ok_or(BadProof);
-    let (challenge, response) = (scalar(challenge)?, scalar(response)?);
-    let first = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &own.point, &response);
+    let (challenge, response) = (canonical_scalar(challenge)?, canonical_scalar(response)?);
+    let first = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &prover.point, &response);
     let second = public.point * response - agreed.point * challenge;
     let commitments = [Element::with_bytes(first), Element::with_bytes(second)];
-    if agreement_challenge(&[*own, *public, agreed], &commitments, context) != challenge {
+    if agreement_challenge(&[*prover, *public, agreed], &commitments, context) != challenge {
         return Err(BadProof);
     }
     Ok(AgreedSecret(CompressedRistretto(agreed.bytes)))
@@ -284,8 +291,9 @@ mod tests {
         let mut random = ChaCha20Rng::seed_from_u64(5);
         let (ours, theirs) = (ScalarSecret::random(&mut random), ScalarSecret::random(&mut random));
         let (agreed, proof) = prove_agreement(&ours, &theirs.public(), b"context", &mut random);
-        let verify = |own: &Element, agreed, context: &[u8], proof: &AgreementProof| {
-            verify_agreement(own, &theirs.public(), agreed, context, proof).map(|agreed| *agreed.as_bytes())
+        let verify = |prover: &Element, agreed, context: &[u8], proof: &AgreementProof| {
+            let verified = verify_agreement(prover, &theirs.public(), agreed, context, proof);
+            verified.map(|agreed| *agreed.as_bytes())
         };
         let expected = *ours.agree(&theirs.public()).as_bytes();
         assert_eq!(verify(&ours.public(), agreed, b"context", &proof), Ok(expected));

@@ -48,7 +48,8 @@ impl Domain {
     }
 }
 
-/// `SHA-256(len(tag):u8 ‖ tag ‖ parts…)`. Parts are fixed-width or last, so that their borders are unambiguous.
+/// `SHA-256(len(tag):u8 ‖ tag ‖ parts…)`. All parts but the last must have a fixed length, so that their
+/// borders are unambiguous.
 pub fn digest(domain: Domain, parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     let tag = domain.tag();
@@ -60,13 +61,15 @@ pub fn digest(domain: Domain, parts: &[&[u8]]) -> Digest {
     Digest(into_array(context.finish().as_ref()))
 }
 
-/// The seed of the projections that sketches for a task are made with (`PLAN-15`). As it follows from the task, nobody can choose
-/// another one in another round, and collect directions of one member's update.
+/// The seed of the projections with which sketches for a task are made (`PLAN-15`). It follows from the task,
+/// so that no coordinator can choose another one in each round and collect further projections of one
+/// member's update.
 pub fn projection_seed(task: Digest) -> Digest {
     digest(Domain::Projection, &[&task.0])
 }
 
-/// SHA-512 over parts, for scalars that must be uniform.
+/// SHA-512 over parts. A scalar that must be uniform needs 64 bytes: reducing 32 bytes would favour small
+/// scalars.
 pub(crate) fn wide(tag: &[u8], parts: &[&[u8]]) -> [u8; 64] {
     let mut context = Context::new(&SHA512);
     context.update(&[tag.len() as u8]);
@@ -77,7 +80,7 @@ pub(crate) fn wide(tag: &[u8], parts: &[&[u8]]) -> [u8; 64] {
     into_array(context.finish().as_ref())
 }
 
-/// Plain SHA-256 over parts, for RFC 6962 trees, which bring their own domain bytes.
+/// SHA-256 over parts without a tag, for RFC 6962 trees, whose hashes have domain bytes already.
 pub(crate) fn plain(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {
@@ -104,7 +107,8 @@ mod tests {
         assert_ne!(digest(Domain::Body, &[b"abc"]), digest(Domain::Epoch, &[b"abc"]));
     }
 
-    /// PLAN-15: the expected value is that of `(printf '\x16cloister/v1/projection'; printf '\x07%.0s' {1..32}) | sha256sum`.
+    /// PLAN-15: the expected value is that of `(printf '\x16cloister/v1/projection'; printf '\x07%.0s'
+    /// {1..32}) | sha256sum`.
     #[test]
     fn a_task_has_one_projection() {
         let expected = "1e022232bb3f4d696c4c69c91fe1234ffbc159aaf076860295ea11c13b64ce9d";

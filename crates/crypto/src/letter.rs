@@ -1,8 +1,10 @@
-//! Sealed letters: what a dealer sends one custodian through the coordinator, readable by that custodian alone.
+//! Sealed letters: what a dealer sends one custodian through the coordinator, readable by that custodian
+//! alone.
 //!
 //! Construction: ECIES over ristretto255: an ephemeral key, HKDF-SHA512 (RFC 5869), AES-256-GCM with a zero
-//! nonce, as every key encrypts once (`MASK-12`). Given: confidentiality and integrity against everyone but the custodian
-//! and the dealer. Not given: the dealer's identity; the announcement's signature covers the letter's hash.
+//! nonce, as every key encrypts once (`MASK-12`). Given: confidentiality and integrity against everyone but
+//! the custodian and the dealer. Not given: the dealer's identity; the announcement's signature covers the
+//! letter's hash.
 
 use cloister_params::rule;
 use rand_core::CryptoRng;
@@ -17,10 +19,10 @@ use crate::group::{
 use crate::hash::wide;
 use crate::mask::derive;
 
-/// Bytes that a sealed letter is longer than its content: the ephemeral key, its proof and the tag.
+/// By how many bytes a sealed letter is longer than its content: the ephemeral key, its proof and the tag.
 pub const OVERHEAD: usize = 32 + 64 + 16;
 
-/// A letter that cannot be opened: made for somebody else, in another context, or damaged.
+/// The letter cannot be opened: it was made for another recipient or in another context, or it is damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the letter cannot be opened with this key in this context")]
 pub struct BadLetter;
@@ -58,15 +60,15 @@ pub fn open(
 pub struct LetterEvidence {
     /// The Diffie–Hellman element of the letter's ephemeral key and the receiving key.
     pub agreed: [u8; 32],
-    /// That it is that.
+    /// The proof that it is this element.
     pub proof: AgreementProof,
 }
 
 /// Shows what one letter holds to everybody (`MASK-13`).
 ///
 /// # Errors
-/// [`BadLetter`], when the letter has no ephemeral key with a proof for this context: that needs no evidence, and
-/// showing it could open somebody else's letter.
+/// [`BadLetter`] if the letter has no ephemeral key with a proof for this context. Everybody sees that
+/// without evidence, and evidence could open another dealer's letter, from which the key was copied.
 ///
 /// # Leakage
 /// This letter's content, and no other's.
@@ -84,8 +86,8 @@ pub fn expose(
 /// Opens a letter with a custodian's evidence.
 ///
 /// # Errors
-/// [`BadProof`] when the evidence is not about this letter and this receiving key. Otherwise what opening gives,
-/// which may be [`BadLetter`].
+/// [`BadProof`] if the evidence is not about this letter and this receiving key. Otherwise the result of
+/// opening it, which may be [`BadLetter`].
 pub fn open_exposed(
     letter: &[u8],
     recipient: &Element,
@@ -97,8 +99,9 @@ pub fn open_exposed(
     Ok(decrypt(&agreed, &ephemeral, recipient, sealed, context))
 }
 
-/// The ephemeral key and what is sealed, once the proof shows that whoever made this letter for this context made
-/// the key: a key that was taken from another letter is not opened, and never shown (`MASK-13`).
+/// The ephemeral key and the sealed content, after the proof has shown that the key was made for this
+/// context. A key that was copied from another letter is rejected, so that its agreement is never revealed
+/// (`MASK-13`).
 fn parts<'a>(letter: &'a [u8], context: &[u8]) -> Result<(Element, &'a [u8]), BadLetter> {
     let (ephemeral, rest) = letter.split_first_chunk::<32>().ok_or(BadLetter)?;
     let (proof, sealed) = rest.split_first_chunk::<64>().ok_or(BadLetter)?;
@@ -109,7 +112,8 @@ fn parts<'a>(letter: &'a [u8], context: &[u8]) -> Result<(Element, &'a [u8]), Ba
     Ok((ephemeral, sealed))
 }
 
-/// A Schnorr proof of the ephemeral scalar, whose nonce is derived, as the scalar is used for one letter alone.
+/// A Schnorr proof of knowledge of the ephemeral scalar. Its nonce is derived from the scalar, which is used
+/// for one letter only.
 fn prove_ephemeral(ephemeral: &ScalarSecret, context: &[u8]) -> KnowledgeProof {
     let nonce = wide(b"cloister/v1/letter-nonce", &[ephemeral.reveal().as_ref(), context]);
     prove_knowledge_with(ephemeral, &ScalarSecret::from_wide(&nonce), &ephemeral_context(context))

@@ -1,9 +1,9 @@
 //! Masks: a key for each pair and for each self mask of a block, expanded to words of the ring.
 //!
-//! Construction: Bonawitz et al. 2017, section 4 (double masking), with a key for each block so that a block can
-//! be opened alone; HKDF-SHA512 over the Diffie–Hellman element or the seed with the full context (`MASK-03`,
-//! `MASK-04`), AES-128-CTR as the generator (`MASK-05`). Given: an upload is uniform to whoever lacks one of its
-//! keys. Not given: anything about a member all of whose companions collude.
+//! Construction: Bonawitz et al. 2017, section 4 (double masking), with a key for each block so that a block
+//! can be opened alone; HKDF-SHA512 over the Diffie–Hellman element or the seed with the full context
+//! (`MASK-03`, `MASK-04`), AES-128-CTR as the generator (`MASK-05`). Given: an upload is uniform for anybody
+//! who lacks one of its keys. Not given: anything about a member if all of its companions collude.
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use ring::hkdf::{HKDF_SHA512, KeyType, Salt};
@@ -44,7 +44,8 @@ enum Owner {
 }
 
 impl MaskContext {
-    /// `suite ‖ epoch ‖ plan ‖ manifest ‖ t:u64 ‖ b:u32 ‖ role:u8 ‖ lo:u32 ‖ hi:u32 ‖ w:u8 ‖ len:u64`, big-endian.
+    /// `suite ‖ epoch ‖ plan ‖ manifest ‖ t:u64 ‖ b:u32 ‖ role:u8 ‖ lo:u32 ‖ hi:u32 ‖ w:u8 ‖ len:u64`,
+    /// big-endian.
     fn encode(&self, owner: Owner) -> Vec<u8> {
         let (role, low, high) = match owner {
             Owner::SelfMask(party) => (0u8, party, party),
@@ -79,13 +80,15 @@ impl MaskContext {
 }
 
 impl Sign {
-    /// The sign that `own` gives the mask it shares with `other`.
-    pub fn of_pair(own: PartyId, other: PartyId) -> Self {
-        if own < other { Self::Plus } else { Self::Minus }
+    /// The sign with which `party` applies the mask that it shares with `other`. The two have opposite signs,
+    /// so that the mask cancels in their sum.
+    pub fn of_pair(party: PartyId, other: PartyId) -> Self {
+        if party < other { Self::Plus } else { Self::Minus }
     }
 }
 
-/// The key of one mask: an AES-128 key and an initial counter block. It expands once and is gone.
+/// The key of one mask: an AES-128 key and an initial counter block. It can be expanded once: [`Self::apply`]
+/// consumes it.
 #[derive(ZeroizeOnDrop)]
 pub struct MaskKey(Zeroizing<[u8; 32]>);
 

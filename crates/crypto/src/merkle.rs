@@ -1,6 +1,7 @@
-//! Merkle trees as RFC 6962 section 2.1 hashes them: leaves behind 0x00, nodes behind 0x01.
+//! Merkle trees with the hashes of RFC 6962, section 2.1: a leaf is hashed after the byte 0x00, a node after
+//! 0x01, so that no leaf can be taken for a node.
 //!
-//! Used for commitments of a member's secrets, for uploads, and for the log of a round.
+//! Used for uploads and for the log of a round.
 
 use cloister_params::id::Digest;
 
@@ -20,7 +21,7 @@ fn split(size: usize) -> usize {
     size.next_power_of_two() / 2
 }
 
-/// The root over leaf hashes; of none it is SHA-256 of nothing.
+/// The root over leaf hashes. Without leaves it is the SHA-256 of no bytes.
 pub fn root(leaves: &[Digest]) -> Digest {
     match leaves {
         [] => Digest(plain(&[])),
@@ -32,7 +33,7 @@ pub fn root(leaves: &[Digest]) -> Digest {
     }
 }
 
-/// The node above one or two of a level: the last node of an odd level stands for itself on the next.
+/// The node above one or two nodes of a level. The last node of a level with an odd number moves up as it is.
 fn parent(nodes: &[Digest]) -> Digest {
     match nodes {
         [left, right] => node_hash(*left, *right),
@@ -40,7 +41,8 @@ fn parent(nodes: &[Digest]) -> Digest {
     }
 }
 
-/// All nodes of a tree, so that each of many paths costs its length alone.
+/// All nodes of a tree. With them, each audit path takes time proportional to its length, and not to the
+/// tree's size.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tree {
     /// The leaves, then the nodes above them, up to the root.
@@ -58,17 +60,22 @@ impl Tree {
         Self { levels }
     }
 
-    /// The audit path of a leaf, from the leaf up; empty when there is no such leaf.
+    /// The audit path of a leaf, from the leaf up; empty if there is no such leaf.
     pub fn path(&self, index: usize) -> Vec<Digest> {
+        let mut path = Vec::new();
         if self.levels.first().is_none_or(|leaves| index >= leaves.len()) {
-            return Vec::new();
+            return path;
         }
-        let sibling = |(height, level): (usize, &Vec<Digest>)| level.get((index >> height) ^ 1).copied();
-        self.levels.iter().enumerate().filter_map(sibling).collect()
+        for (height, level) in self.levels.iter().enumerate() {
+            // A node that moved up without a sibling has none on this level.
+            path.extend(level.get((index >> height) ^ 1));
+        }
+        path
     }
 }
 
-/// Whether a path leads from a leaf hash at `index` of `size` leaves to the root (RFC 9162 section 2.1.3.2).
+/// Whether a path leads from the leaf hash at `index` of `size` leaves to the root (RFC 9162, section
+/// 2.1.3.2).
 pub fn verify(root: Digest, leaf: Digest, index: usize, size: usize, path: &[Digest]) -> bool {
     if index >= size {
         return false;

@@ -1,11 +1,11 @@
 //! Seeds of self masks: values of a pseudorandom function whose key a member shares among custodians.
 //!
-//! Construction: Naor, Pinkas and Reingold 1999: the seed of a block is the seed key times a base that hashing to the
-//! group gives (`MASK-14`); `threshold` custodians can make it from parts, each with its share of the key. Whoever
-//! reveals seeds proves with one proof for all of them that one secret made them, as in RFC 9497, section 2.2
-//! (`MASK-15`). Assumptions: decisional Diffie–Hellman in ristretto255, SHA-512 a random oracle. Given: revealed seeds
-//! say nothing of others, and nobody can show another value than the announced key makes. Not given: secrecy against a
-//! quantum adversary.
+//! Construction: Naor, Pinkas and Reingold 1999: the seed of a block is the seed key times a base that
+//! hashing to the group gives (`MASK-14`); `threshold` custodians can make it from parts, each with its share
+//! of the key. Whoever reveals seeds proves with one proof for all of them that one secret made them, as in
+//! RFC 9497, section 2.2 (`MASK-15`). Assumptions: decisional Diffie–Hellman in ristretto255, SHA-512 a
+//! random oracle. Given: revealed seeds say nothing of others, and nobody can show another value than the
+//! announced key makes. Not given: secrecy against a quantum adversary.
 
 use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::rule;
@@ -50,14 +50,14 @@ pub struct SeedBases {
     bases: Vec<Element>,
 }
 
-/// Revealed seeds, or parts of seeds, that are not what their dealer's commitments make them.
+/// Why revealed seeds, or parts of seeds, are rejected: they do not follow from their dealer's commitments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum BadSeeds {
-    /// No seed, a block twice or in another order, or a block that the plan lacks.
-    #[error("the list does not name blocks of the plan once each, ascending")]
+    /// No seed, a block twice or out of order, or a block that the plan does not have.
+    #[error("the list does not name blocks of the plan once each, in ascending order")]
     Blocks,
-    /// A seed that is no element of the group.
-    #[error("the seed of {0} is no canonical element of the group other than the identity")]
+    /// A seed that is not an element of the group.
+    #[error("the seed of {0} is not a canonical element of the group other than the identity")]
     Element(BlockId),
     /// A proof that does not fit.
     #[error("the proof does not show that the announced key made these seeds")]
@@ -65,7 +65,7 @@ pub enum BadSeeds {
 }
 
 impl SeedBases {
-    /// The bases of a plan with so many blocks.
+    /// The bases of a plan with this number of blocks.
     pub fn new(epoch: Digest, round: Round, plan: Digest, blocks: usize) -> Self {
         let place = [&epoch.0[..], &round.0.to_be_bytes(), &plan.0].concat();
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
@@ -73,7 +73,7 @@ impl SeedBases {
         Self { place, bases }
     }
 
-    /// The base of a block; `None` when the plan has no such block.
+    /// The base of a block; `None` if the plan does not have it.
     pub fn base(&self, block: BlockId) -> Option<&Element> {
         self.bases.get(block.0 as usize)
     }
@@ -81,7 +81,7 @@ impl SeedBases {
     /// The seed that a seed key makes for a block, or the part that a share of it makes.
     ///
     /// # Panics
-    /// When the plan has no such block.
+    /// If the plan does not have the block.
     pub fn seed(&self, secret: &ScalarSecret, block: BlockId) -> SeedSecret {
         SeedSecret::from(&self.element(secret, block))
     }
@@ -91,17 +91,19 @@ impl SeedBases {
         Element::with_bytes(base.point() * secret.scalar())
     }
 
-    /// Makes seeds of a dealer, or a custodian's parts of them, for blocks of the plan.
+    /// The seeds of a dealer, or a custodian's parts of them, for blocks of the plan.
     ///
     /// # Panics
-    /// As [`SeedBases::seed`].
+    /// As for [`SeedBases::seed`].
     pub fn seeds(&self, secret: &ScalarSecret, blocks: &[BlockId]) -> Vec<(BlockId, Element)> {
         blocks.iter().map(|block| (*block, self.element(secret, *block))).collect()
     }
 
-    /// Proves that one secret, of which everybody knows the public element, made these seeds: those of a dealer (`by` 0), or a
-    /// custodian's parts of them (`by` its number). The nonce is derived from the secret and all that is proved, so that the
-    /// same reveal has the same bytes.
+    /// Proves that one secret, whose public element everybody knows, made these seeds: those of a dealer
+    /// (`by` is 0), or a custodian's parts of them (`by` is its number).
+    ///
+    /// The nonce is derived from the secret and everything that is proved, so that the same reveal has the
+    /// same bytes, and a party that sends it again needs no memory of it.
     ///
     /// # Leakage
     /// Nothing beyond the seeds that are listed.
@@ -138,10 +140,10 @@ impl SeedBases {
         if !ascending || !known {
             return Err(BadSeeds::Blocks);
         }
-        let decode = |(block, seed): &(BlockId, [u8; 32])| {
-            Element::decode(*seed).map(|seed| (*block, seed)).map_err(|_| BadSeeds::Element(*block))
-        };
-        let seeds = listed.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut seeds = Vec::with_capacity(listed.len());
+        for (block, seed) in listed {
+            seeds.push((*block, Element::decode(*seed).map_err(|_| BadSeeds::Element(*block))?));
+        }
         if !rule::in_force("MASK-15") {
             return Ok(seeds);
         }
@@ -170,7 +172,9 @@ impl SeedBases {
         wide(b"cloister/v1/seed-batch", &parts)
     }
 
-    /// The weighted sums of the bases and of the seeds, whose blocks the plan has.
+    /// The weighted sums of the bases and of the seeds. One proof about the two sums covers all seeds,
+    /// because nobody can choose seeds by the weights, which are hashes of all of them. The plan must have
+    /// the blocks.
     fn composites(
         &self,
         transcript: &[u8; 64],
@@ -186,14 +190,14 @@ impl SeedBases {
     }
 }
 
-/// The base of a block, at a place that epoch, round and plan make.
+/// The base of a block. Epoch, round and plan make up its place, so that no base is used twice.
 fn base_of(place: &[u8], block: u32) -> Element {
     let hash = wide(b"cloister/v1/seed-base", &[place, &block.to_be_bytes()]);
     Element::from_point(RistrettoPoint::from_uniform_bytes(&hash))
         .expect("a hash gives the identity with a probability of 2⁻²⁵²")
 }
 
-/// The weight of a block's seed in the one proof for all of them.
+/// The weight of a block's seed in the one proof about all of them.
 fn batch_weight(transcript: &[u8; 64], block: BlockId) -> Scalar {
     Scalar::from_bytes_mod_order_wide(&wide(
         b"cloister/v1/seed-weight",
@@ -205,7 +209,7 @@ fn proof_context(transcript: &[u8; 64]) -> Vec<u8> {
     [b"cloister/v1/seeds", &transcript[..]].concat()
 }
 
-/// Makes seeds from the parts of custodians, which list the same blocks.
+/// Makes seeds from the parts of custodians, which must list the same blocks.
 ///
 /// # Errors
 /// Custodians that are not distinct, or parts that do not list the same blocks.
@@ -222,12 +226,13 @@ pub fn combine(
     if parts.iter().any(|(_, seeds)| !seeds.iter().map(|part| part.0).eq(blocks.iter().copied())) {
         return Err(CombineError::Holders);
     }
-    let seed = |(place, block): (usize, &BlockId)| {
+    let mut combined = Vec::with_capacity(blocks.len());
+    for (place, block) in blocks.into_iter().enumerate() {
         let points = parts.iter().map(|(_, seeds)| seeds[place].1.point());
         let point = RistrettoPoint::vartime_multiscalar_mul(&weights, points);
-        (*block, SeedSecret(point.compress().to_bytes()))
-    };
-    Ok(blocks.iter().enumerate().map(seed).collect())
+        combined.push((block, SeedSecret(point.compress().to_bytes())));
+    }
+    Ok(combined)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Shamir's secret sharing over the scalar field of ristretto255.
 //!
 //! Construction: Shamir 1979; the share of party `x` is the value at `x` of a random polynomial of degree
-//! `threshold - 1` whose value at 0 is the secret (`MASK-11`). Given: `threshold - 1` shares say nothing. Not given: that a
-//! dealer's shares lie on one polynomial, which [`crate::sharing`] checks.
+//! `threshold - 1` whose value at 0 is the secret (`MASK-11`). Given: `threshold - 1` shares say nothing. Not
+//! given: that a dealer's shares lie on one polynomial, which [`crate::sharing`] checks.
 
 use curve25519_dalek::scalar::Scalar;
 use thiserror::Error;
@@ -10,11 +10,11 @@ use zeroize::Zeroize;
 
 use crate::group::ScalarSecret;
 
-/// Shares that no secret can be computed from.
+/// Why no secret can be computed from some shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum CombineError {
     /// Fewer shares than the threshold.
-    #[error("{got} shares came; {threshold} open the secret")]
+    #[error("{got} shares were given; {threshold} open the secret")]
     TooFew {
         /// Shares given.
         got: usize,
@@ -24,15 +24,15 @@ pub enum CombineError {
     /// One holder twice, or a holder numbered 0.
     #[error("the shares are not of distinct, positively numbered holders")]
     Holders,
-    /// A share that is no scalar.
-    #[error("the share of holder {holder} is no canonical scalar")]
+    /// A share that is not a scalar.
+    #[error("the share of holder {holder} is not a canonical scalar")]
     NotCanonical {
-        /// Whose share.
+        /// The holder's number.
         holder: u32,
     },
 }
 
-/// A polynomial's value, its constant term first among the coefficients.
+/// The value of a polynomial at `x`, by Horner's rule. The constant term is the first coefficient.
 pub(crate) fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
     let x = Scalar::from(x);
     coefficients.iter().rev().fold(Scalar::ZERO, |value, coefficient| value * x + coefficient)
@@ -41,7 +41,7 @@ pub(crate) fn value_at(coefficients: &[Scalar], x: u32) -> Scalar {
 /// Recovers a secret from `threshold` or more shares by Lagrange interpolation at 0.
 ///
 /// # Errors
-/// See [`CombineError`]. Whether the result is the dealt secret is for the caller to check.
+/// See [`CombineError`]. The caller must check that the result is the dealt secret, by its public element.
 pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSecret, CombineError> {
     if shares.len() < threshold {
         return Err(CombineError::TooFew { got: shares.len(), threshold });
@@ -75,13 +75,12 @@ pub(crate) fn weights_at_zero(holders: &[u32]) -> Result<Vec<Scalar>, CombineErr
 /// The Lagrange weight of one holder at 0.
 fn weight_at_zero(holder: u32, holders: &[u32]) -> Scalar {
     let at = Scalar::from(holder);
-    let (numerator, denominator) = holders.iter().filter(|other| **other != holder).fold(
-        (Scalar::ONE, Scalar::ONE),
-        |(up, down), other| {
-            let other = Scalar::from(*other);
-            (up * other, down * (other - at))
-        },
-    );
+    let (mut numerator, mut denominator) = (Scalar::ONE, Scalar::ONE);
+    for other in holders.iter().filter(|other| **other != holder) {
+        let other = Scalar::from(*other);
+        numerator *= other;
+        denominator *= other - at;
+    }
     numerator * denominator.invert()
 }
 

@@ -1,9 +1,10 @@
 //! Keys that are shared among custodians so that everybody can check each share.
 //!
-//! Construction: Feldman 1987. A dealer commits to the coefficients of the polynomial that shares its key (`MASK-08`);
-//! from the commitments follows each holder's public share (`MASK-11`). Assumption: discrete logarithms in ristretto255
-//! are hard. Given: any `threshold` right shares make up the key whose public element is the first commitment. Not
-//! given: that the public element hides anything of the key beyond its discrete logarithm.
+//! Construction: Feldman 1987. A dealer commits to the coefficients of the polynomial that shares its key
+//! (`MASK-08`); from the commitments follows each holder's public share (`MASK-11`). Assumption: discrete
+//! logarithms in ristretto255 are hard. Given: any `threshold` right shares make up the key whose public
+//! element is the first commitment. Not given: that the public element hides anything of the key beyond its
+//! discrete logarithm.
 
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::rule;
@@ -87,28 +88,28 @@ impl SharingSecret {
     /// The share of one holder.
     ///
     /// # Panics
-    /// When the holder has the number 0, at which the polynomial has the key itself.
+    /// If the holder has the number 0, because the polynomial's value at 0 is the key.
     pub fn share_of(&self, holder: PartyId) -> ScalarSecret {
         assert!(holder.0 != 0, "the value at 0 is the key");
         ScalarSecret::from_scalar(value_at(&self.0, holder.0))
     }
 }
 
-/// Commitments that are no sharing of a key with this threshold.
+/// Why commitments are not a sharing of a key with this threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum BadCommitments {
-    /// Another number of commitments than shares are needed.
-    #[error("{got} commitments came; a key that {threshold} shares open has {threshold}")]
+    /// The number of commitments is not the number of shares that open the key.
+    #[error("{got} commitments were announced; a key that {threshold} shares open has {threshold}")]
     Number {
-        /// Commitments that came.
+        /// The number of commitments.
         got: usize,
         /// Shares that open the key.
         threshold: usize,
     },
-    /// A commitment that is no element of the group.
-    #[error("commitment {index} is no canonical element of the group other than the identity")]
+    /// A commitment that is not an element of the group.
+    #[error("commitment {index} is not a canonical element of the group other than the identity")]
     Element {
-        /// Its place.
+        /// The commitment's place, from 0.
         index: usize,
     },
 }
@@ -129,12 +130,12 @@ impl Commitments {
         if bytes.len() != threshold {
             return Err(BadCommitments::Number { got: bytes.len(), threshold });
         }
-        let decode = |(index, bytes): (usize, &[u8; 32])| {
-            Element::decode(*bytes).map_err(|_| BadCommitments::Element { index })
-        };
-        let mut elements = bytes.iter().enumerate().map(decode).collect::<Result<Vec<_>, _>>()?.into_iter();
-        let key = elements.next().ok_or(BadCommitments::Number { got: 0, threshold })?;
-        Ok(Self { key, others: elements.collect() })
+        let mut elements = Vec::with_capacity(bytes.len());
+        for (index, bytes) in bytes.iter().enumerate() {
+            elements.push(Element::decode(*bytes).map_err(|_| BadCommitments::Element { index })?);
+        }
+        let (key, others) = elements.split_first().ok_or(BadCommitments::Number { got: 0, threshold })?;
+        Ok(Self { key: *key, others: others.to_vec() })
     }
 
     /// The key's public element.
@@ -155,7 +156,8 @@ impl Commitments {
         Element::from_point(share)
     }
 
-    /// Whether a share is its holder's right one (`MASK-11`): its public share is what the commitments make it.
+    /// Whether a share is its holder's right one (`MASK-11`): its public share is what the commitments make
+    /// it.
     pub fn fits(&self, holder: PartyId, share: &ScalarSecret) -> bool {
         let fits = self.public_share(holder).is_some_and(|expected| share.public() == expected);
         fits || !rule::in_force("MASK-11")

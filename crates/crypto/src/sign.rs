@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// A signature's bytes.
 pub type SignatureBytes = [u8; 64];
 
-/// A signature that does not fit its key and message.
+/// The signature does not fit the key and the message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the signature does not fit the key and the message")]
 pub struct BadSignature;
@@ -20,7 +20,7 @@ pub struct BadSignature;
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
-    /// A fresh key and the 32 bytes to keep it by.
+    /// A new key, and the 32 bytes from which [`Self::from_seed`] makes it again.
     pub fn generate(random: &mut impl CryptoRng) -> (Self, Zeroizing<[u8; 32]>) {
         let mut seed = Zeroizing::new([0; 32]);
         random.fill_bytes(seed.as_mut());
@@ -39,7 +39,8 @@ impl SigningKey {
         PublicBytes(bytes)
     }
 
-    /// Signs `tag ‖ 0x00 ‖ message`; tags hold no zero byte.
+    /// Signs `tag ‖ 0x00 ‖ message`. Tags have no zero byte, so that a message signed for one purpose fits no
+    /// other.
     pub fn sign(&self, tag: &str, message: &[u8]) -> SignatureBytes {
         let mut bytes = [0; 64];
         bytes.copy_from_slice(self.0.sign(&tagged(tag, message)).as_ref());
@@ -56,7 +57,7 @@ impl fmt::Debug for SigningKey {
 /// Checks a signature over `tag ‖ 0x00 ‖ message`.
 ///
 /// # Errors
-/// [`BadSignature`], also for a key that is no curve point.
+/// [`BadSignature`], also for a key that is not a point of the curve.
 pub fn verify(
     key: PublicBytes,
     tag: &str,

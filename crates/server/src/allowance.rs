@@ -1,4 +1,5 @@
-//! How much of one party the journal takes in a round, so that nobody fills the coordinator's disk.
+//! How many bytes the journal accepts from one party in a round, so that no party can fill the coordinator's
+//! disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +7,20 @@ use cloister_params::id::PartyId;
 use cloister_params::plan::RoundSettings;
 use thiserror::Error;
 
-/// How often a party may send everything of a round: links are lost in the middle of uploads.
+/// How often a party may send everything of a round. An honest party sends parts again when its link is lost
+/// in an upload.
 const TIMES: u64 = 8;
 /// Bytes for everything but masked blocks: announcement, letters, votes, sketches.
 const BESIDE_BLOCKS: u64 = 64 << 20;
 /// Bytes of a coordinate in the widest ring.
 const WIDEST: u64 = 4;
 
-/// What a new link counts as: the coordinator keeps that a party came, and sends it the round so far.
+/// How many bytes a new link counts as: the journal records that the party came, and the party is sent the
+/// round so far.
 pub(crate) const NEW_LINK: usize = 64 << 10;
 
-/// The bytes of frames that each party may still send in a round: eight times all blocks in the widest ring and 64 MiB.
+/// How many bytes of frames each party may still send in a round: eight times all blocks in the widest ring
+/// and 64 MiB.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     most: u64,
@@ -24,9 +28,9 @@ pub(crate) struct Allowance {
     exceeded: BTreeSet<PartyId>,
 }
 
-/// A party sent more than a round needs of it.
+/// A party sent more than a round needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("it sent more than {most} bytes in one round, and is not heard before the next")]
+#[error("it sent more than {most} bytes in one round; further frames are rejected until the next round")]
 pub(crate) struct Exceeded {
     most: u64,
 }
@@ -34,19 +38,19 @@ pub(crate) struct Exceeded {
 impl Allowance {
     pub(crate) fn new(settings: &RoundSettings) -> Self {
         let blocks: u64 = settings.blocks.iter().map(|block| WIDEST * block.shape.length).sum();
-        let most = TIMES * (blocks + BESIDE_BLOCKS);
-        Self::of_bytes(most)
+        Self::with_bytes(TIMES * (blocks + BESIDE_BLOCKS))
     }
 
-    /// So many bytes for each party.
-    pub(crate) fn of_bytes(most: u64) -> Self {
+    /// This number of bytes for each party.
+    pub(crate) fn with_bytes(most: u64) -> Self {
         Self { most, taken: BTreeMap::new(), exceeded: BTreeSet::new() }
     }
 
-    /// Counts so many bytes of a party. Whoever once exceeded its allowance has none left (`ROUND-32`).
+    /// Counts bytes of a party (`ROUND-32`). A party that has exceeded its allowance has none left, also for
+    /// a smaller frame.
     ///
     /// # Errors
-    /// They are more than it has left.
+    /// The bytes are more than the party has left.
     pub(crate) fn take(&mut self, party: PartyId, bytes: usize) -> Result<(), Exceeded> {
         let taken = self.taken.entry(party).or_default();
         let next = taken.saturating_add(bytes as u64);
@@ -58,7 +62,7 @@ impl Allowance {
         Ok(())
     }
 
-    /// The next round begins.
+    /// Gives every party its whole allowance again, for the next round.
     pub(crate) fn renew(&mut self) {
         self.taken.clear();
         self.exceeded.clear();
@@ -72,7 +76,7 @@ mod tests {
     /// ROUND-27, ROUND-32
     #[test]
     fn one_party_cannot_fill_the_disk_nor_use_up_what_another_may_send() {
-        let mut allowance = Allowance::of_bytes(10);
+        let mut allowance = Allowance::with_bytes(10);
         let (one, other) = (PartyId(1), PartyId(2));
         assert_eq!(allowance.take(one, 9), Ok(()));
         assert_eq!(allowance.take(one, 1), Ok(()), "control: up to the last byte");

@@ -1,4 +1,4 @@
-//! What a coordinator is started with, and what it tells of.
+//! What a coordinator is started with, and the events that it reports.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,57 +16,58 @@ use cloister_transport::{AcceptError, Identity, TransportSettings};
 /// Everything that a coordinator needs, loaded and checked.
 #[derive(Debug)]
 pub struct ServerConfig {
-    /// The consortium.
+    /// The consortium, from the file that the governance key signed.
     pub epoch: Arc<Epoch>,
-    /// The coordinator's signing key.
+    /// The coordinator's signing key. The consortium file has its public key.
     pub signing_key: Arc<SigningKey>,
-    /// Its TLS identity.
+    /// The coordinator's TLS identity. The consortium file has its certificate's fingerprint.
     pub identity: Identity,
-    /// Where to listen.
+    /// The UDP address at which to listen; port 0 chooses a free port.
     pub listen: SocketAddr,
-    /// What each round does.
+    /// What each round does; the consortium agrees on it.
     pub settings: RoundSettings,
-    /// The model that the epoch starts from.
+    /// The model from which the epoch starts.
     pub model: Model,
-    /// Rounds to run in the epoch, those before a restart included.
+    /// How many rounds with sums the epoch has, those before a restart included.
     pub num_rounds: u64,
-    /// Members that must be connected before the first round starts.
+    /// How many members must be connected before the first round starts.
     pub min_available_nodes: usize,
-    /// How long to wait for them.
+    /// How long to wait for these members before the first round.
     pub start_within: Duration,
-    /// How long a party that lost its link is waited for.
+    /// How long to wait for a party that lost its link, before the round treats it as a dropout.
     pub reconnect_within: Duration,
-    /// Limits of links.
+    /// The settings of links.
     pub transport: TransportSettings,
-    /// Where logs and the model are written.
+    /// The folder for journal, logs, ledgers and the model. No other coordinator may use it.
     pub folder: PathBuf,
 }
 
 /// What happened, for people and programs that watch.
 #[derive(Debug)]
 pub enum ServerEvent {
-    /// The port is open.
+    /// The coordinator listens at this address.
     Listening(SocketAddr),
-    /// An earlier run of this program left a journal, from which this one goes on.
+    /// The coordinator was restored from the journal of an earlier run.
     Resumed {
         /// Rounds with sums so far.
         closed_rounds: u64,
-        /// Whether a round is under way.
+        /// Whether a round is in progress.
         in_round: bool,
-        /// Bytes at the journal's end that a power cut tore off.
+        /// Bytes at the journal's end that a power cut left incomplete. They were removed.
         torn: usize,
     },
     /// A party is connected.
     Connected(PartyId),
-    /// A party's link ended.
+    /// A party's link ended, with the reason.
     Disconnected(PartyId, String),
-    /// A peer was not let in.
+    /// A peer was rejected during its handshake.
     PeerRefused(AcceptError),
-    /// A frame broke a rule.
+    /// A party's frame broke a rule. It changed nothing.
     Fault(PartyId, String),
-    /// A frame came late, early or again, as after a restart; it changed nothing, and is nobody's fault.
-    NotAwaited(PartyId, String),
-    /// Something of the round.
+    /// A frame was unexpected: it came late, early or twice, as after a restart. It changed nothing, and is
+    /// nobody's fault.
+    Unexpected(PartyId, String),
+    /// Something happened in the round.
     Round(Event),
     /// A round ended.
     Ended(Box<RoundReport>),

@@ -13,12 +13,12 @@ use thiserror::Error;
 
 use crate::journal::RoundJournalError;
 
-/// Parties that take no part in a round, each with its reason; there is at least one.
+/// Parties that do not take part in a round, each with the reason that it sent; there is at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusals(BTreeMap<PartyId, String>);
 
 impl Refusals {
-    /// None, if nobody refused.
+    /// `None` if nobody refused.
     pub(crate) fn new(refusals: &BTreeMap<PartyId, String>) -> Option<Self> {
         (!refusals.is_empty()).then(|| Self(refusals.clone()))
     }
@@ -26,8 +26,8 @@ impl Refusals {
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told: Vec<String> = self.0.iter().map(|(party, why)| format!("{party} ({why})")).collect();
-        f.write_str(&told.join(", "))
+        let reasons: Vec<String> = self.0.iter().map(|(party, why)| format!("{party} ({why})")).collect();
+        f.write_str(&reasons.join(", "))
     }
 }
 
@@ -37,7 +37,7 @@ pub enum ServerError {
     /// The consortium file lists one certificate twice.
     #[error(transparent)]
     Roster(#[from] RosterError),
-    /// The port cannot be opened.
+    /// The coordinator cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// Files cannot be written, or the socket is gone.
@@ -45,79 +45,82 @@ pub enum ServerError {
     Io {
         /// What was tried.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] RoundJournalError),
-    /// The account of what rounds released cannot be kept.
+    /// The ledgers of what rounds released cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The journal is not what a coordinator of this epoch left.
-    #[error("the journal in {folder} does not make a coordinator: {why}; start a new epoch in a new folder")]
+    /// No coordinator of this epoch wrote this journal.
+    #[error(
+        "the coordinator cannot be restored from the journal in {folder}: {why}; start a new epoch in a new folder"
+    )]
     Resume {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong.
+        /// Why not.
         why: Box<RestoreError>,
     },
-    /// Too few members came.
+    /// Too few members connected in time.
     #[error(
-        "{got} of the {wanted} awaited members are connected after {seconds} s; start the others, or lower min_available_nodes"
+        "{got} of {wanted} members are connected after {seconds} s; start the others, or lower min_available_nodes"
     )]
     TooFewMembers {
         /// Connected members.
         got: usize,
-        /// The members that were waited for.
+        /// How many members must be connected.
         wanted: usize,
-        /// How long.
+        /// How long the coordinator waited, in seconds.
         seconds: u64,
     },
-    /// The round cannot go on.
+    /// Custodians are missing, so that the round cannot continue.
     #[error(
-        "the round cannot go on: {0}; it has no sum. Once they are back, start this program again with the same --data: the round goes on where it stopped"
+        "the round cannot continue: {0}; it has no sum. When the missing parties are back, start this program again with the same \
+         --data: the round continues where it stopped"
     )]
     QuorumLost(&'static str),
-    /// The folder was restored from an old copy.
+    /// The folder is an old copy.
     #[error(
         "{folder} is an older copy of the coordinator's folder: {custodians} custodians know how {round} ended, which it does \
-         not have. Restore the newest copy of it and start this program again; without one, go on in a new folder with a \
+         not have. Restore the newest copy of it and start this program again; without one, continue in a new folder with a \
          consortium file of another epoch"
     )]
     Outdated {
         /// The folder.
         folder: PathBuf,
-        /// How many custodians say so.
+        /// How many custodians know of it.
         custodians: usize,
-        /// A round that ended.
+        /// A round that has ended.
         round: Round,
     },
-    /// Signatures are missing of parties that said why they take no part.
+    /// Custodians are missing, and some parties sent why they do not take part.
     #[error(
-        "the round cannot go on: {why}; it has no sum. These take no part in it: {refusals}. If it is the settings that they \
-         refuse, agree on others; then, or once they are back, start this program again with the same --data"
+        "the round cannot continue: {why}; it has no sum. These parties do not take part: {refusals}. If they refuse the settings, \
+         agree on others. Then, or when the parties are back, start this program again with the same --data"
     )]
     RefusedWithoutQuorum {
         /// What is missing.
         why: &'static str,
-        /// Who refused.
+        /// The parties that refused.
         refusals: Refusals,
     },
     /// So many members refused that no round reaches the floor.
     #[error(
-        "{rounds} rounds in a row ended without a sum, as the members that are left do not reach the floor. These take no \
-         part: {refusals}. Agree with them on settings that their policies admit, and start this program again with the \
+        "{rounds} rounds in a row ended without a sum, because the remaining members do not reach the floor. These parties do not \
+         take part: {refusals}. Agree with them on settings that their policies admit, and start this program again with the \
          same --data"
     )]
     Refused {
         /// Rounds without a sum.
         rounds: u64,
-        /// Who refused.
+        /// The parties that refused.
         refusals: Refusals,
     },
-    /// The coordinator's own settings make no valid plan.
-    #[error("the round settings make no valid plan: {0}")]
+    /// The coordinator's own settings do not make a valid plan.
+    #[error("the round settings do not make a valid plan: {0}")]
     InvalidPlan(String),
     /// Every round ended without a sum.
     #[error("{0} rounds in a row ended without a sum; too few members announced or uploaded in time")]
@@ -136,14 +139,14 @@ mod tests {
             (PartyId(5), "local training failed".to_owned()),
         ]);
         let refusals = Refusals::new(&refused).expect("two refused");
-        let told = ServerError::Refused { rounds: 3, refusals: refusals.clone() }.to_string();
+        let text = ServerError::Refused { rounds: 3, refusals: refusals.clone() }.to_string();
         for (party, why) in &refused {
-            assert!(told.contains(&format!("{party} ({why})")), "{told}");
+            assert!(text.contains(&format!("{party} ({why})")), "{text}");
         }
-        let told = ServerError::RefusedWithoutQuorum { why: "signatures are missing", refusals }.to_string();
+        let text = ServerError::RefusedWithoutQuorum { why: "signatures are missing", refusals }.to_string();
         assert!(
-            told.contains("signatures are missing") && told.contains("(local training failed)"),
-            "{told}"
+            text.contains("signatures are missing") && text.contains("(local training failed)"),
+            "{text}"
         );
     }
 }

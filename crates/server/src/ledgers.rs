@@ -1,9 +1,9 @@
-//! The coordinator's own account of what rounds released, for whoever watches over a consortium without any hospital's files
+//! The coordinator's own ledgers of what rounds released, for an auditor who has no hospital's files
 //! (`PRIV-13`).
 //!
-//! It follows from each round's plan, seals and closing, which the log has. A ledger counts what a hospital released that contributed
-//! to every round; there is one for each unit of privacy, as the hospitals' policies choose theirs. It keeps no budget: that
-//! is each hospital's own.
+//! They follow from each round's plan, seals and closing, which the log has. A ledger counts what a hospital
+//! released that contributed to every round. There is one for each unit of privacy, because each hospital's
+//! policy chooses its unit. These ledgers have no budget: each hospital has its own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,9 +19,9 @@ use cloister_protocol::statement::body_digest;
 use cloister_transcript::EntryKind;
 use cloister_wire::codec;
 use cloister_wire::message::Ending;
-use cloister_wire::statement::ManifestCohort;
 
-/// Writes what a round released into both ledgers of the folder. The same round again changes nothing.
+/// Writes what a round released into both ledgers of the folder. Writing the same round again changes
+/// nothing.
 pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> Result<(), LedgerError> {
     let plan = report.log.entries().iter().find(|entry| entry.kind == EntryKind::Plan);
     let Some(plan) = plan.and_then(|entry| codec::decode::<RoundPlan>(&entry.body).ok()) else {
@@ -40,8 +40,8 @@ pub(crate) fn record(folder: &Path, consortium: &str, report: &RoundReport) -> R
     Ok(())
 }
 
-/// Charges a round that somebody announced in, unless it is the last charge's contribution sent again after an abort, which
-/// started from the same model (`PRIV-03`).
+/// Charges a round in which somebody announced. A contribution that was sent again after an abort, which
+/// starts from the same model, is not charged again (`PRIV-03`).
 fn charge(
     ledger: &mut Ledger,
     plan: &RoundPlan,
@@ -62,14 +62,15 @@ fn charge(
     Ok(())
 }
 
-/// The opened blocks, each with how many members are in its sum.
+/// The opened blocks, each with the number of members in its sum.
 fn opened(report: &RoundReport) -> Vec<(BlockId, u32)> {
     let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
-    let cohorts = report.cohorts.iter().filter(|cohort| report.opened.contains(&cohort.block));
-    let present = |cohort: &ManifestCohort| {
-        cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).count() as u32
-    };
-    cohorts.map(|cohort| (cohort.block, present(cohort))).collect()
+    let mut opened = Vec::new();
+    for cohort in report.cohorts.iter().filter(|cohort| report.opened.contains(&cohort.block)) {
+        let members = cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).count();
+        opened.push((cohort.block, members as u32));
+    }
+    opened
 }
 
 #[cfg(test)]
@@ -91,7 +92,7 @@ mod tests {
         folder
     }
 
-    fn of_unit(folder: &Path, unit: &str) -> History {
+    fn read_ledger(folder: &Path, unit: &str) -> History {
         History::read(&folder.join(format!("privacy-ledger-{unit}"))).expect("a sound ledger")
     }
 
@@ -107,7 +108,7 @@ mod tests {
             record(&folder, "test", report).expect("writable");
         }
         for unit in ["record", "member"] {
-            let history = of_unit(&folder, unit);
+            let history = read_ledger(&folder, unit);
             assert_eq!(history.charges.len(), 2, "the same round again changes nothing");
             let released: Vec<Released> =
                 history.charges[0].releases.iter().map(|release| release.released).collect();
@@ -121,16 +122,14 @@ mod tests {
                 "3 was lost in its upload"
             );
         }
-        let member = of_unit(&folder, "member").closed[1].clone().expect("it closed");
-        let own = &cluster.closed[&PartyId(1)];
-        assert_eq!((own.0, member.closing), (member.closing, own.0), "a member knows the same closing");
-        let summed: Vec<(BlockId, u32)> = opened(&second)
-            .into_iter()
-            .filter(|(block, _)| own.1.iter().any(|(own, _)| own == block))
-            .collect();
+        let ledger = read_ledger(&folder, "member").closed[1].clone().expect("it closed");
+        let (closing, seen_by_member) = &cluster.closed[&PartyId(1)];
+        assert_eq!(ledger.closing, *closing, "a member knows the same closing");
+        let mut summed = opened(&second);
+        summed.retain(|(block, _)| seen_by_member.iter().any(|(seen, _)| seen == block));
         assert!(
-            !summed.is_empty() && summed == own.1,
-            "and the same numbers of members: {summed:?}, {own:?}"
+            !summed.is_empty() && summed == *seen_by_member,
+            "and the same numbers of members: {summed:?}, {seen_by_member:?}"
         );
         std::fs::remove_dir_all(folder).expect("it was written");
     }
@@ -149,7 +148,7 @@ mod tests {
         for report in [&report, &again] {
             record(&folder, "test", report).expect("writable");
         }
-        let history = of_unit(&folder, "member");
+        let history = read_ledger(&folder, "member");
         assert_eq!((history.charges.len(), history.closed.as_slice()), (1, &[None][..]));
         std::fs::remove_dir_all(folder).expect("it was written");
     }

@@ -1,4 +1,5 @@
-//! What waits for a link's writer: as much as a round honestly has for one party, and not more (`ROUND-32`).
+//! What waits for a link's writer: as much as an honest party may have to be sent in a round, and not more
+//! (`ROUND-32`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,8 @@ use tokio::sync::mpsc;
 
 /// Bytes of a coordinate in the widest ring, and in a model.
 const WIDEST: u64 = 4;
-/// Times the model that are sent to one party: parameters and sums, and both again while it is a round behind.
+/// How many models' worth of bytes may be sent to one party: parameters and sums, and both again if it is a
+/// round behind.
 const MODELS: u64 = 4;
 /// Bytes of one member's announcement, letter, late sketches, reveals and paths, for each block.
 const BYTES_OF_A_BLOCK: u64 = 4 << 10;
@@ -20,29 +22,30 @@ const BYTES_OF_A_BLOCK: u64 = 4 << 10;
 const BYTES_OF_A_MEMBER: u64 = 64 << 10;
 /// Messages that are as long as a message may be: plan, manifest, proposals, ending.
 const LONG_MESSAGES: u64 = 8;
-/// Bytes that a waiting frame takes beside its own.
+/// Bytes of memory that a waiting frame takes in addition to its own, so that many empty frames count too.
 const OVERHEAD: u64 = 64;
 
-/// The most bytes that wait for one party. A custodian that recomputes all sums gets every member's masked blocks at once, so
-/// that much has to wait; what more waits is of earlier rounds, and its reader does not read.
+/// The most bytes that may wait for one party. A custodian that recomputes all sums is sent every member's
+/// masked blocks at once, so that this much must be able to wait. If more waits, some of it is from earlier
+/// rounds, and the party does not read.
 pub(crate) fn most_waiting(settings: &RoundSettings, members: usize) -> u64 {
     let (members, blocks) = (members as u64, settings.blocks.len() as u64);
     let model: u64 = settings.blocks.iter().map(|block| WIDEST * block.shape.length).sum();
-    let of_members = members * (BYTES_OF_A_BLOCK * blocks + BYTES_OF_A_MEMBER);
-    (members + MODELS) * model + of_members + LONG_MESSAGES * MAX_FRAME as u64
+    let member_messages = members * (BYTES_OF_A_BLOCK * blocks + BYTES_OF_A_MEMBER);
+    (members + MODELS) * model + member_messages + LONG_MESSAGES * MAX_FRAME as u64
 }
 
-/// More waits for a link than a round has for one party.
+/// More bytes wait for a link than a round has for one party.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error(
-    "more than {most} bytes wait for this party, which does not read them; connect again, and what is needed is sent again"
+    "more than {most} bytes wait for this party, which does not read them; connect again, and the coordinator sends again what is needed"
 )]
 pub(crate) struct Full {
     most: u64,
 }
 
-/// What a link's writer does next. One whose queue ends without a word leaves its link as it is: only a coordinator that
-/// is done says so.
+/// What a link's writer does next. If its queue ends without [`ToWrite::Close`], the writer does not close
+/// the link in good order: only a coordinator that has ended its last round does.
 #[derive(Debug)]
 pub(crate) enum ToWrite {
     Frame(Vec<u8>),
@@ -79,13 +82,14 @@ pub(crate) fn outbox(most: u64) -> (Outbox, Waiting) {
 }
 
 impl Outbox {
-    /// Queues a frame's bytes. Those of a link that has ended are gone with it: they are sent again when it is back.
+    /// Queues a frame's bytes. If the link has ended, they are lost, and are sent again after the party has
+    /// connected again.
     ///
     /// # Errors
-    /// Too much waits already.
+    /// Too many bytes wait already.
     pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), Full> {
         let bytes = frame.len() as u64 + OVERHEAD;
-        // Only this side adds, so that nothing comes between the two lines.
+        // Only this side adds bytes, so that the sum cannot grow between the check and the addition.
         if self.shared.bytes.load(Ordering::Relaxed) + bytes > self.most {
             return Err(Full { most: self.most });
         }
@@ -94,21 +98,21 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a model, unless one is under way. Its parts are made when the link takes them.
+    /// Queues a model, unless one is being sent. Its parts are encoded when the link has room for them.
     pub(crate) fn send_model(&self, model: &Model) {
         if self.shared.model.begin() {
             let _ = self.queue.send(ToWrite::Model(ModelParts::new(model)));
         }
     }
 
-    /// Has the link closed after what waits.
+    /// Closes the link after everything that waits is written.
     pub(crate) fn close(&self) {
         let _ = self.queue.send(ToWrite::Close);
     }
 }
 
 impl Waiting {
-    /// What to write next; it waits no longer.
+    /// What to write next. Its bytes no longer count as waiting.
     pub(crate) async fn next(&mut self) -> Option<ToWrite> {
         let next = self.queue.recv().await?;
         if let ToWrite::Frame(frame) = &next {

@@ -1,7 +1,37 @@
-//! Files of a party's state: readable by their owner alone whatever the umask is (`CONS-07`), and there after a power cut.
+//! Files of a party's state: only their owner can read them, whatever the umask is (`CONS-07`), and they
+//! survive a power cut.
 //!
-//! Whatever the programs write of a party's state appears through one of these functions. A folder's entry is as much a part
-//! of a file as its bytes: each function syncs the folder too.
+//! All programs write a party's state (journals, ledgers, models, logs, keys) by these functions. Each of
+//! them also syncs the folder: after a power cut, a file whose name was not synced may be missing although
+//! its bytes were.
+//!
+//! # What it is not
+//! It does not encrypt: who may read the disk may read the files. It does not lock; [`open`] returns a file
+//! that the caller may lock. It works on Unix only.
+//!
+//! # Trust
+//! The operating system enforces permissions and writes what it has synced. The owner of a file, and the
+//! administrator of the machine, can read and change everything.
+//!
+//! # Example
+//! A file that is replaced as a whole: a reader sees the old bytes or the new ones, and no mixture.
+//!
+//! ```
+//! use std::io::Write;
+//!
+//! let folder = std::env::temp_dir().join(format!("cloister-storage-example-{}", std::process::id()));
+//! cloister_storage::create_folder(&folder)?;
+//! let path = folder.join("model.parameters");
+//! cloister_storage::replace(&path, |file| file.write_all(b"round 1"))?;
+//!
+//! // A write that fails leaves the old file as it was.
+//! let failed = cloister_storage::replace(&path, |_| Err(std::io::Error::other("the disk is full")));
+//! assert!(failed.is_err());
+//! assert_eq!(std::fs::read(&path)?, b"round 1");
+//! assert_eq!(*cloister_storage::read_secret(&path)?, "round 1", "nobody else can read it");
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 // This crate does IO.
 #![allow(clippy::disallowed_methods)]
@@ -17,37 +47,37 @@ use zeroize::Zeroizing;
 
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
-/// What nobody but the owner may do.
+/// The permissions of group and others.
 const OTHERS: u32 = 0o077;
 
-/// From now on nobody else reads what this process and its children write, whoever writes it. To be called before threads
-/// are started.
+/// Sets the umask so that others have no permission on any file that this process and its children make, also
+/// by a library. A program calls it before it starts threads, because the umask belongs to the whole process.
 pub fn restrict_new_files() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Makes a folder, and the folders that it lies in, for their owner alone. One that is there stays as it is: it may be the
-/// operator's own.
+/// Makes a folder and its missing parents, with permissions for their owner alone. An existing folder stays
+/// as it is, because it may belong to the operator.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
     create_folder(parent(path))?;
     match DirBuilder::new().mode(FOLDER).create(path) {
-        // Another program made it meanwhile.
+        // Another program has made it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         made => made.and_then(|()| sync_folder_of(path)),
     }
 }
 
-/// Opens a file for reading and writing, and makes it if there is none. Its bytes stay; its permissions become the owner's
-/// alone.
+/// Opens a file for reading and writing, and makes it if it does not exist. Its bytes stay; others lose their
+/// permissions.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true).mode(FILE);
@@ -57,13 +87,14 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes a file that replaces the one at the path once it is whole; a reader sees either all of it or the old one. The
-/// file is still open for more.
+/// Writes a file beside the path, and then replaces the file at the path by it. A reader sees the old file or
+/// the whole new one. The new file is returned open, so that more can be appended.
 ///
 /// # Errors
-/// What the system says, or `write`.
+/// The system's error, or that of `write`. The old file is then still there.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
     let part = path.with_added_extension("part");
+    // A file that an interrupted call left behind; it may have other permissions.
     match fs::remove_file(&part) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -71,6 +102,8 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(&part)?;
     restrict(&file)?;
     write(&mut file)?;
+    // The bytes must be on disk before the name points to them. Otherwise a power cut could leave an empty
+    // file at the path.
     file.sync_all()?;
     fs::rename(part, path)?;
     sync_folder_of(path)?;
@@ -83,16 +116,16 @@ pub enum SecretError {
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Others than the owner can read or write it.
-    #[error("others can read it (mode {mode:04o}, at most 0600 is accepted)")]
+    /// Group or others have a permission on the file.
+    #[error("others can read it (mode {mode:04o}, at most 0600 is accepted); run `chmod 600` on it")]
     ReadableByOthers {
         /// The file's permission bits.
         mode: u32,
     },
 }
 
-/// Reads a secret that nobody but its owner can read. The permissions are those of the file that is read, not of whatever
-/// lies at the path a moment earlier (`CONS-07`).
+/// Reads a secret from a file that only its owner can read. The permissions are checked on the open file,
+/// because another file could be moved to the path between a check by name and the read (`CONS-07`).
 ///
 /// # Errors
 /// See [`SecretError`].
@@ -110,7 +143,8 @@ fn read_secret_from(mut file: File) -> Result<Zeroizing<String>, SecretError> {
     Ok(text)
 }
 
-/// Takes the permissions of others away: a file may be there from a version that left them to the umask.
+/// Removes the permissions of group and others. An earlier version may have made the file with those of the
+/// umask.
 fn restrict(file: &File) -> io::Result<()> {
     match file.metadata()?.permissions().mode() & OTHERS {
         0 => Ok(()),

@@ -7,21 +7,22 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A host and a UDP port. A name is looked up whenever a link is made, so that it may move.
+/// A host and a UDP port. A name is looked up for every new link, so that the coordinator may move to another
+/// address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostPort {
     text: String,
 }
 
-/// A text that is no host with a port.
+/// Why a text is not a host with a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum HostPortError {
-    /// The port is missing, or no number from 1 to 65535.
+    /// The port is missing, or it is not a number from 1 to 65535.
     #[error(
         "a name or an address with a UDP port is expected, like cloister.example.org:443 or [2001:db8::1]:443"
     )]
     Port,
-    /// A link, with a scheme or a path.
+    /// The text is a URL with a scheme or a path.
     #[error(
         "a name or an address with a UDP port is expected, without a scheme or a path, like cloister.example.org:443"
     )]
@@ -29,10 +30,10 @@ pub enum HostPortError {
 }
 
 impl HostPort {
-    /// The addresses that the host has now, at least one.
+    /// The addresses that the host has now; at least one.
     ///
     /// # Errors
-    /// What the system says of a name that it does not find.
+    /// The system's error if it does not find the name.
     pub async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let found: Vec<SocketAddr> = tokio::net::lookup_host(&self.text).await?.collect();
         match found.is_empty() {

@@ -1,4 +1,4 @@
-//! A party's way to the coordinator.
+//! How a party connects to the coordinator.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,13 +20,13 @@ use crate::roster::Roster;
 use crate::settings::TransportSettings;
 use crate::socket;
 
-/// TLS wants a name; the pinned certificate makes it irrelevant.
+/// TLS needs a server name. The certificate is pinned, so that the name does not matter.
 const SERVER_NAME: &str = "coordinator";
 
 /// Why there is no link to the coordinator.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// This machine gave no socket, or the address cannot be one of a coordinator.
+    /// This machine gave no socket, or nothing can be sent to the address.
     #[error("cannot send to {address} from this machine: {detail}")]
     Socket {
         /// Where the coordinator should be.
@@ -40,7 +40,7 @@ pub enum ConnectError {
         /// Where the coordinator should be.
         address: SocketAddr,
     },
-    /// Something else answers at the address. It got nothing from this side.
+    /// Another server answers at the address. It received nothing from this side.
     #[error(
         "the server at {address} presented certificate {presented}, but the coordinator's pinned one is {expected}; check the address, and ask the consortium before you change the pin"
     )]
@@ -52,7 +52,7 @@ pub enum ConnectError {
         /// The one that came.
         presented: Fingerprint,
     },
-    /// An impostor answers at the address with a copy of the coordinator's certificate.
+    /// A server answers with a copy of the coordinator's certificate, but without its private key.
     #[error(
         "the server at {address} presented the coordinator's certificate without holding its private key: it is an impostor; do not use this network until you know why"
     )]
@@ -61,7 +61,7 @@ pub enum ConnectError {
         address: SocketAddr,
     },
     /// The coordinator's name has no address.
-    #[error("the host of {host} is not found: {detail}; check the name and this machine's name service")]
+    #[error("the host of {host} is not found: {detail}; check the name and this machine's name resolution")]
     Name {
         /// The host and port that were given.
         host: String,
@@ -70,7 +70,7 @@ pub enum ConnectError {
     },
     /// The coordinator does not know this side's certificate.
     #[error(
-        "the coordinator at {address} refused us: our certificate {ours} is not in the consortium file that it uses; ask for it to be added, or load the identity that was enrolled"
+        "the coordinator at {address} rejected this party: its certificate {ours} is not in the coordinator's consortium file; ask the consortium to add it, or load the identity that was enrolled"
     )]
     NotInConsortium {
         /// Where the coordinator is.
@@ -78,8 +78,8 @@ pub enum ConnectError {
         /// This side's certificate.
         ours: Fingerprint,
     },
-    /// The coordinator knows the certificate, and refused for the reason that it gives.
-    #[error("the coordinator at {address} refused us: {reason}")]
+    /// The coordinator knows the certificate, and rejected the link for the reason that it gives.
+    #[error("the coordinator at {address} rejected this party: {reason}")]
     Refused {
         /// Where the coordinator is.
         address: SocketAddr,
@@ -104,13 +104,13 @@ pub enum ConnectError {
     },
 }
 
-/// Connects to the coordinator and returns once each side has accepted the other.
+/// Connects to the coordinator, and returns after each side has accepted the other.
 ///
-/// `coordinator` is the coordinator's pinned certificate, `party` the number that the consortium file gives to
-/// the identity. Must be called within a tokio runtime, which also drives the link.
+/// `coordinator` is the coordinator's pinned certificate. `party` is this party's number in the consortium
+/// file. It must be called within a tokio runtime, which also drives the link.
 ///
 /// # Errors
-/// Whatever stood in the way, by whose fault it is: see [`ConnectError`].
+/// See [`ConnectError`], which says whose fault it is.
 pub async fn connect(
     address: SocketAddr,
     identity: &Identity,
@@ -120,7 +120,7 @@ pub async fn connect(
 ) -> Result<Link, ConnectError> {
     let endpoint = local_endpoint(address)
         .map_err(|error| ConnectError::Socket { address, detail: error.to_string() })?;
-    let roster = Roster::of_one(coordinator, PartyId::COORDINATOR);
+    let roster = Roster::single(coordinator, PartyId::COORDINATOR);
     let (tls, presented) = pinning::client_side(identity, Arc::new(roster));
     let mut config = ClientConfig::new(tls);
     config.transport_config(settings.transport(0));
@@ -136,7 +136,7 @@ fn local_endpoint(address: SocketAddr) -> io::Result<Endpoint> {
     Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
 }
 
-/// One attempt to connect, with what its errors need.
+/// One attempt to connect, with what its error messages need.
 struct Attempt {
     address: SocketAddr,
     coordinator: Fingerprint,

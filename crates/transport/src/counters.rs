@@ -1,9 +1,10 @@
-//! Counting what a link has carried.
+//! Counts of the bytes on a link.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The bytes that a link has carried, frame lengths included, QUIC's own overhead not. Clones count together.
+/// How many bytes a link has carried: frames and their lengths, without the overhead of QUIC. Clones share
+/// one count.
 #[derive(Clone, Default, Debug)]
 pub struct LinkCounters {
     sent: Arc<AtomicU64>,
@@ -16,7 +17,7 @@ impl LinkCounters {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Bytes that have come.
+    /// Bytes received.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }

@@ -1,12 +1,13 @@
-//! How many peers are on their way in, in all and from each source (`WIRE-05`).
+//! How many peers are shaking hands, altogether and from each source (`WIRE-05`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Peers that may be on their way in at once; others wait.
+/// How many peers may shake hands at a time. Others wait.
 const MOST: usize = 256;
 
-/// Where a peer comes from, as far as one owner is likely to have all of it: an address, or a network of 64 bits.
+/// Where a peer comes from: an IPv4 address, or an IPv6 network of 64 bits, which usually has one owner. An
+/// owner with all addresses of its network counts once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct PeerSource(IpAddr);
 
@@ -19,46 +20,46 @@ impl PeerSource {
     }
 }
 
-/// The peers on their way in.
+/// The peers that are shaking hands.
 #[derive(Debug)]
 pub(crate) struct Doorway {
-    most_of_one: usize,
+    most_per_source: usize,
     count: usize,
     by_source: BTreeMap<PeerSource, usize>,
 }
 
 impl Doorway {
-    pub(crate) fn new(most_of_one: usize) -> Self {
-        Self { most_of_one, count: 0, by_source: BTreeMap::new() }
+    pub(crate) fn new(most_per_source: usize) -> Self {
+        Self { most_per_source, count: 0, by_source: BTreeMap::new() }
     }
 
-    /// Whether anybody at all may come in.
+    /// Whether another peer may start its handshake.
     pub(crate) fn has_room(&self) -> bool {
         self.count < MOST
     }
 
-    /// How many are on their way in.
+    /// How many peers are shaking hands.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether a peer of this source may come in; it counts if so.
+    /// Counts a peer from this source if it may start its handshake; returns whether it may.
     pub(crate) fn enter(&mut self, source: PeerSource) -> bool {
-        let of_this = self.by_source.get(&source).copied().unwrap_or(0);
-        if !self.has_room() || of_this >= self.most_of_one {
+        let from_source = self.by_source.get(&source).copied().unwrap_or(0);
+        if !self.has_room() || from_source >= self.most_per_source {
             return false;
         }
-        self.by_source.insert(source, of_this + 1);
+        self.by_source.insert(source, from_source + 1);
         self.count += 1;
         true
     }
 
-    /// A peer of this source is in, or was sent away.
+    /// Gives a peer's place back after its handshake, whether it succeeded or failed.
     pub(crate) fn leave(&mut self, source: PeerSource) {
-        let Some(of_this) = self.by_source.get_mut(&source) else { return };
+        let Some(from_source) = self.by_source.get_mut(&source) else { return };
         self.count -= 1;
-        *of_this -= 1;
-        if *of_this == 0 {
+        *from_source -= 1;
+        if *from_source == 0 {
             self.by_source.remove(&source);
         }
     }

@@ -29,13 +29,13 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The text is no fingerprint.
+/// A text that is not a fingerprint.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error(
     "a certificate fingerprint is 64 hexadecimal digits, and {got:?} is not; copy it from `openssl x509 -fingerprint -sha256`, without the colons"
 )]
 pub struct FingerprintError {
-    /// The text that was to be parsed.
+    /// The text.
     pub got: String,
 }
 

@@ -1,9 +1,10 @@
-//! The framing: four bytes of length, most significant first, and as many bytes.
+//! Framing: four bytes of length, most significant first, and then as many bytes.
 
-/// The most bytes that a frame may hold: a piece of 8 MiB and what describes it.
+/// The most bytes of a frame: a chunk of 8 MiB and 64 KiB for what describes it.
 pub const MAX_FRAME: usize = (8 << 20) + (64 << 10);
 
-/// Stands where a length would, when a side closes in good order. Its reason follows, and the stream's end.
+/// Sent instead of a length when a side closes in good order. The reason follows, and then the end of the
+/// stream.
 pub(crate) const END_OF_FRAMES: [u8; HEADER] = [0xff; HEADER];
 
 /// The most bytes of a reason for closing.
@@ -12,14 +13,15 @@ pub(crate) const MAX_REASON: usize = 1 << 10;
 /// Bytes of a frame's length.
 pub(crate) const HEADER: usize = 4;
 
-/// A frame that is coming in. It owns all progress, so that a receive may be cancelled and taken up again.
+/// A frame that is being received. It holds everything received so far, so that a receive can be cancelled
+/// and continued.
 #[derive(Default, Debug)]
 pub(crate) struct Assembly {
     header: Vec<u8>,
     body: Vec<u8>,
 }
 
-/// What an [`Assembly`] needs or has.
+/// What an [`Assembly`] needs next, or has.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum AssemblyStep {
     /// At most this many bytes more belong to the frame.
@@ -50,13 +52,13 @@ impl Assembly {
         }
     }
 
-    /// Adds bytes that came, no more than the last [`AssemblyStep::Read`] allowed.
+    /// Adds received bytes: no more than the last [`AssemblyStep::Read`] allowed.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let part = if self.header.len() < HEADER { &mut self.header } else { &mut self.body };
         part.extend_from_slice(bytes);
     }
 
-    /// What has come of the reason, after [`AssemblyStep::End`].
+    /// What has been received of the reason, after [`AssemblyStep::End`].
     pub(crate) fn reason(&self) -> &[u8] {
         &self.body
     }

@@ -1,8 +1,8 @@
-//! The first words on a link: the party says which one it is, and the coordinator repeats it.
+//! The greeting on a new link: the party sends its number, and the coordinator repeats it.
 //!
-//! In TLS 1.3 a client learns only after its own handshake whether the server accepts its certificate. The
-//! coordinator's answer settles it. The certificate alone decides who the peer is: the number that the party
-//! gives is compared with the roster, so that a mistake in its configuration shows at once.
+//! In TLS 1.3 a client learns only after its own handshake whether the server accepts its certificate; the
+//! coordinator's answer tells it. The certificate alone decides who the peer is. The number is compared with
+//! the roster, so that a mistake in the party's configuration shows at once.
 
 use cloister_params::id::PartyId;
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
@@ -11,15 +11,17 @@ pub(crate) type Streams = (SendStream, RecvStream);
 
 /// How a greeting failed.
 pub(crate) enum GreetingFailure {
+    /// The connection is gone.
     Lost(ConnectionError),
+    /// The peer broke the greeting, in words.
     Broken(&'static str),
 }
 
-/// The party's side: opens the link's stream, says who it is and awaits the answer.
+/// The party's side: opens the link's stream, sends its number and waits for the answer.
 pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result<Streams, GreetingFailure> {
     let (mut send, mut receive) = connection.open_bi().await?;
-    say(&mut send, party).await?;
-    match hear(&mut receive).await? {
+    write_party(&mut send, party).await?;
+    match read_party(&mut receive).await? {
         answer if answer == party => Ok((send, receive)),
         _ => {
             Err(GreetingFailure::Broken("the coordinator answered the greeting with another party's number"))
@@ -27,21 +29,21 @@ pub(crate) async fn introduce(connection: &Connection, party: PartyId) -> Result
     }
 }
 
-/// The coordinator's side: awaits the link's stream and who the party says that it is.
+/// The coordinator's side: waits for the link's stream and the number that the party sends.
 pub(crate) async fn await_introduction(
     connection: &Connection,
 ) -> Result<(Streams, PartyId), GreetingFailure> {
     let (send, mut receive) = connection.accept_bi().await?;
-    let party = hear(&mut receive).await?;
+    let party = read_party(&mut receive).await?;
     Ok(((send, receive), party))
 }
 
 /// Writes a party's number.
-pub(crate) async fn say(stream: &mut SendStream, party: PartyId) -> Result<(), GreetingFailure> {
+pub(crate) async fn write_party(stream: &mut SendStream, party: PartyId) -> Result<(), GreetingFailure> {
     Ok(stream.write_all(&party.0.to_be_bytes()).await?)
 }
 
-async fn hear(stream: &mut RecvStream) -> Result<PartyId, GreetingFailure> {
+async fn read_party(stream: &mut RecvStream) -> Result<PartyId, GreetingFailure> {
     let mut number = [0; 4];
     stream.read_exact(&mut number).await?;
     Ok(PartyId(u32::from_be_bytes(number)))

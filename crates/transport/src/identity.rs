@@ -1,4 +1,4 @@
-//! A side's own certificate and private key.
+//! The certificate and private key of one side.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -30,7 +30,7 @@ pub struct Identity {
     key_pem: Zeroizing<String>,
 }
 
-/// Why there is no identity.
+/// Why an identity cannot be made, read or written.
 #[derive(Debug, Error)]
 pub enum IdentityError {
     /// The certificate could not be made.
@@ -39,7 +39,7 @@ pub enum IdentityError {
         /// What the generator says.
         detail: String,
     },
-    /// The certificate's text is none.
+    /// The text of the certificate is not one certificate.
     #[error(
         "the certificate is not one X.509 certificate in PEM: {detail}; write a new identity, or copy the file again"
     )]
@@ -47,7 +47,7 @@ pub enum IdentityError {
         /// What the parser says.
         detail: String,
     },
-    /// The private key's text is none.
+    /// The text of the private key is not a supported key.
     #[error(
         "the private key is not an Ed25519, ECDSA or RSA key in PEM: {detail}; write a new identity, or copy the file again"
     )]
@@ -90,32 +90,31 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// A new Ed25519 key from the system's randomness, and a certificate for it. The name is for people who
-    /// look at the certificate; nothing trusts it.
+    /// A new Ed25519 key from the system's randomness, and a self-signed certificate for it. The name is for
+    /// people who look at the certificate. No program relies on it.
     ///
     /// # Errors
     /// [`IdentityError::Generation`] if the system gives no randomness or the name cannot be written.
     pub fn generate(name: &str) -> Result<Self, IdentityError> {
-        let fault = |error: rcgen::Error| IdentityError::Generation { detail: error.to_string() };
-        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(fault)?;
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(generation_error)?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
-        let certificate = parameters.self_signed(&key).map_err(fault)?;
+        let certificate = parameters.self_signed(&key).map_err(generation_error)?;
         Self::from_pem(&certificate.pem(), &Zeroizing::new(key.serialize_pem()))
     }
 
     /// The identity of a certificate and its private key (Ed25519, ECDSA or RSA), both in PEM.
     ///
     /// # Errors
-    /// [`IdentityError::BadCertificate`], [`IdentityError::BadKey`], or [`IdentityError::Mismatch`] if the two
-    /// do not belong together.
+    /// [`IdentityError::BadCertificate`], [`IdentityError::BadKey`], or [`IdentityError::Mismatch`] if the
+    /// two do not belong together.
     pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, IdentityError> {
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|error| IdentityError::BadCertificate { detail: error.to_string() })?;
-        let bad_key = |detail: String| IdentityError::BadKey { detail };
-        let key =
-            PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| bad_key(error.to_string()))?;
-        let key = ring::sign::any_supported_type(&key).map_err(|error| bad_key(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+            .map_err(|error| IdentityError::BadKey { detail: error.to_string() })?;
+        let key = ring::sign::any_supported_type(&key)
+            .map_err(|error| IdentityError::BadKey { detail: error.to_string() })?;
         let certified = CertifiedKey::new(vec![certificate.clone()], key);
         check_match(&certified)?;
         Ok(Self {
@@ -126,26 +125,27 @@ impl Identity {
         })
     }
 
-    /// The certificate in PEM, which anyone may see.
+    /// The certificate in PEM. It is public.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// The private key in PEM, which nobody else may see.
+    /// The private key in PEM. It is secret.
     pub fn key_pem(&self) -> &Zeroizing<String> {
         &self.key_pem
     }
 
-    /// What others pin.
+    /// The certificate's fingerprint, which the other sides pin.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of_certificate(&self.certificate)
     }
 
-    /// Writes `certificate.pem`, and `key.pem` for the owner's eyes only, into a folder, which it makes if
-    /// there is none.
+    /// Writes `certificate.pem`, and `key.pem` that only its owner can read, into a folder. The folder is
+    /// made if it does not exist.
     ///
     /// # Errors
-    /// [`IdentityError::Exists`] if the folder holds an identity, [`IdentityError::File`] if it can't be written.
+    /// [`IdentityError::Exists`] if the folder has an identity, [`IdentityError::File`] if it cannot be
+    /// written.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
         cloister_storage::create_folder(folder).map_err(|source| file_error("write", folder, source))?;
         write_new(&folder.join(KEY_FILE), 0o600, &self.key_pem)?;
@@ -155,8 +155,8 @@ impl Identity {
     /// Reads what [`Identity::save`] wrote.
     ///
     /// # Errors
-    /// [`IdentityError::KeyReadableByOthers`] if the key's file has any permission for group or others;
-    /// [`IdentityError::File`] and the errors of [`Identity::from_pem`].
+    /// [`IdentityError::KeyReadableByOthers`] if group or others have any permission on the key's file;
+    /// [`IdentityError::File`], and the errors of [`Identity::from_pem`].
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
         let key = read_private(&folder.join(KEY_FILE))?;
         let path = folder.join(CERTIFICATE_FILE);
@@ -164,7 +164,7 @@ impl Identity {
         Self::from_pem(&certificate, &key)
     }
 
-    /// What rustls presents and signs with.
+    /// The certificate that rustls presents, and the key with which it signs.
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         self.certified.clone()
     }
@@ -174,6 +174,10 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
     }
+}
+
+fn generation_error(error: rcgen::Error) -> IdentityError {
+    IdentityError::Generation { detail: error.to_string() }
 }
 
 fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {

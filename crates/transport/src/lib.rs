@@ -1,24 +1,66 @@
 //! Frames over QUIC between a coordinator and the parties of a consortium.
 //!
-//! A party [`connect`]s to the coordinator's [`Listener`]; both sides then hold a [`Link`]: one long-lived
-//! stream of frames in each direction, with back-pressure. This crate knows nothing of rounds; what a frame
-//! means is for others to say.
+//! A party [`connect`]s to the coordinator's [`Listener`]. Both sides then hold a [`Link`]: one long-lived
+//! stream of frames in each direction, with back-pressure.
 //!
-//! # Authentication
+//! # What it is not
+//! This crate does not know rounds or messages. A frame is a sequence of bytes; `cloister_wire` gives it a
+//! meaning. A link that ends is not restored here: the party connects again, and the protocol sends again
+//! what is missing.
 //!
-//! TLS 1.3 on both sides, with the protocol name `cloister/1`. A certificate is trusted if its SHA-256
-//! [`Fingerprint`] is pinned (in the [`Roster`] at the coordinator, by the party's own configuration at the
+//! # Trust
+//! Both sides authenticate by TLS 1.3, with the protocol name `cloister/1`. A certificate is trusted if its
+//! SHA-256 [`Fingerprint`] is pinned (in the [`Roster`] at the coordinator, by the consortium file at the
 //! party) **and** the peer signs the handshake with the certificate's key. Names and dates in certificates
-//! prove nothing and are not read. Sessions are never resumed, so that every link is checked anew.
+//! prove nothing and are not read. Sessions are never resumed, so that the certificate is checked for every
+//! link. TLS protects frames from everyone but the coordinator; what the coordinator must not read is masked
+//! or sealed before it gets here.
 //!
 //! # Limits
+//! A frame has at most [`MAX_FRAME`] bytes, and memory for it grows only with the bytes that have arrived. A
+//! link buffers at most 8 MiB in each direction. Only a limited number of peers from one source may shake
+//! hands at a time, and each has a short time to show a certificate of the roster (`WIRE-05`). Texts that a
+//! peer sends are printed with control characters escaped.
 //!
-//! A frame holds at most [`MAX_FRAME`] bytes, and memory for it grows only with the bytes that have come. A
-//! link buffers at most 8 MiB in each direction. Of one source only so many peers are on their way in at once, and each has
-//! a short time to show a certificate of the roster (`WIRE-05`). What a peer says about itself in error texts is printed
-//! with control characters escaped.
+//! # Leakage
+//! Everyone on the network sees addresses, and the sizes and times of packets.
+//!
+//! # Example
+//! Two ends on one machine:
+//!
+//! ```
+//! use cloister_params::id::PartyId;
+//! use cloister_transport::{Identity, Listener, Roster, TransportSettings, connect};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (coordinator, hospital) = (Identity::generate("coordinator")?, Identity::generate("hospital 1")?);
+//! let settings = TransportSettings::default();
+//!
+//! // The coordinator pins the certificates of all parties; a party pins that of the coordinator.
+//! let roster = Roster::new([(hospital.fingerprint(), PartyId(1))])?;
+//! let mut listener = Listener::bind(([127, 0, 0, 1], 0).into(), &coordinator, roster, &settings)?;
+//! let address = listener.local_address()?;
+//! let connecting = connect(address, &hospital, coordinator.fingerprint(), PartyId(1), &settings);
+//! let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+//! let (at_coordinator, at_hospital) = (accepted?, connected?);
+//! assert_eq!(at_coordinator.peer(), PartyId(1));
+//!
+//! let (_to_hospital, mut receiver) = at_coordinator.split();
+//! let (mut sender, _from_coordinator) = at_hospital.split();
+//! sender.send(b"a frame").await?;
+//! assert_eq!(receiver.recv().await?.as_deref(), Some(&b"a frame"[..]));
+//!
+//! // Closing waits until the other side has received everything.
+//! let (closed, end) = tokio::join!(sender.close("the round has ended"), receiver.recv());
+//! closed?;
+//! assert_eq!(end?, None);
+//! assert_eq!(receiver.closing_reason(), Some("the round has ended"));
+//! # Ok(())
+//! # }
+//! ```
 
-// This crate does IO: the clock and randomness of the system enter here.
+// This crate does IO: it uses the system's clock and randomness.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;

@@ -10,11 +10,11 @@ use quinn::{
 
 use crate::counters::LinkCounters;
 use crate::frame::{Assembly, AssemblyStep, END_OF_FRAMES, MAX_FRAME, MAX_REASON};
-use crate::link_error::{ABORTED, CLOSED, HEARD, LinkError, printable};
+use crate::link_error::{ABORTED, CLOSED, LinkError, RECEIVED_ALL, printable};
 use crate::settings::TransportSettings;
 use crate::uplink::UplinkCap;
 
-/// Bytes written at once, so that a cap on the uplink works smoothly.
+/// Bytes that are written at once. Small pieces let a limit on the uplink take effect evenly.
 const PIECE: usize = 16 << 10;
 
 /// A link to a peer that both sides have accepted.
@@ -42,17 +42,17 @@ impl Link {
         Self { sender: FrameSender { stream: streams.0, uplink, mid_frame: false, handle }, receiver }
     }
 
-    /// Who is at the other end, by its certificate.
+    /// The party at the other end, by its certificate.
     pub fn peer(&self) -> PartyId {
         self.sender.handle.peer
     }
 
-    /// A handle that can watch and abort the link while its halves are in use elsewhere.
+    /// A handle that can watch and abort the link while tasks use its halves.
     pub fn handle(&self) -> LinkHandle {
         self.sender.handle.clone()
     }
 
-    /// The two halves, for two tasks. A half that is dropped ends its direction: the peer sees
+    /// The two halves, for two tasks. Dropping a half ends its direction: the peer sees
     /// [`LinkError::Dropped`].
     pub fn split(self) -> (FrameSender, FrameReceiver) {
         (self.sender, self.receiver)
@@ -63,7 +63,7 @@ impl Link {
     /// # Errors
     /// As [`FrameSender::close`].
     pub async fn close(self, reason: &str) -> Result<(), LinkError> {
-        // The receiver lives until the end: without it the peer would see the link as dropped.
+        // The receiver must live until the end. Otherwise the peer would see the link as dropped.
         let (sender, _receiver) = self.split();
         sender.close(reason).await
     }
@@ -78,28 +78,28 @@ pub struct LinkHandle {
 }
 
 impl LinkHandle {
-    /// Who is at the other end, by its certificate.
+    /// The party at the other end, by its certificate.
     pub fn peer(&self) -> PartyId {
         self.peer
     }
 
-    /// The peer's address, for logs; it may change while the link lives.
+    /// The peer's address, for logs. It may change while the link is open.
     pub fn address(&self) -> SocketAddr {
         self.connection.remote_address()
     }
 
-    /// What the link has carried.
+    /// How many bytes the link has carried.
     pub fn counters(&self) -> LinkCounters {
         self.counters.clone()
     }
 
-    /// Ends the link at once, in both directions. The peer sees [`LinkError::ClosedByPeer`] with the reason;
-    /// frames under way are lost.
+    /// Ends the link at once, in both directions. The peer sees [`LinkError::ClosedByPeer`] with the reason.
+    /// Frames in flight are lost.
     pub fn abort(&self, reason: &str) {
         self.connection.close(VarInt::from_u32(ABORTED), reason.as_bytes());
     }
 
-    /// Waits until the link has ended, and says why.
+    /// Waits until the link has ended, and returns why.
     pub async fn closed(&self) -> LinkError {
         LinkError::lost(self.peer, self.connection.closed().await)
     }
@@ -121,13 +121,15 @@ pub struct FrameSender {
 }
 
 impl FrameSender {
-    /// Sends a frame. Waits while the peer or the network is slower than this side, or the uplink is capped.
+    /// Sends a frame. It waits while the peer or the network is slower than this side, or the uplink's limit
+    /// is reached.
     ///
-    /// Not safe to cancel: a frame that was begun must be finished. After a cancelled send every other fails.
+    /// It is not safe to cancel: a frame that was started must be finished. After a cancelled send every
+    /// further send fails.
     ///
     /// # Errors
-    /// [`LinkError::TooLongToSend`] if the frame is longer than [`MAX_FRAME`], [`LinkError::PartlySent`] after
-    /// a send that was cancelled or failed, otherwise why the link has ended.
+    /// [`LinkError::TooLongToSend`] if the frame is longer than [`MAX_FRAME`], [`LinkError::PartlySent`]
+    /// after a send that was cancelled or failed, otherwise why the link has ended.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
         let length = frame.len();
         if length > MAX_FRAME {
@@ -141,20 +143,20 @@ impl FrameSender {
         Ok(())
     }
 
-    /// Closes the link in good order: waits until the peer has acknowledged every frame, then ends both
-    /// directions. The peer receives the remaining frames and then `None`; what the peer still sends is lost.
+    /// Closes the link in good order: waits until the peer has acknowledged every frame, and then ends both
+    /// directions. The peer receives the remaining frames and then `None`. What the peer still sends is lost.
     ///
-    /// A peer that does not read can hold this up for as long as it is alive: put a timeout around it.
+    /// A peer that does not read delays this for as long as it is alive: use a timeout.
     ///
     /// # Errors
-    /// [`LinkError::PartlySent`] after a send that was cancelled or failed, otherwise why the link ended before
-    /// everything was acknowledged.
+    /// [`LinkError::PartlySent`] after a send that was cancelled or failed, otherwise why the link ended
+    /// before everything was acknowledged.
     pub async fn close(mut self, reason: &str) -> Result<(), LinkError> {
         self.check_whole()?;
         let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON)];
         self.write(&END_OF_FRAMES).await?;
         self.write(reason).await?;
-        // Finishing fails only on a stream that the peer has stopped, which the wait reports.
+        // Finishing fails only if the peer has stopped the stream, and then the next line reports it.
         let _ = self.stream.finish();
         self.acknowledged().await?;
         self.handle.connection.close(VarInt::from_u32(CLOSED), reason);
@@ -167,7 +169,7 @@ impl FrameSender {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(LinkError::Dropped { peer: self.handle.peer }),
             Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(close)))
-                if close.error_code == HEARD.into() =>
+                if close.error_code == RECEIVED_ALL.into() =>
             {
                 Ok(())
             }
@@ -214,10 +216,10 @@ pub struct FrameReceiver {
 }
 
 impl FrameReceiver {
-    /// The next frame; `None` once the peer has closed in good order, which closes this side's sender too.
-    /// Frames that are not received hold the peer's sending up.
+    /// The next frame; `None` after the peer has closed in good order, which closes this side's sender too.
+    /// The peer cannot send further frames while earlier ones are not received.
     ///
-    /// Safe to cancel: the next call goes on where this one stopped.
+    /// It is safe to cancel: the next call continues where this one stopped.
     ///
     /// # Errors
     /// [`LinkError::AnnouncedTooLong`] if the peer announces more than [`MAX_FRAME`], which also aborts the
@@ -231,17 +233,19 @@ impl FrameReceiver {
                 Ok(AssemblyStep::Read(_)) => {
                     return Err(LinkError::Dropped { peer: self.handle.peer });
                 }
-                Err(too_long) => return Err(self.refuse(too_long.0)),
+                Err(too_long) => return Err(self.abort_too_long(too_long.0)),
             }
         }
     }
 
-    /// Why the peer closed, once [`FrameReceiver::recv`] has returned `None`; control characters are escaped.
+    /// Why the peer closed, after [`FrameReceiver::recv`] has returned `None`. Control characters are
+    /// escaped.
     pub fn closing_reason(&self) -> Option<&str> {
         self.closing_reason.as_deref()
     }
 
-    /// Reads the reason for closing up to the stream's end, and tells the peer that all has come.
+    /// Reads the reason for closing up to the end of the stream, and tells the peer that everything was
+    /// received.
     async fn end(&mut self) -> Result<(), LinkError> {
         while self.closing_reason.is_none() && self.read(MAX_REASON).await? {
             if self.assembly.reason().len() > MAX_REASON {
@@ -251,11 +255,11 @@ impl FrameReceiver {
             }
         }
         self.closing_reason = Some(printable(self.assembly.reason()));
-        self.handle.connection.close(VarInt::from_u32(HEARD), b"");
+        self.handle.connection.close(VarInt::from_u32(RECEIVED_ALL), b"");
         Ok(())
     }
 
-    /// Reads at most so many bytes; false at the stream's end.
+    /// Reads at most this number of bytes; false at the end of the stream.
     async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
         let peer = self.handle.peer;
         let chunk = self.stream.read_chunk(most, true).await.map_err(|error| match error {
@@ -269,7 +273,7 @@ impl FrameReceiver {
         Ok(true)
     }
 
-    fn refuse(&self, announced: usize) -> LinkError {
+    fn abort_too_long(&self, announced: usize) -> LinkError {
         self.handle
             .abort(&format!("a frame of {announced} bytes was announced, and {MAX_FRAME} is the limit"));
         LinkError::AnnouncedTooLong { peer: self.handle.peer, announced }

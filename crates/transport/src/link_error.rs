@@ -6,15 +6,15 @@ use thiserror::Error;
 
 use crate::frame::MAX_FRAME;
 
-/// Sent by QUIC itself when a side lets go of a connection.
-const LET_GO: u32 = 0;
+/// Sent by QUIC itself when a side drops a connection.
+const DROPPED: u32 = 0;
 /// Sent when a side closes in good order.
 pub(crate) const CLOSED: u32 = 1;
 /// Sent when a side has received everything that the other one sent before closing.
-pub(crate) const HEARD: u32 = 4;
-/// Sent when a side ends a link at once, for a reason that it gives.
+pub(crate) const RECEIVED_ALL: u32 = 4;
+/// Sent when a side ends a link at once, with a reason.
 pub(crate) const ABORTED: u32 = 2;
-/// Sent when the coordinator refuses a greeting.
+/// Sent when the coordinator rejects a greeting.
 pub(crate) const REFUSED: u32 = 3;
 
 /// Why a frame could not be sent or received.
@@ -22,7 +22,7 @@ pub(crate) const REFUSED: u32 = 3;
 pub enum LinkError {
     /// Nothing has come from the peer for the whole idle timeout, or it has restarted.
     #[error(
-        "{peer} is gone: nothing came from it for the whole idle timeout, or it has restarted; look at its process and network"
+        "{peer} is gone: nothing came from it for the whole idle timeout, or it has restarted; check its process and network"
     )]
     Vanished {
         /// The peer.
@@ -43,12 +43,12 @@ pub enum LinkError {
         peer: PartyId,
     },
     /// The link is closed: this side did it, or has received the peer's last frame.
-    #[error("the link to {peer} has been closed already")]
+    #[error("the link to {peer} is already closed")]
     AlreadyClosed {
         /// The peer.
         peer: PartyId,
     },
-    /// The peer broke the framing. Nothing was allocated for the frame.
+    /// The peer broke the framing. No memory was allocated for the frame.
     #[error(
         "{peer} announced a frame of {announced} bytes, and {MAX_FRAME} is the limit; it runs another version, or is malicious"
     )]
@@ -58,13 +58,13 @@ pub enum LinkError {
         /// The length that it announced, in bytes.
         announced: usize,
     },
-    /// The caller's frame is too long; nothing was sent and the link goes on.
+    /// The caller's frame is too long. Nothing was sent, and the link stays usable.
     #[error("a frame of {length} bytes cannot be sent, since {MAX_FRAME} is the limit; split it")]
     TooLongToSend {
         /// The frame's length, in bytes.
         length: usize,
     },
-    /// The caller cancelled a send, or went on after one that failed.
+    /// The caller cancelled a send, or continued after one that failed.
     #[error(
         "an earlier frame to {peer} was only partly sent, because its send was cancelled or failed; drop this link and connect again"
     )]
@@ -95,14 +95,15 @@ impl LinkError {
 
     fn closed(peer: PartyId, close: &ApplicationClose) -> Self {
         match u32::try_from(close.error_code.into_inner()) {
-            Ok(LET_GO) => Self::Dropped { peer },
-            Ok(HEARD) => Self::AlreadyClosed { peer },
+            Ok(DROPPED) => Self::Dropped { peer },
+            Ok(RECEIVED_ALL) => Self::AlreadyClosed { peer },
             _ => Self::ClosedByPeer { peer, reason: printable(&close.reason) },
         }
     }
 }
 
-/// A peer's words with control characters escaped, so that they cannot command a terminal or forge a log line.
+/// A peer's words with control characters escaped, so that they cannot command a terminal or forge a log
+/// line.
 pub fn printable(words: &[u8]) -> String {
     let mut text = String::new();
     for c in String::from_utf8_lossy(words).chars() {
@@ -114,8 +115,8 @@ pub fn printable(words: &[u8]) -> String {
     text
 }
 
-/// Whether a terminal does something else with a character than to show it: control characters, and those that turn the
-/// direction of what follows.
+/// Whether a terminal does something else with a character than showing it: control characters, and
+/// characters that change the direction of the text that follows.
 pub fn commands_terminals(c: char) -> bool {
     const TURNS: [char; 12] = [
         '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',

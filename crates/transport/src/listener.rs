@@ -1,4 +1,4 @@
-//! The coordinator's end, where parties arrive.
+//! The coordinator's end, which accepts parties.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::roster::Roster;
 use crate::settings::TransportSettings;
 use crate::socket;
 
-/// Why a listener could not be opened.
+/// Why the coordinator cannot listen.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another program has the port.
@@ -34,7 +34,7 @@ pub enum BindError {
         /// The address that was asked for.
         address: SocketAddr,
     },
-    /// The port is reserved.
+    /// The port needs a permission.
     #[error(
         "no permission to listen at {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE (with systemd, \
          AmbientCapabilities=CAP_NET_BIND_SERVICE); give it, or choose a port from 1024 on"
@@ -43,8 +43,8 @@ pub enum BindError {
         /// The address that was asked for.
         address: SocketAddr,
     },
-    /// The address is another machine's.
-    #[error("{address} is no address of this machine; listen at 0.0.0.0:{} for all of its addresses", address.port())]
+    /// The address is not one of this machine.
+    #[error("{address} is not an address of this machine; listen at 0.0.0.0:{} for all of its addresses", address.port())]
     NotHere {
         /// The address that was asked for.
         address: SocketAddr,
@@ -59,12 +59,12 @@ pub enum BindError {
     },
 }
 
-/// Why a peer was not let in. Only [`AcceptError::Stopped`] concerns the listener itself.
+/// Why a peer was rejected. Only [`AcceptError::Stopped`] concerns the listener itself.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum AcceptError {
-    /// The peer is a stranger.
+    /// The peer's certificate is not in the roster.
     #[error(
-        "a peer at {address} presented certificate {fingerprint}, which is not in the consortium file; if it should be in, have it added there"
+        "a peer at {address} presented certificate {fingerprint}, which is not in the consortium file; if it belongs to a party, add it there"
     )]
     NotInConsortium {
         /// Where the peer came from.
@@ -85,12 +85,12 @@ pub enum AcceptError {
         party: PartyId,
     },
     /// The peer presented no certificate.
-    #[error("a peer at {address} presented no certificate: it is no Cloister client")]
+    #[error("a peer at {address} presented no certificate: it is not a Cloister client")]
     NoCertificate {
         /// Where the peer came from.
         address: SocketAddr,
     },
-    /// The peer is a party, but takes itself for another one.
+    /// The peer is a party, but sent another party's number.
     #[error(
         "a peer at {address} says that it is {claimed}, but the consortium file gives its certificate {fingerprint} to {listed}; correct its configuration"
     )]
@@ -99,9 +99,9 @@ pub enum AcceptError {
         address: SocketAddr,
         /// The certificate that it presented.
         fingerprint: Fingerprint,
-        /// The party that the certificate belongs to.
+        /// The party to which the certificate belongs.
         listed: PartyId,
-        /// The party that the peer says it is.
+        /// The number that the peer sent.
         claimed: PartyId,
     },
     /// The peer did not finish the handshake in time.
@@ -118,12 +118,12 @@ pub enum AcceptError {
         /// What failed, with control characters escaped.
         detail: String,
     },
-    /// The listener's socket is gone; no peer can come any more.
+    /// The listener's socket is gone, so that no further peer can connect.
     #[error("the listener has lost its socket; restart the coordinator")]
     Stopped,
 }
 
-/// Awaits parties at an address. Links that it gave out live on when it is dropped.
+/// Waits for parties at an address. Links that it has returned stay open when it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     endpoint: Endpoint,
@@ -133,11 +133,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at an address; port 0 picks a free one. Must be called within a tokio runtime, which also
-    /// drives the links.
+    /// Listens at an address; port 0 chooses a free port. It must be called within a tokio runtime, which
+    /// also drives the links.
     ///
     /// # Errors
-    /// [`BindError::PortInUse`], or [`BindError::Socket`] if the system refuses for another reason.
+    /// See [`BindError`].
     pub fn bind(
         address: SocketAddr,
         identity: &Identity,
@@ -156,30 +156,31 @@ impl Listener {
                 io::ErrorKind::AddrNotAvailable => BindError::NotHere { address },
                 _ => BindError::Socket { address, source },
             })?;
-        let doorway = Doorway::new(settings.handshakes_of_one_source);
+        let doorway = Doorway::new(settings.handshakes_per_source);
         Ok(Self { endpoint, reception: Arc::new(reception), doorway, handshakes: JoinSet::new() })
     }
 
-    /// How many peers are on their way in.
+    /// How many peers are shaking hands.
     pub fn handshakes(&self) -> usize {
         self.doorway.count()
     }
 
-    /// The address that it listens at, with the port that was picked.
+    /// The address at which it listens, with the port that was chosen.
     ///
     /// # Errors
-    /// What the system says if the socket is gone.
+    /// The system's error if the socket is gone.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
     }
 
-    /// The next party that has been let in, or the next peer that has not. Call it again after either. Peers
-    /// shake hands side by side, so a slow one holds nobody up; they make progress while this is awaited.
+    /// Waits for the next peer to finish its handshake: a party's link, or why a peer was rejected. Call it
+    /// again after either. Handshakes run concurrently, so that a slow peer delays nobody; they make progress
+    /// only while this is awaited.
     ///
-    /// Safe to cancel.
+    /// It is safe to cancel.
     ///
     /// # Errors
-    /// Why a peer was refused; after [`AcceptError::Stopped`] no other can come.
+    /// Why a peer was rejected. After [`AcceptError::Stopped`] no other peer can connect.
     pub async fn accept(&mut self) -> Result<Link, AcceptError> {
         loop {
             let room = self.doorway.has_room();
@@ -198,15 +199,16 @@ impl Listener {
 
     fn shake_hands(&mut self, incoming: Incoming) {
         if !incoming.remote_address_validated() {
-            // The peer must come back with a token, which shows that its address is not forged. If that is
-            // impossible the peer is simply not let in.
+            // The peer must send a token back, which shows that its address is not forged. If the token
+            // cannot be sent, the peer is ignored.
             let _ = incoming.retry();
             return;
         }
         let source = PeerSource::new(incoming.remote_address().ip());
         // WIRE-05
         if !self.doorway.enter(source) {
-            // Without an answer an honest peer tries again, a second later and then twice as late each time.
+            // The packet is dropped without an answer, so that an honest peer tries again: after a second,
+            // and then after twice as long each time. A rejection would end its attempt.
             incoming.ignore();
             return;
         }
@@ -221,7 +223,7 @@ impl Drop for Listener {
     }
 }
 
-/// What is needed to let a peer in.
+/// What is needed to accept a peer.
 #[derive(Debug)]
 struct Reception {
     identity: Identity,
@@ -241,7 +243,8 @@ impl Reception {
 
     async fn receive(self: Arc<Self>, incoming: Incoming) -> Result<Link, AcceptError> {
         let address = incoming.remote_address();
-        // Each handshake has its own TLS configuration, which notes the certificate that this peer presents.
+        // Each handshake has a TLS configuration of its own, which notes the certificate that this peer
+        // presents.
         let (tls, presented) = pinning::server_side(&self.identity, self.roster.clone());
         let mut config = self.config.clone();
         config.crypto = tls;
@@ -254,7 +257,7 @@ impl Reception {
     }
 }
 
-/// A peer on its way in.
+/// A peer that is shaking hands.
 struct Arrival<'a> {
     address: SocketAddr,
     roster: &'a Roster,
@@ -269,7 +272,7 @@ impl Arrival<'_> {
         certificate_timeout: Duration,
     ) -> Result<(Connection, Streams, PartyId), AcceptError> {
         let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| self.lost(error))?;
-        // WIRE-05: a stranger has a place for a short time only.
+        // WIRE-05: a stranger holds a place for a short time only.
         let connection = timeout(certificate_timeout, connecting)
             .await
             .map_err(|_| AcceptError::TooSlow { address: self.address })?
@@ -279,11 +282,11 @@ impl Arrival<'_> {
         let peer = self.check_claim(claimed).inspect_err(|error| {
             connection.close(VarInt::from_u32(REFUSED), error.to_string().as_bytes());
         })?;
-        greeting::say(&mut streams.0, peer).await.map_err(|failure| self.failed(failure))?;
+        greeting::write_party(&mut streams.0, peer).await.map_err(|failure| self.failed(failure))?;
         Ok((connection, streams, peer))
     }
 
-    /// The party that the certificate belongs to, if the peer claims to be the same.
+    /// The party to which the certificate belongs, if the peer sent the same number.
     fn check_claim(&self, claimed: PartyId) -> Result<PartyId, AcceptError> {
         let address = self.address;
         let fingerprint = *self.presented.get().ok_or(AcceptError::NoCertificate { address })?;

@@ -1,8 +1,9 @@
 //! TLS in which only pinned certificates count.
 //!
-//! Construction: TLS 1.3 with certificates on both sides. A peer is who the roster says if its certificate's
-//! fingerprint is pinned and its handshake signature verifies under that certificate's key. Not checked, by
-//! intent: chains, names, dates, revocation. To revoke a certificate is to take it out of the roster.
+//! Construction: TLS 1.3 with certificates on both sides. A peer is the party that the roster names if its
+//! certificate's fingerprint is pinned and its handshake signature verifies under that certificate's key.
+//! Chains, names, dates and revocation lists are deliberately not checked: removing a certificate from the
+//! roster revokes it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +27,8 @@ use crate::roster::Roster;
 
 const PROTOCOL_NAME: &[u8] = b"cloister/1";
 
-/// The certificate that the peer presented in one handshake, kept to say so when the handshake fails.
+/// The certificate that the peer presented in one handshake. It is noted for the error message if the
+/// handshake fails.
 pub(crate) type Presented = Arc<OnceLock<Fingerprint>>;
 
 /// Accepts the certificates of a roster, in one handshake.
@@ -133,7 +135,7 @@ impl ClientCertVerifier for PinnedVerifier {
     }
 }
 
-/// TLS for one link at the coordinator, and where the peer's certificate will be noted.
+/// The TLS configuration of one link at the coordinator, and where the peer's certificate will be noted.
 pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicServerConfig>, Presented) {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
     let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
@@ -150,7 +152,7 @@ pub(crate) fn server_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<Quic
     (Arc::new(config), presented)
 }
 
-/// TLS for one link at a party, and where the peer's certificate will be noted.
+/// The TLS configuration of one link at a party, and where the peer's certificate will be noted.
 pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<QuicClientConfig>, Presented) {
     let (provider, presented) = (Arc::new(ring::default_provider()), Presented::default());
     let verifier = PinnedVerifier { roster, presented: presented.clone(), provider: provider.clone() };
@@ -182,7 +184,8 @@ pub(crate) fn alert_raised_by_peer(error: &ConnectionError) -> Option<AlertDescr
     }
 }
 
-/// The alert in an error code of QUIC, which sets 0x100 to 0x1ff aside for alerts.
+/// The TLS alert in a QUIC error code: QUIC reserves the codes 0x100 to 0x1ff for alerts (RFC 9001, section
+/// 4.8).
 fn alert(code: u64) -> Option<AlertDescription> {
     let alert = u8::try_from(code.checked_sub(0x100)?).ok()?;
     Some(AlertDescription::from(alert))

@@ -8,25 +8,25 @@ use thiserror::Error;
 use crate::fingerprint::Fingerprint;
 
 /// The certificates that a side accepts, each pinned to a party. A party may have several, so that it can
-/// change its certificate without a gap.
+/// change its certificate without an interruption.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Roster {
     parties: BTreeMap<Fingerprint, PartyId>,
 }
 
-/// The roster contradicts itself.
+/// Why pins do not make a roster.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum RosterError {
-    /// One certificate stands for two parties, so a peer with it could be either.
+    /// One certificate is listed for two parties, so that a peer with it could be either.
     #[error(
         "the consortium file gives certificate {fingerprint} to {first} and to {second}; each party needs a certificate of its own"
     )]
     SharedCertificate {
         /// The certificate that is listed twice.
         fingerprint: Fingerprint,
-        /// The party that it was listed for first.
+        /// The party for which it was listed first.
         first: PartyId,
-        /// The other party that it is listed for.
+        /// The other party for which it is listed.
         second: PartyId,
     },
 }
@@ -50,11 +50,11 @@ impl Roster {
     }
 
     /// The roster of one certificate.
-    pub(crate) fn of_one(fingerprint: Fingerprint, party: PartyId) -> Self {
+    pub(crate) fn single(fingerprint: Fingerprint, party: PartyId) -> Self {
         Self { parties: BTreeMap::from([(fingerprint, party)]) }
     }
 
-    /// The party that a certificate belongs to; `None` for a stranger's.
+    /// The party to which a certificate belongs; `None` if it is not pinned.
     pub fn party(&self, fingerprint: Fingerprint) -> Option<PartyId> {
         self.parties.get(&fingerprint).copied()
     }

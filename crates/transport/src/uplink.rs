@@ -1,14 +1,15 @@
-//! A cap on what is sent, for the thin uplinks of hospitals.
+//! A limit on what is sent in a second, for hospitals with a slow uplink.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Time that a sender may make up for after it was late, so that coarse timers do not slow it down.
+/// How much delay a sender may make up for. Timers wake it a little late each time; without this it would
+/// stay below the limit.
 const BURST: Duration = Duration::from_millis(50);
 
-/// A token bucket, kept as the moment at which the next byte may leave.
+/// A token bucket, stored as the time at which the next byte may leave.
 #[derive(Debug)]
 pub(crate) struct UplinkCap {
     bytes_per_second: NonZeroU64,
@@ -20,7 +21,7 @@ impl UplinkCap {
         Self { bytes_per_second, free_at: Instant::now() }
     }
 
-    /// Waits until these bytes may be sent.
+    /// Waits until this number of bytes may be sent.
     pub(crate) async fn admit(&mut self, bytes: usize) {
         sleep_until(self.free_at).await;
         let earliest = Instant::now().checked_sub(BURST).unwrap_or(self.free_at);

@@ -36,16 +36,16 @@ async fn silent_strangers_of_one_address_keep_no_party_out() {
     let consortium = Consortium { settings: patient.clone(), ..Consortium::new() };
     let (mut listener, address) = consortium.listen();
     let strangers = raw::silent_strangers(address, STRANGERS).await;
-    wait_for_handshakes(&mut listener, patient.handshakes_of_one_source).await;
+    wait_for_handshakes(&mut listener, patient.handshakes_per_source).await;
     let (accepted, connected) =
         tokio::join!(listener.accept(), consortium.connect(address, &consortium.first, FIRST));
     assert_eq!(accepted.map(|link| link.peer()), Ok(FIRST));
     connected.expect("let in");
-    assert_eq!(listener.handshakes(), patient.handshakes_of_one_source, "the strangers are still there");
+    assert_eq!(listener.handshakes(), patient.handshakes_per_source, "the strangers are still there");
     drop(strangers);
 
     // Control: without the limit for each address there is no place left.
-    let unlimited = TransportSettings { handshakes_of_one_source: usize::MAX, ..patient };
+    let unlimited = TransportSettings { handshakes_per_source: usize::MAX, ..patient };
     let consortium = Consortium { settings: unlimited, ..consortium };
     let (mut listener, address) = consortium.listen();
     let _strangers = raw::silent_strangers(address, STRANGERS).await;

@@ -1,13 +1,13 @@
 //! The generator of masks: AES-128 in counter mode, expanded and added to words in one pass (`MASK-05`).
 //!
-//! Construction: AES-128-CTR with a 128-bit big-endian counter; word `i` is bytes `4i` to `4i+3` of the key stream,
-//! little-endian. Assumption: AES-128 is a pseudorandom permutation. Three kernels give the same words: VAES with 512-bit
-//! registers and AES-NI, chosen at run time by what the processor has, and a portable one that the others are tested
-//! against.
+//! Construction: AES-128-CTR with a 128-bit big-endian counter; word `i` is bytes `4i` to `4i+3` of the key
+//! stream, little-endian. Assumption: AES-128 is a pseudorandom permutation. Three kernels give the same
+//! words: VAES with 512-bit registers and AES-NI, chosen at run time by what the processor has, and a
+//! portable one that the others are tested against.
 //!
 //! # Timing
-//! Depends on the number of words alone: the instructions take constant time, and the portable kernel is bit-sliced where
-//! the processor has no AES instructions.
+//! Depends on the number of words alone: the instructions take constant time, and the portable kernel is
+//! bit-sliced where the processor has no AES instructions.
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -41,7 +41,7 @@ impl Sign {
     }
 }
 
-/// What a key stream starts from.
+/// The key and the first counter block of a key stream.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct StreamSecret {
     /// The AES-128 key.
@@ -75,12 +75,13 @@ enum Instructions {
     Vaes512,
 }
 
-/// One implementation of the generator, which this processor can run: there is no other way to have one.
+/// An implementation of the generator that this processor can run. [`Kernel::fastest`] and
+/// [`Kernel::available`] alone give one, after they have checked the processor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kernel(Instructions);
 
 impl Kernel {
-    /// The kernel that needs nothing of the processor.
+    /// The kernel that every processor can run.
     pub const PORTABLE: Self = Self(Instructions::Portable);
 
     /// The fastest kernel that this processor can run.
@@ -119,7 +120,7 @@ impl Kernel {
         }
     }
 
-    /// Adds the key stream to the words mod 2³², or takes it away.
+    /// Adds the key stream to the words mod 2³², or subtracts it.
     pub fn apply(self, stream: &StreamSecret, sign: Sign, words: &mut [u32]) {
         match self.0 {
             Instructions::Portable => portable::apply(stream, sign, words),

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{Sign, StreamSecret};
 
-/// Words that are expanded at a time; small enough to stay in the first cache.
+/// Words that are expanded at a time. They are few enough to stay in the first-level cache.
 const CHUNK_WORDS: usize = 1024;
 
 pub(super) fn apply(secret: &StreamSecret, sign: Sign, words: &mut [u32]) {

@@ -1,9 +1,11 @@
-//! The kernels for x86-64: AES-NI with eight blocks under way at a time, and VAES with eight registers of four blocks.
+//! The kernels for x86-64: AES-NI with eight blocks under way at a time, and VAES with eight registers of
+//! four blocks.
 //!
-//! This is the one module of the workspace that may hold `unsafe`, for two things that the compiler cannot check: that the
-//! processor has the instructions, which a [`Kernel`](super::Kernel) of them shows, and unaligned loads and stores of whole
-//! registers, which go through references to arrays of exactly a register's size. Everything is tested against the
-//! portable kernel, and runs under AddressSanitizer and Valgrind by `cargo xtask memory`.
+//! This is the one module of the workspace that may hold `unsafe`, for two things that the compiler cannot
+//! check: that the processor has the instructions, which a [`Kernel`](super::Kernel) of them shows, and
+//! unaligned loads and stores of whole registers, which go through references to arrays of exactly a
+//! register's size. Everything is tested against the portable kernel, and runs under AddressSanitizer and
+//! Valgrind by `cargo xtask memory`.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
@@ -23,7 +25,7 @@ use super::{Sign, StreamSecret};
 const BLOCK: usize = 4;
 /// Words of a 512-bit register.
 const WIDE: usize = 16;
-/// Registers under way at a time: enough to hide the latency of a round.
+/// Registers that are encrypted at a time: enough to hide the latency of an AES round.
 const LANES: usize = 8;
 /// Round keys of AES-128.
 const ROUND_KEYS: usize = 11;
@@ -93,7 +95,7 @@ fn from_number(number: u128) -> __m128i {
     _mm_set_epi64x((number >> 64) as i64, number as i64)
 }
 
-/// Turns a number's bytes round: counter blocks are big-endian.
+/// The shuffle that reverses a number's bytes, because counter blocks are big-endian.
 #[target_feature(enable = "aes,ssse3")]
 fn reversal() -> __m128i {
     _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
@@ -210,24 +212,17 @@ fn wide_blocks<const COUNT: usize>(keys: &[__m512i; ROUND_KEYS], counter: u128) 
     blocks
 }
 
-/// Four numbers in a row. The register's lanes have 64 bits: a carry between them is rare, and made up for in full.
+/// Four consecutive numbers. The register adds in lanes of 64 bits and does not carry between them. Such a
+/// carry is rare, and then all numbers are computed one by one.
 #[target_feature(enable = "aes,ssse3,vaes,avx512f,avx512bw")]
 fn four_numbers(first: u128) -> __m512i {
     if first as u64 <= u64::MAX - 3 {
         let steps = _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0);
         return _mm512_add_epi64(_mm512_broadcast_i32x4(from_number(first)), steps);
     }
-    let half = |offset: u128, shift: u32| (first.wrapping_add(offset) >> shift) as i64;
-    _mm512_set_epi64(
-        half(3, 64),
-        half(3, 0),
-        half(2, 64),
-        half(2, 0),
-        half(1, 64),
-        half(1, 0),
-        half(0, 64),
-        half(0, 0),
-    )
+    let numbers = [0, 1, 2, 3].map(|offset| first.wrapping_add(offset));
+    let (low, high) = (numbers.map(|number| number as i64), numbers.map(|number| (number >> 64) as i64));
+    _mm512_set_epi64(high[3], low[3], high[2], low[2], high[1], low[1], high[0], low[0])
 }
 
 #[target_feature(enable = "aes,ssse3,vaes,avx512f,avx512bw")]

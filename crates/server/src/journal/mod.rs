@@ -1,9 +1,10 @@
-//! What the coordinator must find again after a restart: what its round began with, and every input since
-//! (`ROUND-27`).
+//! The coordinator's journal: what its round began with, and every input since. After a restart the
+//! coordinator is restored from it (`ROUND-27`).
 //!
-//! A record is its length (8 bytes, little-endian), its hash (as a leaf of RFC 6962, 32 bytes) and its bytes. The first is the
-//! round's beginning, the next are its model and the last round's sums; the others are inputs. Records are synced before anything that follows
-//! from them leaves. What a power cut tore off the end had not been synced, and nothing followed from it.
+//! A record is its length (8 bytes, little-endian), its hash (as a leaf of RFC 6962, 32 bytes) and its bytes.
+//! The first records are what the round began with: numbers and last ending, model, sums, openings and bad
+//! dealings. The others are inputs. Records are synced before anything that follows from them is sent. So
+//! what a power cut left incomplete at the end was not synced, and nothing followed from it.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -23,31 +24,36 @@ const NAME: &str = "journal";
 #[derive(Debug, Error)]
 pub enum RoundJournalError {
     /// The file cannot be read or written.
-    #[error("the journal {path}: {source}; without it the coordinator cannot go on safely")]
+    #[error(
+        "the journal {path} cannot be read or written: {source}; without it the coordinator cannot continue safely"
+    )]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// Another program writes to the same folder.
-    #[error("another coordinator uses {0}; two of them would propose different things for one round")]
-    InUse(PathBuf),
-    /// The journal is of another consortium file.
+    /// Another coordinator uses the same folder.
     #[error(
-        "the journal {path} is of epoch {got}, and the consortium file of epoch {expected}: give its file, or a new --data folder"
+        "another coordinator uses {0}: two would propose different things for one round; stop it, or use another --data folder"
+    )]
+    InUse(PathBuf),
+    /// The journal belongs to another consortium file.
+    #[error(
+        "the journal {path} belongs to epoch {got}, the consortium file to epoch {expected}; give the consortium file of the journal, \
+         or a new --data folder"
     )]
     Epoch {
         /// The file.
         path: PathBuf,
-        /// What the journal names.
+        /// The journal's epoch.
         got: Digest,
-        /// What was given.
+        /// The epoch of the consortium file that was given.
         expected: Digest,
     },
     /// A record that this program did not write.
     #[error(
-        "the journal {path}, record {record}: {why}; restore the file, or start a new epoch in a new folder"
+        "the journal {path}, record {record}: {why}; restore the file from a copy, or start a new epoch in a new folder"
     )]
     Record {
         /// The file.
@@ -68,12 +74,12 @@ pub(crate) struct Beginning {
     pub(crate) start: CoordinatorCheckpoint,
 }
 
-/// What a journal held when it was opened.
+/// What a journal had when it was opened.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct JournalContent {
     pub(crate) beginning: Beginning,
     pub(crate) inputs: Vec<(Input, Time)>,
-    /// Bytes at the end that were no whole record.
+    /// Bytes at the end that were not a whole record.
     pub(crate) torn: usize,
 }
 
@@ -81,53 +87,60 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct RoundJournal {
     folder: PathBuf,
-    /// Held while the program runs.
+    /// The lock that keeps other coordinators out while the program runs. A file of its own, because the
+    /// journal is replaced each round, and a lock belongs to the file that was opened.
     _lock: File,
+    /// `None` until the first round begins.
     file: Option<File>,
     is_synced: bool,
 }
 
 impl RoundJournal {
-    /// Takes a folder into use, and reads what an earlier coordinator left in it.
+    /// Locks a folder, and reads the journal that an earlier coordinator left in it.
     ///
     /// # Errors
     /// See [`RoundJournalError`].
-    pub(crate) fn open(folder: &Path, epoch: Digest) -> Result<(Self, Option<Kept>), RoundJournalError> {
+    pub(crate) fn open(
+        folder: &Path,
+        epoch: Digest,
+    ) -> Result<(Self, Option<JournalContent>), RoundJournalError> {
         let path = folder.join(NAME);
-        let io = |source| RoundJournalError::Io { path: path.clone(), source };
-        cloister_storage::create_folder(folder).map_err(io)?;
-        let lock = cloister_storage::open(&folder.join("lock")).map_err(io)?;
+        let lock = cloister_storage::create_folder(folder)
+            .and_then(|()| cloister_storage::open(&folder.join("lock")))
+            .map_err(|source| RoundJournalError::Io { path: path.clone(), source })?;
         lock.try_lock().map_err(|_| RoundJournalError::InUse(folder.to_path_buf()))?;
         let mut journal = Self { folder: folder.to_path_buf(), _lock: lock, file: None, is_synced: true };
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((journal, None)),
-            other => other.map_err(io)?,
+            other => other.map_err(|source| journal.failed(source))?,
         };
         let (records, whole) = records(&bytes);
-        let kept = journal.interpret(&records, bytes.len() - whole)?;
-        if kept.beginning.epoch != epoch {
-            return Err(RoundJournalError::Epoch { path, got: kept.beginning.epoch, expected: epoch });
+        let content = journal.interpret(&records, bytes.len() - whole)?;
+        if content.beginning.epoch != epoch {
+            return Err(RoundJournalError::Epoch { path, got: content.beginning.epoch, expected: epoch });
         }
-        let mut file = cloister_storage::open(&path).map_err(io)?;
-        file.set_len(whole as u64).map_err(io)?;
-        file.seek(SeekFrom::End(0)).map_err(io)?;
+        let file = open_at_end(&path, whole as u64).map_err(|source| journal.failed(source))?;
         journal.file = Some(file);
-        Ok((journal, Some(kept)))
+        Ok((journal, Some(content)))
     }
 
-    fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<Kept, RoundJournalError> {
-        let wrong = |record: usize, why: String| RoundJournalError::Record { path: self.path(), record, why };
-        let (beginning, inputs) =
-            decode_beginning(records).ok_or_else(|| wrong(1, "it is no round's beginning".into()))?;
-        let first = 1 + records.len() - inputs.len();
-        let input = |(record, bytes): (usize, &&[u8])| {
-            Input::decode(bytes).map_err(|error| wrong(record, error.to_string()))
-        };
-        let inputs = (first..).zip(inputs).map(input).collect::<Result<_, _>>()?;
-        Ok(Kept { beginning, inputs, torn })
+    fn interpret(&self, records: &[&[u8]], torn: usize) -> Result<JournalContent, RoundJournalError> {
+        let (beginning, input_records) = decode_beginning(records)
+            .ok_or_else(|| self.wrong_record(1, "it is not the beginning of a round".into()))?;
+        let first = 1 + records.len() - input_records.len();
+        let mut inputs = Vec::with_capacity(input_records.len());
+        for (number, bytes) in (first..).zip(input_records) {
+            inputs.push(Input::decode(bytes).map_err(|error| self.wrong_record(number, error.to_string()))?);
+        }
+        Ok(JournalContent { beginning, inputs, torn })
     }
 
-    /// Begins anew after a round: on disk when this returns, and the round's inputs are gone.
+    fn wrong_record(&self, record: usize, why: String) -> RoundJournalError {
+        RoundJournalError::Record { path: self.path(), record, why }
+    }
+
+    /// Replaces the journal by one that begins with the next round. It is on disk when this returns, and the
+    /// last round's inputs are gone.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -145,22 +158,22 @@ impl RoundJournal {
         Ok(())
     }
 
-    /// Erases masked blocks that no sum needs: the file is written anew without them (`ROUND-29`).
+    /// Erases masked blocks that no sum needs: the file is written again without them (`ROUND-29`).
     ///
     /// # Errors
-    /// The file cannot be read or written, or was changed meanwhile.
+    /// The file cannot be read or written, or was changed by another program.
     pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), RoundJournalError> {
         let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
         let (records, _) = records(&bytes);
-        let kept = self.interpret(&records, 0)?;
-        let inputs = kept
-            .inputs
-            .into_iter()
-            .flat_map(|(input, now)| erasure.keep(input).into_iter().map(move |input| input.encode(now)));
-        self.begin(&kept.beginning, inputs)
+        let content = self.interpret(&records, 0)?;
+        let mut remaining = Vec::with_capacity(content.inputs.len());
+        for (input, now) in content.inputs {
+            remaining.extend(erasure.keep(input).into_iter().map(|input| input.encode(now)));
+        }
+        self.begin(&content.beginning, remaining)
     }
 
-    /// Appends an input that was taken.
+    /// Appends an input that the coordinator accepted.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -173,7 +186,7 @@ impl RoundJournal {
     /// Waits until everything that was appended is on disk.
     ///
     /// # Errors
-    /// The file cannot be written; nothing may be sent then.
+    /// The file cannot be written. Nothing may be sent then.
     pub(crate) fn sync(&mut self) -> Result<(), RoundJournalError> {
         if let Some(file) = self.file.as_ref().filter(|_| !self.is_synced) {
             file.sync_data().map_err(|source| self.failed(source))?;
@@ -191,13 +204,21 @@ impl RoundJournal {
     }
 }
 
+/// Opens a journal for appending after its whole records, which take this many bytes.
+fn open_at_end(path: &Path, whole: u64) -> io::Result<File> {
+    let mut file = cloister_storage::open(path)?;
+    file.set_len(whole)?;
+    file.seek(SeekFrom::End(0))?;
+    Ok(file)
+}
+
 fn write_record(file: &mut File, record: &[u8]) -> io::Result<()> {
     file.write_all(&(record.len() as u64).to_le_bytes())?;
     file.write_all(&leaf_hash(record).0)?;
     file.write_all(record)
 }
 
-/// The whole records from the beginning on, and how many bytes they take.
+/// The whole records at the beginning of a journal, and how many bytes they take.
 fn records(bytes: &[u8]) -> (Vec<&[u8]>, usize) {
     let (mut records, mut rest) = (Vec::new(), bytes);
     while let Some((record, after)) = next_record(rest) {
@@ -214,8 +235,9 @@ fn next_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (leaf_hash(record) == Digest(*hash)).then_some((record, rest))
 }
 
-/// The epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings (8 bytes each, little-endian) and the
-/// last ending; then the model, each frame, each opening, each bad dealing.
+/// The first record is the epoch, the numbers of rounds with sums, frames of sums, openings and bad dealings
+/// (8 bytes each, little-endian), and the last ending. Then follow the model, each frame, each opening and
+/// each bad dealing.
 fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
     let CoordinatorCheckpoint { model, last_ending, last_sums, openings, bad_dealings } = &beginning.start;
     let lengths = [last_sums.len(), openings.len(), bad_dealings.len()].map(|length| length as u64);
@@ -229,7 +251,7 @@ fn encode_beginning(beginning: &Beginning) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The beginning, and the records that follow it.
+/// The beginning of a round, and the records that follow it.
 fn decode_beginning<'a>(records: &'a [&'a [u8]]) -> Option<(Beginning, &'a [&'a [u8]])> {
     let [first, model, rest @ ..] = records else { return None };
     let (epoch, fields) = first.split_first_chunk()?;

@@ -1,5 +1,5 @@
-//! The parties' links: a task reads each, a task writes each, and all of it meets in one channel. Neither way does memory
-//! grow with what a party sends or does not read (`ROUND-32`).
+//! The parties' links. For each link one task reads and one writes, and all reports go through one channel.
+//! Memory grows neither with what a party sends nor with what it does not read (`ROUND-32`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,28 +17,28 @@ use crate::outbox::{Outbox, ToWrite, Waiting, outbox};
 /// The reason with which links are closed after the last round; a client that reads it ends without an error.
 const FINISHED: &str = "the last round has ended";
 
-/// How long the last frames of a link may take to arrive before it is dropped.
+/// How long a party may take to acknowledge the last frames before its link is dropped.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Reports that wait for the coordinator, each of one frame at most; beyond them each link's reader waits its turn, and with
-/// it the link's sender.
+/// How many reports, each of at most one frame, may wait for the coordinator. When they are that many, the
+/// readers wait, and by back-pressure the parties that send.
 const MOST_REPORTS: usize = 16;
 
-/// The number of the link that a party which has not come yet does not have.
-pub(crate) const NEVER: u64 = 0;
+/// The link number of a party that has had no link since this program started. Links are numbered from 1.
+pub(crate) const NO_LINK: u64 = 0;
 
 /// What links report.
 #[derive(Debug)]
 pub(crate) enum LinkReport {
-    /// A frame came.
+    /// A party sent a frame.
     Frame(PartyId, Frame),
-    /// The peer broke framing or encoding, or its link ended; the number tells which of its links.
+    /// The party's link with this number ended, or broke framing or encoding, with the reason.
     Ended(PartyId, u64, String),
-    /// The time to reconnect has passed for the party's link of this number.
+    /// The time to reconnect is over for the party, whose last link had this number.
     GraceOver(PartyId, u64),
 }
 
-/// The end of a link's writer, and whether the peer acknowledged all frames and the close.
+/// That a link's writer has ended, and whether the peer acknowledged all frames and the close.
 #[derive(Debug)]
 struct Written {
     party: PartyId,
@@ -52,11 +52,11 @@ struct OpenLink {
     handle: LinkHandle,
     outbox: Outbox,
     reader: AbortHandle,
-    /// Why this side has cut it.
+    /// Why this side has ended the link, if it has.
     cut: Option<String>,
 }
 
-/// All links, by party; a new link of a party replaces its old one.
+/// All links, by party. A new link of a party replaces its old one.
 #[derive(Debug)]
 pub(crate) struct Links {
     open: BTreeMap<PartyId, OpenLink>,
@@ -67,16 +67,16 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// No links yet; for each at most so many bytes will wait.
+    /// No links yet. For each link at most `most_waiting` bytes may wait to be written.
     pub(crate) fn new(most_waiting: u64) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, incoming) = mpsc::channel(MOST_REPORTS);
         let writers = tokio::task::JoinSet::new();
         (Self { open: BTreeMap::new(), count: 0, most_waiting, reports, writers }, incoming)
     }
 
-    /// Takes a link into use.
+    /// Starts the tasks of a new link.
     pub(crate) fn add(&mut self, link: Link) -> PartyId {
-        // Writers of links that ended have nothing more to tell.
+        // Writers of links that have ended are removed, or the set would grow with every link.
         while self.writers.try_join_next().is_some() {}
         let (party, handle) = (link.peer(), link.handle());
         self.count += 1;
@@ -89,13 +89,13 @@ impl Links {
         let open = OpenLink { number, handle, outbox, reader: reading.abort_handle(), cut: None };
         if let Some(old) = self.open.insert(party, open) {
             old.handle.abort("a newer link of this party replaces this one");
-            // Or a party that connects again and again would have a frame of each link wait.
+            // Otherwise a party that connects again and again could have one frame of each link waiting.
             old.reader.abort();
         }
         party
     }
 
-    /// Sends a frame, or cuts the link of a party that does not read.
+    /// Queues a frame for a party. The link of a party that does not read is ended when too much waits.
     pub(crate) fn send(&mut self, to: PartyId, frame: &Frame) {
         let Some(link) = self.open.get(&to).filter(|link| link.cut.is_none()) else { return };
         if let Err(full) = link.outbox.send(frame.encode()) {
@@ -103,14 +103,14 @@ impl Links {
         }
     }
 
-    /// Sends a model, unless one is under way.
+    /// Queues a model for a party, unless one is being sent.
     pub(crate) fn send_model(&self, to: PartyId, model: &Model) {
         if let Some(link) = self.open.get(&to) {
             link.outbox.send_model(model);
         }
     }
 
-    /// Ends a party's link at once; it is reported as any that ended.
+    /// Ends a party's link at once. It is reported like any other end.
     pub(crate) fn cut(&mut self, party: PartyId, reason: &str) {
         if let Some(link) = self.open.get_mut(&party) {
             link.handle.abort(reason);
@@ -118,22 +118,23 @@ impl Links {
         }
     }
 
-    /// Why this side has cut the party's present link.
+    /// Why this side has ended the party's present link; `None` if it has not.
     pub(crate) fn reason_for_cutting(&self, party: PartyId) -> Option<&str> {
         self.open.get(&party)?.cut.as_deref()
     }
 
-    /// Whether the party's present link has this number; [`NEVER`] as long as it has none.
-    pub(crate) fn is_present(&self, party: PartyId, number: u64) -> bool {
-        self.open.get(&party).map_or(NEVER, |link| link.number) == number
+    /// Whether the party's latest link has this number, which is [`NO_LINK`] if it has had none.
+    pub(crate) fn is_latest(&self, party: PartyId, number: u64) -> bool {
+        self.open.get(&party).map_or(NO_LINK, |link| link.number) == number
     }
 
-    /// Whether a party has had a link since this program began.
+    /// Whether a party has had a link since this program started.
     pub(crate) fn has_linked(&self, party: PartyId) -> bool {
         self.open.contains_key(&party)
     }
 
-    /// Reports later whether the party came back.
+    /// Reports after this time that the party's time to reconnect is over. The report has the link's number,
+    /// so that it is ignored if the party has a newer link by then.
     pub(crate) fn start_grace(&self, party: PartyId, number: u64, grace: Duration) {
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -142,21 +143,24 @@ impl Links {
         });
     }
 
-    /// Sends what is queued and closes every link; the parties that acknowledged all of it, and those that did not.
+    /// Sends what is queued and closes every link. The result is the parties that acknowledged everything,
+    /// and those that did not.
     pub(crate) async fn close(&mut self) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
         self.open.values().for_each(|link| link.outbox.close());
-        let mut heard = BTreeSet::new();
+        let mut acknowledged = BTreeSet::new();
         while let Some(written) = self.writers.join_next().await {
-            let is_last = |own: &Written| self.is_present(own.party, own.number);
-            heard.extend(written.ok().filter(|own| own.acknowledged && is_last(own)).map(|own| own.party));
+            let Ok(written) = written else { continue };
+            if written.acknowledged && self.is_latest(written.party, written.number) {
+                acknowledged.insert(written.party);
+            }
         }
         let all = std::mem::take(&mut self.open).into_keys();
-        let unheard = all.filter(|party| !heard.contains(party)).collect();
-        (heard, unheard)
+        let unacknowledged = all.filter(|party| !acknowledged.contains(party)).collect();
+        (acknowledged, unacknowledged)
     }
 }
 
-/// Whether all of it was acknowledged, up to the close.
+/// Writes what waits for a link. The result is whether the peer acknowledged everything, the close included.
 async fn write_frames(mut sender: FrameSender, mut waiting: Waiting, handle: LinkHandle) -> bool {
     loop {
         let is_written = match waiting.next().await {
@@ -177,7 +181,8 @@ async fn write_frames(mut sender: FrameSender, mut waiting: Waiting, handle: Lin
     matches!(closed, Ok(Ok(())))
 }
 
-/// Whether the whole model was written. The link ends if a round closes meanwhile: its party then asks for the model of that.
+/// Writes a model. The result is whether all of it was written. The link is ended if a round closes in
+/// between: the party then asks for the newer model.
 async fn write_model(sender: &mut FrameSender, mut parts: ModelParts, handle: &LinkHandle) -> bool {
     loop {
         match parts.next_frame() {

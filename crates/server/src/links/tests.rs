@@ -95,7 +95,8 @@ async fn a_party_that_floods_waits_until_its_frames_are_taken() {
             written.send_replace(index + 1);
         }
     });
-    // It goes on until nothing moves for a while, with what two sides' windows of 8 MiB hold beside the reports.
+    // It goes on until nothing moves for a while, with what two sides' windows of 8 MiB hold beside the
+    // reports.
     while timeout(Duration::from_secs(2), count.changed()).await.is_ok() {
         let sent = *count.borrow();
         assert!(sent < 2 * MOST_REPORTS as u32, "{sent} frames of 4 MiB wait for nobody");

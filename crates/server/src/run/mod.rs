@@ -14,15 +14,15 @@ use crate::allowance::{Allowance, NEW_LINK};
 use crate::config::{ServerConfig, ServerEvent};
 use crate::error::{Refusals, ServerError};
 use crate::files::write_round;
-use crate::journal::{Beginning, RoundJournal};
+use crate::journal::{Beginning, JournalContent, RoundJournal};
 use crate::ledgers::record;
-use crate::links::{LinkReport, Links, NEVER};
+use crate::links::{LinkReport, Links, NO_LINK};
 use crate::outbox::most_waiting;
 
-/// How long a party may take, once it is there after the last round, to ask for the model.
+/// How long a party that connects after the last round may take to ask for the model.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
-/// Aborted rounds in a row after which the coordinator gives up.
+/// After how many aborted rounds in a row the coordinator gives up.
 const GIVE_UP_AFTER: u64 = 3;
 
 struct Server<'a> {
@@ -31,19 +31,21 @@ struct Server<'a> {
     journal: RoundJournal,
     allowance: Allowance,
     links: Links,
-    /// Parties whose link is gone and that are waited for.
+    /// Parties that have lost their link and may still reconnect.
     lost: BTreeSet<PartyId>,
-    /// Until when a party that came after the last round may ask for the model.
+    /// Until when a party that connected after the last round may ask for the model.
     served_until: Instant,
+    /// When the program started; the coordinator's times are milliseconds since then.
     started: Instant,
+    /// Rounds with sums so far, those before a restart included.
     closed_rounds: u64,
     aborted_in_a_row: u64,
-    /// Who took no part since the last sum, and why.
+    /// The parties that have refused since the last sum, each with its reason.
     refusals: BTreeMap<PartyId, String>,
     events: &'a mut (dyn FnMut(ServerEvent) + Send),
 }
 
-/// Runs the coordinator to its last round, from where an earlier run left off.
+/// Runs the coordinator to its last round. It continues where an earlier run with the same folder stopped.
 ///
 /// # Errors
 /// See [`ServerError`].
@@ -70,24 +72,37 @@ pub async fn run(
         server.step(&mut listener, &mut reports).await?;
     }
     server.serve_the_last_model(&mut listener, &mut reports).await?;
-    if !server.take_leave().await? {
-        // Who comes back and does not acknowledge then either is not waited for again: nobody can keep the program from ending.
+    if !server.close_links().await? {
+        // A party that returns but still does not acknowledge gets no second grace period, so that nobody can
+        // keep the program from ending.
         server.serve_the_last_model(&mut listener, &mut reports).await?;
-        server.take_leave().await?;
+        server.close_links().await?;
     }
     Ok(())
 }
 
 impl<'a> Server<'a> {
-    /// Takes up what the journal has, or begins with nothing.
+    /// Restores the coordinator from the journal in the folder, or starts a new one if there is none.
     fn start(
         config: &'a ServerConfig,
         links: Links,
         events: &'a mut (dyn FnMut(ServerEvent) + Send),
     ) -> Result<Self, ServerError> {
-        let (journal, kept) = RoundJournal::open(&config.folder, config.epoch.digest())?;
+        let (journal, content) = RoundJournal::open(&config.folder, config.epoch.digest())?;
         let (key, epoch) = (config.signing_key.clone(), config.epoch.clone());
-        let server = |coordinator, closed_rounds| Self {
+        let torn = content.as_ref().map(|content| content.torn);
+        let (coordinator, closed_rounds) = match content {
+            None => (Coordinator::new(key, epoch, config.model.clone()), 0),
+            Some(JournalContent { beginning, inputs, .. }) => {
+                let restored = Coordinator::restore(key, epoch, beginning.start, inputs);
+                let coordinator = restored.map_err(|why| ServerError::Resume {
+                    folder: config.folder.clone(),
+                    why: Box::new(why),
+                })?;
+                (coordinator, beginning.closed_rounds)
+            }
+        };
+        let mut server = Self {
             config,
             coordinator,
             journal,
@@ -101,28 +116,25 @@ impl<'a> Server<'a> {
             refusals: BTreeMap::new(),
             events,
         };
-        let Some(kept) = kept else {
-            let mut server = server(Coordinator::new(key, epoch, config.model.clone()), 0);
-            server.begin_journal()?;
-            return Ok(server);
-        };
-        let coordinator = Coordinator::restore(key, epoch, kept.beginning.start, kept.inputs)
-            .map_err(|why| ServerError::Resume { folder: config.folder.clone(), why: Box::new(why) })?;
-        let mut server = server(coordinator, kept.beginning.closed_rounds);
-        server.resume(kept.torn)?;
+        match torn {
+            None => server.begin_journal()?,
+            Some(torn) => server.resume(torn)?,
+        }
         Ok(server)
     }
 
-    /// Carries out what the earlier run may not have, and waits for the parties as for any that lost their links.
+    /// Carries out the outputs that the earlier run may not have carried out, and gives each party that was
+    /// connected the time to reconnect.
     fn resume(&mut self, torn: usize) -> Result<(), ServerError> {
         self.carry_out()?;
         let (closed_rounds, in_round) = (self.closed_rounds, self.coordinator.is_busy());
         (self.events)(ServerEvent::Resumed { closed_rounds, in_round, torn });
-        self.tell(Input::Restarted)?;
-        // Before a party tries again it must notice that its link is gone.
+        self.handle_input(Input::Restarted)?;
+        // A party tries again only after it has noticed that its link is gone, which takes up to the idle
+        // timeout.
         let grace = self.config.transport.idle_timeout + self.config.reconnect_within;
         for party in self.coordinator.connected().clone() {
-            self.links.start_grace(party, NEVER, grace);
+            self.links.start_grace(party, NO_LINK, grace);
         }
         self.carry_out()
     }
@@ -133,6 +145,7 @@ impl Server<'_> {
         Time(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Waits until enough members are connected for the first round.
     async fn wait_for_members(
         &mut self,
         listener: &mut Listener,
@@ -156,8 +169,9 @@ impl Server<'_> {
         }
     }
 
-    /// Stays after the last round for whoever missed how it ended (`ROUND-23`): until parties that lost their links are back
-    /// or given up, and those that came back had the time to ask for the model.
+    /// Stays after the last round for parties that missed how it ended (`ROUND-23`): until each party that
+    /// lost its link is back or its time to reconnect is over, and parties that are back have had the time to
+    /// ask for the model.
     async fn serve_the_last_model(
         &mut self,
         listener: &mut Listener,
@@ -172,27 +186,32 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// Closes all links; whether every party has heard how the last round ended. One that was killed just before has not, and
-    /// nothing but its silence tells: it is waited for like any that lost its link.
-    async fn take_leave(&mut self) -> Result<bool, ServerError> {
-        let (heard, unheard) = self.links.close().await;
-        for party in heard {
-            self.tell(Input::Disconnected(party))?;
+    /// Closes all links. The result is whether every party acknowledged how the last round ended. A party
+    /// that was killed just before has not, and only its silence shows that: it gets the time to reconnect,
+    /// like any other that lost its link.
+    async fn close_links(&mut self) -> Result<bool, ServerError> {
+        let (acknowledged, unacknowledged) = self.links.close().await;
+        for party in acknowledged {
+            self.handle_input(Input::Disconnected(party))?;
         }
-        let missed: Vec<PartyId> = self.coordinator.connected().intersection(&unheard).copied().collect();
+        let missed: Vec<PartyId> =
+            self.coordinator.connected().intersection(&unacknowledged).copied().collect();
         for party in &missed {
-            (self.events)(ServerEvent::Disconnected(*party, "it did not hear the end".to_owned()));
+            let reason = "it did not acknowledge the end of the last round".to_owned();
+            (self.events)(ServerEvent::Disconnected(*party, reason));
             self.lost.insert(*party);
-            self.links.start_grace(*party, NEVER, self.config.reconnect_within);
+            self.links.start_grace(*party, NO_LINK, self.config.reconnect_within);
         }
         self.carry_out()?;
         Ok(missed.is_empty())
     }
 
-    /// Whether a party that lost its link, or was there before a restart, may still come back.
+    /// Whether a party that lost its link, or was connected before a restart, may still reconnect.
     fn is_awaiting_someone(&self) -> bool {
-        let is_gone = |party: &&PartyId| self.lost.contains(party) || !self.links.has_linked(**party);
-        self.coordinator.connected().iter().any(|party| is_gone(&party))
+        self.coordinator
+            .connected()
+            .iter()
+            .any(|party| self.lost.contains(party) || !self.links.has_linked(*party))
     }
 
     fn start_round(&mut self) -> Result<(), ServerError> {
@@ -204,6 +223,7 @@ impl Server<'_> {
         self.carry_out()
     }
 
+    /// Starts the journal of the next round. Every party has its whole allowance again.
     fn begin_journal(&mut self) -> Result<(), ServerError> {
         let (closed_rounds, start) = (self.closed_rounds, self.coordinator.checkpoint());
         let beginning = Beginning { epoch: self.config.epoch.digest(), closed_rounds, start };
@@ -213,8 +233,8 @@ impl Server<'_> {
         Ok(self.journal.begin(&beginning, present)?)
     }
 
-    /// Gives the coordinator an input, and keeps it if it is taken.
-    fn tell(&mut self, input: Input) -> Result<(), ServerError> {
+    /// Gives the coordinator an input, and appends it to the journal if the coordinator accepts it.
+    fn handle_input(&mut self, input: Input) -> Result<(), ServerError> {
         let now = self.now();
         let (from, record) = (sender(&input), input.encode(now));
         if matches!(input, Input::Frame(..))
@@ -228,14 +248,15 @@ impl Server<'_> {
             Ok(()) if is_kept => self.journal.append(&record)?,
             Ok(()) => {}
             Err(fault @ Fault::Unexpected { .. }) => {
-                (self.events)(ServerEvent::NotAwaited(from, fault.to_string()));
+                (self.events)(ServerEvent::Unexpected(from, fault.to_string()));
             }
             Err(fault) => (self.events)(ServerEvent::Fault(from, fault.to_string())),
         }
         Ok(())
     }
 
-    /// Waits for one thing to happen and carries out what follows.
+    /// Waits for one event (a new link, a report of a link, or a deadline), and carries out what follows from
+    /// it.
     async fn step(
         &mut self,
         listener: &mut Listener,
@@ -245,7 +266,7 @@ impl Server<'_> {
         let until = tokio::time::Instant::from_std(deadline.unwrap_or(self.started));
         tokio::select! {
             link = listener.accept() => match link {
-                Ok(link) => self.take_in(link)?,
+                Ok(link) => self.add_link(link)?,
                 Err(AcceptError::Stopped) => {
                     let source = io::Error::other("the listener stopped");
                     return Err(ServerError::Io { what: "listening", source });
@@ -253,13 +274,13 @@ impl Server<'_> {
                 Err(refused) => (self.events)(ServerEvent::PeerRefused(refused)),
             },
             Some(report) = reports.recv() => self.handle_report(report)?,
-            () = tokio::time::sleep_until(until), if deadline.is_some() => self.tell(Input::Time)?,
+            () = tokio::time::sleep_until(until), if deadline.is_some() => self.handle_input(Input::Time)?,
         }
         self.carry_out()
     }
 
-    /// Takes a party's new link into use, unless the party has no allowance left (`ROUND-32`).
-    fn take_in(&mut self, link: Link) -> Result<(), ServerError> {
+    /// Adds a party's new link, unless the party has no allowance left (`ROUND-32`).
+    fn add_link(&mut self, link: Link) -> Result<(), ServerError> {
         let party = link.peer();
         if let Err(exceeded) = self.allowance.take(party, NEW_LINK) {
             link.handle().abort(&exceeded.to_string());
@@ -270,27 +291,29 @@ impl Server<'_> {
         self.lost.remove(&party);
         self.served_until = Instant::now() + ASK_WITHIN;
         (self.events)(ServerEvent::Connected(party));
-        self.tell(Input::Connected(party))
+        self.handle_input(Input::Connected(party))
     }
 
     fn handle_report(&mut self, report: LinkReport) -> Result<(), ServerError> {
         match report {
-            LinkReport::Frame(party, frame) => self.tell(Input::Frame(party, frame))?,
-            LinkReport::Ended(party, number, reason) if self.links.is_present(party, number) => {
+            LinkReport::Frame(party, frame) => self.handle_input(Input::Frame(party, frame))?,
+            LinkReport::Ended(party, number, reason) if self.links.is_latest(party, number) => {
                 let reason = self.links.reason_for_cutting(party).map_or(reason, str::to_owned);
                 (self.events)(ServerEvent::Disconnected(party, reason));
                 self.lost.insert(party);
                 self.links.start_grace(party, number, self.config.reconnect_within);
             }
-            LinkReport::GraceOver(party, number) if self.links.is_present(party, number) => {
-                self.tell(Input::Disconnected(party))?;
+            LinkReport::GraceOver(party, number) if self.links.is_latest(party, number) => {
+                self.handle_input(Input::Disconnected(party))?;
             }
+            // The party has a newer link.
             LinkReport::Ended(..) | LinkReport::GraceOver(..) => {}
         }
         Ok(())
     }
 
-    /// Carries out what follows from the inputs so far, once they are on disk (`ROUND-27`).
+    /// Carries out the coordinator's outputs, after the inputs from which they follow are on disk
+    /// (`ROUND-27`).
     fn carry_out(&mut self) -> Result<(), ServerError> {
         while let Some(output) = self.coordinator.poll_output() {
             self.journal.sync()?;
@@ -318,6 +341,8 @@ impl Server<'_> {
         Ok(())
     }
 
+    /// Writes a round's files and ledgers, and starts the next journal. In this order: the journal is what a
+    /// restart continues from, so that it must not pass the round before the files are on disk.
     fn finish_round(&mut self, report: Box<RoundReport>) -> Result<(), ServerError> {
         write_round(&self.config.folder, &report)
             .map_err(|source| ServerError::Io { what: "writing the round's files", source })?;
@@ -339,7 +364,7 @@ impl Server<'_> {
 }
 
 impl Server<'_> {
-    /// Why the round cannot go on: whoever refused it comes first.
+    /// Why the round cannot continue. If parties refused, the error names them.
     fn quorum_lost(&self, why: &'static str) -> ServerError {
         match Refusals::new(&self.refusals) {
             Some(refusals) => ServerError::RefusedWithoutQuorum { why, refusals },
@@ -356,7 +381,7 @@ impl Server<'_> {
     }
 }
 
-/// Whose input it is, for messages.
+/// The party of an input, for messages; the coordinator's for its own inputs.
 fn sender(input: &Input) -> PartyId {
     match input {
         Input::Connected(party)

@@ -90,7 +90,7 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
         Listener::bind(site.config.listen, &site.config.identity, roster, &site.config.transport)
             .expect("a free port");
     let address = listener.local_address().expect("bound");
-    server.allowance = Allowance::of_bytes(NEW_LINK as u64 + 1000);
+    server.allowance = Allowance::with_bytes(NEW_LINK as u64 + 1000);
     let was_told = |what: &str| told.lock().expect("no panic").iter().any(|line| line.contains(what));
     let mut parties = Box::pin(async {
         let (mut sender, mut receiver) = site.connect(address, FLOODER).await;
@@ -113,7 +113,7 @@ async fn whoever_exceeds_its_allowance_is_cut_and_not_let_in_before_the_next_rou
         }
     };
     for reason in [first, again] {
-        assert!(reason.contains("sent more than") && reason.contains("before the next"), "{reason}");
+        assert!(reason.contains("sent more than") && reason.contains("until the next"), "{reason}");
     }
     assert!(was_told("Disconnected(PartyId(1), \"it sent more than"), "{:?}", told.lock());
     // Control: the next round begins, and with it everybody's allowance.

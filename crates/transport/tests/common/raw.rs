@@ -124,8 +124,8 @@ impl ServerCertVerifier for Credulous {
     }
 }
 
-/// Peers that take part in a handshake up to where their address is known to be theirs, and say nothing from then on. They
-/// are there as long as this is held.
+/// Peers that take part in a handshake up to where their address is known to be theirs, and say nothing from
+/// then on. They are there as long as this is held.
 pub(crate) struct SilentStrangers {
     _endpoint: Endpoint,
     _connecting: Vec<quinn::Connecting>,
