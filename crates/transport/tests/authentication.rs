@@ -31,7 +31,8 @@ async fn a_stranger_is_refused_with_both_sides_told_and_the_listener_goes_on() {
 
     let failure = failure(connected);
     assert!(matches!(failure, ConnectError::NotInConsortium { ours, .. } if ours == stranger.fingerprint()));
-    let ours = format!("our certificate {} is not in the consortium file", stranger.fingerprint());
+    let ours =
+        format!("its certificate {} is not in the coordinator's consortium file", stranger.fingerprint());
     assert!(failure.to_string().contains(&ours), "{failure}");
 
     let (accepted, connected) =
