@@ -142,7 +142,7 @@ mod hospital {
         fails(&join(&site, &own, ""), &["notes.jsonl"]);
         fails(
             &join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")),
-            &["notes.jsonl, line 1: its label is none of the task's classes: a, b"],
+            &["notes.jsonl, line 1: its label is not one of the task's classes: a, b"],
         );
         fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
     }
@@ -154,7 +154,7 @@ mod hospital {
         site.write_consortium();
         let of = |held_out: &str| join_with(&site, &own, (NOTE.as_bytes(), held_out.as_bytes()), &[]);
         let beyond = format!("{NOTE}{}", NOTE.replace("\"a\"", "\"c\""));
-        fails(&of(&beyond), &["held-out.jsonl, line 2: its label is none of the task's classes: a, b"]);
+        fails(&of(&beyond), &["held-out.jsonl, line 2: its label is not one of the task's classes: a, b"]);
         fails(&of(&NOTE.replace("a note", " ")), &["held-out.jsonl, line 1: “text” is empty"]);
         fails(&of("\n"), &["held-out.jsonl holds no notes"]);
     }

@@ -72,7 +72,7 @@ fn labels_of_a_table_become_classes_and_near_twins_are_told() {
     let output = new_task(&target, &flags);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{told}");
-    assert!(told.contains("warning: the classes “Heart”, “heart” differ in case, blanks"), "{told}");
+    assert!(told.contains("warning: the classes “Heart”, “heart” differ only in case, blanks"), "{told}");
     let text = fs::read_to_string(target.join("task.json")).expect("the file was written");
     let Task::Adapter(task) = Task::parse(&text).expect("a sound task") else { panic!("an adapter's task") };
     assert_eq!(task.adapter.classes, ["Heart", "Nierenärzte", "heart"]);

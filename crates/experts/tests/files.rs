@@ -1,4 +1,4 @@
-//! Files of notes, checkpoints and block tables; nothing here needs MiniLM's weights.
+//! Files of notes, checkpoints and block tables. Nothing here needs MiniLM's weights.
 
 use std::fs;
 use std::io::Write;
@@ -45,7 +45,7 @@ fn broken_lines_are_named() {
         (
             "list",
             "{\"text\": \"a\", \"label\": 1, \"label_name\": [1]}",
-            "“label_name” must be a text or a whole number, not a list",
+            "“label_name” must be text or a whole number, not a list",
         ),
     ] {
         let path = write(&format!("broken-{name}.jsonl"), format!("{LINES}{line}\n{LINES}").as_bytes());
@@ -102,7 +102,7 @@ fn the_initial_model_follows_the_seed_alone() {
 }
 
 #[test]
-fn vectors_off_the_table_are_refused() {
+fn vectors_that_do_not_follow_the_table_are_rejected() {
     let values = initial_blocks(&config()).into_values();
     let fewer = BlockVectors::new(&config(), values[1..].to_vec()).expect_err("a block is missing");
     assert!(matches!(fewer, ExpertsError::BlockCount { expected: 21, got: 20 }), "{fewer}");
@@ -120,8 +120,7 @@ fn vectors_off_the_table_are_refused() {
 }
 
 #[test]
-fn configurations_outside_their_limits_are_refused() {
-    let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+fn configurations_outside_their_limits_are_rejected() {
     for wrong in [
         ModelConfig { moe_layers: 0, ..config() },
         ModelConfig { moe_layers: 7, ..config() },
@@ -129,8 +128,8 @@ fn configurations_outside_their_limits_are_refused() {
         ModelConfig { rank: 0, ..config() },
         ModelConfig { alpha: f64::NAN, ..config() },
         ModelConfig { max_tokens: 513, ..config() },
-        ModelConfig { classes: named(&["a"]), ..config() },
-        ModelConfig { classes: named(&["a", "b", "a"]), ..config() },
+        ModelConfig { classes: vec!["a".to_owned()], ..config() },
+        ModelConfig { classes: ["a", "b", "a"].map(str::to_owned).to_vec(), ..config() },
     ] {
         assert!(matches!(wrong.check(), Err(ExpertsError::Config(_))), "{wrong:?}");
     }
@@ -162,24 +161,27 @@ fn checkpoints_round_trip_with_equal_bytes() {
 }
 
 #[test]
-fn broken_checkpoints_are_refused() {
+fn broken_checkpoints_are_rejected() {
     let path = write("good.safetensors", b"");
     write_checkpoint(&path, &config(), &initial_blocks(&config())).expect("it can be written");
     let good = fs::read(&path).expect("it was written");
-    let refused = |name: &str, bytes: &[u8]| {
-        let error = read_checkpoint(&write(name, bytes)).expect_err("the file is broken");
-        assert!(matches!(error, ExpertsError::Content { .. }), "{error}");
-        error.to_string()
-    };
-    refused("cut.safetensors", &good[..good.len() / 2]);
+    rejection("cut.safetensors", &good[..good.len() / 2]);
     let other_seed = replace(&good, b"\\\"seed\\\":5", b"\\\"seed\\\":6");
-    assert!(refused("seed.safetensors", &other_seed).contains("not drawn from the seed 6"));
+    assert!(rejection("seed.safetensors", &other_seed).contains("not drawn from the seed 6"));
     let other_name = replace(&good, b"head.bias", b"head.base");
-    assert!(refused("name.safetensors", &other_name).contains("head.bias"));
+    assert!(rejection("name.safetensors", &other_name).contains("head.bias"));
     let other_base = replace(&good, b"all-MiniLM-L6-v2", b"all-MiniLM-L6-v3");
-    assert!(refused("base.safetensors", &other_base).contains("base model"));
+    assert!(rejection("base.safetensors", &other_base).contains("base model"));
 }
 
+/// The message that rejects a checkpoint of these bytes.
+fn rejection(name: &str, bytes: &[u8]) -> String {
+    let error = read_checkpoint(&write(name, bytes)).expect_err("the file is broken");
+    assert!(matches!(error, ExpertsError::Content { .. }), "{error}");
+    error.to_string()
+}
+
+/// The bytes, with the first `from` in them replaced.
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let at = bytes.windows(from.len()).position(|window| window == from).expect("the bytes are there");
     [&bytes[..at], to, &bytes[at + from.len()..]].concat()

@@ -1,5 +1,5 @@
-//! Memory: what the estimate says before anything is loaded, beside what training takes; and that it comes back to its
-//! base after every round.
+//! Memory: what the estimate says before anything is loaded, beside what training takes; and that it comes back to
+//! its base after every round.
 
 // This test looks at the clock of its process's memory.
 #![allow(clippy::disallowed_methods)]
@@ -255,7 +255,8 @@ fn one_case_in_a_process_of_its_own() {
 }
 
 /// Makes glibc return freed memory at once, so that resident memory is live memory. By default it keeps a part that
-/// differs by tens of MiB from run to run. Training does not set these variables: they cost half as much CPU time again.
+/// differs by tens of MiB from run to run. Training does not set these variables: they cost half as much CPU time
+/// again.
 const RETURNED_AT_ONCE: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "65536")];
 

@@ -13,7 +13,7 @@ fn file(name: &str, content: &str) -> NotesFile {
     NotesFile { group_by: Some("patient".to_owned()), ..path.into() }
 }
 
-/// The record of each note, or the message that refuses one.
+/// The record of each note, or the message that rejects one.
 fn records(file: NotesFile) -> Result<Vec<usize>, String> {
     let mut reader = NoteReader::open(file).map_err(|error| error.to_string())?;
     let mut records = Vec::new();
@@ -24,6 +24,7 @@ fn records(file: NotesFile) -> Result<Vec<usize>, String> {
     Ok(records)
 }
 
+/// A row whose patient is this JSON value.
 fn line(patient: &str) -> String {
     format!("{{\"text\": \"a\", \"label\": \"b\", \"patient\": {patient}}}\n")
 }
@@ -47,14 +48,15 @@ fn the_label_may_group_too() {
     assert_eq!(records(by_label), Ok(vec![0, 0, 0]));
 }
 
-/// A row that does not say whose it is may be anybody's. No message has a value, as values identify patients.
+/// A row without a patient may be any patient's. No message has a value of the column, because values identify
+/// patients.
 #[test]
-fn a_row_that_does_not_say_whose_it_is_is_refused_by_its_place() {
+fn a_row_without_a_patient_is_rejected_by_its_place() {
     for (name, second, words) in [
         ("null", "null", "line 2: “patient” is missing or empty"),
         ("blank", "\"  \"", "line 2: “patient” is missing or empty"),
-        ("fraction", "7.5", "line 2: “patient” must be a text or a whole number"),
-        ("list", "[\"SECRET\"]", "line 2: “patient” must be a text or a whole number, not a list"),
+        ("fraction", "7.5", "line 2: “patient” must be text or a whole number"),
+        ("list", "[\"SECRET\"]", "line 2: “patient” must be text or a whole number, not a list"),
     ] {
         let lines = [line("\"SECRET\""), line(second)].concat();
         let error = records(file(&format!("{name}.jsonl"), &lines)).expect_err(name);

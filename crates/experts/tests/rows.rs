@@ -1,4 +1,4 @@
-//! Files of rows: Parquet, places of faults, and memory that does not grow with the file.
+//! Files of rows: Parquet, the place of a bad row, and memory that does not grow with the file.
 
 use std::alloc::System;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use parquet::schema::parser::parse_message_type;
 
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
-/// Tests share the memory that one of them measures, so they take turns.
+/// Tests share the allocator that one of them measures, so they run one after another.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -33,7 +33,7 @@ enum Column<'a> {
     Numbers(Vec<i64>),
 }
 
-/// Writes groups of rows, each a list of columns.
+/// Writes a file of groups of rows, each a list of columns.
 fn write_parquet(name: &str, schema: &str, compression: Compression, groups: &[Vec<Column<'_>>]) -> PathBuf {
     let path = path(name);
     let schema = Arc::new(parse_message_type(schema).expect("a sound schema"));
@@ -65,6 +65,7 @@ fn write_parquet(name: &str, schema: &str, compression: Compression, groups: &[V
 
 const SCHEMA: &str = "message notes { optional binary text (STRING); required int64 label; }";
 
+/// A group of rows with these texts, of which `None` is missing, and their place as the label.
 fn group<'a>(texts: &[Option<&'a str>]) -> Vec<Column<'a>> {
     vec![Column::Texts(texts.to_vec()), Column::Numbers((0..texts.len() as i64).collect())]
 }
@@ -97,24 +98,24 @@ fn a_bad_row_of_parquet_is_named_over_row_groups() {
     assert!(before.iter().all(Result::is_ok), "rows before it are sound");
 }
 
-/// The library panics on some of these files.
+/// Changes each byte in turn. The library panics on some of these files.
 #[test]
-fn a_damaged_parquet_file_is_refused_and_named() {
+fn a_damaged_parquet_file_is_rejected_and_named() {
     let _turn = turn();
     let groups = [group(&[Some("one"), Some("two")]), group(&[Some("three")])];
     let path = write_parquet("damaged.parquet", SCHEMA, Compression::UNCOMPRESSED, &groups);
     let whole = fs::read(&path).expect("there");
-    let mut refused = 0;
+    let mut rejected = 0;
     for at in 4..whole.len() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x80;
         fs::write(&path, damaged).expect("writable");
         if let Err(error) = read_notes(&path) {
             assert!(error.to_string().contains("damaged.parquet"), "{error}");
-            refused += 1;
+            rejected += 1;
         }
     }
-    assert!(refused > whole.len() / 3, "{refused} of {} were refused", whole.len());
+    assert!(rejected > whole.len() / 3, "{rejected} of {} were rejected", whole.len());
     fs::write(&path, whole).expect("writable");
     assert_eq!(read_notes(&path).expect("control: it is whole").len(), 3);
 }
@@ -125,7 +126,11 @@ fn columns_that_do_not_fit_are_named() {
     let other = "message notes { optional binary body (STRING); required int64 code; }";
     let path = write_parquet("other.parquet", other, Compression::SNAPPY, &[group(&[Some("one")])]);
     let error = read_notes(&path).expect_err("there is no text").to_string();
-    assert!(error.contains("none of the columns text, ") && error.contains("but body, code"), "{error}");
+    assert!(
+        error.contains("none of the columns that are read (text, ")
+            && error.contains("its columns are body, code;"),
+        "{error}"
+    );
     let bytes = "message notes { optional binary text; required int64 label; }";
     let path = write_parquet("bytes.parquet", bytes, Compression::SNAPPY, &[group(&[Some("one")])]);
     let error = read_notes(&path).expect_err("bytes are no text").to_string();
@@ -156,10 +161,11 @@ fn a_line_without_end_is_not_read_into_memory() {
     assert!(error.contains("line 1: the line is longer than 16 MiB"), "{error}");
 }
 
-/// Rows of the files whose memory is measured, and bytes of each text.
+/// Rows of the files whose memory is measured.
 const ROWS: usize = 20_000;
+/// Bytes of each text in them, about.
 const TEXT: usize = 2_000;
-/// What reading may hold: buffers, a page of each column, one row.
+/// Bytes that reading may hold: buffers, a page of each column, one row.
 const ALLOWANCE: usize = 12 << 20;
 
 /// 40 MB of text as JSON Lines.
@@ -177,19 +183,17 @@ fn big_lines() -> PathBuf {
 /// 40 MB of text as Parquet, in groups of rows of 2 MB.
 fn big_parquet() -> PathBuf {
     let texts: Vec<String> = (0..ROWS).map(text).collect();
-    let groups: Vec<Vec<Column<'_>>> = texts
-        .chunks(1_000)
-        .map(|texts| group(&texts.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>()))
-        .collect();
+    let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
+    let groups: Vec<Vec<Column<'_>>> = texts.chunks(1_000).map(group).collect();
     write_parquet("big.parquet", SCHEMA, Compression::ZSTD(Default::default()), &groups)
 }
 
-/// Differs from row to row, so that nothing is stored once for all.
+/// A text that differs from row to row, so that no dictionary stores it once for all rows.
 fn text(row: usize) -> String {
     format!("{row:08} ").repeat(TEXT / 9)
 }
 
-/// The most that was held beyond the start while `visit` ran over the notes of a file.
+/// The most bytes that were allocated beyond those at the start while `visit` got the notes of a file.
 fn most_held(path: &Path, mut visit: impl FnMut(Note)) -> usize {
     let start = MEMORY.allocated();
     let mut most = 0;

@@ -1,7 +1,7 @@
 //! Files that hold a hospital's rows.
 //!
-//! [`rows`] reads rows of named columns, whatever the format of the file; [`notes`] reads rows as texts with their
-//! classes. Neither passes on what a library says about a row, because it may quote the row.
+//! [`rows`] reads rows of any format, [`notes`] makes labelled texts of them. No message of either has a value of the
+//! file, because messages reach logs and screens that may not show patients' data.
 
 pub mod notes;
 pub(crate) mod quiet;

@@ -1,25 +1,33 @@
-//! Libraries that look at notes may panic on what they find, with words that quote it. Nobody hears those.
+//! Calls into libraries that may panic on a note and quote it in the panic's message.
+//!
+//! The parsers of Parquet, tokenizers, chat templates and pickled weights panic on some damaged input. The standard
+//! panic hook prints the message, which may hold a patient's text, to standard error. [`quietly`] suppresses it.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether a panic of this thread is told to nobody.
+    /// Whether the panic hook prints nothing for a panic of this thread.
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a library returns, or nothing where it panics; what it says then is neither passed on nor printed.
+/// What a library's call returns, or `None` if it panics. The panic's message is neither returned nor printed.
+///
+/// After `None`, whatever the call had mutable access to may be half changed and must not be used again.
 pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Option<T> {
+    // The hook belongs to the whole process, so it is replaced once and asks its own thread: a panic elsewhere, at
+    // the same time, is still reported as before.
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let tell = panic::take_hook();
-        panic::set_hook(Box::new(move |what| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
             if !QUIET.get() {
-                tell(what);
+                report(info);
             }
         }));
     });
+    // Calls may be nested: the inner one must not switch messages on for the rest of the outer one.
     let before = QUIET.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(call));
     QUIET.set(before);
@@ -31,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_nothing_and_what_comes_after_is_heard() {
+    fn a_panic_gives_nothing_and_later_panics_are_printed() {
         assert_eq!(quietly(|| 1), Some(1));
         assert_eq!(quietly(|| quietly(|| panic!("a note")).is_none() && QUIET.get()), Some(true));
         assert_eq!(quietly(|| panic!("a note")), None::<()>);

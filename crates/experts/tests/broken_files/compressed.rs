@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{four, read, refused};
+use super::{four, read, rejected};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut sink = GzEncoder::new(Vec::new(), Compression::fast());
@@ -43,16 +43,16 @@ fn members_of_gzip_and_zeros_after_them_are_read() {
 fn damaged_gzip_is_told_as_such() {
     let (lines, _) = four();
     let whole = gzip(lines.as_bytes());
-    let damaged = "the file is damaged or cut: copy or export it again";
-    refused("cut.gz", &whole[..whole.len() - 12], &["its gzip data ends early", damaged]);
+    let damaged = "the file is damaged or incomplete: copy or export it again";
+    rejected("cut.gz", &whole[..whole.len() - 12], &["its gzip data ends early", damaged]);
     let mut wrong = whole.clone();
     let checksum = whole.len() - 8;
     wrong[checksum] ^= 1;
-    refused("crc.gz", wrong, &["its gzip data is wrong", damaged]);
-    let after = "what follows the last gzip member is no gzip";
-    refused("garbage.gz", [&whole[..], b"garbage that a transfer added"].concat(), &[after, damaged]);
-    refused("zeros-and-more.gz", [&whole[..], &[0; 600], b"more"].concat(), &[after]);
-    refused("only-mark.gz", [0x1f, 0x8b], &["its gzip data"]);
+    rejected("crc.gz", wrong, &["its gzip data is corrupt", damaged]);
+    let after = "the bytes after the last gzip member are not gzip data";
+    rejected("garbage.gz", [&whole[..], b"garbage that a transfer added"].concat(), &[after, damaged]);
+    rejected("zeros-and-more.gz", [&whole[..], &[0; 600], b"more"].concat(), &[after]);
+    rejected("only-mark.gz", [0x1f, 0x8b], &["its gzip data"]);
 }
 
 #[test]
@@ -71,33 +71,33 @@ fn zstd_is_read_with_skippable_frames_and_long_windows_up_to_a_limit() {
         sink.finish().expect("it is written to memory")
     };
     assert_eq!(read("long.zst", windowed(30)), notes);
-    refused(
+    rejected(
         "longest.zst",
         windowed(31),
-        &["a window of more than 1 GiB; compress it again with zstd --long=30 or less"],
+        &["a zstd window of more than 1 GiB; compress it again with zstd --long=30 or less"],
     );
     let samples: Vec<String> = (0..2000).map(|number| format!("{number} {lines} {number}")).collect();
     let dictionary = zstd::dict::from_samples(&samples, 4096).expect("a dictionary");
     let mut sink = zstd::Encoder::with_dictionary(Vec::new(), 1, &dictionary).expect("it starts");
     sink.write_all(lines.as_bytes()).expect("it is written to memory");
     let by_dictionary = sink.finish().expect("it is written to memory");
-    refused(
+    rejected(
         "dictionary.zst",
         by_dictionary,
-        &["was compressed with a dictionary of zstd; compress it again without"],
+        &["was compressed with a zstd dictionary; compress it again without one"],
     );
-    refused("cut.zst", &one[..one.len() - 6], &["its zstd data ends early"]);
-    refused("garbage.zst", [&one[..], b"garbage"].concat(), &["its zstd data is wrong"]);
-    refused("only-skippable.zst", skippable(4), &["holds no notes"]);
+    rejected("cut.zst", &one[..one.len() - 6], &["its zstd data ends early"]);
+    rejected("garbage.zst", [&one[..], b"garbage"].concat(), &["its zstd data is corrupt"]);
+    rejected("only-skippable.zst", skippable(4), &["holds no notes"]);
 }
 
 #[test]
 fn what_is_within_is_told_too() {
     let (lines, _) = four();
-    refused("twice.gz", gzip(&zstd(lines.as_bytes())), &["a compressed file within a compressed file"]);
-    refused("parquet.gz", gzip(b"PAR1 and more"), &["holds a compressed Parquet file; decompress it"]);
+    rejected("twice.gz", gzip(&zstd(lines.as_bytes())), &["a compressed file inside a compressed file"]);
+    rejected("parquet.gz", gzip(b"PAR1 and more"), &["holds a compressed Parquet file; decompress it"]);
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
-    refused("notes.tar.gz", gzip(&tar), &["is a tar archive; unpack it and give one of its files"]);
-    refused("array.json.gz", gzip(b"[{\"text\": \"a\"}]"), &["is a JSON array"]);
+    rejected("notes.tar.gz", gzip(&tar), &["is a tar archive; unpack it and give one of its files"]);
+    rejected("array.json.gz", gzip(b"[{\"text\": \"a\"}]"), &["is a JSON array"]);
 }

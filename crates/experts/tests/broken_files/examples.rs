@@ -1,5 +1,5 @@
-//! Rows for language models, questions, and texts with classes: what a model cannot learn from or be measured on is refused
-//! when it is read.
+//! Rows for language models, questions, and texts with classes: a row that a model cannot learn from or be measured
+//! on is rejected when it is read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use cloister_experts::Long;
 use cloister_experts::families::AnyConfig;
 use cloister_experts::families::finetune::Reader;
 
-use super::{refused, write};
+use super::{rejected, write};
 
-/// A tokenizer with a token for each byte of ASCII that has a sign, and one, “vesicular”, beyond the vocabulary of the model.
+/// The number of the token “vesicular” of the tests' tokenizer: it is beyond the vocabulary of the model.
 const BEYOND: i64 = 100_000;
 
 fn fixture() -> PathBuf {
@@ -68,7 +68,7 @@ fn rows_of_a_language_model_are_read() {
 }
 
 #[test]
-fn rows_that_a_language_model_cannot_learn_from_are_refused_when_they_are_read() {
+fn rows_that_a_language_model_cannot_learn_from_are_rejected_when_they_are_read() {
     let neither =
         "there is neither “prompt” with “completion”, nor “messages”, nor “question” with “choices”";
     for (name, row, words) in [
@@ -116,13 +116,13 @@ fn rows_that_a_language_model_cannot_learn_from_are_refused_when_they_are_read()
         ),
         ("beyond-prompt", r#"{"prompt": "vesicular", "completion": "a"}"#, "the token number 100000"),
     ] {
-        let error = read(&format!("refused-{name}"), &format!("{SOUND}\n\n{row}\n")).expect_err(name);
+        let error = read(&format!("rejected-{name}"), &format!("{SOUND}\n\n{row}\n")).expect_err(name);
         assert!(error.contains("line 3: ") && error.contains(words), "{name}: {error}");
     }
 }
 
 #[test]
-fn questions_that_cannot_be_measured_on_are_refused_when_they_are_read() {
+fn questions_that_cannot_be_measured_on_are_rejected_when_they_are_read() {
     let sound = r#"{"question": "Which bone?", "choices": ["radius", "femur"], "answer": 1}"#;
     for (name, row, words) in [
         (
@@ -143,7 +143,7 @@ fn questions_that_cannot_be_measured_on_are_refused_when_they_are_read() {
         (
             "answer-minus",
             r#"{"question": "bone?", "choices": ["radius", "femur"], "answer": -1}"#,
-            "“answer” must be a whole number from 0 on",
+            "“answer” must be a whole number of at least 0",
         ),
         (
             "answer-out",
@@ -203,15 +203,17 @@ fn questions_that_cannot_be_measured_on_are_refused_when_they_are_read() {
     assert_eq!(reader("questions-sound", 16).questions(&path).expect("a sound row").len(), 1);
 }
 
+/// How many examples the rows make for a task with the classes `bone` and `heart`.
+fn read_with_classes(name: &str, lines: &str) -> Result<usize, String> {
+    let path = write(&format!("classes-{name}.jsonl"), lines);
+    let classes = vec!["bone".to_owned(), "heart".to_owned()];
+    let reader = reader(&format!("classes-{name}"), 16).with_classes(classes).expect("texts are cut");
+    reader.read(&path).map(|examples| examples.len()).map_err(|error| error.to_string())
+}
+
 #[test]
-fn texts_with_classes_are_read_or_refused_when_they_are_read() {
+fn texts_with_classes_are_read_or_rejected_when_they_are_read() {
     let sound = r#"{"text": "Echo normal.", "label": "heart"}"#;
-    let classes = || vec!["bone".to_owned(), "heart".to_owned()];
-    let rows_read = |name: &str, row: &str| {
-        let path = write(&format!("classes-{name}.jsonl"), format!("{sound}\n{row}\n"));
-        let reader = reader(&format!("classes-{name}"), 16).with_classes(classes()).expect("texts are cut");
-        reader.read(&path).map(|examples| examples.len()).map_err(|error| error.to_string())
-    };
     for (name, row) in [
         ("title-number", r#"{"text": "Knee pain.", "label": "bone", "title": 7}"#),
         ("description-object", r#"{"text": "Knee pain.", "label": "bone", "description": {"icd": "M25"}}"#),
@@ -221,7 +223,7 @@ fn texts_with_classes_are_read_or_refused_when_they_are_read() {
         ("blanks", r#"{"text": "Knee pain.", "label": " bone "}"#),
         ("subject", r#"{"question": "Knee pain?", "subject": "bone"}"#),
     ] {
-        assert_eq!(rows_read(name, row), Ok(2), "{name}");
+        assert_eq!(read_with_classes(name, &format!("{sound}\n{row}\n")), Ok(2), "{name}");
     }
     for (name, row, words) in [
         ("empty-text", r#"{"text": "", "label": "bone"}"#, "“text” is empty"),
@@ -229,18 +231,22 @@ fn texts_with_classes_are_read_or_refused_when_they_are_read() {
         (
             "unknown",
             r#"{"text": "Rash.", "label": "skin"}"#,
-            "its label is none of the task's classes: bone, heart",
+            "its label is not one of the task's classes: bone, heart",
         ),
-        ("case", r#"{"text": "Echo.", "label": "Heart"}"#, "it differs from “heart” in case, blanks, form"),
+        (
+            "case",
+            r#"{"text": "Echo.", "label": "Heart"}"#,
+            "it differs from “heart” only in case, blanks, Unicode form",
+        ),
         ("text-number", r#"{"text": 7, "label": "bone"}"#, "“text” must be text, not a number"),
         (
             "no-description",
             r#"{"title": "a", "label": "bone"}"#,
-            "there is no “text”, nor “title” with “description”",
+            "there is no “text”, no “question”, and no “title” with “description”",
         ),
         ("beyond", r#"{"text": "vesicular", "label": "bone"}"#, "the token number 100000"),
     ] {
-        let error = rows_read(name, row).expect_err(name);
+        let error = read_with_classes(name, &format!("{sound}\n{row}\n")).expect_err(name);
         assert!(error.contains("line 2: ") && error.contains(words), "{name}: {error}");
     }
 }
@@ -248,31 +254,37 @@ fn texts_with_classes_are_read_or_refused_when_they_are_read() {
 #[test]
 fn notes_follow_the_same_rules() {
     let sound = r#"{"text": "Echo normal.", "label": "heart"}"#;
-    let with_row = |row: &str| format!("{sound}\n{row}\n");
+    let after_sound = |row: &str| format!("{sound}\n{row}\n");
     assert_eq!(
-        super::read("notes-title.jsonl", with_row(r#"{"text": "a", "label": "b", "title": 7}"#)).len(),
+        super::read("notes-title.jsonl", after_sound(r#"{"text": "a", "label": "b", "title": 7}"#)).len(),
         2
     );
-    refused("notes-empty.jsonl", with_row(r#"{"text": "", "label": "b"}"#), &["line 2: “text” is empty"]);
-    refused("notes-white.jsonl", with_row(r#"{"text": " \n", "label": "b"}"#), &["line 2: “text” is empty"]);
-    refused(
+    rejected("notes-empty.jsonl", after_sound(r#"{"text": "", "label": "b"}"#), &["line 2: “text” is empty"]);
+    rejected(
+        "notes-white.jsonl",
+        after_sound(r#"{"text": " \n", "label": "b"}"#),
+        &["line 2: “text” is empty"],
+    );
+    rejected(
         "notes-title-only.jsonl",
-        with_row(r#"{"title": 7, "label": "b"}"#),
+        after_sound(r#"{"title": 7, "label": "b"}"#),
         &["line 2: “title” must be text, not a number"],
     );
 }
 
-/// Tables cannot hold lists, and their cells are all text: a number is one where a number is needed.
+/// How many examples the rows of a table make.
+fn read_table(name: &str, table: &str) -> Result<usize, String> {
+    let path = write(&format!("{name}.csv"), table);
+    reader(name, 16).read(&path).map(|examples| examples.len()).map_err(|error| error.to_string())
+}
+
+/// Tables cannot hold lists. Their cells are all text, which counts as a number where a number is needed.
 #[test]
 fn tables_hold_prompts_and_texts_and_no_lists() {
-    let table_read = |name: &str, table: &str| {
-        let path = write(&format!("{name}.csv"), table);
-        reader(name, 16).read(&path).map(|examples| examples.len()).map_err(|error| error.to_string())
-    };
-    assert_eq!(table_read("prompts", "prompt;completion\nFindings: cough.;Bronchitis.\na;a\n"), Ok(2));
-    let error = table_read("prompts-empty", "prompt;completion\na;\n").expect_err("nothing to learn");
+    assert_eq!(read_table("prompts", "prompt;completion\nFindings: cough.;Bronchitis.\na;a\n"), Ok(2));
+    let error = read_table("prompts-empty", "prompt;completion\na;\n").expect_err("nothing to learn");
     assert!(error.contains("row 1 (line 2): there is neither “prompt” with “completion”"), "{error}");
-    let error = table_read("lists", "question,choices,answer\nbone?,\"[\"\"radius\"\"]\",0\n")
+    let error = read_table("lists", "question,choices,answer\nbone?,\"[\"\"radius\"\"]\",0\n")
         .expect_err("a list in a cell");
     assert!(
         error.contains("“choices” must be a list, which a table of text cannot hold; use JSON Lines"),

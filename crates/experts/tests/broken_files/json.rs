@@ -1,6 +1,6 @@
-//! JSON Lines: byte-order marks, blank lines, encodings, and what Python's `json` writes that is no JSON.
+//! JSON Lines: byte-order marks, blank lines, encodings, and what Python's `json` writes that is not JSON.
 
-use super::{four, read, read_in, refused};
+use super::{four, read, read_in, rejected};
 
 const MARK: &str = "\u{feff}";
 
@@ -29,22 +29,22 @@ fn utf_16_is_read_with_and_without_a_mark() {
         assert_eq!(read(name, bytes), notes, "{name}");
     }
     let utf_32: Vec<u8> = lines.chars().flat_map(|letter| (letter as u32).to_le_bytes()).collect();
-    refused("utf-32.jsonl", utf_32, &["is text in UTF-32; save it as UTF-8"]);
+    rejected("utf-32.jsonl", utf_32, &["is text in UTF-32; save it as UTF-8"]);
 }
 
 #[test]
-fn other_encodings_are_read_where_they_are_said() {
+fn other_encodings_are_read_if_they_are_given() {
     let line = b"{\"text\": \"M\xfcller, 38\xb0\", \"label\": \"a\"}\n";
     let expected = vec![("Müller, 38°".to_owned(), "a".to_owned())];
     assert_eq!(read_in("windows-1252", "latin.jsonl", line), Ok(expected.clone()));
     let sound = b"{\"text\": \"a\", \"label\": \"a\"}\n";
     let both = [&sound[..], line].concat();
-    refused(
+    rejected(
         "unsaid.jsonl",
         both,
         &["line 2: its text is not UTF-8; give the file's encoding with --encoding"],
     );
-    // A mark says more than the flag.
+    // A byte-order mark overrides the flag.
     let marked = format!("{MARK}{{\"text\": \"Müller, 38°\", \"label\": \"a\"}}");
     assert_eq!(read_in("windows-1252", "marked.jsonl", marked), Ok(expected));
 }
@@ -64,33 +64,37 @@ fn blank_lines_are_skipped_and_counted() {
         assert_eq!(read(name, text), notes, "{name}");
     }
     for (name, text) in [("empty.jsonl", ""), ("only-end.jsonl", "\n"), ("only-mark.jsonl", MARK)] {
-        refused(name, text, &["holds no notes; at least one is needed"]);
+        rejected(name, text, &["holds no notes; at least one is needed"]);
     }
-    refused("counted.jsonl", format!("{lines}\n\n{{"), &["line 7: the JSON object does not end on its line"]);
+    rejected(
+        "counted.jsonl",
+        format!("{lines}\n\n{{"),
+        &["line 7: the JSON object does not end on its line"],
+    );
 }
 
 #[test]
 fn what_is_no_json_is_told_with_its_line_and_reason() {
     let (lines, _) = four();
     for (name, line, words) in [
-        ("nan-text", r#"{"text": NaN, "label": "heart"}"#, "NaN at byte 10 is no JSON; write null"),
+        ("nan-text", r#"{"text": NaN, "label": "heart"}"#, "NaN at byte 10 is not valid JSON; write null"),
         ("nan-other", r#"{"text": "a", "label": "heart", "age": NaN}"#, "NaN at byte 40"),
         ("infinity", r#"{"text": "a", "label": "heart", "age": -Infinity}"#, "Infinity at byte"),
-        ("surrogate", r#"{"text": "smile \ud83d cut", "label": "heart"}"#, "no JSON at byte"),
+        ("surrogate", r#"{"text": "smile \ud83d cut", "label": "heart"}"#, "invalid JSON at byte"),
         (
             "single-quotes",
             "{'text': 'a', 'label': 'heart'}",
-            "no JSON at byte 2: names and texts must be in double quotation marks",
+            "invalid JSON at byte 2: names and texts must be in double quotation marks",
         ),
-        ("trailing-comma", r#"{"text": "a", "label": "heart",}"#, "no JSON at byte 32: trailing comma"),
+        ("trailing-comma", r#"{"text": "a", "label": "heart",}"#, "invalid JSON at byte 32: trailing comma"),
         ("two", r#"{"text": "a", "label": "b"} {"text": "a", "label": "b"}"#, "trailing characters"),
-        ("list", r#"["a", "b"]"#, "each line must be a JSON object, and this is a list"),
-        ("text", r#""a note""#, "each line must be a JSON object, and this is text"),
-        ("null", "null", "each line must be a JSON object, and this is null"),
+        ("list", r#"["a", "b"]"#, "each line must be a JSON object, not a list"),
+        ("text", r#""a note""#, "each line must be a JSON object, not text"),
+        ("null", "null", "each line must be a JSON object, not null"),
         ("cut", r#"{"text": "a"#, "the JSON object does not end on its line"),
     ] {
         let file = format!("no-json-{name}.jsonl");
-        refused(&file, format!("{lines}{line}\n{lines}"), &["line 5: ", words]);
+        rejected(&file, format!("{lines}{line}\n{lines}"), &["line 5: ", words]);
     }
 }
 

@@ -1,8 +1,8 @@
-//! Whole files of other kinds, refused by what they are.
+//! Sound files of kinds that are not supported: the message says what they are.
 
 use cloister_experts::files::notes::read_notes;
 
-use super::{refused, write};
+use super::{rejected, write};
 
 /// A zip file's bytes that lists a file of this name.
 fn zip_of(name: &str) -> Vec<u8> {
@@ -51,12 +51,12 @@ fn files_of_other_programs_are_called_what_they_are() {
             "is a JSON array; write one object a line",
         ),
         ("indented.json", b"\n [\n {".to_vec(), "is a JSON array"),
-        ("notes.bin", b"a\0\x01\x02\x03b".to_vec(), "holds no text, but binary data"),
-        ("zeros.bin", vec![0; 100], "holds no text, but binary data"),
+        ("notes.bin", b"a\0\x01\x02\x03b".to_vec(), "holds binary data, not text"),
+        ("zeros.bin", vec![0; 100], "holds binary data, not text"),
         ("encrypted.parquet", b"PARE....PARE".to_vec(), "is an encrypted Parquet file; decrypt it"),
     ] {
-        refused(name, &bytes, &[words]);
-        let error = read_notes(write(name, &bytes)).expect_err("it was refused").to_string();
+        rejected(name, &bytes, &[words]);
+        let error = read_notes(write(name, &bytes)).expect_err("it was rejected").to_string();
         assert!(!error.contains("whole") && !error.contains("damaged"), "{error}");
     }
 }
@@ -64,7 +64,7 @@ fn files_of_other_programs_are_called_what_they_are() {
 #[test]
 fn an_object_over_several_lines_is_told() {
     let indented = "{\n  \"text\": \"a\",\n  \"label\": \"b\"\n}\n";
-    refused("over-lines.json", indented, &["line 1: the JSON object does not end on its line", "`jq -c .`"]);
+    rejected("over-lines.json", indented, &["line 1: the JSON object does not end on its line", "`jq -c .`"]);
 }
 
 #[test]

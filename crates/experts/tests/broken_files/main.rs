@@ -1,5 +1,5 @@
-//! Files as hospitals export them, whole and broken: what is read, and in which words the rest is refused. The cases are made
-//! after public bug reports of neighbouring projects.
+//! Files as hospitals export them, sound and broken: what is read, and with which message the rest is rejected. The
+//! cases follow public bug reports of similar projects.
 
 mod compressed;
 mod examples;
@@ -29,6 +29,7 @@ fn read(name: &str, bytes: impl AsRef<[u8]>) -> Vec<(String, String)> {
     pairs(read_notes(write(name, bytes)).unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
+/// As [`read`], with an encoding that is given; or the message that rejects the file.
 fn read_in(encoding: &str, name: &str, bytes: impl AsRef<[u8]>) -> Result<Vec<(String, String)>, String> {
     let encoding: Encoding = encoding.parse().expect("a known encoding");
     let file = NotesFile { encoding, ..write(name, bytes).into() };
@@ -39,8 +40,8 @@ fn pairs(notes: Vec<Note>) -> Vec<(String, String)> {
     notes.into_iter().map(|note| (note.text, note.label)).collect()
 }
 
-/// Checks that a file is refused in these words, and that it is named.
-fn refused(name: &str, bytes: impl AsRef<[u8]>, words: &[&str]) {
+/// Checks that a file is rejected with a message that has these words and the file's name.
+fn rejected(name: &str, bytes: impl AsRef<[u8]>, words: &[&str]) {
     let error = read_notes(write(name, bytes)).err().unwrap_or_else(|| panic!("{name} was read"));
     let error = error.to_string();
     for word in words.iter().chain(&[name]) {

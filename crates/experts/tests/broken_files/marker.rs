@@ -1,5 +1,5 @@
-//! A note's text is in no message. A word is planted in each kind of bad row, in each format, and looked for in everything that
-//! is told of it, and in what a process prints of it.
+//! No message has a note's text. A word is planted in each kind of bad row, in each format, and searched in every
+//! message and in everything that a process prints while it reads the files.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use super::parquet_files::{Column, parquet};
 use super::write;
 use cloister_experts::files::notes::{Encoding, NotesFile, read_notes};
 
-/// The word. It is no word of a message, and each of its parts is told apart.
+/// The word. Neither it nor its parts stand in a message for another reason.
 const MARKER: &str = "Zaphod7391";
-/// Tells the process that a test starts to read all files.
+/// Set for the process that a test starts, which then reads all files.
 const READ: &str = "CLOISTER_READ_MARKED_FILES";
 
-/// A name of this process alone: two of them read at a time.
-fn marked(name: &str) -> String {
+/// A file name that only this process uses, because two processes of this test run at the same time.
+fn unique(name: &str) -> String {
     format!("marked-{}-{name}", std::process::id())
 }
 
@@ -72,82 +72,84 @@ fn texts() -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// Writes a file under a unique name.
+fn marked(name: &str, fields: &str, columns: Vec<Column>) -> PathBuf {
+    parquet(&unique(name), fields, Compression::UNCOMPRESSED, columns)
+}
+
 /// Bad files of Parquet.
 fn parquet_files() -> Vec<PathBuf> {
     let m = MARKER;
     let bad: Vec<u8> = [m.as_bytes(), b" \xfc"].concat();
-    let table = |name: &str, fields: &str, columns: Vec<Column>| {
-        parquet(&marked(name), fields, Compression::UNCOMPRESSED, columns)
-    };
     let mut files = vec![
-        table(
+        marked(
             "utf8.parquet",
             "required binary text (STRING); required binary label (STRING);",
             vec![Column::bytes(&[&bad]), Column::texts(&["a"])],
         ),
-        table(
+        marked(
             "label.parquet",
             "required binary text (STRING); required binary label (STRING);",
             vec![Column::texts(&[m]), Column::bytes(&[&bad])],
         ),
-        table(
+        marked(
             "bytes.parquet",
             "required binary text; required binary label (STRING);",
             vec![Column::texts(&[m]), Column::texts(&[m])],
         ),
-        table("none.parquet", "required binary text (STRING);", vec![Column::texts(&[m])]),
+        marked("none.parquet", "required binary text (STRING);", vec![Column::texts(&[m])]),
     ];
     let whole = std::fs::read(&files[3]).expect("it was written");
     for at in (4..whole.len()).step_by(3) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x80;
-        files.push(write(&marked(&format!("damaged-{at}.parquet")), damaged));
+        files.push(write(&unique(&format!("damaged-{at}.parquet")), damaged));
     }
     files
 }
 
-/// All files that are read; what each is refused with is in the text that comes back.
-fn told() -> String {
-    let written = texts().into_iter().map(|(name, bytes)| write(&marked(&name), bytes));
-    let mut told = String::new();
-    let mut refused = 0;
+/// The messages, causes and debug forms with which all files are rejected.
+fn messages() -> String {
+    let written = texts().into_iter().map(|(name, bytes)| write(&unique(&name), bytes));
+    let mut messages = String::new();
+    let mut rejected = 0;
     for path in written.chain(parquet_files()) {
         for encoding in ["utf-8", "utf-16le"] {
             let encoding: Encoding = encoding.parse().expect("a known encoding");
             if let Err(error) = read_notes(NotesFile { encoding, ..path.clone().into() }) {
-                refused += 1;
+                rejected += 1;
                 let mut source: Option<&dyn std::error::Error> = Some(&error);
-                writeln!(told, "{error} {error:?}").expect("memory");
+                writeln!(messages, "{error} {error:?}").expect("memory");
                 while let Some(inner) = source {
-                    writeln!(told, "{inner} {inner:?}").expect("memory");
+                    writeln!(messages, "{inner} {inner:?}").expect("memory");
                     source = inner.source();
                 }
             }
         }
         std::fs::remove_file(path).expect("it was written");
     }
-    assert!(refused > 100, "{refused} files were refused");
-    told
+    assert!(rejected > 100, "{rejected} files were rejected");
+    messages
 }
 
 #[test]
 fn a_note_s_text_is_in_no_message() {
-    let told = told();
+    let messages = messages();
     let parts = [MARKER, "Zaphod", "7391", "[90, 97, 112", "WmFwaG9k"];
-    let found = parts.iter().find(|part| told.contains(**part));
-    let line = found.and_then(|part| told.lines().find(|line| line.contains(*part)));
+    let found = parts.iter().find(|part| messages.contains(**part));
+    let line = found.and_then(|part| messages.lines().find(|line| line.contains(*part)));
     assert_eq!(line, None);
 }
 
-/// The library of Parquet panics on some damaged files, and what it says of them is printed by nobody.
+/// The Parquet library panics on some damaged files, and the panic's message must not be printed.
 #[test]
-fn a_note_s_text_is_printed_by_nobody() {
+fn a_note_s_text_is_never_printed() {
     if std::env::var_os(READ).is_some() {
-        told();
+        messages();
         return;
     }
     let output = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "marker::a_note_s_text_is_printed_by_nobody", "--nocapture"])
+        .args(["--exact", "marker::a_note_s_text_is_never_printed", "--nocapture"])
         .env(READ, "yes")
         .output()
         .expect("it starts");

@@ -1,4 +1,4 @@
-//! Parquet: compressions, types that are no text, and damage.
+//! Parquet: compressions, types that are not text, and damage.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::{pairs, refused, write};
+use super::{pairs, rejected, write};
 
-/// The values of a column, with their levels of definition and repetition, where it has those.
+/// The values of a column. With levels of definition and repetition, it may have missing values and lists.
 pub(super) struct Column {
     values: Values,
     levels: Option<(Vec<i16>, Vec<i16>)>,
@@ -29,6 +29,7 @@ enum Values {
 }
 
 impl Column {
+    /// Values of a column in which none is missing.
     fn required(values: Values) -> Self {
         Self { values, levels: None }
     }
@@ -42,7 +43,7 @@ impl Column {
     }
 }
 
-/// Writes one group of rows.
+/// Writes a file with one group of rows. `fields` is the schema, in the notation of the Parquet library.
 pub(super) fn parquet(name: &str, fields: &str, compression: Compression, columns: Vec<Column>) -> PathBuf {
     let path = write(name, b"");
     let schema = parse_message_type(&format!("message notes {{ {fields} }}")).expect("a sound schema");
@@ -99,7 +100,7 @@ fn expected(rows: &[(&str, &str)]) -> Vec<(String, String)> {
     rows.iter().map(|(text, label)| ((*text).to_owned(), (*label).to_owned())).collect()
 }
 
-/// What a file with these columns is refused with.
+/// What a file with these columns is rejected with.
 fn error_of(name: &str, fields: &str, columns: Vec<Column>) -> String {
     let path = parquet(name, fields, Compression::SNAPPY, columns);
     read_notes(&path).expect_err(name).to_string()
@@ -137,11 +138,11 @@ fn a_compression_that_is_not_read_is_named() {
         places.into_iter().for_each(|place| bytes[place] = 6);
     }
     assert_eq!(codecs, 2, "each column has its codec");
-    refused("lzo.parquet", bytes, &["is a Parquet file that is compressed with LZO; write it with zstd"]);
+    rejected("lzo.parquet", bytes, &["is a Parquet file compressed with LZO; write it again with zstd"]);
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_by_their_field() {
+fn bytes_that_are_no_text_are_rejected_by_their_field() {
     let label = || Column::texts(&["x"]);
     let not_text = "holds bytes that are not marked as text";
     let words = |field: &str| format!("“{field}” {not_text}");
@@ -171,34 +172,30 @@ fn bytes_that_are_no_text_are_refused_by_their_field() {
     assert_eq!(read(&path), expected(&[("a", "x")]));
 }
 
+/// The labels of two rows whose label column has this field and these values.
+fn labels_read(name: &str, field: &str, labels: Values) -> Vec<String> {
+    let fields = format!("required binary text (STRING); {field};");
+    let columns = vec![Column::texts(&["a", "a"]), Column::required(labels)];
+    let path = parquet(name, &fields, Compression::SNAPPY, columns);
+    read(&path).into_iter().map(|(_, label)| label).collect()
+}
+
 #[test]
 fn numbers_of_every_kind_are_labels_as_they_are_written() {
-    let labels_read = |name: &str, field: &str, labels: Values, count: usize| -> Vec<String> {
-        let texts = vec!["a"; count];
-        let columns = vec![Column::texts(&texts), Column::required(labels)];
-        let path =
-            parquet(name, &format!("required binary text (STRING); {field};"), Compression::SNAPPY, columns);
-        read(&path).into_iter().map(|(_, label)| label).collect()
-    };
-    let whole = labels_read(
-        "scale-0.parquet",
-        "required int64 label (DECIMAL(10, 0))",
-        Values::Whole(vec![1, -20]),
-        2,
-    );
+    let whole =
+        labels_read("scale-0.parquet", "required int64 label (DECIMAL(10, 0))", Values::Whole(vec![1, -20]));
     assert_eq!(whole, ["1", "-20"]);
     let scaled = labels_read(
         "scale-2.parquet",
         "required int32 label (DECIMAL(5, 2))",
         Values::Small(vec![100, 2000]),
-        2,
     );
     assert_eq!(scaled, ["1", "20"]);
     let wide = Values::Fixed(vec![[&[0; 15][..], &[7]].concat(), vec![0xff; 16]]);
     let field = "required fixed_len_byte_array(16) label (DECIMAL(38, 0))";
-    assert_eq!(labels_read("wide.parquet", field, wide, 2), ["7", "-1"]);
+    assert_eq!(labels_read("wide.parquet", field, wide), ["7", "-1"]);
     assert_eq!(
-        labels_read("double.parquet", "required double label", Values::Floats(vec![0.0, 1.0]), 2),
+        labels_read("double.parquet", "required double label", Values::Floats(vec![0.0, 1.0])),
         ["0", "1"]
     );
     let error = error_of(
@@ -206,7 +203,7 @@ fn numbers_of_every_kind_are_labels_as_they_are_written() {
         "required binary text (STRING); required int32 label (DECIMAL(5, 2));",
         vec![Column::texts(&["a"]), Column::required(Values::Small(vec![150]))],
     );
-    assert!(error.contains("row 1: “label” must be a text or a whole number"), "{error}");
+    assert!(error.contains("row 1: “label” must be text or a whole number"), "{error}");
     let error = error_of(
         "nan.parquet",
         "required binary text (STRING); required double label;",
@@ -222,22 +219,22 @@ fn numbers_of_every_kind_are_labels_as_they_are_written() {
 }
 
 #[test]
-fn text_that_is_no_utf_8_is_told_with_row_and_field_and_nothing_of_it() {
+fn text_that_is_not_utf_8_is_reported_by_row_and_field_without_the_text() {
     let columns = vec![Column::bytes(&[b"sound", b"M\xfcller"]), Column::texts(&["x", "y"])];
     let error = error_of("bad-utf8.parquet", TEXT_AND_LABEL, columns);
-    assert!(error.contains("row 2: “text” is marked as text, and is not UTF-8"), "{error}");
+    assert!(error.contains("row 2: “text” is marked as text, but is not UTF-8"), "{error}");
     assert!(!error.contains("ller") && !error.contains("damaged"), "{error}");
 }
 
 #[test]
-fn cut_and_encrypted_files_are_told() {
+fn cut_and_encrypted_files_are_rejected() {
     let whole = fs::read(sound("whole.parquet", Compression::SNAPPY)).expect("it was written");
-    let damaged = "the file is damaged or cut: copy or export it again";
-    refused("cut.parquet", &whole[..whole.len() - 30], &["it has no whole footer", damaged]);
-    refused("cut-data.parquet", &whole[..30], &["it has no whole footer", damaged]);
-    refused("only-magic.parquet", b"PAR1", &["it has no whole footer"]);
+    let damaged = "the file is damaged or incomplete: copy or export it again";
+    rejected("cut.parquet", &whole[..whole.len() - 30], &["its footer is missing or incomplete", damaged]);
+    rejected("cut-data.parquet", &whole[..30], &["its footer is missing or incomplete", damaged]);
+    rejected("only-magic.parquet", b"PAR1", &["its footer is missing or incomplete"]);
     let encrypted = [&whole[..whole.len() - 4], b"PARE"].concat();
-    refused("encrypted-footer.parquet", encrypted, &["is an encrypted Parquet file; decrypt it"]);
+    rejected("encrypted-footer.parquet", encrypted, &["is an encrypted Parquet file; decrypt it"]);
 }
 
 /// Found by fuzzing: the library reserved memory for as many values as the dictionary claims, 12 GB of it.
@@ -246,12 +243,12 @@ fn a_dictionary_that_claims_more_than_it_has_is_damaged() {
     let claims = "../../tests/fuzz/regressions/parquet/dictionary-that-claims-more-than-it-has";
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(claims);
     let bytes = fs::read(path).expect("it is committed");
-    refused("claims.parquet", bytes, &["row 1: its Parquet data is wrong"]);
+    rejected("claims.parquet", bytes, &["row 1: its Parquet data is corrupt"]);
 }
 
 /// Lists and structs as the standard has them, and bytes within.
 #[test]
-fn bytes_within_lists_are_refused_too() {
+fn bytes_within_lists_are_rejected_too() {
     let fields = |text: &str| {
         format!(
             "required binary question (STRING); required int64 answer; \

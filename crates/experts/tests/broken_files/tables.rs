@@ -1,21 +1,25 @@
 //! CSV and TSV.
 
-use super::{read, read_in, refused};
+use super::{read, read_in, rejected};
 
 fn expected(rows: &[(&str, &str)]) -> Vec<(String, String)> {
     rows.iter().map(|(text, label)| ((*text).to_owned(), (*label).to_owned())).collect()
+}
+
+/// Two notes in a table with this separator. The first text has separators in it, the second a line end and quotation
+/// marks.
+fn table(separator: char) -> String {
+    let first = "\"chest pain, ECG normal; stable\"";
+    let second = "\"fall\non the \"\"left\"\" arm\"";
+    [["id", "text", "label"], ["1", first, "heart"], ["2", second, "bone"]]
+        .map(|cells| format!("{}\n", cells.join(&separator.to_string())))
+        .concat()
 }
 
 #[test]
 fn tables_are_read_with_every_separator_and_line_end() {
     let rows =
         expected(&[("chest pain, ECG normal; stable", "heart"), ("fall\non the \"left\" arm", "bone")]);
-    let table = |separator: char| {
-        let quoted = "\"chest pain, ECG normal; stable\"";
-        format!(
-            "id{separator}text{separator}label\n1{separator}{quoted}{separator}heart\n2{separator}\"fall\non the \"\"left\"\" arm\"{separator}bone\n"
-        )
-    };
     for (name, separator) in [("a.csv", ','), ("b.csv", ';'), ("c.tsv", '\t'), ("d.csv", '|')] {
         assert_eq!(read(name, table(separator)), rows, "{name}");
     }
@@ -30,12 +34,12 @@ fn tables_are_read_with_every_separator_and_line_end() {
 }
 
 #[test]
-fn encodings_of_tables_are_read_where_they_are_said() {
+fn encodings_of_tables_are_read_if_they_are_given() {
     let table = b"text;label\nM\xfcller, 38\xb0;H\xe4matologie\n";
     let rows = expected(&[("Müller, 38°", "Hämatologie")]);
     assert_eq!(read_in("windows-1252", "latin.csv", table), Ok(rows.clone()));
     assert_eq!(read_in("iso-8859-15", "latin-9.csv", table), Ok(rows.clone()));
-    refused("unsaid.csv", table, &["row 1 (line 2): its text is not UTF-8", "--encoding"]);
+    rejected("unsaid.csv", table, &["row 1 (line 2): its text is not UTF-8", "--encoding"]);
     let wide: Vec<u8> =
         "\u{feff}text\tlabel\nMüller, 38°\tHämatologie\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(read("unicode-text.txt", wide), rows);
@@ -45,33 +49,32 @@ fn encodings_of_tables_are_read_where_they_are_said() {
 fn a_bad_row_of_a_table_is_named() {
     let head = "text,label\na,b\n";
     for (name, rest, words) in [
-        ("more.csv", "pain, left,bone\n", "row 2 (line 3): it has 3 cells, and the header row 2"),
-        ("fewer.csv", "pain\n", "row 2 (line 3): it has 1 cells, and the header row 2"),
+        ("more.csv", "pain, left,bone\n", "row 2 (line 3): it has 3 cells, and the header row has 2"),
+        ("fewer.csv", "pain\n", "row 2 (line 3): it has 1 cells, and the header row has 2"),
         ("no-text.csv", ",bone\n", "row 2 (line 3): there is no “text”"),
         ("no-label.csv", "pain,\n", "row 2 (line 3): there is neither “label_name” nor “label”"),
         ("blank-text.csv", "\"  \",bone\n", "row 2 (line 3): “text” is empty"),
         (
             "unclosed.csv",
             "\"pain,bone\nc,d\n",
-            "row 2 (line 3): a cell begins with a quotation mark, and none ends it",
+            "row 2 (line 3): a cell starts with a quotation mark, and no mark ends it",
         ),
-        ("after.csv", "\"pain\" left,bone\n", "row 2 (line 3): a quotation mark ends a cell, and neither"),
+        ("after.csv", "\"pain\" left,bone\n", "row 2 (line 3): a quotation mark ends a cell, but neither"),
         ("swallowed.csv", "\"pain,bone\ne,f\n\"g,h\n", "row 2 (line 3): a quotation mark ends a cell"),
     ] {
-        refused(name, format!("{head}{rest}"), &[words]);
+        rejected(name, format!("{head}{rest}"), &[words]);
     }
-    refused("after-lines.csv", "text,label\n\"a\nb\nc\",d\n\ne,\n", &["row 2 (line 5): there is neither"]);
+    rejected("after-lines.csv", "text,label\n\"a\nb\nc\",d\n\ne,\n", &["row 2 (line 5): there is neither"]);
     let endless = format!("text,label\n\"{}", "a ".repeat(9 << 20));
-    refused("endless.csv", endless, &["row 1 (line 2): the row is longer than 16 MiB"]);
+    rejected("endless.csv", endless, &["row 1 (line 2): the row is longer than 16 MiB"]);
 }
 
 #[test]
 fn header_rows_are_needed() {
-    let none =
-        "it was read as a table of text (CSV), and none of the 2 cells of its header row names a column";
-    refused("headless.csv", "chest pain,heart\nfall,bone\n", &[none, "text, title"]);
-    refused("twice.csv", "text,label,text\na,b,c\n", &["its header row names the column “text” twice"]);
-    refused("only-header.csv", "text,label\n", &["holds no notes"]);
-    refused("prose.txt", "A note, as it was typed.\n", &["none of the 2 cells"]);
+    let none = "it was read as a table (CSV or TSV), and none of the 2 cells of its first row is the name of a column";
+    rejected("headless.csv", "chest pain,heart\nfall,bone\n", &[none, "text, title"]);
+    rejected("twice.csv", "text,label,text\na,b,c\n", &["its header row names the column “text” twice"]);
+    rejected("only-header.csv", "text,label\n", &["holds no notes"]);
+    rejected("prose.txt", "A note, as it was typed.\n", &["none of the 2 cells"]);
     assert_eq!(read("other-twice.csv", "text,label,x,x\na,b,c,d\n"), expected(&[("a", "b")]));
 }

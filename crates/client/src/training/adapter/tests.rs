@@ -200,7 +200,7 @@ fn a_label_of_no_class_and_windows_are_refused_before_the_model_is_loaded() {
     assert!(error.contains("are not split"), "{error}");
     fs::write(scratch.0.join("0.jsonl"), r#"{"text": "hab", "label": "skin"}"#).expect("it can be written");
     let error = refused(Windows::default());
-    assert!(error.contains("line 1: its label is none of the task's classes: heart, lung"), "{error}");
+    assert!(error.contains("line 1: its label is not one of the task's classes: heart, lung"), "{error}");
     write_rows(&scratch.0.join("0.jsonl"), &["hab", "hé"]);
     let error = refused(Windows::default());
     assert!(error.contains("0.jsonl, line 2: its text has the token number 100000"), "{error}");
@@ -223,7 +223,7 @@ fn held_out_rows_that_cannot_be_measured_are_refused_before_the_model_is_loaded(
     };
     let sound = "{\"text\": \"hab\", \"label\": \"heart\"}\n";
     for (row, words) in [
-        ("{\"text\": \"hab\", \"label\": \"skin\"}", "its label is none of the task's classes"),
+        ("{\"text\": \"hab\", \"label\": \"skin\"}", "its label is not one of the task's classes"),
         ("{\"text\": \"hé\", \"label\": \"heart\"}", "its text has the token number 100000"),
         ("{\"text\": \"\", \"label\": \"heart\"}", "“text” is empty"),
     ] {

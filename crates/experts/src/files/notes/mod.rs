@@ -1,4 +1,4 @@
-//! Notes and how they are read, one after the other or all at once.
+//! Notes, which are texts with a class, and how they are read: one after another or all at once.
 
 mod labels;
 
@@ -9,28 +9,31 @@ pub(crate) use self::labels::{check_differ, class_number};
 pub use crate::files::rows::{Encoding, NotesError, NotesFile};
 use crate::files::rows::{ReadSoFar, Row, Rows};
 
-/// The columns that a note is made of.
+/// The columns that a note is made of. Others are not read.
 const COLUMNS: &[&str] = &["text", "title", "description", "question", "label_name", "label", "subject"];
-/// The columns that have a note's class, the first that is there.
+/// The columns that may name a note's class, in the order of preference. `label_name` comes first because data sets
+/// that have it have mere numbers in `label`.
 const LABELS: [&str; 3] = ["label_name", "label", "subject"];
 
 /// A text with the name of its class.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Note {
-    /// The text.
+    /// The text: not blank, otherwise as the file has it.
     pub text: String,
-    /// The name of the class.
+    /// The name of its class: not empty, without blanks around it, in Unicode's form NFC.
     pub label: String,
 }
 
-/// Reads notes one after the other, so that the file is never held as a whole.
+/// Reads notes one after another, so that the file is never in memory as a whole.
 ///
-/// JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet, told apart by their content. Each row has a text `text`, or
-/// `question`, or `title` and `description` in its place, and, as the class, `label_name`, else `label`, else `subject`, a text
-/// or a whole number; other fields are ignored. Labels lose blanks around them, and are brought into Unicode's form NFC.
+/// The file is JSON Lines, CSV or TSV (plain, gzip or zstd), or Parquet; its content says which. Each row has its
+/// text in `text`, or else in `question`, or else in `title` and `description`. It has its class in `label_name`, or
+/// else in `label`, or else in `subject`, as a text or a whole number. Other fields are ignored. Blanks around labels
+/// are dropped, and labels are brought into Unicode's form NFC.
 pub struct NoteReader {
     rows: Rows,
-    found: bool,
+    /// Whether a first item was returned, be it a note or an error.
+    started: bool,
 }
 
 impl NoteReader {
@@ -39,20 +42,21 @@ impl NoteReader {
     /// # Errors
     /// As [`Rows::open`].
     pub fn open(file: impl Into<NotesFile>) -> Result<Self, NotesError> {
-        Ok(Self { rows: Rows::open(file, COLUMNS)?, found: false })
+        Ok(Self { rows: Rows::open(file, COLUMNS)?, started: false })
     }
 
-    /// How much of the file is read.
+    /// How much of the file was read up to now.
     pub fn so_far(&self) -> ReadSoFar {
         self.rows.so_far()
     }
 
-    /// The number of the record that the note that was read last is a part of, from 0 in the order in which records first appear.
+    /// The record that the last note belongs to. Records are numbered from 0, in the order in which they first
+    /// appear.
     pub fn record(&self) -> usize {
         self.rows.record()
     }
 
-    /// An error of the note that was read last, with file and place.
+    /// An error for the last note, with its file and its place. `reason` must not quote the note.
     pub fn fault(&self, reason: String) -> NotesError {
         self.rows.fault(reason)
     }
@@ -63,38 +67,45 @@ impl Iterator for NoteReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.rows.next(labelled_text) {
-            None if !self.found => {
-                self.found = true;
+            // A file without notes is an error, returned once.
+            None if !self.started => {
+                self.started = true;
                 Some(Err(NotesError::Empty { path: self.rows.path().to_owned() }))
             }
             next => {
-                self.found = true;
+                self.started = true;
                 next
             }
         }
     }
 }
 
-/// Reads all notes of a file, as [`NoteReader`] does one by one.
+/// Reads all notes of a file, as [`NoteReader`] reads them one by one.
 ///
 /// # Errors
-/// [`NotesError`], naming the row where there is one.
+/// The first [`NotesError`], with the row where it belongs to one.
 pub fn read_notes(file: impl Into<NotesFile>) -> Result<Vec<Note>, NotesError> {
     NoteReader::open(file)?.collect()
 }
 
-/// The names of the notes' classes, sorted, each once.
+/// The names of the notes' classes, each once, in byte order.
 pub fn classes(notes: &[Note]) -> Vec<String> {
     let names: std::collections::BTreeSet<&str> = notes.iter().map(|note| note.label.as_str()).collect();
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// A row as a note, or what it lacks.
+/// A row as a note.
+///
+/// # Errors
+/// What the row lacks and what to do, without its values.
 pub(crate) fn labelled_text(row: &Row) -> Result<Note, String> {
     let note = label(row).and_then(|label| Ok(Note { text: text(row)?, label }));
-    note.map_err(|reason| format!("{reason}; each row must have “text” and “label”"))
+    note.map_err(|reason| {
+        format!("{reason}; each row must have “text” and “label”: correct the row or leave it out")
+    })
 }
 
+/// A row's text, which must not be blank.
 fn text(row: &Row) -> Result<String, String> {
     let (name, text) = if let Some(text) = row.text("text")? {
         ("text", text.to_owned())
@@ -103,7 +114,7 @@ fn text(row: &Row) -> Result<String, String> {
     } else if let (Some(title), Some(description)) = (row.text("title")?, row.text("description")?) {
         ("title", format!("{title} {description}"))
     } else {
-        return Err("there is no “text”, nor “title” with “description”".to_owned());
+        return Err("there is no “text”, no “question”, and no “title” with “description”".to_owned());
     };
     match text.trim().is_empty() {
         true => Err(format!("“{name}” is empty")),
@@ -111,13 +122,14 @@ fn text(row: &Row) -> Result<String, String> {
     }
 }
 
+/// The name of a row's class, which must not be empty.
 fn label(row: &Row) -> Result<String, String> {
     let Some(name) = LABELS.into_iter().find(|name| row.has(name)) else {
         return Err("there is neither “label_name” nor “label”".to_owned());
     };
     let label = row.name(name)?.unwrap_or_default();
     match label.is_empty() {
-        true => Err(format!("“{name}” is empty, and a class has a name")),
+        true => Err(format!("“{name}” is empty; it must name a class")),
         false => Ok(label),
     }
 }

@@ -1,16 +1,17 @@
-//! Encodings of text.
+//! Encodings of text, and their conversion to UTF-8.
 
 use std::io::{self, Read};
 use std::str::FromStr;
 
 use encoding_rs::{Decoder, DecoderResult};
 
-use super::fault::RowFault;
+use super::fault::ContentFault;
 
-/// Bytes that are decoded at a time.
+/// Bytes of the input that are decoded at a time, and of the output that wait to be read.
 const BUFFER: usize = 16 << 10;
 
-/// How a file's text is encoded: UTF-8 by default, or what the WHATWG calls by a name, such as `windows-1252`.
+/// How a file's text is encoded: UTF-8 by default, or another encoding of the WHATWG's list, such as `windows-1252`,
+/// parsed from its name. The hospital sets it with `--encoding`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Encoding(&'static encoding_rs::Encoding);
 
@@ -18,12 +19,12 @@ impl Encoding {
     pub(super) const UTF_16LE: Self = Self(encoding_rs::UTF_16LE);
     pub(super) const UTF_16BE: Self = Self(encoding_rs::UTF_16BE);
 
-    /// The encoding that a byte-order mark says, with the bytes that the mark takes.
+    /// The encoding that a byte-order mark at a text's start names.
     pub(super) fn of_mark(start: &[u8]) -> Option<Self> {
         encoding_rs::Encoding::for_bom(start).map(|(encoding, _)| Self(encoding))
     }
 
-    /// Its name.
+    /// The WHATWG's name of it, such as `windows-1252`.
     pub fn name(self) -> &'static str {
         self.0.name()
     }
@@ -39,38 +40,39 @@ impl FromStr for Encoding {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
+        // The list's “replacement” stands for encodings that are unsafe in browsers, and decodes no text.
         encoding_rs::Encoding::for_label_no_replacement(name.as_bytes()).map(Self).ok_or_else(|| {
-            "no such encoding; common ones are utf-8, windows-1252 (Western Europe), windows-1250 (Central Europe), \
+            "unknown encoding; common ones are utf-8, windows-1252 (Western Europe), windows-1250 (Central Europe), \
              windows-1251 (Cyrillic), iso-8859-15, shift_jis, gb18030, utf-16le"
                 .to_owned()
         })
     }
 }
 
-/// Text of an encoding as UTF-8, without its byte-order mark. Bytes that are no text of the encoding are a fault of the row
-/// that they are in; nothing takes their place.
+/// Text of an encoding as UTF-8, without its byte-order mark. Bytes that are not text in the encoding are a fault of
+/// their row. They are not replaced by U+FFFD, because the model would then learn from a text that nobody wrote.
 pub(super) struct Utf8<R> {
     inner: R,
     encoding: Encoding,
     decoder: Decoder,
     input: Buffer,
     output: Buffer,
-    state: State,
+    state: DecodingState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// There may be more bytes.
+enum DecodingState {
+    /// The inner reader may have more bytes.
     Reading,
-    /// All bytes are in the input.
+    /// The inner reader has ended; its last bytes are in `input`.
     Read,
-    /// The input goes on with no text.
+    /// Bytes that are not text follow. What was decoded before them is read first.
     Malformed,
     /// Everything is decoded.
     Ended,
 }
 
-/// Bytes, of which a part is still to be used.
+/// A buffer, of which the range `rest` is still to be used.
 struct Buffer {
     bytes: Vec<u8>,
     rest: std::ops::Range<usize>,
@@ -85,32 +87,40 @@ impl Buffer {
 impl<R: Read> Utf8<R> {
     pub(super) fn new(inner: R, encoding: Encoding) -> Self {
         let decoder = encoding.0.new_decoder_with_bom_removal();
-        Self { inner, encoding, decoder, input: Buffer::new(), output: Buffer::new(), state: State::Reading }
+        Self {
+            inner,
+            encoding,
+            decoder,
+            input: Buffer::new(),
+            output: Buffer::new(),
+            state: DecodingState::Reading,
+        }
     }
 
+    /// The fault of bytes that are not text; they are not in the message.
     fn malformed(&self) -> io::Error {
         let name = self.encoding.name();
-        RowFault::Row(format!(
+        ContentFault::Row(format!(
             "its text is not {name}; give the file's encoding with --encoding, such as windows-1252, or save it as UTF-8"
         ))
         .into()
     }
 
-    /// Fills the output from the input.
+    /// Decodes input into the empty output, and reads more input if there is none.
     fn decode(&mut self) -> io::Result<()> {
-        if self.state == State::Reading && self.input.rest.is_empty() {
+        if self.state == DecodingState::Reading && self.input.rest.is_empty() {
             let length = self.inner.read(&mut self.input.bytes)?;
             self.input.rest = 0..length;
-            self.state = if length == 0 { State::Read } else { State::Reading };
+            self.state = if length == 0 { DecodingState::Read } else { DecodingState::Reading };
         }
-        let (input, last) = (&self.input.bytes[self.input.rest.clone()], self.state == State::Read);
+        let (input, last) = (&self.input.bytes[self.input.rest.clone()], self.state == DecodingState::Read);
         let (result, read, written) =
             self.decoder.decode_to_utf8_without_replacement(input, &mut self.output.bytes, last);
         self.input.rest.start += read;
         self.output.rest = 0..written;
         self.state = match result {
-            DecoderResult::Malformed(..) => State::Malformed,
-            DecoderResult::InputEmpty if last => State::Ended,
+            DecoderResult::Malformed(..) => DecodingState::Malformed,
+            DecoderResult::InputEmpty if last => DecodingState::Ended,
             DecoderResult::InputEmpty | DecoderResult::OutputFull => self.state,
         };
         Ok(())
@@ -121,9 +131,9 @@ impl<R: Read> Read for Utf8<R> {
     fn read(&mut self, wanted: &mut [u8]) -> io::Result<usize> {
         while self.output.rest.is_empty() {
             match self.state {
-                State::Ended => return Ok(0),
-                State::Malformed => return Err(self.malformed()),
-                State::Reading | State::Read => self.decode()?,
+                DecodingState::Ended => return Ok(0),
+                DecodingState::Malformed => return Err(self.malformed()),
+                DecodingState::Reading | DecodingState::Read => self.decode()?,
             }
         }
         let length = wanted.len().min(self.output.rest.len());

@@ -1,4 +1,6 @@
-//! Why a row does not come. What libraries say is not passed on, as it may quote what a row holds.
+//! Why a row cannot be read, before the file's name and the row's place are added.
+//!
+//! Messages of libraries are not passed on, because they may quote what a row holds.
 
 use std::io;
 use std::path::Path;
@@ -7,59 +9,62 @@ use thiserror::Error;
 
 use super::{NotesError, RowPlace};
 
-/// What is wrong with bytes that the operating system gave; it travels through readers as an [`io::Error`].
+/// What is wrong with a file's content, as opposed to reading it. Readers are stacked (file, decompression, decoding,
+/// quotation marks) and pass only [`io::Error`]s to each other, so it travels inside one and becomes a [`ReadError`]
+/// at the top.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub(super) enum RowFault {
+pub(super) enum ContentFault {
     /// The bytes break the rules of their format.
     #[error("{0}")]
     Damaged(&'static str),
-    /// The row at hand is not what it must be.
+    /// The row that is being read is not what it must be.
     #[error("{0}")]
     Row(String),
-    /// It is whole and not read.
+    /// The file is sound, but of a kind that is not supported.
     #[error("{0}")]
     Kind(String),
 }
 
-impl From<RowFault> for io::Error {
-    fn from(fault: RowFault) -> Self {
+impl From<ContentFault> for io::Error {
+    fn from(fault: ContentFault) -> Self {
         Self::new(io::ErrorKind::InvalidData, fault)
     }
 }
 
-/// Why a row does not come.
-pub(super) enum Broken {
-    /// The operating system does not give it.
+/// Why a row cannot be read. The variants are those of [`NotesError`].
+pub(super) enum ReadError {
+    /// The operating system fails to read it.
     File(io::Error),
     /// The bytes are damaged.
     Damaged(String),
     /// The row is not what it must be.
     Row(String),
-    /// The file is something else than rows.
+    /// The file is not a file of rows, or of a kind that is not supported.
     Kind(String),
-    /// A table lacks its columns.
+    /// A table or a Parquet file lacks the columns that are read.
     Columns(String),
 }
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<RowFault>()) {
-            Some(RowFault::Damaged(reason)) => Self::Damaged((*reason).to_owned()),
-            Some(RowFault::Row(reason)) => Self::Row(reason.clone()),
-            Some(RowFault::Kind(reason)) => Self::Kind(reason.clone()),
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<ContentFault>()) {
+            Some(ContentFault::Damaged(reason)) => Self::Damaged((*reason).to_owned()),
+            Some(ContentFault::Row(reason)) => Self::Row(reason.clone()),
+            Some(ContentFault::Kind(reason)) => Self::Kind(reason.clone()),
             None => Self::File(error),
         }
     }
 }
 
-impl Broken {
-    pub(super) fn of_file(self, path: &Path, place: Option<RowPlace>) -> NotesError {
+impl ReadError {
+    /// Adds the file, and the place of the row that was to be read, if reading came to the first row.
+    pub(super) fn in_file(self, path: &Path, place: Option<RowPlace>) -> NotesError {
         let path = path.to_owned();
         match self {
             Self::File(source) => NotesError::File { path, source },
             Self::Damaged(reason) => NotesError::Damaged { path, place, reason },
             Self::Row(reason) => {
-                // What is wrong before any row comes is wrong with the header row.
+                // Only tables read a row before the first one: their header, which is line 1.
                 NotesError::Row { path, place: place.unwrap_or(RowPlace::Line(1)), reason }
             }
             Self::Kind(reason) => NotesError::Kind { path, reason },

@@ -5,39 +5,43 @@ use std::mem;
 
 use flate2::bufread::GzDecoder;
 
-use super::fault::RowFault;
+use super::fault::ContentFault;
 
-/// The members of a file, one after the other. Zeros after the last, with which tapes and block devices fill up, are nothing.
+/// The content of all members of a file, one after another. Zeros after the last member are skipped, because tapes
+/// and block devices fill their blocks with them. flate2's `MultiGzDecoder` takes such zeros for a broken member.
 pub(super) struct Members<R> {
-    state: State<R>,
+    state: MemberState<R>,
 }
 
-enum State<R> {
+enum MemberState<R> {
+    /// Within a member.
     Member(GzDecoder<R>),
+    /// After a member; another one, zeros or the end follow.
     Between(R),
+    /// At the end, or after an error, which is reported once.
     Ended,
 }
 
 impl<R: BufRead> Members<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { state: State::Member(GzDecoder::new(reader)) }
+        Self { state: MemberState::Member(GzDecoder::new(reader)) }
     }
 
-    /// What comes after a member.
-    fn after(mut reader: R) -> io::Result<State<R>> {
+    /// Looks at what follows a member: `0x1f`, the first byte of the next one, or 0.
+    fn after(mut reader: R) -> io::Result<MemberState<R>> {
         match reader.fill_buf()?.first() {
-            None => Ok(State::Ended),
-            Some(0x1f) => Ok(State::Member(GzDecoder::new(reader))),
-            Some(0) => zeros(reader).map(|()| State::Ended),
+            None => Ok(MemberState::Ended),
+            Some(0x1f) => Ok(MemberState::Member(GzDecoder::new(reader))),
+            Some(0) => skip_zeros(reader).map(|()| MemberState::Ended),
             Some(_) => Err(AFTER.into()),
         }
     }
 }
 
-const AFTER: RowFault = RowFault::Damaged("what follows the last gzip member is no gzip");
+const AFTER: ContentFault = ContentFault::Damaged("the bytes after the last gzip member are not gzip data");
 
-/// Reads zeros until the end.
-fn zeros(mut reader: impl BufRead) -> io::Result<()> {
+/// Reads to the end, and fails at a byte that is not 0.
+fn skip_zeros(mut reader: impl BufRead) -> io::Result<()> {
     loop {
         let length = match reader.fill_buf()? {
             [] => return Ok(()),
@@ -51,16 +55,16 @@ fn zeros(mut reader: impl BufRead) -> io::Result<()> {
 impl<R: BufRead> Read for Members<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match mem::replace(&mut self.state, State::Ended) {
-                State::Member(mut member) => match member.read(buffer)? {
-                    0 if !buffer.is_empty() => self.state = State::Between(member.into_inner()),
+            match mem::replace(&mut self.state, MemberState::Ended) {
+                MemberState::Member(mut member) => match member.read(buffer)? {
+                    0 if !buffer.is_empty() => self.state = MemberState::Between(member.into_inner()),
                     length => {
-                        self.state = State::Member(member);
+                        self.state = MemberState::Member(member);
                         return Ok(length);
                     }
                 },
-                State::Between(reader) => self.state = Self::after(reader)?,
-                State::Ended => return Ok(0),
+                MemberState::Between(reader) => self.state = Self::after(reader)?,
+                MemberState::Ended => return Ok(0),
             }
         }
     }

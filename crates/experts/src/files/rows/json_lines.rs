@@ -1,4 +1,5 @@
-//! JSON Lines: an object a line, lines ending at `\n` only. Blank lines are skipped.
+//! JSON Lines: one object on each line. Lines end at `\n` only, because JSON texts may contain other line separators,
+//! such as U+2028. Blank lines are skipped.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -7,20 +8,23 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::fault::Broken;
+use super::fault::ReadError;
 use super::row::{Row, kind_of};
-use super::stream::{Progress, Stream};
+use super::stream::{ReadProgress, Stream};
 use super::{Columns, LONGEST_ROW, ReadSoFar, RowPlace, Source};
 
-/// The byte-order mark, which stays within files that were put together from several.
+/// The byte-order mark. The one at a file's start is removed before; others are at the start of later lines, in files
+/// that were concatenated from several.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
 pub(super) struct JsonLines {
     reader: Box<dyn BufRead>,
     columns: Columns,
+    /// The last line; its memory is reused for the next one.
     line: Vec<u8>,
+    /// The last line's number, from 1.
     number: usize,
-    progress: Progress,
+    progress: ReadProgress,
 }
 
 impl JsonLines {
@@ -31,22 +35,26 @@ impl JsonLines {
 }
 
 impl Source for JsonLines {
-    fn next(&mut self) -> Option<Result<Row, Broken>> {
+    fn next(&mut self) -> Option<Result<Row, ReadError>> {
         loop {
             self.line.clear();
             self.number += 1;
+            // One byte more than a row may have is enough to know that it is too long.
             match self.reader.by_ref().take(LONGEST_ROW + 1).read_until(b'\n', &mut self.line) {
                 Ok(0) => return None,
                 Ok(length) if length as u64 > LONGEST_ROW => {
-                    let reason = format!("the line is longer than {} MiB", LONGEST_ROW >> 20);
-                    return Some(Err(Broken::Row(reason)));
+                    let reason = format!(
+                        "the line is longer than {} MiB, the most that a row may have",
+                        LONGEST_ROW >> 20
+                    );
+                    return Some(Err(ReadError::Row(reason)));
                 }
                 Ok(_) => {}
                 Err(error) => return Some(Err(error.into())),
             }
             let line = self.line.strip_prefix(MARK).unwrap_or(&self.line).trim_ascii();
             if !line.is_empty() {
-                return Some(parse(line, &self.columns).map_err(Broken::Row));
+                return Some(parse(line, &self.columns).map_err(ReadError::Row));
             }
         }
     }
@@ -61,6 +69,9 @@ impl Source for JsonLines {
 }
 
 /// A line as a row.
+///
+/// # Errors
+/// Why it is not a JSON object, as [`reason`] says it.
 fn parse(line: &[u8], columns: &[String]) -> Result<Row, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let fields = Fields(columns).deserialize(&mut deserializer);
@@ -70,14 +81,14 @@ fn parse(line: &[u8], columns: &[String]) -> Result<Row, String> {
     }
 }
 
-/// Why a line is no JSON object. Only the library's words on syntax are passed on, which are the same for every line; those on
-/// values quote them.
+/// Why a line is not a JSON object, and what to do. Of the library's messages only those on syntax are passed on,
+/// which are fixed texts; those on values quote the value.
 fn reason(line: &[u8], error: &serde_json::Error) -> String {
     let at = error.column();
     if error.is_data() {
         let value = serde_json::from_slice::<Value>(line);
         let kind = value.as_ref().map_or("something else", kind_of);
-        return format!("each line must be a JSON object, and this is {kind}");
+        return format!("each line must be a JSON object, not {kind}");
     }
     if error.is_eof() {
         return format!(
@@ -85,23 +96,29 @@ fn reason(line: &[u8], error: &serde_json::Error) -> String {
              writes it"
         );
     }
-    let rest = line.get(at.saturating_sub(2)..).unwrap_or_default();
-    let near = |word: &str| {
-        rest[..rest.len().min(word.len() + 1)].windows(word.len()).any(|window| window == word.as_bytes())
-    };
-    if let Some(word) = ["NaN", "Infinity"].into_iter().find(|word| near(word)) {
-        return format!("{word} at byte {at} is no JSON; write null where a value is missing");
+    // The two commonest faults: Python's `json` writes NaN, and `str` of a dictionary has single quotation marks.
+    if let Some(word) = ["NaN", "Infinity"].into_iter().find(|word| is_near(line, at, word)) {
+        return format!("{word} at byte {at} is not valid JSON; write null where a value is missing");
     }
     if line.get(at.saturating_sub(1)) == Some(&b'\'') {
-        return format!("no JSON at byte {at}: names and texts must be in double quotation marks");
+        return format!("invalid JSON at byte {at}: names and texts must be in double quotation marks");
     }
-    let words = error.to_string();
-    let words = words.split(" at line ").next().unwrap_or_default();
-    format!("no JSON at byte {at}: {words}")
+    let message = error.to_string();
+    // The library's line number counts from this line's start, so it is always 1.
+    let syntax = message.split(" at line ").next().unwrap_or_default();
+    format!("invalid JSON at byte {at}: {syntax}")
 }
 
-/// Reads those fields of an object that have these names; others are only passed over, however deep they are. Of a name that
-/// comes twice, the last counts, as in Python.
+/// Whether a word starts at byte `at` of a line, counted from 1, or at the byte before, which is the one that the
+/// library reports for some faults.
+fn is_near(line: &[u8], at: usize, word: &str) -> bool {
+    let rest = line.get(at.saturating_sub(2)..).unwrap_or_default();
+    rest.starts_with(word.as_bytes()) || rest.get(1..).is_some_and(|rest| rest.starts_with(word.as_bytes()))
+}
+
+/// Reads those fields of an object that have these names. Others are skipped, however deep they are nested: the
+/// library skips values without recursion, so its limit on depth does not hold for them. If a name comes twice, the
+/// last value counts, as in Python.
 struct Fields<'a>(&'a [String]);
 
 impl<'de> DeserializeSeed<'de> for Fields<'_> {

@@ -1,30 +1,33 @@
-//! What a file is, by its content: a whole file of another kind is refused by what it is.
+//! What kind of file a file is, by its content.
+//!
+//! Hospitals export many kinds. One that is not supported is rejected by its name and with what to do, instead of as
+//! “damaged” or with a parser's error about its first byte.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::encoding::Encoding;
 
-/// Bytes from which a file's kind is told: a tar file says what it is after 257.
+/// Bytes at a file's start that decide its kind. The farthest mark, that of tar, is at byte 257.
 pub(super) const START: usize = 512;
-/// Bytes at a zip file's end in which the names of its files are looked for.
+/// Bytes at a zip file's end in which the names of its files are searched: zip stores its directory there.
 const LISTING: u64 = 64 << 10;
 
-/// What a file is.
+/// What kind of file a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(super) enum FileKind {
     Gzip,
     Zstd,
     Parquet,
-    /// Text that may be rows.
+    /// Text that is not JSON objects, so a table if anything; and any file whose start has no mark.
     Text,
-    /// Text of JSON objects.
+    /// Text that starts with a JSON object: JSON Lines.
     Lines,
-    /// Something else: what it is and what to do.
+    /// A kind that is not supported: what it is and what to do, to put after the file's name.
     Foreign(&'static str),
 }
 
-/// Where bytes are, what they are, and what is said of a file that has them.
+/// Where bytes are, which bytes, and what the message says of a file that has them there.
 type Mark = (usize, &'static [u8], &'static str);
 
 const MARKS: &[Mark] = &[
@@ -58,16 +61,16 @@ const MARKS: &[Mark] = &[
     (84, b"SAS FILE", "is a SAS data set; export it as CSV"),
 ];
 
-const TWICE: &str = "holds a compressed file within a compressed file; decompress it once";
+const TWICE: &str = "holds a compressed file inside a compressed file; decompress it once";
 const PARQUET_WITHIN: &str =
-    "holds a compressed Parquet file; decompress it, as Parquet has a compression of its own";
+    "holds a compressed Parquet file; decompress it, because Parquet has its own compression";
 const ZIP: &str = "is a zip archive; unpack it and give one of its files";
 const UTF_32: &str = "is text in UTF-32; save it as UTF-8";
-const BINARY: &str = "holds no text, but binary data; save it as CSV, JSON Lines or Parquet";
+const BINARY: &str = "holds binary data, not text; save it as CSV, JSON Lines or Parquet";
 const ARRAY: &str = "is a JSON array; write one object a line (JSON Lines), as `jq -c '.[]'` does";
 const MARKUP: &str = "is XML or HTML; save it as CSV or JSON Lines";
 
-/// What zip files are, by a name that is listed in them.
+/// Kinds of files that are zip files inside, by a part of the name of a file that they contain.
 const OFFICE: &[(&[u8], &str)] = &[
     (b"xl/workbook", "is an Excel workbook; save it as CSV or JSON Lines"),
     (b"word/document", "is a Word document; save its texts as JSON Lines or CSV"),
@@ -75,8 +78,8 @@ const OFFICE: &[(&[u8], &str)] = &[
     (b"opendocument.text", "is an OpenDocument text; save its texts as JSON Lines or CSV"),
 ];
 
-/// What a file is.
-pub(super) fn of_file(file: &mut File) -> io::Result<Kind> {
+/// What kind of file this is, without decompressing it. Leaves the file at its start.
+pub(super) fn of_file(file: &mut File) -> io::Result<FileKind> {
     let mut start = Vec::new();
     file.by_ref().take(START as u64).read_to_end(&mut start)?;
     let kind = if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
@@ -84,7 +87,7 @@ pub(super) fn of_file(file: &mut File) -> io::Result<Kind> {
         file.seek(SeekFrom::Start(listing))?;
         let mut end = Vec::new();
         file.by_ref().take(LISTING).read_to_end(&mut end)?;
-        Kind::Foreign(of_zip(&start, &end))
+        FileKind::Foreign(of_zip(&start, &end))
     } else {
         of_start(&start)
     };
@@ -92,28 +95,42 @@ pub(super) fn of_file(file: &mut File) -> io::Result<Kind> {
     Ok(kind)
 }
 
+/// What a zip file is, by the names of the files in it. OpenDocument has its mark at the start, in the file
+/// `mimetype`.
 fn of_zip(start: &[u8], end: &[u8]) -> &'static str {
-    let has = |part: &[u8], name: &[u8]| part.windows(name.len()).any(|window| window == name);
     let found = OFFICE.iter().find(|(name, _)| has(start, name) || has(end, name));
     found.map_or(ZIP, |(_, what)| what)
 }
 
-fn of_start(start: &[u8]) -> Kind {
-    let at = |(place, mark, _): &&Mark| start.get(*place..).is_some_and(|rest| rest.starts_with(mark));
+/// Whether a name stands anywhere in these bytes.
+fn has(bytes: &[u8], name: &[u8]) -> bool {
+    bytes.windows(name.len()).any(|window| window == name)
+}
+
+/// The kind that a file's first bytes say.
+fn of_start(start: &[u8]) -> FileKind {
     match start {
-        [0x1f, 0x8b, ..] => Kind::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Kind::Zstd,
-        [b'P', b'A', b'R', b'1', ..] => Kind::Parquet,
-        _ => MARKS.iter().find(at).map_or(Kind::Text, |(_, _, what)| Kind::Foreign(what)),
+        [0x1f, 0x8b, ..] => FileKind::Gzip,
+        // A zstd file may start with a skippable frame, whose mark has 16 values.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => FileKind::Zstd,
+        [b'P', b'A', b'R', b'1', ..] => FileKind::Parquet,
+        _ => MARKS
+            .iter()
+            .find(|(place, mark, _)| start.get(*place..).is_some_and(|rest| rest.starts_with(mark)))
+            .map_or(FileKind::Text, |(_, _, what)| FileKind::Foreign(what)),
     }
 }
 
-/// The encoding of text that starts with these bytes: what its byte-order mark or its zeros say, or what was given.
+/// The encoding of a file's text, from its first bytes after decompression: what the byte-order mark says, or the
+/// zero bytes of UTF-16, or else what the hospital gave.
+///
+/// # Errors
+/// What the file is, if it is not text.
 pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Result<Encoding, String> {
     let foreign = match of_start(start) {
-        Kind::Foreign(what) => Some(what),
-        Kind::Parquet if was_packed => Some(PARQUET_WITHIN),
-        Kind::Gzip | Kind::Zstd if was_packed => Some(TWICE),
+        FileKind::Foreign(what) => Some(what),
+        FileKind::Parquet if was_packed => Some(PARQUET_WITHIN),
+        FileKind::Gzip | FileKind::Zstd if was_packed => Some(TWICE),
         _ if start.starts_with(b"PK\x03\x04") => Some(ZIP),
         _ if matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [1..=255, 0, 0, 0, ..]) => {
             Some(UTF_32)
@@ -123,6 +140,8 @@ pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Re
     if let Some(what) = foreign {
         return Err(what.to_owned());
     }
+    // Windows programs write UTF-16 without a mark too. Rows start with ASCII letters, half of whose bytes are then
+    // 0.
     let by_zeros = match start {
         [1..=255, 0, 1..=255, 0, ..] => Some(Encoding::UTF_16LE),
         [0, 1..=255, 0, 1..=255, ..] => Some(Encoding::UTF_16BE),
@@ -136,15 +155,15 @@ pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Re
     }
 }
 
-/// What a text in UTF-8 is.
-pub(super) fn of_text(start: &[u8]) -> Kind {
+/// What kind of rows a text in UTF-8 has, by its first bytes.
+pub(super) fn of_text(start: &[u8]) -> FileKind {
     let text = start.trim_ascii_start();
     match text {
-        [b'{', ..] => Kind::Lines,
-        // Nothing at all is a file of rows that has none.
-        [] => Kind::Lines,
-        [b'[', ..] => Kind::Foreign(ARRAY),
-        [b'<', ..] => Kind::Foreign(MARKUP),
-        _ => Kind::Text,
+        [b'{', ..] => FileKind::Lines,
+        // An empty file is a file of rows without any, which is reported as such.
+        [] => FileKind::Lines,
+        [b'[', ..] => FileKind::Foreign(ARRAY),
+        [b'<', ..] => FileKind::Foreign(MARKUP),
+        _ => FileKind::Text,
     }
 }

@@ -1,8 +1,9 @@
-//! Rows of a file, one after the other: JSON Lines, CSV and TSV (plain, gzip, zstd), or Parquet, told apart by their content.
+//! Rows of a file, one after another: JSON Lines, CSV and TSV (plain, gzip or zstd), or Parquet. The content of the
+//! file says which; its name does not matter.
 //!
-//! A file is never held as a whole: of text one row is in memory, of Parquet a page of each column that is wanted.
-//! Whatever the format, a row is a [`Row`], and the rules for its fields are the same. What is wrong with a row is told by
-//! file, place and field, and never by what the row holds.
+//! A file is never in memory as a whole: of text one row is, of Parquet a page of each column that is read. Whatever
+//! the format, a row is a [`Row`], and the rules for its fields are the same. A message about a row names file, place
+//! and field, and never quotes the row.
 
 mod encoding;
 mod fault;
@@ -24,28 +25,29 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use self::encoding::Encoding;
-use self::fault::Broken;
-use self::kind::Kind;
+use self::fault::ReadError;
+use self::kind::FileKind;
 use self::records::Records;
 pub(crate) use self::row::normal;
 pub use self::row::{Row, kind_of};
 use self::stream::Stream;
 
-/// The longest row of text, in bytes: what is longer is no note, and would be held in memory.
+/// The longest row of text, in bytes. A row is in memory as a whole, so a file without line ends must not be read as
+/// one row; no note comes near this length.
 const LONGEST_ROW: u64 = 16 << 20;
 
-/// The names of the columns that are read.
+/// The names of the columns that are read, shared with the readers of the formats.
 type Columns = Arc<[String]>;
 
-/// A file of notes, how its text is encoded, and which of its rows make a record.
+/// A file of notes, how its text is encoded, and which of its rows make a record. The hospital sets all of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotesFile {
     /// Where it is.
     pub path: PathBuf,
-    /// The encoding of its text, where no byte-order mark says it. Parquet has its own.
+    /// The encoding of its text (`--encoding`). A byte-order mark overrides it, and Parquet does not use it.
     pub encoding: Encoding,
-    /// The column that groups rows into records: rows with the same value in it, such as all notes of a patient, are one. Without
-    /// it, each row is a record.
+    /// The column that groups rows into records (`--group-by`): rows with the same value in it, such as all notes of
+    /// a patient, are one record. Without it, each row is a record.
     pub group_by: Option<String>,
 }
 
@@ -61,10 +63,11 @@ impl From<PathBuf> for NotesFile {
     }
 }
 
-/// A file of rows that cannot be used.
+/// Why a file of rows cannot be used. Messages are for the hospital's staff: they say what is wrong with the file and
+/// what to do, and never have a value of it.
 #[derive(Debug, Error)]
 pub enum NotesError {
-    /// The operating system does not give the file.
+    /// The operating system fails to open or read the file.
     #[error("{path}: {source}; check the path and its permissions")]
     File {
         /// The file.
@@ -72,7 +75,7 @@ pub enum NotesError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The file is whole, and of a kind that is not read.
+    /// The file is sound, but of a kind that is not supported.
     #[error("{path} {reason}")]
     Kind {
         /// The file.
@@ -80,14 +83,14 @@ pub enum NotesError {
         /// What it is, and what to do.
         reason: String,
     },
-    /// The file is of a kind that is read, and damaged.
-    #[error("{path}{}: {reason}; the file is damaged or cut: copy or export it again", at(*place))]
+    /// The file is of a supported kind, but its bytes break the rules of that kind.
+    #[error("{path}{}: {reason}; the file is damaged or incomplete: copy or export it again", at(*place))]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The row that was to be read, if it got so far.
+        /// The row that was to be read, if reading came to the first row.
         place: Option<RowPlace>,
-        /// What is wrong.
+        /// What is wrong, without the library's words.
         reason: String,
     },
     /// A row is not what it must be.
@@ -97,18 +100,18 @@ pub enum NotesError {
         path: PathBuf,
         /// Which row.
         place: RowPlace,
-        /// What was expected and what kind of thing is there.
+        /// What was expected, and what kind of value was found.
         reason: String,
     },
-    /// A table lacks what is needed of every row.
+    /// A table or Parquet file lacks the columns that every row needs.
     #[error("{path}: {reason}")]
     Columns {
         /// The file.
         path: PathBuf,
-        /// What was expected and what is there.
+        /// Which columns were expected, and what was found.
         reason: String,
     },
-    /// The file holds nothing.
+    /// The file has no rows.
     #[error("{path} holds no notes; at least one is needed")]
     Empty {
         /// The file.
@@ -116,18 +119,18 @@ pub enum NotesError {
     },
 }
 
-/// A row's place in its file, counted from 1.
+/// Where a row is in its file. All numbers count from 1, so that they are those of an editor or a spreadsheet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RowPlace {
-    /// A line of text.
+    /// A line of JSON Lines, blank ones counted.
     Line(usize),
     /// A row of Parquet.
     Row(usize),
-    /// A row of CSV, which may go over several lines.
+    /// A row of CSV or TSV, which may span several lines.
     Record {
-        /// Its number, the header row not counted.
+        /// Its number; the header row and rows of blank cells are not counted.
         row: usize,
-        /// The line after the row before.
+        /// The line after the end of the row before. The row starts there, or after blank lines that follow.
         line: usize,
     },
 }
@@ -142,26 +145,28 @@ impl std::fmt::Display for RowPlace {
     }
 }
 
-/// A place after a file's name, where there is one.
+/// `, row 3` to put after a file's name, or nothing if there is no place.
 fn at(place: Option<RowPlace>) -> String {
     place.map_or_else(String::new, |place| format!(", {place}"))
 }
 
-/// How much of a file is read: bytes of it, or rows of Parquet.
+/// How much of a file was read up to now, for a progress display. The unit is bytes of the file as it is stored, but
+/// rows for Parquet, whose columns are not read from start to end.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ReadSoFar {
-    /// So much.
+    /// Bytes or rows that were read, at most `total`.
     pub done: u64,
-    /// Of so much.
+    /// Bytes or rows of the whole file.
     pub total: u64,
 }
 
-/// A format that rows are read from.
+/// A reader of one format.
 trait Source {
-    /// The next row that is not blank.
-    fn next(&mut self) -> Option<Result<Row, Broken>>;
-    /// Where the row is that was read last, or could not be read.
+    /// The next row that is not blank, or `None` at the end of the file.
+    fn next(&mut self) -> Option<Result<Row, ReadError>>;
+    /// Where the last row is, whether it was read or failed.
     fn place(&self) -> RowPlace;
+    /// How much of the file was read up to now.
     fn so_far(&self) -> ReadSoFar;
 }
 
@@ -170,80 +175,99 @@ pub struct Rows {
     path: PathBuf,
     source: Box<dyn Source>,
     records: Records,
+    /// The number of the last row's record.
     record: usize,
 }
 
 impl Rows {
-    /// Opens a file. Only the columns of these names are read, and the one that groups rows.
+    /// Opens a file. Only the columns of these names and the one that groups rows are read.
     ///
     /// # Errors
-    /// [`NotesError::File`], [`NotesError::Kind`], [`NotesError::Damaged`], or [`NotesError::Columns`] when a table has
-    /// none of the columns.
+    /// [`NotesError::File`], [`NotesError::Kind`], [`NotesError::Damaged`], or [`NotesError::Columns`] when a table
+    /// has none of the columns.
     pub fn open(file: impl Into<NotesFile>, columns: &[&str]) -> Result<Self, NotesError> {
         let NotesFile { path, encoding, group_by } = file.into();
         let columns: Columns =
             columns.iter().copied().chain(group_by.as_deref()).map(str::to_owned).collect();
-        let failed = |source| NotesError::File { path: path.clone(), source };
-        let mut file = File::open(&path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.is_dir() {
+        let (file, kind) = match open_file(&path) {
+            Ok(opened) => opened,
+            Err(source) => return Err(NotesError::File { path, source }),
+        };
+        let Some(kind) = kind else {
             let reason = "is a folder; give one file, which may be one of the folder's parts".to_owned();
             return Err(NotesError::Kind { path, reason });
-        }
-        let kind = kind::of_file(&mut file).map_err(failed)?;
-        let source: Result<Box<dyn Source>, Broken> = match kind {
-            Kind::Parquet => parquet::open(file, columns).map(|rows| Box::new(rows) as Box<dyn Source>),
-            Kind::Foreign(foreign) => Err(Broken::Kind(foreign.to_owned())),
-            kind => text(file, kind, encoding, columns),
+        };
+        let source: Result<Box<dyn Source>, ReadError> = match kind {
+            FileKind::Parquet => parquet::open(file, columns).map(|rows| Box::new(rows) as Box<dyn Source>),
+            FileKind::Foreign(foreign) => Err(ReadError::Kind(foreign.to_owned())),
+            kind => open_text(file, kind, encoding, columns),
         };
         match source {
             Ok(source) => Ok(Self { path, source, records: Records::new(group_by), record: 0 }),
-            Err(broken) => Err(broken.of_file(&path, None)),
+            Err(broken) => Err(broken.in_file(&path, None)),
         }
     }
 
-    /// The next row, as `read` takes it; what it objects to is told with file and place.
+    /// The next row, converted by `read`. If `read` fails, file and place are added to its reason, which must not
+    /// quote the row.
     ///
     /// # Errors
     /// [`NotesError::File`], [`NotesError::Damaged`] or [`NotesError::Row`].
     pub fn next<T>(&mut self, read: impl FnOnce(&Row) -> Result<T, String>) -> Option<Result<T, NotesError>> {
         Some(match self.source.next()? {
-            Ok(row) => self.taken(&row, read).map_err(|reason| self.fault(reason)),
-            Err(broken) => Err(broken.of_file(&self.path, Some(self.source.place()))),
+            Ok(row) => self.convert(&row, read).map_err(|reason| self.fault(reason)),
+            Err(broken) => Err(broken.in_file(&self.path, Some(self.source.place()))),
         })
     }
 
-    fn taken<T>(&mut self, row: &Row, read: impl FnOnce(&Row) -> Result<T, String>) -> Result<T, String> {
+    /// Numbers a row's record and converts the row.
+    fn convert<T>(&mut self, row: &Row, read: impl FnOnce(&Row) -> Result<T, String>) -> Result<T, String> {
         self.record = self.records.number(row)?;
         read(row)
     }
 
-    /// The number of the record that the row that was read last is a part of, from 0 in the order in which records first appear.
+    /// The record that the last row belongs to. Records are numbered from 0, in the order in which they first appear.
     pub fn record(&self) -> usize {
         self.record
     }
 
-    /// An error of the row that was read last.
+    /// An error for the last row, with its file and its place. `reason` must not quote the row.
     pub fn fault(&self, reason: String) -> NotesError {
         NotesError::Row { path: self.path.clone(), place: self.source.place(), reason }
     }
 
-    /// How much is read.
+    /// How much of the file was read up to now.
     pub fn so_far(&self) -> ReadSoFar {
         self.source.so_far()
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Opens a file of text, compressed or not.
-fn text(file: File, kind: Kind, encoding: Encoding, columns: Columns) -> Result<Box<dyn Source>, Broken> {
+/// Opens a file and looks at what it is; a folder has no kind.
+fn open_file(path: &Path) -> io::Result<(File, Option<FileKind>)> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Ok((file, None));
+    }
+    let kind = kind::of_file(&mut file)?;
+    Ok((file, Some(kind)))
+}
+
+/// Opens a file of text, compressed or not, as JSON Lines or a table.
+fn open_text(
+    file: File,
+    kind: FileKind,
+    encoding: Encoding,
+    columns: Columns,
+) -> Result<Box<dyn Source>, ReadError> {
     let stream = Stream::open(file, kind, encoding)?;
     Ok(match kind::of_text(stream.start()) {
-        Kind::Foreign(foreign) => return Err(Broken::Kind(foreign.to_owned())),
-        Kind::Lines => Box::new(json_lines::JsonLines::new(stream, columns)),
+        FileKind::Foreign(foreign) => return Err(ReadError::Kind(foreign.to_owned())),
+        FileKind::Lines => Box::new(json_lines::JsonLines::new(stream, columns)),
         _ => Box::new(table::open(stream, &columns)?),
     })
 }

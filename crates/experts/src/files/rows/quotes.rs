@@ -1,57 +1,64 @@
-//! Quotation marks of a table, checked. The library that reads tables forgives them in wrong places, where one cell swallows
-//! the rows after it; those are refused here.
+//! Checks the quotation marks of a table before the parser sees them.
+//!
+//! The parser accepts quotation marks in wrong places. One that is never closed makes a single cell of all rows after
+//! it, without an error. Here such a table is rejected, with the row in which the mark is.
 
 use std::io::{self, Read};
 
 use super::LONGEST_ROW;
-use super::fault::RowFault;
+use super::fault::ContentFault;
 
-const UNCLOSED: &str = "a cell begins with a quotation mark, and none ends it; within a cell in quotation marks each mark is \
-                        doubled";
-const AFTER: &str = "a quotation mark ends a cell, and neither a separator nor the end of the line follows; within a cell in \
-                     quotation marks each mark is doubled";
+const UNCLOSED: &str = "a cell starts with a quotation mark, and no mark ends it; inside a cell in quotation marks, double each \
+                        mark";
+const AFTER: &str = "a quotation mark ends a cell, but neither a separator nor the end of the line follows; inside a cell in \
+                     quotation marks, double each mark";
 
-/// A table's bytes, which fail where a quotation mark is wrong or a row too long.
+/// A table's bytes. Reading fails where a quotation mark is wrong or a row is too long.
 pub(super) struct Quotes<R> {
     inner: R,
     separator: u8,
-    state: State,
-    /// Bytes of the row at hand.
+    state: CellState,
+    /// Bytes of the current row up to now.
     length: u64,
-    failed: Option<RowFault>,
+    /// A fault that the next read returns.
+    pending: Option<ContentFault>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// A cell begins.
+enum CellState {
+    /// At the start of a cell.
     Start,
+    /// In a cell without quotation marks around it; marks inside are ordinary letters.
     Unquoted,
+    /// In a cell in quotation marks.
     Quoted,
-    /// A quotation mark within a cell in quotation marks, which ends it or is the first of two.
+    /// After a quotation mark inside such a cell. It ends the cell, or is the first of a doubled mark.
     Mark,
 }
 
 impl<R> Quotes<R> {
     pub(super) fn new(inner: R, separator: u8) -> Self {
-        Self { inner, separator, state: State::Start, length: 0, failed: None }
+        Self { inner, separator, state: CellState::Start, length: 0, pending: None }
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), RowFault> {
+    /// Follows one byte.
+    fn take(&mut self, byte: u8) -> Result<(), ContentFault> {
         self.length += 1;
         if self.length > LONGEST_ROW {
-            return Err(RowFault::Row(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
+            return Err(ContentFault::Row(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
         }
+        // Files of old Macs end lines with `\r` alone; the parser accepts that too.
         let ends_row = matches!(byte, b'\n' | b'\r');
         self.state = match (self.state, byte) {
-            (State::Quoted, b'"') => State::Mark,
-            (State::Quoted, _) | (State::Start | State::Mark, b'"') => State::Quoted,
-            (State::Mark, other) if other != self.separator && !ends_row => {
-                return Err(RowFault::Row(AFTER.to_owned()));
+            (CellState::Quoted, b'"') => CellState::Mark,
+            (CellState::Quoted, _) | (CellState::Start | CellState::Mark, b'"') => CellState::Quoted,
+            (CellState::Mark, other) if other != self.separator && !ends_row => {
+                return Err(ContentFault::Row(AFTER.to_owned()));
             }
-            (_, other) if other == self.separator || ends_row => State::Start,
-            _ => State::Unquoted,
+            (_, other) if other == self.separator || ends_row => CellState::Start,
+            _ => CellState::Unquoted,
         };
-        if ends_row && self.state == State::Start {
+        if ends_row && self.state == CellState::Start {
             self.length = 0;
         }
         Ok(())
@@ -60,17 +67,17 @@ impl<R> Quotes<R> {
 
 impl<R: Read> Read for Quotes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(fault) = self.failed.take() {
+        if let Some(fault) = self.pending.take() {
             return Err(fault.into());
         }
         let length = self.inner.read(buffer)?;
-        if length == 0 && self.state == State::Quoted {
-            return Err(RowFault::Row(UNCLOSED.to_owned()).into());
+        if length == 0 && self.state == CellState::Quoted {
+            return Err(ContentFault::Row(UNCLOSED.to_owned()).into());
         }
         for (place, byte) in buffer[..length].iter().enumerate() {
             if let Err(fault) = self.take(*byte) {
-                // The rows before come first.
-                self.failed = Some(fault.clone());
+                // The rows before it are sound, so the parser gets them first, and the fault with the next read.
+                self.pending = Some(fault);
                 return if place == 0 { self.read(buffer) } else { Ok(place) };
             }
         }

@@ -1,5 +1,5 @@
-//! Which rows make one record, the unit that privacy of unit `record` protects: each row alone, or all rows with the same value
-//! in a column, such as all notes of a patient.
+//! Which rows make one record, the unit that privacy of unit `record` protects: each row alone, or all rows with the
+//! same value in a column, such as all notes of a patient.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,11 @@ use super::row::Row;
 
 /// Numbers the records of a file, from 0 in the order in which they first appear.
 pub(super) struct Records {
-    /// The column that says which record a row is a part of; without one, each row is a record.
+    /// The column that says which record a row belongs to (`--group-by`). Without one, each row is a record.
     column: Option<String>,
-    /// The number of each value. Values identify patients, so they are never printed.
+    /// The number of each value of the column. Values identify patients, so they appear in no message, file or event.
     numbers: BTreeMap<String, usize>,
+    /// Rows that were numbered without a column.
     rows: usize,
 }
 
@@ -19,19 +20,25 @@ impl Records {
         Self { column, numbers: BTreeMap::new(), rows: 0 }
     }
 
-    /// The number of the next row's record. A row that does not say whose it is may be anybody's, so it is refused.
+    /// The number of the next row's record.
+    ///
+    /// # Errors
+    /// If the row has no value in the column. It may be any patient's, and a record of its own would give that
+    /// patient two records, so that the promised ε would not hold for them.
     pub(super) fn number(&mut self, row: &Row) -> Result<usize, String> {
         let Some(column) = &self.column else {
             self.rows += 1;
             return Ok(self.rows - 1);
         };
-        let missing = || {
-            format!(
-                "“{column}” is missing or empty; it groups rows into records, so each row needs a value in it: correct the row or \
-                 leave it out"
-            )
+        let value = match row.name(column)? {
+            Some(value) if !value.is_empty() => value,
+            _ => {
+                return Err(format!(
+                    "“{column}” is missing or empty; it groups rows into records, so each row needs a value in it: correct \
+                     the row or leave it out"
+                ));
+            }
         };
-        let value = row.name(column)?.filter(|value| !value.is_empty()).ok_or_else(missing)?;
         let next = self.numbers.len();
         Ok(*self.numbers.entry(value).or_insert(next))
     }

@@ -160,7 +160,7 @@ fn rows_with_labels_become_texts_with_classes() {
     };
     assert_eq!(examples, [classified(&[1, 2], 1, 0, false), classified(&[3, 3, 2], 0, 1, true)]);
     for (row, expected) in [
-        (r#"{"text": "a", "label": "left"}"#, "line 1: its label is none of the task's classes: up, down"),
+        (r#"{"text": "a", "label": "left"}"#, "line 1: its label is not one of the task's classes: up, down"),
         (r#"{"text": "", "label": "up"}"#, "line 1: “text” is empty"),
         (r#"{"text": "a"}"#, "each row must have “text” and “label”"),
     ] {

@@ -1,5 +1,8 @@
-//! A file whose texts the library takes for bare bytes. It quotes a text that is no UTF-8 in what it says, so that it does not
-//! get to see what is text; and which text it was is told here.
+//! A Parquet file whose texts the library takes for plain bytes.
+//!
+//! The library quotes a text that is not UTF-8 in its error, and the error does not say which row and column it is
+//! in. So the library is given a schema in which no column is marked as text, and [`super::values`] checks the texts.
+//! The types here wrap the library's reader, from the file down to the pages, to put that schema in its place.
 
 use std::sync::Arc;
 
@@ -15,7 +18,7 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 use super::bounded::BoundedFile;
 use super::schema::is_text;
 
-/// A file, with metadata in which no column is marked as text.
+/// A file with metadata in which no column is marked as text.
 pub(super) struct BareFile {
     inner: SerializedFileReader<BoundedFile>,
     metadata: ParquetMetaData,
@@ -33,6 +36,8 @@ impl BareFile {
     }
 }
 
+/// The metadata of a group of rows, for the schema without texts. The library reads pages through the inner reader,
+/// which has the places of the columns, so these need only their types.
 fn bare_group(group: &RowGroupMetaData, schema: &SchemaDescPtr) -> Result<RowGroupMetaData> {
     let columns = schema.columns().iter().map(|column| ColumnChunkMetaData::builder(column.clone()).build());
     let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -42,7 +47,7 @@ fn bare_group(group: &RowGroupMetaData, schema: &SchemaDescPtr) -> Result<RowGro
         .build()
 }
 
-/// A field with its texts as bare bytes.
+/// A field, and those in it, with texts as plain bytes. All else that decides how values are read stays.
 fn bare(field: &TypePtr) -> Result<TypePtr> {
     let info = field.get_basic_info();
     let id = info.has_id().then(|| info.id());
@@ -86,7 +91,7 @@ impl FileReader for BareFile {
     }
 }
 
-/// A group of rows of such a file.
+/// A group of rows of a [`BareFile`].
 struct BareGroup<'a> {
     inner: Box<dyn RowGroupReader + 'a>,
     metadata: &'a RowGroupMetaData,
@@ -114,8 +119,8 @@ impl RowGroupReader for BareGroup<'_> {
     }
 }
 
-/// Pages of a column. The library reserves memory for as many values as a dictionary claims; one that claims more values than it
-/// has bytes is damaged.
+/// The pages of a column, with one check. The library reserves memory for as many values as a dictionary claims: a
+/// file of a few bytes made it ask for 12 GB. A dictionary that claims more values than it has bytes is damaged.
 struct CheckedPages(Box<dyn PageReader>);
 
 impl Iterator for CheckedPages {

@@ -1,5 +1,7 @@
-//! A file that is not read on and on behind its end. Of a page's header the library passes over as many entries as the header claims,
-//! up to 2³¹, and takes the end of the file for empty entries.
+//! A file that cannot be read past its end again and again.
+//!
+//! The library skips as many entries of a page's header as the header claims, up to 2³¹, and takes the end of the
+//! file for empty entries. So a damaged file of 681 bytes took 16 seconds to fail.
 
 use std::fs::File;
 use std::io::{BufReader, Error, ErrorKind, Read, Result};
@@ -8,10 +10,10 @@ use bytes::Bytes;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::reader::{ChunkReader, Length};
 
-/// How often a part of a file may be read at its end: a reader that is told once has no need of more than a few.
+/// How many reads at a file's end return nothing before the next one fails. A sound reader stops after a few.
 const MOST_READS_AT_END: usize = 64;
 
-/// Such a file.
+/// A file whose readers fail after too many reads at its end.
 pub(super) struct BoundedFile(pub(super) File);
 
 impl Length for BoundedFile {
@@ -32,7 +34,7 @@ impl ChunkReader for BoundedFile {
     }
 }
 
-/// A reader that fails where it is read behind its end again and again.
+/// A reader that fails after too many reads at its end.
 pub(super) struct BoundedReader<R> {
     inner: R,
     reads_at_end: usize,
@@ -56,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_ends_after_some_reads_behind_its_end() {
+    fn reads_at_the_end_fail_after_some() {
         let mut file = BoundedReader { inner: &b"ab"[..], reads_at_end: 0 };
         let mut text = String::new();
         assert_eq!(file.read_to_string(&mut text).expect("a text"), 2);

@@ -1,4 +1,4 @@
-//! Parquet, a page of each wanted column at a time.
+//! Parquet, of which one page of each column that is read is in memory at a time.
 
 mod bare;
 mod bounded;
@@ -17,47 +17,50 @@ use parquet::record::reader::RowIter;
 
 use self::bare::BareFile;
 use self::bounded::BoundedFile;
-use self::schema::Wanted;
-use super::fault::Broken;
+use self::schema::WantedColumns;
+use super::fault::ReadError;
 use super::row::Row;
 use super::{Columns, ReadSoFar, RowPlace, Source};
 use crate::files::quiet::quietly;
 
-/// Rows whose columns are decoded together.
+/// Rows whose columns are decoded together. Few, because their texts are in memory at the same time.
 const BATCH: usize = 64;
-const CUT: &str = "it has no whole footer";
-const WRONG: &str = "its Parquet data is wrong";
+const NO_FOOTER: &str = "its footer is missing or incomplete";
+const CORRUPT: &str = "its Parquet data is corrupt";
 
 pub(super) struct ParquetRows {
-    /// Nothing after the library has panicked.
+    /// `None` after the library has failed or panicked, because its state is then unknown.
     rows: Option<RowIter<'static>>,
-    wanted: Wanted,
+    wanted: WantedColumns,
+    /// Rows that were read, the last one included if it failed.
     done: u64,
+    /// Rows of the file, as its footer has it.
     total: u64,
 }
 
-/// Opens a file, for the columns of these names.
-pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Broken> {
+/// Opens a file, of which the columns of these names are read.
+pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, ReadError> {
     if ends_encrypted(&mut file)? {
-        return Err(Broken::Kind("is an encrypted Parquet file; decrypt it".to_owned()));
+        return Err(ReadError::Kind("is an encrypted Parquet file; decrypt it".to_owned()));
     }
-    let reader = caught(CUT, || SerializedFileReader::new(BoundedFile(file)))?;
+    let reader = catch(NO_FOOTER, || SerializedFileReader::new(BoundedFile(file)))?;
     let metadata = reader.metadata();
     let total = metadata.file_metadata().num_rows().max(0) as u64;
     if let Some(codec) = unread_codec(metadata, &columns) {
-        return Err(Broken::Kind(format!(
-            "is a Parquet file that is compressed with {codec}; write it with zstd, snappy, gzip, brotli, lz4, or uncompressed"
+        return Err(ReadError::Kind(format!(
+            "is a Parquet file compressed with {codec}; write it again with zstd, snappy, gzip, brotli or lz4, or uncompressed"
         )));
     }
     let (wanted, schema) =
-        Wanted::find(metadata.file_metadata().schema(), columns).map_err(Broken::Columns)?;
-    let rows = caught(WRONG, || {
+        WantedColumns::in_schema(metadata.file_metadata().schema(), columns).map_err(ReadError::Columns)?;
+    let rows = catch(CORRUPT, || {
         let file = BareFile::new(reader)?;
         RowIter::from_file_into(Box::new(file)).project(Some(schema))
     })?;
     Ok(ParquetRows { rows: Some(rows.with_batch_size(BATCH)), wanted, done: 0, total })
 }
 
+/// Whether a file ends as one with an encrypted footer does. Leaves the file at its start.
 fn ends_encrypted(file: &mut File) -> std::io::Result<bool> {
     let mut end = [0; 4];
     let length = file.metadata()?.len();
@@ -67,22 +70,24 @@ fn ends_encrypted(file: &mut File) -> std::io::Result<bool> {
     Ok(end[..read] == *b"PARE")
 }
 
-/// A compression that is not read, of a wanted column.
+/// The name of a compression that is not supported, if a column that is read has it.
 fn unread_codec(metadata: &ParquetMetaData, columns: &[String]) -> Option<&'static str> {
-    let is_wanted = |name: &String| columns.contains(name);
-    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
-    let wanted = chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(is_wanted));
-    wanted.map(|chunk| chunk.compression()).find_map(|codec| match codec {
-        Compression::LZO => Some("LZO"),
-        _ => None,
-    })
+    for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        // The first part of a path is the column; the others are within a list or struct.
+        let is_read = chunk.column_path().parts().first().is_some_and(|name| columns.contains(name));
+        if is_read && chunk.compression() == Compression::LZO {
+            return Some("LZO");
+        }
+    }
+    None
 }
 
 impl Source for ParquetRows {
-    fn next(&mut self) -> Option<Result<Row, Broken>> {
+    fn next(&mut self) -> Option<Result<Row, ReadError>> {
         let mut rows = self.rows.take()?;
+        // The library's reader goes into the call and comes back only if it is still sound.
         let record =
-            caught(WRONG, || Ok::<(Option<Record>, _), ParquetError>((rows.next().transpose()?, rows)));
+            catch(CORRUPT, || Ok::<(Option<Record>, _), ParquetError>((rows.next().transpose()?, rows)));
         self.done += 1;
         match record {
             Ok((record, rows)) => {
@@ -102,18 +107,23 @@ impl Source for ParquetRows {
     }
 }
 
-/// Runs the library, which panics on some damaged files. What it says may quote values, so it is not passed on.
-fn caught<T>(reason: &str, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Broken> {
-    let damaged = || Err(Broken::Damaged(reason.to_owned()));
+/// Calls the library, which panics on some damaged files. Its messages may quote values, so `damaged` is reported
+/// instead.
+///
+/// # Errors
+/// [`ReadError::Damaged`], [`ReadError::Kind`] for features that the library lacks, or [`ReadError::File`] for errors
+/// of the operating system.
+fn catch<T>(damaged: &str, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ReadError> {
+    let damaged = ReadError::Damaged(damaged.to_owned());
     match quietly(read) {
         Some(Ok(read)) => Ok(read),
-        Some(Err(ParquetError::NYI(_))) => {
-            Err(Broken::Kind("uses a part of Parquet that is not read; save it as JSON Lines".to_owned()))
-        }
+        Some(Err(ParquetError::NYI(_))) => Err(ReadError::Kind(
+            "uses a feature of Parquet that is not supported; save it as JSON Lines".to_owned(),
+        )),
         Some(Err(ParquetError::External(error))) => match error.downcast::<std::io::Error>() {
-            Ok(error) if error.raw_os_error().is_some() => Err(Broken::File(*error)),
-            _ => damaged(),
+            Ok(error) if error.raw_os_error().is_some() => Err(ReadError::File(*error)),
+            _ => Err(damaged),
         },
-        Some(Err(_)) | None => damaged(),
+        Some(Err(_)) | None => Err(damaged),
     }
 }

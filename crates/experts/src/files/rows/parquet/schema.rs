@@ -1,4 +1,4 @@
-//! The columns of a Parquet file that are read, and how.
+//! Which columns of a Parquet file are read, and which of them cannot be.
 
 use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::record::Row as Record;
@@ -11,16 +11,20 @@ use super::values::value;
 
 const BYTES: &str = "holds bytes that are not marked as text; write the column as text (STRING, UTF8)";
 
-/// What is made of the columns of a file.
-pub(super) struct Wanted {
+/// The columns of a file that are read.
+pub(super) struct WantedColumns {
     columns: Columns,
-    /// Columns that are not read, and why.
+    /// Those that are in the file but cannot be read, each with the reason. It is reported only by a row that needs
+    /// the column.
     unreadable: Vec<(String, String)>,
 }
 
-impl Wanted {
-    /// The columns of these names, and the part of the schema that is read.
-    pub(super) fn find(schema: &Type, columns: Columns) -> Result<(Self, Type), String> {
+impl WantedColumns {
+    /// Those of the columns that a schema has, and the part of the schema that is read.
+    ///
+    /// # Errors
+    /// If the file has none of the columns, or none that can be read.
+    pub(super) fn in_schema(schema: &Type, columns: Columns) -> Result<(Self, Type), String> {
         let (mut fields, mut unreadable) = (Vec::new(), Vec::new());
         for name in columns.iter() {
             for field in schema.get_fields().iter().filter(|field| field.name() == name) {
@@ -33,7 +37,7 @@ impl Wanted {
         if fields.is_empty() && unreadable.is_empty() {
             let names: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
             return Err(format!(
-                "it has none of the columns {}, but {}",
+                "it has none of the columns that are read ({}); its columns are {}; rename those that hold the notes",
                 columns.join(", "),
                 names.join(", ")
             ));
@@ -47,7 +51,8 @@ impl Wanted {
         Ok((Self { columns, unreadable }, schema))
     }
 
-    /// A row as the library has it.
+    /// A row from the library's record. A value that is neither null, text, a number, a list nor an object makes its
+    /// field unreadable.
     pub(super) fn row(&self, record: &Record) -> Row {
         let (mut fields, mut failed) = (Map::new(), Vec::new());
         for (name, field) in record.get_column_iter() {
@@ -69,7 +74,8 @@ impl Wanted {
     }
 }
 
-/// Whether a column holds bytes that are not marked as text, in lists and structs too: they could mean anything.
+/// Whether a column, or a part of its lists and structs, holds bytes that are not marked as text. Such bytes could be
+/// anything, a picture or text in an unknown encoding, so they are never guessed to be text.
 fn holds_bytes(field: &Type) -> bool {
     if field.is_group() {
         return field.get_fields().iter().any(|field| holds_bytes(field));

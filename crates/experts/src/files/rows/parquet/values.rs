@@ -1,24 +1,24 @@
-//! Values of Parquet as those of JSON.
+//! Values of Parquet, converted to those of JSON, in which a [`Row`](super::super::row::Row) has them.
 
 use parquet::data_type::Decimal;
 use parquet::record::{Field, Row as Record};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// A value that is neither text nor a number, a list or an object.
+/// Why a value is not converted. The message continues a sentence that starts with the field's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(super) enum Unfit {
-    #[error("is marked as text, and is not UTF-8; write the file again with its text as UTF-8")]
+    #[error("is marked as text, but is not UTF-8; write the file again with its text as UTF-8")]
     NotUtf8,
-    #[error("holds a date or a time")]
+    #[error("holds a date or a time; write the column as text or whole numbers")]
     Time,
-    #[error("holds a map")]
+    #[error("holds a map; write the column as text, a list or a struct")]
     Map,
-    #[error("holds a decimal of too many digits")]
+    #[error("holds a decimal of too many digits; write the column as text")]
     Large,
 }
 
-/// A value. What is missing, and a float that is no number, is null.
+/// A value. Missing values, and floats that are not a number, become null.
 pub(super) fn value(field: &Field) -> Result<Value, Unfit> {
     Ok(match field {
         Field::Null => Value::Null,
@@ -36,7 +36,7 @@ pub(super) fn value(field: &Field) -> Result<Value, Unfit> {
         Field::Double(value) => (*value).into(),
         Field::Decimal(decimal) => number(decimal)?,
         Field::Str(text) => text.clone().into(),
-        // Only bytes that are marked as text are read.
+        // Columns of bytes that are not marked as text are left out before, so these bytes are text.
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => text.into(),
             Err(_) => return Err(Unfit::NotUtf8),
@@ -48,7 +48,8 @@ pub(super) fn value(field: &Field) -> Result<Value, Unfit> {
     })
 }
 
-/// An object, of which nothing is left out but what no field of a row is.
+/// An object. A value in it that is not converted is left out, because tasks do not use it; text that is not UTF-8 is
+/// an error, because it may be a message's content.
 fn object(record: &Record) -> Result<Value, Unfit> {
     let mut fields = Map::new();
     for (name, field) in record.get_column_iter() {
@@ -61,10 +62,12 @@ fn object(record: &Record) -> Result<Value, Unfit> {
     Ok(fields.into())
 }
 
-/// A decimal: a whole number where it is one, else a float near it.
+/// A decimal as a whole number if it is one, and else as the nearest float. Parquet stores `unscaled · 10^−scale`,
+/// where `unscaled` is big-endian in two's complement.
 fn number(decimal: &Decimal) -> Result<Value, Unfit> {
     const WIDTH: usize = size_of::<i128>();
     let bytes = decimal.data();
+    // Sign extension to 128 bits.
     let start = WIDTH.checked_sub(bytes.len()).ok_or(Unfit::Large)?;
     let is_negative = bytes.first().is_some_and(|first| *first >= 0x80);
     let mut unscaled = [if is_negative { 0xff } else { 0 }; WIDTH];
