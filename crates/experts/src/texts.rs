@@ -1,4 +1,4 @@
-//! How texts become tokens, whichever model reads them.
+//! How texts become tokens and windows, whichever model reads them.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use crate::model_files::{read_file, unusable};
 /// before the head, so the note has one label, one loss, and counts as one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Windows {
-    /// The most windows of a note; what is beyond them is cut off.
+    /// The most windows of a note, at least 1. Tokens after them are cut off. The hospital sets it.
     pub most: usize,
-    /// Tokens that a window shares with the one before.
+    /// Tokens that a window shares with the one before, fewer than a window has room for.
     pub overlap: usize,
 }
 
@@ -38,7 +38,8 @@ impl Windows {
         }
     }
 
-    /// Checks that windows with room for so many tokens of a text can share as many as they are to.
+    /// Checks that there is a window, and that windows with room for `room` tokens of a text share fewer than that:
+    /// each one must have tokens of its own, or splitting would not end.
     pub(crate) fn check_room(self, room: usize) -> Result<(), ExpertsError> {
         if self.most == 0 || self.overlap >= room {
             return Err(ExpertsError::Settings(format!(
@@ -75,11 +76,13 @@ pub(crate) struct SurveyedRow {
     pub(crate) record: usize,
 }
 
+/// A model's `tokenizer.json`, without the padding and truncation that the file may ask for: windows and batches are
+/// made here.
 pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
-    // Reading first tells a missing file from a broken one.
+    // The library does not tell a missing file from a broken one, so the file is read first.
     let bytes = read_file(path)?;
-    let mut tokenizer =
-        Tokenizer::from_bytes(bytes).map_err(|error| unusable(path, format!("no tokenizer: {error}")))?;
+    let mut tokenizer = Tokenizer::from_bytes(bytes)
+        .map_err(|error| unusable(path, format!("it is not a tokenizer: {error}")))?;
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
@@ -87,10 +90,11 @@ pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer, ExpertsError> {
     Ok(tokenizer)
 }
 
-/// What is wrong with a text that has this token.
+/// The fault of a text with a token beyond the model's vocabulary. Such a token would be an index outside the
+/// embedding.
 pub(crate) fn beyond(token: i64, vocabulary: usize) -> String {
     format!(
-        "its text has the token number {token}, and the model's vocabulary has {vocabulary}, from 0 on; use the tokenizer that \
-         belongs to the model"
+        "its text has the token number {token}, and the model's vocabulary has {vocabulary} tokens, counted from 0; use the \
+         tokenizer that belongs to the model"
     )
 }

@@ -1,7 +1,9 @@
-//! What a hospital's files hold before anybody trains on them: how many rows, classes and records, how long texts are, which rows
-//! come twice, and which cannot be learnt. The client refuses a file at its first bad row; a survey goes on and counts them.
+//! What a hospital's files hold, before anybody trains on them: how many rows, classes and records there are, how
+//! long texts are, which texts are repeated, and which rows cannot be learnt. The client rejects a file at its first
+//! bad row; a survey continues and counts them.
 //!
-//! A survey tells nothing of what a row says: it has counts, places, and names of classes, which every member signs.
+//! A survey has nothing of a row's content. It has counts, places, and names of classes, which are in the task file
+//! that every member has.
 
 mod report;
 
@@ -20,14 +22,14 @@ use crate::files::rows::ReadSoFar;
 use crate::task::{Objective, Task};
 use crate::texts::{SurveyedRow, Windows};
 
-/// Bad rows that are named; others are counted.
+/// Bad rows whose messages are kept; the others are only counted.
 const NAMED: usize = 10;
 
-/// Reads rows as a task has them.
+/// Reads rows by the rules of a task.
 pub struct Surveyor {
     reader: RowReader,
     classes: Vec<String>,
-    /// Tokens of a text that the model reads, all windows together.
+    /// The most tokens of a text that the model reads, all windows together.
     read_tokens: usize,
 }
 
@@ -36,23 +38,31 @@ enum RowReader {
     Examples { reader: Box<Reader>, are_questions: bool },
 }
 
-/// Rows of files, counted.
+/// The counts of the rows that were added up to now, of one or more files.
 #[derive(Default)]
 pub struct Survey {
+    /// Rows, good and bad.
     rows: usize,
-    /// How many rows each record has, by file and number.
+    /// How many good rows each record has, by the file and the record's number in it.
     records: BTreeMap<(usize, usize), usize>,
+    /// How many good rows each class has.
     classes: BTreeMap<String, usize>,
+    /// Tokens of each good row's text.
     lengths: Vec<usize>,
-    /// Of each text, by its digest, how many rows have it, and their classes.
+    /// For each text, how many rows have it, and their classes. The key is the SHA-256 of its tokens, so that no text
+    /// stays in memory.
     texts: BTreeMap<[u8; 32], (usize, BTreeSet<String>)>,
-    refused: Vec<String>,
-    refused_in_all: usize,
+    /// The messages of the first bad rows.
+    first_rejected: Vec<String>,
+    /// Bad rows.
+    rejected: usize,
+    /// Files that were added.
     files: usize,
 }
 
 impl Surveyor {
-    /// Reads what a task's rows are read with: of MiniLM the model, of a published one its configuration and tokenizer.
+    /// Opens what a task's rows are read with: for MiniLM the model's folder, for a published model its configuration
+    /// and tokenizer. No weights of a published model are loaded.
     ///
     /// # Errors
     /// As [`Encoder::open`], or [`Reader::open`].
@@ -60,7 +70,7 @@ impl Surveyor {
         match task {
             Task::Classifier(model) => {
                 let encoder = Encoder::open(base, model.clone(), 1, tch::Device::Cpu)?;
-                // The two special tokens stand around each window and are not shared.
+                // Each window has two special tokens around it, which windows do not share.
                 let room = model.max_tokens - 2;
                 let read_tokens = windows.read_tokens(room)? + 2;
                 let classes = model.classes.clone();
@@ -81,10 +91,10 @@ impl Surveyor {
         }
     }
 
-    /// Counts the rows of one more file. `progress` is told how much of it is read.
+    /// Counts the rows of one more file. `progress` gets how much of it was read, once for each row.
     ///
     /// # Errors
-    /// [`ExpertsError::Notes`] for a file that cannot be read on, such as one that is no file of rows. A bad row is counted.
+    /// [`ExpertsError::Notes`] if reading cannot continue, such as for a damaged file. A bad row is counted instead.
     pub fn add(
         &self,
         survey: &mut Survey,
@@ -102,13 +112,13 @@ impl Surveyor {
         }
     }
 
-    /// What a survey found, beside one of held-out rows if there is one.
+    /// What a survey found. With a survey of the held-out rows, also how many rows are among them.
     pub fn report(&self, survey: &Survey, held_out: Option<&Survey>) -> Report {
         report::report(survey, held_out, &self.classes, self.read_tokens)
     }
 }
 
-/// Hands over each note of a file.
+/// Gives each note of a file, or its error, to `take`.
 fn survey_notes(
     encoder: &Encoder,
     file: NotesFile,
@@ -126,14 +136,18 @@ fn survey_notes(
 }
 
 impl Survey {
+    /// Counts a row, or the error of a bad one.
+    ///
+    /// # Errors
+    /// An error that is not of one row only.
     fn take(&mut self, row: Result<SurveyedRow, NotesError>) -> Result<(), ExpertsError> {
         match row {
             Ok(row) => self.count(row),
             Err(error @ NotesError::Row { .. }) => {
                 self.rows += 1;
-                self.refused_in_all += 1;
-                if self.refused.len() < NAMED {
-                    self.refused.push(error.to_string());
+                self.rejected += 1;
+                if self.first_rejected.len() < NAMED {
+                    self.first_rejected.push(error.to_string());
                 }
             }
             Err(error) => return Err(ExpertsError::Notes(error)),

@@ -1,4 +1,4 @@
-//! What a survey found.
+//! What a survey found, as `cloister data check` prints it. The fields' names are those of its JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,47 +7,47 @@ use serde::Serialize;
 use super::Survey;
 use crate::files::notes::near_twins;
 
-/// What files hold.
+/// What the surveyed files hold.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
-    /// Rows, bad ones among them.
+    /// Rows of all files, good and bad.
     pub rows: usize,
-    /// Records that the good rows make.
+    /// Records of the good rows. Without `--group-by`, each row is one.
     pub records: usize,
-    /// The most rows of one record.
+    /// The largest number of good rows that one record has.
     pub most_rows_of_a_record: usize,
-    /// Rows that cannot be learnt.
+    /// Rows that the client would reject.
     pub bad_rows: usize,
-    /// The first of them, each with its place and what is wrong.
+    /// The messages of the first of them, at most 10, each with file and place.
     pub first_bad_rows: Vec<String>,
-    /// Rows of each class of the task; none where there are no classes.
+    /// Good rows of each class of the task, 0 included. Empty if the task has no classes.
     pub classes: BTreeMap<String, usize>,
-    /// Names of classes that may be meant to be one.
+    /// Groups of the task's classes that may be spellings of one class.
     pub near_twins: Vec<Vec<String>>,
-    /// How long texts are.
+    /// How long the good rows' texts are.
     pub lengths: Lengths,
-    /// Rows whose text an earlier row has.
+    /// Good rows whose text an earlier row has too, token by token.
     pub duplicates: usize,
-    /// Texts that stand under several classes.
+    /// Different texts that have rows of several classes.
     pub texts_of_several_classes: usize,
-    /// Rows whose text is among the held-out rows too; none without such a file.
+    /// Good rows whose text is among the held-out rows too. `None` without a held-out file.
     pub rows_held_out_too: Option<usize>,
 }
 
 /// Lengths of texts in tokens.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Lengths {
-    /// Tokens of a text that the model reads, all windows together.
+    /// The most tokens of a text that the model reads, all windows together.
     pub read: usize,
-    /// The middle length.
+    /// The median.
     pub median: usize,
-    /// What nine of ten texts are no longer than.
+    /// The length that nine of ten texts do not exceed.
     pub ninth_decile: usize,
     /// The longest.
     pub longest: usize,
-    /// Texts that are longer than the model reads.
+    /// Texts that are longer than `read`.
     pub cut: usize,
-    /// The share of all tokens that the model does not read.
+    /// The share of all tokens that the model does not read, from 0 to 1.
     pub share_of_tokens_cut: f64,
 }
 
@@ -68,8 +68,8 @@ pub(super) fn report(
         rows: survey.rows,
         records: survey.records.len(),
         most_rows_of_a_record: survey.records.values().copied().max().unwrap_or(0),
-        bad_rows: survey.refused_in_all,
-        first_bad_rows: survey.refused.clone(),
+        bad_rows: survey.rejected,
+        first_bad_rows: survey.first_rejected.clone(),
         classes: counts,
         near_twins: near_twins(classes).into_iter().map(|twins| twins.0).collect(),
         lengths: lengths(&survey.lengths, read_tokens),
