@@ -1,5 +1,6 @@
-//! What a hospital's own training program gets and gives back, as `protocols/trainer.md` has it: the model as a
-//! safetensors file, and an update with the sums that scoring needs, of which nothing is believed unchecked.
+//! What a hospital's own training program gets and gives back (`protocols/trainer.md`). It gets the model as a
+//! safetensors file, and gives back an update with the sums that scoring needs. All of that is checked before it is
+//! used.
 
 mod classifier;
 mod result;
@@ -19,18 +20,20 @@ use crate::task::AdapterTask;
 pub use result::{ExchangeError, ProgramResult, RESULT, STATISTICS, UPDATE};
 pub use tensors::NamedTensor;
 
-/// The version of the contract.
+/// The version of the contract between the client and the program. A program writes it into its result.
 pub const CONTRACT: u32 = 1;
-/// The model, in a job's folder.
+/// The file of the model in a job's folder, which the client writes.
 pub const GLOBAL: &str = "global.safetensors";
 
 /// The shape of what is exchanged for one model.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     blocks: AdapterBlocks,
-    /// What a program needs of the model and does not train.
+    /// Tensors that a program needs and does not train, such as the frozen halves of adapters.
     frozen: Vec<NamedTensor>,
+    /// Width of the hidden states that routers read.
     width: usize,
+    /// Experts that a router chooses for each token.
     experts_per_token: usize,
 }
 
@@ -74,8 +77,8 @@ impl Exchange {
         })
     }
 
-    /// Writes a model: the tensors that are trained, those that a program needs besides, and for each sparse layer the
-    /// published routing distribution, `routing.L`, all 0 where there is none yet.
+    /// Writes a model: the tensors that are trained, those that a program needs besides, and for each sparse layer
+    /// the published routing distribution, `routing.L`, all 0 where there is none yet.
     ///
     /// # Errors
     /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the values are another model's, or
@@ -93,7 +96,7 @@ impl Exchange {
         tensors::write(path, &tensors)
     }
 
-    /// Sparse layers, and experts of each.
+    /// The number of sparse layers, and of experts in each, which is the same for all.
     fn layers(&self) -> (usize, usize) {
         let table = self.blocks.table();
         let routing = table.iter().filter(|shape| matches!(shape.kind, BlockKind::Routing { .. }));

@@ -1,4 +1,5 @@
-//! What a program wrote, checked before anything of it is used.
+//! What a training program wrote, checked before any of it is used. A bug in the program must end in a message to the
+//! hospital, not in a contribution to the round.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,15 +19,15 @@ use crate::training::result::{ExpertRegion, LocalResult};
 pub const UPDATE: &str = "update.safetensors";
 /// The sums that scoring needs.
 pub const STATISTICS: &str = "statistics.safetensors";
-/// Numbers of notes and losses.
+/// The counts of notes and tokens, and the losses.
 pub const RESULT: &str = "result.json";
 
-/// Bytes of a file beyond its tensors.
+/// The most bytes of a file beyond its numbers: the header of safetensors, or all of the JSON.
 const MOST_HEADER: u64 = 8 << 20;
-/// How far sums of 32-bit floats may be from what they must be, relative to the tokens.
+/// How far a sum of 32-bit floats may be from the exact one, as a share of it. Programs add up many rounded values.
 const SLACK: f64 = 1e-3;
 
-/// What the program wrote is not what the contract asks for.
+/// Why a program's output cannot be used. The fault is the program's, so messages are for its author.
 #[derive(Debug, Error)]
 pub enum ExchangeError {
     /// A file is missing or cannot be read.
@@ -37,7 +38,7 @@ pub enum ExchangeError {
         /// What the system says.
         source: io::Error,
     },
-    /// A file is not what it must be.
+    /// A file breaks the contract.
     #[error("the training program's {file}: {reason}")]
     Content {
         /// The file.
@@ -50,9 +51,9 @@ pub enum ExchangeError {
 /// What training by a program yields.
 #[derive(Debug)]
 pub struct ProgramResult {
-    /// As if this program's own trainer had made it.
+    /// The result, in the form of the built-in trainer's.
     pub local: LocalResult,
-    /// Numbers for the hospital's own eyes, by name.
+    /// Figures that the program reports to the hospital, by name. They do not leave its machine.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -71,11 +72,11 @@ struct TrainResult {
     metrics: BTreeMap<String, f64>,
 }
 
-/// What the update's tensors are.
+/// What the tensors of the update are.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Form {
-    /// Trained minus given parameters.
+    /// Trained parameters minus the given ones.
     Difference,
     /// Trained parameters.
     Parameters,
@@ -129,7 +130,8 @@ impl Exchange {
         Ok(ProgramResult { local, metrics: result.metrics })
     }
 
-    /// Reads what a program wrote after it evaluated `total` notes at most: the right answers, and all.
+    /// Reads what a program wrote after it evaluated the model: how many notes it classified correctly, and how many
+    /// it evaluated.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -143,19 +145,20 @@ impl Exchange {
         Ok((result.correct, result.total))
     }
 
-    fn read_statistics(&self, folder: &Path, tokens: u64) -> Result<Vec<Layer>, ExchangeError> {
+    fn read_statistics(&self, folder: &Path, tokens: u64) -> Result<Vec<ScoredLayer>, ExchangeError> {
         let (layers, experts) = self.layers();
         let shapes: BTreeMap<String, Vec<usize>> =
             (0..layers).flat_map(|layer| statistics_shapes(layer, experts, self.width)).collect();
         let bytes = read(folder, STATISTICS, numbers(shapes.values()))?;
         let sums = tensors::parse(&bytes, &shapes).map_err(content(STATISTICS))?;
         (0..layers)
-            .map(|layer| Layer::of_sums(layer, &sums, tokens, self.experts_per_token))
+            .map(|layer| ScoredLayer::from_sums(layer, &sums, tokens, self.experts_per_token))
             .collect::<Result<_, _>>()
             .map_err(content(STATISTICS))
     }
 }
 
+/// The names and shapes of a sparse layer's sums.
 fn statistics_shapes(layer: usize, experts: usize, width: usize) -> [(String, Vec<usize>); 4] {
     let name = |what| format!("layers.{layer}.{what}");
     [
@@ -167,15 +170,15 @@ fn statistics_shapes(layer: usize, experts: usize, width: usize) -> [(String, Ve
 }
 
 /// What scoring needs of a sparse layer.
-struct Layer {
+struct ScoredLayer {
     regions: Vec<ExpertRegion>,
     margins: Vec<f32>,
     distribution: Vec<f32>,
 }
 
-impl Layer {
-    /// Means of sums over `tokens` tokens, each of which went to `chosen` experts.
-    fn of_sums(
+impl ScoredLayer {
+    /// The means, from sums over `tokens` tokens, each of which went to `chosen` experts.
+    fn from_sums(
         layer: usize,
         sums: &BTreeMap<String, Vec<f32>>,
         tokens: u64,
@@ -188,20 +191,28 @@ impl Layer {
         check_margins(layer, margins, counts)?;
         check_probabilities(layer, probabilities, tokens)?;
         let width = hidden.len() / counts.len().max(1);
-        let mean = |sum: f32, count: f32| if count > 0.0 { sum / count } else { 0.0 };
-        let region = |(expert, &count): (usize, &f32)| ExpertRegion {
-            layer: layer as u16,
-            expert: expert as u16,
-            mean_hidden: hidden[expert * width..][..width].iter().map(|&sum| mean(sum, count)).collect(),
-            tokens: count as u64,
-        };
+        let mut regions = Vec::with_capacity(counts.len());
+        for (expert, &count) in counts.iter().enumerate() {
+            let sums = &hidden[expert * width..][..width];
+            regions.push(ExpertRegion {
+                layer: layer as u16,
+                expert: expert as u16,
+                mean_hidden: sums.iter().map(|&sum| mean(sum, count)).collect(),
+                tokens: count as u64,
+            });
+        }
         let total: f32 = probabilities.iter().sum();
         Ok(Self {
-            regions: counts.iter().enumerate().map(region).collect(),
+            regions,
             margins: margins.iter().zip(counts).map(|(&sum, &count)| mean(sum, count)).collect(),
             distribution: probabilities.iter().map(|sum| sum / total).collect(),
         })
     }
+}
+
+/// A mean over `count` tokens; 0 for an expert that got none.
+fn mean(sum: f32, count: f32) -> f32 {
+    if count > 0.0 { sum / count } else { 0.0 }
 }
 
 fn check_counts(layer: usize, counts: &[f32], tokens: u64, chosen: usize) -> Result<(), String> {
@@ -211,28 +222,29 @@ fn check_counts(layer: usize, counts: &[f32], tokens: u64, chosen: usize) -> Res
     let (sum, expected) = (total(counts), tokens as f64 * chosen as f64);
     if (sum - expected).abs() > SLACK * expected {
         return Err(format!(
-            "layers.{layer}.token_counts makes {sum} together; {tokens} tokens went to {chosen} experts each"
+            "layers.{layer}.token_counts adds up to {sum}; {tokens} tokens that go to {chosen} experts each make {expected}"
         ));
     }
     Ok(())
 }
 
 fn check_margins(layer: usize, margins: &[f32], counts: &[f32]) -> Result<(), String> {
-    let beyond = |(margin, count): &(&f32, &f32)| margin.abs() > **count * (1.0 + SLACK as f32);
-    match margins.iter().zip(counts).find(beyond) {
-        Some((margin, count)) => Err(format!(
-            "layers.{layer}.margin_sums has {margin} over {count} tokens; a margin lies between -1 and 1"
-        )),
-        None => Ok(()),
+    for (margin, count) in margins.iter().zip(counts) {
+        if margin.abs() > count * (1.0 + SLACK as f32) {
+            return Err(format!(
+                "layers.{layer}.margin_sums has {margin} over {count} tokens; a margin lies between -1 and 1"
+            ));
+        }
     }
+    Ok(())
 }
 
 fn check_probabilities(layer: usize, probabilities: &[f32], tokens: u64) -> Result<(), String> {
     let sum = total(probabilities);
     if probabilities.iter().any(|sum| *sum < 0.0) || (sum - tokens as f64).abs() > SLACK * tokens as f64 {
         return Err(format!(
-            "layers.{layer}.probability_sums makes {sum} together, all at least 0; over {tokens} tokens it must be \
-             {tokens}"
+            "layers.{layer}.probability_sums adds up to {sum}; over {tokens} tokens it must add up to {tokens}, and no sum \
+             may be negative"
         ));
     }
     Ok(())

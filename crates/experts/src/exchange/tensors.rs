@@ -1,4 +1,4 @@
-//! Named tensors and files of them.
+//! Named tensors, files of them, and their conversion from and to blocks.
 
 // The safetensors library takes its metadata as a `HashMap`; ours is empty.
 #![allow(clippy::disallowed_types)]
@@ -9,7 +9,6 @@ use std::path::Path;
 use cloister_params::block::BlockKind;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use tch::Tensor;
 
 use crate::blocks::BlockVectors;
 use crate::device::values;
@@ -21,15 +20,16 @@ use crate::model_files::unusable;
 /// A tensor of 32-bit floats.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NamedTensor {
-    /// Its name.
+    /// Its name in the file, such as `layers.4.experts.3.up.lora_B`.
     pub name: String,
-    /// Its shape.
+    /// Its shape, outermost dimension first.
     pub shape: Vec<usize>,
     /// Its values, row by row.
     pub values: Vec<f32>,
 }
 
-/// Names, with the shapes of what is trained; a tensor of all experts is one.
+/// The names and shapes of the trained tensors. Where a layer's experts share one tensor, its first dimension is the
+/// expert.
 pub(super) fn shapes(blocks: &AdapterBlocks) -> BTreeMap<String, Vec<usize>> {
     let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for piece in blocks.blocks().iter().flat_map(|block| &block.pieces) {
@@ -44,15 +44,16 @@ pub(super) fn shapes(blocks: &AdapterBlocks) -> BTreeMap<String, Vec<usize>> {
     shapes
 }
 
-/// The tensors of an adapter that stay as they were drawn.
+/// The first halves of an adapter, which stay as they were drawn.
 pub(super) fn first_halves(adapter: &Adapter) -> Vec<NamedTensor> {
-    let first = adapter.tensors().into_iter().filter(|(name, _)| name.ends_with("lora_A"));
-    let named = |(name, tensor): (String, &Tensor)| NamedTensor {
-        name,
-        shape: tensor.size().iter().map(|&size| size as usize).collect(),
-        values: values(tensor),
-    };
-    first.map(named).collect()
+    let mut halves = Vec::new();
+    for (name, tensor) in adapter.tensors() {
+        if name.ends_with("lora_A") {
+            let shape = tensor.size().iter().map(|&size| size as usize).collect();
+            halves.push(NamedTensor { name, shape, values: values(tensor) });
+        }
+    }
+    halves
 }
 
 /// Where a piece's values lie in its tensor.
@@ -64,11 +65,11 @@ fn range(piece: &Piece) -> std::ops::Range<usize> {
 
 /// The tensors that blocks are made of.
 pub(super) fn of_blocks(blocks: &AdapterBlocks, vectors: &BlockVectors) -> Vec<NamedTensor> {
-    let empty = |(name, shape): (String, Vec<usize>)| {
-        let length = shape.iter().product();
-        (name.clone(), NamedTensor { name, shape, values: vec![0.0; length] })
-    };
-    let mut tensors: BTreeMap<String, NamedTensor> = shapes(blocks).into_iter().map(empty).collect();
+    let mut tensors = BTreeMap::new();
+    for (name, shape) in shapes(blocks) {
+        let values = vec![0.0; shape.iter().product()];
+        tensors.insert(name.clone(), NamedTensor { name, shape, values });
+    }
     for (block, vector) in blocks.blocks().iter().zip(vectors.values()) {
         let mut start = 0;
         for piece in &block.pieces {
@@ -84,17 +85,18 @@ pub(super) fn of_blocks(blocks: &AdapterBlocks, vectors: &BlockVectors) -> Vec<N
 
 /// The blocks that tensors make up; reserved coordinates and routing blocks are 0.
 pub(super) fn to_blocks(blocks: &AdapterBlocks, tensors: &BTreeMap<String, Vec<f32>>) -> Vec<Vec<f32>> {
-    let values = |block: &crate::families::adapter::blocks::Block| {
+    let mut vectors = Vec::new();
+    for block in blocks.blocks() {
         let pieces = block.pieces.iter().filter_map(|piece| Some(&tensors.get(&piece.tensor)?[range(piece)]));
         let mut vector: Vec<f32> = pieces.flatten().copied().collect();
         debug_assert!(!vector.is_empty() || matches!(block.shape.kind, BlockKind::Routing { .. }));
         vector.resize(block.shape.length as usize, 0.0);
-        vector
-    };
-    blocks.blocks().iter().map(values).collect()
+        vectors.push(vector);
+    }
+    vectors
 }
 
-/// Writes a file of tensors, equal tensors giving equal bytes.
+/// Writes a file of tensors. Equal tensors give equal bytes.
 pub(super) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), ExpertsError> {
     let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
     let bytes: Vec<Vec<u8>> = tensors
@@ -120,9 +122,9 @@ pub(super) fn parse(
     expected: &BTreeMap<String, Vec<usize>>,
 ) -> Result<BTreeMap<String, Vec<f32>>, String> {
     let file =
-        SafeTensors::deserialize(bytes).map_err(|error| format!("it is no safetensors file: {error}"))?;
+        SafeTensors::deserialize(bytes).map_err(|error| format!("it is not a safetensors file: {error}"))?;
     if let Some(name) = file.names().into_iter().find(|name| !expected.contains_key(*name)) {
-        return Err(format!("the tensor {name} is not expected; expected are {}", names(expected)));
+        return Err(format!("unexpected tensor {name}; the expected ones are {}", names(expected)));
     }
     let read = |(name, shape): (&String, &Vec<usize>)| {
         let view = file.tensor(name).map_err(|_| format!("the tensor {name} is missing"))?;
