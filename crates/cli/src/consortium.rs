@@ -15,7 +15,7 @@ pub(crate) struct ConsortiumArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print what rosters of 3 to 20 members tolerate and demand.
+    /// Print the floors, quorums and tolerated losses of consortia with 3 to 20 members.
     Floors,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &ConsortiumArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The table of `protocols/round.md`, members that are custodians too up to the default number.
+/// The table of `protocols/round.md`. The first members are custodians too, up to the default number.
 fn floors_table() -> Result<String, Failure> {
     let mut table = String::from(
         "members  custodians  malicious  corrupt  cohort  seal    reveal     members that\n\

@@ -1,4 +1,4 @@
-//! Writing files of a consortium and of a party.
+//! Writes files of a consortium and of a party.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -11,7 +11,7 @@ use cloister_transport::Identity;
 use crate::failure::Failure;
 use crate::folder::{POLICY, SIGNING_KEY};
 
-/// Writes a new party's folder; keys are readable by their owner alone.
+/// Writes a new party's folder. Only the owner can read its keys.
 pub(crate) fn create_party(
     folder: &Path,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! Events as lines of JSON on stdout, for programs that watch.
+//! Events as lines of JSON on stdout, for programs that follow a run.
 
 use cloister_transport::commands_terminals;
 use serde_json::Value;
@@ -7,16 +7,16 @@ use serde_json::Value;
 pub(crate) fn print(value: &Value) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // A watcher that went away does not stop a round.
+    // A reader that closed the stream does not stop a round.
     let _ = writeln!(out, "{}", line(value)).and_then(|()| out.flush());
 }
 
-/// An event's line. Of a peer's words everything that would command a terminal is escaped, not only what JSON asks for.
+/// An event's line. Everything in a peer's words that could command a terminal is escaped, which is more than JSON asks for.
 fn line(value: &Value) -> String {
     let mut line = String::new();
     for c in value.to_string().chars() {
         match commands_terminals(c) {
-            // Such characters are in texts alone, and none needs a pair of units.
+            // Outside strings JSON has none of these characters, and each of them fits one `\u` escape.
             true => line += &format!("\\u{:04x}", u32::from(c)),
             false => line.push(c),
         }

@@ -1,4 +1,4 @@
-//! How the program ends when something failed: a sentence and the documented exit code.
+//! How the program ends when something failed: a sentence on stderr, and the documented exit code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -6,23 +6,23 @@ use std::process::ExitCode;
 /// The kinds of failure that have an exit code of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FailureKind {
-    /// Whoever read the results went away, so that nothing is left to do or to tell.
+    /// The reader of the results closed the stream, so nothing is left to do or to report.
     ReaderLeft = 0,
     /// Anything else.
     Error = 1,
-    /// Flags that make no sense together.
+    /// Flags that contradict each other.
     Usage = 2,
     /// A hospital's policy does not let its data be released.
     PrivacyRefused = 5,
     /// Too few custodians or shares.
     QuorumLost = 6,
-    /// A peer or a port cannot be reached or had.
+    /// A peer cannot be reached, a port is in use, or there is too little memory.
     Unavailable = 69,
     /// A file that the program was given is wrong.
     Config = 78,
 }
 
-/// A failure to be told to the user.
+/// A failure to report to the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Failure {
     kind: FailureKind,
@@ -44,13 +44,13 @@ impl Failure {
         Self::new(FailureKind::Error, sentence)
     }
 
-    /// Whoever read the results went away.
+    /// The reader of the results closed the stream.
     pub(crate) fn reader_left() -> Self {
-        Self::new(FailureKind::ReaderLeft, "the reader of the results went away")
+        Self::new(FailureKind::ReaderLeft, "the reader of the results closed the stream")
     }
 
-    /// Whether anybody is to be told.
-    pub(crate) fn is_told(&self) -> bool {
+    /// Whether to print the sentence.
+    pub(crate) fn is_reported(&self) -> bool {
         self.kind != FailureKind::ReaderLeft
     }
 

@@ -1,4 +1,4 @@
-//! Files of a consortium and of a party: reading them, with errors that say which file.
+//! Reads files of a consortium and of a party. Every error names the file.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
-/// A party's own folder: TLS identity, signing key and policy.
+/// A party's folder: TLS identity, signing key and policy.
 #[derive(Debug)]
 pub(crate) struct PartyFolder {
     pub(crate) identity: Identity,
@@ -41,14 +41,15 @@ fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let text = cloister_storage::read_secret(path).map_err(|error| match error {
         SecretError::Io(error) => unreadable(path, &error),
         SecretError::ReadableByOthers { .. } => Failure::config(format!(
-            "others can read the key {}; run `chmod 600` on it, and replace the key if they may have",
+            "other users of this machine can read the key {}; run `chmod 600` on it, and replace the key if somebody may have \
+             read it",
             path.display()
         )),
     })?;
     Ok(Zeroizing::new(from_hex(path, &text)?))
 }
 
-/// Accepts the consortium file at `path`, whose signature lies beside it with `.sig` appended.
+/// Accepts the consortium file at `path`. Its signature is in the file of the same name with `.sig` appended.
 pub(crate) fn load_consortium(path: &Path, policy: &Policy) -> Result<Arc<Epoch>, Failure> {
     let text = read_text(path)?;
     let signature = hex_file::<64>(&path.with_added_extension("sig"))?;
@@ -62,7 +63,7 @@ pub(crate) fn load_model(path: &Path) -> Result<Model, Failure> {
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
     Model::from_bytes(&bytes).ok_or_else(|| {
         Failure::config(format!(
-            "{}: it holds no model parameters, or is damaged; get it again",
+            "{} is not a file of model parameters, or is damaged; get it again from the consortium",
             path.display()
         ))
     })
@@ -73,7 +74,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::config(format!("cannot read {}: {error}", path.display()))
+    Failure::config(format!("cannot read {}: {error}; check the path and its permissions", path.display()))
 }
 
 fn hex_file<const N: usize>(path: &Path) -> Result<[u8; N], Failure> {

@@ -2,7 +2,7 @@
 
 // This program does IO: the clock and randomness of the system enter here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
-// What is printed goes through `output`, as readers may go away.
+// Everything is printed through `output`, because a reader may close the stream at any time.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
@@ -52,17 +52,17 @@ enum Command {
     /// Run a hospital: a member, a custodian, or both, as the consortium file says.
     #[cfg(feature = "training")]
     Client(client::ClientArguments),
-    /// Look at a consortium's rules.
+    /// Show the floors and quorums that a consortium of some size must keep.
     Consortium(consortium::ConsortiumArguments),
-    /// Look at a hospital's files before it trains on them.
+    /// Check a hospital's files before it trains on them.
     #[cfg(feature = "training")]
     Data(data::DataArguments),
-    /// Look at Mixture-of-Experts models, their blocks and adapters.
+    /// Check, convert and export Mixture-of-Experts models and adapters, and prepare tasks.
     #[cfg(feature = "training")]
     Experts(experts::ExpertsArguments),
-    /// Plan, count and state what differential privacy promises.
+    /// Plan noise for a privacy budget, and report what was spent.
     Privacy(privacy::PrivacyArguments),
-    /// Run a coordinator and several hospitals on this machine, on synthetic notes or a file of yours.
+    /// Run a coordinator and several hospitals on this machine, with synthetic notes or a file of yours.
     #[cfg(feature = "training")]
     Demo(demo::DemoArguments),
     /// Compare strategies of federated training on public data, in one process.
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if failure.is_told() {
+            if failure.is_reported() {
                 output::tell(format_args!("cloister: {failure}"));
             }
             failure.exit_code()

@@ -1,4 +1,4 @@
-//! What the program says: results on stdout, everything else on stderr. Readers of either may go away at any time.
+//! What the program prints: results on stdout, everything else on stderr. The reader of either may close it at any time.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 /// Prints a text on stdout.
 ///
 /// # Errors
-/// The reader went away, which ends a command quietly ([`Failure::reader_left`]), or the stream cannot be written to.
+/// The reader closed the stream, which ends a command quietly ([`Failure::reader_left`]), or writing failed.
 pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
@@ -25,7 +25,7 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     print(format_args!("{text}\n"))
 }
 
-/// Tells a line on stderr. Who reads it may go away; what the program does goes on.
+/// Prints a line on stderr. If its reader has closed it, the program goes on.
 pub(crate) fn tell(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! How far a long-running program is, on stderr: a bar on a terminal, and elsewhere a line for each tenth.
+//! The progress of a long-running program on stderr: a bar on a terminal, otherwise a line for each tenth.
 
 use std::io::IsTerminal;
 
@@ -6,12 +6,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output;
 
-/// What is told on stderr. `NO_COLOR` is heeded by the library that draws.
+/// The display on stderr. The library that draws the bar respects `NO_COLOR`.
 pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
     is_terminal: bool,
-    /// What was told last, and to which tenth.
-    told: (String, u64),
+    /// What was reported last, and up to which tenth.
+    reported: (String, u64),
 }
 
 impl ProgressDisplay {
@@ -19,10 +19,10 @@ impl ProgressDisplay {
         let style = ProgressStyle::with_template("{msg:20} {wide_bar:.cyan/dim} {pos}/{len}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
-        Self { bar, is_terminal: std::io::stderr().is_terminal(), told: (String::new(), 0) }
+        Self { bar, is_terminal: std::io::stderr().is_terminal(), reported: (String::new(), 0) }
     }
 
-    /// So much of something is done.
+    /// Reports that `done` of `total` of something are done.
     pub(crate) fn step(&mut self, what: &str, done: u64, total: u64) {
         if self.is_terminal {
             self.bar.set_length(total);
@@ -36,18 +36,18 @@ impl ProgressDisplay {
         }
     }
 
-    /// A sentence, which stays.
+    /// Prints a sentence above the bar.
     pub(crate) fn line(&self, text: &str) {
         self.bar.suspend(|| output::tell(text));
     }
 
-    /// The percentage, where it is a tenth that was not told yet.
+    /// The percentage, if it is a tenth that was not reported yet.
     fn tenth(&mut self, what: &str, done: u64, total: u64) -> Option<u64> {
         let tenth = 10 * done / total.max(1);
-        if self.told.0 == what && self.told.1 == tenth || tenth == 0 {
+        if self.reported.0 == what && self.reported.1 == tenth || tenth == 0 {
             return None;
         }
-        self.told = (what.to_owned(), tenth);
+        self.reported = (what.to_owned(), tenth);
         Some(10 * tenth)
     }
 }

@@ -11,30 +11,32 @@ use cloister_params::plan::{
 
 use crate::failure::Failure;
 
-/// What round settings follow from.
+/// What the hospitals agree on, from which the round settings follow.
 #[derive(Debug)]
 pub(crate) struct Agreement<'a> {
     /// The task file.
     pub(crate) task: &'a str,
-    /// What the roster demands.
+    /// The floors that follow from the roster.
     pub(crate) floors: &'a Floors,
     /// The blocks of the model.
     pub(crate) table: &'a [BlockShape],
-    /// What hospitals do in a round.
+    /// How hospitals train in a round.
     pub(crate) training: TrainingPlan,
-    /// Whether uploads are answered for.
+    /// Whether members prove by late sketches what they uploaded.
     pub(crate) late_sketches: LateSketchMode,
 }
 
-/// Noise on sketches where training is private, in sketch steps: twice the clip, so that a sketch costs nearly nothing and tells nothing.
+/// Noise on sketches if training is private, in sketch steps. It is twice the clip, so that a sketch costs nearly nothing of a
+/// budget; it also says nearly nothing.
 const PRIVATE_SKETCH_NOISE: u16 = 16_384;
-/// Noise of each member on routing distributions where training is private, in steps: a quarter of the whole.
+/// Noise of each member on routing distributions if training is private, in steps. It is a quarter of the largest value.
 const PRIVATE_ROUTING_NOISE: u32 = 16_384;
 
-/// Settings that suit hospitals with some hundred notes on small machines; deadlines are generous for one that is busy.
+/// Settings that suit hospitals with some hundred notes on small machines. Deadlines leave time for a busy machine.
 ///
-/// With private training the cohort of each expert is everyone. Sketches and token counts touch records, and choosing by them costs
-/// more than a budget of some ε has; they carry so much noise that they cost nearly nothing, and nothing is chosen by them.
+/// If training is private, the cohort of each expert is everyone. Sketches and token counts depend on records directly, and
+/// useful ones would cost more than a budget of a few ε has. So they carry so much noise that they cost nearly nothing, and no
+/// cohort is chosen by them.
 pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings, Failure> {
     let is_private = agreement.training.private.is_some();
     let ring = RingWidth::new(32).ok_or_else(|| Failure::error("32 is a supported width"))?;
@@ -56,9 +58,9 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
             threshold: Threshold::MeanDeviation,
             spread_factor: 256,
             consensus_fraction: 128,
-            // A count is cut at twice this: at 0 it says nothing.
+            // Counts are cut at twice this minimum, so at 0 they say nothing.
             minimum_tokens: if is_private { 0 } else { 30 },
-            // No scored cohort reaches the floor and so much more, so that the fallback holds.
+            // No scored cohort is larger than its floor by this much, so the fallback, which is everyone, always applies.
             slack: if is_private { u16::MAX } else { 1 },
             fallback: Fallback::Everyone,
             shared_cohort: SharedCohort::Everyone,
@@ -70,11 +72,11 @@ pub(crate) fn round_settings(agreement: &Agreement<'_>) -> Result<RoundSettings,
     })
 }
 
-/// How much larger clips are where training is private: its learning rates are larger, noise moves parameters too, and for one record
-/// clips of whole updates promise nothing more.
+/// How much larger clips are if training is private. Its learning rates are larger, noise moves parameters too, and the
+/// clip of a whole update protects no single record any further.
 const PRIVATE_CLIPS: f64 = 4.0;
 
-/// Clips are a little above what an epoch or two of training moves; steps leave room for 300 members.
+/// Clips are a little above what one or two epochs of training move. Steps leave room in the ring for the sum of 300 members.
 fn planned(shape: BlockShape, is_private: bool) -> PlannedBlock {
     let (step_log2, clip, noise_steps) = match shape.kind {
         BlockKind::Expert { .. } => (-18, 1.0, 0),

@@ -23,44 +23,44 @@ use crate::output;
 /// Flags of `cloister server`.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArguments {
-    /// The consortium file; its signature lies beside it with `.sig` appended.
+    /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
     #[arg(long, env = "CLOISTER_CONSORTIUM")]
     consortium: PathBuf,
     /// The coordinator's folder: certificate.pem, key.pem, signing.key, policy.toml.
     #[arg(long, env = "CLOISTER_IDENTITY")]
     identity: PathBuf,
-    /// What each round does.
+    /// The round settings that the consortium agreed on.
     #[arg(long)]
     settings: PathBuf,
-    /// The parameters to start from.
+    /// The initial parameters that the consortium agreed on.
     #[arg(long)]
     model: PathBuf,
-    /// Where logs, the model and the journal are written. Started again with the same folder, the coordinator goes on where
-    /// it stopped, whatever stopped it.
+    /// The folder for logs, the model and the journal. A coordinator that is started again with the same folder goes on where
+    /// it stopped.
     #[arg(long)]
     data: PathBuf,
-    /// Address and UDP port to listen on; a port alone stands for all addresses of this machine.
+    /// Address and UDP port to listen on. A port alone means all addresses of this machine.
     #[arg(long, default_value = "0.0.0.0:443", value_parser = listen_address)]
     listen: SocketAddr,
-    /// Rounds to run, those before a restart included.
+    /// Number of rounds to run, including those before a restart.
     #[arg(long, default_value_t = NonZeroU64::MIN)]
     num_rounds: NonZeroU64,
-    /// Members that must be connected before the first round; all of the consortium if not given.
+    /// Number of members that must be connected before the first round. By default all members of the consortium.
     #[arg(long)]
     min_available_nodes: Option<usize>,
-    /// Seconds to wait for them.
+    /// Wait this many seconds for them.
     #[arg(long, default_value_t = 600)]
     start_within_s: u64,
-    /// Seconds after which a silent link is lost.
+    /// Treat a link as lost after this many seconds of silence.
     #[arg(long, default_value_t = 30)]
     idle_timeout_s: u64,
-    /// Seconds that a party which lost its link is waited for.
+    /// Wait this many seconds for a party that lost its link.
     #[arg(long, default_value_t = 60)]
     reconnect_within_s: u64,
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
-    /// Tell of frames that came late or again too, which is usual after a restart.
+    /// Also report frames that came late or twice, which is normal after a restart.
     #[arg(long)]
     verbose: bool,
 }
@@ -70,17 +70,15 @@ pub(crate) fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let (print_events, verbose) = (arguments.events, arguments.verbose);
     let config = configure(arguments)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
-    let mut show = |event: ServerEvent| {
+    let served = runtime.block_on(cloister_server::run(config, &mut |event: ServerEvent| {
         if print_events {
             events::print(&to_json(&event));
         } else if verbose || !matches!(event, ServerEvent::Unexpected(..)) {
-            // A refusal's reason, for one, is a peer's.
+            // Reasons in an event may be a peer's words, so they must not command the terminal.
             output::tell(printable(to_text(&event).as_bytes()));
         }
-    };
-    runtime
-        .block_on(cloister_server::run(config, &mut show))
-        .map_err(|error| Failure::new(kind(&error), error))
+    }));
+    served.map_err(|error| Failure::new(kind(&error), error))
 }
 
 fn kind(error: &ServerError) -> FailureKind {
@@ -140,7 +138,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         return Ok((Ipv4Addr::UNSPECIFIED, port).into());
     }
     text.parse().map_err(|_| {
-        "an address of this machine with a UDP port is expected, like 0.0.0.0:443, or a port alone".to_owned()
+        "expected an address of this machine with a UDP port, like 0.0.0.0:443, or a port alone".to_owned()
     })
 }
 
@@ -194,20 +192,23 @@ fn round_event(event: &Event) -> Value {
     }
 }
 
-fn round_report(report: &RoundReport) -> Value {
-    let choice = |choice: CohortChoice| match choice {
+fn choice_name(choice: CohortChoice) -> &'static str {
+    match choice {
         CohortChoice::Everyone => "everyone",
         CohortChoice::Aligned => "aligned",
         CohortChoice::Fallback => "fallback",
         CohortChoice::Void => "void",
-    };
+    }
+}
+
+fn round_report(report: &RoundReport) -> Value {
     let cohorts: Vec<Value> = report
         .cohorts
         .iter()
         .map(|cohort| {
             json!({
                 "block": cohort.block.0,
-                "choice": choice(cohort.choice),
+                "choice": choice_name(cohort.choice),
                 "members": cohort.members.iter().map(|listed| listed.member.0).collect::<Vec<_>>(),
                 "consensus": cohort.consensus,
             })
@@ -234,8 +235,8 @@ fn to_text(event: &ServerEvent) -> String {
         ServerEvent::Connected(party) => format!("{party} is connected"),
         ServerEvent::Disconnected(party, reason) => format!("{party} lost its link: {reason}"),
         ServerEvent::PeerRefused(why) => why.to_string(),
-        ServerEvent::Fault(party, why) => format!("a frame of {party} was not accepted: {why}"),
-        ServerEvent::Unexpected(party, why) => format!("a frame of {party} was passed over: {why}"),
+        ServerEvent::Fault(party, why) => format!("rejected a frame of {party}: {why}"),
+        ServerEvent::Unexpected(party, why) => format!("ignored a frame of {party}: {why}"),
         ServerEvent::Round(event) => round_text(event),
         ServerEvent::Ended(report) => format!(
             "{} ended: {} of {} blocks opened, {} members, {} bytes up",
@@ -249,50 +250,57 @@ fn to_text(event: &ServerEvent) -> String {
 }
 
 fn resumed_text(closed_rounds: u64, in_round: bool, torn: usize) -> String {
-    let next = if in_round { "going on with the one under way" } else { "none is under way" };
+    let next = if in_round { "going on with the round in progress" } else { "no round is in progress" };
     let torn = match torn {
         0 => String::new(),
-        bytes => format!("; {bytes} bytes that were torn off the journal's end are asked for again"),
+        bytes => format!(
+            "; an incomplete record of {bytes} bytes at the journal's end was dropped and is asked for again"
+        ),
     };
-    format!("started again after {closed_rounds} rounds with sums; {next}{torn}")
+    format!("restored from the journal after {closed_rounds} rounds with sums; {next}{torn}")
+}
+
+fn names(parties: &[PartyId]) -> String {
+    let names: Vec<String> = parties.iter().map(PartyId::to_string).collect();
+    names.join(", ")
 }
 
 /// A sentence for the operator.
 fn round_text(event: &Event) -> String {
-    let names = |parties: &[PartyId]| parties.iter().map(PartyId::to_string).collect::<Vec<_>>().join(", ");
     match event {
         Event::Planned(round) => format!("{round} is planned; waiting for announcements"),
         Event::Announced(party) => format!("{party} announced"),
         Event::BadLetter { dealer, custodian, why } => {
             format!(
-                "{custodian} showed that the letter of {dealer} is bad: {why}; {dealer} is out of this round and barred from the next ones"
+                "{custodian} proved that the letter of {dealer} is bad: {why}; {dealer} is excluded from this round and barred \
+                 from the next ones"
             )
         }
-        Event::Refused(party, reason) => format!("{party} takes no part: {reason}"),
+        Event::Refused(party, reason) => format!("{party} does not take part: {reason}"),
         Event::Sealed => "the cohorts are sealed; waiting for uploads".into(),
-        Event::Uploaded(party) => format!("the upload of {party} is whole"),
+        Event::Uploaded(party) => format!("the upload of {party} is complete"),
         Event::Missing(parties) => format!("summed without {}", names(parties)),
         Event::Recovering(parties) => {
-            format!("recovering secrets of {} from custodians' shares", names(parties))
+            format!("recovering the secrets of {} from custodians' shares", names(parties))
         }
         Event::Barred(parties) => {
-            format!("{} dealt badly in an earlier round, and may not take part", names(parties))
+            format!("{} dealt badly in an earlier round and must not take part", names(parties))
         }
         Event::Repeated(blocks) => {
             format!(
-                "not summed: {}, as they were or may have been opened from the same parameters over other members; they are summed \
-                 again over the same members, or once an epoch starts with other parameters for them",
+                "not summed: {}, because they were or may have been opened from the same parameters over other members; they are \
+                 summed again over the same members, or when an epoch starts with other parameters for them",
                 listed(blocks)
             )
         }
         Event::Refuted(block) => {
             format!(
-                "the late sketches of {block} do not make up its sum, which is not applied; asking who lied"
+                "the late sketches of {block} do not add up to its sum, so the sum is not applied; finding out who lied"
             )
         }
-        Event::Blamed(party, block) => format!("{party} is shown to have lied about its upload of {block}"),
+        Event::Blamed(party, block) => format!("it is proved that {party} lied about its upload of {block}"),
         Event::Outdated { custodians, round } => {
-            format!("{custodians} custodians know how {round} ended, which this coordinator does not")
+            format!("{custodians} custodians know how {round} ended, and this coordinator does not")
         }
         Event::QuorumLost(why) => format!("the round waits without a sum: {why}"),
     }

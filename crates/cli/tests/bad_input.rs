@@ -115,62 +115,66 @@ mod hospital {
 
     /// Writes a hospital's folder and enters it into the consortium file as party 1.
     fn enrol(site: &mut Site) -> PathBuf {
-        let own = site.folder.join("own");
+        let hospital = site.folder.join("hospital");
         let identity = Identity::generate("hospital 1").unwrap();
-        identity.save(&own).unwrap();
-        std::fs::copy(site.folder.join("policy.toml"), own.join("policy.toml")).unwrap();
-        write_key(&own, [9; 32]);
+        identity.save(&hospital).unwrap();
+        std::fs::copy(site.folder.join("policy.toml"), hospital.join("policy.toml")).unwrap();
+        write_key(&hospital, [9; 32]);
         site.file.parties[0].certificate = PublicBytes(identity.fingerprint().0);
         site.file.parties[0].signing_key = SigningKey::from_seed(&[9; 32]).public();
-        own
+        hospital
     }
 
     #[test]
     fn a_certificate_that_is_not_in_the_consortium_file() {
         let mut site = Site::new("stranger");
-        let own = enrol(&mut site);
+        let hospital = enrol(&mut site);
         site.file.parties[0].certificate = PublicBytes([101; 32]);
         site.write_consortium();
-        fails(&join(&site, &own, NOTE), &["is not in the consortium file"]);
+        fails(&join(&site, &hospital, NOTE), &["is not in the consortium file"]);
     }
 
     #[test]
     fn a_hospital_without_notes_and_one_with_an_unknown_label() {
         let mut site = Site::new("empty");
-        let own = enrol(&mut site);
+        let hospital = enrol(&mut site);
         site.write_consortium();
-        fails(&join(&site, &own, ""), &["notes.jsonl"]);
+        fails(&join(&site, &hospital, ""), &["notes.jsonl"]);
         fails(
-            &join(&site, &own, &NOTE.replace("\"a\"", "\"c\"")),
+            &join(&site, &hospital, &NOTE.replace("\"a\"", "\"c\"")),
             &["notes.jsonl, line 1: its label is not one of the task's classes: a, b"],
         );
-        fails(&join(&site, &own, &format!("{NOTE}{{")), &["line 2"]);
+        fails(&join(&site, &hospital, &format!("{NOTE}{{")), &["line 2"]);
     }
 
     #[test]
     fn held_out_notes_are_checked_before_anything_is_loaded_or_reached() {
         let mut site = Site::new("held-out");
-        let own = enrol(&mut site);
+        let hospital = enrol(&mut site);
         site.write_consortium();
-        let of = |held_out: &str| join_with(&site, &own, (NOTE.as_bytes(), held_out.as_bytes()), &[]);
+        let measured_on =
+            |held_out: &str| join_with(&site, &hospital, (NOTE.as_bytes(), held_out.as_bytes()), &[]);
         let beyond = format!("{NOTE}{}", NOTE.replace("\"a\"", "\"c\""));
-        fails(&of(&beyond), &["held-out.jsonl, line 2: its label is not one of the task's classes: a, b"]);
-        fails(&of(&NOTE.replace("a note", " ")), &["held-out.jsonl, line 1: “text” is empty"]);
-        fails(&of("\n"), &["held-out.jsonl holds no notes"]);
+        fails(
+            &measured_on(&beyond),
+            &["held-out.jsonl, line 2: its label is not one of the task's classes: a, b"],
+        );
+        fails(&measured_on(&NOTE.replace("a note", " ")), &["held-out.jsonl, line 1: “text” is empty"]);
+        fails(&measured_on("\n"), &["held-out.jsonl holds no notes"]);
     }
 
     #[test]
     fn tables_in_an_encoding_are_read_where_it_is_said_and_no_note_is_printed() {
         let mut site = Site::new("tables");
-        let own = enrol(&mut site);
+        let hospital = enrol(&mut site);
         site.write_consortium();
         let table = b"text;label\nFr\xfchgeborenes;a\nReif geboren;b\n".as_slice();
-        let unsaid = join_with(&site, &own, (table, table), &[]);
+        let unsaid = join_with(&site, &hospital, (table, table), &[]);
         fails(&unsaid, &["notes.jsonl, row 1 (line 2): its text is not UTF-8", "--encoding"]);
         let printed = String::from_utf8_lossy(&unsaid.stderr).into_owned();
         assert!(!printed.contains("geboren"), "{printed}");
         // Both are read, and what is missing next is the base model.
-        let said = join_with(&site, &own, (table, table), &["--encoding", "windows-1252"]);
+        let said = join_with(&site, &hospital, (table, table), &["--encoding", "windows-1252"]);
         fails(&said, &["nowhere"]);
     }
 

@@ -19,7 +19,7 @@ fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// Runs a small demo, or says aloud that it cannot.
+/// Runs a small demo, or prints why it cannot.
 fn demo(folder: &Path, flags: &[&str]) -> Option<Output> {
     if std::env::var_os("CLOISTER_MINILM").is_none() {
         eprintln!("SKIPPED: CLOISTER_MINILM names no MiniLM weights; `cargo xtask test` installs them");
@@ -264,10 +264,10 @@ fn another_base_is_refused(folder: &Path, base: &Path) {
     let mut bytes = std::fs::read(&shard).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&shard, bytes).unwrap();
-    let own = folder.join("hospital-01");
+    let hospital = folder.join("hospital-01");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloister"));
     command.args(["client", "--coordinator", "127.0.0.1:1", "--base-model"]).arg(base);
-    command.arg("--identity").arg(&own).arg("--notes").arg(own.join("notes.jsonl"));
+    command.arg("--identity").arg(&hospital).arg("--notes").arg(hospital.join("notes.jsonl"));
     for (flag, name) in [
         ("--consortium", "consortium.toml"),
         ("--task", "task.json"),

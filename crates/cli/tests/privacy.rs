@@ -115,13 +115,13 @@ fn targets_that_make_no_sense_are_refused_with_what_to_do() {
 #[test]
 fn settings_have_a_cost_and_without_noise_none_is_named() {
     let folder = folder("privacy-cost");
-    let of = |noisy| {
+    let cost = |noisy| {
         let path = written(&folder, "settings.toml", &settings(noisy).to_toml().expect("TOML"));
         json(&["cost", "--settings", &path, "--rounds", "2", "--unit", "member", "--json"])
     };
-    let noisy = of(true);
+    let noisy = cost(true);
     assert!(noisy["spent"]["epsilon"].as_f64().is_some_and(|epsilon| epsilon < 20.0), "{noisy}");
-    let quiet = of(false);
+    let quiet = cost(false);
     assert_eq!(
         (&quiet["spent"]["epsilon"], quiet["spent"]["method"].as_str()),
         (&Value::Null, Some("unbounded"))

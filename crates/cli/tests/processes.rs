@@ -52,8 +52,10 @@ fn prepared(name: &str) -> Option<(PathBuf, PathBuf)> {
     let flags =
         ["demo", "--members", "5", "--notes-per-member", "24", "--rounds", "1", "--quiet", "--folder"];
     assert!(cloister().args(flags).arg(&folder).stdout(Stdio::null()).status().unwrap().success());
-    let own = (1..=HOSPITALS).map(|hospital| identity(&folder, hospital)).chain([folder.join("coordinator")]);
-    own.for_each(|party| std::fs::remove_dir_all(party.join("data")).unwrap());
+    let hospitals = (1..=HOSPITALS).map(|hospital| identity(&folder, hospital));
+    for party in hospitals.chain([folder.join("coordinator")]) {
+        std::fs::remove_dir_all(party.join("data")).unwrap();
+    }
     Some((folder, minilm.into()))
 }
 
@@ -63,12 +65,12 @@ fn identity(folder: &Path, hospital: u32) -> PathBuf {
 
 impl Consortium {
     fn start(folder: PathBuf, minilm: PathBuf, rounds: u32) -> Self {
-        let own = folder.join("coordinator");
+        let party_folder = folder.join("coordinator");
         let mut server = cloister();
         server.arg("server").arg("--consortium").arg(folder.join("consortium.toml"));
         server.arg("--settings").arg(folder.join("settings.toml"));
         server.arg("--model").arg(folder.join("initial.parameters"));
-        server.arg("--identity").arg(&own).arg("--data").arg(own.join("data"));
+        server.arg("--identity").arg(&party_folder).arg("--data").arg(party_folder.join("data"));
         server.args(["--listen", "127.0.0.1:0", "--num-rounds", &rounds.to_string(), "--events"]);
         let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
@@ -81,16 +83,16 @@ impl Consortium {
     }
 
     fn hospital(&self, hospital: u32) -> Child {
-        let own = identity(&self.folder, hospital);
+        let party_folder = identity(&self.folder, hospital);
         let mut client = cloister();
         client.arg("client").arg("--consortium").arg(self.folder.join("consortium.toml"));
         client.arg("--task").arg(self.folder.join("task.json"));
         client.arg("--model").arg(self.folder.join("initial.parameters"));
         client.arg("--held-out").arg(self.folder.join("held-out.jsonl"));
-        client.arg("--base-model").arg(&self.minilm).arg("--notes").arg(own.join("notes.jsonl"));
-        client.arg("--data").arg(own.join("data")).arg("--identity").arg(&own);
+        client.arg("--base-model").arg(&self.minilm).arg("--notes").arg(party_folder.join("notes.jsonl"));
+        client.arg("--data").arg(party_folder.join("data")).arg("--identity").arg(&party_folder);
         client.args(["--coordinator", &self.address, "--evaluate", "0/5", "--events"]);
-        let events = std::fs::File::create(own.join("events")).unwrap();
+        let events = std::fs::File::create(party_folder.join("events")).unwrap();
         client.stdout(events).stderr(Stdio::piped()).spawn().unwrap()
     }
 

@@ -23,13 +23,13 @@ use crate::plan;
 /// When a member stops for the rest of the round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DropOut {
-    /// It gets the plan and is never heard of again.
+    /// It gets the plan and sends nothing.
     BeforeAnnouncing,
-    /// It announced, and uploads nothing.
+    /// It announces and uploads nothing.
     AfterAnnouncing,
-    /// It is lost after so many chunks.
+    /// It is lost after this many chunks.
     InUpload(usize),
-    /// Its upload is whole, and it reveals nothing.
+    /// It uploads everything and reveals nothing.
     BeforeRevealing,
 }
 
@@ -46,7 +46,7 @@ pub struct PartyNode {
     chunks_sent: usize,
 }
 
-/// Everything in one process.
+/// A coordinator and its parties, with the links between them.
 #[derive(Debug)]
 pub struct Cluster {
     /// The consortium.
@@ -55,17 +55,17 @@ pub struct Cluster {
     pub coordinator: Coordinator,
     /// The parties.
     pub parties: BTreeMap<PartyId, PartyNode>,
-    /// What each member contributes to the round.
+    /// What each member contributes to the next round.
     pub contributions: BTreeMap<PartyId, Contribution>,
-    /// Every byte that the coordinator received, where it is kept.
+    /// Every byte that the coordinator received, if [`Self::keeps_received`] is set.
     pub received: Vec<u8>,
-    /// Whether it is kept: rounds of a real model would fill the memory.
+    /// Whether received bytes are recorded. Rounds of a real model would fill the memory with them.
     pub keeps_received: bool,
-    /// The last closing that each member applied, and the blocks that it was summed in, with how many members.
+    /// The last closing that each member applied, and each block whose sum contains its update, with the number of members.
     pub closed: BTreeMap<PartyId, (Digest, Vec<(BlockId, u32)>)>,
-    /// Faults that a state machine reported, with who reported it.
+    /// Faults that state machines reported, each with the party that reported it.
     pub faults: Vec<(PartyId, Fault)>,
-    /// What the coordinator told.
+    /// The coordinator's events.
     pub events: Vec<Event>,
     /// Changes frames of the coordinator on their way to a party, as a lying coordinator would.
     pub lie: Option<fn(PartyId, Frame) -> Frame>,
@@ -78,14 +78,14 @@ pub struct Cluster {
     report: Option<RoundReport>,
 }
 
-/// A policy that allows all that the specification does.
+/// A policy that allows everything that the specification allows.
 pub fn policy(consortium: &TestConsortium) -> Policy {
     let text = format!("governance_key = \"{}\"\nallow_late_sketches = true", consortium.governance);
     Policy::parse(&text).expect("a policy with the governance key")
 }
 
 impl Cluster {
-    /// A cluster whose members will contribute at random.
+    /// A cluster whose members contribute random integers.
     pub fn new(consortium: TestConsortium, template: RoundSettings, seed: u64) -> Self {
         let model = plan::model(&template);
         let mut random = ChaCha20Rng::seed_from_u64(seed);
@@ -95,7 +95,7 @@ impl Cluster {
         Self { contributions, ..Self::with_model(consortium, template, model, random) }
     }
 
-    /// A cluster that starts from this model. Contributions must be set before a round, and again for the next.
+    /// A cluster that starts from this model. The caller sets the contributions before each round.
     pub fn with_model(
         consortium: TestConsortium,
         template: RoundSettings,
@@ -166,7 +166,7 @@ impl Cluster {
         }
     }
 
-    /// Starts a lost member's program anew: it holds the model that the consortium started from.
+    /// Restarts a lost member's program. It has the model that the consortium started from.
     pub fn restart_member(&mut self, party: PartyId, last_announced: Option<Round>) {
         let (key, epoch) = (self.consortium.keys[&party].clone(), self.consortium.epoch.clone());
         let (task, model) = (plan::task(&self.template), plan::model(&self.template));
@@ -188,14 +188,14 @@ impl Cluster {
         }
     }
 
-    /// Takes a custodian off before the round.
+    /// Stops a custodian before the round.
     pub fn stop_custodian(&mut self, party: PartyId) {
         if let Some(node) = self.parties.get_mut(&party) {
             node.custodian_is_up = false;
         }
     }
 
-    /// Runs one round to its end, or until nothing moves any more; `None` when it ended without a certificate.
+    /// Runs one round until it ends. None if no deadline leads any further, so it has no certificate.
     pub fn run_round(&mut self) -> Option<RoundReport> {
         self.report = None;
         let all: Vec<PartyId> = self.parties.keys().copied().collect();
@@ -221,7 +221,7 @@ impl Cluster {
         self.report.take()
     }
 
-    /// Delivers the next frame of one link, chosen at random; false when all are empty.
+    /// Delivers the next frame of a random link. Returns false if all links are empty.
     fn deliver_one(&mut self) -> bool {
         let busy: Vec<(PartyId, PartyId)> =
             self.links.iter().filter(|(_, queue)| !queue.is_empty()).map(|(link, _)| *link).collect();
@@ -264,7 +264,7 @@ impl Cluster {
                     ModelParts::new(&model).for_each(|part| self.send(PartyId::COORDINATOR, to, &part));
                 }
                 CoordinatorOutput::Event(event) => self.events.push(event),
-                // Nothing is kept on a disk here.
+                // There is no disk to erase from.
                 CoordinatorOutput::Erase(_) => {}
                 CoordinatorOutput::Ended(report) => self.report = Some(*report),
             }

@@ -1,4 +1,4 @@
-//! Seeded consortia.
+//! Consortia whose keys follow from the parties' numbers. Everybody can compute the private keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use cloister_params::consortium::{
 use cloister_params::floors::DEFAULT_CUSTODIANS;
 use cloister_params::id::{Digest, PartyId};
 
-/// A consortium of members that are custodians too, and everybody's keys.
+/// An accepted consortium file, and the private keys of everyone in it.
 #[derive(Debug)]
 pub struct TestConsortium {
     /// The accepted file.
     pub epoch: Arc<Epoch>,
-    /// Signing keys, the coordinator's under its number 0.
+    /// Signing keys by party. The coordinator is number 0.
     pub keys: BTreeMap<PartyId, Arc<SigningKey>>,
-    /// The governance key's public half.
+    /// The public half of the governance key.
     pub governance: PublicBytes,
 }
 
@@ -61,16 +61,16 @@ pub fn party(number: u32, weight: u8) -> Party {
     }
 }
 
-/// A consortium with these parties; keys are those of their numbers.
+/// A consortium with these parties. Their keys must be those of their numbers, as [`party`] makes them.
 pub fn with_parties(parties: Vec<Party>) -> TestConsortium {
     signed(1, None, parties)
 }
 
-/// The same parties in their next epoch, which begins with a model, after an ending if there was one.
+/// The same parties in their next epoch. It starts from a model, and names the last ending of the epoch before, if there was one.
 pub fn next_epoch(before: &TestConsortium, model: Digest, ending: Option<LastEnding>) -> TestConsortium {
     let consortium = before.epoch.consortium();
-    let bytes = |digest: Digest| PublicBytes(digest.0);
-    let start = EpochStart { epoch: bytes(before.epoch.digest()), model: bytes(model), ending };
+    let epoch = PublicBytes(before.epoch.digest().0);
+    let start = EpochStart { epoch, model: PublicBytes(model.0), ending };
     let parties = consortium.parties().cloned().collect();
     signed(consortium.epoch_number() + 1, Some(start), parties)
 }

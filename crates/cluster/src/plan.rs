@@ -19,8 +19,8 @@ use cloister_protocol::member::MemberTask;
 use cloister_protocol::model::Model;
 use rand_core::Rng;
 
-/// A plan template with experts, a router, shared parameters and a routing block; the coordinator fills in the
-/// rest.
+/// Round settings for one layer with this many experts, with a router, shared parameters and a routing block. Lengths differ, so
+/// that no block can be taken for another.
 pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
     let mut kinds: Vec<(BlockKind, u64)> =
         (0..experts).map(|expert| (BlockKind::Expert { layer: 0, expert }, 40 + u64::from(expert))).collect();
@@ -28,16 +28,16 @@ pub fn template(experts: u16, floor: usize, max_weight: u8) -> RoundSettings {
     kinds.push((BlockKind::Shared, 17));
     kinds.push((BlockKind::Routing { layer: 0 }, u64::from(experts)));
     let scale = Scale { step_log2: -12, clip_steps: 1 << 14 };
-    let block = |(id, (kind, length)): (u32, (BlockKind, u64))| PlannedBlock {
-        shape: BlockShape { id: BlockId(id), kind, length },
-        scale,
-        noise_steps: 16,
-    };
+    let mut blocks = Vec::new();
+    for (id, (kind, length)) in (0..).zip(kinds) {
+        let shape = BlockShape { id: BlockId(id), kind, length };
+        blocks.push(PlannedBlock { shape, scale, noise_steps: 16 });
+    }
     let task = Digest::default();
     RoundSettings {
         task,
         ring: RingWidth::new(32).expect("supported"),
-        blocks: (0..).zip(kinds).map(block).collect(),
+        blocks,
         sketch: SketchPlan {
             seed: projection_seed(task),
             coordinates: 16,
@@ -78,8 +78,8 @@ pub fn model(template: &RoundSettings) -> Model {
     Model::new(template.blocks.iter().map(|block| vec![0.0; block.shape.length as usize]).collect())
 }
 
-/// A random contribution that a member could have made: integers within the clip, consistency weights within
-/// their range, sketches that agree with a common direction more or less.
+/// A random contribution that a member could have made: integers within the clip, consistency weights within their range, and
+/// sketches that agree more or less with a common direction, so that cohorts form.
 pub fn contribution(template: &RoundSettings, random: &mut impl Rng) -> Contribution {
     Contribution {
         integers: PerBlock::from_table(&template.blocks, |block| integers(block, random)),
@@ -95,7 +95,7 @@ fn between(low: i32, high: i32, random: &mut impl Rng) -> i32 {
 /// The integers of one block.
 pub fn integers(block: &PlannedBlock, random: &mut impl Rng) -> Vec<i32> {
     let clip = i32::try_from(block.scale.clip_steps).expect("test clips are small");
-    // A long block's norm is within its clip too: it may be sketched.
+    // The norm of a sketched block must be within its clip too, not only each of its integers.
     let clip = if is_sketched(block) { clip / 80 } else { clip };
     let mut integers: Vec<i32> = (0..block.shape.length).map(|_| between(-clip, clip, random)).collect();
     match block.shape.kind {

@@ -1,4 +1,4 @@
-//! A custodian that breaks every rule that it can: it signs whatever it is asked to, and reveals all that it holds.
+//! A custodian that breaks every rule that it can: it signs whatever it is asked to sign, and reveals everything that it holds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use cloister_wire::statement::{
 };
 use rand_core::CryptoRng;
 
-/// A custodian without rules. It does everything else as an honest one, so that rounds go on.
+/// A custodian without rules. Everything else it does like an honest one, so that rounds go on.
 #[derive(Debug)]
 pub struct ByzantineCustodian {
     id: PartyId,
@@ -57,7 +57,7 @@ impl ByzantineCustodian {
         self.outgoing.pop_front()
     }
 
-    /// Takes a frame; nothing is ever refused.
+    /// Takes a frame. It rejects nothing.
     pub fn handle_frame(&mut self, frame: Frame, random: &mut impl CryptoRng) {
         let Frame::Message(message) = frame else { return };
         match message {
@@ -137,7 +137,7 @@ impl ByzantineCustodian {
         self.send(Message::Vote { body: body_digest(body), signature });
     }
 
-    /// Says that it recomputed whatever it was asked to.
+    /// Claims to have recomputed whatever it was asked to.
     fn claim_recomputation(&mut self, closing: &[u8], blocks: Vec<BlockId>) {
         let Some(context) = &self.context else { return };
         let (epoch, round) = (self.epoch.digest(), context.round());
@@ -146,7 +146,8 @@ impl ByzantineCustodian {
         self.send(Message::Recomputed(signed));
     }
 
-    /// Reveals all that it holds of everybody; parts of seeds also in the list that the coordinator waits for.
+    /// Reveals everything that it holds of every member. Parts of seeds are revealed twice: for all blocks, and for the list of
+    /// blocks that the coordinator waits for.
     fn reveal_everything(&mut self) {
         let Some(context) = &self.context else { return };
         let blocks = context.plan().settings.blocks.len() as u32;

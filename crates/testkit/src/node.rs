@@ -1,4 +1,4 @@
-//! What a [`crate::world::World`] consists of: processes with their disks, steps, and what is observed.
+//! The parts of a [`crate::world::World`]: processes with their disks, steps, and observations.
 
 use cloister_params::id::{Digest, PartyId, Round};
 use cloister_params::plan::RoundPlan;
@@ -12,7 +12,7 @@ use rand_core::CryptoRng;
 
 use crate::byzantine::ByzantineCustodian;
 
-/// Something that can happen next without anybody's doing.
+/// Something that can happen next without a test's doing anything else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WorldStep {
     /// The next frame of a link arrives.
@@ -58,7 +58,7 @@ pub struct PartyDisk {
     pub openings: Vec<OpeningRecord>,
 }
 
-/// A custodian that keeps the rules, or one that keeps none.
+/// A custodian that follows the rules, or one that breaks them all.
 #[derive(Debug)]
 pub enum CustodianNode {
     /// The real state machine.

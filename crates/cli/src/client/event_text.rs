@@ -1,4 +1,4 @@
-//! What a hospital is told of its rounds.
+//! Events of a hospital as JSON, as progress, and as sentences.
 
 use cloister_client::{Accuracy, ClientEvent, RowCounts};
 use cloister_experts::PrivateReport;
@@ -40,7 +40,7 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
             json!({"event": "closed", "round": round.0, "applied": applied.len(), "summed": summed.len()})
         }
         ClientEvent::Evaluated(round, accuracy) => {
-            json!({"event": "evaluated", "round": round.0, "accuracy": of_accuracy(*accuracy)})
+            json!({"event": "evaluated", "round": round.0, "accuracy": accuracy_json(*accuracy)})
         }
         ClientEvent::Aborted(round) => json!({"event": "aborted", "round": round.0}),
         ClientEvent::Refused(round, reason) => {
@@ -50,20 +50,20 @@ pub(super) fn to_json(party: u32, event: &ClientEvent) -> Value {
         ClientEvent::Unexpected(reason) => json!({"event": "not_awaited", "reason": reason}),
         ClientEvent::Finished(result) => json!({
             "event": "finished",
-            "federated": of_accuracy(result.federated),
-            "local": result.local.map(of_accuracy),
+            "federated": accuracy_json(result.federated),
+            "local": result.local.map(accuracy_json),
         }),
     };
     value["party"] = party.into();
     value
 }
 
-fn of_accuracy(accuracy: Accuracy) -> Value {
+fn accuracy_json(accuracy: Accuracy) -> Value {
     let Accuracy { correct, total, counted, loss } = accuracy;
     json!({"correct": correct, "total": total, "of": counted.name(), "loss": loss})
 }
 
-/// What is told as progress: what it is, how much is done, and of how much.
+/// The events that are shown as progress: what is in progress, how much is done, and how much there is.
 pub(super) fn steps_of(event: &ClientEvent) -> Option<(&'static str, u64, u64)> {
     match *event {
         ClientEvent::Reading { done, total } => Some(("reading notes", done, total)),
@@ -76,9 +76,12 @@ pub(super) fn steps_of(event: &ClientEvent) -> Option<(&'static str, u64, u64)> 
     }
 }
 
+fn percent(accuracy: &Accuracy) -> f64 {
+    100.0 * accuracy.correct as f64 / accuracy.total.max(1) as f64
+}
+
 /// A sentence for the hospital's operator.
 pub(super) fn to_text(event: &ClientEvent) -> String {
-    let percent = |accuracy: &Accuracy| 100.0 * accuracy.correct as f64 / accuracy.total.max(1) as f64;
     match event {
         ClientEvent::Memory { needed, free } => {
             let free = free.map(|free| format!("; {} are free", bytes(free as u64))).unwrap_or_default();
@@ -88,58 +91,75 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Training { done, total, .. } => format!("step {done} of {total}"),
         ClientEvent::Uploading { sent, total } => format!("chunk {sent} of {total}"),
         ClientEvent::Ready(Some(RowCounts { notes, records, truncated })) => {
-            format!("{notes} notes of {records} records are read, {truncated} of them cut at the token limit")
+            format!(
+                "read {notes} notes of {records} records; {truncated} of the notes are cut at the token limit"
+            )
         }
         ClientEvent::Warning(reason) => format!("warning: {reason}"),
-        ClientEvent::Ready(None) => "ready; the notes are the training program's affair".into(),
+        ClientEvent::Ready(None) => "ready; the training program reads the notes itself".into(),
         ClientEvent::Trained { round, metrics } => {
             let metrics: Vec<String> =
                 metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             format!("trained for {round}: {}", metrics.join(", "))
         }
-        ClientEvent::NotTrained(round, reason) => format!("no part in {round}, as training failed: {reason}"),
+        ClientEvent::NotTrained(round, reason) => {
+            format!("not taking part in {round}, because training failed: {reason}")
+        }
         ClientEvent::NotEvaluated(round, reason) => {
-            format!("the model of {round} is not evaluated: {reason}")
+            format!("the model after {round} cannot be evaluated: {reason}")
         }
         ClientEvent::Connected => "connected to the coordinator".into(),
         ClientEvent::Reconnecting(reason) => format!("reconnecting: {reason}"),
         ClientEvent::PrivatelyTrained(PrivateReport { steps, drawn, clipped, not_finite }) => {
             let broken = match not_finite {
                 0 => String::new(),
-                count => format!(", and those of {count} were not finite and counted as 0"),
+                count => format!(", and those of {count} were not finite and count as 0"),
             };
             format!(
-                "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped{broken} (kept \
-                 here)"
+                "private training: {steps} steps on {drawn} records in all; the gradients of {clipped} were clipped{broken} (this \
+                 stays in this hospital)"
             )
         }
-        ClientEvent::Clipped { blocks } => format!("the updates of {blocks} blocks were clipped"),
+        ClientEvent::Clipped { blocks } => {
+            format!("the updates of {blocks} blocks were longer than the clip and were shortened")
+        }
         ClientEvent::Closed { round, applied, summed } => {
-            let (all, own) = (applied.len(), summed.len());
-            let hint = match own {
-                0 => " (no part was taken)",
-                _ if 2 * own < all => {
-                    "; most leave it out, as its experts have learnt something else: compare its classes and notes with the others'"
+            let (all, with_ours) = (applied.len(), summed.len());
+            let hint = match with_ours {
+                0 => " (this hospital did not take part)",
+                _ if 2 * with_ours < all => {
+                    "; most leave it out, because its experts have learnt something else: compare its classes and notes with \
+                     the others'"
                 }
                 _ => "",
             };
             format!(
-                "{round} closed; the sums of {all} blocks are applied, with this hospital in {own} of them{hint}"
+                "{round} closed; the sums of {all} blocks are applied, with this hospital in {with_ours} of them{hint}"
             )
         }
         ClientEvent::Evaluated(round, accuracy) => {
             let (total, what) = (accuracy.total, accuracy.counted.name());
             let one = accuracy.counted.one();
             let loss = accuracy.loss.map(|loss| format!(", loss {loss:.3} nats a {one}")).unwrap_or_default();
-            format!("model of {round}: {:.1} % of {total} held-out {what} right{loss}", percent(accuracy))
+            format!(
+                "model after {round}: {:.1} % of {total} held-out {what} are right{loss}",
+                percent(accuracy)
+            )
         }
         ClientEvent::Aborted(round) => format!("{round} ended without a sum"),
-        ClientEvent::Refused(round, reason) => format!("no part in {round}: {reason}"),
-        ClientEvent::Fault(reason) => format!("a frame was not accepted: {reason}"),
-        ClientEvent::Unexpected(reason) => format!("a frame was passed over: {reason}"),
+        ClientEvent::Refused(round, reason) => format!("not taking part in {round}: {reason}"),
+        ClientEvent::Fault(reason) => format!("rejected a frame: {reason}"),
+        ClientEvent::Unexpected(reason) => format!("ignored a frame: {reason}"),
         ClientEvent::Finished(result) => {
-            let alone = result.local.as_ref().map(|local| format!(", {:.1} % alone", percent(local)));
-            format!("finished: {:.1} % together{}", percent(&result.federated), alone.unwrap_or_default())
+            let alone = result
+                .local
+                .as_ref()
+                .map(|local| format!(", {:.1} % with a model trained alone", percent(local)));
+            format!(
+                "finished: {:.1} % right with the federated model{}",
+                percent(&result.federated),
+                alone.unwrap_or_default()
+            )
         }
     }
 }
@@ -153,14 +173,14 @@ mod tests {
     #[test]
     fn a_hospital_is_told_when_most_sums_leave_it_out() {
         let text = |summed: u32| {
-            let of = |count| (0..count).map(BlockId).collect();
-            let event = ClientEvent::Closed { round: Round(4), applied: of(9), summed: of(summed) };
+            let blocks = |count| (0..count).map(BlockId).collect();
+            let event = ClientEvent::Closed { round: Round(4), applied: blocks(9), summed: blocks(summed) };
             assert_eq!(to_json(2, &event)["summed"], summed);
             to_text(&event)
         };
         assert!(text(9).ends_with("in 9 of them") && text(5).ends_with("in 5 of them"), "{}", text(5));
         assert!(text(4).contains("in 4 of them; most leave it out"), "{}", text(4));
-        assert!(text(0).contains("no part was taken"), "{}", text(0));
+        assert!(text(0).contains("did not take part"), "{}", text(0));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use event_text::{steps_of, to_json, to_text};
 /// Flags of `cloister client`.
 #[derive(Debug, Args)]
 pub(crate) struct ClientArguments {
-    /// The consortium file; its signature lies beside it with `.sig` appended.
+    /// The consortium file. Its signature is in the file of the same name with `.sig` appended.
     #[arg(long, env = "CLOISTER_CONSORTIUM")]
     consortium: PathBuf,
     /// This hospital's folder: certificate.pem, key.pem, signing.key, policy.toml.
@@ -45,72 +45,73 @@ pub(crate) struct ClientArguments {
     /// The task file: the base model, what is trained of it, and what it learns.
     #[arg(long)]
     task: PathBuf,
-    /// The parameters to start from.
+    /// The initial parameters that the consortium agreed on.
     #[arg(long)]
     model: PathBuf,
-    /// The folder of the base model's files: of MiniLM for tasks with classes, else of the model that the task names.
+    /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
     #[arg(long, env = "CLOISTER_BASE_MODEL")]
     base_model: PathBuf,
-    /// What the model computes in; what is trained is kept in float32
+    /// The floating-point type that the model computes in. What is trained is stored in float32.
     #[arg(long, value_enum, default_value = "float32")]
     precision: PrecisionFlag,
-    /// Keep only what enters each layer of a published model, and compute the rest once more: less memory, more time
+    /// Store only each layer's input for the backward pass of a published model, and compute the rest again: less memory, a
+    /// third more time.
     #[arg(long)]
     recompute_layers: bool,
-    /// This hospital's notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet, with `text` and `label`; for a published model as its
-    /// task has it: `text` and `label`, or `prompt` and `completion`, `messages`, `text`, or `question`, `choices` and
-    /// `answer`.
+    /// This hospital's notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet, with the columns `text` and `label`. For a
+    /// published model the columns follow from the task: `text` and `label`; or `prompt` and `completion`, `messages`, or
+    /// `text`; or `question`, `choices` and `answer`.
     #[arg(long)]
     notes: PathBuf,
-    /// Notes to evaluate on.
+    /// Notes to evaluate on, which nobody trains on. The format is that of `--notes`.
     #[arg(long)]
     held_out: PathBuf,
-    /// How the text of both files is encoded, such as windows-1252; a byte-order mark in a file counts more
+    /// The encoding of both files, such as windows-1252. A byte-order mark in a file overrides it.
     #[arg(long, default_value = "utf-8", conflicts_with = "trainer_cmd")]
     encoding: Encoding,
-    /// The column of `--notes` that groups rows into records, such as a patient's number: private training and the privacy account
-    /// then protect all rows with the same value together. Without it, one record is one row
+    /// The column of `--notes` that groups rows into records, such as a patient's number. Private training and the privacy
+    /// account then protect all rows with the same value together. Without it, each row is a record.
     #[arg(long, value_name = "COLUMN", conflicts_with = "trainer_cmd")]
     group_by: Option<String>,
-    /// Where the journal, the privacy ledger and the final model are written.
+    /// The folder for the journal, the privacy ledger and the final model. Use the same one for every start.
     #[arg(long)]
     data: PathBuf,
-    /// Evaluate each round on every `N`-th held-out note from `I` on, given as `I/N`.
-    #[arg(long, default_value = "0/1", value_parser = part_of)]
+    /// Evaluate each round on a part of the held-out notes: `I/N` is every N-th note from number I on, counted from 0.
+    #[arg(long, default_value = "0/1", value_parser = parse_part)]
     evaluate: (usize, usize),
-    /// The most windows that a long note is split into; what is beyond them is cut off.
+    /// The largest number of windows that a long note is split into. The rest of the note is cut off.
     #[arg(long, default_value_t = 1)]
     windows: usize,
-    /// Tokens that a window shares with the one before.
+    /// Number of tokens that each window shares with the one before.
     #[arg(long, default_value_t = 0)]
     window_overlap: usize,
-    /// CPU threads for training, at most 256.
+    /// Number of CPU threads for training, at most 256.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
     #[command(flatten)]
     trainer: TrainerFlags,
-    /// Train on the own notes alone too, for comparison, when the rounds are over.
+    /// After the last round, train on this hospital's notes alone too, for comparison.
     #[arg(long)]
     compare_local: bool,
-    /// The most bytes a second to send; no limit if not given.
+    /// Send at most this many bytes per second. By default there is no limit.
     #[arg(long)]
     uplink_bytes_per_second: Option<NonZeroU64>,
-    /// Seconds to try to reach the coordinator.
+    /// Go on trying to reach the coordinator for this many seconds.
     #[arg(long, default_value_t = 300)]
     reach_within_s: u64,
-    /// Seconds after which a silent link is lost.
+    /// Treat the link as lost after this many seconds of silence.
     #[arg(long, default_value_t = 30)]
     idle_timeout_s: u64,
     /// Print events as lines of JSON on stdout.
     #[arg(long)]
     events: bool,
-    /// Tell of frames that came late or again too, which is usual after a restart.
+    /// Also report frames that came late or twice, which is normal after a restart.
     #[arg(long)]
     verbose: bool,
-    /// The data folder was restored from a backup: as custodian, sign nothing until a round that the others ended
+    /// The data folder was restored from a backup. As a custodian, sign nothing until the others have ended a round.
     #[arg(long)]
     restored: bool,
 }
@@ -118,14 +119,14 @@ pub(crate) struct ClientArguments {
 /// A training program of the hospital's own.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TrainerFlags {
-    /// A program that trains in place of the built-in trainer, with its arguments, such as `python3 train.py`; it gets
-    /// the folder of a job as its last argument. `protocols/trainer.md` says what it reads and writes.
+    /// A program that trains in place of the built-in trainer, with its arguments, such as `python3 train.py`. The folder of a
+    /// job is its last argument. `protocols/trainer.md` specifies what it reads and writes.
     #[arg(long, alias = "trainer", value_name = "COMMAND", env = "CLOISTER_TRAINER_CMD")]
     trainer_cmd: Option<String>,
-    /// Seconds that the program may take for one job.
+    /// Stop the program if one job takes longer than this many seconds.
     #[arg(long, default_value_t = 3600, requires = "trainer_cmd")]
     trainer_timeout_s: u64,
-    /// A variable of this environment that the program gets, such as LD_LIBRARY_PATH; may be repeated
+    /// An environment variable to pass on to the program, such as LD_LIBRARY_PATH. May be repeated.
     #[arg(long, value_name = "NAME", requires = "trainer_cmd")]
     trainer_env: Vec<String>,
 }
@@ -137,7 +138,10 @@ impl TrainerFlags {
         let command = shell_words::split(&text)
             .map_err(|error| Failure::new(FailureKind::Usage, format!("--trainer-cmd {text}: {error}")))?;
         if command.is_empty() {
-            return Err(Failure::new(FailureKind::Usage, "--trainer-cmd names no program"));
+            return Err(Failure::new(
+                FailureKind::Usage,
+                "--trainer-cmd is empty; give a program, such as `python3 train.py`",
+            ));
         }
         Ok(Some(TrainerProgram {
             command,
@@ -148,17 +152,18 @@ impl TrainerFlags {
     }
 }
 
-fn part_of(text: &str) -> Result<(usize, usize), String> {
-    let parsed = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
-    parsed.filter(|(part, of)| part < of).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
+fn parse_part(text: &str) -> Result<(usize, usize), String> {
+    let parsed =
+        text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    parsed.filter(|(part, parts)| part < parts).ok_or_else(|| "expected I/N with I below N, like 0/8".into())
 }
 
-/// Starts this program once more, in this process, if libtorch would keep more than it needs: it reads the variable
-/// only when it is loaded.
+/// Replaces this process by the same program with libtorch's cache bounded. libtorch reads the variable only while it is
+/// loaded, so setting it here would be too late.
 fn bound_caches() {
     let (name, value) = BOUNDED_CACHE;
     if let (None, Ok(program)) = (std::env::var_os(name), std::env::current_exe()) {
-        // Returns only if it cannot; memory grows for a while then, and that is all.
+        // This returns only if it fails. Memory then grows more, and everything else works.
         let _ = Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
     }
 }
@@ -171,13 +176,15 @@ pub(crate) fn run(arguments: ClientArguments) -> Result<(), Failure> {
     let party = config.party.0;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::error)?;
     let mut progress = ProgressDisplay::new();
-    let mut show = |event: ClientEvent| match (print_events, steps_of(&event)) {
-        (true, _) => events::print(&to_json(party, &event)),
-        (false, Some((what, done, total))) => progress.step(what, done, total),
-        (false, None) if matches!(event, ClientEvent::Unexpected(_)) && !verbose => {}
-        (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
-    };
-    let result = runtime.block_on(cloister_client::run(config, &mut show));
+    let result = runtime.block_on(cloister_client::run(config, &mut |event| {
+        match (print_events, steps_of(&event)) {
+            (true, _) => events::print(&to_json(party, &event)),
+            (false, Some((what, done, total))) => progress.step(what, done, total),
+            (false, None) if matches!(event, ClientEvent::Unexpected(_)) && !verbose => {}
+            // Reasons in an event may be a peer's words, so they must not command the terminal.
+            (false, None) => progress.line(&printable(to_text(&event).as_bytes())),
+        }
+    }));
     result.map_err(failure)
 }
 
@@ -198,7 +205,7 @@ fn failure(error: ClientError) -> Failure {
 fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
     let folder = PartyFolder::load(&arguments.identity)?;
     let epoch = load_consortium(&arguments.consortium, &folder.policy)?;
-    let party = own_number(&epoch, &folder)?;
+    let party = find_party(&epoch, &folder)?;
     let task = read_text(&arguments.task)?;
     let agreed = Task::parse(&task)
         .map_err(|error| Failure::config(format!("{}: {error}", arguments.task.display())))?;
@@ -247,21 +254,23 @@ fn configure(arguments: ClientArguments) -> Result<ClientConfig, Failure> {
 }
 
 /// The number under which the consortium file lists this folder's certificate and signing key.
-fn own_number(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
+fn find_party(epoch: &Arc<Epoch>, folder: &PartyFolder) -> Result<PartyId, Failure> {
     let certificate = PublicBytes(folder.identity.fingerprint().0);
-    let own = epoch.consortium().parties().find(|party| party.certificate == certificate);
-    let own = own.ok_or_else(|| {
+    let listed = epoch.consortium().parties().find(|party| party.certificate == certificate);
+    let party = listed.ok_or_else(|| {
         Failure::config(format!(
-            "this hospital's certificate {certificate} is not in the consortium file; have the consortium add it"
+            "the certificate in --identity, {certificate}, is not in the consortium file; check that both are the right \
+             ones, or ask the consortium to add this hospital"
         ))
     })?;
-    if own.signing_key != folder.signing_key.public() {
+    if party.signing_key != folder.signing_key.public() {
         return Err(Failure::config(format!(
-            "the consortium file lists {:?} with another signing key than this folder's; use the folder that was enrolled",
-            own.name
+            "the consortium file lists {:?} with another signing key than the one in --identity; give the folder that was \
+             enrolled",
+            party.name
         )));
     }
-    Ok(own.id)
+    Ok(party.id)
 }
 
 #[cfg(test)]

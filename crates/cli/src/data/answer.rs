@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::demo::format::{bytes, percent, seconds, whole};
 use crate::failure::Failure;
 
-/// Fewer rows of a class than this are told.
+/// A class with fewer rows than this is pointed out.
 const FEW: usize = 5;
-/// Texts are told to be cut where more than one of so many is.
+/// Cut texts are pointed out if more than one of this many is cut.
 const ONE_OF: usize = 20;
 
 /// Everything that was found.
@@ -23,9 +23,9 @@ pub(super) struct Answer {
     notes: Report,
     /// The held-out file; none without one.
     held_out: Option<HeldOutRows>,
-    /// Memory that training takes; none where there is a row that training refuses.
+    /// Memory that training takes. None if there is a row that training would stop at.
     pub(super) memory: Option<Memory>,
-    /// One round of training, where settings were given.
+    /// One round of training, if settings were given.
     pub(super) round: Option<TriedRound>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Answer {
 #[derive(Debug, Serialize)]
 pub(super) struct HeldOutRows {
     rows: usize,
-    /// Rows that cannot be measured on.
+    /// Rows that the model cannot be evaluated on.
     bad_rows: usize,
     /// The first of them, each with its place and what is wrong.
     first_bad_rows: Vec<String>,
@@ -52,18 +52,18 @@ pub(super) struct TriedRound {
     seconds: f64,
     /// Experts, routers and shared parameters whose update the settings' clips would cut.
     clips: Vec<Clip>,
-    /// The share of records' gradients that private training clipped; none where training is not private.
+    /// The share of records' gradients that private training clipped. None if training is not private.
     share_of_gradients_clipped: Option<f64>,
 }
 
 /// Blocks of one kind.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Clip {
     kind: &'static str,
     blocks: usize,
     /// Those whose update is longer than the clip.
     cut: usize,
-    /// The longest update over the clip.
+    /// The length of the longest update divided by the clip.
     largest_over_clip: f64,
 }
 
@@ -93,22 +93,22 @@ impl Answer {
             _ if !self.has_rows() => Err(Failure::config("a file has no rows; at least one is needed")),
             (0, _) => Ok(()),
             (bad, rows) => Err(Failure::config(format!(
-                "{} of {} rows cannot be used; the client refuses a file with such a row, so correct them or leave them out",
+                "{} of {} rows cannot be used, and the client would stop at them; correct or remove them",
                 whole(bad),
                 whole(rows)
             ))),
         }
     }
 
-    /// What a hospital should look at before it joins.
+    /// What a hospital should check before it joins.
     fn hints(&self) -> Vec<String> {
         let Report { lengths, .. } = &self.notes;
         let learnt = self.notes.rows - self.notes.bad_rows;
         let mut hints = Vec::new();
         if lengths.cut * ONE_OF > learnt {
             hints.push(format!(
-                "{} of {} texts are longer than the {} tokens that the model reads, and {} of all tokens are lost: more --windows, or a \
-                 task with a larger max_tokens (nine of ten texts have at most {})",
+                "{} of {} texts are longer than the {} tokens that the model reads, and {} of all tokens are lost; use more \
+                 --windows, or a task with a larger max_tokens (nine of ten texts have at most {})",
                 whole(lengths.cut),
                 whole(learnt),
                 whole(lengths.read),
@@ -117,9 +117,8 @@ impl Answer {
             ));
         }
         let classes = self.notes.classes.iter();
-        let few =
-            classes.filter(|(_, count)| **count < FEW).map(|(class, count)| format!("{class} ({count})"));
-        let few: Vec<String> = few.collect();
+        let few = classes.filter(|(_, count)| **count < FEW);
+        let few: Vec<String> = few.map(|(class, count)| format!("{class} ({count})")).collect();
         if !few.is_empty() {
             hints.push(format!("classes with fewer than {FEW} rows: {}", few.join(", ")));
         }
@@ -134,11 +133,13 @@ impl Answer {
         }
         if self.notes.texts_of_several_classes > 0 {
             let count = whole(self.notes.texts_of_several_classes);
-            hints.push(format!("{count} texts stand under several classes; at most one of them is right"));
+            hints.push(format!(
+                "{count} texts have several classes in different rows; at most one of them is right"
+            ));
         }
         if let Some(both @ 1..) = self.notes.rows_held_out_too {
             hints.push(format!(
-                "{} rows stand among the held-out rows too, so that the measured accuracy is too good: hold out others",
+                "{} rows are among the held-out rows too, so the measured accuracy would be too high; hold out other rows",
                 whole(both)
             ));
         }
@@ -146,7 +147,7 @@ impl Answer {
             && needed > free
         {
             hints.push(
-                "less memory is free than training takes; the client would end with status 69".to_owned(),
+                "less memory is free than training takes, so the client would end with status 69".to_owned(),
             );
         }
         hints
@@ -156,23 +157,28 @@ impl Answer {
 impl TriedRound {
     pub(super) fn new(trial: &Trial) -> Self {
         let kinds = ["experts", "routers", "shared parameters"];
-        let clip = |kind: &'static str| {
-            let norms = trial.updates.iter().filter(|update| name(update.kind) == kind);
-            let norms: Vec<f64> = norms.map(|update| update.over_clip).collect();
-            let cut = norms.iter().filter(|&&norm| norm > 1.0).count();
-            Clip {
-                kind,
-                blocks: norms.len(),
-                cut,
-                largest_over_clip: norms.iter().copied().fold(0.0, f64::max),
-            }
-        };
-        let share =
-            |report: cloister_experts::PrivateReport| report.clipped as f64 / report.drawn.max(1) as f64;
+        let mut clips = kinds.map(|kind| Clip::new(kind, trial)).to_vec();
+        clips.retain(|clip| clip.blocks > 0);
         Self {
             seconds: trial.seconds,
-            clips: kinds.into_iter().map(clip).filter(|clip| clip.blocks > 0).collect(),
-            share_of_gradients_clipped: trial.private.map(share),
+            clips,
+            share_of_gradients_clipped: trial
+                .private
+                .map(|report| report.clipped as f64 / report.drawn.max(1) as f64),
+        }
+    }
+}
+
+impl Clip {
+    /// What the clip cuts of the blocks of one kind.
+    fn new(kind: &'static str, trial: &Trial) -> Self {
+        let norms = trial.updates.iter().filter(|update| name(update.kind) == kind);
+        let norms: Vec<f64> = norms.map(|update| update.over_clip).collect();
+        Self {
+            kind,
+            blocks: norms.len(),
+            cut: norms.iter().filter(|&&norm| norm > 1.0).count(),
+            largest_over_clip: norms.iter().copied().fold(0.0, f64::max),
         }
     }
 }
@@ -186,10 +192,13 @@ fn name(kind: BlockKind) -> &'static str {
     }
 }
 
+fn row(f: &mut fmt::Formatter<'_>, what: &str, value: String) -> fmt::Result {
+    writeln!(f, "{what:<28}{value}")
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { lengths, .. } = &self.notes;
-        let row = |f: &mut fmt::Formatter<'_>, what: &str, value: String| writeln!(f, "{what:<28}{value}");
         row(f, "rows", whole(self.notes.rows))?;
         row(f, "rows that cannot be learnt", whole(self.notes.bad_rows))?;
         for bad in &self.notes.first_bad_rows {

@@ -1,4 +1,4 @@
-//! `cloister data`: looks at a hospital's files before it trains on them.
+//! `cloister data`: checks a hospital's files before it trains on them.
 
 mod answer;
 
@@ -29,8 +29,8 @@ pub(crate) struct DataArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say what files of notes hold, which rows cannot be learnt, and what training on them takes. Nothing leaves this machine; status 78
-    /// if a row cannot be learnt
+    /// Report what files of notes hold, which rows cannot be trained on, and what training takes. Nothing leaves this machine.
+    /// The exit status is 78 if a row cannot be trained on.
     Check(Box<Check>),
 }
 
@@ -42,34 +42,34 @@ struct Check {
     /// The task file: the base model, what is trained of it, and what it learns.
     #[arg(long)]
     task: PathBuf,
-    /// The folder of the base model's files: of MiniLM for tasks with classes, else of the model that the task names.
+    /// The folder of the base model's files: MiniLM for tasks with classes of its own, otherwise the model that the task names.
     #[arg(long, env = "CLOISTER_BASE_MODEL")]
     base_model: PathBuf,
-    /// Notes to evaluate on, which nobody should train on.
+    /// Notes to evaluate on, which nobody trains on.
     #[arg(long)]
     held_out: Option<PathBuf>,
-    /// How the text of the files is encoded, such as windows-1252; a byte-order mark in a file counts more
+    /// The encoding of the files, such as windows-1252. A byte-order mark in a file overrides it.
     #[arg(long, default_value = "utf-8")]
     encoding: Encoding,
-    /// The column that groups rows into records, such as a patient's number
+    /// The column that groups rows into records, such as a patient's number.
     #[arg(long, value_name = "COLUMN")]
     group_by: Option<String>,
-    /// The most windows that a long note is split into.
+    /// The largest number of windows that a long note is split into.
     #[arg(long, default_value_t = 1)]
     windows: usize,
-    /// Tokens that a window shares with the one before.
+    /// Number of tokens that each window shares with the one before.
     #[arg(long, default_value_t = 0)]
     window_overlap: usize,
-    /// Round settings: train one round on the first file as they say, and tell how long it takes and what their clips cut
+    /// Round settings. Train one round on the first file with them, and report how long it takes and what their clips cut.
     #[arg(long)]
     settings: Option<PathBuf>,
-    /// What the model computes in, for that round.
+    /// The floating-point type for that round.
     #[arg(long, value_enum, default_value = "float32")]
     precision: PrecisionFlag,
-    /// CPU threads for that round, at most 256.
+    /// Number of CPU threads for that round, at most 256.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Where that round computes: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    /// The device for that round: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
     /// Print one JSON object.
@@ -107,7 +107,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     let rows_held_out = held_out.as_ref().map(|survey| surveyor.report(survey, None));
     let mut answer = Answer::new(surveyor.report(&survey, held_out.as_ref()), rows_held_out);
     drop(surveyor);
-    // What training would refuse is not tried.
+    // Training would stop at a bad row, so it is not tried.
     if answer.can_be_trained_on() {
         let config = training_config(arguments, task);
         answer.memory = Some(training_memory(&config).map_err(failure)?);
@@ -131,8 +131,9 @@ fn add(
     file: NotesFile,
     progress: &mut ProgressDisplay,
 ) -> Result<(), Failure> {
-    let mut step = |so_far: ReadSoFar| progress.step("reading notes", so_far.done, so_far.total);
-    surveyor.add(survey, file, &mut step).map_err(Failure::config)
+    surveyor
+        .add(survey, file, &mut |so_far: ReadSoFar| progress.step("reading notes", so_far.done, so_far.total))
+        .map_err(Failure::config)
 }
 
 fn training_config(arguments: &Check, task: Task) -> TrainingConfig {
@@ -164,11 +165,13 @@ fn tried(
     let table = block_table(&config.task, &config.base_model).map_err(failure)?;
     if !settings.blocks.iter().map(|block| block.shape).eq(table) {
         return Err(Failure::config(
-            "the settings' blocks are not those of the task: use settings that were made for this task file",
+            "the blocks in --settings are not those of --task; use settings that were made for this task file",
         ));
     }
-    let mut step = |done: usize, total: usize| progress.step("training", done as u64, total as u64);
-    Ok(TriedRound::new(&try_round(config, settings, &mut step).map_err(failure)?))
+    let trial = try_round(config, settings, &mut |done, total| {
+        progress.step("training", done as u64, total as u64);
+    });
+    Ok(TriedRound::new(&trial.map_err(failure)?))
 }
 
 fn failure(error: TrainingError) -> Failure {

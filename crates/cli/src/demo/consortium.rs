@@ -24,12 +24,12 @@ use super::text::{Hospital, Text};
 use crate::create::{create_folder, create_party, write};
 use crate::failure::Failure;
 
-/// Where the files are that processes are started with.
+/// The files that the processes are started with.
 #[derive(Debug)]
 pub(super) struct DemoConsortium {
     pub(super) folder: PathBuf,
     pub(super) settings: RoundSettings,
-    /// What each hospital writes of the model at the end.
+    /// The name under which each hospital writes the final model.
     pub(super) trained: &'static str,
 }
 
@@ -113,35 +113,19 @@ pub(super) fn create(arguments: &DemoArguments, text: &Text) -> Result<DemoConso
     write(&demo.task(), task.as_bytes())?;
     write(&demo.settings_file(), demo.settings.to_toml().map_err(Failure::error)?.as_bytes())?;
     write(&demo.model(), &Model::new(initial.into_values()).to_bytes())?;
-    let row = |note: &Note| match agreed {
-        Task::Classifier(_) => json!({"text": note.text, "label": note.label}),
-        Task::Adapter(_) => question(note, &text.classes),
-    };
-    write_rows(&demo.held_out(), &text.held_out, &row)?;
+    write_rows(&demo.held_out(), &text.held_out, &agreed, &text.classes)?;
     coordinator.save(&demo.coordinator(), &policy)?;
     create_folder(&demo.coordinator().join("data"))?;
     for (hospital, party) in text.hospitals.iter().zip(&hospitals) {
-        let own = demo.hospital(hospital.party);
-        party.save(&own, &policy)?;
-        write_rows(&own.join("notes.jsonl"), &hospital.notes, &row)?;
+        let folder = demo.hospital(hospital.party);
+        party.save(&folder, &policy)?;
+        write_rows(&folder.join("notes.jsonl"), &hospital.notes, &agreed, &text.classes)?;
     }
     Ok(demo)
 }
 
 fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) -> ConsortiumFile {
-    let party = |(hospital, keys): (&Hospital, &NewParty)| Party {
-        id: PartyId(hospital.party),
-        name: hospital.name.clone(),
-        organisation: hospital.name.clone(),
-        roles: if hospital.party as usize <= DEFAULT_CUSTODIANS {
-            vec![Role::Member, Role::Custodian]
-        } else {
-            vec![Role::Member]
-        },
-        signing_key: keys.signing_key,
-        certificate: keys.certificate(),
-        weight: 1,
-    };
+    let parties = text.hospitals.iter().zip(hospitals);
     ConsortiumFile {
         name: "demo".into(),
         epoch: 1,
@@ -151,11 +135,24 @@ fn consortium_file(coordinator: &NewParty, hospitals: &[NewParty], text: &Text) 
             signing_key: coordinator.signing_key,
             certificate: coordinator.certificate(),
         },
-        parties: text.hospitals.iter().zip(hospitals).map(party).collect(),
+        parties: parties.map(|(hospital, keys)| party_entry(hospital, keys)).collect(),
     }
 }
 
-/// What the hospitals train.
+fn party_entry(hospital: &Hospital, keys: &NewParty) -> Party {
+    let is_custodian = hospital.party as usize <= DEFAULT_CUSTODIANS;
+    Party {
+        id: PartyId(hospital.party),
+        name: hospital.name.clone(),
+        organisation: hospital.name.clone(),
+        roles: if is_custodian { vec![Role::Member, Role::Custodian] } else { vec![Role::Member] },
+        signing_key: keys.signing_key,
+        certificate: keys.certificate(),
+        weight: 1,
+    }
+}
+
+/// The task that the hospitals train.
 fn agree(arguments: &DemoArguments, text: &Text) -> Result<Task, Failure> {
     let Some(base) = &arguments.base_model else {
         let (seed, max_tokens) = (arguments.seed, arguments.max_tokens());
@@ -174,7 +171,15 @@ fn question(note: &Note, classes: &[String]) -> Value {
     json!({"question": format!("{}\nThis is about", note.text), "choices": classes, "answer": answer})
 }
 
-fn write_rows(path: &Path, notes: &[Note], row: &dyn Fn(&Note) -> Value) -> Result<(), Failure> {
-    let lines: String = notes.iter().map(|note| format!("{}\n", row(note))).collect();
+/// Writes notes in the form that the task reads, one JSON object on each line.
+fn write_rows(path: &Path, notes: &[Note], task: &Task, classes: &[String]) -> Result<(), Failure> {
+    let mut lines = String::new();
+    for note in notes {
+        let row = match task {
+            Task::Classifier(_) => json!({"text": note.text, "label": note.label}),
+            Task::Adapter(_) => question(note, classes),
+        };
+        lines += &format!("{row}\n");
+    }
     write(path, lines.as_bytes())
 }

@@ -29,63 +29,64 @@ use watch::Watch;
 /// Flags of `cloister demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
-    /// Hospitals, each a member and (the first 16 of them) a custodian.
+    /// Number of hospitals. Each is a member, and the first 16 are custodians too.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(5..=40))]
     members: u32,
-    /// Rounds.
+    /// Number of rounds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
-    /// A file with `text` and `label` instead of synthetic notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet.
+    /// A file of notes with the columns `text` and `label`, instead of synthetic notes: JSON Lines, CSV or TSV (plain, gz or zst) or Parquet.
     #[arg(long)]
     notes: Option<PathBuf>,
-    /// How the text of that file is encoded, such as windows-1252; a byte-order mark in it counts more
+    /// The encoding of that file, such as windows-1252. A byte-order mark in it overrides it.
     #[arg(long, default_value = "utf-8", requires = "notes")]
     encoding: Encoding,
-    /// Tokens of a note that the model reads, 3 to 512: by default 64 for synthetic notes, which are short, and 256 for a file
+    /// Number of tokens of a note that the model reads, 3 to 512. By default 64 for synthetic notes, which are short, and 256
+    /// for a file.
     #[arg(long, value_parser = clap::value_parser!(u16).range(3..=512))]
     max_tokens: Option<u16>,
-    /// At most so many notes for each hospital, on average.
+    /// The largest number of notes per hospital, on average.
     #[arg(long, default_value_t = 110)]
     notes_per_member: usize,
-    /// Dirichlet parameter of the division of a file's notes by label; smaller is more unequal.
+    /// Dirichlet parameter by which a file's notes are divided by label. A smaller one makes hospitals more unequal.
     #[arg(long, default_value_t = 0.5)]
     alpha: f64,
-    /// Kill hospital M with SIGKILL in the middle of its upload in round R, given as M@R; may be repeated.
-    #[arg(long, value_parser = kill_of)]
+    /// Kill hospital M with SIGKILL in the middle of its upload in round R, given as M@R. May be repeated.
+    #[arg(long, value_parser = parse_kill)]
     kill: Vec<Kill>,
-    /// Kill the coordinator with SIGKILL in the middle of round R's uploads, and start it again
+    /// Kill the coordinator with SIGKILL in the middle of the uploads of round R, and start it again.
     #[arg(long, value_name = "R")]
     kill_coordinator: Option<u64>,
-    /// Have hospital M train with a program of its own, given as M=COMMAND; may be repeated. `protocols/trainer.md` says
-    /// what it reads and writes.
-    #[arg(long, value_name = "M=COMMAND", value_parser = own_trainer)]
-    trainer: Vec<OwnTrainer>,
+    /// Have hospital M train with a program of its own, given as M=COMMAND. May be repeated. `protocols/trainer.md` specifies
+    /// what the program reads and writes.
+    #[arg(long, value_name = "M=COMMAND", value_parser = parse_trainer)]
+    trainer: Vec<HospitalTrainer>,
     /// Seed of the synthetic notes, their division and the model's initial values.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where everything is written; its earlier content is removed if an earlier demo wrote it.
+    /// The folder to write everything into. What an earlier demo wrote there is removed.
     #[arg(long, default_value = "target/demo")]
     folder: PathBuf,
     /// The folder of MiniLM's files.
     #[arg(long, env = "CLOISTER_MINILM", required_unless_present = "base_model")]
     minilm: Option<PathBuf>,
-    /// Train an adapter of the published model in this folder, in place of MiniLM: a note becomes a question, and the classes
-    /// its choices
+    /// Train an adapter of the published model in this folder instead of MiniLM. Each note becomes a question whose choices are
+    /// the classes.
     #[arg(long)]
     base_model: Option<PathBuf>,
-    /// UDP port of the coordinator; 0 takes a free one.
+    /// UDP port of the coordinator. 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Have each hospital show after the seals, by late sketches, that it uploaded what it says
+    /// Have each hospital prove by late sketches that it uploaded what it announced.
     #[arg(long)]
     late_sketches: bool,
-    /// Have each hospital train by DP-SGD, with noise of so many clipping norms on each step
+    /// Have each hospital train with DP-SGD, with noise of this many clipping norms on each step.
     #[arg(long, value_parser = noise_multiplier)]
     noise_multiplier: Option<f64>,
     /// Print one JSON object on stdout at the end.
     #[arg(long)]
     json: bool,
-    /// No progress bars.
+    /// Show milestones instead of progress bars.
     #[arg(long)]
     quiet: bool,
 }
@@ -117,14 +118,14 @@ struct Kill {
 
 /// A hospital with a training program of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct OwnTrainer {
+struct HospitalTrainer {
     party: u32,
     command: String,
 }
 
-fn own_trainer(text: &str) -> Result<OwnTrainer, String> {
+fn parse_trainer(text: &str) -> Result<HospitalTrainer, String> {
     let parsed = text.split_once('=').and_then(|(party, command)| Some((party.parse().ok()?, command)));
-    let trainer = parsed.map(|(party, command)| OwnTrainer { party, command: command.to_owned() });
+    let trainer = parsed.map(|(party, command)| HospitalTrainer { party, command: command.to_owned() });
     trainer.ok_or_else(|| "expected M=COMMAND, like 2='python3 train.py'".into())
 }
 
@@ -133,7 +134,7 @@ fn noise_multiplier(text: &str) -> Result<f64, String> {
     parsed.ok_or_else(|| "expected a number from 0.001 to 1000, like 1.0".into())
 }
 
-fn kill_of(text: &str) -> Result<Kill, String> {
+fn parse_kill(text: &str) -> Result<Kill, String> {
     let parsed = text
         .split_once('@')
         .and_then(|(party, round)| Some(Kill { party: party.parse().ok()?, round: round.parse().ok()? }));
@@ -143,13 +144,17 @@ fn kill_of(text: &str) -> Result<Kill, String> {
 pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
     if let Some(kill) = arguments.kill.iter().find(|kill| !(1..=arguments.members).contains(&kill.party)) {
         return Err(Failure::config(format!(
-            "--kill {}@{}: there is no such hospital",
-            kill.party, kill.round
+            "--kill {}@{}: there is no such hospital; they are 1 to {}",
+            kill.party, kill.round, arguments.members
         )));
     }
-    if let Some(trainer) = arguments.trainer.iter().find(|own| !(1..=arguments.members).contains(&own.party))
+    if let Some(trainer) =
+        arguments.trainer.iter().find(|trainer| !(1..=arguments.members).contains(&trainer.party))
     {
-        return Err(Failure::config(format!("--trainer {}=…: there is no such hospital", trainer.party)));
+        return Err(Failure::config(format!(
+            "--trainer {}=…: there is no such hospital; they are 1 to {}",
+            trainer.party, arguments.members
+        )));
     }
     let started = Instant::now();
     let text = text::prepare(&arguments)?;
@@ -159,7 +164,7 @@ pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
         text.hospitals.iter().map(|hospital| (hospital.party, hospital.name.clone())).collect();
     let screen = Screen::new(&names, arguments.quiet);
     screen.note(&format!(
-        "{} hospitals, {}, {} notes held out; everything is under {}",
+        "{} hospitals, {}, {} notes held out; all files are under {}",
         arguments.members,
         text.description,
         text.held_out.len(),
@@ -179,7 +184,7 @@ pub(crate) fn run(arguments: DemoArguments) -> Result<(), Failure> {
     finish(&arguments, result)
 }
 
-/// Removes what an earlier demo wrote, and nothing else.
+/// Removes what an earlier demo wrote, and fails if the folder contains anything else.
 fn clear(folder: &std::path::Path) -> Result<(), Failure> {
     let marker = folder.join("consortium.toml");
     if folder.exists()
@@ -187,7 +192,7 @@ fn clear(folder: &std::path::Path) -> Result<(), Failure> {
         && folder.read_dir().is_ok_and(|mut entries| entries.next().is_some())
     {
         return Err(Failure::config(format!(
-            "{} holds something that no demo wrote; give an empty --folder",
+            "{} contains files that no demo wrote; give an empty folder, or one of an earlier demo, as --folder",
             folder.display()
         )));
     }
@@ -203,7 +208,7 @@ fn finish(arguments: &DemoArguments, mut result: DemoResult) -> Result<(), Failu
     let report = arguments.folder.join("report.html");
     let results = arguments.folder.join("result.json");
     for (what, path) in [("report, one page", &report), ("all results", &results)] {
-        result.files.insert(0, WrittenFile { what: what.into(), path: path.display().to_string() });
+        result.files.insert(0, WrittenFile::new(what, path));
     }
     write(&report, report::render(&result).as_bytes())?;
     write(&results, serde_json::to_string_pretty(&result).map_err(Failure::error)?.as_bytes())?;

@@ -1,4 +1,4 @@
-//! The demo's processes: started, read, killed.
+//! Starts, reads and kills the demo's processes.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use super::DemoArguments;
 use super::consortium::DemoConsortium;
 use crate::failure::{Failure, FailureKind};
 
-/// How slowly a hospital uploads that is to be killed in the middle: slow enough to be caught, in bytes a second.
+/// Bytes per second that a hospital uploads if it is to be killed in the middle: slow enough to be caught there.
 const VICTIMS_UPLINK: u32 = 200_000;
 /// Seconds of silence after which a link is lost.
 const IDLE_TIMEOUT: &str = "4";
 
-/// What a process said, or that it ended.
+/// What a process reported, or that it ended.
 #[derive(Debug)]
 pub(super) enum ProcessEvent {
     /// An event of the coordinator.
     Coordinator(Value),
     /// An event of a hospital.
     Hospital(u32, Value),
-    /// A process ended, with its exit code and its last words.
+    /// A process ended, with its exit code and what it wrote to stderr.
     Ended(Option<u32>, Option<i32>, String),
 }
 
-/// All processes. Those that still run are killed when this is dropped.
+/// All processes. The running ones are killed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Processes {
     events: mpsc::UnboundedReceiver<ProcessEvent>,
-    /// Kept while a process may still be started.
+    /// None when no further process will be started. The events then end with the last process.
     sender: Option<mpsc::UnboundedSender<ProcessEvent>>,
     kill: watch::Sender<BTreeSet<u32>>,
     address: String,
@@ -80,7 +80,7 @@ impl Processes {
         self.kill(COORDINATOR);
     }
 
-    /// The next event; none when every process has ended.
+    /// The next event. None when every process has ended.
     pub(super) async fn next(&mut self) -> Option<ProcessEvent> {
         self.events.recv().await
     }
@@ -145,7 +145,7 @@ impl Processes {
     }
 }
 
-/// Waits for a process, or kills it when its number comes up.
+/// Waits for a process, and kills it when `kill` contains its number.
 async fn wait_or_kill(
     child: &mut Child,
     party: Option<u32>,
@@ -196,14 +196,14 @@ fn hospital_command(
     party: u32,
     address: &str,
 ) -> Result<Command, Failure> {
-    let own = demo.hospital(party);
+    let folder = demo.hospital(party);
     let mut command = Command::new(program()?);
     command
         .arg("client")
         .arg("--consortium")
         .arg(demo.consortium())
         .arg("--identity")
-        .arg(&own)
+        .arg(&folder)
         .arg("--task")
         .arg(demo.task())
         .arg("--model")
@@ -211,17 +211,17 @@ fn hospital_command(
         .arg("--base-model")
         .arg(arguments.base())
         .arg("--notes")
-        .arg(own.join("notes.jsonl"))
+        .arg(folder.join("notes.jsonl"))
         .arg("--held-out")
         .arg(demo.held_out())
         .arg("--data")
-        .arg(own.join("data"))
+        .arg(folder.join("data"))
         .args(["--coordinator", address])
         .args(["--evaluate", &format!("{}/{}", party - 1, arguments.members)])
         .args(["--idle-timeout-s", "30", "--compare-local", "--events"]);
-    for own in arguments.trainer.iter().filter(|own| own.party == party) {
-        command.args(["--trainer-cmd", &own.command]);
-        // Where Python finds packages, and they their libraries.
+    for trainer in arguments.trainer.iter().filter(|trainer| trainer.party == party) {
+        command.args(["--trainer-cmd", &trainer.command]);
+        // Python finds its packages by the first, and their libraries by the second.
         command.args(["--trainer-env", "PYTHONPATH", "--trainer-env", "LD_LIBRARY_PATH"]);
     }
     if arguments.kill.iter().any(|kill| kill.party == party) {

@@ -1,4 +1,6 @@
-//! What a demo run found out, as one value: the source of the closing table, the JSON object and the report.
+//! The result of a demo run as one value, from which the closing table, the JSON object and the report are made.
+
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -68,22 +70,28 @@ pub(crate) struct ExpertResult {
     pub(crate) layer: u16,
     /// The expert in its layer, from 0.
     pub(crate) expert: u16,
-    /// How its cohort came about: `aligned`, `fallback` (too few align: everyone), or `void`.
+    /// How its cohort was chosen: `aligned`, `fallback` (too few aligned, so everyone), or `void`.
     pub(crate) choice: String,
     /// The cohort.
     pub(crate) members: Vec<u32>,
-    /// Consensus of each member that announced, in the order of `announced`, as a number of agreeing companions;
-    /// none for a member that routed too few tokens to the expert.
+    /// Consensus of each member that announced, in the order of `announced`: how many other members' experts agree with its
+    /// own. None for a member that routed too few tokens to the expert.
     pub(crate) consensus: Vec<Option<f64>>,
     /// Whether its sum was opened.
     pub(crate) opened: bool,
 }
 
-/// A file that the run left.
+/// A file that the run wrote.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct WrittenFile {
     /// What it is.
     pub(crate) what: String,
     /// Where it is.
     pub(crate) path: String,
+}
+
+impl WrittenFile {
+    pub(crate) fn new(what: &str, path: &Path) -> Self {
+        Self { what: what.to_owned(), path: path.display().to_string() }
+    }
 }

@@ -16,10 +16,10 @@ const HELD_OUT_IN_STYLE: usize = 30;
 /// The fewest notes of a hospital.
 const FEWEST: usize = 20;
 
-/// Everything that is read or generated before a process starts.
+/// The notes, which are read or generated before a process starts.
 #[derive(Debug)]
 pub(super) struct Text {
-    /// Where it is from, in a few words.
+    /// Where the notes come from, in a few words.
     pub(super) description: String,
     pub(super) classes: Vec<String>,
     pub(super) hospitals: Vec<Hospital>,
@@ -65,25 +65,26 @@ pub(super) fn prepare(arguments: &DemoArguments) -> Result<Text, Failure> {
     }
 }
 
-/// Each hospital has its house style and two specialties that make up most of its notes.
+/// A hospital with a house style and two specialties that make up most of its notes.
+fn synthetic_hospital(arguments: &DemoArguments, party: u32) -> Hospital {
+    let index = party as usize - 1;
+    let style = Style::ALL[index % Style::ALL.len()];
+    let mut weights = [0.5; CLASSES.len()];
+    weights[index % CLASSES.len()] += 6.0;
+    weights[(3 * index + 1) % CLASSES.len()] += 3.0;
+    let seed = arguments.seed ^ (u64::from(party) << 32);
+    let notes = generate(arguments.notes_per_member, &weights, style, seed);
+    Hospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }
+}
+
 fn synthetic(arguments: &DemoArguments) -> Text {
-    let hospital = |party: u32| {
-        let index = party as usize - 1;
-        let style = Style::ALL[index % Style::ALL.len()];
-        let mut weights = [0.5; CLASSES.len()];
-        weights[index % CLASSES.len()] += 6.0;
-        weights[(3 * index + 1) % CLASSES.len()] += 3.0;
-        let notes =
-            generate(arguments.notes_per_member, &weights, style, arguments.seed ^ (u64::from(party) << 32));
-        Hospital { party, name: name_of(party), style: Some(format!("{style:?}").to_lowercase()), notes }
-    };
     let held_out = (0u64..).zip(Style::ALL).flat_map(|(index, style)| {
         generate(HELD_OUT_IN_STYLE, &[1.0; CLASSES.len()], style, arguments.seed ^ (0xffff_0000 + index))
     });
     Text {
         description: format!("synthetic notes, seed {}", arguments.seed),
         classes: CLASSES.map(str::to_owned).to_vec(),
-        hospitals: (1..=arguments.members).map(hospital).collect(),
+        hospitals: (1..=arguments.members).map(|party| synthetic_hospital(arguments, party)).collect(),
         held_out: held_out.collect(),
     }
 }
@@ -95,7 +96,7 @@ fn from_file(arguments: &DemoArguments, path: &std::path::Path) -> Result<Text, 
     warn_of_twins(&classes);
     if classes.len() < 2 {
         return Err(Failure::config(format!(
-            "{}: all notes have one label; at least two are needed",
+            "{}: all notes have the same label, and a model needs at least two to tell apart",
             path.display()
         )));
     }
@@ -109,15 +110,14 @@ fn from_file(arguments: &DemoArguments, path: &std::path::Path) -> Result<Text, 
     let parts =
         label_dirichlet(&kept_labels, arguments.members as usize, arguments.alpha, FEWEST, arguments.seed)
             .map_err(|error| Failure::config(format!("{}: {error}", path.display())))?;
-    let hospital = |(party, part): (u32, Vec<usize>)| Hospital {
-        party,
-        name: name_of(party),
-        style: None,
-        notes: part.into_iter().map(|index| notes[kept[index]].clone()).collect(),
-    };
+    let mut hospitals = Vec::new();
+    for (party, part) in (1..).zip(parts) {
+        let notes = part.into_iter().map(|index| notes[kept[index]].clone()).collect();
+        hospitals.push(Hospital { party, name: name_of(party), style: None, notes });
+    }
     Ok(Text {
         description: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        hospitals: (1..).zip(parts).map(hospital).collect(),
+        hospitals,
         held_out: split.held_out.iter().map(|index| notes[*index].clone()).collect(),
         classes,
     })
@@ -128,7 +128,7 @@ fn thin_out(train: &[usize], labels: &[usize], wanted: usize, seed: u64) -> Resu
     if train.len() <= wanted {
         return Ok(train.to_vec());
     }
-    let own: Vec<usize> = train.iter().map(|index| labels[*index]).collect();
-    let split = hold_out(&own, wanted as f64 / train.len() as f64, seed).map_err(Failure::config)?;
+    let train_labels: Vec<usize> = train.iter().map(|index| labels[*index]).collect();
+    let split = hold_out(&train_labels, wanted as f64 / train.len() as f64, seed).map_err(Failure::config)?;
     Ok(split.held_out.into_iter().map(|index| train[index]).collect())
 }

@@ -1,4 +1,4 @@
-//! Follows the processes' events: shows progress, kills who is to be killed, and gathers the result.
+//! Follows the processes' events: shows progress, kills the processes that the flags name, and collects the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::failure::{Failure, FailureKind};
 /// Consensus 1 in the coordinator's fixed point.
 const CONSENSUS_UNIT: f64 = 16384.0;
 
-/// Right answers of all.
+/// How many evaluated items were answered correctly.
 #[derive(Clone, Copy, Default, Debug)]
 struct Tally {
     correct: u64,
@@ -25,7 +25,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn of(value: &Value) -> Option<Self> {
+    fn from_json(value: &Value) -> Option<Self> {
         Some(Self { correct: value["correct"].as_u64()?, total: value["total"].as_u64()? })
     }
 
@@ -39,7 +39,7 @@ impl Tally {
     }
 }
 
-/// What is known so far.
+/// What is known of the run so far.
 pub(super) struct Watch<'a> {
     arguments: &'a DemoArguments,
     demo: &'a DemoConsortium,
@@ -49,9 +49,12 @@ pub(super) struct Watch<'a> {
     rounds: Vec<RoundResult>,
     /// Evaluations of a round's model by the hospitals, each on its part of the held-out notes.
     evaluations: BTreeMap<u64, (BTreeSet<u32>, Tally)>,
+    /// How many rounds are shown already.
     shown: usize,
+    /// The round in which each killed hospital was killed.
     killed: BTreeMap<u32, u64>,
     coordinator_is_killed: bool,
+    /// Each hospital's evaluation of the final model, and of its model trained alone.
     finals: BTreeMap<u32, (Tally, Option<Tally>)>,
 }
 
@@ -87,7 +90,7 @@ impl<'a> Watch<'a> {
                 Ok(())
             }
             ProcessEvent::Ended(None, None, _) if self.coordinator_is_killed => {
-                self.screen.note("the coordinator is killed, and started again");
+                self.screen.note("the coordinator was killed and is started again");
                 processes.restart_coordinator(self.arguments, self.demo)
             }
             ProcessEvent::Ended(party, code, words) => self.handle_end(party, code, &words),
@@ -107,7 +110,7 @@ impl<'a> Watch<'a> {
                 self.screen.note(&format!("summed without the uploads of {}", event["parties"]));
             }
             "recovering" => self.screen.note(&format!(
-                "custodians' shares take off the masks that {} left behind",
+                "the masks of {}, which did not reveal their secrets, are recovered from custodians' shares",
                 event["parties"]
             )),
             "disconnected" => self.screen.lost(party, "no sign of life"),
@@ -123,9 +126,12 @@ impl<'a> Watch<'a> {
         match event["event"].as_str().unwrap_or_default() {
             "training" => {
                 let (done, total) = (count(&event["done"]), count(&event["total"]));
-                let round = if event["local"] == true { 0 } else { self.round };
-                self.screen.training(party, round, done, total);
+                match event["local"] == true {
+                    true => self.screen.training_alone(party, done, total),
+                    false => self.screen.training(party, self.round, done, total),
+                }
             }
+            "reading" => self.screen.reading(party, count(&event["done"]), count(&event["total"])),
             "uploading" => {
                 let (sent, total) = (count(&event["sent"]), count(&event["total"]));
                 self.screen.uploading(party, sent, total);
@@ -137,7 +143,7 @@ impl<'a> Watch<'a> {
             }
             "evaluated" => {
                 let round = count(&event["round"]);
-                if let Some(tally) = Tally::of(&event["accuracy"]) {
+                if let Some(tally) = Tally::from_json(&event["accuracy"]) {
                     let (parties, sum) = self.evaluations.entry(round).or_default();
                     parties.insert(party);
                     sum.add(tally);
@@ -145,10 +151,13 @@ impl<'a> Watch<'a> {
                 self.show_rounds();
             }
             "finished" => {
-                if let Some(federated) = Tally::of(&event["federated"]) {
-                    self.finals.insert(party, (federated, Tally::of(&event["local"])));
+                let federated = Tally::from_json(&event["federated"]);
+                let local = Tally::from_json(&event["local"]);
+                if let Some(federated) = federated {
+                    self.finals.insert(party, (federated, local));
                 }
-                self.screen.waiting(party);
+                let accuracy = |tally: Option<Tally>| tally.and_then(Tally::accuracy);
+                self.screen.finished(party, accuracy(federated), accuracy(local));
             }
             "not_evaluated" => {
                 let (parties, _) = self.evaluations.entry(count(&event["round"])).or_default();
@@ -163,7 +172,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A hospital that is to be lost in the middle of its upload is: some chunks are sent, some are not.
+    /// Kills a hospital that `--kill` names in the middle of its upload, when some of its chunks are sent and some are not.
     fn kill_if_due(&mut self, party: u32, sent: u64, total: u64, processes: &mut Processes) {
         let due = Kill { party, round: self.round };
         if self.arguments.kill.contains(&due) && sent * 3 >= total && sent < total {
@@ -225,7 +234,7 @@ impl<'a> Watch<'a> {
         self.show_rounds();
     }
 
-    /// Shows each round once everybody who holds its model has evaluated it.
+    /// Shows each round when every hospital that holds its model has evaluated it.
     fn show_rounds(&mut self) {
         while let Some(round) = self.rounds.get_mut(self.shown) {
             let evaluated = self.evaluations.get(&round.round);
@@ -245,10 +254,15 @@ impl<'a> Watch<'a> {
         let done = self.rounds.iter().filter(|round| round.closed).count() as u64;
         if done < self.arguments.rounds {
             let wanted = self.arguments.rounds;
-            return Err(Failure::error(format!("{done} of {wanted} rounds closed")));
+            return Err(Failure::error(format!(
+                "only {done} of {wanted} rounds closed; the lines above say why"
+            )));
         }
         if let Some(kill) = self.arguments.kill.iter().find(|kill| !self.killed.contains_key(&kill.party)) {
-            return Err(Failure::error(format!("hospital {} was not caught in its upload", kill.party)));
+            return Err(Failure::error(format!(
+                "hospital {} finished its upload in round {} before it was killed; try again",
+                kill.party, kill.round
+            )));
         }
         let members: Vec<MemberResult> = text
             .hospitals
@@ -267,18 +281,15 @@ impl<'a> Watch<'a> {
             })
             .collect();
         if self.arguments.kill_coordinator.is_some() && !self.coordinator_is_killed {
-            return Err(Failure::error("the coordinator was not caught in its round's uploads"));
+            return Err(Failure::error("the uploads ended before the coordinator was killed; try again"));
         }
         let survivor =
             members.iter().find(|member| member.killed_in.is_none()).map_or(1, |member| member.party);
-        let file = |what: &str, path: std::path::PathBuf| WrittenFile {
-            what: what.to_owned(),
-            path: path.display().to_string(),
-        };
+        let model = self.demo.hospital(survivor).join("data").join(self.demo.trained);
         let files = vec![
-            file("federated model", self.demo.hospital(survivor).join("data").join(self.demo.trained)),
-            file("log of each round", self.demo.coordinator().join("data/rounds")),
-            file("consortium, settings, task", self.demo.folder.clone()),
+            WrittenFile::new("federated model", &model),
+            WrittenFile::new("log of each round", &self.demo.coordinator().join("data/rounds")),
+            WrittenFile::new("consortium, settings, task", &self.demo.folder),
         ];
         Ok(DemoResult {
             text: text.description.clone(),

@@ -15,13 +15,13 @@ pub(super) struct AdapterFlags {
     /// How experts are trained.
     #[arg(long, value_enum, default_value = "low-rank")]
     pub(super) experts: ExpertsFlag,
-    /// Modules with an adapter besides the experts, such as `q_proj,v_proj`.
+    /// Modules that get an adapter in addition to the experts, such as `q_proj,v_proj`.
     #[arg(long, value_delimiter = ',')]
     pub(super) modules: Vec<String>,
-    /// Train routers, whole.
+    /// Train all weights of the routers.
     #[arg(long)]
     pub(super) router: bool,
-    /// Names of the classes that texts are sorted into, such as `heart,lung`: a head over them is trained too.
+    /// Names of the classes that texts are sorted into, such as `heart,lung`. A head over them is trained too.
     #[arg(long, value_delimiter = ',')]
     pub(super) classes: Vec<String>,
 }
@@ -49,11 +49,11 @@ impl AdapterFlags {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ExpertsFlag {
-    /// Not at all.
+    /// Experts are not trained.
     Frozen,
-    /// By additions of low rank.
+    /// Experts are trained by low-rank adapters.
     LowRank,
-    /// All of their weights, for small models: every one of them is uploaded.
+    /// All weights of the experts are trained and uploaded. This is for small models.
     Whole,
 }
 

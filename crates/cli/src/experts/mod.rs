@@ -1,4 +1,4 @@
-//! `cloister experts`: looks at Mixture-of-Experts models and at what a round would make of them.
+//! `cloister experts`: Mixture-of-Experts models, their blocks in a round, and adapters.
 
 mod adapter_flags;
 mod new_task;
@@ -37,14 +37,14 @@ enum Command {
     Blocks(Blocks),
     /// Load a model, run it once, and print what it is and what training it takes.
     Check(Check),
-    /// Write the model of a GGUF file, as llama.cpp has it, or of a folder with pickled weights (pytorch_model.bin), as a Hugging
-    /// Face folder with safetensors.
+    /// Convert a GGUF file of llama.cpp, or a folder with pickled weights (pytorch_model.bin), to a Hugging Face folder with
+    /// safetensors.
     Convert(Convert),
-    /// Make a dense Llama-like model a mixture of experts that computes the same at first.
+    /// Turn a dense Llama-like model into a mixture of experts that computes the same before training.
     Upcycle(Upcycle),
-    /// Write what a consortium agrees on to train an adapter of a published model: task, initial parameters, settings.
+    /// Write the files that a consortium agrees on to train an adapter of a published model: task, initial parameters, settings.
     Task(NewTask),
-    /// Write an adapter in another layout, or add it to the model's weights.
+    /// Write an adapter in another layout, or merge it into the model's weights.
     Export(Export),
 }
 
@@ -65,19 +65,19 @@ struct Check {
     model: PathBuf,
     #[command(flatten)]
     adapter: AdapterFlags,
-    /// What the model computes in.
+    /// The floating-point type that the model computes in.
     #[arg(long, value_enum, default_value = "float32")]
     precision: PrecisionFlag,
-    /// Texts of a batch, for the estimate of memory.
+    /// Number of texts in a batch, for the estimate of memory.
     #[arg(long, default_value_t = 8)]
     batch_size: usize,
-    /// Tokens of each text, for the estimate of memory.
+    /// Number of tokens of each text, for the estimate of memory.
     #[arg(long, default_value_t = 256)]
     length: usize,
-    /// Estimate for training that keeps only what enters each layer, and computes the rest once more.
+    /// Estimate for training that stores only each layer's input and computes the rest again.
     #[arg(long)]
     recompute_layers: bool,
-    /// Where to compute: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
+    /// The device to compute on: cpu, cuda, cuda:N, or auto for the first GPU if there is one.
     #[arg(long, default_value = "auto", value_parser = device::named)]
     device: Device,
     /// Print one JSON object.
@@ -99,10 +99,10 @@ struct Upcycle {
     model: PathBuf,
     /// The folder to write.
     target: PathBuf,
-    /// Experts of each layer.
+    /// Number of experts in each layer.
     #[arg(long, default_value_t = 8)]
     experts: usize,
-    /// Experts that each token uses.
+    /// Number of experts that each token uses.
     #[arg(long, default_value_t = 2)]
     experts_per_token: usize,
     /// Seed of the routers.
@@ -143,9 +143,9 @@ impl From<PrecisionFlag> for Precision {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LayoutFlag {
-    /// All experts of a layer together, as PEFT 0.19 and newer have it.
+    /// All experts of a layer in one tensor, as in PEFT 0.19 and newer.
     PeftFused,
-    /// Each map of each expert on its own, as models of transformers 4 have it; not of Qwen2-MoE, which PEFT misreads.
+    /// Each matrix of each expert on its own, as in transformers 4. Not for Qwen2-MoE, which PEFT misreads.
     PerExpert,
 }
 

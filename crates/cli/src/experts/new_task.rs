@@ -29,41 +29,41 @@ pub(super) struct NewTask {
     model: PathBuf,
     /// The folder to write task.json, initial.parameters and settings.toml into.
     target: PathBuf,
-    /// What is learnt.
+    /// What the model learns.
     #[arg(long, value_enum)]
     objective: ObjectiveFlag,
-    /// Members of the consortium, from which the smallest cohort follows.
+    /// Number of members of the consortium, from which the smallest cohort follows.
     #[arg(long)]
     members: usize,
     #[command(flatten)]
     adapter: AdapterFlags,
-    /// A file of rows with labels, each of which is a class, in alphabetical order: JSON Lines, CSV or TSV (plain, gz or zst) or
+    /// A file of rows whose labels are the classes, in alphabetical order: JSON Lines, CSV or TSV (plain, gz or zst) or
     /// Parquet.
     #[arg(long, conflicts_with = "classes")]
     classes_of: Option<PathBuf>,
-    /// How the text of that file is encoded, such as windows-1252; a byte-order mark in it counts more
+    /// The encoding of that file, such as windows-1252. A byte-order mark in it overrides it.
     #[arg(long, default_value = "utf-8", requires = "classes_of")]
     encoding: Encoding,
-    /// What people call the base model; its folder's name if not given.
+    /// The base model's name. By default that of its folder.
     #[arg(long)]
     name: Option<String>,
-    /// Tokens that a text may have.
+    /// The largest number of tokens of a text.
     #[arg(long, default_value_t = 512)]
     max_tokens: usize,
-    /// Experts of each layer that are trained, such as `0,5`; all if not given.
+    /// Numbers of the experts of each layer that are trained, such as `0,5`. By default all.
     #[arg(long, value_delimiter = ',')]
     trained_experts: Vec<usize>,
     /// Learning rate, in millionths.
     #[arg(long, default_value_t = 1_000)]
     learning_rate_micro: u32,
-    /// Texts of a step.
+    /// Number of texts in a step.
     #[arg(long, default_value_t = 8)]
     batch_size: u16,
-    /// Passes of a round over a hospital's rows.
+    /// Number of passes over a hospital's rows in a round.
     #[arg(long, default_value_t = 1)]
     local_epochs: u16,
-    /// The day that the model's chat template prints where it prints today's, such as 2027-06-30; today if not given. All
-    /// members learn the same one.
+    /// The date for chat templates that print today's, such as 2027-06-30, so that all members train with the same one. By
+    /// default today.
     #[arg(long, value_parser = day)]
     date: Option<Date>,
     /// Seed of the adapter's first halves, of projections and of the order of rows.

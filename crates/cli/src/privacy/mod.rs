@@ -35,13 +35,13 @@ pub(crate) struct PrivacyArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find the noise that keeps to a target ε over so many rounds.
+    /// Find the noise that stays within a target ε over a number of rounds.
     Plan(plan::PlanArguments),
-    /// Say what rounds with given settings would cost.
+    /// Report what rounds with given settings would cost.
     Cost(CostArguments),
-    /// Say whether a hospital's policy, and its ledger if given, have room for rounds with given settings; status 5 if not.
+    /// Check whether a hospital's policy, and its ledger if given, allow rounds with given settings. The exit status is 5 if not.
     Check(CheckArguments),
-    /// Say what a hospital's ledger, or one that the coordinator keeps of all rounds, has spent on what.
+    /// Report what a hospital's ledger, or the coordinator's ledger of all rounds, has spent on what.
     Explain(LedgerArguments),
     /// Write the privacy statement of a hospital's ledger, `dp-statement.json`, to stdout.
     Statement(StatementArguments),
@@ -67,10 +67,10 @@ impl From<Unit> for PrivacyUnit {
 
 #[derive(Debug, Args)]
 struct CostArguments {
-    /// The round settings, as the coordinator's file has them.
+    /// The file of round settings.
     #[arg(long)]
     settings: PathBuf,
-    /// Rounds with these settings.
+    /// Number of rounds with these settings.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Whose data is protected.
@@ -86,16 +86,16 @@ struct CostArguments {
 
 #[derive(Debug, Args)]
 struct CheckArguments {
-    /// The round settings, as the coordinator's file has them.
+    /// The file of round settings.
     #[arg(long)]
     settings: PathBuf,
     /// The hospital's policy.
     #[arg(long)]
     policy: PathBuf,
-    /// Rounds with these settings.
+    /// Number of rounds with these settings.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// What the hospital has released already.
+    /// The hospital's ledger, if it has released something already.
     #[arg(long)]
     ledger: Option<PathBuf>,
 }
@@ -119,12 +119,12 @@ struct StatementArguments {
     /// The hospital's policy, for its budget.
     #[arg(long)]
     policy: Option<PathBuf>,
-    /// The δ at which ε is taken; the policy's if not given.
+    /// The δ at which ε is taken. By default that of the policy.
     #[arg(long)]
     delta: Option<f64>,
     #[command(flatten)]
     runs: Runs,
-    /// Print only the paragraph in plain words.
+    /// Print only the paragraph in plain language.
     #[arg(long)]
     plain: bool,
 }
@@ -146,7 +146,7 @@ impl Runs {
             return Ok(AccuracyCost::not_named());
         };
         AccuracyCost::from_runs(read_text(with_noise)?.as_bytes(), read_text(without_noise)?.as_bytes())
-            .map_err(|error| of_file(with_noise, error))
+            .map_err(|error| file_error(with_noise, error))
     }
 }
 
@@ -161,29 +161,30 @@ pub(crate) fn run(arguments: &PrivacyArguments) -> Result<(), Failure> {
 }
 
 fn read_settings(path: &Path) -> Result<RoundSettings, Failure> {
-    RoundSettings::parse(&read_text(path)?).map_err(|error| of_file(path, error))
+    RoundSettings::parse(&read_text(path)?).map_err(|error| file_error(path, error))
 }
 
-fn of_file(path: &Path, error: impl std::fmt::Display) -> Failure {
+fn file_error(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::config(format!("{}: {error}", path.display()))
 }
 
 /// A policy, with its budget if it has one.
 fn read_policy(path: &Path) -> Result<(Policy, Option<Budget>), Failure> {
-    let policy = Policy::parse(&read_text(path)?).map_err(|error| of_file(path, error))?;
+    let policy = Policy::parse(&read_text(path)?).map_err(|error| file_error(path, error))?;
     let budget = policy.privacy.map(|limits| Budget::from(limits).checked());
-    let budget = budget.transpose().map_err(|error| of_file(path, error))?;
+    let budget = budget.transpose().map_err(|error| file_error(path, error))?;
     Ok((policy, budget))
 }
 
 fn check_delta(delta: f64) -> Result<f64, Failure> {
-    // Any ε does for the check of δ.
+    // Only δ is checked here, so the ε does not matter.
     Budget::new(1.0, delta)
         .map(|budget| budget.delta)
         .map_err(|error| Failure::new(FailureKind::Usage, error))
 }
 
-/// Of how many records there are, a plan says only what averages divide by at least.
+/// Warns if δ promises nothing for the number of records. A plan does not say how many a hospital has, only the least number
+/// that averages divide by.
 fn warn_about_delta(settings: &RoundSettings, delta: f64) {
     let records = settings.training.private.map(|private| private.minimum_records);
     if let Some(warning) = records.and_then(|records| warning_about_delta(delta, records.into())) {
@@ -196,7 +197,7 @@ fn account_of(releases: &[Release], rounds: u32) -> Account {
     for release in releases {
         match release.count.checked_mul(rounds.into()) {
             Some(count) => account.add(release.mechanism, count),
-            // Settings that nobody checked, with more steps than can be counted.
+            // More steps than can be counted, in settings that nobody has checked.
             None => account.add(Mechanism::Unbounded, 1),
         }
     }
@@ -235,12 +236,15 @@ fn cost(arguments: &CostArguments) -> Result<(), Failure> {
     output::line(format_args!("\nε of {} rounds at δ = {delta:e}, unit {unit}: {spent}", cost.rounds))
 }
 
+fn refused(why: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::PrivacyRefused, why)
+}
+
 fn check(arguments: &CheckArguments) -> Result<(), Failure> {
-    let refused = |why: &dyn std::fmt::Display| Failure::new(FailureKind::PrivacyRefused, why);
     let (policy, budget) = read_policy(&arguments.policy)?;
-    policy.check_expiry(Date::from_time(SystemTime::now())).map_err(|why| refused(&why))?;
+    policy.check_expiry(Date::from_time(SystemTime::now())).map_err(refused)?;
     let settings = read_settings(&arguments.settings)?;
-    policy.admit_settings(&settings).map_err(|why| refused(&why))?;
+    policy.admit_settings(&settings).map_err(refused)?;
     let (Some(budget), Some(limits)) = (budget, policy.privacy) else {
         return output::line("the policy has no privacy budget and admits these settings");
     };
@@ -251,7 +255,7 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
         let history = History::read(path).map_err(Failure::config)?;
         history.releases().for_each(|release| account.add(release.mechanism, release.count));
     }
-    budget.admit(&account).map_err(|why| refused(&why))?;
+    budget.admit(&account).map_err(refused)?;
     let (rounds, counted) = (arguments.rounds, budget.epsilon_by_filter(&account));
     output::line(format_args!(
         "the policy admits {rounds} rounds: ε would be {counted:.3} of {}",

@@ -16,16 +16,16 @@ use crate::output;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
-    /// The ε to keep to.
+    /// The ε to stay within.
     #[arg(long)]
     target_epsilon: f64,
-    /// The δ at which it is taken; well below one over the number of records.
+    /// The δ at which it is taken. It should be well below one divided by the number of records.
     #[arg(long)]
     delta: f64,
-    /// Rounds.
+    /// Number of rounds.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Hospitals that take part.
+    /// Number of hospitals that take part.
     #[arg(long, value_parser = clap::value_parser!(u32).range(3..=300))]
     members: u32,
     /// Whose data is protected.
@@ -37,13 +37,13 @@ pub(super) struct PlanArguments {
     /// Unit `member`: bits of the ring, 16, 24 or 32.
     #[arg(long, default_value_t = 32)]
     ring: u8,
-    /// Unit `record`: the hospital's records; with --batch-size they give the sampling probability.
+    /// Unit `record`: number of the hospital's records, which gives the sampling probability together with --batch-size.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,
-    /// Unit `record`: probability with which each record is in a step's batch, in millionths, instead of --records.
+    /// Unit `record`: probability that a record is in a step's batch, in millionths, instead of --records.
     #[arg(long, conflicts_with = "records", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     sampling_probability_micro: Option<u32>,
-    /// Unit `record`: expected records in a batch.
+    /// Unit `record`: expected number of records in a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
     /// Unit `record`: passes over the records in a round.
@@ -64,7 +64,7 @@ struct Answer {
     rounds: u32,
     members: u32,
     #[serde(flatten)]
-    settings: Settings,
+    settings: PlannedSettings,
     /// Unit `member`: how many steps a coordinate of an update as long as the clip has; well below 1, rounding loses it.
     steps_of_a_coordinate: Option<f64>,
     /// What such noise did to accuracy, where that was measured.
@@ -74,7 +74,7 @@ struct Answer {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Settings {
+enum PlannedSettings {
     MemberSettings(MemberPlan),
     RecordSettings(RecordPlan),
 }
@@ -87,8 +87,7 @@ const NOT_COVERED_RECORD: &[&str] = &[
 ];
 
 pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::new(FailureKind::Usage, error);
-    let target = Budget::new(arguments.target_epsilon, arguments.delta).map_err(|error| usage(&error))?;
+    let target = Budget::new(arguments.target_epsilon, arguments.delta).map_err(usage)?;
     let (settings, not_covered) = match arguments.unit {
         Unit::Member => (member(arguments, target)?, NOT_COVERED_MEMBER),
         Unit::Record => (record(arguments, target)?, NOT_COVERED_RECORD),
@@ -96,10 +95,10 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
     let (unit, rounds, members) = (arguments.unit.into(), arguments.rounds, arguments.members);
     let accuracy_cost = arguments.runs.accuracy_cost()?;
     let steps_of_a_coordinate = match &settings {
-        Settings::MemberSettings(plan) => {
+        PlannedSettings::MemberSettings(plan) => {
             Some(f64::from(plan.clip_steps) / (arguments.coordinates as f64).sqrt())
         }
-        Settings::RecordSettings(_) => None,
+        PlannedSettings::RecordSettings(_) => None,
     };
     let answer =
         Answer { unit, target, rounds, members, settings, steps_of_a_coordinate, accuracy_cost, not_covered };
@@ -109,24 +108,21 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
     print(&answer)
 }
 
-fn member(arguments: &PlanArguments, budget: Budget) -> Result<Settings, Failure> {
+fn member(arguments: &PlanArguments, budget: Budget) -> Result<PlannedSettings, Failure> {
     let ring = RingWidth::new(arguments.ring);
-    let ring = ring.ok_or_else(|| Failure::new(FailureKind::Usage, "--ring is 16, 24 or 32"))?;
+    let ring = ring.ok_or_else(|| usage("--ring must be 16, 24 or 32"))?;
     let (rounds, members, coordinates) = (arguments.rounds, arguments.members, arguments.coordinates);
     let plan = MemberTarget { budget, rounds, members, coordinates, ring }.plan();
-    plan.map(Settings::MemberSettings).map_err(|error| Failure::new(FailureKind::Usage, error))
+    plan.map(PlannedSettings::MemberSettings).map_err(usage)
 }
 
-fn record(arguments: &PlanArguments, budget: Budget) -> Result<Settings, Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::new(FailureKind::Usage, error);
+fn record(arguments: &PlanArguments, budget: Budget) -> Result<PlannedSettings, Failure> {
     let (rounds, local_epochs) = (arguments.rounds, arguments.local_epochs);
     let sampling_probability_micro = match (arguments.sampling_probability_micro, arguments.records) {
         (Some(micro), _) => micro,
-        (None, Some(records)) => {
-            sampling_probability_micro(arguments.batch_size, records).map_err(|error| usage(&error))?
-        }
+        (None, Some(records)) => sampling_probability_micro(arguments.batch_size, records).map_err(usage)?,
         (None, None) => {
-            return Err(usage(&"unit `record` needs --records, or --sampling-probability-micro"));
+            return Err(usage("unit `record` needs --records or --sampling-probability-micro"));
         }
     };
     if let Some(warning) =
@@ -135,7 +131,7 @@ fn record(arguments: &PlanArguments, budget: Budget) -> Result<Settings, Failure
         output::tell(format_args!("warning: {warning}"));
     }
     let plan = RecordTarget { budget, rounds, local_epochs, sampling_probability_micro }.plan();
-    plan.map(Settings::RecordSettings).map_err(|error| usage(&error))
+    plan.map(PlannedSettings::RecordSettings).map_err(usage)
 }
 
 fn print(answer: &Answer) -> Result<(), Failure> {
@@ -145,7 +141,7 @@ fn print(answer: &Answer) -> Result<(), Failure> {
         answer.unit, answer.rounds, answer.members
     ))?;
     match &answer.settings {
-        Settings::MemberSettings(plan) => {
+        PlannedSettings::MemberSettings(plan) => {
             row("clip of the whole update, steps", plan.clip_steps.to_string())?;
             row("noise of each member, steps", plan.noise_steps.to_string())?;
             row("sensitivity with rounding, steps", format!("{:.1}", plan.sensitivity))?;
@@ -155,7 +151,7 @@ fn print(answer: &Answer) -> Result<(), Failure> {
             row("norm of the noise in the mean, in clips", format!("{:.1}", plan.noise_of_mean_over_clip))?;
             print_epsilon(plan.epsilon_by_filter, plan.epsilon.epsilon, plan.epsilon.method)?;
         }
-        Settings::RecordSettings(plan) => {
+        PlannedSettings::RecordSettings(plan) => {
             let thousandths = f64::from(plan.noise_multiplier_milli) / 1e3;
             let millionths = f64::from(plan.sampling_probability_micro) / 1e6;
             row("noise multiplier of DP-SGD", format!("{thousandths:.3}"))?;
@@ -165,7 +161,7 @@ fn print(answer: &Answer) -> Result<(), Failure> {
         }
     }
     row("cost in accuracy", accuracy_in_words(&answer.accuracy_cost))?;
-    if let Settings::MemberSettings(plan) = &answer.settings
+    if let PlannedSettings::MemberSettings(plan) = &answer.settings
         && plan.noise_of_mean_over_clip > 1.0
     {
         output::line(
@@ -177,7 +173,7 @@ fn print(answer: &Answer) -> Result<(), Failure> {
             "\nA step is larger than a coordinate of most updates: rounding loses much of them. Take a wider ring.",
         )?;
     }
-    if let Settings::RecordSettings(plan) = &answer.settings {
+    if let PlannedSettings::RecordSettings(plan) = &answer.settings {
         let (multiplier, probability) = (plan.noise_multiplier_milli, plan.sampling_probability_micro);
         output::line(format_args!(
             "\nIn the round settings, with a clipping norm and a minimum of records of your choice:\n[training.private]\nclipping_norm_milli = 1000\n\
@@ -215,4 +211,8 @@ fn accuracy_in_words(cost: &AccuracyCost) -> String {
 fn print_epsilon(by_filter: f64, epsilon: f64, method: &str) -> Result<(), Failure> {
     row("ε that the ledger will count", format!("{by_filter:.4}"))?;
     row("ε by the accountant", format!("{epsilon:.4} ({method})"))
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Usage, error)
 }

@@ -12,7 +12,7 @@ use cloister_params::consortium::Role;
 use cloister_params::id::PartyId;
 use cloister_params::plan::RoundPlan;
 use cloister_protocol::round::RoundContext;
-use cloister_protocol::statement::{Verified, check_partys, sign};
+use cloister_protocol::statement::{check_partys, sign};
 use cloister_wire::frame::Frame;
 use cloister_wire::message::{BadDealing, Message};
 use cloister_wire::statement::{Announcement, Signed};
@@ -136,12 +136,9 @@ impl Attacker {
         let Some(round) = &mut self.round else { return };
         match message {
             Message::Announcement(signed) => {
-                let verified = check_partys(signed, &self.epoch, Role::Member);
-                let fits = |body: &Verified<_>| {
-                    let body: &cloister_wire::statement::Announcement = body.body();
-                    body.plan == round.context.plan_digest()
-                };
-                if let Some(verified) = verified.ok().filter(fits) {
+                if let Ok(verified) = check_partys(signed, &self.epoch, Role::Member)
+                    && verified.body().plan == round.context.plan_digest()
+                {
                     round.announcements.insert(member, verified);
                 }
             }
@@ -154,8 +151,12 @@ impl Attacker {
 
     /// Everyone, or those whose bit is set.
     pub fn some(&self, choice: u32) -> Vec<PartyId> {
-        let chosen = |party: &PartyId| choice.is_multiple_of(3) || choice.rotate_right(party.0) & 1 == 1;
-        self.parties.iter().copied().filter(chosen).collect()
+        if choice.is_multiple_of(3) {
+            return self.parties.clone();
+        }
+        let mut parties = self.parties.clone();
+        parties.retain(|party| choice.rotate_right(party.0) & 1 == 1);
+        parties
     }
 
     /// A message for [`Self::some`].
@@ -227,8 +228,7 @@ impl Attacker {
         self.round.as_mut()?.second_seal2(choice, left_out, &epoch)
     }
 
-    /// In place of an honest closing one that hides all its sums, for everyone. `before` are digests of the blocks of the
-    /// model that the round started from.
+    /// A closing that hides all sums of an honest one, for everyone.
     pub fn hide_sums(&mut self, closing: &[u8]) -> Frames {
         let messages = self.round.as_mut().map(|round| round.hide_sums(closing));
         messages.iter().flatten().flat_map(|message| self.to_some(message, 0)).collect()

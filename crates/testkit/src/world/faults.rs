@@ -1,6 +1,7 @@
-//! A fault leaves a state machine as it was ([`Fault`]): it is printed before each input, and again after one that it refuses.
+//! Checks that a fault leaves a state machine as it was ([`Fault`]): its debug text is taken before each input, and again after
+//! an input that it rejects.
 //!
-//! Secrets do not print, so that a change of these alone is not seen. What a refusal says aloud is taken out before.
+//! Secrets are not in debug texts, so a change of secrets alone is not noticed. A refusal that is sent is taken out before.
 
 use cloister_params::id::PartyId;
 use cloister_protocol::fault::Fault;

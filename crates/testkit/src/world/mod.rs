@@ -1,6 +1,6 @@
 //! A consortium step by step: every delivery, loss, restart and deadline is the caller's choice.
 //!
-//! Where [`crate::cluster`] runs whole rounds, a world leaves each next step to a test. What honest parties write to
+//! `cloister_cluster` runs whole rounds; a world leaves each next step to a test. What honest parties write to
 //! disk and send is observed in order, so that invariants can be checked after every step.
 
 mod coordinator;
@@ -43,17 +43,17 @@ pub struct World {
     pub coordinator: Coordinator,
     /// The parties.
     pub nodes: BTreeMap<PartyId, Node>,
-    /// What was seen since it was last taken.
+    /// What was observed since a test last took this list.
     pub observations: Vec<Observation>,
-    /// What state machines refused, with who refused it.
+    /// Faults that state machines reported, each with the party that reported it.
     pub faults: Vec<(PartyId, Fault)>,
-    /// State machines that an input changed which they refused, where faults are watched ([`World::watch_faults`]).
+    /// State machines that changed by an input that they rejected, if faults are watched ([`World::watch_faults`]).
     pub changed_by_faults: Vec<ChangedByFault>,
-    /// What the coordinator told.
+    /// The coordinator's events.
     pub events: Vec<Event>,
-    /// What these members contribute to every round, in place of something random.
+    /// What these members contribute to every round, instead of random integers.
     pub fixed_contributions: BTreeMap<PartyId, Contribution>,
-    /// Whether training twice on one model leads to other integers, as with randomness of a hospital's own.
+    /// Whether training twice from one model gives different integers, as with a hospital's own randomness.
     pub trains_afresh: bool,
     watches_faults: bool,
     training: Training,
@@ -394,7 +394,12 @@ impl World {
 
     /// The custodians that break the rules.
     pub fn byzantine(&self) -> BTreeSet<PartyId> {
-        let is_byzantine = |node: &Node| matches!(node.custodian, Some(CustodianNode::Byzantine(_)));
-        self.nodes.iter().filter(|(_, node)| is_byzantine(node)).map(|(id, _)| *id).collect()
+        let mut byzantine = BTreeSet::new();
+        for (id, node) in &self.nodes {
+            if matches!(node.custodian, Some(CustodianNode::Byzantine(_))) {
+                byzantine.insert(*id);
+            }
+        }
+        byzantine
     }
 }

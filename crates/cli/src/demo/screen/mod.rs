@@ -1,6 +1,6 @@
-//! The terminal while a run lasts: what each hospital is doing, and a line for each round.
+//! What a run shows while it lasts: what each hospital is doing, and a line for each round.
 //!
-//! Everything goes to stderr. Without a terminal, or when asked to be quiet, only milestones are told, a line each.
+//! Everything goes to stderr. Without a terminal, or with `--quiet`, only milestones are shown, each on a line.
 
 mod closing;
 mod tracker;
@@ -13,7 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::closing::{round_header, round_line};
 use self::tracker::{Phase, Tracker};
-use super::format::{fit, printable};
+use super::format::{fit, percent_or_none, printable};
 use super::result::RoundResult;
 
 pub(crate) use self::closing::closing_table;
@@ -23,8 +23,7 @@ const MOST_LINES: usize = 16;
 /// Characters of a hospital's name on its line.
 const NAME_WIDTH: usize = 24;
 
-/// The terminal of a run. All methods may be called from any thread; hospitals that it was not told of at the start
-/// are passed over.
+/// The display of a run. All methods may be called from any thread. Hospitals that it was not given at the start are ignored.
 pub(crate) struct Screen {
     names: BTreeMap<u32, String>,
     tracker: Mutex<Tracker>,
@@ -35,7 +34,7 @@ pub(crate) struct Screen {
 
 /// How hospitals are drawn.
 enum View {
-    /// Milestones alone.
+    /// Milestones only.
     Plain,
     /// A line for each hospital.
     Each(BTreeMap<u32, ProgressBar>),
@@ -44,7 +43,7 @@ enum View {
 }
 
 impl Screen {
-    /// A screen for hospitals with their numbers and names. Without a terminal on stderr it is as quiet as if asked.
+    /// A screen for hospitals with these numbers and names. Without a terminal on stderr it behaves as with `quiet`.
     pub(crate) fn new(members: &[(u32, String)], quiet: bool) -> Self {
         let plain = quiet || !std::io::stderr().is_terminal();
         let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -61,9 +60,32 @@ impl Screen {
         Self { names, tracker, has_header: Mutex::new(false), bars, view }
     }
 
-    /// A hospital has trained `done` of `total` steps of a round; round 0 is its training alone, for comparison.
+    /// A hospital has read `done` of `total` bytes or rows of its notes.
+    pub(crate) fn reading(&self, party: u32, done: u64, total: u64) {
+        self.enter(party, Phase::Reading { done, total });
+    }
+
+    /// A hospital has trained `done` of `total` steps of a round.
     pub(crate) fn training(&self, party: u32, round: u64, done: u64, total: u64) {
         self.enter(party, Phase::Training { round, done, total });
+    }
+
+    /// A hospital has trained `done` of `total` steps on its own notes alone, for comparison.
+    pub(crate) fn training_alone(&self, party: u32, done: u64, total: u64) {
+        self.enter(party, Phase::TrainingAlone { done, total });
+    }
+
+    /// A hospital has finished, with its model's accuracy together and alone, if they are known. Without bars this is a line
+    /// for each hospital; with bars the closing table shows it.
+    pub(crate) fn finished(&self, party: u32, federated: Option<f64>, local: Option<f64>) {
+        self.enter(party, Phase::Waiting);
+        if matches!(self.view, View::Plain) {
+            let (federated, local) = (percent_or_none(federated), percent_or_none(local));
+            let name = self.name(party);
+            self.note(&format!(
+                "hospital {party} ({name}) has finished: {federated} together, {local} alone"
+            ));
+        }
     }
 
     /// A hospital has sent `sent` of `total` bytes of masked blocks.
@@ -76,14 +98,18 @@ impl Screen {
         self.enter(party, Phase::Announced);
     }
 
-    /// A hospital is gone; told once, until it trains again.
+    /// A hospital is gone. This is shown once, until it trains again.
     pub(crate) fn lost(&self, party: u32, why: &str) {
         if locked(&self.tracker).is_lost(party) {
             return;
         }
-        let name = self.names.get(&party).map_or("unknown", String::as_str);
+        let name = self.name(party);
         self.note(&format!("hospital {party} ({name}) lost: {why}"));
         self.enter(party, Phase::Lost);
+    }
+
+    fn name(&self, party: u32) -> &str {
+        self.names.get(&party).map_or("unknown", String::as_str)
     }
 
     /// A hospital waits for others.
@@ -105,7 +131,7 @@ impl Screen {
         self.print(&round_line(round));
     }
 
-    /// Takes the bars off the terminal; what was printed above them stays.
+    /// Removes the bars from the terminal. What was printed above them stays.
     pub(crate) fn finish(&self) {
         match &self.view {
             View::Plain => {}
@@ -125,7 +151,7 @@ impl Screen {
         }
     }
 
-    /// Bars step aside for the line. That stderr is closed must not end the run.
+    /// Prints a line above the bars. A closed stderr must not end the run.
     fn print(&self, line: &str) {
         self.bars.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{line}");
@@ -133,8 +159,8 @@ impl Screen {
     }
 }
 
-/// Bars are redrawn at a limited rate, and it can be long from a change of phase to the next call: that is drawn at
-/// once.
+/// The library redraws bars at a limited rate and only at calls. The next call after a change of phase can be minutes away,
+/// so a change is drawn at once.
 fn draw(bar: &ProgressBar, phase: Phase, is_new: bool) {
     let (position, length) = phase.progress();
     bar.set_length(length);
@@ -164,7 +190,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is one of ours").progress_chars("━╸─")
 }
 
-/// What a lock guards; no caller leaves it half changed, so a panic elsewhere does not spoil it.
+/// What a lock guards, also after a panic in another thread: no caller leaves it half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -190,6 +216,7 @@ mod tests {
     #[test]
     fn a_run_is_followed_to_its_end() {
         let screen = screen(3);
+        screen.reading(1, 5, 10);
         screen.training(1, 1, 5, 10);
         screen.announced(1);
         screen.uploading(1, 4, 9);
@@ -197,6 +224,9 @@ mod tests {
         screen.waiting(3);
         screen.announced(99);
         assert_eq!(locked(&screen.tracker).summary(), "round 1: 1 waiting, 1 uploading, 1 lost");
+        screen.training_alone(3, 9, 9);
+        assert_eq!(locked(&screen.tracker).summary(), "round 1: 1 uploading, 1 training alone, 1 lost");
+        screen.finished(3, Some(0.8), None);
         screen.round(&sample::aborted(1));
         assert!(*locked(&screen.has_header));
         screen.finish();

@@ -9,8 +9,12 @@ use crate::demo::format::{bytes, counted};
 pub(super) enum Phase {
     /// It waits for others.
     Waiting,
-    /// It trains: steps done, of how many. Round 0 is the training alone, for comparison.
+    /// It reads its notes, in bytes or rows.
+    Reading { done: u64, total: u64 },
+    /// It trains in a round: steps done, of how many.
     Training { round: u64, done: u64, total: u64 },
+    /// It trains on its own notes alone, for comparison, after the last round.
+    TrainingAlone { done: u64, total: u64 },
     /// It has announced its sketches.
     Announced,
     /// It uploads masked blocks: bytes sent, of how many.
@@ -23,7 +27,8 @@ impl Phase {
     /// The phase in a few words.
     pub(super) fn describe(self) -> String {
         match self {
-            Self::Training { round: 0, done, total } => format!("training alone, step {done} of {total}"),
+            Self::Reading { .. } => "reading notes".to_owned(),
+            Self::TrainingAlone { done, total } => format!("training alone, step {done} of {total}"),
             Self::Training { round, done, total } => {
                 format!("round {round}: training, step {done} of {total}")
             }
@@ -38,7 +43,9 @@ impl Phase {
     /// How far its bar reaches: position and length.
     pub(super) fn progress(self) -> (u64, u64) {
         match self {
-            Self::Training { done, total, .. } => (done.min(total), total),
+            Self::Reading { done, total }
+            | Self::Training { done, total, .. }
+            | Self::TrainingAlone { done, total } => (done.min(total), total),
             Self::Uploading { sent, total } => (sent.min(total), total),
             Self::Announced => (1, 1),
             Self::Waiting | Self::Lost => (0, 1),
@@ -49,7 +56,9 @@ impl Phase {
     fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Reading { .. } => "reading notes",
             Self::Training { .. } => "training",
+            Self::TrainingAlone { .. } => "training alone",
             Self::Announced => "announced",
             Self::Uploading { sent, total } if sent < total => "uploading",
             Self::Uploading { .. } => "uploaded",
@@ -64,21 +73,32 @@ pub(super) struct Tracker {
     round: u64,
     announced: BTreeSet<u32>,
     all_announced: bool,
+    /// The share of its training alone that each hospital has done, from 0 to 1.
+    trained_alone: BTreeMap<u32, f64>,
+    /// Tenths of all trainings alone that were already reported.
+    reported_tenths: Option<u32>,
 }
 
 impl Tracker {
     pub(super) fn new(parties: impl Iterator<Item = u32>) -> Self {
         let phases = parties.map(|party| (party, Phase::Waiting)).collect();
-        Self { phases, round: 0, announced: BTreeSet::new(), all_announced: false }
+        Self {
+            phases,
+            round: 0,
+            announced: BTreeSet::new(),
+            all_announced: false,
+            trained_alone: BTreeMap::new(),
+            reported_tenths: None,
+        }
     }
 
-    /// Notes a hospital's phase. Gives back whether this is another phase than before, and the milestone that it
-    /// reaches. What a lost hospital did before it was lost can be heard of late: only new training brings it back.
+    /// Records a hospital's phase. Returns whether it is another phase than before, and the milestone that the run reaches by
+    /// it. Events from before a hospital was lost may arrive late, so only new training brings a lost hospital back.
     pub(super) fn enter(&mut self, party: u32, phase: Phase) -> (bool, Option<String>) {
         let Some(current) = self.phases.get_mut(&party) else {
             return (false, None);
         };
-        if *current == Phase::Lost && !matches!(phase, Phase::Training { .. }) {
+        if *current == Phase::Lost && !matches!(phase, Phase::Training { .. } | Phase::TrainingAlone { .. }) {
             return (false, None);
         }
         let before = std::mem::replace(current, phase);
@@ -89,6 +109,10 @@ impl Tracker {
                 self.all_have_announced()
             }
             Phase::Lost => self.all_have_announced(),
+            Phase::TrainingAlone { done, total } => {
+                self.trained_alone.insert(party, done.min(total) as f64 / total.max(1) as f64);
+                self.next_tenth_alone()
+            }
             _ => None,
         };
         (before.name() != phase.name(), milestone)
@@ -101,7 +125,16 @@ impl Tracker {
 
     /// How many hospitals are in each phase, in one line.
     pub(super) fn summary(&self) -> String {
-        let names = ["waiting", "training", "announced", "uploading", "uploaded", "lost"];
+        let names = [
+            "waiting",
+            "reading notes",
+            "training",
+            "announced",
+            "uploading",
+            "uploaded",
+            "training alone",
+            "lost",
+        ];
         let counts =
             names.map(|name| (name, self.phases.values().filter(|phase| phase.name() == name).count()));
         let parts: Vec<String> = counts
@@ -123,7 +156,23 @@ impl Tracker {
         self.phases.iter().filter(|(_, phase)| **phase != Phase::Lost).map(|(party, _)| *party)
     }
 
-    /// The milestone that every hospital still there has announced, once a round.
+    /// The milestone that another tenth of all trainings alone is done. They take minutes on a busy machine, and all end at
+    /// about the same time, so lines for single hospitals would come too late.
+    fn next_tenth_alone(&mut self) -> Option<String> {
+        let hospitals = self.present().count();
+        let done: f64 = self.present().filter_map(|party| self.trained_alone.get(&party)).sum();
+        let tenths = (10.0 * done / hospitals.max(1) as f64) as u32;
+        if self.reported_tenths.is_some_and(|reported| reported >= tenths) {
+            return None;
+        }
+        let is_first = self.reported_tenths.replace(tenths).is_none();
+        Some(match is_first {
+            true => format!("for comparison: training alone on each of {}", counted(hospitals, "hospital")),
+            false => format!("for comparison: {} % of the trainings alone are done", 10 * tenths),
+        })
+    }
+
+    /// The milestone that every hospital that is not lost has announced. It comes once a round.
     fn all_have_announced(&mut self) -> Option<String> {
         if self.all_announced || self.announced.is_empty() {
             return None;
@@ -191,6 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn trainings_alone_are_reported_at_each_tenth_of_them_all() {
+        let mut tracker = tracker();
+        let mut report =
+            |party, done| milestone(&mut tracker, party, Phase::TrainingAlone { done, total: 10 });
+        let first = report(1, 1);
+        assert_eq!(first.as_deref(), Some("for comparison: training alone on each of 3 hospitals"));
+        assert_eq!(report(2, 1), None);
+        let tenth = report(3, 1);
+        assert_eq!(tenth.as_deref(), Some("for comparison: 10 % of the trainings alone are done"));
+        let all: Vec<Option<String>> = [1, 2, 3].map(|party| report(party, 10)).into();
+        let last = all.last().cloned().flatten();
+        assert_eq!(last.as_deref(), Some("for comparison: 100 % of the trainings alone are done"));
+    }
+
+    #[test]
     fn steps_within_a_phase_are_no_new_phase() {
         let mut tracker = tracker();
         assert!(tracker.enter(1, Phase::Uploading { sent: 0, total: 10 }).0);
@@ -216,7 +280,8 @@ mod tests {
             Phase::Uploading { sent: 1_200_000, total: 3_400_000 }.describe(),
             "uploading 1.2 MB of 3.4 MB"
         );
-        assert_eq!(Phase::Training { round: 0, done: 3, total: 9 }.describe(), "training alone, step 3 of 9");
+        assert_eq!(Phase::TrainingAlone { done: 3, total: 9 }.describe(), "training alone, step 3 of 9");
+        assert_eq!(Phase::Reading { done: 3, total: 9 }.progress(), (3, 9));
         assert_eq!(Phase::Uploading { sent: 7, total: 7 }.describe(), "uploaded 7 B");
         assert_eq!(Phase::Training { round: 1, done: 10, total: 9 }.progress(), (9, 9));
     }

@@ -21,7 +21,7 @@ pub(super) enum Look {
 
 impl Look {
     /// What a hospital is to an expert of a round.
-    pub(super) fn of(round: &RoundResult, expert: &ExpertResult, party: u32) -> Self {
+    pub(super) fn in_round(round: &RoundResult, expert: &ExpertResult, party: u32) -> Self {
         let place = round.announced.iter().position(|announced| *announced == party);
         let Some(place) = place.filter(|_| round.uploaded.contains(&party)) else {
             return Self::Lost;
@@ -140,12 +140,16 @@ mod tests {
         let mut round = sample::run(8, 3).rounds.remove(2);
         let mut expert = round.experts.remove(0);
         expert.consensus = vec![None, Some(2.5), None, None, None, None, Some(1.0), None];
-        assert_eq!(Look::of(&round, &expert, 1), Look::FewTokens);
-        assert_eq!(Look::of(&round, &expert, 2), Look::Consensus(2.5));
-        assert_eq!(Look::of(&round, &expert, 7), Look::Lost, "it announced, and its upload did not arrive");
-        assert_eq!(Look::of(&round, &expert, 99), Look::Lost);
+        assert_eq!(Look::in_round(&round, &expert, 1), Look::FewTokens);
+        assert_eq!(Look::in_round(&round, &expert, 2), Look::Consensus(2.5));
+        assert_eq!(
+            Look::in_round(&round, &expert, 7),
+            Look::Lost,
+            "it announced, and its upload did not arrive"
+        );
+        assert_eq!(Look::in_round(&round, &expert, 99), Look::Lost);
         expert.consensus.clear();
-        assert_eq!(Look::of(&round, &expert, 2), Look::FewTokens, "an expert without scores");
+        assert_eq!(Look::in_round(&round, &expert, 2), Look::FewTokens, "an expert without scores");
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Map<'_> {
         member: &MemberResult,
         summed: &[u32],
     ) -> String {
-        let look = Look::of(self.round, expert, member.party);
+        let look = Look::in_round(self.round, expert, member.party);
         let is_summed = summed.contains(&member.party);
         let place = Cell { left, top, width: self.size.cell_width, height: self.size.cell_height };
         let drawn = place.draw(look, self.most, is_summed);
