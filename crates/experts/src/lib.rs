@@ -17,8 +17,59 @@
 //! gets and gives back, and [`survey`] counts what files hold before anybody trains on them. [`synthetic`] and
 //! [`partition`] make and distribute notes for simulations.
 //!
-//! What is trained leaves this crate only as flat vectors, block by block ([`BlockVectors`]). That is all that the rest
-//! of Cloister sees of a model.
+//! # What it is not
+//! Nothing here knows of keys or of other members. What is trained goes to the rest of Cloister only as flat
+//! vectors, block by block ([`BlockVectors`]), with the statistics beside them ([`LocalResult`]); `cloister_gate` turns
+//! these into a contribution, and decides what of them may leave. The crate measures no ε: [`training::private`] runs
+//! DP-SGD, and `cloister_privacy` counts what it costs.
+//!
+//! # Trust
+//! - Whoever made a model's folder, an adapter or a checkpoint is trusted with numbers only. Names and shapes of tensors
+//!   are checked against what the configuration says. A pickle is read without running the program that it is. A chat
+//!   template is rendered by an interpreter that reaches no file and no network. Nobody checks that a model is good.
+//! - The hospital's own rows may be malformed. An error names the file and the row, and never shows the text of a note.
+//! - A training result tells of the notes that it was trained on, so a [`LocalResult`] is never printed. Only what a
+//!   round's plan names may leave the hospital.
+//! - libtorch is trusted: it computes everything.
+//!
+//! # Example
+//! A tiny Mixtral learns three texts for six steps, and its adapter is written as PEFT reads it, and read again:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use cloister_experts::families::finetune::{Example, FineTuner, FineTuning};
+//! use cloister_experts::families::{Adapter, AdapterSettings, Family, Layout, PublishedModel};
+//! use cloister_experts::{Device, Precision};
+//!
+//! let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mixtral");
+//! let mut model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu)?;
+//!
+//! // What is trained: low-rank additions to the experts, and the routers.
+//! let settings = AdapterSettings { rank: 4, alpha: 8.0, router: true, ..AdapterSettings::default() };
+//! let adapter = Adapter::new(&mut model, &settings, 1)?;
+//! let mut tuner = FineTuner::new(model, adapter)?;
+//!
+//! // Token numbers stand for a text. Its first two tokens are given, the others are learnt.
+//! let examples: Vec<Example> =
+//!     (3..6).map(|first| Example::new(vec![first, 7, 9, first + 20, 2], 2)).collect();
+//! let before = tuner.loss(&examples, 3)?;
+//! let settings = FineTuning { epochs: 6, batch_size: 3, learning_rate: 2e-2, ..FineTuning::default() };
+//! let trained = tuner.train(&examples, &settings, &mut |_| {})?;
+//! let after = tuner.loss(&examples, 3)?;
+//! assert_eq!(trained.losses.len(), 6);
+//! assert!(after < 0.95 * before, "the loss fell from {before} to {after} only");
+//!
+//! // The adapter alone is written: the model's weights are as they were.
+//! let target = std::env::temp_dir().join(format!("cloister-example-{}", std::process::id()));
+//! tuner.adapter().write(&target, Family::Mixtral, Layout::PeftFused)?;
+//! let mut model = PublishedModel::open(&folder, Precision::Float32, Device::Cpu)?;
+//! let read = Adapter::read(&target, &mut model)?;
+//! std::fs::remove_dir_all(&target)?;
+//! let loss = FineTuner::new(model, read)?.loss(&examples, 3)?;
+//! assert!((loss - after).abs() < 1e-6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod blocks;
 pub mod classifier;
