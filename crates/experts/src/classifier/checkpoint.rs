@@ -14,9 +14,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use cloister_params::block::BlockKind;
-use safetensors::SafeTensors;
+use cloister_params::block::{BlockKind, BlockShape};
 use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::BlockVectors;
@@ -27,9 +27,12 @@ use crate::draw::DrawPurpose;
 use crate::error::ExpertsError;
 use crate::model_files::{read_file, unusable};
 
+/// The only base model; a file that names another is rejected.
 const BASE_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
+/// Name of the file's one metadata entry.
 const METADATA: &str = "cloister";
 
+/// The JSON object in the metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Metadata {
@@ -39,12 +42,30 @@ struct Metadata {
 
 /// A tensor of the file.
 pub(crate) struct CheckpointTensor {
+    /// Its name, as in the list at the head of this module.
     pub(crate) name: String,
+    /// Its one or two sizes.
     pub(crate) shape: Vec<usize>,
+    /// Its values, row by row.
     pub(crate) values: Vec<f32>,
 }
 
-/// Writes a model. The reserved coordinates of the routers are left out.
+impl CheckpointTensor {
+    fn matrix(name: String, shape: [usize; 2], values: &[f32]) -> Self {
+        Self { name, shape: shape.to_vec(), values: values.to_vec() }
+    }
+
+    fn vector(name: String, values: &[f32]) -> Self {
+        Self { name, shape: vec![values.len()], values: values.to_vec() }
+    }
+
+    /// The values as the file has them, in little-endian order.
+    fn bytes(&self) -> Vec<u8> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+}
+
+/// Writes a model. The reserved coordinates of the routers are left out: they carry a weight of a round, and no model.
 ///
 /// # Errors
 /// [`ExpertsError::Config`], the errors of [`BlockVectors::new`] when the blocks are another configuration's, or
@@ -56,76 +77,79 @@ pub fn write_checkpoint(
 ) -> Result<(), ExpertsError> {
     config.check()?;
     blocks.check(config)?;
-    let entries: Vec<(CheckpointTensor, Vec<u8>)> = blocks
-        .iter()
-        .flat_map(|(shape, values)| entries(config, shape.kind, values))
-        .map(|entry| {
-            let bytes = entry.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (entry, bytes)
-        })
-        .collect();
-    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
-    let views = entries
-        .iter()
-        .map(|(entry, bytes)| Ok((&entry.name, TensorView::new(Dtype::F32, entry.shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(broken)?;
-    let file = safetensors::serialize(views, Some(metadata(config))).map_err(broken)?;
+    let mut tensors = Vec::new();
+    for (shape, values) in blocks.iter() {
+        tensors.extend(block_tensors(config, shape.kind, values));
+    }
+    let file = file_bytes(config, &tensors).map_err(|error| unusable(path, error.to_string()))?;
     fs::write(path, file).map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }
 
-/// One entry only: several would be written in random order, and equal models would differ in their bytes.
+/// The whole file.
+fn file_bytes(config: &ModelConfig, tensors: &[CheckpointTensor]) -> Result<Vec<u8>, SafeTensorError> {
+    // A view borrows its bytes, so all of them are made first.
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(CheckpointTensor::bytes).collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for (tensor, bytes) in tensors.iter().zip(&bytes) {
+        views.push((&tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?));
+    }
+    safetensors::serialize(views, Some(metadata(config)))
+}
+
+/// The file's metadata. It has one entry only: several would be written in random order, and equal models would differ
+/// in their bytes.
 fn metadata(config: &ModelConfig) -> HashMap<String, String> {
     let metadata = Metadata { base_model: BASE_MODEL.to_owned(), config: config.clone() };
     let json = serde_json::to_string(&metadata).expect("a configuration is plain data");
     HashMap::from([(METADATA.to_owned(), json)])
 }
 
-/// The tensors of one block; an expert's frozen halves are among them.
-pub(crate) fn entries(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<CheckpointTensor> {
-    let entry = |name: String, shape: [usize; 2], values: &[f32]| CheckpointTensor {
-        name,
-        shape: shape.to_vec(),
-        values: values.to_vec(),
-    };
-    let vector = |name: String, values: &[f32]| CheckpointTensor {
-        name,
-        shape: vec![values.len()],
-        values: values.to_vec(),
-    };
-    let rank = config.rank;
+/// The tensors of one block. Those of an expert include the frozen halves of its adapters, which the block does not
+/// have: whoever reads the file needs no seed.
+pub(crate) fn block_tensors(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<CheckpointTensor> {
     match kind {
-        BlockKind::Expert { layer, expert } => {
-            let name = expert_name(config, layer, expert);
-            let frozen = |purpose| frozen_adapter(config, purpose, layer.into(), expert.into());
-            let (up, down) = values.split_at(INTERMEDIATE * rank);
-            vec![
-                entry(format!("{name}.up.lora_A"), [rank, HIDDEN], &frozen(DrawPurpose::AdapterUp)),
-                entry(format!("{name}.up.lora_B"), [INTERMEDIATE, rank], up),
-                entry(format!("{name}.down.lora_A"), [rank, INTERMEDIATE], &frozen(DrawPurpose::AdapterDown)),
-                entry(format!("{name}.down.lora_B"), [HIDDEN, rank], down),
-            ]
-        }
+        BlockKind::Expert { layer, expert } => expert_tensors(config, layer, expert, values),
         BlockKind::Router { layer } => {
             let name = format!("{}.router.weight", layer_name(config, layer));
-            vec![entry(name, [config.experts, HIDDEN], &values[..values.len() - 1])]
+            // The last coordinate is the reserved one.
+            let weight = &values[..values.len() - 1];
+            vec![CheckpointTensor::matrix(name, [config.experts, HIDDEN], weight)]
         }
         BlockKind::Shared => {
             let (weight, bias) = values.split_at(config.classes.len() * HIDDEN);
             let shape = [config.classes.len(), HIDDEN];
-            vec![entry("head.weight".to_owned(), shape, weight), vector("head.bias".to_owned(), bias)]
+            vec![
+                CheckpointTensor::matrix("head.weight".to_owned(), shape, weight),
+                CheckpointTensor::vector("head.bias".to_owned(), bias),
+            ]
         }
         BlockKind::Routing { layer } => {
-            vec![vector(format!("{}.router.distribution", layer_name(config, layer)), values)]
+            let name = format!("{}.router.distribution", layer_name(config, layer));
+            vec![CheckpointTensor::vector(name, values)]
         }
     }
 }
 
-/// Whether a tensor is a frozen half of an adapter.
-pub(crate) fn is_frozen(entry: &CheckpointTensor) -> bool {
-    entry.name.ends_with("lora_A")
+fn expert_tensors(config: &ModelConfig, layer: u16, expert: u16, values: &[f32]) -> Vec<CheckpointTensor> {
+    let rank = config.rank;
+    let name = expert_name(config, layer, expert);
+    let frozen_up = frozen_adapter(config, DrawPurpose::AdapterUp, layer.into(), expert.into());
+    let frozen_down = frozen_adapter(config, DrawPurpose::AdapterDown, layer.into(), expert.into());
+    let (up, down) = values.split_at(INTERMEDIATE * rank);
+    vec![
+        CheckpointTensor::matrix(format!("{name}.up.lora_A"), [rank, HIDDEN], &frozen_up),
+        CheckpointTensor::matrix(format!("{name}.up.lora_B"), [INTERMEDIATE, rank], up),
+        CheckpointTensor::matrix(format!("{name}.down.lora_A"), [rank, INTERMEDIATE], &frozen_down),
+        CheckpointTensor::matrix(format!("{name}.down.lora_B"), [HIDDEN, rank], down),
+    ]
 }
 
+/// Whether a tensor is a frozen half of an adapter.
+pub(crate) fn is_frozen(tensor: &CheckpointTensor) -> bool {
+    tensor.name.ends_with("lora_A")
+}
+
+/// The file numbers layers as MiniLM does, blocks number MoE layers from 0.
 fn layer_name(config: &ModelConfig, layer: u16) -> String {
     format!("layers.{}", config.first_moe_layer() + usize::from(layer))
 }
@@ -137,20 +161,19 @@ fn expert_name(config: &ModelConfig, layer: u16, expert: u16) -> String {
 /// Reads a model that [`write_checkpoint`] wrote. The reserved coordinates of the routers are 0.
 ///
 /// # Errors
-/// [`ExpertsError::File`]; [`ExpertsError::Content`] when the file is no such model, or when its frozen halves are
-/// not those of its seed; [`ExpertsError::Config`] or [`ExpertsError::NotFinite`] for what it holds.
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] if the file is no such model, or if its frozen halves are not
+/// those of its seed; [`ExpertsError::Config`] or [`ExpertsError::NotFinite`] for what it holds.
 pub fn read_checkpoint(path: &Path) -> Result<(ModelConfig, BlockVectors), ExpertsError> {
     let bytes = read_file(path)?;
-    let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
+    let broken = |error: SafeTensorError| unusable(path, error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let config = read_config(header.metadata().as_ref()).map_err(|reason| unusable(path, reason))?;
     config.check()?;
     let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let values = block_table(&config)
-        .iter()
-        .map(|shape| read_block(&config, shape.kind, &file))
-        .collect::<Result<_, _>>()
-        .map_err(|reason| unusable(path, reason))?;
+    let mut values = Vec::new();
+    for shape in block_table(&config) {
+        values.push(read_block(&config, &shape, &file).map_err(|reason| unusable(path, reason))?);
+    }
     let blocks = BlockVectors::new(&config, values)?;
     Ok((config, blocks))
 }
@@ -166,18 +189,19 @@ fn read_config(metadata: Option<&HashMap<String, String>>) -> Result<ModelConfig
 }
 
 /// Reads one block by comparing with what writing a block of zeros would yield: names, shapes and frozen halves.
-fn read_block(config: &ModelConfig, kind: BlockKind, file: &SafeTensors<'_>) -> Result<Vec<f32>, String> {
-    let shape = block_table(config).into_iter().find(|shape| shape.kind == kind);
-    let length = shape.map_or(0, |shape| shape.length as usize);
+fn read_block(config: &ModelConfig, shape: &BlockShape, file: &SafeTensors<'_>) -> Result<Vec<f32>, String> {
+    let length = shape.length as usize;
     let mut block = Vec::with_capacity(length);
-    for expected in entries(config, kind, &vec![0.0; length]) {
+    for expected in block_tensors(config, shape.kind, &vec![0.0; length]) {
         let values = read_values(&expected, file)?;
         if !is_frozen(&expected) {
             block.extend(values);
         } else if values != expected.values {
+            // The sum of updates is right only if all members have the same frozen halves.
             return Err(format!("{} is not drawn from the seed {}", expected.name, config.seed));
         }
     }
+    // A router's reserved coordinate is not in the file.
     block.resize(length, 0.0);
     Ok(block)
 }
@@ -188,6 +212,6 @@ fn read_values(expected: &CheckpointTensor, file: &SafeTensors<'_>) -> Result<Ve
         let (dtype, shape) = (view.dtype(), view.shape());
         return Err(format!("{} must be F32 {:?}, not {dtype:?} {shape:?}", expected.name, expected.shape));
     }
-    let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    Ok(view.data().chunks_exact(4).map(value).collect())
+    let (values, _) = view.data().as_chunks();
+    Ok(values.iter().copied().map(f32::from_le_bytes).collect())
 }

@@ -16,7 +16,7 @@ use crate::files::rows::ReadSoFar;
 use crate::packing::Packing;
 use crate::texts::{SurveyedRow, Windows, beyond, open_tokenizer};
 
-/// Notes that pass through the frozen layers together.
+/// Notes that pass through the frozen layers together. More would pad short notes to longer ones in attention.
 const BATCH: usize = 8;
 
 /// The tokenizer and all of MiniLM. It turns notes into [`Features`] and can be dropped once all are made:
@@ -48,8 +48,8 @@ impl Encoder {
         Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm, device)?, device })
     }
 
-    /// The same, computing in this precision, as do trainers that are made of it from now on; what is trained stays in 32-bit
-    /// floats.
+    /// The same encoder with its products in this precision, as are those of trainers that are made from it. What is
+    /// trained stays in 32-bit floats.
     pub fn in_precision(self, precision: Precision) -> Self {
         Self { minilm: self.minilm.in_precision(precision.kind()), ..self }
     }
@@ -73,19 +73,23 @@ impl Encoder {
     /// # Errors
     /// [`ExpertsError::NoNotes`], [`ExpertsError::UnknownLabel`] or [`ExpertsError::Tokenizer`].
     pub fn features(&self, notes: &[Note]) -> Result<Features, ExpertsError> {
-        let encode = |(index, note): (usize, &Note)| {
-            let label = self.config.class(&note.label).ok_or_else(|| ExpertsError::UnknownLabel {
-                note: index + 1,
-                classes: self.config.classes.clone(),
-            })?;
-            let encoded = self.encode(note, label, Windows::default(), index);
-            encoded.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })
-        };
-        self.gather(&mut notes.iter().enumerate().map(encode))
+        self.run_frozen_layers(
+            &mut notes.iter().enumerate().map(|(index, note)| self.encode_listed(index, note)),
+        )
     }
 
-    /// As [`features`](Self::features), of the notes of a file, every `of`-th from number `part` on (`part` and `of`
-    /// in this order), a few notes being in memory at a time. `progress` is told how much of the file is read.
+    /// Encodes a note that is in memory already. It is a record of its own.
+    fn encode_listed(&self, index: usize, note: &Note) -> Result<EncodedNote, ExpertsError> {
+        let label = self.config.class(&note.label).ok_or_else(|| ExpertsError::UnknownLabel {
+            note: index + 1,
+            classes: self.config.classes.clone(),
+        })?;
+        let encoded = self.encode(note, label, Windows::default(), index);
+        encoded.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })
+    }
+
+    /// As [`features`](Self::features), of the notes of a file: every `parts`-th, from number `part` on, counted from 0.
+    /// A few notes are in memory at a time. `progress` is told how much of the file is read.
     ///
     /// # Errors
     /// [`ExpertsError::Notes`], naming file and row of a note that cannot be used.
@@ -96,11 +100,11 @@ impl Encoder {
         windows: Windows,
         progress: &mut dyn FnMut(ReadSoFar),
     ) -> Result<Features, ExpertsError> {
-        // The two special tokens stand around each window.
+        // Each window stands between the two special tokens.
         windows.check_room(self.config.max_tokens - 2)?;
         let mut reader = NoteReader::open(file).map_err(ExpertsError::Notes)?;
         let mut index = 0;
-        self.gather(&mut std::iter::from_fn(|| {
+        self.run_frozen_layers(&mut std::iter::from_fn(|| {
             loop {
                 let note = match reader.next()? {
                     Ok(note) => note,
@@ -108,7 +112,7 @@ impl Encoder {
                 };
                 progress(reader.so_far());
                 index += 1;
-                // Those of other parts are looked at too, as all are measured on at the end.
+                // Notes of other parts are checked too: a fault is found now, and not when they are evaluated at the end.
                 let label = self.config.known_class(&note.label);
                 let encoded = label.and_then(|label| self.encode(&note, label, windows, reader.record()));
                 let encoded = encoded.map_err(|reason| ExpertsError::Notes(reader.fault(reason)));
@@ -125,19 +129,26 @@ impl Encoder {
         Ok(SurveyedRow { tokens: self.whole(note)?, class: Some(self.config.classes[class].clone()), record })
     }
 
-    fn encode(&self, note: &Note, label: usize, windows: Windows, record: usize) -> Result<Encoded, String> {
-        let (windows, cut) = self.windows(note, windows)?;
-        Ok(Encoded { windows, cut, label: label as i64, record })
+    fn encode(
+        &self,
+        note: &Note,
+        label: usize,
+        windows: Windows,
+        record: usize,
+    ) -> Result<EncodedNote, String> {
+        let (windows, was_cut) = self.windows(note, windows)?;
+        Ok(EncodedNote { windows, was_cut, label: label as i64, record })
     }
 
-    fn gather(
+    /// Runs notes through the frozen layers, [`BATCH`] at a time.
+    fn run_frozen_layers(
         &self,
-        notes: &mut dyn Iterator<Item = Result<Encoded, ExpertsError>>,
+        notes: &mut dyn Iterator<Item = Result<EncodedNote, ExpertsError>>,
     ) -> Result<Features, ExpertsError> {
         let (mut hidden, mut lengths, mut labels, mut records, mut truncated) =
             (vec![], vec![], vec![], vec![], 0);
         loop {
-            let batch = notes.take(BATCH).collect::<Result<Vec<Encoded>, _>>()?;
+            let batch = notes.take(BATCH).collect::<Result<Vec<EncodedNote>, _>>()?;
             if batch.is_empty() {
                 break;
             }
@@ -148,18 +159,16 @@ impl Encoder {
                 lengths.push(note.windows.iter().map(|window| window.len() as i64).collect());
                 labels.push(note.label);
                 records.push(note.record);
-                truncated += usize::from(note.cut);
+                truncated += usize::from(note.was_cut);
             }
         }
-        match hidden.is_empty() {
-            true => Err(ExpertsError::NoNotes),
-            false => {
-                Ok(Features::new(Tensor::cat(&hidden, 0), lengths, labels, truncated)?.with_records(records))
-            }
+        if hidden.is_empty() {
+            return Err(ExpertsError::NoNotes);
         }
+        Ok(Features::new(Tensor::cat(&hidden, 0), lengths, labels, truncated)?.with_records(records))
     }
 
-    /// All token numbers of a note, the special tokens included. The tokenizer's own words, where it refuses, may quote the
+    /// All token numbers of a note, with the special tokens. The tokenizer's error is not passed on: it may quote the
     /// note.
     fn whole(&self, note: &Note) -> Result<Vec<i64>, String> {
         let encoding = quietly(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
@@ -179,12 +188,11 @@ impl Encoder {
             return Ok((vec![tokens], false));
         };
         let room = self.config.max_tokens - 2;
-        let window = |part: &[i64]| [&[*first], part, &[*last]].concat();
         let mut parts = Vec::new();
         let mut start = 0;
         loop {
             let end = content.len().min(start + room);
-            parts.push(window(&content[start..end]));
+            parts.push([&[*first], &content[start..end], &[*last]].concat());
             if end == content.len() || parts.len() == windows.most {
                 return Ok((parts, end < content.len()));
             }
@@ -192,7 +200,8 @@ impl Encoder {
         }
     }
 
-    /// What enters the first MoE layer's router, packed.
+    /// What enters the router of the first MoE layer, `[tokens, 384]`, window after window. That layer's attention is
+    /// frozen, so it runs here too, once a note and not once a step.
     fn hidden(&self, batch: &[&[i64]]) -> Tensor {
         let lengths: Vec<i64> = batch.iter().map(|tokens| tokens.len() as i64).collect();
         let packing = Packing::new(&lengths).to_device(self.device);
@@ -209,11 +218,13 @@ impl Encoder {
 }
 
 /// A note as token numbers.
-struct Encoded {
+struct EncodedNote {
+    /// Token numbers of each window, with the special tokens around them.
     windows: Vec<Vec<i64>>,
-    /// Whether something was cut off.
-    cut: bool,
+    /// Whether the note was longer than its windows.
+    was_cut: bool,
+    /// Its class, a row of the head.
     label: i64,
-    /// The record that it is a part of.
+    /// Number of its record: notes with the same number are one record for privacy.
     record: usize,
 }

@@ -4,7 +4,7 @@ use cloister_params::block::{BlockKind, BlockShape};
 
 use super::NamedTensor;
 use crate::classifier::blocks::block_table;
-use crate::classifier::checkpoint::{CheckpointTensor, entries, is_frozen};
+use crate::classifier::checkpoint::{CheckpointTensor, block_tensors, is_frozen};
 use crate::classifier::config::ModelConfig;
 use crate::families::adapter::blocks::{AdapterBlocks, Block, Piece};
 
@@ -14,7 +14,7 @@ pub(super) fn blocks(config: &ModelConfig) -> AdapterBlocks {
     let block = |shape: BlockShape| {
         let of_block = match shape.kind {
             BlockKind::Routing { .. } => vec![],
-            kind => entries(config, kind, &vec![0.0; shape.length as usize]),
+            kind => block_tensors(config, kind, &vec![0.0; shape.length as usize]),
         };
         let trained = of_block.into_iter().filter(|entry| !is_frozen(entry));
         Block { shape, pieces: trained.map(piece).collect() }
@@ -25,7 +25,7 @@ pub(super) fn blocks(config: &ModelConfig) -> AdapterBlocks {
 /// The frozen halves of all adapters.
 pub(super) fn frozen_tensors(config: &ModelConfig) -> Vec<NamedTensor> {
     let experts = block_table(config).into_iter().filter(|shape| shape.kind.is_scored());
-    let all = experts.flat_map(|shape| entries(config, shape.kind, &vec![0.0; shape.length as usize]));
+    let all = experts.flat_map(|shape| block_tensors(config, shape.kind, &vec![0.0; shape.length as usize]));
     let named = |CheckpointTensor { name, shape, values }| NamedTensor { name, shape, values };
     all.filter(is_frozen).map(named).collect()
 }
