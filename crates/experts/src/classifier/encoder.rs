@@ -16,7 +16,7 @@ use crate::files::rows::ReadSoFar;
 use crate::packing::Packing;
 use crate::texts::{SurveyedRow, Windows, beyond, open_tokenizer};
 
-/// Notes that pass through the frozen layers together. More would pad short notes to longer ones in attention.
+/// Notes that pass through the frozen layers together.
 const BATCH: usize = 8;
 
 /// The tokenizer and all of MiniLM. It turns notes into [`Features`] and can be dropped once all are made:

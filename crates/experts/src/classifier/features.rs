@@ -12,16 +12,17 @@ use crate::training::private::{RecordBatch, by_record, record_batches};
 pub struct Features {
     /// Packed hidden states of all notes, `[tokens, 384]`.
     hidden: Tensor,
-    /// Tokens of each note's windows.
+    /// Tokens of each note's windows, `[notes][windows]`.
     lengths: Vec<Vec<i64>>,
-    /// First row of each note.
+    /// First row of each note in `hidden`.
     starts: Vec<i64>,
     /// Class of each note.
     labels: Vec<i64>,
-    /// The record of each note.
+    /// Number of each note's record.
     records: Vec<usize>,
-    /// What is added to each note's logits, `[notes, classes]`, where there is anything.
+    /// What is added to each note's logits, `[notes, classes]`, if anything is.
     offsets: Option<Tensor>,
+    /// How many notes were longer than the model reads.
     truncated: usize,
 }
 
@@ -35,14 +36,11 @@ impl Features {
         if lengths.is_empty() {
             return Err(ExpertsError::NoNotes);
         }
-        let starts = lengths
-            .iter()
-            .scan(0, |next, length: &Vec<i64>| {
-                let start = *next;
-                *next += length.iter().sum::<i64>();
-                Some(start)
-            })
-            .collect();
+        let (mut starts, mut next) = (Vec::with_capacity(lengths.len()), 0);
+        for windows in &lengths {
+            starts.push(next);
+            next += windows.iter().sum::<i64>();
+        }
         let records = (0..lengths.len()).collect();
         Ok(Self { hidden, lengths, starts, labels, records, offsets: None, truncated })
     }
@@ -144,26 +142,34 @@ impl Features {
         }
     }
 
-    /// Their packed hidden states.
-    fn hidden_of(&self, notes: &[usize]) -> Tensor {
-        let rows = |note: usize| self.hidden.narrow(0, self.starts[note], self.lengths[note].iter().sum());
-        Tensor::cat(&notes.iter().map(|&note| rows(note)).collect::<Vec<Tensor>>(), 0)
+    /// Tokens of all windows of a note.
+    fn tokens_of(&self, note: usize) -> i64 {
+        self.lengths[note].iter().sum()
     }
 
-    /// All notes record by record, in batches of at most so many tokens, or of one note.
+    /// The packed hidden states of these notes, `[tokens, 384]`.
+    fn hidden_of(&self, notes: &[usize]) -> Tensor {
+        let mut rows = Vec::with_capacity(notes.len());
+        for &note in notes {
+            rows.push(self.hidden.narrow(0, self.starts[note], self.tokens_of(note)));
+        }
+        Tensor::cat(&rows, 0)
+    }
+
+    /// All notes record by record, in batches of at most so many tokens; a longer note is a batch of its own.
     pub(crate) fn record_batches(&self, most_tokens: i64) -> Vec<RecordBatch> {
         let records = self.by_record();
-        let tokens = |note: usize| self.lengths[note].iter().sum();
-        record_batches(records.iter().map(Vec::as_slice), tokens, most_tokens)
+        record_batches(records.iter().map(Vec::as_slice), |note| self.tokens_of(note), most_tokens)
     }
 
+    /// The offsets of these notes, `[notes, classes]`.
     fn offsets_of(&self, notes: &[usize]) -> Option<Tensor> {
         let rows: Vec<i64> = notes.iter().map(|&note| note as i64).collect();
         let rows = uploaded(&Tensor::from_slice(&rows), self.hidden.device());
         self.offsets.as_ref().map(|all| all.index_select(0, &rows))
     }
 
-    /// All notes in their order, in batches of at most so many tokens, or of one note.
+    /// All notes in their order, in batches of at most so many tokens; a longer note is a batch of its own.
     pub(crate) fn batches(&self, most_tokens: i64) -> impl Iterator<Item = NoteBatch> {
         let mut next = 0;
         std::iter::from_fn(move || {
@@ -189,5 +195,6 @@ pub(crate) struct NoteBatch {
     pub(crate) labels: Tensor,
     /// What is added to the logits, `[notes, classes]`.
     pub(crate) offsets: Option<Tensor>,
+    /// Which rows are whose.
     pub(crate) packing: Packing,
 }

@@ -14,10 +14,11 @@ use crate::error::ExpertsError;
 use crate::model_files::{read_file, unusable};
 use crate::packing::Packing;
 
+/// What BERT's layer normalisations add to a variance.
 const NORM_EPSILON: f64 = 1e-12;
 const H: i64 = HIDDEN as i64;
 
-/// Rows `[tokens, …]` with rows of zeros at the end, where that helps the device.
+/// Rows `[tokens, …]`, on a processor with rows of zeros at the end up to a multiple of [`FILLED_ROWS`], which says why.
 pub(crate) fn filled(rows: Tensor) -> Tensor {
     let missing = rows.size()[0].wrapping_neg().rem_euclid(FILLED_ROWS);
     if rows.device() != Device::Cpu || missing == 0 {
@@ -39,7 +40,7 @@ impl Linear {
         rows.linear(&self.weight, Some(&self.bias))
     }
 
-    /// The same of any rows `[tokens, in]`, `[tokens, out]` in 32-bit floats.
+    /// The map of rows `[tokens, in]` of any precision; the result, `[tokens, out]`, is in 32-bit floats.
     fn forward_any(&self, rows: &Tensor) -> Tensor {
         let filled = filled(rows.to_kind(self.weight.kind()));
         self.forward(&filled).narrow(0, 0, rows.size()[0]).to_kind(Kind::Float)
@@ -79,7 +80,8 @@ pub(crate) struct BertAttention {
 }
 
 impl BertAttention {
-    /// Packed hidden states `[tokens, 384]` to the same. Scores are in 32-bit floats: a processor is slower at them in bfloat16.
+    /// Maps packed hidden states `[tokens, 384]` to packed hidden states. Scores are in 32-bit floats: a processor is slower
+    /// at them in bfloat16.
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
         let (windows, longest, heads) = (packing.windows, packing.longest, HEADS as i64);
         let parts = packing
@@ -316,6 +318,7 @@ impl Weights {
         })
     }
 
+    /// The three maps of attention one below the other, so that they are one product.
     fn query_key_value(&mut self, name: &str) -> Result<Linear, ExpertsError> {
         let parts = ["query", "key", "value"]
             .map(|part| self.linear(&format!("{name}.{part}"), HIDDEN, HIDDEN))

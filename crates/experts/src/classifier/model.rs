@@ -44,14 +44,12 @@ impl Parameters {
 
     /// The same tensors, whose products are written to the tape under the names that [`named`](Self::named) gives them.
     pub(crate) fn recorded(&self, tape: &Tape) -> Self {
-        let layer = |(index, layer): (usize, &MoeParameters)| MoeParameters {
-            router: layer.router.shallow_clone(),
-            up: layer.up.shallow_clone(),
-            down: layer.down.shallow_clone(),
-            recorder: tape.recorder(format!("layer.{index}")),
-        };
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (index, layer) in self.layers.iter().enumerate() {
+            layers.push(layer.recorded(tape.recorder(format!("layer.{index}"))));
+        }
         Self {
-            layers: self.layers.iter().enumerate().map(layer).collect(),
+            layers,
             head_weight: self.head_weight.shallow_clone(),
             head_bias: self.head_bias.shallow_clone(),
             recorder: tape.recorder("head".to_owned()),
@@ -87,6 +85,17 @@ impl Parameters {
             .collect()
     }
 
+    /// Writes the head's two products to the tape, if there is one. `pooled` is `[notes, 384]`, `logits` `[notes, classes]`.
+    fn record_head(&self, pooled: &Tensor, logits: &Tensor) {
+        // Row by row, note by note.
+        let rows = || (WeightPart::Whole, Tensor::arange(pooled.size()[0], (Kind::Int64, logits.device())));
+        self.recorder.record("weight", (pooled, logits), rows);
+        // The bias is the weight of an input that is 1.
+        let ones = pooled.narrow(1, 0, 1).ones_like();
+        self.recorder.record("bias", (&ones, logits), rows);
+    }
+
+    /// An expert's block: the trained halves of its adapters, up and down.
     fn expert(&self, layer: u16, expert: u16) -> Vec<f32> {
         let layer = &self.layers[usize::from(layer)];
         let expert = i64::from(expert);
@@ -94,6 +103,7 @@ impl Parameters {
     }
 }
 
+/// What one MoE layer learns, from the blocks of its experts and its router.
 fn layer_from_blocks(
     config: &ModelConfig,
     blocks: &BlockVectors,
@@ -103,12 +113,13 @@ fn layer_from_blocks(
     let router = block(blocks, BlockKind::Router { layer });
     let (mut up, mut down) = (Vec::new(), Vec::new());
     for expert in 0..config.experts as u16 {
-        let (own_up, own_down) =
+        let (expert_up, expert_down) =
             block(blocks, BlockKind::Expert { layer, expert }).split_at(INTERMEDIATE * config.rank);
-        up.extend_from_slice(own_up);
-        down.extend_from_slice(own_down);
+        up.extend_from_slice(expert_up);
+        down.extend_from_slice(expert_down);
     }
     MoeParameters {
+        // The last coordinate is the reserved one.
         router: trained(&router[..router.len() - 1], &[config.experts, HIDDEN], device),
         up: trained(&up, &[config.experts, INTERMEDIATE, config.rank], device),
         down: trained(&down, &[config.experts, HIDDEN, config.rank], device),
@@ -120,6 +131,7 @@ fn block(blocks: &BlockVectors, kind: BlockKind) -> &[f32] {
     blocks.get(kind).expect("blocks were checked against the configuration")
 }
 
+/// A tensor that gradients reach.
 fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
     Tensor::from_slice(values).view(shape.as_slice()).to_device(device).set_requires_grad(true)
@@ -137,7 +149,7 @@ pub(crate) struct UpcycledModel {
     device: Device,
 }
 
-/// What the model says of a batch.
+/// The model's output for a batch.
 pub(crate) struct Output {
     /// `[notes, classes]`.
     pub(crate) logits: Tensor,
@@ -171,17 +183,12 @@ impl UpcycledModel {
         let routings = self.route(batch, parameters);
         let pooled = self.pooled(&routings, batch, parameters);
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
-        let rows =
-            || (WeightPart::Whole, Tensor::arange(batch.packing.notes, (Kind::Int64, logits.device())));
-        parameters.recorder.record("weight", (&pooled, &logits), rows);
-        // The bias is the weight of an input that is 1.
-        let ones = pooled.narrow(1, 0, 1).ones_like();
-        parameters.recorder.record("bias", (&ones, &logits), rows);
+        parameters.record_head(&pooled, &logits);
         let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
         Output { logits, routings }
     }
 
-    /// What leaves the experts of the layer that was routed last, its mean over each note's tokens: `[notes, 384]`.
+    /// The output of the experts of the layer that was routed last, averaged over each note's tokens, `[notes, 384]`.
     pub(crate) fn pooled(
         &self,
         routings: &[LayerRouting],
@@ -191,11 +198,13 @@ impl UpcycledModel {
         batch.packing.mean(&self.experts(routings, parameters, &batch.packing))
     }
 
-    /// Runs a batch up to the router of the last layer, and says how each layer routed the tokens.
+    /// Runs a batch up to the router of the last layer, and returns how each layer routed the tokens. Statistics need no
+    /// more, so the last experts run only in [`pooled`](Self::pooled).
     pub(crate) fn route(&self, batch: &NoteBatch, parameters: &Parameters) -> Vec<LayerRouting> {
         let mut routings = Vec::with_capacity(self.layers.len());
         for (layer, trained) in self.layers.iter().zip(&parameters.layers) {
             let input = match routings.is_empty() {
+                // The encoder ran the first layer's attention.
                 true => batch.hidden.shallow_clone(),
                 false => {
                     let below = self.experts(&routings, parameters, &batch.packing);
@@ -211,7 +220,7 @@ impl UpcycledModel {
         routings
     }
 
-    /// What leaves the experts of the layer that was routed last, `[tokens, 384]`.
+    /// The output of the experts of the layer that was routed last, `[tokens, 384]`.
     fn experts(&self, routings: &[LayerRouting], parameters: &Parameters, packing: &Packing) -> Tensor {
         let layer = routings.len() - 1;
         self.layers[layer].experts.forward(&routings[layer], &parameters.layers[layer], packing)

@@ -21,6 +21,7 @@ use crate::packing::Packing;
 use crate::training::private::{Recorder, WeightPart};
 use crate::training::routing::LayerRouting;
 
+/// Experts of each token.
 const K: i64 = TOP_K as i64;
 
 /// What a MoE layer learns.
@@ -33,6 +34,18 @@ pub(crate) struct MoeParameters {
     pub(crate) down: Tensor,
     /// Notes the products with these parameters, in private training.
     pub(crate) recorder: Recorder,
+}
+
+impl MoeParameters {
+    /// The same tensors, whose products this recorder notes.
+    pub(crate) fn recorded(&self, recorder: Recorder) -> Self {
+        Self {
+            router: self.router.shallow_clone(),
+            up: self.up.shallow_clone(),
+            down: self.down.shallow_clone(),
+            recorder,
+        }
+    }
 }
 
 /// The frozen part of a MoE layer.
@@ -49,17 +62,12 @@ pub(crate) struct MoeLayer {
 impl MoeLayer {
     /// Upcycles a dense network into the MoE layer number `layer`.
     pub(crate) fn new(config: &ModelConfig, layer: usize, dense: BertFeedForward) -> Self {
-        let frozen = |purpose, inputs: usize| {
-            let of_expert = |expert| frozen_adapter(config, purpose, layer, expert);
-            let values: Vec<f32> = (0..config.experts).flat_map(of_expert).collect();
-            let rows =
-                Tensor::from_slice(&values).view([-1, inputs as i64]) * (config.alpha / config.rank as f64);
-            rows.tr().contiguous().to_device(dense.device()).to_kind(dense.kind())
-        };
+        let adapters_up = frozen_side_by_side(config, layer, DrawPurpose::AdapterUp, HIDDEN);
+        let adapters_down = frozen_side_by_side(config, layer, DrawPurpose::AdapterDown, INTERMEDIATE);
         Self {
             experts: config.experts as i64,
-            adapters_up: frozen(DrawPurpose::AdapterUp, HIDDEN),
-            adapters_down: frozen(DrawPurpose::AdapterDown, INTERMEDIATE),
+            adapters_up: adapters_up.to_device(dense.device()).to_kind(dense.kind()),
+            adapters_down: adapters_down.to_device(dense.device()).to_kind(dense.kind()),
             dense,
         }
     }
@@ -83,15 +91,14 @@ impl MoeLayer {
         for (choice, chosen) in choices.iter().enumerate() {
             let reduced_of_chosen = self.of_chosen(&reduced, chosen);
             let lifted = dense_up.addmm(&reduced_of_chosen, &up);
-            let rows = move || {
-                let of_rows = chosen.argmax(1, false);
-                (WeightPart::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
-            };
+            let rows = move || self.recorded_rows(chosen, packing);
             parameters.recorder.record("up", (&reduced_of_chosen, &lifted), rows);
             let weighted = lifted.gelu("none") * weights.narrow(1, choice as i64, 1);
             low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
             intermediate.push(weighted);
         }
+        // All choices share one product down, so each of them is recorded with the whole output: the gradient by a sum is
+        // that by each of its terms.
         let lowered = total(low_rank.iter().map(|(reduced_of_chosen, _)| reduced_of_chosen)).matmul(&down);
         for (reduced_of_chosen, rows) in low_rank {
             parameters.recorder.record("down", (&reduced_of_chosen, &lowered), rows);
@@ -100,10 +107,29 @@ impl MoeLayer {
         self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
     }
 
-    /// Rows `[tokens, experts · rank]`, 0 but in the columns of each token's expert; `chosen` is `[tokens, experts]`, 1 for it.
+    /// For private training: each row's expert, and the note that it belongs to. Rows that only fill up are 0, so it does
+    /// not matter whose they are.
+    fn recorded_rows(&self, chosen: &Tensor, packing: &Packing) -> (WeightPart, Tensor) {
+        let of_rows = chosen.argmax(1, false);
+        (WeightPart::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
+    }
+
+    /// Rows `[tokens, experts · rank]` with 0 outside the columns of each token's expert. `chosen`, `[tokens, experts]`, is 1
+    /// for that expert and 0 for the others.
     fn of_chosen(&self, rows: &Tensor, chosen: &Tensor) -> Tensor {
         (rows.view([rows.size()[0], self.experts, -1]) * chosen.unsqueeze(-1)).flatten(1, 2)
     }
+}
+
+/// Frozen halves of all experts' adapters, `[inputs, experts · rank]`, scaled by `alpha / rank`. The scale is in the
+/// frozen half so that no step has to multiply by it.
+fn frozen_side_by_side(config: &ModelConfig, layer: usize, purpose: DrawPurpose, inputs: usize) -> Tensor {
+    let mut values = Vec::with_capacity(config.experts * config.rank * inputs);
+    for expert in 0..config.experts {
+        values.extend(frozen_adapter(config, purpose, layer, expert));
+    }
+    let rows = Tensor::from_slice(&values).view([-1, inputs as i64]) * (config.alpha / config.rank as f64);
+    rows.tr().contiguous()
 }
 
 /// Second halves of all experts' adapters, `[experts, out, rank]`, as one `[experts · rank, out]`.
@@ -117,7 +143,7 @@ fn total<'a>(mut tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
     tensors.fold(first, |sum, tensor| sum + tensor)
 }
 
-/// The frozen half of one adapter, `rank` rows, uniform in ±1/√inputs as LoRA has it.
+/// The frozen half of one adapter, `[rank, inputs]`, uniform in ±1/√inputs as LoRA has it.
 pub(crate) fn frozen_adapter(
     config: &ModelConfig,
     purpose: DrawPurpose,

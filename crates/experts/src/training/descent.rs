@@ -1,6 +1,6 @@
 //! The loop that every training of this crate runs.
 //!
-//! There are four trainings: of the classifier and of an adapter, each plain and by DP-SGD. They differ in this alone:
+//! There are four trainings: of the classifier and of an adapter, each plain and by DP-SGD. They differ only in this:
 //!
 //! - **What a step learns from.** A plain training goes over shuffled examples, epoch by epoch ([`Epochs`]). A private one
 //!   draws each record independently ([`PrivateSteps`](crate::training::private::steps::PrivateSteps)), and has as many
@@ -22,7 +22,7 @@ use crate::error::ExpertsError;
 use crate::training::optimizer::{Group, Optimizer, Plan};
 use crate::training::progress::{Losses, TrainingProgress};
 
-/// What one step goes down by.
+/// The loss and the gradients of one step.
 pub(crate) struct StepGradients {
     /// Loss of the task, a scalar without a graph.
     pub(crate) loss: Tensor,
@@ -95,6 +95,7 @@ pub(crate) struct Epochs<'a, L> {
     /// Examples of a step; the last step of an epoch may have fewer.
     examples_per_step: usize,
     seed: u64,
+    /// Steps of the training that are done.
     step: usize,
     /// The order of the examples in the present epoch.
     order: Vec<usize>,
@@ -172,8 +173,12 @@ impl Anchor {
 /// The mean loss over the first and over the last quarter of the steps.
 pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
     let quarter = losses.len().div_ceil(4);
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len().max(1) as f64;
     (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
+}
+
+/// The mean of losses, 0 of none: a private training may draw no record in any step.
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What training takes, before anything is loaded, and what there is.
+//! How much memory a training takes, estimated before anything is loaded, and how much is free.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use tch::Device;
 
 use crate::error::ExpertsError;
 
-/// A variable that libtorch reads when it starts, and what it must be: how many compiled kernels oneDNN keeps. Batches
-/// differ in their numbers of tokens, so almost every step compiles new ones; by default 1,024 are kept, which took
-/// 120 MiB over 20 rounds of training.
+/// An environment variable that libtorch reads when it starts, and its value: how many compiled kernels oneDNN caches.
+/// Batches differ in their numbers of tokens, so almost every step compiles new ones. By default 1,024 are cached, which
+/// took 120 MiB over 20 rounds of training.
 pub const BOUNDED_CACHE: (&str, &str) = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64");
 
 /// What libtorch, the tokenizer and the rest of a program take, in bytes.
@@ -39,10 +39,10 @@ impl MemoryEstimate {
         self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.logits
     }
 
-    /// Refuses what a machine has not.
+    /// Rejects a training that needs more memory than is free on the device.
     ///
     /// # Errors
-    /// [`ExpertsError::Memory`] when less is free on the device. Where that cannot be told, everything is accepted.
+    /// [`ExpertsError::Memory`] if less is free. If that cannot be found out, every training is accepted.
     pub fn check(&self, device: Device) -> Result<(), ExpertsError> {
         let needed = self.total() + PROGRAM;
         match available(device) {
@@ -52,7 +52,8 @@ impl MemoryEstimate {
     }
 }
 
-/// Bytes that are free: of a GPU as its driver tells, of this machine as Linux tells, within the limit of the container.
+/// Bytes that are free: of a GPU as its driver reports; of this machine as Linux reports, within the limit of the
+/// container. Nothing if they cannot be found out.
 pub fn available(device: Device) -> Option<usize> {
     match device {
         Device::Cpu => [free_of_machine(), free_of_container()].into_iter().flatten().min(),
@@ -68,12 +69,15 @@ fn free_of_machine() -> Option<usize> {
 }
 
 fn free_of_container() -> Option<usize> {
-    let number = |name: &str| -> Option<usize> {
-        fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?.trim().parse().ok()
-    };
-    Some(number("max")?.saturating_sub(number("current")?))
+    Some(memory_of_container("max")?.saturating_sub(memory_of_container("current")?))
 }
 
+/// A number of bytes of the control group. `max` is a word, and so no number, where there is no limit.
+fn memory_of_container(name: &str) -> Option<usize> {
+    fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?.trim().parse().ok()
+}
+
+/// Asks `nvidia-smi`, which answers in MiB.
 fn free_of_gpu(number: usize) -> Option<usize> {
     let query = ["--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id"];
     let output =

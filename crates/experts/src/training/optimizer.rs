@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+// The defaults of AdamW, in PyTorch too: decay of the mean gradient, decay of the mean squared gradient, and what keeps
+// the division finite.
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
@@ -15,9 +17,9 @@ pub enum Rule {
     /// AdamW (Loshchilov and Hutter 2019).
     #[default]
     AdamW,
-    /// Plain descent with this momentum.
+    /// Stochastic gradient descent with momentum.
     Sgd {
-        /// Share of the last step that is kept.
+        /// Share of the last step that is added to the next one.
         momentum: f64,
     },
 }
@@ -26,19 +28,19 @@ pub enum Rule {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// It stays.
+    /// It stays as it is.
     #[default]
     Constant,
     /// It falls to 0 in half a cosine.
     Cosine,
 }
 
-/// How an optimizer goes about it.
+/// The optimizer's rule, the schedule of its learning rate, and its clipping.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Plan {
     pub(crate) rule: Rule,
     pub(crate) decay: Decay,
-    /// Part of the steps over which the learning rate rises linearly.
+    /// Part of the steps over which the learning rate rises linearly, 0 to 1.
     pub(crate) warm_up: f64,
     /// Gradients are scaled down to this norm over all parameters, if there is one.
     pub(crate) max_norm: Option<f64>,
@@ -79,7 +81,8 @@ pub(crate) struct Group {
 pub(crate) struct Optimizer {
     groups: Vec<Group>,
     plan: Plan,
-    /// Running mean of each gradient and of its square; with plain descent only the first, and no mean.
+    /// AdamW: running means of each gradient and of its square. SGD uses the first alone, as the sum of past gradients
+    /// that momentum weighs.
     moments: Vec<(Tensor, Tensor)>,
     step: usize,
     steps: usize,
@@ -102,6 +105,7 @@ impl Optimizer {
     pub(crate) fn apply(&mut self, gradients: &[Tensor]) {
         self.step += 1;
         tch::no_grad(|| {
+            // Over all parameters together, so that clipping keeps the direction of the step.
             let clip = self.plan.max_norm.map(|most| clipping_factor(gradients, most));
             let rate = self.plan.rate(self.step, self.steps);
             for (index, gradient) in gradients.iter().enumerate() {
@@ -111,6 +115,7 @@ impl Optimizer {
         });
     }
 
+    /// Moves the parameter number `index` by its gradient; `rate` is the schedule's factor.
     fn move_one(&mut self, index: usize, gradient: &Tensor, rate: f64) {
         let group = &mut self.groups[index];
         let (mean, square) = &mut self.moments[index];
@@ -124,6 +129,7 @@ impl Optimizer {
             }
             Rule::AdamW => {
                 let time = self.step as i32;
+                // The means start from 0; dividing by `1 − βᵗ` undoes the bias towards it.
                 let correction = (1.0 - BETA_2.powi(time)).sqrt();
                 let _ = mean.lerp_(gradient, 1.0 - BETA_1);
                 let _ = square.lerp_(&gradient.square(), 1.0 - BETA_2);
@@ -138,6 +144,7 @@ impl Optimizer {
 fn clipping_factor(gradients: &[Tensor], most: f64) -> Tensor {
     let squares: Vec<Tensor> = gradients.iter().map(|gradient| gradient.square().sum(Kind::Float)).collect();
     let norm = Tensor::stack(&squares, 0).sum(Kind::Float).sqrt();
+    // Not `min(1, most / norm)`: a norm of 0 would divide by 0.
     norm.clamp_min(most).reciprocal() * most
 }
 

@@ -15,13 +15,16 @@ pub struct TrainingProgress {
     pub loss: f64,
 }
 
-/// Steps between two looks at losses on a GPU, each of which waits until everything before it is done.
+/// Steps between two readings of losses on a GPU. Each reading waits until everything before it is computed.
 const STEPS_BETWEEN_LOOKS: usize = 16;
 
-/// Losses of steps, read at once on the CPU and only now and then on a GPU.
+/// Losses of steps: read at once on the CPU, and every [`STEPS_BETWEEN_LOOKS`] steps on a GPU.
 pub(crate) struct Losses {
+    /// Losses on the device that are not read yet, scalars.
     waiting: Vec<Tensor>,
+    /// Losses read, in nats a note.
     read: Vec<f64>,
+    /// Steps of the whole training.
     steps: usize,
 }
 
@@ -30,10 +33,10 @@ impl Losses {
         Self { waiting: vec![], read: vec![], steps }
     }
 
-    /// Takes the loss of one step; `progress` is told of those that are read.
+    /// Takes the loss of one step, a scalar, and calls `progress` after each reading.
     ///
     /// # Errors
-    /// [`ExpertsError::Diverged`] for a loss that is no number; on a GPU some steps later.
+    /// [`ExpertsError::Diverged`] for a loss that is not finite; on a GPU up to 15 steps later.
     pub(crate) fn push(
         &mut self,
         loss: Tensor,
@@ -47,6 +50,7 @@ impl Losses {
         }
     }
 
+    /// Reads all losses that wait.
     fn look(&mut self, progress: &mut dyn FnMut(TrainingProgress)) -> Result<(), ExpertsError> {
         for loss in self.waiting.drain(..) {
             let loss = loss.double_value(&[]);
@@ -60,7 +64,7 @@ impl Losses {
         Ok(())
     }
 
-    /// The loss of each step.
+    /// Reads what is left and returns the loss of each step.
     ///
     /// # Errors
     /// As [`push`](Self::push).

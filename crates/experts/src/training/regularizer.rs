@@ -96,6 +96,7 @@ pub(crate) fn consistency(
     over: Over<'_>,
 ) -> Tensor {
     let probabilities = &routing.probabilities;
+    // A divergence of means: the mean is taken first, and the logarithm after it.
     if form == RoutingForm::BatchMean {
         let mean = over.mean(probabilities);
         return (&mean * (&mean / published).log()).sum(Kind::Float);

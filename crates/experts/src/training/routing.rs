@@ -4,13 +4,13 @@ use tch::{Device, Kind, Tensor};
 
 /// Where a router sends the tokens of a batch.
 pub(crate) struct LayerRouting {
-    /// The hidden states that were routed, `[tokens, 384]`.
+    /// The hidden states that were routed, `[tokens, width]`.
     pub(crate) hidden: Tensor,
     /// Softmax over all experts, `[tokens, experts]`.
     pub(crate) probabilities: Tensor,
-    /// The two likeliest experts of each token, `[tokens, 2]`.
+    /// The likeliest experts of each token, `[tokens, experts per token]`, the likeliest first.
     pub(crate) chosen: Tensor,
-    /// Probabilities of the chosen, `[tokens, 2]`.
+    /// Probabilities of the chosen experts, `[tokens, experts per token]`.
     pub(crate) chosen_probabilities: Tensor,
 }
 
@@ -25,16 +25,15 @@ impl LayerRouting {
 
     /// The same on the CPU.
     pub(crate) fn to_host(&self) -> Self {
-        let host = |tensor: &Tensor| tensor.to_device(Device::Cpu);
         Self {
-            hidden: host(&self.hidden),
-            probabilities: host(&self.probabilities),
-            chosen: host(&self.chosen),
-            chosen_probabilities: host(&self.chosen_probabilities),
+            hidden: self.hidden.to_device(Device::Cpu),
+            probabilities: self.probabilities.to_device(Device::Cpu),
+            chosen: self.chosen.to_device(Device::Cpu),
+            chosen_probabilities: self.chosen_probabilities.to_device(Device::Cpu),
         }
     }
 
-    /// The chosen probabilities, renormalised to sum to 1, `[tokens, 2]`.
+    /// The chosen probabilities, renormalised so that those of a token sum to 1, `[tokens, experts per token]`.
     pub(crate) fn weights(&self) -> Tensor {
         &self.chosen_probabilities / self.chosen_probabilities.sum_dim_intlist(-1, true, Kind::Float)
     }

@@ -10,9 +10,9 @@ use crate::training::statistics::RegionForm;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalTraining {
-    /// Passes over the member's notes.
+    /// Passes over the member's notes, at least 1.
     pub epochs: usize,
-    /// Notes of a batch; working memory grows with it.
+    /// Notes of a batch, at least 1; working memory grows with it.
     pub batch_size: usize,
     /// Learning rate of experts and routers; the head's is [`HEAD_RATE_RATIO`](crate::classifier::trainer::HEAD_RATE_RATIO) times it.
     pub learning_rate: f64,
@@ -27,7 +27,7 @@ pub struct LocalTraining {
     pub proximal: f64,
     /// What stays as it was loaded.
     pub frozen: Frozen,
-    /// What is told of the experts' regions.
+    /// How the experts' regions are described.
     pub region_form: RegionForm,
     /// Seed of the order of the notes.
     pub seed: u64,
@@ -69,8 +69,8 @@ impl LocalTraining {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return fail("learning_rate must be a positive number");
         }
-        let weight = |value: f64| value.is_finite() && value >= 0.0;
-        if !(weight(self.routing_penalty) && weight(self.load_balance) && weight(self.proximal)) {
+        let weights = [self.routing_penalty, self.load_balance, self.proximal];
+        if !weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) {
             return fail("routing_penalty, load_balance and proximal must be numbers of at least 0");
         }
         Ok(())

@@ -7,7 +7,7 @@ use crate::device::values;
 use crate::training::result::ExpertRegion;
 use crate::training::routing::LayerRouting;
 
-/// What a member tells of its experts' regions.
+/// How a member describes its experts' regions.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegionForm {
@@ -20,7 +20,7 @@ pub enum RegionForm {
 }
 
 impl RegionForm {
-    /// Whether it is what the protocol has.
+    /// Whether it is the form that the protocol has; the other is for the lab.
     pub fn is_mean(&self) -> bool {
         *self == Self::Mean
     }
@@ -38,11 +38,10 @@ struct ByClass {
 
 impl ByClass {
     fn new(experts: i64, width: i64, classes: i64, device: Device) -> Self {
-        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         Self {
-            hidden: zeros(&[classes, width]),
-            counts: zeros(&[classes]),
-            routed: zeros(&[experts, classes]),
+            hidden: zeros(&[classes, width], device),
+            counts: zeros(&[classes], device),
+            routed: zeros(&[experts, classes], device),
         }
     }
 
@@ -61,6 +60,7 @@ impl ByClass {
 
 /// Running sums over the tokens that one layer has routed, on the device that routes them: adding to them waits for nothing.
 pub(crate) struct LayerStatistics {
+    /// How many tokens there were.
     tokens: f64,
     /// Sum of the routing distributions, `[experts]`.
     probabilities: Tensor,
@@ -75,14 +75,13 @@ pub(crate) struct LayerStatistics {
 
 impl LayerStatistics {
     pub(crate) fn new(experts: usize, width: usize, device: Device) -> Self {
-        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, device));
         let (experts, width) = (experts as i64, width as i64);
         Self {
             tokens: 0.0,
-            probabilities: zeros(&[experts]),
-            counts: zeros(&[experts]),
-            hidden: zeros(&[experts, width]),
-            margins: zeros(&[experts]),
+            probabilities: zeros(&[experts], device),
+            counts: zeros(&[experts], device),
+            hidden: zeros(&[experts, width], device),
+            margins: zeros(&[experts], device),
             by_class: None,
         }
     }
@@ -102,6 +101,7 @@ impl LayerStatistics {
     fn sum(&mut self, routing: &LayerRouting, classes: Option<&Tensor>) {
         let chosen = routing.chosen.size()[1];
         let (best, _) = routing.probabilities.topk(chosen + 1, -1, true, true);
+        // One more than are chosen, so that the last is the best of those that are not.
         let best_not_chosen = best.narrow(1, chosen, 1);
         let margins = &routing.chosen_probabilities - best_not_chosen;
         let none = routing.probabilities.zeros_like();
@@ -133,14 +133,18 @@ impl LayerStatistics {
             None => self.hidden.shallow_clone(),
         };
         let means = sums / self.counts.clamp_min(1.0).unsqueeze(-1);
-        let region = |(expert, count): (usize, f32)| ExpertRegion {
-            layer,
-            expert: expert as u16,
-            mean_hidden: values(&means.get(expert as i64)),
-            tokens: count as u64,
-        };
-        values(&self.counts).into_iter().enumerate().map(region).collect()
+        let mut regions = Vec::new();
+        for (expert, count) in (0_u16..).zip(values(&self.counts)) {
+            let mean_hidden = values(&means.get(expert.into()));
+            regions.push(ExpertRegion { layer, expert, mean_hidden, tokens: count as u64 });
+        }
+        regions
     }
+}
+
+/// Sums before any token.
+fn zeros(shape: &[i64], device: Device) -> Tensor {
+    Tensor::zeros(shape, (Kind::Float, device))
 }
 
 #[cfg(test)]

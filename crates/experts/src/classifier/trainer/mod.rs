@@ -28,11 +28,11 @@ mod private;
 pub use evaluation::{Evaluation, Score};
 use learner::{ClassifierLearner, count, task_loss};
 
-/// How many times the experts' learning rate the head learns with: it starts from 0 on ready features.
+/// The head's learning rate, as a multiple of the experts'. The head starts from 0 on features that are trained already.
 pub const HEAD_RATE_RATIO: f64 = 3.0;
 /// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not move.
 pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
-/// Tokens of a batch that is only evaluated.
+/// The most tokens of a batch that is only evaluated. A batch is one note at least.
 const EVALUATION_TOKENS: i64 = 1024;
 
 /// A member's model and the notes that it learns from.
@@ -98,7 +98,7 @@ impl Trainer {
         self.result(before, &losses, &statistics)
     }
 
-    /// What a training yields that started from `before`, had these losses, and routed like this.
+    /// The result of a training that started from `before`, had these losses in its steps, and routed like this.
     fn result(
         &self,
         before: Vec<Vec<f32>>,
@@ -162,26 +162,28 @@ impl Trainer {
 
     /// What is trained, with its name.
     fn trained(&self, frozen: Frozen) -> Vec<(String, Tensor)> {
-        let is_frozen = |name: &str| {
-            (frozen.routers && name.ends_with(".router")) || (frozen.head && name.starts_with("head."))
-        };
-        let trained = self.parameters.named().into_iter().filter(|(name, _)| !is_frozen(name));
-        trained.map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
+        let named = self.parameters.named().into_iter();
+        named
+            .filter(|(name, _)| !is_frozen(name, frozen))
+            .map(|(name, tensor)| (name, tensor.shallow_clone()))
+            .collect()
     }
 
     /// What is trained, with its learning rate.
     fn groups(&self, settings: &LocalTraining) -> Vec<Group> {
-        let group = |(name, parameter): (String, Tensor)| {
+        let mut groups = Vec::new();
+        for (name, parameter) in self.trained(settings.frozen) {
             let (ratio, weight_decay) = match name.as_str() {
                 "head.weight" => (HEAD_RATE_RATIO, HEAD_WEIGHT_DECAY),
                 "head.bias" => (HEAD_RATE_RATIO, 0.0),
                 _ => (1.0, 0.0),
             };
-            Group { parameter, learning_rate: settings.learning_rate * ratio, weight_decay }
-        };
-        self.trained(settings.frozen).into_iter().map(group).collect()
+            groups.push(Group { parameter, learning_rate: settings.learning_rate * ratio, weight_decay });
+        }
+        groups
     }
 
+    /// What is added to the task's loss for the routers' sake, over all MoE layers, a scalar.
     fn routing_loss(&self, output: &Output, settings: &LocalTraining, over: Over<'_>) -> Tensor {
         let mut sum = Tensor::zeros([], (Kind::Float, self.model.device()));
         for (routing, published) in output.routings.iter().zip(&self.published) {
@@ -194,15 +196,20 @@ impl Trainer {
         sum
     }
 
+    /// Statistics of all layers before any token.
     fn no_statistics(&self, form: RegionForm) -> Vec<LayerStatistics> {
-        let new = || LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
-        let empty = |_| match form {
-            RegionForm::Mean => new(),
-            RegionForm::WithinClasses => new().within(self.config.classes.len()),
-        };
-        (0..self.config.moe_layers).map(empty).collect()
+        (0..self.config.moe_layers).map(|_| self.no_layer_statistics(form)).collect()
     }
 
+    fn no_layer_statistics(&self, form: RegionForm) -> LayerStatistics {
+        let empty = LayerStatistics::new(self.config.experts, HIDDEN, self.model.device());
+        match form {
+            RegionForm::Mean => empty,
+            RegionForm::WithinClasses => empty.within(self.config.classes.len()),
+        }
+    }
+
+    /// The present parameters less those `before`; a routing block is not a difference but the distribution itself.
     fn updates(
         &self,
         before: Vec<Vec<f32>>,
@@ -212,10 +219,16 @@ impl Trainer {
         for (update, before) in updates.iter_mut().zip(&before) {
             update.iter_mut().zip(before).for_each(|(after, before)| *after -= before);
         }
+        // Routing blocks come last in the block table, one for each layer.
         let first_routing = updates.len() - statistics.len();
         for (update, layer) in updates[first_routing..].iter_mut().zip(statistics) {
             *update = layer.distribution();
         }
         BlockVectors::new(&self.config, updates)
     }
+}
+
+/// Whether a tensor of this name stays as it was loaded.
+fn is_frozen(name: &str, frozen: Frozen) -> bool {
+    (frozen.routers && name.ends_with(".router")) || (frozen.head && name.starts_with("head."))
 }

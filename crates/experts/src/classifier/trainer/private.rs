@@ -25,21 +25,23 @@ struct PrivateClassifierLearner<'a> {
     /// The notes of each record.
     records: Vec<Vec<usize>>,
     tape: Tape,
+    /// The trainer's parameters, whose products go to the tape.
     recorded: Parameters,
+    /// Those of them that are trained, with their names.
     trained: Vec<(String, Tensor)>,
 }
 
 impl Trainer {
-    /// Trains from the present parameters by DP-SGD. `settings.epochs` and `settings.seed` play no part: there are
-    /// `private.steps` steps on batches that `random` draws; `settings.batch_size` is how many notes pass through the model
-    /// together, and what each step's sum is divided by.
+    /// Trains from the present parameters by DP-SGD. `settings.epochs` and `settings.seed` are not used: there are
+    /// `private.steps` steps on batches that `random` draws, and `random` must be secret. `settings.batch_size` is how many
+    /// notes pass through the model together, and what each step's sum is divided by.
     ///
     /// # Errors
     /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits.
     ///
     /// # Leakage
-    /// `updates` of trained blocks say of each record what the charge for `private` says. All else in the result tells of the
-    /// notes as it does without privacy.
+    /// `updates` of trained blocks are covered by what the accountant charges for `private`. Everything else in the result
+    /// leaks as it does without privacy: losses, regions, margins, routing blocks.
     pub fn train_privately(
         &mut self,
         settings: &LocalTraining,
@@ -64,20 +66,19 @@ impl Trainer {
         statistics
     }
 
-    /// Averages over the records with the present parameters, none of which one record moves by much.
+    /// Averages over the records with the present parameters. [`RecordAverages`] says how far one record moves them
+    /// (`PRIV-11`).
     pub fn record_averages(&self, averaging: &Averaging) -> RecordAverages {
-        let layer = |_| LayerAverages::new(averaging, self.config.experts);
-        let mut layers: Vec<LayerAverages<'_>> = (0..self.config.moe_layers).map(layer).collect();
+        let mut layers: Vec<LayerAverages<'_>> =
+            (0..self.config.moe_layers).map(|_| LayerAverages::new(averaging, self.config.experts)).collect();
         tch::no_grad(|| {
             for records in self.features.record_batches(EVALUATION_TOKENS) {
                 let batch = self.features.batch(&records.examples);
                 let owners = batch.packing.owners().to_device(Device::Cpu);
                 let routings = self.model.route(&batch, &self.parameters);
-                let routings = routings.iter().map(LayerRouting::to_host);
-                layers
-                    .iter_mut()
-                    .zip(routings)
-                    .for_each(|(layer, routing)| layer.add(&routing, &owners, &records));
+                for (layer, routing) in layers.iter_mut().zip(&routings) {
+                    layer.add(&LayerRouting::to_host(routing), &owners, &records);
+                }
             }
         });
         RecordAverages::of_layers(&layers)
@@ -123,6 +124,7 @@ impl RecordLearner for PrivateClassifierLearner<'_> {
     fn example_gradients(&mut self, notes: &[usize]) -> (Tensor, Vec<Tensor>) {
         let batch = self.trainer.features.batch(notes);
         let output = self.trainer.model.forward(&batch, &self.recorded);
+        // A sum, so that the gradient of each note is as large as if it were alone.
         let task = task_loss(&output, &batch, Reduction::Sum);
         let (owners, examples) = (batch.packing.owners(), batch.packing.notes);
         let over = Over::Examples { owners: &owners, examples };

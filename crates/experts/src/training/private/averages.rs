@@ -1,4 +1,4 @@
-//! Averages over records that no one record moves by much: what scoring and routing need beside trained parameters.
+//! Averages over records that no single record moves far. Scoring and routing need them beside trained parameters.
 
 use cloister_params::block::BlockKind;
 use tch::{Kind, Tensor};
@@ -15,11 +15,11 @@ const EXPERTS_PER_TOKEN: usize = 2;
 /// How records are averaged.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Averaging {
-    /// What hidden states are projected with, a row for each of their coordinates.
+    /// What hidden states are projected with, `[width, coordinates]`, row by row.
     pub projection: Vec<Vec<f64>>,
     /// The L2 norm that a record's projected mean is clipped to.
     pub clip: f64,
-    /// Averages divide by no less than this.
+    /// Averages divide by at least this many records, which bounds how far one record moves them.
     pub minimum_records: usize,
 }
 
@@ -70,13 +70,18 @@ impl RecordAverages {
         if tokens.iter().any(|token| (token.hidden.len(), token.logits.len()) != (width, experts)) {
             return Err(settings_error("tokens of different lengths"));
         }
-        let rows = |values: Vec<f32>, width: usize| Tensor::from_slice(&values).view([-1, width as i64]);
-        let hidden = tokens.iter().flat_map(|token| token.hidden.iter().copied()).collect();
-        let logits = tokens.iter().flat_map(|token| token.logits.iter().copied()).collect();
-        let routing = LayerRouting::new(rows(hidden, width), &rows(logits, experts), EXPERTS_PER_TOKEN);
-        let owners =
-            records.iter().zip(0_i64..).flat_map(|(record, owner)| record.iter().map(move |_| owner));
-        let owners = Tensor::from_slice(&owners.collect::<Vec<i64>>());
+        let (mut hidden, mut logits, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        for (record, owner) in records.iter().zip(0_i64..) {
+            for token in record {
+                hidden.extend_from_slice(&token.hidden);
+                logits.extend_from_slice(&token.logits);
+                owners.push(owner);
+            }
+        }
+        let hidden = Tensor::from_slice(&hidden).view([-1, width as i64]);
+        let logits = Tensor::from_slice(&logits).view([-1, experts as i64]);
+        let routing = LayerRouting::new(hidden, &logits, EXPERTS_PER_TOKEN);
+        let owners = Tensor::from_slice(&owners);
         let mut layer = LayerAverages::new(averaging, experts);
         // Each record is one example, and all are one batch.
         let examples: Vec<[usize; 1]> = (0..records.len()).map(|record| [record]).collect();
@@ -132,10 +137,17 @@ impl<'a> LayerAverages<'a> {
         let rows: Vec<f64> = averaging.projection.concat();
         let inputs = averaging.projection.len() as i64;
         let projection = Tensor::from_slice(&rows).view([inputs, -1]).to_kind(Kind::Float);
-        let zeros = |width| Tensor::zeros([experts as i64, width], (Kind::Float, tch::Device::Cpu));
-        let (routing, regions, users) = (zeros(1).squeeze_dim(1), zeros(projection.size()[1]), zeros(1));
-        let sums = RecordSums::default();
-        Self { averaging, projection, records: 0.0, routing, regions, users, sums }
+        let (experts, coordinates) = (experts as i64, projection.size()[1]);
+        let on_host = (Kind::Float, tch::Device::Cpu);
+        Self {
+            averaging,
+            projection,
+            records: 0.0,
+            routing: Tensor::zeros([experts], on_host),
+            regions: Tensor::zeros([experts, coordinates], on_host),
+            users: Tensor::zeros([experts, 1], on_host),
+            sums: RecordSums::default(),
+        }
     }
 
     /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all tokens of its examples.
@@ -174,8 +186,11 @@ impl<'a> LayerAverages<'a> {
 
     fn regions(&self) -> Vec<Vec<f64>> {
         let means = &self.regions / self.users.clamp_min(self.averaging.minimum_records as f64);
-        let row = |mean: &Tensor| values(mean).into_iter().map(f64::from).collect();
-        means.unbind(0).iter().map(row).collect()
+        let mut regions = Vec::new();
+        for mean in means.unbind(0) {
+            regions.push(values(&mean).into_iter().map(f64::from).collect());
+        }
+        regions
     }
 }
 

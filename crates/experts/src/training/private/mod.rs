@@ -1,5 +1,5 @@
-//! DP-SGD (Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1): training that says little of any one
-//! record.
+//! DP-SGD (Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1): training that reveals little about
+//! any one record.
 //!
 //! A record is one example or several: windows of a note, or all notes of a patient (the module `records`). In each step every record is in
 //! the batch with the same probability, whatever the others do (Poisson sampling). Its gradient is the mean of its examples'
@@ -14,13 +14,13 @@
 //! with `noise_multiplier` on a sample of `sampling_probability`, `steps` times.
 //!
 //! # Leakage
-//! The trained parameters say what the charge says. Losses, the number of clipped gradients and the time that training takes
-//! are not covered, and stay with the member. The gradient of a record may differ in its last bits with the records
+//! The trained parameters leak at most what the accountant charges. Losses, the number of clipped gradients and the time
+//! that training takes are not covered, and stay with the member. The gradient of a record may differ in its last bits with the records
 //! beside it, as everywhere in batched arithmetic; the norm that gradients are clipped to leaves room for it.
 
 mod averages;
 mod noise;
-mod planted;
+mod planted_gradients;
 mod records;
 pub(crate) mod steps;
 mod tape;
@@ -34,7 +34,7 @@ use tch::{Kind, Tensor};
 pub(crate) use averages::LayerAverages;
 pub use averages::{Averaging, RecordAverages, RoutedToken};
 pub(crate) use noise::Grid;
-pub use planted::{PlantedGradients, ReleasedStep};
+pub use planted_gradients::{PlantedGradients, ReleasedStep};
 pub(crate) use records::{RecordBatch, RecordSums, batches as record_batches, by_record};
 pub(crate) use tape::{Recorder, Tape, WeightPart};
 
@@ -46,19 +46,19 @@ use crate::error::ExpertsError;
 pub struct PrivateTraining {
     /// The most that one record adds to a step's sum, as an L2 norm over all trained tensors together.
     pub clipping_norm: f64,
-    /// Standard deviation of the noise on each coordinate of a step's sum, over `clipping_norm`.
+    /// Standard deviation of the noise on each coordinate of a step's sum, in units of `clipping_norm`.
     pub noise_multiplier: f64,
-    /// Probability with which each record is in a step's batch.
+    /// Probability with which each record is in a step's batch, above 0 and at most 1.
     pub sampling_probability: f64,
-    /// Steps, however many records there are.
+    /// How many steps, at least 1, however many records there are.
     pub steps: usize,
 }
 
 impl PrivateTraining {
     pub(crate) fn check(&self) -> Result<(), ExpertsError> {
         let fail = |reason: &str| Err(ExpertsError::Settings(reason.to_owned()));
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        if !(positive(self.clipping_norm) && positive(self.noise_multiplier)) {
+        let positive = [self.clipping_norm, self.noise_multiplier];
+        if !positive.iter().all(|value| value.is_finite() && *value > 0.0) {
             return fail("clipping_norm and noise_multiplier must be positive numbers");
         }
         if !(self.sampling_probability > 0.0 && self.sampling_probability <= 1.0) {
@@ -79,10 +79,10 @@ impl PrivateTraining {
     }
 }
 
-/// What DP-SGD did. It tells of the records, and stays with the member.
+/// Counts over a private training. They are not covered by its noise, so they stay with the member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PrivateReport {
-    /// Steps.
+    /// Steps taken.
     pub steps: usize,
     /// Records drawn in all steps.
     pub drawn: usize,
@@ -92,9 +92,11 @@ pub struct PrivateReport {
     pub not_finite: usize,
 }
 
-/// A step's sum of clipped gradients, as its batches come.
+/// A step's sum of clipped gradients, to which one batch after another is added.
 pub(crate) struct ClippedSum {
+    /// The L2 norm that each record's gradient is clipped to ([`Grid::bound`]).
     bound: f64,
+    /// One sum for each parameter, of its shape.
     pub(crate) sums: Vec<Tensor>,
     /// How many gradients were clipped, and how many were not finite, `[2]` on the device.
     pub(crate) counts: Tensor,
@@ -115,11 +117,14 @@ impl ClippedSum {
             let norms: Vec<Tensor> =
                 flat.iter().map(|gradient| gradient.norm_scalaropt_dim(2.0, [1i64], false)).collect();
             let norms = Tensor::stack(&norms, 0).norm_scalaropt_dim(2.0, [0i64], false);
+            // One norm over all parameters: clipped one by one, a record could add more than the bound. It is finite only if
+            // every coordinate is.
             let finite = norms.isfinite();
             let nothing = norms.zeros_like().unsqueeze(1);
             let factors = (norms.clamp_min(self.bound).reciprocal() * self.bound).unsqueeze(0);
             let factors = factors.where_self(&finite.unsqueeze(0), &nothing.tr());
             for (sum, gradient) in self.sums.iter_mut().zip(&flat) {
+                // A factor of 0 is not enough: 0 · ∞ is not a number.
                 let gradient = gradient.where_self(&finite.unsqueeze(1), &nothing);
                 *sum += factors.matmul(&gradient).view(sum.size().as_slice());
             }

@@ -24,8 +24,9 @@ const FLOAT_MARGIN: f64 = 1.0 / 1024.0;
 /// The grid of one training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
+    /// Distance of two neighbouring points of the grid.
     step: f64,
-    /// The L2 norm that each example's gradient is clipped to.
+    /// The L2 norm that each record's gradient is clipped to, a little below the plan's clipping norm (`PRIV-10`).
     pub(crate) bound: f64,
 }
 
@@ -37,6 +38,7 @@ impl Grid {
     pub(crate) fn new(private: &PrivateTraining, coordinates: usize) -> Result<Self, ExpertsError> {
         let PrivateTraining { clipping_norm, noise_multiplier, .. } = *private;
         let step = noise_multiplier * clipping_norm / f64::from(MAX_SIGMA);
+        // Rounding moves each coordinate by at most half a step, so two sums apart by at most a step each: √coordinates steps.
         let bound = clipping_norm * (1.0 - FLOAT_MARGIN) - step * (coordinates as f64).sqrt();
         if bound < clipping_norm / 2.0 {
             let reason = format!(

@@ -5,7 +5,7 @@
 //! 3. Noise is added once to the sum of a step.
 //! 4. The noised sum is divided by a public number, not by how many records were drawn.
 //!
-//! A [`RecordLearner`] brings the gradient of each example, and sees neither draws nor noise.
+//! A [`RecordLearner`] computes the gradient of each example. It sees neither the randomness nor the noise.
 
 use rand_core::CryptoRng;
 use tch::{Kind, Tensor};
@@ -14,7 +14,7 @@ use super::{ClippedSum, Grid, PrivateReport, PrivateTraining, RecordSums, record
 use crate::error::ExpertsError;
 use crate::training::descent::{GradientSource, StepGradients};
 
-/// A model that can say the gradient of each example apart from those beside it.
+/// A model that computes the gradient of each example of a batch by itself.
 pub(crate) trait RecordLearner {
     /// The examples of each record.
     fn records(&self) -> &[Vec<usize>];
@@ -86,13 +86,17 @@ impl<'a, L: RecordLearner, R: CryptoRng> PrivateSteps<'a, L, R> {
 
     /// What the steps did so far.
     pub(crate) fn report(&self) -> PrivateReport {
-        let count = |index| self.counts.as_ref().map_or(0, |counts| counts.int64_value(&[index]) as usize);
         PrivateReport {
             steps: self.drawn_in_steps.len(),
             drawn: self.drawn_in_steps.iter().sum(),
-            clipped: count(0),
-            not_finite: count(1),
+            clipped: self.count(0),
+            not_finite: self.count(1),
         }
+    }
+
+    /// One of the two counts, read from the device; 0 before the first step.
+    fn count(&self, index: i64) -> usize {
+        self.counts.as_ref().map_or(0, |counts| counts.int64_value(&[index]) as usize)
     }
 }
 

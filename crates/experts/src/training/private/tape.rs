@@ -17,11 +17,15 @@ pub(crate) enum WeightPart {
     Whole,
     /// One expert's part of a stack.
     Expert(usize),
-    /// Each expert's part, with rows sorted by expert; how many rows each has, `[experts]`.
+    /// Each expert's part, with rows sorted by expert. The tensor has the number of rows of each, `[experts]`.
     Sorted(Tensor),
-    /// Each expert's part, with inputs `[rows, experts · in]` that are 0 but in the columns of the row's expert; the
-    /// expert of each row, `[rows]`.
-    Chosen { experts: i64, of_rows: Tensor },
+    /// Each expert's part, with inputs `[rows, experts · in]` that are 0 outside the columns of the row's expert.
+    Chosen {
+        /// How many experts there are.
+        experts: i64,
+        /// The expert of each row, `[rows]`.
+        of_rows: Tensor,
+    },
 }
 
 /// A product with a trained weight.
@@ -60,6 +64,7 @@ impl Tape {
         parameters: &[(String, Tensor)],
     ) -> Vec<Tensor> {
         let mut products = std::mem::take(&mut *self.products());
+        // Products with frozen weights are on the tape too; nobody asks for their gradients.
         products.retain(|product| parameters.iter().any(|(name, _)| *name == product.parameter));
         let outputs: Vec<&Tensor> = products.iter().map(|product| &product.output).collect();
         let by_output = Tensor::run_backward(&[loss], &outputs, false, false);
@@ -69,10 +74,11 @@ impl Tape {
                 let parts = product.parts(&gradient, examples);
                 found.entry(product.parameter).or_default().extend(parts);
             }
-            let assembled = |(name, parameter): &(String, Tensor)| {
-                assemble(parameter, examples, found.remove(name).unwrap_or_default())
-            };
-            parameters.iter().map(assembled).collect()
+            let mut gradients = Vec::with_capacity(parameters.len());
+            for (name, parameter) in parameters {
+                gradients.push(assemble(parameter, examples, found.remove(name).unwrap_or_default()));
+            }
+            gradients
         })
     }
 }
@@ -99,9 +105,10 @@ impl Product {
                 let order = of_rows.argsort_stable(true, 0, false);
                 let sorted = rows.map(|rows| rows.index_select(0, &order));
                 let width = self.input.size()[1] / *experts;
-                let columns = |expert, input: &Tensor| input.narrow(1, expert as i64 * width, width);
                 let counts = of_rows.bincount(None::<&Tensor>, *experts);
-                of_sorted(&sorted.each_ref(), &counts, examples, columns)
+                of_sorted(&sorted.each_ref(), &counts, examples, |expert, input| {
+                    input.narrow(1, expert as i64 * width, width)
+                })
             }
         }
     }
@@ -117,19 +124,20 @@ fn of_sorted(
 ) -> Vec<(Option<usize>, Tensor)> {
     let counts: Vec<i64> = Vec::try_from(counts).expect("counts are a vector of integers");
     let [owners, gradient, input] = rows.map(|rows| rows.split_with_sizes(&counts, 0));
-    let of_expert = |expert| {
+    let mut parts = Vec::with_capacity(counts.len());
+    for expert in 0..counts.len() {
         let input = of_input(expert, &input[expert]);
-        (Some(expert), of_each(&owners[expert], &gradient[expert], &input, examples))
-    };
-    (0..counts.len()).map(of_expert).collect()
+        parts.push((Some(expert), of_each(&owners[expert], &gradient[expert], &input, examples)));
+    }
+    parts
 }
 
 fn on_gpu(tensor: &Tensor) -> bool {
     matches!(tensor.device(), Device::Cuda(_))
 }
 
-/// `[examples, out, in]`. The narrower side is laid out once for each example, 0 in the rows of others: one product
-/// of a few more columns instead of one for each example.
+/// The gradient of each example, `[examples, out, in]`. The narrower side is laid out once for each example, with 0 in the
+/// rows of others: one product with more columns instead of one product for each example.
 fn of_each(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) -> Tensor {
     let (gradient, input) = (gradient.to_kind(Kind::Float), input.to_kind(Kind::Float));
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
@@ -142,7 +150,7 @@ fn of_each(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) ->
     }
 }
 
-/// Rows `[rows, width]` as `[rows, examples · width]`, 0 but in the columns of each row's example.
+/// Rows `[rows, width]` as `[rows, examples · width]`, with 0 outside the columns of each row's example.
 fn laid_out(rows: &Tensor, owners: &Tensor, examples: i64) -> Tensor {
     let is_owner = owners.one_hot(examples).to_kind(rows.kind()).unsqueeze(2);
     (is_owner * rows.unsqueeze(1)).view([-1, examples * rows.size()[1]])
@@ -154,16 +162,18 @@ fn of_grouped([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, example
     let ends = counts.cumsum(0, Kind::Int);
     let input = input.to_kind(gradient.kind());
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
-    let product = |one: &Tensor, other: &Tensor| {
-        one.tr().internal_grouped_mm(other, Some(&ends), None, None).to_kind(Kind::Float)
-    };
     if outputs <= inputs {
-        let product = product(&laid_out(gradient, owners, examples), &input);
+        let product = grouped_product(&laid_out(gradient, owners, examples), &input, &ends);
         product.view([-1, examples, outputs, inputs]).transpose(0, 1)
     } else {
-        let product = product(gradient, &laid_out(&input, owners, examples));
+        let product = grouped_product(gradient, &laid_out(&input, owners, examples), &ends);
         product.view([-1, outputs, examples, inputs]).permute([2, 0, 1, 3])
     }
+}
+
+/// For each group of rows that ends at one of `ends`, the product `oneᵀ · other`, `[groups, width of one, width of other]`.
+fn grouped_product(one: &Tensor, other: &Tensor, ends: &Tensor) -> Tensor {
+    one.tr().internal_grouped_mm(other, Some(ends), None, None).to_kind(Kind::Float)
 }
 
 /// The gradients of each example by all experts' parts, `[examples, experts, out, in]`, from those by their parts side by side,
@@ -173,7 +183,8 @@ fn of_columns(side_by_side: &Tensor, experts: i64) -> Tensor {
     side_by_side.view([examples, outputs, experts, -1]).transpose(1, 2)
 }
 
-/// The gradients by a whole parameter from those of its parts: of its experts, or of all of it.
+/// The gradients by a whole parameter, `[examples, …]`, from those by its parts. A weight that is used several times has
+/// the sum of its gradients.
 fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor)>) -> Tensor {
     let shape = [&[examples], parameter.size().as_slice()].concat();
     let whole = Tensor::zeros(shape.as_slice(), (Kind::Float, parameter.device()));
@@ -189,8 +200,8 @@ fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor
 pub(crate) struct Recorder(Option<(Tape, String)>);
 
 impl Recorder {
-    /// Writes `output = input · weightᵀ` to the tape, for the weight `part` of the module. Its place, and which example
-    /// each row is of, are asked for only where there is a tape.
+    /// Writes `output = input · weightᵀ` to the tape, for the weight `part` of the module. `rows` gives the part of the
+    /// weight and the example of each row; it is called only if there is a tape, so that plain training does not pay for it.
     pub(crate) fn record(
         &self,
         part: &str,
@@ -199,6 +210,7 @@ impl Recorder {
     ) {
         let Some((tape, module)) = &self.0 else { return };
         let (place, owners) = rows();
+        // Gradients are asked for by the output, so it keeps its graph; the input is a plain value.
         let (input, output) = (product.0.detach(), product.1.shallow_clone());
         let parameter = format!("{module}.{part}");
         tape.products().push(Product { parameter, place, input, output, owners });

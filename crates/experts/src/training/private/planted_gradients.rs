@@ -1,5 +1,5 @@
-//! Steps of DP-SGD over gradients that are given, for audits: draws, clipping, noise and divisor are those of every private
-//! training (the module `steps`), and what is known of each gradient can be compared with what is released.
+//! Steps of DP-SGD over gradients that are given, for audits. Draws, clipping, noise and divisor are those of every private
+//! training (the module `steps`), so an audit can compare the gradients that it planted with what is released.
 
 use rand_core::CryptoRng;
 use tch::{Kind, Tensor};
@@ -22,7 +22,7 @@ pub struct PlantedGradients {
 /// What a step with planted gradients yields.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReleasedStep {
-    /// The examples that were drawn: known to nobody but the audit.
+    /// The examples that were drawn. Only an audit may see them; nobody else does.
     pub drawn: Vec<usize>,
     /// The noised sum over the divisor, all parameters one after another: what the optimizer takes its step by.
     pub gradient: Vec<f32>,
@@ -43,11 +43,12 @@ impl PlantedGradients {
         }
         let all = Tensor::from_slice(&gradients.concat()).view([gradients.len() as i64, whole as i64]);
         let widths: Vec<i64> = lengths.iter().map(|&length| length as i64).collect();
-        let zeros = |(index, &length): (usize, &i64)| {
-            (index.to_string(), Tensor::zeros([length], (Kind::Float, tch::Device::Cpu)))
-        };
+        let mut parameters = Vec::with_capacity(widths.len());
+        for (index, width) in widths.iter().enumerate() {
+            parameters.push((index.to_string(), Tensor::zeros([*width], (Kind::Float, tch::Device::Cpu))));
+        }
         Ok(Self {
-            parameters: widths.iter().enumerate().map(zeros).collect(),
+            parameters,
             gradients: all.split_with_sizes(&widths, 1),
             records: (0..gradients.len()).map(|example| vec![example]).collect(),
         })
