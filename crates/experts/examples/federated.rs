@@ -1,8 +1,8 @@
 //! Federated averaging in the clear, against members that train alone: shows that the model learns.
 //!
-//! `cargo run --release -p cloister-experts --example federated -- [--notes FILE] [--key value …]`, with the weights
-//! of MiniLM in the folder that `CLOISTER_MINILM` names. Keys: `members`, `rounds`, `epochs`, `rate`, `alpha` (of
-//! the Dirichlet distribution), `seed`, `tokens`, `count` (synthetic notes a member), `threads`.
+//! `cargo run --release -p cloister-experts --example federated -- [--notes FILE] [--key value …]`, with the
+//! weights of MiniLM in the folder that `CLOISTER_MINILM` names. Keys: `members`, `rounds`, `epochs`, `rate`,
+//! `alpha` (of the Dirichlet distribution), `seed`, `tokens`, `count` (synthetic notes a member), `threads`.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -2,9 +2,9 @@
 //!
 //!     private_speed (MODEL | minilm FOLDER) STEPS BATCH LENGTH RUNS
 //!
-//! Trains with and without privacy in turns, RUNS times each, on texts of LENGTH tokens: STEPS steps of BATCH texts, or of
-//! BATCH texts in expectation. Prints one JSON object: for both the medians of texts per second of the processor's time,
-//! and `ratio`, how many times as long a text takes with privacy.
+//! Trains with and without privacy in turns, RUNS times each, on texts of LENGTH tokens: STEPS steps of BATCH
+//! texts, or of BATCH texts in expectation. Prints one JSON object: for both the medians of texts per second
+//! of the processor's time, and `ratio`, how many times as long a text takes with privacy.
 
 // This program does IO: the arguments enter here.
 #![allow(clippy::disallowed_methods)]

@@ -1,10 +1,11 @@
-//! What the routing regulariser and the statistics for scoring cost: `cargo xtask bench train --regulariser` runs this.
+//! What the routing regulariser and the statistics for scoring cost: `cargo xtask bench train --regulariser`
+//! runs this.
 //!
 //!     routing_speed MODEL STEPS BATCH LENGTH RUNS
 //!
-//! Trains without both, with the regulariser, and with both, in turns, RUNS times each: STEPS steps of BATCH texts of LENGTH
-//! tokens. Prints one JSON object: the median of the seconds of the processor's time that the first takes, and how many times
-//! as long the others take, as medians of the ratios of each turn.
+//! Trains without both, with the regulariser, and with both, in turns, RUNS times each: STEPS steps of BATCH
+//! texts of LENGTH tokens. Prints one JSON object: the median of the seconds of the processor's time that the
+//! first takes, and how many times as long the others take, as medians of the ratios of each turn.
 
 // This program does IO: the arguments enter here.
 #![allow(clippy::disallowed_methods)]

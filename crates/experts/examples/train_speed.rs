@@ -2,8 +2,8 @@
 //!
 //!     train_speed MODEL STEPS BATCH LENGTH (float32|bfloat16) DEVICE
 //!
-//! Prints one JSON object: tokens per second, and per second of the processor's time, over STEPS steps after two that
-//! are not counted, and the loss before any. Wait for what the device still does is counted.
+//! Prints one JSON object: tokens per second, and per second of the processor's time, over STEPS steps after
+//! two that are not counted, and the loss before any. Wait for what the device still does is counted.
 
 // This program does IO: the clock and the arguments enter here.
 #![allow(clippy::disallowed_methods)]

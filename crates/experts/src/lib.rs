@@ -2,38 +2,41 @@
 //!
 //! The crate has two halves, and what they share:
 //!
-//! - [`classifier`] is the built-in model: all-MiniLM-L6-v2 upcycled into a Mixture-of-Experts classifier of notes. Its
-//!   lower layers are frozen and run once a note ([`Encoder`]). In the upper layers the feed-forward network is copied
-//!   into experts behind a router; each expert learns a low-rank adapter, and a linear head reads the mean-pooled last
-//!   hidden state ([`Trainer`]).
-//! - [`families`] has published Mixture-of-Experts models (OLMoE, Mixtral, Qwen, DeepSeek, Switch) as Hugging Face
-//!   stores them, their adapters in PEFT's layouts, and their fine-tuning.
-//! - [`training`] is what both train with: one loop, the optimizer, the routing regulariser, the statistics that scoring
-//!   needs, and DP-SGD ([`training::private`]).
-//! - [`files`] reads a hospital's rows: CSV, JSON Lines, Parquet, compressed or not. [`texts`] says how they become
-//!   tokens.
+//! - [`classifier`] is the built-in model: all-MiniLM-L6-v2 upcycled into a Mixture-of-Experts classifier of
+//!   notes. Its lower layers are frozen and run once a note ([`Encoder`]). In the upper layers the
+//!   feed-forward network is copied into experts behind a router; each expert learns a low-rank adapter, and
+//!   a linear head reads the mean-pooled last hidden state ([`Trainer`]).
+//! - [`families`] has published Mixture-of-Experts models (OLMoE, Mixtral, Qwen, DeepSeek, Switch) as Hugging
+//!   Face stores them, their adapters in PEFT's layouts, and their fine-tuning.
+//! - [`training`] is what both train with: one loop, the optimizer, the routing regulariser, the statistics
+//!   that scoring needs, and DP-SGD ([`training::private`]).
+//! - [`files`] reads a hospital's rows: CSV, JSON Lines, Parquet, compressed or not. [`texts`] says how they
+//!   become tokens.
 //!
-//! On top of both halves, [`task`] is what members agree on, [`exchange`] what a training program of a hospital's own
-//! gets and gives back, and [`survey`] counts what files hold before anybody trains on them. [`synthetic`] and
-//! [`partition`] make and distribute notes for simulations.
+//! On top of both halves, [`task`] is what members agree on, [`exchange`] what a training program of a
+//! hospital's own gets and gives back, and [`survey`] counts what files hold before anybody trains on them.
+//! [`synthetic`] and [`partition`] make and distribute notes for simulations.
 //!
 //! # What it is not
 //! Nothing here knows of keys or of other members. What is trained goes to the rest of Cloister only as flat
-//! vectors, block by block ([`BlockVectors`]), with the statistics beside them ([`LocalResult`]); `cloister_gate` turns
-//! these into a contribution, and decides what of them may leave. The crate measures no ε: [`training::private`] runs
-//! DP-SGD, and `cloister_privacy` counts what it costs.
+//! vectors, block by block ([`BlockVectors`]), with the statistics beside them ([`LocalResult`]);
+//! `cloister_gate` turns these into a contribution, and decides what of them may leave. The crate measures no
+//! ε: [`training::private`] runs DP-SGD, and `cloister_privacy` counts what it costs.
 //!
 //! # Trust
-//! - Whoever made a model's folder, an adapter or a checkpoint is trusted with numbers only. Names and shapes of tensors
-//!   are checked against what the configuration says. A pickle is read without running the program that it is. A chat
-//!   template is rendered by an interpreter that reaches no file and no network. Nobody checks that a model is good.
-//! - The hospital's own rows may be malformed. An error names the file and the row, and never shows the text of a note.
-//! - A training result tells of the notes that it was trained on, so a [`LocalResult`] is never printed. Only what a
-//!   round's plan names may leave the hospital.
+//! - Whoever made a model's folder, an adapter or a checkpoint is trusted with numbers only. Names and shapes
+//!   of tensors are checked against what the configuration says. A pickle is read without running the program
+//!   that it is. A chat template is rendered by an interpreter that reaches no file and no network. Nobody
+//!   checks that a model is good.
+//! - The hospital's own rows may be malformed. An error names the file and the row, and never shows the text
+//!   of a note.
+//! - A training result tells of the notes that it was trained on, so a [`LocalResult`] is never printed. Only
+//!   what a round's plan names may leave the hospital.
 //! - libtorch is trusted: it computes everything.
 //!
 //! # Example
-//! A tiny Mixtral learns three texts for six steps, and its adapter is written as PEFT reads it, and read again:
+//! A tiny Mixtral learns three texts for six steps, and its adapter is written as PEFT reads it, and read
+//! again:
 //!
 //! ```
 //! use std::path::Path;

@@ -11,10 +11,12 @@ use crate::error::ExpertsError;
 /// Initial router weights are uniform in (−bound, bound).
 const ROUTER_BOUND: f32 = 0.02;
 
-/// The block table of a model: experts layer by layer, then routers, the shared head, and routing distributions.
+/// The block table of a model: experts layer by layer, then routers, the shared head, and routing
+/// distributions.
 ///
-/// Lengths: an expert has its two trained adapter halves, `rank · (1536 + 384)`; a router `experts · 384 + 1`, the
-/// last coordinate being the consistency weight; shared has `classes · 384 + classes`; routing has `experts`.
+/// Lengths: an expert has its two trained adapter halves, `rank · (1536 + 384)`; a router `experts · 384 +
+/// 1`, the last coordinate being the consistency weight; shared has `classes · 384 + classes`; routing has
+/// `experts`.
 pub fn block_table(config: &ModelConfig) -> Vec<BlockShape> {
     block_kinds(config)
         .enumerate()

@@ -2,10 +2,10 @@
 //!
 //! Names, with MiniLM's own layer numbers: `layers.4.experts.3.up.lora_A` `[rank, 384]`, `….up.lora_B`
 //! `[1536, rank]`, `….down.lora_A` `[rank, 1536]`, `….down.lora_B` `[384, rank]`, `layers.4.router.weight`
-//! `[experts, 384]`, `layers.4.router.distribution` `[experts]` (the published routing distribution, 0 where there
-//! is none), `head.weight` `[classes, 384]` and `head.bias` `[classes]`, all f32. An expert's weight is
-//! `W + (alpha / rank) · lora_B · lora_A`. The metadata has one entry, `cloister`: a JSON object with the base
-//! model's name and the model's configuration.
+//! `[experts, 384]`, `layers.4.router.distribution` `[experts]` (the published routing distribution, 0 where
+//! there is none), `head.weight` `[classes, 384]` and `head.bias` `[classes]`, all f32. An expert's weight is
+//! `W + (alpha / rank) · lora_B · lora_A`. The metadata has one entry, `cloister`: a JSON object with the
+//! base model's name and the model's configuration.
 
 // The safetensors library takes its metadata as a `HashMap`; ours has one entry, which has no order.
 #![allow(clippy::disallowed_types)]
@@ -65,11 +65,12 @@ impl CheckpointTensor {
     }
 }
 
-/// Writes a model. The reserved coordinates of the routers are left out: they carry a weight of a round, and no model.
+/// Writes a model. The reserved coordinates of the routers are left out: they carry a weight of a round, and
+/// no model.
 ///
 /// # Errors
-/// [`ExpertsError::Config`], the errors of [`BlockVectors::new`] when the blocks are another configuration's, or
-/// [`ExpertsError::File`].
+/// [`ExpertsError::Config`], the errors of [`BlockVectors::new`] when the blocks are another configuration's,
+/// or [`ExpertsError::File`].
 pub fn write_checkpoint(
     path: &Path,
     config: &ModelConfig,
@@ -96,16 +97,16 @@ fn file_bytes(config: &ModelConfig, tensors: &[CheckpointTensor]) -> Result<Vec<
     safetensors::serialize(views, Some(metadata(config)))
 }
 
-/// The file's metadata. It has one entry only: several would be written in random order, and equal models would differ
-/// in their bytes.
+/// The file's metadata. It has one entry only: several would be written in random order, and equal models
+/// would differ in their bytes.
 fn metadata(config: &ModelConfig) -> HashMap<String, String> {
     let metadata = Metadata { base_model: BASE_MODEL.to_owned(), config: config.clone() };
     let json = serde_json::to_string(&metadata).expect("a configuration is plain data");
     HashMap::from([(METADATA.to_owned(), json)])
 }
 
-/// The tensors of one block. Those of an expert include the frozen halves of its adapters, which the block does not
-/// have: whoever reads the file needs no seed.
+/// The tensors of one block. Those of an expert include the frozen halves of its adapters, which the block
+/// does not have: whoever reads the file needs no seed.
 pub(crate) fn block_tensors(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<CheckpointTensor> {
     match kind {
         BlockKind::Expert { layer, expert } => expert_tensors(config, layer, expert, values),
@@ -161,8 +162,8 @@ fn expert_name(config: &ModelConfig, layer: u16, expert: u16) -> String {
 /// Reads a model that [`write_checkpoint`] wrote. The reserved coordinates of the routers are 0.
 ///
 /// # Errors
-/// [`ExpertsError::File`]; [`ExpertsError::Content`] if the file is no such model, or if its frozen halves are not
-/// those of its seed; [`ExpertsError::Config`] or [`ExpertsError::NotFinite`] for what it holds.
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] if the file is no such model, or if its frozen halves
+/// are not those of its seed; [`ExpertsError::Config`] or [`ExpertsError::NotFinite`] for what it holds.
 pub fn read_checkpoint(path: &Path) -> Result<(ModelConfig, BlockVectors), ExpertsError> {
     let bytes = read_file(path)?;
     let broken = |error: SafeTensorError| unusable(path, error.to_string());
@@ -188,7 +189,8 @@ fn read_config(metadata: Option<&HashMap<String, String>>) -> Result<ModelConfig
     Ok(metadata.config)
 }
 
-/// Reads one block by comparing with what writing a block of zeros would yield: names, shapes and frozen halves.
+/// Reads one block by comparing with what writing a block of zeros would yield: names, shapes and frozen
+/// halves.
 fn read_block(config: &ModelConfig, shape: &BlockShape, file: &SafeTensors<'_>) -> Result<Vec<f32>, String> {
     let length = shape.length as usize;
     let mut block = Vec::with_capacity(length);

@@ -12,7 +12,8 @@ use crate::texts::Windows;
 
 /// Values of one note's embedding: the word embeddings' mean, then that of each layer's output.
 pub const EMBEDDING_WIDTH: usize = (LAYERS + 1) * HIDDEN;
-/// Windows that pass through the layers together; they are sorted by length, so that little of a batch is padding.
+/// Windows that pass through the layers together; they are sorted by length, so that little of a batch is
+/// padding.
 const BATCH: usize = 32;
 
 /// A part of a note that passes through the layers by itself.
@@ -22,9 +23,9 @@ struct Window {
 }
 
 impl Encoder {
-    /// The embedding of each note, [`EMBEDDING_WIDTH`] values each, in the order of the notes: means over all tokens of
-    /// its first `windows` windows of the configured length. `done` is told how many windows are ready, of how
-    /// many. Embeddings hold as much about patients as the notes do.
+    /// The embedding of each note, [`EMBEDDING_WIDTH`] values each, in the order of the notes: means over all
+    /// tokens of its first `windows` windows of the configured length. `done` is told how many windows are
+    /// ready, of how many. Embeddings hold as much about patients as the notes do.
     ///
     /// # Errors
     /// [`ExpertsError::Tokenizer`].
@@ -87,8 +88,8 @@ impl Encoder {
     }
 }
 
-/// The sum over rows of the outer product of each row with itself, `[width, width]` row by row, for the rows of
-/// `width` values each that `rows` holds.
+/// The sum over rows of the outer product of each row with itself, `[width, width]` row by row, for the rows
+/// of `width` values each that `rows` holds.
 ///
 /// # Panics
 /// Where `rows` holds no whole number of rows.

@@ -29,8 +29,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Reads `model.safetensors`, `config.json` and `tokenizer.json` from the folder `minilm`; everything that is made of
-    /// the encoder computes on `device`.
+    /// Reads `model.safetensors`, `config.json` and `tokenizer.json` from the folder `minilm`; everything
+    /// that is made of the encoder computes on `device`.
     ///
     /// libtorch uses `threads` threads from now on, in the whole process.
     ///
@@ -48,8 +48,8 @@ impl Encoder {
         Ok(Self { config, tokenizer, minilm: MiniLm::read(minilm, device)?, device })
     }
 
-    /// The same encoder with its products in this precision, as are those of trainers that are made from it. What is
-    /// trained stays in 32-bit floats.
+    /// The same encoder with its products in this precision, as are those of trainers that are made from it.
+    /// What is trained stays in 32-bit floats.
     pub fn in_precision(self, precision: Precision) -> Self {
         Self { minilm: self.minilm.in_precision(precision.kind()), ..self }
     }
@@ -68,7 +68,8 @@ impl Encoder {
         &self.minilm
     }
 
-    /// Runs the notes through the frozen layers, up to the router of the first MoE layer; of each note one window.
+    /// Runs the notes through the frozen layers, up to the router of the first MoE layer; of each note one
+    /// window.
     ///
     /// # Errors
     /// [`ExpertsError::NoNotes`], [`ExpertsError::UnknownLabel`] or [`ExpertsError::Tokenizer`].
@@ -88,8 +89,8 @@ impl Encoder {
         encoded.map_err(|reason| ExpertsError::Tokenizer { note: index + 1, reason })
     }
 
-    /// As [`features`](Self::features), of the notes of a file: every `parts`-th, from number `part` on, counted from 0.
-    /// A few notes are in memory at a time. `progress` is told how much of the file is read.
+    /// As [`features`](Self::features), of the notes of a file: every `parts`-th, from number `part` on,
+    /// counted from 0. A few notes are in memory at a time. `progress` is told how much of the file is read.
     ///
     /// # Errors
     /// [`ExpertsError::Notes`], naming file and row of a note that cannot be used.
@@ -112,7 +113,8 @@ impl Encoder {
                 };
                 progress(reader.so_far());
                 index += 1;
-                // Notes of other parts are checked too: a fault is found now, and not when they are evaluated at the end.
+                // Notes of other parts are checked too: a fault is found now, and not when they are evaluated
+                // at the end.
                 let label = self.config.known_class(&note.label);
                 let encoded = label.and_then(|label| self.encode(&note, label, windows, reader.record()));
                 let encoded = encoded.map_err(|reason| ExpertsError::Notes(reader.fault(reason)));
@@ -168,8 +170,8 @@ impl Encoder {
         Ok(Features::new(Tensor::cat(&hidden, 0), lengths, labels, truncated)?.with_records(records))
     }
 
-    /// All token numbers of a note, with the special tokens. The tokenizer's error is not passed on: it may quote the
-    /// note.
+    /// All token numbers of a note, with the special tokens. The tokenizer's error is not passed on: it may
+    /// quote the note.
     fn whole(&self, note: &Note) -> Result<Vec<i64>, String> {
         let encoding = quietly(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
         let encoding = encoding.ok_or_else(|| "the tokenizer refuses its text".to_owned())?;
@@ -180,8 +182,8 @@ impl Encoder {
         }
     }
 
-    /// A note's tokens in windows of the configured length, each between the two special tokens, and whether there
-    /// would have been more of them.
+    /// A note's tokens in windows of the configured length, each between the two special tokens, and whether
+    /// there would have been more of them.
     pub(crate) fn windows(&self, note: &Note, windows: Windows) -> Result<(Vec<Vec<i64>>, bool), String> {
         let tokens = self.whole(note)?;
         let [first, content @ .., last] = tokens.as_slice() else {
@@ -200,8 +202,8 @@ impl Encoder {
         }
     }
 
-    /// What enters the router of the first MoE layer, `[tokens, 384]`, window after window. That layer's attention is
-    /// frozen, so it runs here too, once a note and not once a step.
+    /// What enters the router of the first MoE layer, `[tokens, 384]`, window after window. That layer's
+    /// attention is frozen, so it runs here too, once a note and not once a step.
     fn hidden(&self, batch: &[&[i64]]) -> Tensor {
         let lengths: Vec<i64> = batch.iter().map(|tokens| tokens.len() as i64).collect();
         let packing = Packing::new(&lengths).to_device(self.device);

@@ -45,9 +45,9 @@ impl Features {
         Ok(Self { hidden, lengths, starts, labels, records, offsets: None, truncated })
     }
 
-    /// Adds fixed values to each note's logits, in training and evaluation: the logits of another model that this one
-    /// is to improve on, or log priors of the classes (balanced softmax). `offsets` has a row of `classes` values a
-    /// note.
+    /// Adds fixed values to each note's logits, in training and evaluation: the logits of another model that
+    /// this one is to improve on, or log priors of the classes (balanced softmax). `offsets` has a row of
+    /// `classes` values a note.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`] when there are not as many rows as notes, or a value is not finite.
@@ -76,7 +76,8 @@ impl Features {
         Ok(self)
     }
 
-    /// The same, with the number of each note's record: notes with the same number are one record for privacy.
+    /// The same, with the number of each note's record: notes with the same number are one record for
+    /// privacy.
     pub(crate) fn with_records(self, records: Vec<usize>) -> Self {
         Self { records, ..self }
     }

@@ -18,7 +18,8 @@ use crate::packing::Packing;
 const NORM_EPSILON: f64 = 1e-12;
 const H: i64 = HIDDEN as i64;
 
-/// Rows `[tokens, …]`, on a processor with rows of zeros at the end up to a multiple of [`FILLED_ROWS`], which says why.
+/// Rows `[tokens, …]`, on a processor with rows of zeros at the end up to a multiple of [`FILLED_ROWS`],
+/// which says why.
 pub(crate) fn filled(rows: Tensor) -> Tensor {
     let missing = rows.size()[0].wrapping_neg().rem_euclid(FILLED_ROWS);
     if rows.device() != Device::Cpu || missing == 0 {
@@ -80,8 +81,8 @@ pub(crate) struct BertAttention {
 }
 
 impl BertAttention {
-    /// Maps packed hidden states `[tokens, 384]` to packed hidden states. Scores are in 32-bit floats: a processor is slower
-    /// at them in bfloat16.
+    /// Maps packed hidden states `[tokens, 384]` to packed hidden states. Scores are in 32-bit floats: a
+    /// processor is slower at them in bfloat16.
     pub(crate) fn forward(&self, hidden: &Tensor, packing: &Packing) -> Tensor {
         let (windows, longest, heads) = (packing.windows, packing.longest, HEADS as i64);
         let parts = packing
@@ -238,7 +239,8 @@ impl MiniLm {
         Ok(Self { embeddings, layers })
     }
 
-    /// The same with the products of its layers in this precision; everything between them stays in 32-bit floats.
+    /// The same with the products of its layers in this precision; everything between them stays in 32-bit
+    /// floats.
     pub(crate) fn in_precision(self, kind: Kind) -> Self {
         let layers = self.layers.iter().map(|layer| layer.to_kind(kind)).collect();
         Self { layers, ..self }

@@ -42,7 +42,8 @@ impl Parameters {
         }
     }
 
-    /// The same tensors, whose products are written to the tape under the names that [`named`](Self::named) gives them.
+    /// The same tensors, whose products are written to the tape under the names that [`named`](Self::named)
+    /// gives them.
     pub(crate) fn recorded(&self, tape: &Tape) -> Self {
         let mut layers = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
@@ -85,7 +86,8 @@ impl Parameters {
             .collect()
     }
 
-    /// Writes the head's two products to the tape, if there is one. `pooled` is `[notes, 384]`, `logits` `[notes, classes]`.
+    /// Writes the head's two products to the tape, if there is one. `pooled` is `[notes, 384]`, `logits`
+    /// `[notes, classes]`.
     fn record_head(&self, pooled: &Tensor, logits: &Tensor) {
         // Row by row, note by note.
         let rows = || (WeightPart::Whole, Tensor::arange(pooled.size()[0], (Kind::Int64, logits.device())));
@@ -188,7 +190,8 @@ impl UpcycledModel {
         Output { logits, routings }
     }
 
-    /// The output of the experts of the layer that was routed last, averaged over each note's tokens, `[notes, 384]`.
+    /// The output of the experts of the layer that was routed last, averaged over each note's tokens,
+    /// `[notes, 384]`.
     pub(crate) fn pooled(
         &self,
         routings: &[LayerRouting],
@@ -198,8 +201,8 @@ impl UpcycledModel {
         batch.packing.mean(&self.experts(routings, parameters, &batch.packing))
     }
 
-    /// Runs a batch up to the router of the last layer, and returns how each layer routed the tokens. Statistics need no
-    /// more, so the last experts run only in [`pooled`](Self::pooled).
+    /// Runs a batch up to the router of the last layer, and returns how each layer routed the tokens.
+    /// Statistics need no more, so the last experts run only in [`pooled`](Self::pooled).
     pub(crate) fn route(&self, batch: &NoteBatch, parameters: &Parameters) -> Vec<LayerRouting> {
         let mut routings = Vec::with_capacity(self.layers.len());
         for (layer, trained) in self.layers.iter().zip(&parameters.layers) {

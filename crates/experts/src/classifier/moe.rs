@@ -1,16 +1,18 @@
 //! A MoE feed-forward network whose experts start as copies of one dense network.
 //!
-//! Expert `e` is `down_e(gelu(up_e(x)))` with `up_e = W + (alpha / rank) · B · A`, and `down_e` alike. Only `B` is
-//! trained; `A` is drawn from the seed, frozen, and equal at every member (FFA-LoRA, Sun et al. 2024, "Improving
-//! LoRA in Privacy-preserving Federated Learning"). The adapter is then linear in what is trained, so the average
-//! of the members' updates is the update of the average, which it is not when `A` is trained too.
+//! Expert `e` is `down_e(gelu(up_e(x)))` with `up_e = W + (alpha / rank) · B · A`, and `down_e` alike. Only
+//! `B` is trained; `A` is drawn from the seed, frozen, and equal at every member (FFA-LoRA, Sun et al. 2024,
+//! "Improving LoRA in Privacy-preserving Federated Learning"). The adapter is then linear in what is trained,
+//! so the average of the members' updates is the update of the average, which it is not when `A` is trained
+//! too.
 //!
-//! All experts share the frozen `W`, so each token passes through it once, whatever the number of its experts:
-//! going up, `W x` is the same for all of them; going down, the weighted sum over experts moves inside the product,
-//! `sum_e w_e · W h_e = W · sum_e w_e h_e`. The low-rank products are made for all experts at once too: `A` of all of them,
-//! side by side, gives each token `experts · rank` values, of which only those of its own expert stay before `B` of all of them.
-//! Nothing is sorted, so that the host never waits for a count.
-//! This suits few experts of low rank: where `experts · rank` is far above 384, most of what is multiplied is 0.
+//! All experts share the frozen `W`, so each token passes through it once, whatever the number of its
+//! experts: going up, `W x` is the same for all of them; going down, the weighted sum over experts moves
+//! inside the product, `sum_e w_e · W h_e = W · sum_e w_e h_e`. The low-rank products are made for all
+//! experts at once too: `A` of all of them, side by side, gives each token `experts · rank` values, of which
+//! only those of its own expert stay before `B` of all of them. Nothing is sorted, so that the host never
+//! waits for a count. This suits few experts of low rank: where `experts · rank` is far above 384, most of
+//! what is multiplied is 0.
 
 use tch::{Kind, Tensor};
 
@@ -97,8 +99,8 @@ impl MoeLayer {
             low_rank.push((self.of_chosen(&weighted.matmul(&self.adapters_down), chosen), rows));
             intermediate.push(weighted);
         }
-        // All choices share one product down, so each of them is recorded with the whole output: the gradient by a sum is
-        // that by each of its terms.
+        // All choices share one product down, so each of them is recorded with the whole output: the gradient
+        // by a sum is that by each of its terms.
         let lowered = total(low_rank.iter().map(|(reduced_of_chosen, _)| reduced_of_chosen)).matmul(&down);
         for (reduced_of_chosen, rows) in low_rank {
             parameters.recorder.record("down", (&reduced_of_chosen, &lowered), rows);
@@ -107,22 +109,22 @@ impl MoeLayer {
         self.dense.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
     }
 
-    /// For private training: each row's expert, and the note that it belongs to. Rows that only fill up are 0, so it does
-    /// not matter whose they are.
+    /// For private training: each row's expert, and the note that it belongs to. Rows that only fill up are
+    /// 0, so it does not matter whose they are.
     fn recorded_rows(&self, chosen: &Tensor, packing: &Packing) -> (WeightPart, Tensor) {
         let of_rows = chosen.argmax(1, false);
         (WeightPart::Chosen { experts: self.experts, of_rows }, filled(packing.owners()))
     }
 
-    /// Rows `[tokens, experts · rank]` with 0 outside the columns of each token's expert. `chosen`, `[tokens, experts]`, is 1
-    /// for that expert and 0 for the others.
+    /// Rows `[tokens, experts · rank]` with 0 outside the columns of each token's expert. `chosen`, `[tokens,
+    /// experts]`, is 1 for that expert and 0 for the others.
     fn of_chosen(&self, rows: &Tensor, chosen: &Tensor) -> Tensor {
         (rows.view([rows.size()[0], self.experts, -1]) * chosen.unsqueeze(-1)).flatten(1, 2)
     }
 }
 
-/// Frozen halves of all experts' adapters, `[inputs, experts · rank]`, scaled by `alpha / rank`. The scale is in the
-/// frozen half so that no step has to multiply by it.
+/// Frozen halves of all experts' adapters, `[inputs, experts · rank]`, scaled by `alpha / rank`. The scale is
+/// in the frozen half so that no step has to multiply by it.
 fn frozen_side_by_side(config: &ModelConfig, layer: usize, purpose: DrawPurpose, inputs: usize) -> Tensor {
     let mut values = Vec::with_capacity(config.experts * config.rank * inputs);
     for expert in 0..config.experts {

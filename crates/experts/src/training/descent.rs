@@ -1,19 +1,24 @@
 //! The loop that every training of this crate runs.
 //!
-//! There are four trainings: of the classifier and of an adapter, each plain and by DP-SGD. They differ only in this:
+//! There are four trainings: of the classifier and of an adapter, each plain and by DP-SGD. They differ only
+//! in this:
 //!
-//! - **What a step learns from.** A plain training goes over shuffled examples, epoch by epoch ([`Epochs`]). A private one
-//!   draws each record independently ([`PrivateSteps`](crate::training::private::steps::PrivateSteps)), and has as many
-//!   steps as its settings say.
-//! - **How its gradient is found.** The classifier needs one backward pass. An adapter may sum several batches for one
-//!   step, and compute layers twice to save memory. A private training finds the gradient of every example.
-//! - **What limits the gradient.** A plain training scales the gradient of a step to a norm ([`Plan::max_norm`]). A
-//!   private one clips the gradient of each record before it sums them, and scales nothing afterwards.
-//! - **Masks.** An adapter can train a part of a tensor: the gradient of the rest is set to 0, in a private training
-//!   after the noise, which falls on all of the tensor.
+//! - **What a step learns from.** A plain training goes over shuffled examples, epoch by epoch ([`Epochs`]).
+//!   A private one draws each record independently
+//!   ([`PrivateSteps`](crate::training::private::steps::PrivateSteps)), and has as many steps as its settings
+//!   say.
+//! - **How its gradient is found.** The classifier needs one backward pass. An adapter may sum several
+//!   batches for one step, and compute layers twice to save memory. A private training finds the gradient of
+//!   every example.
+//! - **What limits the gradient.** A plain training scales the gradient of a step to a norm
+//!   ([`Plan::max_norm`]). A private one clips the gradient of each record before it sums them, and scales
+//!   nothing afterwards.
+//! - **Masks.** An adapter can train a part of a tensor: the gradient of the rest is set to 0, in a private
+//!   training after the noise, which falls on all of the tensor.
 //!
-//! The routing statistics that a round needs are collected in the last epoch of a plain training. A private training
-//! draws some examples often and some never, so it collects them in a pass of its own after the last step.
+//! The routing statistics that a round needs are collected in the last epoch of a plain training. A private
+//! training draws some examples often and some never, so it collects them in a pass of its own after the last
+//! step.
 
 use tch::Tensor;
 
@@ -80,7 +85,8 @@ impl Descent {
 
 /// A model that learns from batches of examples.
 pub(crate) trait BatchLearner {
-    /// The loss of some examples, and its gradients. In the last epoch the learner may also collect how they are routed.
+    /// The loss of some examples, and its gradients. In the last epoch the learner may also collect how they
+    /// are routed.
     fn gradients(&mut self, examples: &[usize], is_last_epoch: bool) -> StepGradients;
 
     /// Sets the gradients of what is not trained to 0. By default everything is trained.

@@ -7,16 +7,16 @@ use tch::Device;
 
 use crate::error::ExpertsError;
 
-/// An environment variable that libtorch reads when it starts, and its value: how many compiled kernels oneDNN caches.
-/// Batches differ in their numbers of tokens, so almost every step compiles new ones. By default 1,024 are cached, which
-/// took 120 MiB over 20 rounds of training.
+/// An environment variable that libtorch reads when it starts, and its value: how many compiled kernels
+/// oneDNN caches. Batches differ in their numbers of tokens, so almost every step compiles new ones. By
+/// default 1,024 are cached, which took 120 MiB over 20 rounds of training.
 pub const BOUNDED_CACHE: (&str, &str) = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64");
 
 /// What libtorch, the tokenizer and the rest of a program take, in bytes.
 const PROGRAM: usize = 300 << 20;
 
-/// Memory that training takes, in bytes: 25 to 60 % more than what is live at the peak (`tests/memory.rs` measures
-/// it), because an allocator keeps a part of what training freed.
+/// Memory that training takes, in bytes: 25 to 60 % more than what is live at the peak (`tests/memory.rs`
+/// measures it), because an allocator keeps a part of what training freed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct MemoryEstimate {
     /// The model's frozen weights.
@@ -52,8 +52,8 @@ impl MemoryEstimate {
     }
 }
 
-/// Bytes that are free: of a GPU as its driver reports; of this machine as Linux reports, within the limit of the
-/// container. Nothing if they cannot be found out.
+/// Bytes that are free: of a GPU as its driver reports; of this machine as Linux reports, within the limit of
+/// the container. Nothing if they cannot be found out.
 pub fn available(device: Device) -> Option<usize> {
     match device {
         Device::Cpu => [free_of_machine(), free_of_container()].into_iter().flatten().min(),

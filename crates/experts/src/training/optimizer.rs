@@ -1,11 +1,11 @@
-//! Gradient descent: AdamW or SGD, with accumulation, clipping, warm-up and decay. A step asks nothing of the device, so
-//! the host never waits for it.
+//! Gradient descent: AdamW or SGD, with accumulation, clipping, warm-up and decay. A step asks nothing of the
+//! device, so the host never waits for it.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-// The defaults of AdamW, in PyTorch too: decay of the mean gradient, decay of the mean squared gradient, and what keeps
-// the division finite.
+// The defaults of AdamW, in PyTorch too: decay of the mean gradient, decay of the mean squared gradient, and
+// what keeps the division finite.
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
@@ -81,8 +81,8 @@ pub(crate) struct Group {
 pub(crate) struct Optimizer {
     groups: Vec<Group>,
     plan: Plan,
-    /// AdamW: running means of each gradient and of its square. SGD uses the first alone, as the sum of past gradients
-    /// that momentum weighs.
+    /// AdamW: running means of each gradient and of its square. SGD uses the first alone, as the sum of past
+    /// gradients that momentum weighs.
     moments: Vec<(Tensor, Tensor)>,
     step: usize,
     steps: usize,

@@ -1,17 +1,18 @@
 //! What is added to the task's loss for the routers' sake.
 //!
-//! The routing regulariser is FedAlign-MoE's: `lambda · sum over a token's top-k experts of
-//! alpha(e) · p(x,e) · ln(p(x,e) / p_g(e))`, `lambda = 0.1`, with `alpha` strong for experts that are consistent
-//! between member and consortium and weak for the member's own. The paper leaves open, and we choose: `p` is the
-//! full softmax and not renormalised over the chosen; the sum is taken token by token and averaged; `alpha(e)` is
-//! the overlap `p_i(e) · p_g(e)` divided by its largest value in the layer, without a gradient, with `p_i` the mean
-//! routing distribution of the batch; `p_g` is clamped (published distributions carry noise) and renormalised.
+//! The routing regulariser is FedAlign-MoE's: `lambda · sum over a token's top-k experts of alpha(e) · p(x,e)
+//! · ln(p(x,e) / p_g(e))`, `lambda = 0.1`, with `alpha` strong for experts that are consistent between member
+//! and consortium and weak for the member's own. The paper leaves open, and we choose: `p` is the full
+//! softmax and not renormalised over the chosen; the sum is taken token by token and averaged; `alpha(e)` is
+//! the overlap `p_i(e) · p_g(e)` divided by its largest value in the layer, without a gradient, with `p_i`
+//! the mean routing distribution of the batch; `p_g` is clamped (published distributions carry noise) and
+//! renormalised.
 //!
-//! The load balance is that of Switch Transformers (Fedus et al. 2022): `experts · sum of f(e) · P(e)`, with `f` the
-//! fraction of assignments that go to the expert and `P` the mean routing distribution.
+//! The load balance is that of Switch Transformers (Fedus et al. 2022): `experts · sum of f(e) · P(e)`, with
+//! `f` the fraction of assignments that go to the expert and `P` the mean routing distribution.
 //!
-//! Private training averages each of them over the tokens of one example ([`Over::Examples`]), so that no example's loss
-//! depends on another's tokens.
+//! Private training averages each of them over the tokens of one example ([`Over::Examples`]), so that no
+//! example's loss depends on another's tokens.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};

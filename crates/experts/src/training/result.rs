@@ -3,8 +3,8 @@
 use crate::blocks::BlockVectors;
 use crate::training::private::RecordAverages;
 
-/// The tokens that one expert was responsible for in the last pass of a training. Private training, which draws its
-/// notes, has a pass of its own for this after the last step.
+/// The tokens that one expert was responsible for in the last pass of a training. Private training, which
+/// draws its notes, has a pass of its own for this after the last step.
 #[derive(Clone, PartialEq)]
 pub struct ExpertRegion {
     /// Index of the MoE layer, from 0.
@@ -27,13 +27,13 @@ impl std::fmt::Debug for ExpertRegion {
 /// What a local training yields. It tells of the member's notes: only what a round plan names may leave.
 #[derive(Clone, PartialEq)]
 pub struct LocalResult {
-    /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is the mean
-    /// softmax routing distribution over the member's tokens.
+    /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is
+    /// the mean softmax routing distribution over the member's tokens.
     pub updates: BlockVectors,
     /// One for each layer and expert, in the order of the block table.
     pub regions: Vec<ExpertRegion>,
-    /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the chosen
-    /// expert minus that of the best expert not chosen.
+    /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the
+    /// chosen expert minus that of the best expert not chosen.
     pub margins: Vec<Vec<f32>>,
     /// Mean loss of the task over the first quarter of the steps, in nats a note.
     pub loss_first: f64,

@@ -15,8 +15,8 @@ pub(crate) struct LayerRouting {
 }
 
 impl LayerRouting {
-    /// Routes each of the hidden states `[tokens, width]` to its `experts_per_token` likeliest experts by the router's
-    /// logits, `[tokens, experts]`.
+    /// Routes each of the hidden states `[tokens, width]` to its `experts_per_token` likeliest experts by the
+    /// router's logits, `[tokens, experts]`.
     pub(crate) fn new(hidden: Tensor, logits: &Tensor, experts_per_token: usize) -> Self {
         let probabilities = logits.softmax(-1, Kind::Float);
         let (chosen_probabilities, chosen) = probabilities.topk(experts_per_token as i64, -1, true, true);
@@ -33,7 +33,8 @@ impl LayerRouting {
         }
     }
 
-    /// The chosen probabilities, renormalised so that those of a token sum to 1, `[tokens, experts per token]`.
+    /// The chosen probabilities, renormalised so that those of a token sum to 1, `[tokens, experts per
+    /// token]`.
     pub(crate) fn weights(&self) -> Tensor {
         &self.chosen_probabilities / self.chosen_probabilities.sum_dim_intlist(-1, true, Kind::Float)
     }

@@ -14,7 +14,8 @@ pub struct LocalTraining {
     pub epochs: usize,
     /// Notes of a batch, at least 1; working memory grows with it.
     pub batch_size: usize,
-    /// Learning rate of experts and routers; the head's is [`HEAD_RATE_RATIO`](crate::classifier::trainer::HEAD_RATE_RATIO) times it.
+    /// Learning rate of experts and routers; the head's is
+    /// [`HEAD_RATE_RATIO`](crate::classifier::trainer::HEAD_RATE_RATIO) times it.
     pub learning_rate: f64,
     /// Weight `lambda` of the routing regulariser, which acts only when a routing distribution is published.
     pub routing_penalty: f64,
@@ -22,8 +23,8 @@ pub struct LocalTraining {
     pub load_balance: f64,
     /// What the routing regulariser compares, and how strongly for each expert.
     pub routing_form: RoutingForm,
-    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds the parameters near those that training
-    /// started from (FedProx, Li et al. 2020).
+    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds the parameters near those that
+    /// training started from (FedProx, Li et al. 2020).
     pub proximal: f64,
     /// What stays as it was loaded.
     pub frozen: Frozen,

@@ -14,8 +14,8 @@ pub enum RegionForm {
     /// The mean hidden state of each expert's tokens.
     #[default]
     Mean,
-    /// The same less the mean over all tokens of their notes' classes, so that it says how an expert's tokens differ from
-    /// others of the same classes, and not which classes a member has: an ablation.
+    /// The same less the mean over all tokens of their notes' classes, so that it says how an expert's tokens
+    /// differ from others of the same classes, and not which classes a member has: an ablation.
     WithinClasses,
 }
 
@@ -58,7 +58,8 @@ impl ByClass {
     }
 }
 
-/// Running sums over the tokens that one layer has routed, on the device that routes them: adding to them waits for nothing.
+/// Running sums over the tokens that one layer has routed, on the device that routes them: adding to them
+/// waits for nothing.
 pub(crate) struct LayerStatistics {
     /// How many tokens there were.
     tokens: f64,

@@ -28,9 +28,11 @@ mod private;
 pub use evaluation::{Evaluation, Score};
 use learner::{ClassifierLearner, count, task_loss};
 
-/// The head's learning rate, as a multiple of the experts'. The head starts from 0 on features that are trained already.
+/// The head's learning rate, as a multiple of the experts'. The head starts from 0 on features that are
+/// trained already.
 pub const HEAD_RATE_RATIO: f64 = 3.0;
-/// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not move.
+/// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not
+/// move.
 pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
 /// The most tokens of a batch that is only evaluated. A batch is one note at least.
 const EVALUATION_TOKENS: i64 = 1024;
@@ -46,7 +48,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Starts from [`initial_blocks`]. The encoder may be dropped afterwards, and shared by many trainers before.
+    /// Starts from [`initial_blocks`]. The encoder may be dropped afterwards, and shared by many trainers
+    /// before.
     pub fn new(encoder: &Encoder, features: Features) -> Self {
         let config = encoder.config().clone();
         let parameters = Parameters::from_blocks(&config, &initial_blocks(&config), encoder.device());
@@ -54,11 +57,12 @@ impl Trainer {
         Self { model: UpcycledModel::new(encoder), parameters, published, features, config }
     }
 
-    /// Takes over the consortium's model; its routing blocks are the published routing distributions, 0 where there
-    /// are none yet. The reserved coordinates of the routers are not read.
+    /// Takes over the consortium's model; its routing blocks are the published routing distributions, 0 where
+    /// there are none yet. The reserved coordinates of the routers are not read.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another configuration's.
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another
+    /// configuration's.
     pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
         blocks.check(&self.config)?;
         let device = self.model.device();
@@ -98,7 +102,8 @@ impl Trainer {
         self.result(before, &losses, &statistics)
     }
 
-    /// The result of a training that started from `before`, had these losses in its steps, and routed like this.
+    /// The result of a training that started from `before`, had these losses in its steps, and routed like
+    /// this.
     fn result(
         &self,
         before: Vec<Vec<f32>>,
@@ -209,7 +214,8 @@ impl Trainer {
         }
     }
 
-    /// The present parameters less those `before`; a routing block is not a difference but the distribution itself.
+    /// The present parameters less those `before`; a routing block is not a difference but the distribution
+    /// itself.
     fn updates(
         &self,
         before: Vec<Vec<f32>>,

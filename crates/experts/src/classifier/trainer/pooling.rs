@@ -5,8 +5,8 @@ use crate::classifier::features::{Features, NoteBatch};
 use crate::device::values;
 
 impl Trainer {
-    /// The head's inputs under the present parameters: mean states of the last layer, 384 values a note. They tell of
-    /// the notes, so only sums of them that a plan names may leave.
+    /// The head's inputs under the present parameters: mean states of the last layer, 384 values a note. They
+    /// tell of the notes, so only sums of them that a plan names may leave.
     pub fn pooled(&self, notes: &Features) -> Vec<f32> {
         tch::no_grad(|| {
             notes.batches(EVALUATION_TOKENS).flat_map(|batch| self.pooled_batch(&batch)).collect()

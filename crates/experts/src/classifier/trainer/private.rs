@@ -32,16 +32,17 @@ struct PrivateClassifierLearner<'a> {
 }
 
 impl Trainer {
-    /// Trains from the present parameters by DP-SGD. `settings.epochs` and `settings.seed` are not used: there are
-    /// `private.steps` steps on batches that `random` draws, and `random` must be secret. `settings.batch_size` is how many
-    /// notes pass through the model together, and what each step's sum is divided by.
+    /// Trains from the present parameters by DP-SGD. `settings.epochs` and `settings.seed` are not used:
+    /// there are `private.steps` steps on batches that `random` draws, and `random` must be secret.
+    /// `settings.batch_size` is how many notes pass through the model together, and what each step's sum is
+    /// divided by.
     ///
     /// # Errors
     /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits.
     ///
     /// # Leakage
-    /// `updates` of trained blocks are covered by what the accountant charges for `private`. Everything else in the result
-    /// leaks as it does without privacy: losses, regions, margins, routing blocks.
+    /// `updates` of trained blocks are covered by what the accountant charges for `private`. Everything else
+    /// in the result leaks as it does without privacy: losses, regions, margins, routing blocks.
     pub fn train_privately(
         &mut self,
         settings: &LocalTraining,
@@ -66,8 +67,8 @@ impl Trainer {
         statistics
     }
 
-    /// Averages over the records with the present parameters. [`RecordAverages`] says how far one record moves them
-    /// (`PRIV-11`).
+    /// Averages over the records with the present parameters. [`RecordAverages`] says how far one record
+    /// moves them (`PRIV-11`).
     pub fn record_averages(&self, averaging: &Averaging) -> RecordAverages {
         let mut layers: Vec<LayerAverages<'_>> =
             (0..self.config.moe_layers).map(|_| LayerAverages::new(averaging, self.config.experts)).collect();

@@ -1,4 +1,5 @@
-//! Averages over records that no single record moves far. Scoring and routing need them beside trained parameters.
+//! Averages over records that no single record moves far. Scoring and routing need them beside trained
+//! parameters.
 
 use cloister_params::block::BlockKind;
 use tch::{Kind, Tensor};
@@ -23,12 +24,14 @@ pub struct Averaging {
     pub minimum_records: usize,
 }
 
-/// Averages over a member's records. One record more or less moves each region by at most `2 · clip / minimum_records`, and
-/// each routing distribution by at most `2 / minimum_records`, in L2 norm (`PRIV-11`). They leave with noise alone.
+/// Averages over a member's records. One record more or less moves each region by at most `2 · clip /
+/// minimum_records`, and each routing distribution by at most `2 / minimum_records`, in L2 norm (`PRIV-11`).
+/// They leave with noise alone.
 #[derive(Clone, PartialEq)]
 pub struct RecordAverages {
     experts: usize,
-    /// For each layer and expert, the mean over records that use the expert of their clipped projected mean hidden state.
+    /// For each layer and expert, the mean over records that use the expert of their clipped projected mean
+    /// hidden state.
     regions: Vec<Vec<f64>>,
     /// For each layer, the mean over records of their mean routing distribution.
     routing: Vec<Vec<f32>>,
@@ -58,8 +61,8 @@ impl std::fmt::Debug for RoutedToken {
 }
 
 impl RecordAverages {
-    /// The averages of a model with one MoE layer over records whose tokens are given, for audits that plant records. Every
-    /// token has the lengths of the first.
+    /// The averages of a model with one MoE layer over records whose tokens are given, for audits that plant
+    /// records. Every token has the lengths of the first.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`] where there is no token, or a token has other lengths.
@@ -150,7 +153,8 @@ impl<'a> LayerAverages<'a> {
         }
     }
 
-    /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all tokens of its examples.
+    /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all
+    /// tokens of its examples.
     pub(crate) fn add(&mut self, routing: &LayerRouting, owners: &Tensor, batch: &RecordBatch) {
         let owners = batch.places(owners.device()).index_select(0, owners);
         let over = Over::Examples { owners: &owners, examples: batch.records };
@@ -167,8 +171,8 @@ impl<'a> LayerAverages<'a> {
         }
     }
 
-    /// Counts records that are complete, from the sums over their tokens of projected hidden states for each expert, of assignments to
-    /// experts, of routing distributions, and of tokens.
+    /// Counts records that are complete, from the sums over their tokens of projected hidden states for each
+    /// expert, of assignments to experts, of routing distributions, and of tokens.
     fn add_complete(&mut self, parts: &Tensor, counts: &Tensor, routing: &Tensor, tokens: &Tensor) {
         let records = counts.size()[0];
         let means = parts.view([records, counts.size()[1], -1]) / counts.clamp_min(1.0);
@@ -194,7 +198,8 @@ impl<'a> LayerAverages<'a> {
     }
 }
 
-/// Rows that are finite, `[…, width]`; one that is not counts as 0, so that it cannot make the whole average no number.
+/// Rows that are finite, `[…, width]`; one that is not counts as 0, so that it cannot make the whole average
+/// no number.
 fn finite_or_0(rows: &Tensor) -> Tensor {
     let finite = rows.isfinite().all_dim(-1, true);
     rows.where_self(&finite, &rows.zeros_like())
@@ -212,8 +217,8 @@ mod tests {
         (0..5).map(|example| vec![example]).collect()
     }
 
-    /// Averages over records of five examples of different lengths, routed at random among four experts, in batches of at most
-    /// `most` examples.
+    /// Averages over records of five examples of different lengths, routed at random among four experts, in
+    /// batches of at most `most` examples.
     fn averages(records: &[Vec<usize>], minimum_records: usize, scale: f64, most: i64) -> RecordAverages {
         tch::manual_seed(4);
         let random = |width| Tensor::randn([11, width], (Kind::Float, tch::Device::Cpu));

@@ -1,22 +1,25 @@
-//! DP-SGD (Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1): training that reveals little about
-//! any one record.
+//! DP-SGD (Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1): training that reveals
+//! little about any one record.
 //!
-//! A record is one example or several: windows of a note, or all notes of a patient (the module `records`). In each step every record is in
-//! the batch with the same probability, whatever the others do (Poisson sampling). Its gradient is the mean of its examples'
-//! gradients. It is clipped to a norm, over all trained tensors together. The clipped gradients are summed, noise is added
-//! (the module `noise`), and the sum is divided by the batch size that the plan expects, a public number, as the number of
-//! records is not. The loss of an example is that of a batch of it alone: what a plain batch averages over its tokens
-//! together (load balance, the routing regulariser) is averaged over the example's own tokens.
+//! A record is one example or several: windows of a note, or all notes of a patient (the module `records`).
+//! In each step every record is in the batch with the same probability, whatever the others do (Poisson
+//! sampling). Its gradient is the mean of its examples' gradients. It is clipped to a norm, over all trained
+//! tensors together. The clipped gradients are summed, noise is added (the module `noise`), and the sum is
+//! divided by the batch size that the plan expects, a public number, as the number of records is not. The
+//! loss of an example is that of a batch of it alone: what a plain batch averages over its tokens together
+//! (load balance, the routing regulariser) is averaged over the example's own tokens.
 //!
-//! A record whose gradient is not finite counts as a gradient of 0. If training failed instead, its failure would tell of the record.
+//! A record whose gradient is not finite counts as a gradient of 0. If training failed instead, its failure
+//! would tell of the record.
 //!
-//! Neighbouring data sets differ in one record that is there or not. What the accountant charges is the Gaussian mechanism
-//! with `noise_multiplier` on a sample of `sampling_probability`, `steps` times.
+//! Neighbouring data sets differ in one record that is there or not. What the accountant charges is the
+//! Gaussian mechanism with `noise_multiplier` on a sample of `sampling_probability`, `steps` times.
 //!
 //! # Leakage
-//! The trained parameters leak at most what the accountant charges. Losses, the number of clipped gradients and the time
-//! that training takes are not covered, and stay with the member. The gradient of a record may differ in its last bits with the records
-//! beside it, as everywhere in batched arithmetic; the norm that gradients are clipped to leaves room for it.
+//! The trained parameters leak at most what the accountant charges. Losses, the number of clipped gradients
+//! and the time that training takes are not covered, and stay with the member. The gradient of a record may
+//! differ in its last bits with the records beside it, as everywhere in batched arithmetic; the norm that
+//! gradients are clipped to leaves room for it.
 
 mod averages;
 mod noise;
@@ -70,8 +73,8 @@ impl PrivateTraining {
         Ok(())
     }
 
-    /// The records of one step, of `records`: each with the same probability, independently; there may be none
-    /// (`PRIV-10`).
+    /// The records of one step, of `records`: each with the same probability, independently; there may be
+    /// none (`PRIV-10`).
     pub(crate) fn draw(&self, records: usize, random: &mut impl CryptoRng) -> Vec<usize> {
         // Rounded down to a multiple of 2⁻⁶⁴; certainty is 2⁶⁴ of them.
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
@@ -110,15 +113,16 @@ impl ClippedSum {
         Self { bound, sums, counts: Tensor::zeros([2], (Kind::Int64, device)) }
     }
 
-    /// Clips and adds the gradients of records, `[records, …]` for each parameter. One that is not finite adds 0 (`PRIV-10`).
+    /// Clips and adds the gradients of records, `[records, …]` for each parameter. One that is not finite
+    /// adds 0 (`PRIV-10`).
     pub(crate) fn add(&mut self, gradients: &[Tensor]) {
         tch::no_grad(|| {
             let flat: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(1, -1)).collect();
             let norms: Vec<Tensor> =
                 flat.iter().map(|gradient| gradient.norm_scalaropt_dim(2.0, [1i64], false)).collect();
             let norms = Tensor::stack(&norms, 0).norm_scalaropt_dim(2.0, [0i64], false);
-            // One norm over all parameters: clipped one by one, a record could add more than the bound. It is finite only if
-            // every coordinate is.
+            // One norm over all parameters: clipped one by one, a record could add more than the bound. It is
+            // finite only if every coordinate is.
             let finite = norms.isfinite();
             let nothing = norms.zeros_like().unsqueeze(1);
             let factors = (norms.clamp_min(self.bound).reciprocal() * self.bound).unsqueeze(0);

@@ -1,5 +1,6 @@
-//! Steps of DP-SGD over gradients that are given, for audits. Draws, clipping, noise and divisor are those of every private
-//! training (the module `steps`), so an audit can compare the gradients that it planted with what is released.
+//! Steps of DP-SGD over gradients that are given, for audits. Draws, clipping, noise and divisor are those of
+//! every private training (the module `steps`), so an audit can compare the gradients that it planted with
+//! what is released.
 
 use rand_core::CryptoRng;
 use tch::{Kind, Tensor};
@@ -24,7 +25,8 @@ pub struct PlantedGradients {
 pub struct ReleasedStep {
     /// The examples that were drawn. Only an audit may see them; nobody else does.
     pub drawn: Vec<usize>,
-    /// The noised sum over the divisor, all parameters one after another: what the optimizer takes its step by.
+    /// The noised sum over the divisor, all parameters one after another: what the optimizer takes its step
+    /// by.
     pub gradient: Vec<f32>,
 }
 
@@ -37,7 +39,8 @@ impl PlantedGradients {
         let whole: usize = lengths.iter().sum();
         if let Some(other) = gradients.iter().map(Vec::len).find(|&length| length != whole) {
             let reason = format!(
-                "a planted gradient has {other} coordinates, the parameters have {whole}; give each example one for every coordinate"
+                "a planted gradient has {other} coordinates, the parameters have {whole}; \
+                 give each example one for every coordinate"
             );
             return Err(ExpertsError::Settings(reason));
         }
@@ -99,7 +102,8 @@ mod tests {
 
     use super::*;
 
-    /// PRIV-10: over both parameters together, a gradient adds no more than the clipping norm, and a short one all of itself.
+    /// PRIV-10: over both parameters together, a gradient adds no more than the clipping norm, and a short
+    /// one all of itself.
     #[test]
     fn a_step_sums_the_clipped_gradients_of_what_it_drew() {
         let gradients = [vec![3.0, 0.0, 4.0], vec![0.0, 0.25, 0.0], vec![0.0, 0.0, 0.0]];

@@ -1,7 +1,8 @@
-//! Records of several examples, such as all notes of a patient: what is clipped and averaged is a record's, not an example's.
+//! Records of several examples, such as all notes of a patient: what is clipped and averaged is a record's,
+//! not an example's.
 //!
-//! Examples go through the model record by record, a few at a time. A record may go on in the next batch, so the sums of the last
-//! one are held back until it is complete.
+//! Examples go through the model record by record, a few at a time. A record may go on in the next batch, so
+//! the sums of the last one are held back until it is complete.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::device::uploaded;
 
-/// The examples of each record, in the order in which records first appear; `numbers` has the record of each example.
+/// The examples of each record, in the order in which records first appear; `numbers` has the record of each
+/// example.
 pub(crate) fn by_record(numbers: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
     let mut places = BTreeMap::new();
     let mut records: Vec<Vec<usize>> = Vec::new();
@@ -69,7 +71,8 @@ impl RecordBatch {
     }
 }
 
-/// The examples of these records in batches. An example has a cost, and a batch one of at most `most`, or one example.
+/// The examples of these records in batches. An example has a cost, and a batch one of at most `most`, or one
+/// example.
 pub(crate) fn batches<'a>(
     records: impl Iterator<Item = &'a [usize]>,
     cost: impl Fn(usize) -> i64,

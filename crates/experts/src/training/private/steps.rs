@@ -114,8 +114,8 @@ impl<L: RecordLearner, R: CryptoRng> GradientSource for PrivateSteps<'_, L, R> {
     }
 }
 
-/// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records' gradients, each
-/// clipped to `bound`. At most `most` examples pass through the model together.
+/// The mean loss of the drawn records' examples, 0 where there are none, and the sum of the records'
+/// gradients, each clipped to `bound`. At most `most` examples pass through the model together.
 pub(crate) fn clipped_sum(
     learner: &mut impl RecordLearner,
     drawn: &[usize],

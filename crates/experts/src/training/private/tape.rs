@@ -1,10 +1,11 @@
 //! Gradients of each example of a batch, from one pass back over all of them.
 //!
-//! Every trained tensor is the weight of a product `output = input · weightᵀ`. Products are written to a tape as they
-//! are made; the pass back gives the gradient by each output, and the gradient of an example is
-//! `output gradientᵀ · input` over its own rows (Goodfellow 2015, "Efficient per-example gradient computations"; for
-//! low-rank additions the products are small, so that gradients are kept and not only their norms). It is that of
-//! the example alone because nothing in the model or in the loss couples examples.
+//! Every trained tensor is the weight of a product `output = input · weightᵀ`. Products are written to a tape
+//! as they are made; the pass back gives the gradient by each output, and the gradient of an example is
+//! `output gradientᵀ · input` over its own rows (Goodfellow 2015, "Efficient per-example gradient
+//! computations"; for low-rank additions the products are small, so that gradients are kept and not only
+//! their norms). It is that of the example alone because nothing in the model or in the loss couples
+//! examples.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,9 +18,11 @@ pub(crate) enum WeightPart {
     Whole,
     /// One expert's part of a stack.
     Expert(usize),
-    /// Each expert's part, with rows sorted by expert. The tensor has the number of rows of each, `[experts]`.
+    /// Each expert's part, with rows sorted by expert. The tensor has the number of rows of each,
+    /// `[experts]`.
     Sorted(Tensor),
-    /// Each expert's part, with inputs `[rows, experts · in]` that are 0 outside the columns of the row's expert.
+    /// Each expert's part, with inputs `[rows, experts · in]` that are 0 outside the columns of the row's
+    /// expert.
     Chosen {
         /// How many experts there are.
         experts: i64,
@@ -55,8 +58,8 @@ impl Tape {
         Recorder(Some((self.clone(), module)))
     }
 
-    /// The gradients of `loss`, a sum over examples, by each parameter: `[examples, …]` for a parameter `[…]`. Uses the
-    /// tape up.
+    /// The gradients of `loss`, a sum over examples, by each parameter: `[examples, …]` for a parameter
+    /// `[…]`. Uses the tape up.
     pub(crate) fn gradients(
         &self,
         loss: &Tensor,
@@ -114,8 +117,8 @@ impl Product {
     }
 }
 
-/// The gradients of each example by each expert's part, from owners, gradients and inputs of rows that are sorted by expert;
-/// `of_input` gives an expert's inputs from those of its rows.
+/// The gradients of each example by each expert's part, from owners, gradients and inputs of rows that are
+/// sorted by expert; `of_input` gives an expert's inputs from those of its rows.
 fn of_sorted(
     rows: &[&Tensor; 3],
     counts: &Tensor,
@@ -136,8 +139,8 @@ fn on_gpu(tensor: &Tensor) -> bool {
     matches!(tensor.device(), Device::Cuda(_))
 }
 
-/// The gradient of each example, `[examples, out, in]`. The narrower side is laid out once for each example, with 0 in the
-/// rows of others: one product with more columns instead of one product for each example.
+/// The gradient of each example, `[examples, out, in]`. The narrower side is laid out once for each example,
+/// with 0 in the rows of others: one product with more columns instead of one product for each example.
 fn of_each(owners: &Tensor, gradient: &Tensor, input: &Tensor, examples: i64) -> Tensor {
     let (gradient, input) = (gradient.to_kind(Kind::Float), input.to_kind(Kind::Float));
     let (outputs, inputs) = (gradient.size()[1], input.size()[1]);
@@ -156,8 +159,8 @@ fn laid_out(rows: &Tensor, owners: &Tensor, examples: i64) -> Tensor {
     (is_owner * rows.unsqueeze(1)).view([-1, examples * rows.size()[1]])
 }
 
-/// As [`of_sorted`], for all experts in one grouped product, `[examples, experts, out, in]`. The bounds stay on the device, and
-/// what comes out is as precise as the rows.
+/// As [`of_sorted`], for all experts in one grouped product, `[examples, experts, out, in]`. The bounds stay
+/// on the device, and what comes out is as precise as the rows.
 fn of_grouped([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, examples: i64) -> Tensor {
     let ends = counts.cumsum(0, Kind::Int);
     let input = input.to_kind(gradient.kind());
@@ -171,20 +174,21 @@ fn of_grouped([owners, gradient, input]: &[&Tensor; 3], counts: &Tensor, example
     }
 }
 
-/// For each group of rows that ends at one of `ends`, the product `oneᵀ · other`, `[groups, width of one, width of other]`.
+/// For each group of rows that ends at one of `ends`, the product `oneᵀ · other`, `[groups, width of one,
+/// width of other]`.
 fn grouped_product(one: &Tensor, other: &Tensor, ends: &Tensor) -> Tensor {
     one.tr().internal_grouped_mm(other, Some(ends), None, None).to_kind(Kind::Float)
 }
 
-/// The gradients of each example by all experts' parts, `[examples, experts, out, in]`, from those by their parts side by side,
-/// `[examples, out, experts · in]`.
+/// The gradients of each example by all experts' parts, `[examples, experts, out, in]`, from those by their
+/// parts side by side, `[examples, out, experts · in]`.
 fn of_columns(side_by_side: &Tensor, experts: i64) -> Tensor {
     let (examples, outputs) = (side_by_side.size()[0], side_by_side.size()[1]);
     side_by_side.view([examples, outputs, experts, -1]).transpose(1, 2)
 }
 
-/// The gradients by a whole parameter, `[examples, …]`, from those by its parts. A weight that is used several times has
-/// the sum of its gradients.
+/// The gradients by a whole parameter, `[examples, …]`, from those by its parts. A weight that is used
+/// several times has the sum of its gradients.
 fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor)>) -> Tensor {
     let shape = [&[examples], parameter.size().as_slice()].concat();
     let whole = Tensor::zeros(shape.as_slice(), (Kind::Float, parameter.device()));
@@ -200,8 +204,9 @@ fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor
 pub(crate) struct Recorder(Option<(Tape, String)>);
 
 impl Recorder {
-    /// Writes `output = input · weightᵀ` to the tape, for the weight `part` of the module. `rows` gives the part of the
-    /// weight and the example of each row; it is called only if there is a tape, so that plain training does not pay for it.
+    /// Writes `output = input · weightᵀ` to the tape, for the weight `part` of the module. `rows` gives the
+    /// part of the weight and the example of each row; it is called only if there is a tape, so that plain
+    /// training does not pay for it.
     pub(crate) fn record(
         &self,
         part: &str,

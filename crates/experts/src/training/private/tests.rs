@@ -11,7 +11,8 @@ fn random() -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(5)
 }
 
-/// Whether sizes look like draws from a binomial distribution, by mean and variance, four standard errors each.
+/// Whether sizes look like draws from a binomial distribution, by mean and variance, four standard errors
+/// each.
 fn look_binomial(sizes: &[usize], examples: usize, probability: f64) -> bool {
     let count = sizes.len() as f64;
     let mean = sizes.iter().sum::<usize>() as f64 / count;
@@ -55,8 +56,8 @@ fn each_example_is_drawn_alike_and_apart_from_the_others() {
     assert_eq!(certain.draw(3, &mut random), [0, 1, 2]);
 }
 
-/// Whether values look like a Gaussian of this deviation, by variance, and by fourth moment and the share within one
-/// deviation for the shape.
+/// Whether values look like a Gaussian of this deviation, by variance, and by fourth moment and the share
+/// within one deviation for the shape.
 fn looks_gaussian(values: &[f64], deviation: f64) -> bool {
     let count = values.len() as f64;
     let moment = |power| values.iter().map(|value| (value / deviation).powi(power)).sum::<f64>() / count;
@@ -137,7 +138,7 @@ fn rounding_and_floats_have_room_under_the_clipping_norm() {
     assert!(grid.bound < 2.0 * (1.0 - 1.0 / 1024.0) && grid.bound > 1.99, "{grid:?}");
     let huge = PrivateTraining { noise_multiplier: 1000.0, ..private() };
     let error = Grid::new(&huge, 1_000_000).expect_err("nothing is left");
-    assert!(error.to_string().contains("leaves nothing of the gradients"), "{error}");
+    assert!(error.to_string().contains("leaves too little of the gradients"), "{error}");
 }
 
 fn gradients(seed: i64, examples: i64, scale: f64) -> Vec<Tensor> {
