@@ -1,4 +1,4 @@
-//! Federated averaging in the clear, against members that train alone: shows that the model learns.
+//! Federated averaging without masks, compared with members that train alone: shows that the model learns.
 //!
 //! `cargo run --release -p cloister-experts --example federated -- [--notes FILE] [--key value …]`, with the
 //! weights of MiniLM in the folder that `CLOISTER_MINILM` names. Keys: `members`, `rounds`, `epochs`, `rate`,
@@ -77,6 +77,7 @@ fn main() -> Outcome<()> {
     alone(&mut trainers, &config, &settings, rounds, &held_out)
 }
 
+/// Trains all members in rounds, and prints the accuracy of the common model after each.
 fn federated(
     trainers: &mut [Trainer],
     config: &ModelConfig,
@@ -125,6 +126,7 @@ fn average(
     Ok(BlockVectors::new(config, next)?)
 }
 
+/// Trains each member by itself for as many epochs as in all rounds together, and prints the accuracies.
 fn alone(
     trainers: &mut [Trainer],
     config: &ModelConfig,
@@ -163,6 +165,7 @@ fn synthetic(arguments: &Arguments) -> Outcome<Data> {
             synthetic::generate(part.len(), &weights, style, seed * 1000 + member as u64)
         })
         .collect();
+    // Members' seeds count from 0 and these from 500, so they differ for up to 500 members.
     let held_out = (0_u64..)
         .zip(Style::ALL)
         .flat_map(|(number, style)| synthetic::generate(25, &[1.0; 8], style, seed * 1000 + 500 + number))
@@ -170,11 +173,13 @@ fn synthetic(arguments: &Arguments) -> Outcome<Data> {
     Ok(Data { members, held_out, classes })
 }
 
+/// The notes of a file, a fifth of them held out, the others distributed among members by their labels.
 fn real(path: &std::path::Path, arguments: &Arguments) -> Outcome<Data> {
     let notes = read_notes(path)?;
     let classes = classes(&notes);
-    let label = |note: &Note| classes.iter().position(|class| *class == note.label).unwrap_or(0);
-    let labels: Vec<usize> = notes.iter().map(label).collect();
+    // Every label is one of the classes, which were read from these notes.
+    let labels: Vec<usize> =
+        notes.iter().map(|note| classes.iter().position(|class| *class == note.label).unwrap_or(0)).collect();
     let (alpha, seed) = (arguments.get("alpha", 0.5)?, arguments.get("seed", 1)?);
     let split = hold_out(&labels, 0.2, seed)?;
     let train: Vec<usize> = split.train.iter().map(|&note| labels[note]).collect();

@@ -17,14 +17,14 @@ pub struct ExpertRegion {
     pub tokens: u64,
 }
 
-/// It tells of the member's notes, so it is never printed.
+/// The mean and the count leak about the member's notes, so they are never printed.
 impl std::fmt::Debug for ExpertRegion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ExpertRegion(layer {}, expert {})", self.layer, self.expert)
     }
 }
 
-/// What a local training yields. It tells of the member's notes: only what a round plan names may leave.
+/// What a local training yields. It leaks about the member's notes: only what a round's plan names may leave.
 #[derive(Clone, PartialEq)]
 pub struct LocalResult {
     /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is

@@ -1,4 +1,4 @@
-//! What an evaluation yields.
+//! The result of an evaluation.
 
 /// Notes of one class, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -21,6 +21,6 @@ impl Score {
 pub struct Evaluation {
     /// Over all notes.
     pub overall: Score,
-    /// For each class.
+    /// For the notes of each class, in the order of the head's rows.
     pub per_class: Vec<Score>,
 }

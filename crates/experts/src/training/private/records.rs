@@ -28,7 +28,7 @@ pub(crate) fn by_record(numbers: impl Iterator<Item = usize>) -> Vec<Vec<usize>>
 /// Examples that pass through the model together.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct RecordBatch {
-    /// Their numbers.
+    /// Their numbers, in the order in which they pass.
     pub(crate) examples: Vec<usize>,
     /// For each, its record's place among the records of this batch.
     places: Vec<i64>,
@@ -104,7 +104,8 @@ pub(crate) struct RecordSums {
 }
 
 impl RecordSums {
-    /// Takes a batch's sums, `[records, …]` each, and gives those of records that are complete.
+    /// Takes a batch's sums, `[records, …]` each, and returns those of records that are complete. There may
+    /// be none.
     pub(crate) fn complete(&mut self, batch: &RecordBatch, mut sums: Vec<Tensor>) -> Vec<Tensor> {
         if let Some(before) = self.incomplete.take() {
             for (sum, before) in sums.iter_mut().zip(before) {
