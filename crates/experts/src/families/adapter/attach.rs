@@ -12,7 +12,7 @@ use crate::families::models::sites::Part;
 use crate::training::private::Recorder;
 
 impl PublishedModel {
-    /// Copies of the biases of those routers' choices that are among these modules, in 32-bit floats on the CPU.
+    /// Copies of the biases of the routers that are among these modules, in 32-bit floats on the CPU.
     pub(crate) fn corrections(&mut self, modules: &BTreeMap<String, Trained>) -> BTreeMap<String, Tensor> {
         let mut corrections = BTreeMap::new();
         for site in self.sites_mut().iter().filter(|site| modules.contains_key(&site.name)) {
@@ -26,15 +26,15 @@ impl PublishedModel {
     }
 
     /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of
-    /// an addition is left out with the probability `dropout`, which is 0 but in training.
+    /// an addition is left out with the probability `dropout`, which is 0 outside of training.
     ///
     /// # Errors
-    /// [`ExpertsError::Adapter`] when it is another model's; then nothing is attached.
+    /// [`ExpertsError::Adapter`] if the adapter belongs to another model; then nothing is attached.
     pub fn attach(&mut self, adapter: &Adapter, dropout: f64) -> Result<(), ExpertsError> {
         self.attach_recorded(adapter, dropout, &|_| Recorder::default())
     }
 
-    /// As [`attach`](Self::attach), with what notes the products with each module's tensors.
+    /// As [`attach`](Self::attach). `recorder` returns, for the name of a module, what records the products with its tensors.
     pub(crate) fn attach_recorded(
         &mut self,
         adapter: &Adapter,
@@ -43,6 +43,7 @@ impl PublishedModel {
     ) -> Result<(), ExpertsError> {
         adapter.check(&self.sites())?;
         for mut site in self.sites_mut() {
+            // Modules that this adapter does not train must lose what an earlier adapter attached.
             site.detach();
             if let Some(lora) = adapter.lora(&site.name, dropout, recorder(&site.name)) {
                 site.attach_low(lora);

@@ -1,9 +1,9 @@
-//! Which tensors of an adapter each block of a round is made of: a table, the same at every member, that comes from a
-//! model's configuration and the adapter's settings alone.
+//! The block table of an adapter: which of its tensors each block of a round is made of. The table follows from a model's
+//! configuration and the adapter's settings alone, so it is the same at every member.
 //!
-//! A block holds its pieces one after the other, each row by row. A router's block has one more coordinate, reserved
-//! for its consistency weight; a routing block is the layer's routing distribution and has no tensors. First halves of
-//! low-rank additions are in no block: they are drawn from the task's seed and stay (`TASK-02`).
+//! A block holds its pieces one after another, each row by row. A router's block has one more coordinate, reserved
+//! for its consistency weight. A routing block is the layer's routing distribution and has no tensors. First halves of
+//! low-rank additions are in no block: they are drawn from the task's seed and never change (`TASK-02`).
 
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
@@ -12,21 +12,22 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::error::ExpertsError;
-use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining};
+use crate::families::adapter::{Adapter, AdapterSettings, ExpertTraining, sizes};
 use crate::families::models::sites::{SiteKind, SiteShape};
 
 /// A tensor of an adapter, or one expert's part of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Piece {
-    /// The tensor's name, as [`Adapter::tensors`] has it.
+    /// The tensor's name, as [`Adapter::tensors`] returns it.
     pub tensor: String,
-    /// The expert whose part it is; nothing for a whole tensor.
+    /// The expert whose part of a stacked tensor this is, counted from 0; `None` for a whole tensor.
     pub expert: Option<usize>,
-    /// Its shape.
+    /// The shape of the part, without the dimension of the experts.
     pub shape: Vec<usize>,
 }
 
 impl Piece {
+    /// How many coordinates it contributes to its block.
     fn length(&self) -> usize {
         self.shape.iter().product()
     }
@@ -37,11 +38,11 @@ impl Piece {
 pub struct Block {
     /// Number, kind and length.
     pub shape: BlockShape,
-    /// Its pieces, in order.
+    /// Its pieces, in the order in which their values lie in the block; empty for a routing block.
     pub pieces: Vec<Piece>,
 }
 
-/// The blocks of an adapter: experts layer by layer, then routers, what all share, and routing distributions.
+/// The blocks of an adapter: experts layer by layer, then routers, the shared rest, and routing distributions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AdapterBlocks {
     blocks: Vec<Block>,
@@ -50,8 +51,10 @@ pub struct AdapterBlocks {
 impl AdapterBlocks {
     /// The blocks of an adapter with these settings for a model with these modules.
     ///
+    /// The order of `sites` and the order below fix the block numbers that every member uses.
+    ///
     /// # Errors
-    /// [`ExpertsError::Settings`] when the settings do not fit the model.
+    /// [`ExpertsError::Settings`] if the settings do not fit the model.
     pub fn new(sites: &[SiteShape], settings: &AdapterSettings) -> Result<Self, ExpertsError> {
         settings.check(sites)?;
         let routers: Vec<&SiteShape> = sites.iter().filter(|site| site.kind == SiteKind::Router).collect();
@@ -62,14 +65,11 @@ impl AdapterBlocks {
             );
         }
         if settings.router {
-            let weight = |(layer, router): (u16, &&SiteShape)| (BlockKind::Router { layer }, whole(router));
-            kinds.extend((0..).zip(&routers).map(weight));
+            for (layer, router) in (0..).zip(&routers) {
+                kinds.push((BlockKind::Router { layer }, vec![whole_router(router)]));
+            }
         }
-        let linear = sites.iter().filter(|site| site.kind == SiteKind::Linear && settings.trains(site));
-        let head = sites.iter().filter(|site| site.kind == SiteKind::Head && settings.trains(site));
-        let low = linear.map(|site| second_half(site, settings.rank, None));
-        let shared: Vec<Piece> =
-            low.chain(head.map(|site| over_classes(site, settings.classes.len()))).collect();
+        let shared = shared_rest(sites, settings);
         if !shared.is_empty() {
             kinds.push((BlockKind::Shared, shared));
         }
@@ -79,18 +79,14 @@ impl AdapterBlocks {
         Ok(Self { blocks: numbered.map(|(id, (kind, pieces))| block(id, kind, pieces, experts)).collect() })
     }
 
-    /// Blocks of a model that has them otherwise.
+    /// A table that does not follow from sites and settings, such as the classifier's.
     pub(crate) fn of_blocks(blocks: Vec<Block>) -> Self {
         Self { blocks }
     }
 
     /// The table for programs: number, kind, length and pieces of each block.
     pub fn to_json(&self) -> Value {
-        let row = |block: &Block| {
-            let BlockShape { id, kind, length } = block.shape;
-            json!({"id": id.0, "kind": kind, "length": length, "pieces": block.pieces})
-        };
-        self.blocks.iter().map(row).collect()
+        self.blocks.iter().map(json_row).collect()
     }
 
     /// All blocks, in order.
@@ -103,31 +99,21 @@ impl AdapterBlocks {
         self.blocks.iter().map(|block| block.shape).collect()
     }
 
-    /// An adapter's values, a vector for each block; reserved coordinates and routing blocks are 0.
+    /// An adapter's values, one vector for each block. Reserved coordinates and routing blocks are 0.
     ///
     /// # Errors
-    /// [`ExpertsError::Adapter`] when the adapter lacks a tensor of the table or has it in another shape;
-    /// [`ExpertsError::NotFinite`] when training has ruined it.
+    /// [`ExpertsError::Adapter`] if the adapter lacks a tensor of the table or has it in another shape;
+    /// [`ExpertsError::NotFinite`] if training has diverged to values that are not finite.
     pub fn vectors(&self, adapter: &Adapter) -> Result<Vec<Vec<f32>>, ExpertsError> {
         let tensors = adapter.tensors();
-        let vector = |block: &Block| {
-            let mut values = Vec::with_capacity(block.shape.length as usize);
-            for piece in &block.pieces {
-                values.extend(crate::device::values(&find(piece, &tensors)?.to_device(tch::Device::Cpu)));
-            }
-            values.resize(block.shape.length as usize, 0.0);
-            match values.iter().position(|value| !value.is_finite()) {
-                Some(coordinate) => Err(ExpertsError::NotFinite { block: block.shape.kind, coordinate }),
-                None => Ok(values),
-            }
-        };
-        self.blocks.iter().map(vector).collect()
+        self.blocks.iter().map(|block| block_values(block, &tensors)).collect()
     }
 
-    /// Overwrites an adapter's tensors with the values of all blocks.
+    /// Overwrites an adapter's tensors with the values of all blocks. The reserved coordinate of a router's block and
+    /// routing blocks have no tensor, so their values are ignored.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the vectors do not follow the table,
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] if the vectors do not follow the table,
     /// [`ExpertsError::Adapter`] as in [`vectors`](Self::vectors).
     pub fn load(&self, vectors: &[Vec<f32>], adapter: &Adapter) -> Result<(), ExpertsError> {
         if vectors.len() != self.blocks.len() {
@@ -151,25 +137,50 @@ impl AdapterBlocks {
     }
 }
 
-/// The piece's part of the adapter's tensors, sharing their memory.
+/// One row of the table for programs.
+fn json_row(block: &Block) -> Value {
+    let BlockShape { id, kind, length } = block.shape;
+    json!({"id": id.0, "kind": kind, "length": length, "pieces": block.pieces})
+}
+
+/// The values of one block, each of them finite.
+fn block_values(block: &Block, tensors: &[(String, &Tensor)]) -> Result<Vec<f32>, ExpertsError> {
+    let length = block.shape.length as usize;
+    let mut values = Vec::with_capacity(length);
+    for piece in &block.pieces {
+        values.extend(crate::device::values(&find(piece, tensors)?.to_device(tch::Device::Cpu)));
+    }
+    values.resize(length, 0.0);
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(coordinate) => Err(ExpertsError::NotFinite { block: block.shape.kind, coordinate }),
+        None => Ok(values),
+    }
+}
+
+/// The piece's part of the adapter's tensors. It shares their memory, so that [`AdapterBlocks::load`] writes through it.
 fn find(piece: &Piece, tensors: &[(String, &Tensor)]) -> Result<Tensor, ExpertsError> {
     let tensor = tensors.iter().find(|(name, _)| name == &piece.tensor);
     let Some((_, tensor)) = tensor else {
         return Err(ExpertsError::Adapter(format!("the adapter has no tensor {}", piece.tensor)));
     };
-    let sizes: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-    let of_one = if piece.expert.is_some() { sizes.get(1..).unwrap_or(&[]) } else { &sizes };
-    if of_one != piece.shape || piece.expert.is_some_and(|expert| expert >= sizes[0]) {
-        let reason = format!("{} has the shape {sizes:?}, its block another", piece.tensor);
+    let sizes = sizes(tensor);
+    let part_sizes = if piece.expert.is_some() { sizes.get(1..).unwrap_or(&[]) } else { &sizes };
+    if part_sizes != piece.shape || piece.expert.is_some_and(|expert| expert >= sizes[0]) {
+        let reason = format!(
+            "{} has the shape {sizes:?}, which does not hold the part {:?} that the block table expects of it",
+            piece.tensor, piece.shape
+        );
         return Err(ExpertsError::Adapter(reason));
     }
     let tensor = tensor.detach();
     Ok(piece.expert.map_or(tensor.shallow_clone(), |expert| tensor.get(expert as i64)))
 }
 
+/// A block with its length; `experts` is the length of a routing distribution.
 fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block {
     let values: usize = pieces.iter().map(Piece::length).sum();
     let length = match kind {
+        // One more for the consistency weight.
         BlockKind::Router { .. } => values + 1,
         BlockKind::Routing { .. } => experts,
         _ => values,
@@ -177,26 +188,46 @@ fn block(id: u32, kind: BlockKind, pieces: Vec<Piece>, experts: usize) -> Block 
     Block { shape: BlockShape { id: BlockId(id), kind, length: length as u64 }, pieces }
 }
 
-/// The blocks of a layer's experts: what is trained of both maps of each, in the order of the model.
+/// The blocks of a layer's experts: what is trained of both maps of each expert, in the order of the model.
 fn experts(
     layer: u16,
     router: &SiteShape,
     sites: &[SiteShape],
     settings: &AdapterSettings,
 ) -> Vec<(BlockKind, Vec<Piece>)> {
-    let block = router.name.split(".mlp.").next().unwrap_or(&router.name);
-    let inside = format!("{block}.mlp.");
-    let is_of_layer = |site: &&SiteShape| site.kind == SiteKind::Experts && site.name.starts_with(&inside);
-    let maps: Vec<&SiteShape> = sites.iter().filter(is_of_layer).collect();
-    let of_map = |map: &SiteShape, expert| match settings.experts {
-        ExpertTraining::Whole => whole_expert(map, expert),
-        _ => second_half(map, settings.rank, Some(expert)),
-    };
-    let pieces = |expert| maps.iter().map(|map| of_map(map, expert)).collect();
-    let kind = |expert| BlockKind::Expert { layer, expert: expert as u16 };
-    (0..router.shape[0]).map(|expert| (kind(expert), pieces(expert))).collect()
+    // The experts of a layer are those under the same `mlp` as its router, whatever their numbers are.
+    let layer_name = router.name.split(".mlp.").next().unwrap_or(&router.name);
+    let prefix = format!("{layer_name}.mlp.");
+    let maps: Vec<&SiteShape> = sites
+        .iter()
+        .filter(|site| site.kind == SiteKind::Experts && site.name.starts_with(&prefix))
+        .collect();
+    let mut blocks = Vec::with_capacity(router.shape[0]);
+    for expert in 0..router.shape[0] {
+        let pieces = maps.iter().map(|map| expert_piece(map, expert, settings)).collect();
+        blocks.push((BlockKind::Expert { layer, expert: expert as u16 }, pieces));
+    }
+    blocks
 }
 
+/// What is trained of one map of one expert.
+fn expert_piece(map: &SiteShape, expert: usize, settings: &AdapterSettings) -> Piece {
+    match settings.experts {
+        ExpertTraining::Whole => whole_expert(map, expert),
+        _ => second_half(map, settings.rank, Some(expert)),
+    }
+}
+
+/// The pieces of the shared rest: the second halves of linear maps, and then the head over classes.
+fn shared_rest(sites: &[SiteShape], settings: &AdapterSettings) -> Vec<Piece> {
+    let linear = sites.iter().filter(|site| site.kind == SiteKind::Linear && settings.trains(site));
+    let head = sites.iter().filter(|site| site.kind == SiteKind::Head && settings.trains(site));
+    let mut pieces: Vec<Piece> = linear.map(|site| second_half(site, settings.rank, None)).collect();
+    pieces.extend(head.map(|site| over_classes(site, settings.classes.len())));
+    pieces
+}
+
+/// The second half of a module's low-rank addition; of a stacked one, one expert's part.
 fn second_half(site: &SiteShape, rank: usize, expert: Option<usize>) -> Piece {
     let mut shape = site.second_half(rank);
     if expert.is_some() {
@@ -205,15 +236,17 @@ fn second_half(site: &SiteShape, rank: usize, expert: Option<usize>) -> Piece {
     Piece { tensor: format!("{}.lora_B", site.name), expert, shape }
 }
 
+/// One expert's weight of a map that is trained whole.
 fn whole_expert(map: &SiteShape, expert: usize) -> Piece {
     Piece { tensor: format!("{}.weight", map.name), expert: Some(expert), shape: map.shape[1..].to_vec() }
 }
 
-/// The head over classes.
+/// The weight of the head over classes.
 fn over_classes(head: &SiteShape, classes: usize) -> Piece {
     Piece { tensor: format!("{}.weight", head.name), expert: None, shape: vec![classes, head.shape[0]] }
 }
 
-fn whole(router: &SiteShape) -> Vec<Piece> {
-    vec![Piece { tensor: format!("{}.weight", router.name), expert: None, shape: router.shape.clone() }]
+/// A router's weight, which is always trained whole.
+fn whole_router(router: &SiteShape) -> Piece {
+    Piece { tensor: format!("{}.weight", router.name), expert: None, shape: router.shape.clone() }
 }

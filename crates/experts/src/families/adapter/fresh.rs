@@ -1,4 +1,4 @@
-//! Fresh adapters, which change nothing: from a model, or from the files of one.
+//! Fresh adapters, with which a model computes what it computes without: made from a loaded model, or from its files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +17,9 @@ use crate::families::models::published::PublishedModel;
 use crate::families::models::sites::{SiteKind, SiteShape};
 
 impl Adapter {
-    /// A fresh adapter, which changes nothing: `B` is 0; `A` is uniform in ±1/√in as PEFT has it, drawn from the seed,
-    /// with equal bits on every machine. What is trained whole starts as the model's own, and a head over classes as 0.
+    /// A fresh adapter, which changes nothing: `B` is 0, and `A` is uniform in ±1/√in, as in PEFT. `A` is drawn from the
+    /// seed, with equal bits on every machine. A weight that is trained whole starts as the model's weight, and a head over
+    /// classes starts as 0.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`].
@@ -34,7 +35,7 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// As [`new`](Self::new), for the model of a folder of which only what is trained whole is read.
+    /// As [`new`](Self::new), for the model of a folder. Only the weights that are trained whole are read from it.
     ///
     /// # Errors
     /// [`ExpertsError::File`], [`ExpertsError::Content`] or [`ExpertsError::Settings`].
@@ -42,8 +43,9 @@ impl Adapter {
         let config = AnyConfig::read(folder)?;
         let loader = Loader::open(folder, Precision::Float32, Device::Cpu)?;
         let sites = config.sites();
-        let mut model_weight = |site: &SiteShape| own_weight(&loader, config.family(), site);
-        let mut adapter = Self::fresh(&sites, settings, seed, Device::Cpu, &mut model_weight)?;
+        let mut adapter = Self::fresh(&sites, settings, seed, Device::Cpu, &mut |site| {
+            stored_weight(&loader, config.family(), site)
+        })?;
         let has_corrections = config.moe().is_some_and(|moe| moe.correction);
         for site in sites.iter().filter(|site| has_corrections && site.kind == SiteKind::Router) {
             if adapter.modules.contains_key(&site.name) {
@@ -55,6 +57,7 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// A fresh adapter without corrections; `model_weight` returns the weight of a module that is trained whole.
     fn fresh(
         sites: &[SiteShape],
         settings: &AdapterSettings,
@@ -64,6 +67,7 @@ impl Adapter {
     ) -> Result<Self, ExpertsError> {
         settings.check(sites)?;
         let mut modules = BTreeMap::new();
+        // The index is that among all sites, so that a module's draw does not depend on which others are trained.
         for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
             let trained = match site.kind {
                 SiteKind::Head => Trained::Whole(head(site, settings, device)),
@@ -80,32 +84,42 @@ impl Adapter {
     }
 }
 
-/// A head to which all classes are alike.
+/// A head that gives all classes the same logit.
 fn head(site: &SiteShape, settings: &AdapterSettings, device: Device) -> Tensor {
     let shape = [settings.classes.len() as i64, site.shape[0] as i64];
     Tensor::zeros(shape, (Kind::Float, device))
 }
 
-/// A module's own weight in 32-bit floats; that of experts is stacked as the model has it, expert by expert.
-fn own_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
+/// A module's weight as stored in a checkpoint, in 32-bit floats. Weights of experts are stacked, expert by expert.
+fn stored_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
     let module = loader.checkpoint.module(family, &site.name);
     let &[experts, outputs, inputs] = site.shape.as_slice() else {
         return Ok(loader.tensor(&format!("{module}.weight"), &site.shape)?.copy());
     };
     let (block, map) = module.rsplit_once('.').unwrap_or((&module, ""));
     let maps = expert_maps(family, map);
-    let name = |expert, map| format!("{}.weight", expert_module(family, block, expert, map));
-    let names = |expert| maps.iter().map(|map| name(expert, map)).collect();
+    let names = |expert| weight_names(family, block, expert, &maps);
     Ok(loader.experts(&site.name, experts, names, (outputs / maps.len(), inputs))?.copy())
 }
 
+/// The names of the weights of one expert's maps.
+fn weight_names(family: Family, block: &str, expert: usize, maps: &[&str]) -> Vec<String> {
+    maps.iter().map(|map| format!("{}.weight", expert_module(family, block, expert, map))).collect()
+}
+
+/// A low-rank addition of 0: the first half is random, the second half is 0.
 fn initial(site: &SiteShape, rank: usize, mut draw: Draw, device: Device) -> Trained {
-    let sizes = |shape: Vec<usize>| shape.into_iter().map(|size| size as i64).collect::<Vec<_>>();
     let (first, second) = (site.first_half(rank), site.second_half(rank));
     let inputs = site.shape[site.shape.len() - 1];
+    // Drawn on the host, not by libtorch, so that CPU and GPU members start from equal bits.
     let a = Tensor::from_slice(&draw.symmetric(first.iter().product(), 1.0 / (inputs as f32).sqrt()));
     Trained::Low {
-        a: a.view(sizes(first).as_slice()).to_device(device),
-        b: Tensor::zeros(sizes(second).as_slice(), (Kind::Float, device)),
+        a: a.view(dimensions(&first).as_slice()).to_device(device),
+        b: Tensor::zeros(dimensions(&second).as_slice(), (Kind::Float, device)),
     }
+}
+
+/// A shape as libtorch takes it.
+fn dimensions(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&size| size as i64).collect()
 }

@@ -1,4 +1,4 @@
-//! The names of classes: beside an adapter, and in the configuration of a merged model as transformers has it.
+//! The names of classes: in a file beside an adapter, and in the configuration of a merged model, as in transformers.
 
 use std::path::Path;
 
@@ -10,9 +10,11 @@ use crate::families::config::names::sequence_classifier;
 use crate::families::weights::write::write_json;
 use crate::model_files::{read_file, unusable};
 
-/// Beside an adapter's files. PEFT keeps no names of classes: without this file they are called as transformers does.
+/// The file beside an adapter's files. PEFT stores no names of classes. Without this file they get the names that
+/// transformers gives them, `LABEL_0` and so on.
 const FILE: &str = "id2label.json";
 
+/// The object `id2label` of transformers: from the number of a class to its name.
 fn by_number(classes: &[String]) -> Value {
     classes
         .iter()
@@ -21,7 +23,7 @@ fn by_number(classes: &[String]) -> Value {
         .collect()
 }
 
-/// Writes the names into an adapter's folder; nothing where there are none.
+/// Writes the names into an adapter's folder. Without classes it writes no file.
 pub(super) fn write(classes: &[String], folder: &Path) -> Result<(), ExpertsError> {
     match classes {
         [] => Ok(()),
@@ -29,23 +31,28 @@ pub(super) fn write(classes: &[String], folder: &Path) -> Result<(), ExpertsErro
     }
 }
 
-/// The names of so many classes that an adapter's folder has, or else `LABEL_0`, `LABEL_1`, ….
+/// The names of `count` classes in an adapter's folder, or `LABEL_0`, `LABEL_1`, … if the folder has no names.
 pub(super) fn read(folder: &Path, count: usize) -> Result<Vec<String>, ExpertsError> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok((0..count).map(|number| format!("LABEL_{number}")).collect());
     }
-    let names = parsed(&path)?;
-    let name = |number: usize| {
-        let name = names[number.to_string()].as_str().map(str::to_owned);
-        name.ok_or_else(|| {
-            unusable(&path, format!("it must name the classes 0 to {}", count.saturating_sub(1)))
-        })
-    };
-    (0..count).map(name).collect()
+    let json = parsed(&path)?;
+    let mut names = Vec::with_capacity(count);
+    for number in 0..count {
+        let Some(name) = json[number.to_string()].as_str() else {
+            let last = count - 1;
+            return Err(unusable(
+                &path,
+                format!("it must name the classes 0 to {last}, and class {number} has no name"),
+            ));
+        };
+        names.push(name.to_owned());
+    }
+    Ok(names)
 }
 
-/// Tells the configuration of a merged model of its classes, and the architecture that has a head where transformers has
+/// Writes the classes into the configuration of a merged model, and the architecture that has a head, if transformers has
 /// one for the family.
 pub(super) fn configure(config: &Path, family: Family, classes: &[String]) -> Result<(), ExpertsError> {
     let mut json = parsed(config)?;
@@ -59,13 +66,14 @@ pub(super) fn configure(config: &Path, family: Family, classes: &[String]) -> Re
     write_json(config, &json)
 }
 
-/// Names a further tensor, and the file that has it, in the index of a model of several files.
+/// Adds a tensor, and the file that has it, to the index of a model of several files.
 pub(super) fn index(index: &Path, tensor: &str, file: &str) -> Result<(), ExpertsError> {
     let mut json = parsed(index)?;
     json["weight_map"][tensor] = file.into();
     write_json(index, &json)
 }
 
+/// The JSON value in a file.
 fn parsed(path: &Path) -> Result<Value, ExpertsError> {
     serde_json::from_slice(&read_file(path)?).map_err(|error| unusable(path, error.to_string()))
 }

@@ -14,16 +14,17 @@ use crate::families::weights::write::{copy_others, stored, write};
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::model_files::unusable;
 
-/// Writes the model of the folder `model` with an adapter added to it into the folder `target`: the same files and
-/// names, the weights in the precision that they were stored in, and every other file beside them. One file's tensors
-/// are held in memory at a time.
+/// Writes the model of the folder `model` with an adapter added to it into the folder `target`. Files and tensors have the
+/// same names, the weights have the precision in which they were stored, and all files that hold no weights are copied. The
+/// tensors of one file are in memory at a time.
 ///
 /// A head over classes becomes `score.weight` in the last file, in 32-bit floats, and `config.json` gets the names of the
-/// classes and the family's architecture for sequence classification. transformers has none for OLMoE: there the architecture
-/// stays, and whoever uses the model multiplies the last hidden state of each text's last token with `score.weight`.
+/// classes and the family's architecture for sequence classification. transformers has none for OLMoE, so there the
+/// architecture stays, and a program that uses the model must itself multiply the last hidden state of each text's last
+/// token by `score.weight`.
 ///
 /// # Errors
-/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] when a module of the adapter has
+/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] if a module of the adapter has
 /// no weight in the model.
 pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<(), ExpertsError> {
     let (family, _) = read_family(&model.join("config.json"))?;
@@ -31,7 +32,7 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     let changes = changes(&checkpoint, family, adapter);
     let head = format!("{HEAD}.weight");
     if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name) && *name != head) {
-        return Err(ExpertsError::Adapter(format!("the model has no tensor {missing}")));
+        return Err(ExpertsError::Adapter(format!("the model has no tensor {missing} to add it to")));
     }
     copy_others(model, target)?;
     let mut shards = checkpoint.shards();
@@ -52,18 +53,21 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     }
 }
 
+/// The last part of a path, as text.
 fn file_name(path: &Path) -> Result<&str, ExpertsError> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.ok_or_else(|| unusable(path, "its name is not valid UTF-8".to_owned()))
 }
 
-/// What becomes of a weight.
+/// How an adapter changes a weight.
 enum Change {
+    /// By adding this.
     Added(Tensor),
+    /// By putting this in its place.
     Replaced(Tensor),
 }
 
-/// By the names of the tensors on disk.
+/// All changes, with the names that the tensors have on disk.
 fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
     for (name, trained) in &adapter.modules {
@@ -72,7 +76,7 @@ fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(S
             Trained::Low { a, b } => (plain(b).matmul(&plain(a)) * adapter.scale, Change::Added),
         };
         match checkpoint.has(name) {
-            // All experts lie in one tensor, as at run time.
+            // All experts are in one tensor, under the name that transformers 5 has for it at run time.
             true => changes.push((name.clone(), change(weight))),
             false => changes.extend(on_tensors(family, &checkpoint.module(family, name), weight, change)),
         }
@@ -80,7 +84,7 @@ fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(S
     changes
 }
 
-/// What becomes of the tensors that a module's weight lies in.
+/// The changes of the tensors that make up a module's weight: one for a linear map or a router, several for experts.
 fn on_tensors(
     family: Family,
     module: &str,
@@ -102,6 +106,7 @@ fn on_tensors(
     changes
 }
 
+/// Writes one file of the merged model.
 fn write_shard(
     checkpoint: &Checkpoint,
     names: &[&str],
@@ -116,13 +121,14 @@ fn write_shard(
     write(&tensors, path)
 }
 
-/// What becomes of one tensor, in the precision that it was stored in; one that is new has 32-bit floats.
+/// One tensor after its change, in the precision in which it was stored. A new tensor has 32-bit floats.
 fn changed(checkpoint: &Checkpoint, name: &str, change: Option<&Change>) -> Result<Tensor, ExpertsError> {
     Ok(match change {
         Some(Change::Replaced(weight)) if !checkpoint.has(name) => weight.shallow_clone(),
         Some(Change::Replaced(weight)) => weight.to_kind(checkpoint.take_any(name)?.kind()),
         Some(Change::Added(added)) => {
             let stored = checkpoint.take_any(name)?;
+            // Added in 32-bit floats, so that the sum is rounded once.
             (stored.to_kind(Kind::Float) + added).to_kind(stored.kind())
         }
         None => checkpoint.take_any(name)?,

@@ -1,8 +1,8 @@
 //! Adapters: what is trained of a model, apart from the model.
 //!
-//! An adapter has, for each module that it trains, two low-rank halves, or its whole weight: for a router, and for
-//! experts and a head over classes where that is asked for. It is written and read as PEFT does
-//! ([`Adapter::write`], [`Adapter::read`]), or added to the weights for good ([`write_merged`]).
+//! For each module that it trains, an adapter has either two low-rank halves or the module's whole weight. Routers and a
+//! head over classes are always trained whole; experts only if the settings ask for it. An adapter is written and read in
+//! PEFT's format ([`Adapter::write`], [`Adapter::read`]), or added to the weights for good ([`write_merged`]).
 
 mod attach;
 pub mod blocks;
@@ -36,8 +36,8 @@ pub enum ExpertTraining {
     /// By low-rank additions.
     #[default]
     LowRank,
-    /// All of their weights, in 32-bit floats, with gradients and the optimizer's moments of the same size: for small
-    /// models.
+    /// All of their weights, in 32-bit floats. Gradients and the optimizer's moments have the same size, so this is for
+    /// small models.
     Whole,
 }
 
@@ -45,18 +45,18 @@ pub enum ExpertTraining {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdapterSettings {
-    /// Rank of the additions.
+    /// Rank of the additions, at least 1.
     pub rank: usize,
-    /// The addition to a weight is `alpha / rank · B · A`.
+    /// The addition to a weight is `alpha / rank · B · A`. Positive.
     pub alpha: f64,
     /// How experts are trained.
     pub experts: ExpertTraining,
-    /// Last parts of the names of further modules with additions, such as `q_proj`.
+    /// Further modules with additions, by the last parts of their names, such as `q_proj`.
     pub modules: Vec<String>,
-    /// Whether routers are trained, whole; else they are frozen.
+    /// Whether routers are trained (as whole weights) or frozen.
     pub router: bool,
-    /// The names of the classes that texts are sorted into, by a head that is trained with the rest; none for a language
-    /// model.
+    /// The names of the classes into which a head, which is trained with the rest, sorts texts. Empty for a language model;
+    /// otherwise at least two, all different.
     pub classes: Vec<String>,
 }
 
@@ -81,35 +81,45 @@ impl AdapterSettings {
         }
     }
 
+    /// Checks that the settings make sense, and that a model with these modules has what they train.
     pub(crate) fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
-        let fail = |reason: String| Err(ExpertsError::Settings(reason));
-        if self.rank == 0 || !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return fail("the adapter's rank must be at least 1 and its alpha a positive number".to_owned());
+        self.fault(sites).map_err(ExpertsError::Settings)
+    }
+
+    /// The reason why [`check`](Self::check) fails, if it does.
+    fn fault(&self, sites: &[SiteShape]) -> Result<(), String> {
+        let (rank, alpha) = (self.rank, self.alpha);
+        if rank == 0 || !(alpha.is_finite() && alpha > 0.0) {
+            return Err(format!(
+                "the adapter's rank must be at least 1, not {rank}, and its alpha a positive number, not {alpha}"
+            ));
         }
-        let known = |module: &&String| !sites.iter().any(|site| site.name.ends_with(&format!(".{module}")));
-        if let Some(unknown) = self.modules.iter().find(known) {
-            return fail(format!("the model has no module {unknown} that an adapter can train"));
+        for module in &self.modules {
+            let suffix = format!(".{module}");
+            if !sites.iter().any(|site| site.name.ends_with(&suffix)) {
+                return Err(format!("the model has no module {module} that an adapter can train"));
+            }
         }
-        check_classes(&self.classes, sites).or_else(fail)?;
+        check_classes(&self.classes, sites)?;
         match sites.iter().any(|site| self.trains(site)) {
             true => Ok(()),
-            false => fail("the adapter trains nothing".to_owned()),
+            false => Err("the adapter trains nothing; set experts, modules, router or classes".to_owned()),
         }
     }
 }
 
-/// What is wrong with classes for a model with these modules.
+/// Checks the names of classes for a model with these modules.
 fn check_classes(classes: &[String], sites: &[SiteShape]) -> Result<(), String> {
     if classes.is_empty() {
         return Ok(());
     }
     check_differ(classes)?;
     if classes.len() < 2 || classes.iter().any(String::is_empty) {
-        return Err("there must be at least two classes, each with a name".to_owned());
+        return Err("there must be at least two classes, each with a name that is not empty".to_owned());
     }
     match sites.iter().any(|site| site.kind == SiteKind::Head) {
         true => Ok(()),
-        false => Err("a Switch Transformer has no head over classes; take a decoder".to_owned()),
+        false => Err("a Switch Transformer has no head over classes; use a decoder".to_owned()),
     }
 }
 
@@ -123,7 +133,7 @@ pub enum Trained {
         /// `[out, rank]`, or `[experts, out, rank]`.
         b: Tensor,
     },
-    /// A weight that is trained whole: `[experts, in]` of a router, `[experts, out, in]` of experts, `[classes, in]` of
+    /// A weight that is trained whole: `[experts, in]` for a router, `[experts, out, in]` for experts, `[classes, in]` for
     /// the head.
     Whole(Tensor),
 }
@@ -133,22 +143,18 @@ pub enum Trained {
 pub struct Adapter {
     /// Factor of all low-rank additions, `alpha / rank`.
     pub scale: f64,
-    /// By the names of the modules.
+    /// What is trained, by the names of the modules.
     pub modules: BTreeMap<String, Trained>,
-    /// By the names of the trained routers, the bias of their choice where the family has one (DeepSeek-V3): the model's own,
-    /// which is not trained. PEFT saves it beside a router's weight, and asks for it.
+    /// The biases that the trained routers of DeepSeek-V3 add to their choice, by the names of the routers. They are the
+    /// model's and are not trained. PEFT saves them beside a router's weight, and requires them there.
     pub corrections: BTreeMap<String, Tensor>,
-    /// The names of the classes of its head, in the order of its rows; none where it has no head.
+    /// The names of the classes of its head, in the order of the head's rows; empty without a head.
     pub classes: Vec<String>,
 }
 
 impl Adapter {
-    /// The largest rank of any module; 0 where none has a low-rank addition.
+    /// The largest rank of any module; 0 if no module has a low-rank addition.
     pub fn rank(&self) -> usize {
-        let rank = |trained: &Trained| match trained {
-            Trained::Low { b, .. } => *b.size().last().unwrap_or(&0) as usize,
-            Trained::Whole(_) => 0,
-        };
         self.modules.values().map(rank).max().unwrap_or(0)
     }
 
@@ -168,8 +174,7 @@ impl Adapter {
 
     /// Whether experts are trained whole.
     pub(crate) fn has_whole_experts(&self) -> bool {
-        let is_whole = |trained: &Trained| matches!(trained, Trained::Whole(weight) if weight.dim() == 3);
-        self.modules.values().any(is_whole)
+        self.modules.values().any(|trained| matches!(trained, Trained::Whole(weight) if weight.dim() == 3))
     }
 
     /// Ends training: no gradient reaches the tensors any more.
@@ -179,12 +184,12 @@ impl Adapter {
         }
     }
 
-    /// Numbers in all tensors.
+    /// How many parameters all tensors have together.
     pub fn parameters(&self) -> usize {
         self.tensors().iter().map(|(_, tensor)| tensor.numel()).sum()
     }
 
-    /// The weight of its head over classes, `[classes, in]`.
+    /// The weight of its head over classes, `[classes, in]`, if it has a head.
     pub(crate) fn head(&self) -> Option<&Tensor> {
         match self.modules.get(HEAD) {
             Some(Trained::Whole(weight)) => Some(weight),
@@ -196,7 +201,7 @@ impl Adapter {
     pub(crate) fn check(&self, sites: &[SiteShape]) -> Result<(), ExpertsError> {
         let rows = self.head().map_or(0, |weight| weight.size()[0] as usize);
         if rows != self.classes.len() {
-            let reason = format!("its head has {rows} classes, of which {} have names", self.classes.len());
+            let reason = format!("its head has {rows} classes, but {} names of classes", self.classes.len());
             return Err(ExpertsError::Adapter(reason));
         }
         for (name, trained) in &self.modules {
@@ -205,14 +210,15 @@ impl Adapter {
                 return Err(ExpertsError::Adapter(format!("the model has no module {name} to train")));
             };
             if !fits(site, trained) {
-                let reason = format!("the tensors of {name} do not fit a weight of shape {:?}", site.shape);
+                let reason =
+                    format!("the tensors of {name} do not fit the model's weight of shape {:?}", site.shape);
                 return Err(ExpertsError::Adapter(reason));
             }
         }
         Ok(())
     }
 
-    /// The addition to one module, if it has any.
+    /// The low-rank addition to one module, if it has one.
     pub(crate) fn lora(&self, name: &str, dropout: f64, recorder: Recorder) -> Option<Lora> {
         match self.modules.get(name)? {
             Trained::Low { a, b } => {
@@ -224,8 +230,21 @@ impl Adapter {
     }
 }
 
+/// The rank of a low-rank addition; 0 for a whole weight.
+fn rank(trained: &Trained) -> usize {
+    match trained {
+        Trained::Low { b, .. } => *b.size().last().unwrap_or(&0) as usize,
+        Trained::Whole(_) => 0,
+    }
+}
+
+/// A tensor's shape.
+fn sizes(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&size| size as usize).collect()
+}
+
+/// Whether the tensors have the shapes that a module of the model needs.
 fn fits(site: &SiteShape, trained: &Trained) -> bool {
-    let sizes = |tensor: &Tensor| tensor.size().iter().map(|&size| size as usize).collect::<Vec<_>>();
     match (site.kind, trained) {
         (SiteKind::Router | SiteKind::Experts, Trained::Whole(weight)) => sizes(weight) == site.shape,
         (SiteKind::Head, Trained::Whole(weight)) => weight.dim() == 2 && sizes(weight)[1..] == site.shape,

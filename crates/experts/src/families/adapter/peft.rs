@@ -1,9 +1,9 @@
 //! Adapters as PEFT writes them: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! PEFT knows two layouts for experts. Since 0.19 it keeps those of a layer together (`target_parameters`):
+//! PEFT has two layouts for experts. Since 0.19 it stores those of a layer together (`target_parameters`):
 //! `mlp.experts.base_layer.lora_A` `[experts · rank, in]`, expert by expert, and `lora_B` `[out, rank · experts]`, rank
-//! by rank, are of gate and up, the same without `base_layer` of down. Before, and still for models of transformers 4,
-//! each map of each expert has its own: `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
+//! by rank, belong to gate and up; the same names without `base_layer` belong to down. Before 0.19, and still for models
+//! of transformers 4, each map of each expert has tensors of its own: `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::families::models::sites::{SiteKind, SiteShape};
 use crate::families::weights::Checkpoint;
 use crate::model_files::unsupported;
 
-/// What PEFT puts before every name.
+/// PEFT's prefix of every tensor name.
 pub(super) const PREFIX: &str = "base_model.model.";
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -30,8 +30,8 @@ impl Adapter {
     ///
     /// # Errors
     /// [`ExpertsError::File`]; [`ExpertsError::Content`] for settings that make no sense; [`ExpertsError::Unsupported`] for
-    /// what is not LoRA, for an adapter that is more than its matrices, for one of another model, and for tensors that
-    /// nothing of the model takes; [`ExpertsError::WholeExperts`] for one that has whole experts.
+    /// an adapter that is not LoRA, that is more than its matrices, that belongs to another model, or that has tensors for
+    /// which the model has no place; [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut PublishedModel) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
@@ -52,7 +52,10 @@ impl Adapter {
         let corrections = model.corrections(&modules);
         corrections.iter().try_for_each(|(module, bias)| reader.check_correction(module, bias))?;
         if let Some(unused) = file.untaken().first() {
-            return Err(unsupported(&path, format!("the model has no place for {unused}")));
+            return Err(unsupported(
+                &path,
+                format!("the model has no place for its tensor {unused}; is the adapter another model's?"),
+            ));
         }
         let mut adapter = Self { scale: settings.scale, modules, corrections, classes: vec![] };
         adapter.classes = labels::read(folder, adapter.head().map_or(0, |weight| weight.size()[0] as usize))?;
@@ -61,7 +64,7 @@ impl Adapter {
     }
 }
 
-/// Settings of `adapter_config.json` with which an adapter is more than its matrices.
+/// Settings of `adapter_config.json` that must be absent or empty: with them, an adapter is more than its matrices.
 const CHANGING: [&str; 12] = [
     "alora_invocation_tokens",
     "alpha_pattern",
@@ -77,8 +80,8 @@ const CHANGING: [&str; 12] = [
     "velora_config",
 ];
 
-/// Settings that change nothing of what is computed: names and versions, how the matrices started, which modules were
-/// meant (the tensors say which have any), and what acts in PEFT's own training alone.
+/// Settings that do not change what a trained adapter computes: names and versions, how the matrices were initialised,
+/// which modules were targeted (the tensors themselves tell), and what acts only in PEFT's own training.
 const HARMLESS: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
@@ -101,16 +104,18 @@ const HARMLESS: &[&str] = &[
     "task_type",
 ];
 
-/// What matters of `adapter_config.json`.
+/// What `adapter_config.json` says that the tensors do not.
 struct Settings {
+    /// Factor of all additions.
     scale: f64,
-    /// Whether down is the only fused parameter that is trained: then gate and up have no tensors.
+    /// Whether down is the only fused parameter that is trained. Then gate and up have no tensors.
     down_only: bool,
-    /// Whether gate and up are the only ones: then they have no `base_layer` in their names.
+    /// Whether gate and up are the only fused parameters that are trained. Then their names have no `base_layer`.
     up_only: bool,
 }
 
 impl Settings {
+    /// Reads the settings, and rejects those that change what the adapter computes in a way that is not implemented.
     fn read(fields: &Fields) -> Result<Self, ExpertsError> {
         fields.demand("peft_type", &["LORA"])?;
         fields.demand("bias", &["none"])?;
@@ -129,29 +134,26 @@ impl Settings {
         }
         let rank_or_root = if fields.flag("use_rslora", false)? { rank.sqrt() } else { rank };
         fields.refuse_others(&[HARMLESS])?;
-        let has = |name: &str| fused.iter().any(|target| target.ends_with(name));
-        Ok(Self {
-            scale: alpha / rank_or_root,
-            down_only: has("down_proj") && !has("gate_up_proj"),
-            up_only: has("gate_up_proj") && !has("down_proj"),
-        })
+        let down = fused.iter().any(|target| target.ends_with("down_proj"));
+        let up = fused.iter().any(|target| target.ends_with("gate_up_proj"));
+        Ok(Self { scale: alpha / rank_or_root, down_only: down && !up, up_only: up && !down })
     }
 }
 
-/// Refuses additions that started as a part of the model's weights: PEFT has taken that part out of the weights of its own
-/// copy, so that the same additions to the published weights are another model.
+/// Rejects additions that were initialised from the model's weights. PEFT subtracts them from its copy of the weights
+/// first, so adding them to the published weights gives a different model.
 fn check_start(fields: &Fields) -> Result<(), ExpertsError> {
     let kind = fields.text_or_flag("init_lora_weights")?;
     match kind.as_deref() {
         None | Some("true" | "false" | "gaussian" | "eva" | "orthogonal") => Ok(()),
         Some(kind) => Err(fields.unsupported(format!(
-            "its init_lora_weights is “{kind}”, for which PEFT changes the model's own weights; have PEFT convert it \
+            "its init_lora_weights is “{kind}”, for which PEFT changes the model's weights too; convert it with PEFT \
              (save_pretrained with path_initial_model_for_weight_conversion)"
         ))),
     }
 }
 
-/// Releases before 0.19 lay the halves of experts out the other way round.
+/// Rejects fused experts from PEFT before 0.19, whose halves are stored the other way round.
 fn check_orientation(fields: &Fields) -> Result<(), ExpertsError> {
     let version = fields.text(&["peft_version"])?.unwrap_or_default();
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -160,12 +162,12 @@ fn check_orientation(fields: &Fields) -> Result<(), ExpertsError> {
         return Ok(());
     }
     Err(fields.unsupported(format!(
-        "its peft_version is “{version}”, which lays out the adapters of experts otherwise; load and save the adapter \
-         with PEFT 0.19 or newer"
+        "its peft_version is “{version}”, which stores the adapters of experts in another layout; load the adapter with \
+         PEFT 0.19 or newer and save it again"
     )))
 }
 
-/// Takes the tensors of one adapter file.
+/// Reads the tensors of one adapter file.
 struct Reader<'a> {
     file: &'a Checkpoint,
     family: Family,
@@ -174,7 +176,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// What the file has for a module of the model.
+    /// What the file has for a module of the model; `None` if the module is not trained.
     fn trained(&self, site: &SiteShape) -> Result<Option<Trained>, ExpertsError> {
         match site.kind {
             SiteKind::Linear => self.pair(&site.name),
@@ -187,7 +189,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A tensor with its plain name, if it is there.
+    /// The tensor with this name (without PEFT's prefix) in 32-bit floats, if the file has it.
     fn tensor(&self, name: &str) -> Result<Option<Tensor>, ExpertsError> {
         let name = format!("{PREFIX}{name}");
         if !self.file.has(&name) {
@@ -197,12 +199,14 @@ impl Reader<'_> {
         Ok(Some(tensor.to_kind(Kind::Float).to_device(self.device).copy()))
     }
 
+    /// The two halves for a module, if the file has both.
     fn pair(&self, module: &str) -> Result<Option<Trained>, ExpertsError> {
         let a = self.tensor(&format!("{module}.lora_A.weight"))?;
         let b = self.tensor(&format!("{module}.lora_B.weight"))?;
         Ok(a.zip(b).map(|(a, b)| Trained::Low { a, b }))
     }
 
+    /// A router's weight, under the name of transformers 5 or the family's name on disk.
     fn router(&self, module: &str) -> Result<Option<Trained>, ExpertsError> {
         let weight = match self.tensor(&format!("{module}.weight"))? {
             None => self.tensor(&format!("{}.weight", on_disk(self.family, module)))?,
@@ -211,7 +215,8 @@ impl Reader<'_> {
         Ok(weight.map(Trained::Whole))
     }
 
-    /// A router's bias, where the file has it, is the model's own, as exactly as bfloat16 has it: it is not trained.
+    /// Checks that a router's bias in the file, if there is one, is the model's: it is not trained. It is compared in
+    /// bfloat16: finer differences do not count.
     fn check_correction(&self, module: &str, bias: &Tensor) -> Result<(), ExpertsError> {
         let names = [module.to_owned(), on_disk(self.family, module)]
             .map(|name| format!("{PREFIX}{name}.{CORRECTION}"));
@@ -220,12 +225,14 @@ impl Reader<'_> {
         match saved.size() == bias.size() && saved.equal(&bias.to_kind(Kind::BFloat16)) {
             true => Ok(()),
             false => {
-                Err(self.file.unsupported(format!("its {name} is another than the model's, which counts")))
+                Err(self.file.unsupported(format!(
+                    "its {name} differs from the model's, which is not trained; was the adapter made for another model?"
+                )))
             }
         }
     }
 
-    /// The halves of all experts in one.
+    /// The halves of all experts, if the file stores them together.
     fn fused(&self, site: &SiteShape) -> Result<Option<Trained>, ExpertsError> {
         let Some((module, map)) = site.name.rsplit_once('.') else { return Ok(None) };
         let inner = match map {
@@ -238,6 +245,7 @@ impl Reader<'_> {
         let Some(Trained::Low { a, b }) = self.pair(&format!("{module}{inner}"))? else { return Ok(None) };
         let experts = site.shape[0] as i64;
         if a.size()[0] % experts != 0 || b.size()[1] != a.size()[0] {
+            // Handed on in their wrong shapes: `Adapter::check` names the module in its error.
             return Ok(Some(Trained::Low { a, b }));
         }
         Ok(Some(Trained::Low {
@@ -246,7 +254,7 @@ impl Reader<'_> {
         }))
     }
 
-    /// The halves of each expert's maps, stacked. An expert that is left out counts as 0.
+    /// The halves of each expert's maps, stacked. An expert without halves counts as 0.
     fn one_by_one(&self, site: &SiteShape) -> Result<Option<Trained>, ExpertsError> {
         let Some((module, map)) = site.name.rsplit_once('.') else { return Ok(None) };
         let maps = expert_maps(self.family, map);
@@ -263,8 +271,8 @@ impl Reader<'_> {
     }
 }
 
-/// Stacks the pairs of each expert's maps. Where gate and up have the same `A` they share it; else the rank of the
-/// fused pair is that of both together, with `B` in blocks.
+/// Stacks the pairs of each expert's maps, by expert and map. If gate and up have the same `A`, they share it. Otherwise
+/// the rank of the fused pair is the sum of both ranks, and `B` is block diagonal. `None` if no expert has a pair.
 fn stack(all: &[Vec<Option<Trained>>], site: &SiteShape, device: Device) -> Option<Trained> {
     let found: Vec<&Trained> = all.iter().flatten().flatten().collect();
     let [outputs, inputs] = [site.shape[1], site.shape[2]].map(|size| size as i64);
@@ -272,21 +280,23 @@ fn stack(all: &[Vec<Option<Trained>>], site: &SiteShape, device: Device) -> Opti
     let maps = all[0].len() as i64;
     let shares = all.iter().all(|maps| same_first_half(maps));
     let width = if shares { rank } else { rank * maps };
-    let zeros = |shape: [i64; 3]| Tensor::zeros(shape, (Kind::Float, device));
-    let (a, b) = (zeros([all.len() as i64, width, inputs]), zeros([all.len() as i64, outputs, width]));
+    let experts = all.len() as i64;
+    let a = Tensor::zeros([experts, width, inputs], (Kind::Float, device));
+    let b = Tensor::zeros([experts, outputs, width], (Kind::Float, device));
     for (expert, maps_of_expert) in all.iter().enumerate() {
         for (map, trained) in maps_of_expert.iter().enumerate() {
-            let Some(Trained::Low { a: own_a, b: own_b }) = trained else { continue };
+            let Some(Trained::Low { a: map_a, b: map_b }) = trained else { continue };
             let start = if shares { 0 } else { map as i64 * rank };
-            let own_rank = own_a.size()[0];
+            let map_rank = map_a.size()[0];
             let rows = outputs / maps;
-            a.get(expert as i64).narrow(0, start, own_rank).copy_(own_a);
-            b.get(expert as i64).narrow(0, map as i64 * rows, rows).narrow(1, start, own_rank).copy_(own_b);
+            a.get(expert as i64).narrow(0, start, map_rank).copy_(map_a);
+            b.get(expert as i64).narrow(0, map as i64 * rows, rows).narrow(1, start, map_rank).copy_(map_b);
         }
     }
     Some(Trained::Low { a, b })
 }
 
+/// The rank of a single pair.
 fn rank(trained: &Trained) -> Option<i64> {
     match trained {
         Trained::Low { a, .. } => Some(a.size()[0]),
@@ -294,6 +304,7 @@ fn rank(trained: &Trained) -> Option<i64> {
     }
 }
 
+/// Whether all maps of an expert that have an `A` have the same one.
 fn same_first_half(maps_of_expert: &[Option<Trained>]) -> bool {
     let halves: Vec<&Tensor> = maps_of_expert
         .iter()

@@ -1,4 +1,4 @@
-//! Writes adapters as PEFT reads them.
+//! Writes adapters in the format that PEFT reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,30 +18,30 @@ use crate::families::weights::write::{StoredTensor, stored, write as write_tenso
 /// The release of PEFT whose layout is written.
 const PEFT_VERSION: &str = "0.21.2";
 
-/// What PEFT has in place of modules with additions where there are none, and only whole modules are saved.
+/// What PEFT writes as `target_modules` if no module has an addition and only whole modules are saved.
 const NO_TARGETS: &str = "dummy-target-modules";
 
-/// How the adapters of experts lie in the file.
+/// How the adapters of experts are stored in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
-    /// All experts of a layer together, as PEFT from 0.19 on has it. Switch Transformers have no such layout: theirs
-    /// are written expert by expert.
+    /// All experts of a layer together, as PEFT does since 0.19. Switch Transformers have no such layout: their experts
+    /// are written one by one.
     #[default]
     PeftFused,
-    /// Each map of each expert on its own, as models of transformers 4 have it. Experts of Qwen2-MoE are not written so:
-    /// PEFT 0.20 and 0.21 load that over transformers 5 without an error, and compute something else.
+    /// Each map of each expert on its own, as models of transformers 4 have it. Experts of Qwen2-MoE are not written in
+    /// this layout: PEFT 0.20 and 0.21 load it over transformers 5 without an error, and compute something else.
     PerExpert,
 }
 
 impl Adapter {
-    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is made if need be; of an adapter
-    /// with a head over classes `id2label.json` too, for [`Adapter::read`].
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is created if it does not exist. For
+    /// an adapter with a head over classes it also writes `id2label.json`, which [`Adapter::read`] reads.
     ///
     /// # Errors
     /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Layout`] for a layout that PEFT reads wrongly, or
-    /// [`ExpertsError::WholeExperts`] where experts are trained whole: PEFT has no layout for them, and
-    /// [`write_merged`](super::write_merged) has.
+    /// [`ExpertsError::WholeExperts`] if experts are trained whole: PEFT has no layout for them, so such an adapter is
+    /// written by [`write_merged`](super::write_merged).
     pub fn write(&self, folder: &Path, family: Family, layout: Layout) -> Result<(), ExpertsError> {
         if self.has_whole_experts() {
             return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
@@ -51,13 +51,14 @@ impl Adapter {
         if family == Family::Qwen2Moe && layout == Layout::PerExpert && has_experts {
             return Err(ExpertsError::Layout { path: folder.to_owned() });
         }
-        let failed = |source| ExpertsError::File { path: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(failed)?;
+        fs::create_dir_all(folder)
+            .map_err(|source| ExpertsError::File { path: folder.to_owned(), source })?;
         let writer = Writer { family, layout, rank: self.rank().max(1) as i64 };
         let mut tensors: BTreeMap<String, Tensor> =
             self.modules.iter().flat_map(|(name, trained)| writer.tensors(name, trained)).collect();
-        let beside = |(name, bias): (&String, &Tensor)| (format!("{PREFIX}{name}.{CORRECTION}"), plain(bias));
-        tensors.extend(self.corrections.iter().map(beside));
+        for (name, bias) in &self.corrections {
+            tensors.insert(format!("{PREFIX}{name}.{CORRECTION}"), plain(bias));
+        }
         let parts: Vec<StoredTensor> =
             tensors.iter().map(|(name, tensor)| stored(vec![name.clone()], tensor)).collect();
         write_tensors(&parts, &folder.join(WEIGHTS))?;
@@ -68,18 +69,22 @@ impl Adapter {
     }
 }
 
+/// Turns modules into named tensors of one layout.
 struct Writer {
     family: Family,
     layout: Layout,
-    /// All modules are written with this rank; smaller ones are filled up with zeros.
+    /// All modules are written with this rank, because the settings written beside them have one `r`. Smaller ranks are
+    /// filled up with zeros, which changes no product.
     rank: i64,
 }
 
 impl Writer {
+    /// Whether all experts of a layer are written together.
     fn fuses(&self) -> bool {
         self.layout == Layout::PeftFused && self.family != Family::SwitchTransformers
     }
 
+    /// The tensors of one module.
     fn tensors(&self, name: &str, trained: &Trained) -> Vec<(String, Tensor)> {
         match trained {
             Trained::Whole(weight) => vec![(format!("{PREFIX}{name}.weight"), plain(weight))],
@@ -94,6 +99,7 @@ impl Writer {
         }
     }
 
+    /// The halves of all experts of a layer together; the layout is described in [`super::peft`].
     fn fused(&self, name: &str, a: &Tensor, b: &Tensor) -> Vec<(String, Tensor)> {
         let (module, map) = name.rsplit_once('.').unwrap_or((name, ""));
         let inner = if map == "gate_up_proj" { ".base_layer" } else { "" };
@@ -101,6 +107,7 @@ impl Writer {
         pair(&format!("{module}{inner}"), a.reshape([-1, a.size()[2]]), b)
     }
 
+    /// The halves of each expert's maps. Gate and up share `A` and have the rows of `B` that are theirs.
     fn one_by_one(&self, name: &str, a: &Tensor, b: &Tensor) -> Vec<(String, Tensor)> {
         let (module, map) = name.rsplit_once('.').unwrap_or((name, ""));
         let module = on_disk(self.family, module);
@@ -110,25 +117,18 @@ impl Writer {
             let rows = b.get(expert).chunk(maps.len() as i64, 0);
             for (map, rows) in maps.iter().zip(rows) {
                 let name = expert_module(self.family, &module, expert as usize, map);
-                // Copies, as no two tensors of a file may share memory.
+                // Copied, because no two tensors of a file may share memory.
                 tensors.extend(pair(&name, a.get(expert).copy(), rows.copy()));
             }
         }
         tensors
     }
 
+    /// The content of `adapter_config.json`.
     fn config(&self, adapter: &Adapter) -> Value {
-        let of_kind = |dimensions: usize| {
-            let modules = adapter.modules.iter().filter(|(name, _)| *name != HEAD);
-            let modules = modules.filter(move |(_, trained)| match trained {
-                Trained::Low { a, .. } => a.dim() == dimensions,
-                Trained::Whole(_) => dimensions == 0,
-            });
-            modules.map(|(name, _)| name.as_str())
-        };
-        let mut modules: Vec<String> = last_parts(of_kind(2));
+        let mut modules = last_parts(names_of_shape(adapter, TrainedShape::Linear));
+        let experts = last_parts(names_of_shape(adapter, TrainedShape::Experts));
         let mut parameters = Vec::new();
-        let experts = last_parts(of_kind(3));
         match self.fuses() {
             true => parameters = experts.iter().map(|map| format!("mlp.experts.{map}")).collect(),
             false => modules
@@ -137,7 +137,7 @@ impl Writer {
         modules.sort();
         modules.dedup();
         let mut saved = Vec::new();
-        if of_kind(0).next().is_some() {
+        if !names_of_shape(adapter, TrainedShape::Router).is_empty() {
             saved.push(match self.family {
                 Family::SwitchTransformers => "router.classifier",
                 _ => "mlp.gate",
@@ -156,7 +156,7 @@ impl Writer {
             "inference_mode": true,
             "r": self.rank,
             "lora_alpha": adapter.scale * self.rank as f64,
-            // PEFT refuses dropout for fused experts, and a trained adapter needs none.
+            // PEFT rejects dropout for fused experts, and a trained adapter needs none.
             "lora_dropout": 0.0,
             "bias": "none",
             "target_modules": targets,
@@ -166,21 +166,50 @@ impl Writer {
     }
 }
 
-/// The last parts of names, each once.
-fn last_parts<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// What is trained of a module: the halves for a linear map, those for all experts, or a router's weight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TrainedShape {
+    Linear,
+    Experts,
+    Router,
+}
+
+/// The names of the modules of one shape. The head over classes has an entry of its own in PEFT's settings, so it is
+/// left out.
+fn names_of_shape(adapter: &Adapter, shape: TrainedShape) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (name, trained) in adapter.modules.iter().filter(|(name, _)| *name != HEAD) {
+        let is_shape = match trained {
+            Trained::Low { a, .. } if a.dim() == 3 => TrainedShape::Experts,
+            Trained::Low { .. } => TrainedShape::Linear,
+            // Adapters with whole experts are not written.
+            Trained::Whole(_) => TrainedShape::Router,
+        };
+        if is_shape == shape {
+            names.push(name.as_str());
+        }
+    }
+    names
+}
+
+/// The last parts of names, sorted, each once.
+fn last_parts(names: Vec<&str>) -> Vec<String> {
     let mut parts: Vec<String> =
-        names.filter_map(|name| name.rsplit('.').next()).map(str::to_owned).collect();
+        names.into_iter().filter_map(|name| name.rsplit('.').next()).map(str::to_owned).collect();
     parts.sort();
     parts.dedup();
     parts
 }
 
+/// The two halves of a module with their names in the file.
 fn pair(module: &str, a: Tensor, b: Tensor) -> Vec<(String, Tensor)> {
-    let name = |half| format!("{PREFIX}{module}.lora_{half}.weight");
-    vec![(name("A"), a.contiguous()), (name("B"), b.contiguous())]
+    vec![
+        (format!("{PREFIX}{module}.lora_A.weight"), a.contiguous()),
+        (format!("{PREFIX}{module}.lora_B.weight"), b.contiguous()),
+    ]
 }
 
-/// Fills a dimension up with zeros.
+/// Fills a dimension, counted from the end as a negative number, up with zeros.
 fn padded(tensor: &Tensor, dimension: i64, size: i64) -> Tensor {
     let mut missing = tensor.size();
     let index = (missing.len() as i64 + dimension) as usize;
