@@ -1,5 +1,5 @@
-//! The two kinds of attention. Texts are padded on the right, so looking back only is enough of a mask: no token of a
-//! text ever sees padding.
+//! The two kinds of attention. Texts are padded on the right, so a causal mask is enough: a token looks only at tokens
+//! before it, never at padding.
 
 use tch::{Kind, Tensor};
 
@@ -99,7 +99,7 @@ pub(crate) enum LatentQuery {
     Squeezed { down: Projection, norm: Norm, up: Projection },
 }
 
-/// Multi-head latent attention; keys and values are expanded, as training has no cache to save.
+/// Multi-head latent attention. Keys and values are expanded to full width, because training has no cache to keep small.
 pub(crate) struct Latent {
     pub(crate) query: LatentQuery,
     pub(crate) key_value_down: Projection,

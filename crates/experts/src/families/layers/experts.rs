@@ -1,13 +1,13 @@
-//! The experts of a layer, as products over the rows of each expert: no token is looked at alone.
+//! The experts of a layer, computed as matrix products over all rows of each expert rather than token by token.
 //!
-//! Pairs of a token and one of its experts are sorted by expert. In bfloat16 all experts' products are one grouped
-//! product whose bounds stay on the device, so the host does not wait (`protocols/decisions/0015`); in 32-bit floats,
+//! Pairs of a token and one of its experts are sorted by expert. In bfloat16 the products of all experts are one grouped
+//! product whose bounds stay on the device, so the host does not wait (`protocols/decisions/0015`). In 32-bit floats,
 //! and for shapes that grouped products do not take, the rows of each expert that has any pass through its network. A
-//! low-rank adapter adds two products of its rank, never a weight of full size; experts that are trained whole compute
+//! low-rank adapter adds two products of its rank, never a weight of full size. Experts that are trained whole compute
 //! with the adapter's weights.
 //!
-//! A processor compiles its bfloat16 products anew for each number of rows, which took most of a step. There an expert's
-//! rows are filled up to a multiple of [`FILLED_ROWS`], so that the numbers come again; nothing reads what fills them.
+//! A CPU compiles a bfloat16 product anew for each number of rows, which took most of a step. On a CPU an expert's rows
+//! are therefore padded to a multiple of [`FILLED_ROWS`], so that few numbers of rows occur. Nothing reads the padding.
 
 use tch::{Device, Kind, Tensor};
 
@@ -16,58 +16,62 @@ use crate::families::layers::projection::{Lora, Whole, gate};
 use crate::families::layers::router::Routing;
 use crate::training::private::{Recorder, WeightPart};
 
-/// What lies between an expert's two maps.
+/// The activation between an expert's two maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Activation {
-    /// `silu(gate) · up`, both in the first map.
+    /// `silu(gate) · up`; the first map computes both.
     GatedSilu,
-    /// As T5 has it.
+    /// `max(0, x)`, as in T5.
     Relu,
 }
 
 /// One map of all experts, weight `[experts, out, in]`.
 pub(crate) struct ExpertProjection {
-    /// The model's own.
+    /// The model's weight, frozen.
     pub(crate) weight: Tensor,
+    /// An adapter's low-rank addition to it.
     pub(crate) lora: Option<Lora>,
-    /// What an adapter puts in the weight's place.
+    /// An adapter's weight in its place.
     pub(crate) trained: Option<Whole>,
 }
 
 /// The networks of all experts of a layer.
 pub(crate) struct Experts {
-    /// From the hidden to the intermediate width, twice that for gated ones.
+    /// From the hidden width to the intermediate width, or to twice that for gated experts.
     pub(crate) up: ExpertProjection,
     /// Back to the hidden width.
     pub(crate) down: ExpertProjection,
     pub(crate) activation: Activation,
 }
 
-/// The pairs of a token and one of its experts, sorted by expert: the rows that products are made over.
+/// The pairs of a token and one of its experts, sorted by expert. Each pair is one row of the products.
 struct Dispatch {
     /// The token of each row, `[rows]`.
     tokens: Tensor,
-    /// The row of each pair, `[pairs]`.
+    /// The row of each pair in the order of tokens, `[pairs]`: brings outputs back into that order.
     places: Tensor,
-    /// Rows of each expert, `[experts]`.
+    /// How many rows each expert has, `[experts]`.
     counts: Tensor,
 }
 
 impl Dispatch {
+    /// The rows for experts `[tokens, chosen]` of so many that there are.
     fn new(chosen: &Tensor, experts: i64) -> Self {
         let flat = chosen.flatten(0, 1);
+        // Stable: an expert's rows keep the order of the tokens.
         let order = flat.argsort_stable(true, 0, false);
         let ones = flat.ones_like();
         let counts = Tensor::zeros([experts], (Kind::Int64, flat.device())).scatter_add(0, &flat, &ones);
+        // The inverse of the permutation `order`.
         let ranks = Tensor::arange(flat.size()[0], (Kind::Int64, flat.device()));
         let places = order.empty_like().scatter(0, &order, &ranks);
         Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
     }
 
-    /// The same with each expert's rows filled up to a multiple of `rows` by the first token's.
+    /// The same with each expert's rows padded to a multiple of `rows`. The padding is copies of the first token's row.
     fn filled(self, rows: i64) -> Self {
         let counts = (&self.counts + (rows - 1)).divide_scalar_mode(rows, "floor") * rows;
-        // Every row of an expert moves by what the experts before it are filled with.
+        // Every row of an expert moves by the padding of the experts before it.
         let moves = (&counts - &self.counts).cumsum(0, Kind::Int64) - (&counts - &self.counts);
         let moves = moves.repeat_interleave_self_tensor(&self.counts, 0, self.tokens.size()[0]);
         let now = Tensor::arange(self.tokens.size()[0], (Kind::Int64, self.tokens.device())) + moves;
@@ -97,7 +101,7 @@ impl Experts {
         routing.weights.to_kind(rows.kind()).unsqueeze(1).bmm(&outputs).squeeze_dim(1)
     }
 
-    /// Whether grouped products take these values and shapes: bfloat16, in rows of whole 16 bytes.
+    /// Whether grouped products take these values and shapes: bfloat16, with rows that are multiples of 16 bytes.
     fn can_be_grouped(&self, kind: Kind) -> bool {
         let sizes = [&self.up, &self.down].map(|map| {
             let rank = map.lora.as_ref().map_or(0, |lora| lora.a.size()[1]);
@@ -107,96 +111,112 @@ impl Experts {
         kind == Kind::BFloat16 && aligned
     }
 
+    /// All experts in one grouped product for each map.
     fn grouped(&self, sorted: &Tensor, dispatch: &Dispatch, owners: &Tensor) -> Tensor {
-        let ends = dispatch.counts.cumsum(0, Kind::Int);
-        let product = |rows: &Tensor, weight: &Tensor| {
-            rows.internal_grouped_mm(&weight.transpose(-2, -1), Some(&ends), None, None)
+        let rows = Rows {
+            rows: sorted,
+            owners,
+            product: Product::Grouped { ends: dispatch.counts.cumsum(0, Kind::Int) },
+            place: &|| WeightPart::Sorted(dispatch.counts.shallow_clone()),
         };
-        let whole = |map: &ExpertProjection| Parts {
-            weight: map.used(sorted.kind()),
-            lora: map.halves(sorted.kind()),
-        };
-        let place = || WeightPart::Sorted(dispatch.counts.shallow_clone());
-        let rows = Rows { rows: sorted, owners, place: &place };
-        self.network(&rows, &whole(&self.up), &whole(&self.down), &product)
+        self.network(&rows, &self.up.all_experts(sorted.kind()), &self.down.all_experts(sorted.kind()))
     }
 
+    /// One expert after another. Reading the counts makes the host wait for the device.
     fn one_by_one(&self, sorted: &Tensor, dispatch: &Dispatch, owners: &Tensor) -> Tensor {
         let counts: Vec<i64> = Vec::try_from(&dispatch.counts).expect("counts are a vector of integers");
-        let product = |rows: &Tensor, weight: &Tensor| rows.matmul(&weight.tr());
-        let split = |rows: &Tensor| rows.split_with_sizes(&counts, 0);
-        let (parts, owners) = (split(sorted), split(owners));
+        let parts = sorted.split_with_sizes(&counts, 0);
+        let owners = owners.split_with_sizes(&counts, 0);
         let (up, down) = (self.up.by_expert(sorted.kind()), self.down.by_expert(sorted.kind()));
-        let outputs: Vec<Tensor> = (0..counts.len())
-            .filter(|&expert| counts[expert] > 0)
-            .map(|expert| {
-                let place = || WeightPart::Expert(expert);
-                let rows = Rows { rows: &parts[expert], owners: &owners[expert], place: &place };
-                self.network(&rows, &up[expert], &down[expert], &product)
-            })
-            .collect();
+        let mut outputs = Vec::new();
+        for expert in (0..counts.len()).filter(|&expert| counts[expert] > 0) {
+            let rows = Rows {
+                rows: &parts[expert],
+                owners: &owners[expert],
+                product: Product::Single,
+                place: &|| WeightPart::Expert(expert),
+            };
+            outputs.push(self.network(&rows, &up[expert], &down[expert]));
+        }
         Tensor::cat(&outputs, 0)
     }
 
-    fn network(
-        &self,
-        rows: &Rows<'_>,
-        up: &Parts,
-        down: &Parts,
-        product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
-    ) -> Tensor {
-        let lifted = up.apply(rows, &self.up, product);
+    /// The network of one expert, or of all experts at once, over its rows.
+    fn network(&self, rows: &Rows<'_>, up: &Parts, down: &Parts) -> Tensor {
+        let lifted = up.apply(rows, &self.up);
         let activated = match self.activation {
             Activation::GatedSilu => gate(&lifted),
             Activation::Relu => lifted.relu(),
         };
-        down.apply(&Rows { rows: &activated, ..*rows }, &self.down, product)
+        down.apply(&Rows { rows: &activated, product: rows.product.shallow_clone(), ..*rows }, &self.down)
     }
 }
 
-/// Rows of one expert, or of all in one, sorted.
+/// How rows are multiplied with the transposed weights of experts.
+enum Product {
+    /// With the weight of one expert, `[out, in]`.
+    Single,
+    /// Each expert's rows with its weight of `[experts, out, in]`. `ends[e]` is the first row behind those of expert `e`.
+    Grouped { ends: Tensor },
+}
+
+impl Product {
+    fn of(&self, rows: &Tensor, weight: &Tensor) -> Tensor {
+        match self {
+            Self::Single => rows.matmul(&weight.tr()),
+            Self::Grouped { ends } => {
+                rows.internal_grouped_mm(&weight.transpose(-2, -1), Some(ends), None, None)
+            }
+        }
+    }
+
+    fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Single => Self::Single,
+            Self::Grouped { ends } => Self::Grouped { ends: ends.shallow_clone() },
+        }
+    }
+}
+
+/// The rows of one expert, or those of all experts, sorted by expert.
 struct Rows<'a> {
     rows: &'a Tensor,
-    /// The text of each.
+    /// The text of each row, `[rows]`.
     owners: &'a Tensor,
+    product: Product,
+    /// The part of the trained tensors that these rows are multiplied with. Called only in private training.
     place: &'a dyn Fn() -> WeightPart,
 }
 
 impl Rows<'_> {
-    /// Notes a product with a trained tensor of these experts.
+    /// Records a product with a trained tensor of these experts.
     fn record(&self, recorder: &Recorder, part: &str, input: &Tensor, output: &Tensor) {
         recorder.record(part, (input, output), || ((self.place)(), self.owners.shallow_clone()));
     }
 }
 
-/// The weight and adapter halves of one expert, or of all in one.
+/// The weight and the adapter halves of one expert, or those of all experts stacked.
 struct Parts {
     weight: Tensor,
     lora: Option<(Tensor, Tensor)>,
 }
 
 impl Parts {
-    fn apply(
-        &self,
-        inputs_of_experts: &Rows<'_>,
-        map: &ExpertProjection,
-        product: &dyn Fn(&Tensor, &Tensor) -> Tensor,
-    ) -> Tensor {
-        let out = product(inputs_of_experts.rows, &self.weight);
+    /// The product of the rows with a map, the adapter's addition included.
+    fn apply(&self, inputs_of_experts: &Rows<'_>, map: &ExpertProjection) -> Tensor {
+        let product = &inputs_of_experts.product;
+        let out = product.of(inputs_of_experts.rows, &self.weight);
         if let Some(trained) = &map.trained {
             inputs_of_experts.record(&trained.recorder, "weight", inputs_of_experts.rows, &out);
         }
         match (&self.lora, &map.lora) {
             (Some((a, b)), Some(lora)) => {
-                let record = |half, input: &Tensor, output: &Tensor| {
-                    inputs_of_experts.record(&lora.recorder, half, input, output)
-                };
                 let inputs = lora.inputs(inputs_of_experts.rows);
-                let first = product(&inputs, a);
-                record("lora_A", &inputs, &first);
+                let first = product.of(&inputs, a);
+                inputs_of_experts.record(&lora.recorder, "lora_A", &inputs, &first);
                 let reduced = first * lora.scale;
-                let second = product(&reduced, b);
-                record("lora_B", &reduced, &second);
+                let second = product.of(&reduced, b);
+                inputs_of_experts.record(&lora.recorder, "lora_B", &reduced, &second);
                 out + second
             }
             _ => out,
@@ -205,12 +225,12 @@ impl Parts {
 }
 
 impl ExpertProjection {
-    /// The map of a model, nothing of which is trained.
+    /// A frozen map.
     pub(crate) fn new(weight: Tensor) -> Self {
         Self { weight, lora: None, trained: None }
     }
 
-    /// The weight that it computes with, in the precision of the rows.
+    /// The weight with which it computes, in the precision of the rows.
     fn used(&self, kind: Kind) -> Tensor {
         match &self.trained {
             Some(trained) => trained.weight.to_kind(kind),
@@ -218,15 +238,24 @@ impl ExpertProjection {
         }
     }
 
-    /// The adapter's halves in the precision of the rows, converted for all experts at once.
+    /// The adapter's halves in the precision of the rows. Converted for all experts at once, not once for each expert.
     fn halves(&self, kind: Kind) -> Option<(Tensor, Tensor)> {
         self.lora.as_ref().map(|lora| (lora.a.to_kind(kind), lora.b.to_kind(kind)))
     }
 
+    /// All experts stacked, for grouped products.
+    fn all_experts(&self, kind: Kind) -> Parts {
+        Parts { weight: self.used(kind), lora: self.halves(kind) }
+    }
+
+    /// Each expert on its own.
     fn by_expert(&self, kind: Kind) -> Vec<Parts> {
         let mut halves = self.halves(kind).map(|(a, b)| a.unbind(0).into_iter().zip(b.unbind(0)));
-        let part = |weight| Parts { weight, lora: halves.as_mut().and_then(Iterator::next) };
-        self.used(kind).unbind(0).into_iter().map(part).collect()
+        let mut parts = Vec::new();
+        for weight in self.used(kind).unbind(0) {
+            parts.push(Parts { weight, lora: halves.as_mut().and_then(Iterator::next) });
+        }
+        parts
     }
 }
 

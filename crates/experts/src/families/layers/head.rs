@@ -1,16 +1,16 @@
-//! The head over classes that an adapter may give a decoder, as transformers' models for sequence classification have
-//! it: one linear map without a bias, of the normalised last hidden state of each text's last token.
+//! The head over classes that an adapter may give a decoder: one linear map without a bias, applied to the normalised last
+//! hidden state of each text's last token. transformers' models for sequence classification have the same head.
 
 use tch::{Kind, Tensor};
 
 use crate::families::layers::projection::Whole;
 use crate::training::private::WeightPart;
 
-/// The place of the head.
+/// The place of the head in a decoder. It computes nothing until an adapter with a head is attached.
 pub(crate) struct Head {
     /// Width of the hidden states that it reads.
     pub(crate) width: usize,
-    /// Weight `[classes, width]`, where an adapter has one.
+    /// Weight `[classes, width]`, if the attached adapter has one.
     pub(crate) trained: Option<Whole>,
 }
 
@@ -19,14 +19,16 @@ impl Head {
         Self { width, trained: None }
     }
 
-    /// Of one row for each text, `[texts, hidden]`, what each class gets, `[texts, classes]`, f32; nothing where there is
-    /// no head.
+    /// The logits of the classes, `[texts, classes]`, f32, for one row of each text, `[texts, hidden]`; `None` without a
+    /// head.
     pub(crate) fn forward(&self, rows: &Tensor) -> Option<Tensor> {
         let Whole { weight, recorder } = self.trained.as_ref()?;
         let rows = rows.to_kind(Kind::Float);
         let scores = rows.matmul(&weight.tr());
-        let owners = || Tensor::arange(rows.size()[0], (Kind::Int64, rows.device()));
-        recorder.record("weight", (&rows, &scores), || (WeightPart::Whole, owners()));
+        recorder.record("weight", (&rows, &scores), || {
+            // Row i belongs to text i.
+            (WeightPart::Whole, Tensor::arange(rows.size()[0], (Kind::Int64, rows.device())))
+        });
         Some(scores)
     }
 }

@@ -14,14 +14,14 @@ pub(crate) struct Lora {
     pub(crate) b: Tensor,
     /// `alpha / rank`.
     pub(crate) scale: f64,
-    /// Probability with which each input of `A` is left out; 0 but in training.
+    /// Probability with which each input of `A` is left out; 0 outside of training.
     pub(crate) dropout: f64,
-    /// Notes the products with both halves, in private training.
+    /// Records the products with both halves, in private training.
     pub(crate) recorder: Recorder,
 }
 
 impl Lora {
-    /// The inputs of `A`.
+    /// The inputs of `A`: the rows after dropout.
     pub(crate) fn inputs(&self, rows: &Tensor) -> Tensor {
         if self.dropout > 0.0 { rows.dropout(self.dropout, true) } else { rows.shallow_clone() }
     }
@@ -30,7 +30,7 @@ impl Lora {
 /// A weight that is trained whole, in 32-bit floats: the master that the optimizer moves.
 pub(crate) struct Whole {
     pub(crate) weight: Tensor,
-    /// Notes the product with it, in private training.
+    /// Records the product with it, in private training.
     pub(crate) recorder: Recorder,
 }
 

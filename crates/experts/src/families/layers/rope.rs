@@ -31,8 +31,8 @@ impl Rotation {
         }
     }
 
-    /// Rotates `[texts, heads, positions, width]`. Interleaved pairs come out as halves, which changes no product of
-    /// queries and keys, as both are permuted alike.
+    /// Rotates `[texts, heads, positions, width]`. Interleaved pairs come out as halves. This changes no product of
+    /// queries and keys, because both are permuted alike.
     pub(crate) fn apply(&self, heads: &Tensor) -> Tensor {
         let width = heads.size()[3];
         let (first, second) = match self.interleaved {
@@ -44,7 +44,7 @@ impl Rotation {
     }
 }
 
-/// Radians a position, for each pair that is rotated.
+/// The angle between neighbouring positions in radians, for each pair of coordinates that is rotated.
 fn frequencies(config: &RopeConfig) -> Vec<f64> {
     let width = config.width as f64;
     let plain = (0..config.width / 2).map(|pair| config.theta.powf(-2.0 * pair as f64 / width));
@@ -52,28 +52,35 @@ fn frequencies(config: &RopeConfig) -> Vec<f64> {
         RopeScaling::None => plain.collect(),
         RopeScaling::Linear(factor) => plain.map(|frequency| frequency / factor).collect(),
         RopeScaling::Yarn { factor, original_positions, beta_fast, beta_slow, truncated, .. } => {
-            // The pair that turns this often over the original model's positions.
-            let pair =
-                |turns: f64| width * (original_positions / (turns * TAU)).ln() / (2.0 * config.theta.ln());
-            let (low, high) = (pair(beta_fast), pair(beta_slow));
+            let low = pair_with_turns(config, original_positions, beta_fast);
+            let high = pair_with_turns(config, original_positions, beta_slow);
             let (low, high) = if truncated { (low.floor(), high.ceil()) } else { (low, high) };
             let (low, high) = (low.max(0.0), high.min(width - 1.0));
+            // transformers has 0.001 here too, so that nothing is divided by 0.
             let span = if low == high { 0.001 } else { high - low };
-            let stretched = |(index, frequency): (usize, f64)| {
+            let mut stretched = Vec::with_capacity(config.width / 2);
+            for (index, frequency) in plain.enumerate() {
                 let share = ((index as f64 - low) / span).clamp(0.0, 1.0);
-                frequency / factor * share + frequency * (1.0 - share)
-            };
-            plain.enumerate().map(stretched).collect()
+                stretched.push(frequency / factor * share + frequency * (1.0 - share));
+            }
+            stretched
         }
-        RopeScaling::Llama3 { factor, original_positions, low, high } => plain
-            .map(|frequency| {
+        RopeScaling::Llama3 { factor, original_positions, low, high } => {
+            let mut stretched = Vec::with_capacity(config.width / 2);
+            for frequency in plain {
                 // How often the wavelength fits into the original model's positions.
                 let turns = original_positions * frequency / TAU;
                 let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                frequency / factor * (1.0 - share) + frequency * share
-            })
-            .collect(),
+                stretched.push(frequency / factor * (1.0 - share) + frequency * share);
+            }
+            stretched
+        }
     }
+}
+
+/// The pair, as a real number, that turns this often over the original model's positions.
+fn pair_with_turns(config: &RopeConfig, original_positions: f64, turns: f64) -> f64 {
+    config.width as f64 * (original_positions / (turns * TAU)).ln() / (2.0 * config.theta.ln())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which experts a token uses, and how much each counts.
+//! Routers: which experts a token uses, and with which weight each of them counts.
 
 use tch::{Kind, Tensor};
 
@@ -9,26 +9,26 @@ use crate::training::private::WeightPart;
 
 /// A router's weight, trained whole or frozen.
 pub(crate) struct Router {
-    /// `[experts, hidden]`, as the checkpoint has it.
+    /// The checkpoint's weight, `[experts, hidden]`.
     pub(crate) frozen: Tensor,
-    /// What an adapter puts in its place.
+    /// An adapter's weight in its place.
     pub(crate) trained: Option<Whole>,
-    /// Bias of the choice, `[experts]`.
+    /// A bias that is added to the scores for the choice only, `[experts]`, f32 (DeepSeek-V3).
     pub(crate) correction: Option<Tensor>,
 }
 
 /// Where a router sends the tokens of a batch.
 pub struct Routing {
-    /// What was routed, `[tokens, hidden]`.
+    /// The hidden states that were routed, `[tokens, hidden]`.
     pub hidden: Tensor,
     /// Logits, `[tokens, experts]`, f32.
     pub logits: Tensor,
     /// Scores as a distribution over the experts, `[tokens, experts]`, f32: a softmax, or sigmoids that are made to
     /// sum to 1.
     pub probabilities: Tensor,
-    /// The experts of each token, `[tokens, chosen]`.
+    /// The numbers of each token's experts, `[tokens, chosen]`.
     pub chosen: Tensor,
-    /// How much each counts, `[tokens, chosen]`, f32.
+    /// The factor of each expert's output, `[tokens, chosen]`, f32.
     pub weights: Tensor,
     /// The text of each token, `[tokens]`.
     pub(crate) owners: Tensor,
@@ -50,9 +50,11 @@ impl Router {
             Scoring::Softmax => logits.softmax(-1, Kind::Float),
             Scoring::Sigmoid => logits.sigmoid(),
         };
+        // The choice has no gradient; the weights of the chosen experts have one.
         let chosen = tch::no_grad(|| self.choose(&scores, config));
         let mut weights = scores.gather(1, &chosen, false);
         if config.normalised {
+            // DeepSeek-V3's sigmoids may all be 0, so transformers adds 1e-20.
             weights = &weights / (sum(&weights) + 1e-20);
         }
         Routing {
@@ -68,7 +70,7 @@ impl Router {
         }
     }
 
-    /// The experts of each token.
+    /// The numbers of each token's experts, `[tokens, chosen]`.
     fn choose(&self, scores: &Tensor, config: &MoeConfig) -> Tensor {
         let mut scores = match &self.correction {
             Some(bias) => scores + bias,
@@ -94,6 +96,7 @@ fn outside(scores: &Tensor, config: GroupConfig) -> Tensor {
     open.logical_not().unsqueeze(-1).expand_as(&grouped).reshape(scores.size().as_slice())
 }
 
+/// The sum of each row, `[rows, 1]`.
 fn sum(scores: &Tensor) -> Tensor {
     scores.sum_dim_intlist(-1, true, Kind::Float)
 }

@@ -1,4 +1,4 @@
-//! Texts as numbers of tokens, packed.
+//! Batches of texts as token numbers, packed without padding.
 
 use tch::{Device, Kind, Tensor};
 
@@ -13,7 +13,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// A batch of texts, none of which is empty, on this device.
+    /// A batch of texts on this device. No text may be empty.
     pub fn new(texts: &[impl AsRef<[i64]>], device: Device) -> Self {
         let lengths: Vec<i64> = texts.iter().map(|text| text.as_ref().len() as i64).collect();
         let ids: Vec<i64> = texts.iter().flat_map(|text| text.as_ref().iter().copied()).collect();
@@ -23,7 +23,7 @@ impl Tokens {
         }
     }
 
-    /// The texts one token later, each after the token `start`.
+    /// The texts moved by one token: each begins with the token `start` and loses its last token.
     pub(crate) fn shifted(&self, start: i64) -> Tensor {
         let (texts, longest) = (self.packing.notes, self.packing.longest);
         let spread = self.packing.spread(&self.ids.unsqueeze(1)).view([texts, longest]);
