@@ -9,7 +9,7 @@ use crate::families::config::switch::SwitchConfig;
 use crate::families::config::{DecoderConfig, Family, MoeConfig};
 use crate::families::models::sites::SiteShape;
 
-/// A model's configuration, of whichever kind.
+/// The configuration of a decoder or of a Switch Transformer.
 pub enum AnyConfig {
     /// Of a decoder.
     Decoder(DecoderConfig),
@@ -21,8 +21,8 @@ impl AnyConfig {
     /// Reads the `config.json` of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Unsupported`] naming an architecture or a setting
-    /// that is not computed.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Unsupported`], which names the architecture or
+    /// the setting that is not implemented.
     pub fn read(folder: &Path) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {
@@ -55,7 +55,7 @@ impl AnyConfig {
         }
     }
 
-    /// All layers, and those that have experts.
+    /// How many layers there are, and how many of them have experts.
     pub fn layers(&self) -> (usize, usize) {
         match self {
             Self::Decoder(config) => (config.layers.len(), config.sparse_layers().len()),
@@ -66,7 +66,7 @@ impl AnyConfig {
         }
     }
 
-    /// The most tokens of a text, where there is such a limit.
+    /// The most tokens of a text, if there is such a limit.
     pub fn positions(&self) -> Option<usize> {
         match self {
             Self::Decoder(config) => Some(config.positions),
@@ -74,7 +74,7 @@ impl AnyConfig {
         }
     }
 
-    /// What its models take, with a head over so many classes.
+    /// The limits of its models' inputs, with a head over so many classes (0 without a head).
     pub(crate) fn limits(&self, classes: usize) -> Limits {
         match self {
             Self::Decoder(config) => config.limits(classes),
@@ -82,7 +82,7 @@ impl AnyConfig {
         }
     }
 
-    /// Tokens that there are: rows of the embedding.
+    /// How many tokens there are: the rows of the embedding.
     pub fn vocabulary(&self) -> usize {
         self.widths().1
     }

@@ -1,21 +1,21 @@
-//! Texts as a model takes them.
+//! Batches of examples in the form that a model takes.
 
 use tch::Tensor;
 
 use crate::device::uploaded;
 use crate::families::layers::tokens::Tokens;
 
-/// Examples as a model takes them.
+/// A batch of examples.
 pub(crate) struct ExampleBatch {
     /// The texts of a decoder, or the sources of a Switch Transformer.
     pub(crate) texts: Tokens,
     /// The targets of a Switch Transformer.
     pub(crate) targets: Option<Tokens>,
-    /// For each token or class that is learnt, the row of hidden states that predicts it; nothing for all rows.
+    /// For each token or class that is learnt, the row of hidden states that predicts it; `None` if every row predicts one.
     pub(crate) rows: Option<Tensor>,
     /// The tokens or classes that are learnt.
     pub(crate) learnt: Tensor,
-    /// How many there are of each example.
+    /// How many of them belong to each example.
     pub(crate) counts: Vec<i64>,
 }
 

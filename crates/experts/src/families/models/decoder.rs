@@ -1,4 +1,4 @@
-//! The decoder that all families but Switch share.
+//! The decoder that all families share, except for Switch.
 
 use std::path::Path;
 
@@ -7,11 +7,13 @@ use tch::{Device, Kind, Tensor};
 use crate::device::Precision;
 use crate::error::ExpertsError;
 use crate::families::config::names::{CORRECTION, sparse_names};
-use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig, MoeConfig, QueryNorm};
+use crate::families::config::{
+    AttentionConfig, DecoderConfig, FeedForwardConfig, MoeConfig, QueryNorm, SharedConfig,
+};
 use crate::families::layers::attention::{DecoderAttention, Grouped, Latent, LatentQuery, latent_scale};
 use crate::families::layers::experts::{Activation, ExpertProjection, Experts};
 use crate::families::layers::head::Head;
-use crate::families::layers::projection::{GatedNetwork, Norm};
+use crate::families::layers::projection::{GatedNetwork, Norm, Projection};
 use crate::families::layers::rope::Rotation;
 use crate::families::layers::router::{Router, Routing};
 use crate::families::layers::tokens::Tokens;
@@ -20,7 +22,7 @@ use crate::families::models::loader::Loader;
 /// Experts that every token uses.
 struct Shared {
     network: GatedNetwork,
-    /// Weighs their output, `[1, hidden]`.
+    /// The gate that weighs their output, `[1, hidden]` (Qwen2-MoE).
     gate: Option<Tensor>,
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct DecoderLayer {
 }
 
 impl DecoderLayer {
-    /// Packed rows `[tokens, hidden]` to the same; a sparse layer says how it routed.
+    /// Packed rows `[tokens, hidden]` to the same. A sparse layer also returns how it routed.
     fn forward(
         &self,
         hidden: &Tensor,
@@ -83,7 +85,7 @@ impl DecoderLayer {
     }
 }
 
-/// A decoder-only language model. Its weights are frozen; what is trained is attached to it.
+/// A decoder-only language model. Its weights are frozen; an adapter that is trained is attached to it.
 pub struct Decoder {
     pub(crate) config: DecoderConfig,
     embedding: Tensor,
@@ -97,7 +99,7 @@ pub struct Decoder {
     ignored: Vec<String>,
 }
 
-/// What the layers make of a batch.
+/// The output of the layers for a batch.
 pub struct Hidden {
     /// Normalised last hidden states, `[tokens, hidden]`.
     pub rows: Tensor,
@@ -124,23 +126,23 @@ impl Decoder {
         Ok(Self { embedding, layers, norm, head, score, precision, device, ignored, config })
     }
 
-    /// What the model is made of.
+    /// Its configuration.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
-    /// The device that it computes on.
+    /// The device on which it computes.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// What it computes in.
+    /// The precision in which it computes.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Names of tensors in the checkpoint that the model does not use, such as the layers that DeepSeek-V3 predicts
-    /// several tokens with.
+    /// Names of tensors in the checkpoint that the model does not use, such as the layers with which DeepSeek-V3 predicts
+    /// several tokens.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
@@ -158,7 +160,7 @@ impl Decoder {
         Hidden { rows: self.norm.forward(&rows), routings }
     }
 
-    /// What enters the first layer, `[tokens, hidden]`.
+    /// The input of the first layer, `[tokens, hidden]`.
     pub(crate) fn embed(&self, tokens: &Tokens) -> Tensor {
         self.embedding.index_select(0, &tokens.ids)
     }
@@ -179,13 +181,14 @@ impl Decoder {
         self.layers[index].forward(rows, tokens, rotation, self.config.moe.as_ref())
     }
 
-    /// What is predicted from what leaves the last layer, `[rows, hidden]`, as [`predict`](Self::predict) has it.
+    /// The predictions from the output of the last layer, `[rows, hidden]`, before its normalisation; see
+    /// [`predict`](Self::predict).
     pub(crate) fn head(&self, rows: &Tensor) -> Tensor {
         self.predict(&self.norm.forward(rows))
     }
 
-    /// Logits of the classes, `[rows, classes]`, for hidden states `[rows, hidden]` of texts' last tokens, where an adapter
-    /// with a head over classes is attached; else those of the next token, as [`logits`](Self::logits). f32.
+    /// If an adapter with a head over classes is attached, the logits of the classes, `[rows, classes]`, f32, for the hidden
+    /// states `[rows, hidden]` of texts' last tokens. Otherwise those of the next token, as [`logits`](Self::logits).
     pub fn predict(&self, rows: &Tensor) -> Tensor {
         self.score.forward(rows).unwrap_or_else(|| self.logits(rows))
     }
@@ -201,7 +204,7 @@ fn read_layer(loader: &Loader, config: &DecoderConfig, index: usize) -> Result<D
     let norm = |part: &str| loader.norm(&format!("{layer}.{part}"), config.hidden, config.norm_epsilon);
     Ok(DecoderLayer {
         attention_norm: norm("input_layernorm")?,
-        attention: read_attention(loader, config, &format!("{layer}.self_attn"))?,
+        attention: AttentionReader { loader, config, name: format!("{layer}.self_attn") }.read()?,
         feed_forward_norm: norm("post_attention_layernorm")?,
         feed_forward: match (config.layers[index], &config.moe) {
             (FeedForwardConfig::Dense(width), _) => {
@@ -217,29 +220,31 @@ fn read_layer(loader: &Loader, config: &DecoderConfig, index: usize) -> Result<D
     })
 }
 
+/// The experts of one layer and their router. Experts are read from one fused tensor for each map, or one by one.
 fn read_sparse(
     loader: &Loader,
     config: &DecoderConfig,
     moe: &MoeConfig,
     layer: &str,
 ) -> Result<Sparse, ExpertsError> {
-    let names = sparse_names(config.family);
+    let [gate, up, down] = sparse_names(config.family).maps;
     let router = loader.checkpoint.module(config.family, &format!("{layer}.mlp.gate"));
     let block = router.trim_end_matches(".gate");
-    let [gate, up, down] = names.maps;
-    let map = |expert: usize, map: &str| format!("{block}.experts.{expert}.{map}.weight");
     let (experts, hidden, intermediate) = (moe.experts, config.hidden, moe.intermediate);
-    let fused = |map: &str| format!("{layer}.mlp.experts.{map}");
-    let up_names = |expert| vec![map(expert, gate), map(expert, up)];
-    let up_weight = loader.experts(&fused("gate_up_proj"), experts, up_names, (intermediate, hidden))?;
-    let down_names = |expert| vec![map(expert, down)];
-    let down_weight = loader.experts(&fused("down_proj"), experts, down_names, (hidden, intermediate))?;
+    let map = |expert: usize, map: &str| format!("{block}.experts.{expert}.{map}.weight");
+    let up_weight = loader.experts(
+        &format!("{layer}.mlp.experts.gate_up_proj"),
+        experts,
+        |expert| vec![map(expert, gate), map(expert, up)],
+        (intermediate, hidden),
+    )?;
+    let down_weight = loader.experts(
+        &format!("{layer}.mlp.experts.down_proj"),
+        experts,
+        |expert| vec![map(expert, down)],
+        (hidden, intermediate),
+    )?;
     let correction = format!("{router}.{CORRECTION}");
-    let shared = moe.shared.map(|shared| {
-        let name = format!("{block}.{}", names.shared);
-        let gate = shared.gated.then(|| loader.tensor(&format!("{name}_gate.weight"), &[1, hidden]));
-        Ok(Shared { network: loader.gated(&name, hidden, shared.intermediate)?, gate: gate.transpose()? })
-    });
     Ok(Sparse {
         router: Router {
             frozen: loader.tensor(&format!("{router}.weight"), &[experts, hidden])?,
@@ -252,64 +257,102 @@ fn read_sparse(
             down: ExpertProjection::new(down_weight),
             activation: Activation::GatedSilu,
         },
-        shared: shared.transpose()?,
+        shared: match moe.shared {
+            Some(shared) => Some(read_shared(loader, config, shared, block)?),
+            None => None,
+        },
     })
 }
 
-fn read_attention(
+/// The experts of one layer that every token uses, as one network.
+fn read_shared(
     loader: &Loader,
     config: &DecoderConfig,
-    name: &str,
-) -> Result<DecoderAttention, ExpertsError> {
-    let (hidden, heads) = (config.hidden, config.heads);
-    let map = |part: &str, outputs, inputs, bias| {
-        loader.projection(&format!("{name}.{part}"), outputs, inputs, bias)
+    shared: SharedConfig,
+    block: &str,
+) -> Result<Shared, ExpertsError> {
+    let name = format!("{block}.{}", sparse_names(config.family).shared);
+    let gate = match shared.gated {
+        true => Some(loader.tensor(&format!("{name}_gate.weight"), &[1, config.hidden])?),
+        false => None,
     };
-    let norm = |part: &str, width| loader.norm(&format!("{name}.{part}"), width, config.norm_epsilon);
-    match config.attention {
-        AttentionConfig::Grouped { key_value_heads, head, norm: kind, bias, output_bias, clip, window } => {
-            let (wide, narrow) = (heads * head, key_value_heads * head);
-            let widths = match kind {
-                QueryNorm::None => None,
-                QueryNorm::Whole => Some((wide, narrow)),
-                QueryNorm::PerHead => Some((head, head)),
-            };
-            let norms = widths.map(|(query, key)| Ok((norm("q_norm", query)?, norm("k_norm", key)?)));
-            Ok(DecoderAttention::Grouped(Grouped {
-                query: map("q_proj", wide, hidden, bias)?,
-                key: map("k_proj", narrow, hidden, bias)?,
-                value: map("v_proj", narrow, hidden, bias)?,
-                output: map("o_proj", hidden, wide, output_bias)?,
-                norms: norms.transpose()?,
-                per_head: kind == QueryNorm::PerHead,
-                clip,
-                window: window.map(|window| window as i64),
-                head: head as i64,
-            }))
-        }
-        AttentionConfig::Latent { query_rank, key_value_rank, rotary, plain, value, bias } => {
-            // The norms of latent attention keep their own default, 1e-6, in all releases of the family.
-            let latent_norm = |part: &str, width| loader.norm(&format!("{name}.{part}"), width, 1e-6);
-            let query_width = heads * (plain + rotary);
-            let query = match query_rank {
-                None => LatentQuery::Whole(map("q_proj", query_width, hidden, false)?),
-                Some(rank) => LatentQuery::Squeezed {
-                    down: map("q_a_proj", rank, hidden, bias)?,
-                    norm: latent_norm("q_a_layernorm", rank)?,
-                    up: map("q_b_proj", query_width, rank, false)?,
-                },
-            };
-            Ok(DecoderAttention::Latent(Latent {
-                query,
-                key_value_down: map("kv_a_proj_with_mqa", key_value_rank + rotary, hidden, bias)?,
-                key_value_norm: latent_norm("kv_a_layernorm", key_value_rank)?,
-                key_value_up: map("kv_b_proj", heads * (plain + value), key_value_rank, false)?,
-                output: map("o_proj", hidden, heads * value, bias)?,
-                plain: plain as i64,
-                rotary: rotary as i64,
-                value: value as i64,
-                scale: latent_scale(&config.attention, &config.rope.scaling),
-            }))
+    Ok(Shared { network: loader.gated(&name, config.hidden, shared.intermediate)?, gate })
+}
+
+/// The norms of latent attention ignore `rms_norm_eps`: they keep this default in all releases of the family.
+const LATENT_EPSILON: f64 = 1e-6;
+
+/// Reads the attention of one layer, whose tensors' names start with `name`.
+struct AttentionReader<'a> {
+    loader: &'a Loader,
+    config: &'a DecoderConfig,
+    name: String,
+}
+
+impl AttentionReader<'_> {
+    fn map(&self, part: &str, outputs: usize, inputs: usize, bias: bool) -> Result<Projection, ExpertsError> {
+        self.loader.projection(&format!("{}.{part}", self.name), outputs, inputs, bias)
+    }
+
+    fn norm(&self, part: &str, width: usize, epsilon: f64) -> Result<Norm, ExpertsError> {
+        self.loader.norm(&format!("{}.{part}", self.name), width, epsilon)
+    }
+
+    /// The norms of queries and keys, if the family has any.
+    fn query_norms(
+        &self,
+        kind: QueryNorm,
+        head: usize,
+        (wide, narrow): (usize, usize),
+    ) -> Result<Option<(Norm, Norm)>, ExpertsError> {
+        let (query, key) = match kind {
+            QueryNorm::None => return Ok(None),
+            QueryNorm::Whole => (wide, narrow),
+            QueryNorm::PerHead => (head, head),
+        };
+        let epsilon = self.config.norm_epsilon;
+        Ok(Some((self.norm("q_norm", query, epsilon)?, self.norm("k_norm", key, epsilon)?)))
+    }
+
+    fn read(&self) -> Result<DecoderAttention, ExpertsError> {
+        let (hidden, heads) = (self.config.hidden, self.config.heads);
+        match self.config.attention {
+            AttentionConfig::Grouped { key_value_heads, head, norm, bias, output_bias, clip, window } => {
+                let (wide, narrow) = (heads * head, key_value_heads * head);
+                Ok(DecoderAttention::Grouped(Grouped {
+                    query: self.map("q_proj", wide, hidden, bias)?,
+                    key: self.map("k_proj", narrow, hidden, bias)?,
+                    value: self.map("v_proj", narrow, hidden, bias)?,
+                    output: self.map("o_proj", hidden, wide, output_bias)?,
+                    norms: self.query_norms(norm, head, (wide, narrow))?,
+                    per_head: norm == QueryNorm::PerHead,
+                    clip,
+                    window: window.map(|window| window as i64),
+                    head: head as i64,
+                }))
+            }
+            AttentionConfig::Latent { query_rank, key_value_rank, rotary, plain, value, bias } => {
+                let query_width = heads * (plain + rotary);
+                let query = match query_rank {
+                    None => LatentQuery::Whole(self.map("q_proj", query_width, hidden, false)?),
+                    Some(rank) => LatentQuery::Squeezed {
+                        down: self.map("q_a_proj", rank, hidden, bias)?,
+                        norm: self.norm("q_a_layernorm", rank, LATENT_EPSILON)?,
+                        up: self.map("q_b_proj", query_width, rank, false)?,
+                    },
+                };
+                Ok(DecoderAttention::Latent(Latent {
+                    query,
+                    key_value_down: self.map("kv_a_proj_with_mqa", key_value_rank + rotary, hidden, bias)?,
+                    key_value_norm: self.norm("kv_a_layernorm", key_value_rank, LATENT_EPSILON)?,
+                    key_value_up: self.map("kv_b_proj", heads * (plain + value), key_value_rank, false)?,
+                    output: self.map("o_proj", hidden, heads * value, bias)?,
+                    plain: plain as i64,
+                    rotary: rotary as i64,
+                    value: value as i64,
+                    scale: latent_scale(&self.config.attention, &self.config.rope.scaling),
+                }))
+            }
         }
     }
 }

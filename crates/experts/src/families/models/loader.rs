@@ -1,4 +1,4 @@
-//! Takes the parts of a model out of a checkpoint, in the precision and on the device that it is to compute with.
+//! Reads the parts of a model from a checkpoint, in the precision and onto the device with which it will compute.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ impl Loader {
         tensor.to_device(self.device).to_kind(self.precision.kind())
     }
 
-    /// The embedding `name` and the head, which may be the embedding once more; both `[vocabulary, hidden]`.
+    /// The embedding `name` and the head, which is the embedding again if they are tied; both `[vocabulary, hidden]`.
     pub(crate) fn embedding_and_head(
         &self,
         name: &str,
@@ -50,8 +50,8 @@ impl Loader {
         Ok((embedding, head))
     }
 
-    /// The embedding `name`, loaded before, in place of `twin`, which is to have the same values where the checkpoint has
-    /// it too: releases of transformers take either.
+    /// The embedding `name`, which was loaded before, in place of `twin`. If the checkpoint has `twin` too, both must have
+    /// the same values, because some releases of transformers use the one and some the other.
     pub(crate) fn tied(&self, twin: &str, name: &str, embedding: &Tensor) -> Result<Tensor, ExpertsError> {
         let is_same = match self.checkpoint.has(twin) {
             true => self.checkpoint.take_any(twin)?.equal(&self.checkpoint.take_any(name)?),
@@ -60,7 +60,8 @@ impl Loader {
         match is_same {
             true => Ok(embedding.shallow_clone()),
             false => Err(self.checkpoint.unsupported(format!(
-                "tie_word_embeddings is true, and {twin} has other values than {name}; set it to false, or remove {twin}"
+                "tie_word_embeddings is true in its config.json, but {twin} has other values than {name}; set it to false, or \
+                 remove {twin}"
             ))),
         }
     }
@@ -93,14 +94,15 @@ impl Loader {
         hidden: usize,
         intermediate: usize,
     ) -> Result<GatedNetwork, ExpertsError> {
-        let part = |part| self.tensor(&format!("{name}.{part}.weight"), &[intermediate, hidden]);
+        let gate = self.tensor(&format!("{name}.gate_proj.weight"), &[intermediate, hidden])?;
+        let up = self.tensor(&format!("{name}.up_proj.weight"), &[intermediate, hidden])?;
         Ok(GatedNetwork {
-            gate_up: Tensor::cat(&[part("gate_proj")?, part("up_proj")?], 0),
+            gate_up: Tensor::cat(&[gate, up], 0),
             down: self.tensor(&format!("{name}.down_proj.weight"), &[hidden, intermediate])?,
         })
     }
 
-    /// One map of all experts, `[experts, parts · outputs, inputs]`: the tensor `fused` where the checkpoint has it, else
+    /// One map of all experts, `[experts, parts · outputs, inputs]`: the tensor `fused` if the checkpoint has it, otherwise
     /// [`stacked`](Self::stacked).
     pub(crate) fn experts(
         &self,
@@ -115,8 +117,8 @@ impl Loader {
         }
     }
 
-    /// One map of all experts: the parts `names(expert)` of each, one below the other; `[experts, parts · outputs,
-    /// inputs]`. Filled expert by expert, so that no second copy of all is ever held.
+    /// One map of all experts, `[experts, parts · outputs, inputs]`: for each expert the tensors `names(expert)`, one below
+    /// another. It is filled part by part, so that memory never holds a second copy of all experts.
     pub(crate) fn stacked(
         &self,
         experts: usize,

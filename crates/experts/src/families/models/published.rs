@@ -1,4 +1,4 @@
-//! Any model of any family.
+//! A model of any family, loaded.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ impl PublishedModel {
         }
     }
 
-    /// The experts of its sparse layers; nothing where it has none.
+    /// The experts of its sparse layers; `None` without sparse layers.
     pub fn moe(&self) -> Option<&MoeConfig> {
         match self {
             Self::Decoder(model) => model.config().moe.as_ref(),
@@ -77,8 +77,8 @@ impl PublishedModel {
         }
     }
 
-    /// Runs texts through the model, without gradients, and says whether all logits are finite numbers. A Switch
-    /// Transformer gets them as sources and as targets.
+    /// Runs texts through the model, without gradients, and returns whether all logits are finite. A Switch Transformer
+    /// gets the texts both as sources and as targets.
     pub fn runs(&self, tokens: &Tokens) -> bool {
         let logits = tch::no_grad(|| match self {
             Self::Decoder(model) => model.logits(&model.hidden(tokens).rows),
@@ -87,7 +87,7 @@ impl PublishedModel {
         logits.isfinite().all().int64_value(&[]) == 1
     }
 
-    /// What it takes, with a head over so many classes.
+    /// The limits of its inputs, with a head over so many classes (0 without a head).
     pub(crate) fn limits(&self, classes: usize) -> Limits {
         match self {
             Self::Decoder(model) => model.config().limits(classes),
@@ -95,7 +95,7 @@ impl PublishedModel {
         }
     }
 
-    /// Logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of each text,
+    /// The logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of each text,
     /// `[texts, classes]`; and how the sparse layers routed.
     pub(crate) fn learn(&self, batch: &ExampleBatch) -> (Tensor, Vec<Routing>) {
         match (self, &batch.targets) {
@@ -120,6 +120,7 @@ impl PublishedModel {
         })
     }
 
+    /// The modules that an adapter can train, in the order of [`sites`](Self::sites).
     pub(crate) fn sites_mut(&mut self) -> Vec<Site<'_>> {
         match self {
             Self::Decoder(model) => model.sites(),
@@ -127,12 +128,12 @@ impl PublishedModel {
         }
     }
 
-    /// The modules that an adapter can train, layer by layer, and at last a decoder's head over classes.
+    /// The modules that an adapter can train, layer by layer, and last a decoder's head over classes.
     pub fn sites(&mut self) -> Vec<SiteShape> {
         self.sites_mut().iter().map(Site::shape).collect()
     }
 
-    /// A copy of a module's own weight, in 32-bit floats.
+    /// A copy of a module's frozen weight, in 32-bit floats.
     pub(crate) fn weight(&mut self, name: &str) -> Tensor {
         let sites = self.sites_mut();
         let site =
@@ -140,7 +141,7 @@ impl PublishedModel {
         site.frozen_weight().expect("a head is the adapter's").to_kind(Kind::Float).copy()
     }
 
-    /// Goes back to the model's own weights.
+    /// Removes an attached adapter: the model computes with its frozen weights alone.
     pub fn detach(&mut self) {
         self.sites_mut().iter_mut().for_each(Site::detach);
     }

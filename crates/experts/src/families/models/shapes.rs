@@ -1,4 +1,5 @@
-//! The modules of a model that an adapter can train, from its configuration alone: nothing is loaded.
+//! The modules of a model that an adapter can train, from the configuration alone. Nothing is loaded. The lists must be
+//! those of [`sites`](super::sites), which has the modules of a loaded model: both fix the order of a round's blocks.
 
 use crate::families::config::names::HEAD;
 use crate::families::config::switch::SwitchConfig;
@@ -11,15 +12,14 @@ fn site(kind: SiteKind, name: String, shape: &[usize]) -> SiteShape {
 }
 
 impl DecoderConfig {
-    /// The modules that an adapter can train, layer by layer, and at last the head over classes.
+    /// The modules that an adapter can train, layer by layer, and last the head over classes.
     pub fn sites(&self) -> Vec<SiteShape> {
         let mut sites = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let name = format!("model.layers.{index}");
-            let linear = |(part, outputs, inputs): (&str, usize, usize)| {
-                site(SiteKind::Linear, format!("{name}.self_attn.{part}"), &[outputs, inputs])
-            };
-            sites.extend(self.attention_maps().into_iter().map(linear));
+            for (part, outputs, inputs) in self.attention_maps() {
+                sites.push(site(SiteKind::Linear, format!("{name}.self_attn.{part}"), &[outputs, inputs]));
+            }
             if let (FeedForwardConfig::Sparse, Some(moe)) = (layer, &self.moe) {
                 let maps = [("gate_up_proj", 2 * moe.intermediate), ("down_proj", moe.intermediate)];
                 sites.extend(sparse(&format!("{name}.mlp"), maps, "gate", self.hidden, moe));
@@ -56,7 +56,8 @@ impl DecoderConfig {
     }
 }
 
-/// The experts and the router of a block: the first map's rows are given, the second's columns.
+/// The experts and the router of a block. The first map comes with its rows, the second with its columns; the other
+/// dimension of both is the hidden width.
 fn sparse(
     block: &str,
     [(up, rows), (down, columns)]: [(&str, usize); 2],
@@ -73,6 +74,7 @@ fn sparse(
 
 impl SwitchConfig {
     /// The modules that an adapter can train, first those of the encoder.
+    /// There is no head over classes.
     pub fn sites(&self) -> Vec<SiteShape> {
         let mut sites = self.stack_sites("encoder", &self.encoder);
         sites.extend(self.stack_sites("decoder", &self.decoder));
@@ -105,10 +107,11 @@ impl SwitchConfig {
 
     fn attention_sites(&self, name: &str) -> Vec<SiteShape> {
         let wide = self.heads * self.head;
-        let shape = |map: &str| if map == "o" { [self.hidden, wide] } else { [wide, self.hidden] };
-        ATTENTION_MAPS
-            .iter()
-            .map(|map| site(SiteKind::Linear, format!("{name}.{map}"), &shape(map)))
-            .collect()
+        let mut sites = Vec::new();
+        for map in ATTENTION_MAPS {
+            let shape = if map == "o" { [self.hidden, wide] } else { [wide, self.hidden] };
+            sites.push(site(SiteKind::Linear, format!("{name}.{map}"), &shape));
+        }
+        sites
     }
 }

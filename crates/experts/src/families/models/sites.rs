@@ -1,4 +1,4 @@
-//! The places of a model that an adapter can train, under the names that transformers 5 has for them at run time.
+//! The modules of a loaded model that an adapter can train, under the names that they have in transformers 5 at run time.
 
 use tch::Tensor;
 
@@ -12,7 +12,7 @@ use crate::families::models::decoder::{Decoder, DecoderFeedForward};
 use crate::families::models::switch::{self, ATTENTION_MAPS, Stack, Switch};
 use crate::training::private::Recorder;
 
-/// A module that can be trained.
+/// A module of a loaded model that an adapter can train.
 pub(crate) struct Site<'a> {
     /// Such as `model.layers.0.self_attn.q_proj`.
     pub(crate) name: String,
@@ -46,8 +46,8 @@ pub struct SiteShape {
     pub name: String,
     /// What it is.
     pub kind: SiteKind,
-    /// Its weight's shape: `[out, in]`, or `[experts, out, in]`; of a head `[in]`, as the adapter says how many classes
-    /// there are.
+    /// The shape of its weight: `[out, in]`, or `[experts, out, in]`. For a head it is `[in]`, because the adapter
+    /// determines how many classes there are.
     pub shape: Vec<usize>,
 }
 
@@ -79,7 +79,7 @@ impl Site<'_> {
         SiteShape { name: self.name.clone(), kind, shape }
     }
 
-    /// The model's own weight of a module; nothing for a head.
+    /// The model's weight of a module; `None` for a head, which only an adapter has.
     pub(crate) fn frozen_weight(&self) -> Option<&Tensor> {
         match &self.part {
             Part::Linear(map) => Some(&map.weight),
@@ -141,11 +141,11 @@ impl Decoder {
 }
 
 fn attention_sites<'a>(layer: &str, attention: &'a mut DecoderAttention) -> Vec<Site<'a>> {
-    let named = |(part, map): (&str, &'a mut Projection)| Site {
-        name: format!("{layer}.self_attn.{part}"),
-        part: Part::Linear(map),
-    };
-    attention.projections().into_iter().map(named).collect()
+    let mut sites = Vec::new();
+    for (part, map) in attention.projections() {
+        sites.push(Site { name: format!("{layer}.self_attn.{part}"), part: Part::Linear(map) });
+    }
+    sites
 }
 
 impl Switch {
@@ -156,21 +156,23 @@ impl Switch {
     }
 }
 
+fn switch_attention_sites<'a>(name: &str, attention: &'a mut switch::SwitchAttention) -> Vec<Site<'a>> {
+    let mut sites = Vec::new();
+    for (map, projection) in ATTENTION_MAPS.iter().zip(&mut attention.maps) {
+        sites.push(Site { name: format!("{name}.{map}"), part: Part::Linear(projection) });
+    }
+    sites
+}
+
+/// The modules of the encoder or of the decoder.
 fn stack_sites<'a>(stack: &str, weights: &'a mut Stack) -> Vec<Site<'a>> {
     let mut sites = Vec::new();
     for (index, layer) in weights.layers.iter_mut().enumerate() {
         let name = format!("{stack}.block.{index}.layer");
-        let mut attend = |part: &str, attention: &'a mut switch::SwitchAttention| {
-            let maps = ATTENTION_MAPS.iter().zip(&mut attention.maps);
-            sites.extend(maps.map(|(map, projection)| Site {
-                name: format!("{name}.{part}.{map}"),
-                part: Part::Linear(projection),
-            }));
-        };
-        attend("0.SelfAttention", &mut layer.attention);
+        sites.extend(switch_attention_sites(&format!("{name}.0.SelfAttention"), &mut layer.attention));
         let last = if layer.cross.is_some() { 2 } else { 1 };
         if let Some((_, cross)) = &mut layer.cross {
-            attend("1.EncDecAttention", cross);
+            sites.extend(switch_attention_sites(&format!("{name}.1.EncDecAttention"), cross));
         }
         let name = format!("{name}.{last}.mlp");
         match &mut layer.feed_forward {

@@ -1,4 +1,4 @@
-//! Switch Transformers: T5 whose feed-forward networks are, in some layers, experts of which each token uses one.
+//! Switch Transformers: T5 models whose feed-forward networks are, in some layers, experts of which each token uses one.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::families::layers::tokens::Tokens;
 use crate::families::models::loader::Loader;
 use crate::packing::Packing;
 
-/// Attention as T5 has it: scores are not scaled.
+/// T5's attention, in which scores are not scaled by the width of a head.
 pub(crate) struct SwitchAttention {
     /// Query, key, value, output.
     pub(crate) maps: [Projection; 4],
@@ -27,18 +27,14 @@ pub(crate) struct SwitchAttention {
 pub(crate) const ATTENTION_MAPS: [&str; 4] = ["q", "k", "v", "o"];
 
 impl SwitchAttention {
-    /// Rows of one packing attend to rows of another; `scores` is added to the scores.
-    fn forward(&self, rows: (&Tensor, &Packing), others: (&Tensor, &Packing), scores: &Tensor) -> Tensor {
+    /// Rows of one packing attend to rows of another; `bias` is added to the scores.
+    fn forward(&self, rows: (&Tensor, &Packing), others: (&Tensor, &Packing), bias: &Tensor) -> Tensor {
         let [query, key, value, output] = &self.maps;
-        let split = |map: &Projection, (rows, packing): (&Tensor, &Packing)| {
-            let spread = packing.spread(&map.forward(rows, packing));
-            spread.view([packing.notes, packing.longest, -1, self.head]).transpose(1, 2)
-        };
         let attended = Tensor::scaled_dot_product_attention(
-            &split(query, rows),
-            &split(key, others),
-            &split(value, others),
-            Some(scores),
+            &self.heads(query, rows),
+            &self.heads(key, others),
+            &self.heads(value, others),
+            Some(bias),
             0.0,
             false,
             1.0,
@@ -47,6 +43,12 @@ impl SwitchAttention {
         let packing = rows.1;
         let joined = attended.transpose(1, 2).reshape([packing.notes * packing.longest, -1]);
         output.forward(&packing.pack(&joined), packing)
+    }
+
+    /// A map of packed rows, as `[texts, heads, longest, head]`.
+    fn heads(&self, map: &Projection, (rows, packing): (&Tensor, &Packing)) -> Tensor {
+        let spread = packing.spread(&map.forward(rows, packing));
+        spread.view([packing.notes, packing.longest, -1, self.head]).transpose(1, 2)
     }
 }
 
@@ -70,12 +72,13 @@ pub(crate) struct Stack {
     embedding: Tensor,
     pub(crate) layers: Vec<SwitchLayer>,
     norm: Norm,
-    /// `[buckets, heads]`.
+    /// The bias of each bucket of relative positions, `[buckets, heads]`. The first layer's is used in all layers.
     relative: Tensor,
+    /// Whether tokens attend to later tokens: in the encoder.
     looks_ahead: bool,
 }
 
-/// A Switch Transformer. Its weights are frozen; what is trained is attached to it.
+/// A Switch Transformer. Its weights are frozen; an adapter that is trained is attached to it.
 pub struct Switch {
     pub(crate) config: SwitchConfig,
     head: Tensor,
@@ -86,7 +89,7 @@ pub struct Switch {
     ignored: Vec<String>,
 }
 
-/// What the model says of pairs of texts.
+/// The model's output for pairs of texts.
 pub struct SwitchOutput {
     /// Logits of each token of the targets, `[target tokens, vocabulary]`, f32.
     pub logits: Tensor,
@@ -110,17 +113,17 @@ impl Switch {
         Ok(Self { head, encoder, decoder, precision, device, ignored, config })
     }
 
-    /// What the model is made of.
+    /// Its configuration.
     pub fn config(&self) -> &SwitchConfig {
         &self.config
     }
 
-    /// The device that it computes on.
+    /// The device on which it computes.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// What it computes in.
+    /// The precision in which it computes.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -137,11 +140,13 @@ impl Switch {
         let shifted = target.shifted(self.config.start);
         let mut rows = self.run(&self.decoder, target, &shifted, Some((&memory, source)), &mut routings);
         if self.config.tied {
+            // T5 scales hidden states before a head that is the embedding.
             rows /= (self.config.hidden as f64).sqrt();
         }
         SwitchOutput { logits: rows.matmul(&self.head.tr()).to_kind(Kind::Float), routings }
     }
 
+    /// Runs the encoder, or the decoder with the encoder's output as `memory`. Returns the normalised last hidden states.
     fn run(
         &self,
         stack: &Stack,
@@ -153,7 +158,7 @@ impl Switch {
         let mut rows = stack.embedding.index_select(0, ids);
         let kind = rows.kind();
         let scores = bias(&self.config, &stack.relative, tokens.packing.longest, stack.looks_ahead);
-        // Looking back only, no token sees the padding on its right.
+        // Texts are padded on the right, so a decoder, which looks back only, needs no mask of the padding.
         let scores = if stack.looks_ahead { scores + &tokens.packing.mask } else { scores }.to_kind(kind);
         for layer in &stack.layers {
             let normed = (&layer.attention_norm.forward(&rows), &tokens.packing);
@@ -191,7 +196,7 @@ impl Switch {
         }
     }
 
-    /// 1 for tokens that come early enough in their text for their expert, else 0; `[tokens, 1]`.
+    /// 1 for tokens that come early enough in their text for their expert's capacity, otherwise 0; `[tokens, 1]`.
     fn within_capacity(&self, chosen: &Tensor, packing: &Packing) -> Tensor {
         let experts = self.config.moe.experts as i64;
         let assigned = packing.spread(&chosen.squeeze_dim(1).one_hot(experts).to_kind(Kind::Float));
@@ -204,8 +209,8 @@ impl Switch {
 /// The embedding that the encoder and the decoder share, unless they have their own.
 const EMBEDDING: &str = "shared.weight";
 
-/// What the encoder or the decoder embeds tokens with. Untied, each has one of its own; releases of transformers before 5
-/// write none, and share.
+/// The embedding of the encoder or of the decoder. If it is not tied, each has its own. Releases of transformers before 5
+/// write none, and both share one.
 fn read_embedding(
     loader: &Loader,
     config: &SwitchConfig,
@@ -219,6 +224,7 @@ fn read_embedding(
     }
 }
 
+/// The encoder or the decoder, by its name.
 fn read_stack(
     loader: &Loader,
     config: &SwitchConfig,
@@ -251,14 +257,17 @@ fn read_layer(
 ) -> Result<SwitchLayer, ExpertsError> {
     let norm = |part| loader.norm(&format!("{name}.{part}.layer_norm"), config.hidden, config.norm_epsilon);
     let decodes = name.starts_with("decoder");
+    // Parts are numbered: attention is 0, in the decoder attention to the encoder is 1, and the network is last.
     let last = if decodes { 2 } else { 1 };
-    let cross = decodes
-        .then(|| Ok((norm(1)?, read_attention(loader, config, &format!("{name}.1.EncDecAttention"))?)));
+    let cross = match decodes {
+        true => Some((norm(1)?, read_attention(loader, config, &format!("{name}.1.EncDecAttention"))?)),
+        false => None,
+    };
     let feed_forward = format!("{name}.{last}.mlp");
     Ok(SwitchLayer {
         attention_norm: norm(0)?,
         attention: read_attention(loader, config, &format!("{name}.0.SelfAttention"))?,
-        cross: cross.transpose()?,
+        cross,
         feed_forward_norm: norm(last)?,
         feed_forward: match sparse {
             true => SwitchFeedForward::Sparse(Box::new(read_sparse(loader, config, &feed_forward)?)),
@@ -291,22 +300,31 @@ fn read_attention(
     Ok(SwitchAttention { maps: [map("q")?, map("k")?, map("v")?, output], head: config.head as i64 })
 }
 
+/// One map of all experts of a layer.
+fn read_expert_map(
+    loader: &Loader,
+    experts: usize,
+    name: &str,
+    map: &str,
+    (outputs, inputs): (usize, usize),
+) -> Result<ExpertProjection, ExpertsError> {
+    let names = |expert| vec![format!("{name}.experts.expert_{expert}.{map}.weight")];
+    Ok(ExpertProjection::new(loader.stacked(experts, names, outputs, inputs)?))
+}
+
+/// The experts of a layer and their router.
 fn read_sparse(
     loader: &Loader,
     config: &SwitchConfig,
     name: &str,
 ) -> Result<(Router, Experts), ExpertsError> {
     let (experts, hidden, intermediate) = (config.moe.experts, config.hidden, config.intermediate);
-    let map = |map: &str, outputs, inputs| {
-        let names = |expert| vec![format!("{name}.experts.expert_{expert}.{map}.weight")];
-        Ok(ExpertProjection::new(loader.stacked(experts, names, outputs, inputs)?))
-    };
     let router = Router {
         frozen: loader.tensor(&format!("{name}.router.classifier.weight"), &[experts, hidden])?,
         trained: None,
         correction: None,
     };
-    let up = map("wi", intermediate, hidden)?;
-    let down = map("wo", hidden, intermediate)?;
+    let up = read_expert_map(loader, experts, name, "wi", (intermediate, hidden))?;
+    let down = read_expert_map(loader, experts, name, "wo", (hidden, intermediate))?;
     Ok((router, Experts { up, down, activation: Activation::Relu }))
 }
