@@ -1,4 +1,4 @@
-//! What a model folder holds and what training it would take, before any of it is loaded.
+//! What a model folder holds, and how much memory training it would take, before any of it is loaded.
 
 use std::path::Path;
 
@@ -19,41 +19,41 @@ use crate::training::memory::MemoryEstimate;
 pub struct Overview {
     /// The family.
     pub family: &'static str,
-    /// Layers, those of the encoder and the decoder together.
+    /// How many layers there are, in encoder and decoder together.
     pub layers: usize,
-    /// Layers with experts.
+    /// How many layers have experts.
     pub sparse_layers: usize,
-    /// Experts of such a layer, 0 where there are none.
+    /// How many experts such a layer has; 0 without sparse layers.
     pub experts: usize,
-    /// Experts that a token uses.
+    /// How many experts a token uses in a sparse layer.
     pub experts_per_token: usize,
-    /// Numbers in all tensors.
+    /// Parameters of the model: values in all tensors.
     pub parameters: usize,
-    /// Numbers of the adapter that are trained in rounds.
+    /// Parameters of the adapter that are trained in rounds.
     pub trained: usize,
-    /// Blocks of a round.
+    /// How many blocks a round has.
     pub blocks: usize,
-    /// What training takes, in bytes.
+    /// The memory that training takes, in bytes.
     pub memory: MemoryEstimate,
 }
 
-/// What passes through a model in one step of training.
+/// The batch that passes through a model in one step of training.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Workload {
-    /// Texts of a batch.
+    /// How many texts the batch has.
     pub texts: usize,
-    /// Tokens of each.
+    /// How many tokens each text has.
     pub length: usize,
-    /// Whether only what enters each layer is kept, and the rest computed once more.
+    /// Whether only the input of each layer is held, and the rest recomputed (gradient checkpointing).
     pub recompute_layers: bool,
-    /// Where it passes through.
+    /// The device on which the model computes.
     pub device: Device,
 }
 
-/// Looks at a folder's configuration and at the headers of its weights.
+/// Reads a folder's configuration and the headers of its weights.
 ///
 /// # Errors
-/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] when the adapter's settings do not
+/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] if the adapter's settings do not
 /// fit the model.
 pub fn overview(
     folder: &Path,
@@ -93,7 +93,8 @@ pub fn overview(
     })
 }
 
-/// Bytes of the copies that bfloat16 computes with of experts that are trained whole: the masters are 32-bit floats.
+/// Bytes of the bfloat16 copies of experts that are trained whole. The master weights are 32-bit floats, and a model in
+/// bfloat16 computes with copies of them.
 fn copies(config: &AnyConfig, settings: &AdapterSettings, precision: Precision) -> usize {
     if settings.experts != ExpertTraining::Whole || precision == Precision::Float32 {
         return 0;
@@ -103,31 +104,33 @@ fn copies(config: &AnyConfig, settings: &AdapterSettings, precision: Precision) 
     precision.bytes() * experts.map(|site| site.shape.iter().product::<usize>()).sum::<usize>()
 }
 
+/// How many blocks the table has, and how many coordinates of the adapter.
 fn blocks_and_numbers(table: &AdapterBlocks) -> (usize, usize) {
     let pieces = table.blocks().iter().flat_map(|block| &block.pieces);
     (table.blocks().len(), pieces.map(|piece| piece.shape.iter().product::<usize>()).sum())
 }
 
-/// Numbers in the first halves of low-rank additions, which stay as they are drawn.
+/// Values in the first halves of low-rank additions, which stay as they are drawn.
 fn first_halves(sites: &[SiteShape], settings: &AdapterSettings) -> usize {
-    let low_rank = |site: &&SiteShape| match site.kind {
+    let low_rank = sites.iter().filter(|site| match site.kind {
         SiteKind::Linear => settings.trains(site),
         SiteKind::Experts => settings.experts == ExpertTraining::LowRank,
         SiteKind::Router | SiteKind::Head => false,
-    };
-    sites.iter().filter(low_rank).map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
+    });
+    low_rank.map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
 }
 
-/// What the backward pass needs of a batch, and what a step has in hand besides.
+/// Bytes that the backward pass needs of a batch, and those that a step holds besides.
 ///
-/// Of each token, a layer keeps 22 values of the hidden width (norms, queries, keys and values before and after their
-/// rotation, residuals), and for each of its experts 4 of the hidden and 6 of the intermediate width. Measured in
-/// `tests/memory.rs`.
+/// For each token, a layer keeps 22 vectors of the hidden width (norms, queries, keys and values before and after their
+/// rotation, residuals), and for each expert of the token 4 of the hidden width and 6 of the intermediate width. Measured
+/// in `tests/memory.rs`.
 fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> usize {
     let (hidden, _) = config.widths();
     let (layers, sparse) = config.layers();
     let experts = config.moe().map_or(0, |moe| moe.chosen * (4 * hidden + 6 * moe.intermediate));
     let values = match workload.recompute_layers {
+        // The input of each layer, and the values of the one layer that is being recomputed.
         true => layers * hidden + 22 * hidden + experts,
         false => layers * 22 * hidden + sparse * experts,
     };
@@ -135,7 +138,8 @@ fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> 
     workload.texts * workload.length * values * bytes
 }
 
-/// Logits, their softmax and its gradient, in 32-bit floats: of every token, or of the classes of every text.
+/// Bytes of the logits, their softmax and its gradient, in 32-bit floats: for every token, or for the classes of every
+/// text.
 fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, workload: Workload) -> usize {
     if !settings.classes.is_empty() {
         return 3 * 4 * workload.texts * settings.classes.len();
@@ -144,7 +148,7 @@ fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, 
     bytes * workload.texts * workload.length * config.widths().1
 }
 
-/// Bytes of the 32-bit copies that a CPU makes of bfloat16 values: of about every second one that it computes with.
+/// Bytes, for each value, of the 32-bit copies that a CPU makes of bfloat16 values. It copies about every second value.
 fn widened(precision: Precision, workload: Workload) -> usize {
     match (precision, workload.device) {
         (Precision::Bfloat16, Device::Cpu) => 2,

@@ -1,4 +1,4 @@
-//! A `config.json` whose fields have had different names over the years.
+//! The fields of a `config.json`, some of which have had different names over the years.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -10,11 +10,11 @@ use crate::error::ExpertsError;
 use crate::model_files::{read_file, unsupported, unusable};
 
 /// An object of a configuration file. Each field is asked for by all its spellings; `null` counts as absent. A field that
-/// nobody has asked for would change nothing here, so [`refuse_others`](Self::refuse_others) refuses it.
+/// is never asked for would silently have no effect, so [`refuse_others`](Self::refuse_others) rejects it.
 pub(crate) struct Fields {
     path: PathBuf,
     object: Map<String, Value>,
-    /// The names that somebody has asked for.
+    /// The names that were asked for.
     asked: RefCell<BTreeSet<String>>,
 }
 
@@ -23,40 +23,43 @@ impl Fields {
     pub(crate) fn read(path: &Path) -> Result<Self, ExpertsError> {
         match serde_json::from_slice(&read_file(path)?) {
             Ok(Value::Object(object)) => Ok(Self::from_object(path, object)),
-            Ok(_) => Err(unusable(path, "it is no JSON object".to_owned())),
+            Ok(_) => Err(unusable(path, "it must hold a JSON object, but it holds another value".to_owned())),
             Err(error) => Err(unusable(path, error.to_string())),
         }
     }
 
-    /// The fields of an object out of a file.
+    /// The fields of an object that was read from a file.
     pub(crate) fn from_object(path: &Path, object: Map<String, Value>) -> Self {
         Self { path: path.to_owned(), object, asked: RefCell::default() }
     }
 
-    /// The object in the first of these fields that is there.
+    /// The object in the first of these fields that is present.
     pub(crate) fn inner(&self, names: &[&str]) -> Result<Option<Self>, ExpertsError> {
         let object = self.get(names, "an object", |value| value.as_object().cloned())?;
         Ok(object.map(|object| Self::from_object(&self.path, object)))
     }
 
-    /// Refuses each field that is there, that nobody has asked for, and that is not one of these.
+    /// Rejects a field that is present, that was never asked for, and that is not one of the harmless ones.
     pub(crate) fn refuse_others(&self, harmless: &[&[&str]]) -> Result<(), ExpertsError> {
         let asked = self.asked.borrow();
-        let is_known = |name: &String| asked.contains(name) || harmless.concat().contains(&name.as_str());
-        match self.object.iter().find(|(name, value)| !value.is_null() && !is_known(name)) {
-            None => Ok(()),
-            Some((name, _)) => Err(self.unsupported(format!(
-                "nothing is known of its setting {name}, and what it changes would not be computed (remove it if it \
-                 changes nothing)"
-            ))),
+        let harmless = harmless.concat();
+        for (name, value) in &self.object {
+            if !value.is_null() && !asked.contains(name) && !harmless.contains(&name.as_str()) {
+                return Err(self.unsupported(format!(
+                    "nothing is known of its setting {name}, so its effect would not be computed; remove the setting if it \
+                     changes nothing"
+                )));
+            }
         }
+        Ok(())
     }
 
-    /// Whether a field is there, be it `null`.
+    /// Whether a field is present, even if it is `null`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.object.contains_key(name)
     }
 
+    /// The first of these fields that is present, with the name that it has in the file. All names count as asked for.
     fn find(&self, names: &[&str]) -> Option<(String, &Value)> {
         self.asked.borrow_mut().extend(names.iter().map(|&name| name.to_owned()));
         names
@@ -65,7 +68,7 @@ impl Fields {
             .find(|(_, value)| !value.is_null())
     }
 
-    /// A value, if one of these fields is there; `kind` says what it must be.
+    /// A value, if one of these fields is present; `kind` names in an error what it must be.
     fn get<T>(
         &self,
         names: &[&str],
@@ -95,41 +98,33 @@ impl Fields {
 
     /// A text, or a flag as `true` or `false`.
     pub(crate) fn text_or_flag(&self, name: &str) -> Result<Option<String>, ExpertsError> {
-        let convert = |value: &Value| match value {
+        self.get(&[name], "a string, true or false", |value| match value {
             Value::Bool(flag) => Some(flag.to_string()),
             other => other.as_str().map(str::to_owned),
-        };
-        self.get(&[name], "a string, true or false", convert)
+        })
     }
 
-    /// A number that must be there.
+    /// A number that must be present.
     pub(crate) fn required(&self, name: &str) -> Result<f64, ExpertsError> {
         self.number(&[name])?.ok_or_else(|| self.wrong(format!("{name} is missing")))
     }
 
-    /// A flag, with the value that it has where the field is absent.
+    /// A flag; `default` if the field is absent.
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, ExpertsError> {
         Ok(self.get(&[name], "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
-    /// Empty where the field is absent.
+    /// A list of whole numbers; empty if the field is absent.
     pub(crate) fn integers(&self, name: &str) -> Result<Vec<usize>, ExpertsError> {
-        let convert = |value: &Value| {
-            value.as_array()?.iter().map(|entry| Some(entry.as_u64()? as usize)).collect::<Option<_>>()
-        };
-        Ok(self.get(&[name], "a list of whole numbers", convert)?.unwrap_or_default())
+        Ok(self.get(&[name], "a list of whole numbers", whole_numbers)?.unwrap_or_default())
     }
 
-    /// Empty where the field is absent; one string counts as a list of one.
+    /// A list of strings; empty if the field is absent. One string counts as a list of one.
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, ExpertsError> {
-        let convert = |value: &Value| match value {
-            Value::String(text) => Some(vec![text.clone()]),
-            other => other.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect(),
-        };
-        Ok(self.get(&[name], "a list of strings", convert)?.unwrap_or_default())
+        Ok(self.get(&[name], "a list of strings", strings)?.unwrap_or_default())
     }
 
-    /// A whole number of at least 1 that must be there.
+    /// A whole number of at least 1 that must be present.
     pub(crate) fn size(&self, names: &[&str]) -> Result<usize, ExpertsError> {
         match self.integer(names)? {
             Some(0) => Err(self.wrong(format!("{} must be at least 1", names[0]))),
@@ -138,58 +133,75 @@ impl Fields {
         }
     }
 
-    /// Refuses a field that is set to anything but these values.
+    /// Rejects a field that is present with another value than these.
     pub(crate) fn demand(&self, name: &str, accepted: &[&str]) -> Result<(), ExpertsError> {
         match self.text(&[name])? {
             Some(value) if !accepted.contains(&value.as_str()) => {
                 let accepted = accepted.join(" or ");
-                Err(self.unsupported(format!("its {name} is “{value}”, and only {accepted} is computed")))
+                Err(self.unsupported(format!("its {name} is “{value}”, but only {accepted} is supported")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Refuses a field that is true.
+    /// Rejects a field that is true.
     pub(crate) fn demand_false(&self, name: &str) -> Result<(), ExpertsError> {
         match self.flag(name, false)? {
-            true => Err(self.unsupported(format!("its {name} is true, which is not computed"))),
+            true => Err(self.unsupported(format!("its {name} is true, but only false is supported"))),
             false => Ok(()),
         }
     }
 
-    /// Refuses a field that is there with anything but this number.
+    /// Rejects a field that is present with another number than this.
     pub(crate) fn demand_number(&self, name: &str, accepted: f64) -> Result<(), ExpertsError> {
         match self.number(&[name])? {
             Some(value) if value != accepted => {
-                Err(self.unsupported(format!("its {name} is {value}, and only {accepted} is computed")))
+                Err(self.unsupported(format!("its {name} is {value}, but only {accepted} is supported")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Refuses a field that is there and holds something.
+    /// Rejects a field that is present and holds something: neither `false` nor an empty list or object.
     pub(crate) fn demand_empty(&self, name: &str) -> Result<(), ExpertsError> {
-        let is_empty = |value: &Value| match value {
-            Value::Array(entries) => entries.is_empty(),
-            Value::Object(entries) => entries.is_empty(),
-            other => *other == Value::Bool(false),
-        };
         match self.find(&[name]) {
             Some((name, value)) if !is_empty(value) => {
-                Err(self.unsupported(format!("its {name} is set, which is not computed")))
+                Err(self.unsupported(format!("its {name} is set, but it is not supported")))
             }
             _ => Ok(()),
         }
     }
 
-    /// The error that this file is sound, and asks for what is not computed.
+    /// The error that this file is sound, but asks for something that is not implemented.
     pub(crate) fn unsupported(&self, reason: String) -> ExpertsError {
         unsupported(&self.path, reason)
     }
 
-    /// The error that this file is not usable.
+    /// The error that this file is damaged or contradicts itself.
     pub(crate) fn wrong(&self, reason: String) -> ExpertsError {
         unusable(&self.path, reason)
+    }
+}
+
+/// A list of whole numbers of at least 0.
+fn whole_numbers(value: &Value) -> Option<Vec<usize>> {
+    value.as_array()?.iter().map(|entry| Some(entry.as_u64()? as usize)).collect()
+}
+
+/// A list of strings, or one string.
+fn strings(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        other => other.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect(),
+    }
+}
+
+/// Whether a value sets nothing.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(entries) => entries.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        other => *other == Value::Bool(false),
     }
 }
 

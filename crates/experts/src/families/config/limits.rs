@@ -1,14 +1,14 @@
-//! What a model takes, whatever its family.
+//! The limits of a model's inputs, of any family.
 
-/// What a model with its head takes.
+/// The limits of the inputs of a model with its head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Limits {
     /// Rows of the vocabulary.
     pub(crate) vocabulary: usize,
-    /// The most tokens of a text, where there is such a limit.
+    /// The most tokens of a text, if there is such a limit.
     pub(crate) positions: Option<usize>,
-    /// Whether what is given goes through an encoder of its own, as in a Switch Transformer.
+    /// Whether the given part of a text goes through an encoder of its own, as in a Switch Transformer.
     pub(crate) has_encoder: bool,
-    /// Classes that a head tells apart; 0 without a head.
+    /// How many classes a head has; 0 without a head.
     pub(crate) classes: usize,
 }

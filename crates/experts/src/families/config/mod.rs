@@ -1,4 +1,4 @@
-//! What a decoder is made of. Families differ in these values alone; the code that computes is one.
+//! The configurations of decoders. Families differ only in these values; the code that computes them is the same.
 
 pub(crate) mod fields;
 pub(crate) mod limits;
@@ -80,7 +80,8 @@ pub struct DecoderConfig {
     pub hidden: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Longest text that the model was made for, in tokens; no longer than its sliding window, if that is not computed.
+    /// Longest text that the model was made for, in tokens. If the family's sliding window is not implemented, no longer
+    /// than that window, within which it has no effect.
     pub positions: usize,
     /// Added to variances in normalisations.
     pub norm_epsilon: f64,
@@ -92,7 +93,7 @@ pub struct DecoderConfig {
     pub rope: RopeConfig,
     /// The feed-forward network of each layer.
     pub layers: Vec<FeedForwardConfig>,
-    /// The experts of all sparse layers; nothing where there are none.
+    /// The experts of all sparse layers; `None` without sparse layers.
     pub moe: Option<MoeConfig>,
 }
 
@@ -131,9 +132,9 @@ pub enum AttentionConfig {
         bias: bool,
         /// Whether the output has a bias.
         output_bias: bool,
-        /// Queries, keys and values are cut to this magnitude.
+        /// Queries, keys and values are clamped to this magnitude (OLMoE).
         clip: Option<f64>,
-        /// Tokens that each looks back on, itself among them; all before it where there is no such window.
+        /// Sliding window: how many tokens each token attends to, itself included. `None` for all before it.
         window: Option<usize>,
     },
     /// Multi-head latent attention (DeepSeek-V2, section 2.1).
@@ -267,14 +268,13 @@ pub struct MoeConfig {
 }
 
 impl DecoderConfig {
-    /// What its models take, with a head over so many classes.
+    /// The limits of its models' inputs, with a head over so many classes (0 without a head).
     pub(crate) fn limits(&self, classes: usize) -> Limits {
         Limits { vocabulary: self.vocabulary, positions: Some(self.positions), has_encoder: false, classes }
     }
 
     /// Indices of the layers that have experts.
     pub fn sparse_layers(&self) -> Vec<usize> {
-        let sparse = |(_, layer): &(usize, &FeedForwardConfig)| **layer == FeedForwardConfig::Sparse;
-        self.layers.iter().enumerate().filter(sparse).map(|(index, _)| index).collect()
+        (0..self.layers.len()).filter(|&index| self.layers[index] == FeedForwardConfig::Sparse).collect()
     }
 }

@@ -1,12 +1,12 @@
-//! What families call their tensors on disk. At run time transformers 5 has one name for all: `mlp.experts`,
-//! `mlp.gate`; adapters follow those.
+//! The names of tensors on disk, which differ between families. At run time transformers 5 has the same names for all
+//! families, `mlp.experts` and `mlp.gate`; adapters use those.
 
 use crate::families::config::Family;
 
-/// The head over classes, as transformers' models for sequence classification call it.
+/// The head over classes, by its name in transformers' models for sequence classification.
 pub(crate) const HEAD: &str = "score";
 
-/// The bias of a router's choice, beside its weight.
+/// The bias of a router's choice, stored beside the router's weight (DeepSeek-V3).
 pub(crate) const CORRECTION: &str = "e_score_correction_bias";
 
 /// Names within a layer that has experts.
@@ -30,12 +30,12 @@ pub(crate) fn sparse_names(family: Family) -> SparseNames {
     }
 }
 
-/// The name of run time of a module within a layer, as checkpoints have it.
+/// The name in the family's checkpoints of a module that has the name `module` at run time.
 pub(crate) fn on_disk(family: Family, module: &str) -> String {
     module.replace(".mlp.", &format!(".{}.", sparse_names(family).block))
 }
 
-/// The maps on disk that a fused map of run time is made of.
+/// The maps on disk of which a map that is fused at run time consists, in the order of its rows.
 pub(crate) fn expert_maps(family: Family, map: &str) -> Vec<&'static str> {
     let [gate, up, down] = sparse_names(family).maps;
     match map {
@@ -59,7 +59,7 @@ pub(crate) fn is_router(tensor: &str) -> bool {
     [".mlp.gate.weight", ".router.classifier.weight"].iter().any(|end| tensor.ends_with(end))
 }
 
-/// What transformers calls the family's model that has a head over classes; nothing where it has none.
+/// The name in transformers of the family's model with a head over classes; `None` if transformers has no such model.
 pub(crate) fn sequence_classifier(family: Family) -> Option<&'static str> {
     match family {
         Family::Llama => Some("LlamaForSequenceClassification"),

@@ -1,4 +1,4 @@
-//! What a Switch Transformer is made of.
+//! The configuration of Switch Transformers.
 
 use crate::error::ExpertsError;
 use crate::families::config::fields::Fields;
@@ -23,11 +23,11 @@ pub struct SwitchConfig {
     pub encoder: Vec<bool>,
     /// For each layer of the decoder whether it has experts.
     pub decoder: Vec<bool>,
-    /// Most tokens of a text that one expert takes; what comes later skips the layer.
+    /// Most tokens of a text that one expert processes. Later tokens for the expert skip the layer.
     pub capacity: usize,
-    /// Buckets of relative positions.
+    /// How many buckets relative positions have.
     pub buckets: usize,
-    /// Distance from which on all positions share a bucket.
+    /// Distance from which on all positions share one bucket.
     pub distance: usize,
     /// Added to variances in normalisations.
     pub norm_epsilon: f64,
@@ -42,7 +42,7 @@ pub struct SwitchConfig {
 }
 
 impl SwitchConfig {
-    /// What its models take, with a head over so many classes.
+    /// The limits of its models' inputs, with a head over so many classes (0 without a head).
     pub(crate) fn limits(&self, classes: usize) -> Limits {
         Limits { vocabulary: self.vocabulary, positions: None, has_encoder: true, classes }
     }
@@ -59,21 +59,24 @@ impl SwitchConfig {
         fields.demand("router_dtype", &["float32"])?;
         if !fields.flag("is_encoder_decoder", true)? {
             return Err(fields.unsupported(
-                "its is_encoder_decoder is false, and only both together are computed".to_owned(),
+                "its is_encoder_decoder is false, but only an encoder together with a decoder is supported"
+                    .to_owned(),
             ));
         }
         let intermediate = fields.size(&["d_ff"])?;
         let layers = fields.size(&["num_layers"])?;
         let decoder_layers = fields.integer(&["num_decoder_layers"])?.unwrap_or(layers);
-        let sparse = |name: &str| Ok::<_, ExpertsError>(fields.integer(&[name])?.unwrap_or(3));
+        // 3 is the default of transformers.
+        let sparse_encoder = fields.integer(&["num_sparse_encoder_layers"])?.unwrap_or(3);
+        let sparse_decoder = fields.integer(&["num_sparse_decoder_layers"])?.unwrap_or(3);
         let config = Self {
             vocabulary: fields.size(&["vocab_size"])?,
             hidden: fields.size(&["d_model"])?,
             heads: fields.size(&["num_heads"])?,
             head: fields.size(&["d_kv"])?,
             intermediate,
-            encoder: sparse_layers(layers, sparse("num_sparse_encoder_layers")?),
-            decoder: sparse_layers(decoder_layers, sparse("num_sparse_decoder_layers")?),
+            encoder: sparse_layers(layers, sparse_encoder),
+            decoder: sparse_layers(decoder_layers, sparse_decoder),
             capacity: fields.size(&["expert_capacity"])?,
             buckets: fields.size(&["relative_attention_num_buckets"])?,
             distance: fields.integer(&["relative_attention_max_distance"])?.unwrap_or(128),
@@ -99,7 +102,8 @@ impl SwitchConfig {
     }
 }
 
-/// Which of `layers` layers are sparse when `sparse` of them are to be: every `layers / sparse`-th, from the second on.
+/// Which of `layers` layers are sparse if `sparse` of them are to be: every `layers / sparse`-th, from the second on. The
+/// same rule as in transformers.
 fn sparse_layers(layers: usize, sparse: usize) -> Vec<bool> {
     let step = layers.checked_div(sparse).unwrap_or(layers);
     (0..layers).map(|layer| step == 1 || (step > 0 && layer % step == 1)).collect()

@@ -1,8 +1,8 @@
 //! Checkpoints in safetensors files, one or many, mapped into memory.
 //!
-//! The map is libtorch's own (`torch.from_file`, private to this process), so nothing here is `unsafe` and a tensor
-//! that is used in the precision that it is stored in is never copied. What a map brings with it stays true: another
-//! program that cuts the file short while it is used ends this one, so model folders should not be written to.
+//! libtorch maps the file (`torch.from_file`, private to this process), so nothing here is `unsafe`, and a tensor that is
+//! used in its stored precision is never copied. As with every memory map, if another program truncates the file while it
+//! is in use, the operating system ends this process. Model folders must therefore not be written to.
 
 pub(crate) mod write;
 
@@ -21,13 +21,13 @@ use crate::families::config::Family;
 use crate::families::config::names::on_disk;
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// Names the file of each tensor, where there are several.
+/// The file that names, in folders with several files of weights, the file of each tensor.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
-/// The weights of a folder that has one file of them.
+/// The weights of a folder with one file of pickled weights.
 pub(crate) const PICKLED: &str = "pytorch_model.bin";
-/// Names the file of each tensor, where there are several.
+/// As [`INDEX`], for pickled weights.
 pub(crate) const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
-/// No header of a real checkpoint comes near this many bytes.
+/// The most bytes of a header. No real checkpoint comes near it; a damaged length would otherwise allocate any size.
 const MAX_HEADER: u64 = 100 << 20;
 
 /// Whether the weights of a folder are pickled.
@@ -35,8 +35,9 @@ pub(crate) fn is_pickled(folder: &Path) -> bool {
     [PICKLED, PICKLED_INDEX].iter().any(|name| folder.join(name).is_file())
 }
 
-/// Where a tensor lies.
+/// Where a tensor is stored.
 struct Location {
+    /// Index of its file.
     shard: usize,
     dtype: Dtype,
     shape: Vec<i64>,
@@ -57,7 +58,7 @@ pub(crate) struct Checkpoint {
     folder: PathBuf,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Location>,
-    /// Names of the tensors that somebody asked for.
+    /// Names of the tensors that were asked for, so that the rest can be reported.
     taken: RefCell<BTreeSet<String>>,
 }
 
@@ -109,19 +110,20 @@ impl Checkpoint {
 
     /// The files, in order, each with the names of its tensors.
     pub(crate) fn shards(&self) -> Vec<(&Path, Vec<&str>)> {
-        let names = |shard| {
-            let of_shard = self.tensors.iter().filter(move |(_, location)| location.shard == shard);
-            of_shard.map(|(name, _)| name.as_str()).collect()
-        };
-        self.shards.iter().enumerate().map(|(index, shard)| (shard.path.as_path(), names(index))).collect()
+        let mut shards: Vec<(&Path, Vec<&str>)> =
+            self.shards.iter().map(|shard| (shard.path.as_path(), Vec::new())).collect();
+        for (name, location) in &self.tensors {
+            shards[location.shard].1.push(name);
+        }
+        shards
     }
 
-    /// Numbers in all tensors.
+    /// How many values all tensors have together.
     pub(crate) fn parameters(&self) -> usize {
         self.tensors.values().map(|location| location.shape.iter().product::<i64>() as usize).sum()
     }
 
-    /// Names of the tensors that nobody has asked for.
+    /// Names of the tensors that were never asked for.
     pub(crate) fn untaken(&self) -> Vec<String> {
         self.tensors.keys().filter(|name| !self.taken.borrow().contains(*name)).cloned().collect()
     }
@@ -130,8 +132,8 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
-    /// What a module is called in these files: its name of run time, where a release of transformers has written that, or
-    /// the family's name on disk.
+    /// The name of a module in these files: the name that it has at run time in transformers 5, if the files use it, or the
+    /// family's name on disk.
     pub(crate) fn module(&self, family: Family, module: &str) -> String {
         match self.has(module) || self.has(&format!("{module}.weight")) {
             true => module.to_owned(),
@@ -142,15 +144,17 @@ impl Checkpoint {
     /// A tensor of this shape, as it is stored.
     ///
     /// # Errors
-    /// [`ExpertsError::Content`] when it is missing or has another shape, [`ExpertsError::Unsupported`] when it is stored in a
-    /// format that is not read.
+    /// [`ExpertsError::Content`] if it is missing or has another shape, [`ExpertsError::Unsupported`] if it is stored in a
+    /// format that cannot be read.
     pub(crate) fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         let tensor =
             self.take_any(name).map_err(|error| match (self.has(name), self.is_quantised(name)) {
                 (true, _) => error,
                 (_, true) => {
-                    self.unsupported(format!("{name} is quantised; only F32, F16 and BF16 are read"))
+                    self.unsupported(format!(
+                        "{name} is quantised; only F32, F16 and BF16 are read, so use the model's unquantised release"
+                    ))
                 }
                 _ => unusable(&self.folder, format!("the tensor {name} of shape {expected:?} is missing")),
             })?;
@@ -163,7 +167,7 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor of whatever shape.
+    /// A tensor of any shape, as it is stored.
     pub(crate) fn take_any(&self, name: &str) -> Result<Tensor, ExpertsError> {
         let location = self
             .tensors
@@ -182,12 +186,12 @@ impl Checkpoint {
         Ok(stored.view_dtype(kind).view(location.shape.as_slice()))
     }
 
-    /// The error that the folder is sound, and holds what is not computed.
+    /// The error that the folder is sound, but holds something that is not implemented.
     pub(crate) fn unsupported(&self, reason: String) -> ExpertsError {
         unsupported(&self.folder, reason)
     }
 
-    /// Whether a weight is there as integers of few bits, as GPTQ and AWQ have it.
+    /// Whether a weight is stored as integers of few bits, in the way of GPTQ and AWQ.
     fn is_quantised(&self, name: &str) -> bool {
         name.strip_suffix(".weight").is_some_and(|module| self.has(&format!("{module}.qweight")))
     }
@@ -197,6 +201,7 @@ impl Checkpoint {
     }
 }
 
+/// libtorch's kind for a stored type; `None` for types that cannot be read.
 fn kind(dtype: Dtype) -> Option<Kind> {
     match dtype {
         Dtype::F32 => Some(Kind::Float),
@@ -207,13 +212,13 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// The files of a folder's weights.
+/// The files of a folder's weights. A single `model.safetensors` has precedence over an index.
 pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let single = folder.join("model.safetensors");
     let index = folder.join(INDEX);
     if !single.is_file() && !index.is_file() && is_pickled(folder) {
-        let reason = "its weights are pickled, which is a program; `cloister experts convert FOLDER TARGET` writes them as \
-                      safetensors without running it";
+        let reason = "its weights are pickled, and a pickle is a program that loading would run; `cloister experts convert \
+                      FOLDER TARGET` writes them as safetensors without running it";
         return Err(unsupported(folder, reason.to_owned()));
     }
     if single.is_file() || !index.is_file() {
@@ -224,15 +229,19 @@ pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let map =
         json["weight_map"].as_object().ok_or_else(|| unusable(&index, "it has no weight_map".to_owned()))?;
     let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+    // Names with folders in them could lead out of the model folder.
     if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
-        return Err(unusable(&index, format!("{outside} is no file name")));
+        return Err(unusable(
+            &index,
+            format!("its weight_map must hold plain file names, but {outside} is no file name"),
+        ));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 type Header = (usize, BTreeMap<String, TensorInfo>, i64);
 
-/// Where the data of a file starts, what is in it, and how long the file is.
+/// Where the data of a file starts, what is in it, and how long the file is, both in bytes.
 fn read_header(path: &Path) -> Result<Header, ExpertsError> {
     let failed = |source| ExpertsError::File { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
@@ -241,7 +250,7 @@ fn read_header(path: &Path) -> Result<Header, ExpertsError> {
     file.read_exact(&mut size).map_err(failed)?;
     let header_size = u64::from_le_bytes(size);
     if header_size > MAX_HEADER.min(length.saturating_sub(8)) {
-        return Err(unusable(path, "it is no safetensors file, or was cut short".to_owned()));
+        return Err(unusable(path, "it is no safetensors file, or it was cut short".to_owned()));
     }
     let mut header = vec![0; header_size as usize];
     file.read_exact(&mut header).map_err(failed)?;
@@ -250,7 +259,10 @@ fn read_header(path: &Path) -> Result<Header, ExpertsError> {
     let data_start = size.len() + header.len();
     if (data_start + metadata.data_len()) as u64 != length {
         let expected = data_start + metadata.data_len();
-        return Err(unusable(path, format!("it must have {expected} bytes, not {length}")));
+        return Err(unusable(
+            path,
+            format!("it must have {expected} bytes by its header, but it has {length}"),
+        ));
     }
     let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
     Ok((data_start, tensors, length as i64))

@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 use super::PICKLED_INDEX;
 use crate::error::ExpertsError;
 
-/// Bytes that become one tensor of the file, or several with equal values.
+/// Bytes that become one tensor of a file, or several tensors with equal values.
 pub(crate) struct StoredTensor {
     names: Vec<String>,
     dtype: Dtype,
@@ -23,13 +23,13 @@ pub(crate) struct StoredTensor {
 }
 
 impl StoredTensor {
-    /// What its tensors are called.
+    /// The names of its tensors.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 }
 
-/// What a file stores of a tensor under these names.
+/// The bytes of a tensor, to be stored under each of these names.
 pub(crate) fn stored(names: Vec<String>, tensor: &Tensor) -> StoredTensor {
     let shape = tensor.size().iter().map(|&size| size as usize).collect();
     StoredTensor { names, dtype: dtype(tensor.kind()), shape, bytes: bytes(tensor) }
@@ -45,17 +45,18 @@ pub(crate) fn write(tensors: &[StoredTensor], path: &Path) -> Result<(), Experts
             views.push((name, view));
         }
     }
+    // Releases of transformers 4 reject files without this entry.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(broken)
 }
 
-/// Writes a JSON file as people read it.
+/// Writes a JSON file with line breaks and indentation.
 pub(crate) fn write_json(path: &Path, json: &Value) -> Result<(), ExpertsError> {
     let text = serde_json::to_string_pretty(json).expect("the value is plain data");
     fs::write(path, text + "\n").map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }
 
-/// How a kind of values is called in a file.
+/// The stored type of a kind of values.
 pub(crate) fn dtype(kind: Kind) -> Dtype {
     match kind {
         Kind::Half => Dtype::F16,
@@ -73,19 +74,19 @@ pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// Endings of files that hold weights, in whichever form.
+/// Extensions of files that hold weights, of any format.
 const WEIGHTS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
 
-/// Copies configuration, tokenizer and the like into a folder, which is made if need be. Weights in other forms stay behind:
-/// they would be another model's.
+/// Copies configuration, tokenizer and the like into a folder, which is created if it does not exist. Weights of any format
+/// are not copied: beside the weights that are written there, they would be those of another model.
 pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
     let failed = |source| ExpertsError::File { path: target.to_owned(), source };
     fs::create_dir_all(target).map_err(failed)?;
     for entry in fs::read_dir(model).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let ends_so = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
+        let extension = path.extension().unwrap_or_default();
         let name = path.file_name().unwrap_or_default();
-        let is_weights = WEIGHTS.iter().any(|ending| ends_so(ending)) || name == PICKLED_INDEX;
+        let is_weights = WEIGHTS.iter().any(|weights| extension == *weights) || name == PICKLED_INDEX;
         if path.is_file() && !is_weights {
             fs::copy(&path, target.join(name)).map_err(failed)?;
         }

@@ -1,5 +1,5 @@
-//! What a setting is where a `config.json` does not have it: the defaults of the families' classes in transformers, which
-//! differ.
+//! The values of settings that a `config.json` leaves out: the defaults of the families' configuration classes in
+//! transformers, which differ between families.
 
 use crate::families::config::Family;
 
@@ -9,7 +9,7 @@ pub(super) struct Defaults {
     pub(super) norm_epsilon: f64,
     /// `rope_theta`.
     pub(super) theta: f64,
-    /// `num_key_value_heads`; nothing where it is the number of heads.
+    /// `num_key_value_heads`; `None` if it is the number of attention heads.
     pub(super) key_value_heads: Option<usize>,
     /// `norm_topk_prob`.
     pub(super) normalised: bool,
@@ -21,7 +21,7 @@ pub(super) struct Defaults {
     pub(super) dense_first: usize,
 }
 
-/// Those of a family.
+/// The defaults of a family.
 pub(super) fn family_defaults(family: Family) -> Defaults {
     let usual = Defaults {
         norm_epsilon: 1e-6,

@@ -1,11 +1,11 @@
-//! Settings that change nothing of what is computed here: names and versions, how texts are generated, how a model was
-//! first initialised, and what acts in transformers' own training alone (dropout, jitter, how much of the output it keeps).
+//! Settings that do not change what is computed here: names and versions, how texts are generated, how a model was
+//! initialised, and what acts only in transformers' own training (dropout, jitter, how much of the output it returns).
 
 use crate::error::ExpertsError;
 use crate::families::config::Family;
 use crate::families::config::fields::Fields;
 
-/// Of every family.
+/// Harmless in every family.
 const EVERYWHERE: &[&str] = &[
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -40,7 +40,8 @@ const EVERYWHERE: &[&str] = &[
     "use_cache",
 ];
 
-/// Numbers of tokens. That which ends texts is the task's, and that which the decoder of Switch starts with is read.
+/// Numbers of special tokens. The task says which token ends a text, and the token with which the decoder of Switch starts
+/// is read.
 const TOKENS: &[&str] =
     &["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id", "sep_token_id"];
 
@@ -74,19 +75,20 @@ const GENERATION: &[&str] = &[
     "typical_p",
 ];
 
-/// Of all decoders.
+/// Harmless in all decoders.
 const DECODERS: &[&str] = &["attention_dropout", "initializer_range", "pretraining_tp"];
 
-/// Of one family.
+/// Harmless in one family.
 fn family_settings(family: Family) -> &'static [&'static str] {
     match family {
-        // How SmolLM2 names its own kind, and its positions in a way that transformers does not read.
+        // SmolLM2 has these two. The first names its kind, and transformers does not read the second.
         Family::Llama => &["is_llama_config", "rope_interleaved"],
         Family::Olmoe => &[],
         Family::Mixtral => &["router_jitter_noise"],
         Family::Qwen2Moe => &["layer_types", "max_window_layers", "sliding_window"],
         Family::Qwen3Moe => &["max_window_layers", "sliding_window"],
-        // Balance of DeepSeek's own training; widths that follow from others; layers that predict several tokens.
+        // The load balance of DeepSeek's own training, widths that follow from others, and layers that predict several
+        // tokens.
         Family::DeepseekV2 => &[
             "aux_loss_alpha",
             "ep_size",
@@ -120,7 +122,7 @@ fn family_settings(family: Family) -> &'static [&'static str] {
     }
 }
 
-/// Refuses settings that were not read and change something.
+/// Rejects settings that were not read and may change what is computed.
 pub(crate) fn refuse_others(family: Family, fields: &Fields) -> Result<(), ExpertsError> {
     for setting in ["add_cross_attention", "pruned_heads", "tie_encoder_decoder"] {
         fields.demand_empty(setting)?;

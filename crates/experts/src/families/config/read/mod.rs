@@ -1,6 +1,7 @@
 //! Reads the `config.json` of each decoder family, in the spellings of transformers 4 and 5.
 //!
-//! Each setting of a file is read, is one that changes nothing here ([`harmless`]), or is refused.
+//! Each setting of a file is read, is known to change nothing here ([`harmless`]), or is rejected, so that
+//! no setting is silently ignored.
 
 mod defaults;
 pub(crate) mod harmless;
@@ -17,15 +18,16 @@ use crate::families::config::{
     Scoring, SharedConfig,
 };
 
+/// The names that families have for the number of experts.
 const EXPERTS: &[&str] = &["num_experts", "num_local_experts", "n_routed_experts"];
 
-/// No model comes near so many.
+/// The most layers of a model. No real model comes near it; a wrong number would otherwise allocate any size.
 const MOST_LAYERS: usize = 10_000;
 
 /// The family that a `config.json` names.
 ///
 /// # Errors
-/// [`ExpertsError::Unsupported`] for an unknown architecture, with those that are known.
+/// [`ExpertsError::Unsupported`] for an unknown architecture; the message lists those that are known.
 pub(crate) fn read_family(path: &Path) -> Result<(Family, Fields), ExpertsError> {
     let fields = Fields::read(path)?;
     let name = fields.text(&["model_type"])?.unwrap_or_default();
@@ -34,7 +36,7 @@ pub(crate) fn read_family(path: &Path) -> Result<(Family, Fields), ExpertsError>
         None => {
             let known: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
             Err(fields.unsupported(format!(
-                "its model_type is “{name}”; those that are read are {}",
+                "its model_type is “{name}”, but only these are supported: {}",
                 known.join(", ")
             )))
         }
@@ -73,16 +75,16 @@ pub(crate) fn read_decoder(family: Family, fields: &Fields) -> Result<DecoderCon
     Ok(config)
 }
 
-/// Weights of fewer than 16 bits are not read: their scales lie beside them, in a way of their own for each method.
+/// Rejects quantised weights. Their scales are stored beside them, in a different way for each method.
 pub(crate) fn refuse_quantised(fields: &Fields) -> Result<(), ExpertsError> {
     let Some(inner) = fields.inner(&["quantization_config", "compression_config"])? else { return Ok(()) };
     let method = inner.text(&["quant_method"])?.unwrap_or_else(|| "a method without a name".to_owned());
     Err(fields.unsupported(format!(
-        "its weights are quantised ({method}), and only weights in F32, F16 and BF16 are read"
+        "its weights are quantised ({method}); only F32, F16 and BF16 are read, so use the model's unquantised release"
     )))
 }
 
-/// Tokens that each looks back on in the layers that have a sliding window.
+/// The sliding window: how many tokens each token attends to, itself included, in layers that have one.
 fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError> {
     let slides = match family {
         Family::Mixtral => true,
@@ -92,8 +94,8 @@ fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError
     Ok(fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0))
 }
 
-/// Releases of transformers disagree in which layers of Qwen2-MoE have a window. Texts that fit in it do not need it, and
-/// longer ones are refused.
+/// The longest text. Releases of transformers disagree in which layers of Qwen2-MoE have a sliding window. For texts that
+/// fit into it the window has no effect, so longer texts are rejected.
 fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
     let positions = fields.size(&["max_position_embeddings"])?;
     if family != Family::Qwen2Moe {
@@ -105,16 +107,17 @@ fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
     }
 }
 
-/// Refuses layers that look back otherwise than the rest does.
+/// Rejects layers whose attention differs from that of the rest.
 fn refuse_other_layers(fields: &Fields) -> Result<(), ExpertsError> {
     match fields.texts("layer_types")?.iter().find(|&kind| kind != "full_attention") {
         None => Ok(()),
         Some(kind) => Err(fields.unsupported(format!(
-            "its layer_types have “{kind}” without a sliding window; only full_attention is computed"
+            "its layer_types contain “{kind}” although it has no sliding window; only full_attention is supported there"
         ))),
     }
 }
 
+/// Attention whose query heads share heads of keys and values.
 fn grouped(
     family: Family,
     fields: &Fields,
@@ -124,7 +127,7 @@ fn grouped(
     let bias = fields.flag("attention_bias", false)?;
     if bias && matches!(family, Family::Mixtral | Family::Qwen2Moe) {
         return Err(
-            fields.unsupported(format!("its attention_bias is true, which {} has not", family.name()))
+            fields.unsupported(format!("its attention_bias is true, but {} has no such bias", family.name()))
         );
     }
     let missing = defaults::family_defaults(family).key_value_heads.unwrap_or(heads);
@@ -134,7 +137,7 @@ fn grouped(
     };
     if key_value_heads == 0 || !heads.is_multiple_of(key_value_heads) {
         return Err(fields.wrong(format!(
-            "num_attention_heads, {heads}, must be a multiple of num_key_value_heads, {key_value_heads}"
+            "its num_attention_heads, {heads}, must be a multiple of its num_key_value_heads, {key_value_heads}"
         )));
     }
     let qkv_bias = family == Family::Qwen2Moe && fields.flag("qkv_bias", true)?;
@@ -153,6 +156,7 @@ fn grouped(
     })
 }
 
+/// Multi-head latent attention.
 fn latent(fields: &Fields) -> Result<AttentionConfig, ExpertsError> {
     Ok(AttentionConfig::Latent {
         query_rank: fields.integer(&["q_lora_rank"])?,
@@ -164,6 +168,7 @@ fn latent(fields: &Fields) -> Result<AttentionConfig, ExpertsError> {
     })
 }
 
+/// The feed-forward network of each layer.
 fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfig>, ExpertsError> {
     let layers = fields.size(&["num_hidden_layers"])?;
     if layers > MOST_LAYERS {
@@ -172,7 +177,7 @@ fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfi
     let sparse: Vec<bool> = match family {
         Family::Llama => vec![false; layers],
         Family::DeepseekV2 | Family::DeepseekV3 => {
-            // DeepSeek's own code makes every so many layers sparse, transformers all.
+            // DeepSeek's own code makes every n-th layer sparse, transformers all. With 1 they agree.
             fields.demand_number("moe_layer_freq", 1.0)?;
             let dense = fields
                 .integer(&["first_k_dense_replace"])?
@@ -190,10 +195,14 @@ fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfi
     Ok(sparse.into_iter().map(|sparse| if sparse { FeedForwardConfig::Sparse } else { dense }).collect())
 }
 
+/// The experts of sparse layers.
 fn moe(family: Family, fields: &Fields) -> Result<MoeConfig, ExpertsError> {
-    let own_width = !matches!(family, Family::Olmoe | Family::Mixtral);
-    let intermediate =
-        fields.size(&[if own_width { "moe_intermediate_size" } else { "intermediate_size" }])?;
+    let width_field = match family {
+        // All networks of these families are experts, so they have only one width.
+        Family::Olmoe | Family::Mixtral => "intermediate_size",
+        _ => "moe_intermediate_size",
+    };
+    let intermediate = fields.size(&[width_field])?;
     let deepseek = matches!(family, Family::DeepseekV2 | Family::DeepseekV3);
     let missing = defaults::family_defaults(family);
     if deepseek {
@@ -219,16 +228,18 @@ fn moe(family: Family, fields: &Fields) -> Result<MoeConfig, ExpertsError> {
     Ok(moe)
 }
 
+/// Checks that the numbers of experts and groups fit together.
 fn check_moe(family: Family, moe: &MoeConfig, fields: &Fields) -> Result<(), ExpertsError> {
     if moe.chosen > moe.experts {
         return Err(fields.wrong(format!(
-            "num_experts_per_tok, {}, is more than the {} experts",
+            "its num_experts_per_tok, {}, must be at most the number of its experts, {}",
             moe.chosen, moe.experts
         )));
     }
-    // transformers ignores the field here, DeepSeek's own code does not: whoever sets it would get either.
+    // transformers ignores the field here, DeepSeek's own code does not, so no result would be the right one.
     if family == Family::DeepseekV2 && moe.normalised {
-        let reason = "its norm_topk_prob is true, which has no agreed meaning in deepseek_v2";
+        let reason =
+            "its norm_topk_prob is true, which transformers and DeepSeek's own code interpret differently";
         return Err(fields.unsupported(reason.to_owned()));
     }
     match moe.groups {
@@ -236,7 +247,7 @@ fn check_moe(family: Family, moe: &MoeConfig, fields: &Fields) -> Result<(), Exp
             if chosen > groups || !moe.experts.is_multiple_of(groups) =>
         {
             Err(fields.wrong(format!(
-                "topk_group, {chosen}, must be at most n_group, {groups}, which must divide the {} experts",
+                "its topk_group, {chosen}, must be at most its n_group, {groups}, which must divide its {} experts",
                 moe.experts
             )))
         }
@@ -244,6 +255,7 @@ fn check_moe(family: Family, moe: &MoeConfig, fields: &Fields) -> Result<(), Exp
     }
 }
 
+/// The groups from which a router of DeepSeek chooses first, if it does.
 fn groups(family: Family, fields: &Fields) -> Result<Option<GroupConfig>, ExpertsError> {
     if family == Family::DeepseekV3 {
         fields.demand("topk_method", &["noaux_tc"])?;
@@ -260,6 +272,7 @@ fn groups(family: Family, fields: &Fields) -> Result<Option<GroupConfig>, Expert
     }))
 }
 
+/// The experts that every token uses, if the family has them.
 fn shared(
     family: Family,
     fields: &Fields,

@@ -79,14 +79,18 @@ fn a_window_counts_where_it_is_used_and_bounds_texts_where_it_is_not_computed() 
 #[test]
 fn what_is_not_supported_is_named() {
     let refusals = [
-        ("qwen3_moe", "gpt_oss", "its model_type is “gpt_oss”; those that are read are llama"),
+        ("qwen3_moe", "gpt_oss", "its model_type is “gpt_oss”, but only these are supported: llama"),
         (r#""silu""#, r#""gelu""#, "hidden_act is “gelu”"),
-        (r#""num_experts": 6"#, r#""num_experts": 2"#, "num_experts_per_tok, 3, is more than the 2 experts"),
+        (
+            r#""num_experts": 6"#,
+            r#""num_experts": 2"#,
+            "num_experts_per_tok, 3, must be at most the number of its experts, 2",
+        ),
         (r#""num_experts": 6,"#, "", "num_experts or num_local_experts or n_routed_experts is missing"),
         (
             r#""num_key_value_heads": 2"#,
             r#""num_key_value_heads": 3"#,
-            "must be a multiple of num_key_value_heads",
+            "must be a multiple of its num_key_value_heads",
         ),
         (r#""rope_scaling": null"#, r#""rope_scaling": {"type": "longrope"}"#, "rope_type is “longrope”"),
     ];
