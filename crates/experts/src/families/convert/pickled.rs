@@ -1,7 +1,7 @@
-//! Weights that PyTorch has pickled (`pytorch_model.bin`), written as safetensors.
+//! Converts weights that PyTorch has pickled (`pytorch_model.bin`) to safetensors.
 //!
-//! A pickle is a program, and Python runs it. It is read here by `candle-core`, whose machine builds lists, names and
-//! descriptions of tensors and calls nothing; what it does not know it leaves out.
+//! A pickle is a program, and Python runs it. Here `candle-core` reads it: its interpreter builds lists, names and
+//! descriptions of tensors and calls no function. It skips what it does not know.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,8 +19,8 @@ use crate::families::weights::{INDEX, PICKLED, PICKLED_INDEX};
 use crate::files::quiet::quietly;
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// Writes a model whose weights are pickled into the folder `target`, with the weights as safetensors in the precision
-/// that they have, and every other file beside them. One file's tensors are held in memory at a time.
+/// Writes a model whose weights are pickled into the folder `target`. The weights become safetensors of the same precision,
+/// and all files that hold no weights are copied. The tensors of one file are in memory at a time.
 ///
 /// # Errors
 /// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no pickle of tensors;
@@ -43,6 +43,7 @@ pub fn convert(folder: &Path, target: &Path) -> Result<(), ExpertsError> {
     }
 }
 
+/// The files of a folder's pickled weights.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let index = folder.join(PICKLED_INDEX);
     if !index.is_file() {
@@ -56,25 +57,37 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     names.sort_unstable();
     names.dedup();
     if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
-        return Err(unusable(&index, format!("{outside} is no file name")));
+        return Err(unusable(
+            &index,
+            format!("its weight_map must hold plain file names, but {outside} is no file name"),
+        ));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// The tensors of one file, in the order of their names.
 fn parts(path: &Path) -> Result<Vec<StoredTensor>, ExpertsError> {
+    // So that a missing file is reported as such, and not as a damaged pickle.
     fs::metadata(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })?;
-    let broken = |reason: String| unusable(path, format!("it is no pickle of tensors: {reason}"));
-    let file = quietly(|| PthTensors::new(path, None)).ok_or_else(|| broken("it is damaged".to_owned()))?;
-    let file = file.map_err(|error| broken(first_line(&error)))?;
+    // candle panics on some damaged files; `quietly` makes `None` of a panic.
+    let file = match quietly(|| PthTensors::new(path, None)) {
+        Some(Ok(file)) => file,
+        Some(Err(error)) => return Err(not_tensors(path, &first_line(&error))),
+        None => return Err(not_tensors(path, "it is damaged")),
+    };
     let mut names: Vec<&String> = file.tensor_infos().keys().collect();
     names.sort();
     if names.is_empty() {
-        return Err(broken("there is none in it".to_owned()));
+        return Err(not_tensors(path, "it holds none"));
     }
     names.into_iter().map(|name| Ok(stored(vec![name.clone()], &tensor(&file, name, path)?))).collect()
 }
 
+fn not_tensors(path: &Path, reason: &str) -> ExpertsError {
+    unusable(path, format!("it is no pickle of tensors: {reason}"))
+}
+
+/// One tensor of a file, in its precision.
 fn tensor(file: &PthTensors, name: &str, path: &Path) -> Result<Tensor, ExpertsError> {
     let info = &file.tensor_infos()[name];
     let kind = match info.dtype {

@@ -1,8 +1,9 @@
-//! Upcycling (Komatsuzaki et al. 2022): a dense Llama-like model as a Mixture-of-Experts whose experts all start as the
-//! dense network's copies.
+//! Upcycling (Komatsuzaki et al. 2022): turns a dense Llama-like model into a Mixture-of-Experts whose experts all start
+//! as copies of the dense network.
 //!
-//! Llama with experts in every layer is Mixtral, name for name, so what is written is a Mixtral that any tool loads. As
-//! Mixtral's weights sum to 1 and all experts are equal, it computes at first exactly what the dense model does.
+//! A Llama with experts in every layer has the architecture of Mixtral, so a Mixtral is written, which any tool loads.
+//! Because the weights of Mixtral's experts sum to 1 and all experts are equal, it computes at first exactly what the dense
+//! model computes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,16 +19,16 @@ use crate::families::weights::Checkpoint;
 use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// Initial router weights are uniform in (−bound, bound).
+/// Initial router weights are uniform between minus this and this.
 const ROUTER_BOUND: f32 = 0.02;
 
 /// Writes the dense model of the folder `dense` as a Mixtral into the folder `target`.
 ///
-/// Every token uses `chosen` of `experts` experts; routers are drawn from the seed.
+/// Every token uses `chosen` of `experts` experts. Routers are drawn from the seed.
 ///
 /// # Errors
-/// [`ExpertsError::Settings`] for numbers of experts that make no sense, [`ExpertsError::Unsupported`] when the model is
-/// not dense or has biases, which Mixtral has not, [`ExpertsError::Content`] or [`ExpertsError::File`].
+/// [`ExpertsError::Settings`] if `chosen` is 0 or more than `experts`, [`ExpertsError::Unsupported`] if the model is not a
+/// dense Llama or has attention biases, which Mixtral does not have, [`ExpertsError::Content`] or [`ExpertsError::File`].
 pub fn upcycle(
     dense: &Path,
     target: &Path,
@@ -36,7 +37,8 @@ pub fn upcycle(
     seed: u64,
 ) -> Result<(), ExpertsError> {
     if chosen == 0 || chosen > experts {
-        let reason = format!("a token cannot use {chosen} of {experts} experts");
+        let reason =
+            format!("a token cannot use {chosen} of {experts} experts; it uses at least 1 and at most all");
         return Err(ExpertsError::Settings(reason));
     }
     let config = read_dense(dense)?;
@@ -56,17 +58,18 @@ pub fn upcycle(
     let path = dense.join("config.json");
     let mut json: Value =
         serde_json::from_slice(&read_file(&path)?).map_err(|error| unusable(&path, error.to_string()))?;
-    let object = json.as_object_mut().ok_or_else(|| unusable(&path, "it is no JSON object".to_owned()))?;
+    let object =
+        json.as_object_mut().ok_or_else(|| unusable(&path, "it must hold a JSON object".to_owned()))?;
     name_all(object, &config);
     object.insert("num_local_experts".to_owned(), experts.into());
     object.insert("num_experts_per_tok".to_owned(), chosen.into());
     write_json(&target.join("config.json"), &json)
 }
 
-/// Makes a Llama's settings a Mixtral's. What a Llama's file leaves out has other defaults there, so all is named; what
-/// Mixtral has no such setting of goes.
+/// Turns a Llama's settings into a Mixtral's. Settings that a Llama's file leaves out have other defaults in Mixtral, so all
+/// are written. Settings that Mixtral does not have are removed.
 fn name_all(settings: &mut Map<String, Value>, config: &DecoderConfig) {
-    let only_of_llama = [
+    const ONLY_LLAMA: [&str; 6] = [
         "attention_bias",
         "is_llama_config",
         "mlp_bias",
@@ -74,27 +77,30 @@ fn name_all(settings: &mut Map<String, Value>, config: &DecoderConfig) {
         "rope_interleaved",
         "sliding_window",
     ];
-    only_of_llama.iter().for_each(|name| {
-        settings.remove(*name);
-    });
-    let mut name = |name: &str, value: Value| settings.insert(name.to_owned(), value);
-    name("model_type", "mixtral".into());
-    name("architectures", json!(["MixtralForCausalLM"]));
-    name("hidden_act", "silu".into());
-    name("rms_norm_eps", config.norm_epsilon.into());
-    name("tie_word_embeddings", config.tied.into());
-    name("sliding_window", Value::Null);
-    if let AttentionConfig::Grouped { key_value_heads, head, .. } = config.attention {
-        name("num_key_value_heads", key_value_heads.into());
-        name("head_dim", head.into());
+    for name in ONLY_LLAMA {
+        settings.remove(name);
     }
-    // The base of positions stands among the rest of them, or beside the older name of the rest.
+    let mut mixtral: Vec<(&str, Value)> = vec![
+        ("model_type", "mixtral".into()),
+        ("architectures", json!(["MixtralForCausalLM"])),
+        ("hidden_act", "silu".into()),
+        ("rms_norm_eps", config.norm_epsilon.into()),
+        ("tie_word_embeddings", config.tied.into()),
+        ("sliding_window", Value::Null),
+    ];
+    if let AttentionConfig::Grouped { key_value_heads, head, .. } = config.attention {
+        mixtral.push(("num_key_value_heads", key_value_heads.into()));
+        mixtral.push(("head_dim", head.into()));
+    }
+    settings.extend(mixtral.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // transformers 5 has the base of positions inside `rope_parameters`, older releases beside `rope_scaling`.
     match settings.get_mut("rope_parameters").and_then(Value::as_object_mut) {
         Some(positions) => positions.insert("rope_theta".to_owned(), config.rope.theta.into()),
         None => settings.insert("rope_theta".to_owned(), config.rope.theta.into()),
     };
 }
 
+/// The configuration of the dense model, if it can be upcycled.
 fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
     let path = folder.join("config.json");
     let (family, fields) = read_family(&path)?;
@@ -105,13 +111,13 @@ fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
     let config = read_decoder(family, &fields)?;
     match config.attention {
         AttentionConfig::Grouped { bias: true, .. } => {
-            Err(unsupported(&path, "its attention has biases, which Mixtral has not".to_owned()))
+            Err(unsupported(&path, "its attention has biases, which Mixtral does not have".to_owned()))
         }
         _ => Ok(config),
     }
 }
 
-/// The tensors of one file: those of feed-forward networks once for each expert, and a router beside each.
+/// The tensors of one file: those of feed-forward networks once for each expert, and beside each network a router.
 fn upcycled(
     checkpoint: &Checkpoint,
     names: &[&str],
@@ -132,6 +138,7 @@ fn upcycled(
         let block = format!("{layer}.block_sparse_moe");
         let copies = (0..experts).map(|expert| format!("{block}.experts.{expert}.{map}.weight")).collect();
         parts.push(stored(copies, &tensor));
+        // Each layer has one `w1`, so each layer gets one router, in the file of its experts.
         if map == "w1" {
             let number = layer.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
             let mut draw = Draw::new(seed, DrawPurpose::Router, number);

@@ -1,7 +1,7 @@
-//! What a GGUF file must be like, so that the folder that is written computes what llama.cpp does with the file.
+//! The requirements on a GGUF file. They ensure that the written folder computes what llama.cpp computes with the file.
 //!
-//! Each setting is read, is one that changes nothing, or is refused; each tensor that the settings ask for is there, and no
-//! other.
+//! Each setting is read, is known to change nothing, or is rejected. Each tensor that the settings require is present, and
+//! there is no other.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::families::config::{AttentionConfig, DecoderConfig, FeedForwardConfig}
 use crate::families::convert::gguf::Gguf;
 use crate::model_files::{unsupported, unusable};
 
-/// Settings of the model that the configuration is made of, or that [`settings`] compares.
+/// Settings of the model that become its configuration, or that this module checks.
 const READ: [&str; 17] = [
     "attention.head_count",
     "attention.head_count_kv",
@@ -31,11 +31,11 @@ const READ: [&str; 17] = [
     "vocab_size",
 ];
 
-/// Settings of the model that say how it came about.
+/// Settings of the model that only describe its origin.
 const HARMLESS: [&str; 2] = ["rope.scaling.finetuned", "rope.scaling.original_context_length"];
 
-/// Settings of the tokenizer that change nothing of what it makes of a text, or that [`super::tokenizer`] reads; beside
-/// those that number a token, or hold a template.
+/// Settings of the tokenizer that [`super::tokenizer`] reads, or that do not change the tokens of a text. Settings that hold
+/// the number of a token or a chat template are known too.
 const OF_TOKENIZER: [&str; 9] = [
     "add_bos_token",
     "add_eos_token",
@@ -48,23 +48,19 @@ const OF_TOKENIZER: [&str; 9] = [
     "tokens",
 ];
 
-/// Refuses a part of a model, settings that are not known, and those that ask for what is not computed.
+/// Rejects files that are a part of a model, and settings that are unknown or not implemented.
 pub(super) fn settings(gguf: &Gguf<'_>) -> Result<(), ExpertsError> {
     if gguf.optional("split.count", Gguf::whole)?.is_some_and(|count| count > 1) {
         let reason =
             "it is one of several files of a model; join them with llama.cpp (llama-gguf-split --merge)";
         return Err(unsupported(gguf.path, reason.to_owned()));
     }
-    let is_known = |key: &str| match (key.strip_prefix("llama."), key.strip_prefix("tokenizer.ggml.")) {
-        (Some(setting), _) => READ.contains(&setting) || HARMLESS.contains(&setting),
-        (_, Some(setting)) => OF_TOKENIZER.contains(&setting) || setting.ends_with("_token_id"),
-        _ => true,
-    };
+    // Sorted, so that the same file always gives the same error.
     let mut keys: Vec<&String> = gguf.content.metadata.keys().collect();
     keys.sort();
     if let Some(unknown) = keys.into_iter().find(|key| !is_known(key)) {
         let reason =
-            format!("nothing is known of its setting {unknown}, and what it changes would not be computed");
+            format!("nothing is known of its setting {unknown}, so its effect would not be computed");
         return Err(unsupported(gguf.path, reason));
     }
     let mut has_experts = gguf.content.tensor_infos.keys().any(|name| name.contains("_exps."));
@@ -72,18 +68,30 @@ pub(super) fn settings(gguf: &Gguf<'_>) -> Result<(), ExpertsError> {
         has_experts |= gguf.optional(experts, Gguf::whole)?.is_some_and(|count| count > 0);
     }
     if has_experts {
-        let reason = "it is a mixture of experts; only dense models are read from GGUF".to_owned();
+        let reason = "it is a mixture of experts; only dense models are read from GGUF, so use the model's Hugging Face \
+                      folder"
+            .to_owned();
         return Err(unsupported(gguf.path, reason));
     }
     match gguf.optional("llama.tensor_data_layout", Gguf::text)? {
         None | Some("Meta AI original pth") => Ok(()),
         Some(layout) => {
-            Err(unsupported(gguf.path, format!("its tensors lie as “{layout}” has it, which is not known")))
+            let reason = format!("its llama.tensor_data_layout is “{layout}”, which is not supported");
+            Err(unsupported(gguf.path, reason))
         }
     }
 }
 
-/// Compares the sizes that a file has twice.
+/// Whether a setting is read or changes nothing. Settings outside of the model and its tokenizer describe the file.
+fn is_known(key: &str) -> bool {
+    match (key.strip_prefix("llama."), key.strip_prefix("tokenizer.ggml.")) {
+        (Some(setting), _) => READ.contains(&setting) || HARMLESS.contains(&setting),
+        (_, Some(setting)) => OF_TOKENIZER.contains(&setting) || setting.ends_with("_token_id"),
+        _ => true,
+    }
+}
+
+/// Checks sizes that a file states although they follow from others.
 pub(super) fn sizes(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), ExpertsError> {
     let AttentionConfig::Grouped { head, .. } = config.attention else { return Ok(()) };
     let expected = [
@@ -94,26 +102,28 @@ pub(super) fn sizes(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), Exper
     ];
     for (key, expected) in expected {
         if let Some(size) = gguf.optional(key, Gguf::whole)?.filter(|&size| size != expected as u64) {
-            return Err(unsupported(gguf.path, format!("its {key} is {size}; only {expected} is computed")));
+            let reason = format!("its {key} is {size}; with its other sizes only {expected} is supported");
+            return Err(unsupported(gguf.path, reason));
         }
     }
     Ok(())
 }
 
-/// Every tensor of the model with its shape, by its name in the file.
+/// Checks that the file has every tensor of the model, in its shape, and no other tensor.
 pub(super) fn tensors(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), ExpertsError> {
-    // Each layer has tensors. More layers than that would be listed by the file's word alone.
+    // Each layer has tensors, so there are fewer layers than tensors. Without this check, a wrong number of layers would
+    // make the list of expected tensors arbitrarily long.
     let (layers, found) = (config.layers.len(), gguf.content.tensor_infos.len());
     if layers > found {
         let reason = format!(
-            "it has {found} tensors, too few for its {layers} layers, as of a file that was split or cut"
+            "it has {found} tensors, too few for its {layers} layers; it may have been split or cut short"
         );
         return Err(unusable(gguf.path, reason));
     }
     let expected = expected(config);
     for (name, shape) in &expected {
         let Some(info) = gguf.content.tensor_infos.get(name) else {
-            let reason = format!("its tensor {name} is missing, as of a file that was split or cut");
+            let reason = format!("its tensor {name} is missing; the file may have been split or cut short");
             return Err(unusable(gguf.path, reason));
         };
         if info.shape.dims() != shape {
@@ -129,6 +139,7 @@ pub(super) fn tensors(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), Exp
     }
 }
 
+/// The tensors of a model with their shapes, by their names in a GGUF file.
 fn expected(config: &DecoderConfig) -> BTreeMap<String, Vec<usize>> {
     let (hidden, vocabulary) = (config.hidden, config.vocabulary);
     let (head, key_value_heads) = match config.attention {

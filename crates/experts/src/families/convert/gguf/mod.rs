@@ -1,8 +1,8 @@
-//! Llama-like models in GGUF files, as llama.cpp has them, written as a Hugging Face folder.
+//! Converts Llama-like models in GGUF files, the format of llama.cpp, to Hugging Face folders.
 //!
-//! Quantised weights are read by `candle-core` and written as 16-bit floats: what quantisation lost does not come back.
-//! llama.cpp lays out the rows of queries and keys so that rotary positions turn neighbours; Hugging Face turns the two
-//! halves of a head, so the rows go back to their places.
+//! `candle-core` reads quantised weights, which are written as 16-bit floats; the precision that quantisation lost does not
+//! come back. llama.cpp orders the rows of queries and keys so that rotary positions rotate neighbours. Hugging Face
+//! rotates the two halves of a head, so the rows are put back in that order.
 
 mod checks;
 mod tokenizer;
@@ -23,7 +23,7 @@ use crate::families::convert::first_line;
 use crate::families::weights::write::{StoredTensor, stored, write, write_json};
 use crate::model_files::{unsupported, unusable};
 
-/// A GGUF file, its header read.
+/// An open GGUF file with its header.
 struct Gguf<'a> {
     path: &'a Path,
     file: BufReader<File>,
@@ -34,25 +34,21 @@ struct Gguf<'a> {
 /// `tokenizer_config.json`.
 ///
 /// # Errors
-/// [`ExpertsError::File`]; [`ExpertsError::Content`] for what is no GGUF file, or not a whole one;
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no GGUF file, or not a whole one;
 /// [`ExpertsError::Unsupported`] for an architecture other than `llama`, for a tokenizer that is not byte-level BPE, and for
-/// settings that are not computed. Then nothing is written.
+/// settings that are not implemented. Then nothing is written.
 pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
     let mut gguf = Gguf::open(file)?;
     let Header { config, tokenizer, tokenizer_config, decoder } = gguf.header()?;
     let parts = gguf.weights(&decoder)?;
-    let in_target = |name: &str| target.join(name);
     fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
-    write(&parts, &in_target("model.safetensors"))?;
-    for (name, json) in
-        [("config.json", config), ("tokenizer.json", tokenizer), ("tokenizer_config.json", tokenizer_config)]
-    {
-        write_json(&in_target(name), &json)?;
-    }
-    Ok(())
+    write(&parts, &target.join("model.safetensors"))?;
+    write_json(&target.join("config.json"), &config)?;
+    write_json(&target.join("tokenizer.json"), &tokenizer)?;
+    write_json(&target.join("tokenizer_config.json"), &tokenizer_config)
 }
 
-/// What the header of a GGUF file says, as Hugging Face has it.
+/// The header of a GGUF file, as the contents of Hugging Face's files.
 struct Header {
     config: Json,
     tokenizer: Json,
@@ -60,7 +56,7 @@ struct Header {
     decoder: DecoderConfig,
 }
 
-/// Reads the header of a GGUF file, and says whether [`convert`] would go on with its weights.
+/// Checks the header of a GGUF file as [`convert`] does before it reads the weights.
 ///
 /// # Errors
 /// As [`convert`].
@@ -70,20 +66,21 @@ pub fn check_header(file: &Path) -> Result<(), ExpertsError> {
 
 impl<'a> Gguf<'a> {
     fn open(path: &'a Path) -> Result<Self, ExpertsError> {
-        let broken = |source| ExpertsError::File { path: path.to_owned(), source };
-        let mut file = BufReader::new(File::open(path).map_err(broken)?);
+        let file = File::open(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })?;
+        let mut file = BufReader::new(file);
         let content = Content::read(&mut file).map_err(|error| {
-            unusable(path, format!("it is no GGUF file that can be read: {}", first_line(&error)))
+            unusable(path, format!("it cannot be read as a GGUF file: {}", first_line(&error)))
         })?;
         Ok(Self { path, file, content })
     }
 
+    /// A value of the header that must be present.
     fn value(&self, key: &str) -> Result<&Value, ExpertsError> {
-        let missing = || unusable(self.path, format!("its header lacks {key}"));
-        self.content.metadata.get(key).ok_or_else(missing)
+        let value = self.content.metadata.get(key);
+        value.ok_or_else(|| unusable(self.path, format!("its header lacks {key}")))
     }
 
-    /// A value that may be absent; one that is there must be what `read` reads.
+    /// A value that may be absent; if it is present, `read` must be able to read it.
     fn optional<'b, T>(
         &'b self,
         key: &str,
@@ -109,8 +106,9 @@ impl<'a> Gguf<'a> {
     fn whole(&self, key: &str) -> Result<u64, ExpertsError> {
         let value = self.value(key)?;
         if matches!(value, Value::Array(_)) {
-            let reason =
-                format!("its {key} is a list, with a number for each layer; only one for all is computed");
+            let reason = format!(
+                "its {key} is a list, with a number for each layer; only one number for all layers is supported"
+            );
             return Err(unsupported(self.path, reason));
         }
         whole(value).ok_or_else(|| unusable(self.path, format!("{key} is no whole number")))
@@ -124,7 +122,7 @@ impl<'a> Gguf<'a> {
         }
     }
 
-    /// All that is not weights; the tensors are those that it asks for.
+    /// Reads everything but the weights, and checks that the file has the tensors that the settings require.
     fn header(&self) -> Result<Header, ExpertsError> {
         let architecture = self.text("general.architecture")?;
         if architecture != "llama" {
@@ -141,7 +139,7 @@ impl<'a> Gguf<'a> {
         Ok(Header { config, tokenizer, tokenizer_config, decoder })
     }
 
-    /// A configuration of Hugging Face's `llama`.
+    /// The `config.json` of Hugging Face's `llama`.
     fn config(&self) -> Result<Json, ExpertsError> {
         let heads = self.whole("llama.attention.head_count")?;
         let embedding = self.content.tensor_infos.get("token_embd.weight");
@@ -181,13 +179,13 @@ impl<'a> Gguf<'a> {
             "linear" => Ok(json!({"type": "linear", "factor": self.number("llama.rope.scaling.factor")?})),
             other => {
                 let reason =
-                    format!("its rotary positions are stretched as “{other}” has it; only linear is read");
+                    format!("its llama.rope.scaling.type is “{other}”; only none and linear are supported");
                 Err(unsupported(self.path, reason))
             }
         }
     }
 
-    /// All tensors, as Hugging Face has them.
+    /// All tensors, with the names and the order of rows of Hugging Face.
     fn weights(&mut self, config: &DecoderConfig) -> Result<Vec<StoredTensor>, ExpertsError> {
         let AttentionConfig::Grouped { key_value_heads, .. } = config.attention else {
             unreachable!("a Llama has grouped attention")
@@ -205,9 +203,10 @@ impl<'a> Gguf<'a> {
                 Some("attn_k") => halves(&tensor, key_value_heads as i64),
                 _ => tensor,
             };
+            // F16 has a smaller range than F32 and BF16: values beyond it would silently become infinite.
             let halved = placed.to_kind(Kind::Half);
             if halved.isfinite().all().int64_value(&[]) == 0 {
-                let reason = format!("{name} has values that no 16-bit float holds");
+                let reason = format!("its tensor {name} has values that do not fit into 16-bit floats");
                 return Err(unsupported(self.path, reason));
             }
             parts.push(stored(vec![target], &halved));
@@ -215,7 +214,7 @@ impl<'a> Gguf<'a> {
         Ok(parts)
     }
 
-    /// A tensor in 32-bit floats, its rows as Hugging Face has them.
+    /// A tensor of the file in 32-bit floats, its rows in the order of the file.
     fn tensor(&mut self, name: &str) -> Result<Tensor, ExpertsError> {
         let host = candle_core::Device::Cpu;
         let read = self.content.tensor(&mut self.file, name, &host).and_then(|tensor| {
@@ -229,7 +228,7 @@ impl<'a> Gguf<'a> {
     }
 }
 
-/// A whole number from 0, of whatever width.
+/// A whole number of at least 0, of any width.
 fn whole(value: &Value) -> Option<u64> {
     match *value {
         Value::U8(number) => Some(number.into()),
@@ -244,12 +243,13 @@ fn whole(value: &Value) -> Option<u64> {
     }
 }
 
-/// The rows of queries or keys, from neighbours that turn together to halves that do.
+/// Reorders the rows of queries or keys: from neighbours that are rotated together to halves that are.
 fn halves(weight: &Tensor, heads: i64) -> Tensor {
     let size = weight.size();
     weight.view([heads, size[0] / heads / 2, 2, size[1]]).transpose(1, 2).reshape([size[0], size[1]])
 }
 
+/// The name that Hugging Face has for a tensor of llama.cpp; `None` if it is unknown.
 fn hugging_face_name(name: &str) -> Option<String> {
     let whole = match name {
         "token_embd.weight" => Some("model.embed_tokens.weight"),

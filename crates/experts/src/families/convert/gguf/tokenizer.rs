@@ -1,4 +1,4 @@
-//! The tokenizer inside a GGUF file, as Hugging Face writes byte-level BPE.
+//! Converts the tokenizer inside a GGUF file to Hugging Face's files for byte-level BPE.
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
@@ -7,7 +7,7 @@ use crate::error::ExpertsError;
 use crate::families::convert::gguf::{Gguf, whole};
 use crate::model_files::{unsupported, unusable};
 
-/// Types of tokens, as GGUF numbers them: control tokens and those that a user has defined are never split.
+/// GGUF's numbers of token types. Control tokens and user-defined tokens are never split.
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
@@ -23,28 +23,31 @@ pub(super) fn read(gguf: &Gguf<'_>, rows: usize) -> Result<(Json, Json), Experts
     let merges = texts(gguf, "tokenizer.ggml.merges")?;
     if types.len() != tokens.len() || tokens.len() > rows {
         let reason = format!(
-            "it has {} tokens with {} types, for {rows} rows of the embedding",
+            "it has {} tokens with {} types, and {rows} rows of the embedding; each token must have a type and a row",
             tokens.len(),
             types.len()
         );
         return Err(unusable(gguf.path, reason));
     }
-    let added =
-        tokens.iter().zip(&types).enumerate().filter(|(_, (_, kind))| [CONTROL, USER_DEFINED].contains(kind));
-    let added: Vec<Json> =
-        added.map(|(id, (token, kind))| added_token(id, token, *kind == CONTROL)).collect();
+    let mut added = Vec::new();
+    for (id, (token, &kind)) in tokens.iter().zip(&types).enumerate() {
+        if [CONTROL, USER_DEFINED].contains(&kind) {
+            added.push(added_token(id, token, kind == CONTROL));
+        }
+    }
     let vocabulary: Map<String, Json> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id.into())).collect();
     if vocabulary.len() != tokens.len() {
         return Err(unusable(gguf.path, "two of its tokens are the same".to_owned()));
     }
     if gguf.optional("tokenizer.ggml.add_space_prefix", Gguf::flag)?.unwrap_or(false) {
-        return Err(unsupported(gguf.path, "its tokenizer puts a blank before texts".to_owned()));
+        return Err(unsupported(
+            gguf.path,
+            "its tokenizer adds a space before texts (add_space_prefix), which is not supported".to_owned(),
+        ));
     }
-    let special = |which: &str| special(gguf, &tokens, which);
-    let adds = |which: &str| gguf.optional(&format!("tokenizer.ggml.add_{which}_token"), Gguf::flag);
-    let around = [adds("bos")?.unwrap_or(false), adds("eos")?.unwrap_or(false)];
-    let ends = [special("bos")?, special("eos")?];
+    let around = [adds_token(gguf, "bos")?, adds_token(gguf, "eos")?];
+    let ends = [special(gguf, &tokens, "bos")?, special(gguf, &tokens, "eos")?];
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
@@ -59,7 +62,7 @@ pub(super) fn read(gguf: &Gguf<'_>, rows: usize) -> Result<(Json, Json), Experts
     let config = json!({
         "bos_token": ends[0].map(|(_, token)| token),
         "eos_token": ends[1].map(|(_, token)| token),
-        "pad_token": special("padding")?.map(|(_, token)| token),
+        "pad_token": special(gguf, &tokens, "padding")?.map(|(_, token)| token),
         "add_bos_token": around[0],
         "add_eos_token": around[1],
         "chat_template": gguf.optional("tokenizer.chat_template", Gguf::text)?,
@@ -70,7 +73,13 @@ pub(super) fn read(gguf: &Gguf<'_>, rows: usize) -> Result<(Json, Json), Experts
 /// A token with its number.
 type Numbered<'a> = (u64, &'a str);
 
-/// A special token that the file names, if it does.
+/// Whether the tokenizer adds the special token to texts.
+fn adds_token(gguf: &Gguf<'_>, which: &str) -> Result<bool, ExpertsError> {
+    let flag = gguf.optional(&format!("tokenizer.ggml.add_{which}_token"), Gguf::flag)?;
+    Ok(flag.unwrap_or(false))
+}
+
+/// A special token, if the file names it.
 fn special<'a>(
     gguf: &Gguf<'_>,
     tokens: &[&'a str],
@@ -80,13 +89,14 @@ fn special<'a>(
     match tokens.get(id as usize) {
         Some(token) => Ok(Some((id, token))),
         None => {
-            let reason = format!("its {which}_token_id is {id}, and it has {} tokens", tokens.len());
+            let reason = format!("its {which}_token_id is {id}, but it has only {} tokens", tokens.len());
             Err(unusable(gguf.path, reason))
         }
     }
 }
 
-/// What puts the first and the last token around texts, where the file asks for it.
+/// The post-processor that adds the first and the last token to texts, if the file asks for it; otherwise `null`.
+/// `around` says for first and last whether it is added, and `ends` which token it is.
 fn post_processor(
     gguf: &Gguf<'_>,
     around: [bool; 2],
@@ -96,7 +106,9 @@ fn post_processor(
     let mut special = Map::new();
     for (place, (_, end)) in around.into_iter().zip(ends).enumerate().filter(|(_, (asked, _))| *asked) {
         let Some((id, token)) = end else {
-            let reason = "it asks for a token around texts, and names none".to_owned();
+            let which = ["bos", "eos"][place];
+            let reason =
+                format!("it adds a token to texts (add_{which}_token), but names none ({which}_token_id)");
             return Err(unusable(gguf.path, reason));
         };
         let at = if place == 0 { 0 } else { pieces.len() };
@@ -111,6 +123,7 @@ fn post_processor(
     Ok(json!({"type": "TemplateProcessing", "single": pieces, "pair": pair, "special_tokens": special}))
 }
 
+/// An entry of `added_tokens`.
 fn added_token(id: usize, token: &str, special: bool) -> Json {
     json!({
         "id": id, "content": token, "special": special,
@@ -118,7 +131,7 @@ fn added_token(id: usize, token: &str, special: bool) -> Json {
     })
 }
 
-/// How text is cut before it is merged, as llama.cpp names it.
+/// How text is split before pieces are merged, by llama.cpp's name for the rule.
 fn pre_tokenizer(gguf: &Gguf<'_>) -> Result<Json, ExpertsError> {
     match gguf.text("tokenizer.ggml.pre")? {
         "gpt-2" => Ok(byte_level()),
@@ -127,7 +140,7 @@ fn pre_tokenizer(gguf: &Gguf<'_>) -> Result<Json, ExpertsError> {
             Ok(json!({"type": "Sequence", "pretokenizers": [digits, byte_level()]}))
         }
         other => {
-            let reason = format!("its text is cut as “{other}” has it; only gpt-2 and smollm are known");
+            let reason = format!("its tokenizer.ggml.pre is “{other}”; only gpt-2 and smollm are supported");
             Err(unsupported(gguf.path, reason))
         }
     }
@@ -137,17 +150,20 @@ fn byte_level() -> Json {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
 }
 
+/// A list in the header.
 fn list<'a>(gguf: &'a Gguf<'_>, key: &str) -> Result<&'a Vec<Value>, ExpertsError> {
     gguf.value(key)?.to_vec().map_err(|_| unusable(gguf.path, format!("{key} is no list")))
 }
 
+/// A list of texts in the header.
 fn texts<'a>(gguf: &'a Gguf<'_>, key: &str) -> Result<Vec<&'a str>, ExpertsError> {
-    let text = |value: &'a Value| value.to_string().map(String::as_str);
-    let all: Result<_, _> = list(gguf, key)?.iter().map(text).collect();
-    all.map_err(|_| unusable(gguf.path, format!("{key} holds what is no text")))
+    let texts: Result<_, _> =
+        list(gguf, key)?.iter().map(|value| value.to_string().map(String::as_str)).collect();
+    texts.map_err(|_| unusable(gguf.path, format!("{key} must hold texts only")))
 }
 
+/// A list of whole numbers in the header.
 fn numbers(gguf: &Gguf<'_>, key: &str) -> Result<Vec<u64>, ExpertsError> {
-    let all: Option<_> = list(gguf, key)?.iter().map(whole).collect();
-    all.ok_or_else(|| unusable(gguf.path, format!("{key} holds what is no whole number")))
+    let numbers: Option<_> = list(gguf, key)?.iter().map(whole).collect();
+    numbers.ok_or_else(|| unusable(gguf.path, format!("{key} must hold whole numbers only")))
 }
