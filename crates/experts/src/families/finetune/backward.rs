@@ -1,5 +1,5 @@
-//! Gradients of a batch, in two ways that give the same: keeping what every layer computed, or only what enters each
-//! layer, and computing the layer once more when its gradient's turn comes (gradient checkpointing, Chen et al. 2016).
+//! Gradients of a batch, in two ways with the same result. Either everything that the layers computed is held, or only the
+//! input of each layer; then a layer is recomputed when its gradient is (gradient checkpointing, Chen et al. 2016).
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::families::models::batch::ExampleBatch;
 use crate::families::{Decoder, PublishedModel, Routing};
 use crate::training::private::Tape;
 
-/// What is trained.
+/// The trained parameters.
 #[derive(Default)]
 pub(super) struct Learning {
     /// Names and tensors.
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// For each, what its gradient is multiplied by, if anything.
+    /// For each parameter a factor of its gradient, 0 for experts that are not trained; `None` if all of it is trained.
     pub(super) masks: Vec<Option<Tensor>>,
 }
 
@@ -25,15 +25,17 @@ impl Learning {
         self.parameters.iter().map(|(_, tensor)| tensor).collect()
     }
 
-    /// How many coordinates are trained.
+    /// How many coordinates are trained; those whose gradient is masked do not count.
     pub(super) fn coordinates(&self) -> usize {
-        let trained = |((_, tensor), mask): (&(String, Tensor), &Option<Tensor>)| {
+        let mut coordinates = 0;
+        for ((_, tensor), mask) in self.parameters.iter().zip(&self.masks) {
             let share = mask.as_ref().map_or(1.0, |mask| mask.mean(Kind::Double).double_value(&[]));
-            (tensor.numel() as f64 * share).round() as usize
-        };
-        self.parameters.iter().zip(&self.masks).map(trained).sum()
+            coordinates += (tensor.numel() as f64 * share).round() as usize;
+        }
+        coordinates
     }
 
+    /// Multiplies gradients by their masks.
     pub(super) fn mask(&self, gradients: &mut [Tensor]) {
         for (gradient, mask) in gradients.iter_mut().zip(&self.masks) {
             if let Some(mask) = mask {
@@ -43,15 +45,15 @@ impl Learning {
     }
 }
 
-/// What a sparse layer, by its place among them, adds to the loss.
+/// Returns what a sparse layer, given by its index among the sparse layers, adds to the loss.
 pub(super) type RouterLoss<'a> = &'a mut dyn FnMut(usize, &Routing, &Totals) -> Option<Tensor>;
 
-/// Cross-entropy of what a batch is to learn, as a share of the mean over `learnt` tokens.
+/// Cross-entropy of what a batch teaches, as its share of the mean over the `learnt` tokens of the whole step.
 fn task_loss(logits: &Tensor, batch: &ExampleBatch, learnt: usize) -> Tensor {
     logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::Sum, -100, 0.0) / learnt as f64
 }
 
-/// The task's loss and the gradient by each parameter.
+/// The task's loss and the gradient by each parameter. Everything that the layers computed is held.
 pub(super) fn keep(
     model: &PublishedModel,
     batch: &ExampleBatch,
@@ -66,8 +68,8 @@ pub(super) fn keep(
     (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
 }
 
-/// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter, `[examples, …]`. What
-/// the model multiplies with its parameters must be on the tape.
+/// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter, `[examples, …]`. The
+/// model must record its products with the parameters on the tape.
 pub(super) fn of_each_example(
     model: &PublishedModel,
     batch: &ExampleBatch,
@@ -86,7 +88,7 @@ pub(super) fn of_each_example(
     (task.detach(), gradients)
 }
 
-/// The task's loss and what sparse layers add to it.
+/// The task's loss plus what the sparse layers add.
 fn with_routers(
     task: &Tensor,
     routings: &[Routing],
@@ -98,7 +100,7 @@ fn with_routers(
     terms.fold(task.shallow_clone(), |sum, term| sum + term)
 }
 
-/// As [`keep`], holding one layer's values at a time.
+/// As [`keep`], but only the inputs of layers are held, and the values of one layer at a time.
 pub(super) fn recompute(
     model: &Decoder,
     batch: &ExampleBatch,
@@ -126,7 +128,7 @@ pub(super) fn recompute(
         let index = inputs.len();
         let input = input.set_requires_grad(true);
         let (rows, routing) = model.layer(index, &input, tokens, &rotation);
-        // Its gradient by the rows is what came from above.
+        // The gradient of this sum by `rows` is `upstream`, so it carries the gradient from the layers above into this one.
         let mut sum = (rows.to_kind(Kind::Float) * upstream.to_kind(Kind::Float)).sum(Kind::Float);
         if let (Some(routing), Some(totals)) = (routing, &totals) {
             sparse -= 1;
@@ -141,7 +143,8 @@ pub(super) fn recompute(
     (task.detach(), gradients.collect())
 }
 
-/// The gradient by what entered a part of the model; those by the trained tensors `inside` it are noted.
+/// The gradient by the input of a part of the model. Gradients by the trained tensors of this part, whose names start with
+/// `inside`, are added to `found`.
 fn back<'a>(
     loss: &Tensor,
     input: &Tensor,

@@ -4,14 +4,15 @@ use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuner};
 
 impl FineTuner {
-    /// The class that the model finds likeliest for each text, by its number among the adapter's classes. What the examples
-    /// teach plays no part; `batch_size` of them pass through the model together.
+    /// The most likely class of each text, by its number among the adapter's classes. What the examples teach is ignored.
+    /// `batch_size` of them pass through the model together.
     ///
     /// # Errors
-    /// As [`train`](Self::train); [`ExpertsError::Example`] too where the adapter has no head over classes.
+    /// As [`train`](Self::train); also [`ExpertsError::Example`] if the adapter has no head over classes.
     pub fn classify(&self, examples: &[Example], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
-        let text = |example: &Example| Example::of_class(example.tokens.clone(), 0);
-        let texts: Vec<Example> = examples.iter().map(text).collect();
+        // Every text gets some class, because only texts with a class reach the head over classes.
+        let texts: Vec<Example> =
+            examples.iter().map(|example| Example::of_class(example.tokens.clone(), 0)).collect();
         let mut classes = Vec::with_capacity(texts.len());
         self.each_batch(&texts, batch_size, &mut |_, logits| {
             let likeliest: Vec<i64> =

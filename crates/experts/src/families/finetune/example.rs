@@ -1,8 +1,8 @@
-//! What a language model learns from.
+//! The examples from which a model learns, and the questions on which it is measured.
 
 use std::ops::Range;
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::device::uploaded;
 use crate::families::config::limits::Limits;
@@ -11,33 +11,33 @@ use crate::families::{PublishedModel, Tokens};
 use crate::texts::beyond;
 use crate::training::private::by_record;
 
-/// A text as tokens, some of which are to be learnt.
+/// A text as tokens, some of which are learnt; or a text whose class is learnt.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Example {
     /// Numbers of all tokens.
     pub tokens: Vec<i64>,
-    /// How many of them, from the first on, are given: nothing is learnt from predicting them. For a Switch
-    /// Transformer these are the source.
+    /// How many tokens at the start are given: nothing is learnt from predicting them. For a Switch Transformer these are
+    /// the source.
     pub given: usize,
-    /// The class of the whole text, where that is learnt in place of tokens: its number among the adapter's classes. Then
-    /// `given` and `skipped` play no part.
+    /// The class of the whole text, if that is learnt instead of tokens: its number among the adapter's classes. Then
+    /// `given` and `skipped` are ignored.
     pub class: Option<usize>,
-    /// Tokens after those that are given too, in ascending ranges: what others than the assistant say in a conversation.
+    /// Later tokens that are given too, in ascending ranges: in a conversation, what is not the assistant's.
     pub skipped: Vec<Range<usize>>,
-    /// The record that it is a part of: windows of one note, and all notes of a patient where a column names patients, count as one
-    /// record for privacy. An example without one is a record of its own.
+    /// The record, for privacy, to which it belongs: the windows of one note are one record, and so are all notes of a
+    /// patient if a column names patients. An example without a number is a record of its own.
     pub record: Option<usize>,
-    /// Whether its text was longer than a model reads, so that something of it is missing.
+    /// Whether its text was longer than the model reads, so that a part of it is missing.
     pub cut: bool,
 }
 
 impl Example {
-    /// A text of which everything after the first `given` tokens is learnt, a record of its own.
+    /// A text of which all tokens after the first `given` are learnt. It is a record of its own.
     pub fn new(tokens: Vec<i64>, given: usize) -> Self {
         Self { tokens, given, ..Self::default() }
     }
 
-    /// A text of which the class is learnt, a record of its own.
+    /// A text of which the class is learnt. It is a record of its own.
     pub fn of_class(tokens: Vec<i64>, class: usize) -> Self {
         Self { tokens, class: Some(class), ..Self::default() }
     }
@@ -47,8 +47,8 @@ impl Example {
         self.targets().len()
     }
 
-    /// What is learnt, each with the place of the token whose hidden state tells it: the one before a token, and the last
-    /// one for a class.
+    /// The tokens or the class that are learnt. Each comes with the index of the token whose hidden state predicts it: the
+    /// token before a token, and the last token for a class.
     pub(crate) fn targets(&self) -> Vec<(usize, i64)> {
         let last = self.tokens.len().checked_sub(1);
         match self.class {
@@ -57,13 +57,13 @@ impl Example {
         }
     }
 
-    /// The places of the tokens that are learnt: the first token of a text has nothing to be predicted from.
+    /// The indices of the tokens that are learnt. The first token of a text is never learnt, because no token predicts it.
     fn places(&self) -> impl Iterator<Item = usize> {
-        let skipped = |place: &usize| self.skipped.iter().any(|range| range.contains(place));
-        (self.given.max(1)..self.tokens.len()).filter(move |place| !skipped(place))
+        (self.given.max(1)..self.tokens.len())
+            .filter(|place| !self.skipped.iter().any(|range| range.contains(place)))
     }
 
-    /// Checks that a model can learn from it and be measured on it.
+    /// Checks that a model with these limits can learn from it and be measured on it.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), String> {
         let Limits { vocabulary, positions, has_encoder, classes } = *limits;
         self.check_class(classes)?;
@@ -71,7 +71,8 @@ impl Example {
             return Err("there is nothing to learn, or nothing to learn it from".to_owned());
         }
         if has_encoder && !self.skipped.is_empty() {
-            return Err("a Switch Transformer learns all of its target, and skips nothing".to_owned());
+            return Err("a Switch Transformer learns its whole target, so a conversation must be one prompt with one answer"
+                .to_owned());
         }
         if let Some(most) = positions.filter(|&most| self.tokens.len() > most) {
             return Err(format!("it has {} tokens; the model reads {most}", self.tokens.len()));
@@ -83,21 +84,23 @@ impl Example {
     }
 }
 
-/// The examples of each record.
+/// The indices of the examples of each record.
 pub(super) fn records(examples: &[Example]) -> Vec<Vec<usize>> {
-    // An example without a record gets a number that no other has.
+    // An example without a record gets a number that no other example has.
     let unused = examples.iter().filter_map(|example| example.record).max().map_or(0, |largest| largest + 1);
-    let number = |(place, example): (usize, &Example)| example.record.unwrap_or(unused + place);
-    by_record(examples.iter().enumerate().map(number))
+    let numbered = examples.iter().enumerate();
+    by_record(numbered.map(|(place, example)| example.record.unwrap_or(unused + place)))
 }
 
 impl Example {
-    /// Whether it teaches what a head over so many classes learns; where there is no head, that is no class.
+    /// Checks that it has a class if there is a head over so many classes, and no class if there is none.
     fn check_class(&self, classes: usize) -> Result<(), String> {
         match self.class {
             None if classes == 0 => Ok(()),
-            None => Err("it has no class, and a head over classes learns nothing else".to_owned()),
-            Some(_) if classes == 0 => Err("it has a class, and the adapter no head over classes".to_owned()),
+            None => Err("it has no class, but a head over classes learns only classes".to_owned()),
+            Some(_) if classes == 0 => {
+                Err("it has a class, but the adapter has no head over classes".to_owned())
+            }
             Some(class) if class >= classes => {
                 Err(format!("its class is number {class}, counted from 0; there are {classes}"))
             }
@@ -106,25 +109,26 @@ impl Example {
     }
 }
 
-/// A prompt and the texts that may follow it, as tokens.
+/// A multiple-choice question: a prompt and the texts that may follow it, as tokens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
-    /// What is asked.
+    /// The question, which is given.
     pub prompt: Vec<i64>,
-    /// What may follow.
+    /// The texts that may follow it.
     pub options: Vec<Vec<i64>>,
 }
 
 impl Question {
-    /// Each option after the prompt.
+    /// One example for each option: the option after the prompt.
     pub fn examples(&self) -> impl Iterator<Item = Example> {
-        let example =
-            |option: &Vec<i64>| Example::new([self.prompt.as_slice(), option].concat(), self.prompt.len());
-        self.options.iter().map(example)
+        self.options
+            .iter()
+            .map(|option| Example::new([self.prompt.as_slice(), option].concat(), self.prompt.len()))
     }
 }
 
 impl ExampleBatch {
+    /// Packs examples for a model, on its device.
     pub(crate) fn new(examples: &[&Example], model: &PublishedModel) -> Self {
         let device = model.device();
         let counts = examples.iter().map(|example| example.learnt() as i64).collect();
@@ -138,17 +142,16 @@ impl ExampleBatch {
                 Self { texts: Tokens::new(&texts, device), targets: None, rows, learnt, counts }
             }
             PublishedModel::Switch(_) => {
-                let (sources, targets) =
+                let (sources, targets): (Vec<&[i64]>, Vec<&[i64]>) =
                     examples.iter().map(|example| example.tokens.split_at(example.given)).unzip();
-                let tokens = |texts: Vec<&[i64]>, device: Device| Tokens::new(&texts, device);
-                let (sources, targets) = (tokens(sources, device), tokens(targets, device));
-                Self { texts: sources, targets: Some(targets), rows: None, learnt, counts }
+                let targets = Some(Tokens::new(&targets, device));
+                Self { texts: Tokens::new(&sources, device), targets, rows: None, learnt, counts }
             }
         }
     }
 }
 
-/// The row that tells each token or class that is learnt.
+/// The row of the packed batch that predicts each token or class that is learnt.
 fn predicting_rows(examples: &[&Example]) -> Vec<i64> {
     let mut rows = Vec::new();
     let mut start = 0;

@@ -1,4 +1,4 @@
-//! An adapter as a plain training sees it.
+//! How a plain (not private) training gets the gradients of an adapter.
 
 use tch::{Kind, Tensor};
 
@@ -10,15 +10,15 @@ use crate::families::models::batch::ExampleBatch;
 use crate::families::{PublishedModel, Routing};
 use crate::training::descent::{BatchLearner, StepGradients};
 
-/// Learns from batches of examples.
+/// Computes the gradients of an adapter for batches of examples.
 pub(super) struct AdapterLearner<'a> {
     tuner: &'a FineTuner,
     examples: &'a [Example],
     settings: &'a FineTuning,
     learning: &'a Learning,
-    /// How the last epoch's steps routed, where that is asked for.
+    /// Collects how the last epoch's steps routed the examples, if the caller asks for it.
     routing: Option<&'a mut RoutingSums>,
-    /// Tokens that passed through the model so far.
+    /// How many tokens have passed through the model so far.
     pub(super) tokens: usize,
 }
 
@@ -33,8 +33,9 @@ impl<'a> AdapterLearner<'a> {
         Self { tuner, examples, settings, learning, routing, tokens: 0 }
     }
 
-    /// The loss of one of a step's batches as a share of the step's, and its gradients. `learnt` tokens are learnt in the
-    /// step, and `share` of its examples are in the batch.
+    /// One batch's share of the step's loss, and its gradients. `learnt` is how many tokens the whole step teaches, and
+    /// `share` the part of the step's examples that are in the batch: the routers' losses, which are means over a batch, count
+    /// by it.
     fn batch_gradients(
         &mut self,
         examples: &[&Example],

@@ -1,8 +1,8 @@
-//! Fine-tuning of the model families: an adapter learns from examples while the model stays as it is.
+//! Fine-tuning of the model families: an adapter learns from examples while the model is frozen.
 //!
-//! The model computes in its own precision; what is trained, its gradients' sums and the optimizer's state are 32-bit
-//! floats. Only hidden states that predict a token to be learnt reach the head. Losses stay on the device until the
-//! training is over or somebody asks how far it is, so no step waits for the host.
+//! The model computes in its own precision. The adapter, the sums of its gradients and the optimizer's state are 32-bit
+//! floats. Only hidden states that predict a token that is learnt reach the head. Losses stay on the device until the
+//! training is over or its progress is asked for, so no step waits for the host.
 
 mod backward;
 mod classify;
@@ -47,21 +47,21 @@ pub struct FineTuner {
     published: Vec<Option<Tensor>>,
 }
 
-/// What fine-tuning yields.
+/// The result of fine-tuning.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FineTuned {
-    /// Loss of each step, in nats a token that is learnt.
+    /// Mean loss of each step, in nats for each token that is learnt.
     pub losses: Vec<f64>,
-    /// Tokens that passed through the model.
+    /// How many tokens passed through the model.
     pub tokens: usize,
 }
 
 /// How well a model predicts tokens, or with a head over classes the classes of texts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Prediction {
-    /// Tokens, or texts' classes, that the model finds likeliest among all.
+    /// How many tokens, or classes of texts, the model predicted correctly as the most likely one.
     pub right: usize,
-    /// Tokens, or texts' classes, that were to be predicted.
+    /// How many tokens, or classes of texts, were predicted.
     pub tokens: usize,
     /// Mean loss, in nats for each of them.
     pub loss: f64,
@@ -71,13 +71,13 @@ impl FineTuner {
     /// Starts from an adapter.
     ///
     /// # Errors
-    /// [`ExpertsError::Adapter`] when the adapter is another model's.
+    /// [`ExpertsError::Adapter`] if the adapter belongs to another model.
     pub fn new(mut model: PublishedModel, adapter: Adapter) -> Result<Self, ExpertsError> {
         model.attach(&adapter, 0.0)?;
         Ok(Self { model, adapter, published: vec![] })
     }
 
-    /// The adapter as it stands.
+    /// The adapter in its present state.
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
     }
@@ -87,23 +87,25 @@ impl FineTuner {
         &self.model
     }
 
-    /// Gives up the model and the adapter.
+    /// Returns the model, with the adapter attached, and the adapter.
     pub fn into_parts(self) -> (PublishedModel, Adapter) {
         (self.model, self.adapter)
     }
 
-    /// Takes over the consortium's routing distributions, one for each sparse layer, all 0 where there is none yet.
+    /// Sets the consortium's routing distributions, one for each sparse layer. One that is all 0 is not published yet.
     pub fn publish(&mut self, distributions: &[Vec<f32>]) {
         let device = self.model.device();
-        let on_device = |values: &Vec<f32>| published(values).map(|tensor| tensor.to_device(device));
-        self.published = distributions.iter().map(on_device).collect();
+        self.published = distributions
+            .iter()
+            .map(|values| published(values).map(|tensor| tensor.to_device(device)))
+            .collect();
     }
 
     /// Trains the adapter with a fresh optimizer. Equal settings give equal bits on one thread.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`], [`ExpertsError::NoNotes`] when there are no examples, [`ExpertsError::Example`] for
-    /// one that the model cannot learn from, or [`ExpertsError::Diverged`].
+    /// [`ExpertsError::Settings`], [`ExpertsError::NoNotes`] if there are no examples, [`ExpertsError::Example`] for
+    /// one from which the model cannot learn, or [`ExpertsError::Diverged`].
     pub fn train(
         &mut self,
         examples: &[Example],
@@ -113,7 +115,7 @@ impl FineTuner {
         self.train_and_collect(examples, settings, None, progress)
     }
 
-    /// As [`train`](Self::train), and tells how the last epoch's steps routed the examples, without a further pass.
+    /// As [`train`](Self::train). It also returns how the last epoch's steps routed the examples, without a further pass.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -137,18 +139,20 @@ impl FineTuner {
     ) -> Result<FineTuned, ExpertsError> {
         settings.check()?;
         if settings.recompute_layers && matches!(self.model, PublishedModel::Switch(_)) {
-            let reason = "recompute_layers is for decoders; a Switch Transformer keeps all layers";
+            let reason = "recompute_layers is for decoders only; turn it off for a Switch Transformer";
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         self.check(examples)?;
         tch::manual_seed(settings.seed as i64);
         self.model.attach(&self.adapter, settings.dropout)?;
         let result = self.descend(examples, settings, routing, progress);
+        // After a failure too: without it, dropout and gradients would stay on.
         self.model.attach(&self.adapter, 0.0)?;
         self.adapter.freeze();
         result
     }
 
+    /// Checks that there are examples, and that the model can learn from each.
     fn check(&self, examples: &[Example]) -> Result<(), ExpertsError> {
         if examples.is_empty() {
             return Err(ExpertsError::NoNotes);
@@ -177,7 +181,7 @@ impl FineTuner {
         Ok(FineTuned { losses, tokens: learner.tokens })
     }
 
-    /// What one sparse layer adds to the loss for its router's sake.
+    /// What one sparse layer adds to the loss for its router: load balance, z loss and the routing regulariser.
     fn layer_loss(
         &self,
         index: usize,
@@ -200,11 +204,13 @@ impl FineTuner {
         terms.into_iter().flatten().reduce(|sum, term| sum + term)
     }
 
-    /// What is trained, and for tensors of experts of which only some are trained, a mask of their gradients.
+    /// The trained parameters, and their groups for the optimizer. If only some experts are trained, their gradients are
+    /// masked, because the tensors hold all experts.
     fn learning(&self, settings: &FineTuning) -> Result<(Learning, Vec<Group>), ExpertsError> {
         let experts = self.model.moe().map_or(0, |moe| moe.experts);
         if let Some(expert) = settings.experts.iter().find(|&&expert| expert >= experts) {
-            let reason = format!("there is no expert {expert}; the model has {experts} a layer");
+            let reason =
+                format!("there is no expert {expert}; the model has {experts} in a layer, counted from 0");
             return Err(ExpertsError::Settings(reason));
         }
         let (mut learning, mut groups) = (Learning::default(), Vec::new());
@@ -218,14 +224,14 @@ impl FineTuner {
             let parameter = tensor.set_requires_grad(true);
             learning.masks.push(masked.then(|| mask(&settings.experts, experts, tensor)));
             learning.parameters.push((name, parameter.shallow_clone()));
-            // Decay would move experts that are not trained.
+            // Weight decay is not masked, so it would move experts that are not trained.
             let weight_decay = if masked { 0.0 } else { settings.weight_decay };
             groups.push(Group { parameter, learning_rate: settings.learning_rate, weight_decay });
         }
         Ok((learning, groups))
     }
 
-    /// Mean loss over examples, in nats a token that is learnt.
+    /// Mean loss over examples, in nats for each token that is learnt.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -235,7 +241,7 @@ impl FineTuner {
         Ok(-likelihoods.iter().sum::<f64>() / learnt as f64)
     }
 
-    /// How well the model predicts the tokens that are learnt of examples.
+    /// How well the model predicts the tokens that examples teach.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -249,7 +255,7 @@ impl FineTuner {
         Ok(Prediction { right: right as usize, tokens, loss: -sum / tokens as f64 })
     }
 
-    /// Log-likelihood of what is to be learnt of each example, in nats.
+    /// Log-likelihood of what each example teaches, in nats.
     fn likelihoods(&self, examples: &[Example], batch_size: usize) -> Result<Vec<f64>, ExpertsError> {
         let mut likelihoods = Vec::with_capacity(examples.len());
         self.each_batch(examples, batch_size, &mut |batch, logits| {
@@ -259,7 +265,7 @@ impl FineTuner {
         Ok(likelihoods)
     }
 
-    /// Runs examples through the model, without gradients; the logits are those of tokens that are learnt.
+    /// Runs examples through the model, without gradients. `take` gets the logits of the tokens that are learnt.
     fn each_batch(
         &self,
         examples: &[Example],
@@ -275,9 +281,9 @@ impl FineTuner {
         Ok(())
     }
 
-    /// Answers multiple-choice questions: of each the option that is likeliest after the prompt, by its mean
-    /// log-likelihood a token, so that long options are not at a disadvantage. `batch_size` options pass through the
-    /// model together.
+    /// Answers multiple-choice questions by the index of the most likely option after the prompt. The mean log-likelihood
+    /// of a token decides, so that long options are not at a disadvantage. `batch_size` options pass through the model
+    /// together.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -285,14 +291,18 @@ impl FineTuner {
         let examples: Vec<Example> = questions.iter().flat_map(Question::examples).collect();
         let sums = self.likelihoods(&examples, batch_size)?;
         let mut means = sums.iter().zip(&examples).map(|(sum, example)| sum / example.learnt() as f64);
-        let best = |question: &Question| {
+        let mut answers = Vec::with_capacity(questions.len());
+        for question in questions {
             let likelihoods: Vec<f64> = means.by_ref().take(question.options.len()).collect();
-            (0..likelihoods.len())
-                .max_by(|&one, &other| likelihoods[one].total_cmp(&likelihoods[other]))
-                .ok_or(ExpertsError::NoNotes)
-        };
-        questions.iter().map(best).collect()
+            answers.push(index_of_largest(&likelihoods).ok_or(ExpertsError::NoNotes)?);
+        }
+        Ok(answers)
     }
+}
+
+/// The index of the largest value, of several equal ones the last; `None` if there is no value.
+fn index_of_largest(values: &[f64]) -> Option<usize> {
+    (0..values.len()).max_by(|&one, &other| values[one].total_cmp(&values[other]))
 }
 
 /// Log-likelihood of each token that is learnt, `[learnt]`.
@@ -300,7 +310,7 @@ fn picked(batch: &ExampleBatch, logits: &Tensor) -> Tensor {
     logits.log_softmax(-1, Kind::Float).gather(1, &batch.learnt.unsqueeze(1), false).squeeze_dim(1)
 }
 
-/// 1 for experts that are trained, `[experts, 1, 1]`.
+/// 1 for experts that are trained and 0 for the others, `[experts, 1, 1]`.
 fn mask(trained: &[usize], experts: usize, like: &Tensor) -> Tensor {
     let values: Vec<f32> =
         (0..experts).map(|expert| if trained.contains(&expert) { 1.0 } else { 0.0 }).collect();

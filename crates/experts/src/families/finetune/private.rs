@@ -1,4 +1,4 @@
-//! DP-SGD of adapters.
+//! Private training of adapters by DP-SGD.
 
 use rand_core::CryptoRng;
 use tch::Tensor;
@@ -16,31 +16,31 @@ use crate::training::private::steps::{PrivateSteps, RecordLearner};
 use crate::training::private::{PrivateReport, PrivateTraining, Tape};
 use crate::training::progress::TrainingProgress;
 
-/// Learns from records of examples; the model must note its products with the adapter on the tape.
+/// Computes the gradient of each example of a batch. The model must record its products with the adapter on the tape.
 struct PrivateAdapterLearner<'a> {
     tuner: &'a FineTuner,
     examples: &'a [Example],
-    /// The examples of each record.
+    /// The indices of the examples of each record.
     records: Vec<Vec<usize>>,
     settings: &'a FineTuning,
     learning: &'a Learning,
     tape: &'a Tape,
-    /// Tokens that passed through the model so far.
+    /// How many tokens have passed through the model so far.
     tokens: usize,
 }
 
 impl FineTuner {
-    /// Trains the adapter by DP-SGD. `settings.epochs` plays no part: there are `private.steps` steps on batches that
-    /// `random` draws. At most `settings.batch_size` examples pass through the model together, each with gradients of its
-    /// own, so that there is memory for as many adapters; each step's sum is divided by `batch_size · accumulate`.
-    /// The loss of an example is its mean over the tokens that it teaches, and that of a record the mean over its examples.
+    /// Trains the adapter by DP-SGD. `settings.epochs` is ignored: there are `private.steps` steps on batches that `random`
+    /// draws. At most `settings.batch_size` examples pass through the model together. Each has gradients of its own, so
+    /// memory must hold as many adapters. Each step's sum is divided by `batch_size · accumulate`. The loss of an example is
+    /// its mean over the tokens that it teaches, and the loss of a record is the mean over its examples.
     ///
     /// # Errors
-    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, or for
-    /// `recompute_layers`: private training keeps what every layer computed.
+    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, for dropout, or
+    /// for `recompute_layers`.
     ///
     /// # Leakage
-    /// The adapter says of each record what the charge for `private` says; losses are not covered.
+    /// The adapter leaks of each record what the charge for `private` covers. The charge does not cover the losses.
     pub fn train_privately(
         &mut self,
         examples: &[Example],
@@ -52,19 +52,20 @@ impl FineTuner {
         settings.check()?;
         private.check()?;
         if settings.recompute_layers {
-            let reason = "private training keeps what every layer computed; turn recompute_layers off";
+            let reason = "private training needs what every layer computed; turn recompute_layers off";
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         if settings.dropout > 0.0 {
-            let reason = "what dropout leaves out of a record would depend on the records beside it, and private training counts on a record's gradient being its own; set dropout to 0";
+            let reason = "with dropout, a record's gradient would depend on the records that pass through the model with \
+                          it, so its influence would not be bounded; set dropout to 0 for private training";
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         self.check(examples)?;
         tch::manual_seed(settings.seed as i64);
         let tape = Tape::default();
-        let recorder = |module: &str| tape.recorder(module.to_owned());
-        self.model.attach_recorded(&self.adapter, 0.0, &recorder)?;
+        self.model.attach_recorded(&self.adapter, 0.0, &|module| tape.recorder(module.to_owned()))?;
         let result = self.descend_privately(examples, settings, private, (&tape, random), progress);
+        // After a failure too: without it, the model would go on recording.
         self.model.attach(&self.adapter, 0.0)?;
         self.adapter.freeze();
         result
@@ -82,7 +83,7 @@ impl FineTuner {
         let mut learner = PrivateAdapterLearner::new(self, examples, settings, &learning, tape);
         let sizes = (settings.batch_size, settings.batch_size * settings.accumulate);
         let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
-        // Each record's gradient is clipped already. Private training of adapters has no proximal term.
+        // Each record's gradient is already clipped, so the step is not. Private training of adapters has no proximal term.
         let plan = Plan { max_norm: None, ..settings.plan() };
         let losses = Descent { groups, plan, proximal: 0.0 }.run(&mut steps, progress)?;
         let report = steps.report();

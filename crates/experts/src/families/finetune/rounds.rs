@@ -20,10 +20,10 @@ pub struct RoundTrainer {
 }
 
 impl RoundTrainer {
-    /// Attaches a fresh adapter, which changes nothing, with equal bits at every member.
+    /// Attaches a fresh adapter, which changes nothing and has equal bits at every member.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`] when the settings do not fit the model.
+    /// [`ExpertsError::Settings`] if the settings do not fit the model.
     pub fn new(
         mut model: PublishedModel,
         settings: &AdapterSettings,
@@ -39,18 +39,18 @@ impl RoundTrainer {
         &self.tuner
     }
 
-    /// The adapter as it stands; routing blocks and reserved coordinates are 0.
+    /// The adapter's present values. Routing blocks and reserved coordinates are 0.
     ///
     /// # Errors
-    /// [`ExpertsError::NotFinite`] when training has ruined it.
+    /// [`ExpertsError::NotFinite`] if training has diverged to values that are not finite.
     pub fn vectors(&self) -> Result<BlockVectors, ExpertsError> {
         BlockVectors::of_table(self.blocks.table(), self.blocks.vectors(self.tuner.adapter())?)
     }
 
-    /// Takes over the consortium's adapter; its routing blocks are the published routing distributions.
+    /// Loads the consortium's adapter. Its routing blocks are the published routing distributions.
     ///
     /// # Errors
-    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] when the blocks are another model's.
+    /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] if the blocks belong to another model.
     pub fn load(&mut self, blocks: &BlockVectors) -> Result<(), ExpertsError> {
         self.blocks.load(blocks.values(), self.tuner.adapter())?;
         let routing = blocks.iter().filter(|(shape, _)| matches!(shape.kind, BlockKind::Routing { .. }));
@@ -59,10 +59,11 @@ impl RoundTrainer {
         Ok(())
     }
 
-    /// Trains second halves of low-rank additions and routers from what was loaded, and tells the update and how the last epoch's steps routed the examples.
+    /// Trains the adapter from what was loaded, except for the first halves of low-rank additions. Returns the update and
+    /// how the last epoch's steps routed the examples.
     ///
     /// # Errors
-    /// As [`FineTuner::train`], and [`ExpertsError::Settings`] where first halves are to be trained, which no block holds.
+    /// As [`FineTuner::train`], and [`ExpertsError::Settings`] if the settings train first halves, which no block holds.
     pub fn train(
         &mut self,
         examples: &[Example],
@@ -75,8 +76,9 @@ impl RoundTrainer {
         self.result(&before, &trained, routing, examples)
     }
 
-    /// As [`train`](Self::train), by DP-SGD. Of the result, `updates` of trained blocks and `by_record` may leave with the
-    /// noise that the charge counts on; all else tells of the examples as it does without privacy.
+    /// As [`train`](Self::train), by DP-SGD. Of the result, only the `updates` of trained blocks and `by_record` may leave the
+    /// hospital, with the noise on which the charge counts. Everything else leaks as much about the examples as it does
+    /// without privacy.
     ///
     /// # Errors
     /// As [`FineTuner::train_privately`] and [`train`](Self::train).
@@ -97,7 +99,7 @@ impl RoundTrainer {
         Ok((result, report))
     }
 
-    /// What a training yields that started from `before`.
+    /// The result of a training that started from `before`.
     fn result(
         &self,
         before: &BlockVectors,
@@ -127,12 +129,13 @@ impl RoundTrainer {
     }
 }
 
-/// First halves stay as they were drawn (`TASK-02`).
+/// Checks that first halves stay as they were drawn (`TASK-02`).
 fn check(settings: &FineTuning) -> Result<(), ExpertsError> {
     match settings.first_halves {
-        true => {
-            Err(ExpertsError::Settings("members share second halves alone; turn first_halves off".to_owned()))
-        }
+        true => Err(ExpertsError::Settings(
+            "in a round, members share only second halves of low-rank additions; turn first_halves off"
+                .to_owned(),
+        )),
         false => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! How a model routes examples: collected within the steps of a training, or in a pass of its own.
+//! How a model routes examples, collected within the steps of a training or in a separate pass.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,19 @@ use crate::training::result::ExpertRegion;
 use crate::training::routing::LayerRouting;
 use crate::training::statistics::LayerStatistics;
 
-/// How a model routes examples, layer by layer. It tells of the examples: only what a round plan names may leave.
+/// How a model routes examples, layer by layer. It leaks information about the examples: only what a round plan names may
+/// leave the hospital.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RoutingSummary {
     /// Mean routing distribution of each sparse layer.
     pub distributions: Vec<Vec<f32>>,
-    /// For each layer and expert the mean decision margin of the tokens routed to it; 0 where there are none.
+    /// For each layer and expert the mean decision margin of the tokens routed to it; 0 without tokens.
     pub margins: Vec<Vec<f32>>,
-    /// One for each layer and expert.
+    /// The region of each expert, layer by layer.
     pub regions: Vec<ExpertRegion>,
 }
 
-/// Statistics of every sparse layer, by its place among them.
+/// Statistics of every sparse layer, by its index among the sparse layers.
 #[derive(Default)]
 pub(super) struct RoutingSums {
     layers: BTreeMap<usize, LayerStatistics>,
@@ -35,8 +36,11 @@ impl RoutingSums {
     /// Counts how one layer routed one batch.
     pub(super) fn add(&mut self, index: usize, routing: &Routing) {
         let (experts, width) = (routing.logits.size()[1], routing.hidden.size()[1]);
-        let new = || LayerStatistics::new(experts as usize, width as usize, routing.hidden.device());
-        self.layers.entry(index).or_insert_with(new).add(&plain(routing), None);
+        let device = routing.hidden.device();
+        self.layers
+            .entry(index)
+            .or_insert_with(|| LayerStatistics::new(experts as usize, width as usize, device))
+            .add(&plain(routing), None);
     }
 
     pub(super) fn summary(&self) -> RoutingSummary {
@@ -64,7 +68,7 @@ impl FineTuner {
         Ok(sums.summary())
     }
 
-    /// Averages over the examples' records, none of which one record moves by much.
+    /// Averages over the examples' records. Each record's influence on them is bounded.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -91,7 +95,8 @@ impl FineTuner {
         Ok(RecordAverages::of_layers(&layers))
     }
 
-    /// How each sparse layer, by its place among them, routes the examples of these numbers.
+    /// Runs the examples with these indices through the model. `take` gets each sparse layer's routing, with the layer's
+    /// index among the sparse layers.
     fn each_routing(&self, examples: &[Example], numbers: &[usize], take: &mut dyn FnMut(usize, &Routing)) {
         let batch: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
         let batch = ExampleBatch::new(&batch, &self.model);
@@ -101,7 +106,7 @@ impl FineTuner {
     }
 }
 
-/// What the regulariser and the statistics look at.
+/// The part of a routing that the regulariser and the statistics use.
 pub(super) fn plain(routing: &Routing) -> LayerRouting {
     LayerRouting {
         hidden: routing.hidden.detach().to_kind(Kind::Float),

@@ -7,50 +7,50 @@ use crate::training::optimizer::{Decay, Plan, Rule};
 use crate::training::regularizer::RoutingForm;
 use crate::training::settings::LocalTraining;
 
-/// How a family's model is fine-tuned.
+/// How an adapter of a published model is trained.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FineTuning {
-    /// Passes over the examples.
+    /// Passes over the examples, at least 1.
     pub epochs: usize,
-    /// Examples that pass through the model together.
+    /// How many examples pass through the model together, at least 1.
     pub batch_size: usize,
-    /// Batches whose gradients make one step.
+    /// How many batches' gradients make one step, at least 1.
     pub accumulate: usize,
-    /// Learning rate.
+    /// Learning rate after the warm-up. Positive.
     pub learning_rate: f64,
     /// How gradients become steps.
     pub rule: Rule,
-    /// What becomes of the learning rate after the warm-up.
+    /// How the learning rate falls after the warm-up.
     pub decay: Decay,
-    /// Part of the steps over which the learning rate rises linearly, 0 to 1.
+    /// Share of the steps over which the learning rate rises linearly, 0 to 1.
     pub warm_up: f64,
-    /// Gradients are scaled down to this norm over all parameters.
+    /// Gradients with a larger norm over all parameters are scaled down to it. Positive.
     pub max_gradient_norm: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay, at least 0.
     pub weight_decay: f64,
-    /// Weight of the load balance; nothing takes the family's own.
+    /// Weight of the load-balance loss, at least 0; `None` for the weight in the model's configuration.
     pub balance: Option<f64>,
-    /// Weight of the routers' z loss.
+    /// Weight of the routers' z loss, at least 0.
     pub z: f64,
-    /// Weight `lambda` of the routing regulariser, which acts only when a routing distribution is published.
+    /// Weight `lambda` of the routing regulariser, at least 0. It acts only if a routing distribution is published.
     pub routing_penalty: f64,
     /// What the routing regulariser compares, and how strongly for each expert.
     pub routing_form: RoutingForm,
-    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, which holds what is trained near where it started
+    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, at least 0. It holds parameters near their initial values
     /// (FedProx, Li et al. 2020).
     pub proximal: f64,
-    /// Whether routers stay as they were loaded, where the adapter has them.
+    /// Whether the routers of the adapter stay as they were loaded.
     pub freeze_routers: bool,
-    /// Probability with which each input of an adapter is left out.
+    /// Probability with which each input of a low-rank addition is left out, below 1.
     pub dropout: f64,
-    /// The experts of each layer that are trained; none named means all.
+    /// The experts of each layer that are trained, counted from 0; if empty, all.
     pub experts: Vec<usize>,
-    /// Whether the first halves of low-rank additions are trained too. Where they are not (FFA-LoRA, Sun et al. 2024),
-    /// the average of several members' adapters is the adapter of their average.
+    /// Whether the first halves of low-rank additions are trained too. If they are not (FFA-LoRA, Sun et al. 2024), the
+    /// average of several members' additions is the addition of their averaged halves.
     pub first_halves: bool,
-    /// Whether only what enters each layer is kept for the backward pass, and the rest computed once more: less memory
-    /// for about a third more time. For decoders, without dropout.
+    /// Whether only the input of each layer is held for the backward pass, and the rest recomputed. It takes less memory
+    /// and about a third more time. Only for decoders, and only without dropout.
     pub recompute_layers: bool,
     /// Seed of the order of the examples and of dropout.
     pub seed: u64,
@@ -84,33 +84,43 @@ impl Default for FineTuning {
 }
 
 impl FineTuning {
+    /// Checks that all values are within their ranges.
     pub(crate) fn check(&self) -> Result<(), ExpertsError> {
-        let fail = |reason: &str| Err(ExpertsError::Settings(reason.to_owned()));
-        if self.epochs == 0 || self.batch_size == 0 || self.accumulate == 0 {
-            return fail("epochs, batch_size and accumulate must be at least 1");
+        match self.fault() {
+            Some(reason) => Err(ExpertsError::Settings(reason.to_owned())),
+            None => Ok(()),
         }
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        if !(positive(self.learning_rate) && positive(self.max_gradient_norm)) {
-            return fail("learning_rate and max_gradient_norm must be positive numbers");
+    }
+
+    /// What is wrong with the settings, if anything.
+    fn fault(&self) -> Option<&'static str> {
+        if self.epochs == 0 || self.batch_size == 0 || self.accumulate == 0 {
+            return Some("epochs, batch_size and accumulate must be at least 1");
+        }
+        let positive = [self.learning_rate, self.max_gradient_norm];
+        if !positive.iter().all(|value| value.is_finite() && *value > 0.0) {
+            return Some("learning_rate and max_gradient_norm must be positive numbers");
         }
         let balance = self.balance.unwrap_or(0.0);
         let weights = [self.weight_decay, balance, self.z, self.routing_penalty, self.proximal];
-        if weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            return fail(
+        if !weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) {
+            return Some(
                 "weight_decay, balance, z, routing_penalty and proximal must be numbers of at least 0",
             );
         }
         if !((0.0..=1.0).contains(&self.warm_up) && (0.0..1.0).contains(&self.dropout)) {
-            return fail("warm_up must lie between 0 and 1, and dropout too, but below 1");
+            return Some("warm_up must be from 0 to 1, and dropout at least 0 and below 1");
         }
         if self.recompute_layers && self.dropout > 0.0 {
-            return fail(
-                "recompute_layers and dropout exclude each other: the second pass would leave out others",
+            return Some(
+                "recompute_layers and dropout exclude each other, because recomputing a layer would leave out other inputs; \
+                 turn one of them off",
             );
         }
-        Ok(())
+        None
     }
 
+    /// How the optimizer takes steps.
     pub(crate) fn plan(&self) -> Plan {
         Plan {
             rule: self.rule,
@@ -121,7 +131,8 @@ impl FineTuning {
     }
 }
 
-/// Adapters' first halves stay as they are, as averages of members' adapters need.
+/// The settings of a round. First halves are not trained: otherwise the average of members' adapters would not be the
+/// adapter of their average.
 impl From<&LocalTraining> for FineTuning {
     fn from(local: &LocalTraining) -> Self {
         Self {

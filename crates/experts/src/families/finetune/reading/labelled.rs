@@ -1,4 +1,4 @@
-//! Rows that have a text and its class.
+//! Rows with a text and its class.
 
 use super::{Long, Reader};
 use crate::error::ExpertsError;
@@ -7,17 +7,20 @@ use crate::files::notes::{Note, class_number, labelled_text};
 use crate::files::rows::Row;
 
 impl Reader {
-    /// Reads each row as a text and one of these classes, as [`NoteReader`](crate::files::notes::NoteReader) has them, in place of
-    /// what a language model learns from; where no class is named, nothing changes. The tokenizer's own tokens come around
-    /// the text as it puts them, and no end token. A text that is too long loses its end.
+    /// Reads each row as a text with one of these classes, in the columns of
+    /// [`NoteReader`](crate::files::notes::NoteReader), rather than as what a language model learns from. Without classes
+    /// nothing changes. The tokenizer adds its special tokens to the text, but no end token is added. A text that is too
+    /// long loses its end.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`] where long texts are split: a head reads one last token, so there would be several of one
-    /// text.
+    /// [`ExpertsError::Settings`] if long texts are to be split: a head reads the last token of a text, and each window would
+    /// have one.
     pub fn with_classes(self, classes: Vec<String>) -> Result<Self, ExpertsError> {
         match !classes.is_empty() && matches!(self.long, Long::Split { .. }) {
             true => Err(ExpertsError::Settings(
-                "a published model sorts texts by their first window; texts that it sorts into classes are not split".to_owned(),
+                "a published model sorts a text by its first window, so texts with classes are not split; let long texts be \
+                 cut"
+                .to_owned(),
             )),
             false => Ok(Self { classes, ..self }),
         }
@@ -31,7 +34,7 @@ impl Reader {
         let cut = tokens.len() > self.max_tokens;
         tokens.truncate(self.max_tokens);
         match tokens.is_empty() {
-            true => Err("there is no text to sort".to_owned()),
+            true => Err("its text has no tokens, so there is nothing to sort".to_owned()),
             false => Ok(Example { cut, ..Example::of_class(tokens, class) }),
         }
     }

@@ -1,5 +1,5 @@
-//! Reads examples, row by row: `prompt` and `completion`, `messages`, `question` with `choices`, or `text`; or texts with
-//! their classes ([`Reader::with_classes`]).
+//! Reads examples row by row. A row has `prompt` and `completion`, `messages`, `question` with `choices`, or `text`; or a
+//! text with its class ([`Reader::with_classes`]).
 
 mod labelled;
 mod messages;
@@ -36,43 +36,48 @@ const COLUMNS: &[&str] = &[
     "label",
     "subject",
 ];
-/// What a row that a language model learns from must have.
+/// The fields that a row must have for a language model, as a part of messages.
 const NEEDED: &str = "a row has “prompt” with “completion”, or “messages”, or “question” with “choices” and “answer”, or “text”";
 
 /// Turns rows of a file into examples.
 pub struct Reader {
     tokenizer: Tokenizer,
     template: Template,
-    /// Ends a completion and a text.
+    /// The token that is added at the end of a completion or a text, if any.
     end: Option<i64>,
+    /// Most tokens of an example.
     max_tokens: usize,
+    /// What happens to longer texts.
     long: Long,
-    /// What each row's text is sorted into; none where rows are what a language model learns from.
+    /// The names of the classes; empty if rows are for a language model.
     classes: Vec<String>,
-    /// What the model takes, where rows are read for a model.
+    /// The limits of the model's inputs, if rows are read for a model.
     limits: Option<Limits>,
 }
 
-/// A text as tokens, with what is to be learnt.
+/// A text as tokens.
 struct Sequence {
     tokens: Vec<i64>,
+    /// For each token, whether it is learnt.
     learnt: Vec<bool>,
 }
 
 impl Reader {
     /// Reads `tokenizer.json` of a model's folder, and its chat template: `chat_template.jinja`, or that of
-    /// `tokenizer_config.json`; where there is neither, messages are laid out as ChatML. Completions and texts end with
-    /// the token `end`, if there is one; `long` says what becomes of what is longer than `max_tokens`.
+    /// `tokenizer_config.json`. If there is neither, messages are written as ChatML. Completions and texts end with
+    /// the token `end`, if there is one. `long` says what happens to texts of more than `max_tokens` tokens.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] for windows that share nothing
-    /// or everything.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] for windows that share no tokens
+    /// or all.
     pub fn open(model: &Path, end: Option<i64>, max_tokens: usize, long: Long) -> Result<Self, ExpertsError> {
         if let Long::Split { overlap, .. } = long
             && !(1..max_tokens).contains(&overlap)
         {
-            let reason =
-                format!("windows of {max_tokens} tokens must share from 1 to {} of them", max_tokens - 1);
+            let reason = format!(
+                "windows of {max_tokens} tokens must share from 1 to {} of them, not {overlap}",
+                max_tokens - 1
+            );
             return Err(ExpertsError::Settings(reason));
         }
         let tokenizer = open_tokenizer(&model.join("tokenizer.json"))?;
@@ -80,32 +85,33 @@ impl Reader {
         Ok(Self { tokenizer, template, end, max_tokens, long, classes: vec![], limits: None })
     }
 
-    /// Chat templates that print today's date print this one. Without it such a template is refused.
+    /// Sets the date that chat templates print as today's. Without a date such a template fails.
     pub fn with_date(self, date: Option<Date>) -> Self {
         Self { template: self.template.with_today(date), ..self }
     }
 
-    /// Refuses each row that this model cannot learn from or be measured on, such as one with a token beyond its vocabulary.
+    /// From now on rejects each row from which this model cannot learn or on which it cannot be measured, such as a row with
+    /// a token beyond its vocabulary.
     pub fn for_model(self, config: &AnyConfig) -> Self {
         Self { limits: Some(config.limits(0)), ..self }
     }
 
-    /// The examples of a file: JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet. Of a conversation, what the assistant says is
-    /// learnt; of a question with `choices`, the one whose number, from 0, is the `answer`.
+    /// The examples of a file: JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet. In a conversation, the assistant's
+    /// messages are learnt; in a question with `choices`, the choice whose number, counted from 0, is the `answer`.
     ///
     /// # Errors
-    /// [`ExpertsError::Notes`], naming file and row where there is one.
+    /// [`ExpertsError::Notes`], which names the file and, if it is about a row, the row.
     pub fn read(&self, file: impl Into<NotesFile>) -> Result<Vec<Example>, ExpertsError> {
         let mut examples = Vec::new();
-        self.each(file, &mut |of_row, _| {
-            examples.extend(of_row);
+        self.each(file, &mut |row_examples, _| {
+            examples.extend(row_examples);
             Ok(())
         })?;
         Ok(examples)
     }
 
-    /// Hands over the examples of one row after the other, with how much of the file is read; only one row's are in
-    /// memory. The file has at least one row when this returns.
+    /// Passes the examples of each row to `take`, one row after another, with how much of the file is read. Only one row's
+    /// examples are in memory. An empty file is an error.
     ///
     /// # Errors
     /// As [`read`](Self::read), and what `take` returns.
@@ -128,22 +134,24 @@ impl Reader {
         }
     }
 
-    /// The questions of a file, each with the number of its right choice, from 0. Rows have `question`, `choices` and
-    /// `answer`.
+    /// The questions of a file, each with the number of its right choice, counted from 0. Rows have `question`, `choices`
+    /// and `answer`.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn questions(&self, file: impl Into<NotesFile>) -> Result<Vec<(Question, usize)>, ExpertsError> {
         let mut rows = Rows::open(file, COLUMNS).map_err(ExpertsError::Notes)?;
-        let questions =
-            std::iter::from_fn(|| rows.next(|row| self.asked(row))).collect::<Result<Vec<_>, _>>();
-        let questions = questions.map_err(ExpertsError::Notes)?;
+        let mut questions = Vec::new();
+        while let Some(question) = rows.next(|row| self.asked(row)) {
+            questions.push(question.map_err(ExpertsError::Notes)?);
+        }
         match questions.is_empty() {
             true => Err(ExpertsError::Notes(NotesError::Empty { path: rows.path().to_owned() })),
             false => Ok(questions),
         }
     }
 
+    /// The question of a row, and the number of its right choice.
     fn asked(&self, row: &Row) -> Result<(Question, usize), String> {
         let Some(Choice { question, choices, answer }) = Choice::in_row(row)? else {
             return Err("there is no “question” with “choices” and “answer”".to_owned());
@@ -152,32 +160,35 @@ impl Reader {
         Ok((self.question(question, &options)?, answer))
     }
 
-    /// A question with its options, within `max_tokens` each: a long option loses its end, and a long prompt its start,
-    /// but for a quarter of the tokens that are its own.
+    /// A question with its options. The prompt with any of the options has at most `max_tokens` tokens: a long option loses
+    /// its end and a long prompt its start, but a quarter of `max_tokens` is reserved for the prompt.
     ///
     /// # Errors
-    /// What is wrong with it, where the tokenizer refuses it or the model cannot be measured on it.
+    /// The reason, if the tokenizer fails or the model cannot be measured on the question.
     pub fn question(&self, prompt: &str, options: &[String]) -> Result<Question, String> {
         let prompt = self.tokens(prompt, true)?;
-        let kept = prompt.len().min(self.max_tokens / 4);
-        let option = |option: &String| {
+        let reserved = prompt.len().min(self.max_tokens / 4);
+        let mut option_tokens = Vec::with_capacity(options.len());
+        for option in options {
             let mut tokens = self.tokens(option, false)?;
-            tokens.truncate(self.max_tokens - kept);
-            Ok(tokens)
-        };
-        let options: Vec<Vec<i64>> = options.iter().map(option).collect::<Result<_, String>>()?;
-        let room = self.max_tokens - options.iter().map(Vec::len).max().unwrap_or(0);
-        let question = Question { prompt: prompt[prompt.len().saturating_sub(room)..].to_vec(), options };
+            tokens.truncate(self.max_tokens - reserved);
+            option_tokens.push(tokens);
+        }
+        // All options get the same prompt, so that only the options make a difference.
+        let room = self.max_tokens - option_tokens.iter().map(Vec::len).max().unwrap_or(0);
+        let prompt = prompt[prompt.len().saturating_sub(room)..].to_vec();
+        let question = Question { prompt, options: option_tokens };
         question.examples().try_for_each(|example| self.check(&example))?;
         Ok(question)
     }
 
+    /// Checks an example against the model's limits, if rows are read for a model.
     fn check(&self, example: &Example) -> Result<(), String> {
         let limits = self.limits.map(|limits| Limits { classes: self.classes.len(), ..limits });
         limits.map_or(Ok(()), |limits| example.check(&limits))
     }
 
-    /// One row as examples of one record.
+    /// The examples of one row, at least one. They belong to one record.
     fn examples(&self, row: &Row) -> Result<Vec<Example>, String> {
         let examples: Vec<Example> = match self.classes.is_empty() {
             true => self.sequences(row)?.into_iter().flat_map(|sequence| self.windows(sequence)).collect(),
@@ -190,6 +201,7 @@ impl Reader {
         }
     }
 
+    /// The examples of one text: one if it is short enough or cut, several if it is split.
     fn windows(&self, sequence: Sequence) -> Vec<Example> {
         match self.long {
             Long::Split { overlap, most } => {
@@ -208,25 +220,21 @@ impl Reader {
         }
     }
 
-    /// What a language model learns from a row: one text, or several of a conversation. Fields of the first kind of row that
-    /// is whole count, and no others.
+    /// The texts of a row for a language model: one, or several for a conversation. The first kind of row of which all
+    /// fields are present counts; other fields are ignored.
     fn sequences(&self, row: &Row) -> Result<Vec<Sequence>, String> {
-        let fields = |reason| format!("{reason}; {NEEDED}");
         if row.has("prompt") && row.has("completion") {
-            let prompt = row.text("prompt").map_err(fields)?.unwrap_or_default();
-            return self.answered(
-                prompt,
-                row.text("completion").map_err(fields)?.unwrap_or_default(),
-                "completion",
-            );
+            let prompt = row.text("prompt").map_err(with_needed)?.unwrap_or_default();
+            let completion = row.text("completion").map_err(with_needed)?.unwrap_or_default();
+            return self.answered(prompt, completion, "completion");
         }
-        if let Some(messages) = messages::messages(row).map_err(fields)? {
+        if let Some(messages) = messages::messages(row).map_err(with_needed)? {
             return self.conversation(&messages);
         }
-        if let Some(choice) = Choice::in_row(row).map_err(fields)? {
+        if let Some(choice) = Choice::in_row(row).map_err(with_needed)? {
             return self.answered(choice.question, &option(choice.right()), "choices");
         }
-        match row.text("text").map_err(fields)? {
+        match row.text("text").map_err(with_needed)? {
             Some(text) => self.answered("", text, "text"),
             None => Err("there is neither “prompt” with “completion”, nor “messages”, nor “question” with “choices” and \
                          “answer”, nor “text”"
@@ -234,7 +242,7 @@ impl Reader {
         }
     }
 
-    /// A prompt, which is given, and what is learnt after it, which is the field of this name: one text.
+    /// One text: a prompt, which is given, and a completion, which is learnt. `name` is the completion's field, for errors.
     fn answered(&self, prompt: &str, completion: &str, name: &str) -> Result<Vec<Sequence>, String> {
         if completion.is_empty() {
             return Err(format!("“{name}” is empty, so there is nothing to learn"));
@@ -247,11 +255,12 @@ impl Reader {
         Ok(vec![Sequence { tokens, learnt }])
     }
 
+    /// The texts of a conversation, as the chat template writes them.
     fn conversation(&self, messages: &[ChatMessage]) -> Result<Vec<Sequence>, String> {
         self.template.texts(messages)?.iter().map(|text| self.laid_out(text)).collect()
     }
 
-    /// A text as the template lays it out, tokenised as one. A token is learnt where it begins in what the assistant says.
+    /// A text as the template writes it, tokenised as a whole. A token is learnt if its first character is the assistant's.
     fn laid_out(&self, spans: &[Span]) -> Result<Sequence, String> {
         let mut ends = Vec::with_capacity(spans.len());
         let mut text = String::new();
@@ -259,25 +268,31 @@ impl Reader {
             text += &span.text;
             ends.push((text.len(), span.learnt));
         }
+        // Without special tokens of the tokenizer: the template writes those that the model expects.
         let encoding = self.encoded(&text, false)?;
-        let is_learnt = |&(start, _): &(usize, usize)| {
-            ends.iter().find(|(end, _)| start < *end).is_some_and(|(_, learnt)| *learnt)
-        };
-        Ok(Sequence {
-            tokens: encoding.get_ids().iter().map(|&id| i64::from(id)).collect(),
-            learnt: encoding.get_offsets().iter().map(is_learnt).collect(),
-        })
+        let mut learnt = Vec::with_capacity(encoding.len());
+        for &(start, _) in encoding.get_offsets() {
+            let span = ends.iter().find(|(end, _)| start < *end);
+            learnt.push(span.is_some_and(|(_, learnt)| *learnt));
+        }
+        Ok(Sequence { tokens: encoding.get_ids().iter().map(|&id| i64::from(id)).collect(), learnt })
     }
 
+    /// The tokens of a text. If it comes `first` in its example, the tokenizer adds its special tokens.
     fn tokens(&self, text: &str, first: bool) -> Result<Vec<i64>, String> {
         Ok(self.encoded(text, first)?.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
-    /// What the tokenizer makes of a text. Its own words, where it refuses, may quote the text.
+    /// Tokenises a text. The tokenizer's error is not passed on, because it may quote the text.
     fn encoded(&self, text: &str, first: bool) -> Result<Encoding, String> {
         let encoding = quietly(|| self.tokenizer.encode(text, first));
-        encoding.and_then(Result::ok).ok_or_else(|| "the tokenizer refuses its text".to_owned())
+        encoding.and_then(Result::ok).ok_or_else(|| "the tokenizer cannot read its text".to_owned())
     }
+}
+
+/// An error about a field, with what a row must have.
+fn with_needed(reason: String) -> String {
+    format!("{reason}; {NEEDED}")
 }
 
 /// A row's question with its choices.
@@ -314,13 +329,13 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// A choice as it follows the question.
+/// A choice as it follows the question: after a space.
 fn option(choice: &str) -> String {
     format!(" {choice}")
 }
 
 impl Sequence {
-    /// At most so many tokens: what comes before the first that is learnt loses its start, the rest its end.
+    /// At most `most` tokens as one example. What comes before the first learnt token loses its start, and the rest its end.
     fn cut(self, most: usize) -> Example {
         let first = self.learnt.iter().position(|&learnt| learnt).unwrap_or(self.tokens.len());
         let end = self.tokens.len().min(first + most.saturating_sub(1));
@@ -328,7 +343,8 @@ impl Sequence {
         self.part(start, end, start)
     }
 
-    /// Windows of so many tokens, each sharing some with the one before; those without anything to learn are left out.
+    /// Windows of at most `most` tokens, each of which shares `overlap` tokens with the one before. Shared tokens are learnt
+    /// in the first of both windows only. Windows in which nothing is learnt are left out.
     fn windows(self, most: usize, overlap: usize) -> Vec<Example> {
         let all = self.tokens.len();
         let mut windows = Vec::new();
@@ -346,12 +362,12 @@ impl Sequence {
         windows
     }
 
-    /// The tokens from `start` to `end`, nothing before `new` being learnt.
+    /// The tokens from `start` to `end` as an example in which nothing before `new` is learnt.
     fn part(&self, start: usize, end: usize, new: usize) -> Example {
-        let given = |place: usize| place < new || !self.learnt[place];
-        let first = (start..end).find(|&place| !given(place)).unwrap_or(end);
+        let is_learnt = |place: usize| place >= new && self.learnt[place];
+        let first = (start..end).find(|&place| is_learnt(place)).unwrap_or(end);
         let mut skipped: Vec<std::ops::Range<usize>> = Vec::new();
-        for place in (first..end).filter(|&place| given(place)).map(|place| place - start) {
+        for place in (first..end).filter(|&place| !is_learnt(place)).map(|place| place - start) {
             match skipped.last_mut() {
                 Some(range) if range.end == place => range.end += 1,
                 _ => skipped.push(place..place + 1),

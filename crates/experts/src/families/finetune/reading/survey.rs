@@ -1,4 +1,4 @@
-//! Rows as a survey looks at them.
+//! Reads rows for a survey.
 
 use super::{COLUMNS, Reader};
 use crate::error::ExpertsError;
@@ -7,7 +7,7 @@ use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
 use crate::texts::SurveyedRow;
 
 impl Reader {
-    /// Hands over each row with all of its tokens, and goes on after a bad one, unlike [`each`](Self::each).
+    /// Passes each row with all of its tokens to `take`. Unlike [`each`](Self::each), it continues after a bad row.
     pub(crate) fn survey(
         &self,
         file: NotesFile,
@@ -22,14 +22,14 @@ impl Reader {
         Ok(())
     }
 
-    /// All tokens of a row, and the name of its class; an error where training would refuse it.
+    /// All tokens of a row, and the name of its class. It fails for a row that training would reject.
     fn surveyed(&self, row: &Row, are_questions: bool) -> Result<(Vec<i64>, Option<String>), String> {
         let examples = self.examples(row)?;
         if are_questions {
             self.asked(row)?;
         }
         if self.classes.is_empty() {
-            // Of a conversation that is learnt turn by turn, the longest text.
+            // A conversation that is learnt turn by turn has several texts; the longest counts.
             let texts = self.sequences(row)?.into_iter().map(|sequence| sequence.tokens);
             return Ok((texts.max_by_key(Vec::len).unwrap_or_default(), None));
         }

@@ -1,4 +1,4 @@
-//! What templates call: as `transformers` has it, but for the clock.
+//! The functions that templates call. They behave as in `transformers`, except that there is no clock.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -23,15 +23,15 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-/// From the day of 1970-01-01 on.
+/// Starting with the weekday of 1970-01-01.
 const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
-/// Why a template does not lay messages out.
+/// Why a template rejects messages.
 #[derive(Debug)]
 pub(super) enum Raised {
-    /// What the template says, which may quote a message.
+    /// The words of the template, which may quote a message.
     ByTemplate(String),
-    /// What a function of this module says, which quotes none.
+    /// The words of a function of this module, which never quote a message.
     ByFunction(String),
 }
 
@@ -57,12 +57,12 @@ pub(super) fn raise(words: String) -> Result<String, Error> {
     Err(refused(Raised::ByTemplate(words)))
 }
 
-/// `strftime_now(format)`, of a day that everybody agrees on: of the clock, each hospital and each round would learn another
-/// text.
+/// `strftime_now(format)`, with a date that all members agreed on. With a clock, each hospital and each round would learn
+/// another text.
 pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Error> {
     let today = today.ok_or_else(|| {
         refused_here(
-            "it prints today's date, and the task names none; write the task with `cloister experts task --date \
+            "it prints today's date, but the task names none; write the task with `cloister experts task --date \
              YYYY-MM-DD`"
                 .to_owned(),
         )
@@ -79,13 +79,13 @@ pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Erro
             other => other.map(String::from).unwrap_or_default(),
         };
         text += &directive_text(today, &directive).ok_or_else(|| {
-            refused_here(format!("it prints a date with %{directive}, which is not known here"))
+            refused_here(format!("it prints a date with %{directive}, which is not supported"))
         })?;
     }
     Ok(text)
 }
 
-/// What a directive of `strftime` prints of midnight of a day, in English.
+/// What a directive of `strftime` prints for midnight of a date, in English; `None` if the directive is not supported.
 fn directive_text(date: Date, directive: &str) -> Option<String> {
     let (year, month, day) = (date.year(), date.month(), date.day());
     let month_name = MONTHS[usize::from(month) - 1];
@@ -129,7 +129,7 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::BadSerialization, "it is no text"))
 }
 
-/// JSON on one line, with a blank after commas and colons.
+/// JSON on one line, with a space after commas and colons, as `json.dumps` writes it.
 struct OneLine;
 
 impl Formatter for OneLine {

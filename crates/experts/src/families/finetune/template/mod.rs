@@ -1,8 +1,8 @@
-//! Chat templates: how a model's makers lay out a conversation as one text.
+//! Chat templates: how the makers of a model write a conversation as one text.
 //!
-//! Templates are programs that come with a base model. They compute here as `transformers` has them, with an end to their
-//! time and memory, without a clock, and what they say of messages that they refuse is passed on only where it is the
-//! template's own text.
+//! Templates are programs that come with a base model. They run here as in `transformers`, except that their time and memory
+//! are bounded and that they have no clock. The words with which a template rejects messages are passed on only if they
+//! stand in the template itself, so that no message is quoted.
 
 mod functions;
 mod marks;
@@ -25,16 +25,16 @@ use crate::files::quiet::quietly;
 use crate::model_files::{read_file, unusable};
 use functions::Raised;
 
-/// ChatML, as SmolLM2, Qwen and many others have it: for folders that bring no template.
+/// ChatML, the template of SmolLM2, Qwen and many others, for folders without a template.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-/// The name that a template has in its environment.
+/// The name of the template in its environment.
 const NAME: &str = "chat";
-/// What laying a conversation out once may take: so many instructions, or 64 bytes for each. The longest templates take
-/// about 200 a message.
+/// The most instructions for writing a conversation once, and at the same time its most memory, in units of 64 bytes. The
+/// longest templates take about 200 instructions for a message.
 const FUEL: u64 = 4_000_000;
 /// The function with which templates print today's date.
 const TODAY: &str = "strftime_now";
-/// Special tokens that templates name, as the tokenizer's configuration calls them.
+/// The special tokens that templates use, by their names in the tokenizer's configuration.
 const TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
@@ -43,7 +43,7 @@ const TOKENS: [&str; 7] =
 pub(super) struct ChatMessage {
     pub(super) role: String,
     pub(super) content: String,
-    /// Further fields that the row has, such as `reasoning_content`, for templates that read them.
+    /// Further fields of the row's message, such as `reasoning_content`, for templates that read them.
     pub(super) others: Map<String, Value>,
 }
 
@@ -51,15 +51,15 @@ pub(super) struct ChatMessage {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Span {
     pub(super) text: String,
-    /// Whether the assistant says it.
+    /// Whether it is the assistant's, so that it is learnt.
     pub(super) learnt: bool,
 }
 
-/// One of the assistant's messages, laid out as the last of its conversation.
+/// One of the assistant's messages, written as the last of its conversation.
 struct Turn {
-    /// What is laid out before it.
+    /// The text before the message.
     given: String,
-    /// What the template makes of it, its end mark included.
+    /// The text of the message, its end mark included.
     learnt: String,
 }
 
@@ -72,11 +72,11 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Reads `chat_template.jinja` of a model's folder, or the `chat_template` of its `tokenizer_config.json`; where
-    /// there is neither, messages are laid out as ChatML.
+    /// Reads `chat_template.jinja` of a model's folder, or the `chat_template` of its `tokenizer_config.json`. If there is
+    /// neither, messages are written as ChatML.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] when the template cannot be read.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] if the template cannot be read.
     pub(super) fn open(folder: &Path) -> Result<Self, ExpertsError> {
         let path = folder.join("tokenizer_config.json");
         let config = match path.exists() {
@@ -98,7 +98,7 @@ impl Template {
 
     fn new(source: String, tokens: BTreeMap<&'static str, String>) -> Result<Self, Error> {
         let mut environment = Environment::new();
-        // As transformers has them.
+        // The same settings as in transformers.
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", functions::raise);
@@ -110,31 +110,32 @@ impl Template {
         Ok(Self { environment, source, tokens })
     }
 
-    /// The same, for which today is this day.
+    /// The same template with this date as today's.
     pub(super) fn with_today(mut self, today: Option<Date>) -> Self {
-        let strftime = move |format: &str| functions::strftime(today, format);
-        self.environment.add_function(TODAY, strftime);
+        self.environment.add_function(TODAY, move |format: &str| functions::strftime(today, format));
         self
     }
 
-    /// The texts of a conversation, in pieces. What is learnt is what the template makes of each of the assistant's
-    /// messages, its end mark included, and nothing else.
+    /// The texts of a conversation, in pieces. Only the assistant's messages are learnt, each with its end mark.
     ///
-    /// A conversation is one text, unless the template lays out earlier messages otherwise once others follow: Qwen3
+    /// A conversation is one text, unless the template writes earlier messages differently once others follow: Qwen3
     /// leaves out what the assistant thought before. Then each of the assistant's messages has a text of its own, which
-    /// ends with it, as a model that answers has read it.
+    /// ends with it. A model that answers reads the same text.
     pub(super) fn texts(&self, messages: &[ChatMessage]) -> Result<Vec<Vec<Span>>, String> {
         let places = (0..messages.len()).filter(|&place| messages[place].role == "assistant");
         let turns: Vec<Turn> = places.map(|place| self.turn(messages, place)).collect::<Result<_, _>>()?;
         match (turns.is_empty(), in_one(&turns)) {
-            (true, _) => Err("none of “messages” is the assistant's".to_owned()),
+            (true, _) => Err(
+                "none of “messages” is the assistant's (“role”: “assistant”), so there is nothing to learn"
+                    .to_owned(),
+            ),
             (false, Some(text)) => Ok(vec![text]),
             (false, None) => Ok(turns.into_iter().map(alone).collect()),
         }
     }
 
-    /// The message at a place, as the last one. What a template asks for the assistant's words with is given, as far as it
-    /// stands before the message too: DeepSeek-R1 opens a thought there that its messages do not have.
+    /// The message at a place, written as the last one. The text with which a template asks for the assistant's message is
+    /// given, as far as the message starts with it too: DeepSeek-R1 opens a thought there that its messages do not have.
     fn turn(&self, messages: &[ChatMessage], place: usize) -> Result<Turn, String> {
         let asked = self.render(&messages[..place], true)?;
         let said = self.render(&messages[..=place], false)?;
@@ -143,13 +144,15 @@ impl Template {
         match is_apart {
             true => Ok(Turn { given: said[..common].to_owned(), learnt: said[common..].to_owned() }),
             false => Err(format!(
-                "the chat template lays out what is before message {} otherwise once it follows; what the assistant says \
-                 in it cannot be told apart. Leave the conversation out, or use a template that only adds to a text",
+                "the chat template writes what is before message {} differently once that message follows, so what the \
+                 assistant says in it cannot be told apart; leave the conversation out, or use a template that only adds to \
+                 a text",
                 place + 1
             )),
         }
     }
 
+    /// The text of messages, with the request for the assistant's message behind it if `add_generation_prompt`.
     fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String, String> {
         let messages: Vec<Item> = messages.iter().map(item).collect();
         let context = context! {
@@ -161,12 +164,12 @@ impl Template {
         };
         let rendered =
             quietly(|| self.environment.get_template(NAME).and_then(|template| template.render(context)));
-        let rendered = rendered.ok_or_else(|| "the chat template cannot be followed".to_owned())?;
+        let rendered = rendered.ok_or_else(|| "the chat template cannot be run".to_owned())?;
         rendered.map_err(|error| self.refusal(&error))
     }
 
-    /// What a template says of messages that it does not lay out, without a word of theirs: what it raises is passed on
-    /// where it stands in the template.
+    /// Why a template fails, without quoting a message: the words that a template raises are passed on only if they stand
+    /// in its source, because they could contain a message.
     fn refusal(&self, error: &Error) -> String {
         let raised = error.source().and_then(|source| source.downcast_ref::<Raised>());
         match (raised, error.kind()) {
@@ -174,13 +177,13 @@ impl Template {
             (Some(Raised::ByTemplate(words)), _) if self.source.contains(words.as_str()) => {
                 format!("the chat template: {words}")
             }
-            (Some(Raised::ByTemplate(_)), _) => "the chat template refuses its messages".to_owned(),
+            (Some(Raised::ByTemplate(_)), _) => "the chat template rejects its messages".to_owned(),
             (None, ErrorKind::OutOfFuel) => {
                 "the chat template takes too long or too much memory; shorten the conversation".to_owned()
             }
             (None, kind) => match error.line() {
-                Some(line) => format!("the chat template cannot be followed: {kind} in its line {line}"),
-                None => format!("the chat template cannot be followed: {kind}"),
+                Some(line) => format!("the chat template cannot be run: {kind} in its line {line}"),
+                None => format!("the chat template cannot be run: {kind}"),
             },
         }
     }
@@ -189,12 +192,12 @@ impl Template {
 /// Whether the chat template of a model's folder prints today's date.
 ///
 /// # Errors
-/// [`ExpertsError::File`]; [`ExpertsError::Content`] when the template cannot be read.
+/// [`ExpertsError::File`]; [`ExpertsError::Content`] if the template cannot be read.
 pub fn prints_date(folder: &Path) -> Result<bool, ExpertsError> {
     Ok(Template::open(folder)?.source.contains(TODAY))
 }
 
-/// A message as templates see it; its role and content come first, as in rows.
+/// A message as templates see it. Its role and content come first, as in rows.
 fn item(message: &ChatMessage) -> Item {
     let first = [("role", message.role.as_str()), ("content", message.content.as_str())];
     let first = first.map(|(name, text)| (name.to_owned(), Item::from(text)));
@@ -202,13 +205,13 @@ fn item(message: &ChatMessage) -> Item {
     Item::from_pairs(first.into_iter().chain(others))
 }
 
-/// Bytes that two texts have in common at their start.
+/// The length in bytes of the start that two texts have in common.
 fn common_start(one: &str, other: &str) -> usize {
     let pairs = one.chars().zip(other.chars());
     pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
 }
 
-/// One text in which each turn follows the one before; nothing where a turn is laid out otherwise once others follow.
+/// One text in which each turn follows the one before; `None` if a turn is written differently once others follow.
 fn in_one(turns: &[Turn]) -> Option<Vec<Span>> {
     let mut text = String::new();
     let mut spans = Vec::new();

@@ -1,7 +1,7 @@
-//! Python's `'text' % value`, which the library that computes templates does not know, as its filter `format`.
+//! Rewrites Python's `'text' % value`, which the template library does not support, to its filter `format`.
 
-/// The template with each `%` behind a text in quotation marks, within tags, as that filter. One whose value cannot be told
-/// apart stays, and is refused when it is computed.
+/// The template with each `%` that follows a quoted text inside a tag replaced by the filter. A `%` whose value cannot be
+/// determined stays, and fails when the template runs.
 pub(super) fn with_format_filter(template: &str) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;
@@ -25,7 +25,7 @@ pub(super) fn with_format_filter(template: &str) -> String {
     text + rest
 }
 
-/// What stands within a tag.
+/// Rewrites the source inside a tag.
 fn expression(source: &str) -> String {
     let mut text = String::new();
     let mut rest = source;
@@ -63,7 +63,7 @@ fn quoted(source: &str) -> Option<&str> {
     None
 }
 
-/// The values behind a `%`, those of a tuple without its brackets, and what follows.
+/// The value behind a `%` and the source behind it. A tuple's values come without the brackets.
 fn operand(source: &str) -> Option<(&str, &str)> {
     let source = source.trim_start();
     let first = match source.chars().next()? {
@@ -83,12 +83,12 @@ fn operand(source: &str) -> Option<(&str, &str)> {
     Some((values, &source[end..]))
 }
 
-/// Bytes of the letters that a name or a number is made of.
+/// The length in bytes of the name or number with which `source` starts.
 fn word(source: &str) -> usize {
     source.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(source.len())
 }
 
-/// Bytes of an attribute, an index, a call or a filter that `source` starts with.
+/// The length in bytes of the attribute, index, call or filter with which `source` starts.
 fn postfix(source: &str) -> Option<usize> {
     let behind = source.trim_start();
     let blanks = source.len() - behind.len();
@@ -103,7 +103,7 @@ fn postfix(source: &str) -> Option<usize> {
     }
 }
 
-/// Bytes up to the bracket that closes the one that `source` starts with.
+/// The length in bytes of the bracketed source with which `source` starts, both brackets included.
 fn bracketed(source: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut place = 0;
