@@ -161,7 +161,7 @@ enum Product {
 }
 
 impl Product {
-    fn of(&self, rows: &Tensor, weight: &Tensor) -> Tensor {
+    fn multiply(&self, rows: &Tensor, weight: &Tensor) -> Tensor {
         match self {
             Self::Single => rows.matmul(&weight.tr()),
             Self::Grouped { ends } => {
@@ -205,17 +205,17 @@ impl Parts {
     /// The product of the rows with a map, the adapter's addition included.
     fn apply(&self, inputs_of_experts: &Rows<'_>, map: &ExpertProjection) -> Tensor {
         let product = &inputs_of_experts.product;
-        let out = product.of(inputs_of_experts.rows, &self.weight);
+        let out = product.multiply(inputs_of_experts.rows, &self.weight);
         if let Some(trained) = &map.trained {
             inputs_of_experts.record(&trained.recorder, "weight", inputs_of_experts.rows, &out);
         }
         match (&self.lora, &map.lora) {
             (Some((a, b)), Some(lora)) => {
                 let inputs = lora.inputs(inputs_of_experts.rows);
-                let first = product.of(&inputs, a);
+                let first = product.multiply(&inputs, a);
                 inputs_of_experts.record(&lora.recorder, "lora_A", &inputs, &first);
                 let reduced = first * lora.scale;
-                let second = product.of(&reduced, b);
+                let second = product.multiply(&reduced, b);
                 inputs_of_experts.record(&lora.recorder, "lora_B", &reduced, &second);
                 out + second
             }
