@@ -53,8 +53,8 @@ pub struct Workload {
 /// Reads a folder's configuration and the headers of its weights.
 ///
 /// # Errors
-/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] if the adapter's settings do not
-/// fit the model.
+/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] if the adapter's settings
+/// do not fit the model.
 pub fn overview(
     folder: &Path,
     settings: &AdapterSettings,
@@ -93,8 +93,8 @@ pub fn overview(
     })
 }
 
-/// Bytes of the bfloat16 copies of experts that are trained whole. The master weights are 32-bit floats, and a model in
-/// bfloat16 computes with copies of them.
+/// Bytes of the bfloat16 copies of experts that are trained whole. The master weights are 32-bit floats, and
+/// a model in bfloat16 computes with copies of them.
 fn copies(config: &AnyConfig, settings: &AdapterSettings, precision: Precision) -> usize {
     if settings.experts != ExpertTraining::Whole || precision == Precision::Float32 {
         return 0;
@@ -122,9 +122,9 @@ fn first_halves(sites: &[SiteShape], settings: &AdapterSettings) -> usize {
 
 /// Bytes that the backward pass needs of a batch, and those that a step holds besides.
 ///
-/// For each token, a layer keeps 22 vectors of the hidden width (norms, queries, keys and values before and after their
-/// rotation, residuals), and for each expert of the token 4 of the hidden width and 6 of the intermediate width. Measured
-/// in `tests/memory.rs`.
+/// For each token, a layer keeps 22 vectors of the hidden width (norms, queries, keys and values before and
+/// after their rotation, residuals), and for each expert of the token 4 of the hidden width and 6 of the
+/// intermediate width. Measured in `tests/memory.rs`.
 fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> usize {
     let (hidden, _) = config.widths();
     let (layers, sparse) = config.layers();
@@ -138,8 +138,8 @@ fn activations(config: &AnyConfig, precision: Precision, workload: Workload) -> 
     workload.texts * workload.length * values * bytes
 }
 
-/// Bytes of the logits, their softmax and its gradient, in 32-bit floats: for every token, or for the classes of every
-/// text.
+/// Bytes of the logits, their softmax and its gradient, in 32-bit floats: for every token, or for the classes
+/// of every text.
 fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, workload: Workload) -> usize {
     if !settings.classes.is_empty() {
         return 3 * 4 * workload.texts * settings.classes.len();
@@ -148,7 +148,8 @@ fn logits(config: &AnyConfig, settings: &AdapterSettings, precision: Precision, 
     bytes * workload.texts * workload.length * config.widths().1
 }
 
-/// Bytes, for each value, of the 32-bit copies that a CPU makes of bfloat16 values. It copies about every second value.
+/// Bytes, for each value, of the 32-bit copies that a CPU makes of bfloat16 values. It copies about every
+/// second value.
 fn widened(precision: Precision, workload: Workload) -> usize {
     match (precision, workload.device) {
         (Precision::Bfloat16, Device::Cpu) => 2,

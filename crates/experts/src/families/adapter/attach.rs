@@ -25,8 +25,8 @@ impl PublishedModel {
         corrections
     }
 
-    /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each input of
-    /// an addition is left out with the probability `dropout`, which is 0 outside of training.
+    /// Attaches an adapter: from now on the model computes with it, and gradients reach its tensors. Each
+    /// input of an addition is left out with the probability `dropout`, which is 0 outside of training.
     ///
     /// # Errors
     /// [`ExpertsError::Adapter`] if the adapter belongs to another model; then nothing is attached.
@@ -34,7 +34,8 @@ impl PublishedModel {
         self.attach_recorded(adapter, dropout, &|_| Recorder::default())
     }
 
-    /// As [`attach`](Self::attach). `recorder` returns, for the name of a module, what records the products with its tensors.
+    /// As [`attach`](Self::attach). `recorder` returns, for the name of a module, what records the products
+    /// with its tensors.
     pub(crate) fn attach_recorded(
         &mut self,
         adapter: &Adapter,

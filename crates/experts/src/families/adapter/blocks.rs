@@ -1,9 +1,10 @@
-//! The block table of an adapter: which of its tensors each block of a round is made of. The table follows from a model's
-//! configuration and the adapter's settings alone, so it is the same at every member.
+//! The block table of an adapter: which of its tensors each block of a round is made of. The table follows
+//! from a model's configuration and the adapter's settings alone, so it is the same at every member.
 //!
-//! A block holds its pieces one after another, each row by row. A router's block has one more coordinate, reserved
-//! for its consistency weight. A routing block is the layer's routing distribution and has no tensors. First halves of
-//! low-rank additions are in no block: they are drawn from the task's seed and never change (`TASK-02`).
+//! A block holds its pieces one after another, each row by row. A router's block has one more coordinate,
+//! reserved for its consistency weight. A routing block is the layer's routing distribution and has no
+//! tensors. First halves of low-rank additions are in no block: they are drawn from the task's seed and never
+//! change (`TASK-02`).
 
 use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::id::BlockId;
@@ -42,7 +43,8 @@ pub struct Block {
     pub pieces: Vec<Piece>,
 }
 
-/// The blocks of an adapter: experts layer by layer, then routers, the shared rest, and routing distributions.
+/// The blocks of an adapter: experts layer by layer, then routers, the shared rest, and routing
+/// distributions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AdapterBlocks {
     blocks: Vec<Block>,
@@ -109,8 +111,8 @@ impl AdapterBlocks {
         self.blocks.iter().map(|block| block_values(block, &tensors)).collect()
     }
 
-    /// Overwrites an adapter's tensors with the values of all blocks. The reserved coordinate of a router's block and
-    /// routing blocks have no tensor, so their values are ignored.
+    /// Overwrites an adapter's tensors with the values of all blocks. The reserved coordinate of a router's
+    /// block and routing blocks have no tensor, so their values are ignored.
     ///
     /// # Errors
     /// [`ExpertsError::BlockCount`] or [`ExpertsError::BlockLength`] if the vectors do not follow the table,
@@ -157,7 +159,8 @@ fn block_values(block: &Block, tensors: &[(String, &Tensor)]) -> Result<Vec<f32>
     }
 }
 
-/// The piece's part of the adapter's tensors. It shares their memory, so that [`AdapterBlocks::load`] writes through it.
+/// The piece's part of the adapter's tensors. It shares their memory, so that [`AdapterBlocks::load`] writes
+/// through it.
 fn find(piece: &Piece, tensors: &[(String, &Tensor)]) -> Result<Tensor, ExpertsError> {
     let tensor = tensors.iter().find(|(name, _)| name == &piece.tensor);
     let Some((_, tensor)) = tensor else {

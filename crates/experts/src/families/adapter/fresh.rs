@@ -1,4 +1,5 @@
-//! Fresh adapters, with which a model computes what it computes without: made from a loaded model, or from its files.
+//! Fresh adapters, with which a model computes what it computes without: made from a loaded model, or from
+//! its files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,9 +18,9 @@ use crate::families::models::published::PublishedModel;
 use crate::families::models::sites::{SiteKind, SiteShape};
 
 impl Adapter {
-    /// A fresh adapter, which changes nothing: `B` is 0, and `A` is uniform in ±1/√in, as in PEFT. `A` is drawn from the
-    /// seed, with equal bits on every machine. A weight that is trained whole starts as the model's weight, and a head over
-    /// classes starts as 0.
+    /// A fresh adapter, which changes nothing: `B` is 0, and `A` is uniform in ±1/√in, as in PEFT. `A` is
+    /// drawn from the seed, with equal bits on every machine. A weight that is trained whole starts as the
+    /// model's weight, and a head over classes starts as 0.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`].
@@ -35,7 +36,8 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// As [`new`](Self::new), for the model of a folder. Only the weights that are trained whole are read from it.
+    /// As [`new`](Self::new), for the model of a folder. Only the weights that are trained whole are read
+    /// from it.
     ///
     /// # Errors
     /// [`ExpertsError::File`], [`ExpertsError::Content`] or [`ExpertsError::Settings`].
@@ -57,7 +59,8 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// A fresh adapter without corrections; `model_weight` returns the weight of a module that is trained whole.
+    /// A fresh adapter without corrections; `model_weight` returns the weight of a module that is trained
+    /// whole.
     fn fresh(
         sites: &[SiteShape],
         settings: &AdapterSettings,
@@ -67,7 +70,8 @@ impl Adapter {
     ) -> Result<Self, ExpertsError> {
         settings.check(sites)?;
         let mut modules = BTreeMap::new();
-        // The index is that among all sites, so that a module's draw does not depend on which others are trained.
+        // The index is that among all sites, so that a module's draw does not depend on which others are
+        // trained.
         for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
             let trained = match site.kind {
                 SiteKind::Head => Trained::Whole(head(site, settings, device)),
@@ -90,7 +94,8 @@ fn head(site: &SiteShape, settings: &AdapterSettings, device: Device) -> Tensor 
     Tensor::zeros(shape, (Kind::Float, device))
 }
 
-/// A module's weight as stored in a checkpoint, in 32-bit floats. Weights of experts are stacked, expert by expert.
+/// A module's weight as stored in a checkpoint, in 32-bit floats. Weights of experts are stacked, expert by
+/// expert.
 fn stored_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
     let module = loader.checkpoint.module(family, &site.name);
     let &[experts, outputs, inputs] = site.shape.as_slice() else {

@@ -1,4 +1,5 @@
-//! The names of classes: in a file beside an adapter, and in the configuration of a merged model, as in transformers.
+//! The names of classes: in a file beside an adapter, and in the configuration of a merged model, as in
+//! transformers.
 
 use std::path::Path;
 
@@ -10,8 +11,8 @@ use crate::families::config::names::sequence_classifier;
 use crate::families::weights::write::write_json;
 use crate::model_files::{read_file, unusable};
 
-/// The file beside an adapter's files. PEFT stores no names of classes. Without this file they get the names that
-/// transformers gives them, `LABEL_0` and so on.
+/// The file beside an adapter's files. PEFT stores no names of classes. Without this file they get the names
+/// that transformers gives them, `LABEL_0` and so on.
 const FILE: &str = "id2label.json";
 
 /// The object `id2label` of transformers: from the number of a class to its name.
@@ -31,7 +32,8 @@ pub(super) fn write(classes: &[String], folder: &Path) -> Result<(), ExpertsErro
     }
 }
 
-/// The names of `count` classes in an adapter's folder, or `LABEL_0`, `LABEL_1`, … if the folder has no names.
+/// The names of `count` classes in an adapter's folder, or `LABEL_0`, `LABEL_1`, … if the folder has no
+/// names.
 pub(super) fn read(folder: &Path, count: usize) -> Result<Vec<String>, ExpertsError> {
     let path = folder.join(FILE);
     if !path.exists() {
@@ -52,8 +54,8 @@ pub(super) fn read(folder: &Path, count: usize) -> Result<Vec<String>, ExpertsEr
     Ok(names)
 }
 
-/// Writes the classes into the configuration of a merged model, and the architecture that has a head, if transformers has
-/// one for the family.
+/// Writes the classes into the configuration of a merged model, and the architecture that has a head, if
+/// transformers has one for the family.
 pub(super) fn configure(config: &Path, family: Family, classes: &[String]) -> Result<(), ExpertsError> {
     let mut json = parsed(config)?;
     let by_name = classes.iter().enumerate().map(|(number, name)| (name.clone(), Value::from(number)));

@@ -14,18 +14,18 @@ use crate::families::weights::write::{copy_others, stored, write};
 use crate::families::weights::{Checkpoint, INDEX};
 use crate::model_files::unusable;
 
-/// Writes the model of the folder `model` with an adapter added to it into the folder `target`. Files and tensors have the
-/// same names, the weights have the precision in which they were stored, and all files that hold no weights are copied. The
-/// tensors of one file are in memory at a time.
+/// Writes the model of the folder `model` with an adapter added to it into the folder `target`. Files and
+/// tensors have the same names, the weights have the precision in which they were stored, and all files that
+/// hold no weights are copied. The tensors of one file are in memory at a time.
 ///
-/// A head over classes becomes `score.weight` in the last file, in 32-bit floats, and `config.json` gets the names of the
-/// classes and the family's architecture for sequence classification. transformers has none for OLMoE, so there the
-/// architecture stays, and a program that uses the model must itself multiply the last hidden state of each text's last
-/// token by `score.weight`.
+/// A head over classes becomes `score.weight` in the last file, in 32-bit floats, and `config.json` gets the
+/// names of the classes and the family's architecture for sequence classification. transformers has none for
+/// OLMoE, so there the architecture stays, and a program that uses the model must itself multiply the last
+/// hidden state of each text's last token by `score.weight`.
 ///
 /// # Errors
-/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] if a module of the adapter has
-/// no weight in the model.
+/// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Adapter`] if a module of the adapter
+/// has no weight in the model.
 pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<(), ExpertsError> {
     let (family, _) = read_family(&model.join("config.json"))?;
     let checkpoint = Checkpoint::open(model)?;
@@ -84,7 +84,8 @@ fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(S
     changes
 }
 
-/// The changes of the tensors that make up a module's weight: one for a linear map or a router, several for experts.
+/// The changes of the tensors that make up a module's weight: one for a linear map or a router, several for
+/// experts.
 fn on_tensors(
     family: Family,
     module: &str,

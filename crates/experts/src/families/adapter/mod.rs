@@ -1,8 +1,9 @@
 //! Adapters: what is trained of a model, apart from the model.
 //!
-//! For each module that it trains, an adapter has either two low-rank halves or the module's whole weight. Routers and a
-//! head over classes are always trained whole; experts only if the settings ask for it. An adapter is written and read in
-//! PEFT's format ([`Adapter::write`], [`Adapter::read`]), or added to the weights for good ([`write_merged`]).
+//! For each module that it trains, an adapter has either two low-rank halves or the module's whole weight.
+//! Routers and a head over classes are always trained whole; experts only if the settings ask for it. An
+//! adapter is written and read in PEFT's format ([`Adapter::write`], [`Adapter::read`]), or added to the
+//! weights for good ([`write_merged`]).
 
 mod attach;
 pub mod blocks;
@@ -36,8 +37,8 @@ pub enum ExpertTraining {
     /// By low-rank additions.
     #[default]
     LowRank,
-    /// All of their weights, in 32-bit floats. Gradients and the optimizer's moments have the same size, so this is for
-    /// small models.
+    /// All of their weights, in 32-bit floats. Gradients and the optimizer's moments have the same size, so
+    /// this is for small models.
     Whole,
 }
 
@@ -55,8 +56,8 @@ pub struct AdapterSettings {
     pub modules: Vec<String>,
     /// Whether routers are trained (as whole weights) or frozen.
     pub router: bool,
-    /// The names of the classes into which a head, which is trained with the rest, sorts texts. Empty for a language model;
-    /// otherwise at least two, all different.
+    /// The names of the classes into which a head, which is trained with the rest, sorts texts. Empty for a
+    /// language model; otherwise at least two, all different.
     pub classes: Vec<String>,
 }
 
@@ -133,8 +134,8 @@ pub enum Trained {
         /// `[out, rank]`, or `[experts, out, rank]`.
         b: Tensor,
     },
-    /// A weight that is trained whole: `[experts, in]` for a router, `[experts, out, in]` for experts, `[classes, in]` for
-    /// the head.
+    /// A weight that is trained whole: `[experts, in]` for a router, `[experts, out, in]` for experts,
+    /// `[classes, in]` for the head.
     Whole(Tensor),
 }
 
@@ -145,8 +146,9 @@ pub struct Adapter {
     pub scale: f64,
     /// What is trained, by the names of the modules.
     pub modules: BTreeMap<String, Trained>,
-    /// The biases that the trained routers of DeepSeek-V3 add to their choice, by the names of the routers. They are the
-    /// model's and are not trained. PEFT saves them beside a router's weight, and requires them there.
+    /// The biases that the trained routers of DeepSeek-V3 add to their choice, by the names of the routers.
+    /// They are the model's and are not trained. PEFT saves them beside a router's weight, and requires them
+    /// there.
     pub corrections: BTreeMap<String, Tensor>,
     /// The names of the classes of its head, in the order of the head's rows; empty without a head.
     pub classes: Vec<String>,

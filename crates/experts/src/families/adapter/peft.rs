@@ -1,9 +1,10 @@
 //! Adapters as PEFT writes them: `adapter_config.json` and `adapter_model.safetensors`.
 //!
 //! PEFT has two layouts for experts. Since 0.19 it stores those of a layer together (`target_parameters`):
-//! `mlp.experts.base_layer.lora_A` `[experts · rank, in]`, expert by expert, and `lora_B` `[out, rank · experts]`, rank
-//! by rank, belong to gate and up; the same names without `base_layer` belong to down. Before 0.19, and still for models
-//! of transformers 4, each map of each expert has tensors of its own: `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
+//! `mlp.experts.base_layer.lora_A` `[experts · rank, in]`, expert by expert, and `lora_B` `[out, rank ·
+//! experts]`, rank by rank, belong to gate and up; the same names without `base_layer` belong to down. Before
+//! 0.19, and still for models of transformers 4, each map of each expert has tensors of its own:
+//! `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,9 +30,10 @@ impl Adapter {
     /// Reads a folder that PEFT, or [`Adapter::write`], has written for this model.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for settings that make no sense; [`ExpertsError::Unsupported`] for
-    /// an adapter that is not LoRA, that is more than its matrices, that belongs to another model, or that has tensors for
-    /// which the model has no place; [`ExpertsError::WholeExperts`] for one that has whole experts.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] for settings that make no sense;
+    /// [`ExpertsError::Unsupported`] for an adapter that is not LoRA, that is more than its matrices, that
+    /// belongs to another model, or that has tensors for which the model has no place;
+    /// [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut PublishedModel) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
@@ -64,7 +66,8 @@ impl Adapter {
     }
 }
 
-/// Settings of `adapter_config.json` that must be absent or empty: with them, an adapter is more than its matrices.
+/// Settings of `adapter_config.json` that must be absent or empty: with them, an adapter is more than its
+/// matrices.
 const CHANGING: [&str; 12] = [
     "alora_invocation_tokens",
     "alpha_pattern",
@@ -80,8 +83,9 @@ const CHANGING: [&str; 12] = [
     "velora_config",
 ];
 
-/// Settings that do not change what a trained adapter computes: names and versions, how the matrices were initialised,
-/// which modules were targeted (the tensors themselves tell), and what acts only in PEFT's own training.
+/// Settings that do not change what a trained adapter computes: names and versions, how the matrices were
+/// initialised, which modules were targeted (the tensors themselves tell), and what acts only in PEFT's own
+/// training.
 const HARMLESS: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
@@ -110,12 +114,14 @@ struct Settings {
     scale: f64,
     /// Whether down is the only fused parameter that is trained. Then gate and up have no tensors.
     down_only: bool,
-    /// Whether gate and up are the only fused parameters that are trained. Then their names have no `base_layer`.
+    /// Whether gate and up are the only fused parameters that are trained. Then their names have no
+    /// `base_layer`.
     up_only: bool,
 }
 
 impl Settings {
-    /// Reads the settings, and rejects those that change what the adapter computes in a way that is not implemented.
+    /// Reads the settings, and rejects those that change what the adapter computes in a way that is not
+    /// implemented.
     fn read(fields: &Fields) -> Result<Self, ExpertsError> {
         fields.demand("peft_type", &["LORA"])?;
         fields.demand("bias", &["none"])?;
@@ -140,8 +146,8 @@ impl Settings {
     }
 }
 
-/// Rejects additions that were initialised from the model's weights. PEFT subtracts them from its copy of the weights
-/// first, so adding them to the published weights gives a different model.
+/// Rejects additions that were initialised from the model's weights. PEFT subtracts them from its copy of the
+/// weights first, so adding them to the published weights gives a different model.
 fn check_start(fields: &Fields) -> Result<(), ExpertsError> {
     let kind = fields.text_or_flag("init_lora_weights")?;
     match kind.as_deref() {
@@ -215,8 +221,8 @@ impl Reader<'_> {
         Ok(weight.map(Trained::Whole))
     }
 
-    /// Checks that a router's bias in the file, if there is one, is the model's: it is not trained. It is compared in
-    /// bfloat16: finer differences do not count.
+    /// Checks that a router's bias in the file, if there is one, is the model's: it is not trained. It is
+    /// compared in bfloat16: finer differences do not count.
     fn check_correction(&self, module: &str, bias: &Tensor) -> Result<(), ExpertsError> {
         let names = [module.to_owned(), on_disk(self.family, module)]
             .map(|name| format!("{PREFIX}{name}.{CORRECTION}"));
@@ -271,8 +277,9 @@ impl Reader<'_> {
     }
 }
 
-/// Stacks the pairs of each expert's maps, by expert and map. If gate and up have the same `A`, they share it. Otherwise
-/// the rank of the fused pair is the sum of both ranks, and `B` is block diagonal. `None` if no expert has a pair.
+/// Stacks the pairs of each expert's maps, by expert and map. If gate and up have the same `A`, they share
+/// it. Otherwise the rank of the fused pair is the sum of both ranks, and `B` is block diagonal. `None` if no
+/// expert has a pair.
 fn stack(all: &[Vec<Option<Trained>>], site: &SiteShape, device: Device) -> Option<Trained> {
     let found: Vec<&Trained> = all.iter().flatten().flatten().collect();
     let [outputs, inputs] = [site.shape[1], site.shape[2]].map(|size| size as i64);

@@ -25,23 +25,25 @@ const NO_TARGETS: &str = "dummy-target-modules";
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
-    /// All experts of a layer together, as PEFT does since 0.19. Switch Transformers have no such layout: their experts
-    /// are written one by one.
+    /// All experts of a layer together, as PEFT does since 0.19. Switch Transformers have no such layout:
+    /// their experts are written one by one.
     #[default]
     PeftFused,
-    /// Each map of each expert on its own, as models of transformers 4 have it. Experts of Qwen2-MoE are not written in
-    /// this layout: PEFT 0.20 and 0.21 load it over transformers 5 without an error, and compute something else.
+    /// Each map of each expert on its own, as models of transformers 4 have it. Experts of Qwen2-MoE are not
+    /// written in this layout: PEFT 0.20 and 0.21 load it over transformers 5 without an error, and compute
+    /// something else.
     PerExpert,
 }
 
 impl Adapter {
-    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is created if it does not exist. For
-    /// an adapter with a head over classes it also writes `id2label.json`, which [`Adapter::read`] reads.
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder, which is created if it
+    /// does not exist. For an adapter with a head over classes it also writes `id2label.json`, which
+    /// [`Adapter::read`] reads.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Layout`] for a layout that PEFT reads wrongly, or
-    /// [`ExpertsError::WholeExperts`] if experts are trained whole: PEFT has no layout for them, so such an adapter is
-    /// written by [`write_merged`](super::write_merged).
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Layout`] for a layout that PEFT
+    /// reads wrongly, or [`ExpertsError::WholeExperts`] if experts are trained whole: PEFT has no layout for
+    /// them, so such an adapter is written by [`write_merged`](super::write_merged).
     pub fn write(&self, folder: &Path, family: Family, layout: Layout) -> Result<(), ExpertsError> {
         if self.has_whole_experts() {
             return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
@@ -73,8 +75,8 @@ impl Adapter {
 struct Writer {
     family: Family,
     layout: Layout,
-    /// All modules are written with this rank, because the settings written beside them have one `r`. Smaller ranks are
-    /// filled up with zeros, which changes no product.
+    /// All modules are written with this rank, because the settings written beside them have one `r`. Smaller
+    /// ranks are filled up with zeros, which changes no product.
     rank: i64,
 }
 
@@ -174,8 +176,8 @@ enum TrainedShape {
     Router,
 }
 
-/// The names of the modules of one shape. The head over classes has an entry of its own in PEFT's settings, so it is
-/// left out.
+/// The names of the modules of one shape. The head over classes has an entry of its own in PEFT's settings,
+/// so it is left out.
 fn names_of_shape(adapter: &Adapter, shape: TrainedShape) -> Vec<&str> {
     let mut names = Vec::new();
     for (name, trained) in adapter.modules.iter().filter(|(name, _)| *name != HEAD) {

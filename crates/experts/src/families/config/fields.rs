@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use crate::error::ExpertsError;
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// An object of a configuration file. Each field is asked for by all its spellings; `null` counts as absent. A field that
-/// is never asked for would silently have no effect, so [`refuse_others`](Self::refuse_others) rejects it.
+/// An object of a configuration file. Each field is asked for by all its spellings; `null` counts as absent.
+/// A field that is never asked for would silently have no effect, so [`refuse_others`](Self::refuse_others)
+/// rejects it.
 pub(crate) struct Fields {
     path: PathBuf,
     object: Map<String, Value>,
@@ -59,7 +60,8 @@ impl Fields {
         self.object.contains_key(name)
     }
 
-    /// The first of these fields that is present, with the name that it has in the file. All names count as asked for.
+    /// The first of these fields that is present, with the name that it has in the file. All names count as
+    /// asked for.
     fn find(&self, names: &[&str]) -> Option<(String, &Value)> {
         self.asked.borrow_mut().extend(names.iter().map(|&name| name.to_owned()));
         names

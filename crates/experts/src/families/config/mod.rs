@@ -1,4 +1,5 @@
-//! The configurations of decoders. Families differ only in these values; the code that computes them is the same.
+//! The configurations of decoders. Families differ only in these values; the code that computes them is the
+//! same.
 
 pub(crate) mod fields;
 pub(crate) mod limits;
@@ -80,8 +81,8 @@ pub struct DecoderConfig {
     pub hidden: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Longest text that the model was made for, in tokens. If the family's sliding window is not implemented, no longer
-    /// than that window, within which it has no effect.
+    /// Longest text that the model was made for, in tokens. If the family's sliding window is not
+    /// implemented, no longer than that window, within which it has no effect.
     pub positions: usize,
     /// Added to variances in normalisations.
     pub norm_epsilon: f64,
@@ -259,7 +260,8 @@ pub struct MoeConfig {
     pub scale: f64,
     /// Groups, where a token may use only some of them.
     pub groups: Option<GroupConfig>,
-    /// Whether a trained bias takes part in the choice, though not in the scores (DeepSeek-V3, section 2.1.2).
+    /// Whether a trained bias takes part in the choice, though not in the scores (DeepSeek-V3, section
+    /// 2.1.2).
     pub correction: bool,
     /// Experts that every token uses.
     pub shared: Option<SharedConfig>,

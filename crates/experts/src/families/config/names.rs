@@ -1,5 +1,5 @@
-//! The names of tensors on disk, which differ between families. At run time transformers 5 has the same names for all
-//! families, `mlp.experts` and `mlp.gate`; adapters use those.
+//! The names of tensors on disk, which differ between families. At run time transformers 5 has the same names
+//! for all families, `mlp.experts` and `mlp.gate`; adapters use those.
 
 use crate::families::config::Family;
 
@@ -59,7 +59,8 @@ pub(crate) fn is_router(tensor: &str) -> bool {
     [".mlp.gate.weight", ".router.classifier.weight"].iter().any(|end| tensor.ends_with(end))
 }
 
-/// The name in transformers of the family's model with a head over classes; `None` if transformers has no such model.
+/// The name in transformers of the family's model with a head over classes; `None` if transformers has no
+/// such model.
 pub(crate) fn sequence_classifier(family: Family) -> Option<&'static str> {
     match family {
         Family::Llama => Some("LlamaForSequenceClassification"),

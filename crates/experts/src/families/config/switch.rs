@@ -102,8 +102,8 @@ impl SwitchConfig {
     }
 }
 
-/// Which of `layers` layers are sparse if `sparse` of them are to be: every `layers / sparse`-th, from the second on. The
-/// same rule as in transformers.
+/// Which of `layers` layers are sparse if `sparse` of them are to be: every `layers / sparse`-th, from the
+/// second on. The same rule as in transformers.
 fn sparse_layers(layers: usize, sparse: usize) -> Vec<bool> {
     let step = layers.checked_div(sparse).unwrap_or(layers);
     (0..layers).map(|layer| step == 1 || (step > 0 && layer % step == 1)).collect()

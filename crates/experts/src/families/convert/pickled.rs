@@ -1,7 +1,7 @@
 //! Converts weights that PyTorch has pickled (`pytorch_model.bin`) to safetensors.
 //!
-//! A pickle is a program, and Python runs it. Here `candle-core` reads it: its interpreter builds lists, names and
-//! descriptions of tensors and calls no function. It skips what it does not know.
+//! A pickle is a program, and Python runs it. Here `candle-core` reads it: its interpreter builds lists,
+//! names and descriptions of tensors and calls no function. It skips what it does not know.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,8 +19,9 @@ use crate::families::weights::{INDEX, PICKLED, PICKLED_INDEX};
 use crate::files::quiet::quietly;
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// Writes a model whose weights are pickled into the folder `target`. The weights become safetensors of the same precision,
-/// and all files that hold no weights are copied. The tensors of one file are in memory at a time.
+/// Writes a model whose weights are pickled into the folder `target`. The weights become safetensors of the
+/// same precision, and all files that hold no weights are copied. The tensors of one file are in memory at a
+/// time.
 ///
 /// # Errors
 /// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no pickle of tensors;

@@ -1,9 +1,9 @@
-//! Upcycling (Komatsuzaki et al. 2022): turns a dense Llama-like model into a Mixture-of-Experts whose experts all start
-//! as copies of the dense network.
+//! Upcycling (Komatsuzaki et al. 2022): turns a dense Llama-like model into a Mixture-of-Experts whose
+//! experts all start as copies of the dense network.
 //!
-//! A Llama with experts in every layer has the architecture of Mixtral, so a Mixtral is written, which any tool loads.
-//! Because the weights of Mixtral's experts sum to 1 and all experts are equal, it computes at first exactly what the dense
-//! model computes.
+//! A Llama with experts in every layer has the architecture of Mixtral, so a Mixtral is written, which any
+//! tool loads. Because the weights of Mixtral's experts sum to 1 and all experts are equal, it computes at
+//! first exactly what the dense model computes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,8 +27,9 @@ const ROUTER_BOUND: f32 = 0.02;
 /// Every token uses `chosen` of `experts` experts. Routers are drawn from the seed.
 ///
 /// # Errors
-/// [`ExpertsError::Settings`] if `chosen` is 0 or more than `experts`, [`ExpertsError::Unsupported`] if the model is not a
-/// dense Llama or has attention biases, which Mixtral does not have, [`ExpertsError::Content`] or [`ExpertsError::File`].
+/// [`ExpertsError::Settings`] if `chosen` is 0 or more than `experts`, [`ExpertsError::Unsupported`] if the
+/// model is not a dense Llama or has attention biases, which Mixtral does not have, [`ExpertsError::Content`]
+/// or [`ExpertsError::File`].
 pub fn upcycle(
     dense: &Path,
     target: &Path,
@@ -66,8 +67,8 @@ pub fn upcycle(
     write_json(&target.join("config.json"), &json)
 }
 
-/// Turns a Llama's settings into a Mixtral's. Settings that a Llama's file leaves out have other defaults in Mixtral, so all
-/// are written. Settings that Mixtral does not have are removed.
+/// Turns a Llama's settings into a Mixtral's. Settings that a Llama's file leaves out have other defaults in
+/// Mixtral, so all are written. Settings that Mixtral does not have are removed.
 fn name_all(settings: &mut Map<String, Value>, config: &DecoderConfig) {
     const ONLY_LLAMA: [&str; 6] = [
         "attention_bias",
@@ -93,7 +94,8 @@ fn name_all(settings: &mut Map<String, Value>, config: &DecoderConfig) {
         mixtral.push(("head_dim", head.into()));
     }
     settings.extend(mixtral.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    // transformers 5 has the base of positions inside `rope_parameters`, older releases beside `rope_scaling`.
+    // transformers 5 has the base of positions inside `rope_parameters`, older releases beside
+    // `rope_scaling`.
     match settings.get_mut("rope_parameters").and_then(Value::as_object_mut) {
         Some(positions) => positions.insert("rope_theta".to_owned(), config.rope.theta.into()),
         None => settings.insert("rope_theta".to_owned(), config.rope.theta.into()),
@@ -117,7 +119,8 @@ fn read_dense(folder: &Path) -> Result<DecoderConfig, ExpertsError> {
     }
 }
 
-/// The tensors of one file: those of feed-forward networks once for each expert, and beside each network a router.
+/// The tensors of one file: those of feed-forward networks once for each expert, and beside each network a
+/// router.
 fn upcycled(
     checkpoint: &Checkpoint,
     names: &[&str],

@@ -1,5 +1,6 @@
-//! Gradients of a batch, in two ways with the same result. Either everything that the layers computed is held, or only the
-//! input of each layer; then a layer is recomputed when its gradient is (gradient checkpointing, Chen et al. 2016).
+//! Gradients of a batch, in two ways with the same result. Either everything that the layers computed is
+//! held, or only the input of each layer; then a layer is recomputed when its gradient is (gradient
+//! checkpointing, Chen et al. 2016).
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use crate::training::private::Tape;
 pub(super) struct Learning {
     /// Names and tensors.
     pub(super) parameters: Vec<(String, Tensor)>,
-    /// For each parameter a factor of its gradient, 0 for experts that are not trained; `None` if all of it is trained.
+    /// For each parameter a factor of its gradient, 0 for experts that are not trained; `None` if all of it
+    /// is trained.
     pub(super) masks: Vec<Option<Tensor>>,
 }
 
@@ -48,7 +50,8 @@ impl Learning {
 /// Returns what a sparse layer, given by its index among the sparse layers, adds to the loss.
 pub(super) type RouterLoss<'a> = &'a mut dyn FnMut(usize, &Routing, &Totals) -> Option<Tensor>;
 
-/// Cross-entropy of what a batch teaches, as its share of the mean over the `learnt` tokens of the whole step.
+/// Cross-entropy of what a batch teaches, as its share of the mean over the `learnt` tokens of the whole
+/// step.
 fn task_loss(logits: &Tensor, batch: &ExampleBatch, learnt: usize) -> Tensor {
     logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::Sum, -100, 0.0) / learnt as f64
 }
@@ -68,8 +71,8 @@ pub(super) fn keep(
     (task.detach(), Tensor::run_backward(&[loss], &learning.tensors(), false, false))
 }
 
-/// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter, `[examples, …]`. The
-/// model must record its products with the parameters on the tape.
+/// The sum of the examples' mean losses, and the gradient of each example's loss by each parameter,
+/// `[examples, …]`. The model must record its products with the parameters on the tape.
 pub(super) fn of_each_example(
     model: &PublishedModel,
     batch: &ExampleBatch,
@@ -128,7 +131,8 @@ pub(super) fn recompute(
         let index = inputs.len();
         let input = input.set_requires_grad(true);
         let (rows, routing) = model.layer(index, &input, tokens, &rotation);
-        // The gradient of this sum by `rows` is `upstream`, so it carries the gradient from the layers above into this one.
+        // The gradient of this sum by `rows` is `upstream`, so it carries the gradient from the layers above
+        // into this one.
         let mut sum = (rows.to_kind(Kind::Float) * upstream.to_kind(Kind::Float)).sum(Kind::Float);
         if let (Some(routing), Some(totals)) = (routing, &totals) {
             sparse -= 1;
@@ -143,8 +147,8 @@ pub(super) fn recompute(
     (task.detach(), gradients.collect())
 }
 
-/// The gradient by the input of a part of the model. Gradients by the trained tensors of this part, whose names start with
-/// `inside`, are added to `found`.
+/// The gradient by the input of a part of the model. Gradients by the trained tensors of this part, whose
+/// names start with `inside`, are added to `found`.
 fn back<'a>(
     loss: &Tensor,
     input: &Tensor,

@@ -4,8 +4,8 @@ use crate::error::ExpertsError;
 use crate::families::finetune::{Example, FineTuner};
 
 impl FineTuner {
-    /// The most likely class of each text, by its number among the adapter's classes. What the examples teach is ignored.
-    /// `batch_size` of them pass through the model together.
+    /// The most likely class of each text, by its number among the adapter's classes. What the examples teach
+    /// is ignored. `batch_size` of them pass through the model together.
     ///
     /// # Errors
     /// As [`train`](Self::train); also [`ExpertsError::Example`] if the adapter has no head over classes.

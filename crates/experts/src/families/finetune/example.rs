@@ -16,16 +16,16 @@ use crate::training::private::by_record;
 pub struct Example {
     /// Numbers of all tokens.
     pub tokens: Vec<i64>,
-    /// How many tokens at the start are given: nothing is learnt from predicting them. For a Switch Transformer these are
-    /// the source.
+    /// How many tokens at the start are given: nothing is learnt from predicting them. For a Switch
+    /// Transformer these are the source.
     pub given: usize,
-    /// The class of the whole text, if that is learnt instead of tokens: its number among the adapter's classes. Then
-    /// `given` and `skipped` are ignored.
+    /// The class of the whole text, if that is learnt instead of tokens: its number among the adapter's
+    /// classes. Then `given` and `skipped` are ignored.
     pub class: Option<usize>,
     /// Later tokens that are given too, in ascending ranges: in a conversation, what is not the assistant's.
     pub skipped: Vec<Range<usize>>,
-    /// The record, for privacy, to which it belongs: the windows of one note are one record, and so are all notes of a
-    /// patient if a column names patients. An example without a number is a record of its own.
+    /// The record, for privacy, to which it belongs: the windows of one note are one record, and so are all
+    /// notes of a patient if a column names patients. An example without a number is a record of its own.
     pub record: Option<usize>,
     /// Whether its text was longer than the model reads, so that a part of it is missing.
     pub cut: bool,
@@ -47,8 +47,8 @@ impl Example {
         self.targets().len()
     }
 
-    /// The tokens or the class that are learnt. Each comes with the index of the token whose hidden state predicts it: the
-    /// token before a token, and the last token for a class.
+    /// The tokens or the class that are learnt. Each comes with the index of the token whose hidden state
+    /// predicts it: the token before a token, and the last token for a class.
     pub(crate) fn targets(&self) -> Vec<(usize, i64)> {
         let last = self.tokens.len().checked_sub(1);
         match self.class {
@@ -57,7 +57,8 @@ impl Example {
         }
     }
 
-    /// The indices of the tokens that are learnt. The first token of a text is never learnt, because no token predicts it.
+    /// The indices of the tokens that are learnt. The first token of a text is never learnt, because no token
+    /// predicts it.
     fn places(&self) -> impl Iterator<Item = usize> {
         (self.given.max(1)..self.tokens.len())
             .filter(|place| !self.skipped.iter().any(|range| range.contains(place)))

@@ -33,9 +33,9 @@ impl<'a> AdapterLearner<'a> {
         Self { tuner, examples, settings, learning, routing, tokens: 0 }
     }
 
-    /// One batch's share of the step's loss, and its gradients. `learnt` is how many tokens the whole step teaches, and
-    /// `share` the part of the step's examples that are in the batch: the routers' losses, which are means over a batch, count
-    /// by it.
+    /// One batch's share of the step's loss, and its gradients. `learnt` is how many tokens the whole step
+    /// teaches, and `share` the part of the step's examples that are in the batch: the routers' losses, which
+    /// are means over a batch, count by it.
     fn batch_gradients(
         &mut self,
         examples: &[&Example],

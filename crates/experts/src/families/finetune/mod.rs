@@ -1,8 +1,8 @@
 //! Fine-tuning of the model families: an adapter learns from examples while the model is frozen.
 //!
-//! The model computes in its own precision. The adapter, the sums of its gradients and the optimizer's state are 32-bit
-//! floats. Only hidden states that predict a token that is learnt reach the head. Losses stay on the device until the
-//! training is over or its progress is asked for, so no step waits for the host.
+//! The model computes in its own precision. The adapter, the sums of its gradients and the optimizer's state
+//! are 32-bit floats. Only hidden states that predict a token that is learnt reach the head. Losses stay on
+//! the device until the training is over or its progress is asked for, so no step waits for the host.
 
 mod backward;
 mod classify;
@@ -92,7 +92,8 @@ impl FineTuner {
         (self.model, self.adapter)
     }
 
-    /// Sets the consortium's routing distributions, one for each sparse layer. One that is all 0 is not published yet.
+    /// Sets the consortium's routing distributions, one for each sparse layer. One that is all 0 is not
+    /// published yet.
     pub fn publish(&mut self, distributions: &[Vec<f32>]) {
         let device = self.model.device();
         self.published = distributions
@@ -104,8 +105,8 @@ impl FineTuner {
     /// Trains the adapter with a fresh optimizer. Equal settings give equal bits on one thread.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`], [`ExpertsError::NoNotes`] if there are no examples, [`ExpertsError::Example`] for
-    /// one from which the model cannot learn, or [`ExpertsError::Diverged`].
+    /// [`ExpertsError::Settings`], [`ExpertsError::NoNotes`] if there are no examples,
+    /// [`ExpertsError::Example`] for one from which the model cannot learn, or [`ExpertsError::Diverged`].
     pub fn train(
         &mut self,
         examples: &[Example],
@@ -115,7 +116,8 @@ impl FineTuner {
         self.train_and_collect(examples, settings, None, progress)
     }
 
-    /// As [`train`](Self::train). It also returns how the last epoch's steps routed the examples, without a further pass.
+    /// As [`train`](Self::train). It also returns how the last epoch's steps routed the examples, without a
+    /// further pass.
     ///
     /// # Errors
     /// As [`train`](Self::train).
@@ -181,7 +183,8 @@ impl FineTuner {
         Ok(FineTuned { losses, tokens: learner.tokens })
     }
 
-    /// What one sparse layer adds to the loss for its router: load balance, z loss and the routing regulariser.
+    /// What one sparse layer adds to the loss for its router: load balance, z loss and the routing
+    /// regulariser.
     fn layer_loss(
         &self,
         index: usize,
@@ -204,8 +207,8 @@ impl FineTuner {
         terms.into_iter().flatten().reduce(|sum, term| sum + term)
     }
 
-    /// The trained parameters, and their groups for the optimizer. If only some experts are trained, their gradients are
-    /// masked, because the tensors hold all experts.
+    /// The trained parameters, and their groups for the optimizer. If only some experts are trained, their
+    /// gradients are masked, because the tensors hold all experts.
     fn learning(&self, settings: &FineTuning) -> Result<(Learning, Vec<Group>), ExpertsError> {
         let experts = self.model.moe().map_or(0, |moe| moe.experts);
         if let Some(expert) = settings.experts.iter().find(|&&expert| expert >= experts) {
@@ -265,7 +268,8 @@ impl FineTuner {
         Ok(likelihoods)
     }
 
-    /// Runs examples through the model, without gradients. `take` gets the logits of the tokens that are learnt.
+    /// Runs examples through the model, without gradients. `take` gets the logits of the tokens that are
+    /// learnt.
     fn each_batch(
         &self,
         examples: &[Example],
@@ -281,9 +285,9 @@ impl FineTuner {
         Ok(())
     }
 
-    /// Answers multiple-choice questions by the index of the most likely option after the prompt. The mean log-likelihood
-    /// of a token decides, so that long options are not at a disadvantage. `batch_size` options pass through the model
-    /// together.
+    /// Answers multiple-choice questions by the index of the most likely option after the prompt. The mean
+    /// log-likelihood of a token decides, so that long options are not at a disadvantage. `batch_size`
+    /// options pass through the model together.
     ///
     /// # Errors
     /// As [`train`](Self::train).

@@ -16,7 +16,8 @@ use crate::training::private::steps::{PrivateSteps, RecordLearner};
 use crate::training::private::{PrivateReport, PrivateTraining, Tape};
 use crate::training::progress::TrainingProgress;
 
-/// Computes the gradient of each example of a batch. The model must record its products with the adapter on the tape.
+/// Computes the gradient of each example of a batch. The model must record its products with the adapter on
+/// the tape.
 struct PrivateAdapterLearner<'a> {
     tuner: &'a FineTuner,
     examples: &'a [Example],
@@ -30,17 +31,19 @@ struct PrivateAdapterLearner<'a> {
 }
 
 impl FineTuner {
-    /// Trains the adapter by DP-SGD. `settings.epochs` is ignored: there are `private.steps` steps on batches that `random`
-    /// draws. At most `settings.batch_size` examples pass through the model together. Each has gradients of its own, so
-    /// memory must hold as many adapters. Each step's sum is divided by `batch_size · accumulate`. The loss of an example is
-    /// its mean over the tokens that it teaches, and the loss of a record is the mean over its examples.
+    /// Trains the adapter by DP-SGD. `settings.epochs` is ignored: there are `private.steps` steps on batches
+    /// that `random` draws. At most `settings.batch_size` examples pass through the model together. Each has
+    /// gradients of its own, so memory must hold as many adapters. Each step's sum is divided by `batch_size
+    /// · accumulate`. The loss of an example is its mean over the tokens that it teaches, and the loss of a
+    /// record is the mean over its examples.
     ///
     /// # Errors
-    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits, for dropout, or
-    /// for `recompute_layers`.
+    /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits,
+    /// for dropout, or for `recompute_layers`.
     ///
     /// # Leakage
-    /// The adapter leaks of each record what the charge for `private` covers. The charge does not cover the losses.
+    /// The adapter leaks of each record what the charge for `private` covers. The charge does not cover the
+    /// losses.
     pub fn train_privately(
         &mut self,
         examples: &[Example],
@@ -83,7 +86,8 @@ impl FineTuner {
         let mut learner = PrivateAdapterLearner::new(self, examples, settings, &learning, tape);
         let sizes = (settings.batch_size, settings.batch_size * settings.accumulate);
         let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
-        // Each record's gradient is already clipped, so the step is not. Private training of adapters has no proximal term.
+        // Each record's gradient is already clipped, so the step is not. Private training of adapters has no
+        // proximal term.
         let plan = Plan { max_norm: None, ..settings.plan() };
         let losses = Descent { groups, plan, proximal: 0.0 }.run(&mut steps, progress)?;
         let report = steps.report();
@@ -211,7 +215,8 @@ mod tests {
         PrivateTraining { clipping_norm: 1.0, noise_multiplier: 0.05, sampling_probability: 0.8, steps: 30 }
     }
 
-    /// Each example's gradients by private training's pass over all of them, and by plain training's over it alone.
+    /// Each example's gradients by private training's pass over all of them, and by plain training's over it
+    /// alone.
     fn both(
         fine_tuner: &mut FineTuner,
         settings: &FineTuning,

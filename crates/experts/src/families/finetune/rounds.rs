@@ -12,8 +12,8 @@ use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
 use crate::training::progress::TrainingProgress;
 use crate::training::result::LocalResult;
 
-/// A model whose adapter is trained in rounds. Whose examples it is given is the caller's affair: one model serves
-/// several members that are trained one after the other.
+/// A model whose adapter is trained in rounds. Whose examples it is given is the caller's affair: one model
+/// serves several members that are trained one after the other.
 pub struct RoundTrainer {
     tuner: FineTuner,
     blocks: AdapterBlocks,
@@ -59,11 +59,12 @@ impl RoundTrainer {
         Ok(())
     }
 
-    /// Trains the adapter from what was loaded, except for the first halves of low-rank additions. Returns the update and
-    /// how the last epoch's steps routed the examples.
+    /// Trains the adapter from what was loaded, except for the first halves of low-rank additions. Returns
+    /// the update and how the last epoch's steps routed the examples.
     ///
     /// # Errors
-    /// As [`FineTuner::train`], and [`ExpertsError::Settings`] if the settings train first halves, which no block holds.
+    /// As [`FineTuner::train`], and [`ExpertsError::Settings`] if the settings train first halves, which no
+    /// block holds.
     pub fn train(
         &mut self,
         examples: &[Example],
@@ -76,9 +77,9 @@ impl RoundTrainer {
         self.result(&before, &trained, routing, examples)
     }
 
-    /// As [`train`](Self::train), by DP-SGD. Of the result, only the `updates` of trained blocks and `by_record` may leave the
-    /// hospital, with the noise on which the charge counts. Everything else leaks as much about the examples as it does
-    /// without privacy.
+    /// As [`train`](Self::train), by DP-SGD. Of the result, only the `updates` of trained blocks and
+    /// `by_record` may leave the hospital, with the noise on which the charge counts. Everything else leaks
+    /// as much about the examples as it does without privacy.
     ///
     /// # Errors
     /// As [`FineTuner::train_privately`] and [`train`](Self::train).

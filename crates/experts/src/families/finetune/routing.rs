@@ -14,8 +14,8 @@ use crate::training::result::ExpertRegion;
 use crate::training::routing::LayerRouting;
 use crate::training::statistics::LayerStatistics;
 
-/// How a model routes examples, layer by layer. It leaks information about the examples: only what a round plan names may
-/// leave the hospital.
+/// How a model routes examples, layer by layer. It leaks information about the examples: only what a round
+/// plan names may leave the hospital.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RoutingSummary {
     /// Mean routing distribution of each sparse layer.
@@ -95,8 +95,8 @@ impl FineTuner {
         Ok(RecordAverages::of_layers(&layers))
     }
 
-    /// Runs the examples with these indices through the model. `take` gets each sparse layer's routing, with the layer's
-    /// index among the sparse layers.
+    /// Runs the examples with these indices through the model. `take` gets each sparse layer's routing, with
+    /// the layer's index among the sparse layers.
     fn each_routing(&self, examples: &[Example], numbers: &[usize], take: &mut dyn FnMut(usize, &Routing)) {
         let batch: Vec<&Example> = numbers.iter().map(|&number| &examples[number]).collect();
         let batch = ExampleBatch::new(&batch, &self.model);

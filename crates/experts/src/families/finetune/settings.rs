@@ -33,12 +33,13 @@ pub struct FineTuning {
     pub balance: Option<f64>,
     /// Weight of the routers' z loss, at least 0.
     pub z: f64,
-    /// Weight `lambda` of the routing regulariser, at least 0. It acts only if a routing distribution is published.
+    /// Weight `lambda` of the routing regulariser, at least 0. It acts only if a routing distribution is
+    /// published.
     pub routing_penalty: f64,
     /// What the routing regulariser compares, and how strongly for each expert.
     pub routing_form: RoutingForm,
-    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, at least 0. It holds parameters near their initial values
-    /// (FedProx, Li et al. 2020).
+    /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, at least 0. It holds parameters near their
+    /// initial values (FedProx, Li et al. 2020).
     pub proximal: f64,
     /// Whether the routers of the adapter stay as they were loaded.
     pub freeze_routers: bool,
@@ -46,11 +47,11 @@ pub struct FineTuning {
     pub dropout: f64,
     /// The experts of each layer that are trained, counted from 0; if empty, all.
     pub experts: Vec<usize>,
-    /// Whether the first halves of low-rank additions are trained too. If they are not (FFA-LoRA, Sun et al. 2024), the
-    /// average of several members' additions is the addition of their averaged halves.
+    /// Whether the first halves of low-rank additions are trained too. If they are not (FFA-LoRA, Sun et al.
+    /// 2024), the average of several members' additions is the addition of their averaged halves.
     pub first_halves: bool,
-    /// Whether only the input of each layer is held for the backward pass, and the rest recomputed. It takes less memory
-    /// and about a third more time. Only for decoders, and only without dropout.
+    /// Whether only the input of each layer is held for the backward pass, and the rest recomputed. It takes
+    /// less memory and about a third more time. Only for decoders, and only without dropout.
     pub recompute_layers: bool,
     /// Seed of the order of the examples and of dropout.
     pub seed: u64,
@@ -131,8 +132,8 @@ impl FineTuning {
     }
 }
 
-/// The settings of a round. First halves are not trained: otherwise the average of members' adapters would not be the
-/// adapter of their average.
+/// The settings of a round. First halves are not trained: otherwise the average of members' adapters would
+/// not be the adapter of their average.
 impl From<&LocalTraining> for FineTuning {
     fn from(local: &LocalTraining) -> Self {
         Self {

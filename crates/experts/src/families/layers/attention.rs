@@ -1,5 +1,5 @@
-//! The two kinds of attention. Texts are padded on the right, so a causal mask is enough: a token looks only at tokens
-//! before it, never at padding.
+//! The two kinds of attention. Texts are padded on the right, so a causal mask is enough: a token looks only
+//! at tokens before it, never at padding.
 
 use tch::{Kind, Tensor};
 
@@ -99,7 +99,8 @@ pub(crate) enum LatentQuery {
     Squeezed { down: Projection, norm: Norm, up: Projection },
 }
 
-/// Multi-head latent attention. Keys and values are expanded to full width, because training has no cache to keep small.
+/// Multi-head latent attention. Keys and values are expanded to full width, because training has no cache to
+/// keep small.
 pub(crate) struct Latent {
     pub(crate) query: LatentQuery,
     pub(crate) key_value_down: Projection,

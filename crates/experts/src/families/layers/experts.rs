@@ -1,13 +1,15 @@
-//! The experts of a layer, computed as matrix products over all rows of each expert rather than token by token.
+//! The experts of a layer, computed as matrix products over all rows of each expert rather than token by
+//! token.
 //!
-//! Pairs of a token and one of its experts are sorted by expert. In bfloat16 the products of all experts are one grouped
-//! product whose bounds stay on the device, so the host does not wait (`protocols/decisions/0015`). In 32-bit floats,
-//! and for shapes that grouped products do not take, the rows of each expert that has any pass through its network. A
-//! low-rank adapter adds two products of its rank, never a weight of full size. Experts that are trained whole compute
-//! with the adapter's weights.
+//! Pairs of a token and one of its experts are sorted by expert. In bfloat16 the products of all experts are
+//! one grouped product whose bounds stay on the device, so the host does not wait
+//! (`protocols/decisions/0015`). In 32-bit floats, and for shapes that grouped products do not take, the rows
+//! of each expert that has any pass through its network. A low-rank adapter adds two products of its rank,
+//! never a weight of full size. Experts that are trained whole compute with the adapter's weights.
 //!
-//! A CPU compiles a bfloat16 product anew for each number of rows, which took most of a step. On a CPU an expert's rows
-//! are therefore padded to a multiple of [`FILLED_ROWS`], so that few numbers of rows occur. Nothing reads the padding.
+//! A CPU compiles a bfloat16 product anew for each number of rows, which took most of a step. On a CPU an
+//! expert's rows are therefore padded to a multiple of [`FILLED_ROWS`], so that few numbers of rows occur.
+//! Nothing reads the padding.
 
 use tch::{Device, Kind, Tensor};
 
@@ -68,7 +70,8 @@ impl Dispatch {
         Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
     }
 
-    /// The same with each expert's rows padded to a multiple of `rows`. The padding is copies of the first token's row.
+    /// The same with each expert's rows padded to a multiple of `rows`. The padding is copies of the first
+    /// token's row.
     fn filled(self, rows: i64) -> Self {
         let counts = (&self.counts + (rows - 1)).divide_scalar_mode(rows, "floor") * rows;
         // Every row of an expert moves by the padding of the experts before it.
@@ -101,7 +104,8 @@ impl Experts {
         routing.weights.to_kind(rows.kind()).unsqueeze(1).bmm(&outputs).squeeze_dim(1)
     }
 
-    /// Whether grouped products take these values and shapes: bfloat16, with rows that are multiples of 16 bytes.
+    /// Whether grouped products take these values and shapes: bfloat16, with rows that are multiples of 16
+    /// bytes.
     fn can_be_grouped(&self, kind: Kind) -> bool {
         let sizes = [&self.up, &self.down].map(|map| {
             let rank = map.lora.as_ref().map_or(0, |lora| lora.a.size()[1]);
@@ -156,7 +160,8 @@ impl Experts {
 enum Product {
     /// With the weight of one expert, `[out, in]`.
     Single,
-    /// Each expert's rows with its weight of `[experts, out, in]`. `ends[e]` is the first row behind those of expert `e`.
+    /// Each expert's rows with its weight of `[experts, out, in]`. `ends[e]` is the first row behind those of
+    /// expert `e`.
     Grouped { ends: Tensor },
 }
 
@@ -238,7 +243,8 @@ impl ExpertProjection {
         }
     }
 
-    /// The adapter's halves in the precision of the rows. Converted for all experts at once, not once for each expert.
+    /// The adapter's halves in the precision of the rows. Converted for all experts at once, not once for
+    /// each expert.
     fn halves(&self, kind: Kind) -> Option<(Tensor, Tensor)> {
         self.lora.as_ref().map(|lora| (lora.a.to_kind(kind), lora.b.to_kind(kind)))
     }
@@ -349,7 +355,8 @@ mod tests {
         tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.set_requires_grad(true))).collect()
     }
 
-    /// The gradients of each of three texts by what is trained of the map down, in one order of products or the other.
+    /// The gradients of each of three texts by what is trained of the map down, in one order of products or
+    /// the other.
     fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
         let tape = Tape::default();
         let parameters = recorded(&mut experts.down, &tape);

@@ -1,5 +1,6 @@
-//! The head over classes that an adapter may give a decoder: one linear map without a bias, applied to the normalised last
-//! hidden state of each text's last token. transformers' models for sequence classification have the same head.
+//! The head over classes that an adapter may give a decoder: one linear map without a bias, applied to the
+//! normalised last hidden state of each text's last token. transformers' models for sequence classification
+//! have the same head.
 
 use tch::{Kind, Tensor};
 
@@ -19,8 +20,8 @@ impl Head {
         Self { width, trained: None }
     }
 
-    /// The logits of the classes, `[texts, classes]`, f32, for one row of each text, `[texts, hidden]`; `None` without a
-    /// head.
+    /// The logits of the classes, `[texts, classes]`, f32, for one row of each text, `[texts, hidden]`;
+    /// `None` without a head.
     pub(crate) fn forward(&self, rows: &Tensor) -> Option<Tensor> {
         let Whole { weight, recorder } = self.trained.as_ref()?;
         let rows = rows.to_kind(Kind::Float);

@@ -1,15 +1,17 @@
-//! The losses that model families define for their routers, over all sparse layers of a model. The regulariser of
-//! FedAlign-MoE is in `regularizer.rs`.
+//! The losses that model families define for their routers, over all sparse layers of a model. The
+//! regulariser of FedAlign-MoE is in `regularizer.rs`.
 
 use tch::{Kind, Tensor};
 
 use crate::families::layers::router::Routing;
 use crate::training::regularizer::Over;
 
-/// Sums over all sparse layers, from which one layer's share of a loss over all layers follows. They have no gradient, so
-/// a layer's share can be computed, and differentiated, without the other layers (gradient checkpointing).
+/// Sums over all sparse layers, from which one layer's share of a loss over all layers follows. They have no
+/// gradient, so a layer's share can be computed, and differentiated, without the other layers (gradient
+/// checkpointing).
 pub struct Totals {
-    /// Assignments to each expert over all layers, `[groups, experts]`. A group is all tokens, or those of one example.
+    /// Assignments to each expert over all layers, `[groups, experts]`. A group is all tokens, or those of
+    /// one example.
     assigned: Tensor,
     /// Tokens over all layers, `[groups, 1]`.
     tokens: Tensor,
@@ -41,7 +43,8 @@ impl Totals {
     }
 }
 
-/// How often each expert was chosen in one layer, `[groups, experts]`, and how many tokens there are, `[groups, 1]`.
+/// How often each expert was chosen in one layer, `[groups, experts]`, and how many tokens there are,
+/// `[groups, 1]`.
 fn layer_counts(routing: &Routing, examples: Option<i64>) -> (Tensor, Tensor) {
     let none = routing.probabilities.detach().zeros_like();
     let over = over(routing, examples);
@@ -53,20 +56,21 @@ fn over(routing: &Routing, examples: Option<i64>) -> Over<'_> {
     examples.map_or(Over::Batch, |examples| Over::Examples { owners: &routing.owners, examples })
 }
 
-/// A layer's share of the load-balance loss, a scalar that grows with how unevenly tokens use experts. If all experts are
-/// used alike, all shares together are the number of experts that a token uses; otherwise they are more.
+/// A layer's share of the load-balance loss, a scalar that grows with how unevenly tokens use experts. If all
+/// experts are used alike, all shares together are the number of experts that a token uses; otherwise they
+/// are more.
 ///
-/// The loss is `experts · sum of f(e) · P(e)`, with `f` the assignments to an expert and `P` its probability, both as means
-/// over all tokens of all layers together, as in `load_balancing_loss_func` of transformers (Switch Transformers,
-/// equations 4 to 6, with more than one expert a token).
+/// The loss is `experts · sum of f(e) · P(e)`, with `f` the assignments to an expert and `P` its probability,
+/// both as means over all tokens of all layers together, as in `load_balancing_loss_func` of transformers
+/// (Switch Transformers, equations 4 to 6, with more than one expert a token).
 pub fn balance(routing: &Routing, totals: &Totals) -> Tensor {
     let probability = totals.over(routing).sum(&routing.probabilities);
     let experts = totals.assigned.size()[1] as f64;
     (&totals.assigned * probability / totals.tokens.square()).sum(Kind::Float) * experts
 }
 
-/// A layer's share of the z loss, a scalar: the mean square of the routers' log-partition functions. It keeps logits small
-/// (ST-MoE, Zoph et al. 2022, equation 5).
+/// A layer's share of the z loss, a scalar: the mean square of the routers' log-partition functions. It keeps
+/// logits small (ST-MoE, Zoph et al. 2022, equation 5).
 pub fn z(routing: &Routing, totals: &Totals) -> Tensor {
     let squares = routing.logits.logsumexp(-1, true).square();
     totals.over(routing).mean(&squares).sum(Kind::Float) / totals.layers as f64

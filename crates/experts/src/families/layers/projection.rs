@@ -5,8 +5,8 @@ use tch::Tensor;
 use crate::packing::Packing;
 use crate::training::private::{Recorder, WeightPart};
 
-/// A low-rank addition `scale · B · A` to a weight (LoRA, Hu et al. 2021, section 4). Both halves are 32-bit floats,
-/// whatever the model computes in: they are the masters that the optimizer moves.
+/// A low-rank addition `scale · B · A` to a weight (LoRA, Hu et al. 2021, section 4). Both halves are 32-bit
+/// floats, whatever the model computes in: they are the masters that the optimizer moves.
 pub(crate) struct Lora {
     /// `[rank, in]`, or `[experts, rank, in]`.
     pub(crate) a: Tensor,

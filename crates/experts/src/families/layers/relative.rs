@@ -1,11 +1,13 @@
-//! T5's relative positions (Raffel et al. 2020, section 2.1): a bias on attention scores that depends on the distance.
+//! T5's relative positions (Raffel et al. 2020, section 2.1): a bias on attention scores that depends on the
+//! distance.
 
 use tch::{Device, Tensor};
 
 use crate::device::uploaded;
 use crate::families::config::switch::SwitchConfig;
 
-/// The bias on the scores of `longest` positions, `[1, heads, longest, longest]`; −∞ where a decoder would look ahead.
+/// The bias on the scores of `longest` positions, `[1, heads, longest, longest]`; −∞ where a decoder would
+/// look ahead.
 pub(crate) fn bias(config: &SwitchConfig, relative: &Tensor, longest: i64, looks_ahead: bool) -> Tensor {
     let distances = (0..longest).flat_map(|place| (0..longest).map(move |other| other - place));
     let buckets: Vec<i64> = distances
@@ -25,8 +27,9 @@ fn ahead(longest: i64, device: Device) -> Tensor {
     Tensor::full([longest, longest], f64::NEG_INFINITY, (tch::Kind::Float, device)).triu(1)
 }
 
-/// The bucket of a distance. Near distances have buckets of their own, and far ones share buckets whose width grows
-/// logarithmically. Computed in f32, as in transformers, so that far distances fall into the same buckets.
+/// The bucket of a distance. Near distances have buckets of their own, and far ones share buckets whose width
+/// grows logarithmically. Computed in f32, as in transformers, so that far distances fall into the same
+/// buckets.
 fn bucket(distance: i64, buckets: i64, most: i64, looks_ahead: bool) -> i64 {
     let (half, offset, distance) = match looks_ahead {
         true => (buckets / 2, if distance > 0 { buckets / 2 } else { 0 }, distance.abs()),

@@ -31,8 +31,8 @@ impl Rotation {
         }
     }
 
-    /// Rotates `[texts, heads, positions, width]`. Interleaved pairs come out as halves. This changes no product of
-    /// queries and keys, because both are permuted alike.
+    /// Rotates `[texts, heads, positions, width]`. Interleaved pairs come out as halves. This changes no
+    /// product of queries and keys, because both are permuted alike.
     pub(crate) fn apply(&self, heads: &Tensor) -> Tensor {
         let width = heads.size()[3];
         let (first, second) = match self.interleaved {

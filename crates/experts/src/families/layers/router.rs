@@ -23,8 +23,8 @@ pub struct Routing {
     pub hidden: Tensor,
     /// Logits, `[tokens, experts]`, f32.
     pub logits: Tensor,
-    /// Scores as a distribution over the experts, `[tokens, experts]`, f32: a softmax, or sigmoids that are made to
-    /// sum to 1.
+    /// Scores as a distribution over the experts, `[tokens, experts]`, f32: a softmax, or sigmoids that are
+    /// made to sum to 1.
     pub probabilities: Tensor,
     /// The numbers of each token's experts, `[tokens, chosen]`.
     pub chosen: Tensor,

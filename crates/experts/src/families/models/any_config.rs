@@ -21,8 +21,8 @@ impl AnyConfig {
     /// Reads the `config.json` of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Unsupported`], which names the architecture or
-    /// the setting that is not implemented.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Unsupported`], which names the
+    /// architecture or the setting that is not implemented.
     pub fn read(folder: &Path) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {

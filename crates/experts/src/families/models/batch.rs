@@ -11,7 +11,8 @@ pub(crate) struct ExampleBatch {
     pub(crate) texts: Tokens,
     /// The targets of a Switch Transformer.
     pub(crate) targets: Option<Tokens>,
-    /// For each token or class that is learnt, the row of hidden states that predicts it; `None` if every row predicts one.
+    /// For each token or class that is learnt, the row of hidden states that predicts it; `None` if every row
+    /// predicts one.
     pub(crate) rows: Option<Tensor>,
     /// The tokens or classes that are learnt.
     pub(crate) learnt: Tensor,

@@ -141,8 +141,8 @@ impl Decoder {
         self.precision
     }
 
-    /// Names of tensors in the checkpoint that the model does not use, such as the layers with which DeepSeek-V3 predicts
-    /// several tokens.
+    /// Names of tensors in the checkpoint that the model does not use, such as the layers with which
+    /// DeepSeek-V3 predicts several tokens.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
@@ -187,8 +187,9 @@ impl Decoder {
         self.predict(&self.norm.forward(rows))
     }
 
-    /// If an adapter with a head over classes is attached, the logits of the classes, `[rows, classes]`, f32, for the hidden
-    /// states `[rows, hidden]` of texts' last tokens. Otherwise those of the next token, as [`logits`](Self::logits).
+    /// If an adapter with a head over classes is attached, the logits of the classes, `[rows, classes]`, f32,
+    /// for the hidden states `[rows, hidden]` of texts' last tokens. Otherwise those of the next token, as
+    /// [`logits`](Self::logits).
     pub fn predict(&self, rows: &Tensor) -> Tensor {
         self.score.forward(rows).unwrap_or_else(|| self.logits(rows))
     }
@@ -220,7 +221,8 @@ fn read_layer(loader: &Loader, config: &DecoderConfig, index: usize) -> Result<D
     })
 }
 
-/// The experts of one layer and their router. Experts are read from one fused tensor for each map, or one by one.
+/// The experts of one layer and their router. Experts are read from one fused tensor for each map, or one by
+/// one.
 fn read_sparse(
     loader: &Loader,
     config: &DecoderConfig,

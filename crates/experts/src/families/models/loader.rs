@@ -1,4 +1,5 @@
-//! Reads the parts of a model from a checkpoint, in the precision and onto the device with which it will compute.
+//! Reads the parts of a model from a checkpoint, in the precision and onto the device with which it will
+//! compute.
 
 use std::path::Path;
 
@@ -35,7 +36,8 @@ impl Loader {
         tensor.to_device(self.device).to_kind(self.precision.kind())
     }
 
-    /// The embedding `name` and the head, which is the embedding again if they are tied; both `[vocabulary, hidden]`.
+    /// The embedding `name` and the head, which is the embedding again if they are tied; both `[vocabulary,
+    /// hidden]`.
     pub(crate) fn embedding_and_head(
         &self,
         name: &str,
@@ -50,8 +52,8 @@ impl Loader {
         Ok((embedding, head))
     }
 
-    /// The embedding `name`, which was loaded before, in place of `twin`. If the checkpoint has `twin` too, both must have
-    /// the same values, because some releases of transformers use the one and some the other.
+    /// The embedding `name`, which was loaded before, in place of `twin`. If the checkpoint has `twin` too,
+    /// both must have the same values, because some releases of transformers use the one and some the other.
     pub(crate) fn tied(&self, twin: &str, name: &str, embedding: &Tensor) -> Result<Tensor, ExpertsError> {
         let is_same = match self.checkpoint.has(twin) {
             true => self.checkpoint.take_any(twin)?.equal(&self.checkpoint.take_any(name)?),
@@ -102,8 +104,8 @@ impl Loader {
         })
     }
 
-    /// One map of all experts, `[experts, parts · outputs, inputs]`: the tensor `fused` if the checkpoint has it, otherwise
-    /// [`stacked`](Self::stacked).
+    /// One map of all experts, `[experts, parts · outputs, inputs]`: the tensor `fused` if the checkpoint has
+    /// it, otherwise [`stacked`](Self::stacked).
     pub(crate) fn experts(
         &self,
         fused: &str,
@@ -117,8 +119,9 @@ impl Loader {
         }
     }
 
-    /// One map of all experts, `[experts, parts · outputs, inputs]`: for each expert the tensors `names(expert)`, one below
-    /// another. It is filled part by part, so that memory never holds a second copy of all experts.
+    /// One map of all experts, `[experts, parts · outputs, inputs]`: for each expert the tensors
+    /// `names(expert)`, one below another. It is filled part by part, so that memory never holds a second
+    /// copy of all experts.
     pub(crate) fn stacked(
         &self,
         experts: usize,

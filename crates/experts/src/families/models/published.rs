@@ -29,8 +29,9 @@ impl PublishedModel {
     /// Reads `config.json` and the weights of a folder.
     ///
     /// # Errors
-    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the tensor that is missing or has another shape;
-    /// [`ExpertsError::Unsupported`] naming the architecture, the setting or the kind of weights that is not computed.
+    /// [`ExpertsError::File`]; [`ExpertsError::Content`] naming the tensor that is missing or has another
+    /// shape; [`ExpertsError::Unsupported`] naming the architecture, the setting or the kind of weights that
+    /// is not computed.
     pub fn open(folder: &Path, precision: Precision, device: Device) -> Result<Self, ExpertsError> {
         let (family, fields) = read_family(&folder.join("config.json"))?;
         Ok(match family {
@@ -77,8 +78,8 @@ impl PublishedModel {
         }
     }
 
-    /// Runs texts through the model, without gradients, and returns whether all logits are finite. A Switch Transformer
-    /// gets the texts both as sources and as targets.
+    /// Runs texts through the model, without gradients, and returns whether all logits are finite. A Switch
+    /// Transformer gets the texts both as sources and as targets.
     pub fn runs(&self, tokens: &Tokens) -> bool {
         let logits = tch::no_grad(|| match self {
             Self::Decoder(model) => model.logits(&model.hidden(tokens).rows),
@@ -95,8 +96,8 @@ impl PublishedModel {
         }
     }
 
-    /// The logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of each text,
-    /// `[texts, classes]`; and how the sparse layers routed.
+    /// The logits of the tokens that are learnt, `[learnt, vocabulary]`, or with a head over classes those of
+    /// each text, `[texts, classes]`; and how the sparse layers routed.
     pub(crate) fn learn(&self, batch: &ExampleBatch) -> (Tensor, Vec<Routing>) {
         match (self, &batch.targets) {
             (Self::Switch(model), Some(targets)) => {

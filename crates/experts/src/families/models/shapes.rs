@@ -1,5 +1,6 @@
-//! The modules of a model that an adapter can train, from the configuration alone. Nothing is loaded. The lists must be
-//! those of [`sites`](super::sites), which has the modules of a loaded model: both fix the order of a round's blocks.
+//! The modules of a model that an adapter can train, from the configuration alone. Nothing is loaded. The
+//! lists must be those of [`sites`](super::sites), which has the modules of a loaded model: both fix the
+//! order of a round's blocks.
 
 use crate::families::config::names::HEAD;
 use crate::families::config::switch::SwitchConfig;
@@ -56,8 +57,8 @@ impl DecoderConfig {
     }
 }
 
-/// The experts and the router of a block. The first map comes with its rows, the second with its columns; the other
-/// dimension of both is the hidden width.
+/// The experts and the router of a block. The first map comes with its rows, the second with its columns; the
+/// other dimension of both is the hidden width.
 fn sparse(
     block: &str,
     [(up, rows), (down, columns)]: [(&str, usize); 2],

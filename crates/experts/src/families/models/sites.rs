@@ -1,4 +1,5 @@
-//! The modules of a loaded model that an adapter can train, under the names that they have in transformers 5 at run time.
+//! The modules of a loaded model that an adapter can train, under the names that they have in transformers 5
+//! at run time.
 
 use tch::Tensor;
 
@@ -46,8 +47,8 @@ pub struct SiteShape {
     pub name: String,
     /// What it is.
     pub kind: SiteKind,
-    /// The shape of its weight: `[out, in]`, or `[experts, out, in]`. For a head it is `[in]`, because the adapter
-    /// determines how many classes there are.
+    /// The shape of its weight: `[out, in]`, or `[experts, out, in]`. For a head it is `[in]`, because the
+    /// adapter determines how many classes there are.
     pub shape: Vec<usize>,
 }
 

@@ -1,4 +1,5 @@
-//! Switch Transformers: T5 models whose feed-forward networks are, in some layers, experts of which each token uses one.
+//! Switch Transformers: T5 models whose feed-forward networks are, in some layers, experts of which each
+//! token uses one.
 
 use std::path::Path;
 
@@ -72,7 +73,8 @@ pub(crate) struct Stack {
     embedding: Tensor,
     pub(crate) layers: Vec<SwitchLayer>,
     norm: Norm,
-    /// The bias of each bucket of relative positions, `[buckets, heads]`. The first layer's is used in all layers.
+    /// The bias of each bucket of relative positions, `[buckets, heads]`. The first layer's is used in all
+    /// layers.
     relative: Tensor,
     /// Whether tokens attend to later tokens: in the encoder.
     looks_ahead: bool,
@@ -146,7 +148,8 @@ impl Switch {
         SwitchOutput { logits: rows.matmul(&self.head.tr()).to_kind(Kind::Float), routings }
     }
 
-    /// Runs the encoder, or the decoder with the encoder's output as `memory`. Returns the normalised last hidden states.
+    /// Runs the encoder, or the decoder with the encoder's output as `memory`. Returns the normalised last
+    /// hidden states.
     fn run(
         &self,
         stack: &Stack,
@@ -196,7 +199,8 @@ impl Switch {
         }
     }
 
-    /// 1 for tokens that come early enough in their text for their expert's capacity, otherwise 0; `[tokens, 1]`.
+    /// 1 for tokens that come early enough in their text for their expert's capacity, otherwise 0; `[tokens,
+    /// 1]`.
     fn within_capacity(&self, chosen: &Tensor, packing: &Packing) -> Tensor {
         let experts = self.config.moe.experts as i64;
         let assigned = packing.spread(&chosen.squeeze_dim(1).one_hot(experts).to_kind(Kind::Float));
@@ -209,8 +213,8 @@ impl Switch {
 /// The embedding that the encoder and the decoder share, unless they have their own.
 const EMBEDDING: &str = "shared.weight";
 
-/// The embedding of the encoder or of the decoder. If it is not tied, each has its own. Releases of transformers before 5
-/// write none, and both share one.
+/// The embedding of the encoder or of the decoder. If it is not tied, each has its own. Releases of
+/// transformers before 5 write none, and both share one.
 fn read_embedding(
     loader: &Loader,
     config: &SwitchConfig,
@@ -257,7 +261,8 @@ fn read_layer(
 ) -> Result<SwitchLayer, ExpertsError> {
     let norm = |part| loader.norm(&format!("{name}.{part}.layer_norm"), config.hidden, config.norm_epsilon);
     let decodes = name.starts_with("decoder");
-    // Parts are numbered: attention is 0, in the decoder attention to the encoder is 1, and the network is last.
+    // Parts are numbered: attention is 0, in the decoder attention to the encoder is 1, and the network is
+    // last.
     let last = if decodes { 2 } else { 1 };
     let cross = match decodes {
         true => Some((norm(1)?, read_attention(loader, config, &format!("{name}.1.EncDecAttention"))?)),

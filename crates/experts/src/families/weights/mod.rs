@@ -1,8 +1,9 @@
 //! Checkpoints in safetensors files, one or many, mapped into memory.
 //!
-//! libtorch maps the file (`torch.from_file`, private to this process), so nothing here is `unsafe`, and a tensor that is
-//! used in its stored precision is never copied. As with every memory map, if another program truncates the file while it
-//! is in use, the operating system ends this process. Model folders must therefore not be written to.
+//! libtorch maps the file (`torch.from_file`, private to this process), so nothing here is `unsafe`, and a
+//! tensor that is used in its stored precision is never copied. As with every memory map, if another program
+//! truncates the file while it is in use, the operating system ends this process. Model folders must
+//! therefore not be written to.
 
 pub(crate) mod write;
 
@@ -27,7 +28,8 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) const PICKLED: &str = "pytorch_model.bin";
 /// As [`INDEX`], for pickled weights.
 pub(crate) const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
-/// The most bytes of a header. No real checkpoint comes near it; a damaged length would otherwise allocate any size.
+/// The most bytes of a header. No real checkpoint comes near it; a damaged length would otherwise allocate
+/// any size.
 const MAX_HEADER: u64 = 100 << 20;
 
 /// Whether the weights of a folder are pickled.
@@ -53,7 +55,8 @@ struct Shard {
     bytes: Tensor,
 }
 
-/// The tensors of a model folder: `model.safetensors`, or the files that `model.safetensors.index.json` names.
+/// The tensors of a model folder: `model.safetensors`, or the files that `model.safetensors.index.json`
+/// names.
 pub(crate) struct Checkpoint {
     folder: PathBuf,
     shards: Vec<Shard>,
@@ -132,8 +135,8 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
-    /// The name of a module in these files: the name that it has at run time in transformers 5, if the files use it, or the
-    /// family's name on disk.
+    /// The name of a module in these files: the name that it has at run time in transformers 5, if the files
+    /// use it, or the family's name on disk.
     pub(crate) fn module(&self, family: Family, module: &str) -> String {
         match self.has(module) || self.has(&format!("{module}.weight")) {
             true => module.to_owned(),
@@ -144,8 +147,8 @@ impl Checkpoint {
     /// A tensor of this shape, as it is stored.
     ///
     /// # Errors
-    /// [`ExpertsError::Content`] if it is missing or has another shape, [`ExpertsError::Unsupported`] if it is stored in a
-    /// format that cannot be read.
+    /// [`ExpertsError::Content`] if it is missing or has another shape, [`ExpertsError::Unsupported`] if it
+    /// is stored in a format that cannot be read.
     pub(crate) fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         let tensor =

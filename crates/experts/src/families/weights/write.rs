@@ -77,8 +77,9 @@ pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
 /// Extensions of files that hold weights, of any format.
 const WEIGHTS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
 
-/// Copies configuration, tokenizer and the like into a folder, which is created if it does not exist. Weights of any format
-/// are not copied: beside the weights that are written there, they would be those of another model.
+/// Copies configuration, tokenizer and the like into a folder, which is created if it does not exist. Weights
+/// of any format are not copied: beside the weights that are written there, they would be those of another
+/// model.
 pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsError> {
     let failed = |source| ExpertsError::File { path: target.to_owned(), source };
     fs::create_dir_all(target).map_err(failed)?;

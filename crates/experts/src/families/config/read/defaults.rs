@@ -1,5 +1,5 @@
-//! The values of settings that a `config.json` leaves out: the defaults of the families' configuration classes in
-//! transformers, which differ between families.
+//! The values of settings that a `config.json` leaves out: the defaults of the families' configuration
+//! classes in transformers, which differ between families.
 
 use crate::families::config::Family;
 

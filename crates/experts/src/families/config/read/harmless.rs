@@ -1,5 +1,6 @@
-//! Settings that do not change what is computed here: names and versions, how texts are generated, how a model was
-//! initialised, and what acts only in transformers' own training (dropout, jitter, how much of the output it returns).
+//! Settings that do not change what is computed here: names and versions, how texts are generated, how a
+//! model was initialised, and what acts only in transformers' own training (dropout, jitter, how much of the
+//! output it returns).
 
 use crate::error::ExpertsError;
 use crate::families::config::Family;
@@ -40,8 +41,8 @@ const EVERYWHERE: &[&str] = &[
     "use_cache",
 ];
 
-/// Numbers of special tokens. The task says which token ends a text, and the token with which the decoder of Switch starts
-/// is read.
+/// Numbers of special tokens. The task says which token ends a text, and the token with which the decoder of
+/// Switch starts is read.
 const TOKENS: &[&str] =
     &["bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id", "sep_token_id"];
 
@@ -87,8 +88,8 @@ fn family_settings(family: Family) -> &'static [&'static str] {
         Family::Mixtral => &["router_jitter_noise"],
         Family::Qwen2Moe => &["layer_types", "max_window_layers", "sliding_window"],
         Family::Qwen3Moe => &["max_window_layers", "sliding_window"],
-        // The load balance of DeepSeek's own training, widths that follow from others, and layers that predict several
-        // tokens.
+        // The load balance of DeepSeek's own training, widths that follow from others, and layers that
+        // predict several tokens.
         Family::DeepseekV2 => &[
             "aux_loss_alpha",
             "ep_size",

@@ -94,8 +94,8 @@ fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError
     Ok(fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0))
 }
 
-/// The longest text. Releases of transformers disagree in which layers of Qwen2-MoE have a sliding window. For texts that
-/// fit into it the window has no effect, so longer texts are rejected.
+/// The longest text. Releases of transformers disagree in which layers of Qwen2-MoE have a sliding window.
+/// For texts that fit into it the window has no effect, so longer texts are rejected.
 fn positions(family: Family, fields: &Fields) -> Result<usize, ExpertsError> {
     let positions = fields.size(&["max_position_embeddings"])?;
     if family != Family::Qwen2Moe {

@@ -59,7 +59,8 @@ fn rope_scaling(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeS
     Ok(scaling)
 }
 
-/// The positions of the original model. If the file does not say, they are those of this model, as in transformers.
+/// The positions of the original model. If the file does not say, they are those of this model, as in
+/// transformers.
 fn original_positions(inner: &Fields, fields: &Fields) -> Result<f64, ExpertsError> {
     match inner.number(&["original_max_position_embeddings"])? {
         Some(positions) => Ok(positions),
@@ -106,7 +107,8 @@ fn yarn(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeScaling, 
     })
 }
 
-/// How much YaRN enlarges rotated vectors that are stretched by this factor: `yarn_get_mscale` of transformers.
+/// How much YaRN enlarges rotated vectors that are stretched by this factor: `yarn_get_mscale` of
+/// transformers.
 fn yarn_magnitude(factor: f64, scale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
 }

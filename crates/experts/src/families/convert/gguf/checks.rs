@@ -1,7 +1,8 @@
-//! The requirements on a GGUF file. They ensure that the written folder computes what llama.cpp computes with the file.
+//! The requirements on a GGUF file. They ensure that the written folder computes what llama.cpp computes with
+//! the file.
 //!
-//! Each setting is read, is known to change nothing, or is rejected. Each tensor that the settings require is present, and
-//! there is no other.
+//! Each setting is read, is known to change nothing, or is rejected. Each tensor that the settings require is
+//! present, and there is no other.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,8 @@ const READ: [&str; 17] = [
 /// Settings of the model that only describe its origin.
 const HARMLESS: [&str; 2] = ["rope.scaling.finetuned", "rope.scaling.original_context_length"];
 
-/// Settings of the tokenizer that [`super::tokenizer`] reads, or that do not change the tokens of a text. Settings that hold
-/// the number of a token or a chat template are known too.
+/// Settings of the tokenizer that [`super::tokenizer`] reads, or that do not change the tokens of a text.
+/// Settings that hold the number of a token or a chat template are known too.
 const OF_TOKENIZER: [&str; 9] = [
     "add_bos_token",
     "add_eos_token",
@@ -82,7 +83,8 @@ pub(super) fn settings(gguf: &Gguf<'_>) -> Result<(), ExpertsError> {
     }
 }
 
-/// Whether a setting is read or changes nothing. Settings outside of the model and its tokenizer describe the file.
+/// Whether a setting is read or changes nothing. Settings outside of the model and its tokenizer describe the
+/// file.
 fn is_known(key: &str) -> bool {
     match (key.strip_prefix("llama."), key.strip_prefix("tokenizer.ggml.")) {
         (Some(setting), _) => READ.contains(&setting) || HARMLESS.contains(&setting),
@@ -111,8 +113,8 @@ pub(super) fn sizes(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), Exper
 
 /// Checks that the file has every tensor of the model, in its shape, and no other tensor.
 pub(super) fn tensors(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), ExpertsError> {
-    // Each layer has tensors, so there are fewer layers than tensors. Without this check, a wrong number of layers would
-    // make the list of expected tensors arbitrarily long.
+    // Each layer has tensors, so there are fewer layers than tensors. Without this check, a wrong number of
+    // layers would make the list of expected tensors arbitrarily long.
     let (layers, found) = (config.layers.len(), gguf.content.tensor_infos.len());
     if layers > found {
         let reason = format!(

@@ -1,8 +1,8 @@
 //! Converts Llama-like models in GGUF files, the format of llama.cpp, to Hugging Face folders.
 //!
-//! `candle-core` reads quantised weights, which are written as 16-bit floats; the precision that quantisation lost does not
-//! come back. llama.cpp orders the rows of queries and keys so that rotary positions rotate neighbours. Hugging Face
-//! rotates the two halves of a head, so the rows are put back in that order.
+//! `candle-core` reads quantised weights, which are written as 16-bit floats; the precision that quantisation
+//! lost does not come back. llama.cpp orders the rows of queries and keys so that rotary positions rotate
+//! neighbours. Hugging Face rotates the two halves of a head, so the rows are put back in that order.
 
 mod checks;
 mod tokenizer;
@@ -30,13 +30,13 @@ struct Gguf<'a> {
     content: Content,
 }
 
-/// Writes the model of a GGUF file into the folder `target`: `model.safetensors`, `config.json`, `tokenizer.json` and
-/// `tokenizer_config.json`.
+/// Writes the model of a GGUF file into the folder `target`: `model.safetensors`, `config.json`,
+/// `tokenizer.json` and `tokenizer_config.json`.
 ///
 /// # Errors
 /// [`ExpertsError::File`]; [`ExpertsError::Content`] for a file that is no GGUF file, or not a whole one;
-/// [`ExpertsError::Unsupported`] for an architecture other than `llama`, for a tokenizer that is not byte-level BPE, and for
-/// settings that are not implemented. Then nothing is written.
+/// [`ExpertsError::Unsupported`] for an architecture other than `llama`, for a tokenizer that is not
+/// byte-level BPE, and for settings that are not implemented. Then nothing is written.
 pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
     let mut gguf = Gguf::open(file)?;
     let Header { config, tokenizer, tokenizer_config, decoder } = gguf.header()?;

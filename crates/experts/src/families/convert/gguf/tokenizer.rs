@@ -95,8 +95,8 @@ fn special<'a>(
     }
 }
 
-/// The post-processor that adds the first and the last token to texts, if the file asks for it; otherwise `null`.
-/// `around` says for first and last whether it is added, and `ends` which token it is.
+/// The post-processor that adds the first and the last token to texts, if the file asks for it; otherwise
+/// `null`. `around` says for first and last whether it is added, and `ends` which token it is.
 fn post_processor(
     gguf: &Gguf<'_>,
     around: [bool; 2],

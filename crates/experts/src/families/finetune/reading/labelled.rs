@@ -8,13 +8,13 @@ use crate::files::rows::Row;
 
 impl Reader {
     /// Reads each row as a text with one of these classes, in the columns of
-    /// [`NoteReader`](crate::files::notes::NoteReader), rather than as what a language model learns from. Without classes
-    /// nothing changes. The tokenizer adds its special tokens to the text, but no end token is added. A text that is too
-    /// long loses its end.
+    /// [`NoteReader`](crate::files::notes::NoteReader), rather than as what a language model learns from.
+    /// Without classes nothing changes. The tokenizer adds its special tokens to the text, but no end token
+    /// is added. A text that is too long loses its end.
     ///
     /// # Errors
-    /// [`ExpertsError::Settings`] if long texts are to be split: a head reads the last token of a text, and each window would
-    /// have one.
+    /// [`ExpertsError::Settings`] if long texts are to be split: a head reads the last token of a text, and
+    /// each window would have one.
     pub fn with_classes(self, classes: Vec<String>) -> Result<Self, ExpertsError> {
         match !classes.is_empty() && matches!(self.long, Long::Split { .. }) {
             true => Err(ExpertsError::Settings(

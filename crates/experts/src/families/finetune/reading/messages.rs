@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::families::finetune::template::ChatMessage;
 use crate::files::rows::{Row, kind_of};
 
-/// The field `messages`, a list of objects with `role` and `content`. The content is a text, or a list of parts with texts,
-/// which are joined. Further fields are passed to the chat template.
+/// The field `messages`, a list of objects with `role` and `content`. The content is a text, or a list of
+/// parts with texts, which are joined. Further fields are passed to the chat template.
 pub(super) fn messages(row: &Row) -> Result<Option<Vec<ChatMessage>>, String> {
     let Some(entries) = row.list("messages")? else { return Ok(None) };
     let mut messages = Vec::with_capacity(entries.len());

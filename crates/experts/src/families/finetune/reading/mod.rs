@@ -1,5 +1,5 @@
-//! Reads examples row by row. A row has `prompt` and `completion`, `messages`, `question` with `choices`, or `text`; or a
-//! text with its class ([`Reader::with_classes`]).
+//! Reads examples row by row. A row has `prompt` and `completion`, `messages`, `question` with `choices`, or
+//! `text`; or a text with its class ([`Reader::with_classes`]).
 
 mod labelled;
 mod messages;
@@ -64,12 +64,13 @@ struct Sequence {
 
 impl Reader {
     /// Reads `tokenizer.json` of a model's folder, and its chat template: `chat_template.jinja`, or that of
-    /// `tokenizer_config.json`. If there is neither, messages are written as ChatML. Completions and texts end with
-    /// the token `end`, if there is one. `long` says what happens to texts of more than `max_tokens` tokens.
+    /// `tokenizer_config.json`. If there is neither, messages are written as ChatML. Completions and texts
+    /// end with the token `end`, if there is one. `long` says what happens to texts of more than `max_tokens`
+    /// tokens.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] for windows that share no tokens
-    /// or all.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], or [`ExpertsError::Settings`] for windows that
+    /// share no tokens or all.
     pub fn open(model: &Path, end: Option<i64>, max_tokens: usize, long: Long) -> Result<Self, ExpertsError> {
         if let Long::Split { overlap, .. } = long
             && !(1..max_tokens).contains(&overlap)
@@ -90,14 +91,15 @@ impl Reader {
         Self { template: self.template.with_today(date), ..self }
     }
 
-    /// From now on rejects each row from which this model cannot learn or on which it cannot be measured, such as a row with
-    /// a token beyond its vocabulary.
+    /// From now on rejects each row from which this model cannot learn or on which it cannot be measured,
+    /// such as a row with a token beyond its vocabulary.
     pub fn for_model(self, config: &AnyConfig) -> Self {
         Self { limits: Some(config.limits(0)), ..self }
     }
 
-    /// The examples of a file: JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet. In a conversation, the assistant's
-    /// messages are learnt; in a question with `choices`, the choice whose number, counted from 0, is the `answer`.
+    /// The examples of a file: JSON Lines, CSV or TSV (plain, gzip, zstd), or Parquet. In a conversation, the
+    /// assistant's messages are learnt; in a question with `choices`, the choice whose number, counted from
+    /// 0, is the `answer`.
     ///
     /// # Errors
     /// [`ExpertsError::Notes`], which names the file and, if it is about a row, the row.
@@ -110,8 +112,8 @@ impl Reader {
         Ok(examples)
     }
 
-    /// Passes the examples of each row to `take`, one row after another, with how much of the file is read. Only one row's
-    /// examples are in memory. An empty file is an error.
+    /// Passes the examples of each row to `take`, one row after another, with how much of the file is read.
+    /// Only one row's examples are in memory. An empty file is an error.
     ///
     /// # Errors
     /// As [`read`](Self::read), and what `take` returns.
@@ -134,8 +136,8 @@ impl Reader {
         }
     }
 
-    /// The questions of a file, each with the number of its right choice, counted from 0. Rows have `question`, `choices`
-    /// and `answer`.
+    /// The questions of a file, each with the number of its right choice, counted from 0. Rows have
+    /// `question`, `choices` and `answer`.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -160,8 +162,9 @@ impl Reader {
         Ok((self.question(question, &options)?, answer))
     }
 
-    /// A question with its options. The prompt with any of the options has at most `max_tokens` tokens: a long option loses
-    /// its end and a long prompt its start, but a quarter of `max_tokens` is reserved for the prompt.
+    /// A question with its options. The prompt with any of the options has at most `max_tokens` tokens: a
+    /// long option loses its end and a long prompt its start, but a quarter of `max_tokens` is reserved for
+    /// the prompt.
     ///
     /// # Errors
     /// The reason, if the tokenizer fails or the model cannot be measured on the question.
@@ -220,8 +223,8 @@ impl Reader {
         }
     }
 
-    /// The texts of a row for a language model: one, or several for a conversation. The first kind of row of which all
-    /// fields are present counts; other fields are ignored.
+    /// The texts of a row for a language model: one, or several for a conversation. The first kind of row of
+    /// which all fields are present counts; other fields are ignored.
     fn sequences(&self, row: &Row) -> Result<Vec<Sequence>, String> {
         if row.has("prompt") && row.has("completion") {
             let prompt = row.text("prompt").map_err(with_needed)?.unwrap_or_default();
@@ -242,7 +245,8 @@ impl Reader {
         }
     }
 
-    /// One text: a prompt, which is given, and a completion, which is learnt. `name` is the completion's field, for errors.
+    /// One text: a prompt, which is given, and a completion, which is learnt. `name` is the completion's
+    /// field, for errors.
     fn answered(&self, prompt: &str, completion: &str, name: &str) -> Result<Vec<Sequence>, String> {
         if completion.is_empty() {
             return Err(format!("“{name}” is empty, so there is nothing to learn"));
@@ -260,7 +264,8 @@ impl Reader {
         self.template.texts(messages)?.iter().map(|text| self.laid_out(text)).collect()
     }
 
-    /// A text as the template writes it, tokenised as a whole. A token is learnt if its first character is the assistant's.
+    /// A text as the template writes it, tokenised as a whole. A token is learnt if its first character is
+    /// the assistant's.
     fn laid_out(&self, spans: &[Span]) -> Result<Sequence, String> {
         let mut ends = Vec::with_capacity(spans.len());
         let mut text = String::new();
@@ -335,7 +340,8 @@ fn option(choice: &str) -> String {
 }
 
 impl Sequence {
-    /// At most `most` tokens as one example. What comes before the first learnt token loses its start, and the rest its end.
+    /// At most `most` tokens as one example. What comes before the first learnt token loses its start, and
+    /// the rest its end.
     fn cut(self, most: usize) -> Example {
         let first = self.learnt.iter().position(|&learnt| learnt).unwrap_or(self.tokens.len());
         let end = self.tokens.len().min(first + most.saturating_sub(1));
@@ -343,8 +349,8 @@ impl Sequence {
         self.part(start, end, start)
     }
 
-    /// Windows of at most `most` tokens, each of which shares `overlap` tokens with the one before. Shared tokens are learnt
-    /// in the first of both windows only. Windows in which nothing is learnt are left out.
+    /// Windows of at most `most` tokens, each of which shares `overlap` tokens with the one before. Shared
+    /// tokens are learnt in the first of both windows only. Windows in which nothing is learnt are left out.
     fn windows(self, most: usize, overlap: usize) -> Vec<Example> {
         let all = self.tokens.len();
         let mut windows = Vec::new();

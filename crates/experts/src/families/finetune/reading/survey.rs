@@ -7,7 +7,8 @@ use crate::files::rows::{NotesError, NotesFile, ReadSoFar, Row, Rows};
 use crate::texts::SurveyedRow;
 
 impl Reader {
-    /// Passes each row with all of its tokens to `take`. Unlike [`each`](Self::each), it continues after a bad row.
+    /// Passes each row with all of its tokens to `take`. Unlike [`each`](Self::each), it continues after a
+    /// bad row.
     pub(crate) fn survey(
         &self,
         file: NotesFile,

@@ -57,8 +57,8 @@ pub(super) fn raise(words: String) -> Result<String, Error> {
     Err(refused(Raised::ByTemplate(words)))
 }
 
-/// `strftime_now(format)`, with a date that all members agreed on. With a clock, each hospital and each round would learn
-/// another text.
+/// `strftime_now(format)`, with a date that all members agreed on. With a clock, each hospital and each round
+/// would learn another text.
 pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Error> {
     let today = today.ok_or_else(|| {
         refused_here(
@@ -85,7 +85,8 @@ pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Erro
     Ok(text)
 }
 
-/// What a directive of `strftime` prints for midnight of a date, in English; `None` if the directive is not supported.
+/// What a directive of `strftime` prints for midnight of a date, in English; `None` if the directive is not
+/// supported.
 fn directive_text(date: Date, directive: &str) -> Option<String> {
     let (year, month, day) = (date.year(), date.month(), date.day());
     let month_name = MONTHS[usize::from(month) - 1];

@@ -1,7 +1,7 @@
 //! Removes `generation` blocks, with which templates mark for other programs what is learnt.
 
-/// The template with each `generation` block replaced by an `if true` block. Deleting the tags instead would change the
-/// line breaks and white space around them.
+/// The template with each `generation` block replaced by an `if true` block. Deleting the tags instead would
+/// change the line breaks and white space around them.
 pub(super) fn without_generation_marks(template: &str) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;

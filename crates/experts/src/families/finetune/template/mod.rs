@@ -1,8 +1,8 @@
 //! Chat templates: how the makers of a model write a conversation as one text.
 //!
-//! Templates are programs that come with a base model. They run here as in `transformers`, except that their time and memory
-//! are bounded and that they have no clock. The words with which a template rejects messages are passed on only if they
-//! stand in the template itself, so that no message is quoted.
+//! Templates are programs that come with a base model. They run here as in `transformers`, except that their
+//! time and memory are bounded and that they have no clock. The words with which a template rejects messages
+//! are passed on only if they stand in the template itself, so that no message is quoted.
 
 mod functions;
 mod marks;
@@ -29,8 +29,8 @@ use functions::Raised;
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 /// The name of the template in its environment.
 const NAME: &str = "chat";
-/// The most instructions for writing a conversation once, and at the same time its most memory, in units of 64 bytes. The
-/// longest templates take about 200 instructions for a message.
+/// The most instructions for writing a conversation once, and at the same time its most memory, in units of
+/// 64 bytes. The longest templates take about 200 instructions for a message.
 const FUEL: u64 = 4_000_000;
 /// The function with which templates print today's date.
 const TODAY: &str = "strftime_now";
@@ -72,8 +72,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// Reads `chat_template.jinja` of a model's folder, or the `chat_template` of its `tokenizer_config.json`. If there is
-    /// neither, messages are written as ChatML.
+    /// Reads `chat_template.jinja` of a model's folder, or the `chat_template` of its
+    /// `tokenizer_config.json`. If there is neither, messages are written as ChatML.
     ///
     /// # Errors
     /// [`ExpertsError::File`]; [`ExpertsError::Content`] if the template cannot be read.
@@ -116,11 +116,12 @@ impl Template {
         self
     }
 
-    /// The texts of a conversation, in pieces. Only the assistant's messages are learnt, each with its end mark.
+    /// The texts of a conversation, in pieces. Only the assistant's messages are learnt, each with its end
+    /// mark.
     ///
-    /// A conversation is one text, unless the template writes earlier messages differently once others follow: Qwen3
-    /// leaves out what the assistant thought before. Then each of the assistant's messages has a text of its own, which
-    /// ends with it. A model that answers reads the same text.
+    /// A conversation is one text, unless the template writes earlier messages differently once others
+    /// follow: Qwen3 leaves out what the assistant thought before. Then each of the assistant's messages has
+    /// a text of its own, which ends with it. A model that answers reads the same text.
     pub(super) fn texts(&self, messages: &[ChatMessage]) -> Result<Vec<Vec<Span>>, String> {
         let places = (0..messages.len()).filter(|&place| messages[place].role == "assistant");
         let turns: Vec<Turn> = places.map(|place| self.turn(messages, place)).collect::<Result<_, _>>()?;
@@ -134,8 +135,9 @@ impl Template {
         }
     }
 
-    /// The message at a place, written as the last one. The text with which a template asks for the assistant's message is
-    /// given, as far as the message starts with it too: DeepSeek-R1 opens a thought there that its messages do not have.
+    /// The message at a place, written as the last one. The text with which a template asks for the
+    /// assistant's message is given, as far as the message starts with it too: DeepSeek-R1 opens a thought
+    /// there that its messages do not have.
     fn turn(&self, messages: &[ChatMessage], place: usize) -> Result<Turn, String> {
         let asked = self.render(&messages[..place], true)?;
         let said = self.render(&messages[..=place], false)?;
@@ -152,7 +154,8 @@ impl Template {
         }
     }
 
-    /// The text of messages, with the request for the assistant's message behind it if `add_generation_prompt`.
+    /// The text of messages, with the request for the assistant's message behind it if
+    /// `add_generation_prompt`.
     fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String, String> {
         let messages: Vec<Item> = messages.iter().map(item).collect();
         let context = context! {
@@ -168,8 +171,8 @@ impl Template {
         rendered.map_err(|error| self.refusal(&error))
     }
 
-    /// Why a template fails, without quoting a message: the words that a template raises are passed on only if they stand
-    /// in its source, because they could contain a message.
+    /// Why a template fails, without quoting a message: the words that a template raises are passed on only
+    /// if they stand in its source, because they could contain a message.
     fn refusal(&self, error: &Error) -> String {
         let raised = error.source().and_then(|source| source.downcast_ref::<Raised>());
         match (raised, error.kind()) {
@@ -211,7 +214,8 @@ fn common_start(one: &str, other: &str) -> usize {
     pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
 }
 
-/// One text in which each turn follows the one before; `None` if a turn is written differently once others follow.
+/// One text in which each turn follows the one before; `None` if a turn is written differently once others
+/// follow.
 fn in_one(turns: &[Turn]) -> Option<Vec<Span>> {
     let mut text = String::new();
     let mut spans = Vec::new();

@@ -1,7 +1,7 @@
 //! Rewrites Python's `'text' % value`, which the template library does not support, to its filter `format`.
 
-/// The template with each `%` that follows a quoted text inside a tag replaced by the filter. A `%` whose value cannot be
-/// determined stays, and fails when the template runs.
+/// The template with each `%` that follows a quoted text inside a tag replaced by the filter. A `%` whose
+/// value cannot be determined stays, and fails when the template runs.
 pub(super) fn with_format_filter(template: &str) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;

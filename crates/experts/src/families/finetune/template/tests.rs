@@ -148,7 +148,8 @@ fn every_published_template_learns_every_turn() {
                 );
             }
             let is_one = appends.contains(&family) || turns == 1;
-            // R1 opens a thought where the assistant is asked, and none in what it said: one text all the same.
+            // R1 opens a thought where the assistant is asked, and none in what it said: one text all the
+            // same.
             let is_one = is_one || family == "deepseek_r1";
             assert_eq!(texts.len(), if is_one { 1 } else { turns }, "{family}: {name}");
         }
@@ -195,7 +196,10 @@ fn a_template_that_prints_the_date_is_told_from_others() {
 #[test]
 fn what_cannot_be_laid_out_is_said() {
     let none = one_text(CHATML, &[message("user", "a")]).expect_err("nobody answers");
-    assert_eq!(none, "none of “messages” is the assistant's");
+    assert_eq!(
+        none,
+        "none of “messages” is the assistant's (“role”: “assistant”), so there is nothing to learn"
+    );
     let last_only =
         "{% for message in messages %}{% if loop.last %}{{ message.content }}{% endif %}{% endfor %}";
     let torn =
