@@ -17,11 +17,11 @@ impl Model {
     pub fn after(&self, plan: &CheckedPlan, sums: &[OpenedSum]) -> Result<Self, Misbehaviour> {
         let mut next = self.clone();
         for opened in sums {
-            let why = || "the model has no such block".into();
-            let missing = || Misbehaviour::Sum { block: opened.block(), why: why() };
-            let blocks = Arc::make_mut(&mut next.blocks);
-            let parameters = blocks.get_mut(opened.block()).ok_or_else(missing)?;
-            apply(plan, opened, parameters).ok_or_else(missing)?;
+            let parameters = Arc::make_mut(&mut next.blocks).get_mut(opened.block());
+            if parameters.and_then(|parameters| apply(plan, opened, parameters)).is_none() {
+                let why = "the model has no such block".into();
+                return Err(Misbehaviour::Sum { block: opened.block(), why });
+            }
         }
         Ok(next)
     }
@@ -37,7 +37,7 @@ pub(crate) fn apply(plan: &CheckedPlan, opened: &OpenedSum, parameters: &mut [f3
         max_weight: plan.settings.max_weight,
         noise_steps: planned.noise_steps,
     };
-    // The one error of applying says that the block stays as it is, for everybody alike.
+    // The only error says that the block stays as it is, for everybody alike.
     let _ = planned.scale.apply(planned.shape.kind, parameters, &lifted, total);
     Some(())
 }

@@ -20,7 +20,7 @@ use crate::fault::{Misbehaviour, expect};
 use crate::round::RoundContext;
 use crate::statement::check_partys;
 
-/// What a member says of its contribution in its announcement.
+/// What a member states about its contribution in its announcement.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Terms {
     /// Whether its policy has a privacy budget (`ROUND-30`).
@@ -150,13 +150,12 @@ fn recipient_key(plan: &CheckedPlan, custodian: PartyId) -> Element {
 }
 
 fn announced_sketches(contribution: &Contribution) -> Vec<AnnouncedSketch> {
-    let announced = |(block, sketch): (&BlockId, &cloister_alignment::score::ExpertSketch)| AnnouncedSketch {
-        block: *block,
-        region: sketch.region.clone(),
-        update: sketch.update.clone(),
-        tokens: sketch.tokens,
-    };
-    contribution.sketches.iter().map(announced).collect()
+    let mut announced = Vec::new();
+    for (block, sketch) in &contribution.sketches {
+        let (region, update) = (sketch.region.clone(), sketch.update.clone());
+        announced.push(AnnouncedSketch { block: *block, region, update, tokens: sketch.tokens });
+    }
+    announced
 }
 
 /// A dealer's commitments to its two keys, decoded.
@@ -188,14 +187,11 @@ impl DealtKeys {
     /// # Errors
     /// Commitments that are no sharing with this threshold.
     pub fn decode(threshold: usize, body: &Announcement) -> Result<Self, Misbehaviour> {
-        let decode = |kind, what| {
-            Commitments::decode(&shared_key(body, kind).commitments, threshold)
-                .map_err(|_| Misbehaviour::Announcement(what))
-        };
-        Ok(Self {
-            mask: decode(DealtKey::Mask, "the commitments to the mask key")?,
-            seed: decode(DealtKey::Seed, "the commitments to the seed key")?,
-        })
+        let mask = Commitments::decode(&body.mask_key.commitments, threshold)
+            .map_err(|_| Misbehaviour::Announcement("the commitments to the mask key"))?;
+        let seed = Commitments::decode(&body.seed_key.commitments, threshold)
+            .map_err(|_| Misbehaviour::Announcement("the commitments to the seed key"))?;
+        Ok(Self { mask, seed })
     }
 }
 
@@ -238,10 +234,10 @@ pub fn check_announcement(
         return Err(Misbehaviour::Announcement("one sketch for each expert block, ascending"));
     }
     let coordinates = usize::from(round.plan().settings.sketch.coordinates);
-    let sized =
-        |sketch: &AnnouncedSketch| sketch.region.len() == coordinates && sketch.update.len() == coordinates;
-    if !body.sketches.iter().all(sized) {
-        return Err(Misbehaviour::Announcement("sketches of the plan's size"));
+    for sketch in &body.sketches {
+        if sketch.region.len() != coordinates || sketch.update.len() != coordinates {
+            return Err(Misbehaviour::Announcement("sketches of the plan's size"));
+        }
     }
     Ok(())
 }
@@ -255,7 +251,7 @@ fn check_names(round: &RoundContext, body: &Announcement) -> Result<(), Misbehav
 const NOT_ANNOUNCED: &str = "it is not the announced letter";
 const CLOSED: &str = "it cannot be opened";
 
-/// Whether a letter is the one that its dealer announced: of no other does a custodian show anything.
+/// Whether a letter is the one that its dealer announced. A custodian shows nothing of any other.
 pub fn is_announced_letter(custodian: PartyId, announcement: &Announcement, sealed: &[u8]) -> bool {
     announced_letter(custodian, announcement, sealed).is_some()
 }
@@ -340,7 +336,7 @@ impl HeldShares {
     /// Opens a letter and checks its shares against the announcement (`ROUND-11`).
     ///
     /// # Errors
-    /// A letter that is not the announced one, cannot be opened, or holds other shares than the right ones.
+    /// A letter that is not the announced one, cannot be opened, or holds shares that were not committed to.
     pub fn open(
         round: &RoundContext,
         custodian: PartyId,

@@ -11,7 +11,7 @@ use cloister_wire::statement::{
     AnnouncedMember, Announcement, CohortChoice, Manifest, ManifestCohort, WeightedMember,
 };
 
-use crate::fault::{Misbehaviour, expect};
+use crate::fault::{Fault, Misbehaviour, expect};
 use crate::round::RoundContext;
 use crate::statement::{Verified, body_digest};
 
@@ -25,7 +25,7 @@ pub type Announcements = BTreeMap<PartyId, Verified<Announcement>>;
 pub(crate) fn keep_announcement(
     held: &mut Announcements,
     announcement: Verified<Announcement>,
-) -> Result<(), crate::fault::Fault> {
+) -> Result<(), Fault> {
     let (signer, round) = (announcement.signer(), announcement.body().round);
     let first = held.entry(signer).or_insert_with(|| announcement.clone());
     if first.digest() == announcement.digest() {
@@ -67,12 +67,12 @@ pub fn write(round: &RoundContext, announcements: &Announcements) -> Manifest {
 }
 
 fn member_sketches(announcement: &Announcement) -> MemberSketches {
-    let sketch = |announced: &cloister_wire::statement::AnnouncedSketch| ExpertSketch {
-        region: announced.region.clone(),
-        update: announced.update.clone(),
-        tokens: announced.tokens,
-    };
-    announcement.sketches.iter().map(|announced| (announced.block, sketch(announced))).collect()
+    let mut sketches = MemberSketches::new();
+    for announced in &announcement.sketches {
+        let (region, update) = (announced.region.clone(), announced.update.clone());
+        sketches.insert(announced.block, ExpertSketch { region, update, tokens: announced.tokens });
+    }
+    sketches
 }
 
 /// A cohort without the members for whom its block is closed (`ALIGN-13`); void where the others are too few.
@@ -82,10 +82,10 @@ fn manifest_cohort(
     mut cohort: Cohort,
 ) -> ManifestCohort {
     let block = cohort.block;
-    let is_closed = |member: &PartyId| {
-        announcements.get(member).is_some_and(|known| known.body().closed.binary_search(&block).is_ok())
-    };
-    cohort.members.retain(|member| !is_closed(&member.party));
+    cohort.members.retain(|member| {
+        let announcement = announcements.get(&member.party);
+        announcement.is_none_or(|known| known.body().closed.binary_search(&block).is_err())
+    });
     let is_void = !round.reaches_floor(cohort.members.iter().map(|member| member.party));
     if is_void {
         cohort.members.clear();
@@ -97,14 +97,13 @@ fn manifest_cohort(
         Choice::Fallback => CohortChoice::Fallback,
         Choice::Void => CohortChoice::Void,
     };
-    let weighted = |member: &cloister_alignment::cohort::CohortMember| WeightedMember {
-        member: member.party,
-        weight: member.weight,
-    };
+    let members = cohort.members.iter();
     ManifestCohort {
-        block: cohort.block,
+        block,
         choice,
-        members: cohort.members.iter().map(weighted).collect(),
+        members: members
+            .map(|chosen| WeightedMember { member: chosen.party, weight: chosen.weight })
+            .collect(),
         consensus: cohort.consensus,
     }
 }
@@ -122,7 +121,7 @@ impl CheckedManifest {
             let announcement = held
                 .get(&listed.member)
                 .filter(|announcement| announcement.digest() == listed.announcement)
-                .ok_or(Misbehaviour::Manifest("the manifest lists one that we do not hold"))?;
+                .ok_or(Misbehaviour::Manifest("it lists an announcement that this party does not hold"))?;
             announcements.insert(listed.member, announcement.clone());
         }
         check_floor(round, &announcements)?;
@@ -138,7 +137,7 @@ impl CheckedManifest {
             return Err(Misbehaviour::Score { block: cohort.block });
         }
         if body != expected {
-            return Err(Misbehaviour::Manifest("the manifest's members are not distinct and ascending"));
+            return Err(Misbehaviour::Manifest("its members are not distinct and ascending"));
         }
         Ok(Self::new(body, bytes, announcements))
     }
@@ -175,6 +174,7 @@ impl CheckedManifest {
 
     /// A block's cohort.
     pub fn cohort(&self, block: BlockId) -> Option<&ManifestCohort> {
+        // The manifest was recomputed, so that its cohorts are in the order of the block table.
         self.body.cohorts.get(block.0 as usize)
     }
 

@@ -70,7 +70,7 @@ pub struct OpenedSum {
     weight: u32,
 }
 
-/// Why a block cannot be opened yet.
+/// Why a block cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotOpened {
     /// A secret or a masked block of this member is not here.
@@ -78,7 +78,7 @@ pub enum NotOpened {
 }
 
 impl OpenedSum {
-    /// A sum as it was published, with the certificate's digest and weight.
+    /// A sum as it was published, if it is the one that a closing lists.
     ///
     /// # Errors
     /// Words of another length or digest.
@@ -87,12 +87,14 @@ impl OpenedSum {
         listed: &statement::ListedSum,
         packed: &[u8],
     ) -> Result<Self, Misbehaviour> {
-        let wrong = |why: &str| Misbehaviour::Sum { block: listed.block, why: why.into() };
-        let block = round.block(listed.block).ok_or(wrong("the plan has no such block"))?;
-        if packed.len() != round.plan().packed_bytes(block)
-            || Self::digest(listed.block, packed) != listed.sum
-        {
-            return Err(wrong("the words are not the closed ones"));
+        let planned = round.block(listed.block).ok_or_else(|| {
+            let why = "the plan has no such block".into();
+            Misbehaviour::Sum { block: listed.block, why }
+        })?;
+        let is_whole = packed.len() == round.plan().packed_bytes(planned);
+        if !is_whole || Self::digest(listed.block, packed) != listed.sum {
+            let why = "the words that came are not those that the closing lists".into();
+            return Err(Misbehaviour::Sum { block: listed.block, why });
         }
         Ok(Self {
             block: listed.block,
@@ -158,6 +160,7 @@ pub fn open_block(permit: BlockPermit, openings: &OpeningInputs<'_>) -> Result<O
             mask.apply(Sign::of_pair(member, *absent).flipped(), &mut words);
         }
     }
+    // Masks are taken off mod 2³²; packing reduces the words to the ring, which divides it.
     let words = ring.unpack(&ring.pack(&words));
     Ok(OpenedSum { block: cohort.block(), words, weight: cohort.weight() })
 }

@@ -14,7 +14,7 @@ use cloister_params::plan::{CheckedPlan, PlannedBlock, RoundPlan};
 use cloister_params::rule;
 use cloister_wire::statement::{ReceivingKey, Signed};
 
-use crate::fault::{Fault, Refusal};
+use crate::fault::{Fault, Misbehaviour, Refusal};
 use crate::model::Model;
 use crate::statement::{check_coordinators, check_partys};
 
@@ -29,7 +29,7 @@ pub struct RoundContext {
     seed_bases: Arc<OnceLock<SeedBases>>,
 }
 
-/// Without the seed bases: whether they were needed is no part of the state (`ROUND-27`).
+/// Without the seed bases: whether they were needed is not part of the state (`ROUND-27`).
 impl std::fmt::Debug for RoundContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RoundContext").field("plan", &self.plan).finish_non_exhaustive()
@@ -47,16 +47,16 @@ impl RoundContext {
         signed: &Signed<RoundPlan>,
         receiving_keys: &[Signed<ReceivingKey>],
     ) -> Result<Self, Fault> {
-        let plan = check_coordinators(signed, epoch).map_err(|what| what.by(PartyId::COORDINATOR))?;
-        let (plan_digest, plan_bytes, round) = (plan.digest(), plan.bytes().to_vec(), plan.body().round);
-        let refuse = |why: Refusal| Fault::PlanRefused { round, why };
-        let checked = CheckedPlan::check(plan.body().clone(), epoch.consortium(), epoch.digest())
-            .map_err(|error| refuse(error.into()))?;
-        check_projection(&checked).map_err(refuse)?;
-        check_model(&checked).map_err(refuse)?;
-        check_receiving_keys(&checked, receiving_keys, epoch).map_err(refuse)?;
-        let (epoch, seed_bases) = (epoch.clone(), Arc::default());
-        Ok(Self { epoch, plan: checked, plan_bytes, plan_digest, seed_bases })
+        let plan = check_coordinators(signed, epoch).map_err(Misbehaviour::by_coordinator)?;
+        let checked = check_rules(plan.body(), receiving_keys, epoch)
+            .map_err(|why| Fault::PlanRefused { round: plan.body().round, why })?;
+        Ok(Self {
+            epoch: epoch.clone(),
+            plan: checked,
+            plan_bytes: plan.bytes().to_vec(),
+            plan_digest: plan.digest(),
+            seed_bases: Arc::default(),
+        })
     }
 
     /// The epoch.
@@ -133,6 +133,19 @@ impl RoundContext {
     pub fn block(&self, id: BlockId) -> Option<&PlannedBlock> {
         self.plan.block(id)
     }
+}
+
+/// The rules that a plan must obey for everybody.
+fn check_rules(
+    plan: &RoundPlan,
+    receiving_keys: &[Signed<ReceivingKey>],
+    epoch: &Epoch,
+) -> Result<CheckedPlan, Refusal> {
+    let checked = CheckedPlan::check(plan.clone(), epoch.consortium(), epoch.digest())?;
+    check_projection(&checked)?;
+    check_model(&checked)?;
+    check_receiving_keys(&checked, receiving_keys, epoch)?;
+    Ok(checked)
 }
 
 /// `PLAN-15`: sketches are projected as the task says, in every round alike.

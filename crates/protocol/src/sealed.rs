@@ -144,26 +144,24 @@ impl SealedManifest {
         self.seal1.bytes()
     }
 
-    /// For each block, who of its cohort is in `present`.
-    fn summed(&self, present: &BTreeSet<PartyId>) -> Vec<SummedCohort> {
-        let split = |members: &[WeightedMember]| -> (Vec<WeightedMember>, Vec<PartyId>) {
-            let (here, gone): (Vec<_>, Vec<_>) =
-                members.iter().partition(|listed| present.contains(&listed.member));
-            (here, gone.into_iter().map(|listed| listed.member).collect())
-        };
-        let cohorts = self.manifest.cohorts().iter();
-        cohorts
-            .map(|cohort| {
-                let (present, absent) = split(&cohort.members);
-                SummedCohort { block: cohort.block, present, absent }
-            })
-            .collect()
+    /// Each block's cohort, split into the members that are in `arrived` and those that are not.
+    fn summed(&self, arrived: &BTreeSet<PartyId>) -> Vec<SummedCohort> {
+        let mut summed = Vec::new();
+        for cohort in self.manifest.cohorts() {
+            let members = cohort.members.iter().copied();
+            let (present, absent): (Vec<_>, Vec<_>) =
+                members.partition(|listed| arrived.contains(&listed.member));
+            let absent = absent.iter().map(|listed| listed.member).collect();
+            summed.push(SummedCohort { block: cohort.block, present, absent });
+        }
+        summed
     }
 
     /// The blocks that are void when only these members arrived (`ROUND-02`, `ROUND-14`).
     pub fn void_blocks(&self, round: &RoundContext, present: &BTreeSet<PartyId>) -> Vec<BlockId> {
-        let void = |cohort: &SummedCohort| !round.reaches_floor(cohort.members());
-        self.summed(present).iter().filter(|cohort| void(cohort)).map(|cohort| cohort.block).collect()
+        let mut cohorts = self.summed(present);
+        cohorts.retain(|cohort| !round.reaches_floor(cohort.members()));
+        cohorts.iter().map(|cohort| cohort.block).collect()
     }
 
     /// Checks a second seal's body (`ROUND-14`): it follows this first seal, `U2` is within `U1` and reaches the
@@ -179,9 +177,7 @@ impl SealedManifest {
         let known =
             body.uploaded.iter().all(|listed| self.manifest.announcements().contains_key(&listed.member));
         if !ascending || !known {
-            return Err(Misbehaviour::Seal2(
-                "the members of a second seal are distinct, ascending and announced",
-            ));
+            return Err(Misbehaviour::Seal2("its members must be distinct, ascending and announced"));
         }
         let present: BTreeSet<PartyId> = body.uploaded.iter().map(|listed| listed.member).collect();
         let got = round.roster().organisations(present.iter().copied());
@@ -194,18 +190,18 @@ impl SealedManifest {
             let below = void.iter().find(|block| !body.void.contains(block));
             return Err(match below {
                 Some(block) => Misbehaviour::BelowFloor {
-                    what: format!("the cohort of {block} after drop-outs"),
+                    what: format!("the cohort of {block} after dropouts"),
                     got: self.organisations_of(round, *block, &present),
                     floor: round.floor(),
                 },
-                None => Misbehaviour::Seal2("a block is called void that is not"),
+                None => Misbehaviour::Seal2("it lists a block as void whose cohort reaches its floor"),
             });
         }
         let disordered = body.repeated.windows(2).any(|pair| pair[0] >= pair[1]);
-        let is_open = |block: &BlockId| round.block(*block).is_some() && !body.void.contains(block);
-        if disordered || !body.repeated.iter().all(is_open) {
+        let mut repeated = body.repeated.iter();
+        if disordered || repeated.any(|block| round.block(*block).is_none() || body.void.contains(block)) {
             return Err(Misbehaviour::Seal2(
-                "repeated blocks are ascending, blocks of the plan, and not void",
+                "its repeated blocks must be blocks of the plan, ascending, and not void",
             ));
         }
         Ok(())
@@ -301,8 +297,8 @@ impl SealedCohorts {
         let seal2: Verified<Seal2> = check_certificate(certificate, round.epoch())?;
         sealed.check_seal2(round, seal2.body())?;
         let valid = sealed.valid_cohorts(seal2.body());
-        let permit = |cohort: &SummedCohort| (cohort.block, BlockPermit { cohort: cohort.clone() });
-        let permits = valid.iter().map(permit).collect();
+        let permits =
+            valid.iter().map(|cohort| (cohort.block, BlockPermit { cohort: cohort.clone() })).collect();
         let revealable = revealable(&sealed, &valid);
         Ok(Self { sealed, seal2, valid, revealable, permits })
     }
@@ -332,7 +328,7 @@ impl SealedCohorts {
         &self.valid
     }
 
-    /// The cohort that a block is summed over; none if it stays closed.
+    /// The cohort that a block is summed over; none if it stays masked.
     pub fn valid_cohort(&self, block: BlockId) -> Option<&SummedCohort> {
         let place = self.valid.binary_search_by_key(&block, |cohort| cohort.block).ok()?;
         self.valid.get(place)
@@ -345,11 +341,13 @@ impl SealedCohorts {
 
     /// Members of `U1` that did not arrive and whose mask keys are needed.
     pub fn departed(&self) -> Vec<PartyId> {
-        let departed = self
-            .revealable
-            .iter()
-            .filter(|(member, secrets)| secrets.mask_key && !self.has_uploaded(**member));
-        departed.map(|(member, _)| *member).collect()
+        let mut departed = Vec::new();
+        for (member, secrets) in &self.revealable {
+            if secrets.mask_key && !self.has_uploaded(*member) {
+                departed.push(*member);
+            }
+        }
+        departed
     }
 
     /// Takes out the permit of one valid block; there is no second one.
@@ -363,19 +361,15 @@ impl SealedCohorts {
     }
 }
 
-/// What may be revealed of each member, the one rule for members, custodians and coordinator (`ROUND-01`): seeds of its valid
-/// blocks if it uploaded, else its mask key if a valid block's cohort has it.
+/// What may be revealed of each member: the seeds of its valid blocks if it uploaded, else its mask key if a valid
+/// block's cohort has it. Members, custodians and coordinator share this one rule (`ROUND-01`).
 fn revealable(sealed: &SealedManifest, valid: &[SummedCohort]) -> BTreeMap<PartyId, Revealable> {
     let mut revealable: BTreeMap<PartyId, Revealable> = BTreeMap::new();
     if !rule::in_force("ROUND-01") {
         let seeds: Vec<BlockId> = sealed.manifest().cohorts().iter().map(|cohort| cohort.block).collect();
         let everything = Revealable { mask_key: true, seeds };
-        return sealed
-            .manifest()
-            .announcements()
-            .keys()
-            .map(|member| (*member, everything.clone()))
-            .collect();
+        let announced = sealed.manifest().announcements().keys();
+        return announced.map(|member| (*member, everything.clone())).collect();
     }
     for cohort in valid {
         for member in cohort.members() {

@@ -29,11 +29,11 @@ pub enum Message {
         /// How the previous round ended; none before the first.
         previous: Option<Ending>,
     },
-    /// Member or custodian → coordinator: this party takes no part in the round, and says why.
+    /// Member or custodian → coordinator: this party does not take part in the round, for a reason.
     Refusal {
         /// The round.
         round: Round,
-        /// As what it takes no part.
+        /// The role in which it does not take part.
         role: Role,
         /// A sentence for people.
         reason: String,

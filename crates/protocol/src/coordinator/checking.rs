@@ -13,7 +13,6 @@ use crate::fault::{Fault, Misbehaviour};
 use crate::late::blame::BlamedRow;
 use crate::late::check::check_sum;
 use crate::late::{LateEvidence, is_sketched};
-use crate::opening::OpenedSum;
 use crate::round::RoundContext;
 use crate::sealed::SummedCohort;
 
@@ -22,26 +21,26 @@ use crate::sealed::SummedCohort;
 pub(super) struct Checking {
     pub(super) opened: Opened,
     pub(super) evidence: LateEvidence,
-    stage: Stage,
+    step: CheckingStep,
 }
 
-/// What is waited for.
+/// What the coordinator waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Stage {
+enum CheckingStep {
     /// Late sketches.
     Sketches,
     /// Answers about the first failing rows of these blocks.
     Answers(Vec<BlockId>),
-    /// What pairs agreed on whose answers about these blocks differ.
+    /// What pairs agreed on, where their answers about these blocks differ.
     PairOpenings(Vec<BlockId>),
 }
 
 impl Checking {
-    /// What a party that comes back needs.
+    /// What a party that reconnects needs.
     pub(super) fn frames(&self, context: &RoundContext, party: PartyId) -> Vec<Frame> {
         let before = self.opened.before.iter().cloned().map(Frame::Message);
         let mut frames: Vec<Frame> = before.chain(self.request(context)).collect();
-        if let Stage::Answers(blocks) | Stage::PairOpenings(blocks) = &self.stage {
+        if let CheckingStep::Answers(blocks) | CheckingStep::PairOpenings(blocks) = &self.step {
             frames.extend(blocks.iter().flat_map(|block| self.blame_frames(context, *block, party)));
         }
         frames
@@ -67,13 +66,14 @@ impl Checking {
     fn failing<'a>(&'a self, context: &'a RoundContext) -> Vec<BlamedRow<'a>> {
         let opened = &self.opened;
         let manifest = opened.cohorts.sealed_manifest().manifest().digest();
-        let failing = |sum: &OpenedSum| {
+        let mut failing = Vec::new();
+        for sum in &opened.sums {
             let verdict = check_sum(context, &opened.cohorts, &opened.reveals.seeds, &self.evidence, sum);
-            let (row, projection) = verdict.failing?;
-            let cohort = self.cohort(sum.block())?;
-            Some(BlamedRow { round: context, manifest, cohort, projection, row })
-        };
-        opened.sums.iter().filter_map(failing).collect()
+            if let (Some((row, projection)), Some(cohort)) = (verdict.failing, self.cohort(sum.block())) {
+                failing.push(BlamedRow { round: context, manifest, cohort, projection, row });
+            }
+        }
+        failing
     }
 
     /// The sum, the late sketches that do not make it up, and the request to answer for it, for one of its members.
@@ -81,7 +81,7 @@ impl Checking {
         let (round, cohort) = (context.round(), self.cohort(block));
         let sum = self.opened.sums.iter().find(|sum| sum.block() == block);
         let (Some(cohort), Some(sum)) = (cohort, sum) else { return Vec::new() };
-        if !cohort.members().any(|listed| listed == member) {
+        if !cohort.has(member) {
             return Vec::new();
         }
         let sum =
@@ -91,30 +91,34 @@ impl Checking {
         [sum, sketches, request].concat()
     }
 
-    /// Members whose answers would still tell something, ascending.
+    /// Members that have not answered for one of these blocks, ascending.
     fn silent(&self, blocks: &[BlockId]) -> BTreeSet<PartyId> {
-        let unanswered = |block: &BlockId| {
-            let members = self.cohort(*block).into_iter().flat_map(SummedCohort::members);
-            let block = *block;
-            members.filter(move |member| self.evidence.answer(*member, block).is_none())
-        };
-        blocks.iter().flat_map(unanswered).collect()
+        let mut silent = BTreeSet::new();
+        for cohort in blocks.iter().filter_map(|block| self.cohort(*block)) {
+            let mut members: BTreeSet<PartyId> = cohort.members().collect();
+            members.retain(|member| self.evidence.answer(*member, cohort.block()).is_none());
+            silent.extend(members);
+        }
+        silent
     }
 
     /// The pairs whose signed answers differ and that neither has opened.
     fn disputes(&self, context: &RoundContext) -> Vec<(BlockId, PartyId, PartyId)> {
-        let of_row = |row: BlamedRow<'_>| {
-            let block = row.cohort.block();
-            row.disputes(&self.evidence).into_iter().map(move |(one, other)| (block, one, other))
-        };
-        let disputes = self.failing(context).into_iter().flat_map(of_row);
-        disputes.filter(|(_, one, other)| self.evidence.agreed(*one, *other).is_none()).collect()
+        let mut disputes = Vec::new();
+        for row in self.failing(context) {
+            for (one, other) in row.disputes(&self.evidence) {
+                if self.evidence.agreed(one, other).is_none() {
+                    disputes.push((row.cohort.block(), one, other));
+                }
+            }
+        }
+        disputes
     }
 }
 
 impl Coordinator {
     pub(super) fn begin_checking(&mut self, announced: Box<Announced>, opened: Opened, now: Time) {
-        let checking = Checking { opened, evidence: LateEvidence::default(), stage: Stage::Sketches };
+        let checking = Checking { opened, evidence: LateEvidence::default(), step: CheckingStep::Sketches };
         let members: Vec<PartyId> = checking.sketchers(&announced.context).into_iter().collect();
         let request = if members.is_empty() { Vec::new() } else { checking.request(&announced.context) };
         self.wait(now, announced.context.plan().settings.deadlines.reveal);
@@ -123,7 +127,7 @@ impl Coordinator {
         self.advance_checking(now, false);
     }
 
-    /// Goes to the next stage when everyone who is connected has said what this one asks for.
+    /// Goes to the next step when everyone who is connected has said what this one asks for.
     pub(super) fn advance_checking(&mut self, now: Time, expired: bool) {
         let Some(CoordinatorPhase::Checking(announced, checking)) =
             self.round.as_ref().map(|active| &active.phase)
@@ -131,13 +135,13 @@ impl Coordinator {
             return;
         };
         let context = &announced.context;
-        let awaited: Vec<PartyId> = match &checking.stage {
-            Stage::Sketches => {
+        let awaited: Vec<PartyId> = match &checking.step {
+            CheckingStep::Sketches => {
                 let members = checking.sketchers(context).into_iter();
                 members.filter(|member| !checking.evidence.has_sketches(*member)).collect()
             }
-            Stage::Answers(blocks) => checking.silent(blocks).into_iter().collect(),
-            Stage::PairOpenings(_) => {
+            CheckingStep::Answers(blocks) => checking.silent(blocks).into_iter().collect(),
+            CheckingStep::PairOpenings(_) => {
                 let disputes = checking.disputes(context).into_iter();
                 disputes.flat_map(|(_, one, other)| [one, other]).collect()
             }
@@ -145,10 +149,10 @@ impl Coordinator {
         if !expired && awaited.iter().any(|member| self.connected.contains(member)) {
             return;
         }
-        match checking.stage.clone() {
-            Stage::Sketches => self.ask_for_answers(now),
-            Stage::Answers(blocks) => self.ask_for_openings(blocks, now),
-            Stage::PairOpenings(_) => self.finish_checking(now),
+        match checking.step.clone() {
+            CheckingStep::Sketches => self.ask_for_answers(now),
+            CheckingStep::Answers(blocks) => self.ask_for_openings(blocks, now),
+            CheckingStep::PairOpenings(_) => self.finish_checking(now),
         }
     }
 
@@ -171,7 +175,7 @@ impl Coordinator {
         for block in &blocks {
             self.event(Event::Refuted(*block));
         }
-        self.enter(Stage::Answers(blocks), now);
+        self.enter(CheckingStep::Answers(blocks), now);
         for (member, frames) in frames {
             frames.iter().for_each(|frame| self.send_to([member], frame));
         }
@@ -190,18 +194,18 @@ impl Coordinator {
             frames.extend(checking.evidence.signed_answer(one, block).map(|answer| (other, answer)));
             frames.extend(checking.evidence.signed_answer(other, block).map(|answer| (one, answer)));
         }
-        self.enter(Stage::PairOpenings(blocks), now);
+        self.enter(CheckingStep::PairOpenings(blocks), now);
         for (member, answer) in frames {
             self.send_to([member], &Frame::Message(answer));
         }
         self.advance_checking(now, false);
     }
 
-    fn enter(&mut self, stage: Stage, now: Time) {
+    fn enter(&mut self, step: CheckingStep, now: Time) {
         if let Some(CoordinatorPhase::Checking(announced, checking)) =
             self.round.as_mut().map(|active| &mut active.phase)
         {
-            checking.stage = stage;
+            checking.step = step;
             let limit = announced.context.plan().settings.deadlines.reveal;
             self.wait(now, limit);
         }

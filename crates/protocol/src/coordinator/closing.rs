@@ -35,7 +35,7 @@ pub(super) struct ClosingMaterial {
 pub(super) struct Recomputing {
     ballot: Ballot<Closing>,
     certificate: Option<Certificate<Closing>>,
-    /// What revealing sent, for custodians that come back.
+    /// What revealing sent, for custodians that reconnect.
     before: Vec<Message>,
     evidence: ClosingMaterial,
     sums: Vec<OpenedSum>,
@@ -72,7 +72,7 @@ impl Recomputing {
         }
     }
 
-    /// Everything that a custodian that comes back needs: both seals, and its part of the closing.
+    /// Everything that a custodian that reconnects needs: both seals, and its part of the closing.
     pub(super) fn frames(&self, round: Round, party: PartyId) -> Vec<Frame> {
         let before = self.before.iter().cloned().map(Frame::Message);
         before.chain(self.request(round, party)).collect()
@@ -118,7 +118,7 @@ impl Recomputing {
         self.recomputed.get(&custodian).is_some_and(|(_, blocks)| blocks.contains(&block))
     }
 
-    /// Forgets assignments that nothing came of in time.
+    /// Forgets assignments that were not done in time.
     fn give_up_waiting(&mut self) {
         for (custodian, blocks) in &mut self.assigned {
             let done = self.recomputed.get(custodian).map(|(_, done)| done);
@@ -127,28 +127,33 @@ impl Recomputing {
         }
     }
 
-    /// A custodian that comes back is asked again: what it was asked before may have been lost with its link.
+    /// A custodian that reconnects is asked again: what it was asked before may have been lost with its link.
     pub(super) fn reconsider(&mut self, custodian: PartyId) {
         self.given_up.retain(|(given_up, _)| *given_up != custodian);
     }
 
-    /// Assigns each block to custodians by rotation until enough of those that can be reached have it; says who
-    /// got something new.
+    /// Assigns each block to custodians by rotation until enough of those that can be reached have it. Gives the
+    /// custodians with a new assignment. The rotation starts elsewhere for each round and block, so that the work is
+    /// shared.
     fn assign(&mut self, round: Round, reachable: &[PartyId], quorum: usize) -> BTreeSet<PartyId> {
         let mut changed = BTreeSet::new();
         for block in self.sums.iter().map(OpenedSum::block).collect::<Vec<_>>() {
             let done = self.recomputed.values().filter(|(_, blocks)| blocks.contains(&block)).count();
             let start = usize::try_from(round.0).unwrap_or(0) + block.0 as usize;
             let order = (0..reachable.len()).map(|step| reachable[(start + step) % reachable.len()]);
-            let (mut having, mut fresh): (Vec<PartyId>, Vec<PartyId>) = order
+            let (assigned, spare): (Vec<PartyId>, Vec<PartyId>) = order
                 .filter(|custodian| !self.covers(*custodian, block))
                 .filter(|custodian| !self.given_up.contains(&(*custodian, block)))
-                .partition(|custodian| self.assigned.get(custodian).is_some_and(|own| own.contains(&block)));
-            while done + having.len() < quorum && !fresh.is_empty() {
-                let custodian = fresh.remove(0);
+                .partition(|custodian| {
+                    self.assigned.get(custodian).is_some_and(|blocks| blocks.contains(&block))
+                });
+            let (mut expected, mut spare) = (done + assigned.len(), spare.into_iter());
+            while expected < quorum
+                && let Some(custodian) = spare.next()
+            {
                 self.assigned.entry(custodian).or_default().insert(block);
                 changed.insert(custodian);
-                having.push(custodian);
+                expected += 1;
             }
         }
         changed
@@ -156,8 +161,10 @@ impl Recomputing {
 
     /// Whether every block was recomputed by enough custodians.
     fn is_recomputed(&self, quorum: usize) -> bool {
-        let count = |block: BlockId| self.recomputed.keys().filter(|who| self.covers(**who, block)).count();
-        self.sums.iter().all(|sum| count(sum.block()) >= quorum)
+        self.sums.iter().all(|sum| {
+            let custodians = self.recomputed.keys();
+            custodians.filter(|custodian| self.covers(**custodian, sum.block())).count() >= quorum
+        })
     }
 }
 
@@ -172,27 +179,23 @@ impl Coordinator {
             .iter()
             .map(|sum| judge(&opened.openings(context), &opened.cohorts, &evidence, sum))
             .collect();
-        let judged = || opened.sums.iter().zip(&judgements);
-        let applied: Vec<OpenedSum> = judged()
-            .filter(|(_, judgement)| is_applied(context, judgement.check))
-            .map(|(sum, _)| sum.clone())
-            .collect();
-        let model = self.model.after(context.plan(), &applied).expect("opened blocks are the plan's");
-        let blame = |(sum, judgement): (&OpenedSum, &Judgement)| {
+        let (mut listed, mut blamed, mut applied) = (Vec::new(), Vec::new(), Vec::new());
+        for (sum, judgement) in opened.sums.iter().zip(&judgements) {
+            listed.push(sum.listed(context, judgement.check));
             let block = sum.block();
-            judgement
-                .blamed
-                .iter()
-                .map(move |member| BlamedMember { block, member: *member })
-                .collect::<Vec<_>>()
-        };
+            blamed.extend(judgement.blamed.iter().map(|member| BlamedMember { block, member: *member }));
+            if is_applied(context, judgement.check) {
+                applied.push(sum.clone());
+            }
+        }
+        let model = self.model.after(context.plan(), &applied).expect("opened blocks are the plan's");
         let body = Closing {
             epoch: self.epoch.digest(),
             round: context.round(),
             plan: context.plan_digest(),
             seal2: opened.cohorts.seal2().digest(),
-            sums: judged().map(|(sum, judgement)| sum.listed(context, judgement.check)).collect(),
-            blamed: judged().flat_map(blame).collect(),
+            sums: listed,
+            blamed,
             parameters: model.block_digests(),
             model: model.digest(),
             tree: announced.log.root(),
@@ -266,15 +269,16 @@ impl Coordinator {
             // Enough others had recomputed before.
             return Ok(());
         };
-        let by = |what: Misbehaviour| what.by(from);
-        let statement = check_partys(&signed, &epoch, Role::Custodian).map_err(by)?;
+        let statement = check_partys(&signed, &epoch, Role::Custodian).map_err(|what| what.by(from))?;
         let body = statement.body();
         if statement.signer() != from {
             return Err(unexpected(from, "another custodian's recomputation"));
         }
-        expect("recomputation", "epoch", body.epoch, epoch.digest()).map_err(by)?;
-        expect("recomputation", "round", body.round, announced.context.round()).map_err(by)?;
-        expect("recomputation", "closing", body.closing, body_digest(closing.ballot.body())).map_err(by)?;
+        let closing_digest = body_digest(closing.ballot.body());
+        expect("recomputation", "epoch", body.epoch, epoch.digest())
+            .and_then(|()| expect("recomputation", "round", body.round, announced.context.round()))
+            .and_then(|()| expect("recomputation", "closing", body.closing, closing_digest))
+            .map_err(|what| what.by(from))?;
         let blocks = body.blocks.iter().copied().collect();
         closing.recomputed.insert(from, (signed, blocks));
         self.finish_closing_if_complete();

@@ -299,13 +299,12 @@ impl Coordinator {
 
     /// Members that are connected and take part.
     fn awaited_members(&self) -> BTreeSet<PartyId> {
-        let refused = self.round.as_ref().map(|active| &active.refused);
-        let takes_part = |member: &PartyId| refused.is_none_or(|refused| !refused.contains(member));
-        self.epoch
-            .consortium()
-            .members()
-            .filter(|member| self.connected.contains(member) && takes_part(member))
-            .collect()
+        let mut members: BTreeSet<PartyId> = self.epoch.consortium().members().collect();
+        members.retain(|member| self.connected.contains(member));
+        if let Some(active) = &self.round {
+            members.retain(|member| !active.refused.contains(member));
+        }
+        members
     }
 
     fn wait(&mut self, now: Time, milliseconds: u64) {
@@ -376,7 +375,7 @@ impl CoordinatorPhase {
             Self::Uploading(_, uploading) => vec![uploading.invitation(party)],
             Self::Sealing2(_, sealing) => vec![sealing.invitation(party), sealing.proposal()],
             Self::Aborting(_, ballot) => vec![Message::ProposeAbort { abort: ballot.body().to_vec() }],
-            Self::Revealing(_, revealing) => revealing.messages(party),
+            Self::Revealing(_, revealing) => revealing.messages(),
             Self::Checking(announced, checking) => return checking.frames(&announced.context, party),
             Self::Closing(announced, closing) => return closing.frames(announced.context.round(), party),
         };

@@ -46,8 +46,8 @@ impl Revealing {
         self.cohorts.departed()
     }
 
-    /// What a party that comes back needs: both seals, and the requests for parts of seeds.
-    pub(super) fn messages(&self, _party: PartyId) -> Vec<Message> {
+    /// What a party that reconnects needs: both seals, and the requests for parts of seeds.
+    pub(super) fn messages(&self) -> Vec<Message> {
         let round = self.cohorts.seal2().body().round;
         let requests =
             self.requested.iter().map(|dealer| Message::SeedSharesRequest { round, dealer: *dealer });
@@ -126,7 +126,7 @@ pub(super) struct Opened {
     pub(super) uploads: Uploads,
     /// Everything that was revealed.
     pub(super) reveals: CheckedReveals,
-    /// What a party that comes back needs first.
+    /// What a party that reconnects needs first.
     pub(super) before: Vec<Message>,
 }
 
@@ -217,12 +217,12 @@ impl Coordinator {
         if missing.is_empty() {
             return self.open_sums(now);
         }
-        let gone = |member: &PartyId| expired || !self.connected.contains(member);
-        let lost: Vec<PartyId> = missing
-            .into_iter()
-            .filter(|member| revealing.cohorts.has_uploaded(*member) && gone(member))
-            .filter(|member| revealing.requested.insert(*member))
-            .collect();
+        let mut lost = missing;
+        lost.retain(|member| {
+            let is_gone = expired || !self.connected.contains(member);
+            // Asked of custodians once: `requested` holds what they were asked.
+            is_gone && revealing.cohorts.has_uploaded(*member) && revealing.requested.insert(*member)
+        });
         let limit = announced.context.plan().settings.deadlines.reveal;
         let round = announced.context.round();
         let custodians: Vec<PartyId> = announced.context.custodians().collect();

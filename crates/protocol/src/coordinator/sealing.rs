@@ -46,8 +46,8 @@ pub(super) struct Uploading {
 impl Uploading {
     /// The first seal, with the blocks that came whole and that a member need not send again.
     pub(super) fn invitation(&self, member: PartyId) -> Message {
-        let whole = |arriving: &Arriving| arriving.whole_blocks().collect();
-        let received = self.arriving.get(&member).map(whole).unwrap_or_default();
+        let arriving = self.arriving.get(&member);
+        let received = arriving.map(|arriving| arriving.whole_blocks().collect()).unwrap_or_default();
         Message::Sealed1 {
             manifest: self.sealed.manifest().bytes().to_vec(),
             certificate: self.certificate.clone(),
@@ -125,29 +125,38 @@ impl Coordinator {
         signature: Signature,
         now: Time,
     ) -> Result<(), Fault> {
+        self.count_vote(from, body, signature, now).map_err(|what| what.by(from))
+    }
+
+    fn count_vote(
+        &mut self,
+        from: PartyId,
+        body: Digest,
+        signature: Signature,
+        now: Time,
+    ) -> Result<(), Misbehaviour> {
         let epoch = self.epoch.clone();
-        let by = |what: Misbehaviour| what.by(from);
         if self.is_late(body) {
             return Ok(());
         }
         match self.round.as_mut().map(|active| &mut active.phase) {
             Some(CoordinatorPhase::Sealing1(_, sealing)) => {
-                if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
+                if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch)? {
                     self.finish_seal1(certificate, now);
                 }
             }
             Some(CoordinatorPhase::Sealing2(_, sealing)) => {
-                if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch).map_err(by)? {
+                if let Some(certificate) = sealing.ballot.count(from, body, signature, &epoch)? {
                     self.finish_seal2(certificate, now);
                 }
             }
             Some(CoordinatorPhase::Aborting(_, ballot)) => {
-                if let Some(certificate) = ballot.count(from, body, signature, &epoch).map_err(by)? {
+                if let Some(certificate) = ballot.count(from, body, signature, &epoch)? {
                     self.finish_abort(certificate);
                 }
             }
             Some(CoordinatorPhase::Closing(_, closing)) => {
-                closing.count_vote(from, body, signature, &epoch).map_err(by)?;
+                closing.count_vote(from, body, signature, &epoch)?;
                 self.finish_closing_if_complete();
             }
             // A quorum had signed before this vote came.
@@ -175,9 +184,11 @@ impl Coordinator {
         let sealed = SealedManifest::establish(&announced.context, sealing.manifest, &certificate)
             .expect("votes were checked one by one");
         let manifest = sealed.manifest();
-        let nothing_yet = |member| Arriving::of(manifest.blocks_of(member).iter().map(|(block, _)| *block));
-        let arriving =
-            manifest.announcements().keys().map(|member| (*member, nothing_yet(*member))).collect();
+        let mut arriving = BTreeMap::new();
+        for member in manifest.announcements().keys() {
+            let blocks = manifest.blocks_of(*member).iter().map(|(block, _)| *block);
+            arriving.insert(*member, Arriving::new(blocks));
+        }
         let uploading = Uploading { sealed, certificate, arriving, arrived: BTreeMap::new() };
         let invitation = Frame::Message(uploading.invitation(PartyId::COORDINATOR));
         self.event(Event::Sealed);
@@ -192,20 +203,20 @@ impl Coordinator {
         else {
             return Err(unexpected(from, "a chunk"));
         };
-        let wrong = || Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
+        let wrong = Misbehaviour::Chunk { block: chunk.block, index: chunk.index }.by(from);
         if chunk.round != announced.context.round() || uploading.arrived.contains_key(&from) {
             return Err(unexpected(from, "a chunk"));
         }
         if chunk.owner != from {
-            return Err(wrong());
+            return Err(wrong);
         }
-        let block = announced.context.block(chunk.block).ok_or_else(wrong)?;
+        let block = announced.context.block(chunk.block).ok_or(wrong.clone())?;
         let whole = announced.context.plan().packed_bytes(block);
-        let arriving = uploading.arriving.get_mut(&from).ok_or_else(wrong)?;
+        let arriving = uploading.arriving.get_mut(&from).ok_or(wrong.clone())?;
         if arriving.is_whole() {
             return Err(unexpected(from, "a chunk of an upload that is whole"));
         }
-        arriving.append(chunk, whole).ok_or_else(wrong)
+        arriving.append(chunk, whole).ok_or(wrong)
     }
 
     /// Takes what an upload's masked block was erased to before a restart (`ROUND-29`).
@@ -213,11 +224,11 @@ impl Coordinator {
         let Some(CoordinatorPhase::Uploading(_, uploading)) =
             self.round.as_mut().map(|active| &mut active.phase)
         else {
-            return Err(Fault::ApiMisuse("a block is erased of uploads alone"));
+            return Err(Fault::ApiMisuse("only a block of an upload in progress can be erased"));
         };
         let arriving = uploading.arriving.get_mut(&from);
         let erased = arriving.and_then(|arriving| arriving.erase(block, leaf));
-        erased.ok_or(Fault::ApiMisuse("no such block is uploaded"))
+        erased.ok_or(Fault::ApiMisuse("this member uploads no such block"))
     }
 
     /// How many bytes of a member's upload were hashed: each that came, once (`ROUND-32`).
@@ -241,11 +252,11 @@ impl Coordinator {
         if uploading.arrived.contains_key(&from) {
             return Err(unexpected(from, "an upload that is here"));
         }
-        let by = |what: Misbehaviour| what.by(from);
-        let upload = check_partys(signed, &epoch, Role::Member).map_err(by)?;
-        expect("upload", "signer", upload.signer(), from).map_err(by)?;
-        expect("upload", "round", upload.body().round, announced.context.round()).map_err(by)?;
-        expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()).map_err(by)?;
+        let upload = check_partys(signed, &epoch, Role::Member).map_err(|what| what.by(from))?;
+        expect("upload", "signer", upload.signer(), from)
+            .and_then(|()| expect("upload", "round", upload.body().round, announced.context.round()))
+            .and_then(|()| expect("upload", "first seal", upload.body().seal1, uploading.sealed.digest()))
+            .map_err(|what| what.by(from))?;
         let arriving = uploading.arriving.get_mut(&from);
         if !arriving.is_some_and(|arriving| arriving.makes_up(upload.body().root)) {
             return Err(Misbehaviour::UploadRoot { member: from }.by(from));

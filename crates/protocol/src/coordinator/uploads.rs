@@ -29,8 +29,8 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// Nothing yet, of these blocks.
-    pub(super) fn of(blocks: impl Iterator<Item = BlockId>) -> Self {
+    /// An upload of these blocks, of which nothing has come.
+    pub(super) fn new(blocks: impl Iterator<Item = BlockId>) -> Self {
         let packed: MaskedBlocks = blocks.map(|block| (block, Vec::new())).collect();
         let mut arriving =
             Self { blocks: packed.len(), packed, leaves: BTreeMap::new(), root: None, hashed: 0 };
@@ -157,14 +157,15 @@ impl Erasure {
         self.absent.is_empty() && self.void.is_empty()
     }
 
-    /// What is to be kept of an input of the round: the same coordinator follows from all that is kept, and no erased
+    /// What stays stored of an input of the round. The same coordinator is restored from all that stays, and no erased
     /// byte is in it.
     pub fn keep(&self, input: Input) -> Vec<Input> {
         match &input {
             Input::Frame(from, Frame::Chunk(chunk)) if self.covers(*from, chunk.block) => Vec::new(),
             Input::Frame(from, Frame::Message(Message::Uploaded(_))) => {
-                let own = self.void.iter().filter(|((member, _), _)| member == from);
-                let erased = own.map(|((member, block), leaf)| Input::Erased(*member, *block, *leaf));
+                let void = self.void.iter().filter(|((member, _), _)| member == from);
+                let erased = void.map(|((member, block), leaf)| Input::Erased(*member, *block, *leaf));
+                // Before the claim that the upload is whole: for it, the root is compared.
                 erased.chain([input.clone()]).collect()
             }
             _ => vec![input],

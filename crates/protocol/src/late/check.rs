@@ -22,6 +22,12 @@ pub struct SumVerdict {
     pub failing: Option<(usize, LateProjection)>,
 }
 
+impl SumVerdict {
+    fn without_sketches(check: SumCheck) -> Self {
+        Self { check, too_large: Vec::new(), failing: None }
+    }
+}
+
 /// Compares a block's late sketches with its sum (`LATE-03`), and each with its bound (`LATE-04`).
 pub fn check_sum(
     round: &RoundContext,
@@ -30,15 +36,14 @@ pub fn check_sum(
     evidence: &LateEvidence,
     sum: &OpenedSum,
 ) -> SumVerdict {
-    let verdict = |check| SumVerdict { check, too_large: Vec::new(), failing: None };
     if !is_sketched(round, sum.block()) {
-        return verdict(SumCheck::NotSketched);
+        return SumVerdict::without_sketches(SumCheck::NotSketched);
     }
     let cohort = cohorts.valid_cohort(sum.block());
     let Some((cohort, projection)) =
         cohort.and_then(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
     else {
-        return verdict(SumCheck::Unchecked);
+        return SumVerdict::without_sketches(SumCheck::Unchecked);
     };
     let too_large = too_large(round, cohort, evidence);
     let failing = first_failing_row(round, cohort, evidence, projection, sum.words());
@@ -52,17 +57,21 @@ pub fn check_sum(
     SumVerdict { check, too_large, failing: failing.map(|row| (row, projection)) }
 }
 
+/// The members whose own sketch is larger than its bound (`LATE-04`), ascending.
 fn too_large(round: &RoundContext, cohort: &SummedCohort, evidence: &LateEvidence) -> Vec<PartyId> {
     let ring = round.plan().settings.ring;
     let Some(block) = round.block(cohort.block()) else { return Vec::new() };
     if !rule::in_force("LATE-04") {
         return Vec::new();
     }
-    let exceeds = |listed: &&cloister_wire::statement::WeightedMember| {
+    let mut too_large = Vec::new();
+    for listed in cohort.weighted() {
         let rows = evidence.rows(listed.member, cohort.block());
-        rows.is_some_and(|rows| squared_norm(ring, rows) > norm_bound(block, listed.weight))
-    };
-    cohort.weighted().iter().filter(exceeds).map(|listed| listed.member).collect()
+        if rows.is_some_and(|rows| squared_norm(ring, rows) > norm_bound(block, listed.weight)) {
+            too_large.push(listed.member);
+        }
+    }
+    too_large
 }
 
 /// The first row in which the members' sketches do not add up to the sum's; `None` too while one is missing.
@@ -74,10 +83,13 @@ pub fn first_failing_row(
     sum: &[u32],
 ) -> Option<usize> {
     let ring = round.plan().settings.ring;
+    // The projection is linear: what is left of the sum's rows without the members' rows is 0 in the ring.
     let mut left = projection.rows(ring, sum.iter().copied());
     for member in cohort.members() {
         let rows = evidence.rows(member, cohort.block())?;
-        left.iter_mut().zip(rows).for_each(|(left, row)| *left = left.wrapping_sub(*row));
+        for (left, row) in left.iter_mut().zip(rows) {
+            *left = left.wrapping_sub(*row);
+        }
     }
     (0..LATE_ROWS).find(|row| ring.reduce(left[*row]) != 0)
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use cloister_crypto::group::{AgreedSecret, Element, ScalarSecret, prove_agreement, verify_agreement};
 use cloister_params::consortium::Role;
-use cloister_params::id::{BlockId, PartyId, Round};
+use cloister_params::id::{BlockId, Digest, PartyId, Round};
 use cloister_params::late::LATE_ROWS;
 use cloister_transcript::{EntryKind, RoundLog};
 use cloister_wire::codec;
 use cloister_wire::message::{Message, PairOpening};
-use cloister_wire::statement::{BlameAnswer, Body, LateSketches, Signed};
+use cloister_wire::statement::{BlameAnswer, Body, LateSketch, LateSketches, Signed};
 use rand_core::CryptoRng;
 
 use crate::fault::{Misbehaviour, expect};
@@ -41,15 +41,14 @@ impl LateEvidence {
         let verified = check_partys(signed, round.epoch(), Role::Member)?;
         let (member, body) = (verified.signer(), verified.body());
         expect_place::<LateSketches>(round, cohorts, (body.epoch, body.round, body.seal2))?;
-        let wrong = |why| Misbehaviour::LateSketch { member, why };
         let ascending = body.sketches.windows(2).all(|pair| pair[0].block < pair[1].block);
         if !ascending || !body.sketches.iter().all(|sketch| is_asked(round, cohorts, member, sketch.block)) {
-            return Err(wrong("it names other blocks than those that the member is summed in"));
+            let why = "it names other blocks than those that the member is summed in";
+            return Err(Misbehaviour::LateSketch { member, why });
         }
-        let ring = round.plan().settings.ring;
-        let canonical = |rows: &[u32]| rows.iter().all(|row| ring.reduce(*row) == *row);
-        if !body.sketches.iter().all(|sketch| sketch.rows.len() == LATE_ROWS && canonical(&sketch.rows)) {
-            return Err(wrong("it has not the rows of a late sketch in the plan's ring"));
+        if !body.sketches.iter().all(|sketch| has_rows(round, sketch)) {
+            let why = "it does not have the rows of a late sketch in the plan's ring";
+            return Err(Misbehaviour::LateSketch { member, why });
         }
         keep(&mut self.sketches, member, (signed.clone(), verified), round)
     }
@@ -67,9 +66,9 @@ impl LateEvidence {
         let verified = check_partys(signed, round.epoch(), Role::Member)?;
         let (member, body) = (verified.signer(), verified.body());
         expect_place::<BlameAnswer>(round, cohorts, (body.epoch, body.round, body.seal2))?;
-        let wrong = |why| Misbehaviour::LateSketch { member, why };
         if !is_asked(round, cohorts, member, body.block) {
-            return Err(wrong("it answers for a block that it is not summed in"));
+            let why = "it answers for a block that it is not summed in";
+            return Err(Misbehaviour::LateSketch { member, why });
         }
         let cohort = cohorts.valid_cohort(body.block);
         let others = cohort.into_iter().flat_map(SummedCohort::members).filter(|other| *other != member);
@@ -78,13 +77,14 @@ impl LateEvidence {
             && body.pairs.iter().all(|pair| ring.reduce(pair.value) == pair.value)
             && (body.row as usize) < LATE_ROWS;
         if !fits {
-            return Err(wrong("its answer does not name each other member of the cohort once"));
+            let why = "its answer does not name each other member of the cohort once";
+            return Err(Misbehaviour::LateSketch { member, why });
         }
         let place = (body.block, member);
         keep(&mut self.answers, place, (signed.clone(), verified), round)
     }
 
-    /// Takes what a pair agreed on, proved by one of it, where their signed answers differ (`LATE-08`).
+    /// Takes what a pair agreed on, proved by one of the two, where their signed answers differ (`LATE-08`).
     ///
     /// # Errors
     /// An opening of another round, a pair whose two answers are not there or do not differ, or a proof that does not
@@ -103,19 +103,22 @@ impl LateEvidence {
         }
         let wrong = Misbehaviour::LateSketch { member, why: "it does not prove what its pair agreed on" };
         let announcements = cohorts.sealed_manifest().manifest().announcements();
-        let key = |who| mask_key_of(announcements, who).ok_or(wrong.clone());
+        let key = mask_key_of(announcements, member).ok_or(wrong.clone())?;
+        let other_key = mask_key_of(announcements, other).ok_or(wrong.clone())?;
         let context = opening_context(round, member, other);
-        let agreed = verify_agreement(&key(member)?, &key(other)?, opening.agreed, &context, &opening.proof)
-            .map_err(|_| wrong.clone())?;
+        let agreed = verify_agreement(&key, &other_key, opening.agreed, &context, &opening.proof)
+            .map_err(|_| wrong)?;
         self.openings.insert((member, other), (*opening, agreed));
         Ok(())
     }
 
     /// Whether a pair's signed answers about a block differ.
     fn is_disputed(&self, one: PartyId, other: PartyId) -> bool {
-        let own = self.answers.iter().filter(|((_, member), _)| *member == one);
-        own.filter_map(|((block, _), (_, first))| Some((first.body(), self.answer(other, *block)?)))
-            .any(|(first, second)| contradicts(one, first, other, second))
+        let mut answers = self.answers.iter().filter(|((_, member), _)| *member == one);
+        answers.any(|((block, _), (_, first))| {
+            let second = self.answer(other, *block);
+            second.is_some_and(|second| contradicts(one, first.body(), other, second))
+        })
     }
 
     /// The rows of a member's late sketch of a block.
@@ -135,7 +138,7 @@ impl LateEvidence {
         self.answers.get(&(block, member)).map(|(_, verified)| verified.body())
     }
 
-    /// What a pair agreed on, whoever of it showed it.
+    /// What a pair agreed on, whichever of the two showed it.
     pub fn agreed(&self, one: PartyId, other: PartyId) -> Option<&AgreedSecret> {
         let opened = self.openings.get(&(one, other)).or_else(|| self.openings.get(&(other, one)));
         opened.map(|(_, agreed)| agreed)
@@ -175,7 +178,7 @@ impl LateEvidence {
     }
 }
 
-/// Keeps a statement; another one in its place is refused.
+/// Keeps a statement. Another one in its place is rejected, because its signer equivocates.
 fn keep<K: Ord, T: Body>(
     kept: &mut BTreeMap<K, (Signed<T>, Verified<T>)>,
     place: K,
@@ -189,10 +192,17 @@ fn keep<K: Ord, T: Body>(
     Ok(())
 }
 
+/// Whether a late sketch has its rows, each an element of the plan's ring.
+fn has_rows(round: &RoundContext, sketch: &LateSketch) -> bool {
+    let ring = round.plan().settings.ring;
+    sketch.rows.len() == LATE_ROWS && sketch.rows.iter().all(|row| ring.reduce(*row) == *row)
+}
+
+/// Checks that a statement is about this round under its second seal.
 fn expect_place<T: Body>(
     round: &RoundContext,
     cohorts: &SealedCohorts,
-    (epoch, number, seal2): (cloister_params::id::Digest, Round, cloister_params::id::Digest),
+    (epoch, number, seal2): (Digest, Round, Digest),
 ) -> Result<(), Misbehaviour> {
     expect(T::TAG, "epoch", epoch, round.epoch().digest())?;
     expect(T::TAG, "round", number, round.round())?;
@@ -201,9 +211,7 @@ fn expect_place<T: Body>(
 
 /// Whether a member is asked for a late sketch of a block.
 fn is_asked(round: &RoundContext, cohorts: &SealedCohorts, member: PartyId, block: BlockId) -> bool {
-    let cohort = cohorts.valid_cohort(block);
-    let summed = cohort.is_some_and(|cohort| cohort.members().any(|listed| listed == member));
-    summed && is_sketched(round, block)
+    cohorts.valid_cohort(block).is_some_and(|cohort| cohort.has(member)) && is_sketched(round, block)
 }
 
 /// Whether two signed answers about one row differ about the pair of their signers (`LATE-08`).

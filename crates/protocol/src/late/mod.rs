@@ -44,38 +44,40 @@ pub fn is_applied(round: &RoundContext, check: SumCheck) -> bool {
 
 /// The projection of a block, from the second seal and all seeds of its cohort; `None` while one is missing.
 ///
-/// No upload could be made with knowledge of it: the uploads were sealed before any seed was open.
+/// Nobody knew it when uploading: the uploads were sealed before any seed was open.
 pub fn projection(cohorts: &SealedCohorts, cohort: &SummedCohort, seeds: &Seeds) -> Option<LateProjection> {
     let block = cohort.block();
-    let own = cohort.members().map(|member| seeds.get(&(member, block)).map(|seed| *seed.reveal()));
-    let seeds = own.collect::<Option<Vec<[u8; 32]>>>()?.concat();
-    let parts = [&cohorts.seal2().digest().0[..], &block.0.to_be_bytes(), &seeds];
+    let mut cohort_seeds = Vec::new();
+    for member in cohort.members() {
+        cohort_seeds.extend_from_slice(seeds.get(&(member, block))?.reveal());
+    }
+    let parts = [&cohorts.seal2().digest().0[..], &block.0.to_be_bytes(), &cohort_seeds];
     Some(LateProjection::new(digest(Domain::Late, &parts)))
 }
 
-/// The sketched blocks of a cohort that has a member, of which all seeds are known, ascending.
+/// The sketched blocks that a member is summed in and of which all seeds are known, ascending, each with its projection.
 pub fn sketched_blocks<'a>(
     round: &'a RoundContext,
     cohorts: &'a SealedCohorts,
     member: PartyId,
     seeds: &'a Seeds,
 ) -> impl Iterator<Item = (&'a SummedCohort, LateProjection)> {
-    let own = cohorts.valid().iter().filter(move |cohort| cohort.members().any(|listed| listed == member));
-    own.filter(|cohort| is_sketched(round, cohort.block()))
-        .filter_map(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
+    let members_cohorts = cohorts.valid().iter().filter(move |cohort| cohort.has(member));
+    let sketched = members_cohorts.filter(|cohort| is_sketched(round, cohort.block()));
+    sketched.filter_map(|cohort| Some((cohort, projection(cohorts, cohort, seeds)?)))
 }
 
 /// What is said of a sum, and who was shown to have lied about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Judgement {
-    /// The outcome.
+    /// What the closing says of the sum.
     pub check: SumCheck,
-    /// Who lied, ascending: a sketch that is too large, or answers that show it.
+    /// The members that lied, ascending: by a sketch that is too large, or by answers that show it.
     pub blamed: Vec<PartyId>,
 }
 
-/// Judges a sum by everything that members signed and showed; every custodian that recomputes the sum comes to the
-/// same.
+/// Judges a sum by everything that members signed and showed. Every custodian that recomputes the sum comes to the same
+/// judgement.
 pub fn judge(
     openings: &OpeningInputs<'_>,
     cohorts: &SealedCohorts,

@@ -21,22 +21,25 @@ pub(super) struct Masking<'a> {
 }
 
 impl Masking<'_> {
+    /// Every block that this member is summed in, masked and packed.
     pub(super) fn all(&self, contribution: &Contribution) -> MaskedBlocks {
         let agreed = self.agreed();
         let blocks = self.sealed.manifest().blocks_of(self.id).iter();
         blocks.map(|(block, weight)| (*block, self.one(*block, *weight, contribution, &agreed))).collect()
     }
 
-    /// What this member agrees on with each companion: the same for all blocks.
+    /// What this member agrees on with each companion. It is the same for all blocks, and agreeing takes a group
+    /// operation, so it is done once.
     fn agreed(&self) -> BTreeMap<PartyId, AgreedSecret> {
         let manifest = self.sealed.manifest();
         let blocks = manifest.blocks_of(self.id).iter();
         let companions: BTreeSet<PartyId> = blocks.flat_map(|(block, _)| self.companions(*block)).collect();
-        let agree = |other: PartyId| {
+        let mut agreed = BTreeMap::new();
+        for other in companions {
             let public = mask_key_of(manifest.announcements(), other).expect("announcements were checked");
-            (other, self.secrets.mask_key().agree(&public))
-        };
-        companions.into_iter().map(agree).collect()
+            agreed.insert(other, self.secrets.mask_key().agree(&public));
+        }
+        agreed
     }
 
     /// `y = w·q(x) + PRG(Kself) + sum over v of ±PRG(Kpair)` mod `2^w`.
@@ -62,6 +65,7 @@ impl Masking<'_> {
         self.context.plan().settings.ring.pack(&words)
     }
 
+    /// The other members of a block's cohort.
     fn companions(&self, block: BlockId) -> impl Iterator<Item = PartyId> + '_ {
         let cohort = self.sealed.manifest().cohort(block);
         let members = cohort.map(|cohort| cohort.members.as_slice()).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! What was uploaded and opened from which parameters, over rounds and epochs.
 //!
 //! From the same parameters a block is opened again only over the same members (`ROUND-30`): training from them repeats
-//! itself, so that the difference of two sums would be somebody's update. Within an epoch two seals share an honest
-//! custodian, and each custodian keeps here what it signed. Over epochs custodians change, so each member keeps what it
+//! itself, so that the difference of two sums would be one member's update. Within an epoch two seals share an honest
+//! custodian, and each custodian stores here what it signed. Over epochs custodians change, so each member stores what it
 //! uploaded, and gives no block again from parameters of another epoch (`ROUND-38`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ pub use start::StartRefusal;
 
 mod start;
 
-/// What one party keeps of one round.
+/// What one party stores of one round.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct KeptRound {
     /// The blocks that it uploaded as a member, each with the digest of its parameters.
@@ -44,12 +44,12 @@ struct KeptEnding {
     aborted: bool,
 }
 
-/// Everything that one party keeps.
+/// Everything that one party stores of openings, restored from its records.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct OpeningHistory {
     /// By epoch and round.
     rounds: BTreeMap<(Digest, Round), KeptRound>,
-    /// Roles in which it may have done what it does not know, before its disk was restored from a backup.
+    /// Roles in which it may have acted without a record, because its disk was restored from a backup.
     unsettled: BTreeSet<Role>,
     /// Parameters from which it may have uploaded before it was restored.
     forgotten: BTreeSet<Digest>,
@@ -58,7 +58,7 @@ pub struct OpeningHistory {
 }
 
 impl OpeningHistory {
-    /// What records make, in their order.
+    /// Restores the history from records, in their order.
     pub fn new(records: impl IntoIterator<Item = OpeningRecord>) -> Self {
         let mut openings = Self::default();
         records.into_iter().for_each(|record| openings.take(record));
@@ -80,9 +80,9 @@ impl OpeningHistory {
             OpeningRecord::Ended { epoch, round, ending, aborted, dropped, .. } => {
                 let kept = self.rounds.entry((epoch, round)).or_default();
                 kept.ended = Some(KeptEnding { digest: ending, aborted });
-                let stays = |block: &BlockId| !aborted && dropped.binary_search(block).is_err();
-                kept.uploaded.retain(|block, _| stays(block));
-                kept.opened.retain(|_, opened| stays(&opened.block));
+                // An aborted round opened nothing, and a closed one did not open the dropped blocks.
+                kept.uploaded.retain(|block, _| !aborted && dropped.binary_search(block).is_err());
+                kept.opened.retain(|_, opened| !aborted && dropped.binary_search(&opened.block).is_err());
             }
             OpeningRecord::Restored => self.unsettled.extend([Role::Member, Role::Custodian]),
             OpeningRecord::Forgotten { parameters } => self.forgotten.extend(parameters),
@@ -101,19 +101,18 @@ impl OpeningHistory {
 
     /// Whether a record says anything that is not here.
     pub fn is_new(&self, record: &OpeningRecord) -> bool {
-        let kept = |epoch: &Digest, round: &Round| self.rounds.get(&(*epoch, *round));
         match record {
             OpeningRecord::Began { epoch, number } => self.epoch != Some((*number, *epoch)),
             OpeningRecord::Uploading { epoch, round, blocks } => {
-                let known = |block| kept(epoch, round).and_then(|kept| kept.uploaded.get(block));
-                blocks.iter().any(|uploaded| known(&uploaded.block) != Some(&uploaded.parameters))
+                let kept = self.rounds.get(&(*epoch, *round));
+                blocks.iter().any(|uploaded| !kept.is_some_and(|kept| kept.has_uploaded(uploaded)))
             }
             OpeningRecord::Sealed { epoch, round, blocks } => {
-                let known = |kind| kept(epoch, round).and_then(|kept| kept.opened.get(kind));
-                blocks.iter().any(|opened| known(&opened.kind) != Some(opened))
+                let kept = self.rounds.get(&(*epoch, *round));
+                blocks.iter().any(|opened| !kept.is_some_and(|kept| kept.has_opened(opened)))
             }
             OpeningRecord::Ended { epoch, round, .. } => {
-                kept(epoch, round).is_none_or(|kept| kept.ended.is_none())
+                self.rounds.get(&(*epoch, *round)).is_none_or(|kept| kept.ended.is_none())
             }
             OpeningRecord::Restored => self.unsettled.len() < 2,
             OpeningRecord::Forgotten { parameters } => {
@@ -135,7 +134,7 @@ impl OpeningHistory {
         let dropped = kept.map(|kept| kept.not_opened(ending)).unwrap_or_default();
         let (ending, model, aborted) = (known.digest, known.model, known.is_abort());
         let record = OpeningRecord::Ended { epoch, round, ending, model, aborted, dropped };
-        // The first stays: a party that shows an ending again changes nothing.
+        // The first record stays: an ending that is shown once more changes nothing.
         self.is_new(&record).then(|| {
             self.take(record.clone());
             record
@@ -148,14 +147,17 @@ impl OpeningHistory {
         round: &RoundContext,
         blocks: impl IntoIterator<Item = BlockId>,
     ) -> Option<OpeningRecord> {
-        let parameters_of = |block| round.plan().parameters_of(block);
-        let uploaded = |block| Some(UploadedBlock { block, parameters: parameters_of(block)? });
-        let blocks = blocks.into_iter().filter_map(uploaded).collect();
+        let mut uploaded = Vec::new();
+        for block in blocks {
+            if let Some(parameters) = round.plan().parameters_of(block) {
+                uploaded.push(UploadedBlock { block, parameters });
+            }
+        }
         let (epoch, round) = (round.epoch().digest(), round.round());
-        self.keep(OpeningRecord::Uploading { epoch, round, blocks })
+        self.keep(OpeningRecord::Uploading { epoch, round, blocks: uploaded })
     }
 
-    /// The record of a second seal, if no other is here: whoever keeps it may sign the seal and reveal for it.
+    /// The record of a second seal, if it is new. A party that stored it may sign the seal and reveal for it.
     ///
     /// # Errors
     /// A valid block that was opened from the same parameters over others (`ROUND-30`).
@@ -180,13 +182,17 @@ impl OpeningHistory {
             return Vec::new();
         }
         let (epoch, number) = (round.epoch().digest(), round.round());
-        let of_epoch = self.rounds.iter().filter(|((opened_in, at), _)| *opened_in == epoch && *at != number);
-        let earlier: Vec<&KeptRound> = of_epoch.map(|(_, kept)| kept).collect();
-        let is_repeated = |opened: &&OpenedBlock| {
-            let mut before = earlier.iter().filter_map(|kept| kept.opened.get(&opened.kind));
-            before.any(|before| is_another_opening(before, opened))
-        };
-        blocks.iter().filter(is_repeated).map(|opened| opened.block).collect()
+        let mut repeated = Vec::new();
+        for opened in blocks {
+            let mut others = self.rounds.iter().filter(|(place, _)| place.0 == epoch && place.1 != number);
+            let is_repeated = others.any(|(_, kept)| {
+                kept.opened.get(&opened.kind).is_some_and(|before| is_another_opening(before, opened))
+            });
+            if is_repeated {
+                repeated.push(opened.block);
+            }
+        }
+        repeated
     }
 
     /// The blocks that this member does not give to a round, ascending (`ROUND-38`): it uploaded from the same parameters in
@@ -220,12 +226,12 @@ impl OpeningHistory {
         self.keep(OpeningRecord::Restored)
     }
 
-    /// Whether this party may have done in a role what it does not know, before it was restored.
+    /// Whether this party may have acted in a role without a record, before it was restored.
     pub(crate) fn is_unsettled(&self, role: Role) -> bool {
         self.unsettled.contains(&role)
     }
 
-    /// The record that a restored party knows in a role what matters, if that is new.
+    /// The record that a restored party knows all that matters in a role, if that is new.
     pub(crate) fn settled(&mut self, role: Role) -> Option<OpeningRecord> {
         self.keep(OpeningRecord::Settled { role })
     }
@@ -237,8 +243,9 @@ impl OpeningHistory {
         if is_unsettled { self.keep(OpeningRecord::Forgotten { parameters }) } else { None }
     }
 
-    /// Forgets what was opened from other parameters than these, for a coordinator, to whom custodians say no. How rounds ended
-    /// it keeps elsewhere: what stays is what [`OpeningHistory::records`] brings back (`ROUND-27`).
+    /// Forgets what was opened from other parameters than these. This is for a coordinator: custodians check repeats
+    /// themselves. It stores elsewhere how rounds ended, so that what stays is what [`OpeningHistory::records`] restores
+    /// (`ROUND-27`).
     pub(crate) fn retain(&mut self, parameters: &PerBlock<Digest>) {
         let present: BTreeSet<&Digest> = parameters.values().iter().collect();
         for kept in self.rounds.values_mut() {
@@ -250,16 +257,25 @@ impl OpeningHistory {
 
     /// The records of the openings that a coordinator keeps.
     pub fn records(&self) -> Vec<OpeningRecord> {
-        let record = |((epoch, round), kept): (&(Digest, Round), &KeptRound)| {
+        let mut records = Vec::new();
+        for ((epoch, round), kept) in &self.rounds {
             let blocks = kept.opened.values().copied().collect();
-            OpeningRecord::Sealed { epoch: *epoch, round: *round, blocks }
-        };
-        self.rounds.iter().map(record).collect()
+            records.push(OpeningRecord::Sealed { epoch: *epoch, round: *round, blocks });
+        }
+        records
     }
 }
 
 impl KeptRound {
-    /// Of the blocks that are kept: those that a closing does not list (`ROUND-30`).
+    fn has_uploaded(&self, uploaded: &UploadedBlock) -> bool {
+        self.uploaded.get(&uploaded.block) == Some(&uploaded.parameters)
+    }
+
+    fn has_opened(&self, opened: &OpenedBlock) -> bool {
+        self.opened.get(&opened.kind) == Some(opened)
+    }
+
+    /// The stored blocks that a closing does not list (`ROUND-30`).
     fn not_opened(&self, ending: &Ending) -> Vec<BlockId> {
         let Ending::Closed { certificate, .. } = ending else { return Vec::new() };
         let Ok(closing) = certificate.parse() else { return Vec::new() };
@@ -284,15 +300,15 @@ fn may_repeat(opened: &OpenedBlock, present: &BTreeSet<&Digest>) -> bool {
     present.contains(&opened.parameters) || opened.routing.is_some_and(|routing| present.contains(&routing))
 }
 
-/// How the valid blocks of a second seal are kept.
+/// What a party stores of the valid blocks of a second seal.
 pub(crate) fn opened_blocks(
     round: &RoundContext,
     sealed: &SealedManifest,
     cohorts: &[SummedCohort],
 ) -> Vec<OpenedBlock> {
     let (plan, announcements) = (round.plan(), sealed.manifest().announcements());
-    let has_budget = |member| announcements.get(&member).is_some_and(|known| known.body().has_budget);
-    let opened = |cohort: &SummedCohort| {
+    let mut opened = Vec::new();
+    for cohort in cohorts {
         let block = cohort.block();
         let (planned, parameters) = plan
             .block(block)
@@ -300,17 +316,19 @@ pub(crate) fn opened_blocks(
             .expect("plan and manifest were checked to have the same blocks");
         let (kind, routing) = (planned.shape.kind, routing_parameters(plan, planned));
         let name = opening_name(planned, cohort.weighted(), routing);
-        let all_have_budgets = cohort.members().all(has_budget);
-        OpenedBlock { block, kind, parameters, routing, name, all_have_budgets }
-    };
-    cohorts.iter().map(opened).collect()
+        let all_have_budgets = cohort
+            .members()
+            .all(|member| announcements.get(&member).is_some_and(|known| known.body().has_budget));
+        opened.push(OpenedBlock { block, kind, parameters, routing, name, all_have_budgets });
+    }
+    opened
 }
 
 /// The digest of the routing distribution by which members weigh their updates of a router (`ALIGN-11`).
 fn routing_parameters(plan: &CheckedPlan, planned: &PlannedBlock) -> Option<Digest> {
     let BlockKind::Router { layer } = planned.shape.kind else { return None };
-    let is_its = |other: &&PlannedBlock| other.shape.kind == BlockKind::Routing { layer };
-    let routing = plan.settings.blocks.iter().find(is_its)?;
+    let mut blocks = plan.settings.blocks.iter();
+    let routing = blocks.find(|other| other.shape.kind == BlockKind::Routing { layer })?;
     plan.parameters_of(routing.shape.id)
 }
 
