@@ -41,7 +41,7 @@ fn a_restored_member_gives_no_block_until_its_parameters_are_others() {
 
 /// The blocks that are opened without the last member, after two rounds with it, where a layer has so many experts.
 fn opened_without_the_last(experts: u16) -> Vec<BlockId> {
-    let mut stage = Stage::of(consortium(&[1; SEVEN]), template(experts, 5, 1), 3);
+    let mut stage = Stage::new(consortium(&[1; SEVEN]), template(experts, 5, 1), 3);
     for _ in 0..2 {
         stage.world.start_round();
         stage.finish();

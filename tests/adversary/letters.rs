@@ -77,9 +77,12 @@ fn a_letter_copied_from_another_member() {
     stage.give(1, copied);
     let answer = stage.give(1, letter_to_first(3, sealed.clone()));
     assert_eq!(why(&answer), Some("it cannot be opened"), "it is bound to its dealer");
-    let own = announced_otherwise(&stage, 2, |_| {});
-    stage.give(1, own);
-    assert!(stage.give(1, letter_to_first(2, sealed)).is_accepted(), "control: of who sealed it");
+    let unchanged = announced_otherwise(&stage, 2, |_| {});
+    stage.give(1, unchanged);
+    assert!(
+        stage.give(1, letter_to_first(2, sealed)).is_accepted(),
+        "control: from the dealer that sealed it"
+    );
 }
 
 #[test]
@@ -116,8 +119,8 @@ fn a_mask_key_copied_from_another_member() {
     let answer = stage.give(1, copied);
     let unproven = Misbehaviour::Announcement("the proof of knowledge of the mask key");
     assert_eq!(answer.misbehaviours(), [&unproven; 2], "by member and custodian");
-    let own = announced_otherwise(&stage, 3, |_| {});
-    assert!(stage.give(1, own).is_accepted(), "control: its own key");
+    let unchanged = announced_otherwise(&stage, 3, |_| {});
+    assert!(stage.give(1, unchanged).is_accepted(), "control: its own key");
 }
 
 /// ROUND-26

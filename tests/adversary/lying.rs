@@ -26,7 +26,7 @@ pub(crate) fn stage(policy: LateSketchMode) -> Stage {
     let mut settings = settings();
     settings.late_sketches = policy;
     settings.blocks[LONG.0 as usize].shape.length = LENGTH;
-    let mut stage = Stage::of(consortium(&[1; SEVEN]), settings, 3);
+    let mut stage = Stage::new(consortium(&[1; SEVEN]), settings, 3);
     let parameters = stage.world.coordinator.model().block_digests();
     for member in (1..=SEVEN as u32).map(PartyId) {
         let contribution = stage.world.contribution(member, &parameters);
@@ -161,7 +161,9 @@ pub(crate) fn ask_about_another_sum(
     let mut words = vec![0u32; LENGTH as usize];
     for (_, contribution) in stage.world.fixed_contributions.iter().filter(|(member, _)| **member != LIAR) {
         let integers = &contribution.integers[LONG];
-        words.iter_mut().zip(integers).for_each(|(word, own)| *word = word.wrapping_add(own.cast_unsigned()));
+        for (word, integer) in words.iter_mut().zip(integers) {
+            *word = word.wrapping_add(integer.cast_unsigned());
+        }
     }
     words[coordinate] = words[coordinate].wrapping_add(1);
     let packed = RingWidth::new(32).unwrap().pack(&words);

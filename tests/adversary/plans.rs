@@ -82,7 +82,7 @@ fn a_plan_of_another_epoch() {
     let mut stage = Stage::started_to(1, is_plan);
     let mut weights = [1; SEVEN];
     weights[6] = 2;
-    let mut other = Stage::of(consortium(&weights), settings(), 3);
+    let mut other = Stage::new(consortium(&weights), settings(), 3);
     other.world.start_round();
     let foreign = other.run_to(1, is_plan);
     let answer = stage.give(1, foreign);

@@ -77,8 +77,8 @@ fn a_self_seed_of_a_void_block() {
     let mut stage = stopped(Stage::of_two_minds(), &[1]);
     stage.finish();
     let report = stage.reports()[0].clone();
-    let blocks = |of: &[(PartyId, Option<BlockId>)]| {
-        of.iter().filter_map(|(_, block)| *block).collect::<BTreeSet<_>>()
+    let blocks = |revealed: &[(PartyId, Option<BlockId>)]| {
+        revealed.iter().filter_map(|(_, block)| *block).collect::<BTreeSet<_>>()
     };
     let opened: BTreeSet<BlockId> = report.opened.iter().copied().collect();
     assert!(opened.len() < report.cohorts.len(), "a block is void");
@@ -94,11 +94,13 @@ fn a_self_seed_of_a_void_block() {
 
 /// Who sent chunks of which blocks, as far as the coordinator's disk tells.
 fn chunks_on_disk(stage: &Stage) -> BTreeSet<(PartyId, BlockId)> {
-    let of = |input: &Input| match input {
-        Input::Frame(from, Frame::Chunk(chunk)) => Some((*from, chunk.block)),
-        _ => None,
-    };
-    stage.world.kept_inputs().filter_map(of).collect()
+    let mut chunks = BTreeSet::new();
+    for input in stage.world.kept_inputs() {
+        if let Input::Frame(from, Frame::Chunk(chunk)) = input {
+            chunks.insert((*from, chunk.block));
+        }
+    }
+    chunks
 }
 
 /// ROUND-29

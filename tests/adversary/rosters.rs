@@ -16,7 +16,7 @@ fn ending_with(siblings: &[u32]) -> Ending {
         sibling.organisation = organisation;
         sibling.roles = vec![Role::Member];
     }
-    let mut stage = Stage::of(with_parties(parties), settings(), 3);
+    let mut stage = Stage::new(with_parties(parties), settings(), 3);
     stage.world.silence_member(PartyId(2));
     stage.world.start_round();
     stage.finish();

@@ -76,10 +76,9 @@ fn votes_after(
     (0..silent).for_each(|lost| stage.world.silence_member(PartyId(SEVEN as u32 - lost)));
     stage.world.start_round();
     stage.finish();
-    let own = |observation: &&Observation| matches!(observation, Observation::FromCustodian(PartyId(1), _));
-    let own: Vec<Observation> = stage.seen.iter().filter(own).cloned().collect();
-    let is_vote = |message: &&Message| matches!(message, Message::Vote { .. });
-    let count = messages_of(&own).iter().filter(is_vote).count();
+    let mut sent = stage.seen.clone();
+    sent.retain(|observation| matches!(observation, Observation::FromCustodian(PartyId(1), _)));
+    let count = messages_of(&sent).iter().filter(|message| matches!(message, Message::Vote { .. })).count();
     let broken = stage.world.faults.iter().filter(|(who, _)| *who == PartyId(1));
     let broken = broken.filter_map(|(_, fault)| match fault {
         cloister_protocol::fault::Fault::PeerMisbehaved { what, .. } => Some(what.clone()),
@@ -98,9 +97,13 @@ fn journal_of(silent: u32) -> Vec<cloister_protocol::custodian::SignedRecord> {
 }
 
 fn equivocations(broken: &[Misbehaviour], tag: &str) -> usize {
-    let of =
-        |what: &&Misbehaviour| matches!(what, Misbehaviour::Equivocation { what, .. } if what.ends_with(tag));
-    broken.iter().filter(of).count()
+    let mut count = 0;
+    for misbehaviour in broken {
+        if let Misbehaviour::Equivocation { what, .. } = misbehaviour {
+            count += usize::from(what.ends_with(tag));
+        }
+    }
+    count
 }
 
 /// ROUND-03, ROUND-04

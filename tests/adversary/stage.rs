@@ -48,7 +48,7 @@ pub(crate) struct Answer {
 impl Stage {
     /// Seven members, all custodians, of weight 1.
     pub(crate) fn seven() -> Self {
-        Self::of(consortium(&[1; SEVEN]), settings(), 3)
+        Self::new(consortium(&[1; SEVEN]), settings(), 3)
     }
 
     /// The same, with a first expert on which the first five members agree and the others want the opposite: the loss
@@ -69,7 +69,7 @@ impl Stage {
         stage
     }
 
-    pub(crate) fn of(consortium: TestConsortium, settings: RoundSettings, seed: u64) -> Self {
+    pub(crate) fn new(consortium: TestConsortium, settings: RoundSettings, seed: u64) -> Self {
         let world = World::new(consortium, settings, seed);
         let attacker = Attacker::new(&world.consortium);
         Self { world, attacker, seen: Vec::new() }

@@ -222,7 +222,7 @@ fn sums_at_the_edge_of_the_ring() {
     settings.max_weight = 15;
     settings.ring = RingWidth::new(24).unwrap();
     settings.blocks.iter_mut().for_each(|block| block.scale.clip_steps = clip);
-    let mut stage = Stage::of(consortium(&[15; SEVEN]), settings.clone(), 3);
+    let mut stage = Stage::new(consortium(&[15; SEVEN]), settings.clone(), 3);
     let parameters = stage.world.coordinator.model().block_digests();
     let at_the_clip = |member: PartyId| {
         let mut contribution = stage.world.contribution(member, &parameters);

@@ -139,7 +139,8 @@ pub(crate) struct Agreements {
 #[serde(deny_unknown_fields)]
 struct Agreement {
     secret: Hex,
-    own: Hex,
+    #[serde(rename = "own")]
+    public_of_secret: Hex,
     public: Hex,
     context: Hex,
     nonce: Hex,
@@ -151,7 +152,8 @@ struct Agreement {
 #[serde(deny_unknown_fields)]
 struct BadAgreement {
     why: String,
-    own: Hex,
+    #[serde(rename = "own")]
+    public_of_secret: Hex,
     public: Hex,
     agreed: Hex,
     context: Hex,
@@ -161,17 +163,18 @@ struct BadAgreement {
 
 pub(crate) fn agreements(file: Agreements) {
     for case in file.cases {
-        let (own, public) = (secret(&case.secret), element(&case.public));
-        assert_eq!(own.public().bytes(), case.own.array());
-        let made = prove_agreement(&own, &public, &case.context.0, &mut Tape::from_bytes(case.nonce.0));
+        let (secret_key, public) = (secret(&case.secret), element(&case.public));
+        assert_eq!(secret_key.public().bytes(), case.public_of_secret.array());
+        let made =
+            prove_agreement(&secret_key, &public, &case.context.0, &mut Tape::from_bytes(case.nonce.0));
         assert_eq!(made, (case.agreed.array(), case.proof.array()));
-        assert!(verify_agreement(&own.public(), &public, made.0, &case.context.0, &made.1).is_ok());
+        assert!(verify_agreement(&secret_key.public(), &public, made.0, &case.context.0, &made.1).is_ok());
     }
     for bad in file.bad {
         assert_eq!(bad.step, "proof");
-        let (own, public) = (element(&bad.own), element(&bad.public));
+        let (prover, public) = (element(&bad.public_of_secret), element(&bad.public));
         let agreed = bad.agreed.array();
-        let result = verify_agreement(&own, &public, agreed, &bad.context.0, &bad.proof.array());
+        let result = verify_agreement(&prover, &public, agreed, &bad.context.0, &bad.proof.array());
         assert!(result.is_err(), "{}", bad.why);
     }
 }

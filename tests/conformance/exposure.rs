@@ -95,8 +95,8 @@ fn a_complaint_about_a_letter_with_a_borrowed_key_does_not_open_the_good_one() {
     let (entry, mut body) = corrupt_announcement(&rounds);
     let mut custodian = actor_before(&rounds, "custodian 2", entry);
     let sealed = [&good[..32], &[0; 64]].concat();
-    let own = body.dealings.iter_mut().find(|dealing| dealing.custodian == CUSTODIAN).unwrap();
-    own.letter = digest(Domain::Letter, &[&sealed]);
+    let dealing = body.dealings.iter_mut().find(|dealing| dealing.custodian == CUSTODIAN).unwrap();
+    dealing.letter = digest(Domain::Letter, &[&sealed]);
     let announced = Message::Announcement(sign(&rounds.key(CORRUPT.0), CORRUPT, &body));
     let mut random = ChaCha20Rng::seed_from_u64(3);
     custodian.handle(&rounds, Frame::Message(announced), &mut random).unwrap();

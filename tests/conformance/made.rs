@@ -140,7 +140,7 @@ fn mask(random: &mut Random) -> Value {
     let (secret, public) = (ScalarSecret::random(random), ScalarSecret::random(random).public());
     let (one, other) = (PartyId(random.next_u32()), PartyId(random.next_u32()));
     let seed = SeedSecret::from(&ScalarSecret::random(random).public());
-    let own = common.words(common.context().self_key(one, &seed));
+    let self_mask = common.words(common.context().self_key(one, &seed));
     let pair = common.words(common.context().pair_key(one, other, &secret.agree(&public)));
     json!({
         "context": common,
@@ -149,7 +149,7 @@ fn mask(random: &mut Random) -> Value {
         "public": hex::encode(public.bytes()),
         "one": one,
         "other": other,
-        "self": words_digest(&own),
+        "self": words_digest(&self_mask),
         "pair": words_digest(&pair),
     })
 }

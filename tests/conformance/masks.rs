@@ -13,14 +13,14 @@ use crate::vectors::Hex;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Masks {
     #[serde(rename = "self")]
-    own: OwnMask,
+    self_mask: SelfMask,
     pair: PairMask,
     cases: Vec<MaskCase>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OwnMask {
+struct SelfMask {
     member: u32,
     seed: Hex,
 }
@@ -89,14 +89,14 @@ pub(crate) fn words_digest(words: &[u32]) -> Digest {
 }
 
 pub(crate) fn check(file: Masks) {
-    let seed = SeedSecret::from(&Element::decode(file.own.seed.array()).unwrap());
+    let seed = SeedSecret::from(&Element::decode(file.self_mask.seed.array()).unwrap());
     let secret = ScalarSecret::from_revealed(file.pair.secret.array()).unwrap();
     let public = Element::decode(file.pair.public.array()).unwrap();
     let (one, other) = (PartyId(file.pair.one), PartyId(file.pair.other));
     for case in file.cases {
         let context = case.context.context();
         let key = || match case.owner.as_str() {
-            "self" => context.self_key(PartyId(file.own.member), &seed),
+            "self" => context.self_key(PartyId(file.self_mask.member), &seed),
             "pair" => context.pair_key(one, other, &secret.agree(&public)),
             owner => panic!("no owner {owner}"),
         };

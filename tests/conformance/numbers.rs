@@ -114,7 +114,7 @@ struct Total {
 }
 
 impl Total {
-    fn of(&self) -> CohortTotal {
+    fn to_cohort_total(&self) -> CohortTotal {
         let Self { weight, max_weight, noise_steps } = *self;
         CohortTotal { weight, max_weight, noise_steps }
     }
@@ -130,12 +130,13 @@ struct NamedModel {
 pub(crate) fn apply(file: Apply) {
     for case in file.cases {
         let mut parameters = case.parameters.singles();
-        case.scale.apply(case.kind, &mut parameters, &case.sum, case.total.of()).unwrap();
+        case.scale.apply(case.kind, &mut parameters, &case.sum, case.total.to_cohort_total()).unwrap();
         assert_eq!(Hex::of_singles(&parameters), case.applied, "{}", case.kind);
     }
     for bad in file.bad {
         let mut parameters = bad.parameters.singles();
-        let error = bad.scale.apply(bad.kind, &mut parameters, &bad.sum, bad.total.of()).unwrap_err();
+        let error =
+            bad.scale.apply(bad.kind, &mut parameters, &bad.sum, bad.total.to_cohort_total()).unwrap_err();
         assert_eq!(variant(&error), bad.step);
         assert_eq!(Hex::of_singles(&parameters), bad.parameters, "nothing was applied");
     }
@@ -153,7 +154,8 @@ pub(crate) struct Consistency {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConsistencyCase {
-    own: Hex,
+    #[serde(rename = "own")]
+    distribution: Hex,
     published: Hex,
     margins: Hex,
     weight: Hex,
@@ -161,8 +163,9 @@ struct ConsistencyCase {
 
 pub(crate) fn consistency(file: Consistency) {
     for case in file.cases {
-        let (own, published) = (case.own.singles(), case.published.singles());
-        let weight = cloister_alignment::consistency::weight(&own, &published, &case.margins.singles());
+        let (distribution, published) = (case.distribution.singles(), case.published.singles());
+        let weight =
+            cloister_alignment::consistency::weight(&distribution, &published, &case.margins.singles());
         assert!((f64::from(weight) - case.weight.double()).abs() < 1e-6, "{weight}");
     }
 }

@@ -53,7 +53,7 @@ struct Refused {
     /// Whether this is for a receiver of its own, which gets nothing after it.
     #[serde(default)]
     fork: bool,
-    /// Whether it also tells the coordinator that it takes no part.
+    /// Whether it also sends the coordinator a `Refusal`.
     #[serde(default)]
     aloud: bool,
     /// What it sends, from these random bytes.
@@ -299,9 +299,9 @@ fn kind(name: &str) -> EntryKind {
 fn bodies(rounds: &Rounds) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let mut bodies: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
     let mut add = |kind, body: Vec<u8>| {
-        let own = bodies.entry(kind).or_default();
-        if !own.contains(&body) {
-            own.push(body);
+        let of_kind = bodies.entry(kind).or_default();
+        if !of_kind.contains(&body) {
+            of_kind.push(body);
         }
     };
     for message in rounds.messages() {

@@ -18,7 +18,7 @@ const SEEDS: std::ops::Range<u64> = 0..3;
 
 /// Six members, four of which make a cohort, and a coordinator that lies.
 fn six() -> Configuration {
-    Configuration { experts: 1, coordinator_is_byzantine: true, ..Configuration::of(6) }
+    Configuration { experts: 1, coordinator_is_byzantine: true, ..Configuration::with_members(6) }
 }
 
 /// All sums are checked with late sketches, and none of them is applied if one member's are missing.

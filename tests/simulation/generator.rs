@@ -122,7 +122,7 @@ fn configuration_of_differences(random: &mut ChaCha20Rng) -> Configuration {
         lying_members: if late_sketches { lying } else { 0 },
         every_block_is_sketched: late_sketches,
         trains_afresh,
-        ..Configuration::of(members)
+        ..Configuration::with_members(members)
     }
 }
 
@@ -148,7 +148,7 @@ fn random_configuration(random: &mut ChaCha20Rng) -> Configuration {
         } else {
             0
         },
-        ..Configuration::of(members)
+        ..Configuration::with_members(members)
     }
 }
 

@@ -57,7 +57,7 @@ fn sums_of_different_rounds_tell_nothing_of_few_members() {
 
 #[test]
 fn a_round_of_the_largest_simulated_roster_closes() {
-    let configuration = Configuration { members: 40, experts: 1, ..Configuration::of(40) };
+    let configuration = Configuration { members: 40, experts: 1, ..Configuration::with_members(40) };
     let (simulation, result) = replay(&configuration, &[Operation::StartRound, Operation::Settle]);
     assert_eq!(result, Ok(()));
     assert_eq!((simulation.closed, simulation.aborted), (1, 0));
@@ -109,7 +109,7 @@ fn too_many_byzantine_custodians_are_caught() {
 /// Positive control of the bars: parties that need no evidence let an honest member be barred.
 #[test]
 fn a_barred_honest_member_is_caught() {
-    let configuration = Configuration { coordinator_is_byzantine: true, ..Configuration::of(5) };
+    let configuration = Configuration { coordinator_is_byzantine: true, ..Configuration::with_members(5) };
     let found = || {
         let broken = (0..40).filter_map(|steps| {
             let before = [vec![Operation::StartRound], vec![Operation::Step(0); steps]].concat();
@@ -129,8 +129,11 @@ fn a_barred_honest_member_is_caught() {
 fn who_deals_a_wrong_key_is_barred_and_rounds_go_on() {
     use operation::Attack::WrongKey;
     use operation::Operation::{Attack, Settle, StartRound};
-    let configuration =
-        Configuration { coordinator_is_byzantine: true, corrupt_members: 1, ..Configuration::of(6) };
+    let configuration = Configuration {
+        coordinator_is_byzantine: true,
+        corrupt_members: 1,
+        ..Configuration::with_members(6)
+    };
     let list = [Attack(WrongKey, 0), StartRound, Settle, StartRound, Settle];
     let barred = |simulation: &simulation::Simulation| {
         let told = simulation.world.events.iter().filter_map(|event| match event {
@@ -168,7 +171,8 @@ fn lies_that_are_not_compared_with_the_sum_are_caught() {
 fn broken(change: impl Fn(&mut Configuration)) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();
     for seed in 0..12 {
-        let mut configuration = Configuration { coordinator_is_byzantine: true, ..Configuration::of(5) };
+        let mut configuration =
+            Configuration { coordinator_is_byzantine: true, ..Configuration::with_members(5) };
         configuration.seed = seed;
         change(&mut configuration);
         let mut report = Report::default();

@@ -45,7 +45,7 @@ pub(crate) struct Configuration {
 
 impl Configuration {
     /// Honest parties.
-    pub(crate) fn of(members: u32) -> Self {
+    pub(crate) fn with_members(members: u32) -> Self {
         Self {
             members,
             experts: 2,

@@ -23,7 +23,7 @@ pub(crate) fn kept() -> Vec<Reproduction> {
                 coordinator_is_byzantine: true,
                 late_sketches: true,
                 every_block_is_sketched: true,
-                ..Configuration::of(6)
+                ..Configuration::with_members(6)
             },
             operations: vec![
                 Attack(WithholdSketches, 5),
@@ -37,7 +37,7 @@ pub(crate) fn kept() -> Vec<Reproduction> {
         },
         Reproduction {
             name: "a member is silent, a custodian restarts between the seals, and two rounds follow",
-            configuration: Configuration::of(7),
+            configuration: Configuration::with_members(7),
             operations: vec![
                 StartRound,
                 Step(0),

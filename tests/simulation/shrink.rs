@@ -50,7 +50,7 @@ fn shrink(configuration: &Configuration, mut list: Vec<Operation>, rule: &str) -
 #[test]
 fn a_failing_list_becomes_short() {
     use crate::operation::Operation::{Connect, Settle, StartRound, Step};
-    let configuration = Configuration { members_lie: true, ..Configuration::of(3) };
+    let configuration = Configuration { members_lie: true, ..Configuration::with_members(3) };
     let list = vec![Connect(1), StartRound, Step(3), Connect(2), Step(1), Settle, Connect(1)];
     assert_eq!(shrink(&configuration, list, "sum"), [StartRound, Settle]);
 }

@@ -30,8 +30,8 @@ pub(crate) fn check_sums(world: &World, report: &RoundReport, other: u64) -> Res
         for weighted in present {
             let contribution =
                 world.uploaded(weighted.member, report.round).expect("it is listed as uploaded");
-            let own = &contribution.integers[listed.block];
-            let parts = own.iter().map(|integer| i64::from(*integer) * i64::from(weighted.weight));
+            let integers = &contribution.integers[listed.block];
+            let parts = integers.iter().map(|integer| i64::from(*integer) * i64::from(weighted.weight));
             sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
         }
         let words: Vec<u32> = sums.iter().map(|sum| *sum as u32 + other as u32).collect();

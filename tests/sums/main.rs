@@ -42,12 +42,12 @@ fn check_sums(cluster: &Cluster, report: &RoundReport) {
             cohort.block
         );
         let Some(listed) = listed else { continue };
-        let of = |member: PartyId| &cluster.contributions[&member].integers[cohort.block];
-        let length = of(present[0].member).len();
+        let integers_of = |member: PartyId| &cluster.contributions[&member].integers[cohort.block];
+        let length = integers_of(present[0].member).len();
         let plain: Vec<u8> = (0..length)
             .flat_map(|at| {
                 let sum: i64 =
-                    present.iter().map(|m| i64::from(m.weight) * i64::from(of(m.member)[at])).sum();
+                    present.iter().map(|m| i64::from(m.weight) * i64::from(integers_of(m.member)[at])).sum();
                 (sum as u32).to_le_bytes()
             })
             .collect();

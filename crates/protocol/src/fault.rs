@@ -19,7 +19,7 @@ pub enum Fault {
         #[source]
         what: Misbehaviour,
     },
-    /// A plan that this party refuses.
+    /// A plan that this party rejects.
     #[error("the plan of {round} is refused: {why}")]
     PlanRefused {
         /// The plan's round.
@@ -36,7 +36,8 @@ pub enum Fault {
         /// What it was.
         what: &'static str,
     },
-    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). Nobody's fault: others sign.
+    /// This custodian was restored from a backup, and does not know what it helped to open (`ROUND-04`). It is nobody's
+    /// fault: others sign.
     #[error(
         "this custodian was restored from a backup, and does not know what it helped to open; it leaves second seals to the others \
          until an epoch that it has seen from its first round on"
@@ -61,7 +62,7 @@ pub enum Misbehaviour {
         /// The body's tag.
         what: &'static str,
     },
-    /// A statement by somebody who may not make it.
+    /// A statement by a party that may not make it.
     #[error("{signer} is no {role:?} of the consortium and signed a {what}")]
     Role {
         /// The signer.
@@ -111,11 +112,11 @@ pub enum Misbehaviour {
         /// The block.
         block: BlockId,
     },
-    /// An announcement that lacks something or has it in another shape than the plan's.
-    #[error("an announcement is not as the plan says: {0}")]
+    /// An announcement that lacks something, or has it in another shape than the plan's. The text says what is expected.
+    #[error("an announcement does not have what the plan asks for: {0}")]
     Announcement(&'static str),
     /// A receiving key to which nothing can be sealed (`PLAN-09`).
-    #[error("the receiving key is no group element other than the identity")]
+    #[error("the receiving key is not a group element, or is the identity")]
     ReceivingKey,
     /// A manifest that lists something else than the announcements.
     #[error("a manifest does not follow from the announcements: {0}")]
@@ -156,7 +157,7 @@ pub enum Misbehaviour {
         /// Whose upload.
         member: PartyId,
     },
-    /// A late sketch, an answer about one, or an opened pair that is not as it must be.
+    /// A late sketch, an answer about one, or an opened pair that breaks a rule.
     #[error("a late sketch of {member}: {why}")]
     LateSketch {
         /// Whose.
@@ -180,7 +181,7 @@ pub enum Misbehaviour {
         dealer: PartyId,
     },
     /// A frame for a step that this party has not reached.
-    #[error("{0} comes before what it follows")]
+    #[error("{0} came before what it depends on")]
     TooEarly(&'static str),
     /// A second, different statement where one is allowed.
     #[error("a second, different {what} for {round}")]
@@ -223,7 +224,7 @@ pub enum Refusal {
     #[error("another plan for this round was accepted before")]
     SecondPlan,
     /// This member announced in this round before it restarted; its secrets are gone (`ROUND-04`).
-    #[error("this party announced in this round before it restarted, and sits it out")]
+    #[error("this party announced in this round before it restarted, so it does not take part in it again")]
     AnnouncedBefore,
     /// This custodian was restored from a backup, and may have signed in this round before (`ROUND-04`).
     #[error("this custodian was restored from a backup; it signs again after a round that the others end")]
@@ -254,7 +255,7 @@ pub enum Refusal {
     )]
     ChangedAfterAbort,
     /// A plan that bars a member whose bad letter nobody has shown to this party (`PLAN-14`).
-    #[error("the plan bars {member}, and no evidence came that bars it from this round")]
+    #[error("the plan bars {member}, but no evidence came that bars it from this round")]
     BarredWithoutEvidence {
         /// The member.
         member: PartyId,
@@ -297,9 +298,9 @@ pub enum Refusal {
         /// The seed that follows from the plan's task.
         expected: Digest,
     },
-    /// A receiving key that is no group element (`PLAN-09`).
+    /// A receiving key that is not a group element (`PLAN-09`).
     #[error(
-        "the receiving key of {custodian}, which signed it, is no group element; the coordinator had to leave it out"
+        "the receiving key of {custodian}, which signed it, is not a group element; the coordinator must leave it out"
     )]
     NoReceivingKey {
         /// The custodian.

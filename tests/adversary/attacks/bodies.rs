@@ -95,10 +95,8 @@ fn revealed_without(lost: u32) -> Vec<(PartyId, Option<BlockId>)> {
 
 pub(super) fn a_reveal_of_both_kinds() -> bool {
     let revealed = revealed_without(7);
-    let of = |kind: fn(&Option<BlockId>) -> bool| {
-        revealed.iter().any(|(dealer, block)| *dealer == PartyId(7) && kind(block))
-    };
-    of(Option::is_none) && of(Option::is_some)
+    let mut of_absent = revealed.iter().filter(|(dealer, _)| *dealer == PartyId(7)).map(|(_, block)| block);
+    of_absent.clone().any(Option::is_none) && of_absent.any(Option::is_some)
 }
 
 pub(super) fn a_self_seed_of_an_absent_member() -> bool {
@@ -141,7 +139,7 @@ pub(super) fn one_organisation_twice() -> bool {
         parties[sibling - 1].organisation = parties[0].organisation.clone();
         parties[sibling - 1].roles = vec![Role::Member];
     }
-    let mut stage = Stage::of(with_parties(parties), settings(), 3);
+    let mut stage = Stage::new(with_parties(parties), settings(), 3);
     stage.world.silence_member(PartyId(2));
     stage.world.start_round();
     stage.finish();
@@ -249,7 +247,7 @@ pub(super) fn a_plan_of_another_epoch() -> bool {
     let mut stage = Stage::started_to(1, is_plan);
     let mut weights = [1; SEVEN];
     weights[6] = 2;
-    let mut other = Stage::of(consortium(&weights), settings(), 3);
+    let mut other = Stage::new(consortium(&weights), settings(), 3);
     other.world.start_round();
     let Message::Plan { plan, receiving_keys, previous } = other.run_to(1, is_plan) else { unreachable!() };
     let mut body: RoundPlan = plan.parse().unwrap();

@@ -31,7 +31,7 @@ fn all_sketched() -> Stage {
     settings.late_sketches = LateSketchMode::Required;
     settings.blocks.iter_mut().for_each(|block| block.shape.length = LENGTH);
     (settings.scoring.spread_factor, settings.scoring.consensus_fraction) = (u16::MAX, 0);
-    Stage::of(consortium(&[1; SEVEN]), settings, 3)
+    Stage::new(consortium(&[1; SEVEN]), settings, 3)
 }
 
 /// The same with experts alone that are long enough: the other blocks' sums are applied whatever members say of them.
@@ -41,7 +41,7 @@ fn experts_sketched() -> Stage {
     let experts = settings.blocks.iter_mut().filter(|block| block.shape.kind.is_scored());
     experts.for_each(|block| block.shape.length = LENGTH);
     (settings.scoring.spread_factor, settings.scoring.consensus_fraction) = (u16::MAX, 0);
-    Stage::of(consortium(&[1; SEVEN]), settings, 3)
+    Stage::new(consortium(&[1; SEVEN]), settings, 3)
 }
 
 /// Runs a round in which member 7 says nothing of its upload: every sum is opened, and none is applied. Some members are not
@@ -194,7 +194,7 @@ pub(super) fn an_epoch_on_opened_parameters() -> bool {
     let Ending::Closed { certificate, .. } = &stage.reports()[0].ending else { unreachable!() };
     let digest = PublicBytes(body_digest(&certificate.body).0);
     let next = next_epoch(&stage.world.consortium, model, Some(LastEnding { round: Round(1), digest }));
-    let mut second = Stage::of(next, settings(), 3);
+    let mut second = Stage::new(next, settings(), 3);
     for (id, node) in &stage.world.nodes {
         let kept = node.journal.openings.clone();
         let member = second.world.fresh_member(*id, &PartyDisk { openings: kept, ..PartyDisk::default() });

@@ -215,7 +215,7 @@ impl Knowledge {
         let contribution = world.uploaded(member, upload.round).expect("the world keeps what it uploads");
         let mut equations = Vec::new();
         for cohort in &manifest.cohorts {
-            let Some(own) = cohort.members.iter().find(|listed| listed.member == member) else { continue };
+            let Some(listed) = cohort.members.iter().find(|listed| listed.member == member) else { continue };
             let integers = digest_of(&contribution.integers[cohort.block]);
             let companions = cohort.members.iter().map(|listed| listed.member);
             let honest = companions.filter(|other| *other != member && !self.corrupt.contains(other));
@@ -223,9 +223,9 @@ impl Knowledge {
                 let sign = if member < other { Factor::ONE } else { Factor::ONE.negated() };
                 (pair_mask(upload.seal1, member, other), sign)
             });
-            let weighted = (Unknown::Integers(member, integers), Factor::new(own.weight.into()));
-            let own = [weighted, (Unknown::SelfMask(upload.seal1, member), Factor::ONE)];
-            equations.push((cohort.block, pairs.chain(own).collect::<Equation>()));
+            let weighted = (Unknown::Integers(member, integers), Factor::new(listed.weight.into()));
+            let unshared = [weighted, (Unknown::SelfMask(upload.seal1, member), Factor::ONE)];
+            equations.push((cohort.block, pairs.chain(unshared).collect::<Equation>()));
         }
         equations.into_iter().try_for_each(|(block, equation)| self.learn(block, equation))?;
         self.open_masks((member, upload.round))

@@ -25,7 +25,7 @@ impl<Unknown: Ord + Copy, const P: u64> Span<Unknown, P> {
     }
 
     /// The span of rows that exist already.
-    fn of(rows: impl IntoIterator<Item = Row<Unknown, P>>) -> Self {
+    fn from_rows(rows: impl IntoIterator<Item = Row<Unknown, P>>) -> Self {
         let mut span = Self::new();
         for row in rows {
             span.insert(row);
@@ -64,7 +64,7 @@ impl<Unknown: Ord + Copy, const P: u64> Span<Unknown, P> {
             let kept = row.iter().filter(|(unknown, _)| !within(unknown));
             kept.map(|(unknown, coefficient)| (*unknown, *coefficient)).collect()
         };
-        Self::of(self.rows.values().map(outside)).rank() < self.rank()
+        Self::from_rows(self.rows.values().map(outside)).rank() < self.rank()
     }
 
     /// The number of rows that no others make up.
@@ -132,7 +132,7 @@ mod tests {
             first in 0..UNKNOWNS,
         ) {
             let all = combinations(&rows);
-            let span = SmallSpan::of(rows.iter().map(|row| sparse(row)));
+            let span = SmallSpan::from_rows(rows.iter().map(|row| sparse(row)));
             prop_assert_eq!(SMALL.pow(span.rank() as u32) as usize, all.len(), "as many as there are combinations");
 
             let reached = |set: &[bool]| all.iter().any(|row| row.iter().any(|at| *at != 0) && is_within(row, set));
@@ -151,7 +151,7 @@ mod tests {
             rows in vec(vec(0..SMALL, UNKNOWNS), 0..4),
             row in vec(0..SMALL, UNKNOWNS),
         ) {
-            let mut span = SmallSpan::of(rows.iter().map(|row| sparse(row)));
+            let mut span = SmallSpan::from_rows(rows.iter().map(|row| sparse(row)));
             let is_new = span.insert(sparse(&row)).is_some();
             prop_assert_eq!(is_new, !combinations(&rows).contains(&row));
         }

@@ -20,7 +20,7 @@ use crate::manifest::{Announcements, keep_announcement};
 use crate::round::{RoundContext, is_receiving_key};
 use crate::statement::{check_partys, sign};
 
-/// The most bytes of a refusal's reason that are passed on.
+/// The longest reason of a `Refusal` that is passed on, in bytes.
 const MAX_REASON: usize = 1024;
 
 impl Coordinator {
@@ -127,8 +127,8 @@ impl Coordinator {
         self.event(Event::Refused(PartyId::COORDINATOR, reason.to_owned()));
     }
 
-    /// Takes a refusal, and of its reason what a person reads: a longer one is cut, not refused, so that nobody waits for a
-    /// party that takes no part (`ROUND-32`).
+    /// Takes a `Refusal`. A reason that is too long is cut and the `Refusal` stays valid, so that nobody waits for a party
+    /// that does not take part (`ROUND-32`).
     pub(super) fn handle_refusal(&mut self, from: PartyId, round: Round, role: Role, mut reason: String) {
         if rule::in_force("ROUND-32") {
             reason.truncate(reason.floor_char_boundary(MAX_REASON));
