@@ -28,7 +28,6 @@
 //! assert_eq!(report.announced.len(), 7);
 //! assert_eq!(report.uploaded.len(), 6, "hospital 2 was lost");
 //! assert!(!report.opened.is_empty());
-//! assert!(cluster.faults.is_empty(), "nobody broke a rule");
 //! ```
 
 mod cluster;

@@ -22,7 +22,11 @@
 //! let mut world = World::new(consortium(&[1; 7]), template(3, 5, 1), 7);
 //! world.corrupt_custodian(PartyId(2));
 //! world.start_round();
-//! world.settle();
+//! // Deliver every frame, and let deadlines pass that still wait for the liar.
+//! for _ in 0..8 {
+//!     world.settle();
+//!     world.expire();
+//! }
 //! let is_end = |observation: &Observation| matches!(observation, Observation::Ended(_));
 //! assert!(world.observations.iter().any(is_end));
 //! ```

@@ -82,6 +82,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether its custodian breaks the rules.
+    pub(crate) fn is_byzantine(&self) -> bool {
+        matches!(self.custodian, Some(CustodianNode::Byzantine(_)))
+    }
+
     /// Gives a frame to the roles that it is for and that it reaches; what the member and the custodian make of it.
     pub(crate) fn handle_frame(
         &mut self,

@@ -2,6 +2,7 @@
 
 use cloister_client::{Accuracy, ClientEvent, RowCounts};
 use cloister_experts::PrivateReport;
+use cloister_params::id::Round;
 use serde_json::{Value, json};
 
 use crate::demo::format::bytes;
@@ -123,20 +124,7 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
         ClientEvent::Clipped { blocks } => {
             format!("the updates of {blocks} blocks were longer than the clip and were shortened")
         }
-        ClientEvent::Closed { round, applied, summed } => {
-            let (all, with_ours) = (applied.len(), summed.len());
-            let hint = match with_ours {
-                0 => " (this hospital did not take part)",
-                _ if 2 * with_ours < all => {
-                    "; most leave it out, because its experts have learnt something else: compare its classes and notes with \
-                     the others'"
-                }
-                _ => "",
-            };
-            format!(
-                "{round} closed; the sums of {all} blocks are applied, with this hospital in {with_ours} of them{hint}"
-            )
-        }
+        ClientEvent::Closed { round, applied, summed } => closed_text(*round, applied.len(), summed.len()),
         ClientEvent::Evaluated(round, accuracy) => {
             let (total, what) = (accuracy.total, accuracy.counted.name());
             let one = accuracy.counted.one();
@@ -164,9 +152,24 @@ pub(super) fn to_text(event: &ClientEvent) -> String {
     }
 }
 
+/// A round that closed with the sums of `all` blocks, of which `with_ours` contain this hospital's update.
+fn closed_text(round: Round, all: usize, with_ours: usize) -> String {
+    let hint = match with_ours {
+        0 => " (this hospital did not take part)",
+        _ if 2 * with_ours < all => {
+            "; most leave it out, because its experts have learnt something else: compare its classes and notes with \
+             the others'"
+        }
+        _ => "",
+    };
+    format!(
+        "{round} closed; the sums of {all} blocks are applied, with this hospital in {with_ours} of them{hint}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use cloister_params::id::{BlockId, Round};
+    use cloister_params::id::BlockId;
 
     use super::*;
 

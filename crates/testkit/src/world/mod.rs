@@ -27,8 +27,7 @@ use rand_core::SeedableRng;
 use crate::byzantine::ByzantineCustodian;
 pub use crate::node::{CustodianNode, Node, Observation, PartyDisk, WorldStep};
 use cloister_cluster::consortium::TestConsortium;
-use cloister_cluster::plan;
-use cloister_cluster::policy;
+use cloister_cluster::{plan, policy};
 pub use coordinator::CoordinatorDisk;
 pub use faults::{ChangedByFault, StateMachine};
 use interference::Interference;
@@ -394,12 +393,6 @@ impl World {
 
     /// The custodians that break the rules.
     pub fn byzantine(&self) -> BTreeSet<PartyId> {
-        let mut byzantine = BTreeSet::new();
-        for (id, node) in &self.nodes {
-            if matches!(node.custodian, Some(CustodianNode::Byzantine(_))) {
-                byzantine.insert(*id);
-            }
-        }
-        byzantine
+        self.nodes.iter().filter(|(_, node)| node.is_byzantine()).map(|(id, _)| *id).collect()
     }
 }
