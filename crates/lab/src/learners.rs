@@ -8,7 +8,7 @@ use rand_core::SeedableRng;
 use crate::error::LabError;
 use crate::private;
 use crate::statistics::Statistics;
-use crate::training::TrainingConfig;
+use crate::training::MemberTrainingConfig;
 
 /// A norm that what MiniLM's head sees seldom exceeds.
 pub(crate) const POOLED_NORM: f64 = 16.0;
@@ -43,7 +43,7 @@ pub(crate) trait Learners {
 
 /// Members whose models classify texts.
 pub(crate) struct Classifiers<'a> {
-    pub(crate) training: &'a TrainingConfig,
+    pub(crate) training: &'a MemberTrainingConfig,
     pub(crate) classes: usize,
     pub(crate) trainers: Vec<Trainer>,
     pub(crate) test: Features,

@@ -7,10 +7,10 @@
 use cloister_experts::PrivateTraining;
 use cloister_privacy::accountant::{Account, Mechanism};
 
-use crate::training::TrainingConfig;
+use crate::training::MemberTrainingConfig;
 
 /// One round's private training of a member with `texts` texts; `None` if training is not private.
-pub(crate) fn training(config: &TrainingConfig, texts: usize) -> Option<PrivateTraining> {
+pub(crate) fn training(config: &MemberTrainingConfig, texts: usize) -> Option<PrivateTraining> {
     let private = config.private?;
     Some(PrivateTraining {
         clipping_norm: private.clipping_norm,
@@ -22,7 +22,7 @@ pub(crate) fn training(config: &TrainingConfig, texts: usize) -> Option<PrivateT
 
 /// ε of all rounds' training for each text of a member with `texts` texts. Fewer texts have a larger ε, because each is in
 /// a larger share of the batches.
-pub(crate) fn epsilon(config: &TrainingConfig, texts: usize) -> Option<f64> {
+pub(crate) fn epsilon(config: &MemberTrainingConfig, texts: usize) -> Option<f64> {
     let (round, private) = (training(config, texts)?, config.private?);
     let PrivateTraining { noise_multiplier, sampling_probability, .. } = round;
     let mut account = Account::default();
@@ -39,12 +39,12 @@ mod tests {
     #[test]
     fn the_cost_follows_from_noise_sampling_and_steps() {
         let private = PrivateTrainingConfig { noise_multiplier: 0.8, clipping_norm: 1.0, delta: 1e-6 };
-        let config = TrainingConfig {
+        let config = MemberTrainingConfig {
             private: Some(private),
             num_rounds: 10,
             local_epochs: 1,
             batch_size: 16,
-            ..TrainingConfig::default()
+            ..MemberTrainingConfig::default()
         };
         let round = training(&config, 320).expect("private");
         assert_eq!((round.sampling_probability, round.steps), (0.05, 20));
@@ -53,6 +53,6 @@ mod tests {
         assert!((8.8657..8.8657 * 1.03).contains(&found), "{found}");
         assert!(epsilon(&config, 160).expect("private") > found, "fewer texts, a larger share of each batch");
         assert_eq!(training(&config, 8).expect("private").sampling_probability, 1.0);
-        assert_eq!(epsilon(&TrainingConfig { private: None, ..config }, 320), None);
+        assert_eq!(epsilon(&MemberTrainingConfig { private: None, ..config }, 320), None);
     }
 }

@@ -23,7 +23,7 @@ impl Default for PrivateTrainingConfig {
 /// How members train, whichever strategy it is. The keys stand in `[strategy]`, beside the strategy's own.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TrainingConfig {
+pub struct MemberTrainingConfig {
     /// Rounds; 0 trains nothing.
     pub num_rounds: usize,
     /// Passes over a member's texts in a round.
@@ -47,7 +47,7 @@ pub struct TrainingConfig {
     pub head_every: Option<usize>,
 }
 
-impl Default for TrainingConfig {
+impl Default for MemberTrainingConfig {
     fn default() -> Self {
         Self {
             num_rounds: 10,

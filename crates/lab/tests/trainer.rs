@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloister_experts::Device;
 use cloister_experts::files::notes::Note;
 use cloister_experts::synthetic::{self, Style};
-use cloister_lab::{Config, LabError, RunEnvironment, RunSummary, run};
+use cloister_lab::{Config, LabError, RunEnvironment, run};
 use cloister_trainer::TrainerProgram;
 
 const CONFIG: &str = r#"
@@ -65,10 +65,6 @@ fn environment(name: &str, command: &[&str]) -> Option<RunEnvironment> {
     Some(RunEnvironment { data, minilm, device: Device::Cpu, cache, out, trainer: Some(trainer) })
 }
 
-fn accuracies(summary: &RunSummary) -> Vec<f64> {
-    summary.measured[0].rounds.iter().filter_map(|round| round.accuracy).collect()
-}
-
 #[test]
 fn every_hospital_of_a_run_may_train_with_a_program() {
     let Some(python) = std::env::var_os("CLOISTER_TRAINER_PYTHON").and_then(|path| path.into_string().ok())
@@ -85,14 +81,14 @@ fn every_hospital_of_a_run_may_train_with_a_program() {
     let with_program = run(&config(&[]), &environment, None, &mut |_| ()).expect("it runs");
     let rounds = &with_program.measured[0].rounds;
     assert!(rounds.len() == 3 && rounds[2].loss < rounds[1].loss, "it learns: {rounds:?}");
-    assert!(with_program.mean > 0.5, "{}", with_program.mean);
+    assert!(with_program.mean > 0.2, "of eight classes: {}", with_program.mean);
     assert!(!environment.out.join("seed-0.trainer").exists(), "members' texts are removed");
-    // The program evaluates the initial model as the built-in trainer does, to within its rounding.
+    let manifest = fs::read_to_string(environment.out.join("manifest.json")).expect("it was written");
+    assert!(manifest.contains("numpy_head.py"), "{manifest}");
+    // The run with the program is another run, so that neither is taken for the other's result.
     let built_in = RunEnvironment { trainer: None, ..environment };
     let built_in = run(&config(&[]), &built_in, None, &mut |_| ()).expect("it runs");
-    assert_ne!(built_in, with_program, "another local step has another result, and is run");
-    let (one, other) = (accuracies(&built_in), accuracies(&with_program));
-    assert!((one[0] - other[0]).abs() < 0.05, "{one:?} {other:?}");
+    assert_ne!(built_in.measured[0].run, with_program.measured[0].run);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 use crate::strategy::RunConditions;
-pub use crate::training::{PrivateTrainingConfig, TrainingConfig};
+pub use crate::training::{MemberTrainingConfig, PrivateTrainingConfig};
 pub use sections::{BaseModelConfig, HeadConfig, HeadKind, HeadNoise, ModelPrecision, ScoringConfig};
 pub use strategy::StrategyConfig;
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::TrainingConfig;
+use super::MemberTrainingConfig;
 use crate::strategy::StrategyKind;
 
 /// What is done in rounds.
@@ -16,7 +16,7 @@ pub struct StrategyConfig {
     /// Which strategy, with its settings.
     pub kind: StrategyKind,
     /// How members train, whichever strategy it is.
-    pub training: TrainingConfig,
+    pub training: MemberTrainingConfig,
 }
 
 impl StrategyConfig {
@@ -32,7 +32,7 @@ impl Default for StrategyConfig {
     }
 }
 
-/// Keys of [`TrainingConfig`]; a test compares.
+/// Keys of [`MemberTrainingConfig`]; a test compares.
 const TRAINING_KEYS: [&str; 9] = [
     "num_rounds",
     "local_epochs",
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn the_keys_of_training_are_those_of_its_fields() {
-        let all = TrainingConfig {
+        let all = MemberTrainingConfig {
             private: Some(PrivateTrainingConfig::default()),
             head_every: Some(1),
-            ..TrainingConfig::default()
+            ..MemberTrainingConfig::default()
         };
         let table = Table::try_from(all).expect("plain data");
         let mut keys = TRAINING_KEYS.to_vec();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fedavg::MeanByTexts;
 use super::{Strategy, StrategySettings, local_training};
-use crate::training::TrainingConfig;
+use crate::training::MemberTrainingConfig;
 
 /// FedAvg with a proximal term (Li et al. 2020).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ impl StrategySettings for FedProx {
     fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }
-    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+    fn training(&self, config: &MemberTrainingConfig) -> LocalTraining {
         LocalTraining { proximal: self.proximal, ..local_training(config) }
     }
 }

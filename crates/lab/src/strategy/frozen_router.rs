@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fedavg::MeanByTexts;
 use super::{Strategy, StrategySettings, local_training};
-use crate::training::TrainingConfig;
+use crate::training::MemberTrainingConfig;
 
 /// FedAvg without training of the routers. It has no settings of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ impl StrategySettings for FrozenRouter {
     fn start(&self, _rule: ScoringRule, _seed: u64) -> Box<dyn Strategy> {
         Box::new(MeanByTexts)
     }
-    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+    fn training(&self, config: &MemberTrainingConfig) -> LocalTraining {
         LocalTraining { frozen: Frozen { routers: true, head: config.freeze_head }, ..local_training(config) }
     }
 }

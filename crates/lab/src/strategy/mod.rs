@@ -13,7 +13,7 @@ use cloister_experts::{BlockVectors, Frozen, LocalResult, LocalTraining};
 use cloister_params::block::BlockShape;
 use cloister_params::plan::ScoringRule;
 
-use crate::training::TrainingConfig;
+use crate::training::MemberTrainingConfig;
 
 mod centralised;
 mod fedadam;
@@ -97,7 +97,7 @@ pub trait StrategySettings: Debug {
 
     /// How members train: FedAvg's way, unless the strategy says otherwise. The seed is the caller's to set, for each
     /// member and round.
-    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+    fn training(&self, config: &MemberTrainingConfig) -> LocalTraining {
         local_training(config)
     }
 
@@ -219,7 +219,7 @@ pub trait Strategy {
 }
 
 /// FedAvg's training: by the configuration, without the routing regulariser.
-fn local_training(config: &TrainingConfig) -> LocalTraining {
+fn local_training(config: &MemberTrainingConfig) -> LocalTraining {
     LocalTraining {
         epochs: config.local_epochs,
         batch_size: config.batch_size,

@@ -11,7 +11,7 @@ use cloister_params::plan::{ScoringRule, SharedCohort};
 
 use super::personal_routers::PersonalRouters;
 use super::{MemberUpdates, RunConditions, Strategy, StrategyMemory, StrategySettings, local_training};
-use crate::training::TrainingConfig;
+use crate::training::MemberTrainingConfig;
 pub use cohorts::CohortRule;
 use cohorts::{ScoredExpert, shares_of_cohort};
 pub use settings::{ConsistencyOf, FedAlignMoE, RouterRule, Signal};
@@ -31,7 +31,7 @@ impl StrategySettings for FedAlignMoE {
         !(conditions.secure && self.cohorts == CohortRule::Everyone)
     }
 
-    fn training(&self, config: &TrainingConfig) -> LocalTraining {
+    fn training(&self, config: &MemberTrainingConfig) -> LocalTraining {
         LocalTraining {
             routing_penalty: self.routing_penalty,
             routing_form: self.routing_form,
