@@ -82,10 +82,9 @@ mod tests {
             bits in prop::sample::select(vec![16u8, 24, 32]),
         ) {
             let (ring, projection) = (ring(bits), LateProjection::new(Digest(seed)));
-            let of = |words: Vec<u32>| projection.rows(ring, words);
-            let first = of(pairs.iter().map(|pair| pair.0).collect());
-            let second = of(pairs.iter().map(|pair| pair.1).collect());
-            let both = of(pairs.iter().map(|pair| pair.0.wrapping_add(pair.1)).collect());
+            let first = projection.rows(ring, pairs.iter().map(|pair| pair.0));
+            let second = projection.rows(ring, pairs.iter().map(|pair| pair.1));
+            let both = projection.rows(ring, pairs.iter().map(|pair| pair.0.wrapping_add(pair.1)));
             for row in 0..LATE_ROWS {
                 prop_assert_eq!(ring.reduce(first[row].wrapping_add(second[row])), both[row]);
                 prop_assert_eq!(projection.row(row, ring, pairs.iter().map(|pair| pair.0)), first[row]);

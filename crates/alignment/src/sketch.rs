@@ -104,10 +104,10 @@ mod tests {
         let two: Vec<f32> = (0..5000).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();
         let near: Vec<f32> = one.iter().zip(&two).map(|(a, b)| a + 0.2 * b).collect();
         for coordinates in [16, 32, 64, 128] {
-            let of =
+            let sketched =
                 |vector: &[f32]| sketch(&plan(coordinates), SketchSubject::Update(BlockId(3)), vector, 100.0);
-            assert_eq!(of(&one).len(), usize::from(coordinates));
-            assert!(cosine(&of(&one), &of(&near)) > 0.9, "{coordinates}");
+            assert_eq!(sketched(&one).len(), usize::from(coordinates));
+            assert!(cosine(&sketched(&one), &sketched(&near)) > 0.9, "{coordinates}");
         }
         let wide = |vector: &[f32]| sketch(&plan(128), SketchSubject::Region, vector, 100.0);
         assert!(cosine(&wide(&one), &wide(&two)).abs() < 0.3);
@@ -139,8 +139,8 @@ mod tests {
     /// ALIGN-01
     #[test]
     fn subjects_have_projections_of_their_own() {
-        let of = |subject| sketch(&plan(64), subject, &[1.0, 2.0, 3.0], 10.0);
-        assert_ne!(of(SketchSubject::Region), of(SketchSubject::Update(BlockId(0))));
-        assert_ne!(of(SketchSubject::Update(BlockId(0))), of(SketchSubject::Update(BlockId(1))));
+        let sketched = |subject| sketch(&plan(64), subject, &[1.0, 2.0, 3.0], 10.0);
+        assert_ne!(sketched(SketchSubject::Region), sketched(SketchSubject::Update(BlockId(0))));
+        assert_ne!(sketched(SketchSubject::Update(BlockId(0))), sketched(SketchSubject::Update(BlockId(1))));
     }
 }

@@ -101,8 +101,8 @@ fn a_block_that_is_no_expert_is_summed_over_everyone() {
 fn three_experts(others: [&[u32]; 3]) -> BTreeMap<PartyId, MemberSketches> {
     let mut all: BTreeMap<PartyId, MemberSketches> = BTreeMap::new();
     for (block, others) in (0..).zip(others) {
-        for (party, own) in sketches(9, others) {
-            all.entry(party).or_default().insert(BlockId(block), own[&EXPERT].clone());
+        for (party, announced) in sketches(9, others) {
+            all.entry(party).or_default().insert(BlockId(block), announced[&EXPERT].clone());
         }
     }
     all
@@ -133,8 +133,8 @@ fn the_shared_rest_follows_the_majority_of_the_experts() {
 
     // One of two experts that know a member are no majority; a member that none knows has no vote.
     let few = |announced: &mut BTreeMap<PartyId, MemberSketches>, party, block| {
-        let own = announced.get_mut(&PartyId(party)).expect("it announced");
-        own.get_mut(&BlockId(block)).expect("it has the expert").tokens = 4;
+        let member = announced.get_mut(&PartyId(party)).expect("it announced");
+        member.get_mut(&BlockId(block)).expect("it has the expert").tokens = 4;
     };
     few(&mut announced, 7, 1);
     (0..3).for_each(|block| few(&mut announced, 9, block));
@@ -147,13 +147,13 @@ fn the_shared_rest_follows_the_majority_of_the_experts() {
 #[test]
 fn a_majority_below_floor_and_slack_leads_to_the_plans_fallback() {
     let announced = three_experts([&[1, 2, 3], &[1, 2, 3], &[1, 2, 3]]);
-    let of = |slack, fallback| cohort(&with_majority(slack, fallback), &announced, BlockId(4));
-    assert_eq!(parties(&of(1, Fallback::Skip)), [4, 5, 6, 7, 8, 9]);
+    let shared = |slack, fallback| cohort(&with_majority(slack, fallback), &announced, BlockId(4));
+    assert_eq!(parties(&shared(1, Fallback::Skip)), [4, 5, 6, 7, 8, 9]);
     assert_eq!(
-        (of(2, Fallback::Skip).choice, of(2, Fallback::Everyone).choice),
+        (shared(2, Fallback::Skip).choice, shared(2, Fallback::Everyone).choice),
         (Choice::Void, Choice::Fallback)
     );
-    assert_eq!(of(2, Fallback::Everyone).members.len(), 9);
+    assert_eq!(shared(2, Fallback::Everyone).members.len(), 9);
 }
 
 /// ALIGN-10

@@ -54,7 +54,8 @@ fn expert() -> impl Strategy<Value = Vec<ExpertSketch>> {
     let member = (0..2usize, vector(), vector(), 0u32..60);
     ((vector(), vector()), (vector(), vector()), prop::collection::vec(member, MEMBERS)).prop_map(
         |(first, second, members)| {
-            let mixed = |role: &[i16], own: &[i16]| role.iter().zip(own).map(|(a, b)| a + b / 3).collect();
+            let mixed =
+                |role: &[i16], noise: &[i16]| role.iter().zip(noise).map(|(a, b)| a + b / 3).collect();
             let sketch = |(role, region, update, tokens): (usize, Vec<i16>, Vec<i16>, u32)| {
                 let role = if role == 0 { &first } else { &second };
                 ExpertSketch { region: mixed(&role.0, &region), update: mixed(&role.1, &update), tokens }
@@ -82,11 +83,13 @@ fn reference(layer: &[Vec<ExpertSketch>], plan: &CheckedPlan) -> Vec<ExpertScore
 }
 
 fn announced(layer: &[Vec<ExpertSketch>]) -> BTreeMap<PartyId, MemberSketches> {
-    let of = |member: usize| {
-        let own = layer.iter().enumerate();
-        own.map(|(block, expert)| (BlockId(block as u32), expert[member].clone())).collect()
-    };
-    (0..MEMBERS).map(|member| (PartyId(member as u32 + 1), of(member))).collect()
+    let mut announced = BTreeMap::new();
+    for member in 0..MEMBERS {
+        let experts = layer.iter().enumerate();
+        let sketches = experts.map(|(block, expert)| (BlockId(block as u32), expert[member].clone()));
+        announced.insert(PartyId(member as u32 + 1), sketches.collect());
+    }
+    announced
 }
 
 /// Whether a cohort is these members, or everyone where they are too few.
@@ -127,7 +130,8 @@ fn integers_choose_the_cohort_of_the_reference() {
         let plan = plan(&consortium, threshold, fraction);
         let cohorts = choose(&plan, consortium.epoch.consortium(), &announced(&layer));
         let expected = reference(&layer, &plan);
-        let agreeing = expected.iter().zip(&cohorts).filter(|(own, cohort)| agrees(own, cohort)).count();
+        let agreeing =
+            expected.iter().zip(&cohorts).filter(|(scores, cohort)| agrees(scores, cohort)).count();
         compared.set(compared.get() + agreeing);
         if agreeing == EXPERTS {
             assert_chosen(&cohorts[SHARED], &majority(&expected));

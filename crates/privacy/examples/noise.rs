@@ -61,17 +61,17 @@ fn main() -> ExitCode {
     };
     let mut rows = Vec::new();
     for sigma in SIGMAS {
-        let (Some(own), Some(opendp)) = (ours(sigma), opendps(sigma)) else {
+        let (Some(per_second), Some(opendp)) = (ours(sigma), opendps(sigma)) else {
             eprintln!(
                 "this system does not tell how long a thread was on a core (/proc/thread-self/schedstat)"
             );
             return ExitCode::FAILURE;
         };
         if !as_json {
-            println!("sigma {sigma:>7}: {:6.2} M/s, opendp {:6.2} M/s", own / 1e6, opendp / 1e6);
+            println!("sigma {sigma:>7}: {:6.2} M/s, opendp {:6.2} M/s", per_second / 1e6, opendp / 1e6);
         }
         rows.push(
-            serde_json::json!({"sigma": sigma, "per_core_second": own, "opendp_per_core_second": opendp}),
+            serde_json::json!({"sigma": sigma, "per_core_second": per_second, "opendp_per_core_second": opendp}),
         );
     }
     if as_json {

@@ -122,12 +122,22 @@ impl Composition {
     /// at most `E[exp(tilt·(loss - ε))]` times the most that `(1 - exp(-u))·exp(-tilt·u)` may be. Tilts that
     /// leave one grid point alone in the tail are as good as any larger one.
     pub(super) fn best_tilt(&self, delta: f64, hint: f64) -> f64 {
-        let most = |tilt: f64| -tilt.ln_1p() - tilt * tilt.recip().ln_1p();
-        let start = |tilt: f64| (self.ln_moment(tilt) + most(tilt) - delta.ln()) / tilt;
-        let (power, least) = least_at_power(start, hint, LARGEST_TILT_IN_STEPS / self.step());
-        let between = [-0.75f64, -0.5, -0.25, 0.25, 0.5, 0.75].map(|part| power * part.exp2());
-        let better = between.into_iter().map(|tilt| (tilt, start(tilt)));
-        better.fold((power, least), |best, other| if other.1 < best.1 { other } else { best }).0
+        let chernoff = |tilt: f64| self.chernoff_epsilon(tilt, delta);
+        let (mut best, mut least) = least_at_power(chernoff, hint, LARGEST_TILT_IN_STEPS / self.step());
+        // The best power of two is refined by quarters of its exponent.
+        for tilt in [-0.75f64, -0.5, -0.25, 0.25, 0.5, 0.75].map(|part| best * part.exp2()) {
+            let epsilon = chernoff(tilt);
+            if epsilon < least {
+                (best, least) = (tilt, epsilon);
+            }
+        }
+        best
+    }
+
+    /// The bound on ε at `delta` that one tilt gives, as [`Self::best_tilt`] explains.
+    fn chernoff_epsilon(&self, tilt: f64, delta: f64) -> f64 {
+        let ln_most = -tilt.ln_1p() - tilt * tilt.recip().ln_1p();
+        (self.ln_moment(tilt) + ln_most - delta.ln()) / tilt
     }
 
     /// Chernoff's bounds, and the ends of the distributions.

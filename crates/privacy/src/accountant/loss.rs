@@ -185,9 +185,9 @@ impl SampledGaussian {
     /// The outcomes between two, in either order.
     fn cell(self, direction: Direction, a: f64, b: f64) -> Cell {
         let (low, high) = (a.min(b), a.max(b));
-        let at = |mean: f64| mass((low - mean) / self.sigma, (high - mean) / self.sigma);
-        let without = at(0.0);
-        let with = without.mixed(at(1.0), self.q);
+        let without = mass(low / self.sigma, high / self.sigma);
+        let moved = mass((low - 1.0) / self.sigma, (high - 1.0) / self.sigma);
+        let with = without.mixed(moved, self.q);
         match direction {
             Direction::Remove => Cell { drawn: with, compared: without },
             Direction::Add => Cell { drawn: without, compared: with },
@@ -238,20 +238,20 @@ impl NoisedInteger {
     pub(super) fn losses(self, grid: LossGrid) -> Option<LossDistribution> {
         let (sigma, change) = (self.sigma, self.sensitivity.floor());
         let reach = (grid.reach(1.0) * sigma).ceil();
-        let loss = |x: f64| change * (change - 2.0 * x) / (2.0 * sigma * sigma);
         if 2.0 * reach >= grid.points as f64 {
             return None;
         }
-        let integers = || (-reach as i64..=reach as i64).map(|x| x as f64);
-        let ln_density = |x: f64| -x * x / (2.0 * sigma * sigma);
-        let ln_total = integers().map(|x| ln_density(x).exp()).sum::<f64>().ln();
+        let loss = |x: f64| change * (change - 2.0 * x) / (2.0 * sigma * sigma);
+        let integers = -reach as i64..=reach as i64;
+        let ln_densities: Vec<(f64, f64)> =
+            integers.map(|x| x as f64).map(|x| (x, -x * x / (2.0 * sigma * sigma))).collect();
+        let ln_total = ln_densities.iter().map(|(_, ln)| ln.exp()).sum::<f64>().ln();
         let mut cells = Cells::new(grid, loss(reach), loss(-reach))?;
         let last = cells.mass.len() - 2;
-        for x in integers() {
-            let (loss, ln) = (loss(x), ln_density(x) - ln_total);
+        for (x, ln_density) in ln_densities {
+            let (loss, ln) = (loss(x), ln_density - ln_total);
             let index = (((loss / grid.step).floor() as i64 - cells.first).max(0) as usize).min(last);
-            let at = |ln: f64| Mass { ln, error: 0.0 };
-            let cell = Cell { drawn: at(ln), compared: at(ln - loss) };
+            let cell = Cell { drawn: Mass { ln, error: 0.0 }, compared: Mass { ln: ln - loss, error: 0.0 } };
             cells.put(index, cell, 16.0 * f64::EPSILON * (1.0 + loss.abs() + ln.abs()));
         }
         // A sum over the integers beyond the grid is below the integral from its end.

@@ -14,7 +14,7 @@ fn release(released: Released, count: u64, mechanism: Mechanism) -> Release {
 
 /// What a round of private training charges for unit `record`, with eight experts in four layers.
 fn round(noise_multiplier: f64) -> Vec<Release> {
-    let of = |sigma, parties, length, sensitivity| {
+    let noised = |sigma, parties, length, sensitivity| {
         Mechanism::from_noise(SummedNoise { sigma, parties, length }, sensitivity).expect("in range")
     };
     vec![
@@ -23,9 +23,9 @@ fn round(noise_multiplier: f64) -> Vec<Release> {
             34,
             Mechanism::Gaussian { noise_multiplier, sampling_probability: 0.03 },
         ),
-        release(Released::RegionSketch, 8, of(4096, 1, 64, 175.84)),
-        release(Released::TokenCount, 8, of(60, 1, 1, 60.0)),
-        release(Released::RoutingHistogram, 4, of(640, 3, 8, 40.0)),
+        release(Released::RegionSketch, 8, noised(4096, 1, 64, 175.84)),
+        release(Released::TokenCount, 8, noised(60, 1, 1, 60.0)),
+        release(Released::RoutingHistogram, 4, noised(640, 3, 8, 40.0)),
     ]
 }
 

@@ -131,8 +131,7 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
         sampling_probability_micro: 30_000,
         minimum_records: 100,
     });
-    let of = |unit| releases(&settings, unit).expect("charged");
-    let record = of(PrivacyUnit::Record);
+    let record = releases(&settings, PrivacyUnit::Record).expect("charged");
     let kinds: Vec<Released> = record.iter().map(|release| release.released).collect();
     let data = [Released::RegionSketch, Released::TokenCount, Released::RoutingHistogram];
     assert_eq!(kinds, [&[Released::PrivateStep][..], &data].concat());
@@ -152,7 +151,8 @@ fn private_training_is_charged_by_its_steps_and_what_follows_from_it_is_not() {
     assert!((0.5..2.5).contains(&training.epsilon) && training.method == "pld", "{training:?}");
     // Control: for the whole member nothing is gained, and without private training sums without noise have
     // no bound.
-    assert_eq!(one(&of(PrivacyUnit::Member), Released::ExpertSum).mechanism, Mechanism::Unbounded);
+    let member = releases(&settings, PrivacyUnit::Member).expect("charged");
+    assert_eq!(one(&member, Released::ExpertSum).mechanism, Mechanism::Unbounded);
     settings.training.private = None;
     let plain = releases(&settings, PrivacyUnit::Record).expect("charged");
     assert_eq!(one(&plain, Released::ExpertSum).mechanism, Mechanism::Unbounded);

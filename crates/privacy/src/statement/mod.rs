@@ -228,13 +228,13 @@ impl ReleaseStatement {
 
 impl NoiseRealised {
     fn new(release: &Release, closed: Option<&ClosedRound>) -> Self {
-        let own = f64::from(release.noise_per_member);
+        let of_one_member = f64::from(release.noise_per_member);
         if !release.released.is_sum() {
-            return Self::Known { standard_deviation: own, members: 1 };
+            return Self::Known { standard_deviation: of_one_member, members: 1 };
         }
         let Some(closed) = closed else { return Self::NotKnown { reason: NOT_CLOSED } };
         closed.sums_of(release.released).map_or(Self::NotKnown { reason: NOT_OPENED }, |sums| Self::Known {
-            standard_deviation: own * sums.noises.sqrt(),
+            standard_deviation: of_one_member * sums.noises.sqrt(),
             members: sums.members,
         })
     }

@@ -139,14 +139,13 @@ fn a_statement_names_the_sampling_of_private_training() {
         PrivacyUnit::Record,
         Mechanism::Gaussian { noise_multiplier: 1.1, sampling_probability: 0.03 },
     );
-    let of = |history: &History| stated(history, None);
     assert_eq!(
-        of(&history)["sampling"]["of_records"],
+        stated(&history, None)["sampling"]["of_records"],
         "none is counted",
         "a Gaussian release is no training step"
     );
     history.charges[0].releases[0].released = Released::PrivateStep;
-    let private = of(&history);
+    let private = stated(&history, None);
     assert!(is_valid(&private), "{private}");
     let sampling = private["sampling"]["of_records"].as_str().expect("words");
     assert!(sampling.starts_with("Poisson:") && sampling.contains("0.03"), "{sampling}");
@@ -165,11 +164,11 @@ fn a_statement_says_what_left_kind_by_kind_and_who_reads_it() {
         let text = |name: &str| left[index][name].as_str().expect("text").to_owned();
         (text("released"), text("readable_as"), text("noise"), left[index]["count"].as_u64())
     };
-    let own =
+    let expected =
         |[one, two, three]: [&str; 3], count| (one.to_owned(), two.to_owned(), three.to_owned(), Some(count));
     assert_eq!(left.len(), 2);
-    assert_eq!(kind(0), own(["expert_sum", "sum", "some"], 8));
-    assert_eq!(kind(1), own(["update_sketch", "this_hospitals", "none"], 4));
+    assert_eq!(kind(0), expected(["expert_sum", "sum", "some"], 8));
+    assert_eq!(kind(1), expected(["update_sketch", "this_hospitals", "none"], 4));
     let words = stated["in_plain_words"].as_str().expect("words");
     assert!(
         words.contains("short summaries of each expert's change, which the coordinator reads"),
