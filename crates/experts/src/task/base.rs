@@ -1,4 +1,4 @@
-//! The files of a base model, by their digests.
+//! Identifies the files of a base model by their digests.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,10 +13,10 @@ use crate::error::ExpertsError;
 use crate::families::shard_paths;
 use crate::model_files::{read_file, unusable};
 
-/// Bytes that are digested at once.
+/// Bytes that are read and hashed at a time: a shard of weights may exceed the memory.
 const BUFFER: usize = 1 << 20;
 const CONFIG: &str = "config.json";
-/// What is read beside the weights, where it is there.
+/// Files that training reads besides the weights. Each may be absent.
 const READ: [&str; 4] = [CONFIG, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
 /// SHA-256 of every file that training reads, by name.
@@ -24,7 +24,7 @@ pub(super) fn digests(folder: &Path) -> Result<BTreeMap<String, String>, Experts
     names(folder)?.into_iter().map(|name| Ok((name.clone(), digest(&folder.join(name))?))).collect()
 }
 
-/// The files that training reads: the weights, and what stands beside them.
+/// The names of the files that training reads: those of [`READ`] that are there, and the weights.
 fn names(folder: &Path) -> Result<Vec<String>, ExpertsError> {
     let beside = READ.iter().filter(|name| folder.join(name).exists()).map(|&name| name.to_owned());
     let weights = shard_paths(folder)?;
@@ -48,7 +48,7 @@ fn digest(path: &Path) -> Result<String, ExpertsError> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The token that ends texts: `eos_token_id`, or the first where there are several.
+/// The token that ends texts: `eos_token_id` of `config.json`, or the first one if it is a list.
 pub(super) fn end_token(folder: &Path) -> Result<Option<i64>, ExpertsError> {
     let path = folder.join(CONFIG);
     let config: Value =
@@ -61,7 +61,8 @@ impl AdapterTask {
     /// Compares a folder's files with those that the task names (`TASK-01`). Reads them whole.
     ///
     /// # Errors
-    /// [`ExpertsError::Base`] naming the first file that is missing, another, or not the task's; [`ExpertsError::File`].
+    /// [`ExpertsError::Base`] naming the first file that is missing, another, or not the task's;
+    /// [`ExpertsError::File`].
     pub fn check_base(&self, folder: &Path) -> Result<(), ExpertsError> {
         let other = |file: &str, expected: Option<&String>, got: Option<String>| {
             let word = |digest: Option<String>| digest.unwrap_or_else(|| "none".to_owned());

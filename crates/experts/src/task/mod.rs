@@ -1,8 +1,8 @@
-//! What members agree on to train one model together, as their task file has it (`protocols/task.md`).
+//! What members agree on to train one model together. They read it from a task file (`protocols/task.md`).
 //!
 //! A task is MiniLM with experts that sorts notes into classes ([`ModelConfig`]), or the adapter of a published model
-//! ([`AdapterTask`]). Every plan names the task file's digest, and an adapter's task names the digests of its base model's
-//! files, so that nobody trains on another base without being told.
+//! ([`AdapterTask`]). Every plan names the task file's digest, and an adapter's task names the digests of its base
+//! model's files, so that a member with another base cannot join unnoticed.
 
 mod base;
 
@@ -39,7 +39,7 @@ pub enum Objective {
     LanguageModel,
     /// To choose the right answer to a question; it is the one that the model finds likeliest.
     MultipleChoice,
-    /// To sort a text into one of the adapter's classes, by a head of its own on the model.
+    /// To sort a text into one of the adapter's classes, by a new head on the model.
     Classification,
 }
 
@@ -49,19 +49,19 @@ pub enum Objective {
 pub struct AdapterTask {
     /// What is learnt.
     pub objective: Objective,
-    /// What people call the base model.
+    /// A name of the base model for people, such as `allenai/OLMoE-1B-7B-0924`. Only the digests identify it.
     pub base_model: String,
     /// SHA-256 of each file of the base model that is read, in hexadecimal digits, as `sha256sum` prints it.
     pub base_files: BTreeMap<String, String>,
     /// What is trained.
     pub adapter: AdapterSettings,
-    /// The experts of each layer that are trained; none named means all.
+    /// The experts of each layer that are trained, from 0. An empty list means all.
     pub trained_experts: Vec<usize>,
-    /// Tokens that a text may have, at least 2.
+    /// The most tokens of a text, at least 2: one to read and one to predict.
     pub max_tokens: usize,
     /// The token that ends a completion and a text, if there is one.
     pub end_token: Option<i64>,
-    /// Seed of the adapter's first halves, which all members draw alike.
+    /// Seed of the adapter's first halves. They are not sent, so all members must draw the same ones.
     pub seed: u64,
     /// The day that the base model's chat template prints where it prints today's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub struct AdapterTask {
 }
 
 impl Task {
-    /// Reads a task file. One with an `objective` is an adapter's.
+    /// Reads the text of a task file. A file with an `objective` is an adapter's task.
     ///
     /// # Errors
     /// [`ExpertsError::Config`] for what is missing, unknown or outside its limits.
@@ -90,8 +90,8 @@ impl Task {
         }
     }
 
-    /// The model before any training, equal at every member. Of an adapter's base, `config.json` and what is trained whole
-    /// are read.
+    /// The model before any training, equal at every member. Of an adapter's base, `config.json` and what is trained
+    /// whole are read.
     ///
     /// # Errors
     /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
@@ -117,9 +117,9 @@ impl Task {
         }
     }
 
-    /// Writes a trained model into a folder for programs of its kind: `model.safetensors` of a classifier, of an adapter the
-    /// folder `adapter`, as PEFT reads it, or where experts are trained whole the folder `merged`, the base model with them
-    /// in their places. Returns where.
+    /// Writes a trained model into a folder for programs of its kind: `model.safetensors` of a classifier, of an
+    /// adapter the folder `adapter`, as PEFT reads it, or where experts are trained whole the folder `merged`, the
+    /// base model with them in their places. Returns where.
     ///
     /// # Errors
     /// [`ExpertsError::File`], or the errors of [`BlockVectors::of_table`] when the blocks are another model's.
@@ -145,12 +145,12 @@ impl Task {
 }
 
 impl AdapterTask {
-    /// A task on the base model of a folder: every file there that is read is digested, and texts end with the token that
-    /// its `config.json` names. All experts are trained.
+    /// A task on the base model of a folder: every file there that is read is digested, and texts end with the token
+    /// that its `config.json` names. All experts are trained.
     ///
     /// # Errors
-    /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Config`], or [`ExpertsError::Settings`] when the
-    /// adapter's settings do not fit the model.
+    /// [`ExpertsError::File`], [`ExpertsError::Content`], [`ExpertsError::Config`], or [`ExpertsError::Settings`]
+    /// when the adapter's settings do not fit the model.
     pub fn of_base(
         folder: &Path,
         base_model: String,
@@ -178,8 +178,8 @@ impl AdapterTask {
     /// Which tensors each block is made of; the table of every round follows from it (`TASK-02`).
     ///
     /// # Errors
-    /// [`ExpertsError::File`] or [`ExpertsError::Content`] for the folder's `config.json`, [`ExpertsError::Settings`] when
-    /// the adapter's settings do not fit the model.
+    /// [`ExpertsError::File`] or [`ExpertsError::Content`] for the folder's `config.json`, [`ExpertsError::Settings`]
+    /// when the adapter's settings do not fit the model.
     pub fn blocks(&self, base: &Path) -> Result<AdapterBlocks, ExpertsError> {
         let config = AnyConfig::read(base)?;
         let experts = config.moe().map_or(0, |moe| moe.experts);
@@ -190,7 +190,7 @@ impl AdapterTask {
         AdapterBlocks::new(&config.sites(), &self.adapter)
     }
 
-    /// Refuses texts that are longer than the model reads.
+    /// Checks that texts are not longer than the model reads.
     ///
     /// # Errors
     /// [`ExpertsError::Config`].
@@ -208,12 +208,12 @@ impl AdapterTask {
         match (self.objective == Objective::Classification, self.adapter.classes.is_empty()) {
             (true, true) => {
                 return Err(ExpertsError::Config(
-                    "the objective classification needs classes of the adapter".to_owned(),
+                    "the objective classification needs classes: list them in adapter.classes".to_owned(),
                 ));
             }
             (false, false) => {
                 return Err(ExpertsError::Config(
-                    "classes of the adapter are for the objective classification".to_owned(),
+                    "adapter.classes is for the objective classification only; remove it".to_owned(),
                 ));
             }
             _ => {}
