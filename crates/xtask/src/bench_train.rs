@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::workspace::{cargo, root, run_checked, target_dir};
+use crate::workspace::{cargo, io_failure, root, run_checked, target_dir};
 use crate::{Failure, fixtures, setup};
 
 /// Steps, texts of a batch, tokens of a text.
@@ -61,9 +61,9 @@ impl Options {
                 _ => return Err(usage.into()),
             }
         }
-        let own = options.private || options.regulariser;
+        let measures_cost = options.private || options.regulariser;
         let nonsense = options.runs == 0
-            || (own && (options.precision != "float32" || options.at_least != 0.0))
+            || (measures_cost && (options.precision != "float32" || options.at_least != 0.0))
             || (options.private && options.regulariser);
         if nonsense { Err(usage.into()) } else { Ok(options) }
     }
@@ -84,27 +84,36 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let python = fixtures::python()?;
-    let measure = |size: &String| measure(size, &options, &python, &program);
-    let results: Vec<Value> = options.sizes.iter().map(measure).collect::<Result<_, _>>()?;
-    match options.json {
-        true => {
-            println!("{}", json!({"precision": options.precision, "runs": options.runs, "sizes": results}))
-        }
-        false => results.iter().for_each(print_size),
+    let mut results = Vec::new();
+    for size in &options.sizes {
+        results.push(measure(size, &options, &python, &program)?);
+    }
+    if options.json {
+        println!("{}", json!({"precision": options.precision, "runs": options.runs, "sizes": results}));
+    } else {
+        results.iter().for_each(print_size);
     }
     fast_enough(&results, options.at_least)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Fails if a size was slower than asked for. A size that was not measured counts as infinitely slow.
 fn fast_enough(results: &[Value], at_least: f64) -> Result<(), Failure> {
-    let ratio = |result: &Value| result["ratio_to_transformers"].as_f64().unwrap_or(0.0);
-    match results.iter().find(|result| ratio(result) < at_least) {
-        Some(slow) => {
-            let (size, ratio) = (slow["size"].as_str().unwrap_or(""), ratio(slow));
-            Err(format!("{size}: {ratio:.2} times transformers' speed, and at least {at_least} was expected"))
+    for result in results {
+        let ratio = result["ratio_to_transformers"].as_f64().unwrap_or(0.0);
+        if ratio < at_least {
+            let size = result["size"].as_str().unwrap_or("");
+            return Err(format!(
+                "{size}: {ratio:.2} times transformers' speed; expected at least {at_least}"
+            ));
         }
-        None => Ok(()),
     }
+    Ok(())
+}
+
+/// A number of a result, or "not a number" where it has none.
+fn number(result: &Value, key: &str) -> f64 {
+    result[key].as_f64().unwrap_or(f64::NAN)
 }
 
 fn build(example: &str) -> Result<PathBuf, Failure> {
@@ -116,7 +125,7 @@ fn build(example: &str) -> Result<PathBuf, Failure> {
 
 /// Puts the program and the script into a folder, and says how to use them.
 fn carry(program: &Path, folder: &Path) -> Result<(), Failure> {
-    let fail = |error: std::io::Error| format!("cannot write {}: {error}", folder.display());
+    let fail = io_failure("write", folder);
     fs::create_dir_all(folder).map_err(fail)?;
     fs::copy(program, folder.join("train_speed")).map_err(fail)?;
     fs::copy(fixtures::committed().join(SCRIPT), folder.join(SCRIPT)).map_err(fail)?;
@@ -156,15 +165,14 @@ fn result(command: &mut Command) -> Result<Value, Failure> {
 }
 
 fn print_size(result: &Value) {
-    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
     println!(
         "{:8}{:>8.0} tokens per second of the processor; transformers {:.0} expert by expert ({:.2}x), {:.0} grouped ({:.2}x)",
         result["size"].as_str().unwrap_or(""),
-        number("here_tokens_per_second"),
-        number("eager_tokens_per_second"),
-        number("ratio_to_transformers"),
-        number("grouped_mm_tokens_per_second"),
-        number("ratio_to_grouped_mm"),
+        number(result, "here_tokens_per_second"),
+        number(result, "eager_tokens_per_second"),
+        number(result, "ratio_to_transformers"),
+        number(result, "grouped_mm_tokens_per_second"),
+        number(result, "ratio_to_grouped_mm"),
     );
 }
 
@@ -172,7 +180,7 @@ fn print_size(result: &Value) {
 fn private(options: &Options) -> Result<ExitCode, Failure> {
     let (program, installed) = (build("private_speed")?, setup::ensure()?);
     let mut results = Vec::new();
-    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|own| own == size)) {
+    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|wanted| wanted == size)) {
         let model = model(size)?;
         results.push((*size, vec![model.into_os_string()], *shape));
     }
@@ -183,9 +191,9 @@ fn private(options: &Options) -> Result<ExitCode, Failure> {
         eprintln!("{name}: {} runs of each", options.runs);
         let mut command = Command::new(&program);
         command.envs(installed.environment()).args(model).args(shape).arg(options.runs.to_string());
-        let mut own = result(&mut command)?;
-        own["model"] = name.into();
-        measured.push(own);
+        let mut figures = result(&mut command)?;
+        figures["model"] = name.into();
+        measured.push(figures);
     }
     match options.json {
         true => println!("{}", json!({"runs": options.runs, "models": measured})),
@@ -198,12 +206,12 @@ fn private(options: &Options) -> Result<ExitCode, Failure> {
 fn regulariser(options: &Options) -> Result<ExitCode, Failure> {
     let (program, installed) = (build("routing_speed")?, setup::ensure()?);
     let mut measured = Vec::new();
-    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|own| own == size)) {
+    for (size, shape) in SIZES.iter().filter(|(size, _)| options.sizes.iter().any(|wanted| wanted == size)) {
         let mut command = Command::new(&program);
         command.envs(installed.environment()).arg(model(size)?).args(shape).arg(options.runs.to_string());
-        let mut own = result(&mut command)?;
-        own["size"] = (*size).into();
-        measured.push(own);
+        let mut figures = result(&mut command)?;
+        figures["size"] = (*size).into();
+        measured.push(figures);
     }
     match options.json {
         true => println!("{}", json!({"runs": options.runs, "sizes": measured})),
@@ -213,24 +221,22 @@ fn regulariser(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 fn print_regulariser(result: &Value) {
-    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
     println!(
         "{:8}{:>8.2} seconds; {:.3} times as long with the regulariser, {:.3} with the statistics too",
         result["size"].as_str().unwrap_or(""),
-        number("plain_seconds"),
-        number("regulariser_ratio"),
-        number("regulariser_and_statistics_ratio"),
+        number(result, "plain_seconds"),
+        number(result, "regulariser_ratio"),
+        number(result, "regulariser_and_statistics_ratio"),
     );
 }
 
 fn print_private(result: &Value) {
-    let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
     println!(
         "{:8}{:>8.1} texts per second of the processor, {:.1} with DP-SGD: {:.2}x the time",
         result["model"].as_str().unwrap_or(""),
-        number("plain_texts_per_processor_second"),
-        number("private_texts_per_processor_second"),
-        number("ratio"),
+        number(result, "plain_texts_per_processor_second"),
+        number(result, "private_texts_per_processor_second"),
+        number(result, "ratio"),
     );
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::workspace::{cargo, root};
+use crate::workspace::{cargo, io_failure, root};
 
 /// For each crate, the crates of the workspace that it may depend on (development dependencies apart).
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -132,20 +132,26 @@ pub(crate) fn check() -> Result<(), Failure> {
 
 /// Each crate of the workspace, by short name, with its normal and build dependencies.
 fn edges(metadata: &Value) -> BTreeMap<String, Vec<String>> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    list(&metadata["packages"])
-        .iter()
-        .filter(|package| package["name"] != "xtask" && package["name"] != "style")
-        .map(|package| {
-            let dependencies = list(&package["dependencies"])
-                .iter()
-                .filter(|dependency| dependency["kind"] != "dev")
-                .map(|dependency| text(&dependency["name"]))
-                .collect();
-            (short(&text(&package["name"])).to_owned(), dependencies)
-        })
-        .collect()
+    let mut edges = BTreeMap::new();
+    for package in items(&metadata["packages"]) {
+        if package["name"] == "xtask" || package["name"] == "style" {
+            continue;
+        }
+        let used = items(&package["dependencies"]).filter(|dependency| dependency["kind"] != "dev");
+        let names = used.map(|dependency| text(&dependency["name"]).to_owned()).collect();
+        edges.insert(short(text(&package["name"])).to_owned(), names);
+    }
+    edges
+}
+
+/// The items of a JSON list; none of anything else.
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A JSON string; the empty string of anything else.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 /// A chain of dependencies from one crate of the workspace to another, if there is one.
@@ -169,14 +175,15 @@ fn path_between(edges: &BTreeMap<String, Vec<String>>, from: &str, to: &str) -> 
 
 /// The packages, but for the test suites, that ask for the feature by which rules can be switched off.
 fn switchers(metadata: &Value) -> Vec<String> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let asks = |package: &Value| {
-        let switches = |dependency: &Value| list(&dependency["features"]).contains(&"switches".into());
-        list(&package["dependencies"]).iter().any(switches)
-    };
-    let packages = list(&metadata["packages"]).into_iter().filter(asks);
-    let names = packages.map(|package| short(package["name"].as_str().unwrap_or_default()).to_owned());
-    names.filter(|name| name != "tests").collect()
+    let mut names = Vec::new();
+    for package in items(&metadata["packages"]) {
+        let features = items(&package["dependencies"]).flat_map(|dependency| items(&dependency["features"]));
+        let name = short(text(&package["name"]));
+        if name != "tests" && features.into_iter().any(|feature| feature == "switches") {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 fn fault(name: &str, dependency: &str) -> Option<String> {
@@ -221,7 +228,7 @@ fn source_text(name: &str) -> Result<String, Failure> {
 }
 
 fn append_sources(folder: &Path, text: &mut String) -> Result<(), Failure> {
-    let failure = |error| format!("cannot read {}: {error}", folder.display());
+    let failure = io_failure("read", folder);
     for entry in fs::read_dir(folder).map_err(failure)? {
         let path = entry.map_err(failure)?.path();
         if path.is_dir() {

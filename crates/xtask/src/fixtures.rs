@@ -88,9 +88,9 @@ pub(crate) fn python() -> Result<PathBuf, Failure> {
     let folder = setup_dir().join("transformers-venv");
     let python = folder.join("bin/python");
     let requirements = committed().join("requirements.txt");
-    let read = |path: &Path| fs::read_to_string(path).ok();
     let marker = folder.join("requirements.txt");
-    if read(&marker).is_some() && read(&marker) == read(&requirements) {
+    let installed = fs::read_to_string(&marker).ok();
+    if installed.is_some() && installed == fs::read_to_string(&requirements).ok() {
         return Ok(python);
     }
     eprintln!("set-up: installing torch, transformers and peft for Python (600 MB to fetch, 1.7 GB kept)");

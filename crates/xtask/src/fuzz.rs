@@ -4,7 +4,7 @@
 //! nothing is needed beyond what the project is built with.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::setup::Installed;
-use crate::workspace::{cargo, root, run_checked};
+use crate::workspace::{cargo, io_failure, root, run_checked};
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -34,15 +34,11 @@ impl Arguments {
     fn parse(words: &[String]) -> Result<Self, Failure> {
         let (mut parsed, mut words) = (Self::default(), words.iter());
         while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} needs a value"));
-            let number = |text: &String| {
-                text.parse().map_err(|_| format!("{word} takes a whole number, not {text:?}"))
-            };
             match word.as_str() {
                 "--json" => parsed.json = true,
-                "--seconds" => parsed.seconds = Some(number(value()?)?),
-                "--executions" => parsed.executions = Some(number(value()?)?),
-                "--replay" => parsed.replay = Some(value()?.into()),
+                "--seconds" => parsed.seconds = Some(whole_number(word, words.next())?),
+                "--executions" => parsed.executions = Some(whole_number(word, words.next())?),
+                "--replay" => parsed.replay = Some(words.next().ok_or("--replay needs a file")?.into()),
                 target if !target.starts_with('-') && parsed.target.is_none() => {
                     parsed.target = Some(target.into())
                 }
@@ -54,6 +50,12 @@ impl Arguments {
         }
         Ok(parsed)
     }
+}
+
+/// The value of an option that takes a whole number.
+fn whole_number(option: &str, value: Option<&String>) -> Result<u64, Failure> {
+    let value = value.ok_or(format!("{option} needs a value"))?;
+    value.parse().map_err(|_| format!("{option} takes a whole number, not {value:?}"))
 }
 
 /// What a target did.
@@ -72,8 +74,10 @@ pub(crate) fn run(words: &[String], installed: &Installed) -> Result<ExitCode, F
     let arguments = Arguments::parse(words)?;
     let fuzzer = Fuzzer::build(installed)?;
     let all = fuzzer.prepare()?;
-    let wanted = |target: &&Target| arguments.target.as_ref().is_none_or(|name| *name == target.name);
-    let chosen: Vec<&Target> = all.iter().filter(wanted).collect();
+    let mut chosen: Vec<&Target> = all.iter().collect();
+    if let Some(name) = &arguments.target {
+        chosen.retain(|target| target.name == *name);
+    }
     if chosen.is_empty() {
         let names: Vec<&str> = all.iter().map(|target| target.name.as_str()).collect();
         return Err(format!("there is no such target; there are {}", names.join(", ")));
@@ -152,21 +156,17 @@ impl<'a> Fuzzer<'a> {
         let (corpus, artifacts) =
             (self.folder.join("corpus").join(name), self.folder.join("artifacts").join(name));
         for folder in [&corpus, &artifacts] {
-            fs::create_dir_all(folder)
-                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+            fs::create_dir_all(folder).map_err(io_failure("make", folder))?;
         }
         let log = self.folder.join(format!("{name}.log"));
-        let file = |path: &Path| {
-            File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
-        };
+        let log_file = File::create(&log).map_err(io_failure("write", &log))?;
         let mut command = self.command(target);
         command.args(limits(arguments)).arg("-print_final_stats=1");
         command.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(&corpus);
-        command.args(self.inputs(name)).stderr(file(&log)?).stdout(std::process::Stdio::null());
+        command.args(self.inputs(name)).stderr(log_file).stdout(std::process::Stdio::null());
         let start = Instant::now();
         let passed = command.status().map_err(|error| format!("cannot start the fuzzer: {error}"))?.success();
-        let text =
-            fs::read_to_string(&log).map_err(|error| format!("cannot read {}: {error}", log.display()))?;
+        let text = fs::read_to_string(&log).map_err(io_failure("read", &log))?;
         let failing = (!passed).then(|| written_input(&text).unwrap_or(log));
         Ok(Outcome {
             target: name.to_owned(),
@@ -253,10 +253,10 @@ mod tests {
 
     #[test]
     fn limits_are_those_that_were_asked_for() {
-        let of = |words: &[&str]| limits(&parse(words).expect("they are fine"));
-        assert_eq!(of(&[]), ["-max_total_time=10"]);
-        assert_eq!(of(&["frame", "--executions", "5"]), ["-runs=5"]);
-        assert_eq!(of(&["--seconds", "3", "--executions", "5"]), ["-max_total_time=3", "-runs=5"]);
+        let parsed_limits = |words: &[&str]| limits(&parse(words).expect("the arguments are valid"));
+        assert_eq!(parsed_limits(&[]), ["-max_total_time=10"]);
+        assert_eq!(parsed_limits(&["frame", "--executions", "5"]), ["-runs=5"]);
+        assert_eq!(parsed_limits(&["--seconds", "3", "--executions", "5"]), ["-max_total_time=3", "-runs=5"]);
         for wrong in
             [&["--second", "3"][..], &["--seconds"], &["--seconds", "x"], &["a", "b"], &["--replay", "f"]]
         {

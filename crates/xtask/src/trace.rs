@@ -27,7 +27,7 @@ struct Traces {
 
 /// Checks the traces; `--write` also writes the table.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
-    let traces = gather()?;
+    let traces = read_traces()?;
     let faults = traces.faults();
     if !faults.is_empty() {
         return Err(format!("requirement traces are broken:\n  {}", faults.join("\n  ")));
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gather() -> Result<Traces, Failure> {
+fn read_traces() -> Result<Traces, Failure> {
     let mut traces = Traces::default();
     for path in files(&root().join("protocols"), "md")? {
         traces.read_page(&path)?;
@@ -78,7 +78,7 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(files(&path, extension)?);
-        } else if path.extension().is_some_and(|own| own == extension) {
+        } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }

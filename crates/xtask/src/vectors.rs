@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::Failure;
 use crate::python::Python;
-use crate::workspace::{cargo, root, run_checked};
+use crate::workspace::{cargo, io_failure, root, run_checked};
 
 /// What the program needs beyond Python's own library, by hash.
 const REQUIREMENTS: &str = include_str!("../../../protocols/vectors/requirements.txt");
@@ -50,7 +50,7 @@ fn committed() -> PathBuf {
 }
 
 fn empty(folder: &Path) -> Result<(), Failure> {
-    let say = |error| format!("cannot empty {}: {error}", folder.display());
+    let say = io_failure("empty", folder);
     if folder.is_dir() {
         fs::remove_dir_all(folder).map_err(say)?;
     }
@@ -58,22 +58,23 @@ fn empty(folder: &Path) -> Result<(), Failure> {
 }
 
 fn names(folder: &Path) -> Result<BTreeSet<String>, Failure> {
-    let say = |error| format!("cannot read {}: {error}", folder.display());
-    let entries = fs::read_dir(folder).map_err(say)?;
+    let entries = fs::read_dir(folder).map_err(io_failure("read", folder))?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
 /// Names the first file that is not the same in both folders.
 fn compare(committed: &Path, fresh: &Path) -> Result<(), Failure> {
     let all: BTreeSet<String> = names(committed)?.union(&names(fresh)?).cloned().collect();
-    let differs = |name: &&String| fs::read(committed.join(name)).ok() != fs::read(fresh.join(name)).ok();
-    match all.iter().find(differs) {
-        None => Ok(()),
-        Some(name) => Err(format!(
-            "{} is not what protocols/vectors/generate.py writes; run `cargo xtask vectors` and look at the difference",
-            committed.join(name).display()
-        )),
+    for name in all {
+        if fs::read(committed.join(&name)).ok() != fs::read(fresh.join(&name)).ok() {
+            return Err(format!(
+                "{} is not what protocols/vectors/generate.py writes; run `cargo xtask vectors` and look at the \
+                 difference",
+                committed.join(name).display()
+            ));
+        }
     }
+    Ok(())
 }
 
 fn write(python: &Python, folder: &Path) -> Result<(), Failure> {

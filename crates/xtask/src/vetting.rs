@@ -67,14 +67,15 @@ struct Package {
 }
 
 fn packages(metadata: &Value) -> Vec<Package> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let package = |value: &Value| Package {
-        name: text(&value["name"]).unwrap_or_default(),
-        version: text(&value["version"]).unwrap_or_default(),
-        licence: text(&value["license"]),
-        source: text(&value["source"]),
-    };
-    metadata["packages"].as_array().into_iter().flatten().map(package).collect()
+    metadata["packages"].as_array().into_iter().flatten().map(Package::from_metadata).collect()
+}
+
+impl Package {
+    fn from_metadata(value: &Value) -> Self {
+        let [name, version, licence, source] =
+            ["name", "version", "license", "source"].map(|key| value[key].as_str().map(str::to_owned));
+        Self { name: name.unwrap_or_default(), version: version.unwrap_or_default(), licence, source }
+    }
 }
 
 fn faults(packages: &[Package]) -> Vec<String> {
@@ -183,21 +184,21 @@ mod tests {
 
     #[test]
     fn each_rule_names_what_breaks_it() {
-        let of = |packages: &[Package]| -> Vec<String> {
+        let rule_faults = |packages: &[Package]| -> Vec<String> {
             let found = faults(packages);
             found.into_iter().filter(|fault| !fault.starts_with("RUSTSEC")).collect()
         };
         let fine = package("fine", "1.0.0", Some("MIT"), CRATES_IO);
         let ours = package("ours", "1.0.0", None, None);
-        assert_eq!(of(&[fine, ours]), Vec::<String>::new());
+        assert_eq!(rule_faults(&[fine, ours]), Vec::<String>::new());
         let forked = package("fork", "1.0.0", Some("MIT"), Some("git+https://example.org/fork"));
-        assert!(of(&[forked])[0].contains("example.org"));
+        assert!(rule_faults(&[forked])[0].contains("example.org"));
         let banned = package("native-tls", "1.0.0", Some("MIT"), CRATES_IO);
-        assert!(of(&[banned])[0].contains("rustls"));
+        assert!(rule_faults(&[banned])[0].contains("rustls"));
         let unnamed = package("unnamed", "1.0.0", None, CRATES_IO);
-        assert!(of(&[unnamed])[0].contains("does not name"));
+        assert!(rule_faults(&[unnamed])[0].contains("does not name"));
         let two = ["1.0.0", "2.0.0"].map(|version| package("ring", version, Some("ISC"), CRATES_IO));
-        assert_eq!(of(&two), ["ring comes in 2 versions"]);
+        assert_eq!(rule_faults(&two), ["ring comes in 2 versions"]);
         assert!(
             faults(&[])[0].contains("not used any more"),
             "an advisory's exception ends with its version"

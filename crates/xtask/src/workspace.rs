@@ -1,5 +1,6 @@
 //! Where things are, and how commands are started.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -30,6 +31,11 @@ pub(crate) fn cargo() -> Command {
 /// Runs a command with its output shown, and says which one could not be started.
 pub(crate) fn run(command: &mut Command) -> Result<ExitStatus, Failure> {
     command.status().map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))
+}
+
+/// Makes an IO error a sentence: `cannot {action} {path}: …`.
+pub(crate) fn io_failure<'a>(action: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Failure + Copy + 'a {
+    move |error| format!("cannot {action} {}: {error}", path.display())
 }
 
 /// Runs a command that must succeed.
