@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::python::Python;
+use crate::setup::Installed;
 use crate::workspace::{cargo, root, run, run_checked, target_dir};
 use crate::{Failure, bench_train, fence, fixtures, setup, trace, vetting};
 
@@ -18,14 +19,18 @@ pub(crate) fn cloister(subcommand: &str, rest: &[String]) -> Result<ExitCode, Fa
 /// build with the tests; what a hospital installs is built with `--release`.
 pub(crate) fn cloister_arguments(arguments: &[String]) -> Result<ExitCode, Failure> {
     let installed = setup::ensure()?;
-    let environment = installed.environment();
-    let mut build = cargo();
-    build.args(["build", "--package", "cloister-cli"]).envs(environment.clone());
-    eprintln!("building cloister (minutes the first time)");
-    run_checked(&mut build, "cargo build")?;
+    build_program(&installed)?;
     let program = target_dir().join("debug/cloister");
-    let status = run(Command::new(program).args(arguments).envs(environment))?;
+    let status = run(Command::new(program).args(arguments).envs(installed.environment()))?;
     Ok(exit_code(status))
+}
+
+/// Builds the program in the development profile.
+pub(crate) fn build_program(installed: &Installed) -> Result<(), Failure> {
+    let mut build = cargo();
+    build.args(["build", "--package", "cloister-cli"]).envs(installed.environment());
+    eprintln!("building cloister (minutes the first time)");
+    run_checked(&mut build, "cargo build")
 }
 
 /// `model smollm2`: SmolLM2-135M as a Mixture of Experts under `target/models/smollm2-moe`, for the lab.
@@ -35,16 +40,18 @@ pub(crate) fn model(arguments: &[String]) -> Result<ExitCode, Failure> {
     }
     let folder = target_dir().join("models");
     let (dense, sparse) = (folder.join("smollm2"), folder.join("smollm2-moe"));
-    let step = |command: &str, from: &Path, to: &Path, more: &[&str]| {
-        let paths = [from, to].map(|path| path.display().to_string());
-        let words = ["experts", command].map(str::to_owned).into_iter().chain(paths);
-        let all: Vec<String> = words.chain(more.iter().map(|&word| word.to_owned())).collect();
-        cloister_arguments(&all)
-    };
-    if step("convert", &setup::ensure_smollm2()?, &dense, &[])? == ExitCode::SUCCESS {
-        return step("upcycle", &dense, &sparse, &["--experts", "4", "--experts-per-token", "2"]);
+    if experts("convert", &setup::ensure_smollm2()?, &dense, &[])? == ExitCode::SUCCESS {
+        return experts("upcycle", &dense, &sparse, &["--experts", "4", "--experts-per-token", "2"]);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Runs `cloister experts COMMAND FROM TO OPTIONS`.
+fn experts(command: &str, from: &Path, to: &Path, options: &[&str]) -> Result<ExitCode, Failure> {
+    let mut arguments = vec!["experts".to_owned(), command.to_owned()];
+    arguments.extend([from, to].map(|path| path.display().to_string()));
+    arguments.extend(options.iter().map(|&option| option.to_owned()));
+    cloister_arguments(&arguments)
 }
 
 /// Every test, or those of one crate (`params`) or suite of `tests/` (`sums`); those of `privacy` in both profiles.

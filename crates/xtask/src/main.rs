@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod accounting;
 mod audit;
 mod bench_train;
+mod build_cost;
 mod commands;
 mod fence;
 mod fixtures;
@@ -33,6 +34,8 @@ cargo xtask COMMAND
   model smollm2    fetch SmolLM2-135M and make it a Mixture of Experts under target/models, for the lab
   env              print that environment as shell exports
   check            formatting, clippy with warnings denied, the crate graph, the dependencies, the traces
+  build-cost [--fresh]
+                   what a fresh build of the program costs in processor time, and fail if it is too much
   fence            check the crate graph alone
   style [--figures | --json]
                    check sizes, names, closures, circles of modules, front pages and prose, or print what they count
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         "audit" => audit::run(rest),
         "fixtures" => fixtures::run(rest),
         "vetting" => vetting::check().map(|()| ExitCode::SUCCESS),
+        "build-cost" => build_cost::run(rest),
         "style" => commands::style(rest),
         "fence" => fence::check().map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
