@@ -150,6 +150,9 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     let fuzz = ["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"];
     run_checked(cargo().args(fuzz), "cargo fmt --check of tests/fuzz")?;
     fence::check()?;
+    if style(&[])? != ExitCode::SUCCESS {
+        return Err("the sources break a rule of CONTRIBUTING.md; the lines above say where".into());
+    }
     vetting::check()?;
     trace::run(&[])?;
     let lints = ["--all-targets", "--quiet", "--", "-D", "warnings"];

@@ -86,9 +86,9 @@ fn roster() -> &'static Consortium {
 
 /// A letter that opens is opened by its evidence too, to the same content.
 fn letter(bytes: &[u8]) {
-    let (own, public) = recipient();
+    let (secret, public) = recipient();
     let context = b"the context of a letter";
-    let opened = letter::open(bytes, own, context);
+    let opened = letter::open(bytes, secret, context);
     let Some((evidence, rest)) = bytes.split_first_chunk::<96>() else { return };
     let (mut agreed, mut proof) = ([0; 32], [0; 64]);
     agreed.copy_from_slice(&evidence[..32]);
@@ -97,13 +97,13 @@ fn letter(bytes: &[u8]) {
     assert!(opened.is_err() || !matches!(exposed, Ok(Ok(_))), "evidence for one letter opened another");
 }
 
-/// Whom letters are for, made once.
+/// The recipient of all letters, made once.
 fn recipient() -> &'static (ScalarSecret, Element) {
     static RECIPIENT: OnceLock<(ScalarSecret, Element)> = OnceLock::new();
     RECIPIENT.get_or_init(|| {
-        let own = ScalarSecret::from_revealed([7; 32]).expect("a canonical scalar");
-        let public = own.public();
-        (own, public)
+        let secret = ScalarSecret::from_revealed([7; 32]).expect("a canonical scalar");
+        let public = secret.public();
+        (secret, public)
     })
 }
 

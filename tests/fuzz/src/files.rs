@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cloister_client::Journal;
+use cloister_experts::Long;
 use cloister_experts::classifier::checkpoint::{read_checkpoint, write_checkpoint};
 use cloister_experts::families::convert::gguf;
 use cloister_experts::families::finetune::Reader;
-use cloister_experts::Long;
 use cloister_experts::files::notes::{Note, read_notes};
 use cloister_privacy::ledger::History;
 use sha2::{Digest, Sha256};

@@ -100,7 +100,9 @@ fn what_a_program_trains_enters_like_the_built_in_trainer_s_result() {
     let (mut program, folder) = program("none", Duration::from_secs(60));
     let mut steps = vec![];
     let trained = program
-        .train(&global(), &LocalTraining::default(), None, &mut |step, of| steps.push((step, of)))
+        .train(&global(), &LocalTraining::default(), None, &mut |step, steps_in_all| {
+            steps.push((step, steps_in_all))
+        })
         .expect("the program follows the contract");
     assert_eq!(steps, [(1, 4), (2, 4), (3, 4), (4, 4)]);
     assert!(!folder.exists());
