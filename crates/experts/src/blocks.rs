@@ -1,6 +1,9 @@
 //! What leaves a member: the trainable parameters as flat vectors, one for each block of the block table.
 
+use std::ops::Index;
+
 use cloister_params::block::{BlockKind, BlockShape};
+use cloister_params::id::BlockId;
 
 use crate::error::ExpertsError;
 
@@ -64,6 +67,15 @@ impl BlockVectors {
     pub fn get(&self, kind: BlockKind) -> Option<&[f32]> {
         let index = self.table.iter().position(|shape| shape.kind == kind)?;
         Some(&self.values[index])
+    }
+}
+
+/// The vector of a block that is known to be in the table. A block's number is its place there (`PLAN-02`).
+impl Index<BlockId> for BlockVectors {
+    type Output = [f32];
+
+    fn index(&self, block: BlockId) -> &[f32] {
+        &self.values[block.0 as usize]
     }
 }
 

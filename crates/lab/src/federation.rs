@@ -292,7 +292,7 @@ pub(crate) fn plan(settings: &RoundSettings, global: &BlockVectors, round: usize
 /// round's own model.
 fn stepped(strategy: &mut dyn Strategy, global: &BlockVectors, outcome: &MaskedRound) -> BlockVectors {
     global.map(|shape, before| {
-        let after = &outcome.model[shape.id.0 as usize];
+        let after = &outcome.model[shape.id];
         if matches!(shape.kind, BlockKind::Routing { .. }) {
             return after.clone();
         }
@@ -315,7 +315,7 @@ fn scaled(updates: &BlockVectors, factor: f32, keeps_routers: bool) -> BlockVect
 fn weighted_sum(shape: &BlockShape, results: &[LocalResult], shares: &[f64]) -> Vec<f64> {
     let mut sum = vec![0.0; shape.length as usize];
     for (result, share) in results.iter().zip(shares).filter(|(_, share)| **share != 0.0) {
-        let update = &result.updates.values()[shape.id.0 as usize];
+        let update = &result.updates[shape.id];
         sum.iter_mut().zip(update).for_each(|(sum, value)| *sum += f64::from(*value) * share);
     }
     sum

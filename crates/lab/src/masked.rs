@@ -10,6 +10,7 @@ use cloister_params::block::{BlockKind, BlockShape};
 use cloister_params::fixed::{RingWidth, Scale, power_of_two};
 use cloister_params::floors::Floors;
 use cloister_params::id::{BlockId, Digest, PartyId};
+use cloister_params::per_block::PerBlock;
 use cloister_params::plan::{
     Deadlines, Fallback, LateSketchMode, PlannedBlock, RoundSettings, ScoringRule, SketchPlan, TrainingPlan,
 };
@@ -40,7 +41,7 @@ pub struct Masked {
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaskedRound {
     /// The model after the round, by block: what was before, and the means.
-    pub model: Vec<Vec<f32>>,
+    pub model: PerBlock<Vec<f32>>,
     /// The members of each cohort that was chosen, from 0, by block: of experts, and of the head if it follows them. A
     /// block that was summed over everyone is missing.
     pub aligned: BTreeMap<BlockId, Vec<usize>>,
@@ -99,7 +100,7 @@ impl Masked {
         let experts = experts.filter(|(block, _)| block.shape.kind.is_scored());
         self.model = report.model.blocks().values().to_vec();
         Ok(MaskedRound {
-            model: self.model.clone(),
+            model: report.model.blocks().clone(),
             consensus: experts.map(|(_, cohort)| (cohort.block, cosines(&cohort.consensus))).collect(),
             aligned: aligned
                 .map(|cohort| {

@@ -67,9 +67,10 @@ pub fn total_statistics(
     for statistics in members {
         contributions.push(sum.contribution(statistics, &mut random)?);
     }
-    let mean = masked.round(contributions)?.model.remove(0);
+    let model = masked.round(contributions)?.model;
+    let mean = &model[sum.planned.shape.id];
     let texts = sum.mean_texts * members.len() as f64;
-    let total = mean.into_iter().map(|value| (f64::from(value) * texts) as f32).collect();
+    let total = mean.iter().map(|value| (f64::from(*value) * texts) as f32).collect();
     let total = Statistics::from_values(total, first.classes(), first.width());
     let noise = sum.deviation(members.len());
     Ok(total.map(|total| Total { statistics: total.noised_by(noise), epsilon }))

@@ -125,7 +125,7 @@ impl Both {
         let vectors: Vec<Vec<f64>> = members
             .iter()
             .map(|member| {
-                let update = &self.results[*member].updates.values()[shape.id.0 as usize];
+                let update = &self.results[*member].updates[shape.id];
                 update.iter().map(|value| f64::from(*value)).collect()
             })
             .collect();
@@ -160,8 +160,8 @@ impl Both {
     /// A mean of rounded values is within half a step of the mean; a router is divided by rounded weights of at
     /// least a quarter, so within four times that; a routing distribution carries noise of 64 steps a member.
     fn compare_block(&self, shape: &BlockShape, before: &[f32], plain: &[f64]) {
-        let after = &self.masked.model[shape.id.0 as usize];
-        let step = self.settings.blocks[shape.id.0 as usize].scale.step();
+        let after = &self.masked.model[shape.id];
+        let step = self.settings.block(shape.id).expect("the block is in the plan").scale.step();
         let (start, tolerance) = match shape.kind {
             BlockKind::Routing { .. } => (vec![0.0; before.len()], 12.0 * 64.0 * step),
             BlockKind::Router { .. } => (before.to_vec(), 4.0 * step),
@@ -193,10 +193,7 @@ fn random_results(model: &ModelConfig, seed: u64) -> Vec<LocalResult> {
             let role = usize::from(member >= 6 || uniform() > 0.008);
             let updates = table.map(|shape, values| match shape.kind {
                 BlockKind::Routing { .. } => vec![1.0 / values.len() as f32; values.len()],
-                _ => roles[role].values()[shape.id.0 as usize]
-                    .iter()
-                    .map(|value| value + uniform() / 2.0)
-                    .collect(),
+                _ => roles[role][shape.id].iter().map(|value| value + uniform() / 2.0).collect(),
             });
             let region = |expert| ExpertRegion {
                 layer: 0,
@@ -262,7 +259,7 @@ fn secure_and_plain_agree_over_a_real_training() {
         let results = trainers.iter_mut().enumerate().map(train).collect();
         let both = run(&model, global, results, round);
         clear += both.compare();
-        global = BlockVectors::new(&model, both.masked.model).expect("the blocks fit");
+        global = BlockVectors::new(&model, both.masked.model.into_values()).expect("the blocks fit");
     }
     assert!(clear >= 4, "only {clear} of 9 experts had clear decisions");
 }

@@ -110,9 +110,9 @@ impl Exchange {
             subtract(&mut values, global, &self.blocks);
         }
         let layers = self.read_statistics(folder, result.tokens)?;
-        for block in self.blocks.blocks() {
+        for (block, values) in self.blocks.blocks().iter().zip(&mut values) {
             if let BlockKind::Routing { layer } = block.shape.kind {
-                values[block.shape.id.0 as usize] = layers[usize::from(layer)].distribution.clone();
+                *values = layers[usize::from(layer)].distribution.clone();
             }
         }
         let updates = BlockVectors::of_table(self.blocks.table(), values)

@@ -212,7 +212,7 @@ impl<'a> AuditedRounds<'a> {
         let blocks = planned.settings.blocks.iter().zip(planned.start.values());
         let expected: Vec<Vec<f32>> =
             blocks.zip(sums).map(|((block, start), sum)| applied(block, start, sum)).collect();
-        if opened == expected { Ok(()) } else { Err(LabError::OtherSum) }
+        if opened.values() == expected { Ok(()) } else { Err(LabError::OtherSum) }
     }
 }
 

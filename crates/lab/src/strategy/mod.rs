@@ -152,7 +152,7 @@ fn role_of(result: &LocalResult, block: &BlockShape, layer: u16, expert: u16) ->
     let region = result.regions.iter().find(|region| (region.layer, region.expert) == (layer, expert));
     TrainedExpert {
         region: region.map_or_else(Vec::new, |region| floats(&region.mean_hidden)),
-        update: floats(&result.updates.values()[block.id.0 as usize]),
+        update: floats(&result.updates[block.id]),
         tokens: region.map_or(0.0, |region| region.tokens as f64),
     }
 }

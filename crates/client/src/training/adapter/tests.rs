@@ -102,7 +102,7 @@ fn round(members: &mut [AdapterTrainer], global: &BlockVectors) -> BlockVectors 
     let updates: Vec<BlockVectors> = members.iter_mut().map(&mut train).collect();
     global.map(|shape, values| {
         let moved = |place: usize| {
-            let sum: f32 = updates.iter().map(|update| update.values()[shape.id.0 as usize][place]).sum();
+            let sum: f32 = updates.iter().map(|update| update[shape.id][place]).sum();
             let before = if matches!(shape.kind, BlockKind::Routing { .. }) { 0.0 } else { values[place] };
             before + sum / updates.len() as f32
         };

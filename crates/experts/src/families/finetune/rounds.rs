@@ -112,7 +112,7 @@ impl RoundTrainer {
         let updates = after.map(|shape, values| match shape.kind {
             BlockKind::Routing { layer } => routing.distributions[usize::from(layer)].clone(),
             _ => {
-                let before = &before.values()[shape.id.0 as usize];
+                let before = &before[shape.id];
                 values.iter().zip(before).map(|(after, before)| after - before).collect()
             }
         });
