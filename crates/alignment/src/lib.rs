@@ -1,6 +1,6 @@
 //! FedAlign-MoE behind masks: which members' experts learned the same, computed from noised sketches.
 //!
-//! - [`sketch`]: how a member projects a region or an update to a few dozen integers.
+//! - [`mod@sketch`]: how a member projects a region or an update to a few dozen integers.
 //! - [`score`], [`cohort`]: from the sketches of all members to the members that are summed in each block.
 //! - [`consistency`]: the weight that a member gives its router update.
 //! - [`late`]: projections of uploads by which a lying upload shows.

@@ -20,7 +20,7 @@ pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
 /// Prints a line on stdout.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     print(format_args!("{text}\n"))
 }

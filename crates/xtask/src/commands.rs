@@ -159,6 +159,9 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
     let everything = &mut cargo();
     everything.args(["clippy", "--workspace"]).args(lints).envs(installed.environment());
     run_checked(everything, "cargo clippy")?;
+    let documentation = &mut cargo();
+    documentation.args(["doc", "--workspace", "--no-deps", "--quiet"]).envs(installed.environment());
+    run_checked(documentation.env("RUSTDOCFLAGS", "-D warnings"), "cargo doc")?;
     // The coordinator must build on a machine without libtorch.
     let coordinator = &mut cargo();
     coordinator.args(["clippy", "--package", "cloister-cli", "--no-default-features"]).args(lints);

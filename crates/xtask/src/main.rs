@@ -33,7 +33,7 @@ cargo xtask COMMAND
   cloister ARGS…   run the program with the environment that it needs
   model smollm2    fetch SmolLM2-135M and make it a Mixture of Experts under target/models, for the lab
   env              print that environment as shell exports
-  check            formatting, clippy with warnings denied, the crate graph, the dependencies, the traces
+  check            formatting, lints, style, documentation, the crate graph, the dependencies, the traces
   build-cost [--fresh]
                    what a fresh build of the program costs in processor time, and fail if it is too much
   fence            check the crate graph alone

@@ -12,15 +12,15 @@ use super::Time;
 /// Something that happens to a coordinator.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input {
-    /// [`Coordinator::start_round`].
+    /// [`Coordinator::start_round`](super::Coordinator::start_round).
     StartRound(Box<RoundSettings>),
-    /// [`Coordinator::handle_connected`].
+    /// [`Coordinator::handle_connected`](super::Coordinator::handle_connected).
     Connected(PartyId),
-    /// [`Coordinator::handle_disconnected`].
+    /// [`Coordinator::handle_disconnected`](super::Coordinator::handle_disconnected).
     Disconnected(PartyId),
-    /// [`Coordinator::handle_frame`].
+    /// [`Coordinator::handle_frame`](super::Coordinator::handle_frame).
     Frame(PartyId, Frame),
-    /// [`Coordinator::handle_time`].
+    /// [`Coordinator::handle_time`](super::Coordinator::handle_time).
     Time,
     /// The program was started again: every link is gone, and the clock has another origin.
     Restarted,

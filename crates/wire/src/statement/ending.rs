@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Body;
 
-/// A round that ends without a sum; never beside a [`Seal2`].
+/// A round that ends without a sum; never beside a [`Seal2`](super::Seal2).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Abort {
     /// Digest of the consortium file.
