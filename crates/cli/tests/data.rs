@@ -96,8 +96,8 @@ fn good_files_are_counted_and_a_round_is_tried() {
     );
     let text = check(&folder, "notes.jsonl", &flags[..2]).stdout;
     let text = String::from_utf8(text).expect("text");
-    assert!(text.contains("1 of 4 texts are longer than the 8 tokens that the model reads"), "{text}");
-    assert!(text.contains("1 rows stand among the held-out rows too"), "{text}");
+    assert!(text.contains("longer than the 8 tokens that the model reads: 1 of 4 texts"), "{text}");
+    assert!(text.contains("rows that are among the held-out rows too: 1"), "{text}");
     fs::remove_dir_all(folder).expect("it was made above");
 }
 
@@ -116,7 +116,7 @@ fn bad_rows_are_counted_and_named_and_end_with_status_78() {
     assert_eq!(found["most_rows_of_a_record"], 2);
     let named = found["first_bad_rows"].as_array().expect("a list");
     let words = [
-        "row 4 (line 5): its label is none",
+        "row 4 (line 5): its label is not one of the task's classes",
         "row 5 (line 6): “patient” is missing",
         "row 6 (line 7): there is no “text”",
     ];

@@ -180,7 +180,7 @@ fn bad_notes_are_named_with_their_line() {
         ("broken.jsonl", format!("{good}{{\"text\": \"torn"), "line 3"),
         ("label.jsonl", format!("{good}{{\"text\": \"a\", \"label\": [1]}}\n"), "line 3"),
         ("empty.jsonl", String::new(), "empty.jsonl"),
-        ("one-class.jsonl", good.repeat(200), "one label"),
+        ("one-class.jsonl", good.repeat(200), "the same label"),
         ("too-few.jsonl", format!("{good}{}", good.replace("\"a\"", "\"b\"")), "notes"),
     ];
     for (name, content, expected) in cases {

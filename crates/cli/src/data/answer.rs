@@ -107,11 +107,11 @@ impl Answer {
         let mut hints = Vec::new();
         if lengths.cut * ONE_OF > learnt {
             hints.push(format!(
-                "{} of {} texts are longer than the {} tokens that the model reads, and {} of all tokens are lost; use more \
+                "longer than the {} tokens that the model reads: {} of {} texts, which loses {} of all tokens; use more \
                  --windows, or a task with a larger max_tokens (nine of ten texts have at most {})",
+                whole(lengths.read),
                 whole(lengths.cut),
                 whole(learnt),
-                whole(lengths.read),
                 percent(lengths.share_of_tokens_cut),
                 whole(lengths.ninth_decile)
             ));
@@ -127,19 +127,19 @@ impl Answer {
         }));
         if self.notes.duplicates > 0 {
             hints.push(format!(
-                "{} rows repeat the text of another; private training counts each as a record of its own",
+                "rows that repeat the text of another: {}; private training counts each as a record of its own",
                 whole(self.notes.duplicates)
             ));
         }
         if self.notes.texts_of_several_classes > 0 {
             let count = whole(self.notes.texts_of_several_classes);
             hints.push(format!(
-                "{count} texts have several classes in different rows; at most one of them is right"
+                "texts with several classes in different rows: {count}; at most one class of each is right"
             ));
         }
         if let Some(both @ 1..) = self.notes.rows_held_out_too {
             hints.push(format!(
-                "{} rows are among the held-out rows too, so the measured accuracy would be too high; hold out other rows",
+                "rows that are among the held-out rows too: {}; the measured accuracy would be too high, so hold out other rows",
                 whole(both)
             ));
         }
