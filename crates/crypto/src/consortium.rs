@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::hash::{Domain, digest};
 use crate::sign::{SignatureBytes, SigningKey, verify};
 
+/// What a signature on a consortium file starts with, so that it fits no other signed message.
 const TAG: &str = "cloister/v1/consortium-file";
 
 /// Why a party rejects a consortium file.
@@ -49,6 +50,7 @@ impl Epoch {
             verify(governance, TAG, text.as_bytes(), signature)
                 .map_err(|_| RefusedConsortium::Signature { key: governance })?;
         }
+        // The digest is over the bytes, not over what they mean: every text is an epoch of its own.
         Ok(Self { consortium: Consortium::parse(text)?, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
     }
 

@@ -20,19 +20,20 @@ pub const SUITE: [u8; 16] = *b"cloister-v1-r255";
 /// What all masks of one block have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MaskContext {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, which names the epoch.
     pub epoch: Digest,
     /// Digest of the plan.
     pub plan: Digest,
-    /// Digest of the manifest.
+    /// Digest of the manifest, which has the cohorts. Pair masks of members that were shown different
+    /// manifests do not cancel.
     pub manifest: Digest,
     /// The round.
     pub round: Round,
     /// The block.
     pub block: BlockId,
-    /// Bits of the ring.
+    /// Bits of the plan's ring: 16, 24 or 32.
     pub ring_bits: u8,
-    /// Coordinates of the block.
+    /// Coordinates of the block, from 1 to 2³².
     pub length: u64,
 }
 
@@ -47,6 +48,7 @@ impl MaskContext {
     /// `suite ‖ epoch ‖ plan ‖ manifest ‖ t:u64 ‖ b:u32 ‖ role:u8 ‖ lo:u32 ‖ hi:u32 ‖ w:u8 ‖ len:u64`,
     /// big-endian.
     fn encode(&self, owner: Owner) -> Vec<u8> {
+        // Every field has a fixed length, so that no two contexts have the same bytes.
         let (role, low, high) = match owner {
             Owner::SelfMask(party) => (0u8, party, party),
             Owner::Pair { low, high } => (1, low, high),
@@ -74,6 +76,7 @@ impl MaskContext {
 
     /// The key of the mask between two members, from their Diffie–Hellman element.
     pub fn pair_key(&self, one: PartyId, other: PartyId, agreed: &AgreedSecret) -> MaskKey {
+        // Ordered by number, because both members have to arrive at the same key.
         let owner = Owner::Pair { low: one.min(other), high: one.max(other) };
         MaskKey(derive(agreed.as_bytes(), &self.encode(owner)))
     }
@@ -106,6 +109,7 @@ impl MaskKey {
     }
 }
 
+/// The length of a derived key, as `ring` asks for it.
 struct ThirtyTwo;
 
 impl KeyType for ThirtyTwo {

@@ -45,7 +45,7 @@ impl std::fmt::Debug for SeedSecret {
 /// The bases of a plan's blocks (`MASK-14`), and what proofs about seeds are bound to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeedBases {
-    /// `epoch ‖ t:u64 ‖ plan`.
+    /// `epoch ‖ t:u64 ‖ plan`. It makes the bases of each round and plan different.
     place: Vec<u8>,
     bases: Vec<Element>,
 }
@@ -136,6 +136,7 @@ impl SeedBases {
         proof: &AgreementProof,
     ) -> Result<Vec<(BlockId, Element)>, BadSeeds> {
         let ascending = listed.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        // In ascending order the last block has the highest number. An empty list has none, and is rejected.
         let known = listed.last().is_some_and(|(last, _)| self.base(*last).is_some());
         if !ascending || !known {
             return Err(BadSeeds::Blocks);
@@ -162,6 +163,7 @@ impl SeedBases {
         public: &Element,
         seeds: &[(BlockId, Element)],
     ) -> [u8; 64] {
+        // The only part of variable length comes last, after its count.
         let listed: Vec<u8> = seeds
             .iter()
             .flat_map(|(block, seed)| block.0.to_be_bytes().into_iter().chain(seed.bytes()))
@@ -175,6 +177,9 @@ impl SeedBases {
     /// The weighted sums of the bases and of the seeds. One proof about the two sums covers all seeds,
     /// because nobody can choose seeds by the weights, which are hashes of all of them. The plan must have
     /// the blocks.
+    ///
+    /// # Timing
+    /// Variable: who proves seeds is about to reveal them.
     fn composites(
         &self,
         transcript: &[u8; 64],
@@ -210,6 +215,9 @@ fn proof_context(transcript: &[u8; 64]) -> Vec<u8> {
 }
 
 /// Makes seeds from the parts of custodians, which must list the same blocks.
+///
+/// The caller must have verified each part, and must count them: fewer than the threshold make wrong seeds,
+/// and no error.
 ///
 /// # Errors
 /// Custodians that are not distinct, or parts that do not list the same blocks.

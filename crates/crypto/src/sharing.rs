@@ -74,6 +74,7 @@ impl std::fmt::Debug for SharingSecret {
 impl SharingSecret {
     /// A random polynomial with `threshold` coefficients whose value at 0 is the key.
     pub fn new(key: &ScalarSecret, threshold: usize, random: &mut impl CryptoRng) -> Self {
+        // With all of its capacity at once: a vector that grows leaves secret copies in freed memory.
         let mut coefficients = Zeroizing::new(Vec::with_capacity(threshold));
         coefficients.push(*key.scalar());
         coefficients.extend((1..threshold).map(|_| *ScalarSecret::random(random).scalar()));
@@ -127,6 +128,7 @@ impl Commitments {
     /// # Errors
     /// See [`BadCommitments`].
     pub fn decode(bytes: &[[u8; 32]], threshold: usize) -> Result<Self, BadCommitments> {
+        // With more coefficients, `threshold` shares would not give the key; with fewer, fewer would.
         if bytes.len() != threshold {
             return Err(BadCommitments::Number { got: bytes.len(), threshold });
         }
@@ -143,7 +145,8 @@ impl Commitments {
         &self.key
     }
 
-    /// A holder's public share; `None` for the identity, to which no right share belongs.
+    /// A holder's public share; `None` for the identity, to which no right share belongs. A dealer can choose
+    /// a polynomial that is 0 at a holder's number, and this holder could prove no part of a seed.
     ///
     /// # Timing
     /// Variable; everything here is public.

@@ -16,7 +16,7 @@ pub type SignatureBytes = [u8; 64];
 #[error("the signature does not fit the key and the message")]
 pub struct BadSignature;
 
-/// A long-term signing key. It cannot be printed.
+/// A long-term signing key. It cannot be printed. `ring` holds it, and does not erase it when it is dropped.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
@@ -29,6 +29,7 @@ impl SigningKey {
 
     /// The key of a seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
+        // What `ring` does not check is a public key stored with the seed. Here the seed alone is stored.
         Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("every 32 bytes are an Ed25519 seed"))
     }
 
