@@ -59,6 +59,7 @@ pub fn choose(
     roster: &Consortium,
     announced: &BTreeMap<PartyId, MemberSketches>,
 ) -> Vec<Cohort> {
+    // All experts are scored first, because a majority of them may decide about the shared parameters.
     let commons = common_directions(plan, announced);
     let mut scored = BTreeMap::new();
     for block in &plan.settings.blocks {
@@ -172,6 +173,7 @@ impl Chooser<'_> {
             let known = self.scored.values().filter(|expert| expert.knows(*party)).count();
             let aligned = self.scored.values().filter(|expert| expert.aligned.contains(party)).count();
             votes.push((known > 0).then_some(aligned as u32));
+            // A member for which no expert has a consensus has no majority either: 0 is not above 0.
             if 2 * aligned > known {
                 chosen.push(*party);
             }
@@ -191,6 +193,7 @@ impl Chooser<'_> {
             Fallback::Everyone => {
                 self.weighted(block, Choice::Fallback, self.announced.keys().copied(), scores)
             }
+            // An empty cohort is below every floor.
             Fallback::Skip => self.weighted(block, Choice::Void, std::iter::empty(), scores),
         }
     }

@@ -11,7 +11,7 @@ pub(crate) fn deviation(values: &[i64], centre: i64) -> i64 {
     squares.div_euclid(values.len().max(1) as i64).isqrt()
 }
 
-/// The lower median; 0 of none.
+/// The lower median, which is one of the values, so that nothing is rounded; 0 without values.
 pub(crate) fn median(values: &[i64]) -> i64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
