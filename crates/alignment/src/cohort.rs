@@ -13,10 +13,10 @@ use crate::statistics::median;
 /// What one member announced: a sketch for each expert block that it has.
 pub type MemberSketches = BTreeMap<BlockId, ExpertSketch>;
 
-/// A member of a cohort.
+/// A member of a cohort, as the manifest lists it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CohortMember {
-    /// The member.
+    /// The member's number.
     pub party: PartyId,
     /// The member's weight in the sum, 1 to 15.
     pub weight: u8,
@@ -93,7 +93,7 @@ fn common_directions(
     directions
 }
 
-/// The scores of one expert.
+/// The scores of one expert block, and who is aligned by them.
 struct Scored {
     /// The members that announced a sketch of the expert, in ascending order.
     parties: Vec<PartyId>,
@@ -144,7 +144,7 @@ fn aligned(parties: &[PartyId], scores: &[Option<u32>], fraction: u16) -> Vec<Pa
     aligned
 }
 
-/// What the choice of all cohorts is made from.
+/// The inputs of the choice of all cohorts, with the scores that all blocks need.
 struct Chooser<'a> {
     plan: &'a CheckedPlan,
     roster: &'a Consortium,

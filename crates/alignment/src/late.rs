@@ -20,7 +20,7 @@ pub struct LateProjection {
 }
 
 impl LateProjection {
-    /// The projection under a seed.
+    /// The projection under a seed, which follows from the cohort's opened seeds of the block.
     pub fn new(seed: Digest) -> Self {
         Self { seed }
     }

@@ -182,7 +182,7 @@ fn masks() {
     black_box(words);
 }
 
-/// Every kernel on vectors that end where their memory does, so that memcheck sees whatever goes beyond.
+/// Every kernel on vectors that end where their memory does, so that memcheck sees accesses beyond the end.
 fn kernels() {
     let mut bytes = [6; 32];
     conceal(&mut bytes);

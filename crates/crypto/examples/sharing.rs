@@ -29,7 +29,7 @@ struct Sizes {
     blocks: u32,
 }
 
-/// One dealer's keys, and what a round makes of them.
+/// One dealer's keys, with what its round derives from them.
 struct Dealt {
     threshold: usize,
     custodians: Vec<PartyId>,

@@ -20,7 +20,7 @@ pub enum RefusedConsortium {
          your consortium again"
     )]
     Signature {
-        /// The pinned key.
+        /// The governance key from this party's policy file.
         key: PublicBytes,
     },
     /// It is signed, but it breaks a rule.

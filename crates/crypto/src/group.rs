@@ -33,7 +33,7 @@ pub struct BadProof;
 pub struct ScalarSecret(Scalar);
 
 impl ScalarSecret {
-    /// A new secret.
+    /// A new uniformly random secret.
     pub fn random(random: &mut impl CryptoRng) -> Self {
         // 64 bytes, because 32 bytes mod the group's order would not be uniform.
         let mut bytes = Zeroizing::new([0; 64]);
@@ -129,7 +129,7 @@ impl Element {
         &self.point
     }
 
-    /// The canonical encoding.
+    /// The canonical encoding, 32 bytes (RFC 9496, section 4.3.2).
     pub fn bytes(&self) -> [u8; 32] {
         self.bytes
     }

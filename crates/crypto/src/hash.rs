@@ -20,7 +20,7 @@ pub enum Domain {
     Letter,
     /// A masked block as uploaded; a leaf of the tree whose root the member signs.
     MaskedBlock,
-    /// An opened sum.
+    /// An opened sum, as packed words.
     Sum,
     /// The seed of a block's late sketches.
     Late,

@@ -71,7 +71,7 @@ pub struct LetterEvidence {
 /// without evidence, and evidence could open another dealer's letter, from which the key was copied.
 ///
 /// # Leakage
-/// This letter's content, and no other's.
+/// This letter's content. Other letters to the same custodian stay sealed.
 pub fn expose(
     letter: &[u8],
     recipient: &ScalarSecret,

@@ -2,7 +2,7 @@
 //! proofs, masks.
 //!
 //! - [`consortium`], [`sign`]: who is who. An accepted consortium file, and Ed25519 signatures.
-//! - [`mask`], [`keystream`]: pair masks, which cancel in a sum, and self masks, which seeds take off again.
+//! - [`mask`], [`keystream`]: pair masks, which cancel in a sum, and self masks, which revealed seeds remove.
 //! - [`group`], [`shamir`], [`sharing`], [`letter`]: a member's keys of one round, and the shares of them
 //!   that custodians receive in sealed letters.
 //! - [`seed`]: the seeds of self masks, and the proof that they are right.

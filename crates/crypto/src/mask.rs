@@ -27,9 +27,9 @@ pub struct MaskContext {
     /// Digest of the manifest, which has the cohorts. Pair masks of members that were shown different
     /// manifests do not cancel.
     pub manifest: Digest,
-    /// The round.
+    /// The round's number in the epoch.
     pub round: Round,
-    /// The block.
+    /// The block. Each block has its own masks, so that it can be opened over its own cohort.
     pub block: BlockId,
     /// Bits of the plan's ring: 16, 24 or 32.
     pub ring_bits: u8,
@@ -105,6 +105,7 @@ impl MaskKey {
     /// Expands the mask and adds it to the words mod 2³² (`MASK-05`): word `i` is bytes `4i` to `4i+3` of the
     /// key stream, little-endian. Narrower rings keep the low bits.
     pub fn apply(self, sign: Sign, words: &mut [u32]) {
+        // The standard library remembers what the processor has, so that asking for each mask costs little.
         Kernel::fastest().apply(&StreamSecret::new(&self.0), sign, words);
     }
 }

@@ -7,7 +7,7 @@ use cloister_params::id::Digest;
 
 use crate::hash::plain;
 
-/// The hash of a leaf.
+/// The hash of a leaf's bytes, of any length.
 pub fn leaf_hash(leaf: &[u8]) -> Digest {
     Digest(plain(&[&[0], leaf]))
 }
@@ -51,7 +51,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree over leaf hashes.
+    /// The tree over leaf hashes, which [`leaf_hash`] makes.
     pub fn new(leaves: Vec<Digest>) -> Self {
         let mut levels = vec![leaves];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {

@@ -2,7 +2,7 @@
 //!
 //! Construction: Naor, Pinkas and Reingold 1999: the seed of a block is the seed key times a base that
 //! hashing to the group gives (`MASK-14`); `threshold` custodians can make it from parts, each with its share
-//! of the key. Whoever reveals seeds proves with one proof for all of them that one secret made them, as in
+//! of the key. A party that reveals seeds proves with one proof that one secret made all of them, as in
 //! RFC 9497, section 2.2 (`MASK-15`). Assumptions: decisional Diffie–Hellman in ristretto255, SHA-512 a
 //! random oracle. Given: revealed seeds say nothing of others, and nobody can show another value than the
 //! announced key makes. Not given: secrecy against a quantum adversary.

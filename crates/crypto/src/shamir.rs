@@ -27,7 +27,7 @@ pub enum CombineError {
     /// A share that is not a scalar.
     #[error("the share of holder {holder} is not a canonical scalar")]
     NotCanonical {
-        /// The holder's number.
+        /// The holder's number, from 1.
         holder: u32,
     },
 }

@@ -23,9 +23,9 @@ use crate::shamir::value_at;
 pub struct DealingContext {
     /// Digest of the consortium file.
     pub epoch: Digest,
-    /// The round.
+    /// The round, so that a proof or a letter fits no other round of the epoch.
     pub round: Round,
-    /// The dealer.
+    /// The member that deals, so that no other member can copy its proof or letter.
     pub dealer: PartyId,
 }
 
@@ -53,7 +53,7 @@ impl DealingContext {
         [&self.encode()[..], &[kind]].concat()
     }
 
-    /// The context of the letter to one custodian.
+    /// The context of the letter to one custodian. The letter fits no other custodian and no other plan.
     pub fn letter_context(&self, plan: Digest, custodian: PartyId) -> Vec<u8> {
         [&self.encode()[..], &custodian.0.to_be_bytes(), &plan.0].concat()
     }
@@ -62,7 +62,7 @@ impl DealingContext {
 /// The polynomial that shares a key; erased when dropped.
 pub struct SharingSecret(Zeroizing<Vec<Scalar>>);
 
-/// Its coefficients erase themselves.
+/// The vector erases its coefficients.
 impl ZeroizeOnDrop for SharingSecret {}
 
 impl std::fmt::Debug for SharingSecret {
@@ -86,7 +86,7 @@ impl SharingSecret {
         self.0.iter().map(|coefficient| RistrettoPoint::mul_base(coefficient).compress().to_bytes()).collect()
     }
 
-    /// The share of one holder.
+    /// The share of one holder: the polynomial's value at its number.
     ///
     /// # Panics
     /// If the holder has the number 0, because the polynomial's value at 0 is the key.
@@ -140,7 +140,7 @@ impl Commitments {
         Ok(Self { key: *key, others: others.to_vec() })
     }
 
-    /// The key's public element.
+    /// The key's public element, which is the first commitment.
     pub fn key(&self) -> &Element {
         &self.key
     }

@@ -70,7 +70,7 @@ pub struct Floors {
 }
 
 impl Floors {
-    /// The floors of a roster.
+    /// The floors of a roster with so many member organisations and custodians.
     ///
     /// # Errors
     /// A roster outside the sizes that the specification covers.

@@ -1,7 +1,7 @@
 //! Sizes of late sketches: which blocks have one, and how large an honest one can be.
 //!
-//! A late sketch is 48 sums over an upload. Members send it after all uploads are sealed, so that a lying
-//! upload shows (`protocols/late-sketches.md`).
+//! A late sketch is 48 sums over an upload. Members send it after all uploads are sealed, so that a false
+//! upload is detected (`protocols/late-sketches.md`).
 
 use crate::block::BlockKind;
 use crate::planned_block::PlannedBlock;

@@ -77,8 +77,8 @@ enum Instructions {
     Vaes512,
 }
 
-/// An implementation of the generator that this processor can run. [`Kernel::fastest`] and
-/// [`Kernel::available`] alone give one, after they have checked the processor.
+/// An implementation of the generator that this processor can run. Only [`Kernel::fastest`] and
+/// [`Kernel::available`] return one with instructions that not every processor has, after a check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kernel(Instructions);
 
@@ -111,7 +111,7 @@ impl Kernel {
         kernels
     }
 
-    /// The kernel's name in reports.
+    /// The kernel's name in benchmarks and tests.
     pub fn name(self) -> &'static str {
         match self.0 {
             Instructions::Portable => "portable",

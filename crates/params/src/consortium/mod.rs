@@ -120,8 +120,8 @@ pub struct ConsortiumFile {
     pub parties: Vec<Party>,
 }
 
-/// A consortium whose file obeys its rules. That the governance key signed the file,
-/// `cloister_crypto::consortium::Epoch` shows.
+/// A consortium whose file obeys its rules. That the governance key signed the file is shown only by
+/// `cloister_crypto::consortium::Epoch`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Consortium {
     name: String,
@@ -226,7 +226,7 @@ impl Consortium {
         self.party(id).map(|party| party.signing_key)
     }
 
-    /// The floors of this roster.
+    /// The floors that follow from this roster's numbers of member organisations and custodians.
     pub fn floors(&self) -> Floors {
         self.floors
     }

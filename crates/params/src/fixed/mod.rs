@@ -284,7 +284,7 @@ fn keep_within(integers: &mut [i32], clip: u32, rounded_away: &[bool]) {
 /// What applying a sum needs to know of its cohort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CohortTotal {
-    /// The sum of the cohort's weights.
+    /// The sum of the cohort's weights, at least 1.
     pub weight: u64,
     /// The largest weight that the plan allows, 1 to 15.
     pub max_weight: u8,

@@ -135,7 +135,7 @@ impl ScoringRule {
 /// A late sketch is 48 sums over one member's upload, noise included, and everybody sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LateSketchMode {
-    /// Nobody sends one. A lying upload stays unnoticed.
+    /// Nobody sends one. A false upload is not detected.
     Off,
     /// A sum for which late sketches of some members are missing is applied, and published as unchecked.
     Optional,
