@@ -5,8 +5,7 @@ pub(crate) fn mean(values: &[i64]) -> i64 {
     values.iter().sum::<i64>().div_euclid(values.len().max(1) as i64)
 }
 
-/// The standard deviation around `centre`, of the values themselves and not of a population behind them; 0
-/// without values.
+/// The standard deviation around `centre`, with the number of values as its divisor; 0 without values.
 pub(crate) fn deviation(values: &[i64], centre: i64) -> i64 {
     let squares: i64 = values.iter().map(|value| (value - centre).pow(2)).sum();
     squares.div_euclid(values.len().max(1) as i64).isqrt()

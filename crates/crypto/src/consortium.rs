@@ -50,7 +50,7 @@ impl Epoch {
             verify(governance, TAG, text.as_bytes(), signature)
                 .map_err(|_| RefusedConsortium::Signature { key: governance })?;
         }
-        // The digest is over the bytes, not over what they mean: every text is an epoch of its own.
+        // The digest is over the bytes that were signed. Another text with the same values is another epoch.
         Ok(Self { consortium: Consortium::parse(text)?, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
     }
 

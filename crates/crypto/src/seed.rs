@@ -68,6 +68,7 @@ impl SeedBases {
     /// The bases of a plan with this number of blocks.
     pub fn new(epoch: Digest, round: Round, plan: Digest, blocks: usize) -> Self {
         let place = [&epoch.0[..], &round.0.to_be_bytes(), &plan.0].concat();
+        // A checked plan has far fewer blocks than 2³².
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
         let bases = (0..blocks).map(|block| base_of(&place, block)).collect();
         Self { place, bases }
@@ -150,6 +151,7 @@ impl SeedBases {
         }
         let transcript = self.transcript((dealer, by), public, &seeds);
         let (bases, sum) = self.composites(&transcript, &seeds);
+        // The weights are hashes of all seeds, so that the sums of honest seeds are not the identity.
         let bases = Element::from_point(bases).ok_or(BadSeeds::Proof)?;
         let sum = Element::from_point(sum).ok_or(BadSeeds::Proof)?;
         verify_agreement(public, &bases, sum.bytes(), &proof_context(&transcript), proof)
@@ -179,7 +181,7 @@ impl SeedBases {
     /// the blocks.
     ///
     /// # Timing
-    /// Variable: who proves seeds is about to reveal them.
+    /// Variable: a party that proves seeds is about to reveal them.
     fn composites(
         &self,
         transcript: &[u8; 64],

@@ -82,7 +82,7 @@ impl Floors {
         if c < MIN_MEMBERS {
             return Err(FloorsError::Custodians { got: c });
         }
-        // FLOOR-01, FLOOR-02: fewer than a third of the custodians; of all organisations up to a fifth.
+        // FLOOR-01, FLOOR-02: the corrupt organisations include those of the malicious custodians.
         let malicious_custodians = c.div_ceil(3) - 1;
         let corrupt_organisations = malicious_custodians.max(n / 5);
         // FLOOR-03: one member, and its honest companions besides all that may be corrupt.

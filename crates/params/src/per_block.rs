@@ -1,4 +1,4 @@
-//! Values by block. A [`BlockId`] names a block, and only this module knows at which index its value is.
+//! Values by block. The index is a [`BlockId`], so that no other number can be taken for a block's.
 
 use std::ops::{Index, IndexMut};
 

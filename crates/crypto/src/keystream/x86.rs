@@ -171,6 +171,7 @@ fn add_narrow<const PLUS: bool>(words: &mut [u32; BLOCK], mask: __m128i) {
 fn wide<const PLUS: bool>(stream: &StreamSecret, words: &mut [u32]) {
     let mut narrow_keys = round_keys(&stream.key);
     let mut keys = [_mm512_setzero_si512(); ROUND_KEYS];
+    // A wide register has four blocks, and each of them needs the same round keys.
     for (key, narrow) in keys.iter_mut().zip(&narrow_keys) {
         *key = _mm512_broadcast_i32x4(*narrow);
     }

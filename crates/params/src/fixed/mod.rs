@@ -178,6 +178,7 @@ impl Scale {
     /// # Errors
     /// A coordinate that is not finite.
     pub fn quantise(self, kind: BlockKind, update: &[f32]) -> Result<Quantised, FixedPointError> {
+        // Before the clip: a norm that is NaN is not above it, and nothing would be clipped.
         if let Some(index) = update.iter().position(|value| !value.is_finite()) {
             return Err(FixedPointError::NotFinite { index });
         }
@@ -197,7 +198,7 @@ impl Scale {
         for value in clipped_part {
             // Steps are powers of two, so that only the multiplication rounds.
             let exact = f64::from(*value) * shrink / self.step();
-            // No coordinate is above the norm but by rounding errors; of a distribution none may be negative.
+            // Only rounding errors can take a coordinate above the clip. A distribution has none below 0.
             let integer = exact.round_ties_even().clamp(least, limit) as i32;
             integers.push(integer);
             rounded_away.push(f64::from(integer.unsigned_abs()) > exact.abs());

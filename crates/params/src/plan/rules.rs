@@ -112,7 +112,8 @@ pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError>
 }
 
 /// `PLAN-17`: token counts, which are computed from data directly, always have noise. A count is cut at twice
-/// the minimum, so that with an eighth of the minimum as noise it costs a rho of at most 128 in a round.
+/// the minimum, so that noise of an eighth of the minimum bounds its cost in a round: a rho of 128 for unit
+/// `member`.
 pub(super) fn check_count_noise(settings: &RoundSettings) -> Result<(), PlanError> {
     let (got, least) = (u32::from(settings.sketch.count_noise), settings.scoring.least_count_noise());
     if got < least && rule::in_force("PLAN-17") {
