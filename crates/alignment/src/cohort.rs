@@ -13,10 +13,10 @@ use crate::statistics::median;
 /// What one member announced: a sketch for each expert block that it has.
 pub type MemberSketches = BTreeMap<BlockId, ExpertSketch>;
 
-/// A member of a cohort.
+/// A member of a cohort, as the manifest lists it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CohortMember {
-    /// The member.
+    /// The member's number.
     pub party: PartyId,
     /// The member's weight in the sum, 1 to 15.
     pub weight: u8,
@@ -59,6 +59,7 @@ pub fn choose(
     roster: &Consortium,
     announced: &BTreeMap<PartyId, MemberSketches>,
 ) -> Vec<Cohort> {
+    // All experts are scored first, because a majority of them may decide about the shared parameters.
     let commons = common_directions(plan, announced);
     let mut scored = BTreeMap::new();
     for block in &plan.settings.blocks {
@@ -92,7 +93,7 @@ fn common_directions(
     directions
 }
 
-/// The scores of one expert.
+/// The scores of one expert block, and who is aligned by them.
 struct Scored {
     /// The members that announced a sketch of the expert, in ascending order.
     parties: Vec<PartyId>,
@@ -143,7 +144,7 @@ fn aligned(parties: &[PartyId], scores: &[Option<u32>], fraction: u16) -> Vec<Pa
     aligned
 }
 
-/// What the choice of all cohorts is made from.
+/// The inputs of the choice of all cohorts, with the scores that all blocks need.
 struct Chooser<'a> {
     plan: &'a CheckedPlan,
     roster: &'a Consortium,
@@ -172,6 +173,7 @@ impl Chooser<'_> {
             let known = self.scored.values().filter(|expert| expert.knows(*party)).count();
             let aligned = self.scored.values().filter(|expert| expert.aligned.contains(party)).count();
             votes.push((known > 0).then_some(aligned as u32));
+            // A member for which no expert has a consensus has no majority either: 0 is not above 0.
             if 2 * aligned > known {
                 chosen.push(*party);
             }
@@ -191,6 +193,7 @@ impl Chooser<'_> {
             Fallback::Everyone => {
                 self.weighted(block, Choice::Fallback, self.announced.keys().copied(), scores)
             }
+            // An empty cohort is below every floor.
             Fallback::Skip => self.weighted(block, Choice::Void, std::iter::empty(), scores),
         }
     }

@@ -23,6 +23,7 @@ pub fn weight(distribution: &[f32], published: &[f32], margins: &[f32]) -> f32 {
     let overlaps = distribution.iter().zip(published).map(|(share, published)| share * published);
     let consistency: f32 = overlaps.zip(margins).map(|(overlap, margin)| overlap * margin.max(0.0)).sum();
     let weight = LEAST + (1.0 - LEAST) * consistency / reference;
+    // `clamp` would keep NaN, and an update with NaN cannot be uploaded.
     if weight.is_finite() { weight.clamp(LEAST, 1.0) } else { LEAST }
 }
 

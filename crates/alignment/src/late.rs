@@ -20,7 +20,7 @@ pub struct LateProjection {
 }
 
 impl LateProjection {
-    /// The projection under a seed.
+    /// The projection under a seed, which follows from the cohort's opened seeds of the block.
     pub fn new(seed: Digest) -> Self {
         Self { seed }
     }
@@ -33,6 +33,7 @@ impl LateProjection {
         let mut stream = ChaCha20Rng::from_seed(self.seed.0);
         let mut sums = [0u32; LATE_ROWS];
         for word in words {
+            // All rows share two random words for each coordinate: one pass over a long vector is enough.
             let (present, plus) = (stream.next_u64(), stream.next_u64());
             for (row, sum) in sums.iter_mut().enumerate() {
                 *sum = sum.wrapping_add(word.wrapping_mul(entry(present, plus, row)));
@@ -41,7 +42,8 @@ impl LateProjection {
         sums.into_iter().map(|sum| ring.reduce(sum)).collect()
     }
 
-    /// One row over the words of a vector, as a word of the ring.
+    /// One row over the words of a vector, as a word of the ring: the row about which members answer when
+    /// their sketches do not add up to the sum.
     pub fn row(self, row: usize, ring: RingWidth, words: impl IntoIterator<Item = u32>) -> u32 {
         let mut stream = ChaCha20Rng::from_seed(self.seed.0);
         let sum = words.into_iter().fold(0u32, |sum, word| {
@@ -60,6 +62,7 @@ fn entry(present: u64, plus: u64, row: usize) -> u32 {
 
 /// The sum of the squares of rows. Each row counts as the signed integer that it stands for.
 pub fn squared_norm(ring: RingWidth, rows: &[u32]) -> u128 {
+    // 48 squares of up to 2⁶² do not fit 64 bits.
     rows.iter().map(|row| u128::from(ring.lift(*row).unsigned_abs()).pow(2)).sum()
 }
 

@@ -3,7 +3,7 @@
 //! - [`mod@sketch`]: how a member projects a region or an update to a few dozen integers.
 //! - [`score`], [`cohort`]: from the sketches of all members to the members that are summed in each block.
 //! - [`consistency`]: the weight that a member gives its router update.
-//! - [`late`]: projections of uploads by which a lying upload shows.
+//! - [`late`]: projections of uploads, by which a false upload is detected.
 //! - [`mod@reference`]: the paper's aggregation in the clear, for tests and for the lab.
 //!
 //! Everything after the sketch is integer arithmetic, so that every custodian and auditor recomputes the same

@@ -52,7 +52,7 @@ pub fn common_direction<'a>(layer: impl Iterator<Item = &'a TrainedExpert>, rule
     mean(with_tokens.map(|role| (role.region.as_slice(), 1.0)))
 }
 
-/// ExpertScores one expert: centred regions, adaptive threshold, gate, consensus (`ALIGN-02` to `ALIGN-07`).
+/// Scores one expert: centred regions, adaptive threshold, gate, consensus (`ALIGN-02` to `ALIGN-07`).
 pub fn score(roles: &[TrainedExpert], common: &[f64], rule: &ScoringRule, gate: Gate) -> ExpertScores {
     let units: Vec<Option<Unit>> = roles.iter().map(|role| Unit::new(role, common, rule)).collect();
     let pairs = pairs(&units);
@@ -148,7 +148,8 @@ fn open(pair: &Pair, threshold: f64, gate: Gate) -> f64 {
     }
 }
 
-/// How far a consensus is from the other side of a decision: from the least consensus, and from 0.
+/// How far a consensus is from the other side of a decision: from the least consensus, and from 0. A
+/// consensus of 0 would have to pass both, of which the least consensus is the farther.
 fn distance(consensus: f64, least: f64) -> f64 {
     let cut = (consensus - least).abs();
     if consensus > 0.0 { cut.min(consensus) } else { cut }

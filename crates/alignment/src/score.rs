@@ -1,7 +1,8 @@
 //! Scores of one expert: region agreement, adaptive threshold, region-conditioned gate, consensus.
 //!
 //! Fixed point: unit vectors have coordinates of at most 2¹⁴, and agreements are cosines in units of 2⁻¹⁴.
-//! With at most 300 members and 128 coordinates every sum fits an `i64`.
+//! With 128 coordinates, agreements stay below 2¹⁶ in size, and a consortium file has room for fewer than 2¹³
+//! members. So the largest sum, of the squares of deviations over all pairs, is below 2⁶⁰ and fits an `i64`.
 
 use cloister_params::plan::{ScoringRule, Threshold};
 
@@ -81,7 +82,7 @@ impl UnitVectors {
 }
 
 /// Scales a vector to norm [`UNIT`], rounding towards minus infinity; `None` for the zero vector
-/// (`ALIGN-02`).
+/// (`ALIGN-02`). The norm is rounded down, so that vectors of one or two steps come out longer, by up to √3.
 fn unit(vector: impl Iterator<Item = i64> + Clone) -> Option<Vec<i64>> {
     let norm = vector.clone().map(|value| value * value).sum::<i64>().isqrt();
     (norm > 0).then(|| vector.map(|value| (value * UNIT).div_euclid(norm)).collect())
@@ -123,6 +124,7 @@ fn member_consensus(units: &[Option<UnitVectors>], member: usize, threshold: i64
     let scored = units[member].as_ref()?;
     let mut sum = 0;
     for (index, other) in units.iter().enumerate() {
+        // A member agrees with itself fully, which says nothing.
         let Some(other) = other.as_ref().filter(|_| index != member) else { continue };
         if agreement(&scored.region, &other.region) >= threshold {
             sum += agreement(&scored.update, &other.update).max(0);

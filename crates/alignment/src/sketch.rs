@@ -37,9 +37,11 @@ pub fn sketch(plan: &SketchPlan, subject: SketchSubject, vector: &[f32], clip: f
 /// Clips and rounds a vector that is already projected, as [`sketch`] does.
 pub fn clipped(projected: &[f64], clip: f64) -> Vec<i16> {
     let norm = projected.iter().map(|value| value * value).sum::<f64>().sqrt();
+    // `max` would ignore a norm that is NaN, and coordinates that are finite would leave without a clip.
     if !norm.is_finite() {
         return vec![0; projected.len()];
     }
+    // One division for both cases: vectors within the clip keep their length, longer ones are cut to it.
     let scale = f64::from(SKETCH_CLIP_STEPS) / norm.max(clip);
     projected.iter().map(|value| (value * scale).round_ties_even() as i16).collect()
 }
@@ -51,6 +53,7 @@ pub fn projection(plan: &SketchPlan, subject: SketchSubject, length: usize) -> V
     let mut basis = vec![0.0; length];
     for index in 0..length {
         basis[index] = 1.0;
+        // All coordinates after this one are 0 and add nothing.
         rows.push(project(plan, subject, &basis[..=index]));
         basis[index] = 0.0;
     }
@@ -63,6 +66,7 @@ fn project(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> Vec<f64
     signs.set_stream(subject.stream());
     let mut projected = vec![0.0; coordinates];
     for value in vector {
+        // A word has the signs of 64 coordinates. Sketches of 16 or 32 use its low bits only.
         for group in projected.chunks_mut(64) {
             let bits = signs.next_u64();
             for (bit, sum) in group.iter_mut().enumerate() {
@@ -70,6 +74,7 @@ fn project(plan: &SketchPlan, subject: SketchSubject, vector: &[f32]) -> Vec<f64
             }
         }
     }
+    // The expected square of the norm stays that of the vector, so that one clip suits every sketch size.
     let root = (coordinates as f64).sqrt();
     projected.iter_mut().for_each(|sum| *sum /= root);
     projected

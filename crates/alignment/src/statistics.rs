@@ -1,17 +1,17 @@
 //! Integer statistics. Divisions round towards minus infinity, medians of even counts are the lower one.
 
-/// The mean of at least one value.
+/// The mean; 0 without values.
 pub(crate) fn mean(values: &[i64]) -> i64 {
     values.iter().sum::<i64>().div_euclid(values.len().max(1) as i64)
 }
 
-/// The standard deviation around `centre`.
+/// The standard deviation around `centre`, with the number of values as its divisor; 0 without values.
 pub(crate) fn deviation(values: &[i64], centre: i64) -> i64 {
     let squares: i64 = values.iter().map(|value| (value - centre).pow(2)).sum();
     squares.div_euclid(values.len().max(1) as i64).isqrt()
 }
 
-/// The lower median; 0 of none.
+/// The lower median, which is one of the values, so that nothing is rounded; 0 without values.
 pub(crate) fn median(values: &[i64]) -> i64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();

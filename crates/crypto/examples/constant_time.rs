@@ -40,7 +40,7 @@ fn ask(request: Request, start: usize, length: usize) -> usize {
     let arguments = [request as usize, start, length, 0, 0, 0];
     let mut answer = 0usize;
     // SAFETY: the sequence is a no-operation that Valgrind recognises; it reads the arguments and writes one
-    // register.
+    // register. The rotations add up to 128 bits, and the exchange is of a register with itself.
     unsafe {
         asm!(
             "rol rdi, 3",
@@ -119,6 +119,7 @@ fn context() -> MaskContext {
         round: Round(1),
         block: BlockId(0),
         ring_bits: 32,
+        // No multiple of four: words remain that fill no register.
         length: 1003,
     }
 }
@@ -181,7 +182,7 @@ fn masks() {
     black_box(words);
 }
 
-/// Every kernel on vectors that end where their memory does, so that memcheck sees whatever goes beyond.
+/// Every kernel on vectors that end where their memory does, so that memcheck sees accesses beyond the end.
 fn kernels() {
     let mut bytes = [6; 32];
     conceal(&mut bytes);

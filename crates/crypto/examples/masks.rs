@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use cloister_crypto::keystream::{Kernel, Sign, StreamSecret};
 
-/// Vectors that stay in the second cache, and such as do not: words.
+/// Words of a vector that stays in the second-level cache, and of one that does not.
 const LENGTHS: [usize; 2] = [64 << 10, 16 << 20];
 /// Words that one measurement goes through.
 const WORDS_OF_A_RUN: usize = 64 << 20;

@@ -18,6 +18,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 const DEALER: PartyId = PartyId(1);
+/// Proofs about a member's own seeds name this number in place of a custodian's.
 const MEMBER: PartyId = PartyId(0);
 
 /// Sizes of a consortium and its plan.
@@ -28,7 +29,7 @@ struct Sizes {
     blocks: u32,
 }
 
-/// One dealer's keys, and what a round makes of them.
+/// One dealer's keys, with what its round derives from them.
 struct Dealt {
     threshold: usize,
     custodians: Vec<PartyId>,
@@ -61,7 +62,7 @@ impl Dealt {
         }
     }
 
-    /// Each step with how often a round has it at the party that has it most.
+    /// Each step, with how often the party that performs it most often does so in a round.
     fn steps(&self, sizes: Sizes) -> Vec<Step<'_>> {
         vec![
             ("member: deals both keys", 1, Box::new(|| self.deal())),
@@ -89,6 +90,7 @@ impl Dealt {
 
     fn deal(&self) {
         let mut random = ChaCha20Rng::seed_from_u64(2);
+        // Both keys cost the same, so that one key stands for both.
         let sharings = [(); 2].map(|()| SharingSecret::new(&self.key, self.threshold, &mut random));
         for sharing in &sharings {
             black_box(sharing.commitments());

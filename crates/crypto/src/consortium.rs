@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::hash::{Domain, digest};
 use crate::sign::{SignatureBytes, SigningKey, verify};
 
+/// What a signature on a consortium file starts with, so that it fits no other signed message.
 const TAG: &str = "cloister/v1/consortium-file";
 
 /// Why a party rejects a consortium file.
@@ -19,7 +20,7 @@ pub enum RefusedConsortium {
          your consortium again"
     )]
     Signature {
-        /// The pinned key.
+        /// The governance key from this party's policy file.
         key: PublicBytes,
     },
     /// It is signed, but it breaks a rule.
@@ -49,6 +50,7 @@ impl Epoch {
             verify(governance, TAG, text.as_bytes(), signature)
                 .map_err(|_| RefusedConsortium::Signature { key: governance })?;
         }
+        // The digest is over the bytes that were signed. Another text with the same values is another epoch.
         Ok(Self { consortium: Consortium::parse(text)?, digest: digest(Domain::Epoch, &[text.as_bytes()]) })
     }
 

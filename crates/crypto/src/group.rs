@@ -3,6 +3,9 @@
 //! Construction: Diffie–Hellman between one-round keys; Schnorr proofs of knowledge made non-interactive with
 //! SHA-512 over the statement and its context (Fiat–Shamir). Assumption: gap Diffie–Hellman in ristretto255,
 //! SHA-512 a random oracle. Not given: security against a quantum adversary (self masks do not rest on it).
+//!
+//! Why ristretto255, and not X25519: the group has prime order. The identity is its only element of small
+//! order, each element has one encoding, and proofs and shared keys need no care for a cofactor.
 
 use std::fmt;
 
@@ -30,14 +33,15 @@ pub struct BadProof;
 pub struct ScalarSecret(Scalar);
 
 impl ScalarSecret {
-    /// A new secret.
+    /// A new uniformly random secret.
     pub fn random(random: &mut impl CryptoRng) -> Self {
+        // 64 bytes, because 32 bytes mod the group's order would not be uniform.
         let mut bytes = Zeroizing::new([0; 64]);
         random.fill_bytes(bytes.as_mut());
         Self(Scalar::from_bytes_mod_order_wide(&bytes))
     }
 
-    /// Reads a revealed secret; `None` if the bytes are not canonical.
+    /// Reads a revealed secret; `None` if the bytes are not canonical, so that a secret has one encoding.
     pub fn from_revealed(bytes: [u8; 32]) -> Option<Self> {
         Option::from(Scalar::from_canonical_bytes(bytes)).map(Self)
     }
@@ -76,7 +80,8 @@ impl fmt::Debug for ScalarSecret {
     }
 }
 
-/// A shared Diffie–Hellman element. It is input to a key derivation, and nothing else.
+/// A shared Diffie–Hellman element. It is input to a key derivation, and nothing else: as bytes, elements are
+/// not uniform.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct AgreedSecret(CompressedRistretto);
 
@@ -124,7 +129,7 @@ impl Element {
         &self.point
     }
 
-    /// The canonical encoding.
+    /// The canonical encoding, 32 bytes (RFC 9496, section 4.3.2).
     pub fn bytes(&self) -> [u8; 32] {
         self.bytes
     }
@@ -138,7 +143,8 @@ pub fn prove_knowledge(secret: &ScalarSecret, context: &[u8], random: &mut impl 
     prove_knowledge_with(secret, &ScalarSecret::random(random), context)
 }
 
-/// The same with a nonce that the caller derived from the secret and the context.
+/// The same with a nonce that the caller derived from the secret and the context. Two proofs with one nonce
+/// and different challenges would reveal the secret.
 pub(crate) fn prove_knowledge_with(
     secret: &ScalarSecret,
     nonce: &ScalarSecret,
@@ -172,12 +178,14 @@ fn canonical_scalar(bytes: [u8; 32]) -> Result<Scalar, BadProof> {
     Option::from(Scalar::from_canonical_bytes(bytes)).ok_or(BadProof)
 }
 
+/// The element is hashed too. A prover that could choose it after the challenge would need no secret.
 fn knowledge_challenge(element: &Element, commitment: &Element, context: &[u8]) -> Scalar {
     let hash = wide(b"cloister/v1/knowledge", &[&element.bytes, &commitment.bytes, context]);
     Scalar::from_bytes_mod_order_wide(&hash)
 }
 
-/// A proof that one secret stands behind two elements: challenge ‖ response.
+/// A proof that one secret stands behind two elements: challenge ‖ response. From these the verifier computes
+/// both commitments; to send the commitments instead of the challenge would take 32 bytes more.
 pub type AgreementProof = [u8; 64];
 
 /// Reveals the element on which `secret` and `public` agree, with a proof that it is that element (Chaum and
@@ -229,6 +237,7 @@ pub fn verify_agreement(
     let (challenge, response) = (canonical_scalar(challenge)?, canonical_scalar(response)?);
     let first = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, &prover.point, &response);
     let second = public.point * response - agreed.point * challenge;
+    // In a forged proof these may be the identity. They are hashed and nothing else, so that it does no harm.
     let commitments = [Element::with_bytes(first), Element::with_bytes(second)];
     if agreement_challenge(&[*prover, *public, agreed], &commitments, context) != challenge {
         return Err(BadProof);

@@ -6,21 +6,21 @@ use ring::digest::{Context, SHA256, SHA512};
 /// What a digest is for. The tag is hashed first, after its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Domain {
-    /// The consortium file; its digest is the epoch.
+    /// The consortium file's bytes. The digest names the epoch.
     Epoch,
-    /// A task description.
+    /// The task file's bytes.
     Task,
     /// The canonical body of a signed statement.
     Body,
-    /// The parameters of a block.
+    /// The parameters of a block, as little-endian 32-bit floats.
     Parameters,
     /// The model, over its blocks' digests.
     Model,
-    /// A sealed letter.
+    /// A sealed letter's bytes. The dealer's announcement lists the digest.
     Letter,
-    /// A masked block as uploaded.
+    /// A masked block as uploaded; a leaf of the tree whose root the member signs.
     MaskedBlock,
-    /// An opened sum.
+    /// An opened sum, as packed words.
     Sum,
     /// The seed of a block's late sketches.
     Late,
@@ -53,6 +53,7 @@ impl Domain {
 pub fn digest(domain: Domain, parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     let tag = domain.tag();
+    // The length first: otherwise one tag with the beginning of its parts could read as a longer tag.
     context.update(&[tag.len() as u8]);
     context.update(tag);
     for part in parts {
@@ -68,8 +69,8 @@ pub fn projection_seed(task: Digest) -> Digest {
     digest(Domain::Projection, &[&task.0])
 }
 
-/// SHA-512 over parts. A scalar that must be uniform needs 64 bytes: reducing 32 bytes would favour small
-/// scalars.
+/// SHA-512 over a tag and parts, of which all but the last must have a fixed length, as in [`digest`]. A
+/// scalar that must be uniform needs 64 bytes: reducing 32 bytes would favour small scalars.
 pub(crate) fn wide(tag: &[u8], parts: &[&[u8]]) -> [u8; 64] {
     let mut context = Context::new(&SHA512);
     context.update(&[tag.len() as u8]);

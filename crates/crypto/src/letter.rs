@@ -71,7 +71,7 @@ pub struct LetterEvidence {
 /// without evidence, and evidence could open another dealer's letter, from which the key was copied.
 ///
 /// # Leakage
-/// This letter's content, and no other's.
+/// This letter's content. Other letters to the same custodian stay sealed.
 pub fn expose(
     letter: &[u8],
     recipient: &ScalarSecret,
@@ -94,6 +94,7 @@ pub fn open_exposed(
     context: &[u8],
     evidence: &LetterEvidence,
 ) -> Result<Result<Zeroizing<Vec<u8>>, BadLetter>, BadProof> {
+    // Everybody sees that such a letter is bad, and an honest custodian has no evidence to give.
     let Ok((ephemeral, sealed)) = parts(letter, context) else { return Ok(Err(BadLetter)) };
     let agreed = verify_agreement(recipient, &ephemeral, evidence.agreed, context, &evidence.proof)?;
     Ok(decrypt(&agreed, &ephemeral, recipient, sealed, context))
@@ -138,6 +139,8 @@ fn decrypt(
     Ok(body)
 }
 
+/// The key of one letter. Both public elements are part of the derivation, so that the key fits no other pair
+/// of keys; the tag keeps it apart from mask keys, whose derivations begin with the suite.
 fn letter_key(
     agreed: &AgreedSecret,
     ephemeral: &Element,
@@ -149,6 +152,8 @@ fn letter_key(
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("the key has 32 bytes"))
 }
 
+/// Always zero, because each letter has a key of its own. `LessSafeKey` is the type of `ring` that leaves
+/// nonces to its caller.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }

@@ -2,7 +2,7 @@
 //! proofs, masks.
 //!
 //! - [`consortium`], [`sign`]: who is who. An accepted consortium file, and Ed25519 signatures.
-//! - [`mask`], [`keystream`]: pair masks, which cancel in a sum, and self masks, which seeds take off again.
+//! - [`mask`], [`keystream`]: pair masks, which cancel in a sum, and self masks, which revealed seeds remove.
 //! - [`group`], [`shamir`], [`sharing`], [`letter`]: a member's keys of one round, and the shares of them
 //!   that custodians receive in sealed letters.
 //! - [`seed`]: the seeds of self masks, and the proof that they are right.
@@ -15,9 +15,10 @@
 //! # Trust
 //! Randomness is always an argument, and it must be cryptographic. The primitives are those of `ring`,
 //! `curve25519-dalek` and `aes`; no other crate names them. Types that end in `Secret` or `Key` are erased
-//! when dropped and cannot be printed. Each module says which assumption it rests on, what it gives and what
-//! it does not. What works on a secret takes a time that does not depend on it (`cargo xtask constant-time`);
-//! functions that work on public values say so.
+//! when dropped and cannot be printed; only `SigningKey` is not erased, because `ring` holds its key. Each
+//! module says which assumption it rests on, what it gives and what it does not. What works on a secret takes
+//! a time that does not depend on it (`cargo xtask constant-time`); functions that work on public values say
+//! so.
 //!
 //! # Example
 //! Two members mask their uploads. Each upload alone looks random, and the masks cancel in the sum:

@@ -20,19 +20,20 @@ pub const SUITE: [u8; 16] = *b"cloister-v1-r255";
 /// What all masks of one block have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MaskContext {
-    /// Digest of the consortium file.
+    /// Digest of the consortium file, which names the epoch.
     pub epoch: Digest,
     /// Digest of the plan.
     pub plan: Digest,
-    /// Digest of the manifest.
+    /// Digest of the manifest, which has the cohorts. Pair masks of members that were shown different
+    /// manifests do not cancel.
     pub manifest: Digest,
-    /// The round.
+    /// The round's number in the epoch.
     pub round: Round,
-    /// The block.
+    /// The block. Each block has its own masks, so that it can be opened over its own cohort.
     pub block: BlockId,
-    /// Bits of the ring.
+    /// Bits of the plan's ring: 16, 24 or 32.
     pub ring_bits: u8,
-    /// Coordinates of the block.
+    /// Coordinates of the block, from 1 to 2³².
     pub length: u64,
 }
 
@@ -47,6 +48,7 @@ impl MaskContext {
     /// `suite ‖ epoch ‖ plan ‖ manifest ‖ t:u64 ‖ b:u32 ‖ role:u8 ‖ lo:u32 ‖ hi:u32 ‖ w:u8 ‖ len:u64`,
     /// big-endian.
     fn encode(&self, owner: Owner) -> Vec<u8> {
+        // Every field has a fixed length, so that no two contexts have the same bytes.
         let (role, low, high) = match owner {
             Owner::SelfMask(party) => (0u8, party, party),
             Owner::Pair { low, high } => (1, low, high),
@@ -74,6 +76,7 @@ impl MaskContext {
 
     /// The key of the mask between two members, from their Diffie–Hellman element.
     pub fn pair_key(&self, one: PartyId, other: PartyId, agreed: &AgreedSecret) -> MaskKey {
+        // Ordered by number, because both members have to arrive at the same key.
         let owner = Owner::Pair { low: one.min(other), high: one.max(other) };
         MaskKey(derive(agreed.as_bytes(), &self.encode(owner)))
     }
@@ -102,10 +105,12 @@ impl MaskKey {
     /// Expands the mask and adds it to the words mod 2³² (`MASK-05`): word `i` is bytes `4i` to `4i+3` of the
     /// key stream, little-endian. Narrower rings keep the low bits.
     pub fn apply(self, sign: Sign, words: &mut [u32]) {
+        // The standard library remembers what the processor has, so that asking for each mask costs little.
         Kernel::fastest().apply(&StreamSecret::new(&self.0), sign, words);
     }
 }
 
+/// The length of a derived key, as `ring` asks for it.
 struct ThirtyTwo;
 
 impl KeyType for ThirtyTwo {

@@ -7,7 +7,7 @@ use cloister_params::id::Digest;
 
 use crate::hash::plain;
 
-/// The hash of a leaf.
+/// The hash of a leaf's bytes, of any length.
 pub fn leaf_hash(leaf: &[u8]) -> Digest {
     Digest(plain(&[&[0], leaf]))
 }
@@ -34,6 +34,7 @@ pub fn root(leaves: &[Digest]) -> Digest {
 }
 
 /// The node above one or two nodes of a level. The last node of a level with an odd number moves up as it is.
+/// Built from below, this is the same tree that RFC 6962 defines by splitting from above.
 fn parent(nodes: &[Digest]) -> Digest {
     match nodes {
         [left, right] => node_hash(*left, *right),
@@ -50,7 +51,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree over leaf hashes.
+    /// The tree over leaf hashes, which [`leaf_hash`] makes.
     pub fn new(leaves: Vec<Digest>) -> Self {
         let mut levels = vec![leaves];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
@@ -84,10 +85,12 @@ pub fn verify(root: Digest, leaf: Digest, index: usize, size: usize, path: &[Dig
     let mut hash = leaf;
     for sibling in path {
         if last == 0 {
+            // The root is reached, and the path is not at its end.
             return false;
         }
         if position & 1 == 1 || position == last {
             hash = node_hash(*sibling, hash);
+            // The last node moves up through levels on which it has no sibling.
             while position & 1 == 0 && position != 0 {
                 position >>= 1;
                 last >>= 1;

@@ -2,7 +2,7 @@
 //!
 //! Construction: Naor, Pinkas and Reingold 1999: the seed of a block is the seed key times a base that
 //! hashing to the group gives (`MASK-14`); `threshold` custodians can make it from parts, each with its share
-//! of the key. Whoever reveals seeds proves with one proof for all of them that one secret made them, as in
+//! of the key. A party that reveals seeds proves with one proof that one secret made all of them, as in
 //! RFC 9497, section 2.2 (`MASK-15`). Assumptions: decisional Diffie–Hellman in ristretto255, SHA-512 a
 //! random oracle. Given: revealed seeds say nothing of others, and nobody can show another value than the
 //! announced key makes. Not given: secrecy against a quantum adversary.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for SeedSecret {
 /// The bases of a plan's blocks (`MASK-14`), and what proofs about seeds are bound to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeedBases {
-    /// `epoch ‖ t:u64 ‖ plan`.
+    /// `epoch ‖ t:u64 ‖ plan`. It makes the bases of each round and plan different.
     place: Vec<u8>,
     bases: Vec<Element>,
 }
@@ -68,6 +68,7 @@ impl SeedBases {
     /// The bases of a plan with this number of blocks.
     pub fn new(epoch: Digest, round: Round, plan: Digest, blocks: usize) -> Self {
         let place = [&epoch.0[..], &round.0.to_be_bytes(), &plan.0].concat();
+        // A checked plan has far fewer blocks than 2³².
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
         let bases = (0..blocks).map(|block| base_of(&place, block)).collect();
         Self { place, bases }
@@ -136,6 +137,7 @@ impl SeedBases {
         proof: &AgreementProof,
     ) -> Result<Vec<(BlockId, Element)>, BadSeeds> {
         let ascending = listed.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        // In ascending order the last block has the highest number. An empty list has none, and is rejected.
         let known = listed.last().is_some_and(|(last, _)| self.base(*last).is_some());
         if !ascending || !known {
             return Err(BadSeeds::Blocks);
@@ -149,6 +151,7 @@ impl SeedBases {
         }
         let transcript = self.transcript((dealer, by), public, &seeds);
         let (bases, sum) = self.composites(&transcript, &seeds);
+        // The weights are hashes of all seeds, so that the sums of honest seeds are not the identity.
         let bases = Element::from_point(bases).ok_or(BadSeeds::Proof)?;
         let sum = Element::from_point(sum).ok_or(BadSeeds::Proof)?;
         verify_agreement(public, &bases, sum.bytes(), &proof_context(&transcript), proof)
@@ -162,6 +165,7 @@ impl SeedBases {
         public: &Element,
         seeds: &[(BlockId, Element)],
     ) -> [u8; 64] {
+        // The only part of variable length comes last, after its count.
         let listed: Vec<u8> = seeds
             .iter()
             .flat_map(|(block, seed)| block.0.to_be_bytes().into_iter().chain(seed.bytes()))
@@ -175,6 +179,9 @@ impl SeedBases {
     /// The weighted sums of the bases and of the seeds. One proof about the two sums covers all seeds,
     /// because nobody can choose seeds by the weights, which are hashes of all of them. The plan must have
     /// the blocks.
+    ///
+    /// # Timing
+    /// Variable: a party that proves seeds is about to reveal them.
     fn composites(
         &self,
         transcript: &[u8; 64],
@@ -210,6 +217,9 @@ fn proof_context(transcript: &[u8; 64]) -> Vec<u8> {
 }
 
 /// Makes seeds from the parts of custodians, which must list the same blocks.
+///
+/// The caller must have verified each part, and must count them: fewer than the threshold make wrong seeds,
+/// and no error.
 ///
 /// # Errors
 /// Custodians that are not distinct, or parts that do not list the same blocks.

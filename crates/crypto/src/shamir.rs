@@ -27,7 +27,7 @@ pub enum CombineError {
     /// A share that is not a scalar.
     #[error("the share of holder {holder} is not a canonical scalar")]
     NotCanonical {
-        /// The holder's number.
+        /// The holder's number, from 1.
         holder: u32,
     },
 }
@@ -46,6 +46,7 @@ pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSec
     if shares.len() < threshold {
         return Err(CombineError::TooFew { got: shares.len(), threshold });
     }
+    // The polynomial is determined by this many values. More shares would give the same secret.
     let used = &shares[..threshold];
     let holders: Vec<u32> = used.iter().map(|(holder, _)| *holder).collect();
     let weights = weights_at_zero(&holders)?;
@@ -66,6 +67,7 @@ pub fn combine(threshold: usize, shares: &[(u32, [u8; 32])]) -> Result<ScalarSec
 pub(crate) fn weights_at_zero(holders: &[u32]) -> Result<Vec<Scalar>, CombineError> {
     let mut sorted = holders.to_vec();
     sorted.sort_unstable();
+    // A share of number 0 would be the secret, and equal numbers would make a denominator zero.
     if sorted.windows(2).any(|pair| pair[0] == pair[1]) || sorted.first() == Some(&0) {
         return Err(CombineError::Holders);
     }

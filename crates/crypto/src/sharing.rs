@@ -23,9 +23,9 @@ use crate::shamir::value_at;
 pub struct DealingContext {
     /// Digest of the consortium file.
     pub epoch: Digest,
-    /// The round.
+    /// The round, so that a proof or a letter fits no other round of the epoch.
     pub round: Round,
-    /// The dealer.
+    /// The member that deals, so that no other member can copy its proof or letter.
     pub dealer: PartyId,
 }
 
@@ -53,7 +53,7 @@ impl DealingContext {
         [&self.encode()[..], &[kind]].concat()
     }
 
-    /// The context of the letter to one custodian.
+    /// The context of the letter to one custodian. The letter fits no other custodian and no other plan.
     pub fn letter_context(&self, plan: Digest, custodian: PartyId) -> Vec<u8> {
         [&self.encode()[..], &custodian.0.to_be_bytes(), &plan.0].concat()
     }
@@ -62,7 +62,7 @@ impl DealingContext {
 /// The polynomial that shares a key; erased when dropped.
 pub struct SharingSecret(Zeroizing<Vec<Scalar>>);
 
-/// Its coefficients erase themselves.
+/// The vector erases its coefficients.
 impl ZeroizeOnDrop for SharingSecret {}
 
 impl std::fmt::Debug for SharingSecret {
@@ -74,6 +74,7 @@ impl std::fmt::Debug for SharingSecret {
 impl SharingSecret {
     /// A random polynomial with `threshold` coefficients whose value at 0 is the key.
     pub fn new(key: &ScalarSecret, threshold: usize, random: &mut impl CryptoRng) -> Self {
+        // With all of its capacity at once: a vector that grows leaves secret copies in freed memory.
         let mut coefficients = Zeroizing::new(Vec::with_capacity(threshold));
         coefficients.push(*key.scalar());
         coefficients.extend((1..threshold).map(|_| *ScalarSecret::random(random).scalar()));
@@ -85,7 +86,7 @@ impl SharingSecret {
         self.0.iter().map(|coefficient| RistrettoPoint::mul_base(coefficient).compress().to_bytes()).collect()
     }
 
-    /// The share of one holder.
+    /// The share of one holder: the polynomial's value at its number.
     ///
     /// # Panics
     /// If the holder has the number 0, because the polynomial's value at 0 is the key.
@@ -127,6 +128,7 @@ impl Commitments {
     /// # Errors
     /// See [`BadCommitments`].
     pub fn decode(bytes: &[[u8; 32]], threshold: usize) -> Result<Self, BadCommitments> {
+        // With more coefficients, `threshold` shares would not give the key; with fewer, fewer would.
         if bytes.len() != threshold {
             return Err(BadCommitments::Number { got: bytes.len(), threshold });
         }
@@ -138,12 +140,13 @@ impl Commitments {
         Ok(Self { key: *key, others: others.to_vec() })
     }
 
-    /// The key's public element.
+    /// The key's public element, which is the first commitment.
     pub fn key(&self) -> &Element {
         &self.key
     }
 
-    /// A holder's public share; `None` for the identity, to which no right share belongs.
+    /// A holder's public share; `None` for the identity, to which no right share belongs. A dealer can choose
+    /// a polynomial that is 0 at a holder's number, and this holder could prove no part of a seed.
     ///
     /// # Timing
     /// Variable; everything here is public.

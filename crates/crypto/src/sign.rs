@@ -8,7 +8,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// A signature's bytes.
+/// A signature's bytes: `R ‖ S` of RFC 8032.
 pub type SignatureBytes = [u8; 64];
 
 /// The signature does not fit the key and the message.
@@ -16,7 +16,7 @@ pub type SignatureBytes = [u8; 64];
 #[error("the signature does not fit the key and the message")]
 pub struct BadSignature;
 
-/// A long-term signing key. It cannot be printed.
+/// A long-term signing key. It cannot be printed. `ring` holds it, and does not erase it when it is dropped.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
@@ -27,12 +27,13 @@ impl SigningKey {
         (Self::from_seed(&seed), seed)
     }
 
-    /// The key of a seed.
+    /// The key that a seed of RFC 8032 (its "private key") determines.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
+        // What `ring` does not check is a public key stored with the seed. Here the seed alone is stored.
         Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("every 32 bytes are an Ed25519 seed"))
     }
 
-    /// The public key.
+    /// The public key, as the consortium file lists it.
     pub fn public(&self) -> PublicBytes {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.public_key().as_ref());

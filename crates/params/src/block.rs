@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::BlockId;
 
-/// What a block holds, which decides how its cohort is chosen.
+/// What a block holds. It decides how the block's cohort is chosen, and how its sum is applied.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum BlockKind {
     /// The trainable parameters of one expert. Its cohort is scored.

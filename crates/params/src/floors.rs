@@ -70,7 +70,7 @@ pub struct Floors {
 }
 
 impl Floors {
-    /// The floors of a roster.
+    /// The floors of a roster with so many member organisations and custodians.
     ///
     /// # Errors
     /// A roster outside the sizes that the specification covers.
@@ -82,10 +82,10 @@ impl Floors {
         if c < MIN_MEMBERS {
             return Err(FloorsError::Custodians { got: c });
         }
-        // FLOOR-01, FLOOR-02
+        // FLOOR-01, FLOOR-02: the corrupt organisations include those of the malicious custodians.
         let malicious_custodians = c.div_ceil(3) - 1;
         let corrupt_organisations = malicious_custodians.max(n / 5);
-        // FLOOR-03
+        // FLOOR-03: one member, and its honest companions besides all that may be corrupt.
         let cohort = corrupt_organisations + HONEST_COMPANIONS + 1;
         if cohort > n {
             return Err(FloorsError::Unreachable { members: n, custodians: c, cohort });
@@ -104,6 +104,7 @@ impl Floors {
 
     /// How many members may drop out of a round that still has sums.
     pub fn tolerated_losses(&self) -> usize {
+        // A lost member may be a custodian too: a cohort and a quorum must both remain.
         (self.members - self.cohort).min(self.custodians.saturating_sub(self.seal_quorum))
     }
 }

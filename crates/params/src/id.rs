@@ -44,7 +44,7 @@ impl Round {
     /// The first round of an epoch; it follows the epoch's genesis instead of a closing.
     pub const FIRST: Self = Self(1);
 
-    /// The round after this one.
+    /// The number of the following round.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -56,7 +56,7 @@ impl fmt::Display for Round {
     }
 }
 
-/// A SHA-256 digest. What it is a digest of, `cloister_crypto::hash::Domain` says.
+/// A SHA-256 digest. `cloister_crypto::hash::Domain` lists what digests are made of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 

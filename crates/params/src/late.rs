@@ -1,12 +1,13 @@
 //! Sizes of late sketches: which blocks have one, and how large an honest one can be.
 //!
-//! A late sketch is 48 sums over an upload. Members send it after all uploads are sealed, so that a lying
-//! upload shows (`protocols/late-sketches.md`).
+//! A late sketch is 48 sums over an upload. Members send it after all uploads are sealed, so that a false
+//! upload is detected (`protocols/late-sketches.md`).
 
 use crate::block::BlockKind;
 use crate::planned_block::PlannedBlock;
 
-/// Rows of a late sketch.
+/// Rows of a late sketch. Each misses a lie of half the ring with probability one half, and all of them miss
+/// it with 2⁻⁴⁸.
 pub const LATE_ROWS: usize = 48;
 
 /// A block has a late sketch if it is at least this many times as long as the sketch. The rows over a shorter
@@ -37,6 +38,7 @@ pub fn norm_bound(block: &PlannedBlock, weight: u8) -> u128 {
 /// expected norm of its noise, and for a router its consistency weight.
 fn upload_norm(block: &PlannedBlock) -> u128 {
     let clip = u128::from(block.scale.clip_steps);
+    // At least the square root: a bound that is too small would name honest members.
     let root = u128::from(block.shape.length.isqrt() + 1);
     let weight = if matches!(block.shape.kind, BlockKind::Router { .. }) { clip } else { 0 };
     clip + weight + (1 + 2 * u128::from(block.noise_steps)) * root

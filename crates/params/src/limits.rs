@@ -76,6 +76,7 @@ impl Date {
     ///
     /// Source: Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
     fn from_unix_time(seconds: u64) -> Self {
+        // Counted from 1 March of the year 0. With years from March on, a leap day is the last of its year.
         let days = seconds / 86_400 + 719_468;
         let (era, of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -126,6 +127,7 @@ fn parse_date(text: &str) -> Option<Date> {
     let parts: Vec<&str> = text.split('-').collect();
     let [year, month, day] = parts[..] else { return None };
     let date = Date { year: year.parse().ok()?, month: month.parse().ok()?, day: day.parse().ok()? };
+    // A day that its month does not have is accepted. It compares as later than all days of that month.
     let in_range = date.year >= 1970 && (1..=12).contains(&date.month) && (1..=31).contains(&date.day);
     // Numbers also parse with a sign, or with fewer or more digits; a date has one spelling only.
     (in_range && date.to_string() == text).then_some(date)

@@ -1,4 +1,4 @@
-//! Values by block. A [`BlockId`] names a block; where a collection holds its value is nobody else's business.
+//! Values by block. The index is a [`BlockId`], so that no other number can be taken for a block's.
 
 use std::ops::{Index, IndexMut};
 
@@ -13,13 +13,13 @@ use crate::planned_block::PlannedBlock;
 pub struct PerBlock<T>(Vec<T>);
 
 impl<T> PerBlock<T> {
-    /// What a function makes of each block of a plan's table.
+    /// Calls a function for each block of a plan's table, in order, and keeps what it returns.
     pub fn from_table(table: &[PlannedBlock], make: impl FnMut(&PlannedBlock) -> T) -> Self {
         Self(table.iter().map(make).collect())
     }
 
-    /// Values that come in the order of a block table, from a file or a peer. Whether they are one for each block of a
-    /// plan is for the caller to check with [`PerBlock::fits`].
+    /// Values in the order of a block table, from a file or a peer. The caller has to check with
+    /// [`PerBlock::fits`] that there is one for each block of its plan.
     pub fn in_table_order(values: Vec<T>) -> Self {
         Self(values)
     }
@@ -29,12 +29,12 @@ impl<T> PerBlock<T> {
         self.0.len() == table.len()
     }
 
-    /// The value of a block; none for a block that the table does not have.
+    /// The value of a block; `None` for a block that the table does not have.
     pub fn get(&self, block: BlockId) -> Option<&T> {
         self.0.get(position(block))
     }
 
-    /// The same, to change it.
+    /// The value of a block, mutably; `None` for a block that the table does not have.
     pub fn get_mut(&mut self, block: BlockId) -> Option<&mut T> {
         self.0.get_mut(position(block))
     }
@@ -44,7 +44,7 @@ impl<T> PerBlock<T> {
         self.0.iter().enumerate().map(|(position, value)| (block_at(position), value))
     }
 
-    /// The same, to change the values.
+    /// Each block with its value, mutably, ascending.
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (BlockId, &mut T)> {
         self.0.iter_mut().enumerate().map(|(position, value)| (block_at(position), value))
     }
@@ -54,12 +54,12 @@ impl<T> PerBlock<T> {
         &self.0
     }
 
-    /// The values in the order of the table, to give them away.
+    /// The values in the order of the table, by value.
     pub fn into_values(self) -> Vec<T> {
         self.0
     }
 
-    /// What a function makes of each value, for the same blocks.
+    /// Calls a function for each value, in order, and keeps what it returns for the same block.
     pub fn map<V>(&self, make: impl FnMut(&T) -> V) -> PerBlock<V> {
         PerBlock(self.0.iter().map(make).collect())
     }
@@ -95,7 +95,8 @@ fn position(block: BlockId) -> usize {
     block.0 as usize
 }
 
-/// The number of the block at a place in the table, which is far shorter than 2³² ([`MAX_BLOCKS`](crate::plan::MAX_BLOCKS)).
+/// The number of the block at a place in the table. A table is far shorter than 2³²
+/// ([`MAX_BLOCKS`](crate::plan::MAX_BLOCKS)).
 fn block_at(position: usize) -> BlockId {
     BlockId(position as u32)
 }

@@ -207,12 +207,14 @@ impl Policy {
         if settings.scoring.fallback == Fallback::Everyone && !self.allow_fallback_to_everyone {
             return Err(PolicyRefusal::Fallback);
         }
+        // Everybody sees optional late sketches too.
         if settings.late_sketches != LateSketchMode::Off && !self.allow_late_sketches {
             return Err(PolicyRefusal::LateSketches);
         }
         if settings.training.private.is_none() && self.require_private_training {
             return Err(PolicyRefusal::NoPrivateTraining);
         }
+        // Whether a plan may train without noise is another setting. If it has noise, it must be enough.
         let multiplier = settings.training.private.map(|private| private.noise_multiplier_milli);
         if let Some(got) = multiplier.filter(|got| *got < self.minimum_noise_multiplier_milli) {
             return Err(PolicyRefusal::NoiseMultiplier { got, limit: self.minimum_noise_multiplier_milli });

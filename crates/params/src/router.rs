@@ -1,9 +1,10 @@
 //! The coordinates of a router block.
 
-/// A member's update of a router: the router's parameters, scaled by the member's consistency weight, and that weight.
+/// A member's update of a router: the router's parameters, scaled by the member's consistency weight, and
+/// that weight.
 ///
-/// Both are summed behind the same masks, so that the mean is over the weights that members used (`ALIGN-12`), and
-/// nobody sees one member's weight. In a vector of coordinates the weight comes last.
+/// Both are summed behind the same masks, so that the mean is over the weights that members used
+/// (`ALIGN-12`), and nobody sees one member's weight. In a vector of coordinates the weight comes last.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct RouterUpdate<'a, T> {
     /// The parameters, or a sum of them.

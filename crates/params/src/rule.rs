@@ -19,6 +19,7 @@ pub use switched::{in_force, without};
 mod switched {
     use std::cell::RefCell;
 
+    // One for each thread: the tests of one process run side by side.
     thread_local! {
         static OFF: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
     }

@@ -1,9 +1,11 @@
 //! The generator of masks: AES-128 in counter mode, expanded and added to words in one pass (`MASK-05`).
 //!
 //! Construction: AES-128-CTR with a 128-bit big-endian counter; word `i` is bytes `4i` to `4i+3` of the key
-//! stream, little-endian. Assumption: AES-128 is a pseudorandom permutation. Three kernels give the same
-//! words: VAES with 512-bit registers and AES-NI, chosen at run time by what the processor has, and a
-//! portable one that the others are tested against.
+//! stream, little-endian. Assumption: AES-128 is a pseudorandom permutation. The longest mask, of 2³² words,
+//! takes 2³⁰ blocks under one key, which are told from random blocks with a probability of about 2⁻⁶⁹.
+//!
+//! Three kernels give the same words: VAES with 512-bit registers and AES-NI, chosen at run time by what the
+//! processor has, and a portable one that the others are tested against.
 //!
 //! # Timing
 //! Depends on the number of words alone: the instructions take constant time, and the portable kernel is
@@ -20,7 +22,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub enum Sign {
     /// Added: the self mask, and a pair mask at its lower member.
     Plus,
-    /// Subtracted: a pair mask at its higher member, and whatever is taken off a sum.
+    /// Subtracted: a pair mask at its higher member, and masks that are taken off a sum.
     Minus,
 }
 
@@ -75,8 +77,8 @@ enum Instructions {
     Vaes512,
 }
 
-/// An implementation of the generator that this processor can run. [`Kernel::fastest`] and
-/// [`Kernel::available`] alone give one, after they have checked the processor.
+/// An implementation of the generator that this processor can run. Only [`Kernel::fastest`] and
+/// [`Kernel::available`] return one with instructions that not every processor has, after a check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kernel(Instructions);
 
@@ -109,7 +111,7 @@ impl Kernel {
         kernels
     }
 
-    /// The kernel's name in reports.
+    /// The kernel's name in benchmarks and tests.
     pub fn name(self) -> &'static str {
         match self.0 {
             Instructions::Portable => "portable",

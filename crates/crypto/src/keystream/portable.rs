@@ -15,6 +15,7 @@ pub(super) fn apply(secret: &StreamSecret, sign: Sign, words: &mut [u32]) {
     let mut stream = Zeroizing::new([0u8; 4 * CHUNK_WORDS]);
     for chunk in words.chunks_mut(CHUNK_WORDS) {
         let stream = &mut stream[..4 * chunk.len()];
+        // The cipher adds its key stream to the buffer by XOR, so that zeros leave the key stream itself.
         stream.zeroize();
         cipher.apply_keystream(stream);
         let (masks, _) = stream.as_chunks::<4>();

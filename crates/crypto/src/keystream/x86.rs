@@ -35,6 +35,7 @@ pub(super) fn has_aes_ni() -> bool {
 }
 
 pub(super) fn has_vaes512() -> bool {
+    // `avx512bw` has the shuffle of bytes.
     has_aes_ni()
         && is_x86_feature_detected!("vaes")
         && is_x86_feature_detected!("avx512f")
@@ -81,9 +82,12 @@ fn round_keys(key: &[u8; 16]) -> [__m128i; ROUND_KEYS] {
     keys
 }
 
+/// The next round key. The instruction takes the round constant as part of its code, so that it is a
+/// parameter of the type.
 #[target_feature(enable = "aes,ssse3")]
 fn next_key<const CONSTANT: i32>(key: __m128i) -> __m128i {
     let assist = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<CONSTANT>(key));
+    // After the two shifts each of the four words is the XOR of itself and all words before it.
     let key = _mm_xor_si128(key, _mm_slli_si128::<4>(key));
     let key = _mm_xor_si128(key, _mm_slli_si128::<8>(key));
     _mm_xor_si128(key, assist)
@@ -101,7 +105,7 @@ fn reversal() -> __m128i {
     _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 }
 
-/// Applies the key stream with 128-bit registers.
+/// Applies the key stream with 128-bit registers. The sign is a constant, so that no loop tests it.
 #[target_feature(enable = "aes,ssse3")]
 fn narrow<const PLUS: bool>(stream: &StreamSecret, words: &mut [u32]) {
     let mut keys = round_keys(&stream.key);
@@ -121,6 +125,8 @@ fn narrow<const PLUS: bool>(stream: &StreamSecret, words: &mut [u32]) {
         counter = counter.wrapping_add(1);
     }
     if !tail.is_empty() {
+        // Loads and stores are of whole registers: a copy keeps them from memory beyond the slice. It holds
+        // words before their mask, so that it is erased.
         let mut last = Zeroizing::new([0; BLOCK]);
         last[..tail.len()].copy_from_slice(tail);
         add_narrow::<PLUS>(&mut last, narrow_blocks::<1>(&keys, counter)[0]);
@@ -137,6 +143,7 @@ fn narrow_blocks<const COUNT: usize>(keys: &[__m128i; ROUND_KEYS], counter: u128
         let number = from_number(counter.wrapping_add(offset));
         *block = _mm_xor_si128(_mm_shuffle_epi8(number, reversal()), keys[0]);
     }
+    // Round by round, not block by block: the rounds of one block wait for each other.
     for key in &keys[1..ROUND_KEYS - 1] {
         for block in &mut blocks {
             *block = _mm_aesenc_si128(*block, *key);
@@ -164,6 +171,7 @@ fn add_narrow<const PLUS: bool>(words: &mut [u32; BLOCK], mask: __m128i) {
 fn wide<const PLUS: bool>(stream: &StreamSecret, words: &mut [u32]) {
     let mut narrow_keys = round_keys(&stream.key);
     let mut keys = [_mm512_setzero_si512(); ROUND_KEYS];
+    // A wide register has four blocks, and each of them needs the same round keys.
     for (key, narrow) in keys.iter_mut().zip(&narrow_keys) {
         *key = _mm512_broadcast_i32x4(*narrow);
     }
@@ -184,6 +192,7 @@ fn wide<const PLUS: bool>(stream: &StreamSecret, words: &mut [u32]) {
         counter = counter.wrapping_add((WIDE / BLOCK) as u128);
     }
     if !tail.is_empty() {
+        // A copy, for the same reasons as with narrow registers.
         let mut last = Zeroizing::new([0; WIDE]);
         last[..tail.len()].copy_from_slice(tail);
         add_wide::<PLUS>(&mut last, wide_blocks::<1>(&keys, counter)[0]);

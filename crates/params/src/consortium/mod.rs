@@ -16,7 +16,7 @@ use crate::rule;
 pub use error::ConsortiumError;
 pub use start::{EpochStart, LastEnding};
 
-/// The largest consortium file that is read, in bytes.
+/// The largest consortium file that is read, in bytes: about ten times that of a roster of 300 members.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// The largest aggregation weight. Weights are public (`PLAN-07`).
 pub const MAX_WEIGHT: u8 = 15;
@@ -120,8 +120,8 @@ pub struct ConsortiumFile {
     pub parties: Vec<Party>,
 }
 
-/// A consortium whose file obeys its rules. That the governance key signed the file,
-/// `cloister_crypto::consortium::Epoch` shows.
+/// A consortium whose file obeys its rules. That the governance key signed the file is shown only by
+/// `cloister_crypto::consortium::Epoch`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Consortium {
     name: String,
@@ -138,6 +138,7 @@ impl Consortium {
     /// # Errors
     /// The first rule that the file breaks (`CONS-03` to `CONS-06`, `FLOOR-06`).
     pub fn parse(text: &str) -> Result<Self, ConsortiumError> {
+        // Before parsing, because the memory that a parser takes grows with the text.
         if text.len() > MAX_FILE_BYTES {
             return Err(ConsortiumError::TooLarge { got: text.len() });
         }
@@ -149,6 +150,7 @@ impl Consortium {
         for party in &file.parties {
             check_party(party)?;
         }
+        // No party has the coordinator's number: `check_party` rejects it.
         check_unique(&file, "number", |party| party.id.0.to_string(), None)?;
         check_unique(&file, "name", |party| party.name.clone(), Some(file.coordinator.name.clone()))?;
         let key = file.coordinator.signing_key.to_string();
@@ -159,10 +161,12 @@ impl Consortium {
         let parties: BTreeMap<PartyId, Party> =
             file.parties.into_iter().map(|party| (party.id, party)).collect();
         let organisations = count_organisations(parties.values().filter(|party| has(party, Role::Member)));
+        // Custodians can be counted one by one, because no organisation has two.
         let custodians = parties.values().filter(|party| has(party, Role::Custodian)).count();
         // CONS-05
         let floors = Floors::for_roster(organisations, custodians)?;
         let (epoch_number, start) = (file.epoch, file.start);
+        // The first epoch has nothing to continue from, and a later one has to say from what it continues.
         if epoch_number == 0 || start.is_some() != (epoch_number > 1) {
             return Err(ConsortiumError::Start { epoch: epoch_number });
         }
@@ -222,7 +226,7 @@ impl Consortium {
         self.party(id).map(|party| party.signing_key)
     }
 
-    /// The floors of this roster.
+    /// The floors that follow from this roster's numbers of member organisations and custodians.
     pub fn floors(&self) -> Floors {
         self.floors
     }
@@ -291,7 +295,8 @@ fn check_custodians(file: &ConsortiumFile) -> Result<(), ConsortiumError> {
     Ok(())
 }
 
-/// `CONS-03`: no two parties have the same value of one property, and none has the coordinator's.
+/// `CONS-03`: no two parties have the same value of one property, and none has the coordinator's. With one
+/// key for two parties, its holder could sign as both.
 fn check_unique(
     file: &ConsortiumFile,
     what: &'static str,

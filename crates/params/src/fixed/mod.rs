@@ -91,6 +91,7 @@ impl RingWidth {
 
     /// The signed integer that a ring element stands for, between −2^(w−1) and 2^(w−1)−1.
     pub fn lift(self, word: u32) -> i64 {
+        // The arithmetic shift back copies the ring's top bit, the sign, into all unused bits.
         let unused = 32 - u32::from(self.0);
         i64::from((word << unused).cast_signed() >> unused)
     }
@@ -104,6 +105,7 @@ fn le_word(bytes: &[u8]) -> u32 {
 /// another machine, and what is computed with this number enters digests that every party compares
 /// (`ROUND-21`).
 pub const fn power_of_two(exponent: i8) -> f64 {
+    // An `i8` stays far within the exponents of normal floats, which a fraction of 0 makes powers of two.
     const BIAS: u64 = 1023;
     const FRACTION_BITS: u32 = 52;
     f64::from_bits(BIAS.wrapping_add_signed(exponent as i64) << FRACTION_BITS)
@@ -176,6 +178,7 @@ impl Scale {
     /// # Errors
     /// A coordinate that is not finite.
     pub fn quantise(self, kind: BlockKind, update: &[f32]) -> Result<Quantised, FixedPointError> {
+        // Before the clip: a norm that is NaN is not above it, and nothing would be clipped.
         if let Some(index) = update.iter().position(|value| !value.is_finite()) {
             return Err(FixedPointError::NotFinite { index });
         }
@@ -184,6 +187,8 @@ impl Scale {
             _ => None,
         };
         let clipped_part = router.map_or(update, |router| router.parameters);
+        // Squares of 32-bit floats cannot overflow a 64-bit sum. They are added in order (`MASK-07`), because
+        // another order can round to another norm.
         let norm = clipped_part.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
         let shrink = if norm > self.clip() { self.clip() / norm } else { 1.0 };
         let limit = f64::from(self.clip_steps);
@@ -191,7 +196,9 @@ impl Scale {
         let mut integers = Vec::with_capacity(update.len());
         let mut rounded_away = Vec::with_capacity(clipped_part.len());
         for value in clipped_part {
+            // Steps are powers of two, so that only the multiplication rounds.
             let exact = f64::from(*value) * shrink / self.step();
+            // Only rounding errors can take a coordinate above the clip. A distribution has none below 0.
             let integer = exact.round_ties_even().clamp(least, limit) as i32;
             integers.push(integer);
             rounded_away.push(f64::from(integer.unsigned_abs()) > exact.abs());
@@ -204,7 +211,8 @@ impl Scale {
     }
 
     /// Applies an opened sum to the parameters of its block (`ROUND-21`). Every party that does this gets the
-    /// same bits, because it is one IEEE 754 multiplication, division and addition for each coordinate.
+    /// same bits, because it is one IEEE 754 multiplication, division and addition for each coordinate, and
+    /// Rust never fuses them.
     ///
     /// # Errors
     /// A router's sum of consistency weights that weights between ¼ and 1 cannot make, noise included.
@@ -240,6 +248,7 @@ impl Scale {
     /// divisor small and the router's step larger than any member's.
     fn consistency_total(self, opened: i64, total: CohortTotal) -> Result<f64, FixedPointError> {
         let weight = total.weight.cast_signed();
+        // Rounded down, so that a member's weight of ¼, which it rounds to the nearest step, is not below.
         let [least, most] = [self.clip_steps / 4, self.clip_steps].map(|steps| i64::from(steps) * weight);
         let (low, high) = (least - total.noise_reach(), most + total.noise_reach());
         if !rule::in_force("ALIGN-12") {
@@ -256,6 +265,7 @@ impl Scale {
 /// that were rounded away from zero. Before rounding, a clipped vector is within the clip. So the first pass
 /// is enough, but for the rounding errors of 64-bit floats, for which the second pass takes any coordinate.
 fn keep_within(integers: &mut [i32], clip: u32, rounded_away: &[bool]) {
+    // 2³² squares of up to 2⁶² do not fit 64 bits.
     let most = u128::from(clip).pow(2);
     let mut squares: u128 = integers.iter().map(|integer| u128::from(integer.unsigned_abs()).pow(2)).sum();
     for any in [false, true] {
@@ -275,7 +285,7 @@ fn keep_within(integers: &mut [i32], clip: u32, rounded_away: &[bool]) {
 /// What applying a sum needs to know of its cohort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CohortTotal {
-    /// The sum of the cohort's weights.
+    /// The sum of the cohort's weights, at least 1.
     pub weight: u64,
     /// The largest weight that the plan allows, 1 to 15.
     pub max_weight: u8,

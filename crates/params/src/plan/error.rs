@@ -93,8 +93,8 @@ pub enum PlanError {
         /// The plan's minimum of tokens.
         minimum: u32,
     },
-    /// A block whose honest late sketches could be as large as half the ring, so that no lie could be told
-    /// from them.
+    /// A block whose honest late sketches could be as large as half the ring, and could not be told from
+    /// those of an upload that is off by half the ring.
     #[error(
         "late sketches of {block} could be as large as half of a ring of {bits} bits; widen the ring or raise the step"
     )]

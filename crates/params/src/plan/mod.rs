@@ -108,8 +108,7 @@ pub struct ScoringRule {
     pub consensus_fraction: u16,
     /// The fewest tokens, noise included, with which a member counts for an expert.
     pub minimum_tokens: u32,
-    /// How many organisations above the floor a scored cohort must have, so that it stays valid after
-    /// dropouts.
+    /// Organisations above the floor that a scored cohort must have, so that it stays valid after dropouts.
     pub slack: u16,
     /// What happens to a cohort below floor plus slack.
     pub fallback: Fallback,
@@ -136,7 +135,7 @@ impl ScoringRule {
 /// A late sketch is 48 sums over one member's upload, noise included, and everybody sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LateSketchMode {
-    /// Nobody sends one. A lying upload stays unnoticed.
+    /// Nobody sends one. A false upload is not detected.
     Off,
     /// A sum for which late sketches of some members are missing is applied, and published as unchecked.
     Optional,
@@ -149,7 +148,7 @@ pub enum LateSketchMode {
 pub struct TrainingPlan {
     /// Passes over the member's notes in a round, from 1 to [`MOST_LOCAL_EPOCHS`].
     pub local_epochs: u16,
-    /// Notes in a batch.
+    /// Notes in a batch. Private training divides a step's sum by it, however many records were drawn.
     pub batch_size: u16,
     /// Learning rate, in millionths.
     pub learning_rate_micro: u32,
@@ -209,6 +208,7 @@ impl PrivateTrainingPlan {
     /// The steps of a round with so many passes. One pass takes each record once in expectation. The number
     /// does not depend on how many records a member has, so that it reveals nothing about them.
     pub fn steps(&self, local_epochs: u16) -> u64 {
+        // Settings that nobody checked may have a probability of 0, which must not panic.
         u64::from(local_epochs) * u64::from(CERTAIN_MICRO.div_ceil(self.sampling_probability_micro.max(1)))
     }
 }
@@ -246,8 +246,7 @@ pub struct RoundSettings {
     /// Width of the ring in which uploads are masked: 16, 24 or 32 bits. It must have room for the sums of
     /// all blocks (`PLAN-06`).
     pub ring: RingWidth,
-    /// The largest aggregation weight, 1 to 15. A member's weight is that of the consortium file, cut to this
-    /// one.
+    /// The largest aggregation weight, 1 to 15. A higher weight in the consortium file is cut to it.
     pub max_weight: u8,
     /// The fewest organisations of a cohort whose sum is opened; at least the consortium's floor (`PLAN-04`).
     pub cohort_floor: u16,
@@ -297,6 +296,7 @@ impl RoundSettings {
         if rule::in_force("PLAN-02") {
             check_partition(&self.blocks)?;
         }
+        // Before `check_ring`, which shifts by the ring's bits: decoding takes any number of them.
         check_sizes(self)?;
         check_count_noise(self)?;
         let members = consortium.members().count();
@@ -345,8 +345,8 @@ pub struct RoundPlan {
     pub settings: RoundSettings,
 }
 
-/// A plan that obeys every rule of the specification for this consortium. [`CheckedPlan::check`] alone makes
-/// one.
+/// A plan that obeys every rule for this consortium. Only [`CheckedPlan::check`] makes one, and nothing
+/// changes it afterwards.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckedPlan(RoundPlan);
 

@@ -21,6 +21,7 @@ pub(super) fn check_partition(blocks: &[PlannedBlock]) -> Result<(), PlanError> 
     }
     for (index, block) in blocks.iter().enumerate() {
         let (id, length) = (block.shape.id, block.shape.length);
+        // Every table of a round is indexed by block numbers.
         if id.0 as usize != index {
             return broken_table(format!("{id} is at place {index}; blocks are numbered from 0 in order"));
         }
@@ -110,7 +111,9 @@ pub(super) fn check_routing_noise(block: &PlannedBlock) -> Result<(), PlanError>
     Ok(())
 }
 
-/// `PLAN-17`: token counts, which are computed from data directly, always have noise.
+/// `PLAN-17`: token counts, which are computed from data directly, always have noise. A count is cut at twice
+/// the minimum, so that noise of an eighth of the minimum bounds its cost in a round: a rho of 128 for unit
+/// `member`.
 pub(super) fn check_count_noise(settings: &RoundSettings) -> Result<(), PlanError> {
     let (got, least) = (u32::from(settings.sketch.count_noise), settings.scoring.least_count_noise());
     if got < least && rule::in_force("PLAN-17") {
@@ -123,6 +126,7 @@ pub(super) fn check_count_noise(settings: &RoundSettings) -> Result<(), PlanErro
 /// `PLAN-09`: receiving keys are those of distinct custodians of the roster, and of enough custodians to
 /// seal.
 pub(super) fn check_custodians(plan: &RoundPlan, consortium: &Consortium) -> Result<(), PlanError> {
+    // In ascending order no custodian can be there twice and count twice for the quorum.
     let ascending = plan.custodians.windows(2).all(|pair| pair[0].custodian < pair[1].custodian);
     let listed = plan.custodians.iter().all(|entry| consortium.has_role(entry.custodian, Role::Custodian));
     if !ascending || !listed {
