@@ -51,7 +51,7 @@ pub enum ClientEvent {
     PrivatelyTrained(PrivateReport),
     /// A round's training is done. Its metrics stay in this hospital.
     Trained {
-        /// The round.
+        /// The round that was trained for; an abort may since have ended it.
         round: Round,
         /// Losses in nats and whatever else the trainer measures, by name.
         metrics: BTreeMap<String, f64>,
@@ -74,7 +74,7 @@ pub enum ClientEvent {
     },
     /// A round closed.
     Closed {
-        /// The round.
+        /// The round whose closing a quorum of custodians signed.
         round: Round,
         /// Blocks whose sums were applied.
         applied: Vec<BlockId>,

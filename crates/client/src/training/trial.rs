@@ -84,6 +84,7 @@ pub fn try_round(
     let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
     let private = Private::from_settings(settings, width);
     let local = local_training(&settings.training, &seed);
+    // Reading notes and loading the model are done once and not in each round, so they do not count.
     let start = Instant::now();
     let trained = trainer.train(&initial, &local, private.as_ref(), steps)?;
     let seconds = start.elapsed().as_secs_f64();

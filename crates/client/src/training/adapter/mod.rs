@@ -197,7 +197,7 @@ impl LocalTrainer for AdapterTrainer {
         let (result, private) = match private {
             None => (self.trainer.train(examples, &settings, &mut tell)?, None),
             Some(Private { training, averaging }) => {
-                // Nobody may be able to guess which records are drawn, or the noise, so the system seeds the generator.
+                // Who can predict the draws of records or the noise can subtract them, so the system seeds the generator.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
                 let private = (training, averaging);
                 let (result, report) =
