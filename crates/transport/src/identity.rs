@@ -191,6 +191,7 @@ fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), IdentityError> {
     let mut options = OpenOptions::new();
+    // The mode is set when the file is made: there is no moment at which others can open the key.
     options.write(true).create_new(true).mode(mode);
     let written = options.open(path).and_then(|mut file| {
         file.write_all(text.as_bytes())?;

@@ -136,6 +136,7 @@ impl FrameSender {
             return Err(LinkError::TooLongToSend { length });
         }
         self.check_whole()?;
+        // Set while bytes of a frame may have left. It stays set if this future is dropped at an `await`.
         self.mid_frame = true;
         self.write(&(length as u32).to_be_bytes()).await?;
         self.write(frame).await?;
@@ -247,6 +248,7 @@ impl FrameReceiver {
     /// Reads the reason for closing up to the end of the stream, and tells the peer that everything was
     /// received.
     async fn end(&mut self) -> Result<(), LinkError> {
+        // A reason is there already if this is called again after the end.
         while self.closing_reason.is_none() && self.read(MAX_REASON).await? {
             if self.assembly.reason().len() > MAX_REASON {
                 let detail = "it gave a reason for closing that is longer than allowed".to_owned();
@@ -262,6 +264,7 @@ impl FrameReceiver {
     /// Reads at most this number of bytes; false at the end of the stream.
     async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
         let peer = self.handle.peer;
+        // `read_chunk` loses nothing if it is cancelled, as `read_exact` would.
         let chunk = self.stream.read_chunk(most, true).await.map_err(|error| match error {
             ReadError::Reset(_) => LinkError::Dropped { peer },
             ReadError::ConnectionLost(error) => LinkError::lost(peer, error),
