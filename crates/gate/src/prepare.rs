@@ -124,8 +124,8 @@ fn region_sketch(
     }
     // PRIV-11
     let average = local.by_record.as_ref().and_then(|averages| averages.region(kind));
-    // Clipped once more: the trainer is not trusted with the bound that the ledger charged.
     let average = average.ok_or(PrepareError::MissingBlock(kind))?;
+    // Clipped once more: the trainer is not trusted with the bound that the ledger charged.
     Ok(sketch::clipped(average, region_clip(sketching)))
 }
 
@@ -215,7 +215,7 @@ fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Ve
         return integers;
     }
     for value in &mut integers {
-        // In 64 bits: noise has no largest value, and a wrapped sum would look like a huge update.
+        // In 64 bits: noise has no largest value, and a sum that wrapped would be far from the value.
         let sum = i64::from(*value) + sample(sigma, random);
         *value = sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
     }

@@ -102,7 +102,7 @@ fn bernoulli_exp_one(random: &mut impl CryptoRng) -> bool {
             return k % 2 == 1;
         }
         // 64 digits do not decide. This bound is below all smaller `k`'s and above all larger ones', so that
-        // `k` trials succeed if further digits are below `1/k!`, and `k - 1` otherwise.
+        // `k` trials succeed if the number with further digits is below `1/k!`, and `k - 1` otherwise.
         if drawn == *bound {
             let rest = drawn.wrapping_mul(*factorial).wrapping_neg();
             return bernoulli(rest, *factorial, random) == (k % 2 == 0);

@@ -59,6 +59,7 @@ fn charge(
     }
     let releases = releases(&plan.settings, unit)?;
     let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
+    // The coordinator releases nothing of its own: it only counts, and the permit is used up here.
     let _ = ledger.charge(charge, None)?.redeem();
     Ok(())
 }

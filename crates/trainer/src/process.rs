@@ -124,6 +124,7 @@ pub(crate) fn run(
             _ => break None,
         }
     };
+    // After success too: what the program started must not outlive the job and its folder.
     group.kill();
     while let Ok(output) = output.recv_timeout(WORDS_WITHIN) {
         take(output, &mut words, steps);

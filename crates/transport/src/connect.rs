@@ -126,6 +126,7 @@ pub async fn connect(
     // A coordinator opens no streams to a party.
     config.transport_config(settings.transport(0));
     let attempt = Attempt { address, coordinator, ours: identity.fingerprint(), presented };
+    // One limit for TLS and greeting: a server that answers packets only must not hold this party.
     let (connection, streams) = timeout(settings.handshake_timeout, attempt.run(endpoint, config, party))
         .await
         .unwrap_or(Err(ConnectError::Unreachable { address }))?;

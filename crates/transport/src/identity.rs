@@ -116,6 +116,7 @@ impl Identity {
         let key = ring::sign::any_supported_type(&key)
             .map_err(|error| IdentityError::BadKey { detail: error.to_string() })?;
         let certified = CertifiedKey::new(vec![certificate.clone()], key);
+        // Found here, a mix-up is named. In a handshake it would look like an impostor's certificate.
         check_match(&certified)?;
         Ok(Self {
             certified: Arc::new(certified),

@@ -155,6 +155,8 @@ impl FrameSender {
     pub async fn close(mut self, reason: &str) -> Result<(), LinkError> {
         self.check_whole()?;
         let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON)];
+        // The reason is sent in the stream, which is repeated until it arrives. The packet that closes a
+        // connection has it too, but may be lost.
         self.write(&END_OF_FRAMES).await?;
         self.write(reason).await?;
         // Finishing fails only if the peer has stopped the stream, and then the next line reports it.
@@ -170,6 +172,7 @@ impl FrameSender {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(LinkError::Dropped { peer: self.handle.peer }),
             Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(close)))
+                // A peer that has everything may close before its last acknowledgement gets through.
                 if close.error_code == RECEIVED_ALL.into() =>
             {
                 Ok(())
@@ -264,7 +267,7 @@ impl FrameReceiver {
     /// Reads at most this number of bytes; false at the end of the stream.
     async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
         let peer = self.handle.peer;
-        // `read_chunk` loses nothing if it is cancelled, as `read_exact` would.
+        // Not `read_exact`, which loses bytes if it is cancelled.
         let chunk = self.stream.read_chunk(most, true).await.map_err(|error| match error {
             ReadError::Reset(_) => LinkError::Dropped { peer },
             ReadError::ConnectionLost(error) => LinkError::lost(peer, error),

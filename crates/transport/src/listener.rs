@@ -237,6 +237,7 @@ struct Reception {
 impl Reception {
     fn new(identity: Identity, roster: Roster, settings: TransportSettings) -> Self {
         let roster = Arc::new(roster);
+        // For the endpoint, which needs a configuration. Each handshake replaces it by one of its own.
         let (tls, _) = pinning::server_side(&identity, roster.clone());
         let mut config = ServerConfig::with_crypto(tls);
         // One stream, which the party opens: a second one could only waste memory.

@@ -107,7 +107,7 @@ impl Client<'_> {
 
     pub(super) fn handle_report(&mut self, report: WorkerReport) -> Result<(), ClientError> {
         match report {
-            // The loop's end asks for it and waits for it itself.
+            // `finish` alone asks for it, and does not pass it on to here.
             WorkerReport::Finished(_) => {}
             WorkerReport::Trained(digest, trained) => {
                 let Some(training) = self.take_training(digest) else { return Ok(()) };
@@ -161,7 +161,8 @@ impl Client<'_> {
             }
             other => other?,
         };
-        // PRIV-12
+        // PRIV-12: on disk before anything of the contribution leaves. From now on an older ledger that is
+        // put back is noticed, while this program runs too.
         self.records.journal.keep_charged(permit.entry())?;
         account.require(&self.records.journal)?;
         let mut random = UnwrapErr(SysRng);

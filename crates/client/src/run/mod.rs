@@ -241,6 +241,7 @@ impl<'a> Client<'a> {
         match Frame::decode(bytes) {
             Ok(frame) => self.handle_frame(&frame),
             Err(error) => {
+                // Reported and dropped. The next frame begins where the link says, whatever this one holds.
                 (self.events)(ClientEvent::Fault(error.to_string()));
                 Ok(())
             }
@@ -297,6 +298,7 @@ impl<'a> Client<'a> {
             MemberOutput::Train { digest, plan } => self.train(digest, plan)?,
             MemberOutput::SendAgain { digest, plan } => self.send_again(digest, &plan)?,
             MemberOutput::Closed { round, model, applied, closing, summed } => {
+                // A sum can be opened and not applied. Only an applied one changed the model.
                 let mut summed_and_applied: Vec<BlockId> = summed.iter().map(|(block, _)| *block).collect();
                 summed_and_applied.retain(|block| applied.contains(block));
                 let contributed = self.phase.take_contributed();

@@ -47,7 +47,7 @@ impl Classifier {
             .in_precision(config.precision);
         let features = encoder.read_features(config.notes.clone(), (0, 1), config.windows, progress)?;
         let part = (config.part, config.parts);
-        // Only this hospital's part stays in memory. All held-out notes are read once, after the last round.
+        // Only this hospital's part stays in memory. All held-out notes are read after the last round.
         let part = encoder.read_features(config.held_out.clone(), part, config.windows, &mut |_| ())?;
         let trainer = Trainer::new(&encoder, features);
         Ok(Self { config: config.clone(), encoder, trainer, part })

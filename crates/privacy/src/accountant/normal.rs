@@ -42,7 +42,7 @@ pub(super) fn mass(low: f64, high: f64) -> Mass {
         return Mass::NONE;
     }
     // Both ends are mirrored into the upper tail, where logarithms of small masses are exact. In the lower
-    // one masses are close to 1, and their difference would cancel.
+    // tail both probabilities above the ends are close to 1, and their difference would cancel.
     let (near, far) = if low > 0.0 { (low, high) } else { (-high, -low) };
     let tail = ln_above(near);
     if tail == f64::NEG_INFINITY {

@@ -167,6 +167,7 @@ impl RoundJournal {
     /// # Errors
     /// The file cannot be read or written, or was changed by another program.
     pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), RoundJournalError> {
+        // Read back, because inputs of an earlier run are in the file alone.
         let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
         let (records, _) = records(&bytes);
         let content = self.interpret(&records, 0)?;

@@ -123,6 +123,7 @@ impl Measured {
     /// Fails if this hospital's part has no row.
     fn check_part(&self, config: &TrainingConfig) -> Result<(), ExpertsError> {
         let rows = match self {
+            // Examples are in the order of their rows, so the last one has the last row's number.
             Self::Texts(examples) => examples.last().and_then(|last| last.record).map_or(0, |last| last + 1),
             Self::Questions(questions) => questions.len(),
         };
