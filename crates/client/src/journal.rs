@@ -102,6 +102,7 @@ impl Journal {
 
 fn step_name(step: SignedStep) -> &'static str {
     match step {
+        // The names are part of the file's format: journals of earlier versions have them.
         SignedStep::Seal1 => "seal-1",
         SignedStep::Outcome => "outcome",
         SignedStep::Closing => "closing",

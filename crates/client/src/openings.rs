@@ -65,6 +65,7 @@ impl OpeningsFile {
 }
 
 fn written(record: &OpeningRecord) -> String {
+    // A record may have the byte of a line break anywhere; its digits do not.
     hex::encode(codec::encode(record))
 }
 

@@ -66,7 +66,7 @@ pub enum PlanningError {
 pub struct MemberTarget {
     /// The budget for all rounds together.
     pub budget: Budget,
-    /// The number of rounds.
+    /// How many rounds the budget must last for.
     pub rounds: u32,
     /// How many members take part.
     pub members: u32,
@@ -183,7 +183,7 @@ impl MemberTarget {
 pub struct RecordTarget {
     /// The budget for all rounds together.
     pub budget: Budget,
-    /// The number of rounds.
+    /// How many rounds the budget must last for.
     pub rounds: u32,
     /// Passes over the records in a round.
     pub local_epochs: u16,

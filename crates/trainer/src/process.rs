@@ -86,6 +86,7 @@ pub enum ProgramError {
 /// A line of the program's stdout that reports progress. Other lines are passed over.
 #[derive(Deserialize)]
 struct ReportedStep {
+    /// Steps done. A program may report more than `steps`.
     step: usize,
     steps: usize,
 }
@@ -140,7 +141,7 @@ pub(crate) fn run(
 
 fn take(output: ProgramOutput, words: &mut String, steps: Steps<'_>) {
     match output {
-        // A program may report more steps than there are. Nobody should see 110 %.
+        // Cut, so that nobody sees 110 %.
         ProgramOutput::Progress(progress) => steps(progress.step.min(progress.steps), progress.steps),
         ProgramOutput::Stderr(last) => *words = last,
     }

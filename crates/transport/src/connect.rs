@@ -49,7 +49,7 @@ pub enum ConnectError {
         address: SocketAddr,
         /// The pinned certificate.
         expected: Fingerprint,
-        /// The one that came.
+        /// The certificate that the server presented.
         presented: Fingerprint,
     },
     /// A server answers with a copy of the coordinator's certificate, but without its private key.

@@ -60,6 +60,7 @@ impl Doorway {
         let Some(from_source) = self.by_source.get_mut(&source) else { return };
         self.count -= 1;
         *from_source -= 1;
+        // Removed, or the map would grow with every address that ever came.
         if *from_source == 0 {
             self.by_source.remove(&source);
         }

@@ -116,6 +116,7 @@ impl fmt::Debug for LinkHandle {
 pub struct FrameSender {
     stream: SendStream,
     uplink: Option<UplinkCap>,
+    /// Whether a frame was begun and not finished, after which the peer would read garbage.
     mid_frame: bool,
     handle: LinkHandle,
 }

@@ -181,6 +181,7 @@ impl Account {
         let others =
             [("pld", self.losses_below(delta, renyi)), ("zcdp", self.epsilon_by_concentration(delta))];
         for (method, epsilon) in others {
+            // NaN is at most nothing, so that it is never published.
             if let Some(epsilon) = epsilon.filter(|epsilon| *epsilon <= best.epsilon) {
                 best = Epsilon { epsilon, method };
             }

@@ -17,7 +17,7 @@ pub struct Reserved {
     pub noise_multiplier: f64,
     /// The largest probability that a record is in a step's sample.
     pub sampling_probability: f64,
-    /// The number of steps.
+    /// How many steps the budget is for, over all rounds.
     pub steps: u64,
 }
 

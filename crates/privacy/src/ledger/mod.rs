@@ -186,7 +186,9 @@ pub enum LedgerError {
 pub struct Ledger {
     path: PathBuf,
     file: File,
+    /// What the file's first line must say.
     opening: Opening,
+    /// A line that the file must have, and the file that names it (`PRIV-12`). Checked in each transaction.
     required: Option<(Digest, PathBuf)>,
 }
 

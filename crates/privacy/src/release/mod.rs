@@ -96,7 +96,7 @@ impl Released {
 pub struct Release {
     /// What is released.
     pub released: Released,
-    /// How many there are.
+    /// How many equal ones the round has, such as one sum for each expert.
     pub count: u64,
     /// Coordinates of each.
     pub coordinates: u64,

@@ -61,6 +61,7 @@ struct OpenLink {
 #[derive(Debug)]
 pub(crate) struct Links {
     open: BTreeMap<PartyId, OpenLink>,
+    /// How many links there have been, which is the number of the latest.
     count: u64,
     most_waiting: u64,
     reports: mpsc::Sender<LinkReport>,
@@ -149,6 +150,7 @@ impl Links {
     /// Sends what is queued and closes every link. The result is the parties that acknowledged everything,
     /// and those that did not.
     pub(crate) async fn close(&mut self) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
+        // All at once: a party that does not acknowledge takes its time beside the others, not before them.
         self.open.values().for_each(|link| link.outbox.close());
         let mut acknowledged = BTreeSet::new();
         while let Some(written) = self.writers.join_next().await {
