@@ -20,6 +20,7 @@ const DEFAULT_UNIT: PrivacyUnit = PrivacyUnit::Record;
 
 /// A warning if the policy's δ promises nothing for this many records.
 pub(crate) fn warning_about_delta(policy: &Policy, records: usize) -> Option<String> {
+    // For the unit `member`, δ is about a few hospitals, and no number of records bounds it.
     let limits = policy.privacy.filter(|limits| limits.unit == PrivacyUnit::Record)?;
     let why = budget::warning_about_delta(limits.maximum_delta, records as u64)?;
     Some(format!("policy `maximum_delta`: {why}"))
@@ -70,6 +71,7 @@ impl ReleaseAccount {
 
     /// Why the policy does not allow this round's contribution today. None if it does.
     pub(crate) fn refusal(&mut self, plan: &RoundPlan, today: Date) -> Result<Option<String>, LedgerError> {
+        // Before the ledger is read: an ended policy allows nothing, whatever is left of its budget.
         if let Err(why) = self.policy.check_expiry(today) {
             return Ok(Some(why.to_string()));
         }
@@ -87,6 +89,7 @@ impl ReleaseAccount {
         if let Err(why) = self.policy.check_expiry(today) {
             return Ok(Some(why.to_string()));
         }
+        // The ledger has its releases already. An empty charge asks whether the total still fits the budget.
         let nothing = Charge { releases: Vec::new(), ..self.charge_of(plan)? };
         self.refusal_of(&nothing)
     }
@@ -190,7 +193,7 @@ mod tests {
         };
         assert!((1..100).contains(&taken), "{taken} rounds fit");
         assert!(reason.contains("policy `maximum_epsilon`") && reason.contains("allows 4"), "{reason}");
-        // Whoever asks without looking first is refused as well, and nothing is written.
+        // A charge that was not checked first is refused as well, and nothing is written.
         assert!(matches!(account.charge(&plan(taken + 1)), Err(LedgerError::WouldExceed(_))));
         let history = cloister_privacy::ledger::History::read(&path).expect("sound");
         assert_eq!(history.charges.len() as u64, taken);

@@ -34,7 +34,7 @@ pub enum ClientEvent {
     Ready(Option<RowCounts>),
     /// Something that the hospital should consider before it goes on.
     Warning(String),
-    /// The link is open.
+    /// The link is open, and the coordinator has accepted this party.
     Connected,
     /// The link was lost for this reason, and the client connects again.
     Reconnecting(String),
@@ -49,9 +49,9 @@ pub enum ClientEvent {
     },
     /// What private training did. The counts tell something about the records, so they stay in this hospital.
     PrivatelyTrained(PrivateReport),
-    /// A round's training is done. Its metrics stay in this hospital.
+    /// A round's training is done. Its metrics follow from the notes, so they stay in this hospital.
     Trained {
-        /// The round.
+        /// The round that was trained for; an abort may since have ended it.
         round: Round,
         /// Losses in nats and whatever else the trainer measures, by name.
         metrics: BTreeMap<String, f64>,
@@ -62,7 +62,7 @@ pub enum ClientEvent {
     NotEvaluated(Round, String),
     /// Updates were longer than the plan's clip, and were shortened to it.
     Clipped {
-        /// How many blocks.
+        /// How many of the plan's blocks. It stays in this hospital: it tells how large the update is.
         blocks: usize,
     },
     /// A chunk of the upload was handed to the network.
@@ -74,7 +74,7 @@ pub enum ClientEvent {
     },
     /// A round closed.
     Closed {
-        /// The round.
+        /// The round whose closing a quorum of custodians signed.
         round: Round,
         /// Blocks whose sums were applied.
         applied: Vec<BlockId>,

@@ -75,6 +75,7 @@ impl Journal {
     /// The file cannot be written. Nothing must be sent then.
     pub fn keep_signed(&mut self, record: SignedRecord) -> Result<(), JournalError> {
         let SignedRecord { round, step, body } = record;
+        // The body's digest is enough: a custodian may sign the same body again, and no other.
         self.file.append(&format!("signed {} {} {body}", round.0, step_name(step)))?;
         self.remember(Record::Signed(record));
         Ok(())
@@ -101,6 +102,7 @@ impl Journal {
 
 fn step_name(step: SignedStep) -> &'static str {
     match step {
+        // The names are part of the file's format: journals of earlier versions have them.
         SignedStep::Seal1 => "seal-1",
         SignedStep::Outcome => "outcome",
         SignedStep::Closing => "closing",
@@ -118,6 +120,7 @@ fn parse(line: &str) -> Option<Record> {
             let round = Round(round.parse().ok()?);
             Some(Record::Signed(SignedRecord { round, step, body: digest(body)? }))
         }
+        // Not skipped: a record that this version does not know may be one that forbids a signature.
         _ => None,
     }
 }

@@ -53,6 +53,7 @@ impl OpeningsFile {
             return Ok(());
         }
         let line = written(&record);
+        // If the append fails, the caller ends before it sends anything, so memory may be ahead of the disk.
         self.openings.take(record);
         self.file.append(&line)
     }
@@ -64,6 +65,7 @@ impl OpeningsFile {
 }
 
 fn written(record: &OpeningRecord) -> String {
+    // A record may have the byte of a line break anywhere; its digits do not.
     hex::encode(codec::encode(record))
 }
 

@@ -67,6 +67,7 @@ pub(crate) async fn write_frames(
                 sent += 1;
                 let _ = progress.send((sent, sent + remaining));
             }
+            // An upload's chunks follow each other, so that a message ends one upload's count.
             Frame::Message(_) => sent = 0,
         }
     }

@@ -52,6 +52,8 @@ impl RecordFile {
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<String>), JournalError> {
         // CONS-07
         let file = cloister_storage::open(path).map_err(io_error(path))?;
+        // Locked before it is read, or records that another program appends in between would be missing. Not
+        // `lock`, with which a second program would start by itself when the first one ends.
         file.try_lock().map_err(|_| JournalError::InUse(path.to_path_buf()))?;
         let mut records = Self { path: path.to_path_buf(), file };
         let lines = records.read_whole_lines().map_err(io_error(path))?;
@@ -62,6 +64,7 @@ impl RecordFile {
     fn read_whole_lines(&mut self) -> io::Result<Vec<String>> {
         let text = io::read_to_string(&mut self.file)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        // Or the next record would continue the torn line.
         self.file.set_len(whole as u64)?;
         self.file.seek(io::SeekFrom::End(0))?;
         Ok(text[..whole].lines().map(str::to_owned).collect())
@@ -83,6 +86,8 @@ impl RecordFile {
 
     /// Appends a line. It is on disk when this returns.
     pub(crate) fn append(&mut self, line: &str) -> Result<(), JournalError> {
+        // Line and line break in one write: a line without its break counts as torn. `sync_data` also writes
+        // the file's new length.
         let written =
             self.file.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(io_error(&self.path))

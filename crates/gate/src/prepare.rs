@@ -56,6 +56,7 @@ pub fn prepare(
     permit: ReleasePermit,
     random: &mut impl CryptoRng,
 ) -> Result<(Contribution, usize), PrepareError> {
+    // Before anything else: a permit is used up also if what follows fails, because the charge is spent.
     let (charged, round) = (permit.redeem(), plan.round);
     if charged != round {
         return Err(PrepareError::Permit { charged, round });
@@ -72,6 +73,7 @@ pub fn prepare(
             && let Some(router) = RouterUpdate::split(&update)
         {
             let weight = consistency_weight(layer, plan, global, local)?;
+            // Scaled before the clip, which then bounds what is sent, the weight included.
             let scaled = router.parameters.iter().map(|value| value * weight).collect();
             update = RouterUpdate::join(scaled, weight);
         }
@@ -79,11 +81,13 @@ pub fn prepare(
         let quantised = block.scale.quantise(kind, &update)?;
         clipped += usize::from(quantised.clipped);
         if let BlockKind::Expert { layer, expert } = kind {
+            // `None` for an expert that no token used: its sketch is 0 before noise, and as long as others.
             let region = find_region(local, layer, expert);
             let sketched = region_sketch(plan, local, kind, region)?;
             let noised = noised_sketch(&plan.settings, block, (region, sketched), &update, random);
             sketches.insert(block.shape.id, noised);
         }
+        // Noise on integers, after the clip: the last bits of a noised float could tell noise from signal.
         integers.push(noised(quantised.integers, block.noise_steps, random));
     }
     Ok((Contribution { integers: PerBlock::in_table_order(integers), sketches }, clipped))
@@ -121,6 +125,7 @@ fn region_sketch(
     // PRIV-11
     let average = local.by_record.as_ref().and_then(|averages| averages.region(kind));
     let average = average.ok_or(PrepareError::MissingBlock(kind))?;
+    // Clipped once more: the trainer is not trusted with the bound that the ledger charged.
     Ok(sketch::clipped(average, region_clip(sketching)))
 }
 
@@ -179,6 +184,7 @@ fn noised_sketch(
 ) -> ExpertSketch {
     let plan = &settings.sketch;
     let most = settings.scoring.largest_count();
+    // Cut before noise, so that the cut bounds the sensitivity. The clamp after noise is post-processing.
     let tokens = region.map_or(0, |region| u32::try_from(region.tokens).unwrap_or(most).min(most));
     let tokens =
         (i64::from(tokens) + sample(u32::from(plan.count_noise), random)).clamp(0, i64::from(u32::MAX));
@@ -209,6 +215,7 @@ fn noised(mut integers: Vec<i32>, sigma: u32, random: &mut impl CryptoRng) -> Ve
         return integers;
     }
     for value in &mut integers {
+        // In 64 bits: noise has no largest value, and a sum that wrapped would be far from the value.
         let sum = i64::from(*value) + sample(sigma, random);
         *value = sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
     }

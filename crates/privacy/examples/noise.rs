@@ -17,6 +17,7 @@ use rand_core::SeedableRng;
 
 const SIGMAS: [u32; 5] = [1, 16, 80, 1000, MAX_SIGMA];
 const DRAWS: usize = 4_000_000;
+// Fewer, because opendp's sampler is about a hundred times slower.
 const DRAWS_OF_OPENDP: usize = 40_000;
 
 /// Seconds that this thread has spent on a core, so that other programs on the machine do not count.

@@ -108,6 +108,7 @@ impl AccuracyCost {
     /// Files that are not manifests, or runs that differ in more than noise.
     pub fn from_runs(with_noise: &[u8], without_noise: &[u8]) -> Result<Self, RunsError> {
         let (noised, plain) = (Summary::read(with_noise)?, Summary::read(without_noise)?);
+        // Compared before anything is subtracted: a difference in data or rounds would pass for noise's cost.
         noised.compare(&plain)?;
         let cost = plain.accuracy.mean - noised.accuracy.mean;
         let dataset = noised.dataset.clone();
@@ -147,6 +148,7 @@ impl Summary {
             ("division", self.division.clone()),
             ("members", self.members.to_string()),
             ("rounds", self.rounds.to_string()),
+            // Seeds decide which texts are held out and how the others are divided, which moves accuracy too.
             ("seeds", format!("{:?}", self.seeds)),
         ]
     }

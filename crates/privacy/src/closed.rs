@@ -55,6 +55,7 @@ impl ClosedRound {
         let heaviest = f64::from(settings.max_weight).powi(2);
         let mut sums: Vec<OpenedSums> = Vec::new();
         for (block, members) in opened {
+            // A block that the plan does not have was not charged, so it has no place beside the charges.
             let Some(planned) = settings.block(block) else { continue };
             // The weights are not known here. The member's own noise has variance 1. The others' is least, in
             // units of this member's weight, if this member has the largest weight and each of them the
@@ -77,6 +78,7 @@ impl ClosedRound {
 
     /// Whether its numbers are possible. Those of a decoded one may not be.
     pub(crate) fn is_valid(&self) -> bool {
+        // Written so that NaN fails it. Fewer than one member's own noise is impossible.
         self.sums.iter().all(|sums| sums.members > 0 && sums.noises.is_finite() && sums.noises >= 1.0)
     }
 }

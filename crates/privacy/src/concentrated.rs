@@ -81,6 +81,7 @@ impl SummedNoise {
     /// # Errors
     /// A sensitivity that is not finite, or negative.
     pub fn rho(self, sensitivity: f64) -> Result<f64, MapError> {
+        // The others' noise is post-processing of what one member noised, so that this always holds.
         let alone = gaussian(f64::from(self.sigma), sensitivity)?;
         if self.sigma == 0 || self.parties < 2 {
             return Ok(alone);

@@ -29,6 +29,7 @@ pub fn sample(sigma: u32, random: &mut impl CryptoRng) -> i64 {
     let sigma = u64::from(sigma);
     loop {
         let (size, negative) = laplace(sigma, random);
+        // With `t = sigma` the exponent of algorithm 3, `(|y| - sigma²/t)²/(2·sigma²)`, has integers alone.
         if bernoulli_exp(size.abs_diff(sigma).saturating_pow(2), 2 * sigma * sigma, random) {
             let size = size.cast_signed();
             return if negative { -size } else { size };
@@ -49,6 +50,7 @@ fn laplace(scale: u64, random: &mut impl CryptoRng) -> (u64, bool) {
         while bernoulli_exp_one(random) {
             size += scale;
         }
+        // 0 has two signs. Without this, it would be drawn twice as often as it should.
         if !(negative && size == 0) {
             return (size, negative);
         }
@@ -99,11 +101,14 @@ fn bernoulli_exp_one(random: &mut impl CryptoRng) -> bool {
         if drawn > *bound {
             return k % 2 == 1;
         }
+        // 64 digits do not decide. This bound is below all smaller `k`'s and above all larger ones', so that
+        // `k` trials succeed if the number with further digits is below `1/k!`, and `k - 1` otherwise.
         if drawn == *bound {
             let rest = drawn.wrapping_mul(*factorial).wrapping_neg();
             return bernoulli(rest, *factorial, random) == (k % 2 == 0);
         }
     }
+    // All trials of the table succeeded. The series continues one trial at a time.
     let mut count = FACTORIALS.len() as u64;
     while bernoulli(1, count, random) {
         count += 1;

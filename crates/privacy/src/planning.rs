@@ -66,7 +66,7 @@ pub enum PlanningError {
 pub struct MemberTarget {
     /// The budget for all rounds together.
     pub budget: Budget,
-    /// The number of rounds.
+    /// How many rounds the budget must last for.
     pub rounds: u32,
     /// How many members take part.
     pub members: u32,
@@ -110,6 +110,7 @@ impl MemberTarget {
     /// # Errors
     /// A target that no clip and noise reach in this ring.
     pub fn plan(&self) -> Result<MemberPlan, PlanningError> {
+        // From the largest: the more steps a clip has, the less an update loses by rounding.
         for power in (SMALLEST_CLIP_LOG2..=LARGEST_CLIP_LOG2).rev() {
             if let Some(plan) = self.with_clip(1 << power)? {
                 return Ok(plan);
@@ -133,6 +134,7 @@ impl MemberTarget {
             let middle = u32::midpoint(low, noise_steps);
             if self.admits(middle, sensitivity)? { noise_steps = middle } else { low = middle }
         }
+        // A sum that leaves the ring wraps around without a trace, so that the plan must exclude it.
         let reach = ring_reach(clip_steps, noise_steps, 1, self.members);
         if reach >= 1 << (self.ring.bits() - 1) {
             return Ok(None);
@@ -181,7 +183,7 @@ impl MemberTarget {
 pub struct RecordTarget {
     /// The budget for all rounds together.
     pub budget: Budget,
-    /// The number of rounds.
+    /// How many rounds the budget must last for.
     pub rounds: u32,
     /// Passes over the records in a round.
     pub local_epochs: u16,
@@ -225,6 +227,7 @@ impl RecordTarget {
     /// A target that no noise reaches.
     pub fn plan(&self) -> Result<RecordPlan, PlanningError> {
         // Doubling finds noise that is enough; bisection finds the least such noise.
+        // `low` is not a possible answer: plans with less than the least multiplier are invalid.
         let (mut low, mut high) = (LEAST_NOISE_MULTIPLIER_MILLI - 1, 1000);
         while !self.admits(high) {
             if high > LARGEST_MULTIPLIER_MILLI {

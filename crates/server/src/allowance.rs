@@ -24,7 +24,9 @@ pub(crate) const NEW_LINK: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Allowance {
     most: u64,
+    /// Bytes that were accepted of each party in this round.
     taken: BTreeMap<PartyId, u64>,
+    /// Parties that have sent more in this round. They have nothing left, whatever `taken` says.
     exceeded: BTreeSet<PartyId>,
 }
 

@@ -36,7 +36,7 @@ pub struct ServerConfig {
     pub start_within: Duration,
     /// How long to wait for a party that lost its link, before the round treats it as a dropout.
     pub reconnect_within: Duration,
-    /// The settings of links.
+    /// Timeouts of links, and limits on peers that shake hands.
     pub transport: TransportSettings,
     /// The folder for journal, logs, ledgers and the model. No other coordinator may use it.
     pub folder: PathBuf,

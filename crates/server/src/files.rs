@@ -17,6 +17,7 @@ pub(crate) fn write_round(folder: &Path, report: &RoundReport) -> io::Result<()>
         lines.push_str(&entry.to_json_line());
         lines.push('\n');
     }
+    // Four digits, so that the names sort as the rounds do.
     write_whole(&rounds.join(format!("{number:04}.log.jsonl")), lines.as_bytes())?;
     write_whole(&rounds.join(format!("{number:04}.ending")), &codec::encode(&report.ending))?;
     write_whole(&folder.join("model.parameters"), &report.model.to_bytes())

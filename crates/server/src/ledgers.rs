@@ -50,6 +50,7 @@ fn charge(
 ) -> Result<(), LedgerError> {
     let history = ledger.read()?;
     let is_open = history.closed.last() == Some(&None);
+    // The same round again after a restart, or a later round that sends an aborted one's contributions.
     let again = history.charges.last().is_some_and(|last| {
         last.epoch == plan.epoch && (last.round == plan.round || (is_open && last.model == plan.model))
     });
@@ -58,6 +59,7 @@ fn charge(
     }
     let releases = releases(&plan.settings, unit)?;
     let charge = Charge { epoch: plan.epoch, round: plan.round, model: plan.model, releases };
+    // The coordinator releases nothing of its own: it only counts, and the permit is used up here.
     let _ = ledger.charge(charge, None)?.redeem();
     Ok(())
 }
@@ -67,6 +69,7 @@ fn opened(report: &RoundReport) -> Vec<(BlockId, u32)> {
     let uploaded: BTreeSet<PartyId> = report.uploaded.iter().copied().collect();
     let mut opened = Vec::new();
     for cohort in report.cohorts.iter().filter(|cohort| report.opened.contains(&cohort.block)) {
+        // A cohort is planned before uploads. A member that dropped out added neither update nor noise.
         let members = cohort.members.iter().filter(|listed| uploaded.contains(&listed.member)).count();
         opened.push((cohort.block, members as u32));
     }

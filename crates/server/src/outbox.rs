@@ -90,6 +90,7 @@ impl Outbox {
     pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), Full> {
         let bytes = frame.len() as u64 + OVERHEAD;
         // Only this side adds bytes, so that the sum cannot grow between the check and the addition.
+        // `Relaxed`, because the number guards no other memory.
         if self.shared.bytes.load(Ordering::Relaxed) + bytes > self.most {
             return Err(Full { most: self.most });
         }
@@ -100,6 +101,7 @@ impl Outbox {
 
     /// Queues a model, unless one is being sent. Its parts are encoded when the link has room for them.
     pub(crate) fn send_model(&self, model: &Model) {
+        // A request costs a few bytes and an answer a whole model, so that requests must not queue answers.
         if self.shared.model.begin() {
             let _ = self.queue.send(ToWrite::Model(ModelParts::new(model)));
         }

@@ -62,9 +62,11 @@ pub fn restrict_new_files() {
 /// # Errors
 /// The system's error.
 pub fn create_folder(path: &Path) -> io::Result<()> {
+    // A relative path ends in an empty parent, which is the working folder.
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
+    // Not `create_dir_all`: each new folder's name must be synced in the folder above it.
     create_folder(parent(path))?;
     match DirBuilder::new().mode(FOLDER).create(path) {
         // Another program has made it in the meantime.
@@ -99,12 +101,14 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    // `create_new` follows no link, so that nobody can have a secret written to another place.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(&part)?;
     restrict(&file)?;
     write(&mut file)?;
     // The bytes must be on disk before the name points to them. Otherwise a power cut could leave an empty
     // file at the path.
     file.sync_all()?;
+    // A rename within one folder is atomic. That is why the new file is made beside the old one.
     fs::rename(part, path)?;
     sync_folder_of(path)?;
     Ok(file)
@@ -161,6 +165,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 fn parent(path: &Path) -> &Path {
+    // A bare file name has the parent "", which cannot be opened.
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

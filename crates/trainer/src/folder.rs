@@ -12,6 +12,7 @@ pub(crate) struct JobFolder(PathBuf);
 impl JobFolder {
     /// Makes an empty folder. A job that was killed together with this process may have left an old one, which is removed.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        // Removed and made again, and not emptied: its owner and permissions are then known.
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

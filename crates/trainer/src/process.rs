@@ -86,6 +86,7 @@ pub enum ProgramError {
 /// A line of the program's stdout that reports progress. Other lines are passed over.
 #[derive(Deserialize)]
 struct ReportedStep {
+    /// Steps done. A program may report more than `steps`.
     step: usize,
     steps: usize,
 }
@@ -119,10 +120,12 @@ pub(crate) fn run(
         }
         match group.0.try_wait() {
             Ok(Some(status)) => break Some(status),
+            // Needed although receiving waits too: when both streams are closed, it returns at once.
             Ok(None) if started.elapsed() < program.timeout => std::thread::sleep(LOOK_EVERY),
             _ => break None,
         }
     };
+    // After success too: what the program started must not outlive the job and its folder.
     group.kill();
     while let Ok(output) = output.recv_timeout(WORDS_WITHIN) {
         take(output, &mut words, steps);
@@ -138,6 +141,7 @@ pub(crate) fn run(
 
 fn take(output: ProgramOutput, words: &mut String, steps: Steps<'_>) {
     match output {
+        // Cut, so that nobody sees 110 %.
         ProgramOutput::Progress(progress) => steps(progress.step.min(progress.steps), progress.steps),
         ProgramOutput::Stderr(last) => *words = last,
     }
@@ -148,6 +152,7 @@ fn take(output: ProgramOutput, words: &mut String, steps: Steps<'_>) {
 fn command_of(program: &TrainerProgram, folder: &Path, threads: usize) -> Command {
     let mut command = Command::new(program.command.first().map_or("", String::as_str));
     command.args(program.command.iter().skip(1)).arg(folder).env_clear();
+    // Caches and temporary files may hold notes. In the job's folder they are removed with it.
     command.env("HOME", folder).env("TMPDIR", folder).env("OMP_NUM_THREADS", threads.to_string());
     let named = PASSED_ON.iter().copied().chain(program.environment.iter().map(String::as_str));
     command.envs(named.filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -185,6 +190,7 @@ fn last_words(mut stderr: impl Read) -> String {
     let (mut words, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(length @ 1..) = stderr.read(&mut buffer) {
         words.extend_from_slice(&buffer[..length]);
+        // Cut while it is read, so that a program that writes for ever takes no memory.
         words.drain(..words.len().saturating_sub(LAST_WORDS));
     }
     String::from_utf8_lossy(&words).into_owned()
@@ -199,6 +205,7 @@ impl Group {
             // This fails only if no process of the group is left.
             let _ = kill_process_group(group, Signal::KILL);
         }
+        // Waited for, or the process would stay in the system's table as a zombie.
         let _ = self.0.wait();
     }
 }

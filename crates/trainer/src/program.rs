@@ -63,7 +63,7 @@ impl ProgramTrainer {
             Task::Classifier(model) => Exchange::of_classifier(model),
             Task::Adapter(task) => Exchange::of_adapter(task, &inputs.base_model)?,
         };
-        // The program's working folder is its own affair, so it gets no path that depends on this one's.
+        // The program may change its working folder, so it gets no path that depends on it.
         let inputs = JobInputs {
             base_model: absolute(&inputs.base_model)?,
             notes: absolute(&inputs.notes)?,
@@ -151,6 +151,7 @@ impl ProgramTrainer {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, ProgramError> {
+    // Not `canonicalize`, which fails for a job's folder that does not exist yet.
     std::path::absolute(path).map_err(folder_error(path))
 }
 

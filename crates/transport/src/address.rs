@@ -56,6 +56,7 @@ impl FromStr for HostPort {
         if text.contains('/') {
             return Err(HostPortError::Link);
         }
+        // The last colon, because IPv6 addresses have colons of their own.
         let (host, port) = text.rsplit_once(':').ok_or(HostPortError::Port)?;
         let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
         let is_bare_v6 = host.contains(':') && !host.starts_with('[');

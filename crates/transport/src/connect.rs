@@ -49,7 +49,7 @@ pub enum ConnectError {
         address: SocketAddr,
         /// The pinned certificate.
         expected: Fingerprint,
-        /// The one that came.
+        /// The certificate that the server presented.
         presented: Fingerprint,
     },
     /// A server answers with a copy of the coordinator's certificate, but without its private key.
@@ -123,8 +123,10 @@ pub async fn connect(
     let roster = Roster::single(coordinator, PartyId::COORDINATOR);
     let (tls, presented) = pinning::client_side(identity, Arc::new(roster));
     let mut config = ClientConfig::new(tls);
+    // A coordinator opens no streams to a party.
     config.transport_config(settings.transport(0));
     let attempt = Attempt { address, coordinator, ours: identity.fingerprint(), presented };
+    // One limit for TLS and greeting: a server that answers packets only must not hold this party.
     let (connection, streams) = timeout(settings.handshake_timeout, attempt.run(endpoint, config, party))
         .await
         .unwrap_or(Err(ConnectError::Unreachable { address }))?;
@@ -152,6 +154,7 @@ impl Attempt {
         party: PartyId,
     ) -> Result<(Connection, Streams), ConnectError> {
         let address = self.address;
+        // The endpoint may be dropped when this returns: its driver runs until its connections have ended.
         let connecting = endpoint
             .connect_with(config, address, SERVER_NAME)
             .map_err(|error| ConnectError::Socket { address, detail: error.to_string() })?;
@@ -189,6 +192,7 @@ impl Attempt {
     fn coordinators_certificate_fault(&self, error: &ConnectionError) -> Option<ConnectError> {
         let (address, expected) = (self.address, self.coordinator);
         let presented = *self.presented.get()?;
+        // Only for alerts of this side: what a server says about its own certificate is no evidence.
         match alert_raised_here(error)? {
             AlertDescription::AccessDenied => {
                 Some(ConnectError::WrongCoordinator { address, expected, presented })

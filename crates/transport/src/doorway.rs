@@ -14,6 +14,7 @@ pub(crate) struct PeerSource(IpAddr);
 impl PeerSource {
     pub(crate) fn new(address: IpAddr) -> Self {
         match address.to_canonical() {
+            // An IPv4 address mapped into IPv6 is an IPv4 address here: all of them lie in one such network.
             IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),
             address @ IpAddr::V4(_) => Self(address),
         }
@@ -59,6 +60,7 @@ impl Doorway {
         let Some(from_source) = self.by_source.get_mut(&source) else { return };
         self.count -= 1;
         *from_source -= 1;
+        // Removed, or the map would grow with every address that ever came.
         if *from_source == 0 {
             self.by_source.remove(&source);
         }

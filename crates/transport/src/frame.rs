@@ -5,6 +5,7 @@ pub const MAX_FRAME: usize = (8 << 20) + (64 << 10);
 
 /// Sent instead of a length when a side closes in good order. The reason follows, and then the end of the
 /// stream.
+/// As a length it would be 4 GiB - 1, which is far above [`MAX_FRAME`].
 pub(crate) const END_OF_FRAMES: [u8; HEADER] = [0xff; HEADER];
 
 /// The most bytes of a reason for closing.
@@ -55,6 +56,7 @@ impl Assembly {
     /// Adds received bytes: no more than the last [`AssemblyStep::Read`] allowed.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let part = if self.header.len() < HEADER { &mut self.header } else { &mut self.body };
+        // Never reserved by the announced length, which costs the peer four bytes.
         part.extend_from_slice(bytes);
     }
 

@@ -116,6 +116,7 @@ impl Identity {
         let key = ring::sign::any_supported_type(&key)
             .map_err(|error| IdentityError::BadKey { detail: error.to_string() })?;
         let certified = CertifiedKey::new(vec![certificate.clone()], key);
+        // Found here, a mix-up is named. In a handshake it would look like an impostor's certificate.
         check_match(&certified)?;
         Ok(Self {
             certified: Arc::new(certified),
@@ -191,6 +192,7 @@ fn check_match(certified: &CertifiedKey) -> Result<(), IdentityError> {
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), IdentityError> {
     let mut options = OpenOptions::new();
+    // The mode is set when the file is made: there is no moment at which others can open the key.
     options.write(true).create_new(true).mode(mode);
     let written = options.open(path).and_then(|mut file| {
         file.write_all(text.as_bytes())?;

@@ -116,6 +116,7 @@ impl fmt::Debug for LinkHandle {
 pub struct FrameSender {
     stream: SendStream,
     uplink: Option<UplinkCap>,
+    /// Whether a frame was begun and not finished, after which the peer would read garbage.
     mid_frame: bool,
     handle: LinkHandle,
 }
@@ -136,6 +137,7 @@ impl FrameSender {
             return Err(LinkError::TooLongToSend { length });
         }
         self.check_whole()?;
+        // Set while bytes of a frame may have left. It stays set if this future is dropped at an `await`.
         self.mid_frame = true;
         self.write(&(length as u32).to_be_bytes()).await?;
         self.write(frame).await?;
@@ -154,6 +156,8 @@ impl FrameSender {
     pub async fn close(mut self, reason: &str) -> Result<(), LinkError> {
         self.check_whole()?;
         let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON)];
+        // The reason is sent in the stream, which is repeated until it arrives. The packet that closes a
+        // connection has it too, but may be lost.
         self.write(&END_OF_FRAMES).await?;
         self.write(reason).await?;
         // Finishing fails only if the peer has stopped the stream, and then the next line reports it.
@@ -169,6 +173,7 @@ impl FrameSender {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(LinkError::Dropped { peer: self.handle.peer }),
             Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(close)))
+                // A peer that has everything may close before its last acknowledgement gets through.
                 if close.error_code == RECEIVED_ALL.into() =>
             {
                 Ok(())
@@ -247,6 +252,7 @@ impl FrameReceiver {
     /// Reads the reason for closing up to the end of the stream, and tells the peer that everything was
     /// received.
     async fn end(&mut self) -> Result<(), LinkError> {
+        // A reason is there already if this is called again after the end.
         while self.closing_reason.is_none() && self.read(MAX_REASON).await? {
             if self.assembly.reason().len() > MAX_REASON {
                 let detail = "it gave a reason for closing that is longer than allowed".to_owned();
@@ -262,6 +268,7 @@ impl FrameReceiver {
     /// Reads at most this number of bytes; false at the end of the stream.
     async fn read(&mut self, most: usize) -> Result<bool, LinkError> {
         let peer = self.handle.peer;
+        // Not `read_exact`, which loses bytes if it is cancelled.
         let chunk = self.stream.read_chunk(most, true).await.map_err(|error| match error {
             ReadError::Reset(_) => LinkError::Dropped { peer },
             ReadError::ConnectionLost(error) => LinkError::lost(peer, error),

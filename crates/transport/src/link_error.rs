@@ -86,6 +86,7 @@ impl LinkError {
     /// The reason behind a connection that was lost.
     pub(crate) fn lost(peer: PartyId, error: ConnectionError) -> Self {
         match error {
+            // A reset comes from a peer that does not know the connection any more.
             ConnectionError::TimedOut | ConnectionError::Reset => Self::Vanished { peer },
             ConnectionError::LocallyClosed => Self::AlreadyClosed { peer },
             ConnectionError::ApplicationClosed(close) => Self::closed(peer, &close),

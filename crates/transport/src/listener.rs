@@ -204,6 +204,7 @@ impl Listener {
             let _ = incoming.retry();
             return;
         }
+        // Counted only now: with a forged address one peer could use up another's places.
         let source = PeerSource::new(incoming.remote_address().ip());
         // WIRE-05
         if !self.doorway.enter(source) {
@@ -219,6 +220,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        // The socket lives on with the links. Without a configuration it accepts nobody else.
         self.endpoint.set_server_config(None);
     }
 }
@@ -235,8 +237,10 @@ struct Reception {
 impl Reception {
     fn new(identity: Identity, roster: Roster, settings: TransportSettings) -> Self {
         let roster = Arc::new(roster);
+        // For the endpoint, which needs a configuration. Each handshake replaces it by one of its own.
         let (tls, _) = pinning::server_side(&identity, roster.clone());
         let mut config = ServerConfig::with_crypto(tls);
+        // One stream, which the party opens: a second one could only waste memory.
         config.transport_config(settings.transport(1));
         Self { identity, roster, settings, config }
     }
@@ -279,6 +283,7 @@ impl Arrival<'_> {
             .map_err(|error| self.lost(error))?;
         let (mut streams, claimed) =
             greeting::await_introduction(&connection).await.map_err(|failure| self.failed(failure))?;
+        // The party learns the reason before the connection ends; a wrong number is its operator's mistake.
         let peer = self.check_claim(claimed).inspect_err(|error| {
             connection.close(VarInt::from_u32(REFUSED), error.to_string().as_bytes());
         })?;
@@ -308,6 +313,7 @@ impl Arrival<'_> {
         let address = self.address;
         let presented = self.presented.get().map(|&it| (it, self.roster.party(it)));
         match (alert_raised_here(&error), presented) {
+            // Any alert: a certificate that is not in the roster is the reason, whatever failed after it.
             (Some(_), Some((fingerprint, None))) => AcceptError::NotInConsortium { address, fingerprint },
             (Some(AlertDescription::DecryptError), Some((fingerprint, Some(party)))) => {
                 AcceptError::KeyNotHeld { address, fingerprint, party }

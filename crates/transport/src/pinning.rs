@@ -41,6 +41,7 @@ struct PinnedVerifier {
 
 impl PinnedVerifier {
     fn check_pin(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        // Noted before it is judged, so that the error can name a certificate that is not pinned.
         let fingerprint = *self.presented.get_or_init(|| Fingerprint::of_certificate(certificate));
         match self.roster.party(fingerprint) {
             Some(_) => Ok(()),
@@ -81,6 +82,7 @@ impl ServerCertVerifier for PinnedVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // Never reached: only TLS 1.3 is configured.
         Err(PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
     }
 
@@ -100,6 +102,7 @@ impl ServerCertVerifier for PinnedVerifier {
 
 impl ClientCertVerifier for PinnedVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // There are no authorities to name, and naming parties would tell strangers who takes part.
         &[]
     }
 
@@ -159,10 +162,12 @@ pub(crate) fn client_side(identity: &Identity, roster: Arc<Roster>) -> (Arc<Quic
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
+        // What is dangerous is a verifier that accepts too much. This one accepts one certificate.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
     config.alpn_protocols = vec![PROTOCOL_NAME.to_vec()];
+    // As at the server: each link checks the certificate.
     config.resumption = Resumption::disabled();
     let config = QuicClientConfig::try_from(config).expect("the provider has QUIC's initial cipher suite");
     (Arc::new(config), presented)

@@ -32,7 +32,7 @@ pub enum RosterError {
 }
 
 impl Roster {
-    /// The roster of these pins.
+    /// A roster from pins; several may name one party.
     ///
     /// # Errors
     /// [`RosterError::SharedCertificate`] if one certificate is listed for two parties.

@@ -58,6 +58,7 @@ impl TransportSettings {
             .receive_window(VarInt::from_u32(WINDOW))
             .send_window(u64::from(WINDOW))
             .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+            // The protocol uses one stream. What else QUIC offers is closed: a peer could fill memory by it.
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None);
         Arc::new(transport)

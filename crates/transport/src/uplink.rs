@@ -23,7 +23,9 @@ impl UplinkCap {
 
     /// Waits until this number of bytes may be sent.
     pub(crate) async fn admit(&mut self, bytes: usize) {
+        // Before the bytes and not after them: the first piece leaves at once, and a pause costs nothing.
         sleep_until(self.free_at).await;
+        // Time in which nothing was sent is saved up to `BURST` only, or it would flood a slow uplink later.
         let earliest = Instant::now().checked_sub(BURST).unwrap_or(self.free_at);
         self.free_at = self.free_at.max(earliest) + self.cost(bytes);
     }

@@ -104,6 +104,7 @@ async fn a_sender_waits_for_a_peer_that_does_not_read() {
     let (_coordinator_sender, receiver) = at_coordinator.split();
     let mut sending = tokio::spawn(send_numbered(sender, 64, 1 << 20));
     timeout(Duration::from_millis(1500), &mut sending).await.expect_err("64 MiB do not fit into buffers");
+    // Each side buffers at most 8 MiB; the rest is for what is being written.
     assert!(counters.sent() < 32 << 20, "{} bytes were taken without a reader", counters.sent());
     receive_numbered(receiver, 64, 1 << 20).await;
     sending.await.expect("goes on once the peer reads");

@@ -64,11 +64,13 @@ impl Client<'_> {
         let (Some(member), Some(account)) = (self.member.as_ref(), self.records.account.as_mut()) else {
             return Ok(());
         };
+        // Asked before training, which takes long and would be for nothing. The charge itself comes after it.
         if let Some(reason) = account.refusal(&plan, Date::from_time(SystemTime::now()))? {
             self.refuse(plan.round, reason);
             return Ok(());
         }
         let model = Box::new(member.model().clone());
+        // A new seed for each training: what two trainings with one seed share could be subtracted.
         let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
         let training = PlannedTraining { digest, plan: plan.clone(), seed: seed.clone() };
         self.phase = ContributionPhase::Training(training);
@@ -95,6 +97,7 @@ impl Client<'_> {
         let refusal = Message::Refusal { round, role: Role::Member, reason: reason.clone() };
         self.to_send.push(Frame::Message(refusal));
         (self.events)(ClientEvent::Refused(round, reason.clone()));
+        // The first refusal is the one that explains the others.
         self.privacy_refusal.get_or_insert((round, reason));
     }
 
@@ -104,6 +107,7 @@ impl Client<'_> {
 
     pub(super) fn handle_report(&mut self, report: WorkerReport) -> Result<(), ClientError> {
         match report {
+            // `finish` alone asks for it, and does not pass it on to here.
             WorkerReport::Finished(_) => {}
             WorkerReport::Trained(digest, trained) => {
                 let Some(training) = self.take_training(digest) else { return Ok(()) };
@@ -157,7 +161,8 @@ impl Client<'_> {
             }
             other => other?,
         };
-        // PRIV-12
+        // PRIV-12: on disk before anything of the contribution leaves. From now on an older ledger that is
+        // put back is noticed, while this program runs too.
         self.records.journal.keep_charged(permit.entry())?;
         account.require(&self.records.journal)?;
         let mut random = UnwrapErr(SysRng);

@@ -88,6 +88,7 @@ pub async fn run(
     config: ClientConfig,
     events: &mut (dyn FnMut(ClientEvent) + Send),
 ) -> Result<(), ClientError> {
+    // The files first: a second program on them ends here, before it loads a model or connects.
     let records = Records::open(&config)?;
     let (jobs, mut reports) = spawn(config.training.clone());
     let (rows, blocks) = wait_until_ready(&mut reports, events).await?;
@@ -209,6 +210,7 @@ impl<'a> Client<'a> {
         mut receiver: FrameReceiver,
         reports: &mut mpsc::UnboundedReceiver<WorkerReport>,
     ) -> Result<LinkEnd, ClientError> {
+        // One place: all other frames wait in `to_send`, which counts them.
         let (frames, queue) = mpsc::channel(1);
         let (progress, mut sent) = mpsc::unbounded_channel();
         let mut writer = tokio::spawn(write_frames(sender, queue, progress));
@@ -221,6 +223,8 @@ impl<'a> Client<'a> {
                     Ok(None) => return Ok(LinkEnd::Finished),
                     Err(error) => return Ok(LinkEnd::Lost(error.to_string())),
                 },
+                // A place is reserved before a frame is taken: a branch that loses the race drops its
+                // future, and a frame in it would be lost.
                 Ok(place) = frames.reserve(), if !self.to_send.is_empty() => {
                     if let Some(next) = self.to_send.pop() {
                         place.send(next);
@@ -237,6 +241,7 @@ impl<'a> Client<'a> {
         match Frame::decode(bytes) {
             Ok(frame) => self.handle_frame(&frame),
             Err(error) => {
+                // Reported and dropped. The next frame begins where the link says, whatever this one holds.
                 (self.events)(ClientEvent::Fault(error.to_string()));
                 Ok(())
             }
@@ -293,6 +298,7 @@ impl<'a> Client<'a> {
             MemberOutput::Train { digest, plan } => self.train(digest, plan)?,
             MemberOutput::SendAgain { digest, plan } => self.send_again(digest, &plan)?,
             MemberOutput::Closed { round, model, applied, closing, summed } => {
+                // A sum can be opened and not applied. Only an applied one changed the model.
                 let mut summed_and_applied: Vec<BlockId> = summed.iter().map(|(block, _)| *block).collect();
                 summed_and_applied.retain(|block| applied.contains(block));
                 let contributed = self.phase.take_contributed();

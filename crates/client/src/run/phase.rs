@@ -40,7 +40,8 @@ impl ContributionPhase {
         }
     }
 
-    /// The plan of the contribution that a closing has summed. A round that closed without this hospital changes nothing.
+    /// Ends the contribution with a closing, and returns the plan that it was charged for, if there is one.
+    /// A closing whose sums lack this hospital ends it too: what follows is trained and charged anew.
     pub(super) fn take_contributed(&mut self) -> Option<Box<RoundPlan>> {
         match mem::take(self) {
             Self::Contributed(plan) => Some(plan),

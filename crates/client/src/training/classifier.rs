@@ -47,6 +47,7 @@ impl Classifier {
             .in_precision(config.precision);
         let features = encoder.read_features(config.notes.clone(), (0, 1), config.windows, progress)?;
         let part = (config.part, config.parts);
+        // Only this hospital's part stays in memory. All held-out notes are read after the last round.
         let part = encoder.read_features(config.held_out.clone(), part, config.windows, &mut |_| ())?;
         let trainer = Trainer::new(&encoder, features);
         Ok(Self { config: config.clone(), encoder, trainer, part })
@@ -83,7 +84,7 @@ impl LocalTrainer for Classifier {
         let (result, private) = match private {
             None => (self.trainer.train(settings, &mut tell)?, None),
             Some(private) => {
-                // Nobody may be able to guess which records are drawn, or the noise, so the system seeds the generator.
+                // Who can predict the draws of records or the noise can subtract them, so the system seeds the generator.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
                 let Private { training, averaging } = private;
                 let (mut result, report) =

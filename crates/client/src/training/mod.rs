@@ -267,6 +267,7 @@ pub(crate) fn spawn(
 ) -> (blocking::Sender<Job>, mpsc::UnboundedReceiver<WorkerReport>) {
     let (jobs, incoming) = blocking::channel();
     let (reports, outgoing) = mpsc::unbounded_channel();
+    // A thread of the system: training computes for minutes, which would hold up the tasks of a runtime.
     std::thread::spawn(move || {
         if let Err(error) = worker::work(&config, &incoming, &reports) {
             let _ = reports.send(WorkerReport::Failed(error));

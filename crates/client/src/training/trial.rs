@@ -84,6 +84,7 @@ pub fn try_round(
     let seed = LocalSeed::generate(&mut UnwrapErr(SysRng));
     let private = Private::from_settings(settings, width);
     let local = local_training(&settings.training, &seed);
+    // Reading notes and loading the model are done once and not in each round, so they do not count.
     let start = Instant::now();
     let trained = trainer.train(&initial, &local, private.as_ref(), steps)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -100,6 +101,7 @@ fn norms(updates: &BlockVectors, settings: &RoundSettings) -> Vec<UpdateNorm> {
 /// The norm of one block's update. None if the result does not have the block.
 fn norm(block: &PlannedBlock, updates: &BlockVectors) -> Option<UpdateNorm> {
     let update = updates.get(block.shape.kind)?;
+    // In 64 bits, as the quantiser adds them, so that a ratio above 1 is what will be clipped.
     let squares = update.iter().map(|value| f64::from(*value) * f64::from(*value));
     let over_clip = squares.sum::<f64>().sqrt() / block.scale.clip();
     Some(UpdateNorm { kind: block.shape.kind, over_clip })

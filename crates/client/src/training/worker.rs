@@ -57,6 +57,7 @@ pub(super) fn open(
     }
     Ok(match &config.task {
         Task::Classifier(model) => {
+            // Before anything is loaded: a program that runs out of memory is killed, perhaps in a round.
             check_memory(Classifier::memory(config, model)?, config.device, reports)?;
             Box::new(Classifier::open(config, model, &mut reading(reports))?)
         }

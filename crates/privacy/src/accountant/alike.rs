@@ -35,6 +35,7 @@ fn merge(gaussian: Vec<(Mechanism, f64)>, ln_factor: f64) -> Vec<(Mechanism, f64
     let mut counts: BTreeMap<[u64; 2], f64> = BTreeMap::new();
     for (mechanism, count) in gaussian {
         if let Mechanism::Gaussian { noise_multiplier, sampling_probability } = mechanism {
+            // `min` and `clamp`: rounding in `ln` and `exp` must not make a mechanism cheaper than it is.
             let less = ((noise_multiplier.ln() / ln_factor).floor() * ln_factor).exp().min(noise_multiplier);
             let more = ((sampling_probability.ln() / ln_factor).ceil() * ln_factor).exp();
             let more = more.clamp(sampling_probability, 1.0);

@@ -26,6 +26,7 @@ const ROUNDING: f64 = 1e-3;
 const TRANSFORM_ERROR: f64 = 8.0 * f64::EPSILON;
 
 /// The logarithm below which an entry of a transform counts as 0.
+/// e⁻⁷⁰ is 4·10⁻³¹, which the transform's own rounding error exceeds by many orders of magnitude.
 const NEGLIGIBLE: f64 = -70.0;
 
 /// The smallest tilt that is tried.
@@ -89,11 +90,14 @@ impl Entry {
         if self.most < NEGLIGIBLE {
             return;
         }
+        // A distribution's transform is at most 1 in size, and more only by rounding. So a product that has
+        // become negligible stays negligible.
         let norm = value.norm();
         self.most += count * (norm + error).ln().min(0.0);
         if self.most >= NEGLIGIBLE {
             self.ln += count * norm.ln();
             self.angle += (count * value.arg()) % TAU;
+            // The second term covers the rounding of logarithm and angle, which `count` multiplies.
             self.off += count * (error / norm + TRANSFORM_ERROR);
         }
     }
@@ -103,6 +107,8 @@ impl Entry {
         if self.most < NEGLIGIBLE {
             return (Complex64::new(0.0, 0.0), self.most.exp());
         }
+        // The value and the true one are both at most `exp(most)` in size, and so at most twice that apart.
+        // This bound is better where `off` is large.
         let by_ln = if self.off < 1.0 { self.ln.exp() * self.off.exp_m1() } else { f64::INFINITY };
         (Complex64::from_polar(self.ln.exp(), self.angle), by_ln.min(2.0 * self.most.exp()))
     }
@@ -123,6 +129,7 @@ impl Composition {
     /// leave one grid point alone in the tail are as good as any larger one.
     pub(super) fn best_tilt(&self, delta: f64, hint: f64) -> f64 {
         let chernoff = |tilt: f64| self.chernoff_epsilon(tilt, delta);
+        // A search by factors of two: the best tilt lies anywhere in a range of many orders of magnitude.
         let (mut best, mut least) = least_at_power(chernoff, hint, LARGEST_TILT_IN_STEPS / self.step());
         // The best power of two is refined by quarters of its exponent.
         for tilt in [-0.75f64, -0.5, -0.25, 0.25, 0.5, 0.75].map(|part| best * part.exp2()) {
@@ -145,6 +152,7 @@ impl Composition {
         let base = self.ln_moment(tilt);
         let bound = |further: f64| (self.ln_moment(tilt + further) - base - OUTSIDE.ln()) / further;
         let largest = 16.0 * LARGEST_TILT_IN_STEPS / self.step();
+        // A further tilt up bounds the mass above the window, a further tilt down the mass below it.
         let high = least_at_power(bound, tilt, largest).1.min(self.highest());
         let low = -least_at_power(|further| -bound(-further), tilt, largest).1;
         let low = low.max(self.parts.iter().map(|part| part.count * part.losses.loss(0)).sum());
@@ -182,6 +190,7 @@ impl Composition {
         let (mut spectrum, errors) = self.spectrum(tilt, window.size, &mut planner);
         let size = window.size as f64;
         let sum = spectrum.iter().map(|value| value.norm()).sum::<f64>();
+        // The inverse transform is a mean of the entries, so that an entry's errors add up to this at most.
         let error = (errors.iter().sum::<f64>() + TRANSFORM_ERROR * size.log2().max(1.0) * sum) / size;
         planner.plan_fft_inverse(window.size).process(&mut spectrum);
         let mut mass = Vec::with_capacity(window.size);
@@ -195,6 +204,8 @@ impl Composition {
     /// it is the largest loss. `None` if infinite losses have a larger probability than `delta`.
     pub(super) fn epsilon(&self, delta: f64, tilt: f64) -> Option<Bound> {
         let finite: f64 = self.parts.iter().map(|part| part.count * (-part.losses.infinity).ln_1p()).sum();
+        // `finite` is the logarithm of the probability that all losses are finite; `exp_m1` keeps a tiny
+        // probability of an infinite loss exact, which `1 - exp(finite)` would lose.
         let delta = delta / (1.0 + ROUNDING) + finite.exp_m1();
         if delta.is_nan() || delta <= 0.0 {
             return None;
@@ -209,6 +220,8 @@ impl Composition {
     fn read(&self, delta: f64, tilt: f64, window: &Window) -> Option<f64> {
         let Tilted { mass, error } = self.tilted(tilt, window);
         let ln_scale = self.ln_moment(tilt);
+        // What lies outside is folded into the window. From below, that only adds to δ. From above, mass is
+        // missing where it belongs, and has to be added.
         let outside = if window.high < self.highest() { OUTSIDE } else { 0.0 };
         let beyond = outside * (ln_scale - tilt * window.high).exp();
         // Rounding errors of the tilted masses, which are products of as many factors as there are

@@ -19,6 +19,7 @@ const CLOSENESS: f64 = 1e-8;
 /// Source: Balle and Wang, "Improving the Gaussian Mechanism for Differential Privacy" (2018), theorem 8.
 fn ln_divergence(mean: f64, epsilon: f64) -> f64 {
     let (near, far) = (ln_above(epsilon / mean - mean / 2.0), ln_above(epsilon / mean + mean / 2.0));
+    // `near` is factored out: it may be too small for a float, and its logarithm is not.
     near + (-(epsilon + far - near).min(0.0).exp_m1()).ln()
 }
 
@@ -92,6 +93,7 @@ impl DiscreteNoise {
     ///
     /// Source: Peikert, "An Efficient and Parallel Gaussian Sampler for Lattices" (2010), theorem 3.1.
     pub(super) fn rounded(self, rounding: f64) -> Option<Near> {
+        // For each further party: one `theta` for the sum, and three for normalisations, which are smaller.
         let summed = (self.parties - 1.0) * 4.0 * theta(self.sigma / std::f64::consts::SQRT_2);
         let variance = self.parties * self.sigma * self.sigma - rounding;
         let ln_density = self.coordinates * (summed + 3.0 * theta(rounding.sqrt()));

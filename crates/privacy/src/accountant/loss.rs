@@ -70,6 +70,7 @@ impl Cells {
     /// `None` if the grid has too many points, or no finite end.
     fn new(grid: LossGrid, low: f64, high: f64) -> Option<Self> {
         let (first, last) = ((low / grid.step).floor(), (high / grid.step).ceil().max(low / grid.step + 1.0));
+        // Indices must be exact as floats, or a grid point would not be a multiple of the step.
         let exact = first.abs().max(last.abs()) < 2f64.powi(52) && last - first < grid.points as f64;
         let cells = if exact { (last - first).ceil() as usize } else { return None };
         Some(Self { step: grid.step, first: first as i64, mass: vec![0.0; cells + 1], infinity: 0.0 })
@@ -85,7 +86,10 @@ impl Cells {
         let (drawn, compared) = (cell.drawn, cell.compared);
         let total = drawn.at_most();
         let width = -(-self.step).exp_m1();
+        // The parts `a` and `b` of the two points keep both masses: `a + b` is that drawn, and
+        // `(a + b·exp(-step))·exp(-loss)` that compared. This is `b/(a + b)`.
         let upper = -(self.loss(index) + compared.ln - drawn.ln).exp_m1() / width;
+        // More mass at the larger loss costs more, so that all errors go there.
         let upper = upper + (drawn.error + compared.error + loss_error) / width;
         // NaN, of which nothing is known, is rounded up.
         let upper = if upper.is_nan() { 1.0 } else { upper.clamp(0.0, 1.0) };
@@ -154,6 +158,7 @@ impl SampledGaussian {
         };
         let mut cells = Cells::new(grid, low, high)?;
         let count = cells.mass.len() - 1;
+        // The loss of adding a record is minus that of removing it at the same outcome.
         let sign = if direction == Direction::Remove { 1.0 } else { -1.0 };
         let mut from = self.outcome(sign * cells.loss(0));
         self.put_below(&mut cells, direction, from);
@@ -197,6 +202,7 @@ impl SampledGaussian {
     /// `ln` of the density with the record over the density without it, at an outcome.
     fn log_ratio(self, outcome: f64) -> f64 {
         let exponent = (2.0 * outcome - 1.0) / (2.0 * self.sigma * self.sigma);
+        // `exp` of a large exponent overflows: the exponent is factored out of the sum there.
         if exponent > 1.0 {
             exponent + (self.q + (1.0 - self.q) * (-exponent).exp()).ln()
         } else if self.q == 1.0 {
@@ -216,6 +222,7 @@ impl SampledGaussian {
         let exponent = if ratio > 1.0 {
             ratio + ((-(1.0 - self.q) * (-ratio).exp()).ln_1p() - self.q.ln())
         } else {
+            // The ratio is above `ln(1 - q)` everywhere: smaller ones lie beyond every outcome.
             let odds = ratio.exp_m1() / self.q;
             if odds <= -1.0 { f64::NEG_INFINITY } else { odds.ln_1p() }
         };
@@ -236,6 +243,7 @@ impl NoisedInteger {
     /// The pair is symmetric, so that both directions have the same losses. A smaller change has smaller
     /// divergences, because the density is log-concave.
     pub(super) fn losses(self, grid: LossGrid) -> Option<LossDistribution> {
+        // An integer moves by whole steps, so that the bound's fraction cannot occur.
         let (sigma, change) = (self.sigma, self.sensitivity.floor());
         let reach = (grid.reach(1.0) * sigma).ceil();
         if 2.0 * reach >= grid.points as f64 {
@@ -250,6 +258,7 @@ impl NoisedInteger {
         let last = cells.mass.len() - 2;
         for (x, ln_density) in ln_densities {
             let (loss, ln) = (loss(x), ln_density - ln_total);
+            // Rounding may put the first or last loss just outside the cells.
             let index = (((loss / grid.step).floor() as i64 - cells.first).max(0) as usize).min(last);
             let cell = Cell { drawn: Mass { ln, error: 0.0 }, compared: Mass { ln: ln - loss, error: 0.0 } };
             cells.put(index, cell, 16.0 * f64::EPSILON * (1.0 + loss.abs() + ln.abs()));

@@ -30,6 +30,7 @@ const LARGEST: f64 = 1e18;
 const KINDS: usize = 256;
 
 /// The most parties whose noise is in a sum. A consortium has at most 300 members.
+/// [`SummedNoise`] adds up a term for each party, so that a ledger with any number would take for ever.
 const MOST_PARTIES: u32 = 4096;
 
 /// How a release depends on the data of one unit, and which noise it has.
@@ -180,6 +181,7 @@ impl Account {
         let others =
             [("pld", self.losses_below(delta, renyi)), ("zcdp", self.epsilon_by_concentration(delta))];
         for (method, epsilon) in others {
+            // NaN is at most nothing, so that it is never published.
             if let Some(epsilon) = epsilon.filter(|epsilon| *epsilon <= best.epsilon) {
                 best = Epsilon { epsilon, method };
             }
@@ -191,6 +193,7 @@ impl Account {
     fn epsilon_by_concentration(&self, delta: f64) -> Option<f64> {
         let mut rhos = Vec::new();
         for (mechanism, count) in self.counted() {
+            // Rounded up, because `opendp`'s own figures are.
             rhos.push((mechanism.rho()? * count).next_up());
         }
         concentrated::epsilon(concentrated::compose(rhos).ok()?, delta).ok()
@@ -201,6 +204,7 @@ impl Account {
         if self.parts.is_empty() {
             return 0.0;
         }
+        // What is zCDP has a divergence of `order·rho`, so that one sum serves all orders.
         let (mut rho, mut others) = (0.0, Vec::new());
         for (mechanism, count) in alike::together(self.counted()) {
             match mechanism.rho() {

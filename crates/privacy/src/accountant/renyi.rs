@@ -67,6 +67,7 @@ pub(super) fn sampled_gaussian(q: f64, sigma: f64, order: f64) -> f64 {
 /// `ln E[(p/q)^order]` by the binomial theorem (section 3.3, equation 5).
 fn whole_moment(q: f64, sigma: f64, order: f64) -> f64 {
     let (mut total, mut coefficient) = (f64::NEG_INFINITY, 0.0);
+    // `coefficient` is the logarithm of the binomial coefficient, because coefficients overflow.
     for k in 0..=order as u32 {
         let k = f64::from(k);
         let term =
@@ -101,10 +102,12 @@ fn fractional_moment(q: f64, sigma: f64, order: f64) -> Option<f64> {
             + ln_half_erfc(crossing - rest, sigma);
         let sum = if positive { &mut plus } else { &mut minus };
         *sum = ln_add(ln_add(*sum, left), right);
+        // Beyond the order the terms alternate in sign; the series ends where they are e⁻³⁰ of the sum.
         if k > order && left.max(right) < plus - 30.0 {
             return Some(plus + (-(minus - plus).exp()).ln_1p());
         }
         coefficient += rest.abs().ln() - (k + 1.0).ln();
+        // Each factor `order - k` of the binomial coefficient below 0 turns its sign.
         positive ^= rest < 0.0;
         k += 1.0;
     }

@@ -17,7 +17,7 @@ pub struct Reserved {
     pub noise_multiplier: f64,
     /// The largest probability that a record is in a step's sample.
     pub sampling_probability: f64,
-    /// The number of steps.
+    /// How many steps the budget is for, over all rounds.
     pub steps: u64,
 }
 
@@ -81,6 +81,7 @@ impl Account {
             return Err(NotPlanned::Steps { got: steps });
         }
         let known = Known::gaussian(&beside, MOST_LN_DENSITY).ok_or(NotPlanned::NotGaussian)?;
+        // All steps, those not made yet included: what is counted must not depend on how far training came.
         let worst = [(reserved.mechanism(), rounded_up(reserved.steps))];
         let renyi = known.epsilon_by_renyi(&worst, delta);
         let tight = known.with(&worst).and_then(|known| known.epsilon(delta, renyi));

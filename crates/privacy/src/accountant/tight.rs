@@ -87,6 +87,7 @@ impl Known {
     fn add(&mut self, mechanism: Mechanism, count: f64) -> Option<()> {
         match mechanism {
             Mechanism::Gaussian { noise_multiplier: sigma, sampling_probability: q } => {
+                // Without sampling a step is one more Gaussian: squares add up, and no grid is needed.
                 if q == 1.0 {
                     self.mean_squared += count / (sigma * sigma);
                 } else {
@@ -119,6 +120,7 @@ impl Known {
     }
 
     fn by_convolution(&self, delta: f64, at_most: f64) -> Option<f64> {
+        // A power of two: the losses of grid points, which are multiples of the step, are then exact.
         let first = (at_most / FIRST_STEPS).log2().floor().exp2();
         if !(first.is_normal() && delta > 0.0) {
             return None;
@@ -159,6 +161,7 @@ impl Known {
         let count = self.sampled.iter().map(|(_, count)| count).sum::<f64>()
             + self.integers.iter().map(|(_, count)| count).sum::<f64>();
         let kinds = self.sampled.len() + self.integers.len() + 1;
+        // Each part, and the Gaussian, may lose its share, so that all together lose `BEYOND` of δ.
         let grid = LossGrid { step, beyond: BEYOND * delta / (count + 1.0), points: MOST_POINTS / kinds };
         let gaussian = SampledGaussian { sigma: self.mean_squared.sqrt().recip(), q: 1.0 };
         let gaussian = (self.mean_squared > 0.0).then_some((gaussian, 1.0));

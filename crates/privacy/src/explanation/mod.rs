@@ -31,6 +31,7 @@ impl Spent {
     /// What an account costs at `delta`.
     pub fn from_account(account: &Account, delta: f64) -> Self {
         let Epsilon { epsilon, method } = account.epsilon(delta);
+        // JSON has no infinity: `None` and the method's name say that there is no ε.
         if epsilon.is_finite() {
             Self { epsilon: Some(epsilon), method }
         } else {
@@ -67,7 +68,7 @@ pub struct KindSpent {
 pub struct RoundSpent {
     /// Digest of the epoch's consortium file.
     pub epoch: Digest,
-    /// The round.
+    /// The round whose plan was charged.
     pub round: Round,
     /// What everything up to this round costs, this round included. `None` for some rounds of a long ledger.
     pub so_far: Option<Spent>,

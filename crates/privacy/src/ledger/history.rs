@@ -98,6 +98,7 @@ pub(super) fn whole_lines(bytes: &[u8]) -> usize {
 pub(super) fn chained(previous: Digest, json: &[u8]) -> Digest {
     let tag = b"cloister/v1/privacy-ledger";
     let mut hash = Sha256::new();
+    // The tag separates these digests from all others of the project, and its length ends it.
     hash.update([tag.len() as u8]);
     hash.update(tag);
     hash.update(previous.0);
@@ -111,6 +112,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<History>, (usize, String)> {
     let text = std::str::from_utf8(bytes).map_err(|_| (1, "the file is not text".to_owned()))?;
     let mut history: Option<History> = None;
     for (line, text) in (1..).zip(text.lines()) {
+        // The first line follows 32 zero bytes.
         let previous = history.as_ref().map_or(Digest::default(), History::head);
         let (digest, entry) = parse_line(text, previous).map_err(|why| (line, why))?;
         match &mut history {
@@ -154,6 +156,7 @@ fn parse_line(text: &str, previous: Digest) -> Result<(Digest, Entry), String> {
         return Err(format!("its digest is {digest}, its content and the lines before it make {expected}"));
     }
     let entry: Entry = serde_json::from_str(json).map_err(|error| format!("it is not an entry: {error}"))?;
+    // The chain proves that no line was changed, not that its figures are possible.
     match &entry {
         Entry::Budgeted(Some(budget)) if budget.checked().is_err() => {
             Err("its budget has impossible figures".into())

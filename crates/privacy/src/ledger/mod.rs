@@ -63,13 +63,13 @@ impl fmt::Display for Opening {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charge {
-    /// The epoch of the round.
+    /// Digest of the consortium file of the round's epoch. One ledger covers all epochs of a hospital's data.
     pub epoch: Digest,
-    /// The round.
+    /// The round whose plan is charged. After an abort the contribution may leave in a later round.
     pub round: Round,
     /// Digest of the model from which the round starts.
     pub model: Digest,
-    /// What is released.
+    /// Everything that the plan can release of the member, whether or not a round then opens it.
     pub releases: Vec<Release>,
 }
 
@@ -186,7 +186,9 @@ pub enum LedgerError {
 pub struct Ledger {
     path: PathBuf,
     file: File,
+    /// What the file's first line must say.
     opening: Opening,
+    /// A line that the file must have, and the file that names it (`PRIV-12`). Checked in each transaction.
     required: Option<(Digest, PathBuf)>,
 }
 
@@ -226,6 +228,8 @@ impl Ledger {
                 budget.admit(&account(history.releases().chain(&charge.releases)))?;
             }
             let mut head = history.head();
+            // The budget's line comes before the charge that is held to it, so that the file shows which
+            // filter admitted the charge.
             if history.budget() != budget {
                 head = ledger.append(head, &Entry::Budgeted(budget))?;
             }
@@ -241,6 +245,7 @@ impl Ledger {
     pub fn close(&mut self, round: ClosedRound) -> Result<(), LedgerError> {
         self.locked(|ledger| {
             let history = ledger.history()?;
+            // A coordinator that restarts, or a closing that arrives twice, repeats this call.
             if history.closed.last() == Some(&None) {
                 ledger.append(history.head(), &Entry::Closed(round))?;
             }
@@ -271,6 +276,7 @@ impl Ledger {
     /// because another process may have appended to it.
     fn locked<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.file.lock().map_err(|source| self.io(source))?;
+        // Unlocked after an error too. Otherwise other processes would wait until this one ends.
         let result = run(self);
         self.file.unlock().map_err(|source| self.io(source))?;
         result
@@ -285,6 +291,7 @@ impl Ledger {
     fn history(&mut self) -> Result<History, LedgerError> {
         let bytes = read_bytes(&mut self.file).map_err(|source| self.io(source))?;
         let whole = whole_lines(&bytes);
+        // Cut off before anything is appended, or the next line would continue the torn one.
         self.file.set_len(whole as u64).map_err(|source| self.io(source))?;
         let parsed = parse(&bytes[..whole]);
         let history =
@@ -321,6 +328,8 @@ impl Ledger {
         let json = serde_json::to_string(entry).map_err(|error| self.io(error.into()))?;
         let digest = chained(previous, json.as_bytes());
         let line = format!("{digest} {json}\n");
+        // To the end, because another process may have appended since this one last wrote. `sync_data` also
+        // writes the file's length, without which the new line could not be read after a power cut.
         let write = self.file.seek(SeekFrom::End(0)).and_then(|_| self.file.write_all(line.as_bytes()));
         write.and_then(|()| self.file.sync_data()).map_err(|source| self.io(source))?;
         Ok(digest)

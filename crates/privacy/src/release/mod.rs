@@ -96,7 +96,7 @@ impl Released {
 pub struct Release {
     /// What is released.
     pub released: Released,
-    /// How many there are.
+    /// How many equal ones the round has, such as one sum for each expert.
     pub count: u64,
     /// Coordinates of each.
     pub coordinates: u64,
@@ -105,7 +105,7 @@ pub struct Release {
     /// Standard deviation of the noise that each member adds to each coordinate, in the same steps; 0 is no
     /// noise.
     pub noise_per_member: u32,
-    /// How many honest members' noise is in each, whoever drops out.
+    /// How many honest members' noise is in each, also if other members drop out.
     pub honest_noises: u32,
     /// The mechanism of each, for the accountant.
     pub mechanism: Mechanism,
@@ -125,6 +125,7 @@ pub fn releases(settings: &RoundSettings, unit: PrivacyUnit) -> Result<Vec<Relea
             vectors.extend(NoisedVector::announced(settings));
         }
         for vector in vectors {
+            // PRIV-10: the steps of training are charged already, and these are functions of their result.
             if private.is_some() && vector.released.follows_from_parameters() {
                 continue;
             }
@@ -152,6 +153,7 @@ fn private_steps(settings: &RoundSettings, private: PrivateTrainingPlan) -> Rele
         coordinates: trained.map(|block| block.shape.length).sum(),
         sensitivity: f64::from(MAX_SIGMA) / noise_multiplier,
         noise_per_member: MAX_SIGMA,
+        // A step's noise is the member's own: no sum over members is in a step.
         honest_noises: 1,
         mechanism: Mechanism::Gaussian { noise_multiplier, sampling_probability },
     }
@@ -229,9 +231,11 @@ impl NoisedVector {
             sigma: u32::from(settings.sketch.count_noise),
             parties: 1,
         };
+        // A record's part and the average of the others are each within the sketch's clip.
         let of_regions = 2.0 * f64::from(SKETCH_CLIP_STEPS);
         [
             Self::projected(&settings.sketch, Released::RegionSketch, Some(of_regions)),
+            // No average over records: an update follows from training, which covers it if it is private.
             Self::projected(&settings.sketch, Released::UpdateSketch, None),
             count,
         ]
@@ -258,8 +262,8 @@ impl NoisedVector {
     fn release(self, unit: PrivacyUnit, private: Option<PrivateTrainingPlan>) -> Result<Release, MapError> {
         let sensitivity = match (unit, self.change_of_average, private) {
             (PrivacyUnit::Member, _, _) => self.norm,
-            // PRIV-11: an average divides by at least `minimum_records`. Both averages are rounded, hence the
-            // factor 2.
+            // PRIV-11: an average divides by at least `minimum_records`. Both averages are rounded, which the
+            // factor 2 covers.
             (PrivacyUnit::Record, Some(change), Some(private)) => {
                 let moved = change / f64::from(private.minimum_records);
                 (moved + 2.0 * self.rounding * (self.coordinates as f64).sqrt()).min(self.change)

@@ -96,7 +96,7 @@ struct ReleaseStatement {
     norm: &'static str,
     distribution: &'static str,
     noise_per_member: u32,
-    /// The standard deviation of the noise that is in the release whoever drops out, in integer steps.
+    /// The standard deviation of the noise that is in the release also if members drop out, in integer steps.
     noise_guaranteed: f64,
     /// The noise that was in it with the members that did not drop out, if all of them are honest.
     noise_realised: NoiseRealised,
@@ -219,6 +219,7 @@ impl ReleaseStatement {
             norm: "l2",
             distribution: if release.noise_per_member == 0 { "none" } else { "discrete_gaussian" },
             noise_per_member: release.noise_per_member,
+            // Variances add up, so that `n` members' noise is `sqrt(n)` times as wide.
             noise_guaranteed: f64::from(release.noise_per_member) * f64::from(release.honest_noises).sqrt(),
             noise_realised: NoiseRealised::new(release, closed),
             mechanism: release.mechanism,

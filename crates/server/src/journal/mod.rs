@@ -108,6 +108,7 @@ impl RoundJournal {
         let lock = cloister_storage::create_folder(folder)
             .and_then(|()| cloister_storage::open(&folder.join("lock")))
             .map_err(|source| RoundJournalError::Io { path: path.clone(), source })?;
+        // Locked before the journal is read, because the other coordinator may be replacing it.
         lock.try_lock().map_err(|_| RoundJournalError::InUse(folder.to_path_buf()))?;
         let mut journal = Self { folder: folder.to_path_buf(), _lock: lock, file: None, is_synced: true };
         let bytes = match fs::read(&path) {
@@ -116,6 +117,7 @@ impl RoundJournal {
         };
         let (records, whole) = records(&bytes);
         let content = journal.interpret(&records, bytes.len() - whole)?;
+        // Checked before the file is opened for writing: another epoch's journal keeps even its torn end.
         if content.beginning.epoch != epoch {
             return Err(RoundJournalError::Epoch { path, got: content.beginning.epoch, expected: epoch });
         }
@@ -150,6 +152,8 @@ impl RoundJournal {
         inputs: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<(), RoundJournalError> {
         let mut records = encode_beginning(beginning).into_iter().chain(inputs);
+        // Replaced as a whole: a power cut leaves the old round's journal or the new one's beginning, and the
+        // old one ends in the same state.
         let begun = cloister_storage::replace(&self.path(), |file| {
             records.try_for_each(|record| write_record(file, &record))
         });
@@ -163,6 +167,7 @@ impl RoundJournal {
     /// # Errors
     /// The file cannot be read or written, or was changed by another program.
     pub(crate) fn erase(&mut self, erasure: &Erasure) -> Result<(), RoundJournalError> {
+        // Read back, because inputs of an earlier run are in the file alone.
         let bytes = fs::read(self.path()).map_err(|source| self.failed(source))?;
         let (records, _) = records(&bytes);
         let content = self.interpret(&records, 0)?;
@@ -179,6 +184,7 @@ impl RoundJournal {
     /// The file cannot be written.
     pub(crate) fn append(&mut self, input: &[u8]) -> Result<(), RoundJournalError> {
         let Some(file) = &mut self.file else { return Ok(()) };
+        // Before the write: a write that fails may still leave bytes that have to be synced.
         self.is_synced = false;
         write_record(file, input).map_err(|source| self.failed(source))
     }
@@ -207,6 +213,7 @@ impl RoundJournal {
 /// Opens a journal for appending after its whole records, which take this many bytes.
 fn open_at_end(path: &Path, whole: u64) -> io::Result<File> {
     let mut file = cloister_storage::open(path)?;
+    // Cut off, or the next record would follow half a record and be unreadable.
     file.set_len(whole)?;
     file.seek(SeekFrom::End(0))?;
     Ok(file)
@@ -214,6 +221,7 @@ fn open_at_end(path: &Path, whole: u64) -> io::Result<File> {
 
 fn write_record(file: &mut File, record: &[u8]) -> io::Result<()> {
     file.write_all(&(record.len() as u64).to_le_bytes())?;
+    // A length is not enough: after a power cut a file may have its new length without its bytes.
     file.write_all(&leaf_hash(record).0)?;
     file.write_all(record)
 }

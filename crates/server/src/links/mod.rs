@@ -22,6 +22,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many reports, each of at most one frame, may wait for the coordinator. When they are that many, the
 /// readers wait, and by back-pressure the parties that send.
+/// With 8 MiB for each frame that is 128 MiB of memory, however many parties there are.
 const MOST_REPORTS: usize = 16;
 
 /// The link number of a party that has had no link since this program started. Links are numbered from 1.
@@ -60,6 +61,7 @@ struct OpenLink {
 #[derive(Debug)]
 pub(crate) struct Links {
     open: BTreeMap<PartyId, OpenLink>,
+    /// How many links there have been, which is the number of the latest.
     count: u64,
     most_waiting: u64,
     reports: mpsc::Sender<LinkReport>,
@@ -79,6 +81,7 @@ impl Links {
         // Writers of links that have ended are removed, or the set would grow with every link.
         while self.writers.try_join_next().is_some() {}
         let (party, handle) = (link.peer(), link.handle());
+        // Numbers tell reports of a replaced link from those of its successor, which both name the party.
         self.count += 1;
         let number = self.count;
         let (sender, receiver) = link.split();
@@ -114,6 +117,7 @@ impl Links {
     pub(crate) fn cut(&mut self, party: PartyId, reason: &str) {
         if let Some(link) = self.open.get_mut(&party) {
             link.handle.abort(reason);
+            // The first reason is the cause; the link's own error would only say that this side closed it.
             link.cut.get_or_insert_with(|| reason.to_owned());
         }
     }
@@ -146,10 +150,12 @@ impl Links {
     /// Sends what is queued and closes every link. The result is the parties that acknowledged everything,
     /// and those that did not.
     pub(crate) async fn close(&mut self) -> (BTreeSet<PartyId>, BTreeSet<PartyId>) {
+        // All at once: a party that does not acknowledge takes its time beside the others, not before them.
         self.open.values().for_each(|link| link.outbox.close());
         let mut acknowledged = BTreeSet::new();
         while let Some(written) = self.writers.join_next().await {
             let Ok(written) = written else { continue };
+            // What an older link acknowledged does not count: the ending may have been sent on the newer one.
             if written.acknowledged && self.is_latest(written.party, written.number) {
                 acknowledged.insert(written.party);
             }

@@ -236,6 +236,7 @@ impl Server<'_> {
     /// Gives the coordinator an input, and appends it to the journal if the coordinator accepts it.
     fn handle_input(&mut self, input: Input) -> Result<(), ServerError> {
         let now = self.now();
+        // One reading of the clock: a restored coordinator must be given the very time that this one had.
         let (from, record) = (sender(&input), input.encode(now));
         if matches!(input, Input::Frame(..))
             && let Err(exceeded) = self.allowance.take(from, record.len())
@@ -245,6 +246,7 @@ impl Server<'_> {
         }
         let is_kept = input.is_kept();
         match self.coordinator.handle(input, now) {
+            // After it was handled, because rejected inputs are not stored. No output has left yet.
             Ok(()) if is_kept => self.journal.append(&record)?,
             Ok(()) => {}
             Err(fault @ Fault::Unexpected { .. }) => {

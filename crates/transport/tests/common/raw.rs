@@ -152,6 +152,7 @@ pub(crate) async fn silent_strangers(coordinator: SocketAddr, count: usize) -> S
                 }
                 Ok((length, _)) = outside.recv_from(&mut back) => {
                     // Of what the coordinator sends, only a Retry packet is heard.
+                    // Long header, fixed bit, and type 3 (RFC 9000, section 17.2.5).
                     if back[0] & 0xf0 == 0xf0 {
                         let _ = inside.send_to(&back[..length], strangers).await;
                     }

@@ -123,6 +123,7 @@ impl Measured {
     /// Fails if this hospital's part has no row.
     fn check_part(&self, config: &TrainingConfig) -> Result<(), ExpertsError> {
         let rows = match self {
+            // Examples are in the order of their rows, so the last one has the last row's number.
             Self::Texts(examples) => examples.last().and_then(|last| last.record).map_or(0, |last| last + 1),
             Self::Questions(questions) => questions.len(),
         };
@@ -197,7 +198,7 @@ impl LocalTrainer for AdapterTrainer {
         let (result, private) = match private {
             None => (self.trainer.train(examples, &settings, &mut tell)?, None),
             Some(Private { training, averaging }) => {
-                // Nobody may be able to guess which records are drawn, or the noise, so the system seeds the generator.
+                // Who can predict the draws of records or the noise can subtract them, so the system seeds the generator.
                 let mut random = ChaCha20Rng::from_rng(&mut UnwrapErr(SysRng));
                 let private = (training, averaging);
                 let (result, report) =
