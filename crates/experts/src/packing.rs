@@ -1,8 +1,8 @@
-//! Notes of different lengths, packed without padding. A long note may have several windows, which attend to themselves
-//! alone; its mean is over all of them.
+//! Notes of different lengths, packed without padding. A long note may have several windows. Each attends to
+//! itself only; the note's mean is over all of them.
 //!
 //! Everything that works token by token runs on packed rows `[tokens, width]`, so padding costs nothing there; only
-//! attention lays the rows out as `[windows, longest, width]`, with what is no token masked.
+//! attention lays the rows out as `[windows, longest, width]`, and masks the cells that have no token.
 
 use tch::{Device, Tensor};
 
@@ -44,8 +44,10 @@ impl Packing {
         let mut start = 0;
         for (window, &length) in lengths.iter().enumerate() {
             let window = window as i64;
+            // Cells after a window's end repeat its last row. Any finite row would do: the mask excludes it.
             cells.extend((0..longest).map(|place| start + place.min(length - 1)));
             rows.extend((0..length).map(|place| window * longest + place));
+            // Each window has a token, so no row of the mask is all −∞, of which the softmax would be NaN.
             mask.extend((0..longest).map(|place| if place < length { 0.0 } else { f32::NEG_INFINITY }));
             start += length;
         }
@@ -89,6 +91,7 @@ impl Packing {
 
     /// For each packed row the number of its note, whichever window it lies in, `[tokens]`.
     pub(crate) fn owners(&self) -> Tensor {
+        // In each column only the note of that row has an entry above 0.
         self.mean.argmax(0, false)
     }
 

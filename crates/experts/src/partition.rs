@@ -47,6 +47,7 @@ pub fn label_dirichlet(
     check(labels, members, alpha, minimum)?;
     let mut parts = vec![Vec::new(); members];
     for (label, mut notes) in by_label(labels).into_iter().enumerate() {
+        // A stream for each label: more notes of one label do not change how another is divided.
         let mut draw = Draw::new(seed, DrawPurpose::Partition, label);
         draw.shuffle(&mut notes);
         let shares: Vec<f64> = (0..members).map(|_| draw.gamma(alpha)).collect();
@@ -85,6 +86,7 @@ fn divide(notes: &[usize], shares: &[f64], parts: &mut [Vec<usize>]) {
     for (index, (share, part)) in shares.iter().zip(parts).enumerate() {
         cumulated += share;
         let cut = (cumulated / total * notes.len() as f64).round() as usize;
+        // The last part takes the rest: its computed cut could be rounded below the end.
         let end = if index + 1 == shares.len() { notes.len() } else { cut.clamp(start, notes.len()) };
         part.extend_from_slice(&notes[start..end]);
         start = end;
@@ -93,6 +95,8 @@ fn divide(notes: &[usize], shares: &[f64], parts: &mut [Vec<usize>]) {
 
 fn fill_up(parts: &mut [Vec<usize>], minimum: usize) {
     while let Some(poor) = parts.iter().position(|part| part.len() < minimum) {
+        // The largest part has more than `minimum` notes while another has fewer, because `check` found
+        // enough for all. So the loop ends.
         let rich = (0..parts.len()).max_by_key(|&part| parts[part].len()).unwrap_or(poor);
         let Some(note) = parts[rich].pop() else { return };
         parts[poor].push(note);

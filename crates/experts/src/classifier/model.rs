@@ -22,7 +22,7 @@ pub(crate) struct Parameters {
     pub(crate) head_weight: Tensor,
     /// `[classes]`.
     pub(crate) head_bias: Tensor,
-    /// Notes the products with the head, in private training.
+    /// Writes the products with the head to a tape in private training, and nothing otherwise.
     recorder: Recorder,
 }
 
@@ -185,6 +185,7 @@ impl UpcycledModel {
         let routings = self.route(batch, parameters);
         let pooled = self.pooled(&routings, batch, parameters);
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
+        // Before the offsets: the tape needs the output of the product itself.
         parameters.record_head(&pooled, &logits);
         let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
         Output { logits, routings }

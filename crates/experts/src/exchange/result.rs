@@ -115,6 +115,7 @@ impl Exchange {
                 values[block.shape.id.0 as usize] = layers[usize::from(layer)].distribution.clone();
             }
         }
+        // Checks for finite values once more: a difference of two finite numbers may overflow.
         let updates = BlockVectors::of_table(self.blocks.table(), values)
             .map_err(|error| content(UPDATE)(error.to_string()))?;
         let local = LocalResult {
@@ -201,6 +202,8 @@ impl ScoredLayer {
                 tokens: count as u64,
             });
         }
+        // Divided by their own sum and not by `tokens`: rounded sums differ a little, and a distribution adds
+        // up to 1.
         let total: f32 = probabilities.iter().sum();
         Ok(Self {
             regions,
@@ -290,6 +293,7 @@ fn read(folder: &Path, file: &'static str, numbers: u64) -> Result<Vec<u8>, Exch
     let most = 4 * numbers + MOST_HEADER;
     let open = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
+        // One byte more than allowed is enough to know that a file is too long, whatever the program wrote.
         File::open(&path)?.take(most + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };

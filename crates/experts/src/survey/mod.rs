@@ -22,7 +22,7 @@ use crate::files::rows::ReadSoFar;
 use crate::task::{Objective, Task};
 use crate::texts::{SurveyedRow, Windows};
 
-/// Bad rows whose messages are kept; the others are only counted.
+/// How many bad rows' messages are kept. A file may be nothing but bad rows; the others are only counted.
 const NAMED: usize = 10;
 
 /// Reads rows by the rules of a task.
@@ -157,6 +157,7 @@ impl Survey {
 
     fn count(&mut self, row: SurveyedRow) {
         self.rows += 1;
+        // Each file numbers its records from 0.
         *self.records.entry((self.files, row.record)).or_default() += 1;
         self.lengths.push(row.tokens.len());
         let mut hash = Sha256::new();

@@ -76,6 +76,8 @@ impl Task {
     pub fn parse(text: &str) -> Result<Self, ExpertsError> {
         let broken = |error: serde_json::Error| ExpertsError::Config(error.to_string());
         let value: Value = serde_json::from_str(text).map_err(broken)?;
+        // Not an untagged enum, whose only error is that no variant matches. Each kind is parsed from the
+        // text, and not from `value`, so that errors have a line and a column.
         match value.get("objective") {
             Some(_) => {
                 let task: AdapterTask = serde_json::from_str(text).map_err(broken)?;
@@ -171,6 +173,7 @@ impl AdapterTask {
         };
         task.check()?;
         task.check_limits(&AnyConfig::read(folder)?)?;
+        // Only for its errors: the adapter's settings must fit the model.
         task.blocks(folder)?;
         Ok(task)
     }

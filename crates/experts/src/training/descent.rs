@@ -73,8 +73,10 @@ impl Descent {
         let mut losses = Losses::new(steps);
         for _ in 0..steps {
             let StepGradients { loss, mut gradients } = source.next_step();
-            // Before the step is taken: a loss that is not a number must not move the parameters.
+            // Before the step is taken, so that on the CPU a loss that is not finite moves no parameter.
             losses.push(loss, progress)?;
+            // After the noise of a private training: the pull follows from the parameters alone and costs no
+            // privacy. Before the mask, which clears the pull too where nothing is trained.
             anchor.add_pull(&optimizer, &mut gradients);
             source.mask(&mut gradients);
             optimizer.apply(&gradients);
@@ -132,6 +134,7 @@ impl<L: BatchLearner> GradientSource for Epochs<'_, L> {
     fn next_step(&mut self) -> StepGradients {
         let (epoch, place) = (self.step / self.steps_per_epoch(), self.step % self.steps_per_epoch());
         if place == 0 {
+            // By epoch and not from one running stream: an epoch's order does not depend on those before.
             self.order = shuffled(self.examples, self.seed, epoch);
         }
         self.step += 1;

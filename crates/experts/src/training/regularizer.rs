@@ -1,4 +1,4 @@
-//! What is added to the task's loss for the routers' sake.
+//! Terms that are added to the task's loss to regularise the routers.
 //!
 //! The routing regulariser is FedAlign-MoE's: `lambda · sum over a token's top-k experts of alpha(e) · p(x,e)
 //! · ln(p(x,e) / p_g(e))`, `lambda = 0.1`, with `alpha` strong for experts that are consistent between member
@@ -19,10 +19,12 @@ use tch::{Kind, Tensor};
 
 use crate::training::routing::LayerRouting;
 
-/// A published routing probability counts as no less than this.
+/// A published routing probability counts as no less than this. Noise may make it 0 or negative, where the
+/// ratio `p / p_g` has no finite logarithm.
 const LEAST_PROBABILITY: f32 = 1e-4;
 
-/// The published routing distribution of one layer, `[experts]`, or nothing where the values are all 0.
+/// The published routing distribution of one layer, `[experts]`, or nothing where the values are all 0, as
+/// they are before the first round that publishes one.
 pub(crate) fn published(values: &[f32]) -> Option<Tensor> {
     if values.iter().all(|&value| value == 0.0) {
         return None;
@@ -72,6 +74,7 @@ impl Over<'_> {
 
     /// The tokens of each group, `[groups, 1]`.
     pub(crate) fn count(self, rows: &Tensor) -> Tensor {
+        // A column of ones goes through the same sum, so counts and sums always group rows alike.
         self.sum(&rows.detach().narrow(1, 0, 1).ones_like())
     }
 
@@ -120,6 +123,7 @@ pub(crate) fn load_balance(routing: &LayerRouting, over: Over<'_>) -> Tensor {
     let probabilities = &routing.probabilities;
     let (experts, chosen) = (probabilities.size()[1], routing.chosen.size()[1]);
     let assigned = probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
+    // Only the probabilities have a gradient: which experts are chosen changes in jumps.
     let fraction = over.mean(&assigned) / chosen as f64;
     (fraction * over.mean(probabilities)).sum(Kind::Float) * experts as f64
 }

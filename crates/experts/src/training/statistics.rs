@@ -129,6 +129,7 @@ impl LayerStatistics {
 
     /// The region of each expert; 0 where it has no tokens.
     pub(crate) fn regions(&self, layer: u16) -> Vec<ExpertRegion> {
+        // Summed class by class and subtracted here: only at the end are the classes' means known.
         let sums = match &self.by_class {
             Some(by_class) => &self.hidden - by_class.expected(),
             None => self.hidden.shallow_clone(),

@@ -42,6 +42,7 @@ impl Stream {
             }
             _ => Box::new(file),
         };
+        // After decompression, because the kind of a compressed file says nothing of what is in it.
         let (start, bytes) = peek(bytes, START)?;
         let encoding =
             match kind::of_unpacked(&start, matches!(kind, FileKind::Gzip | FileKind::Zstd), encoding) {

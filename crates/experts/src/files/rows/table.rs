@@ -73,6 +73,7 @@ pub(super) fn open(stream: Stream, columns: &[String]) -> Result<Table, ReadErro
     let separator = declared.unwrap_or_else(|| likely_separator(stream.start(), columns));
     let (text, progress) = stream.into_parts();
     let mut text = BufReader::new(text);
+    // The parser would take it for the header row.
     if declared.is_some() {
         text.read_line(&mut String::new())?;
     }

@@ -32,7 +32,7 @@ pub(crate) struct RecordBatch {
     pub(crate) examples: Vec<usize>,
     /// For each, its record's place among the records of this batch.
     places: Vec<i64>,
-    /// For each, its share in its record's mean.
+    /// For each, its share in its record's mean: 1 over the number of the record's examples in all batches.
     shares: Vec<f32>,
     /// How many records there are in this batch.
     pub(crate) records: i64,
@@ -55,6 +55,7 @@ impl RecordBatch {
 
     /// Each record's part of its mean, `[records, …]`, of values of each example, `[examples, …]`.
     pub(crate) fn means(&self, values: Vec<Tensor>) -> Vec<Tensor> {
+        // The common case, one example for each record, needs no product and no copy.
         if self.shares.iter().all(|&share| share == 1.0) {
             return values;
         }
@@ -116,6 +117,7 @@ impl RecordSums {
         if !batch.goes_on {
             return sums;
         }
+        // A copy, because a view would keep the whole batch's sums in memory until the record is complete.
         let last = batch.records - 1;
         self.incomplete = Some(sums.iter().map(|sum| sum.narrow(0, last, 1).copy()).collect());
         sums.iter().map(|sum| sum.narrow(0, 0, last)).collect()

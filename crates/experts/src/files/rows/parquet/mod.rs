@@ -88,6 +88,7 @@ impl Source for ParquetRows {
         // The library's reader goes into the call and comes back only if it is still sound.
         let record =
             catch(CORRUPT, || Ok::<(Option<Record>, _), ParquetError>((rows.next().transpose()?, rows)));
+        // Also for a row that fails, because its number is the failing place.
         self.done += 1;
         match record {
             Ok((record, rows)) => {
