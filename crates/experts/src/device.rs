@@ -29,6 +29,7 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
         "cpu" => return Ok(Device::Cpu),
         "auto" => return Ok(open_cuda().map_or(Device::Cpu, |_| Device::Cuda(0))),
         "cuda" => "0",
+        // Without the prefix nothing is left, which is no number: other names get the same message.
         _ => name.strip_prefix("cuda:").unwrap_or_default(),
     };
     let number: usize = number.parse().map_err(|_| fail("expected cpu, auto, cuda or cuda:N".to_owned()))?;

@@ -31,6 +31,7 @@ pub(crate) struct Draw(ChaCha8Rng);
 impl Draw {
     /// Streams that differ in purpose or index are independent of each other.
     pub(crate) fn new(seed: u64, purpose: DrawPurpose, index: usize) -> Self {
+        // Streams of one seed, and not seeds that are computed from it: ChaCha's streams never overlap.
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         // An index below 2³² does not reach another purpose's streams.
         generator.set_stream((purpose as u64) << 32 | index as u64);

@@ -14,8 +14,8 @@
 //!   become tokens.
 //!
 //! On top of both halves, [`task`] is what members agree on, [`exchange`] what a training program of a
-//! hospital's own gets and gives back, and [`survey`] counts what files hold before anybody trains on them.
-//! [`synthetic`] and [`partition`] make and distribute notes for simulations.
+//! hospital's own gets and gives back, and [`survey`] counts what files hold before a hospital trains on
+//! them. [`synthetic`] and [`partition`] make and distribute notes for simulations.
 //!
 //! # What it is not
 //! This crate has no keys and does not know other members. What is trained goes to the rest of Cloister only

@@ -16,11 +16,12 @@ pub(crate) struct Packing {
     pub(crate) windows: i64,
     /// Tokens of the longest window.
     pub(crate) longest: i64,
-    /// For each cell of `[windows · longest]`, the packed row that fills it; any row of the window where there is no token.
+    /// For each cell of `[windows · longest]`, the packed row that fills it; where there is no token, the
+    /// window's last.
     cells: Tensor,
     /// For each packed row, its cell.
     rows: Tensor,
-    /// Whether all windows are equally long, so that rows and cells are the same.
+    /// Whether all windows are equally long. Rows and cells are then the same, and neither is copied.
     even: bool,
     /// `[windows, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
     pub(crate) mask: Tensor,
@@ -95,8 +96,9 @@ impl Packing {
         self.mean.argmax(0, false)
     }
 
-    /// For each packed row its place in its note, counted from 0.
+    /// For each packed row its place in its window, counted from 0.
     pub(crate) fn places(&self) -> Tensor {
+        // Cells are numbered `window · longest + place`.
         self.rows.remainder(self.longest)
     }
 }

@@ -19,7 +19,7 @@ pub enum PartitionError {
         /// Notes that each must get.
         minimum: usize,
     },
-    /// There is nobody to divide among.
+    /// The number of members is 0.
     #[error("the notes must be divided among at least one member")]
     NoMembers,
     /// The concentration is not a positive number.
@@ -30,8 +30,9 @@ pub enum PartitionError {
     Fraction(f64),
 }
 
-/// Divides notes so that members differ in their mix of labels: the notes of each label go to the members in
-/// proportions drawn from a symmetric Dirichlet distribution. Small `alpha` makes members unlike each other.
+/// Divides notes so that members differ in their mix of labels, as hospitals do: the notes of each label go
+/// to the members in proportions drawn from a symmetric Dirichlet distribution. Small `alpha` makes members
+/// unlike each other.
 ///
 /// Members short of `minimum` notes are given notes of the largest member. Returns each member's notes, sorted.
 ///

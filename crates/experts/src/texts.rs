@@ -57,8 +57,8 @@ impl Windows {
 pub enum Long {
     /// A prompt loses its start, and what is learnt loses its end.
     Cut,
-    /// The text becomes several windows, each an example of the same record. Each starts with the last tokens of the
-    /// one before, so many of them, as context: every token is learnt once. For decoders.
+    /// The text becomes several windows, each an example of the same record. Each starts with the last
+    /// `overlap` tokens of the one before, which are context only: every token is learnt once. For decoders.
     Split {
         /// Tokens that two windows share, at least 1 and fewer than a window has.
         overlap: usize,

@@ -7,7 +7,7 @@ use crate::training::memory::MemoryEstimate;
 /// Numbers in MiniLM's tensors.
 const MINILM_PARAMETERS: usize = 22_713_216;
 
-/// For MiniLM with experts and so many notes, each at its longest.
+/// Estimates training MiniLM with experts on `notes` notes, all as long as the model reads.
 pub fn classifier_memory(
     config: &ModelConfig,
     notes: usize,

@@ -89,6 +89,8 @@ impl BertAttention {
         let parts = packing
             .spread(&self.query_key_value.forward_any(hidden))
             .view([windows, longest, 3, heads, H / heads])
+            // `[3, windows, heads, longest, 32]`: queries, keys and values, with a matrix for each window and
+            // head.
             .permute([2, 0, 3, 1, 4])
             .unbind(0);
         let attended = Tensor::scaled_dot_product_attention(

@@ -136,6 +136,7 @@ fn block(blocks: &BlockVectors, kind: BlockKind) -> &[f32] {
 /// A tensor that gradients reach.
 fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    // After the copy to the device: a copy made later would be a result of the parameter, not the parameter.
     Tensor::from_slice(values).view(shape.as_slice()).to_device(device).set_requires_grad(true)
 }
 

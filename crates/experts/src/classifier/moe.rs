@@ -57,7 +57,8 @@ pub(crate) struct MoeLayer {
     /// Frozen halves of the experts' adapters on the map up side by side, `[384, experts · rank]`, scaled by
     /// `alpha / rank`.
     adapters_up: Tensor,
-    /// Frozen halves of the adapters on the map down, `[1536, experts · rank]`, alike.
+    /// Frozen halves of the adapters on the map down, `[1536, experts · rank]`, scaled in the
+    /// same way.
     adapters_down: Tensor,
 }
 
@@ -83,6 +84,7 @@ impl MoeLayer {
     ) -> Tensor {
         let (hidden, kind) = (&routing.hidden, self.dense.kind());
         let rows = filled(hidden.to_kind(kind));
+        // `[tokens, 2 · experts]`: the expert of the first choice, then that of the second, as 1 among zeros.
         let chosen = filled(routing.chosen.one_hot(self.experts).flatten(1, 2).to_kind(kind));
         let weights = filled(routing.weights().to_kind(kind));
         let (up, down) = (side_by_side(&parameters.up, kind), side_by_side(&parameters.down, kind));

@@ -35,7 +35,7 @@ pub enum ExchangeError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A file breaks the contract.
@@ -57,6 +57,8 @@ pub struct ProgramResult {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// [`RESULT`] after a training. Unknown fields are errors, because a misspelt optional one would count as
+/// absent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrainResult {
@@ -82,6 +84,7 @@ enum Form {
     Parameters,
 }
 
+/// [`RESULT`] after an evaluation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EvaluateResult {
@@ -287,7 +290,7 @@ fn numbers<'a>(shapes: impl Iterator<Item = &'a Vec<usize>>) -> u64 {
     shapes.map(|shape| shape.iter().product::<usize>() as u64).sum()
 }
 
-/// A file of so many 32-bit floats.
+/// The bytes of a file that may hold `numbers` 32-bit floats and a header, and no more.
 fn read(folder: &Path, file: &'static str, numbers: u64) -> Result<Vec<u8>, ExchangeError> {
     let path = folder.join(file);
     let most = 4 * numbers + MOST_HEADER;

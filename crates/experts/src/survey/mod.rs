@@ -1,4 +1,4 @@
-//! What a hospital's files hold, before anybody trains on them: how many rows, classes and records there are, how
+//! What a hospital's files hold, before it trains on them: how many rows, classes and records there are, how
 //! long texts are, which texts are repeated, and which rows cannot be learnt. The client rejects a file at its first
 //! bad row; a survey continues and counts them.
 //!

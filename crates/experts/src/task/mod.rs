@@ -61,7 +61,8 @@ pub struct AdapterTask {
     pub max_tokens: usize,
     /// The token that ends a completion and a text, if there is one.
     pub end_token: Option<i64>,
-    /// Seed of the adapter's first halves. They are not sent, so all members must draw the same ones.
+    /// Seed of the adapter's first halves. They are not sent, so all members must draw the same ones, or sums
+    /// of updates would belong to no adapter.
     pub seed: u64,
     /// The day that the base model's chat template prints where it prints today's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -95,7 +95,7 @@ pub(crate) trait BatchLearner {
     fn mask(&self, _gradients: &mut [Tensor]) {}
 }
 
-/// Passes over all examples, each in an order of its own.
+/// Passes over all examples, each pass in its own order.
 pub(crate) struct Epochs<'a, L> {
     learner: &'a mut L,
     examples: usize,
@@ -173,6 +173,7 @@ impl Anchor {
 
     /// Adds the gradient of the proximal term, `mu · (w − w_0)`, to those of the parameters.
     fn add_pull(&self, optimizer: &Optimizer, gradients: &mut [Tensor]) {
+        // Without copies, for a weight of 0, this ends at once.
         for ((now, start), gradient) in optimizer.parameters().zip(&self.start).zip(gradients) {
             *gradient += (now.detach() - start) * self.proximal;
         }
@@ -181,6 +182,7 @@ impl Anchor {
 
 /// The mean loss over the first and over the last quarter of the steps.
 pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
+    // A single loss says little: it is that of one batch.
     let quarter = losses.len().div_ceil(4);
     (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
 }

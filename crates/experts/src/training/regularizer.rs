@@ -40,9 +40,10 @@ pub enum RoutingForm {
     /// Each token's routing, by the overlap of each expert.
     #[default]
     Adaptive,
-    /// Each token's routing, all experts alike.
+    /// Each token's routing, with the same strength for all experts.
     Uniform,
-    /// The batch's mean routing, all experts alike: it leaves routing free to depend on the token.
+    /// The batch's mean routing, with the same strength for all experts: routing may still depend on the
+    /// token.
     BatchMean,
 }
 
@@ -118,7 +119,8 @@ pub(crate) fn consistency(
     over.mean(&terms.sum_dim_intlist(-1, true, Kind::Float)).sum(Kind::Float)
 }
 
-/// How unevenly the tokens use the experts, a scalar: 1 where all are used alike.
+/// How unevenly the tokens use the experts, a scalar: 1 where all are used equally, and at most the number of
+/// experts over that of a token's experts.
 pub(crate) fn load_balance(routing: &LayerRouting, over: Over<'_>) -> Tensor {
     let probabilities = &routing.probabilities;
     let (experts, chosen) = (probabilities.size()[1], routing.chosen.size()[1]);

@@ -65,7 +65,7 @@ pub(crate) struct LayerStatistics {
     tokens: f64,
     /// Sum of the routing distributions, `[experts]`.
     probabilities: Tensor,
-    /// Tokens routed to each expert, `[experts]`.
+    /// Tokens routed to each expert, `[experts]`. 32-bit floats count exactly up to 2²⁴.
     counts: Tensor,
     /// Sum of the hidden states routed to each expert, `[experts, hidden]`.
     hidden: Tensor,
@@ -87,7 +87,7 @@ impl LayerStatistics {
         }
     }
 
-    /// The same, whose regions are taken within so many classes.
+    /// The same, whose regions are taken within `classes` classes.
     pub(crate) fn within(self, classes: usize) -> Self {
         let (experts, width) = (self.hidden.size()[0], self.hidden.size()[1]);
         let by_class = ByClass::new(experts, width, classes as i64, self.hidden.device());

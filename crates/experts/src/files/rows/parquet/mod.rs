@@ -45,6 +45,7 @@ pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Read
     }
     let reader = catch(NO_FOOTER, || SerializedFileReader::new(BoundedFile(file)))?;
     let metadata = reader.metadata();
+    // A damaged footer may have a negative number.
     let total = metadata.file_metadata().num_rows().max(0) as u64;
     if let Some(codec) = unread_codec(metadata, &columns) {
         return Err(ReadError::Kind(format!(
