@@ -60,6 +60,7 @@ impl Exchange {
             blocks: task.blocks(base)?,
             frozen: tensors::first_halves(&adapter),
             width: config.widths().0,
+            // A dense model has no routers, so no token is sent to an expert.
             experts_per_token: config.moe().map_or(0, |moe| moe.chosen),
         })
     }

@@ -57,6 +57,7 @@ impl Losses {
         for loss in self.waiting.drain(..) {
             let loss = loss.double_value(&[]);
             if !loss.is_finite() {
+                // The step that the loss belongs to, not the one at which it was read.
                 return Err(ExpertsError::Diverged { step: self.read.len() + 1, loss });
             }
             self.read.push(loss);

@@ -108,6 +108,7 @@ pub(crate) fn consistency(
     }
     let strength = match form {
         RoutingForm::Adaptive => {
+            // Detached, so that routers cannot lower the penalty by lowering its strength.
             let overlap = over.mean(&probabilities.detach()) * published;
             let strength = &overlap / overlap.amax([1i64], true);
             over.back(&strength, probabilities.size()[0]).gather(1, &routing.chosen, false)

@@ -96,6 +96,7 @@ impl LayerStatistics {
 
     /// Counts the tokens of one batch; for regions within classes, with the class of each token's note.
     pub(crate) fn add(&mut self, routing: &LayerRouting, classes: Option<&Tensor>) {
+        // Without gradients, because the sums would keep the graph of every batch in memory.
         tch::no_grad(|| self.sum(routing, classes));
     }
 

@@ -46,6 +46,7 @@ struct Product {
 
 /// The products of a pass through a model.
 #[derive(Clone, Default)]
+// `Arc` and `Mutex`, not `Rc` and `RefCell`: a model that holds a recorder can move to another thread.
 pub(crate) struct Tape(Arc<Mutex<Vec<Product>>>);
 
 impl Tape {

@@ -44,6 +44,7 @@ pub(super) struct BoundedReader<R> {
 impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let read = self.inner.read(buffer)?;
+        // Reading into an empty buffer returns 0 anywhere, so it does not count.
         if read == 0 && !buffer.is_empty() {
             self.reads_at_end += 1;
         }
