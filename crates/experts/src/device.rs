@@ -27,6 +27,7 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
     let fail = |reason: String| ExpertsError::Device { name: name.to_owned(), reason };
     let number = match name {
         "cpu" => return Ok(Device::Cpu),
+        // Why there is no GPU does not matter to a hospital that asks for none in particular.
         "auto" => return Ok(open_cuda().map_or(Device::Cpu, |_| Device::Cuda(0))),
         "cuda" => "0",
         // Without the prefix nothing is left, which is no number: other names get the same message.

@@ -226,6 +226,7 @@ fn check_counts(layer: usize, counts: &[f32], tokens: u64, chosen: usize) -> Res
         return Err(format!("layers.{layer}.token_counts has {count}; counts are integers of at least 0"));
     }
     let (sum, expected) = (total(counts), tokens as f64 * chosen as f64);
+    // Not exactly: 32-bit floats hold no odd counts above 2²⁴.
     if (sum - expected).abs() > SLACK * expected {
         return Err(format!(
             "layers.{layer}.token_counts adds up to {sum}; {tokens} tokens that go to {chosen} experts each make {expected}"
@@ -236,6 +237,7 @@ fn check_counts(layer: usize, counts: &[f32], tokens: u64, chosen: usize) -> Res
 
 fn check_margins(layer: usize, margins: &[f32], counts: &[f32]) -> Result<(), String> {
     for (margin, count) in margins.iter().zip(counts) {
+        // Negative margins are possible: a router that chooses within groups may pass over a likelier expert.
         if margin.abs() > count * (1.0 + SLACK as f32) {
             return Err(format!(
                 "layers.{layer}.margin_sums has {margin} over {count} tokens; a margin lies between -1 and 1"

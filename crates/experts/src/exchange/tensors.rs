@@ -91,6 +91,7 @@ pub(super) fn to_blocks(blocks: &AdapterBlocks, tensors: &BTreeMap<String, Vec<f
         let pieces = block.pieces.iter().filter_map(|piece| Some(&tensors.get(&piece.tensor)?[range(piece)]));
         let mut vector: Vec<f32> = pieces.flatten().copied().collect();
         debug_assert!(!vector.is_empty() || matches!(block.shape.kind, BlockKind::Routing { .. }));
+        // No tensor has a router's reserved coordinate, nor a routing block.
         vector.resize(block.shape.length as usize, 0.0);
         vectors.push(vector);
     }

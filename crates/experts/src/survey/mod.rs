@@ -69,6 +69,7 @@ impl Surveyor {
     pub fn open(task: &Task, base: &Path, windows: Windows) -> Result<Self, ExpertsError> {
         match task {
             Task::Classifier(model) => {
+                // One thread of the CPU is enough: a survey tokenizes, and runs no layer.
                 let encoder = Encoder::open(base, model.clone(), 1, tch::Device::Cpu)?;
                 // Each window has two special tokens around it, which windows do not share.
                 let room = model.max_tokens - 2;

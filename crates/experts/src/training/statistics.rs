@@ -112,6 +112,7 @@ impl LayerStatistics {
         self.probabilities += routing.probabilities.sum_dim_intlist(0, false, Kind::Float);
         self.counts += assigned.sum_dim_intlist(0, false, Kind::Float);
         self.hidden += assigned.tr().matmul(&routing.hidden);
+        // A token's margins go to the columns of its experts, so sums of columns are sums by expert.
         self.margins += none.scatter(1, &routing.chosen, &margins).sum_dim_intlist(0, false, Kind::Float);
         if let (Some(by_class), Some(classes)) = (&mut self.by_class, classes) {
             by_class.add(&routing.hidden, &assigned, classes);

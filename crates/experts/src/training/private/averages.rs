@@ -157,6 +157,7 @@ impl<'a> LayerAverages<'a> {
     /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all
     /// tokens of its examples.
     pub(crate) fn add(&mut self, routing: &LayerRouting, owners: &Tensor, batch: &RecordBatch) {
+        // From the example of each token to the record that the example belongs to.
         let owners = batch.places(owners.device()).index_select(0, owners);
         let over = Over::Examples { owners: &owners, examples: batch.records };
         let assigned = routing.probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);

@@ -42,6 +42,7 @@ pub(crate) struct RecordBatch {
 
 impl RecordBatch {
     fn push(&mut self, example: usize, is_first_of_record: bool, share: f32) {
+        // A record that goes on from the batch before is one of this batch's records too.
         self.records += i64::from(is_first_of_record || self.examples.is_empty());
         self.examples.push(example);
         self.places.push(self.records - 1);
@@ -84,6 +85,7 @@ pub(crate) fn batches<'a>(
         for (place, &example) in record.iter().enumerate() {
             spent += cost(example);
             if spent > most && !batch.examples.is_empty() {
+                // What did not fit belongs to the last record, unless it is the first example of its own.
                 batch.goes_on = place > 0;
                 batches.push(std::mem::take(&mut batch));
                 spent = cost(example);
@@ -110,6 +112,7 @@ impl RecordSums {
     pub(crate) fn complete(&mut self, batch: &RecordBatch, mut sums: Vec<Tensor>) -> Vec<Tensor> {
         if let Some(before) = self.incomplete.take() {
             for (sum, before) in sums.iter_mut().zip(before) {
+                // What went on from the batch before is always the first record of this one.
                 let rest = sum.narrow(0, 1, batch.records - 1);
                 *sum = Tensor::cat(&[sum.narrow(0, 0, 1) + before, rest], 0);
             }
