@@ -58,7 +58,7 @@ impl BlockVectors {
         Self { table: self.table.clone(), values }
     }
 
-    /// Gives up the vectors.
+    /// The vectors without the table, not copied.
     pub fn into_values(self) -> Vec<Vec<f32>> {
         self.values
     }

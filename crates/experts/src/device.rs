@@ -10,12 +10,13 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::error::ExpertsError;
 
-/// Rows are filled up to a multiple of this on a processor. Other numbers of rows in every step would have it compile its
-/// products anew, and leave memory in pieces that nothing fits.
+/// On a CPU, batches are padded to a multiple of this many rows. If almost every step had another number of
+/// rows, oneDNN would compile new kernels in each, and memory would fragment.
 pub(crate) const FILLED_ROWS: i64 = 64;
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
-/// `RTLD_NOW | RTLD_GLOBAL`: what is missing is told at once, and libtorch sees what the library brings.
+/// `RTLD_NOW | RTLD_GLOBAL`: missing symbols are reported at once, and libtorch sees the symbols of the
+/// library.
 const FLAGS: i32 = 0x2 | 0x100;
 
 /// The device of this name: `cpu`, `cuda`, `cuda:N` counted from 0, or `auto`, the first GPU if one can be used.
@@ -26,8 +27,10 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
     let fail = |reason: String| ExpertsError::Device { name: name.to_owned(), reason };
     let number = match name {
         "cpu" => return Ok(Device::Cpu),
+        // Why there is no GPU does not matter to a hospital that asks for none in particular.
         "auto" => return Ok(open_cuda().map_or(Device::Cpu, |_| Device::Cuda(0))),
         "cuda" => "0",
+        // Without the prefix nothing is left, which is no number: other names get the same message.
         _ => name.strip_prefix("cuda:").unwrap_or_default(),
     };
     let number: usize = number.parse().map_err(|_| fail("expected cpu, auto, cuda or cuda:N".to_owned()))?;
@@ -38,8 +41,9 @@ pub fn named(name: &str) -> Result<Device, ExpertsError> {
     }
 }
 
-/// A tensor of the host's memory on this device. A GPU copies from pages that do not move, so that the host need not wait
-/// until the products in line before the copy are done; libtorch keeps the pages until it was made.
+/// A copy on this device of a tensor in the host's memory. For a GPU the source is pinned and the copy
+/// asynchronous, so the host does not wait for the work that is queued before the copy. libtorch keeps the
+/// pinned pages until it is done.
 pub(crate) fn uploaded(tensor: &Tensor, device: Device) -> Tensor {
     match device {
         Device::Cuda(_) => {
@@ -60,12 +64,12 @@ pub(crate) fn integers(tensor: &Tensor) -> Vec<i64> {
     Vec::try_from(tensor.to_kind(Kind::Int64)).expect("the tensor is a vector")
 }
 
-/// What a model computes in.
+/// The type of the numbers that a model computes with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Precision {
     /// 32-bit floats.
     Float32,
-    /// bfloat16, with 32-bit masters of whatever is trained.
+    /// bfloat16. What is trained is kept in 32-bit floats.
     Bfloat16,
 }
 
@@ -86,10 +90,10 @@ impl Precision {
     }
 }
 
-/// libtorch uses so many threads from now on, in the whole process.
+/// Sets how many threads libtorch uses on the CPU, in the whole process.
 ///
 /// # Errors
-/// [`ExpertsError::Config`] for none.
+/// [`ExpertsError::Config`] for 0.
 pub fn set_threads(threads: usize) -> Result<(), ExpertsError> {
     match i32::try_from(threads) {
         Ok(threads @ 1..) => {
@@ -100,7 +104,7 @@ pub fn set_threads(threads: usize) -> Result<(), ExpertsError> {
     }
 }
 
-/// Opens libtorch's CUDA half, once; how many GPUs it finds, at least one.
+/// Opens libtorch's CUDA half, once, and returns how many GPUs it finds, at least one.
 fn open_cuda() -> Result<usize, String> {
     static OPENED: OnceLock<Result<Library, String>> = OnceLock::new();
     let opened = OPENED.get_or_init(|| {
@@ -108,6 +112,7 @@ fn open_cuda() -> Result<usize, String> {
             format!("{error}; install libtorch with CUDA, and name its folder in LD_LIBRARY_PATH")
         })
     });
+    // Asked only after the library is open: before, libtorch has no CUDA half to ask.
     match (opened, Cuda::device_count()) {
         (Err(reason), _) => Err(reason.clone()),
         (Ok(_), devices) if devices > 0 && Cuda::is_available() => Ok(devices as usize),

@@ -3,7 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// What values are drawn for; each purpose has streams of its own under one seed.
+/// What values are drawn for; each purpose has streams of its own under one seed. The numbers are part of the
+/// streams' names: another number gives every task another initial model.
 #[derive(Clone, Copy)]
 pub(crate) enum DrawPurpose {
     /// Initial weights of a router.
@@ -30,7 +31,9 @@ pub(crate) struct Draw(ChaCha8Rng);
 impl Draw {
     /// Streams that differ in purpose or index are independent of each other.
     pub(crate) fn new(seed: u64, purpose: DrawPurpose, index: usize) -> Self {
+        // Streams of one seed, and not seeds that are computed from it: ChaCha's streams never overlap.
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        // An index below 2³² does not reach another purpose's streams.
         generator.set_stream((purpose as u64) << 32 | index as u64);
         Self(generator)
     }
@@ -38,6 +41,7 @@ impl Draw {
     /// Uniform in [0, 1).
     pub(crate) fn unit(&mut self) -> f64 {
         const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
+        // As many bits as an f64 has, so the product is exact and never rounds up to 1.
         (self.0.next_u64() >> 11) as f64 * UNIT
     }
 
@@ -48,6 +52,7 @@ impl Draw {
 
     /// Uniform over `0..count`; `count` must not be 0.
     pub(crate) fn below(&mut self, count: usize) -> usize {
+        // `unit` is at most 1 − 2⁻⁵³, so the product, even rounded, stays below `count`.
         (self.unit() * count as f64) as usize
     }
 
@@ -65,10 +70,11 @@ impl Draw {
                 return index;
             }
         }
+        // Rounding may leave a rest of 0 or a little more.
         weights.len() - 1
     }
 
-    /// `count` values, uniform in (−bound, bound).
+    /// `count` values, uniform between −bound and bound, both included.
     pub(crate) fn symmetric(&mut self, count: usize, bound: f32) -> Vec<f32> {
         (0..count).map(|_| (2.0 * self.unit() - 1.0) as f32 * bound).collect()
     }
@@ -80,8 +86,10 @@ impl Draw {
         }
     }
 
-    /// Standard normal, by Box and Muller.
+    /// Standard normal, by Box and Muller. Its last bits depend on the machine's `ln` and `cos`, so what
+    /// members must have equal is never drawn with it.
     pub(crate) fn normal(&mut self) -> f64 {
+        // `1 − unit` is never 0, which has no logarithm; `unit` may be.
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }

@@ -34,7 +34,7 @@ pub enum ExpertsError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// A file is not what its place says.
+    /// A file is damaged, or has another format or other contents than a file in its place must have.
     #[error("{path} is not usable: {reason}; fetch or write it again")]
     Content {
         /// The file.
@@ -42,7 +42,7 @@ pub enum ExpertsError {
         /// What was expected and what is there.
         reason: String,
     },
-    /// A file is sound, and asks for what is not computed here.
+    /// A file is sound, but needs a feature that this crate does not implement.
     #[error("{path} is not supported: {reason}; use another model, or another form of this one")]
     Unsupported {
         /// The file.
@@ -97,12 +97,13 @@ pub enum ExpertsError {
         gibibytes(*available)
     )]
     Memory {
-        /// Bytes that training takes, about.
+        /// Bytes that training takes, as estimated, the program itself included.
         needed: usize,
         /// Bytes that are free.
         available: usize,
     },
-    /// A note's label is none of the model's classes.
+    /// A note's label is none of the model's classes. The message does not quote the label, which may be a
+    /// note's text in the wrong column.
     #[error("note {note} (counted from 1) has a label that is none of the model's classes: {}", classes.join(", "))]
     UnknownLabel {
         /// The note's place, counted from 1.
@@ -115,7 +116,7 @@ pub enum ExpertsError {
     Tokenizer {
         /// The note's place, counted from 1.
         note: usize,
-        /// What the tokenizer says.
+        /// Why, but not in the tokenizer's words, which may quote the note.
         reason: String,
     },
     /// A language model cannot learn from an example.
@@ -159,12 +160,12 @@ pub enum ExpertsError {
         /// The first such coordinate.
         coordinate: usize,
     },
-    /// The loss has left the finite numbers.
+    /// The loss of a step is infinite or not a number.
     #[error("the loss became {loss} in step {step}; lower the learning rate and train again")]
     Diverged {
         /// The step, counted from 1.
         step: usize,
-        /// The loss.
+        /// Its loss: infinite, or NaN.
         loss: f64,
     },
 }

@@ -14,24 +14,24 @@
 //!   become tokens.
 //!
 //! On top of both halves, [`task`] is what members agree on, [`exchange`] what a training program of a
-//! hospital's own gets and gives back, and [`survey`] counts what files hold before anybody trains on them.
-//! [`synthetic`] and [`partition`] make and distribute notes for simulations.
+//! hospital's own gets and gives back, and [`survey`] counts what files hold before a hospital trains on
+//! them. [`synthetic`] and [`partition`] make and distribute notes for simulations.
 //!
 //! # What it is not
-//! Nothing here knows of keys or of other members. What is trained goes to the rest of Cloister only as flat
-//! vectors, block by block ([`BlockVectors`]), with the statistics beside them ([`LocalResult`]);
-//! `cloister_gate` turns these into a contribution, and decides what of them may leave. The crate measures no
-//! ε: [`training::private`] runs DP-SGD, and `cloister_privacy` counts what it costs.
+//! This crate has no keys and does not know other members. What is trained goes to the rest of Cloister only
+//! as flat vectors, block by block ([`BlockVectors`]), with the statistics beside them ([`LocalResult`]);
+//! `cloister_gate` turns these into a contribution, and decides which of them may leave. The crate measures
+//! no ε: [`training::private`] runs DP-SGD, and `cloister_privacy` counts what it costs.
 //!
 //! # Trust
-//! - Whoever made a model's folder, an adapter or a checkpoint is trusted with numbers only. Names and shapes
-//!   of tensors are checked against what the configuration says. A pickle is read without running the program
-//!   that it is. A chat template is rendered by an interpreter that reaches no file and no network. Nobody
-//!   checks that a model is good.
+//! - The author of a model's folder, an adapter or a checkpoint is trusted with numbers only. Names and
+//!   shapes of tensors are checked against what the configuration says. A pickle, which is a program, is
+//!   parsed and never run. A chat template is rendered by an interpreter that reaches no file and no network.
+//!   Nobody checks that a model is good.
 //! - The hospital's own rows may be malformed. An error names the file and the row, and never shows the text
 //!   of a note.
-//! - A training result tells of the notes that it was trained on, so a [`LocalResult`] is never printed. Only
-//!   what a round's plan names may leave the hospital.
+//! - A training result reveals something about the notes that it was trained on, so a [`LocalResult`] is
+//!   never printed. Only what a round's plan names may leave the hospital.
 //! - libtorch is trusted: it computes everything.
 //!
 //! # Example

@@ -10,12 +10,12 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ExpertsError> {
     fs::read(path).map_err(|source| ExpertsError::File { path: path.to_owned(), source })
 }
 
-/// A file does not hold what its place says.
+/// The error of a file that is damaged or has other contents than expected; `reason` says which.
 pub(crate) fn unusable(path: &Path, reason: String) -> ExpertsError {
     ExpertsError::Content { path: path.to_owned(), reason }
 }
 
-/// A file is sound, and asks for what is not computed here.
+/// The error of a sound file that needs a feature that this crate does not implement.
 pub(crate) fn unsupported(path: &Path, reason: String) -> ExpertsError {
     ExpertsError::Unsupported { path: path.to_owned(), reason }
 }

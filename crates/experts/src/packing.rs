@@ -1,8 +1,8 @@
-//! Notes of different lengths, packed without padding. A long note may have several windows, which attend to themselves
-//! alone; its mean is over all of them.
+//! Notes of different lengths, packed without padding. A long note may have several windows. Each attends to
+//! itself only; the note's mean is over all of them.
 //!
 //! Everything that works token by token runs on packed rows `[tokens, width]`, so padding costs nothing there; only
-//! attention lays the rows out as `[windows, longest, width]`, with what is no token masked.
+//! attention lays the rows out as `[windows, longest, width]`, and masks the cells that have no token.
 
 use tch::{Device, Tensor};
 
@@ -16,11 +16,12 @@ pub(crate) struct Packing {
     pub(crate) windows: i64,
     /// Tokens of the longest window.
     pub(crate) longest: i64,
-    /// For each cell of `[windows · longest]`, the packed row that fills it; any row of the window where there is no token.
+    /// For each cell of `[windows · longest]`, the packed row that fills it; where there is no token, the
+    /// window's last.
     cells: Tensor,
     /// For each packed row, its cell.
     rows: Tensor,
-    /// Whether all windows are equally long, so that rows and cells are the same.
+    /// Whether all windows are equally long. Rows and cells are then the same, and neither is copied.
     even: bool,
     /// `[windows, 1, 1, longest]`: 0 for tokens, −∞ elsewhere.
     pub(crate) mask: Tensor,
@@ -44,8 +45,10 @@ impl Packing {
         let mut start = 0;
         for (window, &length) in lengths.iter().enumerate() {
             let window = window as i64;
+            // Cells after a window's end repeat its last row. Any finite row would do: the mask excludes it.
             cells.extend((0..longest).map(|place| start + place.min(length - 1)));
             rows.extend((0..length).map(|place| window * longest + place));
+            // Each window has a token, so no row of the mask is all −∞, of which the softmax would be NaN.
             mask.extend((0..longest).map(|place| if place < length { 0.0 } else { f32::NEG_INFINITY }));
             start += length;
         }
@@ -89,11 +92,13 @@ impl Packing {
 
     /// For each packed row the number of its note, whichever window it lies in, `[tokens]`.
     pub(crate) fn owners(&self) -> Tensor {
+        // In each column only the note of that row has an entry above 0.
         self.mean.argmax(0, false)
     }
 
-    /// For each packed row its place in its note, counted from 0.
+    /// For each packed row its place in its window, counted from 0.
     pub(crate) fn places(&self) -> Tensor {
+        // Cells are numbered `window · longest + place`.
         self.rows.remainder(self.longest)
     }
 }

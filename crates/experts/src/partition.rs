@@ -19,7 +19,7 @@ pub enum PartitionError {
         /// Notes that each must get.
         minimum: usize,
     },
-    /// There is nobody to divide among.
+    /// The number of members is 0.
     #[error("the notes must be divided among at least one member")]
     NoMembers,
     /// The concentration is not a positive number.
@@ -30,8 +30,9 @@ pub enum PartitionError {
     Fraction(f64),
 }
 
-/// Divides notes so that members differ in their mix of labels: the notes of each label go to the members in
-/// proportions drawn from a symmetric Dirichlet distribution. Small `alpha` makes members unlike each other.
+/// Divides notes so that members differ in their mix of labels, as hospitals do: the notes of each label go
+/// to the members in proportions drawn from a symmetric Dirichlet distribution. Small `alpha` makes members
+/// unlike each other.
 ///
 /// Members short of `minimum` notes are given notes of the largest member. Returns each member's notes, sorted.
 ///
@@ -47,6 +48,7 @@ pub fn label_dirichlet(
     check(labels, members, alpha, minimum)?;
     let mut parts = vec![Vec::new(); members];
     for (label, mut notes) in by_label(labels).into_iter().enumerate() {
+        // A stream for each label: more notes of one label do not change how another is divided.
         let mut draw = Draw::new(seed, DrawPurpose::Partition, label);
         draw.shuffle(&mut notes);
         let shares: Vec<f64> = (0..members).map(|_| draw.gamma(alpha)).collect();
@@ -85,6 +87,7 @@ fn divide(notes: &[usize], shares: &[f64], parts: &mut [Vec<usize>]) {
     for (index, (share, part)) in shares.iter().zip(parts).enumerate() {
         cumulated += share;
         let cut = (cumulated / total * notes.len() as f64).round() as usize;
+        // The last part takes the rest: its computed cut could be rounded below the end.
         let end = if index + 1 == shares.len() { notes.len() } else { cut.clamp(start, notes.len()) };
         part.extend_from_slice(&notes[start..end]);
         start = end;
@@ -93,6 +96,8 @@ fn divide(notes: &[usize], shares: &[f64], parts: &mut [Vec<usize>]) {
 
 fn fill_up(parts: &mut [Vec<usize>], minimum: usize) {
     while let Some(poor) = parts.iter().position(|part| part.len() < minimum) {
+        // The largest part has more than `minimum` notes while another has fewer, because `check` found
+        // enough for all. So the loop ends.
         let rich = (0..parts.len()).max_by_key(|&part| parts[part].len()).unwrap_or(poor);
         let Some(note) = parts[rich].pop() else { return };
         parts[poor].push(note);

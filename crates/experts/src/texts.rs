@@ -24,13 +24,14 @@ impl Default for Windows {
 }
 
 impl Windows {
-    /// The most tokens of a text that are read, where a window has room for so many.
+    /// The most tokens of a text that are read, all windows together; a window has room for `room` of them.
     pub(crate) fn read_tokens(self, room: usize) -> Result<usize, ExpertsError> {
         self.check_room(room)?;
+        // Each further window reads only what it does not share with the one before.
         Ok(room + (self.most - 1) * (room - self.overlap))
     }
 
-    /// What becomes of long texts of a published model.
+    /// The same rule for texts of a published model, where one window means that long texts are cut.
     pub fn long(self) -> Long {
         match self.most {
             1 => Long::Cut,
@@ -51,17 +52,17 @@ impl Windows {
     }
 }
 
-/// What becomes of a text that is longer than a model reads.
+/// How a published model's reader treats a text that is longer than the model reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Long {
-    /// What is given is cut from its start, and what is learnt from its end.
+    /// A prompt loses its start, and what is learnt loses its end.
     Cut,
-    /// The text becomes several windows, each an example of the same record. Each starts with the last tokens of the
-    /// one before, so many of them, as context: every token is learnt once. For decoders.
+    /// The text becomes several windows, each an example of the same record. Each starts with the last
+    /// `overlap` tokens of the one before, which are context only: every token is learnt once. For decoders.
     Split {
         /// Tokens that two windows share, at least 1 and fewer than a window has.
         overlap: usize,
-        /// Windows that a text may become; what is behind them is cut.
+        /// The most windows of a text; tokens after them are cut off.
         most: usize,
     },
 }

@@ -8,7 +8,8 @@ use crate::classifier::config::{HIDDEN, INTERMEDIATE, ModelConfig};
 use crate::draw::{Draw, DrawPurpose};
 use crate::error::ExpertsError;
 
-/// Initial router weights are uniform in (−bound, bound).
+/// Initial router weights are uniform between −bound and bound. If all were 0, each token would have equal
+/// logits, and all tokens would go to the same two experts.
 const ROUTER_BOUND: f32 = 0.02;
 
 /// The block table of a model: experts layer by layer, then routers, the shared head, and routing
@@ -64,6 +65,7 @@ pub fn initial_blocks(config: &ModelConfig) -> BlockVectors {
 fn initial_router(config: &ModelConfig, layer: u16) -> Vec<f32> {
     let mut draw = Draw::new(config.seed, DrawPurpose::Router, usize::from(layer));
     let mut router = draw.symmetric(config.experts * HIDDEN, ROUTER_BOUND);
+    // The reserved coordinate, in which a round carries the consistency weight.
     router.push(0.0);
     router
 }

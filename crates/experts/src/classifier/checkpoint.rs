@@ -106,7 +106,7 @@ fn metadata(config: &ModelConfig) -> HashMap<String, String> {
 }
 
 /// The tensors of one block. Those of an expert include the frozen halves of its adapters, which the block
-/// does not have: whoever reads the file needs no seed.
+/// does not have, so that other programs can read the file without drawing them from the seed.
 pub(crate) fn block_tensors(config: &ModelConfig, kind: BlockKind, values: &[f32]) -> Vec<CheckpointTensor> {
     match kind {
         BlockKind::Expert { layer, expert } => expert_tensors(config, layer, expert, values),
@@ -167,6 +167,7 @@ fn expert_name(config: &ModelConfig, layer: u16, expert: u16) -> String {
 pub fn read_checkpoint(path: &Path) -> Result<(ModelConfig, BlockVectors), ExpertsError> {
     let bytes = read_file(path)?;
     let broken = |error: SafeTensorError| unusable(path, error.to_string());
+    // The configuration says which tensors to expect. It is checked first, because sizes follow from it.
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let config = read_config(header.metadata().as_ref()).map_err(|reason| unusable(path, reason))?;
     config.check()?;
@@ -214,6 +215,7 @@ fn read_values(expected: &CheckpointTensor, file: &SafeTensors<'_>) -> Result<Ve
         let (dtype, shape) = (view.dtype(), view.shape());
         return Err(format!("{} must be F32 {:?}, not {dtype:?} {shape:?}", expected.name, expected.shape));
     }
+    // Nothing is left over: the library has compared the length with type and shape.
     let (values, _) = view.data().as_chunks();
     Ok(values.iter().copied().map(f32::from_le_bytes).collect())
 }

@@ -6,7 +6,7 @@ use crate::error::ExpertsError;
 use crate::files::notes::{check_differ, class_number};
 use crate::files::rows::normal;
 
-/// Width of MiniLM's hidden states.
+/// Numbers in one of MiniLM's hidden states.
 pub const HIDDEN: usize = 384;
 /// Width of MiniLM's feed-forward networks.
 pub const INTERMEDIATE: usize = 1536;
@@ -51,6 +51,8 @@ impl ModelConfig {
     /// [`ExpertsError::Config`] for the first field outside its limits.
     pub fn check(&self) -> Result<(), ExpertsError> {
         within("moe_layers", self.moe_layers, 1, LAYERS)?;
+        // One more than a token is sent to: a margin compares the chosen experts with the best one not
+        // chosen.
         within("experts", self.experts, TOP_K + 1, 256)?;
         within("rank", self.rank, 1, HIDDEN)?;
         within("max_tokens", self.max_tokens, 3, POSITIONS)?;

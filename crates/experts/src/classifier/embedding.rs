@@ -24,8 +24,8 @@ struct Window {
 
 impl Encoder {
     /// The embedding of each note, [`EMBEDDING_WIDTH`] values each, in the order of the notes: means over all
-    /// tokens of its first `windows` windows of the configured length. `done` is told how many windows are
-    /// ready, of how many. Embeddings hold as much about patients as the notes do.
+    /// tokens of its first `windows` windows of the configured length. `done` is called with how many windows
+    /// are ready and how many there are. Embeddings hold as much about patients as the notes do.
     ///
     /// # Errors
     /// [`ExpertsError::Tokenizer`].
@@ -46,6 +46,7 @@ impl Encoder {
                 windows_of_batch.iter().zip(rows.chunks_exact(EMBEDDING_WIDTH))
             {
                 let sums = &mut embeddings[note * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH];
+                // A window weighs by its tokens, so that the result is the mean over all tokens of the note.
                 let length = tokens.len() as f32;
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * length);
                 lengths[*note] += length;

@@ -29,10 +29,10 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Reads `model.safetensors`, `config.json` and `tokenizer.json` from the folder `minilm`; everything
-    /// that is made of the encoder computes on `device`.
+    /// Reads `model.safetensors`, `config.json` and `tokenizer.json` from the folder `minilm`. The
+    /// encoder, its features and its trainers compute on `device`.
     ///
-    /// libtorch uses `threads` threads from now on, in the whole process.
+    /// Sets libtorch's number of threads to `threads`, in the whole process.
     ///
     /// # Errors
     /// [`ExpertsError::Config`], [`ExpertsError::File`] or [`ExpertsError::Content`].
@@ -90,7 +90,8 @@ impl Encoder {
     }
 
     /// As [`features`](Self::features), of the notes of a file: every `parts`-th, from number `part` on,
-    /// counted from 0. A few notes are in memory at a time. `progress` is told how much of the file is read.
+    /// counted from 0. A few notes are in memory at a time. `progress` is called with how much of the file
+    /// was read.
     ///
     /// # Errors
     /// [`ExpertsError::Notes`], naming file and row of a note that cannot be used.
@@ -176,6 +177,7 @@ impl Encoder {
         let encoding = quietly(|| self.tokenizer.encode(note.text.as_str(), true)).and_then(Result::ok);
         let encoding = encoding.ok_or_else(|| "the tokenizer refuses its text".to_owned())?;
         let vocabulary = self.minilm.embeddings.vocabulary();
+        // A tokenizer of another model may know more tokens; their numbers would be outside the embedding.
         match encoding.get_ids().iter().find(|&&id| i64::from(id) >= vocabulary) {
             Some(id) => Err(beyond(i64::from(*id), vocabulary as usize)),
             None => Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect()),
@@ -198,6 +200,7 @@ impl Encoder {
             if end == content.len() || parts.len() == windows.most {
                 return Ok((parts, end < content.len()));
             }
+            // At least one token further, which `check_room` makes sure of.
             start += room - windows.overlap;
         }
     }

@@ -46,7 +46,7 @@ impl Features {
     }
 
     /// Adds fixed values to each note's logits, in training and evaluation: the logits of another model that
-    /// this one is to improve on, or log priors of the classes (balanced softmax). `offsets` has a row of
+    /// this one improves on, or log priors of the classes (balanced softmax). `offsets` has a row of
     /// `classes` values a note.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Features {
         Tensor::cat(&rows, 0)
     }
 
-    /// All notes record by record, in batches of at most so many tokens; a longer note is a batch of its own.
+    /// All notes record by record, in batches of at most `most_tokens`; a longer note is a batch by itself.
     pub(crate) fn record_batches(&self, most_tokens: i64) -> Vec<RecordBatch> {
         let records = self.by_record();
         record_batches(records.iter().map(Vec::as_slice), |note| self.tokens_of(note), most_tokens)
@@ -170,7 +170,7 @@ impl Features {
         self.offsets.as_ref().map(|all| all.index_select(0, &rows))
     }
 
-    /// All notes in their order, in batches of at most so many tokens; a longer note is a batch of its own.
+    /// All notes in their order, in batches of at most `most_tokens`; a longer note is a batch by itself.
     pub(crate) fn batches(&self, most_tokens: i64) -> impl Iterator<Item = NoteBatch> {
         let mut next = 0;
         std::iter::from_fn(move || {
@@ -178,6 +178,7 @@ impl Features {
             let mut tokens = 0;
             while let Some(lengths) = self.lengths.get(next) {
                 tokens += lengths.iter().sum::<i64>();
+                // Not before the first note, or a note that is too long would end the iteration.
                 if next > start && tokens > most_tokens {
                     break;
                 }
@@ -194,8 +195,8 @@ pub(crate) struct NoteBatch {
     pub(crate) hidden: Tensor,
     /// Class of each note, `[notes]`.
     pub(crate) labels: Tensor,
-    /// What is added to the logits, `[notes, classes]`.
+    /// What is added to the logits, `[notes, classes]`; `None` for 0.
     pub(crate) offsets: Option<Tensor>,
-    /// Which rows are whose.
+    /// Which of the rows belong to which note and window.
     pub(crate) packing: Packing,
 }

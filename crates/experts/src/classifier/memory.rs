@@ -7,13 +7,14 @@ use crate::training::memory::MemoryEstimate;
 /// Numbers in MiniLM's tensors.
 const MINILM_PARAMETERS: usize = 22_713_216;
 
-/// For MiniLM with experts and so many notes, each at its longest.
+/// Estimates training MiniLM with experts on `notes` notes, all as long as the model reads.
 pub fn classifier_memory(
     config: &ModelConfig,
     notes: usize,
     windows: Windows,
     batch_size: usize,
 ) -> MemoryEstimate {
+    // Numbers that are trained: second halves of adapters, routers, head.
     let experts = config.moe_layers * config.experts * config.rank * (HIDDEN + INTERMEDIATE);
     let rest = config.moe_layers * config.experts * HIDDEN + config.classes.len() * (HIDDEN + 1);
     let trained = experts + rest;
@@ -22,6 +23,7 @@ pub fn classifier_memory(
     let features = 2 * notes * tokens * HIDDEN * 4;
     let a_token = config.moe_layers * (20 * HIDDEN + TOP_K * (4 * HIDDEN + 6 * INTERMEDIATE));
     MemoryEstimate {
+        // The frozen halves of the adapters have as many numbers as the trained ones.
         weights: 4 * (MINILM_PARAMETERS + experts),
         adapter: 4 * trained,
         gradients: 4 * trained,

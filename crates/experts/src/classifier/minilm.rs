@@ -25,6 +25,7 @@ pub(crate) fn filled(rows: Tensor) -> Tensor {
     if rows.device() != Device::Cpu || missing == 0 {
         return rows;
     }
+    // Pads are listed from the last dimension to the first, each with its start before its end.
     let mut at_the_end = vec![0; 2 * rows.dim()];
     at_the_end[2 * rows.dim() - 1] = missing;
     rows.constant_pad_nd(at_the_end)
@@ -88,6 +89,8 @@ impl BertAttention {
         let parts = packing
             .spread(&self.query_key_value.forward_any(hidden))
             .view([windows, longest, 3, heads, H / heads])
+            // `[3, windows, heads, longest, 32]`: queries, keys and values, with a matrix for each window and
+            // head.
             .permute([2, 0, 3, 1, 4])
             .unbind(0);
         let attended = Tensor::scaled_dot_product_attention(
@@ -135,6 +138,7 @@ pub(crate) struct BertFeedForward {
 impl BertFeedForward {
     fn forward(&self, hidden: &Tensor) -> Tensor {
         let rows = filled(hidden.to_kind(self.kind()));
+        // `none` is the exact GELU, not the tanh approximation; BERT's configuration calls it `gelu`.
         let out = self.down.forward(&self.up.forward(&rows).gelu("none"));
         self.norm.forward(&(hidden + out.narrow(0, 0, hidden.size()[0])))
     }
@@ -295,6 +299,7 @@ impl Weights {
         let file = SafeTensors::deserialize(&bytes).map_err(|error| unusable(&path, error.to_string()))?;
         let tensors = file
             .iter()
+            // Files may have integers too, such as `position_ids`. They are not weights, and are skipped.
             .filter(|(_, view)| view.dtype() == Dtype::F32)
             .map(|(name, view)| (name.to_owned(), to_tensor(&view).to_device(device)))
             .collect();

@@ -22,7 +22,7 @@ pub(crate) struct Parameters {
     pub(crate) head_weight: Tensor,
     /// `[classes]`.
     pub(crate) head_bias: Tensor,
-    /// Notes the products with the head, in private training.
+    /// Writes the products with the head to a tape in private training, and nothing otherwise.
     recorder: Recorder,
 }
 
@@ -136,6 +136,7 @@ fn block(blocks: &BlockVectors, kind: BlockKind) -> &[f32] {
 /// A tensor that gradients reach.
 fn trained(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    // After the copy to the device: a copy made later would be a result of the parameter, not the parameter.
     Tensor::from_slice(values).view(shape.as_slice()).to_device(device).set_requires_grad(true)
 }
 
@@ -185,6 +186,7 @@ impl UpcycledModel {
         let routings = self.route(batch, parameters);
         let pooled = self.pooled(&routings, batch, parameters);
         let logits = pooled.linear(&parameters.head_weight, Some(&parameters.head_bias));
+        // Before the offsets: the tape needs the output of the product itself.
         parameters.record_head(&pooled, &logits);
         let logits = batch.offsets.as_ref().map_or(logits.shallow_clone(), |offsets| logits + offsets);
         Output { logits, routings }

@@ -23,7 +23,7 @@ use crate::packing::Packing;
 use crate::training::private::{Recorder, WeightPart};
 use crate::training::routing::LayerRouting;
 
-/// Experts of each token.
+/// [`TOP_K`] as a tensor's size.
 const K: i64 = TOP_K as i64;
 
 /// What a MoE layer learns.
@@ -34,12 +34,12 @@ pub(crate) struct MoeParameters {
     pub(crate) up: Tensor,
     /// Trained halves of the adapters on the map down, `[experts, 384, rank]`.
     pub(crate) down: Tensor,
-    /// Notes the products with these parameters, in private training.
+    /// Writes the products with these parameters to a tape in private training, and nothing otherwise.
     pub(crate) recorder: Recorder,
 }
 
 impl MoeParameters {
-    /// The same tensors, whose products this recorder notes.
+    /// The same tensors, not copied, whose products go to this recorder.
     pub(crate) fn recorded(&self, recorder: Recorder) -> Self {
         Self {
             router: self.router.shallow_clone(),
@@ -57,7 +57,8 @@ pub(crate) struct MoeLayer {
     /// Frozen halves of the experts' adapters on the map up side by side, `[384, experts · rank]`, scaled by
     /// `alpha / rank`.
     adapters_up: Tensor,
-    /// Frozen halves of the adapters on the map down, `[1536, experts · rank]`, alike.
+    /// Frozen halves of the adapters on the map down, `[1536, experts · rank]`, scaled in the
+    /// same way.
     adapters_down: Tensor,
 }
 
@@ -83,6 +84,7 @@ impl MoeLayer {
     ) -> Tensor {
         let (hidden, kind) = (&routing.hidden, self.dense.kind());
         let rows = filled(hidden.to_kind(kind));
+        // `[tokens, 2 · experts]`: the expert of the first choice, then that of the second, as 1 among zeros.
         let chosen = filled(routing.chosen.one_hot(self.experts).flatten(1, 2).to_kind(kind));
         let weights = filled(routing.weights().to_kind(kind));
         let (up, down) = (side_by_side(&parameters.up, kind), side_by_side(&parameters.down, kind));
@@ -124,7 +126,7 @@ impl MoeLayer {
 }
 
 /// Frozen halves of all experts' adapters, `[inputs, experts · rank]`, scaled by `alpha / rank`. The scale is
-/// in the frozen half so that no step has to multiply by it.
+/// in the frozen half so that no step has to multiply by it. Checkpoints have these halves without it.
 fn frozen_side_by_side(config: &ModelConfig, layer: usize, purpose: DrawPurpose, inputs: usize) -> Tensor {
     let mut values = Vec::with_capacity(config.experts * config.rank * inputs);
     for expert in 0..config.experts {

@@ -14,6 +14,7 @@ pub(super) fn blocks(config: &ModelConfig) -> AdapterBlocks {
     let block = |shape: BlockShape| {
         let of_block = match shape.kind {
             BlockKind::Routing { .. } => vec![],
+            // Only names and shapes are used; the zeros stand for values that are not known here.
             kind => block_tensors(config, kind, &vec![0.0; shape.length as usize]),
         };
         let trained = of_block.into_iter().filter(|entry| !is_frozen(entry));

@@ -38,7 +38,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// For MiniLM with experts.
+    /// The exchange for MiniLM with experts.
     pub fn of_classifier(config: &ModelConfig) -> Self {
         Self {
             blocks: classifier::blocks(config),
@@ -48,8 +48,8 @@ impl Exchange {
         }
     }
 
-    /// For an adapter of the published model in a folder, of which `config.json` and what is trained whole are read
-    /// (`TRAIN-05`).
+    /// The exchange for an adapter of the published model in a folder, of which `config.json` and what is
+    /// trained whole are read (`TRAIN-05`).
     ///
     /// # Errors
     /// As [`AdapterTask::blocks`] and [`Adapter::of_folder`].
@@ -60,6 +60,7 @@ impl Exchange {
             blocks: task.blocks(base)?,
             frozen: tensors::first_halves(&adapter),
             width: config.widths().0,
+            // A dense model has no routers, so no token is sent to an expert.
             experts_per_token: config.moe().map_or(0, |moe| moe.chosen),
         })
     }

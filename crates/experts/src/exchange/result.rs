@@ -35,7 +35,7 @@ pub enum ExchangeError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A file breaks the contract.
@@ -57,6 +57,8 @@ pub struct ProgramResult {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// [`RESULT`] after a training. Unknown fields are errors, because a misspelt optional one would count as
+/// absent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrainResult {
@@ -82,6 +84,7 @@ enum Form {
     Parameters,
 }
 
+/// [`RESULT`] after an evaluation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EvaluateResult {
@@ -115,6 +118,7 @@ impl Exchange {
                 *values = layers[usize::from(layer)].distribution.clone();
             }
         }
+        // Checks for finite values once more: a difference of two finite numbers may overflow.
         let updates = BlockVectors::of_table(self.blocks.table(), values)
             .map_err(|error| content(UPDATE)(error.to_string()))?;
         let local = LocalResult {
@@ -201,6 +205,8 @@ impl ScoredLayer {
                 tokens: count as u64,
             });
         }
+        // Divided by their own sum and not by `tokens`: rounded sums differ a little, and a distribution adds
+        // up to 1.
         let total: f32 = probabilities.iter().sum();
         Ok(Self {
             regions,
@@ -220,6 +226,7 @@ fn check_counts(layer: usize, counts: &[f32], tokens: u64, chosen: usize) -> Res
         return Err(format!("layers.{layer}.token_counts has {count}; counts are integers of at least 0"));
     }
     let (sum, expected) = (total(counts), tokens as f64 * chosen as f64);
+    // Not exactly: 32-bit floats hold no odd counts above 2²⁴.
     if (sum - expected).abs() > SLACK * expected {
         return Err(format!(
             "layers.{layer}.token_counts adds up to {sum}; {tokens} tokens that go to {chosen} experts each make {expected}"
@@ -230,6 +237,7 @@ fn check_counts(layer: usize, counts: &[f32], tokens: u64, chosen: usize) -> Res
 
 fn check_margins(layer: usize, margins: &[f32], counts: &[f32]) -> Result<(), String> {
     for (margin, count) in margins.iter().zip(counts) {
+        // Negative margins are possible: a router that chooses within groups may pass over a likelier expert.
         if margin.abs() > count * (1.0 + SLACK as f32) {
             return Err(format!(
                 "layers.{layer}.margin_sums has {margin} over {count} tokens; a margin lies between -1 and 1"
@@ -284,12 +292,13 @@ fn numbers<'a>(shapes: impl Iterator<Item = &'a Vec<usize>>) -> u64 {
     shapes.map(|shape| shape.iter().product::<usize>() as u64).sum()
 }
 
-/// A file of so many 32-bit floats.
+/// The bytes of a file that may hold `numbers` 32-bit floats and a header, and no more.
 fn read(folder: &Path, file: &'static str, numbers: u64) -> Result<Vec<u8>, ExchangeError> {
     let path = folder.join(file);
     let most = 4 * numbers + MOST_HEADER;
     let open = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
+        // One byte more than allowed is enough to know that a file is too long, whatever the program wrote.
         File::open(&path)?.take(most + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };

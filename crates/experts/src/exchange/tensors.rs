@@ -56,7 +56,8 @@ pub(super) fn first_halves(adapter: &Adapter) -> Vec<NamedTensor> {
     halves
 }
 
-/// Where a piece's values lie in its tensor.
+/// Where a piece's values lie in its tensor: experts of one tensor lie one after another, all of the same
+/// length.
 fn range(piece: &Piece) -> std::ops::Range<usize> {
     let length: usize = piece.shape.iter().product();
     let start = piece.expert.unwrap_or(0) * length;
@@ -90,13 +91,15 @@ pub(super) fn to_blocks(blocks: &AdapterBlocks, tensors: &BTreeMap<String, Vec<f
         let pieces = block.pieces.iter().filter_map(|piece| Some(&tensors.get(&piece.tensor)?[range(piece)]));
         let mut vector: Vec<f32> = pieces.flatten().copied().collect();
         debug_assert!(!vector.is_empty() || matches!(block.shape.kind, BlockKind::Routing { .. }));
+        // No tensor has a router's reserved coordinate, nor a routing block.
         vector.resize(block.shape.length as usize, 0.0);
         vectors.push(vector);
     }
     vectors
 }
 
-/// Writes a file of tensors. Equal tensors give equal bytes.
+/// Writes a file of tensors. Equal tensors give equal bytes, because there is no metadata, whose order is
+/// random.
 pub(super) fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), ExpertsError> {
     let broken = |error: safetensors::SafeTensorError| unusable(path, error.to_string());
     let bytes: Vec<Vec<u8>> = tensors
@@ -123,6 +126,7 @@ pub(super) fn parse(
 ) -> Result<BTreeMap<String, Vec<f32>>, String> {
     let file =
         SafeTensors::deserialize(bytes).map_err(|error| format!("it is not a safetensors file: {error}"))?;
+    // Before what is missing: a misspelt name is both, and this message shows it.
     if let Some(name) = file.names().into_iter().find(|name| !expected.contains_key(*name)) {
         return Err(format!("unexpected tensor {name}; the expected ones are {}", names(expected)));
     }

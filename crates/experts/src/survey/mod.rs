@@ -1,4 +1,4 @@
-//! What a hospital's files hold, before anybody trains on them: how many rows, classes and records there are, how
+//! What a hospital's files hold, before it trains on them: how many rows, classes and records there are, how
 //! long texts are, which texts are repeated, and which rows cannot be learnt. The client rejects a file at its first
 //! bad row; a survey continues and counts them.
 //!
@@ -22,7 +22,7 @@ use crate::files::rows::ReadSoFar;
 use crate::task::{Objective, Task};
 use crate::texts::{SurveyedRow, Windows};
 
-/// Bad rows whose messages are kept; the others are only counted.
+/// How many bad rows' messages are kept. A file may be nothing but bad rows; the others are only counted.
 const NAMED: usize = 10;
 
 /// Reads rows by the rules of a task.
@@ -69,6 +69,7 @@ impl Surveyor {
     pub fn open(task: &Task, base: &Path, windows: Windows) -> Result<Self, ExpertsError> {
         match task {
             Task::Classifier(model) => {
+                // One thread of the CPU is enough: a survey tokenizes, and runs no layer.
                 let encoder = Encoder::open(base, model.clone(), 1, tch::Device::Cpu)?;
                 // Each window has two special tokens around it, which windows do not share.
                 let room = model.max_tokens - 2;
@@ -157,6 +158,7 @@ impl Survey {
 
     fn count(&mut self, row: SurveyedRow) {
         self.rows += 1;
+        // Each file numbers its records from 0.
         *self.records.entry((self.files, row.record)).or_default() += 1;
         self.lengths.push(row.tokens.len());
         let mut hash = Sha256::new();

@@ -83,6 +83,7 @@ fn lengths(lengths: &[usize], read: usize) -> Lengths {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();
     let at = |share: f64| {
+        // The nearest rank, so that the answer is a length that a text has and not one between two.
         let place = (share * sorted.len() as f64).ceil() as usize;
         sorted.get(place.saturating_sub(1)).copied().unwrap_or(0)
     };

@@ -25,9 +25,9 @@ pub const CLASSES: [&str; 8] = [
     "psychiatry",
 ];
 
-/// How likely a phrase is the specialty's own.
+/// Probability that a phrase is the specialty's own.
 const OWN: f64 = 0.62;
-/// How likely it is shared by all specialties; the rest comes from a related specialty.
+/// Probability that it is one of those that all specialties share; the rest comes from a related specialty.
 const SHARED_BY_ALL: f64 = 0.3;
 
 /// What a note tells, before a style puts it into words.
@@ -47,6 +47,7 @@ pub(crate) struct Case {
 pub fn generate(count: usize, weights: &[f64; 8], style: Style, seed: u64) -> Vec<Note> {
     (0..count)
         .map(|index| {
+            // A stream for each note, so that the first notes are the same whatever `count` is.
             let mut draw = Draw::new(seed, DrawPurpose::Text, index);
             let specialty = draw.weighted(weights);
             let case = Case::draw(specialty, &mut draw);
@@ -76,6 +77,7 @@ type Field = fn(&Vocabulary) -> &'static str;
 /// Two different phrases.
 fn two(specialty: usize, draw: &mut Draw, field: Field) -> [&'static str; 2] {
     let first = phrase(specialty, draw, field);
+    // It ends, because a test checks that every list has at least 6 different phrases.
     loop {
         let second = phrase(specialty, draw, field);
         if second != first {

@@ -93,6 +93,7 @@ const CAPITALS: Template = Template {
            PLAN: {plan}.",
 };
 
+// Blanks before punctuation, so that `abbreviate`, which looks for words between blanks, finds every word.
 const ABBREVIATED: Template = Template {
     openings: &["patient", "known patient", "new patient"],
     text: "{age} yo {sex} , {opening} complains of {complaint 1} {duration} with {complaint 2} , otherwise well . \
@@ -145,6 +146,7 @@ const ABBREVIATIONS: [(&str, &str); 14] = [
 ];
 
 fn abbreviate(text: &str) -> String {
+    // The first and the last word need a blank beside them to be found.
     let padded = format!(" {text} ");
     let shorten = |text: String, (long, short): &(&str, &str)| {
         text.replace(&format!(" {long} "), &format!(" {short} "))

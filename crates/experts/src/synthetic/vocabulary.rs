@@ -27,6 +27,7 @@ pub(crate) const SHARED: Vocabulary = Vocabulary {
     plans: "review in four weeks; repeat the blood tests; continue current treatment; discuss at the \
         team meeting; return if symptoms worsen; advise rest and fluids; update the family doctor; \
         adjust the medication",
+    // Not read: only a specialty's own list is asked for related ones.
     related: [0, 0],
 };
 

@@ -61,7 +61,7 @@ impl AdapterTask {
     /// Compares a folder's files with those that the task names (`TASK-01`). Reads them whole.
     ///
     /// # Errors
-    /// [`ExpertsError::Base`] naming the first file that is missing, another, or not the task's;
+    /// [`ExpertsError::Base`] with the first file that is missing, differs, or is not named by the task;
     /// [`ExpertsError::File`].
     pub fn check_base(&self, folder: &Path) -> Result<(), ExpertsError> {
         let other = |file: &str, expected: Option<&String>, got: Option<String>| {
@@ -77,6 +77,8 @@ impl AdapterTask {
         if let Some(missing) = self.base_files.keys().find(|name| !names.contains(name)) {
             return other(missing, self.base_files.get(missing), None);
         }
+        // Files that the task does not name are errors too: a member's extra chat template would change what
+        // it trains on.
         for name in names {
             let got = digest(&folder.join(&name))?;
             if self.base_files.get(&name) != Some(&got) {

@@ -61,7 +61,8 @@ pub struct AdapterTask {
     pub max_tokens: usize,
     /// The token that ends a completion and a text, if there is one.
     pub end_token: Option<i64>,
-    /// Seed of the adapter's first halves. They are not sent, so all members must draw the same ones.
+    /// Seed of the adapter's first halves. They are not sent, so all members must draw the same ones, or sums
+    /// of updates would belong to no adapter.
     pub seed: u64,
     /// The day that the base model's chat template prints where it prints today's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +77,8 @@ impl Task {
     pub fn parse(text: &str) -> Result<Self, ExpertsError> {
         let broken = |error: serde_json::Error| ExpertsError::Config(error.to_string());
         let value: Value = serde_json::from_str(text).map_err(broken)?;
+        // Not an untagged enum, whose only error is that no variant matches. Each kind is parsed from the
+        // text, and not from `value`, so that errors have a line and a column.
         match value.get("objective") {
             Some(_) => {
                 let task: AdapterTask = serde_json::from_str(text).map_err(broken)?;
@@ -171,6 +174,7 @@ impl AdapterTask {
         };
         task.check()?;
         task.check_limits(&AnyConfig::read(folder)?)?;
+        // Only for its errors: the adapter's settings must fit the model.
         task.blocks(folder)?;
         Ok(task)
     }

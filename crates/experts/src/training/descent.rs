@@ -73,8 +73,10 @@ impl Descent {
         let mut losses = Losses::new(steps);
         for _ in 0..steps {
             let StepGradients { loss, mut gradients } = source.next_step();
-            // Before the step is taken: a loss that is not a number must not move the parameters.
+            // Before the step is taken, so that on the CPU a loss that is not finite moves no parameter.
             losses.push(loss, progress)?;
+            // After the noise of a private training: the pull follows from the parameters alone and costs no
+            // privacy. Before the mask, which clears the pull too where nothing is trained.
             anchor.add_pull(&optimizer, &mut gradients);
             source.mask(&mut gradients);
             optimizer.apply(&gradients);
@@ -93,7 +95,7 @@ pub(crate) trait BatchLearner {
     fn mask(&self, _gradients: &mut [Tensor]) {}
 }
 
-/// Passes over all examples, each in an order of its own.
+/// Passes over all examples, each pass in its own order.
 pub(crate) struct Epochs<'a, L> {
     learner: &'a mut L,
     examples: usize,
@@ -132,6 +134,7 @@ impl<L: BatchLearner> GradientSource for Epochs<'_, L> {
     fn next_step(&mut self) -> StepGradients {
         let (epoch, place) = (self.step / self.steps_per_epoch(), self.step % self.steps_per_epoch());
         if place == 0 {
+            // By epoch and not from one running stream: an epoch's order does not depend on those before.
             self.order = shuffled(self.examples, self.seed, epoch);
         }
         self.step += 1;
@@ -170,6 +173,7 @@ impl Anchor {
 
     /// Adds the gradient of the proximal term, `mu · (w − w_0)`, to those of the parameters.
     fn add_pull(&self, optimizer: &Optimizer, gradients: &mut [Tensor]) {
+        // Without copies, for a weight of 0, this ends at once.
         for ((now, start), gradient) in optimizer.parameters().zip(&self.start).zip(gradients) {
             *gradient += (now.detach() - start) * self.proximal;
         }
@@ -178,6 +182,7 @@ impl Anchor {
 
 /// The mean loss over the first and over the last quarter of the steps.
 pub(crate) fn first_and_last(losses: &[f64]) -> (f64, f64) {
+    // A single loss says little: it is that of one batch.
     let quarter = losses.len().div_ceil(4);
     (mean(&losses[..quarter]), mean(&losses[losses.len() - quarter..]))
 }

@@ -21,7 +21,7 @@ const PROGRAM: usize = 300 << 20;
 pub struct MemoryEstimate {
     /// The model's frozen weights.
     pub weights: usize,
-    /// What is trained.
+    /// What is trained, in 32-bit floats.
     pub adapter: usize,
     /// Its gradients.
     pub gradients: usize,
@@ -34,7 +34,7 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// All together.
+    /// The sum of all parts, in bytes.
     pub fn total(&self) -> usize {
         self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.logits
     }
@@ -64,11 +64,13 @@ pub fn available(device: Device) -> Option<usize> {
 
 fn free_of_machine() -> Option<usize> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
+    // Not `MemFree`: Linux gives the page cache back when a program needs memory.
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<usize>().ok()? * 1024)
 }
 
 fn free_of_container() -> Option<usize> {
+    // `current` counts the container's page cache too, so this may be less than what a training could get.
     Some(memory_of_container("max")?.saturating_sub(memory_of_container("current")?))
 }
 

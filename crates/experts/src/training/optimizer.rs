@@ -24,7 +24,7 @@ pub enum Rule {
     },
 }
 
-/// What becomes of the learning rate after the warm-up.
+/// The schedule of the learning rate after the warm-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
@@ -53,7 +53,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Factor of the learning rate in a step, counted from 1, of `steps`.
+    /// Factor of the learning rate, from 0 to 1, in a step, counted from 1, of `steps`.
     fn rate(&self, step: usize, steps: usize) -> f64 {
         let warm_up = (steps as f64 * self.warm_up).ceil();
         let step = step as f64;
@@ -63,6 +63,7 @@ impl Plan {
         match self.decay {
             Decay::Constant => 1.0,
             Decay::Cosine => {
+                // A training may be all warm-up; nothing must be divided by 0 then.
                 let done = (step - warm_up) / (steps as f64 - warm_up).max(1.0);
                 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
             }
@@ -120,6 +121,7 @@ impl Optimizer {
         let group = &mut self.groups[index];
         let (mean, square) = &mut self.moments[index];
         let rate = group.learning_rate * rate;
+        // Decay is decoupled: it does not pass through the moments, so Adam's division does not rescale it.
         group.parameter *= 1.0 - rate * group.weight_decay;
         match self.plan.rule {
             Rule::Sgd { momentum } => {
@@ -129,7 +131,8 @@ impl Optimizer {
             }
             Rule::AdamW => {
                 let time = self.step as i32;
-                // The means start from 0; dividing by `1 − βᵗ` undoes the bias towards it.
+                // The means start from 0; dividing by `1 − βᵗ` undoes the bias towards it. ε is added after
+                // that, as in PyTorch, so that a rate that was tuned there means the same here.
                 let correction = (1.0 - BETA_2.powi(time)).sqrt();
                 let _ = mean.lerp_(gradient, 1.0 - BETA_1);
                 let _ = square.lerp_(&gradient.square(), 1.0 - BETA_2);

@@ -11,18 +11,20 @@ pub struct TrainingProgress {
     pub step: usize,
     /// Steps of the whole training.
     pub steps: usize,
-    /// Loss of the task in the last batch, in nats a note.
+    /// Loss of the task in the last batch without regularisers, in nats for each note of the classifier, or
+    /// for each token that a published model learns.
     pub loss: f64,
 }
 
-/// Steps between two readings of losses on a GPU. Each reading waits until everything before it is computed.
+/// Steps between two readings of losses on a GPU. At each reading the host waits until the GPU has computed
+/// everything that is queued.
 const STEPS_BETWEEN_LOOKS: usize = 16;
 
 /// Losses of steps: read at once on the CPU, and every [`STEPS_BETWEEN_LOOKS`] steps on a GPU.
 pub(crate) struct Losses {
     /// Losses on the device that are not read yet, scalars.
     waiting: Vec<Tensor>,
-    /// Losses read, in nats a note.
+    /// Losses that were read, one for each step so far.
     read: Vec<f64>,
     /// Steps of the whole training.
     steps: usize,
@@ -55,6 +57,7 @@ impl Losses {
         for loss in self.waiting.drain(..) {
             let loss = loss.double_value(&[]);
             if !loss.is_finite() {
+                // The step that the loss belongs to, not the one at which it was read.
                 return Err(ExpertsError::Diverged { step: self.read.len() + 1, loss });
             }
             self.read.push(loss);

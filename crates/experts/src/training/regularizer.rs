@@ -1,4 +1,4 @@
-//! What is added to the task's loss for the routers' sake.
+//! Terms that are added to the task's loss to regularise the routers.
 //!
 //! The routing regulariser is FedAlign-MoE's: `lambda · sum over a token's top-k experts of alpha(e) · p(x,e)
 //! · ln(p(x,e) / p_g(e))`, `lambda = 0.1`, with `alpha` strong for experts that are consistent between member
@@ -19,10 +19,12 @@ use tch::{Kind, Tensor};
 
 use crate::training::routing::LayerRouting;
 
-/// A published routing probability counts as no less than this.
+/// A published routing probability counts as no less than this. Noise may make it 0 or negative, where the
+/// ratio `p / p_g` has no finite logarithm.
 const LEAST_PROBABILITY: f32 = 1e-4;
 
-/// The published routing distribution of one layer, `[experts]`, or nothing where the values are all 0.
+/// The published routing distribution of one layer, `[experts]`, or nothing where the values are all 0, as
+/// they are before the first round that publishes one.
 pub(crate) fn published(values: &[f32]) -> Option<Tensor> {
     if values.iter().all(|&value| value == 0.0) {
         return None;
@@ -38,9 +40,10 @@ pub enum RoutingForm {
     /// Each token's routing, by the overlap of each expert.
     #[default]
     Adaptive,
-    /// Each token's routing, all experts alike.
+    /// Each token's routing, with the same strength for all experts.
     Uniform,
-    /// The batch's mean routing, all experts alike: it leaves routing free to depend on the token.
+    /// The batch's mean routing, with the same strength for all experts: routing may still depend on the
+    /// token.
     BatchMean,
 }
 
@@ -72,6 +75,7 @@ impl Over<'_> {
 
     /// The tokens of each group, `[groups, 1]`.
     pub(crate) fn count(self, rows: &Tensor) -> Tensor {
+        // A column of ones goes through the same sum, so counts and sums always group rows alike.
         self.sum(&rows.detach().narrow(1, 0, 1).ones_like())
     }
 
@@ -104,6 +108,7 @@ pub(crate) fn consistency(
     }
     let strength = match form {
         RoutingForm::Adaptive => {
+            // Detached, so that routers cannot lower the penalty by lowering its strength.
             let overlap = over.mean(&probabilities.detach()) * published;
             let strength = &overlap / overlap.amax([1i64], true);
             over.back(&strength, probabilities.size()[0]).gather(1, &routing.chosen, false)
@@ -115,11 +120,13 @@ pub(crate) fn consistency(
     over.mean(&terms.sum_dim_intlist(-1, true, Kind::Float)).sum(Kind::Float)
 }
 
-/// How unevenly the tokens use the experts, a scalar: 1 where all are used alike.
+/// How unevenly the tokens use the experts, a scalar: 1 where all are used equally, and at most the number of
+/// experts over that of a token's experts.
 pub(crate) fn load_balance(routing: &LayerRouting, over: Over<'_>) -> Tensor {
     let probabilities = &routing.probabilities;
     let (experts, chosen) = (probabilities.size()[1], routing.chosen.size()[1]);
     let assigned = probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
+    // Only the probabilities have a gradient: which experts are chosen changes in jumps.
     let fraction = over.mean(&assigned) / chosen as f64;
     (fraction * over.mean(probabilities)).sum(Kind::Float) * experts as f64
 }

@@ -11,20 +11,22 @@ pub struct ExpertRegion {
     pub layer: u16,
     /// Index of the expert in its layer.
     pub expert: u16,
-    /// Mean of the router's inputs over the tokens routed to the expert, 384 values; 0 where there are none.
+    /// Mean of the router's inputs over the tokens routed to the expert, as many values as hidden states
+    /// have; 0 where there are no tokens.
     pub mean_hidden: Vec<f32>,
     /// How many of the member's tokens are routed to the expert.
     pub tokens: u64,
 }
 
-/// The mean and the count leak about the member's notes, so they are never printed.
+/// The mean and the count reveal something about the member's notes, so they are never printed.
 impl std::fmt::Debug for ExpertRegion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ExpertRegion(layer {}, expert {})", self.layer, self.expert)
     }
 }
 
-/// What a local training yields. It leaks about the member's notes: only what a round's plan names may leave.
+/// What a local training yields. It reveals something about the member's notes: only what a round's plan
+/// names may leave.
 #[derive(Clone, PartialEq)]
 pub struct LocalResult {
     /// Trained minus initial parameters; the reserved coordinate of each router is 0; each routing block is
@@ -35,15 +37,17 @@ pub struct LocalResult {
     /// For each layer and expert the mean decision margin of the tokens routed to it: the probability of the
     /// chosen expert minus that of the best expert not chosen.
     pub margins: Vec<Vec<f32>>,
-    /// Mean loss of the task over the first quarter of the steps, in nats a note.
+    /// Mean loss of the task over the first quarter of the steps, in nats as in
+    /// [`TrainingProgress`](crate::TrainingProgress).
     pub loss_first: f64,
-    /// Mean loss of the task over the last quarter of the steps, in nats a note.
+    /// Mean loss of the task over the last quarter of the steps, in the same unit.
     pub loss_last: f64,
     /// Notes that were truncated.
     pub truncated: usize,
     /// Notes trained on.
     pub notes: usize,
-    /// Averages that no note moves by much, for rounds with private training.
+    /// Averages that no record moves far, which stand for regions and routing blocks in rounds with private
+    /// training. `None` in other rounds.
     pub by_record: Option<RecordAverages>,
 }
 

@@ -18,6 +18,7 @@ impl LayerRouting {
     /// Routes each of the hidden states `[tokens, width]` to its `experts_per_token` likeliest experts by the
     /// router's logits, `[tokens, experts]`.
     pub(crate) fn new(hidden: Tensor, logits: &Tensor, experts_per_token: usize) -> Self {
+        // Over all experts and not only the chosen ones, as the published distributions are.
         let probabilities = logits.softmax(-1, Kind::Float);
         let (chosen_probabilities, chosen) = probabilities.topk(experts_per_token as i64, -1, true, true);
         Self { hidden, probabilities, chosen, chosen_probabilities }

@@ -30,7 +30,8 @@ pub struct LocalTraining {
     pub frozen: Frozen,
     /// How the experts' regions are described.
     pub region_form: RegionForm,
-    /// Seed of the order of the notes.
+    /// Seed of the order of the notes. In a round the client draws it from the system and tells no other
+    /// party: an order that others know would let them repeat the training.
     pub seed: u64,
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct LayerStatistics {
     tokens: f64,
     /// Sum of the routing distributions, `[experts]`.
     probabilities: Tensor,
-    /// Tokens routed to each expert, `[experts]`.
+    /// Tokens routed to each expert, `[experts]`. 32-bit floats count exactly up to 2²⁴.
     counts: Tensor,
     /// Sum of the hidden states routed to each expert, `[experts, hidden]`.
     hidden: Tensor,
@@ -87,7 +87,7 @@ impl LayerStatistics {
         }
     }
 
-    /// The same, whose regions are taken within so many classes.
+    /// The same, whose regions are taken within `classes` classes.
     pub(crate) fn within(self, classes: usize) -> Self {
         let (experts, width) = (self.hidden.size()[0], self.hidden.size()[1]);
         let by_class = ByClass::new(experts, width, classes as i64, self.hidden.device());
@@ -96,6 +96,7 @@ impl LayerStatistics {
 
     /// Counts the tokens of one batch; for regions within classes, with the class of each token's note.
     pub(crate) fn add(&mut self, routing: &LayerRouting, classes: Option<&Tensor>) {
+        // Without gradients, because the sums would keep the graph of every batch in memory.
         tch::no_grad(|| self.sum(routing, classes));
     }
 
@@ -111,6 +112,7 @@ impl LayerStatistics {
         self.probabilities += routing.probabilities.sum_dim_intlist(0, false, Kind::Float);
         self.counts += assigned.sum_dim_intlist(0, false, Kind::Float);
         self.hidden += assigned.tr().matmul(&routing.hidden);
+        // A token's margins go to the columns of its experts, so sums of columns are sums by expert.
         self.margins += none.scatter(1, &routing.chosen, &margins).sum_dim_intlist(0, false, Kind::Float);
         if let (Some(by_class), Some(classes)) = (&mut self.by_class, classes) {
             by_class.add(&routing.hidden, &assigned, classes);
@@ -129,6 +131,7 @@ impl LayerStatistics {
 
     /// The region of each expert; 0 where it has no tokens.
     pub(crate) fn regions(&self, layer: u16) -> Vec<ExpertRegion> {
+        // Summed class by class and subtracted here: only at the end are the classes' means known.
         let sums = match &self.by_class {
             Some(by_class) => &self.hidden - by_class.expected(),
             None => self.hidden.shallow_clone(),

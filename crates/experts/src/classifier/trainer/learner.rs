@@ -1,4 +1,4 @@
-//! The classifier as a plain training sees it.
+//! Gradients of the classifier for plain training.
 
 use tch::{Reduction, Tensor};
 
@@ -38,6 +38,7 @@ impl BatchLearner for ClassifierLearner<'_> {
         if is_last_epoch {
             count(&mut self.statistics, &output.routings, &batch, self.settings.region_form);
         }
+        // What is reported is the task's loss alone, comparable whatever the regularisers weigh.
         let loss = task.detach();
         let parameters: Vec<&Tensor> = self.parameters.iter().collect();
         let gradients = Tensor::run_backward(&[&(task + routing)], &parameters, false, false);

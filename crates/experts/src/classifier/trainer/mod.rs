@@ -34,7 +34,7 @@ pub const HEAD_RATE_RATIO: f64 = 3.0;
 /// Decoupled weight decay of the head's weight. Nothing else decays, so an expert without tokens does not
 /// move.
 pub const HEAD_WEIGHT_DECAY: f64 = 0.01;
-/// The most tokens of a batch that is only evaluated. A batch is one note at least.
+/// The most tokens of a batch that is only evaluated, which bounds memory. A batch is one note at least.
 const EVALUATION_TOKENS: i64 = 1024;
 
 /// A member's model and the notes that it learns from.
@@ -48,8 +48,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Starts from [`initial_blocks`]. The encoder may be dropped afterwards, and shared by many trainers
-    /// before.
+    /// Starts from [`initial_blocks`]. Trainers share the encoder's weights and do not keep it: one encoder
+    /// may make many, and may be dropped afterwards.
     pub fn new(encoder: &Encoder, features: Features) -> Self {
         let config = encoder.config().clone();
         let parameters = Parameters::from_blocks(&config, &initial_blocks(&config), encoder.device());
@@ -188,7 +188,7 @@ impl Trainer {
         groups
     }
 
-    /// What is added to the task's loss for the routers' sake, over all MoE layers, a scalar.
+    /// The terms that regularise the routers of all MoE layers, added up, a scalar.
     fn routing_loss(&self, output: &Output, settings: &LocalTraining, over: Over<'_>) -> Tensor {
         let mut sum = Tensor::zeros([], (Kind::Float, self.model.device()));
         for (routing, published) in output.routings.iter().zip(&self.published) {

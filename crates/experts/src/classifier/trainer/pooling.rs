@@ -6,7 +6,7 @@ use crate::device::values;
 
 impl Trainer {
     /// The head's inputs under the present parameters: mean states of the last layer, 384 values a note. They
-    /// tell of the notes, so only sums of them that a plan names may leave.
+    /// reveal something about the notes, so only sums of them that a plan names may leave.
     pub fn pooled(&self, notes: &Features) -> Vec<f32> {
         tch::no_grad(|| {
             notes.batches(EVALUATION_TOKENS).flat_map(|batch| self.pooled_batch(&batch)).collect()

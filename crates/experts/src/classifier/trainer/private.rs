@@ -1,4 +1,4 @@
-//! DP-SGD of MiniLM upcycled.
+//! Private training, by DP-SGD, of the upcycled MiniLM.
 
 use rand_core::CryptoRng;
 use tch::{Device, Reduction, Tensor};
@@ -93,6 +93,7 @@ impl Trainer {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<(Vec<f64>, PrivateReport), ExpertsError> {
         let mut learner = PrivateClassifierLearner::new(self, settings);
+        // The divisor is the plan's batch size: how many records were drawn is as private as the records.
         let sizes = (settings.batch_size, settings.batch_size);
         let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
         // Each record's gradient is clipped already.

@@ -86,6 +86,7 @@ impl Buffer {
 
 impl<R: Read> Utf8<R> {
     pub(super) fn new(inner: R, encoding: Encoding) -> Self {
+        // Removes no other encoding's mark: the encoding was chosen by the mark, if there is one.
         let decoder = encoding.0.new_decoder_with_bom_removal();
         Self {
             inner,
@@ -114,6 +115,7 @@ impl<R: Read> Utf8<R> {
             self.state = if length == 0 { DecodingState::Read } else { DecodingState::Reading };
         }
         let (input, last) = (&self.input.bytes[self.input.rest.clone()], self.state == DecodingState::Read);
+        // With `last`, a character that is cut off at the end is malformed; before, its rest may follow.
         let (result, read, written) =
             self.decoder.decode_to_utf8_without_replacement(input, &mut self.output.bytes, last);
         self.input.rest.start += read;

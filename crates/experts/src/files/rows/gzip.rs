@@ -31,6 +31,7 @@ impl<R: BufRead> Members<R> {
     fn after(mut reader: R) -> io::Result<MemberState<R>> {
         match reader.fill_buf()?.first() {
             None => Ok(MemberState::Ended),
+            // One byte decides: if it is not gzip after all, the decoder says so.
             Some(0x1f) => Ok(MemberState::Member(GzDecoder::new(reader))),
             Some(0) => skip_zeros(reader).map(|()| MemberState::Ended),
             Some(_) => Err(AFTER.into()),
@@ -57,6 +58,7 @@ impl<R: BufRead> Read for Members<R> {
         loop {
             match mem::replace(&mut self.state, MemberState::Ended) {
                 MemberState::Member(mut member) => match member.read(buffer)? {
+                    // Reading into an empty buffer returns 0 within a member too.
                     0 if !buffer.is_empty() => self.state = MemberState::Between(member.into_inner()),
                     length => {
                         self.state = MemberState::Member(member);

@@ -132,6 +132,7 @@ pub(super) fn of_unpacked(start: &[u8], was_packed: bool, given: Encoding) -> Re
         FileKind::Parquet if was_packed => Some(PARQUET_WITHIN),
         FileKind::Gzip | FileKind::Zstd if was_packed => Some(TWICE),
         _ if start.starts_with(b"PK\x03\x04") => Some(ZIP),
+        // Before UTF-16: in little-endian order its byte-order mark is the start of that of UTF-32.
         _ if matches!(start, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [1..=255, 0, 0, 0, ..]) => {
             Some(UTF_32)
         }

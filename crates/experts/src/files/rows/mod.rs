@@ -250,6 +250,7 @@ impl Rows {
 /// Opens a file and looks at what it is; a folder has no kind.
 fn open_file(path: &Path) -> io::Result<(File, Option<FileKind>)> {
     let mut file = File::open(path)?;
+    // On Linux a folder opens like a file, and only reading it fails, with a message that does not help.
     if file.metadata()?.is_dir() {
         return Ok((file, None));
     }

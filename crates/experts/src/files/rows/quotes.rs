@@ -78,6 +78,7 @@ impl<R: Read> Read for Quotes<R> {
             if let Err(fault) = self.take(*byte) {
                 // The rows before it are sound, so the parser gets them first, and the fault with the next read.
                 self.pending = Some(fault);
+                // The call that follows returns the fault at once, so it nests once only.
                 return if place == 0 { self.read(buffer) } else { Ok(place) };
             }
         }

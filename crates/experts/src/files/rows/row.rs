@@ -143,6 +143,7 @@ pub(crate) fn normal(name: &str) -> String {
 /// numbers as floats if one of them is missing.
 fn whole(number: &Number) -> Option<String> {
     match number.as_f64() {
+        // Only floats: an integer of 64 bits has digits that a float would round.
         Some(float) if number.is_f64() => {
             (float.fract() == 0.0 && float.abs() <= EXACT).then(|| (float as i64).to_string())
         }

@@ -42,6 +42,7 @@ impl Stream {
             }
             _ => Box::new(file),
         };
+        // After decompression, because the kind of a compressed file says nothing of what is in it.
         let (start, bytes) = peek(bytes, START)?;
         let encoding =
             match kind::of_unpacked(&start, matches!(kind, FileKind::Gzip | FileKind::Zstd), encoding) {
@@ -51,6 +52,7 @@ impl Stream {
         // A fault here belongs to a row, so it is reported with the row's place, when reading comes to it.
         let mut text = Utf8::new(bytes, encoding);
         let mut start = Vec::new();
+        // What was read before the fault stays in `start`: these rows are sound and come first.
         let fault = text.by_ref().take(PEEKED).read_to_end(&mut start).err();
         let text: Box<dyn Read> = match fault {
             Some(error) => Box::new(FailingReader(Some(error))),
@@ -169,6 +171,7 @@ struct CountingFile {
 impl Read for CountingFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.file.read(buffer)?;
+        // `Relaxed`, because the number is for a display and nothing else depends on it.
         self.read.fetch_add(length as u64, Ordering::Relaxed);
         Ok(length)
     }

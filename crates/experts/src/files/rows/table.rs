@@ -73,6 +73,7 @@ pub(super) fn open(stream: Stream, columns: &[String]) -> Result<Table, ReadErro
     let separator = declared.unwrap_or_else(|| likely_separator(stream.start(), columns));
     let (text, progress) = stream.into_parts();
     let mut text = BufReader::new(text);
+    // The parser would take it for the header row.
     if declared.is_some() {
         text.read_line(&mut String::new())?;
     }
@@ -104,6 +105,7 @@ fn declared_separator(start: &[u8]) -> Option<u8> {
 impl Table {
     /// Reads the next row into `record`, and returns whether there is one.
     fn read(&mut self) -> Result<bool, ReadError> {
+        // Before reading: afterwards the parser is at the row's end, which may be some lines on.
         self.line = self.reader.position().line() + self.lines_above;
         self.reader.read_record(&mut self.record).map_err(|error| match error.into_kind() {
             csv::ErrorKind::Io(error) => error.into(),

@@ -26,7 +26,7 @@ pub struct Averaging {
 
 /// Averages over a member's records. One record more or less moves each region by at most `2 · clip /
 /// minimum_records`, and each routing distribution by at most `2 / minimum_records`, in L2 norm (`PRIV-11`).
-/// They leave with noise alone.
+/// They may leave only with noise.
 #[derive(Clone, PartialEq)]
 pub struct RecordAverages {
     experts: usize,
@@ -37,7 +37,7 @@ pub struct RecordAverages {
     routing: Vec<Vec<f32>>,
 }
 
-/// They tell of the records, so they are never printed.
+/// They reveal something about the records, so they are never printed.
 impl std::fmt::Debug for RecordAverages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RecordAverages({} regions)", self.regions.len())
@@ -53,7 +53,7 @@ pub struct RoutedToken {
     pub logits: Vec<f32>,
 }
 
-/// It tells of a record, so it is never printed.
+/// It reveals something about a record, so it is never printed.
 impl std::fmt::Debug for RoutedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RoutedToken({} logits)", self.logits.len())
@@ -123,8 +123,9 @@ fn settings_error(what: &str) -> ExpertsError {
 /// Running sums of one layer.
 pub(crate) struct LayerAverages<'a> {
     averaging: &'a Averaging,
-    /// `[384, coordinates]`.
+    /// `[width, coordinates]`.
     projection: Tensor,
+    /// How many records are complete.
     records: f64,
     /// Sum of the records' routing distributions, `[experts]`.
     routing: Tensor,
@@ -156,6 +157,7 @@ impl<'a> LayerAverages<'a> {
     /// Counts the records of one batch; `owners` has the example of each token. A record's means are over all
     /// tokens of its examples.
     pub(crate) fn add(&mut self, routing: &LayerRouting, owners: &Tensor, batch: &RecordBatch) {
+        // From the example of each token to the record that the example belongs to.
         let owners = batch.places(owners.device()).index_select(0, owners);
         let over = Over::Examples { owners: &owners, examples: batch.records };
         let assigned = routing.probabilities.zeros_like().scatter_value(1, &routing.chosen, 1.0);
@@ -176,11 +178,13 @@ impl<'a> LayerAverages<'a> {
     fn add_complete(&mut self, parts: &Tensor, counts: &Tensor, routing: &Tensor, tokens: &Tensor) {
         let records = counts.size()[0];
         let means = parts.view([records, counts.size()[1], -1]) / counts.clamp_min(1.0);
+        // Each record is clipped by itself and then added: clipping the sum would bound no record's part.
         let norms = means.norm_scalaropt_dim(2.0, [2i64], true);
         let clipped = &means * (norms.clamp_min(self.averaging.clip).reciprocal() * self.averaging.clip);
         self.records += records as f64;
         self.routing += finite_or_0(&(routing / tokens)).sum_dim_intlist(0, false, Kind::Float);
         self.regions += finite_or_0(&clipped).sum_dim_intlist(0, false, Kind::Float);
+        // A record that is not finite still counts as one that uses the expert, with a part of 0.
         self.users += counts.gt(0.0).to_kind(Kind::Float).sum_dim_intlist(0, false, Kind::Float);
     }
 

@@ -76,7 +76,8 @@ impl PrivateTraining {
     /// The records of one step, of `records`: each with the same probability, independently; there may be
     /// none (`PRIV-10`).
     pub(crate) fn draw(&self, records: usize, random: &mut impl CryptoRng) -> Vec<usize> {
-        // Rounded down to a multiple of 2⁻⁶⁴; certainty is 2⁶⁴ of them.
+        // Rounded down to a multiple of 2⁻⁶⁴, so a record is never likelier to be drawn than is charged.
+        // Certainty is 2⁶⁴ of them, which a u64 cannot hold.
         let threshold = (self.sampling_probability * 2f64.powi(64)) as u128;
         (0..records).filter(|_| u128::from(random.next_u64()) < threshold).collect()
     }
@@ -120,11 +121,12 @@ impl ClippedSum {
             let flat: Vec<Tensor> = gradients.iter().map(|gradient| gradient.flatten(1, -1)).collect();
             let norms: Vec<Tensor> =
                 flat.iter().map(|gradient| gradient.norm_scalaropt_dim(2.0, [1i64], false)).collect();
-            let norms = Tensor::stack(&norms, 0).norm_scalaropt_dim(2.0, [0i64], false);
             // One norm over all parameters: clipped one by one, a record could add more than the bound. It is
             // finite only if every coordinate is.
+            let norms = Tensor::stack(&norms, 0).norm_scalaropt_dim(2.0, [0i64], false);
             let finite = norms.isfinite();
             let nothing = norms.zeros_like().unsqueeze(1);
+            // Not `min(1, bound / norm)`: a gradient of 0 would divide by 0.
             let factors = (norms.clamp_min(self.bound).reciprocal() * self.bound).unsqueeze(0);
             let factors = factors.where_self(&finite.unsqueeze(0), &nothing.tr());
             for (sum, gradient) in self.sums.iter_mut().zip(&flat) {

@@ -32,7 +32,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// For gradients of so many coordinates.
+    /// The grid for gradients of `coordinates` coordinates, over all trained tensors.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`] when the noise is so large that rounding to its grid leaves less than half

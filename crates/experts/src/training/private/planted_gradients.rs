@@ -23,7 +23,7 @@ pub struct PlantedGradients {
 /// What a step with planted gradients yields.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReleasedStep {
-    /// The examples that were drawn. Only an audit may see them; nobody else does.
+    /// The examples that were drawn. Only an audit may see them: the charge counts on the draws being secret.
     pub drawn: Vec<usize>,
     /// The noised sum over the divisor, all parameters one after another: what the optimizer takes its step
     /// by.

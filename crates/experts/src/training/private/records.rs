@@ -32,7 +32,7 @@ pub(crate) struct RecordBatch {
     pub(crate) examples: Vec<usize>,
     /// For each, its record's place among the records of this batch.
     places: Vec<i64>,
-    /// For each, its share in its record's mean.
+    /// For each, its share in its record's mean: 1 over the number of the record's examples in all batches.
     shares: Vec<f32>,
     /// How many records there are in this batch.
     pub(crate) records: i64,
@@ -42,6 +42,7 @@ pub(crate) struct RecordBatch {
 
 impl RecordBatch {
     fn push(&mut self, example: usize, is_first_of_record: bool, share: f32) {
+        // A record that goes on from the batch before is one of this batch's records too.
         self.records += i64::from(is_first_of_record || self.examples.is_empty());
         self.examples.push(example);
         self.places.push(self.records - 1);
@@ -55,6 +56,7 @@ impl RecordBatch {
 
     /// Each record's part of its mean, `[records, …]`, of values of each example, `[examples, …]`.
     pub(crate) fn means(&self, values: Vec<Tensor>) -> Vec<Tensor> {
+        // The common case, one example for each record, needs no product and no copy.
         if self.shares.iter().all(|&share| share == 1.0) {
             return values;
         }
@@ -83,6 +85,7 @@ pub(crate) fn batches<'a>(
         for (place, &example) in record.iter().enumerate() {
             spent += cost(example);
             if spent > most && !batch.examples.is_empty() {
+                // What did not fit belongs to the last record, unless it is the first example of its own.
                 batch.goes_on = place > 0;
                 batches.push(std::mem::take(&mut batch));
                 spent = cost(example);
@@ -109,6 +112,7 @@ impl RecordSums {
     pub(crate) fn complete(&mut self, batch: &RecordBatch, mut sums: Vec<Tensor>) -> Vec<Tensor> {
         if let Some(before) = self.incomplete.take() {
             for (sum, before) in sums.iter_mut().zip(before) {
+                // What went on from the batch before is always the first record of this one.
                 let rest = sum.narrow(0, 1, batch.records - 1);
                 *sum = Tensor::cat(&[sum.narrow(0, 0, 1) + before, rest], 0);
             }
@@ -116,6 +120,7 @@ impl RecordSums {
         if !batch.goes_on {
             return sums;
         }
+        // A copy, because a view would keep the whole batch's sums in memory until the record is complete.
         let last = batch.records - 1;
         self.incomplete = Some(sums.iter().map(|sum| sum.narrow(0, last, 1).copy()).collect());
         sums.iter().map(|sum| sum.narrow(0, 0, last)).collect()

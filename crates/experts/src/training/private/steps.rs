@@ -61,6 +61,7 @@ impl<'a, L: RecordLearner, R: CryptoRng> PrivateSteps<'a, L, R> {
         (most_examples, divisor): (usize, usize),
         random: &'a mut R,
     ) -> Result<Self, ExpertsError> {
+        // Coordinates that the mask clears are not released, so rounding them moves nothing that counts.
         let grid = Grid::new(private, learner.coordinates())?;
         let drawn_in_steps = Vec::with_capacity(private.steps);
         Ok(Self { learner, private, grid, most_examples, divisor, random, drawn_in_steps, counts: None })
@@ -70,8 +71,10 @@ impl<'a, L: RecordLearner, R: CryptoRng> PrivateSteps<'a, L, R> {
     pub(crate) fn step(&mut self) -> (Vec<usize>, StepGradients) {
         let drawn = self.private.draw(self.learner.records().len(), self.random);
         let (loss, sum) = clipped_sum(self.learner, &drawn, self.grid.bound, self.most_examples);
+        // Also if no record was drawn: a step without noise would reveal that.
         let gradients = sum.noised(self.grid, self.divisor, self.random);
         self.drawn_in_steps.push(drawn.len());
+        // Added up on the device and read once, at the end: each reading makes the host wait.
         self.counts = Some(match self.counts.take() {
             Some(counts) => counts + sum.counts,
             None => sum.counts,

@@ -46,6 +46,7 @@ struct Product {
 
 /// The products of a pass through a model.
 #[derive(Clone, Default)]
+// `Arc` and `Mutex`, not `Rc` and `RefCell`: a model that holds a recorder can move to another thread.
 pub(crate) struct Tape(Arc<Mutex<Vec<Product>>>);
 
 impl Tape {
@@ -59,7 +60,7 @@ impl Tape {
     }
 
     /// The gradients of `loss`, a sum over examples, by each parameter: `[examples, …]` for a parameter
-    /// `[…]`. Uses the tape up.
+    /// `[…]`. Empties the tape.
     pub(crate) fn gradients(
         &self,
         loss: &Tensor,
@@ -67,7 +68,7 @@ impl Tape {
         parameters: &[(String, Tensor)],
     ) -> Vec<Tensor> {
         let mut products = std::mem::take(&mut *self.products());
-        // Products with frozen weights are on the tape too; nobody asks for their gradients.
+        // Products with frozen weights are on the tape too, and their gradients are not needed.
         products.retain(|product| parameters.iter().any(|(name, _)| *name == product.parameter));
         let outputs: Vec<&Tensor> = products.iter().map(|product| &product.output).collect();
         let by_output = Tensor::run_backward(&[loss], &outputs, false, false);
@@ -94,7 +95,8 @@ impl Product {
         match &self.place {
             WeightPart::Whole => vec![(None, all())],
             WeightPart::Expert(expert) => vec![(Some(*expert), all())],
-            // A GPU is not asked for counts, for which the host would wait.
+            // On a GPU the counts stay there: if the host read them, it would wait for everything that is
+            // queued.
             WeightPart::Sorted(counts) if on_gpu(gradient) => {
                 vec![(None, of_grouped(&rows, counts, examples))]
             }
@@ -193,6 +195,7 @@ fn assemble(parameter: &Tensor, examples: i64, parts: Vec<(Option<usize>, Tensor
     let shape = [&[examples], parameter.size().as_slice()].concat();
     let whole = Tensor::zeros(shape.as_slice(), (Kind::Float, parameter.device()));
     for (expert, part) in parts {
+        // A view of `whole`, so that adding to it fills its part.
         let mut place = expert.map_or_else(|| whole.shallow_clone(), |expert| whole.select(1, expert as i64));
         place += part.reshape(place.size().as_slice());
     }

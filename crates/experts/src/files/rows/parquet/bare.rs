@@ -57,6 +57,7 @@ fn bare(field: &TypePtr) -> Result<TypePtr> {
             .with_logical_type(info.logical_type_ref().cloned())
             .with_fields(field.get_fields().iter().map(bare).collect::<Result<_>>()?)
             .with_id(id);
+        // The root of a schema has none, and asking it for one panics.
         if info.has_repetition() {
             group = group.with_repetition(info.repetition());
         }
@@ -87,6 +88,7 @@ impl FileReader for BareFile {
     }
 
     fn get_row_iter(&self, projection: Option<Type>) -> Result<RowIter<'_>> {
+        // Not the inner reader's iterator, which would read by the schema with texts.
         RowIter::from_file(projection, self)
     }
 }
@@ -115,6 +117,7 @@ impl RowGroupReader for BareGroup<'_> {
     }
 
     fn get_row_iter(&self, projection: Option<Type>) -> Result<RowIter<'_>> {
+        // As for a whole file: through this reader, so that its schema and its checks apply.
         RowIter::from_row_group(projection, self)
     }
 }

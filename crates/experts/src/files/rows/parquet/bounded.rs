@@ -10,7 +10,8 @@ use bytes::Bytes;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::reader::{ChunkReader, Length};
 
-/// How many reads at a file's end return nothing before the next one fails. A sound reader stops after a few.
+/// How many reads at a file's end return 0 bytes before the next one fails. Readers of sound files stop after
+/// a few.
 const MOST_READS_AT_END: usize = 64;
 
 /// A file whose readers fail after too many reads at its end.
@@ -43,6 +44,7 @@ pub(super) struct BoundedReader<R> {
 impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let read = self.inner.read(buffer)?;
+        // Reading into an empty buffer returns 0 anywhere, so it does not count.
         if read == 0 && !buffer.is_empty() {
             self.reads_at_end += 1;
         }

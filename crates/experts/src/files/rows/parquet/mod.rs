@@ -45,6 +45,7 @@ pub(super) fn open(mut file: File, columns: Columns) -> Result<ParquetRows, Read
     }
     let reader = catch(NO_FOOTER, || SerializedFileReader::new(BoundedFile(file)))?;
     let metadata = reader.metadata();
+    // A damaged footer may have a negative number.
     let total = metadata.file_metadata().num_rows().max(0) as u64;
     if let Some(codec) = unread_codec(metadata, &columns) {
         return Err(ReadError::Kind(format!(
@@ -88,6 +89,7 @@ impl Source for ParquetRows {
         // The library's reader goes into the call and comes back only if it is still sound.
         let record =
             catch(CORRUPT, || Ok::<(Option<Record>, _), ParquetError>((rows.next().transpose()?, rows)));
+        // Also for a row that fails, because its number is the failing place.
         self.done += 1;
         match record {
             Ok((record, rows)) => {

@@ -42,6 +42,7 @@ impl WantedColumns {
                 names.join(", ")
             ));
         }
+        // No row could be used then, so the file is rejected before its first row.
         if fields.is_empty() {
             let (name, reason) = &unreadable[0];
             return Err(format!("its column “{name}” {reason}"));

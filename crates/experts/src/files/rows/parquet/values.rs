@@ -44,6 +44,7 @@ pub(super) fn value(field: &Field) -> Result<Value, Unfit> {
         Field::Group(record) => object(record)?,
         Field::ListInternal(list) => list.elements().iter().map(value).collect::<Result<Vec<_>, _>>()?.into(),
         Field::MapInternal(_) => return Err(Unfit::Map),
+        // All other variants are dates and times.
         _ => return Err(Unfit::Time),
     })
 }
