@@ -62,7 +62,7 @@ impl PublishedModel {
         }
     }
 
-    /// The device that it computes on.
+    /// The device on which it computes.
     pub fn device(&self) -> Device {
         match self {
             Self::Decoder(model) => model.device(),
@@ -106,6 +106,8 @@ impl PublishedModel {
             }
             (Self::Decoder(model), _) => {
                 let hidden = model.hidden(&batch.texts);
+                // The head has a row for each token of the vocabulary, so its logits would take most of the
+                // memory. Only rows that predict something learnt reach it.
                 let rows = batch.rows.as_ref().map(|rows| hidden.rows.index_select(0, rows));
                 (model.predict(&rows.unwrap_or(hidden.rows)), hidden.routings)
             }
@@ -139,6 +141,7 @@ impl PublishedModel {
         let sites = self.sites_mut();
         let site =
             sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
+        // Copied: training moves the result in place, and the model's weight must stay.
         site.frozen_weight().expect("a head is the adapter's").to_kind(Kind::Float).copy()
     }
 
