@@ -2,8 +2,8 @@
 //!
 //! For each module that it trains, an adapter has either two low-rank halves or the module's whole weight.
 //! Routers and a head over classes are always trained whole; experts only if the settings ask for it. An
-//! adapter is written and read in PEFT's format ([`Adapter::write`], [`Adapter::read`]), or added to the
-//! weights for good ([`write_merged`]).
+//! adapter is written and read in PEFT's format ([`Adapter::write`], [`Adapter::read`]), or merged into the
+//! model's weights ([`write_merged`]).
 
 mod attach;
 pub mod blocks;
@@ -96,6 +96,7 @@ impl AdapterSettings {
             ));
         }
         for module in &self.modules {
+            // A misspelt module would otherwise train nothing, silently.
             let suffix = format!(".{module}");
             if !sites.iter().any(|site| site.name.ends_with(&suffix)) {
                 return Err(format!("the model has no module {module} that an adapter can train"));
@@ -142,7 +143,7 @@ pub enum Trained {
 /// What is trained of a model.
 #[derive(Debug)]
 pub struct Adapter {
-    /// Factor of all low-rank additions, `alpha / rank`.
+    /// Factor of all low-rank additions, `alpha / rank`. One for all modules, as in PEFT without patterns.
     pub scale: f64,
     /// What is trained, by the names of the modules.
     pub modules: BTreeMap<String, Trained>,
