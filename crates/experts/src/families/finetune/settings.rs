@@ -41,7 +41,7 @@ pub struct FineTuning {
     /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, at least 0. It holds parameters near their
     /// initial values (FedProx, Li et al. 2020).
     pub proximal: f64,
-    /// Whether the routers of the adapter stay as they were loaded.
+    /// Whether the routers of the adapter are not trained: they stay as they were loaded.
     pub freeze_routers: bool,
     /// Probability with which each input of a low-rank addition is left out, below 1.
     pub dropout: f64,
