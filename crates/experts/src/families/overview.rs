@@ -62,6 +62,7 @@ pub fn overview(
     workload: Workload,
 ) -> Result<Overview, ExpertsError> {
     let config = AnyConfig::read(folder)?;
+    // Opening maps the files and reads their headers; no weight is read.
     let parameters = Checkpoint::open(folder)?.parameters();
     // With empty settings a dense model, such as one that is to be upcycled, trains nothing. `AdapterBlocks`
     // rejects that, but the folder can still be described.

@@ -76,6 +76,7 @@ impl AdapterBlocks {
         if !shared.is_empty() {
             kinds.push((BlockKind::Shared, shared));
         }
+        // Last and for every layer, whatever is trained: routing is measured, not trained.
         kinds.extend((0..routers.len()).map(|layer| (BlockKind::Routing { layer: layer as u16 }, vec![])));
         let experts = routers.first().map_or(0, |router| router.shape[0]);
         let numbered = (0..).zip(kinds);

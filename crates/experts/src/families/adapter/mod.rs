@@ -250,6 +250,7 @@ fn sizes(tensor: &Tensor) -> Vec<usize> {
 fn fits(site: &SiteShape, trained: &Trained) -> bool {
     match (site.kind, trained) {
         (SiteKind::Router | SiteKind::Experts, Trained::Whole(weight)) => sizes(weight) == site.shape,
+        // The model knows the width of a head only; the adapter determines its classes.
         (SiteKind::Head, Trained::Whole(weight)) => weight.dim() == 2 && sizes(weight)[1..] == site.shape,
         (SiteKind::Router | SiteKind::Head, _) | (SiteKind::Linear, Trained::Whole(_)) => false,
         (_, Trained::Low { a, b }) => {

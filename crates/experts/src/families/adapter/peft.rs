@@ -37,6 +37,7 @@ impl Adapter {
     /// [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut PublishedModel) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
+        // First, because the error for whole experts names the way out: the merged model.
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
             return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
         }

@@ -51,7 +51,7 @@ impl Adapter {
         }
         let has_experts =
             self.modules.values().any(|trained| matches!(trained, Trained::Low { a, .. } if a.dim() == 3));
-        // Rejected rather than written: PEFT would load it without an error.
+        // Rejected rather than written: PEFT takes these tensors for the dense network's, without an error.
         if family == Family::Qwen2Moe && layout == Layout::PerExpert && has_experts {
             return Err(ExpertsError::Layout { path: folder.to_owned() });
         }
@@ -96,6 +96,7 @@ impl Writer {
                 let (a, b) = (padded(&plain(a), -2, self.rank), padded(&plain(b), -1, self.rank));
                 match a.dim() {
                     2 => pair(name, a, b),
+                    // Three dimensions: the experts of a layer.
                     _ if self.fuses() => self.fused(name, &a, &b),
                     _ => self.one_by_one(name, &a, &b),
                 }

@@ -137,7 +137,8 @@ impl Fields {
         }
     }
 
-    /// Rejects a field that is present with another value than these.
+    /// Rejects a field that is present with another value than these. An absent field is accepted: its
+    /// default in transformers must be one of them.
     pub(crate) fn demand(&self, name: &str, accepted: &[&str]) -> Result<(), ExpertsError> {
         match self.text(&[name])? {
             Some(value) if !accepted.contains(&value.as_str()) => {

@@ -79,12 +79,12 @@ pub struct DecoderConfig {
     pub vocabulary: usize,
     /// Width of hidden states.
     pub hidden: usize,
-    /// Attention heads.
+    /// How many heads of queries attention has.
     pub heads: usize,
     /// Longest text that the model was made for, in tokens. If the family's sliding window is not implemented
     /// (Qwen2-MoE), at most that window, because no shorter text is affected by it.
     pub positions: usize,
-    /// Added to variances in normalisations.
+    /// Added to the mean square in normalisations, so that rows of 0 do not divide by 0.
     pub norm_epsilon: f64,
     /// Whether the head is the embedding.
     pub tied: bool,
@@ -228,7 +228,7 @@ pub enum GroupScore {
 pub struct GroupConfig {
     /// How many groups of equal size the experts form.
     pub groups: usize,
-    /// Groups that a token may use.
+    /// From how many of the best groups a token's experts are chosen, at most `groups`.
     pub chosen: usize,
     /// How the groups are ranked.
     pub score: GroupScore,
@@ -246,9 +246,9 @@ pub struct SharedConfig {
 /// The experts of a layer and their router.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MoeConfig {
-    /// Experts.
+    /// How many routed experts a sparse layer has.
     pub experts: usize,
-    /// Experts that a token uses.
+    /// How many of them each token uses, from 1 to `experts`.
     pub chosen: usize,
     /// Intermediate width of an expert.
     pub intermediate: usize,
@@ -256,7 +256,7 @@ pub struct MoeConfig {
     pub scoring: Scoring,
     /// Whether the chosen scores are made to sum to 1.
     pub normalised: bool,
-    /// Factor of the scores.
+    /// Factor of the chosen scores, after they are normalised. 1 outside of DeepSeek.
     pub scale: f64,
     /// Groups, where a token may use only some of them.
     pub groups: Option<GroupConfig>,

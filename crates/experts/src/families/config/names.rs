@@ -52,6 +52,7 @@ pub(crate) fn expert_maps(family: Family, map: &str) -> Vec<&'static str> {
 pub(crate) fn expert_module(family: Family, experts: &str, expert: usize, map: &str) -> String {
     match family {
         Family::SwitchTransformers => format!("{experts}.expert_{expert}.{map}"),
+        // A module list in Python, whose entries have numbers for names. Switch has a dictionary.
         _ => format!("{experts}.{expert}.{map}"),
     }
 }

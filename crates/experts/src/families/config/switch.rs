@@ -13,9 +13,9 @@ pub struct SwitchConfig {
     pub vocabulary: usize,
     /// Width of hidden states.
     pub hidden: usize,
-    /// Attention heads.
+    /// How many heads attention has.
     pub heads: usize,
-    /// Width of a head.
+    /// Width of a head. `heads · head` need not be the hidden width.
     pub head: usize,
     /// Intermediate width of every feed-forward network.
     pub intermediate: usize,

@@ -84,6 +84,7 @@ pub(super) fn of_each_example(
 ) -> (Tensor, Vec<Tensor>) {
     let (logits, routings) = model.learn(batch);
     let losses = logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::None, -100, 0.0);
+    // Each example's mean, as if it were alone: its gradient is clipped, so it must not depend on the others.
     let task = (losses * batch.shares()).sum(Kind::Float);
     let examples = batch.counts.len() as i64;
     let totals = Totals::of_examples(&routings, examples);

@@ -79,6 +79,7 @@ impl Example {
         if let Some(most) = positions.filter(|&most| self.tokens.len() > most) {
             return Err(format!("it has {} tokens; the model reads {most}", self.tokens.len()));
         }
+        // Found before training, where libtorch would panic on the index.
         match self.tokens.iter().find(|&&token| token < 0 || token >= vocabulary as i64) {
             Some(&token) => Err(beyond(token, vocabulary)),
             None => Ok(()),

@@ -85,6 +85,8 @@ impl FineTuner {
         let (learning, groups) = self.learning(settings)?;
         let mut learner = PrivateAdapterLearner::new(self, examples, settings, &learning, tape);
         let sizes = (settings.batch_size, settings.batch_size * settings.accumulate);
+        // Batches and noise come from `random` and not from libtorch, whose generator can be predicted from
+        // its output.
         let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
         // Each record's gradient is already clipped, so the step is not. Private training of adapters has no
         // proximal term.

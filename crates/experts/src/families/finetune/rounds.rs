@@ -97,6 +97,7 @@ impl RoundTrainer {
         // A pass of its own: random batches do not contain every example exactly once, as an epoch does.
         let routing = self.tuner.routing(examples, settings.batch_size)?;
         let mut result = self.result(&before, &trained, routing, examples)?;
+        // The bounded averages replace the plain statistics in what leaves the hospital.
         result.by_record = Some(self.tuner.record_averages(examples, averaging, settings.batch_size)?);
         Ok((result, report))
     }

@@ -26,7 +26,8 @@ pub struct RoutingSummary {
     pub regions: Vec<ExpertRegion>,
 }
 
-/// Statistics of every sparse layer, by its index among the sparse layers.
+/// Statistics of every sparse layer, by its index among the sparse layers. A map and not a list, because
+/// recomputed layers come from the last to the first.
 #[derive(Default)]
 pub(super) struct RoutingSums {
     layers: BTreeMap<usize, LayerStatistics>,

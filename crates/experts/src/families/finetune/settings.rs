@@ -15,7 +15,8 @@ pub struct FineTuning {
     pub epochs: usize,
     /// How many examples pass through the model together, at least 1.
     pub batch_size: usize,
-    /// How many batches' gradients make one step, at least 1.
+    /// How many batches' gradients make one step, at least 1. A step then has `batch_size · accumulate`
+    /// examples in the memory of `batch_size`.
     pub accumulate: usize,
     /// Learning rate after the warm-up. Positive.
     pub learning_rate: f64,
@@ -34,7 +35,7 @@ pub struct FineTuning {
     /// Weight of the routers' z loss, at least 0.
     pub z: f64,
     /// Weight `lambda` of the routing regulariser, at least 0. It acts only if a routing distribution is
-    /// published.
+    /// published. The default, 0.1, is that of the FedAlign-MoE paper.
     pub routing_penalty: f64,
     /// What the routing regulariser compares, and how strongly for each expert.
     pub routing_form: RoutingForm,

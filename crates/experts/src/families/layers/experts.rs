@@ -7,7 +7,7 @@
 //! of each expert that has any pass through its network. A low-rank adapter adds two products of its rank,
 //! never a weight of full size. Experts that are trained whole compute with the adapter's weights.
 //!
-//! A CPU compiles a bfloat16 product anew for each number of rows, which took most of a step. On a CPU an
+//! A CPU compiles a bfloat16 kernel for each new number of rows, which took most of a step. On a CPU an
 //! expert's rows are therefore padded to a multiple of [`FILLED_ROWS`], so that few numbers of rows occur.
 //! Nothing reads the padding.
 

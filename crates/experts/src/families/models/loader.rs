@@ -27,7 +27,8 @@ impl Loader {
         Ok(self.placed(&self.checkpoint.take(name, shape)?))
     }
 
-    /// A tensor of this shape in 32-bit floats, whatever the rest computes in.
+    /// A tensor of this shape in 32-bit floats, whatever the rest computes in: for values whose rounding
+    /// would change which experts are chosen.
     pub(crate) fn exact(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         Ok(self.checkpoint.take(name, shape)?.to_device(self.device).to_kind(Kind::Float))
     }

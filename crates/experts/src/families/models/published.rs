@@ -115,7 +115,8 @@ impl PublishedModel {
         }
     }
 
-    /// How the sparse layers route a batch, without gradients; a decoder's head is not computed.
+    /// How the sparse layers route a batch, without gradients. A decoder's head is not computed, because
+    /// routing does not depend on it.
     pub(crate) fn route(&self, batch: &ExampleBatch) -> Vec<Routing> {
         tch::no_grad(|| match self {
             Self::Decoder(model) => model.hidden(&batch.texts).routings,

@@ -55,6 +55,7 @@ pub struct SiteShape {
 impl SiteShape {
     /// The shape of the first half of its low-rank addition: `[rank, in]`, or `[experts, rank, in]`.
     pub(crate) fn first_half(&self, rank: usize) -> Vec<usize> {
+        // Empty for a linear map; the number of experts for stacked weights.
         let (experts, map) = self.shape.split_at(self.shape.len() - 2);
         [experts, &[rank, map[1]]].concat()
     }
@@ -110,7 +111,7 @@ impl Site<'_> {
         }
     }
 
-    /// Removes whatever is attached.
+    /// Removes what an adapter has attached, if anything.
     pub(crate) fn detach(&mut self) {
         match &mut self.part {
             Part::Linear(map) => map.lora = None,

@@ -106,7 +106,7 @@ fn yarn(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeScaling, 
         beta_slow: inner.number(&["beta_slow"])?.filter(|&turns| turns != 0.0).unwrap_or(1.0),
         truncated: inner.flag("truncate", true)?,
         magnitude: inner.number(&["attention_factor"])?.unwrap_or(inferred),
-        // DeepSeek scales the scores, which are products of queries and keys: hence the square.
+        // DeepSeek scales the scores, which are products of queries and keys, so the factor is squared.
         score_magnitude: if latent && whole != 0.0 { yarn_magnitude(factor, whole).powi(2) } else { 1.0 },
     })
 }

@@ -32,7 +32,8 @@ const READ: [&str; 17] = [
     "vocab_size",
 ];
 
-/// Settings of the model that only describe its origin.
+/// Settings of the model that only describe its origin. The original length acts only with YaRN, which is
+/// rejected.
 const HARMLESS: [&str; 2] = ["rope.scaling.finetuned", "rope.scaling.original_context_length"];
 
 /// Settings of the tokenizer that [`super::tokenizer`] reads, or that do not change the tokens of a text.

@@ -78,6 +78,7 @@ type Numbered<'a> = (u64, &'a str);
 /// Whether the tokenizer adds the special token to texts.
 fn adds_token(gguf: &Gguf<'_>, which: &str) -> Result<bool, ExpertsError> {
     let flag = gguf.optional(&format!("tokenizer.ggml.add_{which}_token"), Gguf::flag)?;
+    // The default of llama.cpp for byte-level BPE.
     Ok(flag.unwrap_or(false))
 }
 

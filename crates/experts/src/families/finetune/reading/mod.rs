@@ -212,6 +212,7 @@ impl Reader {
                 let mut windows = sequence.windows(self.max_tokens, overlap);
                 let cut = windows.len() > most;
                 windows.truncate(most);
+                // Only one window is marked, so that a truncated row counts once.
                 if let Some(last) = windows.last_mut() {
                     last.cut = cut;
                 }

@@ -75,6 +75,7 @@ pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Erro
             continue;
         }
         let directive = match letters.next() {
+            // `%-d` is an extension of the C library, which Python passes on: no leading zero.
             Some('-') => format!("-{}", letters.next().map(String::from).unwrap_or_default()),
             other => other.map(String::from).unwrap_or_default(),
         };
@@ -114,7 +115,8 @@ fn directive_text(date: Date, directive: &str) -> Option<String> {
     })
 }
 
-/// `value | tojson(indent=…)` as Python's `json.dumps` writes it, with letters as they are.
+/// `value | tojson(indent=…)` as Python's `json.dumps` writes it, without escapes for letters beyond ASCII:
+/// transformers replaces Jinja's filter, which would also escape `<` and `>`.
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Options that would change the text, such as `sort_keys`, fail instead of being ignored.

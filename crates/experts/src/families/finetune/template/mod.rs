@@ -202,6 +202,7 @@ impl Template {
 /// # Errors
 /// [`ExpertsError::File`]; [`ExpertsError::Content`] if the template cannot be read.
 pub fn prints_date(folder: &Path) -> Result<bool, ExpertsError> {
+    // Found in the text and not by running it: a template may print the date for some conversations only.
     Ok(Template::open(folder)?.source.contains(TODAY))
 }
 
