@@ -152,7 +152,7 @@ impl Writer {
             true => json!(NO_TARGETS),
             false => json!(modules),
         };
-        // With this task, PEFT builds a model for sequence classification, where the module `score` exists.
+        // With this task, PEFT expects a model for sequence classification, which has the module `score`.
         let task = adapter.head().map(|_| "SEQ_CLS");
         saved.extend(task.map(|_| HEAD));
         json!({
