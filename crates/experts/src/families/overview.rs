@@ -17,7 +17,7 @@ use crate::training::memory::MemoryEstimate;
 /// What a model folder holds.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Overview {
-    /// The family.
+    /// Its `model_type`, such as `olmoe`.
     pub family: &'static str,
     /// How many layers there are, in encoder and decoder together.
     pub layers: usize,
@@ -25,7 +25,7 @@ pub struct Overview {
     pub sparse_layers: usize,
     /// How many experts such a layer has; 0 without sparse layers.
     pub experts: usize,
-    /// How many experts a token uses in a sparse layer.
+    /// How many routed experts a token uses in a sparse layer; shared experts do not count.
     pub experts_per_token: usize,
     /// Parameters of the model: values in all tensors.
     pub parameters: usize,
@@ -62,7 +62,10 @@ pub fn overview(
     workload: Workload,
 ) -> Result<Overview, ExpertsError> {
     let config = AnyConfig::read(folder)?;
+    // Opening maps the files and reads their headers; no weight is read.
     let parameters = Checkpoint::open(folder)?.parameters();
+    // With empty settings a dense model, such as one that is to be upcycled, trains nothing. `AdapterBlocks`
+    // rejects that, but the folder can still be described.
     let is_empty = config.moe().is_none() && settings.modules.is_empty() && settings.classes.is_empty();
     let (blocks, trained, frozen) = match is_empty {
         true => (0, 0, 0),
@@ -76,6 +79,7 @@ pub fn overview(
         weights: parameters * precision.bytes(),
         adapter: 4 * (trained + frozen) + copies(&config, settings, precision),
         gradients: 4 * trained,
+        // The two moments of AdamW, in 32-bit floats.
         optimizer: 8 * trained,
         activations: activations(&config, precision, workload),
         logits: logits(&config, settings, precision, workload),
@@ -120,7 +124,7 @@ fn first_halves(sites: &[SiteShape], settings: &AdapterSettings) -> usize {
     low_rank.map(|site| site.first_half(settings.rank).iter().product::<usize>()).sum()
 }
 
-/// Bytes that the backward pass needs of a batch, and those that a step holds besides.
+/// Bytes of the values of a batch that a step holds for its backward pass.
 ///
 /// For each token, a layer keeps 22 vectors of the hidden width (norms, queries, keys and values before and
 /// after their rotation, residuals), and for each expert of the token 4 of the hidden width and 6 of the

@@ -42,6 +42,7 @@ impl PublishedModel {
         dropout: f64,
         recorder: &dyn Fn(&str) -> Recorder,
     ) -> Result<(), ExpertsError> {
+        // Before anything is attached: an adapter of another model must not leave a model half changed.
         adapter.check(&self.sites())?;
         for mut site in self.sites_mut() {
             // Modules that this adapter does not train must lose what an earlier adapter attached.
@@ -50,6 +51,8 @@ impl PublishedModel {
                 site.attach_low(lora);
             } else if let Some(Trained::Whole(weight)) = adapter.modules.get(&site.name) {
                 let recorder = recorder(&site.name);
+                // The model and the adapter share one tensor, so each step of the optimizer acts on the next
+                // pass.
                 site.attach_whole(weight.shallow_clone(), recorder);
             }
         }

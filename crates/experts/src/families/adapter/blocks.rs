@@ -53,7 +53,8 @@ pub struct AdapterBlocks {
 impl AdapterBlocks {
     /// The blocks of an adapter with these settings for a model with these modules.
     ///
-    /// The order of `sites` and the order below fix the block numbers that every member uses.
+    /// The order of `sites` and the order in which blocks are listed here fix the block numbers that every
+    /// member uses.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`] if the settings do not fit the model.
@@ -75,6 +76,7 @@ impl AdapterBlocks {
         if !shared.is_empty() {
             kinds.push((BlockKind::Shared, shared));
         }
+        // Last and for every layer, whatever is trained: routing is measured, not trained.
         kinds.extend((0..routers.len()).map(|layer| (BlockKind::Routing { layer: layer as u16 }, vec![])));
         let experts = routers.first().map_or(0, |router| router.shape[0]);
         let numbered = (0..).zip(kinds);
@@ -152,7 +154,9 @@ fn block_values(block: &Block, tensors: &[(String, &Tensor)]) -> Result<Vec<f32>
     for piece in &block.pieces {
         values.extend(crate::device::values(&find(piece, tensors)?.to_device(tch::Device::Cpu)));
     }
+    // The reserved coordinate of a router's block and all of a routing block have no tensor.
     values.resize(length, 0.0);
+    // Found here, before a value enters a sum that everyone shares.
     match values.iter().position(|value| !value.is_finite()) {
         Some(coordinate) => Err(ExpertsError::NotFinite { block: block.shape.kind, coordinate }),
         None => Ok(values),
@@ -175,6 +179,7 @@ fn find(piece: &Piece, tensors: &[(String, &Tensor)]) -> Result<Tensor, ExpertsE
         );
         return Err(ExpertsError::Adapter(reason));
     }
+    // Detached: values are written into leaf tensors that may require gradients.
     let tensor = tensor.detach();
     Ok(piece.expert.map_or(tensor.shallow_clone(), |expert| tensor.get(expert as i64)))
 }

@@ -1,5 +1,5 @@
-//! Fresh adapters, with which a model computes what it computes without: made from a loaded model, or from
-//! its files.
+//! Fresh adapters, which do not change what a model computes. They are made from a loaded model, or from its
+//! files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::families::models::published::PublishedModel;
 use crate::families::models::sites::{SiteKind, SiteShape};
 
 impl Adapter {
-    /// A fresh adapter, which changes nothing: `B` is 0, and `A` is uniform in ±1/√in, as in PEFT. `A` is
-    /// drawn from the seed, with equal bits on every machine. A weight that is trained whole starts as the
-    /// model's weight, and a head over classes starts as 0.
+    /// A fresh adapter, which changes nothing: `B` is 0, and `A` is uniform in ±1/√in, as in PEFT
+    /// (`kaiming_uniform_` with a = √5). `A` is drawn from the seed, with equal bits on every machine. A
+    /// weight that is trained whole starts as the model's weight, and a head over classes starts as 0.
     ///
     /// # Errors
     /// [`ExpertsError::Settings`].
@@ -74,6 +74,8 @@ impl Adapter {
         // trained.
         for (index, site) in sites.iter().enumerate().filter(|(_, site)| settings.trains(site)) {
             let trained = match site.kind {
+                // Starts as 0 and needs no draw: unlike a product of two halves that are both 0, it has a
+                // gradient there.
                 SiteKind::Head => Trained::Whole(head(site, settings, device)),
                 SiteKind::Router => Trained::Whole(model_weight(site)?),
                 SiteKind::Experts if settings.experts == ExpertTraining::Whole => {
@@ -97,6 +99,8 @@ fn head(site: &SiteShape, settings: &AdapterSettings, device: Device) -> Tensor 
 /// A module's weight as stored in a checkpoint, in 32-bit floats. Weights of experts are stacked, expert by
 /// expert.
 fn stored_weight(loader: &Loader, family: Family, site: &SiteShape) -> Result<Tensor, ExpertsError> {
+    // Copies, because a tensor that is stored in 32-bit floats is a view, and would keep the whole file
+    // mapped.
     let module = loader.checkpoint.module(family, &site.name);
     let &[experts, outputs, inputs] = site.shape.as_slice() else {
         return Ok(loader.tensor(&format!("{module}.weight"), &site.shape)?.copy());

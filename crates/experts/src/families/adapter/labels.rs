@@ -36,6 +36,7 @@ pub(super) fn write(classes: &[String], folder: &Path) -> Result<(), ExpertsErro
 /// names.
 pub(super) fn read(folder: &Path, count: usize) -> Result<Vec<String>, ExpertsError> {
     let path = folder.join(FILE);
+    // Adapters that PEFT itself wrote have no such file.
     if !path.exists() {
         return Ok((0..count).map(|number| format!("LABEL_{number}")).collect());
     }

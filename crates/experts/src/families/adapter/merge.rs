@@ -1,4 +1,4 @@
-//! Adds an adapter to a model's weights for good.
+//! Merges an adapter into a model's weights, for programs that cannot load adapters.
 
 use std::path::Path;
 
@@ -31,6 +31,7 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     let checkpoint = Checkpoint::open(model)?;
     let changes = changes(&checkpoint, family, adapter);
     let head = format!("{HEAD}.weight");
+    // Checked before anything is written.
     if let Some((missing, _)) = changes.iter().find(|(name, _)| !checkpoint.has(name) && *name != head) {
         return Err(ExpertsError::Adapter(format!("the model has no tensor {missing} to add it to")));
     }
@@ -38,6 +39,7 @@ pub fn write_merged(model: &Path, adapter: &Adapter, target: &Path) -> Result<()
     let mut shards = checkpoint.shards();
     let added = adapter.head().filter(|_| !checkpoint.has(&head));
     if let (Some(_), Some((path, last))) = (added, shards.last_mut()) {
+        // Released language models have no such tensor, so it needs a file, and an index needs its entry.
         last.push(&head);
         let index = target.join(INDEX);
         if index.is_file() {
@@ -73,6 +75,7 @@ fn changes(checkpoint: &Checkpoint, family: Family, adapter: &Adapter) -> Vec<(S
     for (name, trained) in &adapter.modules {
         let (weight, change): (Tensor, fn(Tensor) -> Change) = match trained {
             Trained::Whole(weight) => (plain(weight), Change::Replaced),
+            // For experts a batched product: one `[out, in]` for each of them.
             Trained::Low { a, b } => (plain(b).matmul(&plain(a)) * adapter.scale, Change::Added),
         };
         match checkpoint.has(name) {

@@ -2,8 +2,8 @@
 //!
 //! For each module that it trains, an adapter has either two low-rank halves or the module's whole weight.
 //! Routers and a head over classes are always trained whole; experts only if the settings ask for it. An
-//! adapter is written and read in PEFT's format ([`Adapter::write`], [`Adapter::read`]), or added to the
-//! weights for good ([`write_merged`]).
+//! adapter is written and read in PEFT's format ([`Adapter::write`], [`Adapter::read`]), or merged into the
+//! model's weights ([`write_merged`]).
 
 mod attach;
 pub mod blocks;
@@ -96,6 +96,7 @@ impl AdapterSettings {
             ));
         }
         for module in &self.modules {
+            // A misspelt module would otherwise train nothing, silently.
             let suffix = format!(".{module}");
             if !sites.iter().any(|site| site.name.ends_with(&suffix)) {
                 return Err(format!("the model has no module {module} that an adapter can train"));
@@ -142,7 +143,7 @@ pub enum Trained {
 /// What is trained of a model.
 #[derive(Debug)]
 pub struct Adapter {
-    /// Factor of all low-rank additions, `alpha / rank`.
+    /// Factor of all low-rank additions, `alpha / rank`. One for all modules, as in PEFT without patterns.
     pub scale: f64,
     /// What is trained, by the names of the modules.
     pub modules: BTreeMap<String, Trained>,
@@ -249,6 +250,7 @@ fn sizes(tensor: &Tensor) -> Vec<usize> {
 fn fits(site: &SiteShape, trained: &Trained) -> bool {
     match (site.kind, trained) {
         (SiteKind::Router | SiteKind::Experts, Trained::Whole(weight)) => sizes(weight) == site.shape,
+        // The model knows the width of a head only; the adapter determines its classes.
         (SiteKind::Head, Trained::Whole(weight)) => weight.dim() == 2 && sizes(weight)[1..] == site.shape,
         (SiteKind::Router | SiteKind::Head, _) | (SiteKind::Linear, Trained::Whole(_)) => false,
         (_, Trained::Low { a, b }) => {

@@ -2,9 +2,10 @@
 //!
 //! PEFT has two layouts for experts. Since 0.19 it stores those of a layer together (`target_parameters`):
 //! `mlp.experts.base_layer.lora_A` `[experts · rank, in]`, expert by expert, and `lora_B` `[out, rank ·
-//! experts]`, rank by rank, belong to gate and up; the same names without `base_layer` belong to down. Before
-//! 0.19, and still for models of transformers 4, each map of each expert has tensors of its own:
-//! `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
+//! experts]`, rank by rank, belong to gate and up; the same names without `base_layer` belong to down. The
+//! reason is that PEFT wraps one parameter at a time (`ParamWrapper`): the wrapper of down has the wrapper of
+//! gate and up as its base layer. Before 0.19, and still for models of transformers 4, each map of each
+//! expert has tensors of its own: `mlp.experts.3.gate_proj.lora_A` `[rank, in]`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,6 +37,7 @@ impl Adapter {
     /// [`ExpertsError::WholeExperts`] for one that has whole experts.
     pub fn read(folder: &Path, model: &mut PublishedModel) -> Result<Self, ExpertsError> {
         let fields = Fields::read(&folder.join(CONFIG))?;
+        // First, because the error for whole experts names the way out: the merged model.
         if fields.texts("modules_to_save")?.iter().any(|module| module.ends_with("experts")) {
             return Err(ExpertsError::WholeExperts { path: folder.to_owned() });
         }
@@ -53,6 +55,7 @@ impl Adapter {
         }
         let corrections = model.corrections(&modules);
         corrections.iter().try_for_each(|(module, bias)| reader.check_correction(module, bias))?;
+        // Ignored tensors would make it another adapter than the one that was trained.
         if let Some(unused) = file.untaken().first() {
             return Err(unsupported(
                 &path,
@@ -67,7 +70,7 @@ impl Adapter {
 }
 
 /// Settings of `adapter_config.json` that must be absent or empty: with them, an adapter is more than its
-/// matrices.
+/// matrices and one scale. `alpha_pattern` and `rank_pattern`, for example, give modules scales of their own.
 const CHANGING: [&str; 12] = [
     "alora_invocation_tokens",
     "alpha_pattern",
@@ -135,9 +138,11 @@ impl Settings {
         let rank = fields.size(&["r"])? as f64;
         let alpha = fields.required("lora_alpha")?;
         let fused = fields.texts("target_parameters")?;
+        // PEFT 0.19 changed this layout only.
         if !fused.is_empty() {
             check_orientation(fields)?;
         }
+        // Rank-stabilised LoRA divides by the root of the rank.
         let rank_or_root = if fields.flag("use_rslora", false)? { rank.sqrt() } else { rank };
         fields.refuse_others(&[HARMLESS])?;
         let down = fused.iter().any(|target| target.ends_with("down_proj"));
@@ -151,6 +156,7 @@ impl Settings {
 fn check_start(fields: &Fields) -> Result<(), ExpertsError> {
     let kind = fields.text_or_flag("init_lora_weights")?;
     match kind.as_deref() {
+        // These fill the two matrices and leave the model's weights as they are.
         None | Some("true" | "false" | "gaussian" | "eva" | "orthogonal") => Ok(()),
         Some(kind) => Err(fields.unsupported(format!(
             "its init_lora_weights is “{kind}”, for which PEFT changes the model's weights too; convert it with PEFT \
@@ -162,6 +168,7 @@ fn check_start(fields: &Fields) -> Result<(), ExpertsError> {
 /// Rejects fused experts from PEFT before 0.19, whose halves are stored the other way round.
 fn check_orientation(fields: &Fields) -> Result<(), ExpertsError> {
     let version = fields.text(&["peft_version"])?.unwrap_or_default();
+    // A version that is absent or that cannot be read counts as 0.0, and is rejected.
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if release >= (0, 19) {
@@ -256,6 +263,7 @@ impl Reader<'_> {
         }
         Ok(Some(Trained::Low {
             a: a.view([experts, -1, a.size()[1]]),
+            // PEFT's `lora_B` has the experts as its fastest dimension, unlike `lora_A`.
             b: b.view([b.size()[0], -1, experts]).permute([2, 0, 1]).contiguous(),
         }))
     }
@@ -278,8 +286,8 @@ impl Reader<'_> {
 }
 
 /// Stacks the pairs of each expert's maps, by expert and map. If gate and up have the same `A`, they share
-/// it. Otherwise the rank of the fused pair is the sum of both ranks, and `B` is block diagonal. `None` if no
-/// expert has a pair.
+/// it. Otherwise the rank of the fused pair is twice the largest rank, and `B` is block diagonal, so that the
+/// fused product is exactly the two products one below the other. `None` if no expert has a pair.
 fn stack(all: &[Vec<Option<Trained>>], site: &SiteShape, device: Device) -> Option<Trained> {
     let found: Vec<&Trained> = all.iter().flatten().flatten().collect();
     let [outputs, inputs] = [site.shape[1], site.shape[2]].map(|size| size as i64);

@@ -18,7 +18,8 @@ use crate::families::weights::write::{StoredTensor, stored, write as write_tenso
 /// The release of PEFT whose layout is written.
 const PEFT_VERSION: &str = "0.21.2";
 
-/// What PEFT writes as `target_modules` if no module has an addition and only whole modules are saved.
+/// What PEFT writes as `target_modules` if no module has an addition and only whole modules are saved. It
+/// rejects an empty list.
 const NO_TARGETS: &str = "dummy-target-modules";
 
 /// How the adapters of experts are stored in the file.
@@ -50,6 +51,7 @@ impl Adapter {
         }
         let has_experts =
             self.modules.values().any(|trained| matches!(trained, Trained::Low { a, .. } if a.dim() == 3));
+        // Rejected rather than written: PEFT takes these tensors for the dense network's, without an error.
         if family == Family::Qwen2Moe && layout == Layout::PerExpert && has_experts {
             return Err(ExpertsError::Layout { path: folder.to_owned() });
         }
@@ -94,6 +96,7 @@ impl Writer {
                 let (a, b) = (padded(&plain(a), -2, self.rank), padded(&plain(b), -1, self.rank));
                 match a.dim() {
                     2 => pair(name, a, b),
+                    // Three dimensions: the experts of a layer.
                     _ if self.fuses() => self.fused(name, &a, &b),
                     _ => self.one_by_one(name, &a, &b),
                 }
@@ -149,6 +152,7 @@ impl Writer {
             true => json!(NO_TARGETS),
             false => json!(modules),
         };
+        // With this task, PEFT expects a model for sequence classification, which has the module `score`.
         let task = adapter.head().map(|_| "SEQ_CLS");
         saved.extend(task.map(|_| HEAD));
         json!({
@@ -157,6 +161,7 @@ impl Writer {
             "task_type": task,
             "inference_mode": true,
             "r": self.rank,
+            // PEFT divides by `r`, which may be larger than the rank with which a module was trained.
             "lora_alpha": adapter.scale * self.rank as f64,
             // PEFT rejects dropout for fused experts, and a trained adapter needs none.
             "lora_dropout": 0.0,

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use crate::error::ExpertsError;
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// An object of a configuration file. Each field is asked for by all its spellings; `null` counts as absent.
-/// A field that is never asked for would silently have no effect, so [`refuse_others`](Self::refuse_others)
-/// rejects it.
+/// An object of a configuration file. Each field is asked for by all its spellings; `null` counts as absent,
+/// because transformers writes Python's `None` as `null`. A field that is never asked for would silently have
+/// no effect, so [`refuse_others`](Self::refuse_others) rejects it.
 pub(crate) struct Fields {
     path: PathBuf,
     object: Map<String, Value>,
@@ -45,6 +45,7 @@ impl Fields {
         let asked = self.asked.borrow();
         let harmless = harmless.concat();
         for (name, value) in &self.object {
+            // A setting that is `null` has its default, so it changes nothing even if its name is unknown.
             if !value.is_null() && !asked.contains(name) && !harmless.contains(&name.as_str()) {
                 return Err(self.unsupported(format!(
                     "nothing is known of its setting {name}, so its effect would not be computed; remove the setting if it \
@@ -55,13 +56,14 @@ impl Fields {
         Ok(())
     }
 
-    /// Whether a field is present, even if it is `null`.
+    /// Whether a field is present, even if it is `null`. Needed where Python's default is not `None`, so that
+    /// an explicit `null` has another meaning than a missing field.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.object.contains_key(name)
     }
 
     /// The first of these fields that is present, with the name that it has in the file. All names count as
-    /// asked for.
+    /// asked for, because a file may have an old name beside the new one.
     fn find(&self, names: &[&str]) -> Option<(String, &Value)> {
         self.asked.borrow_mut().extend(names.iter().map(|&name| name.to_owned()));
         names
@@ -98,7 +100,7 @@ impl Fields {
         self.get(names, "a string", |value| value.as_str().map(str::to_owned))
     }
 
-    /// A text, or a flag as `true` or `false`.
+    /// A text, or a flag as `true` or `false`: PEFT's `init_lora_weights` may be either.
     pub(crate) fn text_or_flag(&self, name: &str) -> Result<Option<String>, ExpertsError> {
         self.get(&[name], "a string, true or false", |value| match value {
             Value::Bool(flag) => Some(flag.to_string()),
@@ -135,7 +137,8 @@ impl Fields {
         }
     }
 
-    /// Rejects a field that is present with another value than these.
+    /// Rejects a field that is present with another value than these. An absent field is accepted: its
+    /// default in transformers must be one of them.
     pub(crate) fn demand(&self, name: &str, accepted: &[&str]) -> Result<(), ExpertsError> {
         match self.text(&[name])? {
             Some(value) if !accepted.contains(&value.as_str()) => {

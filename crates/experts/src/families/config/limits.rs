@@ -7,7 +7,8 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: usize,
     /// The most tokens of a text, if there is such a limit.
     pub(crate) positions: Option<usize>,
-    /// Whether the given part of a text goes through an encoder of its own, as in a Switch Transformer.
+    /// Whether the given part of a text goes through an encoder of its own, as in a Switch Transformer. Then
+    /// an example must have a given part.
     pub(crate) has_encoder: bool,
     /// How many classes a head has; 0 without a head.
     pub(crate) classes: usize,

@@ -15,7 +15,7 @@ use crate::families::config::limits::Limits;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// Llama and its likes (SmolLM2): no experts, to be upcycled.
+    /// Llama and models of its architecture (SmolLM2). They have no experts; upcycling adds them.
     Llama,
     /// OLMoE (Muennighoff et al. 2024).
     Olmoe,
@@ -79,12 +79,12 @@ pub struct DecoderConfig {
     pub vocabulary: usize,
     /// Width of hidden states.
     pub hidden: usize,
-    /// Attention heads.
+    /// How many heads of queries attention has.
     pub heads: usize,
-    /// Longest text that the model was made for, in tokens. If the family's sliding window is not
-    /// implemented, no longer than that window, within which it has no effect.
+    /// Longest text that the model was made for, in tokens. If the family's sliding window is not implemented
+    /// (Qwen2-MoE), at most that window, because no shorter text is affected by it.
     pub positions: usize,
-    /// Added to variances in normalisations.
+    /// Added to the mean square in normalisations, so that rows of 0 do not divide by 0.
     pub norm_epsilon: f64,
     /// Whether the head is the embedding.
     pub tied: bool,
@@ -112,9 +112,9 @@ pub enum FeedForwardConfig {
 pub enum QueryNorm {
     /// Not at all.
     None,
-    /// All heads together (OLMoE).
+    /// Over the values of all heads together (OLMoE).
     Whole,
-    /// Head by head (Qwen3).
+    /// Over each head alone, with one weight that all heads share (Qwen3).
     PerHead,
 }
 
@@ -133,14 +133,14 @@ pub enum AttentionConfig {
         bias: bool,
         /// Whether the output has a bias.
         output_bias: bool,
-        /// Queries, keys and values are clamped to this magnitude (OLMoE).
+        /// Queries, keys and values are clamped to this magnitude, after their normalisation (OLMoE).
         clip: Option<f64>,
         /// Sliding window: how many tokens each token attends to, itself included. `None` for all before it.
         window: Option<usize>,
     },
     /// Multi-head latent attention (DeepSeek-V2, section 2.1).
     Latent {
-        /// Width that queries are squeezed through, if they are.
+        /// Width that queries are squeezed through; `None` if they are not (DeepSeek-V2-Lite).
         query_rank: Option<usize>,
         /// Width that keys and values are squeezed through.
         key_value_rank: usize,
@@ -160,9 +160,9 @@ pub enum AttentionConfig {
 pub struct RopeConfig {
     /// Base of the wavelengths.
     pub theta: f64,
-    /// Width that is rotated in each head.
+    /// Width that is rotated in each head: all of it, or the rotary part of latent attention.
     pub width: usize,
-    /// Whether neighbours are rotated together, rather than halves.
+    /// Whether coordinates 2i and 2i + 1 form a pair (DeepSeek), rather than i and i + width / 2.
     pub interleaved: bool,
     /// How wavelengths are stretched to longer texts.
     pub scaling: RopeScaling,
@@ -185,7 +185,7 @@ pub enum RopeScaling {
         beta_fast: f64,
         /// Wavelengths that fit in less often than this are stretched in full.
         beta_slow: f64,
-        /// Whether the pairs between which the stretch grows are whole ones.
+        /// Whether the range of pairs over which the stretch grows is rounded outwards to whole pairs.
         truncated: bool,
         /// Factor of the rotated vectors.
         magnitude: f64,
@@ -226,18 +226,18 @@ pub enum GroupScore {
 /// A router first chooses groups of experts (DeepSeek-V2, section 2.2.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupConfig {
-    /// Groups that there are.
+    /// How many groups of equal size the experts form.
     pub groups: usize,
-    /// Groups that a token may use.
+    /// From how many of the best groups a token's experts are chosen, at most `groups`.
     pub chosen: usize,
-    /// What decides between groups.
+    /// How the groups are ranked.
     pub score: GroupScore,
 }
 
 /// Experts that every token uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SharedConfig {
-    /// Intermediate width of them all together.
+    /// Intermediate width of all of them together: checkpoints store them as one network.
     pub intermediate: usize,
     /// Whether a gate weighs their output (Qwen2-MoE).
     pub gated: bool,
@@ -246,9 +246,9 @@ pub struct SharedConfig {
 /// The experts of a layer and their router.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MoeConfig {
-    /// Experts.
+    /// How many routed experts a sparse layer has.
     pub experts: usize,
-    /// Experts that a token uses.
+    /// How many of them each token uses, from 1 to `experts`.
     pub chosen: usize,
     /// Intermediate width of an expert.
     pub intermediate: usize,
@@ -256,16 +256,17 @@ pub struct MoeConfig {
     pub scoring: Scoring,
     /// Whether the chosen scores are made to sum to 1.
     pub normalised: bool,
-    /// Factor of the scores.
+    /// Factor of the chosen scores, after they are normalised. 1 outside of DeepSeek.
     pub scale: f64,
     /// Groups, where a token may use only some of them.
     pub groups: Option<GroupConfig>,
-    /// Whether a trained bias takes part in the choice, though not in the scores (DeepSeek-V3, section
-    /// 2.1.2).
+    /// Whether the checkpoint has a bias that takes part in the choice, but not in the weights of the chosen
+    /// experts. DeepSeek-V3 balances its experts with it instead of with a loss (section 2.1.2).
     pub correction: bool,
     /// Experts that every token uses.
     pub shared: Option<SharedConfig>,
-    /// Weight of the load-balance loss in training, where the family defines one.
+    /// Weight of the load-balance loss in training; `None` for DeepSeek, for which transformers has no such
+    /// loss.
     pub balance: Option<f64>,
 }
 

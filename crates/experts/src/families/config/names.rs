@@ -24,13 +24,15 @@ pub(crate) struct SparseNames {
 pub(crate) fn sparse_names(family: Family) -> SparseNames {
     let usual = ["gate_proj", "up_proj", "down_proj"];
     match family {
+        // Mixtral numbers its maps as the original Llama code does: w2 is the map down.
         Family::Mixtral => SparseNames { block: "block_sparse_moe", maps: ["w1", "w3", "w2"], shared: "" },
         Family::Qwen2Moe => SparseNames { block: "mlp", maps: usual, shared: "shared_expert" },
         _ => SparseNames { block: "mlp", maps: usual, shared: "shared_experts" },
     }
 }
 
-/// The name in the family's checkpoints of a module that has the name `module` at run time.
+/// The name in the family's checkpoints of a module that has the name `module` at run time. Only Mixtral's
+/// names differ.
 pub(crate) fn on_disk(family: Family, module: &str) -> String {
     module.replace(".mlp.", &format!(".{}.", sparse_names(family).block))
 }
@@ -50,6 +52,7 @@ pub(crate) fn expert_maps(family: Family, map: &str) -> Vec<&'static str> {
 pub(crate) fn expert_module(family: Family, experts: &str, expert: usize, map: &str) -> String {
     match family {
         Family::SwitchTransformers => format!("{experts}.expert_{expert}.{map}"),
+        // A module list in Python, whose entries have numbers for names. Switch has a dictionary.
         _ => format!("{experts}.{expert}.{map}"),
     }
 }

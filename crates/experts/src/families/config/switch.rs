@@ -13,9 +13,9 @@ pub struct SwitchConfig {
     pub vocabulary: usize,
     /// Width of hidden states.
     pub hidden: usize,
-    /// Attention heads.
+    /// How many heads attention has.
     pub heads: usize,
-    /// Width of a head.
+    /// Width of a head. `heads · head` need not be the hidden width.
     pub head: usize,
     /// Intermediate width of every feed-forward network.
     pub intermediate: usize,
@@ -35,7 +35,8 @@ pub struct SwitchConfig {
     pub tied: bool,
     /// The token that the decoder starts with.
     pub start: i64,
-    /// Weight of the z loss in training.
+    /// Weight of the z loss in the model's own training. Fine-tuning has a setting of its own, which is 0 by
+    /// default.
     pub z: f64,
     /// The experts.
     pub moe: MoeConfig,
@@ -44,6 +45,7 @@ pub struct SwitchConfig {
 impl SwitchConfig {
     /// The limits of its models' inputs, with a head over so many classes (0 without a head).
     pub(crate) fn limits(&self, classes: usize) -> Limits {
+        // Relative positions have no largest one: all far distances share a bucket.
         Limits { vocabulary: self.vocabulary, positions: None, has_encoder: true, classes }
     }
 
@@ -82,6 +84,8 @@ impl SwitchConfig {
             distance: fields.integer(&["relative_attention_max_distance"])?.unwrap_or(128),
             norm_epsilon: fields.number(&["layer_norm_epsilon"])?.unwrap_or(1e-6),
             tied: fields.flag("tie_word_embeddings", true)?,
+            // T5 starts its decoder with the padding token, so a file without the first setting means the
+            // second.
             start: fields.integer(&["decoder_start_token_id", "pad_token_id"])?.unwrap_or(0) as i64,
             z: fields.number(&["router_z_loss_coef"])?.unwrap_or(0.001),
             moe: MoeConfig {
@@ -89,6 +93,8 @@ impl SwitchConfig {
                 chosen: 1,
                 intermediate,
                 scoring: Scoring::Softmax,
+                // Normalised, the weight of a single expert would always be 1, and the router would get no
+                // gradient from the task (Switch Transformers, section 2.1).
                 normalised: false,
                 scale: 1.0,
                 groups: None,
@@ -103,7 +109,8 @@ impl SwitchConfig {
 }
 
 /// Which of `layers` layers are sparse if `sparse` of them are to be: every `layers / sparse`-th, from the
-/// second on. The same rule as in transformers.
+/// second on. The same rule as in transformers, including its edge case: `sparse` = 0 makes the only layer of
+/// a model with one layer sparse.
 fn sparse_layers(layers: usize, sparse: usize) -> Vec<bool> {
     let step = layers.checked_div(sparse).unwrap_or(layers);
     (0..layers).map(|layer| step == 1 || (step > 0 && layer % step == 1)).collect()

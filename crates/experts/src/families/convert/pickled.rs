@@ -34,6 +34,7 @@ pub fn convert(folder: &Path, target: &Path) -> Result<(), ExpertsError> {
         let parts = parts(&path)?;
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let name = name.replace("pytorch_model", "model").replace(".bin", ".safetensors");
+        // After the first file was read, so that a damaged one leaves no folder behind.
         copy_others(folder, target)?;
         write(&parts, &target.join(&name))?;
         index.extend(parts.iter().flat_map(StoredTensor::names).map(|tensor| (tensor.clone(), name.clone())));
@@ -57,6 +58,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
     names.sort_unstable();
     names.dedup();
+    // A name with a folder in it could lead out of the model folder.
     if let Some(outside) = names.iter().find(|name| Path::new(name).components().count() != 1) {
         return Err(unusable(
             &index,
@@ -102,6 +104,7 @@ fn tensor(file: &PthTensors, name: &str, path: &Path) -> Result<Tensor, ExpertsE
     };
     let shape: Vec<i64> = info.layout.dims().iter().map(|&size| size as i64).collect();
     let values = quietly(|| {
+        // By way of 32-bit floats, which hold all values of both 16-bit types exactly.
         file.get(name)?.map(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()).transpose()
     });
     match values {

@@ -19,7 +19,9 @@ use crate::families::weights::Checkpoint;
 use crate::families::weights::write::{StoredTensor, copy_others, stored, write, write_json};
 use crate::model_files::{read_file, unsupported, unusable};
 
-/// Initial router weights are uniform between minus this and this.
+/// Initial router weights are uniform between minus this and this: of the size of Llama's
+/// `initializer_range`. With weights of 0, all logits would be equal and every token would choose the same
+/// experts.
 const ROUTER_BOUND: f32 = 0.02;
 
 /// Writes the dense model of the folder `dense` as a Mixtral into the folder `target`.
@@ -53,6 +55,7 @@ pub fn upcycle(
         index.extend(parts.iter().flat_map(StoredTensor::names).map(|name| (name.clone(), file.to_owned())));
     }
     if checkpoint.shards().len() > 1 {
+        // Overwrites the dense model's index, which was copied and has other names.
         let index = json!({"metadata": {}, "weight_map": index});
         write_json(&target.join("model.safetensors.index.json"), &index)?;
     }
@@ -144,6 +147,8 @@ fn upcycled(
         // Each layer has one `w1`, so each layer gets one router, in the file of its experts.
         if map == "w1" {
             let number = layer.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+            // By the number of the layer, so that the routers do not depend on how the checkpoint is split
+            // into files.
             let mut draw = Draw::new(seed, DrawPurpose::Router, number);
             let values = draw.symmetric(experts * config.hidden, ROUTER_BOUND);
             let router = Tensor::from_slice(&values).view([experts as i64, config.hidden as i64]);

@@ -27,7 +27,8 @@ impl Learning {
         self.parameters.iter().map(|(_, tensor)| tensor).collect()
     }
 
-    /// How many coordinates are trained; those whose gradient is masked do not count.
+    /// How many coordinates are trained; those whose gradient is masked do not count. The grid of the noise
+    /// in private training depends on it.
     pub(super) fn coordinates(&self) -> usize {
         let mut coordinates = 0;
         for ((_, tensor), mask) in self.parameters.iter().zip(&self.masks) {
@@ -53,6 +54,7 @@ pub(super) type RouterLoss<'a> = &'a mut dyn FnMut(usize, &Routing, &Totals) -> 
 /// Cross-entropy of what a batch teaches, as its share of the mean over the `learnt` tokens of the whole
 /// step.
 fn task_loss(logits: &Tensor, batch: &ExampleBatch, learnt: usize) -> Tensor {
+    // −100 is the target that libtorch ignores; no token has this number.
     logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::Sum, -100, 0.0) / learnt as f64
 }
 
@@ -82,6 +84,7 @@ pub(super) fn of_each_example(
 ) -> (Tensor, Vec<Tensor>) {
     let (logits, routings) = model.learn(batch);
     let losses = logits.cross_entropy_loss(&batch.learnt, None::<&Tensor>, Reduction::None, -100, 0.0);
+    // Each example's mean, as if it were alone: its gradient is clipped, so it must not depend on the others.
     let task = (losses * batch.shares()).sum(Kind::Float);
     let examples = batch.counts.len() as i64;
     let totals = Totals::of_examples(&routings, examples);
@@ -119,6 +122,7 @@ pub(super) fn recompute(
             inputs.push(rows);
             routings.extend(routing);
         }
+        // A layer's share of the routers' losses needs the counts of all layers, which are known only now.
         (inputs, Totals::of_tokens(&routings))
     });
     let last = inputs.pop().expect("there is one more than layers").set_requires_grad(true);
@@ -126,7 +130,9 @@ pub(super) fn recompute(
     let task = task_loss(&model.head(learning_rows.as_ref().unwrap_or(&last)), batch, learnt);
     let mut found = BTreeMap::new();
     let mut upstream = back(&task, &last, &format!("{HEAD}."), learning, &mut found);
+    // Layers are visited from the last to the first, so sparse layers are counted down.
     let mut sparse = model.config().sparse_layers().len();
+    // Popped, so that the input of a layer is freed as soon as its gradient is known.
     while let Some(input) = inputs.pop() {
         let index = inputs.len();
         let input = input.set_requires_grad(true);

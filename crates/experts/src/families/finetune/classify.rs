@@ -10,7 +10,7 @@ impl FineTuner {
     /// # Errors
     /// As [`train`](Self::train); also [`ExpertsError::Example`] if the adapter has no head over classes.
     pub fn classify(&self, examples: &[Example], batch_size: usize) -> Result<Vec<usize>, ExpertsError> {
-        // Every text gets some class, because only texts with a class reach the head over classes.
+        // Every text gets class 0, which is not read: only examples with a class reach the head over classes.
         let texts: Vec<Example> =
             examples.iter().map(|example| Example::of_class(example.tokens.clone(), 0)).collect();
         let mut classes = Vec::with_capacity(texts.len());

@@ -71,6 +71,7 @@ impl Example {
         if self.learnt() == 0 || (has_encoder && self.given == 0) {
             return Err("there is nothing to learn, or nothing to learn it from".to_owned());
         }
+        // The rows of a target and its learnt tokens must match one by one.
         if has_encoder && !self.skipped.is_empty() {
             return Err("a Switch Transformer learns its whole target, so a conversation must be one prompt with one answer"
                 .to_owned());
@@ -78,6 +79,7 @@ impl Example {
         if let Some(most) = positions.filter(|&most| self.tokens.len() > most) {
             return Err(format!("it has {} tokens; the model reads {most}", self.tokens.len()));
         }
+        // Found before training, where libtorch would panic on the index.
         match self.tokens.iter().find(|&&token| token < 0 || token >= vocabulary as i64) {
             Some(&token) => Err(beyond(token, vocabulary)),
             None => Ok(()),
@@ -146,6 +148,7 @@ impl ExampleBatch {
                 let (sources, targets): (Vec<&[i64]>, Vec<&[i64]>) =
                     examples.iter().map(|example| example.tokens.split_at(example.given)).unzip();
                 let targets = Some(Tokens::new(&targets, device));
+                // All of the target is learnt (`check` rejects skipped tokens), so each row predicts one.
                 Self { texts: Tokens::new(&sources, device), targets, rows: None, learnt, counts }
             }
         }

@@ -44,6 +44,8 @@ impl<'a> AdapterLearner<'a> {
     ) -> StepGradients {
         let (tuner, settings) = (self.tuner, self.settings);
         let batch = ExampleBatch::new(examples, &tuner.model);
+        // Routing changes while the adapter learns, so only the last epoch counts: nearly that of the result,
+        // without another pass.
         let mut sums = self.routing.as_deref_mut().filter(|_| is_last_epoch);
         let mut routers = |index: usize, routing: &Routing, totals: &Totals| {
             if let Some(sums) = &mut sums {
@@ -66,6 +68,7 @@ impl BatchLearner for AdapterLearner<'_> {
     fn gradients(&mut self, numbers: &[usize], is_last_epoch: bool) -> StepGradients {
         let examples: Vec<&Example> = numbers.iter().map(|&number| &self.examples[number]).collect();
         self.tokens += examples.iter().map(|example| example.tokens.len()).sum::<usize>();
+        // Over the whole step, so that a step's loss does not depend on how it is divided into batches.
         let learnt: usize = examples.iter().map(|example| example.learnt()).sum();
         let mut loss = Tensor::zeros([], (Kind::Float, self.tuner.model.device()));
         let mut sums: Vec<Tensor> = Vec::new();

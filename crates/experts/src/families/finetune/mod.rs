@@ -2,7 +2,8 @@
 //!
 //! The model computes in its own precision. The adapter, the sums of its gradients and the optimizer's state
 //! are 32-bit floats. Only hidden states that predict a token that is learnt reach the head. Losses stay on
-//! the device until the training is over or its progress is asked for, so no step waits for the host.
+//! the device until the training is over or its progress is asked for, so the host does not wait in each
+//! step.
 
 mod backward;
 mod classify;
@@ -77,7 +78,7 @@ impl FineTuner {
         Ok(Self { model, adapter, published: vec![] })
     }
 
-    /// The adapter in its present state.
+    /// The adapter as it is now: loaded, fresh, or trained.
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
     }
@@ -140,11 +141,13 @@ impl FineTuner {
         progress: &mut dyn FnMut(TrainingProgress),
     ) -> Result<FineTuned, ExpertsError> {
         settings.check()?;
+        // `recompute` runs a decoder's layers; there is none for encoder and decoder together.
         if settings.recompute_layers && matches!(self.model, PublishedModel::Switch(_)) {
             let reason = "recompute_layers is for decoders only; turn it off for a Switch Transformer";
             return Err(ExpertsError::Settings(reason.to_owned()));
         }
         self.check(examples)?;
+        // Dropout draws from libtorch's generator, which the whole process shares.
         tch::manual_seed(settings.seed as i64);
         self.model.attach(&self.adapter, settings.dropout)?;
         let result = self.descend(examples, settings, routing, progress);
@@ -193,6 +196,7 @@ impl FineTuner {
         settings: &FineTuning,
     ) -> Option<Tensor> {
         let published_weight = self.model.moe().and_then(|moe| moe.balance).unwrap_or(0.0);
+        // A term of weight 0 is not computed at all, rather than multiplied by 0.
         let balance = settings.balance.unwrap_or(published_weight);
         let published = self.published.get(index).and_then(Option::as_ref);
         let terms = [
@@ -218,6 +222,7 @@ impl FineTuner {
         }
         let (mut learning, mut groups) = (Learning::default(), Vec::new());
         for (name, tensor) in self.adapter.tensors() {
+            // Frozen tensors get no gradient and no place in the optimizer, so they keep their bits.
             let is_frozen = name.ends_with("lora_A") && !settings.first_halves
                 || is_router(&name) && settings.freeze_routers;
             if is_frozen {
@@ -251,6 +256,7 @@ impl FineTuner {
     pub fn predict(&self, examples: &[Example], batch_size: usize) -> Result<Prediction, ExpertsError> {
         let (mut sum, mut right, mut tokens) = (0.0, 0, 0);
         self.each_batch(examples, batch_size, &mut |batch, logits| {
+            // In 64-bit floats, because sums over a whole file would lose small terms.
             sum += picked(batch, logits).sum(Kind::Double).double_value(&[]);
             right += logits.argmax(-1, false).eq_tensor(&batch.learnt).sum(Kind::Int64).int64_value(&[]);
             tokens += batch.learnt.numel();

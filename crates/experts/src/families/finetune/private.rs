@@ -31,11 +31,11 @@ struct PrivateAdapterLearner<'a> {
 }
 
 impl FineTuner {
-    /// Trains the adapter by DP-SGD. `settings.epochs` is ignored: there are `private.steps` steps on batches
-    /// that `random` draws. At most `settings.batch_size` examples pass through the model together. Each has
-    /// gradients of its own, so memory must hold as many adapters. Each step's sum is divided by `batch_size
-    /// · accumulate`. The loss of an example is its mean over the tokens that it teaches, and the loss of a
-    /// record is the mean over its examples.
+    /// Trains the adapter by DP-SGD. `settings.epochs` and `settings.proximal` are ignored: there are
+    /// `private.steps` steps on batches that `random` draws. At most `settings.batch_size` examples pass
+    /// through the model together. Each has gradients of its own, so memory must hold as many adapters. Each
+    /// step's sum is divided by `batch_size · accumulate`. The loss of an example is its mean over the tokens
+    /// that it teaches, and the loss of a record is the mean over its examples.
     ///
     /// # Errors
     /// As [`train`](Self::train), and [`ExpertsError::Settings`] for private settings outside their limits,
@@ -85,6 +85,8 @@ impl FineTuner {
         let (learning, groups) = self.learning(settings)?;
         let mut learner = PrivateAdapterLearner::new(self, examples, settings, &learning, tape);
         let sizes = (settings.batch_size, settings.batch_size * settings.accumulate);
+        // Batches and noise come from `random` and not from libtorch, whose generator can be predicted from
+        // its output.
         let mut steps = PrivateSteps::new(&mut learner, private, sizes, random)?;
         // Each record's gradient is already clipped, so the step is not. Private training of adapters has no
         // proximal term.
@@ -176,7 +178,7 @@ mod tests {
         examples().into_iter().enumerate().map(of_class).collect()
     }
 
-    /// A tuner whose adapter is not 0 anywhere, with everything trained that can be but a head.
+    /// A tuner whose adapter is not 0 anywhere, and that trains everything except for a head.
     fn tuner(family: (&str, &[&str])) -> FineTuner {
         tuner_of(family, ExpertTraining::LowRank, &[])
     }
@@ -215,8 +217,8 @@ mod tests {
         PrivateTraining { clipping_norm: 1.0, noise_multiplier: 0.05, sampling_probability: 0.8, steps: 30 }
     }
 
-    /// Each example's gradients by private training's pass over all of them, and by plain training's over it
-    /// alone.
+    /// Each example's gradients: from one pass of private training over all examples, and from a pass of
+    /// plain training over that example alone.
     fn both(
         fine_tuner: &mut FineTuner,
         settings: &FineTuning,

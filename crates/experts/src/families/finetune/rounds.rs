@@ -12,8 +12,8 @@ use crate::training::private::{Averaging, PrivateReport, PrivateTraining};
 use crate::training::progress::TrainingProgress;
 use crate::training::result::LocalResult;
 
-/// A model whose adapter is trained in rounds. Whose examples it is given is the caller's affair: one model
-/// serves several members that are trained one after the other.
+/// A model whose adapter is trained in rounds. It holds no examples, so the lab trains several members one
+/// after another with one loaded model.
 pub struct RoundTrainer {
     tuner: FineTuner,
     blocks: AdapterBlocks,
@@ -39,7 +39,7 @@ impl RoundTrainer {
         &self.tuner
     }
 
-    /// The adapter's present values. Routing blocks and reserved coordinates are 0.
+    /// The adapter's current values. Routing blocks and reserved coordinates are 0.
     ///
     /// # Errors
     /// [`ExpertsError::NotFinite`] if training has diverged to values that are not finite.
@@ -94,8 +94,10 @@ impl RoundTrainer {
         check(settings)?;
         let before = self.vectors()?;
         let (trained, report) = self.tuner.train_privately(examples, settings, private, random, progress)?;
+        // A pass of its own: random batches do not contain every example exactly once, as an epoch does.
         let routing = self.tuner.routing(examples, settings.batch_size)?;
         let mut result = self.result(&before, &trained, routing, examples)?;
+        // The bounded averages replace the plain statistics in what leaves the hospital.
         result.by_record = Some(self.tuner.record_averages(examples, averaging, settings.batch_size)?);
         Ok((result, report))
     }
@@ -110,6 +112,7 @@ impl RoundTrainer {
     ) -> Result<LocalResult, ExpertsError> {
         let after = self.vectors()?;
         let updates = after.map(|shape, values| match shape.kind {
+            // A distribution is measured in each round, so it is sent as it is, not as a difference.
             BlockKind::Routing { layer } => routing.distributions[usize::from(layer)].clone(),
             _ => {
                 let before = &before[shape.id];

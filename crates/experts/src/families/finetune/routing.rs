@@ -26,7 +26,8 @@ pub struct RoutingSummary {
     pub regions: Vec<ExpertRegion>,
 }
 
-/// Statistics of every sparse layer, by its index among the sparse layers.
+/// Statistics of every sparse layer, by its index among the sparse layers. A map and not a list, because
+/// recomputed layers come from the last to the first.
 #[derive(Default)]
 pub(super) struct RoutingSums {
     layers: BTreeMap<usize, LayerStatistics>,
@@ -85,6 +86,7 @@ impl FineTuner {
             record_batches(records.iter().map(Vec::as_slice), |_| 1, batch_size.max(1) as i64);
         for batch in batches {
             self.each_routing(examples, &batch.examples, &mut |index, routing| {
+                // Made here, because only a routing tells how many experts there are.
                 if layers.len() == index {
                     layers.push(LayerAverages::new(averaging, routing.logits.size()[1] as usize));
                 }
@@ -112,6 +114,7 @@ pub(super) fn plain(routing: &Routing) -> LayerRouting {
         hidden: routing.hidden.detach().to_kind(Kind::Float),
         probabilities: routing.probabilities.shallow_clone(),
         chosen: routing.chosen.shallow_clone(),
+        // Not `routing.weights`, which some families normalise or scale.
         chosen_probabilities: routing.probabilities.gather(1, &routing.chosen, false),
     }
 }

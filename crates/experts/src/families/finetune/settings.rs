@@ -15,7 +15,8 @@ pub struct FineTuning {
     pub epochs: usize,
     /// How many examples pass through the model together, at least 1.
     pub batch_size: usize,
-    /// How many batches' gradients make one step, at least 1.
+    /// How many batches' gradients make one step, at least 1. A step then has `batch_size · accumulate`
+    /// examples in the memory of `batch_size`.
     pub accumulate: usize,
     /// Learning rate after the warm-up. Positive.
     pub learning_rate: f64,
@@ -34,14 +35,14 @@ pub struct FineTuning {
     /// Weight of the routers' z loss, at least 0.
     pub z: f64,
     /// Weight `lambda` of the routing regulariser, at least 0. It acts only if a routing distribution is
-    /// published.
+    /// published. The default, 0.1, is that of the FedAlign-MoE paper.
     pub routing_penalty: f64,
     /// What the routing regulariser compares, and how strongly for each expert.
     pub routing_form: RoutingForm,
     /// Weight `mu` of the proximal term `mu / 2 · |w − w_0|²`, at least 0. It holds parameters near their
     /// initial values (FedProx, Li et al. 2020).
     pub proximal: f64,
-    /// Whether the routers of the adapter stay as they were loaded.
+    /// Whether the routers of the adapter are not trained: they stay as they were loaded.
     pub freeze_routers: bool,
     /// Probability with which each input of a low-rank addition is left out, below 1.
     pub dropout: f64,

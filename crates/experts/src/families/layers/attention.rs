@@ -59,7 +59,7 @@ pub(crate) struct Grouped {
     /// Whether they act head by head.
     pub(crate) per_head: bool,
     pub(crate) clip: Option<f64>,
-    /// Tokens that each looks back on, itself among them.
+    /// How many tokens each token attends to, itself included; `None` for all before it.
     pub(crate) window: Option<i64>,
     /// Width of a head.
     pub(crate) head: i64,
@@ -72,6 +72,8 @@ impl Grouped {
         let key = self.heads(&self.key, norms.map(|(_, key)| key), rows, packing);
         let value = self.heads(&self.value, None, rows, packing);
         let (query, key) = (rotation.apply(&query), rotation.apply(&key));
+        // A window that is longer than all texts has no effect. Without a mask, libtorch may use its causal
+        // flash kernels.
         let attended = match self.window.filter(|&window| window < packing.longest) {
             None => attend(&query, &key, &value, None),
             Some(window) => attend_within(window, &query, &key, &value),
@@ -86,6 +88,7 @@ impl Grouped {
             let split = self.per_head.then(|| projected.view([-1, self.head]));
             projected = norm.forward(split.as_ref().unwrap_or(&projected)).view(projected.size().as_slice());
         }
+        // After the normalisation, as in OLMoE.
         if let Some(most) = self.clip {
             projected = projected.clamp(-most, most);
         }
@@ -93,7 +96,7 @@ impl Grouped {
     }
 }
 
-/// How queries of latent attention come about.
+/// The maps that compute the queries of latent attention.
 pub(crate) enum LatentQuery {
     Whole(Projection),
     Squeezed { down: Projection, norm: Norm, up: Projection },
@@ -132,6 +135,7 @@ impl Latent {
         let latent = self.key_value_norm.forward(&squeezed.narrow(1, 0, rank).contiguous());
         let expanded =
             split_heads(&self.key_value_up.forward(&latent, packing), packing, self.plain + self.value);
+        // The rotated part of the keys comes from the hidden state, past the latent, and all heads share it.
         let shared =
             rotation.apply(&split_heads(&squeezed.narrow(1, rank, self.rotary), packing, self.rotary));
         let mut shape = expanded.size();
@@ -160,7 +164,7 @@ fn attend(query: &Tensor, key: &Tensor, value: &Tensor, scale: Option<f64>) -> T
     Tensor::scaled_dot_product_attention(query, key, value, None::<&Tensor>, 0.0, true, scale, shared)
 }
 
-/// The same, each token looking back on so many, itself among them.
+/// The same, but each token attends to at most `window` tokens, itself included.
 fn attend_within(window: i64, query: &Tensor, key: &Tensor, value: &Tensor) -> Tensor {
     let shared = query.size()[1] != key.size()[1];
     let longest = query.size()[2];

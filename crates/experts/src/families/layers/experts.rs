@@ -7,7 +7,7 @@
 //! of each expert that has any pass through its network. A low-rank adapter adds two products of its rank,
 //! never a weight of full size. Experts that are trained whole compute with the adapter's weights.
 //!
-//! A CPU compiles a bfloat16 product anew for each number of rows, which took most of a step. On a CPU an
+//! A CPU compiles a bfloat16 kernel for each new number of rows, which took most of a step. On a CPU an
 //! expert's rows are therefore padded to a multiple of [`FILLED_ROWS`], so that few numbers of rows occur.
 //! Nothing reads the padding.
 
@@ -67,6 +67,7 @@ impl Dispatch {
         // The inverse of the permutation `order`.
         let ranks = Tensor::arange(flat.size()[0], (Kind::Int64, flat.device()));
         let places = order.empty_like().scatter(0, &order, &ranks);
+        // Pair p belongs to the token p / chosen.
         Self { tokens: order.divide_scalar_mode(chosen.size()[1], "floor"), places, counts }
     }
 
@@ -338,7 +339,7 @@ mod tests {
         ExpertProjection { lora: None, trained: Some(trained), ..projection(outputs, inputs) }
     }
 
-    /// What is trained of a map, written to a tape.
+    /// The trained tensors of a map, whose products are recorded on the tape.
     fn recorded(map: &mut ExpertProjection, tape: &Tape) -> Vec<(String, Tensor)> {
         let recorder = tape.recorder("down".to_owned());
         let tensors = match (&mut map.lora, &mut map.trained) {
@@ -355,8 +356,8 @@ mod tests {
         tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.set_requires_grad(true))).collect()
     }
 
-    /// The gradients of each of three texts by what is trained of the map down, in one order of products or
-    /// the other.
+    /// The gradients of each of three texts by the trained tensors of the map down, with grouped products or
+    /// with one product for each expert.
     fn of_each_text(experts: &mut Experts, grouped: bool) -> Vec<Tensor> {
         let tape = Tape::default();
         let parameters = recorded(&mut experts.down, &tape);

@@ -24,6 +24,7 @@ impl Head {
     /// `None` without a head.
     pub(crate) fn forward(&self, rows: &Tensor) -> Option<Tensor> {
         let Whole { weight, recorder } = self.trained.as_ref()?;
+        // The weight is the 32-bit master itself. It is small, so no copy in the model's precision is needed.
         let rows = rows.to_kind(Kind::Float);
         let scores = rows.matmul(&weight.tr());
         recorder.record("weight", (&rows, &scores), || {

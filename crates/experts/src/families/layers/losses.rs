@@ -48,6 +48,7 @@ impl Totals {
 fn layer_counts(routing: &Routing, examples: Option<i64>) -> (Tensor, Tensor) {
     let none = routing.probabilities.detach().zeros_like();
     let over = over(routing, examples);
+    // Packed rows hold no padding, which transformers must mask here.
     (over.sum(&none.scatter_value(1, &routing.chosen, 1.0)), over.count(&none))
 }
 
@@ -62,10 +63,13 @@ fn over(routing: &Routing, examples: Option<i64>) -> Over<'_> {
 ///
 /// The loss is `experts · sum of f(e) · P(e)`, with `f` the assignments to an expert and `P` its probability,
 /// both as means over all tokens of all layers together, as in `load_balancing_loss_func` of transformers
-/// (Switch Transformers, equations 4 to 6, with more than one expert a token).
+/// (Switch Transformers, equations 4 to 6, with more than one expert a token). For a Switch Transformer,
+/// transformers adds the losses of encoder and decoder, each over its own layers. Here one mean is over all
+/// layers.
 pub fn balance(routing: &Routing, totals: &Totals) -> Tensor {
     let probability = totals.over(routing).sum(&routing.probabilities);
     let experts = totals.assigned.size()[1] as f64;
+    // The tokens divide twice: once for `f` and once for `P`.
     (&totals.assigned * probability / totals.tokens.square()).sum(Kind::Float) * experts
 }
 

@@ -1,4 +1,4 @@
-//! The parts that models of all families are made of.
+//! The parts of models, shared by all families.
 
 pub(crate) mod attention;
 pub(crate) mod experts;

@@ -49,11 +49,16 @@ impl Projection {
             None => out,
             Some(lora) => {
                 let kind = rows.kind();
+                // Gradients pass through the conversion of both halves to their 32-bit masters.
                 let inputs = lora.inputs(rows);
                 let product = inputs.matmul(&lora.a.to_kind(kind).tr());
                 lora.recorder.record("lora_A", (&inputs, &product), || (WeightPart::Whole, packing.owners()));
+                // Scaled here, where a row has `rank` values. On the tape the scale is a part of the input of
+                // `B`.
                 let reduced = product * lora.scale;
                 let out = out.addmm(&reduced, &lora.b.to_kind(kind).tr());
+                // The gradient by the sum is also the gradient by the product with `B`, so the sum is
+                // recorded.
                 lora.recorder.record("lora_B", (&reduced, &out), || (WeightPart::Whole, packing.owners()));
                 out
             }
@@ -75,7 +80,7 @@ impl Norm {
 
 /// A gated feed-forward network `down(silu(gate(x)) · up(x))`; all of it is frozen.
 pub(crate) struct GatedNetwork {
-    /// Gate and up in one, `[2 · intermediate, hidden]`.
+    /// Gate and up in one, `[2 · intermediate, hidden]`, so that one product computes both.
     pub(crate) gate_up: Tensor,
     /// `[hidden, intermediate]`.
     pub(crate) down: Tensor,

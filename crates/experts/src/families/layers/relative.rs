@@ -31,6 +31,8 @@ fn ahead(longest: i64, device: Device) -> Tensor {
 /// grows logarithmically. Computed in f32, as in transformers, so that far distances fall into the same
 /// buckets.
 fn bucket(distance: i64, buckets: i64, most: i64, looks_ahead: bool) -> i64 {
+    // In the encoder, half of the buckets are for tokens that follow. The decoder uses all for what is
+    // before.
     let (half, offset, distance) = match looks_ahead {
         true => (buckets / 2, if distance > 0 { buckets / 2 } else { 0 }, distance.abs()),
         false => (buckets, 0, (-distance).max(0)),

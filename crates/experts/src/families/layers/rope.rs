@@ -17,6 +17,7 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// For the positions `0..positions`.
     pub(crate) fn new(config: &RopeConfig, positions: i64, kind: Kind, device: Device) -> Self {
+        // Computed in f64 and rounded once. Angles are f32, as in transformers.
         let frequencies: Vec<f32> = frequencies(config).into_iter().map(|value| value as f32).collect();
         let places = Tensor::arange(positions, (Kind::Float, Device::Cpu));
         let angles = uploaded(&places.outer(&Tensor::from_slice(&frequencies)), device);
@@ -25,6 +26,7 @@ impl Rotation {
             _ => 1.0,
         };
         Self {
+            // Queries and keys are both rotated, so scores grow by the square of the magnitude.
             cosines: (angles.cos() * magnitude).to_kind(kind),
             sines: (angles.sin() * magnitude).to_kind(kind),
             interleaved: config.interleaved,
@@ -55,6 +57,8 @@ fn frequencies(config: &RopeConfig) -> Vec<f64> {
             let low = pair_with_turns(config, original_positions, beta_fast);
             let high = pair_with_turns(config, original_positions, beta_slow);
             let (low, high) = if truncated { (low.floor(), high.ceil()) } else { (low, high) };
+            // There are only width / 2 pairs, but this is the bound of transformers, and it changes the
+            // slope.
             let (low, high) = (low.max(0.0), high.min(width - 1.0));
             // transformers has 0.001 here too, so that nothing is divided by 0.
             let span = if low == high { 0.001 } else { high - low };
@@ -70,6 +74,8 @@ fn frequencies(config: &RopeConfig) -> Vec<f64> {
             for frequency in plain {
                 // How often the wavelength fits into the original model's positions.
                 let turns = original_positions * frequency / TAU;
+                // The clamp is the two outer cases of transformers: below `low` stretched in full, above
+                // `high` not at all.
                 let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                 stretched.push(frequency / factor * (1.0 - share) + frequency * share);
             }

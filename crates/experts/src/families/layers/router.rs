@@ -52,6 +52,7 @@ impl Router {
         };
         // The choice has no gradient; the weights of the chosen experts have one.
         let chosen = tch::no_grad(|| self.choose(&scores, config));
+        // Gathered from the scores without the bias: it moves the choice only.
         let mut weights = scores.gather(1, &chosen, false);
         if config.normalised {
             // DeepSeek-V3's sigmoids may all be 0, so transformers adds 1e-20.
@@ -61,6 +62,7 @@ impl Router {
             hidden: rows.shallow_clone(),
             probabilities: match config.scoring {
                 Scoring::Softmax => scores,
+                // Statistics and the routing regulariser compare distributions, and sigmoids do not sum to 1.
                 Scoring::Sigmoid => &scores / sum(&scores),
             },
             logits,
@@ -73,10 +75,13 @@ impl Router {
     /// The numbers of each token's experts, `[tokens, chosen]`.
     fn choose(&self, scores: &Tensor, config: &MoeConfig) -> Tensor {
         let mut scores = match &self.correction {
+            // Added before groups are ranked too, as in transformers.
             Some(bias) => scores + bias,
             None => scores.detach(),
         };
         if let Some(groups) = config.groups {
+            // transformers masks DeepSeek-V2 with 0, which its softmax scores exceed. −∞ serves both
+            // families: a biased score of DeepSeek-V3 may be negative.
             scores = scores.masked_fill(&outside(&scores, groups), f64::NEG_INFINITY);
         }
         scores.topk(config.chosen as i64, -1, true, true).1
@@ -88,6 +93,7 @@ fn outside(scores: &Tensor, config: GroupConfig) -> Tensor {
     let grouped = scores.view([-1, config.groups as i64, scores.size()[1] / config.groups as i64]);
     let best = match config.score {
         GroupScore::Best => 1,
+        // A group of one expert has no second best.
         GroupScore::BestTwo => 2.min(grouped.size()[2]),
     };
     let strength = grouped.topk(best, -1, true, true).0.sum_dim_intlist(-1, false, Kind::Float);

@@ -23,9 +23,11 @@ impl Tokens {
         }
     }
 
-    /// The texts moved by one token: each begins with the token `start` and loses its last token.
+    /// The texts moved by one token: each begins with the token `start` and loses its last token, as T5
+    /// trains its decoder.
     pub(crate) fn shifted(&self, start: i64) -> Tensor {
         let (texts, longest) = (self.packing.notes, self.packing.longest);
+        // Laid out by text, so that no text begins with the last token of the text that is packed before it.
         let spread = self.packing.spread(&self.ids.unsqueeze(1)).view([texts, longest]);
         let first = Tensor::full([texts, 1], start, (Kind::Int64, self.ids.device()));
         let shifted = Tensor::cat(&[first, spread.narrow(1, 0, longest - 1)], 1);

@@ -121,6 +121,7 @@ impl Decoder {
             .map(|index| read_layer(&loader, &config, index))
             .collect::<Result<_, _>>()?;
         let norm = loader.norm("model.norm", config.hidden, config.norm_epsilon)?;
+        // Last, when every tensor that the model uses has been taken.
         let ignored = loader.checkpoint.untaken();
         let score = Head::new(config.hidden);
         Ok(Self { embedding, layers, norm, head, score, precision, device, ignored, config })
@@ -231,6 +232,7 @@ fn read_sparse(
 ) -> Result<Sparse, ExpertsError> {
     let [gate, up, down] = sparse_names(config.family).maps;
     let router = loader.checkpoint.module(config.family, &format!("{layer}.mlp.gate"));
+    // The experts are in the same block as the router, whichever name the files have for it.
     let block = router.trim_end_matches(".gate");
     let (experts, hidden, intermediate) = (moe.experts, config.hidden, moe.intermediate);
     let map = |expert: usize, map: &str| format!("{block}.experts.{expert}.{map}.weight");
@@ -338,6 +340,8 @@ impl AttentionReader<'_> {
                 let query = match query_rank {
                     None => LatentQuery::Whole(self.map("q_proj", query_width, hidden, false)?),
                     Some(rank) => LatentQuery::Squeezed {
+                        // `attention_bias` of DeepSeek is about the maps down and the output; the maps up
+                        // never have a bias.
                         down: self.map("q_a_proj", rank, hidden, bias)?,
                         norm: self.norm("q_a_layernorm", rank, LATENT_EPSILON)?,
                         up: self.map("q_b_proj", query_width, rank, false)?,

@@ -27,7 +27,8 @@ impl Loader {
         Ok(self.placed(&self.checkpoint.take(name, shape)?))
     }
 
-    /// A tensor of this shape in 32-bit floats, whatever the rest computes in.
+    /// A tensor of this shape in 32-bit floats, whatever the rest computes in: for values whose rounding
+    /// would change which experts are chosen.
     pub(crate) fn exact(&self, name: &str, shape: &[usize]) -> Result<Tensor, ExpertsError> {
         Ok(self.checkpoint.take(name, shape)?.to_device(self.device).to_kind(Kind::Float))
     }
@@ -56,6 +57,7 @@ impl Loader {
     /// both must have the same values, because some releases of transformers use the one and some the other.
     pub(crate) fn tied(&self, twin: &str, name: &str, embedding: &Tensor) -> Result<Tensor, ExpertsError> {
         let is_same = match self.checkpoint.has(twin) {
+            // Taken even though it is not used, so that it is not reported as ignored.
             true => self.checkpoint.take_any(twin)?.equal(&self.checkpoint.take_any(name)?),
             false => true,
         };
@@ -99,6 +101,7 @@ impl Loader {
         let gate = self.tensor(&format!("{name}.gate_proj.weight"), &[intermediate, hidden])?;
         let up = self.tensor(&format!("{name}.up_proj.weight"), &[intermediate, hidden])?;
         Ok(GatedNetwork {
+            // `gate` in `layers::projection` splits the product in this order.
             gate_up: Tensor::cat(&[gate, up], 0),
             down: self.tensor(&format!("{name}.down_proj.weight"), &[hidden, intermediate])?,
         })

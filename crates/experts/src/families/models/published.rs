@@ -62,7 +62,7 @@ impl PublishedModel {
         }
     }
 
-    /// The device that it computes on.
+    /// The device on which it computes.
     pub fn device(&self) -> Device {
         match self {
             Self::Decoder(model) => model.device(),
@@ -106,6 +106,8 @@ impl PublishedModel {
             }
             (Self::Decoder(model), _) => {
                 let hidden = model.hidden(&batch.texts);
+                // The head has a row for each token of the vocabulary, so its logits would take most of the
+                // memory. Only rows that predict something learnt reach it.
                 let rows = batch.rows.as_ref().map(|rows| hidden.rows.index_select(0, rows));
                 (model.predict(&rows.unwrap_or(hidden.rows)), hidden.routings)
             }
@@ -113,7 +115,8 @@ impl PublishedModel {
         }
     }
 
-    /// How the sparse layers route a batch, without gradients; a decoder's head is not computed.
+    /// How the sparse layers route a batch, without gradients. A decoder's head is not computed, because
+    /// routing does not depend on it.
     pub(crate) fn route(&self, batch: &ExampleBatch) -> Vec<Routing> {
         tch::no_grad(|| match self {
             Self::Decoder(model) => model.hidden(&batch.texts).routings,
@@ -139,6 +142,7 @@ impl PublishedModel {
         let sites = self.sites_mut();
         let site =
             sites.iter().find(|site| site.name == name).expect("the name is one of the model's modules");
+        // Copied: training moves the result in place, and the model's weight must stay.
         site.frozen_weight().expect("a head is the adapter's").to_kind(Kind::Float).copy()
     }
 

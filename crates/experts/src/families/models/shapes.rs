@@ -22,10 +22,12 @@ impl DecoderConfig {
                 sites.push(site(SiteKind::Linear, format!("{name}.self_attn.{part}"), &[outputs, inputs]));
             }
             if let (FeedForwardConfig::Sparse, Some(moe)) = (layer, &self.moe) {
+                // Gate and up are one module, as at run time in transformers 5, and so share one `A`.
                 let maps = [("gate_up_proj", 2 * moe.intermediate), ("down_proj", moe.intermediate)];
                 sites.extend(sparse(&format!("{name}.mlp"), maps, "gate", self.hidden, moe));
             }
         }
+        // Listed for every decoder. Only settings with classes train it.
         sites.push(site(SiteKind::Head, HEAD.to_owned(), &[self.hidden]));
         sites
     }
@@ -94,6 +96,7 @@ impl SwitchConfig {
                 sites.extend(self.attention_sites(&format!("{name}.{place}.{part}")));
             }
             let block = format!("{name}.{}.mlp", parts.len());
+            // Experts of T5 are not gated, so both maps have the same width.
             let maps = [("wi", self.intermediate), ("wo", self.intermediate)];
             match has_experts {
                 true => sites.extend(sparse(&block, maps, "router.classifier", self.hidden, &self.moe)),

@@ -55,6 +55,7 @@ pub struct SiteShape {
 impl SiteShape {
     /// The shape of the first half of its low-rank addition: `[rank, in]`, or `[experts, rank, in]`.
     pub(crate) fn first_half(&self, rank: usize) -> Vec<usize> {
+        // Empty for a linear map; the number of experts for stacked weights.
         let (experts, map) = self.shape.split_at(self.shape.len() - 2);
         [experts, &[rank, map[1]]].concat()
     }
@@ -110,7 +111,7 @@ impl Site<'_> {
         }
     }
 
-    /// Removes whatever is attached.
+    /// Removes what an adapter has attached, if anything.
     pub(crate) fn detach(&mut self) {
         match &mut self.part {
             Part::Linear(map) => map.lora = None,
@@ -122,6 +123,8 @@ impl Site<'_> {
 }
 
 impl Decoder {
+    /// The modules in the order of [`DecoderConfig::sites`](crate::families::DecoderConfig::sites), from
+    /// which block numbers follow.
     pub(crate) fn sites(&mut self) -> Vec<Site<'_>> {
         let mut sites = Vec::new();
         for (index, layer) in self.layers.iter_mut().enumerate() {
@@ -171,6 +174,7 @@ fn stack_sites<'a>(stack: &str, weights: &'a mut Stack) -> Vec<Site<'a>> {
     for (index, layer) in weights.layers.iter_mut().enumerate() {
         let name = format!("{stack}.block.{index}.layer");
         sites.extend(switch_attention_sites(&format!("{name}.0.SelfAttention"), &mut layer.attention));
+        // T5 numbers the parts of a layer: the network follows the attention to the encoder, if there is one.
         let last = if layer.cross.is_some() { 2 } else { 1 };
         if let Some((_, cross)) = &mut layer.cross {
             sites.extend(switch_attention_sites(&format!("{name}.1.EncDecAttention"), cross));

@@ -16,7 +16,8 @@ use crate::families::layers::tokens::Tokens;
 use crate::families::models::loader::Loader;
 use crate::packing::Packing;
 
-/// T5's attention, in which scores are not scaled by the width of a head.
+/// T5's attention. Its scores are not divided by the root of a head's width: T5 puts that factor into the
+/// initial weights.
 pub(crate) struct SwitchAttention {
     /// Query, key, value, output.
     pub(crate) maps: [Projection; 4],
@@ -111,6 +112,7 @@ impl Switch {
         let (embedding, head) = loader.embedding_and_head(EMBEDDING, shape, config.tied)?;
         let encoder = read_stack(&loader, &config, &embedding, "encoder")?;
         let decoder = read_stack(&loader, &config, &embedding, "decoder")?;
+        // Last, when every tensor that the model uses has been taken.
         let ignored = loader.checkpoint.untaken();
         Ok(Self { head, encoder, decoder, precision, device, ignored, config })
     }
@@ -168,6 +170,7 @@ impl Switch {
             rows = &rows + layer.attention.forward(normed, normed, &scores);
             if let (Some((norm, cross)), Some((memory, source))) = (&layer.cross, memory) {
                 let normed = norm.forward(&rows);
+                // A target attends to its whole source, so here the padding must be masked.
                 let mask = source.packing.mask.to_kind(kind);
                 rows = &rows + cross.forward((&normed, &tokens.packing), (memory, &source.packing), &mask);
             }
@@ -191,6 +194,7 @@ impl Switch {
             }
             SwitchFeedForward::Sparse(sparse) => {
                 let mut routing = sparse.0.forward(&normed, &self.config.moe, &tokens.packing);
+                // With weight 0 the experts add nothing, so the residual alone carries the token.
                 routing.weights *= self.within_capacity(&routing.chosen, &tokens.packing);
                 let out = sparse.1.forward(&routing);
                 routings.push(routing);
@@ -200,10 +204,11 @@ impl Switch {
     }
 
     /// 1 for tokens that come early enough in their text for their expert's capacity, otherwise 0; `[tokens,
-    /// 1]`.
+    /// 1]`. Counted for each text, as in transformers, so no text depends on the batch around it.
     fn within_capacity(&self, chosen: &Tensor, packing: &Packing) -> Tensor {
         let experts = self.config.moe.experts as i64;
         let assigned = packing.spread(&chosen.squeeze_dim(1).one_hot(experts).to_kind(Kind::Float));
+        // A running count: how many tokens of the text, up to and including this one, chose each expert.
         let place = assigned.view([packing.notes, packing.longest, experts]).cumsum(1, Kind::Float);
         let place = packing.pack(&place.view([-1, experts])).gather(1, chosen, false);
         place.le(self.config.capacity as f64).to_kind(Kind::Float)

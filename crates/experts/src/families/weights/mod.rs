@@ -93,6 +93,8 @@ impl Checkpoint {
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), ExpertsError> {
+        // The header is checked against the length of the file before the file is mapped: a read behind the
+        // end of a mapped file would end the process.
         let (data_start, tensors, length) = read_header(&path)?;
         for (name, info) in tensors {
             let location = Location {
@@ -105,6 +107,7 @@ impl Checkpoint {
             self.tensors.insert(name, location);
         }
         let name = path.to_str().ok_or_else(|| unusable(&path, "its path is not valid UTF-8".to_owned()))?;
+        // `false`: private to this process, so nothing that is written to a tensor reaches the file.
         let bytes = Tensor::f_from_file(name, false, length, (Kind::Uint8, Device::Cpu))
             .map_err(|error| unusable(&path, format!("it cannot be mapped into memory: {error}")))?;
         self.shards.push(Shard { path, bytes });
@@ -126,7 +129,8 @@ impl Checkpoint {
         self.tensors.values().map(|location| location.shape.iter().product::<i64>() as usize).sum()
     }
 
-    /// Names of the tensors that were never asked for.
+    /// Names of the tensors that were never asked for. A model reports them as ignored; in an adapter they
+    /// are an error, because each should have changed the model.
     pub(crate) fn untaken(&self) -> Vec<String> {
         self.tensors.keys().filter(|name| !self.taken.borrow().contains(*name)).cloned().collect()
     }
@@ -136,7 +140,7 @@ impl Checkpoint {
     }
 
     /// The name of a module in these files: the name that it has at run time in transformers 5, if the files
-    /// use it, or the family's name on disk.
+    /// use it, or the family's name on disk. Adapters and block tables use run-time names only.
     pub(crate) fn module(&self, family: Family, module: &str) -> String {
         match self.has(module) || self.has(&format!("{module}.weight")) {
             true => module.to_owned(),
@@ -182,6 +186,7 @@ impl Checkpoint {
         })?;
         self.taken.borrow_mut().insert(name.to_owned());
         let bytes = &self.shards[location.shard].bytes;
+        // A view: pages of the file are read when the values are first used.
         let stored = bytes.narrow(0, location.start as i64, location.length as i64);
         // A view needs its values aligned in the file, which the format only recommends.
         let aligned = location.start.is_multiple_of(kind.elt_size_in_bytes());
@@ -215,7 +220,9 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// The files of a folder's weights. A single `model.safetensors` has precedence over an index.
+/// The files of a folder's weights. A single `model.safetensors` has precedence over an index, as in
+/// transformers. If there is neither, the single file is returned, and opening it reports which file is
+/// missing.
 pub(crate) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>, ExpertsError> {
     let single = folder.join("model.safetensors");
     let index = folder.join(INDEX);
@@ -252,6 +259,7 @@ fn read_header(path: &Path) -> Result<Header, ExpertsError> {
     let mut size = [0; 8];
     file.read_exact(&mut size).map_err(failed)?;
     let header_size = u64::from_le_bytes(size);
+    // Checked before the buffer is allocated: a damaged file claims any size.
     if header_size > MAX_HEADER.min(length.saturating_sub(8)) {
         return Err(unusable(path, "it is no safetensors file, or it was cut short".to_owned()));
     }

@@ -14,7 +14,8 @@ use tch::{Kind, Tensor};
 use super::PICKLED_INDEX;
 use crate::error::ExpertsError;
 
-/// Bytes that become one tensor of a file, or several tensors with equal values.
+/// Bytes that become one tensor of a file, or several tensors with equal values: upcycling copies each dense
+/// map to every expert, and memory holds it once.
 pub(crate) struct StoredTensor {
     names: Vec<String>,
     dtype: Dtype,
@@ -87,6 +88,8 @@ pub(crate) fn copy_others(model: &Path, target: &Path) -> Result<(), ExpertsErro
         let path = entry.map_err(failed)?.path();
         let extension = path.extension().unwrap_or_default();
         let name = path.file_name().unwrap_or_default();
+        // The index of safetensors is copied. A merged model has the same files; upcycling a model of several
+        // files overwrites it.
         let is_weights = WEIGHTS.iter().any(|weights| extension == *weights) || name == PICKLED_INDEX;
         if path.is_file() && !is_weights {
             fs::copy(&path, target.join(name)).map_err(failed)?;

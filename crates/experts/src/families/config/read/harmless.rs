@@ -86,10 +86,12 @@ fn family_settings(family: Family) -> &'static [&'static str] {
         Family::Llama => &["is_llama_config", "rope_interleaved"],
         Family::Olmoe => &[],
         Family::Mixtral => &["router_jitter_noise"],
+        // Present in files whose window is off, where they have no effect. `window` and `positions` read
+        // those that act.
         Family::Qwen2Moe => &["layer_types", "max_window_layers", "sliding_window"],
         Family::Qwen3Moe => &["max_window_layers", "sliding_window"],
-        // The load balance of DeepSeek's own training, widths that follow from others, and layers that
-        // predict several tokens.
+        // The load balance of DeepSeek's own training, widths that follow from others (transformers
+        // overwrites `head_dim` and `qk_head_dim`), and layers that predict several tokens.
         Family::DeepseekV2 => &[
             "aux_loss_alpha",
             "ep_size",
@@ -125,9 +127,11 @@ fn family_settings(family: Family) -> &'static [&'static str] {
 
 /// Rejects settings that were not read and may change what is computed.
 pub(crate) fn refuse_others(family: Family, fields: &Fields) -> Result<(), ExpertsError> {
+    // Older releases wrote these as `false` or empty. Set, they change the architecture.
     for setting in ["add_cross_attention", "pruned_heads", "tie_encoder_decoder"] {
         fields.demand_empty(setting)?;
     }
+    // A Switch Transformer has its own names for these, so there the decoders' names stay unknown.
     let decoders = if family == Family::SwitchTransformers { &[][..] } else { DECODERS };
     fields.refuse_others(&[EVERYWHERE, TOKENS, GENERATION, decoders, family_settings(family)])
 }

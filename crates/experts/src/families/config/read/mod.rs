@@ -91,6 +91,7 @@ fn window(family: Family, fields: &Fields) -> Result<Option<usize>, ExpertsError
         Family::Qwen2Moe | Family::Qwen3Moe => fields.flag("use_sliding_window", false)?,
         _ => return Ok(None),
     };
+    // Qwen's files name a window even if it is off, and Qwen2-MoE's class in transformers stores 0 for none.
     Ok(fields.integer(&["sliding_window"])?.filter(|&window| slides && window > 0))
 }
 
@@ -125,12 +126,15 @@ fn grouped(
     heads: usize,
 ) -> Result<AttentionConfig, ExpertsError> {
     let bias = fields.flag("attention_bias", false)?;
+    // transformers has no such setting in these families and would ignore the biases.
     if bias && matches!(family, Family::Mixtral | Family::Qwen2Moe) {
         return Err(
             fields.unsupported(format!("its attention_bias is true, but {} has no such bias", family.name()))
         );
     }
     let missing = defaults::family_defaults(family).key_value_heads.unwrap_or(heads);
+    // `null` is Python's `None`, for which transformers takes the number of attention heads. An absent field
+    // has the class's default instead, which is another number in some families.
     let key_value_heads = match fields.has("num_key_value_heads") {
         true => fields.integer(&["num_key_value_heads"])?.unwrap_or(heads),
         false => missing,
@@ -143,6 +147,7 @@ fn grouped(
     let qkv_bias = family == Family::Qwen2Moe && fields.flag("qkv_bias", true)?;
     Ok(AttentionConfig::Grouped {
         key_value_heads,
+        // Heads need not divide the hidden width: Qwen3-MoE's are wider than their share of it.
         head: fields.integer(&["head_dim"])?.unwrap_or(hidden / heads),
         norm: match family {
             Family::Olmoe => QueryNorm::Whole,
@@ -171,9 +176,12 @@ fn latent(fields: &Fields) -> Result<AttentionConfig, ExpertsError> {
 /// The feed-forward network of each layer.
 fn feed_forwards(family: Family, fields: &Fields) -> Result<Vec<FeedForwardConfig>, ExpertsError> {
     let layers = fields.size(&["num_hidden_layers"])?;
+    // Before the lists of a value for each layer are built.
     if layers > MOST_LAYERS {
         return Err(fields.wrong(format!("num_hidden_layers must be at most {MOST_LAYERS}, not {layers}")));
     }
+    // Each family has its own fields for the same thing; those of another family stay unread and are
+    // rejected.
     let sparse: Vec<bool> = match family {
         Family::Llama => vec![false; layers],
         Family::DeepseekV2 | Family::DeepseekV3 => {
@@ -206,6 +214,8 @@ fn moe(family: Family, fields: &Fields) -> Result<MoeConfig, ExpertsError> {
     let deepseek = matches!(family, Family::DeepseekV2 | Family::DeepseekV3);
     let missing = defaults::family_defaults(family);
     if deepseek {
+        // transformers ignores this field and computes the family's own function, so any other value would
+        // mean different results in DeepSeek's code and in transformers.
         fields.demand("scoring_func", &[if family == Family::DeepseekV3 { "sigmoid" } else { "softmax" }])?;
     }
     let scale = if deepseek { fields.number(&["routed_scaling_factor"])? } else { None };
@@ -214,6 +224,7 @@ fn moe(family: Family, fields: &Fields) -> Result<MoeConfig, ExpertsError> {
         chosen: fields.size(&["num_experts_per_tok"])?,
         intermediate,
         scoring: if family == Family::DeepseekV3 { Scoring::Sigmoid } else { Scoring::Softmax },
+        // Mixtral always normalises and has no such setting, so a file of Mixtral that has one is rejected.
         normalised: family == Family::Mixtral || fields.flag("norm_topk_prob", missing.normalised)?,
         scale: scale.unwrap_or(missing.scale),
         groups: if deepseek { groups(family, fields)? } else { None },
@@ -258,9 +269,12 @@ fn check_moe(family: Family, moe: &MoeConfig, fields: &Fields) -> Result<(), Exp
 /// The groups from which a router of DeepSeek chooses first, if it does.
 fn groups(family: Family, fields: &Fields) -> Result<Option<GroupConfig>, ExpertsError> {
     if family == Family::DeepseekV3 {
+        // transformers ignores this field for DeepSeek-V3 and always computes `noaux_tc`.
         fields.demand("topk_method", &["noaux_tc"])?;
     } else {
         fields.demand("topk_method", &["greedy", "group_limited_greedy"])?;
+        // `greedy` is the default of transformers. It chooses among all experts, so the numbers of groups
+        // that files still have do not apply.
         if fields.text(&["topk_method"])?.is_none_or(|method| method == "greedy") {
             return Ok(None);
         }
@@ -284,6 +298,7 @@ fn shared(
             gated: true,
         }),
         Family::DeepseekV2 | Family::DeepseekV3 => Some(SharedConfig {
+            // Checkpoints store all shared experts as one network of their joint width.
             intermediate: intermediate * fields.size(&["n_shared_experts"])?,
             gated: false,
         }),

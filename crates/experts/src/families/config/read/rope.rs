@@ -26,6 +26,8 @@ pub(super) fn read(
     };
     let latent = matches!(attention, AttentionConfig::Latent { .. });
     Ok(RopeConfig {
+        // `or` and not `or_else`: the outer `rope_theta` must count as read even if the inner one has
+        // precedence.
         theta: theta.or(fields.number(&["rope_theta"])?).unwrap_or(defaults::family_defaults(family).theta),
         width: match attention {
             AttentionConfig::Grouped { head, .. } => *head,
@@ -33,6 +35,7 @@ pub(super) fn read(
         },
         interleaved: match family {
             Family::DeepseekV3 => fields.flag("rope_interleave", true)?,
+            // DeepSeek-V2 always rotates neighbours; only DeepSeek-V3 has a setting for it.
             _ => latent,
         },
         scaling,
@@ -89,6 +92,7 @@ fn yarn(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeScaling, 
     let factor = inner.required("factor")?;
     let part = inner.number(&["mscale"])?.unwrap_or(0.0);
     let whole = inner.number(&["mscale_all_dim"])?.unwrap_or(0.0);
+    // A 0 counts as absent here, because transformers tests both numbers as truth values.
     let inferred = match part != 0.0 && whole != 0.0 {
         true => yarn_magnitude(factor, part) / yarn_magnitude(factor, whole),
         false => yarn_magnitude(factor, 1.0),
@@ -102,7 +106,7 @@ fn yarn(family: Family, inner: &Fields, fields: &Fields) -> Result<RopeScaling, 
         beta_slow: inner.number(&["beta_slow"])?.filter(|&turns| turns != 0.0).unwrap_or(1.0),
         truncated: inner.flag("truncate", true)?,
         magnitude: inner.number(&["attention_factor"])?.unwrap_or(inferred),
-        // DeepSeek scales the scores, which are products of queries and keys: hence the square.
+        // DeepSeek scales the scores, which are products of queries and keys, so the factor is squared.
         score_magnitude: if latent && whole != 0.0 { yarn_magnitude(factor, whole).powi(2) } else { 1.0 },
     })
 }

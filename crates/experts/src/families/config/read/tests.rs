@@ -192,7 +192,7 @@ fn settings_that_change_something_are_refused_by_name() {
     }
 }
 
-/// What the classes of transformers have.
+/// The defaults of the configuration classes in transformers.
 #[test]
 fn absent_settings_are_the_familys_own_defaults() {
     let usual = (1e-6, 1e4, false, 1.0, Some(0.001), 0);

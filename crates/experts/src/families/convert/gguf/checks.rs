@@ -32,7 +32,8 @@ const READ: [&str; 17] = [
     "vocab_size",
 ];
 
-/// Settings of the model that only describe its origin.
+/// Settings of the model that only describe its origin. The original length acts only with YaRN, which is
+/// rejected.
 const HARMLESS: [&str; 2] = ["rope.scaling.finetuned", "rope.scaling.original_context_length"];
 
 /// Settings of the tokenizer that [`super::tokenizer`] reads, or that do not change the tokens of a text.
@@ -135,6 +136,8 @@ pub(super) fn tensors(gguf: &Gguf<'_>, config: &DecoderConfig) -> Result<(), Exp
     }
     let mut names: Vec<&String> = gguf.content.tensor_infos.keys().collect();
     names.sort();
+    // A tensor can change the result as a setting can: llama.cpp stores the factors of Llama 3.1's rotary
+    // positions as `rope_freqs.weight`, and biases of attention are tensors too.
     match names.into_iter().find(|name| !expected.contains_key(*name)) {
         None => Ok(()),
         Some(name) => Err(unsupported(gguf.path, format!("nothing is known of its tensor {name}"))),

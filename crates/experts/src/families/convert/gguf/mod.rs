@@ -40,6 +40,7 @@ struct Gguf<'a> {
 pub fn convert(file: &Path, target: &Path) -> Result<(), ExpertsError> {
     let mut gguf = Gguf::open(file)?;
     let Header { config, tokenizer, tokenizer_config, decoder } = gguf.header()?;
+    // All of the file is read before anything is written, so a rejected file leaves no folder behind.
     let parts = gguf.weights(&decoder)?;
     fs::create_dir_all(target).map_err(|source| ExpertsError::File { path: target.to_owned(), source })?;
     write(&parts, &target.join("model.safetensors"))?;
@@ -131,6 +132,7 @@ impl<'a> Gguf<'a> {
         }
         checks::settings(self)?;
         let config = self.config()?;
+        // Read back as any folder's `config.json`, so that the same settings are accepted and rejected.
         let fields = Fields::from_object(self.path, config.as_object().cloned().unwrap_or_default());
         let decoder = read_decoder(Family::Llama, &fields)?;
         checks::sizes(self, &decoder)?;
@@ -155,9 +157,12 @@ impl<'a> Gguf<'a> {
             "num_key_value_heads": self.optional("llama.attention.head_count_kv", Self::whole)?.unwrap_or(heads),
             "max_position_embeddings": self.whole("llama.context_length")?,
             "rms_norm_eps": self.number("llama.attention.layer_norm_rms_epsilon")?,
+            // The default of llama.cpp.
             "rope_theta": self.optional("llama.rope.freq_base", Self::number)?.unwrap_or(10_000.0),
             "rope_scaling": self.rope_scaling()?,
+            // From the tensor, because a file need not state it. If it does, `checks::sizes` compares both.
             "vocab_size": rows.unwrap_or(0),
+            // llama.cpp too uses the embedding if there is no `output.weight`.
             "tie_word_embeddings": !self.content.tensor_infos.contains_key("output.weight"),
             "attention_bias": false,
             "mlp_bias": false,
@@ -228,7 +233,7 @@ impl<'a> Gguf<'a> {
     }
 }
 
-/// A whole number of at least 0, of any width.
+/// A whole number of at least 0. Programs that write GGUF choose different widths for the same key.
 fn whole(value: &Value) -> Option<u64> {
     match *value {
         Value::U8(number) => Some(number.into()),

@@ -37,7 +37,7 @@ fn config() -> Json {
     serde_json::from_str(&text).expect("it is JSON")
 }
 
-/// The rows of a head's two halves one beside the other, as llama.cpp's own converter lays them out.
+/// Interleaves the rows of a head's two halves, as llama.cpp's own converter does.
 fn neighbours(tensor: &Tensor, heads: i64) -> Tensor {
     let (rows, width) = (tensor.size()[0], tensor.size()[1]);
     let head = rows / heads;
@@ -56,12 +56,12 @@ fn stored(tensor: &Tensor, halved: bool) -> QTensor {
     QTensor::quantize(&stored, kind).expect("sound sizes")
 }
 
-/// The fixture's llama as a GGUF file, its embeddings in 16-bit floats where that is asked for.
+/// The fixture's Llama as a GGUF file; if `halved`, its embeddings are 16-bit floats.
 fn write_gguf(path: &Path, halved: bool, changes: &[(&str, Value)]) {
     write_some(path, halved, changes, &|_| true);
 }
 
-/// The same with some of its tensors.
+/// The same, with only the tensors for which `keep` returns true.
 fn write_some(path: &Path, halved: bool, changes: &[(&str, Value)], keep: &dyn Fn(&str) -> bool) {
     let (config, checkpoint) = (config(), Checkpoint::open(&fixture()).expect("the fixture is whole"));
     let number = |key: &str| config[key].as_u64().expect("the fixture says so");
@@ -129,6 +129,7 @@ fn a_model_computes_the_same_out_of_gguf() {
     let folder = scratch("same");
     let file = folder.join("model.gguf");
     let theirs = logits(&fixture());
+    // All written weights are 16-bit floats, so logits differ from the fixture's by that rounding.
     for (halved, most) in [(false, 0.005), (true, 0.01)] {
         write_gguf(&file, halved, &[]);
         convert(&file, &folder.join("out")).expect("a sound file");

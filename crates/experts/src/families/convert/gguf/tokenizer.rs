@@ -21,6 +21,7 @@ pub(super) fn read(gguf: &Gguf<'_>, rows: usize) -> Result<(Json, Json), Experts
     let tokens = texts(gguf, "tokenizer.ggml.tokens")?;
     let types = numbers(gguf, "tokenizer.ggml.token_type")?;
     let merges = texts(gguf, "tokenizer.ggml.merges")?;
+    // There may be fewer tokens than rows: makers round the size of the embedding up.
     if types.len() != tokens.len() || tokens.len() > rows {
         let reason = format!(
             "it has {} tokens with {} types, and {rows} rows of the embedding; each token must have a type and a row",
@@ -37,6 +38,7 @@ pub(super) fn read(gguf: &Gguf<'_>, rows: usize) -> Result<(Json, Json), Experts
     }
     let vocabulary: Map<String, Json> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id.into())).collect();
+    // In a map by name, the later of two equal tokens would silently replace the earlier one.
     if vocabulary.len() != tokens.len() {
         return Err(unusable(gguf.path, "two of its tokens are the same".to_owned()));
     }
@@ -76,6 +78,7 @@ type Numbered<'a> = (u64, &'a str);
 /// Whether the tokenizer adds the special token to texts.
 fn adds_token(gguf: &Gguf<'_>, which: &str) -> Result<bool, ExpertsError> {
     let flag = gguf.optional(&format!("tokenizer.ggml.add_{which}_token"), Gguf::flag)?;
+    // The default of llama.cpp for byte-level BPE.
     Ok(flag.unwrap_or(false))
 }
 
@@ -136,6 +139,7 @@ fn pre_tokenizer(gguf: &Gguf<'_>) -> Result<Json, ExpertsError> {
     match gguf.text("tokenizer.ggml.pre")? {
         "gpt-2" => Ok(byte_level()),
         "smollm" => {
+            // SmolLM2 splits numbers into single digits before it splits words.
             let digits = json!({"type": "Digits", "individual_digits": true});
             Ok(json!({"type": "Sequence", "pretokenizers": [digits, byte_level()]}))
         }

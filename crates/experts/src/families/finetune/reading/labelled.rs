@@ -31,6 +31,8 @@ impl Reader {
         let Note { text, label } = labelled_text(row)?;
         let class = class_number(&label, &self.classes)?;
         let mut tokens = self.tokens(&text, true)?;
+        // Special tokens that the tokenizer puts at the end are cut too; the head reads the last token that
+        // remains.
         let cut = tokens.len() > self.max_tokens;
         tokens.truncate(self.max_tokens);
         match tokens.is_empty() {

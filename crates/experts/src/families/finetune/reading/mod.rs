@@ -94,6 +94,7 @@ impl Reader {
     /// From now on rejects each row from which this model cannot learn or on which it cannot be measured,
     /// such as a row with a token beyond its vocabulary.
     pub fn for_model(self, config: &AnyConfig) -> Self {
+        // Classes may be set later, so `check` fills in their number.
         Self { limits: Some(config.limits(0)), ..self }
     }
 
@@ -211,6 +212,7 @@ impl Reader {
                 let mut windows = sequence.windows(self.max_tokens, overlap);
                 let cut = windows.len() > most;
                 windows.truncate(most);
+                // Only one window is marked, so that a truncated row counts once.
                 if let Some(last) = windows.last_mut() {
                     last.cut = cut;
                 }
@@ -251,6 +253,7 @@ impl Reader {
         if completion.is_empty() {
             return Err(format!("“{name}” is empty, so there is nothing to learn"));
         }
+        // Tokenised apart, so that no token is partly given and partly learnt.
         let mut tokens = if prompt.is_empty() { vec![] } else { self.tokens(prompt, true)? };
         let given = tokens.len();
         tokens.extend(self.tokens(completion, prompt.is_empty())?);
@@ -276,6 +279,7 @@ impl Reader {
         // Without special tokens of the tokenizer: the template writes those that the model expects.
         let encoding = self.encoded(&text, false)?;
         let mut learnt = Vec::with_capacity(encoding.len());
+        // Offsets count bytes, as `ends` does.
         for &(start, _) in encoding.get_offsets() {
             let span = ends.iter().find(|(end, _)| start < *end);
             learnt.push(span.is_some_and(|(_, learnt)| *learnt));
@@ -334,7 +338,8 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// A choice as it follows the question: after a space.
+/// A choice as it follows the question: after a space, which belongs to the first token of a word in most
+/// vocabularies.
 fn option(choice: &str) -> String {
     format!(" {choice}")
 }
@@ -344,13 +349,15 @@ impl Sequence {
     /// the rest its end.
     fn cut(self, most: usize) -> Example {
         let first = self.learnt.iter().position(|&learnt| learnt).unwrap_or(self.tokens.len());
+        // At least one token before the first learnt one remains, because it predicts that one.
         let end = self.tokens.len().min(first + most.saturating_sub(1));
         let start = first.saturating_sub(most - (end - first));
         self.part(start, end, start)
     }
 
-    /// Windows of at most `most` tokens, each of which shares `overlap` tokens with the one before. Shared
-    /// tokens are learnt in the first of both windows only. Windows in which nothing is learnt are left out.
+    /// Windows of at most `most` tokens, each of which shares `overlap` tokens with the one before, so that
+    /// the first new token is not predicted without context. Shared tokens are learnt in the first of both
+    /// windows only. Windows in which nothing is learnt are left out.
     fn windows(self, most: usize, overlap: usize) -> Vec<Example> {
         let all = self.tokens.len();
         let mut windows = Vec::new();

@@ -62,7 +62,7 @@ fn a_template_that_rewrites_earlier_turns_makes_several_texts_of_one_record() {
             {"role": "user", "content": "b"}, {"role": "assistant", "content": "a"}]}"#
         .replace('\n', "");
     fs::write(&path, format!("{{\"text\": \"a\"}}\n{lines}")).expect("the folder can be written");
-    // Of what the assistant said before, the first word is left out.
+    // The template leaves out the first word of the assistant's earlier messages.
     let template = "{% for m in messages %}{{ m.content if m.role == 'user' or loop.last else m.content[2:] }} {% endfor %}";
     fs::write(folder.join("chat_template.jinja"), template).expect("the folder can be written");
     let reader = Reader::open(&folder, Some(9), 16, Long::Cut).expect("a sound tokenizer");

@@ -75,6 +75,7 @@ pub(super) fn strftime(today: Option<Date>, format: &str) -> Result<String, Erro
             continue;
         }
         let directive = match letters.next() {
+            // `%-d` is an extension of the C library, which Python passes on: no leading zero.
             Some('-') => format!("-{}", letters.next().map(String::from).unwrap_or_default()),
             other => other.map(String::from).unwrap_or_default(),
         };
@@ -104,6 +105,7 @@ fn directive_text(date: Date, directive: &str) -> Option<String> {
         "A" => WEEKDAYS[weekday].to_owned(),
         "a" => WEEKDAYS[weekday][..3].to_owned(),
         "F" => date.to_string(),
+        // A task names a day only, so the time is midnight.
         "H" | "M" | "S" => "00".to_owned(),
         "I" => "12".to_owned(),
         "p" => "AM".to_owned(),
@@ -113,14 +115,17 @@ fn directive_text(date: Date, directive: &str) -> Option<String> {
     })
 }
 
-/// `value | tojson(indent=…)` as Python's `json.dumps` writes it, with letters as they are.
+/// `value | tojson(indent=…)` as Python's `json.dumps` writes it, without escapes for letters beyond ASCII:
+/// transformers replaces Jinja's filter, which would also escape `<` and `>`.
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
+    // Options that would change the text, such as `sort_keys`, fail instead of being ignored.
     options.assert_all_used()?;
     let mut bytes = Vec::new();
     let written = match indent {
         None => value.serialize(&mut Serializer::with_formatter(&mut bytes, OneLine)),
         Some(width) => {
+            // Bounded, because fuel does not count what a function writes.
             let indent = " ".repeat(width.min(16));
             let formatter = PrettyFormatter::with_indent(indent.as_bytes());
             value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))

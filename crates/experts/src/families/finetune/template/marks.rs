@@ -1,4 +1,5 @@
-//! Removes `generation` blocks, with which templates mark for other programs what is learnt.
+//! Removes `generation` blocks. With these, templates tell transformers which tokens are the assistant's, and
+//! the template library does not know them. What is learnt is found by rendering instead.
 
 /// The template with each `generation` block replaced by an `if true` block. Deleting the tags instead would
 /// change the line breaks and white space around them.

@@ -1,8 +1,9 @@
 //! Chat templates: how the makers of a model write a conversation as one text.
 //!
 //! Templates are programs that come with a base model. They run here as in `transformers`, except that their
-//! time and memory are bounded and that they have no clock. The words with which a template rejects messages
-//! are passed on only if they stand in the template itself, so that no message is quoted.
+//! time and memory are bounded and that they have no clock: each member must learn from the same text. The
+//! words with which a template rejects messages are passed on only if the template itself contains them, so
+//! that no error quotes a message.
 
 mod functions;
 mod marks;
@@ -100,6 +101,7 @@ impl Template {
         let mut environment = Environment::new();
         // The same settings as in transformers.
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        // Templates call methods of Python's strings and lists, such as `strip`.
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", functions::raise);
         environment.add_function(TODAY, |format: &str| functions::strftime(None, format));
@@ -139,6 +141,7 @@ impl Template {
     /// assistant's message is given, as far as the message starts with it too: DeepSeek-R1 opens a thought
     /// there that its messages do not have.
     fn turn(&self, messages: &[ChatMessage], place: usize) -> Result<Turn, String> {
+        // Rendered with and without the message, because templates do not say where a message starts.
         let asked = self.render(&messages[..place], true)?;
         let said = self.render(&messages[..=place], false)?;
         let common = common_start(&asked, &said);
@@ -160,6 +163,8 @@ impl Template {
         let messages: Vec<Item> = messages.iter().map(item).collect();
         let context = context! {
             messages => messages,
+            // `none` as in transformers: templates ask `tools is not none`, which would be true if it were
+            // undefined.
             tools => (),
             documents => (),
             add_generation_prompt => add_generation_prompt,
@@ -197,6 +202,7 @@ impl Template {
 /// # Errors
 /// [`ExpertsError::File`]; [`ExpertsError::Content`] if the template cannot be read.
 pub fn prints_date(folder: &Path) -> Result<bool, ExpertsError> {
+    // Found in the text and not by running it: a template may print the date for some conversations only.
     Ok(Template::open(folder)?.source.contains(TODAY))
 }
 
@@ -208,7 +214,8 @@ fn item(message: &ChatMessage) -> Item {
     Item::from_pairs(first.into_iter().chain(others))
 }
 
-/// The length in bytes of the start that two texts have in common.
+/// The length in bytes of the start that two texts have in common. Compared by characters, so that neither
+/// text is divided within one.
 fn common_start(one: &str, other: &str) -> usize {
     let pairs = one.chars().zip(other.chars());
     pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
@@ -220,6 +227,7 @@ fn in_one(turns: &[Turn]) -> Option<Vec<Span>> {
     let mut text = String::new();
     let mut spans = Vec::new();
     for turn in turns {
+        // The text so far is a prefix, unless the template writes it differently now.
         let given = turn.given.strip_prefix(&text)?.to_owned();
         text = format!("{}{}", turn.given, turn.learnt);
         spans.extend(alone(Turn { given, learnt: turn.learnt.clone() }));

@@ -15,6 +15,7 @@ pub(super) fn with_format_filter(template: &str) -> String {
                 continue;
             }
         };
+        // An unclosed tag stays as it is, so that the template library reports it.
         let Some(length) = rest[start + 2..].find(end) else { break };
         let (before, after) = rest.split_at(start + 2 + length + 2);
         text += &before[..start + 2];
@@ -35,6 +36,7 @@ fn expression(source: &str) -> String {
         text += &rest[..start];
         let behind = rest[end..].trim_start();
         match behind.strip_prefix('%').and_then(operand) {
+            // The operand may contain another `%`, so it is rewritten too.
             Some((values, after)) => {
                 text += &format!("({literal} | format({}))", expression(values));
                 rest = after;

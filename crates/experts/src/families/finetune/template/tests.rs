@@ -1,4 +1,4 @@
-//! What templates make of conversations.
+//! How templates write conversations.
 
 use std::fs;
 use std::path::PathBuf;
@@ -108,7 +108,7 @@ fn texts_are_formatted_as_python_does() {
     assert_eq!(pieces, expected(&[("", false), ("assistant says A;assistant", true)]));
 }
 
-/// `tests/fixtures/generate.py` has transformers lay the conversations out.
+/// `tests/fixtures/generate.py` renders the same conversations with transformers.
 #[test]
 fn published_templates_lay_out_what_transformers_does() {
     let rendered = json("expected.json");
@@ -127,7 +127,7 @@ fn published_templates_lay_out_what_transformers_does() {
     assert_eq!(compared, 8 * 5 * 2, "every template and every conversation");
 }
 
-/// Of every family, each turn that the assistant takes is learnt, as it is laid out when it is the last.
+/// In every family, each of the assistant's messages is learnt as the template writes it when it is the last.
 #[test]
 fn every_published_template_learns_every_turn() {
     let appends = ["olmoe", "mixtral", "qwen2_moe", "deepseek_v2", "deepseek_v3", "llama"];
@@ -148,8 +148,8 @@ fn every_published_template_learns_every_turn() {
                 );
             }
             let is_one = appends.contains(&family) || turns == 1;
-            // R1 opens a thought where the assistant is asked, and none in what it said: one text all the
-            // same.
+            // DeepSeek-R1's request for an answer opens a thought, and its written answers have none. The
+            // conversation is still one text.
             let is_one = is_one || family == "deepseek_r1";
             assert_eq!(texts.len(), if is_one { 1 } else { turns }, "{family}: {name}");
         }
@@ -167,7 +167,7 @@ fn where_earlier_turns_are_rewritten_each_turn_has_a_text_of_its_own() {
     for (text, (given, learnt)) in texts.iter().zip([first, second]) {
         assert_eq!(text, &expected(&[(&given, false), (learnt, true)]));
     }
-    // The control: what is laid out alike whatever follows stays one text.
+    // The control: a template that never rewrites earlier messages gives one text.
     assert_eq!(all_texts(&published("qwen2_moe"), &talk("with thoughts")).expect("it is laid out").len(), 1);
 }
 
