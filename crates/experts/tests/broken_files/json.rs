@@ -1,6 +1,8 @@
 //! JSON Lines: byte-order marks, blank lines, encodings, and what Python's `json` writes that is not JSON.
 
-use super::{four, read, read_in, rejected};
+use cloister_experts::files::notes::NoteReader;
+
+use super::{four, read, read_in, rejected, write};
 
 const MARK: &str = "\u{feff}";
 
@@ -111,4 +113,28 @@ fn what_python_reads_is_read() {
         read("emoji.jsonl", r#"{"text": "pain 😖 8/10 👩‍⚕️", "label": "a"}"#),
         pair("pain 😖 8/10 👩‍⚕️", "a")
     );
+}
+
+/// A survey counts every bad line once, at its own number, wherever in the file it is, and comes to the file's end.
+#[test]
+fn reading_goes_on_after_lines_that_are_no_rows() {
+    let good = "{\"text\": \"a note\", \"label\": \"heart\"}\n";
+    let long = format!("{{\"text\": \"{}\", \"label\": \"heart\"}}\n", "a".repeat(17 << 20));
+    let latin_1 = b"{\"text\": \"M\xfcller, M\xfcller\", \"label\": \"heart\"}\n";
+    for before in [0, 3, 5000] {
+        let start = good.repeat(before);
+        let bytes =
+            [start.as_bytes(), latin_1, good.as_bytes(), long.as_bytes(), good.as_bytes(), latin_1].concat();
+        let rows: Vec<_> =
+            NoteReader::open(write("bad-lines.jsonl", bytes)).expect("a file of rows").collect();
+        assert_eq!(rows.len(), before + 5, "{before} good rows first");
+        let faults: Vec<String> =
+            rows.iter().filter_map(|row| Some(row.as_ref().err()?.to_string())).collect();
+        let expected = [(1, "is not UTF-8"), (3, "longer than 16 MiB"), (5, "is not UTF-8")];
+        for ((line, words), fault) in expected.iter().zip(&faults) {
+            let place = format!("line {}:", before + line);
+            assert!(fault.contains(&place) && fault.contains(words), "{place} {words}: {fault}");
+        }
+        assert_eq!(faults.len(), expected.len());
+    }
 }

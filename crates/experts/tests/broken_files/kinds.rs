@@ -32,12 +32,12 @@ fn files_of_other_programs_are_called_what_they_are() {
         ("notes.tar", tar, "is a tar archive"),
         ("notes.7z", b"7z\xbc\xaf\x27\x1c....".to_vec(), "is a 7-Zip archive"),
         ("notes.xz", b"\xfd7zXZ\0....".to_vec(), "is compressed with xz; decompress it"),
-        ("notes.bz2", b"BZh91AY&SY".to_vec(), "is compressed with bzip2"),
+        ("notes.bz2", b"BZh91AY&SY\x9d\x05\x12\0".to_vec(), "is compressed with bzip2"),
         ("notes.zz", b"x\x9c....".to_vec(), "is compressed with zlib"),
         ("notes.lz4", b"\x04\x22\x4d\x18....".to_vec(), "is compressed with lz4"),
         ("notes.arrow", b"ARROW1\0\0....".to_vec(), "is an Arrow file; save it as Parquet"),
         ("notes.arrows", b"\xff\xff\xff\xff....".to_vec(), "is a stream of Arrow"),
-        ("notes.orc", b"ORC....".to_vec(), "is an ORC file"),
+        ("notes.orc", b"ORC\x08\x03....".to_vec(), "is an ORC file"),
         ("notes.avro", b"Obj\x01....".to_vec(), "is an Avro file"),
         ("notes.sqlite", b"SQLite format 3\0".to_vec(), "is an SQLite database; export its table as CSV"),
         ("notes.sas7bdat", sas, "is a SAS data set"),
@@ -53,7 +53,7 @@ fn files_of_other_programs_are_called_what_they_are() {
         ("indented.json", b"\n [\n {".to_vec(), "is a JSON array"),
         ("notes.bin", b"a\0\x01\x02\x03b".to_vec(), "holds binary data, not text"),
         ("zeros.bin", vec![0; 100], "holds binary data, not text"),
-        ("encrypted.parquet", b"PARE....PARE".to_vec(), "is an encrypted Parquet file; decrypt it"),
+        ("encrypted.parquet", b"PARE\x15\x04....PARE".to_vec(), "is an encrypted Parquet file; decrypt it"),
     ] {
         rejected(name, &bytes, &[words]);
         let error = read_notes(write(name, &bytes)).expect_err("it was rejected").to_string();
@@ -75,4 +75,13 @@ fn a_folder_is_told() {
     assert!(error.contains("is a folder; give one file, which may be one of the folder's parts"), "{error}");
     let error = read_notes(folder.join("none.jsonl")).expect_err("there is none").to_string();
     assert!(error.contains("check the path and its permissions"), "{error}");
+}
+
+/// The first column's name may begin like a binary format.
+#[test]
+fn a_table_whose_first_letters_are_a_mark_is_a_table() {
+    for column in ["PARENT_ID", "ORCID", "PAR1", "BZhang", "Rar!", "FEA1", "ARROW1"] {
+        let notes = read("letters.csv", format!("{column},text,label\n7,a note,heart\n"));
+        assert_eq!(notes, [("a note".to_owned(), "heart".to_owned())], "{column}");
+    }
 }

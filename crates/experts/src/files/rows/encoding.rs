@@ -134,7 +134,11 @@ impl<R: Read> Read for Utf8<R> {
         while self.output.rest.is_empty() {
             match self.state {
                 DecodingState::Ended => return Ok(0),
-                DecodingState::Malformed => return Err(self.malformed()),
+                DecodingState::Malformed => {
+                    // Once for each fault: a survey goes on with the bytes after it.
+                    self.state = DecodingState::Reading;
+                    return Err(self.malformed());
+                }
                 DecodingState::Reading | DecodingState::Read => self.decode()?,
             }
         }

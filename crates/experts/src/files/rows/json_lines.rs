@@ -34,6 +34,25 @@ impl JsonLines {
     }
 }
 
+impl JsonLines {
+    /// Passes over the rest of a line that cannot be a row, so that the next row is that of the next line. Further
+    /// bytes in it that are not text were reported with the line. Other errors are left to the next read.
+    fn skip_line(&mut self) {
+        loop {
+            self.line.clear();
+            match self.reader.by_ref().take(LONGEST_ROW).read_until(b'\n', &mut self.line) {
+                Ok(0) => return,
+                Ok(_) if self.line.ends_with(b"\n") => return,
+                Ok(_) => {}
+                Err(error) => match ReadError::from(error) {
+                    ReadError::Row(_) => {}
+                    _ => return,
+                },
+            }
+        }
+    }
+}
+
 impl Source for JsonLines {
     fn next(&mut self) -> Option<Result<Row, ReadError>> {
         loop {
@@ -47,10 +66,19 @@ impl Source for JsonLines {
                         "the line is longer than {} MiB, the most that a row may have",
                         LONGEST_ROW >> 20
                     );
+                    if !self.line.ends_with(b"\n") {
+                        self.skip_line();
+                    }
                     return Some(Err(ReadError::Row(reason)));
                 }
                 Ok(_) => {}
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => {
+                    let error = ReadError::from(error);
+                    if matches!(error, ReadError::Row(_)) {
+                        self.skip_line();
+                    }
+                    return Some(Err(error));
+                }
             }
             let line = self.line.strip_prefix(MARK).unwrap_or(&self.line).trim_ascii();
             if !line.is_empty() {

@@ -61,6 +61,10 @@ const MARKS: &[Mark] = &[
     (84, b"SAS FILE", "is a SAS data set; export it as CSV"),
 ];
 
+/// Marks that are letters alone. A table's first column may begin with them, such as `PARENT_ID` or `ORCID`, so they
+/// count only if what follows is not text.
+const LETTERS: &[&[u8]] = &[b"PARE", b"PAR1", b"ORC", b"FEA1", b"BZh", b"Rar!", b"ARROW1"];
+
 const TWICE: &str = "holds a compressed file inside a compressed file; decompress it once";
 const PARQUET_WITHIN: &str =
     "holds a compressed Parquet file; decompress it, because Parquet has its own compression";
@@ -113,12 +117,21 @@ fn of_start(start: &[u8]) -> FileKind {
         [0x1f, 0x8b, ..] => FileKind::Gzip,
         // A zstd file may start with a skippable frame, whose mark has 16 values.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => FileKind::Zstd,
-        [b'P', b'A', b'R', b'1', ..] => FileKind::Parquet,
+        [b'P', b'A', b'R', b'1', ..] if !is_text_from(b"PAR1", start) => FileKind::Parquet,
         _ => MARKS
             .iter()
+            .filter(|(_, mark, _)| !is_text_from(mark, start))
             .find(|(place, mark, _)| start.get(*place..).is_some_and(|rest| rest.starts_with(mark)))
             .map_or(FileKind::Text, |(_, _, what)| FileKind::Foreign(what)),
     }
+}
+
+/// Whether a mark is of letters alone, and text follows it. The binary formats have control characters within their
+/// first bytes.
+fn is_text_from(mark: &[u8], start: &[u8]) -> bool {
+    LETTERS.contains(&mark)
+        && start.len() > mark.len()
+        && start.iter().all(|byte| *byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r'))
 }
 
 /// The encoding of a file's text, from its first bytes after decompression: what the byte-order mark says, or the

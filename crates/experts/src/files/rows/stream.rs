@@ -55,7 +55,7 @@ impl Stream {
         // What was read before the fault stays in `start`: these rows are sound and come first.
         let fault = text.by_ref().take(PEEKED).read_to_end(&mut start).err();
         let text: Box<dyn Read> = match fault {
-            Some(error) => Box::new(FailingReader(Some(error))),
+            Some(error) => Box::new(FailingReader(Some(error)).chain(text)),
             None => Box::new(text),
         };
         Ok(Self { start, text, progress })
